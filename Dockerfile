@@ -1,0 +1,25 @@
+# The build needs Rust and a C compiler and nothing else: SQLite and libpq are compiled in.
+FROM rust:1-bookworm AS build
+WORKDIR /candor
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/candor/target \
+    cargo build --release --locked && cp target/release/candor /usr/local/bin/candor
+
+FROM debian:bookworm-slim
+# The certificates are for TLS to the mail relay.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin candor \
+    && install -d -o candor -g candor -m 0750 /data
+COPY --from=build /usr/local/bin/candor /usr/local/bin/candor
+
+USER candor
+# The database file (without PostgreSQL), and the mails (without a relay), land here.
+WORKDIR /data
+VOLUME /data
+ENV CANDOR_LISTEN=0.0.0.0:8080
+EXPOSE 8080
+ENTRYPOINT ["candor"]
+CMD ["serve"]

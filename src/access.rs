@@ -1,0 +1,338 @@
+//! Who may do what: API tokens with roles, and what is signed with the instance's secret key (links, sessions).
+//!
+//! Must never happen here: a token stored or logged in the clear, or a comparison that tells by its time how close a guess was.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use diesel::prelude::*;
+use hmac::{Hmac, Mac};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::audit::{Action, Actor, Event, Tx, hex};
+use crate::db::Conn;
+use crate::db::dialect::on_backend;
+use crate::db::schema::{api_tokens as t, opt_outs, settings};
+use crate::error::{Error, Result};
+use crate::id::TokenId;
+use crate::incident::word_enum;
+use crate::time::Timestamp;
+
+word_enum! {
+    /// What a token may do; each role includes those before it.
+    Role, "a role" {
+        /// Reads.
+        Viewer = "viewer",
+        /// Writes, and sends within the limits.
+        Operator = "operator",
+        /// Approves.
+        Approver = "approver",
+        /// Manages tokens, integrations and templates.
+        Admin = "admin",
+    }
+}
+
+impl Role {
+    /// Whether this role includes `needed`.
+    pub fn covers(self, needed: Role) -> bool {
+        let rank = |role| match role {
+            Role::Viewer => 0,
+            Role::Operator => 1,
+            Role::Approver => 2,
+            Role::Admin => 3,
+        };
+        rank(self) >= rank(needed)
+    }
+}
+
+/// Somebody who has shown a valid token.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The token's id.
+    pub id: TokenId,
+    /// The token's name.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+}
+
+impl Caller {
+    /// The caller, as an actor.
+    pub fn actor(&self) -> Actor {
+        Actor::token(&self.id, &self.name)
+    }
+}
+
+/// A token to make.
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// Whose or what it is.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+}
+
+/// A new token; the only time that it is shown.
+#[derive(Clone, Serialize, utoipa::ToSchema)]
+pub struct CreatedToken {
+    /// Its id.
+    pub id: TokenId,
+    /// The secret, for `Authorization: Bearer`.
+    pub token: String,
+}
+
+/// A token, as shown.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct TokenView {
+    /// Its id.
+    pub id: TokenId,
+    /// Whose or what it is.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+type Row = (TokenId, String, String, String, Timestamp, Option<Timestamp>);
+
+/// Random bytes from the operating system, as text without special characters.
+///
+/// # Errors
+/// `Internal` where the system has none.
+pub fn random_secret() -> Result<String> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// What is stored of a secret. The secrets are random and long, so that a plain hash is enough.
+pub fn hash_secret(secret: &str) -> String {
+    hex(&Sha256::digest(secret.as_bytes()))
+}
+
+/// Makes a token.
+///
+/// # Errors
+/// `Invalid` for an empty or overlong name.
+pub fn create(tx: &mut Tx<'_>, new: &NewToken) -> Result<CreatedToken> {
+    let name = new.name.trim();
+    if name.is_empty() || name.chars().count() > 200 || name.chars().any(char::is_control) {
+        return Err(Error::invalid("/name", "must be one line of 1 to 200 characters"));
+    }
+    let secret = format!("cnd_{}", random_secret()?);
+    let id = TokenId::new(tx.now);
+    insert(tx, &id, name, new.role, &secret)?;
+    Ok(CreatedToken { id, token: secret })
+}
+
+fn insert(tx: &mut Tx<'_>, id: &TokenId, name: &str, role: Role, secret: &str) -> Result<()> {
+    diesel::insert_into(t::table)
+        .values((
+            t::id.eq(id.as_str()),
+            t::name.eq(name),
+            t::role.eq(role.as_str()),
+            t::hash.eq(hash_secret(secret)),
+            t::created_at.eq(tx.now),
+        ))
+        .execute(tx.conn)?;
+    tx.record(Event::new(Action::TokenCreated, "token", id.as_str()).after(json!({"name": name, "role": role})));
+    Ok(())
+}
+
+/// Tokens that are valid, oldest first, after the given one.
+///
+/// # Errors
+/// What the database answers.
+pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<TokenView>> {
+    let rows: Vec<Row> = t::table
+        .filter(t::revoked_at.is_null())
+        .filter(t::id.gt(after.unwrap_or("")))
+        .order(t::id)
+        .limit(limit)
+        .load(conn)?;
+    rows.into_iter()
+        .map(|(id, name, role, _, created_at, _)| {
+            Ok(TokenView { id, name, role: Role::parse(&role).map_err(Error::internal)?, created_at })
+        })
+        .collect()
+}
+
+/// Ends a token at once.
+///
+/// # Errors
+/// `NotFound`, also where it has ended already.
+pub fn revoke(tx: &mut Tx<'_>, id: &TokenId) -> Result<()> {
+    let changed = diesel::update(t::table.find(id.as_str()).filter(t::revoked_at.is_null()))
+        .set(t::revoked_at.eq(Some(tx.now)))
+        .execute(tx.conn)?;
+    if changed == 0 {
+        return Err(Error::NotFound(format!("token {id}")));
+    }
+    tx.record(Event::new(Action::TokenRevoked, "token", id.as_str()));
+    Ok(())
+}
+
+fn caller((id, name, role, _, _, _): Row) -> Result<Caller> {
+    Ok(Caller { id, name, role: Role::parse(&role).map_err(Error::internal)? })
+}
+
+/// Whose token this is, if it is valid. The look-up is by hash, so its time says nothing about the secret.
+///
+/// # Errors
+/// What the database answers.
+pub fn authenticate(conn: &mut Conn, secret: &str) -> Result<Option<Caller>> {
+    t::table
+        .filter(t::hash.eq(hash_secret(secret)))
+        .filter(t::revoked_at.is_null())
+        .first::<Row>(conn)
+        .optional()?
+        .map(caller)
+        .transpose()
+}
+
+/// The holder of a session, as long as their token is valid.
+///
+/// # Errors
+/// What the database answers.
+pub fn session_holder(conn: &mut Conn, id: &TokenId) -> Result<Option<Caller>> {
+    t::table.find(id.as_str()).filter(t::revoked_at.is_null()).first::<Row>(conn).optional()?.map(caller).transpose()
+}
+
+/// Name of the token that the settings give.
+const ADMIN_NAME: &str = "admin (from the settings)";
+
+/// Makes the settings' admin token valid, and an earlier one that is set no more invalid.
+///
+/// # Errors
+/// What the database answers.
+pub fn ensure_admin(tx: &mut Tx<'_>, secret: Option<&str>) -> Result<()> {
+    let wanted = secret.map(hash_secret);
+    let stored: Vec<(TokenId, String)> = t::table
+        .filter(t::name.eq(ADMIN_NAME))
+        .filter(t::revoked_at.is_null())
+        .select((t::id, t::hash))
+        .load(tx.conn)?;
+    for (id, hash) in &stored {
+        if Some(hash) != wanted.as_ref() {
+            revoke(tx, id)?;
+        }
+    }
+    let Some(hash) = wanted else { return Ok(()) };
+    if stored.iter().any(|(_, stored)| *stored == hash) {
+        return Ok(());
+    }
+    let old: Option<TokenId> = t::table.filter(t::hash.eq(&hash)).select(t::id).first(tx.conn).optional()?;
+    match old {
+        // It was set before, taken out, and set again.
+        Some(id) => {
+            diesel::update(t::table.find(id.as_str()))
+                .set((t::revoked_at.eq(None::<Timestamp>), t::role.eq(Role::Admin.as_str()), t::name.eq(ADMIN_NAME)))
+                .execute(tx.conn)?;
+            tx.record(Event::new(Action::TokenCreated, "token", id.as_str()).after(json!({"role": "admin"})));
+        }
+        None => {
+            let id = TokenId::new(tx.now);
+            insert(tx, &id, ADMIN_NAME, Role::Admin, secret.unwrap_or_default())?;
+        }
+    }
+    Ok(())
+}
+
+/// The key of this instance: from the settings, or made once and kept in the database.
+///
+/// # Errors
+/// What the database answers.
+pub fn secret_key(tx: &mut Tx<'_>, configured: Option<&str>) -> Result<Vec<u8>> {
+    if let Some(key) = configured {
+        return Ok(key.as_bytes().to_vec());
+    }
+    let fresh = random_secret()?;
+    on_backend!(&mut *tx.conn, c => diesel::insert_into(settings::table)
+        .values((settings::name.eq("secret_key"), settings::value.eq(&fresh)))
+        .on_conflict(settings::name)
+        .do_nothing()
+        .execute(c))?;
+    let stored: String = settings::table.find("secret_key").select(settings::value).first(tx.conn)?;
+    Ok(stored.into_bytes())
+}
+
+/// Signs and checks links and sessions.
+#[derive(Clone)]
+pub struct Links {
+    key: Vec<u8>,
+    public_url: String,
+}
+
+impl Links {
+    /// Links below `public_url`, signed with `key`.
+    pub fn new(key: Vec<u8>, public_url: String) -> Self {
+        Links { key, public_url }
+    }
+
+    fn sign(&self, text: &str) -> String {
+        // HMAC takes a key of any length.
+        let mut mac = match Hmac::<Sha256>::new_from_slice(&self.key) {
+            Ok(mac) => mac,
+            Err(never) => unreachable!("{never}"),
+        };
+        mac.update(text.as_bytes());
+        URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..18])
+    }
+
+    fn holds(&self, text: &str, signature: &str) -> bool {
+        use subtle::ConstantTimeEq;
+        self.sign(text).as_bytes().ct_eq(signature.as_bytes()).into()
+    }
+
+    /// Where the recipient of a delivery opts out.
+    pub fn unsubscribe(&self, delivery: i64) -> String {
+        let signature = self.sign(&format!("unsubscribe:{delivery}"));
+        format!("{}/unsubscribe/{delivery}.{signature}", self.public_url)
+    }
+
+    /// The delivery of such a link, where it was signed here.
+    pub fn unsubscribe_target(&self, token: &str) -> Option<i64> {
+        let (delivery, signature) = token.split_once('.')?;
+        let delivery: i64 = delivery.parse().ok()?;
+        self.holds(&format!("unsubscribe:{delivery}"), signature).then_some(delivery)
+    }
+
+    /// The cookie of a session that ends at `until`.
+    pub fn session(&self, token: &TokenId, until: Timestamp) -> String {
+        let text = format!("{token}.{}", until.as_micros());
+        let signature = self.sign(&format!("session:{text}"));
+        format!("{text}.{signature}")
+    }
+
+    /// Whose session this is, if it is ours and has not ended.
+    pub fn session_token(&self, cookie: &str, now: Timestamp) -> Option<TokenId> {
+        let (text, signature) = cookie.rsplit_once('.')?;
+        if !self.holds(&format!("session:{text}"), signature) {
+            return None;
+        }
+        let (token, until) = text.split_once('.')?;
+        let until: i64 = until.parse().ok()?;
+        (until > now.as_micros()).then(|| TokenId::parse(token).ok()).flatten()
+    }
+}
+
+/// Takes an address out of optional notices. Doing it again changes nothing.
+///
+/// # Errors
+/// `NotFound` where there is no such delivery.
+pub fn opt_out(tx: &mut Tx<'_>, delivery: i64) -> Result<()> {
+    let address = crate::delivery::get(tx.conn, delivery)?.address;
+    let address = crate::directory::normal_address(&address);
+    let added = on_backend!(&mut *tx.conn, c => diesel::insert_into(opt_outs::table)
+        .values((opt_outs::address.eq(&address), opt_outs::at.eq(tx.now)))
+        .on_conflict(opt_outs::address)
+        .do_nothing()
+        .execute(c))?;
+    if added > 0 {
+        tx.record(Event::new(Action::OptedOut, "delivery", delivery.to_string()));
+    }
+    Ok(())
+}

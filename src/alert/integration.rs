@@ -1,0 +1,281 @@
+//! Integrations: somewhere that alerts come from, with a secret URL to send them to.
+
+use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::rules::ResourceRule;
+use super::source::{self, generic::Mapping};
+use crate::access::{hash_secret, random_secret};
+use crate::audit::{Action, Event, Tx};
+use crate::db::Conn;
+use crate::db::schema::{hook_requests as h, integrations as i};
+use crate::directory::Check;
+use crate::error::{Error, FieldError, Result};
+use crate::id::IntegrationId;
+use crate::time::Timestamp;
+
+/// An integration to make.
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewIntegration {
+    /// What people call it.
+    pub name: String,
+    /// Whose bodies it takes: `alertmanager` or `generic`.
+    pub source: String,
+    /// Given: requests must prove that they know it.
+    #[serde(default)]
+    pub secret: Option<String>,
+    /// Which ids its alerts name.
+    #[serde(default)]
+    pub resource_rules: Vec<ResourceRule>,
+    /// For `generic`: where in a body is what.
+    #[serde(default)]
+    pub mapping: Option<Mapping>,
+    /// Whether a new problem opens an incident; unset: true. Otherwise its alerts are only recorded.
+    #[serde(default = "opens_by_default")]
+    pub open_incident: bool,
+}
+
+fn opens_by_default() -> bool {
+    true
+}
+
+/// A new integration. The URL is shown this once: it holds the secret that is stored only as a hash.
+#[derive(Clone, Serialize, utoipa::ToSchema)]
+pub struct CreatedIntegration {
+    /// Its id.
+    pub id: IntegrationId,
+    /// Where to send alerts.
+    pub hook_url: String,
+}
+
+/// An integration, as shown.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct Integration {
+    /// Its id.
+    pub id: IntegrationId,
+    /// What people call it.
+    pub name: String,
+    /// Whose bodies it takes.
+    pub source: String,
+    /// Whether requests must prove that they know the secret.
+    pub signed: bool,
+    /// Which ids its alerts name.
+    pub resource_rules: Vec<ResourceRule>,
+    /// Where in a body is what.
+    pub mapping: Option<Mapping>,
+    /// Whether a new problem opens an incident.
+    pub open_incident: bool,
+    /// When it was deleted.
+    pub gone_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    #[serde(skip)]
+    pub(crate) secret: Option<String>,
+}
+
+/// A body that came in, as shown.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct HookRequest {
+    /// Its id.
+    pub id: i64,
+    /// When.
+    pub received_at: Timestamp,
+    /// Whether it was understood.
+    pub accepted: bool,
+    /// What became of it, or why it was not understood.
+    pub detail: String,
+    /// The body, as text.
+    pub body: String,
+}
+
+#[derive(Queryable)]
+struct Row {
+    id: IntegrationId,
+    name: String,
+    source: String,
+    _token_hash: String,
+    secret: Option<String>,
+    mapping: Option<String>,
+    resource_rules: String,
+    open_incident: bool,
+    gone_at: Option<Timestamp>,
+    created_at: Timestamp,
+    _updated_at: Timestamp,
+}
+
+impl Row {
+    fn view(self) -> Result<Integration> {
+        Ok(Integration {
+            id: self.id,
+            name: self.name,
+            source: self.source,
+            signed: self.secret.is_some(),
+            resource_rules: serde_json::from_str(&self.resource_rules)?,
+            mapping: self.mapping.as_deref().map(serde_json::from_str).transpose()?,
+            open_incident: self.open_incident,
+            gone_at: self.gone_at,
+            created_at: self.created_at,
+            secret: self.secret,
+        })
+    }
+}
+
+/// Makes an integration; `public_url` is the base of its hook.
+///
+/// # Errors
+/// `Invalid`, field by field.
+pub fn create(tx: &mut Tx<'_>, new: &NewIntegration, public_url: &str) -> Result<CreatedIntegration> {
+    let mut check = Check::default();
+    check.name("/name", &new.name);
+    if !source::KNOWN.contains(&new.source.as_str()) {
+        let detail = format!("is not one of the sources that this release takes: {}", source::KNOWN.join(", "));
+        check.errors.push(FieldError::at("/source", detail));
+    }
+    if new.secret.as_deref().is_some_and(|secret| secret.chars().count() < 8) {
+        check.errors.push(FieldError::at("/secret", "is too short; use at least 8 characters"));
+    }
+    match &new.mapping {
+        Some(mapping) if new.source == "generic" => check.errors.extend(mapping.check()),
+        Some(_) => check.errors.push(FieldError::at("/mapping", "only the source generic has a mapping")),
+        None => {}
+    }
+    for (index, rule) in new.resource_rules.iter().enumerate() {
+        check.errors.extend(rule.check(&format!("/resource_rules/{index}")));
+    }
+    check.finish()?;
+    let id = IntegrationId::new(tx.now);
+    let token = random_secret()?;
+    diesel::insert_into(i::table)
+        .values((
+            i::id.eq(id.as_str()),
+            i::name.eq(new.name.trim()),
+            i::source.eq(&new.source),
+            i::token_hash.eq(hash_secret(&token)),
+            i::secret.eq(&new.secret),
+            i::mapping.eq(new.mapping.as_ref().map(serde_json::to_string).transpose()?),
+            i::resource_rules.eq(serde_json::to_string(&new.resource_rules)?),
+            i::open_incident.eq(new.open_incident),
+            i::created_at.eq(tx.now),
+            i::updated_at.eq(tx.now),
+        ))
+        .execute(tx.conn)?;
+    tx.record(Event::new(Action::IntegrationCreated, "integration", id.as_str()).after(json!({
+        "name": new.name, "source": new.source, "signed": new.secret.is_some(), "mapping": new.mapping,
+        "resource_rules": new.resource_rules, "open_incident": new.open_incident,
+    })));
+    Ok(CreatedIntegration { hook_url: format!("{public_url}/hooks/{token}"), id })
+}
+
+/// The integration of that id, gone or not.
+///
+/// # Errors
+/// `NotFound`.
+pub fn get(conn: &mut Conn, id: &IntegrationId) -> Result<Integration> {
+    i::table
+        .find(id.as_str())
+        .first::<Row>(conn)
+        .optional()?
+        .ok_or_else(|| Error::NotFound(format!("integration {id}")))?
+        .view()
+}
+
+/// The integration of a hook's token.
+///
+/// # Errors
+/// `NotFound` where there is none, or it is gone.
+pub fn by_token(conn: &mut Conn, token: &str) -> Result<Integration> {
+    i::table
+        .filter(i::token_hash.eq(hash_secret(token)))
+        .filter(i::gone_at.is_null())
+        .first::<Row>(conn)
+        .optional()?
+        .ok_or_else(|| Error::NotFound("a hook of this URL".to_owned()))?
+        .view()
+}
+
+/// Integrations that are there, oldest first, after the given one.
+///
+/// # Errors
+/// What the database answers.
+pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Integration>> {
+    i::table
+        .filter(i::gone_at.is_null())
+        .filter(i::id.gt(after.unwrap_or("")))
+        .order(i::id)
+        .limit(limit)
+        .load::<Row>(conn)?
+        .into_iter()
+        .map(Row::view)
+        .collect()
+}
+
+/// Ends an integration: its URL answers 404 from now on.
+///
+/// # Errors
+/// `NotFound`, also where it has ended already.
+pub fn delete(tx: &mut Tx<'_>, id: &IntegrationId) -> Result<()> {
+    let changed = diesel::update(i::table.find(id.as_str()).filter(i::gone_at.is_null()))
+        .set((i::gone_at.eq(Some(tx.now)), i::secret.eq(None::<String>)))
+        .execute(tx.conn)?;
+    if changed == 0 {
+        return Err(Error::NotFound(format!("integration {id}")));
+    }
+    tx.record(Event::new(Action::IntegrationDeleted, "integration", id.as_str()));
+    Ok(())
+}
+
+/// Bodies that are kept for each integration.
+const KEPT: i64 = 100;
+
+/// Keeps a body for inspection, and forgets the oldest ones.
+pub(super) fn keep_body(tx: &mut Tx<'_>, id: &IntegrationId, accepted: bool, detail: &str, body: &[u8]) -> Result<()> {
+    diesel::insert_into(h::table)
+        .values((
+            h::integration_id.eq(id.as_str()),
+            h::received_at.eq(tx.now),
+            h::accepted.eq(accepted),
+            h::detail.eq(detail),
+            h::body.eq(body),
+        ))
+        .execute(tx.conn)?;
+    let oldest: Option<i64> = h::table
+        .filter(h::integration_id.eq(id.as_str()))
+        .order(h::id.desc())
+        .offset(KEPT)
+        .limit(1)
+        .select(h::id)
+        .first(tx.conn)
+        .optional()?;
+    if let Some(oldest) = oldest {
+        diesel::delete(h::table.filter(h::integration_id.eq(id.as_str())).filter(h::id.le(oldest)))
+            .execute(tx.conn)?;
+    }
+    Ok(())
+}
+
+/// The last bodies of an integration, newest first, before the given one.
+///
+/// # Errors
+/// `NotFound`.
+pub fn requests(conn: &mut Conn, id: &IntegrationId, before: Option<i64>, limit: i64) -> Result<Vec<HookRequest>> {
+    get(conn, id)?;
+    let rows: Vec<(i64, Timestamp, bool, String, Vec<u8>)> = h::table
+        .filter(h::integration_id.eq(id.as_str()))
+        .filter(h::id.lt(before.unwrap_or(i64::MAX)))
+        .order(h::id.desc())
+        .limit(limit)
+        .select((h::id, h::received_at, h::accepted, h::detail, h::body))
+        .load(conn)?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, received_at, accepted, detail, body)| HookRequest {
+            id,
+            received_at,
+            accepted,
+            detail,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        })
+        .collect())
+}

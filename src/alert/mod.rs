@@ -1,0 +1,151 @@
+//! Alerts: what told us. Integrations with a secret URL, the bodies they send, the alerts read from them.
+//!
+//! Must never happen here: a customer told by an alert, a repeat that opens a second incident, a reference that is
+//! dropped because the directory does not know it, or a body that is lost because it was not understood.
+
+pub mod intake;
+pub mod integration;
+pub mod rules;
+pub mod signature;
+pub mod source;
+
+use diesel::prelude::*;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::db::Conn;
+use crate::db::schema::alerts as a;
+use crate::error::Result;
+use crate::id::{AlertId, IncidentId, IntegrationId};
+use crate::incident::word_enum;
+use crate::time::Timestamp;
+
+word_enum! {
+    /// Whether the problem is there.
+    Status, "a status of an alert" {
+        /// It is.
+        Firing = "firing",
+        /// It was.
+        Resolved = "resolved",
+    }
+}
+
+/// An alert, as shown.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct AlertView {
+    /// Its id.
+    pub id: AlertId,
+    /// Where it came from.
+    pub integration: IntegrationId,
+    /// What makes it the same problem again.
+    pub fingerprint: String,
+    /// Whether the problem is there.
+    pub status: String,
+    /// The source's own word for how bad it is; `unknown` where it says none.
+    pub severity: String,
+    /// One line.
+    pub title: String,
+    /// More.
+    pub text: String,
+    /// Since when, by the source.
+    pub started_at: Timestamp,
+    /// Until when, by the source.
+    pub ended_at: Option<Timestamp>,
+    /// The incident it belongs to; null where it only was recorded.
+    pub incident: Option<IncidentId>,
+    /// How often it came again while it was firing.
+    pub repeats: i64,
+    /// Where to look at it.
+    pub link: Option<String>,
+    /// Its labels.
+    pub labels: Value,
+    /// When it came first.
+    pub received_at: Timestamp,
+    /// When it came last.
+    pub last_received_at: Timestamp,
+}
+
+pub(crate) type Row = (
+    AlertId,
+    IntegrationId,
+    String,
+    String,
+    String,
+    String,
+    String,
+    String,
+    Option<String>,
+    Timestamp,
+    Option<Timestamp>,
+    Option<IncidentId>,
+    i64,
+    Timestamp,
+    Timestamp,
+);
+
+fn view(row: Row) -> Result<AlertView> {
+    let (
+        id,
+        integration,
+        fingerprint,
+        status,
+        severity,
+        title,
+        text,
+        labels,
+        link,
+        started_at,
+        ended_at,
+        incident,
+        repeats,
+        received_at,
+        last_received_at,
+    ) = row;
+    Ok(AlertView {
+        id,
+        integration,
+        fingerprint,
+        status,
+        severity,
+        title,
+        text,
+        started_at,
+        ended_at,
+        incident,
+        repeats,
+        link,
+        labels: serde_json::from_str(&labels)?,
+        received_at,
+        last_received_at,
+    })
+}
+
+/// Alerts that match, newest first, before the given one.
+///
+/// # Errors
+/// `NotFound` where the incident or the integration does not exist.
+pub fn list(
+    conn: &mut Conn,
+    integration: Option<&IntegrationId>,
+    incident: Option<&IncidentId>,
+    status: Option<Status>,
+    before: Option<&str>,
+    limit: i64,
+) -> Result<Vec<AlertView>> {
+    let mut query = a::table.into_boxed::<crate::db::Backend>();
+    if let Some(integration) = integration {
+        integration::get(conn, integration)?;
+        query = query.filter(a::integration_id.eq(integration.as_str()));
+    }
+    if let Some(incident) = incident {
+        crate::incident::get(conn, incident)?;
+        query = query.filter(a::incident_id.eq(incident.as_str()));
+    }
+    if let Some(status) = status {
+        query = query.filter(a::status.eq(status.as_str()));
+    }
+    if let Some(before) = before {
+        query = query.filter(a::id.lt(before));
+    }
+    query.order(a::id.desc()).limit(limit).load::<Row>(conn)?.into_iter().map(view).collect()
+}

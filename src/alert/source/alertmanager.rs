@@ -1,0 +1,116 @@
+//! Prometheus Alertmanager's webhook, versions "4" and "3".
+//!
+//! The state is each alert's own: a body that is "firing" carries resolved ones too. `endsAt` says nothing by itself:
+//! it is Go's zero time while the alert fires, and in some senders afterwards.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{Alert, Batch, Refusal, as_text};
+use crate::time::Timestamp;
+
+/// Reads a body.
+///
+/// # Errors
+/// Where in the body, and why it is not Alertmanager's.
+pub fn parse(body: &Value) -> Result<Batch, Refusal> {
+    let object = body.as_object().ok_or((String::new(), "must be an object".to_owned()))?;
+    let alerts = object
+        .get("alerts")
+        .and_then(Value::as_array)
+        .ok_or(("/alerts".to_owned(), "must be an array of alerts".to_owned()))?;
+    let overall = object.get("status").and_then(Value::as_str);
+    let external = object.get("externalURL").and_then(Value::as_str);
+    // 0.0 where a protobuf layer was in between.
+    let truncated = object.get("truncatedAlerts").and_then(Value::as_f64).unwrap_or(0.0).max(0.0) as u64;
+    let alerts = alerts
+        .iter()
+        .enumerate()
+        .map(|(index, alert)| one(&format!("/alerts/{index}"), alert, overall, external))
+        .collect::<Result<Vec<_>, _>>()?;
+    if alerts.is_empty() {
+        return Err(("/alerts".to_owned(), "is empty".to_owned()));
+    }
+    Ok(Batch { alerts, truncated })
+}
+
+fn one(at: &str, alert: &Value, overall: Option<&str>, external: Option<&str>) -> Result<Alert, Refusal> {
+    let object = alert.as_object().ok_or((at.to_owned(), "must be an object".to_owned()))?;
+    let labels = words(&format!("{at}/labels"), object.get("labels"))?;
+    let annotations = words(&format!("{at}/annotations"), object.get("annotations"))?;
+    if labels.is_empty() {
+        return Err((format!("{at}/labels"), "must be an object with at least one label".to_owned()));
+    }
+    let firing = match object.get("status").and_then(Value::as_str).or(overall) {
+        Some("firing") => true,
+        Some("resolved") => false,
+        _ => return Err((format!("{at}/status"), "must be firing or resolved".to_owned())),
+    };
+    let fingerprint = match object.get("fingerprint").and_then(as_text).filter(|text| !text.is_empty()) {
+        Some(fingerprint) => fingerprint,
+        // Version 3 and early version 4 send none: the label set is what it is a hash of.
+        None => label_hash(&labels),
+    };
+    let annotation = |names: &[&str]| names.iter().find_map(|name| annotations.get(*name)).cloned();
+    let title = annotation(&["summary", "title"])
+        .or_else(|| labels.get("alertname").cloned())
+        .or_else(|| annotation(&["message", "description"]))
+        .unwrap_or_else(|| "Alert".to_owned());
+    let link = object
+        .get("generatorURL")
+        .and_then(Value::as_str)
+        .filter(|url| url.starts_with("http://") || url.starts_with("https://"))
+        .or(external)
+        .filter(|url| url.starts_with("http://") || url.starts_with("https://"))
+        .map(str::to_owned);
+    let ended_at = time(&format!("{at}/endsAt"), object.get("endsAt"))?;
+    Ok(Alert {
+        fingerprint,
+        firing,
+        severity: labels.get("severity").map(|word| word.to_lowercase()).unwrap_or_default(),
+        title,
+        text: annotation(&["description", "message"]).unwrap_or_default(),
+        started_at: time(&format!("{at}/startsAt"), object.get("startsAt"))?,
+        // A firing alert's end is only expected, if it is anything.
+        ended_at: if firing { None } else { ended_at },
+        link,
+        labels,
+        annotations,
+        raw: alert.clone(),
+    })
+}
+
+fn words(at: &str, value: Option<&Value>) -> Result<BTreeMap<String, String>, Refusal> {
+    match value {
+        None | Some(Value::Null) => Ok(BTreeMap::new()),
+        Some(Value::Object(object)) => Ok(object
+            .iter()
+            .filter_map(|(name, value)| Some((name.clone(), as_text(value)?)))
+            .collect()),
+        Some(_) => Err((at.to_owned(), "must be an object".to_owned())),
+    }
+}
+
+fn time(at: &str, value: Option<&Value>) -> Result<Option<Timestamp>, Refusal> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.is_empty() || text.starts_with("0001-01-01T00:00:00") => Ok(None),
+        Some(Value::String(text)) => {
+            Timestamp::parse(text).map(Some).map_err(|reason| (at.to_owned(), reason))
+        }
+        Some(_) => Err((at.to_owned(), "must be an RFC 3339 time".to_owned())),
+    }
+}
+
+fn label_hash(labels: &BTreeMap<String, String>) -> String {
+    let mut hasher = Sha256::new();
+    for (name, value) in labels {
+        hasher.update((name.len() as u64).to_be_bytes());
+        hasher.update(name);
+        hasher.update((value.len() as u64).to_be_bytes());
+        hasher.update(value);
+    }
+    crate::audit::hex(&hasher.finalize()[..8])
+}

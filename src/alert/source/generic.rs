@@ -1,0 +1,222 @@
+//! Any JSON body, read through JSON pointers. Without a mapping, fields of the usual names are read.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Alert, Batch, Refusal, as_text};
+use crate::error::FieldError;
+use crate::time::Timestamp;
+
+/// Where in a body each part of an alert is. Everything is optional.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mapping {
+    /// An array of alerts; the other pointers then start at each of its elements.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alerts: Option<String>,
+    /// What makes it the same problem again; unset: the title.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// Whether it fires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// How bad it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub severity: Option<String>,
+    /// One line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// More.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Since when: RFC 3339, or seconds or milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<String>,
+    /// Until when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<String>,
+    /// Where to look at it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+    /// A pointer to an object of labels, or a pointer for each label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<LabelPointers>,
+    /// Values of `status` that mean resolved; unset: resolved, ok, closed, up, recovered, …
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolved_values: Option<Vec<String>>,
+    /// The body's words for severities, and ours.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub severity_values: BTreeMap<String, String>,
+}
+
+/// Where labels are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub enum LabelPointers {
+    /// An object of labels.
+    Object(String),
+    /// A pointer for each label.
+    Each(BTreeMap<String, String>),
+}
+
+const RESOLVED: [&str; 14] = [
+    "resolved", "resolve", "ok", "okay", "closed", "close", "up", "recovered", "recovery", "normal", "inactive", "success",
+    "green", "false",
+];
+
+impl Mapping {
+    /// What is wrong with the pointers.
+    pub fn check(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let mut pointer = |field: String, value: &str| {
+            if !value.is_empty() && !value.starts_with('/') {
+                errors.push(FieldError::at(field, "is not a JSON pointer such as /event/title"));
+            }
+        };
+        for (name, value) in [
+            ("alerts", &self.alerts),
+            ("fingerprint", &self.fingerprint),
+            ("status", &self.status),
+            ("severity", &self.severity),
+            ("title", &self.title),
+            ("text", &self.text),
+            ("started_at", &self.started_at),
+            ("ended_at", &self.ended_at),
+            ("link", &self.link),
+        ] {
+            if let Some(value) = value {
+                pointer(format!("/mapping/{name}"), value);
+            }
+        }
+        match &self.labels {
+            Some(LabelPointers::Object(value)) => pointer("/mapping/labels".to_owned(), value),
+            Some(LabelPointers::Each(each)) => {
+                each.iter().for_each(|(name, value)| pointer(format!("/mapping/labels/{name}"), value));
+            }
+            None => {}
+        }
+        errors
+    }
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// Where in the body, and what the mapping misses there.
+pub fn parse(mapping: &Mapping, body: &Value) -> Result<Batch, Refusal> {
+    let alerts = match &mapping.alerts {
+        Some(pointer) => {
+            let list = body
+                .pointer(pointer)
+                .and_then(Value::as_array)
+                .ok_or((pointer.clone(), "must be an array of alerts".to_owned()))?;
+            if list.is_empty() {
+                return Err((pointer.clone(), "is empty".to_owned()));
+            }
+            list.iter()
+                .enumerate()
+                .map(|(index, alert)| one(mapping, &format!("{pointer}/{index}"), alert))
+                .collect::<Result<Vec<_>, _>>()?
+        }
+        None => vec![one(mapping, "", body)?],
+    };
+    Ok(Batch { alerts, truncated: 0 })
+}
+
+/// The value of a mapped field, or of the first usual name that is there.
+fn field<'a>(alert: &'a Value, pointer: Option<&String>, names: &[&'static str]) -> (String, Option<&'a Value>) {
+    match pointer {
+        Some(pointer) => (pointer.clone(), alert.pointer(pointer).filter(|value| !value.is_null())),
+        None => {
+            let found = names.iter().find_map(|name| Some((*name, alert.get(*name).filter(|v| !v.is_null())?)));
+            match found {
+                Some((name, value)) => (format!("/{name}"), Some(value)),
+                None => (format!("/{}", names[0]), None),
+            }
+        }
+    }
+}
+
+fn one(mapping: &Mapping, at: &str, alert: &Value) -> Result<Alert, Refusal> {
+    if !alert.is_object() && !alert.is_array() {
+        return Err((at.to_owned(), "must be an object".to_owned()));
+    }
+    let text = |pointer: Option<&String>, names: &[&'static str]| field(alert, pointer, names).1.and_then(as_text);
+    let (title_at, title) =
+        field(alert, mapping.title.as_ref(), &["title", "name", "summary", "alertname", "subject", "message"]);
+    let title = title
+        .and_then(as_text)
+        .filter(|title| !title.trim().is_empty())
+        .ok_or((format!("{at}{title_at}"), "has no text for the title".to_owned()))?;
+    let (status_at, status) = field(alert, mapping.status.as_ref(), &["status", "state"]);
+    let status = match status {
+        Some(value) => Some(as_text(value).ok_or((format!("{at}{status_at}"), "is not a text".to_owned()))?),
+        None if mapping.status.is_some() => {
+            return Err((format!("{at}{status_at}"), "is missing; the mapping says the status is there".to_owned()));
+        }
+        None => None,
+    };
+    let resolved = status.as_deref().is_some_and(|status| match &mapping.resolved_values {
+        Some(values) => values.iter().any(|value| value.eq_ignore_ascii_case(status)),
+        None => RESOLVED.iter().any(|value| value.eq_ignore_ascii_case(status)),
+    });
+    let fingerprint =
+        text(mapping.fingerprint.as_ref(), &["fingerprint", "alert_uid", "dedup_key", "id", "key"])
+            .filter(|text| !text.is_empty());
+    if fingerprint.is_none()
+        && let Some(pointer) = &mapping.fingerprint
+    {
+        return Err((format!("{at}{pointer}"), "is missing; the mapping says the fingerprint is there".to_owned()));
+    }
+    let word = text(mapping.severity.as_ref(), &["severity", "priority", "level"]).unwrap_or_default();
+    let severity = mapping.severity_values.get(&word).cloned().unwrap_or(word).to_lowercase();
+    let started_at = time(at, field(alert, mapping.started_at.as_ref(), &["started_at", "startsAt", "timestamp"]))?;
+    let ended_at = time(at, field(alert, mapping.ended_at.as_ref(), &["ended_at", "endsAt"]))?;
+    let labels = match &mapping.labels {
+        Some(LabelPointers::Each(each)) => each
+            .iter()
+            .filter_map(|(name, pointer)| Some((name.clone(), alert.pointer(pointer).and_then(as_text)?)))
+            .collect(),
+        Some(LabelPointers::Object(pointer)) => words(alert.pointer(pointer)),
+        None => words(alert.get("labels")),
+    };
+    Ok(Alert {
+        fingerprint: fingerprint.unwrap_or_else(|| title.clone()),
+        firing: !resolved,
+        severity,
+        text: text(mapping.text.as_ref(), &["text", "description", "message", "details"]).unwrap_or_default(),
+        title,
+        labels,
+        annotations: words(alert.get("annotations")),
+        started_at,
+        ended_at: if resolved { ended_at } else { None },
+        link: text(mapping.link.as_ref(), &["link", "url", "link_to_upstream_details"])
+            .filter(|url| url.starts_with("http://") || url.starts_with("https://")),
+        raw: alert.clone(),
+    })
+}
+
+fn words(value: Option<&Value>) -> BTreeMap<String, String> {
+    let object = value.and_then(Value::as_object);
+    object
+        .map(|object| object.iter().filter_map(|(name, value)| Some((name.clone(), as_text(value)?))).collect())
+        .unwrap_or_default()
+}
+
+fn time(at: &str, (field, value): (String, Option<&Value>)) -> Result<Option<Timestamp>, Refusal> {
+    let wrong = |reason: String| (format!("{at}{field}"), reason);
+    match value {
+        None => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => Ok(None),
+        Some(Value::String(text)) => Timestamp::parse(text).map(Some).map_err(wrong),
+        Some(Value::Number(number)) => {
+            let number = number.as_f64().filter(|n| *n > 0.0 && *n < 1e14).ok_or_else(|| wrong("is not a time".to_owned()))?;
+            // Seconds reach 1e11 in the year 5138; milliseconds passed it in 1973.
+            let seconds = if number < 1e11 { number } else { number / 1_000.0 };
+            Ok(Some(Timestamp::from_micros((seconds * 1e6) as i64)))
+        }
+        Some(_) => Err(wrong("is not a time".to_owned())),
+    }
+}

@@ -1,0 +1,387 @@
+//! A built-in SMTP server that catches mail, for the demo and the tests; it never forwards anything.
+//!
+//! It listens on the loopback interface, takes what it is given and keeps it in memory. A [`Policy`]
+//! decides for each recipient what happens, so that a test can play every way in which a real server
+//! misbehaves. It stands apart from the rest: it must never relay, look up or resolve anything, never
+//! listen on an outside address, and nothing of the service may depend on it.
+
+mod session;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::{JoinHandle, JoinSet};
+
+use session::Session;
+
+/// What the server does with one recipient. Taken at RCPT; the last two show after the mail's data.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// Taken.
+    Accept,
+    /// Refused for now: 451, or the 4xx code that the text begins with.
+    Temporary(String),
+    /// Refused for good: 550, or the 5xx code that the text begins with.
+    Permanent(String),
+    /// The mail is taken, and the connection closed without a reply: the sender cannot know.
+    DropAfterData,
+    /// The mail is taken, and the reply waits for a permit, which is used up.
+    Hold(Arc<Semaphore>),
+}
+
+/// One RCPT command, as the policy sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// The address, as it was written.
+    pub recipient: &'a str,
+    /// The how-many-th for this recipient, from 1.
+    pub number: usize,
+}
+
+type Decide = dyn Fn(&Attempt<'_>) -> Decision + Send + Sync;
+
+/// Decides what happens to each attempt.
+#[derive(Clone)]
+pub struct Policy(Arc<Decide>);
+
+impl Policy {
+    /// What the function says, which may be asked by several connections at once.
+    pub fn new(decide: impl Fn(&Attempt<'_>) -> Decision + Send + Sync + 'static) -> Self {
+        Self(Arc::new(decide))
+    }
+
+    /// Every mail is taken.
+    pub fn accept_all() -> Self {
+        Self::new(|_| Decision::Accept)
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::accept_all()
+    }
+}
+
+/// A mail as it came: the envelope, and the data without the dots that SMTP adds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaughtMail {
+    /// The envelope's sender; empty for a bounce.
+    pub from: String,
+    /// The recipients that were not refused.
+    pub to: Vec<String>,
+    /// Headers and body.
+    pub data: Vec<u8>,
+}
+
+impl CaughtMail {
+    /// The first header of that name, unfolded and otherwise raw (encoded words stay encoded).
+    pub fn header(&self, name: &str) -> Option<String> {
+        let text = self.text_lossy();
+        let mut found: Option<String> = None;
+        for line in text.split('\n') {
+            let line = line.strip_suffix('\r').unwrap_or(line);
+            if line.is_empty() {
+                break;
+            }
+            let folded = line.starts_with([' ', '\t']);
+            match &mut found {
+                Some(value) if folded => value.push_str(line),
+                Some(_) => break,
+                None => {
+                    found = line
+                        .split_once(':')
+                        .filter(|(key, _)| !folded && key.eq_ignore_ascii_case(name))
+                        .map(|(_, value)| value.to_owned());
+                }
+            }
+        }
+        found.map(|value| value.trim().to_owned())
+    }
+
+    /// The whole mail, headers included, with invalid UTF-8 replaced.
+    pub fn text_lossy(&self) -> String {
+        String::from_utf8_lossy(&self.data).into_owned()
+    }
+}
+
+/// A running server. It stops, with every open connection, when this is dropped.
+pub struct Catcher {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    server: JoinHandle<()>,
+}
+
+impl Catcher {
+    /// Listens on a free port of 127.0.0.1 and accepts everything. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// Where there is no runtime, or no port to listen on.
+    pub fn start() -> io::Result<Self> {
+        Self::start_with(Policy::accept_all())
+    }
+
+    /// The same, with a policy of one's own.
+    ///
+    /// # Errors
+    /// Where there is no runtime, or no port to listen on.
+    pub fn start_with(policy: Policy) -> io::Result<Self> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            policy,
+            mails: Mutex::default(),
+            attempts: Mutex::default(),
+            arrived: Notify::new(),
+            open: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
+        });
+        let server = runtime.spawn(serve(listener, Arc::clone(&shared)));
+        Ok(Self {
+            address,
+            shared,
+            server,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `smtp://127.0.0.1:PORT`
+    pub fn url(&self) -> String {
+        format!("smtp://{}", self.address)
+    }
+
+    /// Every mail whose data arrived whole, in that order. One that is held or whose connection was
+    /// dropped is among them: the server has it, whatever the sender knows.
+    pub fn mails(&self) -> Vec<CaughtMail> {
+        lock(&self.shared.mails).clone()
+    }
+
+    /// How many mails [`Catcher::mails`] would give.
+    pub fn accepted(&self) -> usize {
+        lock(&self.shared.mails).len()
+    }
+
+    /// How many times somebody tried to send to this address, refusals included.
+    pub fn attempts(&self, recipient: &str) -> usize {
+        lock(&self.shared.attempts).get(recipient).copied().unwrap_or(0)
+    }
+
+    /// Connections that are open now.
+    pub fn open_connections(&self) -> usize {
+        self.shared.open.load(Ordering::SeqCst)
+    }
+
+    /// The most connections that were open at one time.
+    pub fn peak_connections(&self) -> usize {
+        self.shared.peak.load(Ordering::SeqCst)
+    }
+
+    /// Waits for `n` mails in all, and gives all that arrived.
+    ///
+    /// # Errors
+    /// What arrived in time, where it is fewer.
+    pub async fn wait_for(&self, n: usize, within: Duration) -> Result<Vec<CaughtMail>, Vec<CaughtMail>> {
+        let enough = async {
+            loop {
+                // Registered before looking, so that no arrival in between is missed.
+                let mut arrived = std::pin::pin!(self.shared.arrived.notified());
+                arrived.as_mut().enable();
+                if self.accepted() >= n {
+                    return;
+                }
+                arrived.await;
+            }
+        };
+        match tokio::time::timeout(within, enough).await {
+            Ok(()) => Ok(self.mails()),
+            Err(_) => Err(self.mails()),
+        }
+    }
+}
+
+impl Drop for Catcher {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+struct Shared {
+    policy: Policy,
+    mails: Mutex<Vec<CaughtMail>>,
+    attempts: Mutex<HashMap<String, usize>>,
+    arrived: Notify,
+    open: AtomicUsize,
+    peak: AtomicUsize,
+}
+
+impl Shared {
+    fn decide(&self, recipient: &str) -> Decision {
+        let number = {
+            let mut attempts = lock(&self.attempts);
+            let number = attempts.entry(recipient.to_owned()).or_default();
+            *number += 1;
+            *number
+        };
+        (self.policy.0)(&Attempt { recipient, number })
+    }
+
+    fn keep(&self, mail: CaughtMail) {
+        lock(&self.mails).push(mail);
+        self.arrived.notify_waiters();
+    }
+}
+
+/// Nothing is left half-written under these locks, so a panic elsewhere does not spoil them.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Counts a connection for as long as it lives, however it ends.
+struct Open(Arc<Shared>);
+
+impl Open {
+    fn new(shared: Arc<Shared>) -> Self {
+        let open = shared.open.fetch_add(1, Ordering::SeqCst) + 1;
+        shared.peak.fetch_max(open, Ordering::SeqCst);
+        Self(shared)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    // Owns the connections: aborting this task closes them too.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else {
+                    // Of one connection, which is gone, or for want of descriptors, which come back.
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    continue;
+                };
+                let open = Open::new(Arc::clone(&shared));
+                connections.spawn(async move {
+                    // A broken connection is the client's affair; there is nobody to tell.
+                    let _ = Session::new(stream, &open.0)?.run().await;
+                    io::Result::Ok(())
+                });
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    /// Sends all of `input` at once and reads until the server closes.
+    async fn talk(catcher: &Catcher, input: &str) -> String {
+        let mut stream = TcpStream::connect(catcher.address()).await.unwrap();
+        stream.write_all(input.as_bytes()).await.unwrap();
+        let mut output = String::new();
+        tokio::time::timeout(SOON, stream.read_to_string(&mut output))
+            .await
+            .unwrap()
+            .unwrap();
+        output
+    }
+
+    fn codes(output: &str) -> Vec<&str> {
+        output
+            .lines()
+            .filter(|line| line.as_bytes()[3] == b' ')
+            .map(|line| &line[..3])
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn a_pipelined_mail_is_caught_without_its_stuffing() {
+        let catcher = Catcher::start().unwrap();
+        let output = talk(
+            &catcher,
+            "EHLO me\r\nMAIL FROM:<a@b> SIZE=10 BODY=8BITMIME\r\nRCPT TO:<c@d>\r\nDATA\r\n\
+             Subject: one\r\n two\r\nTo: c@d\r\n\r\n..dot\r\nlone\n.\nend\r\n.\r\nQUIT\r\n",
+        )
+        .await;
+        assert_eq!(
+            codes(&output),
+            ["220", "250", "250", "250", "354", "250", "221"],
+            "{output}"
+        );
+        let mails = catcher.wait_for(1, SOON).await.unwrap();
+        assert_eq!(mails[0].from, "a@b");
+        assert_eq!(mails[0].to, ["c@d"]);
+        assert_eq!(mails[0].header("subject").as_deref(), Some("one two"));
+        assert!(
+            mails[0]
+                .text_lossy()
+                .ends_with("\r\n\r\n.dot\r\nlone\n.\nend\r\n")
+        );
+    }
+
+    #[tokio::test]
+    async fn the_policy_sees_the_number_of_the_attempt() {
+        let catcher = Catcher::start_with(Policy::new(|attempt| match (attempt.recipient, attempt.number) {
+            ("slow@d", 1) => Decision::Temporary("450 come\r\nback".into()),
+            ("never@d", _) => Decision::Permanent("no such user".into()),
+            ("lost@d", _) => Decision::DropAfterData,
+            _ => Decision::Accept,
+        }))
+        .unwrap();
+        let output = talk(
+            &catcher,
+            "HELO me\r\nDATA\r\nMAIL FROM:<>\r\nRCPT TO:<slow@d>\r\nRCPT TO:<never@d>\r\nDATA\r\n\
+             RCPT TO:<slow@d>\r\nRCPT TO:<lost@d>\r\nDATA\r\nHi\r\n.\r\nNOOP\r\n",
+        )
+        .await;
+        assert!(
+            output.contains("450 come  back\r\n550 no such user\r\n"),
+            "{output}"
+        );
+        assert_eq!(
+            codes(&output),
+            [
+                "220", "250", "503", "250", "450", "550", "554", "250", "250", "354"
+            ]
+        );
+        assert_eq!(catcher.accepted(), 1);
+        assert_eq!(catcher.attempts("slow@d"), 2);
+    }
+
+    #[tokio::test]
+    async fn a_held_mail_is_answered_when_there_is_a_permit() {
+        let permits = Arc::new(Semaphore::new(0));
+        let hold = Arc::clone(&permits);
+        let catcher = Catcher::start_with(Policy::new(move |_| Decision::Hold(Arc::clone(&hold)))).unwrap();
+        let input = "EHLO me\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nHi\r\n.\r\nQUIT\r\n";
+        let (output, ()) = tokio::join!(talk(&catcher, input), async {
+            assert_eq!(catcher.wait_for(1, SOON).await.unwrap().len(), 1);
+            permits.add_permits(1);
+        });
+        assert!(output.ends_with("250 Caught\r\n221 Bye\r\n"), "{output}");
+        assert_eq!((permits.available_permits(), catcher.peak_connections()), (0, 1));
+    }
+}

@@ -1,0 +1,239 @@
+//! Typed settings, from the environment first and `candor.toml` second.
+//!
+//! Must never happen here: a wrong or unknown setting that is passed over, or a secret in an error's text.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::db::DatabaseUrl;
+
+/// Variables with the prefix that are not settings: tests and CI set them around the program.
+const NOT_SETTINGS: [&str; 2] = ["CANDOR_TEST_POSTGRES_URL", "CANDOR_REQUIRE_POSTGRES"];
+
+const NAMES: [&str; 12] = [
+    "database_url",
+    "listen",
+    "public_url",
+    "smtp_url",
+    "mail_from",
+    "admin_token",
+    "secret_key",
+    "send_concurrency",
+    "max_audience",
+    "outbox",
+    "retry_schedule",
+    "log_format",
+];
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// All settings, checked.
+#[derive(Clone)]
+pub struct Config {
+    /// `sqlite://PATH` or `postgres://…`
+    pub database_url: String,
+    /// Address and port to listen on; port 0 takes a free one.
+    pub listen: String,
+    /// Base of every link; unset: `http://` and the address listened on.
+    pub public_url: Option<String>,
+    /// Where mails go; unset: files in `outbox`.
+    pub smtp_url: Option<String>,
+    /// The sender of every mail.
+    pub mail_from: String,
+    /// An API token with role admin.
+    pub admin_token: Option<String>,
+    /// Signs links and sessions; unset: made at first start, kept in the database.
+    pub secret_key: Option<String>,
+    /// Open SMTP connections at most.
+    pub send_concurrency: usize,
+    /// People of a notice above which a second person must approve.
+    pub max_audience: usize,
+    /// Where mails are written without SMTP.
+    pub outbox: PathBuf,
+    /// Waits between attempts; the last one repeats until the delivery expires.
+    pub retry_schedule: Vec<Duration>,
+    /// Whether this process delivers.
+    pub workers: bool,
+    /// Text or JSON.
+    pub log_format: LogFormat,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            database_url: "sqlite://candor.db".to_owned(),
+            listen: "127.0.0.1:8080".to_owned(),
+            public_url: None,
+            smtp_url: None,
+            mail_from: "Candor <candor@localhost>".to_owned(),
+            admin_token: None,
+            secret_key: None,
+            send_concurrency: 32,
+            max_audience: 500,
+            outbox: PathBuf::from("outbox"),
+            retry_schedule: [5, 30, 120, 600, 1800, 3600, 10_800, 21_600, 43_200].map(Duration::from_secs).to_vec(),
+            workers: true,
+            log_format: LogFormat::Text,
+        }
+    }
+}
+
+impl Config {
+    /// Defaults for a test: the given database, a free port.
+    pub fn for_test(database_url: &str) -> Self {
+        Config { database_url: database_url.to_owned(), listen: "127.0.0.1:0".to_owned(), ..Config::default() }
+    }
+
+    /// Reads the environment of this process and `candor.toml` in the current directory.
+    ///
+    /// # Errors
+    /// One line that names the setting and what is wrong with it.
+    pub fn load() -> Result<Self, String> {
+        let environment = std::env::vars_os().filter_map(|(name, value)| {
+            let name = name.into_string().ok()?;
+            name.starts_with("CANDOR_").then_some((name, value))
+        });
+        let mut values = Vec::new();
+        for (name, value) in environment {
+            let value = value.into_string().map_err(|_| format!("{name}: is not UTF-8"))?;
+            values.push((name, value));
+        }
+        Self::from_sources(values, Path::new("candor.toml"))
+    }
+
+    /// Reads the given variables (first) and the file, where it exists.
+    ///
+    /// # Errors
+    /// One line that names the setting and what is wrong with it.
+    pub fn from_sources(environment: Vec<(String, String)>, file: &Path) -> Result<Self, String> {
+        let mut values: BTreeMap<String, (String, String)> = BTreeMap::new();
+        if file.exists() {
+            let shown = file.display();
+            let text = std::fs::read_to_string(file).map_err(|error| format!("{shown}: {error}"))?;
+            let table: toml::Table =
+                text.parse().map_err(|error: toml::de::Error| format!("{shown}: {}", error.message()))?;
+            for (name, value) in table {
+                if !NAMES.contains(&name.as_str()) {
+                    return Err(format!("{shown}: unknown setting '{name}'; {}", known()));
+                }
+                let value = match value {
+                    toml::Value::String(text) => text,
+                    toml::Value::Integer(number) => number.to_string(),
+                    _ => return Err(format!("{shown}: {name}: must be a text or a number")),
+                };
+                values.insert(name.clone(), (format!("{shown}: {name}"), value));
+            }
+        }
+        for (variable, value) in environment {
+            if NOT_SETTINGS.contains(&variable.as_str()) {
+                continue;
+            }
+            let name = variable.trim_start_matches("CANDOR_").to_ascii_lowercase();
+            if !NAMES.contains(&name.as_str()) {
+                return Err(format!("{variable}: unknown setting; {}", known()));
+            }
+            values.insert(name, (variable, value));
+        }
+        let mut config = Config::default();
+        for (name, (shown, value)) in values {
+            config.set(&name, value).map_err(|reason| format!("{shown}: {reason}"))?;
+        }
+        Ok(config)
+    }
+
+    fn set(&mut self, name: &str, value: String) -> Result<(), String> {
+        let value = value.trim().to_owned();
+        if value.is_empty() {
+            return Err("is empty; leave it out to have the default".to_owned());
+        }
+        match name {
+            "database_url" => {
+                DatabaseUrl::parse(&value)?;
+                self.database_url = value;
+            }
+            "listen" => {
+                value
+                    .rsplit_once(':')
+                    .filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+                    .ok_or("must be ADDRESS:PORT, such as 127.0.0.1:8080")?;
+                self.listen = value;
+            }
+            "public_url" => {
+                let url = url::Url::parse(&value).map_err(|_| "must be a URL such as https://candor.example.com")?;
+                if !matches!(url.scheme(), "http" | "https") || url.query().is_some() || url.fragment().is_some() {
+                    return Err("must be an http or https URL without query or fragment".to_owned());
+                }
+                self.public_url = Some(value.trim_end_matches('/').to_owned());
+            }
+            "smtp_url" => {
+                crate::delivery::email::Relay::parse(&value)?;
+                self.smtp_url = Some(value);
+            }
+            "mail_from" => {
+                value
+                    .parse::<lettre::message::Mailbox>()
+                    .map_err(|_| "must be an address such as Candor <candor@example.com>")?;
+                self.mail_from = value;
+            }
+            "admin_token" => {
+                if value.chars().count() < 8 {
+                    return Err("is too short; use at least 8 characters".to_owned());
+                }
+                self.admin_token = Some(value);
+            }
+            "secret_key" => {
+                if value.len() < 32 {
+                    return Err("is too short; use at least 32 characters".to_owned());
+                }
+                self.secret_key = Some(value);
+            }
+            "send_concurrency" => self.send_concurrency = number(&value, 1, 1_000)?,
+            "max_audience" => self.max_audience = number(&value, 0, 100_000_000)?,
+            "outbox" => self.outbox = PathBuf::from(value),
+            "retry_schedule" => self.retry_schedule = schedule(&value)?,
+            "log_format" => {
+                self.log_format = match value.as_str() {
+                    "text" => LogFormat::Text,
+                    "json" => LogFormat::Json,
+                    _ => return Err("must be text or json".to_owned()),
+                }
+            }
+            _ => return Err(format!("unknown setting; {}", known())),
+        }
+        Ok(())
+    }
+}
+
+fn known() -> String {
+    format!("the settings are {}", NAMES.join(", "))
+}
+
+fn number(text: &str, least: usize, most: usize) -> Result<usize, String> {
+    text.parse().ok().filter(|n| (least..=most).contains(n)).ok_or(format!("must be a whole number from {least} to {most}"))
+}
+
+fn schedule(text: &str) -> Result<Vec<Duration>, String> {
+    let wrong = || "must be waits such as 5s,30s,2m,1h".to_owned();
+    text.split(',')
+        .map(|part| {
+            let part = part.trim();
+            let unit = part.chars().last().ok_or_else(wrong)?;
+            let seconds = match unit {
+                's' => 1,
+                'm' => 60,
+                'h' => 3600,
+                _ => return Err(wrong()),
+            };
+            let count: u32 = part[..part.len() - 1].parse().map_err(|_| wrong())?;
+            Ok(Duration::from_secs(u64::from(count) * seconds))
+        })
+        .collect()
+}

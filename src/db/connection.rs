@@ -1,0 +1,143 @@
+//! From a URL to a connection: which database, with which settings, pooled how.
+//!
+//! Must never happen here: a connection without its safety settings (foreign keys, full sync, UTC).
+
+use diesel::connection::{SimpleConnection, TransactionManager, TransactionManagerStatus};
+use diesel::pg::PgConnection;
+use diesel::prelude::*;
+use diesel::r2d2::ManageConnection;
+use diesel::sqlite::SqliteConnection;
+
+/// A connection to either database. Domain functions take `&mut Conn`.
+#[derive(diesel::MultiConnection)]
+pub enum Conn {
+    /// The embedded database.
+    Sqlite(SqliteConnection),
+    /// PostgreSQL.
+    Pg(PgConnection),
+}
+
+/// A parsed `CANDOR_DATABASE_URL`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum DatabaseUrl {
+    /// `sqlite://PATH`
+    Sqlite(String),
+    /// `postgres://…`, as libpq takes it; it may hold a password.
+    Postgres(String),
+}
+
+impl DatabaseUrl {
+    /// Parses the setting.
+    ///
+    /// # Errors
+    /// A sentence where the scheme is another one or the path is missing. The URL itself is not repeated: it may hold a password.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("sqlite://") {
+            if path.is_empty() || path.contains('?') {
+                return Err("must be sqlite://PATH with a path and nothing behind it".to_owned());
+            }
+            return Ok(DatabaseUrl::Sqlite(path.to_owned()));
+        }
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(DatabaseUrl::Postgres(text.to_owned()));
+        }
+        Err("must begin with sqlite:// or postgres://".to_owned())
+    }
+
+    /// The path of an embedded database.
+    pub fn sqlite_path(&self) -> Option<&str> {
+        match self {
+            DatabaseUrl::Sqlite(path) => Some(path),
+            DatabaseUrl::Postgres(_) => None,
+        }
+    }
+
+    /// `SQLite` or `PostgreSQL`, for people.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            DatabaseUrl::Sqlite(_) => "SQLite",
+            DatabaseUrl::Postgres(_) => "PostgreSQL",
+        }
+    }
+}
+
+/// What a pooled connection may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Read,
+    Write,
+}
+
+pub(super) struct PoolSizes {
+    /// 0: reads go through the writers' pool.
+    pub readers: u32,
+    pub writers: u32,
+}
+
+pub(super) fn pool_sizes(url: &DatabaseUrl) -> PoolSizes {
+    match url {
+        DatabaseUrl::Sqlite(_) => {
+            let cores = std::thread::available_parallelism().map_or(2, |n| n.get() as u32);
+            PoolSizes { readers: (cores * 2).clamp(4, 16), writers: 1 }
+        }
+        DatabaseUrl::Postgres(_) => PoolSizes { readers: 0, writers: 12 },
+    }
+}
+
+pub(super) fn connect(url: &DatabaseUrl, mode: Mode) -> Result<Conn, diesel::r2d2::Error> {
+    use diesel::r2d2::Error;
+    match url {
+        DatabaseUrl::Sqlite(path) => {
+            let mut conn = SqliteConnection::establish(path).map_err(Error::ConnectionError)?;
+            // FULL: what was answered with 2xx must survive a power cut.
+            conn.batch_execute(
+                "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+                 PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000;",
+            )
+            .map_err(Error::QueryError)?;
+            if mode == Mode::Read {
+                conn.batch_execute("PRAGMA query_only = ON;").map_err(Error::QueryError)?;
+            }
+            Ok(Conn::Sqlite(conn))
+        }
+        DatabaseUrl::Postgres(url) => {
+            let mut conn = PgConnection::establish(url).map_err(Error::ConnectionError)?;
+            conn.batch_execute("SET TIME ZONE 'UTC'; SET client_min_messages = warning; SET lock_timeout = '10s';")
+                .map_err(Error::QueryError)?;
+            Ok(Conn::Pg(conn))
+        }
+    }
+}
+
+/// Makes and checks pooled connections.
+pub struct Manager {
+    pub(super) url: DatabaseUrl,
+    pub(super) mode: Mode,
+}
+
+impl ManageConnection for Manager {
+    type Connection = Conn;
+    type Error = diesel::r2d2::Error;
+
+    fn connect(&self) -> Result<Conn, Self::Error> {
+        connect(&self.url, self.mode)
+    }
+
+    fn is_valid(&self, conn: &mut Conn) -> Result<(), Self::Error> {
+        match conn {
+            // A file does not hang up.
+            Conn::Sqlite(_) => Ok(()),
+            Conn::Pg(conn) => conn.batch_execute("").map_err(diesel::r2d2::Error::QueryError),
+        }
+    }
+
+    fn has_broken(&self, conn: &mut Conn) -> bool {
+        // A panic or a lost server leaves a transaction open: such a connection is thrown away.
+        let status = <Conn as Connection>::TransactionManager::transaction_manager_status_mut(conn);
+        let clean = match status {
+            TransactionManagerStatus::Valid(valid) => valid.transaction_depth().is_none(),
+            TransactionManagerStatus::InError => false,
+        };
+        std::thread::panicking() || !clean
+    }
+}

@@ -1,0 +1,187 @@
+//! The database: one pool for reading, one for writing, and the transaction around every closure.
+//!
+//! Must never happen here: knowledge of what the tables mean, or network I/O inside a transaction.
+//! No other module names a backend or holds a pooled connection outside [`Db::read`] and `Db::write`
+//! (the latter lives in [`crate::audit`], because a change and its audit event are one transaction).
+
+mod connection;
+pub mod dialect;
+mod migrate;
+pub mod schema;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::r2d2::Pool;
+use tokio::sync::Semaphore;
+
+pub use connection::{Conn, DatabaseUrl};
+
+/// What boxed queries are generic over.
+pub type Backend = <Conn as diesel::Connection>::Backend;
+
+pub use migrate::migrate;
+
+use crate::error::{Error, Result};
+use crate::time::Clock;
+use connection::Manager;
+
+/// How long a request waits for a connection before it is told to come back.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Gives a newtype the columns of the type that it wraps, on every backend.
+macro_rules! newtype_columns {
+    ($name:ident, $sql:ty, $inner:ty) => {
+        impl<DB: diesel::backend::Backend> diesel::deserialize::FromSql<$sql, DB> for $name
+        where
+            $inner: diesel::deserialize::FromSql<$sql, DB>,
+        {
+            fn from_sql(bytes: DB::RawValue<'_>) -> diesel::deserialize::Result<Self> {
+                <$inner as diesel::deserialize::FromSql<$sql, DB>>::from_sql(bytes).map($name)
+            }
+        }
+        impl<DB: diesel::backend::Backend> diesel::serialize::ToSql<$sql, DB> for $name
+        where
+            $inner: diesel::serialize::ToSql<$sql, DB>,
+        {
+            fn to_sql<'b>(
+                &'b self,
+                out: &mut diesel::serialize::Output<'b, '_, DB>,
+            ) -> diesel::serialize::Result {
+                diesel::serialize::ToSql::<$sql, DB>::to_sql(&self.0, out)
+            }
+        }
+    };
+}
+pub(crate) use newtype_columns;
+
+/// Access to the database. Cheap to clone.
+#[derive(Clone)]
+pub struct Db {
+    readers: Pool<Manager>,
+    writers: Pool<Manager>,
+    read_permits: Arc<Semaphore>,
+    write_permits: Arc<Semaphore>,
+    url: DatabaseUrl,
+    clock: Clock,
+}
+
+impl Db {
+    /// Opens the pools. The schema is not touched; see [`migrate`].
+    ///
+    /// # Errors
+    /// `Unavailable` where the database cannot be reached or opened, with the reason.
+    pub async fn open(url: DatabaseUrl, clock: Clock) -> Result<Self> {
+        tokio::task::spawn_blocking(move || Self::open_blocking(url, clock)).await.map_err(Error::internal)?
+    }
+
+    fn open_blocking(url: DatabaseUrl, clock: Clock) -> Result<Self> {
+        // One look first: the pool would only say that it timed out.
+        connection::connect(&url, connection::Mode::Write)
+            .map_err(|error| Error::Unavailable(format!("cannot open the database: {error}")))?;
+        let sizes = connection::pool_sizes(&url);
+        let build = |mode, size: u32| {
+            Pool::builder()
+                .max_size(size)
+                .min_idle(Some(1))
+                .connection_timeout(PATIENCE)
+                .build(Manager { url: url.clone(), mode })
+                .map_err(|error| Error::Unavailable(format!("cannot open the database: {error}")))
+        };
+        let writers = build(connection::Mode::Write, sizes.writers)?;
+        // PostgreSQL reads and writes through one pool; SQLite has one writer and many readers.
+        let (readers, read_permits) = if sizes.readers == 0 {
+            (writers.clone(), sizes.writers)
+        } else {
+            (build(connection::Mode::Read, sizes.readers)?, sizes.readers)
+        };
+        let write_permits = Arc::new(Semaphore::new(sizes.writers as usize));
+        let read_permits = if sizes.readers == 0 {
+            write_permits.clone()
+        } else {
+            Arc::new(Semaphore::new(read_permits as usize))
+        };
+        Ok(Db { readers, writers, read_permits, write_permits, url, clock })
+    }
+
+    /// The clock that stamps what is written.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Where the database is.
+    pub fn url(&self) -> &DatabaseUrl {
+        &self.url
+    }
+
+    /// Runs `work` in one read-only transaction with one consistent view.
+    ///
+    /// # Errors
+    /// What `work` answers; `Unavailable` where no connection came free in ten seconds.
+    pub async fn read<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Conn) -> Result<T> + Send + 'static,
+    {
+        run(&self.readers, &self.read_permits, move |conn| {
+            dialect::begin_read(conn)?;
+            // Nothing was changed, so the end of it is the same either way.
+            let result = work(conn);
+            dialect::roll_back(conn);
+            result
+        })
+        .await
+    }
+
+    /// Runs `work` in one write transaction, without audit: `audit` builds `Db::write` on it.
+    pub(crate) async fn transaction<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Conn) -> Result<T> + Send + 'static,
+    {
+        run(&self.writers, &self.write_permits, move |conn| {
+            dialect::begin_write(conn)?;
+            match work(conn) {
+                Ok(value) => {
+                    dialect::commit(conn)?;
+                    Ok(value)
+                }
+                Err(error) => {
+                    dialect::roll_back(conn);
+                    Err(error)
+                }
+            }
+        })
+        .await
+    }
+
+    /// Runs `work` on a writer's connection outside any transaction (migrations, backups).
+    pub(crate) async fn bare<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Conn) -> Result<T> + Send + 'static,
+    {
+        run(&self.writers, &self.write_permits, work).await
+    }
+}
+
+async fn run<T, F>(pool: &Pool<Manager>, permits: &Arc<Semaphore>, work: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce(&mut Conn) -> Result<T> + Send + 'static,
+{
+    let permit = tokio::time::timeout(PATIENCE, permits.clone().acquire_owned())
+        .await
+        .map_err(|_| Error::Unavailable("the database is overloaded; please try again".to_owned()))?
+        .map_err(Error::internal)?;
+    let pool = pool.clone();
+    tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        let mut conn = pool
+            .get()
+            .map_err(|error| Error::Unavailable(format!("the database is not reachable: {error}")))?;
+        work(&mut conn)
+    })
+    .await
+    .map_err(Error::internal)?
+}

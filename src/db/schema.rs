@@ -1,0 +1,394 @@
+//! The tables as diesel knows them. Kept by hand, in the order of the migrations; a test compares it with both databases.
+
+diesel::table! {
+    settings (name) {
+        name -> Text,
+        value -> Text,
+    }
+}
+
+diesel::table! {
+    counters (name) {
+        name -> Text,
+        value -> BigInt,
+    }
+}
+
+diesel::table! {
+    api_tokens (id) {
+        id -> Text,
+        name -> Text,
+        role -> Text,
+        hash -> Text,
+        created_at -> BigInt,
+        revoked_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    idempotency_keys (id) {
+        id -> Text,
+        owner -> Text,
+        key -> Text,
+        request_hash -> Text,
+        state -> Text,
+        status -> Nullable<BigInt>,
+        content_type -> Nullable<Text>,
+        body -> Nullable<Binary>,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    audit_events (seq) {
+        seq -> BigInt,
+        at -> BigInt,
+        actor_kind -> Text,
+        actor_id -> Text,
+        actor_name -> Text,
+        action -> Text,
+        subject_type -> Text,
+        subject_id -> Text,
+        incident_id -> Nullable<Text>,
+        before_json -> Nullable<Text>,
+        after_json -> Nullable<Text>,
+        prev_hash -> Text,
+        hash -> Text,
+    }
+}
+
+diesel::table! {
+    audit_head (id) {
+        id -> BigInt,
+        seq -> BigInt,
+        hash -> Text,
+    }
+}
+
+diesel::table! {
+    accounts (key) {
+        key -> BigInt,
+        id -> Text,
+        name -> Text,
+        locale -> Nullable<Text>,
+        time_zone -> Nullable<Text>,
+        labels -> Text,
+        gone_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    people (key) {
+        key -> BigInt,
+        id -> Text,
+        name -> Text,
+        email -> Text,
+        locale -> Nullable<Text>,
+        time_zone -> Nullable<Text>,
+        gone_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    resources (key) {
+        key -> BigInt,
+        #[sql_name = "type"]
+        type_ -> Text,
+        id -> Text,
+        name -> Nullable<Text>,
+        account_key -> Nullable<BigInt>,
+        parent_key -> Nullable<BigInt>,
+        gone_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    resource_labels (resource_key, name) {
+        resource_key -> BigInt,
+        name -> Text,
+        value -> Text,
+    }
+}
+
+diesel::table! {
+    members (account_key, person_key) {
+        account_key -> BigInt,
+        person_key -> BigInt,
+        role -> Text,
+        gone_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    collaborators (resource_key, person_key) {
+        resource_key -> BigInt,
+        person_key -> BigInt,
+        role -> Text,
+        gone_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    incidents (id) {
+        id -> Text,
+        number -> BigInt,
+        title -> Text,
+        severity -> Text,
+        status -> Text,
+        summary -> Nullable<Text>,
+        time_zone -> Nullable<Text>,
+        started_at -> BigInt,
+        detected_at -> BigInt,
+        resolved_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    timeline_entries (id) {
+        id -> BigInt,
+        incident_id -> Text,
+        at -> BigInt,
+        utc_offset -> BigInt,
+        kind -> Text,
+        text -> Text,
+        internal -> Bool,
+        automatic -> Bool,
+        author -> Text,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    incident_resources (incident_id, resource_key) {
+        incident_id -> Text,
+        resource_key -> BigInt,
+        source -> Text,
+        added_at -> BigInt,
+        removed_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    next_steps (id) {
+        id -> Text,
+        incident_id -> Text,
+        text -> Text,
+        owner -> Text,
+        link -> Nullable<Text>,
+        due_on -> Nullable<Text>,
+        done_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    reports (incident_id) {
+        incident_id -> Text,
+        title -> Text,
+        sections -> Text,
+        published -> Nullable<Text>,
+        published_at -> Nullable<BigInt>,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    integrations (id) {
+        id -> Text,
+        name -> Text,
+        source -> Text,
+        token_hash -> Text,
+        secret -> Nullable<Text>,
+        mapping -> Nullable<Text>,
+        resource_rules -> Text,
+        open_incident -> Bool,
+        gone_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    hook_requests (id) {
+        id -> BigInt,
+        integration_id -> Text,
+        received_at -> BigInt,
+        accepted -> Bool,
+        detail -> Text,
+        body -> Binary,
+    }
+}
+
+diesel::table! {
+    alerts (id) {
+        id -> Text,
+        integration_id -> Text,
+        fingerprint -> Text,
+        status -> Text,
+        severity -> Text,
+        title -> Text,
+        text -> Text,
+        labels -> Text,
+        link -> Nullable<Text>,
+        started_at -> BigInt,
+        ended_at -> Nullable<BigInt>,
+        incident_id -> Nullable<Text>,
+        repeats -> BigInt,
+        received_at -> BigInt,
+        last_received_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    alert_references (alert_id, resource_type, resource_id) {
+        alert_id -> Text,
+        incident_id -> Nullable<Text>,
+        resource_type -> Text,
+        resource_id -> Text,
+        resolved -> Bool,
+        seen_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    templates (id) {
+        id -> Text,
+        phase -> Text,
+        subject -> Text,
+        body_text -> Text,
+        body_html -> Text,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    current_templates (phase) {
+        phase -> Text,
+        template_id -> Text,
+    }
+}
+
+diesel::table! {
+    notices (id) {
+        id -> Text,
+        incident_id -> Text,
+        phase -> Text,
+        state -> Text,
+        subject -> Nullable<Text>,
+        message -> Text,
+        customer_action -> Nullable<Text>,
+        catch_up_of -> Nullable<Text>,
+        drafted_by -> Text,
+        approved_by -> Nullable<Text>,
+        approved_digest -> Nullable<Text>,
+        digest -> Nullable<Text>,
+        template_id -> Nullable<Text>,
+        frozen -> Nullable<Text>,
+        recipients -> BigInt,
+        expand_cursor -> BigInt,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+        queued_at -> Nullable<BigInt>,
+        finished_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    notice_recipients (notice_id, ordinal) {
+        notice_id -> Text,
+        ordinal -> BigInt,
+        person_id -> Text,
+        name -> Text,
+        address -> Text,
+        optional -> Bool,
+        context -> Text,
+    }
+}
+
+diesel::table! {
+    deliveries (id) {
+        id -> BigInt,
+        notice_id -> Text,
+        ordinal -> BigInt,
+        channel -> Text,
+        address -> Text,
+        state -> Text,
+        attempt -> BigInt,
+        lease -> Nullable<Text>,
+        next_attempt_at -> BigInt,
+        expires_at -> BigInt,
+        sent_at -> Nullable<BigInt>,
+        message_id -> Text,
+    }
+}
+
+diesel::table! {
+    delivery_attempts (delivery_id, attempt) {
+        delivery_id -> BigInt,
+        attempt -> BigInt,
+        at -> BigInt,
+        outcome -> Text,
+        reply -> Text,
+        batch -> Text,
+    }
+}
+
+diesel::table! {
+    opt_outs (address) {
+        address -> Text,
+        at -> BigInt,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(
+    settings,
+    counters,
+    api_tokens,
+    idempotency_keys,
+    audit_events,
+    audit_head,
+    accounts,
+    people,
+    resources,
+    resource_labels,
+    members,
+    collaborators,
+    incidents,
+    timeline_entries,
+    incident_resources,
+    next_steps,
+    reports,
+    integrations,
+    hook_requests,
+    alerts,
+    alert_references,
+    templates,
+    current_templates,
+    notices,
+    notice_recipients,
+    deliveries,
+    delivery_attempts,
+    opt_outs,
+);
+
+diesel::joinable!(alerts -> incidents (incident_id));
+diesel::joinable!(deliveries -> notices (notice_id));
+diesel::joinable!(notices -> incidents (incident_id));
+diesel::joinable!(incident_resources -> resources (resource_key));
+diesel::joinable!(members -> accounts (account_key));
+diesel::joinable!(members -> people (person_key));
+diesel::joinable!(collaborators -> resources (resource_key));
+diesel::joinable!(collaborators -> people (person_key));

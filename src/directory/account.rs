@@ -1,0 +1,148 @@
+//! Accounts: the customers.
+
+use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Check, Gone, Labels, write};
+use crate::audit::{Action, Event, Tx};
+use crate::db::Conn;
+use crate::db::schema::accounts as a;
+use crate::error::{Error, Result};
+use crate::id::ExternalId;
+use crate::time::Timestamp;
+
+/// What a caller says of an account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccountInput {
+    /// Display name.
+    pub name: String,
+    /// Language tag, e.g. `en`.
+    #[serde(default)]
+    pub locale: Option<String>,
+    /// IANA time zone, e.g. `Africa/Nairobi`; times in its mails are shown in it too.
+    #[serde(default)]
+    pub time_zone: Option<String>,
+    /// Free labels.
+    #[serde(default)]
+    pub labels: Labels,
+}
+
+impl AccountInput {
+    pub(crate) fn check(&self, check: &mut Check) {
+        check.name("/name", &self.name);
+        check.locale("/locale", self.locale.as_deref());
+        check.time_zone("/time_zone", self.time_zone.as_deref());
+        check.labels("/labels", &self.labels);
+    }
+}
+
+/// An account, as shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Account {
+    /// The caller's id.
+    pub id: String,
+    /// Display name.
+    pub name: String,
+    /// Language tag.
+    pub locale: Option<String>,
+    /// IANA time zone.
+    pub time_zone: Option<String>,
+    /// Labels.
+    pub labels: Labels,
+    /// When it was deleted.
+    pub gone_at: Option<Timestamp>,
+    /// When it was first put.
+    pub created_at: Timestamp,
+    /// When it was last put.
+    pub updated_at: Timestamp,
+}
+
+#[derive(Queryable)]
+struct Row {
+    _key: i64,
+    id: String,
+    name: String,
+    locale: Option<String>,
+    time_zone: Option<String>,
+    labels: String,
+    gone_at: Option<Timestamp>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl Row {
+    fn view(self) -> Result<Account> {
+        Ok(Account {
+            id: self.id,
+            name: self.name,
+            locale: self.locale,
+            time_zone: self.time_zone,
+            labels: serde_json::from_str(&self.labels)?,
+            gone_at: self.gone_at,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        })
+    }
+}
+
+/// The account of that id, gone or not.
+///
+/// # Errors
+/// `NotFound`.
+pub fn get(conn: &mut Conn, id: &str) -> Result<Account> {
+    a::table
+        .filter(a::id.eq(id))
+        .first::<Row>(conn)
+        .optional()?
+        .ok_or_else(|| Error::NotFound(format!("account '{id}'")))?
+        .view()
+}
+
+/// Accounts in the order of their ids, after the given one.
+pub fn list(conn: &mut Conn, gone: Gone, after: Option<&str>, limit: i64) -> Result<Vec<Account>> {
+    let mut query = a::table.into_boxed::<crate::db::Backend>();
+    if gone == Gone::Hidden {
+        query = query.filter(a::gone_at.is_null());
+    }
+    if let Some(after) = after {
+        query = query.filter(a::id.gt(after));
+    }
+    query.order(a::id).limit(limit).load::<Row>(conn)?.into_iter().map(Row::view).collect()
+}
+
+/// Makes or changes an account. Answers it, and whether it is new.
+///
+/// # Errors
+/// `Invalid`, field by field.
+pub fn put(tx: &mut Tx<'_>, id: &ExternalId, input: &AccountInput) -> Result<(Account, bool)> {
+    let mut check = Check::default();
+    input.check(&mut check);
+    check.finish()?;
+    let before = get(tx.conn, id.as_str()).ok();
+    write::accounts(tx.conn, tx.now, &[(id.as_str(), input)])?;
+    let event = Event::new(Action::AccountPut, "account", id.as_str()).after(serde_json::to_value(input)?);
+    tx.record(match &before {
+        Some(old) => event.before(
+            json!({"name": old.name, "locale": old.locale, "time_zone": old.time_zone, "labels": old.labels}),
+        ),
+        None => event,
+    });
+    Ok((get(tx.conn, id.as_str())?, before.is_none()))
+}
+
+/// Marks an account as gone. What belongs to it tells nobody any more.
+///
+/// # Errors
+/// `NotFound`, also where it is gone already.
+pub fn delete(tx: &mut Tx<'_>, id: &str) -> Result<()> {
+    let changed = diesel::update(a::table.filter(a::id.eq(id)).filter(a::gone_at.is_null()))
+        .set(a::gone_at.eq(Some(tx.now)))
+        .execute(tx.conn)?;
+    if changed == 0 {
+        return Err(Error::NotFound(format!("account '{id}'")));
+    }
+    tx.record(Event::new(Action::AccountDeleted, "account", id));
+    Ok(())
+}

@@ -1,0 +1,429 @@
+//! The NDJSON import: an upsert a line, streamed, all or nothing, errors by line.
+//!
+//! Lines are gathered into batches by kind. References are looked up before a batch is written, so that a line
+//! can use what earlier lines made and nothing that comes later, wherever the batches happen to end.
+//!
+//! Must never happen here: the whole file in memory, or half of it stored.
+
+use std::collections::{HashMap, HashSet};
+use std::io::BufRead;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::account::AccountInput;
+use super::person::PersonInput;
+use super::resource::ResourceInput;
+use super::write::{self, BATCH, Parent, ResourceRow};
+use super::{Check, ResourceRef};
+use crate::audit::{Action, Event, Tx, hex};
+use crate::db::dialect;
+use crate::error::{Error, FieldError, Result};
+use crate::id::ExternalId;
+
+/// Longest line, in bytes.
+const MAX_LINE: usize = 64 * 1024;
+/// Errors that are reported before the import gives up.
+const MAX_ERRORS: usize = 100;
+
+/// How many lines of each kind were imported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Counts {
+    /// Accounts.
+    pub accounts: u64,
+    /// People.
+    pub people: u64,
+    /// Resources.
+    pub resources: u64,
+    /// Members of accounts.
+    pub members: u64,
+    /// Collaborators on resources.
+    pub collaborators: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Line {
+    Account(AccountLine),
+    Person(PersonLine),
+    Resource(ResourceLine),
+    Member(MemberLine),
+    Collaborator(CollaboratorLine),
+}
+
+// An internally tagged enum hands its `kind` on to nobody, so each line refuses unknown fields by itself.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccountLine {
+    id: ExternalId,
+    name: String,
+    locale: Option<String>,
+    time_zone: Option<String>,
+    #[serde(default)]
+    labels: super::Labels,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PersonLine {
+    id: ExternalId,
+    name: String,
+    email: String,
+    locale: Option<String>,
+    time_zone: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResourceLine {
+    #[serde(rename = "type")]
+    type_: ExternalId,
+    id: ExternalId,
+    name: Option<String>,
+    account: Option<ExternalId>,
+    parent: Option<ResourceRef>,
+    #[serde(default)]
+    labels: super::Labels,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MemberLine {
+    account: ExternalId,
+    person: ExternalId,
+    role: ExternalId,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CollaboratorLine {
+    resource: ResourceRef,
+    person: ExternalId,
+    role: ExternalId,
+}
+
+/// Imports every line of `input` in the caller's transaction.
+///
+/// # Errors
+/// `Invalid` with up to 100 errors by line; nothing of the file is stored then.
+pub fn import(tx: &mut Tx<'_>, input: impl BufRead) -> Result<Counts> {
+    dialect::lock_directory(tx.conn)?;
+    let mut import = Import::default();
+    let mut hasher = Sha256::new();
+    let mut lines = Lines { input, buffer: Vec::new(), number: 0 };
+    while let Some((number, line)) = lines.next()? {
+        match line {
+            Ok(bytes) => {
+                hasher.update(bytes);
+                hasher.update(b"\n");
+                if bytes.iter().all(u8::is_ascii_whitespace) {
+                    continue;
+                }
+                match parse(bytes) {
+                    Ok(line) => import.take(tx, number, line)?,
+                    Err(detail) => import.errors.push(FieldError::on_line(number, detail)),
+                }
+            }
+            Err(detail) => import.errors.push(FieldError::on_line(number, detail)),
+        }
+        if import.errors.len() >= MAX_ERRORS {
+            break;
+        }
+    }
+    import.flush(tx)?;
+    if !import.errors.is_empty() {
+        import.errors.sort_by_key(|error| error.line);
+        return Err(Error::fields(import.errors));
+    }
+    let counts = import.counts;
+    tx.record(
+        Event::new(Action::DirectoryImported, "directory", "import")
+            .after(serde_json::json!({"counts": counts, "lines_sha256": hex(&hasher.finalize())})),
+    );
+    Ok(counts)
+}
+
+struct Lines<R> {
+    input: R,
+    buffer: Vec<u8>,
+    number: u64,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// The next line, or why it cannot be read; an endless line is cut, not held.
+    #[allow(clippy::type_complexity)]
+    fn next(&mut self) -> Result<Option<(u64, Result<&[u8], String>)>> {
+        self.buffer.clear();
+        let read = std::io::Read::take(&mut self.input, MAX_LINE as u64 + 1)
+            .read_until(b'\n', &mut self.buffer)
+            .map_err(Error::internal)?;
+        if read == 0 {
+            return Ok(None);
+        }
+        self.number += 1;
+        if self.buffer.last() == Some(&b'\n') {
+            self.buffer.pop();
+        } else if self.buffer.len() > MAX_LINE {
+            self.input.skip_until(b'\n').map_err(Error::internal)?;
+            return Ok(Some((self.number, Err(format!("is longer than {MAX_LINE} bytes")))));
+        }
+        Ok(Some((self.number, Ok(&self.buffer))))
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Line, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let line: Line = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let reason = crate::error::json_reason(error.inner());
+        if path == "." { reason } else { format!("{path}: {reason}") }
+    })?;
+    deserializer.end().map_err(|error| crate::error::json_reason(&error))?;
+    Ok(line)
+}
+
+/// Why a reference cannot be followed.
+enum Missing {
+    Account(ExternalId),
+    Person(ExternalId),
+    Resource(ResourceRef),
+}
+
+#[derive(Default)]
+struct Import {
+    counts: Counts,
+    errors: Vec<FieldError>,
+    accounts: Vec<(ExternalId, AccountInput)>,
+    people: Vec<(ExternalId, PersonInput)>,
+    resources: Vec<(u64, ResourceRef, ResourceInput)>,
+    members: Vec<(ExternalId, ExternalId, ExternalId)>,
+    collaborators: Vec<(ResourceRef, ExternalId, ExternalId)>,
+    seen_accounts: HashSet<ExternalId>,
+    seen_people: HashSet<ExternalId>,
+    seen_resources: HashMap<ResourceRef, usize>,
+    seen_members: HashSet<(ExternalId, ExternalId)>,
+    seen_collaborators: HashSet<(ResourceRef, ExternalId)>,
+    /// References to what is not in the gathered lines: it must be in the database already.
+    outside: Vec<(u64, Missing)>,
+}
+
+impl Import {
+    fn take(&mut self, tx: &mut Tx<'_>, number: u64, line: Line) -> Result<()> {
+        // The same row twice in one statement is an error in PostgreSQL: write the first one before.
+        let full = self.accounts.len().max(self.people.len()).max(self.resources.len()).max(self.members.len())
+            .max(self.collaborators.len())
+            >= BATCH;
+        let again = match &line {
+            Line::Account(line) => self.seen_accounts.contains(&line.id),
+            Line::Person(line) => self.seen_people.contains(&line.id),
+            Line::Resource(line) => self
+                .seen_resources
+                .contains_key(&ResourceRef { type_: line.type_.clone(), id: line.id.clone() }),
+            Line::Member(line) => self.seen_members.contains(&(line.account.clone(), line.person.clone())),
+            Line::Collaborator(line) => {
+                self.seen_collaborators.contains(&(line.resource.clone(), line.person.clone()))
+            }
+        };
+        if full || again {
+            self.flush(tx)?;
+        }
+        let mut check = Check::default();
+        match line {
+            Line::Account(line) => {
+                let input = AccountInput {
+                    name: line.name,
+                    locale: line.locale,
+                    time_zone: line.time_zone,
+                    labels: line.labels,
+                };
+                input.check(&mut check);
+                self.counts.accounts += 1;
+                self.seen_accounts.insert(line.id.clone());
+                self.accounts.push((line.id, input));
+            }
+            Line::Person(line) => {
+                let input = PersonInput {
+                    name: line.name,
+                    email: line.email,
+                    locale: line.locale,
+                    time_zone: line.time_zone,
+                };
+                input.check(&mut check);
+                self.counts.people += 1;
+                self.seen_people.insert(line.id.clone());
+                self.people.push((line.id, input));
+            }
+            Line::Resource(line) => {
+                let at = ResourceRef { type_: line.type_, id: line.id };
+                let input = ResourceInput {
+                    name: line.name,
+                    account: line.account,
+                    parent: line.parent,
+                    labels: line.labels,
+                };
+                input.check(&mut check);
+                if let Some(account) = &input.account {
+                    self.needs_account(number, account);
+                }
+                if let Some(parent) = &input.parent {
+                    self.needs_resource(number, parent);
+                }
+                self.counts.resources += 1;
+                self.seen_resources.insert(at.clone(), self.resources.len());
+                self.resources.push((number, at, input));
+            }
+            Line::Member(line) => {
+                self.needs_account(number, &line.account);
+                self.needs_person(number, &line.person);
+                self.counts.members += 1;
+                self.seen_members.insert((line.account.clone(), line.person.clone()));
+                self.members.push((line.account, line.person, line.role));
+            }
+            Line::Collaborator(line) => {
+                self.needs_resource(number, &line.resource);
+                self.needs_person(number, &line.person);
+                self.counts.collaborators += 1;
+                self.seen_collaborators.insert((line.resource.clone(), line.person.clone()));
+                self.collaborators.push((line.resource, line.person, line.role));
+            }
+        }
+        for error in check.errors {
+            let field = error.pointer.as_deref().unwrap_or("").trim_start_matches('/').replace('/', ".");
+            self.errors.push(FieldError::on_line(number, format!("{field}: {}", error.detail)));
+        }
+        Ok(())
+    }
+
+    fn needs_account(&mut self, number: u64, id: &ExternalId) {
+        if !self.seen_accounts.contains(id) {
+            self.outside.push((number, Missing::Account(id.clone())));
+        }
+    }
+
+    fn needs_person(&mut self, number: u64, id: &ExternalId) {
+        if !self.seen_people.contains(id) {
+            self.outside.push((number, Missing::Person(id.clone())));
+        }
+    }
+
+    fn needs_resource(&mut self, number: u64, at: &ResourceRef) {
+        if !self.seen_resources.contains_key(at) {
+            self.outside.push((number, Missing::Resource(at.clone())));
+        }
+    }
+
+    /// Writes what was gathered. After the first error lines are only checked, as nothing will be stored.
+    fn flush(&mut self, tx: &mut Tx<'_>) -> Result<()> {
+        if self.errors.is_empty() {
+            self.check_outside(tx)?;
+        }
+        if self.errors.is_empty() {
+            self.write(tx)?;
+        }
+        let counts = self.counts;
+        let errors = std::mem::take(&mut self.errors);
+        *self = Import { counts, errors, ..Import::default() };
+        Ok(())
+    }
+
+    fn check_outside(&mut self, tx: &mut Tx<'_>) -> Result<()> {
+        let mut accounts = Vec::new();
+        let mut people = Vec::new();
+        let mut resources = Vec::new();
+        for (_, missing) in &self.outside {
+            match missing {
+                Missing::Account(id) => accounts.push(id.as_str()),
+                Missing::Person(id) => people.push(id.as_str()),
+                Missing::Resource(at) => resources.push(at),
+            }
+        }
+        accounts.sort_unstable();
+        accounts.dedup();
+        people.sort_unstable();
+        people.dedup();
+        resources.sort_unstable();
+        resources.dedup();
+        let accounts = write::account_keys(tx.conn, &accounts)?;
+        let people = write::person_keys(tx.conn, &people)?;
+        let resources = write::resource_keys(tx.conn, &resources, false)?;
+        for (number, missing) in &self.outside {
+            let detail = match missing {
+                Missing::Account(id) if !accounts.contains_key(id.as_str()) => format!("account '{id}'"),
+                Missing::Person(id) if !people.contains_key(id.as_str()) => format!("person '{id}'"),
+                Missing::Resource(at) if !resources.contains_key(at) => at.to_string(),
+                _ => continue,
+            };
+            let detail = format!("{detail} is not known: no earlier line made it, and the directory does not have it");
+            self.errors.push(FieldError::on_line(*number, detail));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, tx: &mut Tx<'_>) -> Result<()> {
+        let accounts: Vec<_> = self.accounts.iter().map(|(id, input)| (id.as_str(), input)).collect();
+        write::accounts(tx.conn, tx.now, &accounts)?;
+        let people: Vec<_> = self.people.iter().map(|(id, input)| (id.as_str(), input)).collect();
+        write::people(tx.conn, tx.now, &people)?;
+
+        let mut account_ids: Vec<&str> = Vec::new();
+        let mut person_ids: Vec<&str> = Vec::new();
+        let mut refs: Vec<&ResourceRef> = Vec::new();
+        account_ids.extend(self.resources.iter().filter_map(|(_, _, input)| input.account.as_ref()).map(ExternalId::as_str));
+        account_ids.extend(self.members.iter().map(|(account, _, _)| account.as_str()));
+        person_ids.extend(self.members.iter().map(|(_, person, _)| person.as_str()));
+        person_ids.extend(self.collaborators.iter().map(|(_, person, _)| person.as_str()));
+        refs.extend(self.resources.iter().filter_map(|(_, _, input)| input.parent.as_ref()));
+        for ids in [&mut account_ids, &mut person_ids] {
+            ids.sort_unstable();
+            ids.dedup();
+        }
+        refs.sort_unstable();
+        refs.dedup();
+        let accounts = write::account_keys(tx.conn, &account_ids)?;
+        let people = write::person_keys(tx.conn, &person_ids)?;
+        let parents = write::resource_keys(tx.conn, &refs, false)?;
+
+        let rows: Vec<ResourceRow<'_>> = self
+            .resources
+            .iter()
+            .map(|(_, at, input)| ResourceRow {
+                at,
+                name: input.name.as_deref(),
+                account: input.account.as_ref().map(|id| accounts[id.as_str()]),
+                parent: match &input.parent {
+                    None => Parent::None,
+                    Some(parent) => match self.seen_resources.get(parent) {
+                        Some(index) => Parent::InBatch(*index),
+                        None => Parent::Key(parents[parent]),
+                    },
+                },
+                labels: &input.labels,
+            })
+            .collect();
+        if !rows.is_empty() {
+            for (index, detail) in write::resources(tx.conn, tx.now, &rows)? {
+                self.errors.push(FieldError::on_line(self.resources[index].0, detail));
+            }
+            if !self.errors.is_empty() {
+                return Ok(());
+            }
+        }
+        let members: Vec<_> = self
+            .members
+            .iter()
+            .map(|(account, person, role)| (accounts[account.as_str()], people[person.as_str()], role.as_str()))
+            .collect();
+        write::members(tx.conn, tx.now, &members)?;
+        let mut targets: Vec<&ResourceRef> = self.collaborators.iter().map(|(at, _, _)| at).collect();
+        targets.sort_unstable();
+        targets.dedup();
+        let resources = write::resource_keys(tx.conn, &targets, false)?;
+        let collaborators: Vec<_> = self
+            .collaborators
+            .iter()
+            .map(|(at, person, role)| (resources[at], people[person.as_str()], role.as_str()))
+            .collect();
+        write::collaborators(tx.conn, tx.now, &collaborators)
+    }
+}

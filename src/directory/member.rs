@@ -1,0 +1,221 @@
+//! Who has which role: members of accounts, collaborators on resources.
+
+use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{ResourceRef, write};
+use crate::audit::{Action, Event, Tx};
+use crate::db::Conn;
+use crate::db::schema::{accounts as a, collaborators as k, members as m, people as p, resources as r};
+use crate::error::{Error, Result};
+use crate::id::ExternalId;
+use crate::time::Timestamp;
+
+/// The role of a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RoleInput {
+    /// `owner` is told of everything of the account; any other word is the caller's own.
+    pub role: ExternalId,
+}
+
+/// A person's role, as shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Membership {
+    /// Who.
+    pub person: String,
+    /// Their name.
+    pub name: String,
+    /// In which role.
+    pub role: String,
+    /// When it ended.
+    pub gone_at: Option<Timestamp>,
+    /// Since when it is known.
+    pub created_at: Timestamp,
+}
+
+type Row = (String, String, String, Option<Timestamp>, Timestamp);
+
+fn view((person, name, role, gone_at, created_at): Row) -> Membership {
+    Membership { person, name, role, gone_at, created_at }
+}
+
+fn not_found(what: impl std::fmt::Display) -> Error {
+    Error::NotFound(what.to_string())
+}
+
+fn person_key(conn: &mut Conn, id: &str) -> Result<i64> {
+    write::person_keys(conn, &[id])?.remove(id).ok_or_else(|| not_found(format!("person '{id}'")))
+}
+
+fn account_key(conn: &mut Conn, id: &str) -> Result<i64> {
+    write::account_keys(conn, &[id])?.remove(id).ok_or_else(|| not_found(format!("account '{id}'")))
+}
+
+fn resource_key(conn: &mut Conn, at: &ResourceRef) -> Result<i64> {
+    write::resource_keys(conn, &[at], false)?
+        .remove(at)
+        .ok_or_else(|| not_found(format!("{} '{}'", at.type_, at.id)))
+}
+
+/// The members of an account who are there, by person.
+///
+/// # Errors
+/// `NotFound` where the account is not known.
+pub fn members(conn: &mut Conn, account: &str, after: Option<&str>, limit: i64) -> Result<Vec<Membership>> {
+    let key: i64 = a::table
+        .filter(a::id.eq(account))
+        .select(a::key)
+        .first(conn)
+        .optional()?
+        .ok_or_else(|| not_found(format!("account '{account}'")))?;
+    let rows: Vec<Row> = m::table
+        .inner_join(p::table)
+        .filter(m::account_key.eq(key))
+        .filter(m::gone_at.is_null())
+        .filter(p::id.gt(after.unwrap_or("")))
+        .order(p::id)
+        .limit(limit)
+        .select((p::id, p::name, m::role, m::gone_at, m::created_at))
+        .load(conn)?;
+    Ok(rows.into_iter().map(view).collect())
+}
+
+/// One member of an account, gone or not.
+///
+/// # Errors
+/// `NotFound`.
+pub fn member(conn: &mut Conn, account: &str, person: &str) -> Result<Membership> {
+    m::table
+        .inner_join(p::table)
+        .inner_join(a::table)
+        .filter(a::id.eq(account))
+        .filter(p::id.eq(person))
+        .select((p::id, p::name, m::role, m::gone_at, m::created_at))
+        .first::<Row>(conn)
+        .optional()?
+        .map(view)
+        .ok_or_else(|| not_found(format!("member '{person}' of account '{account}'")))
+}
+
+/// Makes a person a member of an account, or changes their role. Answers it, and whether it is new.
+///
+/// # Errors
+/// `NotFound` where the account or the person is not known.
+pub fn put_member(tx: &mut Tx<'_>, account: &str, person: &str, role: &ExternalId) -> Result<(Membership, bool)> {
+    let keys = (account_key(tx.conn, account)?, person_key(tx.conn, person)?);
+    let before = member(tx.conn, account, person).ok();
+    write::members(tx.conn, tx.now, &[(keys.0, keys.1, role.as_str())])?;
+    let event = Event::new(Action::MemberPut, "member", format!("{account}/{person}")).after(json!({"role": role}));
+    tx.record(match &before {
+        Some(old) => event.before(json!({"role": old.role, "gone_at": old.gone_at})),
+        None => event,
+    });
+    Ok((member(tx.conn, account, person)?, before.is_none()))
+}
+
+/// Ends a membership.
+///
+/// # Errors
+/// `NotFound`, also where it has ended already.
+pub fn delete_member(tx: &mut Tx<'_>, account: &str, person: &str) -> Result<()> {
+    let missing = || not_found(format!("member '{person}' of account '{account}'"));
+    let keys: (i64, i64) = m::table
+        .inner_join(p::table)
+        .inner_join(a::table)
+        .filter(a::id.eq(account))
+        .filter(p::id.eq(person))
+        .filter(m::gone_at.is_null())
+        .select((m::account_key, m::person_key))
+        .first(tx.conn)
+        .optional()?
+        .ok_or_else(missing)?;
+    diesel::update(m::table.find(keys)).set(m::gone_at.eq(Some(tx.now))).execute(tx.conn)?;
+    tx.record(Event::new(Action::MemberDeleted, "member", format!("{account}/{person}")));
+    Ok(())
+}
+
+/// The collaborators on a resource who are there, by person.
+///
+/// # Errors
+/// `NotFound` where the resource is not known.
+pub fn collaborators(
+    conn: &mut Conn,
+    at: &ResourceRef,
+    after: Option<&str>,
+    limit: i64,
+) -> Result<Vec<Membership>> {
+    let key = resource_key(conn, at)?;
+    let rows: Vec<Row> = k::table
+        .inner_join(p::table)
+        .filter(k::resource_key.eq(key))
+        .filter(k::gone_at.is_null())
+        .filter(p::id.gt(after.unwrap_or("")))
+        .order(p::id)
+        .limit(limit)
+        .select((p::id, p::name, k::role, k::gone_at, k::created_at))
+        .load(conn)?;
+    Ok(rows.into_iter().map(view).collect())
+}
+
+/// One collaborator on a resource, gone or not.
+///
+/// # Errors
+/// `NotFound`.
+pub fn collaborator(conn: &mut Conn, at: &ResourceRef, person: &str) -> Result<Membership> {
+    k::table
+        .inner_join(p::table)
+        .inner_join(r::table)
+        .filter(r::type_.eq(at.type_.as_str()))
+        .filter(r::id.eq(at.id.as_str()))
+        .filter(p::id.eq(person))
+        .select((p::id, p::name, k::role, k::gone_at, k::created_at))
+        .first::<Row>(conn)
+        .optional()?
+        .map(view)
+        .ok_or_else(|| not_found(format!("collaborator '{person}' on {at}")))
+}
+
+/// Makes a person a collaborator on a resource, or changes their role. Answers it, and whether it is new.
+///
+/// # Errors
+/// `NotFound` where the resource or the person is not known.
+pub fn put_collaborator(
+    tx: &mut Tx<'_>,
+    at: &ResourceRef,
+    person: &str,
+    role: &ExternalId,
+) -> Result<(Membership, bool)> {
+    let keys = (resource_key(tx.conn, at)?, person_key(tx.conn, person)?);
+    let before = collaborator(tx.conn, at, person).ok();
+    write::collaborators(tx.conn, tx.now, &[(keys.0, keys.1, role.as_str())])?;
+    let subject = format!("{}/{}/{person}", at.type_, at.id);
+    let event = Event::new(Action::CollaboratorPut, "collaborator", subject).after(json!({"role": role}));
+    tx.record(match &before {
+        Some(old) => event.before(json!({"role": old.role, "gone_at": old.gone_at})),
+        None => event,
+    });
+    Ok((collaborator(tx.conn, at, person)?, before.is_none()))
+}
+
+/// Ends a collaboration.
+///
+/// # Errors
+/// `NotFound`, also where it has ended already.
+pub fn delete_collaborator(tx: &mut Tx<'_>, at: &ResourceRef, person: &str) -> Result<()> {
+    let keys: (i64, i64) = k::table
+        .inner_join(p::table)
+        .inner_join(r::table)
+        .filter(r::type_.eq(at.type_.as_str()))
+        .filter(r::id.eq(at.id.as_str()))
+        .filter(p::id.eq(person))
+        .filter(k::gone_at.is_null())
+        .select((k::resource_key, k::person_key))
+        .first(tx.conn)
+        .optional()?
+        .ok_or_else(|| not_found(format!("collaborator '{person}' on {at}")))?;
+    diesel::update(k::table.find(keys)).set(k::gone_at.eq(Some(tx.now))).execute(tx.conn)?;
+    tx.record(Event::new(Action::CollaboratorDeleted, "collaborator", format!("{}/{}/{person}", at.type_, at.id)));
+    Ok(())
+}

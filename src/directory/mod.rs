@@ -1,0 +1,144 @@
+//! Who owns what: accounts, people, resources and who has which role on them.
+//!
+//! Ids are the caller's own. Deleting marks a row as gone: history keeps it, nothing is told to or through
+//! it any more, and putting it again revives it.
+//!
+//! Must never happen here: a cycle of parents, a resource below a resource of another account, or a deletion
+//! that makes an audience wider.
+
+pub mod account;
+pub mod import;
+pub mod member;
+pub mod person;
+pub mod resource;
+mod write;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::FieldError;
+use crate::id::ExternalId;
+
+/// A resource named by its type and id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceRef {
+    /// Its type, e.g. `project`.
+    #[serde(rename = "type")]
+    pub type_: ExternalId,
+    /// Its id among those of its type.
+    pub id: ExternalId,
+}
+
+impl std::fmt::Display for ResourceRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.type_, self.id)
+    }
+}
+
+/// Whether rows that are gone are wanted too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// Only what is there.
+    Hidden,
+    /// Everything, with its `gone_at`.
+    Shown,
+}
+
+/// Longest display name, in characters.
+pub const MAX_NAME: usize = 500;
+
+/// Checks the words that every kind of row shares, and collects what is wrong.
+#[derive(Default)]
+pub(crate) struct Check {
+    pub errors: Vec<FieldError>,
+}
+
+impl Check {
+    pub fn name(&mut self, pointer: &str, name: &str) {
+        if name.trim().is_empty() {
+            self.errors.push(FieldError::at(pointer, "must not be empty"));
+        }
+        self.text(pointer, name);
+    }
+
+    pub fn text(&mut self, pointer: &str, text: &str) {
+        let length = text.chars().count();
+        if length > MAX_NAME {
+            let detail = format!("is {length} characters long; at most {MAX_NAME} are allowed");
+            self.errors.push(FieldError::at(pointer, detail));
+        }
+        // CR and LF in a name would end up in a mail's header.
+        if text.chars().any(char::is_control) {
+            self.errors.push(FieldError::at(pointer, "holds a control character, such as a line break"));
+        }
+    }
+
+    pub fn time_zone(&mut self, pointer: &str, zone: Option<&str>) {
+        if let Some(Err(detail)) = zone.map(crate::time::time_zone) {
+            self.errors.push(FieldError::at(pointer, detail));
+        }
+    }
+
+    pub fn locale(&mut self, pointer: &str, locale: Option<&str>) {
+        let Some(locale) = locale else { return };
+        // The shape of a BCP 47 tag, not the register of all of them.
+        let fits = (2..=35).contains(&locale.len())
+            && locale.split(['-', '_']).enumerate().all(|(i, part)| {
+                let letters = part.bytes().all(|b| b.is_ascii_alphanumeric());
+                letters && (1..=8).contains(&part.len()) && (i > 0 || part.bytes().all(|b| b.is_ascii_alphabetic()))
+            });
+        if !fits {
+            self.errors.push(FieldError::at(pointer, "is not a language tag such as en or pt-BR"));
+        }
+    }
+
+    pub fn labels(&mut self, pointer: &str, labels: &Labels) {
+        if labels.len() > 64 {
+            self.errors.push(FieldError::at(pointer, "has more than 64 labels"));
+        }
+        for (name, value) in labels {
+            let at = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+            if let Err(detail) = ExternalId::parse(name) {
+                self.errors.push(FieldError::at(&at, format!("the label's name {detail}")));
+            }
+            self.text(&at, value);
+        }
+    }
+
+    pub fn finish(self) -> crate::error::Result<()> {
+        if self.errors.is_empty() { Ok(()) } else { Err(crate::error::Error::fields(self.errors)) }
+    }
+}
+
+/// Labels: names and values, both text.
+pub type Labels = std::collections::BTreeMap<String, String>;
+
+/// What an address must look like before it is stored: one mailbox, which lettre can put on an envelope.
+///
+/// # Errors
+/// A sentence for the caller.
+pub fn check_address(address: &str) -> Result<(), String> {
+    if address.chars().any(char::is_control) {
+        return Err("holds a control character, such as a line break".to_owned());
+    }
+    if address.len() > 254 {
+        return Err("is longer than 254 characters".to_owned());
+    }
+    match address.parse::<lettre::Address>() {
+        Ok(_) => Ok(()),
+        Err(_) => Err("is not an e-mail address such as ann@example.com".to_owned()),
+    }
+}
+
+/// The form in which two spellings of one mailbox are equal. The part before the @ is case-sensitive by
+/// RFC 5321, but no provider in use treats it so, and two mails to one person are worse.
+pub fn normal_address(address: &str) -> String {
+    address.trim().to_lowercase()
+}
+
+/// For the audit trail: tells whether an address changed without holding it.
+pub(crate) fn address_mark(address: &str) -> String {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::digest(normal_address(address).as_bytes());
+    format!("sha256:{}", &crate::audit::hex(&digest)[..16])
+}

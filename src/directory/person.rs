@@ -1,0 +1,166 @@
+//! People: who can be told.
+
+use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Check, Gone, address_mark, check_address, write};
+use crate::audit::{Action, Event, Tx};
+use crate::db::Conn;
+use crate::db::schema::people as p;
+use crate::error::{Error, FieldError, Result};
+use crate::id::ExternalId;
+use crate::time::Timestamp;
+
+/// What a caller says of a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PersonInput {
+    /// Display name.
+    pub name: String,
+    /// Where mail reaches them. May be empty: then they count as unreachable, and are shown so.
+    pub email: String,
+    /// Language tag.
+    #[serde(default)]
+    pub locale: Option<String>,
+    /// IANA time zone; wins over the account's.
+    #[serde(default)]
+    pub time_zone: Option<String>,
+}
+
+impl PersonInput {
+    pub(crate) fn check(&self, check: &mut Check) {
+        check.name("/name", &self.name);
+        if !self.email.is_empty()
+            && let Err(detail) = check_address(&self.email)
+        {
+            check.errors.push(FieldError::at("/email", detail));
+        }
+        check.locale("/locale", self.locale.as_deref());
+        check.time_zone("/time_zone", self.time_zone.as_deref());
+    }
+}
+
+/// A person, as shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Person {
+    /// The caller's id.
+    pub id: String,
+    /// Display name.
+    pub name: String,
+    /// Address; empty where none is known.
+    pub email: String,
+    /// Language tag.
+    pub locale: Option<String>,
+    /// IANA time zone.
+    pub time_zone: Option<String>,
+    /// When they were deleted.
+    pub gone_at: Option<Timestamp>,
+    /// When they were first put.
+    pub created_at: Timestamp,
+    /// When they were last put.
+    pub updated_at: Timestamp,
+}
+
+#[derive(Queryable)]
+struct Row {
+    _key: i64,
+    id: String,
+    name: String,
+    email: String,
+    locale: Option<String>,
+    time_zone: Option<String>,
+    gone_at: Option<Timestamp>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl From<Row> for Person {
+    fn from(row: Row) -> Self {
+        Person {
+            id: row.id,
+            name: row.name,
+            email: row.email,
+            locale: row.locale,
+            time_zone: row.time_zone,
+            gone_at: row.gone_at,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+/// The person of that id, gone or not.
+///
+/// # Errors
+/// `NotFound`.
+pub fn get(conn: &mut Conn, id: &str) -> Result<Person> {
+    p::table
+        .filter(p::id.eq(id))
+        .first::<Row>(conn)
+        .optional()?
+        .map(Person::from)
+        .ok_or_else(|| Error::NotFound(format!("person '{id}'")))
+}
+
+/// People in the order of their ids, after the given one; with `email`, only those of that address.
+pub fn list(
+    conn: &mut Conn,
+    gone: Gone,
+    email: Option<&str>,
+    after: Option<&str>,
+    limit: i64,
+) -> Result<Vec<Person>> {
+    let mut query = p::table.into_boxed::<crate::db::Backend>();
+    if gone == Gone::Hidden {
+        query = query.filter(p::gone_at.is_null());
+    }
+    if let Some(email) = email {
+        query = query.filter(p::email.eq(email));
+    }
+    if let Some(after) = after {
+        query = query.filter(p::id.gt(after));
+    }
+    Ok(query.order(p::id).limit(limit).load::<Row>(conn)?.into_iter().map(Person::from).collect())
+}
+
+/// Makes or changes a person. Answers them, and whether they are new.
+///
+/// # Errors
+/// `Invalid`, field by field.
+pub fn put(tx: &mut Tx<'_>, id: &ExternalId, input: &PersonInput) -> Result<(Person, bool)> {
+    let mut check = Check::default();
+    input.check(&mut check);
+    check.finish()?;
+    let before = get(tx.conn, id.as_str()).ok();
+    write::people(tx.conn, tx.now, &[(id.as_str(), input)])?;
+    let seen = |name: &str, email: &str, locale: &Option<String>, zone: &Option<String>| {
+        json!({"name": name, "email": address_mark(email), "locale": locale, "time_zone": zone})
+    };
+    let event = Event::new(Action::PersonPut, "person", id.as_str()).after(seen(
+        &input.name,
+        &input.email,
+        &input.locale,
+        &input.time_zone,
+    ));
+    tx.record(match &before {
+        Some(old) => event.before(seen(&old.name, &old.email, &old.locale, &old.time_zone)),
+        None => event,
+    });
+    Ok((get(tx.conn, id.as_str())?, before.is_none()))
+}
+
+/// Marks a person as gone. They are told nothing any more.
+///
+/// # Errors
+/// `NotFound`, also where they are gone already.
+pub fn delete(tx: &mut Tx<'_>, id: &str) -> Result<()> {
+    let changed = diesel::update(p::table.filter(p::id.eq(id)).filter(p::gone_at.is_null()))
+        .set(p::gone_at.eq(Some(tx.now)))
+        .execute(tx.conn)?;
+    if changed == 0 {
+        return Err(Error::NotFound(format!("person '{id}'")));
+    }
+    tx.record(Event::new(Action::PersonDeleted, "person", id));
+    Ok(())
+}

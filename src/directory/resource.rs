@@ -1,0 +1,318 @@
+//! Resources: what can break for a customer. A tree of any depth; the account is the nearest one named upwards.
+
+use std::collections::HashMap;
+
+use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::write::{self, Parent, ResourceRow};
+use super::{Check, Gone, Labels, ResourceRef};
+use crate::audit::{Action, Event, Tx};
+use crate::db::schema::{accounts as a, resource_labels as l, resources as r};
+use crate::db::{Conn, dialect};
+use crate::error::{Error, Result};
+use crate::time::Timestamp;
+
+/// What a caller says of a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceInput {
+    /// Display name, shown in mails.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The account it belongs to; unset: that of its nearest ancestor.
+    #[serde(default)]
+    pub account: Option<crate::id::ExternalId>,
+    /// The resource that it is part of.
+    #[serde(default)]
+    pub parent: Option<ResourceRef>,
+    /// Labels, for selectors.
+    #[serde(default)]
+    pub labels: Labels,
+}
+
+impl ResourceInput {
+    pub(crate) fn check(&self, check: &mut Check) {
+        if let Some(name) = &self.name {
+            check.name("/name", name);
+        }
+        check.labels("/labels", &self.labels);
+    }
+}
+
+/// A resource, as shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Resource {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// Its id among those of its type.
+    pub id: String,
+    /// Display name.
+    pub name: Option<String>,
+    /// The account named on it.
+    pub account: Option<String>,
+    /// The account that it belongs to, through its ancestors too.
+    pub belongs_to: Option<String>,
+    /// The resource that it is part of.
+    pub parent: Option<ResourceRef>,
+    /// Labels.
+    pub labels: Labels,
+    /// When it was deleted.
+    pub gone_at: Option<Timestamp>,
+    /// When it was first put.
+    pub created_at: Timestamp,
+    /// When it was last put.
+    pub updated_at: Timestamp,
+}
+
+#[derive(Queryable)]
+struct Row {
+    key: i64,
+    type_: String,
+    id: String,
+    name: Option<String>,
+    account_key: Option<i64>,
+    parent_key: Option<i64>,
+    gone_at: Option<Timestamp>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Resource>> {
+    let keys: Vec<i64> = rows.iter().map(|row| row.key).collect();
+    let mut labels: HashMap<i64, Labels> = HashMap::new();
+    let found: Vec<(i64, String, String)> =
+        l::table.filter(l::resource_key.eq_any(&keys)).load(conn)?;
+    for (key, name, value) in found {
+        labels.entry(key).or_default().insert(name, value);
+    }
+    let parent_keys: Vec<i64> = rows.iter().filter_map(|row| row.parent_key).collect();
+    let parents: HashMap<i64, ResourceRef> = r::table
+        .filter(r::key.eq_any(&parent_keys))
+        .select((r::key, r::type_, r::id))
+        .load::<(i64, String, String)>(conn)?
+        .into_iter()
+        .filter_map(|(key, type_, id)| Some((key, reference(&type_, &id)?)))
+        .collect();
+    let owners = write::effective_accounts(conn, &keys)?;
+    let account_keys: Vec<i64> = owners.values().copied().collect();
+    let accounts: HashMap<i64, String> = a::table
+        .filter(a::key.eq_any(&account_keys))
+        .select((a::key, a::id))
+        .load::<(i64, String)>(conn)?
+        .into_iter()
+        .collect();
+    Ok(rows
+        .into_iter()
+        .map(|row| Resource {
+            account: row.account_key.and_then(|key| accounts.get(&key).cloned()),
+            belongs_to: owners.get(&row.key).and_then(|key| accounts.get(key).cloned()),
+            parent: row.parent_key.and_then(|key| parents.get(&key).cloned()),
+            labels: labels.remove(&row.key).unwrap_or_default(),
+            type_: row.type_,
+            id: row.id,
+            name: row.name,
+            gone_at: row.gone_at,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        })
+        .collect())
+}
+
+/// A reference from stored words, which were checked when they were stored.
+pub(crate) fn reference(type_: &str, id: &str) -> Option<ResourceRef> {
+    Some(ResourceRef {
+        type_: crate::id::ExternalId::parse(type_).ok()?,
+        id: crate::id::ExternalId::parse(id).ok()?,
+    })
+}
+
+/// The resource of that type and id, gone or not.
+///
+/// # Errors
+/// `NotFound`.
+pub fn get(conn: &mut Conn, at: &ResourceRef) -> Result<Resource> {
+    let row: Option<Row> = r::table
+        .filter(r::type_.eq(at.type_.as_str()))
+        .filter(r::id.eq(at.id.as_str()))
+        .first(conn)
+        .optional()?;
+    let row = row.ok_or_else(|| Error::NotFound(format!("{} '{}'", at.type_, at.id)))?;
+    views(conn, vec![row])?.pop().ok_or_else(|| Error::NotFound(format!("{} '{}'", at.type_, at.id)))
+}
+
+/// Which resources to list.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Of this type.
+    pub type_: Option<String>,
+    /// That name this account.
+    pub account: Option<String>,
+    /// Directly below this one.
+    pub parent: Option<ResourceRef>,
+    /// With this label, `name=value`.
+    pub label: Option<(String, String)>,
+}
+
+/// Resources that match, by type and id, after the given one.
+///
+/// # Errors
+/// `Invalid` where the filter names a type, account, parent or label that nothing has.
+pub fn list(
+    conn: &mut Conn,
+    filter: &Filter,
+    gone: Gone,
+    after: Option<&(String, String)>,
+    limit: i64,
+) -> Result<Vec<Resource>> {
+    let mut query = r::table.into_boxed::<crate::db::Backend>();
+    if let Some(type_) = &filter.type_ {
+        check_type(conn, "?type", type_)?;
+        query = query.filter(r::type_.eq(type_));
+    }
+    if let Some(account) = &filter.account {
+        let key = write::account_keys(conn, &[account])?
+            .remove(account)
+            .ok_or_else(|| Error::invalid("?account", format!("account '{account}' is not known")))?;
+        query = query.filter(r::account_key.eq(key));
+    }
+    if let Some(parent) = &filter.parent {
+        let key = write::resource_keys(conn, &[parent], true)?
+            .remove(parent)
+            .ok_or_else(|| Error::invalid("?parent", format!("{parent} is not known")))?;
+        query = query.filter(r::parent_key.eq(key));
+    }
+    if let Some((name, value)) = &filter.label {
+        check_label(conn, "?label", name)?;
+        query = query.filter(
+            r::key.eq_any(l::table.filter(l::name.eq(name)).filter(l::value.eq(value)).select(l::resource_key)),
+        );
+    }
+    if gone == Gone::Hidden {
+        query = query.filter(r::gone_at.is_null());
+    }
+    if let Some((type_, id)) = after {
+        query = query.filter(r::type_.gt(type_).or(r::type_.eq(type_).and(r::id.gt(id))));
+    }
+    let rows: Vec<Row> = query.order((r::type_, r::id)).limit(limit).load(conn)?;
+    views(conn, rows)
+}
+
+/// A type that no resource has is a misspelling.
+pub(crate) fn check_type(conn: &mut Conn, pointer: &str, type_: &str) -> Result<()> {
+    let seen: Option<i64> =
+        r::table.filter(r::type_.eq(type_)).select(r::key).limit(1).first(conn).optional()?;
+    match seen {
+        Some(_) => Ok(()),
+        None => Err(Error::invalid(pointer, format!("no resource is of the type '{type_}'"))),
+    }
+}
+
+/// A label that no resource has is a misspelling.
+pub(crate) fn check_label(conn: &mut Conn, pointer: &str, name: &str) -> Result<()> {
+    let seen: Option<i64> =
+        l::table.filter(l::name.eq(name)).select(l::resource_key).limit(1).first(conn).optional()?;
+    match seen {
+        Some(_) => Ok(()),
+        None => Err(Error::invalid(pointer, format!("no resource has a label '{name}'"))),
+    }
+}
+
+/// The keys of the resources that are there.
+///
+/// # Errors
+/// What the database answers. A resource that is not known is not in the map.
+pub fn keys(conn: &mut Conn, refs: &[&ResourceRef]) -> Result<HashMap<ResourceRef, i64>> {
+    write::resource_keys(conn, refs, false)
+}
+
+/// How many ancestors each of these has.
+///
+/// # Errors
+/// What the database answers.
+pub fn depths(conn: &mut Conn, keys: &[i64]) -> Result<HashMap<i64, i64>> {
+    use diesel::sql_types::BigInt;
+    #[derive(QueryableByName)]
+    struct Depth {
+        #[diesel(sql_type = BigInt)]
+        key: i64,
+        #[diesel(sql_type = BigInt)]
+        depth: i64,
+    }
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let list = keys.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+    let rows: Vec<Depth> = diesel::sql_query(format!(
+        "WITH RECURSIVE up(start, node) AS ( \
+             SELECT key, key FROM resources WHERE key IN ({list}) \
+             UNION SELECT up.start, r.parent_key FROM up JOIN resources r ON r.key = up.node \
+                   WHERE r.parent_key IS NOT NULL) \
+         SELECT start AS key, COUNT(*) AS depth FROM up GROUP BY start"
+    ))
+    .load(conn)?;
+    Ok(rows.into_iter().map(|row| (row.key, row.depth)).collect())
+}
+
+/// Makes or changes a resource. Answers it, and whether it is new.
+///
+/// # Errors
+/// `Invalid`: a wrong field, an account or a parent that is not known, a cycle, a parent of another account.
+pub fn put(tx: &mut Tx<'_>, at: &ResourceRef, input: &ResourceInput) -> Result<(Resource, bool)> {
+    let mut check = Check::default();
+    input.check(&mut check);
+    check.finish()?;
+    dialect::lock_directory(tx.conn)?;
+    let before = get(tx.conn, at).ok();
+    let account = match &input.account {
+        None => None,
+        Some(id) => Some(
+            write::account_keys(tx.conn, &[id.as_str()])?
+                .remove(id.as_str())
+                .ok_or_else(|| Error::invalid("/account", format!("account '{id}' is not known")))?,
+        ),
+    };
+    let parent = match &input.parent {
+        None => Parent::None,
+        Some(parent) => Parent::Key(
+            write::resource_keys(tx.conn, &[parent], false)?
+                .remove(parent)
+                .ok_or_else(|| Error::invalid("/parent", format!("{parent} is not known")))?,
+        ),
+    };
+    let row = ResourceRow { at, name: input.name.as_deref(), account, parent, labels: &input.labels };
+    let wrong = write::resources(tx.conn, tx.now, &[row])?;
+    if let Some((_, detail)) = wrong.into_iter().next() {
+        return Err(Error::invalid("/parent", detail));
+    }
+    let event =
+        Event::new(Action::ResourcePut, "resource", format!("{}/{}", at.type_, at.id)).after(serde_json::to_value(input)?);
+    tx.record(match &before {
+        Some(old) => event.before(serde_json::json!({
+            "name": old.name, "account": old.account, "parent": old.parent, "labels": old.labels,
+        })),
+        None => event,
+    });
+    Ok((get(tx.conn, at)?, before.is_none()))
+}
+
+/// Marks a resource as gone. What is below it belongs to nobody through it any more.
+///
+/// # Errors
+/// `NotFound`, also where it is gone already.
+pub fn delete(tx: &mut Tx<'_>, at: &ResourceRef) -> Result<()> {
+    let changed = diesel::update(
+        r::table
+            .filter(r::type_.eq(at.type_.as_str()))
+            .filter(r::id.eq(at.id.as_str()))
+            .filter(r::gone_at.is_null()),
+    )
+    .set(r::gone_at.eq(Some(tx.now)))
+    .execute(tx.conn)?;
+    if changed == 0 {
+        return Err(Error::NotFound(format!("{} '{}'", at.type_, at.id)));
+    }
+    tx.record(Event::new(Action::ResourceDeleted, "resource", format!("{}/{}", at.type_, at.id)));
+    Ok(())
+}

@@ -1,0 +1,454 @@
+//! Incidents: what happened to whom since when, from investigating to resolved.
+//!
+//! Must never happen here: a mail (an incident changes without any customer hearing of it), two changes of
+//! status that both win, or an affected resource that nobody added.
+
+pub mod affected;
+pub mod metrics;
+pub mod next_step;
+pub mod timeline;
+
+use std::collections::HashMap;
+
+use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::audit::{Action, Event, Tx};
+use crate::db::schema::{alerts, counters, incidents as i};
+use crate::db::{Conn, dialect};
+use crate::directory::{Check, ResourceRef};
+use crate::error::{Error, FieldError, Result};
+use crate::id::IncidentId;
+use crate::time::{Timestamp, ZonedTime};
+
+macro_rules! word_enum {
+    ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+
+        impl $name {
+            /// As stored and shown.
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $text),+ }
+            }
+
+            /// Parses what was stored or sent.
+            ///
+            /// # Errors
+            /// A sentence with the words that are allowed.
+            pub fn parse(text: &str) -> Result<Self, String> {
+                match text {
+                    $($text => Ok($name::$variant),)+
+                    _ => Err(format!(concat!("'{}' is not ", $what, "; allowed are {}"),
+                        text.chars().take(40).collect::<String>(), [$($text),+].join(", "))),
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+pub(crate) use word_enum;
+
+word_enum! {
+    /// How bad it is.
+    Severity, "a severity" {
+        /// Nothing works, or data is lost.
+        Critical = "critical",
+        /// Something important does not work.
+        Major = "major",
+        /// A nuisance.
+        Minor = "minor",
+    }
+}
+
+word_enum! {
+    /// Where the work on an incident stands.
+    Status, "a status" {
+        /// Nobody knows the cause yet.
+        Investigating = "investigating",
+        /// The cause is known.
+        Identified = "identified",
+        /// It looks mended and is being watched.
+        Monitoring = "monitoring",
+        /// It is over.
+        Resolved = "resolved",
+    }
+}
+
+/// Longest title, in characters.
+const MAX_TITLE: usize = 300;
+/// Longest text of a summary, a message or an entry, in characters.
+pub const MAX_TEXT: usize = 20_000;
+
+/// An incident to open.
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewIncident {
+    /// What is wrong, for those who work on it. Customers do not see it.
+    pub title: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// More about it, internal.
+    #[serde(default)]
+    pub summary: Option<String>,
+    /// Since when customers feel it; unset: now.
+    #[serde(default)]
+    pub started_at: Option<Timestamp>,
+    /// When it was noticed; unset: now.
+    #[serde(default)]
+    pub detected_at: Option<Timestamp>,
+    /// IANA time zone in which the people who work on it read times.
+    #[serde(default)]
+    pub time_zone: Option<String>,
+    /// What it affects.
+    #[serde(default)]
+    pub affected: Vec<ResourceRef>,
+}
+
+/// A change of an incident; what is left out stays.
+#[derive(Clone, Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IncidentPatch {
+    /// New title.
+    pub title: Option<String>,
+    /// New severity.
+    pub severity: Option<Severity>,
+    /// New summary.
+    pub summary: Option<String>,
+    /// New start.
+    pub started_at: Option<Timestamp>,
+    /// New time of detection.
+    pub detected_at: Option<Timestamp>,
+    /// New time zone.
+    pub time_zone: Option<String>,
+}
+
+/// A change of status.
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StatusChange {
+    /// The new status.
+    pub status: Status,
+    /// What to write on the timeline; internal.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// When it was so; unset: now.
+    #[serde(default)]
+    pub at: Option<ZonedTime>,
+}
+
+/// An incident, as shown.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct Incident {
+    /// Its id.
+    pub id: IncidentId,
+    /// Its number, from 1; what people call it.
+    pub number: i64,
+    /// What is wrong, for those who work on it.
+    pub title: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where the work stands.
+    pub status: Status,
+    /// More about it.
+    pub summary: Option<String>,
+    /// Time zone of those who work on it.
+    pub time_zone: Option<String>,
+    /// Since when customers feel it.
+    pub started_at: Timestamp,
+    /// When it was noticed.
+    pub detected_at: Timestamp,
+    /// When it was over; null while it is not.
+    pub resolved_at: Option<Timestamp>,
+    /// When it was opened here.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// Alerts received for it, repeats included.
+    pub alerts: i64,
+}
+
+#[derive(Insertable, Queryable)]
+#[diesel(table_name = i)]
+#[diesel(treat_none_as_default_value = false)]
+struct Row {
+    id: IncidentId,
+    number: i64,
+    title: String,
+    severity: String,
+    status: String,
+    summary: Option<String>,
+    time_zone: Option<String>,
+    started_at: Timestamp,
+    detected_at: Timestamp,
+    resolved_at: Option<Timestamp>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Incident>> {
+    let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+    let received: Vec<(Option<String>, i64)> = alerts::table
+        .filter(alerts::incident_id.eq_any(&ids))
+        .select((alerts::incident_id, alerts::repeats))
+        .load(conn)?;
+    let mut counts: HashMap<String, i64> = HashMap::new();
+    for (incident, repeats) in received {
+        *counts.entry(incident.unwrap_or_default()).or_default() += 1 + repeats;
+    }
+    rows.into_iter()
+        .map(|row| {
+            Ok(Incident {
+                alerts: counts.get(row.id.as_str()).copied().unwrap_or(0),
+                severity: Severity::parse(&row.severity).map_err(Error::internal)?,
+                status: Status::parse(&row.status).map_err(Error::internal)?,
+                id: row.id,
+                number: row.number,
+                title: row.title,
+                summary: row.summary,
+                time_zone: row.time_zone,
+                started_at: row.started_at,
+                detected_at: row.detected_at,
+                resolved_at: row.resolved_at,
+                created_at: row.created_at,
+                updated_at: row.updated_at,
+            })
+        })
+        .collect()
+}
+
+/// The incident of that id.
+///
+/// # Errors
+/// `NotFound`.
+pub fn get(conn: &mut Conn, id: &IncidentId) -> Result<Incident> {
+    let row: Option<Row> = i::table.find(id.as_str()).first(conn).optional()?;
+    let missing = || Error::NotFound(format!("incident {id}"));
+    views(conn, vec![row.ok_or_else(missing)?])?.pop().ok_or_else(missing)
+}
+
+/// The incident of that number.
+///
+/// # Errors
+/// `NotFound`.
+pub fn by_number(conn: &mut Conn, number: i64) -> Result<Incident> {
+    let row: Option<Row> = i::table.filter(i::number.eq(number)).first(conn).optional()?;
+    let missing = || Error::NotFound(format!("incident #{number}"));
+    views(conn, vec![row.ok_or_else(missing)?])?.pop().ok_or_else(missing)
+}
+
+/// Incidents that match, newest first, below the given number.
+///
+/// # Errors
+/// What the database answers.
+pub fn list(
+    conn: &mut Conn,
+    status: Option<Status>,
+    severity: Option<Severity>,
+    below: Option<i64>,
+    limit: i64,
+) -> Result<Vec<Incident>> {
+    let mut query = i::table.into_boxed::<crate::db::Backend>();
+    if let Some(status) = status {
+        query = query.filter(i::status.eq(status.as_str()));
+    }
+    if let Some(severity) = severity {
+        query = query.filter(i::severity.eq(severity.as_str()));
+    }
+    if let Some(below) = below {
+        query = query.filter(i::number.lt(below));
+    }
+    let rows: Vec<Row> = query.order(i::number.desc()).limit(limit).load(conn)?;
+    views(conn, rows)
+}
+
+fn check_title(errors: &mut Vec<FieldError>, title: &str) {
+    if title.trim().is_empty() {
+        errors.push(FieldError::at("/title", "must not be empty"));
+    }
+    if title.chars().count() > MAX_TITLE {
+        errors.push(FieldError::at("/title", format!("is longer than {MAX_TITLE} characters")));
+    }
+    if title.chars().any(char::is_control) {
+        errors.push(FieldError::at("/title", "holds a control character, such as a line break"));
+    }
+}
+
+pub(crate) fn check_text(errors: &mut Vec<FieldError>, pointer: &str, text: &str) {
+    if text.chars().count() > MAX_TEXT {
+        errors.push(FieldError::at(pointer, format!("is longer than {MAX_TEXT} characters")));
+    }
+    if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        errors.push(FieldError::at(pointer, "holds a control character"));
+    }
+}
+
+fn check_past(errors: &mut Vec<FieldError>, pointer: &str, at: Option<Timestamp>, now: Timestamp) {
+    // A minute for clocks that disagree.
+    if at.is_some_and(|at| at > now.plus(std::time::Duration::from_secs(60))) {
+        errors.push(FieldError::at(pointer, format!("is in the future (it is {now} here)")));
+    }
+}
+
+fn finish(errors: Vec<FieldError>) -> Result<()> {
+    if errors.is_empty() { Ok(()) } else { Err(Error::fields(errors)) }
+}
+
+/// Opens an incident.
+///
+/// # Errors
+/// `Invalid`: a wrong field, a time in the future, an affected resource that is not known.
+pub fn open(tx: &mut Tx<'_>, new: &NewIncident) -> Result<Incident> {
+    let mut check = Check::default();
+    check_title(&mut check.errors, &new.title);
+    if let Some(summary) = &new.summary {
+        check_text(&mut check.errors, "/summary", summary);
+    }
+    check.time_zone("/time_zone", new.time_zone.as_deref());
+    check_past(&mut check.errors, "/started_at", new.started_at, tx.now);
+    check_past(&mut check.errors, "/detected_at", new.detected_at, tx.now);
+    check.finish()?;
+    let number: i64 = diesel::update(counters::table.find("incident"))
+        .set(counters::value.eq(counters::value + 1))
+        .returning(counters::value)
+        .get_result(tx.conn)?;
+    let id = IncidentId::new(tx.now);
+    let detected_at = new.detected_at.unwrap_or(tx.now);
+    let row = Row {
+        id: id.clone(),
+        number,
+        title: new.title.trim().to_owned(),
+        severity: new.severity.as_str().to_owned(),
+        status: Status::Investigating.as_str().to_owned(),
+        summary: new.summary.clone(),
+        time_zone: new.time_zone.clone(),
+        started_at: new.started_at.unwrap_or(detected_at.min(tx.now)),
+        detected_at,
+        resolved_at: None,
+        created_at: tx.now,
+        updated_at: tx.now,
+    };
+    diesel::insert_into(i::table).values(&row).execute(tx.conn)?;
+    tx.record(Event::new(Action::IncidentOpened, "incident", id.as_str()).incident(&id).after(json!({
+        "number": number, "title": row.title, "severity": row.severity,
+        "started_at": row.started_at, "detected_at": row.detected_at,
+    })));
+    timeline::note(tx, &id, timeline::Kind::Detected, row.detected_at, "Incident opened")?;
+    if !new.affected.is_empty() {
+        affected::add(tx, &id, &new.affected, affected::Source::Operator).map_err(|error| match error {
+            // Said of `resources` there; here the field has another name.
+            Error::Invalid { errors, .. } => Error::fields(
+                errors
+                    .into_iter()
+                    .map(|mut e| {
+                        e.pointer = e.pointer.map(|p| p.replacen("/resources", "/affected", 1));
+                        e
+                    })
+                    .collect(),
+            ),
+            other => other,
+        })?;
+    }
+    get(tx.conn, &id)
+}
+
+/// Changes what is given.
+///
+/// # Errors
+/// `NotFound`; `Invalid` where nothing is given or a field is wrong.
+pub fn change(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> Result<Incident> {
+    let mut check = Check::default();
+    if let Some(title) = &patch.title {
+        check_title(&mut check.errors, title);
+    }
+    if let Some(summary) = &patch.summary {
+        check_text(&mut check.errors, "/summary", summary);
+    }
+    check.time_zone("/time_zone", patch.time_zone.as_deref());
+    check_past(&mut check.errors, "/started_at", patch.started_at, tx.now);
+    check_past(&mut check.errors, "/detected_at", patch.detected_at, tx.now);
+    check.finish()?;
+    dialect::lock(tx.conn, dialect::Lock::Incident, id.as_str())?;
+    let before = get(tx.conn, id)?;
+    let after = Incident {
+        title: patch.title.as_deref().map_or(before.title.clone(), |title| title.trim().to_owned()),
+        severity: patch.severity.unwrap_or(before.severity),
+        summary: patch.summary.clone().or(before.summary.clone()),
+        started_at: patch.started_at.unwrap_or(before.started_at),
+        detected_at: patch.detected_at.unwrap_or(before.detected_at),
+        time_zone: patch.time_zone.clone().or(before.time_zone.clone()),
+        updated_at: tx.now,
+        ..before.clone()
+    };
+    diesel::update(i::table.find(id.as_str()))
+        .set((
+            i::title.eq(&after.title),
+            i::severity.eq(after.severity.as_str()),
+            i::summary.eq(&after.summary),
+            i::started_at.eq(after.started_at),
+            i::detected_at.eq(after.detected_at),
+            i::time_zone.eq(&after.time_zone),
+            i::updated_at.eq(after.updated_at),
+        ))
+        .execute(tx.conn)?;
+    tx.record(
+        Event::new(Action::IncidentChanged, "incident", id.as_str())
+            .incident(id)
+            .before(serde_json::to_value(&before)?)
+            .after(serde_json::to_value(&after)?),
+    );
+    Ok(after)
+}
+
+/// Moves an incident to another status and writes it on the timeline. No customer hears of it by that.
+///
+/// # Errors
+/// `NotFound`; `Conflict` where it has that status already (of two parallel requests one wins); `Invalid` for a time in the future.
+pub fn set_status(tx: &mut Tx<'_>, id: &IncidentId, change: &StatusChange) -> Result<Incident> {
+    let mut errors = Vec::new();
+    if let Some(message) = &change.message {
+        check_text(&mut errors, "/message", message);
+    }
+    check_past(&mut errors, "/at", change.at.map(|zoned| zoned.at), tx.now);
+    finish(errors)?;
+    dialect::lock(tx.conn, dialect::Lock::Incident, id.as_str())?;
+    let before = get(tx.conn, id)?;
+    if before.status == change.status {
+        return Err(Error::Conflict(format!("incident #{} is already {}", before.number, before.status)));
+    }
+    let at = change.at.unwrap_or(ZonedTime { at: tx.now, offset: 0 });
+    let resolved_at = (change.status == Status::Resolved).then_some(at.at);
+    diesel::update(i::table.find(id.as_str()))
+        .set((
+            i::status.eq(change.status.as_str()),
+            i::resolved_at.eq(resolved_at),
+            i::updated_at.eq(tx.now),
+        ))
+        .execute(tx.conn)?;
+    let kind = match change.status {
+        Status::Investigating => timeline::Kind::Investigating,
+        Status::Identified => timeline::Kind::Identified,
+        Status::Monitoring => timeline::Kind::Monitoring,
+        Status::Resolved => timeline::Kind::Resolved,
+    };
+    let text = match &change.message {
+        Some(message) if !message.trim().is_empty() => message.trim().to_owned(),
+        _ => format!("Status changed from {} to {}", before.status, change.status),
+    };
+    timeline::insert(tx, id, kind, at, &text, true, true)?;
+    tx.record(
+        Event::new(Action::IncidentStatus, "incident", id.as_str())
+            .incident(id)
+            .before(json!({"status": before.status, "resolved_at": before.resolved_at}))
+            .after(json!({"status": change.status, "resolved_at": resolved_at, "at": at.at})),
+    );
+    get(tx.conn, id)
+}

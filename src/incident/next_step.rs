@@ -1,0 +1,162 @@
+//! Next steps: what must still be done, by whom, until when. They outlive the incident.
+
+use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{check_text, finish, get};
+use crate::audit::{Action, Event, Tx};
+use crate::db::Conn;
+use crate::db::schema::next_steps as n;
+use crate::error::{Error, FieldError, Result};
+use crate::id::{IncidentId, NextStepId};
+use crate::time::Timestamp;
+
+/// A step to add.
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewStep {
+    /// What is to be done.
+    pub text: String,
+    /// Who does it.
+    pub owner: String,
+    /// Where it is tracked: an http or https URL.
+    #[serde(default)]
+    pub link: Option<String>,
+    /// Until when, as a date: `2024-04-30`.
+    #[serde(default)]
+    pub due_on: Option<String>,
+}
+
+/// A change of a step.
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StepPatch {
+    /// Whether it is done.
+    pub done: bool,
+}
+
+/// A step, as shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Queryable, Insertable, utoipa::ToSchema)]
+#[diesel(table_name = n)]
+#[diesel(treat_none_as_default_value = false)]
+pub struct NextStep {
+    /// Its id.
+    pub id: NextStepId,
+    /// The incident it came from.
+    #[serde(rename = "incident")]
+    pub incident_id: IncidentId,
+    /// What is to be done.
+    pub text: String,
+    /// Who does it.
+    pub owner: String,
+    /// Where it is tracked.
+    pub link: Option<String>,
+    /// Until when.
+    pub due_on: Option<String>,
+    /// When it was done; null while it is open.
+    pub done_at: Option<Timestamp>,
+    /// When it was added.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// Adds a step to an incident, open or closed.
+///
+/// # Errors
+/// `NotFound`; `Invalid`, field by field.
+pub fn add(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewStep) -> Result<NextStep> {
+    let mut errors = Vec::new();
+    for (pointer, text) in [("/text", &new.text), ("/owner", &new.owner)] {
+        if text.trim().is_empty() {
+            errors.push(FieldError::at(pointer, "must not be empty"));
+        }
+        check_text(&mut errors, pointer, text);
+    }
+    if let Some(link) = &new.link
+        && !url::Url::parse(link).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+    {
+        errors.push(FieldError::at("/link", "is not an http or https URL"));
+    }
+    if let Some(due) = &new.due_on
+        && due.parse::<jiff::civil::Date>().is_err()
+    {
+        errors.push(FieldError::at("/due_on", "is not a date such as 2024-04-30"));
+    }
+    finish(errors)?;
+    get(tx.conn, incident)?;
+    let step = NextStep {
+        id: NextStepId::new(tx.now),
+        incident_id: incident.clone(),
+        text: new.text.trim().to_owned(),
+        owner: new.owner.trim().to_owned(),
+        link: new.link.clone(),
+        due_on: new.due_on.clone(),
+        done_at: None,
+        created_at: tx.now,
+        updated_at: tx.now,
+    };
+    diesel::insert_into(n::table).values(&step).execute(tx.conn)?;
+    tx.record(
+        Event::new(Action::NextStepAdded, "next_step", step.id.as_str())
+            .incident(incident)
+            .after(json!({"text": step.text, "owner": step.owner, "link": step.link, "due_on": step.due_on})),
+    );
+    Ok(step)
+}
+
+/// Marks a step as done, or open again.
+///
+/// # Errors
+/// `NotFound`; `Conflict` where it is so already.
+pub fn change(tx: &mut Tx<'_>, id: &NextStepId, patch: &StepPatch) -> Result<NextStep> {
+    let mut step: NextStep = n::table
+        .find(id.as_str())
+        .first(tx.conn)
+        .optional()?
+        .ok_or_else(|| Error::NotFound(format!("next step {id}")))?;
+    if step.done_at.is_some() == patch.done {
+        return Err(Error::Conflict(format!("the step is already {}", if patch.done { "done" } else { "open" })));
+    }
+    let before = json!({"done_at": step.done_at});
+    step.done_at = patch.done.then_some(tx.now);
+    step.updated_at = tx.now;
+    diesel::update(n::table.find(id.as_str()))
+        .set((n::done_at.eq(step.done_at), n::updated_at.eq(step.updated_at)))
+        .execute(tx.conn)?;
+    tx.record(
+        Event::new(Action::NextStepChanged, "next_step", id.as_str())
+            .incident(&step.incident_id)
+            .before(before)
+            .after(json!({"done_at": step.done_at})),
+    );
+    Ok(step)
+}
+
+/// Steps, oldest first, after the given one: of one incident or of all, open or done or both.
+///
+/// # Errors
+/// `NotFound` where there is no such incident.
+pub fn list(
+    conn: &mut Conn,
+    incident: Option<&IncidentId>,
+    done: Option<bool>,
+    after: Option<&str>,
+    limit: i64,
+) -> Result<Vec<NextStep>> {
+    let mut query = n::table.into_boxed::<crate::db::Backend>();
+    if let Some(incident) = incident {
+        get(conn, incident)?;
+        query = query.filter(n::incident_id.eq(incident.as_str()));
+    }
+    match done {
+        Some(true) => query = query.filter(n::done_at.is_not_null()),
+        Some(false) => query = query.filter(n::done_at.is_null()),
+        None => {}
+    }
+    if let Some(after) = after {
+        query = query.filter(n::id.gt(after));
+    }
+    Ok(query.order(n::id).limit(limit).load(conn)?)
+}

@@ -1,0 +1,1 @@
+pub mod error; pub mod id; pub mod time; pub mod audit; pub mod db; pub mod directory; pub mod incident; pub mod audience; pub mod template; pub mod report; pub mod notice; pub mod delivery; pub mod access; pub mod alert; pub mod catcher;

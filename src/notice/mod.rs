@@ -1,0 +1,434 @@
+//! Notices: what we tell customers about an incident, drafted, previewed, approved, sent once.
+//!
+//! ```text
+//! draft ─(send: frozen recipients and texts)─► queued ─► sending ─► sent
+//!                                                 └────────┴─(stop)─► stopped
+//! ```
+//!
+//! Must never happen here: a mail to somebody who was not in the previewed list, a text that was not previewed,
+//! or a second mail of one notice to one address.
+
+pub mod compose;
+mod plan;
+mod send;
+pub mod templates;
+mod told;
+
+use std::collections::HashMap;
+
+use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+pub use plan::{Plan, Preview, Recipient, Sample, Sending, preview};
+pub use send::{Digest, Stopped, approve, catch_up, finished, in_flight, send, stop, stopped};
+pub use told::told_people;
+
+use crate::audit::{Action, Event, Tx};
+use crate::db::schema::{deliveries as d, notices as n};
+use crate::db::{Conn, dialect};
+use crate::error::{Error, FieldError, Result};
+use crate::id::{IncidentId, NoticeId};
+use crate::incident::{self, Status, check_text, word_enum};
+use crate::template::{MailAction, Phase};
+use crate::time::Timestamp;
+
+word_enum! {
+    /// Where a notice stands.
+    State, "a state of a notice" {
+        /// Being written.
+        Draft = "draft",
+        /// Frozen, about to be sent.
+        Queued = "queued",
+        /// On its way.
+        Sending = "sending",
+        /// Everybody was told or could not be.
+        Sent = "sent",
+        /// Halted by hand.
+        Stopped = "stopped",
+    }
+}
+
+/// What the customer has to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CustomerAction {
+    /// Whether they have to do anything.
+    pub required: bool,
+    /// What; required where `required` is true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+/// A notice to draft.
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewNotice {
+    /// What it is about.
+    pub phase: Phase,
+    /// What to tell, in plain text; empty lines separate paragraphs.
+    pub message: String,
+    /// A subject of one's own.
+    #[serde(default)]
+    pub subject: Option<String>,
+    /// What the customer has to do; required for a resolution.
+    #[serde(default)]
+    pub customer_action: Option<CustomerAction>,
+}
+
+/// A change of a draft; what is left out stays.
+#[derive(Clone, Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoticePatch {
+    /// New message.
+    pub message: Option<String>,
+    /// New subject.
+    pub subject: Option<String>,
+    /// New action.
+    pub customer_action: Option<CustomerAction>,
+}
+
+/// How many deliveries are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct DeliveryCounts {
+    /// Not yet.
+    pub pending: i64,
+    /// Accepted by the recipient's server or the relay.
+    pub sent: i64,
+    /// Refused for good, or given up.
+    pub failed: i64,
+    /// Accepted first, and came back.
+    pub bounced: i64,
+    /// Not sent, as the person opted out.
+    pub suppressed: i64,
+    /// Not sent, as the notice was stopped.
+    pub stopped: i64,
+}
+
+/// A notice, as shown.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct Notice {
+    /// Its id.
+    pub id: NoticeId,
+    /// The incident it is about.
+    pub incident: IncidentId,
+    /// What it is about.
+    pub phase: Phase,
+    /// Where it stands.
+    pub state: State,
+    /// The subject of one's own.
+    pub subject: Option<String>,
+    /// What it tells.
+    pub message: String,
+    /// What the customer has to do.
+    pub customer_action: Option<CustomerAction>,
+    /// The notice that it catches up.
+    pub catch_up_of: Option<NoticeId>,
+    /// How many it goes to; 0 while it is a draft.
+    pub recipients: i64,
+    /// What was sent; null while it is a draft.
+    pub digest: Option<String>,
+    /// Whether a second person approved what was to be sent then.
+    pub approved: bool,
+    /// What became of it.
+    pub counts: DeliveryCounts,
+    /// When it was drafted.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// When it was sent off.
+    pub queued_at: Option<Timestamp>,
+    /// When it was done or stopped.
+    pub finished_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Insertable, Queryable)]
+#[diesel(table_name = n)]
+#[diesel(treat_none_as_default_value = false)]
+pub(crate) struct Row {
+    pub id: NoticeId,
+    pub incident_id: IncidentId,
+    pub phase: String,
+    pub state: String,
+    pub subject: Option<String>,
+    pub message: String,
+    pub customer_action: Option<String>,
+    pub catch_up_of: Option<NoticeId>,
+    pub drafted_by: String,
+    pub approved_by: Option<String>,
+    pub approved_digest: Option<String>,
+    pub digest: Option<String>,
+    pub template_id: Option<String>,
+    pub frozen: Option<String>,
+    pub recipients: i64,
+    pub expand_cursor: i64,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub queued_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+}
+
+impl Row {
+    pub fn phase(&self) -> Result<Phase> {
+        Phase::parse(&self.phase).map_err(Error::internal)
+    }
+
+    pub fn state(&self) -> Result<State> {
+        State::parse(&self.state).map_err(Error::internal)
+    }
+
+    pub fn action(&self) -> Result<Option<CustomerAction>> {
+        Ok(self.customer_action.as_deref().map(serde_json::from_str).transpose()?)
+    }
+}
+
+pub(crate) fn row(conn: &mut Conn, id: &NoticeId) -> Result<Row> {
+    n::table
+        .find(id.as_str())
+        .first(conn)
+        .optional()?
+        .ok_or_else(|| Error::NotFound(format!("notice {id}")))
+}
+
+/// The row, locked until the transaction ends.
+pub(crate) fn locked(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Row> {
+    dialect::lock(tx.conn, dialect::Lock::Notice, id.as_str())?;
+    row(tx.conn, id)
+}
+
+fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
+    let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+    let counted: Vec<(NoticeId, String, i64)> = d::table
+        .filter(d::notice_id.eq_any(&ids))
+        .group_by((d::notice_id, d::state))
+        .select((d::notice_id, d::state, diesel::dsl::count_star()))
+        .load(conn)?;
+    let mut counts: HashMap<NoticeId, DeliveryCounts> = HashMap::new();
+    for (id, state, count) in counted {
+        let counts = counts.entry(id).or_default();
+        match state.as_str() {
+            "pending" => counts.pending = count,
+            "sent" => counts.sent = count,
+            "failed" => counts.failed = count,
+            "bounced" => counts.bounced = count,
+            "suppressed" => counts.suppressed = count,
+            _ => counts.stopped = count,
+        }
+    }
+    rows.into_iter()
+        .map(|row| {
+            let mut counts = counts.remove(&row.id).unwrap_or_default();
+            let state = row.state()?;
+            // Frozen but not yet in the queue: they wait, or will never be queued.
+            let expanded = counts.pending + counts.sent + counts.failed + counts.bounced + counts.suppressed + counts.stopped;
+            let waiting = (row.recipients - expanded).max(0);
+            match state {
+                State::Stopped => counts.stopped += waiting,
+                _ => counts.pending += waiting,
+            }
+            Ok(Notice {
+                phase: row.phase()?,
+                customer_action: row.action()?,
+                approved: row.approved_by.is_some(),
+                id: row.id,
+                incident: row.incident_id,
+                state,
+                subject: row.subject,
+                message: row.message,
+                catch_up_of: row.catch_up_of,
+                recipients: row.recipients,
+                digest: row.digest,
+                counts,
+                created_at: row.created_at,
+                updated_at: row.updated_at,
+                queued_at: row.queued_at,
+                finished_at: row.finished_at,
+            })
+        })
+        .collect()
+}
+
+/// The notice of that id.
+///
+/// # Errors
+/// `NotFound`.
+pub fn get(conn: &mut Conn, id: &NoticeId) -> Result<Notice> {
+    let row = row(conn, id)?;
+    views(conn, vec![row])?.pop().ok_or_else(|| Error::NotFound(format!("notice {id}")))
+}
+
+/// The notices of an incident, oldest first, after the given one.
+///
+/// # Errors
+/// `NotFound` where there is no such incident.
+pub fn list(conn: &mut Conn, incident: &IncidentId, after: Option<&str>, limit: i64) -> Result<Vec<Notice>> {
+    incident::get(conn, incident)?;
+    let rows: Vec<Row> = n::table
+        .filter(n::incident_id.eq(incident.as_str()))
+        .filter(n::id.gt(after.unwrap_or("")))
+        .order(n::id)
+        .limit(limit)
+        .load(conn)?;
+    views(conn, rows)
+}
+
+/// People who are affected now and were not reached by this notice or one that caught it up.
+///
+/// # Errors
+/// `NotFound`.
+pub fn not_told_yet(conn: &mut Conn, id: &NoticeId) -> Result<usize> {
+    let row = row(conn, id)?;
+    if row.state()? == State::Draft {
+        return Ok(0);
+    }
+    Ok(plan::missing(conn, &row)?.len())
+}
+
+fn check_parts(
+    errors: &mut Vec<FieldError>,
+    message: Option<&str>,
+    subject: Option<&str>,
+    action: Option<&CustomerAction>,
+) {
+    if let Some(message) = message {
+        if message.trim().is_empty() {
+            errors.push(FieldError::at("/message", "must not be empty"));
+        }
+        check_text(errors, "/message", message);
+    }
+    if let Some(subject) = subject {
+        if subject.trim().is_empty() {
+            errors.push(FieldError::at("/subject", "must not be empty; leave it out to have the usual one"));
+        }
+        if subject.chars().any(char::is_control) {
+            errors.push(FieldError::at("/subject", "holds a control character, such as a line break"));
+        }
+        if subject.chars().count() > 200 {
+            errors.push(FieldError::at("/subject", "is longer than 200 characters"));
+        }
+    }
+    if let Some(action) = action {
+        let text = action.text.as_deref().map(str::trim).unwrap_or_default();
+        if action.required && text.is_empty() {
+            errors.push(FieldError::at("/customer_action/text", "say what the customer has to do"));
+        }
+        if !action.required && !text.is_empty() {
+            errors.push(FieldError::at("/customer_action/text", "is given although nothing is required"));
+        }
+        check_text(errors, "/customer_action/text", text);
+    }
+}
+
+/// Drafts a notice.
+///
+/// # Errors
+/// `NotFound`; `Invalid`, field by field (a resolution needs `customer_action`); `Conflict` where a resolution is
+/// drafted for an incident that is not resolved.
+pub fn draft(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewNotice) -> Result<Notice> {
+    let mut errors = Vec::new();
+    check_parts(&mut errors, Some(&new.message), new.subject.as_deref(), new.customer_action.as_ref());
+    if new.phase == Phase::Resolution && new.customer_action.is_none() {
+        let detail = "a resolution must say what the customer has to do, or {\"required\": false} for nothing";
+        errors.push(FieldError::at("/customer_action", detail));
+    }
+    if !errors.is_empty() {
+        return Err(Error::fields(errors));
+    }
+    check_phase(tx.conn, incident, new.phase)?;
+    let row = Row {
+        id: NoticeId::new(tx.now),
+        incident_id: incident.clone(),
+        phase: new.phase.as_str().to_owned(),
+        state: State::Draft.as_str().to_owned(),
+        subject: new.subject.as_deref().map(|s| s.trim().to_owned()),
+        message: new.message.trim().to_owned(),
+        customer_action: new.customer_action.as_ref().map(serde_json::to_string).transpose()?,
+        catch_up_of: None,
+        drafted_by: tx.actor.id().to_owned(),
+        approved_by: None,
+        approved_digest: None,
+        digest: None,
+        template_id: None,
+        frozen: None,
+        recipients: 0,
+        expand_cursor: 0,
+        created_at: tx.now,
+        updated_at: tx.now,
+        queued_at: None,
+        finished_at: None,
+    };
+    insert(tx, &row)?;
+    get(tx.conn, &row.id)
+}
+
+fn insert(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
+    diesel::insert_into(n::table).values(row).execute(tx.conn)?;
+    tx.record(Event::new(Action::NoticeDrafted, "notice", row.id.as_str()).incident(&row.incident_id).after(json!({
+        "phase": row.phase, "subject": row.subject, "message": row.message,
+        "customer_action": row.action()?, "catch_up_of": row.catch_up_of,
+    })));
+    Ok(())
+}
+
+/// "It is over" may only be said when it is; a report must have been written.
+fn check_phase(conn: &mut Conn, id: &IncidentId, phase: Phase) -> Result<()> {
+    let incident = incident::get(conn, id)?;
+    if phase == Phase::Resolution && incident.status != Status::Resolved {
+        return Err(Error::Conflict(format!(
+            "incident #{} is {}: a resolution can be told when it is resolved",
+            incident.number, incident.status
+        )));
+    }
+    Ok(())
+}
+
+/// Changes a draft. Who changes it last counts as its author.
+///
+/// # Errors
+/// `NotFound`; `Conflict` where it is no draft any more; `Invalid`, field by field.
+pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Notice> {
+    let mut errors = Vec::new();
+    check_parts(&mut errors, patch.message.as_deref(), patch.subject.as_deref(), patch.customer_action.as_ref());
+    if !errors.is_empty() {
+        return Err(Error::fields(errors));
+    }
+    let before = locked(tx, id)?;
+    require_draft(&before)?;
+    let message = patch.message.as_deref().map_or(before.message.clone(), |m| m.trim().to_owned());
+    let subject = patch.subject.as_deref().map(|s| s.trim().to_owned()).or(before.subject.clone());
+    let action = match &patch.customer_action {
+        Some(action) => Some(serde_json::to_string(action)?),
+        None => before.customer_action.clone(),
+    };
+    diesel::update(n::table.find(id.as_str()))
+        .set((
+            n::message.eq(&message),
+            n::subject.eq(&subject),
+            n::customer_action.eq(&action),
+            n::drafted_by.eq(tx.actor.id()),
+            n::approved_by.eq(None::<String>),
+            n::approved_digest.eq(None::<String>),
+            n::updated_at.eq(tx.now),
+        ))
+        .execute(tx.conn)?;
+    tx.record(
+        Event::new(Action::NoticeChanged, "notice", id.as_str())
+            .incident(&before.incident_id)
+            .before(json!({"subject": before.subject, "message": before.message, "customer_action": before.action()?}))
+            .after(json!({"subject": subject, "message": message, "customer_action": action})),
+    );
+    get(tx.conn, id)
+}
+
+fn require_draft(row: &Row) -> Result<()> {
+    match row.state()? {
+        State::Draft => Ok(()),
+        state => Err(Error::Conflict(format!("the notice is {state}, no draft any more"))),
+    }
+}
+
+impl CustomerAction {
+    fn for_mail(&self) -> MailAction {
+        MailAction { required: self.required, text: self.text.clone().unwrap_or_default() }
+    }
+}

@@ -1,0 +1,334 @@
+//! Exactly who would get exactly what: the one computation behind the preview and the send.
+
+use std::collections::{BTreeMap, HashSet};
+
+use diesel::prelude::*;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::compose::{self, Content, RecipientContext};
+use super::templates::{self, TemplateView};
+use super::told::{Told, told};
+use super::{Row, row};
+use crate::audience::{self, Addressee, Reason};
+use crate::audit::hex;
+use crate::db::Conn;
+use crate::db::schema::opt_outs;
+use crate::directory::{check_address, normal_address, person};
+use crate::error::Result;
+use crate::id::NoticeId;
+use crate::incident::{self, metrics};
+use crate::report;
+use crate::template::{Phase, Rendered};
+
+/// One mail to be: the address and what is the recipient's own.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Recipient {
+    /// Where it goes.
+    pub address: String,
+    /// What is their own.
+    pub context: RecipientContext,
+}
+
+/// Who would get what if a notice were sent now.
+pub struct Plan {
+    /// By address; none twice.
+    pub recipients: Vec<Recipient>,
+    /// What is the same for all.
+    pub content: Content,
+    /// The template.
+    pub template: TemplateView,
+    /// Covers the recipients and every text.
+    pub digest: String,
+    /// What the sender should know before.
+    pub warnings: Vec<String>,
+    /// People left out as they have been told this already.
+    pub already_told: usize,
+    /// Addresses not told anything about the incident before.
+    pub added: usize,
+    /// Addresses told before that this notice does not go to.
+    pub removed: usize,
+}
+
+/// A preview, as shown.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct Preview {
+    /// How many mails.
+    pub recipients: usize,
+    /// To be given back on approving and sending.
+    pub digest: String,
+    /// Whether a second person must approve.
+    pub approval_required: bool,
+    /// Whether one has approved exactly this.
+    pub approved: bool,
+    /// What to know before sending.
+    pub warnings: Vec<String>,
+    /// The first mails, rendered.
+    pub samples: Vec<Sample>,
+    /// Addresses not told anything about the incident before.
+    pub added: usize,
+    /// Addresses told before that this notice does not go to.
+    pub removed: usize,
+    /// People left out as they have been told this already.
+    pub already_told: usize,
+}
+
+/// A rendered mail, as shown.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct Sample {
+    /// To whom.
+    pub to: String,
+    /// Subject.
+    pub subject: String,
+    /// Text body.
+    pub text: String,
+    /// HTML body.
+    pub html: String,
+}
+
+/// What a notice needs to know of the settings.
+#[derive(Clone, Debug)]
+pub struct Sending {
+    /// Recipients above which a second person must approve.
+    pub max_audience: usize,
+    /// Base of links.
+    pub public_url: String,
+    /// The sender's display name.
+    pub sender: String,
+}
+
+/// The preview of a draft, with up to `samples` rendered mails. Changes nothing.
+///
+/// # Errors
+/// `NotFound`; `Conflict` where the notice is no draft any more.
+pub fn preview(conn: &mut Conn, id: &NoticeId, sending: &Sending, samples: usize) -> Result<Preview> {
+    let row = row(conn, id)?;
+    super::require_draft(&row)?;
+    let plan = plan(conn, &row, sending)?;
+    let template = plan.template.compile()?;
+    let url = format!("{}/unsubscribe/…", sending.public_url);
+    let samples = plan
+        .recipients
+        .iter()
+        .take(samples)
+        .map(|recipient| {
+            let optional = plan.content.phase.optional();
+            let context = compose::context(&plan.content, &recipient.context, optional, url.clone());
+            let Rendered { subject, text, html } = template.render(&context)?;
+            Ok(Sample { to: recipient.address.clone(), subject, text, html })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Preview {
+        recipients: plan.recipients.len(),
+        approval_required: plan.recipients.len() > sending.max_audience,
+        approved: row.approved_digest.as_deref() == Some(plan.digest.as_str()),
+        digest: plan.digest,
+        warnings: plan.warnings,
+        samples,
+        added: plan.added,
+        removed: plan.removed,
+        already_told: plan.already_told,
+    })
+}
+
+/// Computes who would get what.
+pub(super) fn plan(conn: &mut Conn, row: &Row, sending: &Sending) -> Result<Plan> {
+    let phase = row.phase()?;
+    let audience = audience::resolve(conn, &row.incident_id)?;
+    let told = told(conn, &row.incident_id)?;
+    let told_addresses: HashSet<&str> = told.iter().map(|told| told.address.as_str()).collect();
+    let mut warnings = Vec::new();
+    let mut recipients = by_address(&audience.people);
+    let mut already_told = 0;
+    if let Some(covered) = covered(row, phase, &told) {
+        let before = recipients.len();
+        recipients.retain(|address, _| !covered.contains(address.as_str()));
+        already_told = before - recipients.len();
+        if already_told > 0 && row.catch_up_of.is_none() {
+            warnings.push(format!("{} told this already and left out", people(already_told, "was", "were")));
+        }
+    }
+    if matches!(phase, Phase::Resolution | Phase::Report) && row.catch_up_of.is_none() {
+        follow_through(conn, &told, &mut recipients, &mut warnings)?;
+    }
+    if phase.optional() {
+        let opted_out: Vec<String> = opt_outs::table.select(opt_outs::address).load(conn)?;
+        let before = recipients.len();
+        for address in opted_out {
+            recipients.remove(&address);
+        }
+        if recipients.len() < before {
+            warnings.push(format!("{} opted out of updates", people(before - recipients.len(), "has", "have")));
+        }
+    }
+    let counts = &audience.counts;
+    if counts.unreachable > 0 {
+        warnings.push(format!("{} cannot be reached", people(counts.unreachable, "", "").trim()));
+    }
+    if counts.unresolved_references > 0 {
+        warnings.push(format!(
+            "{} in alerts unknown to the directory: somebody may be missing",
+            things(counts.unresolved_references, "reference is", "references are")
+        ));
+    }
+    if counts.gone_resources > 0 {
+        warnings.push(format!(
+            "{} deleted from the directory: nobody is told through it",
+            things(counts.gone_resources, "affected resource is", "affected resources are")
+        ));
+    }
+    if counts.without_account > 0 {
+        warnings.push(format!(
+            "{} to no account that is there",
+            things(counts.without_account, "affected resource belongs", "affected resources belong")
+        ));
+    }
+    let added = recipients.keys().filter(|address| !told_addresses.contains(address.as_str())).count();
+    let removed = told_addresses.iter().filter(|address| !recipients.contains_key(**address)).count();
+    let recipients: Vec<Recipient> = recipients.into_values().collect();
+    let content = content(conn, row, phase, sending)?;
+    if phase == Phase::Report && content.report.as_ref().is_none_or(|report| report.sections.is_empty()) {
+        warnings.push("no report for customers is written: the mail holds the message alone".to_owned());
+    }
+    let template = templates::current(conn, phase)?;
+    let digest = digest(&template.id, &content, &recipients)?;
+    Ok(Plan { recipients, content, template, digest, warnings, already_told, added, removed })
+}
+
+fn people(count: usize, one: &str, many: &str) -> String {
+    if count == 1 { format!("1 person {one}") } else { format!("{count} people {many}") }
+}
+
+fn things(count: usize, one: &str, many: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
+}
+
+/// Those who must not get this notice as they have got it: by an earlier detection, or by the notice that is caught up.
+fn covered<'a>(row: &Row, phase: Phase, told: &'a [Told]) -> Option<HashSet<&'a str>> {
+    let covers = |told: &&Told| match &row.catch_up_of {
+        // A catch-up of a catch-up leads to the same original; all of the phase count.
+        Some(_) => told.phase == phase.as_str(),
+        None => phase == Phase::Detection && told.phase == phase.as_str(),
+    };
+    (row.catch_up_of.is_some() || phase == Phase::Detection)
+        .then(|| told.iter().filter(covers).map(|told| told.address.as_str()).collect())
+}
+
+/// Addresses affected now that a sent notice and its catch-ups did not go to.
+pub(super) fn missing(conn: &mut Conn, row: &Row) -> Result<Vec<String>> {
+    let audience = audience::resolve(conn, &row.incident_id)?;
+    let told = told(conn, &row.incident_id)?;
+    let covered: HashSet<&str> = told
+        .iter()
+        .filter(|told| told.phase == row.phase || told.notice == row.id.as_str())
+        .map(|told| told.address.as_str())
+        .collect();
+    Ok(by_address(&audience.people).into_keys().filter(|address| !covered.contains(address.as_str())).collect())
+}
+
+/// One mail for each address: people who share one are written to together.
+fn by_address(people: &[Addressee]) -> BTreeMap<String, Recipient> {
+    let mut groups: BTreeMap<String, Vec<&Addressee>> = BTreeMap::new();
+    for addressee in people.iter().filter(|addressee| addressee.unreachable.is_none()) {
+        groups.entry(normal_address(&addressee.person.email)).or_default().push(addressee);
+    }
+    groups
+        .into_iter()
+        .map(|(address, group)| {
+            let mut names: Vec<&str> = group.iter().map(|addressee| addressee.person.name.as_str()).collect();
+            names.dedup();
+            let reasons: Vec<Reason> =
+                group.iter().flat_map(|addressee| addressee.reasons.iter().cloned()).collect();
+            let recipient = Recipient {
+                address: group[0].person.email.trim().to_owned(),
+                context: RecipientContext::new(
+                    group.iter().map(|addressee| addressee.person.id.clone()).collect(),
+                    names.join(", "),
+                    group[0].time_zone.clone(),
+                    &reasons,
+                ),
+            };
+            (address, recipient)
+        })
+        .collect()
+}
+
+/// Adds everybody who was told anything about the incident and is not affected any more: they hear the end too.
+fn follow_through(
+    conn: &mut Conn,
+    told: &[Told],
+    recipients: &mut BTreeMap<String, Recipient>,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    let mut present: HashSet<String> =
+        recipients.values().flat_map(|recipient| recipient.context.people.iter().cloned()).collect();
+    let mut lost = HashSet::new();
+    for told in told {
+        for id in &told.context.people {
+            if present.contains(id) || lost.contains(id) {
+                continue;
+            }
+            let person = person::get(conn, id).ok().filter(|person| person.gone_at.is_none());
+            let Some(person) = person.filter(|person| check_address(&person.email).is_ok()) else {
+                lost.insert(id.clone());
+                continue;
+            };
+            present.insert(id.clone());
+            let recipient = Recipient {
+                address: person.email.clone(),
+                context: RecipientContext {
+                    people: vec![id.clone()],
+                    name: person.name,
+                    reason: "You receive this because you were told about this incident before.".to_owned(),
+                    ..told.context.clone()
+                },
+            };
+            recipients.entry(normal_address(&person.email)).or_insert(recipient);
+        }
+    }
+    if !lost.is_empty() {
+        warnings.push(format!(
+            "{} told before and cannot be reached any more",
+            people(lost.len(), "was", "were")
+        ));
+    }
+    Ok(())
+}
+
+fn content(conn: &mut Conn, row: &Row, phase: Phase, sending: &Sending) -> Result<Content> {
+    let incident = incident::get(conn, &row.incident_id)?;
+    let times = metrics::metrics(conn, &row.incident_id, None)?.times;
+    let mut shown = vec![("Started".to_owned(), times.started_at), ("Detected".to_owned(), times.detected_at)];
+    if matches!(phase, Phase::Resolution | Phase::Report)
+        && let Some(at) = times.resolved_at
+    {
+        shown.push(("Resolved".to_owned(), at));
+    }
+    let report = match phase {
+        Phase::Report => report::find(conn, &row.incident_id, report::Audience::Customer)?.map(compose::mail_report),
+        _ => None,
+    };
+    Ok(Content {
+        phase,
+        number: incident.number,
+        severity: incident.severity.as_str().to_owned(),
+        subject: row.subject.clone(),
+        message: row.message.clone(),
+        action: row.action()?.map(|action| action.for_mail()),
+        times: shown,
+        report,
+        sender: sending.sender.clone(),
+    })
+}
+
+/// SHA-256 over everything that decides who gets what: every rendered text is a pure function of it.
+fn digest(template: &str, content: &Content, recipients: &[Recipient]) -> Result<String> {
+    let mut hasher = Sha256::new();
+    hasher.update(serde_json::to_vec(&(env!("CARGO_PKG_VERSION"), template, content))?);
+    for recipient in recipients {
+        hasher.update(b"\n");
+        hasher.update(serde_json::to_vec(recipient)?);
+    }
+    Ok(hex(&hasher.finalize()))
+}
+

@@ -1,0 +1,267 @@
+//! Approving, sending, stopping, catching up: the moments at which a notice changes hands.
+
+use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::plan::{Sending, missing, plan};
+use super::{Notice, Row, State, check_phase, get, insert, locked, require_draft, templates};
+use crate::audit::{Action, Event, Tx};
+use crate::db::dialect::{self, on_backend};
+use crate::db::schema::{deliveries as d, notice_recipients as nr, notices as n};
+use crate::db::Conn;
+use crate::error::{Error, Result};
+use crate::id::NoticeId;
+use crate::incident::timeline;
+use crate::template::Phase;
+use crate::time::Timestamp;
+
+/// The digest of a preview, given back.
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Digest {
+    /// As the preview said.
+    pub digest: String,
+}
+
+/// A stopped notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Stopped {
+    /// Always `stopped`.
+    pub state: State,
+    /// Mails that went out before.
+    pub sent: i64,
+    /// Recipients who were not told.
+    pub not_sent: i64,
+    /// Mails that were on the wire when it was stopped and whose outcome is not known yet.
+    pub in_flight: i64,
+}
+
+fn changed() -> Error {
+    Error::Conflict(
+        "the recipients or the text are no longer what this digest says; preview again and look at what changed".to_owned(),
+    )
+}
+
+/// Approves exactly what the digest says.
+///
+/// # Errors
+/// `Forbidden` for the token that drafted it; `Conflict` where it is no draft, or the digest is not the present one.
+pub fn approve(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) -> Result<Notice> {
+    let row = locked(tx, id)?;
+    require_draft(&row)?;
+    if row.drafted_by == tx.actor.id() {
+        return Err(Error::Forbidden("a second person must approve: this token drafted the notice".to_owned()));
+    }
+    let plan = plan(tx.conn, &row, sending)?;
+    if plan.digest != digest.digest {
+        return Err(changed());
+    }
+    diesel::update(n::table.find(id.as_str()))
+        .set((
+            n::approved_by.eq(Some(tx.actor.id())),
+            n::approved_digest.eq(Some(&plan.digest)),
+            n::updated_at.eq(tx.now),
+        ))
+        .execute(tx.conn)?;
+    tx.record(
+        Event::new(Action::NoticeApproved, "notice", id.as_str())
+            .incident(&row.incident_id)
+            .after(json!({"digest": plan.digest, "recipients": plan.recipients.len()})),
+    );
+    get(tx.conn, id)
+}
+
+/// Freezes a draft and queues it. From here on neither the directory nor the incident has a say in it.
+///
+/// # Errors
+/// `Conflict` where it is no draft any more, where the digest is not the present one, or where a resolution is told of
+/// an incident that is not resolved; `Invalid` where there is nobody to tell; `Forbidden` where approval is missing.
+pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) -> Result<Notice> {
+    let incident = super::row(tx.conn, id)?.incident_id;
+    // The incident first: whoever changes what is affected waits, or has finished.
+    dialect::lock(tx.conn, dialect::Lock::Incident, incident.as_str())?;
+    let row = locked(tx, id)?;
+    require_draft(&row)?;
+    let phase = row.phase()?;
+    check_phase(tx.conn, &row.incident_id, phase)?;
+    let plan = plan(tx.conn, &row, sending)?;
+    if plan.recipients.is_empty() {
+        return Err(Error::invalid("", "there is nobody to tell"));
+    }
+    if plan.digest != digest.digest {
+        return Err(changed());
+    }
+    let count = plan.recipients.len();
+    if count > sending.max_audience && row.approved_digest.as_deref() != Some(plan.digest.as_str()) {
+        return Err(Error::Forbidden(format!(
+            "{count} people are more than {}: a second person must approve exactly this list and text",
+            sending.max_audience
+        )));
+    }
+    let template = templates::keep(tx, &plan.template)?;
+    for (index, chunk) in plan.recipients.chunks(500).enumerate() {
+        let rows = chunk
+            .iter()
+            .enumerate()
+            .map(|(offset, recipient)| {
+                Ok((
+                    nr::notice_id.eq(id.as_str()),
+                    nr::ordinal.eq((index * 500 + offset + 1) as i64),
+                    nr::person_id.eq(recipient.context.people.first().cloned().unwrap_or_default()),
+                    nr::name.eq(&recipient.context.name),
+                    nr::address.eq(&recipient.address),
+                    nr::optional.eq(phase.optional()),
+                    nr::context.eq(serde_json::to_string(&recipient.context)?),
+                ))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        on_backend!(&mut *tx.conn, c => diesel::insert_into(nr::table).values(&rows).execute(c))?;
+    }
+    diesel::update(n::table.find(id.as_str()))
+        .set((
+            n::state.eq(State::Queued.as_str()),
+            n::digest.eq(Some(&plan.digest)),
+            n::template_id.eq(Some(&template)),
+            n::frozen.eq(Some(serde_json::to_string(&plan.content)?)),
+            n::recipients.eq(count as i64),
+            n::queued_at.eq(Some(tx.now)),
+            n::updated_at.eq(tx.now),
+        ))
+        .execute(tx.conn)?;
+    tx.record(Event::new(Action::NoticeQueued, "notice", id.as_str()).incident(&row.incident_id).after(json!({
+        "phase": phase, "digest": plan.digest, "recipients": count, "template": template,
+        "approved_by": row.approved_by,
+    })));
+    get(tx.conn, id)
+}
+
+/// Halts a notice: what is not on the wire yet stays here.
+///
+/// # Errors
+/// `Conflict` where it is not being sent.
+pub fn stop(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
+    let row = locked(tx, id)?;
+    let state = row.state()?;
+    if !matches!(state, State::Queued | State::Sending) {
+        return Err(Error::Conflict(format!("the notice is {state}: there is nothing to stop")));
+    }
+    diesel::update(n::table.find(id.as_str()))
+        .set((n::state.eq(State::Stopped.as_str()), n::finished_at.eq(Some(tx.now)), n::updated_at.eq(tx.now)))
+        .execute(tx.conn)?;
+    // Claimed rows are left to the worker that holds them: only it knows whether they are on the wire.
+    let withheld = diesel::update(
+        d::table.filter(d::notice_id.eq(id.as_str())).filter(d::state.eq("pending")).filter(d::lease.is_null()),
+    )
+    .set(d::state.eq("stopped"))
+    .execute(tx.conn)?;
+    tx.record(
+        Event::new(Action::NoticeStopped, "notice", id.as_str())
+            .incident(&row.incident_id)
+            .before(json!({"state": state}))
+            .after(json!({"withheld_in_queue": withheld})),
+    );
+    timeline::note(tx, &row.incident_id, timeline::Kind::Note, tx.now, &format!("{} notice stopped", row.phase))?;
+    Ok(())
+}
+
+/// Mails of a notice that a worker holds at the moment.
+///
+/// # Errors
+/// What the database answers.
+pub fn in_flight(conn: &mut Conn, id: &NoticeId) -> Result<i64> {
+    Ok(d::table
+        .filter(d::notice_id.eq(id.as_str()))
+        .filter(d::state.eq("pending"))
+        .filter(d::lease.is_not_null())
+        .count()
+        .get_result(conn)?)
+}
+
+/// What became of a stopped notice.
+///
+/// # Errors
+/// `NotFound`.
+pub fn stopped(conn: &mut Conn, id: &NoticeId) -> Result<Stopped> {
+    let notice = get(conn, id)?;
+    let in_flight = in_flight(conn, id)?;
+    Ok(Stopped {
+        state: notice.state,
+        sent: notice.counts.sent + notice.counts.bounced,
+        not_sent: notice.recipients - notice.counts.sent - notice.counts.bounced - in_flight,
+        in_flight,
+    })
+}
+
+/// Drafts the same notice for those who are affected now and did not get it.
+///
+/// # Errors
+/// `Conflict` where the notice was not sent; `Invalid` where nobody is missing.
+pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
+    let row = locked(tx, id)?;
+    if row.state()? == State::Draft {
+        return Err(Error::Conflict("the notice is a draft: send it, and everybody affected is told".to_owned()));
+    }
+    if missing(tx.conn, &row)?.is_empty() {
+        return Err(Error::invalid("", "everybody who is affected has got this notice"));
+    }
+    let copy = Row {
+        id: NoticeId::new(tx.now),
+        state: State::Draft.as_str().to_owned(),
+        catch_up_of: Some(row.catch_up_of.clone().unwrap_or(row.id.clone())),
+        drafted_by: tx.actor.id().to_owned(),
+        approved_by: None,
+        approved_digest: None,
+        digest: None,
+        template_id: None,
+        frozen: None,
+        recipients: 0,
+        expand_cursor: 0,
+        created_at: tx.now,
+        updated_at: tx.now,
+        queued_at: None,
+        finished_at: None,
+        ..row
+    };
+    insert(tx, &copy)?;
+    get(tx.conn, &copy.id)
+}
+
+/// Notes on the timeline that a notice has been delivered, with the time of the first mail.
+///
+/// # Errors
+/// What the database answers.
+pub fn finished(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
+    let row = locked(tx, id)?;
+    if row.state()? != State::Sending {
+        return Ok(());
+    }
+    diesel::update(n::table.find(id.as_str()))
+        .set((n::state.eq(State::Sent.as_str()), n::finished_at.eq(Some(tx.now)), n::updated_at.eq(tx.now)))
+        .execute(tx.conn)?;
+    let counts = get(tx.conn, id)?.counts;
+    let first: Option<Timestamp> = d::table
+        .filter(d::notice_id.eq(id.as_str()))
+        .filter(d::sent_at.is_not_null())
+        .order(d::sent_at)
+        .select(d::sent_at)
+        .first::<Option<Timestamp>>(tx.conn)
+        .optional()?
+        .flatten();
+    if let Some(first) = first {
+        let others = [(counts.failed, "failed"), (counts.suppressed, "opted out"), (counts.bounced, "bounced")]
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!(", {count} {what}"))
+            .collect::<String>();
+        let text = format!("{} notice: {} told{others}", row.phase, counts.sent);
+        let kind = if row.phase()? == Phase::Report { timeline::Kind::Reported } else { timeline::Kind::Notified };
+        timeline::note(tx, &row.incident_id, kind, first, &text)?;
+    }
+    tx.record(
+        Event::new(Action::NoticeFinished, "notice", id.as_str())
+            .incident(&row.incident_id)
+            .after(json!({"counts": counts})),
+    );
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! Which template a phase has: the built-in one, or one that an admin saved. Versions are immutable and named by
+//! their content, so that a notice keeps the one with which it was frozen.
+
+use diesel::prelude::*;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::audit::{Action, Event, Tx};
+use crate::db::Conn;
+use crate::db::dialect::on_backend;
+use crate::db::schema::{current_templates as c, templates as t};
+use crate::error::{Error, Result};
+use crate::template::{Phase, Source, Template};
+
+/// The template of a phase, as shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct TemplateView {
+    /// Which phase.
+    pub phase: Phase,
+    /// Names its content.
+    pub id: String,
+    /// Whether it is the one that Candor comes with.
+    pub builtin: bool,
+    /// One line.
+    pub subject: String,
+    /// The text body.
+    pub text: String,
+    /// The HTML body.
+    pub html: String,
+}
+
+/// The template that the next notice of a phase will have.
+///
+/// # Errors
+/// What the database answers.
+pub fn current(conn: &mut Conn, phase: Phase) -> Result<TemplateView> {
+    let saved: Option<(String, String, String, String)> = c::table
+        .inner_join(t::table.on(t::id.eq(c::template_id)))
+        .filter(c::phase.eq(phase.as_str()))
+        .select((t::id, t::subject, t::body_text, t::body_html))
+        .first(conn)
+        .optional()?;
+    Ok(match saved {
+        Some((id, subject, text, html)) => TemplateView { phase, id, builtin: false, subject, text, html },
+        None => {
+            let source = Source::builtin(phase);
+            let id = source.id(phase);
+            TemplateView { phase, id, builtin: true, subject: source.subject, text: source.text, html: source.html }
+        }
+    })
+}
+
+/// Parses and checks the template of a stored version.
+///
+/// # Errors
+/// `Internal` where the version is not stored.
+pub fn load(conn: &mut Conn, phase: Phase, id: &str) -> Result<Template> {
+    let (subject, text, html) =
+        t::table.find(id).select((t::subject, t::body_text, t::body_html)).first(conn)?;
+    Template::compile(phase, &Source { subject, text, html })
+}
+
+impl TemplateView {
+    /// Parses and checks it.
+    ///
+    /// # Errors
+    /// `Invalid` where it does not render any more (a saved one, after an upgrade).
+    pub fn compile(&self) -> Result<Template> {
+        Template::compile(self.phase, &self.source())
+    }
+
+    fn source(&self) -> Source {
+        Source { subject: self.subject.clone(), text: self.text.clone(), html: self.html.clone() }
+    }
+}
+
+/// Stores a version, unless it is stored already. Answers its id.
+pub(super) fn keep(tx: &mut Tx<'_>, view: &TemplateView) -> Result<String> {
+    let row = (
+        t::id.eq(&view.id),
+        t::phase.eq(view.phase.as_str()),
+        t::subject.eq(&view.subject),
+        t::body_text.eq(&view.text),
+        t::body_html.eq(&view.html),
+        t::created_at.eq(tx.now),
+    );
+    on_backend!(&mut *tx.conn, conn => diesel::insert_into(t::table)
+        .values(row)
+        .on_conflict(t::id)
+        .do_nothing()
+        .execute(conn))?;
+    Ok(view.id.clone())
+}
+
+/// Saves a template for the next notices of a phase.
+///
+/// # Errors
+/// `Invalid`: it does not parse, or does not render every sample; nothing is saved.
+pub fn save(tx: &mut Tx<'_>, phase: Phase, source: &Source) -> Result<TemplateView> {
+    Template::compile(phase, source)?;
+    let before = current(tx.conn, phase)?;
+    let view = TemplateView {
+        phase,
+        id: source.id(phase),
+        builtin: false,
+        subject: source.subject.clone(),
+        text: source.text.clone(),
+        html: source.html.clone(),
+    };
+    keep(tx, &view)?;
+    on_backend!(&mut *tx.conn, conn => diesel::insert_into(c::table)
+        .values((c::phase.eq(phase.as_str()), c::template_id.eq(&view.id)))
+        .on_conflict(c::phase)
+        .do_update()
+        .set(c::template_id.eq(&view.id))
+        .execute(conn))?;
+    tx.record(
+        Event::new(Action::TemplateSaved, "template", phase.as_str())
+            .before(json!({"id": before.id}))
+            .after(json!({"id": view.id, "subject": view.subject, "text": view.text, "html": view.html})),
+    );
+    Ok(view)
+}
+
+/// Returns a phase to the template that Candor comes with.
+///
+/// # Errors
+/// `NotFound` where it has that one already.
+pub fn reset(tx: &mut Tx<'_>, phase: Phase) -> Result<()> {
+    let removed = diesel::delete(c::table.find(phase.as_str())).execute(tx.conn)?;
+    if removed == 0 {
+        return Err(Error::NotFound(format!("a saved template for {phase}")));
+    }
+    tx.record(Event::new(Action::TemplateReset, "template", phase.as_str()));
+    Ok(())
+}

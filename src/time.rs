@@ -1,0 +1,238 @@
+//! Time: one stored form (microseconds UTC), one clock, and the formats that people read.
+//!
+//! Must never happen here or elsewhere: a time without a zone being guessed, or the machine's clock
+//! being read anywhere but in [`Clock::now`] (clippy bans it), so that tests and the demo can set it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use diesel::deserialize::FromSqlRow;
+use diesel::expression::AsExpression;
+use diesel::sql_types::BigInt;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A point in time: microseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, AsExpression, FromSqlRow)]
+#[diesel(sql_type = BigInt)]
+pub struct Timestamp(i64);
+
+crate::db::newtype_columns!(Timestamp, BigInt, i64);
+
+impl Timestamp {
+    /// From microseconds since the epoch, as stored.
+    pub const fn from_micros(micros: i64) -> Self {
+        Timestamp(micros)
+    }
+
+    /// Microseconds since the epoch.
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// Parses RFC 3339 with an offset. Nanoseconds are cut to microseconds.
+    ///
+    /// # Errors
+    /// A sentence for the caller where the text is not a time, or has no offset.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        ZonedTime::parse(text).map(|time| time.at)
+    }
+
+    /// This time plus `duration`, at most the largest time there is.
+    pub fn plus(self, duration: Duration) -> Self {
+        Timestamp(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// This time minus `duration`, at least the smallest time there is.
+    pub fn minus(self, duration: Duration) -> Self {
+        Timestamp(self.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// Whole seconds from `earlier` to this time; negative where it is not earlier.
+    pub fn seconds_since(self, earlier: Timestamp) -> i64 {
+        (self.0 - earlier.0).div_euclid(1_000_000)
+    }
+
+    fn to_jiff(self) -> jiff::Timestamp {
+        jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+    }
+
+    /// For people: `14 March 2024, 06:56 UTC`, and with a zone ` (09:56 EAT)` behind it, with the
+    /// date again where it is another day there.
+    pub fn for_people(self, zone: Option<&TimeZone>) -> String {
+        let utc = self.to_jiff().to_zoned(TimeZone::UTC);
+        let shown = utc.strftime("%-d %B %Y, %H:%M UTC").to_string();
+        match zone {
+            Some(zone) if *zone != TimeZone::UTC => {
+                let local = self.to_jiff().to_zoned(zone.clone());
+                let format = if local.date() == utc.date() { "%H:%M %Z" } else { "%-d %B, %H:%M %Z" };
+                format!("{shown} ({})", local.strftime(format))
+            }
+            _ => shown,
+        }
+    }
+
+    /// `2024-03-14 06:56 UTC`, or the same in `zone` with its abbreviation.
+    pub fn short(self, zone: &TimeZone) -> String {
+        let format = if *zone == TimeZone::UTC { "%Y-%m-%d %H:%M:%S UTC" } else { "%Y-%m-%d %H:%M:%S %Z" };
+        self.to_jiff().to_zoned(zone.clone()).strftime(format).to_string()
+    }
+
+    /// RFC 3339 in `zone`, e.g. `2024-03-14T09:56:00+03:00`.
+    pub fn rfc3339_in(self, zone: &TimeZone) -> String {
+        self.to_jiff().to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%.f%:z").to_string()
+    }
+
+    /// RFC 3339 with a fixed offset of `seconds` east of UTC.
+    pub fn rfc3339_at_offset(self, seconds: i64) -> String {
+        let offset = i32::try_from(seconds).ok().and_then(|s| jiff::tz::Offset::from_seconds(s).ok());
+        self.rfc3339_in(&offset.map_or(TimeZone::UTC, TimeZone::fixed))
+    }
+
+    /// Seconds and nanoseconds since the epoch, as UUIDv7 and SMTP dates want them.
+    pub fn unix(self) -> (u64, u32) {
+        let seconds = self.0.div_euclid(1_000_000).max(0);
+        let nanos = self.0.rem_euclid(1_000_000) * 1_000;
+        (seconds as u64, nanos as u32)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.to_jiff())
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Timestamp::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+impl utoipa::PartialSchema for Timestamp {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type};
+        ObjectBuilder::new()
+            .schema_type(SchemaType::Type(Type::String))
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+            .description(Some("RFC 3339 with an offset; answered in UTC."))
+            .into()
+    }
+}
+impl utoipa::ToSchema for Timestamp {}
+
+/// A time as somebody wrote it: the instant, and the offset in which it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ZonedTime {
+    /// The instant.
+    pub at: Timestamp,
+    /// Seconds east of UTC.
+    pub offset: i64,
+}
+
+impl ZonedTime {
+    /// Parses RFC 3339, whose offset is required.
+    ///
+    /// # Errors
+    /// A sentence for the caller where the text is not a time, or has no offset.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let shown: String = text.chars().take(60).collect();
+        let pieces = jiff::fmt::temporal::DateTimeParser::new()
+            .parse_pieces(text)
+            .map_err(|_| format!("'{shown}' is not an RFC 3339 time such as 2024-03-14T09:56:00+03:00"))?;
+        if pieces.time().is_none() {
+            return Err(format!("'{shown}' has a date but no time of day"));
+        }
+        let Some(offset) = pieces.to_numeric_offset() else {
+            return Err(format!("'{shown}' has no time zone; write an offset such as Z or +03:00"));
+        };
+        if pieces.time_zone_annotation().is_some() {
+            return Err(format!("'{shown}' has a bracketed zone; write an offset alone, such as +03:00"));
+        }
+        let datetime = pieces.date().to_datetime(pieces.time().unwrap_or_default());
+        let at = offset
+            .to_timestamp(datetime)
+            .map_err(|_| format!("'{shown}' is outside the times that can be stored"))?;
+        Ok(ZonedTime { at: Timestamp(at.as_microsecond()), offset: i64::from(offset.seconds()) })
+    }
+}
+
+impl<'de> Deserialize<'de> for ZonedTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        ZonedTime::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+impl utoipa::PartialSchema for ZonedTime {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        Timestamp::schema()
+    }
+}
+impl utoipa::ToSchema for ZonedTime {}
+
+/// Looks an IANA time zone up, e.g. `Africa/Nairobi`.
+///
+/// # Errors
+/// A sentence for the caller where the database does not know it.
+pub fn time_zone(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name).map_err(|_| {
+        let shown: String = name.chars().take(60).collect();
+        format!("'{shown}' is not an IANA time zone such as Africa/Nairobi")
+    })
+}
+
+/// Where the present comes from: the machine, or a hand that sets it.
+#[derive(Clone, Debug)]
+pub struct Clock(Option<Arc<AtomicI64>>);
+
+impl Clock {
+    /// The machine's clock.
+    pub fn system() -> Self {
+        Clock(None)
+    }
+
+    /// A clock that stands still until it is set; for tests and the demo.
+    pub fn manual(start: Timestamp) -> Self {
+        Clock(Some(Arc::new(AtomicI64::new(start.0))))
+    }
+
+    /// The present.
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            Some(micros) => Timestamp(micros.load(Ordering::SeqCst)),
+            None => {
+                // The one place that reads the machine's clock.
+                #[allow(clippy::disallowed_methods)]
+                let now = jiff::Timestamp::now();
+                Timestamp(now.as_microsecond())
+            }
+        }
+    }
+
+    /// Sets a manual clock; a system clock stays as it is.
+    pub fn set(&self, now: Timestamp) {
+        if let Some(micros) = &self.0 {
+            micros.store(now.0, Ordering::SeqCst);
+        }
+    }
+
+    /// Moves a manual clock forward; a system clock stays as it is.
+    pub fn advance(&self, by: Duration) {
+        self.set(self.now().plus(by));
+    }
+}

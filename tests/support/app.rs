@@ -1,0 +1,182 @@
+//! The service in this process, with its own database, mail server and clock.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use candor::app::Running;
+use candor::catcher::{Catcher, Policy};
+use candor::config::Config;
+use candor::time::{Clock, Timestamp};
+
+use super::databases::Env;
+use super::http::{ADMIN_TOKEN, Http};
+use super::mail::Mail;
+use super::wait::DEADLINE;
+
+/// A running service. Calls on it are requests with the admin token; end each test with `finish`.
+pub struct TestApp {
+    pub env: Env,
+    pub catcher: Catcher,
+    pub clock: Clock,
+    config: Config,
+    http: Http,
+    running: Option<Running>,
+}
+
+/// How the service of a test differs from the usual.
+pub struct Builder {
+    env: Env,
+    clock: Clock,
+    smtp_policy: Policy,
+    without_smtp: bool,
+    config: Config,
+}
+
+impl Builder {
+    /// A clock that stands at this time, until the test moves it.
+    pub fn at(mut self, time: &str) -> Self {
+        self.clock = Clock::manual(time_of(time));
+        self
+    }
+
+    pub fn smtp_policy(mut self, policy: Policy) -> Self {
+        self.smtp_policy = policy;
+        self
+    }
+
+    /// Mails become files, in `outbox` of the test's directory.
+    pub fn without_smtp(mut self) -> Self {
+        self.without_smtp = true;
+        self
+    }
+
+    pub fn max_audience(self, people: usize) -> Self {
+        self.config(|config| config.max_audience = people)
+    }
+
+    pub fn send_concurrency(self, connections: usize) -> Self {
+        self.config(|config| config.send_concurrency = connections)
+    }
+
+    pub fn retry_schedule(self, waits: impl Into<Vec<Duration>>) -> Self {
+        self.config(|config| config.retry_schedule = waits.into())
+    }
+
+    /// Whether this process delivers.
+    pub fn workers(self, on: bool) -> Self {
+        self.config(|config| config.workers = on)
+    }
+
+    /// Any other setting.
+    pub fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    pub async fn start(mut self) -> TestApp {
+        let catcher = Catcher::start_with(self.smtp_policy).expect("a mail server");
+        self.config.smtp_url = (!self.without_smtp).then(|| catcher.url());
+        let running = start(&self.config, &self.clock).await;
+        let http = Http::new(&running.base_url(), Some(ADMIN_TOKEN));
+        TestApp {
+            env: self.env,
+            catcher,
+            clock: self.clock,
+            config: self.config,
+            http,
+            running: Some(running),
+        }
+    }
+}
+
+impl TestApp {
+    pub async fn start(env: &Env) -> Self {
+        Self::builder(env).start().await
+    }
+
+    pub fn builder(env: &Env) -> Builder {
+        let mut config = Config::for_test(&env.database_url);
+        config.admin_token = Some(ADMIN_TOKEN.to_owned());
+        config.outbox = env.directory.join("outbox");
+        Builder {
+            env: env.clone(),
+            clock: Clock::system(),
+            smtp_policy: Policy::accept_all(),
+            without_smtp: false,
+            config,
+        }
+    }
+
+    /// Sets a clock that was made with `Builder::at`.
+    pub fn set_clock(&self, time: &str) {
+        self.clock.set(time_of(time));
+    }
+
+    /// All mails so far, once there are `n`: neither fewer, after a deadline, nor more.
+    pub async fn mails(&self, n: usize) -> Vec<Mail> {
+        let caught = self
+            .catcher
+            .wait_for(n, DEADLINE)
+            .await
+            .unwrap_or_else(|fewer| fewer);
+        let mails: Vec<Mail> = caught.iter().map(Mail::read).collect();
+        let shown: Vec<_> = mails.iter().map(|mail| (&mail.to, &mail.subject)).collect();
+        assert_eq!(
+            mails.len(),
+            n,
+            "expected {n} mails, got {}: {shown:#?}",
+            mails.len()
+        );
+        mails
+    }
+
+    /// Stops it and starts it again on the same database; its port is another one.
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        let running = start(&self.config, &self.clock).await;
+        self.http = Http::new(&running.base_url(), Some(ADMIN_TOKEN));
+        self.running = Some(running);
+    }
+
+    /// The end of every test: the audit chain is whole, and the service stops in time.
+    pub async fn finish(mut self) {
+        let verified = self.get("/api/v1/audit/verify").await.expect(200);
+        assert_eq!(verified["ok"], true, "the audit chain does not hold: {verified}");
+        self.stop().await;
+    }
+
+    async fn stop(&mut self) {
+        let running = self.running.take().expect("a running service");
+        tokio::time::timeout(DEADLINE, running.stop())
+            .await
+            .expect("the service did not stop in time");
+    }
+}
+
+impl Deref for TestApp {
+    type Target = Http;
+
+    fn deref(&self) -> &Http {
+        &self.http
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        assert!(
+            self.running.is_none() || std::thread::panicking(),
+            "a test must end with `app.finish().await`, which checks the audit chain"
+        );
+    }
+}
+
+async fn start(config: &Config, clock: &Clock) -> Running {
+    match candor::app::start(config.clone(), clock.clone()).await {
+        Ok(running) => running,
+        Err(error) => panic!("the service did not start: {error} ({error:?})"),
+    }
+}
+
+fn time_of(text: &str) -> Timestamp {
+    Timestamp::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}

@@ -1,0 +1,278 @@
+//! The real program, as a process that can be killed.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt::Display;
+use std::io::{BufRead, BufReader, Read};
+use std::ops::Deref;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::timeout;
+
+use super::databases::Env;
+use super::http::{ADMIN_TOKEN, Http};
+use super::wait::DEADLINE;
+
+/// The program and its settings. Calls on it are requests with the admin token, while it serves.
+pub struct Binary {
+    env: Env,
+    settings: BTreeMap<String, String>,
+    process: Option<Process>,
+    http: Option<Http>,
+}
+
+/// What a command wrote and how it ended.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// None where a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Output {
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(
+            self.code,
+            Some(code),
+            "stdout:\n{}\nstderr:\n{}",
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+}
+
+impl Binary {
+    /// On the test's database, a free port, and without SMTP; nothing runs yet.
+    pub fn new(env: &Env) -> Self {
+        let binary = Self {
+            env: env.clone(),
+            settings: BTreeMap::new(),
+            process: None,
+            http: None,
+        };
+        binary
+            .setting("database_url", &env.database_url)
+            .setting("listen", "127.0.0.1:0")
+            .setting("admin_token", ADMIN_TOKEN)
+    }
+
+    /// A setting, under its name in `candor.toml`.
+    pub fn setting(mut self, name: &str, value: impl Display) -> Self {
+        self.settings
+            .insert(format!("CANDOR_{}", name.to_uppercase()), value.to_string());
+        self
+    }
+
+    /// Starts `candor serve` and waits until it listens.
+    pub async fn serve(&mut self) {
+        self.serve_with(["serve"]).await;
+    }
+
+    /// Starts a command that serves, such as `serve --no-workers`, and waits until it listens.
+    pub async fn serve_with(&mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) {
+        assert!(self.process.is_none(), "it runs already");
+        let mut process = Process::spawn(&mut self.command(arguments));
+        let listening = timeout(DEADLINE, async {
+            loop {
+                let line = process.lines.recv().await?;
+                if let Some(url) = line.trim().strip_prefix("listening on ") {
+                    return Some(url.to_owned());
+                }
+            }
+        });
+        match listening.await {
+            Ok(Some(url)) => self.http = Some(Http::new(&url, Some(ADMIN_TOKEN))),
+            Ok(None) => panic!("it ended before it listened\n{}", process.log()),
+            Err(_) => panic!("it does not listen\n{}", process.log()),
+        }
+        self.process = Some(process);
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.running().kill();
+        self.process = None;
+        self.http = None;
+    }
+
+    /// SIGTERM, and waits for the end that it leads to.
+    pub async fn terminate(&mut self) -> Output {
+        let process = self.running();
+        let id = process.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &id]).status().expect("kill");
+        assert!(sent.success(), "kill -TERM {id}: {sent}");
+        let output = process.ended("candor, after SIGTERM").await;
+        self.process = None;
+        self.http = None;
+        output
+    }
+
+    /// kill -9, and a new start on the same database; its port is another one.
+    pub async fn restart(&mut self) {
+        self.kill();
+        self.serve().await;
+    }
+
+    /// Runs a command to its end.
+    pub async fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
+        let mut command = self.command(arguments);
+        let what = format!("{command:?}");
+        Process::spawn(&mut command).ended(&what).await
+    }
+
+    /// What the running program has written so far.
+    pub fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
+    }
+
+    /// The end of every test: it stops when asked to, and the audit chain is whole.
+    pub async fn finish(mut self) {
+        if self.process.is_some() {
+            self.terminate().await.expect(0);
+        }
+        self.run(["audit", "verify"]).await.expect(0);
+    }
+
+    fn running(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the program is running")
+    }
+
+    fn command(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_candor"));
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"CANDOR_") {
+                command.env_remove(name);
+            }
+        }
+        // In the test's own directory, where no `candor.toml` lies about and an outbox may be made.
+        command
+            .args(arguments)
+            .envs(&self.settings)
+            .current_dir(&self.env.directory);
+        command
+    }
+}
+
+impl Deref for Binary {
+    type Target = Http;
+
+    fn deref(&self) -> &Http {
+        self.http.as_ref().expect("the program is serving")
+    }
+}
+
+impl Drop for Binary {
+    fn drop(&mut self) {
+        if let Some(process) = &self.process
+            && std::thread::panicking()
+        {
+            eprintln!("what the program wrote:\n{}", process.log());
+        }
+    }
+}
+
+/// A child process whose output is read all the time, and which does not outlive its test.
+struct Process {
+    child: Child,
+    written: Arc<Mutex<Written>>,
+    /// The lines of its standard output; closed when both outputs are.
+    lines: UnboundedReceiver<String>,
+}
+
+#[derive(Default)]
+struct Written {
+    stdout: String,
+    stderr: String,
+}
+
+impl Process {
+    fn spawn(command: &mut Command) -> Self {
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let written = Arc::<Mutex<Written>>::default();
+        let (sender, lines) = unbounded_channel();
+        let stdout = child.stdout.take().expect("a pipe");
+        let stderr = child.stderr.take().expect("a pipe");
+        read(
+            stdout,
+            &written,
+            |written| &mut written.stdout,
+            sender.clone(),
+            true,
+        );
+        read(stderr, &written, |written| &mut written.stderr, sender, false);
+        Self {
+            child,
+            written,
+            lines,
+        }
+    }
+
+    /// Waits for its end.
+    async fn ended(&mut self, what: &str) -> Output {
+        if timeout(DEADLINE, async { while self.lines.recv().await.is_some() {} })
+            .await
+            .is_err()
+        {
+            panic!("{what} does not end\n{}", self.log());
+        }
+        let code = self.child.wait().expect("a child").code();
+        let written = self.written.lock().expect("no panic while writing");
+        Output {
+            code,
+            stdout: written.stdout.clone(),
+            stderr: written.stderr.clone(),
+        }
+    }
+
+    fn kill(&mut self) {
+        // An error means that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    fn log(&self) -> String {
+        let written = self.written.lock().expect("no panic while writing");
+        format!("stdout:\n{}\nstderr:\n{}", written.stdout, written.stderr)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Reads one output in a thread of its own: the test may be busy, and the pipe must not fill up.
+fn read(
+    output: impl Read + Send + 'static,
+    written: &Arc<Mutex<Written>>,
+    part: fn(&mut Written) -> &mut String,
+    lines: UnboundedSender<String>,
+    send: bool,
+) {
+    let written = Arc::clone(written);
+    std::thread::spawn(move || {
+        let mut output = BufReader::new(output);
+        let mut line = Vec::new();
+        while output.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+            let text = String::from_utf8_lossy(&line).into_owned();
+            line.clear();
+            part(&mut written.lock().expect("no panic while writing")).push_str(&text);
+            if send {
+                // Nobody may be waiting for lines any more.
+                let _ = lines.send(text);
+            }
+        }
+    });
+}

@@ -1,0 +1,171 @@
+//! A database of its own for every test, gone at its end whether it passed or panicked.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use candor::time::Clock;
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl, SqliteConnection};
+use tempfile::TempDir;
+use url::Url;
+
+use super::postgres;
+
+/// A test that takes longer has hung.
+const LONGEST: Duration = Duration::from_secs(300);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+/// What a test gets: an empty database and a directory, both for it alone.
+#[derive(Clone, Debug)]
+pub struct Env {
+    pub backend: Backend,
+    pub database_url: String,
+    pub directory: PathBuf,
+}
+
+impl Env {
+    /// Runs SQL behind the service's back: for what cannot be done from outside, such as tampering.
+    pub fn sql(&self, statements: &str) -> diesel::QueryResult<()> {
+        match self.backend {
+            Backend::Sqlite => self.sqlite().batch_execute(statements),
+            Backend::Postgres => self.postgres().batch_execute(statements),
+        }
+    }
+
+    /// How many rows a table has, or a table with a condition: `"deliveries WHERE state = 'sent'"`.
+    pub fn count(&self, table: &str) -> i64 {
+        #[derive(QueryableByName)]
+        struct Counted {
+            #[diesel(sql_type = diesel::sql_types::BigInt)]
+            n: i64,
+        }
+        let query = diesel::sql_query(format!("SELECT count(*) AS n FROM {table}"));
+        let counted: diesel::QueryResult<Counted> = match self.backend {
+            Backend::Sqlite => query.get_result(&mut self.sqlite()),
+            Backend::Postgres => query.get_result(&mut self.postgres()),
+        };
+        counted
+            .unwrap_or_else(|error| panic!("counting {table}: {error}"))
+            .n
+    }
+
+    fn sqlite(&self) -> SqliteConnection {
+        let path = self.database_url.trim_start_matches("sqlite://");
+        let mut connection = SqliteConnection::establish(path).expect("a connection to the test's database");
+        connection
+            .batch_execute("PRAGMA busy_timeout = 10000")
+            .expect("a timeout");
+        connection
+    }
+
+    fn postgres(&self) -> PgConnection {
+        PgConnection::establish(&self.database_url).expect("a connection to the test's database")
+    }
+}
+
+/// Makes of each named function, `async fn(env: Env)`, the tests `name::sqlite` and `name::postgres`.
+macro_rules! on_both_databases {
+    ($($name:ident),+ $(,)?) => { $(
+        mod $name {
+            #[test]
+            fn sqlite() {
+                $crate::support::run($crate::support::Backend::Sqlite, super::$name);
+            }
+
+            #[test]
+            fn postgres() {
+                $crate::support::run($crate::support::Backend::Postgres, super::$name);
+            }
+        }
+    )+ };
+}
+pub(crate) use on_both_databases;
+
+/// Runs one test on one database. Without a PostgreSQL to run on it says so and passes, unless
+/// `CANDOR_REQUIRE_POSTGRES=1`.
+pub fn run<Body, Running>(backend: Backend, body: Body)
+where
+    Body: FnOnce(Env) -> Running,
+    Running: Future<Output = ()>,
+{
+    // Before the runtime, so that it is dropped after it: nothing uses the database any more.
+    let Some(database) = Database::create(backend) else {
+        return;
+    };
+    let system = actix_web::rt::System::new();
+    let mut test = Box::pin(body(database.env.clone()));
+    system
+        .block_on(async { tokio::time::timeout(LONGEST, test.as_mut()).await })
+        .unwrap_or_else(|_| panic!("the test still ran after {LONGEST:?}"));
+}
+
+struct Database {
+    env: Env,
+    /// The database's name, and the URL of the one from which it can be dropped.
+    on_server: Option<(String, String)>,
+    _directory: TempDir,
+}
+
+impl Database {
+    fn create(backend: Backend) -> Option<Self> {
+        let directory = tempfile::Builder::new()
+            .prefix("candor-test-")
+            .tempdir()
+            .expect("a directory");
+        let (database_url, on_server) = match backend {
+            Backend::Sqlite => (
+                format!("sqlite://{}", directory.path().join("candor.db").display()),
+                None,
+            ),
+            Backend::Postgres => {
+                let server = postgres::server()?;
+                let name = format!(
+                    "candor_test_{}",
+                    candor::id::new_uuid(Clock::system().now()).simple()
+                );
+                PgConnection::establish(server)
+                    .expect("a connection to the PostgreSQL server")
+                    // From template0: template1 may have been changed, or be in use.
+                    .batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'"))
+                    .expect("a new database");
+                let mut url = Url::parse(server).expect("the server's URL");
+                url.set_path(&name);
+                (url.to_string(), Some((name, server.to_owned())))
+            }
+        };
+        let env = Env {
+            backend,
+            database_url,
+            directory: directory.path().to_owned(),
+        };
+        Some(Self {
+            env,
+            on_server,
+            _directory: directory,
+        })
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let Some((name, server)) = &self.on_server else {
+            return;
+        };
+        let dropped = PgConnection::establish(server)
+            .map_err(|error| error.to_string())
+            .and_then(|mut server| {
+                server
+                    .batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+                    .map_err(|error| error.to_string())
+            });
+        // No panic: this may run because of one.
+        if let Err(error) = dropped {
+            eprintln!("the database {name} stays behind: {error}");
+        }
+    }
+}

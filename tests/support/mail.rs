@@ -1,0 +1,39 @@
+//! A caught mail, read as a mail client reads it.
+
+use candor::catcher::CaughtMail;
+use mail_parser::MessageParser;
+
+#[derive(Clone, Debug)]
+pub struct Mail {
+    /// The one recipient of the envelope.
+    pub to: String,
+    pub subject: String,
+    pub text: String,
+    pub html: String,
+    pub caught: CaughtMail,
+}
+
+impl Mail {
+    pub fn read(caught: &CaughtMail) -> Self {
+        let [to] = caught.to.as_slice() else {
+            panic!("one recipient a mail, not {:?}", caught.to)
+        };
+        let message = MessageParser::default()
+            .parse(&caught.data)
+            .expect("a readable mail");
+        let text = message.body_text(0).expect("a text part").into_owned();
+        let html = message.body_html(0).expect("an HTML part").into_owned();
+        Self {
+            to: to.clone(),
+            subject: message.subject().unwrap_or_default().to_owned(),
+            text,
+            html,
+            caught: caught.clone(),
+        }
+    }
+
+    /// The first header of that name, unfolded, or nothing.
+    pub fn header(&self, name: &str) -> String {
+        self.caught.header(name).unwrap_or_default()
+    }
+}

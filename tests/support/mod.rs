@@ -1,0 +1,25 @@
+//! What the tests share: a database for each, the service in this process or as the real program, a
+//! mail server, an HTTP client that says what went wrong, and the directory of the first story.
+//!
+//! Nothing here asserts a behaviour of its own, except that every test leaves a whole audit chain.
+
+// A helper may be here before the first test that needs it.
+#![allow(dead_code, unused_imports)]
+
+mod app;
+mod binary;
+mod databases;
+mod http;
+mod mail;
+mod postgres;
+pub mod story;
+mod wait;
+
+pub use app::{Builder, TestApp};
+pub use binary::{Binary, Output};
+pub(crate) use databases::on_both_databases;
+pub use databases::{Backend, Env, run};
+pub use http::{ADMIN_TOKEN, Answer, Http, Request};
+pub use mail::Mail;
+pub use story::story_directory;
+pub use wait::{DEADLINE, eventually, wait_until};

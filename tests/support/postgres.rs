@@ -1,0 +1,304 @@
+//! Finds a PostgreSQL server for the tests, or starts one.
+//!
+//! In this order: `CANDOR_TEST_POSTGRES_URL`; a server on this machine; one that is started here from
+//! installed binaries. The last is shared by all test processes, since some runners give each test its
+//! own: the first starts it, each later one finds it by a well-known directory and signs in there, and
+//! a small shell script, which outlives them all, stops it and deletes its data when no process that
+//! signed in has been alive for a while. So nothing is left behind even where the tests are killed.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, Permissions};
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use diesel::sql_types::Bool;
+use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl};
+use url::Url;
+
+const KEEPER: &str = include_str!("postgres_keeper.sh");
+
+/// The URL of a database on which databases can be created. `None`, after saying so, where there is none.
+pub fn server() -> Option<&'static str> {
+    static FOUND: OnceLock<Result<String, String>> = OnceLock::new();
+    static SAID: OnceLock<()> = OnceLock::new();
+    match FOUND.get_or_init(find) {
+        Ok(url) => Some(url),
+        Err(why) => {
+            assert!(
+                std::env::var("CANDOR_REQUIRE_POSTGRES").as_deref() != Ok("1"),
+                "CANDOR_REQUIRE_POSTGRES=1, but there is no PostgreSQL: {why}"
+            );
+            SAID.get_or_init(|| {
+                // Not `eprintln!`, which the test runner swallows when the test passes.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "tested on SQLite alone, for want of a PostgreSQL: {why}"
+                );
+            });
+            None
+        }
+    }
+}
+
+fn find() -> Result<String, String> {
+    if let Ok(url) = std::env::var("CANDOR_TEST_POSTGRES_URL") {
+        // Asked for by name, so another one will not do.
+        usable(&url).unwrap_or_else(|error| panic!("CANDOR_TEST_POSTGRES_URL: {error}"));
+        return Ok(url);
+    }
+    let local = [
+        "postgres://postgres@127.0.0.1:5432/postgres",
+        "postgres:///postgres?host=/var/run/postgresql",
+    ];
+    if let Some(url) = local.into_iter().find(|url| usable(url).is_ok()) {
+        return Ok(url.to_owned());
+    }
+    own_server()
+}
+
+/// Whether somebody answers there who lets us create databases.
+fn usable(url: &str) -> Result<(), String> {
+    #[derive(QueryableByName)]
+    struct Role {
+        #[diesel(sql_type = Bool)]
+        may_create: bool,
+    }
+    let mut patient = Url::parse(url).map_err(|error| format!("not a URL: {error}"))?;
+    patient.query_pairs_mut().append_pair("connect_timeout", "5");
+    let mut connection = PgConnection::establish(patient.as_str()).map_err(|error| error.to_string())?;
+    let role: Role = diesel::sql_query(
+        "SELECT rolcreatedb OR rolsuper AS may_create FROM pg_roles WHERE rolname = current_user",
+    )
+    .get_result(&mut connection)
+    .map_err(|error| error.to_string())?;
+    if role.may_create {
+        Ok(())
+    } else {
+        Err("its user may not create databases".to_owned())
+    }
+}
+
+/// Joins the server that another test process started, or starts it.
+fn own_server() -> Result<String, String> {
+    let binaries = binaries().ok_or("no server answers, and initdb and postgres are not installed")?;
+    let base = base_directory().map_err(|error| format!("the directory for a server: {error}"))?;
+    let starting = File::create(base.join("lock")).map_err(|error| error.to_string())?;
+    // Held to the end of this function: one process starts, the others wait and join.
+    starting.lock().map_err(|error| error.to_string())?;
+    if let Some(url) = join(&base) {
+        return Ok(url);
+    }
+    start(&binaries, &base).map_err(|error| format!("starting {}: {error}", binaries.display()))
+}
+
+/// The directory that holds both `initdb` and `postgres`.
+fn binaries() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    // Distributions keep the server's programs out of PATH, in a directory for each version.
+    for (parent, begin) in [
+        ("/usr/lib/postgresql", ""),
+        ("/usr", "pgsql-"),
+        ("/opt/homebrew/opt", "postgresql"),
+    ] {
+        let mut versions: Vec<PathBuf> = fs::read_dir(parent)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| {
+                path.file_name()
+                    .and_then(OsStr::to_str)
+                    .is_some_and(|name| name.starts_with(begin))
+            })
+            .map(|path| path.join("bin"))
+            .collect();
+        versions.sort();
+        places.extend(versions.into_iter().rev());
+    }
+    places
+        .into_iter()
+        .find(|place| place.join("initdb").is_file() && place.join("postgres").is_file())
+}
+
+/// One for each user of the machine, readable by the user that the server runs as.
+fn base_directory() -> std::io::Result<PathBuf> {
+    let me = my_user_id()?;
+    let base = std::env::temp_dir().join(format!("candor-test-postgres-{me}"));
+    fs::create_dir_all(&base)?;
+    let found = fs::symlink_metadata(&base)?;
+    if !found.is_dir() || found.uid() != me {
+        return Err(std::io::Error::other(format!(
+            "{} is another user's",
+            base.display()
+        )));
+    }
+    fs::set_permissions(&base, Permissions::from_mode(0o755))?;
+    Ok(base)
+}
+
+fn my_user_id() -> std::io::Result<u32> {
+    // The owner of a new file: the standard library has no other way to ask.
+    Ok(tempfile::tempfile()?.metadata()?.uid())
+}
+
+/// Signs in to the running server, if there is one.
+///
+/// First signed in, then looked again: the keeper takes the server's name away first and then looks
+/// for users. So either it sees us, or we see that the name is gone.
+fn join(base: &Path) -> Option<String> {
+    let current = base.join("current");
+    let name = fs::read_to_string(&current).ok()?;
+    let directory = base.join(&name);
+    sign_in(&directory).ok()?;
+    if fs::read_to_string(&current).ok()? != name {
+        return None;
+    }
+    let url = fs::read_to_string(directory.join("url")).ok()?;
+    usable(&url).ok()?;
+    Some(url)
+}
+
+fn sign_in(directory: &Path) -> std::io::Result<()> {
+    fs::write(directory.join("users").join(std::process::id().to_string()), "")
+}
+
+fn start(binaries: &Path, base: &Path) -> Result<String, String> {
+    let failed = |error: std::io::Error| error.to_string();
+    let directory = tempfile::Builder::new()
+        .prefix("server-")
+        .tempdir_in(base)
+        .map_err(failed)?;
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).map_err(failed)?;
+    let data = directory.path().join("data");
+    fs::create_dir(&data).map_err(failed)?;
+    fs::create_dir(directory.path().join("users")).map_err(failed)?;
+    sign_in(directory.path()).map_err(failed)?;
+
+    // PostgreSQL refuses to run as root.
+    let user = if my_user_id().map_err(failed)? == 0 {
+        Some(unprivileged_user()?)
+    } else {
+        None
+    };
+    if let Some((uid, gid)) = user {
+        chown(&data, Some(uid), Some(gid)).map_err(failed)?;
+    }
+    let command = |program: &str| {
+        let mut command = Command::new(binaries.join(program));
+        command
+            .arg("-D")
+            .arg(&data)
+            .current_dir(&data)
+            .stdin(Stdio::null());
+        if let Some((uid, gid)) = user {
+            command.uid(uid).gid(gid);
+        }
+        command
+    };
+
+    let made = command("initdb")
+        .args([
+            "--username=candor",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--no-sync",
+        ])
+        .output()
+        .map_err(failed)?;
+    if !made.status.success() {
+        return Err(format!("initdb: {}", String::from_utf8_lossy(&made.stderr)));
+    }
+
+    let log = directory.path().join("log");
+    let mut tries = 0;
+    let (server, url) = loop {
+        let port = free_port().map_err(failed)?;
+        let output = File::create(&log).map_err(failed)?;
+        let mut server = command("postgres")
+            .args(["-p", &port.to_string()])
+            .args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="])
+            .args(["-c", "max_connections=300"])
+            // Its data are worth nothing, so they need not reach the disk.
+            .args(["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"])
+            // Out of this process's group, or the runner's Ctrl-C would reach it; and nothing of ours
+            // may stay open in it, or the runner would wait for it.
+            .process_group(0)
+            .stdout(output.try_clone().map_err(failed)?)
+            .stderr(output)
+            .spawn()
+            .map_err(failed)?;
+        let url = format!("postgres://candor@127.0.0.1:{port}/postgres");
+        match ready(&mut server, &url) {
+            Ok(()) => break (server, url),
+            // Somebody may have taken the port meanwhile.
+            Err(_) if tries < 2 => tries += 1,
+            Err(error) => {
+                let log = fs::read_to_string(&log).unwrap_or_default();
+                return Err(format!("postgres: {error}\n{log}"));
+            }
+        }
+    };
+
+    // From here on the directory is the keeper's.
+    let directory = directory.keep();
+    let current = base.join("current");
+    Command::new("/bin/sh")
+        .args(["-c", KEEPER, "candor-test-postgres-keeper"])
+        .arg(&directory)
+        .arg(server.id().to_string())
+        .arg(&current)
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(failed)?;
+    fs::write(directory.join("url"), &url).map_err(failed)?;
+    let name = directory.file_name().unwrap_or_default().as_encoded_bytes();
+    fs::write(base.join("next"), name).map_err(failed)?;
+    fs::rename(base.join("next"), current).map_err(failed)?;
+    Ok(url)
+}
+
+/// `postgres` where the package made it, else the user that every system has.
+fn unprivileged_user() -> Result<(u32, u32), String> {
+    let users = fs::read_to_string("/etc/passwd").map_err(|error| error.to_string())?;
+    ["postgres", "nobody"]
+        .into_iter()
+        .find_map(|wanted| {
+            let mut fields = users
+                .lines()
+                .map(|line| line.split(':'))
+                .find(|fields| fields.clone().next() == Some(wanted))?;
+            Some((fields.nth(2)?.parse().ok()?, fields.next()?.parse().ok()?))
+        })
+        .ok_or_else(|| "as root, and without a user postgres or nobody".to_owned())
+}
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+fn ready(server: &mut Child, url: &str) -> Result<(), String> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let Err(error) = usable(url) else { return Ok(()) };
+        if let Some(status) = server.try_wait().map_err(|error| error.to_string())? {
+            return Err(format!("ended with {status}"));
+        }
+        if Instant::now() > deadline {
+            let _ = server.kill();
+            let _ = server.wait();
+            return Err(format!("is not ready: {error}"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

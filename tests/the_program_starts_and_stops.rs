@@ -1,0 +1,45 @@
+//! The service starts on an empty database, and what it answered for survives its end.
+
+use crate::support::{Binary, Env, TestApp, on_both_databases};
+
+on_both_databases!(
+    an_empty_database_is_ready_at_once,
+    a_killed_program_comes_back_with_its_data,
+    a_command_runs_beside_the_program
+);
+
+async fn an_empty_database_is_ready_at_once(env: Env) {
+    let app = TestApp::start(&env).await;
+    app.get("/healthz").await.expect(200);
+    app.get("/readyz").await.expect(200);
+    app.anonymous().get("/api/v1/incidents").await.expect_problem(401);
+    let incidents = app.get("/api/v1/incidents").await.expect(200);
+    assert!(incidents.items().is_empty());
+    app.finish().await;
+}
+
+async fn a_killed_program_comes_back_with_its_data(env: Env) {
+    let mut candor = Binary::new(&env);
+    candor.serve().await;
+    let viewer = candor.token("viewer").await;
+    candor.kill();
+    candor.serve().await;
+    candor.as_role(&viewer).get("/api/v1/incidents").await.expect(200);
+    candor.finish().await;
+}
+
+async fn a_command_runs_beside_the_program(env: Env) {
+    let mut candor = Binary::new(&env);
+    candor.serve().await;
+    let made = candor
+        .run(["token", "create", "--name", "by hand", "--role", "viewer"])
+        .await
+        .expect(0);
+    let token = made
+        .stdout
+        .split_whitespace()
+        .last()
+        .expect("a token on the last line");
+    candor.as_role(token).get("/api/v1/incidents").await.expect(200);
+    candor.finish().await;
+}
