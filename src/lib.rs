@@ -1,1 +1,34 @@
-pub mod error; pub mod id; pub mod time; pub mod audit; pub mod db; pub mod directory; pub mod incident; pub mod audience; pub mod template; pub mod report; pub mod notice; pub mod delivery; pub mod access; pub mod alert; pub mod catcher;
+//! Candor: which customers does this incident hit, who exactly should hear of it, what have we told
+//! them, and can we prove it?
+//!
+//! The modules, in the order in which data goes through them:
+//! `alert ─► incident ─► affected resources ─► audience ─► notice ─► delivery`, all of it ─► `audit`.
+
+pub mod app;
+pub mod config;
+pub mod error;
+pub mod id;
+pub mod time;
+
+pub mod audit;
+pub mod db;
+
+pub mod directory;
+
+pub mod alert;
+
+pub mod audience;
+pub mod incident;
+pub mod report;
+
+pub mod delivery;
+pub mod notice;
+pub mod template;
+
+pub mod http;
+pub mod schedule;
+
+pub mod access;
+
+pub mod catcher;
+

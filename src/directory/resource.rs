@@ -122,10 +122,7 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Resource>> {
 
 /// A reference from stored words, which were checked when they were stored.
 pub(crate) fn reference(type_: &str, id: &str) -> Option<ResourceRef> {
-    Some(ResourceRef {
-        type_: crate::id::ExternalId::parse(type_).ok()?,
-        id: crate::id::ExternalId::parse(id).ok()?,
-    })
+    at(type_, id).ok()
 }
 
 /// The resource of that type and id, gone or not.
@@ -315,4 +312,12 @@ pub fn delete(tx: &mut Tx<'_>, at: &ResourceRef) -> Result<()> {
     }
     tx.record(Event::new(Action::ResourceDeleted, "resource", format!("{}/{}", at.type_, at.id)));
     Ok(())
+}
+
+/// A reference from a caller's words.
+///
+/// # Errors
+/// A sentence for the caller where one of them cannot be an id.
+pub fn at(type_: &str, id: &str) -> Result<ResourceRef, String> {
+    Ok(ResourceRef { type_: crate::id::ExternalId::parse(type_)?, id: crate::id::ExternalId::parse(id)? })
 }

@@ -1,0 +1,234 @@
+//! What the parts of a process share, and how it starts and drains.
+//!
+//! Must never happen here: a start that half succeeds. A wrong setting, a broken template or a locked database ends it.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use actix_web::dev::ServerHandle;
+use lettre::message::Mailbox;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::access::{self, Links};
+use crate::audit::Actor;
+use crate::config::Config;
+use crate::db::{Db, DatabaseUrl, migrate};
+use crate::delivery::email::Relay;
+use crate::delivery::queue;
+use crate::delivery::worker::{Channel, Setup, Stats, Workers};
+use crate::error::{Error, Result};
+use crate::http::metrics::HttpStats;
+use crate::http::pages::Pages;
+use crate::notice::Sending;
+use crate::schedule::Schedule;
+use crate::time::Clock;
+
+/// What every request and every worker can reach.
+pub struct App {
+    /// The database.
+    pub db: Db,
+    /// Signs links and sessions.
+    pub links: Links,
+    /// What notices need to know of the settings.
+    pub sending: Sending,
+    /// Wakes the delivery workers of this process.
+    pub wake: Arc<Notify>,
+    /// Delivery counts of this process.
+    pub stats: Arc<Stats>,
+    /// HTTP counts of this process.
+    pub http_stats: HttpStats,
+    /// Compiled pages.
+    pub pages: Pages,
+    /// Whether this process delivers.
+    pub delivers: bool,
+}
+
+impl App {
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        self.db.clock()
+    }
+}
+
+/// A started process part: what `serve`, the demo and tests hold on to.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it shares.
+    pub app: Arc<App>,
+    server: ServerHandle,
+    serving: JoinHandle<std::io::Result<()>>,
+    background: Background,
+}
+
+/// Workers and scheduled work, with the lock that keeps a second process off an embedded database.
+pub struct Background {
+    workers: Option<Workers>,
+    schedule: Option<Schedule>,
+    _lock: Option<File>,
+}
+
+impl Background {
+    /// Finishes what is on the wire, then ends.
+    pub async fn stop(self) {
+        if let Some(schedule) = self.schedule {
+            schedule.stop().await;
+        }
+        if let Some(workers) = self.workers {
+            workers.stop().await;
+        }
+    }
+}
+
+impl Running {
+    /// `http://ADDRESS:PORT`
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Answers the requests that are under way, finishes the mails on the wire, then ends.
+    pub async fn stop(self) {
+        self.server.stop(true).await;
+        if let Err(error) = self.serving.await {
+            tracing::error!(%error, "the server ended badly");
+        }
+        self.background.stop().await;
+    }
+
+    /// Waits until a signal stops the server, then drains the rest.
+    pub async fn run_until_stopped(self) -> std::io::Result<()> {
+        let result = self.serving.await.map_err(std::io::Error::other)?;
+        self.background.stop().await;
+        result
+    }
+}
+
+/// Opens and migrates the database of these settings.
+///
+/// # Errors
+/// `Unavailable` where it cannot be opened; `Internal` where a migration fails.
+pub async fn open_database(config: &Config, clock: Clock) -> Result<Db> {
+    let url = DatabaseUrl::parse(&config.database_url).map_err(|reason| Error::invalid("database_url", reason))?;
+    let db = Db::open(url, clock).await?;
+    migrate(&db).await?;
+    Ok(db)
+}
+
+/// Starts everything: database, workers (where settings want them), schedule, HTTP.
+///
+/// # Errors
+/// Whatever is wrong, before anything is served.
+pub async fn start(config: Config, clock: Clock) -> Result<Running> {
+    start_with(config, clock, false).await
+}
+
+/// The same; with `signals` the server stops by SIGTERM and SIGINT.
+///
+/// # Errors
+/// Whatever is wrong, before anything is served.
+pub async fn start_with(config: Config, clock: Clock, signals: bool) -> Result<Running> {
+    let listener = TcpListener::bind(&config.listen)
+        .map_err(|error| Error::Unavailable(format!("cannot listen on {}: {error}", config.listen)))?;
+    let address = listener.local_addr().map_err(Error::internal)?;
+    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let (app, setup) = prepare(&config, clock, public_url).await?;
+    let background = if config.workers { start_background(setup, &config).await? } else { no_background() };
+    let server = crate::http::server(app.clone(), listener, signals).map_err(Error::internal)?;
+    let handle = server.handle();
+    let serving = tokio::spawn(server);
+    Ok(Running { address, app, server: handle, serving, background })
+}
+
+/// Starts the workers and the schedule without HTTP.
+///
+/// # Errors
+/// Whatever is wrong, before anything is sent.
+pub async fn start_worker(config: Config, clock: Clock) -> Result<Background> {
+    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
+    let (_, setup) = prepare(&config, clock, public_url).await?;
+    start_background(setup, &config).await
+}
+
+fn no_background() -> Background {
+    Background { workers: None, schedule: None, _lock: None }
+}
+
+async fn prepare(config: &Config, clock: Clock, public_url: String) -> Result<(Arc<App>, Setup)> {
+    crate::template::check_builtin()?;
+    let pages = Pages::compile()?;
+    let from: Mailbox = config.mail_from.parse().map_err(|_| Error::invalid("mail_from", "is not an address"))?;
+    let channel = match &config.smtp_url {
+        Some(url) => Channel::Smtp(Relay::parse(url).map_err(|reason| Error::invalid("smtp_url", reason))?),
+        None => Channel::Outbox(config.outbox.clone()),
+    };
+    let db = open_database(config, clock).await?;
+    let (admin, key) = (config.admin_token.clone(), config.secret_key.clone());
+    let key = db
+        .write(&Actor::system("start"), move |tx| {
+            access::ensure_admin(tx, admin.as_deref())?;
+            access::secret_key(tx, key.as_deref())
+        })
+        .await?;
+    let links = Links::new(key, public_url.clone());
+    let wake = Arc::new(Notify::new());
+    let stats = Arc::new(Stats::default());
+    let sender = from.name.clone().unwrap_or_else(|| from.email.domain().to_owned());
+    let app = Arc::new(App {
+        db: db.clone(),
+        links: links.clone(),
+        sending: Sending { max_audience: config.max_audience, public_url, sender },
+        wake: wake.clone(),
+        stats: stats.clone(),
+        http_stats: HttpStats::default(),
+        pages,
+        delivers: config.workers,
+    });
+    let setup = Setup {
+        db,
+        channel,
+        concurrency: config.send_concurrency,
+        schedule: config.retry_schedule.clone(),
+        from,
+        links,
+        wake,
+        stats,
+    };
+    Ok((app, setup))
+}
+
+async fn start_background(setup: Setup, config: &Config) -> Result<Background> {
+    let lock = match setup.db.url().sqlite_path() {
+        Some(path) => {
+            let lock = lock_beside(path)?;
+            // Nobody else can hold a claim: what a dead process claimed is due at once.
+            let now = setup.db.clock().now();
+            setup.db.transaction(move |conn| queue::release_all(conn, now)).await?;
+            Some(lock)
+        }
+        None => None,
+    };
+    let schedule = Schedule::start(setup.db.clone()).await?;
+    if config.smtp_url.is_none() {
+        tracing::warn!("CANDOR_SMTP_URL is not set: mails are written to {}", config.outbox.display());
+    }
+    Ok(Background { workers: Some(Workers::start(setup)), schedule: Some(schedule), _lock: lock })
+}
+
+/// An embedded database has one process with workers: two would send the same mails.
+fn lock_beside(path: &str) -> Result<File> {
+    let name = format!("{path}.lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&name)
+        .map_err(|error| Error::Unavailable(format!("cannot open {name}: {error}")))?;
+    file.try_lock().map_err(|_| {
+        Error::Unavailable(format!(
+            "another process delivers from {path}; an embedded database has one (use PostgreSQL for more)"
+        ))
+    })?;
+    Ok(file)
+}

@@ -1,0 +1,111 @@
+//! Integrations and the alerts that came through them.
+
+use actix_web::{HttpResponse, delete, get, post, web};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::own;
+use super::tokens::Paging;
+use crate::alert::integration::{self, CreatedIntegration, HookRequest, Integration, NewIntegration};
+use crate::alert::{self, AlertView, Status};
+use crate::app::App;
+use crate::http::auth::By;
+use crate::http::extract::{Body, NoParams, Params};
+use crate::http::page::{Limit, Page, cursor, page};
+use crate::http::problem::{Answer, ProblemDocument};
+use crate::id::{IncidentId, IntegrationId};
+
+pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
+    config
+        .service(create)
+        .service(list)
+        .service(get_one)
+        .service(delete_one)
+        .service(requests)
+        .service(list_alerts);
+}
+
+/// Makes an integration. Its `hook_url` is shown this once.
+#[utoipa::path(tag = "Alerts", request_body = NewIntegration,
+    responses((status = 201, body = CreatedIntegration), (status = 422, body = ProblemDocument)))]
+#[post("/integrations")]
+async fn create(app: web::Data<App>, by: By, _: Params<NoParams>, body: Body<NewIntegration>) -> Answer<HttpResponse> {
+    let public_url = app.sending.public_url.clone();
+    let created = app.db.write(&by.0, move |tx| integration::create(tx, &body.0, &public_url)).await?;
+    Ok(HttpResponse::Created().json(created))
+}
+
+/// Integrations, oldest first.
+#[utoipa::path(tag = "Alerts", params(Paging), responses((status = 200, body = Page<Integration>)))]
+#[get("/integrations")]
+async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
+    let Paging { limit, cursor: at } = params.0;
+    let after: Option<String> = cursor(at.as_deref())?;
+    let rows = app.db.read(move |conn| integration::list(conn, after.as_deref(), limit.probe())).await?;
+    Ok(HttpResponse::Ok().json(page(rows, limit, |integration| integration.id.to_string())))
+}
+
+/// An integration, also one that has ended.
+#[utoipa::path(tag = "Alerts", responses((status = 200, body = Integration), (status = 404, body = ProblemDocument)))]
+#[get("/integrations/{id}")]
+async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let id = own("integration", IntegrationId::parse(&id))?;
+    Ok(HttpResponse::Ok().json(app.db.read(move |conn| integration::get(conn, &id)).await?))
+}
+
+/// Ends an integration: its URL answers 404 from now on.
+#[utoipa::path(tag = "Alerts", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[delete("/integrations/{id}")]
+async fn delete_one(app: web::Data<App>, by: By, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let id = own("integration", IntegrationId::parse(&id))?;
+    app.db.write(&by.0, move |tx| integration::delete(tx, &id)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// The last 100 bodies that came in, also those that were not understood; newest first.
+#[utoipa::path(tag = "Alerts", params(Paging),
+    responses((status = 200, body = Page<HookRequest>), (status = 404, body = ProblemDocument)))]
+#[get("/integrations/{id}/requests")]
+async fn requests(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>) -> Answer<HttpResponse> {
+    let id = own("integration", IntegrationId::parse(&id))?;
+    let Paging { limit, cursor: at } = params.0;
+    let before: Option<i64> = cursor(at.as_deref())?;
+    let rows = app.db.read(move |conn| integration::requests(conn, &id, before, limit.probe())).await?;
+    Ok(HttpResponse::Ok().json(page(rows, limit, |request| request.id)))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct AlertParams {
+    /// Rows at most, 1 to 500; 50 if not given.
+    #[serde(default)]
+    #[param(value_type = Option<i64>)]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Only of this integration.
+    integration: Option<IntegrationId>,
+    /// Only of this incident.
+    incident: Option<IncidentId>,
+    /// Only those that are firing, or resolved.
+    status: Option<Status>,
+}
+
+/// Alerts, newest first.
+#[utoipa::path(tag = "Alerts", params(AlertParams),
+    responses((status = 200, body = Page<AlertView>), (status = 404, body = ProblemDocument)))]
+#[get("/alerts")]
+async fn list_alerts(app: web::Data<App>, params: Params<AlertParams>) -> Answer<HttpResponse> {
+    let p = params.0;
+    let before: Option<String> = cursor(p.cursor.as_deref())?;
+    let limit = p.limit;
+    let rows = app
+        .db
+        .read(move |conn| {
+            let (integration, incident) = (p.integration.as_ref(), p.incident.as_ref());
+            alert::list(conn, integration, incident, p.status, before.as_deref(), limit.probe())
+        })
+        .await?;
+    Ok(HttpResponse::Ok().json(page(rows, limit, |alert| alert.id.to_string())))
+}

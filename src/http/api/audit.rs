@@ -1,0 +1,95 @@
+//! The audit trail.
+
+use actix_web::{HttpResponse, get, web};
+use futures_util::stream;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::app::App;
+use crate::audit::{self, EventView, Filter, Verification};
+use crate::http::extract::{NoParams, Params};
+use crate::http::page::{Limit, Page, cursor, page};
+use crate::http::problem::{Answer, ProblemDocument};
+use crate::id::IncidentId;
+use crate::time::Timestamp;
+
+pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
+    config.service(verify).service(export).service(list);
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct AuditParams {
+    /// Rows at most, 1 to 500; 50 if not given.
+    #[serde(default)]
+    #[param(value_type = Option<i64>)]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Only of this incident.
+    incident: Option<IncidentId>,
+    /// Only by the actor of this id or name.
+    actor: Option<String>,
+    /// Only this action.
+    action: Option<String>,
+    /// Only on the subject of this id, or `type/id`.
+    subject: Option<String>,
+    /// At or after.
+    from: Option<Timestamp>,
+    /// Before.
+    to: Option<Timestamp>,
+}
+
+/// Who did what, on which subject, when, before and after; newest first.
+#[utoipa::path(tag = "Audit", params(AuditParams),
+    responses((status = 200, body = Page<EventView>), (status = 422, body = ProblemDocument)))]
+#[get("/audit")]
+async fn list(app: web::Data<App>, params: Params<AuditParams>) -> Answer<HttpResponse> {
+    let p = params.0;
+    let before: Option<i64> = cursor(p.cursor.as_deref())?;
+    let limit = p.limit;
+    let filter = Filter {
+        incident: p.incident,
+        actor: p.actor,
+        action: p.action,
+        subject: p.subject,
+        from: p.from,
+        to: p.to,
+    };
+    let rows = app.db.read(move |conn| audit::list(conn, &filter, before, limit.probe())).await?;
+    Ok(HttpResponse::Ok().json(page(rows, limit, |event| event.seq)))
+}
+
+/// Walks the whole chain.
+#[utoipa::path(tag = "Audit", responses((status = 200, body = Verification)))]
+#[get("/audit/verify")]
+async fn verify(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    Ok(HttpResponse::Ok().json(app.db.read(audit::verify).await?))
+}
+
+/// Every event in the order of the chain, as NDJSON.
+#[utoipa::path(tag = "Audit", responses((status = 200, description = "One event a line", content_type = "application/x-ndjson")))]
+#[get("/audit/export")]
+async fn export(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    const STEP: i64 = 1_000;
+    let pages = stream::try_unfold(Some(0_i64), move |after| {
+        let app = app.clone();
+        async move {
+            let Some(after) = after else { return Ok(None) };
+            let events = app
+                .db
+                .read(move |conn| audit::page(conn, after, STEP))
+                .await
+                .map_err(|error| std::io::Error::other(error.to_string()))?;
+            let mut text = Vec::new();
+            for event in &events {
+                serde_json::to_writer(&mut text, event)?;
+                text.push(b'\n');
+            }
+            let next = events.last().filter(|_| events.len() as i64 == STEP).map(|event| event.seq);
+            Ok::<_, std::io::Error>(Some((web::Bytes::from(text), next)))
+        }
+    });
+    Ok(HttpResponse::Ok().content_type("application/x-ndjson").streaming(Box::pin(pages)))
+}

@@ -1,0 +1,450 @@
+//! The directory: accounts, people, resources, members, collaborators, and the import.
+
+use std::io::{BufReader, Seek, SeekFrom, Write};
+
+use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
+use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+
+use super::external;
+use super::tokens::Paging;
+use crate::app::App;
+use crate::directory::account::{self, Account, AccountInput};
+use crate::directory::import::{self, Counts};
+use crate::directory::member::{self, Membership, RoleInput};
+use crate::directory::person::{self, Person, PersonInput};
+use crate::directory::resource::{self, Resource, ResourceInput};
+use crate::directory::{Gone, ResourceRef};
+use crate::error::Error;
+use crate::http::auth::By;
+use crate::http::extract::{Body, NoParams, Params, is_media};
+use crate::http::page::{Limit, Page, cursor, page};
+use crate::http::problem::{Answer, Problem, ProblemDocument};
+
+/// Largest import, in bytes.
+const MAX_IMPORT: u64 = 4 * 1024 * 1024 * 1024;
+
+pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
+    config
+        .service(put_account)
+        .service(get_account)
+        .service(delete_account)
+        .service(list_accounts)
+        .service(put_person)
+        .service(get_person)
+        .service(delete_person)
+        .service(list_people)
+        .service(put_resource)
+        .service(get_resource)
+        .service(delete_resource)
+        .service(list_resources)
+        .service(put_member)
+        .service(get_member)
+        .service(delete_member)
+        .service(list_members)
+        .service(put_collaborator)
+        .service(get_collaborator)
+        .service(delete_collaborator)
+        .service(list_collaborators)
+        .service(import_directory);
+}
+
+/// 201 with what was made, 200 with what was changed.
+fn put_answer<T: Serialize>((value, new): (T, bool)) -> HttpResponse {
+    if new { HttpResponse::Created().json(value) } else { HttpResponse::Ok().json(value) }
+}
+
+fn gone(include: Option<bool>) -> Gone {
+    if include == Some(true) { Gone::Shown } else { Gone::Hidden }
+}
+
+/// Makes or changes an account.
+#[utoipa::path(tag = "Directory", request_body = AccountInput,
+    responses((status = 200, body = Account), (status = 201, body = Account), (status = 422, body = ProblemDocument)))]
+#[put("/accounts/{account}")]
+async fn put_account(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+    body: Body<AccountInput>,
+) -> Answer<HttpResponse> {
+    let id = external("account", &id)?;
+    Ok(put_answer(app.db.write(&by.0, move |tx| account::put(tx, &id, &body.0)).await?))
+}
+
+/// An account, also one that is gone.
+#[utoipa::path(tag = "Directory", responses((status = 200, body = Account), (status = 404, body = ProblemDocument)))]
+#[get("/accounts/{account}")]
+async fn get_account(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let id = external("account", &id)?;
+    Ok(HttpResponse::Ok().json(app.db.read(move |conn| account::get(conn, id.as_str())).await?))
+}
+
+/// Marks an account as gone; history keeps it.
+#[utoipa::path(tag = "Directory", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[delete("/accounts/{account}")]
+async fn delete_account(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let id = external("account", &id)?;
+    app.db.write(&by.0, move |tx| account::delete(tx, id.as_str())).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct AccountParams {
+    /// Rows at most, 1 to 500; 50 if not given.
+    #[serde(default)]
+    #[param(value_type = Option<i64>)]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Also those that are gone.
+    gone: Option<bool>,
+}
+
+/// Accounts, by id.
+#[utoipa::path(tag = "Directory", params(AccountParams), responses((status = 200, body = Page<Account>)))]
+#[get("/accounts")]
+async fn list_accounts(app: web::Data<App>, params: Params<AccountParams>) -> Answer<HttpResponse> {
+    let p = params.0;
+    let after: Option<String> = cursor(p.cursor.as_deref())?;
+    let rows =
+        app.db.read(move |conn| account::list(conn, gone(p.gone), after.as_deref(), p.limit.probe())).await?;
+    Ok(HttpResponse::Ok().json(page(rows, p.limit, |account| account.id.clone())))
+}
+
+/// Makes or changes a person.
+#[utoipa::path(tag = "Directory", request_body = PersonInput,
+    responses((status = 200, body = Person), (status = 201, body = Person), (status = 422, body = ProblemDocument)))]
+#[put("/people/{person}")]
+async fn put_person(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+    body: Body<PersonInput>,
+) -> Answer<HttpResponse> {
+    let id = external("person", &id)?;
+    Ok(put_answer(app.db.write(&by.0, move |tx| person::put(tx, &id, &body.0)).await?))
+}
+
+/// A person, also one who is gone.
+#[utoipa::path(tag = "Directory", responses((status = 200, body = Person), (status = 404, body = ProblemDocument)))]
+#[get("/people/{person}")]
+async fn get_person(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let id = external("person", &id)?;
+    Ok(HttpResponse::Ok().json(app.db.read(move |conn| person::get(conn, id.as_str())).await?))
+}
+
+/// Marks a person as gone; history keeps them.
+#[utoipa::path(tag = "Directory", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[delete("/people/{person}")]
+async fn delete_person(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let id = external("person", &id)?;
+    app.db.write(&by.0, move |tx| person::delete(tx, id.as_str())).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct PeopleParams {
+    /// Rows at most, 1 to 500; 50 if not given.
+    #[serde(default)]
+    #[param(value_type = Option<i64>)]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Also those who are gone.
+    gone: Option<bool>,
+    /// Only those of this address.
+    email: Option<String>,
+}
+
+/// People, by id.
+#[utoipa::path(tag = "Directory", params(PeopleParams), responses((status = 200, body = Page<Person>)))]
+#[get("/people")]
+async fn list_people(app: web::Data<App>, params: Params<PeopleParams>) -> Answer<HttpResponse> {
+    let p = params.0;
+    let after: Option<String> = cursor(p.cursor.as_deref())?;
+    let limit = p.limit;
+    let rows = app
+        .db
+        .read(move |conn| person::list(conn, gone(p.gone), p.email.as_deref(), after.as_deref(), limit.probe()))
+        .await?;
+    Ok(HttpResponse::Ok().json(page(rows, limit, |person| person.id.clone())))
+}
+
+fn resource_at(path: (String, String)) -> Answer<ResourceRef> {
+    Ok(ResourceRef { type_: external("type", &path.0)?, id: external("id", &path.1)? })
+}
+
+/// Makes or changes a resource.
+#[utoipa::path(tag = "Directory", request_body = ResourceInput,
+    responses((status = 200, body = Resource), (status = 201, body = Resource), (status = 422, body = ProblemDocument)))]
+#[put("/resources/{type}/{id}")]
+async fn put_resource(
+    app: web::Data<App>,
+    by: By,
+    path: web::Path<(String, String)>,
+    _: Params<NoParams>,
+    body: Body<ResourceInput>,
+) -> Answer<HttpResponse> {
+    let at = resource_at(path.into_inner())?;
+    Ok(put_answer(app.db.write(&by.0, move |tx| resource::put(tx, &at, &body.0)).await?))
+}
+
+/// A resource, also one that is gone.
+#[utoipa::path(tag = "Directory", responses((status = 200, body = Resource), (status = 404, body = ProblemDocument)))]
+#[get("/resources/{type}/{id}")]
+async fn get_resource(
+    app: web::Data<App>,
+    path: web::Path<(String, String)>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let at = resource_at(path.into_inner())?;
+    Ok(HttpResponse::Ok().json(app.db.read(move |conn| resource::get(conn, &at)).await?))
+}
+
+/// Marks a resource as gone; history keeps it.
+#[utoipa::path(tag = "Directory", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[delete("/resources/{type}/{id}")]
+async fn delete_resource(
+    app: web::Data<App>,
+    by: By,
+    path: web::Path<(String, String)>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let at = resource_at(path.into_inner())?;
+    app.db.write(&by.0, move |tx| resource::delete(tx, &at)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ResourceParams {
+    /// Rows at most, 1 to 500; 50 if not given.
+    #[serde(default)]
+    #[param(value_type = Option<i64>)]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Also those that are gone.
+    gone: Option<bool>,
+    /// Only of this type.
+    #[serde(rename = "type")]
+    #[param(rename = "type")]
+    type_: Option<String>,
+    /// Only those that name this account.
+    account: Option<String>,
+    /// Only those directly below this one, as `type/id`.
+    parent: Option<String>,
+    /// Only those with this label, as `name=value`.
+    label: Option<String>,
+}
+
+/// Resources, by type and id.
+#[utoipa::path(tag = "Directory", params(ResourceParams),
+    responses((status = 200, body = Page<Resource>), (status = 422, body = ProblemDocument)))]
+#[get("/resources")]
+async fn list_resources(app: web::Data<App>, params: Params<ResourceParams>) -> Answer<HttpResponse> {
+    let p = params.0;
+    let after: Option<(String, String)> = cursor(p.cursor.as_deref())?;
+    let wrong = |name: &str, form: &str| Problem::Domain(Error::invalid(name, format!("must be {form}")));
+    let parent = match p.parent.as_deref() {
+        None => None,
+        Some(text) => {
+            let (type_, id) = text.split_once('/').ok_or_else(|| wrong("?parent", "type/id"))?;
+            Some(resource::at(type_, id).map_err(|_| wrong("?parent", "type/id"))?)
+        }
+    };
+    let label = match p.label.as_deref() {
+        None => None,
+        Some(text) => {
+            let (name, value) = text.split_once('=').ok_or_else(|| wrong("?label", "name=value"))?;
+            Some((name.to_owned(), value.to_owned()))
+        }
+    };
+    let filter = resource::Filter { type_: p.type_, account: p.account, parent, label };
+    let limit = p.limit;
+    let rows = app
+        .db
+        .read(move |conn| resource::list(conn, &filter, gone(p.gone), after.as_ref(), limit.probe()))
+        .await?;
+    Ok(HttpResponse::Ok().json(page(rows, limit, |resource| (resource.type_.clone(), resource.id.clone()))))
+}
+
+/// Makes a person a member of an account, or changes their role.
+#[utoipa::path(tag = "Directory", request_body = RoleInput,
+    responses((status = 200, body = Membership), (status = 201, body = Membership), (status = 404, body = ProblemDocument)))]
+#[put("/accounts/{account}/members/{person}")]
+async fn put_member(
+    app: web::Data<App>,
+    by: By,
+    path: web::Path<(String, String)>,
+    _: Params<NoParams>,
+    body: Body<RoleInput>,
+) -> Answer<HttpResponse> {
+    let (account, person) = (external("account", &path.0)?, external("person", &path.1)?);
+    let put = app
+        .db
+        .write(&by.0, move |tx| member::put_member(tx, account.as_str(), person.as_str(), &body.0.role))
+        .await?;
+    Ok(put_answer(put))
+}
+
+/// A member of an account, also one who is gone.
+#[utoipa::path(tag = "Directory", responses((status = 200, body = Membership), (status = 404, body = ProblemDocument)))]
+#[get("/accounts/{account}/members/{person}")]
+async fn get_member(
+    app: web::Data<App>,
+    path: web::Path<(String, String)>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let (account, person) = path.into_inner();
+    Ok(HttpResponse::Ok().json(app.db.read(move |conn| member::member(conn, &account, &person)).await?))
+}
+
+/// Ends a membership; history keeps it.
+#[utoipa::path(tag = "Directory", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[delete("/accounts/{account}/members/{person}")]
+async fn delete_member(
+    app: web::Data<App>,
+    by: By,
+    path: web::Path<(String, String)>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let (account, person) = path.into_inner();
+    app.db.write(&by.0, move |tx| member::delete_member(tx, &account, &person)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// The members of an account, by person.
+#[utoipa::path(tag = "Directory", params(Paging),
+    responses((status = 200, body = Page<Membership>), (status = 404, body = ProblemDocument)))]
+#[get("/accounts/{account}/members")]
+async fn list_members(
+    app: web::Data<App>,
+    account: web::Path<String>,
+    params: Params<Paging>,
+) -> Answer<HttpResponse> {
+    let Paging { limit, cursor: at } = params.0;
+    let after: Option<String> = cursor(at.as_deref())?;
+    let rows =
+        app.db.read(move |conn| member::members(conn, &account, after.as_deref(), limit.probe())).await?;
+    Ok(HttpResponse::Ok().json(page(rows, limit, |member| member.person.clone())))
+}
+
+/// Makes a person a collaborator on a resource, or changes their role.
+#[utoipa::path(tag = "Directory", request_body = RoleInput,
+    responses((status = 200, body = Membership), (status = 201, body = Membership), (status = 404, body = ProblemDocument)))]
+#[put("/resources/{type}/{id}/collaborators/{person}")]
+async fn put_collaborator(
+    app: web::Data<App>,
+    by: By,
+    path: web::Path<(String, String, String)>,
+    _: Params<NoParams>,
+    body: Body<RoleInput>,
+) -> Answer<HttpResponse> {
+    let (type_, id, person) = path.into_inner();
+    let (at, person) = (resource_at((type_, id))?, external("person", &person)?);
+    let put = app
+        .db
+        .write(&by.0, move |tx| member::put_collaborator(tx, &at, person.as_str(), &body.0.role))
+        .await?;
+    Ok(put_answer(put))
+}
+
+/// A collaborator on a resource, also one who is gone.
+#[utoipa::path(tag = "Directory", responses((status = 200, body = Membership), (status = 404, body = ProblemDocument)))]
+#[get("/resources/{type}/{id}/collaborators/{person}")]
+async fn get_collaborator(
+    app: web::Data<App>,
+    path: web::Path<(String, String, String)>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let (type_, id, person) = path.into_inner();
+    let at = resource_at((type_, id))?;
+    Ok(HttpResponse::Ok().json(app.db.read(move |conn| member::collaborator(conn, &at, &person)).await?))
+}
+
+/// Ends a collaboration; history keeps it.
+#[utoipa::path(tag = "Directory", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[delete("/resources/{type}/{id}/collaborators/{person}")]
+async fn delete_collaborator(
+    app: web::Data<App>,
+    by: By,
+    path: web::Path<(String, String, String)>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let (type_, id, person) = path.into_inner();
+    let at = resource_at((type_, id))?;
+    app.db.write(&by.0, move |tx| member::delete_collaborator(tx, &at, &person)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// The collaborators on a resource, by person.
+#[utoipa::path(tag = "Directory", params(Paging),
+    responses((status = 200, body = Page<Membership>), (status = 404, body = ProblemDocument)))]
+#[get("/resources/{type}/{id}/collaborators")]
+async fn list_collaborators(
+    app: web::Data<App>,
+    path: web::Path<(String, String)>,
+    params: Params<Paging>,
+) -> Answer<HttpResponse> {
+    let at = resource_at(path.into_inner())?;
+    let Paging { limit, cursor: start } = params.0;
+    let after: Option<String> = cursor(start.as_deref())?;
+    let rows =
+        app.db.read(move |conn| member::collaborators(conn, &at, after.as_deref(), limit.probe())).await?;
+    Ok(HttpResponse::Ok().json(page(rows, limit, |collaborator| collaborator.person.clone())))
+}
+
+/// Imports a directory: an upsert a line, all or nothing.
+#[utoipa::path(
+    tag = "Directory",
+    request_body(content = String, content_type = "application/x-ndjson"),
+    responses((status = 200, body = Counts), (status = 413, body = ProblemDocument), (status = 415, body = ProblemDocument),
+        (status = 422, body = ProblemDocument))
+)]
+#[post("/directory/import")]
+async fn import_directory(
+    app: web::Data<App>,
+    by: By,
+    req: HttpRequest,
+    _: Params<NoParams>,
+    mut payload: web::Payload,
+) -> Answer<HttpResponse> {
+    if !is_media(&req, "application/x-ndjson") {
+        return Err(Problem::UnsupportedMedia("application/x-ndjson"));
+    }
+    // To a file first: a slow sender must not hold the transaction, and a large one must not fill the memory.
+    let mut file = std::io::BufWriter::new(tempfile::tempfile().map_err(Error::internal)?);
+    let mut size = 0_u64;
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| Error::invalid("", "the body could not be read to its end"))?;
+        size += chunk.len() as u64;
+        if size > MAX_IMPORT {
+            return Err(Problem::TooLarge(MAX_IMPORT as usize));
+        }
+        file.write_all(&chunk).map_err(Error::internal)?;
+    }
+    let mut file = file.into_inner().map_err(|error| Error::internal(error.into_error()))?;
+    file.seek(SeekFrom::Start(0)).map_err(Error::internal)?;
+    let counts = app.db.write(&by.0, move |tx| import::import(tx, BufReader::new(file))).await?;
+    Ok(HttpResponse::Ok().json(counts))
+}

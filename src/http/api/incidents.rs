@@ -1,0 +1,380 @@
+//! Incidents: lifecycle, timeline, affected resources, audience, metrics, next steps.
+
+use actix_web::{HttpResponse, delete, get, patch, post, web};
+use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+
+use super::tokens::Paging;
+use super::{external, own};
+use crate::app::App;
+use crate::audience::{self, Addressee, Counts, Unreachable};
+use crate::directory::ResourceRef;
+use crate::http::auth::By;
+use crate::http::extract::{Body, NoParams, Params};
+use crate::http::page::{Limit, Page, cursor, page};
+use crate::http::problem::{Answer, ProblemDocument};
+use crate::id::{IncidentId, NextStepId};
+use crate::incident::affected::{self, AddAffected, Added, Affected, Unresolved};
+use crate::incident::metrics::{self, Metrics};
+use crate::incident::next_step::{self, NewStep, NextStep, StepPatch};
+use crate::incident::timeline::{self, Entry, NewEntry};
+use crate::incident::{self, Incident, IncidentPatch, NewIncident, Severity, Status, StatusChange};
+use crate::notice;
+
+pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
+    config
+        .service(open)
+        .service(list)
+        .service(get_one)
+        .service(change)
+        .service(set_status)
+        .service(add_entry)
+        .service(list_entries)
+        .service(add_affected)
+        .service(list_affected)
+        .service(remove_affected)
+        .service(get_metrics)
+        .service(get_audience)
+        .service(add_step)
+        .service(list_steps)
+        .service(list_all_steps)
+        .service(change_step);
+}
+
+fn incident_id(text: &str) -> Answer<IncidentId> {
+    own("incident", IncidentId::parse(text))
+}
+
+/// Opens an incident.
+#[utoipa::path(tag = "Incidents", request_body = NewIncident,
+    responses((status = 201, body = Incident), (status = 422, body = ProblemDocument)))]
+#[post("/incidents")]
+async fn open(app: web::Data<App>, by: By, _: Params<NoParams>, body: Body<NewIncident>) -> Answer<HttpResponse> {
+    let incident = app.db.write(&by.0, move |tx| incident::open(tx, &body.0)).await?;
+    Ok(HttpResponse::Created().json(incident))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct IncidentParams {
+    /// Rows at most, 1 to 500; 50 if not given.
+    #[serde(default)]
+    #[param(value_type = Option<i64>)]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Only of this status.
+    status: Option<Status>,
+    /// Only of this severity.
+    severity: Option<Severity>,
+}
+
+/// Incidents, newest first.
+#[utoipa::path(tag = "Incidents", params(IncidentParams), responses((status = 200, body = Page<Incident>)))]
+#[get("/incidents")]
+async fn list(app: web::Data<App>, params: Params<IncidentParams>) -> Answer<HttpResponse> {
+    let p = params.0;
+    let below: Option<i64> = cursor(p.cursor.as_deref())?;
+    let rows =
+        app.db.read(move |conn| incident::list(conn, p.status, p.severity, below, p.limit.probe())).await?;
+    Ok(HttpResponse::Ok().json(page(rows, p.limit, |incident| incident.number)))
+}
+
+/// An incident.
+#[utoipa::path(tag = "Incidents", responses((status = 200, body = Incident), (status = 404, body = ProblemDocument)))]
+#[get("/incidents/{id}")]
+async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let id = incident_id(&id)?;
+    Ok(HttpResponse::Ok().json(app.db.read(move |conn| incident::get(conn, &id)).await?))
+}
+
+/// Changes what is given.
+#[utoipa::path(tag = "Incidents", request_body = IncidentPatch,
+    responses((status = 200, body = Incident), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[patch("/incidents/{id}")]
+async fn change(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+    body: Body<IncidentPatch>,
+) -> Answer<HttpResponse> {
+    let id = incident_id(&id)?;
+    let incident = app.db.write(&by.0, move |tx| incident::change(tx, &id, &body.0)).await?;
+    Ok(HttpResponse::Ok().json(incident))
+}
+
+/// Moves an incident to another status. No customer hears of it by that.
+#[utoipa::path(tag = "Incidents", request_body = StatusChange,
+    responses((status = 200, body = Incident), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[post("/incidents/{id}/status")]
+async fn set_status(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+    body: Body<StatusChange>,
+) -> Answer<HttpResponse> {
+    let id = incident_id(&id)?;
+    let incident = app.db.write(&by.0, move |tx| incident::set_status(tx, &id, &body.0)).await?;
+    Ok(HttpResponse::Ok().json(incident))
+}
+
+/// Writes a timeline entry, also afterwards, with its own time and zone.
+#[utoipa::path(tag = "Incidents", request_body = NewEntry,
+    responses((status = 201, body = Entry), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[post("/incidents/{id}/timeline")]
+async fn add_entry(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+    body: Body<NewEntry>,
+) -> Answer<HttpResponse> {
+    let id = incident_id(&id)?;
+    let entry = app.db.write(&by.0, move |tx| timeline::add(tx, &id, &body.0)).await?;
+    Ok(HttpResponse::Created().json(entry))
+}
+
+/// The timeline, by the times of what happened.
+#[utoipa::path(tag = "Incidents", params(Paging),
+    responses((status = 200, body = Page<Entry>), (status = 404, body = ProblemDocument)))]
+#[get("/incidents/{id}/timeline")]
+async fn list_entries(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>) -> Answer<HttpResponse> {
+    let id = incident_id(&id)?;
+    let Paging { limit, cursor: at } = params.0;
+    let after: Option<(crate::time::Timestamp, i64)> = cursor(at.as_deref())?;
+    let mut rows = app.db.read(move |conn| timeline::list(conn, &id)).await?;
+    if let Some(after) = after {
+        rows.retain(|entry| (entry.at, entry.id) > after);
+    }
+    Ok(HttpResponse::Ok().json(page(rows, limit, |entry| (entry.at, entry.id))))
+}
+
+/// Adds affected resources, by list or by selector.
+#[utoipa::path(tag = "Incidents", request_body = AddAffected,
+    responses((status = 200, body = Added), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[post("/incidents/{id}/affected")]
+async fn add_affected(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+    body: Body<AddAffected>,
+) -> Answer<HttpResponse> {
+    let id = incident_id(&id)?;
+    let added = app.db.write(&by.0, move |tx| affected::add_requested(tx, &id, &body.0)).await?;
+    Ok(HttpResponse::Ok().json(added))
+}
+
+/// Affected resources, and what alerts named that the directory does not know.
+#[derive(Serialize, utoipa::ToSchema)]
+struct AffectedPage {
+    /// The resources.
+    items: Vec<Affected>,
+    /// Give it back as `cursor` for the next page; null at the end.
+    next_cursor: Option<String>,
+    /// Ids in alerts that the directory does not know.
+    unresolved: Vec<Unresolved>,
+}
+
+/// What is affected.
+#[utoipa::path(tag = "Incidents", params(Paging),
+    responses((status = 200, body = AffectedPage), (status = 404, body = ProblemDocument)))]
+#[get("/incidents/{id}/affected")]
+async fn list_affected(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>) -> Answer<HttpResponse> {
+    let id = incident_id(&id)?;
+    let Paging { limit, cursor: at } = params.0;
+    let after: Option<i64> = cursor(at.as_deref())?;
+    let (rows, unresolved) = app
+        .db
+        .read(move |conn| Ok((affected::list(conn, &id, after, limit.probe())?, affected::unresolved(conn, &id)?)))
+        .await?;
+    let Page { items, next_cursor } = page(rows, limit, |affected| affected.key);
+    Ok(HttpResponse::Ok().json(AffectedPage { items, next_cursor, unresolved }))
+}
+
+/// Takes a resource off. Whoever was told stays told, and hears the end.
+#[utoipa::path(tag = "Incidents", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[delete("/incidents/{id}/affected/{type}/{resource}")]
+async fn remove_affected(
+    app: web::Data<App>,
+    by: By,
+    path: web::Path<(String, String, String)>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let id = incident_id(&path.0)?;
+    let at = ResourceRef { type_: external("type", &path.1)?, id: external("resource", &path.2)? };
+    app.db.write(&by.0, move |tx| affected::remove(tx, &id, &at)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct MetricsParams {
+    /// IANA time zone in which to show the times too.
+    time_zone: Option<String>,
+}
+
+/// How long it took to detect, tell, mitigate and resolve, in seconds.
+#[utoipa::path(tag = "Incidents", params(MetricsParams),
+    responses((status = 200, body = Metrics), (status = 404, body = ProblemDocument)))]
+#[get("/incidents/{id}/metrics")]
+async fn get_metrics(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    params: Params<MetricsParams>,
+) -> Answer<HttpResponse> {
+    let id = incident_id(&id)?;
+    let zone = params.0.time_zone;
+    Ok(HttpResponse::Ok().json(app.db.read(move |conn| metrics::metrics(conn, &id, zone.as_deref())).await?))
+}
+
+/// A person of the audience, and whether they were told.
+#[derive(Serialize, utoipa::ToSchema)]
+struct AudienceItem {
+    #[serde(flatten)]
+    addressee: Addressee,
+    /// Whether a notice of this incident reached them, or is on its way.
+    told: bool,
+}
+
+/// The numbers of an audience, and how many were not told yet.
+#[derive(Serialize, utoipa::ToSchema)]
+struct AudienceCounts {
+    #[serde(flatten)]
+    counts: Counts,
+    /// People who can be reached and were not told anything yet.
+    not_told: usize,
+}
+
+/// Whom an incident affects.
+#[derive(Serialize, utoipa::ToSchema)]
+struct AudiencePage {
+    /// The numbers over all pages.
+    counts: AudienceCounts,
+    /// The people.
+    items: Vec<AudienceItem>,
+    /// Give it back as `cursor` for the next page; null at the end.
+    next_cursor: Option<String>,
+    /// Who cannot be reached, and why.
+    unreachable: Vec<Unreachable>,
+    /// What alerts named and the directory does not know.
+    unresolved: Vec<Unresolved>,
+}
+
+/// Whom it affects, each with every reason.
+#[utoipa::path(tag = "Incidents", params(Paging),
+    responses((status = 200, body = AudiencePage), (status = 404, body = ProblemDocument)))]
+#[get("/incidents/{id}/audience")]
+async fn get_audience(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>) -> Answer<HttpResponse> {
+    let id = incident_id(&id)?;
+    let Paging { limit, cursor: at } = params.0;
+    let after: Option<String> = cursor(at.as_deref())?;
+    let (audience, told) =
+        app.db.read(move |conn| Ok((audience::resolve(conn, &id)?, notice::told_people(conn, &id)?))).await?;
+    let not_told = audience
+        .people
+        .iter()
+        .filter(|addressee| addressee.unreachable.is_none() && !told.contains(&addressee.person.id))
+        .count();
+    let rows: Vec<Addressee> = audience
+        .people
+        .into_iter()
+        .filter(|addressee| after.as_ref().is_none_or(|after| addressee.person.id > *after))
+        .take(limit.probe() as usize)
+        .collect();
+    let Page { items, next_cursor } = page(rows, limit, |addressee| addressee.person.id.clone());
+    let items = items
+        .into_iter()
+        .map(|addressee| AudienceItem { told: told.contains(&addressee.person.id), addressee })
+        .collect();
+    Ok(HttpResponse::Ok().json(AudiencePage {
+        counts: AudienceCounts { counts: audience.counts, not_told },
+        items,
+        next_cursor,
+        unreachable: audience.unreachable,
+        unresolved: audience.unresolved,
+    }))
+}
+
+/// Adds a next step; it outlives the incident.
+#[utoipa::path(tag = "Next steps", request_body = NewStep,
+    responses((status = 201, body = NextStep), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[post("/incidents/{id}/next-steps")]
+async fn add_step(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+    body: Body<NewStep>,
+) -> Answer<HttpResponse> {
+    let id = incident_id(&id)?;
+    let step = app.db.write(&by.0, move |tx| next_step::add(tx, &id, &body.0)).await?;
+    Ok(HttpResponse::Created().json(step))
+}
+
+#[derive(Clone, Copy, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum StepStatus {
+    Open,
+    Done,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct StepParams {
+    /// Rows at most, 1 to 500; 50 if not given.
+    #[serde(default)]
+    #[param(value_type = Option<i64>)]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Only open ones, or only done ones.
+    status: Option<StepStatus>,
+}
+
+async fn steps(app: &App, incident: Option<IncidentId>, p: StepParams) -> Answer<HttpResponse> {
+    let after: Option<String> = cursor(p.cursor.as_deref())?;
+    let done = p.status.map(|status| matches!(status, StepStatus::Done));
+    let limit = p.limit;
+    let rows = app
+        .db
+        .read(move |conn| next_step::list(conn, incident.as_ref(), done, after.as_deref(), limit.probe()))
+        .await?;
+    Ok(HttpResponse::Ok().json(page(rows, limit, |step| step.id.to_string())))
+}
+
+/// The next steps of an incident.
+#[utoipa::path(tag = "Next steps", params(StepParams),
+    responses((status = 200, body = Page<NextStep>), (status = 404, body = ProblemDocument)))]
+#[get("/incidents/{id}/next-steps")]
+async fn list_steps(app: web::Data<App>, id: web::Path<String>, params: Params<StepParams>) -> Answer<HttpResponse> {
+    steps(&app, Some(incident_id(&id)?), params.0).await
+}
+
+/// The next steps of all incidents.
+#[utoipa::path(tag = "Next steps", params(StepParams), responses((status = 200, body = Page<NextStep>)))]
+#[get("/next-steps")]
+async fn list_all_steps(app: web::Data<App>, params: Params<StepParams>) -> Answer<HttpResponse> {
+    steps(&app, None, params.0).await
+}
+
+/// Marks a step as done, or open again.
+#[utoipa::path(tag = "Next steps", request_body = StepPatch,
+    responses((status = 200, body = NextStep), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+#[patch("/next-steps/{id}")]
+async fn change_step(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+    body: Body<StepPatch>,
+) -> Answer<HttpResponse> {
+    let id = own("next step", NextStepId::parse(&id))?;
+    let step = app.db.write(&by.0, move |tx| next_step::change(tx, &id, &body.0)).await?;
+    Ok(HttpResponse::Ok().json(step))
+}

@@ -1,0 +1,106 @@
+//! The API below `/api/v1`: one file for each part of the domain, and the OpenAPI document made from the handlers.
+
+pub mod alerts;
+pub mod audit;
+pub mod directory;
+pub mod incidents;
+pub mod notices;
+pub mod reports;
+pub mod templates;
+pub mod tokens;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{HttpServiceFactory, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::middleware::from_fn;
+use actix_web::{HttpResponse, get, web};
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use super::extract::{NoParams, Params};
+use super::problem::{Answer, Problem};
+use super::{auth, idempotency};
+use crate::error::Error;
+use crate::id::ExternalId;
+
+/// The OpenAPI document before the handlers add themselves.
+pub fn document() -> OpenApi {
+    let mut document = OpenApi::new(
+        utoipa::openapi::InfoBuilder::new()
+            .title("Candor")
+            .version(env!("CARGO_PKG_VERSION"))
+            .description(Some(
+                "Who is affected by an incident, who should hear of it, what they were told, and the proof. \
+                 Errors are RFC 9457 problem documents. Unknown fields and query parameters are errors. \
+                 `Idempotency-Key` is taken on every POST below /api/v1.",
+            ))
+            .build(),
+        utoipa::openapi::Paths::new(),
+    );
+    let mut components = utoipa::openapi::Components::new();
+    let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+    components.add_security_scheme("token", bearer);
+    document.components = Some(components);
+    document.security = Some(vec![SecurityRequirement::new("token", Vec::<String>::new())]);
+    document
+}
+
+/// Everything below `/api/v1`, behind authentication and idempotency.
+pub fn routes() -> utoipa_actix_web::scope::Scope<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = actix_web::Error,
+        InitError = (),
+    >,
+> {
+    utoipa_actix_web::scope("/api/v1")
+        // The last one wrapped runs first.
+        .wrap(from_fn(idempotency::guard))
+        .wrap(from_fn(auth::guard))
+        .configure(tokens::routes)
+        .configure(directory::routes)
+        .configure(alerts::routes)
+        .configure(incidents::routes)
+        .configure(notices::routes)
+        .configure(reports::routes)
+        .configure(templates::routes)
+        .configure(audit::routes)
+}
+
+/// The finished document, rendered once.
+pub struct Document(String);
+
+impl Document {
+    /// Renders it.
+    pub fn new(document: OpenApi) -> Self {
+        Document(document.to_pretty_json().unwrap_or_default())
+    }
+}
+
+/// The OpenAPI document.
+#[get("/api/openapi.json")]
+pub async fn openapi_json(document: web::Data<Document>, _: Params<NoParams>) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(document.0.clone())
+}
+
+/// The page for the document; everything it needs is in the binary.
+pub fn docs() -> impl HttpServiceFactory {
+    SwaggerUi::new("/docs/{_:.*}").config(Config::from("/api/openapi.json"))
+}
+
+/// `/docs` without the slash that the page's relative links need.
+pub async fn docs_redirect() -> HttpResponse {
+    HttpResponse::TemporaryRedirect().insert_header(("location", "/docs/")).finish()
+}
+
+/// A caller's own id in a path.
+pub(super) fn external(name: &str, text: &str) -> Answer<ExternalId> {
+    ExternalId::parse(text).map_err(|detail| Problem::Domain(Error::invalid(format!("{{{name}}}"), detail)))
+}
+
+/// An id of ours in a path: what cannot be one does not exist.
+pub(super) fn own<T>(what: &str, parsed: Result<T, String>) -> Answer<T> {
+    parsed.map_err(|_| Problem::Domain(Error::NotFound(format!("{what} of this id"))))
+}

@@ -1,0 +1,63 @@
+//! Post-incident reports: one record, three audiences.
+
+use actix_web::{HttpResponse, get, post, put, web};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::own;
+use crate::app::App;
+use crate::http::auth::By;
+use crate::http::extract::{Body, NoParams, Params};
+use crate::http::problem::{Answer, ProblemDocument};
+use crate::id::IncidentId;
+use crate::report::{self, Audience, Report, ReportInput};
+
+pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
+    config.service(put_report).service(get_report).service(publish);
+}
+
+fn incident_id(text: &str) -> Answer<IncidentId> {
+    own("incident", IncidentId::parse(text))
+}
+
+/// Writes the report, as a whole.
+#[utoipa::path(tag = "Reports", request_body = ReportInput,
+    responses((status = 200, body = Report), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[put("/incidents/{id}/report")]
+async fn put_report(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+    body: Body<ReportInput>,
+) -> Answer<HttpResponse> {
+    let id = incident_id(&id)?;
+    Ok(HttpResponse::Ok().json(app.db.write(&by.0, move |tx| report::put(tx, &id, &body.0)).await?))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ReportParams {
+    /// Who reads: internal, customer or public; internal if not given.
+    audience: Option<Audience>,
+}
+
+/// The report as one audience reads it.
+#[utoipa::path(tag = "Reports", params(ReportParams),
+    responses((status = 200, body = Report), (status = 404, body = ProblemDocument)))]
+#[get("/incidents/{id}/report")]
+async fn get_report(app: web::Data<App>, id: web::Path<String>, params: Params<ReportParams>) -> Answer<HttpResponse> {
+    let id = incident_id(&id)?;
+    let reader = params.0.audience.unwrap_or(Audience::Internal);
+    Ok(HttpResponse::Ok().json(app.db.read(move |conn| report::get(conn, &id, reader)).await?))
+}
+
+/// Publishes the public version as it is now.
+#[utoipa::path(tag = "Reports",
+    responses((status = 200, body = Report), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[post("/incidents/{id}/report/publish")]
+async fn publish(app: web::Data<App>, by: By, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let id = incident_id(&id)?;
+    Ok(HttpResponse::Ok().json(app.db.write(&by.0, move |tx| report::publish(tx, &id)).await?))
+}

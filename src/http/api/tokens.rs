@@ -1,0 +1,59 @@
+//! API tokens.
+
+use actix_web::{HttpResponse, delete, get, post, web};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::own;
+use crate::access::{self, CreatedToken, NewToken, TokenView};
+use crate::app::App;
+use crate::http::auth::By;
+use crate::http::extract::{Body, NoParams, Params};
+use crate::http::page::{Limit, Page, cursor, page};
+use crate::http::problem::{Answer, ProblemDocument};
+use crate::id::TokenId;
+
+pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
+    config.service(create).service(list).service(revoke);
+}
+
+/// How to page through a list.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Paging {
+    /// Rows at most, 1 to 500; 50 if not given.
+    #[serde(default)]
+    #[param(value_type = Option<i64>)]
+    pub limit: Limit,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// Makes a token. It is shown this once.
+#[utoipa::path(tag = "Tokens", request_body = NewToken,
+    responses((status = 201, body = CreatedToken), (status = 403, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[post("/tokens")]
+async fn create(app: web::Data<App>, by: By, _: Params<NoParams>, body: Body<NewToken>) -> Answer<HttpResponse> {
+    let created = app.db.write(&by.0, move |tx| access::create(tx, &body.0)).await?;
+    Ok(HttpResponse::Created().json(created))
+}
+
+/// Valid tokens.
+#[utoipa::path(tag = "Tokens", params(Paging), responses((status = 200, body = Page<TokenView>)))]
+#[get("/tokens")]
+async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
+    let Paging { limit, cursor: at } = params.0;
+    let after: Option<String> = cursor(at.as_deref())?;
+    let rows = app.db.read(move |conn| access::list(conn, after.as_deref(), limit.probe())).await?;
+    Ok(HttpResponse::Ok().json(page(rows, limit, |token| token.id.to_string())))
+}
+
+/// Ends a token at once.
+#[utoipa::path(tag = "Tokens", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[delete("/tokens/{id}")]
+async fn revoke(app: web::Data<App>, by: By, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let id = own("token", TokenId::parse(&id))?;
+    app.db.write(&by.0, move |tx| access::revoke(tx, &id)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}

@@ -1,0 +1,112 @@
+//! Who calls, and whether they may: before anything of the request is read.
+//!
+//! Must never happen here: a path below `/api/v1` that is served without a role. The table below is the default for
+//! every path, so that no handler can forget it.
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::middleware::Next;
+use actix_web::{HttpMessage, web};
+
+use super::problem::Problem;
+use crate::access::{Caller, Role, authenticate};
+use crate::app::App;
+use crate::audit::{Action, Actor, Event};
+use crate::error::Error;
+
+/// The role that a request needs.
+fn required(method: &Method, path: &str) -> Role {
+    let path = path.strip_prefix("/api/v1").unwrap_or(path);
+    let reading = matches!(*method, Method::GET | Method::HEAD);
+    let first = path.split('/').nth(1).unwrap_or("");
+    match (first, reading) {
+        ("tokens", _) => Role::Admin,
+        (_, true) => Role::Viewer,
+        ("integrations" | "templates", false) => Role::Admin,
+        ("notices", false) if path.ends_with("/approve") => Role::Approver,
+        (_, false) => Role::Operator,
+    }
+}
+
+/// Lets requests with a valid token of a sufficient role through, and records the others.
+pub async fn guard(
+    req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let app = app_of(&req)?;
+    let secret = bearer(&req);
+    let caller = match secret {
+        None => None,
+        Some(secret) => app.db.read(move |conn| authenticate(conn, &secret)).await.map_err(Problem::from)?,
+    };
+    let Some(caller) = caller else {
+        refuse(&app, &Actor::anonymous(), Action::AccessDenied, &req).await?;
+        let why = "a valid token is needed: Authorization: Bearer TOKEN";
+        return Err(Problem::Unauthorized(why).into());
+    };
+    let needed = required(req.method(), req.path());
+    if !caller.role.covers(needed) {
+        refuse(&app, &caller.actor(), Action::AccessForbidden, &req).await?;
+        let why = format!("this needs the role {needed}; the token has the role {}", caller.role);
+        return Err(Problem::Domain(Error::Forbidden(why)).into());
+    }
+    let actor = caller.actor();
+    req.extensions_mut().insert(caller);
+    let (method, path) = (req.method().to_string(), req.path().to_owned());
+    let response = next.call(req).await?;
+    // A right that only the domain can refuse (a second person's approval) is a refusal like any other.
+    if response.status() == actix_web::http::StatusCode::FORBIDDEN {
+        record(&app, &actor, Action::AccessForbidden, method, path).await?;
+    }
+    Ok(response)
+}
+
+fn app_of(req: &ServiceRequest) -> Result<web::Data<App>, Problem> {
+    req.app_data::<web::Data<App>>()
+        .cloned()
+        .ok_or_else(|| Problem::Domain(Error::internal("the application is not configured")))
+}
+
+async fn refuse(app: &App, actor: &Actor, action: Action, req: &ServiceRequest) -> Result<(), Problem> {
+    record(app, actor, action, req.method().to_string(), req.path().to_owned()).await
+}
+
+async fn record(app: &App, actor: &Actor, action: Action, method: String, path: String) -> Result<(), Problem> {
+    let path: String = path.chars().take(300).collect();
+    app.db
+        .write(actor, move |tx| {
+            tx.record(Event::new(action, "request", path).after(serde_json::json!({"method": method})));
+            Ok(())
+        })
+        .await?;
+    Ok(())
+}
+
+fn bearer(req: &ServiceRequest) -> Option<String> {
+    let value = req.headers().get("authorization")?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned()).filter(|token| !token.is_empty())
+}
+
+/// The caller that [`guard`] let through, acting under the request's idempotency key where there is one.
+pub struct By(pub Actor);
+
+impl actix_web::FromRequest for By {
+    type Error = Problem;
+    type Future = std::future::Ready<Result<Self, Problem>>;
+
+    fn from_request(req: &actix_web::HttpRequest, _: &mut actix_web::dev::Payload) -> Self::Future {
+        let extensions = req.extensions();
+        let actor = extensions.get::<Caller>().map(|caller| {
+            let actor = caller.actor();
+            match extensions.get::<super::idempotency::Running>() {
+                Some(running) => actor.for_request(running.id.clone()),
+                None => actor,
+            }
+        });
+        std::future::ready(
+            actor.map(By).ok_or_else(|| Problem::Domain(Error::internal("a handler outside the guarded paths"))),
+        )
+    }
+}

@@ -1,0 +1,159 @@
+//! From requests to parsed input: bodies and query parameters in which nothing unknown is let through.
+//!
+//! Must never happen here: a field or parameter that is passed over. A misspelt filter must never mean "everything".
+
+use actix_web::dev::Payload;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use futures_util::StreamExt;
+use futures_util::future::LocalBoxFuture;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+
+use super::problem::Problem;
+use crate::error::{Error, FieldError, json_reason};
+
+/// Largest JSON body, in bytes.
+pub const MAX_JSON: usize = 1024 * 1024;
+/// Largest body of a hook, in bytes.
+pub const MAX_HOOK: usize = 2 * 1024 * 1024;
+
+/// Reads a body up to a limit.
+///
+/// # Errors
+/// 413 above it; 422 where the connection breaks.
+pub async fn read_body(req: &HttpRequest, payload: &mut Payload, limit: usize) -> Result<Vec<u8>, Problem> {
+    let announced = req.headers().get("content-length").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+    if announced.is_some_and(|length: usize| length > limit) {
+        return Err(Problem::TooLarge(limit));
+    }
+    let mut body = Vec::with_capacity(announced.unwrap_or(0).min(limit));
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| Error::invalid("", "the body could not be read to its end"))?;
+        if body.len() + chunk.len() > limit {
+            return Err(Problem::TooLarge(limit));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// A JSON body.
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let req = req.clone();
+        let mut payload = payload.take();
+        Box::pin(async move {
+            let is_json = req
+                .mime_type()
+                .ok()
+                .flatten()
+                .is_some_and(|mime| mime.subtype() == "json" || mime.suffix().is_some_and(|s| s == "json"));
+            if !is_json {
+                return Err(Problem::UnsupportedMedia("application/json"));
+            }
+            let body = read_body(&req, &mut payload, MAX_JSON).await?;
+            Ok(Body(parse_json(&body)?))
+        })
+    }
+}
+
+/// Parses JSON, naming the field that is wrong.
+///
+/// # Errors
+/// `Invalid` with a JSON pointer.
+pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let pointer: String = error
+            .path()
+            .iter()
+            .map(|segment| match segment {
+                Segment::Seq { index } => format!("/{index}"),
+                Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+                Segment::Enum { .. } | Segment::Unknown => String::new(),
+            })
+            .collect();
+        let inner = error.inner();
+        if inner.is_syntax() || inner.is_eof() {
+            let detail = format!("is not JSON: {inner}");
+            return Error::fields(vec![FieldError::at("", detail)]);
+        }
+        let reason = json_reason(inner);
+        Error::invalid(with_named_field(pointer, &reason), reason)
+    })?;
+    deserializer.end().map_err(|error| Error::invalid("", format!("is not JSON: {error}")))?;
+    Ok(value)
+}
+
+/// serde names a missing or unknown field in its text, and points to the object that should or should not have it.
+fn with_named_field(pointer: String, reason: &str) -> String {
+    let quoted = ["missing field `", "unknown field `", "duplicate field `"]
+        .iter()
+        .find_map(|start| reason.strip_prefix(start))
+        .and_then(|rest| rest.split('`').next());
+    match quoted {
+        Some(name) if !pointer.ends_with(&format!("/{name}")) => format!("{pointer}/{name}"),
+        _ => pointer,
+    }
+}
+
+/// Query parameters.
+pub struct Params<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest for Params<T> {
+    type Error = Problem;
+    type Future = std::future::Ready<Result<Self, Problem>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        std::future::ready(parse_query(req.query_string()).map(Params).map_err(Problem::from))
+    }
+}
+
+/// Parses a query string.
+///
+/// # Errors
+/// `Invalid`, naming the parameter: unknown, empty, twice, or of a wrong value.
+pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
+    let pairs: Vec<(String, String)> =
+        serde_urlencoded::from_str(query).map_err(|_| Error::invalid("?", "is not a query string"))?;
+    if let Some((name, _)) = pairs.iter().find(|(_, value)| value.is_empty()) {
+        return Err(Error::invalid(format!("?{name}"), "is empty; leave it out to have no such filter"));
+    }
+    let deserializer = serde_urlencoded::Deserializer::new(form_urlencoded_pairs(query));
+    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let reason = error.into_inner().to_string();
+        let name = ["missing field `", "unknown field `", "duplicate field `"]
+            .iter()
+            .find_map(|start| reason.strip_prefix(start))
+            .and_then(|rest| rest.split('`').next())
+            .unwrap_or(if path == "." { "" } else { &path })
+            .to_owned();
+        Error::invalid(format!("?{name}"), reason.replace("field", "parameter"))
+    })
+}
+
+fn form_urlencoded_pairs(query: &str) -> url::form_urlencoded::Parse<'_> {
+    url::form_urlencoded::parse(query.as_bytes())
+}
+
+/// No query parameters at all.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoParams {}
+
+/// Whether a request's body is said to be of this type.
+pub fn is_media(req: &HttpRequest, essence: &str) -> bool {
+    req.headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|value| value.trim().eq_ignore_ascii_case(essence))
+}

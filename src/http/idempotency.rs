@@ -1,0 +1,171 @@
+//! `Idempotency-Key`: the same key and request give the first answer again.
+//!
+//! The key is taken before the work, marked as carried out in the transaction of the work itself, and completed with
+//! the answer afterwards. A crash in between leaves the mark: the work is then not done again, and the caller is told so.
+//!
+//! Must never happen here: the work done twice under one key.
+
+use actix_web::body::{BoxBody, MessageBody, to_bytes};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::{Method, StatusCode, header};
+use actix_web::middleware::Next;
+use actix_web::{HttpMessage, HttpResponse, web};
+use diesel::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::extract::{MAX_JSON, read_body};
+use super::problem::Problem;
+use crate::access::Caller;
+use crate::app::App;
+use crate::audit::hex;
+use crate::db::schema::idempotency_keys as k;
+use crate::db::{Conn, dialect::on_backend};
+use crate::error::{Error, Result};
+use crate::id::new_uuid;
+use crate::time::Timestamp;
+
+/// The key under which a request runs.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// Names the stored row.
+    pub id: String,
+}
+
+/// A stored answer.
+struct Stored {
+    status: i64,
+    content_type: Option<String>,
+    body: Vec<u8>,
+}
+
+enum Begin {
+    Run,
+    Answer(Stored),
+}
+
+type Row = (String, String, String, String, String, Option<i64>, Option<String>, Option<Vec<u8>>, Timestamp);
+
+fn begin(conn: &mut Conn, id: &str, owner: &str, key: &str, hash: &str, now: Timestamp) -> Result<Begin> {
+    let new = (
+        k::id.eq(id),
+        k::owner.eq(owner),
+        k::key.eq(key),
+        k::request_hash.eq(hash),
+        k::state.eq("running"),
+        k::created_at.eq(now),
+    );
+    let inserted = on_backend!(&mut *conn, c => diesel::insert_into(k::table)
+        .values(new)
+        .on_conflict((k::owner, k::key))
+        .do_nothing()
+        .execute(c))?;
+    if inserted == 1 {
+        return Ok(Begin::Run);
+    }
+    let (_, _, _, first_hash, state, status, content_type, body, _): Row =
+        k::table.filter(k::owner.eq(owner)).filter(k::key.eq(key)).first(conn)?;
+    if first_hash != hash {
+        let detail = "was used for another request; a key belongs to one request";
+        return Err(Error::invalid("Idempotency-Key", detail));
+    }
+    match (state.as_str(), status) {
+        ("done", Some(status)) => Ok(Begin::Answer(Stored { status, content_type, body: body.unwrap_or_default() })),
+        ("carried_out", _) => Err(Error::Conflict(
+            "the request of this key is being answered, or was carried out and its answer lost: look before you repeat it"
+                .to_owned(),
+        )),
+        _ => Err(Error::Conflict("the request of this key is still running".to_owned())),
+    }
+}
+
+fn complete(conn: &mut Conn, id: &str, status: u16, content_type: Option<&str>, body: &[u8]) -> Result<()> {
+    diesel::update(k::table.find(id))
+        .set((
+            k::state.eq("done"),
+            k::status.eq(Some(i64::from(status))),
+            k::content_type.eq(content_type),
+            k::body.eq(Some(body)),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Removes keys made before `oldest`.
+///
+/// # Errors
+/// What the database answers.
+pub fn forget(conn: &mut Conn, oldest: Timestamp) -> Result<usize> {
+    Ok(diesel::delete(k::table.filter(k::created_at.lt(oldest))).execute(conn)?)
+}
+
+/// Wraps every POST below `/api/v1`.
+pub async fn guard(
+    mut req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> std::result::Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let key = match req.headers().get("idempotency-key") {
+        Some(key) if req.method() == Method::POST => key.to_str().unwrap_or("").trim().to_owned(),
+        _ => return Ok(next.call(req).await?.map_into_boxed_body()),
+    };
+    if key.is_empty() || key.len() > 255 {
+        let error = Error::invalid("Idempotency-Key", "must be 1 to 255 visible characters");
+        return Err(Problem::Domain(error).into());
+    }
+    let (Some(app), Some(owner)) =
+        (req.app_data::<web::Data<App>>().cloned(), req.extensions().get::<Caller>().map(|c| c.id.to_string()))
+    else {
+        return Err(Problem::Domain(Error::internal("idempotency without a caller")).into());
+    };
+    let mut hasher = Sha256::new();
+    hasher.update(format!("{} {}?{}\n", req.method(), req.path(), req.query_string()));
+    if !req.path().ends_with("/directory/import") {
+        let mut payload = req.take_payload();
+        let body = read_body(req.request(), &mut payload, MAX_JSON).await?;
+        hasher.update(&body);
+        req.set_payload(Payload::from(body));
+    } else {
+        // Too large to hold: the announced length stands for it. All or nothing makes a repeat harmless anyway.
+        hasher.update(req.headers().get(header::CONTENT_LENGTH).map_or(&b""[..], |value| value.as_bytes()));
+    }
+    let hash = hex(&hasher.finalize());
+    let now = app.clock().now();
+    let id = new_uuid(now).to_string();
+    let (row, owner_of) = (id.clone(), owner.clone());
+    let begun =
+        app.db.transaction(move |conn| begin(conn, &row, &owner_of, &key, &hash, now)).await.map_err(Problem::from)?;
+    if let Begin::Answer(stored) = begun {
+        let status = u16::try_from(stored.status).ok().and_then(|s| StatusCode::from_u16(s).ok());
+        let mut response = HttpResponse::build(status.unwrap_or(StatusCode::OK));
+        response.insert_header(("idempotency-replayed", "true"));
+        if let Some(content_type) = stored.content_type {
+            response.insert_header((header::CONTENT_TYPE, content_type));
+        }
+        return Ok(req.into_response(response.body(stored.body)));
+    }
+    req.extensions_mut().insert(Running { id: id.clone() });
+    let request = req.request().clone();
+    let response = match next.call(req).await {
+        Ok(response) => response.map_into_boxed_body(),
+        // An error becomes its answer here, so that it can be kept too.
+        Err(error) => ServiceResponse::new(request, error.error_response()),
+    };
+    let (request, response) = response.into_parts();
+    let status = response.status();
+    let content_type =
+        response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let (head, body) = response.into_parts();
+    let body = to_bytes(body).await.map_err(|_| Problem::Domain(Error::internal("an answer could not be read")))?;
+    let kept = body.clone();
+    app.db
+        .transaction(move |conn| {
+            if status.is_server_error() {
+                // Not carried out, or not known: a repeat decides. What was carried out stays marked so.
+                diesel::delete(k::table.find(&id).filter(k::state.eq("running"))).execute(conn)?;
+                return Ok(());
+            }
+            complete(conn, &id, status.as_u16(), content_type.as_deref(), &kept)
+        })
+        .await
+        .map_err(Problem::from)?;
+    Ok(ServiceResponse::new(request, head.set_body(BoxBody::new(body))))
+}

@@ -1,0 +1,107 @@
+//! `/healthz`, `/readyz`, `/metrics`, and the counting and logging of requests.
+//!
+//! Must never happen here: a path with an id or a token in a label or a log line (routes are named by their patterns).
+
+use std::sync::atomic::Ordering;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
+use actix_web::{HttpResponse, get, web};
+use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounter, IntGauge, Registry, TextEncoder};
+
+use super::extract::{NoParams, Params};
+use super::problem::{Answer, Problem};
+use crate::app::App;
+use crate::delivery::queue;
+use crate::error::Error;
+
+/// Request counts and times of this process.
+pub struct HttpStats {
+    requests: HistogramVec,
+}
+
+impl Default for HttpStats {
+    fn default() -> Self {
+        let options = HistogramOpts::new("candor_http_request_seconds", "Requests, by route and status, in seconds");
+        // The names above are valid, which is all that can fail here.
+        let requests = match HistogramVec::new(options, &["route", "method", "status"]) {
+            Ok(requests) => requests,
+            Err(never) => unreachable!("{never}"),
+        };
+        HttpStats { requests }
+    }
+}
+
+/// Counts and logs every request.
+pub async fn observe(
+    req: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let app = req.app_data::<web::Data<App>>().cloned();
+    let method = req.method().to_string();
+    // A duration, not a time of day: no clock of ours can measure it.
+    let start = std::time::Instant::now();
+    let result = next.call(req).await;
+    let (route, status) = match &result {
+        Ok(response) => (
+            response.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned()),
+            response.status().as_u16(),
+        ),
+        Err(error) => ("refused".to_owned(), error.as_response_error().status_code().as_u16()),
+    };
+    let elapsed = start.elapsed();
+    if let Some(app) = app {
+        let labels = [route.as_str(), method.as_str(), &status.to_string()];
+        app.http_stats.requests.with_label_values(&labels).observe(elapsed.as_secs_f64());
+    }
+    tracing::debug!(%route, %method, status, micros = elapsed.as_micros() as u64, "request");
+    result
+}
+
+/// Whether the process answers.
+#[utoipa::path(tag = "Operation", responses((status = 200, description = "The process answers")))]
+#[get("/healthz")]
+pub async fn healthz(_: Params<NoParams>) -> HttpResponse {
+    HttpResponse::Ok().json(serde_json::json!({"ok": true}))
+}
+
+/// Whether the database and the queue can be reached.
+#[utoipa::path(tag = "Operation", responses((status = 200, description = "Ready"), (status = 503, description = "Not ready")))]
+#[get("/readyz")]
+pub async fn readyz(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let depth = app.db.read(queue::depth).await.map_err(|error| {
+        tracing::warn!(error = error.chain(), "not ready");
+        Problem::Domain(Error::Unavailable("the database is not reachable".to_owned()))
+    })?;
+    Ok(HttpResponse::Ok().json(serde_json::json!({"ok": true, "delivers": app.delivers, "pending_deliveries": depth})))
+}
+
+/// Prometheus metrics.
+#[utoipa::path(tag = "Operation", responses((status = 200, description = "Text format", content_type = "text/plain")))]
+#[get("/metrics")]
+pub async fn metrics(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let depth = app.db.read(queue::depth).await?;
+    let text = render(&app, depth).map_err(Error::internal)?;
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text))
+}
+
+fn render(app: &App, depth: i64) -> Result<Vec<u8>, prometheus::Error> {
+    let registry = Registry::new();
+    registry.register(Box::new(app.http_stats.requests.clone()))?;
+    let gauge = IntGauge::new("candor_deliveries_pending", "Deliveries that wait or are on their way")?;
+    gauge.set(depth);
+    registry.register(Box::new(gauge))?;
+    for (name, help, counter) in [
+        ("candor_attempts_sent_total", "Attempts that were accepted, by this process", &app.stats.sent),
+        ("candor_attempts_retried_total", "Attempts to be repeated, by this process", &app.stats.retried),
+        ("candor_attempts_failed_total", "Attempts refused for good, by this process", &app.stats.failed),
+    ] {
+        let metric = IntCounter::new(name, help)?;
+        metric.inc_by(counter.load(Ordering::Relaxed));
+        registry.register(Box::new(metric))?;
+    }
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&registry.gather(), &mut text)?;
+    Ok(text)
+}

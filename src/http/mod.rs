@@ -1,0 +1,68 @@
+//! HTTP: the API, the hooks, the pages. Parses requests into domain types, calls one domain function, answers.
+//!
+//! Must never happen here: a rule of the domain, SQL, or a path that accepts what it does not know.
+
+pub mod admin;
+pub mod api;
+pub mod auth;
+pub mod extract;
+pub mod hooks;
+pub mod idempotency;
+pub mod metrics;
+pub mod page;
+pub mod pages;
+pub mod problem;
+pub mod public;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::middleware::from_fn;
+use actix_web::{HttpResponse, HttpServer, web};
+use utoipa_actix_web::AppExt;
+
+use crate::app::App;
+use problem::Problem;
+
+/// The server on a bound listener; it runs when it is awaited.
+///
+/// # Errors
+/// Where the listener cannot be used.
+pub fn server(app: Arc<App>, listener: TcpListener, signals: bool) -> std::io::Result<Server> {
+    let data = web::Data::from(app);
+    let mut server = HttpServer::new(move || {
+        let (app, document) = actix_web::App::new()
+            .into_utoipa_app()
+            .openapi(api::document())
+            .app_data(data.clone())
+            .service(api::routes())
+            .service(hooks::receive)
+            .service(metrics::healthz)
+            .service(metrics::readyz)
+            .service(metrics::metrics)
+            .service(public::status)
+            .service(public::unsubscribe_page)
+            .service(public::unsubscribe)
+            .split_for_parts();
+        app.wrap(from_fn(metrics::observe))
+            .configure(admin::routes)
+            .app_data(web::Data::new(api::Document::new(document)))
+            .service(api::openapi_json)
+            .service(web::resource("/docs").route(web::get().to(api::docs_redirect)))
+            .service(api::docs())
+            .default_service(web::to(no_such_path))
+    })
+    .shutdown_timeout(20)
+    .client_request_timeout(Duration::from_secs(30))
+    .workers(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)));
+    if !signals {
+        server = server.disable_signals();
+    }
+    Ok(server.listen(listener)?.run())
+}
+
+async fn no_such_path() -> Result<HttpResponse, Problem> {
+    Err(Problem::NoSuchPath)
+}

@@ -1,0 +1,72 @@
+//! What anybody may see: published reports, and the way out of optional mails.
+//!
+//! Must never happen here: anything that was not published on purpose, or an opt-out by a GET (scanners follow links).
+
+use actix_web::{HttpResponse, get, post, web};
+use serde_json::json;
+
+use super::extract::{NoParams, Params};
+use super::problem::{Answer, Problem};
+use crate::access;
+use crate::app::App;
+use crate::audit::Actor;
+use crate::error::Error;
+use crate::notice::compose::paragraphs;
+use crate::report;
+use crate::time::time_zone;
+
+/// The public page: reports that were published.
+#[utoipa::path(tag = "Public", responses((status = 200, description = "A page", content_type = "text/html")))]
+#[get("/status")]
+pub async fn status(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let published = app.db.read(|conn| report::published(conn, 50)).await?;
+    let utc = time_zone("UTC").map_err(Error::internal)?;
+    let reports: Vec<_> = published
+        .into_iter()
+        .map(|report| {
+            let sections: Vec<_> = report
+                .sections
+                .iter()
+                .map(|section| json!({"heading": section.heading, "paragraphs": paragraphs(&section.text)}))
+                .collect();
+            json!({
+                "number": report.number,
+                "title": report.title,
+                "sections": sections,
+                "published_at": report.published_at.short(&utc),
+            })
+        })
+        .collect();
+    app.pages.answer("public/status", &json!({"company": app.sending.sender, "reports": reports}))
+}
+
+fn target(app: &App, token: &str) -> Result<i64, Problem> {
+    app.links
+        .unsubscribe_target(token)
+        .ok_or_else(|| Problem::Domain(Error::NotFound("a link of ours".to_owned())))
+}
+
+/// The page behind the link in a mail. It changes nothing.
+#[utoipa::path(tag = "Public", responses((status = 200, description = "A page", content_type = "text/html"), (status = 404)))]
+#[get("/unsubscribe/{token}")]
+pub async fn unsubscribe_page(
+    app: web::Data<App>,
+    token: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    target(&app, &token)?;
+    app.pages.answer("public/unsubscribe", &json!({"company": app.sending.sender, "done": false}))
+}
+
+/// Opts the recipient out of optional mails (RFC 8058, one click). Doing it again changes nothing.
+#[utoipa::path(
+    tag = "Public",
+    request_body(content = String, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "A page", content_type = "text/html"), (status = 404))
+)]
+#[post("/unsubscribe/{token}")]
+pub async fn unsubscribe(app: web::Data<App>, token: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let delivery = target(&app, &token)?;
+    app.db.write(&Actor::system("unsubscribe link"), move |tx| access::opt_out(tx, delivery)).await?;
+    app.pages.answer("public/unsubscribe", &json!({"company": app.sending.sender, "done": true}))
+}

@@ -1,0 +1,60 @@
+//! Scheduled work: a clock and nothing more. Each job is one idempotent function; every deadline is in the tables.
+//!
+//! Must never happen here: a job whose second run does harm, or one that runs on while the process closes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio_cron_scheduler::{Job, JobScheduler};
+
+use crate::db::Db;
+use crate::error::{Error, Result};
+
+/// How long the answer to an idempotency key is kept.
+const KEY_LIFETIME: Duration = Duration::from_secs(48 * 3600);
+
+/// The running scheduler.
+pub struct Schedule {
+    scheduler: JobScheduler,
+    // A tick can still run after the scheduler's shutdown; jobs look here first.
+    stopped: Arc<AtomicBool>,
+}
+
+impl Schedule {
+    /// Starts the jobs.
+    ///
+    /// # Errors
+    /// `Internal` where the scheduler does not start.
+    pub async fn start(db: Db) -> Result<Schedule> {
+        let scheduler = JobScheduler::new().await.map_err(Error::internal)?;
+        let stopped = Arc::new(AtomicBool::new(false));
+        let flag = stopped.clone();
+        // Every hour, at minute 7: not when everybody else's jobs run.
+        let job = Job::new_async("0 7 * * * *", move |_, _| {
+            let (db, flag) = (db.clone(), flag.clone());
+            Box::pin(async move {
+                if flag.load(Ordering::SeqCst) {
+                    return;
+                }
+                let oldest = db.clock().now().minus(KEY_LIFETIME);
+                let forgotten = db.transaction(move |conn| crate::http::idempotency::forget(conn, oldest)).await;
+                if let Err(error) = forgotten {
+                    tracing::warn!(error = error.chain(), "old idempotency keys could not be removed");
+                }
+            })
+        })
+        .map_err(Error::internal)?;
+        scheduler.add(job).await.map_err(Error::internal)?;
+        scheduler.start().await.map_err(Error::internal)?;
+        Ok(Schedule { scheduler, stopped })
+    }
+
+    /// Stops the jobs.
+    pub async fn stop(mut self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        if let Err(error) = self.scheduler.shutdown().await {
+            tracing::warn!(%error, "the scheduler did not stop in order");
+        }
+    }
+}
