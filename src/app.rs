@@ -217,7 +217,7 @@ async fn start_background(setup: Setup, config: &Config) -> Result<Background> {
 }
 
 /// An embedded database has one process with workers: two would send the same mails.
-fn lock_beside(path: &str) -> Result<File> {
+pub(crate) fn lock_beside(path: &str) -> Result<File> {
     let name = format!("{path}.lock");
     let file = File::options()
         .create(true)

@@ -198,7 +198,7 @@ fn insert(
         .values((
             a::id.eq(id.as_str()),
             a::integration_id.eq(integration.id.as_str()),
-            a::fingerprint.eq(one_line(&alert.fingerprint, 500)),
+            a::fingerprint.eq(&alert.fingerprint),
             a::status.eq(status.as_str()),
             a::severity.eq(one_line(severity, 100)),
             a::title.eq(one_line(&alert.title, 300)),

@@ -134,3 +134,12 @@ pub fn copy_to_file(conn: &mut Conn, file: &str) -> Result<()> {
         )),
     }
 }
+
+/// Brings everything of an embedded database into its one file, so that the file can be moved.
+pub fn fold_log(conn: &mut Conn) -> Result<()> {
+    use diesel::connection::SimpleConnection;
+    if let Conn::Sqlite(conn) = conn {
+        conn.batch_execute("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE;")?;
+    }
+    Ok(())
+}

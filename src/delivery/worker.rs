@@ -34,6 +34,8 @@ const POLL: Duration = Duration::from_millis(500);
 const RENEW: Duration = Duration::from_secs(15);
 /// How long a connection is kept without a mail.
 const IDLE: Duration = Duration::from_secs(15);
+/// How long a process that is told to end tries to record what it has sent.
+const LAST_CHANCE: Duration = Duration::from_secs(15);
 /// Outcomes that one transaction records at most.
 const GROUP: usize = 500;
 
@@ -373,12 +375,18 @@ async fn record(setup: Setup, shared: Shared, mut outcomes: mpsc::Receiver<Done>
     while outcomes.recv_many(&mut group, GROUP).await > 0 {
         let (waiting, finishes): (Vec<_>, Vec<_>) =
             group.drain(..).map(|done| (done.recorded, (done.claimed, done.finish))).unzip();
+        let since = std::time::Instant::now();
         let stopped = loop {
             match queue::finish(&setup.db, &shared.lease, &setup.schedule, finishes.clone()).await {
                 Ok(stopped) => break stopped,
                 Err(error) => {
                     // What went out must be recorded before anything else goes out: the senders wait here.
                     tracing::error!(error = error.chain(), "outcomes could not be recorded; sending waits");
+                    if *shared.stop.borrow() && since.elapsed() > LAST_CHANCE {
+                        // The process has to end. The rows come back by their lease and are sent once more.
+                        tracing::error!(mails = finishes.len(), "ending without having recorded these outcomes");
+                        break HashSet::new();
+                    }
                     tokio::time::sleep(POLL).await;
                 }
             }
