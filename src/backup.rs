@@ -28,12 +28,16 @@ pub async fn backup(db: &Db, file: &Path) -> Result<()> {
         std::fs::remove_file(&part).map_err(Error::internal)?;
     }
     db.bare(move |conn| dialect::copy_to_file(conn, &name)).await?;
-    std::fs::File::open(&part).and_then(|file| file.sync_all()).map_err(Error::internal)?;
+    std::fs::File::open(&part)
+        .and_then(|file| file.sync_all())
+        .map_err(Error::internal)?;
     std::fs::rename(&part, file).map_err(Error::internal)
 }
 
 fn text(path: &Path) -> Result<String> {
-    path.to_str().map(str::to_owned).ok_or_else(|| Error::invalid("", "the file's name is not UTF-8"))
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| Error::invalid("", "the file's name is not UTF-8"))
 }
 
 /// Whether somebody has put anything into a database.
@@ -51,7 +55,8 @@ fn is_empty(conn: &mut Conn) -> Result<bool> {
 /// `Conflict` where the database holds something and `force` is not given, or is in use; `Invalid` where the file is
 /// no backup, where its audit trail does not hold, or on PostgreSQL.
 pub async fn restore(config: &Config, file: &Path, force: bool) -> Result<()> {
-    let url = DatabaseUrl::parse(&config.database_url).map_err(|reason| Error::invalid("database_url", reason))?;
+    let url =
+        DatabaseUrl::parse(&config.database_url).map_err(|reason| Error::invalid("database_url", reason))?;
     let Some(target) = url.sqlite_path().map(str::to_owned) else {
         return Err(Error::invalid("", "this database is PostgreSQL: use pg_restore"));
     };
@@ -90,13 +95,20 @@ pub async fn restore(config: &Config, file: &Path, force: bool) -> Result<()> {
 /// Whether a file is a backup of ours whose audit trail holds.
 async fn check(part: &str) -> Result<()> {
     let no_backup = |_| Error::invalid("", "the file is no backup of Candor's");
-    let db = Db::open(DatabaseUrl::Sqlite(part.to_owned()), Clock::system()).await.map_err(no_backup)?;
-    db.bare(|conn| Ok(audit_events::table.count().get_result::<i64>(conn)?)).await.map_err(no_backup)?;
+    let db = Db::open(DatabaseUrl::Sqlite(part.to_owned()), Clock::system())
+        .await
+        .map_err(no_backup)?;
+    db.bare(|conn| Ok(audit_events::table.count().get_result::<i64>(conn)?))
+        .await
+        .map_err(no_backup)?;
     migrate(&db).await?;
     let found = db.read(audit::verify).await?;
     match found.reason {
         None => db.bare(|conn| dialect::fold_log(conn)).await,
-        Some(reason) => Err(Error::invalid("", format!("the backup's audit trail does not hold: {reason}"))),
+        Some(reason) => Err(Error::invalid(
+            "",
+            format!("the backup's audit trail does not hold: {reason}"),
+        )),
     }
 }
 
@@ -107,7 +119,9 @@ async fn clear(url: &DatabaseUrl, target: &str, force: bool) -> Result<()> {
         let db = Db::open(url.clone(), Clock::system()).await?;
         migrate(&db).await?;
         if !force && !db.read(is_empty).await? {
-            return Err(Error::Conflict("the database is not empty; give --force to replace it".to_owned()));
+            return Err(Error::Conflict(
+                "the database is not empty; give --force to replace it".to_owned(),
+            ));
         }
         drop(db);
     }

@@ -113,15 +113,26 @@ async fn run(command: Command) -> Result<ExitCode, String> {
     match command {
         Command::Demo { .. } => {}
         Command::Serve { no_workers } => {
-            let config = Config { workers: config.workers && !no_workers, ..config };
+            let config = Config {
+                workers: config.workers && !no_workers,
+                ..config
+            };
             let outbox = config.smtp_url.is_none().then(|| config.outbox.clone());
-            let running = app::start_with(config, Clock::system(), true).await.map_err(shown)?;
+            let running = app::start_with(config, Clock::system(), true)
+                .await
+                .map_err(shown)?;
             println!("listening on {}", running.base_url());
             if let Some(outbox) = outbox {
-                println!("CANDOR_SMTP_URL is not set: mails are written to {}/*.eml", outbox.display());
+                println!(
+                    "CANDOR_SMTP_URL is not set: mails are written to {}/*.eml",
+                    outbox.display()
+                );
             }
             std::io::stdout().flush().map_err(|error| error.to_string())?;
-            running.run_until_stopped().await.map_err(|error| error.to_string())?;
+            running
+                .run_until_stopped()
+                .await
+                .map_err(|error| error.to_string())?;
         }
         Command::Worker => {
             let background = app::start_worker(config, Clock::system()).await.map_err(shown)?;
@@ -131,22 +142,37 @@ async fn run(command: Command) -> Result<ExitCode, String> {
             background.stop().await;
         }
         Command::Migrate => {
-            app::open_database(&config, Clock::system()).await.map_err(shown)?;
+            app::open_database(&config, Clock::system())
+                .await
+                .map_err(shown)?;
             println!("the database is up to date");
         }
         Command::Import { file } => {
-            let db = app::open_database(&config, Clock::system()).await.map_err(shown)?;
+            let db = app::open_database(&config, Clock::system())
+                .await
+                .map_err(shown)?;
             import_file(&db, file).await?;
         }
-        Command::Token { command: TokenCommand::Create { name, role } } => {
-            let db = app::open_database(&config, Clock::system()).await.map_err(shown)?;
+        Command::Token {
+            command: TokenCommand::Create { name, role },
+        } => {
+            let db = app::open_database(&config, Clock::system())
+                .await
+                .map_err(shown)?;
             let new = NewToken { name, role };
-            let created = db.write(&command_line(), move |tx| access::create(tx, &new)).await.map_err(shown)?;
+            let created = db
+                .write(&command_line(), move |tx| access::create(tx, &new))
+                .await
+                .map_err(shown)?;
             println!("token {} (shown this once):", created.id);
             println!("{}", created.token);
         }
-        Command::Audit { command: AuditCommand::Verify } => {
-            let db = app::open_database(&config, Clock::system()).await.map_err(shown)?;
+        Command::Audit {
+            command: AuditCommand::Verify,
+        } => {
+            let db = app::open_database(&config, Clock::system())
+                .await
+                .map_err(shown)?;
             let result = db.read(audit::verify).await.map_err(shown)?;
             if let (Some(at), Some(reason)) = (result.broken_at, &result.reason) {
                 println!("broken at event {at}: {reason}");
@@ -155,7 +181,9 @@ async fn run(command: Command) -> Result<ExitCode, String> {
             println!("the chain holds: {} events, head {}", result.events, result.head);
         }
         Command::Backup { file } => {
-            let db = app::open_database(&config, Clock::system()).await.map_err(shown)?;
+            let db = app::open_database(&config, Clock::system())
+                .await
+                .map_err(shown)?;
             backup::backup(&db, &file).await.map_err(shown)?;
             println!("written to {}", file.display());
         }
@@ -175,7 +203,9 @@ fn command_line() -> Actor {
 fn start_log(format: LogFormat, usual: &str) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
@@ -199,7 +229,9 @@ async fn import_file(db: &candor::db::Db, path: PathBuf) -> Result<(), String> {
         bar.set_style(style);
     }
     let reader = BufReader::with_capacity(1 << 16, bar.wrap_read(file));
-    let result = db.write(&command_line(), move |tx| import::import(tx, reader)).await;
+    let result = db
+        .write(&command_line(), move |tx| import::import(tx, reader))
+        .await;
     bar.finish_and_clear();
     match result {
         Ok(counts) => {
@@ -213,7 +245,11 @@ async fn import_file(db: &candor::db::Db, path: PathBuf) -> Result<(), String> {
             for error in &errors {
                 eprintln!("line {}: {}", error.line.unwrap_or(0), error.detail);
             }
-            Err(format!("{} is not imported: {} errors", path.display(), errors.len()))
+            Err(format!(
+                "{} is not imported: {} errors",
+                path.display(),
+                errors.len()
+            ))
         }
         Err(error) => Err(error.chain()),
     }

@@ -125,7 +125,9 @@ pub fn claimable(conn: &Conn) -> &'static str {
 pub fn copy_to_file(conn: &mut Conn, file: &str) -> Result<()> {
     match conn {
         Conn::Sqlite(conn) => {
-            diesel::sql_query("VACUUM INTO $1").bind::<Text, _>(file).execute(conn)?;
+            diesel::sql_query("VACUUM INTO $1")
+                .bind::<Text, _>(file)
+                .execute(conn)?;
             Ok(())
         }
         Conn::Pg(_) => Err(Error::invalid(
