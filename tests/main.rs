@@ -9,4 +9,5 @@
 
 mod support;
 
+mod a_backup_brings_everything_back;
 mod the_program_starts_and_stops;
