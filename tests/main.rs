@@ -7,6 +7,8 @@
 // Here a failure is a panic, wherever it happens.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
+mod stories;
 mod support;
 
+mod a_notice_reaches_exactly_the_previewed_people;
 mod the_program_starts_and_stops;
