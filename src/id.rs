@@ -17,7 +17,11 @@ use crate::time::Timestamp;
 pub fn new_uuid(now: Timestamp) -> Uuid {
     static CONTEXT: OnceLock<Mutex<ContextV7>> = OnceLock::new();
     let (seconds, nanos) = now.unix();
-    Uuid::new_v7(UuidTime::from_unix(CONTEXT.get_or_init(|| Mutex::new(ContextV7::new())), seconds, nanos))
+    Uuid::new_v7(UuidTime::from_unix(
+        CONTEXT.get_or_init(|| Mutex::new(ContextV7::new())),
+        seconds,
+        nanos,
+    ))
 }
 
 macro_rules! uuid_id {
@@ -113,7 +117,9 @@ impl ExternalId {
         }
         let length = text.chars().count();
         if length > MAX_ID {
-            return Err(format!("is {length} characters long; at most {MAX_ID} are allowed"));
+            return Err(format!(
+                "is {length} characters long; at most {MAX_ID} are allowed"
+            ));
         }
         if text.chars().any(char::is_control) {
             return Err("holds a control character".to_owned());

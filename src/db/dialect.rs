@@ -125,7 +125,9 @@ pub fn claimable(conn: &Conn) -> &'static str {
 pub fn copy_to_file(conn: &mut Conn, file: &str) -> Result<()> {
     match conn {
         Conn::Sqlite(conn) => {
-            diesel::sql_query("VACUUM INTO $1").bind::<Text, _>(file).execute(conn)?;
+            diesel::sql_query("VACUUM INTO $1")
+                .bind::<Text, _>(file)
+                .execute(conn)?;
             Ok(())
         }
         Conn::Pg(_) => Err(Error::invalid(
@@ -133,4 +135,13 @@ pub fn copy_to_file(conn: &mut Conn, file: &str) -> Result<()> {
             "this database is PostgreSQL: use pg_dump and pg_restore, which copy it consistently while it runs",
         )),
     }
+}
+
+/// Brings everything of an embedded database into its one file, so that the file can be moved.
+pub fn fold_log(conn: &mut Conn) -> Result<()> {
+    use diesel::connection::SimpleConnection;
+    if let Conn::Sqlite(conn) = conn {
+        conn.batch_execute("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE;")?;
+    }
+    Ok(())
 }

@@ -11,9 +11,18 @@ use crate::error::{Error, Result};
 
 /// Every page and partial, by name.
 const SOURCES: &[(&str, &str)] = &[
-    ("public/layout", include_str!("../../templates/public/layout.html.hbs")),
-    ("public/status", include_str!("../../templates/public/status.html.hbs")),
-    ("public/unsubscribe", include_str!("../../templates/public/unsubscribe.html.hbs")),
+    (
+        "public/layout",
+        include_str!("../../templates/public/layout.html.hbs"),
+    ),
+    (
+        "public/status",
+        include_str!("../../templates/public/status.html.hbs"),
+    ),
+    (
+        "public/unsubscribe",
+        include_str!("../../templates/public/unsubscribe.html.hbs"),
+    ),
 ];
 
 /// Compiled pages.

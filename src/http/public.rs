@@ -37,7 +37,10 @@ pub async fn status(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResp
             })
         })
         .collect();
-    app.pages.answer("public/status", &json!({"company": app.sending.sender, "reports": reports}))
+    app.pages.answer(
+        "public/status",
+        &json!({"company": app.sending.sender, "reports": reports}),
+    )
 }
 
 fn target(app: &App, token: &str) -> Result<i64, Problem> {
@@ -55,7 +58,10 @@ pub async fn unsubscribe_page(
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     target(&app, &token)?;
-    app.pages.answer("public/unsubscribe", &json!({"company": app.sending.sender, "done": false}))
+    app.pages.answer(
+        "public/unsubscribe",
+        &json!({"company": app.sending.sender, "done": false}),
+    )
 }
 
 /// Opts the recipient out of optional mails (RFC 8058, one click). Doing it again changes nothing.
@@ -65,8 +71,19 @@ pub async fn unsubscribe_page(
     responses((status = 200, description = "A page", content_type = "text/html"), (status = 404))
 )]
 #[post("/unsubscribe/{token}")]
-pub async fn unsubscribe(app: web::Data<App>, token: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+pub async fn unsubscribe(
+    app: web::Data<App>,
+    token: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
     let delivery = target(&app, &token)?;
-    app.db.write(&Actor::system("unsubscribe link"), move |tx| access::opt_out(tx, delivery)).await?;
-    app.pages.answer("public/unsubscribe", &json!({"company": app.sending.sender, "done": true}))
+    app.db
+        .write(&Actor::system("unsubscribe link"), move |tx| {
+            access::opt_out(tx, delivery)
+        })
+        .await?;
+    app.pages.answer(
+        "public/unsubscribe",
+        &json!({"company": app.sending.sender, "done": true}),
+    )
 }

@@ -117,7 +117,10 @@ pub fn change(tx: &mut Tx<'_>, id: &NextStepId, patch: &StepPatch) -> Result<Nex
         .optional()?
         .ok_or_else(|| Error::NotFound(format!("next step {id}")))?;
     if step.done_at.is_some() == patch.done {
-        return Err(Error::Conflict(format!("the step is already {}", if patch.done { "done" } else { "open" })));
+        return Err(Error::Conflict(format!(
+            "the step is already {}",
+            if patch.done { "done" } else { "open" }
+        )));
     }
     let before = json!({"done_at": step.done_at});
     step.done_at = patch.done.then_some(tx.now);
