@@ -10,5 +10,7 @@
 mod stories;
 mod support;
 
+mod a_notice_is_sent_once;
 mod a_notice_reaches_exactly_the_previewed_people;
+mod approval_needs_a_second_person;
 mod the_program_starts_and_stops;
