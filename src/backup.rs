@@ -104,7 +104,7 @@ async fn check(part: &str) -> Result<()> {
     migrate(&db).await?;
     let found = db.read(audit::verify).await?;
     match found.reason {
-        None => db.bare(|conn| dialect::fold_log(conn)).await,
+        None => db.bare(dialect::fold_log).await,
         Some(reason) => Err(Error::invalid(
             "",
             format!("the backup's audit trail does not hold: {reason}"),

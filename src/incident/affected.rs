@@ -281,7 +281,7 @@ pub fn remove(tx: &mut Tx<'_>, incident: &IncidentId, at: &ResourceRef) -> Resul
 /// `NotFound`.
 pub fn list(conn: &mut Conn, incident: &IncidentId, after: Option<i64>, limit: i64) -> Result<Vec<Affected>> {
     get(conn, incident)?;
-    let rows: Vec<(
+    type Row = (
         i64,
         String,
         String,
@@ -289,7 +289,8 @@ pub fn list(conn: &mut Conn, incident: &IncidentId, after: Option<i64>, limit: i
         String,
         Timestamp,
         Option<Timestamp>,
-    )> = ir::table
+    );
+    let rows: Vec<Row> = ir::table
         .inner_join(r::table)
         .filter(ir::incident_id.eq(incident.as_str()))
         .filter(ir::removed_at.is_null())
