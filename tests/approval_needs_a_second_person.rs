@@ -150,7 +150,7 @@ async fn a_change_of_the_audience_makes_the_approval_void(env: Env) {
     let collaborators = "/api/v1/resources/project/savanna/collaborators";
     app.put(&format!("{collaborators}/grace"), json!({"role": "viewer"}))
         .await
-        .expect(200);
+        .expect(201);
     author.send(&notice, &digest).await.expect_problem(409);
     let wider = author.preview(&notice).await.expect(200);
     assert_eq!(

@@ -12,5 +12,9 @@ mod support;
 
 mod a_notice_is_sent_once;
 mod a_notice_reaches_exactly_the_previewed_people;
+mod a_stop_halts_a_running_send;
 mod approval_needs_a_second_person;
+mod late_found_people_are_caught_up;
+mod resolution_says_what_is_left_to_do;
 mod the_program_starts_and_stops;
+mod who_heard_the_detection_hears_the_end;

@@ -116,7 +116,7 @@ async fn everybody_affected_hears_the_beginning_and_the_end_at_once(env: Env) {
         json!({"role": "viewer"}),
     )
     .await
-    .expect(200);
+    .expect(201);
     let late = app.notice(&detection).await;
     assert_eq!(late["not_told_yet"], 1);
 
