@@ -124,6 +124,10 @@ impl ExternalId {
         if text.chars().any(char::is_control) {
             return Err("holds a control character".to_owned());
         }
+        // What actix puts in the place of bytes that are not UTF-8: two ids must not become one.
+        if text.contains('\u{FFFD}') {
+            return Err("is not UTF-8".to_owned());
+        }
         Ok(ExternalId(text.to_owned()))
     }
 

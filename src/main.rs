@@ -1,6 +1,6 @@
 //! The commands. Each reads the settings, calls the library, and ends with an exit code that says how it went.
 
-use std::io::{BufReader, Write};
+use std::io::{BufReader, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -108,7 +108,10 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         return demo::run(exit).await;
     }
     let config = Config::load()?;
-    start_log(config.log_format, "info");
+    start_log(
+        config.log_format,
+        "info,tokio_cron_scheduler=warn,actix_server=warn",
+    );
     let shown = |error: Error| error.chain();
     match command {
         Command::Demo { .. } => {}
@@ -205,7 +208,8 @@ fn start_log(format: LogFormat, usual: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

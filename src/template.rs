@@ -338,6 +338,9 @@ fn check_source(pointer: &str, text: &str) -> std::result::Result<(), String> {
     if text.trim().is_empty() {
         return Err("is empty".to_owned());
     }
+    if text.contains('\0') {
+        return Err("holds a NUL character".to_owned());
+    }
     if text.len() > MAX_SIZE {
         return Err(format!("is larger than {MAX_SIZE} bytes"));
     }

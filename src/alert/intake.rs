@@ -234,7 +234,7 @@ fn insert(
             a::title.eq(one_line(&alert.title, 300)),
             a::text.eq(text),
             a::labels.eq(serde_json::to_string(&alert.labels)?),
-            a::link.eq(&alert.link),
+            a::link.eq(alert.link.as_deref().map(|link| one_line(link, 2_000))),
             a::started_at.eq(alert.started_at.unwrap_or(tx.now)),
             a::ended_at.eq(alert.ended_at),
             a::incident_id.eq(incident.map(IncidentId::as_str)),

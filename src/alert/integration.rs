@@ -146,6 +146,15 @@ pub fn create(tx: &mut Tx<'_>, new: &NewIntegration, public_url: &str) -> Result
             "is too short; use at least 8 characters",
         ));
     }
+    if new
+        .secret
+        .as_deref()
+        .is_some_and(|secret| secret.chars().any(char::is_control))
+    {
+        check
+            .errors
+            .push(FieldError::at("/secret", "holds a control character"));
+    }
     match &new.mapping {
         Some(mapping) if new.source == "generic" => check.errors.extend(mapping.check()),
         Some(_) => check.errors.push(FieldError::at(

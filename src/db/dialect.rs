@@ -67,12 +67,14 @@ pub enum Lock {
 }
 
 /// Waits for and takes the row's lock until the transaction ends. SQLite has one writer, so holds it already.
+/// NO KEY: rows that refer to this one by a foreign key may still be written, or two transactions that lock in
+/// turn an incident and its notice could wait for each other.
 pub fn lock(conn: &mut Conn, what: Lock, id: &str) -> Result<()> {
     let Conn::Pg(conn) = conn else { return Ok(()) };
     let statement = match what {
-        Lock::Incident => "SELECT 1 FROM incidents WHERE id = $1 FOR UPDATE",
-        Lock::Notice => "SELECT 1 FROM notices WHERE id = $1 FOR UPDATE",
-        Lock::Integration => "SELECT 1 FROM integrations WHERE id = $1 FOR UPDATE",
+        Lock::Incident => "SELECT 1 FROM incidents WHERE id = $1 FOR NO KEY UPDATE",
+        Lock::Notice => "SELECT 1 FROM notices WHERE id = $1 FOR NO KEY UPDATE",
+        Lock::Integration => "SELECT 1 FROM integrations WHERE id = $1 FOR NO KEY UPDATE",
     };
     diesel::sql_query(statement).bind::<Text, _>(id).execute(conn)?;
     Ok(())

@@ -174,7 +174,7 @@ fn load(
                     address,
                     channel,
                     state,
-                    message_id,
+                    message_id: format!("<{message_id}>"),
                     sent_at,
                 }
             },

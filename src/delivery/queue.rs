@@ -19,8 +19,9 @@ use crate::error::Result;
 use crate::id::{NoticeId, new_uuid};
 use crate::time::Timestamp;
 
-/// How long a claim holds without being renewed.
-pub const LEASE: Duration = Duration::from_secs(60);
+/// How long a claim holds without being renewed. Longer than a restart of the database takes, so that its worker can
+/// still record what went out; short enough that the mails of a dead worker do not wait long.
+pub const LEASE: Duration = Duration::from_secs(45);
 /// Rows that one step of the expansion writes.
 const EXPAND: i64 = 1_000;
 /// How long a delivery is tried before it is given up.

@@ -31,7 +31,7 @@ use crate::template::Template;
 /// How often the tables are looked at when nothing wakes the claimer.
 const POLL: Duration = Duration::from_millis(500);
 /// How often claims are renewed; well inside [`queue::LEASE`].
-const RENEW: Duration = Duration::from_secs(15);
+const RENEW: Duration = Duration::from_secs(10);
 /// How long a connection is kept without a mail.
 const IDLE: Duration = Duration::from_secs(15);
 /// How long a process that is told to end tries to record what it has sent.

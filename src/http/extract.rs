@@ -128,6 +128,12 @@ impl<T: DeserializeOwned> FromRequest for Params<T> {
 pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
     let pairs: Vec<(String, String)> =
         serde_urlencoded::from_str(query).map_err(|_| Error::invalid("?", "is not a query string"))?;
+    if let Some((name, _)) = pairs
+        .iter()
+        .find(|(_, value)| value.chars().any(char::is_control))
+    {
+        return Err(Error::invalid(format!("?{name}"), "holds a control character"));
+    }
     if let Some((name, _)) = pairs.iter().find(|(_, value)| value.is_empty()) {
         return Err(Error::invalid(
             format!("?{name}"),

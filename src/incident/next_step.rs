@@ -74,6 +74,9 @@ pub fn add(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewStep) -> Result<Next
         }
         check_text(&mut errors, pointer, text);
     }
+    if let Some(link) = &new.link {
+        check_text(&mut errors, "/link", link);
+    }
     if let Some(link) = &new.link
         && !url::Url::parse(link).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
     {

@@ -367,10 +367,10 @@ async fn get_member(
     path: web::Path<(String, String)>,
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
-    let (account, person) = path.into_inner();
+    let (account, person) = (external("account", &path.0)?, external("person", &path.1)?);
     Ok(HttpResponse::Ok().json(
         app.db
-            .read(move |conn| member::member(conn, &account, &person))
+            .read(move |conn| member::member(conn, account.as_str(), person.as_str()))
             .await?,
     ))
 }
@@ -384,9 +384,11 @@ async fn delete_member(
     path: web::Path<(String, String)>,
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
-    let (account, person) = path.into_inner();
+    let (account, person) = (external("account", &path.0)?, external("person", &path.1)?);
     app.db
-        .write(&by.0, move |tx| member::delete_member(tx, &account, &person))
+        .write(&by.0, move |tx| {
+            member::delete_member(tx, account.as_str(), person.as_str())
+        })
         .await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -400,11 +402,12 @@ async fn list_members(
     account: web::Path<String>,
     params: Params<Paging>,
 ) -> Answer<HttpResponse> {
+    let account = external("account", &account)?;
     let Paging { limit, cursor: at } = params.0;
     let after: Option<String> = cursor(at.as_deref())?;
     let rows = app
         .db
-        .read(move |conn| member::members(conn, &account, after.as_deref(), limit.probe()))
+        .read(move |conn| member::members(conn, account.as_str(), after.as_deref(), limit.probe()))
         .await?;
     Ok(HttpResponse::Ok().json(page(rows, limit, |member| member.person.clone())))
 }
@@ -440,10 +443,10 @@ async fn get_collaborator(
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     let (type_, id, person) = path.into_inner();
-    let at = resource_at((type_, id))?;
+    let (at, person) = (resource_at((type_, id))?, external("person", &person)?);
     Ok(HttpResponse::Ok().json(
         app.db
-            .read(move |conn| member::collaborator(conn, &at, &person))
+            .read(move |conn| member::collaborator(conn, &at, person.as_str()))
             .await?,
     ))
 }
@@ -458,9 +461,11 @@ async fn delete_collaborator(
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     let (type_, id, person) = path.into_inner();
-    let at = resource_at((type_, id))?;
+    let (at, person) = (resource_at((type_, id))?, external("person", &person)?);
     app.db
-        .write(&by.0, move |tx| member::delete_collaborator(tx, &at, &person))
+        .write(&by.0, move |tx| {
+            member::delete_collaborator(tx, &at, person.as_str())
+        })
         .await?;
     Ok(HttpResponse::NoContent().finish())
 }
