@@ -102,6 +102,11 @@ fn complete(conn: &mut Conn, id: &str, status: u16, content_type: Option<&str>, 
     Ok(())
 }
 
+fn forget_running(conn: &mut Conn, id: &str) -> Result<()> {
+    diesel::delete(k::table.find(id).filter(k::state.eq("running"))).execute(conn)?;
+    Ok(())
+}
+
 /// Removes keys made before `oldest`.
 ///
 /// # Errors
@@ -170,11 +175,17 @@ pub async fn guard(
         return Ok(req.into_response(response.body(stored.body)));
     }
     req.extensions_mut().insert(Running { id: id.clone() });
-    let request = req.request().clone();
     let response = match next.call(req).await {
         Ok(response) => response.map_into_boxed_body(),
-        // An error becomes its answer here, so that it can be kept too.
-        Err(error) => ServiceResponse::new(request, error.error_response()),
+        // Nothing was carried out: handlers answer their errors themselves. (The request cannot be kept for an answer
+        // here: the router wants it for itself alone.)
+        Err(error) => {
+            app.db
+                .transaction(move |conn| forget_running(conn, &id))
+                .await
+                .map_err(Problem::from)?;
+            return Err(error);
+        }
     };
     let (request, response) = response.into_parts();
     let status = response.status();
@@ -192,8 +203,7 @@ pub async fn guard(
         .transaction(move |conn| {
             if status.is_server_error() {
                 // Not carried out, or not known: a repeat decides. What was carried out stays marked so.
-                diesel::delete(k::table.find(&id).filter(k::state.eq("running"))).execute(conn)?;
-                return Ok(());
+                return forget_running(conn, &id);
             }
             complete(conn, &id, status.as_u16(), content_type.as_deref(), &kept)
         })
