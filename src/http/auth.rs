@@ -72,7 +72,14 @@ async fn refuse(app: &App, actor: &Actor, action: Action, req: &ServiceRequest) 
     record(app, actor, action, req.method().to_string(), req.path().to_owned()).await
 }
 
-async fn record(app: &App, actor: &Actor, action: Action, method: String, path: String) -> Result<(), Problem> {
+/// Records a refusal.
+pub(super) async fn record(
+    app: &App,
+    actor: &Actor,
+    action: Action,
+    method: String,
+    path: String,
+) -> Result<(), Problem> {
     let path: String = path.chars().take(300).collect();
     app.db
         .write(actor, move |tx| {
