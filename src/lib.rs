@@ -29,6 +29,6 @@ pub mod http;
 pub mod schedule;
 
 pub mod access;
-
+pub mod backup;
 pub mod catcher;
-
+pub mod demo;

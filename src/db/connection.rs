@@ -78,9 +78,15 @@ pub(super) fn pool_sizes(url: &DatabaseUrl) -> PoolSizes {
     match url {
         DatabaseUrl::Sqlite(_) => {
             let cores = std::thread::available_parallelism().map_or(2, |n| n.get() as u32);
-            PoolSizes { readers: (cores * 2).clamp(4, 16), writers: 1 }
+            PoolSizes {
+                readers: (cores * 2).clamp(4, 16),
+                writers: 1,
+            }
         }
-        DatabaseUrl::Postgres(_) => PoolSizes { readers: 0, writers: 12 },
+        DatabaseUrl::Postgres(_) => PoolSizes {
+            readers: 0,
+            writers: 12,
+        },
     }
 }
 
@@ -96,14 +102,17 @@ pub(super) fn connect(url: &DatabaseUrl, mode: Mode) -> Result<Conn, diesel::r2d
             )
             .map_err(Error::QueryError)?;
             if mode == Mode::Read {
-                conn.batch_execute("PRAGMA query_only = ON;").map_err(Error::QueryError)?;
+                conn.batch_execute("PRAGMA query_only = ON;")
+                    .map_err(Error::QueryError)?;
             }
             Ok(Conn::Sqlite(conn))
         }
         DatabaseUrl::Postgres(url) => {
             let mut conn = PgConnection::establish(url).map_err(Error::ConnectionError)?;
-            conn.batch_execute("SET TIME ZONE 'UTC'; SET client_min_messages = warning; SET lock_timeout = '10s';")
-                .map_err(Error::QueryError)?;
+            conn.batch_execute(
+                "SET TIME ZONE 'UTC'; SET client_min_messages = warning; SET lock_timeout = '10s';",
+            )
+            .map_err(Error::QueryError)?;
             Ok(Conn::Pg(conn))
         }
     }
@@ -127,7 +136,9 @@ impl ManageConnection for Manager {
         match conn {
             // A file does not hang up.
             Conn::Sqlite(_) => Ok(()),
-            Conn::Pg(conn) => conn.batch_execute("").map_err(diesel::r2d2::Error::QueryError),
+            Conn::Pg(conn) => conn
+                .batch_execute("SELECT 1")
+                .map_err(diesel::r2d2::Error::QueryError),
         }
     }
 

@@ -67,12 +67,14 @@ pub enum Lock {
 }
 
 /// Waits for and takes the row's lock until the transaction ends. SQLite has one writer, so holds it already.
+/// NO KEY: rows that refer to this one by a foreign key may still be written, or two transactions that lock in
+/// turn an incident and its notice could wait for each other.
 pub fn lock(conn: &mut Conn, what: Lock, id: &str) -> Result<()> {
     let Conn::Pg(conn) = conn else { return Ok(()) };
     let statement = match what {
-        Lock::Incident => "SELECT 1 FROM incidents WHERE id = $1 FOR UPDATE",
-        Lock::Notice => "SELECT 1 FROM notices WHERE id = $1 FOR UPDATE",
-        Lock::Integration => "SELECT 1 FROM integrations WHERE id = $1 FOR UPDATE",
+        Lock::Incident => "SELECT 1 FROM incidents WHERE id = $1 FOR NO KEY UPDATE",
+        Lock::Notice => "SELECT 1 FROM notices WHERE id = $1 FOR NO KEY UPDATE",
+        Lock::Integration => "SELECT 1 FROM integrations WHERE id = $1 FOR NO KEY UPDATE",
     };
     diesel::sql_query(statement).bind::<Text, _>(id).execute(conn)?;
     Ok(())
@@ -125,7 +127,9 @@ pub fn claimable(conn: &Conn) -> &'static str {
 pub fn copy_to_file(conn: &mut Conn, file: &str) -> Result<()> {
     match conn {
         Conn::Sqlite(conn) => {
-            diesel::sql_query("VACUUM INTO $1").bind::<Text, _>(file).execute(conn)?;
+            diesel::sql_query("VACUUM INTO $1")
+                .bind::<Text, _>(file)
+                .execute(conn)?;
             Ok(())
         }
         Conn::Pg(_) => Err(Error::invalid(
@@ -133,4 +137,13 @@ pub fn copy_to_file(conn: &mut Conn, file: &str) -> Result<()> {
             "this database is PostgreSQL: use pg_dump and pg_restore, which copy it consistently while it runs",
         )),
     }
+}
+
+/// Brings everything of an embedded database into its one file, so that the file can be moved.
+pub fn fold_log(conn: &mut Conn) -> Result<()> {
+    use diesel::connection::SimpleConnection;
+    if let Conn::Sqlite(conn) = conn {
+        conn.batch_execute("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE;")?;
+    }
+    Ok(())
 }

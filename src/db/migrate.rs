@@ -35,6 +35,13 @@ pub async fn migrate(db: &Db) -> Result<Vec<String>> {
 
 type Applied = std::result::Result<Vec<String>, Box<dyn std::error::Error + Send + Sync>>;
 
-fn run<DB: diesel::backend::Backend>(conn: &mut impl MigrationHarness<DB>, migrations: EmbeddedMigrations) -> Applied {
-    Ok(conn.run_pending_migrations(migrations)?.iter().map(ToString::to_string).collect())
+fn run<DB: diesel::backend::Backend>(
+    conn: &mut impl MigrationHarness<DB>,
+    migrations: EmbeddedMigrations,
+) -> Applied {
+    Ok(conn
+        .run_pending_migrations(migrations)?
+        .iter()
+        .map(ToString::to_string)
+        .collect())
 }

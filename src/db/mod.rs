@@ -7,6 +7,8 @@
 mod connection;
 pub mod dialect;
 mod migrate;
+// Columns are documented where they are made, in the migrations.
+#[allow(missing_docs)]
 pub mod schema;
 
 use std::sync::Arc;
@@ -72,7 +74,9 @@ impl Db {
     /// # Errors
     /// `Unavailable` where the database cannot be reached or opened, with the reason.
     pub async fn open(url: DatabaseUrl, clock: Clock) -> Result<Self> {
-        tokio::task::spawn_blocking(move || Self::open_blocking(url, clock)).await.map_err(Error::internal)?
+        tokio::task::spawn_blocking(move || Self::open_blocking(url, clock))
+            .await
+            .map_err(Error::internal)?
     }
 
     fn open_blocking(url: DatabaseUrl, clock: Clock) -> Result<Self> {
@@ -85,7 +89,10 @@ impl Db {
                 .max_size(size)
                 .min_idle(Some(1))
                 .connection_timeout(PATIENCE)
-                .build(Manager { url: url.clone(), mode })
+                .build(Manager {
+                    url: url.clone(),
+                    mode,
+                })
                 .map_err(|error| Error::Unavailable(format!("cannot open the database: {error}")))
         };
         let writers = build(connection::Mode::Write, sizes.writers)?;
@@ -101,7 +108,14 @@ impl Db {
         } else {
             Arc::new(Semaphore::new(read_permits as usize))
         };
-        Ok(Db { readers, writers, read_permits, write_permits, url, clock })
+        Ok(Db {
+            readers,
+            writers,
+            read_permits,
+            write_permits,
+            url,
+            clock,
+        })
     }
 
     /// The clock that stamps what is written.

@@ -38,7 +38,13 @@ pub struct Membership {
 type Row = (String, String, String, Option<Timestamp>, Timestamp);
 
 fn view((person, name, role, gone_at, created_at): Row) -> Membership {
-    Membership { person, name, role, gone_at, created_at }
+    Membership {
+        person,
+        name,
+        role,
+        gone_at,
+        created_at,
+    }
 }
 
 fn not_found(what: impl std::fmt::Display) -> Error {
@@ -46,11 +52,15 @@ fn not_found(what: impl std::fmt::Display) -> Error {
 }
 
 fn person_key(conn: &mut Conn, id: &str) -> Result<i64> {
-    write::person_keys(conn, &[id])?.remove(id).ok_or_else(|| not_found(format!("person '{id}'")))
+    write::person_keys(conn, &[id])?
+        .remove(id)
+        .ok_or_else(|| not_found(format!("person '{id}'")))
 }
 
 fn account_key(conn: &mut Conn, id: &str) -> Result<i64> {
-    write::account_keys(conn, &[id])?.remove(id).ok_or_else(|| not_found(format!("account '{id}'")))
+    write::account_keys(conn, &[id])?
+        .remove(id)
+        .ok_or_else(|| not_found(format!("account '{id}'")))
 }
 
 fn resource_key(conn: &mut Conn, at: &ResourceRef) -> Result<i64> {
@@ -103,11 +113,17 @@ pub fn member(conn: &mut Conn, account: &str, person: &str) -> Result<Membership
 ///
 /// # Errors
 /// `NotFound` where the account or the person is not known.
-pub fn put_member(tx: &mut Tx<'_>, account: &str, person: &str, role: &ExternalId) -> Result<(Membership, bool)> {
+pub fn put_member(
+    tx: &mut Tx<'_>,
+    account: &str,
+    person: &str,
+    role: &ExternalId,
+) -> Result<(Membership, bool)> {
     let keys = (account_key(tx.conn, account)?, person_key(tx.conn, person)?);
     let before = member(tx.conn, account, person).ok();
     write::members(tx.conn, tx.now, &[(keys.0, keys.1, role.as_str())])?;
-    let event = Event::new(Action::MemberPut, "member", format!("{account}/{person}")).after(json!({"role": role}));
+    let event =
+        Event::new(Action::MemberPut, "member", format!("{account}/{person}")).after(json!({"role": role}));
     tx.record(match &before {
         Some(old) => event.before(json!({"role": old.role, "gone_at": old.gone_at})),
         None => event,
@@ -131,8 +147,14 @@ pub fn delete_member(tx: &mut Tx<'_>, account: &str, person: &str) -> Result<()>
         .first(tx.conn)
         .optional()?
         .ok_or_else(missing)?;
-    diesel::update(m::table.find(keys)).set(m::gone_at.eq(Some(tx.now))).execute(tx.conn)?;
-    tx.record(Event::new(Action::MemberDeleted, "member", format!("{account}/{person}")));
+    diesel::update(m::table.find(keys))
+        .set(m::gone_at.eq(Some(tx.now)))
+        .execute(tx.conn)?;
+    tx.record(Event::new(
+        Action::MemberDeleted,
+        "member",
+        format!("{account}/{person}"),
+    ));
     Ok(())
 }
 
@@ -215,8 +237,14 @@ pub fn delete_collaborator(tx: &mut Tx<'_>, at: &ResourceRef, person: &str) -> R
         .first(tx.conn)
         .optional()?
         .ok_or_else(|| not_found(format!("collaborator '{person}' on {at}")))?;
-    diesel::update(k::table.find(keys)).set(k::gone_at.eq(Some(tx.now))).execute(tx.conn)?;
-    tx.record(Event::new(Action::CollaboratorDeleted, "collaborator", format!("{}/{}/{person}", at.type_, at.id)));
+    diesel::update(k::table.find(keys))
+        .set(k::gone_at.eq(Some(tx.now)))
+        .execute(tx.conn)?;
+    tx.record(Event::new(
+        Action::CollaboratorDeleted,
+        "collaborator",
+        format!("{}/{}/{person}", at.type_, at.id),
+    ));
     Ok(())
 }
 
@@ -246,7 +274,14 @@ pub fn accounts_of(conn: &mut Conn, person: &str, limit: i64) -> Result<Vec<Held
         .limit(limit)
         .select((a::id, a::name, m::role))
         .load(conn)?;
-    Ok(rows.into_iter().map(|(on, name, role)| Held { on, name: Some(name), role }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(on, name, role)| Held {
+            on,
+            name: Some(name),
+            role,
+        })
+        .collect())
 }
 
 /// The resources on which a person works, as far as neither has ended, by type and id.
@@ -266,7 +301,8 @@ pub fn resources_of(conn: &mut Conn, person: &str, limit: i64) -> Result<Vec<Hel
         .load(conn)?;
     rows.into_iter()
         .map(|(type_, id, name, role)| {
-            let on = resource::reference(&type_, &id).ok_or_else(|| Error::internal("a stored id is invalid"))?;
+            let on =
+                resource::reference(&type_, &id).ok_or_else(|| Error::internal("a stored id is invalid"))?;
             Ok(Held { on, name, role })
         })
         .collect()

@@ -25,7 +25,11 @@ pub async fn always(
     Ok(dress(response, |app, response, error| {
         let caller = response.request().extensions().get::<Caller>().cloned();
         let frame = Frame::new(app, caller.as_ref(), &error.title, "");
-        app.pages.answer_with(response.status(), "admin/error", &json!({"page": frame, "error": error.value()}))
+        app.pages.answer_with(
+            response.status(),
+            "admin/error",
+            &json!({"page": frame, "error": error.value()}),
+        )
     }))
 }
 
@@ -82,14 +86,23 @@ fn dress(
     if html || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
-    let Some(app) = response.request().app_data::<web::Data<App>>().cloned() else { return response };
-    let document =
-        response.response().error().and_then(|error| error.as_error::<Problem>()).map(Problem::document);
+    let Some(app) = response.request().app_data::<web::Data<App>>().cloned() else {
+        return response;
+    };
+    let document = response
+        .response()
+        .error()
+        .and_then(|error| error.as_error::<Problem>())
+        .map(Problem::document);
     let title = match &document {
         Some(document) => document.title.to_owned(),
         None => status.canonical_reason().unwrap_or("Error").to_owned(),
     };
-    let shown = Shown { title, document, status: status.as_u16() };
+    let shown = Shown {
+        title,
+        document,
+        status: status.as_u16(),
+    };
     match page(&app, &response, &shown) {
         Ok(mut answer) => {
             if status == StatusCode::SERVICE_UNAVAILABLE

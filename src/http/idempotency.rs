@@ -43,7 +43,17 @@ enum Begin {
     Answer(Stored),
 }
 
-type Row = (String, String, String, String, String, Option<i64>, Option<String>, Option<Vec<u8>>, Timestamp);
+type Row = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    Option<i64>,
+    Option<String>,
+    Option<Vec<u8>>,
+    Timestamp,
+);
 
 fn begin(conn: &mut Conn, id: &str, owner: &str, key: &str, hash: &str, now: Timestamp) -> Result<Begin> {
     let new = (
@@ -62,8 +72,10 @@ fn begin(conn: &mut Conn, id: &str, owner: &str, key: &str, hash: &str, now: Tim
     if inserted == 1 {
         return Ok(Begin::Run);
     }
-    let (_, _, _, first_hash, state, status, content_type, body, _): Row =
-        k::table.filter(k::owner.eq(owner)).filter(k::key.eq(key)).first(conn)?;
+    let (_, _, _, first_hash, state, status, content_type, body, _): Row = k::table
+        .filter(k::owner.eq(owner))
+        .filter(k::key.eq(key))
+        .first(conn)?;
     if first_hash != hash {
         let detail = "was used for another request; a key belongs to one request";
         return Err(Error::invalid("Idempotency-Key", detail));
@@ -111,13 +123,19 @@ pub async fn guard(
         let error = Error::invalid("Idempotency-Key", "must be 1 to 255 visible characters");
         return Err(Problem::Domain(error).into());
     }
-    let (Some(app), Some(owner)) =
-        (req.app_data::<web::Data<App>>().cloned(), req.extensions().get::<Caller>().map(|c| c.id.to_string()))
-    else {
+    let (Some(app), Some(owner)) = (
+        req.app_data::<web::Data<App>>().cloned(),
+        req.extensions().get::<Caller>().map(|c| c.id.to_string()),
+    ) else {
         return Err(Problem::Domain(Error::internal("idempotency without a caller")).into());
     };
     let mut hasher = Sha256::new();
-    hasher.update(format!("{} {}?{}\n", req.method(), req.path(), req.query_string()));
+    hasher.update(format!(
+        "{} {}?{}\n",
+        req.method(),
+        req.path(),
+        req.query_string()
+    ));
     if !req.path().ends_with("/directory/import") {
         let mut payload = req.take_payload();
         let body = read_body(req.request(), &mut payload, MAX_JSON).await?;
@@ -125,16 +143,25 @@ pub async fn guard(
         req.set_payload(Payload::from(body));
     } else {
         // Too large to hold: the announced length stands for it. All or nothing makes a repeat harmless anyway.
-        hasher.update(req.headers().get(header::CONTENT_LENGTH).map_or(&b""[..], |value| value.as_bytes()));
+        hasher.update(
+            req.headers()
+                .get(header::CONTENT_LENGTH)
+                .map_or(&b""[..], |value| value.as_bytes()),
+        );
     }
     let hash = hex(&hasher.finalize());
     let now = app.clock().now();
     let id = new_uuid(now).to_string();
     let (row, owner_of) = (id.clone(), owner.clone());
-    let begun =
-        app.db.transaction(move |conn| begin(conn, &row, &owner_of, &key, &hash, now)).await.map_err(Problem::from)?;
+    let begun = app
+        .db
+        .transaction(move |conn| begin(conn, &row, &owner_of, &key, &hash, now))
+        .await
+        .map_err(Problem::from)?;
     if let Begin::Answer(stored) = begun {
-        let status = u16::try_from(stored.status).ok().and_then(|s| StatusCode::from_u16(s).ok());
+        let status = u16::try_from(stored.status)
+            .ok()
+            .and_then(|s| StatusCode::from_u16(s).ok());
         let mut response = HttpResponse::build(status.unwrap_or(StatusCode::OK));
         response.insert_header(("idempotency-replayed", "true"));
         if let Some(content_type) = stored.content_type {
@@ -151,10 +178,15 @@ pub async fn guard(
     };
     let (request, response) = response.into_parts();
     let status = response.status();
-    let content_type =
-        response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let content_type = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .map(str::to_owned);
     let (head, body) = response.into_parts();
-    let body = to_bytes(body).await.map_err(|_| Problem::Domain(Error::internal("an answer could not be read")))?;
+    let body = to_bytes(body)
+        .await
+        .map_err(|_| Problem::Domain(Error::internal("an answer could not be read")))?;
     let kept = body.clone();
     app.db
         .transaction(move |conn| {

@@ -58,8 +58,7 @@ sources! {
 }
 
 /// Nothing is loaded and nothing runs: the style stands in the page, and there is no script at all.
-const POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Compiled pages.
 pub struct Pages(Handlebars<'static>);

@@ -67,15 +67,27 @@ impl Problem {
                 };
                 (type_, title, status, error.to_string(), errors)
             }
-            Problem::Unauthorized(why) => {
-                ("/problems/unauthorized", "Unauthorized", 401, (*why).to_owned(), Vec::new())
-            }
-            Problem::NoSuchPath => {
-                ("/problems/not-found", "Not found", 404, "nothing is served at this path".to_owned(), Vec::new())
-            }
-            Problem::TooLarge(limit) => {
-                ("/problems/too-large", "Too large", 413, format!("the body is larger than {limit} bytes"), Vec::new())
-            }
+            Problem::Unauthorized(why) => (
+                "/problems/unauthorized",
+                "Unauthorized",
+                401,
+                (*why).to_owned(),
+                Vec::new(),
+            ),
+            Problem::NoSuchPath => (
+                "/problems/not-found",
+                "Not found",
+                404,
+                "nothing is served at this path".to_owned(),
+                Vec::new(),
+            ),
+            Problem::TooLarge(limit) => (
+                "/problems/too-large",
+                "Too large",
+                413,
+                format!("the body is larger than {limit} bytes"),
+                Vec::new(),
+            ),
             Problem::UnsupportedMedia(right) => (
                 "/problems/unsupported-media-type",
                 "Unsupported media type",
@@ -84,7 +96,13 @@ impl Problem {
                 Vec::new(),
             ),
         };
-        ProblemDocument { type_, title, status, detail, errors }
+        ProblemDocument {
+            type_,
+            title,
+            status,
+            detail,
+            errors,
+        }
     }
 }
 

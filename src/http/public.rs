@@ -54,8 +54,15 @@ fn target(app: &App, token: &str) -> Result<i64, Problem> {
 }
 
 fn unsubscribe_view(app: &App, done: bool) -> Answer<HttpResponse> {
-    let title = if done { "You get no more updates" } else { "Stop getting updates?" };
-    app.pages.answer("public/unsubscribe", &json!({"company": app.sending.sender, "title": title, "done": done}))
+    let title = if done {
+        "You get no more updates"
+    } else {
+        "Stop getting updates?"
+    };
+    app.pages.answer(
+        "public/unsubscribe",
+        &json!({"company": app.sending.sender, "title": title, "done": done}),
+    )
 }
 
 /// The page behind the link in a mail. It changes nothing.
@@ -77,8 +84,16 @@ pub async fn unsubscribe_page(
     responses((status = 200, description = "A page", content_type = "text/html"), (status = 404))
 )]
 #[post("/unsubscribe/{token}", wrap = "from_fn(for_browsers)")]
-pub async fn unsubscribe(app: web::Data<App>, token: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+pub async fn unsubscribe(
+    app: web::Data<App>,
+    token: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
     let delivery = target(&app, &token)?;
-    app.db.write(&Actor::system("unsubscribe link"), move |tx| access::opt_out(tx, delivery)).await?;
+    app.db
+        .write(&Actor::system("unsubscribe link"), move |tx| {
+            access::opt_out(tx, delivery)
+        })
+        .await?;
     unsubscribe_view(&app, true)
 }

@@ -68,5 +68,8 @@ pub(super) fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> 
 /// # Errors
 /// What the database answers.
 pub fn told_people(conn: &mut Conn, incident: &IncidentId) -> Result<HashSet<String>> {
-    Ok(told(conn, incident)?.into_iter().flat_map(|told| told.context.people).collect())
+    Ok(told(conn, incident)?
+        .into_iter()
+        .flat_map(|told| told.context.people)
+        .collect())
 }

@@ -25,5 +25,5 @@ pub const UNAFFECTED: [&str; 4] = ["grace", "otieno", "tumaini", "zuri"];
 
 /// For `POST /api/v1/directory/import`.
 pub fn story_directory() -> &'static str {
-    include_str!("../fixtures/story1-directory.ndjson")
+    include_str!("../../src/demo/directory.ndjson")
 }

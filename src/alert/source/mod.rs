@@ -8,6 +8,7 @@ pub mod generic;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::incident::Severity;
 use crate::time::Timestamp;
@@ -59,12 +60,31 @@ pub type Refusal = (String, String);
 /// # Errors
 /// Where in the body, and why it is not of the source's format.
 pub fn parse(source: &str, mapping: Option<&generic::Mapping>, body: &[u8]) -> Result<Batch, Refusal> {
-    let json: Value = serde_json::from_slice(body)
-        .map_err(|error| (String::new(), format!("is not JSON: {}", crate::error::json_reason(&error))))?;
-    match source {
+    let json: Value = serde_json::from_slice(body).map_err(|error| {
+        (
+            String::new(),
+            format!("is not JSON: {}", crate::error::json_reason(&error)),
+        )
+    })?;
+    let mut batch = match source {
         "alertmanager" => alertmanager::parse(&json),
         _ => generic::parse(mapping.unwrap_or(&generic::Mapping::default()), &json),
+    }?;
+    for alert in &mut batch.alerts {
+        alert.fingerprint = storable(std::mem::take(&mut alert.fingerprint));
     }
+    Ok(batch)
+}
+
+/// A fingerprint as it is stored and looked up: one that is long or holds control characters is named by its hash.
+fn storable(fingerprint: String) -> String {
+    if fingerprint.len() <= 500 && !fingerprint.chars().any(char::is_control) {
+        return fingerprint;
+    }
+    format!(
+        "sha256:{}",
+        crate::audit::hex(&Sha256::digest(fingerprint.as_bytes()))
+    )
 }
 
 /// How bad the sources' words are for an incident. Unknown words and none are major: neither cried nor whispered.
@@ -73,8 +93,8 @@ pub fn severity(word: &str) -> Severity {
         "critical" | "crit" | "page" | "emergency" | "disaster" | "fatal" | "p1" | "sev1" | "blocker" => {
             Severity::Critical
         }
-        "minor" | "info" | "information" | "informational" | "low" | "none" | "notice" | "debug" | "ok" | "p4" | "p5"
-        | "sev4" => Severity::Minor,
+        "minor" | "info" | "information" | "informational" | "low" | "none" | "notice" | "debug" | "ok"
+        | "p4" | "p5" | "sev4" => Severity::Minor,
         _ => Severity::Major,
     }
 }

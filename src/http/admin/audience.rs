@@ -54,7 +54,8 @@ pub fn section(
     after: Option<&str>,
     base: &str,
 ) -> Section {
-    let standing = |addressee: &Addressee| match (&addressee.unreachable, told.contains(&addressee.person.id)) {
+    let standing = |addressee: &Addressee| match (&addressee.unreachable, told.contains(&addressee.person.id))
+    {
         (_, true) => Chosen::Told,
         (Some(_), false) => Chosen::Unreachable,
         (None, false) => Chosen::NotTold,
@@ -78,11 +79,12 @@ pub fn section(
     let Page { items, next_cursor } = page(rows, ROWS, |addressee| addressee.person.id.clone());
     let word = chosen.map(Chosen::as_str);
     let path = |chosen: Option<&str>, after: Option<&str>| {
-        format!("{}#people", link(base, &[("people", chosen), ("people_after", after)]))
+        format!(
+            "{}#people",
+            link(base, &[("people", chosen), ("people_after", after)])
+        )
     };
-    let tab = |label: &str, n: usize, value: Option<&str>| {
-        json!({"label": format!("{label} {}", grouped(n as i64)), "path": path(value, None), "current": word == value})
-    };
+    let tab = |label: &str, n: usize, value: Option<&str>| json!({"label": format!("{label} {}", grouped(n as i64)), "path": path(value, None), "current": word == value});
     let counts = &audience.counts;
     let shown = json!({
         "people": count(counts.people, "person", "people"),
@@ -134,8 +136,17 @@ fn ways(reasons: &[Reason]) -> (Vec<Value>, usize) {
     let mut grouped: BTreeMap<Way<'_>, Vec<&Reason>> = BTreeMap::new();
     for reason in reasons {
         // By account, an owner is one however the resource belongs to it; the way there is told with the resource.
-        let through = if reason.by_account { None } else { Some(reason.through.as_ref().unwrap_or(&reason.resource)) };
-        let way = (!reason.by_account, reason.role.as_str(), reason.account.as_deref(), through);
+        let through = if reason.by_account {
+            None
+        } else {
+            Some(reason.through.as_ref().unwrap_or(&reason.resource))
+        };
+        let way = (
+            !reason.by_account,
+            reason.role.as_str(),
+            reason.account.as_deref(),
+            through,
+        );
         grouped.entry(way).or_default().push(reason);
     }
     let more = grouped.len().saturating_sub(MOST);

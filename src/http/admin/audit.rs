@@ -38,14 +38,19 @@ struct ListParams {
 }
 
 fn time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Error> {
-    text.map(Timestamp::parse).transpose().map_err(|detail| Error::invalid(name, detail))
+    text.map(Timestamp::parse)
+        .transpose()
+        .map_err(|detail| Error::invalid(name, detail))
 }
 
 #[get("/audit")]
 async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> Answer<HttpResponse> {
     let p = params.0;
     let before: Option<i64> = cursor(p.cursor.as_deref())?;
-    let number: Option<i64> = p.incident.as_deref().and_then(|text| text.trim_start_matches('#').parse().ok());
+    let number: Option<i64> = p
+        .incident
+        .as_deref()
+        .and_then(|text| text.trim_start_matches('#').parse().ok());
     let named = match (&p.incident, number) {
         (Some(text), None) => Some(own("incident", IncidentId::parse(text))?),
         _ => None,
@@ -64,7 +69,11 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
             if let Some(number) = number {
                 filter.incident = Some(incident::by_number(conn, number)?.id);
             }
-            Ok(page(audit::list(conn, &filter, before, ROWS.probe())?, ROWS, |event| event.seq))
+            Ok(page(
+                audit::list(conn, &filter, before, ROWS.probe())?,
+                ROWS,
+                |event| event.seq,
+            ))
         })
         .await?;
     let path = |cursor: Option<&str>| {
@@ -101,7 +110,11 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
 }
 
 fn row(event: &EventView) -> Value {
-    let pretty = |value: &Option<Value>| value.as_ref().and_then(|value| serde_json::to_string_pretty(value).ok());
+    let pretty = |value: &Option<Value>| {
+        value
+            .as_ref()
+            .and_then(|value| serde_json::to_string_pretty(value).ok())
+    };
     json!({
         "seq": event.seq,
         "at": When::utc(event.at),

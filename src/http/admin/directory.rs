@@ -89,17 +89,24 @@ async fn find(params: Form<FindParams>) -> Answer<HttpResponse> {
     let missing = |name: &str| Problem::Domain(Error::invalid(name, "is empty; give the whole id"));
     let path = match (&p.kind, &p.email, &p.id) {
         (Kind::Person, Some(email), None) => link("/admin/directory/people", &[("email", Some(email))]),
-        (_, Some(_), _) => return Err(Error::invalid("?email", "only people have one, and one look-up is enough").into()),
+        (_, Some(_), _) => {
+            return Err(Error::invalid("?email", "only people have one, and one look-up is enough").into());
+        }
         (_, None, None) => return Err(missing("?id")),
         (Kind::Account, None, Some(id)) => account_path(id),
         (Kind::Person, None, Some(id)) => person_path(id),
-        (Kind::Resource, None, Some(id)) => resource_path(p.type_.as_deref().ok_or_else(|| missing("?type"))?, id),
+        (Kind::Resource, None, Some(id)) => {
+            resource_path(p.type_.as_deref().ok_or_else(|| missing("?type"))?, id)
+        }
     };
     Ok(HttpResponse::SeeOther().insert_header((LOCATION, path)).finish())
 }
 
 fn labels(labels: &Labels) -> Vec<Value> {
-    labels.iter().map(|(name, value)| json!({"name": name, "value": value})).collect()
+    labels
+        .iter()
+        .map(|(name, value)| json!({"name": name, "value": value}))
+        .collect()
 }
 
 fn account_row(account: &Account) -> Value {
@@ -147,10 +154,17 @@ struct AccountsParams {
 }
 
 #[get("/directory/accounts")]
-async fn list_accounts(app: web::Data<App>, by: SignedIn, params: Form<AccountsParams>) -> Answer<HttpResponse> {
+async fn list_accounts(
+    app: web::Data<App>,
+    by: SignedIn,
+    params: Form<AccountsParams>,
+) -> Answer<HttpResponse> {
     let at = params.0.cursor;
     let after: Option<String> = cursor(at.as_deref())?;
-    let rows = app.db.read(move |conn| account::list(conn, Gone::Shown, after.as_deref(), ROWS.probe())).await?;
+    let rows = app
+        .db
+        .read(move |conn| account::list(conn, Gone::Shown, after.as_deref(), ROWS.probe()))
+        .await?;
     let Page { items, next_cursor } = page(rows, ROWS, |account| account.id.clone());
     const PATH: &str = "/admin/directory/accounts";
     app.pages.answer(
@@ -187,8 +201,17 @@ async fn show_account(
         .read(move |conn| {
             let account = account::get(conn, &id)?;
             let members = member::members(conn, &id, members_after.as_deref(), ROWS.probe())?;
-            let filter = Filter { account: Some(id), ..Filter::default() };
-            let resources = resource::list(conn, &filter, Gone::Hidden, resources_after.as_ref(), ROWS.probe())?;
+            let filter = Filter {
+                account: Some(id),
+                ..Filter::default()
+            };
+            let resources = resource::list(
+                conn,
+                &filter,
+                Gone::Hidden,
+                resources_after.as_ref(),
+                ROWS.probe(),
+            )?;
             Ok((account, members, resources))
         })
         .await?;
@@ -224,11 +247,22 @@ async fn list_people(app: web::Data<App>, by: SignedIn, params: Form<PeopleParam
     let wanted = email.clone();
     let rows = app
         .db
-        .read(move |conn| person::list(conn, Gone::Shown, wanted.as_deref(), after.as_deref(), ROWS.probe()))
+        .read(move |conn| {
+            person::list(
+                conn,
+                Gone::Shown,
+                wanted.as_deref(),
+                after.as_deref(),
+                ROWS.probe(),
+            )
+        })
         .await?;
     let Page { items, next_cursor } = page(rows, ROWS, |person| person.id.clone());
     let path = |cursor: Option<&str>| {
-        link("/admin/directory/people", &[("email", email.as_deref()), ("cursor", cursor)])
+        link(
+            "/admin/directory/people",
+            &[("email", email.as_deref()), ("cursor", cursor)],
+        )
     };
     app.pages.answer(
         "admin/people",
@@ -254,13 +288,16 @@ async fn show_person(
         .db
         .read(move |conn| {
             let person = person::get(conn, &id)?;
-            Ok((person, member::accounts_of(conn, &id, ROWS.0)?, member::resources_of(conn, &id, ROWS.0)?))
+            Ok((
+                person,
+                member::accounts_of(conn, &id, ROWS.0)?,
+                member::resources_of(conn, &id, ROWS.0)?,
+            ))
         })
         .await?;
-    let account = |held: &Held<String>| {
-        json!({"id": held.on, "path": account_path(&held.on), "name": held.name, "role": held.role})
-    };
-    let resource = |held: &Held<ResourceRef>| json!({"at": reference(&held.on), "name": held.name, "role": held.role});
+    let account = |held: &Held<String>| json!({"id": held.on, "path": account_path(&held.on), "name": held.name, "role": held.role});
+    let resource =
+        |held: &Held<ResourceRef>| json!({"at": reference(&held.on), "name": held.name, "role": held.role});
     app.pages.answer(
         "admin/person",
         &json!({
@@ -283,7 +320,11 @@ struct ResourcesParams {
 }
 
 #[get("/directory/resources")]
-async fn list_resources(app: web::Data<App>, by: SignedIn, params: Form<ResourcesParams>) -> Answer<HttpResponse> {
+async fn list_resources(
+    app: web::Data<App>,
+    by: SignedIn,
+    params: Form<ResourcesParams>,
+) -> Answer<HttpResponse> {
     let p = params.0;
     let after: Option<(String, String)> = cursor(p.cursor.as_deref())?;
     let label = match &p.label {
@@ -295,12 +336,22 @@ async fn list_resources(app: web::Data<App>, by: SignedIn, params: Form<Resource
                 .ok_or_else(|| Error::invalid("?label", "must be name=value"))?,
         ),
     };
-    let filter = Filter { type_: p.type_.clone(), label, ..Filter::default() };
-    let rows =
-        app.db.read(move |conn| resource::list(conn, &filter, Gone::Shown, after.as_ref(), ROWS.probe())).await?;
+    let filter = Filter {
+        type_: p.type_.clone(),
+        label,
+        ..Filter::default()
+    };
+    let rows = app
+        .db
+        .read(move |conn| resource::list(conn, &filter, Gone::Shown, after.as_ref(), ROWS.probe()))
+        .await?;
     let Page { items, next_cursor } = page(rows, ROWS, |one| (one.type_.clone(), one.id.clone()));
     let path = |cursor: Option<&str>| {
-        let parameters = [("type", p.type_.as_deref()), ("label", p.label.as_deref()), ("cursor", cursor)];
+        let parameters = [
+            ("type", p.type_.as_deref()),
+            ("label", p.label.as_deref()),
+            ("cursor", cursor),
+        ];
         link("/admin/directory/resources", &parameters)
     };
     app.pages.answer(
@@ -344,9 +395,14 @@ async fn show_resource(
             if one.gone_at.is_some() {
                 return Ok((one, above, Vec::new(), Vec::new()));
             }
-            let collaborators = member::collaborators(conn, &at, collaborators_after.as_deref(), ROWS.probe())?;
-            let filter = Filter { parent: Some(at), ..Filter::default() };
-            let children = resource::list(conn, &filter, Gone::Hidden, children_after.as_ref(), ROWS.probe())?;
+            let collaborators =
+                member::collaborators(conn, &at, collaborators_after.as_deref(), ROWS.probe())?;
+            let filter = Filter {
+                parent: Some(at),
+                ..Filter::default()
+            };
+            let children =
+                resource::list(conn, &filter, Gone::Hidden, children_after.as_ref(), ROWS.probe())?;
             Ok((one, above, collaborators, children))
         })
         .await?;

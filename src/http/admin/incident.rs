@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use super::audience::{self, Chosen};
 use super::params::Form;
 use super::session::SignedIn;
-use super::view::{Frame, When, call, count, cut, duration, grouped, link, outward, progress, resource, zone};
+use super::view::{
+    Frame, When, call, count, cut, duration, grouped, link, outward, progress, resource, zone,
+};
 use super::{ROWS, own};
 use crate::alert::{self, AlertView};
 use crate::app::App;
@@ -86,7 +88,11 @@ async fn show(
             let id = &incident.id;
             Ok(Facts {
                 metrics: metrics::metrics(conn, id, None)?,
-                affected: page(affected::list(conn, id, affected_after, ROWS.probe())?, ROWS, |a| a.key),
+                affected: page(
+                    affected::list(conn, id, affected_after, ROWS.probe())?,
+                    ROWS,
+                    |a| a.key,
+                ),
                 audience: crate::audience::resolve(conn, id)?,
                 told: notice::told_people(conn, id)?,
                 notices: notice::of_incidents(conn, &[id])?,
@@ -97,10 +103,14 @@ async fn show(
                     |alert| alert.id.to_string(),
                 ),
                 steps: next_step::list(conn, Some(id), None, None, ROWS.0)?,
-                reports: [report::Audience::Internal, report::Audience::Customer, report::Audience::Public]
-                    .into_iter()
-                    .filter_map(|reader| report::find(conn, id, reader).transpose())
-                    .collect::<Result<_, _>>()?,
+                reports: [
+                    report::Audience::Internal,
+                    report::Audience::Customer,
+                    report::Audience::Public,
+                ]
+                .into_iter()
+                .filter_map(|reader| report::find(conn, id, reader).transpose())
+                .collect::<Result<_, _>>()?,
                 incident,
             })
         })
@@ -110,7 +120,13 @@ async fn show(
     let zones = zones(incident, &facts.audience);
     let local = zones.first().map(|(_, zone)| zone);
     let title = format!("#{} {}", incident.number, cut(&incident.title, 80));
-    let people = audience::section(&facts.audience, &facts.told, p.people, people_after.as_deref(), &base);
+    let people = audience::section(
+        &facts.audience,
+        &facts.told,
+        p.people,
+        people_after.as_deref(),
+        &base,
+    );
     app.pages.answer(
         "admin/incident",
         &json!({
@@ -153,13 +169,22 @@ fn after(base: &str, name: &str, cursor: &str, section: &str) -> String {
 fn zones(incident: &Incident, audience: &Audience) -> Vec<(String, TimeZone)> {
     const SHOWN: usize = 4;
     let mut counted: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
-    for name in audience.people.iter().filter_map(|addressee| addressee.time_zone.as_deref()) {
+    for name in audience
+        .people
+        .iter()
+        .filter_map(|addressee| addressee.time_zone.as_deref())
+    {
         *counted.entry(name).or_default() += 1;
     }
     let mut names: Vec<(&str, usize)> = counted.into_iter().collect();
     names.sort_by_key(|(_, people)| std::cmp::Reverse(*people));
     let mut shown: Vec<(String, TimeZone)> = Vec::new();
-    for name in incident.time_zone.as_deref().into_iter().chain(names.into_iter().map(|(name, _)| name)) {
+    for name in incident
+        .time_zone
+        .as_deref()
+        .into_iter()
+        .chain(names.into_iter().map(|(name, _)| name))
+    {
         let Some(zone) = zone(Some(name)) else { continue };
         let reads = |zone: &TimeZone| (incident.started_at.short(zone), incident.detected_at.short(zone));
         if shown.len() < SHOWN && !shown.iter().any(|(_, other)| reads(other) == reads(&zone)) {
@@ -210,7 +235,11 @@ fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
     let incident = &facts.incident;
     let new_notice = format!("/incidents/{}/notices", incident.id);
     let of = |phase: Phase| facts.notices.iter().filter(move |notice| notice.phase == phase);
-    let drafts: Vec<&Notice> = facts.notices.iter().filter(|notice| notice.state == State::Draft).collect();
+    let drafts: Vec<&Notice> = facts
+        .notices
+        .iter()
+        .filter(|notice| notice.state == State::Draft)
+        .collect();
     for draft in &drafts {
         todo.push(json!({
             "text": format!("The {} notice is a draft: nobody has got it.", draft.phase),
@@ -226,7 +255,12 @@ fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
             ),
             None => (
                 "Draft a notice:",
-                call(app, "POST", &new_notice, Some(&json!({"phase": "detection", "message": "What we know so far."}))),
+                call(
+                    app,
+                    "POST",
+                    &new_notice,
+                    Some(&json!({"phase": "detection", "message": "What we know so far."})),
+                ),
             ),
         };
         todo.push(json!({
@@ -234,7 +268,9 @@ fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
             "path": null, "link": null, "command": command,
         }));
     }
-    let heard = of(Phase::Detection).chain(of(Phase::Update)).any(|notice| notice.state != State::Draft);
+    let heard = of(Phase::Detection)
+        .chain(of(Phase::Update))
+        .any(|notice| notice.state != State::Draft);
     if incident.status == Status::Resolved && heard && of(Phase::Resolution).next().is_none() {
         let body = json!({"phase": "resolution", "message": "What was mended.", "customer_action": {"required": false}});
         todo.push(json!({
@@ -346,7 +382,10 @@ fn report_section(app: &App, facts: &Facts, local: Option<&TimeZone>) -> Value {
         .map(|report| {
             let (label, readers) = match report.audience {
                 report::Audience::Internal => ("Internal", "ourselves"),
-                report::Audience::Customer => ("Customers", "the customers who are affected, by the report notice"),
+                report::Audience::Customer => (
+                    "Customers",
+                    "the customers who are affected, by the report notice",
+                ),
                 report::Audience::Public => ("Public", "everybody, on the status page once it is published"),
             };
             json!({
@@ -369,7 +408,12 @@ fn report_section(app: &App, facts: &Facts, local: Option<&TimeZone>) -> Value {
     let published = facts.reports.first().and_then(|report| report.published_at);
     let command = if facts.reports.is_empty() {
         let section = json!({"heading": "What happened", "text": "…", "audience": "public"});
-        Some(call(app, "PUT", &path, Some(&json!({"title": "…", "sections": [section]}))))
+        Some(call(
+            app,
+            "PUT",
+            &path,
+            Some(&json!({"title": "…", "sections": [section]})),
+        ))
     } else if published.is_none() {
         Some(call(app, "POST", &format!("{path}/publish"), None))
     } else {

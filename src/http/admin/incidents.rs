@@ -23,7 +23,12 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 }
 
 const ROWS: Limit = Limit(50);
-const STATUSES: [Status; 4] = [Status::Investigating, Status::Identified, Status::Monitoring, Status::Resolved];
+const STATUSES: [Status; 4] = [
+    Status::Investigating,
+    Status::Identified,
+    Status::Monitoring,
+    Status::Resolved,
+];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,12 +40,20 @@ struct ListParams {
 
 #[get("")]
 async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> Answer<HttpResponse> {
-    let ListParams { status, severity, cursor: at } = params.0;
+    let ListParams {
+        status,
+        severity,
+        cursor: at,
+    } = params.0;
     let below: Option<i64> = cursor(at.as_deref())?;
     let (page, mut notices) = app
         .db
         .read(move |conn| {
-            let page = page(incident::list(conn, status, severity, below, ROWS.probe())?, ROWS, |i| i.number);
+            let page = page(
+                incident::list(conn, status, severity, below, ROWS.probe())?,
+                ROWS,
+                |i| i.number,
+            );
             let ids: Vec<&IncidentId> = page.items.iter().map(|incident| &incident.id).collect();
             let mut notices: HashMap<IncidentId, Vec<Notice>> = HashMap::new();
             for notice in notice::of_incidents(conn, &ids)? {
@@ -52,15 +65,20 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
     let Page { items, next_cursor } = page;
     let (status, severity) = (status.map(Status::as_str), severity.map(Severity::as_str));
     let path = |status: Option<&str>, cursor: Option<&str>| {
-        link("/admin", &[("status", status), ("severity", severity), ("cursor", cursor)])
+        link(
+            "/admin",
+            &[("status", status), ("severity", severity), ("cursor", cursor)],
+        )
     };
     let mut tabs = vec![json!({"label": "all", "path": path(None, None), "current": status.is_none()})];
     tabs.extend(STATUSES.iter().map(|tab| {
         let tab = tab.as_str();
         json!({"label": tab, "path": path(Some(tab), None), "current": status == Some(tab)})
     }));
-    let rows: Vec<Value> =
-        items.iter().map(|incident| row(incident, &notices.remove(&incident.id).unwrap_or_default())).collect();
+    let rows: Vec<Value> = items
+        .iter()
+        .map(|incident| row(incident, &notices.remove(&incident.id).unwrap_or_default()))
+        .collect();
     app.pages.answer(
         "admin/incidents",
         &json!({

@@ -101,7 +101,10 @@ async fn show(
         .db
         .read(move |conn| {
             let requests = integration::requests(conn, &id, before, ROWS.probe())?;
-            Ok((integration::get(conn, &id)?, page(requests, ROWS, |request| request.id)))
+            Ok((
+                integration::get(conn, &id)?,
+                page(requests, ROWS, |request| request.id),
+            ))
         })
         .await?;
     let path = format!("/admin/integrations/{}", one.id);

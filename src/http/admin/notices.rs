@@ -63,12 +63,22 @@ async fn show(
                 _ => 0,
             };
             let deliveries = delivery::list(conn, &id, chosen.as_deref(), after, ROWS.probe())?;
-            Ok((notice, incident, preview, not_told, page(deliveries, ROWS, |delivery| delivery.id)))
+            Ok((
+                notice,
+                incident,
+                preview,
+                not_told,
+                page(deliveries, ROWS, |delivery| delivery.id),
+            ))
         })
         .await?;
     let zone = zone(incident.time_zone.as_deref());
     let live = matches!(notice.state, State::Queued | State::Sending);
-    let title = format!("{} notice of #{}", capital(notice.phase.as_str()), incident.number);
+    let title = format!(
+        "{} notice of #{}",
+        capital(notice.phase.as_str()),
+        incident.number
+    );
     let path = format!("/notices/{}", notice.id);
     let commands = commands(&app, &notice, preview.as_ref(), not_told, &path);
     app.pages.answer(
@@ -113,7 +123,13 @@ fn capital(word: &str) -> String {
 }
 
 /// The calls that would do the obvious next thing.
-fn commands(app: &App, notice: &Notice, preview: Option<&Preview>, not_told: usize, path: &str) -> Vec<Value> {
+fn commands(
+    app: &App,
+    notice: &Notice,
+    preview: Option<&Preview>,
+    not_told: usize,
+    path: &str,
+) -> Vec<Value> {
     let step = |text: &str, command: String| json!({"text": text, "command": command});
     let mut commands = Vec::new();
     if let Some(preview) = preview {
@@ -133,7 +149,10 @@ fn commands(app: &App, notice: &Notice, preview: Option<&Preview>, not_told: usi
         ));
     }
     if matches!(notice.state, State::Queued | State::Sending) {
-        commands.push(step("Stop it at once:", call(app, "POST", &format!("{path}/stop"), None)));
+        commands.push(step(
+            "Stop it at once:",
+            call(app, "POST", &format!("{path}/stop"), None),
+        ));
     }
     if not_told > 0 {
         commands.push(step(
@@ -172,7 +191,10 @@ fn deliveries_section(
 ) -> Value {
     let base = format!("/admin/notices/{}", notice.id);
     let path = |state: Option<&str>, cursor: Option<&str>| {
-        format!("{}#deliveries", link(&base, &[("state", state), ("cursor", cursor)]))
+        format!(
+            "{}#deliveries",
+            link(&base, &[("state", state), ("cursor", cursor)])
+        )
     };
     let counts = notice.counts;
     let mut tabs = vec![json!({

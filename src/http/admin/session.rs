@@ -47,7 +47,9 @@ impl FromRequest for SignedIn {
     fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
         let caller = req.extensions().get::<Caller>().cloned();
         std::future::ready(
-            caller.map(SignedIn).ok_or_else(|| Problem::Domain(Error::internal("a page outside the guarded paths"))),
+            caller
+                .map(SignedIn)
+                .ok_or_else(|| Problem::Domain(Error::internal("a page outside the guarded paths"))),
         )
     }
 }
@@ -72,20 +74,33 @@ pub async fn guard(
 
 async fn holder(req: &ServiceRequest) -> Answer<Option<Caller>> {
     let Some(app) = req.app_data::<web::Data<App>>().cloned() else {
-        return Err(Problem::Domain(Error::internal("the application is not configured")));
+        return Err(Problem::Domain(Error::internal(
+            "the application is not configured",
+        )));
     };
-    let Some(cookie) = req.cookie(COOKIE) else { return Ok(None) };
-    let Some(token) = app.links.session_token(cookie.value(), app.clock().now()) else { return Ok(None) };
-    Ok(app.db.read(move |conn| access::session_holder(conn, &token)).await?)
+    let Some(cookie) = req.cookie(COOKIE) else {
+        return Ok(None);
+    };
+    let Some(token) = app.links.session_token(cookie.value(), app.clock().now()) else {
+        return Ok(None);
+    };
+    Ok(app
+        .db
+        .read(move |conn| access::session_holder(conn, &token))
+        .await?)
 }
 
 fn to(path: &str) -> HttpResponse {
-    HttpResponse::SeeOther().insert_header((LOCATION, path)).insert_header(("cache-control", "no-store")).finish()
+    HttpResponse::SeeOther()
+        .insert_header((LOCATION, path))
+        .insert_header(("cache-control", "no-store"))
+        .finish()
 }
 
 fn sign_in_page(app: &App, status: StatusCode, wrong: bool) -> Answer<HttpResponse> {
     let frame = Frame::new(app, None, "Sign in", "");
-    app.pages.answer_with(status, "admin/sign-in", &json!({"page": frame, "wrong": wrong}))
+    app.pages
+        .answer_with(status, "admin/sign-in", &json!({"page": frame, "wrong": wrong}))
 }
 
 /// The form.
@@ -115,9 +130,16 @@ async fn sign_in(
     let body = read_body(&req, &mut payload.into_inner(), MAX_FORM).await?;
     let body = String::from_utf8(body).map_err(|_| Error::invalid("", "is not UTF-8"))?;
     // An empty field is a wrong token, not a wrong form.
-    let given: Given = if body == "token=" { Given { token: String::new() } } else { parse_query(&body)? };
+    let given: Given = if body == "token=" {
+        Given { token: String::new() }
+    } else {
+        parse_query(&body)?
+    };
     let secret = given.token.trim().to_owned();
-    let caller = app.db.read(move |conn| access::authenticate(conn, &secret)).await?;
+    let caller = app
+        .db
+        .read(move |conn| access::authenticate(conn, &secret))
+        .await?;
     let Some(caller) = caller else {
         let (method, path) = (req.method().to_string(), req.path().to_owned());
         auth::record(&app, &Actor::anonymous(), Action::AccessDenied, method, path).await?;

@@ -40,9 +40,17 @@ async fn list(app: web::Data<App>, by: SignedIn, _: Params<NoParams>) -> Answer<
 }
 
 #[get("/templates/{phase}")]
-async fn show(app: web::Data<App>, by: SignedIn, phase: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn show(
+    app: web::Data<App>,
+    by: SignedIn,
+    phase: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
     let phase = own("template", Phase::parse(&phase))?;
-    let template = app.db.read(move |conn| Ok(view(&templates::current(conn, phase)?, SAMPLES.len()))).await?;
+    let template = app
+        .db
+        .read(move |conn| Ok(view(&templates::current(conn, phase)?, SAMPLES.len())))
+        .await?;
     let path = format!("/templates/{phase}");
     let body = json!({"subject": "…", "text": "…", "html": "…"});
     app.pages.answer(

@@ -81,7 +81,11 @@ impl When {
                 _ => local,
             }
         });
-        When { iso: at.to_string(), utc, local }
+        When {
+            iso: at.to_string(),
+            utc,
+            local,
+        }
     }
 
     /// The same, where there is a time.
@@ -92,7 +96,8 @@ impl When {
 
 /// The zone of that name, unless it is unknown or UTC, which is shown anyway.
 pub fn zone(name: Option<&str>) -> Option<TimeZone> {
-    name.and_then(|name| time_zone(name).ok()).filter(|zone| *zone != TimeZone::UTC)
+    name.and_then(|name| time_zone(name).ok())
+        .filter(|zone| *zone != TimeZone::UTC)
 }
 
 /// A duration for people: `4 min`, `1 h 5 min`, `2 d 3 h`; the two largest units.
@@ -136,14 +141,15 @@ pub fn grouped(n: i64) -> String {
 /// A word as the segment of a path.
 pub fn segment(text: &str) -> String {
     use std::fmt::Write as _;
-    text.bytes().fold(String::with_capacity(text.len()), |mut path, byte| {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~' | b'.') {
-            path.push(char::from(byte));
-        } else {
-            let _ = write!(path, "%{byte:02X}");
-        }
-        path
-    })
+    text.bytes()
+        .fold(String::with_capacity(text.len()), |mut path, byte| {
+            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~' | b'.') {
+                path.push(char::from(byte));
+            } else {
+                let _ = write!(path, "%{byte:02X}");
+            }
+            path
+        })
 }
 
 /// A path with those of the parameters that are given.
@@ -191,7 +197,10 @@ pub fn resource(at: &ResourceRef, name: Option<&str>) -> Value {
 
 /// The call of the API that does what a page talks of, for a shell in which `TOKEN` is set.
 pub fn call(app: &App, method: &str, path: &str, body: Option<&Value>) -> String {
-    let mut command = format!("curl -X {method} '{}/api/v1{path}' \\\n  -H \"Authorization: Bearer $TOKEN\"", app.sending.public_url);
+    let mut command = format!(
+        "curl -X {method} '{}/api/v1{path}' \\\n  -H \"Authorization: Bearer $TOKEN\"",
+        app.sending.public_url
+    );
     if let Some(body) = body {
         // In a shell's single quotes only a single quote is special.
         let body = body.to_string().replace('\'', r"'\''");

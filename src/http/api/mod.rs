@@ -82,7 +82,9 @@ impl Document {
 /// The OpenAPI document.
 #[get("/api/openapi.json")]
 pub async fn openapi_json(document: web::Data<Document>, _: Params<NoParams>) -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(document.0.clone())
+    HttpResponse::Ok()
+        .content_type("application/json")
+        .body(document.0.clone())
 }
 
 /// The page for the document; everything it needs is in the binary.
@@ -92,7 +94,9 @@ pub fn docs() -> impl HttpServiceFactory {
 
 /// `/docs` without the slash that the page's relative links need.
 pub async fn docs_redirect() -> HttpResponse {
-    HttpResponse::TemporaryRedirect().insert_header(("location", "/docs/")).finish()
+    HttpResponse::TemporaryRedirect()
+        .insert_header(("location", "/docs/"))
+        .finish()
 }
 
 /// A caller's own id in a path.

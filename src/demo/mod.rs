@@ -1,0 +1,71 @@
+//! `candor demo`: a real incident, played from the alert to the report against the real service.
+//!
+//! In March 2024 a file service lost its `s3` storage handler. The operator queried the database by hand, wrote to
+//! the owner by hand, forgot two collaborators and told them that it was over 13 minutes after telling the owner.
+//! Here the same morning runs through Candor: its HTTP API, an embedded database, a mail server that keeps what it gets.
+//!
+//! Must never happen here: a mail that leaves the machine, or a step that is told but not done.
+
+mod client;
+mod story;
+mod teller;
+
+use std::process::ExitCode;
+
+use crate::access::random_secret;
+use crate::app;
+use crate::catcher::Catcher;
+use crate::config::Config;
+use crate::time::{Clock, Timestamp};
+
+/// The morning begins: 9:51 in Nairobi, five minutes before the first alert.
+const START: &str = "2024-03-14T09:51:00+03:00";
+
+/// Plays the story; then serves the pages until it is interrupted, or ends where `exit` is given.
+///
+/// # Errors
+/// A sentence where the service does not start, or a step fails.
+pub async fn run(exit: bool) -> Result<ExitCode, String> {
+    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let catcher = Catcher::start().map_err(|error| format!("the mail catcher does not start: {error}"))?;
+    let clock = Clock::manual(Timestamp::parse(START)?);
+    let token = random_secret().map_err(|error| error.chain())?;
+    let config = Config {
+        database_url: format!("sqlite://{}/candor.db", directory.path().display()),
+        listen: free_address(),
+        smtp_url: Some(catcher.url()),
+        mail_from: "Quickbyte <incidents@quickbyte.example>".to_owned(),
+        admin_token: Some(token.clone()),
+        ..Config::default()
+    };
+    let running = app::start(config, clock.clone())
+        .await
+        .map_err(|error| error.chain())?;
+    let outcome = story::play(&running, &catcher, &clock, &token).await;
+    let arrived = match &outcome {
+        Ok(arrived) => *arrived,
+        Err(reason) => {
+            eprintln!("\ncandor demo: {reason}");
+            false
+        }
+    };
+    if !exit && outcome.is_ok() {
+        story::invite(&running, &token);
+        tokio::signal::ctrl_c().await.map_err(|error| error.to_string())?;
+    }
+    running.stop().await;
+    Ok(if arrived {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The usual port where it is free, so that the address is easy to type; any other where it is not.
+fn free_address() -> String {
+    let usual = "127.0.0.1:8080";
+    match std::net::TcpListener::bind(usual) {
+        Ok(_) => usual.to_owned(),
+        Err(_) => "127.0.0.1:0".to_owned(),
+    }
+}
