@@ -171,7 +171,7 @@ fn fire(tx: &mut Tx<'_>, integration: &Integration, alert: &Alert) -> Result<Pla
     let incident = incident::open(
         tx,
         &NewIncident {
-            title: one_line(&alert.title, 300),
+            title: title(alert),
             severity: source::severity(&alert.severity),
             summary: None,
             started_at: Some(alert.started_at.unwrap_or(tx.now).min(tx.now)),
@@ -184,6 +184,11 @@ fn fire(tx: &mut Tx<'_>, integration: &Integration, alert: &Alert) -> Result<Pla
     Ok(Place::Opened(id, incident.id))
 }
 
+/// One line that says something, whatever the source wrote: an alert is not lost over its title.
+fn title(alert: &Alert) -> String {
+    Some(one_line(&alert.title, 300)).filter(|title| !title.is_empty()).unwrap_or("Alert without a title".to_owned())
+}
+
 fn insert(
     tx: &mut Tx<'_>,
     integration: &Integration,
@@ -192,7 +197,7 @@ fn insert(
 ) -> Result<AlertId> {
     let id = AlertId::new(tx.now);
     let status = if alert.firing { Status::Firing } else { Status::Resolved };
-    let severity = if alert.severity.is_empty() { "unknown" } else { &alert.severity };
+    let severity = Some(one_line(&alert.severity, 100)).filter(|word| !word.is_empty()).unwrap_or("unknown".to_owned());
     let text: String = alert.text.chars().take(incident::MAX_TEXT).filter(|c| *c != '\0').collect();
     diesel::insert_into(a::table)
         .values((
@@ -200,11 +205,11 @@ fn insert(
             a::integration_id.eq(integration.id.as_str()),
             a::fingerprint.eq(&alert.fingerprint),
             a::status.eq(status.as_str()),
-            a::severity.eq(one_line(severity, 100)),
-            a::title.eq(one_line(&alert.title, 300)),
+            a::severity.eq(&severity),
+            a::title.eq(title(alert)),
             a::text.eq(text),
             a::labels.eq(serde_json::to_string(&alert.labels)?),
-            a::link.eq(&alert.link),
+            a::link.eq(alert.link.as_ref().filter(|link| !link.chars().any(char::is_control))),
             a::started_at.eq(alert.started_at.unwrap_or(tx.now)),
             a::ended_at.eq(alert.ended_at),
             a::incident_id.eq(incident.map(IncidentId::as_str)),

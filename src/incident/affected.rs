@@ -159,7 +159,8 @@ pub fn select(conn: &mut Conn, selector: &Selector) -> Result<Vec<i64>> {
             return Err(Error::invalid("/selector/labels", "is empty; name a label or leave labels out"));
         }
         for (name, value) in labels {
-            resource::check_label(conn, &format!("/selector/labels/{name}"), name)?;
+            let pointer = format!("/selector/labels/{}", name.replace('~', "~0").replace('/', "~1"));
+            resource::check_label(conn, &pointer, name)?;
             query = query.filter(
                 r::key.eq_any(l::table.filter(l::name.eq(name)).filter(l::value.eq(value)).select(l::resource_key)),
             );

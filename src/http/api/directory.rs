@@ -23,7 +23,7 @@ use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::{Answer, Problem, ProblemDocument};
 
 /// Largest import, in bytes.
-const MAX_IMPORT: u64 = 4 * 1024 * 1024 * 1024;
+pub const MAX_IMPORT: u64 = 4 * 1024 * 1024 * 1024;
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config
@@ -315,8 +315,9 @@ async fn get_member(
     path: web::Path<(String, String)>,
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
-    let (account, person) = path.into_inner();
-    Ok(HttpResponse::Ok().json(app.db.read(move |conn| member::member(conn, &account, &person)).await?))
+    let (account, person) = (external("account", &path.0)?, external("person", &path.1)?);
+    let member = app.db.read(move |conn| member::member(conn, account.as_str(), person.as_str())).await?;
+    Ok(HttpResponse::Ok().json(member))
 }
 
 /// Ends a membership; history keeps it.
@@ -328,8 +329,8 @@ async fn delete_member(
     path: web::Path<(String, String)>,
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
-    let (account, person) = path.into_inner();
-    app.db.write(&by.0, move |tx| member::delete_member(tx, &account, &person)).await?;
+    let (account, person) = (external("account", &path.0)?, external("person", &path.1)?);
+    app.db.write(&by.0, move |tx| member::delete_member(tx, account.as_str(), person.as_str())).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -342,10 +343,11 @@ async fn list_members(
     account: web::Path<String>,
     params: Params<Paging>,
 ) -> Answer<HttpResponse> {
+    let account = external("account", &account)?;
     let Paging { limit, cursor: at } = params.0;
     let after: Option<String> = cursor(at.as_deref())?;
     let rows =
-        app.db.read(move |conn| member::members(conn, &account, after.as_deref(), limit.probe())).await?;
+        app.db.read(move |conn| member::members(conn, account.as_str(), after.as_deref(), limit.probe())).await?;
     Ok(HttpResponse::Ok().json(page(rows, limit, |member| member.person.clone())))
 }
 
@@ -378,8 +380,9 @@ async fn get_collaborator(
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     let (type_, id, person) = path.into_inner();
-    let at = resource_at((type_, id))?;
-    Ok(HttpResponse::Ok().json(app.db.read(move |conn| member::collaborator(conn, &at, &person)).await?))
+    let (at, person) = (resource_at((type_, id))?, external("person", &person)?);
+    let found = app.db.read(move |conn| member::collaborator(conn, &at, person.as_str())).await?;
+    Ok(HttpResponse::Ok().json(found))
 }
 
 /// Ends a collaboration; history keeps it.
@@ -392,8 +395,8 @@ async fn delete_collaborator(
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     let (type_, id, person) = path.into_inner();
-    let at = resource_at((type_, id))?;
-    app.db.write(&by.0, move |tx| member::delete_collaborator(tx, &at, &person)).await?;
+    let (at, person) = (resource_at((type_, id))?, external("person", &person)?);
+    app.db.write(&by.0, move |tx| member::delete_collaborator(tx, &at, person.as_str())).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
