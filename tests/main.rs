@@ -9,4 +9,8 @@
 
 mod support;
 
+mod the_audience_equals_a_naive_reference;
+mod the_directory_is_imported_whole_or_not_at_all;
+mod the_directory_keeps_its_shape;
 mod the_program_starts_and_stops;
+mod who_is_affected;
