@@ -9,4 +9,5 @@
 
 mod support;
 
+mod admin_pages_show_what_the_api_knows;
 mod the_program_starts_and_stops;
