@@ -11,6 +11,7 @@ mod a_backup_brings_everything_back;
 mod a_notice_is_sent_once;
 mod a_notice_reaches_exactly_the_previewed_people;
 mod a_stop_halts_a_running_send;
+mod admin_pages_show_what_the_api_knows;
 mod approval_needs_a_second_person;
 mod deliveries_are_retried_and_given_up;
 mod kill_9_loses_nobody_and_repeats_little;

@@ -1,6 +1,6 @@
 //! Who was told what about an incident: the basis of "nobody twice" and of "who heard the beginning hears the end".
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::*;
 use diesel::sql_types::{Nullable, Text};
@@ -18,6 +18,8 @@ pub(super) struct Told {
     /// Accepted first, and came back.
     pub bounced: bool,
     pub context: RecipientContext,
+    /// Whether their server took the mail; otherwise it is on its way.
+    pub accepted: bool,
 }
 
 #[derive(QueryableByName)]
@@ -57,6 +59,7 @@ pub(super) fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> 
                 bounced: row.delivery_state.as_deref() == Some("bounced"),
                 address: normal_address(&row.address),
                 context: serde_json::from_str(&row.context)?,
+                accepted: matches!(row.delivery_state.as_deref(), Some("sent" | "bounced")),
             })
         })
         .collect()
@@ -71,4 +74,18 @@ pub fn told_people(conn: &mut Conn, incident: &IncidentId) -> Result<HashSet<Str
         .into_iter()
         .flat_map(|told| told.context.people)
         .collect())
+}
+
+/// The same people, each with whether a mail was accepted for them; otherwise one is on its way.
+///
+/// # Errors
+/// What the database answers.
+pub fn reached_people(conn: &mut Conn, incident: &IncidentId) -> Result<HashMap<String, bool>> {
+    let mut reached = HashMap::new();
+    for told in told(conn, incident)? {
+        for person in told.context.people {
+            *reached.entry(person).or_default() |= told.accepted;
+        }
+    }
+    Ok(reached)
 }

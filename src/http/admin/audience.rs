@@ -2,7 +2,7 @@
 //!
 //! Must never happen here: a person without a reason, or more people on a page than a page holds.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -49,17 +49,17 @@ const MOST: usize = 5;
 /// One page of the people of an audience.
 pub fn section(
     audience: &Audience,
-    told: &HashSet<String>,
+    told: &HashMap<String, bool>,
     chosen: Option<Chosen>,
     after: Option<&str>,
     base: &str,
 ) -> Section {
-    let standing = |addressee: &Addressee| match (&addressee.unreachable, told.contains(&addressee.person.id))
-    {
-        (_, true) => Chosen::Told,
-        (Some(_), false) => Chosen::Unreachable,
-        (None, false) => Chosen::NotTold,
-    };
+    let standing =
+        |addressee: &Addressee| match (&addressee.unreachable, told.contains_key(&addressee.person.id)) {
+            (_, true) => Chosen::Told,
+            (Some(_), false) => Chosen::Unreachable,
+            (None, false) => Chosen::NotTold,
+        };
     let mut numbers = (0, 0, 0);
     for addressee in &audience.people {
         match standing(addressee) {
@@ -77,6 +77,11 @@ pub fn section(
         .take(ROWS.probe() as usize)
         .collect();
     let Page { items, next_cursor } = page(rows, ROWS, |addressee| addressee.person.id.clone());
+    let on_its_way = audience
+        .people
+        .iter()
+        .filter(|addressee| told.get(&addressee.person.id) == Some(&false))
+        .count();
     let word = chosen.map(Chosen::as_str);
     let path = |chosen: Option<&str>, after: Option<&str>| {
         format!(
@@ -92,6 +97,8 @@ pub fn section(
         "resources": count(counts.resources, "resource", "resources"),
         "any": !audience.people.is_empty(),
         "told": told_people,
+        "on_its_way": on_its_way,
+        "on_its_way_text": grouped(on_its_way as i64),
         "told_text": grouped(told_people as i64),
         "not_told": not_told,
         "not_told_text": grouped(not_told as i64),
@@ -105,14 +112,14 @@ pub fn section(
             tab("told", told_people, Some("told")),
             tab("unreachable", unreachable, Some("unreachable")),
         ],
-        "rows": items.iter().map(|addressee| row(addressee, standing(addressee))).collect::<Vec<_>>(),
+        "rows": items.iter().map(|addressee| row(addressee, standing(addressee), told.get(&addressee.person.id) == Some(&true))).collect::<Vec<_>>(),
         "first": after.map(|_| path(word, None)),
         "next": next_cursor.as_deref().map(|next| path(word, Some(next))),
     });
     Section { shown, not_told }
 }
 
-fn row(addressee: &Addressee, standing: Chosen) -> Value {
+fn row(addressee: &Addressee, standing: Chosen, accepted: bool) -> Value {
     let person = &addressee.person;
     let (ways, more) = ways(&addressee.reasons);
     json!({
@@ -120,7 +127,8 @@ fn row(addressee: &Addressee, standing: Chosen) -> Value {
         "id": person.id,
         "path": person_path(&person.id),
         "email": person.email,
-        "told": standing == Chosen::Told,
+        "told": accepted,
+        "on_its_way": standing == Chosen::Told && !accepted,
         "not_told": standing == Chosen::NotTold,
         "unreachable": addressee.unreachable,
         "ways": ways,
@@ -163,8 +171,7 @@ fn ways(reasons: &[Reason]) -> (Vec<Value>, usize) {
                         "at": resource(&reason.resource, reason.name.as_deref()),
                         // Only what is on the way and not the thing itself.
                         "through": reason.through.as_ref().filter(|_| reason.by_account).map(|at| resource(at, None)),
-                        "itself": through == Some(&reason.resource),
-                    })
+                                            })
                 })
                 .collect();
             json!({
@@ -177,6 +184,7 @@ fn ways(reasons: &[Reason]) -> (Vec<Value>, usize) {
                 "on": through.map(|at| json!({
                     "label": at.to_string(), "path": resource_path(at.type_.as_str(), at.id.as_str()),
                 })),
+                "itself": reasons.len() == 1 && reasons.iter().all(|reason| through == Some(&reason.resource)),
                 "resources": resources,
                 "more_resources": reasons.len().saturating_sub(MOST),
             })

@@ -2,7 +2,7 @@
 //!
 //! Must never happen here: somebody who cannot be reached, or an id that the directory does not know, shown quietly.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use actix_web::{HttpResponse, get, web};
 use jiff::tz::TimeZone;
@@ -54,7 +54,7 @@ struct Facts {
     metrics: Metrics,
     affected: Page<Affected>,
     audience: Audience,
-    told: HashSet<String>,
+    told: HashMap<String, bool>,
     notices: Vec<Notice>,
     timeline: Vec<Entry>,
     alerts: Page<AlertView>,
@@ -94,7 +94,7 @@ async fn show(
                     |a| a.key,
                 ),
                 audience: crate::audience::resolve(conn, id)?,
-                told: notice::told_people(conn, id)?,
+                told: notice::reached_people(conn, id)?,
                 notices: notice::of_incidents(conn, &[id])?,
                 timeline: timeline::list(conn, id)?,
                 alerts: page(
@@ -247,26 +247,27 @@ fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
         }));
     }
     if not_told > 0 && drafts.is_empty() {
-        let told = |notice: &&Notice| matches!(notice.state, State::Sent | State::Stopped);
-        let (text, command) = match of(Phase::Detection).filter(told).last() {
-            Some(sent) => (
-                "Draft the same notice for those who were found since:",
-                call(app, "POST", &format!("/notices/{}/catch-up", sent.id), None),
-            ),
-            None => (
-                "Draft a notice:",
-                call(
-                    app,
-                    "POST",
-                    &new_notice,
-                    Some(&json!({"phase": "detection", "message": "What we know so far."})),
-                ),
-            ),
-        };
-        todo.push(json!({
-            "text": format!("{} not told yet. {text}", count(not_told, "person is", "people are")),
-            "path": null, "link": null, "command": command,
-        }));
+        let done = |notice: &&Notice| matches!(notice.state, State::Sent | State::Stopped);
+        let live = |notice: &&Notice| matches!(notice.state, State::Queued | State::Sending);
+        let who = count(not_told, "person is not told yet", "people are not told yet");
+        let new = json!({"phase": "detection", "message": "What we know so far."});
+        todo.push(if let Some(live) = of(Phase::Detection).find(live) {
+            json!({
+                "text": format!("{who}, and the detection notice is still on its way."),
+                "path": format!("/admin/notices/{}", live.id), "link": "Look at it", "command": null,
+            })
+        } else if let Some(sent) = of(Phase::Detection).filter(done).last() {
+            json!({
+                "text": format!("{who}. Draft the same notice for those who have not got it:"),
+                "path": null, "link": null,
+                "command": call(app, "POST", &format!("/notices/{}/catch-up", sent.id), None),
+            })
+        } else {
+            json!({
+                "text": format!("{who}. Draft a notice:"),
+                "path": null, "link": null, "command": call(app, "POST", &new_notice, Some(&new)),
+            })
+        });
     }
     let heard = of(Phase::Detection)
         .chain(of(Phase::Update))
