@@ -53,9 +53,7 @@ async fn of_parallel_resolves_one_wins(env: Env) {
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 409, 409, 409]);
     assert_eq!(env.count("audit_events WHERE action = 'incident.status'"), 1);
-    let timeline = app
-        .all(&format!("/api/v1/incidents/{incident}/timeline"))
-        .await;
+    let timeline = app.all(&format!("/api/v1/incidents/{incident}/timeline")).await;
     let ends = timeline
         .iter()
         .filter(|entry| entry["kind"] == "resolved")
@@ -100,11 +98,7 @@ async fn a_second_detection_leaves_out_who_was_told(env: Env) {
     let second = app.draft(&incident, "detection").await;
     let preview = app.preview(&second).await.expect(200);
     assert_eq!(
-        json!([
-            preview["recipients"],
-            preview["already_told"],
-            preview["added"]
-        ]),
+        json!([preview["recipients"], preview["already_told"], preview["added"]]),
         json!([1, 3, 1])
     );
     let warnings = preview["warnings"].to_string();
@@ -163,13 +157,10 @@ async fn an_idempotency_key_repeats_the_answer(env: Env) {
     let notice = first.id();
     let digest = app.digest(&notice).await;
     let send = || {
-        app.request(
-            reqwest::Method::POST,
-            &format!("/api/v1/notices/{notice}/send"),
-        )
-        .header("idempotency-key", "send-1")
-        .json(json!({"digest": digest}))
-        .send()
+        app.request(reqwest::Method::POST, &format!("/api/v1/notices/{notice}/send"))
+            .header("idempotency-key", "send-1")
+            .json(json!({"digest": digest}))
+            .send()
     };
     let first = send().await.expect(202);
     app.done(&notice).await;

@@ -26,10 +26,7 @@ async fn a_preview_changes_nothing(env: Env) {
     let second = app.preview(&notice).await.expect(200);
     assert_eq!(first.json, second.json);
     assert_eq!(env.count("audit_events"), events);
-    assert_eq!(
-        (env.count("deliveries"), env.count("notice_recipients")),
-        (0, 0)
-    );
+    assert_eq!((env.count("deliveries"), env.count("notice_recipients")), (0, 0));
     let after = app.notice(&notice).await;
     assert_eq!(
         (&after["state"], &after["digest"]),
@@ -59,14 +56,16 @@ async fn the_mails_are_the_previewed_ones(env: Env) {
             .replace("\r\n", "\n")
     };
     for sample in samples {
-        let mail = mails
-            .iter()
-            .find(|mail| sample["to"] == mail.to)
-            .expect("a mail");
+        let mail = mails.iter().find(|mail| sample["to"] == mail.to).expect("a mail");
         assert_eq!(sample["subject"], mail.subject);
         for (part, sent) in [("text", &mail.text), ("html", &mail.html)] {
             let shown = sample[part].as_str().expect("text");
-            assert_eq!(before_the_link(shown), before_the_link(sent), "{part} to {}", mail.to);
+            assert_eq!(
+                before_the_link(shown),
+                before_the_link(sent),
+                "{part} to {}",
+                mail.to
+            );
             assert!(shown.contains("/unsubscribe/"), "{shown}");
         }
     }
@@ -305,7 +304,10 @@ async fn nobody_to_tell_is_an_error(env: Env) {
     let incident = app.incident([]).await;
     let notice = app.draft(&incident, "detection").await;
     let preview = app.preview(&notice).await.expect(200);
-    assert_eq!((&preview["recipients"], &preview["samples"]), (&json!(0), &json!([])));
+    assert_eq!(
+        (&preview["recipients"], &preview["samples"]),
+        (&json!(0), &json!([]))
+    );
     let digest = preview["digest"].as_str().expect("a digest");
     app.send(&notice, digest).await.expect_problem(422);
     assert_eq!(app.notice(&notice).await["state"], "draft");

@@ -26,10 +26,7 @@ const CONNECTIONS: usize = 4;
 fn holding() -> (Policy, Arc<Semaphore>) {
     let permits = Arc::new(Semaphore::new(0));
     let hold = Arc::clone(&permits);
-    (
-        Policy::new(move |_| Decision::Hold(Arc::clone(&hold))),
-        permits,
-    )
+    (Policy::new(move |_| Decision::Hold(Arc::clone(&hold))), permits)
 }
 
 /// A service that sends to the crowd over four connections, on each of which a mail waits for its answer.
@@ -118,12 +115,7 @@ async fn whoever_was_not_told_can_be_caught_up(env: Env) {
     assert_eq!(app.preview(&catch_up).await.expect(200)["recipients"], rest);
     app.send_as_previewed(&catch_up).await;
     app.done(&catch_up).await;
-    let mut told: Vec<String> = app
-        .mails(PEOPLE)
-        .await
-        .into_iter()
-        .map(|mail| mail.to)
-        .collect();
+    let mut told: Vec<String> = app.mails(PEOPLE).await.into_iter().map(|mail| mail.to).collect();
     told.sort();
     told.dedup();
     assert_eq!(told.len(), PEOPLE, "somebody got it twice");
@@ -227,11 +219,9 @@ async fn what_was_told_before_the_stop_counts(env: Env) {
     assert!(metrics["time_to_notify"].is_i64(), "{metrics}");
     // Somebody who was told hears the end; the others are affected, and hear it too.
     app.resolve(&incident).await;
-    app.delete(&format!(
-        "/api/v1/incidents/{incident}/affected/project/stage"
-    ))
-    .await
-    .expect(204);
+    app.delete(&format!("/api/v1/incidents/{incident}/affected/project/stage"))
+        .await
+        .expect(204);
     let resolution = app.draft(&incident, "resolution").await;
     let preview = app.preview(&resolution).await.expect(200);
     assert_eq!(preview["recipients"], CONNECTIONS);

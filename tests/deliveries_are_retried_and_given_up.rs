@@ -208,10 +208,7 @@ async fn a_permanent_refusal_is_final(env: Env) {
     let incident = done["incident"].as_str().expect("an id");
     app.tell(incident, "update").await;
     assert_eq!(app.catcher.attempts(BARAKA), 2, "once for each notice");
-    assert_eq!(
-        outcomes(&baraka(&app, &notice, |_| true).await),
-        ["failed"]
-    );
+    assert_eq!(outcomes(&baraka(&app, &notice, |_| true).await), ["failed"]);
     app.mails(4).await;
     app.finish().await;
 }
@@ -303,9 +300,7 @@ async fn the_first_customer_told_counts_while_others_wait(env: Env) {
         .await
         .expect(200);
     assert_eq!(metrics["time_to_notify"], 240);
-    let timeline = app
-        .all(&format!("/api/v1/incidents/{incident}/timeline"))
-        .await;
+    let timeline = app.all(&format!("/api/v1/incidents/{incident}/timeline")).await;
     let notified = timeline
         .iter()
         .filter(|entry| entry["kind"] == "notified")
@@ -336,7 +331,11 @@ async fn no_address_reaches_the_log(env: Env) {
     let output = candor.terminate().await.expect(0);
     let log = format!("{}{}", output.stdout, output.stderr);
     assert!(log.contains("listening on"), "{log}");
-    for secret in ["nyota-films.example", "sound-works.example", crate::support::ADMIN_TOKEN] {
+    for secret in [
+        "nyota-films.example",
+        "sound-works.example",
+        crate::support::ADMIN_TOKEN,
+    ] {
         assert!(!log.contains(secret), "{secret} in the log:\n{log}");
     }
     candor.finish().await;

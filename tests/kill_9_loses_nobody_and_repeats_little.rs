@@ -22,7 +22,10 @@ const TOLD: usize = 400;
 async fn killed_at_any_moment(env: Env) {
     let catcher = Catcher::start().unwrap();
     let (mut candor, notice) = sending(&env, &catcher).await;
-    catcher.wait_for(TOLD, DEADLINE).await.expect("some hundred mails");
+    catcher
+        .wait_for(TOLD, DEADLINE)
+        .await
+        .expect("some hundred mails");
     candor.kill();
     let before = catcher.accepted();
     assert!(before < PEOPLE, "it was too fast to be killed in the middle");
@@ -36,11 +39,9 @@ async fn killed_at_any_moment(env: Env) {
 async fn killed_while_every_connection_waits_for_an_answer(env: Env) {
     let permits = Arc::new(Semaphore::new(0));
     let (hold, taken) = (Arc::clone(&permits), AtomicUsize::new(0));
-    let catcher = Catcher::start_with(Policy::new(move |_| {
-        match taken.fetch_add(1, Ordering::SeqCst) {
-            taken if taken < TOLD => Decision::Accept,
-            _ => Decision::Hold(Arc::clone(&hold)),
-        }
+    let catcher = Catcher::start_with(Policy::new(move |_| match taken.fetch_add(1, Ordering::SeqCst) {
+        taken if taken < TOLD => Decision::Accept,
+        _ => Decision::Hold(Arc::clone(&hold)),
     }))
     .unwrap();
     let (mut candor, notice) = sending(&env, &catcher).await;

@@ -53,7 +53,10 @@ async fn a_late_found_person_is_shown_and_caught_up_alone(env: Env) {
     }
     assert_eq!(copy["catch_up_of"], notice);
     let preview = app.preview(&late).await.expect(200);
-    assert_eq!((&preview["recipients"], &preview["added"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        (&preview["recipients"], &preview["added"]),
+        (&json!(1), &json!(1))
+    );
     assert_eq!(preview["samples"][0]["to"], "grace@kilele-studio.example");
     app.send_as_previewed(&late).await;
     app.done(&late).await;

@@ -53,10 +53,7 @@ async fn the_headers_are_what_mail_clients_want(env: Env) {
         let to = mail.header("to");
         assert!(to.ends_with(&format!("<{}>", mail.to)), "{to}");
         assert_eq!(mail.header("auto-submitted"), "auto-generated");
-        assert_eq!(
-            mail.header("list-unsubscribe-post"),
-            "List-Unsubscribe=One-Click"
-        );
+        assert_eq!(mail.header("list-unsubscribe-post"), "List-Unsubscribe=One-Click");
         assert_eq!(mail.header("mime-version"), "1.0");
         assert_eq!(mail.header("date"), "Thu, 14 Mar 2024 07:00:00 +0000");
         let link = mail.header("list-unsubscribe");
@@ -68,14 +65,14 @@ async fn the_headers_are_what_mail_clients_want(env: Env) {
         assert!(links.insert(link), "a link for two mails");
     }
     // One thread for each incident: all mails refer to the same, and another incident's to another.
-    let threads = |mails: &[Mail]| -> BTreeSet<String> {
-        mails.iter().map(|mail| mail.header("references")).collect()
-    };
+    let threads =
+        |mails: &[Mail]| -> BTreeSet<String> { mails.iter().map(|mail| mail.header("references")).collect() };
     let (one, other) = (threads(&mails[..6]), threads(&mails[6..]));
     assert_eq!((one.len(), other.len()), (1, 1), "{one:?} {other:?}");
     assert!(one.is_disjoint(&other));
     assert!(
-        one.iter().all(|thread| thread.contains(&incident) && thread.starts_with('<')),
+        one.iter()
+            .all(|thread| thread.contains(&incident) && thread.starts_with('<')),
         "{one:?}"
     );
     app.finish().await;
@@ -158,7 +155,11 @@ async fn hostile_data_stays_data(env: Env) {
         for tag in ["<script", "<img"] {
             assert!(!mail.html.contains(tag), "{tag} in {}", mail.html);
         }
-        assert!(mail.html.contains("&lt;script&gt;alert(&quot;1&quot;)"), "{}", mail.html);
+        assert!(
+            mail.html.contains("&lt;script&gt;alert(&quot;1&quot;)"),
+            "{}",
+            mail.html
+        );
         // Templates are not filled in twice.
         assert!(mail.html.contains("{{sender}}"), "{}", mail.html);
         // Text is text: as it was written.
@@ -207,9 +208,11 @@ async fn a_line_break_cannot_add_a_header(env: Env) {
             .as_str(),
     )
     .unwrap();
-    app.delete(&format!("/api/v1/incidents/{incident}/affected/file/interview-v2"))
-        .await
-        .expect(204);
+    app.delete(&format!(
+        "/api/v1/incidents/{incident}/affected/file/interview-v2"
+    ))
+    .await
+    .expect(204);
     app.tell(&incident, "detection").await;
     for mail in app.mails(3).await {
         assert_eq!(mail.header("bcc"), "", "{}", mail.caught.text_lossy());
@@ -258,10 +261,7 @@ async fn names_and_subjects_of_all_scripts_arrive(env: Env) {
     let message = mail_parser::MessageParser::default()
         .parse(&hers.caught.data)
         .expect("a mail");
-    let to = message
-        .to()
-        .and_then(|to| to.first())
-        .expect("one recipient");
+    let to = message.to().and_then(|to| to.first()).expect("one recipient");
     assert_eq!(to.name(), Some("أمينة \"Mina\", Ñjeri, 阿米娜 🎬"));
     assert_eq!(to.address(), Some("amina@nyota-films.example"));
     app.finish().await;
@@ -334,10 +334,21 @@ async fn each_phase_reads_as_in_its_snapshot(env: Env) {
     .await
     .expect(200);
     let nothing = json!({"required": false});
-    let todo = json!({"required": true, "text": "Please open each file once.\nTell us if one does not open."});
+    let todo =
+        json!({"required": true, "text": "Please open each file once.\nTell us if one does not open."});
     let notices = [
-        ("detection", "09:56", "Some of your files cannot be opened.\n\nNothing is lost.", &nothing),
-        ("update", "10:10", "We know the cause and are testing the patch.", &nothing),
+        (
+            "detection",
+            "09:56",
+            "Some of your files cannot be opened.\n\nNothing is lost.",
+            &nothing,
+        ),
+        (
+            "update",
+            "10:10",
+            "We know the cause and are testing the patch.",
+            &nothing,
+        ),
         ("resolution", "10:24", "Your files can be opened again.", &todo),
         ("report", "11:00", "Thank you for your patience.", &nothing),
     ];

@@ -72,9 +72,7 @@ async fn a_changed_address_is_used(env: Env) {
     app.tell(&incident, "detection").await;
     for (id, name) in [("baraka", "Baraka Mushi"), ("wanjiru", "Wanjiru Kamau")] {
         let person = json!({"name": name, "email": format!("{id}@elsewhere.example")});
-        app.put(&format!("/api/v1/people/{id}"), person)
-            .await
-            .expect(200);
+        app.put(&format!("/api/v1/people/{id}"), person).await.expect(200);
     }
     // One of the two is not even affected any more.
     app.delete("/api/v1/resources/project/savanna/collaborators/baraka")
@@ -101,10 +99,7 @@ async fn somebody_gone_is_left_out_with_a_warning(env: Env) {
     app.resolve(&incident).await;
     let resolution = app.draft(&incident, "resolution").await;
     let preview = app.preview(&resolution).await.expect(200);
-    assert_eq!(
-        json!([preview["recipients"], preview["removed"]]),
-        json!([2, 1])
-    );
+    assert_eq!(json!([preview["recipients"], preview["removed"]]), json!([2, 1]));
     let warnings = preview["warnings"].to_string();
     assert!(
         warnings.contains("1 person was told before and cannot be reached any more"),

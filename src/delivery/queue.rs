@@ -186,10 +186,7 @@ fn withhold_stopped<T>(conn: &mut Conn, rows: &mut Vec<T>, key: fn(&T) -> (i64, 
     Ok(())
 }
 
-fn stopped_of<'a>(
-    conn: &mut Conn,
-    notices: impl IntoIterator<Item = &'a str>,
-) -> Result<HashSet<NoticeId>> {
+fn stopped_of<'a>(conn: &mut Conn, notices: impl IntoIterator<Item = &'a str>) -> Result<HashSet<NoticeId>> {
     Ok(n::table
         .filter(n::id.eq_any(notices))
         .filter(n::state.eq("stopped"))

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{ResourceRef, write};
+use super::{ResourceRef, resource, write};
 use crate::audit::{Action, Event, Tx};
 use crate::db::Conn;
 use crate::db::schema::{accounts as a, collaborators as k, members as m, people as p, resources as r};
@@ -246,4 +246,64 @@ pub fn delete_collaborator(tx: &mut Tx<'_>, at: &ResourceRef, person: &str) -> R
         format!("{}/{}/{person}", at.type_, at.id),
     ));
     Ok(())
+}
+
+/// A role that a person has, and on what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held<T> {
+    /// The account's id, or the resource.
+    pub on: T,
+    /// Its name.
+    pub name: Option<String>,
+    /// Which role.
+    pub role: String,
+}
+
+/// The accounts of which a person is a member, as far as neither has ended, by id.
+///
+/// # Errors
+/// What the database answers.
+pub fn accounts_of(conn: &mut Conn, person: &str, limit: i64) -> Result<Vec<Held<String>>> {
+    let rows: Vec<(String, String, String)> = m::table
+        .inner_join(p::table)
+        .inner_join(a::table)
+        .filter(p::id.eq(person))
+        .filter(m::gone_at.is_null())
+        .filter(a::gone_at.is_null())
+        .order(a::id)
+        .limit(limit)
+        .select((a::id, a::name, m::role))
+        .load(conn)?;
+    Ok(rows
+        .into_iter()
+        .map(|(on, name, role)| Held {
+            on,
+            name: Some(name),
+            role,
+        })
+        .collect())
+}
+
+/// The resources on which a person works, as far as neither has ended, by type and id.
+///
+/// # Errors
+/// What the database answers.
+pub fn resources_of(conn: &mut Conn, person: &str, limit: i64) -> Result<Vec<Held<ResourceRef>>> {
+    let rows: Vec<(String, String, Option<String>, String)> = k::table
+        .inner_join(p::table)
+        .inner_join(r::table)
+        .filter(p::id.eq(person))
+        .filter(k::gone_at.is_null())
+        .filter(r::gone_at.is_null())
+        .order((r::type_, r::id))
+        .limit(limit)
+        .select((r::type_, r::id, r::name, k::role))
+        .load(conn)?;
+    rows.into_iter()
+        .map(|(type_, id, name, role)| {
+            let on =
+                resource::reference(&type_, &id).ok_or_else(|| Error::internal("a stored id is invalid"))?;
+            Ok(Held { on, name, role })
+        })
+        .collect()
 }

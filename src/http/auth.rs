@@ -86,7 +86,8 @@ async fn refuse(app: &App, actor: &Actor, action: Action, req: &ServiceRequest) 
     .await
 }
 
-async fn record(
+/// Records a refusal.
+pub(super) async fn record(
     app: &App,
     actor: &Actor,
     action: Action,

@@ -5,14 +5,19 @@
 //!
 //! Must never happen here: the work done twice under one key.
 
+use std::io::{Read, Seek, SeekFrom, Write};
+
 use actix_web::body::{BoxBody, MessageBody, to_bytes};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::error::PayloadError;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpResponse, web};
 use diesel::prelude::*;
+use futures_util::{StreamExt, stream};
 use sha2::{Digest, Sha256};
 
+use super::api::directory::MAX_IMPORT;
 use super::extract::{MAX_JSON, read_body};
 use super::problem::Problem;
 use crate::access::Caller;
@@ -115,6 +120,32 @@ pub fn forget(conn: &mut Conn, oldest: Timestamp) -> Result<usize> {
     Ok(diesel::delete(k::table.filter(k::created_at.lt(oldest))).execute(conn)?)
 }
 
+/// An import is too large to hold: it goes through a file to be hashed before it is read.
+async fn spool(payload: &mut Payload, hasher: &mut Sha256) -> std::result::Result<Payload, Problem> {
+    const STEP: usize = 64 * 1024;
+    let mut file = tempfile::tempfile().map_err(Error::internal)?;
+    let mut size = 0;
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| Error::invalid("", "the body could not be read to its end"))?;
+        size += chunk.len() as u64;
+        if size > MAX_IMPORT {
+            return Err(Problem::TooLarge(MAX_IMPORT as usize));
+        }
+        hasher.update(&chunk);
+        file.write_all(&chunk).map_err(Error::internal)?;
+    }
+    file.seek(SeekFrom::Start(0)).map_err(Error::internal)?;
+    let chunks = stream::try_unfold(file, |mut file| async move {
+        let mut chunk = vec![0; STEP];
+        let read = file.read(&mut chunk)?;
+        chunk.truncate(read);
+        Ok::<_, PayloadError>((read > 0).then(|| (web::Bytes::from(chunk), file)))
+    });
+    Ok(Payload::Stream {
+        payload: Box::pin(chunks),
+    })
+}
+
 /// Wraps every POST below `/api/v1`.
 pub async fn guard(
     mut req: ServiceRequest,
@@ -141,19 +172,15 @@ pub async fn guard(
         req.path(),
         req.query_string()
     ));
-    if !req.path().ends_with("/directory/import") {
-        let mut payload = req.take_payload();
+    let mut payload = req.take_payload();
+    let payload = if req.path().ends_with("/directory/import") {
+        spool(&mut payload, &mut hasher).await?
+    } else {
         let body = read_body(req.request(), &mut payload, MAX_JSON).await?;
         hasher.update(&body);
-        req.set_payload(Payload::from(body));
-    } else {
-        // Too large to hold: the announced length stands for it. All or nothing makes a repeat harmless anyway.
-        hasher.update(
-            req.headers()
-                .get(header::CONTENT_LENGTH)
-                .map_or(&b""[..], |value| value.as_bytes()),
-        );
-    }
+        Payload::from(body)
+    };
+    req.set_payload(payload);
     let hash = hex(&hasher.finalize());
     let now = app.clock().now();
     let id = new_uuid(now).to_string();

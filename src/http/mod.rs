@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod api;
 pub mod auth;
+pub mod error_page;
 pub mod extract;
 pub mod hooks;
 pub mod idempotency;

@@ -49,7 +49,8 @@ impl From<Error> for Problem {
 }
 
 impl Problem {
-    fn document(&self) -> ProblemDocument {
+    /// What is shown of it, as a document or as a page.
+    pub(super) fn document(&self) -> ProblemDocument {
         let (type_, title, status, detail, errors) = match self {
             Problem::Domain(error) => {
                 let (type_, title, status) = match error {

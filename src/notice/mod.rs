@@ -286,6 +286,19 @@ pub fn list(conn: &mut Conn, incident: &IncidentId, after: Option<&str>, limit: 
     views(conn, rows)
 }
 
+/// The notices of these incidents, oldest first.
+///
+/// # Errors
+/// What the database answers.
+pub fn of_incidents(conn: &mut Conn, incidents: &[&IncidentId]) -> Result<Vec<Notice>> {
+    let ids: Vec<&str> = incidents.iter().map(|id| id.as_str()).collect();
+    let rows: Vec<Row> = n::table
+        .filter(n::incident_id.eq_any(&ids))
+        .order(n::id)
+        .load(conn)?;
+    views(conn, rows)
+}
+
 /// People who are affected now and were not reached by this notice or one that caught it up.
 ///
 /// # Errors

@@ -69,7 +69,8 @@ async fn everybody_affected_hears_the_beginning_and_the_end_at_once(env: Env) {
 
     // 10:00: the detection reaches all three at once.
     app.set_clock(&eat("10:00"));
-    let too_early = json!({"phase": "resolution", "message": "It is over.", "customer_action": {"required": false}});
+    let too_early =
+        json!({"phase": "resolution", "message": "It is over.", "customer_action": {"required": false}});
     clement
         .post(&format!("{at}/notices"), too_early)
         .await
@@ -101,7 +102,10 @@ async fn everybody_affected_hears_the_beginning_and_the_end_at_once(env: Env) {
         is_about_their_own_files(mail, "Our systems have detected failures in accessing files");
     }
     let sent = app.done(&detection).await;
-    assert_eq!((&sent["counts"]["sent"], &sent["recipients"]), (&json!(3), &json!(3)));
+    assert_eq!(
+        (&sent["counts"]["sent"], &sent["recipients"]),
+        (&json!(3), &json!(3))
+    );
     for delivery in app.deliveries(&detection).await {
         assert_eq!(delivery["sent_at"], "2024-03-14T07:00:00Z", "{delivery}");
     }
@@ -123,14 +127,7 @@ async fn everybody_affected_hears_the_beginning_and_the_end_at_once(env: Env) {
     // 10:15 merged, 10:19 deployed; written down afterwards, in the time of the place.
     app.set_clock(&eat("10:20"));
     note(&clement, &at, "10:15", "note", "The patch is merged").await;
-    note(
-        &clement,
-        &at,
-        "10:19",
-        "deployed",
-        "The patch is in production",
-    )
-    .await;
+    note(&clement, &at, "10:19", "deployed", "The patch is in production").await;
     note(
         &clement,
         &at,
@@ -346,7 +343,11 @@ async fn again(app: &TestApp, hook: &str, time: &str, incident: &str) {
 }
 
 fn owned(affected: (&str, &str, &str)) -> (String, String, String) {
-    (affected.0.to_owned(), affected.1.to_owned(), affected.2.to_owned())
+    (
+        affected.0.to_owned(),
+        affected.1.to_owned(),
+        affected.2.to_owned(),
+    )
 }
 
 /// Type, id and source of what is affected, sorted.

@@ -19,7 +19,7 @@ mod wait;
 pub use app::{Builder, TestApp};
 pub use binary::{Binary, Output};
 pub(crate) use databases::on_both_databases;
-pub use databases::{Backend, Env, run};
+pub use databases::{Another, Backend, Env, run};
 pub use http::{ADMIN_TOKEN, Answer, Http, Request};
 pub use mail::Mail;
 pub use notices::crowd;
