@@ -1,9 +1,14 @@
 //! However often and however parallel somebody asks: one notice is one set of mails, and nobody gets two detections.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use candor::catcher::{Catcher, Decision, Policy};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use crate::support::story::ADDRESSES;
-use crate::support::{Env, TestApp, on_both_databases};
+use crate::support::{Backend, Binary, DEADLINE, Env, TestApp, crowd, on_both_databases};
 
 on_both_databases!(
     of_parallel_sends_one_wins,
@@ -12,6 +17,9 @@ on_both_databases!(
     a_second_detection_leaves_out_who_was_told,
     a_person_with_a_new_address_was_told,
     an_idempotency_key_repeats_the_answer,
+    of_parallel_requests_with_one_key_one_is_carried_out,
+    a_restart_in_the_middle_repeats_nothing,
+    processes_share_the_queue_or_are_refused,
 );
 
 async fn of_parallel_sends_one_wins(env: Env) {
@@ -169,4 +177,110 @@ async fn an_idempotency_key_repeats_the_answer(env: Env) {
             .all(|address| mails.iter().any(|mail| mail.to == *address))
     );
     app.finish().await;
+}
+
+async fn of_parallel_requests_with_one_key_one_is_carried_out(env: Env) {
+    let app = TestApp::start(&env).await;
+    let incident = app.story_incident().await;
+    let draft = || {
+        app.request(
+            reqwest::Method::POST,
+            &format!("/api/v1/incidents/{incident}/notices"),
+        )
+        .header("idempotency-key", "draft-1")
+        .json(json!({"phase": "detection", "message": "We know of it."}))
+        .send()
+    };
+    let answers = tokio::join!(draft(), draft(), draft(), draft());
+    let answers = [answers.0, answers.1, answers.2, answers.3];
+    let made: BTreeSet<String> = answers
+        .iter()
+        .filter(|answer| answer.status == 201)
+        .map(|answer| answer.id())
+        .collect();
+    assert_eq!(made.len(), 1);
+    for answer in answers {
+        if answer.status != 201 {
+            answer.expect_problem(409);
+        }
+    }
+    assert_eq!(env.count("notices"), 1);
+    // By now it is answered.
+    assert!(made.contains(&draft().await.expect(201).id()));
+    app.finish().await;
+}
+
+async fn a_restart_in_the_middle_repeats_nothing(env: Env) {
+    const PEOPLE: usize = 600;
+    let catcher = Catcher::start().unwrap();
+    let mut candor = Binary::new(&env)
+        .setting("smtp_url", catcher.url())
+        .setting("send_concurrency", 4)
+        .setting("max_audience", PEOPLE);
+    candor.serve().await;
+    candor.import(crowd(PEOPLE)).await.expect(200);
+    let incident = candor.incident([("project", "stage")]).await;
+    let notice = candor.draft(&incident, "detection").await;
+    candor.send_as_previewed(&notice).await;
+    catcher.wait_for(50, DEADLINE).await.expect("some mails");
+    candor.terminate().await.expect(0);
+    let before = catcher.accepted();
+    assert!(before < PEOPLE, "it was too fast to be stopped in the middle");
+    // What went out is on record, and nothing is left claimed.
+    assert_eq!(
+        env.count("deliveries WHERE state = 'sent'"),
+        i64::try_from(before).unwrap()
+    );
+    assert_eq!(env.count("deliveries WHERE lease IS NOT NULL"), 0);
+    candor.serve().await;
+    candor.done(&notice).await;
+    let told: BTreeSet<String> = catcher.mails().into_iter().flat_map(|mail| mail.to).collect();
+    assert_eq!((told.len(), catcher.accepted()), (PEOPLE, PEOPLE));
+    candor.finish().await;
+}
+
+async fn processes_share_the_queue_or_are_refused(env: Env) {
+    const PEOPLE: usize = 40;
+    const CONNECTIONS: usize = 2;
+    let permits = Arc::new(Semaphore::new(0));
+    let hold = Arc::clone(&permits);
+    let catcher = Catcher::start_with(Policy::new(move |_| Decision::Hold(Arc::clone(&hold)))).unwrap();
+    let process = || {
+        Binary::new(&env)
+            .setting("smtp_url", catcher.url())
+            .setting("send_concurrency", CONNECTIONS)
+    };
+    let (mut one, mut other) = (process(), process());
+    one.serve().await;
+    if env.backend == Backend::Sqlite {
+        let refused = other.run(["serve"]).await.expect(1);
+        assert!(
+            refused.stderr.contains("another process delivers"),
+            "{}",
+            refused.stderr
+        );
+        one.finish().await;
+        return;
+    }
+    other.serve().await;
+    one.import(crowd(PEOPLE)).await.expect(200);
+    let incident = one.incident([("project", "stage")]).await;
+    let notice = one.draft(&incident, "detection").await;
+    one.send_as_previewed(&notice).await;
+    // More than one of them may open: so both are sending.
+    catcher
+        .wait_for(2 * CONNECTIONS, DEADLINE)
+        .await
+        .expect("mails from both");
+    permits.add_permits(PEOPLE);
+    one.done(&notice).await;
+    let told: BTreeSet<String> = catcher.mails().into_iter().flat_map(|mail| mail.to).collect();
+    assert_eq!((told.len(), catcher.accepted()), (PEOPLE, PEOPLE));
+    assert_eq!(
+        env.count("timeline_entries WHERE kind = 'notified'"),
+        1,
+        "both noted that somebody was told"
+    );
+    other.finish().await;
+    one.finish().await;
 }

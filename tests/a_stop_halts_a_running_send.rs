@@ -14,6 +14,7 @@ on_both_databases!(
     only_what_is_on_the_wire_goes_through,
     whoever_was_not_told_can_be_caught_up,
     a_stopped_notice_stays_stopped_when_its_process_dies,
+    a_notice_stopped_in_the_queue_reaches_nobody,
     what_was_told_before_the_stop_counts,
     there_must_be_something_to_stop,
 );
@@ -166,6 +167,40 @@ async fn a_stopped_notice_stays_stopped_when_its_process_dies(env: Env) {
         CONNECTIONS,
         "it was sent on after it was stopped"
     );
+    candor.finish().await;
+}
+
+async fn a_notice_stopped_in_the_queue_reaches_nobody(env: Env) {
+    let catcher = Catcher::start().unwrap();
+    let mut candor = Binary::new(&env).setting("smtp_url", catcher.url());
+    // Nobody delivers yet.
+    candor.serve_with(["serve", "--no-workers"]).await;
+    candor.import(crowd(PEOPLE)).await.expect(200);
+    let incident = candor.incident([("project", "stage")]).await;
+    let stopped = candor.draft(&incident, "detection").await;
+    candor.send_as_previewed(&stopped).await;
+    assert_eq!(candor.notice(&stopped).await["counts"]["pending"], PEOPLE);
+    let answer = candor
+        .post(&format!("/api/v1/notices/{stopped}/stop"), json!({}))
+        .await
+        .expect(200);
+    assert_eq!(
+        answer.json,
+        json!({"state": "stopped", "sent": 0, "not_sent": PEOPLE, "in_flight": 0})
+    );
+    // It was first in the queue: when another one has gone through, it had its turn.
+    let next = candor.draft(&incident, "update").await;
+    candor.send_as_previewed(&next).await;
+    candor.terminate().await.expect(0);
+    candor.serve().await;
+    candor.done(&next).await;
+    assert_eq!(catcher.accepted(), PEOPLE);
+    let notice = candor.notice(&stopped).await;
+    assert_eq!(
+        (&notice["state"], &notice["counts"]["stopped"]),
+        (&json!("stopped"), &json!(PEOPLE))
+    );
+    assert_eq!(env.count("deliveries WHERE state = 'pending'"), 0);
     candor.finish().await;
 }
 

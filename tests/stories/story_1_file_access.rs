@@ -579,6 +579,7 @@ async fn the_report_has_three_audiences(app: &TestApp, by: &Http, at: &str) {
         .await
         .expect(200);
     let page = app.anonymous().get("/status").await.expect(200).text;
+    assert!(page.contains(FOR_EVERYBODY), "{page}");
     for hidden in [INTERNAL, FOR_CUSTOMERS, "Root cause", "s3"] {
         assert!(!page.contains(hidden), "'{hidden}' is public: {page}");
     }
