@@ -9,6 +9,13 @@
 
 mod support;
 
+mod a_misspelt_filter_is_an_error;
+mod access_is_guarded_and_audited;
+mod alerts_open_incidents;
+mod errors_are_problem_documents;
+mod idempotency_keys_repeat_the_answer;
+mod settings_fail_at_the_start;
+mod the_audit_chain_holds;
 mod the_audience_equals_a_naive_reference;
 mod the_directory_is_imported_whole_or_not_at_all;
 mod the_directory_keeps_its_shape;

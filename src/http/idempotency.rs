@@ -8,8 +8,8 @@
 use std::io::{Read, Seek, SeekFrom, Write};
 
 use actix_web::body::{BoxBody, MessageBody, to_bytes};
-use actix_web::error::PayloadError;
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::error::PayloadError;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpResponse, web};
