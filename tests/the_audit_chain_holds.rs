@@ -339,7 +339,7 @@ async fn no_change_is_without_its_event(env: Env) {
     change(Method::POST, format!("{incident}/affected"), json!({"selector": {"type": "file"}}), "affected.added").await;
     change(Method::DELETE, format!("{incident}/affected/media/interview"), json!({}), "affected.removed").await;
     change(Method::POST, format!("{incident}/next-steps"), json!({"text": "x", "owner": "y"}), "next_step.added").await;
-    change(Method::PUT, format!("{incident}/report"), json!({"title": "R", "sections": []}), "report.written").await;
+    change(Method::PUT, format!("{incident}/report"), json!({"title": "R", "sections": [{"heading": "H", "text": "T", "audience": "public"}]}), "report.written").await;
     change(Method::POST, format!("{incident}/notices"), json!({"phase": "update", "message": "x"}), "notice.drafted").await;
     change(Method::POST, "/api/v1/integrations".into(), json!({"name": "x", "source": "generic"}), "integration.created").await;
     // Before and after are told apart.
