@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::audit::{Action, Actor, Event, Tx, hex};
 use crate::db::Conn;
 use crate::db::dialect::on_backend;
-use crate::db::schema::{api_tokens as t, opt_outs, settings};
+use crate::db::schema::{api_tokens as t, settings};
 use crate::error::{Error, Result};
 use crate::id::TokenId;
 use crate::incident::word_enum;
@@ -348,22 +348,4 @@ impl Links {
             .then(|| TokenId::parse(token).ok())
             .flatten()
     }
-}
-
-/// Takes an address out of optional notices. Doing it again changes nothing.
-///
-/// # Errors
-/// `NotFound` where there is no such delivery.
-pub fn opt_out(tx: &mut Tx<'_>, delivery: i64) -> Result<()> {
-    let address = crate::delivery::get(tx.conn, delivery)?.address;
-    let address = crate::directory::normal_address(&address);
-    let added = on_backend!(&mut *tx.conn, c => diesel::insert_into(opt_outs::table)
-        .values((opt_outs::address.eq(&address), opt_outs::at.eq(tx.now)))
-        .on_conflict(opt_outs::address)
-        .do_nothing()
-        .execute(c))?;
-    if added > 0 {
-        tx.record(Event::new(Action::OptedOut, "delivery", delivery.to_string()));
-    }
-    Ok(())
 }

@@ -97,11 +97,21 @@ impl Running {
         self.background.stop().await;
     }
 
-    /// Waits until a signal stops the server, then drains the rest.
-    pub async fn run_until_stopped(self) -> std::io::Result<()> {
-        let result = self.serving.await.map_err(std::io::Error::other)?;
-        self.background.stop().await;
-        result
+    /// Serves until `stop` says so, then ends as [`Running::stop`] does.
+    ///
+    /// # Errors
+    /// Where the server ended by itself, and why.
+    pub async fn run_until(mut self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
+        tokio::select! {
+            ended = &mut self.serving => {
+                self.background.stop().await;
+                ended.map_err(std::io::Error::other)?
+            }
+            () = stop => {
+                self.stop().await;
+                Ok(())
+            }
+        }
     }
 }
 
@@ -122,14 +132,6 @@ pub async fn open_database(config: &Config, clock: Clock) -> Result<Db> {
 /// # Errors
 /// Whatever is wrong, before anything is served.
 pub async fn start(config: Config, clock: Clock) -> Result<Running> {
-    start_with(config, clock, false).await
-}
-
-/// The same; with `signals` the server stops by SIGTERM and SIGINT.
-///
-/// # Errors
-/// Whatever is wrong, before anything is served.
-pub async fn start_with(config: Config, clock: Clock, signals: bool) -> Result<Running> {
     let listener = TcpListener::bind(&config.listen)
         .map_err(|error| Error::Unavailable(format!("cannot listen on {}: {error}", config.listen)))?;
     let address = listener.local_addr().map_err(Error::internal)?;
@@ -143,7 +145,7 @@ pub async fn start_with(config: Config, clock: Clock, signals: bool) -> Result<R
     } else {
         no_background()
     };
-    let server = crate::http::server(app.clone(), listener, signals).map_err(Error::internal)?;
+    let server = crate::http::server(app.clone(), listener).map_err(Error::internal)?;
     let handle = server.handle();
     let serving = tokio::spawn(server);
     Ok(Running {

@@ -143,8 +143,13 @@ impl Config {
             if NOT_SETTINGS.contains(&variable.as_str()) {
                 continue;
             }
-            let name = variable.trim_start_matches("CANDOR_").to_ascii_lowercase();
-            if !NAMES.contains(&name.as_str()) {
+            let name = variable
+                .strip_prefix("CANDOR_")
+                .unwrap_or(&variable)
+                .to_ascii_lowercase();
+            // A variable in lower case would be a second spelling of the same setting.
+            if !NAMES.contains(&name.as_str()) || variable != format!("CANDOR_{}", name.to_ascii_uppercase())
+            {
                 return Err(format!("{variable}: unknown setting; {}", known()));
             }
             values.insert(name, (variable, value));

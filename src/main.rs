@@ -12,6 +12,7 @@ use candor::error::Error;
 use candor::time::Clock;
 use candor::{app, backup, demo};
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -121,9 +122,8 @@ async fn run(command: Command) -> Result<ExitCode, String> {
                 ..config
             };
             let outbox = config.smtp_url.is_none().then(|| config.outbox.clone());
-            let running = app::start_with(config, Clock::system(), true)
-                .await
-                .map_err(shown)?;
+            let running = app::start(config, Clock::system()).await.map_err(shown)?;
+            let stop = StopSignal::listen()?;
             println!("listening on {}", running.base_url());
             if let Some(outbox) = outbox {
                 println!(
@@ -133,15 +133,16 @@ async fn run(command: Command) -> Result<ExitCode, String> {
             }
             std::io::stdout().flush().map_err(|error| error.to_string())?;
             running
-                .run_until_stopped()
+                .run_until(stop.received())
                 .await
                 .map_err(|error| error.to_string())?;
         }
         Command::Worker => {
             let background = app::start_worker(config, Clock::system()).await.map_err(shown)?;
+            let stop = StopSignal::listen()?;
             println!("delivering");
             std::io::stdout().flush().map_err(|error| error.to_string())?;
-            wait_for_signal().await?;
+            stop.received().await;
             background.stop().await;
         }
         Command::Migrate => {
@@ -216,12 +217,26 @@ fn start_log(format: LogFormat, usual: &str) {
     }
 }
 
-async fn wait_for_signal() -> Result<(), String> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        result = tokio::signal::ctrl_c() => result.map_err(|error| error.to_string()),
+/// SIGTERM or SIGINT. Listened for before the program says that it is ready: from then on it ends in order.
+struct StopSignal {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignal {
+    fn listen() -> Result<Self, String> {
+        let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn received(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 

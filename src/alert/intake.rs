@@ -188,7 +188,7 @@ fn fire(tx: &mut Tx<'_>, integration: &Integration, alert: &Alert) -> Result<Pla
     let incident = incident::open(
         tx,
         &NewIncident {
-            title: one_line(&alert.title, 300),
+            title: title(alert),
             severity: source::severity(&alert.severity),
             summary: None,
             started_at: Some(alert.started_at.unwrap_or(tx.now).min(tx.now)),
@@ -199,6 +199,13 @@ fn fire(tx: &mut Tx<'_>, integration: &Integration, alert: &Alert) -> Result<Pla
     )?;
     let id = insert(tx, integration, alert, Some(&incident.id))?;
     Ok(Place::Opened(id, incident.id))
+}
+
+/// One line that says something, whatever the source wrote: an alert is not lost over its title.
+fn title(alert: &Alert) -> String {
+    Some(one_line(&alert.title, 300))
+        .filter(|title| !title.is_empty())
+        .unwrap_or("Alert without a title".to_owned())
 }
 
 fn insert(
@@ -213,11 +220,9 @@ fn insert(
     } else {
         Status::Resolved
     };
-    let severity = if alert.severity.is_empty() {
-        "unknown"
-    } else {
-        &alert.severity
-    };
+    let severity = Some(one_line(&alert.severity, 100))
+        .filter(|word| !word.is_empty())
+        .unwrap_or("unknown".to_owned());
     let text: String = alert
         .text
         .chars()
@@ -230,11 +235,14 @@ fn insert(
             a::integration_id.eq(integration.id.as_str()),
             a::fingerprint.eq(&alert.fingerprint),
             a::status.eq(status.as_str()),
-            a::severity.eq(one_line(severity, 100)),
-            a::title.eq(one_line(&alert.title, 300)),
+            a::severity.eq(&severity),
+            a::title.eq(title(alert)),
             a::text.eq(text),
             a::labels.eq(serde_json::to_string(&alert.labels)?),
-            a::link.eq(alert.link.as_deref().map(|link| one_line(link, 2_000))),
+            a::link.eq(alert
+                .link
+                .as_ref()
+                .filter(|link| !link.chars().any(char::is_control))),
             a::started_at.eq(alert.started_at.unwrap_or(tx.now)),
             a::ended_at.eq(alert.ended_at),
             a::incident_id.eq(incident.map(IncidentId::as_str)),

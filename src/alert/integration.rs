@@ -13,6 +13,7 @@ use crate::db::schema::{hook_requests as h, integrations as i};
 use crate::directory::Check;
 use crate::error::{Error, FieldError, Result};
 use crate::id::IntegrationId;
+use crate::template::one_line;
 use crate::time::Timestamp;
 
 /// An integration to make.
@@ -271,7 +272,7 @@ pub(super) fn keep_body(
             h::integration_id.eq(id.as_str()),
             h::received_at.eq(tx.now),
             h::accepted.eq(accepted),
-            h::detail.eq(detail),
+            h::detail.eq(one_line(detail, 1_000)),
             h::body.eq(body),
         ))
         .execute(tx.conn)?;

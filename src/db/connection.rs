@@ -108,13 +108,31 @@ pub(super) fn connect(url: &DatabaseUrl, mode: Mode) -> Result<Conn, diesel::r2d
             Ok(Conn::Sqlite(conn))
         }
         DatabaseUrl::Postgres(url) => {
-            let mut conn = PgConnection::establish(url).map_err(Error::ConnectionError)?;
+            let mut conn =
+                PgConnection::establish(url).map_err(|error| Error::ConnectionError(discreet(error)))?;
             conn.batch_execute(
                 "SET TIME ZONE 'UTC'; SET client_min_messages = warning; SET lock_timeout = '10s';",
             )
             .map_err(Error::QueryError)?;
             Ok(Conn::Pg(conn))
         }
+    }
+}
+
+/// libpq repeats a URL that it cannot read, password and all. What a server or the network said is harmless.
+fn discreet(error: ConnectionError) -> ConnectionError {
+    match error {
+        ConnectionError::BadConnection(text)
+            if ["connection to server", "could not translate", "sslmode"]
+                .iter()
+                .any(|start| text.starts_with(start)) =>
+        {
+            ConnectionError::BadConnection(text)
+        }
+        _ => ConnectionError::BadConnection(
+            "the URL is not one that PostgreSQL can read (it is not repeated here: it may hold a password)"
+                .to_owned(),
+        ),
     }
 }
 

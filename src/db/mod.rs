@@ -5,6 +5,7 @@
 //! (the latter lives in [`crate::audit`], because a change and its audit event are one transaction).
 
 mod connection;
+mod copy;
 pub mod dialect;
 mod migrate;
 // Columns are documented where they are made, in the migrations.
@@ -23,6 +24,7 @@ pub use connection::{Conn, DatabaseUrl};
 pub type Backend = <Conn as diesel::Connection>::Backend;
 
 pub use migrate::migrate;
+pub(crate) use migrate::migrate_conn;
 
 use crate::error::{Error, Result};
 use crate::time::Clock;
@@ -80,8 +82,9 @@ impl Db {
     }
 
     fn open_blocking(url: DatabaseUrl, clock: Clock) -> Result<Self> {
-        // One look first: the pool would only say that it timed out.
-        connection::connect(&url, connection::Mode::Write)
+        // One look first: the pool would only say that it timed out. And kept until the pools are built: the first
+        // connection to an embedded file switches it to WAL, which nobody else may be doing at the same time.
+        let _first = connection::connect(&url, connection::Mode::Write)
             .map_err(|error| Error::Unavailable(format!("cannot open the database: {error}")))?;
         let sizes = connection::pool_sizes(&url);
         let build = |mode, size: u32| {
@@ -177,6 +180,15 @@ impl Db {
     {
         run(&self.writers, &self.write_permits, work).await
     }
+}
+
+/// A connection of its own, outside any pool: to a file that is being made or read.
+///
+/// # Errors
+/// `Unavailable` where it cannot be opened.
+pub(crate) fn connect_alone(url: &DatabaseUrl) -> Result<Conn> {
+    connection::connect(url, connection::Mode::Write)
+        .map_err(|error| Error::Unavailable(format!("cannot open the database: {error}")))
 }
 
 async fn run<T, F>(pool: &Pool<Manager>, permits: &Arc<Semaphore>, work: F) -> Result<T>

@@ -147,6 +147,7 @@ pub fn claim(conn: &mut Conn, now: Timestamp, lease: &str, limit: i64) -> Result
                 d::expires_at,
             ))
             .get_results(conn)?;
+    withhold_stopped(conn, &mut rows, |row| (row.0, &row.1))?;
     rows.sort_unstable_by_key(|row| row.0);
     Ok(rows
         .into_iter()
@@ -161,6 +162,37 @@ pub fn claim(conn: &mut Conn, now: Timestamp, lease: &str, limit: i64) -> Result
                 expires_at,
             },
         )
+        .collect())
+}
+
+/// Takes out what belongs to a stopped notice. Such a row was claimed when its notice was stopped, and its worker has
+/// died or given it back since: nobody sends it any more.
+fn withhold_stopped<T>(conn: &mut Conn, rows: &mut Vec<T>, key: fn(&T) -> (i64, &NoticeId)) -> Result<()> {
+    let notices: HashSet<&str> = rows.iter().map(|row| key(row).1.as_str()).collect();
+    let stopped = stopped_of(conn, notices)?;
+    if stopped.is_empty() {
+        return Ok(());
+    }
+    let is_stopped = |row: &T| stopped.contains(key(row).1);
+    let ids: Vec<i64> = rows
+        .iter()
+        .filter(|row| is_stopped(row))
+        .map(|row| key(row).0)
+        .collect();
+    diesel::update(d::table.filter(d::id.eq_any(ids)))
+        .set((d::state.eq("stopped"), d::lease.eq(None::<String>)))
+        .execute(conn)?;
+    rows.retain(|row| !is_stopped(row));
+    Ok(())
+}
+
+fn stopped_of<'a>(conn: &mut Conn, notices: impl IntoIterator<Item = &'a str>) -> Result<HashSet<NoticeId>> {
+    Ok(n::table
+        .filter(n::id.eq_any(notices))
+        .filter(n::state.eq("stopped"))
+        .select(n::id)
+        .load::<NoticeId>(conn)?
+        .into_iter()
         .collect())
 }
 
@@ -255,14 +287,15 @@ fn finish_in(
     schedule: &[Duration],
     group: &[(Claimed, Finish)],
 ) -> Result<HashSet<NoticeId>> {
-    let notices: Vec<&str> = group.iter().map(|(claimed, _)| claimed.notice.as_str()).collect();
-    let stopped: HashSet<NoticeId> = n::table
-        .filter(n::id.eq_any(notices))
-        .filter(n::state.eq("stopped"))
-        .select(n::id)
-        .load::<NoticeId>(tx.conn)?
-        .into_iter()
+    let stopped = stopped_of(tx.conn, group.iter().map(|(claimed, _)| claimed.notice.as_str()))?;
+    let sent_to: HashSet<&NoticeId> = group
+        .iter()
+        .filter(|(_, finish)| matches!(finish, Finish::Attempt(Outcome::Sent(_))))
+        .map(|(claimed, _)| &claimed.notice)
         .collect();
+    for notice in sent_to {
+        crate::notice::told_somebody(tx, notice)?;
+    }
     let batch = new_uuid(tx.now).to_string();
     let attempts: Vec<_> = group
         .iter()

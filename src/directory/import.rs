@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -41,8 +42,6 @@ pub struct Counts {
     pub collaborators: u64,
 }
 
-#[derive(Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
 enum Line {
     Account(AccountLine),
     Person(PersonLine),
@@ -51,10 +50,18 @@ enum Line {
     Collaborator(CollaboratorLine),
 }
 
-// An internally tagged enum hands its `kind` on to nobody, so each line refuses unknown fields by itself.
+/// What a line is. Read first, and by itself: serde's tagged enums forget which field was wrong.
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(borrow)]
+    kind: std::borrow::Cow<'a, str>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AccountLine {
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
     id: ExternalId,
     name: String,
     locale: Option<String>,
@@ -66,6 +73,8 @@ struct AccountLine {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PersonLine {
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
     id: ExternalId,
     name: String,
     email: String,
@@ -76,6 +85,8 @@ struct PersonLine {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ResourceLine {
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
     #[serde(rename = "type")]
     type_: ExternalId,
     id: ExternalId,
@@ -89,6 +100,8 @@ struct ResourceLine {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MemberLine {
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
     account: ExternalId,
     person: ExternalId,
     role: ExternalId,
@@ -97,6 +110,8 @@ struct MemberLine {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CollaboratorLine {
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
     resource: ResourceRef,
     person: ExternalId,
     role: ExternalId,
@@ -180,8 +195,26 @@ impl<R: BufRead> Lines<R> {
 
 fn parse(bytes: &[u8]) -> Result<Line, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
+    let Kind { kind } = typed(text)?;
+    match kind.as_ref() {
+        "account" => typed(text).map(Line::Account),
+        "person" => typed(text).map(Line::Person),
+        "resource" => typed(text).map(Line::Resource),
+        "member" => typed(text).map(Line::Member),
+        "collaborator" => typed(text).map(Line::Collaborator),
+        other => {
+            let other: String = other.chars().take(40).collect();
+            Err(format!(
+                "kind: '{other}' is not account, person, resource, member or collaborator"
+            ))
+        }
+    }
+}
+
+/// Parses a line, naming the field that is wrong.
+fn typed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let line: Line = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let line: T = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         let reason = crate::error::json_reason(error.inner());
         if path == "." {

@@ -124,7 +124,7 @@ impl<T: DeserializeOwned> FromRequest for Params<T> {
 /// Parses a query string.
 ///
 /// # Errors
-/// `Invalid`, naming the parameter: unknown, empty, twice, or of a wrong value.
+/// `Invalid`, naming the parameter: unknown, empty, twice, of a wrong value, or with a control character.
 pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
     let pairs: Vec<(String, String)> =
         serde_urlencoded::from_str(query).map_err(|_| Error::invalid("?", "is not a query string"))?;
@@ -139,6 +139,12 @@ pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
             format!("?{name}"),
             "is empty; leave it out to have no such filter",
         ));
+    }
+    if let Some((name, _)) = pairs
+        .iter()
+        .find(|(_, value)| value.chars().any(char::is_control))
+    {
+        return Err(Error::invalid(format!("?{name}"), "holds a control character"));
     }
     let deserializer = serde_urlencoded::Deserializer::new(form_urlencoded_pairs(query));
     serde_path_to_error::deserialize(deserializer).map_err(|error| {

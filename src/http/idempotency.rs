@@ -5,14 +5,19 @@
 //!
 //! Must never happen here: the work done twice under one key.
 
+use std::io::{Read, Seek, SeekFrom, Write};
+
 use actix_web::body::{BoxBody, MessageBody, to_bytes};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::error::PayloadError;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpResponse, web};
 use diesel::prelude::*;
+use futures_util::{StreamExt, stream};
 use sha2::{Digest, Sha256};
 
+use super::api::directory::MAX_IMPORT;
 use super::extract::{MAX_JSON, read_body};
 use super::problem::Problem;
 use crate::access::Caller;
@@ -102,12 +107,43 @@ fn complete(conn: &mut Conn, id: &str, status: u16, content_type: Option<&str>, 
     Ok(())
 }
 
+fn forget_running(conn: &mut Conn, id: &str) -> Result<()> {
+    diesel::delete(k::table.find(id).filter(k::state.eq("running"))).execute(conn)?;
+    Ok(())
+}
+
 /// Removes keys made before `oldest`.
 ///
 /// # Errors
 /// What the database answers.
 pub fn forget(conn: &mut Conn, oldest: Timestamp) -> Result<usize> {
     Ok(diesel::delete(k::table.filter(k::created_at.lt(oldest))).execute(conn)?)
+}
+
+/// An import is too large to hold: it goes through a file to be hashed before it is read.
+async fn spool(payload: &mut Payload, hasher: &mut Sha256) -> std::result::Result<Payload, Problem> {
+    const STEP: usize = 64 * 1024;
+    let mut file = tempfile::tempfile().map_err(Error::internal)?;
+    let mut size = 0;
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| Error::invalid("", "the body could not be read to its end"))?;
+        size += chunk.len() as u64;
+        if size > MAX_IMPORT {
+            return Err(Problem::TooLarge(MAX_IMPORT as usize));
+        }
+        hasher.update(&chunk);
+        file.write_all(&chunk).map_err(Error::internal)?;
+    }
+    file.seek(SeekFrom::Start(0)).map_err(Error::internal)?;
+    let chunks = stream::try_unfold(file, |mut file| async move {
+        let mut chunk = vec![0; STEP];
+        let read = file.read(&mut chunk)?;
+        chunk.truncate(read);
+        Ok::<_, PayloadError>((read > 0).then(|| (web::Bytes::from(chunk), file)))
+    });
+    Ok(Payload::Stream {
+        payload: Box::pin(chunks),
+    })
 }
 
 /// Wraps every POST below `/api/v1`.
@@ -136,19 +172,15 @@ pub async fn guard(
         req.path(),
         req.query_string()
     ));
-    if !req.path().ends_with("/directory/import") {
-        let mut payload = req.take_payload();
+    let mut payload = req.take_payload();
+    let payload = if req.path().ends_with("/directory/import") {
+        spool(&mut payload, &mut hasher).await?
+    } else {
         let body = read_body(req.request(), &mut payload, MAX_JSON).await?;
         hasher.update(&body);
-        req.set_payload(Payload::from(body));
-    } else {
-        // Too large to hold: the announced length stands for it. All or nothing makes a repeat harmless anyway.
-        hasher.update(
-            req.headers()
-                .get(header::CONTENT_LENGTH)
-                .map_or(&b""[..], |value| value.as_bytes()),
-        );
-    }
+        Payload::from(body)
+    };
+    req.set_payload(payload);
     let hash = hex(&hasher.finalize());
     let now = app.clock().now();
     let id = new_uuid(now).to_string();
@@ -170,11 +202,17 @@ pub async fn guard(
         return Ok(req.into_response(response.body(stored.body)));
     }
     req.extensions_mut().insert(Running { id: id.clone() });
-    let request = req.request().clone();
     let response = match next.call(req).await {
         Ok(response) => response.map_into_boxed_body(),
-        // An error becomes its answer here, so that it can be kept too.
-        Err(error) => ServiceResponse::new(request, error.error_response()),
+        // Nothing was carried out: handlers answer their errors themselves. (The request cannot be kept for an answer
+        // here: the router wants it for itself alone.)
+        Err(error) => {
+            app.db
+                .transaction(move |conn| forget_running(conn, &id))
+                .await
+                .map_err(Problem::from)?;
+            return Err(error);
+        }
     };
     let (request, response) = response.into_parts();
     let status = response.status();
@@ -192,8 +230,7 @@ pub async fn guard(
         .transaction(move |conn| {
             if status.is_server_error() {
                 // Not carried out, or not known: a repeat decides. What was carried out stays marked so.
-                diesel::delete(k::table.find(&id).filter(k::state.eq("running"))).execute(conn)?;
-                return Ok(());
+                return forget_running(conn, &id);
             }
             complete(conn, &id, status.as_u16(), content_type.as_deref(), &kept)
         })

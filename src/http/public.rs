@@ -9,9 +9,9 @@ use serde_json::json;
 use super::error_page::for_browsers;
 use super::extract::{NoParams, Params};
 use super::problem::{Answer, Problem};
-use crate::access;
 use crate::app::App;
 use crate::audit::Actor;
+use crate::delivery::opt_out;
 use crate::error::Error;
 use crate::notice::compose::paragraphs;
 use crate::report;
@@ -92,7 +92,7 @@ pub async fn unsubscribe(
     let delivery = target(&app, &token)?;
     app.db
         .write(&Actor::system("unsubscribe link"), move |tx| {
-            access::opt_out(tx, delivery)
+            opt_out::opt_out(tx, delivery)
         })
         .await?;
     unsubscribe_view(&app, true)

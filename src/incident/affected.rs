@@ -192,7 +192,8 @@ pub fn select(conn: &mut Conn, selector: &Selector) -> Result<Vec<i64>> {
             ));
         }
         for (name, value) in labels {
-            resource::check_label(conn, &format!("/selector/labels/{name}"), name)?;
+            let pointer = format!("/selector/labels/{}", name.replace('~', "~0").replace('/', "~1"));
+            resource::check_label(conn, &pointer, name)?;
             query = query.filter(
                 r::key.eq_any(
                     l::table

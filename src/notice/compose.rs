@@ -74,6 +74,14 @@ impl RecipientContext {
             reason: why(reasons),
         }
     }
+
+    /// Adds somebody behind the same address.
+    pub fn add_person(&mut self, id: &str, name: &str) {
+        self.people.push(id.to_owned());
+        if !self.name.split(", ").any(|other| other == name) {
+            self.name = format!("{}, {name}", self.name);
+        }
+    }
 }
 
 fn mail_resource(reason: &Reason) -> MailResource {

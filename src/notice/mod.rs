@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use plan::{Plan, Preview, Recipient, Sample, Sending, preview};
-pub use send::{Digest, Stopped, approve, catch_up, finished, in_flight, send, stop, stopped};
+pub use send::{Digest, Stopped, approve, catch_up, finished, in_flight, send, stop, stopped, told_somebody};
 pub use told::{reached_people, told_people};
 
 use crate::audit::{Action, Event, Tx};
@@ -194,8 +194,11 @@ pub(crate) fn row(conn: &mut Conn, id: &NoticeId) -> Result<Row> {
         .ok_or_else(|| Error::NotFound(format!("notice {id}")))
 }
 
-/// The row, locked until the transaction ends.
+/// The row, locked until the transaction ends. The incident first, always: whoever changes what is affected waits, or has
+/// finished, and a timeline entry beside the notice's change needs the incident too.
 pub(crate) fn locked(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Row> {
+    let incident = row(tx.conn, id)?.incident_id;
+    dialect::lock(tx.conn, dialect::Lock::Incident, incident.as_str())?;
     dialect::lock(tx.conn, dialect::Lock::Notice, id.as_str())?;
     row(tx.conn, id)
 }

@@ -10,7 +10,7 @@ use super::compose::{self, Content, RecipientContext};
 use super::templates::{self, TemplateView};
 use super::told::{Told, told};
 use super::{Row, row};
-use crate::audience::{self, Addressee, Reason};
+use crate::audience::{self, Addressee, Audience, Reason};
 use crate::audit::hex;
 use crate::db::Conn;
 use crate::db::schema::opt_outs;
@@ -143,32 +143,17 @@ pub(super) fn plan(conn: &mut Conn, row: &Row, sending: &Sending) -> Result<Plan
     let told = told(conn, &row.incident_id)?;
     let told_addresses: HashSet<&str> = told.iter().map(|told| told.address.as_str()).collect();
     let mut warnings = Vec::new();
-    let mut recipients = by_address(&audience.people);
+    let mut recipients = candidates(conn, phase, &audience, &told, &mut warnings)?;
     let mut already_told = 0;
-    if let Some(covered) = covered(row, phase, &told) {
+    if row.catch_up_of.is_some() || phase == Phase::Detection {
+        let covered = Covered::by(phase, &told);
         let before = recipients.len();
-        recipients.retain(|address, _| !covered.contains(address.as_str()));
+        recipients.retain(|address, recipient| !covered.covers(address, recipient));
         already_told = before - recipients.len();
         if already_told > 0 && row.catch_up_of.is_none() {
             warnings.push(format!(
                 "{} told this already and left out",
                 people(already_told, "was", "were")
-            ));
-        }
-    }
-    if matches!(phase, Phase::Resolution | Phase::Report) && row.catch_up_of.is_none() {
-        follow_through(conn, &told, &mut recipients, &mut warnings)?;
-    }
-    if phase.optional() {
-        let opted_out: Vec<String> = opt_outs::table.select(opt_outs::address).load(conn)?;
-        let before = recipients.len();
-        for address in opted_out {
-            recipients.remove(&address);
-        }
-        if recipients.len() < before {
-            warnings.push(format!(
-                "{} opted out of updates",
-                people(before - recipients.len(), "has", "have")
             ));
         }
     }
@@ -253,33 +238,75 @@ fn things(count: usize, one: &str, many: &str) -> String {
     }
 }
 
-/// Those who must not get this notice as they have got it: by an earlier detection, or by the notice that is caught up.
-fn covered<'a>(row: &Row, phase: Phase, told: &'a [Told]) -> Option<HashSet<&'a str>> {
-    let covers = |told: &&Told| match &row.catch_up_of {
-        // A catch-up of a catch-up leads to the same original; all of the phase count.
-        Some(_) => told.phase == phase.as_str(),
-        None => phase == Phase::Detection && told.phase == phase.as_str(),
-    };
-    (row.catch_up_of.is_some() || phase == Phase::Detection).then(|| {
-        told.iter()
-            .filter(covers)
-            .map(|told| told.address.as_str())
-            .collect()
-    })
+/// Everybody whom a notice of this phase is for, told already or not, by address.
+fn candidates(
+    conn: &mut Conn,
+    phase: Phase,
+    audience: &Audience,
+    told: &[Told],
+    warnings: &mut Vec<String>,
+) -> Result<BTreeMap<String, Recipient>> {
+    let mut recipients = by_address(&audience.people);
+    if matches!(phase, Phase::Resolution | Phase::Report) {
+        follow_through(conn, told, &mut recipients, warnings)?;
+    }
+    if phase.optional() {
+        let opted_out: Vec<String> = opt_outs::table.select(opt_outs::address).load(conn)?;
+        let before = recipients.len();
+        for address in opted_out {
+            recipients.remove(&address);
+        }
+        if recipients.len() < before {
+            warnings.push(format!(
+                "{} opted out of updates",
+                people(before - recipients.len(), "has", "have")
+            ));
+        }
+    }
+    Ok(recipients)
 }
 
-/// Addresses affected now that a sent notice and its catch-ups did not go to.
+/// Whom the notices of a phase reached. A catch-up, also one of a catch-up, is of the phase of its original, so all of
+/// the phase count.
+struct Covered<'a> {
+    addresses: HashSet<&'a str>,
+    people: HashSet<&'a str>,
+}
+
+impl<'a> Covered<'a> {
+    fn by(phase: Phase, told: &'a [Told]) -> Self {
+        let of_phase = || told.iter().filter(|told| told.phase == phase.as_str());
+        Covered {
+            addresses: of_phase().map(|told| told.address.as_str()).collect(),
+            // What came back did not reach the person: they may be told at another address.
+            people: of_phase()
+                .filter(|told| !told.bounced)
+                .flat_map(|told| told.context.people.iter().map(String::as_str))
+                .collect(),
+        }
+    }
+
+    /// Whether the address got it, or everybody behind it did, at an address that they had before.
+    fn covers(&self, address: &str, recipient: &Recipient) -> bool {
+        self.addresses.contains(address)
+            || recipient
+                .context
+                .people
+                .iter()
+                .all(|id| self.people.contains(id.as_str()))
+    }
+}
+
+/// Addresses that a sent notice is for and that neither it nor another of its phase reached.
 pub(super) fn missing(conn: &mut Conn, row: &Row) -> Result<Vec<String>> {
+    let phase = row.phase()?;
     let audience = audience::resolve(conn, &row.incident_id)?;
     let told = told(conn, &row.incident_id)?;
-    let covered: HashSet<&str> = told
-        .iter()
-        .filter(|told| told.phase == row.phase || told.notice == row.id.as_str())
-        .map(|told| told.address.as_str())
-        .collect();
-    Ok(by_address(&audience.people)
-        .into_keys()
-        .filter(|address| !covered.contains(address.as_str()))
+    let covered = Covered::by(phase, &told);
+    Ok(candidates(conn, phase, &audience, &told, &mut Vec::new())?
+        .into_iter()
+        .filter(|(address, recipient)| !covered.covers(address, recipient))
+        .map(|(address, _)| address)
         .collect())
 }
 
@@ -357,6 +384,8 @@ fn follow_through(
             };
             recipients
                 .entry(normal_address(&person.email))
+                // They share a mailbox with somebody who gets it anyway.
+                .and_modify(|other| other.context.add_person(id, &recipient.context.name))
                 .or_insert(recipient);
         }
     }

@@ -13,9 +13,10 @@ use crate::id::IncidentId;
 
 /// Somebody whom a notice of the incident reached, or is on its way to.
 pub(super) struct Told {
-    pub notice: String,
     pub phase: String,
     pub address: String,
+    /// Accepted first, and came back.
+    pub bounced: bool,
     pub context: RecipientContext,
     /// Whether their server took the mail; otherwise it is on its way.
     pub accepted: bool,
@@ -23,8 +24,6 @@ pub(super) struct Told {
 
 #[derive(QueryableByName)]
 struct Row {
-    #[diesel(sql_type = Text)]
-    notice_id: String,
     #[diesel(sql_type = Text)]
     phase: String,
     #[diesel(sql_type = Text)]
@@ -40,7 +39,7 @@ struct Row {
 /// Everybody told so far, by notice and address. Refused, stopped and suppressed mails told nobody anything.
 pub(super) fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> {
     let rows: Vec<Row> = diesel::sql_query(
-        "SELECT nr.notice_id, n.phase, n.state AS notice_state, nr.address, nr.context, d.state AS delivery_state \
+        "SELECT n.phase, n.state AS notice_state, nr.address, nr.context, d.state AS delivery_state \
          FROM notices n JOIN notice_recipients nr ON nr.notice_id = n.id \
          LEFT JOIN deliveries d ON d.notice_id = nr.notice_id AND d.channel = 'email' AND d.address = nr.address \
          WHERE n.incident_id = $1 ORDER BY n.created_at, nr.notice_id, nr.ordinal",
@@ -56,8 +55,8 @@ pub(super) fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> 
         })
         .map(|row| {
             Ok(Told {
-                notice: row.notice_id,
                 phase: row.phase,
+                bounced: row.delivery_state.as_deref() == Some("bounced"),
                 address: normal_address(&row.address),
                 context: serde_json::from_str(&row.context)?,
                 accepted: matches!(row.delivery_state.as_deref(), Some("sent" | "bounced")),

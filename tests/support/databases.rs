@@ -54,6 +54,22 @@ impl Env {
             .n
     }
 
+    /// The values of one column, which the query names `value`: `"SELECT name AS value FROM …"`.
+    pub fn texts(&self, query: &str) -> Vec<String> {
+        #[derive(QueryableByName)]
+        struct Row {
+            #[diesel(sql_type = diesel::sql_types::Text)]
+            value: String,
+        }
+        let prepared = diesel::sql_query(query);
+        let rows: diesel::QueryResult<Vec<Row>> = match self.backend {
+            Backend::Sqlite => prepared.get_results(&mut self.sqlite()),
+            Backend::Postgres => prepared.get_results(&mut self.postgres()),
+        };
+        let rows = rows.unwrap_or_else(|error| panic!("{query}: {error}"));
+        rows.into_iter().map(|row| row.value).collect()
+    }
+
     fn sqlite(&self) -> SqliteConnection {
         let path = self.database_url.trim_start_matches("sqlite://");
         let mut connection = SqliteConnection::establish(path).expect("a connection to the test's database");
@@ -102,6 +118,23 @@ where
     system
         .block_on(async { tokio::time::timeout(LONGEST, test.as_mut()).await })
         .unwrap_or_else(|_| panic!("the test still ran after {LONGEST:?}"));
+}
+
+/// A second database of a test, gone when it is dropped.
+pub struct Another {
+    pub env: Env,
+    _database: Database,
+}
+
+impl Another {
+    /// An empty one of this kind.
+    pub fn of(backend: Backend) -> Self {
+        let database = Database::create(backend).expect("the kind of database that the test runs on");
+        Another {
+            env: database.env.clone(),
+            _database: database,
+        }
+    }
 }
 
 struct Database {

@@ -68,9 +68,16 @@ fn one(at: &str, alert: &Value, overall: Option<&str>, external: Option<&str>) -
         // Version 3 and early version 4 send none: the label set is what it is a hash of.
         None => label_hash(&labels),
     };
-    let annotation = |names: &[&str]| names.iter().find_map(|name| annotations.get(*name)).cloned();
+    // A template of the sender's may have rendered nothing; that must not cost the alert.
+    let said = |text: &&String| !text.trim().is_empty();
+    let annotation = |names: &[&str]| {
+        names
+            .iter()
+            .find_map(|name| annotations.get(*name).filter(said))
+            .cloned()
+    };
     let title = annotation(&["summary", "title"])
-        .or_else(|| labels.get("alertname").cloned())
+        .or_else(|| labels.get("alertname").filter(said).cloned())
         .or_else(|| annotation(&["message", "description"]))
         .unwrap_or_else(|| "Alert".to_owned());
     let link = object

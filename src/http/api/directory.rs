@@ -23,7 +23,7 @@ use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::{Answer, Problem, ProblemDocument};
 
 /// Largest import, in bytes.
-const MAX_IMPORT: u64 = 4 * 1024 * 1024 * 1024;
+pub const MAX_IMPORT: u64 = 4 * 1024 * 1024 * 1024;
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config
@@ -368,11 +368,11 @@ async fn get_member(
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     let (account, person) = (external("account", &path.0)?, external("person", &path.1)?);
-    Ok(HttpResponse::Ok().json(
-        app.db
-            .read(move |conn| member::member(conn, account.as_str(), person.as_str()))
-            .await?,
-    ))
+    let member = app
+        .db
+        .read(move |conn| member::member(conn, account.as_str(), person.as_str()))
+        .await?;
+    Ok(HttpResponse::Ok().json(member))
 }
 
 /// Ends a membership; history keeps it.
@@ -444,11 +444,11 @@ async fn get_collaborator(
 ) -> Answer<HttpResponse> {
     let (type_, id, person) = path.into_inner();
     let (at, person) = (resource_at((type_, id))?, external("person", &person)?);
-    Ok(HttpResponse::Ok().json(
-        app.db
-            .read(move |conn| member::collaborator(conn, &at, person.as_str()))
-            .await?,
-    ))
+    let found = app
+        .db
+        .read(move |conn| member::collaborator(conn, &at, person.as_str()))
+        .await?;
+    Ok(HttpResponse::Ok().json(found))
 }
 
 /// Ends a collaboration; history keeps it.

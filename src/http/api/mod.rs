@@ -74,9 +74,33 @@ pub struct Document(String);
 
 impl Document {
     /// Renders it.
-    pub fn new(document: OpenApi) -> Self {
+    pub fn new(mut document: OpenApi) -> Self {
+        // Handlers of different files share names; in the document every operation has its own.
+        for (path, item) in &mut document.paths.paths {
+            let operations = [
+                ("get", &mut item.get),
+                ("put", &mut item.put),
+                ("post", &mut item.post),
+                ("patch", &mut item.patch),
+                ("delete", &mut item.delete),
+            ];
+            for (method, operation) in operations {
+                if let Some(operation) = operation {
+                    operation.operation_id = Some(operation_id(method, path));
+                }
+            }
+        }
         Document(document.to_pretty_json().unwrap_or_default())
     }
+}
+
+/// `get_incidents_id_timeline` for `GET /api/v1/incidents/{id}/timeline`.
+fn operation_id(method: &str, path: &str) -> String {
+    let path = path.strip_prefix("/api/v1").unwrap_or(path);
+    let words = path
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty());
+    words.fold(method.to_owned(), |id, word| id + "_" + word)
 }
 
 /// The OpenAPI document.
