@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::audit::{Action, Actor, Event, Tx, hex};
 use crate::db::Conn;
 use crate::db::dialect::on_backend;
-use crate::db::schema::{api_tokens as t, opt_outs, settings};
+use crate::db::schema::{api_tokens as t, settings};
 use crate::error::{Error, Result};
 use crate::id::TokenId;
 use crate::incident::word_enum;
@@ -138,7 +138,9 @@ fn insert(tx: &mut Tx<'_>, id: &TokenId, name: &str, role: Role, secret: &str) -
             t::created_at.eq(tx.now),
         ))
         .execute(tx.conn)?;
-    tx.record(Event::new(Action::TokenCreated, "token", id.as_str()).after(json!({"name": name, "role": role})));
+    tx.record(
+        Event::new(Action::TokenCreated, "token", id.as_str()).after(json!({"name": name, "role": role})),
+    );
     Ok(())
 }
 
@@ -155,7 +157,12 @@ pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Toke
         .load(conn)?;
     rows.into_iter()
         .map(|(id, name, role, _, created_at, _)| {
-            Ok(TokenView { id, name, role: Role::parse(&role).map_err(Error::internal)?, created_at })
+            Ok(TokenView {
+                id,
+                name,
+                role: Role::parse(&role).map_err(Error::internal)?,
+                created_at,
+            })
         })
         .collect()
 }
@@ -176,7 +183,11 @@ pub fn revoke(tx: &mut Tx<'_>, id: &TokenId) -> Result<()> {
 }
 
 fn caller((id, name, role, _, _, _): Row) -> Result<Caller> {
-    Ok(Caller { id, name, role: Role::parse(&role).map_err(Error::internal)? })
+    Ok(Caller {
+        id,
+        name,
+        role: Role::parse(&role).map_err(Error::internal)?,
+    })
 }
 
 /// Whose token this is, if it is valid. The look-up is by hash, so its time says nothing about the secret.
@@ -198,7 +209,13 @@ pub fn authenticate(conn: &mut Conn, secret: &str) -> Result<Option<Caller>> {
 /// # Errors
 /// What the database answers.
 pub fn session_holder(conn: &mut Conn, id: &TokenId) -> Result<Option<Caller>> {
-    t::table.find(id.as_str()).filter(t::revoked_at.is_null()).first::<Row>(conn).optional()?.map(caller).transpose()
+    t::table
+        .find(id.as_str())
+        .filter(t::revoked_at.is_null())
+        .first::<Row>(conn)
+        .optional()?
+        .map(caller)
+        .transpose()
 }
 
 /// Name of the token that the settings give.
@@ -224,12 +241,20 @@ pub fn ensure_admin(tx: &mut Tx<'_>, secret: Option<&str>) -> Result<()> {
     if stored.iter().any(|(_, stored)| *stored == hash) {
         return Ok(());
     }
-    let old: Option<TokenId> = t::table.filter(t::hash.eq(&hash)).select(t::id).first(tx.conn).optional()?;
+    let old: Option<TokenId> = t::table
+        .filter(t::hash.eq(&hash))
+        .select(t::id)
+        .first(tx.conn)
+        .optional()?;
     match old {
         // It was set before, taken out, and set again.
         Some(id) => {
             diesel::update(t::table.find(id.as_str()))
-                .set((t::revoked_at.eq(None::<Timestamp>), t::role.eq(Role::Admin.as_str()), t::name.eq(ADMIN_NAME)))
+                .set((
+                    t::revoked_at.eq(None::<Timestamp>),
+                    t::role.eq(Role::Admin.as_str()),
+                    t::name.eq(ADMIN_NAME),
+                ))
                 .execute(tx.conn)?;
             tx.record(Event::new(Action::TokenCreated, "token", id.as_str()).after(json!({"role": "admin"})));
         }
@@ -255,7 +280,10 @@ pub fn secret_key(tx: &mut Tx<'_>, configured: Option<&str>) -> Result<Vec<u8>> 
         .on_conflict(settings::name)
         .do_nothing()
         .execute(c))?;
-    let stored: String = settings::table.find("secret_key").select(settings::value).first(tx.conn)?;
+    let stored: String = settings::table
+        .find("secret_key")
+        .select(settings::value)
+        .first(tx.conn)?;
     Ok(stored.into_bytes())
 }
 
@@ -297,7 +325,8 @@ impl Links {
     pub fn unsubscribe_target(&self, token: &str) -> Option<i64> {
         let (delivery, signature) = token.split_once('.')?;
         let delivery: i64 = delivery.parse().ok()?;
-        self.holds(&format!("unsubscribe:{delivery}"), signature).then_some(delivery)
+        self.holds(&format!("unsubscribe:{delivery}"), signature)
+            .then_some(delivery)
     }
 
     /// The cookie of a session that ends at `until`.
@@ -315,24 +344,8 @@ impl Links {
         }
         let (token, until) = text.split_once('.')?;
         let until: i64 = until.parse().ok()?;
-        (until > now.as_micros()).then(|| TokenId::parse(token).ok()).flatten()
+        (until > now.as_micros())
+            .then(|| TokenId::parse(token).ok())
+            .flatten()
     }
-}
-
-/// Takes an address out of optional notices. Doing it again changes nothing.
-///
-/// # Errors
-/// `NotFound` where there is no such delivery.
-pub fn opt_out(tx: &mut Tx<'_>, delivery: i64) -> Result<()> {
-    let address = crate::delivery::get(tx.conn, delivery)?.address;
-    let address = crate::directory::normal_address(&address);
-    let added = on_backend!(&mut *tx.conn, c => diesel::insert_into(opt_outs::table)
-        .values((opt_outs::address.eq(&address), opt_outs::at.eq(tx.now)))
-        .on_conflict(opt_outs::address)
-        .do_nothing()
-        .execute(c))?;
-    if added > 0 {
-        tx.record(Event::new(Action::OptedOut, "delivery", delivery.to_string()));
-    }
-    Ok(())
 }

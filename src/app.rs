@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use crate::access::{self, Links};
 use crate::audit::Actor;
 use crate::config::Config;
-use crate::db::{Db, DatabaseUrl, migrate};
+use crate::db::{DatabaseUrl, Db, migrate};
 use crate::delivery::email::Relay;
 use crate::delivery::queue;
 use crate::delivery::worker::{Channel, Setup, Stats, Workers};
@@ -97,11 +97,21 @@ impl Running {
         self.background.stop().await;
     }
 
-    /// Waits until a signal stops the server, then drains the rest.
-    pub async fn run_until_stopped(self) -> std::io::Result<()> {
-        let result = self.serving.await.map_err(std::io::Error::other)?;
-        self.background.stop().await;
-        result
+    /// Serves until `stop` says so, then ends as [`Running::stop`] does.
+    ///
+    /// # Errors
+    /// Where the server ended by itself, and why.
+    pub async fn run_until(mut self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
+        tokio::select! {
+            ended = &mut self.serving => {
+                self.background.stop().await;
+                ended.map_err(std::io::Error::other)?
+            }
+            () = stop => {
+                self.stop().await;
+                Ok(())
+            }
+        }
     }
 }
 
@@ -110,7 +120,8 @@ impl Running {
 /// # Errors
 /// `Unavailable` where it cannot be opened; `Internal` where a migration fails.
 pub async fn open_database(config: &Config, clock: Clock) -> Result<Db> {
-    let url = DatabaseUrl::parse(&config.database_url).map_err(|reason| Error::invalid("database_url", reason))?;
+    let url =
+        DatabaseUrl::parse(&config.database_url).map_err(|reason| Error::invalid("database_url", reason))?;
     let db = Db::open(url, clock).await?;
     migrate(&db).await?;
     Ok(db)
@@ -121,24 +132,29 @@ pub async fn open_database(config: &Config, clock: Clock) -> Result<Db> {
 /// # Errors
 /// Whatever is wrong, before anything is served.
 pub async fn start(config: Config, clock: Clock) -> Result<Running> {
-    start_with(config, clock, false).await
-}
-
-/// The same; with `signals` the server stops by SIGTERM and SIGINT.
-///
-/// # Errors
-/// Whatever is wrong, before anything is served.
-pub async fn start_with(config: Config, clock: Clock, signals: bool) -> Result<Running> {
     let listener = TcpListener::bind(&config.listen)
         .map_err(|error| Error::Unavailable(format!("cannot listen on {}: {error}", config.listen)))?;
     let address = listener.local_addr().map_err(Error::internal)?;
-    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let public_url = config
+        .public_url
+        .clone()
+        .unwrap_or_else(|| format!("http://{address}"));
     let (app, setup) = prepare(&config, clock, public_url).await?;
-    let background = if config.workers { start_background(setup, &config).await? } else { no_background() };
-    let server = crate::http::server(app.clone(), listener, signals).map_err(Error::internal)?;
+    let background = if config.workers {
+        start_background(setup, &config).await?
+    } else {
+        no_background()
+    };
+    let server = crate::http::server(app.clone(), listener).map_err(Error::internal)?;
     let handle = server.handle();
     let serving = tokio::spawn(server);
-    Ok(Running { address, app, server: handle, serving, background })
+    Ok(Running {
+        address,
+        app,
+        server: handle,
+        serving,
+        background,
+    })
 }
 
 /// Starts the workers and the schedule without HTTP.
@@ -146,19 +162,29 @@ pub async fn start_with(config: Config, clock: Clock, signals: bool) -> Result<R
 /// # Errors
 /// Whatever is wrong, before anything is sent.
 pub async fn start_worker(config: Config, clock: Clock) -> Result<Background> {
-    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
+    let public_url = config
+        .public_url
+        .clone()
+        .unwrap_or_else(|| format!("http://{}", config.listen));
     let (_, setup) = prepare(&config, clock, public_url).await?;
     start_background(setup, &config).await
 }
 
 fn no_background() -> Background {
-    Background { workers: None, schedule: None, _lock: None }
+    Background {
+        workers: None,
+        schedule: None,
+        _lock: None,
+    }
 }
 
 async fn prepare(config: &Config, clock: Clock, public_url: String) -> Result<(Arc<App>, Setup)> {
     crate::template::check_builtin()?;
     let pages = Pages::compile()?;
-    let from: Mailbox = config.mail_from.parse().map_err(|_| Error::invalid("mail_from", "is not an address"))?;
+    let from: Mailbox = config
+        .mail_from
+        .parse()
+        .map_err(|_| Error::invalid("mail_from", "is not an address"))?;
     let channel = match &config.smtp_url {
         Some(url) => Channel::Smtp(Relay::parse(url).map_err(|reason| Error::invalid("smtp_url", reason))?),
         None => Channel::Outbox(config.outbox.clone()),
@@ -174,11 +200,18 @@ async fn prepare(config: &Config, clock: Clock, public_url: String) -> Result<(A
     let links = Links::new(key, public_url.clone());
     let wake = Arc::new(Notify::new());
     let stats = Arc::new(Stats::default());
-    let sender = from.name.clone().unwrap_or_else(|| from.email.domain().to_owned());
+    let sender = from
+        .name
+        .clone()
+        .unwrap_or_else(|| from.email.domain().to_owned());
     let app = Arc::new(App {
         db: db.clone(),
         links: links.clone(),
-        sending: Sending { max_audience: config.max_audience, public_url, sender },
+        sending: Sending {
+            max_audience: config.max_audience,
+            public_url,
+            sender,
+        },
         wake: wake.clone(),
         stats: stats.clone(),
         http_stats: HttpStats::default(),
@@ -204,16 +237,26 @@ async fn start_background(setup: Setup, config: &Config) -> Result<Background> {
             let lock = lock_beside(path)?;
             // Nobody else can hold a claim: what a dead process claimed is due at once.
             let now = setup.db.clock().now();
-            setup.db.transaction(move |conn| queue::release_all(conn, now)).await?;
+            setup
+                .db
+                .transaction(move |conn| queue::release_all(conn, now))
+                .await?;
             Some(lock)
         }
         None => None,
     };
     let schedule = Schedule::start(setup.db.clone()).await?;
     if config.smtp_url.is_none() {
-        tracing::warn!("CANDOR_SMTP_URL is not set: mails are written to {}", config.outbox.display());
+        tracing::warn!(
+            "CANDOR_SMTP_URL is not set: mails are written to {}",
+            config.outbox.display()
+        );
     }
-    Ok(Background { workers: Some(Workers::start(setup)), schedule: Some(schedule), _lock: lock })
+    Ok(Background {
+        workers: Some(Workers::start(setup)),
+        schedule: Some(schedule),
+        _lock: lock,
+    })
 }
 
 /// An embedded database has one process with workers: two would send the same mails.

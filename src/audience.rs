@@ -180,7 +180,9 @@ fn reason_rows(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<ReasonRow>>
               JOIN resources r ON r.key = s.affected JOIN resources t ON t.key = s.node \
          ORDER BY p.key, s.affected, s.depth, s.by_account DESC"
     );
-    Ok(diesel::sql_query(statement).bind::<Text, _>(incident.as_str()).load(conn)?)
+    Ok(diesel::sql_query(statement)
+        .bind::<Text, _>(incident.as_str())
+        .load(conn)?)
 }
 
 /// Resolves the audience of an incident, as the directory is now.
@@ -192,10 +194,15 @@ pub fn resolve(conn: &mut Conn, incident: &IncidentId) -> Result<Audience> {
     let mut people: BTreeMap<String, Addressee> = BTreeMap::new();
     let mut gone: BTreeMap<String, Unreachable> = BTreeMap::new();
     for row in reason_rows(conn, incident)? {
-        let person = PersonRef { id: row.person_id.clone(), name: row.person_name, email: row.email };
+        let person = PersonRef {
+            id: row.person_id.clone(),
+            name: row.person_name,
+            email: row.email,
+        };
         if row.gone_at.is_some() {
             let reason = "deleted from the directory".to_owned();
-            gone.entry(row.person_id).or_insert(Unreachable { person, reason });
+            gone.entry(row.person_id)
+                .or_insert(Unreachable { person, reason });
             continue;
         }
         let stored = |type_: &str, id: &str| {
@@ -204,7 +211,11 @@ pub fn resolve(conn: &mut Conn, incident: &IncidentId) -> Result<Audience> {
         let reason = Reason {
             resource: stored(&row.resource_type, &row.resource_id)?,
             name: row.resource_name,
-            through: if row.depth == 0 { None } else { Some(stored(&row.node_type, &row.node_id)?) },
+            through: if row.depth == 0 {
+                None
+            } else {
+                Some(stored(&row.node_type, &row.node_id)?)
+            },
             account: row.account_id,
             account_name: row.account_name,
             role: row.role,
@@ -229,7 +240,10 @@ pub fn resolve(conn: &mut Conn, incident: &IncidentId) -> Result<Audience> {
         .iter()
         .filter_map(|addressee| {
             let reason = addressee.unreachable.clone()?;
-            Some(Unreachable { person: addressee.person.clone(), reason })
+            Some(Unreachable {
+                person: addressee.person.clone(),
+                reason,
+            })
         })
         .chain(gone.into_values())
         .collect();
@@ -253,7 +267,9 @@ fn unreachable(person: &PersonRef) -> Option<String> {
     if person.email.is_empty() {
         return Some("no address".to_owned());
     }
-    crate::directory::check_address(&person.email).err().map(|reason| format!("the address {reason}"))
+    crate::directory::check_address(&person.email)
+        .err()
+        .map(|reason| format!("the address {reason}"))
 }
 
 /// Affected resources that are there, that are gone, that belong to nobody; and the accounts of the rest.
@@ -275,7 +291,10 @@ fn resource_counts(conn: &mut Conn, incident: &IncidentId) -> Result<(usize, usi
     .bind::<Text, _>(incident.as_str())
     .load(conn)?;
     let gone = rows.iter().filter(|row| row.gone == 1).count();
-    let without = rows.iter().filter(|row| row.gone == 0 && row.account_id.is_none()).count();
+    let without = rows
+        .iter()
+        .filter(|row| row.gone == 0 && row.account_id.is_none())
+        .count();
     let accounts: BTreeSet<&str> = rows.iter().filter_map(|row| row.account_id.as_deref()).collect();
     Ok((rows.len() - gone, gone, without, accounts.len()))
 }

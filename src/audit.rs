@@ -32,22 +32,42 @@ pub struct Actor {
 impl Actor {
     /// An API token.
     pub fn token(id: &TokenId, name: &str) -> Self {
-        Actor { kind: "token", id: id.to_string(), name: name.to_owned(), request: None }
+        Actor {
+            kind: "token",
+            id: id.to_string(),
+            name: name.to_owned(),
+            request: None,
+        }
     }
 
     /// Candor itself; `part` says which part of it.
     pub fn system(part: &str) -> Self {
-        Actor { kind: "system", id: part.to_owned(), name: part.to_owned(), request: None }
+        Actor {
+            kind: "system",
+            id: part.to_owned(),
+            name: part.to_owned(),
+            request: None,
+        }
     }
 
     /// An integration, by its hook.
     pub fn integration(id: &str, name: &str) -> Self {
-        Actor { kind: "integration", id: id.to_owned(), name: name.to_owned(), request: None }
+        Actor {
+            kind: "integration",
+            id: id.to_owned(),
+            name: name.to_owned(),
+            request: None,
+        }
     }
 
     /// Somebody who did not say who they are.
     pub fn anonymous() -> Self {
-        Actor { kind: "anonymous", id: "anonymous".to_owned(), name: "anonymous".to_owned(), request: None }
+        Actor {
+            kind: "anonymous",
+            id: "anonymous".to_owned(),
+            name: "anonymous".to_owned(),
+            request: None,
+        }
     }
 
     /// The same actor, acting under an idempotency key.
@@ -150,7 +170,14 @@ impl Event {
     /// `action` on the subject of that type and id.
     pub fn new(action: Action, subject_type: &'static str, subject_id: impl Into<String>) -> Self {
         let subject_id = subject_id.into();
-        Event { action, subject_type, subject_id, incident: None, before: None, after: None }
+        Event {
+            action,
+            subject_type,
+            subject_id,
+            incident: None,
+            before: None,
+            after: None,
+        }
     }
 
     /// The incident it belongs to.
@@ -203,9 +230,16 @@ impl Db {
         let actor = actor.clone();
         let now = self.clock().now();
         self.transaction(move |conn| {
-            let mut tx = Tx { conn, now, actor, events: Vec::new() };
+            let mut tx = Tx {
+                conn,
+                now,
+                actor,
+                events: Vec::new(),
+            };
             let value = work(&mut tx)?;
-            let Tx { conn, actor, events, .. } = tx;
+            let Tx {
+                conn, actor, events, ..
+            } = tx;
             if let Some(request) = &actor.request {
                 diesel::update(idempotency_keys::table.find(request))
                     .set(idempotency_keys::state.eq("carried_out"))
@@ -261,10 +295,12 @@ impl Row {
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 fn append(conn: &mut Conn, actor: &Actor, now: Timestamp, events: Vec<Event>) -> Result<()> {
@@ -351,13 +387,22 @@ pub struct SubjectView {
 
 impl From<Row> for EventView {
     fn from(row: Row) -> Self {
-        let json = |text: Option<String>| text.map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text)));
+        let json = |text: Option<String>| {
+            text.map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text)))
+        };
         EventView {
             seq: row.seq,
             at: row.at,
-            actor: ActorView { kind: row.actor_kind, id: row.actor_id, name: row.actor_name },
+            actor: ActorView {
+                kind: row.actor_kind,
+                id: row.actor_id,
+                name: row.actor_name,
+            },
             action: row.action,
-            subject: SubjectView { type_: row.subject_type, id: row.subject_id },
+            subject: SubjectView {
+                type_: row.subject_type,
+                id: row.subject_id,
+            },
             incident: row.incident_id,
             before: json(row.before_json),
             after: json(row.after_json),
@@ -397,15 +442,20 @@ fn filtered(filter: &Filter) -> Result<Query<'_>> {
     }
     if let Some(action) = &filter.action {
         if !Action::ALL.contains(&action.as_str()) {
-            return Err(Error::invalid("?action", format!("is not one of {}", Action::ALL.join(", "))));
+            return Err(Error::invalid(
+                "?action",
+                format!("is not one of {}", Action::ALL.join(", ")),
+            ));
         }
         query = query.filter(a::action.eq(action));
     }
     if let Some(subject) = &filter.subject {
         query = match subject.split_once('/') {
-            Some((type_, id)) => {
-                query.filter(a::subject_id.eq(subject).or(a::subject_type.eq(type_).and(a::subject_id.eq(id))))
-            }
+            Some((type_, id)) => query.filter(
+                a::subject_id
+                    .eq(subject)
+                    .or(a::subject_type.eq(type_).and(a::subject_id.eq(id))),
+            ),
             None => query.filter(a::subject_id.eq(subject)),
         };
     }
@@ -420,17 +470,29 @@ fn filtered(filter: &Filter) -> Result<Query<'_>> {
 
 /// A filter that names what never was is an error: an empty answer would look like "nobody did anything".
 fn check_known(conn: &mut Conn, filter: &Filter) -> Result<()> {
-    let incident = Filter { incident: filter.incident.clone(), ..Filter::default() };
-    let actor = Filter { actor: filter.actor.clone(), ..Filter::default() };
-    let subject = Filter { subject: filter.subject.clone(), ..Filter::default() };
+    let incident = Filter {
+        incident: filter.incident.clone(),
+        ..Filter::default()
+    };
+    let actor = Filter {
+        actor: filter.actor.clone(),
+        ..Filter::default()
+    };
+    let subject = Filter {
+        subject: filter.subject.clone(),
+        ..Filter::default()
+    };
     for (given, alone, name) in [
         (filter.incident.is_some(), incident, "?incident"),
         (filter.actor.is_some(), actor, "?actor"),
         (filter.subject.is_some(), subject, "?subject"),
     ] {
         if given {
-            let seen: Option<i64> =
-                filtered(&alone)?.select(audit_events::seq).limit(1).first(conn).optional()?;
+            let seen: Option<i64> = filtered(&alone)?
+                .select(audit_events::seq)
+                .limit(1)
+                .first(conn)
+                .optional()?;
             if seen.is_none() {
                 return Err(Error::invalid(name, "no event was ever recorded for it"));
             }
@@ -449,14 +511,16 @@ pub fn list(conn: &mut Conn, filter: &Filter, before: Option<i64>, limit: i64) -
     if let Some(before) = before {
         query = query.filter(audit_events::seq.lt(before));
     }
-    let rows: Vec<Row> =
-        query.order(audit_events::seq.desc()).limit(limit).load(conn)?;
+    let rows: Vec<Row> = query.order(audit_events::seq.desc()).limit(limit).load(conn)?;
     Ok(rows.into_iter().map(EventView::from).collect())
 }
 
 /// Events in the order of the chain, after the given position; for the export.
 pub fn page(conn: &mut Conn, after: i64, limit: i64) -> Result<Vec<EventView>> {
-    Ok(rows_after(conn, after, limit)?.into_iter().map(EventView::from).collect())
+    Ok(rows_after(conn, after, limit)?
+        .into_iter()
+        .map(EventView::from)
+        .collect())
 }
 
 fn rows_after(conn: &mut Conn, after: i64, limit: i64) -> Result<Vec<Row>> {
@@ -509,13 +573,28 @@ pub fn verify(conn: &mut Conn) -> Result<Verification> {
         for row in rows {
             let expected = last.0 + 1;
             if row.seq != expected {
-                return Ok(broken(last.0, last.1, expected, format!("event {expected} is missing")));
+                return Ok(broken(
+                    last.0,
+                    last.1,
+                    expected,
+                    format!("event {expected} is missing"),
+                ));
             }
             if row.prev_hash != last.1 {
-                return Ok(broken(last.0, last.1, row.seq, "it does not continue the event before".to_owned()));
+                return Ok(broken(
+                    last.0,
+                    last.1,
+                    row.seq,
+                    "it does not continue the event before".to_owned(),
+                ));
             }
             if row.compute_hash()? != row.hash {
-                return Ok(broken(last.0, last.1, row.seq, "its content is not what its hash says".to_owned()));
+                return Ok(broken(
+                    last.0,
+                    last.1,
+                    row.seq,
+                    "its content is not what its hash says".to_owned(),
+                ));
             }
             if row.action == Action::DeliveryAttempts.as_str() {
                 match check_attempts(conn, row.after_json.as_deref())? {
@@ -531,14 +610,25 @@ pub fn verify(conn: &mut Conn) -> Result<Verification> {
     }
     if last != (head_seq, head_hash) {
         let at = last.0 + 1;
-        return Ok(broken(last.0, last.1, at, "the chain's end is not the recorded head".to_owned()));
+        return Ok(broken(
+            last.0,
+            last.1,
+            at,
+            "the chain's end is not the recorded head".to_owned(),
+        ));
     }
     let stored: i64 = delivery_attempts::table.count().get_result(conn)?;
     if stored != attempts {
         let reason = format!("{stored} delivery attempts are stored, {attempts} were recorded");
         return Ok(broken(last.0, last.1.clone(), last.0 + 1, reason));
     }
-    Ok(Verification { ok: true, events: last.0, head: last.1, broken_at: None, reason: None })
+    Ok(Verification {
+        ok: true,
+        events: last.0,
+        head: last.1,
+        broken_at: None,
+        reason: None,
+    })
 }
 
 /// What the event of one batch of attempts says about them.
@@ -555,7 +645,9 @@ fn check_attempts(conn: &mut Conn, after: Option<&str>) -> Result<std::result::R
     };
     let (count, digest) = digest_attempts(conn, &said.batch)?;
     if count != said.count || digest != said.digest {
-        return Ok(Err("the delivery attempts of its batch are not those that were recorded".to_owned()));
+        return Ok(Err(
+            "the delivery attempts of its batch are not those that were recorded".to_owned(),
+        ));
     }
     Ok(Ok(count))
 }
@@ -569,7 +661,13 @@ fn digest_attempts(conn: &mut Conn, batch: &str) -> Result<(i64, String)> {
         .load(conn)?;
     let mut hasher = Sha256::new();
     for (delivery, attempt, at, outcome, reply) in &rows {
-        hasher.update(serde_json::to_vec(&(delivery, attempt, at.as_micros(), outcome, reply))?);
+        hasher.update(serde_json::to_vec(&(
+            delivery,
+            attempt,
+            at.as_micros(),
+            outcome,
+            reply,
+        ))?);
         hasher.update(b"\n");
     }
     Ok((rows.len() as i64, hex(&hasher.finalize())))
@@ -581,7 +679,11 @@ fn digest_attempts(conn: &mut Conn, batch: &str) -> Result<(i64, String)> {
 /// What the database answers.
 pub fn record_attempts(tx: &mut Tx<'_>, batch: &str) -> Result<()> {
     let (count, digest) = digest_attempts(tx.conn, batch)?;
-    let after = serde_json::to_value(AttemptsDigest { batch: batch.to_owned(), count, digest })?;
+    let after = serde_json::to_value(AttemptsDigest {
+        batch: batch.to_owned(),
+        count,
+        digest,
+    })?;
     tx.record(Event::new(Action::DeliveryAttempts, "batch", batch).after(after));
     Ok(())
 }

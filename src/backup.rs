@@ -1,6 +1,8 @@
-//! Backup and restore of an embedded database: one file, consistent, taken while it is in use.
+//! Backup and restore: one consistent file, taken while the service runs. The file is an embedded database, from
+//! whichever kind it was taken, so that a backup can be looked at, and can move a service from one kind to the other.
 //!
-//! Must never happen here: a file that is half a backup under the name of a whole one, or data replaced without being asked twice.
+//! Must never happen here: a file that is half a backup under the name of a whole one, or data replaced without being
+//! asked twice.
 
 use std::path::Path;
 
@@ -9,34 +11,64 @@ use diesel::prelude::*;
 use crate::audit::{self, Action, Actor, Event};
 use crate::config::Config;
 use crate::db::schema::{accounts, audit_events, incidents, integrations, people};
-use crate::db::{Conn, DatabaseUrl, Db, dialect, migrate};
+use crate::db::{Conn, DatabaseUrl, Db, connect_alone, dialect, migrate, migrate_conn};
 use crate::error::{Error, Result};
 use crate::time::Clock;
 
 /// Writes a consistent copy to a file that does not exist yet.
 ///
 /// # Errors
-/// `Conflict` where the file exists; `Invalid` on PostgreSQL; `Internal` where it cannot be written.
+/// `Conflict` where the file exists; `Internal` where it cannot be written.
 pub async fn backup(db: &Db, file: &Path) -> Result<()> {
     if file.exists() {
         return Err(Error::Conflict(format!("{} exists already", file.display())));
     }
     let part = file.with_extension("part");
-    let name = text(&part)?;
-    // SQLite copies into a new file only; what an interrupted backup left is in the way.
-    if part.exists() {
-        std::fs::remove_file(&part).map_err(Error::internal)?;
+    let name = part
+        .to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| Error::invalid("", "the file's name is not UTF-8"))?;
+    // What an interrupted backup left is in the way.
+    remove(&name)?;
+    let copied = if db.url().sqlite_path().is_some() {
+        let name = name.clone();
+        db.bare(move |conn| dialect::copy_to_file(conn, &name, || Err(Error::internal("not needed"))))
+            .await
+    } else {
+        let name = name.clone();
+        // One read transaction sees one state, however long it takes.
+        db.read(move |conn| dialect::copy_to_file(conn, &name, || fresh_file(&name)))
+            .await
+    };
+    if let Err(error) = copied {
+        remove(&name)?;
+        return Err(error);
     }
-    db.bare(move |conn| dialect::copy_to_file(conn, &name)).await?;
-    std::fs::File::open(&part).and_then(|file| file.sync_all()).map_err(Error::internal)?;
+    blocking(move || dialect::fold_log(&mut connect_alone(&DatabaseUrl::Sqlite(name))?)).await?;
+    std::fs::File::open(&part)
+        .and_then(|file| file.sync_all())
+        .map_err(Error::internal)?;
     std::fs::rename(&part, file).map_err(Error::internal)
 }
 
-fn text(path: &Path) -> Result<String> {
-    path.to_str().map(str::to_owned).ok_or_else(|| Error::invalid("", "the file's name is not UTF-8"))
+fn fresh_file(name: &str) -> Result<Conn> {
+    let mut conn = connect_alone(&DatabaseUrl::Sqlite(name.to_owned()))?;
+    migrate_conn(&mut conn)?;
+    Ok(conn)
 }
 
-/// Whether somebody has put anything into a database.
+/// Removes an embedded database that is only a part of an attempt.
+fn remove(name: &str) -> Result<()> {
+    for suffix in ["", "-wal", "-shm"] {
+        match std::fs::remove_file(format!("{name}{suffix}")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::internal(error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether nobody has put anything into a database.
 fn is_empty(conn: &mut Conn) -> Result<bool> {
     let mut rows: i64 = accounts::table.count().get_result(conn)?;
     rows += people::table.count().get_result::<i64>(conn)?;
@@ -45,38 +77,33 @@ fn is_empty(conn: &mut Conn) -> Result<bool> {
     Ok(rows == 0)
 }
 
-/// Puts a backup in the place of the settings' database.
+/// Puts a backup in the place of the settings' database. Nothing else may be using that database.
 ///
 /// # Errors
-/// `Conflict` where the database holds something and `force` is not given, or is in use; `Invalid` where the file is
-/// no backup, where its audit trail does not hold, or on PostgreSQL.
+/// `Conflict` where the database holds something and `force` is not given; `Unavailable` where a process delivers from
+/// it; `Invalid` where the file is no backup, or its audit trail does not hold.
 pub async fn restore(config: &Config, file: &Path, force: bool) -> Result<()> {
-    let url = DatabaseUrl::parse(&config.database_url).map_err(|reason| Error::invalid("database_url", reason))?;
-    let Some(target) = url.sqlite_path().map(str::to_owned) else {
-        return Err(Error::invalid("", "this database is PostgreSQL: use pg_restore"));
-    };
+    let url =
+        DatabaseUrl::parse(&config.database_url).map_err(|reason| Error::invalid("database_url", reason))?;
     if !file.is_file() {
         return Err(Error::NotFound(file.display().to_string()));
     }
-    // A copy beside the target: checked first, then moved into place in one step.
-    let part = format!("{target}.restoring");
-    let copied = std::fs::copy(file, &part).map_err(Error::internal);
-    let checked = match copied {
-        Ok(_) => check(&part).await,
-        Err(error) => Err(error),
+    // A checked copy, so that the backup itself stays as it is. Beside an embedded target, to be moved in one step.
+    let folder = tempfile::tempdir().map_err(Error::internal)?;
+    let part = match url.sqlite_path() {
+        Some(target) => format!("{target}.restoring"),
+        None => folder.path().join("restoring.db").display().to_string(),
     };
-    let cleared = match checked {
-        Ok(()) => clear(&url, &target, force).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = cleared {
-        // What is left of the attempt must not lie about; the reason is what matters to the caller.
-        for suffix in ["", "-wal", "-shm"] {
-            let _ = std::fs::remove_file(format!("{part}{suffix}"));
-        }
-        return Err(error);
-    }
-    std::fs::rename(&part, &target).map_err(Error::internal)?;
+    remove(&part)?;
+    std::fs::copy(file, &part).map_err(Error::internal)?;
+    let (to, from) = (url.clone(), part.clone());
+    let replaced = blocking(move || {
+        check(&from)?;
+        replace(&to, &from, force)
+    })
+    .await;
+    remove(&part)?;
+    replaced?;
     let db = Db::open(url, Clock::system()).await?;
     migrate(&db).await?;
     let from = file.display().to_string();
@@ -87,35 +114,56 @@ pub async fn restore(config: &Config, file: &Path, force: bool) -> Result<()> {
     .await
 }
 
-/// Whether a file is a backup of ours whose audit trail holds.
-async fn check(part: &str) -> Result<()> {
+/// Whether a file is a backup of ours whose audit trail holds; then all of it is in the one file.
+fn check(part: &str) -> Result<()> {
     let no_backup = |_| Error::invalid("", "the file is no backup of Candor's");
-    let db = Db::open(DatabaseUrl::Sqlite(part.to_owned()), Clock::system()).await.map_err(no_backup)?;
-    db.bare(|conn| Ok(audit_events::table.count().get_result::<i64>(conn)?)).await.map_err(no_backup)?;
-    migrate(&db).await?;
-    let found = db.read(audit::verify).await?;
-    match found.reason {
-        None => db.bare(|conn| dialect::fold_log(conn)).await,
-        Some(reason) => Err(Error::invalid("", format!("the backup's audit trail does not hold: {reason}"))),
+    // One connection, no pool: nobody else may have the file open when it is sealed and moved.
+    let mut conn = connect_alone(&DatabaseUrl::Sqlite(part.to_owned())).map_err(no_backup)?;
+    audit_events::table
+        .count()
+        .get_result::<i64>(&mut conn)
+        .map_err(|error| no_backup(error.into()))?;
+    migrate_conn(&mut conn)?;
+    if let Some(reason) = audit::verify(&mut conn)?.reason {
+        return Err(Error::invalid(
+            "",
+            format!("the backup's audit trail does not hold: {reason}"),
+        ));
     }
+    dialect::fold_log(&mut conn)
 }
 
-/// Takes the present database out of the way.
-async fn clear(url: &DatabaseUrl, target: &str, force: bool) -> Result<()> {
-    if Path::new(target).exists() {
-        let _lock = crate::app::lock_beside(target)?;
-        let db = Db::open(url.clone(), Clock::system()).await?;
-        migrate(&db).await?;
-        if !force && !db.read(is_empty).await? {
-            return Err(Error::Conflict("the database is not empty; give --force to replace it".to_owned()));
+/// Runs work that blocks where it may.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(Error::internal)?
+}
+
+fn replace(url: &DatabaseUrl, part: &str, force: bool) -> Result<()> {
+    let target = url.sqlite_path().map(str::to_owned);
+    let _lock = target.as_deref().map(crate::app::lock_beside).transpose()?;
+    if target.as_deref().is_none_or(|path| Path::new(path).exists()) {
+        let mut conn = connect_alone(url)?;
+        migrate_conn(&mut conn)?;
+        if !force && !is_empty(&mut conn)? {
+            return Err(Error::Conflict(
+                "the database is not empty; give --force to replace it".to_owned(),
+            ));
         }
-        drop(db);
     }
-    for suffix in ["-wal", "-shm"] {
-        let name = format!("{target}{suffix}");
-        if Path::new(&name).exists() {
-            std::fs::remove_file(&name).map_err(Error::internal)?;
+    match target {
+        Some(target) => {
+            // With its log: the new file has none.
+            remove(&target)?;
+            std::fs::rename(part, target).map_err(Error::internal)
+        }
+        None => {
+            let (mut target, mut file) = (
+                connect_alone(url)?,
+                connect_alone(&DatabaseUrl::Sqlite(part.to_owned()))?,
+            );
+            dialect::clear(&mut target, &mut file)?;
+            migrate_conn(&mut target)?;
+            dialect::fill_from_file(&mut target, &mut file)
         }
     }
-    Ok(())
 }

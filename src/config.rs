@@ -79,7 +79,9 @@ impl Default for Config {
             send_concurrency: 32,
             max_audience: 500,
             outbox: PathBuf::from("outbox"),
-            retry_schedule: [5, 30, 120, 600, 1800, 3600, 10_800, 21_600, 43_200].map(Duration::from_secs).to_vec(),
+            retry_schedule: [5, 30, 120, 600, 1800, 3600, 10_800, 21_600, 43_200]
+                .map(Duration::from_secs)
+                .to_vec(),
             workers: true,
             log_format: LogFormat::Text,
         }
@@ -89,7 +91,11 @@ impl Default for Config {
 impl Config {
     /// Defaults for a test: the given database, a free port.
     pub fn for_test(database_url: &str) -> Self {
-        Config { database_url: database_url.to_owned(), listen: "127.0.0.1:0".to_owned(), ..Config::default() }
+        Config {
+            database_url: database_url.to_owned(),
+            listen: "127.0.0.1:0".to_owned(),
+            ..Config::default()
+        }
     }
 
     /// Reads the environment of this process and `candor.toml` in the current directory.
@@ -118,8 +124,9 @@ impl Config {
         if file.exists() {
             let shown = file.display();
             let text = std::fs::read_to_string(file).map_err(|error| format!("{shown}: {error}"))?;
-            let table: toml::Table =
-                text.parse().map_err(|error: toml::de::Error| format!("{shown}: {}", error.message()))?;
+            let table: toml::Table = text
+                .parse()
+                .map_err(|error: toml::de::Error| format!("{shown}: {}", error.message()))?;
             for (name, value) in table {
                 if !NAMES.contains(&name.as_str()) {
                     return Err(format!("{shown}: unknown setting '{name}'; {}", known()));
@@ -136,16 +143,22 @@ impl Config {
             if NOT_SETTINGS.contains(&variable.as_str()) {
                 continue;
             }
-            let name = variable.strip_prefix("CANDOR_").unwrap_or(&variable).to_ascii_lowercase();
+            let name = variable
+                .strip_prefix("CANDOR_")
+                .unwrap_or(&variable)
+                .to_ascii_lowercase();
             // A variable in lower case would be a second spelling of the same setting.
-            if !NAMES.contains(&name.as_str()) || variable != format!("CANDOR_{}", name.to_ascii_uppercase()) {
+            if !NAMES.contains(&name.as_str()) || variable != format!("CANDOR_{}", name.to_ascii_uppercase())
+            {
                 return Err(format!("{variable}: unknown setting; {}", known()));
             }
             values.insert(name, (variable, value));
         }
         let mut config = Config::default();
         for (name, (shown, value)) in values {
-            config.set(&name, value).map_err(|reason| format!("{shown}: {reason}"))?;
+            config
+                .set(&name, value)
+                .map_err(|reason| format!("{shown}: {reason}"))?;
         }
         Ok(config)
     }
@@ -168,8 +181,12 @@ impl Config {
                 self.listen = value;
             }
             "public_url" => {
-                let url = url::Url::parse(&value).map_err(|_| "must be a URL such as https://candor.example.com")?;
-                if !matches!(url.scheme(), "http" | "https") || url.query().is_some() || url.fragment().is_some() {
+                let url = url::Url::parse(&value)
+                    .map_err(|_| "must be a URL such as https://candor.example.com")?;
+                if !matches!(url.scheme(), "http" | "https")
+                    || url.query().is_some()
+                    || url.fragment().is_some()
+                {
                     return Err("must be an http or https URL without query or fragment".to_owned());
                 }
                 self.public_url = Some(value.trim_end_matches('/').to_owned());
@@ -218,7 +235,10 @@ fn known() -> String {
 }
 
 fn number(text: &str, least: usize, most: usize) -> Result<usize, String> {
-    text.parse().ok().filter(|n| (least..=most).contains(n)).ok_or(format!("must be a whole number from {least} to {most}"))
+    text.parse()
+        .ok()
+        .filter(|n| (least..=most).contains(n))
+        .ok_or(format!("must be a whole number from {least} to {most}"))
 }
 
 fn schedule(text: &str) -> Result<Vec<Duration>, String> {

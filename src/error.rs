@@ -21,12 +21,20 @@ pub struct FieldError {
 impl FieldError {
     /// An error at a JSON pointer.
     pub fn at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        FieldError { pointer: Some(pointer.into()), line: None, detail: detail.into() }
+        FieldError {
+            pointer: Some(pointer.into()),
+            line: None,
+            detail: detail.into(),
+        }
     }
 
     /// An error on a line of an import.
     pub fn on_line(line: u64, detail: impl Into<String>) -> Self {
-        FieldError { pointer: None, line: Some(line), detail: detail.into() }
+        FieldError {
+            pointer: None,
+            line: Some(line),
+            detail: detail.into(),
+        }
     }
 }
 
@@ -106,7 +114,8 @@ impl From<diesel::result::Error> for Error {
                 Error::Unavailable("two changes met; please try again".to_owned())
             }
             Diesel::DatabaseError(_, info)
-                if info.message().contains("deadlock detected") || info.message().contains("database is locked") =>
+                if info.message().contains("deadlock detected")
+                    || info.message().contains("database is locked") =>
             {
                 Error::Unavailable("the database is busy; please try again".to_owned())
             }

@@ -17,7 +17,11 @@ use crate::time::Timestamp;
 pub fn new_uuid(now: Timestamp) -> Uuid {
     static CONTEXT: OnceLock<Mutex<ContextV7>> = OnceLock::new();
     let (seconds, nanos) = now.unix();
-    Uuid::new_v7(UuidTime::from_unix(CONTEXT.get_or_init(|| Mutex::new(ContextV7::new())), seconds, nanos))
+    Uuid::new_v7(UuidTime::from_unix(
+        CONTEXT.get_or_init(|| Mutex::new(ContextV7::new())),
+        seconds,
+        nanos,
+    ))
 }
 
 macro_rules! uuid_id {
@@ -113,10 +117,16 @@ impl ExternalId {
         }
         let length = text.chars().count();
         if length > MAX_ID {
-            return Err(format!("is {length} characters long; at most {MAX_ID} are allowed"));
+            return Err(format!(
+                "is {length} characters long; at most {MAX_ID} are allowed"
+            ));
         }
         if text.chars().any(char::is_control) {
             return Err("holds a control character".to_owned());
+        }
+        // What actix puts in the place of bytes that are not UTF-8: two ids must not become one.
+        if text.contains('\u{FFFD}') {
+            return Err("is not UTF-8".to_owned());
         }
         Ok(ExternalId(text.to_owned()))
     }

@@ -1,6 +1,6 @@
 //! The commands. Each reads the settings, calls the library, and ends with an exit code that says how it went.
 
-use std::io::{BufReader, Write};
+use std::io::{BufReader, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,6 +12,7 @@ use candor::error::Error;
 use candor::time::Clock;
 use candor::{app, backup, demo};
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -108,45 +109,74 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         return demo::run(exit).await;
     }
     let config = Config::load()?;
-    start_log(config.log_format, "info");
+    start_log(
+        config.log_format,
+        "info,tokio_cron_scheduler=warn,actix_server=warn",
+    );
     let shown = |error: Error| error.chain();
     match command {
         Command::Demo { .. } => {}
         Command::Serve { no_workers } => {
-            let config = Config { workers: config.workers && !no_workers, ..config };
+            let config = Config {
+                workers: config.workers && !no_workers,
+                ..config
+            };
             let outbox = config.smtp_url.is_none().then(|| config.outbox.clone());
-            let running = app::start_with(config, Clock::system(), true).await.map_err(shown)?;
+            let running = app::start(config, Clock::system()).await.map_err(shown)?;
+            let stop = StopSignal::listen()?;
             println!("listening on {}", running.base_url());
             if let Some(outbox) = outbox {
-                println!("CANDOR_SMTP_URL is not set: mails are written to {}/*.eml", outbox.display());
+                println!(
+                    "CANDOR_SMTP_URL is not set: mails are written to {}/*.eml",
+                    outbox.display()
+                );
             }
             std::io::stdout().flush().map_err(|error| error.to_string())?;
-            running.run_until_stopped().await.map_err(|error| error.to_string())?;
+            running
+                .run_until(stop.received())
+                .await
+                .map_err(|error| error.to_string())?;
         }
         Command::Worker => {
             let background = app::start_worker(config, Clock::system()).await.map_err(shown)?;
+            let stop = StopSignal::listen()?;
             println!("delivering");
             std::io::stdout().flush().map_err(|error| error.to_string())?;
-            wait_for_signal().await?;
+            stop.received().await;
             background.stop().await;
         }
         Command::Migrate => {
-            app::open_database(&config, Clock::system()).await.map_err(shown)?;
+            app::open_database(&config, Clock::system())
+                .await
+                .map_err(shown)?;
             println!("the database is up to date");
         }
         Command::Import { file } => {
-            let db = app::open_database(&config, Clock::system()).await.map_err(shown)?;
+            let db = app::open_database(&config, Clock::system())
+                .await
+                .map_err(shown)?;
             import_file(&db, file).await?;
         }
-        Command::Token { command: TokenCommand::Create { name, role } } => {
-            let db = app::open_database(&config, Clock::system()).await.map_err(shown)?;
+        Command::Token {
+            command: TokenCommand::Create { name, role },
+        } => {
+            let db = app::open_database(&config, Clock::system())
+                .await
+                .map_err(shown)?;
             let new = NewToken { name, role };
-            let created = db.write(&command_line(), move |tx| access::create(tx, &new)).await.map_err(shown)?;
+            let created = db
+                .write(&command_line(), move |tx| access::create(tx, &new))
+                .await
+                .map_err(shown)?;
             println!("token {} (shown this once):", created.id);
             println!("{}", created.token);
         }
-        Command::Audit { command: AuditCommand::Verify } => {
-            let db = app::open_database(&config, Clock::system()).await.map_err(shown)?;
+        Command::Audit {
+            command: AuditCommand::Verify,
+        } => {
+            let db = app::open_database(&config, Clock::system())
+                .await
+                .map_err(shown)?;
             let result = db.read(audit::verify).await.map_err(shown)?;
             if let (Some(at), Some(reason)) = (result.broken_at, &result.reason) {
                 println!("broken at event {at}: {reason}");
@@ -155,7 +185,9 @@ async fn run(command: Command) -> Result<ExitCode, String> {
             println!("the chain holds: {} events, head {}", result.events, result.head);
         }
         Command::Backup { file } => {
-            let db = app::open_database(&config, Clock::system()).await.map_err(shown)?;
+            let db = app::open_database(&config, Clock::system())
+                .await
+                .map_err(shown)?;
             backup::backup(&db, &file).await.map_err(shown)?;
             println!("written to {}", file.display());
         }
@@ -175,19 +207,36 @@ fn command_line() -> Actor {
 fn start_log(format: LogFormat, usual: &str) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
     }
 }
 
-async fn wait_for_signal() -> Result<(), String> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        result = tokio::signal::ctrl_c() => result.map_err(|error| error.to_string()),
+/// SIGTERM or SIGINT. Listened for before the program says that it is ready: from then on it ends in order.
+struct StopSignal {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignal {
+    fn listen() -> Result<Self, String> {
+        let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn received(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 
@@ -199,7 +248,9 @@ async fn import_file(db: &candor::db::Db, path: PathBuf) -> Result<(), String> {
         bar.set_style(style);
     }
     let reader = BufReader::with_capacity(1 << 16, bar.wrap_read(file));
-    let result = db.write(&command_line(), move |tx| import::import(tx, reader)).await;
+    let result = db
+        .write(&command_line(), move |tx| import::import(tx, reader))
+        .await;
     bar.finish_and_clear();
     match result {
         Ok(counts) => {
@@ -213,7 +264,11 @@ async fn import_file(db: &candor::db::Db, path: PathBuf) -> Result<(), String> {
             for error in &errors {
                 eprintln!("line {}: {}", error.line.unwrap_or(0), error.detail);
             }
-            Err(format!("{} is not imported: {} errors", path.display(), errors.len()))
+            Err(format!(
+                "{} is not imported: {} errors",
+                path.display(),
+                errors.len()
+            ))
         }
         Err(error) => Err(error.chain()),
     }

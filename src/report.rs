@@ -87,7 +87,14 @@ pub struct Published {
     pub published_at: Timestamp,
 }
 
-type Row = (String, String, String, Option<String>, Option<Timestamp>, Timestamp);
+type Row = (
+    String,
+    String,
+    String,
+    Option<String>,
+    Option<Timestamp>,
+    Timestamp,
+);
 
 /// The report of an incident as `reader` reads it; none where it was not written.
 ///
@@ -101,8 +108,16 @@ pub fn find(conn: &mut Conn, incident: &IncidentId, reader: Audience) -> Result<
         return Ok(None);
     };
     let sections: Vec<Section> = serde_json::from_str(&sections)?;
-    let sections = sections.into_iter().filter(|section| section.audience.shown_to(reader)).collect();
-    Ok(Some(Report { title, sections, audience: reader, published_at }))
+    let sections = sections
+        .into_iter()
+        .filter(|section| section.audience.shown_to(reader))
+        .collect();
+    Ok(Some(Report {
+        title,
+        sections,
+        audience: reader,
+        published_at,
+    }))
 }
 
 /// The same, where it must exist.
@@ -123,16 +138,26 @@ pub fn put(tx: &mut Tx<'_>, id: &IncidentId, input: &ReportInput) -> Result<Repo
         errors.push(FieldError::at("/title", "must not be empty"));
     }
     if input.title.chars().count() > 300 || input.title.chars().any(char::is_control) {
-        errors.push(FieldError::at("/title", "must be one line of at most 300 characters"));
+        errors.push(FieldError::at(
+            "/title",
+            "must be one line of at most 300 characters",
+        ));
     }
     if input.sections.is_empty() || input.sections.len() > 50 {
         errors.push(FieldError::at("/sections", "must be 1 to 50 sections"));
     }
     for (index, section) in input.sections.iter().enumerate() {
         if section.heading.trim().is_empty() {
-            errors.push(FieldError::at(format!("/sections/{index}/heading"), "must not be empty"));
+            errors.push(FieldError::at(
+                format!("/sections/{index}/heading"),
+                "must not be empty",
+            ));
         }
-        check_text(&mut errors, &format!("/sections/{index}/heading"), &section.heading);
+        check_text(
+            &mut errors,
+            &format!("/sections/{index}/heading"),
+            &section.heading,
+        );
         check_text(&mut errors, &format!("/sections/{index}/text"), &section.text);
     }
     if !errors.is_empty() {
@@ -169,11 +194,17 @@ pub fn put(tx: &mut Tx<'_>, id: &IncidentId, input: &ReportInput) -> Result<Repo
 pub fn publish(tx: &mut Tx<'_>, id: &IncidentId) -> Result<Report> {
     let report = get(tx.conn, id, Audience::Public)?;
     if report.sections.is_empty() {
-        return Err(Error::invalid("/sections", "none of them is public: there is nothing to publish"));
+        return Err(Error::invalid(
+            "/sections",
+            "none of them is public: there is nothing to publish",
+        ));
     }
     let published = serde_json::to_string(&(&report.title, &report.sections))?;
     diesel::update(r::table.find(id.as_str()))
-        .set((r::published.eq(Some(&published)), r::published_at.eq(Some(tx.now))))
+        .set((
+            r::published.eq(Some(&published)),
+            r::published_at.eq(Some(tx.now)),
+        ))
         .execute(tx.conn)?;
     tx.record(
         Event::new(Action::ReportPublished, "report", id.as_str())
@@ -199,7 +230,12 @@ pub fn published(conn: &mut Conn, limit: i64) -> Result<Vec<Published>> {
         .filter_map(|(number, text, at)| Some((number, text?, at?)))
         .map(|(number, text, published_at)| {
             let (title, sections) = serde_json::from_str(&text)?;
-            Ok(Published { number, title, sections, published_at })
+            Ok(Published {
+                number,
+                title,
+                sections,
+                published_at,
+            })
         })
         .collect()
 }

@@ -65,11 +65,23 @@ macro_rules! builtin {
 /// Partials that templates may use, by name.
 const PARTIALS: [(&str, &str); 8] = [
     ("layout.html", include_str!("../templates/email/layout.html.hbs")),
-    ("paragraphs.txt", include_str!("../templates/email/paragraphs.txt.hbs")),
-    ("paragraphs.html", include_str!("../templates/email/paragraphs.html.hbs")),
+    (
+        "paragraphs.txt",
+        include_str!("../templates/email/paragraphs.txt.hbs"),
+    ),
+    (
+        "paragraphs.html",
+        include_str!("../templates/email/paragraphs.html.hbs"),
+    ),
     ("footer.txt", include_str!("../templates/email/footer.txt.hbs")),
-    ("resources.txt", include_str!("../templates/email/resources.txt.hbs")),
-    ("resources.html", include_str!("../templates/email/resources.html.hbs")),
+    (
+        "resources.txt",
+        include_str!("../templates/email/resources.txt.hbs"),
+    ),
+    (
+        "resources.html",
+        include_str!("../templates/email/resources.html.hbs"),
+    ),
     ("action.txt", include_str!("../templates/email/action.txt.hbs")),
     ("action.html", include_str!("../templates/email/action.html.hbs")),
 ];
@@ -86,7 +98,11 @@ impl Source {
             Phase::Resolution => builtin!("resolution"),
             Phase::Report => builtin!("report"),
         };
-        Source { subject: subject.to_owned(), text: text.to_owned(), html: html.to_owned() }
+        Source {
+            subject: subject.to_owned(),
+            text: text.to_owned(),
+            html: html.to_owned(),
+        }
     }
 
     /// Names the content: the same for the same phase, parts and partials.
@@ -228,7 +244,11 @@ impl Template {
     /// # Errors
     /// `Invalid`, naming the part and the line.
     pub fn compile(phase: Phase, source: &Source) -> Result<Template> {
-        let parts = [("/subject", &source.subject), ("/text", &source.text), ("/html", &source.html)];
+        let parts = [
+            ("/subject", &source.subject),
+            ("/text", &source.text),
+            ("/html", &source.html),
+        ];
         let mut errors: Vec<FieldError> = Vec::new();
         for (pointer, text) in parts {
             if let Err(detail) = check_source(pointer, text) {
@@ -240,7 +260,9 @@ impl Template {
         }
         let template = Self::parse(source).map_err(|(pointer, detail)| Error::invalid(pointer, detail))?;
         for sample in samples(phase) {
-            template.render_parts(&sample).map_err(|(pointer, detail)| Error::invalid(pointer, detail))?;
+            template
+                .render_parts(&sample)
+                .map_err(|(pointer, detail)| Error::invalid(pointer, detail))?;
         }
         Ok(template)
     }
@@ -251,13 +273,20 @@ impl Template {
         for registry in [&mut plain, &mut html] {
             registry.set_strict_mode(true);
             for (name, text) in PARTIALS {
-                registry.register_partial(name, text).map_err(|error| ("", format!("{name}: {error}")))?;
+                registry
+                    .register_partial(name, text)
+                    .map_err(|error| ("", format!("{name}: {error}")))?;
             }
         }
         plain.register_escape_fn(handlebars::no_escape);
-        plain.register_template_string("subject", &source.subject).map_err(|e| ("/subject", e.to_string()))?;
-        plain.register_template_string("text", &source.text).map_err(|e| ("/text", e.to_string()))?;
-        html.register_template_string("html", &source.html).map_err(|e| ("/html", e.to_string()))?;
+        plain
+            .register_template_string("subject", &source.subject)
+            .map_err(|e| ("/subject", e.to_string()))?;
+        plain
+            .register_template_string("text", &source.text)
+            .map_err(|e| ("/text", e.to_string()))?;
+        html.register_template_string("html", &source.html)
+            .map_err(|e| ("/html", e.to_string()))?;
         Ok(Template { plain, html })
     }
 
@@ -266,13 +295,23 @@ impl Template {
     /// # Errors
     /// `Internal`: a checked template fails only by a fault of ours.
     pub fn render(&self, context: &MailContext) -> Result<Rendered> {
-        self.render_parts(context).map_err(|(pointer, detail)| Error::internal(format!("template {pointer}: {detail}")))
+        self.render_parts(context)
+            .map_err(|(pointer, detail)| Error::internal(format!("template {pointer}: {detail}")))
     }
 
     fn render_parts(&self, context: &MailContext) -> std::result::Result<Rendered, (&'static str, String)> {
-        let subject = self.plain.render("subject", context).map_err(|e| ("/subject", e.to_string()))?;
-        let text = self.plain.render("text", context).map_err(|e| ("/text", e.to_string()))?;
-        let html = self.html.render("html", context).map_err(|e| ("/html", e.to_string()))?;
+        let subject = self
+            .plain
+            .render("subject", context)
+            .map_err(|e| ("/subject", e.to_string()))?;
+        let text = self
+            .plain
+            .render("text", context)
+            .map_err(|e| ("/text", e.to_string()))?;
+        let html = self
+            .html
+            .render("html", context)
+            .map_err(|e| ("/html", e.to_string()))?;
         let subject = one_line(&subject, 200);
         if subject.is_empty() {
             return Err(("/subject", "comes out empty".to_owned()));
@@ -283,21 +322,34 @@ impl Template {
 
 /// One line of at most `most` characters: every run of white space and control characters becomes a space.
 pub fn one_line(text: &str, most: usize) -> String {
-    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
+    let words: Vec<&str> = text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|w| !w.is_empty())
+        .collect();
     let line = words.join(" ");
-    if line.chars().count() <= most { line } else { line.chars().take(most - 1).collect::<String>() + "…" }
+    if line.chars().count() <= most {
+        line
+    } else {
+        line.chars().take(most - 1).collect::<String>() + "…"
+    }
 }
 
 fn check_source(pointer: &str, text: &str) -> std::result::Result<(), String> {
     if text.trim().is_empty() {
         return Err("is empty".to_owned());
     }
+    if text.contains('\0') {
+        return Err("holds a NUL character".to_owned());
+    }
     if text.len() > MAX_SIZE {
         return Err(format!("is larger than {MAX_SIZE} bytes"));
     }
     let line_of = |position: usize| text[..position].matches('\n').count() + 1;
     // Inline partials could call themselves for ever; unescaped output could carry markup of strangers.
-    let mut forbidden = vec![("{{#*", "inline partials are not allowed"), ("{{*", "decorators are not allowed")];
+    let mut forbidden = vec![
+        ("{{#*", "inline partials are not allowed"),
+        ("{{*", "decorators are not allowed"),
+    ];
     if pointer == "/html" {
         forbidden.push(("{{{", "unescaped output is not allowed"));
         forbidden.push(("{{&", "unescaped output is not allowed"));
@@ -314,10 +366,18 @@ fn check_source(pointer: &str, text: &str) -> std::result::Result<(), String> {
         let start = rest + found + 2;
         let tag = text[start..].trim_start_matches(['~', '#']);
         if let Some(name) = tag.trim_start().strip_prefix('>') {
-            let name: String = name.trim_start().chars().take_while(|c| !c.is_whitespace() && *c != '}' && *c != '~').collect();
+            let name: String = name
+                .trim_start()
+                .chars()
+                .take_while(|c| !c.is_whitespace() && *c != '}' && *c != '~')
+                .collect();
             if !PARTIALS.iter().any(|(known, _)| *known == name) {
                 let known: Vec<&str> = PARTIALS.iter().map(|(known, _)| *known).collect();
-                return Err(format!("line {}: the partial '{name}' is not one of {}", line_of(start), known.join(", ")));
+                return Err(format!(
+                    "line {}: the partial '{name}' is not one of {}",
+                    line_of(start),
+                    known.join(", ")
+                ));
             }
         }
         rest = start;
@@ -334,7 +394,10 @@ pub fn check_builtin() -> Result<BTreeMap<&'static str, Template>> {
         .into_iter()
         .map(|phase| {
             let template = Template::compile(phase, &Source::builtin(phase)).map_err(|error| {
-                Error::invalid("", format!("the built-in template for {phase} is broken: {error}"))
+                Error::invalid(
+                    "",
+                    format!("the built-in template for {phase} is broken: {error}"),
+                )
             })?;
             Ok((phase.as_str(), template))
         })
@@ -347,22 +410,43 @@ pub fn samples(phase: Phase) -> Vec<MailContext> {
         type_: "media".to_owned(),
         id: format!("m{n}"),
         label: format!("Launch film {n} (media m{n})"),
-        account: if n.is_multiple_of(2) { "Acme".to_owned() } else { String::new() },
+        account: if n.is_multiple_of(2) {
+            "Acme".to_owned()
+        } else {
+            String::new()
+        },
     };
     let base = MailContext {
         phase,
-        incident: MailIncident { number: 1, severity: "major".to_owned() },
+        incident: MailIncident {
+            number: 1,
+            severity: "major".to_owned(),
+        },
         subject: None,
         what: "Launch film".to_owned(),
-        recipient: MailRecipient { name: "Ann".to_owned() },
-        paragraphs: vec!["We are looking into it.".to_owned(), "A second paragraph\nof two lines.".to_owned()],
-        action: Some(MailAction { required: false, text: String::new() }),
+        recipient: MailRecipient {
+            name: "Ann".to_owned(),
+        },
+        paragraphs: vec![
+            "We are looking into it.".to_owned(),
+            "A second paragraph\nof two lines.".to_owned(),
+        ],
+        action: Some(MailAction {
+            required: false,
+            text: String::new(),
+        }),
         resources: vec![resource(1)],
         more_resources: 0,
-        times: vec![MailTime { label: "Started".to_owned(), text: "14 March 2024, 06:51 UTC (09:51 EAT)".to_owned() }],
+        times: vec![MailTime {
+            label: "Started".to_owned(),
+            text: "14 March 2024, 06:51 UTC (09:51 EAT)".to_owned(),
+        }],
         report: (phase == Phase::Report).then(|| MailReport {
             title: "What happened on 14 March".to_owned(),
-            sections: vec![MailSection { heading: "Cause".to_owned(), paragraphs: vec!["A handler was missing.".to_owned()] }],
+            sections: vec![MailSection {
+                heading: "Cause".to_owned(),
+                paragraphs: vec!["A handler was missing.".to_owned()],
+            }],
         }),
         sender: "Quickbyte".to_owned(),
         reason: "You receive this because you own Acme, to which the affected resources belong.".to_owned(),
@@ -371,13 +455,22 @@ pub fn samples(phase: Phase) -> Vec<MailContext> {
     };
     let many = MailContext {
         subject: Some("A subject of the operator's own".to_owned()),
-        action: Some(MailAction { required: true, text: "Please accept the invitation.".to_owned() }),
+        action: Some(MailAction {
+            required: true,
+            text: "Please accept the invitation.".to_owned(),
+        }),
         resources: (1..=25).map(resource).collect(),
         more_resources: 131,
         times: Vec::new(),
         optional: !phase.optional(),
         ..base.clone()
     };
-    let bare = MailContext { action: None, resources: Vec::new(), paragraphs: Vec::new(), report: None, ..base.clone() };
+    let bare = MailContext {
+        action: None,
+        resources: Vec::new(),
+        paragraphs: Vec::new(),
+        report: None,
+        ..base.clone()
+    };
     vec![base, many, bare]
 }

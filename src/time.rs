@@ -42,12 +42,18 @@ impl Timestamp {
 
     /// This time plus `duration`, at most the largest time there is.
     pub fn plus(self, duration: Duration) -> Self {
-        Timestamp(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+        Timestamp(
+            self.0
+                .saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// This time minus `duration`, at least the smallest time there is.
     pub fn minus(self, duration: Duration) -> Self {
-        Timestamp(self.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+        Timestamp(
+            self.0
+                .saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// Whole seconds from `earlier` to this time; negative where it is not earlier.
@@ -67,7 +73,11 @@ impl Timestamp {
         match zone {
             Some(zone) if *zone != TimeZone::UTC => {
                 let local = self.to_jiff().to_zoned(zone.clone());
-                let format = if local.date() == utc.date() { "%H:%M %Z" } else { "%-d %B, %H:%M %Z" };
+                let format = if local.date() == utc.date() {
+                    "%H:%M %Z"
+                } else {
+                    "%-d %B, %H:%M %Z"
+                };
                 format!("{shown} ({})", local.strftime(format))
             }
             _ => shown,
@@ -76,18 +86,27 @@ impl Timestamp {
 
     /// `2024-03-14 06:56 UTC`, or the same in `zone` with its abbreviation.
     pub fn short(self, zone: &TimeZone) -> String {
-        let format = if *zone == TimeZone::UTC { "%Y-%m-%d %H:%M:%S UTC" } else { "%Y-%m-%d %H:%M:%S %Z" };
+        let format = if *zone == TimeZone::UTC {
+            "%Y-%m-%d %H:%M:%S UTC"
+        } else {
+            "%Y-%m-%d %H:%M:%S %Z"
+        };
         self.to_jiff().to_zoned(zone.clone()).strftime(format).to_string()
     }
 
     /// RFC 3339 in `zone`, e.g. `2024-03-14T09:56:00+03:00`.
     pub fn rfc3339_in(self, zone: &TimeZone) -> String {
-        self.to_jiff().to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%.f%:z").to_string()
+        self.to_jiff()
+            .to_zoned(zone.clone())
+            .strftime("%Y-%m-%dT%H:%M:%S%.f%:z")
+            .to_string()
     }
 
     /// RFC 3339 with a fixed offset of `seconds` east of UTC.
     pub fn rfc3339_at_offset(self, seconds: i64) -> String {
-        let offset = i32::try_from(seconds).ok().and_then(|s| jiff::tz::Offset::from_seconds(s).ok());
+        let offset = i32::try_from(seconds)
+            .ok()
+            .and_then(|s| jiff::tz::Offset::from_seconds(s).ok());
         self.rfc3339_in(&offset.map_or(TimeZone::UTC, TimeZone::fixed))
     }
 
@@ -159,16 +178,23 @@ impl ZonedTime {
             return Err(format!("'{shown}' has a date but no time of day"));
         }
         let Some(offset) = pieces.to_numeric_offset() else {
-            return Err(format!("'{shown}' has no time zone; write an offset such as Z or +03:00"));
+            return Err(format!(
+                "'{shown}' has no time zone; write an offset such as Z or +03:00"
+            ));
         };
         if pieces.time_zone_annotation().is_some() {
-            return Err(format!("'{shown}' has a bracketed zone; write an offset alone, such as +03:00"));
+            return Err(format!(
+                "'{shown}' has a bracketed zone; write an offset alone, such as +03:00"
+            ));
         }
         let datetime = pieces.date().to_datetime(pieces.time().unwrap_or_default());
         let at = offset
             .to_timestamp(datetime)
             .map_err(|_| format!("'{shown}' is outside the times that can be stored"))?;
-        Ok(ZonedTime { at: Timestamp(at.as_microsecond()), offset: i64::from(offset.seconds()) })
+        Ok(ZonedTime {
+            at: Timestamp(at.as_microsecond()),
+            offset: i64::from(offset.seconds()),
+        })
     }
 }
 

@@ -26,7 +26,10 @@ async fn refusals(app: &Http, action: &str) -> Vec<Value> {
 async fn without_a_valid_token_nothing_is_served(env: Env) {
     let app = TestApp::start(&env).await;
     let revoked = app.token("admin").await;
-    let id = app.all("/api/v1/tokens").await.last().unwrap()["id"].as_str().unwrap().to_owned();
+    let id = app.all("/api/v1/tokens").await.last().unwrap()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     app.delete(&format!("/api/v1/tokens/{id}")).await.expect(204);
     let nobody = app.anonymous();
     let mut paths: Vec<String> = Vec::new();
@@ -36,7 +39,9 @@ async fn without_a_valid_token_nothing_is_served(env: Env) {
     assert!(documented.len() > 30, "{documented:?}");
     for path in documented {
         for method in all[path].as_object().unwrap().keys() {
-            let Ok(method) = method.to_uppercase().parse::<Method>() else { continue };
+            let Ok(method) = method.to_uppercase().parse::<Method>() else {
+                continue;
+            };
             let answer = nobody.request(method, path).send().await.expect_problem(401);
             assert_eq!(answer.header("www-authenticate"), "Bearer");
             paths.push(path.clone());
@@ -44,26 +49,69 @@ async fn without_a_valid_token_nothing_is_served(env: Env) {
     }
     // Where nothing is, nobody learns so.
     nobody.get("/api/v1/nothing").await.expect_problem(401);
-    for wrong in ["wrong", &revoked, &ADMIN_TOKEN[1..], &ADMIN_TOKEN.to_uppercase(), "' OR '1'='1"] {
-        app.as_role(wrong).get("/api/v1/incidents").await.expect_problem(401);
+    for wrong in [
+        "wrong",
+        &revoked,
+        &ADMIN_TOKEN[1..],
+        &ADMIN_TOKEN.to_uppercase(),
+        "' OR '1'='1",
+    ] {
+        app.as_role(wrong)
+            .get("/api/v1/incidents")
+            .await
+            .expect_problem(401);
     }
-    for header in ["Bearer", "Bearer ", "Basic YTpi", ADMIN_TOKEN, &format!("Token {ADMIN_TOKEN}")] {
-        nobody.request(Method::GET, "/api/v1/incidents").header("authorization", header).send().await.expect_problem(401);
+    for header in [
+        "Bearer",
+        "Bearer ",
+        "Basic YTpi",
+        ADMIN_TOKEN,
+        &format!("Token {ADMIN_TOKEN}"),
+    ] {
+        nobody
+            .request(Method::GET, "/api/v1/incidents")
+            .header("authorization", header)
+            .send()
+            .await
+            .expect_problem(401);
     }
-    nobody.get(&format!("/api/v1/incidents?token={ADMIN_TOKEN}")).await.expect_problem(401);
+    nobody
+        .get(&format!("/api/v1/incidents?token={ADMIN_TOKEN}"))
+        .await
+        .expect_problem(401);
     // The word before the token is case-insensitive.
     let lower = format!("bearer {ADMIN_TOKEN}");
-    nobody.request(Method::GET, "/api/v1/incidents").header("authorization", lower).send().await.expect(200);
+    nobody
+        .request(Method::GET, "/api/v1/incidents")
+        .header("authorization", lower)
+        .send()
+        .await
+        .expect(200);
 
     let events = refusals(&app, "access.denied").await;
     assert_eq!(events.len(), paths.len() + 12);
     for (event, path) in events.iter().zip(&paths) {
         assert_eq!(event["actor"]["kind"], "anonymous");
-        assert_eq!(event["subject"]["id"], path.replace('{', "%7B").replace('}', "%7D"));
+        assert_eq!(
+            event["subject"]["id"],
+            path.replace('{', "%7B").replace('}', "%7D")
+        );
     }
-    assert_eq!(env.count(&format!("audit_events WHERE after_json LIKE '%{ADMIN_TOKEN}%' OR subject_id LIKE '%{ADMIN_TOKEN}%'")), 0);
+    assert_eq!(
+        env.count(&format!(
+            "audit_events WHERE after_json LIKE '%{ADMIN_TOKEN}%' OR subject_id LIKE '%{ADMIN_TOKEN}%'"
+        )),
+        0
+    );
     // These alone are for everybody.
-    for path in ["/healthz", "/readyz", "/metrics", "/status", "/api/openapi.json", "/docs/"] {
+    for path in [
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/status",
+        "/api/openapi.json",
+        "/docs/",
+    ] {
         nobody.get(path).await.expect(200);
     }
     app.finish().await;
@@ -109,7 +157,13 @@ async fn each_role_does_what_it_may_and_no_more(env: Env) {
         ("DELETE", "/templates/ID", "admin"),
     ]
     .into_iter()
-    .map(|(method, path, role)| (method.parse().unwrap(), format!("/api/v1{}", path.replace("ID", NOBODY)), role))
+    .map(|(method, path, role)| {
+        (
+            method.parse().unwrap(),
+            format!("/api/v1{}", path.replace("ID", NOBODY)),
+            role,
+        )
+    })
     .collect();
     let rank = |role: &str| ROLES.iter().position(|known| *known == role).unwrap();
     let mut refused = Vec::new();
@@ -139,12 +193,19 @@ async fn each_role_does_what_it_may_and_no_more(env: Env) {
         .iter()
         .map(|event| {
             let text = |value: &Value| value.as_str().unwrap().to_owned();
-            (text(&event["actor"]["name"]), text(&event["after"]["method"]), text(&event["subject"]["id"]))
+            (
+                text(&event["actor"]["name"]),
+                text(&event["after"]["method"]),
+                text(&event["subject"]["id"]),
+            )
         })
         .collect();
     assert_eq!(events, refused);
     // Nothing was changed by anybody.
-    let changes: BTreeSet<String> = env.texts("SELECT DISTINCT action AS value FROM audit_events").into_iter().collect();
+    let changes: BTreeSet<String> = env
+        .texts("SELECT DISTINCT action AS value FROM audit_events")
+        .into_iter()
+        .collect();
     assert_eq!(
         changes,
         BTreeSet::from(["access.forbidden", "directory.imported", "token.created"].map(str::to_owned))
@@ -158,16 +219,38 @@ async fn an_encoded_path_needs_the_same_role(env: Env) {
     let viewer = app.as_new("viewer").await;
     let new = json!({"name": "stolen", "role": "admin"});
     let refused = |answer: Answer| assert!([403, 404].contains(&answer.status), "{answer}");
-    for path in ["/api/v1/%74okens", "/api/v1/tok%65ns", "/%61pi/v1/tokens", "/api/v%31/tokens", "/api/v1//tokens", "/api/v1/./tokens", "/api/v1/tokens/"] {
+    for path in [
+        "/api/v1/%74okens",
+        "/api/v1/tok%65ns",
+        "/%61pi/v1/tokens",
+        "/api/v%31/tokens",
+        "/api/v1//tokens",
+        "/api/v1/./tokens",
+        "/api/v1/tokens/",
+    ] {
         refused(operator.post(path, &new).await);
         refused(viewer.get(path).await);
     }
     let integration = json!({"name": "stolen", "source": "generic"});
     refused(operator.post("/api/v1/%69ntegrations", integration).await);
     refused(operator.delete("/api/v1/%74emplates/detection").await);
-    refused(operator.post(&format!("/api/v1/notices/{NOBODY}/%61pprove"), json!({"digest": "x"})).await);
-    refused(viewer.post("/api/v1/inc%69dents", json!({"title": "T", "severity": "minor"})).await);
-    assert_eq!(env.count("api_tokens WHERE name = 'stolen'") + env.count("integrations") + env.count("incidents"), 0);
+    refused(
+        operator
+            .post(
+                &format!("/api/v1/notices/{NOBODY}/%61pprove"),
+                json!({"digest": "x"}),
+            )
+            .await,
+    );
+    refused(
+        viewer
+            .post("/api/v1/inc%69dents", json!({"title": "T", "severity": "minor"}))
+            .await,
+    );
+    assert_eq!(
+        env.count("api_tokens WHERE name = 'stolen'") + env.count("integrations") + env.count("incidents"),
+        0
+    );
     // It is the same path for those who may.
     viewer.get("/api/v1/inc%69dents").await.expect(200);
     app.finish().await;
@@ -175,27 +258,61 @@ async fn an_encoded_path_needs_the_same_role(env: Env) {
 
 async fn a_token_is_shown_once_and_ends_at_once(env: Env) {
     let app = TestApp::start(&env).await;
-    let made = app.post("/api/v1/tokens", json!({"name": "A script", "role": "operator"})).await.expect(201);
+    let made = app
+        .post("/api/v1/tokens", json!({"name": "A script", "role": "operator"}))
+        .await
+        .expect(201);
     let secret = made["token"].as_str().unwrap().to_owned();
     let listed = app.get("/api/v1/tokens").await.expect(200);
     assert!(!listed.text.contains(&secret), "{listed}");
-    let shown = listed.items().iter().find(|token| token["id"] == made["id"]).expect("the token");
+    let shown = listed
+        .items()
+        .iter()
+        .find(|token| token["id"] == made["id"])
+        .expect("the token");
     let fields: Vec<&String> = shown.as_object().unwrap().keys().collect();
     assert_eq!(fields, ["created_at", "id", "name", "role"]);
-    assert_eq!((&shown["name"], &shown["role"]), (&json!("A script"), &json!("operator")));
+    assert_eq!(
+        (&shown["name"], &shown["role"]),
+        (&json!("A script"), &json!("operator"))
+    );
     // Nor is it stored, or on record.
-    assert_eq!(env.count(&format!("api_tokens WHERE hash = '{secret}' OR name = '{secret}'")), 0);
-    assert_eq!(env.count(&format!("audit_events WHERE after_json LIKE '%{secret}%'")), 0);
+    assert_eq!(
+        env.count(&format!(
+            "api_tokens WHERE hash = '{secret}' OR name = '{secret}'"
+        )),
+        0
+    );
+    assert_eq!(
+        env.count(&format!("audit_events WHERE after_json LIKE '%{secret}%'")),
+        0
+    );
 
     let script = app.as_role(&secret);
-    script.post("/api/v1/incidents", json!({"title": "T", "severity": "minor"})).await.expect(201);
+    script
+        .post("/api/v1/incidents", json!({"title": "T", "severity": "minor"}))
+        .await
+        .expect(201);
     let events = app.get("/api/v1/audit?action=incident.opened").await.expect(200);
-    assert_eq!(events.items()[0]["actor"], json!({"kind": "token", "id": made["id"], "name": "A script"}));
+    assert_eq!(
+        events.items()[0]["actor"],
+        json!({"kind": "token", "id": made["id"], "name": "A script"})
+    );
 
-    app.delete(&format!("/api/v1/tokens/{}", made.id())).await.expect(204);
-    app.delete(&format!("/api/v1/tokens/{}", made.id())).await.expect_problem(404);
+    app.delete(&format!("/api/v1/tokens/{}", made.id()))
+        .await
+        .expect(204);
+    app.delete(&format!("/api/v1/tokens/{}", made.id()))
+        .await
+        .expect_problem(404);
     script.get("/api/v1/incidents").await.expect_problem(401);
-    assert!(!app.get("/api/v1/tokens").await.expect(200).text.contains(&made.id()));
+    assert!(
+        !app.get("/api/v1/tokens")
+            .await
+            .expect(200)
+            .text
+            .contains(&made.id())
+    );
 
     for (body, pointer) in [
         (json!({"name": "", "role": "viewer"}), "/name"),
@@ -228,6 +345,10 @@ async fn another_admin_token_in_the_settings_ends_the_old_one(env: Env) {
     // And back: the first one is valid again, the other one is not.
     candor.serve().await;
     candor.get("/api/v1/tokens").await.expect(200);
-    candor.as_role(other).get("/api/v1/tokens").await.expect_problem(401);
+    candor
+        .as_role(other)
+        .get("/api/v1/tokens")
+        .await
+        .expect_problem(401);
     candor.finish().await;
 }

@@ -64,9 +64,24 @@ async fn post(app: &TestApp, hook: &str, alerts: &[Value]) -> Answer {
 
 /// `alerts, opened, attached, resolved, unresolved_references`
 fn counted(answer: &Answer) -> [usize; 5] {
-    let number = |field: &str| answer[field].as_u64().unwrap_or_else(|| panic!("{field} of {answer}")) as usize;
-    let length = |field: &str| answer[field].as_array().unwrap_or_else(|| panic!("{field} of {answer}")).len();
-    [number("alerts"), length("opened"), length("attached"), number("resolved"), number("unresolved_references")]
+    let number = |field: &str| {
+        answer[field]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{field} of {answer}")) as usize
+    };
+    let length = |field: &str| {
+        answer[field]
+            .as_array()
+            .unwrap_or_else(|| panic!("{field} of {answer}"))
+            .len()
+    };
+    [
+        number("alerts"),
+        length("opened"),
+        length("attached"),
+        number("resolved"),
+        number("unresolved_references"),
+    ]
 }
 
 async fn alerts(app: &TestApp) -> Vec<Value> {
@@ -76,13 +91,21 @@ async fn alerts(app: &TestApp) -> Vec<Value> {
 }
 
 async fn status_of(app: &TestApp, incident: &str) -> String {
-    app.get(&format!("/api/v1/incidents/{incident}")).await.expect(200)["status"].as_str().unwrap().to_owned()
+    app.get(&format!("/api/v1/incidents/{incident}"))
+        .await
+        .expect(200)["status"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 async fn timeline(app: &TestApp, incident: &str) -> Vec<(String, String)> {
     let entries = app.all(&format!("/api/v1/incidents/{incident}/timeline")).await;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    entries.iter().map(|entry| (text(&entry["kind"]), text(&entry["text"]))).collect()
+    entries
+        .iter()
+        .map(|entry| (text(&entry["kind"]), text(&entry["text"])))
+        .collect()
 }
 
 async fn six_identical_alerts_are_one_incident(env: Env) {
@@ -93,27 +116,55 @@ async fn six_identical_alerts_are_one_incident(env: Env) {
     assert_eq!(counted(&first), [1, 1, 0, 0, 0]);
     let incident = first["opened"][0].clone();
     assert_eq!(incident["title"], "Files cannot be read");
-    assert_eq!((&incident["severity"], &incident["status"]), (&json!("critical"), &json!("investigating")));
+    assert_eq!(
+        (&incident["severity"], &incident["status"]),
+        (&json!("critical"), &json!("investigating"))
+    );
     assert_eq!(incident["started_at"], "2024-03-14T06:50:00.123456Z");
     assert_eq!(incident["detected_at"], "2024-03-14T06:56:00Z");
-    for (n, at) in ["06:57", "07:03", "07:10", "07:15", "07:21"].into_iter().enumerate() {
+    for (n, at) in ["06:57", "07:03", "07:10", "07:15", "07:21"]
+        .into_iter()
+        .enumerate()
+    {
         app.set_clock(&format!("2024-03-14T{at}:00Z"));
         let again = post(&app, &hook, &[alert("f1", "firing")]).await;
         assert_eq!(counted(&again), [1, 0, 1, 0, 0]);
-        assert_eq!((&again["attached"][0]["id"], &again["attached"][0]["alerts"]), (&incident["id"], &json!(n + 2)));
+        assert_eq!(
+            (&again["attached"][0]["id"], &again["attached"][0]["alerts"]),
+            (&incident["id"], &json!(n + 2))
+        );
     }
-    let [only] = &alerts(&app).await[..] else { panic!("one alert") };
+    let [only] = &alerts(&app).await[..] else {
+        panic!("one alert")
+    };
     assert_eq!((&only["repeats"], &only["status"]), (&json!(5), &json!("firing")));
-    assert_eq!((&only["fingerprint"], &only["severity"]), (&json!("f1"), &json!("critical")));
-    assert_eq!((&only["started_at"], &only["ended_at"]), (&json!("2024-03-14T06:50:00.123456Z"), &Value::Null));
-    assert_eq!((&only["received_at"], &only["last_received_at"]), (&json!("2024-03-14T06:56:00Z"), &json!("2024-03-14T07:21:00Z")));
-    assert_eq!((&only["link"], &only["labels"]["instance"]), (&json!("https://prometheus.example/graph"), &json!("f1")));
+    assert_eq!(
+        (&only["fingerprint"], &only["severity"]),
+        (&json!("f1"), &json!("critical"))
+    );
+    assert_eq!(
+        (&only["started_at"], &only["ended_at"]),
+        (&json!("2024-03-14T06:50:00.123456Z"), &Value::Null)
+    );
+    assert_eq!(
+        (&only["received_at"], &only["last_received_at"]),
+        (&json!("2024-03-14T06:56:00Z"), &json!("2024-03-14T07:21:00Z"))
+    );
+    assert_eq!(
+        (&only["link"], &only["labels"]["instance"]),
+        (&json!("https://prometheus.example/graph"), &json!("f1"))
+    );
     assert_eq!(only["incident"], incident["id"]);
-    let [shown] = &app.all("/api/v1/incidents").await[..] else { panic!("one incident") };
+    let [shown] = &app.all("/api/v1/incidents").await[..] else {
+        panic!("one incident")
+    };
     assert_eq!(shown["alerts"], 6);
     // The same fingerprint of another integration is another problem.
     let other = integration(&app, json!({})).await;
-    assert_eq!(counted(&post(&app, &other, &[alert("f1", "firing")]).await), [1, 1, 0, 0, 0]);
+    assert_eq!(
+        counted(&post(&app, &other, &[alert("f1", "firing")]).await),
+        [1, 1, 0, 0, 0]
+    );
     // Nobody was told.
     assert_eq!((env.count("notices"), env.count("deliveries")), (0, 0));
     app.mails(0).await;
@@ -123,11 +174,26 @@ async fn six_identical_alerts_are_one_incident(env: Env) {
 async fn one_body_mixes_firing_and_resolved(env: Env) {
     let app = TestApp::start(&env).await;
     let hook = integration(&app, json!({})).await;
-    let opened = post(&app, &hook, &[alert("a", "firing"), alert("b", "firing"), alert("a", "firing")]).await;
+    let opened = post(
+        &app,
+        &hook,
+        &[alert("a", "firing"), alert("b", "firing"), alert("a", "firing")],
+    )
+    .await;
     assert_eq!(counted(&opened), [3, 2, 0, 0, 0]);
     let id = |n: usize| opened["opened"][n]["id"].as_str().unwrap().to_owned();
     // The body as a whole says firing; each alert says its own.
-    let mixed = post(&app, &hook, &[alert("a", "resolved"), alert("b", "firing"), alert("c", "firing"), alert("d", "resolved")]).await;
+    let mixed = post(
+        &app,
+        &hook,
+        &[
+            alert("a", "resolved"),
+            alert("b", "firing"),
+            alert("c", "firing"),
+            alert("d", "resolved"),
+        ],
+    )
+    .await;
     assert_eq!(counted(&mixed), [4, 1, 1, 2, 0]);
     assert_eq!(mixed["attached"][0]["id"], id(1));
     assert_eq!(status_of(&app, &id(0)).await, "monitoring");
@@ -135,7 +201,13 @@ async fn one_body_mixes_firing_and_resolved(env: Env) {
     let shown: Vec<(Value, Value, Value)> = alerts(&app)
         .await
         .iter()
-        .map(|alert| (alert["fingerprint"].clone(), alert["status"].clone(), alert["repeats"].clone()))
+        .map(|alert| {
+            (
+                alert["fingerprint"].clone(),
+                alert["status"].clone(),
+                alert["repeats"].clone(),
+            )
+        })
         .collect();
     assert_eq!(
         shown,
@@ -158,7 +230,10 @@ async fn an_incident_is_watched_only_when_all_of_its_alerts_are_resolved(env: En
     let one = opened["opened"][0]["id"].as_str().unwrap().to_owned();
     let two = opened["opened"][1]["id"].as_str().unwrap().to_owned();
     // Two alerts of one incident.
-    env.sql(&format!("UPDATE alerts SET incident_id = '{one}' WHERE incident_id = '{two}'")).expect("joined");
+    env.sql(&format!(
+        "UPDATE alerts SET incident_id = '{one}' WHERE incident_id = '{two}'"
+    ))
+    .expect("joined");
     post(&app, &hook, &[alert("a", "resolved")]).await;
     assert_eq!(status_of(&app, &one).await, "investigating");
     let mut ended = alert("b", "resolved");
@@ -166,7 +241,14 @@ async fn an_incident_is_watched_only_when_all_of_its_alerts_are_resolved(env: En
     post(&app, &hook, &[ended]).await;
     assert_eq!(status_of(&app, &one).await, "monitoring");
     let entries = timeline(&app, &one).await;
-    assert_eq!(entries.iter().filter(|(kind, text)| kind == "monitoring" && text == "All alerts are resolved").count(), 1, "{entries:?}");
+    assert_eq!(
+        entries
+            .iter()
+            .filter(|(kind, text)| kind == "monitoring" && text == "All alerts are resolved")
+            .count(),
+        1,
+        "{entries:?}"
+    );
     assert_eq!(alerts(&app).await[1]["ended_at"], "2024-03-14T07:21:00Z");
     // It never resolves by itself, also when it is said again.
     post(&app, &hook, &[alert("a", "resolved"), alert("b", "resolved")]).await;
@@ -183,17 +265,33 @@ async fn a_problem_that_returns_attaches_to_its_open_incident(env: Env) {
     let id = opened["opened"][0]["id"].as_str().unwrap().to_owned();
     post(&app, &hook, &[alert("a", "resolved")]).await;
     assert_eq!(status_of(&app, &id).await, "monitoring");
-    assert_eq!(counted(&post(&app, &hook, &[alert("a", "firing")]).await), [1, 0, 1, 0, 0]);
+    assert_eq!(
+        counted(&post(&app, &hook, &[alert("a", "firing")]).await),
+        [1, 0, 1, 0, 0]
+    );
     // What the end of the alerts had moved, their return moves back.
     assert_eq!(status_of(&app, &id).await, "investigating");
-    assert!(timeline(&app, &id).await.contains(&("investigating".to_owned(), "An alert fires again".to_owned())));
+    assert!(
+        timeline(&app, &id)
+            .await
+            .contains(&("investigating".to_owned(), "An alert fires again".to_owned()))
+    );
     assert_eq!(alerts(&app).await.len(), 2);
     // What somebody decided stays.
-    app.post(&format!("/api/v1/incidents/{id}/status"), json!({"status": "monitoring", "message": "A fix is out"})).await.expect(200);
+    app.post(
+        &format!("/api/v1/incidents/{id}/status"),
+        json!({"status": "monitoring", "message": "A fix is out"}),
+    )
+    .await
+    .expect(200);
     post(&app, &hook, &[alert("a", "resolved")]).await;
     post(&app, &hook, &[alert("a", "firing")]).await;
     assert_eq!(status_of(&app, &id).await, "monitoring");
-    assert!(timeline(&app, &id).await.contains(&("note".to_owned(), "An alert fires again".to_owned())));
+    assert!(
+        timeline(&app, &id)
+            .await
+            .contains(&("note".to_owned(), "An alert fires again".to_owned()))
+    );
     assert_eq!(env.count("incidents"), 1);
     app.finish().await;
 }
@@ -201,26 +299,52 @@ async fn a_problem_that_returns_attaches_to_its_open_incident(env: Env) {
 async fn a_closed_incident_takes_nothing_in(env: Env) {
     let app = TestApp::start(&env).await;
     let hook = integration(&app, json!({})).await;
-    let opened = post(&app, &hook, &[alert("resolved first", "firing"), alert("still firing", "firing")]).await;
+    let opened = post(
+        &app,
+        &hook,
+        &[alert("resolved first", "firing"), alert("still firing", "firing")],
+    )
+    .await;
     post(&app, &hook, &[alert("resolved first", "resolved")]).await;
-    let ids: Vec<String> = (0..2).map(|n| opened["opened"][n]["id"].as_str().unwrap().to_owned()).collect();
+    let ids: Vec<String> = (0..2)
+        .map(|n| opened["opened"][n]["id"].as_str().unwrap().to_owned())
+        .collect();
     for id in &ids {
-        app.post(&format!("/api/v1/incidents/{id}/status"), json!({"status": "resolved"})).await.expect(200);
+        app.post(
+            &format!("/api/v1/incidents/{id}/status"),
+            json!({"status": "resolved"}),
+        )
+        .await
+        .expect(200);
     }
-    let again = post(&app, &hook, &[alert("resolved first", "firing"), alert("still firing", "firing")]).await;
+    let again = post(
+        &app,
+        &hook,
+        &[alert("resolved first", "firing"), alert("still firing", "firing")],
+    )
+    .await;
     assert_eq!(counted(&again), [2, 2, 0, 0, 0]);
     for id in &ids {
         let closed = app.get(&format!("/api/v1/incidents/{id}")).await.expect(200);
-        assert_eq!((&closed["status"], &closed["alerts"]), (&json!("resolved"), &json!(1)));
+        assert_eq!(
+            (&closed["status"], &closed["alerts"]),
+            (&json!("resolved"), &json!(1))
+        );
     }
     // From there on the new ones are the open ones.
-    assert_eq!(counted(&post(&app, &hook, &[alert("still firing", "firing")]).await), [1, 0, 1, 0, 0]);
+    assert_eq!(
+        counted(&post(&app, &hook, &[alert("still firing", "firing")]).await),
+        [1, 0, 1, 0, 0]
+    );
     assert_eq!(env.count("incidents"), 4);
     app.finish().await;
 }
 
 async fn affected(app: &TestApp, incident: &str) -> (Vec<String>, Value) {
-    let page = app.get(&format!("/api/v1/incidents/{incident}/affected?limit=500")).await.expect(200);
+    let page = app
+        .get(&format!("/api/v1/incidents/{incident}/affected?limit=500"))
+        .await
+        .expect(200);
     let name = |at: &Value| format!("{}/{}", at["type"].as_str().unwrap(), at["id"].as_str().unwrap());
     let mut names: Vec<String> = page.items().iter().map(|item| name(&item["resource"])).collect();
     names.sort();
@@ -239,17 +363,37 @@ async fn what_an_alert_names_is_affected(env: Env) {
     // The deepest known one of a match: the media item, not the project with everything in it.
     let opened = post(&app, &hook, &[alert("a", "firing")]).await;
     let id = opened["opened"][0]["id"].as_str().unwrap().to_owned();
-    assert_eq!(affected(&app, &id).await, (vec!["media/interview".to_owned()], json!([])));
-    let audience = app.get(&format!("/api/v1/incidents/{id}/audience")).await.expect(200);
-    let people: Vec<&Value> = audience.items().iter().map(|item| &item["person"]["id"]).collect();
+    assert_eq!(
+        affected(&app, &id).await,
+        (vec!["media/interview".to_owned()], json!([]))
+    );
+    let audience = app
+        .get(&format!("/api/v1/incidents/{id}/audience"))
+        .await
+        .expect(200);
+    let people: Vec<&Value> = audience
+        .items()
+        .iter()
+        .map(|item| &item["person"]["id"])
+        .collect();
     assert_eq!(people, ["amina", "baraka", "wanjiru"]);
     // Every match, of every rule; a number or an id with spaces around it too.
     let mut more = alert("a", "firing");
-    more["annotations"]["description"] = json!("/api/projects/savanna/media/opening and /api/projects/market-day/media/stalls");
+    more["annotations"]["description"] =
+        json!("/api/projects/savanna/media/opening and /api/projects/market-day/media/stalls");
     more["annotations"]["other"] = json!("ferry, interview,");
     more["labels"]["file_id"] = json!(" ferry-v1 ");
     assert_eq!(counted(&post(&app, &hook, &[more]).await), [1, 0, 1, 0, 0]);
-    assert_eq!(affected(&app, &id).await.0, ["file/ferry-v1", "media/ferry", "media/interview", "media/opening", "media/stalls"]);
+    assert_eq!(
+        affected(&app, &id).await.0,
+        [
+            "file/ferry-v1",
+            "media/ferry",
+            "media/interview",
+            "media/opening",
+            "media/stalls"
+        ]
+    );
     assert_eq!(env.count("notices"), 0);
     app.finish().await;
 }
@@ -265,7 +409,10 @@ async fn an_unknown_resource_is_kept_and_shown(env: Env) {
     let id = opened["opened"][0]["id"].as_str().unwrap().to_owned();
     let both = json!([{"type": "media", "id": "harp"}, {"type": "project", "id": "atlantis"}]);
     assert_eq!(affected(&app, &id).await, (vec![], both.clone()));
-    let audience = app.get(&format!("/api/v1/incidents/{id}/audience")).await.expect(200);
+    let audience = app
+        .get(&format!("/api/v1/incidents/{id}/audience"))
+        .await
+        .expect(200);
     assert_eq!(audience["counts"]["people"], 0);
     assert_eq!(audience["counts"]["unresolved_references"], 2);
     assert_eq!(audience["unresolved"], both);
@@ -278,7 +425,13 @@ async fn an_unknown_resource_is_kept_and_shown(env: Env) {
     half["annotations"]["description"] = json!("/api/projects/savanna/media/harp");
     let opened = post(&app, &hook, &[half]).await;
     let id = opened["opened"][0]["id"].as_str().unwrap().to_owned();
-    assert_eq!(affected(&app, &id).await, (vec!["project/savanna".to_owned()], json!([{"type": "media", "id": "harp"}])));
+    assert_eq!(
+        affected(&app, &id).await,
+        (
+            vec!["project/savanna".to_owned()],
+            json!([{"type": "media", "id": "harp"}])
+        )
+    );
     // One that is gone is not known.
     app.delete("/api/v1/resources/media/interview").await.expect(204);
     let opened = post(&app, &hook, &[alert("c", "firing")]).await;
@@ -290,11 +443,25 @@ async fn alerts_may_be_recorded_only(env: Env) {
     let app = TestApp::start(&env).await;
     app.import(story_directory()).await.expect(200);
     let hook = integration(&app, json!({"open_incident": false, "resource_rules": rules()})).await;
-    assert_eq!(counted(&post(&app, &hook, &[alert("a", "firing")]).await), [1, 0, 0, 0, 0]);
-    assert_eq!(counted(&post(&app, &hook, &[alert("a", "firing")]).await), [1, 0, 0, 0, 0]);
-    let [recorded] = &alerts(&app).await[..] else { panic!("one alert") };
-    assert_eq!((&recorded["incident"], &recorded["repeats"]), (&Value::Null, &json!(1)));
-    assert_eq!(counted(&post(&app, &hook, &[alert("a", "resolved")]).await), [1, 0, 0, 1, 0]);
+    assert_eq!(
+        counted(&post(&app, &hook, &[alert("a", "firing")]).await),
+        [1, 0, 0, 0, 0]
+    );
+    assert_eq!(
+        counted(&post(&app, &hook, &[alert("a", "firing")]).await),
+        [1, 0, 0, 0, 0]
+    );
+    let [recorded] = &alerts(&app).await[..] else {
+        panic!("one alert")
+    };
+    assert_eq!(
+        (&recorded["incident"], &recorded["repeats"]),
+        (&Value::Null, &json!(1))
+    );
+    assert_eq!(
+        counted(&post(&app, &hook, &[alert("a", "resolved")]).await),
+        [1, 0, 0, 1, 0]
+    );
     assert_eq!(alerts(&app).await[0]["status"], "resolved");
     assert_eq!(env.count("incidents"), 0);
     app.finish().await;
@@ -315,15 +482,24 @@ async fn an_alertmanager_of_any_age_is_understood(env: Env) {
     let opened = app.anonymous().post(&hook, &three).await.expect(202);
     assert_eq!(counted(&opened), [1, 1, 0, 0, 0]);
     // Where none is sent the labels are the key, in whatever order.
-    assert_eq!(counted(&app.anonymous().post(&hook, &three).await.expect(202)), [1, 0, 1, 0, 0]);
+    assert_eq!(
+        counted(&app.anonymous().post(&hook, &three).await.expect(202)),
+        [1, 0, 1, 0, 0]
+    );
     three["alerts"][0]["labels"]["instance"] = json!("y");
-    assert_eq!(counted(&app.anonymous().post(&hook, &three).await.expect(202)), [1, 1, 0, 0, 0]);
+    assert_eq!(
+        counted(&app.anonymous().post(&hook, &three).await.expect(202)),
+        [1, 1, 0, 0, 0]
+    );
     // Neither an end that is only expected resolves, nor does a missing one keep firing.
     let mut expected = alert("z", "firing");
     expected["endsAt"] = json!("2024-03-14T06:59:00Z");
     assert_eq!(counted(&post(&app, &hook, &[expected]).await), [1, 1, 0, 0, 0]);
     let shown = alerts(&app).await;
-    assert_eq!((&shown[2]["status"], &shown[2]["ended_at"]), (&json!("firing"), &Value::Null));
+    assert_eq!(
+        (&shown[2]["status"], &shown[2]["ended_at"]),
+        (&json!("firing"), &Value::Null)
+    );
     let mut ended = alert("z", "resolved");
     ended["endsAt"] = json!("0001-01-01T00:00:00Z");
     assert_eq!(counted(&post(&app, &hook, &[ended]).await), [1, 0, 0, 1, 0]);
@@ -337,19 +513,38 @@ async fn an_alertmanager_of_any_age_is_understood(env: Env) {
 async fn what_was_left_out_is_said(env: Env) {
     let app = TestApp::start(&env).await;
     let hook = integration(&app, json!({})).await;
-    for (truncated, said) in [(json!(0), 0), (json!(0.0), 0), (json!(3), 1), (json!(-1), 0), (json!("3"), 0)] {
+    for (truncated, said) in [
+        (json!(0), 0),
+        (json!(0.0), 0),
+        (json!(3), 1),
+        (json!(-1), 0),
+        (json!("3"), 0),
+    ] {
         let mut cut = body(&[alert(&format!("f{truncated}"), "firing")]);
         cut["truncatedAlerts"] = truncated.clone();
         let opened = app.anonymous().post(&hook, cut).await.expect(202);
         let entries = timeline(&app, opened["opened"][0]["id"].as_str().unwrap()).await;
-        assert_eq!(entries.iter().filter(|(_, text)| text.contains("left 3 alerts out")).count(), said, "{truncated}: {entries:?}");
+        assert_eq!(
+            entries
+                .iter()
+                .filter(|(_, text)| text.contains("left 3 alerts out"))
+                .count(),
+            said,
+            "{truncated}: {entries:?}"
+        );
     }
     app.finish().await;
 }
 
 async fn a_body_of_another_format_is_kept_for_inspection(env: Env) {
     let app = TestApp::start(&env).await;
-    let made = app.post("/api/v1/integrations", json!({"name": "x", "source": "alertmanager"})).await.expect(201);
+    let made = app
+        .post(
+            "/api/v1/integrations",
+            json!({"name": "x", "source": "alertmanager"}),
+        )
+        .await
+        .expect(201);
     let hook = made["hook_url"].as_str().unwrap();
     let wrong = [
         ("not JSON".to_owned(), ""),
@@ -365,20 +560,37 @@ async fn a_body_of_another_format_is_kept_for_inspection(env: Env) {
         (json!({"alerts": [{"status": "firing", "labels": {"a": "b"}, "startsAt": "nul\u{0}"}]}).to_string(), "/alerts/0/startsAt"),
     ];
     for (body, pointer) in &wrong {
-        app.anonymous().post_raw(hook, "application/json", body.clone()).await.expect_invalid(pointer);
+        app.anonymous()
+            .post_raw(hook, "application/json", body.clone())
+            .await
+            .expect_invalid(pointer);
     }
-    app.anonymous().post_raw(hook, "text/plain", b"\xff\xfe".to_vec()).await.expect_invalid("");
+    app.anonymous()
+        .post_raw(hook, "text/plain", b"\xff\xfe".to_vec())
+        .await
+        .expect_invalid("");
     assert_eq!((env.count("alerts"), env.count("incidents")), (0, 0));
-    let kept = app.all(&format!("/api/v1/integrations/{}/requests?limit=4", made.id())).await;
+    let kept = app
+        .all(&format!("/api/v1/integrations/{}/requests?limit=4", made.id()))
+        .await;
     assert_eq!(kept.len(), wrong.len() + 1);
     for (kept, (body, _)) in kept.iter().rev().zip(&wrong) {
         assert_eq!((&kept["accepted"], &kept["body"]), (&json!(false), &json!(body)));
         assert!(!kept["detail"].as_str().unwrap().is_empty());
     }
-    assert_eq!(app.all("/api/v1/audit?action=hook.invalid").await.len(), wrong.len() + 1);
+    assert_eq!(
+        app.all("/api/v1/audit?action=hook.invalid").await.len(),
+        wrong.len() + 1
+    );
     // The type that a sender gives its body does not matter.
-    app.anonymous().post_raw(hook, "text/plain", body(&[alert("a", "firing")]).to_string()).await.expect(202);
-    let kept = app.get(&format!("/api/v1/integrations/{}/requests?limit=1", made.id())).await.expect(200);
+    app.anonymous()
+        .post_raw(hook, "text/plain", body(&[alert("a", "firing")]).to_string())
+        .await
+        .expect(202);
+    let kept = app
+        .get(&format!("/api/v1/integrations/{}/requests?limit=1", made.id()))
+        .await
+        .expect(200);
     assert_eq!(kept.items()[0]["accepted"], true);
     app.finish().await;
 }
@@ -413,45 +625,96 @@ async fn an_alert_is_not_lost_over_its_title(env: Env) {
     assert_eq!(titles[1], "TheName");
     assert_eq!(titles[2], "Line one Bcc: line two");
     assert_eq!(titles[3].chars().count(), 300);
-    assert!(titles.iter().all(|title| !title.trim().is_empty() && !title.chars().any(char::is_control)), "{titles:?}");
+    assert!(
+        titles
+            .iter()
+            .all(|title| !title.trim().is_empty() && !title.chars().any(char::is_control)),
+        "{titles:?}"
+    );
     app.finish().await;
 }
 
 async fn alerts_are_listed_and_filtered(env: Env) {
     let app = TestApp::start(&env).await;
-    let one = app.post("/api/v1/integrations", json!({"name": "one", "source": "alertmanager"})).await.expect(201);
-    let two = app.post("/api/v1/integrations", json!({"name": "two", "source": "alertmanager"})).await.expect(201);
-    let opened = post(&app, one["hook_url"].as_str().unwrap(), &[alert("a", "firing"), alert("b", "firing"), alert("c", "firing")]).await;
+    let one = app
+        .post(
+            "/api/v1/integrations",
+            json!({"name": "one", "source": "alertmanager"}),
+        )
+        .await
+        .expect(201);
+    let two = app
+        .post(
+            "/api/v1/integrations",
+            json!({"name": "two", "source": "alertmanager"}),
+        )
+        .await
+        .expect(201);
+    let opened = post(
+        &app,
+        one["hook_url"].as_str().unwrap(),
+        &[alert("a", "firing"), alert("b", "firing"), alert("c", "firing")],
+    )
+    .await;
     post(&app, one["hook_url"].as_str().unwrap(), &[alert("b", "resolved")]).await;
     post(&app, two["hook_url"].as_str().unwrap(), &[alert("a", "firing")]).await;
     let fingerprints = async |query: &str| -> Vec<String> {
-        app.all(&format!("/api/v1/alerts?{query}")).await.iter().map(|alert| alert["fingerprint"].as_str().unwrap().to_owned()).collect()
+        app.all(&format!("/api/v1/alerts?{query}"))
+            .await
+            .iter()
+            .map(|alert| alert["fingerprint"].as_str().unwrap().to_owned())
+            .collect()
     };
     assert_eq!(fingerprints("limit=3").await, ["a", "c", "b", "a"]);
     assert_eq!(fingerprints("limit=1&status=firing").await, ["a", "c", "a"]);
     assert_eq!(fingerprints("status=resolved").await, ["b"]);
-    assert_eq!(fingerprints(&format!("integration={}&limit=2", one.id())).await, ["c", "b", "a"]);
+    assert_eq!(
+        fingerprints(&format!("integration={}&limit=2", one.id())).await,
+        ["c", "b", "a"]
+    );
     let incident = opened["opened"][2]["id"].as_str().unwrap();
     assert_eq!(fingerprints(&format!("incident={incident}")).await, ["c"]);
-    assert_eq!(fingerprints(&format!("incident={incident}&status=resolved")).await, [""; 0]);
+    assert_eq!(
+        fingerprints(&format!("incident={incident}&status=resolved")).await,
+        [""; 0]
+    );
     app.finish().await;
 }
 
 async fn an_ended_integration_takes_nothing(env: Env) {
     let app = TestApp::start(&env).await;
-    let made = app.post("/api/v1/integrations", json!({"name": "x", "source": "alertmanager"})).await.expect(201);
+    let made = app
+        .post(
+            "/api/v1/integrations",
+            json!({"name": "x", "source": "alertmanager"}),
+        )
+        .await
+        .expect(201);
     let hook = made["hook_url"].as_str().unwrap();
     // The URL is a secret: it is shown this once, and stored as a hash.
     let token = hook.rsplit('/').next().unwrap();
     let shown = app.get("/api/v1/integrations").await.expect(200);
     assert!(!shown.text.contains(token), "{shown}");
-    assert_eq!(env.count(&format!("integrations WHERE token_hash = '{token}'")), 0);
+    assert_eq!(
+        env.count(&format!("integrations WHERE token_hash = '{token}'")),
+        0
+    );
     post(&app, hook, &[alert("a", "firing")]).await;
-    app.delete(&format!("/api/v1/integrations/{}", made.id())).await.expect(204);
-    app.anonymous().post(hook, body(&[alert("b", "firing")])).await.expect_problem(404);
+    app.delete(&format!("/api/v1/integrations/{}", made.id()))
+        .await
+        .expect(204);
+    app.anonymous()
+        .post(hook, body(&[alert("b", "firing")]))
+        .await
+        .expect_problem(404);
     assert_eq!(env.count("alerts"), 1);
     assert_eq!(app.get("/api/v1/integrations").await.expect(200).items().len(), 0);
-    assert_ne!(app.get(&format!("/api/v1/integrations/{}", made.id())).await.expect(200)["gone_at"], Value::Null);
+    assert_ne!(
+        app.get(&format!("/api/v1/integrations/{}", made.id()))
+            .await
+            .expect(200)["gone_at"],
+        Value::Null
+    );
     app.finish().await;
 }
 
@@ -464,7 +727,11 @@ async fn two_at_once_open_one_incident(env: Env) {
     let opened: usize = answers.iter().map(|answer| counted(answer)[1]).sum();
     assert_eq!(opened, 2);
     assert_eq!(env.count("incidents"), 2);
-    let repeats: Vec<Value> = alerts(&app).await.iter().map(|alert| alert["repeats"].clone()).collect();
+    let repeats: Vec<Value> = alerts(&app)
+        .await
+        .iter()
+        .map(|alert| alert["repeats"].clone())
+        .collect();
     assert_eq!(repeats, [7, 7]);
     app.finish().await;
 }

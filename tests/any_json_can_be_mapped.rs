@@ -19,7 +19,10 @@ async fn hook(app: &TestApp, mapping: Value) -> String {
     if !mapping.is_null() {
         new["mapping"] = mapping;
     }
-    app.post("/api/v1/integrations", new).await.expect(201)["hook_url"].as_str().expect("a URL").to_owned()
+    app.post("/api/v1/integrations", new).await.expect(201)["hook_url"]
+        .as_str()
+        .expect("a URL")
+        .to_owned()
 }
 
 async fn send(app: &TestApp, hook: &str, body: Value) -> Answer {
@@ -55,7 +58,10 @@ async fn a_mapping_reads_any_body(env: Env) {
         "links": {"a/b": "https://example.com/1"}, "where": {"region": "eu"}, "count": 2, "more": [null],
     });
     let opened = send(&app, &hook, body.clone()).await.expect(202);
-    assert_is(&opened["opened"][0], json!({"title": "Uploads stop", "severity": "critical", "started_at": "2024-03-14T06:50:00Z"}));
+    assert_is(
+        &opened["opened"][0],
+        json!({"title": "Uploads stop", "severity": "critical", "started_at": "2024-03-14T06:50:00Z"}),
+    );
     let expected = json!({
         "fingerprint": "4711", "status": "firing", "severity": "critical", "title": "Uploads stop", "text": "All of them",
         "started_at": "2024-03-14T06:50:00Z", "ended_at": null, "link": "https://example.com/1",
@@ -64,24 +70,39 @@ async fn a_mapping_reads_any_body(env: Env) {
     assert_is(&newest(&app).await, expected);
     // The same key is the same problem, whatever else is said.
     body["event"]["what"] = json!(["Uploads still stop"]);
-    assert_eq!(send(&app, &hook, body.clone()).await.expect(202)["attached"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        send(&app, &hook, body.clone()).await.expect(202)["attached"]
+            .as_array()
+            .map(Vec::len),
+        Some(1)
+    );
     // The mapping's own words for the end, in any case.
     body["event"]["phase"] = json!("vorbei");
     body["event"]["when"]["to"] = json!("2024-03-14T09:59:00+03:00");
     let ended = send(&app, &hook, body.clone()).await.expect(202);
     assert_eq!(ended["resolved"], 1);
-    assert_is(&newest(&app).await, json!({"status": "resolved", "ended_at": "2024-03-14T06:59:00Z", "repeats": 1}));
+    assert_is(
+        &newest(&app).await,
+        json!({"status": "resolved", "ended_at": "2024-03-14T06:59:00Z", "repeats": 1}),
+    );
     // And then the usual ones are not.
     body["event"]["key"] = json!("another");
     body["event"]["phase"] = json!("ok");
     assert_eq!(send(&app, &hook, body).await.expect(202)["resolved"], 0);
-    assert_is(&newest(&app).await, json!({"fingerprint": "another", "status": "firing"}));
+    assert_is(
+        &newest(&app).await,
+        json!({"fingerprint": "another", "status": "firing"}),
+    );
     app.finish().await;
 }
 
 async fn a_list_of_alerts_is_read_one_by_one(env: Env) {
     let app = TestApp::start(&env).await;
-    let hook = hook(&app, json!({"alerts": "/data/items", "title": "/n", "fingerprint": "/n", "status": "/s", "labels": "/l"})).await;
+    let hook = hook(
+        &app,
+        json!({"alerts": "/data/items", "title": "/n", "fingerprint": "/n", "status": "/s", "labels": "/l"}),
+    )
+    .await;
     let body = json!({"data": {"items": [
         {"n": "a", "s": "bad", "l": {"x": 1, "y": true, "z": [1]}}, {"n": "b", "s": "ok"}, {"n": "c", "s": "bad"}, {"n": "a", "s": "bad"},
     ]}});
@@ -90,11 +111,20 @@ async fn a_list_of_alerts_is_read_one_by_one(env: Env) {
     assert_eq!(opened["opened"].as_array().map(Vec::len), Some(2));
     let alerts = app.all("/api/v1/alerts").await;
     assert_eq!(alerts.len(), 3);
-    assert_is(&alerts[2], json!({"fingerprint": "a", "repeats": 1, "labels": {"x": "1", "y": "true"}}));
+    assert_is(
+        &alerts[2],
+        json!({"fingerprint": "a", "repeats": 1, "labels": {"x": "1", "y": "true"}}),
+    );
     // One wrong element refuses the whole: half a body would say half of the truth.
     let wrong = json!({"data": {"items": [{"n": "d", "s": "bad"}, {"s": "bad"}]}});
     send(&app, &hook, wrong).await.expect_invalid("/data/items/1/n");
-    for wrong in [json!({"data": {"items": []}}), json!({"data": {"items": {}}}), json!({"data": []}), json!([]), json!(null)] {
+    for wrong in [
+        json!({"data": {"items": []}}),
+        json!({"data": {"items": {}}}),
+        json!({"data": []}),
+        json!([]),
+        json!(null),
+    ] {
         send(&app, &hook, wrong).await.expect_invalid("/data/items");
     }
     assert_eq!(env.count("alerts"), 3);
@@ -119,9 +149,18 @@ async fn usual_names_need_no_mapping(env: Env) {
             json!({"name": "T3"}),
             json!({"fingerprint": "T3", "title": "T3", "status": "firing", "started_at": "2024-03-14T07:00:00Z", "link": null, "text": ""}),
         ),
-        (json!({"id": 7, "summary": "T4", "state": "OK"}), json!({"fingerprint": "7", "title": "T4", "status": "resolved"})),
-        (json!({"title": "T5", "link": "javascript:alert(1)"}), json!({"link": null})),
-        (json!({"title": "T6", "status": null, "severity": null, "labels": null, "started_at": ""}), json!({"status": "firing", "labels": {}})),
+        (
+            json!({"id": 7, "summary": "T4", "state": "OK"}),
+            json!({"fingerprint": "7", "title": "T4", "status": "resolved"}),
+        ),
+        (
+            json!({"title": "T5", "link": "javascript:alert(1)"}),
+            json!({"link": null}),
+        ),
+        (
+            json!({"title": "T6", "status": null, "severity": null, "labels": null, "started_at": ""}),
+            json!({"status": "firing", "labels": {}}),
+        ),
     ] {
         send(&app, &hook, body).await.expect(202);
         assert_is(&newest(&app).await, expected);
@@ -130,8 +169,16 @@ async fn usual_names_need_no_mapping(env: Env) {
     }
     for word in ["resolved", "ok", "OK", "Closed", "up", "recovered", "normal"] {
         let title = format!("About {word}");
-        send(&app, &hook, json!({"title": title, "status": "down"})).await.expect(202);
-        assert_eq!(send(&app, &hook, json!({"title": title, "status": word})).await.expect(202)["resolved"], 1, "{word}");
+        send(&app, &hook, json!({"title": title, "status": "down"}))
+            .await
+            .expect(202);
+        assert_eq!(
+            send(&app, &hook, json!({"title": title, "status": word}))
+                .await
+                .expect(202)["resolved"],
+            1,
+            "{word}"
+        );
     }
     app.finish().await;
 }
@@ -141,7 +188,10 @@ async fn times_are_read_in_every_usual_form(env: Env) {
     let hook = hook(&app, Value::Null).await;
     for (n, (time, expected)) in [
         (json!("2024-03-14T09:56:00+03:00"), "2024-03-14T06:56:00Z"),
-        (json!("2024-03-14T06:56:00.123456789Z"), "2024-03-14T06:56:00.123456Z"),
+        (
+            json!("2024-03-14T06:56:00.123456789Z"),
+            "2024-03-14T06:56:00.123456Z",
+        ),
         (json!(1_710_399_360), "2024-03-14T06:56:00Z"),
         (json!(1_710_399_360.5), "2024-03-14T06:56:00.5Z"),
         (json!(1_710_399_360_500_i64), "2024-03-14T06:56:00.5Z"),
@@ -149,14 +199,33 @@ async fn times_are_read_in_every_usual_form(env: Env) {
     .into_iter()
     .enumerate()
     {
-        let opened = send(&app, &hook, json!({"title": format!("T{n}"), "timestamp": time})).await.expect(202);
+        let opened = send(&app, &hook, json!({"title": format!("T{n}"), "timestamp": time}))
+            .await
+            .expect(202);
         assert_eq!(opened["opened"][0]["started_at"], expected, "{time}");
     }
     // A start in the future is a clock that goes wrong: the incident starts now.
-    let opened = send(&app, &hook, json!({"title": "Future", "timestamp": "2030-01-01T00:00:00Z"})).await.expect(202);
+    let opened = send(
+        &app,
+        &hook,
+        json!({"title": "Future", "timestamp": "2030-01-01T00:00:00Z"}),
+    )
+    .await
+    .expect(202);
     assert_eq!(opened["opened"][0]["started_at"], "2024-03-14T07:00:00Z");
-    for time in [json!("2024-03-14T09:56:00"), json!("yesterday"), json!(-1), json!(0), json!(1e300), json!({}), json!([1]), json!(true)] {
-        send(&app, &hook, json!({"title": "T", "timestamp": time})).await.expect_invalid("/timestamp");
+    for time in [
+        json!("2024-03-14T09:56:00"),
+        json!("yesterday"),
+        json!(-1),
+        json!(0),
+        json!(1e300),
+        json!({}),
+        json!([1]),
+        json!(true),
+    ] {
+        send(&app, &hook, json!({"title": "T", "timestamp": time}))
+            .await
+            .expect_invalid("/timestamp");
     }
     app.finish().await;
 }
@@ -194,10 +263,17 @@ async fn a_mapping_is_checked_when_it_is_made(env: Env) {
         (json!({"title": 7}), "/mapping/title"),
         (json!({"resolved_values": "ok"}), "/mapping/resolved_values"),
     ] {
-        app.post("/api/v1/integrations", json!({"name": "x", "source": "generic", "mapping": mapping})).await.expect_invalid(pointer);
+        app.post(
+            "/api/v1/integrations",
+            json!({"name": "x", "source": "generic", "mapping": mapping}),
+        )
+        .await
+        .expect_invalid(pointer);
     }
     let other = json!({"name": "x", "source": "alertmanager", "mapping": {"title": "/title"}});
-    app.post("/api/v1/integrations", other).await.expect_invalid("/mapping");
+    app.post("/api/v1/integrations", other)
+        .await
+        .expect_invalid("/mapping");
     assert_eq!(env.count("integrations"), 0);
     app.finish().await;
 }
@@ -213,13 +289,21 @@ async fn the_body_can_name_resources(env: Env) {
     let new = json!({"name": "x", "source": "generic", "mapping": {"title": "/what", "text": "/log"}, "resource_rules": rules});
     let made = app.post("/api/v1/integrations", new).await.expect(201);
     let body = json!({"what": "T", "log": "no file interview-v1 and no file zebra", "context": {"project": 42, "media": [{"id": "stalls"}]}});
-    let opened = send(&app, made["hook_url"].as_str().unwrap(), body).await.expect(202);
+    let opened = send(&app, made["hook_url"].as_str().unwrap(), body)
+        .await
+        .expect(202);
     assert_eq!(opened["unresolved_references"], 2);
     let id = opened["opened"][0]["id"].as_str().unwrap();
-    let page = app.get(&format!("/api/v1/incidents/{id}/affected")).await.expect(200);
+    let page = app
+        .get(&format!("/api/v1/incidents/{id}/affected"))
+        .await
+        .expect(200);
     let mut affected: Vec<&Value> = page.items().iter().map(|item| &item["resource"]["id"]).collect();
     affected.sort_by_key(|id| id.to_string());
     assert_eq!(affected, ["interview-v1", "stalls"]);
-    assert_eq!(page["unresolved"], json!([{"type": "file", "id": "zebra"}, {"type": "project", "id": "42"}]));
+    assert_eq!(
+        page["unresolved"],
+        json!([{"type": "file", "id": "zebra"}, {"type": "project", "id": "42"}])
+    );
     app.finish().await;
 }

@@ -48,11 +48,18 @@ impl<'a> Hook<'a> {
             new["secret"] = json!(secret);
         }
         let made = app.post("/api/v1/integrations", new).await.expect(201);
-        Hook { app, url: made["hook_url"].as_str().expect("a URL").to_owned() }
+        Hook {
+            app,
+            url: made["hook_url"].as_str().expect("a URL").to_owned(),
+        }
     }
 
     async fn send(&self, headers: &[(&str, &str)], body: &str) -> Answer {
-        let mut request = self.app.anonymous().request(Method::POST, &self.url).body("application/json", body);
+        let mut request = self
+            .app
+            .anonymous()
+            .request(Method::POST, &self.url)
+            .body("application/json", body);
         for (name, value) in headers {
             request = request.header(name, value);
         }
@@ -66,39 +73,66 @@ impl<'a> Hook<'a> {
         let events = self.app.env.count("audit_events");
         let refused = self.send(headers, body).await.expect_problem(401);
         assert!(!refused.text.contains(SECRET), "{refused}");
-        assert_eq!(tables.map(|table| self.app.env.count(table)), before, "{headers:?}");
+        assert_eq!(
+            tables.map(|table| self.app.env.count(table)),
+            before,
+            "{headers:?}"
+        );
         let event = self.app.get("/api/v1/audit?limit=1").await.expect(200).items()[0].clone();
         assert_eq!(self.app.env.count("audit_events"), events + 1, "{headers:?}");
-        assert_eq!((&event["action"], &event["actor"]["kind"]), (&json!("hook.refused"), &json!("anonymous")));
-        assert!(event["after"]["reason"].as_str().is_some_and(|reason| !reason.is_empty() && !reason.contains(SECRET)));
+        assert_eq!(
+            (&event["action"], &event["actor"]["kind"]),
+            (&json!("hook.refused"), &json!("anonymous"))
+        );
+        assert!(
+            event["after"]["reason"]
+                .as_str()
+                .is_some_and(|reason| !reason.is_empty() && !reason.contains(SECRET))
+        );
     }
 }
 
 fn standard(key: &[u8], id: &str, at: i64, body: &str) -> String {
-    format!("v1,{}", STANDARD.encode(hmac(key, format!("{id}.{at}.{body}").as_bytes())))
+    format!(
+        "v1,{}",
+        STANDARD.encode(hmac(key, format!("{id}.{at}.{body}").as_bytes()))
+    )
 }
 
 async fn a_standard_webhook_is_signed_over_id_time_and_body(env: Env) {
     let app = TestApp::builder(&env).at("2024-03-14T06:56:00Z").start().await;
     for (secret, key) in [
         (SECRET.to_owned(), SECRET.as_bytes().to_vec()),
-        (format!("whsec_{}", STANDARD.encode(b"\x00\xffbytes of any kind")), b"\x00\xffbytes of any kind".to_vec()),
+        (
+            format!("whsec_{}", STANDARD.encode(b"\x00\xffbytes of any kind")),
+            b"\x00\xffbytes of any kind".to_vec(),
+        ),
     ] {
         let hook = Hook::new(&app, "generic", Some(&secret)).await;
         let body = body();
         let right = standard(&key, "msg_1", NOW, &body);
         let now = NOW.to_string();
         let headers = |signature: &str, id: &str, at: &str| -> Vec<(String, String)> {
-            [("webhook-id", id), ("webhook-timestamp", at), ("webhook-signature", signature)]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .to_vec()
+            [
+                ("webhook-id", id),
+                ("webhook-timestamp", at),
+                ("webhook-signature", signature),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec()
         };
         let send = async |headers: Vec<(String, String)>, body: &str| {
-            let pairs: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let pairs: Vec<(&str, &str)> = headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
             hook.send(&pairs, body).await
         };
         let refuses = async |headers: Vec<(String, String)>, body: &str| {
-            let pairs: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let pairs: Vec<(&str, &str)> = headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
             hook.refuses(&pairs, body).await;
         };
         send(headers(&right, "msg_1", &now), &body).await.expect(202);
@@ -108,11 +142,20 @@ async fn a_standard_webhook_is_signed_over_id_time_and_body(env: Env) {
         // A clock may be some minutes off, either way.
         for off in [-299, 299] {
             let at = NOW + off;
-            send(headers(&standard(&key, "msg_1", at, &body), "msg_1", &at.to_string()), &body).await.expect(202);
+            send(
+                headers(&standard(&key, "msg_1", at, &body), "msg_1", &at.to_string()),
+                &body,
+            )
+            .await
+            .expect(202);
         }
         for off in [-301, 301, -NOW] {
             let at = NOW + off;
-            refuses(headers(&standard(&key, "msg_1", at, &body), "msg_1", &at.to_string()), &body).await;
+            refuses(
+                headers(&standard(&key, "msg_1", at, &body), "msg_1", &at.to_string()),
+                &body,
+            )
+            .await;
         }
         refuses(headers(&right, "msg_2", &now), &body).await;
         refuses(headers(&right, "msg_1", &(NOW + 1).to_string()), &body).await;
@@ -124,7 +167,11 @@ async fn a_standard_webhook_is_signed_over_id_time_and_body(env: Env) {
         refuses(headers(&right[3..], "msg_1", &now), &body).await;
         refuses(headers("v1,", "msg_1", &now), &body).await;
         refuses(headers("", "msg_1", &now), &body).await;
-        refuses(headers(&standard(b"another secret", "msg_1", NOW, &body), "msg_1", &now), &body).await;
+        refuses(
+            headers(&standard(b"another secret", "msg_1", NOW, &body), "msg_1", &now),
+            &body,
+        )
+        .await;
         refuses(headers(&right, "msg_1", &now)[1..].to_vec(), &body).await;
         refuses(headers(&right, "msg_1", &now)[..2].to_vec(), &body).await;
         refuses(vec![], &body).await;
@@ -137,25 +184,51 @@ async fn a_signature_over_the_body_is_taken(env: Env) {
     let hook = Hook::new(&app, "generic", Some(SECRET)).await;
     let body = body();
     let right = format!("sha256={}", hex(&hmac(SECRET.as_bytes(), body.as_bytes())));
-    hook.send(&[("x-candor-signature", &right)], &body).await.expect(202);
-    hook.send(&[("X-Candor-Signature", &right.to_uppercase().replace("SHA256", "sha256"))], &body).await.expect(202);
-    hook.refuses(&[("x-candor-signature", &right)], &body.replace("broke", "works")).await;
+    hook.send(&[("x-candor-signature", &right)], &body)
+        .await
+        .expect(202);
+    hook.send(
+        &[(
+            "X-Candor-Signature",
+            &right.to_uppercase().replace("SHA256", "sha256"),
+        )],
+        &body,
+    )
+    .await
+    .expect(202);
+    hook.refuses(&[("x-candor-signature", &right)], &body.replace("broke", "works"))
+        .await;
     hook.refuses(&[("x-candor-signature", &right[7..])], &body).await;
-    hook.refuses(&[("x-candor-signature", &right[..right.len() - 1])], &body).await;
+    hook.refuses(&[("x-candor-signature", &right[..right.len() - 1])], &body)
+        .await;
     hook.refuses(&[("x-candor-signature", "sha256=")], &body).await;
-    hook.refuses(&[("x-candor-signature", &format!("sha256={}", hex(&hmac(b"another secret", body.as_bytes()))))], &body).await;
+    hook.refuses(
+        &[(
+            "x-candor-signature",
+            &format!("sha256={}", hex(&hmac(b"another secret", body.as_bytes()))),
+        )],
+        &body,
+    )
+    .await;
     // A body that is not understood is refused for that only after its signature holds.
     let wrong = "not JSON";
     hook.refuses(&[("x-candor-signature", &right)], wrong).await;
     let signed = format!("sha256={}", hex(&hmac(SECRET.as_bytes(), wrong.as_bytes())));
-    hook.send(&[("x-candor-signature", &signed)], wrong).await.expect_problem(422);
+    hook.send(&[("x-candor-signature", &signed)], wrong)
+        .await
+        .expect_problem(422);
     app.finish().await;
 }
 
 async fn shows_the_secret(app: &TestApp, source: &str, body: &str) {
     let hook = Hook::new(app, source, Some(SECRET)).await;
     let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
-    for right in [format!("Bearer {SECRET}"), format!("bearer {SECRET}"), basic(&format!("candor:{SECRET}")), basic(&format!(":{SECRET}"))] {
+    for right in [
+        format!("Bearer {SECRET}"),
+        format!("bearer {SECRET}"),
+        basic(&format!("candor:{SECRET}")),
+        basic(&format!(":{SECRET}")),
+    ] {
         hook.send(&[("authorization", &right)], body).await.expect(202);
     }
     for wrong in [
@@ -176,7 +249,11 @@ async fn shows_the_secret(app: &TestApp, source: &str, body: &str) {
     hook.refuses(&[], body).await;
     // A wrong secret is not mended by a right signature beside it, nor the other way round.
     let signed = format!("sha256={}", hex(&hmac(SECRET.as_bytes(), body.as_bytes())));
-    hook.refuses(&[("authorization", "Bearer wrong"), ("x-candor-signature", &signed)], body).await;
+    hook.refuses(
+        &[("authorization", "Bearer wrong"), ("x-candor-signature", &signed)],
+        body,
+    )
+    .await;
 }
 
 async fn the_secret_itself_is_taken(env: Env) {
@@ -199,7 +276,12 @@ async fn alertmanager_shows_the_secret(env: Env) {
 async fn without_a_secret_nothing_is_checked(env: Env) {
     let app = TestApp::start(&env).await;
     let hook = Hook::new(&app, "generic", None).await;
-    for headers in [&[][..], &[("authorization", "Bearer x")], &[("webhook-signature", "v1,x")], &[("x-candor-signature", "x")]] {
+    for headers in [
+        &[][..],
+        &[("authorization", "Bearer x")],
+        &[("webhook-signature", "v1,x")],
+        &[("x-candor-signature", "x")],
+    ] {
         hook.send(headers, &body()).await.expect(202);
     }
     app.finish().await;
@@ -208,11 +290,29 @@ async fn without_a_secret_nothing_is_checked(env: Env) {
 async fn a_secret_is_never_shown(env: Env) {
     let app = TestApp::start(&env).await;
     for (secret, accepted) in [("short", false), ("", false), ("8 chars.", true)] {
-        let answer = app.post("/api/v1/integrations", json!({"name": "x", "source": "generic", "secret": secret})).await;
-        if accepted { answer.expect(201) } else { answer.expect_invalid("/secret") };
+        let answer = app
+            .post(
+                "/api/v1/integrations",
+                json!({"name": "x", "source": "generic", "secret": secret}),
+            )
+            .await;
+        if accepted {
+            answer.expect(201)
+        } else {
+            answer.expect_invalid("/secret")
+        };
     }
-    let made = app.post("/api/v1/integrations", json!({"name": "x", "source": "generic", "secret": SECRET})).await.expect(201);
-    let shown = app.get(&format!("/api/v1/integrations/{}", made.id())).await.expect(200);
+    let made = app
+        .post(
+            "/api/v1/integrations",
+            json!({"name": "x", "source": "generic", "secret": SECRET}),
+        )
+        .await
+        .expect(201);
+    let shown = app
+        .get(&format!("/api/v1/integrations/{}", made.id()))
+        .await
+        .expect(200);
     assert_eq!((&shown["signed"], &shown["secret"]), (&json!(true), &Value::Null));
     for path in ["/api/v1/integrations", "/api/v1/audit", "/api/v1/audit/export"] {
         assert!(!app.get(path).await.expect(200).text.contains(SECRET), "{path}");

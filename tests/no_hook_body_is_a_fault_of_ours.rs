@@ -36,7 +36,8 @@ fn value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(4, 40, 6, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
-            prop::collection::vec((word(), inner), 0..6).prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+            prop::collection::vec((word(), inner), 0..6)
+                .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
         ]
     })
 }
@@ -46,7 +47,13 @@ fn likely() -> impl Strategy<Value = Value> {
     let labels = prop_oneof![3 => prop::collection::btree_map(word(), word(), 1..4).prop_map(|map| json!(map)), 1 => value()];
     let status = prop_oneof![4 => prop::sample::select(vec!["firing", "resolved"]).prop_map(|word| json!(word)), 1 => value()];
     let time = || {
-        let times = vec!["2024-03-14T06:56:00Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999Z", "-009999-01-01T00:00:00Z", ""];
+        let times = vec![
+            "2024-03-14T06:56:00Z",
+            "0001-01-01T00:00:00Z",
+            "9999-12-31T23:59:59.999999999Z",
+            "-009999-01-01T00:00:00Z",
+            "",
+        ];
         prop_oneof![8 => prop::sample::select(times).prop_map(|time| json!(time)), 1 => value()]
     };
     let alert = (status, labels.clone(), labels, time(), time(), value(), value(), word()).prop_map(
@@ -59,7 +66,8 @@ fn likely() -> impl Strategy<Value = Value> {
     );
     (prop::collection::vec(alert, 1..4), value(), value()).prop_map(|(alerts, truncated, other)| {
         let first = alerts[0].clone();
-        let mut body = json!({"alerts": alerts, "truncatedAlerts": truncated, "externalURL": other, "status": "firing"});
+        let mut body =
+            json!({"alerts": alerts, "truncatedAlerts": truncated, "externalURL": other, "status": "firing"});
         if let (Value::Object(body), Value::Object(first)) = (&mut body, first) {
             for (name, value) in first {
                 body.entry(name).or_insert(value);
@@ -104,9 +112,15 @@ async fn any_json_and_any_bytes_are_answered(env: Env) {
         hooks.push(made["hook_url"].as_str().expect("a URL").to_owned());
     }
     // proptest runs its cases in a thread of its own, and asks this one to carry each of them out.
-    let (cases, mut asked) = tokio::sync::mpsc::unbounded_channel::<(Vec<u8>, std::sync::mpsc::Sender<Vec<u16>>)>();
+    let (cases, mut asked) =
+        tokio::sync::mpsc::unbounded_channel::<(Vec<u8>, std::sync::mpsc::Sender<Vec<u16>>)>();
     let runner = std::thread::spawn(move || {
-        let runs = Runs { cases: 96, failure_persistence: None, max_shrink_iters: 300, ..Runs::default() };
+        let runs = Runs {
+            cases: 96,
+            failure_persistence: None,
+            max_shrink_iters: 300,
+            ..Runs::default()
+        };
         TestRunner::new(runs).run(&body(), |body| {
             let (answer, answered) = std::sync::mpsc::channel();
             cases.send((body.clone(), answer)).expect("the test is waiting");
@@ -123,7 +137,12 @@ async fn any_json_and_any_bytes_are_answered(env: Env) {
     while let Some((body, answer)) = asked.recv().await {
         let mut statuses = Vec::new();
         for hook in &hooks {
-            statuses.push(app.anonymous().post_raw(hook, "application/json", body.clone()).await.status);
+            statuses.push(
+                app.anonymous()
+                    .post_raw(hook, "application/json", body.clone())
+                    .await
+                    .status,
+            );
         }
         taken += statuses.iter().filter(|status| **status == 202).count();
         // An error here means that the runner has given up, and says so itself.
@@ -139,7 +158,9 @@ async fn any_json_and_any_bytes_are_answered(env: Env) {
     for incident in incidents.iter().take(50) {
         let id = incident["id"].as_str().expect("an id");
         for part in ["", "/timeline", "/affected", "/audience", "/metrics"] {
-            app.get(&format!("/api/v1/incidents/{id}{part}")).await.expect(200);
+            app.get(&format!("/api/v1/incidents/{id}{part}"))
+                .await
+                .expect(200);
         }
     }
     app.finish().await;

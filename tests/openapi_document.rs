@@ -49,9 +49,20 @@ async fn served(env: Env) {
     let document = app.get("/api/openapi.json").await.expect(200);
     let mut seen = 0;
     for (path, item) in document["paths"].as_object().expect("paths") {
-        for method in item.as_object().expect("operations").keys().filter(|name| METHODS.contains(&name.as_str())) {
+        for method in item
+            .as_object()
+            .expect("operations")
+            .keys()
+            .filter(|name| METHODS.contains(&name.as_str()))
+        {
             let filled = path.replace(['{', '}'], "x");
-            let answer = app.request(method.to_uppercase().parse::<Method>().expect("a method"), &filled).send().await;
+            let answer = app
+                .request(
+                    method.to_uppercase().parse::<Method>().expect("a method"),
+                    &filled,
+                )
+                .send()
+                .await;
             assert!(!answer.text.contains("nothing is served"), "{answer}");
             assert!(answer.status < 500, "{method} {path}: {answer}");
             seen += 1;
@@ -64,17 +75,32 @@ async fn served(env: Env) {
 async fn sound(env: Env) {
     let app = TestApp::start(&env).await;
     let document = app.get("/api/openapi.json").await.expect(200);
-    assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")), "{}", document["openapi"]);
+    assert!(
+        document["openapi"]
+            .as_str()
+            .is_some_and(|version| version.starts_with("3.1")),
+        "{}",
+        document["openapi"]
+    );
     // Every operation has a name of its own, a summary, an answer, and the parameters of its path.
     let mut names = BTreeSet::new();
     for (path, item) in document["paths"].as_object().expect("paths") {
         for (method, operation) in item.as_object().expect("operations") {
-            let name = operation["operationId"].as_str().unwrap_or_else(|| panic!("{method} {path} has no name"));
+            let name = operation["operationId"]
+                .as_str()
+                .unwrap_or_else(|| panic!("{method} {path} has no name"));
             assert!(names.insert(name.to_owned()), "{name} is there twice");
             assert!(operation["summary"].is_string(), "{method} {path} has no summary");
-            assert!(operation["responses"].as_object().is_some_and(|answers| !answers.is_empty()), "{method} {path}");
-            let in_path: BTreeSet<String> =
-                path.split('/').filter_map(|part| Some(part.strip_prefix('{')?.strip_suffix('}')?.to_owned())).collect();
+            assert!(
+                operation["responses"]
+                    .as_object()
+                    .is_some_and(|answers| !answers.is_empty()),
+                "{method} {path}"
+            );
+            let in_path: BTreeSet<String> = path
+                .split('/')
+                .filter_map(|part| Some(part.strip_prefix('{')?.strip_suffix('}')?.to_owned()))
+                .collect();
             let declared: BTreeSet<String> = operation["parameters"]
                 .as_array()
                 .into_iter()
@@ -90,7 +116,9 @@ async fn sound(env: Env) {
     collect_references(&document.json, &mut references);
     assert!(references.len() > 20);
     for reference in references {
-        let pointer = reference.strip_prefix('#').expect("a reference into the document");
+        let pointer = reference
+            .strip_prefix('#')
+            .expect("a reference into the document");
         assert!(document.json.pointer(pointer).is_some(), "{reference} is nowhere");
     }
     // What the contract promises is documented.
@@ -138,11 +166,18 @@ async fn page(env: Env) {
     let page = nobody.get("/docs/").await.expect(200);
     assert!(page.header("content-type").starts_with("text/html"), "{page}");
     // It works without a network: whatever it loads is ours.
-    for (at, _) in page.text.match_indices("src=\"").chain(page.text.match_indices("href=\"")) {
+    for (at, _) in page
+        .text
+        .match_indices("src=\"")
+        .chain(page.text.match_indices("href=\""))
+    {
         let link = page.text[at..].split('"').nth(1).expect("a link");
         assert!(!link.starts_with("http") && !link.starts_with("//"), "{link}");
         if !link.starts_with("data:") && !link.starts_with('#') {
-            nobody.get(&format!("/docs/{}", link.trim_start_matches("./"))).await.expect(200);
+            nobody
+                .get(&format!("/docs/{}", link.trim_start_matches("./")))
+                .await
+                .expect(200);
         }
     }
     let settings = nobody.get("/docs/swagger-initializer.js").await.expect(200);

@@ -55,10 +55,18 @@ fn model() -> impl Strategy<Value = Model> {
     let accounts = prop::collection::vec(seldom(), ACCOUNTS);
     let people = prop::collection::vec((seldom(), prop::bool::weighted(0.8)), PEOPLE);
     let resources = prop::collection::vec(
-        (seldom(), prop::option::of(0..ACCOUNTS), prop::option::weighted(0.7, any::<prop::sample::Index>())),
+        (
+            seldom(),
+            prop::option::of(0..ACCOUNTS),
+            prop::option::weighted(0.7, any::<prop::sample::Index>()),
+        ),
         RESOURCES,
     );
-    let members = prop::collection::btree_map((0..ACCOUNTS, 0..PEOPLE), (prop::bool::weighted(0.6), seldom()), 0..8);
+    let members = prop::collection::btree_map(
+        (0..ACCOUNTS, 0..PEOPLE),
+        (prop::bool::weighted(0.6), seldom()),
+        0..8,
+    );
     let role = prop::sample::select(vec!["editor", "owner", "viewer"]).prop_map(str::to_owned);
     let collaborators = prop::collection::btree_map((0..RESOURCES, 0..PEOPLE), (role, seldom()), 0..12);
     let affected = prop::collection::btree_set(0..RESOURCES, 1..5);
@@ -70,16 +78,34 @@ fn model() -> impl Strategy<Value = Model> {
                 let parent = parent.filter(|_| index > 0).map(|at| at.index(index));
                 let above = parent.and_then(|at| named_above(&placed, at));
                 let account = account.filter(|account| above.is_none_or(|above| above == *account));
-                placed.push(Resource { gone, account, parent });
+                placed.push(Resource {
+                    gone,
+                    account,
+                    parent,
+                });
             }
-            let people = people.into_iter().map(|(gone, reachable)| Person { gone, reachable }).collect();
-            Model { accounts, people, resources: placed, members, collaborators, affected }
+            let people = people
+                .into_iter()
+                .map(|(gone, reachable)| Person { gone, reachable })
+                .collect();
+            Model {
+                accounts,
+                people,
+                resources: placed,
+                members,
+                collaborators,
+                affected,
+            }
         },
     )
 }
 
 fn named_above(resources: &[Resource], at: usize) -> Option<usize> {
-    resources[at].account.or_else(|| resources[at].parent.and_then(|parent| named_above(resources, parent)))
+    resources[at].account.or_else(|| {
+        resources[at]
+            .parent
+            .and_then(|parent| named_above(resources, parent))
+    })
 }
 
 /// `(affected, through, account, role)`
@@ -102,7 +128,10 @@ impl Model {
         let mut people: BTreeMap<usize, BTreeSet<Reason>> = BTreeMap::new();
         for affected in &self.affected {
             let chain = self.chain(*affected);
-            let named = chain.iter().find(|at| self.resources[**at].account.is_some()).copied();
+            let named = chain
+                .iter()
+                .find(|at| self.resources[**at].account.is_some())
+                .copied();
             let account = named.and_then(|at| self.resources[at].account);
             if account.is_some_and(|account| self.accounts[account]) {
                 continue;
@@ -116,7 +145,12 @@ impl Model {
             }
             for ((on, person), (role, gone)) in &self.collaborators {
                 if chain.contains(on) && !gone && !self.people[*person].gone {
-                    people.entry(*person).or_default().insert((*affected, through(*on), account, role.clone()));
+                    people.entry(*person).or_default().insert((
+                        *affected,
+                        through(*on),
+                        account,
+                        role.clone(),
+                    ));
                 }
             }
         }
@@ -130,7 +164,11 @@ impl Model {
             lines.push(json!({"kind": "account", "id": index.to_string(), "name": "A"}));
         }
         for (index, person) in self.people.iter().enumerate() {
-            let email = if person.reachable { format!("p{index}@example.com") } else { String::new() };
+            let email = if person.reachable {
+                format!("p{index}@example.com")
+            } else {
+                String::new()
+            };
             lines.push(json!({"kind": "person", "id": index.to_string(), "name": "P", "email": email}));
         }
         for (index, resource) in self.resources.iter().enumerate() {
@@ -146,7 +184,9 @@ impl Model {
         }
         for ((resource, person), (role, _)) in &self.collaborators {
             let at = json!({"type": "r", "id": resource.to_string()});
-            lines.push(json!({"kind": "collaborator", "resource": at, "person": person.to_string(), "role": role}));
+            lines.push(
+                json!({"kind": "collaborator", "resource": at, "person": person.to_string(), "role": role}),
+            );
         }
         lines.iter().map(|line| format!("{line}\n")).collect()
     }
@@ -197,7 +237,12 @@ async fn resolved(db: &Db, model: Model) -> Resolved {
                 member::delete_collaborator(tx, &at(*on), &person.to_string())?;
             }
         }
-        for (index, _) in model.resources.iter().enumerate().filter(|(_, resource)| resource.gone) {
+        for (index, _) in model
+            .resources
+            .iter()
+            .enumerate()
+            .filter(|(_, resource)| resource.gone)
+        {
             resource::delete(tx, &at(index))?;
         }
         for (index, _) in model.people.iter().enumerate().filter(|(_, person)| person.gone) {
@@ -215,15 +260,22 @@ async fn whatever_the_directory_is(env: Env) {
     let config = Config::for_test(&env.database_url);
     let db = open_database(&config, Clock::system()).await.expect("a database");
     // proptest runs its cases in a thread of its own, and asks this one to carry each of them out.
-    let (cases, mut asked) = tokio::sync::mpsc::unbounded_channel::<(Model, std::sync::mpsc::Sender<Resolved>)>();
+    let (cases, mut asked) =
+        tokio::sync::mpsc::unbounded_channel::<(Model, std::sync::mpsc::Sender<Resolved>)>();
     let runner = std::thread::spawn(move || {
-        let runs = Runs { cases: 32, failure_persistence: None, max_shrink_iters: 200, ..Runs::default() };
+        let runs = Runs {
+            cases: 32,
+            failure_persistence: None,
+            max_shrink_iters: 200,
+            ..Runs::default()
+        };
         TestRunner::new(runs).run(&model(), |model| {
             let (answer, answered) = std::sync::mpsc::channel::<Resolved>();
             cases.send((model.clone(), answer)).expect("the test is waiting");
-            let audience = answered.recv().expect("an answer").map_err(|error| {
-                TestCaseError::fail(format!("{}", error.chain()))
-            })?;
+            let audience = answered
+                .recv()
+                .expect("an answer")
+                .map_err(|error| TestCaseError::fail(format!("{}", error.chain())))?;
             check(&model, &audience)
         })
     });
@@ -249,7 +301,12 @@ fn check(model: &Model, audience: &audience::Audience) -> Result<(), TestCaseErr
             .iter()
             .map(|reason| {
                 let through = reason.through.as_ref().map(|at| id(&at.id));
-                (id(&reason.resource.id), through, reason.account.as_deref().map(index), reason.role.clone())
+                (
+                    id(&reason.resource.id),
+                    through,
+                    reason.account.as_deref().map(index),
+                    reason.role.clone(),
+                )
             })
             .collect();
         let distinct: BTreeSet<Reason> = reasons.into_iter().collect();
@@ -274,10 +331,17 @@ fn check(model: &Model, audience: &audience::Audience) -> Result<(), TestCaseErr
     for (person, reasons) in &found {
         for (affected, _, account, _) in reasons {
             prop_assert!(model.affected.contains(affected), "{person} by {affected}");
-            prop_assert!(account.is_none_or(|account| owning.contains(&account)), "{person} of {account:?}");
+            prop_assert!(
+                account.is_none_or(|account| owning.contains(&account)),
+                "{person} of {account:?}"
+            );
         }
     }
-    let gone = model.affected.iter().filter(|at| model.resources[**at].gone).count();
+    let gone = model
+        .affected
+        .iter()
+        .filter(|at| model.resources[**at].gone)
+        .count();
     prop_assert_eq!(audience.counts.gone_resources, gone);
     prop_assert_eq!(audience.counts.resources, model.affected.len() - gone);
     Ok(())

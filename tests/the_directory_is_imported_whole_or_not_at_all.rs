@@ -32,7 +32,11 @@ fn assert_nothing_stored(env: &Env) {
 }
 
 fn counts(answer: &Answer) -> [i64; 5] {
-    KINDS.map(|kind| answer[kind].as_i64().unwrap_or_else(|| panic!("no {kind} in {answer}")))
+    KINDS.map(|kind| {
+        answer[kind]
+            .as_i64()
+            .unwrap_or_else(|| panic!("no {kind} in {answer}"))
+    })
 }
 
 fn lines(lines: &[Value]) -> String {
@@ -66,10 +70,26 @@ fn large_directory(accounts: usize) -> String {
     let mut text = String::new();
     for a in 0..accounts {
         writeln!(text, r#"{{"kind":"account","id":"a{a}","name":"Account {a}"}}"#).unwrap();
-        writeln!(text, r#"{{"kind":"person","id":"p{a}","name":"Owner {a}","email":"p{a}@example.com"}}"#).unwrap();
-        writeln!(text, r#"{{"kind":"member","account":"a{a}","person":"p{a}","role":"owner"}}"#).unwrap();
-        writeln!(text, r#"{{"kind":"resource","type":"project","id":"{a}","account":"a{a}"}}"#).unwrap();
-        writeln!(text, r#"{{"kind":"person","id":"c{a}","name":"Editor {a}","email":"c{a}@example.com"}}"#).unwrap();
+        writeln!(
+            text,
+            r#"{{"kind":"person","id":"p{a}","name":"Owner {a}","email":"p{a}@example.com"}}"#
+        )
+        .unwrap();
+        writeln!(
+            text,
+            r#"{{"kind":"member","account":"a{a}","person":"p{a}","role":"owner"}}"#
+        )
+        .unwrap();
+        writeln!(
+            text,
+            r#"{{"kind":"resource","type":"project","id":"{a}","account":"a{a}"}}"#
+        )
+        .unwrap();
+        writeln!(
+            text,
+            r#"{{"kind":"person","id":"c{a}","name":"Editor {a}","email":"c{a}@example.com"}}"#
+        )
+        .unwrap();
         for m in 0..5 {
             writeln!(text, r#"{{"kind":"resource","type":"media","id":"{a}-{m}","parent":{{"type":"project","id":"{a}"}}}}"#).unwrap();
             for f in 0..4 {
@@ -93,7 +113,11 @@ async fn a_file_that_breaks_at_line_70_000_stores_nothing(env: Env) {
     assert!(refused.text.contains("email"), "{refused}");
     assert_nothing_stored(&env);
     // What it is about is that nobody waits for minutes; a busy machine takes some seconds.
-    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        started.elapsed()
+    );
     app.finish().await;
 }
 
@@ -102,22 +126,43 @@ async fn a_line_may_use_what_an_earlier_line_made_and_nothing_later(env: Env) {
     let account = json!({"kind": "account", "id": "acme", "name": "Acme"});
     let person = json!({"kind": "person", "id": "ann", "name": "Ann", "email": "ann@example.com"});
     let project = json!({"kind": "resource", "type": "project", "id": "42", "account": "acme"});
-    let media = json!({"kind": "resource", "type": "media", "id": "m", "parent": {"type": "project", "id": "42"}});
+    let media =
+        json!({"kind": "resource", "type": "media", "id": "m", "parent": {"type": "project", "id": "42"}});
     let member = json!({"kind": "member", "account": "acme", "person": "ann", "role": "owner"});
-    let collaborator =
-        json!({"kind": "collaborator", "resource": {"type": "project", "id": "42"}, "person": "ann", "role": "editor"});
+    let collaborator = json!({"kind": "collaborator", "resource": {"type": "project", "id": "42"}, "person": "ann", "role": "editor"});
 
     // Each reference once before what it names.
     for (order, missing) in [
-        ([&project, &account, &person, &media, &member, &collaborator], "account 'acme'"),
-        ([&account, &media, &project, &person, &member, &collaborator], "project 42"),
-        ([&account, &member, &person, &project, &media, &collaborator], "person 'ann'"),
-        ([&person, &member, &account, &project, &media, &collaborator], "account 'acme'"),
-        ([&account, &person, &collaborator, &project, &media, &member], "project 42"),
+        (
+            [&project, &account, &person, &media, &member, &collaborator],
+            "account 'acme'",
+        ),
+        (
+            [&account, &media, &project, &person, &member, &collaborator],
+            "project 42",
+        ),
+        (
+            [&account, &member, &person, &project, &media, &collaborator],
+            "person 'ann'",
+        ),
+        (
+            [&person, &member, &account, &project, &media, &collaborator],
+            "account 'acme'",
+        ),
+        (
+            [&account, &person, &collaborator, &project, &media, &member],
+            "project 42",
+        ),
     ] {
         let order: Vec<Value> = order.into_iter().cloned().collect();
         let refused = app.import(lines(&order)).await.expect_problem(422);
-        let wrong = if order[0] == project { "line 1" } else if order[1] == media || order[1] == member { "line 2" } else { "line 3" };
+        let wrong = if order[0] == project {
+            "line 1"
+        } else if order[1] == media || order[1] == member {
+            "line 2"
+        } else {
+            "line 3"
+        };
         assert!(refused.places().contains(&wrong.to_owned()), "{wrong}: {refused}");
         assert!(refused.text.contains(missing), "{missing}: {refused}");
         assert_nothing_stored(&env);
@@ -127,23 +172,38 @@ async fn a_line_may_use_what_an_earlier_line_made_and_nothing_later(env: Env) {
     app.import(lines(&[itself])).await.expect_invalid("line 1");
 
     let right = [account, person, project, media, member, collaborator];
-    assert_eq!(counts(&app.import(lines(&right)).await.expect(200)), [1, 1, 2, 1, 1]);
+    assert_eq!(
+        counts(&app.import(lines(&right)).await.expect(200)),
+        [1, 1, 2, 1, 1]
+    );
     // What the directory has already may be named by any line.
     let more = [
         json!({"kind": "collaborator", "resource": {"type": "media", "id": "m"}, "person": "ann", "role": "editor"}),
         json!({"kind": "resource", "type": "file", "id": "f", "parent": {"type": "media", "id": "m"}}),
     ];
-    assert_eq!(counts(&app.import(lines(&more)).await.expect(200)), [0, 0, 1, 0, 1]);
+    assert_eq!(
+        counts(&app.import(lines(&more)).await.expect(200)),
+        [0, 0, 1, 0, 1]
+    );
     app.finish().await;
 }
 
 async fn a_wrong_line_is_named_with_its_reason(env: Env) {
     let app = TestApp::start(&env).await;
     let good = r#"{"kind":"account","id":"acme","name":"Acme"}"#;
-    let long = format!(r#"{{"kind":"account","id":"{}","name":"Long"}}"#, "x".repeat(10_000));
-    let huge = format!(r#"{{"kind":"account","id":"a","name":"{}"}}"#, "x".repeat(100_000));
+    let long = format!(
+        r#"{{"kind":"account","id":"{}","name":"Long"}}"#,
+        "x".repeat(10_000)
+    );
+    let huge = format!(
+        r#"{{"kind":"account","id":"a","name":"{}"}}"#,
+        "x".repeat(100_000)
+    );
     for (line, reason) in [
-        (r#"{"kind":"account","id":"b","name":"B","colour":"red"}"#, "colour"),
+        (
+            r#"{"kind":"account","id":"b","name":"B","colour":"red"}"#,
+            "colour",
+        ),
         (r#"{"kind":"account","id":"b"}"#, "name"),
         (r#"{"kind":"house","id":"b","name":"B"}"#, "house"),
         (r#"{"id":"b","name":"B"}"#, "kind"),
@@ -153,18 +213,42 @@ async fn a_wrong_line_is_named_with_its_reason(env: Env) {
         ("not JSON", ""),
         (r#"{"kind":"account","id":"","name":"B"}"#, "empty"),
         (r#"{"kind":"account","id":"b","name":" "}"#, "name"),
-        (r#"{"kind":"account","id":"b","name":"B\nBcc: x@example.com"}"#, "control"),
-        (r#"{"kind":"account","id":"b","name":"B","time_zone":"Mars/Olympus"}"#, "Mars/Olympus"),
-        (r#"{"kind":"account","id":"b","name":"B","locale":"english please"}"#, "locale"),
-        (r#"{"kind":"person","id":"b","name":"B","email":"b@example.com\r\nBcc: x@example.com"}"#, "email"),
-        (r#"{"kind":"resource","type":"t","id":"1","labels":{"a":1}}"#, "labels"),
-        (r#"{"kind":"resource","type":"t","id":"1","parent":{"type":"t","id":"2","x":1}}"#, "parent"),
-        (r#"{"kind":"member","account":"acme","person":"nobody","role":"owner"}"#, "person 'nobody'"),
+        (
+            r#"{"kind":"account","id":"b","name":"B\nBcc: x@example.com"}"#,
+            "control",
+        ),
+        (
+            r#"{"kind":"account","id":"b","name":"B","time_zone":"Mars/Olympus"}"#,
+            "Mars/Olympus",
+        ),
+        (
+            r#"{"kind":"account","id":"b","name":"B","locale":"english please"}"#,
+            "locale",
+        ),
+        (
+            r#"{"kind":"person","id":"b","name":"B","email":"b@example.com\r\nBcc: x@example.com"}"#,
+            "email",
+        ),
+        (
+            r#"{"kind":"resource","type":"t","id":"1","labels":{"a":1}}"#,
+            "labels",
+        ),
+        (
+            r#"{"kind":"resource","type":"t","id":"1","parent":{"type":"t","id":"2","x":1}}"#,
+            "parent",
+        ),
+        (
+            r#"{"kind":"member","account":"acme","person":"nobody","role":"owner"}"#,
+            "person 'nobody'",
+        ),
         (long.as_str(), "200"),
         (huge.as_str(), "longer"),
     ] {
         let shown: String = line.chars().take(80).collect();
-        let refused = app.import(format!("{good}\n{line}\n{good}\n")).await.expect_problem(422);
+        let refused = app
+            .import(format!("{good}\n{line}\n{good}\n"))
+            .await
+            .expect_problem(422);
         assert_eq!(refused.places(), ["line 2"], "{shown}: {refused}");
         let detail = refused["errors"][0]["detail"].as_str().unwrap_or_default();
         assert!(detail.contains(reason), "{shown}: no '{reason}' in {detail}");
@@ -214,13 +298,30 @@ async fn lines_about_one_thing_are_taken_in_their_order(env: Env) {
     let account = app.get("/api/v1/accounts/acme").await.expect(200);
     assert_eq!(account["name"], "Second");
     // A line says all that is known: what it leaves out is not kept.
-    assert_eq!((&account["time_zone"], &account["labels"]), (&Value::Null, &json!({"b": "2"})));
-    assert_eq!(app.get("/api/v1/people/ann").await.expect(200)["email"], "new@example.com");
+    assert_eq!(
+        (&account["time_zone"], &account["labels"]),
+        (&Value::Null, &json!({"b": "2"}))
+    );
+    assert_eq!(
+        app.get("/api/v1/people/ann").await.expect(200)["email"],
+        "new@example.com"
+    );
     let resource = app.get("/api/v1/resources/t/1").await.expect(200);
-    assert_eq!((&resource["account"], &resource["labels"]), (&Value::Null, &json!({"b": "2"})));
+    assert_eq!(
+        (&resource["account"], &resource["labels"]),
+        (&Value::Null, &json!({"b": "2"}))
+    );
     assert_eq!(resource["parent"], json!({"type": "t", "id": "2"}));
-    assert_eq!(app.get("/api/v1/accounts/acme/members/ann").await.expect(200)["role"], "guest");
-    assert_eq!(app.get("/api/v1/resources/t/1/collaborators/ann").await.expect(200)["role"], "writer");
+    assert_eq!(
+        app.get("/api/v1/accounts/acme/members/ann").await.expect(200)["role"],
+        "guest"
+    );
+    assert_eq!(
+        app.get("/api/v1/resources/t/1/collaborators/ann")
+            .await
+            .expect(200)["role"],
+        "writer"
+    );
     app.finish().await;
 }
 
@@ -239,14 +340,32 @@ async fn parents_form_trees_within_one_account(env: Env) {
     let stored = env.texts("SELECT type || id || COALESCE(CAST(parent_key AS TEXT), '') || COALESCE(CAST(account_key AS TEXT), '') AS value FROM resources ORDER BY key");
     let harmless = json!({"kind": "account", "id": "three", "name": "Three"});
     for (line, what) in [
-        (json!({"kind": "resource", "type": "t", "id": "root", "account": "one", "parent": {"type": "t", "id": "leaf"}}), "cycle"),
-        (json!({"kind": "resource", "type": "t", "id": "root", "account": "one", "parent": {"type": "t", "id": "root"}}), "cycle"),
-        (json!({"kind": "resource", "type": "t", "id": "new", "account": "two", "parent": {"type": "t", "id": "leaf"}}), "another account"),
+        (
+            json!({"kind": "resource", "type": "t", "id": "root", "account": "one", "parent": {"type": "t", "id": "leaf"}}),
+            "cycle",
+        ),
+        (
+            json!({"kind": "resource", "type": "t", "id": "root", "account": "one", "parent": {"type": "t", "id": "root"}}),
+            "cycle",
+        ),
+        (
+            json!({"kind": "resource", "type": "t", "id": "new", "account": "two", "parent": {"type": "t", "id": "leaf"}}),
+            "another account",
+        ),
         // The account above a resource that names its own, and a subtree that is moved with such a resource in it.
-        (json!({"kind": "resource", "type": "t", "id": "root", "account": "two"}), "another account"),
-        (json!({"kind": "resource", "type": "t", "id": "middle", "parent": {"type": "t", "id": "other"}}), "another account"),
+        (
+            json!({"kind": "resource", "type": "t", "id": "root", "account": "two"}),
+            "another account",
+        ),
+        (
+            json!({"kind": "resource", "type": "t", "id": "middle", "parent": {"type": "t", "id": "other"}}),
+            "another account",
+        ),
     ] {
-        let refused = app.import(lines(&[harmless.clone(), line.clone()])).await.expect_problem(422);
+        let refused = app
+            .import(lines(&[harmless.clone(), line.clone()]))
+            .await
+            .expect_problem(422);
         assert_eq!(refused.places(), ["line 2"], "{line}: {refused}");
         assert!(refused.text.contains(what), "{line}: {refused}");
         assert_eq!(env.count("accounts"), 2);
@@ -281,7 +400,11 @@ async fn an_import_revives_what_was_deleted(env: Env) {
     app.import(below).await.expect_invalid("line 1");
     app.import(story_directory()).await.expect(200);
     for table in KINDS {
-        assert_eq!(env.count(&format!("{table} WHERE gone_at IS NOT NULL")), 0, "{table}");
+        assert_eq!(
+            env.count(&format!("{table} WHERE gone_at IS NOT NULL")),
+            0,
+            "{table}"
+        );
     }
     app.import(below).await.expect(200);
     app.finish().await;
@@ -289,13 +412,24 @@ async fn an_import_revives_what_was_deleted(env: Env) {
 
 async fn only_ndjson_is_taken(env: Env) {
     let app = TestApp::start(&env).await;
-    for content_type in ["application/json", "text/plain", "application/octet-stream", "application/x-ndjson-x"] {
-        app.post_raw("/api/v1/directory/import", content_type, story_directory()).await.expect_problem(415);
+    for content_type in [
+        "application/json",
+        "text/plain",
+        "application/octet-stream",
+        "application/x-ndjson-x",
+    ] {
+        app.post_raw("/api/v1/directory/import", content_type, story_directory())
+            .await
+            .expect_problem(415);
     }
     assert_nothing_stored(&env);
-    app.post_raw("/api/v1/directory/import", "application/x-ndjson; charset=utf-8", story_directory())
-        .await
-        .expect(200);
+    app.post_raw(
+        "/api/v1/directory/import",
+        "application/x-ndjson; charset=utf-8",
+        story_directory(),
+    )
+    .await
+    .expect(200);
     app.finish().await;
 }
 

@@ -4,6 +4,7 @@ use crate::support::{Binary, Env, TestApp, on_both_databases};
 
 on_both_databases!(
     an_empty_database_is_ready_at_once,
+    it_ends_in_order_from_its_first_line_on,
     a_killed_program_comes_back_with_its_data,
     a_command_runs_beside_the_program
 );
@@ -16,6 +17,14 @@ async fn an_empty_database_is_ready_at_once(env: Env) {
     let incidents = app.get("/api/v1/incidents").await.expect(200);
     assert!(incidents.items().is_empty());
     app.finish().await;
+}
+
+async fn it_ends_in_order_from_its_first_line_on(env: Env) {
+    let mut candor = Binary::new(&env);
+    candor.serve().await;
+    candor.terminate().await.expect(0);
+    candor.serve().await;
+    candor.finish().await;
 }
 
 async fn a_killed_program_comes_back_with_its_data(env: Env) {

@@ -6,14 +6,25 @@ use std::path::Path;
 
 use crate::support::{Backend, Env, TestApp, on_both_databases};
 
-on_both_databases!(the_tables_are_those_of_the_schema, the_migrations_are_applied_once);
+on_both_databases!(
+    the_tables_are_those_of_the_schema,
+    the_migrations_are_applied_once
+);
 
 /// Folders of migrations, by name.
 fn migrations(database: &str) -> Vec<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(database);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("migrations")
+        .join(database);
     let mut names: Vec<String> = fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
-        .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .into_string()
+                .expect("a name")
+        })
         .collect();
     names.sort();
     names
@@ -39,13 +50,21 @@ fn declared() -> BTreeMap<String, Columns> {
             table = None;
         } else if let Some(renamed) = line.strip_prefix("#[sql_name = \"") {
             name = renamed.split('"').next().map(str::to_owned);
-        } else if let Some((column, type_)) = line.split_once(" -> ").filter(|(column, _)| !column.contains('(')) {
+        } else if let Some((column, type_)) = line
+            .split_once(" -> ")
+            .filter(|(column, _)| !column.contains('('))
+        {
             let type_ = type_.trim_end_matches(',');
-            let nullable = type_.strip_prefix("Nullable<").and_then(|inner| inner.strip_suffix('>'));
+            let nullable = type_
+                .strip_prefix("Nullable<")
+                .and_then(|inner| inner.strip_suffix('>'));
             let kind = nullable.unwrap_or(type_).to_owned();
             let column = name.take().unwrap_or(column.to_owned());
             let columns = tables.get_mut(table.as_ref().expect("a table")).expect("a table");
-            assert!(columns.insert(column, (kind, nullable.is_some())).is_none(), "{line} is there twice");
+            assert!(
+                columns.insert(column, (kind, nullable.is_some())).is_none(),
+                "{line} is there twice"
+            );
         } else if line.ends_with(") {")
             && let Some((first, _)) = line.split_once(" (")
         {
@@ -72,7 +91,10 @@ fn stored(env: &Env) -> BTreeMap<String, Columns> {
     let mut tables: BTreeMap<String, Columns> = BTreeMap::new();
     for row in env.texts(query) {
         let mut words = row.split(' ');
-        let (table, column) = (words.next().expect("a table").to_owned(), words.next().expect("a column").to_owned());
+        let (table, column) = (
+            words.next().expect("a table").to_owned(),
+            words.next().expect("a column").to_owned(),
+        );
         if table == "__diesel_schema_migrations" {
             continue;
         }
@@ -84,7 +106,10 @@ fn stored(env: &Env) -> BTreeMap<String, Columns> {
             "blob" | "bytea" => "Binary",
             other => panic!("{table}.{column} is of the type {other}"),
         };
-        tables.entry(table).or_default().insert(column, (kind.to_owned(), nullable));
+        tables
+            .entry(table)
+            .or_default()
+            .insert(column, (kind.to_owned(), nullable));
     }
     tables
 }
@@ -103,12 +128,20 @@ async fn the_tables_are_those_of_the_schema(env: Env) {
 
 async fn the_migrations_are_applied_once(env: Env) {
     let mut app = TestApp::start(&env).await;
-    let applied = || env.texts("SELECT version || ' ' || run_on AS value FROM __diesel_schema_migrations ORDER BY version");
+    let applied = || {
+        env.texts("SELECT version || ' ' || run_on AS value FROM __diesel_schema_migrations ORDER BY version")
+    };
     let first = applied();
     assert_eq!(first.len(), migrations("sqlite").len());
     for (applied, name) in first.iter().zip(migrations("sqlite")) {
         // diesel stores the digits of the name before its underscore.
-        let version: String = name.split('_').next().expect("a version").chars().filter(char::is_ascii_digit).collect();
+        let version: String = name
+            .split('_')
+            .next()
+            .expect("a version")
+            .chars()
+            .filter(char::is_ascii_digit)
+            .collect();
         assert!(applied.starts_with(&version), "{applied}: {name}");
     }
     app.restart().await;

@@ -19,22 +19,34 @@ on_both_databases!(
 
 /// Opens an incident that affects these resources, and answers its id.
 async fn incident(app: &Http, affected: &[(&str, &str)]) -> String {
-    let affected: Vec<Value> = affected.iter().map(|(type_, id)| json!({"type": type_, "id": id})).collect();
+    let affected: Vec<Value> = affected
+        .iter()
+        .map(|(type_, id)| json!({"type": type_, "id": id}))
+        .collect();
     let body = json!({"title": "It broke", "severity": "major", "affected": affected});
     app.post("/api/v1/incidents", body).await.expect(201).id()
 }
 
 async fn audience(app: &Http, incident: &str) -> Answer {
-    app.get(&format!("/api/v1/incidents/{incident}/audience?limit=500")).await.expect(200)
+    app.get(&format!("/api/v1/incidents/{incident}/audience?limit=500"))
+        .await
+        .expect(200)
 }
 
 fn people(audience: &Answer) -> Vec<&str> {
-    audience.items().iter().map(|item| item["person"]["id"].as_str().unwrap()).collect()
+    audience
+        .items()
+        .iter()
+        .map(|item| item["person"]["id"].as_str().unwrap())
+        .collect()
 }
 
 /// `resource through account role`, one for each reason of that person.
 fn reasons(audience: &Answer, person: &str) -> Vec<String> {
-    let item = audience.items().iter().find(|item| item["person"]["id"] == person);
+    let item = audience
+        .items()
+        .iter()
+        .find(|item| item["person"]["id"] == person);
     let item = item.unwrap_or_else(|| panic!("{person} is not in {audience}"));
     let name = |at: &Value| match at {
         Value::Null => "-".to_owned(),
@@ -46,7 +58,12 @@ fn reasons(audience: &Answer, person: &str) -> Vec<String> {
         .iter()
         .map(|reason| {
             let account = reason["account"].as_str().unwrap_or("-");
-            format!("{} {} {account} {}", name(&reason["resource"]), name(&reason["through"]), reason["role"].as_str().unwrap())
+            format!(
+                "{} {} {account} {}",
+                name(&reason["resource"]),
+                name(&reason["through"]),
+                reason["role"].as_str().unwrap()
+            )
         })
         .collect();
     reasons.sort();
@@ -56,7 +73,12 @@ fn reasons(audience: &Answer, person: &str) -> Vec<String> {
 async fn owners_and_collaborators_each_once_with_every_reason(env: Env) {
     let app = TestApp::start(&env).await;
     app.import(story_directory()).await.expect(200);
-    app.put("/api/v1/resources/media/interview/collaborators/amina", json!({"role": "director"})).await.expect(201);
+    app.put(
+        "/api/v1/resources/media/interview/collaborators/amina",
+        json!({"role": "director"}),
+    )
+    .await
+    .expect(201);
     let id = incident(&app, &[("file", FILES[0]), ("file", FILES[1]), ("media", MEDIA)]).await;
     let audience = audience(&app, &id).await;
     assert_eq!(people(&audience), AFFECTED);
@@ -87,9 +109,15 @@ async fn owners_and_collaborators_each_once_with_every_reason(env: Env) {
         ]
     );
     // A member of the account counts by the role of a collaborator, not by the membership.
-    assert_eq!(reasons(&audience, "wanjiru")[0], "file/interview-v1 project/savanna nyota-films editor");
+    assert_eq!(
+        reasons(&audience, "wanjiru")[0],
+        "file/interview-v1 project/savanna nyota-films editor"
+    );
     let amina = &audience.items()[0];
-    assert_eq!(amina["person"], json!({"id": "amina", "name": "Amina Njeri", "email": "amina@nyota-films.example"}));
+    assert_eq!(
+        amina["person"],
+        json!({"id": "amina", "name": "Amina Njeri", "email": "amina@nyota-films.example"})
+    );
     assert_eq!(amina["told"], false);
     assert_eq!(amina["unreachable"], Value::Null);
     app.finish().await;
@@ -98,15 +126,41 @@ async fn owners_and_collaborators_each_once_with_every_reason(env: Env) {
 async fn the_nearest_account_counts(env: Env) {
     let app = TestApp::start(&env).await;
     for (account, person) in [("acme", "ann"), ("zeta", "zoe")] {
-        app.put(&format!("/api/v1/accounts/{account}"), json!({"name": account})).await.expect(201);
+        app.put(&format!("/api/v1/accounts/{account}"), json!({"name": account}))
+            .await
+            .expect(201);
         let email = format!("{person}@example.com");
-        app.put(&format!("/api/v1/people/{person}"), json!({"name": person, "email": email})).await.expect(201);
-        app.put(&format!("/api/v1/accounts/{account}/members/{person}"), json!({"role": "owner"})).await.expect(201);
+        app.put(
+            &format!("/api/v1/people/{person}"),
+            json!({"name": person, "email": email}),
+        )
+        .await
+        .expect(201);
+        app.put(
+            &format!("/api/v1/accounts/{account}/members/{person}"),
+            json!({"role": "owner"}),
+        )
+        .await
+        .expect(201);
     }
-    app.put("/api/v1/resources/t/top", json!({"account": "acme"})).await.expect(201);
-    app.put("/api/v1/resources/t/middle", json!({"account": "acme", "parent": {"type": "t", "id": "top"}})).await.expect(201);
-    app.put("/api/v1/resources/t/low", json!({"parent": {"type": "t", "id": "middle"}})).await.expect(201);
-    app.put("/api/v1/resources/t/own", json!({"account": "zeta"})).await.expect(201);
+    app.put("/api/v1/resources/t/top", json!({"account": "acme"}))
+        .await
+        .expect(201);
+    app.put(
+        "/api/v1/resources/t/middle",
+        json!({"account": "acme", "parent": {"type": "t", "id": "top"}}),
+    )
+    .await
+    .expect(201);
+    app.put(
+        "/api/v1/resources/t/low",
+        json!({"parent": {"type": "t", "id": "middle"}}),
+    )
+    .await
+    .expect(201);
+    app.put("/api/v1/resources/t/own", json!({"account": "zeta"}))
+        .await
+        .expect(201);
     let id = incident(&app, &[("t", "low"), ("t", "own")]).await;
     let audience = audience(&app, &id).await;
     assert_eq!(people(&audience), ["ann", "zoe"]);
@@ -119,15 +173,31 @@ async fn the_nearest_account_counts(env: Env) {
 
 async fn collaborators_on_every_ancestor_are_told(env: Env) {
     let app = TestApp::start(&env).await;
-    app.put("/api/v1/accounts/acme", json!({"name": "Acme"})).await.expect(201);
-    app.put("/api/v1/resources/t/0", json!({"account": "acme"})).await.expect(201);
+    app.put("/api/v1/accounts/acme", json!({"name": "Acme"}))
+        .await
+        .expect(201);
+    app.put("/api/v1/resources/t/0", json!({"account": "acme"}))
+        .await
+        .expect(201);
     for depth in 1..=5 {
         let parent = json!({"type": "t", "id": (depth - 1).to_string()});
-        app.put(&format!("/api/v1/resources/t/{depth}"), json!({"parent": parent})).await.expect(201);
+        app.put(&format!("/api/v1/resources/t/{depth}"), json!({"parent": parent}))
+            .await
+            .expect(201);
     }
     for depth in 0..=5 {
-        app.put(&format!("/api/v1/people/p{depth}"), json!({"name": "P", "email": "p@example.com"})).await.expect(201);
-        app.put(&format!("/api/v1/resources/t/{depth}/collaborators/p{depth}"), json!({"role": "owner"})).await.expect(201);
+        app.put(
+            &format!("/api/v1/people/p{depth}"),
+            json!({"name": "P", "email": "p@example.com"}),
+        )
+        .await
+        .expect(201);
+        app.put(
+            &format!("/api/v1/resources/t/{depth}/collaborators/p{depth}"),
+            json!({"role": "owner"}),
+        )
+        .await
+        .expect(201);
     }
     let id = incident(&app, &[("t", "3")]).await;
     let audience = audience(&app, &id).await;
@@ -142,13 +212,26 @@ async fn what_is_gone_tells_nobody(env: Env) {
     let app = TestApp::start(&env).await;
     app.import(story_directory()).await.expect(200);
     let id = incident(&app, &[("file", FILES[0]), ("file", "stalls-v1")]).await;
-    assert_eq!(people(&audience(&app, &id).await), ["amina", "baraka", "grace", "tumaini", "wanjiru"]);
+    assert_eq!(
+        people(&audience(&app, &id).await),
+        ["amina", "baraka", "grace", "tumaini", "wanjiru"]
+    );
 
-    app.delete("/api/v1/resources/project/savanna/collaborators/baraka").await.expect(204);
-    assert_eq!(people(&audience(&app, &id).await), ["amina", "grace", "tumaini", "wanjiru"]);
+    app.delete("/api/v1/resources/project/savanna/collaborators/baraka")
+        .await
+        .expect(204);
+    assert_eq!(
+        people(&audience(&app, &id).await),
+        ["amina", "grace", "tumaini", "wanjiru"]
+    );
 
-    app.delete("/api/v1/accounts/nyota-films/members/amina").await.expect(204);
-    assert_eq!(people(&audience(&app, &id).await), ["grace", "tumaini", "wanjiru"]);
+    app.delete("/api/v1/accounts/nyota-films/members/amina")
+        .await
+        .expect(204);
+    assert_eq!(
+        people(&audience(&app, &id).await),
+        ["grace", "tumaini", "wanjiru"]
+    );
 
     // A person who is gone is told nothing, and is not left out in silence.
     app.delete("/api/v1/people/wanjiru").await.expect(204);
@@ -171,7 +254,13 @@ async fn what_is_gone_tells_nobody(env: Env) {
     app.delete("/api/v1/resources/file/stalls-v1").await.expect(204);
     let without = audience(&app, &id).await;
     assert_eq!(people(&without), AFFECTED);
-    assert_eq!((&without["counts"]["resources"], &without["counts"]["gone_resources"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        (
+            &without["counts"]["resources"],
+            &without["counts"]["gone_resources"]
+        ),
+        (&json!(1), &json!(1))
+    );
     app.finish().await;
 }
 
@@ -180,14 +269,19 @@ async fn deleting_never_widens(env: Env) {
     app.import(story_directory()).await.expect(200);
     // The media item names the account too, so that the chain above it may break.
     let media = json!({"account": "nyota-films", "parent": {"type": "project", "id": "savanna"}});
-    app.put("/api/v1/resources/media/interview", media).await.expect(200);
+    app.put("/api/v1/resources/media/interview", media)
+        .await
+        .expect(200);
     let id = incident(&app, &[("file", FILES[0])]).await;
     assert_eq!(people(&audience(&app, &id).await), AFFECTED);
     // An ancestor that is gone cuts off what is above it.
     app.delete("/api/v1/resources/project/savanna").await.expect(204);
     let cut = audience(&app, &id).await;
     assert_eq!(people(&cut), ["amina"]);
-    assert_eq!(reasons(&cut, "amina"), ["file/interview-v1 media/interview nyota-films owner"]);
+    assert_eq!(
+        reasons(&cut, "amina"),
+        ["file/interview-v1 media/interview nyota-films owner"]
+    );
     app.delete("/api/v1/resources/media/interview").await.expect(204);
     let cut = audience(&app, &id).await;
     assert_eq!(people(&cut), [""; 0]);
@@ -198,13 +292,24 @@ async fn deleting_never_widens(env: Env) {
 async fn who_cannot_be_reached_is_shown(env: Env) {
     let app = TestApp::start(&env).await;
     app.import(story_directory()).await.expect(200);
-    app.put("/api/v1/people/baraka", json!({"name": "Baraka Mushi", "email": ""})).await.expect(200);
+    app.put(
+        "/api/v1/people/baraka",
+        json!({"name": "Baraka Mushi", "email": ""}),
+    )
+    .await
+    .expect(200);
     let id = incident(&app, &[("file", FILES[0])]).await;
     let audience = audience(&app, &id).await;
     // Affected all the same.
     assert_eq!(people(&audience), AFFECTED);
     assert_eq!(audience["counts"]["people"], 3);
-    assert_eq!((&audience["counts"]["unreachable"], &audience["counts"]["not_told"]), (&json!(1), &json!(2)));
+    assert_eq!(
+        (
+            &audience["counts"]["unreachable"],
+            &audience["counts"]["not_told"]
+        ),
+        (&json!(1), &json!(2))
+    );
     assert_eq!(audience["unreachable"].as_array().map(Vec::len), Some(1));
     assert_eq!(audience["unreachable"][0]["person"]["id"], "baraka");
     assert_eq!(audience["unreachable"][0]["reason"], "no address");
@@ -214,21 +319,39 @@ async fn who_cannot_be_reached_is_shown(env: Env) {
 
 async fn a_resource_without_an_account_is_shown(env: Env) {
     let app = TestApp::start(&env).await;
-    app.put("/api/v1/people/ann", json!({"name": "Ann", "email": "ann@example.com"})).await.expect(201);
+    app.put(
+        "/api/v1/people/ann",
+        json!({"name": "Ann", "email": "ann@example.com"}),
+    )
+    .await
+    .expect(201);
     app.put("/api/v1/resources/t/alone", json!({})).await.expect(201);
     app.put("/api/v1/resources/t/shared", json!({})).await.expect(201);
-    app.put("/api/v1/resources/t/shared/collaborators/ann", json!({"role": "editor"})).await.expect(201);
+    app.put(
+        "/api/v1/resources/t/shared/collaborators/ann",
+        json!({"role": "editor"}),
+    )
+    .await
+    .expect(201);
     let id = incident(&app, &[("t", "alone"), ("t", "shared")]).await;
     let audience = audience(&app, &id).await;
     assert_eq!(people(&audience), ["ann"]);
     assert_eq!(reasons(&audience, "ann"), ["t/shared - - editor"]);
-    assert_eq!((&audience["counts"]["accounts"], &audience["counts"]["without_account"]), (&json!(0), &json!(2)));
+    assert_eq!(
+        (
+            &audience["counts"]["accounts"],
+            &audience["counts"]["without_account"]
+        ),
+        (&json!(0), &json!(2))
+    );
     app.finish().await;
 }
 
 async fn the_audience_comes_in_pages(env: Env) {
     let app = TestApp::start(&env).await;
-    let mut lines = String::from("{\"kind\":\"account\",\"id\":\"a\",\"name\":\"A\"}\n{\"kind\":\"resource\",\"type\":\"t\",\"id\":\"1\",\"account\":\"a\"}\n");
+    let mut lines = String::from(
+        "{\"kind\":\"account\",\"id\":\"a\",\"name\":\"A\"}\n{\"kind\":\"resource\",\"type\":\"t\",\"id\":\"1\",\"account\":\"a\"}\n",
+    );
     for n in 0..25 {
         lines += &format!(
             "{{\"kind\":\"person\",\"id\":\"p{n}\",\"name\":\"P\",\"email\":\"p{n}@example.com\"}}\n{{\"kind\":\"member\",\"account\":\"a\",\"person\":\"p{n}\",\"role\":\"owner\"}}\n"
@@ -238,9 +361,14 @@ async fn the_audience_comes_in_pages(env: Env) {
     let id = incident(&app, &[("t", "1")]).await;
     let whole = audience(&app, &id).await;
     assert_eq!((whole.items().len(), &whole["next_cursor"]), (25, &Value::Null));
-    let page = app.get(&format!("/api/v1/incidents/{id}/audience?limit=10")).await.expect(200);
+    let page = app
+        .get(&format!("/api/v1/incidents/{id}/audience?limit=10"))
+        .await
+        .expect(200);
     assert_eq!((page.items().len(), &page["counts"]), (10, &whole["counts"]));
-    let paged = app.all(&format!("/api/v1/incidents/{id}/audience?limit=10")).await;
+    let paged = app
+        .all(&format!("/api/v1/incidents/{id}/audience?limit=10"))
+        .await;
     assert_eq!(paged, whole.items());
     app.finish().await;
 }
@@ -252,11 +380,17 @@ async fn a_resource_taken_off_affects_nobody(env: Env) {
     let path = format!("/api/v1/incidents/{id}/affected/file/stalls-v1");
     app.delete(&path).await.expect(204);
     app.delete(&path).await.expect_problem(404);
-    app.delete(&format!("/api/v1/incidents/{id}/affected/file/unknown")).await.expect_problem(404);
+    app.delete(&format!("/api/v1/incidents/{id}/affected/file/unknown"))
+        .await
+        .expect_problem(404);
     assert_eq!(people(&audience(&app, &id).await), AFFECTED);
     // And back again.
-    let resources = json!({"resources": [{"type": "file", "id": "stalls-v1"}, {"type": "file", "id": FILES[0]}]});
-    let added = app.post(&format!("/api/v1/incidents/{id}/affected"), resources).await.expect(200);
+    let resources =
+        json!({"resources": [{"type": "file", "id": "stalls-v1"}, {"type": "file", "id": FILES[0]}]});
+    let added = app
+        .post(&format!("/api/v1/incidents/{id}/affected"), resources)
+        .await
+        .expect(200);
     assert_eq!((&added["added"], &added["already"]), (&json!(1), &json!(1)));
     assert_eq!(audience(&app, &id).await["counts"]["people"], 5);
     app.finish().await;

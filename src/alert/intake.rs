@@ -44,11 +44,17 @@ const ALL_RESOLVED: &str = "All alerts are resolved";
 ///
 /// # Errors
 /// What the database answers.
-pub fn keep_invalid(tx: &mut Tx<'_>, integration: &Integration, refusal: &source::Refusal, body: &[u8]) -> Result<()> {
+pub fn keep_invalid(
+    tx: &mut Tx<'_>,
+    integration: &Integration,
+    refusal: &source::Refusal,
+    body: &[u8],
+) -> Result<()> {
     let detail = format!("{}: {}", refusal.0, refusal.1);
     integration::keep_body(tx, &integration.id, false, &detail, body)?;
     tx.record(
-        Event::new(Action::HookInvalid, "integration", integration.id.as_str()).after(json!({"detail": detail})),
+        Event::new(Action::HookInvalid, "integration", integration.id.as_str())
+            .after(json!({"detail": detail})),
     );
     Ok(())
 }
@@ -63,7 +69,10 @@ pub fn take(tx: &mut Tx<'_>, integration: &Integration, batch: &Batch, body: &[u
     let mut opened: Vec<IncidentId> = Vec::new();
     let mut attached: Vec<IncidentId> = Vec::new();
     let mut unresolved: BTreeSet<ResourceRef> = BTreeSet::new();
-    let mut taken = Taken { alerts: batch.alerts.len(), ..Taken::default() };
+    let mut taken = Taken {
+        alerts: batch.alerts.len(),
+        ..Taken::default()
+    };
     for alert in &batch.alerts {
         let place = if alert.firing {
             fire(tx, integration, alert)?
@@ -92,7 +101,10 @@ pub fn take(tx: &mut Tx<'_>, integration: &Integration, batch: &Batch, body: &[u
         };
         unresolved.extend(refer(tx, integration, alert, &id, incident.as_ref())?);
         if let Some(incident) = incident.filter(|_| batch.truncated > 0) {
-            let text = format!("The sender left {} alerts out: the impact may be larger", batch.truncated);
+            let text = format!(
+                "The sender left {} alerts out: the impact may be larger",
+                batch.truncated
+            );
             timeline::note(tx, &incident, timeline::Kind::Note, tx.now, &text)?;
         }
     }
@@ -102,7 +114,12 @@ pub fn take(tx: &mut Tx<'_>, integration: &Integration, batch: &Batch, body: &[u
         }
     }
     taken.unresolved_references = unresolved.len();
-    let detail = format!("{} alerts, {} incidents opened, {} attached to", taken.alerts, opened.len(), attached.len());
+    let detail = format!(
+        "{} alerts, {} incidents opened, {} attached to",
+        taken.alerts,
+        opened.len(),
+        attached.len()
+    );
     integration::keep_body(tx, &integration.id, true, &detail, body)?;
     Ok(taken)
 }
@@ -186,7 +203,9 @@ fn fire(tx: &mut Tx<'_>, integration: &Integration, alert: &Alert) -> Result<Pla
 
 /// One line that says something, whatever the source wrote: an alert is not lost over its title.
 fn title(alert: &Alert) -> String {
-    Some(one_line(&alert.title, 300)).filter(|title| !title.is_empty()).unwrap_or("Alert without a title".to_owned())
+    Some(one_line(&alert.title, 300))
+        .filter(|title| !title.is_empty())
+        .unwrap_or("Alert without a title".to_owned())
 }
 
 fn insert(
@@ -196,9 +215,20 @@ fn insert(
     incident: Option<&IncidentId>,
 ) -> Result<AlertId> {
     let id = AlertId::new(tx.now);
-    let status = if alert.firing { Status::Firing } else { Status::Resolved };
-    let severity = Some(one_line(&alert.severity, 100)).filter(|word| !word.is_empty()).unwrap_or("unknown".to_owned());
-    let text: String = alert.text.chars().take(incident::MAX_TEXT).filter(|c| *c != '\0').collect();
+    let status = if alert.firing {
+        Status::Firing
+    } else {
+        Status::Resolved
+    };
+    let severity = Some(one_line(&alert.severity, 100))
+        .filter(|word| !word.is_empty())
+        .unwrap_or("unknown".to_owned());
+    let text: String = alert
+        .text
+        .chars()
+        .take(incident::MAX_TEXT)
+        .filter(|c| *c != '\0')
+        .collect();
     diesel::insert_into(a::table)
         .values((
             a::id.eq(id.as_str()),
@@ -209,7 +239,10 @@ fn insert(
             a::title.eq(title(alert)),
             a::text.eq(text),
             a::labels.eq(serde_json::to_string(&alert.labels)?),
-            a::link.eq(alert.link.as_ref().filter(|link| !link.chars().any(char::is_control))),
+            a::link.eq(alert
+                .link
+                .as_ref()
+                .filter(|link| !link.chars().any(char::is_control))),
             a::started_at.eq(alert.started_at.unwrap_or(tx.now)),
             a::ended_at.eq(alert.ended_at),
             a::incident_id.eq(incident.map(IncidentId::as_str)),
@@ -241,8 +274,8 @@ fn resolve(tx: &mut Tx<'_>, integration: &Integration, alert: &Alert) -> Result<
                     a::last_received_at.eq(tx.now),
                 ))
                 .execute(tx.conn)?;
-            let event =
-                Event::new(Action::AlertResolved, "alert", row.0.as_str()).after(json!({"ended_at": ended_at}));
+            let event = Event::new(Action::AlertResolved, "alert", row.0.as_str())
+                .after(json!({"ended_at": ended_at}));
             tx.record(match &row.11 {
                 Some(incident) => event.incident(incident),
                 None => event,
@@ -307,7 +340,13 @@ fn fires_again(tx: &mut Tx<'_>, incident: &Incident) -> Result<()> {
         };
         incident::set_status(tx, &incident.id, &change)?;
     } else {
-        timeline::note(tx, &incident.id, timeline::Kind::Note, tx.now, "An alert fires again")?;
+        timeline::note(
+            tx,
+            &incident.id,
+            timeline::Kind::Note,
+            tx.now,
+            "An alert fires again",
+        )?;
     }
     Ok(())
 }
@@ -320,8 +359,11 @@ fn refer(
     id: &AlertId,
     incident: Option<&IncidentId>,
 ) -> Result<Vec<ResourceRef>> {
-    let chains: Vec<Vec<ResourceRef>> =
-        integration.resource_rules.iter().flat_map(|rule| rule.matches(alert)).collect();
+    let chains: Vec<Vec<ResourceRef>> = integration
+        .resource_rules
+        .iter()
+        .flat_map(|rule| rule.matches(alert))
+        .collect();
     let mut all: Vec<&ResourceRef> = chains.iter().flatten().collect();
     all.sort_unstable();
     all.dedup();
@@ -360,8 +402,22 @@ fn refer(
             .execute(c))?;
     }
     if let Some(incident) = incident.filter(|_| !hit.is_empty()) {
-        let named: Vec<String> = all.iter().take(50).map(|at| format!("{}/{}", at.type_, at.id)).collect();
-        affected::add_keys(tx, incident, &hit, affected::Source::Alert, json!({"alert": id, "named": named}))?;
+        let named: Vec<String> = all
+            .iter()
+            .take(50)
+            .map(|at| format!("{}/{}", at.type_, at.id))
+            .collect();
+        affected::add_keys(
+            tx,
+            incident,
+            &hit,
+            affected::Source::Alert,
+            json!({"alert": id, "named": named}),
+        )?;
     }
-    Ok(all.into_iter().filter(|at| !keys.contains_key(*at)).cloned().collect())
+    Ok(all
+        .into_iter()
+        .filter(|at| !keys.contains_key(*at))
+        .cloned()
+        .collect())
 }

@@ -131,19 +131,43 @@ pub fn create(tx: &mut Tx<'_>, new: &NewIntegration, public_url: &str) -> Result
     let mut check = Check::default();
     check.name("/name", &new.name);
     if !source::KNOWN.contains(&new.source.as_str()) {
-        let detail = format!("is not one of the sources that this release takes: {}", source::KNOWN.join(", "));
+        let detail = format!(
+            "is not one of the sources that this release takes: {}",
+            source::KNOWN.join(", ")
+        );
         check.errors.push(FieldError::at("/source", detail));
     }
-    if new.secret.as_deref().is_some_and(|secret| secret.chars().count() < 8) {
-        check.errors.push(FieldError::at("/secret", "is too short; use at least 8 characters"));
+    if new
+        .secret
+        .as_deref()
+        .is_some_and(|secret| secret.chars().count() < 8)
+    {
+        check.errors.push(FieldError::at(
+            "/secret",
+            "is too short; use at least 8 characters",
+        ));
+    }
+    if new
+        .secret
+        .as_deref()
+        .is_some_and(|secret| secret.chars().any(char::is_control))
+    {
+        check
+            .errors
+            .push(FieldError::at("/secret", "holds a control character"));
     }
     match &new.mapping {
         Some(mapping) if new.source == "generic" => check.errors.extend(mapping.check()),
-        Some(_) => check.errors.push(FieldError::at("/mapping", "only the source generic has a mapping")),
+        Some(_) => check.errors.push(FieldError::at(
+            "/mapping",
+            "only the source generic has a mapping",
+        )),
         None => {}
     }
     for (index, rule) in new.resource_rules.iter().enumerate() {
-        check.errors.extend(rule.check(&format!("/resource_rules/{index}")));
+        check
+            .errors
+            .extend(rule.check(&format!("/resource_rules/{index}")));
     }
     check.finish()?;
     let id = IntegrationId::new(tx.now);
@@ -162,11 +186,16 @@ pub fn create(tx: &mut Tx<'_>, new: &NewIntegration, public_url: &str) -> Result
             i::updated_at.eq(tx.now),
         ))
         .execute(tx.conn)?;
-    tx.record(Event::new(Action::IntegrationCreated, "integration", id.as_str()).after(json!({
-        "name": new.name, "source": new.source, "signed": new.secret.is_some(), "mapping": new.mapping,
-        "resource_rules": new.resource_rules, "open_incident": new.open_incident,
-    })));
-    Ok(CreatedIntegration { hook_url: format!("{public_url}/hooks/{token}"), id })
+    tx.record(
+        Event::new(Action::IntegrationCreated, "integration", id.as_str()).after(json!({
+            "name": new.name, "source": new.source, "signed": new.secret.is_some(), "mapping": new.mapping,
+            "resource_rules": new.resource_rules, "open_incident": new.open_incident,
+        })),
+    );
+    Ok(CreatedIntegration {
+        hook_url: format!("{public_url}/hooks/{token}"),
+        id,
+    })
 }
 
 /// The integration of that id, gone or not.
@@ -231,7 +260,13 @@ pub fn delete(tx: &mut Tx<'_>, id: &IntegrationId) -> Result<()> {
 const KEPT: i64 = 100;
 
 /// Keeps a body for inspection, and forgets the oldest ones.
-pub(super) fn keep_body(tx: &mut Tx<'_>, id: &IntegrationId, accepted: bool, detail: &str, body: &[u8]) -> Result<()> {
+pub(super) fn keep_body(
+    tx: &mut Tx<'_>,
+    id: &IntegrationId,
+    accepted: bool,
+    detail: &str,
+    body: &[u8],
+) -> Result<()> {
     diesel::insert_into(h::table)
         .values((
             h::integration_id.eq(id.as_str()),
@@ -250,8 +285,12 @@ pub(super) fn keep_body(tx: &mut Tx<'_>, id: &IntegrationId, accepted: bool, det
         .first(tx.conn)
         .optional()?;
     if let Some(oldest) = oldest {
-        diesel::delete(h::table.filter(h::integration_id.eq(id.as_str())).filter(h::id.le(oldest)))
-            .execute(tx.conn)?;
+        diesel::delete(
+            h::table
+                .filter(h::integration_id.eq(id.as_str()))
+                .filter(h::id.le(oldest)),
+        )
+        .execute(tx.conn)?;
     }
     Ok(())
 }
@@ -260,7 +299,12 @@ pub(super) fn keep_body(tx: &mut Tx<'_>, id: &IntegrationId, accepted: bool, det
 ///
 /// # Errors
 /// `NotFound`.
-pub fn requests(conn: &mut Conn, id: &IntegrationId, before: Option<i64>, limit: i64) -> Result<Vec<HookRequest>> {
+pub fn requests(
+    conn: &mut Conn,
+    id: &IntegrationId,
+    before: Option<i64>,
+    limit: i64,
+) -> Result<Vec<HookRequest>> {
     get(conn, id)?;
     let rows: Vec<(i64, Timestamp, bool, String, Vec<u8>)> = h::table
         .filter(h::integration_id.eq(id.as_str()))

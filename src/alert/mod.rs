@@ -147,5 +147,11 @@ pub fn list(
     if let Some(before) = before {
         query = query.filter(a::id.lt(before));
     }
-    query.order(a::id.desc()).limit(limit).load::<Row>(conn)?.into_iter().map(view).collect()
+    query
+        .order(a::id.desc())
+        .limit(limit)
+        .load::<Row>(conn)?
+        .into_iter()
+        .map(view)
+        .collect()
 }

@@ -54,12 +54,20 @@ impl ResourceRule {
 
     /// The references that an alert holds by this rule: one list for each match, outermost first.
     pub fn matches(&self, alert: &Alert) -> Vec<Vec<ResourceRef>> {
-        let Some(text) = lookup(alert, &self.field) else { return Vec::new() };
+        let Some(text) = lookup(alert, &self.field) else {
+            return Vec::new();
+        };
         let reference = |type_: &str, id: &str| {
-            Some(ResourceRef { type_: ExternalId::parse(type_).ok()?, id: ExternalId::parse(id.trim()).ok()? })
+            Some(ResourceRef {
+                type_: ExternalId::parse(type_).ok()?,
+                id: ExternalId::parse(id.trim()).ok()?,
+            })
         };
         match (&self.type_, self.pattern.as_deref().map(compile)) {
-            (Some(type_), _) => reference(type_.as_str(), &text).map(|one| vec![one]).into_iter().collect(),
+            (Some(type_), _) => reference(type_.as_str(), &text)
+                .map(|one| vec![one])
+                .into_iter()
+                .collect(),
             (None, Some(Ok(regex))) => regex
                 .captures_iter(&text)
                 .take(MAX_MATCHES)
@@ -82,15 +90,28 @@ fn compile(pattern: &str) -> Result<Regex, String> {
     RegexBuilder::new(pattern)
         .size_limit(1 << 20)
         .build()
-        .map_err(|error| format!("is not a regular expression: {}", crate::template::one_line(&error.to_string(), 200)))
+        .map_err(|error| {
+            format!(
+                "is not a regular expression: {}",
+                crate::template::one_line(&error.to_string(), 200)
+            )
+        })
 }
 
 fn lookup(alert: &Alert, field: &str) -> Option<String> {
     if let Some(name) = field.strip_prefix("labels.") {
-        return alert.labels.get(name).cloned().or_else(|| in_body(&alert.raw, field));
+        return alert
+            .labels
+            .get(name)
+            .cloned()
+            .or_else(|| in_body(&alert.raw, field));
     }
     if let Some(name) = field.strip_prefix("annotations.") {
-        return alert.annotations.get(name).cloned().or_else(|| in_body(&alert.raw, field));
+        return alert
+            .annotations
+            .get(name)
+            .cloned()
+            .or_else(|| in_body(&alert.raw, field));
     }
     match field {
         "title" => Some(alert.title.clone()),

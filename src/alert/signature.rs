@@ -48,7 +48,9 @@ impl Proof {
     pub fn check(&self, secret: &str, signs: bool, body: &[u8], now: Timestamp) -> Result<(), &'static str> {
         if let Some(authorization) = &self.authorization {
             let given = match authorization.split_once(' ') {
-                Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Some(token.trim().as_bytes().to_vec()),
+                Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                    Some(token.trim().as_bytes().to_vec())
+                }
                 Some((scheme, encoded)) if scheme.eq_ignore_ascii_case("basic") => STANDARD
                     .decode(encoded.trim())
                     .ok()
@@ -67,25 +69,40 @@ impl Proof {
             let (Some(id), Some(timestamp)) = (&self.webhook_id, &self.webhook_timestamp) else {
                 return Err("webhook-id or webhook-timestamp is missing");
             };
-            let sent: i64 = timestamp.parse().map_err(|_| "webhook-timestamp is not a number")?;
+            let sent: i64 = timestamp
+                .parse()
+                .map_err(|_| "webhook-timestamp is not a number")?;
             if (now.as_micros() / 1_000_000).abs_diff(sent) > TOLERANCE {
                 return Err("webhook-timestamp is too far from the present");
             }
             let key = match secret.strip_prefix("whsec_") {
-                Some(encoded) => STANDARD.decode(encoded).map_err(|_| "the secret is not base64 after whsec_")?,
+                Some(encoded) => STANDARD
+                    .decode(encoded)
+                    .map_err(|_| "the secret is not base64 after whsec_")?,
                 None => secret.as_bytes().to_vec(),
             };
-            let expected =
-                STANDARD.encode(hmac(&key, &[id.as_bytes(), b".", timestamp.as_bytes(), b".", body]));
+            let expected = STANDARD.encode(hmac(
+                &key,
+                &[id.as_bytes(), b".", timestamp.as_bytes(), b".", body],
+            ));
             let holds = signatures
                 .split_whitespace()
                 .filter_map(|signature| signature.strip_prefix("v1,"))
-                .fold(false, |holds, signature| holds | equal(signature.as_bytes(), expected.as_bytes()));
-            return if holds { Ok(()) } else { Err("webhook-signature does not hold") };
+                .fold(false, |holds, signature| {
+                    holds | equal(signature.as_bytes(), expected.as_bytes())
+                });
+            return if holds {
+                Ok(())
+            } else {
+                Err("webhook-signature does not hold")
+            };
         }
         if let Some(signature) = &self.candor_signature {
             let expected = format!("sha256={}", crate::audit::hex(&hmac(secret.as_bytes(), &[body])));
-            return if equal(signature.trim().to_ascii_lowercase().as_bytes(), expected.as_bytes()) {
+            return if equal(
+                signature.trim().to_ascii_lowercase().as_bytes(),
+                expected.as_bytes(),
+            ) {
                 Ok(())
             } else {
                 Err("X-Candor-Signature does not hold")

@@ -78,9 +78,15 @@ pub(super) fn pool_sizes(url: &DatabaseUrl) -> PoolSizes {
     match url {
         DatabaseUrl::Sqlite(_) => {
             let cores = std::thread::available_parallelism().map_or(2, |n| n.get() as u32);
-            PoolSizes { readers: (cores * 2).clamp(4, 16), writers: 1 }
+            PoolSizes {
+                readers: (cores * 2).clamp(4, 16),
+                writers: 1,
+            }
         }
-        DatabaseUrl::Postgres(_) => PoolSizes { readers: 0, writers: 12 },
+        DatabaseUrl::Postgres(_) => PoolSizes {
+            readers: 0,
+            writers: 12,
+        },
     }
 }
 
@@ -96,14 +102,18 @@ pub(super) fn connect(url: &DatabaseUrl, mode: Mode) -> Result<Conn, diesel::r2d
             )
             .map_err(Error::QueryError)?;
             if mode == Mode::Read {
-                conn.batch_execute("PRAGMA query_only = ON;").map_err(Error::QueryError)?;
+                conn.batch_execute("PRAGMA query_only = ON;")
+                    .map_err(Error::QueryError)?;
             }
             Ok(Conn::Sqlite(conn))
         }
         DatabaseUrl::Postgres(url) => {
-            let mut conn = PgConnection::establish(url).map_err(|error| Error::ConnectionError(discreet(error)))?;
-            conn.batch_execute("SET TIME ZONE 'UTC'; SET client_min_messages = warning; SET lock_timeout = '10s';")
-                .map_err(Error::QueryError)?;
+            let mut conn =
+                PgConnection::establish(url).map_err(|error| Error::ConnectionError(discreet(error)))?;
+            conn.batch_execute(
+                "SET TIME ZONE 'UTC'; SET client_min_messages = warning; SET lock_timeout = '10s';",
+            )
+            .map_err(Error::QueryError)?;
             Ok(Conn::Pg(conn))
         }
     }
@@ -113,12 +123,15 @@ pub(super) fn connect(url: &DatabaseUrl, mode: Mode) -> Result<Conn, diesel::r2d
 fn discreet(error: ConnectionError) -> ConnectionError {
     match error {
         ConnectionError::BadConnection(text)
-            if ["connection to server", "could not translate", "sslmode"].iter().any(|start| text.starts_with(start)) =>
+            if ["connection to server", "could not translate", "sslmode"]
+                .iter()
+                .any(|start| text.starts_with(start)) =>
         {
             ConnectionError::BadConnection(text.split_whitespace().collect::<Vec<_>>().join(" "))
         }
         _ => ConnectionError::BadConnection(
-            "the URL is not one that PostgreSQL can read (it is not repeated here: it may hold a password)".to_owned(),
+            "the URL is not one that PostgreSQL can read (it is not repeated here: it may hold a password)"
+                .to_owned(),
         ),
     }
 }
@@ -141,7 +154,9 @@ impl ManageConnection for Manager {
         match conn {
             // A file does not hang up.
             Conn::Sqlite(_) => Ok(()),
-            Conn::Pg(conn) => conn.batch_execute("SELECT 1").map_err(diesel::r2d2::Error::QueryError),
+            Conn::Pg(conn) => conn
+                .batch_execute("SELECT 1")
+                .map_err(diesel::r2d2::Error::QueryError),
         }
     }
 

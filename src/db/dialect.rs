@@ -7,8 +7,8 @@ use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
-use super::Conn;
-use crate::error::{Error, Result};
+use super::{Conn, copy};
+use crate::error::Result;
 
 /// Runs the same diesel expression against whichever database it is (batch inserts, `ON CONFLICT`).
 macro_rules! on_backend {
@@ -67,12 +67,14 @@ pub enum Lock {
 }
 
 /// Waits for and takes the row's lock until the transaction ends. SQLite has one writer, so holds it already.
+/// NO KEY: rows that refer to this one by a foreign key may still be written, or two transactions that lock in
+/// turn an incident and its notice could wait for each other.
 pub fn lock(conn: &mut Conn, what: Lock, id: &str) -> Result<()> {
     let Conn::Pg(conn) = conn else { return Ok(()) };
     let statement = match what {
-        Lock::Incident => "SELECT 1 FROM incidents WHERE id = $1 FOR UPDATE",
-        Lock::Notice => "SELECT 1 FROM notices WHERE id = $1 FOR UPDATE",
-        Lock::Integration => "SELECT 1 FROM integrations WHERE id = $1 FOR UPDATE",
+        Lock::Incident => "SELECT 1 FROM incidents WHERE id = $1 FOR NO KEY UPDATE",
+        Lock::Notice => "SELECT 1 FROM notices WHERE id = $1 FOR NO KEY UPDATE",
+        Lock::Integration => "SELECT 1 FROM integrations WHERE id = $1 FOR NO KEY UPDATE",
     };
     diesel::sql_query(statement).bind::<Text, _>(id).execute(conn)?;
     Ok(())
@@ -118,20 +120,45 @@ pub fn claimable(conn: &Conn) -> &'static str {
     }
 }
 
-/// Writes a consistent copy of an embedded database to a new file.
+/// Writes a consistent copy to a new file: an embedded database, whichever kind this one is. `fresh` opens and
+/// migrates that file where the rows have to be carried over.
 ///
 /// # Errors
-/// `Invalid` on PostgreSQL, which has tools of its own for it.
-pub fn copy_to_file(conn: &mut Conn, file: &str) -> Result<()> {
+/// What either database answers.
+pub fn copy_to_file(conn: &mut Conn, file: &str, fresh: impl FnOnce() -> Result<Conn>) -> Result<()> {
     match conn {
         Conn::Sqlite(conn) => {
-            diesel::sql_query("VACUUM INTO $1").bind::<Text, _>(file).execute(conn)?;
+            diesel::sql_query("VACUUM INTO $1")
+                .bind::<Text, _>(file)
+                .execute(conn)?;
             Ok(())
         }
-        Conn::Pg(_) => Err(Error::invalid(
-            "",
-            "this database is PostgreSQL: use pg_dump and pg_restore, which copy it consistently while it runs",
-        )),
+        Conn::Pg(source) => match fresh()? {
+            Conn::Sqlite(mut file) => copy::from_postgres(source, &mut file),
+            Conn::Pg(_) => Err(copy::mismatch()),
+        },
+    }
+}
+
+/// Takes Candor's tables out of a PostgreSQL database; `file` says which they are.
+///
+/// # Errors
+/// What the database answers.
+pub fn clear(conn: &mut Conn, file: &mut Conn) -> Result<()> {
+    match (conn, file) {
+        (Conn::Pg(target), Conn::Sqlite(file)) => copy::clear_postgres(target, file),
+        _ => Err(copy::mismatch()),
+    }
+}
+
+/// Fills a PostgreSQL database that was just migrated from a file.
+///
+/// # Errors
+/// What either database answers.
+pub fn fill_from_file(conn: &mut Conn, file: &mut Conn) -> Result<()> {
+    match (conn, file) {
+        (Conn::Pg(target), Conn::Sqlite(file)) => copy::into_postgres(file, target),
+        _ => Err(copy::mismatch()),
     }
 }
 

@@ -5,8 +5,11 @@
 //! (the latter lives in [`crate::audit`], because a change and its audit event are one transaction).
 
 mod connection;
+mod copy;
 pub mod dialect;
 mod migrate;
+// Columns are documented where they are made, in the migrations.
+#[allow(missing_docs)]
 pub mod schema;
 
 use std::sync::Arc;
@@ -21,6 +24,7 @@ pub use connection::{Conn, DatabaseUrl};
 pub type Backend = <Conn as diesel::Connection>::Backend;
 
 pub use migrate::migrate;
+pub(crate) use migrate::migrate_conn;
 
 use crate::error::{Error, Result};
 use crate::time::Clock;
@@ -72,12 +76,15 @@ impl Db {
     /// # Errors
     /// `Unavailable` where the database cannot be reached or opened, with the reason.
     pub async fn open(url: DatabaseUrl, clock: Clock) -> Result<Self> {
-        tokio::task::spawn_blocking(move || Self::open_blocking(url, clock)).await.map_err(Error::internal)?
+        tokio::task::spawn_blocking(move || Self::open_blocking(url, clock))
+            .await
+            .map_err(Error::internal)?
     }
 
     fn open_blocking(url: DatabaseUrl, clock: Clock) -> Result<Self> {
-        // One look first: the pool would only say that it timed out.
-        connection::connect(&url, connection::Mode::Write)
+        // One look first: the pool would only say that it timed out. And kept until the pools are built: the first
+        // connection to an embedded file switches it to WAL, which nobody else may be doing at the same time.
+        let _first = connection::connect(&url, connection::Mode::Write)
             .map_err(|error| Error::Unavailable(format!("cannot open the database: {error}")))?;
         let sizes = connection::pool_sizes(&url);
         let build = |mode, size: u32| {
@@ -85,7 +92,10 @@ impl Db {
                 .max_size(size)
                 .min_idle(Some(1))
                 .connection_timeout(PATIENCE)
-                .build(Manager { url: url.clone(), mode })
+                .build(Manager {
+                    url: url.clone(),
+                    mode,
+                })
                 .map_err(|error| Error::Unavailable(format!("cannot open the database: {error}")))
         };
         let writers = build(connection::Mode::Write, sizes.writers)?;
@@ -101,7 +111,14 @@ impl Db {
         } else {
             Arc::new(Semaphore::new(read_permits as usize))
         };
-        Ok(Db { readers, writers, read_permits, write_permits, url, clock })
+        Ok(Db {
+            readers,
+            writers,
+            read_permits,
+            write_permits,
+            url,
+            clock,
+        })
     }
 
     /// The clock that stamps what is written.
@@ -163,6 +180,15 @@ impl Db {
     {
         run(&self.writers, &self.write_permits, work).await
     }
+}
+
+/// A connection of its own, outside any pool: to a file that is being made or read.
+///
+/// # Errors
+/// `Unavailable` where it cannot be opened.
+pub(crate) fn connect_alone(url: &DatabaseUrl) -> Result<Conn> {
+    connection::connect(url, connection::Mode::Write)
+        .map_err(|error| Error::Unavailable(format!("cannot open the database: {error}")))
 }
 
 async fn run<T, F>(pool: &Pool<Manager>, permits: &Arc<Semaphore>, work: F) -> Result<T>

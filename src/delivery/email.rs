@@ -55,7 +55,11 @@ impl Relay {
     /// A sentence that does not repeat the URL: it may hold a password.
     pub fn parse(text: &str) -> std::result::Result<Relay, String> {
         let url = url::Url::parse(text).map_err(|_| "must be a URL such as smtp://localhost:25")?;
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or("has no host")?.to_owned();
+        let host = url
+            .host_str()
+            .filter(|host| !host.is_empty())
+            .ok_or("has no host")?
+            .to_owned();
         let mut security = match url.scheme() {
             "smtp" => Security::Opportunistic,
             "smtps" => Security::Implicit,
@@ -63,7 +67,9 @@ impl Relay {
         };
         for (name, value) in url.query_pairs() {
             security = match (name.as_ref(), value.as_ref(), security) {
-                ("tls", _, Security::Implicit) => return Err("smtps:// is TLS already; leave tls= out".to_owned()),
+                ("tls", _, Security::Implicit) => {
+                    return Err("smtps:// is TLS already; leave tls= out".to_owned());
+                }
                 ("tls", "required", _) => Security::Required,
                 ("tls", "opportunistic", _) => Security::Opportunistic,
                 ("tls", "none", _) => Security::Plain,
@@ -71,7 +77,9 @@ impl Relay {
                 _ => return Err(format!("'{name}' is not a parameter; tls is the only one")),
             };
         }
-        let port = url.port().unwrap_or(if security == Security::Implicit { 465 } else { 25 });
+        let port = url
+            .port()
+            .unwrap_or(if security == Security::Implicit { 465 } else { 25 });
         let plain = |text: &str| {
             percent_decode(text).ok_or("the user or the password is not properly percent-encoded".to_owned())
         };
@@ -80,7 +88,12 @@ impl Relay {
             (user, Some(password)) => Some(Credentials::new(plain(user)?, plain(password)?)),
             _ => return Err("has a user but no password".to_owned()),
         };
-        Ok(Relay { host, port, security, credentials })
+        Ok(Relay {
+            host,
+            port,
+            security,
+            credentials,
+        })
     }
 }
 
@@ -107,7 +120,10 @@ pub struct Sender {
 impl Sender {
     /// A sender without a connection yet.
     pub fn new(relay: Relay) -> Self {
-        Sender { relay, connection: None }
+        Sender {
+            relay,
+            connection: None,
+        }
     }
 
     /// Sends one mail. A connection that was open and turns out to be dead is replaced once, as long as the server
@@ -134,7 +150,11 @@ impl Sender {
                 // lettre aborts the connection on every error; the next mail gets a new one.
                 self.connection = None;
                 let text = error_text(&error);
-                if error.is_permanent() { Outcome::Failed(text) } else { Outcome::Retry(None, text) }
+                if error.is_permanent() {
+                    Outcome::Failed(text)
+                } else {
+                    Outcome::Retry(None, text)
+                }
             }
             Err(_) => {
                 self.connection = None;
@@ -144,12 +164,17 @@ impl Sender {
     }
 
     async fn alive(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| !connection.has_broken())
+        self.connection
+            .as_ref()
+            .is_some_and(|connection| !connection.has_broken())
     }
 
     fn failed_to_connect(&self, error: &lettre::transport::smtp::Error) -> Outcome {
         // Whatever the server says while greeting or signing in is about us, not about the recipient.
-        Outcome::Retry(None, format!("no connection to the mail server: {}", error_text(error)))
+        Outcome::Retry(
+            None,
+            format!("no connection to the mail server: {}", error_text(error)),
+        )
     }
 
     /// Says good-bye, when there is nothing to send.
@@ -189,8 +214,14 @@ async fn connect(relay: &Relay) -> std::result::Result<AsyncSmtpConnection, lett
     let hello = ClientId::default();
     let mut connection = if relay.security == Security::Implicit {
         let tls = TlsParameters::new(relay.host.clone())?;
-        AsyncSmtpConnection::connect_tokio1((relay.host.as_str(), relay.port), Some(CONNECT), &hello, Some(tls), None)
-            .await?
+        AsyncSmtpConnection::connect_tokio1(
+            (relay.host.as_str(), relay.port),
+            Some(CONNECT),
+            &hello,
+            Some(tls),
+            None,
+        )
+        .await?
     } else {
         match TcpStream::connect((relay.host.as_str(), relay.port)).await {
             Ok(stream) => {
@@ -220,10 +251,14 @@ async fn connect(relay: &Relay) -> std::result::Result<AsyncSmtpConnection, lett
     };
     if upgrade {
         // Fails where the server does not offer it: required means required.
-        connection.starttls(TlsParameters::new(relay.host.clone())?, &hello).await?;
+        connection
+            .starttls(TlsParameters::new(relay.host.clone())?, &hello)
+            .await?;
     }
     if let Some(credentials) = &relay.credentials {
-        connection.auth(&[Mechanism::Plain, Mechanism::Login], credentials).await?;
+        connection
+            .auth(&[Mechanism::Plain, Mechanism::Login], credentials)
+            .await?;
     }
     Ok(connection)
 }
@@ -290,11 +325,23 @@ pub fn build(addressing: &Addressing<'_>, rendered: &Rendered) -> Result<Mail> {
         .subject(&rendered.subject)
         .multipart(
             MultiPart::alternative()
-                .singlepart(SinglePart::builder().header(ContentType::TEXT_PLAIN).body(rendered.text.clone()))
-                .singlepart(SinglePart::builder().header(ContentType::TEXT_HTML).body(rendered.html.clone())),
+                .singlepart(
+                    SinglePart::builder()
+                        .header(ContentType::TEXT_PLAIN)
+                        .body(rendered.text.clone()),
+                )
+                .singlepart(
+                    SinglePart::builder()
+                        .header(ContentType::TEXT_HTML)
+                        .body(rendered.html.clone()),
+                ),
         )
         .map_err(Error::internal)?;
     let envelope =
         Envelope::new(Some(addressing.from.email.clone()), vec![address]).map_err(Error::internal)?;
-    Ok(Mail { envelope, message: message.formatted(), name: addressing.message_id.replace(['@', '/'], "_") })
+    Ok(Mail {
+        envelope,
+        message: message.formatted(),
+        name: addressing.message_id.replace(['@', '/'], "_"),
+    })
 }

@@ -7,6 +7,7 @@
 //! Must never happen here: a read of the incident or the directory (a notice is frozen), or an outcome that is lost.
 
 pub mod email;
+pub mod opt_out;
 pub mod outbox;
 pub mod queue;
 pub mod worker;
@@ -18,7 +19,7 @@ use serde::Serialize;
 
 use crate::audit::{Action, Event, Tx};
 use crate::db::Conn;
-use crate::db::schema::{delivery_attempts as da, deliveries as d, notice_recipients as nr, notices as n};
+use crate::db::schema::{deliveries as d, delivery_attempts as da, notice_recipients as nr, notices as n};
 use crate::error::{Error, Result};
 use crate::id::NoticeId;
 use crate::time::Timestamp;
@@ -93,7 +94,19 @@ pub struct Attempt {
 /// States of a delivery.
 pub const STATES: [&str; 6] = ["pending", "sent", "failed", "bounced", "suppressed", "stopped"];
 
-type Row = (i64, NoticeId, String, String, String, i64, Option<Timestamp>, String, String, String, Option<String>);
+type Row = (
+    i64,
+    NoticeId,
+    String,
+    String,
+    String,
+    i64,
+    Option<Timestamp>,
+    String,
+    String,
+    String,
+    Option<String>,
+);
 
 fn load(
     conn: &mut Conn,
@@ -144,22 +157,29 @@ fn load(
         .select((da::delivery_id, da::at, da::outcome, da::reply))
         .load(conn)?;
     for (id, at, outcome, reply) in found {
-        attempts.entry(id).or_default().push(Attempt { at, outcome, reply });
+        attempts
+            .entry(id)
+            .or_default()
+            .push(Attempt { at, outcome, reply });
     }
     Ok(rows
         .into_iter()
-        .map(|((id, notice, address, channel, state, _, sent_at, message_id, person, name, lease), next)| Delivery {
-            attempts: attempts.remove(&id).unwrap_or_default(),
-            next_attempt_at: (state == "pending" && lease.is_none()).then_some(next),
-            id,
-            notice,
-            person: DeliveryPerson { id: person, name },
-            address,
-            channel,
-            state,
-            message_id,
-            sent_at,
-        })
+        .map(
+            |((id, notice, address, channel, state, _, sent_at, message_id, person, name, lease), next)| {
+                Delivery {
+                    attempts: attempts.remove(&id).unwrap_or_default(),
+                    next_attempt_at: (state == "pending" && lease.is_none()).then_some(next),
+                    id,
+                    notice,
+                    person: DeliveryPerson { id: person, name },
+                    address,
+                    channel,
+                    state,
+                    message_id: format!("<{message_id}>"),
+                    sent_at,
+                }
+            },
+        )
         .collect())
 }
 
@@ -178,7 +198,10 @@ pub fn list(
     if let Some(state) = state
         && !STATES.contains(&state)
     {
-        return Err(Error::invalid("?state", format!("is not one of {}", STATES.join(", "))));
+        return Err(Error::invalid(
+            "?state",
+            format!("is not one of {}", STATES.join(", ")),
+        ));
     }
     load(conn, Some(notice), state, None, after.unwrap_or(0), limit)
 }
@@ -188,7 +211,9 @@ pub fn list(
 /// # Errors
 /// `NotFound`.
 pub fn get(conn: &mut Conn, id: i64) -> Result<Delivery> {
-    load(conn, None, None, Some(id), 0, 1)?.pop().ok_or_else(|| Error::NotFound(format!("delivery {id}")))
+    load(conn, None, None, Some(id), 0, 1)?
+        .pop()
+        .ok_or_else(|| Error::NotFound(format!("delivery {id}")))
 }
 
 /// Queues a delivery again that failed or bounced. It keeps its Message-ID.
@@ -200,7 +225,9 @@ pub fn resend(tx: &mut Tx<'_>, id: i64, lifetime: Duration) -> Result<Delivery> 
     let delivery = get(tx.conn, id)?;
     let notice = crate::notice::locked(tx, &delivery.notice)?;
     if notice.state()? == crate::notice::State::Stopped {
-        return Err(Error::Conflict("the notice was stopped: draft its catch-up for those who were not told".to_owned()));
+        return Err(Error::Conflict(
+            "the notice was stopped: draft its catch-up for those who were not told".to_owned(),
+        ));
     }
     // Read again, now that the notice is locked.
     let delivery = get(tx.conn, id)?;
@@ -218,9 +245,13 @@ pub fn resend(tx: &mut Tx<'_>, id: i64, lifetime: Duration) -> Result<Delivery> 
             d::expires_at.eq(tx.now.plus(lifetime)),
         ))
         .execute(tx.conn)?;
-    diesel::update(n::table.find(delivery.notice.as_str()).filter(n::state.eq("sent")))
-        .set((n::state.eq("sending"), n::finished_at.eq(None::<Timestamp>)))
-        .execute(tx.conn)?;
+    diesel::update(
+        n::table
+            .find(delivery.notice.as_str())
+            .filter(n::state.eq("sent")),
+    )
+    .set((n::state.eq("sending"), n::finished_at.eq(None::<Timestamp>)))
+    .execute(tx.conn)?;
     tx.record(
         Event::new(Action::DeliveryResent, "delivery", id.to_string())
             .incident(&notice.incident_id)

@@ -13,14 +13,15 @@ use serde_json::json;
 use super::Outcome;
 use crate::audit::{Action, Actor, Event, Tx, record_attempts};
 use crate::db::dialect::{self, on_backend};
-use crate::db::schema::{delivery_attempts as da, deliveries as d, notice_recipients as nr, notices as n};
+use crate::db::schema::{deliveries as d, delivery_attempts as da, notice_recipients as nr, notices as n};
 use crate::db::{Conn, Db};
 use crate::error::Result;
 use crate::id::{NoticeId, new_uuid};
 use crate::time::Timestamp;
 
-/// How long a claim holds without being renewed.
-pub const LEASE: Duration = Duration::from_secs(60);
+/// How long a claim holds without being renewed. Longer than a restart of the database takes, so that its worker can
+/// still record what went out; short enough that the mails of a dead worker do not wait long.
+pub const LEASE: Duration = Duration::from_secs(45);
 /// Rows that one step of the expansion writes.
 const EXPAND: i64 = 1_000;
 /// How long a delivery is tried before it is given up.
@@ -136,20 +137,62 @@ pub fn claim(conn: &mut Conn, now: Timestamp, lease: &str, limit: i64) -> Result
                 d::lease.eq(Some(lease)),
                 d::next_attempt_at.eq(now.plus(LEASE)),
             ))
-            .returning((d::id, d::notice_id, d::ordinal, d::address, d::attempt, d::message_id, d::expires_at))
+            .returning((
+                d::id,
+                d::notice_id,
+                d::ordinal,
+                d::address,
+                d::attempt,
+                d::message_id,
+                d::expires_at,
+            ))
             .get_results(conn)?;
+    withhold_stopped(conn, &mut rows, |row| (row.0, &row.1))?;
     rows.sort_unstable_by_key(|row| row.0);
     Ok(rows
         .into_iter()
-        .map(|(id, notice, ordinal, address, attempt, message_id, expires_at)| Claimed {
-            id,
-            notice,
-            ordinal,
-            address,
-            attempt,
-            message_id,
-            expires_at,
-        })
+        .map(
+            |(id, notice, ordinal, address, attempt, message_id, expires_at)| Claimed {
+                id,
+                notice,
+                ordinal,
+                address,
+                attempt,
+                message_id,
+                expires_at,
+            },
+        )
+        .collect())
+}
+
+/// Takes out what belongs to a stopped notice. Such a row was claimed when its notice was stopped, and its worker has
+/// died or given it back since: nobody sends it any more.
+fn withhold_stopped<T>(conn: &mut Conn, rows: &mut Vec<T>, key: fn(&T) -> (i64, &NoticeId)) -> Result<()> {
+    let notices: HashSet<&str> = rows.iter().map(|row| key(row).1.as_str()).collect();
+    let stopped = stopped_of(conn, notices)?;
+    if stopped.is_empty() {
+        return Ok(());
+    }
+    let is_stopped = |row: &T| stopped.contains(key(row).1);
+    let ids: Vec<i64> = rows
+        .iter()
+        .filter(|row| is_stopped(row))
+        .map(|row| key(row).0)
+        .collect();
+    diesel::update(d::table.filter(d::id.eq_any(ids)))
+        .set((d::state.eq("stopped"), d::lease.eq(None::<String>)))
+        .execute(conn)?;
+    rows.retain(|row| !is_stopped(row));
+    Ok(())
+}
+
+fn stopped_of<'a>(conn: &mut Conn, notices: impl IntoIterator<Item = &'a str>) -> Result<HashSet<NoticeId>> {
+    Ok(n::table
+        .filter(n::id.eq_any(notices))
+        .filter(n::state.eq("stopped"))
+        .select(n::id)
+        .load::<NoticeId>(conn)?
+        .into_iter()
         .collect())
 }
 
@@ -168,8 +211,12 @@ pub fn anything_to_do(conn: &mut Conn, now: Timestamp) -> Result<bool> {
     if due.is_some() {
         return Ok(true);
     }
-    let waiting: Option<NoticeId> =
-        n::table.filter(n::state.eq("queued")).select(n::id).limit(1).first(conn).optional()?;
+    let waiting: Option<NoticeId> = n::table
+        .filter(n::state.eq("queued"))
+        .select(n::id)
+        .limit(1)
+        .first(conn)
+        .optional()?;
     Ok(waiting.is_some() || !complete(conn)?.is_empty())
 }
 
@@ -181,7 +228,9 @@ pub fn complete(conn: &mut Conn) -> Result<Vec<NoticeId>> {
     Ok(n::table
         .filter(n::state.eq("sending"))
         .filter(diesel::dsl::not(diesel::dsl::exists(
-            d::table.filter(d::notice_id.eq(n::id)).filter(d::state.eq("pending")),
+            d::table
+                .filter(d::notice_id.eq(n::id))
+                .filter(d::state.eq("pending")),
         )))
         .select(n::id)
         .load(conn)?)
@@ -192,9 +241,11 @@ pub fn complete(conn: &mut Conn) -> Result<Vec<NoticeId>> {
 /// # Errors
 /// What the database answers.
 pub fn renew(conn: &mut Conn, now: Timestamp, lease: &str) -> Result<usize> {
-    Ok(diesel::update(d::table.filter(d::state.eq("pending")).filter(d::lease.eq(lease)))
-        .set(d::next_attempt_at.eq(now.plus(LEASE)))
-        .execute(conn)?)
+    Ok(
+        diesel::update(d::table.filter(d::state.eq("pending")).filter(d::lease.eq(lease)))
+            .set(d::next_attempt_at.eq(now.plus(LEASE)))
+            .execute(conn)?,
+    )
 }
 
 /// Frees every claim: right only where no other worker can be alive (an embedded database at its start).
@@ -202,9 +253,13 @@ pub fn renew(conn: &mut Conn, now: Timestamp, lease: &str) -> Result<usize> {
 /// # Errors
 /// What the database answers.
 pub fn release_all(conn: &mut Conn, now: Timestamp) -> Result<usize> {
-    Ok(diesel::update(d::table.filter(d::state.eq("pending")).filter(d::lease.is_not_null()))
-        .set((d::lease.eq(None::<String>), d::next_attempt_at.eq(now)))
-        .execute(conn)?)
+    Ok(diesel::update(
+        d::table
+            .filter(d::state.eq("pending"))
+            .filter(d::lease.is_not_null()),
+    )
+    .set((d::lease.eq(None::<String>), d::next_attempt_at.eq(now)))
+    .execute(conn)?)
 }
 
 /// Records what became of a group of claimed deliveries, with one audit event for its attempts.
@@ -220,7 +275,10 @@ pub async fn finish(
 ) -> Result<HashSet<NoticeId>> {
     let lease = lease.to_owned();
     let schedule = schedule.to_vec();
-    db.write(&Actor::system("delivery"), move |tx| finish_in(tx, &lease, &schedule, &group)).await
+    db.write(&Actor::system("delivery"), move |tx| {
+        finish_in(tx, &lease, &schedule, &group)
+    })
+    .await
 }
 
 fn finish_in(
@@ -229,19 +287,22 @@ fn finish_in(
     schedule: &[Duration],
     group: &[(Claimed, Finish)],
 ) -> Result<HashSet<NoticeId>> {
-    let notices: Vec<&str> = group.iter().map(|(claimed, _)| claimed.notice.as_str()).collect();
-    let stopped: HashSet<NoticeId> = n::table
-        .filter(n::id.eq_any(notices))
-        .filter(n::state.eq("stopped"))
-        .select(n::id)
-        .load::<NoticeId>(tx.conn)?
-        .into_iter()
+    let stopped = stopped_of(tx.conn, group.iter().map(|(claimed, _)| claimed.notice.as_str()))?;
+    let sent_to: HashSet<&NoticeId> = group
+        .iter()
+        .filter(|(_, finish)| matches!(finish, Finish::Attempt(Outcome::Sent(_))))
+        .map(|(claimed, _)| &claimed.notice)
         .collect();
+    for notice in sent_to {
+        crate::notice::told_somebody(tx, notice)?;
+    }
     let batch = new_uuid(tx.now).to_string();
     let attempts: Vec<_> = group
         .iter()
         .filter_map(|(claimed, finish)| {
-            let Finish::Attempt(outcome) = finish else { return None };
+            let Finish::Attempt(outcome) = finish else {
+                return None;
+            };
             let (word, reply) = match outcome {
                 Outcome::Sent(reply) => ("sent", reply),
                 Outcome::Retry(_, reply) => ("retry", reply),
@@ -261,26 +322,44 @@ fn finish_in(
         on_backend!(&mut *tx.conn, c => diesel::insert_into(da::table).values(chunk.to_vec()).execute(c))?;
     }
     let of = |wanted: fn(&Finish) -> bool| -> Vec<i64> {
-        group.iter().filter(|(_, finish)| wanted(finish)).map(|(claimed, _)| claimed.id).collect()
+        group
+            .iter()
+            .filter(|(_, finish)| wanted(finish))
+            .map(|(claimed, _)| claimed.id)
+            .collect()
     };
     let sent = of(|finish| matches!(finish, Finish::Attempt(Outcome::Sent(_))));
     let failed = of(|finish| matches!(finish, Finish::Attempt(Outcome::Failed(_))));
     let withheld = of(|finish| matches!(finish, Finish::Withheld));
     let released = of(|finish| matches!(finish, Finish::Released));
-    for (ids, state, sent_at) in [(sent, "sent", Some(tx.now)), (failed, "failed", None), (withheld, "stopped", None)] {
+    for (ids, state, sent_at) in [
+        (sent, "sent", Some(tx.now)),
+        (failed, "failed", None),
+        (withheld, "stopped", None),
+    ] {
         for ids in ids.chunks(500) {
             diesel::update(d::table.filter(d::id.eq_any(ids)).filter(d::lease.eq(lease)))
-                .set((d::state.eq(state), d::lease.eq(None::<String>), d::sent_at.eq(sent_at)))
+                .set((
+                    d::state.eq(state),
+                    d::lease.eq(None::<String>),
+                    d::sent_at.eq(sent_at),
+                ))
                 .execute(tx.conn)?;
         }
     }
     if !released.is_empty() {
-        diesel::update(d::table.filter(d::id.eq_any(&released)).filter(d::lease.eq(lease)))
-            .set((d::lease.eq(None::<String>), d::next_attempt_at.eq(tx.now)))
-            .execute(tx.conn)?;
+        diesel::update(
+            d::table
+                .filter(d::id.eq_any(&released))
+                .filter(d::lease.eq(lease)),
+        )
+        .set((d::lease.eq(None::<String>), d::next_attempt_at.eq(tx.now)))
+        .execute(tx.conn)?;
     }
     for (claimed, finish) in group {
-        let Finish::Attempt(Outcome::Retry(after, _)) = finish else { continue };
+        let Finish::Attempt(Outcome::Retry(after, _)) = finish else {
+            continue;
+        };
         let next = tx.now.plus(after.unwrap_or_else(|| wait(schedule, claimed)));
         let state = if stopped.contains(&claimed.notice) {
             "stopped"
@@ -290,7 +369,11 @@ fn finish_in(
             "pending"
         };
         diesel::update(d::table.filter(d::id.eq(claimed.id)).filter(d::lease.eq(lease)))
-            .set((d::state.eq(state), d::lease.eq(None::<String>), d::next_attempt_at.eq(next)))
+            .set((
+                d::state.eq(state),
+                d::lease.eq(None::<String>),
+                d::next_attempt_at.eq(next),
+            ))
             .execute(tx.conn)?;
     }
     if !attempts.is_empty() {
@@ -302,7 +385,9 @@ fn finish_in(
 /// The wait before the next attempt: the schedule, spread by up to a fifth so that a relay that comes back is not
 /// met by everybody at once. The spread is the delivery's own, not random: nothing here needs to be unpredictable.
 fn wait(schedule: &[Duration], claimed: &Claimed) -> Duration {
-    let index = usize::try_from(claimed.attempt - 1).unwrap_or(0).min(schedule.len().saturating_sub(1));
+    let index = usize::try_from(claimed.attempt - 1)
+        .unwrap_or(0)
+        .min(schedule.len().saturating_sub(1));
     let base = schedule.get(index).copied().unwrap_or(Duration::from_secs(60));
     base + base.mul_f64((claimed.id % 21) as f64 / 100.0)
 }
@@ -323,8 +408,10 @@ pub struct Frozen {
 /// # Errors
 /// What the database answers.
 pub fn frozen(conn: &mut Conn, id: &NoticeId) -> Result<Frozen> {
-    let (content, incident, template): (Option<String>, String, Option<String>) =
-        n::table.find(id.as_str()).select((n::frozen, n::incident_id, n::template_id)).first(conn)?;
+    let (content, incident, template): (Option<String>, String, Option<String>) = n::table
+        .find(id.as_str())
+        .select((n::frozen, n::incident_id, n::template_id))
+        .first(conn)?;
     Ok(Frozen {
         content: serde_json::from_str(&content.unwrap_or_default())?,
         incident,

@@ -31,7 +31,7 @@ use crate::template::Template;
 /// How often the tables are looked at when nothing wakes the claimer.
 const POLL: Duration = Duration::from_millis(500);
 /// How often claims are renewed; well inside [`queue::LEASE`].
-const RENEW: Duration = Duration::from_secs(15);
+const RENEW: Duration = Duration::from_secs(10);
 /// How long a connection is kept without a mail.
 const IDLE: Duration = Duration::from_secs(15);
 /// How long a process that is told to end tries to record what it has sent.
@@ -130,20 +130,37 @@ impl Workers {
         let waiting = Arc::new(tokio::sync::Mutex::new(waiting));
         let (done, outcomes) = mpsc::channel::<Done>(GROUP);
         let senders = (0..setup.concurrency)
-            .map(|_| tokio::spawn(send_mails(setup.clone(), shared.clone(), waiting.clone(), done.clone())))
+            .map(|_| {
+                tokio::spawn(send_mails(
+                    setup.clone(),
+                    shared.clone(),
+                    waiting.clone(),
+                    done.clone(),
+                ))
+            })
             .collect();
         drop(done);
         let recorder = tokio::spawn(record(setup.clone(), shared.clone(), outcomes));
         let renewer = tokio::spawn(renew(setup.clone(), shared.clone()));
         let claimer = tokio::spawn(claim(setup, shared, jobs));
-        Workers { stop, claimer, senders, recorder, renewer }
+        Workers {
+            stop,
+            claimer,
+            senders,
+            recorder,
+            renewer,
+        }
     }
 
     /// Finishes the mails that are on the wire, records them, gives the rest back, and ends.
     pub async fn stop(self) {
         // Nobody listens any more where everything has ended by itself.
         let _ = self.stop.send(true);
-        for handle in [self.claimer].into_iter().chain(self.senders).chain([self.recorder, self.renewer]) {
+        for handle in [self.claimer]
+            .into_iter()
+            .chain(self.senders)
+            .chain([self.recorder, self.renewer])
+        {
             if let Err(error) = handle.await {
                 tracing::error!(%error, "a delivery task ended badly");
             }
@@ -158,7 +175,10 @@ async fn claim(setup: Setup, shared: Shared, jobs: mpsc::Sender<Job>) {
         let worked = match step(&setup, &shared, &jobs, &mut renderer).await {
             Ok(worked) => worked,
             Err(error) => {
-                tracing::warn!(error = error.chain(), "the delivery queue is not reachable; trying again");
+                tracing::warn!(
+                    error = error.chain(),
+                    "the delivery queue is not reachable; trying again"
+                );
                 false
             }
         };
@@ -173,19 +193,34 @@ async fn claim(setup: Setup, shared: Shared, jobs: mpsc::Sender<Job>) {
 }
 
 /// One round. Answers whether another one should follow at once.
-async fn step(setup: &Setup, shared: &Shared, jobs: &mpsc::Sender<Job>, renderer: &mut Renderer) -> Result<bool> {
+async fn step(
+    setup: &Setup,
+    shared: &Shared,
+    jobs: &mpsc::Sender<Job>,
+    renderer: &mut Renderer,
+) -> Result<bool> {
     let now = setup.db.clock().now();
-    if !setup.db.read(move |conn| queue::anything_to_do(conn, now)).await? {
+    if !setup
+        .db
+        .read(move |conn| queue::anything_to_do(conn, now))
+        .await?
+    {
         return Ok(false);
     }
     let system = Actor::system("delivery");
     let domain = setup.domain();
-    let expanded = setup.db.write(&system, move |tx| queue::expand_step(tx, &domain)).await?;
+    let expanded = setup
+        .db
+        .write(&system, move |tx| queue::expand_step(tx, &domain))
+        .await?;
     let room = (setup.concurrency * 2).saturating_sub(shared.outstanding.load(Ordering::SeqCst));
     let mut claimed = Vec::new();
     if room > 0 {
         let lease = shared.lease.clone();
-        claimed = setup.db.transaction(move |conn| queue::claim(conn, now, &lease, room as i64)).await?;
+        claimed = setup
+            .db
+            .transaction(move |conn| queue::claim(conn, now, &lease, room as i64))
+            .await?;
     }
     if claimed.is_empty() {
         let finished = setup
@@ -225,12 +260,19 @@ impl Renderer {
         for (notice, rows) in by_notice {
             match self.of_notice(setup, &notice, &rows).await {
                 Ok(mails) => {
-                    jobs.extend(rows.into_iter().zip(mails).map(|(claimed, mail)| Job { claimed, mail }));
+                    jobs.extend(
+                        rows.into_iter()
+                            .zip(mails)
+                            .map(|(claimed, mail)| Job { claimed, mail }),
+                    );
                 }
                 Err(error) => {
                     tracing::error!(%notice, error = error.chain(), "mails could not be prepared");
                     let reason = "the mail could not be prepared".to_owned();
-                    jobs.extend(rows.into_iter().map(|claimed| Job { claimed, mail: Err(reason.clone()) }));
+                    jobs.extend(rows.into_iter().map(|claimed| Job {
+                        claimed,
+                        mail: Err(reason.clone()),
+                    }));
                 }
             }
         }
@@ -278,8 +320,9 @@ impl Renderer {
                 Ok(rows
                     .iter()
                     .map(|row| {
-                        let (own, optional) =
-                            recipients.get(&row.ordinal).ok_or("the frozen recipient is missing")?;
+                        let (own, optional) = recipients
+                            .get(&row.ordinal)
+                            .ok_or("the frozen recipient is missing")?;
                         let url = setup.links.unsubscribe(row.id);
                         let context = compose::context(&frozen.content, own, *optional, url.clone());
                         let rendered = template.render(&context).map_err(|error| error.chain())?;
@@ -347,7 +390,15 @@ async fn send_mails(
             Finish::Attempt(outcome)
         };
         let (recorded, wait) = oneshot::channel();
-        if done.send(Done { claimed, finish, recorded }).await.is_err() {
+        if done
+            .send(Done {
+                claimed,
+                finish,
+                recorded,
+            })
+            .await
+            .is_err()
+        {
             tracing::error!("an outcome could not be handed over: the recorder has ended");
             break;
         }
@@ -373,18 +424,26 @@ fn count(stats: &Stats, outcome: &Outcome) {
 async fn record(setup: Setup, shared: Shared, mut outcomes: mpsc::Receiver<Done>) {
     let mut group = Vec::with_capacity(GROUP);
     while outcomes.recv_many(&mut group, GROUP).await > 0 {
-        let (waiting, finishes): (Vec<_>, Vec<_>) =
-            group.drain(..).map(|done| (done.recorded, (done.claimed, done.finish))).unzip();
+        let (waiting, finishes): (Vec<_>, Vec<_>) = group
+            .drain(..)
+            .map(|done| (done.recorded, (done.claimed, done.finish)))
+            .unzip();
         let since = std::time::Instant::now();
         let stopped = loop {
             match queue::finish(&setup.db, &shared.lease, &setup.schedule, finishes.clone()).await {
                 Ok(stopped) => break stopped,
                 Err(error) => {
                     // What went out must be recorded before anything else goes out: the senders wait here.
-                    tracing::error!(error = error.chain(), "outcomes could not be recorded; sending waits");
+                    tracing::error!(
+                        error = error.chain(),
+                        "outcomes could not be recorded; sending waits"
+                    );
                     if *shared.stop.borrow() && since.elapsed() > LAST_CHANCE {
                         // The process has to end. The rows come back by their lease and are sent once more.
-                        tracing::error!(mails = finishes.len(), "ending without having recorded these outcomes");
+                        tracing::error!(
+                            mails = finishes.len(),
+                            "ending without having recorded these outcomes"
+                        );
                         break HashSet::new();
                     }
                     tokio::time::sleep(POLL).await;
@@ -392,7 +451,11 @@ async fn record(setup: Setup, shared: Shared, mut outcomes: mpsc::Receiver<Done>
             }
         };
         // Stopped is for good, so the set only grows: a few ids for the life of the process.
-        shared.stopped_notices.lock().unwrap_or_else(PoisonError::into_inner).extend(stopped);
+        shared
+            .stopped_notices
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(stopped);
         shared.outstanding.fetch_sub(waiting.len(), Ordering::SeqCst);
         for recorded in waiting {
             // A sender that has ended needs no answer.
@@ -413,7 +476,11 @@ async fn renew(setup: Setup, shared: Shared) {
             continue;
         }
         let (now, lease) = (setup.db.clock().now(), shared.lease.clone());
-        if let Err(error) = setup.db.transaction(move |conn| queue::renew(conn, now, &lease)).await {
+        if let Err(error) = setup
+            .db
+            .transaction(move |conn| queue::renew(conn, now, &lease))
+            .await
+        {
             tracing::warn!(error = error.chain(), "claims could not be renewed");
         }
     }

@@ -38,7 +38,9 @@ pub async fn run(exit: bool) -> Result<ExitCode, String> {
         admin_token: Some(token.clone()),
         ..Config::default()
     };
-    let running = app::start(config, clock.clone()).await.map_err(|error| error.chain())?;
+    let running = app::start(config, clock.clone())
+        .await
+        .map_err(|error| error.chain())?;
     let outcome = story::play(&running, &catcher, &clock, &token).await;
     let arrived = match &outcome {
         Ok(arrived) => *arrived,
@@ -52,7 +54,11 @@ pub async fn run(exit: bool) -> Result<ExitCode, String> {
         tokio::signal::ctrl_c().await.map_err(|error| error.to_string())?;
     }
     running.stop().await;
-    Ok(if arrived { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if arrived {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// The usual port where it is free, so that the address is easy to type; any other where it is not.

@@ -12,8 +12,11 @@ use crate::catcher::Catcher;
 use crate::time::{Clock, Timestamp};
 
 /// Who must hear of it, by address.
-const AFFECTED: [&str; 3] =
-    ["amina@nyota-films.example", "baraka@sound-works.example", "wanjiru@nyota-films.example"];
+const AFFECTED: [&str; 3] = [
+    "amina@nyota-films.example",
+    "baraka@sound-works.example",
+    "wanjiru@nyota-films.example",
+];
 
 /// How long the mails of one notice may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -78,7 +81,8 @@ pub(super) fn invite(running: &Running, token: &str) {
 
 impl Play<'_> {
     fn at(&self, time: &str) -> Result<String, String> {
-        self.clock.set(Timestamp::parse(&format!("2024-03-14T{time}:00+03:00"))?);
+        self.clock
+            .set(Timestamp::parse(&format!("2024-03-14T{time}:00+03:00"))?);
         Ok(time.to_owned())
     }
 
@@ -149,7 +153,8 @@ impl Play<'_> {
             text(&resource["resource"]["id"]),
             text(&resource["name"])
         ));
-        self.tell.aside("Then: six alert mails, and a search through the logs for who it was.");
+        self.tell
+            .aside("Then: six alert mails, and a search through the logs for who it was.");
         Ok(())
     }
 
@@ -168,9 +173,18 @@ impl Play<'_> {
             audience["counts"]["people"], audience["counts"]["accounts"]
         ));
         for item in items(&audience) {
-            let roles: BTreeSet<String> = item["reasons"].as_array().into_iter().flatten().map(reason).collect();
+            let roles: BTreeSet<String> = item["reasons"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(reason)
+                .collect();
             let roles: Vec<String> = roles.into_iter().collect();
-            self.tell.fact(&format!("  {:<15} {}", text(&item["person"]["name"]), roles.join(", ")));
+            self.tell.fact(&format!(
+                "  {:<15} {}",
+                text(&item["person"]["name"]),
+                roles.join(", ")
+            ));
         }
         self.tell.aside("Then: a database console, file by file, media item, project, account, owner. Two collaborators were forgotten. Here the other members of the account, and the other customer, are left in peace.");
         Ok(())
@@ -185,17 +199,29 @@ impl Play<'_> {
             preview["recipients"],
             &text(&preview["digest"])[..12]
         ));
-        self.api.post(&format!("/api/v1/notices/{id}/send"), &json!({"digest": preview["digest"]})).await?;
+        self.api
+            .post(
+                &format!("/api/v1/notices/{id}/send"),
+                &json!({"digest": preview["digest"]}),
+            )
+            .await?;
         let expected = self.arrived + AFFECTED.len();
         let mails = match self.catcher.wait_for(expected, PATIENCE).await {
             Ok(mails) => mails,
             Err(mails) => {
-                self.tell.alarm(&format!("only {} of {} mails have arrived", mails.len() - self.arrived, AFFECTED.len()));
+                self.tell.alarm(&format!(
+                    "only {} of {} mails have arrived",
+                    mails.len() - self.arrived,
+                    AFFECTED.len()
+                ));
                 self.complete = false;
                 mails
             }
         };
-        let mut to: Vec<String> = mails[self.arrived.min(mails.len())..].iter().flat_map(|mail| mail.to.clone()).collect();
+        let mut to: Vec<String> = mails[self.arrived.min(mails.len())..]
+            .iter()
+            .flat_map(|mail| mail.to.clone())
+            .collect();
         to.sort();
         if to != AFFECTED {
             self.tell.alarm(&format!("the {phase} reached {}", to.join(", ")));
@@ -203,10 +229,18 @@ impl Play<'_> {
         }
         self.arrived = mails.len();
         self.settle(&id).await?;
-        self.tell.fact(&format!("Sent, all at the same moment: {}.", to.join(", ")));
+        self.tell
+            .fact(&format!("Sent, all at the same moment: {}.", to.join(", ")));
         if show && let Some(sample) = preview["samples"].as_array().and_then(|samples| samples.first()) {
-            self.tell.fact(&format!("What {} reads (as text; there is an HTML part too):", text(&sample["to"])));
-            self.tell.quote(&format!("Subject: {}\n\n{}", text(&sample["subject"]), text(&sample["text"])));
+            self.tell.fact(&format!(
+                "What {} reads (as text; there is an HTML part too):",
+                text(&sample["to"])
+            ));
+            self.tell.quote(&format!(
+                "Subject: {}\n\n{}",
+                text(&sample["subject"]),
+                text(&sample["text"])
+            ));
         }
         Ok(())
     }
@@ -287,7 +321,10 @@ impl Play<'_> {
         });
         self.notify("resolution", notice, false).await?;
         self.tell.aside("Then: the owner at 10:24, the two collaborators at 10:37. They heard of the end, and had never heard of the beginning.");
-        let metrics = self.api.get(&self.path("/metrics?time_zone=Africa/Nairobi")).await?;
+        let metrics = self
+            .api
+            .get(&self.path("/metrics?time_zone=Africa/Nairobi"))
+            .await?;
         let minutes = |value: &Value| format!("{} min", value.as_i64().unwrap_or(0) / 60);
         self.tell.fact(&format!(
             "From the timeline: told after {}, mitigated after {}, {} of impact. Detected {} = {}.",
@@ -315,10 +352,21 @@ impl Play<'_> {
             ]
         });
         self.api.put(&self.path("/report"), &report).await?;
-        for (audience, whom) in [("internal", "we ourselves read"), ("customer", "customers read"), ("public", "everybody reads")] {
-            let report = self.api.get(&self.path(&format!("/report?audience={audience}"))).await?;
-            let headings: Vec<String> =
-                report["sections"].as_array().into_iter().flatten().map(|s| text(&s["heading"])).collect();
+        for (audience, whom) in [
+            ("internal", "we ourselves read"),
+            ("customer", "customers read"),
+            ("public", "everybody reads"),
+        ] {
+            let report = self
+                .api
+                .get(&self.path(&format!("/report?audience={audience}")))
+                .await?;
+            let headings: Vec<String> = report["sections"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|s| text(&s["heading"]))
+                .collect();
             self.tell.fact(&format!("{whom:<18} {}", headings.join(" · ")));
         }
         let notice = json!({"phase": "report", "message": "This is the report of the incident that we wrote to you about this morning."});
@@ -355,9 +403,14 @@ impl Play<'_> {
         }
         let total = 3 * AFFECTED.len();
         if self.catcher.accepted() == total && self.complete {
-            self.tell.fact(&format!("{total} mails: 3 people, 3 notices each, nobody left out, nobody told twice."));
+            self.tell.fact(&format!(
+                "{total} mails: 3 people, 3 notices each, nobody left out, nobody told twice."
+            ));
         } else {
-            self.tell.alarm(&format!("{} mails arrived; {total} should have", self.catcher.accepted()));
+            self.tell.alarm(&format!(
+                "{} mails arrived; {total} should have",
+                self.catcher.accepted()
+            ));
             self.complete = false;
         }
         Ok(())
@@ -381,7 +434,11 @@ fn reason(reason: &Value) -> String {
     if role == "owner" {
         format!("owner of {}", text(&reason["account_name"]))
     } else if through.is_null() {
-        format!("{role} on {} {}", text(&reason["resource"]["type"]), text(&reason["resource"]["id"]))
+        format!(
+            "{role} on {} {}",
+            text(&reason["resource"]["type"]),
+            text(&reason["resource"]["id"])
+        )
     } else {
         format!("{role} on {} {}", text(&through["type"]), text(&through["id"]))
     }

@@ -9,11 +9,17 @@ pub(super) struct Teller {
 
 impl Teller {
     pub fn new() -> Self {
-        Teller { styled: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() }
+        Teller {
+            styled: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        }
     }
 
     fn style(&self, code: &str, text: &str) -> String {
-        if self.styled { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.styled {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     /// A step: the time in Nairobi and what happens.
@@ -25,7 +31,14 @@ impl Teller {
     /// What Candor did or found.
     pub fn fact(&self, text: &str) {
         for (index, line) in wrap(text, 92).into_iter().enumerate() {
-            println!("         {} {line}", if index == 0 { self.style("32", "·") } else { " ".to_owned() });
+            println!(
+                "         {} {line}",
+                if index == 0 {
+                    self.style("32", "·")
+                } else {
+                    " ".to_owned()
+                }
+            );
         }
     }
 

@@ -109,7 +109,13 @@ pub fn list(conn: &mut Conn, gone: Gone, after: Option<&str>, limit: i64) -> Res
     if let Some(after) = after {
         query = query.filter(a::id.gt(after));
     }
-    query.order(a::id).limit(limit).load::<Row>(conn)?.into_iter().map(Row::view).collect()
+    query
+        .order(a::id)
+        .limit(limit)
+        .load::<Row>(conn)?
+        .into_iter()
+        .map(Row::view)
+        .collect()
 }
 
 /// Makes or changes an account. Answers it, and whether it is new.

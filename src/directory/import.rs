@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
 
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -50,7 +50,7 @@ enum Line {
     Collaborator(CollaboratorLine),
 }
 
-/// What a line is about. Read first and by itself: serde's tagged enums lose the names of fields in their errors.
+/// What a line is. Read first, and by itself: serde's tagged enums forget which field was wrong.
 #[derive(Deserialize)]
 struct Kind<'a> {
     #[serde(borrow)]
@@ -125,7 +125,11 @@ pub fn import(tx: &mut Tx<'_>, input: impl BufRead) -> Result<Counts> {
     dialect::lock_directory(tx.conn)?;
     let mut import = Import::default();
     let mut hasher = Sha256::new();
-    let mut lines = Lines { input, buffer: Vec::new(), number: 0 };
+    let mut lines = Lines {
+        input,
+        buffer: Vec::new(),
+        number: 0,
+    };
     while let Some((number, line)) = lines.next()? {
         match line {
             Ok(bytes) => {
@@ -180,7 +184,10 @@ impl<R: BufRead> Lines<R> {
             self.buffer.pop();
         } else if self.buffer.len() > MAX_LINE {
             self.input.skip_until(b'\n').map_err(Error::internal)?;
-            return Ok(Some((self.number, Err(format!("is longer than {MAX_LINE} bytes")))));
+            return Ok(Some((
+                self.number,
+                Err(format!("is longer than {MAX_LINE} bytes")),
+            )));
         }
         Ok(Some((self.number, Ok(&self.buffer))))
     }
@@ -188,30 +195,42 @@ impl<R: BufRead> Lines<R> {
 
 fn parse(bytes: &[u8]) -> Result<Line, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
+    // serde takes an array for a struct, field by field.
     if !text.trim_start().starts_with('{') {
         return Err("is not a JSON object".to_owned());
     }
-    let kind: Kind<'_> = serde_json::from_str(text).map_err(|error| crate::error::json_reason(&error))?;
-    match kind.kind.as_ref() {
-        "account" => fields(text).map(Line::Account),
-        "person" => fields(text).map(Line::Person),
-        "resource" => fields(text).map(Line::Resource),
-        "member" => fields(text).map(Line::Member),
-        "collaborator" => fields(text).map(Line::Collaborator),
-        other => Err(format!(
-            "kind: '{}' is none of account, person, resource, member, collaborator",
-            other.chars().take(40).collect::<String>()
-        )),
+    let Kind { kind } = typed(text)?;
+    match kind.as_ref() {
+        "account" => typed(text).map(Line::Account),
+        "person" => typed(text).map(Line::Person),
+        "resource" => typed(text).map(Line::Resource),
+        "member" => typed(text).map(Line::Member),
+        "collaborator" => typed(text).map(Line::Collaborator),
+        other => {
+            let other: String = other.chars().take(40).collect();
+            Err(format!(
+                "kind: '{other}' is not account, person, resource, member or collaborator"
+            ))
+        }
     }
 }
 
-fn fields<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+/// Parses a line, naming the field that is wrong.
+fn typed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let line: T = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         let reason = crate::error::json_reason(error.inner());
-        if path == "." { reason } else { format!("{path}: {reason}") }
-    })
+        if path == "." {
+            reason
+        } else {
+            format!("{path}: {reason}")
+        }
+    })?;
+    deserializer
+        .end()
+        .map_err(|error| crate::error::json_reason(&error))?;
+    Ok(line)
 }
 
 /// Why a reference cannot be followed.
@@ -242,19 +261,27 @@ struct Import {
 impl Import {
     fn take(&mut self, tx: &mut Tx<'_>, number: u64, line: Line) -> Result<()> {
         // The same row twice in one statement is an error in PostgreSQL: write the first one before.
-        let full = self.accounts.len().max(self.people.len()).max(self.resources.len()).max(self.members.len())
+        let full = self
+            .accounts
+            .len()
+            .max(self.people.len())
+            .max(self.resources.len())
+            .max(self.members.len())
             .max(self.collaborators.len())
             >= BATCH;
         let again = match &line {
             Line::Account(line) => self.seen_accounts.contains(&line.id),
             Line::Person(line) => self.seen_people.contains(&line.id),
-            Line::Resource(line) => self
-                .seen_resources
-                .contains_key(&ResourceRef { type_: line.type_.clone(), id: line.id.clone() }),
-            Line::Member(line) => self.seen_members.contains(&(line.account.clone(), line.person.clone())),
-            Line::Collaborator(line) => {
-                self.seen_collaborators.contains(&(line.resource.clone(), line.person.clone()))
-            }
+            Line::Resource(line) => self.seen_resources.contains_key(&ResourceRef {
+                type_: line.type_.clone(),
+                id: line.id.clone(),
+            }),
+            Line::Member(line) => self
+                .seen_members
+                .contains(&(line.account.clone(), line.person.clone())),
+            Line::Collaborator(line) => self
+                .seen_collaborators
+                .contains(&(line.resource.clone(), line.person.clone())),
         };
         if full || again {
             self.flush(tx)?;
@@ -286,7 +313,10 @@ impl Import {
                 self.people.push((line.id, input));
             }
             Line::Resource(line) => {
-                let at = ResourceRef { type_: line.type_, id: line.id };
+                let at = ResourceRef {
+                    type_: line.type_,
+                    id: line.id,
+                };
                 let input = ResourceInput {
                     name: line.name,
                     account: line.account,
@@ -308,20 +338,28 @@ impl Import {
                 self.needs_account(number, &line.account);
                 self.needs_person(number, &line.person);
                 self.counts.members += 1;
-                self.seen_members.insert((line.account.clone(), line.person.clone()));
+                self.seen_members
+                    .insert((line.account.clone(), line.person.clone()));
                 self.members.push((line.account, line.person, line.role));
             }
             Line::Collaborator(line) => {
                 self.needs_resource(number, &line.resource);
                 self.needs_person(number, &line.person);
                 self.counts.collaborators += 1;
-                self.seen_collaborators.insert((line.resource.clone(), line.person.clone()));
+                self.seen_collaborators
+                    .insert((line.resource.clone(), line.person.clone()));
                 self.collaborators.push((line.resource, line.person, line.role));
             }
         }
         for error in check.errors {
-            let field = error.pointer.as_deref().unwrap_or("").trim_start_matches('/').replace('/', ".");
-            self.errors.push(FieldError::on_line(number, format!("{field}: {}", error.detail)));
+            let field = error
+                .pointer
+                .as_deref()
+                .unwrap_or("")
+                .trim_start_matches('/')
+                .replace('/', ".");
+            self.errors
+                .push(FieldError::on_line(number, format!("{field}: {}", error.detail)));
         }
         Ok(())
     }
@@ -354,7 +392,11 @@ impl Import {
         }
         let counts = self.counts;
         let errors = std::mem::take(&mut self.errors);
-        *self = Import { counts, errors, ..Import::default() };
+        *self = Import {
+            counts,
+            errors,
+            ..Import::default()
+        };
         Ok(())
     }
 
@@ -385,26 +427,44 @@ impl Import {
                 Missing::Resource(at) if !resources.contains_key(at) => at.to_string(),
                 _ => continue,
             };
-            let detail = format!("{detail} is not known: no earlier line made it, and the directory does not have it");
+            let detail =
+                format!("{detail} is not known: no earlier line made it, and the directory does not have it");
             self.errors.push(FieldError::on_line(*number, detail));
         }
         Ok(())
     }
 
     fn write(&mut self, tx: &mut Tx<'_>) -> Result<()> {
-        let accounts: Vec<_> = self.accounts.iter().map(|(id, input)| (id.as_str(), input)).collect();
+        let accounts: Vec<_> = self
+            .accounts
+            .iter()
+            .map(|(id, input)| (id.as_str(), input))
+            .collect();
         write::accounts(tx.conn, tx.now, &accounts)?;
-        let people: Vec<_> = self.people.iter().map(|(id, input)| (id.as_str(), input)).collect();
+        let people: Vec<_> = self
+            .people
+            .iter()
+            .map(|(id, input)| (id.as_str(), input))
+            .collect();
         write::people(tx.conn, tx.now, &people)?;
 
         let mut account_ids: Vec<&str> = Vec::new();
         let mut person_ids: Vec<&str> = Vec::new();
         let mut refs: Vec<&ResourceRef> = Vec::new();
-        account_ids.extend(self.resources.iter().filter_map(|(_, _, input)| input.account.as_ref()).map(ExternalId::as_str));
+        account_ids.extend(
+            self.resources
+                .iter()
+                .filter_map(|(_, _, input)| input.account.as_ref())
+                .map(ExternalId::as_str),
+        );
         account_ids.extend(self.members.iter().map(|(account, _, _)| account.as_str()));
         person_ids.extend(self.members.iter().map(|(_, person, _)| person.as_str()));
         person_ids.extend(self.collaborators.iter().map(|(_, person, _)| person.as_str()));
-        refs.extend(self.resources.iter().filter_map(|(_, _, input)| input.parent.as_ref()));
+        refs.extend(
+            self.resources
+                .iter()
+                .filter_map(|(_, _, input)| input.parent.as_ref()),
+        );
         for ids in [&mut account_ids, &mut person_ids] {
             ids.sort_unstable();
             ids.dedup();
@@ -434,7 +494,8 @@ impl Import {
             .collect();
         if !rows.is_empty() {
             for (index, detail) in write::resources(tx.conn, tx.now, &rows)? {
-                self.errors.push(FieldError::on_line(self.resources[index].0, detail));
+                self.errors
+                    .push(FieldError::on_line(self.resources[index].0, detail));
             }
             if !self.errors.is_empty() {
                 return Ok(());
@@ -443,7 +504,9 @@ impl Import {
         let members: Vec<_> = self
             .members
             .iter()
-            .map(|(account, person, role)| (accounts[account.as_str()], people[person.as_str()], role.as_str()))
+            .map(|(account, person, role)| {
+                (accounts[account.as_str()], people[person.as_str()], role.as_str())
+            })
             .collect();
         write::members(tx.conn, tx.now, &members)?;
         let mut targets: Vec<&ResourceRef> = self.collaborators.iter().map(|(at, _, _)| at).collect();

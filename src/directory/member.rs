@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{ResourceRef, write};
+use super::{ResourceRef, resource, write};
 use crate::audit::{Action, Event, Tx};
 use crate::db::Conn;
 use crate::db::schema::{accounts as a, collaborators as k, members as m, people as p, resources as r};
@@ -38,7 +38,13 @@ pub struct Membership {
 type Row = (String, String, String, Option<Timestamp>, Timestamp);
 
 fn view((person, name, role, gone_at, created_at): Row) -> Membership {
-    Membership { person, name, role, gone_at, created_at }
+    Membership {
+        person,
+        name,
+        role,
+        gone_at,
+        created_at,
+    }
 }
 
 fn not_found(what: impl std::fmt::Display) -> Error {
@@ -46,11 +52,15 @@ fn not_found(what: impl std::fmt::Display) -> Error {
 }
 
 fn person_key(conn: &mut Conn, id: &str) -> Result<i64> {
-    write::person_keys(conn, &[id])?.remove(id).ok_or_else(|| not_found(format!("person '{id}'")))
+    write::person_keys(conn, &[id])?
+        .remove(id)
+        .ok_or_else(|| not_found(format!("person '{id}'")))
 }
 
 fn account_key(conn: &mut Conn, id: &str) -> Result<i64> {
-    write::account_keys(conn, &[id])?.remove(id).ok_or_else(|| not_found(format!("account '{id}'")))
+    write::account_keys(conn, &[id])?
+        .remove(id)
+        .ok_or_else(|| not_found(format!("account '{id}'")))
 }
 
 fn resource_key(conn: &mut Conn, at: &ResourceRef) -> Result<i64> {
@@ -103,11 +113,17 @@ pub fn member(conn: &mut Conn, account: &str, person: &str) -> Result<Membership
 ///
 /// # Errors
 /// `NotFound` where the account or the person is not known.
-pub fn put_member(tx: &mut Tx<'_>, account: &str, person: &str, role: &ExternalId) -> Result<(Membership, bool)> {
+pub fn put_member(
+    tx: &mut Tx<'_>,
+    account: &str,
+    person: &str,
+    role: &ExternalId,
+) -> Result<(Membership, bool)> {
     let keys = (account_key(tx.conn, account)?, person_key(tx.conn, person)?);
     let before = member(tx.conn, account, person).ok();
     write::members(tx.conn, tx.now, &[(keys.0, keys.1, role.as_str())])?;
-    let event = Event::new(Action::MemberPut, "member", format!("{account}/{person}")).after(json!({"role": role}));
+    let event =
+        Event::new(Action::MemberPut, "member", format!("{account}/{person}")).after(json!({"role": role}));
     tx.record(match &before {
         Some(old) => event.before(json!({"role": old.role, "gone_at": old.gone_at})),
         None => event,
@@ -131,8 +147,14 @@ pub fn delete_member(tx: &mut Tx<'_>, account: &str, person: &str) -> Result<()>
         .first(tx.conn)
         .optional()?
         .ok_or_else(missing)?;
-    diesel::update(m::table.find(keys)).set(m::gone_at.eq(Some(tx.now))).execute(tx.conn)?;
-    tx.record(Event::new(Action::MemberDeleted, "member", format!("{account}/{person}")));
+    diesel::update(m::table.find(keys))
+        .set(m::gone_at.eq(Some(tx.now)))
+        .execute(tx.conn)?;
+    tx.record(Event::new(
+        Action::MemberDeleted,
+        "member",
+        format!("{account}/{person}"),
+    ));
     Ok(())
 }
 
@@ -215,7 +237,73 @@ pub fn delete_collaborator(tx: &mut Tx<'_>, at: &ResourceRef, person: &str) -> R
         .first(tx.conn)
         .optional()?
         .ok_or_else(|| not_found(format!("collaborator '{person}' on {at}")))?;
-    diesel::update(k::table.find(keys)).set(k::gone_at.eq(Some(tx.now))).execute(tx.conn)?;
-    tx.record(Event::new(Action::CollaboratorDeleted, "collaborator", format!("{}/{}/{person}", at.type_, at.id)));
+    diesel::update(k::table.find(keys))
+        .set(k::gone_at.eq(Some(tx.now)))
+        .execute(tx.conn)?;
+    tx.record(Event::new(
+        Action::CollaboratorDeleted,
+        "collaborator",
+        format!("{}/{}/{person}", at.type_, at.id),
+    ));
     Ok(())
+}
+
+/// A role that a person has, and on what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held<T> {
+    /// The account's id, or the resource.
+    pub on: T,
+    /// Its name.
+    pub name: Option<String>,
+    /// Which role.
+    pub role: String,
+}
+
+/// The accounts of which a person is a member, as far as neither has ended, by id.
+///
+/// # Errors
+/// What the database answers.
+pub fn accounts_of(conn: &mut Conn, person: &str, limit: i64) -> Result<Vec<Held<String>>> {
+    let rows: Vec<(String, String, String)> = m::table
+        .inner_join(p::table)
+        .inner_join(a::table)
+        .filter(p::id.eq(person))
+        .filter(m::gone_at.is_null())
+        .filter(a::gone_at.is_null())
+        .order(a::id)
+        .limit(limit)
+        .select((a::id, a::name, m::role))
+        .load(conn)?;
+    Ok(rows
+        .into_iter()
+        .map(|(on, name, role)| Held {
+            on,
+            name: Some(name),
+            role,
+        })
+        .collect())
+}
+
+/// The resources on which a person works, as far as neither has ended, by type and id.
+///
+/// # Errors
+/// What the database answers.
+pub fn resources_of(conn: &mut Conn, person: &str, limit: i64) -> Result<Vec<Held<ResourceRef>>> {
+    let rows: Vec<(String, String, Option<String>, String)> = k::table
+        .inner_join(p::table)
+        .inner_join(r::table)
+        .filter(p::id.eq(person))
+        .filter(k::gone_at.is_null())
+        .filter(r::gone_at.is_null())
+        .order((r::type_, r::id))
+        .limit(limit)
+        .select((r::type_, r::id, r::name, k::role))
+        .load(conn)?;
+    rows.into_iter()
+        .map(|(type_, id, name, role)| {
+            let on =
+                resource::reference(&type_, &id).ok_or_else(|| Error::internal("a stored id is invalid"))?;
+            Ok(Held { on, name, role })
+        })
+        .collect()
 }

@@ -69,7 +69,10 @@ impl Check {
         }
         // CR and LF in a name would end up in a mail's header.
         if text.chars().any(char::is_control) {
-            self.errors.push(FieldError::at(pointer, "holds a control character, such as a line break"));
+            self.errors.push(FieldError::at(
+                pointer,
+                "holds a control character, such as a line break",
+            ));
         }
     }
 
@@ -85,28 +88,39 @@ impl Check {
         let fits = (2..=35).contains(&locale.len())
             && locale.split(['-', '_']).enumerate().all(|(i, part)| {
                 let letters = part.bytes().all(|b| b.is_ascii_alphanumeric());
-                letters && (1..=8).contains(&part.len()) && (i > 0 || part.bytes().all(|b| b.is_ascii_alphabetic()))
+                letters
+                    && (1..=8).contains(&part.len())
+                    && (i > 0 || part.bytes().all(|b| b.is_ascii_alphabetic()))
             });
         if !fits {
-            self.errors.push(FieldError::at(pointer, "is not a language tag such as en or pt-BR"));
+            self.errors.push(FieldError::at(
+                pointer,
+                "is not a language tag such as en or pt-BR",
+            ));
         }
     }
 
     pub fn labels(&mut self, pointer: &str, labels: &Labels) {
         if labels.len() > 64 {
-            self.errors.push(FieldError::at(pointer, "has more than 64 labels"));
+            self.errors
+                .push(FieldError::at(pointer, "has more than 64 labels"));
         }
         for (name, value) in labels {
             let at = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
             if let Err(detail) = ExternalId::parse(name) {
-                self.errors.push(FieldError::at(&at, format!("the label's name {detail}")));
+                self.errors
+                    .push(FieldError::at(&at, format!("the label's name {detail}")));
             }
             self.text(&at, value);
         }
     }
 
     pub fn finish(self) -> crate::error::Result<()> {
-        if self.errors.is_empty() { Ok(()) } else { Err(crate::error::Error::fields(self.errors)) }
+        if self.errors.is_empty() {
+            Ok(())
+        } else {
+            Err(crate::error::Error::fields(self.errors))
+        }
     }
 }
 

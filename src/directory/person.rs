@@ -121,7 +121,13 @@ pub fn list(
     if let Some(after) = after {
         query = query.filter(p::id.gt(after));
     }
-    Ok(query.order(p::id).limit(limit).load::<Row>(conn)?.into_iter().map(Person::from).collect())
+    Ok(query
+        .order(p::id)
+        .limit(limit)
+        .load::<Row>(conn)?
+        .into_iter()
+        .map(Person::from)
+        .collect())
 }
 
 /// Makes or changes a person. Answers them, and whether they are new.
@@ -134,9 +140,7 @@ pub fn put(tx: &mut Tx<'_>, id: &ExternalId, input: &PersonInput) -> Result<(Per
     check.finish()?;
     let before = get(tx.conn, id.as_str()).ok();
     write::people(tx.conn, tx.now, &[(id.as_str(), input)])?;
-    let seen = |name: &str, email: &str, locale: &Option<String>, zone: &Option<String>| {
-        json!({"name": name, "email": address_mark(email), "locale": locale, "time_zone": zone})
-    };
+    let seen = |name: &str, email: &str, locale: &Option<String>, zone: &Option<String>| json!({"name": name, "email": address_mark(email), "locale": locale, "time_zone": zone});
     let event = Event::new(Action::PersonPut, "person", id.as_str()).after(seen(
         &input.name,
         &input.email,

@@ -82,8 +82,7 @@ struct Row {
 fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Resource>> {
     let keys: Vec<i64> = rows.iter().map(|row| row.key).collect();
     let mut labels: HashMap<i64, Labels> = HashMap::new();
-    let found: Vec<(i64, String, String)> =
-        l::table.filter(l::resource_key.eq_any(&keys)).load(conn)?;
+    let found: Vec<(i64, String, String)> = l::table.filter(l::resource_key.eq_any(&keys)).load(conn)?;
     for (key, name, value) in found {
         labels.entry(key).or_default().insert(name, value);
     }
@@ -136,7 +135,9 @@ pub fn get(conn: &mut Conn, at: &ResourceRef) -> Result<Resource> {
         .first(conn)
         .optional()?;
     let row = row.ok_or_else(|| Error::NotFound(format!("{} '{}'", at.type_, at.id)))?;
-    views(conn, vec![row])?.pop().ok_or_else(|| Error::NotFound(format!("{} '{}'", at.type_, at.id)))
+    views(conn, vec![row])?
+        .pop()
+        .ok_or_else(|| Error::NotFound(format!("{} '{}'", at.type_, at.id)))
 }
 
 /// Which resources to list.
@@ -183,7 +184,12 @@ pub fn list(
     if let Some((name, value)) = &filter.label {
         check_label(conn, "?label", name)?;
         query = query.filter(
-            r::key.eq_any(l::table.filter(l::name.eq(name)).filter(l::value.eq(value)).select(l::resource_key)),
+            r::key.eq_any(
+                l::table
+                    .filter(l::name.eq(name))
+                    .filter(l::value.eq(value))
+                    .select(l::resource_key),
+            ),
         );
     }
     if gone == Gone::Hidden {
@@ -198,21 +204,35 @@ pub fn list(
 
 /// A type that no resource has is a misspelling.
 pub(crate) fn check_type(conn: &mut Conn, pointer: &str, type_: &str) -> Result<()> {
-    let seen: Option<i64> =
-        r::table.filter(r::type_.eq(type_)).select(r::key).limit(1).first(conn).optional()?;
+    let seen: Option<i64> = r::table
+        .filter(r::type_.eq(type_))
+        .select(r::key)
+        .limit(1)
+        .first(conn)
+        .optional()?;
     match seen {
         Some(_) => Ok(()),
-        None => Err(Error::invalid(pointer, format!("no resource is of the type '{type_}'"))),
+        None => Err(Error::invalid(
+            pointer,
+            format!("no resource is of the type '{type_}'"),
+        )),
     }
 }
 
 /// A label that no resource has is a misspelling.
 pub(crate) fn check_label(conn: &mut Conn, pointer: &str, name: &str) -> Result<()> {
-    let seen: Option<i64> =
-        l::table.filter(l::name.eq(name)).select(l::resource_key).limit(1).first(conn).optional()?;
+    let seen: Option<i64> = l::table
+        .filter(l::name.eq(name))
+        .select(l::resource_key)
+        .limit(1)
+        .first(conn)
+        .optional()?;
     match seen {
         Some(_) => Ok(()),
-        None => Err(Error::invalid(pointer, format!("no resource has a label '{name}'"))),
+        None => Err(Error::invalid(
+            pointer,
+            format!("no resource has a label '{name}'"),
+        )),
     }
 }
 
@@ -278,13 +298,19 @@ pub fn put(tx: &mut Tx<'_>, at: &ResourceRef, input: &ResourceInput) -> Result<(
                 .ok_or_else(|| Error::invalid("/parent", format!("{parent} is not known")))?,
         ),
     };
-    let row = ResourceRow { at, name: input.name.as_deref(), account, parent, labels: &input.labels };
+    let row = ResourceRow {
+        at,
+        name: input.name.as_deref(),
+        account,
+        parent,
+        labels: &input.labels,
+    };
     let wrong = write::resources(tx.conn, tx.now, &[row])?;
     if let Some((_, detail)) = wrong.into_iter().next() {
         return Err(Error::invalid("/parent", detail));
     }
-    let event =
-        Event::new(Action::ResourcePut, "resource", format!("{}/{}", at.type_, at.id)).after(serde_json::to_value(input)?);
+    let event = Event::new(Action::ResourcePut, "resource", format!("{}/{}", at.type_, at.id))
+        .after(serde_json::to_value(input)?);
     tx.record(match &before {
         Some(old) => event.before(serde_json::json!({
             "name": old.name, "account": old.account, "parent": old.parent, "labels": old.labels,
@@ -310,7 +336,11 @@ pub fn delete(tx: &mut Tx<'_>, at: &ResourceRef) -> Result<()> {
     if changed == 0 {
         return Err(Error::NotFound(format!("{} '{}'", at.type_, at.id)));
     }
-    tx.record(Event::new(Action::ResourceDeleted, "resource", format!("{}/{}", at.type_, at.id)));
+    tx.record(Event::new(
+        Action::ResourceDeleted,
+        "resource",
+        format!("{}/{}", at.type_, at.id),
+    ));
     Ok(())
 }
 
@@ -319,5 +349,8 @@ pub fn delete(tx: &mut Tx<'_>, at: &ResourceRef) -> Result<()> {
 /// # Errors
 /// A sentence for the caller where one of them cannot be an id.
 pub fn at(type_: &str, id: &str) -> Result<ResourceRef, String> {
-    Ok(ResourceRef { type_: crate::id::ExternalId::parse(type_)?, id: crate::id::ExternalId::parse(id)? })
+    Ok(ResourceRef {
+        type_: crate::id::ExternalId::parse(type_)?,
+        id: crate::id::ExternalId::parse(id)?,
+    })
 }

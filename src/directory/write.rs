@@ -140,7 +140,11 @@ pub(super) struct ResourceRow<'a> {
 
 /// Upserts up to [`BATCH`] resources, no two of them the same.
 /// Answers what is wrong, by index into the batch; then the caller must roll back.
-pub(super) fn resources(conn: &mut Conn, now: Timestamp, rows: &[ResourceRow<'_>]) -> Result<Vec<(usize, String)>> {
+pub(super) fn resources(
+    conn: &mut Conn,
+    now: Timestamp,
+    rows: &[ResourceRow<'_>],
+) -> Result<Vec<(usize, String)>> {
     use resources as r;
     #[derive(Insertable)]
     #[diesel(table_name = resources)]
@@ -164,7 +168,11 @@ pub(super) fn resources(conn: &mut Conn, now: Timestamp, rows: &[ResourceRow<'_>
             id: row.at.id.as_str(),
             name: row.name,
             account_key: row.account,
-            parent_key: if let Parent::Key(key) = row.parent { Some(key) } else { None },
+            parent_key: if let Parent::Key(key) = row.parent {
+                Some(key)
+            } else {
+                None
+            },
             gone_at: None,
             created_at: now,
             updated_at: now,
@@ -184,10 +192,14 @@ pub(super) fn resources(conn: &mut Conn, now: Timestamp, rows: &[ResourceRow<'_>
         .returning((r::key, r::type_, r::id))
         .get_results(c))?;
     // RETURNING has no order.
-    let by_ref: HashMap<(&str, &str), i64> =
-        written.iter().map(|(key, type_, id)| ((type_.as_str(), id.as_str()), *key)).collect();
-    let keys: Vec<i64> =
-        rows.iter().map(|row| by_ref[&(row.at.type_.as_str(), row.at.id.as_str())]).collect();
+    let by_ref: HashMap<(&str, &str), i64> = written
+        .iter()
+        .map(|(key, type_, id)| ((type_.as_str(), id.as_str()), *key))
+        .collect();
+    let keys: Vec<i64> = rows
+        .iter()
+        .map(|row| by_ref[&(row.at.type_.as_str(), row.at.id.as_str())])
+        .collect();
     set_parents_in_batch(conn, rows, &keys)?;
     replace_labels(conn, rows, &keys, &existing)?;
     check_tree(conn, rows, &keys, &existing)
@@ -219,7 +231,11 @@ fn replace_labels(
     existing: &HashSet<i64>,
 ) -> Result<()> {
     use resource_labels as l;
-    let known: Vec<i64> = keys.iter().copied().filter(|key| existing.contains(key)).collect();
+    let known: Vec<i64> = keys
+        .iter()
+        .copied()
+        .filter(|key| existing.contains(key))
+        .collect();
     if !known.is_empty() {
         diesel::delete(l::table.filter(l::resource_key.eq_any(known))).execute(conn)?;
     }
@@ -227,9 +243,13 @@ fn replace_labels(
         .iter()
         .zip(keys)
         .flat_map(|(row, key)| {
-            row.labels
-                .iter()
-                .map(|(name, value)| (l::resource_key.eq(*key), l::name.eq(name.as_str()), l::value.eq(value.as_str())))
+            row.labels.iter().map(|(name, value)| {
+                (
+                    l::resource_key.eq(*key),
+                    l::name.eq(name.as_str()),
+                    l::value.eq(value.as_str()),
+                )
+            })
         })
         .collect();
     for chunk in labels.chunks(BATCH) {
@@ -260,13 +280,20 @@ fn check_tree(
     let circular = in_a_circle(conn, &moved)?;
     for (index, key) in keys.iter().enumerate() {
         if circular.contains(key) {
-            wrong.push((index, "its parent is itself or below it: parents must not form a cycle".to_owned()));
+            wrong.push((
+                index,
+                "its parent is itself or below it: parents must not form a cycle".to_owned(),
+            ));
         }
     }
     if !wrong.is_empty() {
         return Ok(wrong);
     }
-    let parents: Vec<i64> = rows.iter().filter(|row| row.account.is_some()).filter_map(parent_key).collect();
+    let parents: Vec<i64> = rows
+        .iter()
+        .filter(|row| row.account.is_some())
+        .filter_map(parent_key)
+        .collect();
     let owners = effective_accounts(conn, &parents)?;
     for (index, row) in rows.iter().enumerate() {
         if let (Some(account), Some(parent)) = (row.account, parent_key(row))
@@ -275,7 +302,11 @@ fn check_tree(
             wrong.push((index, "its parent belongs to another account".to_owned()));
         }
     }
-    let changed: Vec<i64> = keys.iter().copied().filter(|key| existing.contains(key)).collect();
+    let changed: Vec<i64> = keys
+        .iter()
+        .copied()
+        .filter(|key| existing.contains(key))
+        .collect();
     let split = contradicting_descendants(conn, &changed)?;
     for (index, key) in keys.iter().enumerate() {
         if split.contains(key) {
@@ -332,7 +363,10 @@ pub(super) fn effective_accounts(conn: &mut Conn, keys: &[i64]) -> Result<HashMa
         list(keys)
     ))
     .load(conn)?;
-    Ok(rows.into_iter().filter_map(|row| row.account.map(|account| (row.key, account))).collect())
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| row.account.map(|account| (row.key, account)))
+        .collect())
 }
 
 /// Those of `keys` below which a resource names another account than theirs.
@@ -353,7 +387,11 @@ fn contradicting_descendants(conn: &mut Conn, keys: &[i64]) -> Result<HashSet<i6
     let owners = effective_accounts(conn, &starts)?;
     Ok(named
         .into_iter()
-        .filter(|row| owners.get(&row.key).is_some_and(|owner| Some(*owner) != row.account))
+        .filter(|row| {
+            owners
+                .get(&row.key)
+                .is_some_and(|owner| Some(*owner) != row.account)
+        })
         .map(|row| row.key)
         .collect())
 }
@@ -455,7 +493,10 @@ pub(super) fn resource_keys(
     use resources as r;
     let mut by_type: HashMap<&str, Vec<&ResourceRef>> = HashMap::new();
     for reference in refs {
-        by_type.entry(reference.type_.as_str()).or_default().push(reference);
+        by_type
+            .entry(reference.type_.as_str())
+            .or_default()
+            .push(reference);
     }
     let mut found = HashMap::new();
     for (type_, refs) in by_type {

@@ -37,7 +37,11 @@ pub async fn guard(
     let secret = bearer(&req);
     let caller = match secret {
         None => None,
-        Some(secret) => app.db.read(move |conn| authenticate(conn, &secret)).await.map_err(Problem::from)?,
+        Some(secret) => app
+            .db
+            .read(move |conn| authenticate(conn, &secret))
+            .await
+            .map_err(Problem::from)?,
     };
     let Some(caller) = caller else {
         refuse(&app, &Actor::anonymous(), Action::AccessDenied, &req).await?;
@@ -47,7 +51,10 @@ pub async fn guard(
     let needed = required(req.method(), req.match_info().unprocessed());
     if !caller.role.covers(needed) {
         refuse(&app, &caller.actor(), Action::AccessForbidden, &req).await?;
-        let why = format!("this needs the role {needed}; the token has the role {}", caller.role);
+        let why = format!(
+            "this needs the role {needed}; the token has the role {}",
+            caller.role
+        );
         return Err(Problem::Domain(Error::Forbidden(why)).into());
     }
     let actor = caller.actor();
@@ -68,10 +75,24 @@ fn app_of(req: &ServiceRequest) -> Result<web::Data<App>, Problem> {
 }
 
 async fn refuse(app: &App, actor: &Actor, action: Action, req: &ServiceRequest) -> Result<(), Problem> {
-    record(app, actor, action, req.method().to_string(), req.path().to_owned()).await
+    record(
+        app,
+        actor,
+        action,
+        req.method().to_string(),
+        req.path().to_owned(),
+    )
+    .await
 }
 
-async fn record(app: &App, actor: &Actor, action: Action, method: String, path: String) -> Result<(), Problem> {
+/// Records a refusal.
+pub(super) async fn record(
+    app: &App,
+    actor: &Actor,
+    action: Action,
+    method: String,
+    path: String,
+) -> Result<(), Problem> {
     let path: String = path.chars().take(300).collect();
     app.db
         .write(actor, move |tx| {
@@ -85,7 +106,10 @@ async fn record(app: &App, actor: &Actor, action: Action, method: String, path: 
 fn bearer(req: &ServiceRequest) -> Option<String> {
     let value = req.headers().get("authorization")?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned()).filter(|token| !token.is_empty())
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim().to_owned())
+        .filter(|token| !token.is_empty())
 }
 
 /// The caller that [`guard`] let through, acting under the request's idempotency key where there is one.
@@ -105,7 +129,9 @@ impl actix_web::FromRequest for By {
             }
         });
         std::future::ready(
-            actor.map(By).ok_or_else(|| Problem::Domain(Error::internal("a handler outside the guarded paths"))),
+            actor
+                .map(By)
+                .ok_or_else(|| Problem::Domain(Error::internal("a handler outside the guarded paths"))),
         )
     }
 }

@@ -24,7 +24,11 @@ pub const MAX_HOOK: usize = 2 * 1024 * 1024;
 /// # Errors
 /// 413 above it; 422 where the connection breaks.
 pub async fn read_body(req: &HttpRequest, payload: &mut Payload, limit: usize) -> Result<Vec<u8>, Problem> {
-    let announced = req.headers().get("content-length").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+    let announced = req
+        .headers()
+        .get("content-length")
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.parse().ok());
     if announced.is_some_and(|length: usize| length > limit) {
         return Err(Problem::TooLarge(limit));
     }
@@ -50,11 +54,10 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
         let req = req.clone();
         let mut payload = payload.take();
         Box::pin(async move {
-            let is_json = req
-                .mime_type()
-                .ok()
-                .flatten()
-                .is_some_and(|mime| mime.subtype() == "json" || mime.suffix().is_some_and(|s| s == "json"));
+            let is_json =
+                req.mime_type().ok().flatten().is_some_and(|mime| {
+                    mime.subtype() == "json" || mime.suffix().is_some_and(|s| s == "json")
+                });
             if !is_json {
                 return Err(Problem::UnsupportedMedia("application/json"));
             }
@@ -92,7 +95,9 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
         let reason = json_reason(inner);
         Error::invalid(with_named_field(pointer, &reason), reason)
     })?;
-    deserializer.end().map_err(|error| Error::invalid("", format!("is not JSON: {error}")))?;
+    deserializer
+        .end()
+        .map_err(|error| Error::invalid("", format!("is not JSON: {error}")))?;
     Ok(value)
 }
 
@@ -127,10 +132,22 @@ impl<T: DeserializeOwned> FromRequest for Params<T> {
 pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
     let pairs: Vec<(String, String)> =
         serde_urlencoded::from_str(query).map_err(|_| Error::invalid("?", "is not a query string"))?;
-    if let Some((name, _)) = pairs.iter().find(|(_, value)| value.is_empty()) {
-        return Err(Error::invalid(format!("?{name}"), "is empty; leave it out to have no such filter"));
+    if let Some((name, _)) = pairs
+        .iter()
+        .find(|(_, value)| value.chars().any(char::is_control))
+    {
+        return Err(Error::invalid(format!("?{name}"), "holds a control character"));
     }
-    if let Some((name, _)) = pairs.iter().find(|(_, value)| value.chars().any(char::is_control)) {
+    if let Some((name, _)) = pairs.iter().find(|(_, value)| value.is_empty()) {
+        return Err(Error::invalid(
+            format!("?{name}"),
+            "is empty; leave it out to have no such filter",
+        ));
+    }
+    if let Some((name, _)) = pairs
+        .iter()
+        .find(|(_, value)| value.chars().any(char::is_control))
+    {
         return Err(Error::invalid(format!("?{name}"), "holds a control character"));
     }
     let deserializer = serde_urlencoded::Deserializer::new(form_urlencoded_pairs(query));

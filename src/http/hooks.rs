@@ -29,7 +29,10 @@ pub async fn receive(
     payload: web::Payload,
 ) -> Answer<HttpResponse> {
     let token = token.into_inner();
-    let integration = app.db.read(move |conn| integration::by_token(conn, &token)).await?;
+    let integration = app
+        .db
+        .read(move |conn| integration::by_token(conn, &token))
+        .await?;
     let mut payload: Payload = payload.into_inner();
     let body = read_body(&req, &mut payload, MAX_HOOK).await?;
     let actor = Actor::integration(integration.id.as_str(), &integration.name);
@@ -44,7 +47,9 @@ pub async fn receive(
                     Ok(())
                 })
                 .await?;
-            return Err(Problem::Unauthorized("the request does not prove that it knows the secret"));
+            return Err(Problem::Unauthorized(
+                "the request does not prove that it knows the secret",
+            ));
         }
     }
     let parsed = source::parse(&integration.source, integration.mapping.as_ref(), &body);
@@ -52,16 +57,28 @@ pub async fn receive(
         Ok(batch) => batch,
         Err(refusal) => {
             let error = Error::invalid(refusal.0.clone(), refusal.1.clone());
-            app.db.write(&actor, move |tx| intake::keep_invalid(tx, &integration, &refusal, &body)).await?;
+            app.db
+                .write(&actor, move |tx| {
+                    intake::keep_invalid(tx, &integration, &refusal, &body)
+                })
+                .await?;
             return Err(error.into());
         }
     };
-    let taken = app.db.write(&actor, move |tx| intake::take(tx, &integration, &batch, &body)).await?;
+    let taken = app
+        .db
+        .write(&actor, move |tx| intake::take(tx, &integration, &batch, &body))
+        .await?;
     Ok(HttpResponse::Accepted().json(taken))
 }
 
 fn proof(req: &HttpRequest) -> Proof {
-    let header = |name: &str| req.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let header = |name: &str| {
+        req.headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
     Proof {
         authorization: header("authorization"),
         webhook_id: header("webhook-id"),

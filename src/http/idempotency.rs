@@ -48,7 +48,17 @@ enum Begin {
     Answer(Stored),
 }
 
-type Row = (String, String, String, String, String, Option<i64>, Option<String>, Option<Vec<u8>>, Timestamp);
+type Row = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    Option<i64>,
+    Option<String>,
+    Option<Vec<u8>>,
+    Timestamp,
+);
 
 fn begin(conn: &mut Conn, id: &str, owner: &str, key: &str, hash: &str, now: Timestamp) -> Result<Begin> {
     let new = (
@@ -67,8 +77,10 @@ fn begin(conn: &mut Conn, id: &str, owner: &str, key: &str, hash: &str, now: Tim
     if inserted == 1 {
         return Ok(Begin::Run);
     }
-    let (_, _, _, first_hash, state, status, content_type, body, _): Row =
-        k::table.filter(k::owner.eq(owner)).filter(k::key.eq(key)).first(conn)?;
+    let (_, _, _, first_hash, state, status, content_type, body, _): Row = k::table
+        .filter(k::owner.eq(owner))
+        .filter(k::key.eq(key))
+        .first(conn)?;
     if first_hash != hash {
         let detail = "was used for another request; a key belongs to one request";
         return Err(Error::invalid("Idempotency-Key", detail));
@@ -95,8 +107,7 @@ fn complete(conn: &mut Conn, id: &str, status: u16, content_type: Option<&str>, 
     Ok(())
 }
 
-/// Gives a key free that was not carried out.
-fn release(conn: &mut Conn, id: &str) -> Result<()> {
+fn forget_running(conn: &mut Conn, id: &str) -> Result<()> {
     diesel::delete(k::table.find(id).filter(k::state.eq("running"))).execute(conn)?;
     Ok(())
 }
@@ -130,7 +141,9 @@ async fn spool(payload: &mut Payload, hasher: &mut Sha256) -> std::result::Resul
         chunk.truncate(read);
         Ok::<_, PayloadError>((read > 0).then(|| (web::Bytes::from(chunk), file)))
     });
-    Ok(Payload::Stream { payload: Box::pin(chunks) })
+    Ok(Payload::Stream {
+        payload: Box::pin(chunks),
+    })
 }
 
 /// Wraps every POST below `/api/v1`.
@@ -146,13 +159,19 @@ pub async fn guard(
         let error = Error::invalid("Idempotency-Key", "must be 1 to 255 visible characters");
         return Err(Problem::Domain(error).into());
     }
-    let (Some(app), Some(owner)) =
-        (req.app_data::<web::Data<App>>().cloned(), req.extensions().get::<Caller>().map(|c| c.id.to_string()))
-    else {
+    let (Some(app), Some(owner)) = (
+        req.app_data::<web::Data<App>>().cloned(),
+        req.extensions().get::<Caller>().map(|c| c.id.to_string()),
+    ) else {
         return Err(Problem::Domain(Error::internal("idempotency without a caller")).into());
     };
     let mut hasher = Sha256::new();
-    hasher.update(format!("{} {}?{}\n", req.method(), req.path(), req.query_string()));
+    hasher.update(format!(
+        "{} {}?{}\n",
+        req.method(),
+        req.path(),
+        req.query_string()
+    ));
     let mut payload = req.take_payload();
     let payload = if req.path().ends_with("/directory/import") {
         spool(&mut payload, &mut hasher).await?
@@ -166,10 +185,15 @@ pub async fn guard(
     let now = app.clock().now();
     let id = new_uuid(now).to_string();
     let (row, owner_of) = (id.clone(), owner.clone());
-    let begun =
-        app.db.transaction(move |conn| begin(conn, &row, &owner_of, &key, &hash, now)).await.map_err(Problem::from)?;
+    let begun = app
+        .db
+        .transaction(move |conn| begin(conn, &row, &owner_of, &key, &hash, now))
+        .await
+        .map_err(Problem::from)?;
     if let Begin::Answer(stored) = begun {
-        let status = u16::try_from(stored.status).ok().and_then(|s| StatusCode::from_u16(s).ok());
+        let status = u16::try_from(stored.status)
+            .ok()
+            .and_then(|s| StatusCode::from_u16(s).ok());
         let mut response = HttpResponse::build(status.unwrap_or(StatusCode::OK));
         response.insert_header(("idempotency-replayed", "true"));
         if let Some(content_type) = stored.content_type {
@@ -179,7 +203,9 @@ pub async fn guard(
     }
     req.extensions_mut().insert(Running { id: id.clone() });
     // A task of its own: whoever hangs up meanwhile finds the answer when they ask again.
-    actix_web::rt::spawn(carry_out(app, id, req, next)).await.map_err(|error| Problem::Domain(Error::internal(error)))?
+    actix_web::rt::spawn(carry_out(app, id, req, next))
+        .await
+        .map_err(|error| Problem::Domain(Error::internal(error)))?
 }
 
 /// Does the work and keeps its answer. No clone of the request is held meanwhile: the router changes it in place.
@@ -193,22 +219,30 @@ async fn carry_out(
         Ok(response) => response.map_into_boxed_body(),
         // Handlers turn their errors into answers themselves: nothing was carried out.
         Err(error) => {
-            app.db.transaction(move |conn| release(conn, &id)).await.map_err(Problem::from)?;
+            app.db
+                .transaction(move |conn| forget_running(conn, &id))
+                .await
+                .map_err(Problem::from)?;
             return Err(error);
         }
     };
     let (request, response) = response.into_parts();
     let status = response.status();
-    let content_type =
-        response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let content_type = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .map(str::to_owned);
     let (head, body) = response.into_parts();
-    let body = to_bytes(body).await.map_err(|_| Problem::Domain(Error::internal("an answer could not be read")))?;
+    let body = to_bytes(body)
+        .await
+        .map_err(|_| Problem::Domain(Error::internal("an answer could not be read")))?;
     let kept = body.clone();
     app.db
         .transaction(move |conn| {
             if status.is_server_error() {
                 // Not carried out, or not known: a repeat decides. What was carried out stays marked so.
-                return release(conn, &id);
+                return forget_running(conn, &id);
             }
             complete(conn, &id, status.as_u16(), content_type.as_deref(), &kept)
         })

@@ -23,7 +23,10 @@ pub struct HttpStats {
 
 impl Default for HttpStats {
     fn default() -> Self {
-        let options = HistogramOpts::new("candor_http_request_seconds", "Requests, by route and status, in seconds");
+        let options = HistogramOpts::new(
+            "candor_http_request_seconds",
+            "Requests, by route and status, in seconds",
+        );
         // The names above are valid, which is all that can fail here.
         let requests = match HistogramVec::new(options, &["route", "method", "status"]) {
             Ok(requests) => requests,
@@ -45,15 +48,24 @@ pub async fn observe(
     let result = next.call(req).await;
     let (route, status) = match &result {
         Ok(response) => (
-            response.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned()),
+            response
+                .request()
+                .match_pattern()
+                .unwrap_or_else(|| "unmatched".to_owned()),
             response.status().as_u16(),
         ),
-        Err(error) => ("refused".to_owned(), error.as_response_error().status_code().as_u16()),
+        Err(error) => (
+            "refused".to_owned(),
+            error.as_response_error().status_code().as_u16(),
+        ),
     };
     let elapsed = start.elapsed();
     if let Some(app) = app {
         let labels = [route.as_str(), method.as_str(), &status.to_string()];
-        app.http_stats.requests.with_label_values(&labels).observe(elapsed.as_secs_f64());
+        app.http_stats
+            .requests
+            .with_label_values(&labels)
+            .observe(elapsed.as_secs_f64());
     }
     tracing::debug!(%route, %method, status, micros = elapsed.as_micros() as u64, "request");
     result
@@ -74,7 +86,8 @@ pub async fn readyz(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResp
         tracing::warn!(error = error.chain(), "not ready");
         Problem::Domain(Error::Unavailable("the database is not reachable".to_owned()))
     })?;
-    Ok(HttpResponse::Ok().json(serde_json::json!({"ok": true, "delivers": app.delivers, "pending_deliveries": depth})))
+    Ok(HttpResponse::Ok()
+        .json(serde_json::json!({"ok": true, "delivers": app.delivers, "pending_deliveries": depth})))
 }
 
 /// Prometheus metrics.
@@ -83,19 +96,36 @@ pub async fn readyz(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResp
 pub async fn metrics(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
     let depth = app.db.read(queue::depth).await?;
     let text = render(&app, depth).map_err(Error::internal)?;
-    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text))
+    Ok(HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4")
+        .body(text))
 }
 
 fn render(app: &App, depth: i64) -> Result<Vec<u8>, prometheus::Error> {
     let registry = Registry::new();
     registry.register(Box::new(app.http_stats.requests.clone()))?;
-    let gauge = IntGauge::new("candor_deliveries_pending", "Deliveries that wait or are on their way")?;
+    let gauge = IntGauge::new(
+        "candor_deliveries_pending",
+        "Deliveries that wait or are on their way",
+    )?;
     gauge.set(depth);
     registry.register(Box::new(gauge))?;
     for (name, help, counter) in [
-        ("candor_attempts_sent_total", "Attempts that were accepted, by this process", &app.stats.sent),
-        ("candor_attempts_retried_total", "Attempts to be repeated, by this process", &app.stats.retried),
-        ("candor_attempts_failed_total", "Attempts refused for good, by this process", &app.stats.failed),
+        (
+            "candor_attempts_sent_total",
+            "Attempts that were accepted, by this process",
+            &app.stats.sent,
+        ),
+        (
+            "candor_attempts_retried_total",
+            "Attempts to be repeated, by this process",
+            &app.stats.retried,
+        ),
+        (
+            "candor_attempts_failed_total",
+            "Attempts refused for good, by this process",
+            &app.stats.failed,
+        ),
     ] {
         let metric = IntCounter::new(name, help)?;
         metric.inc_by(counter.load(Ordering::Relaxed));

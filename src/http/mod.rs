@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod api;
 pub mod auth;
+pub mod error_page;
 pub mod extract;
 pub mod hooks;
 pub mod idempotency;
@@ -30,9 +31,9 @@ use problem::Problem;
 ///
 /// # Errors
 /// Where the listener cannot be used.
-pub fn server(app: Arc<App>, listener: TcpListener, signals: bool) -> std::io::Result<Server> {
+pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
     let data = web::Data::from(app);
-    let mut server = HttpServer::new(move || {
+    let server = HttpServer::new(move || {
         let (app, document) = actix_web::App::new()
             .into_utoipa_app()
             .openapi(api::document())
@@ -56,10 +57,9 @@ pub fn server(app: Arc<App>, listener: TcpListener, signals: bool) -> std::io::R
     })
     .shutdown_timeout(20)
     .client_request_timeout(Duration::from_secs(30))
+    // The program listens for signals itself, before it says that it serves; actix would some time after.
+    .disable_signals()
     .workers(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)));
-    if !signals {
-        server = server.disable_signals();
-    }
     Ok(server.listen(listener)?.run())
 }
 

@@ -49,7 +49,8 @@ impl From<Error> for Problem {
 }
 
 impl Problem {
-    fn document(&self) -> ProblemDocument {
+    /// What is shown of it, as a document or as a page.
+    pub(super) fn document(&self) -> ProblemDocument {
         let (type_, title, status, detail, errors) = match self {
             Problem::Domain(error) => {
                 let (type_, title, status) = match error {
@@ -66,15 +67,27 @@ impl Problem {
                 };
                 (type_, title, status, error.to_string(), errors)
             }
-            Problem::Unauthorized(why) => {
-                ("/problems/unauthorized", "Unauthorized", 401, (*why).to_owned(), Vec::new())
-            }
-            Problem::NoSuchPath => {
-                ("/problems/not-found", "Not found", 404, "nothing is served at this path".to_owned(), Vec::new())
-            }
-            Problem::TooLarge(limit) => {
-                ("/problems/too-large", "Too large", 413, format!("the body is larger than {limit} bytes"), Vec::new())
-            }
+            Problem::Unauthorized(why) => (
+                "/problems/unauthorized",
+                "Unauthorized",
+                401,
+                (*why).to_owned(),
+                Vec::new(),
+            ),
+            Problem::NoSuchPath => (
+                "/problems/not-found",
+                "Not found",
+                404,
+                "nothing is served at this path".to_owned(),
+                Vec::new(),
+            ),
+            Problem::TooLarge(limit) => (
+                "/problems/too-large",
+                "Too large",
+                413,
+                format!("the body is larger than {limit} bytes"),
+                Vec::new(),
+            ),
             Problem::UnsupportedMedia(right) => (
                 "/problems/unsupported-media-type",
                 "Unsupported media type",
@@ -83,7 +96,13 @@ impl Problem {
                 Vec::new(),
             ),
         };
-        ProblemDocument { type_, title, status, detail, errors }
+        ProblemDocument {
+            type_,
+            title,
+            status,
+            detail,
+            errors,
+        }
     }
 }
 

@@ -2,14 +2,16 @@
 //!
 //! Must never happen here: anything that was not published on purpose, or an opt-out by a GET (scanners follow links).
 
+use actix_web::middleware::from_fn;
 use actix_web::{HttpResponse, get, post, web};
 use serde_json::json;
 
+use super::error_page::for_browsers;
 use super::extract::{NoParams, Params};
 use super::problem::{Answer, Problem};
-use crate::access;
 use crate::app::App;
 use crate::audit::Actor;
+use crate::delivery::opt_out;
 use crate::error::Error;
 use crate::notice::compose::paragraphs;
 use crate::report;
@@ -17,7 +19,7 @@ use crate::time::time_zone;
 
 /// The public page: reports that were published.
 #[utoipa::path(tag = "Public", responses((status = 200, description = "A page", content_type = "text/html")))]
-#[get("/status")]
+#[get("/status", wrap = "from_fn(for_browsers)")]
 pub async fn status(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
     let published = app.db.read(|conn| report::published(conn, 50)).await?;
     let utc = time_zone("UTC").map_err(Error::internal)?;
@@ -33,11 +35,16 @@ pub async fn status(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResp
                 "number": report.number,
                 "title": report.title,
                 "sections": sections,
-                "published_at": report.published_at.short(&utc),
+                "published_at": report.published_at.for_people(Some(&utc)),
+                "published_iso": report.published_at.to_string(),
             })
         })
         .collect();
-    app.pages.answer("public/status", &json!({"company": app.sending.sender, "reports": reports}))
+    let title = format!("{}: incident reports", app.sending.sender);
+    app.pages.answer(
+        "public/status",
+        &json!({"company": app.sending.sender, "title": title, "reports": reports, "at": app.clock().now().for_people(None)}),
+    )
 }
 
 fn target(app: &App, token: &str) -> Result<i64, Problem> {
@@ -46,16 +53,28 @@ fn target(app: &App, token: &str) -> Result<i64, Problem> {
         .ok_or_else(|| Problem::Domain(Error::NotFound("a link of ours".to_owned())))
 }
 
+fn unsubscribe_view(app: &App, done: bool) -> Answer<HttpResponse> {
+    let title = if done {
+        "You get no more updates"
+    } else {
+        "Stop getting updates?"
+    };
+    app.pages.answer(
+        "public/unsubscribe",
+        &json!({"company": app.sending.sender, "title": title, "done": done}),
+    )
+}
+
 /// The page behind the link in a mail. It changes nothing.
 #[utoipa::path(tag = "Public", responses((status = 200, description = "A page", content_type = "text/html"), (status = 404)))]
-#[get("/unsubscribe/{token}")]
+#[get("/unsubscribe/{token}", wrap = "from_fn(for_browsers)")]
 pub async fn unsubscribe_page(
     app: web::Data<App>,
     token: web::Path<String>,
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     target(&app, &token)?;
-    app.pages.answer("public/unsubscribe", &json!({"company": app.sending.sender, "done": false}))
+    unsubscribe_view(&app, false)
 }
 
 /// Opts the recipient out of optional mails (RFC 8058, one click). Doing it again changes nothing.
@@ -64,9 +83,17 @@ pub async fn unsubscribe_page(
     request_body(content = String, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "A page", content_type = "text/html"), (status = 404))
 )]
-#[post("/unsubscribe/{token}")]
-pub async fn unsubscribe(app: web::Data<App>, token: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+#[post("/unsubscribe/{token}", wrap = "from_fn(for_browsers)")]
+pub async fn unsubscribe(
+    app: web::Data<App>,
+    token: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
     let delivery = target(&app, &token)?;
-    app.db.write(&Actor::system("unsubscribe link"), move |tx| access::opt_out(tx, delivery)).await?;
-    app.pages.answer("public/unsubscribe", &json!({"company": app.sending.sender, "done": true}))
+    app.db
+        .write(&Actor::system("unsubscribe link"), move |tx| {
+            opt_out::opt_out(tx, delivery)
+        })
+        .await?;
+    unsubscribe_view(&app, true)
 }

@@ -36,10 +36,19 @@ word_enum! {
 #[serde(deny_unknown_fields)]
 pub struct Selector {
     /// Of this type.
-    #[serde(rename = "type", default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "type",
+        default,
+        deserialize_with = "not_null",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub type_: Option<ExternalId>,
     /// With these labels.
-    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "not_null",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub labels: Option<BTreeMap<String, String>>,
 }
 
@@ -106,7 +115,13 @@ pub fn add_requested(tx: &mut Tx<'_>, incident: &IncidentId, request: &AddAffect
         (Some(resources), None) => add(tx, incident, resources, Source::Operator),
         (None, Some(selector)) => {
             let keys = select(tx.conn, selector)?;
-            add_keys(tx, incident, &keys, Source::Selector, json!({"selector": selector}))
+            add_keys(
+                tx,
+                incident,
+                &keys,
+                Source::Selector,
+                json!({"selector": selector}),
+            )
         }
         _ => Err(Error::invalid("", "give either resources or selector")),
     }
@@ -131,13 +146,22 @@ pub fn add(
         .iter()
         .enumerate()
         .filter(|(_, at)| !known.contains_key(at))
-        .map(|(index, at)| FieldError::at(format!("/resources/{index}"), format!("{at} is not known to the directory")))
+        .map(|(index, at)| {
+            FieldError::at(
+                format!("/resources/{index}"),
+                format!("{at} is not known to the directory"),
+            )
+        })
         .collect();
     if !unknown.is_empty() {
         return Err(Error::fields(unknown));
     }
     let keys: Vec<i64> = known.values().copied().collect();
-    let named: Vec<String> = resources.iter().take(50).map(|at| format!("{}/{}", at.type_, at.id)).collect();
+    let named: Vec<String> = resources
+        .iter()
+        .take(50)
+        .map(|at| format!("{}/{}", at.type_, at.id))
+        .collect();
     add_keys(tx, incident, &keys, source, json!({"resources": named}))
 }
 
@@ -147,22 +171,36 @@ pub fn add(
 /// `Invalid`: empty, an unknown type or label, or nothing found.
 pub fn select(conn: &mut Conn, selector: &Selector) -> Result<Vec<i64>> {
     if selector.type_.is_none() && selector.labels.is_none() {
-        return Err(Error::invalid("/selector", "is empty; name a type, labels, or both"));
+        return Err(Error::invalid(
+            "/selector",
+            "is empty; name a type, labels, or both",
+        ));
     }
-    let mut query = r::table.filter(r::gone_at.is_null()).select(r::key).into_boxed::<crate::db::Backend>();
+    let mut query = r::table
+        .filter(r::gone_at.is_null())
+        .select(r::key)
+        .into_boxed::<crate::db::Backend>();
     if let Some(type_) = &selector.type_ {
         resource::check_type(conn, "/selector/type", type_.as_str())?;
         query = query.filter(r::type_.eq(type_.as_str()));
     }
     if let Some(labels) = &selector.labels {
         if labels.is_empty() {
-            return Err(Error::invalid("/selector/labels", "is empty; name a label or leave labels out"));
+            return Err(Error::invalid(
+                "/selector/labels",
+                "is empty; name a label or leave labels out",
+            ));
         }
         for (name, value) in labels {
             let pointer = format!("/selector/labels/{}", name.replace('~', "~0").replace('/', "~1"));
             resource::check_label(conn, &pointer, name)?;
             query = query.filter(
-                r::key.eq_any(l::table.filter(l::name.eq(name)).filter(l::value.eq(value)).select(l::resource_key)),
+                r::key.eq_any(
+                    l::table
+                        .filter(l::name.eq(name))
+                        .filter(l::value.eq(value))
+                        .select(l::resource_key),
+                ),
             );
         }
     }
@@ -204,7 +242,10 @@ pub(crate) fn add_keys(
                 .after(json!({"added": added, "source": source, "what": what})),
         );
     }
-    Ok(Added { added, already: keys.len() as i64 - added })
+    Ok(Added {
+        added,
+        already: keys.len() as i64 - added,
+    })
 }
 
 /// Takes a resource off an incident. Whoever was told stays told, and hears the end.
@@ -241,19 +282,37 @@ pub fn remove(tx: &mut Tx<'_>, incident: &IncidentId, at: &ResourceRef) -> Resul
 /// `NotFound`.
 pub fn list(conn: &mut Conn, incident: &IncidentId, after: Option<i64>, limit: i64) -> Result<Vec<Affected>> {
     get(conn, incident)?;
-    let rows: Vec<(i64, String, String, Option<String>, String, Timestamp, Option<Timestamp>)> = ir::table
+    type Row = (
+        i64,
+        String,
+        String,
+        Option<String>,
+        String,
+        Timestamp,
+        Option<Timestamp>,
+    );
+    let rows: Vec<Row> = ir::table
         .inner_join(r::table)
         .filter(ir::incident_id.eq(incident.as_str()))
         .filter(ir::removed_at.is_null())
         .filter(ir::resource_key.gt(after.unwrap_or(0)))
         .order(ir::resource_key)
         .limit(limit)
-        .select((r::key, r::type_, r::id, r::name, ir::source, ir::added_at, r::gone_at))
+        .select((
+            r::key,
+            r::type_,
+            r::id,
+            r::name,
+            ir::source,
+            ir::added_at,
+            r::gone_at,
+        ))
         .load(conn)?;
     rows.into_iter()
         .map(|(key, type_, id, name, source, added_at, gone_at)| {
             Ok(Affected {
-                resource: resource::reference(&type_, &id).ok_or_else(|| Error::internal("a stored id is invalid"))?,
+                resource: resource::reference(&type_, &id)
+                    .ok_or_else(|| Error::internal("a stored id is invalid"))?,
                 name,
                 source: Source::parse(&source).map_err(Error::internal)?,
                 added_at,
@@ -277,5 +336,8 @@ pub fn unresolved(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Unresolv
         .distinct()
         .order((ar::resource_type, ar::resource_id))
         .load(conn)?;
-    Ok(rows.into_iter().map(|(type_, id)| Unresolved { type_, id }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(type_, id)| Unresolved { type_, id })
+        .collect())
 }

@@ -59,7 +59,9 @@ pub fn metrics(conn: &mut Conn, id: &IncidentId, zone: Option<&str>) -> Result<M
     let times = times(&incident, &entries);
     let local = match zone {
         None => None,
-        Some(name) => Some(crate::time::time_zone(name).map_err(|detail| Error::invalid("?time_zone", detail))?),
+        Some(name) => {
+            Some(crate::time::time_zone(name).map_err(|detail| Error::invalid("?time_zone", detail))?)
+        }
     };
     let since_detected = |at: Option<Timestamp>| at.map(|at| at.seconds_since(times.detected_at));
     Ok(Metrics {
@@ -67,7 +69,10 @@ pub fn metrics(conn: &mut Conn, id: &IncidentId, zone: Option<&str>) -> Result<M
         time_to_notify: since_detected(times.notified_at),
         time_to_mitigate: since_detected(times.mitigated_at),
         time_to_resolve: since_detected(times.resolved_at),
-        impact: times.mitigated_at.or(times.resolved_at).map(|end| end.seconds_since(times.started_at)),
+        impact: times
+            .mitigated_at
+            .or(times.resolved_at)
+            .map(|end| end.seconds_since(times.started_at)),
         local_times: local.map(|zone| Times {
             started_at: times.started_at.rfc3339_in(&zone),
             detected_at: times.detected_at.rfc3339_in(&zone),
@@ -81,14 +86,27 @@ pub fn metrics(conn: &mut Conn, id: &IncidentId, zone: Option<&str>) -> Result<M
 }
 
 fn times(incident: &Incident, entries: &[Entry]) -> Times<Timestamp> {
-    let by_hand = |kind: Kind| entries.iter().filter(move |e| e.kind == kind && !e.automatic).map(|e| e.at);
-    let noted = |kind: Kind| entries.iter().filter(move |e| e.kind == kind && e.automatic).map(|e| e.at);
+    let by_hand = |kind: Kind| {
+        entries
+            .iter()
+            .filter(move |e| e.kind == kind && !e.automatic)
+            .map(|e| e.at)
+    };
+    let noted = |kind: Kind| {
+        entries
+            .iter()
+            .filter(move |e| e.kind == kind && e.automatic)
+            .map(|e| e.at)
+    };
     let resolved_at = by_hand(Kind::Resolved).max().or(incident.resolved_at);
     Times {
         started_at: by_hand(Kind::Started).min().unwrap_or(incident.started_at),
         detected_at: by_hand(Kind::Detected).min().unwrap_or(incident.detected_at),
         notified_at: by_hand(Kind::Notified).min().or(noted(Kind::Notified).min()),
-        mitigated_at: by_hand(Kind::Mitigated).min().or(noted(Kind::Monitoring).min()).or(resolved_at),
+        mitigated_at: by_hand(Kind::Mitigated)
+            .min()
+            .or(noted(Kind::Monitoring).min())
+            .or(resolved_at),
         resolved_at,
     }
 }

@@ -232,7 +232,9 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Incident>> {
 pub fn get(conn: &mut Conn, id: &IncidentId) -> Result<Incident> {
     let row: Option<Row> = i::table.find(id.as_str()).first(conn).optional()?;
     let missing = || Error::NotFound(format!("incident {id}"));
-    views(conn, vec![row.ok_or_else(missing)?])?.pop().ok_or_else(missing)
+    views(conn, vec![row.ok_or_else(missing)?])?
+        .pop()
+        .ok_or_else(missing)
 }
 
 /// The incident of that number.
@@ -242,7 +244,9 @@ pub fn get(conn: &mut Conn, id: &IncidentId) -> Result<Incident> {
 pub fn by_number(conn: &mut Conn, number: i64) -> Result<Incident> {
     let row: Option<Row> = i::table.filter(i::number.eq(number)).first(conn).optional()?;
     let missing = || Error::NotFound(format!("incident #{number}"));
-    views(conn, vec![row.ok_or_else(missing)?])?.pop().ok_or_else(missing)
+    views(conn, vec![row.ok_or_else(missing)?])?
+        .pop()
+        .ok_or_else(missing)
 }
 
 /// Incidents that match, newest first, below the given number.
@@ -275,18 +279,30 @@ fn check_title(errors: &mut Vec<FieldError>, title: &str) {
         errors.push(FieldError::at("/title", "must not be empty"));
     }
     if title.chars().count() > MAX_TITLE {
-        errors.push(FieldError::at("/title", format!("is longer than {MAX_TITLE} characters")));
+        errors.push(FieldError::at(
+            "/title",
+            format!("is longer than {MAX_TITLE} characters"),
+        ));
     }
     if title.chars().any(char::is_control) {
-        errors.push(FieldError::at("/title", "holds a control character, such as a line break"));
+        errors.push(FieldError::at(
+            "/title",
+            "holds a control character, such as a line break",
+        ));
     }
 }
 
 pub(crate) fn check_text(errors: &mut Vec<FieldError>, pointer: &str, text: &str) {
     if text.chars().count() > MAX_TEXT {
-        errors.push(FieldError::at(pointer, format!("is longer than {MAX_TEXT} characters")));
+        errors.push(FieldError::at(
+            pointer,
+            format!("is longer than {MAX_TEXT} characters"),
+        ));
     }
-    if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+    if text
+        .chars()
+        .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+    {
         errors.push(FieldError::at(pointer, "holds a control character"));
     }
 }
@@ -294,12 +310,19 @@ pub(crate) fn check_text(errors: &mut Vec<FieldError>, pointer: &str, text: &str
 fn check_past(errors: &mut Vec<FieldError>, pointer: &str, at: Option<Timestamp>, now: Timestamp) {
     // A minute for clocks that disagree.
     if at.is_some_and(|at| at > now.plus(std::time::Duration::from_secs(60))) {
-        errors.push(FieldError::at(pointer, format!("is in the future (it is {now} here)")));
+        errors.push(FieldError::at(
+            pointer,
+            format!("is in the future (it is {now} here)"),
+        ));
     }
 }
 
 fn finish(errors: Vec<FieldError>) -> Result<()> {
-    if errors.is_empty() { Ok(()) } else { Err(Error::fields(errors)) }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::fields(errors))
+    }
 }
 
 /// Opens an incident.
@@ -337,11 +360,21 @@ pub fn open(tx: &mut Tx<'_>, new: &NewIncident) -> Result<Incident> {
         updated_at: tx.now,
     };
     diesel::insert_into(i::table).values(&row).execute(tx.conn)?;
-    tx.record(Event::new(Action::IncidentOpened, "incident", id.as_str()).incident(&id).after(json!({
-        "number": number, "title": row.title, "severity": row.severity,
-        "started_at": row.started_at, "detected_at": row.detected_at,
-    })));
-    timeline::note(tx, &id, timeline::Kind::Detected, row.detected_at, "Incident opened")?;
+    tx.record(
+        Event::new(Action::IncidentOpened, "incident", id.as_str())
+            .incident(&id)
+            .after(json!({
+                "number": number, "title": row.title, "severity": row.severity,
+                "started_at": row.started_at, "detected_at": row.detected_at,
+            })),
+    );
+    timeline::note(
+        tx,
+        &id,
+        timeline::Kind::Detected,
+        row.detected_at,
+        "Incident opened",
+    )?;
     if !new.affected.is_empty() {
         affected::add(tx, &id, &new.affected, affected::Source::Operator).map_err(|error| match error {
             // Said of `resources` there; here the field has another name.
@@ -379,7 +412,10 @@ pub fn change(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> Result
     dialect::lock(tx.conn, dialect::Lock::Incident, id.as_str())?;
     let before = get(tx.conn, id)?;
     let after = Incident {
-        title: patch.title.as_deref().map_or(before.title.clone(), |title| title.trim().to_owned()),
+        title: patch
+            .title
+            .as_deref()
+            .map_or(before.title.clone(), |title| title.trim().to_owned()),
         severity: patch.severity.unwrap_or(before.severity),
         summary: patch.summary.clone().or(before.summary.clone()),
         started_at: patch.started_at.unwrap_or(before.started_at),
@@ -422,9 +458,15 @@ pub fn set_status(tx: &mut Tx<'_>, id: &IncidentId, change: &StatusChange) -> Re
     dialect::lock(tx.conn, dialect::Lock::Incident, id.as_str())?;
     let before = get(tx.conn, id)?;
     if before.status == change.status {
-        return Err(Error::Conflict(format!("incident #{} is already {}", before.number, before.status)));
+        return Err(Error::Conflict(format!(
+            "incident #{} is already {}",
+            before.number, before.status
+        )));
     }
-    let at = change.at.unwrap_or(ZonedTime { at: tx.now, offset: 0 });
+    let at = change.at.unwrap_or(ZonedTime {
+        at: tx.now,
+        offset: 0,
+    });
     let resolved_at = (change.status == Status::Resolved).then_some(at.at);
     diesel::update(i::table.find(id.as_str()))
         .set((

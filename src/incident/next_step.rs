@@ -74,6 +74,9 @@ pub fn add(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewStep) -> Result<Next
         }
         check_text(&mut errors, pointer, text);
     }
+    if let Some(link) = &new.link {
+        check_text(&mut errors, "/link", link);
+    }
     if let Some(link) = &new.link
         && !url::Url::parse(link).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
     {
@@ -117,7 +120,10 @@ pub fn change(tx: &mut Tx<'_>, id: &NextStepId, patch: &StepPatch) -> Result<Nex
         .optional()?
         .ok_or_else(|| Error::NotFound(format!("next step {id}")))?;
     if step.done_at.is_some() == patch.done {
-        return Err(Error::Conflict(format!("the step is already {}", if patch.done { "done" } else { "open" })));
+        return Err(Error::Conflict(format!(
+            "the step is already {}",
+            if patch.done { "done" } else { "open" }
+        )));
     }
     let before = json!({"done_at": step.done_at});
     step.done_at = patch.done.then_some(tx.now);

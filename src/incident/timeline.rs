@@ -89,7 +89,18 @@ pub struct Entry {
     pub created_at: Timestamp,
 }
 
-type Row = (i64, String, Timestamp, i64, String, String, bool, bool, String, Timestamp);
+type Row = (
+    i64,
+    String,
+    Timestamp,
+    i64,
+    String,
+    String,
+    bool,
+    bool,
+    String,
+    Timestamp,
+);
 
 /// The entries of an incident, by time.
 ///
@@ -106,19 +117,21 @@ pub(super) fn entries(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Entr
         .order((t::at, t::id))
         .load::<Row>(conn)?
         .into_iter()
-        .map(|(id, _, at, offset, kind, text, internal, automatic, author, created_at)| {
-            Ok(Entry {
-                id,
-                at,
-                local_at: at.rfc3339_at_offset(offset),
-                kind: Kind::parse(&kind).map_err(Error::internal)?,
-                text,
-                internal,
-                automatic,
-                author,
-                created_at,
-            })
-        })
+        .map(
+            |(id, _, at, offset, kind, text, internal, automatic, author, created_at)| {
+                Ok(Entry {
+                    id,
+                    at,
+                    local_at: at.rfc3339_at_offset(offset),
+                    kind: Kind::parse(&kind).map_err(Error::internal)?,
+                    text,
+                    internal,
+                    automatic,
+                    author,
+                    created_at,
+                })
+            },
+        )
         .collect()
 }
 
@@ -135,7 +148,10 @@ pub fn add(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewEntry) -> Result<Ent
     check_past(&mut errors, "/at", new.at.map(|zoned| zoned.at), tx.now);
     finish(errors)?;
     get(tx.conn, incident)?;
-    let at = new.at.unwrap_or(ZonedTime { at: tx.now, offset: 0 });
+    let at = new.at.unwrap_or(ZonedTime {
+        at: tx.now,
+        offset: 0,
+    });
     let entry = insert(tx, incident, new.kind, at, new.text.trim(), new.internal, false)?;
     tx.record(
         Event::new(Action::TimelineAdded, "incident", incident.as_str())

@@ -4,7 +4,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::audience::Reason;
-use crate::template::{MailAction, MailContext, MailIncident, MailRecipient, MailReport, MailResource, MailSection, MailTime, Phase};
+use crate::template::{
+    MailAction, MailContext, MailIncident, MailRecipient, MailReport, MailResource, MailSection, MailTime,
+    Phase,
+};
 use crate::time::Timestamp;
 
 /// Resources that a mail lists by name.
@@ -61,7 +64,23 @@ impl RecipientContext {
         let what = what(reasons, &resources);
         let more_resources = resources.len().saturating_sub(LISTED);
         resources.truncate(LISTED);
-        RecipientContext { people, name, time_zone, resources, more_resources, what, reason: why(reasons) }
+        RecipientContext {
+            people,
+            name,
+            time_zone,
+            resources,
+            more_resources,
+            what,
+            reason: why(reasons),
+        }
+    }
+
+    /// Adds somebody behind the same address.
+    pub fn add_person(&mut self, id: &str, name: &str) {
+        self.people.push(id.to_owned());
+        if !self.name.split(", ").any(|other| other == name) {
+            self.name = format!("{}, {name}", self.name);
+        }
     }
 }
 
@@ -81,7 +100,10 @@ fn mail_resource(reason: &Reason) -> MailResource {
 fn what(reasons: &[Reason], resources: &[MailResource]) -> String {
     match resources {
         [] => "your resources".to_owned(),
-        [one] => reasons.iter().find_map(|reason| reason.name.clone()).unwrap_or_else(|| one.label.clone()),
+        [one] => reasons
+            .iter()
+            .find_map(|reason| reason.name.clone())
+            .unwrap_or_else(|| one.label.clone()),
         [first, rest @ ..] if rest.iter().all(|other| other.type_ == first.type_) => {
             format!("{} of your {}", resources.len(), plural(&first.type_))
         }
@@ -117,7 +139,10 @@ fn why(reasons: &[Reason]) -> String {
     match (owned.as_slice(), shared.as_slice()) {
         ([], []) => "You receive this because you were told about this incident before.".to_owned(),
         ([_, ..], []) => {
-            format!("You receive this because you own {}, to which what is affected belongs.", and(&owned))
+            format!(
+                "You receive this because you own {}, to which what is affected belongs.",
+                and(&owned)
+            )
         }
         ([], [_, ..]) => format!("You receive this because you work on {}.", and(&first(&shared))),
         _ => format!(
@@ -168,21 +193,37 @@ pub fn mail_report(report: crate::report::Report) -> MailReport {
         sections: report
             .sections
             .into_iter()
-            .map(|section| MailSection { heading: section.heading, paragraphs: paragraphs(&section.text) })
+            .map(|section| MailSection {
+                heading: section.heading,
+                paragraphs: paragraphs(&section.text),
+            })
             .collect(),
     }
 }
 
 /// Everything that one mail says.
-pub fn context(content: &Content, recipient: &RecipientContext, optional: bool, unsubscribe_url: String) -> MailContext {
+pub fn context(
+    content: &Content,
+    recipient: &RecipientContext,
+    optional: bool,
+    unsubscribe_url: String,
+) -> MailContext {
     // A zone that was valid when it was stored and is no more: then UTC alone.
-    let zone = recipient.time_zone.as_deref().and_then(|name| crate::time::time_zone(name).ok());
+    let zone = recipient
+        .time_zone
+        .as_deref()
+        .and_then(|name| crate::time::time_zone(name).ok());
     MailContext {
         phase: content.phase,
-        incident: MailIncident { number: content.number, severity: content.severity.clone() },
+        incident: MailIncident {
+            number: content.number,
+            severity: content.severity.clone(),
+        },
         subject: content.subject.clone(),
         what: recipient.what.clone(),
-        recipient: MailRecipient { name: recipient.name.clone() },
+        recipient: MailRecipient {
+            name: recipient.name.clone(),
+        },
         paragraphs: paragraphs(&content.message),
         action: content.action.clone(),
         resources: recipient.resources.clone(),
@@ -190,7 +231,10 @@ pub fn context(content: &Content, recipient: &RecipientContext, optional: bool, 
         times: content
             .times
             .iter()
-            .map(|(label, at)| MailTime { label: label.clone(), text: at.for_people(zone.as_ref()) })
+            .map(|(label, at)| MailTime {
+                label: label.clone(),
+                text: at.for_people(zone.as_ref()),
+            })
             .collect(),
         report: content.report.clone(),
         sender: content.sender.clone(),

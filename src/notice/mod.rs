@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use plan::{Plan, Preview, Recipient, Sample, Sending, preview};
-pub use send::{Digest, Stopped, approve, catch_up, finished, in_flight, send, stop, stopped};
-pub use told::told_people;
+pub use send::{Digest, Stopped, approve, catch_up, finished, in_flight, send, stop, stopped, told_somebody};
+pub use told::{reached_people, told_people};
 
 use crate::audit::{Action, Event, Tx};
 use crate::db::schema::{deliveries as d, notices as n};
@@ -178,7 +178,11 @@ impl Row {
     }
 
     pub fn action(&self) -> Result<Option<CustomerAction>> {
-        Ok(self.customer_action.as_deref().map(serde_json::from_str).transpose()?)
+        Ok(self
+            .customer_action
+            .as_deref()
+            .map(serde_json::from_str)
+            .transpose()?)
     }
 }
 
@@ -190,8 +194,11 @@ pub(crate) fn row(conn: &mut Conn, id: &NoticeId) -> Result<Row> {
         .ok_or_else(|| Error::NotFound(format!("notice {id}")))
 }
 
-/// The row, locked until the transaction ends.
+/// The row, locked until the transaction ends. The incident first, always: whoever changes what is affected waits, or has
+/// finished, and a timeline entry beside the notice's change needs the incident too.
 pub(crate) fn locked(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Row> {
+    let incident = row(tx.conn, id)?.incident_id;
+    dialect::lock(tx.conn, dialect::Lock::Incident, incident.as_str())?;
     dialect::lock(tx.conn, dialect::Lock::Notice, id.as_str())?;
     row(tx.conn, id)
 }
@@ -220,7 +227,12 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
             let mut counts = counts.remove(&row.id).unwrap_or_default();
             let state = row.state()?;
             // Frozen but not yet in the queue: they wait, or will never be queued.
-            let expanded = counts.pending + counts.sent + counts.failed + counts.bounced + counts.suppressed + counts.stopped;
+            let expanded = counts.pending
+                + counts.sent
+                + counts.failed
+                + counts.bounced
+                + counts.suppressed
+                + counts.stopped;
             let waiting = (row.recipients - expanded).max(0);
             match state {
                 State::Stopped => counts.stopped += waiting,
@@ -254,7 +266,9 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
 /// `NotFound`.
 pub fn get(conn: &mut Conn, id: &NoticeId) -> Result<Notice> {
     let row = row(conn, id)?;
-    views(conn, vec![row])?.pop().ok_or_else(|| Error::NotFound(format!("notice {id}")))
+    views(conn, vec![row])?
+        .pop()
+        .ok_or_else(|| Error::NotFound(format!("notice {id}")))
 }
 
 /// The notices of an incident, oldest first, after the given one.
@@ -268,6 +282,19 @@ pub fn list(conn: &mut Conn, incident: &IncidentId, after: Option<&str>, limit: 
         .filter(n::id.gt(after.unwrap_or("")))
         .order(n::id)
         .limit(limit)
+        .load(conn)?;
+    views(conn, rows)
+}
+
+/// The notices of these incidents, oldest first.
+///
+/// # Errors
+/// What the database answers.
+pub fn of_incidents(conn: &mut Conn, incidents: &[&IncidentId]) -> Result<Vec<Notice>> {
+    let ids: Vec<&str> = incidents.iter().map(|id| id.as_str()).collect();
+    let rows: Vec<Row> = n::table
+        .filter(n::incident_id.eq_any(&ids))
+        .order(n::id)
         .load(conn)?;
     views(conn, rows)
 }
@@ -298,10 +325,16 @@ fn check_parts(
     }
     if let Some(subject) = subject {
         if subject.trim().is_empty() {
-            errors.push(FieldError::at("/subject", "must not be empty; leave it out to have the usual one"));
+            errors.push(FieldError::at(
+                "/subject",
+                "must not be empty; leave it out to have the usual one",
+            ));
         }
         if subject.chars().any(char::is_control) {
-            errors.push(FieldError::at("/subject", "holds a control character, such as a line break"));
+            errors.push(FieldError::at(
+                "/subject",
+                "holds a control character, such as a line break",
+            ));
         }
         if subject.chars().count() > 200 {
             errors.push(FieldError::at("/subject", "is longer than 200 characters"));
@@ -310,10 +343,16 @@ fn check_parts(
     if let Some(action) = action {
         let text = action.text.as_deref().map(str::trim).unwrap_or_default();
         if action.required && text.is_empty() {
-            errors.push(FieldError::at("/customer_action/text", "say what the customer has to do"));
+            errors.push(FieldError::at(
+                "/customer_action/text",
+                "say what the customer has to do",
+            ));
         }
         if !action.required && !text.is_empty() {
-            errors.push(FieldError::at("/customer_action/text", "is given although nothing is required"));
+            errors.push(FieldError::at(
+                "/customer_action/text",
+                "is given although nothing is required",
+            ));
         }
         check_text(errors, "/customer_action/text", text);
     }
@@ -326,9 +365,15 @@ fn check_parts(
 /// drafted for an incident that is not resolved.
 pub fn draft(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewNotice) -> Result<Notice> {
     let mut errors = Vec::new();
-    check_parts(&mut errors, Some(&new.message), new.subject.as_deref(), new.customer_action.as_ref());
+    check_parts(
+        &mut errors,
+        Some(&new.message),
+        new.subject.as_deref(),
+        new.customer_action.as_ref(),
+    );
     if new.phase == Phase::Resolution && new.customer_action.is_none() {
-        let detail = "a resolution must say what the customer has to do, or {\"required\": false} for nothing";
+        let detail =
+            "a resolution must say what the customer has to do, or {\"required\": false} for nothing";
         errors.push(FieldError::at("/customer_action", detail));
     }
     if !errors.is_empty() {
@@ -342,7 +387,11 @@ pub fn draft(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewNotice) -> Result<
         state: State::Draft.as_str().to_owned(),
         subject: new.subject.as_deref().map(|s| s.trim().to_owned()),
         message: new.message.trim().to_owned(),
-        customer_action: new.customer_action.as_ref().map(serde_json::to_string).transpose()?,
+        customer_action: new
+            .customer_action
+            .as_ref()
+            .map(serde_json::to_string)
+            .transpose()?,
         catch_up_of: None,
         drafted_by: tx.actor.id().to_owned(),
         approved_by: None,
@@ -363,10 +412,14 @@ pub fn draft(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewNotice) -> Result<
 
 fn insert(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
     diesel::insert_into(n::table).values(row).execute(tx.conn)?;
-    tx.record(Event::new(Action::NoticeDrafted, "notice", row.id.as_str()).incident(&row.incident_id).after(json!({
-        "phase": row.phase, "subject": row.subject, "message": row.message,
-        "customer_action": row.action()?, "catch_up_of": row.catch_up_of,
-    })));
+    tx.record(
+        Event::new(Action::NoticeDrafted, "notice", row.id.as_str())
+            .incident(&row.incident_id)
+            .after(json!({
+                "phase": row.phase, "subject": row.subject, "message": row.message,
+                "customer_action": row.action()?, "catch_up_of": row.catch_up_of,
+            })),
+    );
     Ok(())
 }
 
@@ -388,14 +441,26 @@ fn check_phase(conn: &mut Conn, id: &IncidentId, phase: Phase) -> Result<()> {
 /// `NotFound`; `Conflict` where it is no draft any more; `Invalid`, field by field.
 pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Notice> {
     let mut errors = Vec::new();
-    check_parts(&mut errors, patch.message.as_deref(), patch.subject.as_deref(), patch.customer_action.as_ref());
+    check_parts(
+        &mut errors,
+        patch.message.as_deref(),
+        patch.subject.as_deref(),
+        patch.customer_action.as_ref(),
+    );
     if !errors.is_empty() {
         return Err(Error::fields(errors));
     }
     let before = locked(tx, id)?;
     require_draft(&before)?;
-    let message = patch.message.as_deref().map_or(before.message.clone(), |m| m.trim().to_owned());
-    let subject = patch.subject.as_deref().map(|s| s.trim().to_owned()).or(before.subject.clone());
+    let message = patch
+        .message
+        .as_deref()
+        .map_or(before.message.clone(), |m| m.trim().to_owned());
+    let subject = patch
+        .subject
+        .as_deref()
+        .map(|s| s.trim().to_owned())
+        .or(before.subject.clone());
     let action = match &patch.customer_action {
         Some(action) => Some(serde_json::to_string(action)?),
         None => before.customer_action.clone(),
@@ -423,12 +488,17 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
 fn require_draft(row: &Row) -> Result<()> {
     match row.state()? {
         State::Draft => Ok(()),
-        state => Err(Error::Conflict(format!("the notice is {state}, no draft any more"))),
+        state => Err(Error::Conflict(format!(
+            "the notice is {state}, no draft any more"
+        ))),
     }
 }
 
 impl CustomerAction {
     fn for_mail(&self) -> MailAction {
-        MailAction { required: self.required, text: self.text.clone().unwrap_or_default() }
+        MailAction {
+            required: self.required,
+            text: self.text.clone().unwrap_or_default(),
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::compose::{self, Content, RecipientContext};
 use super::templates::{self, TemplateView};
 use super::told::{Told, told};
 use super::{Row, row};
-use crate::audience::{self, Addressee, Reason};
+use crate::audience::{self, Addressee, Audience, Reason};
 use crate::audit::hex;
 use crate::db::Conn;
 use crate::db::schema::opt_outs;
@@ -115,7 +115,12 @@ pub fn preview(conn: &mut Conn, id: &NoticeId, sending: &Sending, samples: usize
             let optional = plan.content.phase.optional();
             let context = compose::context(&plan.content, &recipient.context, optional, url.clone());
             let Rendered { subject, text, html } = template.render(&context)?;
-            Ok(Sample { to: recipient.address.clone(), subject, text, html })
+            Ok(Sample {
+                to: recipient.address.clone(),
+                subject,
+                text,
+                html,
+            })
         })
         .collect::<Result<Vec<_>>>()?;
     Ok(Preview {
@@ -138,32 +143,26 @@ pub(super) fn plan(conn: &mut Conn, row: &Row, sending: &Sending) -> Result<Plan
     let told = told(conn, &row.incident_id)?;
     let told_addresses: HashSet<&str> = told.iter().map(|told| told.address.as_str()).collect();
     let mut warnings = Vec::new();
-    let mut recipients = by_address(&audience.people);
+    let mut recipients = candidates(conn, phase, &audience, &told, &mut warnings)?;
     let mut already_told = 0;
-    if let Some(covered) = covered(row, phase, &told) {
+    if row.catch_up_of.is_some() || phase == Phase::Detection {
+        let covered = Covered::by(phase, &told);
         let before = recipients.len();
-        recipients.retain(|address, _| !covered.contains(address.as_str()));
+        recipients.retain(|address, recipient| !covered.covers(address, recipient));
         already_told = before - recipients.len();
         if already_told > 0 && row.catch_up_of.is_none() {
-            warnings.push(format!("{} told this already and left out", people(already_told, "was", "were")));
-        }
-    }
-    if matches!(phase, Phase::Resolution | Phase::Report) && row.catch_up_of.is_none() {
-        follow_through(conn, &told, &mut recipients, &mut warnings)?;
-    }
-    if phase.optional() {
-        let opted_out: Vec<String> = opt_outs::table.select(opt_outs::address).load(conn)?;
-        let before = recipients.len();
-        for address in opted_out {
-            recipients.remove(&address);
-        }
-        if recipients.len() < before {
-            warnings.push(format!("{} opted out of updates", people(before - recipients.len(), "has", "have")));
+            warnings.push(format!(
+                "{} told this already and left out",
+                people(already_told, "was", "were")
+            ));
         }
     }
     let counts = &audience.counts;
     if counts.unreachable > 0 {
-        warnings.push(format!("{} cannot be reached", people(counts.unreachable, "", "").trim()));
+        warnings.push(format!(
+            "{} cannot be reached",
+            people(counts.unreachable, "", "").trim()
+        ));
     }
     if counts.unresolved_references > 0 {
         warnings.push(format!(
@@ -174,75 +173,171 @@ pub(super) fn plan(conn: &mut Conn, row: &Row, sending: &Sending) -> Result<Plan
     if counts.gone_resources > 0 {
         warnings.push(format!(
             "{} deleted from the directory: nobody is told through it",
-            things(counts.gone_resources, "affected resource is", "affected resources are")
+            things(
+                counts.gone_resources,
+                "affected resource is",
+                "affected resources are"
+            )
         ));
     }
     if counts.without_account > 0 {
         warnings.push(format!(
             "{} to no account that is there",
-            things(counts.without_account, "affected resource belongs", "affected resources belong")
+            things(
+                counts.without_account,
+                "affected resource belongs",
+                "affected resources belong"
+            )
         ));
     }
-    let added = recipients.keys().filter(|address| !told_addresses.contains(address.as_str())).count();
-    let removed = told_addresses.iter().filter(|address| !recipients.contains_key(**address)).count();
+    let added = recipients
+        .keys()
+        .filter(|address| !told_addresses.contains(address.as_str()))
+        .count();
+    let removed = told_addresses
+        .iter()
+        .filter(|address| !recipients.contains_key(**address))
+        .count();
     let recipients: Vec<Recipient> = recipients.into_values().collect();
     let content = content(conn, row, phase, sending)?;
-    if phase == Phase::Report && content.report.as_ref().is_none_or(|report| report.sections.is_empty()) {
+    if phase == Phase::Report
+        && content
+            .report
+            .as_ref()
+            .is_none_or(|report| report.sections.is_empty())
+    {
         warnings.push("no report for customers is written: the mail holds the message alone".to_owned());
     }
     let template = templates::current(conn, phase)?;
     let digest = digest(&template.id, &content, &recipients)?;
-    Ok(Plan { recipients, content, template, digest, warnings, already_told, added, removed })
+    Ok(Plan {
+        recipients,
+        content,
+        template,
+        digest,
+        warnings,
+        already_told,
+        added,
+        removed,
+    })
 }
 
 fn people(count: usize, one: &str, many: &str) -> String {
-    if count == 1 { format!("1 person {one}") } else { format!("{count} people {many}") }
+    if count == 1 {
+        format!("1 person {one}")
+    } else {
+        format!("{count} people {many}")
+    }
 }
 
 fn things(count: usize, one: &str, many: &str) -> String {
-    if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
+    if count == 1 {
+        format!("1 {one}")
+    } else {
+        format!("{count} {many}")
+    }
 }
 
-/// Those who must not get this notice as they have got it: by an earlier detection, or by the notice that is caught up.
-fn covered<'a>(row: &Row, phase: Phase, told: &'a [Told]) -> Option<HashSet<&'a str>> {
-    let covers = |told: &&Told| match &row.catch_up_of {
-        // A catch-up of a catch-up leads to the same original; all of the phase count.
-        Some(_) => told.phase == phase.as_str(),
-        None => phase == Phase::Detection && told.phase == phase.as_str(),
-    };
-    (row.catch_up_of.is_some() || phase == Phase::Detection)
-        .then(|| told.iter().filter(covers).map(|told| told.address.as_str()).collect())
+/// Everybody whom a notice of this phase is for, told already or not, by address.
+fn candidates(
+    conn: &mut Conn,
+    phase: Phase,
+    audience: &Audience,
+    told: &[Told],
+    warnings: &mut Vec<String>,
+) -> Result<BTreeMap<String, Recipient>> {
+    let mut recipients = by_address(&audience.people);
+    if matches!(phase, Phase::Resolution | Phase::Report) {
+        follow_through(conn, told, &mut recipients, warnings)?;
+    }
+    if phase.optional() {
+        let opted_out: Vec<String> = opt_outs::table.select(opt_outs::address).load(conn)?;
+        let before = recipients.len();
+        for address in opted_out {
+            recipients.remove(&address);
+        }
+        if recipients.len() < before {
+            warnings.push(format!(
+                "{} opted out of updates",
+                people(before - recipients.len(), "has", "have")
+            ));
+        }
+    }
+    Ok(recipients)
 }
 
-/// Addresses affected now that a sent notice and its catch-ups did not go to.
+/// Whom the notices of a phase reached. A catch-up, also one of a catch-up, is of the phase of its original, so all of
+/// the phase count.
+struct Covered<'a> {
+    addresses: HashSet<&'a str>,
+    people: HashSet<&'a str>,
+}
+
+impl<'a> Covered<'a> {
+    fn by(phase: Phase, told: &'a [Told]) -> Self {
+        let of_phase = || told.iter().filter(|told| told.phase == phase.as_str());
+        Covered {
+            addresses: of_phase().map(|told| told.address.as_str()).collect(),
+            // What came back did not reach the person: they may be told at another address.
+            people: of_phase()
+                .filter(|told| !told.bounced)
+                .flat_map(|told| told.context.people.iter().map(String::as_str))
+                .collect(),
+        }
+    }
+
+    /// Whether the address got it, or everybody behind it did, at an address that they had before.
+    fn covers(&self, address: &str, recipient: &Recipient) -> bool {
+        self.addresses.contains(address)
+            || recipient
+                .context
+                .people
+                .iter()
+                .all(|id| self.people.contains(id.as_str()))
+    }
+}
+
+/// Addresses that a sent notice is for and that neither it nor another of its phase reached.
 pub(super) fn missing(conn: &mut Conn, row: &Row) -> Result<Vec<String>> {
+    let phase = row.phase()?;
     let audience = audience::resolve(conn, &row.incident_id)?;
     let told = told(conn, &row.incident_id)?;
-    let covered: HashSet<&str> = told
-        .iter()
-        .filter(|told| told.phase == row.phase || told.notice == row.id.as_str())
-        .map(|told| told.address.as_str())
-        .collect();
-    Ok(by_address(&audience.people).into_keys().filter(|address| !covered.contains(address.as_str())).collect())
+    let covered = Covered::by(phase, &told);
+    Ok(candidates(conn, phase, &audience, &told, &mut Vec::new())?
+        .into_iter()
+        .filter(|(address, recipient)| !covered.covers(address, recipient))
+        .map(|(address, _)| address)
+        .collect())
 }
 
 /// One mail for each address: people who share one are written to together.
 fn by_address(people: &[Addressee]) -> BTreeMap<String, Recipient> {
     let mut groups: BTreeMap<String, Vec<&Addressee>> = BTreeMap::new();
     for addressee in people.iter().filter(|addressee| addressee.unreachable.is_none()) {
-        groups.entry(normal_address(&addressee.person.email)).or_default().push(addressee);
+        groups
+            .entry(normal_address(&addressee.person.email))
+            .or_default()
+            .push(addressee);
     }
     groups
         .into_iter()
         .map(|(address, group)| {
-            let mut names: Vec<&str> = group.iter().map(|addressee| addressee.person.name.as_str()).collect();
+            let mut names: Vec<&str> = group
+                .iter()
+                .map(|addressee| addressee.person.name.as_str())
+                .collect();
             names.dedup();
-            let reasons: Vec<Reason> =
-                group.iter().flat_map(|addressee| addressee.reasons.iter().cloned()).collect();
+            let reasons: Vec<Reason> = group
+                .iter()
+                .flat_map(|addressee| addressee.reasons.iter().cloned())
+                .collect();
             let recipient = Recipient {
                 address: group[0].person.email.trim().to_owned(),
                 context: RecipientContext::new(
-                    group.iter().map(|addressee| addressee.person.id.clone()).collect(),
+                    group
+                        .iter()
+                        .map(|addressee| addressee.person.id.clone())
+                        .collect(),
                     names.join(", "),
                     group[0].time_zone.clone(),
                     &reasons,
@@ -260,15 +355,19 @@ fn follow_through(
     recipients: &mut BTreeMap<String, Recipient>,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
-    let mut present: HashSet<String> =
-        recipients.values().flat_map(|recipient| recipient.context.people.iter().cloned()).collect();
+    let mut present: HashSet<String> = recipients
+        .values()
+        .flat_map(|recipient| recipient.context.people.iter().cloned())
+        .collect();
     let mut lost = HashSet::new();
     for told in told {
         for id in &told.context.people {
             if present.contains(id) || lost.contains(id) {
                 continue;
             }
-            let person = person::get(conn, id).ok().filter(|person| person.gone_at.is_none());
+            let person = person::get(conn, id)
+                .ok()
+                .filter(|person| person.gone_at.is_none());
             let Some(person) = person.filter(|person| check_address(&person.email).is_ok()) else {
                 lost.insert(id.clone());
                 continue;
@@ -283,7 +382,11 @@ fn follow_through(
                     ..told.context.clone()
                 },
             };
-            recipients.entry(normal_address(&person.email)).or_insert(recipient);
+            recipients
+                .entry(normal_address(&person.email))
+                // They share a mailbox with somebody who gets it anyway.
+                .and_modify(|other| other.context.add_person(id, &recipient.context.name))
+                .or_insert(recipient);
         }
     }
     if !lost.is_empty() {
@@ -298,14 +401,19 @@ fn follow_through(
 fn content(conn: &mut Conn, row: &Row, phase: Phase, sending: &Sending) -> Result<Content> {
     let incident = incident::get(conn, &row.incident_id)?;
     let times = metrics::metrics(conn, &row.incident_id, None)?.times;
-    let mut shown = vec![("Started".to_owned(), times.started_at), ("Detected".to_owned(), times.detected_at)];
+    let mut shown = vec![
+        ("Started".to_owned(), times.started_at),
+        ("Detected".to_owned(), times.detected_at),
+    ];
     if matches!(phase, Phase::Resolution | Phase::Report)
         && let Some(at) = times.resolved_at
     {
         shown.push(("Resolved".to_owned(), at));
     }
     let report = match phase {
-        Phase::Report => report::find(conn, &row.incident_id, report::Audience::Customer)?.map(compose::mail_report),
+        Phase::Report => {
+            report::find(conn, &row.incident_id, report::Audience::Customer)?.map(compose::mail_report)
+        }
         _ => None,
     };
     Ok(Content {
@@ -324,11 +432,14 @@ fn content(conn: &mut Conn, row: &Row, phase: Phase, sending: &Sending) -> Resul
 /// SHA-256 over everything that decides who gets what: every rendered text is a pure function of it.
 fn digest(template: &str, content: &Content, recipients: &[Recipient]) -> Result<String> {
     let mut hasher = Sha256::new();
-    hasher.update(serde_json::to_vec(&(env!("CARGO_PKG_VERSION"), template, content))?);
+    hasher.update(serde_json::to_vec(&(
+        env!("CARGO_PKG_VERSION"),
+        template,
+        content,
+    ))?);
     for recipient in recipients {
         hasher.update(b"\n");
         hasher.update(serde_json::to_vec(recipient)?);
     }
     Ok(hex(&hasher.finalize()))
 }
-

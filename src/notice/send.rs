@@ -7,14 +7,13 @@ use serde_json::json;
 use super::plan::{Sending, missing, plan};
 use super::{Notice, Row, State, check_phase, get, insert, locked, require_draft, templates};
 use crate::audit::{Action, Event, Tx};
-use crate::db::dialect::{self, on_backend};
-use crate::db::schema::{deliveries as d, notice_recipients as nr, notices as n};
 use crate::db::Conn;
+use crate::db::dialect::on_backend;
+use crate::db::schema::{deliveries as d, notice_recipients as nr, notices as n};
 use crate::error::{Error, Result};
 use crate::id::NoticeId;
 use crate::incident::timeline;
 use crate::template::Phase;
-use crate::time::Timestamp;
 
 /// The digest of a preview, given back.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
@@ -51,7 +50,9 @@ pub fn approve(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sendin
     let row = locked(tx, id)?;
     require_draft(&row)?;
     if row.drafted_by == tx.actor.id() {
-        return Err(Error::Forbidden("a second person must approve: this token drafted the notice".to_owned()));
+        return Err(Error::Forbidden(
+            "a second person must approve: this token drafted the notice".to_owned(),
+        ));
     }
     let plan = plan(tx.conn, &row, sending)?;
     if plan.digest != digest.digest {
@@ -78,9 +79,6 @@ pub fn approve(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sendin
 /// `Conflict` where it is no draft any more, where the digest is not the present one, or where a resolution is told of
 /// an incident that is not resolved; `Invalid` where there is nobody to tell; `Forbidden` where approval is missing.
 pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) -> Result<Notice> {
-    let incident = super::row(tx.conn, id)?.incident_id;
-    // The incident first: whoever changes what is affected waits, or has finished.
-    dialect::lock(tx.conn, dialect::Lock::Incident, incident.as_str())?;
     let row = locked(tx, id)?;
     require_draft(&row)?;
     let phase = row.phase()?;
@@ -129,10 +127,14 @@ pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) 
             n::updated_at.eq(tx.now),
         ))
         .execute(tx.conn)?;
-    tx.record(Event::new(Action::NoticeQueued, "notice", id.as_str()).incident(&row.incident_id).after(json!({
-        "phase": phase, "digest": plan.digest, "recipients": count, "template": template,
-        "approved_by": row.approved_by,
-    })));
+    tx.record(
+        Event::new(Action::NoticeQueued, "notice", id.as_str())
+            .incident(&row.incident_id)
+            .after(json!({
+                "phase": phase, "digest": plan.digest, "recipients": count, "template": template,
+                "approved_by": row.approved_by,
+            })),
+    );
     get(tx.conn, id)
 }
 
@@ -144,14 +146,23 @@ pub fn stop(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
     let row = locked(tx, id)?;
     let state = row.state()?;
     if !matches!(state, State::Queued | State::Sending) {
-        return Err(Error::Conflict(format!("the notice is {state}: there is nothing to stop")));
+        return Err(Error::Conflict(format!(
+            "the notice is {state}: there is nothing to stop"
+        )));
     }
     diesel::update(n::table.find(id.as_str()))
-        .set((n::state.eq(State::Stopped.as_str()), n::finished_at.eq(Some(tx.now)), n::updated_at.eq(tx.now)))
+        .set((
+            n::state.eq(State::Stopped.as_str()),
+            n::finished_at.eq(Some(tx.now)),
+            n::updated_at.eq(tx.now),
+        ))
         .execute(tx.conn)?;
     // Claimed rows are left to the worker that holds them: only it knows whether they are on the wire.
     let withheld = diesel::update(
-        d::table.filter(d::notice_id.eq(id.as_str())).filter(d::state.eq("pending")).filter(d::lease.is_null()),
+        d::table
+            .filter(d::notice_id.eq(id.as_str()))
+            .filter(d::state.eq("pending"))
+            .filter(d::lease.is_null()),
     )
     .set(d::state.eq("stopped"))
     .execute(tx.conn)?;
@@ -161,7 +172,13 @@ pub fn stop(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
             .before(json!({"state": state}))
             .after(json!({"withheld_in_queue": withheld})),
     );
-    timeline::note(tx, &row.incident_id, timeline::Kind::Note, tx.now, &format!("{} notice stopped", row.phase))?;
+    timeline::note(
+        tx,
+        &row.incident_id,
+        timeline::Kind::Note,
+        tx.now,
+        &format!("{} notice stopped", row.phase),
+    )?;
     Ok(())
 }
 
@@ -200,10 +217,15 @@ pub fn stopped(conn: &mut Conn, id: &NoticeId) -> Result<Stopped> {
 pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
     let row = locked(tx, id)?;
     if row.state()? == State::Draft {
-        return Err(Error::Conflict("the notice is a draft: send it, and everybody affected is told".to_owned()));
+        return Err(Error::Conflict(
+            "the notice is a draft: send it, and everybody affected is told".to_owned(),
+        ));
     }
     if missing(tx.conn, &row)?.is_empty() {
-        return Err(Error::invalid("", "everybody who is affected has got this notice"));
+        return Err(Error::invalid(
+            "",
+            "everybody who is affected has got this notice",
+        ));
     }
     let copy = Row {
         id: NoticeId::new(tx.now),
@@ -227,7 +249,41 @@ pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
     get(tx.conn, &copy.id)
 }
 
-/// Notes on the timeline that a notice has been delivered, with the time of the first mail.
+/// Notes on the timeline when the first recipient of a notice is told: called before a mail is recorded as sent. It does
+/// not wait for the last one, whose address may be refused for days.
+///
+/// # Errors
+/// What the database answers.
+pub fn told_somebody(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
+    if anybody_told(tx.conn, id)? {
+        return Ok(());
+    }
+    // Of two workers one writes it.
+    let row = locked(tx, id)?;
+    if anybody_told(tx.conn, id)? {
+        return Ok(());
+    }
+    let kind = if row.phase()? == Phase::Report {
+        timeline::Kind::Reported
+    } else {
+        timeline::Kind::Notified
+    };
+    let text = format!("{} notice: the first of {} told", row.phase, row.recipients);
+    timeline::note(tx, &row.incident_id, kind, tx.now, &text)?;
+    Ok(())
+}
+
+fn anybody_told(conn: &mut Conn, id: &NoticeId) -> Result<bool> {
+    let first: Option<i64> = d::table
+        .filter(d::notice_id.eq(id.as_str()))
+        .filter(d::state.eq_any(["sent", "bounced"]))
+        .select(d::id)
+        .first(conn)
+        .optional()?;
+    Ok(first.is_some())
+}
+
+/// Ends a notice of which nothing waits any more, and notes on the timeline what became of it.
 ///
 /// # Errors
 /// What the database answers.
@@ -237,27 +293,24 @@ pub fn finished(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
         return Ok(());
     }
     diesel::update(n::table.find(id.as_str()))
-        .set((n::state.eq(State::Sent.as_str()), n::finished_at.eq(Some(tx.now)), n::updated_at.eq(tx.now)))
+        .set((
+            n::state.eq(State::Sent.as_str()),
+            n::finished_at.eq(Some(tx.now)),
+            n::updated_at.eq(tx.now),
+        ))
         .execute(tx.conn)?;
     let counts = get(tx.conn, id)?.counts;
-    let first: Option<Timestamp> = d::table
-        .filter(d::notice_id.eq(id.as_str()))
-        .filter(d::sent_at.is_not_null())
-        .order(d::sent_at)
-        .select(d::sent_at)
-        .first::<Option<Timestamp>>(tx.conn)
-        .optional()?
-        .flatten();
-    if let Some(first) = first {
-        let others = [(counts.failed, "failed"), (counts.suppressed, "opted out"), (counts.bounced, "bounced")]
-            .into_iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!(", {count} {what}"))
-            .collect::<String>();
-        let text = format!("{} notice: {} told{others}", row.phase, counts.sent);
-        let kind = if row.phase()? == Phase::Report { timeline::Kind::Reported } else { timeline::Kind::Notified };
-        timeline::note(tx, &row.incident_id, kind, first, &text)?;
-    }
+    let others = [
+        (counts.failed, "failed"),
+        (counts.suppressed, "opted out"),
+        (counts.bounced, "bounced"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!(", {count} {what}"))
+    .collect::<String>();
+    let text = format!("{} notice: {} told{others}", row.phase, counts.sent);
+    timeline::note(tx, &row.incident_id, timeline::Kind::Note, tx.now, &text)?;
     tx.record(
         Event::new(Action::NoticeFinished, "notice", id.as_str())
             .incident(&row.incident_id)

@@ -41,11 +41,25 @@ pub fn current(conn: &mut Conn, phase: Phase) -> Result<TemplateView> {
         .first(conn)
         .optional()?;
     Ok(match saved {
-        Some((id, subject, text, html)) => TemplateView { phase, id, builtin: false, subject, text, html },
+        Some((id, subject, text, html)) => TemplateView {
+            phase,
+            id,
+            builtin: false,
+            subject,
+            text,
+            html,
+        },
         None => {
             let source = Source::builtin(phase);
             let id = source.id(phase);
-            TemplateView { phase, id, builtin: true, subject: source.subject, text: source.text, html: source.html }
+            TemplateView {
+                phase,
+                id,
+                builtin: true,
+                subject: source.subject,
+                text: source.text,
+                html: source.html,
+            }
         }
     })
 }
@@ -55,8 +69,10 @@ pub fn current(conn: &mut Conn, phase: Phase) -> Result<TemplateView> {
 /// # Errors
 /// `Internal` where the version is not stored.
 pub fn load(conn: &mut Conn, phase: Phase, id: &str) -> Result<Template> {
-    let (subject, text, html) =
-        t::table.find(id).select((t::subject, t::body_text, t::body_html)).first(conn)?;
+    let (subject, text, html) = t::table
+        .find(id)
+        .select((t::subject, t::body_text, t::body_html))
+        .first(conn)?;
     Template::compile(phase, &Source { subject, text, html })
 }
 
@@ -70,7 +86,11 @@ impl TemplateView {
     }
 
     fn source(&self) -> Source {
-        Source { subject: self.subject.clone(), text: self.text.clone(), html: self.html.clone() }
+        Source {
+            subject: self.subject.clone(),
+            text: self.text.clone(),
+            html: self.html.clone(),
+        }
     }
 }
 

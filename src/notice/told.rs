@@ -1,6 +1,6 @@
 //! Who was told what about an incident: the basis of "nobody twice" and of "who heard the beginning hears the end".
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::*;
 use diesel::sql_types::{Nullable, Text};
@@ -13,16 +13,17 @@ use crate::id::IncidentId;
 
 /// Somebody whom a notice of the incident reached, or is on its way to.
 pub(super) struct Told {
-    pub notice: String,
     pub phase: String,
     pub address: String,
+    /// Accepted first, and came back.
+    pub bounced: bool,
     pub context: RecipientContext,
+    /// Whether their server took the mail; otherwise it is on its way.
+    pub accepted: bool,
 }
 
 #[derive(QueryableByName)]
 struct Row {
-    #[diesel(sql_type = Text)]
-    notice_id: String,
     #[diesel(sql_type = Text)]
     phase: String,
     #[diesel(sql_type = Text)]
@@ -38,7 +39,7 @@ struct Row {
 /// Everybody told so far, by notice and address. Refused, stopped and suppressed mails told nobody anything.
 pub(super) fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> {
     let rows: Vec<Row> = diesel::sql_query(
-        "SELECT nr.notice_id, n.phase, n.state AS notice_state, nr.address, nr.context, d.state AS delivery_state \
+        "SELECT n.phase, n.state AS notice_state, nr.address, nr.context, d.state AS delivery_state \
          FROM notices n JOIN notice_recipients nr ON nr.notice_id = n.id \
          LEFT JOIN deliveries d ON d.notice_id = nr.notice_id AND d.channel = 'email' AND d.address = nr.address \
          WHERE n.incident_id = $1 ORDER BY n.created_at, nr.notice_id, nr.ordinal",
@@ -54,10 +55,11 @@ pub(super) fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> 
         })
         .map(|row| {
             Ok(Told {
-                notice: row.notice_id,
                 phase: row.phase,
+                bounced: row.delivery_state.as_deref() == Some("bounced"),
                 address: normal_address(&row.address),
                 context: serde_json::from_str(&row.context)?,
+                accepted: matches!(row.delivery_state.as_deref(), Some("sent" | "bounced")),
             })
         })
         .collect()
@@ -68,5 +70,22 @@ pub(super) fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> 
 /// # Errors
 /// What the database answers.
 pub fn told_people(conn: &mut Conn, incident: &IncidentId) -> Result<HashSet<String>> {
-    Ok(told(conn, incident)?.into_iter().flat_map(|told| told.context.people).collect())
+    Ok(told(conn, incident)?
+        .into_iter()
+        .flat_map(|told| told.context.people)
+        .collect())
+}
+
+/// The same people, each with whether a mail was accepted for them; otherwise one is on its way.
+///
+/// # Errors
+/// What the database answers.
+pub fn reached_people(conn: &mut Conn, incident: &IncidentId) -> Result<HashMap<String, bool>> {
+    let mut reached = HashMap::new();
+    for told in told(conn, incident)? {
+        for person in told.context.people {
+            *reached.entry(person).or_default() |= told.accepted;
+        }
+    }
+    Ok(reached)
 }

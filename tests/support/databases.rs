@@ -120,6 +120,23 @@ where
         .unwrap_or_else(|_| panic!("the test still ran after {LONGEST:?}"));
 }
 
+/// A second database of a test, gone when it is dropped.
+pub struct Another {
+    pub env: Env,
+    _database: Database,
+}
+
+impl Another {
+    /// An empty one of this kind.
+    pub fn of(backend: Backend) -> Self {
+        let database = Database::create(backend).expect("the kind of database that the test runs on");
+        Another {
+            env: database.env.clone(),
+            _database: database,
+        }
+    }
+}
+
 struct Database {
     env: Env,
     /// The database's name, and the URL of the one from which it can be dropped.

@@ -16,7 +16,9 @@ use crate::time::Timestamp;
 /// # Errors
 /// Where in the body, and why it is not Alertmanager's.
 pub fn parse(body: &Value) -> Result<Batch, Refusal> {
-    let object = body.as_object().ok_or((String::new(), "must be an object".to_owned()))?;
+    let object = body
+        .as_object()
+        .ok_or((String::new(), "must be an object".to_owned()))?;
     let alerts = object
         .get("alerts")
         .and_then(Value::as_array)
@@ -24,7 +26,11 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     let overall = object.get("status").and_then(Value::as_str);
     let external = object.get("externalURL").and_then(Value::as_str);
     // 0.0 where a protobuf layer was in between.
-    let truncated = object.get("truncatedAlerts").and_then(Value::as_f64).unwrap_or(0.0).max(0.0) as u64;
+    let truncated = object
+        .get("truncatedAlerts")
+        .and_then(Value::as_f64)
+        .unwrap_or(0.0)
+        .max(0.0) as u64;
     let alerts = alerts
         .iter()
         .enumerate()
@@ -37,25 +43,39 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
 }
 
 fn one(at: &str, alert: &Value, overall: Option<&str>, external: Option<&str>) -> Result<Alert, Refusal> {
-    let object = alert.as_object().ok_or((at.to_owned(), "must be an object".to_owned()))?;
+    let object = alert
+        .as_object()
+        .ok_or((at.to_owned(), "must be an object".to_owned()))?;
     let labels = words(&format!("{at}/labels"), object.get("labels"))?;
     let annotations = words(&format!("{at}/annotations"), object.get("annotations"))?;
     if labels.is_empty() {
-        return Err((format!("{at}/labels"), "must be an object with at least one label".to_owned()));
+        return Err((
+            format!("{at}/labels"),
+            "must be an object with at least one label".to_owned(),
+        ));
     }
     let firing = match object.get("status").and_then(Value::as_str).or(overall) {
         Some("firing") => true,
         Some("resolved") => false,
         _ => return Err((format!("{at}/status"), "must be firing or resolved".to_owned())),
     };
-    let fingerprint = match object.get("fingerprint").and_then(as_text).filter(|text| !text.is_empty()) {
+    let fingerprint = match object
+        .get("fingerprint")
+        .and_then(as_text)
+        .filter(|text| !text.is_empty())
+    {
         Some(fingerprint) => fingerprint,
         // Version 3 and early version 4 send none: the label set is what it is a hash of.
         None => label_hash(&labels),
     };
     // A template of the sender's may have rendered nothing; that must not cost the alert.
     let said = |text: &&String| !text.trim().is_empty();
-    let annotation = |names: &[&str]| names.iter().find_map(|name| annotations.get(*name).filter(said)).cloned();
+    let annotation = |names: &[&str]| {
+        names
+            .iter()
+            .find_map(|name| annotations.get(*name).filter(said))
+            .cloned()
+    };
     let title = annotation(&["summary", "title"])
         .or_else(|| labels.get("alertname").filter(said).cloned())
         .or_else(|| annotation(&["message", "description"]))
@@ -71,7 +91,10 @@ fn one(at: &str, alert: &Value, overall: Option<&str>, external: Option<&str>) -
     Ok(Alert {
         fingerprint,
         firing,
-        severity: labels.get("severity").map(|word| word.to_lowercase()).unwrap_or_default(),
+        severity: labels
+            .get("severity")
+            .map(|word| word.to_lowercase())
+            .unwrap_or_default(),
         title,
         text: annotation(&["description", "message"]).unwrap_or_default(),
         started_at: time(&format!("{at}/startsAt"), object.get("startsAt"))?,
@@ -99,9 +122,9 @@ fn time(at: &str, value: Option<&Value>) -> Result<Option<Timestamp>, Refusal> {
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.is_empty() || text.starts_with("0001-01-01T00:00:00") => Ok(None),
-        Some(Value::String(text)) => {
-            Timestamp::parse(text).map(Some).map_err(|reason| (at.to_owned(), reason))
-        }
+        Some(Value::String(text)) => Timestamp::parse(text)
+            .map(Some)
+            .map_err(|reason| (at.to_owned(), reason)),
         Some(_) => Err((at.to_owned(), "must be an RFC 3339 time".to_owned())),
     }
 }

@@ -62,8 +62,20 @@ pub enum LabelPointers {
 }
 
 const RESOLVED: [&str; 14] = [
-    "resolved", "resolve", "ok", "okay", "closed", "close", "up", "recovered", "recovery", "normal", "inactive", "success",
-    "green", "false",
+    "resolved",
+    "resolve",
+    "ok",
+    "okay",
+    "closed",
+    "close",
+    "up",
+    "recovered",
+    "recovery",
+    "normal",
+    "inactive",
+    "success",
+    "green",
+    "false",
 ];
 
 impl Mapping {
@@ -72,7 +84,10 @@ impl Mapping {
         let mut errors = Vec::new();
         let mut pointer = |field: String, value: &str| {
             if !value.is_empty() && !value.starts_with('/') {
-                errors.push(FieldError::at(field, "is not a JSON pointer such as /event/title"));
+                errors.push(FieldError::at(
+                    field,
+                    "is not a JSON pointer such as /event/title",
+                ));
             }
         };
         for (name, value) in [
@@ -93,7 +108,8 @@ impl Mapping {
         match &self.labels {
             Some(LabelPointers::Object(value)) => pointer("/mapping/labels".to_owned(), value),
             Some(LabelPointers::Each(each)) => {
-                each.iter().for_each(|(name, value)| pointer(format!("/mapping/labels/{name}"), value));
+                each.iter()
+                    .for_each(|(name, value)| pointer(format!("/mapping/labels/{name}"), value));
             }
             None => {}
         }
@@ -126,11 +142,20 @@ pub fn parse(mapping: &Mapping, body: &Value) -> Result<Batch, Refusal> {
 }
 
 /// The value of a mapped field, or of the first usual name that is there.
-fn field<'a>(alert: &'a Value, pointer: Option<&String>, names: &[&'static str]) -> (String, Option<&'a Value>) {
+fn field<'a>(
+    alert: &'a Value,
+    pointer: Option<&String>,
+    names: &[&'static str],
+) -> (String, Option<&'a Value>) {
     match pointer {
-        Some(pointer) => (pointer.clone(), alert.pointer(pointer).filter(|value| !value.is_null())),
+        Some(pointer) => (
+            pointer.clone(),
+            alert.pointer(pointer).filter(|value| !value.is_null()),
+        ),
         None => {
-            let found = names.iter().find_map(|name| Some((*name, alert.get(*name).filter(|v| !v.is_null())?)));
+            let found = names
+                .iter()
+                .find_map(|name| Some((*name, alert.get(*name).filter(|v| !v.is_null())?)));
             match found {
                 Some((name, value)) => (format!("/{name}"), Some(value)),
                 None => (format!("/{}", names[0]), None),
@@ -143,9 +168,13 @@ fn one(mapping: &Mapping, at: &str, alert: &Value) -> Result<Alert, Refusal> {
     if !alert.is_object() && !alert.is_array() {
         return Err((at.to_owned(), "must be an object".to_owned()));
     }
-    let text = |pointer: Option<&String>, names: &[&'static str]| field(alert, pointer, names).1.and_then(as_text);
-    let (title_at, title) =
-        field(alert, mapping.title.as_ref(), &["title", "name", "summary", "alertname", "subject", "message"]);
+    let text =
+        |pointer: Option<&String>, names: &[&'static str]| field(alert, pointer, names).1.and_then(as_text);
+    let (title_at, title) = field(
+        alert,
+        mapping.title.as_ref(),
+        &["title", "name", "summary", "alertname", "subject", "message"],
+    );
     let title = title
         .and_then(as_text)
         .filter(|title| !title.trim().is_empty())
@@ -154,26 +183,51 @@ fn one(mapping: &Mapping, at: &str, alert: &Value) -> Result<Alert, Refusal> {
     let status = match status {
         Some(value) => Some(as_text(value).ok_or((format!("{at}{status_at}"), "is not a text".to_owned()))?),
         None if mapping.status.is_some() => {
-            return Err((format!("{at}{status_at}"), "is missing; the mapping says the status is there".to_owned()));
+            return Err((
+                format!("{at}{status_at}"),
+                "is missing; the mapping says the status is there".to_owned(),
+            ));
         }
         None => None,
     };
-    let resolved = status.as_deref().is_some_and(|status| match &mapping.resolved_values {
-        Some(values) => values.iter().any(|value| value.eq_ignore_ascii_case(status)),
-        None => RESOLVED.iter().any(|value| value.eq_ignore_ascii_case(status)),
-    });
-    let fingerprint =
-        text(mapping.fingerprint.as_ref(), &["fingerprint", "alert_uid", "dedup_key", "id", "key"])
-            .filter(|text| !text.is_empty());
+    let resolved = status
+        .as_deref()
+        .is_some_and(|status| match &mapping.resolved_values {
+            Some(values) => values.iter().any(|value| value.eq_ignore_ascii_case(status)),
+            None => RESOLVED.iter().any(|value| value.eq_ignore_ascii_case(status)),
+        });
+    let fingerprint = text(
+        mapping.fingerprint.as_ref(),
+        &["fingerprint", "alert_uid", "dedup_key", "id", "key"],
+    )
+    .filter(|text| !text.is_empty());
     if fingerprint.is_none()
         && let Some(pointer) = &mapping.fingerprint
     {
-        return Err((format!("{at}{pointer}"), "is missing; the mapping says the fingerprint is there".to_owned()));
+        return Err((
+            format!("{at}{pointer}"),
+            "is missing; the mapping says the fingerprint is there".to_owned(),
+        ));
     }
     let word = text(mapping.severity.as_ref(), &["severity", "priority", "level"]).unwrap_or_default();
-    let severity = mapping.severity_values.get(&word).cloned().unwrap_or(word).to_lowercase();
-    let started_at = time(at, field(alert, mapping.started_at.as_ref(), &["started_at", "startsAt", "timestamp"]))?;
-    let ended_at = time(at, field(alert, mapping.ended_at.as_ref(), &["ended_at", "endsAt"]))?;
+    let severity = mapping
+        .severity_values
+        .get(&word)
+        .cloned()
+        .unwrap_or(word)
+        .to_lowercase();
+    let started_at = time(
+        at,
+        field(
+            alert,
+            mapping.started_at.as_ref(),
+            &["started_at", "startsAt", "timestamp"],
+        ),
+    )?;
+    let ended_at = time(
+        at,
+        field(alert, mapping.ended_at.as_ref(), &["ended_at", "endsAt"]),
+    )?;
     let labels = match &mapping.labels {
         Some(LabelPointers::Each(each)) => each
             .iter()
@@ -186,14 +240,21 @@ fn one(mapping: &Mapping, at: &str, alert: &Value) -> Result<Alert, Refusal> {
         fingerprint: fingerprint.unwrap_or_else(|| title.clone()),
         firing: !resolved,
         severity,
-        text: text(mapping.text.as_ref(), &["text", "description", "message", "details"]).unwrap_or_default(),
+        text: text(
+            mapping.text.as_ref(),
+            &["text", "description", "message", "details"],
+        )
+        .unwrap_or_default(),
         title,
         labels,
         annotations: words(alert.get("annotations")),
         started_at,
         ended_at: if resolved { ended_at } else { None },
-        link: text(mapping.link.as_ref(), &["link", "url", "link_to_upstream_details"])
-            .filter(|url| url.starts_with("http://") || url.starts_with("https://")),
+        link: text(
+            mapping.link.as_ref(),
+            &["link", "url", "link_to_upstream_details"],
+        )
+        .filter(|url| url.starts_with("http://") || url.starts_with("https://")),
         raw: alert.clone(),
     })
 }
@@ -201,7 +262,12 @@ fn one(mapping: &Mapping, at: &str, alert: &Value) -> Result<Alert, Refusal> {
 fn words(value: Option<&Value>) -> BTreeMap<String, String> {
     let object = value.and_then(Value::as_object);
     object
-        .map(|object| object.iter().filter_map(|(name, value)| Some((name.clone(), as_text(value)?))).collect())
+        .map(|object| {
+            object
+                .iter()
+                .filter_map(|(name, value)| Some((name.clone(), as_text(value)?)))
+                .collect()
+        })
         .unwrap_or_default()
 }
 
@@ -212,7 +278,10 @@ fn time(at: &str, (field, value): (String, Option<&Value>)) -> Result<Option<Tim
         Some(Value::String(text)) if text.is_empty() => Ok(None),
         Some(Value::String(text)) => Timestamp::parse(text).map(Some).map_err(wrong),
         Some(Value::Number(number)) => {
-            let number = number.as_f64().filter(|n| *n > 0.0 && *n < 1e14).ok_or_else(|| wrong("is not a time".to_owned()))?;
+            let number = number
+                .as_f64()
+                .filter(|n| *n > 0.0 && *n < 1e14)
+                .ok_or_else(|| wrong("is not a time".to_owned()))?;
             // Seconds reach 1e11 in the year 5138; milliseconds passed it in 1973.
             let seconds = if number < 1e11 { number } else { number / 1_000.0 };
             Ok(Some(Timestamp::from_micros((seconds * 1e6) as i64)))

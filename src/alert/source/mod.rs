@@ -60,8 +60,12 @@ pub type Refusal = (String, String);
 /// # Errors
 /// Where in the body, and why it is not of the source's format.
 pub fn parse(source: &str, mapping: Option<&generic::Mapping>, body: &[u8]) -> Result<Batch, Refusal> {
-    let json: Value = serde_json::from_slice(body)
-        .map_err(|error| (String::new(), format!("is not JSON: {}", crate::error::json_reason(&error))))?;
+    let json: Value = serde_json::from_slice(body).map_err(|error| {
+        (
+            String::new(),
+            format!("is not JSON: {}", crate::error::json_reason(&error)),
+        )
+    })?;
     let mut batch = match source {
         "alertmanager" => alertmanager::parse(&json),
         _ => generic::parse(mapping.unwrap_or(&generic::Mapping::default()), &json),
@@ -77,7 +81,10 @@ fn storable(fingerprint: String) -> String {
     if fingerprint.len() <= 500 && !fingerprint.chars().any(char::is_control) {
         return fingerprint;
     }
-    format!("sha256:{}", crate::audit::hex(&Sha256::digest(fingerprint.as_bytes())))
+    format!(
+        "sha256:{}",
+        crate::audit::hex(&Sha256::digest(fingerprint.as_bytes()))
+    )
 }
 
 /// How bad the sources' words are for an incident. Unknown words and none are major: neither cried nor whispered.
@@ -86,8 +93,8 @@ pub fn severity(word: &str) -> Severity {
         "critical" | "crit" | "page" | "emergency" | "disaster" | "fatal" | "p1" | "sev1" | "blocker" => {
             Severity::Critical
         }
-        "minor" | "info" | "information" | "informational" | "low" | "none" | "notice" | "debug" | "ok" | "p4" | "p5"
-        | "sev4" => Severity::Minor,
+        "minor" | "info" | "information" | "informational" | "low" | "none" | "notice" | "debug" | "ok"
+        | "p4" | "p5" | "sev4" => Severity::Minor,
         _ => Severity::Major,
     }
 }

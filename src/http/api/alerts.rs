@@ -29,9 +29,17 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
 #[utoipa::path(tag = "Alerts", request_body = NewIntegration,
     responses((status = 201, body = CreatedIntegration), (status = 422, body = ProblemDocument)))]
 #[post("/integrations")]
-async fn create(app: web::Data<App>, by: By, _: Params<NoParams>, body: Body<NewIntegration>) -> Answer<HttpResponse> {
+async fn create(
+    app: web::Data<App>,
+    by: By,
+    _: Params<NoParams>,
+    body: Body<NewIntegration>,
+) -> Answer<HttpResponse> {
     let public_url = app.sending.public_url.clone();
-    let created = app.db.write(&by.0, move |tx| integration::create(tx, &body.0, &public_url)).await?;
+    let created = app
+        .db
+        .write(&by.0, move |tx| integration::create(tx, &body.0, &public_url))
+        .await?;
     Ok(HttpResponse::Created().json(created))
 }
 
@@ -41,7 +49,10 @@ async fn create(app: web::Data<App>, by: By, _: Params<NoParams>, body: Body<New
 async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
     let Paging { limit, cursor: at } = params.0;
     let after: Option<String> = cursor(at.as_deref())?;
-    let rows = app.db.read(move |conn| integration::list(conn, after.as_deref(), limit.probe())).await?;
+    let rows = app
+        .db
+        .read(move |conn| integration::list(conn, after.as_deref(), limit.probe()))
+        .await?;
     Ok(HttpResponse::Ok().json(page(rows, limit, |integration| integration.id.to_string())))
 }
 
@@ -56,9 +67,16 @@ async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>
 /// Ends an integration: its URL answers 404 from now on.
 #[utoipa::path(tag = "Alerts", responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/integrations/{id}")]
-async fn delete_one(app: web::Data<App>, by: By, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn delete_one(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
     let id = own("integration", IntegrationId::parse(&id))?;
-    app.db.write(&by.0, move |tx| integration::delete(tx, &id)).await?;
+    app.db
+        .write(&by.0, move |tx| integration::delete(tx, &id))
+        .await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -66,11 +84,18 @@ async fn delete_one(app: web::Data<App>, by: By, id: web::Path<String>, _: Param
 #[utoipa::path(tag = "Alerts", params(Paging),
     responses((status = 200, body = Page<HookRequest>), (status = 404, body = ProblemDocument)))]
 #[get("/integrations/{id}/requests")]
-async fn requests(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>) -> Answer<HttpResponse> {
+async fn requests(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    params: Params<Paging>,
+) -> Answer<HttpResponse> {
     let id = own("integration", IntegrationId::parse(&id))?;
     let Paging { limit, cursor: at } = params.0;
     let before: Option<i64> = cursor(at.as_deref())?;
-    let rows = app.db.read(move |conn| integration::requests(conn, &id, before, limit.probe())).await?;
+    let rows = app
+        .db
+        .read(move |conn| integration::requests(conn, &id, before, limit.probe()))
+        .await?;
     Ok(HttpResponse::Ok().json(page(rows, limit, |request| request.id)))
 }
 
@@ -104,7 +129,14 @@ async fn list_alerts(app: web::Data<App>, params: Params<AlertParams>) -> Answer
         .db
         .read(move |conn| {
             let (integration, incident) = (p.integration.as_ref(), p.incident.as_ref());
-            alert::list(conn, integration, incident, p.status, before.as_deref(), limit.probe())
+            alert::list(
+                conn,
+                integration,
+                incident,
+                p.status,
+                before.as_deref(),
+                limit.probe(),
+            )
         })
         .await?;
     Ok(HttpResponse::Ok().json(page(rows, limit, |alert| alert.id.to_string())))

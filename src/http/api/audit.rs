@@ -57,7 +57,10 @@ async fn list(app: web::Data<App>, params: Params<AuditParams>) -> Answer<HttpRe
         from: p.from,
         to: p.to,
     };
-    let rows = app.db.read(move |conn| audit::list(conn, &filter, before, limit.probe())).await?;
+    let rows = app
+        .db
+        .read(move |conn| audit::list(conn, &filter, before, limit.probe()))
+        .await?;
     Ok(HttpResponse::Ok().json(page(rows, limit, |event| event.seq)))
 }
 
@@ -87,9 +90,14 @@ async fn export(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse
                 serde_json::to_writer(&mut text, event)?;
                 text.push(b'\n');
             }
-            let next = events.last().filter(|_| events.len() as i64 == STEP).map(|event| event.seq);
+            let next = events
+                .last()
+                .filter(|_| events.len() as i64 == STEP)
+                .map(|event| event.seq);
             Ok::<_, std::io::Error>(Some((web::Bytes::from(text), next)))
         }
     });
-    Ok(HttpResponse::Ok().content_type("application/x-ndjson").streaming(Box::pin(pages)))
+    Ok(HttpResponse::Ok()
+        .content_type("application/x-ndjson")
+        .streaming(Box::pin(pages)))
 }

@@ -52,11 +52,19 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
 
 /// 201 with what was made, 200 with what was changed.
 fn put_answer<T: Serialize>((value, new): (T, bool)) -> HttpResponse {
-    if new { HttpResponse::Created().json(value) } else { HttpResponse::Ok().json(value) }
+    if new {
+        HttpResponse::Created().json(value)
+    } else {
+        HttpResponse::Ok().json(value)
+    }
 }
 
 fn gone(include: Option<bool>) -> Gone {
-    if include == Some(true) { Gone::Shown } else { Gone::Hidden }
+    if include == Some(true) {
+        Gone::Shown
+    } else {
+        Gone::Hidden
+    }
 }
 
 /// Makes or changes an account.
@@ -71,13 +79,21 @@ async fn put_account(
     body: Body<AccountInput>,
 ) -> Answer<HttpResponse> {
     let id = external("account", &id)?;
-    Ok(put_answer(app.db.write(&by.0, move |tx| account::put(tx, &id, &body.0)).await?))
+    Ok(put_answer(
+        app.db
+            .write(&by.0, move |tx| account::put(tx, &id, &body.0))
+            .await?,
+    ))
 }
 
 /// An account, also one that is gone.
 #[utoipa::path(tag = "Directory", responses((status = 200, body = Account), (status = 404, body = ProblemDocument)))]
 #[get("/accounts/{account}")]
-async fn get_account(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn get_account(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
     let id = external("account", &id)?;
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| account::get(conn, id.as_str())).await?))
 }
@@ -92,7 +108,9 @@ async fn delete_account(
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     let id = external("account", &id)?;
-    app.db.write(&by.0, move |tx| account::delete(tx, id.as_str())).await?;
+    app.db
+        .write(&by.0, move |tx| account::delete(tx, id.as_str()))
+        .await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -116,8 +134,10 @@ struct AccountParams {
 async fn list_accounts(app: web::Data<App>, params: Params<AccountParams>) -> Answer<HttpResponse> {
     let p = params.0;
     let after: Option<String> = cursor(p.cursor.as_deref())?;
-    let rows =
-        app.db.read(move |conn| account::list(conn, gone(p.gone), after.as_deref(), p.limit.probe())).await?;
+    let rows = app
+        .db
+        .read(move |conn| account::list(conn, gone(p.gone), after.as_deref(), p.limit.probe()))
+        .await?;
     Ok(HttpResponse::Ok().json(page(rows, p.limit, |account| account.id.clone())))
 }
 
@@ -133,7 +153,11 @@ async fn put_person(
     body: Body<PersonInput>,
 ) -> Answer<HttpResponse> {
     let id = external("person", &id)?;
-    Ok(put_answer(app.db.write(&by.0, move |tx| person::put(tx, &id, &body.0)).await?))
+    Ok(put_answer(
+        app.db
+            .write(&by.0, move |tx| person::put(tx, &id, &body.0))
+            .await?,
+    ))
 }
 
 /// A person, also one who is gone.
@@ -154,7 +178,9 @@ async fn delete_person(
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     let id = external("person", &id)?;
-    app.db.write(&by.0, move |tx| person::delete(tx, id.as_str())).await?;
+    app.db
+        .write(&by.0, move |tx| person::delete(tx, id.as_str()))
+        .await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -183,13 +209,24 @@ async fn list_people(app: web::Data<App>, params: Params<PeopleParams>) -> Answe
     let limit = p.limit;
     let rows = app
         .db
-        .read(move |conn| person::list(conn, gone(p.gone), p.email.as_deref(), after.as_deref(), limit.probe()))
+        .read(move |conn| {
+            person::list(
+                conn,
+                gone(p.gone),
+                p.email.as_deref(),
+                after.as_deref(),
+                limit.probe(),
+            )
+        })
         .await?;
     Ok(HttpResponse::Ok().json(page(rows, limit, |person| person.id.clone())))
 }
 
 fn resource_at(path: (String, String)) -> Answer<ResourceRef> {
-    Ok(ResourceRef { type_: external("type", &path.0)?, id: external("id", &path.1)? })
+    Ok(ResourceRef {
+        type_: external("type", &path.0)?,
+        id: external("id", &path.1)?,
+    })
 }
 
 /// Makes or changes a resource.
@@ -204,7 +241,11 @@ async fn put_resource(
     body: Body<ResourceInput>,
 ) -> Answer<HttpResponse> {
     let at = resource_at(path.into_inner())?;
-    Ok(put_answer(app.db.write(&by.0, move |tx| resource::put(tx, &at, &body.0)).await?))
+    Ok(put_answer(
+        app.db
+            .write(&by.0, move |tx| resource::put(tx, &at, &body.0))
+            .await?,
+    ))
 }
 
 /// A resource, also one that is gone.
@@ -275,17 +316,26 @@ async fn list_resources(app: web::Data<App>, params: Params<ResourceParams>) -> 
     let label = match p.label.as_deref() {
         None => None,
         Some(text) => {
-            let (name, value) = text.split_once('=').ok_or_else(|| wrong("?label", "name=value"))?;
+            let (name, value) = text
+                .split_once('=')
+                .ok_or_else(|| wrong("?label", "name=value"))?;
             Some((name.to_owned(), value.to_owned()))
         }
     };
-    let filter = resource::Filter { type_: p.type_, account: p.account, parent, label };
+    let filter = resource::Filter {
+        type_: p.type_,
+        account: p.account,
+        parent,
+        label,
+    };
     let limit = p.limit;
     let rows = app
         .db
         .read(move |conn| resource::list(conn, &filter, gone(p.gone), after.as_ref(), limit.probe()))
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |resource| (resource.type_.clone(), resource.id.clone()))))
+    Ok(HttpResponse::Ok().json(page(rows, limit, |resource| {
+        (resource.type_.clone(), resource.id.clone())
+    })))
 }
 
 /// Makes a person a member of an account, or changes their role.
@@ -302,7 +352,9 @@ async fn put_member(
     let (account, person) = (external("account", &path.0)?, external("person", &path.1)?);
     let put = app
         .db
-        .write(&by.0, move |tx| member::put_member(tx, account.as_str(), person.as_str(), &body.0.role))
+        .write(&by.0, move |tx| {
+            member::put_member(tx, account.as_str(), person.as_str(), &body.0.role)
+        })
         .await?;
     Ok(put_answer(put))
 }
@@ -316,7 +368,10 @@ async fn get_member(
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     let (account, person) = (external("account", &path.0)?, external("person", &path.1)?);
-    let member = app.db.read(move |conn| member::member(conn, account.as_str(), person.as_str())).await?;
+    let member = app
+        .db
+        .read(move |conn| member::member(conn, account.as_str(), person.as_str()))
+        .await?;
     Ok(HttpResponse::Ok().json(member))
 }
 
@@ -330,7 +385,11 @@ async fn delete_member(
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     let (account, person) = (external("account", &path.0)?, external("person", &path.1)?);
-    app.db.write(&by.0, move |tx| member::delete_member(tx, account.as_str(), person.as_str())).await?;
+    app.db
+        .write(&by.0, move |tx| {
+            member::delete_member(tx, account.as_str(), person.as_str())
+        })
+        .await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -346,8 +405,10 @@ async fn list_members(
     let account = external("account", &account)?;
     let Paging { limit, cursor: at } = params.0;
     let after: Option<String> = cursor(at.as_deref())?;
-    let rows =
-        app.db.read(move |conn| member::members(conn, account.as_str(), after.as_deref(), limit.probe())).await?;
+    let rows = app
+        .db
+        .read(move |conn| member::members(conn, account.as_str(), after.as_deref(), limit.probe()))
+        .await?;
     Ok(HttpResponse::Ok().json(page(rows, limit, |member| member.person.clone())))
 }
 
@@ -366,7 +427,9 @@ async fn put_collaborator(
     let (at, person) = (resource_at((type_, id))?, external("person", &person)?);
     let put = app
         .db
-        .write(&by.0, move |tx| member::put_collaborator(tx, &at, person.as_str(), &body.0.role))
+        .write(&by.0, move |tx| {
+            member::put_collaborator(tx, &at, person.as_str(), &body.0.role)
+        })
         .await?;
     Ok(put_answer(put))
 }
@@ -381,7 +444,10 @@ async fn get_collaborator(
 ) -> Answer<HttpResponse> {
     let (type_, id, person) = path.into_inner();
     let (at, person) = (resource_at((type_, id))?, external("person", &person)?);
-    let found = app.db.read(move |conn| member::collaborator(conn, &at, person.as_str())).await?;
+    let found = app
+        .db
+        .read(move |conn| member::collaborator(conn, &at, person.as_str()))
+        .await?;
     Ok(HttpResponse::Ok().json(found))
 }
 
@@ -396,7 +462,11 @@ async fn delete_collaborator(
 ) -> Answer<HttpResponse> {
     let (type_, id, person) = path.into_inner();
     let (at, person) = (resource_at((type_, id))?, external("person", &person)?);
-    app.db.write(&by.0, move |tx| member::delete_collaborator(tx, &at, person.as_str())).await?;
+    app.db
+        .write(&by.0, move |tx| {
+            member::delete_collaborator(tx, &at, person.as_str())
+        })
+        .await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -412,8 +482,10 @@ async fn list_collaborators(
     let at = resource_at(path.into_inner())?;
     let Paging { limit, cursor: start } = params.0;
     let after: Option<String> = cursor(start.as_deref())?;
-    let rows =
-        app.db.read(move |conn| member::collaborators(conn, &at, after.as_deref(), limit.probe())).await?;
+    let rows = app
+        .db
+        .read(move |conn| member::collaborators(conn, &at, after.as_deref(), limit.probe()))
+        .await?;
     Ok(HttpResponse::Ok().json(page(rows, limit, |collaborator| collaborator.person.clone())))
 }
 
@@ -446,8 +518,13 @@ async fn import_directory(
         }
         file.write_all(&chunk).map_err(Error::internal)?;
     }
-    let mut file = file.into_inner().map_err(|error| Error::internal(error.into_error()))?;
+    let mut file = file
+        .into_inner()
+        .map_err(|error| Error::internal(error.into_error()))?;
     file.seek(SeekFrom::Start(0)).map_err(Error::internal)?;
-    let counts = app.db.write(&by.0, move |tx| import::import(tx, BufReader::new(file))).await?;
+    let counts = app
+        .db
+        .write(&by.0, move |tx| import::import(tx, BufReader::new(file)))
+        .await?;
     Ok(HttpResponse::Ok().json(counts))
 }

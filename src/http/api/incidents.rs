@@ -49,7 +49,12 @@ fn incident_id(text: &str) -> Answer<IncidentId> {
 #[utoipa::path(tag = "Incidents", request_body = NewIncident,
     responses((status = 201, body = Incident), (status = 422, body = ProblemDocument)))]
 #[post("/incidents")]
-async fn open(app: web::Data<App>, by: By, _: Params<NoParams>, body: Body<NewIncident>) -> Answer<HttpResponse> {
+async fn open(
+    app: web::Data<App>,
+    by: By,
+    _: Params<NoParams>,
+    body: Body<NewIncident>,
+) -> Answer<HttpResponse> {
     let incident = app.db.write(&by.0, move |tx| incident::open(tx, &body.0)).await?;
     Ok(HttpResponse::Created().json(incident))
 }
@@ -76,8 +81,10 @@ struct IncidentParams {
 async fn list(app: web::Data<App>, params: Params<IncidentParams>) -> Answer<HttpResponse> {
     let p = params.0;
     let below: Option<i64> = cursor(p.cursor.as_deref())?;
-    let rows =
-        app.db.read(move |conn| incident::list(conn, p.status, p.severity, below, p.limit.probe())).await?;
+    let rows = app
+        .db
+        .read(move |conn| incident::list(conn, p.status, p.severity, below, p.limit.probe()))
+        .await?;
     Ok(HttpResponse::Ok().json(page(rows, p.limit, |incident| incident.number)))
 }
 
@@ -101,7 +108,10 @@ async fn change(
     body: Body<IncidentPatch>,
 ) -> Answer<HttpResponse> {
     let id = incident_id(&id)?;
-    let incident = app.db.write(&by.0, move |tx| incident::change(tx, &id, &body.0)).await?;
+    let incident = app
+        .db
+        .write(&by.0, move |tx| incident::change(tx, &id, &body.0))
+        .await?;
     Ok(HttpResponse::Ok().json(incident))
 }
 
@@ -117,7 +127,10 @@ async fn set_status(
     body: Body<StatusChange>,
 ) -> Answer<HttpResponse> {
     let id = incident_id(&id)?;
-    let incident = app.db.write(&by.0, move |tx| incident::set_status(tx, &id, &body.0)).await?;
+    let incident = app
+        .db
+        .write(&by.0, move |tx| incident::set_status(tx, &id, &body.0))
+        .await?;
     Ok(HttpResponse::Ok().json(incident))
 }
 
@@ -133,7 +146,10 @@ async fn add_entry(
     body: Body<NewEntry>,
 ) -> Answer<HttpResponse> {
     let id = incident_id(&id)?;
-    let entry = app.db.write(&by.0, move |tx| timeline::add(tx, &id, &body.0)).await?;
+    let entry = app
+        .db
+        .write(&by.0, move |tx| timeline::add(tx, &id, &body.0))
+        .await?;
     Ok(HttpResponse::Created().json(entry))
 }
 
@@ -141,7 +157,11 @@ async fn add_entry(
 #[utoipa::path(tag = "Incidents", params(Paging),
     responses((status = 200, body = Page<Entry>), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}/timeline")]
-async fn list_entries(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>) -> Answer<HttpResponse> {
+async fn list_entries(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    params: Params<Paging>,
+) -> Answer<HttpResponse> {
     let id = incident_id(&id)?;
     let Paging { limit, cursor: at } = params.0;
     let after: Option<(crate::time::Timestamp, i64)> = cursor(at.as_deref())?;
@@ -164,7 +184,10 @@ async fn add_affected(
     body: Body<AddAffected>,
 ) -> Answer<HttpResponse> {
     let id = incident_id(&id)?;
-    let added = app.db.write(&by.0, move |tx| affected::add_requested(tx, &id, &body.0)).await?;
+    let added = app
+        .db
+        .write(&by.0, move |tx| affected::add_requested(tx, &id, &body.0))
+        .await?;
     Ok(HttpResponse::Ok().json(added))
 }
 
@@ -183,16 +206,29 @@ struct AffectedPage {
 #[utoipa::path(tag = "Incidents", params(Paging),
     responses((status = 200, body = AffectedPage), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}/affected")]
-async fn list_affected(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>) -> Answer<HttpResponse> {
+async fn list_affected(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    params: Params<Paging>,
+) -> Answer<HttpResponse> {
     let id = incident_id(&id)?;
     let Paging { limit, cursor: at } = params.0;
     let after: Option<i64> = cursor(at.as_deref())?;
     let (rows, unresolved) = app
         .db
-        .read(move |conn| Ok((affected::list(conn, &id, after, limit.probe())?, affected::unresolved(conn, &id)?)))
+        .read(move |conn| {
+            Ok((
+                affected::list(conn, &id, after, limit.probe())?,
+                affected::unresolved(conn, &id)?,
+            ))
+        })
         .await?;
     let Page { items, next_cursor } = page(rows, limit, |affected| affected.key);
-    Ok(HttpResponse::Ok().json(AffectedPage { items, next_cursor, unresolved }))
+    Ok(HttpResponse::Ok().json(AffectedPage {
+        items,
+        next_cursor,
+        unresolved,
+    }))
 }
 
 /// Takes a resource off. Whoever was told stays told, and hears the end.
@@ -205,8 +241,13 @@ async fn remove_affected(
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     let id = incident_id(&path.0)?;
-    let at = ResourceRef { type_: external("type", &path.1)?, id: external("resource", &path.2)? };
-    app.db.write(&by.0, move |tx| affected::remove(tx, &id, &at)).await?;
+    let at = ResourceRef {
+        type_: external("type", &path.1)?,
+        id: external("resource", &path.2)?,
+    };
+    app.db
+        .write(&by.0, move |tx| affected::remove(tx, &id, &at))
+        .await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -229,7 +270,11 @@ async fn get_metrics(
 ) -> Answer<HttpResponse> {
     let id = incident_id(&id)?;
     let zone = params.0.time_zone;
-    Ok(HttpResponse::Ok().json(app.db.read(move |conn| metrics::metrics(conn, &id, zone.as_deref())).await?))
+    Ok(HttpResponse::Ok().json(
+        app.db
+            .read(move |conn| metrics::metrics(conn, &id, zone.as_deref()))
+            .await?,
+    ))
 }
 
 /// A person of the audience, and whether they were told.
@@ -269,12 +314,18 @@ struct AudiencePage {
 #[utoipa::path(tag = "Incidents", params(Paging),
     responses((status = 200, body = AudiencePage), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}/audience")]
-async fn get_audience(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>) -> Answer<HttpResponse> {
+async fn get_audience(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    params: Params<Paging>,
+) -> Answer<HttpResponse> {
     let id = incident_id(&id)?;
     let Paging { limit, cursor: at } = params.0;
     let after: Option<String> = cursor(at.as_deref())?;
-    let (audience, told) =
-        app.db.read(move |conn| Ok((audience::resolve(conn, &id)?, notice::told_people(conn, &id)?))).await?;
+    let (audience, told) = app
+        .db
+        .read(move |conn| Ok((audience::resolve(conn, &id)?, notice::told_people(conn, &id)?)))
+        .await?;
     let not_told = audience
         .people
         .iter()
@@ -289,10 +340,16 @@ async fn get_audience(app: web::Data<App>, id: web::Path<String>, params: Params
     let Page { items, next_cursor } = page(rows, limit, |addressee| addressee.person.id.clone());
     let items = items
         .into_iter()
-        .map(|addressee| AudienceItem { told: told.contains(&addressee.person.id), addressee })
+        .map(|addressee| AudienceItem {
+            told: told.contains(&addressee.person.id),
+            addressee,
+        })
         .collect();
     Ok(HttpResponse::Ok().json(AudiencePage {
-        counts: AudienceCounts { counts: audience.counts, not_told },
+        counts: AudienceCounts {
+            counts: audience.counts,
+            not_told,
+        },
         items,
         next_cursor,
         unreachable: audience.unreachable,
@@ -312,7 +369,10 @@ async fn add_step(
     body: Body<NewStep>,
 ) -> Answer<HttpResponse> {
     let id = incident_id(&id)?;
-    let step = app.db.write(&by.0, move |tx| next_step::add(tx, &id, &body.0)).await?;
+    let step = app
+        .db
+        .write(&by.0, move |tx| next_step::add(tx, &id, &body.0))
+        .await?;
     Ok(HttpResponse::Created().json(step))
 }
 
@@ -353,7 +413,11 @@ async fn steps(app: &App, incident: Option<IncidentId>, p: StepParams) -> Answer
 #[utoipa::path(tag = "Next steps", params(StepParams),
     responses((status = 200, body = Page<NextStep>), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}/next-steps")]
-async fn list_steps(app: web::Data<App>, id: web::Path<String>, params: Params<StepParams>) -> Answer<HttpResponse> {
+async fn list_steps(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    params: Params<StepParams>,
+) -> Answer<HttpResponse> {
     steps(&app, Some(incident_id(&id)?), params.0).await
 }
 
@@ -376,6 +440,9 @@ async fn change_step(
     body: Body<StepPatch>,
 ) -> Answer<HttpResponse> {
     let id = own("next step", NextStepId::parse(&id))?;
-    let step = app.db.write(&by.0, move |tx| next_step::change(tx, &id, &body.0)).await?;
+    let step = app
+        .db
+        .write(&by.0, move |tx| next_step::change(tx, &id, &body.0))
+        .await?;
     Ok(HttpResponse::Ok().json(step))
 }

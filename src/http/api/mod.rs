@@ -97,14 +97,18 @@ impl Document {
 /// `get_incidents_id_timeline` for `GET /api/v1/incidents/{id}/timeline`.
 fn operation_id(method: &str, path: &str) -> String {
     let path = path.strip_prefix("/api/v1").unwrap_or(path);
-    let words = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let words = path
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty());
     words.fold(method.to_owned(), |id, word| id + "_" + word)
 }
 
 /// The OpenAPI document.
 #[get("/api/openapi.json")]
 pub async fn openapi_json(document: web::Data<Document>, _: Params<NoParams>) -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(document.0.clone())
+    HttpResponse::Ok()
+        .content_type("application/json")
+        .body(document.0.clone())
 }
 
 /// The page for the document; everything it needs is in the binary.
@@ -114,7 +118,9 @@ pub fn docs() -> impl HttpServiceFactory {
 
 /// `/docs` without the slash that the page's relative links need.
 pub async fn docs_redirect() -> HttpResponse {
-    HttpResponse::TemporaryRedirect().insert_header(("location", "/docs/")).finish()
+    HttpResponse::TemporaryRedirect()
+        .insert_header(("location", "/docs/"))
+        .finish()
 }
 
 /// A caller's own id in a path.

@@ -55,7 +55,10 @@ async fn draft(
     body: Body<NewNotice>,
 ) -> Answer<HttpResponse> {
     let id = own("incident", IncidentId::parse(&id))?;
-    let notice = app.db.write(&by.0, move |tx| notice::draft(tx, &id, &body.0)).await?;
+    let notice = app
+        .db
+        .write(&by.0, move |tx| notice::draft(tx, &id, &body.0))
+        .await?;
     Ok(HttpResponse::Created().json(notice))
 }
 
@@ -67,7 +70,10 @@ async fn list(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>
     let id = own("incident", IncidentId::parse(&id))?;
     let Paging { limit, cursor: at } = params.0;
     let after: Option<String> = cursor(at.as_deref())?;
-    let rows = app.db.read(move |conn| notice::list(conn, &id, after.as_deref(), limit.probe())).await?;
+    let rows = app
+        .db
+        .read(move |conn| notice::list(conn, &id, after.as_deref(), limit.probe()))
+        .await?;
     Ok(HttpResponse::Ok().json(page(rows, limit, |notice| notice.id.to_string())))
 }
 
@@ -88,7 +94,10 @@ async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>
     let view = app
         .db
         .read(move |conn| {
-            Ok(NoticeView { notice: notice::get(conn, &id)?, not_told_yet: notice::not_told_yet(conn, &id)? })
+            Ok(NoticeView {
+                notice: notice::get(conn, &id)?,
+                not_told_yet: notice::not_told_yet(conn, &id)?,
+            })
         })
         .await?;
     Ok(HttpResponse::Ok().json(view))
@@ -107,7 +116,10 @@ async fn change(
     body: Body<NoticePatch>,
 ) -> Answer<HttpResponse> {
     let id = notice_id(&id)?;
-    let notice = app.db.write(&by.0, move |tx| notice::change(tx, &id, &body.0)).await?;
+    let notice = app
+        .db
+        .write(&by.0, move |tx| notice::change(tx, &id, &body.0))
+        .await?;
     Ok(HttpResponse::Ok().json(notice))
 }
 
@@ -118,7 +130,10 @@ async fn change(
 async fn preview(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
     let id = notice_id(&id)?;
     let sending = app.sending.clone();
-    let preview = app.db.read(move |conn| notice::preview(conn, &id, &sending, SAMPLES)).await?;
+    let preview = app
+        .db
+        .read(move |conn| notice::preview(conn, &id, &sending, SAMPLES))
+        .await?;
     Ok(HttpResponse::Ok().json(preview))
 }
 
@@ -135,7 +150,10 @@ async fn approve(
 ) -> Answer<HttpResponse> {
     let id = notice_id(&id)?;
     let sending = app.sending.clone();
-    let notice = app.db.write(&by.0, move |tx| notice::approve(tx, &id, &body.0, &sending)).await?;
+    let notice = app
+        .db
+        .write(&by.0, move |tx| notice::approve(tx, &id, &body.0, &sending))
+        .await?;
     Ok(HttpResponse::Ok().json(notice))
 }
 
@@ -153,7 +171,10 @@ async fn send(
 ) -> Answer<HttpResponse> {
     let id = notice_id(&id)?;
     let sending = app.sending.clone();
-    let notice = app.db.write(&by.0, move |tx| notice::send(tx, &id, &body.0, &sending)).await?;
+    let notice = app
+        .db
+        .write(&by.0, move |tx| notice::send(tx, &id, &body.0, &sending))
+        .await?;
     app.wake.notify_one();
     Ok(HttpResponse::Accepted().json(notice))
 }
@@ -162,7 +183,12 @@ async fn send(
 #[utoipa::path(tag = "Notices",
     responses((status = 200, body = Stopped), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/notices/{id}/stop")]
-async fn stop(app: web::Data<App>, by: By, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn stop(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
     let id = notice_id(&id)?;
     let target = id.clone();
     app.db.write(&by.0, move |tx| notice::stop(tx, &target)).await?;
@@ -182,7 +208,12 @@ async fn stop(app: web::Data<App>, by: By, id: web::Path<String>, _: Params<NoPa
 #[utoipa::path(tag = "Notices",
     responses((status = 201, body = Notice), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/notices/{id}/catch-up")]
-async fn catch_up(app: web::Data<App>, by: By, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn catch_up(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
     let id = notice_id(&id)?;
     let notice = app.db.write(&by.0, move |tx| notice::catch_up(tx, &id)).await?;
     Ok(HttpResponse::Created().json(notice))
@@ -215,8 +246,10 @@ async fn deliveries(
     let p = params.0;
     let after: Option<i64> = cursor(p.cursor.as_deref())?;
     let limit = p.limit;
-    let rows =
-        app.db.read(move |conn| delivery::list(conn, &id, p.state.as_deref(), after, limit.probe())).await?;
+    let rows = app
+        .db
+        .read(move |conn| delivery::list(conn, &id, p.state.as_deref(), after, limit.probe()))
+        .await?;
     Ok(HttpResponse::Ok().json(page(rows, limit, |delivery| delivery.id)))
 }
 
@@ -224,11 +257,19 @@ async fn deliveries(
 #[utoipa::path(tag = "Notices",
     responses((status = 202, body = Delivery), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/deliveries/{id}/resend")]
-async fn resend(app: web::Data<App>, by: By, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn resend(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
     let id: i64 = id
         .parse()
         .map_err(|_| Problem::Domain(Error::NotFound("delivery of this id".to_owned())))?;
-    let delivery = app.db.write(&by.0, move |tx| delivery::resend(tx, id, queue::LIFETIME)).await?;
+    let delivery = app
+        .db
+        .write(&by.0, move |tx| delivery::resend(tx, id, queue::LIFETIME))
+        .await?;
     app.wake.notify_one();
     Ok(HttpResponse::Accepted().json(delivery))
 }

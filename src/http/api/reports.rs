@@ -32,7 +32,11 @@ async fn put_report(
     body: Body<ReportInput>,
 ) -> Answer<HttpResponse> {
     let id = incident_id(&id)?;
-    Ok(HttpResponse::Ok().json(app.db.write(&by.0, move |tx| report::put(tx, &id, &body.0)).await?))
+    Ok(HttpResponse::Ok().json(
+        app.db
+            .write(&by.0, move |tx| report::put(tx, &id, &body.0))
+            .await?,
+    ))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -47,7 +51,11 @@ struct ReportParams {
 #[utoipa::path(tag = "Reports", params(ReportParams),
     responses((status = 200, body = Report), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}/report")]
-async fn get_report(app: web::Data<App>, id: web::Path<String>, params: Params<ReportParams>) -> Answer<HttpResponse> {
+async fn get_report(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    params: Params<ReportParams>,
+) -> Answer<HttpResponse> {
     let id = incident_id(&id)?;
     let reader = params.0.audience.unwrap_or(Audience::Internal);
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| report::get(conn, &id, reader)).await?))
@@ -57,7 +65,12 @@ async fn get_report(app: web::Data<App>, id: web::Path<String>, params: Params<R
 #[utoipa::path(tag = "Reports",
     responses((status = 200, body = Report), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/incidents/{id}/report/publish")]
-async fn publish(app: web::Data<App>, by: By, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn publish(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
     let id = incident_id(&id)?;
     Ok(HttpResponse::Ok().json(app.db.write(&by.0, move |tx| report::publish(tx, &id)).await?))
 }

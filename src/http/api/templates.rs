@@ -30,9 +30,17 @@ struct Templates {
 async fn list(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
     let items = app
         .db
-        .read(|conn| Phase::ALL.into_iter().map(|phase| templates::current(conn, phase)).collect::<Result<_, _>>())
+        .read(|conn| {
+            Phase::ALL
+                .into_iter()
+                .map(|phase| templates::current(conn, phase))
+                .collect::<Result<_, _>>()
+        })
         .await?;
-    Ok(HttpResponse::Ok().json(Templates { items, next_cursor: None }))
+    Ok(HttpResponse::Ok().json(Templates {
+        items,
+        next_cursor: None,
+    }))
 }
 
 /// The template of a phase.
@@ -55,13 +63,22 @@ async fn save(
     body: Body<Source>,
 ) -> Answer<HttpResponse> {
     let phase = own("template", Phase::parse(&phase))?;
-    Ok(HttpResponse::Ok().json(app.db.write(&by.0, move |tx| templates::save(tx, phase, &body.0)).await?))
+    Ok(HttpResponse::Ok().json(
+        app.db
+            .write(&by.0, move |tx| templates::save(tx, phase, &body.0))
+            .await?,
+    ))
 }
 
 /// Returns a phase to the template that Candor comes with.
 #[utoipa::path(tag = "Templates", responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/templates/{phase}")]
-async fn reset(app: web::Data<App>, by: By, phase: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn reset(
+    app: web::Data<App>,
+    by: By,
+    phase: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
     let phase = own("template", Phase::parse(&phase))?;
     app.db.write(&by.0, move |tx| templates::reset(tx, phase)).await?;
     Ok(HttpResponse::NoContent().finish())

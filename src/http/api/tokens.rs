@@ -34,7 +34,12 @@ pub struct Paging {
 #[utoipa::path(tag = "Tokens", request_body = NewToken,
     responses((status = 201, body = CreatedToken), (status = 403, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/tokens")]
-async fn create(app: web::Data<App>, by: By, _: Params<NoParams>, body: Body<NewToken>) -> Answer<HttpResponse> {
+async fn create(
+    app: web::Data<App>,
+    by: By,
+    _: Params<NoParams>,
+    body: Body<NewToken>,
+) -> Answer<HttpResponse> {
     let created = app.db.write(&by.0, move |tx| access::create(tx, &body.0)).await?;
     Ok(HttpResponse::Created().json(created))
 }
@@ -45,14 +50,22 @@ async fn create(app: web::Data<App>, by: By, _: Params<NoParams>, body: Body<New
 async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
     let Paging { limit, cursor: at } = params.0;
     let after: Option<String> = cursor(at.as_deref())?;
-    let rows = app.db.read(move |conn| access::list(conn, after.as_deref(), limit.probe())).await?;
+    let rows = app
+        .db
+        .read(move |conn| access::list(conn, after.as_deref(), limit.probe()))
+        .await?;
     Ok(HttpResponse::Ok().json(page(rows, limit, |token| token.id.to_string())))
 }
 
 /// Ends a token at once.
 #[utoipa::path(tag = "Tokens", responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/tokens/{id}")]
-async fn revoke(app: web::Data<App>, by: By, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn revoke(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
     let id = own("token", TokenId::parse(&id))?;
     app.db.write(&by.0, move |tx| access::revoke(tx, &id)).await?;
     Ok(HttpResponse::NoContent().finish())

@@ -1,0 +1,247 @@
+//! Carries every table between PostgreSQL and an embedded file, row by row as JSON: a backup is one file of one
+//! format, whichever database it was taken from.
+//!
+//! The tables and columns are read from the embedded schema itself, so that a migration is never forgotten here.
+//!
+//! Must never happen here: a table left out, or the whole of one in memory.
+
+use diesel::connection::SimpleConnection;
+use diesel::pg::PgConnection;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+use diesel::sqlite::SqliteConnection;
+
+use crate::error::{Error, Result};
+
+/// Rows that are carried at a time.
+const STEP: i64 = 500;
+/// Made by a migration with one row that is changed, never deleted.
+const HEAD: &str = "audit_head";
+/// Its rows refer to each other in any order.
+const TREE: &str = "resources";
+
+#[derive(QueryableByName)]
+struct Name {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+#[derive(QueryableByName)]
+struct Column {
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Text)]
+    kind: String,
+}
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = BigInt)]
+    place: i64,
+    #[diesel(sql_type = Text)]
+    row: String,
+}
+
+/// The tables, those that others refer to first.
+fn tables(file: &mut SqliteConnection) -> Result<Vec<String>> {
+    let names: Vec<Name> = diesel::sql_query(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' \
+         AND name <> '__diesel_schema_migrations' ORDER BY rowid",
+    )
+    .load(file)?;
+    Ok(names.into_iter().map(|table| table.name).collect())
+}
+
+fn columns(file: &mut SqliteConnection, table: &str) -> Result<Vec<Column>> {
+    Ok(
+        diesel::sql_query("SELECT name, type AS kind FROM pragma_table_info($1) ORDER BY cid")
+            .bind::<Text, _>(table)
+            .load(file)?,
+    )
+}
+
+fn quoted(columns: &[Column]) -> String {
+    columns
+        .iter()
+        .map(|column| format!("\"{}\"", column.name))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Fills an embedded database that was just migrated from PostgreSQL, within a transaction there.
+///
+/// # Errors
+/// What either database answers.
+pub(super) fn from_postgres(source: &mut PgConnection, file: &mut SqliteConnection) -> Result<()> {
+    file.batch_execute("PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE; DELETE FROM counters;")?;
+    for table in tables(file)? {
+        let columns = columns(file, &table)?;
+        source.batch_execute(&format!(
+            "DECLARE copied NO SCROLL CURSOR FOR SELECT CAST(0 AS BIGINT) AS place, row_to_json(t)::text AS row FROM {table} t"
+        ))?;
+        loop {
+            let rows: Vec<Row> = diesel::sql_query(format!("FETCH {STEP} FROM copied")).load(source)?;
+            if rows.is_empty() {
+                break;
+            }
+            into_file(file, &table, &columns, &rows)?;
+        }
+        source.batch_execute("CLOSE copied")?;
+    }
+    file.batch_execute("COMMIT; PRAGMA foreign_keys = ON;")?;
+    Ok(())
+}
+
+fn into_file(file: &mut SqliteConnection, table: &str, columns: &[Column], rows: &[Row]) -> Result<()> {
+    let values: Vec<String> = columns
+        .iter()
+        .map(|column| {
+            let value = format!("json_extract(value, '$.{}')", column.name);
+            // PostgreSQL writes bytes as \x and hexadecimal digits.
+            if column.kind == "BLOB" {
+                format!("unhex(substr({value}, 3))")
+            } else {
+                value
+            }
+        })
+        .collect();
+    let statement = if table == HEAD {
+        "UPDATE audit_head SET seq = json_extract(h.value, '$.seq'), hash = json_extract(h.value, '$.hash') \
+         FROM json_each($1) AS h WHERE json_extract(h.value, '$.seq') > audit_head.seq"
+            .to_owned()
+    } else {
+        format!(
+            "INSERT INTO {table} ({}) SELECT {} FROM json_each($1)",
+            quoted(columns),
+            values.join(", ")
+        )
+    };
+    diesel::sql_query(statement)
+        .bind::<Text, _>(array(rows))
+        .execute(file)?;
+    Ok(())
+}
+
+fn array(rows: &[Row]) -> String {
+    let rows: Vec<&str> = rows.iter().map(|row| row.row.as_str()).collect();
+    format!("[{}]", rows.join(","))
+}
+
+/// Takes Candor's own tables out of a PostgreSQL database, and nothing else.
+///
+/// # Errors
+/// What either database answers.
+pub(super) fn clear_postgres(target: &mut PgConnection, file: &mut SqliteConnection) -> Result<()> {
+    for table in tables(file)?.iter().rev() {
+        target.batch_execute(&format!("DROP TABLE IF EXISTS {table} CASCADE"))?;
+    }
+    target.batch_execute(
+        "DROP TABLE IF EXISTS __diesel_schema_migrations; DROP FUNCTION IF EXISTS candor_refuse",
+    )?;
+    Ok(())
+}
+
+/// Fills a PostgreSQL database that was just migrated from an embedded one.
+///
+/// # Errors
+/// What either database answers.
+pub(super) fn into_postgres(file: &mut SqliteConnection, target: &mut PgConnection) -> Result<()> {
+    target.batch_execute("BEGIN; DELETE FROM counters;")?;
+    for table in tables(file)? {
+        let columns = columns(file, &table)?;
+        pages(file, &table, &columns, |rows| {
+            into_table(target, &table, &columns, rows)
+        })?;
+        if table == TREE {
+            // Now every parent is there.
+            pages(file, &table, &columns, |rows| {
+                diesel::sql_query(format!(
+                    "UPDATE {TREE} SET parent_key = s.parent_key FROM json_populate_recordset(NULL::{TREE}, $1::json) s \
+                     WHERE {TREE}.key = s.key AND s.parent_key IS NOT NULL"
+                ))
+                .bind::<Text, _>(array(rows))
+                .execute(target)?;
+                Ok(())
+            })?;
+        }
+    }
+    let counted: Vec<Row> = diesel::sql_query(
+        "SELECT CAST(0 AS BIGINT) AS place, json_build_array(table_name, column_name)::text AS row \
+         FROM information_schema.columns WHERE table_schema = current_schema() AND is_identity = 'YES'",
+    )
+    .load(target)?;
+    for row in counted {
+        let (table, column): (String, String) = serde_json::from_str(&row.row)?;
+        target.batch_execute(&format!(
+            "SELECT setval(pg_get_serial_sequence('{table}', '{column}'), COALESCE(MAX({column}), 1), \
+             MAX({column}) IS NOT NULL) FROM {table}"
+        ))?;
+    }
+    target.batch_execute("COMMIT")?;
+    Ok(())
+}
+
+fn pages(
+    file: &mut SqliteConnection,
+    table: &str,
+    columns: &[Column],
+    mut take: impl FnMut(&[Row]) -> Result<()>,
+) -> Result<()> {
+    let fields: Vec<String> = columns
+        .iter()
+        .map(|column| {
+            let name = &column.name;
+            match column.kind.as_str() {
+                "BLOB" => format!(
+                    "'{name}', CASE WHEN \"{name}\" IS NULL THEN NULL ELSE '\\x' || hex(\"{name}\") END"
+                ),
+                _ => format!("'{name}', \"{name}\""),
+            }
+        })
+        .collect();
+    let statement = format!(
+        "SELECT rowid AS place, json_object({}) AS row FROM {table} WHERE rowid > $1 ORDER BY rowid LIMIT {STEP}",
+        fields.join(", ")
+    );
+    let mut last = i64::MIN;
+    loop {
+        let rows: Vec<Row> = diesel::sql_query(&statement).bind::<BigInt, _>(last).load(file)?;
+        match rows.last() {
+            Some(row) => last = row.place,
+            None => return Ok(()),
+        }
+        take(&rows)?;
+    }
+}
+
+fn into_table(target: &mut PgConnection, table: &str, columns: &[Column], rows: &[Row]) -> Result<()> {
+    let statement = match table {
+        HEAD => format!(
+            "UPDATE {HEAD} SET seq = s.seq, hash = s.hash FROM json_populate_recordset(NULL::{HEAD}, $1::json) s \
+             WHERE s.seq > {HEAD}.seq"
+        ),
+        _ => {
+            let values: Vec<String> = columns
+                .iter()
+                .map(|column| match column.name.as_str() {
+                    "parent_key" if table == TREE => "NULL".to_owned(),
+                    name => format!("s.\"{name}\""),
+                })
+                .collect();
+            format!(
+                "INSERT INTO {table} ({}) SELECT {} FROM json_populate_recordset(NULL::{table}, $1::json) s",
+                quoted(columns),
+                values.join(", ")
+            )
+        }
+    };
+    diesel::sql_query(statement)
+        .bind::<Text, _>(array(rows))
+        .execute(target)?;
+    Ok(())
+}
+
+/// Two databases of the same kind are not copied this way.
+pub(super) fn mismatch() -> Error {
+    Error::internal("a copy goes between PostgreSQL and an embedded file")
+}

@@ -1,0 +1,150 @@
+//! `/admin/audit`: who did what, to which subject, when; and whether the chain holds.
+//!
+//! Must never happen here: an empty list for a filter that names what never was. That is an error, said as one.
+
+use actix_web::{HttpResponse, get, web};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::params::Form;
+use super::session::SignedIn;
+use super::view::{Frame, When, grouped, link};
+use super::{ROWS, own};
+use crate::app::App;
+use crate::audit::{self, Action, EventView, Filter};
+use crate::error::Error;
+use crate::http::extract::{NoParams, Params};
+use crate::http::page::{cursor, page};
+use crate::http::problem::Answer;
+use crate::id::IncidentId;
+use crate::incident;
+use crate::time::Timestamp;
+
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config.service(list).service(verify);
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListParams {
+    /// Id or number.
+    incident: Option<String>,
+    actor: Option<String>,
+    action: Option<String>,
+    subject: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+    cursor: Option<String>,
+}
+
+fn time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Error> {
+    text.map(Timestamp::parse)
+        .transpose()
+        .map_err(|detail| Error::invalid(name, detail))
+}
+
+#[get("/audit")]
+async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> Answer<HttpResponse> {
+    let p = params.0;
+    let before: Option<i64> = cursor(p.cursor.as_deref())?;
+    let number: Option<i64> = p
+        .incident
+        .as_deref()
+        .and_then(|text| text.trim_start_matches('#').parse().ok());
+    let named = match (&p.incident, number) {
+        (Some(text), None) => Some(own("incident", IncidentId::parse(text))?),
+        _ => None,
+    };
+    let mut filter = Filter {
+        incident: named,
+        actor: p.actor.clone(),
+        action: p.action.clone(),
+        subject: p.subject.clone(),
+        from: time("?from", p.from.as_deref())?,
+        to: time("?to", p.to.as_deref())?,
+    };
+    let events = app
+        .db
+        .read(move |conn| {
+            if let Some(number) = number {
+                filter.incident = Some(incident::by_number(conn, number)?.id);
+            }
+            Ok(page(
+                audit::list(conn, &filter, before, ROWS.probe())?,
+                ROWS,
+                |event| event.seq,
+            ))
+        })
+        .await?;
+    let path = |cursor: Option<&str>| {
+        link(
+            "/admin/audit",
+            &[
+                ("incident", p.incident.as_deref()),
+                ("actor", p.actor.as_deref()),
+                ("action", p.action.as_deref()),
+                ("subject", p.subject.as_deref()),
+                ("from", p.from.as_deref()),
+                ("to", p.to.as_deref()),
+                ("cursor", cursor),
+            ],
+        )
+    };
+    let given = [&p.incident, &p.actor, &p.action, &p.subject, &p.from, &p.to];
+    app.pages.answer(
+        "admin/audit",
+        &json!({
+            "page": Frame::new(&app, Some(&by.0), "Audit", "Audit"),
+            "events": events.items.iter().map(row).collect::<Vec<_>>(),
+            "actions": Action::ALL.iter().map(|action| json!({
+                "name": action, "chosen": p.action.as_deref() == Some(*action),
+            })).collect::<Vec<_>>(),
+            "given": {
+                "incident": p.incident, "actor": p.actor, "subject": p.subject, "from": p.from, "to": p.to,
+            },
+            "filtered": given.iter().any(|value| value.is_some()),
+            "first": p.cursor.is_some().then(|| path(None)),
+            "next": events.next_cursor.as_deref().map(|next| path(Some(next))),
+        }),
+    )
+}
+
+fn row(event: &EventView) -> Value {
+    let pretty = |value: &Option<Value>| {
+        value
+            .as_ref()
+            .and_then(|value| serde_json::to_string_pretty(value).ok())
+    };
+    json!({
+        "seq": event.seq,
+        "at": When::utc(event.at),
+        "actor": event.actor.name,
+        "actor_kind": event.actor.kind,
+        "actor_path": link("/admin/audit", &[("actor", Some(&event.actor.id))]),
+        "action": event.action,
+        "subject_type": event.subject.type_,
+        "subject_id": event.subject.id,
+        "subject_path": link("/admin/audit", &[("subject", Some(&format!("{}/{}", event.subject.type_, event.subject.id)))]),
+        "incident": event.incident.as_ref().map(|id| format!("/admin/incidents/{id}")),
+        "before": pretty(&event.before),
+        "after": pretty(&event.after),
+        "hash": event.hash,
+    })
+}
+
+/// Walks the whole chain; a page of its own, because that takes a while where there is much of it.
+#[get("/audit/verify")]
+async fn verify(app: web::Data<App>, by: SignedIn, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let verified = app.db.read(audit::verify).await?;
+    app.pages.answer(
+        "admin/verify",
+        &json!({
+            "page": Frame::new(&app, Some(&by.0), "Verification of the audit chain", "Audit"),
+            "ok": verified.ok,
+            "events": grouped(verified.events),
+            "head": verified.head,
+            "broken_at": verified.broken_at,
+            "reason": verified.reason,
+        }),
+    )
+}

@@ -1,0 +1,439 @@
+//! `/admin/directory`: who owns what. Lists by id, and a look-up that goes straight to one row.
+//!
+//! Must never happen here: a search by parts of a name or an address. It would load what no page needs, and a wrong
+//! hit is worse than none when it decides who is told.
+
+use actix_web::http::header::LOCATION;
+use actix_web::{HttpResponse, get, web};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::ROWS;
+use super::params::Form;
+use super::session::SignedIn;
+use super::view::{Frame, When, account_path, link, person_path, resource_path};
+use crate::app::App;
+use crate::db::Conn;
+use crate::directory::account::{self, Account};
+use crate::directory::member::{self, Held, Membership};
+use crate::directory::person::{self, Person};
+use crate::directory::resource::{self, Filter, Resource};
+use crate::directory::{Gone, Labels, ResourceRef};
+use crate::error::{Error, Result};
+use crate::http::extract::{NoParams, Params};
+use crate::http::page::{Limit, Page, cursor, page};
+use crate::http::problem::{Answer, Problem};
+
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(home)
+        .service(find)
+        .service(list_accounts)
+        .service(show_account)
+        .service(list_people)
+        .service(show_person)
+        .service(list_resources)
+        .service(show_resource);
+}
+
+/// Rows of each kind on the first page.
+const FIRST: Limit = Limit(8);
+/// Ancestors of a resource that are walked; a tree that is deeper is shown from below.
+const DEEPEST: usize = 100;
+
+#[get("/directory")]
+async fn home(app: web::Data<App>, by: SignedIn, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let (accounts, people, resources) = app
+        .db
+        .read(|conn| {
+            Ok((
+                account::list(conn, Gone::Hidden, None, FIRST.0)?,
+                person::list(conn, Gone::Hidden, None, None, FIRST.0)?,
+                resource::list(conn, &Filter::default(), Gone::Hidden, None, FIRST.0)?,
+            ))
+        })
+        .await?;
+    app.pages.answer(
+        "admin/directory",
+        &json!({
+            "page": Frame::new(&app, Some(&by.0), "Directory", "Directory"),
+            "accounts": accounts.iter().map(account_row).collect::<Vec<_>>(),
+            "people": people.iter().map(person_row).collect::<Vec<_>>(),
+            "resources": resources.iter().map(resource_row).collect::<Vec<_>>(),
+        }),
+    )
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Account,
+    Person,
+    Resource,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FindParams {
+    kind: Kind,
+    #[serde(rename = "type")]
+    type_: Option<String>,
+    id: Option<String>,
+    email: Option<String>,
+}
+
+/// Goes to the row of that id, or to those of that address.
+#[get("/directory/find")]
+async fn find(params: Form<FindParams>) -> Answer<HttpResponse> {
+    let p = params.0;
+    let missing = |name: &str| Problem::Domain(Error::invalid(name, "is empty; give the whole id"));
+    let path = match (&p.kind, &p.email, &p.id) {
+        (Kind::Person, Some(email), None) => link("/admin/directory/people", &[("email", Some(email))]),
+        (_, Some(_), _) => {
+            return Err(Error::invalid("?email", "only people have one, and one look-up is enough").into());
+        }
+        (_, None, None) => return Err(missing("?id")),
+        (Kind::Account, None, Some(id)) => account_path(id),
+        (Kind::Person, None, Some(id)) => person_path(id),
+        (Kind::Resource, None, Some(id)) => {
+            resource_path(p.type_.as_deref().ok_or_else(|| missing("?type"))?, id)
+        }
+    };
+    Ok(HttpResponse::SeeOther().insert_header((LOCATION, path)).finish())
+}
+
+fn labels(labels: &Labels) -> Vec<Value> {
+    labels
+        .iter()
+        .map(|(name, value)| json!({"name": name, "value": value}))
+        .collect()
+}
+
+fn account_row(account: &Account) -> Value {
+    json!({
+        "id": account.id, "path": account_path(&account.id), "name": account.name,
+        "time_zone": account.time_zone, "locale": account.locale, "labels": labels(&account.labels),
+        "gone": When::maybe(account.gone_at, None),
+    })
+}
+
+fn person_row(person: &Person) -> Value {
+    json!({
+        "id": person.id, "path": person_path(&person.id), "name": person.name, "email": person.email,
+        "time_zone": person.time_zone, "locale": person.locale, "gone": When::maybe(person.gone_at, None),
+    })
+}
+
+fn resource_row(resource: &Resource) -> Value {
+    json!({
+        "type": resource.type_, "id": resource.id, "path": resource_path(&resource.type_, &resource.id),
+        "name": resource.name,
+        "account": resource.belongs_to.as_ref().map(|id| json!({"id": id, "path": account_path(id)})),
+        "inherited": resource.account.is_none(),
+        "parent": resource.parent.as_ref().map(reference),
+        "labels": labels(&resource.labels),
+        "gone": When::maybe(resource.gone_at, None),
+    })
+}
+
+fn reference(at: &ResourceRef) -> Value {
+    json!({"label": at.to_string(), "path": resource_path(at.type_.as_str(), at.id.as_str())})
+}
+
+fn role_row(membership: &Membership) -> Value {
+    json!({
+        "id": membership.person, "path": person_path(&membership.person), "name": membership.name,
+        "role": membership.role, "owner": membership.role == "owner",
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccountsParams {
+    cursor: Option<String>,
+}
+
+#[get("/directory/accounts")]
+async fn list_accounts(
+    app: web::Data<App>,
+    by: SignedIn,
+    params: Form<AccountsParams>,
+) -> Answer<HttpResponse> {
+    let at = params.0.cursor;
+    let after: Option<String> = cursor(at.as_deref())?;
+    let rows = app
+        .db
+        .read(move |conn| account::list(conn, Gone::Shown, after.as_deref(), ROWS.probe()))
+        .await?;
+    let Page { items, next_cursor } = page(rows, ROWS, |account| account.id.clone());
+    const PATH: &str = "/admin/directory/accounts";
+    app.pages.answer(
+        "admin/accounts",
+        &json!({
+            "page": Frame::new(&app, Some(&by.0), "Accounts", "Directory"),
+            "accounts": items.iter().map(account_row).collect::<Vec<_>>(),
+            "first": at.is_some().then_some(PATH),
+            "next": next_cursor.map(|next| link(PATH, &[("cursor", Some(&next))])),
+        }),
+    )
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccountParams {
+    members: Option<String>,
+    resources: Option<String>,
+}
+
+#[get("/directory/accounts/{id}")]
+async fn show_account(
+    app: web::Data<App>,
+    by: SignedIn,
+    id: web::Path<String>,
+    params: Form<AccountParams>,
+) -> Answer<HttpResponse> {
+    let id = id.into_inner();
+    let p = params.0;
+    let members_after: Option<String> = cursor(p.members.as_deref())?;
+    let resources_after: Option<(String, String)> = cursor(p.resources.as_deref())?;
+    let (account, members, resources) = app
+        .db
+        .read(move |conn| {
+            let account = account::get(conn, &id)?;
+            let members = member::members(conn, &id, members_after.as_deref(), ROWS.probe())?;
+            let filter = Filter {
+                account: Some(id),
+                ..Filter::default()
+            };
+            let resources = resource::list(
+                conn,
+                &filter,
+                Gone::Hidden,
+                resources_after.as_ref(),
+                ROWS.probe(),
+            )?;
+            Ok((account, members, resources))
+        })
+        .await?;
+    let members = page(members, ROWS, |member| member.person.clone());
+    let resources = page(resources, ROWS, |one| (one.type_.clone(), one.id.clone()));
+    let path = account_path(&account.id);
+    app.pages.answer(
+        "admin/account",
+        &json!({
+            "page": Frame::new(&app, Some(&by.0), &account.name, "Directory"),
+            "account": account_row(&account),
+            "members": members.items.iter().map(role_row).collect::<Vec<_>>(),
+            "members_next": members.next_cursor.map(|next| link(&path, &[("members", Some(&next))])),
+            "members_first": p.members.is_some().then_some(&path),
+            "resources": resources.items.iter().map(resource_row).collect::<Vec<_>>(),
+            "resources_next": resources.next_cursor.map(|next| link(&path, &[("resources", Some(&next))])),
+            "resources_first": p.resources.is_some().then_some(&path),
+        }),
+    )
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PeopleParams {
+    email: Option<String>,
+    cursor: Option<String>,
+}
+
+#[get("/directory/people")]
+async fn list_people(app: web::Data<App>, by: SignedIn, params: Form<PeopleParams>) -> Answer<HttpResponse> {
+    let PeopleParams { email, cursor: at } = params.0;
+    let after: Option<String> = cursor(at.as_deref())?;
+    let wanted = email.clone();
+    let rows = app
+        .db
+        .read(move |conn| {
+            person::list(
+                conn,
+                Gone::Shown,
+                wanted.as_deref(),
+                after.as_deref(),
+                ROWS.probe(),
+            )
+        })
+        .await?;
+    let Page { items, next_cursor } = page(rows, ROWS, |person| person.id.clone());
+    let path = |cursor: Option<&str>| {
+        link(
+            "/admin/directory/people",
+            &[("email", email.as_deref()), ("cursor", cursor)],
+        )
+    };
+    app.pages.answer(
+        "admin/people",
+        &json!({
+            "page": Frame::new(&app, Some(&by.0), "People", "Directory"),
+            "email": email,
+            "people": items.iter().map(person_row).collect::<Vec<_>>(),
+            "first": at.is_some().then(|| path(None)),
+            "next": next_cursor.map(|next| path(Some(&next))),
+        }),
+    )
+}
+
+#[get("/directory/people/{id}")]
+async fn show_person(
+    app: web::Data<App>,
+    by: SignedIn,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let id = id.into_inner();
+    let (person, accounts, resources) = app
+        .db
+        .read(move |conn| {
+            let person = person::get(conn, &id)?;
+            Ok((
+                person,
+                member::accounts_of(conn, &id, ROWS.0)?,
+                member::resources_of(conn, &id, ROWS.0)?,
+            ))
+        })
+        .await?;
+    let account = |held: &Held<String>| json!({"id": held.on, "path": account_path(&held.on), "name": held.name, "role": held.role});
+    let resource =
+        |held: &Held<ResourceRef>| json!({"at": reference(&held.on), "name": held.name, "role": held.role});
+    app.pages.answer(
+        "admin/person",
+        &json!({
+            "page": Frame::new(&app, Some(&by.0), &person.name, "Directory"),
+            "person": person_row(&person),
+            "usable": crate::directory::check_address(&person.email).is_ok(),
+            "accounts": accounts.iter().map(account).collect::<Vec<_>>(),
+            "resources": resources.iter().map(resource).collect::<Vec<_>>(),
+        }),
+    )
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResourcesParams {
+    #[serde(rename = "type")]
+    type_: Option<String>,
+    label: Option<String>,
+    cursor: Option<String>,
+}
+
+#[get("/directory/resources")]
+async fn list_resources(
+    app: web::Data<App>,
+    by: SignedIn,
+    params: Form<ResourcesParams>,
+) -> Answer<HttpResponse> {
+    let p = params.0;
+    let after: Option<(String, String)> = cursor(p.cursor.as_deref())?;
+    let label = match &p.label {
+        None => None,
+        Some(label) => Some(
+            label
+                .split_once('=')
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .ok_or_else(|| Error::invalid("?label", "must be name=value"))?,
+        ),
+    };
+    let filter = Filter {
+        type_: p.type_.clone(),
+        label,
+        ..Filter::default()
+    };
+    let rows = app
+        .db
+        .read(move |conn| resource::list(conn, &filter, Gone::Shown, after.as_ref(), ROWS.probe()))
+        .await?;
+    let Page { items, next_cursor } = page(rows, ROWS, |one| (one.type_.clone(), one.id.clone()));
+    let path = |cursor: Option<&str>| {
+        let parameters = [
+            ("type", p.type_.as_deref()),
+            ("label", p.label.as_deref()),
+            ("cursor", cursor),
+        ];
+        link("/admin/directory/resources", &parameters)
+    };
+    app.pages.answer(
+        "admin/resources",
+        &json!({
+            "page": Frame::new(&app, Some(&by.0), "Resources", "Directory"),
+            "given": {"type": p.type_, "label": p.label},
+            "filtered": p.type_.is_some() || p.label.is_some(),
+            "resources": items.iter().map(resource_row).collect::<Vec<_>>(),
+            "first": p.cursor.is_some().then(|| path(None)),
+            "next": next_cursor.map(|next| path(Some(&next))),
+        }),
+    )
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResourceParams {
+    collaborators: Option<String>,
+    children: Option<String>,
+}
+
+#[get("/directory/resources/{type}/{id}")]
+async fn show_resource(
+    app: web::Data<App>,
+    by: SignedIn,
+    path: web::Path<(String, String)>,
+    params: Form<ResourceParams>,
+) -> Answer<HttpResponse> {
+    let (type_, id) = path.into_inner();
+    let at = super::own(&type_, resource::at(&type_, &id))?;
+    let p = params.0;
+    let collaborators_after: Option<String> = cursor(p.collaborators.as_deref())?;
+    let children_after: Option<(String, String)> = cursor(p.children.as_deref())?;
+    let (one, above, collaborators, children) = app
+        .db
+        .read(move |conn| {
+            let one = resource::get(conn, &at)?;
+            let above = ancestors(conn, &one)?;
+            // What is gone has neither.
+            if one.gone_at.is_some() {
+                return Ok((one, above, Vec::new(), Vec::new()));
+            }
+            let collaborators =
+                member::collaborators(conn, &at, collaborators_after.as_deref(), ROWS.probe())?;
+            let filter = Filter {
+                parent: Some(at),
+                ..Filter::default()
+            };
+            let children =
+                resource::list(conn, &filter, Gone::Hidden, children_after.as_ref(), ROWS.probe())?;
+            Ok((one, above, collaborators, children))
+        })
+        .await?;
+    let collaborators = page(collaborators, ROWS, |one| one.person.clone());
+    let children = page(children, ROWS, |one| (one.type_.clone(), one.id.clone()));
+    let path = resource_path(&one.type_, &one.id);
+    app.pages.answer(
+        "admin/resource",
+        &json!({
+            "page": Frame::new(&app, Some(&by.0), &format!("{} {}", one.type_, one.id), "Directory"),
+            "resource": resource_row(&one),
+            "above": above.iter().map(resource_row).collect::<Vec<_>>(),
+            "collaborators": collaborators.items.iter().map(role_row).collect::<Vec<_>>(),
+            "collaborators_next": collaborators.next_cursor.map(|next| link(&path, &[("collaborators", Some(&next))])),
+            "collaborators_first": p.collaborators.is_some().then_some(&path),
+            "children": children.items.iter().map(resource_row).collect::<Vec<_>>(),
+            "children_next": children.next_cursor.map(|next| link(&path, &[("children", Some(&next))])),
+            "children_first": p.children.is_some().then_some(&path),
+        }),
+    )
+}
+
+/// What a resource is part of, outermost first.
+fn ancestors(conn: &mut Conn, of: &Resource) -> Result<Vec<Resource>> {
+    let mut above: Vec<Resource> = Vec::new();
+    let mut next = of.parent.clone();
+    while let Some(at) = next.filter(|_| above.len() < DEEPEST) {
+        let one = resource::get(conn, &at)?;
+        next = one.parent.clone();
+        above.push(one);
+    }
+    above.reverse();
+    Ok(above)
+}

@@ -1,0 +1,429 @@
+//! `/admin/incidents/{id or number}`: one page that answers who is affected, what they were told, and what is missing.
+//!
+//! Must never happen here: somebody who cannot be reached, or an id that the directory does not know, shown quietly.
+
+use std::collections::HashMap;
+
+use actix_web::{HttpResponse, get, web};
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::audience::{self, Chosen};
+use super::params::Form;
+use super::session::SignedIn;
+use super::view::{
+    Frame, When, call, count, cut, duration, grouped, link, outward, progress, resource, zone,
+};
+use super::{ROWS, own};
+use crate::alert::{self, AlertView};
+use crate::app::App;
+use crate::audience::Audience;
+use crate::http::page::{Page, cursor, page};
+use crate::http::problem::Answer;
+use crate::id::IncidentId;
+use crate::incident::affected::{self, Affected};
+use crate::incident::metrics::{self, Metrics};
+use crate::incident::next_step::{self, NextStep};
+use crate::incident::timeline::{self, Entry};
+use crate::incident::{self, Incident, Status};
+use crate::notice::compose::paragraphs;
+use crate::notice::{self, Notice, State};
+use crate::report::{self, Report};
+use crate::template::Phase;
+
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config.service(show);
+}
+
+/// Entries and ids that a section shows before it only counts.
+const MOST: usize = 200;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShowParams {
+    people: Option<Chosen>,
+    people_after: Option<String>,
+    affected_after: Option<String>,
+    alerts_after: Option<String>,
+}
+
+/// Everything that the page shows, read in one consistent view.
+struct Facts {
+    incident: Incident,
+    metrics: Metrics,
+    affected: Page<Affected>,
+    audience: Audience,
+    told: HashMap<String, bool>,
+    notices: Vec<Notice>,
+    timeline: Vec<Entry>,
+    alerts: Page<AlertView>,
+    steps: Vec<NextStep>,
+    reports: Vec<Report>,
+}
+
+#[get("/incidents/{id}")]
+async fn show(
+    app: web::Data<App>,
+    by: SignedIn,
+    id: web::Path<String>,
+    params: Form<ShowParams>,
+) -> Answer<HttpResponse> {
+    let p = params.0;
+    let number: Option<i64> = id.parse().ok();
+    let named = match number {
+        Some(_) => None,
+        None => Some(own("incident", IncidentId::parse(&id))?),
+    };
+    let affected_after: Option<i64> = cursor(p.affected_after.as_deref())?;
+    let alerts_before: Option<String> = cursor(p.alerts_after.as_deref())?;
+    let people_after: Option<String> = cursor(p.people_after.as_deref())?;
+    let facts = app
+        .db
+        .read(move |conn| {
+            let incident = match (named, number) {
+                (Some(id), _) => incident::get(conn, &id)?,
+                (None, number) => incident::by_number(conn, number.unwrap_or_default())?,
+            };
+            let id = &incident.id;
+            Ok(Facts {
+                metrics: metrics::metrics(conn, id, None)?,
+                affected: page(
+                    affected::list(conn, id, affected_after, ROWS.probe())?,
+                    ROWS,
+                    |a| a.key,
+                ),
+                audience: crate::audience::resolve(conn, id)?,
+                told: notice::reached_people(conn, id)?,
+                notices: notice::of_incidents(conn, &[id])?,
+                timeline: timeline::list(conn, id)?,
+                alerts: page(
+                    alert::list(conn, None, Some(id), None, alerts_before.as_deref(), ROWS.probe())?,
+                    ROWS,
+                    |alert| alert.id.to_string(),
+                ),
+                steps: next_step::list(conn, Some(id), None, None, ROWS.0)?,
+                reports: [
+                    report::Audience::Internal,
+                    report::Audience::Customer,
+                    report::Audience::Public,
+                ]
+                .into_iter()
+                .filter_map(|reader| report::find(conn, id, reader).transpose())
+                .collect::<Result<_, _>>()?,
+                incident,
+            })
+        })
+        .await?;
+    let incident = &facts.incident;
+    let base = format!("/admin/incidents/{}", incident.number);
+    let zones = zones(incident, &facts.audience);
+    let local = zones.first().map(|(_, zone)| zone);
+    let title = format!("#{} {}", incident.number, cut(&incident.title, 80));
+    let people = audience::section(
+        &facts.audience,
+        &facts.told,
+        p.people,
+        people_after.as_deref(),
+        &base,
+    );
+    app.pages.answer(
+        "admin/incident",
+        &json!({
+            "page": Frame::new(&app, Some(&by.0), &title, "Incidents"),
+            "number": incident.number,
+            "id": incident.id,
+            "title": incident.title,
+            "severity": incident.severity,
+            "status": incident.status,
+            "summary": incident.summary.as_deref().map(paragraphs).unwrap_or_default(),
+            "metrics": tiles(&facts.metrics),
+            "zones": zones.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+            "times": times(&facts.metrics, &zones),
+            "todo": todo(&app, &facts, people.not_told),
+            "people": people.shown,
+            "unreachable": audience::unreachable(&facts.audience),
+            "unresolved": unresolved(&facts.audience),
+            "affected": affected_section(&facts, &base, local),
+            "notices": facts.notices.iter().map(|notice| notice_row(notice, local)).collect::<Vec<_>>(),
+            "timeline": facts.timeline.iter().take(MOST).map(|entry| entry_row(entry, local)).collect::<Vec<_>>(),
+            "timeline_more": facts.timeline.len().saturating_sub(MOST),
+            "alerts": facts.alerts.items.iter().map(|alert| alert_row(alert, local)).collect::<Vec<_>>(),
+            "alerts_received": incident.alerts,
+            "alerts_first": p.alerts_after.is_some().then_some(format!("{base}#alerts")),
+            "alerts_next": facts.alerts.next_cursor.as_deref().map(|next| after(&base, "alerts_after", next, "alerts")),
+            "steps": facts.steps.iter().map(|step| step_row(step, local)).collect::<Vec<_>>(),
+            "report": report_section(&app, &facts, local),
+            "audit": link("/admin/audit", &[("incident", Some(&incident.number.to_string()))]),
+            "api": format!("/api/v1/incidents/{}", incident.id),
+        }),
+    )
+}
+
+fn after(base: &str, name: &str, cursor: &str, section: &str) -> String {
+    format!("{}#{section}", link(base, &[(name, Some(cursor))]))
+}
+
+/// The zones in which somebody reads these times: the one of those who work on it first, then the customers', each
+/// kind of clock once.
+fn zones(incident: &Incident, audience: &Audience) -> Vec<(String, TimeZone)> {
+    const SHOWN: usize = 4;
+    let mut counted: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
+    for name in audience
+        .people
+        .iter()
+        .filter_map(|addressee| addressee.time_zone.as_deref())
+    {
+        *counted.entry(name).or_default() += 1;
+    }
+    let mut names: Vec<(&str, usize)> = counted.into_iter().collect();
+    names.sort_by_key(|(_, people)| std::cmp::Reverse(*people));
+    let mut shown: Vec<(String, TimeZone)> = Vec::new();
+    for name in incident
+        .time_zone
+        .as_deref()
+        .into_iter()
+        .chain(names.into_iter().map(|(name, _)| name))
+    {
+        let Some(zone) = zone(Some(name)) else { continue };
+        let reads = |zone: &TimeZone| (incident.started_at.short(zone), incident.detected_at.short(zone));
+        if shown.len() < SHOWN && !shown.iter().any(|(_, other)| reads(other) == reads(&zone)) {
+            shown.push((name.to_owned(), zone));
+        }
+    }
+    shown
+}
+
+fn tiles(metrics: &Metrics) -> Vec<Value> {
+    [
+        ("Time to detect", metrics.time_to_detect, "from the start of impact"),
+        ("Time to notify", metrics.time_to_notify, "from detection to the first notice"),
+        ("Time to mitigate", metrics.time_to_mitigate, "from detection"),
+        ("Time to resolve", metrics.time_to_resolve, "from detection"),
+        ("Impact", metrics.impact, "from the start to mitigation"),
+    ]
+    .into_iter()
+    .map(|(label, seconds, meaning)| json!({"label": label, "value": seconds.map(duration), "meaning": meaning}))
+    .collect()
+}
+
+fn times(metrics: &Metrics, zones: &[(String, TimeZone)]) -> Vec<Value> {
+    let times = &metrics.times;
+    [
+        ("Started", Some(times.started_at)),
+        ("Detected", Some(times.detected_at)),
+        ("First told", times.notified_at),
+        ("Mitigated", times.mitigated_at),
+        ("Resolved", times.resolved_at),
+    ]
+    .into_iter()
+    .map(|(label, at)| {
+        json!({
+            "label": label,
+            "at": at.map(When::utc),
+            "local": at.map(|at| zones.iter().map(|(name, zone)| json!({
+                "text": at.short(zone), "zone": name,
+            })).collect::<Vec<_>>()).unwrap_or_default(),
+        })
+    })
+    .collect()
+}
+
+/// What is obviously to be done next, the most urgent first, each with the call that does it.
+fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
+    let mut todo = Vec::new();
+    let incident = &facts.incident;
+    let new_notice = format!("/incidents/{}/notices", incident.id);
+    let of = |phase: Phase| facts.notices.iter().filter(move |notice| notice.phase == phase);
+    let drafts: Vec<&Notice> = facts
+        .notices
+        .iter()
+        .filter(|notice| notice.state == State::Draft)
+        .collect();
+    for draft in &drafts {
+        todo.push(json!({
+            "text": format!("The {} notice is a draft: nobody has got it.", draft.phase),
+            "path": format!("/admin/notices/{}", draft.id), "link": "Preview and send", "command": null,
+        }));
+    }
+    if not_told > 0 && drafts.is_empty() {
+        let done = |notice: &&Notice| matches!(notice.state, State::Sent | State::Stopped);
+        let live = |notice: &&Notice| matches!(notice.state, State::Queued | State::Sending);
+        let who = count(not_told, "person is not told yet", "people are not told yet");
+        let new = json!({"phase": "detection", "message": "What we know so far."});
+        todo.push(if let Some(live) = of(Phase::Detection).find(live) {
+            json!({
+                "text": format!("{who}, and the detection notice is still on its way."),
+                "path": format!("/admin/notices/{}", live.id), "link": "Look at it", "command": null,
+            })
+        } else if let Some(sent) = of(Phase::Detection).filter(done).last() {
+            json!({
+                "text": format!("{who}. Draft the same notice for those who have not got it:"),
+                "path": null, "link": null,
+                "command": call(app, "POST", &format!("/notices/{}/catch-up", sent.id), None),
+            })
+        } else {
+            json!({
+                "text": format!("{who}. Draft a notice:"),
+                "path": null, "link": null, "command": call(app, "POST", &new_notice, Some(&new)),
+            })
+        });
+    }
+    let heard = of(Phase::Detection)
+        .chain(of(Phase::Update))
+        .any(|notice| notice.state != State::Draft);
+    if incident.status == Status::Resolved && heard && of(Phase::Resolution).next().is_none() {
+        let body = json!({"phase": "resolution", "message": "What was mended.", "customer_action": {"required": false}});
+        todo.push(json!({
+            "text": "It is resolved, and nobody was told so. Draft the resolution:",
+            "path": null, "link": null, "command": call(app, "POST", &new_notice, Some(&body)),
+        }));
+    }
+    todo
+}
+
+fn unresolved(audience: &Audience) -> Value {
+    let all = &audience.unresolved;
+    json!({
+        "title": count(all.len(), "id in alerts is unknown to the directory", "ids in alerts are unknown to the directory"),
+        "any": !all.is_empty(),
+        "ids": all.iter().take(MOST).map(|one| format!("{} {}", one.type_, one.id)).collect::<Vec<_>>(),
+        "more": all.len().saturating_sub(MOST),
+    })
+}
+
+fn affected_section(facts: &Facts, base: &str, local: Option<&TimeZone>) -> Value {
+    let counts = &facts.audience.counts;
+    let rows: Vec<Value> = facts
+        .affected
+        .items
+        .iter()
+        .map(|affected| {
+            let at = &affected.resource;
+            json!({
+                "resource": resource(at, affected.name.as_deref()),
+                "source": match affected.source {
+                    affected::Source::Alert => "named by an alert",
+                    affected::Source::Operator => "named by hand",
+                    affected::Source::Selector => "found by a selector",
+                },
+                "added": When::new(affected.added_at, local),
+                "gone": affected.gone_at.is_some(),
+            })
+        })
+        .collect();
+    json!({
+        "rows": rows,
+        "count": grouped((counts.resources + counts.gone_resources) as i64),
+        "gone": (counts.gone_resources > 0).then(|| count(counts.gone_resources, "affected resource was", "affected resources were")),
+        "without_account": (counts.without_account > 0)
+            .then(|| count(counts.without_account, "affected resource belongs", "affected resources belong")),
+        "next": facts.affected.next_cursor.as_deref().map(|next| after(base, "affected_after", next, "affected")),
+    })
+}
+
+fn notice_row(notice: &Notice, local: Option<&TimeZone>) -> Value {
+    json!({
+        "path": format!("/admin/notices/{}", notice.id),
+        "phase": notice.phase,
+        "state": notice.state,
+        "subject": notice.subject,
+        "excerpt": cut(&notice.message, 160),
+        "progress": progress(notice),
+        "approved": notice.approved,
+        "catch_up": notice.catch_up_of.is_some(),
+        "at": When::new(notice.queued_at.unwrap_or(notice.created_at), local),
+        "verb": if notice.state == State::Draft { "drafted" } else { "sent off" },
+    })
+}
+
+fn entry_row(entry: &Entry, local: Option<&TimeZone>) -> Value {
+    // Somebody wrote it in a zone of their own: that one is theirs to read, where the page has none.
+    let written = (local.is_none() && !entry.local_at.ends_with("+00:00")).then_some(&entry.local_at);
+    json!({
+        "at": When::new(entry.at, local),
+        "written": written,
+        "kind": entry.kind.as_str().replace('_', " "),
+        "text": entry.text,
+        "author": if entry.automatic { "Candor" } else { &entry.author },
+        "by": entry.automatic.then_some(&entry.author),
+        "internal": entry.internal,
+    })
+}
+
+fn alert_row(alert: &AlertView, local: Option<&TimeZone>) -> Value {
+    json!({
+        "title": alert.title,
+        "text": cut(&alert.text, 2_000),
+        "severity": alert.severity,
+        "status": alert.status,
+        "times": alert.repeats + 1,
+        "repeated": alert.repeats > 0,
+        "first": When::new(alert.received_at, local),
+        "last": When::new(alert.last_received_at, local),
+        "link": outward(alert.link.as_deref()),
+        "integration": format!("/admin/integrations/{}", alert.integration),
+    })
+}
+
+fn step_row(step: &NextStep, local: Option<&TimeZone>) -> Value {
+    json!({
+        "text": step.text,
+        "owner": step.owner,
+        "link": outward(step.link.as_deref()),
+        "due": step.due_on,
+        "done": When::maybe(step.done_at, local),
+    })
+}
+
+fn report_section(app: &App, facts: &Facts, local: Option<&TimeZone>) -> Value {
+    let versions: Vec<Value> = facts
+        .reports
+        .iter()
+        .map(|report| {
+            let (label, readers) = match report.audience {
+                report::Audience::Internal => ("Internal", "ourselves"),
+                report::Audience::Customer => (
+                    "Customers",
+                    "the customers who are affected, by the report notice",
+                ),
+                report::Audience::Public => ("Public", "everybody, on the status page once it is published"),
+            };
+            json!({
+                "label": label,
+                "readers": readers,
+                "size": count(report.sections.len(), "section", "sections"),
+                "sections": report.sections.iter().map(|section| json!({
+                    "heading": section.heading,
+                    "paragraphs": paragraphs(&section.text),
+                    "audience": match section.audience {
+                        report::Audience::Internal => "internal",
+                        report::Audience::Customer => "for customers",
+                        report::Audience::Public => "public",
+                    },
+                })).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    let path = format!("/incidents/{}/report", facts.incident.id);
+    let published = facts.reports.first().and_then(|report| report.published_at);
+    let command = if facts.reports.is_empty() {
+        let section = json!({"heading": "What happened", "text": "…", "audience": "public"});
+        Some(call(
+            app,
+            "PUT",
+            &path,
+            Some(&json!({"title": "…", "sections": [section]})),
+        ))
+    } else if published.is_none() {
+        Some(call(app, "POST", &format!("{path}/publish"), None))
+    } else {
+        None
+    };
+    json!({
+        "title": facts.reports.first().map(|report| &report.title),
+        "versions": versions,
+        "published": When::maybe(published, local),
+        "command": command,
+    })
+}

@@ -1,0 +1,120 @@
+//! `/admin/integrations`: where alerts come from, and what became of the last bodies.
+//!
+//! Must never happen here: a hook's URL or a signing secret. They were shown once, when the integration was made.
+
+use actix_web::{HttpResponse, get, web};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::own;
+use super::params::Form;
+use super::session::SignedIn;
+use super::view::{Frame, When, call, cut, link};
+use crate::alert::integration::{self, HookRequest, Integration};
+use crate::app::App;
+use crate::http::page::{Limit, Page, cursor, page};
+use crate::http::problem::Answer;
+use crate::id::IntegrationId;
+
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config.service(list).service(show);
+}
+
+const ROWS: Limit = Limit(25);
+/// Requests of each integration on the list.
+const LAST: i64 = 3;
+/// Characters of a body on a page; the API has all of it.
+const BODY: usize = 20_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListParams {
+    cursor: Option<String>,
+}
+
+#[get("/integrations")]
+async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> Answer<HttpResponse> {
+    let at = params.0.cursor;
+    let after: Option<String> = cursor(at.as_deref())?;
+    let (rows, next) = app
+        .db
+        .read(move |conn| {
+            let rows = integration::list(conn, after.as_deref(), ROWS.probe())?;
+            let Page { items, next_cursor } = page(rows, ROWS, |integration| integration.id.to_string());
+            let rows = items
+                .into_iter()
+                .map(|one| Ok((integration::requests(conn, &one.id, None, LAST)?, one)))
+                .collect::<Result<Vec<_>, crate::error::Error>>()?;
+            Ok((rows, next_cursor))
+        })
+        .await?;
+    let example = json!({
+        "name": "Alertmanager", "source": "alertmanager",
+        "resource_rules": [{"field": "labels.project_id", "type": "project"}],
+    });
+    app.pages.answer(
+        "admin/integrations",
+        &json!({
+            "page": Frame::new(&app, Some(&by.0), "Integrations", "Integrations"),
+            "integrations": rows.iter().map(|(requests, one)| view(one, requests)).collect::<Vec<_>>(),
+            "command": call(&app, "POST", "/integrations", Some(&example)),
+            "first": at.is_some().then_some("/admin/integrations"),
+            "next": next.map(|next| link("/admin/integrations", &[("cursor", Some(&next))])),
+        }),
+    )
+}
+
+fn view(one: &Integration, requests: &[HookRequest]) -> Value {
+    json!({
+        "id": one.id,
+        "path": format!("/admin/integrations/{}", one.id),
+        "name": one.name,
+        "source": one.source,
+        "signed": one.signed,
+        "opens": one.open_incident,
+        "gone": When::maybe(one.gone_at, None),
+        "created": When::utc(one.created_at),
+        "rules": one.resource_rules.iter().map(|rule| json!({
+            "field": rule.field, "type": rule.type_, "pattern": rule.pattern,
+        })).collect::<Vec<_>>(),
+        "mapping": one.mapping.as_ref().and_then(|mapping| serde_json::to_string_pretty(mapping).ok()),
+        "requests": requests.iter().map(|request| json!({
+            "at": When::utc(request.received_at),
+            "accepted": request.accepted,
+            "detail": request.detail,
+            "body": cut(&request.body, BODY),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+#[get("/integrations/{id}")]
+async fn show(
+    app: web::Data<App>,
+    by: SignedIn,
+    id: web::Path<String>,
+    params: Form<ListParams>,
+) -> Answer<HttpResponse> {
+    let id = own("integration", IntegrationId::parse(&id))?;
+    let at = params.0.cursor;
+    let before: Option<i64> = cursor(at.as_deref())?;
+    let (one, requests) = app
+        .db
+        .read(move |conn| {
+            let requests = integration::requests(conn, &id, before, ROWS.probe())?;
+            Ok((
+                integration::get(conn, &id)?,
+                page(requests, ROWS, |request| request.id),
+            ))
+        })
+        .await?;
+    let path = format!("/admin/integrations/{}", one.id);
+    app.pages.answer(
+        "admin/integration",
+        &json!({
+            "page": Frame::new(&app, Some(&by.0), &one.name, "Integrations"),
+            "integration": view(&one, &requests.items),
+            "first": at.is_some().then_some(&path),
+            "next": requests.next_cursor.map(|next| link(&path, &[("cursor", Some(&next))])),
+        }),
+    )
+}

@@ -1,0 +1,242 @@
+//! `/admin/notices/{id}`: what it says, exactly who would get it while it is a draft, and then what became of it.
+//!
+//! Must never happen here: a preview by another computation than the send's, or a page that asks the server for ever:
+//! it renews itself only while mails are on their way.
+
+use actix_web::{HttpResponse, get, web};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::params::Form;
+use super::session::SignedIn;
+use super::view::{Frame, When, call, count, grouped, link, person_path, progress, zone};
+use super::{ROWS, own};
+use crate::app::App;
+use crate::delivery::{self, Delivery};
+use crate::http::page::{Page, cursor, page};
+use crate::http::problem::Answer;
+use crate::id::NoticeId;
+use crate::incident;
+use crate::notice::compose::paragraphs;
+use crate::notice::{self, Notice, Preview, State};
+
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config.service(show);
+}
+
+/// Rendered mails of a preview.
+const SAMPLES: usize = 3;
+/// Seconds between two looks at a notice that is being sent.
+const LIVE: u32 = 2;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShowParams {
+    state: Option<String>,
+    cursor: Option<String>,
+}
+
+#[get("/notices/{id}")]
+async fn show(
+    app: web::Data<App>,
+    by: SignedIn,
+    id: web::Path<String>,
+    params: Form<ShowParams>,
+) -> Answer<HttpResponse> {
+    let id = own("notice", NoticeId::parse(&id))?;
+    let ShowParams { state, cursor: at } = params.0;
+    let after: Option<i64> = cursor(at.as_deref())?;
+    let sending = app.sending.clone();
+    let chosen = state.clone();
+    let (notice, incident, preview, not_told, deliveries) = app
+        .db
+        .read(move |conn| {
+            let notice = notice::get(conn, &id)?;
+            let incident = incident::get(conn, &notice.incident)?;
+            let preview = match notice.state {
+                State::Draft => Some(notice::preview(conn, &id, &sending, SAMPLES)?),
+                _ => None,
+            };
+            // Computed over the whole audience: only once nothing moves any more.
+            let not_told = match notice.state {
+                State::Sent | State::Stopped => notice::not_told_yet(conn, &id)?,
+                _ => 0,
+            };
+            let deliveries = delivery::list(conn, &id, chosen.as_deref(), after, ROWS.probe())?;
+            Ok((
+                notice,
+                incident,
+                preview,
+                not_told,
+                page(deliveries, ROWS, |delivery| delivery.id),
+            ))
+        })
+        .await?;
+    let zone = zone(incident.time_zone.as_deref());
+    let live = matches!(notice.state, State::Queued | State::Sending);
+    let title = format!(
+        "{} notice of #{}",
+        capital(notice.phase.as_str()),
+        incident.number
+    );
+    let path = format!("/notices/{}", notice.id);
+    let commands = commands(&app, &notice, preview.as_ref(), not_told, &path);
+    app.pages.answer(
+        "admin/notice",
+        &json!({
+            "page": Frame::new(&app, Some(&by.0), &title, "Incidents").refreshed(live.then_some(LIVE)),
+            "title": title,
+            "id": notice.id,
+            "phase": notice.phase,
+            "state": notice.state,
+            "draft": notice.state == State::Draft,
+            "live": live,
+            "incident": {
+                "number": incident.number, "title": incident.title,
+                "path": format!("/admin/incidents/{}", incident.number),
+            },
+            "subject": notice.subject,
+            "paragraphs": paragraphs(&notice.message),
+            "action": notice.customer_action,
+            "approved": notice.approved,
+            "digest": notice.digest,
+            "catch_up_of": notice.catch_up_of.as_ref().map(|id| format!("/admin/notices/{id}")),
+            "recipients": count(notice.recipients as usize, "recipient", "recipients"),
+            "progress": progress(&notice),
+            "not_told": (not_told > 0).then(|| count(not_told, "person is", "people are")),
+            "created": When::new(notice.created_at, zone.as_ref()),
+            "queued": When::maybe(notice.queued_at, zone.as_ref()),
+            "finished": When::maybe(notice.finished_at, zone.as_ref()),
+            "preview": preview.map(|preview| preview_section(&preview)),
+            "commands": commands,
+            "deliveries": deliveries_section(&notice, deliveries, state.as_deref(), at.is_some(), zone.as_ref()),
+        }),
+    )
+}
+
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => String::new(),
+    }
+}
+
+/// The calls that would do the obvious next thing.
+fn commands(
+    app: &App,
+    notice: &Notice,
+    preview: Option<&Preview>,
+    not_told: usize,
+    path: &str,
+) -> Vec<Value> {
+    let step = |text: &str, command: String| json!({"text": text, "command": command});
+    let mut commands = Vec::new();
+    if let Some(preview) = preview {
+        let digest = json!({"digest": preview.digest});
+        if preview.recipients == 0 {
+            return commands;
+        }
+        if preview.approval_required && !preview.approved {
+            commands.push(step(
+                "First, a second person approves exactly this list and text, with a token of their own:",
+                call(app, "POST", &format!("{path}/approve"), Some(&digest)),
+            ));
+        }
+        commands.push(step(
+            "Send it. The digest stands for these recipients and this text; if either changes, nothing is sent:",
+            call(app, "POST", &format!("{path}/send"), Some(&digest)),
+        ));
+    }
+    if matches!(notice.state, State::Queued | State::Sending) {
+        commands.push(step(
+            "Stop it at once:",
+            call(app, "POST", &format!("{path}/stop"), None),
+        ));
+    }
+    if not_told > 0 {
+        commands.push(step(
+            "Draft the same notice for those who have not got it:",
+            call(app, "POST", &format!("{path}/catch-up"), None),
+        ));
+    }
+    commands
+}
+
+fn preview_section(preview: &Preview) -> Value {
+    json!({
+        "recipients": count(preview.recipients, "mail", "mails"),
+        "nobody": preview.recipients == 0,
+        "digest": preview.digest,
+        "approval_required": preview.approval_required,
+        "approved": preview.approved,
+        "warnings": preview.warnings,
+        "added": grouped(preview.added as i64),
+        "removed": grouped(preview.removed as i64),
+        "already_told": preview.already_told,
+        "samples": preview.samples.iter().enumerate().map(|(index, sample)| json!({
+            "to": sample.to, "subject": sample.subject, "text": sample.text, "html": sample.html,
+            "open": index == 0, "label": null,
+        })).collect::<Vec<_>>(),
+        "more": preview.recipients.saturating_sub(preview.samples.len()),
+    })
+}
+
+fn deliveries_section(
+    notice: &Notice,
+    deliveries: Page<Delivery>,
+    state: Option<&str>,
+    later: bool,
+    zone: Option<&jiff::tz::TimeZone>,
+) -> Value {
+    let base = format!("/admin/notices/{}", notice.id);
+    let path = |state: Option<&str>, cursor: Option<&str>| {
+        format!(
+            "{}#deliveries",
+            link(&base, &[("state", state), ("cursor", cursor)])
+        )
+    };
+    let counts = notice.counts;
+    let mut tabs = vec![json!({
+        "label": format!("all {}", grouped(notice.recipients)), "path": path(None, None), "current": state.is_none(),
+    })];
+    for (word, n) in [
+        ("pending", counts.pending),
+        ("sent", counts.sent),
+        ("failed", counts.failed),
+        ("bounced", counts.bounced),
+        ("suppressed", counts.suppressed),
+        ("stopped", counts.stopped),
+    ] {
+        if n > 0 || state == Some(word) {
+            tabs.push(json!({
+                "label": format!("{word} {}", grouped(n)), "path": path(Some(word), None), "current": state == Some(word),
+            }));
+        }
+    }
+    let rows: Vec<Value> = deliveries
+        .items
+        .iter()
+        .map(|delivery| {
+            json!({
+                "name": delivery.person.name,
+                "path": person_path(&delivery.person.id),
+                "address": delivery.address,
+                "state": delivery.state,
+                "message_id": delivery.message_id,
+                "id": delivery.id,
+                "resendable": matches!(delivery.state.as_str(), "failed" | "bounced") && notice.state != State::Stopped,
+                "next": When::maybe(delivery.next_attempt_at, zone),
+                "attempts": delivery.attempts.iter().map(|attempt| json!({
+                    "at": When::new(attempt.at, zone), "outcome": attempt.outcome, "reply": attempt.reply,
+                })).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    json!({
+        "rows": rows,
+        "tabs": tabs,
+        "first": later.then(|| path(state, None)),
+        "next": deliveries.next_cursor.as_deref().map(|next| path(state, Some(next))),
+    })
+}

@@ -1,0 +1,35 @@
+//! Query parameters of pages.
+//!
+//! Must never happen here: a parameter that is passed over. An empty field of a form is the one thing that means
+//! "not given": browsers send every field.
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest};
+use serde::de::DeserializeOwned;
+
+use crate::error::Error;
+use crate::http::extract::parse_query;
+use crate::http::problem::Problem;
+
+/// The parameters of a form that was sent by GET.
+pub struct Form<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest for Form<T> {
+    type Error = Problem;
+    type Future = std::future::Ready<Result<Self, Problem>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        std::future::ready(parse_filled(req.query_string()).map(Form).map_err(Problem::from))
+    }
+}
+
+fn parse_filled<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
+    let mut filled = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        let value = value.trim();
+        if !value.is_empty() {
+            filled.append_pair(&name, value);
+        }
+    }
+    parse_query(&filled.finish())
+}

@@ -1,0 +1,179 @@
+//! Signing in and out, and the door before every other page.
+//!
+//! A session is a signed cookie that names a token and an end. Whether the token is still valid is asked of the
+//! database each time, so that revoking it ends its sessions.
+//!
+//! Must never happen here: the token itself in the cookie, on a page or in a log, or a page without a valid session.
+
+use std::time::Duration;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::cookie::{Cookie, SameSite};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{LOCATION, SET_COOKIE};
+use actix_web::middleware::Next;
+use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, get, post, web};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::view::Frame;
+use crate::access::{self, Caller};
+use crate::app::App;
+use crate::audit::{Action, Actor, Event};
+use crate::error::Error;
+use crate::http::auth;
+use crate::http::extract::{NoParams, Params, is_media, parse_query, read_body};
+use crate::http::problem::{Answer, Problem};
+
+const COOKIE: &str = "candor_session";
+const SIGN_IN: &str = "/admin/sign-in";
+/// How long a session lasts: a shift.
+const LIFETIME: Duration = Duration::from_secs(12 * 3600);
+/// Largest form, in bytes.
+const MAX_FORM: usize = 8 * 1024;
+
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config.service(form).service(sign_in).service(sign_out);
+}
+
+/// Whoever is signed in; present wherever [`guard`] let a request through.
+pub struct SignedIn(pub Caller);
+
+impl FromRequest for SignedIn {
+    type Error = Problem;
+    type Future = std::future::Ready<Result<Self, Problem>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let caller = req.extensions().get::<Caller>().cloned();
+        std::future::ready(
+            caller
+                .map(SignedIn)
+                .ok_or_else(|| Problem::Domain(Error::internal("a page outside the guarded paths"))),
+        )
+    }
+}
+
+/// Lets requests with a valid session through, and sends the others to the sign-in.
+pub async fn guard(
+    req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    if req.path() == SIGN_IN {
+        return Ok(next.call(req).await?.map_into_boxed_body());
+    }
+    match holder(&req).await {
+        Ok(Some(caller)) => {
+            req.extensions_mut().insert(caller);
+            Ok(next.call(req).await?.map_into_boxed_body())
+        }
+        Ok(None) => Ok(req.into_response(to(SIGN_IN))),
+        Err(problem) => Ok(req.into_response(HttpResponse::from_error(problem))),
+    }
+}
+
+async fn holder(req: &ServiceRequest) -> Answer<Option<Caller>> {
+    let Some(app) = req.app_data::<web::Data<App>>().cloned() else {
+        return Err(Problem::Domain(Error::internal(
+            "the application is not configured",
+        )));
+    };
+    let Some(cookie) = req.cookie(COOKIE) else {
+        return Ok(None);
+    };
+    let Some(token) = app.links.session_token(cookie.value(), app.clock().now()) else {
+        return Ok(None);
+    };
+    Ok(app
+        .db
+        .read(move |conn| access::session_holder(conn, &token))
+        .await?)
+}
+
+fn to(path: &str) -> HttpResponse {
+    HttpResponse::SeeOther()
+        .insert_header((LOCATION, path))
+        .insert_header(("cache-control", "no-store"))
+        .finish()
+}
+
+fn sign_in_page(app: &App, status: StatusCode, wrong: bool) -> Answer<HttpResponse> {
+    let frame = Frame::new(app, None, "Sign in", "");
+    app.pages
+        .answer_with(status, "admin/sign-in", &json!({"page": frame, "wrong": wrong}))
+}
+
+/// The form.
+#[get("/sign-in")]
+async fn form(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    sign_in_page(&app, StatusCode::OK, false)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Given {
+    #[serde(default)]
+    token: String,
+}
+
+/// Starts a session where the token is valid.
+#[post("/sign-in")]
+async fn sign_in(
+    app: web::Data<App>,
+    req: HttpRequest,
+    _: Params<NoParams>,
+    payload: web::Payload,
+) -> Answer<HttpResponse> {
+    if !is_media(&req, "application/x-www-form-urlencoded") {
+        return Err(Problem::UnsupportedMedia("application/x-www-form-urlencoded"));
+    }
+    let body = read_body(&req, &mut payload.into_inner(), MAX_FORM).await?;
+    let body = String::from_utf8(body).map_err(|_| Error::invalid("", "is not UTF-8"))?;
+    // An empty field is a wrong token, not a wrong form.
+    let given: Given = if body == "token=" {
+        Given { token: String::new() }
+    } else {
+        parse_query(&body)?
+    };
+    let secret = given.token.trim().to_owned();
+    let caller = app
+        .db
+        .read(move |conn| access::authenticate(conn, &secret))
+        .await?;
+    let Some(caller) = caller else {
+        let (method, path) = (req.method().to_string(), req.path().to_owned());
+        auth::record(&app, &Actor::anonymous(), Action::AccessDenied, method, path).await?;
+        return sign_in_page(&app, StatusCode::UNAUTHORIZED, true);
+    };
+    let id = caller.id.to_string();
+    app.db
+        .write(&caller.actor(), move |tx| {
+            tx.record(Event::new(Action::AdminSignedIn, "token", id));
+            Ok(())
+        })
+        .await?;
+    let session = app.links.session(&caller.id, app.clock().now().plus(LIFETIME));
+    let seconds = i64::try_from(LIFETIME.as_secs()).map_err(Error::internal)?;
+    Ok(with_cookie(to("/admin"), &app, session, seconds))
+}
+
+/// Ends the session in this browser.
+#[post("/sign-out")]
+async fn sign_out(app: web::Data<App>, _: Params<NoParams>, _: SignedIn) -> Answer<HttpResponse> {
+    Ok(with_cookie(to(SIGN_IN), &app, String::new(), 0))
+}
+
+fn with_cookie(mut response: HttpResponse, app: &App, value: String, seconds: i64) -> HttpResponse {
+    let cookie = Cookie::build(COOKIE, value)
+        .path("/admin")
+        .http_only(true)
+        .same_site(SameSite::Strict)
+        .secure(app.sending.public_url.starts_with("https://"))
+        .max_age(actix_web::cookie::time::Duration::seconds(seconds))
+        .finish();
+    // Base64, digits and dashes: always a valid header.
+    if let Ok(value) = cookie.to_string().parse() {
+        response.headers_mut().append(SET_COOKIE, value);
+    }
+    response
+}

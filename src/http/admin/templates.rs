@@ -1,0 +1,96 @@
+//! `/admin/templates`: the mails' templates, each with rendered samples.
+//!
+//! Must never happen here: a saved template that fails the page. One that does not render any more is shown with the
+//! reason, because somebody must mend it before the next notice.
+
+use actix_web::{HttpResponse, get, web};
+use serde_json::{Value, json};
+
+use super::own;
+use super::session::SignedIn;
+use super::view::{Frame, call};
+use crate::app::App;
+use crate::http::extract::{NoParams, Params};
+use crate::http::problem::Answer;
+use crate::notice::templates::{self, TemplateView};
+use crate::template::{MailContext, Phase, Rendered, samples};
+
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config.service(list).service(show);
+}
+
+/// What the samples of [`samples`] show, in their order.
+const SAMPLES: [&str; 3] = ["The usual mail", "The longest mail", "The shortest mail"];
+
+#[get("/templates")]
+async fn list(app: web::Data<App>, by: SignedIn, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let templates = app
+        .db
+        .read(|conn| {
+            Phase::ALL
+                .into_iter()
+                .map(|phase| Ok(view(&templates::current(conn, phase)?, 1)))
+                .collect::<Result<Vec<Value>, crate::error::Error>>()
+        })
+        .await?;
+    app.pages.answer(
+        "admin/templates",
+        &json!({"page": Frame::new(&app, Some(&by.0), "Templates", "Templates"), "templates": templates}),
+    )
+}
+
+#[get("/templates/{phase}")]
+async fn show(
+    app: web::Data<App>,
+    by: SignedIn,
+    phase: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let phase = own("template", Phase::parse(&phase))?;
+    let template = app
+        .db
+        .read(move |conn| Ok(view(&templates::current(conn, phase)?, SAMPLES.len())))
+        .await?;
+    let path = format!("/templates/{phase}");
+    let body = json!({"subject": "…", "text": "…", "html": "…"});
+    app.pages.answer(
+        "admin/template",
+        &json!({
+            "page": Frame::new(&app, Some(&by.0), &format!("Template of the {phase} notice"), "Templates"),
+            "template": template,
+            "save": call(&app, "PUT", &path, Some(&body)),
+            "reset": call(&app, "DELETE", &path, None),
+        }),
+    )
+}
+
+fn view(template: &TemplateView, most: usize) -> Value {
+    let (rendered, broken) = match render(template, most) {
+        Ok(rendered) => (rendered, None),
+        Err(reason) => (Vec::new(), Some(reason)),
+    };
+    json!({
+        "phase": template.phase,
+        "path": format!("/admin/templates/{}", template.phase),
+        "optional": template.phase.optional(),
+        "builtin": template.builtin,
+        "id": template.id,
+        "subject": template.subject,
+        "text": template.text,
+        "html": template.html,
+        "broken": broken,
+        "samples": rendered.into_iter().zip(SAMPLES).enumerate().map(|(index, (mail, label))| json!({
+            "label": label, "to": null, "subject": mail.subject, "text": mail.text, "html": mail.html, "open": index == 0,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn render(template: &TemplateView, most: usize) -> Result<Vec<Rendered>, String> {
+    let compiled = template.compile().map_err(|error| error.to_string())?;
+    let contexts: Vec<MailContext> = samples(template.phase);
+    contexts
+        .iter()
+        .take(most)
+        .map(|context| compiled.render(context).map_err(|error| error.to_string()))
+        .collect()
+}

@@ -1,0 +1,247 @@
+//! What the pages share: the frame around each, and how times, durations and links are written.
+//!
+//! Must never happen here: a time without the name of its zone, or a link whose scheme is not http or https.
+
+use jiff::tz::TimeZone;
+use serde::Serialize;
+use serde_json::{Value, json};
+use url::form_urlencoded;
+
+use crate::access::Caller;
+use crate::app::App;
+use crate::directory::ResourceRef;
+use crate::notice::{Notice, State};
+use crate::time::{Timestamp, time_zone};
+
+/// The parts of the house, with the path of each.
+const PARTS: [(&str, &str); 5] = [
+    ("Incidents", "/admin"),
+    ("Directory", "/admin/directory"),
+    ("Integrations", "/admin/integrations"),
+    ("Templates", "/admin/templates"),
+    ("Audit", "/admin/audit"),
+];
+
+/// What stands around every page.
+#[derive(Serialize)]
+pub struct Frame {
+    title: String,
+    company: String,
+    parts: Vec<Value>,
+    caller: Option<Value>,
+    now: When,
+    /// Seconds after which the browser asks again; none on a page that does not change by itself.
+    refresh: Option<u32>,
+}
+
+impl Frame {
+    /// The frame of a page of that title in that part of the house.
+    pub fn new(app: &App, caller: Option<&Caller>, title: &str, part: &str) -> Frame {
+        Frame {
+            title: title.to_owned(),
+            company: app.sending.sender.clone(),
+            parts: PARTS
+                .iter()
+                .map(|(label, path)| json!({"label": label, "path": path, "current": *label == part}))
+                .collect(),
+            caller: caller.map(|caller| json!({"name": caller.name, "role": caller.role})),
+            now: When::utc(app.clock().now()),
+            refresh: None,
+        }
+    }
+
+    /// Lets the browser ask again by itself.
+    pub fn refreshed(mut self, seconds: Option<u32>) -> Frame {
+        self.refresh = seconds;
+        self
+    }
+}
+
+/// A time as pages show it: in UTC, and in a zone of interest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct When {
+    iso: String,
+    utc: String,
+    local: Option<String>,
+}
+
+impl When {
+    /// In UTC alone.
+    pub fn utc(at: Timestamp) -> When {
+        When::new(at, None)
+    }
+
+    /// In UTC and in `zone`; the date again only where it is another day there.
+    pub fn new(at: Timestamp, zone: Option<&TimeZone>) -> When {
+        let utc = at.short(&TimeZone::UTC);
+        let local = zone.map(|zone| {
+            let local = at.short(zone);
+            match (local.split_once(' '), utc.split_once(' ')) {
+                (Some((day, rest)), Some((utc_day, _))) if day == utc_day => rest.to_owned(),
+                _ => local,
+            }
+        });
+        When {
+            iso: at.to_string(),
+            utc,
+            local,
+        }
+    }
+
+    /// The same, where there is a time.
+    pub fn maybe(at: Option<Timestamp>, zone: Option<&TimeZone>) -> Option<When> {
+        at.map(|at| When::new(at, zone))
+    }
+}
+
+/// The zone of that name, unless it is unknown or UTC, which is shown anyway.
+pub fn zone(name: Option<&str>) -> Option<TimeZone> {
+    name.and_then(|name| time_zone(name).ok())
+        .filter(|zone| *zone != TimeZone::UTC)
+}
+
+/// A duration for people: `4 min`, `1 h 5 min`, `2 d 3 h`; the two largest units.
+pub fn duration(seconds: i64) -> String {
+    let sign = if seconds < 0 { "−" } else { "" };
+    let all = seconds.unsigned_abs();
+    let (days, hours, minutes, rest) = (all / 86_400, all / 3_600 % 24, all / 60 % 60, all % 60);
+    let (large, small) = match (days, hours, minutes) {
+        (0, 0, 0) => ((rest, "s"), (0, "")),
+        (0, 0, _) => ((minutes, "min"), (rest, "s")),
+        (0, _, _) => ((hours, "h"), (minutes, "min")),
+        _ => ((days, "d"), (hours, "h")),
+    };
+    match small {
+        (0, _) => format!("{sign}{} {}", large.0, large.1),
+        (count, unit) => format!("{sign}{} {} {count} {unit}", large.0, large.1),
+    }
+}
+
+/// `1 person`, `3 people`.
+pub fn count(n: usize, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(n as i64), if n == 1 { one } else { many })
+}
+
+/// `1,234,567`
+pub fn grouped(n: i64) -> String {
+    let digits = n.unsigned_abs().to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3 + 1);
+    if n < 0 {
+        text.push('−');
+    }
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A word as the segment of a path.
+pub fn segment(text: &str) -> String {
+    use std::fmt::Write as _;
+    text.bytes()
+        .fold(String::with_capacity(text.len()), |mut path, byte| {
+            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~' | b'.') {
+                path.push(char::from(byte));
+            } else {
+                let _ = write!(path, "%{byte:02X}");
+            }
+            path
+        })
+}
+
+/// A path with those of the parameters that are given.
+pub fn link(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in parameters {
+        if let Some(value) = value {
+            query.append_pair(name, value);
+        }
+    }
+    match query.finish() {
+        query if query.is_empty() => path.to_owned(),
+        query => format!("{path}?{query}"),
+    }
+}
+
+/// A link that a stranger gave, if it may be followed.
+pub fn outward(link: Option<&str>) -> Option<&str> {
+    link.filter(|link| url::Url::parse(link).is_ok_and(|url| matches!(url.scheme(), "http" | "https")))
+}
+
+/// The page of an account.
+pub fn account_path(id: &str) -> String {
+    format!("/admin/directory/accounts/{}", segment(id))
+}
+
+/// The page of a person.
+pub fn person_path(id: &str) -> String {
+    format!("/admin/directory/people/{}", segment(id))
+}
+
+/// The page of a resource.
+pub fn resource_path(type_: &str, id: &str) -> String {
+    format!("/admin/directory/resources/{}/{}", segment(type_), segment(id))
+}
+
+/// A resource with its link: `media interview`, and its name where it has one.
+pub fn resource(at: &ResourceRef, name: Option<&str>) -> Value {
+    json!({
+        "label": at.to_string(),
+        "name": name,
+        "path": resource_path(at.type_.as_str(), at.id.as_str()),
+    })
+}
+
+/// The call of the API that does what a page talks of, for a shell in which `TOKEN` is set.
+pub fn call(app: &App, method: &str, path: &str, body: Option<&Value>) -> String {
+    let mut command = format!(
+        "curl -X {method} '{}/api/v1{path}' \\\n  -H \"Authorization: Bearer $TOKEN\"",
+        app.sending.public_url
+    );
+    if let Some(body) = body {
+        // In a shell's single quotes only a single quote is special.
+        let body = body.to_string().replace('\'', r"'\''");
+        command.push_str(&format!(" -H 'Content-Type: application/json' \\\n  -d '{body}'"));
+    }
+    command
+}
+
+/// How far a notice has come, for its bar. Before it is sent there is nothing to show.
+pub fn progress(notice: &Notice) -> Option<Value> {
+    if notice.state == State::Draft {
+        return None;
+    }
+    let counts = notice.counts;
+    let refused = counts.failed + counts.bounced;
+    let withheld = counts.suppressed + counts.stopped;
+    let share = |part: i64| (part as f64 * 100.0 / notice.recipients.max(1) as f64 * 100.0).round() / 100.0;
+    let details: Vec<Value> = [
+        (counts.pending, "pending", false),
+        (counts.failed, "failed", true),
+        (counts.bounced, "bounced", true),
+        (counts.suppressed, "opted out", false),
+        (counts.stopped, "stopped", true),
+    ]
+    .into_iter()
+    .filter(|(n, _, _)| *n > 0)
+    .map(|(n, word, bad)| json!({"text": format!("{} {word}", grouped(n)), "bad": bad}))
+    .collect();
+    Some(json!({
+        "sent_share": share(counts.sent),
+        "refused_share": share(refused),
+        "withheld_share": share(withheld),
+        "label": format!("{} of {} sent", grouped(counts.sent), grouped(notice.recipients)),
+        "details": details,
+    }))
+}
+
+/// The first `most` characters, and whether there were more.
+pub fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

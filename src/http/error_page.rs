@@ -1,0 +1,120 @@
+//! Errors as pages, for people with a browser. The same words as in the problem documents, in the frame of the page
+//! that they looked for.
+//!
+//! Must never happen here: a status that differs from the one the API would answer, or the text of an internal error.
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use actix_web::middleware::Next;
+use actix_web::{HttpMessage, HttpResponse, web};
+use serde_json::{Value, json};
+
+use super::admin::view::Frame;
+use super::problem::{Problem, ProblemDocument};
+use crate::access::Caller;
+use crate::app::App;
+
+/// Below `/admin` every error is a page.
+pub async fn always(
+    req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let response = next.call(req).await?.map_into_boxed_body();
+    Ok(dress(response, |app, response, error| {
+        let caller = response.request().extensions().get::<Caller>().cloned();
+        let frame = Frame::new(app, caller.as_ref(), &error.title, "");
+        app.pages.answer_with(
+            response.status(),
+            "admin/error",
+            &json!({"page": frame, "error": error.value()}),
+        )
+    }))
+}
+
+/// On public paths an error is a page where the caller asks for one, as browsers do, and a problem document otherwise.
+pub async fn for_browsers(
+    req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let browser = req
+        .headers()
+        .get(ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|accepted| accepted.contains("text/html"));
+    let response = next.call(req).await?.map_into_boxed_body();
+    if !browser {
+        return Ok(response);
+    }
+    Ok(dress(response, |app, response, error| {
+        let data = json!({"company": app.sending.sender, "title": error.title, "error": error.value()});
+        app.pages.answer_with(response.status(), "public/error", &data)
+    }))
+}
+
+/// What a page says of an error.
+struct Shown {
+    title: String,
+    document: Option<ProblemDocument>,
+    status: u16,
+}
+
+impl Shown {
+    fn value(&self) -> Value {
+        let detail = self.document.as_ref().map(|document| document.detail.clone());
+        let errors: Vec<Value> = self
+            .document
+            .iter()
+            .flat_map(|document| &document.errors)
+            .map(|error| json!({"pointer": error.pointer, "detail": error.detail}))
+            .collect();
+        json!({"title": self.title, "status": self.status, "detail": detail, "errors": errors})
+    }
+}
+
+fn dress(
+    response: ServiceResponse<BoxBody>,
+    page: impl Fn(&App, &ServiceResponse<BoxBody>, &Shown) -> Result<HttpResponse, Problem>,
+) -> ServiceResponse<BoxBody> {
+    let status = response.status();
+    let html = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|media| media.starts_with("text/html"));
+    if html || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let Some(app) = response.request().app_data::<web::Data<App>>().cloned() else {
+        return response;
+    };
+    let document = response
+        .response()
+        .error()
+        .and_then(|error| error.as_error::<Problem>())
+        .map(Problem::document);
+    let title = match &document {
+        Some(document) => document.title.to_owned(),
+        None => status.canonical_reason().unwrap_or("Error").to_owned(),
+    };
+    let shown = Shown {
+        title,
+        document,
+        status: status.as_u16(),
+    };
+    match page(&app, &response, &shown) {
+        Ok(mut answer) => {
+            if status == StatusCode::SERVICE_UNAVAILABLE
+                && let Some(wait) = response.headers().get(RETRY_AFTER)
+            {
+                answer.headers_mut().insert(RETRY_AFTER, wait.clone());
+            }
+            response.into_response(answer)
+        }
+        Err(problem) => {
+            tracing::error!(%problem, "an error page could not be rendered");
+            response
+        }
+    }
+}

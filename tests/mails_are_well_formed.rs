@@ -1,0 +1,399 @@
+//! What goes over the wire is a mail that clients thread, filter and let people unsubscribe from, and that nobody's data
+//! can break out of. How each phase reads is held by snapshots.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::support::{Env, Mail, TestApp, on_both_databases, story_directory};
+
+on_both_databases!(
+    the_headers_are_what_mail_clients_want,
+    the_parts_are_text_and_html,
+    hostile_data_stays_data,
+    a_line_break_cannot_add_a_header,
+    names_and_subjects_of_all_scripts_arrive,
+    the_link_opts_out_of_updates_alone,
+    each_phase_reads_as_in_its_snapshot,
+);
+
+async fn the_headers_are_what_mail_clients_want(env: Env) {
+    let app = TestApp::builder(&env)
+        .at("2024-03-14T10:00:00+03:00")
+        .config(|config| {
+            config.mail_from = "Quickbyte <help@quickbyte.example>".to_owned();
+            config.public_url = Some("https://candor.quickbyte.example".to_owned());
+        })
+        .start()
+        .await;
+    let incident = app.story_incident().await;
+    let detection = app.tell(&incident, "detection").await;
+    let update = app.tell(&incident, "update").await;
+    let other_incident = app.incident([("file", "stalls-v1")]).await;
+    app.tell(&other_incident, "detection").await;
+    let mails = app.mails(3 + 3 + 2).await;
+
+    let mut deliveries = app.deliveries(&detection).await;
+    deliveries.extend(app.deliveries(&update).await);
+    for mail in &mails[..6] {
+        // Each is found in the record by its Message-ID.
+        let message_id = mail.header("message-id");
+        let delivery = deliveries
+            .iter()
+            .find(|delivery| delivery["message_id"] == message_id)
+            .unwrap_or_else(|| panic!("no delivery has {message_id}"));
+        assert_eq!(delivery["address"], mail.to);
+        assert!(message_id.ends_with("@quickbyte.example>"), "{message_id}");
+    }
+    let mut ids = BTreeSet::new();
+    let mut links = BTreeSet::new();
+    for mail in &mails {
+        assert_eq!(mail.caught.from, "help@quickbyte.example");
+        assert_eq!(mail.header("from"), "Quickbyte <help@quickbyte.example>");
+        let to = mail.header("to");
+        assert!(to.ends_with(&format!("<{}>", mail.to)), "{to}");
+        assert_eq!(mail.header("auto-submitted"), "auto-generated");
+        assert_eq!(mail.header("list-unsubscribe-post"), "List-Unsubscribe=One-Click");
+        assert_eq!(mail.header("mime-version"), "1.0");
+        assert_eq!(mail.header("date"), "Thu, 14 Mar 2024 07:00:00 +0000");
+        let link = mail.header("list-unsubscribe");
+        assert!(
+            link.starts_with("<https://candor.quickbyte.example/unsubscribe/") && link.ends_with('>'),
+            "{link}"
+        );
+        assert!(ids.insert(mail.header("message-id")), "a Message-ID twice");
+        assert!(links.insert(link), "a link for two mails");
+    }
+    // One thread for each incident: all mails refer to the same, and another incident's to another.
+    let threads =
+        |mails: &[Mail]| -> BTreeSet<String> { mails.iter().map(|mail| mail.header("references")).collect() };
+    let (one, other) = (threads(&mails[..6]), threads(&mails[6..]));
+    assert_eq!((one.len(), other.len()), (1, 1), "{one:?} {other:?}");
+    assert!(one.is_disjoint(&other));
+    assert!(
+        one.iter()
+            .all(|thread| thread.contains(&incident) && thread.starts_with('<')),
+        "{one:?}"
+    );
+    app.finish().await;
+}
+
+async fn the_parts_are_text_and_html(env: Env) {
+    let app = TestApp::start(&env).await;
+    let incident = app.story_incident().await;
+    app.tell(&incident, "detection").await;
+    for mail in app.mails(3).await {
+        let kind = mail.header("content-type");
+        assert!(kind.starts_with("multipart/alternative; boundary="), "{kind}");
+        let data = mail.caught.text_lossy();
+        let text = data.find("Content-Type: text/plain; charset=utf-8");
+        let html = data.find("Content-Type: text/html; charset=utf-8");
+        // The last alternative is the richest: clients take that.
+        assert!(text.is_some() && text < html, "{data}");
+        for line in data.split("\r\n") {
+            assert!(line.len() <= 998, "a line of {} bytes", line.len());
+            assert!(!line.contains('\n'), "a bare line feed");
+        }
+        assert!(!mail.text.contains('<'), "{}", mail.text);
+        assert!(mail.html.trim_start().starts_with("<!doctype html>"));
+        for remote in ["<img", "<script", "<link", "url(", "@import", "src="] {
+            assert!(!mail.html.contains(remote), "{remote} in {}", mail.html);
+        }
+    }
+    app.finish().await;
+}
+
+/// Markup as somebody would try it, in text and in an attribute.
+const HOSTILE: &str = r#"<script>alert("1")</script>'"><img src=x onerror=alert(2)>{{sender}} &amp;"#;
+
+async fn hostile_data_stays_data(env: Env) {
+    let app = TestApp::start(&env).await;
+    app.import(story_directory()).await.expect(200);
+    app.put(
+        "/api/v1/people/amina",
+        json!({"name": HOSTILE, "email": "amina@nyota-films.example"}),
+    )
+    .await
+    .expect(200);
+    app.put("/api/v1/accounts/nyota-films", json!({"name": HOSTILE}))
+        .await
+        .expect(200);
+    app.put(
+        "/api/v1/resources/file/interview-v1",
+        json!({"name": HOSTILE, "parent": {"type": "media", "id": "interview"}}),
+    )
+    .await
+    .expect(200);
+    let incident = app.incident([("file", "interview-v1")]).await;
+    app.resolve(&incident).await;
+    let sections = json!([{"heading": HOSTILE, "text": HOSTILE, "audience": "customer"}]);
+    app.put(
+        &format!("/api/v1/incidents/{incident}/report"),
+        json!({"title": HOSTILE, "sections": sections}),
+    )
+    .await
+    .expect(200);
+    for phase in ["detection", "update", "resolution", "report"] {
+        let notice = app
+            .post(
+                &format!("/api/v1/incidents/{incident}/notices"),
+                json!({
+                    "phase": phase,
+                    "subject": HOSTILE,
+                    "message": HOSTILE,
+                    "customer_action": {"required": true, "text": HOSTILE},
+                }),
+            )
+            .await
+            .expect(201)
+            .id();
+        app.send_as_previewed(&notice).await;
+        app.done(&notice).await;
+    }
+    let mails = app.mails(12).await;
+    for mail in &mails {
+        for tag in ["<script", "<img"] {
+            assert!(!mail.html.contains(tag), "{tag} in {}", mail.html);
+        }
+        assert!(
+            mail.html.contains("&lt;script&gt;alert(&quot;1&quot;)"),
+            "{}",
+            mail.html
+        );
+        // Templates are not filled in twice.
+        assert!(mail.html.contains("{{sender}}"), "{}", mail.html);
+        // Text is text: as it was written.
+        assert!(mail.text.contains(HOSTILE), "{}", mail.text);
+        assert_eq!(mail.subject, HOSTILE);
+    }
+    app.finish().await;
+}
+
+async fn a_line_break_cannot_add_a_header(env: Env) {
+    let app = TestApp::start(&env).await;
+    let incident = app.story_incident().await;
+    let attack = "Files\r\nBcc: everybody@evil.example\r\n\r\nBuy this";
+    let events = env.count("audit_events");
+    let notices = format!("/api/v1/incidents/{incident}/notices");
+    app.post(
+        &notices,
+        json!({"phase": "detection", "message": "We know of it.", "subject": attack}),
+    )
+    .await
+    .expect_invalid("/subject");
+    app.put(
+        "/api/v1/people/amina",
+        json!({"name": attack, "email": "amina@nyota-films.example"}),
+    )
+    .await
+    .expect_invalid("/name");
+    app.put(
+        "/api/v1/people/amina",
+        json!({"name": "Amina", "email": "amina@nyota-films.example\r\nBcc: everybody@evil.example"}),
+    )
+    .await
+    .expect_invalid("/email");
+    assert_eq!(env.count("audit_events"), events, "something was changed");
+
+    // A resource's name reaches the subject by the template, and may come from anywhere: behind the service's back here.
+    env.sql(
+        "UPDATE resources SET name = 'Files' || chr(13) || chr(10) || 'Bcc: everybody@evil.example' WHERE id = 'interview-v1'"
+            .replace("chr(", if env.database_url.starts_with("sqlite") { "char(" } else { "chr(" })
+            .as_str(),
+    )
+    .unwrap();
+    env.sql(
+        "UPDATE people SET name = 'Amina' || chr(13) || chr(10) || 'Bcc: everybody@evil.example' WHERE id = 'amina'"
+            .replace("chr(", if env.database_url.starts_with("sqlite") { "char(" } else { "chr(" })
+            .as_str(),
+    )
+    .unwrap();
+    app.delete(&format!(
+        "/api/v1/incidents/{incident}/affected/file/interview-v2"
+    ))
+    .await
+    .expect(204);
+    app.tell(&incident, "detection").await;
+    for mail in app.mails(3).await {
+        assert_eq!(mail.header("bcc"), "", "{}", mail.caught.text_lossy());
+        assert_eq!(
+            mail.subject,
+            "We are working on a problem with Files Bcc: everybody@evil.example"
+        );
+    }
+    app.finish().await;
+}
+
+async fn names_and_subjects_of_all_scripts_arrive(env: Env) {
+    let app = TestApp::start(&env).await;
+    let incident = app.story_incident().await;
+    app.put(
+        "/api/v1/people/amina",
+        json!({"name": "أمينة \"Mina\", Ñjeri, 阿米娜 🎬", "email": "amina@nyota-films.example"}),
+    )
+    .await
+    .expect(200);
+    let subject = "Dateien in „Savanne im Morgengrauen“: 阿米娜、ናይሮቢ 🎬, und noch einiges mehr, damit die Zeile lang wird";
+    let notice = app
+        .post(
+            &format!("/api/v1/incidents/{incident}/notices"),
+            json!({"phase": "detection", "message": "Wir wissen davon: 阿米娜 🎬.", "subject": subject}),
+        )
+        .await
+        .expect(201)
+        .id();
+    app.send_as_previewed(&notice).await;
+    let mails = app.mails(3).await;
+    for mail in &mails {
+        assert_eq!(mail.subject, subject);
+        let head = mail.caught.text_lossy();
+        let head = head.split("\r\n\r\n").next().unwrap_or_default();
+        assert!(head.is_ascii(), "{head}");
+        for part in [&mail.text, &mail.html] {
+            assert!(part.contains("Wir wissen davon: 阿米娜 🎬."), "{part}");
+        }
+    }
+    let hers = mails
+        .iter()
+        .find(|mail| mail.to.starts_with("amina@"))
+        .expect("a mail");
+    let message = mail_parser::MessageParser::default()
+        .parse(&hers.caught.data)
+        .expect("a mail");
+    let to = message.to().and_then(|to| to.first()).expect("one recipient");
+    assert_eq!(to.name(), Some("أمينة \"Mina\", Ñjeri, 阿米娜 🎬"));
+    assert_eq!(to.address(), Some("amina@nyota-films.example"));
+    app.finish().await;
+}
+
+async fn the_link_opts_out_of_updates_alone(env: Env) {
+    let app = TestApp::start(&env).await;
+    let incident = app.story_incident().await;
+    app.tell(&incident, "detection").await;
+    let mails = app.mails(3).await;
+    let hers = mails
+        .iter()
+        .find(|mail| mail.to.starts_with("amina@"))
+        .expect("a mail");
+    let link = hers.header("list-unsubscribe");
+    let link = link.trim_matches(['<', '>']);
+    assert!(hers.text.contains(link), "{}", hers.text);
+    // Scanners follow links: a GET changes nothing.
+    app.anonymous().get(link).await.expect(200);
+    assert_eq!(env.count("opt_outs"), 0);
+    // One click, and one more.
+    for _ in 0..2 {
+        app.anonymous()
+            .post_raw(
+                link,
+                "application/x-www-form-urlencoded",
+                "List-Unsubscribe=One-Click",
+            )
+            .await
+            .expect(200);
+        assert_eq!(env.count("opt_outs"), 1);
+    }
+    app.anonymous()
+        .post_raw(
+            &format!("{link}x"),
+            "application/x-www-form-urlencoded",
+            "List-Unsubscribe=One-Click",
+        )
+        .await
+        .expect(404);
+    let update = app.tell(&incident, "update").await;
+    let mails = app.mails(5).await;
+    assert!(
+        mails[3..].iter().all(|mail| mail.to != hers.to),
+        "an update after the opt-out"
+    );
+    assert_eq!(app.notice(&update).await["not_told_yet"], 0);
+    // The end is no update.
+    app.resolve(&incident).await;
+    app.tell(&incident, "resolution").await;
+    let mails = app.mails(8).await;
+    assert!(mails[5..].iter().any(|mail| mail.to == hers.to));
+    app.finish().await;
+}
+
+async fn each_phase_reads_as_in_its_snapshot(env: Env) {
+    let app = TestApp::builder(&env)
+        .at("2024-03-14T09:56:00+03:00")
+        .config(|config| {
+            config.mail_from = "Quickbyte <help@quickbyte.example>".to_owned();
+            config.public_url = Some("https://candor.quickbyte.example".to_owned());
+        })
+        .start()
+        .await;
+    let incident = app.story_incident().await;
+    app.patch(
+        &format!("/api/v1/incidents/{incident}"),
+        json!({"started_at": "2024-03-14T09:51:00+03:00"}),
+    )
+    .await
+    .expect(200);
+    let nothing = json!({"required": false});
+    let todo =
+        json!({"required": true, "text": "Please open each file once.\nTell us if one does not open."});
+    let notices = [
+        (
+            "detection",
+            "09:56",
+            "Some of your files cannot be opened.\n\nNothing is lost.",
+            &nothing,
+        ),
+        (
+            "update",
+            "10:10",
+            "We know the cause and are testing the patch.",
+            &nothing,
+        ),
+        ("resolution", "10:24", "Your files can be opened again.", &todo),
+        ("report", "11:00", "Thank you for your patience.", &nothing),
+    ];
+    for (number, (phase, time, message, action)) in notices.into_iter().enumerate() {
+        app.set_clock(&format!("2024-03-14T{time}:00+03:00"));
+        if phase == "resolution" {
+            app.resolve(&incident).await;
+        }
+        if phase == "report" {
+            let sections = json!([
+                {"heading": "What happened", "text": "A storage handler was missing.\n\nIt is back.", "audience": "public"},
+                {"heading": "What we do about it", "text": "We move your files.", "audience": "customer"},
+                {"heading": "Root cause", "text": "A flag.", "audience": "internal"},
+            ]);
+            app.put(
+                &format!("/api/v1/incidents/{incident}/report"),
+                json!({"title": "Files that could not be opened", "sections": sections}),
+            )
+            .await
+            .expect(200);
+        }
+        let body = json!({"phase": phase, "message": message, "customer_action": action});
+        let notice = app
+            .post(&format!("/api/v1/incidents/{incident}/notices"), body)
+            .await
+            .expect(201)
+            .id();
+        app.send_as_previewed(&notice).await;
+        app.done(&notice).await;
+        let mails = app.mails(3 * (number + 1)).await;
+        let mail = mails[3 * number..]
+            .iter()
+            .find(|mail| mail.to.starts_with("amina@"))
+            .expect("the owner's mail");
+        let link = mail.header("list-unsubscribe");
+        let redacted = |part: &str| {
+            part.replace("\r\n", "\n").replace(
+                link.trim_matches(['<', '>']),
+                "https://candor.quickbyte.example/unsubscribe/TOKEN",
+            )
+        };
+        let text = format!("Subject: {}\n\n{}", mail.subject, redacted(&mail.text));
+        insta::with_settings!({prepend_module_to_snapshot => false, omit_expression => true}, {
+            insta::assert_snapshot!(format!("mail_{phase}_text"), text);
+            insta::assert_snapshot!(format!("mail_{phase}_html"), redacted(&mail.html));
+        });
+    }
+    app.finish().await;
+}

@@ -1,0 +1,146 @@
+//! The steps that most tests of notices begin with, each through the API.
+
+use serde_json::{Value, json};
+
+use super::http::{Answer, Http};
+use super::story::{FILES, story_directory};
+use super::wait::{DEADLINE, eventually};
+
+impl Http {
+    /// Imports the story's directory and opens an incident that affects its two files, and so three people.
+    pub async fn story_incident(&self) -> String {
+        self.import(story_directory()).await.expect(200);
+        self.incident(FILES.map(|file| ("file", file))).await
+    }
+
+    /// Opens an incident that affects these resources.
+    pub async fn incident<'a>(&self, affected: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+        let affected: Vec<Value> = affected
+            .into_iter()
+            .map(|(type_, id)| json!({"type": type_, "id": id}))
+            .collect();
+        let body = json!({"title": "Files cannot be opened", "severity": "major", "affected": affected});
+        self.post("/api/v1/incidents", body).await.expect(201).id()
+    }
+
+    /// Makes more resources affected.
+    pub async fn affect(&self, incident: &str, type_: &str, id: &str) {
+        let body = json!({"resources": [{"type": type_, "id": id}]});
+        self.post(&format!("/api/v1/incidents/{incident}/affected"), body)
+            .await
+            .expect(200);
+    }
+
+    /// Moves an incident to `resolved`.
+    pub async fn resolve(&self, incident: &str) {
+        self.post(
+            &format!("/api/v1/incidents/{incident}/status"),
+            json!({"status": "resolved"}),
+        )
+        .await
+        .expect(200);
+    }
+
+    /// Drafts a notice of that phase and gives its id. The customer has nothing to do.
+    pub async fn draft(&self, incident: &str, phase: &str) -> String {
+        let body = json!({
+            "phase": phase,
+            "message": format!("What we have to say in the {phase}."),
+            "customer_action": {"required": false},
+        });
+        self.post(&format!("/api/v1/incidents/{incident}/notices"), body)
+            .await
+            .expect(201)
+            .id()
+    }
+
+    pub async fn preview(&self, notice: &str) -> Answer {
+        self.get(&format!("/api/v1/notices/{notice}/preview")).await
+    }
+
+    /// The digest of what would be sent now.
+    pub async fn digest(&self, notice: &str) -> String {
+        let preview = self.preview(notice).await.expect(200);
+        preview["digest"].as_str().expect("a digest").to_owned()
+    }
+
+    /// Sends what that digest says.
+    pub async fn send(&self, notice: &str, digest: &str) -> Answer {
+        self.post(
+            &format!("/api/v1/notices/{notice}/send"),
+            json!({"digest": digest}),
+        )
+        .await
+    }
+
+    /// Approves what that digest says.
+    pub async fn approve(&self, notice: &str, digest: &str) -> Answer {
+        self.post(
+            &format!("/api/v1/notices/{notice}/approve"),
+            json!({"digest": digest}),
+        )
+        .await
+    }
+
+    /// Previews a draft and sends it as it is.
+    pub async fn send_as_previewed(&self, notice: &str) -> Answer {
+        let digest = self.digest(notice).await;
+        self.send(notice, &digest).await.expect(202)
+    }
+
+    /// Drafts, previews and sends; gives the notice's id once nothing of it waits any more.
+    pub async fn tell(&self, incident: &str, phase: &str) -> String {
+        let notice = self.draft(incident, phase).await;
+        self.send_as_previewed(&notice).await;
+        self.done(&notice).await;
+        notice
+    }
+
+    /// The notice, once it is sent.
+    pub async fn done(&self, notice: &str) -> Answer {
+        eventually("the notice to be sent", DEADLINE, async || {
+            let answer = self.notice(notice).await;
+            (answer["state"] == "sent").then_some(answer)
+        })
+        .await
+    }
+
+    pub async fn notice(&self, notice: &str) -> Answer {
+        self.get(&format!("/api/v1/notices/{notice}")).await.expect(200)
+    }
+
+    /// All deliveries of a notice.
+    pub async fn deliveries(&self, notice: &str) -> Vec<Value> {
+        self.all(&format!("/api/v1/notices/{notice}/deliveries?limit=500"))
+            .await
+    }
+
+    /// The addresses of a notice's deliveries in that state, sorted.
+    pub async fn addresses(&self, notice: &str, state: &str) -> Vec<String> {
+        let path = format!("/api/v1/notices/{notice}/deliveries?limit=500&state={state}");
+        let mut addresses: Vec<String> = self
+            .all(&path)
+            .await
+            .iter()
+            .map(|delivery| delivery["address"].as_str().expect("an address").to_owned())
+            .collect();
+        addresses.sort();
+        addresses
+    }
+}
+
+/// A directory of one account whose project `stage` has this many collaborators and no owner:
+/// `person-1@crowd.example` and so on.
+pub fn crowd(people: usize) -> String {
+    let mut lines = vec![
+        json!({"kind": "account", "id": "crowd", "name": "Crowd"}),
+        json!({"kind": "resource", "type": "project", "id": "stage", "account": "crowd", "name": "Stage"}),
+    ];
+    for n in 1..=people {
+        let id = format!("person-{n}");
+        let email = format!("{id}@crowd.example");
+        lines.push(json!({"kind": "person", "id": id, "name": format!("Person {n}"), "email": email}));
+        lines.push(json!({"kind": "collaborator", "resource": {"type": "project", "id": "stage"}, "person": id, "role": "editor"}));
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
