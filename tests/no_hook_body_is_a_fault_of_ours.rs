@@ -46,7 +46,17 @@ fn value() -> impl Strategy<Value = Value> {
 fn likely() -> impl Strategy<Value = Value> {
     let labels = prop_oneof![3 => prop::collection::btree_map(word(), word(), 1..4).prop_map(|map| json!(map)), 1 => value()];
     let status = prop_oneof![4 => prop::sample::select(vec!["firing", "resolved"]).prop_map(|word| json!(word)), 1 => value()];
-    let alert = (status, labels.clone(), labels, value(), value(), value(), value(), word()).prop_map(
+    let time = || {
+        let times = vec![
+            "2024-03-14T06:56:00Z",
+            "0001-01-01T00:00:00Z",
+            "9999-12-31T23:59:59.999999999Z",
+            "-009999-01-01T00:00:00Z",
+            "",
+        ];
+        prop_oneof![8 => prop::sample::select(times).prop_map(|time| json!(time)), 1 => value()]
+    };
+    let alert = (status, labels.clone(), labels, time(), time(), value(), value(), word()).prop_map(
         |(status, labels, annotations, starts, ends, fingerprint, url, title)| {
             json!({
                 "status": status, "labels": labels, "annotations": annotations, "startsAt": starts, "endsAt": ends,

@@ -50,7 +50,10 @@ fn declared() -> BTreeMap<String, Columns> {
             table = None;
         } else if let Some(renamed) = line.strip_prefix("#[sql_name = \"") {
             name = renamed.split('"').next().map(str::to_owned);
-        } else if let Some((column, type_)) = line.split_once(" -> ") {
+        } else if let Some((column, type_)) = line
+            .split_once(" -> ")
+            .filter(|(column, _)| !column.contains('('))
+        {
             let type_ = type_.trim_end_matches(',');
             let nullable = type_
                 .strip_prefix("Nullable<")

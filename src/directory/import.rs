@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
 
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -50,7 +50,7 @@ enum Line {
     Collaborator(CollaboratorLine),
 }
 
-/// What a line is about. Read first and by itself: serde's tagged enums lose the names of fields in their errors.
+/// What a line is. Read first, and by itself: serde's tagged enums forget which field was wrong.
 #[derive(Deserialize)]
 struct Kind<'a> {
     #[serde(borrow)]
@@ -195,26 +195,30 @@ impl<R: BufRead> Lines<R> {
 
 fn parse(bytes: &[u8]) -> Result<Line, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
+    // serde takes an array for a struct, field by field.
     if !text.trim_start().starts_with('{') {
         return Err("is not a JSON object".to_owned());
     }
-    let kind: Kind<'_> = serde_json::from_str(text).map_err(|error| crate::error::json_reason(&error))?;
-    match kind.kind.as_ref() {
-        "account" => fields(text).map(Line::Account),
-        "person" => fields(text).map(Line::Person),
-        "resource" => fields(text).map(Line::Resource),
-        "member" => fields(text).map(Line::Member),
-        "collaborator" => fields(text).map(Line::Collaborator),
-        other => Err(format!(
-            "kind: '{}' is none of account, person, resource, member, collaborator",
-            other.chars().take(40).collect::<String>()
-        )),
+    let Kind { kind } = typed(text)?;
+    match kind.as_ref() {
+        "account" => typed(text).map(Line::Account),
+        "person" => typed(text).map(Line::Person),
+        "resource" => typed(text).map(Line::Resource),
+        "member" => typed(text).map(Line::Member),
+        "collaborator" => typed(text).map(Line::Collaborator),
+        other => {
+            let other: String = other.chars().take(40).collect();
+            Err(format!(
+                "kind: '{other}' is not account, person, resource, member or collaborator"
+            ))
+        }
     }
 }
 
-fn fields<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+/// Parses a line, naming the field that is wrong.
+fn typed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let line: T = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         let reason = crate::error::json_reason(error.inner());
         if path == "." {
@@ -222,7 +226,11 @@ fn fields<T: DeserializeOwned>(text: &str) -> Result<T, String> {
         } else {
             format!("{path}: {reason}")
         }
-    })
+    })?;
+    deserializer
+        .end()
+        .map_err(|error| crate::error::json_reason(&error))?;
+    Ok(line)
 }
 
 /// Why a reference cannot be followed.
