@@ -122,6 +122,12 @@ pub fn create(tx: &mut Tx<'_>, new: &NewToken) -> Result<CreatedToken> {
     if name.is_empty() || name.chars().count() > 200 || name.chars().any(char::is_control) {
         return Err(Error::invalid("/name", "must be one line of 1 to 200 characters"));
     }
+    if name == ADMIN_NAME {
+        return Err(Error::invalid(
+            "/name",
+            "is the name of the token that the settings give",
+        ));
+    }
     let secret = format!("cnd_{}", random_secret()?);
     let id = TokenId::new(tx.now);
     insert(tx, &id, name, new.role, &secret)?;

@@ -1,4 +1,4 @@
-//! What the parts of a process share, and how it starts and drains.
+//! How the parts of a process are put together, started and drained.
 //!
 //! Must never happen here: a start that half succeeds. A wrong setting, a broken template or a locked database ends it.
 
@@ -19,38 +19,12 @@ use crate::delivery::email::Relay;
 use crate::delivery::queue;
 use crate::delivery::worker::{Channel, Setup, Stats, Workers};
 use crate::error::{Error, Result};
+use crate::http::App;
 use crate::http::metrics::HttpStats;
 use crate::http::pages::Pages;
 use crate::notice::Sending;
 use crate::schedule::Schedule;
 use crate::time::Clock;
-
-/// What every request and every worker can reach.
-pub struct App {
-    /// The database.
-    pub db: Db,
-    /// Signs links and sessions.
-    pub links: Links,
-    /// What notices need to know of the settings.
-    pub sending: Sending,
-    /// Wakes the delivery workers of this process.
-    pub wake: Arc<Notify>,
-    /// Delivery counts of this process.
-    pub stats: Arc<Stats>,
-    /// HTTP counts of this process.
-    pub http_stats: HttpStats,
-    /// Compiled pages.
-    pub pages: Pages,
-    /// Whether this process delivers.
-    pub delivers: bool,
-}
-
-impl App {
-    /// The clock.
-    pub fn clock(&self) -> &Clock {
-        self.db.clock()
-    }
-}
 
 /// A started process part: what `serve`, the demo and tests hold on to.
 pub struct Running {

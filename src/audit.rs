@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::db::schema::{audit_events, audit_head, delivery_attempts, idempotency_keys};
+use crate::db::schema::{audit_events, audit_head, delivery_attempts};
 use crate::db::{Conn, Db, dialect};
 use crate::error::{Error, Result};
 use crate::id::{IncidentId, TokenId};
@@ -241,9 +241,7 @@ impl Db {
                 conn, actor, events, ..
             } = tx;
             if let Some(request) = &actor.request {
-                diesel::update(idempotency_keys::table.find(request))
-                    .set(idempotency_keys::state.eq("carried_out"))
-                    .execute(conn)?;
+                crate::idempotency::carried_out(conn, request)?;
             }
             append(conn, &actor, now, events)?;
             Ok(value)

@@ -32,7 +32,7 @@ macro_rules! uuid_id {
         #[serde(transparent)]
         pub struct $name(String);
 
-        crate::db::newtype_columns!($name, Text, String);
+        crate::columns::newtype_columns!($name, Text, String);
 
         impl $name {
             /// A new id, made at `now`.

@@ -5,6 +5,7 @@
 //! `alert ─► incident ─► affected resources ─► audience ─► notice ─► delivery`, all of it ─► `audit`.
 
 pub mod app;
+mod columns;
 pub mod config;
 pub mod error;
 pub mod id;
@@ -32,3 +33,4 @@ pub mod access;
 pub mod backup;
 pub mod catcher;
 pub mod demo;
+pub mod idempotency;

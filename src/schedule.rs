@@ -39,7 +39,7 @@ impl Schedule {
                 }
                 let oldest = db.clock().now().minus(KEY_LIFETIME);
                 let forgotten = db
-                    .transaction(move |conn| crate::http::idempotency::forget(conn, oldest))
+                    .transaction(move |conn| crate::idempotency::forget(conn, oldest))
                     .await;
                 if let Err(error) = forgotten {
                     tracing::warn!(error = error.chain(), "old idempotency keys could not be removed");

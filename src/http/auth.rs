@@ -11,9 +11,9 @@ use actix_web::{HttpMessage, web};
 
 use super::problem::Problem;
 use crate::access::{Caller, Role, authenticate};
-use crate::app::App;
 use crate::audit::{Action, Actor, Event};
 use crate::error::Error;
+use crate::http::App;
 
 /// The role that a request needs. `path` is what is behind `/api/v1`, decoded as the router reads it: `%74okens` is `tokens`.
 fn required(method: &Method, path: &str) -> Role {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::admin::view::Frame;
 use super::problem::{Problem, ProblemDocument};
 use crate::access::Caller;
-use crate::app::App;
+use crate::http::App;
 
 /// Below `/admin` every error is a page.
 pub async fn always(

@@ -9,9 +9,9 @@ use super::problem::{Answer, Problem};
 use crate::alert::intake::{self, Taken};
 use crate::alert::signature::Proof;
 use crate::alert::{integration, source};
-use crate::app::App;
 use crate::audit::{Action, Actor, Event};
 use crate::error::Error;
+use crate::http::App;
 
 /// Takes alerts in.
 #[utoipa::path(

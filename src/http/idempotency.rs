@@ -13,7 +13,6 @@ use actix_web::error::PayloadError;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpResponse, web};
-use diesel::prelude::*;
 use futures_util::{StreamExt, stream};
 use sha2::{Digest, Sha256};
 
@@ -21,104 +20,17 @@ use super::api::directory::MAX_IMPORT;
 use super::extract::{MAX_JSON, read_body};
 use super::problem::Problem;
 use crate::access::Caller;
-use crate::app::App;
 use crate::audit::hex;
-use crate::db::schema::idempotency_keys as k;
-use crate::db::{Conn, dialect::on_backend};
-use crate::error::{Error, Result};
+use crate::error::Error;
+use crate::http::App;
 use crate::id::new_uuid;
-use crate::time::Timestamp;
+use crate::idempotency as store;
 
 /// The key under which a request runs.
 #[derive(Clone, Debug)]
 pub struct Running {
     /// Names the stored row.
     pub id: String,
-}
-
-/// A stored answer.
-struct Stored {
-    status: i64,
-    content_type: Option<String>,
-    body: Vec<u8>,
-}
-
-enum Begin {
-    Run,
-    Answer(Stored),
-}
-
-type Row = (
-    String,
-    String,
-    String,
-    String,
-    String,
-    Option<i64>,
-    Option<String>,
-    Option<Vec<u8>>,
-    Timestamp,
-);
-
-fn begin(conn: &mut Conn, id: &str, owner: &str, key: &str, hash: &str, now: Timestamp) -> Result<Begin> {
-    let new = (
-        k::id.eq(id),
-        k::owner.eq(owner),
-        k::key.eq(key),
-        k::request_hash.eq(hash),
-        k::state.eq("running"),
-        k::created_at.eq(now),
-    );
-    let inserted = on_backend!(&mut *conn, c => diesel::insert_into(k::table)
-        .values(new)
-        .on_conflict((k::owner, k::key))
-        .do_nothing()
-        .execute(c))?;
-    if inserted == 1 {
-        return Ok(Begin::Run);
-    }
-    let (_, _, _, first_hash, state, status, content_type, body, _): Row = k::table
-        .filter(k::owner.eq(owner))
-        .filter(k::key.eq(key))
-        .first(conn)?;
-    if first_hash != hash {
-        let detail = "was used for another request; a key belongs to one request";
-        return Err(Error::invalid("Idempotency-Key", detail));
-    }
-    match (state.as_str(), status) {
-        ("done", Some(status)) => Ok(Begin::Answer(Stored { status, content_type, body: body.unwrap_or_default() })),
-        ("carried_out", _) => Err(Error::Conflict(
-            "the request of this key is being answered, or was carried out and its answer lost: look before you repeat it"
-                .to_owned(),
-        )),
-        _ => Err(Error::Conflict("the request of this key is still running".to_owned())),
-    }
-}
-
-fn complete(conn: &mut Conn, id: &str, status: u16, content_type: Option<&str>, body: &[u8]) -> Result<()> {
-    diesel::update(k::table.find(id))
-        .set((
-            k::state.eq("done"),
-            k::status.eq(Some(i64::from(status))),
-            k::content_type.eq(content_type),
-            k::body.eq(Some(body)),
-        ))
-        .execute(conn)?;
-    Ok(())
-}
-
-/// Gives a key free that was not carried out.
-fn release(conn: &mut Conn, id: &str) -> Result<()> {
-    diesel::delete(k::table.find(id).filter(k::state.eq("running"))).execute(conn)?;
-    Ok(())
-}
-
-/// Removes keys made before `oldest`.
-///
-/// # Errors
-/// What the database answers.
-pub fn forget(conn: &mut Conn, oldest: Timestamp) -> Result<usize> {
-    Ok(diesel::delete(k::table.filter(k::created_at.lt(oldest))).execute(conn)?)
 }
 
 /// An import is too large to hold: it goes through a file to be hashed before it is read.
@@ -188,10 +100,18 @@ pub async fn guard(
     let (row, owner_of) = (id.clone(), owner.clone());
     let begun = app
         .db
-        .transaction(move |conn| begin(conn, &row, &owner_of, &key, &hash, now))
+        .transaction(move |conn| {
+            let request = store::Request {
+                id: &row,
+                owner: &owner_of,
+                key: &key,
+                hash: &hash,
+            };
+            store::begin(conn, &request, now)
+        })
         .await
         .map_err(Problem::from)?;
-    if let Begin::Answer(stored) = begun {
+    if let store::Begin::Answer(stored) = begun {
         let status = u16::try_from(stored.status)
             .ok()
             .and_then(|s| StatusCode::from_u16(s).ok());
@@ -221,7 +141,7 @@ async fn carry_out(
         // Handlers turn their errors into answers themselves: nothing was carried out.
         Err(error) => {
             app.db
-                .transaction(move |conn| release(conn, &id))
+                .transaction(move |conn| store::release(conn, &id))
                 .await
                 .map_err(Problem::from)?;
             return Err(error);
@@ -243,9 +163,9 @@ async fn carry_out(
         .transaction(move |conn| {
             if status.is_server_error() {
                 // Not carried out, or not known: a repeat decides. What was carried out stays marked so.
-                return release(conn, &id);
+                return store::release(conn, &id);
             }
-            complete(conn, &id, status.as_u16(), content_type.as_deref(), &kept)
+            store::complete(conn, &id, status.as_u16(), content_type.as_deref(), &kept)
         })
         .await
         .map_err(Problem::from)?;

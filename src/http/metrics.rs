@@ -12,9 +12,9 @@ use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounter, IntGauge, Reg
 
 use super::extract::{NoParams, Params};
 use super::problem::{Answer, Problem};
-use crate::app::App;
 use crate::delivery::queue;
 use crate::error::Error;
+use crate::http::App;
 
 /// Request counts and times of this process.
 pub struct HttpStats {

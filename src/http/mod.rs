@@ -14,6 +14,7 @@ pub mod page;
 pub mod pages;
 pub mod problem;
 pub mod public;
+mod state;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -24,8 +25,8 @@ use actix_web::middleware::from_fn;
 use actix_web::{HttpResponse, HttpServer, web};
 use utoipa_actix_web::AppExt;
 
-use crate::app::App;
 use problem::Problem;
+pub use state::App;
 
 /// The server on a bound listener; it runs when it is awaited.
 ///

@@ -17,8 +17,8 @@ use super::view::{
 };
 use super::{ROWS, own};
 use crate::alert::{self, AlertView};
-use crate::app::App;
 use crate::audience::Audience;
+use crate::http::App;
 use crate::http::page::{Page, cursor, page};
 use crate::http::problem::Answer;
 use crate::id::IncidentId;

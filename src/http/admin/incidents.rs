@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::params::Form;
 use super::session::SignedIn;
 use super::view::{Frame, When, grouped, link, zone};
-use crate::app::App;
+use crate::http::App;
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::Answer;
 use crate::id::IncidentId;

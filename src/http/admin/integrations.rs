@@ -11,7 +11,7 @@ use super::params::Form;
 use super::session::SignedIn;
 use super::view::{Frame, When, call, cut, link};
 use crate::alert::integration::{self, HookRequest, Integration};
-use crate::app::App;
+use crate::http::App;
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::Answer;
 use crate::id::IntegrationId;

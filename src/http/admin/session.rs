@@ -19,9 +19,9 @@ use serde_json::json;
 
 use super::view::Frame;
 use crate::access::{self, Caller};
-use crate::app::App;
 use crate::audit::{Action, Actor, Event};
 use crate::error::Error;
+use crate::http::App;
 use crate::http::auth;
 use crate::http::extract::{NoParams, Params, is_media, parse_query, read_body};
 use crate::http::problem::{Answer, Problem};

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::own;
 use super::session::SignedIn;
 use super::view::{Frame, call};
-use crate::app::App;
+use crate::http::App;
 use crate::http::extract::{NoParams, Params};
 use crate::http::problem::Answer;
 use crate::notice::templates::{self, TemplateView};

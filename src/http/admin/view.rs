@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use crate::access::Caller;
-use crate::app::App;
 use crate::directory::ResourceRef;
+use crate::http::App;
 use crate::notice::{Notice, State};
 use crate::time::{Timestamp, time_zone};
 

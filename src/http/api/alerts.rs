@@ -8,7 +8,7 @@ use super::own;
 use super::tokens::Paging;
 use crate::alert::integration::{self, CreatedIntegration, HookRequest, Integration, NewIntegration};
 use crate::alert::{self, AlertView, Status};
-use crate::app::App;
+use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, NoParams, Params};
 use crate::http::page::{Limit, Page, cursor, page};

@@ -5,8 +5,8 @@ use futures_util::stream;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::app::App;
 use crate::audit::{self, EventView, Filter, Verification};
+use crate::http::App;
 use crate::http::extract::{NoParams, Params};
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};

@@ -9,7 +9,6 @@ use utoipa::IntoParams;
 
 use super::external;
 use super::tokens::Paging;
-use crate::app::App;
 use crate::directory::account::{self, Account, AccountInput};
 use crate::directory::import::{self, Counts};
 use crate::directory::member::{self, Membership, RoleInput};
@@ -17,6 +16,7 @@ use crate::directory::person::{self, Person, PersonInput};
 use crate::directory::resource::{self, Resource, ResourceInput};
 use crate::directory::{Gone, ResourceRef};
 use crate::error::Error;
+use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, NoParams, Params, is_media};
 use crate::http::page::{Limit, Page, cursor, page};

@@ -6,9 +6,9 @@ use utoipa::IntoParams;
 
 use super::tokens::Paging;
 use super::{external, own};
-use crate::app::App;
 use crate::audience::{self, Addressee, Counts, Unreachable};
 use crate::directory::ResourceRef;
+use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, NoParams, Params};
 use crate::http::page::{Limit, Page, cursor, page};

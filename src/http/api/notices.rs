@@ -8,9 +8,9 @@ use utoipa::IntoParams;
 
 use super::own;
 use super::tokens::Paging;
-use crate::app::App;
 use crate::delivery::{self, Delivery, queue};
 use crate::error::Error;
+use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, NoParams, Params};
 use crate::http::page::{Limit, Page, cursor, page};

@@ -6,7 +6,7 @@ use utoipa::IntoParams;
 
 use super::own;
 use crate::access::{self, CreatedToken, NewToken, TokenView};
-use crate::app::App;
+use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, NoParams, Params};
 use crate::http::page::{Limit, Page, cursor, page};
