@@ -8,22 +8,36 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
 mod a_backup_brings_everything_back;
+mod a_misspelt_filter_is_an_error;
 mod a_notice_is_sent_once;
 mod a_notice_reaches_exactly_the_previewed_people;
 mod a_stop_halts_a_running_send;
+mod access_is_guarded_and_audited;
 mod admin_pages_show_what_the_api_knows;
+mod alerts_open_incidents;
+mod any_json_can_be_mapped;
 mod approval_needs_a_second_person;
 mod deliveries_are_retried_and_given_up;
+mod errors_are_problem_documents;
+mod hooks_prove_the_secret;
+mod idempotency_keys_repeat_the_answer;
 mod kill_9_loses_nobody_and_repeats_little;
 mod late_found_people_are_caught_up;
 mod mails_are_well_formed;
 mod mails_go_to_the_outbox_without_smtp;
+mod no_hook_body_is_a_fault_of_ours;
+mod openapi_document;
+mod operation;
 mod resolution_says_what_is_left_to_do;
+mod settings_fail_at_the_start;
 mod stories;
 mod the_audience_equals_a_naive_reference;
+mod the_audit_chain_holds;
 mod the_directory_is_imported_whole_or_not_at_all;
 mod the_directory_keeps_its_shape;
 mod the_program_starts_and_stops;
+mod the_samples_are_understood;
+mod the_schema_is_the_same_in_both_databases;
 mod who_heard_the_detection_hears_the_end;
 mod who_is_affected;
 

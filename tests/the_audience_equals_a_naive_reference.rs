@@ -269,15 +269,17 @@ async fn whatever_the_directory_is(env: Env) {
             max_shrink_iters: 200,
             ..Runs::default()
         };
-        TestRunner::new(runs).run(&model(), |model| {
+        let result = TestRunner::new(runs).run(&model(), |model| {
             let (answer, answered) = std::sync::mpsc::channel::<Resolved>();
             cases.send((model.clone(), answer)).expect("the test is waiting");
             let audience = answered
                 .recv()
                 .expect("an answer")
-                .map_err(|error| TestCaseError::fail(format!("{}", error.chain())))?;
+                .map_err(|error| TestCaseError::fail(error.chain()))?;
             check(&model, &audience)
-        })
+        });
+        // Only the text is of use, and the error itself holds the whole directory.
+        result.map_err(|error| error.to_string())
     });
     while let Some((model, answer)) = asked.recv().await {
         let audience = resolved(&db, model).await;

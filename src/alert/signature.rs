@@ -24,7 +24,7 @@ pub struct Proof {
 }
 
 /// How old a signed request may be, in seconds.
-const TOLERANCE: i64 = 300;
+const TOLERANCE: u64 = 300;
 
 fn equal(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()
@@ -72,8 +72,7 @@ impl Proof {
             let sent: i64 = timestamp
                 .parse()
                 .map_err(|_| "webhook-timestamp is not a number")?;
-            let age = now.as_micros() / 1_000_000 - sent;
-            if age.abs() > TOLERANCE {
+            if (now.as_micros() / 1_000_000).abs_diff(sent) > TOLERANCE {
                 return Err("webhook-timestamp is too far from the present");
             }
             let key = match secret.strip_prefix("whsec_") {

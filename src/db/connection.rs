@@ -119,7 +119,7 @@ pub(super) fn connect(url: &DatabaseUrl, mode: Mode) -> Result<Conn, diesel::r2d
     }
 }
 
-/// libpq repeats a URL that it cannot read, password and all. What a server or the network said is harmless.
+/// libpq repeats a URL that it cannot read, password and all. What a server or the network said is harmless, once it is one line.
 fn discreet(error: ConnectionError) -> ConnectionError {
     match error {
         ConnectionError::BadConnection(text)
@@ -127,7 +127,7 @@ fn discreet(error: ConnectionError) -> ConnectionError {
                 .iter()
                 .any(|start| text.starts_with(start)) =>
         {
-            ConnectionError::BadConnection(text)
+            ConnectionError::BadConnection(text.split_whitespace().collect::<Vec<_>>().join(" "))
         }
         _ => ConnectionError::BadConnection(
             "the URL is not one that PostgreSQL can read (it is not repeated here: it may hold a password)"

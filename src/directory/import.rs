@@ -195,6 +195,10 @@ impl<R: BufRead> Lines<R> {
 
 fn parse(bytes: &[u8]) -> Result<Line, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
+    // serde takes an array for a struct, field by field.
+    if !text.trim_start().starts_with('{') {
+        return Err("is not a JSON object".to_owned());
+    }
     let Kind { kind } = typed(text)?;
     match kind.as_ref() {
         "account" => typed(text).map(Line::Account),

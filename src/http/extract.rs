@@ -72,6 +72,10 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
 /// # Errors
 /// `Invalid` with a JSON pointer.
 pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    // serde takes an array for a struct, field by field; to a caller that is a mistake.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Error::invalid("", "must be a JSON object, not an array"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let pointer: String = error

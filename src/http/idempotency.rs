@@ -107,7 +107,8 @@ fn complete(conn: &mut Conn, id: &str, status: u16, content_type: Option<&str>, 
     Ok(())
 }
 
-fn forget_running(conn: &mut Conn, id: &str) -> Result<()> {
+/// Gives a key free that was not carried out.
+fn release(conn: &mut Conn, id: &str) -> Result<()> {
     diesel::delete(k::table.find(id).filter(k::state.eq("running"))).execute(conn)?;
     Ok(())
 }
@@ -202,13 +203,25 @@ pub async fn guard(
         return Ok(req.into_response(response.body(stored.body)));
     }
     req.extensions_mut().insert(Running { id: id.clone() });
+    // A task of its own: whoever hangs up meanwhile finds the answer when they ask again.
+    actix_web::rt::spawn(carry_out(app, id, req, next))
+        .await
+        .map_err(|error| Problem::Domain(Error::internal(error)))?
+}
+
+/// Does the work and keeps its answer. No clone of the request is held meanwhile: the router changes it in place.
+async fn carry_out(
+    app: web::Data<App>,
+    id: String,
+    req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> std::result::Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let response = match next.call(req).await {
         Ok(response) => response.map_into_boxed_body(),
-        // Nothing was carried out: handlers answer their errors themselves. (The request cannot be kept for an answer
-        // here: the router wants it for itself alone.)
+        // Handlers turn their errors into answers themselves: nothing was carried out.
         Err(error) => {
             app.db
-                .transaction(move |conn| forget_running(conn, &id))
+                .transaction(move |conn| release(conn, &id))
                 .await
                 .map_err(Problem::from)?;
             return Err(error);
@@ -230,7 +243,7 @@ pub async fn guard(
         .transaction(move |conn| {
             if status.is_server_error() {
                 // Not carried out, or not known: a repeat decides. What was carried out stays marked so.
-                return forget_running(conn, &id);
+                return release(conn, &id);
             }
             complete(conn, &id, status.as_u16(), content_type.as_deref(), &kept)
         })

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 
@@ -65,9 +66,18 @@ pub fn cursor<K: DeserializeOwned>(text: Option<&str>) -> Result<Option<K>> {
     URL_SAFE_NO_PAD
         .decode(text)
         .ok()
-        // JSON escapes only control characters so, and no key holds any.
-        .filter(|bytes| !bytes.windows(2).any(|pair| pair == b"\\u"))
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
+        .filter(|value| !holds_control(value))
+        .and_then(|value| serde_json::from_value(value).ok())
         .map(Some)
         .ok_or_else(|| Error::invalid("?cursor", "is not a cursor of this list"))
+}
+
+/// No key holds a control character, and PostgreSQL takes no NUL.
+fn holds_control(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.chars().any(char::is_control),
+        Value::Array(items) => items.iter().any(holds_control),
+        _ => false,
+    }
 }

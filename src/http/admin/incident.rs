@@ -256,7 +256,7 @@ fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
                 "text": format!("{who}, and the detection notice is still on its way."),
                 "path": format!("/admin/notices/{}", live.id), "link": "Look at it", "command": null,
             })
-        } else if let Some(sent) = of(Phase::Detection).filter(done).next_back() {
+        } else if let Some(sent) = of(Phase::Detection).rfind(done) {
             json!({
                 "text": format!("{who}. Draft the same notice for those who have not got it:"),
                 "path": null, "link": null,

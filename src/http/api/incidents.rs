@@ -394,6 +394,7 @@ struct StepParams {
     /// `next_cursor` of the page before.
     cursor: Option<String>,
     /// Only open ones, or only done ones.
+    #[param(inline)]
     status: Option<StepStatus>,
 }
 

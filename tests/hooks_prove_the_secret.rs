@@ -1,0 +1,321 @@
+//! An integration with a secret takes only what proves to know it; everything else leaves a trace and nothing more.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use crate::support::{Answer, Env, TestApp, on_both_databases};
+
+on_both_databases!(
+    a_standard_webhook_is_signed_over_id_time_and_body,
+    a_signature_over_the_body_is_taken,
+    the_secret_itself_is_taken,
+    alertmanager_shows_the_secret,
+    without_a_secret_nothing_is_checked,
+    a_secret_is_never_shown,
+);
+
+const SECRET: &str = "a secret of the tests";
+const NOW: i64 = 1_710_399_360; // 2024-03-14T06:56:00Z
+
+fn hmac(key: &[u8], text: &[u8]) -> Vec<u8> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length");
+    mac.update(text);
+    mac.finalize().into_bytes().to_vec()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn body() -> String {
+    // With spaces, as it was sent: what is signed are the bytes, not what they mean.
+    "{ \"title\":  \"It broke\" }".to_owned()
+}
+
+struct Hook<'a> {
+    app: &'a TestApp,
+    url: String,
+}
+
+impl<'a> Hook<'a> {
+    async fn new(app: &'a TestApp, source: &str, secret: Option<&str>) -> Self {
+        let mut new = json!({"name": "Signed", "source": source});
+        if let Some(secret) = secret {
+            new["secret"] = json!(secret);
+        }
+        let made = app.post("/api/v1/integrations", new).await.expect(201);
+        Hook {
+            app,
+            url: made["hook_url"].as_str().expect("a URL").to_owned(),
+        }
+    }
+
+    async fn send(&self, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = self
+            .app
+            .anonymous()
+            .request(Method::POST, &self.url)
+            .body("application/json", body);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        request.send().await
+    }
+
+    /// 401, and nothing stored but the event.
+    async fn refuses(&self, headers: &[(&str, &str)], body: &str) {
+        let tables = ["alerts", "incidents", "hook_requests", "timeline_entries"];
+        let before = tables.map(|table| self.app.env.count(table));
+        let events = self.app.env.count("audit_events");
+        let refused = self.send(headers, body).await.expect_problem(401);
+        assert!(!refused.text.contains(SECRET), "{refused}");
+        assert_eq!(
+            tables.map(|table| self.app.env.count(table)),
+            before,
+            "{headers:?}"
+        );
+        let event = self.app.get("/api/v1/audit?limit=1").await.expect(200).items()[0].clone();
+        assert_eq!(self.app.env.count("audit_events"), events + 1, "{headers:?}");
+        assert_eq!(
+            (&event["action"], &event["actor"]["kind"]),
+            (&json!("hook.refused"), &json!("anonymous"))
+        );
+        assert!(
+            event["after"]["reason"]
+                .as_str()
+                .is_some_and(|reason| !reason.is_empty() && !reason.contains(SECRET))
+        );
+    }
+}
+
+fn standard(key: &[u8], id: &str, at: i64, body: &str) -> String {
+    format!(
+        "v1,{}",
+        STANDARD.encode(hmac(key, format!("{id}.{at}.{body}").as_bytes()))
+    )
+}
+
+async fn a_standard_webhook_is_signed_over_id_time_and_body(env: Env) {
+    let app = TestApp::builder(&env).at("2024-03-14T06:56:00Z").start().await;
+    for (secret, key) in [
+        (SECRET.to_owned(), SECRET.as_bytes().to_vec()),
+        (
+            format!("whsec_{}", STANDARD.encode(b"\x00\xffbytes of any kind")),
+            b"\x00\xffbytes of any kind".to_vec(),
+        ),
+    ] {
+        let hook = Hook::new(&app, "generic", Some(&secret)).await;
+        let body = body();
+        let right = standard(&key, "msg_1", NOW, &body);
+        let now = NOW.to_string();
+        let headers = |signature: &str, id: &str, at: &str| -> Vec<(String, String)> {
+            [
+                ("webhook-id", id),
+                ("webhook-timestamp", at),
+                ("webhook-signature", signature),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec()
+        };
+        let send = async |headers: Vec<(String, String)>, body: &str| {
+            let pairs: Vec<(&str, &str)> = headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
+            hook.send(&pairs, body).await
+        };
+        let refuses = async |headers: Vec<(String, String)>, body: &str| {
+            let pairs: Vec<(&str, &str)> = headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
+            hook.refuses(&pairs, body).await;
+        };
+        send(headers(&right, "msg_1", &now), &body).await.expect(202);
+        // While a secret is changed, there are several; one of them has to hold.
+        let several = format!("v1,{} v1a,xyz {right}", STANDARD.encode(b"another"));
+        send(headers(&several, "msg_1", &now), &body).await.expect(202);
+        // A clock may be some minutes off, either way.
+        for off in [-299, 299] {
+            let at = NOW + off;
+            send(
+                headers(&standard(&key, "msg_1", at, &body), "msg_1", &at.to_string()),
+                &body,
+            )
+            .await
+            .expect(202);
+        }
+        for off in [-301, 301, -NOW] {
+            let at = NOW + off;
+            refuses(
+                headers(&standard(&key, "msg_1", at, &body), "msg_1", &at.to_string()),
+                &body,
+            )
+            .await;
+        }
+        refuses(headers(&right, "msg_2", &now), &body).await;
+        refuses(headers(&right, "msg_1", &(NOW + 1).to_string()), &body).await;
+        refuses(headers(&right, "msg_1", &now), &body.replace("  ", " ")).await;
+        refuses(headers(&right, "msg_1", "now"), &body).await;
+        refuses(headers(&right, "msg_1", "99999999999999999999"), &body).await;
+        refuses(headers(&right, "msg_1", "-9223372036854775808"), &body).await;
+        refuses(headers(&right.replace("v1,", "v2,"), "msg_1", &now), &body).await;
+        refuses(headers(&right[3..], "msg_1", &now), &body).await;
+        refuses(headers("v1,", "msg_1", &now), &body).await;
+        refuses(headers("", "msg_1", &now), &body).await;
+        refuses(
+            headers(&standard(b"another secret", "msg_1", NOW, &body), "msg_1", &now),
+            &body,
+        )
+        .await;
+        refuses(headers(&right, "msg_1", &now)[1..].to_vec(), &body).await;
+        refuses(headers(&right, "msg_1", &now)[..2].to_vec(), &body).await;
+        refuses(vec![], &body).await;
+    }
+    app.finish().await;
+}
+
+async fn a_signature_over_the_body_is_taken(env: Env) {
+    let app = TestApp::start(&env).await;
+    let hook = Hook::new(&app, "generic", Some(SECRET)).await;
+    let body = body();
+    let right = format!("sha256={}", hex(&hmac(SECRET.as_bytes(), body.as_bytes())));
+    hook.send(&[("x-candor-signature", &right)], &body)
+        .await
+        .expect(202);
+    hook.send(
+        &[(
+            "X-Candor-Signature",
+            &right.to_uppercase().replace("SHA256", "sha256"),
+        )],
+        &body,
+    )
+    .await
+    .expect(202);
+    hook.refuses(&[("x-candor-signature", &right)], &body.replace("broke", "works"))
+        .await;
+    hook.refuses(&[("x-candor-signature", &right[7..])], &body).await;
+    hook.refuses(&[("x-candor-signature", &right[..right.len() - 1])], &body)
+        .await;
+    hook.refuses(&[("x-candor-signature", "sha256=")], &body).await;
+    hook.refuses(
+        &[(
+            "x-candor-signature",
+            &format!("sha256={}", hex(&hmac(b"another secret", body.as_bytes()))),
+        )],
+        &body,
+    )
+    .await;
+    // A body that is not understood is refused for that only after its signature holds.
+    let wrong = "not JSON";
+    hook.refuses(&[("x-candor-signature", &right)], wrong).await;
+    let signed = format!("sha256={}", hex(&hmac(SECRET.as_bytes(), wrong.as_bytes())));
+    hook.send(&[("x-candor-signature", &signed)], wrong)
+        .await
+        .expect_problem(422);
+    app.finish().await;
+}
+
+async fn shows_the_secret(app: &TestApp, source: &str, body: &str) {
+    let hook = Hook::new(app, source, Some(SECRET)).await;
+    let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
+    for right in [
+        format!("Bearer {SECRET}"),
+        format!("bearer {SECRET}"),
+        basic(&format!("candor:{SECRET}")),
+        basic(&format!(":{SECRET}")),
+    ] {
+        hook.send(&[("authorization", &right)], body).await.expect(202);
+    }
+    for wrong in [
+        "Bearer another secret".to_owned(),
+        format!("Bearer {SECRET}x"),
+        format!("Bearer {}", &SECRET[1..]),
+        "Bearer ".to_owned(),
+        SECRET.to_owned(),
+        format!("Token {SECRET}"),
+        basic(SECRET),
+        basic(&format!("{SECRET}:")),
+        basic(&format!("a:b:{SECRET}")),
+        "Basic ###".to_owned(),
+        format!("Bearer {}", crate::support::ADMIN_TOKEN),
+    ] {
+        hook.refuses(&[("authorization", &wrong)], body).await;
+    }
+    hook.refuses(&[], body).await;
+    // A wrong secret is not mended by a right signature beside it, nor the other way round.
+    let signed = format!("sha256={}", hex(&hmac(SECRET.as_bytes(), body.as_bytes())));
+    hook.refuses(
+        &[("authorization", "Bearer wrong"), ("x-candor-signature", &signed)],
+        body,
+    )
+    .await;
+}
+
+async fn the_secret_itself_is_taken(env: Env) {
+    let app = TestApp::start(&env).await;
+    shows_the_secret(&app, "generic", &body()).await;
+    app.finish().await;
+}
+
+async fn alertmanager_shows_the_secret(env: Env) {
+    let app = TestApp::start(&env).await;
+    let body = json!({"alerts": [{"status": "firing", "labels": {"alertname": "x"}}]}).to_string();
+    shows_the_secret(&app, "alertmanager", &body).await;
+    // Alertmanager signs nothing: a signature is not what it would be known by.
+    let hook = Hook::new(&app, "alertmanager", Some(SECRET)).await;
+    let signed = format!("sha256={}", hex(&hmac(SECRET.as_bytes(), body.as_bytes())));
+    hook.refuses(&[("x-candor-signature", &signed)], &body).await;
+    app.finish().await;
+}
+
+async fn without_a_secret_nothing_is_checked(env: Env) {
+    let app = TestApp::start(&env).await;
+    let hook = Hook::new(&app, "generic", None).await;
+    for headers in [
+        &[][..],
+        &[("authorization", "Bearer x")],
+        &[("webhook-signature", "v1,x")],
+        &[("x-candor-signature", "x")],
+    ] {
+        hook.send(headers, &body()).await.expect(202);
+    }
+    app.finish().await;
+}
+
+async fn a_secret_is_never_shown(env: Env) {
+    let app = TestApp::start(&env).await;
+    for (secret, accepted) in [("short", false), ("", false), ("8 chars.", true)] {
+        let answer = app
+            .post(
+                "/api/v1/integrations",
+                json!({"name": "x", "source": "generic", "secret": secret}),
+            )
+            .await;
+        if accepted {
+            answer.expect(201)
+        } else {
+            answer.expect_invalid("/secret")
+        };
+    }
+    let made = app
+        .post(
+            "/api/v1/integrations",
+            json!({"name": "x", "source": "generic", "secret": SECRET}),
+        )
+        .await
+        .expect(201);
+    let shown = app
+        .get(&format!("/api/v1/integrations/{}", made.id()))
+        .await
+        .expect(200);
+    assert_eq!((&shown["signed"], &shown["secret"]), (&json!(true), &Value::Null));
+    for path in ["/api/v1/integrations", "/api/v1/audit", "/api/v1/audit/export"] {
+        assert!(!app.get(path).await.expect(200).text.contains(SECRET), "{path}");
+    }
+    app.finish().await;
+}

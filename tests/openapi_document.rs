@@ -1,0 +1,186 @@
+//! The OpenAPI document: made from the handlers, held by a snapshot, and true of what is served.
+
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::support::{Backend, Env, TestApp, run};
+
+#[test]
+fn the_document_is_the_one_that_was_reviewed() {
+    run(Backend::Sqlite, reviewed);
+}
+
+#[test]
+fn every_documented_path_is_served() {
+    run(Backend::Sqlite, served);
+}
+
+#[test]
+fn the_document_is_sound() {
+    run(Backend::Sqlite, sound);
+}
+
+#[test]
+fn a_page_shows_the_document() {
+    run(Backend::Sqlite, page);
+}
+
+const METHODS: [&str; 5] = ["get", "put", "post", "patch", "delete"];
+
+async fn reviewed(env: Env) {
+    let app = TestApp::start(&env).await;
+    let document = app.anonymous().get("/api/openapi.json").await.expect(200);
+    assert_eq!(document.header("content-type"), "application/json");
+    // The version changes with every release; what clients rely on does not.
+    let mut shown = document.json.clone();
+    assert_eq!(shown["info"]["version"], env!("CARGO_PKG_VERSION"));
+    shown["info"]["version"] = Value::from("VERSION");
+    let text = serde_json::to_string_pretty(&shown).expect("JSON");
+    insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!("openapi", text);
+    });
+    app.finish().await;
+}
+
+async fn served(env: Env) {
+    let app = TestApp::start(&env).await;
+    let document = app.get("/api/openapi.json").await.expect(200);
+    let mut seen = 0;
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for method in item
+            .as_object()
+            .expect("operations")
+            .keys()
+            .filter(|name| METHODS.contains(&name.as_str()))
+        {
+            let filled = path.replace(['{', '}'], "x");
+            let answer = app
+                .request(
+                    method.to_uppercase().parse::<Method>().expect("a method"),
+                    &filled,
+                )
+                .send()
+                .await;
+            assert!(!answer.text.contains("nothing is served"), "{answer}");
+            assert!(answer.status < 500, "{method} {path}: {answer}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 50, "{seen} operations");
+    app.finish().await;
+}
+
+async fn sound(env: Env) {
+    let app = TestApp::start(&env).await;
+    let document = app.get("/api/openapi.json").await.expect(200);
+    assert!(
+        document["openapi"]
+            .as_str()
+            .is_some_and(|version| version.starts_with("3.1")),
+        "{}",
+        document["openapi"]
+    );
+    // Every operation has a name of its own, a summary, an answer, and the parameters of its path.
+    let mut names = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("operations") {
+            let name = operation["operationId"]
+                .as_str()
+                .unwrap_or_else(|| panic!("{method} {path} has no name"));
+            assert!(names.insert(name.to_owned()), "{name} is there twice");
+            assert!(operation["summary"].is_string(), "{method} {path} has no summary");
+            assert!(
+                operation["responses"]
+                    .as_object()
+                    .is_some_and(|answers| !answers.is_empty()),
+                "{method} {path}"
+            );
+            let in_path: BTreeSet<String> = path
+                .split('/')
+                .filter_map(|part| Some(part.strip_prefix('{')?.strip_suffix('}')?.to_owned()))
+                .collect();
+            let declared: BTreeSet<String> = operation["parameters"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|parameter| parameter["in"] == "path")
+                .map(|parameter| parameter["name"].as_str().expect("a name").to_owned())
+                .collect();
+            assert_eq!(declared, in_path, "{method} {path}");
+        }
+    }
+    // Whatever is referred to is there.
+    let mut references = BTreeSet::new();
+    collect_references(&document.json, &mut references);
+    assert!(references.len() > 20);
+    for reference in references {
+        let pointer = reference
+            .strip_prefix('#')
+            .expect("a reference into the document");
+        assert!(document.json.pointer(pointer).is_some(), "{reference} is nowhere");
+    }
+    // What the contract promises is documented.
+    for (path, method) in [
+        ("/api/v1/tokens", "post"),
+        ("/api/v1/directory/import", "post"),
+        ("/api/v1/incidents/{id}/audience", "get"),
+        ("/api/v1/incidents/{id}/affected/{type}/{resource}", "delete"),
+        ("/api/v1/notices/{id}/catch-up", "post"),
+        ("/api/v1/deliveries/{id}/resend", "post"),
+        ("/api/v1/audit/export", "get"),
+        ("/hooks/{token}", "post"),
+        ("/healthz", "get"),
+        ("/readyz", "get"),
+        ("/metrics", "get"),
+    ] {
+        assert!(document["paths"][path][method].is_object(), "{method} {path}");
+    }
+    app.finish().await;
+}
+
+fn collect_references(value: &Value, references: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            for (name, value) in object {
+                match value {
+                    Value::String(reference) if name == "$ref" => {
+                        references.insert(reference.clone());
+                    }
+                    value => collect_references(value, references),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_references(item, references)),
+        _ => {}
+    }
+}
+
+async fn page(env: Env) {
+    let app = TestApp::start(&env).await;
+    let nobody = app.anonymous();
+    let moved = nobody.get("/docs").await;
+    assert!([301, 302, 307, 308].contains(&moved.status), "{moved}");
+    assert_eq!(moved.header("location"), "/docs/");
+    let page = nobody.get("/docs/").await.expect(200);
+    assert!(page.header("content-type").starts_with("text/html"), "{page}");
+    // It works without a network: whatever it loads is ours.
+    for (at, _) in page
+        .text
+        .match_indices("src=\"")
+        .chain(page.text.match_indices("href=\""))
+    {
+        let link = page.text[at..].split('"').nth(1).expect("a link");
+        assert!(!link.starts_with("http") && !link.starts_with("//"), "{link}");
+        if !link.starts_with("data:") && !link.starts_with('#') {
+            nobody
+                .get(&format!("/docs/{}", link.trim_start_matches("./")))
+                .await
+                .expect(200);
+        }
+    }
+    let settings = nobody.get("/docs/swagger-initializer.js").await.expect(200);
+    assert!(settings.text.contains("/api/openapi.json"), "{settings}");
+    app.finish().await;
+}
