@@ -245,3 +245,77 @@ pub fn cut(text: &str, most: usize) -> String {
         None => text.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_people_say_them() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (61, "1 min 1 s"),
+            (1_380, "23 min"),
+            (3_600, "1 h"),
+            (57_600, "16 h"),
+            (90_061, "1 d 1 h"),
+            (-240, "−4 min"),
+        ] {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (n, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (1_234_567, "1,234,567"),
+            (-1_000, "−1,000"),
+        ] {
+            assert_eq!(grouped(n), text);
+        }
+    }
+
+    #[test]
+    fn every_id_fits_into_one_segment_of_a_path() {
+        assert_eq!(
+            segment("a b/c?d#e%f\"g<h>'"),
+            "a%20b%2Fc%3Fd%23e%25f%22g%3Ch%3E%27"
+        );
+        assert_eq!(segment("ünï"), "%C3%BCn%C3%AF");
+    }
+
+    #[test]
+    fn only_web_links_lead_out() {
+        for link in [
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "JaVaScRiPt:alert(1)",
+            "/admin",
+            "ftp://x",
+            "",
+        ] {
+            assert_eq!(outward(Some(link)), None, "{link}");
+        }
+        assert_eq!(outward(Some("https://x.example/1")), Some("https://x.example/1"));
+    }
+
+    #[test]
+    fn a_time_names_its_zone_and_its_day_there() {
+        let at = Timestamp::parse("2024-03-14T23:30:00Z").unwrap();
+        let nairobi = zone(Some("Africa/Nairobi"));
+        let shown = When::new(at, nairobi.as_ref());
+        assert_eq!(shown.utc, "2024-03-14 23:30:00 UTC");
+        assert_eq!(shown.local.as_deref(), Some("2024-03-15 02:30:00 EAT"));
+        let at = Timestamp::parse("2024-03-14T06:56:00Z").unwrap();
+        assert_eq!(
+            When::new(at, nairobi.as_ref()).local.as_deref(),
+            Some("09:56:00 EAT")
+        );
+        assert!(zone(Some("UTC")).is_none() && zone(Some("Nowhere/Else")).is_none());
+    }
+}
