@@ -1,12 +1,15 @@
 //! Accounts: the customers.
 
 use diesel::prelude::*;
+use diesel::upsert::excluded;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Check, Gone, Labels, write};
+use super::write::BATCH;
+use super::{Check, Gone, Labels};
 use crate::audit::{Action, Event, Tx};
 use crate::db::Conn;
+use crate::db::dialect::on_backend;
 use crate::db::schema::accounts as a;
 use crate::error::{Error, Result};
 use crate::id::ExternalId;
@@ -127,7 +130,7 @@ pub fn put(tx: &mut Tx<'_>, id: &ExternalId, input: &AccountInput) -> Result<(Ac
     input.check(&mut check);
     check.finish()?;
     let before = get(tx.conn, id.as_str()).ok();
-    write::accounts(tx.conn, tx.now, &[(id.as_str(), input)])?;
+    upsert(tx.conn, tx.now, &[(id.as_str(), input)])?;
     let event = Event::new(Action::AccountPut, "account", id.as_str()).after(serde_json::to_value(input)?);
     tx.record(match &before {
         Some(old) => event.before(
@@ -150,5 +153,53 @@ pub fn delete(tx: &mut Tx<'_>, id: &str) -> Result<()> {
         return Err(Error::NotFound(format!("account '{id}'")));
     }
     tx.record(Event::new(Action::AccountDeleted, "account", id));
+    Ok(())
+}
+
+/// Upserts accounts, reviving those that were gone.
+pub(super) fn upsert(conn: &mut Conn, now: Timestamp, rows: &[(&str, &AccountInput)]) -> Result<()> {
+    #[derive(Insertable)]
+    #[diesel(table_name = a)]
+    #[diesel(treat_none_as_default_value = false)]
+    struct New<'a> {
+        id: &'a str,
+        name: &'a str,
+        locale: Option<&'a str>,
+        time_zone: Option<&'a str>,
+        labels: String,
+        gone_at: Option<Timestamp>,
+        created_at: Timestamp,
+        updated_at: Timestamp,
+    }
+    for chunk in rows.chunks(BATCH) {
+        let new = chunk
+            .iter()
+            .map(|(id, input)| {
+                Ok(New {
+                    id,
+                    name: &input.name,
+                    locale: input.locale.as_deref(),
+                    time_zone: input.time_zone.as_deref(),
+                    labels: serde_json::to_string(&input.labels)?,
+                    gone_at: None,
+                    created_at: now,
+                    updated_at: now,
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        on_backend!(conn, c => diesel::insert_into(a::table)
+            .values(&new)
+            .on_conflict(a::id)
+            .do_update()
+            .set((
+                a::name.eq(excluded(a::name)),
+                a::locale.eq(excluded(a::locale)),
+                a::time_zone.eq(excluded(a::time_zone)),
+                a::labels.eq(excluded(a::labels)),
+                a::gone_at.eq(excluded(a::gone_at)),
+                a::updated_at.eq(excluded(a::updated_at)),
+            ))
+            .execute(c))?;
+    }
     Ok(())
 }

@@ -12,8 +12,8 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::account::AccountInput;
-use super::person::PersonInput;
+use super::account::{self, AccountInput};
+use super::person::{self, PersonInput};
 use super::resource::ResourceInput;
 use super::write::{self, BATCH, Parent, ResourceRow};
 use super::{Check, ResourceRef};
@@ -440,13 +440,13 @@ impl Import {
             .iter()
             .map(|(id, input)| (id.as_str(), input))
             .collect();
-        write::accounts(tx.conn, tx.now, &accounts)?;
+        account::upsert(tx.conn, tx.now, &accounts)?;
         let people: Vec<_> = self
             .people
             .iter()
             .map(|(id, input)| (id.as_str(), input))
             .collect();
-        write::people(tx.conn, tx.now, &people)?;
+        person::upsert(tx.conn, tx.now, &people)?;
 
         let mut account_ids: Vec<&str> = Vec::new();
         let mut person_ids: Vec<&str> = Vec::new();

@@ -1,12 +1,15 @@
 //! People: who can be told.
 
 use diesel::prelude::*;
+use diesel::upsert::excluded;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Check, Gone, address_mark, check_address, write};
+use super::write::BATCH;
+use super::{Check, Gone, address_mark, check_address};
 use crate::audit::{Action, Event, Tx};
 use crate::db::Conn;
+use crate::db::dialect::on_backend;
 use crate::db::schema::people as p;
 use crate::error::{Error, FieldError, Result};
 use crate::id::ExternalId;
@@ -139,7 +142,7 @@ pub fn put(tx: &mut Tx<'_>, id: &ExternalId, input: &PersonInput) -> Result<(Per
     input.check(&mut check);
     check.finish()?;
     let before = get(tx.conn, id.as_str()).ok();
-    write::people(tx.conn, tx.now, &[(id.as_str(), input)])?;
+    upsert(tx.conn, tx.now, &[(id.as_str(), input)])?;
     let seen = |name: &str, email: &str, locale: &Option<String>, zone: &Option<String>| json!({"name": name, "email": address_mark(email), "locale": locale, "time_zone": zone});
     let event = Event::new(Action::PersonPut, "person", id.as_str()).after(seen(
         &input.name,
@@ -166,5 +169,51 @@ pub fn delete(tx: &mut Tx<'_>, id: &str) -> Result<()> {
         return Err(Error::NotFound(format!("person '{id}'")));
     }
     tx.record(Event::new(Action::PersonDeleted, "person", id));
+    Ok(())
+}
+
+/// Upserts people, reviving those who were gone.
+pub(super) fn upsert(conn: &mut Conn, now: Timestamp, rows: &[(&str, &PersonInput)]) -> Result<()> {
+    #[derive(Insertable)]
+    #[diesel(table_name = p)]
+    #[diesel(treat_none_as_default_value = false)]
+    struct New<'a> {
+        id: &'a str,
+        name: &'a str,
+        email: &'a str,
+        locale: Option<&'a str>,
+        time_zone: Option<&'a str>,
+        gone_at: Option<Timestamp>,
+        created_at: Timestamp,
+        updated_at: Timestamp,
+    }
+    for chunk in rows.chunks(BATCH) {
+        let new: Vec<New<'_>> = chunk
+            .iter()
+            .map(|(id, input)| New {
+                id,
+                name: &input.name,
+                email: input.email.trim(),
+                locale: input.locale.as_deref(),
+                time_zone: input.time_zone.as_deref(),
+                gone_at: None,
+                created_at: now,
+                updated_at: now,
+            })
+            .collect();
+        on_backend!(conn, c => diesel::insert_into(p::table)
+            .values(&new)
+            .on_conflict(p::id)
+            .do_update()
+            .set((
+                p::name.eq(excluded(p::name)),
+                p::email.eq(excluded(p::email)),
+                p::locale.eq(excluded(p::locale)),
+                p::time_zone.eq(excluded(p::time_zone)),
+                p::gone_at.eq(excluded(p::gone_at)),
+                p::updated_at.eq(excluded(p::updated_at)),
+            ))
+            .execute(c))?;
+    }
     Ok(())
 }

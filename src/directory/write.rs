@@ -11,8 +11,6 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable};
 use diesel::upsert::excluded;
 
-use super::account::AccountInput;
-use super::person::PersonInput;
 use super::{Labels, ResourceRef};
 use crate::db::Conn;
 use crate::db::dialect::on_backend;
@@ -22,102 +20,6 @@ use crate::time::Timestamp;
 
 /// Rows of one statement at most.
 pub(super) const BATCH: usize = 500;
-
-/// Upserts accounts, reviving those that were gone.
-pub(super) fn accounts(conn: &mut Conn, now: Timestamp, rows: &[(&str, &AccountInput)]) -> Result<()> {
-    use accounts as a;
-    #[derive(Insertable)]
-    #[diesel(table_name = accounts)]
-    #[diesel(treat_none_as_default_value = false)]
-    struct New<'a> {
-        id: &'a str,
-        name: &'a str,
-        locale: Option<&'a str>,
-        time_zone: Option<&'a str>,
-        labels: String,
-        gone_at: Option<Timestamp>,
-        created_at: Timestamp,
-        updated_at: Timestamp,
-    }
-    for chunk in rows.chunks(BATCH) {
-        let new = chunk
-            .iter()
-            .map(|(id, input)| {
-                Ok(New {
-                    id,
-                    name: &input.name,
-                    locale: input.locale.as_deref(),
-                    time_zone: input.time_zone.as_deref(),
-                    labels: serde_json::to_string(&input.labels)?,
-                    gone_at: None,
-                    created_at: now,
-                    updated_at: now,
-                })
-            })
-            .collect::<Result<Vec<_>>>()?;
-        on_backend!(conn, c => diesel::insert_into(a::table)
-            .values(&new)
-            .on_conflict(a::id)
-            .do_update()
-            .set((
-                a::name.eq(excluded(a::name)),
-                a::locale.eq(excluded(a::locale)),
-                a::time_zone.eq(excluded(a::time_zone)),
-                a::labels.eq(excluded(a::labels)),
-                a::gone_at.eq(excluded(a::gone_at)),
-                a::updated_at.eq(excluded(a::updated_at)),
-            ))
-            .execute(c))?;
-    }
-    Ok(())
-}
-
-/// Upserts people, reviving those who were gone.
-pub(super) fn people(conn: &mut Conn, now: Timestamp, rows: &[(&str, &PersonInput)]) -> Result<()> {
-    use people as p;
-    #[derive(Insertable)]
-    #[diesel(table_name = people)]
-    #[diesel(treat_none_as_default_value = false)]
-    struct New<'a> {
-        id: &'a str,
-        name: &'a str,
-        email: &'a str,
-        locale: Option<&'a str>,
-        time_zone: Option<&'a str>,
-        gone_at: Option<Timestamp>,
-        created_at: Timestamp,
-        updated_at: Timestamp,
-    }
-    for chunk in rows.chunks(BATCH) {
-        let new: Vec<New<'_>> = chunk
-            .iter()
-            .map(|(id, input)| New {
-                id,
-                name: &input.name,
-                email: input.email.trim(),
-                locale: input.locale.as_deref(),
-                time_zone: input.time_zone.as_deref(),
-                gone_at: None,
-                created_at: now,
-                updated_at: now,
-            })
-            .collect();
-        on_backend!(conn, c => diesel::insert_into(p::table)
-            .values(&new)
-            .on_conflict(p::id)
-            .do_update()
-            .set((
-                p::name.eq(excluded(p::name)),
-                p::email.eq(excluded(p::email)),
-                p::locale.eq(excluded(p::locale)),
-                p::time_zone.eq(excluded(p::time_zone)),
-                p::gone_at.eq(excluded(p::gone_at)),
-                p::updated_at.eq(excluded(p::updated_at)),
-            ))
-            .execute(c))?;
-    }
-    Ok(())
-}
 
 /// Where a row's parent is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

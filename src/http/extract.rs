@@ -19,6 +19,9 @@ pub const MAX_JSON: usize = 1024 * 1024;
 /// Largest body of a hook, in bytes.
 pub const MAX_HOOK: usize = 2 * 1024 * 1024;
 
+/// Largest import, in bytes.
+pub const MAX_IMPORT: u64 = 4 * 1024 * 1024 * 1024;
+
 /// Reads a body up to a limit.
 ///
 /// # Errors

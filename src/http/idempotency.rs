@@ -16,8 +16,7 @@ use actix_web::{HttpMessage, HttpResponse, web};
 use futures_util::{StreamExt, stream};
 use sha2::{Digest, Sha256};
 
-use super::api::directory::MAX_IMPORT;
-use super::extract::{MAX_JSON, read_body};
+use super::extract::{MAX_IMPORT, MAX_JSON, read_body};
 use super::problem::Problem;
 use crate::access::Caller;
 use crate::audit::hex;

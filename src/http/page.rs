@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::IntoParams;
 
 use crate::error::{Error, Result};
 
@@ -80,4 +81,17 @@ fn holds_control(value: &Value) -> bool {
         Value::Array(items) => items.iter().any(holds_control),
         _ => false,
     }
+}
+
+/// How to page through a list.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Paging {
+    /// Rows at most, 1 to 500; 50 if not given.
+    #[serde(default)]
+    #[param(value_type = Option<i64>)]
+    pub limit: Limit,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
 }

@@ -5,13 +5,12 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::own;
-use super::tokens::Paging;
 use crate::alert::integration::{self, CreatedIntegration, HookRequest, Integration, NewIntegration};
 use crate::alert::{self, AlertView, Status};
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, NoParams, Params};
-use crate::http::page::{Limit, Page, cursor, page};
+use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 use crate::id::{IncidentId, IntegrationId};
 

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::external;
-use super::tokens::Paging;
 use crate::directory::account::{self, Account, AccountInput};
 use crate::directory::import::{self, Counts};
 use crate::directory::member::{self, Membership, RoleInput};
@@ -18,12 +17,9 @@ use crate::directory::{Gone, ResourceRef};
 use crate::error::Error;
 use crate::http::App;
 use crate::http::auth::By;
-use crate::http::extract::{Body, NoParams, Params, is_media};
-use crate::http::page::{Limit, Page, cursor, page};
+use crate::http::extract::{Body, MAX_IMPORT, NoParams, Params, is_media};
+use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::{Answer, Problem, ProblemDocument};
-
-/// Largest import, in bytes.
-pub const MAX_IMPORT: u64 = 4 * 1024 * 1024 * 1024;
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config

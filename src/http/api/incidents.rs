@@ -4,14 +4,13 @@ use actix_web::{HttpResponse, delete, get, patch, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
-use super::tokens::Paging;
 use super::{external, own};
 use crate::audience::{self, Addressee, Counts, Unreachable};
 use crate::directory::ResourceRef;
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, NoParams, Params};
-use crate::http::page::{Limit, Page, cursor, page};
+use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 use crate::id::{IncidentId, NextStepId};
 use crate::incident::affected::{self, AddAffected, Added, Affected, Unresolved};

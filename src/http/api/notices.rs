@@ -7,13 +7,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::own;
-use super::tokens::Paging;
 use crate::delivery::{self, Delivery, queue};
 use crate::error::Error;
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, NoParams, Params};
-use crate::http::page::{Limit, Page, cursor, page};
+use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::{Answer, Problem, ProblemDocument};
 use crate::id::{IncidentId, NoticeId};
 use crate::notice::{self, Digest, NewNotice, Notice, NoticePatch, Preview, Stopped};

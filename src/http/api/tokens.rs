@@ -1,33 +1,18 @@
 //! API tokens.
 
 use actix_web::{HttpResponse, delete, get, post, web};
-use serde::Deserialize;
-use utoipa::IntoParams;
 
 use super::own;
 use crate::access::{self, CreatedToken, NewToken, TokenView};
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, NoParams, Params};
-use crate::http::page::{Limit, Page, cursor, page};
+use crate::http::page::{Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 use crate::id::TokenId;
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config.service(create).service(list).service(revoke);
-}
-
-/// How to page through a list.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct Paging {
-    /// Rows at most, 1 to 500; 50 if not given.
-    #[serde(default)]
-    #[param(value_type = Option<i64>)]
-    pub limit: Limit,
-    /// `next_cursor` of the page before.
-    pub cursor: Option<String>,
 }
 
 /// Makes a token. It is shown this once.

@@ -1,0 +1,350 @@
+//! The audit trail: who did what, to which subject, when, before and after. Append-only, each event
+//! holding the hash of the one before.
+//!
+//! A change is made through a [`Tx`], which only [`Db::write`] gives out. Events that are recorded on it are
+//! appended as the last statements of the same transaction, so that no change is without its event and the
+//! end of the chain is locked only for a moment.
+//!
+//! Must never happen here: a swallowed error (it fails the change), an address or a secret in an event,
+//! or an event written outside the transaction of its change.
+
+mod trail;
+mod verify;
+
+use diesel::prelude::*;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::db::schema::{audit_events, audit_head};
+use crate::db::{Conn, Db, dialect};
+use crate::error::Result;
+use crate::id::{IncidentId, TokenId};
+use crate::time::Timestamp;
+pub use trail::{ActorView, EventView, Filter, SubjectView, list, page};
+pub use verify::{Verification, record_attempts, verify};
+
+/// Who acts.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    kind: &'static str,
+    id: String,
+    name: String,
+    /// The idempotency key of the request, marked as carried out in the same transaction as its change.
+    request: Option<String>,
+}
+
+impl Actor {
+    /// An API token.
+    pub fn token(id: &TokenId, name: &str) -> Self {
+        Actor {
+            kind: "token",
+            id: id.to_string(),
+            name: name.to_owned(),
+            request: None,
+        }
+    }
+
+    /// Candor itself; `part` says which part of it.
+    pub fn system(part: &str) -> Self {
+        Actor {
+            kind: "system",
+            id: part.to_owned(),
+            name: part.to_owned(),
+            request: None,
+        }
+    }
+
+    /// An integration, by its hook.
+    pub fn integration(id: &str, name: &str) -> Self {
+        Actor {
+            kind: "integration",
+            id: id.to_owned(),
+            name: name.to_owned(),
+            request: None,
+        }
+    }
+
+    /// Somebody who did not say who they are.
+    pub fn anonymous() -> Self {
+        Actor {
+            kind: "anonymous",
+            id: "anonymous".to_owned(),
+            name: "anonymous".to_owned(),
+            request: None,
+        }
+    }
+
+    /// The same actor, acting under an idempotency key.
+    pub fn for_request(mut self, key_id: String) -> Self {
+        self.request = Some(key_id);
+        self
+    }
+
+    /// The actor's id: a token's, an integration's, or the part of the system.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The actor's name, for people.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+macro_rules! actions {
+    ($($variant:ident = $text:literal),+ $(,)?) => {
+        /// What was done.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(missing_docs)]
+        pub enum Action { $($variant),+ }
+
+        impl Action {
+            /// Every action, as text.
+            pub const ALL: &[&str] = &[$($text),+];
+
+            /// The action as stored and shown.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Action::$variant => $text),+ }
+            }
+        }
+    };
+}
+
+actions! {
+    AccessDenied = "access.denied",
+    AccessForbidden = "access.forbidden",
+    AdminSignedIn = "admin.signed_in",
+    TokenCreated = "token.created",
+    TokenRevoked = "token.revoked",
+    AccountPut = "account.put",
+    AccountDeleted = "account.deleted",
+    PersonPut = "person.put",
+    PersonDeleted = "person.deleted",
+    ResourcePut = "resource.put",
+    ResourceDeleted = "resource.deleted",
+    MemberPut = "member.put",
+    MemberDeleted = "member.deleted",
+    CollaboratorPut = "collaborator.put",
+    CollaboratorDeleted = "collaborator.deleted",
+    DirectoryImported = "directory.imported",
+    IntegrationCreated = "integration.created",
+    IntegrationDeleted = "integration.deleted",
+    HookRefused = "hook.refused",
+    HookInvalid = "hook.invalid",
+    AlertReceived = "alert.received",
+    AlertRepeated = "alert.repeated",
+    AlertResolved = "alert.resolved",
+    IncidentOpened = "incident.opened",
+    IncidentChanged = "incident.changed",
+    IncidentStatus = "incident.status",
+    TimelineAdded = "timeline.added",
+    AffectedAdded = "affected.added",
+    AffectedRemoved = "affected.removed",
+    NextStepAdded = "next_step.added",
+    NextStepChanged = "next_step.changed",
+    ReportWritten = "report.written",
+    ReportPublished = "report.published",
+    TemplateSaved = "template.saved",
+    TemplateReset = "template.reset",
+    NoticeDrafted = "notice.drafted",
+    NoticeChanged = "notice.changed",
+    NoticeApproved = "notice.approved",
+    NoticeQueued = "notice.queued",
+    NoticeExpanded = "notice.expanded",
+    NoticeStopped = "notice.stopped",
+    NoticeFinished = "notice.finished",
+    DeliveryAttempts = "delivery.attempts",
+    DeliveryResent = "delivery.resent",
+    OptedOut = "address.opted_out",
+    DatabaseRestored = "database.restored",
+}
+
+/// One thing that was done, about to be recorded.
+#[derive(Clone, Debug)]
+pub struct Event {
+    action: Action,
+    subject_type: &'static str,
+    subject_id: String,
+    incident: Option<String>,
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+impl Event {
+    /// `action` on the subject of that type and id.
+    pub fn new(action: Action, subject_type: &'static str, subject_id: impl Into<String>) -> Self {
+        let subject_id = subject_id.into();
+        Event {
+            action,
+            subject_type,
+            subject_id,
+            incident: None,
+            before: None,
+            after: None,
+        }
+    }
+
+    /// The incident it belongs to.
+    pub fn incident(mut self, id: &IncidentId) -> Self {
+        self.incident = Some(id.to_string());
+        self
+    }
+
+    /// How it was before.
+    pub fn before(mut self, value: impl Into<Value>) -> Self {
+        self.before = Some(value.into());
+        self
+    }
+
+    /// How it is now.
+    pub fn after(mut self, value: impl Into<Value>) -> Self {
+        self.after = Some(value.into());
+        self
+    }
+}
+
+/// A write transaction: the connection, the actor, the time, and the events to append at its end.
+pub struct Tx<'a> {
+    /// The connection, for diesel.
+    pub conn: &'a mut Conn,
+    /// The present, the same throughout the transaction.
+    pub now: Timestamp,
+    /// Who acts.
+    pub actor: Actor,
+    events: Vec<Event>,
+}
+
+impl Tx<'_> {
+    /// Records what was done. It is stored with the change, or neither is.
+    pub fn record(&mut self, event: Event) {
+        self.events.push(event);
+    }
+}
+
+impl Db {
+    /// Runs `work` in one write transaction and appends the events that it recorded.
+    ///
+    /// # Errors
+    /// What `work` answers, or what the database refuses; then nothing is stored.
+    pub async fn write<T, F>(&self, actor: &Actor, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    {
+        let actor = actor.clone();
+        let now = self.clock().now();
+        self.transaction(move |conn| {
+            let mut tx = Tx {
+                conn,
+                now,
+                actor,
+                events: Vec::new(),
+            };
+            let value = work(&mut tx)?;
+            let Tx {
+                conn, actor, events, ..
+            } = tx;
+            if let Some(request) = &actor.request {
+                crate::idempotency::carried_out(conn, request)?;
+            }
+            append(conn, &actor, now, events)?;
+            Ok(value)
+        })
+        .await
+    }
+}
+
+#[derive(Clone, Debug, Insertable, Queryable)]
+#[diesel(table_name = audit_events)]
+#[diesel(treat_none_as_default_value = false)]
+struct Row {
+    seq: i64,
+    at: Timestamp,
+    actor_kind: String,
+    actor_id: String,
+    actor_name: String,
+    action: String,
+    subject_type: String,
+    subject_id: String,
+    incident_id: Option<String>,
+    before_json: Option<String>,
+    after_json: Option<String>,
+    prev_hash: String,
+    hash: String,
+}
+
+impl Row {
+    /// SHA-256 over every field and the hash before, as one JSON array: unambiguous, and easy to recompute elsewhere.
+    fn compute_hash(&self) -> Result<String> {
+        let fields = serde_json::to_vec(&(
+            self.seq,
+            self.at.as_micros(),
+            &self.actor_kind,
+            &self.actor_id,
+            &self.actor_name,
+            &self.action,
+            &self.subject_type,
+            &self.subject_id,
+            &self.incident_id,
+            &self.before_json,
+            &self.after_json,
+            &self.prev_hash,
+        ))?;
+        Ok(hex(&Sha256::digest(&fields)))
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+fn append(conn: &mut Conn, actor: &Actor, now: Timestamp, events: Vec<Event>) -> Result<()> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let (mut seq, mut prev_hash) = dialect::audit_head(conn)?;
+    let mut rows = Vec::with_capacity(events.len());
+    for event in events {
+        seq += 1;
+        let mut row = Row {
+            seq,
+            at: now,
+            actor_kind: actor.kind.to_owned(),
+            actor_id: actor.id.clone(),
+            actor_name: actor.name.clone(),
+            action: event.action.as_str().to_owned(),
+            subject_type: event.subject_type.to_owned(),
+            subject_id: event.subject_id,
+            incident_id: event.incident,
+            before_json: event.before.map(|value| value.to_string()),
+            after_json: event.after.map(|value| value.to_string()),
+            prev_hash,
+            hash: String::new(),
+        };
+        row.hash = row.compute_hash()?;
+        prev_hash = row.hash.clone();
+        rows.push(row);
+    }
+    for chunk in rows.chunks(500) {
+        dialect::on_backend!(conn, c => diesel::insert_into(audit_events::table).values(chunk).execute(c))?;
+    }
+    diesel::update(audit_head::table.find(1))
+        .set((audit_head::seq.eq(seq), audit_head::hash.eq(prev_hash)))
+        .execute(conn)?;
+    Ok(())
+}
+
+fn rows_after(conn: &mut Conn, after: i64, limit: i64) -> Result<Vec<Row>> {
+    Ok(audit_events::table
+        .filter(audit_events::seq.gt(after))
+        .order(audit_events::seq.asc())
+        .limit(limit)
+        .load(conn)?)
+}

@@ -1,0 +1,196 @@
+//! Reading the trail: who did what, on which subject, between when and when.
+
+use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Action, Row, rows_after};
+use crate::db::Conn;
+use crate::db::schema::audit_events;
+use crate::error::{Error, Result};
+use crate::id::IncidentId;
+use crate::time::Timestamp;
+
+/// An event, as shown.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct EventView {
+    /// Position in the chain, from 1, without gaps.
+    pub seq: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: ActorView,
+    /// What was done, e.g. `incident.status`.
+    pub action: String,
+    /// On what.
+    pub subject: SubjectView,
+    /// The incident it belongs to.
+    pub incident: Option<String>,
+    /// How it was.
+    pub before: Option<Value>,
+    /// How it is now.
+    pub after: Option<Value>,
+    /// Hash of the event before.
+    pub prev_hash: String,
+    /// Hash of this event.
+    pub hash: String,
+}
+
+/// Who acted, as shown.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct ActorView {
+    /// token, integration, system or anonymous.
+    pub kind: String,
+    /// Id of the token or integration, or the part of the system.
+    pub id: String,
+    /// Its name at that time.
+    pub name: String,
+}
+
+/// What was acted on, as shown.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct SubjectView {
+    /// incident, notice, account, …
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// Its id.
+    pub id: String,
+}
+
+impl From<Row> for EventView {
+    fn from(row: Row) -> Self {
+        let json = |text: Option<String>| {
+            text.map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text)))
+        };
+        EventView {
+            seq: row.seq,
+            at: row.at,
+            actor: ActorView {
+                kind: row.actor_kind,
+                id: row.actor_id,
+                name: row.actor_name,
+            },
+            action: row.action,
+            subject: SubjectView {
+                type_: row.subject_type,
+                id: row.subject_id,
+            },
+            incident: row.incident_id,
+            before: json(row.before_json),
+            after: json(row.after_json),
+            prev_hash: row.prev_hash,
+            hash: row.hash,
+        }
+    }
+}
+
+/// Which events to list. Every field that is given narrows.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Filter {
+    /// Of this incident.
+    pub incident: Option<IncidentId>,
+    /// By the actor of this id or name.
+    pub actor: Option<String>,
+    /// Of this action.
+    pub action: Option<String>,
+    /// On the subject of this id, or `type/id`.
+    pub subject: Option<String>,
+    /// At or after.
+    pub from: Option<Timestamp>,
+    /// Before.
+    pub to: Option<Timestamp>,
+}
+
+type Query<'a> = audit_events::BoxedQuery<'a, crate::db::Backend>;
+
+fn filtered(filter: &Filter) -> Result<Query<'_>> {
+    use audit_events as a;
+    let mut query = a::table.into_boxed::<crate::db::Backend>();
+    if let Some(incident) = &filter.incident {
+        query = query.filter(a::incident_id.eq(incident.as_str()));
+    }
+    if let Some(actor) = &filter.actor {
+        query = query.filter(a::actor_id.eq(actor).or(a::actor_name.eq(actor)));
+    }
+    if let Some(action) = &filter.action {
+        if !Action::ALL.contains(&action.as_str()) {
+            return Err(Error::invalid(
+                "?action",
+                format!("is not one of {}", Action::ALL.join(", ")),
+            ));
+        }
+        query = query.filter(a::action.eq(action));
+    }
+    if let Some(subject) = &filter.subject {
+        query = match subject.split_once('/') {
+            Some((type_, id)) => query.filter(
+                a::subject_id
+                    .eq(subject)
+                    .or(a::subject_type.eq(type_).and(a::subject_id.eq(id))),
+            ),
+            None => query.filter(a::subject_id.eq(subject)),
+        };
+    }
+    if let Some(from) = filter.from {
+        query = query.filter(a::at.ge(from));
+    }
+    if let Some(to) = filter.to {
+        query = query.filter(a::at.lt(to));
+    }
+    Ok(query)
+}
+
+/// A filter that names what never was is an error: an empty answer would look like "nobody did anything".
+fn check_known(conn: &mut Conn, filter: &Filter) -> Result<()> {
+    let incident = Filter {
+        incident: filter.incident.clone(),
+        ..Filter::default()
+    };
+    let actor = Filter {
+        actor: filter.actor.clone(),
+        ..Filter::default()
+    };
+    let subject = Filter {
+        subject: filter.subject.clone(),
+        ..Filter::default()
+    };
+    for (given, alone, name) in [
+        (filter.incident.is_some(), incident, "?incident"),
+        (filter.actor.is_some(), actor, "?actor"),
+        (filter.subject.is_some(), subject, "?subject"),
+    ] {
+        if given {
+            let seen: Option<i64> = filtered(&alone)?
+                .select(audit_events::seq)
+                .limit(1)
+                .first(conn)
+                .optional()?;
+            if seen.is_none() {
+                return Err(Error::invalid(name, "no event was ever recorded for it"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Events that match, newest first, before the given position.
+///
+/// # Errors
+/// `Invalid` where the filter names an action, actor, subject or incident that never was.
+pub fn list(conn: &mut Conn, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<EventView>> {
+    check_known(conn, filter)?;
+    let mut query = filtered(filter)?;
+    if let Some(before) = before {
+        query = query.filter(audit_events::seq.lt(before));
+    }
+    let rows: Vec<Row> = query.order(audit_events::seq.desc()).limit(limit).load(conn)?;
+    Ok(rows.into_iter().map(EventView::from).collect())
+}
+
+/// Events in the order of the chain, after the given position; for the export.
+pub fn page(conn: &mut Conn, after: i64, limit: i64) -> Result<Vec<EventView>> {
+    Ok(rows_after(conn, after, limit)?
+        .into_iter()
+        .map(EventView::from)
+        .collect())
+}

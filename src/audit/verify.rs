@@ -1,0 +1,168 @@
+//! Whether the chain holds: every hash, the order, the head, and the delivery attempts that events answer for.
+
+use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{Action, Event, Tx, hex, rows_after};
+use crate::db::Conn;
+use crate::db::schema::{audit_head, delivery_attempts};
+use crate::error::Result;
+use crate::time::Timestamp;
+
+/// The result of walking the chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Verification {
+    /// Whether everything holds.
+    pub ok: bool,
+    /// Events seen.
+    pub events: i64,
+    /// Hash of the last event.
+    pub head: String,
+    /// The first event that does not hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broken_at: Option<i64>,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Walks the whole chain: every hash, the order, the head, and the delivery attempts against the digests of their events.
+///
+/// # Errors
+/// Only what the database answers; a broken chain is a result, not an error.
+pub fn verify(conn: &mut Conn) -> Result<Verification> {
+    const STEP: i64 = 1_000;
+    let (head_seq, head_hash) = {
+        let head: (i64, i64, String) = audit_head::table.first(conn)?;
+        (head.1, head.2)
+    };
+    let mut last = (0_i64, "0".repeat(64));
+    let mut attempts = 0_i64;
+    let broken = |events, head: String, at, reason: String| Verification {
+        ok: false,
+        events,
+        head,
+        broken_at: Some(at),
+        reason: Some(reason),
+    };
+    loop {
+        let rows = rows_after(conn, last.0, STEP)?;
+        let count = rows.len();
+        for row in rows {
+            let expected = last.0 + 1;
+            if row.seq != expected {
+                return Ok(broken(
+                    last.0,
+                    last.1,
+                    expected,
+                    format!("event {expected} is missing"),
+                ));
+            }
+            if row.prev_hash != last.1 {
+                return Ok(broken(
+                    last.0,
+                    last.1,
+                    row.seq,
+                    "it does not continue the event before".to_owned(),
+                ));
+            }
+            if row.compute_hash()? != row.hash {
+                return Ok(broken(
+                    last.0,
+                    last.1,
+                    row.seq,
+                    "its content is not what its hash says".to_owned(),
+                ));
+            }
+            if row.action == Action::DeliveryAttempts.as_str() {
+                match check_attempts(conn, row.after_json.as_deref())? {
+                    Ok(count) => attempts += count,
+                    Err(reason) => return Ok(broken(last.0, last.1, row.seq, reason)),
+                }
+            }
+            last = (row.seq, row.hash);
+        }
+        if (count as i64) < STEP {
+            break;
+        }
+    }
+    if last != (head_seq, head_hash) {
+        let at = last.0 + 1;
+        return Ok(broken(
+            last.0,
+            last.1,
+            at,
+            "the chain's end is not the recorded head".to_owned(),
+        ));
+    }
+    let stored: i64 = delivery_attempts::table.count().get_result(conn)?;
+    if stored != attempts {
+        let reason = format!("{stored} delivery attempts are stored, {attempts} were recorded");
+        return Ok(broken(last.0, last.1.clone(), last.0 + 1, reason));
+    }
+    Ok(Verification {
+        ok: true,
+        events: last.0,
+        head: last.1,
+        broken_at: None,
+        reason: None,
+    })
+}
+
+/// What the event of one batch of attempts says about them.
+#[derive(Serialize, Deserialize)]
+struct AttemptsDigest {
+    batch: String,
+    count: i64,
+    digest: String,
+}
+
+fn check_attempts(conn: &mut Conn, after: Option<&str>) -> Result<std::result::Result<i64, String>> {
+    let Some(said) = after.and_then(|text| serde_json::from_str::<AttemptsDigest>(text).ok()) else {
+        return Ok(Err("it does not say which attempts it covers".to_owned()));
+    };
+    let (count, digest) = digest_attempts(conn, &said.batch)?;
+    if count != said.count || digest != said.digest {
+        return Ok(Err(
+            "the delivery attempts of its batch are not those that were recorded".to_owned(),
+        ));
+    }
+    Ok(Ok(count))
+}
+
+fn digest_attempts(conn: &mut Conn, batch: &str) -> Result<(i64, String)> {
+    use delivery_attempts as d;
+    let rows: Vec<(i64, i64, Timestamp, String, String)> = d::table
+        .filter(d::batch.eq(batch))
+        .order((d::delivery_id, d::attempt))
+        .select((d::delivery_id, d::attempt, d::at, d::outcome, d::reply))
+        .load(conn)?;
+    let mut hasher = Sha256::new();
+    for (delivery, attempt, at, outcome, reply) in &rows {
+        hasher.update(serde_json::to_vec(&(
+            delivery,
+            attempt,
+            at.as_micros(),
+            outcome,
+            reply,
+        ))?);
+        hasher.update(b"\n");
+    }
+    Ok((rows.len() as i64, hex(&hasher.finalize())))
+}
+
+/// The event for a batch of attempts that this transaction has just stored.
+///
+/// # Errors
+/// What the database answers.
+pub fn record_attempts(tx: &mut Tx<'_>, batch: &str) -> Result<()> {
+    let (count, digest) = digest_attempts(tx.conn, batch)?;
+    let after = serde_json::to_value(AttemptsDigest {
+        batch: batch.to_owned(),
+        count,
+        digest,
+    })?;
+    tx.record(Event::new(Action::DeliveryAttempts, "batch", batch).after(after));
+    Ok(())
+}
