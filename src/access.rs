@@ -161,16 +161,31 @@ pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Toke
         .order(t::id)
         .limit(limit)
         .load(conn)?;
-    rows.into_iter()
-        .map(|(id, name, role, _, created_at, _)| {
-            Ok(TokenView {
-                id,
-                name,
-                role: Role::parse(&role).map_err(Error::internal)?,
-                created_at,
-            })
-        })
-        .collect()
+    rows.into_iter().map(view).collect()
+}
+
+fn view((id, name, role, _, created_at, _): Row) -> Result<TokenView> {
+    Ok(TokenView {
+        id,
+        name,
+        role: Role::parse(&role).map_err(Error::internal)?,
+        created_at,
+    })
+}
+
+/// A valid token.
+///
+/// # Errors
+/// `NotFound`, also where it has ended.
+pub fn get(conn: &mut Conn, id: &TokenId) -> Result<TokenView> {
+    t::table
+        .find(id.as_str())
+        .filter(t::revoked_at.is_null())
+        .first::<Row>(conn)
+        .optional()?
+        .map(view)
+        .transpose()?
+        .ok_or_else(|| Error::NotFound(format!("token {id}")))
 }
 
 /// Ends a token at once.

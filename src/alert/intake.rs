@@ -101,11 +101,7 @@ pub fn take(tx: &mut Tx<'_>, integration: &Integration, batch: &Batch, body: &[u
         };
         unresolved.extend(refer(tx, integration, alert, &id, incident.as_ref())?);
         if let Some(incident) = incident.filter(|_| batch.truncated > 0) {
-            let text = format!(
-                "The sender left {} alerts out: the impact may be larger",
-                batch.truncated
-            );
-            timeline::note(tx, &incident, timeline::Kind::Note, tx.now, &text)?;
+            note_truncated(tx, &incident, batch.truncated)?;
         }
     }
     for (ids, incidents) in [(&opened, &mut taken.opened), (&attached, &mut taken.attached)] {
@@ -122,6 +118,20 @@ pub fn take(tx: &mut Tx<'_>, integration: &Integration, batch: &Batch, body: &[u
     );
     integration::keep_body(tx, &integration.id, true, &detail, body)?;
     Ok(taken)
+}
+
+/// Says on the timeline that the sender left alerts out; once, however often the body comes again.
+fn note_truncated(tx: &mut Tx<'_>, incident: &IncidentId, count: u64) -> Result<()> {
+    let text = format!("The sender left {count} alerts out: the impact may be larger");
+    let said: i64 = te::table
+        .filter(te::incident_id.eq(incident.as_str()))
+        .filter(te::text.eq(&text))
+        .count()
+        .get_result(tx.conn)?;
+    if said == 0 {
+        timeline::note(tx, incident, timeline::Kind::Note, tx.now, &text)?;
+    }
+    Ok(())
 }
 
 enum Place {

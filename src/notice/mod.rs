@@ -169,6 +169,32 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// A draft that nobody has approved or sent.
+    fn draft(tx: &Tx<'_>, incident_id: IncidentId, phase: String, message: String) -> Row {
+        Row {
+            id: NoticeId::new(tx.now),
+            incident_id,
+            phase,
+            state: State::Draft.as_str().to_owned(),
+            subject: None,
+            message,
+            customer_action: None,
+            catch_up_of: None,
+            drafted_by: tx.actor.id().to_owned(),
+            approved_by: None,
+            approved_digest: None,
+            digest: None,
+            template_id: None,
+            frozen: None,
+            recipients: 0,
+            expand_cursor: 0,
+            created_at: tx.now,
+            updated_at: tx.now,
+            queued_at: None,
+            finished_at: None,
+        }
+    }
+
     pub fn phase(&self) -> Result<Phase> {
         Phase::parse(&self.phase).map_err(Error::internal)
     }
@@ -380,31 +406,20 @@ pub fn draft(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewNotice) -> Result<
         return Err(Error::fields(errors));
     }
     check_phase(tx.conn, incident, new.phase)?;
+    let action = new
+        .customer_action
+        .as_ref()
+        .map(serde_json::to_string)
+        .transpose()?;
     let row = Row {
-        id: NoticeId::new(tx.now),
-        incident_id: incident.clone(),
-        phase: new.phase.as_str().to_owned(),
-        state: State::Draft.as_str().to_owned(),
         subject: new.subject.as_deref().map(|s| s.trim().to_owned()),
-        message: new.message.trim().to_owned(),
-        customer_action: new
-            .customer_action
-            .as_ref()
-            .map(serde_json::to_string)
-            .transpose()?,
-        catch_up_of: None,
-        drafted_by: tx.actor.id().to_owned(),
-        approved_by: None,
-        approved_digest: None,
-        digest: None,
-        template_id: None,
-        frozen: None,
-        recipients: 0,
-        expand_cursor: 0,
-        created_at: tx.now,
-        updated_at: tx.now,
-        queued_at: None,
-        finished_at: None,
+        customer_action: action,
+        ..Row::draft(
+            tx,
+            incident.clone(),
+            new.phase.as_str().to_owned(),
+            new.message.trim().to_owned(),
+        )
     };
     insert(tx, &row)?;
     get(tx.conn, &row.id)

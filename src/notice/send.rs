@@ -228,22 +228,10 @@ pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
         ));
     }
     let copy = Row {
-        id: NoticeId::new(tx.now),
-        state: State::Draft.as_str().to_owned(),
-        catch_up_of: Some(row.catch_up_of.clone().unwrap_or(row.id.clone())),
-        drafted_by: tx.actor.id().to_owned(),
-        approved_by: None,
-        approved_digest: None,
-        digest: None,
-        template_id: None,
-        frozen: None,
-        recipients: 0,
-        expand_cursor: 0,
-        created_at: tx.now,
-        updated_at: tx.now,
-        queued_at: None,
-        finished_at: None,
-        ..row
+        subject: row.subject,
+        customer_action: row.customer_action,
+        catch_up_of: Some(row.catch_up_of.unwrap_or(row.id)),
+        ..Row::draft(tx, row.incident_id, row.phase, row.message)
     };
     insert(tx, &copy)?;
     get(tx.conn, &copy.id)

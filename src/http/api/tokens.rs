@@ -12,7 +12,11 @@ use crate::http::problem::{Answer, ProblemDocument};
 use crate::id::TokenId;
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
-    config.service(create).service(list).service(revoke);
+    config
+        .service(create)
+        .service(list)
+        .service(get_one)
+        .service(revoke);
 }
 
 /// Makes a token. It is shown this once.
@@ -40,6 +44,16 @@ async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpRespons
         .read(move |conn| access::list(conn, after.as_deref(), limit.probe()))
         .await?;
     Ok(HttpResponse::Ok().json(page(rows, limit, |token| token.id.to_string())))
+}
+
+/// A valid token, without its secret.
+#[utoipa::path(tag = "Tokens",
+    responses((status = 200, body = TokenView), (status = 404, body = ProblemDocument)))]
+#[get("/tokens/{id}")]
+async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let id = own("token", TokenId::parse(&id))?;
+    let token = app.db.read(move |conn| access::get(conn, &id)).await?;
+    Ok(HttpResponse::Ok().json(token))
 }
 
 /// Ends a token at once.
