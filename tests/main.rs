@@ -33,6 +33,7 @@ mod settings_fail_at_the_start;
 mod stories;
 mod the_audience_equals_a_naive_reference;
 mod the_audit_chain_holds;
+mod the_demo_tells_whether_every_mail_arrived;
 mod the_directory_is_imported_whole_or_not_at_all;
 mod the_directory_keeps_its_shape;
 mod the_program_starts_and_stops;

@@ -119,7 +119,7 @@ fn disarm(env: &Env) {
         }
         Backend::Postgres => {
             for table in tables {
-                env.sql(&format!("ALTER TABLE {table} DISABLE TRIGGER ALL"))
+                env.sql(&format!("ALTER TABLE {table} DISABLE TRIGGER USER"))
                     .expect("no triggers");
             }
         }

@@ -11,23 +11,42 @@ mod story;
 mod teller;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::access::random_secret;
 use crate::app;
-use crate::catcher::Catcher;
+use crate::catcher::{Catcher, Policy};
 use crate::config::Config;
 use crate::time::{Clock, Timestamp};
 
 /// The morning begins: 9:51 in Nairobi, five minutes before the first alert.
 const START: &str = "2024-03-14T09:51:00+03:00";
 
+/// How long the mails of one notice may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Plays the story; then serves the pages until it is interrupted, or ends where `exit` is given.
 ///
 /// # Errors
 /// A sentence where the service does not start, or a step fails.
 pub async fn run(exit: bool) -> Result<ExitCode, String> {
+    let arrived = perform(exit, Policy::accept_all(), PATIENCE).await?;
+    Ok(if arrived {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The same with a mail server that does as `policy` says, and for whose mails each step waits `patience` at most.
+/// Answers whether every mail arrived, and none too many.
+///
+/// # Errors
+/// A sentence where the service does not start.
+pub async fn perform(exit: bool, policy: Policy, patience: Duration) -> Result<bool, String> {
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let catcher = Catcher::start().map_err(|error| format!("the mail catcher does not start: {error}"))?;
+    let catcher =
+        Catcher::start_with(policy).map_err(|error| format!("the mail catcher does not start: {error}"))?;
     let clock = Clock::manual(Timestamp::parse(START)?);
     let token = random_secret().map_err(|error| error.chain())?;
     let config = Config {
@@ -41,7 +60,7 @@ pub async fn run(exit: bool) -> Result<ExitCode, String> {
     let running = app::start(config, clock.clone())
         .await
         .map_err(|error| error.chain())?;
-    let outcome = story::play(&running, &catcher, &clock, &token).await;
+    let outcome = story::play(&running, &catcher, &clock, &token, patience).await;
     let arrived = match &outcome {
         Ok(arrived) => *arrived,
         Err(reason) => {
@@ -54,11 +73,7 @@ pub async fn run(exit: bool) -> Result<ExitCode, String> {
         tokio::signal::ctrl_c().await.map_err(|error| error.to_string())?;
     }
     running.stop().await;
-    Ok(if arrived {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(arrived)
 }
 
 /// The usual port where it is free, so that the address is easy to type; any other where it is not.

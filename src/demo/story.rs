@@ -18,9 +18,6 @@ const AFFECTED: [&str; 3] = [
     "wanjiru@nyota-films.example",
 ];
 
-/// How long the mails of one notice may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 struct Play<'a> {
     tell: Teller,
     api: Client,
@@ -28,6 +25,8 @@ struct Play<'a> {
     clock: &'a Clock,
     hook: String,
     incident: String,
+    /// How long the mails of one notice may take.
+    patience: Duration,
     /// Mails that have arrived so far.
     arrived: usize,
     /// Whether every notice reached exactly those it should.
@@ -40,6 +39,7 @@ pub(super) async fn play(
     catcher: &Catcher,
     clock: &Clock,
     token: &str,
+    patience: Duration,
 ) -> Result<bool, String> {
     let tell = Teller::new();
     let api = Client::new(running.base_url(), token);
@@ -53,6 +53,7 @@ pub(super) async fn play(
         clock,
         hook: String::new(),
         incident: String::new(),
+        patience,
         arrived: 0,
         complete: true,
     };
@@ -206,7 +207,7 @@ impl Play<'_> {
             )
             .await?;
         let expected = self.arrived + AFFECTED.len();
-        let mails = match self.catcher.wait_for(expected, PATIENCE).await {
+        let mails = match self.catcher.wait_for(expected, self.patience).await {
             Ok(mails) => mails,
             Err(mails) => {
                 self.tell.alarm(&format!(

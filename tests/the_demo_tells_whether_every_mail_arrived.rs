@@ -1,0 +1,42 @@
+//! `candor demo`: it plays the story, and its exit code says whether every mail arrived.
+
+use std::time::Duration;
+
+use candor::catcher::{Decision, Policy};
+use candor::demo;
+
+use crate::support::{Backend, Binary, run};
+
+#[test]
+fn it_plays_to_the_end() {
+    run(Backend::Sqlite, async |env| {
+        let played = Binary::new(&env).run(["demo", "--exit"]).await.expect(0);
+        for said in [
+            "Incident #1 is open",
+            "3 people of 1 account",
+            "6 alerts in all",
+            "9 mails",
+            "the chain holds",
+        ] {
+            assert!(
+                played.stdout.contains(said),
+                "{said:?} is missing in:\n{}",
+                played.stdout
+            );
+        }
+    });
+}
+
+#[test]
+fn it_fails_where_a_mail_is_missing() {
+    actix_web::rt::System::new().block_on(async {
+        let policy = Policy::new(|attempt| match attempt.recipient {
+            "baraka@sound-works.example" => Decision::Permanent("5.1.1 no such user".to_owned()),
+            _ => Decision::Accept,
+        });
+        let arrived = demo::perform(true, policy, Duration::from_secs(1))
+            .await
+            .expect("the service starts");
+        assert!(!arrived);
+    });
+}
