@@ -1,10 +1,10 @@
-# The build needs Rust and a C compiler and nothing else: SQLite and libpq are compiled in.
+# SQLite, libpq and OpenSSL are compiled in; the image of the build has what that needs (a C compiler, perl, make).
 FROM rust:1-bookworm AS build
 WORKDIR /candor
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/candor/target \
-    cargo build --release --locked && cp target/release/candor /usr/local/bin/candor
+    cargo build --release --locked --features postgres-tls && cp target/release/candor /usr/local/bin/candor
 
 FROM debian:bookworm-slim
 # The certificates are for TLS to the mail relay.

@@ -88,6 +88,16 @@ async fn wrong_settings(env: Env) {
             format!("postgres://candor:{SECRET}@127.0.0.1:1/candor"),
             vec!["database"],
         ),
+        // TLS that is not built in is not silently left out.
+        (
+            "database_url",
+            format!("postgres://candor:{SECRET}@127.0.0.1:1/candor?sslmode=require"),
+            if cfg!(feature = "postgres-tls") {
+                vec!["database"]
+            } else {
+                vec!["CANDOR_DATABASE_URL", "postgres-tls"]
+            },
+        ),
         // What libpq cannot read it would repeat.
         (
             "database_url",

@@ -39,6 +39,14 @@ impl DatabaseUrl {
             return Ok(DatabaseUrl::Sqlite(path.to_owned()));
         }
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            let asks_for_tls = ["sslmode=require", "sslmode=verify-ca", "sslmode=verify-full"];
+            if !cfg!(feature = "postgres-tls") && asks_for_tls.iter().any(|mode| text.contains(mode)) {
+                return Err(
+                    "asks for TLS (sslmode), which this build does not have; build Candor with \
+                     --features postgres-tls"
+                        .to_owned(),
+                );
+            }
             return Ok(DatabaseUrl::Postgres(text.to_owned()));
         }
         Err("must begin with sqlite:// or postgres://".to_owned())
