@@ -113,9 +113,11 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
         .public_url
         .clone()
         .unwrap_or_else(|| format!("http://{address}"));
-    let (app, setup) = prepare(&config, clock, public_url).await?;
+    // Before anything is changed: a second process is refused without a trace.
+    let lock = if config.workers { take_lock(&config)? } else { None };
+    let (app, setup) = prepare(&config, clock, public_url, Tokens::AsSet).await?;
     let background = if config.workers {
-        start_background(setup, &config).await?
+        start_background(setup, &config, lock).await?
     } else {
         no_background()
     };
@@ -140,8 +142,9 @@ pub async fn start_worker(config: Config, clock: Clock) -> Result<Background> {
         .public_url
         .clone()
         .unwrap_or_else(|| format!("http://{}", config.listen));
-    let (_, setup) = prepare(&config, clock, public_url).await?;
-    start_background(setup, &config).await
+    let lock = take_lock(&config)?;
+    let (_, setup) = prepare(&config, clock, public_url, Tokens::LeftAlone).await?;
+    start_background(setup, &config, lock).await
 }
 
 fn no_background() -> Background {
@@ -152,7 +155,20 @@ fn no_background() -> Background {
     }
 }
 
-async fn prepare(config: &Config, clock: Clock, public_url: String) -> Result<(Arc<App>, Setup)> {
+/// Whether the settings' admin token is put in force. A worker takes no requests: what its settings say of tokens, or
+/// leave out, must not end the token of the process that does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tokens {
+    AsSet,
+    LeftAlone,
+}
+
+async fn prepare(
+    config: &Config,
+    clock: Clock,
+    public_url: String,
+    tokens: Tokens,
+) -> Result<(Arc<App>, Setup)> {
     crate::template::check_builtin()?;
     let pages = Pages::compile()?;
     let from: Mailbox = config
@@ -167,7 +183,9 @@ async fn prepare(config: &Config, clock: Clock, public_url: String) -> Result<(A
     let (admin, key) = (config.admin_token.clone(), config.secret_key.clone());
     let key = db
         .write(&Actor::system("start"), move |tx| {
-            access::ensure_admin(tx, admin.as_deref())?;
+            if tokens == Tokens::AsSet {
+                access::ensure_admin(tx, admin.as_deref())?;
+            }
             access::secret_key(tx, key.as_deref())
         })
         .await?;
@@ -205,20 +223,22 @@ async fn prepare(config: &Config, clock: Clock, public_url: String) -> Result<(A
     Ok((app, setup))
 }
 
-async fn start_background(setup: Setup, config: &Config) -> Result<Background> {
-    let lock = match setup.db.url().sqlite_path() {
-        Some(path) => {
-            let lock = lock_beside(path)?;
-            // Nobody else can hold a claim: what a dead process claimed is due at once.
-            let now = setup.db.clock().now();
-            setup
-                .db
-                .transaction(move |conn| queue::release_all(conn, now))
-                .await?;
-            Some(lock)
-        }
-        None => None,
-    };
+/// The lock of an embedded database. PostgreSQL needs none: there any number may deliver.
+fn take_lock(config: &Config) -> Result<Option<File>> {
+    let url =
+        DatabaseUrl::parse(&config.database_url).map_err(|reason| Error::invalid("database_url", reason))?;
+    url.sqlite_path().map(lock_beside).transpose()
+}
+
+async fn start_background(setup: Setup, config: &Config, lock: Option<File>) -> Result<Background> {
+    if lock.is_some() {
+        // Nobody else can hold a claim: what a dead process claimed is due at once.
+        let now = setup.db.clock().now();
+        setup
+            .db
+            .transaction(move |conn| queue::release_all(conn, now))
+            .await?;
+    }
     let schedule = Schedule::start(setup.db.clone()).await?;
     if config.smtp_url.is_none() {
         tracing::warn!(
@@ -241,7 +261,7 @@ pub(crate) fn lock_beside(path: &str) -> Result<File> {
         .truncate(false)
         .write(true)
         .open(&name)
-        .map_err(|error| Error::Unavailable(format!("cannot open {name}: {error}")))?;
+        .map_err(|error| Error::Unavailable(format!("cannot open the database: {name}: {error}")))?;
     file.try_lock().map_err(|_| {
         Error::Unavailable(format!(
             "another process delivers from {path}; an embedded database has one (use PostgreSQL for more)"

@@ -1,6 +1,6 @@
 //! The service starts on an empty database, and what it answered for survives its end.
 
-use crate::support::{Binary, Env, TestApp, on_both_databases};
+use crate::support::{Backend, Binary, Env, TestApp, on_both_databases, run};
 
 on_both_databases!(
     an_empty_database_is_ready_at_once,
@@ -51,4 +51,24 @@ async fn a_command_runs_beside_the_program(env: Env) {
         .expect("a token on the last line");
     candor.as_role(token).get("/api/v1/incidents").await.expect(200);
     candor.finish().await;
+}
+
+#[test]
+fn a_second_process_is_refused_without_a_trace() {
+    run(Backend::Sqlite, async |env| {
+        let mut candor = Binary::new(&env);
+        candor.serve().await;
+        let events = env.count("audit_events");
+        let second = Binary::new(&env).setting("admin_token", "another-admin-token");
+        let refused = second.run(["serve"]).await.expect(1);
+        assert!(
+            refused.stderr.contains("another process delivers"),
+            "{}",
+            refused.stderr
+        );
+        assert_eq!(env.count("audit_events"), events);
+        // The first one's token is still the admin's.
+        candor.get("/api/v1/tokens").await.expect(200);
+        candor.finish().await;
+    });
 }
