@@ -112,12 +112,6 @@ impl Binary {
         output
     }
 
-    /// kill -9, and a new start on the same database; its port is another one.
-    pub async fn restart(&mut self) {
-        self.kill();
-        self.serve().await;
-    }
-
     /// Runs a command to its end.
     pub async fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
         let mut command = self.command(arguments);

@@ -36,11 +36,6 @@ impl Http {
         }
     }
 
-    /// `http://127.0.0.1:PORT`
-    pub fn base_url(&self) -> &str {
-        &self.base
-    }
-
     /// The same server, by another token.
     pub fn as_role(&self, token: &str) -> Self {
         Self {

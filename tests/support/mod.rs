@@ -3,9 +3,6 @@
 //!
 //! Nothing here asserts a behaviour of its own, except that every test leaves a whole audit chain.
 
-// A helper may be here before the first test that needs it.
-#![allow(dead_code, unused_imports)]
-
 mod app;
 mod binary;
 mod databases;
@@ -16,11 +13,11 @@ mod postgres;
 pub mod story;
 mod wait;
 
-pub use app::{Builder, TestApp};
-pub use binary::{Binary, Output};
+pub use app::TestApp;
+pub use binary::Binary;
 pub(crate) use databases::on_both_databases;
 pub use databases::{Another, Backend, Env, run};
-pub use http::{ADMIN_TOKEN, Answer, Http, Request};
+pub use http::{ADMIN_TOKEN, Answer, Http};
 pub use mail::Mail;
 pub use notices::crowd;
 pub use story::story_directory;
