@@ -129,14 +129,20 @@ impl Sender {
     /// Sends one mail. A connection that was open and turns out to be dead is replaced once, as long as the server
     /// cannot have taken the mail.
     pub async fn deliver(&mut self, mail: &Mail) -> Outcome {
-        let reused = self.connection.is_some();
-        if reused && !self.alive().await {
+        if self
+            .connection
+            .as_ref()
+            .is_some_and(AsyncSmtpConnection::has_broken)
+        {
             self.connection = None;
         }
         if self.connection.is_none() {
             match timeout(CONNECT, connect(&self.relay)).await {
                 Ok(Ok(connection)) => self.connection = Some(connection),
-                Ok(Err(error)) => return self.failed_to_connect(&error),
+                // Whatever the server says while greeting or signing in is about us, not about the recipient.
+                Ok(Err(reason)) => {
+                    return Outcome::Retry(None, format!("no connection to the mail server: {reason}"));
+                }
                 Err(_) => return Outcome::Retry(None, "the mail server did not greet in time".to_owned()),
             }
         }
@@ -161,20 +167,6 @@ impl Sender {
                 Outcome::Retry(None, "the mail server did not answer in time".to_owned())
             }
         }
-    }
-
-    async fn alive(&self) -> bool {
-        self.connection
-            .as_ref()
-            .is_some_and(|connection| !connection.has_broken())
-    }
-
-    fn failed_to_connect(&self, error: &lettre::transport::smtp::Error) -> Outcome {
-        // Whatever the server says while greeting or signing in is about us, not about the recipient.
-        Outcome::Retry(
-            None,
-            format!("no connection to the mail server: {}", error_text(error)),
-        )
     }
 
     /// Says good-bye, when there is nothing to send.
@@ -210,39 +202,27 @@ fn error_text(error: &lettre::transport::smtp::Error) -> String {
     crate::template::one_line(&text, 500)
 }
 
-async fn connect(relay: &Relay) -> std::result::Result<AsyncSmtpConnection, lettre::transport::smtp::Error> {
+/// Opens a connection: greeted, encrypted and signed in as the settings want it; or says why not.
+async fn connect(relay: &Relay) -> std::result::Result<AsyncSmtpConnection, String> {
+    let said = |error: lettre::transport::smtp::Error| error_text(&error);
     let hello = ClientId::default();
+    let address = (relay.host.as_str(), relay.port);
     let mut connection = if relay.security == Security::Implicit {
-        let tls = TlsParameters::new(relay.host.clone())?;
-        AsyncSmtpConnection::connect_tokio1(
-            (relay.host.as_str(), relay.port),
-            Some(CONNECT),
-            &hello,
-            Some(tls),
-            None,
-        )
-        .await?
+        let tls = TlsParameters::new(relay.host.clone()).map_err(said)?;
+        AsyncSmtpConnection::connect_tokio1(address, Some(CONNECT), &hello, Some(tls), None)
+            .await
+            .map_err(said)?
     } else {
-        match TcpStream::connect((relay.host.as_str(), relay.port)).await {
-            Ok(stream) => {
-                // Without it each mail waits 40 ms for a delayed ACK.
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "TCP_NODELAY could not be set");
-                }
-                AsyncSmtpConnection::connect_with_transport(Box::new(stream), &hello).await?
-            }
-            // lettre's own way once more, for an error of lettre's kind.
-            Err(_) => {
-                AsyncSmtpConnection::connect_tokio1(
-                    (relay.host.as_str(), relay.port),
-                    Some(CONNECT),
-                    &hello,
-                    None,
-                    None,
-                )
-                .await?
-            }
+        let stream = TcpStream::connect(address)
+            .await
+            .map_err(|error| error.to_string())?;
+        // Without it each mail waits 40 ms for a delayed ACK.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
+        AsyncSmtpConnection::connect_with_transport(Box::new(stream), &hello)
+            .await
+            .map_err(said)?
     };
     let upgrade = match relay.security {
         Security::Required => true,
@@ -251,14 +231,14 @@ async fn connect(relay: &Relay) -> std::result::Result<AsyncSmtpConnection, lett
     };
     if upgrade {
         // Fails where the server does not offer it: required means required.
-        connection
-            .starttls(TlsParameters::new(relay.host.clone())?, &hello)
-            .await?;
+        let tls = TlsParameters::new(relay.host.clone()).map_err(said)?;
+        connection.starttls(tls, &hello).await.map_err(said)?;
     }
     if let Some(credentials) = &relay.credentials {
         connection
             .auth(&[Mechanism::Plain, Mechanism::Login], credentials)
-            .await?;
+            .await
+            .map_err(said)?;
     }
     Ok(connection)
 }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use plan::{Plan, Preview, Recipient, Sample, Sending, preview};
-pub use send::{Digest, Stopped, approve, catch_up, finished, in_flight, send, stop, stopped, told_somebody};
+pub use send::{Digest, Stopped, approve, catch_up, finished, send, stop, stopped, told_somebody};
 pub use told::{reached_people, told_people};
 
 use crate::audit::{Action, Event, Tx};

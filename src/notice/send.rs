@@ -186,7 +186,7 @@ pub fn stop(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
 ///
 /// # Errors
 /// What the database answers.
-pub fn in_flight(conn: &mut Conn, id: &NoticeId) -> Result<i64> {
+fn in_flight(conn: &mut Conn, id: &NoticeId) -> Result<i64> {
     Ok(d::table
         .filter(d::notice_id.eq(id.as_str()))
         .filter(d::state.eq("pending"))
