@@ -22,8 +22,10 @@ use super::{Context, Result};
 pub const CONNECTIONS: usize = 32;
 /// How long a request may take. Previews of a million people are asked for.
 const PATIENCE: Duration = Duration::from_secs(3600);
-/// How often the service is asked whether it is done, once that can be. A look-up in an index.
-const ASK: Duration = Duration::from_millis(5);
+/// How often the service is asked whether it is done, when that is expected soon. A look-up in an index.
+const SOON: Duration = Duration::from_millis(5);
+/// The same, when it can take seconds.
+const LATER: Duration = Duration::from_millis(25);
 /// How often the sink's counters are read; that costs neither side anything.
 const LOOK: Duration = Duration::from_millis(10);
 /// How often a page is asked for, to take the median; fewer times where it is slow.
@@ -320,7 +322,7 @@ impl Service {
     }
 
     /// Waits for the audit event of that action on the notice.
-    async fn event(&self, ready: &Ready, action: &str) -> Result<Value> {
+    async fn event(&self, ready: &Ready, action: &str, every: Duration) -> Result<Value> {
         let path = format!(
             "/api/v1/audit?subject=notice/{}&action={action}&limit=1",
             ready.notice
@@ -334,7 +336,7 @@ impl Service {
             if started.elapsed() > PATIENCE {
                 return Err(format!("no {action} within {PATIENCE:?}"));
             }
-            tokio::time::sleep(ASK).await;
+            tokio::time::sleep(every).await;
         }
     }
 
@@ -367,7 +369,7 @@ impl Service {
             }
             tokio::time::sleep(LOOK).await;
         }
-        let finished = self.recorded(ready, since).await?;
+        let finished = self.end(ready, since, SOON).await?;
         let taken = sink.taken()? - before;
         if finished.counts["sent"] != ready.recipients || taken != ready.recipients {
             return Err(format!(
@@ -383,7 +385,11 @@ impl Service {
     /// # Errors
     /// Where that never happens.
     pub async fn recorded(&self, ready: &Ready, since: Instant) -> Result<Finished> {
-        let mut event = self.event(ready, "notice.finished").await?;
+        self.end(ready, since, LATER).await
+    }
+
+    async fn end(&self, ready: &Ready, since: Instant, every: Duration) -> Result<Finished> {
+        let mut event = self.event(ready, "notice.finished", every).await?;
         let seconds = since.elapsed().as_secs_f64();
         let state = self.get(&format!("/api/v1/notices/{}", ready.notice)).await?;
         if state["state"] != "sent" {
@@ -400,7 +406,7 @@ impl Service {
     /// # Errors
     /// Where that never happens, or not all are.
     pub async fn expanded(&self, ready: &Ready, since: Instant) -> Result<f64> {
-        let event = self.event(ready, "notice.expanded").await?;
+        let event = self.event(ready, "notice.expanded", SOON).await?;
         let seconds = since.elapsed().as_secs_f64();
         if event["after"]["deliveries"] != ready.recipients {
             return Err(format!(
