@@ -100,9 +100,15 @@ fn main() -> ExitCode {
         (args.messages, args.rounds, args.many) = (2_000, 1, 20_000);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = runtime
-        .context("a runtime")
-        .and_then(|runtime| runtime.block_on(measure(&args)));
+    let done = runtime.context("a runtime").and_then(|runtime| {
+        runtime.block_on(async {
+            tokio::select! {
+                done = measure(&args) => done,
+                // In order, so that processes end and databases go.
+                reason = told_to_stop() => reason,
+            }
+        })
+    });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
@@ -110,6 +116,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Waits for SIGINT or SIGTERM.
+async fn told_to_stop() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("listening for signals")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    Err("told to stop".to_owned())
 }
 
 impl Args {
