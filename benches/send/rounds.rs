@@ -6,8 +6,9 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Instant;
 
-use super::support::candor::{Database, Kind};
+use super::support::candor::{Database, Kind, Service};
 use super::support::figures::{Goal, Line, Series, grouped};
+use super::support::machine::Cpu;
 use super::support::postgres::Server;
 use super::support::sink::Sink;
 use super::support::story::Shape;
@@ -160,10 +161,17 @@ fn lines(bench: &Bench<'_>, lanes: Vec<Lane<'_>>, source: &Series, nodemailer: &
 fn smtp_source(bench: &Bench<'_>) -> Result<f64> {
     let n = bench.args.messages;
     let before = bench.sink.taken()?;
+    let (own, sink) = (Cpu::of(std::process::id()), Cpu::of(bench.sink.id()));
     let started = Instant::now();
     bench.postfix.send(bench.sink.port(), n, bench.mail.payload)?;
     let seconds = started.elapsed().as_secs_f64();
     counted("smtp-source", n, bench.sink.taken()? - before)?;
+    println!(
+        "          (processor, user+system, a mail: smtp-source {}, sink {})",
+        // It is a child of this process and has ended.
+        Cpu::of(std::process::id()).each(own, n),
+        Cpu::of(bench.sink.id()).each(sink, n)
+    );
     Ok(n as f64 / seconds)
 }
 
@@ -207,10 +215,43 @@ async fn send(bench: &Bench<'_>, prepared: &Database<'_>, shape: Shape) -> Resul
     let ready = service.ready(shape, bench.args.messages).await?;
     let before = bench.sink.taken()?;
     let since = service.send(&ready).await?;
+    let spent = Spent::by(&service, &bench.sink);
     let finished = service.finished(&ready, since, &bench.sink, before).await?;
+    spent.until_now(&service, &bench.sink, prepared.kind(), ready.recipients);
     service.stop()?;
     database.verify()?;
     Ok(ready.recipients as f64 / finished.seconds)
+}
+
+/// Processor time so far.
+struct Spent {
+    candor: Cpu,
+    postgres: Cpu,
+    sink: Cpu,
+}
+
+impl Spent {
+    fn by(service: &Service, sink: &Sink) -> Self {
+        Self {
+            candor: Cpu::of(service.id()),
+            postgres: Cpu::of_all("postgres"),
+            sink: Cpu::of(sink.id()),
+        }
+    }
+
+    /// Prints what was spent since, for each mail. Hardly depends on what else the machine does.
+    fn until_now(&self, service: &Service, sink: &Sink, kind: Kind, mails: u64) {
+        let now = Self::by(service, sink);
+        let postgres = match kind {
+            Kind::Sqlite => String::new(),
+            Kind::Postgres => format!("postgres {}, ", now.postgres.each(self.postgres, mails)),
+        };
+        println!(
+            "          (processor, user+system, a mail: candor {}, {postgres}sink {})",
+            now.candor.each(self.candor, mails),
+            now.sink.each(self.sink, mails)
+        );
+    }
 }
 
 /// The same where the sink refuses everybody.

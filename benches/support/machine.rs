@@ -135,6 +135,59 @@ fn kib(text: &str, name: &str) -> Option<u64> {
         .ok()
 }
 
+/// Seconds of processor time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpu {
+    /// In the program itself.
+    pub user: f64,
+    /// In the kernel, on its behalf.
+    pub system: f64,
+}
+
+impl Cpu {
+    /// Spent by a process and its threads since it started. Nothing where it is gone.
+    pub fn of(process: u32) -> Self {
+        Self::read(&format!("/proc/{process}/stat")).map_or(Self::default(), |(_, cpu)| cpu)
+    }
+
+    /// Spent by all processes of that name, those included that have ended and were waited for.
+    pub fn of_all(name: &str) -> Self {
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let mut sum = Self::default();
+        for entry in processes {
+            if let Some((found, cpu)) = Self::read(&format!("{}/stat", entry.path().display()))
+                && found == name
+            {
+                sum.user += cpu.user;
+                sum.system += cpu.system;
+            }
+        }
+        sum
+    }
+
+    /// The name of a process, and its times: the 14th and 15th field, and those of its children; in hundredths of a
+    /// second, which is what Linux shows whatever its clock.
+    fn read(path: &str) -> Option<(String, Self)> {
+        let text = fs::read_to_string(path).ok()?;
+        let (before, after) = text.rsplit_once(") ")?;
+        let name = before.split_once(" (")?.1.to_owned();
+        let fields: Vec<&str> = after.split(' ').collect();
+        let time = |index: usize| -> Option<f64> { Some(fields.get(index)?.parse::<f64>().ok()? / 100.0) };
+        let (user, system) = (time(11)? + time(13)?, time(12)? + time(14)?);
+        Some((name, Self { user, system }))
+    }
+
+    /// Spent since an earlier moment, for each of `n`, as text.
+    pub fn each(self, since: Self, n: u64) -> String {
+        let micros = |seconds: f64| seconds.max(0.0) * 1e6 / n as f64;
+        format!(
+            "{:.0}+{:.0} µs",
+            micros(self.user - since.user),
+            micros(self.system - since.system)
+        )
+    }
+}
+
 /// MiB of memory that a process has in use now, and had at most.
 fn resident(process: u32) -> Option<(f64, f64)> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;

@@ -16,7 +16,7 @@ const TAIL: u64 = 256;
 pub struct Sink {
     port: u16,
     counters: File,
-    _process: Guarded,
+    process: Guarded,
 }
 
 impl Sink {
@@ -59,13 +59,18 @@ impl Sink {
         Ok(Self {
             port,
             counters,
-            _process: process,
+            process,
         })
     }
 
     /// Where it listens, on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Mails taken since it started. Reading this costs the sink nothing.
