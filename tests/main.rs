@@ -24,6 +24,7 @@ mod hooks_prove_the_secret;
 mod idempotency_keys_repeat_the_answer;
 mod kill_9_loses_nobody_and_repeats_little;
 mod late_found_people_are_caught_up;
+mod mails_are_signed;
 mod mails_are_well_formed;
 mod mails_go_to_the_outbox_without_smtp;
 mod no_hook_body_is_a_fault_of_ours;
