@@ -15,6 +15,8 @@ use crate::access::{self, Links};
 use crate::audit::Actor;
 use crate::config::Config;
 use crate::db::{DatabaseUrl, Db, migrate};
+use crate::delivery::calls::{self, Callers};
+use crate::delivery::channel::Channels;
 use crate::delivery::email::Relay;
 use crate::delivery::queue;
 use crate::delivery::worker::{Channel, Setup, Stats, Workers};
@@ -40,6 +42,7 @@ pub struct Running {
 /// Workers and scheduled work, with the lock that keeps a second process off an embedded database.
 pub struct Background {
     workers: Option<Workers>,
+    callers: Option<Callers>,
     schedule: Option<Schedule>,
     _lock: Option<File>,
 }
@@ -50,9 +53,18 @@ impl Background {
         if let Some(schedule) = self.schedule {
             schedule.stop().await;
         }
-        if let Some(workers) = self.workers {
-            workers.stop().await;
-        }
+        // Both stop claiming before either is waited for.
+        let callers = async {
+            if let Some(callers) = self.callers {
+                callers.stop().await;
+            }
+        };
+        let workers = async {
+            if let Some(workers) = self.workers {
+                workers.stop().await;
+            }
+        };
+        tokio::join!(callers, workers);
     }
 }
 
@@ -106,6 +118,15 @@ pub async fn open_database(config: &Config, clock: Clock) -> Result<Db> {
 /// # Errors
 /// Whatever is wrong, before anything is served.
 pub async fn start(config: Config, clock: Clock) -> Result<Running> {
+    let channels = Channels::builtin(config.webhook_allow)?;
+    start_with(config, clock, channels).await
+}
+
+/// The same with these channels to accounts' own systems.
+///
+/// # Errors
+/// Whatever is wrong, before anything is served.
+pub async fn start_with(config: Config, clock: Clock, channels: Channels) -> Result<Running> {
     let listener = TcpListener::bind(&config.listen)
         .map_err(|error| Error::Unavailable(format!("cannot listen on {}: {error}", config.listen)))?;
     let address = listener.local_addr().map_err(Error::internal)?;
@@ -115,7 +136,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
         .unwrap_or_else(|| format!("http://{address}"));
     // Before anything is changed: a second process is refused without a trace.
     let lock = if config.workers { take_lock(&config)? } else { None };
-    let (app, setup) = prepare(&config, clock, public_url, Tokens::AsSet).await?;
+    let (app, setup) = prepare(&config, clock, public_url, Tokens::AsSet, channels).await?;
     let background = if config.workers {
         start_background(setup, &config, lock).await?
     } else {
@@ -143,13 +164,15 @@ pub async fn start_worker(config: Config, clock: Clock) -> Result<Background> {
         .clone()
         .unwrap_or_else(|| format!("http://{}", config.listen));
     let lock = take_lock(&config)?;
-    let (_, setup) = prepare(&config, clock, public_url, Tokens::LeftAlone).await?;
+    let channels = Channels::builtin(config.webhook_allow)?;
+    let (_, setup) = prepare(&config, clock, public_url, Tokens::LeftAlone, channels).await?;
     start_background(setup, &config, lock).await
 }
 
 fn no_background() -> Background {
     Background {
         workers: None,
+        callers: None,
         schedule: None,
         _lock: None,
     }
@@ -168,7 +191,8 @@ async fn prepare(
     clock: Clock,
     public_url: String,
     tokens: Tokens,
-) -> Result<(Arc<App>, Setup)> {
+    channels: Channels,
+) -> Result<(Arc<App>, (Setup, calls::Setup))> {
     crate::template::check_builtin()?;
     let pages = Pages::compile()?;
     let from: Mailbox = config
@@ -204,12 +228,19 @@ async fn prepare(
             public_url,
             sender,
         },
+        channels: channels.clone(),
         wake: wake.clone(),
         stats: stats.clone(),
         http_stats: HttpStats::default(),
         pages,
         delivers: config.workers,
     });
+    let calls = calls::Setup {
+        db: db.clone(),
+        channels,
+        wake: Arc::default(),
+        stats: stats.clone(),
+    };
     let setup = Setup {
         db,
         channel,
@@ -220,7 +251,7 @@ async fn prepare(
         wake,
         stats,
     };
-    Ok((app, setup))
+    Ok((app, (setup, calls)))
 }
 
 /// The lock of an embedded database. PostgreSQL needs none: there any number may deliver.
@@ -230,7 +261,7 @@ fn take_lock(config: &Config) -> Result<Option<File>> {
     url.sqlite_path().map(lock_beside).transpose()
 }
 
-async fn start_background(setup: Setup, config: &Config, lock: Option<File>) -> Result<Background> {
+async fn start_background((setup, calls): (Setup, calls::Setup), config: &Config, lock: Option<File>) -> Result<Background> {
     if lock.is_some() {
         // Nobody else can hold a claim: what a dead process claimed is due at once.
         let now = setup.db.clock().now();
@@ -248,6 +279,7 @@ async fn start_background(setup: Setup, config: &Config, lock: Option<File>) -> 
     }
     Ok(Background {
         workers: Some(Workers::start(setup)),
+        callers: Some(Callers::start(calls)),
         schedule: Some(schedule),
         _lock: lock,
     })

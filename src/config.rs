@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::db::DatabaseUrl;
+use crate::egress::Policy;
 
 /// Variables with the prefix that are not settings: tests and CI set them around the program.
 const NOT_SETTINGS: [&str; 2] = ["CANDOR_TEST_POSTGRES_URL", "CANDOR_REQUIRE_POSTGRES"];
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "database_url",
     "listen",
     "public_url",
@@ -23,6 +24,7 @@ const NAMES: [&str; 12] = [
     "max_audience",
     "outbox",
     "retry_schedule",
+    "webhook_allow",
     "log_format",
 ];
 
@@ -60,6 +62,8 @@ pub struct Config {
     pub outbox: PathBuf,
     /// Waits between attempts; the last one repeats until the delivery expires.
     pub retry_schedule: Vec<Duration>,
+    /// Where endpoints may be.
+    pub webhook_allow: Policy,
     /// Whether this process delivers.
     pub workers: bool,
     /// Text or JSON.
@@ -82,6 +86,7 @@ impl Default for Config {
             retry_schedule: [5, 30, 120, 600, 1800, 3600, 10_800, 21_600, 43_200]
                 .map(Duration::from_secs)
                 .to_vec(),
+            webhook_allow: Policy::Public,
             workers: true,
             log_format: LogFormat::Text,
         }
@@ -217,6 +222,13 @@ impl Config {
             "max_audience" => self.max_audience = number(&value, 0, 100_000_000)?,
             "outbox" => self.outbox = PathBuf::from(value),
             "retry_schedule" => self.retry_schedule = schedule(&value)?,
+            "webhook_allow" => {
+                self.webhook_allow = match value.as_str() {
+                    "public" => Policy::Public,
+                    "private" => Policy::Private,
+                    _ => return Err("must be public or private".to_owned()),
+                }
+            }
             "log_format" => {
                 self.log_format = match value.as_str() {
                     "text" => LogFormat::Text,

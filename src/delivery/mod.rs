@@ -6,10 +6,13 @@
 //!
 //! Must never happen here: a read of the incident or the directory (a notice is frozen), or an outcome that is lost.
 
+pub mod calls;
+pub mod channel;
 pub mod email;
 pub mod opt_out;
 pub mod outbox;
 pub mod queue;
+pub mod webhook;
 pub mod worker;
 
 use std::time::Duration;
@@ -20,8 +23,10 @@ use serde::Serialize;
 use crate::audit::{Action, Event, Tx};
 use crate::db::Conn;
 use crate::db::schema::{deliveries as d, delivery_attempts as da, notice_recipients as nr, notices as n};
+use crate::directory::endpoint;
 use crate::error::{Error, Result};
 use crate::id::NoticeId;
+use crate::notice::EMAIL;
 use crate::time::Timestamp;
 
 /// A mail, ready for a channel.
@@ -44,6 +49,19 @@ pub enum Outcome {
     Retry(Option<Duration>, String),
     /// Never.
     Failed(String),
+    /// Never, and nothing else is wanted there either.
+    Gone(String),
+}
+
+impl Outcome {
+    /// As recorded: the word, and what was said.
+    pub fn told(&self) -> (&'static str, &str) {
+        match self {
+            Outcome::Sent(reply) => ("sent", reply),
+            Outcome::Retry(_, reply) => ("retry", reply),
+            Outcome::Failed(reply) | Outcome::Gone(reply) => ("failed", reply),
+        }
+    }
 }
 
 /// A delivery, as shown.
@@ -53,15 +71,17 @@ pub struct Delivery {
     pub id: i64,
     /// The notice it belongs to.
     pub notice: NoticeId,
-    /// To whom.
-    pub person: DeliveryPerson,
+    /// To whom; null where it goes to an account's own systems.
+    pub person: Option<DeliveryPerson>,
+    /// Whose systems it goes to; null where it is a mail.
+    pub endpoint: Option<DeliveryEndpoint>,
     /// Where it goes.
     pub address: String,
-    /// email.
+    /// email, or the channel of the endpoint, such as webhook.
     pub channel: String,
     /// pending, sent, failed, bounced, suppressed or stopped.
     pub state: String,
-    /// Message-ID of the mail, the same in every attempt.
+    /// Message-ID of the mail, or what names it to the endpoint (`webhook-id`); the same in every attempt.
     pub message_id: String,
     /// Attempts so far.
     pub attempts: Vec<Attempt>,
@@ -77,6 +97,17 @@ pub struct DeliveryPerson {
     /// The caller's id.
     pub id: String,
     /// Name, as it was when the notice was frozen.
+    pub name: String,
+}
+
+/// The endpoint of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct DeliveryEndpoint {
+    /// Its id.
+    pub id: String,
+    /// Whose it is.
+    pub account: String,
+    /// The account's name, as it was when the notice was frozen.
     pub name: String,
 }
 
@@ -111,7 +142,7 @@ type Row = (
 fn load(
     conn: &mut Conn,
     notice: Option<&NoticeId>,
-    state: Option<&str>,
+    (state, channel): (Option<&str>, Option<&str>),
     one: Option<i64>,
     after: i64,
     limit: i64,
@@ -124,6 +155,9 @@ fn load(
     }
     if let Some(state) = state {
         query = query.filter(d::state.eq(state));
+    }
+    if let Some(channel) = channel {
+        query = query.filter(d::channel.eq(channel));
     }
     if let Some(id) = one {
         query = query.filter(d::id.eq(id));
@@ -162,20 +196,40 @@ fn load(
             .or_default()
             .push(Attempt { at, outcome, reply });
     }
+    let endpoints: Vec<&str> = rows
+        .iter()
+        .filter(|(row, _)| row.3 != EMAIL)
+        .map(|(row, _)| row.8.as_str())
+        .collect();
+    let accounts = endpoint::accounts_of(conn, &endpoints)?;
     Ok(rows
         .into_iter()
         .map(
             |((id, notice, address, channel, state, _, sent_at, message_id, person, name, lease), next)| {
+                let mail = channel == EMAIL;
+                let account = accounts.get(&person).cloned();
                 Delivery {
                     attempts: attempts.remove(&id).unwrap_or_default(),
                     next_attempt_at: (state == "pending" && lease.is_none()).then_some(next),
                     id,
                     notice,
-                    person: DeliveryPerson { id: person, name },
+                    message_id: if mail {
+                        format!("<{message_id}>")
+                    } else {
+                        channel::call_id(&message_id)
+                    },
+                    person: mail.then(|| DeliveryPerson {
+                        id: person.clone(),
+                        name: name.clone(),
+                    }),
+                    endpoint: (!mail).then(|| DeliveryEndpoint {
+                        id: person,
+                        account: account.unwrap_or_default(),
+                        name,
+                    }),
                     address,
                     channel,
                     state,
-                    message_id: format!("<{message_id}>"),
                     sent_at,
                 }
             },
@@ -191,6 +245,7 @@ pub fn list(
     conn: &mut Conn,
     notice: &NoticeId,
     state: Option<&str>,
+    channel: Option<&str>,
     after: Option<i64>,
     limit: i64,
 ) -> Result<Vec<Delivery>> {
@@ -203,7 +258,7 @@ pub fn list(
             format!("is not one of {}", STATES.join(", ")),
         ));
     }
-    load(conn, Some(notice), state, None, after.unwrap_or(0), limit)
+    load(conn, Some(notice), (state, channel), None, after.unwrap_or(0), limit)
 }
 
 /// One delivery.
@@ -211,7 +266,7 @@ pub fn list(
 /// # Errors
 /// `NotFound`.
 pub fn get(conn: &mut Conn, id: i64) -> Result<Delivery> {
-    load(conn, None, None, Some(id), 0, 1)?
+    load(conn, None, (None, None), Some(id), 0, 1)?
         .pop()
         .ok_or_else(|| Error::NotFound(format!("delivery {id}")))
 }
@@ -220,8 +275,8 @@ pub fn get(conn: &mut Conn, id: i64) -> Result<Delivery> {
 ///
 /// # Errors
 /// `NotFound`; `Conflict` where it was sent, is pending, or the person opted out (nobody is mailed twice), and where
-/// the notice was stopped (its catch-up is for those who were not told).
-pub fn resend(tx: &mut Tx<'_>, id: i64, lifetime: Duration) -> Result<Delivery> {
+/// the notice was stopped (its catch-up is for those who were not told) or the endpoint was disabled or deleted.
+pub fn resend(tx: &mut Tx<'_>, id: i64) -> Result<Delivery> {
     let delivery = get(tx.conn, id)?;
     let notice = crate::notice::locked(tx, &delivery.notice)?;
     if notice.state()? == crate::notice::State::Stopped {
@@ -237,6 +292,17 @@ pub fn resend(tx: &mut Tx<'_>, id: i64, lifetime: Duration) -> Result<Delivery> 
             delivery.state
         )));
     }
+    if let Some(to) = &delivery.endpoint
+        && endpoint::secrets(tx.conn, &[&to.id])?.is_empty()
+    {
+        return Err(Error::Conflict(
+            "the endpoint was disabled or deleted: enable it first".to_owned(),
+        ));
+    }
+    let lifetime = match &delivery.endpoint {
+        None => queue::LIFETIME,
+        Some(_) => channel::LIFETIME,
+    };
     diesel::update(d::table.find(id))
         .set((
             d::state.eq("pending"),

@@ -8,6 +8,7 @@ use super::metrics::HttpStats;
 use super::pages::Pages;
 use crate::access::Links;
 use crate::db::Db;
+use crate::delivery::channel::Channels;
 use crate::delivery::worker::Stats;
 use crate::notice::Sending;
 use crate::time::Clock;
@@ -20,6 +21,8 @@ pub struct App {
     pub links: Links,
     /// What notices need to know of the settings.
     pub sending: Sending,
+    /// How accounts' own systems are spoken to.
+    pub channels: Channels,
     /// Wakes the delivery workers of this process.
     pub wake: Arc<Notify>,
     /// Delivery counts of this process.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::own;
-use crate::delivery::{self, Delivery, queue};
+use crate::delivery::{self, Delivery};
 use crate::error::Error;
 use crate::http::App;
 use crate::http::auth::By;
@@ -15,7 +15,7 @@ use crate::http::extract::{Body, NoParams, Params};
 use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::{Answer, Problem, ProblemDocument};
 use crate::id::{IncidentId, NoticeId};
-use crate::notice::{self, Digest, NewNotice, Notice, NoticePatch, Preview, Stopped};
+use crate::notice::{self, Digest, EMAIL, NewNotice, Notice, NoticePatch, Preview, Stopped};
 
 /// Rendered mails in a preview.
 const SAMPLES: usize = 3;
@@ -230,9 +230,11 @@ struct DeliveryParams {
     cursor: Option<String>,
     /// pending, sent, failed, bounced, suppressed or stopped.
     state: Option<String>,
+    /// email, or the channel of an endpoint, such as webhook.
+    channel: Option<String>,
 }
 
-/// What became of each mail of a notice.
+/// What became of each mail of a notice, and of what went to accounts' own systems.
 #[utoipa::path(tag = "Notices", params(DeliveryParams),
     responses((status = 200, body = Page<Delivery>), (status = 404, body = ProblemDocument)))]
 #[get("/notices/{id}/deliveries")]
@@ -245,14 +247,24 @@ async fn deliveries(
     let p = params.0;
     let after: Option<i64> = cursor(p.cursor.as_deref())?;
     let limit = p.limit;
+    if let Some(channel) = p.channel.as_deref()
+        && channel != EMAIL
+        && app.channels.get(channel).is_none()
+    {
+        let detail = format!("is not one of {EMAIL}, {}", app.channels.names().join(", "));
+        return Err(Error::invalid("?channel", detail).into());
+    }
     let rows = app
         .db
-        .read(move |conn| delivery::list(conn, &id, p.state.as_deref(), after, limit.probe()))
+        .read(move |conn| {
+            let (state, channel) = (p.state.as_deref(), p.channel.as_deref());
+            delivery::list(conn, &id, state, channel, after, limit.probe())
+        })
         .await?;
     Ok(HttpResponse::Ok().json(page(rows, limit, |delivery| delivery.id)))
 }
 
-/// Sends a mail again that failed or bounced.
+/// Sends a mail again that failed or bounced, or what an endpoint did not take.
 #[utoipa::path(tag = "Notices",
     responses((status = 202, body = Delivery), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/deliveries/{id}/resend")]
@@ -267,7 +279,7 @@ async fn resend(
         .map_err(|_| Problem::Domain(Error::NotFound("delivery of this id".to_owned())))?;
     let delivery = app
         .db
-        .write(&by.0, move |tx| delivery::resend(tx, id, queue::LIFETIME))
+        .write(&by.0, move |tx| delivery::resend(tx, id))
         .await?;
     app.wake.notify_one();
     Ok(HttpResponse::Accepted().json(delivery))
