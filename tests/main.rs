@@ -39,6 +39,8 @@ mod the_directory_keeps_its_shape;
 mod the_program_starts_and_stops;
 mod the_samples_are_understood;
 mod the_schema_is_the_same_in_both_databases;
+mod webhook_addresses_are_checked;
+mod webhooks_reach_an_accounts_systems;
 mod who_heard_the_detection_hears_the_end;
 mod who_is_affected;
 
