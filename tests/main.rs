@@ -8,6 +8,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
 mod a_backup_brings_everything_back;
+mod a_channel_is_one_file;
 mod a_misspelt_filter_is_an_error;
 mod a_notice_is_sent_once;
 mod a_notice_reaches_exactly_the_previewed_people;

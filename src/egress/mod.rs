@@ -6,6 +6,8 @@
 //! Must never happen here: an address that is let through because of how it is written. What is checked is the address
 //! that is connected to, after resolution, and the connection goes to that address and not to the name again.
 
+pub mod client;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use url::{Host, Url};

@@ -15,6 +15,7 @@ use futures_util::future::BoxFuture;
 use super::Outcome;
 use super::webhook::Webhook;
 use crate::egress::Policy;
+use crate::egress::client::Unanswered;
 use crate::error::Result;
 use crate::notice::payload::Payload;
 use crate::time::Timestamp;
@@ -107,6 +108,14 @@ pub fn wait(schedule: &[Duration], call: &Call) -> Duration {
     // The spread is the delivery's own, not random: nothing here needs to be unpredictable.
     let own = call.id.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
     base + base.mul_f64(f64::from(own % 21) / 100.0)
+}
+
+/// What follows from there being no answer to a request; where it may help, it is tried again after `wait`.
+pub fn unanswered(reason: Unanswered, wait: Duration) -> Outcome {
+    match reason {
+        Unanswered::Refused(reason) => Outcome::Failed(reason),
+        Unanswered::Away(reason) => Outcome::Retry(Some(wait), reason),
+    }
 }
 
 /// What names a delivery to an endpoint, made from its Message-ID: `msg_`, the notice and the place in its list.
