@@ -110,25 +110,11 @@ pub fn audit_head(conn: &mut Conn) -> Result<(i64, String)> {
 pub fn claimable(conn: &Conn) -> &'static str {
     match conn {
         Conn::Sqlite(_) => {
-            "SELECT id FROM deliveries WHERE state = 'pending' AND channel = 'email' AND next_attempt_at <= $1 \
+            "SELECT id FROM deliveries WHERE state = 'pending' AND next_attempt_at <= $1 \
              ORDER BY next_attempt_at, id LIMIT $2"
         }
         Conn::Pg(_) => {
-            "SELECT id FROM deliveries WHERE state = 'pending' AND channel = 'email' AND next_attempt_at <= $1 \
-             ORDER BY next_attempt_at, id LIMIT $2 FOR UPDATE SKIP LOCKED"
-        }
-    }
-}
-
-/// The same of what goes to endpoints.
-pub fn claimable_to_endpoints(conn: &Conn) -> &'static str {
-    match conn {
-        Conn::Sqlite(_) => {
-            "SELECT id FROM deliveries WHERE state = 'pending' AND channel <> 'email' AND next_attempt_at <= $1 \
-             ORDER BY next_attempt_at, id LIMIT $2"
-        }
-        Conn::Pg(_) => {
-            "SELECT id FROM deliveries WHERE state = 'pending' AND channel <> 'email' AND next_attempt_at <= $1 \
+            "SELECT id FROM deliveries WHERE state = 'pending' AND next_attempt_at <= $1 \
              ORDER BY next_attempt_at, id LIMIT $2 FOR UPDATE SKIP LOCKED"
         }
     }

@@ -44,17 +44,6 @@ pub struct Claimed {
     pub message_id: String,
     /// When it is given up.
     pub expires_at: Timestamp,
-    /// The channel that it goes by.
-    pub channel: String,
-}
-
-/// Which of the due deliveries a worker claims: each kind has its own, so that neither holds the other up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
-    /// People's mails.
-    Mails,
-    /// What goes to accounts' own systems, by whatever channel.
-    ToEndpoints,
 }
 
 /// What is to be recorded of a claimed delivery.
@@ -83,7 +72,7 @@ pub fn expand_step(tx: &mut Tx<'_>, domain: &str) -> Result<bool> {
     dialect::lock(tx.conn, dialect::Lock::Notice, id.as_str())?;
     let (state, cursor, recipients): (String, i64, i64) = n::table
         .find(id.as_str())
-        .select((n::state, n::expand_cursor, n::recipients + n::endpoints))
+        .select((n::state, n::expand_cursor, n::recipients))
         .first(tx.conn)?;
     if state != "queued" {
         // Another worker was faster, or it was stopped meanwhile.
@@ -92,17 +81,15 @@ pub fn expand_step(tx: &mut Tx<'_>, domain: &str) -> Result<bool> {
     let end = (cursor + EXPAND).min(recipients);
     diesel::sql_query(
         "INSERT INTO deliveries (notice_id, ordinal, channel, address, state, attempt, next_attempt_at, expires_at, message_id) \
-         SELECT nr.notice_id, nr.ordinal, nr.channel, nr.address, \
+         SELECT nr.notice_id, nr.ordinal, 'email', nr.address, \
                 CASE WHEN nr.optional AND EXISTS (SELECT 1 FROM opt_outs o WHERE o.address = LOWER(nr.address)) \
                      THEN 'suppressed' ELSE 'pending' END, \
-                0, $1, CASE WHEN nr.channel = 'email' THEN $2 ELSE $3 END, \
-                CAST(nr.ordinal AS TEXT) || '.' || nr.notice_id || '@' || $4 \
-         FROM notice_recipients nr WHERE nr.notice_id = $5 AND nr.ordinal > $6 AND nr.ordinal <= $7 \
+                0, $1, $2, CAST(nr.ordinal AS TEXT) || '.' || nr.notice_id || '@' || $3 \
+         FROM notice_recipients nr WHERE nr.notice_id = $4 AND nr.ordinal > $5 AND nr.ordinal <= $6 \
          ON CONFLICT DO NOTHING",
     )
     .bind::<BigInt, _>(tx.now)
     .bind::<BigInt, _>(tx.now.plus(LIFETIME))
-    .bind::<BigInt, _>(tx.now.plus(super::channel::LIFETIME))
     .bind::<Text, _>(domain)
     .bind::<Text, _>(id.as_str())
     .bind::<BigInt, _>(cursor)
@@ -127,17 +114,13 @@ pub fn expand_step(tx: &mut Tx<'_>, domain: &str) -> Result<bool> {
 ///
 /// # Errors
 /// What the database answers.
-pub fn claim(conn: &mut Conn, now: Timestamp, lease: &str, limit: i64, due: Due) -> Result<Vec<Claimed>> {
+pub fn claim(conn: &mut Conn, now: Timestamp, lease: &str, limit: i64) -> Result<Vec<Claimed>> {
     #[derive(QueryableByName)]
     struct Id {
         #[diesel(sql_type = BigInt)]
         id: i64,
     }
-    let claimable = match due {
-        Due::Mails => dialect::claimable(conn),
-        Due::ToEndpoints => dialect::claimable_to_endpoints(conn),
-    };
-    let ids: Vec<i64> = diesel::sql_query(claimable)
+    let ids: Vec<i64> = diesel::sql_query(dialect::claimable(conn))
         .bind::<BigInt, _>(now)
         .bind::<BigInt, _>(limit)
         .load::<Id>(conn)?
@@ -147,7 +130,7 @@ pub fn claim(conn: &mut Conn, now: Timestamp, lease: &str, limit: i64, due: Due)
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let mut rows: Vec<(i64, NoticeId, i64, String, i64, String, Timestamp, String)> =
+    let mut rows: Vec<(i64, NoticeId, i64, String, i64, String, Timestamp)> =
         diesel::update(d::table.filter(d::id.eq_any(&ids)).filter(d::state.eq("pending")))
             .set((
                 d::attempt.eq(d::attempt + 1),
@@ -162,7 +145,6 @@ pub fn claim(conn: &mut Conn, now: Timestamp, lease: &str, limit: i64, due: Due)
                 d::attempt,
                 d::message_id,
                 d::expires_at,
-                d::channel,
             ))
             .get_results(conn)?;
     withhold_stopped(conn, &mut rows, |row| (row.0, &row.1))?;
@@ -170,7 +152,7 @@ pub fn claim(conn: &mut Conn, now: Timestamp, lease: &str, limit: i64, due: Due)
     Ok(rows
         .into_iter()
         .map(
-            |(id, notice, ordinal, address, attempt, message_id, expires_at, channel)| Claimed {
+            |(id, notice, ordinal, address, attempt, message_id, expires_at)| Claimed {
                 id,
                 notice,
                 ordinal,
@@ -178,7 +160,6 @@ pub fn claim(conn: &mut Conn, now: Timestamp, lease: &str, limit: i64, due: Due)
                 attempt,
                 message_id,
                 expires_at,
-                channel,
             },
         )
         .collect())
@@ -237,24 +218,6 @@ pub fn anything_to_do(conn: &mut Conn, now: Timestamp) -> Result<bool> {
         .first(conn)
         .optional()?;
     Ok(waiting.is_some() || !complete(conn)?.is_empty())
-}
-
-/// Whether a delivery to an endpoint is due.
-///
-/// # Errors
-/// What the database answers.
-pub fn anything_due(conn: &mut Conn, now: Timestamp) -> Result<bool> {
-    #[derive(QueryableByName)]
-    struct Id {
-        #[diesel(sql_type = BigInt)]
-        _id: i64,
-    }
-    let due: Vec<Id> = diesel::sql_query(
-        "SELECT id AS _id FROM deliveries WHERE state = 'pending' AND channel <> 'email' AND next_attempt_at <= $1 LIMIT 1",
-    )
-    .bind::<BigInt, _>(now)
-    .load(conn)?;
-    Ok(!due.is_empty())
 }
 
 /// Notices being sent of which no delivery is pending any more.
@@ -325,15 +288,14 @@ fn finish_in(
     group: &[(Claimed, Finish)],
 ) -> Result<HashSet<NoticeId>> {
     let stopped = stopped_of(tx.conn, group.iter().map(|(claimed, _)| claimed.notice.as_str()))?;
-    let sent_to: HashSet<(&NoticeId, &str)> = group
+    let sent_to: HashSet<&NoticeId> = group
         .iter()
         .filter(|(_, finish)| matches!(finish, Finish::Attempt(Outcome::Sent(_))))
-        .map(|(claimed, _)| (&claimed.notice, claimed.channel.as_str()))
+        .map(|(claimed, _)| &claimed.notice)
         .collect();
-    for (notice, channel) in sent_to {
-        crate::notice::told_somebody(tx, notice, channel)?;
+    for notice in sent_to {
+        crate::notice::told_somebody(tx, notice)?;
     }
-    disable_gone(tx, group)?;
     let batch = new_uuid(tx.now).to_string();
     let attempts: Vec<_> = group
         .iter()
@@ -341,13 +303,17 @@ fn finish_in(
             let Finish::Attempt(outcome) = finish else {
                 return None;
             };
-            let (word, reply) = outcome.told();
+            let (word, reply) = match outcome {
+                Outcome::Sent(reply) => ("sent", reply),
+                Outcome::Retry(_, reply) => ("retry", reply),
+                Outcome::Failed(reply) => ("failed", reply),
+            };
             Some((
                 da::delivery_id.eq(claimed.id),
                 da::attempt.eq(claimed.attempt),
                 da::at.eq(tx.now),
                 da::outcome.eq(word),
-                da::reply.eq(reply.to_owned()),
+                da::reply.eq(reply.clone()),
                 da::batch.eq(batch.clone()),
             ))
         })
@@ -363,7 +329,7 @@ fn finish_in(
             .collect()
     };
     let sent = of(|finish| matches!(finish, Finish::Attempt(Outcome::Sent(_))));
-    let failed = of(|finish| matches!(finish, Finish::Attempt(Outcome::Failed(_) | Outcome::Gone(_))));
+    let failed = of(|finish| matches!(finish, Finish::Attempt(Outcome::Failed(_))));
     let withheld = of(|finish| matches!(finish, Finish::Withheld));
     let released = of(|finish| matches!(finish, Finish::Released));
     for (ids, state, sent_at) in [
@@ -414,21 +380,6 @@ fn finish_in(
         record_attempts(tx, &batch)?;
     }
     Ok(stopped)
-}
-
-/// An endpoint that said that it is gone is sent nothing more, from the transaction on that records it.
-fn disable_gone(tx: &mut Tx<'_>, group: &[(Claimed, Finish)]) -> Result<()> {
-    for (claimed, finish) in group {
-        let Finish::Attempt(Outcome::Gone(reason)) = finish else {
-            continue;
-        };
-        let endpoint: String = nr::table
-            .find((claimed.notice.as_str(), claimed.ordinal))
-            .select(nr::person_id)
-            .first(tx.conn)?;
-        crate::directory::endpoint::disable(tx, &endpoint, reason)?;
-    }
-    Ok(())
 }
 
 /// The wait before the next attempt: the schedule, spread by up to a fifth so that a relay that comes back is not

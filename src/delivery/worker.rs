@@ -219,7 +219,7 @@ async fn step(
         let lease = shared.lease.clone();
         claimed = setup
             .db
-            .transaction(move |conn| queue::claim(conn, now, &lease, room as i64, queue::Due::Mails))
+            .transaction(move |conn| queue::claim(conn, now, &lease, room as i64))
             .await?;
     }
     if claimed.is_empty() {
@@ -412,11 +412,11 @@ async fn send_mails(
     }
 }
 
-pub(super) fn count(stats: &Stats, outcome: &Outcome) {
+fn count(stats: &Stats, outcome: &Outcome) {
     let counter = match outcome {
         Outcome::Sent(_) => &stats.sent,
         Outcome::Retry(..) => &stats.retried,
-        Outcome::Failed(_) | Outcome::Gone(_) => &stats.failed,
+        Outcome::Failed(_) => &stats.failed,
     };
     counter.fetch_add(1, Ordering::Relaxed);
 }
