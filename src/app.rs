@@ -8,18 +8,18 @@ use std::sync::Arc;
 
 use actix_web::dev::ServerHandle;
 use lettre::message::Mailbox;
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::access::{self, Links};
 use crate::audit::Actor;
 use crate::config::Config;
 use crate::db::{DatabaseUrl, Db, migrate};
-use crate::delivery::calls::{self, Callers};
-use crate::delivery::channel::Channels;
-use crate::delivery::email::Relay;
-use crate::delivery::queue;
-use crate::delivery::worker::{Channel, Setup, Stats, Workers};
+use crate::delivery::calling::Endpoints;
+use crate::delivery::channel::Channel;
+use crate::delivery::dkim::Signer;
+use crate::delivery::mailing::{Exit, Mailing, Writer};
+use crate::delivery::smtp::Relay;
+use crate::delivery::worker::{Setup, Stats, Wake, Workers};
 use crate::error::{Error, Result};
 use crate::http::App;
 use crate::http::metrics::HttpStats;
@@ -42,7 +42,6 @@ pub struct Running {
 /// Workers and scheduled work, with the lock that keeps a second process off an embedded database.
 pub struct Background {
     workers: Option<Workers>,
-    callers: Option<Callers>,
     schedule: Option<Schedule>,
     _lock: Option<File>,
 }
@@ -53,18 +52,9 @@ impl Background {
         if let Some(schedule) = self.schedule {
             schedule.stop().await;
         }
-        // Both stop claiming before either is waited for.
-        let callers = async {
-            if let Some(callers) = self.callers {
-                callers.stop().await;
-            }
-        };
-        let workers = async {
-            if let Some(workers) = self.workers {
-                workers.stop().await;
-            }
-        };
-        tokio::join!(callers, workers);
+        if let Some(workers) = self.workers {
+            workers.stop().await;
+        }
     }
 }
 
@@ -118,15 +108,15 @@ pub async fn open_database(config: &Config, clock: Clock) -> Result<Db> {
 /// # Errors
 /// Whatever is wrong, before anything is served.
 pub async fn start(config: Config, clock: Clock) -> Result<Running> {
-    let channels = Channels::builtin(config.webhook_allow)?;
-    start_with(config, clock, channels).await
+    let endpoints = Endpoints::builtin(config.webhook_allow)?;
+    start_with(config, clock, endpoints).await
 }
 
 /// The same with these channels to accounts' own systems.
 ///
 /// # Errors
 /// Whatever is wrong, before anything is served.
-pub async fn start_with(config: Config, clock: Clock, channels: Channels) -> Result<Running> {
+pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> Result<Running> {
     let listener = TcpListener::bind(&config.listen)
         .map_err(|error| Error::Unavailable(format!("cannot listen on {}: {error}", config.listen)))?;
     let address = listener.local_addr().map_err(Error::internal)?;
@@ -136,7 +126,7 @@ pub async fn start_with(config: Config, clock: Clock, channels: Channels) -> Res
         .unwrap_or_else(|| format!("http://{address}"));
     // Before anything is changed: a second process is refused without a trace.
     let lock = if config.workers { take_lock(&config)? } else { None };
-    let (app, setup) = prepare(&config, clock, public_url, Tokens::AsSet, channels).await?;
+    let (app, setup) = prepare(&config, clock, public_url, Tokens::AsSet, endpoints).await?;
     let background = if config.workers {
         start_background(setup, &config, lock).await?
     } else {
@@ -164,15 +154,14 @@ pub async fn start_worker(config: Config, clock: Clock) -> Result<Background> {
         .clone()
         .unwrap_or_else(|| format!("http://{}", config.listen));
     let lock = take_lock(&config)?;
-    let channels = Channels::builtin(config.webhook_allow)?;
-    let (_, setup) = prepare(&config, clock, public_url, Tokens::LeftAlone, channels).await?;
+    let endpoints = Endpoints::builtin(config.webhook_allow)?;
+    let (_, setup) = prepare(&config, clock, public_url, Tokens::LeftAlone, endpoints).await?;
     start_background(setup, &config, lock).await
 }
 
 fn no_background() -> Background {
     Background {
         workers: None,
-        callers: None,
         schedule: None,
         _lock: None,
     }
@@ -191,18 +180,24 @@ async fn prepare(
     clock: Clock,
     public_url: String,
     tokens: Tokens,
-    channels: Channels,
-) -> Result<(Arc<App>, (Setup, calls::Setup))> {
+    endpoints: Endpoints,
+) -> Result<(Arc<App>, Setup)> {
     crate::template::check_builtin()?;
     let pages = Pages::compile()?;
     let from: Mailbox = config
         .mail_from
         .parse()
         .map_err(|_| Error::invalid("mail_from", "is not an address"))?;
-    let channel = match &config.smtp_url {
-        Some(url) => Channel::Smtp(Relay::parse(url).map_err(|reason| Error::invalid("smtp_url", reason))?),
-        None => Channel::Outbox(config.outbox.clone()),
+    let exit = match &config.smtp_url {
+        Some(url) => Exit::Relay(Relay::parse(url).map_err(|reason| Error::invalid("smtp_url", reason))?),
+        None => Exit::Outbox(config.outbox.clone()),
     };
+    let dkim = config
+        .dkim_keys
+        .as_deref()
+        .map(|keys| Signer::load(keys, from.email.domain()))
+        .transpose()
+        .map_err(|reason| Error::invalid("dkim_keys", reason))?;
     let db = open_database(config, clock).await?;
     let (admin, key) = (config.admin_token.clone(), config.secret_key.clone());
     let key = db
@@ -214,7 +209,7 @@ async fn prepare(
         })
         .await?;
     let links = Links::new(key, public_url.clone());
-    let wake = Arc::new(Notify::new());
+    let wake = Arc::new(Wake::default());
     let stats = Arc::new(Stats::default());
     let sender = from
         .name
@@ -228,30 +223,37 @@ async fn prepare(
             public_url,
             sender,
         },
-        channels: channels.clone(),
+        endpoints: endpoints.clone(),
         wake: wake.clone(),
         stats: stats.clone(),
         http_stats: HttpStats::default(),
         pages,
         delivers: config.workers,
+        lifetime: config.delivery_lifetime,
     });
-    let calls = calls::Setup {
-        db: db.clone(),
-        channels,
-        wake: Arc::default(),
-        stats: stats.clone(),
-    };
-    let setup = Setup {
-        db,
-        channel,
-        concurrency: config.send_concurrency,
-        schedule: config.retry_schedule.clone(),
+    let domain = from.email.domain().to_owned();
+    let writer = Writer {
         from,
         links,
+        clock: db.clock().clone(),
+        dkim,
+    };
+    let schedule = config.retry_schedule.clone();
+    let mails: Arc<dyn Channel> = Arc::new(Mailing::new(exit, config.send_concurrency, schedule, writer));
+    let setup = Setup {
+        receipts: db
+            .url()
+            .sqlite_path()
+            .map(|path| format!("{path}.receipts").into()),
+        channels: [vec![mails], endpoints.for_queue(db.clock())].concat(),
+        db,
+        domain,
+        lifetime: config.delivery_lifetime,
+        limits: config.domain_limits.clone(),
         wake,
         stats,
     };
-    Ok((app, (setup, calls)))
+    Ok((app, setup))
 }
 
 /// The lock of an embedded database. PostgreSQL needs none: there any number may deliver.
@@ -261,15 +263,7 @@ fn take_lock(config: &Config) -> Result<Option<File>> {
     url.sqlite_path().map(lock_beside).transpose()
 }
 
-async fn start_background((setup, calls): (Setup, calls::Setup), config: &Config, lock: Option<File>) -> Result<Background> {
-    if lock.is_some() {
-        // Nobody else can hold a claim: what a dead process claimed is due at once.
-        let now = setup.db.clock().now();
-        setup
-            .db
-            .transaction(move |conn| queue::release_all(conn, now))
-            .await?;
-    }
+async fn start_background(setup: Setup, config: &Config, lock: Option<File>) -> Result<Background> {
     let schedule = Schedule::start(setup.db.clone()).await?;
     if config.smtp_url.is_none() {
         tracing::warn!(
@@ -278,8 +272,7 @@ async fn start_background((setup, calls): (Setup, calls::Setup), config: &Config
         );
     }
     Ok(Background {
-        workers: Some(Workers::start(setup)),
-        callers: Some(Callers::start(calls)),
+        workers: Some(Workers::start(setup).await?),
         schedule: Some(schedule),
         _lock: lock,
     })

@@ -3,15 +3,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use candor::delivery::Outcome;
-use candor::delivery::channel::{Call, Channel};
-use futures_util::future::BoxFuture;
+use candor::delivery::calling::{Call, EndpointChannel};
+use candor::delivery::channel::Pending;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
 use crate::support::story::ACCOUNT;
-use crate::support::{Env, TestApp, on_both_databases};
+use crate::support::{DEADLINE, Env, TestApp, eventually, on_both_databases};
 
 on_both_databases!(
     a_third_channel_is_planned_queued_tried_again_and_recorded,
@@ -37,7 +38,7 @@ impl LogFile {
     }
 }
 
-impl Channel for LogFile {
+impl EndpointChannel for LogFile {
     fn name(&self) -> &'static str {
         "logfile"
     }
@@ -51,7 +52,12 @@ impl Channel for LogFile {
         }
     }
 
-    fn deliver<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Outcome> {
+    fn schedule(&self) -> &[Duration] {
+        const SCHEDULE: [Duration; 1] = [Duration::from_secs(60)];
+        &SCHEDULE
+    }
+
+    fn deliver<'a>(&'a self, call: &'a Call) -> Pending<'a, Outcome> {
         Box::pin(async move {
             match self.append(call).await {
                 Ok(()) => Outcome::Sent("written".to_owned()),
@@ -92,7 +98,7 @@ async fn a_third_channel_is_planned_queued_tried_again_and_recorded(env: Env) {
     app.send_as_previewed(&notice).await;
     let calls = format!("/api/v1/notices/{notice}/deliveries?channel=logfile");
     let call = async |condition: fn(&Value) -> bool| {
-        crate::support::eventually("the call", crate::support::DEADLINE, async || {
+        eventually("the call", DEADLINE, async || {
             app.all(&calls).await.into_iter().find(|call| condition(call))
         })
         .await
@@ -134,13 +140,13 @@ async fn a_channel_that_is_not_there_any_more_loses_nothing(env: Env) {
     let notice = without.draft(&incident, "detection").await;
     without.send_as_previewed(&notice).await;
     without.mails(3).await;
-    let calls = format!("/api/v1/notices/{notice}/deliveries?state=pending");
-    crate::support::eventually("an attempt", crate::support::DEADLINE, async || {
-        let pending = without.all(&calls).await;
-        let reply = pending.first()?["attempts"][0]["reply"].as_str()?.to_owned();
-        (reply == "this process has no channel of its kind").then_some(())
+    let waiting = eventually("the call to be queued", DEADLINE, async || {
+        let pending = format!("/api/v1/notices/{notice}/deliveries?state=pending");
+        without.all(&pending).await.pop()
     })
     .await;
+    assert_eq!(json!([waiting["channel"], waiting["attempts"]]), json!(["logfile", []]));
+    assert_eq!(without.notice(&notice).await["state"], "sending");
     without.finish().await;
     let (app, _) = start(&env).await;
     app.set_clock("2024-03-14T11:00:00Z");

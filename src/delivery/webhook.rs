@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use futures_util::future::BoxFuture;
 use hmac::{Hmac, Mac};
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, RETRY_AFTER};
 use sha2::Sha256;
 
 use super::Outcome;
-use super::channel::{Call, Channel, unanswered, wait};
+use super::calling::{Call, EndpointChannel, unanswered};
+use super::channel::Pending;
 use crate::directory::endpoint::key_of;
 use crate::egress::Policy;
 use crate::egress::client::{Answer, Client};
@@ -64,12 +64,12 @@ impl Webhook {
         ];
         match self.0.post(&call.url, &headers, body).await {
             Ok(answer) => outcome(&answer, call),
-            Err(reason) => unanswered(reason, wait(&SCHEDULE, call)),
+            Err(reason) => unanswered(reason),
         }
     }
 }
 
-impl Channel for Webhook {
+impl EndpointChannel for Webhook {
     fn name(&self) -> &'static str {
         "webhook"
     }
@@ -78,7 +78,11 @@ impl Channel for Webhook {
         self.0.check(url)
     }
 
-    fn deliver<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Outcome> {
+    fn schedule(&self) -> &[Duration] {
+        &SCHEDULE
+    }
+
+    fn deliver<'a>(&'a self, call: &'a Call) -> Pending<'a, Outcome> {
         Box::pin(self.attempt(call))
     }
 }
@@ -100,17 +104,17 @@ fn outcome(answer: &Answer, call: &Call) -> Outcome {
         StatusCode::GONE => Outcome::Gone(said),
         status if status.is_redirection() => Outcome::Failed(format!("redirects are not followed: {said}")),
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            later(call, retry_after(&answer.headers, call.now), said)
+            Outcome::Retry(asked(&answer.headers, call), said)
         }
-        _ => later(call, None, said),
+        _ => Outcome::Retry(None, said),
     }
 }
 
-/// Tries again by the schedule, or later where the endpoint asked for it. Never sooner: an endpoint that always says
-/// "in a second" would be called for days without a pause.
-fn later(call: &Call, asked: Option<Duration>, reason: String) -> Outcome {
-    let wait = wait(&SCHEDULE, call);
-    Outcome::Retry(Some(asked.map_or(wait, |asked| asked.max(wait))), reason)
+/// When the endpoint asked to be called again, but never sooner than by the schedule: one that always says "in a second"
+/// would be called for days without a pause.
+fn asked(headers: &HeaderMap, call: &Call) -> Option<Duration> {
+    let index = (call.attempt.saturating_sub(1) as usize).min(SCHEDULE.len() - 1);
+    retry_after(headers, call.now).map(|wait| wait.max(SCHEDULE[index]))
 }
 
 /// `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3), up to a day.
@@ -177,11 +181,13 @@ mod tests {
     }
 
     #[test]
-    fn the_schedule_ends_in_its_last_wait() {
-        for (attempt, base) in [(1, 5), (2, 300), (9, 86_400), (40, 86_400)] {
-            let wait = wait(&SCHEDULE, &call(attempt)).as_secs_f64();
-            let base = f64::from(base);
-            assert!((base..=base * 1.2).contains(&wait), "{attempt}: {wait}");
+    fn nobody_is_called_sooner_than_by_the_schedule() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(asked(&headers, &call(1)), None);
+        headers.insert(RETRY_AFTER, "60".parse().unwrap());
+        for (attempt, wait) in [(1, 60), (2, 300), (9, 86_400), (10, 86_400), (u32::MAX, 86_400)] {
+            let asked = asked(&headers, &call(attempt)).map(|wait| wait.as_secs());
+            assert_eq!(asked, Some(wait), "{attempt}");
         }
     }
 }

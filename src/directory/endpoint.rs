@@ -308,7 +308,8 @@ pub fn accounts_of(conn: &mut Conn, ids: &[&str]) -> Result<HashMap<String, Stri
 ///
 /// # Errors
 /// What the database answers.
-pub fn secrets(conn: &mut Conn, ids: &[&str]) -> Result<HashMap<String, String>> {
+pub fn secrets(conn: &mut Conn, ids: &[impl AsRef<str>]) -> Result<HashMap<String, String>> {
+    let ids: Vec<&str> = ids.iter().map(AsRef::as_ref).collect();
     let rows: Vec<(String, Option<String>)> = e::table
         .filter(e::id.eq_any(ids))
         .filter(e::gone_at.is_null())

@@ -9,8 +9,9 @@ use super::plan::{Sending, missing, plan};
 use super::{EMAIL, Notice, Row, State, check_phase, get, insert, locked, require_draft, row, templates};
 use crate::audit::{Action, Event, Tx};
 use crate::db::Conn;
-use crate::db::dialect::on_backend;
+use crate::db::dialect::{on_backend, tell_workers};
 use crate::db::schema::{deliveries as d, notice_recipients as nr, notices as n};
+use crate::directory::address_domain;
 use crate::error::{Error, Result};
 use crate::id::NoticeId;
 use crate::incident::timeline;
@@ -112,6 +113,7 @@ pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) 
                     nr::address.eq(&recipient.address),
                     nr::optional.eq(phase.optional()),
                     nr::context.eq(serde_json::to_string(&recipient.context)?),
+                    nr::domain.eq(address_domain(&recipient.address)),
                 ))
             })
             .collect::<Result<Vec<_>>>()?;
@@ -130,6 +132,7 @@ pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) 
             n::updated_at.eq(tx.now),
         ))
         .execute(tx.conn)?;
+    tell_workers(tx.conn, None)?;
     tx.record(
         Event::new(Action::NoticeQueued, "notice", id.as_str())
             .incident(&row.incident_id)
@@ -139,6 +142,14 @@ pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) 
             })),
     );
     get(tx.conn, id)
+}
+
+/// Whose turn a call is among others: its host's.
+fn url_host(url: &str) -> String {
+    url::Url::parse(url)
+        .ok()
+        .and_then(|url| url.host_str().map(str::to_lowercase))
+        .unwrap_or_default()
 }
 
 /// Freezes what goes to endpoints, behind the mails.
@@ -163,6 +174,7 @@ fn freeze_endpoints(
                     nr::optional.eq(false),
                     nr::context.eq(serde_json::to_string(&endpoint.context)?),
                     nr::channel.eq(&endpoint.channel),
+                    nr::domain.eq(url_host(&endpoint.url)),
                 ))
             })
             .collect::<Result<Vec<_>>>()?;
@@ -199,6 +211,7 @@ pub fn stop(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
     )
     .set(d::state.eq("stopped"))
     .execute(tx.conn)?;
+    tell_workers(tx.conn, Some(id))?;
     tx.record(
         Event::new(Action::NoticeStopped, "notice", id.as_str())
             .incident(&row.incident_id)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use candor::app::Running;
 use candor::catcher::{Catcher, Policy};
 use candor::config::Config;
-use candor::delivery::channel::{Channel, Channels};
+use candor::delivery::calling::{EndpointChannel, Endpoints};
 use candor::time::{Clock, Timestamp};
 
 use super::databases::Env;
@@ -21,7 +21,7 @@ pub struct TestApp {
     pub catcher: Catcher,
     pub clock: Clock,
     config: Config,
-    channels: Vec<Arc<dyn Channel>>,
+    channels: Vec<Arc<dyn EndpointChannel>>,
     http: Http,
     running: Option<Running>,
 }
@@ -33,7 +33,7 @@ pub struct Builder {
     smtp_policy: Policy,
     without_smtp: bool,
     config: Config,
-    channels: Vec<Arc<dyn Channel>>,
+    channels: Vec<Arc<dyn EndpointChannel>>,
 }
 
 impl Builder {
@@ -72,7 +72,7 @@ impl Builder {
     }
 
     /// One more channel to accounts' systems.
-    pub fn channel(mut self, channel: Arc<dyn Channel>) -> Self {
+    pub fn channel(mut self, channel: Arc<dyn EndpointChannel>) -> Self {
         self.channels.push(channel);
         self
     }
@@ -182,10 +182,10 @@ impl Drop for TestApp {
     }
 }
 
-async fn start(config: &Config, clock: &Clock, channels: &[Arc<dyn Channel>]) -> Running {
-    let builtin = Channels::builtin(config.webhook_allow).expect("the built-in channels");
-    let channels = channels.iter().cloned().fold(builtin, |all, one| all.with(one));
-    match candor::app::start_with(config.clone(), clock.clone(), channels).await {
+async fn start(config: &Config, clock: &Clock, channels: &[Arc<dyn EndpointChannel>]) -> Running {
+    let builtin = Endpoints::builtin(config.webhook_allow).expect("the built-in channels");
+    let endpoints = channels.iter().cloned().fold(builtin, |all, one| all.with(one));
+    match candor::app::start_with(config.clone(), clock.clone(), endpoints).await {
         Ok(running) => running,
         Err(error) => panic!("the service did not start: {error} ({error:?})"),
     }

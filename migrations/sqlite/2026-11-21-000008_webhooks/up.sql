@@ -23,6 +23,5 @@ ALTER TABLE notices ADD COLUMN endpoints BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE notice_recipients ADD COLUMN channel TEXT NOT NULL DEFAULT 'email';
 CREATE INDEX notice_recipients_endpoints ON notice_recipients (notice_id, channel) WHERE channel <> 'email';
 
--- Mails are many and endpoints few: what is due to endpoints is found without walking over the mails.
-CREATE INDEX deliveries_endpoints_due ON deliveries (next_attempt_at, id) WHERE state = 'pending' AND channel <> 'email';
+-- Counted for a notice without walking over its mails.
 CREATE INDEX deliveries_endpoints_notice ON deliveries (notice_id, channel, state) WHERE channel <> 'email';

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{external, own};
 use crate::delivery::Outcome;
-use crate::delivery::channel::{Call, MOST_PATIENCE};
+use crate::delivery::calling::{Call, MOST_PATIENCE};
 use crate::directory::endpoint::{self, CreatedEndpoint, Endpoint, NewEndpoint};
 use crate::error::Error;
 use crate::http::App;
@@ -44,8 +44,8 @@ async fn create(
 ) -> Answer<HttpResponse> {
     let account = external("account", &id)?;
     let new = body.0;
-    let Some(channel) = app.channels.get(&new.channel) else {
-        let detail = format!("is not one of {}", app.channels.names().join(", "));
+    let Some(channel) = app.endpoints.get(&new.channel) else {
+        let detail = format!("is not one of {}", app.endpoints.names().join(", "));
         return Err(Error::invalid("/channel", detail).into());
     };
     let url = channel
@@ -146,7 +146,7 @@ async fn test(
         })
         .await?;
     let channel = app
-        .channels
+        .endpoints
         .get(&endpoint.channel)
         .ok_or_else(|| Problem::Domain(Error::Conflict("this process has no channel of its kind".to_owned())))?;
     let now = app.clock().now();
@@ -165,13 +165,15 @@ async fn test(
     let outcome = tokio::time::timeout(MOST_PATIENCE, channel.deliver(&call))
         .await
         .unwrap_or_else(|_| Outcome::Retry(None, "no answer in time".to_owned()));
-    let (outcome, reply) = outcome.told();
+    let tested = Tested {
+        outcome: outcome.word(),
+        reply: outcome.reply().to_owned(),
+    };
     app.db
         .write(&by.0, move |tx| {
-            endpoint::tested(tx, &id, outcome);
+            endpoint::tested(tx, &id, outcome.word());
             Ok(())
         })
         .await?;
-    let reply = reply.to_owned();
-    Ok(HttpResponse::Ok().json(Tested { outcome, reply }))
+    Ok(HttpResponse::Ok().json(tested))
 }

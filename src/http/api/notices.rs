@@ -34,7 +34,8 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(stop)
         .service(catch_up)
         .service(deliveries)
-        .service(resend);
+        .service(resend)
+        .service(resend_failed);
 }
 
 fn notice_id(text: &str) -> Answer<NoticeId> {
@@ -174,7 +175,7 @@ async fn send(
         .db
         .write(&by.0, move |tx| notice::send(tx, &id, &body.0, &sending))
         .await?;
-    app.wake.notify_one();
+    app.wake.due();
     Ok(HttpResponse::Accepted().json(notice))
 }
 
@@ -191,6 +192,7 @@ async fn stop(
     let id = notice_id(&id)?;
     let target = id.clone();
     app.db.write(&by.0, move |tx| notice::stop(tx, &target)).await?;
+    app.wake.stopped(id.clone());
     // What is on the wire is at most one mail for each connection: wait for it, to answer with the truth.
     let started = std::time::Instant::now();
     loop {
@@ -249,9 +251,9 @@ async fn deliveries(
     let limit = p.limit;
     if let Some(channel) = p.channel.as_deref()
         && channel != EMAIL
-        && app.channels.get(channel).is_none()
+        && app.endpoints.get(channel).is_none()
     {
-        let detail = format!("is not one of {EMAIL}, {}", app.channels.names().join(", "));
+        let detail = format!("is not one of {EMAIL}, {}", app.endpoints.names().join(", "));
         return Err(Error::invalid("?channel", detail).into());
     }
     let rows = app
@@ -262,6 +264,34 @@ async fn deliveries(
         })
         .await?;
     Ok(HttpResponse::Ok().json(page(rows, limit, |delivery| delivery.id)))
+}
+
+/// How many were queued again.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Resent {
+    /// Deliveries.
+    resent: i64,
+}
+
+/// Sends every delivery of a notice again that failed: refused for good, or given up. Those that bounced are left alone:
+/// their addresses were heard of.
+#[utoipa::path(tag = "Notices",
+    responses((status = 202, body = Resent), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+#[post("/notices/{id}/resend-failed")]
+async fn resend_failed(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let id = notice_id(&id)?;
+    let lifetime = app.lifetime;
+    let resent = app
+        .db
+        .write(&by.0, move |tx| delivery::resend_failed(tx, &id, lifetime))
+        .await?;
+    app.wake.due();
+    Ok(HttpResponse::Accepted().json(Resent { resent }))
 }
 
 /// Sends a mail again that failed or bounced, or what an endpoint did not take.
@@ -277,10 +307,11 @@ async fn resend(
     let id: i64 = id
         .parse()
         .map_err(|_| Problem::Domain(Error::NotFound("delivery of this id".to_owned())))?;
+    let lifetime = app.lifetime;
     let delivery = app
         .db
-        .write(&by.0, move |tx| delivery::resend(tx, id))
+        .write(&by.0, move |tx| delivery::resend(tx, id, lifetime))
         .await?;
-    app.wake.notify_one();
+    app.wake.due();
     Ok(HttpResponse::Accepted().json(delivery))
 }
