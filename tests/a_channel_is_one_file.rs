@@ -99,7 +99,7 @@ async fn a_third_channel_is_planned_queued_tried_again_and_recorded(env: Env) {
     let calls = format!("/api/v1/notices/{notice}/deliveries?channel=logfile");
     let call = async |condition: fn(&Value) -> bool| {
         eventually("the call", DEADLINE, async || {
-            app.all(&calls).await.into_iter().find(|call| condition(call))
+            app.all(&calls).await.into_iter().find(condition)
         })
         .await
     };
@@ -145,7 +145,10 @@ async fn a_channel_that_is_not_there_any_more_loses_nothing(env: Env) {
         without.all(&pending).await.pop()
     })
     .await;
-    assert_eq!(json!([waiting["channel"], waiting["attempts"]]), json!(["logfile", []]));
+    assert_eq!(
+        json!([waiting["channel"], waiting["attempts"]]),
+        json!(["logfile", []])
+    );
     assert_eq!(without.notice(&notice).await["state"], "sending");
     without.finish().await;
     let (app, _) = start(&env).await;

@@ -35,7 +35,9 @@ async fn attempted(app: &Http, notice: &str) -> Value {
             .all(&format!("/api/v1/notices/{notice}/deliveries?channel=webhook"))
             .await;
         assert_eq!(calls.len(), 1, "{calls:#?}");
-        let tried = calls[0]["attempts"].as_array().is_some_and(|tried| !tried.is_empty());
+        let tried = calls[0]["attempts"]
+            .as_array()
+            .is_some_and(|tried| !tried.is_empty());
         tried.then(|| calls[0].clone())
     })
     .await
@@ -90,7 +92,10 @@ async fn an_inner_address_is_refused_in_every_notation(env: Env) {
     ] {
         for port in ["", ":8443"] {
             let url = format!("https://{host}{port}/hook");
-            let refused = app.post(&endpoints(), json!({"url": url})).await.expect_invalid("/url");
+            let refused = app
+                .post(&endpoints(), json!({"url": url}))
+                .await
+                .expect_invalid("/url");
             let detail = refused["errors"][0]["detail"].as_str().expect("a reason");
             assert!(detail.starts_with("is not allowed: it is "), "{host}: {detail}");
         }
@@ -120,10 +125,14 @@ async fn an_inner_address_is_refused_in_every_notation(env: Env) {
         "https://exa\u{0}mple.com/",
         "",
     ] {
-        app.post(&endpoints(), json!({"url": url})).await.expect_invalid("/url");
+        app.post(&endpoints(), json!({"url": url}))
+            .await
+            .expect_invalid("/url");
     }
     let long = format!("https://hooks.example.com/{}", "x".repeat(egress::MAX_URL));
-    app.post(&endpoints(), json!({"url": long})).await.expect_invalid("/url");
+    app.post(&endpoints(), json!({"url": long}))
+        .await
+        .expect_invalid("/url");
     assert_eq!(env.count("endpoints"), 0);
     app.finish().await;
 }
@@ -177,7 +186,9 @@ async fn an_intranet_can_be_allowed_and_metadata_never(env: Env) {
         "224.0.0.1",
     ] {
         let url = format!("http://{host}/latest/meta-data");
-        app.post(&endpoints(), json!({"url": url})).await.expect_invalid("/url");
+        app.post(&endpoints(), json!({"url": url}))
+            .await
+            .expect_invalid("/url");
     }
     for host in ["127.0.0.1", "10.1.2.3", "[::1]", "intranet.example"] {
         let url = format!("http://{host}/hook");
@@ -212,8 +223,8 @@ async fn a_setting_that_became_narrower_counts_at_once(env: Env) {
 async fn tls_server(name: &str) -> (u16, String) {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().expect("a key"))
-        .expect("an authority");
+    let authority =
+        CertifiedIssuer::self_signed(authority, KeyPair::generate().expect("a key")).expect("an authority");
     let key = KeyPair::generate().expect("a key");
     let certificate = CertificateParams::new([name.to_owned()])
         .expect("a name")
@@ -230,7 +241,9 @@ async fn tls_server(name: &str) -> (u16, String) {
         )
         .expect("a configuration");
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
     let port = listener.local_addr().expect("an address").port();
     actix_web::rt::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -272,7 +285,10 @@ async fn a_certificate_must_be_valid_for_the_name(env: Env) {
     let unknown = test(&candor, &right).await;
     assert_eq!(unknown["outcome"], "retry");
     let reply = unknown["reply"].as_str().expect("a reply");
-    assert!(reply.starts_with("no TLS: ") && reply.contains("UnknownIssuer"), "{reply}");
+    assert!(
+        reply.starts_with("no TLS: ") && reply.contains("UnknownIssuer"),
+        "{reply}"
+    );
     candor.terminate().await.expect(0);
 
     let mut candor = candor.environment("SSL_CERT_FILE", trusted.display());
@@ -318,14 +334,28 @@ fn reference(address: IpAddr) -> bool {
 fn addresses() -> impl Strategy<Value = IpAddr> {
     let blocks: Vec<(IpAddr, u32)> = NOT_PUBLIC
         .split_whitespace()
-        .chain(["64:ff9b::/96", "::ffff:0:0/96", "fc00::/7", "fe80::/10", "64:ff9b::a9fe:0/112"])
+        .chain([
+            "64:ff9b::/96",
+            "::ffff:0:0/96",
+            "fc00::/7",
+            "fe80::/10",
+            "64:ff9b::a9fe:0/112",
+        ])
         .map(|block| {
             let (first, length) = block.split_once('/').expect("a block");
-            (first.parse().expect("an address"), length.parse().expect("a number"))
+            (
+                first.parse().expect("an address"),
+                length.parse().expect("a number"),
+            )
         })
         .collect();
-    let near = (prop::sample::select(blocks), any::<u128>(), -2_i64..3, any::<bool>()).prop_map(
-        |((first, length), inside, step, at_edge)| match first {
+    let near = (
+        prop::sample::select(blocks),
+        any::<u128>(),
+        -2_i64..3,
+        any::<bool>(),
+    )
+        .prop_map(|((first, length), inside, step, at_edge)| match first {
             IpAddr::V4(v4) => {
                 let size = 1_u64 << (32 - length);
                 let offset = if at_edge { 0 } else { inside as u64 % size };
@@ -335,11 +365,13 @@ fn addresses() -> impl Strategy<Value = IpAddr> {
             IpAddr::V6(v6) => {
                 let mask = u128::MAX.checked_shr(length).unwrap_or(0);
                 let offset = if at_edge { 0 } else { inside & mask };
-                let bits = v6.to_bits().wrapping_add(offset).wrapping_add(step as i128 as u128);
+                let bits = v6
+                    .to_bits()
+                    .wrapping_add(offset)
+                    .wrapping_add(step as i128 as u128);
                 IpAddr::V6(Ipv6Addr::from_bits(bits))
             }
-        },
-    );
+        });
     let any_v4 = any::<u32>().prop_map(|bits| IpAddr::V4(Ipv4Addr::from_bits(bits)));
     let any_v6 = any::<u128>().prop_map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits)));
     prop_oneof![4 => near, 1 => any_v4, 1 => any_v6]
@@ -360,7 +392,11 @@ fn notations(address: Ipv4Addr) -> Vec<String> {
         format!("{a}.{last_three}"),
         format!("{a}.{b}.{last_two:#x}"),
         format!("{address}."),
-        format!("%{:02x}{}", address.to_string().as_bytes()[0], &address.to_string()[1..]),
+        format!(
+            "%{:02x}{}",
+            address.to_string().as_bytes()[0],
+            &address.to_string()[1..]
+        ),
     ]
 }
 

@@ -295,7 +295,14 @@ pub fn list(
             format!("is not one of {}", STATES.join(", ")),
         ));
     }
-    load(conn, Some(notice), (state, channel), None, after.unwrap_or(0), limit)
+    load(
+        conn,
+        Some(notice),
+        (state, channel),
+        None,
+        after.unwrap_or(0),
+        limit,
+    )
 }
 
 /// One delivery.

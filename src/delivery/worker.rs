@@ -607,11 +607,7 @@ impl Clerk {
             let task = match recipient {
                 None => Err((claimed, "the frozen recipient is missing".to_owned())),
                 Some(to) => match self.notice(&claimed.notice_id).await {
-                    Ok(notice) => Ok(Task {
-                        claimed,
-                        notice,
-                        to,
-                    }),
+                    Ok(notice) => Ok(Task { claimed, notice, to }),
                     Err(reason) => Err((claimed, reason)),
                 },
             };

@@ -188,7 +188,9 @@ pub fn create(tx: &mut Tx<'_>, account: &str, new: &NewEndpoint, url: &str) -> R
         .count()
         .get_result(tx.conn)?;
     if held >= MOST {
-        return Err(Error::Conflict(format!("the account has {MOST} endpoints already")));
+        return Err(Error::Conflict(format!(
+            "the account has {MOST} endpoints already"
+        )));
     }
     let id = EndpointId::new(tx.now);
     diesel::insert_into(e::table)
@@ -396,7 +398,8 @@ pub fn disable(tx: &mut Tx<'_>, id: &str, reason: &str) -> Result<()> {
     if changed > 0 {
         // Not the reason itself: it is the endpoint's own text, which may hold anything.
         tx.record(
-            Event::new(Action::EndpointDisabled, "endpoint", id).after(json!({"because": "it said that it is gone"})),
+            Event::new(Action::EndpointDisabled, "endpoint", id)
+                .after(json!({"because": "it said that it is gone"})),
         );
     }
     Ok(())

@@ -112,8 +112,8 @@ impl Client {
         body: Vec<u8>,
     ) -> std::result::Result<Answer, Unanswered> {
         // Checked when it was stored; the settings may have changed since.
-        let url = check_url(url, self.policy)
-            .map_err(|reason| Unanswered::Refused(format!("the URL {reason}")))?;
+        let url =
+            check_url(url, self.policy).map_err(|reason| Unanswered::Refused(format!("the URL {reason}")))?;
         let request = request(&url, headers, body).map_err(Unanswered::Refused)?;
         timeout(PATIENCE, self.exchange(&url, request))
             .await
@@ -129,9 +129,9 @@ impl Client {
         request: Request<Full<Bytes>>,
     ) -> std::result::Result<Answer, Unanswered> {
         let addresses = resolve(url, self.policy).await.map_err(|reason| match reason {
-            Unresolved::Refused(kind) => {
-                Unanswered::Refused(format!("the name leads to an address that is not allowed: {kind}"))
-            }
+            Unresolved::Refused(kind) => Unanswered::Refused(format!(
+                "the name leads to an address that is not allowed: {kind}"
+            )),
             Unresolved::Unknown => Unanswered::Away(reason.to_string()),
         })?;
         let stream = connect(&addresses).await?;

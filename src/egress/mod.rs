@@ -66,10 +66,26 @@ const NEVER_V4: [Block<Ipv4Addr>; 10] = [
 
 /// Of IPv6 all is refused but global unicast, and within that what is not what it looks like.
 const NEVER_V6: [Block<Ipv6Addr>; 4] = [
-    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23, "reserved for protocols"),
-    (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32, "reserved for documentation"),
-    (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16, "a relay between IPv4 and IPv6"),
-    (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20, "reserved for documentation"),
+    (
+        Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0),
+        23,
+        "reserved for protocols",
+    ),
+    (
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0),
+        32,
+        "reserved for documentation",
+    ),
+    (
+        Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0),
+        16,
+        "a relay between IPv4 and IPv6",
+    ),
+    (
+        Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0),
+        20,
+        "reserved for documentation",
+    ),
 ];
 
 fn in_v4(address: Ipv4Addr, (first, bits, _): &Block<Ipv4Addr>) -> bool {
@@ -260,7 +276,14 @@ mod tests {
 
     #[test]
     fn an_intranet_may_be_allowed_and_metadata_never() {
-        for private in ["127.0.0.1", "10.1.2.3", "192.168.0.1", "100.64.0.1", "::1", "fd12::1"] {
+        for private in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "192.168.0.1",
+            "100.64.0.1",
+            "::1",
+            "fd12::1",
+        ] {
             assert!(verdict(private, Policy::Private), "{private}");
         }
         for never in [

@@ -9,8 +9,8 @@ use diesel::prelude::*;
 use diesel::sql_types::{Bool, Nullable, Text};
 use serde::Serialize;
 
-use super::{DeliveryCounts, Row};
 use super::payload::{EndpointContext, PayloadAccount, PayloadRef, PayloadResource};
+use super::{DeliveryCounts, Row};
 use crate::audience;
 use crate::db::Conn;
 use crate::db::schema::{deliveries as d, notice_recipients as nr};
@@ -31,7 +31,11 @@ pub struct EndpointRecipient {
 }
 
 /// The endpoints that a notice would go to if it were sent now, by account and id.
-pub(super) fn planned(conn: &mut Conn, row: &Row, warnings: &mut Vec<String>) -> Result<Vec<EndpointRecipient>> {
+pub(super) fn planned(
+    conn: &mut Conn,
+    row: &Row,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<EndpointRecipient>> {
     // Mostly there is none at all.
     if !endpoint::any(conn)? {
         return Ok(Vec::new());
@@ -74,7 +78,8 @@ fn candidates(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<EndpointRecipient>> {
     let mut disabled = BTreeSet::new();
-    let mut found: BTreeMap<(String, String), (audience::EndpointRow, Vec<PayloadResource>)> = BTreeMap::new();
+    let mut found: BTreeMap<(String, String), (audience::EndpointRow, Vec<PayloadResource>)> =
+        BTreeMap::new();
     for row in audience::endpoints(conn, incident)? {
         if row.disabled {
             disabled.insert(row.account.clone());
@@ -85,7 +90,11 @@ fn candidates(
             name: row.resource_name.clone(),
         };
         let key = (row.account.clone(), row.id.to_string());
-        found.entry(key).or_insert_with(|| (row, Vec::new())).1.push(resource);
+        found
+            .entry(key)
+            .or_insert_with(|| (row, Vec::new()))
+            .1
+            .push(resource);
     }
     for account in disabled {
         warnings.push(format!(

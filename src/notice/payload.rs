@@ -223,7 +223,12 @@ impl PayloadTimes {
 }
 
 /// What an endpoint is sent of a notice that was sent off at `at`.
-pub fn payload(notice: &NoticeId, content: &Content, own: &EndpointContext, at: Option<Timestamp>) -> Payload {
+pub fn payload(
+    notice: &NoticeId,
+    content: &Content,
+    own: &EndpointContext,
+    at: Option<Timestamp>,
+) -> Payload {
     Payload {
         type_: "incident.notice",
         timestamp: at,

@@ -114,7 +114,11 @@ impl Receiver {
 
     /// What has come in so far.
     pub fn received(&self) -> Vec<Received> {
-        self.shared.received.lock().expect("no panic while adding").clone()
+        self.shared
+            .received
+            .lock()
+            .expect("no panic while adding")
+            .clone()
     }
 
     /// All requests so far, once there are `n`: neither fewer, after a deadline, nor more.
@@ -143,12 +147,7 @@ async fn take(request: HttpRequest, body: web::Bytes, shared: web::Data<Shared>)
         headers: request
             .headers()
             .iter()
-            .map(|(name, value)| {
-                (
-                    name.to_string(),
-                    value.to_str().unwrap_or_default().to_owned(),
-                )
-            })
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()))
             .collect(),
         body: body.to_vec(),
     };

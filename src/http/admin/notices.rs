@@ -228,7 +228,8 @@ fn deliveries_section(
             link(&base, &[("state", state), ("cursor", cursor)])
         )
     };
-    let with = |of: fn(&DeliveryCounts) -> i64| of(&notice.counts) + notice.channels.values().map(of).sum::<i64>();
+    let with =
+        |of: fn(&DeliveryCounts) -> i64| of(&notice.counts) + notice.channels.values().map(of).sum::<i64>();
     let all = notice.recipients + notice.channels.values().map(DeliveryCounts::total).sum::<i64>();
     let mut tabs = vec![json!({
         "label": format!("all {}", grouped(all)), "path": path(None, None), "current": state.is_none(),

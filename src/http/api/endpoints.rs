@@ -93,9 +93,7 @@ async fn delete_one(
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     let id = endpoint_id(&id)?;
-    app.db
-        .write(&by.0, move |tx| endpoint::delete(tx, &id))
-        .await?;
+    app.db.write(&by.0, move |tx| endpoint::delete(tx, &id)).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -109,10 +107,7 @@ async fn enable(
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     let id = endpoint_id(&id)?;
-    let endpoint = app
-        .db
-        .write(&by.0, move |tx| endpoint::enable(tx, &id))
-        .await?;
+    let endpoint = app.db.write(&by.0, move |tx| endpoint::enable(tx, &id)).await?;
     Ok(HttpResponse::Ok().json(endpoint))
 }
 
@@ -145,10 +140,11 @@ async fn test(
             Ok((endpoint, name, secret))
         })
         .await?;
-    let channel = app
-        .endpoints
-        .get(&endpoint.channel)
-        .ok_or_else(|| Problem::Domain(Error::Conflict("this process has no channel of its kind".to_owned())))?;
+    let channel = app.endpoints.get(&endpoint.channel).ok_or_else(|| {
+        Problem::Domain(Error::Conflict(
+            "this process has no channel of its kind".to_owned(),
+        ))
+    })?;
     let now = app.clock().now();
     let account = PayloadAccount {
         id: endpoint.account,
