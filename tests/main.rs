@@ -8,6 +8,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
 mod a_backup_brings_everything_back;
+mod a_channel_is_one_file;
 mod a_mail_from_pieces_equals_the_whole;
 mod a_misspelt_filter_is_an_error;
 mod a_notice_is_sent_once;
@@ -41,6 +42,8 @@ mod the_directory_keeps_its_shape;
 mod the_program_starts_and_stops;
 mod the_samples_are_understood;
 mod the_schema_is_the_same_in_both_databases;
+mod webhook_addresses_are_checked;
+mod webhooks_reach_an_accounts_systems;
 mod who_heard_the_detection_hears_the_end;
 mod who_is_affected;
 

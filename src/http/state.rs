@@ -6,6 +6,7 @@ use super::metrics::HttpStats;
 use super::pages::Pages;
 use crate::access::Links;
 use crate::db::Db;
+use crate::delivery::calling::Endpoints;
 use crate::delivery::worker::{Stats, Wake};
 use crate::notice::Sending;
 use crate::time::Clock;
@@ -18,6 +19,8 @@ pub struct App {
     pub links: Links,
     /// What notices need to know of the settings.
     pub sending: Sending,
+    /// How accounts' own systems are spoken to.
+    pub endpoints: Endpoints,
     /// Wakes the delivery workers of this process.
     pub wake: Arc<Wake>,
     /// Delivery counts of this process.

@@ -68,6 +68,12 @@ impl Binary {
         self
     }
 
+    /// A variable of its environment that is no setting of ours.
+    pub fn environment(mut self, name: &str, value: impl Display) -> Self {
+        self.settings.insert(name.to_owned(), value.to_string());
+        self
+    }
+
     /// Starts `candor serve` and waits until it listens.
     pub async fn serve(&mut self) {
         self.serve_with(["serve"]).await;

@@ -10,6 +10,7 @@ mod http;
 mod mail;
 mod notices;
 mod postgres;
+pub mod receiver;
 pub mod story;
 mod wait;
 
