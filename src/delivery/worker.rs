@@ -47,6 +47,8 @@ const WINDOW: usize = 2_000;
 const BRISK: Duration = Duration::from_millis(200);
 /// A window that takes longer than this shrinks.
 const SLUGGISH: Duration = Duration::from_secs(2);
+/// Claims for each delivery that is made at a time, at first and at least.
+const AHEAD: usize = 2;
 /// Frozen notices that are kept in memory.
 const NOTICES: usize = 32;
 
@@ -355,7 +357,8 @@ struct Clerk {
     notices: HashMap<NoticeId, Arc<Frozen>>,
     /// A group whose transaction failed: it is tried until it is stored.
     unstored: Option<Arc<Sheet>>,
-    window: usize,
+    /// Deliveries that a channel may hold claimed for each that it makes at a time.
+    ahead: usize,
     last_turn: Instant,
 }
 
@@ -367,10 +370,9 @@ struct Sheet {
 
 impl Clerk {
     fn new(office: Arc<Office>, stop: watch::Receiver<bool>, senders_ended: watch::Receiver<bool>) -> Self {
-        let concurrency: usize = office.desks.iter().map(|desk| desk.channel.concurrency()).sum();
         let clerk = Clerk {
             schedules: Arc::new(schedules(&office.setup)),
-            window: (concurrency * 2).min(WINDOW),
+            ahead: AHEAD,
             office,
             stop,
             senders_ended,
@@ -382,9 +384,19 @@ impl Clerk {
         clerk
     }
 
-    /// Outcomes that are stored without waiting for more.
+    /// Deliveries that a channel may hold claimed: each has its own, so that one with many connections does not claim
+    /// for those with few.
+    fn window(&self, desk: &Desk) -> usize {
+        (desk.channel.concurrency() * self.ahead).min(WINDOW)
+    }
+
+    /// Outcomes that are stored without waiting for more: half of what the busiest channel holds.
     fn threshold(&self) -> usize {
-        (self.window / 2).max(1)
+        let busy = |desk: &&Arc<Desk>| desk.outstanding.load(Ordering::SeqCst) > 0;
+        let desks = &self.office.desks;
+        let window = desks.iter().filter(busy).map(|desk| self.window(desk)).max();
+        let window = window.or_else(|| desks.first().map(|desk| self.window(desk)));
+        (window.unwrap_or_default() / 2).max(1)
     }
 
     async fn work(mut self) {
@@ -496,7 +508,6 @@ impl Clerk {
     async fn turn(&mut self, claim: bool) -> Result<bool> {
         let office = self.office.clone();
         let sheet = self.sheet();
-        let window = self.window;
         let wanted: Vec<Wanted> = office
             .desks
             .iter()
@@ -510,7 +521,7 @@ impl Clerk {
                 let held = desk.outstanding.load(Ordering::SeqCst).saturating_sub(of_desk);
                 Wanted {
                     channel: desk.channel.name(),
-                    room: window.saturating_sub(held) as i64,
+                    room: self.window(desk).saturating_sub(held) as i64,
                     without: desk.dispatcher.crowded(),
                 }
             })
@@ -560,6 +571,7 @@ impl Clerk {
         for (channel, claims) in turn.claims {
             self.hand_out(channel, claims, claimed_at).await?;
         }
+        self.office.ledger.tell_at(self.threshold());
         Ok(turn.queued)
     }
 
@@ -581,18 +593,20 @@ impl Clerk {
         }
         let took = self.last_turn.elapsed();
         self.last_turn = Instant::now();
-        let concurrency: usize = self
-            .office
-            .desks
-            .iter()
-            .map(|desk| desk.channel.concurrency())
-            .sum();
         if stored >= self.threshold() && took < BRISK {
-            self.window = (self.window * 2).min(WINDOW);
+            // No further than to the largest window of the channel with the fewest connections.
+            let fewest = self
+                .office
+                .desks
+                .iter()
+                .map(|desk| desk.channel.concurrency())
+                .min();
+            self.ahead = (self.ahead * 2)
+                .min(WINDOW.div_ceil(fewest.unwrap_or(1).max(1)))
+                .max(AHEAD);
         } else if took > SLUGGISH {
-            self.window = (self.window / 2).max(concurrency * 2).min(WINDOW);
+            self.ahead = (self.ahead / 2).max(AHEAD);
         }
-        self.office.ledger.tell_at(self.threshold());
     }
 
     /// Gives claimed deliveries to the senders.
