@@ -1,8 +1,10 @@
 //! The pages show what the API knows, to those who are signed in; and everybody only what was published.
 
+use candor::egress::Policy;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::support::receiver::{Receiver, Reply};
 use crate::support::story::{ADDRESSES, MEDIA, PROJECT};
 use crate::support::{
     ADMIN_TOKEN, Answer, DEADLINE, Env, Http, TestApp, eventually, on_both_databases, story_directory,
@@ -21,6 +23,7 @@ on_both_databases!(
     what_is_wrong_is_said_on_a_page,
     the_public_page_shows_what_was_published_and_nothing_else,
     only_a_post_opts_out,
+    the_pages_show_endpoints_and_no_secret_of_theirs,
 );
 
 /// Somebody with a browser.
@@ -1081,5 +1084,56 @@ async fn only_a_post_opts_out(env: Env) {
         .await
         .expect(200);
     assert_eq!(preview["recipients"], 3, "{preview}");
+    app.finish().await;
+}
+
+async fn the_pages_show_endpoints_and_no_secret_of_theirs(env: Env) {
+    let receiver =
+        Receiver::answering(|_, received| Reply::of(if received.path == "/gone" { 410 } else { 200 }));
+    let app = TestApp::builder(&env)
+        .config(|config| config.webhook_allow = Policy::Private)
+        .start()
+        .await;
+    let incident = app.story_incident().await;
+    let endpoints = "/api/v1/accounts/nyota-films/endpoints";
+    let open = receiver.url("/hooks?key=hush");
+    let made = app.post(endpoints, json!({"url": open})).await.expect(201);
+    let gone = app
+        .post(endpoints, json!({"url": receiver.url("/gone")}))
+        .await
+        .expect(201);
+    let notice = app.draft(&incident, "detection").await;
+    let browser = Browser::signed_in(&app, ADMIN_TOKEN).await;
+    let shown = format!("{}?…", receiver.url("/hooks"));
+    let path = format!("/admin/notices/{notice}");
+    let draft = browser.page(&path, 200).await;
+    assert!(
+        draft.contains("Accounts' systems by webhook</dt><dd>2</dd>"),
+        "{}",
+        body(&draft)
+    );
+    assert!(
+        draft.contains(&shown) && draft.contains("incident.notice"),
+        "{}",
+        body(&draft)
+    );
+    app.send_as_previewed(&notice).await;
+    app.done(&notice).await;
+    let sent = browser.page(&path, 200).await;
+    for text in ["3 of 3 sent", "1 of 2 accepted", "1 failed", &shown, "410 Gone"] {
+        assert!(sent.contains(text), "{text}: {}", body(&sent));
+    }
+    let account = browser.page("/admin/directory/accounts/nyota-films", 200).await;
+    for text in [&shown, "enabled", "disabled", "410 Gone"] {
+        assert!(account.contains(text), "{text}: {}", body(&account));
+    }
+    for id in [made.id(), gone.id()] {
+        assert!(account.contains(&id), "{}", body(&account));
+    }
+    for page in [draft, sent, account] {
+        for secret in ["whsec_", "hush"] {
+            assert!(!page.contains(secret), "{secret}: {}", body(&page));
+        }
+    }
     app.finish().await;
 }
