@@ -12,15 +12,18 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::access::{self, Links};
+use crate::alert::provider::sns::Sns;
 use crate::audit::Actor;
 use crate::config::Config;
 use crate::db::{DatabaseUrl, Db, migrate};
 use crate::delivery::email::Relay;
+use crate::delivery::feedback::Keys;
 use crate::delivery::queue;
+use crate::delivery::verp::Verp;
 use crate::delivery::worker::{Channel, Setup, Stats, Workers};
 use crate::error::{Error, Result};
 use crate::http::App;
-use crate::http::metrics::HttpStats;
+use crate::http::metrics::{FeedbackStats, HttpStats};
 use crate::http::pages::Pages;
 use crate::notice::Sending;
 use crate::schedule::Schedule;
@@ -189,6 +192,12 @@ async fn prepare(
             access::secret_key(tx, key.as_deref())
         })
         .await?;
+    let verp = config
+        .bounce_address
+        .as_deref()
+        .map(|address| Verp::new(&key, address))
+        .transpose()
+        .map_err(|reason| Error::invalid("bounce_address", reason))?;
     let links = Links::new(key, public_url.clone());
     let wake = Arc::new(Notify::new());
     let stats = Arc::new(Stats::default());
@@ -206,6 +215,12 @@ async fn prepare(
         },
         wake: wake.clone(),
         stats: stats.clone(),
+        feedback: Keys {
+            links: links.clone(),
+            verp: verp.clone(),
+        },
+        feedback_stats: FeedbackStats::default(),
+        sns: Sns::new(config.sns.clone()),
         http_stats: HttpStats::default(),
         pages,
         delivers: config.workers,
@@ -216,6 +231,7 @@ async fn prepare(
         concurrency: config.send_concurrency,
         schedule: config.retry_schedule.clone(),
         from,
+        verp,
         links,
         wake,
         stats,

@@ -6,17 +6,20 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::alert::provider::fetch::Fetch;
 use crate::db::DatabaseUrl;
+use crate::delivery::verp::Verp;
 
 /// Variables with the prefix that are not settings: tests and CI set them around the program.
 const NOT_SETTINGS: [&str; 2] = ["CANDOR_TEST_POSTGRES_URL", "CANDOR_REQUIRE_POSTGRES"];
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "database_url",
     "listen",
     "public_url",
     "smtp_url",
     "mail_from",
+    "bounce_address",
     "admin_token",
     "secret_key",
     "send_concurrency",
@@ -48,6 +51,8 @@ pub struct Config {
     pub smtp_url: Option<String>,
     /// The sender of every mail.
     pub mail_from: String,
+    /// Where bounces go: the envelope sender of every mail, with the delivery in it. Unset: the address of `mail_from`.
+    pub bounce_address: Option<String>,
     /// An API token with role admin.
     pub admin_token: Option<String>,
     /// Signs links and sessions; unset: made at first start, kept in the database.
@@ -64,6 +69,9 @@ pub struct Config {
     pub workers: bool,
     /// Text or JSON.
     pub log_format: LogFormat,
+    /// How the certificates of SNS are fetched and its subscriptions confirmed: over https, or by a test's own hand. No
+    /// setting.
+    pub sns: Fetch,
 }
 
 impl Default for Config {
@@ -74,6 +82,7 @@ impl Default for Config {
             public_url: None,
             smtp_url: None,
             mail_from: "Candor <candor@localhost>".to_owned(),
+            bounce_address: None,
             admin_token: None,
             secret_key: None,
             send_concurrency: 32,
@@ -84,6 +93,7 @@ impl Default for Config {
                 .to_vec(),
             workers: true,
             log_format: LogFormat::Text,
+            sns: Fetch::https(),
         }
     }
 }
@@ -200,6 +210,10 @@ impl Config {
                     .parse::<lettre::message::Mailbox>()
                     .map_err(|_| "must be an address such as Candor <candor@example.com>")?;
                 self.mail_from = value;
+            }
+            "bounce_address" => {
+                Verp::check(&value)?;
+                self.bounce_address = Some(value);
             }
             "admin_token" => {
                 if value.chars().count() < 8 {

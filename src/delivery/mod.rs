@@ -7,9 +7,11 @@
 //! Must never happen here: a read of the incident or the directory (a notice is frozen), or an outcome that is lost.
 
 pub mod email;
+pub mod feedback;
 pub mod opt_out;
 pub mod outbox;
 pub mod queue;
+pub mod verp;
 pub mod worker;
 
 use std::time::Duration;

@@ -72,6 +72,8 @@ pub struct Setup {
     pub schedule: Vec<Duration>,
     /// The sender of every mail.
     pub from: Mailbox,
+    /// Makes the envelope sender of each mail, where bounces have an address of their own.
+    pub verp: Option<super::verp::Verp>,
     /// Signs links.
     pub links: crate::access::Links,
     /// Woken when a notice is queued.

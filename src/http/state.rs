@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::metrics::HttpStats;
+use super::metrics::{FeedbackStats, HttpStats};
 use super::pages::Pages;
 use crate::access::Links;
+use crate::alert::provider::sns::Sns;
 use crate::db::Db;
+use crate::delivery::feedback::Keys;
 use crate::delivery::worker::Stats;
 use crate::notice::Sending;
 use crate::time::Clock;
@@ -24,6 +26,12 @@ pub struct App {
     pub wake: Arc<Notify>,
     /// Delivery counts of this process.
     pub stats: Arc<Stats>,
+    /// What proves that a report is about a mail of ours.
+    pub feedback: Keys,
+    /// Reports that this process took in.
+    pub feedback_stats: FeedbackStats,
+    /// Checks what comes through Amazon SNS.
+    pub sns: Sns,
     /// HTTP counts of this process.
     pub http_stats: HttpStats,
     /// Compiled pages.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::own;
+use crate::delivery::feedback::{Entry, record};
 use crate::delivery::{self, Delivery, queue};
 use crate::error::Error;
 use crate::http::App;
@@ -232,9 +233,18 @@ struct DeliveryParams {
     state: Option<String>,
 }
 
+/// A delivery, and what was reported of it after it was sent.
+#[derive(Serialize, utoipa::ToSchema)]
+struct DeliveryView {
+    #[serde(flatten)]
+    delivery: Delivery,
+    /// Bounces, complaints and the like, oldest first.
+    feedback: Vec<Entry>,
+}
+
 /// What became of each mail of a notice.
 #[utoipa::path(tag = "Notices", params(DeliveryParams),
-    responses((status = 200, body = Page<Delivery>), (status = 404, body = ProblemDocument)))]
+    responses((status = 200, body = Page<DeliveryView>), (status = 404, body = ProblemDocument)))]
 #[get("/notices/{id}/deliveries")]
 async fn deliveries(
     app: web::Data<App>,
@@ -247,9 +257,20 @@ async fn deliveries(
     let limit = p.limit;
     let rows = app
         .db
-        .read(move |conn| delivery::list(conn, &id, p.state.as_deref(), after, limit.probe()))
+        .read(move |conn| {
+            let rows = delivery::list(conn, &id, p.state.as_deref(), after, limit.probe())?;
+            let ids: Vec<i64> = rows.iter().map(|delivery| delivery.id).collect();
+            let mut feedback = record::of_deliveries(conn, &ids)?;
+            Ok(rows
+                .into_iter()
+                .map(|delivery| DeliveryView {
+                    feedback: feedback.remove(&delivery.id).unwrap_or_default(),
+                    delivery,
+                })
+                .collect())
+        })
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |delivery| delivery.id)))
+    Ok(HttpResponse::Ok().json(page(rows, limit, |view: &DeliveryView| view.delivery.id)))
 }
 
 /// Sends a mail again that failed or bounced.
