@@ -52,7 +52,7 @@ impl Schedule {
         .map_err(Error::internal)?;
         scheduler.add(job).await.map_err(Error::internal)?;
         let flag = stopped.clone();
-        let job = Job::new_async("30 * * * * *", move |_, _| {
+        let job = Job::new_async("*/10 * * * * *", move |_, _| {
             let (db, flag) = (early.clone(), flag.clone());
             Box::pin(async move {
                 if flag.load(Ordering::SeqCst) {
