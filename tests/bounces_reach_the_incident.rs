@@ -199,6 +199,8 @@ async fn a_hard_bounce_by_mail_shows_on_the_incident_and_spares_the_address(env:
     let told = Told::new(&env).await;
     let app = &told.app;
     let to = told.bounce_address(ADDRESSES[0]).await;
+    // Where the mail said that it wants its bounces.
+    assert_eq!(told.mail(ADDRESSES[0]).caught.from, to);
     let mail = bounce(&to, ADDRESSES[0], "failed", "5.1.1", "Subject: x");
     let taken = told.receive(&mail).await.expect(202);
     let delivery = told.delivery(ADDRESSES[0]).await;
@@ -480,6 +482,7 @@ async fn a_bounce_is_not_believed_without_proof(env: Env) {
 
 async fn a_message_id_will_do_where_bounces_have_no_address_of_their_own(env: Env) {
     let told = Told::with(&env, false, Policy::accept_all(), Fetch::https()).await;
+    assert_eq!(told.mail(ADDRESSES[0]).caught.from, "candor@localhost");
     let id = told.mail(ADDRESSES[0]).header("message-id");
     let original = format!("Message-ID: {id}");
     let taken = told

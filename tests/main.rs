@@ -8,6 +8,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
 mod a_backup_brings_everything_back;
+mod a_mail_from_pieces_equals_the_whole;
 mod a_misspelt_filter_is_an_error;
 mod a_notice_is_sent_once;
 mod a_notice_reaches_exactly_the_previewed_people;
@@ -24,6 +25,7 @@ mod hooks_prove_the_secret;
 mod idempotency_keys_repeat_the_answer;
 mod kill_9_loses_nobody_and_repeats_little;
 mod late_found_people_are_caught_up;
+mod mails_are_signed;
 mod mails_are_well_formed;
 mod mails_go_to_the_outbox_without_smtp;
 mod no_hook_body_is_a_fault_of_ours;

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
-
 use super::metrics::{FeedbackStats, HttpStats};
 use super::pages::Pages;
 use crate::access::Links;
 use crate::alert::provider::sns::Sns;
 use crate::db::Db;
 use crate::delivery::feedback::Keys;
-use crate::delivery::worker::Stats;
+use crate::delivery::worker::{Stats, Wake};
 use crate::notice::Sending;
 use crate::time::Clock;
 
@@ -23,7 +21,7 @@ pub struct App {
     /// What notices need to know of the settings.
     pub sending: Sending,
     /// Wakes the delivery workers of this process.
-    pub wake: Arc<Notify>,
+    pub wake: Arc<Wake>,
     /// Delivery counts of this process.
     pub stats: Arc<Stats>,
     /// What proves that a report is about a mail of ours.
@@ -38,6 +36,8 @@ pub struct App {
     pub pages: Pages,
     /// Whether this process delivers.
     pub delivers: bool,
+    /// How long a delivery is tried before it is given up.
+    pub lifetime: std::time::Duration,
 }
 
 impl App {
