@@ -19,6 +19,7 @@ mod admin_pages_show_what_the_api_knows;
 mod alerts_open_incidents;
 mod any_json_can_be_mapped;
 mod approval_needs_a_second_person;
+mod bounces_reach_the_incident;
 mod deliveries_are_retried_and_given_up;
 mod errors_are_problem_documents;
 mod hooks_prove_the_secret;
@@ -44,6 +45,7 @@ mod the_samples_are_understood;
 mod the_schema_is_the_same_in_both_databases;
 mod webhook_addresses_are_checked;
 mod webhooks_reach_an_accounts_systems;
+mod what_comes_back_is_classified;
 mod who_heard_the_detection_hears_the_end;
 mod who_is_affected;
 
