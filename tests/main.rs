@@ -8,9 +8,13 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
 mod a_backup_brings_everything_back;
+mod a_dropped_connection_loses_nobody;
+mod a_full_disk_stops_sending;
+mod a_lying_mail_server_is_not_believed;
 mod a_misspelt_filter_is_an_error;
 mod a_notice_is_sent_once;
 mod a_notice_reaches_exactly_the_previewed_people;
+mod a_slow_domain_slows_nobody_else;
 mod a_stop_halts_a_running_send;
 mod access_is_guarded_and_audited;
 mod admin_pages_show_what_the_api_knows;
@@ -23,9 +27,11 @@ mod hooks_prove_the_secret;
 mod idempotency_keys_repeat_the_answer;
 mod kill_9_loses_nobody_and_repeats_little;
 mod late_found_people_are_caught_up;
+mod mail_is_encrypted_as_asked;
 mod mails_are_well_formed;
 mod mails_go_to_the_outbox_without_smtp;
 mod no_hook_body_is_a_fault_of_ours;
+mod odd_mail_servers_are_put_up_with;
 mod openapi_document;
 mod operation;
 mod resolution_says_what_is_left_to_do;
@@ -33,6 +39,7 @@ mod settings_fail_at_the_start;
 mod stories;
 mod the_audience_equals_a_naive_reference;
 mod the_audit_chain_holds;
+mod the_database_may_go_away;
 mod the_demo_tells_whether_every_mail_arrived;
 mod the_directory_is_imported_whole_or_not_at_all;
 mod the_directory_keeps_its_shape;
