@@ -8,16 +8,17 @@ use std::sync::Arc;
 
 use actix_web::dev::ServerHandle;
 use lettre::message::Mailbox;
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::access::{self, Links};
 use crate::audit::Actor;
 use crate::config::Config;
 use crate::db::{DatabaseUrl, Db, migrate};
-use crate::delivery::email::Relay;
-use crate::delivery::queue;
-use crate::delivery::worker::{Channel, Setup, Stats, Workers};
+use crate::delivery::channel::Channel;
+use crate::delivery::dkim::Signer;
+use crate::delivery::mailing::{Exit, Mailing, Writer};
+use crate::delivery::smtp::Relay;
+use crate::delivery::worker::{Setup, Stats, Wake, Workers};
 use crate::error::{Error, Result};
 use crate::http::App;
 use crate::http::metrics::HttpStats;
@@ -175,10 +176,16 @@ async fn prepare(
         .mail_from
         .parse()
         .map_err(|_| Error::invalid("mail_from", "is not an address"))?;
-    let channel = match &config.smtp_url {
-        Some(url) => Channel::Smtp(Relay::parse(url).map_err(|reason| Error::invalid("smtp_url", reason))?),
-        None => Channel::Outbox(config.outbox.clone()),
+    let exit = match &config.smtp_url {
+        Some(url) => Exit::Relay(Relay::parse(url).map_err(|reason| Error::invalid("smtp_url", reason))?),
+        None => Exit::Outbox(config.outbox.clone()),
     };
+    let dkim = config
+        .dkim_keys
+        .as_deref()
+        .map(|keys| Signer::load(keys, from.email.domain()))
+        .transpose()
+        .map_err(|reason| Error::invalid("dkim_keys", reason))?;
     let db = open_database(config, clock).await?;
     let (admin, key) = (config.admin_token.clone(), config.secret_key.clone());
     let key = db
@@ -190,7 +197,7 @@ async fn prepare(
         })
         .await?;
     let links = Links::new(key, public_url.clone());
-    let wake = Arc::new(Notify::new());
+    let wake = Arc::new(Wake::default());
     let stats = Arc::new(Stats::default());
     let sender = from
         .name
@@ -209,14 +216,27 @@ async fn prepare(
         http_stats: HttpStats::default(),
         pages,
         delivers: config.workers,
+        lifetime: config.delivery_lifetime,
     });
-    let setup = Setup {
-        db,
-        channel,
-        concurrency: config.send_concurrency,
-        schedule: config.retry_schedule.clone(),
+    let domain = from.email.domain().to_owned();
+    let writer = Writer {
         from,
         links,
+        clock: db.clock().clone(),
+        dkim,
+    };
+    let schedule = config.retry_schedule.clone();
+    let mails: Arc<dyn Channel> = Arc::new(Mailing::new(exit, config.send_concurrency, schedule, writer));
+    let setup = Setup {
+        receipts: db
+            .url()
+            .sqlite_path()
+            .map(|path| format!("{path}.receipts").into()),
+        db,
+        channels: vec![mails],
+        domain,
+        lifetime: config.delivery_lifetime,
+        limits: config.domain_limits.clone(),
         wake,
         stats,
     };
@@ -231,14 +251,6 @@ fn take_lock(config: &Config) -> Result<Option<File>> {
 }
 
 async fn start_background(setup: Setup, config: &Config, lock: Option<File>) -> Result<Background> {
-    if lock.is_some() {
-        // Nobody else can hold a claim: what a dead process claimed is due at once.
-        let now = setup.db.clock().now();
-        setup
-            .db
-            .transaction(move |conn| queue::release_all(conn, now))
-            .await?;
-    }
     let schedule = Schedule::start(setup.db.clone()).await?;
     if config.smtp_url.is_none() {
         tracing::warn!(
@@ -247,7 +259,7 @@ async fn start_background(setup: Setup, config: &Config, lock: Option<File>) -> 
         );
     }
     Ok(Background {
-        workers: Some(Workers::start(setup)),
+        workers: Some(Workers::start(setup).await?),
         schedule: Some(schedule),
         _lock: lock,
     })

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::db::DatabaseUrl;
+use crate::delivery::dispatch::Limits;
 
 /// Variables with the prefix that are not settings: tests and CI set them around the program.
 const NOT_SETTINGS: [&str; 2] = ["CANDOR_TEST_POSTGRES_URL", "CANDOR_REQUIRE_POSTGRES"];
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 15] = [
     "database_url",
     "listen",
     "public_url",
@@ -23,6 +24,9 @@ const NAMES: [&str; 12] = [
     "max_audience",
     "outbox",
     "retry_schedule",
+    "delivery_lifetime",
+    "domain_limits",
+    "dkim_keys",
     "log_format",
 ];
 
@@ -60,6 +64,12 @@ pub struct Config {
     pub outbox: PathBuf,
     /// Waits between attempts; the last one repeats until the delivery expires.
     pub retry_schedule: Vec<Duration>,
+    /// How long a delivery is tried before it is given up.
+    pub delivery_lifetime: Duration,
+    /// Connections and rates for domains.
+    pub domain_limits: Limits,
+    /// Keys that mails are signed with: `SELECTOR:FILE`, separated by commas.
+    pub dkim_keys: Option<String>,
     /// Whether this process delivers.
     pub workers: bool,
     /// Text or JSON.
@@ -82,6 +92,9 @@ impl Default for Config {
             retry_schedule: [5, 30, 120, 600, 1800, 3600, 10_800, 21_600, 43_200]
                 .map(Duration::from_secs)
                 .to_vec(),
+            delivery_lifetime: Duration::from_secs(48 * 3600),
+            domain_limits: Limits::default(),
+            dkim_keys: None,
             workers: true,
             log_format: LogFormat::Text,
         }
@@ -192,7 +205,7 @@ impl Config {
                 self.public_url = Some(value.trim_end_matches('/').to_owned());
             }
             "smtp_url" => {
-                crate::delivery::email::Relay::parse(&value)?;
+                crate::delivery::smtp::Relay::parse(&value)?;
                 self.smtp_url = Some(value);
             }
             "mail_from" => {
@@ -217,6 +230,14 @@ impl Config {
             "max_audience" => self.max_audience = number(&value, 0, 100_000_000)?,
             "outbox" => self.outbox = PathBuf::from(value),
             "retry_schedule" => self.retry_schedule = schedule(&value)?,
+            "delivery_lifetime" => {
+                self.delivery_lifetime = wait(&value)
+                    .filter(|time| *time >= Duration::from_secs(60))
+                    .ok_or("must be a time of at least a minute, such as 48h")?;
+            }
+            "domain_limits" => self.domain_limits = Limits::parse(&value)?,
+            // Read, and so checked, at the start, when the domain is known.
+            "dkim_keys" => self.dkim_keys = Some(value),
             "log_format" => {
                 self.log_format = match value.as_str() {
                     "text" => LogFormat::Text,
@@ -242,19 +263,20 @@ fn number(text: &str, least: usize, most: usize) -> Result<usize, String> {
 }
 
 fn schedule(text: &str) -> Result<Vec<Duration>, String> {
-    let wrong = || "must be waits such as 5s,30s,2m,1h".to_owned();
     text.split(',')
-        .map(|part| {
-            let part = part.trim();
-            let unit = part.chars().last().ok_or_else(wrong)?;
-            let seconds = match unit {
-                's' => 1,
-                'm' => 60,
-                'h' => 3600,
-                _ => return Err(wrong()),
-            };
-            let count: u32 = part[..part.len() - 1].parse().map_err(|_| wrong())?;
-            Ok(Duration::from_secs(u64::from(count) * seconds))
-        })
+        .map(|part| wait(part).ok_or("must be waits such as 5s,30s,2m,1h".to_owned()))
         .collect()
+}
+
+/// A time such as 5s, 2m or 1h.
+fn wait(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let seconds = match text.chars().last()? {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        _ => return None,
+    };
+    let count: u32 = text[..text.len() - 1].parse().ok()?;
+    Some(Duration::from_secs(u64::from(count) * seconds))
 }

@@ -86,6 +86,8 @@ const PARTIALS: [(&str, &str); 8] = [
     ("action.html", include_str!("../templates/email/action.html.hbs")),
 ];
 
+/// Longest subject, in characters.
+const SUBJECT: usize = 200;
 /// Largest part of a template, in bytes.
 const MAX_SIZE: usize = 64 * 1024;
 
@@ -236,6 +238,7 @@ pub struct Rendered {
 pub struct Template {
     plain: Handlebars<'static>,
     html: Handlebars<'static>,
+    shows_only: bool,
 }
 
 impl Template {
@@ -287,7 +290,20 @@ impl Template {
             .map_err(|e| ("/text", e.to_string()))?;
         html.register_template_string("html", &source.html)
             .map_err(|e| ("/html", e.to_string()))?;
-        Ok(Template { plain, html })
+        let parts = [&source.subject, &source.text, &source.html].map(String::as_str);
+        let partials = PARTIALS.iter().map(|(_, text)| *text);
+        let shows_only = parts.into_iter().chain(partials).all(only_shows);
+        Ok(Template {
+            plain,
+            html,
+            shows_only,
+        })
+    }
+
+    /// Whether the template does no more with what differs between recipients than to show it, or to ask whether it is
+    /// empty. Then a mail can be put together from pieces.
+    pub fn shows_only(&self) -> bool {
+        self.shows_only
     }
 
     /// Renders a mail.
@@ -299,7 +315,28 @@ impl Template {
             .map_err(|(pointer, detail)| Error::internal(format!("template {pointer}: {detail}")))
     }
 
+    /// Renders a mail whose subject is not finished yet (see [`finish_subject`]).
+    ///
+    /// # Errors
+    /// As [`Template::render`].
+    pub fn render_raw(&self, context: &MailContext) -> Result<Rendered> {
+        self.render_unfinished(context)
+            .map_err(|(pointer, detail)| Error::internal(format!("template {pointer}: {detail}")))
+    }
+
     fn render_parts(&self, context: &MailContext) -> std::result::Result<Rendered, (&'static str, String)> {
+        let mut rendered = self.render_unfinished(context)?;
+        rendered.subject = one_line(&rendered.subject, SUBJECT);
+        if rendered.subject.is_empty() {
+            return Err(("/subject", "comes out empty".to_owned()));
+        }
+        Ok(rendered)
+    }
+
+    fn render_unfinished(
+        &self,
+        context: &MailContext,
+    ) -> std::result::Result<Rendered, (&'static str, String)> {
         let subject = self
             .plain
             .render("subject", context)
@@ -312,12 +349,82 @@ impl Template {
             .html
             .render("html", context)
             .map_err(|e| ("/html", e.to_string()))?;
-        let subject = one_line(&subject, 200);
-        if subject.is_empty() {
-            return Err(("/subject", "comes out empty".to_owned()));
-        }
         Ok(Rendered { subject, text, html })
     }
+}
+
+/// A rendered subject as it goes into the mail: one line, not too long.
+///
+/// # Errors
+/// `Internal` where nothing is left of it: templates are checked for that.
+pub fn finish_subject(rendered: &str) -> Result<String> {
+    let subject = one_line(rendered, SUBJECT);
+    if subject.is_empty() {
+        return Err(Error::internal("template /subject: comes out empty"));
+    }
+    Ok(subject)
+}
+
+/// What of a [`MailContext`] differs between the recipients of a notice, and the words that can mean any of it.
+const PERSONAL: [&str; 14] = [
+    "recipient",
+    "name",
+    "what",
+    "reason",
+    "unsubscribe_url",
+    "resources",
+    "type",
+    "id",
+    "label",
+    "account",
+    "this",
+    "lookup",
+    "with",
+    "@root",
+];
+
+/// Whether a template's source does no more with personal values than to show them or to ask whether they are empty.
+fn only_shows(source: &str) -> bool {
+    let mut rest = source;
+    while let Some(start) = rest.find("{{") {
+        let tag = &rest[start + 2..];
+        let (close, skip) = if tag.trim_start_matches('~').starts_with("!--") {
+            ("--}}", 4)
+        } else {
+            ("}}", 2)
+        };
+        let Some(end) = tag.find(close) else { return false };
+        let inner = tag[..end].trim_matches(['~', '{', '}', ' ', '\n', '\t', '&']);
+        rest = &tag[end + skip..];
+        if inner.starts_with('!') {
+            continue;
+        }
+        let words: Vec<&str> = inner.split_whitespace().collect();
+        let plain = match words.as_slice() {
+            [] | [_] => true,
+            ["#if" | "#unless" | "#each" | ">" | "#>" | "^", one] | ["else", "if" | "unless", one] => {
+                !one.starts_with('(')
+            }
+            words => !words
+                .iter()
+                .flat_map(|word| {
+                    let bare = word.trim_matches(['(', ')']);
+                    // The whole context, by its other names.
+                    if bare == "." || bare.contains("..") {
+                        "this"
+                    } else {
+                        word
+                    }
+                    .split(['.', '/', '(', ')', '[', ']', '=', '|', '"', '\''])
+                })
+                .filter(|part| !part.is_empty())
+                .any(|part| PERSONAL.contains(&part)),
+        };
+        if !plain {
+            return false;
+        }
+    }
+    true
 }
 
 /// One line of at most `most` characters: every run of white space and control characters becomes a space.

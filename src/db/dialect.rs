@@ -5,10 +5,12 @@
 
 use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text};
 
 use super::{Conn, copy};
 use crate::error::Result;
+use crate::id::NoticeId;
+use crate::time::Timestamp;
 
 /// Runs the same diesel expression against whichever database it is (batch inserts, `ON CONFLICT`).
 macro_rules! on_backend {
@@ -106,18 +108,236 @@ pub fn audit_head(conn: &mut Conn) -> Result<(i64, String)> {
     Ok((head.seq, head.hash))
 }
 
-/// Which pending deliveries to claim: those due, oldest first, none that another worker is claiming.
-pub fn claimable(conn: &Conn) -> &'static str {
-    match conn {
-        Conn::Sqlite(_) => {
-            "SELECT id FROM deliveries WHERE state = 'pending' AND next_attempt_at <= $1 \
-             ORDER BY next_attempt_at, id LIMIT $2"
+/// A delivery that is due.
+#[derive(Clone, Debug, QueryableByName)]
+pub struct Due {
+    /// Its id.
+    #[diesel(sql_type = BigInt)]
+    pub id: i64,
+    /// Whose claim on it has run out.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub lease: Option<String>,
+    /// Attempts so far.
+    #[diesel(sql_type = BigInt)]
+    pub attempt: i64,
+}
+
+/// Locks deliveries that are due: oldest first, none that another worker is claiming or that `own` holds (a claim of
+/// one's own is alive, however late its renewal), none of the domains to leave out.
+///
+/// # Errors
+/// What the database answers.
+pub fn due(
+    conn: &mut Conn,
+    channel: &str,
+    now: Timestamp,
+    own: &str,
+    limit: i64,
+    without: &[String],
+) -> Result<Vec<Due>> {
+    const START: &str = "SELECT id, lease, attempt FROM deliveries WHERE state = 'pending' AND channel = $1 \
+                         AND next_attempt_at <= $2 AND (lease IS NULL OR lease <> $3)";
+    const END: &str = "ORDER BY next_attempt_at, id LIMIT $5";
+    Ok(match conn {
+        Conn::Sqlite(conn) => diesel::sql_query(format!(
+            "{START} AND domain NOT IN (SELECT value FROM json_each($4)) {END}"
+        ))
+        .bind::<Text, _>(channel)
+        .bind::<BigInt, _>(now)
+        .bind::<Text, _>(own)
+        .bind::<Text, _>(serde_json::to_string(without)?)
+        .bind::<BigInt, _>(limit)
+        .load(conn)?,
+        Conn::Pg(conn) => diesel::sql_query(format!(
+            "{START} AND domain <> ALL($4) {END} FOR UPDATE SKIP LOCKED"
+        ))
+        .bind::<Text, _>(channel)
+        .bind::<BigInt, _>(now)
+        .bind::<Text, _>(own)
+        .bind::<Array<Text>, _>(without)
+        .bind::<BigInt, _>(limit)
+        .load(conn)?,
+    })
+}
+
+/// A statement about the rows of these ids: `{ids}` in it stands for them, and they are its last parameter, `$n`.
+macro_rules! about_ids {
+    ($conn:expr, $ids:expr, $last:literal, $statement:expr, |$query:ident| $bound:expr, $run:ident) => {
+        match $conn {
+            Conn::Sqlite(conn) => {
+                let list = concat!("(SELECT value FROM json_each(", $last, "))");
+                let $query = diesel::sql_query($statement.replace("{ids}", list));
+                $bound.bind::<Text, _>(serde_json::to_string($ids)?).$run(conn)?
+            }
+            Conn::Pg(conn) => {
+                let list = concat!("(SELECT UNNEST(", $last, "))");
+                let $query = diesel::sql_query($statement.replace("{ids}", list));
+                $bound.bind::<Array<BigInt>, _>($ids).$run(conn)?
+            }
         }
-        Conn::Pg(_) => {
-            "SELECT id FROM deliveries WHERE state = 'pending' AND next_attempt_at <= $1 \
-             ORDER BY next_attempt_at, id LIMIT $2 FOR UPDATE SKIP LOCKED"
-        }
+    };
+}
+
+/// A delivery that was claimed.
+#[derive(Clone, Debug, QueryableByName)]
+#[allow(missing_docs)]
+pub struct ClaimedRow {
+    #[diesel(sql_type = BigInt)]
+    pub id: i64,
+    #[diesel(sql_type = Text)]
+    pub notice_id: NoticeId,
+    #[diesel(sql_type = BigInt)]
+    pub ordinal: i64,
+    #[diesel(sql_type = Text)]
+    pub address: String,
+    #[diesel(sql_type = BigInt)]
+    pub attempt: i64,
+    #[diesel(sql_type = Text)]
+    pub message_id: String,
+    #[diesel(sql_type = BigInt)]
+    pub expires_at: Timestamp,
+    #[diesel(sql_type = Text)]
+    pub domain: String,
+    #[diesel(sql_type = Text)]
+    pub channel: String,
+}
+
+/// Claims the deliveries of these ids until the given time.
+///
+/// # Errors
+/// What the database answers.
+pub fn claim(conn: &mut Conn, ids: &[i64], lease: &str, until: Timestamp) -> Result<Vec<ClaimedRow>> {
+    let statement = "UPDATE deliveries SET attempt = attempt + 1, lease = $1, next_attempt_at = $2 \
+                     WHERE id IN {ids} AND state = 'pending' \
+                     RETURNING id, notice_id, ordinal, address, attempt, message_id, expires_at, domain, channel";
+    Ok(about_ids!(
+        conn,
+        ids,
+        "$3",
+        statement,
+        |query| query.bind::<Text, _>(lease).bind::<BigInt, _>(until),
+        load
+    ))
+}
+
+/// Of the deliveries of these ids, those that `lease` holds.
+///
+/// # Errors
+/// What the database answers.
+pub fn held(conn: &mut Conn, ids: &[i64], lease: &str) -> Result<Vec<ClaimedRow>> {
+    let statement = "SELECT id, notice_id, ordinal, address, attempt, message_id, expires_at, domain, channel \
+                     FROM deliveries WHERE lease = $1 AND state = 'pending' AND id IN {ids}";
+    Ok(about_ids!(
+        conn,
+        ids,
+        "$2",
+        statement,
+        |query| query.bind::<Text, _>(lease),
+        load
+    ))
+}
+
+/// What is frozen of a delivery's recipient.
+#[derive(Clone, Debug, QueryableByName)]
+#[allow(missing_docs)]
+pub struct RecipientRow {
+    #[diesel(sql_type = BigInt)]
+    pub id: i64,
+    #[diesel(sql_type = Text)]
+    pub context: String,
+    #[diesel(sql_type = Bool)]
+    pub optional: bool,
+}
+
+/// The frozen recipients of the deliveries of these ids.
+///
+/// # Errors
+/// What the database answers.
+pub fn recipients(conn: &mut Conn, ids: &[i64]) -> Result<Vec<RecipientRow>> {
+    let statement = "SELECT d.id, nr.context, nr.optional FROM deliveries d \
+                     JOIN notice_recipients nr ON nr.notice_id = d.notice_id AND nr.ordinal = d.ordinal \
+                     WHERE d.id IN {ids}";
+    Ok(about_ids!(conn, ids, "$1", statement, |query| query, load))
+}
+
+/// What becomes of deliveries at the end of a claim.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct End {
+    /// The state they are in from now on.
+    pub state: &'static str,
+    /// When they are due, where they are pending.
+    pub next_attempt_at: Timestamp,
+    /// When they were accepted.
+    pub sent_at: Option<Timestamp>,
+    /// Why they failed.
+    pub reason: Option<&'static str>,
+    /// Attempts of which nobody knows whether they arrived: 0 or 1.
+    pub ambiguous: i64,
+}
+
+/// Ends the claim of `lease` on the deliveries of these ids; those that it does not hold any more are left alone.
+///
+/// # Errors
+/// What the database answers.
+pub fn end_claim(conn: &mut Conn, lease: &str, end: &End, ids: &[i64]) -> Result<usize> {
+    let statement = "UPDATE deliveries SET state = $1, lease = NULL, next_attempt_at = $2, sent_at = $3, reason = $4, \
+                     ambiguous = ambiguous + $5 WHERE lease = $6 AND state = 'pending' AND id IN {ids}";
+    Ok(about_ids!(
+        conn,
+        ids,
+        "$7",
+        statement,
+        |query| query
+            .bind::<Text, _>(end.state)
+            .bind::<BigInt, _>(end.next_attempt_at)
+            .bind::<Nullable<BigInt>, _>(end.sent_at)
+            .bind::<Nullable<Text>, _>(end.reason)
+            .bind::<BigInt, _>(end.ambiguous)
+            .bind::<Text, _>(lease),
+        execute
+    ))
+}
+
+/// Where workers listen.
+const WORK: &str = "candor_work";
+
+/// Tells the workers of every process, when the transaction commits: something is due, or (`stopped`) a notice was
+/// stopped. With an embedded database there is but one process, and it knows.
+///
+/// # Errors
+/// What the database answers.
+pub fn tell_workers(conn: &mut Conn, stopped: Option<&NoticeId>) -> Result<()> {
+    let Conn::Pg(conn) = conn else { return Ok(()) };
+    diesel::sql_query("SELECT pg_notify($1, $2)")
+        .bind::<Text, _>(WORK)
+        .bind::<Text, _>(stopped.map_or("", NoticeId::as_str))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Begins to listen to [`tell_workers`] on this connection.
+///
+/// # Errors
+/// What the database answers.
+pub fn listen(conn: &mut Conn) -> Result<()> {
+    let Conn::Pg(conn) = conn else { return Ok(()) };
+    diesel::sql_query(format!("LISTEN {WORK}")).execute(conn)?;
+    Ok(())
+}
+
+/// What was told since the last look: a notice's id, or nothing but that something is due. Does not wait.
+///
+/// # Errors
+/// Where the connection is lost.
+pub fn heard(conn: &mut Conn) -> Result<Vec<String>> {
+    let Conn::Pg(conn) = conn else {
+        return Ok(Vec::new());
+    };
+    let mut payloads = Vec::new();
+    for notification in conn.notifications_iter() {
+        payloads.push(notification?.payload);
     }
+    Ok(payloads)
 }
 
 /// Writes a consistent copy to a new file: an embedded database, whichever kind this one is. `fresh` opens and

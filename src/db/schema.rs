@@ -315,6 +315,7 @@ diesel::table! {
         address -> Text,
         optional -> Bool,
         context -> Text,
+        domain -> Text,
     }
 }
 
@@ -332,6 +333,17 @@ diesel::table! {
         expires_at -> BigInt,
         sent_at -> Nullable<BigInt>,
         message_id -> Text,
+        domain -> Text,
+        reason -> Nullable<Text>,
+        ambiguous -> BigInt,
+    }
+}
+
+diesel::table! {
+    delivery_receipts (lease, seq) {
+        lease -> Text,
+        seq -> BigInt,
+        body -> Text,
     }
 }
 
@@ -381,6 +393,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     notice_recipients,
     deliveries,
     delivery_attempts,
+    delivery_receipts,
     opt_outs,
 );
 

@@ -1,252 +1,29 @@
-//! The mail channel: messages built by lettre, sent over SMTP connections of our own.
+//! Mails as they go over the wire: headers, two bodies, and the thread of the incident. Pure.
 //!
-//! lettre's transports leave Nagle's algorithm on, which costs 40 ms a mail on a local relay, and cap nothing. So each
-//! sender here keeps one `AsyncSmtpConnection` over a stream with NODELAY, and there are as many senders as settings allow.
+//! [`build`] makes a mail the plain way, with lettre. Both bodies are always quoted-printable, whatever they hold, and the
+//! boundary is always the same: then nothing in the frame of a mail depends on the recipient, which is what
+//! [`super::skeleton`] lives on.
 //!
-//! Must never happen here: an address or a credential in a log, or a line break from data in a header.
+//! Must never happen here: a line break from data in a header, or a mail that differs from the previewed one.
 
 use std::time::Duration;
 
 use lettre::Address;
-use lettre::address::Envelope;
-use lettre::message::header::{ContentType, Header, HeaderName, HeaderValue};
-use lettre::message::{Mailbox, MultiPart, SinglePart};
-use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
-use lettre::transport::smtp::extension::ClientId;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use lettre::message::header::{ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue};
+use lettre::message::{Body, Mailbox, MultiPart, MultiPartKind, SinglePart};
 
-use super::{Mail, Outcome};
+use super::Mail;
 use crate::error::{Error, Result};
-use crate::template::Rendered;
+use crate::template::{Rendered, one_line};
 use crate::time::Timestamp;
 
-/// How long connecting, greeting and TLS may take.
-const CONNECT: Duration = Duration::from_secs(20);
-/// How long one mail may take, from MAIL FROM to the last reply.
-const SEND: Duration = Duration::from_secs(120);
-
-/// Where mails go, from `CANDOR_SMTP_URL`.
-#[derive(Clone)]
-pub struct Relay {
-    host: String,
-    port: u16,
-    security: Security,
-    credentials: Option<Credentials>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Security {
-    /// STARTTLS where the server offers it.
-    Opportunistic,
-    /// STARTTLS or nothing.
-    Required,
-    /// TLS from the first byte.
-    Implicit,
-    /// Plain, as on a local relay.
-    Plain,
-}
-
-impl Relay {
-    /// Parses `smtp://[USER:PASSWORD@]HOST[:PORT][?tls=required|opportunistic|none]` or `smtps://…`.
-    ///
-    /// # Errors
-    /// A sentence that does not repeat the URL: it may hold a password.
-    pub fn parse(text: &str) -> std::result::Result<Relay, String> {
-        let url = url::Url::parse(text).map_err(|_| "must be a URL such as smtp://localhost:25")?;
-        let host = url
-            .host_str()
-            .filter(|host| !host.is_empty())
-            .ok_or("has no host")?
-            .to_owned();
-        let mut security = match url.scheme() {
-            "smtp" => Security::Opportunistic,
-            "smtps" => Security::Implicit,
-            _ => return Err("must begin with smtp:// or smtps://".to_owned()),
-        };
-        for (name, value) in url.query_pairs() {
-            security = match (name.as_ref(), value.as_ref(), security) {
-                ("tls", _, Security::Implicit) => {
-                    return Err("smtps:// is TLS already; leave tls= out".to_owned());
-                }
-                ("tls", "required", _) => Security::Required,
-                ("tls", "opportunistic", _) => Security::Opportunistic,
-                ("tls", "none", _) => Security::Plain,
-                ("tls", _, _) => return Err("tls= must be required, opportunistic or none".to_owned()),
-                _ => return Err(format!("'{name}' is not a parameter; tls is the only one")),
-            };
-        }
-        let port = url
-            .port()
-            .unwrap_or(if security == Security::Implicit { 465 } else { 25 });
-        let plain = |text: &str| {
-            percent_decode(text).ok_or("the user or the password is not properly percent-encoded".to_owned())
-        };
-        let credentials = match (url.username(), url.password()) {
-            ("", None) => None,
-            (user, Some(password)) => Some(Credentials::new(plain(user)?, plain(password)?)),
-            _ => return Err("has a user but no password".to_owned()),
-        };
-        Ok(Relay {
-            host,
-            port,
-            security,
-            credentials,
-        })
-    }
-}
-
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let digits = [rest.next()?, rest.next()?];
-            bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
-/// One sender: a relay and, while there is work, a connection to it.
-pub struct Sender {
-    relay: Relay,
-    connection: Option<AsyncSmtpConnection>,
-}
-
-impl Sender {
-    /// A sender without a connection yet.
-    pub fn new(relay: Relay) -> Self {
-        Sender {
-            relay,
-            connection: None,
-        }
-    }
-
-    /// Sends one mail. A connection that was open and turns out to be dead is replaced once, as long as the server
-    /// cannot have taken the mail.
-    pub async fn deliver(&mut self, mail: &Mail) -> Outcome {
-        if self
-            .connection
-            .as_ref()
-            .is_some_and(AsyncSmtpConnection::has_broken)
-        {
-            self.connection = None;
-        }
-        if self.connection.is_none() {
-            match timeout(CONNECT, connect(&self.relay)).await {
-                Ok(Ok(connection)) => self.connection = Some(connection),
-                // Whatever the server says while greeting or signing in is about us, not about the recipient.
-                Ok(Err(reason)) => {
-                    return Outcome::Retry(None, format!("no connection to the mail server: {reason}"));
-                }
-                Err(_) => return Outcome::Retry(None, "the mail server did not greet in time".to_owned()),
-            }
-        }
-        let Some(connection) = self.connection.as_mut() else {
-            return Outcome::Retry(None, "no connection to the mail server".to_owned());
-        };
-        let result = timeout(SEND, connection.send(&mail.envelope, &mail.message)).await;
-        match result {
-            Ok(Ok(response)) => Outcome::Sent(reply(response.code().to_string(), response.message())),
-            Ok(Err(error)) => {
-                // lettre aborts the connection on every error; the next mail gets a new one.
-                self.connection = None;
-                let text = error_text(&error);
-                if error.is_permanent() {
-                    Outcome::Failed(text)
-                } else {
-                    Outcome::Retry(None, text)
-                }
-            }
-            Err(_) => {
-                self.connection = None;
-                Outcome::Retry(None, "the mail server did not answer in time".to_owned())
-            }
-        }
-    }
-
-    /// Says good-bye, when there is nothing to send.
-    pub async fn close(&mut self) {
-        if let Some(mut connection) = self.connection.take() {
-            // The server may have hung up already; then there is nobody to say it to.
-            let _ = timeout(Duration::from_secs(2), connection.quit()).await;
-        }
-    }
-
-    /// Whether a connection is open.
-    pub fn is_open(&self) -> bool {
-        self.connection.is_some()
-    }
-}
-
-fn reply<'a>(code: String, lines: impl Iterator<Item = &'a str>) -> String {
-    let text: Vec<&str> = lines.collect();
-    crate::template::one_line(&format!("{code} {}", text.join(" ")), 500)
-}
-
-fn error_text(error: &lettre::transport::smtp::Error) -> String {
-    let mut text = match error.status() {
-        Some(code) => code.to_string(),
-        None => error.to_string(),
-    };
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        text.push(' ');
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    crate::template::one_line(&text, 500)
-}
-
-/// Opens a connection: greeted, encrypted and signed in as the settings want it; or says why not.
-async fn connect(relay: &Relay) -> std::result::Result<AsyncSmtpConnection, String> {
-    let said = |error: lettre::transport::smtp::Error| error_text(&error);
-    let hello = ClientId::default();
-    let address = (relay.host.as_str(), relay.port);
-    let mut connection = if relay.security == Security::Implicit {
-        let tls = TlsParameters::new(relay.host.clone()).map_err(said)?;
-        AsyncSmtpConnection::connect_tokio1(address, Some(CONNECT), &hello, Some(tls), None)
-            .await
-            .map_err(said)?
-    } else {
-        let stream = TcpStream::connect(address)
-            .await
-            .map_err(|error| error.to_string())?;
-        // Without it each mail waits 40 ms for a delayed ACK.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
-        }
-        AsyncSmtpConnection::connect_with_transport(Box::new(stream), &hello)
-            .await
-            .map_err(said)?
-    };
-    let upgrade = match relay.security {
-        Security::Required => true,
-        Security::Opportunistic => connection.can_starttls(),
-        Security::Implicit | Security::Plain => false,
-    };
-    if upgrade {
-        // Fails where the server does not offer it: required means required.
-        let tls = TlsParameters::new(relay.host.clone()).map_err(said)?;
-        connection.starttls(tls, &hello).await.map_err(said)?;
-    }
-    if let Some(credentials) = &relay.credentials {
-        connection
-            .auth(&[Mechanism::Plain, Mechanism::Login], credentials)
-            .await
-            .map_err(said)?;
-    }
-    Ok(connection)
-}
-
 /// What is needed besides the text to build a message.
+#[derive(Clone, Debug)]
 pub struct Addressing<'a> {
     /// From.
     pub from: &'a Mailbox,
+    /// Envelope sender, where it is another: bounces come back to it.
+    pub return_path: Option<&'a Address>,
     /// Recipient's name.
     pub name: &'a str,
     /// Recipient's address.
@@ -260,6 +37,9 @@ pub struct Addressing<'a> {
     /// When it was written.
     pub date: Timestamp,
 }
+
+/// Between the two bodies. Quoted-printable never leaves `=_` in a body, so none can hold it.
+const BOUNDARY: &str = "=_candor_alternative";
 
 macro_rules! text_header {
     ($type:ident, $name:literal) => {
@@ -282,19 +62,47 @@ text_header!(ListUnsubscribe, "List-Unsubscribe");
 text_header!(ListUnsubscribePost, "List-Unsubscribe-Post");
 text_header!(AutoSubmitted, "Auto-Submitted");
 
+/// The recipient as an address for the envelope: an international domain in its ASCII form, which every server takes.
+///
+/// # Errors
+/// `Internal` where it is no address; it was checked when it was frozen.
+pub fn envelope_address(address: &str) -> Result<Address> {
+    let address: Address = address.trim().parse().map_err(Error::internal)?;
+    if address.domain().is_ascii() {
+        return Ok(address);
+    }
+    match url::Host::parse(address.domain()) {
+        Ok(url::Host::Domain(domain)) => Address::new(address.user(), domain).map_err(Error::internal),
+        _ => Ok(address),
+    }
+}
+
+/// The recipient as a header shows it. A name is data: it becomes one line before it becomes a header.
+pub(super) fn mailbox(name: &str, address: Address) -> Mailbox {
+    let name = one_line(name, 100);
+    Mailbox::new((!name.is_empty()).then_some(name), address)
+}
+
+/// Names a mail in the outbox.
+pub(super) fn file_name(message_id: &str) -> String {
+    message_id.replace(['@', '/'], "_")
+}
+
 /// Builds the message: multipart text and HTML, threaded by incident, with one-click unsubscribing.
 ///
 /// # Errors
 /// `Internal` where the address cannot be put on an envelope; it was checked when it was frozen.
 pub fn build(addressing: &Addressing<'_>, rendered: &Rendered) -> Result<Mail> {
-    let address: Address = addressing.address.parse().map_err(Error::internal)?;
-    // A name is data: it becomes one line before it becomes a header.
-    let name = crate::template::one_line(addressing.name, 100);
-    let to = Mailbox::new((!name.is_empty()).then_some(name), address.clone());
+    let to = envelope_address(addressing.address)?;
     let (seconds, _) = addressing.date.unix();
+    let part = |kind: ContentType, text: &str| {
+        let body = Body::new_with_encoding(text.to_owned(), ContentTransferEncoding::QuotedPrintable)
+            .map_err(|_| Error::internal("a text could not be encoded"))?;
+        Ok::<_, Error>(SinglePart::builder().header(kind).body(body))
+    };
     let message = lettre::Message::builder()
         .from(addressing.from.clone())
-        .to(to)
+        .to(mailbox(addressing.name, to.clone()))
         .date(std::time::UNIX_EPOCH + Duration::from_secs(seconds))
         .message_id(Some(format!("<{}>", addressing.message_id)))
         .references(format!("<{}>", addressing.thread))
@@ -304,24 +112,17 @@ pub fn build(addressing: &Addressing<'_>, rendered: &Rendered) -> Result<Mail> {
         .header(AutoSubmitted("auto-generated".to_owned()))
         .subject(&rendered.subject)
         .multipart(
-            MultiPart::alternative()
-                .singlepart(
-                    SinglePart::builder()
-                        .header(ContentType::TEXT_PLAIN)
-                        .body(rendered.text.clone()),
-                )
-                .singlepart(
-                    SinglePart::builder()
-                        .header(ContentType::TEXT_HTML)
-                        .body(rendered.html.clone()),
-                ),
+            MultiPart::builder()
+                .kind(MultiPartKind::Alternative)
+                .boundary(BOUNDARY)
+                .singlepart(part(ContentType::TEXT_PLAIN, &rendered.text)?)
+                .singlepart(part(ContentType::TEXT_HTML, &rendered.html)?),
         )
         .map_err(Error::internal)?;
-    let envelope =
-        Envelope::new(Some(addressing.from.email.clone()), vec![address]).map_err(Error::internal)?;
     Ok(Mail {
-        envelope,
-        message: message.formatted(),
-        name: addressing.message_id.replace(['@', '/'], "_"),
+        from: addressing.return_path.unwrap_or(&addressing.from.email).clone(),
+        to,
+        message: String::from_utf8(message.formatted()).map_err(Error::internal)?,
+        name: file_name(addressing.message_id),
     })
 }

@@ -1,49 +1,89 @@
 //! Deliveries: one mail to one address, from the queue to an outcome that is on record.
 //!
 //! Frozen notices are expanded into rows, rows are claimed with a lease, sent outside any transaction, and finished
-//! in groups. A connection takes its next mail only when the outcome of the last one is durable: that bounds what a
-//! crash can repeat to one mail for each open connection.
+//! in groups. A connection takes its next mail only when there is a receipt for the outcome of the last one: that bounds
+//! what a crash can repeat to one mail for each open connection.
+//!
+//! ```text
+//! queue ─(claim)─► dispatch ─► a channel's sender ─► ledger ─(finish and claim the next)─► queue
+//!                              mailing: skeleton, email, dkim, smtp
+//! ```
 //!
 //! Must never happen here: a read of the incident or the directory (a notice is frozen), or an outcome that is lost.
 
+pub mod channel;
+pub mod dispatch;
+pub mod dkim;
 pub mod email;
+pub mod ledger;
+pub mod mailing;
 pub mod opt_out;
 pub mod outbox;
 pub mod queue;
+pub mod skeleton;
+pub mod smtp;
 pub mod worker;
 
 use std::time::Duration;
 
 use diesel::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::audit::{Action, Event, Tx};
 use crate::db::Conn;
 use crate::db::schema::{deliveries as d, delivery_attempts as da, notice_recipients as nr, notices as n};
 use crate::error::{Error, Result};
-use crate::id::NoticeId;
+use crate::id::{IncidentId, NoticeId};
 use crate::time::Timestamp;
 
-/// A mail, ready for a channel.
-#[derive(Clone, Debug)]
+/// A mail, ready to be handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mail {
-    /// Envelope sender and recipient.
-    pub envelope: lettre::address::Envelope,
-    /// The message, as it goes over the wire.
-    pub message: Vec<u8>,
+    /// Envelope sender: what cannot be delivered comes back to it.
+    pub from: lettre::Address,
+    /// Envelope recipient.
+    pub to: lettre::Address,
+    /// Headers and body, with CRLF line ends.
+    pub message: String,
     /// Names it in the outbox.
     pub name: String,
 }
 
 /// What became of one attempt. Channels answer this and touch nothing else.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Taken over by the next server. The text is its reply.
     Sent(String),
     /// Not now; try again, after this long where the channel knows better than the schedule.
     Retry(Option<Duration>, String),
+    /// Nobody knows: the connection was lost between the last byte and the reply. It is tried again with the same
+    /// Message-ID, by which the recipient's server may tell.
+    Ambiguous(String),
     /// Never.
     Failed(String),
+}
+
+impl Outcome {
+    /// As stored and shown.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Outcome::Sent(_) => "sent",
+            Outcome::Retry(..) => "retry",
+            Outcome::Ambiguous(_) => "ambiguous",
+            Outcome::Failed(_) => "failed",
+        }
+    }
+
+    /// What the server said, or why there was no server.
+    pub fn reply(&self) -> &str {
+        match self {
+            Outcome::Sent(text)
+            | Outcome::Retry(_, text)
+            | Outcome::Ambiguous(text)
+            | Outcome::Failed(text) => text,
+        }
+    }
 }
 
 /// A delivery, as shown.
@@ -69,6 +109,8 @@ pub struct Delivery {
     pub next_attempt_at: Option<Timestamp>,
     /// When it was accepted.
     pub sent_at: Option<Timestamp>,
+    /// Why it failed: `refused` by the server, or `expired` (tried for too long).
+    pub reason: Option<String>,
 }
 
 /// A person of a delivery.
@@ -85,7 +127,7 @@ pub struct DeliveryPerson {
 pub struct Attempt {
     /// When.
     pub at: Timestamp,
-    /// sent, retry or failed.
+    /// sent, retry, failed, or ambiguous (the connection was lost between the last byte and the reply).
     pub outcome: String,
     /// What the server said, or why there was no server.
     pub reply: String,
@@ -105,6 +147,7 @@ type Row = (
     String,
     String,
     String,
+    Option<String>,
     Option<String>,
 );
 
@@ -145,6 +188,7 @@ fn load(
                 nr::person_id,
                 nr::name,
                 d::lease,
+                d::reason,
             ),
             d::next_attempt_at,
         ))
@@ -165,7 +209,10 @@ fn load(
     Ok(rows
         .into_iter()
         .map(
-            |((id, notice, address, channel, state, _, sent_at, message_id, person, name, lease), next)| {
+            |(
+                (id, notice, address, channel, state, _, sent_at, message_id, person, name, lease, reason),
+                next,
+            )| {
                 Delivery {
                     attempts: attempts.remove(&id).unwrap_or_default(),
                     next_attempt_at: (state == "pending" && lease.is_none()).then_some(next),
@@ -177,6 +224,7 @@ fn load(
                     state,
                     message_id: format!("<{message_id}>"),
                     sent_at,
+                    reason,
                 }
             },
         )
@@ -223,12 +271,7 @@ pub fn get(conn: &mut Conn, id: i64) -> Result<Delivery> {
 /// the notice was stopped (its catch-up is for those who were not told).
 pub fn resend(tx: &mut Tx<'_>, id: i64, lifetime: Duration) -> Result<Delivery> {
     let delivery = get(tx.conn, id)?;
-    let notice = crate::notice::locked(tx, &delivery.notice)?;
-    if notice.state()? == crate::notice::State::Stopped {
-        return Err(Error::Conflict(
-            "the notice was stopped: draft its catch-up for those who were not told".to_owned(),
-        ));
-    }
+    let incident = lock_for_resending(tx, &delivery.notice)?;
     // Read again, now that the notice is locked.
     let delivery = get(tx.conn, id)?;
     if !matches!(delivery.state.as_str(), "failed" | "bounced") {
@@ -237,25 +280,82 @@ pub fn resend(tx: &mut Tx<'_>, id: i64, lifetime: Duration) -> Result<Delivery> 
             delivery.state
         )));
     }
-    diesel::update(d::table.find(id))
-        .set((
-            d::state.eq("pending"),
-            d::lease.eq(None::<String>),
-            d::next_attempt_at.eq(tx.now),
-            d::expires_at.eq(tx.now.plus(lifetime)),
-        ))
-        .execute(tx.conn)?;
-    diesel::update(
-        n::table
-            .find(delivery.notice.as_str())
-            .filter(n::state.eq("sent")),
-    )
-    .set((n::state.eq("sending"), n::finished_at.eq(None::<Timestamp>)))
-    .execute(tx.conn)?;
+    queue_again(
+        tx,
+        &delivery.notice,
+        Some(id),
+        &[delivery.state.as_str()],
+        lifetime,
+    )?;
     tx.record(
         Event::new(Action::DeliveryResent, "delivery", id.to_string())
-            .incident(&notice.incident_id)
+            .incident(&incident)
             .before(serde_json::json!({"state": delivery.state})),
     );
     get(tx.conn, id)
+}
+
+/// Queues every delivery of a notice again that failed. Answers how many.
+///
+/// # Errors
+/// `NotFound`; `Conflict` where none failed, or where the notice was stopped.
+pub fn resend_failed(tx: &mut Tx<'_>, notice: &NoticeId, lifetime: Duration) -> Result<i64> {
+    let incident = lock_for_resending(tx, notice)?;
+    let resent = queue_again(tx, notice, None, &["failed"], lifetime)?;
+    if resent == 0 {
+        return Err(Error::Conflict("no delivery of the notice has failed".to_owned()));
+    }
+    tx.record(
+        Event::new(Action::DeliveryResent, "notice", notice.as_str())
+            .incident(&incident)
+            .after(serde_json::json!({"deliveries": resent})),
+    );
+    Ok(resent)
+}
+
+/// Locks a notice whose deliveries are to be sent again; answers its incident.
+fn lock_for_resending(tx: &mut Tx<'_>, notice: &NoticeId) -> Result<IncidentId> {
+    let notice = crate::notice::locked(tx, notice)?;
+    if notice.state()? == crate::notice::State::Stopped {
+        return Err(Error::Conflict(
+            "the notice was stopped: draft its catch-up for those who were not told".to_owned(),
+        ));
+    }
+    Ok(notice.incident_id)
+}
+
+fn queue_again(
+    tx: &mut Tx<'_>,
+    notice: &NoticeId,
+    one: Option<i64>,
+    states: &[&str],
+    lifetime: Duration,
+) -> Result<i64> {
+    let mut ids = d::table
+        .filter(d::notice_id.eq(notice.as_str()))
+        .filter(d::state.eq_any(states))
+        .select(d::id)
+        .into_boxed::<crate::db::Backend>();
+    if let Some(id) = one {
+        ids = ids.filter(d::id.eq(id));
+    }
+    let ids: Vec<i64> = ids.load(tx.conn)?;
+    for ids in ids.chunks(500) {
+        diesel::update(d::table.filter(d::id.eq_any(ids)))
+            .set((
+                d::state.eq("pending"),
+                d::lease.eq(None::<String>),
+                d::next_attempt_at.eq(tx.now),
+                d::expires_at.eq(tx.now.plus(lifetime)),
+                d::reason.eq(None::<String>),
+            ))
+            .execute(tx.conn)?;
+    }
+    if !ids.is_empty() {
+        diesel::update(n::table.find(notice.as_str()).filter(n::state.eq("sent")))
+            .set((n::state.eq("sending"), n::finished_at.eq(None::<Timestamp>)))
+            .execute(tx.conn)?;
+        crate::db::dialect::tell_workers(tx.conn, None)?;
+    }
+    Ok(ids.len() as i64)
 }

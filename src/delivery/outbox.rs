@@ -10,7 +10,7 @@ pub async fn deliver(directory: &Path, mail: &Mail) -> Outcome {
     let part: PathBuf = directory.join(format!("{}.part", mail.name));
     let written = async {
         tokio::fs::create_dir_all(directory).await?;
-        tokio::fs::write(&part, &mail.message).await?;
+        tokio::fs::write(&part, mail.message.as_bytes()).await?;
         tokio::fs::rename(&part, &target).await
     };
     match written.await {

@@ -1,9 +1,10 @@
 //! The queue: expand, claim, renew, finish, release. Each is one short transaction.
 //!
 //! `next_attempt_at` is due time, backoff and visibility timeout in one: a claimed row is due again when its lease ends,
-//! which the living worker keeps from happening. Every finish is fenced by the lease.
+//! which the living worker keeps from happening. Every finish is fenced by the lease. A row whose lease has ended is
+//! claimed again only where its dead worker left no receipt for it ([`super::ledger`]); where it did, that is stored.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use diesel::prelude::*;
@@ -11,39 +12,33 @@ use diesel::sql_types::{BigInt, Text};
 use serde_json::json;
 
 use super::Outcome;
-use crate::audit::{Action, Actor, Event, Tx, record_attempts};
-use crate::db::dialect::{self, on_backend};
-use crate::db::schema::{deliveries as d, delivery_attempts as da, notice_recipients as nr, notices as n};
-use crate::db::{Conn, Db};
+use super::ledger::Receipt;
+use super::skeleton::Prepared;
+use crate::audit::{Action, Event, Tx, record_attempts};
+use crate::db::Conn;
+use crate::db::dialect::{self, End, on_backend};
+use crate::db::schema::{deliveries as d, delivery_attempts as da, delivery_receipts as dr, notices as n};
 use crate::error::Result;
 use crate::id::{NoticeId, new_uuid};
+use crate::notice::compose::{Content, RecipientContext};
+use crate::notice::templates;
 use crate::time::Timestamp;
 
 /// How long a claim holds without being renewed. Longer than a restart of the database takes, so that its worker can
 /// still record what went out; short enough that the mails of a dead worker do not wait long.
 pub const LEASE: Duration = Duration::from_secs(45);
 /// Rows that one step of the expansion writes.
-const EXPAND: i64 = 1_000;
-/// How long a delivery is tried before it is given up.
-pub const LIFETIME: Duration = Duration::from_secs(48 * 3600);
+const EXPAND: i64 = 5_000;
+/// A claimed delivery: its id, notice and place in the frozen list, where it goes (`address`, `domain` in lower case) by
+/// which channel, the how-many-th attempt this is, its Message-ID without angle brackets, and when it is given up.
+pub type Claimed = dialect::ClaimedRow;
 
-/// A claimed delivery.
-#[derive(Clone, Debug)]
-pub struct Claimed {
-    /// Its id.
-    pub id: i64,
-    /// The notice it belongs to.
-    pub notice: NoticeId,
-    /// Its place in the frozen list.
-    pub ordinal: i64,
-    /// Where it goes.
-    pub address: String,
-    /// The how-many-th attempt this is.
-    pub attempt: i64,
-    /// Message-ID, without angle brackets.
-    pub message_id: String,
-    /// When it is given up.
-    pub expires_at: Timestamp,
+/// A claimed delivery with what is frozen for it; without, where that is missing.
+pub struct Claim {
+    /// The delivery.
+    pub claimed: Claimed,
+    /// What is the recipient's own, and whether they may opt out.
+    pub recipient: Option<(RecipientContext, bool)>,
 }
 
 /// What is to be recorded of a claimed delivery.
@@ -57,11 +52,33 @@ pub enum Finish {
     Released,
 }
 
+/// One channel's part of a turn.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Which channel.
+    pub channel: &'static str,
+    /// Deliveries to claim at most.
+    pub room: i64,
+    /// Domains of which enough is waiting.
+    pub without: Vec<String>,
+}
+
+/// What a turn came to.
+#[derive(Default)]
+pub struct Turn {
+    /// Stopped notices among those that were looked at.
+    pub stopped: HashSet<NoticeId>,
+    /// What was claimed, by channel.
+    pub claims: Vec<(&'static str, Vec<Claim>)>,
+    /// A notice waits to be expanded.
+    pub queued: bool,
+}
+
 /// Writes the next rows of a queued notice into the queue. Answers whether there was anything to do.
 ///
 /// # Errors
 /// What the database answers.
-pub fn expand_step(tx: &mut Tx<'_>, domain: &str) -> Result<bool> {
+pub fn expand_step(tx: &mut Tx<'_>, domain: &str, lifetime: Duration) -> Result<bool> {
     let candidate: Option<NoticeId> = n::table
         .filter(n::state.eq("queued"))
         .order(n::queued_at)
@@ -80,16 +97,16 @@ pub fn expand_step(tx: &mut Tx<'_>, domain: &str) -> Result<bool> {
     }
     let end = (cursor + EXPAND).min(recipients);
     diesel::sql_query(
-        "INSERT INTO deliveries (notice_id, ordinal, channel, address, state, attempt, next_attempt_at, expires_at, message_id) \
+        "INSERT INTO deliveries (notice_id, ordinal, channel, address, state, attempt, next_attempt_at, expires_at, message_id, domain) \
          SELECT nr.notice_id, nr.ordinal, 'email', nr.address, \
                 CASE WHEN nr.optional AND EXISTS (SELECT 1 FROM opt_outs o WHERE o.address = LOWER(nr.address)) \
                      THEN 'suppressed' ELSE 'pending' END, \
-                0, $1, $2, CAST(nr.ordinal AS TEXT) || '.' || nr.notice_id || '@' || $3 \
+                0, $1, $2, CAST(nr.ordinal AS TEXT) || '.' || nr.notice_id || '@' || $3, nr.domain \
          FROM notice_recipients nr WHERE nr.notice_id = $4 AND nr.ordinal > $5 AND nr.ordinal <= $6 \
          ON CONFLICT DO NOTHING",
     )
     .bind::<BigInt, _>(tx.now)
-    .bind::<BigInt, _>(tx.now.plus(LIFETIME))
+    .bind::<BigInt, _>(tx.now.plus(lifetime))
     .bind::<Text, _>(domain)
     .bind::<Text, _>(id.as_str())
     .bind::<BigInt, _>(cursor)
@@ -110,59 +127,180 @@ pub fn expand_step(tx: &mut Tx<'_>, domain: &str) -> Result<bool> {
     Ok(true)
 }
 
-/// Claims up to `limit` due deliveries for the holder of `lease`.
+/// Stores what became of a group of deliveries and claims the next: one transaction, so that neither waits for the disk
+/// alone. `rows` of the receipts are done with.
+///
+/// # Errors
+/// What the database answers; then nothing was stored or claimed.
+pub fn turn(
+    tx: &mut Tx<'_>,
+    lease: &str,
+    schedules: &HashMap<&'static str, Vec<Duration>>,
+    group: &[(Claimed, Finish)],
+    rows: i64,
+    wanted: &[Wanted],
+) -> Result<Turn> {
+    let mut turn = Turn::default();
+    if !group.is_empty() {
+        turn.stopped = finish(tx, lease, schedules, group)?;
+        diesel::delete(dr::table.filter(dr::lease.eq(lease)).filter(dr::seq.le(rows))).execute(tx.conn)?;
+    }
+    let mut starved = true;
+    for part in wanted.iter().filter(|part| part.room > 0) {
+        let claims = claim(tx, lease, schedules, part)?;
+        starved &= (claims.len() as i64) < part.room;
+        if !claims.is_empty() {
+            turn.claims.push((part.channel, claims));
+        }
+    }
+    if starved {
+        // Nothing more is due: then a notice may be complete, or wait to be expanded.
+        let ids = complete(tx.conn)?;
+        ids.iter().try_for_each(|id| crate::notice::finished(tx, id))?;
+        turn.queued = n::table
+            .filter(n::state.eq("queued"))
+            .select(n::id)
+            .first::<NoticeId>(tx.conn)
+            .optional()?
+            .is_some();
+    }
+    Ok(turn)
+}
+
+/// Claims what is due for the holder of `lease`.
+fn claim(
+    tx: &mut Tx<'_>,
+    lease: &str,
+    schedules: &HashMap<&'static str, Vec<Duration>>,
+    part: &Wanted,
+) -> Result<Vec<Claim>> {
+    let mut due = dialect::due(tx.conn, part.channel, tx.now, lease, part.room, &part.without)?;
+    settle_left_behind(tx, schedules, &mut due)?;
+    if due.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<i64> = due.iter().map(|row| row.id).collect();
+    let mut rows = dialect::claim(tx.conn, &ids, lease, tx.now.plus(LEASE))?;
+    withhold_stopped(tx.conn, &mut rows, |row| (row.id, &row.notice_id))?;
+    rows.sort_unstable_by_key(|row| row.id);
+    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    let mut recipients: HashMap<i64, dialect::RecipientRow> = dialect::recipients(tx.conn, &ids)?
+        .into_iter()
+        .map(|row| (row.id, row))
+        .collect();
+    rows.into_iter()
+        .map(|row| {
+            let recipient = match recipients.remove(&row.id) {
+                Some(found) => Some((serde_json::from_str(&found.context)?, found.optional)),
+                None => None,
+            };
+            Ok(Claim {
+                claimed: row,
+                recipient,
+            })
+        })
+        .collect()
+}
+
+/// Of deliveries whose claim has run out, stores those of which their dead worker wrote down what became, and takes them
+/// out of what is due.
+fn settle_left_behind(
+    tx: &mut Tx<'_>,
+    schedules: &HashMap<&'static str, Vec<Duration>>,
+    due: &mut Vec<dialect::Due>,
+) -> Result<()> {
+    let leases: HashSet<&str> = due.iter().filter_map(|row| row.lease.as_deref()).collect();
+    if leases.is_empty() {
+        return Ok(());
+    }
+    let bodies: Vec<String> = dr::table
+        .filter(dr::lease.eq_any(leases))
+        .select(dr::body)
+        .load(tx.conn)?;
+    let mut receipts: HashMap<(i64, i64), Receipt> = HashMap::new();
+    for body in bodies {
+        for receipt in serde_json::from_str::<Vec<Receipt>>(&body)? {
+            receipts.insert((receipt.delivery, receipt.attempt), receipt);
+        }
+    }
+    let mut left: Vec<Receipt> = Vec::new();
+    due.retain(|row| {
+        let receipt = receipts
+            .get(&(row.id, row.attempt))
+            .filter(|receipt| Some(&receipt.lease) == row.lease.as_ref());
+        left.extend(receipt.cloned());
+        receipt.is_none()
+    });
+    settle(tx, schedules, left)?;
+    Ok(())
+}
+
+/// Stores what receipts say, each for the claim that it was written under. Answers how many there were.
 ///
 /// # Errors
 /// What the database answers.
-pub fn claim(conn: &mut Conn, now: Timestamp, lease: &str, limit: i64) -> Result<Vec<Claimed>> {
-    #[derive(QueryableByName)]
-    struct Id {
-        #[diesel(sql_type = BigInt)]
-        id: i64,
+pub fn settle(
+    tx: &mut Tx<'_>,
+    schedules: &HashMap<&'static str, Vec<Duration>>,
+    receipts: Vec<Receipt>,
+) -> Result<usize> {
+    let mut by_lease: BTreeMap<String, Vec<Receipt>> = BTreeMap::new();
+    for receipt in receipts {
+        by_lease.entry(receipt.lease.clone()).or_default().push(receipt);
     }
-    let ids: Vec<i64> = diesel::sql_query(dialect::claimable(conn))
-        .bind::<BigInt, _>(now)
-        .bind::<BigInt, _>(limit)
-        .load::<Id>(conn)?
-        .into_iter()
-        .map(|row| row.id)
-        .collect();
-    if ids.is_empty() {
-        return Ok(Vec::new());
+    let mut settled = 0;
+    for (lease, receipts) in by_lease {
+        let ids: Vec<i64> = receipts.iter().map(|receipt| receipt.delivery).collect();
+        let mut held: HashMap<(i64, i64), Claimed> = dialect::held(tx.conn, &ids, &lease)?
+            .into_iter()
+            .map(|claimed| ((claimed.id, claimed.attempt), claimed))
+            .collect();
+        let group: Vec<(Claimed, Finish)> = receipts
+            .into_iter()
+            .filter_map(|receipt| {
+                let claimed = held.remove(&(receipt.delivery, receipt.attempt))?;
+                Some((claimed, Finish::Attempt(receipt.outcome)))
+            })
+            .collect();
+        if !group.is_empty() {
+            settled += group.len();
+            finish(tx, &lease, schedules, &group)?;
+        }
     }
-    let mut rows: Vec<(i64, NoticeId, i64, String, i64, String, Timestamp)> =
-        diesel::update(d::table.filter(d::id.eq_any(&ids)).filter(d::state.eq("pending")))
-            .set((
-                d::attempt.eq(d::attempt + 1),
-                d::lease.eq(Some(lease)),
-                d::next_attempt_at.eq(now.plus(LEASE)),
-            ))
-            .returning((
-                d::id,
-                d::notice_id,
-                d::ordinal,
-                d::address,
-                d::attempt,
-                d::message_id,
-                d::expires_at,
-            ))
-            .get_results(conn)?;
-    withhold_stopped(conn, &mut rows, |row| (row.0, &row.1))?;
-    rows.sort_unstable_by_key(|row| row.0);
-    Ok(rows
-        .into_iter()
-        .map(
-            |(id, notice, ordinal, address, attempt, message_id, expires_at)| Claimed {
-                id,
-                notice,
-                ordinal,
-                address,
-                attempt,
-                message_id,
-                expires_at,
-            },
-        )
-        .collect())
+    Ok(settled)
+}
+
+/// Writes receipts down. Doing it again changes nothing.
+///
+/// # Errors
+/// What the database answers.
+pub fn write_receipts(conn: &mut Conn, lease: &str, row: i64, body: &str) -> Result<()> {
+    on_backend!(conn, c => diesel::insert_into(dr::table)
+        .values((dr::lease.eq(lease), dr::seq.eq(row), dr::body.eq(body)))
+        .on_conflict_do_nothing()
+        .execute(c))?;
+    Ok(())
+}
+
+/// Clears receipts of workers that hold nothing any more.
+///
+/// # Errors
+/// What the database answers.
+pub fn clear_receipts(conn: &mut Conn) -> Result<usize> {
+    let leases: Vec<String> = dr::table.select(dr::lease).distinct().load(conn)?;
+    let mut cleared = 0;
+    for lease in leases {
+        let held: Option<i64> = d::table
+            .filter(d::state.eq("pending"))
+            .filter(d::lease.eq(&lease))
+            .select(d::id)
+            .first(conn)
+            .optional()?;
+        if held.is_none() {
+            cleared += diesel::delete(dr::table.filter(dr::lease.eq(&lease))).execute(conn)?;
+        }
+    }
+    Ok(cleared)
 }
 
 /// Takes out what belongs to a stopped notice. Such a row was claimed when its notice was stopped, and its worker has
@@ -196,14 +334,15 @@ fn stopped_of<'a>(conn: &mut Conn, notices: impl IntoIterator<Item = &'a str>) -
         .collect())
 }
 
-/// Whether a delivery is due, or a notice waits to be expanded or finished.
+/// Whether a delivery is due that `own` does not hold, or a notice waits to be expanded or finished.
 ///
 /// # Errors
 /// What the database answers.
-pub fn anything_to_do(conn: &mut Conn, now: Timestamp) -> Result<bool> {
+pub fn anything_to_do(conn: &mut Conn, now: Timestamp, own: &str) -> Result<bool> {
     let due: Option<i64> = d::table
         .filter(d::state.eq("pending"))
         .filter(d::next_attempt_at.le(now))
+        .filter(d::lease.is_null().or(d::lease.ne(own)))
         .select(d::id)
         .limit(1)
         .first(conn)
@@ -264,34 +403,21 @@ pub fn release_all(conn: &mut Conn, now: Timestamp) -> Result<usize> {
 
 /// Records what became of a group of claimed deliveries, with one audit event for its attempts.
 /// Answers which of their notices are stopped.
-///
-/// # Errors
-/// What the database answers; then nothing of the group is recorded.
-pub async fn finish(
-    db: &Db,
-    lease: &str,
-    schedule: &[Duration],
-    group: Vec<(Claimed, Finish)>,
-) -> Result<HashSet<NoticeId>> {
-    let lease = lease.to_owned();
-    let schedule = schedule.to_vec();
-    db.write(&Actor::system("delivery"), move |tx| {
-        finish_in(tx, &lease, &schedule, &group)
-    })
-    .await
-}
-
-fn finish_in(
+fn finish(
     tx: &mut Tx<'_>,
     lease: &str,
-    schedule: &[Duration],
+    schedules: &HashMap<&'static str, Vec<Duration>>,
     group: &[(Claimed, Finish)],
 ) -> Result<HashSet<NoticeId>> {
-    let stopped = stopped_of(tx.conn, group.iter().map(|(claimed, _)| claimed.notice.as_str()))?;
+    let notices: HashSet<&str> = group
+        .iter()
+        .map(|(claimed, _)| claimed.notice_id.as_str())
+        .collect();
+    let stopped = stopped_of(tx.conn, notices)?;
     let sent_to: HashSet<&NoticeId> = group
         .iter()
         .filter(|(_, finish)| matches!(finish, Finish::Attempt(Outcome::Sent(_))))
-        .map(|(claimed, _)| &claimed.notice)
+        .map(|(claimed, _)| &claimed.notice_id)
         .collect();
     for notice in sent_to {
         crate::notice::told_somebody(tx, notice)?;
@@ -303,83 +429,80 @@ fn finish_in(
             let Finish::Attempt(outcome) = finish else {
                 return None;
             };
-            let (word, reply) = match outcome {
-                Outcome::Sent(reply) => ("sent", reply),
-                Outcome::Retry(_, reply) => ("retry", reply),
-                Outcome::Failed(reply) => ("failed", reply),
-            };
             Some((
                 da::delivery_id.eq(claimed.id),
                 da::attempt.eq(claimed.attempt),
                 da::at.eq(tx.now),
-                da::outcome.eq(word),
-                da::reply.eq(reply.clone()),
-                da::batch.eq(batch.clone()),
+                da::outcome.eq(outcome.word()),
+                da::reply.eq(outcome.reply()),
+                da::batch.eq(batch.as_str()),
             ))
         })
         .collect();
+    let mut recorded = 0;
     for chunk in attempts.chunks(500) {
-        on_backend!(&mut *tx.conn, c => diesel::insert_into(da::table).values(chunk.to_vec()).execute(c))?;
+        // A worker that was thought dead may come back after another has stored its receipts.
+        recorded += on_backend!(&mut *tx.conn, c => diesel::insert_into(da::table)
+            .values(chunk.to_vec())
+            .on_conflict_do_nothing()
+            .execute(c))?;
     }
-    let of = |wanted: fn(&Finish) -> bool| -> Vec<i64> {
-        group
-            .iter()
-            .filter(|(_, finish)| wanted(finish))
-            .map(|(claimed, _)| claimed.id)
-            .collect()
-    };
-    let sent = of(|finish| matches!(finish, Finish::Attempt(Outcome::Sent(_))));
-    let failed = of(|finish| matches!(finish, Finish::Attempt(Outcome::Failed(_))));
-    let withheld = of(|finish| matches!(finish, Finish::Withheld));
-    let released = of(|finish| matches!(finish, Finish::Released));
-    for (ids, state, sent_at) in [
-        (sent, "sent", Some(tx.now)),
-        (failed, "failed", None),
-        (withheld, "stopped", None),
-    ] {
-        for ids in ids.chunks(500) {
-            diesel::update(d::table.filter(d::id.eq_any(ids)).filter(d::lease.eq(lease)))
-                .set((
-                    d::state.eq(state),
-                    d::lease.eq(None::<String>),
-                    d::sent_at.eq(sent_at),
-                ))
-                .execute(tx.conn)?;
-        }
-    }
-    if !released.is_empty() {
-        diesel::update(
-            d::table
-                .filter(d::id.eq_any(&released))
-                .filter(d::lease.eq(lease)),
-        )
-        .set((d::lease.eq(None::<String>), d::next_attempt_at.eq(tx.now)))
-        .execute(tx.conn)?;
-    }
+    let mut ends: BTreeMap<End, Vec<i64>> = BTreeMap::new();
     for (claimed, finish) in group {
-        let Finish::Attempt(Outcome::Retry(after, _)) = finish else {
-            continue;
-        };
-        let next = tx.now.plus(after.unwrap_or_else(|| wait(schedule, claimed)));
-        let state = if stopped.contains(&claimed.notice) {
-            "stopped"
-        } else if next > claimed.expires_at {
-            "failed"
-        } else {
-            "pending"
-        };
-        diesel::update(d::table.filter(d::id.eq(claimed.id)).filter(d::lease.eq(lease)))
-            .set((
-                d::state.eq(state),
-                d::lease.eq(None::<String>),
-                d::next_attempt_at.eq(next),
-            ))
-            .execute(tx.conn)?;
+        let end = end(tx.now, schedules, &stopped, claimed, finish);
+        ends.entry(end).or_default().push(claimed.id);
     }
-    if !attempts.is_empty() {
+    for (end, ids) in &ends {
+        dialect::end_claim(tx.conn, lease, end, ids)?;
+    }
+    if recorded > 0 {
         record_attempts(tx, &batch)?;
     }
     Ok(stopped)
+}
+
+/// What becomes of a delivery.
+fn end(
+    now: Timestamp,
+    schedules: &HashMap<&'static str, Vec<Duration>>,
+    stopped: &HashSet<NoticeId>,
+    claimed: &Claimed,
+    finish: &Finish,
+) -> End {
+    let at = |state, reason| End {
+        state,
+        next_attempt_at: now,
+        sent_at: None,
+        reason,
+        ambiguous: 0,
+    };
+    let (after, ambiguous) = match finish {
+        Finish::Attempt(Outcome::Sent(_)) => {
+            return End {
+                sent_at: Some(now),
+                ..at("sent", None)
+            };
+        }
+        Finish::Attempt(Outcome::Failed(_)) => return at("failed", Some("refused")),
+        Finish::Withheld => return at("stopped", None),
+        Finish::Released => return at("pending", None),
+        Finish::Attempt(Outcome::Ambiguous(_)) => (None, 1),
+        Finish::Attempt(Outcome::Retry(after, _)) => (*after, 0),
+    };
+    let schedule = schedules
+        .get(claimed.channel.as_str())
+        .map_or(&[] as &[Duration], Vec::as_slice);
+    let next = now.plus(after.unwrap_or_else(|| wait(schedule, claimed)));
+    let mut end = if stopped.contains(&claimed.notice_id) {
+        at("stopped", None)
+    } else if next > claimed.expires_at {
+        at("failed", Some("expired"))
+    } else {
+        at("pending", None)
+    };
+    end.next_attempt_at = next;
+    end.ambiguous = ambiguous;
+    end
 }
 
 /// The wait before the next attempt: the schedule, spread by up to a fifth so that a relay that comes back is not
@@ -392,15 +515,16 @@ fn wait(schedule: &[Duration], claimed: &Claimed) -> Duration {
     base + base.mul_f64((claimed.id % 21) as f64 / 100.0)
 }
 
-/// A frozen notice, as the worker needs it.
-#[derive(Clone, Debug)]
+/// A frozen notice, as a channel needs it.
 pub struct Frozen {
-    /// What is the same in every mail.
-    pub content: crate::notice::compose::Content,
+    /// Its id.
+    pub notice: NoticeId,
+    /// What is the same in every message.
+    pub content: Content,
     /// The incident, for the thread.
     pub incident: String,
-    /// The version of the template.
-    pub template: String,
+    /// Its mails, prepared.
+    pub prepared: Prepared,
 }
 
 /// The frozen part of a notice.
@@ -412,33 +536,14 @@ pub fn frozen(conn: &mut Conn, id: &NoticeId) -> Result<Frozen> {
         .find(id.as_str())
         .select((n::frozen, n::incident_id, n::template_id))
         .first(conn)?;
+    let content: Content = serde_json::from_str(&content.unwrap_or_default())?;
+    let template = templates::load(conn, content.phase, &template.unwrap_or_default())?;
     Ok(Frozen {
-        content: serde_json::from_str(&content.unwrap_or_default())?,
+        notice: id.clone(),
+        prepared: Prepared::new(content.clone(), template),
+        content,
         incident,
-        template: template.unwrap_or_default(),
     })
-}
-
-/// A frozen recipient.
-pub type FrozenRecipient = (crate::notice::compose::RecipientContext, bool);
-
-/// The frozen recipients of these places of a notice.
-///
-/// # Errors
-/// What the database answers.
-pub fn recipients(
-    conn: &mut Conn,
-    notice: &NoticeId,
-    ordinals: &[i64],
-) -> Result<std::collections::HashMap<i64, FrozenRecipient>> {
-    let rows: Vec<(i64, String, bool)> = nr::table
-        .filter(nr::notice_id.eq(notice.as_str()))
-        .filter(nr::ordinal.eq_any(ordinals))
-        .select((nr::ordinal, nr::context, nr::optional))
-        .load(conn)?;
-    rows.into_iter()
-        .map(|(ordinal, context, optional)| Ok((ordinal, (serde_json::from_str(&context)?, optional))))
-        .collect()
 }
 
 /// Deliveries that wait, for the metrics.

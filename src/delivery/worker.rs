@@ -1,62 +1,126 @@
 //! The delivery workers of one process.
 //!
-//! The players: the *claimer* expands queued notices, claims due deliveries and renders their mails; each *sender* owns
-//! one connection and sends one mail at a time; the *recorder* stores outcomes in groups, one transaction for all
-//! that have gathered, and only then lets their senders go on. A sender that goes on knows from the same
-//! transaction whether its next mail's notice has been stopped.
+//! The players: the *clerk* stores outcomes and claims what is due next, in one transaction, and expands queued notices;
+//! a *dispatcher* for each channel says who is next, fairly between domains; each *sender* makes one delivery at a time
+//! and goes on when the [`ledger`](super::ledger) has a receipt of it; the *renewer* keeps the claims; with PostgreSQL a
+//! *listener* hears what other processes queued or stopped.
 //!
 //! Must never happen here: network I/O inside a transaction, a claim that outlives its worker by more than a lease,
 //! or a job that needs the machine to stay up (everything is idempotent and starts again from the tables).
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use lettre::message::Mailbox;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use super::email::{self, Relay, Sender};
-use super::queue::{self, Claimed, Finish, Frozen};
-use super::{Mail, Outcome, outbox};
+use super::Outcome;
+use super::channel::{Channel, Sender, Task};
+use super::dispatch::{Dispatcher, Limits, Turn, Went};
+use super::ledger::{self, Done, Group, Ledger};
+use super::queue::{self, Claim, Claimed, Finish, Frozen, Wanted};
 use crate::audit::Actor;
 use crate::db::Db;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{NoticeId, new_uuid};
-use crate::notice::{compose, templates};
-use crate::template::Template;
 
-/// How often the tables are looked at when nothing wakes the claimer.
+/// How often the tables are looked at when nothing wakes the clerk.
 const POLL: Duration = Duration::from_millis(500);
+/// How long an outcome waits for others to be stored with it.
+const LINGER: Duration = Duration::from_millis(20);
 /// How often claims are renewed; well inside [`queue::LEASE`].
 const RENEW: Duration = Duration::from_secs(10);
-/// How long a connection is kept without a mail.
+/// A claim that ends sooner than this is not used any more.
+const MARGIN: Duration = Duration::from_secs(5);
+/// How long a connection is kept without a delivery.
 const IDLE: Duration = Duration::from_secs(15);
-/// How long a process that is told to end tries to record what it has sent.
+/// How long a process that is told to end waits for deliveries that are under way.
+const DRAIN: Duration = Duration::from_secs(25);
+/// How long it then tries to store what came of them.
 const LAST_CHANCE: Duration = Duration::from_secs(15);
-/// Outcomes that one transaction records at most.
-const GROUP: usize = 500;
+/// Deliveries that a channel holds claimed at most.
+const WINDOW: usize = 2_000;
+/// A window that is used up faster than this grows.
+const BRISK: Duration = Duration::from_millis(200);
+/// A window that takes longer than this shrinks.
+const SLUGGISH: Duration = Duration::from_secs(2);
+/// Frozen notices that are kept in memory.
+const NOTICES: usize = 32;
 
-/// Where mails go.
-#[derive(Clone)]
-pub enum Channel {
-    /// A mail server.
-    Smtp(Relay),
-    /// A folder.
-    Outbox(PathBuf),
-}
-
-/// Counts for the metrics.
+/// Counts for the metrics, and what is wrong at the moment.
 #[derive(Default)]
 pub struct Stats {
     /// Attempts that were accepted.
-    pub sent: std::sync::atomic::AtomicU64,
+    pub sent: AtomicU64,
     /// Attempts to be repeated.
-    pub retried: std::sync::atomic::AtomicU64,
+    pub retried: AtomicU64,
+    /// Attempts of which nobody knows whether they arrived.
+    pub ambiguous: AtomicU64,
     /// Attempts refused for good.
-    pub failed: std::sync::atomic::AtomicU64,
+    pub failed: AtomicU64,
+    /// Why outcomes cannot be stored, while they cannot. Nothing is claimed then.
+    trouble: Mutex<Option<String>>,
+}
+
+impl Stats {
+    /// Why sending has stopped, where it has.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set_trouble(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    fn count(&self, outcome: &Outcome) {
+        let counter = match outcome {
+            Outcome::Sent(_) => &self.sent,
+            Outcome::Retry(..) => &self.retried,
+            Outcome::Ambiguous(_) => &self.ambiguous,
+            Outcome::Failed(_) => &self.failed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// How the rest of the process, and other processes, get the workers' attention.
+#[derive(Default)]
+pub struct Wake {
+    due: Notify,
+    /// Stopped is for good, so the set only grows: a few ids for the life of the process.
+    stopped: Mutex<HashSet<NoticeId>>,
+    /// The set has grown since the clerk looked.
+    newly_stopped: AtomicBool,
+}
+
+impl Wake {
+    /// Something is due.
+    pub fn due(&self) {
+        self.due.notify_one();
+    }
+
+    /// Nothing more of this notice may go out.
+    pub fn stopped(&self, notice: NoticeId) {
+        self.stopped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(notice);
+        self.newly_stopped.store(true, Ordering::SeqCst);
+        self.due();
+    }
+
+    fn is_stopped(&self, notice: &NoticeId) -> bool {
+        self.stopped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(notice)
+    }
 }
 
 /// What the workers need.
@@ -64,424 +128,737 @@ pub struct Stats {
 pub struct Setup {
     /// The database.
     pub db: Db,
-    /// Where mails go.
-    pub channel: Channel,
-    /// Senders.
-    pub concurrency: usize,
-    /// Waits between attempts.
-    pub schedule: Vec<Duration>,
-    /// The sender of every mail.
-    pub from: Mailbox,
-    /// Signs links.
-    pub links: crate::access::Links,
-    /// Woken when a notice is queued.
-    pub wake: Arc<Notify>,
+    /// The ways out.
+    pub channels: Vec<Arc<dyn Channel>>,
+    /// The right-hand side of Message-IDs.
+    pub domain: String,
+    /// How long a delivery is tried before it is given up.
+    pub lifetime: Duration,
+    /// What settings say of domains.
+    pub limits: Limits,
+    /// Where receipts are written, with an embedded database.
+    pub receipts: Option<PathBuf>,
+    /// Tells that something is due.
+    pub wake: Arc<Wake>,
     /// Counts.
     pub stats: Arc<Stats>,
 }
 
-impl Setup {
-    /// The right-hand side of Message-IDs.
-    fn domain(&self) -> String {
-        self.from.email.domain().to_owned()
+/// A delivery on its way to a sender.
+struct Job {
+    claimed_at: Instant,
+    /// Or why it cannot be made.
+    task: std::result::Result<Task, (Claimed, String)>,
+}
+
+impl Job {
+    fn claimed(&self) -> &Claimed {
+        match &self.task {
+            Ok(task) => &task.claimed,
+            Err((claimed, _)) => claimed,
+        }
+    }
+
+    fn into_claimed(self) -> Claimed {
+        match self.task {
+            Ok(task) => task.claimed,
+            Err((claimed, _)) => claimed,
+        }
     }
 }
 
-struct Job {
-    claimed: Claimed,
-    mail: std::result::Result<Mail, String>,
+/// One channel at work.
+struct Desk {
+    channel: Arc<dyn Channel>,
+    dispatcher: Dispatcher<Job>,
+    /// Claimed and not stored yet.
+    outstanding: AtomicUsize,
 }
 
-struct Done {
-    claimed: Claimed,
-    finish: Finish,
-    recorded: oneshot::Sender<()>,
-}
-
-#[derive(Clone)]
-struct Shared {
-    stop: watch::Receiver<bool>,
-    stopped_notices: Arc<Mutex<HashSet<NoticeId>>>,
-    outstanding: Arc<AtomicUsize>,
+/// What the players share.
+struct Office {
+    setup: Setup,
     lease: Arc<str>,
+    ledger: Arc<Ledger>,
+    desks: Vec<Arc<Desk>>,
+    /// When the claims were last renewed, as of the time the renewal began.
+    renewed: Mutex<Option<Instant>>,
+}
+
+impl Office {
+    /// Whether the claim on it still holds for long enough to begin.
+    fn holds(&self, claimed_at: Instant) -> bool {
+        let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = renewed.map_or(claimed_at, |renewed| renewed.max(claimed_at));
+        since.elapsed() + MARGIN < queue::LEASE
+    }
+
+    fn outstanding(&self) -> usize {
+        self.desks
+            .iter()
+            .map(|desk| desk.outstanding.load(Ordering::SeqCst))
+            .sum()
+    }
 }
 
 /// The running workers of a process.
 pub struct Workers {
     stop: watch::Sender<bool>,
-    claimer: JoinHandle<()>,
+    senders_ended: watch::Sender<bool>,
     senders: Vec<JoinHandle<()>>,
-    recorder: JoinHandle<()>,
+    clerk: JoinHandle<()>,
     renewer: JoinHandle<()>,
+    writer: Option<JoinHandle<()>>,
+    listener: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Workers {
-    /// Starts the claimer, the senders and the recorder.
-    pub fn start(setup: Setup) -> Workers {
+    /// Starts the players. What a process before this one left in its receipts is stored first.
+    ///
+    /// # Errors
+    /// `Unavailable` where there is no room for receipts, or what the database answers.
+    pub async fn start(setup: Setup) -> Result<Workers> {
         let (stop, stopped) = watch::channel(false);
+        let (senders_ended, ended) = watch::channel(false);
         let lease = new_uuid(setup.db.clock().now()).to_string();
-        let shared = Shared {
-            stop: stopped,
-            stopped_notices: Arc::default(),
-            outstanding: Arc::default(),
-            lease: lease.into(),
+        let mut arrivals = None;
+        let ledger = match &setup.receipts {
+            Some(path) => {
+                take_over(&setup, path).await?;
+                Ledger::in_file(path, lease.clone()).map_err(|error| {
+                    Error::Unavailable(format!("no room for receipts at {}: {error}", path.display()))
+                })?
+            }
+            None => {
+                let (ledger, receiver) = Ledger::in_table(lease.clone());
+                arrivals = Some(receiver);
+                ledger
+            }
         };
-        let (jobs, waiting) = mpsc::channel::<Job>(setup.concurrency * 2);
-        let waiting = Arc::new(tokio::sync::Mutex::new(waiting));
-        let (done, outcomes) = mpsc::channel::<Done>(GROUP);
-        let senders = (0..setup.concurrency)
-            .map(|_| {
-                tokio::spawn(send_mails(
-                    setup.clone(),
-                    shared.clone(),
-                    waiting.clone(),
-                    done.clone(),
-                ))
+        let desks = setup
+            .channels
+            .iter()
+            .map(|channel| {
+                Arc::new(Desk {
+                    channel: channel.clone(),
+                    dispatcher: Dispatcher::new(channel.concurrency(), setup.limits.clone()),
+                    outstanding: AtomicUsize::new(0),
+                })
             })
             .collect();
-        drop(done);
-        let recorder = tokio::spawn(record(setup.clone(), shared.clone(), outcomes));
-        let renewer = tokio::spawn(renew(setup.clone(), shared.clone()));
-        let claimer = tokio::spawn(claim(setup, shared, jobs));
-        Workers {
-            stop,
-            claimer,
-            senders,
-            recorder,
-            renewer,
+        let office = Arc::new(Office {
+            lease: lease.into(),
+            ledger: Arc::new(ledger),
+            desks,
+            renewed: Mutex::default(),
+            setup,
+        });
+        let writer = arrivals.map(|arrivals| {
+            let (db, ledger) = (office.setup.db.clone(), office.ledger.clone());
+            tokio::spawn(ledger::write_rows(
+                db,
+                ledger,
+                arrivals,
+                stopped.clone(),
+                LAST_CHANCE,
+            ))
+        });
+        let mut senders = Vec::new();
+        for desk in &office.desks {
+            for _ in 0..desk.channel.concurrency() {
+                senders.push(tokio::spawn(make_deliveries(
+                    office.clone(),
+                    desk.clone(),
+                    desk.channel.sender(),
+                    stopped.clone(),
+                )));
+            }
         }
+        let renewer = tokio::spawn(renew(office.clone(), stopped.clone()));
+        let listener = listen(&office.setup, stopped.clone());
+        let clerk = tokio::spawn(Clerk::new(office, stopped, ended).work());
+        Ok(Workers {
+            stop,
+            senders_ended,
+            senders,
+            clerk,
+            renewer,
+            writer,
+            listener,
+        })
     }
 
-    /// Finishes the mails that are on the wire, records them, gives the rest back, and ends.
+    /// Finishes the deliveries that are under way, stores them, gives the rest back, and ends.
     pub async fn stop(self) {
         // Nobody listens any more where everything has ended by itself.
         let _ = self.stop.send(true);
-        for handle in [self.claimer]
-            .into_iter()
-            .chain(self.senders)
-            .chain([self.recorder, self.renewer])
+        for sender in self.senders {
+            ended(sender.await);
+        }
+        let _ = self.senders_ended.send(true);
+        ended(self.clerk.await);
+        ended(self.renewer.await);
+        if let Some(writer) = self.writer {
+            // Nobody hands it anything any more.
+            writer.abort();
+        }
+        if let Some(listener) = self.listener
+            && tokio::task::spawn_blocking(move || listener.join())
+                .await
+                .is_err()
         {
-            if let Err(error) = handle.await {
-                tracing::error!(%error, "a delivery task ended badly");
-            }
+            tracing::error!("the listener ended badly");
         }
     }
 }
 
-async fn claim(setup: Setup, shared: Shared, jobs: mpsc::Sender<Job>) {
-    let mut stop = shared.stop.clone();
-    let mut renderer = Renderer::default();
-    while !*stop.borrow() {
-        let worked = match step(&setup, &shared, &jobs, &mut renderer).await {
-            Ok(worked) => worked,
+fn ended(result: std::result::Result<(), tokio::task::JoinError>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "a delivery task ended badly");
+    }
+}
+
+fn schedules(setup: &Setup) -> HashMap<&'static str, Vec<Duration>> {
+    setup
+        .channels
+        .iter()
+        .map(|channel| (channel.name(), channel.schedule().to_vec()))
+        .collect()
+}
+
+/// With an embedded database nobody else can be alive: stores what the process before left in its receipts, and frees
+/// its other claims.
+async fn take_over(setup: &Setup, path: &std::path::Path) -> Result<()> {
+    let receipts = ledger::read_file(path)
+        .map_err(|error| Error::Unavailable(format!("cannot read {}: {error}", path.display())))?;
+    let schedules = schedules(setup);
+    let settled = setup
+        .db
+        .write(&Actor::system("delivery"), move |tx| {
+            let settled = queue::settle(tx, &schedules, receipts)?;
+            queue::release_all(tx.conn, tx.now)?;
+            Ok(settled)
+        })
+        .await?;
+    if settled > 0 {
+        tracing::info!(settled, "stored what a process that was killed had sent");
+    }
+    Ok(())
+}
+
+/// Stores, claims, expands.
+struct Clerk {
+    office: Arc<Office>,
+    stop: watch::Receiver<bool>,
+    senders_ended: watch::Receiver<bool>,
+    schedules: Arc<HashMap<&'static str, Vec<Duration>>>,
+    notices: HashMap<NoticeId, Arc<Frozen>>,
+    /// A group whose transaction failed: it is tried until it is stored.
+    unstored: Option<Arc<Sheet>>,
+    window: usize,
+    last_turn: Instant,
+}
+
+/// A group as it is stored.
+struct Sheet {
+    done: Vec<(Claimed, Finish)>,
+    row: i64,
+}
+
+impl Clerk {
+    fn new(office: Arc<Office>, stop: watch::Receiver<bool>, senders_ended: watch::Receiver<bool>) -> Self {
+        let concurrency: usize = office.desks.iter().map(|desk| desk.channel.concurrency()).sum();
+        let clerk = Clerk {
+            schedules: Arc::new(schedules(&office.setup)),
+            window: (concurrency * 2).min(WINDOW),
+            office,
+            stop,
+            senders_ended,
+            notices: HashMap::new(),
+            unstored: None,
+            last_turn: Instant::now(),
+        };
+        clerk.office.ledger.tell_at(clerk.threshold());
+        clerk
+    }
+
+    /// Outcomes that are stored without waiting for more.
+    fn threshold(&self) -> usize {
+        (self.window / 2).max(1)
+    }
+
+    async fn work(mut self) {
+        let mut look = true;
+        while !*self.stop.borrow() {
+            match self.round(look).await {
+                Ok(again) => look = again,
+                Err(error) => {
+                    tracing::warn!(
+                        error = error.chain(),
+                        "the delivery queue is not reachable; trying again"
+                    );
+                    self.pause(POLL).await;
+                    look = true;
+                    continue;
+                }
+            }
+            if !look {
+                look = self.wait().await;
+            }
+        }
+        self.wind_up().await;
+    }
+
+    async fn pause(&mut self, time: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            _ = self.stop.changed() => {}
+        }
+    }
+
+    /// Waits until there is something to store, or something may be due; answers whether the latter.
+    async fn wait(&mut self) -> bool {
+        let poll = Instant::now() + POLL;
+        loop {
+            let (waiting, age) = self.office.ledger.waiting();
+            let idle = waiting == self.office.outstanding();
+            if waiting >= self.threshold() || waiting > 0 && (idle || age >= LINGER) {
+                return false;
+            }
+            let until = if waiting > 0 {
+                poll.min(Instant::now() + (LINGER - age))
+            } else {
+                poll
+            };
+            tokio::select! {
+                () = self.office.ledger.changed.notified() => {}
+                () = self.office.setup.wake.due.notified() => return true,
+                () = tokio::time::sleep_until(until.into()) => {
+                    if Instant::now() >= poll {
+                        return true;
+                    }
+                }
+                _ = self.stop.changed() => return false,
+            }
+        }
+    }
+
+    /// One round: stores, claims, expands. Answers whether another one should follow at once.
+    async fn round(&mut self, look: bool) -> Result<bool> {
+        let office = self.office.clone();
+        self.take_out_stopped();
+        let nothing_to_store = self.unstored.is_none() && office.ledger.waiting().0 == 0;
+        if nothing_to_store {
+            let (now, lease) = (office.setup.db.clock().now(), office.lease.clone());
+            let anything = look
+                && office
+                    .setup
+                    .db
+                    .read(move |conn| queue::anything_to_do(conn, now, &lease))
+                    .await?;
+            if !anything {
+                return Ok(false);
+            }
+        }
+        let queued = self.turn(true).await?;
+        if queued {
+            let (domain, lifetime) = (office.setup.domain.clone(), office.setup.lifetime);
+            office
+                .setup
+                .db
+                .write(&Actor::system("delivery"), move |tx| {
+                    queue::expand_step(tx, &domain, lifetime)
+                })
+                .await?;
+        }
+        Ok(queued)
+    }
+
+    /// What waits of a stopped notice does not wait for a sender: that may take long.
+    fn take_out_stopped(&self) {
+        let wake = &self.office.setup.wake;
+        if !wake.newly_stopped.swap(false, Ordering::SeqCst) {
+            return;
+        }
+        for desk in &self.office.desks {
+            let stopped = desk
+                .dispatcher
+                .extract(|job| wake.is_stopped(&job.claimed().notice_id));
+            let withheld = stopped.into_iter().map(|job| Done {
+                claimed: job.into_claimed(),
+                finish: Finish::Withheld,
+            });
+            self.office.ledger.put_by(withheld.collect());
+        }
+    }
+
+    /// Stores what waits and claims what is due. Answers whether a notice waits to be expanded.
+    async fn turn(&mut self, claim: bool) -> Result<bool> {
+        let office = self.office.clone();
+        let sheet = self.sheet();
+        let window = self.window;
+        let wanted: Vec<Wanted> = office
+            .desks
+            .iter()
+            .filter(|_| claim)
+            .map(|desk| {
+                let of_desk = sheet
+                    .done
+                    .iter()
+                    .filter(|(claimed, _)| claimed.channel == desk.channel.name())
+                    .count();
+                let held = desk.outstanding.load(Ordering::SeqCst).saturating_sub(of_desk);
+                Wanted {
+                    channel: desk.channel.name(),
+                    room: window.saturating_sub(held) as i64,
+                    without: desk.dispatcher.crowded(),
+                }
+            })
+            .collect();
+        let claimed_at = Instant::now();
+        let (group, lease, schedules) = (sheet.clone(), office.lease.clone(), self.schedules.clone());
+        let result = office
+            .setup
+            .db
+            .write(&Actor::system("delivery"), move |tx| {
+                queue::turn(tx, &lease, &schedules, &group.done, group.row, &wanted)
+            })
+            .await;
+        let turn = match result {
+            Ok(turn) => turn,
             Err(error) => {
-                tracing::warn!(
-                    error = error.chain(),
-                    "the delivery queue is not reachable; trying again"
-                );
-                false
+                if !sheet.done.is_empty() {
+                    tracing::error!(
+                        error = error.chain(),
+                        outcomes = sheet.done.len(),
+                        "outcomes cannot be stored; nothing more is sent until they are"
+                    );
+                    office.setup.stats.set_trouble(Some(error.chain()));
+                }
+                self.unstored = Some(sheet);
+                return Err(error);
             }
         };
-        if !worked {
+        if !sheet.done.is_empty() {
+            office.setup.stats.set_trouble(None);
+            office.ledger.stored();
+            for desk in &office.desks {
+                let of_desk = sheet
+                    .done
+                    .iter()
+                    .filter(|(claimed, _)| claimed.channel == desk.channel.name())
+                    .count();
+                desk.outstanding.fetch_sub(of_desk, Ordering::SeqCst);
+            }
+        }
+        for notice in turn.stopped {
+            if !office.setup.wake.is_stopped(&notice) {
+                office.setup.wake.stopped(notice);
+            }
+        }
+        self.adapt(sheet.done.len());
+        for (channel, claims) in turn.claims {
+            self.hand_out(channel, claims, claimed_at).await?;
+        }
+        Ok(turn.queued)
+    }
+
+    fn sheet(&mut self) -> Arc<Sheet> {
+        self.unstored.take().unwrap_or_else(|| {
+            let Group { done, row } = self.office.ledger.take();
+            Arc::new(Sheet {
+                done: done.into_iter().map(|done| (done.claimed, done.finish)).collect(),
+                row,
+            })
+        })
+    }
+
+    /// A fast relay is worth many claims ahead; with a slow one they would only wait here, where no other worker and no
+    /// stop reaches them as easily.
+    fn adapt(&mut self, stored: usize) {
+        if stored == 0 {
+            return;
+        }
+        let took = self.last_turn.elapsed();
+        self.last_turn = Instant::now();
+        let concurrency: usize = self
+            .office
+            .desks
+            .iter()
+            .map(|desk| desk.channel.concurrency())
+            .sum();
+        if stored >= self.threshold() && took < BRISK {
+            self.window = (self.window * 2).min(WINDOW);
+        } else if took > SLUGGISH {
+            self.window = (self.window / 2).max(concurrency * 2).min(WINDOW);
+        }
+        self.office.ledger.tell_at(self.threshold());
+    }
+
+    /// Gives claimed deliveries to the senders.
+    async fn hand_out(&mut self, channel: &str, claims: Vec<Claim>, claimed_at: Instant) -> Result<()> {
+        let office = self.office.clone();
+        let Some(desk) = office.desks.iter().find(|desk| desk.channel.name() == channel) else {
+            return Ok(());
+        };
+        desk.outstanding.fetch_add(claims.len(), Ordering::SeqCst);
+        let mut jobs = Vec::with_capacity(claims.len());
+        for Claim { claimed, recipient } in claims {
+            let task = match recipient {
+                None => Err((claimed, "the frozen recipient is missing".to_owned())),
+                Some((own, optional)) => match self.notice(&claimed.notice_id).await {
+                    Ok(notice) => Ok(Task {
+                        claimed,
+                        notice,
+                        own,
+                        optional,
+                    }),
+                    Err(reason) => Err((claimed, reason)),
+                },
+            };
+            let job = Job { claimed_at, task };
+            jobs.push((job.claimed().domain.clone(), job));
+        }
+        desk.dispatcher.push(jobs);
+        Ok(())
+    }
+
+    /// A frozen notice; or why it cannot be sent at all.
+    async fn notice(&mut self, id: &NoticeId) -> std::result::Result<Arc<Frozen>, String> {
+        if let Some(known) = self.notices.get(id) {
+            return Ok(known.clone());
+        }
+        loop {
+            let wanted = id.clone();
+            let found = self
+                .office
+                .setup
+                .db
+                .read(move |conn| queue::frozen(conn, &wanted))
+                .await;
+            match found {
+                Ok(frozen) => {
+                    // A handful of notices are on their way at a time; old ones need not stay.
+                    if self.notices.len() >= NOTICES {
+                        self.notices.clear();
+                    }
+                    let frozen = Arc::new(frozen);
+                    self.notices.insert(id.clone(), frozen.clone());
+                    return Ok(frozen);
+                }
+                Err(Error::Unavailable(reason)) if !*self.stop.borrow() => {
+                    tracing::warn!(%reason, "a frozen notice cannot be read; trying again");
+                    self.pause(POLL).await;
+                }
+                Err(error) => {
+                    tracing::error!(notice = %id, error = error.chain(), "mails could not be prepared");
+                    return Err("the mail could not be prepared".to_owned());
+                }
+            }
+        }
+    }
+
+    /// Stores what the senders still bring in, and gives back what nobody began.
+    async fn wind_up(mut self) {
+        let office = self.office.clone();
+        let left: Vec<Claimed> = office
+            .desks
+            .iter()
+            .flat_map(|desk| desk.dispatcher.close())
+            .map(Job::into_claimed)
+            .collect();
+        while !*self.senders_ended.borrow() {
+            if (office.ledger.waiting().0 > 0 || self.unstored.is_some())
+                && let Err(error) = self.turn(false).await
+            {
+                tracing::warn!(
+                    error = error.chain(),
+                    "outcomes could not be stored; trying again"
+                );
+            }
             tokio::select! {
-                () = setup.wake.notified() => {}
-                () = tokio::time::sleep(POLL) => {}
+                () = tokio::time::sleep(LINGER) => {}
+                _ = self.senders_ended.changed() => {}
+            }
+        }
+        let since = Instant::now();
+        let mut released = false;
+        loop {
+            let Some(problem) = self.last_turn(&left, &mut released).await.err() else {
+                office.ledger.end();
+                return;
+            };
+            if since.elapsed() > LAST_CHANCE {
+                // Receipts and leases bring everything back.
+                tracing::error!(
+                    error = problem.chain(),
+                    "ending without having stored the last outcomes; they are stored when Candor runs again"
+                );
+                return;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn last_turn(&mut self, left: &[Claimed], released: &mut bool) -> Result<()> {
+        while self.unstored.is_some() || self.office.ledger.waiting().0 > 0 {
+            self.turn(false).await?;
+        }
+        if !*released && !left.is_empty() {
+            let done = left
+                .iter()
+                .map(|claimed| (claimed.clone(), Finish::Released))
+                .collect();
+            self.unstored = Some(Arc::new(Sheet { done, row: 0 }));
+            *released = true;
+            self.turn(false).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn make_deliveries(
+    office: Arc<Office>,
+    desk: Arc<Desk>,
+    mut sender: Box<dyn Sender>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut stopping = stop.clone();
+    loop {
+        if let Some(at) = sender.closed_until() {
+            tokio::select! {
+                () = tokio::time::sleep_until(at.into()) => {}
                 _ = stop.changed() => {}
             }
         }
-    }
-}
-
-/// One round. Answers whether another one should follow at once.
-async fn step(
-    setup: &Setup,
-    shared: &Shared,
-    jobs: &mpsc::Sender<Job>,
-    renderer: &mut Renderer,
-) -> Result<bool> {
-    let now = setup.db.clock().now();
-    if !setup
-        .db
-        .read(move |conn| queue::anything_to_do(conn, now))
-        .await?
-    {
-        return Ok(false);
-    }
-    let system = Actor::system("delivery");
-    let domain = setup.domain();
-    let expanded = setup
-        .db
-        .write(&system, move |tx| queue::expand_step(tx, &domain))
-        .await?;
-    let room = (setup.concurrency * 2).saturating_sub(shared.outstanding.load(Ordering::SeqCst));
-    let mut claimed = Vec::new();
-    if room > 0 {
-        let lease = shared.lease.clone();
-        claimed = setup
-            .db
-            .transaction(move |conn| queue::claim(conn, now, &lease, room as i64))
-            .await?;
-    }
-    if claimed.is_empty() {
-        let finished = setup
-            .db
-            .write(&system, |tx| {
-                let ids = queue::complete(tx.conn)?;
-                ids.iter().try_for_each(|id| crate::notice::finished(tx, id))?;
-                Ok(ids.len())
-            })
-            .await?;
-        return Ok(expanded || finished > 0);
-    }
-    shared.outstanding.fetch_add(claimed.len(), Ordering::SeqCst);
-    for job in renderer.render(setup, claimed).await {
-        if let Err(unsent) = jobs.send(job).await {
-            // Only when stopping: the row comes back by its lease.
-            tracing::debug!(delivery = unsent.0.claimed.id, "claimed but not sent");
-            shared.outstanding.fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-    Ok(true)
-}
-
-/// Renders claimed mails, keeping the templates and frozen contents that it has seen.
-#[derive(Default)]
-struct Renderer {
-    notices: HashMap<NoticeId, Arc<(Frozen, Template)>>,
-}
-
-impl Renderer {
-    async fn render(&mut self, setup: &Setup, claimed: Vec<Claimed>) -> Vec<Job> {
-        let mut jobs = Vec::with_capacity(claimed.len());
-        let mut by_notice: HashMap<NoticeId, Vec<Claimed>> = HashMap::new();
-        for row in claimed {
-            by_notice.entry(row.notice.clone()).or_default().push(row);
-        }
-        for (notice, rows) in by_notice {
-            match self.of_notice(setup, &notice, &rows).await {
-                Ok(mails) => {
-                    jobs.extend(
-                        rows.into_iter()
-                            .zip(mails)
-                            .map(|(claimed, mail)| Job { claimed, mail }),
-                    );
-                }
-                Err(error) => {
-                    tracing::error!(%notice, error = error.chain(), "mails could not be prepared");
-                    let reason = "the mail could not be prepared".to_owned();
-                    jobs.extend(rows.into_iter().map(|claimed| Job {
-                        claimed,
-                        mail: Err(reason.clone()),
-                    }));
-                }
-            }
-        }
-        jobs
-    }
-
-    async fn of_notice(
-        &mut self,
-        setup: &Setup,
-        notice: &NoticeId,
-        rows: &[Claimed],
-    ) -> Result<Vec<std::result::Result<Mail, String>>> {
-        let frozen = match self.notices.get(notice) {
-            Some(frozen) => frozen.clone(),
-            None => {
-                let id = notice.clone();
-                let loaded = setup
-                    .db
-                    .read(move |conn| {
-                        let frozen = queue::frozen(conn, &id)?;
-                        let template = templates::load(conn, frozen.content.phase, &frozen.template)?;
-                        Ok(Arc::new((frozen, template)))
-                    })
-                    .await?;
-                // A handful of notices are on their way at a time; old ones need not stay.
-                if self.notices.len() >= 32 {
-                    self.notices.clear();
-                }
-                self.notices.insert(notice.clone(), loaded.clone());
-                loaded
-            }
-        };
-        let rows = rows.to_vec();
-        let notice = notice.clone();
-        let setup = setup.clone();
-        let date = setup.db.clock().now();
-        setup
-            .db
-            .clone()
-            .read(move |conn| {
-                let ordinals: Vec<i64> = rows.iter().map(|row| row.ordinal).collect();
-                let recipients = queue::recipients(conn, &notice, &ordinals)?;
-                let (frozen, template) = &*frozen;
-                let thread = format!("incident.{}@{}", frozen.incident, setup.domain());
-                Ok(rows
-                    .iter()
-                    .map(|row| {
-                        let (own, optional) = recipients
-                            .get(&row.ordinal)
-                            .ok_or("the frozen recipient is missing")?;
-                        let url = setup.links.unsubscribe(row.id);
-                        let context = compose::context(&frozen.content, own, *optional, url.clone());
-                        let rendered = template.render(&context).map_err(|error| error.chain())?;
-                        let addressing = email::Addressing {
-                            from: &setup.from,
-                            name: &own.name,
-                            address: &row.address,
-                            message_id: &row.message_id,
-                            thread: &thread,
-                            unsubscribe_url: &url,
-                            date,
-                        };
-                        email::build(&addressing, &rendered).map_err(|error| error.chain())
-                    })
-                    .collect())
-            })
-            .await
-    }
-}
-
-async fn send_mails(
-    setup: Setup,
-    shared: Shared,
-    jobs: Arc<tokio::sync::Mutex<mpsc::Receiver<Job>>>,
-    done: mpsc::Sender<Done>,
-) {
-    let mut sender = match &setup.channel {
-        Channel::Smtp(relay) => Some(Sender::new(relay.clone())),
-        Channel::Outbox(_) => None,
-    };
-    loop {
-        let next = async { jobs.lock().await.recv().await };
-        let open = sender.as_ref().is_some_and(Sender::is_open);
-        let job = if open {
-            match tokio::time::timeout(IDLE, next).await {
-                Ok(job) => job,
+        let turn = if sender.is_open() {
+            match tokio::time::timeout(IDLE, desk.dispatcher.take()).await {
+                Ok(turn) => turn,
                 Err(_) => {
-                    if let Some(sender) = sender.as_mut() {
-                        sender.close().await;
-                    }
+                    sender.close().await;
                     continue;
                 }
             }
         } else {
-            next.await
+            desk.dispatcher.take().await
         };
-        let Some(Job { claimed, mail }) = job else { break };
-        let is_stopped = shared
-            .stopped_notices
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(&claimed.notice);
-        let finish = if *shared.stop.borrow() {
+        let Some(Turn { work: job, domain }) = turn else {
+            break;
+        };
+        let began = Instant::now();
+        let finish = if *stop.borrow() || !office.holds(job.claimed_at) {
             Finish::Released
-        } else if is_stopped {
+        } else if office.setup.wake.is_stopped(&job.claimed().notice_id) {
             Finish::Withheld
         } else {
-            let outcome = match (&mail, &setup.channel, sender.as_mut()) {
-                (Err(reason), _, _) => Outcome::Failed(reason.clone()),
-                (Ok(mail), Channel::Outbox(directory), _) => outbox::deliver(directory, mail).await,
-                (Ok(mail), Channel::Smtp(_), Some(sender)) => sender.deliver(mail).await,
-                (Ok(_), Channel::Smtp(_), None) => Outcome::Retry(None, "no sender".to_owned()),
+            let outcome = match &job.task {
+                Err((_, reason)) => Outcome::Failed(reason.clone()),
+                Ok(task) => tokio::select! {
+                    outcome = sender.deliver(task) => outcome,
+                    () = drained(&mut stopping) => Outcome::Ambiguous(
+                        "the process had to end before the server had answered".to_owned(),
+                    ),
+                },
             };
-            count(&setup.stats, &outcome);
+            office.setup.stats.count(&outcome);
             Finish::Attempt(outcome)
         };
-        let (recorded, wait) = oneshot::channel();
-        if done
-            .send(Done {
-                claimed,
-                finish,
-                recorded,
-            })
-            .await
-            .is_err()
-        {
-            tracing::error!("an outcome could not be handed over: the recorder has ended");
-            break;
-        }
-        // One mail for each connection can be in doubt, never more.
-        if wait.await.is_err() {
-            break;
-        }
-    }
-    if let Some(sender) = sender.as_mut() {
-        sender.close().await;
-    }
-}
-
-fn count(stats: &Stats, outcome: &Outcome) {
-    let counter = match outcome {
-        Outcome::Sent(_) => &stats.sent,
-        Outcome::Retry(..) => &stats.retried,
-        Outcome::Failed(_) => &stats.failed,
-    };
-    counter.fetch_add(1, Ordering::Relaxed);
-}
-
-async fn record(setup: Setup, shared: Shared, mut outcomes: mpsc::Receiver<Done>) {
-    let mut group = Vec::with_capacity(GROUP);
-    while outcomes.recv_many(&mut group, GROUP).await > 0 {
-        let (waiting, finishes): (Vec<_>, Vec<_>) = group
-            .drain(..)
-            .map(|done| (done.recorded, (done.claimed, done.finish)))
-            .unzip();
-        let since = std::time::Instant::now();
-        let stopped = loop {
-            match queue::finish(&setup.db, &shared.lease, &setup.schedule, finishes.clone()).await {
-                Ok(stopped) => break stopped,
-                Err(error) => {
-                    // What went out must be recorded before anything else goes out: the senders wait here.
-                    tracing::error!(
-                        error = error.chain(),
-                        "outcomes could not be recorded; sending waits"
-                    );
-                    if *shared.stop.borrow() && since.elapsed() > LAST_CHANCE {
-                        // The process has to end. The rows come back by their lease and are sent once more.
-                        tracing::error!(
-                            mails = finishes.len(),
-                            "ending without having recorded these outcomes"
-                        );
-                        break HashSet::new();
-                    }
-                    tokio::time::sleep(POLL).await;
-                }
-            }
+        let went = match &finish {
+            Finish::Attempt(Outcome::Sent(_) | Outcome::Failed(_)) => Went::Well,
+            Finish::Attempt(_) => Went::Refused,
+            Finish::Withheld | Finish::Released => Went::Nowhere,
         };
-        // Stopped is for good, so the set only grows: a few ids for the life of the process.
-        shared
-            .stopped_notices
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(stopped);
-        shared.outstanding.fetch_sub(waiting.len(), Ordering::SeqCst);
-        for recorded in waiting {
-            // A sender that has ended needs no answer.
-            let _ = recorded.send(());
-        }
-        setup.wake.notify_one();
+        let took = began.elapsed();
+        let claimed = job.into_claimed();
+        office.ledger.settle(Done { claimed, finish }).await;
+        desk.dispatcher.done(&domain, went, took);
     }
+    sender.close().await;
 }
 
-async fn renew(setup: Setup, shared: Shared) {
-    let mut stop = shared.stop.clone();
-    while !*stop.borrow() {
+/// Ends when deliveries under way have had their time after the process was told to end.
+async fn drained(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        // The workers are gone without a word: there is nobody to wait for.
+        return;
+    }
+    tokio::time::sleep(DRAIN).await;
+}
+
+async fn renew(office: Arc<Office>, mut stop: watch::Receiver<bool>) {
+    loop {
         tokio::select! {
             () = tokio::time::sleep(RENEW) => {}
-            _ = stop.changed() => break,
+            _ = stop.changed() => {}
         }
-        if shared.outstanding.load(Ordering::SeqCst) == 0 {
+        // Deliveries that are under way when the process is told to end need their claims too.
+        if office.outstanding() == 0 {
+            if *stop.borrow() {
+                return;
+            }
             continue;
         }
-        let (now, lease) = (setup.db.clock().now(), shared.lease.clone());
-        if let Err(error) = setup
+        let began = Instant::now();
+        let (now, lease) = (office.setup.db.clock().now(), office.lease.clone());
+        let renewed = office
+            .setup
             .db
             .transaction(move |conn| queue::renew(conn, now, &lease))
-            .await
-        {
-            tracing::warn!(error = error.chain(), "claims could not be renewed");
+            .await;
+        match renewed {
+            Ok(_) => *office.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(began),
+            Err(error) => tracing::warn!(error = error.chain(), "claims could not be renewed"),
+        }
+        if *stop.borrow() {
+            return;
+        }
+    }
+}
+
+/// Hears what other processes queue and stop. libpq has no way to wait that we could use without unsafe code, so it
+/// looks often: a look costs one read that does not block.
+fn listen(setup: &Setup, stop: watch::Receiver<bool>) -> Option<std::thread::JoinHandle<()>> {
+    const LOOK: Duration = Duration::from_millis(20);
+    setup.receipts.is_none().then_some(())?;
+    let (db, wake) = (setup.db.clone(), setup.wake.clone());
+    let work = move || {
+        let mut connection = None;
+        while !*stop.borrow() {
+            let heard = match connection.as_mut() {
+                Some(connection) => crate::db::dialect::heard(connection),
+                None => crate::db::connect_alone(db.url()).and_then(|mut fresh| {
+                    crate::db::dialect::listen(&mut fresh)?;
+                    connection = Some(fresh);
+                    // What was said while nobody listened is in the tables.
+                    Ok(vec![String::new()])
+                }),
+            };
+            match heard {
+                Ok(payloads) => {
+                    for payload in payloads {
+                        match NoticeId::parse(&payload) {
+                            Ok(notice) => wake.stopped(notice),
+                            Err(_) => wake.due(),
+                        }
+                    }
+                    std::thread::sleep(LOOK);
+                }
+                Err(error) => {
+                    tracing::debug!(error = error.chain(), "not listening; trying again");
+                    connection = None;
+                    std::thread::sleep(POLL);
+                }
+            }
+        }
+    };
+    match std::thread::Builder::new()
+        .name("listener".to_owned())
+        .spawn(work)
+    {
+        Ok(handle) => Some(handle),
+        Err(error) => {
+            tracing::warn!(%error, "no thread to listen with; the tables are looked at instead");
+            None
         }
     }
 }

@@ -150,6 +150,14 @@ pub fn normal_address(address: &str) -> String {
     address.trim().to_lowercase()
 }
 
+/// The domain of an address, in lower case: deliveries are fair between domains.
+pub fn address_domain(address: &str) -> String {
+    address
+        .rsplit_once('@')
+        .map(|(_, domain)| domain.trim().to_lowercase())
+        .unwrap_or_default()
+}
+
 /// For the audit trail: tells whether an address changed without holding it.
 pub(crate) fn address_mark(address: &str) -> String {
     use sha2::{Digest, Sha256};

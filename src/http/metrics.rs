@@ -86,6 +86,10 @@ pub async fn readyz(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResp
         tracing::warn!(error = error.chain(), "not ready");
         Problem::Domain(Error::Unavailable("the database is not reachable".to_owned()))
     })?;
+    if let Some(reason) = app.stats.trouble() {
+        let detail = format!("what was sent cannot be stored, so nothing more is sent: {reason}");
+        return Err(Problem::Domain(Error::Unavailable(detail)));
+    }
     Ok(HttpResponse::Ok()
         .json(serde_json::json!({"ok": true, "delivers": app.delivers, "pending_deliveries": depth})))
 }
@@ -120,6 +124,11 @@ fn render(app: &App, depth: i64) -> Result<Vec<u8>, prometheus::Error> {
             "candor_attempts_retried_total",
             "Attempts to be repeated, by this process",
             &app.stats.retried,
+        ),
+        (
+            "candor_attempts_ambiguous_total",
+            "Attempts whose connection was lost between the last byte and the reply, by this process",
+            &app.stats.ambiguous,
         ),
         (
             "candor_attempts_failed_total",

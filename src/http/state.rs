@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
-
 use super::metrics::HttpStats;
 use super::pages::Pages;
 use crate::access::Links;
 use crate::db::Db;
-use crate::delivery::worker::Stats;
+use crate::delivery::worker::{Stats, Wake};
 use crate::notice::Sending;
 use crate::time::Clock;
 
@@ -21,7 +19,7 @@ pub struct App {
     /// What notices need to know of the settings.
     pub sending: Sending,
     /// Wakes the delivery workers of this process.
-    pub wake: Arc<Notify>,
+    pub wake: Arc<Wake>,
     /// Delivery counts of this process.
     pub stats: Arc<Stats>,
     /// HTTP counts of this process.
@@ -30,6 +28,8 @@ pub struct App {
     pub pages: Pages,
     /// Whether this process delivers.
     pub delivers: bool,
+    /// How long a delivery is tried before it is given up.
+    pub lifetime: std::time::Duration,
 }
 
 impl App {

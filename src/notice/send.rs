@@ -8,8 +8,9 @@ use super::plan::{Sending, missing, plan};
 use super::{Notice, Row, State, check_phase, get, insert, locked, require_draft, templates};
 use crate::audit::{Action, Event, Tx};
 use crate::db::Conn;
-use crate::db::dialect::on_backend;
+use crate::db::dialect::{on_backend, tell_workers};
 use crate::db::schema::{deliveries as d, notice_recipients as nr, notices as n};
+use crate::directory::address_domain;
 use crate::error::{Error, Result};
 use crate::id::NoticeId;
 use crate::incident::timeline;
@@ -111,6 +112,7 @@ pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) 
                     nr::address.eq(&recipient.address),
                     nr::optional.eq(phase.optional()),
                     nr::context.eq(serde_json::to_string(&recipient.context)?),
+                    nr::domain.eq(address_domain(&recipient.address)),
                 ))
             })
             .collect::<Result<Vec<_>>>()?;
@@ -127,6 +129,7 @@ pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) 
             n::updated_at.eq(tx.now),
         ))
         .execute(tx.conn)?;
+    tell_workers(tx.conn, None)?;
     tx.record(
         Event::new(Action::NoticeQueued, "notice", id.as_str())
             .incident(&row.incident_id)
@@ -166,6 +169,7 @@ pub fn stop(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
     )
     .set(d::state.eq("stopped"))
     .execute(tx.conn)?;
+    tell_workers(tx.conn, Some(id))?;
     tx.record(
         Event::new(Action::NoticeStopped, "notice", id.as_str())
             .incident(&row.incident_id)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::own;
-use crate::delivery::{self, Delivery, queue};
+use crate::delivery::{self, Delivery};
 use crate::error::Error;
 use crate::http::App;
 use crate::http::auth::By;
@@ -34,7 +34,8 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(stop)
         .service(catch_up)
         .service(deliveries)
-        .service(resend);
+        .service(resend)
+        .service(resend_failed);
 }
 
 fn notice_id(text: &str) -> Answer<NoticeId> {
@@ -174,7 +175,7 @@ async fn send(
         .db
         .write(&by.0, move |tx| notice::send(tx, &id, &body.0, &sending))
         .await?;
-    app.wake.notify_one();
+    app.wake.due();
     Ok(HttpResponse::Accepted().json(notice))
 }
 
@@ -191,6 +192,7 @@ async fn stop(
     let id = notice_id(&id)?;
     let target = id.clone();
     app.db.write(&by.0, move |tx| notice::stop(tx, &target)).await?;
+    app.wake.stopped(id.clone());
     // What is on the wire is at most one mail for each connection: wait for it, to answer with the truth.
     let started = std::time::Instant::now();
     loop {
@@ -252,6 +254,34 @@ async fn deliveries(
     Ok(HttpResponse::Ok().json(page(rows, limit, |delivery| delivery.id)))
 }
 
+/// How many were queued again.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Resent {
+    /// Deliveries.
+    resent: i64,
+}
+
+/// Sends every delivery of a notice again that failed: refused for good, or given up. Those that bounced are left alone:
+/// their addresses were heard of.
+#[utoipa::path(tag = "Notices",
+    responses((status = 202, body = Resent), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+#[post("/notices/{id}/resend-failed")]
+async fn resend_failed(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let id = notice_id(&id)?;
+    let lifetime = app.lifetime;
+    let resent = app
+        .db
+        .write(&by.0, move |tx| delivery::resend_failed(tx, &id, lifetime))
+        .await?;
+    app.wake.due();
+    Ok(HttpResponse::Accepted().json(Resent { resent }))
+}
+
 /// Sends a mail again that failed or bounced.
 #[utoipa::path(tag = "Notices",
     responses((status = 202, body = Delivery), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
@@ -265,10 +295,11 @@ async fn resend(
     let id: i64 = id
         .parse()
         .map_err(|_| Problem::Domain(Error::NotFound("delivery of this id".to_owned())))?;
+    let lifetime = app.lifetime;
     let delivery = app
         .db
-        .write(&by.0, move |tx| delivery::resend(tx, id, queue::LIFETIME))
+        .write(&by.0, move |tx| delivery::resend(tx, id, lifetime))
         .await?;
-    app.wake.notify_one();
+    app.wake.due();
     Ok(HttpResponse::Accepted().json(delivery))
 }

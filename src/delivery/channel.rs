@@ -1,0 +1,63 @@
+//! What a way out looks like to the queue. A channel is one file: it says how many deliveries it makes at a time and how
+//! often it tries again, and makes them. Everything else (claims, leases, receipts, retries, audit) is the queue's.
+//!
+//! Must never happen here or in a channel: a look at the database. A task holds all that is needed, frozen.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Outcome;
+use super::queue::{Claimed, Frozen};
+use crate::notice::compose::RecipientContext;
+
+/// A future of a channel.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One delivery to make.
+pub struct Task {
+    /// Which, to where.
+    pub claimed: Claimed,
+    /// What is the same for all of the notice.
+    pub notice: Arc<Frozen>,
+    /// What is the recipient's own.
+    pub own: RecipientContext,
+    /// Whether the recipient may opt out of it.
+    pub optional: bool,
+}
+
+/// A way out.
+pub trait Channel: Send + Sync {
+    /// The word in `deliveries.channel`.
+    fn name(&self) -> &'static str;
+
+    /// Deliveries that may be under way at a time.
+    fn concurrency(&self) -> usize;
+
+    /// Waits between attempts; the last one repeats until the delivery expires.
+    fn schedule(&self) -> &[Duration];
+
+    /// One that makes deliveries, one after another.
+    fn sender(&self) -> Box<dyn Sender>;
+}
+
+/// Makes deliveries, one at a time; it may keep a connection between them.
+pub trait Sender: Send {
+    /// Makes one delivery.
+    fn deliver<'a>(&'a mut self, task: &'a Task) -> Pending<'a, Outcome>;
+
+    /// Whether a connection is open, which [`Sender::close`] would end.
+    fn is_open(&self) -> bool {
+        false
+    }
+
+    /// When the other side may be tried again, where it could not be reached at all lately.
+    fn closed_until(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Ends the connection politely.
+    fn close(&mut self) -> Pending<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}

@@ -1,0 +1,355 @@
+//! Who is next: claimed deliveries, by domain, so that a slow domain holds up nobody but itself.
+//!
+//! Each domain has a queue and a number of connections that it may use at a time. That number begins small, grows with
+//! every delivery that goes well, and falls back where the domain is slow beside others that wait, or refuses for now.
+//! Settings may cap it, and may cap deliveries per time.
+//!
+//! Must never happen here: a delivery that is handed out twice, or a domain that waits while nobody else wants its turn.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// Connections of a domain of which nothing is known yet, and of one that is slow while others wait.
+const FIRST: usize = 2;
+/// A domain is slow that takes this many times as long as deliveries do in general...
+const SLOW_FACTOR: f64 = 4.0;
+/// ...and longer than this, in seconds.
+const SLOW_LEAST: f64 = 0.1;
+/// A domain with this many deliveries waiting for each of its connections is not claimed for.
+const AHEAD: usize = 32;
+/// Domains that are remembered at most without anything of theirs waiting.
+const REMEMBERED: usize = 4_096;
+/// Domains that one claim leaves out at most.
+const LEFT_OUT: usize = 200;
+
+/// What settings say of a domain.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Limit {
+    connections: usize,
+    /// Between two deliveries.
+    pause: Option<Duration>,
+}
+
+/// `CANDOR_DOMAIN_LIMITS`: at most so many connections, and so many deliveries per time, for a domain.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Limits {
+    by_domain: BTreeMap<String, Limit>,
+    others: Option<Limit>,
+}
+
+impl Limits {
+    /// Parses `DOMAIN=CONNECTIONS[@COUNT/UNIT]`, separated by commas, where the unit is s, m or h and `*` stands for every
+    /// domain that is not named: `example.com=4@20/s,*=16`.
+    ///
+    /// # Errors
+    /// A sentence that names the entry.
+    pub fn parse(text: &str) -> Result<Limits, String> {
+        let mut limits = Limits::default();
+        for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+            let wrong =
+                || format!("'{entry}' is not DOMAIN=CONNECTIONS or DOMAIN=CONNECTIONS@COUNT/s (or /m, /h)");
+            let (domain, rule) = entry.split_once('=').ok_or_else(wrong)?;
+            let (connections, rate) = match rule.split_once('@') {
+                Some((connections, rate)) => (connections, Some(rate)),
+                None => (rule, None),
+            };
+            let connections = connections
+                .trim()
+                .parse()
+                .ok()
+                .filter(|n| *n > 0)
+                .ok_or_else(wrong)?;
+            let pause = match rate {
+                None => None,
+                Some(rate) => {
+                    let (count, unit) = rate.split_once('/').ok_or_else(wrong)?;
+                    let count: u32 = count.trim().parse().ok().filter(|n| *n > 0).ok_or_else(wrong)?;
+                    let unit = match unit.trim() {
+                        "s" => 1,
+                        "m" => 60,
+                        "h" => 3600,
+                        _ => return Err(wrong()),
+                    };
+                    Some(Duration::from_secs(unit) / count)
+                }
+            };
+            let limit = Limit { connections, pause };
+            match domain.trim() {
+                "" => return Err(wrong()),
+                "*" => limits.others = Some(limit),
+                domain => {
+                    limits.by_domain.insert(domain.to_ascii_lowercase(), limit);
+                }
+            }
+        }
+        Ok(limits)
+    }
+
+    fn of(&self, domain: &str) -> Option<Limit> {
+        self.by_domain.get(domain).copied().or(self.others)
+    }
+}
+
+struct Domain<T> {
+    queue: VecDeque<T>,
+    in_use: usize,
+    /// Connections that it may use now.
+    limit: usize,
+    /// The most that it may ever use.
+    most: usize,
+    pause: Option<Duration>,
+    not_before: Option<Instant>,
+    /// Seconds that a delivery takes, lately.
+    takes: f64,
+    in_ring: bool,
+}
+
+struct State<T> {
+    domains: HashMap<Arc<str>, Domain<T>>,
+    /// Domains that have something waiting, in turn.
+    ring: VecDeque<Arc<str>>,
+    /// Seconds that a delivery takes in general, lately.
+    typical: f64,
+    closed: bool,
+}
+
+/// Something to deliver, handed to a sender; to be given back with [`Dispatcher::done`].
+pub(super) struct Turn<T> {
+    pub(super) work: T,
+    pub(super) domain: Arc<str>,
+}
+
+/// How a delivery went, for the domain's sake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Went {
+    /// Dealt with.
+    Well,
+    /// The server asked for patience.
+    Refused,
+    /// It never began.
+    Nowhere,
+}
+
+/// The queues of one channel of one process.
+pub(super) struct Dispatcher<T> {
+    state: Mutex<State<T>>,
+    changed: Notify,
+    concurrency: usize,
+    limits: Limits,
+}
+
+impl<T> Dispatcher<T> {
+    pub(super) fn new(concurrency: usize, limits: Limits) -> Self {
+        Dispatcher {
+            state: Mutex::new(State {
+                domains: HashMap::new(),
+                ring: VecDeque::new(),
+                typical: 0.0,
+                closed: false,
+            }),
+            changed: Notify::new(),
+            concurrency,
+            limits,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds what was claimed.
+    pub(super) fn push(&self, work: impl IntoIterator<Item = (String, T)>) {
+        {
+            let state = &mut *self.lock();
+            for (name, work) in work {
+                let name: Arc<str> = name.into();
+                let domain = state.domains.entry(name.clone()).or_insert_with(|| {
+                    let limit = self.limits.of(&name);
+                    let most =
+                        limit.map_or(self.concurrency, |limit| limit.connections.min(self.concurrency));
+                    Domain {
+                        queue: VecDeque::new(),
+                        in_use: 0,
+                        limit: FIRST.min(most),
+                        most,
+                        pause: limit.and_then(|limit| limit.pause),
+                        not_before: None,
+                        takes: 0.0,
+                        in_ring: false,
+                    }
+                });
+                domain.queue.push_back(work);
+                if !domain.in_ring {
+                    domain.in_ring = true;
+                    state.ring.push_back(name);
+                }
+            }
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// The next to deliver; waits for it. None when there will be none any more.
+    pub(super) async fn take(&self) -> Option<Turn<T>> {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            // Listens from here on, so that nothing is missed between looking and waiting.
+            changed.as_mut().enable();
+            let earliest = {
+                let mut state = self.lock();
+                match state.next(Instant::now()) {
+                    Next::Turn(turn) => return Some(turn),
+                    Next::At(_) | Next::Wait if state.closed => return None,
+                    Next::At(at) => Some(at),
+                    Next::Wait => None,
+                }
+            };
+            match earliest {
+                Some(at) => {
+                    tokio::select! {
+                        () = changed => {}
+                        () = tokio::time::sleep_until(at.into()) => {}
+                    }
+                }
+                None => changed.await,
+            }
+        }
+    }
+
+    /// Gives a turn back: how it went, and how long it took.
+    pub(super) fn done(&self, name: &Arc<str>, went: Went, took: Duration) {
+        let more = {
+            let state = &mut *self.lock();
+            let seconds = took.as_secs_f64();
+            if went != Went::Nowhere {
+                state.typical = smooth(state.typical, seconds, 0.05);
+            }
+            let typical = state.typical;
+            let others_wait = state.ring.iter().any(|other| other != name);
+            let Some(domain) = state.domains.get_mut(name) else {
+                return;
+            };
+            domain.in_use = domain.in_use.saturating_sub(1);
+            match went {
+                Went::Nowhere => {}
+                Went::Refused => domain.limit = domain.limit.saturating_sub(1).max(FIRST.min(domain.most)),
+                Went::Well => {
+                    domain.takes = smooth(domain.takes, seconds, 0.2);
+                    let slow = domain.takes > SLOW_LEAST && domain.takes > typical * SLOW_FACTOR;
+                    domain.limit = if slow && others_wait {
+                        FIRST.min(domain.most)
+                    } else {
+                        (domain.limit + 1).min(domain.most)
+                    };
+                }
+            }
+            let more = !domain.queue.is_empty();
+            if !more && domain.in_use == 0 && state.domains.len() > REMEMBERED {
+                state.domains.remove(name);
+            }
+            more
+        };
+        // The sender that calls this takes one itself; a grown limit lets another in.
+        if more {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Domains of which more is waiting than can be sent soon: nothing more of theirs should be claimed.
+    pub(super) fn crowded(&self) -> Vec<String> {
+        self.lock()
+            .domains
+            .iter()
+            .filter(|(_, domain)| domain.queue.len() >= AHEAD * domain.limit)
+            .map(|(name, _)| name.to_string())
+            .take(LEFT_OUT)
+            .collect()
+    }
+
+    /// Takes out what waits and is not to be delivered any more.
+    pub(super) fn extract(&self, unwanted: impl Fn(&T) -> bool) -> Vec<T> {
+        let state = &mut *self.lock();
+        let mut out = Vec::new();
+        for domain in state.domains.values_mut() {
+            if domain.queue.iter().any(&unwanted) {
+                let (gone, kept) = std::mem::take(&mut domain.queue).into_iter().partition(&unwanted);
+                domain.queue = kept;
+                out.extend::<VecDeque<T>>(gone);
+            }
+        }
+        out
+    }
+
+    /// Ends it: whoever waits is answered, and what still waits is given back.
+    pub(super) fn close(&self) -> Vec<T> {
+        let left = {
+            let state = &mut *self.lock();
+            state.closed = true;
+            state.ring.clear();
+            state
+                .domains
+                .values_mut()
+                .flat_map(|domain| {
+                    domain.in_ring = false;
+                    std::mem::take(&mut domain.queue)
+                })
+                .collect()
+        };
+        self.changed.notify_waiters();
+        left
+    }
+}
+
+enum Next<T> {
+    Turn(Turn<T>),
+    /// Not before.
+    At(Instant),
+    /// Until something changes.
+    Wait,
+}
+
+impl<T> State<T> {
+    fn next(&mut self, now: Instant) -> Next<T> {
+        let mut earliest: Option<Instant> = None;
+        for _ in 0..self.ring.len() {
+            let Some(name) = self.ring.pop_front() else { break };
+            let Some(domain) = self.domains.get_mut(&name) else {
+                continue;
+            };
+            if domain.in_use >= domain.limit {
+                self.ring.push_back(name);
+                continue;
+            }
+            if let Some(at) = domain.not_before.filter(|at| *at > now) {
+                earliest = Some(earliest.map_or(at, |other| other.min(at)));
+                self.ring.push_back(name);
+                continue;
+            }
+            let Some(work) = domain.queue.pop_front() else {
+                domain.in_ring = false;
+                continue;
+            };
+            domain.in_use += 1;
+            if let Some(pause) = domain.pause {
+                domain.not_before = Some(now + pause);
+            }
+            if domain.queue.is_empty() {
+                domain.in_ring = false;
+            } else {
+                self.ring.push_back(name.clone());
+            }
+            return Next::Turn(Turn { work, domain: name });
+        }
+        earliest.map_or(Next::Wait, Next::At)
+    }
+}
+
+fn smooth(before: f64, now: f64, weight: f64) -> f64 {
+    if before == 0.0 {
+        now
+    } else {
+        before + (now - before) * weight
+    }
+}

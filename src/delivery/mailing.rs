@@ -1,0 +1,174 @@
+//! The mail channel: from a task to a mail, and to the relay or the outbox with it.
+//!
+//! Must never happen here: an address or a credential in a log.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lettre::message::Mailbox;
+
+use super::channel::{self, Channel, Pending, Task};
+use super::dkim::Signer;
+use super::email::Addressing;
+use super::smtp::{self, Relay};
+use super::{Mail, Outcome, outbox};
+use crate::access::Links;
+use crate::time::Clock;
+
+/// Where mails go.
+#[derive(Clone)]
+pub enum Exit {
+    /// A mail server.
+    Relay(Relay),
+    /// A folder.
+    Outbox(PathBuf),
+}
+
+/// Mails, by SMTP or into a folder.
+pub struct Mailing {
+    exit: Exit,
+    concurrency: usize,
+    schedule: Vec<Duration>,
+    writer: Arc<Writer>,
+}
+
+/// What every mail is written with.
+pub struct Writer {
+    /// The sender of every mail.
+    pub from: Mailbox,
+    /// Signs links.
+    pub links: Links,
+    /// Dates mails.
+    pub clock: Clock,
+    /// Signs mails.
+    pub dkim: Option<Signer>,
+}
+
+impl Mailing {
+    /// Mails through `exit`, over at most `concurrency` connections, tried again by `schedule`.
+    pub fn new(exit: Exit, concurrency: usize, schedule: Vec<Duration>, writer: Writer) -> Self {
+        Mailing {
+            exit,
+            concurrency,
+            schedule,
+            writer: Arc::new(writer),
+        }
+    }
+}
+
+impl Channel for Mailing {
+    fn name(&self) -> &'static str {
+        "email"
+    }
+
+    fn concurrency(&self) -> usize {
+        self.concurrency
+    }
+
+    fn schedule(&self) -> &[Duration] {
+        &self.schedule
+    }
+
+    fn sender(&self) -> Box<dyn channel::Sender> {
+        let route = match &self.exit {
+            Exit::Relay(relay) => Route::Smtp(Box::new(smtp::Sender::new(relay.clone()))),
+            Exit::Outbox(directory) => Route::Outbox(directory.clone()),
+        };
+        Box::new(Postman {
+            route,
+            writer: self.writer.clone(),
+        })
+    }
+}
+
+enum Route {
+    Smtp(Box<smtp::Sender>),
+    Outbox(PathBuf),
+}
+
+struct Postman {
+    route: Route,
+    writer: Arc<Writer>,
+}
+
+impl channel::Sender for Postman {
+    fn deliver<'a>(&'a mut self, task: &'a Task) -> Pending<'a, Outcome> {
+        Box::pin(async move {
+            let mail = match self.writer.mail(task).await {
+                Ok(mail) => mail,
+                Err(reason) => return Outcome::Failed(reason),
+            };
+            match &mut self.route {
+                Route::Smtp(sender) => sender.deliver(&mail).await,
+                Route::Outbox(directory) => outbox::deliver(directory, &mail).await,
+            }
+        })
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(&self.route, Route::Smtp(sender) if sender.is_open())
+    }
+
+    fn closed_until(&self) -> Option<Instant> {
+        match &self.route {
+            Route::Smtp(sender) => sender.closed_until(),
+            Route::Outbox(_) => None,
+        }
+    }
+
+    fn close(&mut self) -> Pending<'_, ()> {
+        Box::pin(async move {
+            if let Route::Smtp(sender) = &mut self.route {
+                sender.close().await;
+            }
+        })
+    }
+}
+
+impl Writer {
+    /// The mail of a task; or why there cannot be one.
+    async fn mail(self: &Arc<Self>, task: &Task) -> Result<Mail, String> {
+        // Rendering takes long and may run a stranger's template, so it is done elsewhere. Putting together is not.
+        let quick = task.notice.prepared.is_ready(&task.own, task.optional);
+        if quick && self.dkim.as_ref().is_none_or(Signer::is_quick) {
+            return self.write(task);
+        }
+        let writer = self.clone();
+        let task = Task {
+            claimed: task.claimed.clone(),
+            notice: task.notice.clone(),
+            own: task.own.clone(),
+            optional: task.optional,
+        };
+        tokio::task::spawn_blocking(move || writer.write(&task))
+            .await
+            .map_err(|error| error.to_string())?
+    }
+
+    fn write(&self, task: &Task) -> Result<Mail, String> {
+        let claimed = &task.claimed;
+        let thread = format!("incident.{}@{}", task.notice.incident, self.from.email.domain());
+        let addressing = Addressing {
+            from: &self.from,
+            return_path: None,
+            name: &task.own.name,
+            address: &claimed.address,
+            message_id: &claimed.message_id,
+            thread: &thread,
+            unsubscribe_url: &self.links.unsubscribe(claimed.id),
+            date: self.clock.now(),
+        };
+        let mut mail = task
+            .notice
+            .prepared
+            .write(&task.own, task.optional, &addressing)
+            .map_err(|error| error.chain())?;
+        if let Some(signer) = &self.dkim {
+            signer
+                .sign(&mut mail.message, addressing.date)
+                .map_err(|error| error.chain())?;
+        }
+        Ok(mail)
+    }
+}

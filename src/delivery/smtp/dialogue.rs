@@ -1,0 +1,508 @@
+//! One connection's dialogue with the server: greeting, TLS, signing in, and mail after mail.
+//!
+//! The commands of an envelope leave in one write where the server advertises PIPELINING (RFC 2920); every command has
+//! exactly one reply, also then. What a reply means for the recipient is decided here:
+//!
+//! ```text
+//! before the mail's own bytes   lost or refused for now → again later, refused for good → failed
+//! after they began to leave     no reply → ambiguous: the server may have it
+//! ```
+//!
+//! Must never happen here: a reply that is taken for the answer to another command.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use lettre::transport::smtp::authentication::Mechanism;
+use lettre::transport::smtp::client::AsyncSmtpConnection;
+use lettre::transport::smtp::commands::{Auth, Data, Ehlo, Noop, Quit, Starttls};
+use lettre::transport::smtp::extension::ClientId;
+use lettre::transport::smtp::response::Response;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::relay::{Relay, Security};
+use super::wire::Wire;
+use crate::delivery::{Mail, Outcome};
+use crate::template::one_line;
+
+/// Reaching the server.
+const CONNECT: Duration = Duration::from_secs(20);
+/// The banner: servers delay it on purpose to shake off robots (RFC 5321 allows five minutes).
+const BANNER: Duration = Duration::from_secs(90);
+/// One reply to a command of the session or the envelope.
+const REPLY: Duration = Duration::from_secs(60);
+/// The reply after the last byte: a server that checks the mail first takes its time, and who leaves early sends twice
+/// (RFC 5321, 4.5.3.2.6).
+const TAKEN: Duration = Duration::from_secs(600);
+/// Characters of a reply that are kept.
+const KEPT: usize = 300;
+
+/// What the server offers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Offers {
+    pipelining: bool,
+    eight_bit: bool,
+    smtp_utf8: bool,
+    start_tls: bool,
+    plain: bool,
+    login: bool,
+    /// Largest mail, in bytes.
+    size: Option<usize>,
+    /// Mails per connection (RFC 9422).
+    mail_max: Option<usize>,
+}
+
+impl Offers {
+    /// From the lines of an EHLO reply.
+    fn parse(reply: &str) -> Offers {
+        let mut offers = Offers::default();
+        // The first line is the server's name.
+        for line in reply.lines().skip(1) {
+            let Some(line) = line.get(4..) else { continue };
+            // Some servers write AUTH=PLAIN, as a draft once had it.
+            let line = line.replacen("AUTH=", "AUTH ", 1).to_ascii_uppercase();
+            let mut words = line.split_whitespace();
+            match words.next().unwrap_or_default() {
+                "PIPELINING" => offers.pipelining = true,
+                "8BITMIME" => offers.eight_bit = true,
+                "SMTPUTF8" => offers.smtp_utf8 = true,
+                "STARTTLS" => offers.start_tls = true,
+                "SIZE" => {
+                    offers.size = words
+                        .next()
+                        .and_then(|size| size.parse().ok())
+                        .filter(|size| *size > 0);
+                }
+                "AUTH" => {
+                    for word in words {
+                        offers.plain |= word == "PLAIN";
+                        offers.login |= word == "LOGIN";
+                    }
+                }
+                "LIMITS" => {
+                    offers.mail_max = words
+                        .find_map(|word| word.strip_prefix("MAILMAX="))
+                        .and_then(|number| number.parse().ok())
+                        .filter(|number| *number > 0);
+                }
+                _ => {}
+            }
+        }
+        offers
+    }
+}
+
+/// A reply, or that there was none.
+enum Reply {
+    /// 2xx.
+    Yes(String),
+    /// 3xx: go on.
+    More,
+    /// 4xx or 5xx.
+    No(u16, String),
+    /// The connection ended, stayed silent, or made no sense.
+    Lost(String),
+}
+
+impl Reply {
+    /// 421 says that the server is closing the connection.
+    fn closes(&self) -> bool {
+        matches!(self, Reply::No(421, _) | Reply::Lost(_))
+    }
+
+    /// A sentence for whoever has to find out what is wrong.
+    fn text(self) -> String {
+        match self {
+            Reply::Yes(text) | Reply::No(_, text) | Reply::Lost(text) => text,
+            Reply::More => "the mail server asked for more at the wrong time".to_owned(),
+        }
+    }
+}
+
+/// What became of a mail on a connection.
+pub(super) enum Transfer {
+    /// It was dealt with.
+    Done(Outcome),
+    /// The connection had ended before: the mail was not touched. `limit`: after how many mails the server closed it.
+    Stale {
+        /// Mails that the connection had carried, where the server said that it was closing.
+        limit: Option<usize>,
+    },
+}
+
+/// A connection that is open, encrypted and signed in as the settings want it.
+pub(super) struct Dialogue {
+    smtp: AsyncSmtpConnection,
+    wire: Wire,
+    offers: Offers,
+    /// Mails that it has carried, refused ones too.
+    carried: usize,
+    /// An envelope was refused half-way: it must be reset before the next.
+    reset_due: bool,
+    usable: bool,
+}
+
+impl Dialogue {
+    /// Opens a connection; or says why not.
+    pub(super) async fn open(relay: &Relay) -> Result<Dialogue, String> {
+        let address = (relay.host.as_str(), relay.port);
+        let stream = timeout(CONNECT, TcpStream::connect(address))
+            .await
+            .map_err(|_| "it did not answer in time".to_owned())?
+            .map_err(|error| error.to_string())?;
+        let wire = Wire::new(stream).map_err(|error| error.to_string())?;
+        let hello = ClientId::default();
+        if relay.security == Security::Implicit {
+            encrypt(relay, &wire).await?;
+        }
+        let connected = AsyncSmtpConnection::connect_with_transport(Box::new(wire.clone()), &hello);
+        let smtp = timeout(BANNER, connected)
+            .await
+            .map_err(|_| "it did not greet in time".to_owned())?
+            .map_err(|error| error_text(&error))?;
+        let offers = Offers::parse(&wire.last_reply());
+        let mut dialogue = Dialogue {
+            smtp,
+            wire,
+            offers,
+            carried: 0,
+            reset_due: false,
+            usable: true,
+        };
+        let upgrade = match relay.security {
+            Security::Required => true,
+            Security::Opportunistic => dialogue.offers.start_tls,
+            Security::Implicit | Security::Plain => false,
+        };
+        if upgrade {
+            dialogue.start_tls(relay, &hello).await?;
+        }
+        if let Some(credentials) = &relay.credentials {
+            if !dialogue.wire.is_encrypted() && relay.security != Security::Plain && !dialogue.wire.is_local()
+            {
+                return Err(
+                    "it offers no TLS, and a password is not sent in the clear (tls=none would allow it)"
+                        .to_owned(),
+                );
+            }
+            dialogue.sign_in(credentials).await?;
+        }
+        if !dialogue.wire.is_quiet() {
+            return Err("it said more than it was asked".to_owned());
+        }
+        Ok(dialogue)
+    }
+
+    async fn start_tls(&mut self, relay: &Relay, hello: &ClientId) -> Result<(), String> {
+        if !self.offers.start_tls {
+            return Err("it offers no TLS (STARTTLS), which tls=required asks for".to_owned());
+        }
+        match self.ask(Starttls, REPLY).await {
+            Reply::Yes(_) => {}
+            other => return Err(other.text()),
+        }
+        encrypt(relay, &self.wire).await?;
+        // What was offered in the clear counts no more.
+        match self.ask(Ehlo::new(hello.clone()), REPLY).await {
+            Reply::Yes(_) => self.offers = Offers::parse(&self.wire.last_reply()),
+            other => return Err(other.text()),
+        }
+        Ok(())
+    }
+
+    async fn sign_in(
+        &mut self,
+        credentials: &lettre::transport::smtp::authentication::Credentials,
+    ) -> Result<(), String> {
+        let mechanism = match (self.offers.plain, self.offers.login) {
+            (true, _) => Mechanism::Plain,
+            (false, true) => Mechanism::Login,
+            (false, false) => {
+                return Err("it offers no way to sign in that we know (PLAIN, LOGIN)".to_owned());
+            }
+        };
+        let failed = |error: lettre::transport::smtp::Error| error_text(&error);
+        let mut command = Auth::new(mechanism, credentials.clone(), None).map_err(failed)?;
+        // LOGIN asks twice.
+        for _ in 0..4 {
+            let response = timeout(REPLY, self.smtp.command(command))
+                .await
+                .map_err(|_| "it did not answer in time".to_owned())?
+                .map_err(failed)?;
+            if !response.has_code(334) {
+                return Ok(());
+            }
+            command = Auth::new_from_response(mechanism, credentials.clone(), &response).map_err(failed)?;
+        }
+        Err("it keeps asking for more on signing in".to_owned())
+    }
+
+    /// Mails that went over it.
+    pub(super) fn carried(&self) -> usize {
+        self.carried
+    }
+
+    /// Whether it has carried as many mails as the server announced to take.
+    pub(super) fn is_full(&self) -> bool {
+        self.offers.mail_max.is_some_and(|most| self.carried >= most)
+    }
+
+    /// Whether it can be used for another mail.
+    pub(super) fn is_usable(&self) -> bool {
+        self.usable
+    }
+
+    /// Whether the server is still there, and silent.
+    pub(super) fn listens(&self) -> bool {
+        self.usable && self.wire.is_quiet()
+    }
+
+    /// Asks a server that has not heard from us for a while.
+    pub(super) async fn noop(&mut self) -> bool {
+        matches!(self.ask(Noop, Duration::from_secs(10)).await, Reply::Yes(_))
+    }
+
+    /// Ends it politely.
+    pub(super) async fn quit(&mut self) {
+        self.usable = false;
+        // Whatever it answers, we are leaving.
+        let _ = self.ask(Quit, Duration::from_secs(2)).await;
+    }
+
+    async fn ask<C: Display>(&mut self, command: C, limit: Duration) -> Reply {
+        let answered = timeout(limit, self.smtp.command(command)).await;
+        self.heard(answered)
+    }
+
+    async fn next_reply(&mut self) -> Reply {
+        let answered = timeout(REPLY, self.smtp.read_response()).await;
+        self.heard(answered)
+    }
+
+    fn heard(
+        &mut self,
+        answered: Result<Result<Response, lettre::transport::smtp::Error>, tokio::time::error::Elapsed>,
+    ) -> Reply {
+        let reply = match answered {
+            Ok(Ok(response)) => match u16::from(response.code()) {
+                code @ 200..300 => Reply::Yes(reply_text(code, &response)),
+                _ => Reply::More,
+            },
+            Ok(Err(error)) => match error.status().map(u16::from) {
+                Some(code) if code >= 400 => Reply::No(code, error_text(&error)),
+                _ => Reply::Lost(error_text(&error)),
+            },
+            Err(_) => Reply::Lost("the mail server did not answer in time".to_owned()),
+        };
+        if reply.closes() {
+            self.usable = false;
+        }
+        reply
+    }
+
+    /// Hands one mail over.
+    pub(super) async fn transfer(&mut self, mail: &Mail) -> Transfer {
+        let parameters = match self.parameters(mail) {
+            Ok(parameters) => parameters,
+            Err(reason) => return Transfer::Done(Outcome::Failed(reason)),
+        };
+        if let Some(transfer) = self.envelope(mail, &parameters).await {
+            return transfer;
+        }
+        // The server waits for the mail and must have nothing else to say: its next word decides.
+        if !self.wire.is_quiet() {
+            self.usable = false;
+            let reason = "the mail server said more than it was asked";
+            return Transfer::Done(Outcome::Retry(None, reason.to_owned()));
+        }
+        self.carried += 1;
+        let outcome = match self.ask(Stuffed(&mail.message), TAKEN).await {
+            Reply::Yes(text) => Outcome::Sent(text),
+            Reply::No(code, text) if code >= 500 => Outcome::Failed(text),
+            Reply::No(_, text) => Outcome::Retry(None, text),
+            reply @ (Reply::More | Reply::Lost(_)) => {
+                self.usable = false;
+                Outcome::Ambiguous(reply.text())
+            }
+        };
+        Transfer::Done(outcome)
+    }
+
+    /// The parameters of MAIL, or why the server cannot take the mail.
+    fn parameters(&self, mail: &Mail) -> Result<String, String> {
+        let mut parameters = String::new();
+        let international = [&mail.from, &mail.to].into_iter().any(|address| {
+            let text: &str = address.as_ref();
+            !text.is_ascii()
+        });
+        if international {
+            if !self.offers.smtp_utf8 {
+                return Err(
+                    "the mail server takes no internationalised addresses (it does not offer SMTPUTF8)"
+                        .to_owned(),
+                );
+            }
+            parameters.push_str(" SMTPUTF8");
+        }
+        if !mail.message.is_ascii() {
+            if !self.offers.eight_bit {
+                return Err("the mail server takes no 8-bit mails (it does not offer 8BITMIME)".to_owned());
+            }
+            parameters.push_str(" BODY=8BITMIME");
+        }
+        if let Some(size) = self.offers.size
+            && mail.message.len() > size
+        {
+            return Err(format!(
+                "the mail has {} bytes, and the mail server takes {size} at most",
+                mail.message.len()
+            ));
+        }
+        Ok(parameters)
+    }
+
+    /// The envelope, up to the server's 354. Answers what became of the mail where it did not come to that.
+    async fn envelope(&mut self, mail: &Mail, parameters: &str) -> Option<Transfer> {
+        let from = format!("MAIL FROM:<{}>{parameters}\r\n", mail.from);
+        let to = format!("RCPT TO:<{}>\r\n", mail.to);
+        let reset = if std::mem::take(&mut self.reset_due) {
+            "RSET\r\n"
+        } else {
+            ""
+        };
+        let fresh = self.carried == 0;
+        if self.offers.pipelining {
+            let first = self.ask(format!("{reset}{from}{to}{Data}"), REPLY).await;
+            let first = match (reset, first) {
+                ("", first) => first,
+                (_, Reply::Yes(_)) => self.next_reply().await,
+                (_, other) => return Some(self.broken_off(other, fresh)),
+            };
+            if first.closes() {
+                return Some(self.broken_off(first, fresh));
+            }
+            let second = self.next_reply().await;
+            if second.closes() {
+                return Some(self.broken_off(second, fresh));
+            }
+            let third = self.next_reply().await;
+            return match (first, second, third) {
+                (Reply::Yes(_), Reply::Yes(_), Reply::More) => None,
+                (Reply::Yes(_), Reply::Yes(_), third) => Some(self.refused(third)),
+                (first, second, third) => {
+                    let refusal = if matches!(first, Reply::Yes(_)) {
+                        second
+                    } else {
+                        first
+                    };
+                    if matches!(third, Reply::More) {
+                        // It wants a mail for nobody. There is no way back from here but to leave.
+                        self.usable = false;
+                    }
+                    Some(self.refused(refusal))
+                }
+            };
+        }
+        if !reset.is_empty() {
+            match self.ask(reset, REPLY).await {
+                Reply::Yes(_) => {}
+                other => return Some(self.broken_off(other, fresh)),
+            }
+        }
+        for (step, command) in [from.as_str(), to.as_str(), "DATA\r\n"].into_iter().enumerate() {
+            match (step, self.ask(command, REPLY).await) {
+                (0 | 1, Reply::Yes(_)) | (2, Reply::More) => {}
+                (0, reply) if reply.closes() => return Some(self.broken_off(reply, fresh)),
+                (_, reply) => return Some(self.refused(reply)),
+            }
+        }
+        None
+    }
+
+    /// The connection ended in the envelope. One that had served before had simply come to its end.
+    fn broken_off(&mut self, reply: Reply, fresh: bool) -> Transfer {
+        self.usable = false;
+        if fresh {
+            return Transfer::Done(Outcome::Retry(None, reply.text()));
+        }
+        Transfer::Stale {
+            limit: matches!(reply, Reply::No(421, _)).then_some(self.carried),
+        }
+    }
+
+    /// The envelope was refused: the connection stays, after a reset.
+    fn refused(&mut self, reply: Reply) -> Transfer {
+        self.carried += 1;
+        self.reset_due = true;
+        Transfer::Done(match reply {
+            Reply::No(code, text) if code >= 500 => Outcome::Failed(text),
+            Reply::No(_, text) => Outcome::Retry(None, text),
+            // 2xx for DATA, 3xx for an envelope: it cannot be told what the server thinks has happened.
+            reply => {
+                self.usable = false;
+                Outcome::Retry(
+                    None,
+                    format!("the mail server does not keep to SMTP: {}", reply.text()),
+                )
+            }
+        })
+    }
+}
+
+async fn encrypt(relay: &Relay, wire: &Wire) -> Result<(), String> {
+    let name = ServerName::try_from(relay.host.clone())
+        .map_err(|_| "its name is none that a certificate could hold".to_owned())?;
+    let connector = relay.tls()?;
+    timeout(REPLY, wire.encrypt(&connector, name))
+        .await
+        .map_err(|_| "it did not finish the TLS handshake in time".to_owned())?
+        .map_err(|error| format!("TLS failed: {}", one_line(&error.to_string(), KEPT)))
+}
+
+/// A mail with the dots that SMTP adds, and the one that ends it.
+struct Stuffed<'a>(&'a str);
+
+impl Display for Stuffed<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut rest = self.0;
+        if rest.starts_with('.') {
+            formatter.write_str(".")?;
+        }
+        while let Some(at) = rest.find("\n.") {
+            formatter.write_str(&rest[..=at])?;
+            formatter.write_str(".")?;
+            rest = &rest[at + 1..];
+        }
+        formatter.write_str(rest)?;
+        formatter.write_str(if self.0.ends_with("\r\n") {
+            ".\r\n"
+        } else {
+            "\r\n.\r\n"
+        })
+    }
+}
+
+fn reply_text(code: u16, response: &Response) -> String {
+    let mut text = code.to_string();
+    for line in response.message() {
+        text.push(' ');
+        text.push_str(line);
+    }
+    one_line(&text, KEPT)
+}
+
+fn error_text(error: &lettre::transport::smtp::Error) -> String {
+    let mut text = match error.status() {
+        Some(code) => code.to_string(),
+        None => error.to_string(),
+    };
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        text.push(' ');
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    one_line(&text, KEPT)
+}

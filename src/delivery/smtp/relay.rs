@@ -1,0 +1,206 @@
+//! Where mails go: the relay of `CANDOR_SMTP_URL`, and what is known about its health.
+//!
+//! Must never happen here: the URL, which may hold a password, in an error or a log.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use lettre::transport::smtp::authentication::Credentials;
+use tokio_rustls::TlsConnector;
+
+/// The wait after the first failure to connect; it doubles from there.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest wait between two tries to connect.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A mail server that takes our mails. Clones share what is known about it.
+#[derive(Clone)]
+pub struct Relay {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) security: Security,
+    pub(super) credentials: Option<Credentials>,
+    /// Mails that one connection carries at most, by the settings.
+    pub(super) max_messages: Option<usize>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    tls: OnceLock<TlsConnector>,
+    health: Mutex<Health>,
+    /// Mails after which the server ended a connection; 0: never seen.
+    learned_limit: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Health {
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Security {
+    /// STARTTLS where the server offers it.
+    Opportunistic,
+    /// STARTTLS or nothing.
+    Required,
+    /// TLS from the first byte.
+    Implicit,
+    /// Plain, as on a local relay.
+    Plain,
+}
+
+impl Relay {
+    /// Parses `smtp://[USER:PASSWORD@]HOST[:PORT][?tls=required|opportunistic|none][&max_messages=N]` or `smtps://…`.
+    ///
+    /// # Errors
+    /// A sentence that does not repeat the URL: it may hold a password.
+    pub fn parse(text: &str) -> Result<Relay, String> {
+        let url = url::Url::parse(text).map_err(|_| "must be a URL such as smtp://localhost:25")?;
+        let host = url
+            .host_str()
+            .filter(|host| !host.is_empty())
+            .ok_or("has no host")?
+            .trim_matches(['[', ']'])
+            .to_owned();
+        let mut security = match url.scheme() {
+            "smtp" => Security::Opportunistic,
+            "smtps" => Security::Implicit,
+            _ => return Err("must begin with smtp:// or smtps://".to_owned()),
+        };
+        let mut max_messages = None;
+        for (name, value) in url.query_pairs() {
+            match (name.as_ref(), value.as_ref()) {
+                ("tls", _) if security == Security::Implicit => {
+                    return Err("smtps:// is TLS already; leave tls= out".to_owned());
+                }
+                ("tls", "required") => security = Security::Required,
+                ("tls", "opportunistic") => security = Security::Opportunistic,
+                ("tls", "none") => security = Security::Plain,
+                ("tls", _) => return Err("tls= must be required, opportunistic or none".to_owned()),
+                ("max_messages", number) => {
+                    let number = number.parse().ok().filter(|number| *number > 0);
+                    max_messages = Some(number.ok_or("max_messages= must be a whole number above 0")?);
+                }
+                _ => {
+                    return Err(format!("'{name}' is not a parameter; tls and max_messages are"));
+                }
+            }
+        }
+        let port = url
+            .port()
+            .unwrap_or(if security == Security::Implicit { 465 } else { 25 });
+        let plain = |text: &str| {
+            percent_decode(text).ok_or("the user or the password is not properly percent-encoded".to_owned())
+        };
+        let credentials = match (url.username(), url.password()) {
+            ("", None) => None,
+            (user, Some(password)) => Some(Credentials::new(plain(user)?, plain(password)?)),
+            _ => return Err("has a user but no password".to_owned()),
+        };
+        Ok(Relay {
+            host,
+            port,
+            security,
+            credentials,
+            max_messages,
+            shared: Arc::default(),
+        })
+    }
+
+    /// Mails that one connection carries at most: by the settings, or as the server has shown.
+    pub(super) fn message_limit(&self) -> Option<usize> {
+        let learned = self.shared.learned_limit.load(Ordering::Relaxed);
+        [self.max_messages, (learned > 0).then_some(learned)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The server ended a connection after this many mails.
+    pub(super) fn learn_message_limit(&self, mails: usize) {
+        if mails == 0 {
+            return;
+        }
+        let before = self.shared.learned_limit.load(Ordering::Relaxed);
+        if before == 0 || mails < before {
+            self.shared.learned_limit.store(mails, Ordering::Relaxed);
+        }
+    }
+
+    /// When it may be connected to, where it could not be lately.
+    pub fn closed_until(&self) -> Option<Instant> {
+        let health = self.shared.health.lock().unwrap_or_else(PoisonError::into_inner);
+        health.not_before.filter(|at| *at > Instant::now())
+    }
+
+    /// It could be reached.
+    pub(super) fn is_well(&self) {
+        *self.shared.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::default();
+    }
+
+    /// It could not be reached. All senders wait, longer each time, and not all equally long.
+    pub(super) fn is_ill(&self) {
+        let mut health = self.shared.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if health.not_before.is_some_and(|at| at > now) {
+            // Another sender has just found out the same.
+            return;
+        }
+        let pause = FIRST_PAUSE
+            .saturating_mul(2_u32.saturating_pow(health.failures))
+            .min(LONGEST_PAUSE);
+        health.failures = health.failures.saturating_add(1).min(16);
+        health.not_before = Some(now + pause.mul_f64(0.8 + 0.4 * jitter()));
+    }
+
+    /// For TLS, with the certificates that this machine trusts; loaded once.
+    ///
+    /// # Errors
+    /// Where there are none.
+    pub(super) fn tls(&self) -> Result<TlsConnector, String> {
+        if let Some(connector) = self.shared.tls.get() {
+            return Ok(connector.clone());
+        }
+        let mut roots = rustls::RootCertStore::empty();
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            return Err("this machine trusts no certificates (is ca-certificates installed?)".to_owned());
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = TlsConnector::from(Arc::new(config));
+        Ok(self.shared.tls.get_or_init(|| connector).clone())
+    }
+}
+
+/// Between 0 and 1.
+fn jitter() -> f64 {
+    let mut bytes = [0; 4];
+    // Without randomness all senders wait equally long; nothing else hangs on it.
+    if getrandom::fill(&mut bytes).is_err() {
+        return 0.5;
+    }
+    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digits = [rest.next()?, rest.next()?];
+            bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
