@@ -118,10 +118,10 @@ fn lie(lots: &mut Lots, step: Step) -> Act {
             Act::BytesAndClose(bytes)
         }
         14 => Act::BytesAndClose(format!("{usual}-yes\r\n550 no\r\n").into_bytes()),
-        _ => Act::Say(
-            lots.one_of(&["", "no code", "25 short", "2500 long", "-250 -", "２５０ wide"])
-                .to_owned(),
-        ),
+        _ => {
+            let nonsense = ["", "no code", "25 short", "2500 long", "-250 -", "２５０ wide"];
+            Act::Bytes(format!("{}\r\n", lots.one_of(&nonsense)).into_bytes())
+        }
     }
 }
 

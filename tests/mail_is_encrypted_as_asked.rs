@@ -40,8 +40,8 @@ async fn all_must_wait(candor: Binary) -> (Vec<Value>, String) {
     let (_, notice) = candor.tell_crowd(crowd(PEOPLE)).await;
     let deliveries = eventually("an attempt at each", DEADLINE, async || {
         let deliveries = candor.deliveries(&notice).await;
-        let tried = deliveries.iter().all(|delivery| outcomes(delivery).len() == 1);
-        tried.then_some(deliveries)
+        let tried = |delivery: &Value| outcomes(delivery).len() == 1;
+        (deliveries.len() == PEOPLE && deliveries.iter().all(tried)).then_some(deliveries)
     })
     .await;
     for delivery in &deliveries {
