@@ -405,6 +405,15 @@ fn only_shows(source: &str) -> bool {
             ["#if" | "#unless" | "#each" | ">" | "#>" | "^", one] | ["else", "if" | "unless", one] => {
                 !one.starts_with('(')
             }
+            // These too ask no more than whether something is empty.
+            ["#if" | "#unless", rest @ ..] | ["else", "if" | "unless", rest @ ..]
+                if rest
+                    .iter()
+                    .filter_map(|word| word.strip_prefix('('))
+                    .all(|helper| matches!(helper.trim_start_matches('('), "or" | "and" | "not")) =>
+            {
+                true
+            }
             words => !words
                 .iter()
                 .flat_map(|word| {

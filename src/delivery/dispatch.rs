@@ -14,6 +14,9 @@ use tokio::sync::Notify;
 
 /// Connections of a domain of which nothing is known yet, and of one that is slow while others wait.
 const FIRST: usize = 2;
+/// Connections that nobody else has a use for are given to a domain beyond its number, one in this time: soon enough for
+/// a slow server that is alone, late enough for the others to come.
+const GRACE: Duration = Duration::from_millis(40);
 /// A domain is slow that takes this many times as long as deliveries do in general...
 const SLOW_FACTOR: f64 = 4.0;
 /// ...and longer than this, in seconds.
@@ -102,6 +105,8 @@ struct Domain<T> {
     most: usize,
     pause: Option<Duration>,
     not_before: Option<Instant>,
+    /// When it was last given a connection, or had as many as it may.
+    grown: Option<Instant>,
     /// Seconds that a delivery takes, lately.
     takes: f64,
     in_ring: bool,
@@ -177,6 +182,7 @@ impl<T> Dispatcher<T> {
                         most,
                         pause: limit.and_then(|limit| limit.pause),
                         not_before: None,
+                        grown: None,
                         takes: 0.0,
                         in_ring: false,
                     }
@@ -313,36 +319,68 @@ enum Next<T> {
 impl<T> State<T> {
     fn next(&mut self, now: Instant) -> Next<T> {
         let mut earliest: Option<Instant> = None;
-        for _ in 0..self.ring.len() {
-            let Some(name) = self.ring.pop_front() else { break };
-            let Some(domain) = self.domains.get_mut(&name) else {
-                continue;
-            };
-            if domain.in_use >= domain.limit {
+        let mut soonest = |at: Instant| earliest = Some(earliest.map_or(at, |other: Instant| other.min(at)));
+        for may_grow in [false, true] {
+            for _ in 0..self.ring.len() {
+                let Some(name) = self.ring.pop_front() else { break };
+                let Some(domain) = self.domains.get_mut(&name) else {
+                    continue;
+                };
+                let waits_until = domain.waits_until(now, may_grow);
+                if waits_until.is_none()
+                    && let Some(work) = domain.queue.pop_front()
+                {
+                    domain.begin(now);
+                    if domain.queue.is_empty() {
+                        domain.in_ring = false;
+                    } else {
+                        self.ring.push_back(name.clone());
+                    }
+                    return Next::Turn(Turn { work, domain: name });
+                }
+                if domain.queue.is_empty() {
+                    domain.in_ring = false;
+                    continue;
+                }
                 self.ring.push_back(name);
-                continue;
+                if let Some(Some(at)) = waits_until {
+                    soonest(at);
+                }
             }
-            if let Some(at) = domain.not_before.filter(|at| *at > now) {
-                earliest = Some(earliest.map_or(at, |other| other.min(at)));
-                self.ring.push_back(name);
-                continue;
-            }
-            let Some(work) = domain.queue.pop_front() else {
-                domain.in_ring = false;
-                continue;
-            };
-            domain.in_use += 1;
-            if let Some(pause) = domain.pause {
-                domain.not_before = Some(now + pause);
-            }
-            if domain.queue.is_empty() {
-                domain.in_ring = false;
-            } else {
-                self.ring.push_back(name.clone());
-            }
-            return Next::Turn(Turn { work, domain: name });
         }
         earliest.map_or(Next::Wait, Next::At)
+    }
+}
+
+impl<T> Domain<T> {
+    /// None: its next delivery may begin. Otherwise when it may, where that is a matter of time.
+    fn waits_until(&mut self, now: Instant, may_grow: bool) -> Option<Option<Instant>> {
+        if let Some(at) = self.not_before.filter(|at| *at > now) {
+            return Some(Some(at));
+        }
+        if self.in_use < self.limit {
+            return None;
+        }
+        if self.limit >= self.most {
+            return Some(None);
+        }
+        let at = *self.grown.get_or_insert(now) + GRACE;
+        if may_grow && at <= now {
+            self.limit += 1;
+            self.grown = Some(now);
+            return None;
+        }
+        Some(Some(at))
+    }
+
+    fn begin(&mut self, now: Instant) {
+        self.in_use += 1;
+        if self.in_use == self.limit {
+            self.grown = Some(now);
+        }
+        if let Some(pause) = self.pause {
+            self.not_before = Some(now + pause);
+        }
     }
 }
 

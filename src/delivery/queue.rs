@@ -16,8 +16,8 @@ use super::ledger::Receipt;
 use super::skeleton::Prepared;
 use crate::audit::{Action, Event, Tx, record_attempts};
 use crate::db::Conn;
-use crate::db::dialect::{self, End, on_backend};
-use crate::db::schema::{deliveries as d, delivery_attempts as da, delivery_receipts as dr, notices as n};
+use crate::db::dialect::{self, AttemptRow, End, on_backend};
+use crate::db::schema::{deliveries as d, delivery_receipts as dr, notices as n};
 use crate::error::Result;
 use crate::id::{NoticeId, new_uuid};
 use crate::notice::compose::{Content, RecipientContext};
@@ -423,30 +423,22 @@ fn finish(
         crate::notice::told_somebody(tx, notice)?;
     }
     let batch = new_uuid(tx.now).to_string();
-    let attempts: Vec<_> = group
+    let attempts: Vec<AttemptRow<'_>> = group
         .iter()
         .filter_map(|(claimed, finish)| {
             let Finish::Attempt(outcome) = finish else {
                 return None;
             };
-            Some((
-                da::delivery_id.eq(claimed.id),
-                da::attempt.eq(claimed.attempt),
-                da::at.eq(tx.now),
-                da::outcome.eq(outcome.word()),
-                da::reply.eq(outcome.reply()),
-                da::batch.eq(batch.as_str()),
-            ))
+            Some(AttemptRow {
+                delivery_id: claimed.id,
+                attempt: claimed.attempt,
+                outcome: outcome.word(),
+                reply: outcome.reply(),
+            })
         })
         .collect();
-    let mut recorded = 0;
-    for chunk in attempts.chunks(500) {
-        // A worker that was thought dead may come back after another has stored its receipts.
-        recorded += on_backend!(&mut *tx.conn, c => diesel::insert_into(da::table)
-            .values(chunk.to_vec())
-            .on_conflict_do_nothing()
-            .execute(c))?;
-    }
+    // Fewer are new where a worker that was thought dead comes back after another has stored its receipts.
+    let recorded = dialect::insert_attempts(tx.conn, tx.now, &batch, &attempts)?;
     let mut ends: BTreeMap<End, Vec<i64>> = BTreeMap::new();
     for (claimed, finish) in group {
         let end = end(tx.now, schedules, &stopped, claimed, finish);
@@ -456,7 +448,8 @@ fn finish(
         dialect::end_claim(tx.conn, lease, end, ids)?;
     }
     if recorded > 0 {
-        record_attempts(tx, &batch)?;
+        let known = (recorded == attempts.len()).then_some(attempts);
+        record_attempts(tx, &batch, known)?;
     }
     Ok(stopped)
 }

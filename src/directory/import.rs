@@ -26,6 +26,18 @@ use crate::id::ExternalId;
 const MAX_LINE: usize = 64 * 1024;
 /// Errors that are reported before the import gives up.
 const MAX_ERRORS: usize = 100;
+/// Lines after which the database first looks at how the tables have grown; then each time when they are four times
+/// as many.
+const FIRST_LOOK: u64 = 5_000;
+/// The tables that an import fills.
+const TABLES: [&str; 6] = [
+    "accounts",
+    "people",
+    "resources",
+    "resource_labels",
+    "members",
+    "collaborators",
+];
 
 /// How many lines of each kind were imported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -243,6 +255,8 @@ enum Missing {
 #[derive(Default)]
 struct Import {
     counts: Counts,
+    /// Lines after which the database was last made to look at the tables.
+    analyzed: u64,
     errors: Vec<FieldError>,
     accounts: Vec<(ExternalId, AccountInput)>,
     people: Vec<(ExternalId, PersonInput)>,
@@ -364,6 +378,11 @@ impl Import {
         Ok(())
     }
 
+    fn lines(&self) -> u64 {
+        let counts = self.counts;
+        counts.accounts + counts.people + counts.resources + counts.members + counts.collaborators
+    }
+
     fn needs_account(&mut self, number: u64, id: &ExternalId) {
         if !self.seen_accounts.contains(id) {
             self.outside.push((number, Missing::Account(id.clone())));
@@ -390,10 +409,15 @@ impl Import {
         if self.errors.is_empty() {
             self.write(tx)?;
         }
-        let counts = self.counts;
+        if self.errors.is_empty() && self.lines() >= (4 * self.analyzed).max(FIRST_LOOK) {
+            dialect::analyze(tx.conn, &TABLES)?;
+            self.analyzed = self.lines();
+        }
+        let (counts, analyzed) = (self.counts, self.analyzed);
         let errors = std::mem::take(&mut self.errors);
         *self = Import {
             counts,
+            analyzed,
             errors,
             ..Import::default()
         };

@@ -19,6 +19,9 @@ use crate::error::{Error, FieldError, Result};
 use crate::id::{ExternalId, IncidentId};
 use crate::time::Timestamp;
 
+/// Resources added at once of which the database is told, so that it plans for them.
+const MANY: i64 = 1_000;
+
 word_enum! {
     /// How a resource came to be affected.
     Source, "a source" {
@@ -234,6 +237,9 @@ pub(crate) fn add_keys(
         .bind::<Text, _>(source.as_str())
         .bind::<BigInt, _>(tx.now)
         .execute(tx.conn)? as i64;
+    }
+    if added >= MANY {
+        dialect::analyze(tx.conn, &["incident_resources"])?;
     }
     if added > 0 {
         tx.record(

@@ -1,0 +1,232 @@
+//! Mails are put together from pieces that were rendered and encoded once. That must not show: each is byte for byte the
+//! mail that rendering and encoding it whole gives, whatever names, labels, texts and templates hold.
+
+use candor::delivery::email::Addressing;
+use candor::delivery::skeleton::Prepared;
+use candor::notice::compose::{Content, RecipientContext};
+use candor::template::{MailAction, MailReport, MailResource, MailSection, Phase, Source, Template};
+use candor::time::Timestamp;
+use proptest::prelude::*;
+
+/// Text as people and attackers write it: words, other scripts, markup, quotes, dots and blanks at line ends, long runs.
+fn text() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        6 => "[a-zA-Z]{1,12}",
+        2 => Just(" ".to_owned()),
+        1 => "[äößéñ漢字Кир😀]{1,6}",
+        1 => prop::sample::select(vec![
+            "=", ".", "..", "<b>", "&amp;", "\"", "'", ",", "\t", "  ", "-- ", "=\u{e9}", "{{name}}", "@", "(x)", ";",
+        ])
+        .prop_map(str::to_owned),
+        1 => "[a-z]{70,90}",
+    ];
+    prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+}
+
+fn lines() -> impl Strategy<Value = String> {
+    (
+        prop::collection::vec(text(), 1..5),
+        prop::sample::select(vec!["\n", "\r\n", "\n\n"]),
+    )
+        .prop_map(|(lines, end)| lines.join(end))
+}
+
+fn recipient() -> impl Strategy<Value = RecipientContext> {
+    let resource = (text(), text(), text(), prop_oneof![Just(String::new()), text()]).prop_map(
+        |(type_, id, label, account)| MailResource {
+            type_,
+            id,
+            label,
+            account,
+        },
+    );
+    (
+        prop_oneof![Just(String::new()), text(), lines()],
+        prop::sample::select(vec![None, Some("Africa/Nairobi"), Some("Europe/Berlin")]),
+        prop::collection::vec(resource, 0..4),
+        prop_oneof![Just(0_usize), 1..200_usize],
+        text(),
+        text(),
+    )
+        .prop_map(
+            |(name, zone, resources, more_resources, what, reason)| RecipientContext {
+                people: vec!["p1".to_owned()],
+                name,
+                time_zone: zone.map(str::to_owned),
+                resources,
+                more_resources,
+                what,
+                reason,
+            },
+        )
+}
+
+fn content(phase: Phase) -> impl Strategy<Value = Content> {
+    (
+        prop_oneof![Just(None), "[a-z <&]{1,250}[a-z]".prop_map(Some)],
+        lines(),
+        prop_oneof![
+            Just(None),
+            Just(Some(MailAction {
+                required: false,
+                text: String::new()
+            })),
+            text().prop_map(|text| Some(MailAction { required: true, text })),
+        ],
+        text(),
+    )
+        .prop_map(move |(subject, message, action, heading)| Content {
+            phase,
+            number: 7,
+            severity: "major".to_owned(),
+            subject,
+            message,
+            action,
+            times: vec![(
+                "Started".to_owned(),
+                Timestamp::parse("2024-03-14T06:51:00Z").unwrap(),
+            )],
+            report: (phase == Phase::Report).then(|| MailReport {
+                title: "What happened".to_owned(),
+                sections: vec![MailSection {
+                    heading,
+                    paragraphs: vec!["So it went.".to_owned()],
+                }],
+            }),
+            sender: "Quickbyte".to_owned(),
+        })
+}
+
+/// Operators' templates: some that show values alone, and some that ask more of them, whose mails cannot come apart.
+fn source(phase: Phase) -> impl Strategy<Value = Source> {
+    let own = |subject: &str, text: &str, html: &str| Source {
+        subject: subject.to_owned(),
+        text: text.to_owned(),
+        html: html.to_owned(),
+    };
+    prop::sample::select(vec![
+        Source::builtin(phase),
+        Source::builtin(phase),
+        own(
+            "For {{recipient.name}} and all",
+            "{{recipient.name}}{{recipient.name}}",
+            "<p>{{what}}</p>{{reason}}",
+        ),
+        own(
+            "Hi",
+            "{{#each resources}}{{#if account}}{{account}}:{{/if}}{{label}}{{#unless @last}}, {{/unless}}{{/each}}.\r\n.{{what}}  \n",
+            "{{#each resources}}{{this.id}} {{type}}{{/each}}\t\n{{unsubscribe_url}}",
+        ),
+        own(
+            "Hi",
+            "{{#if (eq recipient.name \"Ann\")}}Dear Ann{{else}}Hello{{/if}} {{what}}",
+            "{{#with recipient}}{{name}}{{/with}}",
+        ),
+        own(
+            "Hi",
+            "{{lookup recipient \"name\"}} {{len resources}}",
+            "{{#each resources as |r|}}{{r.label}}{{/each}}",
+        ),
+        own(
+            "{{len what}} letters",
+            "{{#if (gt (len recipient.name) 3)}}long{{/if}}",
+            "{{#each recipient}}{{this}}{{/each}}",
+        ),
+    ])
+}
+
+fn case() -> impl Strategy<Value = (Phase, Content, Source, Vec<RecipientContext>)> {
+    prop::sample::select(Phase::ALL.to_vec()).prop_flat_map(|phase| {
+        (
+            Just(phase),
+            content(phase),
+            source(phase),
+            prop::collection::vec(recipient(), 1..6),
+        )
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn every_mail_is_the_same_either_way((phase, content, source, recipients) in case(), numbers in any::<[u16; 6]>()) {
+        let template = Template::compile(phase, &source).expect("the template is sound");
+        let prepared = Prepared::new(content, template);
+        let from = "Quickbyte <help@quickbyte.example>".parse().unwrap();
+        for (own, number) in recipients.iter().zip(numbers) {
+            // A second of the same shape takes the way from pieces for certain.
+            let twin = RecipientContext {
+                name: if own.name.is_empty() { String::new() } else { format!("{}x{number}", own.name) },
+                what: if own.what.is_empty() { String::new() } else { format!("{number} {}", own.what) },
+                ..own.clone()
+            };
+            for own in [own, &twin] {
+                let optional = number % 2 == 0;
+                let (address, message_id) = (format!("a{number}@example.com"), format!("{number}.n@quickbyte.example"));
+                let url = format!("https://candor.example/unsubscribe/{number}.abc");
+                let addressing = Addressing {
+                    from: &from,
+                    return_path: None,
+                    name: &own.name,
+                    address: &address,
+                    message_id: &message_id,
+                    thread: "incident.i@quickbyte.example",
+                    unsubscribe_url: &url,
+                    date: Timestamp::parse("2024-03-14T07:00:00Z").unwrap(),
+                };
+                let whole = prepared.plain(own, optional, &addressing).expect("the mail is rendered");
+                let pieces = prepared.write(own, optional, &addressing).expect("the mail is put together");
+                prop_assert_eq!(&pieces.message, &whole.message);
+                prop_assert_eq!(pieces, whole);
+            }
+        }
+    }
+}
+
+/// The built-in templates do come apart: else all of this would be for nothing, and nobody would notice.
+#[test]
+fn the_built_in_mails_are_made_from_pieces() {
+    for phase in Phase::ALL {
+        let template = Template::compile(phase, &Source::builtin(phase)).unwrap();
+        assert!(template.shows_only(), "{phase}");
+        let own = RecipientContext {
+            people: vec!["ann".to_owned()],
+            name: "Ann".to_owned(),
+            time_zone: None,
+            resources: Vec::new(),
+            more_resources: 0,
+            what: "your files".to_owned(),
+            reason: "You own them.".to_owned(),
+        };
+        let content = Content {
+            phase,
+            number: 1,
+            severity: "major".to_owned(),
+            subject: None,
+            message: "We are on it.".to_owned(),
+            action: None,
+            times: Vec::new(),
+            report: None,
+            sender: "Quickbyte".to_owned(),
+        };
+        let prepared = Prepared::new(content, template);
+        let from = "help@quickbyte.example".parse().unwrap();
+        let addressing = Addressing {
+            from: &from,
+            return_path: None,
+            name: "Ann",
+            address: "ann@example.com",
+            message_id: "1.n@quickbyte.example",
+            thread: "incident.i@quickbyte.example",
+            unsubscribe_url: "https://candor.example/unsubscribe/1.abc",
+            date: Timestamp::parse("2024-03-14T07:00:00Z").unwrap(),
+        };
+        assert!(!prepared.is_ready(&own, false));
+        prepared.write(&own, false, &addressing).unwrap();
+        assert!(
+            prepared.is_ready(&own, false),
+            "{phase}: the mail did not come apart"
+        );
+    }
+}
