@@ -11,18 +11,21 @@ use lettre::message::Mailbox;
 use tokio::task::JoinHandle;
 
 use crate::access::{self, Links};
+use crate::alert::provider::sns::Sns;
 use crate::audit::Actor;
 use crate::config::Config;
 use crate::db::{DatabaseUrl, Db, migrate};
 use crate::delivery::calling::Endpoints;
 use crate::delivery::channel::Channel;
 use crate::delivery::dkim::Signer;
+use crate::delivery::feedback::Keys;
 use crate::delivery::mailing::{Exit, Mailing, Writer};
 use crate::delivery::smtp::Relay;
+use crate::delivery::verp::Verp;
 use crate::delivery::worker::{Setup, Stats, Wake, Workers};
 use crate::error::{Error, Result};
 use crate::http::App;
-use crate::http::metrics::HttpStats;
+use crate::http::metrics::{FeedbackStats, HttpStats};
 use crate::http::pages::Pages;
 use crate::notice::Sending;
 use crate::schedule::Schedule;
@@ -208,6 +211,12 @@ async fn prepare(
             access::secret_key(tx, key.as_deref())
         })
         .await?;
+    let verp = config
+        .bounce_address
+        .as_deref()
+        .map(|address| Verp::new(&key, address))
+        .transpose()
+        .map_err(|reason| Error::invalid("bounce_address", reason))?;
     let links = Links::new(key, public_url.clone());
     let wake = Arc::new(Wake::default());
     let stats = Arc::new(Stats::default());
@@ -226,6 +235,12 @@ async fn prepare(
         endpoints: endpoints.clone(),
         wake: wake.clone(),
         stats: stats.clone(),
+        feedback: Keys {
+            links: links.clone(),
+            verp: verp.clone(),
+        },
+        feedback_stats: FeedbackStats::default(),
+        sns: Sns::new(config.sns.clone()),
         http_stats: HttpStats::default(),
         pages,
         delivers: config.workers,
@@ -234,6 +249,7 @@ async fn prepare(
     let domain = from.email.domain().to_owned();
     let writer = Writer {
         from,
+        verp,
         links,
         clock: db.clock().clone(),
         dkim,

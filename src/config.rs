@@ -6,19 +6,22 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::alert::provider::fetch::Fetch;
 use crate::db::DatabaseUrl;
 use crate::delivery::dispatch::Limits;
+use crate::delivery::verp::Verp;
 use crate::egress::Policy;
 
 /// Variables with the prefix that are not settings: tests and CI set them around the program.
 const NOT_SETTINGS: [&str; 2] = ["CANDOR_TEST_POSTGRES_URL", "CANDOR_REQUIRE_POSTGRES"];
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "database_url",
     "listen",
     "public_url",
     "smtp_url",
     "mail_from",
+    "bounce_address",
     "admin_token",
     "secret_key",
     "send_concurrency",
@@ -54,6 +57,8 @@ pub struct Config {
     pub smtp_url: Option<String>,
     /// The sender of every mail.
     pub mail_from: String,
+    /// Where bounces go: the envelope sender of every mail, with the delivery in it. Unset: the address of `mail_from`.
+    pub bounce_address: Option<String>,
     /// An API token with role admin.
     pub admin_token: Option<String>,
     /// Signs links and sessions; unset: made at first start, kept in the database.
@@ -78,6 +83,9 @@ pub struct Config {
     pub workers: bool,
     /// Text or JSON.
     pub log_format: LogFormat,
+    /// How the certificates of SNS are fetched and its subscriptions confirmed: over https, or by a test's own hand. No
+    /// setting.
+    pub sns: Fetch,
 }
 
 impl Default for Config {
@@ -88,6 +96,7 @@ impl Default for Config {
             public_url: None,
             smtp_url: None,
             mail_from: "Candor <candor@localhost>".to_owned(),
+            bounce_address: None,
             admin_token: None,
             secret_key: None,
             send_concurrency: 32,
@@ -102,6 +111,7 @@ impl Default for Config {
             webhook_allow: Policy::Public,
             workers: true,
             log_format: LogFormat::Text,
+            sns: Fetch::https(),
         }
     }
 }
@@ -218,6 +228,10 @@ impl Config {
                     .parse::<lettre::message::Mailbox>()
                     .map_err(|_| "must be an address such as Candor <candor@example.com>")?;
                 self.mail_from = value;
+            }
+            "bounce_address" => {
+                Verp::check(&value)?;
+                self.bounce_address = Some(value);
             }
             "admin_token" => {
                 if value.chars().count() < 8 {

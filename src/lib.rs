@@ -26,6 +26,7 @@ pub mod report;
 pub mod delivery;
 pub mod notice;
 pub mod template;
+pub mod unreached;
 
 pub mod http;
 pub mod schedule;

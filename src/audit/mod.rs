@@ -136,6 +136,7 @@ actions! {
     IntegrationDeleted = "integration.deleted",
     HookRefused = "hook.refused",
     HookInvalid = "hook.invalid",
+    HookSubscription = "hook.subscription",
     AlertReceived = "alert.received",
     AlertRepeated = "alert.repeated",
     AlertResolved = "alert.resolved",
@@ -160,7 +161,11 @@ actions! {
     NoticeFinished = "notice.finished",
     DeliveryAttempts = "delivery.attempts",
     DeliveryResent = "delivery.resent",
+    DeliveryBounced = "delivery.bounced",
+    FeedbackReceived = "feedback.received",
     OptedOut = "address.opted_out",
+    AddressSuppressed = "address.suppressed",
+    SuppressionLifted = "address.suppression_lifted",
     DatabaseRestored = "database.restored",
 }
 

@@ -379,6 +379,36 @@ diesel::table! {
     opt_outs (address) {
         address -> Text,
         at -> BigInt,
+        reason -> Text,
+    }
+}
+
+diesel::table! {
+    feedback (id) {
+        id -> BigInt,
+        dedup_key -> Text,
+        received_at -> BigInt,
+        at -> BigInt,
+        source -> Text,
+        integration_id -> Nullable<Text>,
+        kind -> Text,
+        address -> Text,
+        delivery_id -> Nullable<BigInt>,
+        attempt -> Nullable<BigInt>,
+        matched_by -> Nullable<Text>,
+        effect -> Text,
+        status -> Nullable<Text>,
+        diagnostic -> Text,
+        raw -> Binary,
+    }
+}
+
+diesel::table! {
+    feedback_tokens (integration_id, token) {
+        integration_id -> Text,
+        token -> Text,
+        body_hash -> Text,
+        seen_at -> BigInt,
     }
 }
 
@@ -413,6 +443,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     delivery_attempts,
     delivery_receipts,
     opt_outs,
+    feedback,
+    feedback_tokens,
 );
 
 diesel::joinable!(endpoints -> accounts (account_key));

@@ -12,6 +12,7 @@ use super::channel::{self, Channel, Pending, Recipient, Task};
 use super::dkim::Signer;
 use super::email::Addressing;
 use super::smtp::{self, Relay};
+use super::verp::Verp;
 use super::{Mail, Outcome, outbox};
 use crate::access::Links;
 use crate::notice::compose::RecipientContext;
@@ -38,6 +39,8 @@ pub struct Mailing {
 pub struct Writer {
     /// The sender of every mail.
     pub from: Mailbox,
+    /// Makes the envelope sender of each mail, where bounces have an address of their own.
+    pub verp: Option<Verp>,
     /// Signs links.
     pub links: Links,
     /// Dates mails.
@@ -159,9 +162,13 @@ impl Writer {
         let (own, optional) = people(task)?;
         let claimed = &task.claimed;
         let thread = format!("incident.{}@{}", task.notice.incident, self.from.email.domain());
+        let return_path = match &self.verp {
+            Some(verp) => Some(verp.address(claimed.id).map_err(|error| error.to_string())?),
+            None => None,
+        };
         let addressing = Addressing {
             from: &self.from,
-            return_path: None,
+            return_path: return_path.as_ref(),
             name: &own.name,
             address: &claimed.address,
             message_id: &claimed.message_id,

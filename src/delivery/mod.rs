@@ -16,6 +16,7 @@ pub mod channel;
 pub mod dispatch;
 pub mod dkim;
 pub mod email;
+pub mod feedback;
 pub mod ledger;
 pub mod mailing;
 pub mod opt_out;
@@ -23,6 +24,7 @@ pub mod outbox;
 pub mod queue;
 pub mod skeleton;
 pub mod smtp;
+pub mod verp;
 pub mod webhook;
 pub mod worker;
 

@@ -25,7 +25,7 @@ use serde_json::json;
 pub use endpoints::EndpointRecipient;
 pub use plan::{EndpointSample, Plan, Preview, Recipient, Sample, Sending, preview};
 pub use send::{Digest, Stopped, approve, catch_up, finished, send, stop, stopped, told_somebody};
-pub use told::{reached_people, told_people};
+pub use told::{Missed, missed, reached_people, told_people};
 
 use crate::audit::{Action, Event, Tx};
 use crate::db::schema::{deliveries as d, notices as n};

@@ -293,15 +293,28 @@ fn candidates(
         follow_through(conn, told, &mut recipients, warnings)?;
     }
     if phase.optional() {
-        let opted_out: Vec<String> = opt_outs::table.select(opt_outs::address).load(conn)?;
-        let before = recipients.len();
-        for address in opted_out {
-            recipients.remove(&address);
+        let suppressed: Vec<(String, String)> = opt_outs::table
+            .select((opt_outs::address, opt_outs::reason))
+            .load(conn)?;
+        let (mut opted_out, mut unusable) = (0, 0);
+        for (address, reason) in suppressed {
+            if recipients.remove(&address).is_some() {
+                match reason.as_str() {
+                    "opted_out" => opted_out += 1,
+                    _ => unusable += 1,
+                }
+            }
         }
-        if recipients.len() < before {
+        if opted_out > 0 {
             warnings.push(format!(
                 "{} opted out of updates",
-                people(before - recipients.len(), "has", "have")
+                people(opted_out, "has", "have")
+            ));
+        }
+        if unusable > 0 {
+            warnings.push(format!(
+                "{} left out: mails to them came back for good, or they called one spam",
+                people(unusable, "is", "are")
             ));
         }
     }

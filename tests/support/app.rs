@@ -32,6 +32,7 @@ pub struct Builder {
     clock: Clock,
     smtp_policy: Policy,
     without_smtp: bool,
+    relay: Option<String>,
     config: Config,
     channels: Vec<Arc<dyn EndpointChannel>>,
 }
@@ -51,6 +52,12 @@ impl Builder {
     /// Mails become files, in `outbox` of the test's directory.
     pub fn without_smtp(mut self) -> Self {
         self.without_smtp = true;
+        self
+    }
+
+    /// Mails go to this server, and not to the catcher.
+    pub fn relay(mut self, url: impl Into<String>) -> Self {
+        self.relay = Some(url.into());
         self
     }
 
@@ -85,7 +92,10 @@ impl Builder {
 
     pub async fn start(mut self) -> TestApp {
         let catcher = Catcher::start_with(self.smtp_policy).expect("a mail server");
-        self.config.smtp_url = (!self.without_smtp).then(|| catcher.url());
+        self.config.smtp_url = match self.relay {
+            Some(url) => Some(url),
+            None => (!self.without_smtp).then(|| catcher.url()),
+        };
         let running = start(&self.config, &self.clock, &self.channels).await;
         let http = Http::new(&running.base_url(), Some(ADMIN_TOKEN));
         TestApp {
@@ -114,6 +124,7 @@ impl TestApp {
             clock: Clock::system(),
             smtp_policy: Policy::accept_all(),
             without_smtp: false,
+            relay: None,
             config,
             channels: Vec::new(),
         }

@@ -3,6 +3,8 @@
 //! Must never happen here: a preview by another computation than the send's, or a page that asks the server for ever:
 //! it renews itself only while mails are on their way.
 
+use std::collections::HashMap;
+
 use actix_web::{HttpResponse, get, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,6 +15,7 @@ use super::view::{
     Frame, When, account_path, call, count, grouped, link, person_path, progress, shown_url, zone,
 };
 use super::{ROWS, own};
+use crate::delivery::feedback::{Entry, record};
 use crate::delivery::{self, Delivery};
 use crate::http::App;
 use crate::http::page::{Page, cursor, page};
@@ -50,7 +53,7 @@ async fn show(
     let after: Option<i64> = cursor(at.as_deref())?;
     let sending = app.sending.clone();
     let chosen = state.clone();
-    let (notice, incident, preview, not_told, deliveries) = app
+    let (notice, incident, preview, not_told, deliveries, feedback) = app
         .db
         .read(move |conn| {
             let notice = notice::get(conn, &id)?;
@@ -65,12 +68,14 @@ async fn show(
                 _ => 0,
             };
             let deliveries = delivery::list(conn, &id, chosen.as_deref(), None, after, ROWS.probe())?;
+            let ids: Vec<i64> = deliveries.iter().map(|delivery| delivery.id).collect();
             Ok((
                 notice,
                 incident,
                 preview,
                 not_told,
                 page(deliveries, ROWS, |delivery| delivery.id),
+                record::of_deliveries(conn, &ids)?,
             ))
         })
         .await?;
@@ -112,7 +117,7 @@ async fn show(
             "finished": When::maybe(notice.finished_at, zone.as_ref()),
             "preview": preview.map(|preview| preview_section(&preview)),
             "commands": commands,
-            "deliveries": deliveries_section(&notice, deliveries, state.as_deref(), at.is_some(), zone.as_ref()),
+            "deliveries": deliveries_section(&notice, deliveries, &feedback, state.as_deref(), at.is_some(), zone.as_ref()),
         }),
     )
 }
@@ -217,6 +222,7 @@ fn preview_section(preview: &Preview) -> Value {
 fn deliveries_section(
     notice: &Notice,
     deliveries: Page<Delivery>,
+    feedback: &HashMap<i64, Vec<Entry>>,
     state: Option<&str>,
     later: bool,
     zone: Option<&jiff::tz::TimeZone>,
@@ -268,6 +274,10 @@ fn deliveries_section(
                 "id": delivery.id,
                 "resendable": matches!(delivery.state.as_str(), "failed" | "bounced") && notice.state != State::Stopped,
                 "next": When::maybe(delivery.next_attempt_at, zone),
+                "feedback": feedback.get(&delivery.id).into_iter().flatten().map(|entry| json!({
+                    "kind": entry.kind.as_str().replace('_', " "), "at": When::new(entry.at, zone), "source": entry.source,
+                    "status": entry.status, "diagnostic": entry.diagnostic,
+                })).collect::<Vec<_>>(),
                 "attempts": delivery.attempts.iter().map(|attempt| json!({
                     "at": When::new(attempt.at, zone), "outcome": attempt.outcome, "reply": attempt.reply,
                 })).collect::<Vec<_>>(),

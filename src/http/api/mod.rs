@@ -4,6 +4,7 @@ pub mod alerts;
 pub mod audit;
 pub mod directory;
 pub mod endpoints;
+pub mod feedback;
 pub mod incidents;
 pub mod notices;
 pub mod reports;
@@ -66,6 +67,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(alerts::routes)
         .configure(incidents::routes)
         .configure(notices::routes)
+        .configure(feedback::routes)
         .configure(reports::routes)
         .configure(templates::routes)
         .configure(audit::routes)

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::own;
+use crate::delivery::feedback::{Entry, record};
 use crate::delivery::{self, Delivery};
 use crate::error::Error;
 use crate::http::App;
@@ -236,9 +237,18 @@ struct DeliveryParams {
     channel: Option<String>,
 }
 
+/// A delivery, and what was reported of it after it was sent.
+#[derive(Serialize, utoipa::ToSchema)]
+struct DeliveryView {
+    #[serde(flatten)]
+    delivery: Delivery,
+    /// Bounces, complaints and the like, oldest first.
+    feedback: Vec<Entry>,
+}
+
 /// What became of each mail of a notice, and of what went to accounts' own systems.
 #[utoipa::path(tag = "Notices", params(DeliveryParams),
-    responses((status = 200, body = Page<Delivery>), (status = 404, body = ProblemDocument)))]
+    responses((status = 200, body = Page<DeliveryView>), (status = 404, body = ProblemDocument)))]
 #[get("/notices/{id}/deliveries")]
 async fn deliveries(
     app: web::Data<App>,
@@ -260,10 +270,19 @@ async fn deliveries(
         .db
         .read(move |conn| {
             let (state, channel) = (p.state.as_deref(), p.channel.as_deref());
-            delivery::list(conn, &id, state, channel, after, limit.probe())
+            let rows = delivery::list(conn, &id, state, channel, after, limit.probe())?;
+            let ids: Vec<i64> = rows.iter().map(|delivery| delivery.id).collect();
+            let mut feedback = record::of_deliveries(conn, &ids)?;
+            Ok(rows
+                .into_iter()
+                .map(|delivery| DeliveryView {
+                    feedback: feedback.remove(&delivery.id).unwrap_or_default(),
+                    delivery,
+                })
+                .collect())
         })
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |delivery| delivery.id)))
+    Ok(HttpResponse::Ok().json(page(rows, limit, |view: &DeliveryView| view.delivery.id)))
 }
 
 /// How many were queued again.
