@@ -13,7 +13,7 @@ use super::view::{When, account_path, count, cut, grouped, link, person_path, re
 use crate::audience::{Addressee, Audience, Reason};
 use crate::directory::{ResourceRef, normal_address};
 use crate::http::page::{Page, page};
-use crate::unreached::{Unreached, UnreachedCounts, Why};
+use crate::unreached::{Unreached, UnreachedCounts, UnreachedReason};
 
 /// Which of the people to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -222,11 +222,11 @@ pub fn unreached(counts: &UnreachedCounts, people: &[Unreached], zone: Option<&T
     .collect();
     let row = |one: &Unreached| {
         let (word, bad) = match one.why {
-            Why::Failed => ("refused", true),
-            Why::BouncedHard => ("came back for good", true),
-            Why::BouncedSoft => ("came back", true),
-            Why::Complained => ("called it spam", false),
-            Why::NoAddress => ("no usable address", true),
+            UnreachedReason::Failed => ("refused", true),
+            UnreachedReason::BouncedHard => ("came back for good", true),
+            UnreachedReason::BouncedSoft => ("came back", true),
+            UnreachedReason::Complained => ("called it spam", false),
+            UnreachedReason::NoAddress => ("no usable address", true),
         };
         json!({
             "name": one.person.name, "path": person_path(&one.person.id),
@@ -248,8 +248,9 @@ pub fn unreached(counts: &UnreachedCounts, people: &[Unreached], zone: Option<&T
             "more_others": one.more_others + one.others.len().saturating_sub(MOST),
         })
     };
-    let (complained, lost): (Vec<&Unreached>, Vec<&Unreached>) =
-        people.iter().partition(|one| one.why == Why::Complained);
+    let (complained, lost): (Vec<&Unreached>, Vec<&Unreached>) = people
+        .iter()
+        .partition(|one| one.why == UnreachedReason::Complained);
     // Where nothing was tried there is nothing but the directory to blame.
     let title = match counts.people == counts.no_address {
         true => count(

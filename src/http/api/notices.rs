@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::own;
-use crate::delivery::feedback::{Entry, record};
+use crate::delivery::feedback::{Feedback, stored};
 use crate::delivery::{self, Delivery};
 use crate::error::Error;
 use crate::http::App;
@@ -241,7 +241,7 @@ struct DeliveryView {
     #[serde(flatten)]
     delivery: Delivery,
     /// Bounces, complaints and the like, oldest first.
-    feedback: Vec<Entry>,
+    feedback: Vec<Feedback>,
 }
 
 /// What became of each mail of a notice.
@@ -262,7 +262,7 @@ async fn deliveries(
         .read(move |conn| {
             let rows = delivery::list(conn, &id, p.state.as_deref(), after, limit.probe())?;
             let ids: Vec<i64> = rows.iter().map(|delivery| delivery.id).collect();
-            let mut feedback = record::of_deliveries(conn, &ids)?;
+            let mut feedback = stored::of_deliveries(conn, &ids)?;
             Ok(rows
                 .into_iter()
                 .map(|delivery| DeliveryView {
