@@ -174,9 +174,13 @@ pub fn of(
     let mut members: HashMap<String, Vec<OtherMember>> = HashMap::new();
     let mut items = Vec::with_capacity(shown.len());
     for (id, one) in shown {
-        // Who is not affected any more had accounts all the same.
-        let accounts: Vec<String> = match through.get(id.as_str()) {
-            Some(accounts) if !accounts.is_empty() => accounts.iter().map(|id| (*id).to_owned()).collect(),
+        let accounts: Vec<String> = match (one.why, through.get(id.as_str())) {
+            // They were reached: nobody has to be told instead.
+            (UnreachedReason::Complained, _) => Vec::new(),
+            (_, Some(accounts)) if !accounts.is_empty() => {
+                accounts.iter().map(|id| (*id).to_owned()).collect()
+            }
+            // Who is not affected any more had accounts all the same.
             _ => crate::directory::member::accounts_of(conn, &id, MOST as i64)?
                 .into_iter()
                 .map(|held| held.on)

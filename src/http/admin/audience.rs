@@ -211,10 +211,10 @@ fn ways(reasons: &[Reason]) -> (Vec<Value>, usize) {
 /// Who could not be reached, why, and who else of their accounts could be told instead.
 pub fn unreached(counts: &UnreachedCounts, people: &[Unreached], zone: Option<&TimeZone>) -> Value {
     let reasons: Vec<String> = [
-        (counts.bounced_hard, "came back: no such address"),
+        (counts.bounced_hard, "came back for good"),
         (counts.bounced_soft, "came back"),
         (counts.failed, "refused or given up"),
-        (counts.no_address, "no usable address"),
+        (counts.no_address, "without a usable address"),
     ]
     .into_iter()
     .filter(|(n, _)| *n > 0)
@@ -235,7 +235,8 @@ pub fn unreached(counts: &UnreachedCounts, people: &[Unreached], zone: Option<&T
             "present": (!one.person.email.is_empty() && normal_address(&one.person.email) != normal_address(&one.address))
                 .then_some(&one.person.email),
             "word": word, "bad": bad,
-            "status": one.status,
+            // What the server said mostly begins with it.
+            "status": one.status.as_ref().filter(|status| !one.diagnostic.contains(status.as_str())),
             "diagnostic": cut(&one.diagnostic, 300),
             "at": When::maybe(one.at, zone),
             "notice": one.notice.as_ref().map(|id| format!("/admin/notices/{id}#deliveries")),
