@@ -10,11 +10,12 @@ use crate::alert::provider::fetch::Fetch;
 use crate::db::DatabaseUrl;
 use crate::delivery::dispatch::Limits;
 use crate::delivery::verp::Verp;
+use crate::egress::Policy;
 
 /// Variables with the prefix that are not settings: tests and CI set them around the program.
 const NOT_SETTINGS: [&str; 2] = ["CANDOR_TEST_POSTGRES_URL", "CANDOR_REQUIRE_POSTGRES"];
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "database_url",
     "listen",
     "public_url",
@@ -30,6 +31,7 @@ const NAMES: [&str; 16] = [
     "delivery_lifetime",
     "domain_limits",
     "dkim_keys",
+    "webhook_allow",
     "log_format",
 ];
 
@@ -75,6 +77,8 @@ pub struct Config {
     pub domain_limits: Limits,
     /// Keys that mails are signed with: `SELECTOR:FILE`, separated by commas.
     pub dkim_keys: Option<String>,
+    /// Where endpoints may be.
+    pub webhook_allow: Policy,
     /// Whether this process delivers.
     pub workers: bool,
     /// Text or JSON.
@@ -104,6 +108,7 @@ impl Default for Config {
             delivery_lifetime: Duration::from_secs(48 * 3600),
             domain_limits: Limits::default(),
             dkim_keys: None,
+            webhook_allow: Policy::Public,
             workers: true,
             log_format: LogFormat::Text,
             sns: Fetch::https(),
@@ -252,6 +257,13 @@ impl Config {
             "domain_limits" => self.domain_limits = Limits::parse(&value)?,
             // Read, and so checked, at the start, when the domain is known.
             "dkim_keys" => self.dkim_keys = Some(value),
+            "webhook_allow" => {
+                self.webhook_allow = match value.as_str() {
+                    "public" => Policy::Public,
+                    "private" => Policy::Private,
+                    _ => return Err("must be public or private".to_owned()),
+                }
+            }
             "log_format" => {
                 self.log_format = match value.as_str() {
                     "text" => LogFormat::Text,

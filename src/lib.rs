@@ -7,6 +7,7 @@
 pub mod app;
 mod columns;
 pub mod config;
+pub mod egress;
 pub mod error;
 pub mod id;
 pub mod time;

@@ -321,11 +321,11 @@ fn complained(conn: &mut Conn, incident: &IncidentId, found: &mut BTreeMap<Strin
     for report in stored::list(conn, &filter, None, 1_000)? {
         let Some(delivery) = report.delivery else { continue };
         let delivery = crate::delivery::get(conn, delivery)?;
-        if delivery.state != "sent" {
+        let Some(person) = delivery.person.filter(|_| delivery.state == "sent") else {
             continue;
-        }
-        found.entry(delivery.person.id).or_insert_with(|| Found {
-            name: delivery.person.name,
+        };
+        found.entry(person.id).or_insert_with(|| Found {
+            name: person.name,
             why: UnreachedReason::Complained,
             address: delivery.address,
             status: report.status,

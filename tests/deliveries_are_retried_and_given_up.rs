@@ -6,7 +6,7 @@ use std::time::Duration;
 use candor::catcher::{Catcher, Decision, Policy};
 use serde_json::{Value, json};
 
-use crate::support::{Binary, DEADLINE, Env, TestApp, eventually, on_both_databases};
+use crate::support::{Binary, DEADLINE, Env, TestApp, eventually, on_both_databases, outcomes};
 
 on_both_databases!(
     a_temporary_refusal_is_tried_again_when_its_time_has_come,
@@ -37,14 +37,6 @@ async fn baraka(app: &TestApp, notice: &str, condition: impl Fn(&Value) -> bool)
         his.filter(|delivery| condition(delivery)).cloned()
     })
     .await
-}
-
-fn outcomes(delivery: &Value) -> Vec<&str> {
-    let attempts = delivery["attempts"].as_array().expect("attempts");
-    attempts
-        .iter()
-        .map(|attempt| attempt["outcome"].as_str().expect("an outcome"))
-        .collect()
 }
 
 /// Sends the detection and gives its id.

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candor::catcher::{Catcher, Decision, Policy};
+use candor::delivery::queue::LEASE;
 use tokio::sync::Semaphore;
 
-use crate::support::{Backend, Binary, DEADLINE, Env, crowd, on_both_databases, wait_until};
+use crate::support::{Answer, Backend, Binary, DEADLINE, Env, crowd, on_both_databases, run, wait_until};
 
 on_both_databases!(
     killed_at_any_moment,
     killed_while_every_connection_waits_for_an_answer,
+    killed_three_times_among_refusals_and_dropped_connections,
 );
 
 const PEOPLE: usize = 2_000;
@@ -30,7 +32,7 @@ async fn killed_at_any_moment(env: Env) {
     let before = catcher.accepted();
     assert!(before < PEOPLE, "it was too fast to be killed in the middle");
     come_back(&env, &mut candor, &notice).await;
-    let repeated = repeated(&catcher);
+    let repeated = repeated(&catcher, PEOPLE, |_| true);
     assert!(repeated <= CONNECTIONS, "{repeated} people were told twice");
     candor.finish().await;
 }
@@ -55,7 +57,7 @@ async fn killed_while_every_connection_waits_for_an_answer(env: Env) {
     permits.add_permits(2 * PEOPLE);
     come_back(&env, &mut candor, &notice).await;
     // Nobody can know about those on the wire: each of them is sent again, and nothing else.
-    assert_eq!(repeated(&catcher), CONNECTIONS);
+    assert_eq!(repeated(&catcher, PEOPLE, |_| true), CONNECTIONS);
     candor.finish().await;
 }
 
@@ -75,11 +77,7 @@ async fn sending(env: &Env, catcher: &Catcher) -> (Binary, String) {
 
 /// Starts it again and waits until the notice is sent.
 async fn come_back(env: &Env, candor: &mut Binary, notice: &str) {
-    if env.backend == Backend::Postgres {
-        // Another process may live, so a dead one's claims are left until their lease ends, a minute later: now.
-        env.sql("UPDATE deliveries SET next_attempt_at = 0 WHERE lease IS NOT NULL AND state = 'pending'")
-            .unwrap();
-    }
+    leases_end(env);
     candor.serve().await;
     wait_until("everybody to be told", 4 * DEADLINE, async || {
         candor.notice(notice).await["state"] == "sent"
@@ -89,18 +87,195 @@ async fn come_back(env: &Env, candor: &mut Binary, notice: &str) {
     assert_eq!(sent["counts"]["sent"], PEOPLE, "{sent}");
 }
 
-/// How many mails were one too many, once it is certain that nobody is missing.
-fn repeated(catcher: &Catcher) -> usize {
+/// The only process with workers is dead.
+fn leases_end(env: &Env) {
+    if env.backend == Backend::Postgres {
+        // Another process may live, so a dead one's claims are left until their lease ends, a minute later: now.
+        env.sql("UPDATE deliveries SET next_attempt_at = 0 WHERE lease IS NOT NULL AND state = 'pending'")
+            .unwrap();
+    }
+}
+
+/// How many mails were one too many, once it is certain that exactly those were told who can be.
+fn repeated(catcher: &Catcher, people: usize, can_be_told: impl Fn(usize) -> bool) -> usize {
     let mut mails: HashMap<String, usize> = HashMap::new();
     for mail in catcher.mails() {
         for address in mail.to {
             *mails.entry(address).or_default() += 1;
         }
     }
-    for n in 1..=PEOPLE {
+    let mut expected = 0;
+    for n in (1..=people).filter(|n| can_be_told(*n)) {
         let address = format!("person-{n}@crowd.example");
         assert!(mails.contains_key(&address), "{address} was not told");
+        expected += 1;
     }
-    assert_eq!(mails.len(), PEOPLE, "somebody else was told");
-    mails.values().sum::<usize>() - PEOPLE
+    assert_eq!(mails.len(), expected, "somebody else was told");
+    mails.values().sum::<usize>() - expected
+}
+
+/// How many people the long ones tell. `CANDOR_TEST_RECIPIENTS` asks for another number.
+const MANY: usize = 3_000;
+
+fn many() -> usize {
+    match std::env::var("CANDOR_TEST_RECIPIENTS") {
+        Ok(text) => text.parse().expect("CANDOR_TEST_RECIPIENTS is a number"),
+        Err(_) => MANY,
+    }
+}
+
+/// One in a hundred is told to come back, one in a thousand is unknown, and one connection in five hundred mails
+/// breaks after the last byte.
+struct Trouble {
+    dropped: Arc<AtomicUsize>,
+    come_back: Arc<AtomicUsize>,
+}
+
+impl Trouble {
+    fn number(address: &str) -> usize {
+        let digits = address.trim_start_matches("person-").split('@').next();
+        digits
+            .and_then(|digits| digits.parse().ok())
+            .expect("one of the crowd")
+    }
+
+    fn is_unknown(n: usize) -> bool {
+        n % 1_000 == 3
+    }
+
+    fn can_be_told(n: usize) -> bool {
+        !Self::is_unknown(n)
+    }
+
+    fn policy() -> (Policy, Self) {
+        let trouble = Trouble {
+            dropped: Arc::default(),
+            come_back: Arc::default(),
+        };
+        let (dropped, come_back) = (Arc::clone(&trouble.dropped), Arc::clone(&trouble.come_back));
+        let policy = Policy::new(move |attempt| {
+            let n = Self::number(attempt.recipient);
+            if Self::is_unknown(n) {
+                Decision::Permanent("550 5.1.1 No such user".to_owned())
+            } else if n % 100 == 7 && attempt.number == 1 {
+                come_back.fetch_add(1, Ordering::SeqCst);
+                Decision::Temporary("451 4.7.1 Come back later".to_owned())
+            } else if n % 500 == 11 && attempt.number == 1 {
+                dropped.fetch_add(1, Ordering::SeqCst);
+                Decision::DropAfterData
+            } else {
+                Decision::Accept
+            }
+        });
+        (policy, trouble)
+    }
+
+    /// Counts exact, nobody missing, nobody unknown told, and no more repeats than there are reasons for.
+    fn check(&self, people: usize, catcher: &Catcher, sent: &Answer, in_doubt: usize) {
+        let unknown = (1..=people).filter(|n| Self::is_unknown(*n)).count();
+        assert_eq!(sent["counts"]["sent"], people - unknown, "{sent}");
+        assert_eq!(sent["counts"]["failed"], unknown, "{sent}");
+        assert_eq!(sent["counts"]["pending"], 0, "{sent}");
+        let dropped = self.dropped.load(Ordering::SeqCst);
+        let repeated = repeated(catcher, people, Self::can_be_told);
+        println!(
+            "{people} people, {unknown} unknown, {} told to come back, {dropped} connections dropped: \
+             {repeated} repeats, of at most {}",
+            self.come_back.load(Ordering::SeqCst),
+            in_doubt + dropped,
+        );
+        assert!(
+            dropped > 0 && self.come_back.load(Ordering::SeqCst) > 0,
+            "no trouble"
+        );
+        assert!(
+            repeated <= in_doubt + dropped,
+            "{repeated} repeats, with {in_doubt} mails in doubt and {dropped} connections dropped"
+        );
+    }
+}
+
+async fn killed_three_times_among_refusals_and_dropped_connections(env: Env) {
+    const KILLS: usize = 3;
+    let people = many();
+    let (policy, trouble) = Trouble::policy();
+    let catcher = Catcher::start_with(policy).unwrap();
+    let mut candor = Binary::new(&env)
+        .setting("smtp_url", catcher.url())
+        .setting("send_concurrency", CONNECTIONS)
+        .setting("retry_schedule", "1s")
+        .setting("max_audience", people);
+    candor.serve().await;
+    let (_, notice) = candor.tell_crowd(crowd(people)).await;
+    for kill in 1..=KILLS {
+        until_taken(&catcher, people * kill / (KILLS + 1)).await;
+        candor.kill();
+        assert!(
+            catcher.accepted() < people - people / 100,
+            "it was too fast to be killed"
+        );
+        leases_end(&env);
+        candor.serve().await;
+    }
+    wait_until("everybody to be told", 8 * DEADLINE, async || {
+        candor.notice(&notice).await["state"] == "sent"
+    })
+    .await;
+    trouble.check(
+        people,
+        &catcher,
+        &candor.notice(&notice).await,
+        KILLS * CONNECTIONS,
+    );
+    candor.finish().await;
+}
+
+/// Three workers beside each other, of which two are killed: the third one sends what they had claimed.
+#[test]
+fn two_of_three_workers_are_killed() {
+    run(Backend::Postgres, async |env: Env| {
+        let people = many();
+        let (policy, trouble) = Trouble::policy();
+        let catcher = Catcher::start_with(policy).unwrap();
+        let new = || {
+            Binary::new(&env)
+                .setting("smtp_url", catcher.url())
+                .setting("send_concurrency", CONNECTIONS)
+                .setting("retry_schedule", "1s")
+                .setting("max_audience", people)
+        };
+        let mut candor = new();
+        candor.serve_with(["serve", "--no-workers"]).await;
+        let (_, notice) = candor.tell_crowd(crowd(people)).await;
+        let mut workers = [new(), new(), new()];
+        for worker in &mut workers {
+            worker.work().await;
+        }
+        let [first, second, _third] = &mut workers;
+        until_taken(&catcher, people / 4).await;
+        first.kill();
+        until_taken(&catcher, people / 2).await;
+        second.kill();
+        assert!(
+            catcher.accepted() < people - people / 100,
+            "they were too fast to be killed"
+        );
+        // Nobody tells the third one: what the dead had claimed is due again when their leases end.
+        wait_until("everybody to be told", LEASE + 6 * DEADLINE, async || {
+            candor.notice(&notice).await["state"] == "sent"
+        })
+        .await;
+        trouble.check(people, &catcher, &candor.notice(&notice).await, 2 * CONNECTIONS);
+        let [_, _, mut third] = workers;
+        third.terminate().await.expect(0);
+        candor.finish().await;
+    });
+}
+
+/// Looks at the number alone: to copy thousands of mails each time would slow down what is watched.
+async fn until_taken(catcher: &Catcher, mails: usize) {
+    wait_until("mails to be taken", 4 * DEADLINE, async || {
+        catcher.accepted() >= mails
+    })
+    .await;
 }

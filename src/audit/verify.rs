@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Action, Event, Tx, hex, rows_after};
 use crate::db::Conn;
+use crate::db::dialect::AttemptRow;
 use crate::db::schema::{audit_head, delivery_attempts};
 use crate::error::Result;
 use crate::time::Timestamp;
@@ -138,26 +139,41 @@ fn digest_attempts(conn: &mut Conn, batch: &str) -> Result<(i64, String)> {
         .order((d::delivery_id, d::attempt))
         .select((d::delivery_id, d::attempt, d::at, d::outcome, d::reply))
         .load(conn)?;
-    let mut hasher = Sha256::new();
-    for (delivery, attempt, at, outcome, reply) in &rows {
-        hasher.update(serde_json::to_vec(&(
-            delivery,
-            attempt,
-            at.as_micros(),
-            outcome,
-            reply,
-        ))?);
-        hasher.update(b"\n");
-    }
-    Ok((rows.len() as i64, hex(&hasher.finalize())))
+    let lines = rows.iter().map(|(delivery, attempt, at, outcome, reply)| {
+        (*delivery, *attempt, *at, outcome.as_str(), reply.as_str())
+    });
+    Ok((rows.len() as i64, digest(lines)?))
 }
 
-/// The event for a batch of attempts that this transaction has just stored.
+/// SHA-256 over the attempts of a batch in the order of their deliveries, each as a JSON array on a line.
+fn digest<'a>(attempts: impl Iterator<Item = (i64, i64, Timestamp, &'a str, &'a str)>) -> Result<String> {
+    let mut hasher = Sha256::new();
+    let mut line = Vec::with_capacity(256);
+    for (delivery, attempt, at, outcome, reply) in attempts {
+        line.clear();
+        serde_json::to_writer(&mut line, &(delivery, attempt, at.as_micros(), outcome, reply))?;
+        line.push(b'\n');
+        hasher.update(&line);
+    }
+    Ok(hex(&hasher.finalize()))
+}
+
+/// The event for a batch of attempts that this transaction has just stored: as `known`, or as they are in the table.
 ///
 /// # Errors
 /// What the database answers.
-pub fn record_attempts(tx: &mut Tx<'_>, batch: &str) -> Result<()> {
-    let (count, digest) = digest_attempts(tx.conn, batch)?;
+pub fn record_attempts(tx: &mut Tx<'_>, batch: &str, known: Option<Vec<AttemptRow<'_>>>) -> Result<()> {
+    let (count, digest) = match known {
+        Some(mut attempts) => {
+            attempts.sort_unstable_by_key(|row| (row.delivery_id, row.attempt));
+            let now = tx.now;
+            let lines = attempts
+                .iter()
+                .map(|row| (row.delivery_id, row.attempt, now, row.outcome, row.reply));
+            (attempts.len() as i64, digest(lines)?)
+        }
+        None => digest_attempts(tx.conn, batch)?,
+    };
     let after = serde_json::to_value(AttemptsDigest {
         batch: batch.to_owned(),
         count,

@@ -180,18 +180,19 @@ pub fn due(
     })
 }
 
-/// A statement about the rows of these ids: `{ids}` in it stands for them, and they are its last parameter, `$n`.
+/// A statement about the rows whose `id` is one of these: `{among}` in it says so, and they are its last parameter.
 macro_rules! about_ids {
     ($conn:expr, $ids:expr, $last:literal, $statement:expr, |$query:ident| $bound:expr, $run:ident) => {
         match $conn {
             Conn::Sqlite(conn) => {
-                let list = concat!("(SELECT value FROM json_each(", $last, "))");
-                let $query = diesel::sql_query($statement.replace("{ids}", list));
+                let among = concat!("IN (SELECT value FROM json_each(", $last, "))");
+                let $query = diesel::sql_query($statement.replace("{among}", among));
                 $bound.bind::<Text, _>(serde_json::to_string($ids)?).$run(conn)?
             }
             Conn::Pg(conn) => {
-                let list = concat!("(SELECT UNNEST(", $last, "))");
-                let $query = diesel::sql_query($statement.replace("{ids}", list));
+                // Not a subquery: with that the planner may read the whole table.
+                let among = concat!("= ANY(", $last, ")");
+                let $query = diesel::sql_query($statement.replace("{among}", among));
                 $bound.bind::<Array<BigInt>, _>($ids).$run(conn)?
             }
         }
@@ -228,7 +229,7 @@ pub struct ClaimedRow {
 /// What the database answers.
 pub fn claim(conn: &mut Conn, ids: &[i64], lease: &str, until: Timestamp) -> Result<Vec<ClaimedRow>> {
     let statement = "UPDATE deliveries SET attempt = attempt + 1, lease = $1, next_attempt_at = $2 \
-                     WHERE id IN {ids} AND state = 'pending' \
+                     WHERE id {among} AND state = 'pending' \
                      RETURNING id, notice_id, ordinal, address, attempt, message_id, expires_at, domain, channel";
     Ok(about_ids!(
         conn,
@@ -246,7 +247,7 @@ pub fn claim(conn: &mut Conn, ids: &[i64], lease: &str, until: Timestamp) -> Res
 /// What the database answers.
 pub fn held(conn: &mut Conn, ids: &[i64], lease: &str) -> Result<Vec<ClaimedRow>> {
     let statement = "SELECT id, notice_id, ordinal, address, attempt, message_id, expires_at, domain, channel \
-                     FROM deliveries WHERE lease = $1 AND state = 'pending' AND id IN {ids}";
+                     FROM deliveries WHERE lease = $1 AND state = 'pending' AND id {among}";
     Ok(about_ids!(
         conn,
         ids,
@@ -276,8 +277,71 @@ pub struct RecipientRow {
 pub fn recipients(conn: &mut Conn, ids: &[i64]) -> Result<Vec<RecipientRow>> {
     let statement = "SELECT d.id, nr.context, nr.optional FROM deliveries d \
                      JOIN notice_recipients nr ON nr.notice_id = d.notice_id AND nr.ordinal = d.ordinal \
-                     WHERE d.id IN {ids}";
+                     WHERE d.id {among}";
     Ok(about_ids!(conn, ids, "$1", statement, |query| query, load))
+}
+
+/// An attempt, as it is stored.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptRow<'a> {
+    /// The delivery.
+    pub delivery_id: i64,
+    /// The how-many-th it is.
+    pub attempt: i64,
+    /// What became of it.
+    pub outcome: &'a str,
+    /// What the other side said.
+    pub reply: &'a str,
+}
+
+/// Stores attempts that were made at the same time; one that is stored already is left alone. Answers how many were new.
+///
+/// # Errors
+/// What the database answers.
+pub fn insert_attempts(
+    conn: &mut Conn,
+    at: Timestamp,
+    batch: &str,
+    attempts: &[AttemptRow<'_>],
+) -> Result<usize> {
+    use super::schema::delivery_attempts as da;
+    match conn {
+        Conn::Sqlite(conn) => {
+            let mut inserted = 0;
+            for chunk in attempts.chunks(500) {
+                let rows: Vec<_> = chunk
+                    .iter()
+                    .map(|row| {
+                        (
+                            da::delivery_id.eq(row.delivery_id),
+                            da::attempt.eq(row.attempt),
+                            da::at.eq(at),
+                            da::outcome.eq(row.outcome),
+                            da::reply.eq(row.reply),
+                            da::batch.eq(batch),
+                        )
+                    })
+                    .collect();
+                inserted += diesel::insert_into(da::table)
+                    .values(rows)
+                    .on_conflict_do_nothing()
+                    .execute(conn)?;
+            }
+            Ok(inserted)
+        }
+        Conn::Pg(conn) => Ok(diesel::sql_query(
+            "INSERT INTO delivery_attempts (delivery_id, attempt, at, outcome, reply, batch) \
+             SELECT new.delivery_id, new.attempt, $1, new.outcome, new.reply, $2 \
+             FROM UNNEST($3, $4, $5, $6) AS new (delivery_id, attempt, outcome, reply) ON CONFLICT DO NOTHING",
+        )
+        .bind::<BigInt, _>(at)
+        .bind::<Text, _>(batch)
+        .bind::<Array<BigInt>, _>(attempts.iter().map(|row| row.delivery_id).collect::<Vec<_>>())
+        .bind::<Array<BigInt>, _>(attempts.iter().map(|row| row.attempt).collect::<Vec<_>>())
+        .bind::<Array<Text>, _>(attempts.iter().map(|row| row.outcome).collect::<Vec<_>>())
+        .bind::<Array<Text>, _>(attempts.iter().map(|row| row.reply).collect::<Vec<_>>())
+        .execute(conn)?),
+    }
 }
 
 /// What becomes of deliveries at the end of a claim.
@@ -301,7 +365,7 @@ pub struct End {
 /// What the database answers.
 pub fn end_claim(conn: &mut Conn, lease: &str, end: &End, ids: &[i64]) -> Result<usize> {
     let statement = "UPDATE deliveries SET state = $1, lease = NULL, next_attempt_at = $2, sent_at = $3, reason = $4, \
-                     ambiguous = ambiguous + $5 WHERE lease = $6 AND state = 'pending' AND id IN {ids}";
+                     ambiguous = ambiguous + $5 WHERE lease = $6 AND state = 'pending' AND id {among}";
     Ok(about_ids!(
         conn,
         ids,

@@ -139,6 +139,21 @@ diesel::table! {
 }
 
 diesel::table! {
+    endpoints (id) {
+        id -> Text,
+        account_key -> BigInt,
+        channel -> Text,
+        url -> Text,
+        secret -> Nullable<Text>,
+        disabled_at -> Nullable<BigInt>,
+        disabled_reason -> Nullable<Text>,
+        gone_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
     incidents (id) {
         id -> Text,
         number -> BigInt,
@@ -303,6 +318,7 @@ diesel::table! {
         updated_at -> BigInt,
         queued_at -> Nullable<BigInt>,
         finished_at -> Nullable<BigInt>,
+        endpoints -> BigInt,
     }
 }
 
@@ -316,6 +332,7 @@ diesel::table! {
         optional -> Bool,
         context -> Text,
         domain -> Text,
+        channel -> Text,
     }
 }
 
@@ -408,6 +425,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     resource_labels,
     members,
     collaborators,
+    endpoints,
     incidents,
     timeline_entries,
     incident_resources,
@@ -429,6 +447,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     feedback_tokens,
 );
 
+diesel::joinable!(endpoints -> accounts (account_key));
 diesel::joinable!(alerts -> incidents (incident_id));
 diesel::joinable!(deliveries -> notices (notice_id));
 diesel::joinable!(notices -> incidents (incident_id));

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use lettre::message::Mailbox;
 
-use super::channel::{self, Channel, Pending, Task};
+use super::channel::{self, Channel, Pending, Recipient, Task};
 use super::dkim::Signer;
 use super::email::Addressing;
 use super::smtp::{self, Relay};
 use super::verp::Verp;
 use super::{Mail, Outcome, outbox};
 use crate::access::Links;
+use crate::notice::compose::RecipientContext;
 use crate::time::Clock;
 
 /// Where mails go.
@@ -129,11 +130,20 @@ impl channel::Sender for Postman {
     }
 }
 
+/// Whom a mail is for, and whether they may opt out of it.
+fn people(task: &Task) -> Result<(&RecipientContext, bool), String> {
+    match &task.to {
+        Recipient::People { own, optional } => Ok((own, *optional)),
+        Recipient::Endpoint { .. } => Err("an endpoint is not mailed".to_owned()),
+    }
+}
+
 impl Writer {
     /// The mail of a task; or why there cannot be one.
     async fn mail(self: &Arc<Self>, task: &Task) -> Result<Mail, String> {
         // Rendering takes long and may run a stranger's template, so it is done elsewhere. Putting together is not.
-        let quick = task.notice.prepared.is_ready(&task.own, task.optional);
+        let (own, optional) = people(task)?;
+        let quick = task.notice.prepared.is_ready(own, optional);
         if quick && self.dkim.as_ref().is_none_or(Signer::is_quick) {
             return self.write(task);
         }
@@ -141,8 +151,7 @@ impl Writer {
         let task = Task {
             claimed: task.claimed.clone(),
             notice: task.notice.clone(),
-            own: task.own.clone(),
-            optional: task.optional,
+            to: task.to.clone(),
         };
         tokio::task::spawn_blocking(move || writer.write(&task))
             .await
@@ -150,6 +159,7 @@ impl Writer {
     }
 
     fn write(&self, task: &Task) -> Result<Mail, String> {
+        let (own, optional) = people(task)?;
         let claimed = &task.claimed;
         let thread = format!("incident.{}@{}", task.notice.incident, self.from.email.domain());
         let return_path = match &self.verp {
@@ -159,7 +169,7 @@ impl Writer {
         let addressing = Addressing {
             from: &self.from,
             return_path: return_path.as_ref(),
-            name: &task.own.name,
+            name: &own.name,
             address: &claimed.address,
             message_id: &claimed.message_id,
             thread: &thread,
@@ -169,7 +179,7 @@ impl Writer {
         let mut mail = task
             .notice
             .prepared
-            .write(&task.own, task.optional, &addressing)
+            .write(own, optional, &addressing)
             .map_err(|error| error.chain())?;
         if let Some(signer) = &self.dkim {
             signer

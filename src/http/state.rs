@@ -7,6 +7,7 @@ use super::pages::Pages;
 use crate::access::Links;
 use crate::alert::provider::sns::Sns;
 use crate::db::Db;
+use crate::delivery::calling::Endpoints;
 use crate::delivery::feedback::Keys;
 use crate::delivery::worker::{Stats, Wake};
 use crate::notice::Sending;
@@ -20,6 +21,8 @@ pub struct App {
     pub links: Links,
     /// What notices need to know of the settings.
     pub sending: Sending,
+    /// How accounts' own systems are spoken to.
+    pub endpoints: Endpoints,
     /// Wakes the delivery workers of this process.
     pub wake: Arc<Wake>,
     /// Delivery counts of this process.

@@ -40,7 +40,7 @@ struct Row {
 pub(super) fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> {
     let rows: Vec<Row> = diesel::sql_query(
         "SELECT n.phase, n.state AS notice_state, nr.address, nr.context, d.state AS delivery_state \
-         FROM notices n JOIN notice_recipients nr ON nr.notice_id = n.id \
+         FROM notices n JOIN notice_recipients nr ON nr.notice_id = n.id AND nr.channel = 'email' \
          LEFT JOIN deliveries d ON d.notice_id = nr.notice_id AND d.channel = 'email' AND d.address = nr.address \
          WHERE n.incident_id = $1 ORDER BY n.created_at, nr.notice_id, nr.ordinal",
     )
@@ -125,7 +125,7 @@ fn by_state(conn: &mut Conn, incident: &IncidentId, states: &str) -> Result<Vec<
     // The states are words of ours.
     Ok(diesel::sql_query(format!(
         "SELECT d.id, d.notice_id, n.phase, d.address, d.state, nr.context \
-         FROM notices n JOIN deliveries d ON d.notice_id = n.id AND d.state IN ({states}) \
+         FROM notices n JOIN deliveries d ON d.notice_id = n.id AND d.channel = 'email' AND d.state IN ({states}) \
          JOIN notice_recipients nr ON nr.notice_id = d.notice_id AND nr.ordinal = d.ordinal \
          WHERE n.incident_id = $1 ORDER BY n.created_at, d.id"
     ))

@@ -19,6 +19,8 @@ use super::wait::DEADLINE;
 pub struct Binary {
     env: Env,
     settings: BTreeMap<String, String>,
+    /// What starts the program, where it is not started as it is.
+    launcher: Vec<String>,
     process: Option<Process>,
     http: Option<Http>,
 }
@@ -52,6 +54,7 @@ impl Binary {
         let binary = Self {
             env: env.clone(),
             settings: BTreeMap::new(),
+            launcher: Vec::new(),
             process: None,
             http: None,
         };
@@ -68,6 +71,17 @@ impl Binary {
         self
     }
 
+    /// A variable of its environment that is no setting of ours.
+    pub fn environment(mut self, name: &str, value: impl Display) -> Self {
+        self.settings.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    /// From now on this command starts the program: it gets the program and its arguments as its last ones.
+    pub fn launched_by(&mut self, launcher: &[&str]) {
+        self.launcher = launcher.iter().map(|part| (*part).to_owned()).collect();
+    }
+
     /// Starts `candor serve` and waits until it listens.
     pub async fn serve(&mut self) {
         self.serve_with(["serve"]).await;
@@ -75,22 +89,34 @@ impl Binary {
 
     /// Starts a command that serves, such as `serve --no-workers`, and waits until it listens.
     pub async fn serve_with(&mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) {
+        let url = self.start(arguments, "listening on ").await;
+        self.http = Some(Http::new(&url, Some(ADMIN_TOKEN)));
+    }
+
+    /// Starts `candor worker` and waits until it delivers. It takes no requests.
+    pub async fn work(&mut self) {
+        self.start(["worker"], "delivering").await;
+    }
+
+    /// Starts a command and waits until it writes a line that begins so; gives the rest of that line.
+    async fn start(&mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>, ready: &str) -> String {
         assert!(self.process.is_none(), "it runs already");
         let mut process = Process::spawn(&mut self.command(arguments));
-        let listening = timeout(DEADLINE, async {
+        let waiting = timeout(DEADLINE, async {
             loop {
                 let line = process.lines.recv().await?;
-                if let Some(url) = line.trim().strip_prefix("listening on ") {
-                    return Some(url.to_owned());
+                if let Some(rest) = line.trim().strip_prefix(ready) {
+                    return Some(rest.to_owned());
                 }
             }
         });
-        match listening.await {
-            Ok(Some(url)) => self.http = Some(Http::new(&url, Some(ADMIN_TOKEN))),
-            Ok(None) => panic!("it ended before it listened\n{}", process.log()),
-            Err(_) => panic!("it does not listen\n{}", process.log()),
-        }
+        let rest = match waiting.await {
+            Ok(Some(rest)) => rest,
+            Ok(None) => panic!("it ended before it was ready\n{}", process.log()),
+            Err(_) => panic!("it does not get ready\n{}", process.log()),
+        };
         self.process = Some(process);
+        rest
     }
 
     /// kill -9.
@@ -137,7 +163,17 @@ impl Binary {
     }
 
     fn command(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_candor"));
+        // Another build of it, such as one with optimisations, may be named.
+        let program = std::env::var_os("CANDOR_TEST_BINARY")
+            .unwrap_or_else(|| OsStr::new(env!("CARGO_BIN_EXE_candor")).to_owned());
+        let mut command = match self.launcher.split_first() {
+            None => Command::new(program),
+            Some((launcher, first)) => {
+                let mut command = Command::new(launcher);
+                command.args(first).arg(program);
+                command
+            }
+        };
         for (name, _) in std::env::vars_os() {
             if name.as_encoded_bytes().starts_with(b"CANDOR_") {
                 command.env_remove(name);

@@ -70,6 +70,15 @@ impl Env {
         rows.into_iter().map(|row| row.value).collect()
     }
 
+    /// Keeps everybody else from writing to an embedded database, until what this gives is dropped.
+    pub fn hold_writes(&self) -> SqliteConnection {
+        let mut connection = self.sqlite();
+        connection
+            .batch_execute("BEGIN IMMEDIATE")
+            .expect("the lock for writing");
+        connection
+    }
+
     fn sqlite(&self) -> SqliteConnection {
         let path = self.database_url.trim_start_matches("sqlite://");
         let mut connection = SqliteConnection::establish(path).expect("a connection to the test's database");

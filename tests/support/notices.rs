@@ -96,6 +96,16 @@ impl Http {
         notice
     }
 
+    /// Imports a directory made by `crowd`, opens an incident that affects all of it, and sends a detection; gives
+    /// the ids of the incident and the notice.
+    pub async fn tell_crowd(&self, directory: String) -> (String, String) {
+        self.import(directory).await.expect(200);
+        let incident = self.incident([("project", "stage")]).await;
+        let notice = self.draft(&incident, "detection").await;
+        self.send_as_previewed(&notice).await;
+        (incident, notice)
+    }
+
     /// The notice, once it is sent.
     pub async fn done(&self, notice: &str) -> Answer {
         eventually("the notice to be sent", DEADLINE, async || {
@@ -129,17 +139,40 @@ impl Http {
     }
 }
 
+/// The outcomes of a delivery's attempts, in their order.
+pub fn outcomes(delivery: &Value) -> Vec<&str> {
+    let attempts = delivery["attempts"].as_array().expect("attempts");
+    attempts
+        .iter()
+        .map(|attempt| attempt["outcome"].as_str().expect("an outcome"))
+        .collect()
+}
+
+/// What was recorded as the reply to a delivery's last attempt.
+pub fn last_reply(delivery: &Value) -> &str {
+    let attempts = delivery["attempts"].as_array().expect("attempts");
+    attempts
+        .last()
+        .and_then(|attempt| attempt["reply"].as_str())
+        .unwrap_or_default()
+}
+
 /// A directory of one account whose project `stage` has this many collaborators and no owner:
 /// `person-1@crowd.example` and so on.
 pub fn crowd(people: usize) -> String {
+    crowd_at((1..=people).map(|n| format!("person-{n}@crowd.example")))
+}
+
+/// The same, with collaborators at these addresses: `person-1` and so on.
+pub fn crowd_at(addresses: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let mut lines = vec![
         json!({"kind": "account", "id": "crowd", "name": "Crowd"}),
         json!({"kind": "resource", "type": "project", "id": "stage", "account": "crowd", "name": "Stage"}),
     ];
-    for n in 1..=people {
+    for (n, address) in (1..).zip(addresses) {
         let id = format!("person-{n}");
-        let email = format!("{id}@crowd.example");
-        lines.push(json!({"kind": "person", "id": id, "name": format!("Person {n}"), "email": email}));
+        let address = address.as_ref();
+        lines.push(json!({"kind": "person", "id": id, "name": format!("Person {n}"), "email": address}));
         lines.push(json!({"kind": "collaborator", "resource": {"type": "project", "id": "stage"}, "person": id, "role": "editor"}));
     }
     lines.iter().map(|line| format!("{line}\n")).collect()

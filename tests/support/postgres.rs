@@ -176,57 +176,21 @@ fn start(binaries: &Path, base: &Path) -> Result<String, String> {
         .map_err(failed)?;
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).map_err(failed)?;
     let data = directory.path().join("data");
-    fs::create_dir(&data).map_err(failed)?;
     fs::create_dir(directory.path().join("users")).map_err(failed)?;
     sign_in(directory.path()).map_err(failed)?;
 
-    // PostgreSQL refuses to run as root.
-    let user = if my_user_id().map_err(failed)? == 0 {
-        Some(unprivileged_user()?)
-    } else {
-        None
-    };
-    if let Some((uid, gid)) = user {
-        chown(&data, Some(uid), Some(gid)).map_err(failed)?;
-    }
-    let command = |program: &str| {
-        let mut command = Command::new(binaries.join(program));
-        command
-            .arg("-D")
-            .arg(&data)
-            .current_dir(&data)
-            .stdin(Stdio::null());
-        if let Some((uid, gid)) = user {
-            command.uid(uid).gid(gid);
-        }
-        command
-    };
-
-    let made = command("initdb")
-        .args([
-            "--username=candor",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--no-locale",
-            "--no-sync",
-        ])
-        .output()
-        .map_err(failed)?;
-    if !made.status.success() {
-        return Err(format!("initdb: {}", String::from_utf8_lossy(&made.stderr)));
-    }
+    let cluster = Cluster::create(binaries, data)?;
 
     let log = directory.path().join("log");
     let mut tries = 0;
     let (server, url) = loop {
         let port = free_port().map_err(failed)?;
         let output = File::create(&log).map_err(failed)?;
-        let mut server = command("postgres")
-            .args(["-p", &port.to_string()])
-            .args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="])
-            .args(["-c", "max_connections=300"])
+        let mut server = cluster
+            .command("postgres")
+            .args(cluster.options(port))
             // Its data are worth nothing, so they need not reach the disk.
-            .args(["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"])
+            .args(["-c", "synchronous_commit=off", "-c", "full_page_writes=off"])
             // Out of this process's group, or the runner's Ctrl-C would reach it; and nothing of ours
             // may stay open in it, or the runner would wait for it.
             .process_group(0)
@@ -266,6 +230,184 @@ fn start(binaries: &Path, base: &Path) -> Result<String, String> {
     fs::write(base.join("next"), name).map_err(failed)?;
     fs::rename(base.join("next"), current).map_err(failed)?;
     Ok(url)
+}
+
+/// The data of a server and how its programs are called.
+struct Cluster {
+    binaries: PathBuf,
+    data: PathBuf,
+    user: Option<(u32, u32)>,
+}
+
+impl Cluster {
+    /// In a directory that does not exist yet.
+    fn create(binaries: &Path, data: PathBuf) -> Result<Self, String> {
+        let failed = |error: std::io::Error| error.to_string();
+        fs::create_dir(&data).map_err(failed)?;
+        // PostgreSQL refuses to run as root.
+        let user = if my_user_id().map_err(failed)? == 0 {
+            Some(unprivileged_user()?)
+        } else {
+            None
+        };
+        if let Some((uid, gid)) = user {
+            chown(&data, Some(uid), Some(gid)).map_err(failed)?;
+        }
+        let cluster = Cluster {
+            binaries: binaries.to_owned(),
+            data,
+            user,
+        };
+        let made = cluster
+            .command("initdb")
+            .args([
+                "--username=candor",
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--no-locale",
+                "--no-sync",
+            ])
+            .output()
+            .map_err(failed)?;
+        if !made.status.success() {
+            return Err(format!("initdb: {}", String::from_utf8_lossy(&made.stderr)));
+        }
+        Ok(cluster)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = self.as_its_user(self.binaries.join(program));
+        command.arg("-D").arg(&self.data);
+        command
+    }
+
+    fn as_its_user(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.data).stdin(Stdio::null());
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+
+    fn options(&self, port: u16) -> Vec<String> {
+        let settings = [
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "max_connections=300",
+            "fsync=off",
+        ];
+        let mut options = vec!["-p".to_owned(), port.to_string()];
+        options.extend(
+            settings
+                .iter()
+                .flat_map(|setting| ["-c".to_owned(), (*setting).to_owned()]),
+        );
+        options
+    }
+}
+
+/// A server that one test may stop and start again. It is gone, data and all, when this is dropped, and also
+/// where the test is killed.
+pub struct OwnServer {
+    cluster: Cluster,
+    port: u16,
+    keeper: Option<Child>,
+    _directory: tempfile::TempDir,
+}
+
+impl OwnServer {
+    /// Runs the server until its standard input has a line, or is closed: then nobody needs the data any more.
+    const KEEPER: &str = "trap '' INT; data=$1; shift; \"$@\" & server=$!; \
+        read -r line; asked=$?; kill -INT $server; wait $server; [ $asked = 0 ] || rm -rf \"$data\"/*";
+
+    /// None, after saying so, where PostgreSQL is not installed.
+    pub fn start() -> Option<Self> {
+        let Some(binaries) = binaries() else {
+            assert!(
+                std::env::var("CANDOR_REQUIRE_POSTGRES").as_deref() != Ok("1"),
+                "CANDOR_REQUIRE_POSTGRES=1, but there is no PostgreSQL installed that a test may stop"
+            );
+            // Not `eprintln!`, which the test runner swallows when the test passes.
+            let _ = writeln!(
+                std::io::stderr(),
+                "not tested: PostgreSQL going away, for want of an installed initdb and postgres"
+            );
+            return None;
+        };
+        let directory = tempfile::Builder::new()
+            .prefix("candor-test-server-")
+            .permissions(Permissions::from_mode(0o755))
+            .tempdir()
+            .expect("a directory");
+        let cluster = Cluster::create(&binaries, directory.path().join("data")).expect("a cluster");
+        let mut server = OwnServer {
+            cluster,
+            port: free_port().expect("a port"),
+            keeper: None,
+            _directory: directory,
+        };
+        server.start_again();
+        Some(server)
+    }
+
+    /// The database that every new server has.
+    pub fn url(&self) -> String {
+        format!("postgres://candor@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Starts it, on the same port and data, and waits until it answers.
+    pub fn start_again(&mut self) {
+        assert!(self.keeper.is_none(), "it runs already");
+        let log = self.cluster.data.join("log-of-the-test");
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .expect("a log");
+        let mut keeper = self
+            .cluster
+            .as_its_user("/bin/sh")
+            .args(["-c", Self::KEEPER, "candor-test-keeper"])
+            .arg(&self.cluster.data)
+            .arg(self.cluster.binaries.join("postgres"))
+            .arg("-D")
+            .arg(&self.cluster.data)
+            .args(self.cluster.options(self.port))
+            // Out of this process's group, or the runner's Ctrl-C would reach it.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(output.try_clone().expect("a log"))
+            .stderr(output)
+            .spawn()
+            .expect("a shell");
+        if let Err(error) = ready(&mut keeper, &self.url()) {
+            panic!(
+                "postgres: {error}\n{}",
+                fs::read_to_string(&log).unwrap_or_default()
+            );
+        }
+        self.keeper = Some(keeper);
+    }
+
+    /// Stops it, as a restart does: clients are disconnected. Answers when it has ended.
+    pub fn stop(&mut self) {
+        let mut keeper = self.keeper.take().expect("it runs");
+        let mut asking = keeper.stdin.take().expect("a pipe");
+        asking.write_all(b"stop\n").expect("a shell that reads");
+        drop(asking);
+        keeper.wait().expect("a child");
+    }
+}
+
+impl Drop for OwnServer {
+    fn drop(&mut self) {
+        if let Some(mut keeper) = self.keeper.take() {
+            drop(keeper.stdin.take());
+            // It is the shell that ends it; there is nothing to do about an error.
+            let _ = keeper.wait();
+        }
+    }
 }
 
 /// `postgres` where the package made it, else the user that every system has.

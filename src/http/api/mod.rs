@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod audit;
 pub mod directory;
+pub mod endpoints;
 pub mod feedback;
 pub mod incidents;
 pub mod notices;
@@ -62,6 +63,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .wrap(from_fn(auth::guard))
         .configure(tokens::routes)
         .configure(directory::routes)
+        .configure(endpoints::routes)
         .configure(alerts::routes)
         .configure(incidents::routes)
         .configure(notices::routes)

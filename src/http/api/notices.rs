@@ -16,7 +16,7 @@ use crate::http::extract::{Body, NoParams, Params};
 use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::{Answer, Problem, ProblemDocument};
 use crate::id::{IncidentId, NoticeId};
-use crate::notice::{self, Digest, NewNotice, Notice, NoticePatch, Preview, Stopped};
+use crate::notice::{self, Digest, EMAIL, NewNotice, Notice, NoticePatch, Preview, Stopped};
 
 /// Rendered mails in a preview.
 const SAMPLES: usize = 3;
@@ -233,6 +233,8 @@ struct DeliveryParams {
     cursor: Option<String>,
     /// pending, sent, failed, bounced, suppressed or stopped.
     state: Option<String>,
+    /// email, or the channel of an endpoint, such as webhook.
+    channel: Option<String>,
 }
 
 /// A delivery, and what was reported of it after it was sent.
@@ -244,7 +246,7 @@ struct DeliveryView {
     feedback: Vec<Feedback>,
 }
 
-/// What became of each mail of a notice.
+/// What became of each mail of a notice, and of what went to accounts' own systems.
 #[utoipa::path(tag = "Notices", params(DeliveryParams),
     responses((status = 200, body = Page<DeliveryView>), (status = 404, body = ProblemDocument)))]
 #[get("/notices/{id}/deliveries")]
@@ -257,10 +259,18 @@ async fn deliveries(
     let p = params.0;
     let after: Option<i64> = cursor(p.cursor.as_deref())?;
     let limit = p.limit;
+    if let Some(channel) = p.channel.as_deref()
+        && channel != EMAIL
+        && app.endpoints.get(channel).is_none()
+    {
+        let detail = format!("is not one of {EMAIL}, {}", app.endpoints.names().join(", "));
+        return Err(Error::invalid("?channel", detail).into());
+    }
     let rows = app
         .db
         .read(move |conn| {
-            let rows = delivery::list(conn, &id, p.state.as_deref(), after, limit.probe())?;
+            let (state, channel) = (p.state.as_deref(), p.channel.as_deref());
+            let rows = delivery::list(conn, &id, state, channel, after, limit.probe())?;
             let ids: Vec<i64> = rows.iter().map(|delivery| delivery.id).collect();
             let mut feedback = stored::of_deliveries(conn, &ids)?;
             Ok(rows
@@ -303,7 +313,7 @@ async fn resend_failed(
     Ok(HttpResponse::Accepted().json(Resent { resent }))
 }
 
-/// Sends a mail again that failed or bounced.
+/// Sends a mail again that failed or bounced, or what an endpoint did not take.
 #[utoipa::path(tag = "Notices",
     responses((status = 202, body = Delivery), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/deliveries/{id}/resend")]
