@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::audience::{self, PersonRef};
 use crate::db::Conn;
 use crate::db::schema::{accounts as a, delivery_attempts as da, members as m, people as p};
-use crate::delivery::feedback::{Entry, Filter, Kind, record};
+use crate::delivery::feedback::{Feedback, Filter, ReportKind, stored};
 use crate::directory::{check_address, normal_address};
 use crate::error::Result;
 use crate::id::{IncidentId, NoticeId};
@@ -23,8 +23,8 @@ use crate::time::Timestamp;
 const MOST: usize = 20;
 
 word_enum! {
-    /// Why somebody was not reached.
-    Why, "a reason" {
+    /// UnreachedReason somebody was not reached.
+    UnreachedReason, "a reason" {
         /// Their server refused the mail, or it was given up.
         Failed = "failed",
         /// The mail came back: the address is of no use.
@@ -62,8 +62,8 @@ pub struct Unreached {
     pub person: PersonRef,
     /// Where it was tried; empty where no address is known.
     pub address: String,
-    /// Why.
-    pub why: Why,
+    /// UnreachedReason.
+    pub why: UnreachedReason,
     /// Enhanced status code (RFC 3463), e.g. `5.1.1`.
     pub status: Option<String>,
     /// What the server said last, or what is wrong with the address.
@@ -76,15 +76,15 @@ pub struct Unreached {
     pub notice: Option<NoticeId>,
     /// Phases of which nothing reached them.
     pub phases: Vec<String>,
-    /// Other members of the accounts through which they are affected, who could be told instead: owners first.
-    pub others: Vec<Other>,
+    /// OtherMember members of the accounts through which they are affected, who could be told instead: owners first.
+    pub others: Vec<OtherMember>,
     /// How many more there are.
     pub more_others: usize,
 }
 
 /// Somebody who could be told instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct Other {
+pub struct OtherMember {
     /// Who.
     pub person: PersonRef,
     /// The account that they are a member of.
@@ -100,7 +100,7 @@ pub struct Other {
 /// What is known of one person before anybody is looked for instead.
 struct Found {
     name: String,
-    why: Why,
+    why: UnreachedReason,
     address: String,
     status: Option<String>,
     diagnostic: String,
@@ -130,7 +130,7 @@ pub fn of(
         if !told.contains(&one.person.id) {
             found.entry(one.person.id.clone()).or_insert_with(|| Found {
                 name: one.person.name.clone(),
-                why: Why::NoAddress,
+                why: UnreachedReason::NoAddress,
                 address: one.person.email.clone(),
                 status: None,
                 diagnostic: one.reason.clone(),
@@ -141,20 +141,20 @@ pub fn of(
             });
         }
     }
-    let count = |why: Why| found.values().filter(|one| one.why == why).count();
-    let complained = count(Why::Complained);
+    let count = |why: UnreachedReason| found.values().filter(|one| one.why == why).count();
+    let complained = count(UnreachedReason::Complained);
     let counts = UnreachedCounts {
         people: found.len() - complained,
-        failed: count(Why::Failed),
-        bounced_hard: count(Why::BouncedHard),
-        bounced_soft: count(Why::BouncedSoft),
-        no_address: count(Why::NoAddress),
+        failed: count(UnreachedReason::Failed),
+        bounced_hard: count(UnreachedReason::BouncedHard),
+        bounced_soft: count(UnreachedReason::BouncedSoft),
+        no_address: count(UnreachedReason::NoAddress),
         complained,
     };
     // Nobody is offered instead who was not reached either.
     let unreached: HashSet<String> = found
         .iter()
-        .filter(|(_, one)| one.why != Why::Complained)
+        .filter(|(_, one)| one.why != UnreachedReason::Complained)
         .map(|(id, _)| id.clone())
         .collect();
     let shown: Vec<(String, Found)> = found
@@ -171,18 +171,22 @@ pub fn of(
         through.entry(&addressee.person.id).or_default().extend(accounts);
     }
     let people = present(conn, shown.iter().map(|(id, _)| id.as_str()))?;
-    let mut members: HashMap<String, Vec<Other>> = HashMap::new();
+    let mut members: HashMap<String, Vec<OtherMember>> = HashMap::new();
     let mut items = Vec::with_capacity(shown.len());
     for (id, one) in shown {
-        // Who is not affected any more had accounts all the same.
-        let accounts: Vec<String> = match through.get(id.as_str()) {
-            Some(accounts) if !accounts.is_empty() => accounts.iter().map(|id| (*id).to_owned()).collect(),
+        let accounts: Vec<String> = match (one.why, through.get(id.as_str())) {
+            // They were reached: nobody has to be told instead.
+            (UnreachedReason::Complained, _) => Vec::new(),
+            (_, Some(accounts)) if !accounts.is_empty() => {
+                accounts.iter().map(|id| (*id).to_owned()).collect()
+            }
+            // Who is not affected any more had accounts all the same.
             _ => crate::directory::member::accounts_of(conn, &id, MOST as i64)?
                 .into_iter()
                 .map(|held| held.on)
                 .collect(),
         };
-        let mut others: Vec<Other> = Vec::new();
+        let mut others: Vec<OtherMember> = Vec::new();
         for account in accounts {
             if !members.contains_key(&account) {
                 let loaded = members_of(conn, &account, &told, &unreached)?;
@@ -223,7 +227,7 @@ pub fn of(
 /// Whose mails were refused, given up, or came back. The last one of each person tells why.
 fn lost(conn: &mut Conn, missed: Vec<notice::Missed>, found: &mut BTreeMap<String, Found>) -> Result<()> {
     let ids: Vec<i64> = missed.iter().map(|one| one.delivery).collect();
-    let mut reports = record::of_deliveries(conn, &ids)?;
+    let mut reports = stored::of_deliveries(conn, &ids)?;
     let mut replies = replies(conn, &ids)?;
     for one in missed {
         let report = reports
@@ -235,17 +239,22 @@ fn lost(conn: &mut Conn, missed: Vec<notice::Missed>, found: &mut BTreeMap<Strin
         let (why, status, diagnostic, at) = match (one.bounced, report) {
             (true, Some(report)) => (
                 match report.kind {
-                    Kind::Hard => Why::BouncedHard,
-                    _ => Why::BouncedSoft,
+                    ReportKind::Hard => UnreachedReason::BouncedHard,
+                    _ => UnreachedReason::BouncedSoft,
                 },
                 report.status,
                 report.diagnostic,
                 Some(report.at),
             ),
-            (true, None) => (Why::BouncedSoft, None, "the mail came back".to_owned(), None),
+            (true, None) => (
+                UnreachedReason::BouncedSoft,
+                None,
+                "the mail came back".to_owned(),
+                None,
+            ),
             (false, _) => match reply {
-                Some((at, reply)) => (Why::Failed, None, reply, Some(at)),
-                None => (Why::Failed, None, "given up".to_owned(), None),
+                Some((at, reply)) => (UnreachedReason::Failed, None, reply, Some(at)),
+                None => (UnreachedReason::Failed, None, "given up".to_owned(), None),
             },
         };
         let names = names(&one);
@@ -281,10 +290,10 @@ fn names(one: &notice::Missed) -> Vec<String> {
     }
 }
 
-fn is_loss(report: &Entry) -> bool {
+fn is_loss(report: &Feedback) -> bool {
     !matches!(
         report.kind,
-        Kind::Delivered | Kind::Delayed | Kind::AutoReply | Kind::Other
+        ReportKind::Delivered | ReportKind::Delayed | ReportKind::AutoReply | ReportKind::Other
     )
 }
 
@@ -305,11 +314,11 @@ fn replies(conn: &mut Conn, deliveries: &[i64]) -> Result<HashMap<i64, (Timestam
 /// Who got a mail and called it spam.
 fn complained(conn: &mut Conn, incident: &IncidentId, found: &mut BTreeMap<String, Found>) -> Result<()> {
     let filter = Filter {
-        kind: Some(Kind::Complaint),
+        kind: Some(ReportKind::Complaint),
         incident: Some(incident.clone()),
         ..Filter::default()
     };
-    for report in record::list(conn, &filter, None, 1_000)? {
+    for report in stored::list(conn, &filter, None, 1_000)? {
         let Some(delivery) = report.delivery else { continue };
         let delivery = crate::delivery::get(conn, delivery)?;
         let Some(person) = delivery.person.filter(|_| delivery.state == "sent") else {
@@ -317,7 +326,7 @@ fn complained(conn: &mut Conn, incident: &IncidentId, found: &mut BTreeMap<Strin
         };
         found.entry(person.id).or_insert_with(|| Found {
             name: person.name,
-            why: Why::Complained,
+            why: UnreachedReason::Complained,
             address: delivery.address,
             status: report.status,
             diagnostic: report.diagnostic,
@@ -350,7 +359,7 @@ fn members_of(
     account: &str,
     told: &HashSet<String>,
     unreached: &HashSet<String>,
-) -> Result<Vec<Other>> {
+) -> Result<Vec<OtherMember>> {
     let rows: Vec<(String, String, String, String, String)> = m::table
         .inner_join(p::table)
         .inner_join(a::table)
@@ -361,10 +370,10 @@ fn members_of(
         .order(p::id)
         .select((p::id, p::name, p::email, m::role, a::name))
         .load(conn)?;
-    let mut others: Vec<Other> = rows
+    let mut others: Vec<OtherMember> = rows
         .into_iter()
         .filter(|(id, _, email, _, _)| !unreached.contains(id) && check_address(email).is_ok())
-        .map(|(id, name, email, role, account_name)| Other {
+        .map(|(id, name, email, role, account_name)| OtherMember {
             told: told.contains(&id),
             person: PersonRef { id, name, email },
             account: account.to_owned(),

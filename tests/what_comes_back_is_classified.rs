@@ -4,13 +4,13 @@
 use std::fs;
 use std::path::Path;
 
-use candor::delivery::feedback::{self, Kind, Report, mail};
+use candor::delivery::feedback::{self, Report, ReportKind, mail};
 use proptest::prelude::*;
 
-use Kind::{AutoReply, Complaint, Delayed, Delivered, Hard, Other, Soft, Unsubscribed};
+use ReportKind::{AutoReply, Complaint, Delayed, Delivered, Hard, Other, Soft, Unsubscribed};
 
 /// A report of a sample: what it says, of whom (empty: not told), and the status code (empty: none).
-type Expected = (Kind, &'static str, &'static str);
+type Expected = (ReportKind, &'static str, &'static str);
 
 /// By provider, as `feedback::parse` calls it; none: the body is to be refused.
 const HOOKS: [(&str, &str, Option<&[Expected]>); 21] = [
@@ -118,7 +118,7 @@ const HOOKS: [(&str, &str, Option<&[Expected]>); 21] = [
 ];
 
 /// The rest of Postmark's, apart as a resubscription says the opposite of what it looks like.
-const SUBSCRIPTIONS: [(&str, Kind); 2] = [
+const SUBSCRIPTIONS: [(&str, ReportKind); 2] = [
     ("anymail_unsubscribe.json", Unsubscribed),
     ("anymail_resubscribe.json", Other),
 ];
@@ -326,7 +326,7 @@ fn samples(folder: &str, extension: &str) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-fn shown(reports: &[Report]) -> Vec<(Kind, String, String)> {
+fn shown(reports: &[Report]) -> Vec<(ReportKind, String, String)> {
     reports
         .iter()
         .map(|report| {
@@ -339,7 +339,7 @@ fn shown(reports: &[Report]) -> Vec<(Kind, String, String)> {
         .collect()
 }
 
-fn wanted(expected: &[Expected]) -> Vec<(Kind, String, String)> {
+fn wanted(expected: &[Expected]) -> Vec<(ReportKind, String, String)> {
     expected
         .iter()
         .map(|(kind, address, status)| (*kind, (*address).to_owned(), (*status).to_owned()))
@@ -419,9 +419,9 @@ fn notification(fields: &str) -> String {
 }
 
 #[track_caller]
-fn says(mail: &str, kind: Kind, address: &str) {
+fn says(mail: &str, kind: ReportKind, address: &str) {
     let reports = mail::parse(mail.as_bytes());
-    let found: Vec<(Kind, &str)> = reports
+    let found: Vec<(ReportKind, &str)> = reports
         .iter()
         .map(|report| (report.kind, report.addresses.first().map_or("", String::as_str)))
         .collect();

@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 
 word_enum! {
     /// Why an address gets no optional notices.
-    Reason, "a reason" {
+    SuppressionReason, "a reason" {
         /// The person asked for it.
         OptedOut = "opted_out",
         /// Mails to it came back for good.
@@ -26,13 +26,13 @@ word_enum! {
     }
 }
 
-impl Reason {
+impl SuppressionReason {
     /// A person's own word is not replaced by what a server said.
     fn rank(self) -> u8 {
         match self {
-            Reason::OptedOut => 2,
-            Reason::Complained => 1,
-            Reason::Bounced => 0,
+            SuppressionReason::OptedOut => 2,
+            SuppressionReason::Complained => 1,
+            SuppressionReason::Bounced => 0,
         }
     }
 }
@@ -43,7 +43,7 @@ pub struct Suppression {
     /// In the form in which two spellings of one mailbox are equal.
     pub address: String,
     /// Why.
-    pub reason: Reason,
+    pub reason: SuppressionReason,
     /// Since when.
     pub at: Timestamp,
 }
@@ -54,7 +54,7 @@ pub struct Suppression {
 /// `NotFound` where there is no such delivery.
 pub fn opt_out(tx: &mut Tx<'_>, delivery: i64) -> Result<()> {
     let address = normal_address(&super::get(tx.conn, delivery)?.address);
-    if put(tx, &address, Reason::OptedOut)? {
+    if put(tx, &address, SuppressionReason::OptedOut)? {
         tx.record(Event::new(Action::OptedOut, "delivery", delivery.to_string()));
     }
     Ok(())
@@ -64,7 +64,7 @@ pub fn opt_out(tx: &mut Tx<'_>, delivery: i64) -> Result<()> {
 ///
 /// # Errors
 /// What the database answers.
-pub fn suppress(tx: &mut Tx<'_>, address: &str, reason: Reason, delivery: i64) -> Result<bool> {
+pub fn suppress(tx: &mut Tx<'_>, address: &str, reason: SuppressionReason, delivery: i64) -> Result<bool> {
     let changed = put(tx, address, reason)?;
     if changed {
         tx.record(
@@ -76,7 +76,7 @@ pub fn suppress(tx: &mut Tx<'_>, address: &str, reason: Reason, delivery: i64) -
 }
 
 /// Answers whether anything changed: the address is new, or its reason a stronger one.
-fn put(tx: &mut Tx<'_>, address: &str, reason: Reason) -> Result<bool> {
+fn put(tx: &mut Tx<'_>, address: &str, reason: SuppressionReason) -> Result<bool> {
     let added = crate::db::dialect::on_backend!(&mut *tx.conn, c => diesel::insert_into(o::table)
         .values((o::address.eq(address), o::at.eq(tx.now), o::reason.eq(reason.as_str())))
         .on_conflict(o::address)
@@ -86,7 +86,7 @@ fn put(tx: &mut Tx<'_>, address: &str, reason: Reason) -> Result<bool> {
         return Ok(true);
     }
     let stored: String = o::table.find(address).select(o::reason).first(tx.conn)?;
-    if Reason::parse(&stored).map_err(Error::internal)?.rank() >= reason.rank() {
+    if SuppressionReason::parse(&stored).map_err(Error::internal)?.rank() >= reason.rank() {
         return Ok(false);
     }
     diesel::update(o::table.find(address))
@@ -101,7 +101,7 @@ fn put(tx: &mut Tx<'_>, address: &str, reason: Reason) -> Result<bool> {
 /// What the database answers.
 pub fn list(
     conn: &mut Conn,
-    reason: Option<Reason>,
+    reason: Option<SuppressionReason>,
     after: Option<&str>,
     limit: i64,
 ) -> Result<Vec<Suppression>> {
@@ -118,7 +118,7 @@ pub fn list(
         .map(|(address, at, reason)| {
             Ok(Suppression {
                 address,
-                reason: Reason::parse(&reason).map_err(Error::internal)?,
+                reason: SuppressionReason::parse(&reason).map_err(Error::internal)?,
                 at,
             })
         })

@@ -11,7 +11,7 @@ use crate::alert::integration::{self, Integration};
 use crate::alert::provider::sns::{Envelope, Refused};
 use crate::alert::provider::{self, MailgunSignature};
 use crate::audit::{Action, Actor, Event};
-use crate::delivery::feedback::{self, Batch, Origin, Taken, record};
+use crate::delivery::feedback::{self, Batch, Origin, Tally, record};
 use crate::error::Error;
 use crate::http::App;
 use crate::http::hooks::refuse;
@@ -20,7 +20,7 @@ use crate::http::hooks::refuse;
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct Received {
     #[serde(flatten)]
-    taken: Taken,
+    taken: Tally,
     /// Where the request asked to confirm a subscription: `confirmed`; or `by_hand`, as nothing proved who asks, and the
     /// URL to visit is in the request, which is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,7 +32,7 @@ enum Content {
     /// Reports.
     Batch(Batch),
     /// SNS asks whether we want its messages.
-    Subscription(Envelope),
+    Subscription(Box<Envelope>),
     /// Not of the format.
     Invalid(feedback::Refusal),
 }
@@ -120,7 +120,7 @@ async fn of_amazon(app: &App, topic: Option<&str>, body: &[u8]) -> Result<Conten
         app.sns.verify(&envelope, topic).await?;
     }
     match envelope.kind.as_str() {
-        "SubscriptionConfirmation" => Ok(Content::Subscription(envelope)),
+        "SubscriptionConfirmation" => Ok(Content::Subscription(Box::new(envelope))),
         "UnsubscribeConfirmation" => Ok(Content::Batch(Batch {
             ignored: 1,
             ..Batch::default()
@@ -220,7 +220,7 @@ async fn subscribe(
         })
         .await?;
     Ok(HttpResponse::Accepted().json(Received {
-        taken: Taken::default(),
+        taken: Tally::default(),
         subscription: Some(subscription),
     }))
 }

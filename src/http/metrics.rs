@@ -14,7 +14,7 @@ use prometheus::{
 
 use super::extract::{NoParams, Params};
 use super::problem::{Answer, Problem};
-use crate::delivery::feedback::{Taken, record};
+use crate::delivery::feedback::{Tally, stored};
 use crate::delivery::queue;
 use crate::error::Error;
 use crate::http::App;
@@ -61,7 +61,7 @@ impl Default for FeedbackStats {
 
 impl FeedbackStats {
     /// Counts what was new of a body.
-    pub fn count(&self, taken: &Taken) {
+    pub fn count(&self, taken: &Tally) {
         for (kind, matched) in &taken.new {
             let matched = if *matched { "true" } else { "false" };
             self.reports.with_label_values(&[kind.as_str(), matched]).inc();
@@ -133,7 +133,7 @@ pub async fn readyz(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResp
 pub async fn metrics(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
     let (depth, unmatched) = app
         .db
-        .read(|conn| Ok((queue::depth(conn)?, record::unmatched(conn)?)))
+        .read(|conn| Ok((queue::depth(conn)?, stored::unmatched(conn)?)))
         .await?;
     let text = render(&app, depth, unmatched).map_err(Error::internal)?;
     Ok(HttpResponse::Ok()

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Batch, Kind, Marks, Refusal, Report, refusal, status, text, unix};
+use super::{Batch, Marks, Refusal, Report, ReportKind, refusal, status, text, unix};
 use crate::alert::provider::MailgunSignature;
 
 /// The signature in a body, where there is one.
@@ -104,20 +104,20 @@ fn classify(name: &str, event: &Value) -> Option<Report> {
             };
             let reason = text(event, "/reason").unwrap_or_default();
             let mut report = Report::new(match (permanent, reason.as_str()) {
-                (false, _) => Kind::Soft,
-                (true, "suppress-unsubscribe") => Kind::Unsubscribed,
-                (true, "suppress-complaint") => Kind::Complaint,
+                (false, _) => ReportKind::Soft,
+                (true, "suppress-unsubscribe") => ReportKind::Unsubscribed,
+                (true, "suppress-complaint") => ReportKind::Complaint,
                 // Given up after hours of temporary failures.
-                (true, "old") => Kind::Soft,
-                (true, _) => Kind::Hard,
+                (true, "old") => ReportKind::Soft,
+                (true, _) => ReportKind::Hard,
             });
             report.lost = permanent;
             report
         }
-        "delivered" => Report::new(Kind::Delivered),
-        "complained" => Report::new(Kind::Complaint),
-        "unsubscribed" => Report::new(Kind::Unsubscribed),
-        "rejected" => Report::new(Kind::Soft),
+        "delivered" => Report::new(ReportKind::Delivered),
+        "complained" => Report::new(ReportKind::Complaint),
+        "unsubscribed" => Report::new(ReportKind::Unsubscribed),
+        "rejected" => Report::new(ReportKind::Soft),
         // Accepted, opened, clicked, stored, lists: nothing that matters here.
         _ => return None,
     };

@@ -14,19 +14,21 @@ pub mod record;
 pub mod sendgrid;
 pub mod ses;
 pub mod status;
+pub mod stored;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub use marks::{Keys, Marks};
-pub use record::{Entry, Filter, Matched, Origin, Taken};
+pub use record::{MatchedBy, Origin, Tally};
+pub use stored::{Feedback, Filter};
 
 use crate::incident::word_enum;
 use crate::time::Timestamp;
 
 word_enum! {
     /// What a report says.
-    Kind, "a kind of report" {
+    ReportKind, "a kind of report" {
         /// The address is of no use: it does not exist, or nobody may write to it.
         Hard = "hard",
         /// Not delivered, for a reason that may pass or is not the address: a full mailbox, a policy, an outage.
@@ -46,27 +48,27 @@ word_enum! {
     }
 }
 
-impl Kind {
+impl ReportKind {
     /// The worse, the higher: what a mail that says several things is called.
     fn rank(self) -> u8 {
         match self {
-            Kind::Hard => 7,
-            Kind::Complaint => 6,
-            Kind::Soft => 5,
-            Kind::Unsubscribed => 4,
-            Kind::Delayed => 3,
-            Kind::AutoReply => 2,
-            Kind::Delivered => 1,
-            Kind::Other => 0,
+            ReportKind::Hard => 7,
+            ReportKind::Complaint => 6,
+            ReportKind::Soft => 5,
+            ReportKind::Unsubscribed => 4,
+            ReportKind::Delayed => 3,
+            ReportKind::AutoReply => 2,
+            ReportKind::Delivered => 1,
+            ReportKind::Other => 0,
         }
     }
 
     /// What several reports of one body are called together.
-    pub fn of_all(kinds: impl IntoIterator<Item = Kind>) -> Kind {
+    pub fn of_all(kinds: impl IntoIterator<Item = ReportKind>) -> ReportKind {
         kinds
             .into_iter()
             .max_by_key(|kind| kind.rank())
-            .unwrap_or(Kind::Other)
+            .unwrap_or(ReportKind::Other)
     }
 }
 
@@ -77,7 +79,7 @@ pub const RAW: usize = 64 * 1024;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// What it says.
-    pub kind: Kind,
+    pub kind: ReportKind,
     /// Whether it means that the mail did not reach the person and will not: what is still being tried does not.
     pub lost: bool,
     /// The recipient, first as it was tried last, then under the names it had before; none where it is not told.
@@ -102,10 +104,10 @@ pub struct Report {
 
 impl Report {
     /// A report of that kind. Hard and soft ones say that the mail is lost.
-    fn new(kind: Kind) -> Self {
+    fn new(kind: ReportKind) -> Self {
         Report {
             kind,
-            lost: matches!(kind, Kind::Hard | Kind::Soft),
+            lost: matches!(kind, ReportKind::Hard | ReportKind::Soft),
             addresses: Vec::new(),
             marks: Marks::default(),
             provider_ids: Vec::new(),

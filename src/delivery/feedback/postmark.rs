@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Batch, Kind, Marks, Refusal, Report, json, refusal, status, text, time};
+use super::{Batch, Marks, Refusal, Report, ReportKind, json, refusal, status, text, time};
 
 /// Reads one record.
 ///
@@ -30,7 +30,7 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
             };
             (report, "/Email", "/BouncedAt")
         }
-        "Delivery" => (Report::new(Kind::Delivered), "/Recipient", "/DeliveredAt"),
+        "Delivery" => (Report::new(ReportKind::Delivered), "/Recipient", "/DeliveredAt"),
         "SubscriptionChange" => (change(&record), "/Recipient", "/ChangedAt"),
         "Open" | "Click" | "Inbound" => return Ok(ignored()),
         _ => return refusal("/RecordType", "is none that Postmark is known to have"),
@@ -71,16 +71,16 @@ fn ignored() -> Batch {
 /// By Postmark's own type of a bounce; none where it says nothing that matters here.
 fn bounce(word: &str) -> Option<Report> {
     Some(Report::new(match word {
-        "HardBounce" | "BadEmailAddress" => Kind::Hard,
-        "SpamComplaint" => Kind::Complaint,
+        "HardBounce" | "BadEmailAddress" => ReportKind::Hard,
+        "SpamComplaint" => ReportKind::Complaint,
         // Postmark tries again by itself.
-        "Transient" => Kind::Delayed,
-        "Unsubscribe" => Kind::Unsubscribed,
-        "AutoResponder" => Kind::AutoReply,
-        "AddressChange" | "ChallengeVerification" | "OpenRelayTest" | "InboundError" => Kind::Other,
+        "Transient" => ReportKind::Delayed,
+        "Unsubscribe" => ReportKind::Unsubscribed,
+        "AutoResponder" => ReportKind::AutoReply,
+        "AddressChange" | "ChallengeVerification" | "OpenRelayTest" | "InboundError" => ReportKind::Other,
         "Subscribe" => return None,
         // Blocked, by the recipient or a policy; a full mailbox; DNS; deactivated by hand; or not known here.
-        _ => Kind::Soft,
+        _ => ReportKind::Soft,
     }))
 }
 
@@ -90,12 +90,12 @@ fn change(record: &Value) -> Report {
     let by_hand = text(record, "/Origin").is_none_or(|origin| origin == "Recipient");
     let kind = match (suppressed, reason.as_str()) {
         // Subscribed again.
-        (false, _) => Kind::Other,
-        (true, "HardBounce") => Kind::Hard,
-        (true, "SpamComplaint") => Kind::Complaint,
-        (true, _) if by_hand => Kind::Unsubscribed,
+        (false, _) => ReportKind::Other,
+        (true, "HardBounce") => ReportKind::Hard,
+        (true, "SpamComplaint") => ReportKind::Complaint,
+        (true, _) if by_hand => ReportKind::Unsubscribed,
         // By the operator of the account, or by its API.
-        (true, _) => Kind::Other,
+        (true, _) => ReportKind::Other,
     };
     Report::new(kind)
 }

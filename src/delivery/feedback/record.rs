@@ -6,14 +6,13 @@
 //! Must never happen here: a delivery found by its address alone, an address in an audit event, or the same report
 //! counted twice.
 
-use std::collections::HashMap;
-
 use diesel::prelude::*;
 use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Keys, Kind, Report};
+use super::stored::{Feedback, by_key};
+use super::{Keys, Report, ReportKind};
 use crate::audit::{Action, Event, Tx, hex};
 use crate::db::Conn;
 use crate::db::dialect::{self, on_backend};
@@ -21,7 +20,7 @@ use crate::db::schema::{
     deliveries as d, delivery_attempts as da, feedback as f, feedback_tokens as ft, notice_recipients as nr,
     notices as n,
 };
-use crate::delivery::opt_out::{self, Reason};
+use crate::delivery::opt_out::{self, SuppressionReason};
 use crate::directory::normal_address;
 use crate::error::{Error, Result};
 use crate::id::{IncidentId, IntegrationId, NoticeId};
@@ -38,7 +37,7 @@ const TOKENS: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
 word_enum! {
     /// By what a report was found to be about a delivery.
-    Matched, "a way to match" {
+    MatchedBy, "a way to match" {
         /// The address that bounces of it go to.
         BounceAddress = "bounce_address",
         /// Its unsubscribe link.
@@ -61,7 +60,7 @@ pub struct Origin {
 
 /// What became of the reports of one body.
 #[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
-pub struct Taken {
+pub struct Tally {
     /// Reports in the body.
     pub reports: usize,
     /// Of them, those that are about a delivery of ours.
@@ -74,44 +73,10 @@ pub struct Taken {
     pub ignored: usize,
     /// The reports, as stored.
     #[serde(skip)]
-    pub entries: Vec<Entry>,
+    pub entries: Vec<Feedback>,
     /// Of `entries`, those that are new.
     #[serde(skip)]
-    pub new: Vec<(Kind, bool)>,
-}
-
-/// A stored report.
-#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
-pub struct Entry {
-    /// Its id.
-    pub id: i64,
-    /// When it came in.
-    pub received_at: Timestamp,
-    /// When it happened, as far as that was told.
-    pub at: Timestamp,
-    /// `mail`, `aws_ses`, `mailgun`, `postmark` or `sendgrid`.
-    pub source: String,
-    /// By which hook; null for mail.
-    pub integration: Option<IntegrationId>,
-    /// What it says.
-    pub kind: Kind,
-    /// The recipient; empty where it is not told.
-    pub address: String,
-    /// The delivery that it is about; null where none was found.
-    pub delivery: Option<i64>,
-    /// The notice of that delivery.
-    pub notice: Option<NoticeId>,
-    /// The incident of that notice.
-    pub incident: Option<IncidentId>,
-    /// By what the delivery was found.
-    pub matched_by: Option<Matched>,
-    /// What it changed: `bounced` (the delivery; a hard one also suppresses the address), `suppressed` (the address),
-    /// `early` (the delivery was on its way, and is looked at again), or `none`.
-    pub effect: String,
-    /// Enhanced status code (RFC 3463), e.g. `5.1.1`.
-    pub status: Option<String>,
-    /// What the recipient's server or the provider said.
-    pub diagnostic: String,
+    pub new: Vec<(ReportKind, bool)>,
 }
 
 /// A delivery that may be the one.
@@ -121,7 +86,7 @@ struct Candidate {
     state: String,
     attempt: i64,
     incident: IncidentId,
-    by: Matched,
+    by: MatchedBy,
 }
 
 /// Takes the reports of one body in.
@@ -134,13 +99,13 @@ pub fn take(
     keys: &Keys,
     reports: &[Report],
     ignored: usize,
-) -> Result<Taken> {
+) -> Result<Tally> {
     // One body after another: two that name the same deliveries must not wait for each other.
     dialect::lock_feedback(tx.conn)?;
-    let mut taken = Taken {
+    let mut taken = Tally {
         reports: reports.len(),
         ignored,
-        ..Taken::default()
+        ..Tally::default()
     };
     for (index, report) in reports.iter().enumerate() {
         let (entry, new) = take_one(tx, origin, keys, report, index, reports.len() == 1)?;
@@ -178,7 +143,7 @@ fn take_one(
     report: &Report,
     index: usize,
     sole: bool,
-) -> Result<(Entry, bool)> {
+) -> Result<(Feedback, bool)> {
     let key = dedup_key(origin, report, index);
     if let Some(known) = by_key(tx.conn, &key)? {
         return Ok((known, false));
@@ -196,7 +161,7 @@ fn take_one(
     };
     // Once it is delivered there is nothing to look into.
     let raw: &[u8] = match report.kind {
-        Kind::Delivered => &[],
+        ReportKind::Delivered => &[],
         _ => &report.raw,
     };
     on_backend!(&mut *tx.conn, c => diesel::insert_into(f::table)
@@ -241,12 +206,17 @@ fn find(conn: &mut Conn, keys: &Keys, report: &Report) -> Result<Option<Candidat
     let proven = marks
         .bounce_addresses
         .iter()
-        .filter_map(|address| Some((keys.verp.as_ref()?.delivery_of(address)?, Matched::BounceAddress)))
+        .filter_map(|address| {
+            Some((
+                keys.verp.as_ref()?.delivery_of(address)?,
+                MatchedBy::BounceAddress,
+            ))
+        })
         .chain(
             marks
                 .links
                 .iter()
-                .filter_map(|link| Some((keys.links.unsubscribe_target(link)?, Matched::Link))),
+                .filter_map(|link| Some((keys.links.unsubscribe_target(link)?, MatchedBy::Link))),
         );
     for (id, by) in proven {
         if let Some(delivery) = delivery(conn, id, by)? {
@@ -255,18 +225,18 @@ fn find(conn: &mut Conn, keys: &Keys, report: &Report) -> Result<Option<Candidat
     }
     for message_id in &marks.message_ids {
         if let Some(id) = by_message_id(conn, message_id)? {
-            return delivery(conn, id, Matched::MessageId);
+            return delivery(conn, id, MatchedBy::MessageId);
         }
     }
     for id in &report.provider_ids {
         if let Some(id) = by_provider_id(conn, id, report)? {
-            return delivery(conn, id, Matched::ProviderId);
+            return delivery(conn, id, MatchedBy::ProviderId);
         }
     }
     Ok(None)
 }
 
-fn delivery(conn: &mut Conn, id: i64, by: Matched) -> Result<Option<Candidate>> {
+fn delivery(conn: &mut Conn, id: i64, by: MatchedBy) -> Result<Option<Candidate>> {
     let row: Option<(i64, String, String, i64, IncidentId)> = d::table
         .inner_join(n::table)
         .filter(d::id.eq(id))
@@ -359,7 +329,7 @@ fn apply(
         .addresses
         .iter()
         .any(|other| normal_address(other) == address);
-    let proven = matches!(delivery.by, Matched::BounceAddress | Matched::Link);
+    let proven = matches!(delivery.by, MatchedBy::BounceAddress | MatchedBy::Link);
     let trusted = if proven {
         // Of several recipients behind one address, such as a list's, another one says nothing of this one.
         same || sole
@@ -374,9 +344,9 @@ fn apply(
     }
     let mut effect = "none";
     let reason = match report.kind {
-        Kind::Hard => Some(Reason::Bounced),
-        Kind::Complaint => Some(Reason::Complained),
-        Kind::Unsubscribed => Some(Reason::OptedOut),
+        ReportKind::Hard => Some(SuppressionReason::Bounced),
+        ReportKind::Complaint => Some(SuppressionReason::Complained),
+        ReportKind::Unsubscribed => Some(SuppressionReason::OptedOut),
         _ => None,
     };
     if let Some(reason) = reason
@@ -406,7 +376,7 @@ fn bounce(
     tx: &mut Tx<'_>,
     delivery: i64,
     incident: &IncidentId,
-    kind: Kind,
+    kind: ReportKind,
     status: Option<&str>,
 ) -> Result<bool> {
     let changed = diesel::update(d::table.find(delivery).filter(d::state.eq("sent")))
@@ -442,7 +412,7 @@ pub fn apply_early(tx: &mut Tx<'_>) -> Result<usize> {
         .load(tx.conn)?;
     let mut applied = 0;
     for (delivery, kind, status, incident) in rows {
-        let kind = Kind::parse(&kind).map_err(Error::internal)?;
+        let kind = ReportKind::parse(&kind).map_err(Error::internal)?;
         applied += usize::from(bounce(tx, delivery, &incident, kind, status.as_deref())?);
     }
     Ok(applied)
@@ -490,186 +460,4 @@ pub fn use_token(tx: &mut Tx<'_>, integration: &IntegrationId, token: &str, body
         ))
         .execute(tx.conn)?;
     Ok(true)
-}
-
-// ---- Reading
-
-/// Which reports to list; what is none does not matter.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// What they say.
-    pub kind: Option<Kind>,
-    /// Whether a delivery was found.
-    pub matched: Option<bool>,
-    /// About this delivery.
-    pub delivery: Option<i64>,
-    /// About deliveries of this notice.
-    pub notice: Option<NoticeId>,
-    /// About deliveries of this incident.
-    pub incident: Option<IncidentId>,
-}
-
-type Row = (
-    (
-        i64,
-        Timestamp,
-        Timestamp,
-        String,
-        Option<IntegrationId>,
-        String,
-        String,
-        Option<i64>,
-        Option<String>,
-        String,
-        Option<String>,
-        String,
-    ),
-    Option<NoticeId>,
-    Option<IncidentId>,
-);
-
-macro_rules! rows {
-    () => {
-        f::table
-            .left_join(d::table.on(f::delivery_id.eq(d::id.nullable())))
-            .left_join(n::table.on(n::id.eq(d::notice_id)))
-            .select((
-                (
-                    f::id,
-                    f::received_at,
-                    f::at,
-                    f::source,
-                    f::integration_id,
-                    f::kind,
-                    f::address,
-                    f::delivery_id,
-                    f::matched_by,
-                    f::effect,
-                    f::status,
-                    f::diagnostic,
-                ),
-                d::notice_id.nullable(),
-                n::incident_id.nullable(),
-            ))
-            .into_boxed::<crate::db::Backend>()
-    };
-}
-
-fn entry(row: Row) -> Result<Entry> {
-    let (
-        (id, received_at, at, source, integration, kind, address, delivery, by, effect, status, diagnostic),
-        notice,
-        incident,
-    ) = row;
-    Ok(Entry {
-        id,
-        received_at,
-        at,
-        source,
-        integration,
-        kind: Kind::parse(&kind).map_err(Error::internal)?,
-        address,
-        delivery,
-        notice,
-        incident,
-        matched_by: by
-            .as_deref()
-            .map(Matched::parse)
-            .transpose()
-            .map_err(Error::internal)?,
-        effect,
-        status,
-        diagnostic,
-    })
-}
-
-fn by_key(conn: &mut Conn, key: &str) -> Result<Option<Entry>> {
-    rows!()
-        .filter(f::dedup_key.eq(key))
-        .first::<Row>(conn)
-        .optional()?
-        .map(entry)
-        .transpose()
-}
-
-/// Reports, newest first, before the given one.
-///
-/// # Errors
-/// `NotFound` where the delivery, the notice or the incident does not exist.
-pub fn list(conn: &mut Conn, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<Entry>> {
-    let mut query = rows!();
-    if let Some(kind) = filter.kind {
-        query = query.filter(f::kind.eq(kind.as_str()));
-    }
-    match filter.matched {
-        Some(true) => query = query.filter(f::delivery_id.is_not_null()),
-        Some(false) => query = query.filter(f::delivery_id.is_null()),
-        None => {}
-    }
-    if let Some(delivery) = filter.delivery {
-        crate::delivery::get(conn, delivery)?;
-        query = query.filter(f::delivery_id.eq(delivery));
-    }
-    if let Some(notice) = &filter.notice {
-        crate::notice::get(conn, notice)?;
-        query = query.filter(d::notice_id.eq(notice.as_str()));
-    }
-    if let Some(incident) = &filter.incident {
-        crate::incident::get(conn, incident)?;
-        query = query.filter(n::incident_id.eq(incident.as_str()));
-    }
-    query
-        .filter(f::id.lt(before.unwrap_or(i64::MAX)))
-        .order(f::id.desc())
-        .limit(limit)
-        .load::<Row>(conn)?
-        .into_iter()
-        .map(entry)
-        .collect()
-}
-
-/// One report, and its part of the body that it came in, up to [`super::RAW`] bytes.
-///
-/// # Errors
-/// `NotFound`.
-pub fn get(conn: &mut Conn, id: i64) -> Result<(Entry, Vec<u8>)> {
-    let found = rows!()
-        .filter(f::id.eq(id))
-        .first::<Row>(conn)
-        .optional()?
-        .ok_or_else(|| Error::NotFound(format!("feedback {id}")))?;
-    let raw = f::table.find(id).select(f::raw).first(conn)?;
-    Ok((entry(found)?, raw))
-}
-
-/// The reports about these deliveries, oldest first.
-///
-/// # Errors
-/// What the database answers.
-pub fn of_deliveries(conn: &mut Conn, deliveries: &[i64]) -> Result<HashMap<i64, Vec<Entry>>> {
-    let mut found: HashMap<i64, Vec<Entry>> = HashMap::new();
-    for chunk in deliveries.chunks(500) {
-        let rows = rows!()
-            .filter(f::delivery_id.eq_any(chunk.iter().map(|id| Some(*id)).collect::<Vec<_>>()))
-            .order(f::id)
-            .load::<Row>(conn)?;
-        for row in rows {
-            let entry = entry(row)?;
-            if let Some(delivery) = entry.delivery {
-                found.entry(delivery).or_default().push(entry);
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Reports that are about no delivery that could be found.
-///
-/// # Errors
-/// What the database answers.
-pub fn unmatched(conn: &mut Conn) -> Result<i64> {
-    Ok(f::table
-        .filter(f::delivery_id.is_null())
-        .count()
-        .get_result(conn)?)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Batch, Kind, Refusal, Report, json, refusal, status, text, unix};
+use super::{Batch, Refusal, Report, ReportKind, json, refusal, status, text, unix};
 
 /// Reads the events of one request.
 ///
@@ -56,29 +56,29 @@ fn classify(name: &str, event: &Value) -> Option<Report> {
     let code = text(event, "/status").and_then(|code| status::enhanced(&code).map(str::to_owned));
     let mut report = match name {
         "bounce" => Report::new(match text(event, "/type").as_deref() {
-            Some("blocked") => Kind::Soft,
-            Some("bounce") => Kind::Hard,
+            Some("blocked") => ReportKind::Soft,
+            Some("bounce") => ReportKind::Hard,
             _ => status::of_failure(code.as_deref(), &said),
         }),
-        "blocked" => Report::new(Kind::Soft),
+        "blocked" => Report::new(ReportKind::Soft),
         "dropped" => {
             let reason = said.to_lowercase();
             let mut report = Report::new(match reason.as_str() {
-                "invalid" => Kind::Hard,
-                _ if reason.contains("bounced address") => Kind::Hard,
-                _ if reason.contains("unsubscribed") => Kind::Unsubscribed,
-                _ if reason.contains("spam reporting") => Kind::Complaint,
+                "invalid" => ReportKind::Hard,
+                _ if reason.contains("bounced address") => ReportKind::Hard,
+                _ if reason.contains("unsubscribed") => ReportKind::Unsubscribed,
+                _ if reason.contains("spam reporting") => ReportKind::Complaint,
                 // The content, the account's limit, a wrong header.
-                _ => Kind::Soft,
+                _ => ReportKind::Soft,
             });
             // Whatever the reason, it was not sent.
             report.lost = true;
             report
         }
-        "deferred" => Report::new(Kind::Delayed),
-        "delivered" => Report::new(Kind::Delivered),
-        "spamreport" => Report::new(Kind::Complaint),
-        "unsubscribe" | "group_unsubscribe" => Report::new(Kind::Unsubscribed),
+        "deferred" => Report::new(ReportKind::Delayed),
+        "delivered" => Report::new(ReportKind::Delivered),
+        "spamreport" => Report::new(ReportKind::Complaint),
+        "unsubscribe" | "group_unsubscribe" => Report::new(ReportKind::Unsubscribed),
         // Processed, opened, clicked, subscribed again: nothing that matters here.
         _ => return None,
     };

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{Batch, Kind, Marks, Refusal, Report, json, refusal, status, text, time};
+use super::{Batch, Marks, Refusal, Report, ReportKind, json, refusal, status, text, time};
 
 /// Where the recipients of an event are, and which field of each holds the address.
 type Recipients = (&'static str, Option<&'static str>);
@@ -122,28 +122,28 @@ fn classify(kind: &str, detail: &Value, recipient: &Value) -> Report {
             let (class, sub) = (sub_type("/bounceType"), sub_type("/bounceSubType"));
             let dsn = code.is_some() || !said.is_empty() || text(recipient, "/action").is_some();
             Report::new(match (class.as_str(), sub.as_str()) {
-                ("Permanent", _) => Kind::Hard,
+                ("Permanent", _) => ReportKind::Hard,
                 // SES calls a domain that does not exist transient.
-                ("Transient", _) if code.as_deref() == Some("5.4.4") => Kind::Hard,
+                ("Transient", _) if code.as_deref() == Some("5.4.4") => ReportKind::Hard,
                 // Nobody's server has reported a failure: this is how SES passes out-of-office notes on.
-                ("Transient", "General") if !dsn => Kind::AutoReply,
-                _ => Kind::Soft,
+                ("Transient", "General") if !dsn => ReportKind::AutoReply,
+                _ => ReportKind::Soft,
             })
         }
         "Complaint" => {
             let mut report = Report::new(match sub_type("/complaintFeedbackType").as_str() {
-                "not-spam" | "auth-failure" => Kind::Other,
-                _ => Kind::Complaint,
+                "not-spam" | "auth-failure" => ReportKind::Other,
+                _ => ReportKind::Complaint,
             });
             // Not sent, as this recipient complained before.
             report.lost = sub_type("/complaintSubType") == "OnAccountSuppressionList";
             report
         }
-        "Delivery" => Report::new(Kind::Delivered),
-        "DeliveryDelay" => Report::new(Kind::Delayed),
-        "Subscription" => Report::new(Kind::Unsubscribed),
+        "Delivery" => Report::new(ReportKind::Delivered),
+        "DeliveryDelay" => Report::new(ReportKind::Delayed),
+        "Subscription" => Report::new(ReportKind::Unsubscribed),
         // Rejected, or not rendered: never sent, and not for the address.
-        _ => Report::new(Kind::Soft),
+        _ => Report::new(ReportKind::Soft),
     };
     report.status = code;
     report.diagnostic = [

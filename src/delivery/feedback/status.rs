@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::Kind;
+use super::ReportKind;
 
 static ENHANCED: LazyLock<Option<Regex>> = LazyLock::new(|| {
     // Not a part of an IP address, of a version or of a larger number.
@@ -150,21 +150,21 @@ fn says(text: &str, words: &[&str]) -> bool {
 }
 
 /// What a text says of an address; none where it says nothing that is known here.
-pub fn of_words(text: &str) -> Option<Kind> {
+pub fn of_words(text: &str) -> Option<ReportKind> {
     // A full mailbox is one that exists; "user unknown" stands in many a policy's refusal.
     if says(text, FULL) {
-        Some(Kind::Soft)
+        Some(ReportKind::Soft)
     } else if says(text, GONE) || says(text, CLOSED) {
-        Some(Kind::Hard)
+        Some(ReportKind::Hard)
     } else if says(text, PASSING) {
-        Some(Kind::Soft)
+        Some(ReportKind::Soft)
     } else {
         None
     }
 }
 
 /// What a failure means for its address: `status` as the report has it, `diagnostic` what the server said.
-pub fn of_failure(status: Option<&str>, diagnostic: &str) -> Kind {
+pub fn of_failure(status: Option<&str>, diagnostic: &str) -> ReportKind {
     let own = status.and_then(enhanced);
     let general = |code: &str| code.ends_with(".0.0");
     let code = match own {
@@ -174,9 +174,9 @@ pub fn of_failure(status: Option<&str>, diagnostic: &str) -> Kind {
     };
     let Some(code) = code else {
         return match (of_words(diagnostic), reply(diagnostic)) {
-            (_, Some(400..500)) => Kind::Soft,
+            (_, Some(400..500)) => ReportKind::Soft,
             (Some(kind), _) => kind,
-            (None, _) => Kind::Soft,
+            (None, _) => ReportKind::Soft,
         };
     };
     let mut numbers = code.split('.').map(|part| part.parse::<u16>().unwrap_or(0));
@@ -186,26 +186,26 @@ pub fn of_failure(status: Option<&str>, diagnostic: &str) -> Kind {
         numbers.next().unwrap_or(0),
     );
     if class != 5 {
-        return Kind::Soft;
+        return ReportKind::Soft;
     }
     match (subject, detail) {
         // About the sender: nothing is said of the recipient.
-        (1, 7 | 8) => Kind::Soft,
-        (1, 0) | (2, 0) => of_words(diagnostic).unwrap_or(Kind::Hard),
-        (1, _) => Kind::Hard,
+        (1, 7 | 8) => ReportKind::Soft,
+        (1, 0) | (2, 0) => of_words(diagnostic).unwrap_or(ReportKind::Hard),
+        (1, _) => ReportKind::Hard,
         // Disabled, not accepting.
-        (2, 1) => Kind::Hard,
+        (2, 1) => ReportKind::Hard,
         // Full, too large, a mailing list's own trouble.
-        (2, _) => Kind::Soft,
+        (2, _) => ReportKind::Soft,
         // No such domain: unable to route, the name does not exist.
-        (4, 4 | 310) => Kind::Hard,
+        (4, 4 | 310) => ReportKind::Hard,
         // Microsoft's way to say that it has no such recipient.
-        (4, 1) if says(diagnostic, &["recipient address rejected"]) => Kind::Hard,
-        (0, 0) => of_words(diagnostic).unwrap_or(Kind::Hard),
-        (0 | 3 | 4 | 5, _) => of_words(diagnostic).unwrap_or(Kind::Soft),
+        (4, 1) if says(diagnostic, &["recipient address rejected"]) => ReportKind::Hard,
+        (0, 0) => of_words(diagnostic).unwrap_or(ReportKind::Hard),
+        (0 | 3 | 4 | 5, _) => of_words(diagnostic).unwrap_or(ReportKind::Soft),
         // Policies: some servers refuse unknown users by one.
-        (7, _) if says(diagnostic, GONE) => Kind::Hard,
-        _ => Kind::Soft,
+        (7, _) if says(diagnostic, GONE) => ReportKind::Hard,
+        _ => ReportKind::Soft,
     }
 }
 
@@ -250,37 +250,41 @@ mod tests {
     #[test]
     fn failures_are_hard_only_where_the_address_is_to_blame() {
         for (status, text, kind) in [
-            (Some("5.1.1"), "", Kind::Hard),
-            (Some("5.1.10"), "RESOLVER.ADR.RecipientNotFound", Kind::Hard),
-            (Some("5.1.8"), "501 5.1.8 Sender address rejected", Kind::Soft),
-            (Some("5.2.1"), "550 5.2.1 disabled", Kind::Hard),
-            (Some("5.2.2"), "mailbox full", Kind::Soft),
-            (Some("5.7.26"), "unauthenticated mail", Kind::Soft),
-            (Some("5.7.1"), "550 5.7.1 relaying denied", Kind::Soft),
-            (Some("5.7.1"), "550 5.7.1 no such user here", Kind::Hard),
-            (Some("5.4.4"), "unable to route", Kind::Hard),
+            (Some("5.1.1"), "", ReportKind::Hard),
+            (Some("5.1.10"), "RESOLVER.ADR.RecipientNotFound", ReportKind::Hard),
+            (
+                Some("5.1.8"),
+                "501 5.1.8 Sender address rejected",
+                ReportKind::Soft,
+            ),
+            (Some("5.2.1"), "550 5.2.1 disabled", ReportKind::Hard),
+            (Some("5.2.2"), "mailbox full", ReportKind::Soft),
+            (Some("5.7.26"), "unauthenticated mail", ReportKind::Soft),
+            (Some("5.7.1"), "550 5.7.1 relaying denied", ReportKind::Soft),
+            (Some("5.7.1"), "550 5.7.1 no such user here", ReportKind::Hard),
+            (Some("5.4.4"), "unable to route", ReportKind::Hard),
             (
                 Some("5.4.1"),
                 "Recipient address rejected: Access denied",
-                Kind::Hard,
+                ReportKind::Hard,
             ),
-            (Some("5.4.7"), "delivery time expired", Kind::Soft),
+            (Some("5.4.7"), "delivery time expired", ReportKind::Soft),
             (
                 Some("5.0.0 (permanent failure)"),
                 "5.1.0 - Unknown address error 550-'5.7.1 x'",
-                Kind::Hard,
+                ReportKind::Hard,
             ),
-            (Some("5.0.0"), "550 #5.1.0 Address rejected.", Kind::Hard),
-            (Some("5.0.0"), "552 mailbox full", Kind::Soft),
-            (Some("5.0.0"), "", Kind::Hard),
-            (Some("5.0.0"), "450 4.2.0 greylisted", Kind::Soft),
-            (Some("4.1.1"), "450 User unknown", Kind::Soft),
-            (Some("4.4.7"), "550 5.1.1 user unknown", Kind::Soft),
-            (Some(""), "Connection timed out", Kind::Soft),
-            (None, "550 user unknown", Kind::Hard),
-            (None, "450 user unknown", Kind::Soft),
-            (None, "550 rejected", Kind::Soft),
-            (None, "something", Kind::Soft),
+            (Some("5.0.0"), "550 #5.1.0 Address rejected.", ReportKind::Hard),
+            (Some("5.0.0"), "552 mailbox full", ReportKind::Soft),
+            (Some("5.0.0"), "", ReportKind::Hard),
+            (Some("5.0.0"), "450 4.2.0 greylisted", ReportKind::Soft),
+            (Some("4.1.1"), "450 User unknown", ReportKind::Soft),
+            (Some("4.4.7"), "550 5.1.1 user unknown", ReportKind::Soft),
+            (Some(""), "Connection timed out", ReportKind::Soft),
+            (None, "550 user unknown", ReportKind::Hard),
+            (None, "450 user unknown", ReportKind::Soft),
+            (None, "550 rejected", ReportKind::Soft),
+            (None, "something", ReportKind::Soft),
         ] {
             assert_eq!(of_failure(status, text), kind, "{status:?} {text}");
         }

@@ -13,7 +13,7 @@ use super::view::{When, account_path, count, cut, grouped, link, person_path, re
 use crate::audience::{Addressee, Audience, Reason};
 use crate::directory::{ResourceRef, normal_address};
 use crate::http::page::{Page, page};
-use crate::unreached::{Unreached, UnreachedCounts, Why};
+use crate::unreached::{Unreached, UnreachedCounts, UnreachedReason};
 
 /// Which of the people to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -211,10 +211,10 @@ fn ways(reasons: &[Reason]) -> (Vec<Value>, usize) {
 /// Who could not be reached, why, and who else of their accounts could be told instead.
 pub fn unreached(counts: &UnreachedCounts, people: &[Unreached], zone: Option<&TimeZone>) -> Value {
     let reasons: Vec<String> = [
-        (counts.bounced_hard, "came back: no such address"),
+        (counts.bounced_hard, "came back for good"),
         (counts.bounced_soft, "came back"),
         (counts.failed, "refused or given up"),
-        (counts.no_address, "no usable address"),
+        (counts.no_address, "without a usable address"),
     ]
     .into_iter()
     .filter(|(n, _)| *n > 0)
@@ -222,11 +222,11 @@ pub fn unreached(counts: &UnreachedCounts, people: &[Unreached], zone: Option<&T
     .collect();
     let row = |one: &Unreached| {
         let (word, bad) = match one.why {
-            Why::Failed => ("refused", true),
-            Why::BouncedHard => ("came back for good", true),
-            Why::BouncedSoft => ("came back", true),
-            Why::Complained => ("called it spam", false),
-            Why::NoAddress => ("no usable address", true),
+            UnreachedReason::Failed => ("refused", true),
+            UnreachedReason::BouncedHard => ("came back for good", true),
+            UnreachedReason::BouncedSoft => ("came back", true),
+            UnreachedReason::Complained => ("called it spam", false),
+            UnreachedReason::NoAddress => ("no usable address", true),
         };
         json!({
             "name": one.person.name, "path": person_path(&one.person.id),
@@ -235,7 +235,8 @@ pub fn unreached(counts: &UnreachedCounts, people: &[Unreached], zone: Option<&T
             "present": (!one.person.email.is_empty() && normal_address(&one.person.email) != normal_address(&one.address))
                 .then_some(&one.person.email),
             "word": word, "bad": bad,
-            "status": one.status,
+            // What the server said mostly begins with it.
+            "status": one.status.as_ref().filter(|status| !one.diagnostic.contains(status.as_str())),
             "diagnostic": cut(&one.diagnostic, 300),
             "at": When::maybe(one.at, zone),
             "notice": one.notice.as_ref().map(|id| format!("/admin/notices/{id}#deliveries")),
@@ -248,8 +249,9 @@ pub fn unreached(counts: &UnreachedCounts, people: &[Unreached], zone: Option<&T
             "more_others": one.more_others + one.others.len().saturating_sub(MOST),
         })
     };
-    let (complained, lost): (Vec<&Unreached>, Vec<&Unreached>) =
-        people.iter().partition(|one| one.why == Why::Complained);
+    let (complained, lost): (Vec<&Unreached>, Vec<&Unreached>) = people
+        .iter()
+        .partition(|one| one.why == UnreachedReason::Complained);
     // Where nothing was tried there is nothing but the directory to blame.
     let title = match counts.people == counts.no_address {
         true => count(

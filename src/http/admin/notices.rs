@@ -15,7 +15,7 @@ use super::view::{
     Frame, When, account_path, call, count, grouped, link, person_path, progress, shown_url, zone,
 };
 use super::{ROWS, own};
-use crate::delivery::feedback::{Entry, record};
+use crate::delivery::feedback::{Feedback, stored};
 use crate::delivery::{self, Delivery};
 use crate::http::App;
 use crate::http::page::{Page, cursor, page};
@@ -75,7 +75,7 @@ async fn show(
                 preview,
                 not_told,
                 page(deliveries, ROWS, |delivery| delivery.id),
-                record::of_deliveries(conn, &ids)?,
+                stored::of_deliveries(conn, &ids)?,
             ))
         })
         .await?;
@@ -222,7 +222,7 @@ fn preview_section(preview: &Preview) -> Value {
 fn deliveries_section(
     notice: &Notice,
     deliveries: Page<Delivery>,
-    feedback: &HashMap<i64, Vec<Entry>>,
+    feedback: &HashMap<i64, Vec<Feedback>>,
     state: Option<&str>,
     later: bool,
     zone: Option<&jiff::tz::TimeZone>,

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::own;
-use crate::delivery::feedback::{self, Entry, Filter, Kind, Origin, Taken, record};
-use crate::delivery::opt_out::{self, Reason, Suppression};
+use crate::delivery::feedback::{self, Feedback, Filter, Origin, ReportKind, Tally, record, stored};
+use crate::delivery::opt_out::{self, Suppression, SuppressionReason};
 use crate::directory::check_address;
 use crate::error::Error;
 use crate::http::App;
@@ -39,13 +39,13 @@ struct MailParams {
 #[derive(Serialize, utoipa::ToSchema)]
 struct Classified {
     /// The worst of what it says.
-    kind: Kind,
+    kind: ReportKind,
     /// The delivery that it is about; null where none was found.
     delivery: Option<i64>,
     #[serde(flatten)]
-    counts: Taken,
+    counts: Tally,
     /// What it says of each recipient.
-    items: Vec<Entry>,
+    items: Vec<Feedback>,
 }
 
 /// Takes a mail in that came back: a bounce, a complaint, or what a machine or a person answered.
@@ -97,7 +97,7 @@ async fn inbound_mail(
     let mut counts = taken;
     let items = std::mem::take(&mut counts.entries);
     Ok(HttpResponse::Accepted().json(Classified {
-        kind: Kind::of_all(items.iter().map(|entry| entry.kind)),
+        kind: ReportKind::of_all(items.iter().map(|entry| entry.kind)),
         delivery: items.iter().find_map(|entry| entry.delivery),
         counts,
         items,
@@ -115,7 +115,7 @@ struct FeedbackParams {
     /// `next_cursor` of the page before.
     cursor: Option<String>,
     /// Only what says this.
-    kind: Option<Kind>,
+    kind: Option<ReportKind>,
     /// Only what is about a delivery of ours, or what is not.
     matched: Option<bool>,
     /// Only about this delivery.
@@ -128,7 +128,7 @@ struct FeedbackParams {
 
 /// What was reported of mails, newest first; also what matches no delivery.
 #[utoipa::path(tag = "Feedback", params(FeedbackParams),
-    responses((status = 200, body = Page<Entry>), (status = 404, body = ProblemDocument)))]
+    responses((status = 200, body = Page<Feedback>), (status = 404, body = ProblemDocument)))]
 #[get("/feedback")]
 async fn list(app: web::Data<App>, params: Params<FeedbackParams>) -> Answer<HttpResponse> {
     let p = params.0;
@@ -143,7 +143,7 @@ async fn list(app: web::Data<App>, params: Params<FeedbackParams>) -> Answer<Htt
     };
     let rows = app
         .db
-        .read(move |conn| record::list(conn, &filter, before, limit.probe()))
+        .read(move |conn| stored::list(conn, &filter, before, limit.probe()))
         .await?;
     Ok(HttpResponse::Ok().json(page(rows, limit, |entry| entry.id)))
 }
@@ -152,7 +152,7 @@ async fn list(app: web::Data<App>, params: Params<FeedbackParams>) -> Answer<Htt
 #[derive(Serialize, utoipa::ToSchema)]
 struct Whole {
     #[serde(flatten)]
-    entry: Entry,
+    entry: Feedback,
     /// The event or the mail as it came, up to 65,536 bytes, as text. Of a delivered mail nothing is kept.
     raw: String,
 }
@@ -162,7 +162,7 @@ struct Whole {
 #[get("/feedback/{id}")]
 async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
     let id: i64 = own("feedback", id.parse().map_err(|_| String::new()))?;
-    let (entry, raw) = app.db.read(move |conn| record::get(conn, id)).await?;
+    let (entry, raw) = app.db.read(move |conn| stored::get(conn, id)).await?;
     Ok(HttpResponse::Ok().json(Whole {
         entry,
         raw: String::from_utf8_lossy(&raw).into_owned(),
@@ -180,7 +180,7 @@ struct SuppressionParams {
     /// `next_cursor` of the page before.
     cursor: Option<String>,
     /// Only for this reason.
-    reason: Option<Reason>,
+    reason: Option<SuppressionReason>,
 }
 
 /// Addresses that get no optional notices, in their order.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::own;
-use crate::delivery::feedback::{Entry, record};
+use crate::delivery::feedback::{Feedback, stored};
 use crate::delivery::{self, Delivery};
 use crate::error::Error;
 use crate::http::App;
@@ -243,7 +243,7 @@ struct DeliveryView {
     #[serde(flatten)]
     delivery: Delivery,
     /// Bounces, complaints and the like, oldest first.
-    feedback: Vec<Entry>,
+    feedback: Vec<Feedback>,
 }
 
 /// What became of each mail of a notice, and of what went to accounts' own systems.
@@ -272,7 +272,7 @@ async fn deliveries(
             let (state, channel) = (p.state.as_deref(), p.channel.as_deref());
             let rows = delivery::list(conn, &id, state, channel, after, limit.probe())?;
             let ids: Vec<i64> = rows.iter().map(|delivery| delivery.id).collect();
-            let mut feedback = record::of_deliveries(conn, &ids)?;
+            let mut feedback = stored::of_deliveries(conn, &ids)?;
             Ok(rows
                 .into_iter()
                 .map(|delivery| DeliveryView {

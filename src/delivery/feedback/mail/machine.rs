@@ -1,0 +1,230 @@
+//! The parts of a mail that are for machines: delivery status (RFC 3464) and feedback reports (RFC 5965).
+
+use super::{Mail, seconds, words};
+use crate::delivery::feedback::{Report, ReportKind, bare_address, status};
+use crate::time::Timestamp;
+
+pub(super) fn abuse(mail: &Mail) -> Option<Vec<Report>> {
+    let fields: Vec<Group> = mail.feedback.iter().flat_map(|text| groups_of(text)).collect();
+    let type_ = fields
+        .iter()
+        .find_map(|group| group.get("feedback-type"))?
+        .to_lowercase();
+    let kind = match type_.trim() {
+        "abuse" | "fraud" | "virus" | "other" | "miscategorized" => ReportKind::Complaint,
+        "opt-out" | "opt-out-list" => ReportKind::Unsubscribed,
+        // Of authentication, or the opposite of a complaint.
+        _ => ReportKind::Other,
+    };
+    let all = |name: &'static str| -> Vec<&str> { fields.iter().flat_map(|group| group.all(name)).collect() };
+    let mut recipients: Vec<String> = all("original-rcpt-to")
+        .into_iter()
+        .filter_map(bare_address)
+        .collect();
+    if recipients.is_empty() {
+        // Often blackened, in the report and in the mail.
+        recipients = mail
+            .original_to
+            .iter()
+            .filter(|address| !address.contains("redacted"))
+            .cloned()
+            .collect();
+    }
+    let at = ["arrival-date", "received-date"]
+        .iter()
+        .find_map(|name| all(name).first().and_then(|text| date(text)));
+    let report = |address: Option<String>| Report {
+        addresses: address.into_iter().collect(),
+        at,
+        diagnostic: format!("feedback report: {type_}"),
+        ..Report::new(kind)
+    };
+    Some(match recipients.is_empty() {
+        true => vec![report(None)],
+        false => recipients
+            .into_iter()
+            .map(|address| report(Some(address)))
+            .collect(),
+    })
+}
+
+/// Fields that belong together: of the whole mail, or of one recipient. Names are in lower case.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Group(Vec<(String, String)>);
+
+impl Group {
+    pub(super) fn get(&self, name: &'static str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    fn all(&self, name: &'static str) -> impl Iterator<Item = &str> {
+        self.0
+            .iter()
+            .filter(move |(other, _)| other == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    fn names_a_recipient(&self) -> bool {
+        self.get("final-recipient").is_some() || self.get("original-recipient").is_some()
+    }
+}
+
+/// Every group of fields in a text.
+fn groups_of(text: &str) -> Vec<Group> {
+    let mut groups = vec![Group::default()];
+    for line in text.lines() {
+        if line.trim().is_empty() {
+            groups.push(Group::default());
+            continue;
+        }
+        let Some(group) = groups.last_mut() else { break };
+        if line.starts_with([' ', '\t']) {
+            if let Some((_, value)) = group.0.last_mut() {
+                value.push(' ');
+                value.push_str(line.trim());
+            }
+            continue;
+        }
+        let Some((name, value)) = line.split_once(':') else {
+            continue;
+        };
+        let name = name.trim().to_lowercase();
+        let is_name = !name.is_empty()
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if !is_name {
+            continue;
+        }
+        // The blank line between two recipients is missing at times.
+        let again = matches!(name.as_str(), "final-recipient" | "original-recipient")
+            && group.0.iter().any(|(other, _)| *other == name);
+        if again {
+            groups.push(Group::default());
+        }
+        if let Some(group) = groups.last_mut() {
+            group.0.push((name, value.trim().to_owned()));
+        }
+    }
+    groups.retain(|group| !group.0.is_empty());
+    groups
+}
+
+/// The groups that are about a recipient.
+pub(super) fn recipient_groups(text: &str) -> Vec<Group> {
+    let mut found: Vec<Group> = Vec::new();
+    for group in groups_of(text) {
+        if group.names_a_recipient() {
+            found.push(group);
+            continue;
+        }
+        // At others there is one too many, between a recipient and what became of it.
+        let rest = group.get("action").is_some() || group.get("status").is_some();
+        if let Some(last) = found.last_mut()
+            && rest
+            && last.get("action").is_none()
+            && last.get("status").is_none()
+        {
+            last.0.extend(group.0);
+        }
+    }
+    found
+}
+
+pub(super) fn notification(mail: &Mail, groups: &[Group]) -> Option<Vec<Report>> {
+    let reports: Vec<Report> = groups.iter().map(|group| of_recipient(mail, group)).collect();
+    (!reports.is_empty()).then_some(reports)
+}
+
+fn of_recipient(mail: &Mail, group: &Group) -> Report {
+    let action = group.get("action").unwrap_or_default().to_lowercase();
+    let action = action.split([' ', '(', ';']).next().unwrap_or_default();
+    let code = group.get("status").and_then(status::enhanced);
+    let diagnostic = group
+        .get("diagnostic-code")
+        .map(|text| match text.split_once(';') {
+            // The type of the code, as in `smtp; 550 …`.
+            Some((type_, said)) if !type_.trim().contains(' ') => said.trim(),
+            _ => text,
+        })
+        .unwrap_or_default();
+    // The words of the machine's part, or else what it says for people.
+    let said = match (diagnostic.is_empty(), group.get("status")) {
+        (false, _) => diagnostic.to_owned(),
+        (true, Some(status)) if status.contains('(') => status.to_owned(),
+        _ => String::new(),
+    };
+    let of_failure = || {
+        let people = || {
+            mail.texts
+                .first()
+                .map(|text| words::own(text))
+                .unwrap_or_default()
+        };
+        if said.is_empty() && code.is_none_or(|code| code.ends_with(".0.0")) {
+            status::of_failure(code, &people())
+        } else {
+            status::of_failure(code, &said)
+        }
+    };
+    let kind = match (action, code.and_then(|code| code.chars().next())) {
+        ("delayed" | "delay", _) => ReportKind::Delayed,
+        ("delivered" | "relayed" | "expanded" | "deliverable" | "delivery", _) => ReportKind::Delivered,
+        ("failed" | "failure" | "failed-permanently" | "expired" | "undeliverable" | "error", _) => {
+            of_failure()
+        }
+        (_, Some('2')) => ReportKind::Delivered,
+        (_, Some('5')) => of_failure(),
+        // It failed for now, and whether it is tried again is not told.
+        (_, Some('4')) => ReportKind::Delayed,
+        _ => ReportKind::Other,
+    };
+    let mut addresses = Vec::new();
+    for name in ["final-recipient", "original-recipient", "x-actual-recipient"] {
+        for value in group.all(name) {
+            let text = value.split_once(';').map_or(value, |(_, address)| address);
+            let found = bare_address(text);
+            // RFC 3461 writes + as +2B there.
+            let plain = found.as_deref().and_then(decode_xtext);
+            for address in found.into_iter().chain(plain) {
+                if !addresses.contains(&address) {
+                    addresses.push(address);
+                }
+            }
+        }
+    }
+    Report {
+        addresses,
+        at: group.get("last-attempt-date").and_then(date),
+        status: code.map(str::to_owned),
+        diagnostic: said,
+        ..Report::new(kind)
+    }
+}
+
+fn decode_xtext(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    let mut changed = false;
+    while let Some(byte) = rest.next() {
+        if byte != b'+' {
+            bytes.push(byte);
+            continue;
+        }
+        let digits = [rest.next()?, rest.next()?];
+        if !digits
+            .iter()
+            .all(|digit| matches!(digit, b'0'..=b'9' | b'A'..=b'F'))
+        {
+            return None;
+        }
+        bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+        changed = true;
+    }
+    changed.then(|| String::from_utf8(bytes).ok()).flatten()
+}
+
+fn date(text: &str) -> Option<Timestamp> {
+    let date = mail_parser::DateTime::parse_rfc822(text)?;
+    date.is_valid().then(|| seconds(date.to_timestamp())).flatten()
+}

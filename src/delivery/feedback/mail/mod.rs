@@ -1,0 +1,370 @@
+//! Mails that come back: delivery status notifications (RFC 3464), abuse reports (RFC 5965), automatic replies
+//! (RFC 3834), and the bounces of servers that follow none of them.
+//!
+//! The machine's part decides over the part for people. Without one, words are believed only of a mail that a mail
+//! system wrote: a person who writes "user unknown" has not bounced.
+//!
+//! Must never happen here: a panic or an endless loop on any bytes, or an answer taken for a bounce.
+
+mod machine;
+mod words;
+
+use std::sync::LazyLock;
+
+use mail_parser::{HeaderValue, Message, MessageParser, MessagePart, MimeHeaders, PartType};
+use regex::Regex;
+
+use machine::Group;
+
+use super::{Marks, Report, ReportKind};
+use crate::time::Timestamp;
+
+/// How deep messages within messages are looked into.
+const DEPTH: usize = 6;
+/// Recipients of one report that are taken.
+const MOST: usize = 100;
+
+/// What a mail says of mails of ours: one report for each recipient that it names, and at least one.
+pub fn parse(raw: &[u8]) -> Vec<Report> {
+    let text = normal(raw);
+    let whole = String::from_utf8_lossy(&text);
+    let parsed = MessageParser::default().parse(text.as_slice());
+    let mut mail = Mail::default();
+    if let Some(message) = &parsed {
+        mail.read(message);
+    }
+    let mut marks = Marks::default();
+    marks.find(&whole);
+    // Once more as decoded: a link may be broken by quoted-printable, or hidden by base64.
+    for text in mail.texts.iter().chain(&mail.originals) {
+        marks.find(text);
+    }
+    let mut reports = classify(&mail);
+    reports.truncate(MOST);
+    for report in &mut reports {
+        report.marks = marks.clone();
+        report.at = report.at.or(mail.date);
+        report.keep(raw);
+    }
+    reports
+}
+
+/// With line feeds alone, and without the line that mailboxes put before a mail.
+fn normal(raw: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(raw.len());
+    let mut bytes = raw.strip_prefix(b"\xef\xbb\xbf").unwrap_or(raw).iter().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\r' => {
+                if bytes.peek() == Some(&&b'\n') {
+                    bytes.next();
+                }
+                text.push(b'\n');
+            }
+            byte => text.push(*byte),
+        }
+    }
+    if text.starts_with(b"From ")
+        && let Some(end) = text.iter().position(|byte| *byte == b'\n')
+    {
+        text.drain(..=end);
+    }
+    text
+}
+
+/// What matters of a mail.
+#[derive(Default)]
+struct Mail {
+    /// Sender, as address and name, in lower case.
+    from: String,
+    from_name: String,
+    /// Addresses that it went to, in lower case.
+    to: Vec<String>,
+    subject: String,
+    /// Every header that has no structure of its own here, by name in lower case.
+    headers: Vec<(String, String)>,
+    /// `report-type` of multipart/report.
+    report_type: String,
+    date: Option<Timestamp>,
+    /// message/delivery-status of the mail itself.
+    status: Vec<String>,
+    /// The same of a message within it.
+    wrapped_status: Vec<String>,
+    /// message/feedback-report.
+    feedback: Vec<String>,
+    /// Texts for people, decoded; of HTML without its tags.
+    texts: Vec<String>,
+    /// Texts of messages within it.
+    wrapped_texts: Vec<String>,
+    /// What came back: headers and text of the messages that it holds.
+    originals: Vec<String>,
+    /// To whom these were.
+    original_to: Vec<String>,
+}
+
+impl Mail {
+    fn read(&mut self, message: &Message<'_>) {
+        if let Some(from) = message.from().and_then(|from| from.first()) {
+            self.from = from.address().unwrap_or_default().to_lowercase();
+            self.from_name = from.name().unwrap_or_default().to_lowercase();
+        }
+        self.to = addresses(message);
+        self.subject = message.subject().unwrap_or_default().to_owned();
+        self.date = message
+            .date()
+            .filter(|date| date.is_valid())
+            .and_then(|date| seconds(date.to_timestamp()));
+        for header in message.headers() {
+            let name = header.name().to_lowercase();
+            let value = message
+                .raw_message
+                .get(header.offset_start() as usize..header.offset_end() as usize)
+                .map(|raw| String::from_utf8_lossy(raw).trim().to_owned())
+                .unwrap_or_default();
+            if name == "content-type"
+                && let HeaderValue::ContentType(type_) = &header.value
+            {
+                self.report_type = type_.attribute("report-type").unwrap_or_default().to_lowercase();
+            }
+            self.headers.push((name, value));
+        }
+        self.parts(message, 0);
+    }
+
+    fn parts(&mut self, message: &Message<'_>, depth: usize) {
+        for part in &message.parts {
+            let media = media_type(part);
+            match (&part.body, media.as_str()) {
+                (PartType::Multipart(_), _) => {}
+                (PartType::Message(inner), _) => {
+                    if depth == 0 {
+                        self.original_to.extend(addresses(inner));
+                        self.originals
+                            .push(String::from_utf8_lossy(&inner.raw_message).into_owned());
+                    }
+                    if depth < DEPTH {
+                        self.parts(inner, depth + 1);
+                    }
+                }
+                (body, "message/delivery-status" | "message/global-delivery-status") => {
+                    let text = lossy(body);
+                    if depth == 0 {
+                        self.status.push(text);
+                    } else {
+                        self.wrapped_status.push(text);
+                    }
+                }
+                (body, "message/feedback-report") if depth <= 1 => self.feedback.push(lossy(body)),
+                (
+                    body,
+                    "text/rfc822-headers" | "text/rfc822-header" | "text/rfc822" | "message/global-headers",
+                ) => {
+                    let text = lossy(body);
+                    if let Some(headers) = MessageParser::default().parse_headers(text.as_bytes()) {
+                        self.original_to.extend(addresses(&headers));
+                    }
+                    self.originals.push(text);
+                }
+                (PartType::Text(text), _) if depth == 0 => self.texts.push(text.to_string()),
+                (PartType::Html(html), _) if depth == 0 => self.texts.push(without_tags(html)),
+                (PartType::Text(text), _) => self.wrapped_texts.push(text.to_string()),
+                (PartType::Html(html), _) => self.wrapped_texts.push(without_tags(html)),
+                _ => {}
+            }
+        }
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(other, _)| other == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Whether a mail system wrote it.
+    fn by_a_system(&self) -> bool {
+        const USERS: [&str; 8] = [
+            "mailer-daemon",
+            "postmaster",
+            "mailerdaemon",
+            "mail-daemon",
+            "mail.daemon",
+            "bounce",
+            "bounces",
+            "double-bounce",
+        ];
+        const NAMES: [&str; 7] = [
+            "mail delivery",
+            "mailer-daemon",
+            "mailer daemon",
+            "postmaster",
+            "mail administrator",
+            "delivery subsystem",
+            "system administrator",
+        ];
+        let user = self.from.split('@').next().unwrap_or_default();
+        USERS.contains(&user)
+            || NAMES.iter().any(|name| self.from_name.contains(name))
+            || self.report_type == "delivery-status"
+            || self.header("x-failed-recipients").is_some()
+            || (self.without_sender() && speaks_of_failure(&self.subject))
+    }
+
+    /// Whether its envelope had no sender, as that of a bounce has none.
+    fn without_sender(&self) -> bool {
+        self.header("return-path")
+            .or(self.header("x-envelope-from"))
+            .is_some_and(|path| path.trim() == "<>")
+    }
+
+    /// Whether a machine answered for somebody (RFC 3834, and what was customary before it).
+    fn answered_by_itself(&self) -> bool {
+        static SUBJECT: LazyLock<Option<Regex>> = LazyLock::new(|| {
+            Regex::new(
+                r"(?i)^\s*(auto(matic|mated)?[ -]?(reply|response|answer|antwort)\b|autoreply|autoresponse|auto:|out of (the )?office|away\b|on vacation|vacation\b|abwesen|automatische (antwort|r.ponse)|r.ponse automatique|respuesta autom|risposta automatica|i am (currently )?(away|out of))",
+            )
+            .ok()
+        });
+        let says = |name: &str, words: &[&str]| {
+            self.header(name).is_some_and(|value| {
+                let value = value.to_lowercase();
+                words.iter().any(|word| value.starts_with(word))
+            })
+        };
+        says("auto-submitted", &["auto-replied", "auto-notified"])
+            || ["x-autoreply", "x-autorespond", "x-autoresponder", "x-auto-reply"]
+                .iter()
+                .any(|name| {
+                    self.header(name)
+                        .is_some_and(|value| !value.eq_ignore_ascii_case("no"))
+                })
+            || says("precedence", &["auto_reply", "auto-reply"])
+            || says("x-precedence", &["auto_reply", "auto-reply"])
+            || says("x-auto-response-suppress", &["all"]) && self.subject_says(&SUBJECT)
+            || self.subject_says(&SUBJECT)
+    }
+
+    fn subject_says(&self, pattern: &LazyLock<Option<Regex>>) -> bool {
+        pattern
+            .as_ref()
+            .is_some_and(|pattern| pattern.is_match(&self.subject))
+    }
+}
+
+fn media_type(part: &MessagePart<'_>) -> String {
+    part.content_type()
+        .map(|type_| format!("{}/{}", type_.ctype(), type_.subtype().unwrap_or_default()).to_lowercase())
+        .unwrap_or_default()
+}
+
+fn lossy(body: &PartType<'_>) -> String {
+    match body {
+        PartType::Text(text) | PartType::Html(text) => text.to_string(),
+        PartType::Binary(bytes) | PartType::InlineBinary(bytes) => {
+            String::from_utf8_lossy(bytes).into_owned()
+        }
+        PartType::Message(message) => String::from_utf8_lossy(&message.raw_message).into_owned(),
+        PartType::Multipart(_) => String::new(),
+    }
+}
+
+fn addresses(message: &Message<'_>) -> Vec<String> {
+    message
+        .to()
+        .into_iter()
+        .flat_map(|to| to.iter())
+        .filter_map(|to| to.address())
+        .take(MOST)
+        .map(str::to_lowercase)
+        .collect()
+}
+
+fn seconds(seconds: i64) -> Option<Timestamp> {
+    (0..253_402_300_800)
+        .contains(&seconds)
+        .then(|| Timestamp::from_micros(seconds * 1_000_000))
+}
+
+fn without_tags(html: &str) -> String {
+    let mut text = String::with_capacity(html.len());
+    let mut tag = false;
+    for letter in html.chars() {
+        match (letter, tag) {
+            ('<', _) => tag = true,
+            ('>', true) => {
+                tag = false;
+                text.push('\n');
+            }
+            (letter, false) => text.push(letter),
+            _ => {}
+        }
+    }
+    text.replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&amp;", "&")
+}
+
+fn speaks_of_failure(text: &str) -> bool {
+    static FAILURE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(
+            r"(?i)undeliver|not deliver|could ?n[o']t be delivered|unable to deliver|delivery (status|fail|has failed|error|problem|notification|report|unsuccess)|delivery to .{0,80} failed|fail(ed|ure) (to deliver|notice|delivery)|returned mail|returning (message|mail|to sender)|returned to sender|mail (delivery|system) (fail|error)|mail delivery|non[- ]?(delivery|remis)|delayed|still being retried|has not been delivered|was not delivered|was rejected|unzustellbar|nicht zugestellt|failed permanently|permanent (error|failure)|fatal error",
+        )
+        .ok()
+    });
+    FAILURE.as_ref().is_some_and(|pattern| pattern.is_match(text))
+}
+
+fn classify(mail: &Mail) -> Vec<Report> {
+    if let Some(reports) = machine::abuse(mail) {
+        return reports;
+    }
+    let groups: Vec<Group> = mail
+        .status
+        .iter()
+        .flat_map(|text| machine::recipient_groups(text))
+        .collect();
+    if let Some(reports) = machine::notification(mail, &groups) {
+        return reports;
+    }
+    let system = mail.by_a_system();
+    // Somebody's gateway may have put the report into a message of its own. A person who forwards one has words of
+    // their own around it.
+    let wrapper = system || mail.texts.iter().all(|text| text.trim().is_empty());
+    if wrapper {
+        let groups: Vec<Group> = mail
+            .wrapped_status
+            .iter()
+            .flat_map(|text| machine::recipient_groups(text))
+            .collect();
+        if let Some(reports) = machine::notification(mail, &groups) {
+            return reports;
+        }
+    }
+    if system {
+        // A broken boundary leaves the fields in a text.
+        let groups: Vec<Group> = mail
+            .texts
+            .iter()
+            .chain(&mail.wrapped_texts)
+            .flat_map(|text| machine::recipient_groups(text))
+            .filter(|group| group.get("action").is_some() || group.get("status").is_some())
+            .collect();
+        if let Some(reports) = machine::notification(mail, &groups) {
+            return reports;
+        }
+        if let Some(reports) = words::bounce(mail) {
+            return reports;
+        }
+        if !mail.status.is_empty() {
+            // A report that names nobody: it failed, and why is not told.
+            let mut report = Report::new(ReportKind::Soft);
+            report.addresses = mail.original_to.iter().take(1).cloned().collect();
+            return vec![report];
+        }
+    }
+    vec![if mail.answered_by_itself() {
+        Report::new(ReportKind::AutoReply)
+    } else {
+        Report::new(ReportKind::Other)
+    }]
+}
