@@ -11,17 +11,21 @@ use lettre::message::Mailbox;
 use tokio::task::JoinHandle;
 
 use crate::access::{self, Links};
+use crate::alert::provider::sns::Sns;
 use crate::audit::Actor;
 use crate::config::Config;
 use crate::db::{DatabaseUrl, Db, migrate};
+use crate::delivery::calling::Endpoints;
 use crate::delivery::channel::Channel;
 use crate::delivery::dkim::Signer;
+use crate::delivery::feedback::Keys;
 use crate::delivery::mailing::{Exit, Mailing, Writer};
 use crate::delivery::smtp::Relay;
+use crate::delivery::verp::Verp;
 use crate::delivery::worker::{Setup, Stats, Wake, Workers};
 use crate::error::{Error, Result};
 use crate::http::App;
-use crate::http::metrics::HttpStats;
+use crate::http::metrics::{FeedbackStats, HttpStats};
 use crate::http::pages::Pages;
 use crate::notice::Sending;
 use crate::schedule::Schedule;
@@ -107,6 +111,15 @@ pub async fn open_database(config: &Config, clock: Clock) -> Result<Db> {
 /// # Errors
 /// Whatever is wrong, before anything is served.
 pub async fn start(config: Config, clock: Clock) -> Result<Running> {
+    let endpoints = Endpoints::builtin(config.webhook_allow)?;
+    start_with(config, clock, endpoints).await
+}
+
+/// The same with these channels to accounts' own systems.
+///
+/// # Errors
+/// Whatever is wrong, before anything is served.
+pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> Result<Running> {
     let listener = TcpListener::bind(&config.listen)
         .map_err(|error| Error::Unavailable(format!("cannot listen on {}: {error}", config.listen)))?;
     let address = listener.local_addr().map_err(Error::internal)?;
@@ -116,7 +129,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running> {
         .unwrap_or_else(|| format!("http://{address}"));
     // Before anything is changed: a second process is refused without a trace.
     let lock = if config.workers { take_lock(&config)? } else { None };
-    let (app, setup) = prepare(&config, clock, public_url, Tokens::AsSet).await?;
+    let (app, setup) = prepare(&config, clock, public_url, Tokens::AsSet, endpoints).await?;
     let background = if config.workers {
         start_background(setup, &config, lock).await?
     } else {
@@ -144,7 +157,8 @@ pub async fn start_worker(config: Config, clock: Clock) -> Result<Background> {
         .clone()
         .unwrap_or_else(|| format!("http://{}", config.listen));
     let lock = take_lock(&config)?;
-    let (_, setup) = prepare(&config, clock, public_url, Tokens::LeftAlone).await?;
+    let endpoints = Endpoints::builtin(config.webhook_allow)?;
+    let (_, setup) = prepare(&config, clock, public_url, Tokens::LeftAlone, endpoints).await?;
     start_background(setup, &config, lock).await
 }
 
@@ -169,6 +183,7 @@ async fn prepare(
     clock: Clock,
     public_url: String,
     tokens: Tokens,
+    endpoints: Endpoints,
 ) -> Result<(Arc<App>, Setup)> {
     crate::template::check_builtin()?;
     let pages = Pages::compile()?;
@@ -196,6 +211,12 @@ async fn prepare(
             access::secret_key(tx, key.as_deref())
         })
         .await?;
+    let verp = config
+        .bounce_address
+        .as_deref()
+        .map(|address| Verp::new(&key, address))
+        .transpose()
+        .map_err(|reason| Error::invalid("bounce_address", reason))?;
     let links = Links::new(key, public_url.clone());
     let wake = Arc::new(Wake::default());
     let stats = Arc::new(Stats::default());
@@ -211,8 +232,15 @@ async fn prepare(
             public_url,
             sender,
         },
+        endpoints: endpoints.clone(),
         wake: wake.clone(),
         stats: stats.clone(),
+        feedback: Keys {
+            links: links.clone(),
+            verp: verp.clone(),
+        },
+        feedback_stats: FeedbackStats::default(),
+        sns: Sns::new(config.sns.clone()),
         http_stats: HttpStats::default(),
         pages,
         delivers: config.workers,
@@ -221,6 +249,7 @@ async fn prepare(
     let domain = from.email.domain().to_owned();
     let writer = Writer {
         from,
+        verp,
         links,
         clock: db.clock().clone(),
         dkim,
@@ -232,8 +261,8 @@ async fn prepare(
             .url()
             .sqlite_path()
             .map(|path| format!("{path}.receipts").into()),
+        channels: [vec![mails], endpoints.for_queue(db.clock())].concat(),
         db,
-        channels: vec![mails],
         domain,
         lifetime: config.delivery_lifetime,
         limits: config.domain_limits.clone(),

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::db::Conn;
 use crate::directory::{ResourceRef, resource};
 use crate::error::{Error, Result};
-use crate::id::IncidentId;
+use crate::id::{EndpointId, IncidentId};
 use crate::incident::affected::{self, Unresolved};
 
 /// Why somebody is in the audience.
@@ -270,6 +270,70 @@ fn unreachable(person: &PersonRef) -> Option<String> {
     crate::directory::check_address(&person.email)
         .err()
         .map(|reason| format!("the address {reason}"))
+}
+
+/// An affected resource with an endpoint of the account that it belongs to.
+pub(crate) struct EndpointRow {
+    pub id: EndpointId,
+    pub channel: String,
+    pub url: String,
+    pub disabled: bool,
+    pub account: String,
+    pub account_name: String,
+    pub resource: ResourceRef,
+    pub resource_name: Option<String>,
+}
+
+/// The endpoints of the accounts that own something affected, once for each affected resource.
+///
+/// # Errors
+/// What the database answers.
+pub(crate) fn endpoints(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<EndpointRow>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        id: EndpointId,
+        #[diesel(sql_type = Text)]
+        channel: String,
+        #[diesel(sql_type = Text)]
+        url: String,
+        #[diesel(sql_type = Nullable<BigInt>)]
+        disabled_at: Option<i64>,
+        #[diesel(sql_type = Text)]
+        account_id: String,
+        #[diesel(sql_type = Text)]
+        account_name: String,
+        #[diesel(sql_type = Text)]
+        resource_type: String,
+        #[diesel(sql_type = Text)]
+        resource_id: String,
+        #[diesel(sql_type = Nullable<Text>)]
+        resource_name: Option<String>,
+    }
+    let rows: Vec<Row> = diesel::sql_query(format!(
+        "{CHAIN} SELECT e.id, e.channel, e.url, e.disabled_at, o.account_id, o.account_name, \
+                r.type AS resource_type, r.id AS resource_id, r.name AS resource_name \
+         FROM owned o JOIN endpoints e ON e.account_key = o.account_key AND e.gone_at IS NULL \
+              JOIN resources r ON r.key = o.affected \
+         WHERE o.account_gone IS NULL"
+    ))
+    .bind::<Text, _>(incident.as_str())
+    .load(conn)?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(EndpointRow {
+                resource: resource::reference(&row.resource_type, &row.resource_id)
+                    .ok_or_else(|| Error::internal("a stored id is invalid"))?,
+                id: row.id,
+                channel: row.channel,
+                url: row.url,
+                disabled: row.disabled_at.is_some(),
+                account: row.account_id,
+                account_name: row.account_name,
+                resource_name: row.resource_name,
+            })
+        })
+        .collect()
 }
 
 /// Affected resources that are there, that are gone, that belong to nobody; and the accounts of the rest.

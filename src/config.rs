@@ -6,18 +6,22 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::alert::provider::fetch::Fetch;
 use crate::db::DatabaseUrl;
 use crate::delivery::dispatch::Limits;
+use crate::delivery::verp::Verp;
+use crate::egress::Policy;
 
 /// Variables with the prefix that are not settings: tests and CI set them around the program.
 const NOT_SETTINGS: [&str; 2] = ["CANDOR_TEST_POSTGRES_URL", "CANDOR_REQUIRE_POSTGRES"];
 
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 17] = [
     "database_url",
     "listen",
     "public_url",
     "smtp_url",
     "mail_from",
+    "bounce_address",
     "admin_token",
     "secret_key",
     "send_concurrency",
@@ -27,6 +31,7 @@ const NAMES: [&str; 15] = [
     "delivery_lifetime",
     "domain_limits",
     "dkim_keys",
+    "webhook_allow",
     "log_format",
 ];
 
@@ -52,6 +57,8 @@ pub struct Config {
     pub smtp_url: Option<String>,
     /// The sender of every mail.
     pub mail_from: String,
+    /// Where bounces go: the envelope sender of every mail, with the delivery in it. Unset: the address of `mail_from`.
+    pub bounce_address: Option<String>,
     /// An API token with role admin.
     pub admin_token: Option<String>,
     /// Signs links and sessions; unset: made at first start, kept in the database.
@@ -70,10 +77,15 @@ pub struct Config {
     pub domain_limits: Limits,
     /// Keys that mails are signed with: `SELECTOR:FILE`, separated by commas.
     pub dkim_keys: Option<String>,
+    /// Where endpoints may be.
+    pub webhook_allow: Policy,
     /// Whether this process delivers.
     pub workers: bool,
     /// Text or JSON.
     pub log_format: LogFormat,
+    /// How the certificates of SNS are fetched and its subscriptions confirmed: over https, or by a test's own hand. No
+    /// setting.
+    pub sns: Fetch,
 }
 
 impl Default for Config {
@@ -84,6 +96,7 @@ impl Default for Config {
             public_url: None,
             smtp_url: None,
             mail_from: "Candor <candor@localhost>".to_owned(),
+            bounce_address: None,
             admin_token: None,
             secret_key: None,
             send_concurrency: 32,
@@ -95,8 +108,10 @@ impl Default for Config {
             delivery_lifetime: Duration::from_secs(48 * 3600),
             domain_limits: Limits::default(),
             dkim_keys: None,
+            webhook_allow: Policy::Public,
             workers: true,
             log_format: LogFormat::Text,
+            sns: Fetch::https(),
         }
     }
 }
@@ -214,6 +229,10 @@ impl Config {
                     .map_err(|_| "must be an address such as Candor <candor@example.com>")?;
                 self.mail_from = value;
             }
+            "bounce_address" => {
+                Verp::check(&value)?;
+                self.bounce_address = Some(value);
+            }
             "admin_token" => {
                 if value.chars().count() < 8 {
                     return Err("is too short; use at least 8 characters".to_owned());
@@ -238,6 +257,13 @@ impl Config {
             "domain_limits" => self.domain_limits = Limits::parse(&value)?,
             // Read, and so checked, at the start, when the domain is known.
             "dkim_keys" => self.dkim_keys = Some(value),
+            "webhook_allow" => {
+                self.webhook_allow = match value.as_str() {
+                    "public" => Policy::Public,
+                    "private" => Policy::Private,
+                    _ => return Err("must be public or private".to_owned()),
+                }
+            }
             "log_format" => {
                 self.log_format = match value.as_str() {
                     "text" => LogFormat::Text,

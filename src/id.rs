@@ -96,6 +96,8 @@ uuid_id!(/// An alert.
     AlertId, "an alert");
 uuid_id!(/// An API token (not the secret itself).
     TokenId, "a token");
+uuid_id!(/// An endpoint: where an account's own systems hear of incidents.
+    EndpointId, "an endpoint");
 uuid_id!(/// A next step of an incident.
     NextStepId, "a next step");
 

@@ -7,6 +7,7 @@
 pub mod app;
 mod columns;
 pub mod config;
+pub mod egress;
 pub mod error;
 pub mod id;
 pub mod time;
@@ -25,6 +26,7 @@ pub mod report;
 pub mod delivery;
 pub mod notice;
 pub mod template;
+pub mod unreached;
 
 pub mod http;
 pub mod schedule;

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use tokio_cron_scheduler::{Job, JobScheduler};
 
+use crate::audit::Actor;
 use crate::db::Db;
+use crate::delivery::feedback::record;
 use crate::error::{Error, Result};
 
 /// How long the answer to an idempotency key is kept.
@@ -29,6 +31,7 @@ impl Schedule {
     pub async fn start(db: Db) -> Result<Schedule> {
         let scheduler = JobScheduler::new().await.map_err(Error::internal)?;
         let stopped = Arc::new(AtomicBool::new(false));
+        let early = db.clone();
         let flag = stopped.clone();
         // Every hour, at minute 7: not when everybody else's jobs run.
         let job = Job::new_async("0 7 * * * *", move |_, _| {
@@ -48,6 +51,20 @@ impl Schedule {
         })
         .map_err(Error::internal)?;
         scheduler.add(job).await.map_err(Error::internal)?;
+        let flag = stopped.clone();
+        let job = Job::new_async("*/10 * * * * *", move |_, _| {
+            let (db, flag) = (early.clone(), flag.clone());
+            Box::pin(async move {
+                if flag.load(Ordering::SeqCst) {
+                    return;
+                }
+                if let Err(error) = apply_early(&db).await {
+                    tracing::warn!(error = error.chain(), "early bounces could not be looked at");
+                }
+            })
+        })
+        .map_err(Error::internal)?;
+        scheduler.add(job).await.map_err(Error::internal)?;
         scheduler.start().await.map_err(Error::internal)?;
         Ok(Schedule { scheduler, stopped })
     }
@@ -59,4 +76,12 @@ impl Schedule {
             tracing::warn!(%error, "the scheduler did not stop in order");
         }
     }
+}
+
+/// Applies bounces that came before the outcome of their attempt was recorded.
+async fn apply_early(db: &Db) -> Result<()> {
+    if db.read(record::any_early).await? {
+        db.write(&Actor::system("feedback"), record::apply_early).await?;
+    }
+    Ok(())
 }

@@ -52,7 +52,7 @@ async fn at_any_step_of_encrypting_and_signing_in(env: Env) {
     );
     let candor = Binary::new(&env)
         .setting("smtp_url", url)
-        .variable("SSL_CERT_FILE", certificate.trusted_by(&env.directory).display());
+        .environment("SSL_CERT_FILE", certificate.trusted_by(&env.directory).display());
     let steps = [
         Step::Banner,
         Step::Ehlo,
@@ -79,7 +79,7 @@ async fn at_any_step_with_tls_from_the_first_byte(env: Env) {
         .start(|_| Act::Usual);
     let candor = Binary::new(&env)
         .setting("smtp_url", format!("smtps://localhost:{}", server.port()))
-        .variable("SSL_CERT_FILE", certificate.trusted_by(&env.directory).display());
+        .environment("SSL_CERT_FILE", certificate.trusted_by(&env.directory).display());
     let steps = [
         Step::Connect,
         Step::Tls,

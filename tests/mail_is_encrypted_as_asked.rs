@@ -54,7 +54,7 @@ async fn all_must_wait(candor: Binary) -> (Vec<Value>, String) {
 }
 
 fn trusting(env: &Env, certificate: &Certificate) -> Binary {
-    Binary::new(env).variable("SSL_CERT_FILE", certificate.trusted_by(&env.directory).display())
+    Binary::new(env).environment("SSL_CERT_FILE", certificate.trusted_by(&env.directory).display())
 }
 
 /// The commands that came over connections without TLS, or before it.

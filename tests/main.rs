@@ -8,6 +8,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
 mod a_backup_brings_everything_back;
+mod a_channel_is_one_file;
 mod a_dropped_connection_loses_nobody;
 mod a_full_disk_stops_sending;
 mod a_lying_mail_server_is_not_believed;
@@ -22,6 +23,7 @@ mod admin_pages_show_what_the_api_knows;
 mod alerts_open_incidents;
 mod any_json_can_be_mapped;
 mod approval_needs_a_second_person;
+mod bounces_reach_the_incident;
 mod deliveries_are_retried_and_given_up;
 mod errors_are_problem_documents;
 mod hooks_prove_the_secret;
@@ -48,6 +50,9 @@ mod the_directory_keeps_its_shape;
 mod the_program_starts_and_stops;
 mod the_samples_are_understood;
 mod the_schema_is_the_same_in_both_databases;
+mod webhook_addresses_are_checked;
+mod webhooks_reach_an_accounts_systems;
+mod what_comes_back_is_classified;
 mod who_heard_the_detection_hears_the_end;
 mod who_is_affected;
 

@@ -187,6 +187,11 @@ async fn wrong_settings(env: Env) {
         ),
         ("retry_schedule", "soon".to_owned(), vec!["CANDOR_RETRY_SCHEDULE"]),
         ("retry_schedule", "5ü".to_owned(), vec!["CANDOR_RETRY_SCHEDULE"]),
+        (
+            "webhook_allow",
+            "everything".to_owned(),
+            vec!["CANDOR_WEBHOOK_ALLOW", "private"],
+        ),
         ("log_format", "xml".to_owned(), vec!["CANDOR_LOG_FORMAT"]),
     ] {
         let candor = Binary::new(&env).setting(name, value);

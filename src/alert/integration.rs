@@ -4,6 +4,7 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::provider;
 use super::rules::ResourceRule;
 use super::source::{self, generic::Mapping};
 use crate::access::{hash_secret, random_secret};
@@ -22,9 +23,11 @@ use crate::time::Timestamp;
 pub struct NewIntegration {
     /// What people call it.
     pub name: String,
-    /// Whose bodies it takes: `alertmanager` or `generic`.
+    /// Whose bodies it takes: `alertmanager` or `generic`; or, for what mail providers report, `aws_ses`, `mailgun`,
+    /// `postmark` or `sendgrid`.
     pub source: String,
-    /// Given: requests must prove that they know it.
+    /// Given: requests must prove that they know it. For `sendgrid` the verification key of its signed webhook, for
+    /// `mailgun` its signing key, for `aws_ses` the ARN of the SNS topic.
     #[serde(default)]
     pub secret: Option<String>,
     /// Which ids its alerts name.
@@ -130,10 +133,12 @@ impl Row {
 pub fn create(tx: &mut Tx<'_>, new: &NewIntegration, public_url: &str) -> Result<CreatedIntegration> {
     let mut check = Check::default();
     check.name("/name", &new.name);
-    if !source::KNOWN.contains(&new.source.as_str()) {
+    let reports = provider::is_one(&new.source);
+    if !source::KNOWN.contains(&new.source.as_str()) && !reports {
         let detail = format!(
-            "is not one of the sources that this release takes: {}",
-            source::KNOWN.join(", ")
+            "is not one of the sources that this release takes: {}; or, for what mail providers report: {}",
+            source::KNOWN.join(", "),
+            provider::SOURCES.join(", ")
         );
         check.errors.push(FieldError::at("/source", detail));
     }
@@ -155,6 +160,19 @@ pub fn create(tx: &mut Tx<'_>, new: &NewIntegration, public_url: &str) -> Result
         check
             .errors
             .push(FieldError::at("/secret", "holds a control character"));
+    }
+    if let Some(Err(detail)) = new
+        .secret
+        .as_deref()
+        .map(|secret| provider::check_secret(&new.source, secret))
+    {
+        check.errors.push(FieldError::at("/secret", detail));
+    }
+    if reports && !new.resource_rules.is_empty() {
+        check.errors.push(FieldError::at(
+            "/resource_rules",
+            "this source reports what became of mails: it has no alerts for rules",
+        ));
     }
     match &new.mapping {
         Some(mapping) if new.source == "generic" => check.errors.extend(mapping.check()),
@@ -260,7 +278,10 @@ pub fn delete(tx: &mut Tx<'_>, id: &IntegrationId) -> Result<()> {
 const KEPT: i64 = 100;
 
 /// Keeps a body for inspection, and forgets the oldest ones.
-pub(super) fn keep_body(
+///
+/// # Errors
+/// What the database answers.
+pub fn keep_body(
     tx: &mut Tx<'_>,
     id: &IntegrationId,
     accepted: bool,

@@ -91,6 +91,14 @@ pub fn lock_directory(conn: &mut Conn) -> Result<()> {
     Ok(())
 }
 
+/// Takes in what was reported of mails one body after another: two that name the same deliveries in another order would
+/// wait for each other.
+pub fn lock_feedback(conn: &mut Conn) -> Result<()> {
+    let Conn::Pg(conn) = conn else { return Ok(()) };
+    diesel::sql_query("SELECT pg_advisory_xact_lock(727002)").execute(conn)?;
+    Ok(())
+}
+
 /// Locks the end of the audit chain and reads it: the last lock that a transaction takes.
 pub fn audit_head(conn: &mut Conn) -> Result<(i64, String)> {
     #[derive(QueryableByName)]

@@ -139,6 +139,21 @@ diesel::table! {
 }
 
 diesel::table! {
+    endpoints (id) {
+        id -> Text,
+        account_key -> BigInt,
+        channel -> Text,
+        url -> Text,
+        secret -> Nullable<Text>,
+        disabled_at -> Nullable<BigInt>,
+        disabled_reason -> Nullable<Text>,
+        gone_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
     incidents (id) {
         id -> Text,
         number -> BigInt,
@@ -303,6 +318,7 @@ diesel::table! {
         updated_at -> BigInt,
         queued_at -> Nullable<BigInt>,
         finished_at -> Nullable<BigInt>,
+        endpoints -> BigInt,
     }
 }
 
@@ -316,6 +332,7 @@ diesel::table! {
         optional -> Bool,
         context -> Text,
         domain -> Text,
+        channel -> Text,
     }
 }
 
@@ -362,6 +379,36 @@ diesel::table! {
     opt_outs (address) {
         address -> Text,
         at -> BigInt,
+        reason -> Text,
+    }
+}
+
+diesel::table! {
+    feedback (id) {
+        id -> BigInt,
+        dedup_key -> Text,
+        received_at -> BigInt,
+        at -> BigInt,
+        source -> Text,
+        integration_id -> Nullable<Text>,
+        kind -> Text,
+        address -> Text,
+        delivery_id -> Nullable<BigInt>,
+        attempt -> Nullable<BigInt>,
+        matched_by -> Nullable<Text>,
+        effect -> Text,
+        status -> Nullable<Text>,
+        diagnostic -> Text,
+        raw -> Binary,
+    }
+}
+
+diesel::table! {
+    feedback_tokens (integration_id, token) {
+        integration_id -> Text,
+        token -> Text,
+        body_hash -> Text,
+        seen_at -> BigInt,
     }
 }
 
@@ -378,6 +425,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     resource_labels,
     members,
     collaborators,
+    endpoints,
     incidents,
     timeline_entries,
     incident_resources,
@@ -395,8 +443,11 @@ diesel::allow_tables_to_appear_in_same_query!(
     delivery_attempts,
     delivery_receipts,
     opt_outs,
+    feedback,
+    feedback_tokens,
 );
 
+diesel::joinable!(endpoints -> accounts (account_key));
 diesel::joinable!(alerts -> incidents (incident_id));
 diesel::joinable!(deliveries -> notices (notice_id));
 diesel::joinable!(notices -> incidents (incident_id));

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::Outcome;
 use super::queue::{Claimed, Frozen};
 use crate::notice::compose::RecipientContext;
+use crate::notice::payload::EndpointContext;
 
 /// A future of a channel.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -20,10 +21,27 @@ pub struct Task {
     pub claimed: Claimed,
     /// What is the same for all of the notice.
     pub notice: Arc<Frozen>,
-    /// What is the recipient's own.
-    pub own: RecipientContext,
-    /// Whether the recipient may opt out of it.
-    pub optional: bool,
+    /// Who it is for.
+    pub to: Recipient,
+}
+
+/// What is frozen of a recipient.
+#[derive(Clone)]
+pub enum Recipient {
+    /// People behind a mail address.
+    People {
+        /// What is their own.
+        own: RecipientContext,
+        /// Whether they may opt out of it.
+        optional: bool,
+    },
+    /// An account's own system.
+    Endpoint {
+        /// What is its own.
+        own: EndpointContext,
+        /// Signs what is sent there, as it is now; none where the endpoint was disabled or deleted since.
+        secret: Option<String>,
+    },
 }
 
 /// A way out.

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use lettre::message::Mailbox;
 
-use super::channel::{self, Channel, Pending, Task};
+use super::channel::{self, Channel, Pending, Recipient, Task};
 use super::dkim::Signer;
 use super::email::Addressing;
 use super::smtp::{self, Relay};
+use super::verp::Verp;
 use super::{Mail, Outcome, outbox};
 use crate::access::Links;
+use crate::notice::compose::RecipientContext;
 use crate::time::Clock;
 
 /// Where mails go.
@@ -37,6 +39,8 @@ pub struct Mailing {
 pub struct Writer {
     /// The sender of every mail.
     pub from: Mailbox,
+    /// Makes the envelope sender of each mail, where bounces have an address of their own.
+    pub verp: Option<Verp>,
     /// Signs links.
     pub links: Links,
     /// Dates mails.
@@ -126,11 +130,20 @@ impl channel::Sender for Postman {
     }
 }
 
+/// Whom a mail is for, and whether they may opt out of it.
+fn people(task: &Task) -> Result<(&RecipientContext, bool), String> {
+    match &task.to {
+        Recipient::People { own, optional } => Ok((own, *optional)),
+        Recipient::Endpoint { .. } => Err("an endpoint is not mailed".to_owned()),
+    }
+}
+
 impl Writer {
     /// The mail of a task; or why there cannot be one.
     async fn mail(self: &Arc<Self>, task: &Task) -> Result<Mail, String> {
         // Rendering takes long and may run a stranger's template, so it is done elsewhere. Putting together is not.
-        let quick = task.notice.prepared.is_ready(&task.own, task.optional);
+        let (own, optional) = people(task)?;
+        let quick = task.notice.prepared.is_ready(own, optional);
         if quick && self.dkim.as_ref().is_none_or(Signer::is_quick) {
             return self.write(task);
         }
@@ -138,8 +151,7 @@ impl Writer {
         let task = Task {
             claimed: task.claimed.clone(),
             notice: task.notice.clone(),
-            own: task.own.clone(),
-            optional: task.optional,
+            to: task.to.clone(),
         };
         tokio::task::spawn_blocking(move || writer.write(&task))
             .await
@@ -147,12 +159,17 @@ impl Writer {
     }
 
     fn write(&self, task: &Task) -> Result<Mail, String> {
+        let (own, optional) = people(task)?;
         let claimed = &task.claimed;
         let thread = format!("incident.{}@{}", task.notice.incident, self.from.email.domain());
+        let return_path = match &self.verp {
+            Some(verp) => Some(verp.address(claimed.id).map_err(|error| error.to_string())?),
+            None => None,
+        };
         let addressing = Addressing {
             from: &self.from,
-            return_path: None,
-            name: &task.own.name,
+            return_path: return_path.as_ref(),
+            name: &own.name,
             address: &claimed.address,
             message_id: &claimed.message_id,
             thread: &thread,
@@ -162,7 +179,7 @@ impl Writer {
         let mut mail = task
             .notice
             .prepared
-            .write(&task.own, task.optional, &addressing)
+            .write(own, optional, &addressing)
             .map_err(|error| error.chain())?;
         if let Some(signer) = &self.dkim {
             signer

@@ -11,10 +11,12 @@
 //!
 //! Must never happen here: a read of the incident or the directory (a notice is frozen), or an outcome that is lost.
 
+pub mod calling;
 pub mod channel;
 pub mod dispatch;
 pub mod dkim;
 pub mod email;
+pub mod feedback;
 pub mod ledger;
 pub mod mailing;
 pub mod opt_out;
@@ -22,6 +24,8 @@ pub mod outbox;
 pub mod queue;
 pub mod skeleton;
 pub mod smtp;
+pub mod verp;
+pub mod webhook;
 pub mod worker;
 
 use std::time::Duration;
@@ -32,8 +36,10 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{Action, Event, Tx};
 use crate::db::Conn;
 use crate::db::schema::{deliveries as d, delivery_attempts as da, notice_recipients as nr, notices as n};
+use crate::directory::endpoint;
 use crate::error::{Error, Result};
 use crate::id::{IncidentId, NoticeId};
+use crate::notice::EMAIL;
 use crate::time::Timestamp;
 
 /// A mail, ready to be handed over.
@@ -62,6 +68,8 @@ pub enum Outcome {
     Ambiguous(String),
     /// Never.
     Failed(String),
+    /// Never, and nothing else is wanted there either.
+    Gone(String),
 }
 
 impl Outcome {
@@ -71,7 +79,7 @@ impl Outcome {
             Outcome::Sent(_) => "sent",
             Outcome::Retry(..) => "retry",
             Outcome::Ambiguous(_) => "ambiguous",
-            Outcome::Failed(_) => "failed",
+            Outcome::Failed(_) | Outcome::Gone(_) => "failed",
         }
     }
 
@@ -81,7 +89,8 @@ impl Outcome {
             Outcome::Sent(text)
             | Outcome::Retry(_, text)
             | Outcome::Ambiguous(text)
-            | Outcome::Failed(text) => text,
+            | Outcome::Failed(text)
+            | Outcome::Gone(text) => text,
         }
     }
 }
@@ -93,15 +102,17 @@ pub struct Delivery {
     pub id: i64,
     /// The notice it belongs to.
     pub notice: NoticeId,
-    /// To whom.
-    pub person: DeliveryPerson,
+    /// To whom; null where it goes to an account's own systems.
+    pub person: Option<DeliveryPerson>,
+    /// Whose systems it goes to; null where it is a mail.
+    pub endpoint: Option<DeliveryEndpoint>,
     /// Where it goes.
     pub address: String,
-    /// email.
+    /// email, or the channel of the endpoint, such as webhook.
     pub channel: String,
     /// pending, sent, failed, bounced, suppressed or stopped.
     pub state: String,
-    /// Message-ID of the mail, the same in every attempt.
+    /// Message-ID of the mail, or what names it to the endpoint (`webhook-id`); the same in every attempt.
     pub message_id: String,
     /// Attempts so far.
     pub attempts: Vec<Attempt>,
@@ -119,6 +130,17 @@ pub struct DeliveryPerson {
     /// The caller's id.
     pub id: String,
     /// Name, as it was when the notice was frozen.
+    pub name: String,
+}
+
+/// The endpoint of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct DeliveryEndpoint {
+    /// Its id.
+    pub id: String,
+    /// Whose it is.
+    pub account: String,
+    /// The account's name, as it was when the notice was frozen.
     pub name: String,
 }
 
@@ -154,7 +176,7 @@ type Row = (
 fn load(
     conn: &mut Conn,
     notice: Option<&NoticeId>,
-    state: Option<&str>,
+    (state, channel): (Option<&str>, Option<&str>),
     one: Option<i64>,
     after: i64,
     limit: i64,
@@ -167,6 +189,9 @@ fn load(
     }
     if let Some(state) = state {
         query = query.filter(d::state.eq(state));
+    }
+    if let Some(channel) = channel {
+        query = query.filter(d::channel.eq(channel));
     }
     if let Some(id) = one {
         query = query.filter(d::id.eq(id));
@@ -206,6 +231,12 @@ fn load(
             .or_default()
             .push(Attempt { at, outcome, reply });
     }
+    let endpoints: Vec<&str> = rows
+        .iter()
+        .filter(|(row, _)| row.3 != EMAIL)
+        .map(|(row, _)| row.8.as_str())
+        .collect();
+    let accounts = endpoint::accounts_of(conn, &endpoints)?;
     Ok(rows
         .into_iter()
         .map(
@@ -213,16 +244,30 @@ fn load(
                 (id, notice, address, channel, state, _, sent_at, message_id, person, name, lease, reason),
                 next,
             )| {
+                let mail = channel == EMAIL;
+                let account = accounts.get(&person).cloned();
                 Delivery {
                     attempts: attempts.remove(&id).unwrap_or_default(),
                     next_attempt_at: (state == "pending" && lease.is_none()).then_some(next),
                     id,
                     notice,
-                    person: DeliveryPerson { id: person, name },
+                    message_id: if mail {
+                        format!("<{message_id}>")
+                    } else {
+                        calling::call_id(&message_id)
+                    },
+                    person: mail.then(|| DeliveryPerson {
+                        id: person.clone(),
+                        name: name.clone(),
+                    }),
+                    endpoint: (!mail).then(|| DeliveryEndpoint {
+                        id: person,
+                        account: account.unwrap_or_default(),
+                        name,
+                    }),
                     address,
                     channel,
                     state,
-                    message_id: format!("<{message_id}>"),
                     sent_at,
                     reason,
                 }
@@ -239,6 +284,7 @@ pub fn list(
     conn: &mut Conn,
     notice: &NoticeId,
     state: Option<&str>,
+    channel: Option<&str>,
     after: Option<i64>,
     limit: i64,
 ) -> Result<Vec<Delivery>> {
@@ -251,7 +297,14 @@ pub fn list(
             format!("is not one of {}", STATES.join(", ")),
         ));
     }
-    load(conn, Some(notice), state, None, after.unwrap_or(0), limit)
+    load(
+        conn,
+        Some(notice),
+        (state, channel),
+        None,
+        after.unwrap_or(0),
+        limit,
+    )
 }
 
 /// One delivery.
@@ -259,7 +312,7 @@ pub fn list(
 /// # Errors
 /// `NotFound`.
 pub fn get(conn: &mut Conn, id: i64) -> Result<Delivery> {
-    load(conn, None, None, Some(id), 0, 1)?
+    load(conn, None, (None, None), Some(id), 0, 1)?
         .pop()
         .ok_or_else(|| Error::NotFound(format!("delivery {id}")))
 }
@@ -268,7 +321,7 @@ pub fn get(conn: &mut Conn, id: i64) -> Result<Delivery> {
 ///
 /// # Errors
 /// `NotFound`; `Conflict` where it was sent, is pending, or the person opted out (nobody is mailed twice), and where
-/// the notice was stopped (its catch-up is for those who were not told).
+/// the notice was stopped (its catch-up is for those who were not told) or the endpoint was disabled or deleted.
 pub fn resend(tx: &mut Tx<'_>, id: i64, lifetime: Duration) -> Result<Delivery> {
     let delivery = get(tx.conn, id)?;
     let incident = lock_for_resending(tx, &delivery.notice)?;
@@ -280,6 +333,15 @@ pub fn resend(tx: &mut Tx<'_>, id: i64, lifetime: Duration) -> Result<Delivery> 
             delivery.state
         )));
     }
+    let lifetime = match &delivery.endpoint {
+        None => lifetime,
+        Some(to) if endpoint::secrets(tx.conn, &[&to.id])?.is_empty() => {
+            return Err(Error::Conflict(
+                "the endpoint was disabled or deleted: enable it first".to_owned(),
+            ));
+        }
+        Some(_) => calling::LIFETIME,
+    };
     queue_again(
         tx,
         &delivery.notice,

@@ -11,17 +11,19 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use serde_json::json;
 
-use super::Outcome;
+use super::channel::Recipient;
 use super::ledger::Receipt;
 use super::skeleton::Prepared;
+use super::{Outcome, calling};
 use crate::audit::{Action, Event, Tx, record_attempts};
 use crate::db::Conn;
 use crate::db::dialect::{self, AttemptRow, End, on_backend};
-use crate::db::schema::{deliveries as d, delivery_receipts as dr, notices as n};
+use crate::db::schema::{deliveries as d, delivery_receipts as dr, notice_recipients as nr, notices as n};
+use crate::directory::endpoint;
 use crate::error::Result;
 use crate::id::{NoticeId, new_uuid};
-use crate::notice::compose::{Content, RecipientContext};
-use crate::notice::templates;
+use crate::notice::compose::Content;
+use crate::notice::{EMAIL, templates};
 use crate::time::Timestamp;
 
 /// How long a claim holds without being renewed. Longer than a restart of the database takes, so that its worker can
@@ -37,8 +39,8 @@ pub type Claimed = dialect::ClaimedRow;
 pub struct Claim {
     /// The delivery.
     pub claimed: Claimed,
-    /// What is the recipient's own, and whether they may opt out.
-    pub recipient: Option<(RecipientContext, bool)>,
+    /// Who it is for.
+    pub recipient: Option<Recipient>,
 }
 
 /// What is to be recorded of a claimed delivery.
@@ -89,7 +91,7 @@ pub fn expand_step(tx: &mut Tx<'_>, domain: &str, lifetime: Duration) -> Result<
     dialect::lock(tx.conn, dialect::Lock::Notice, id.as_str())?;
     let (state, cursor, recipients): (String, i64, i64) = n::table
         .find(id.as_str())
-        .select((n::state, n::expand_cursor, n::recipients))
+        .select((n::state, n::expand_cursor, n::recipients + n::endpoints))
         .first(tx.conn)?;
     if state != "queued" {
         // Another worker was faster, or it was stopped meanwhile.
@@ -98,15 +100,17 @@ pub fn expand_step(tx: &mut Tx<'_>, domain: &str, lifetime: Duration) -> Result<
     let end = (cursor + EXPAND).min(recipients);
     diesel::sql_query(
         "INSERT INTO deliveries (notice_id, ordinal, channel, address, state, attempt, next_attempt_at, expires_at, message_id, domain) \
-         SELECT nr.notice_id, nr.ordinal, 'email', nr.address, \
+         SELECT nr.notice_id, nr.ordinal, nr.channel, nr.address, \
                 CASE WHEN nr.optional AND EXISTS (SELECT 1 FROM opt_outs o WHERE o.address = LOWER(nr.address)) \
                      THEN 'suppressed' ELSE 'pending' END, \
-                0, $1, $2, CAST(nr.ordinal AS TEXT) || '.' || nr.notice_id || '@' || $3, nr.domain \
-         FROM notice_recipients nr WHERE nr.notice_id = $4 AND nr.ordinal > $5 AND nr.ordinal <= $6 \
+                0, $1, CASE WHEN nr.channel = 'email' THEN $2 ELSE $3 END, \
+                CAST(nr.ordinal AS TEXT) || '.' || nr.notice_id || '@' || $4, nr.domain \
+         FROM notice_recipients nr WHERE nr.notice_id = $5 AND nr.ordinal > $6 AND nr.ordinal <= $7 \
          ON CONFLICT DO NOTHING",
     )
     .bind::<BigInt, _>(tx.now)
     .bind::<BigInt, _>(tx.now.plus(lifetime))
+    .bind::<BigInt, _>(tx.now.plus(calling::LIFETIME))
     .bind::<Text, _>(domain)
     .bind::<Text, _>(id.as_str())
     .bind::<BigInt, _>(cursor)
@@ -188,18 +192,46 @@ fn claim(
         .into_iter()
         .map(|row| (row.id, row))
         .collect();
-    rows.into_iter()
-        .map(|row| {
-            let recipient = match recipients.remove(&row.id) {
-                Some(found) => Some((serde_json::from_str(&found.context)?, found.optional)),
-                None => None,
-            };
-            Ok(Claim {
-                claimed: row,
-                recipient,
-            })
+    let mut claims = Vec::with_capacity(rows.len());
+    for row in rows {
+        let recipient = match recipients.remove(&row.id) {
+            Some(found) if row.channel == EMAIL => Some(Recipient::People {
+                own: serde_json::from_str(&found.context)?,
+                optional: found.optional,
+            }),
+            Some(found) => Some(Recipient::Endpoint {
+                own: serde_json::from_str(&found.context)?,
+                secret: None,
+            }),
+            None => None,
+        };
+        claims.push(Claim {
+            claimed: row,
+            recipient,
+        });
+    }
+    if part.channel != EMAIL {
+        give_secrets(tx.conn, &mut claims)?;
+    }
+    Ok(claims)
+}
+
+/// All that is read of the directory after a notice is frozen: what signs a call, and whether the endpoint still wants it.
+fn give_secrets(conn: &mut Conn, claims: &mut [Claim]) -> Result<()> {
+    let endpoints: Vec<String> = claims
+        .iter()
+        .filter_map(|claim| match &claim.recipient {
+            Some(Recipient::Endpoint { own, .. }) => Some(own.endpoint.to_string()),
+            _ => None,
         })
-        .collect()
+        .collect();
+    let secrets = endpoint::secrets(conn, &endpoints)?;
+    for claim in claims {
+        if let Some(Recipient::Endpoint { own, secret }) = &mut claim.recipient {
+            *secret = secrets.get(own.endpoint.as_str()).cloned();
+        }
+    }
+    Ok(())
 }
 
 /// Of deliveries whose claim has run out, stores those of which their dead worker wrote down what became, and takes them
@@ -414,14 +446,15 @@ fn finish(
         .map(|(claimed, _)| claimed.notice_id.as_str())
         .collect();
     let stopped = stopped_of(tx.conn, notices)?;
-    let sent_to: HashSet<&NoticeId> = group
+    let sent_to: HashSet<(&NoticeId, &str)> = group
         .iter()
         .filter(|(_, finish)| matches!(finish, Finish::Attempt(Outcome::Sent(_))))
-        .map(|(claimed, _)| &claimed.notice_id)
+        .map(|(claimed, _)| (&claimed.notice_id, claimed.channel.as_str()))
         .collect();
-    for notice in sent_to {
-        crate::notice::told_somebody(tx, notice)?;
+    for (notice, channel) in sent_to {
+        crate::notice::told_somebody(tx, notice, channel)?;
     }
+    disable_gone(tx, group)?;
     let batch = new_uuid(tx.now).to_string();
     let attempts: Vec<AttemptRow<'_>> = group
         .iter()
@@ -454,6 +487,25 @@ fn finish(
     Ok(stopped)
 }
 
+/// An endpoint that said that it is gone is sent nothing more, from the transaction on that records it.
+fn disable_gone(tx: &mut Tx<'_>, group: &[(Claimed, Finish)]) -> Result<()> {
+    for (claimed, finish) in group {
+        let Finish::Attempt(Outcome::Gone(reason)) = finish else {
+            continue;
+        };
+        let endpoint: Option<String> = nr::table
+            .find((claimed.notice_id.as_str(), claimed.ordinal))
+            .filter(nr::channel.eq(&claimed.channel))
+            .select(nr::person_id)
+            .first(tx.conn)
+            .optional()?;
+        if let Some(endpoint) = endpoint.filter(|_| claimed.channel != EMAIL) {
+            endpoint::disable(tx, &endpoint, reason)?;
+        }
+    }
+    Ok(())
+}
+
 /// What becomes of a delivery.
 fn end(
     now: Timestamp,
@@ -477,6 +529,7 @@ fn end(
             };
         }
         Finish::Attempt(Outcome::Failed(_)) => return at("failed", Some("refused")),
+        Finish::Attempt(Outcome::Gone(_)) => return at("failed", Some("gone")),
         Finish::Withheld => return at("stopped", None),
         Finish::Released => return at("pending", None),
         Finish::Attempt(Outcome::Ambiguous(_)) => (None, 1),
@@ -516,6 +569,8 @@ pub struct Frozen {
     pub content: Content,
     /// The incident, for the thread.
     pub incident: String,
+    /// When it was sent off.
+    pub queued_at: Option<Timestamp>,
     /// Its mails, prepared.
     pub prepared: Prepared,
 }
@@ -525,9 +580,10 @@ pub struct Frozen {
 /// # Errors
 /// What the database answers.
 pub fn frozen(conn: &mut Conn, id: &NoticeId) -> Result<Frozen> {
-    let (content, incident, template): (Option<String>, String, Option<String>) = n::table
+    type Columns = (Option<String>, String, Option<String>, Option<Timestamp>);
+    let (content, incident, template, queued_at): Columns = n::table
         .find(id.as_str())
-        .select((n::frozen, n::incident_id, n::template_id))
+        .select((n::frozen, n::incident_id, n::template_id, n::queued_at))
         .first(conn)?;
     let content: Content = serde_json::from_str(&content.unwrap_or_default())?;
     let template = templates::load(conn, content.phase, &template.unwrap_or_default())?;
@@ -536,6 +592,7 @@ pub fn frozen(conn: &mut Conn, id: &NoticeId) -> Result<Frozen> {
         prepared: Prepared::new(content.clone(), template),
         content,
         incident,
+        queued_at,
     })
 }
 

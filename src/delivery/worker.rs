@@ -83,7 +83,7 @@ impl Stats {
             Outcome::Sent(_) => &self.sent,
             Outcome::Retry(..) => &self.retried,
             Outcome::Ambiguous(_) => &self.ambiguous,
-            Outcome::Failed(_) => &self.failed,
+            Outcome::Failed(_) | Outcome::Gone(_) => &self.failed,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -606,13 +606,8 @@ impl Clerk {
         for Claim { claimed, recipient } in claims {
             let task = match recipient {
                 None => Err((claimed, "the frozen recipient is missing".to_owned())),
-                Some((own, optional)) => match self.notice(&claimed.notice_id).await {
-                    Ok(notice) => Ok(Task {
-                        claimed,
-                        notice,
-                        own,
-                        optional,
-                    }),
+                Some(to) => match self.notice(&claimed.notice_id).await {
+                    Ok(notice) => Ok(Task { claimed, notice, to }),
                     Err(reason) => Err((claimed, reason)),
                 },
             };
@@ -764,7 +759,7 @@ async fn make_deliveries(
             Finish::Attempt(outcome)
         };
         let went = match &finish {
-            Finish::Attempt(Outcome::Sent(_) | Outcome::Failed(_)) => Went::Well,
+            Finish::Attempt(Outcome::Sent(_) | Outcome::Failed(_) | Outcome::Gone(_)) => Went::Well,
             Finish::Attempt(_) => Went::Refused,
             Finish::Withheld | Finish::Released => Went::Nowhere,
         };

@@ -7,6 +7,7 @@
 //! that makes an audience wider.
 
 pub mod account;
+pub mod endpoint;
 pub mod import;
 pub mod member;
 pub mod person;

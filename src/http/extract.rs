@@ -18,6 +18,8 @@ use crate::error::{Error, FieldError, json_reason};
 pub const MAX_JSON: usize = 1024 * 1024;
 /// Largest body of a hook, in bytes.
 pub const MAX_HOOK: usize = 2 * 1024 * 1024;
+/// Largest mail that comes in, in bytes: what came back may hold what was sent.
+pub const MAX_MAIL: usize = 10 * 1024 * 1024;
 
 /// Largest import, in bytes.
 pub const MAX_IMPORT: u64 = 4 * 1024 * 1024 * 1024;

@@ -16,7 +16,7 @@ use actix_web::{HttpMessage, HttpResponse, web};
 use futures_util::{StreamExt, stream};
 use sha2::{Digest, Sha256};
 
-use super::extract::{MAX_IMPORT, MAX_JSON, read_body};
+use super::extract::{MAX_IMPORT, MAX_JSON, MAX_MAIL, read_body};
 use super::problem::Problem;
 use crate::access::Caller;
 use crate::audit::hex;
@@ -88,7 +88,12 @@ pub async fn guard(
     let payload = if req.path().ends_with("/directory/import") {
         spool(&mut payload, &mut hasher).await?
     } else {
-        let body = read_body(req.request(), &mut payload, MAX_JSON).await?;
+        let limit = if req.path().ends_with("/inbound-mail") {
+            MAX_MAIL
+        } else {
+            MAX_JSON
+        };
+        let body = read_body(req.request(), &mut payload, limit).await?;
         hasher.update(&body);
         Payload::from(body)
     };

@@ -8,10 +8,13 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::{HttpResponse, get, web};
-use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounter, IntGauge, Registry, TextEncoder};
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
 
 use super::extract::{NoParams, Params};
 use super::problem::{Answer, Problem};
+use crate::delivery::feedback::{Taken, record};
 use crate::delivery::queue;
 use crate::error::Error;
 use crate::http::App;
@@ -33,6 +36,36 @@ impl Default for HttpStats {
             Err(never) => unreachable!("{never}"),
         };
         HttpStats { requests }
+    }
+}
+
+/// What this process was told of mails after they were sent.
+pub struct FeedbackStats {
+    reports: IntCounterVec,
+}
+
+impl Default for FeedbackStats {
+    fn default() -> Self {
+        let options = Opts::new(
+            "candor_feedback_reports_total",
+            "Reports of what became of mails, by this process, by kind and by whether a delivery was found",
+        );
+        // The names above are valid, which is all that can fail here.
+        let reports = match IntCounterVec::new(options, &["kind", "matched"]) {
+            Ok(reports) => reports,
+            Err(never) => unreachable!("{never}"),
+        };
+        FeedbackStats { reports }
+    }
+}
+
+impl FeedbackStats {
+    /// Counts what was new of a body.
+    pub fn count(&self, taken: &Taken) {
+        for (kind, matched) in &taken.new {
+            let matched = if *matched { "true" } else { "false" };
+            self.reports.with_label_values(&[kind.as_str(), matched]).inc();
+        }
     }
 }
 
@@ -98,22 +131,36 @@ pub async fn readyz(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResp
 #[utoipa::path(tag = "Operation", responses((status = 200, description = "Text format", content_type = "text/plain")))]
 #[get("/metrics")]
 pub async fn metrics(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
-    let depth = app.db.read(queue::depth).await?;
-    let text = render(&app, depth).map_err(Error::internal)?;
+    let (depth, unmatched) = app
+        .db
+        .read(|conn| Ok((queue::depth(conn)?, record::unmatched(conn)?)))
+        .await?;
+    let text = render(&app, depth, unmatched).map_err(Error::internal)?;
     Ok(HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4")
         .body(text))
 }
 
-fn render(app: &App, depth: i64) -> Result<Vec<u8>, prometheus::Error> {
+fn render(app: &App, depth: i64, unmatched: i64) -> Result<Vec<u8>, prometheus::Error> {
     let registry = Registry::new();
     registry.register(Box::new(app.http_stats.requests.clone()))?;
-    let gauge = IntGauge::new(
-        "candor_deliveries_pending",
-        "Deliveries that wait or are on their way",
-    )?;
-    gauge.set(depth);
-    registry.register(Box::new(gauge))?;
+    registry.register(Box::new(app.feedback_stats.reports.clone()))?;
+    for (name, help, value) in [
+        (
+            "candor_deliveries_pending",
+            "Deliveries that wait or are on their way",
+            depth,
+        ),
+        (
+            "candor_feedback_unmatched",
+            "Stored reports of mails for which no delivery was found",
+            unmatched,
+        ),
+    ] {
+        let gauge = IntGauge::new(name, help)?;
+        gauge.set(value);
+        registry.register(Box::new(gauge))?;
+    }
     for (name, help, counter) in [
         (
             "candor_attempts_sent_total",

@@ -7,6 +7,7 @@ pub mod api;
 pub mod auth;
 pub mod error_page;
 pub mod extract;
+pub mod feedback;
 pub mod hooks;
 pub mod idempotency;
 pub mod metrics;

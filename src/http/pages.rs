@@ -38,6 +38,8 @@ sources! {
     "admin/incident/audience",
     "admin/incident/affected",
     "admin/incident/report",
+    "admin/incident/unreached",
+    "admin/incident/unreached-row",
     "admin/notice",
     "admin/notice/preview",
     "admin/notice/deliveries",

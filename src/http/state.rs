@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use super::metrics::HttpStats;
+use super::metrics::{FeedbackStats, HttpStats};
 use super::pages::Pages;
 use crate::access::Links;
+use crate::alert::provider::sns::Sns;
 use crate::db::Db;
+use crate::delivery::calling::Endpoints;
+use crate::delivery::feedback::Keys;
 use crate::delivery::worker::{Stats, Wake};
 use crate::notice::Sending;
 use crate::time::Clock;
@@ -18,10 +21,18 @@ pub struct App {
     pub links: Links,
     /// What notices need to know of the settings.
     pub sending: Sending,
+    /// How accounts' own systems are spoken to.
+    pub endpoints: Endpoints,
     /// Wakes the delivery workers of this process.
     pub wake: Arc<Wake>,
     /// Delivery counts of this process.
     pub stats: Arc<Stats>,
+    /// What proves that a report is about a mail of ours.
+    pub feedback: Keys,
+    /// Reports that this process took in.
+    pub feedback_stats: FeedbackStats,
+    /// Checks what comes through Amazon SNS.
+    pub sns: Sns,
     /// HTTP counts of this process.
     pub http_stats: HttpStats,
     /// Compiled pages.

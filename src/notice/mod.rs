@@ -9,20 +9,23 @@
 //! or a second mail of one notice to one address.
 
 pub mod compose;
+mod endpoints;
+pub mod payload;
 mod plan;
 mod send;
 pub mod templates;
 mod told;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-pub use plan::{Plan, Preview, Recipient, Sample, Sending, preview};
+pub use endpoints::EndpointRecipient;
+pub use plan::{EndpointSample, Plan, Preview, Recipient, Sample, Sending, preview};
 pub use send::{Digest, Stopped, approve, catch_up, finished, send, stop, stopped, told_somebody};
-pub use told::{reached_people, told_people};
+pub use told::{Missed, missed, reached_people, told_people};
 
 use crate::audit::{Action, Event, Tx};
 use crate::db::schema::{deliveries as d, notices as n};
@@ -105,6 +108,48 @@ pub struct DeliveryCounts {
     pub stopped: i64,
 }
 
+impl DeliveryCounts {
+    fn set(&mut self, state: &str, count: i64) {
+        match state {
+            "pending" => self.pending = count,
+            "sent" => self.sent = count,
+            "failed" => self.failed = count,
+            "bounced" => self.bounced = count,
+            "suppressed" => self.suppressed = count,
+            _ => self.stopped = count,
+        }
+    }
+
+    /// All of them.
+    pub fn total(&self) -> i64 {
+        self.pending + self.sent + self.failed + self.bounced + self.suppressed + self.stopped
+    }
+
+    fn without(&self, others: &DeliveryCounts) -> DeliveryCounts {
+        DeliveryCounts {
+            pending: self.pending - others.pending,
+            sent: self.sent - others.sent,
+            failed: self.failed - others.failed,
+            bounced: self.bounced - others.bounced,
+            suppressed: self.suppressed - others.suppressed,
+            stopped: self.stopped - others.stopped,
+        }
+    }
+
+    /// With those of `frozen` that are not in the queue yet: they wait, or will never be queued.
+    fn with_waiting(mut self, frozen: i64, state: State) -> DeliveryCounts {
+        let waiting = (frozen - self.total()).max(0);
+        match state {
+            State::Stopped => self.stopped += waiting,
+            _ => self.pending += waiting,
+        }
+        self
+    }
+}
+
+/// The channel of people's mails.
+pub const EMAIL: &str = "email";
+
 /// A notice, as shown.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Notice {
@@ -130,8 +175,10 @@ pub struct Notice {
     pub digest: Option<String>,
     /// Whether a second person approved what was to be sent then.
     pub approved: bool,
-    /// What became of it.
+    /// What became of the mails.
     pub counts: DeliveryCounts,
+    /// What became of what went to accounts' own systems beside the mails, by channel.
+    pub channels: BTreeMap<String, DeliveryCounts>,
     /// When it was drafted.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -166,6 +213,7 @@ pub(crate) struct Row {
     pub updated_at: Timestamp,
     pub queued_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
+    pub endpoints: i64,
 }
 
 impl Row {
@@ -192,6 +240,7 @@ impl Row {
             updated_at: tx.now,
             queued_at: None,
             finished_at: None,
+            endpoints: 0,
         }
     }
 
@@ -238,32 +287,23 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
         .load(conn)?;
     let mut counts: HashMap<NoticeId, DeliveryCounts> = HashMap::new();
     for (id, state, count) in counted {
-        let counts = counts.entry(id).or_default();
-        match state.as_str() {
-            "pending" => counts.pending = count,
-            "sent" => counts.sent = count,
-            "failed" => counts.failed = count,
-            "bounced" => counts.bounced = count,
-            "suppressed" => counts.suppressed = count,
-            _ => counts.stopped = count,
-        }
+        counts.entry(id).or_default().set(&state, count);
     }
+    let mut endpoints = endpoints::counts(conn, &rows)?;
     rows.into_iter()
         .map(|row| {
-            let mut counts = counts.remove(&row.id).unwrap_or_default();
             let state = row.state()?;
-            // Frozen but not yet in the queue: they wait, or will never be queued.
-            let expanded = counts.pending
-                + counts.sent
-                + counts.failed
-                + counts.bounced
-                + counts.suppressed
-                + counts.stopped;
-            let waiting = (row.recipients - expanded).max(0);
-            match state {
-                State::Stopped => counts.stopped += waiting,
-                _ => counts.pending += waiting,
-            }
+            let mut all = counts.remove(&row.id).unwrap_or_default();
+            let channels = endpoints
+                .remove(&row.id)
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(channel, (frozen, queued))| {
+                    all = all.without(&queued);
+                    (channel, queued.with_waiting(frozen, state))
+                })
+                .collect();
+            let counts = all.with_waiting(row.recipients, state);
             Ok(Notice {
                 phase: row.phase()?,
                 customer_action: row.action()?,
@@ -277,6 +317,7 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
                 recipients: row.recipients,
                 digest: row.digest,
                 counts,
+                channels,
                 created_at: row.created_at,
                 updated_at: row.updated_at,
                 queued_at: row.queued_at,

@@ -7,6 +7,8 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::compose::{self, Content, RecipientContext};
+use super::endpoints::{self, EndpointRecipient};
+use super::payload::{self, Payload};
 use super::templates::{self, TemplateView};
 use super::told::{Told, told};
 use super::{Row, row};
@@ -21,6 +23,11 @@ use crate::incident::{self, metrics};
 use crate::report;
 use crate::template::{Phase, Rendered};
 
+/// What times are called in mails, and how they are found again in what is frozen.
+pub(super) const STARTED: &str = "Started";
+pub(super) const DETECTED: &str = "Detected";
+pub(super) const RESOLVED: &str = "Resolved";
+
 /// One mail to be: the address and what is the recipient's own.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Recipient {
@@ -34,6 +41,8 @@ pub struct Recipient {
 pub struct Plan {
     /// By address; none twice.
     pub recipients: Vec<Recipient>,
+    /// What goes to the accounts' own systems beside the mails.
+    pub endpoints: Vec<EndpointRecipient>,
     /// What is the same for all.
     pub content: Content,
     /// The template.
@@ -55,6 +64,8 @@ pub struct Plan {
 pub struct Preview {
     /// How many mails.
     pub recipients: usize,
+    /// How many requests to accounts' own systems, by channel, beside the mails.
+    pub channels: BTreeMap<String, usize>,
     /// To be given back on approving and sending.
     pub digest: String,
     /// Whether a second person must approve.
@@ -65,6 +76,8 @@ pub struct Preview {
     pub warnings: Vec<String>,
     /// The first mails, rendered.
     pub samples: Vec<Sample>,
+    /// The first requests to accounts' own systems.
+    pub endpoint_samples: Vec<EndpointSample>,
     /// Addresses not told anything about the incident before.
     pub added: usize,
     /// Addresses told before that this notice does not go to.
@@ -84,6 +97,17 @@ pub struct Sample {
     pub text: String,
     /// HTML body.
     pub html: String,
+}
+
+/// A request to an account's own systems, as shown.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct EndpointSample {
+    /// How the endpoint is spoken to.
+    pub channel: String,
+    /// Where to.
+    pub to: String,
+    /// What is sent.
+    pub payload: Payload,
 }
 
 /// What a notice needs to know of the settings.
@@ -107,6 +131,20 @@ pub fn preview(conn: &mut Conn, id: &NoticeId, sending: &Sending, samples: usize
     let plan = plan(conn, &row, sending)?;
     let template = plan.template.compile()?;
     let url = format!("{}/unsubscribe/…", sending.public_url);
+    let mut channels: BTreeMap<String, usize> = BTreeMap::new();
+    for endpoint in &plan.endpoints {
+        *channels.entry(endpoint.channel.clone()).or_default() += 1;
+    }
+    let endpoint_samples = plan
+        .endpoints
+        .iter()
+        .take(samples)
+        .map(|endpoint| EndpointSample {
+            channel: endpoint.channel.clone(),
+            to: endpoint.url.clone(),
+            payload: payload::payload(id, &plan.content, &endpoint.context, None),
+        })
+        .collect();
     let samples = plan
         .recipients
         .iter()
@@ -130,6 +168,8 @@ pub fn preview(conn: &mut Conn, id: &NoticeId, sending: &Sending, samples: usize
         digest: plan.digest,
         warnings: plan.warnings,
         samples,
+        endpoint_samples,
+        channels,
         added: plan.added,
         removed: plan.removed,
         already_told: plan.already_told,
@@ -208,10 +248,12 @@ pub(super) fn plan(conn: &mut Conn, row: &Row, sending: &Sending) -> Result<Plan
     {
         warnings.push("no report for customers is written: the mail holds the message alone".to_owned());
     }
+    let endpoints = endpoints::planned(conn, row, &mut warnings)?;
     let template = templates::current(conn, phase)?;
-    let digest = digest(&template.id, &content, &recipients)?;
+    let digest = digest(&template.id, &content, &recipients, &endpoints)?;
     Ok(Plan {
         recipients,
+        endpoints,
         content,
         template,
         digest,
@@ -251,15 +293,28 @@ fn candidates(
         follow_through(conn, told, &mut recipients, warnings)?;
     }
     if phase.optional() {
-        let opted_out: Vec<String> = opt_outs::table.select(opt_outs::address).load(conn)?;
-        let before = recipients.len();
-        for address in opted_out {
-            recipients.remove(&address);
+        let suppressed: Vec<(String, String)> = opt_outs::table
+            .select((opt_outs::address, opt_outs::reason))
+            .load(conn)?;
+        let (mut opted_out, mut unusable) = (0, 0);
+        for (address, reason) in suppressed {
+            if recipients.remove(&address).is_some() {
+                match reason.as_str() {
+                    "opted_out" => opted_out += 1,
+                    _ => unusable += 1,
+                }
+            }
         }
-        if recipients.len() < before {
+        if opted_out > 0 {
             warnings.push(format!(
                 "{} opted out of updates",
-                people(before - recipients.len(), "has", "have")
+                people(opted_out, "has", "have")
+            ));
+        }
+        if unusable > 0 {
+            warnings.push(format!(
+                "{} left out: mails to them came back for good, or they called one spam",
+                people(unusable, "is", "are")
             ));
         }
     }
@@ -402,13 +457,13 @@ fn content(conn: &mut Conn, row: &Row, phase: Phase, sending: &Sending) -> Resul
     let incident = incident::get(conn, &row.incident_id)?;
     let times = metrics::metrics(conn, &row.incident_id, None)?.times;
     let mut shown = vec![
-        ("Started".to_owned(), times.started_at),
-        ("Detected".to_owned(), times.detected_at),
+        (STARTED.to_owned(), times.started_at),
+        (DETECTED.to_owned(), times.detected_at),
     ];
     if matches!(phase, Phase::Resolution | Phase::Report)
         && let Some(at) = times.resolved_at
     {
-        shown.push(("Resolved".to_owned(), at));
+        shown.push((RESOLVED.to_owned(), at));
     }
     let report = match phase {
         Phase::Report => {
@@ -430,7 +485,12 @@ fn content(conn: &mut Conn, row: &Row, phase: Phase, sending: &Sending) -> Resul
 }
 
 /// SHA-256 over everything that decides who gets what: every rendered text is a pure function of it.
-fn digest(template: &str, content: &Content, recipients: &[Recipient]) -> Result<String> {
+fn digest(
+    template: &str,
+    content: &Content,
+    recipients: &[Recipient],
+    endpoints: &[EndpointRecipient],
+) -> Result<String> {
     let mut hasher = Sha256::new();
     hasher.update(serde_json::to_vec(&(
         env!("CARGO_PKG_VERSION"),
@@ -440,6 +500,10 @@ fn digest(template: &str, content: &Content, recipients: &[Recipient]) -> Result
     for recipient in recipients {
         hasher.update(b"\n");
         hasher.update(serde_json::to_vec(recipient)?);
+    }
+    for endpoint in endpoints {
+        hasher.update(b"\nendpoint ");
+        hasher.update(serde_json::to_vec(endpoint)?);
     }
     Ok(hex(&hasher.finalize()))
 }

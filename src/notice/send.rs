@@ -4,8 +4,9 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::endpoints::{self, EndpointRecipient};
 use super::plan::{Sending, missing, plan};
-use super::{Notice, Row, State, check_phase, get, insert, locked, require_draft, templates};
+use super::{EMAIL, Notice, Row, State, check_phase, get, insert, locked, require_draft, row, templates};
 use crate::audit::{Action, Event, Tx};
 use crate::db::Conn;
 use crate::db::dialect::{on_backend, tell_workers};
@@ -85,7 +86,7 @@ pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) 
     let phase = row.phase()?;
     check_phase(tx.conn, &row.incident_id, phase)?;
     let plan = plan(tx.conn, &row, sending)?;
-    if plan.recipients.is_empty() {
+    if plan.recipients.is_empty() && plan.endpoints.is_empty() {
         return Err(Error::invalid("", "there is nobody to tell"));
     }
     if plan.digest != digest.digest {
@@ -118,6 +119,7 @@ pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) 
             .collect::<Result<Vec<_>>>()?;
         on_backend!(&mut *tx.conn, c => diesel::insert_into(nr::table).values(&rows).execute(c))?;
     }
+    freeze_endpoints(tx, id, count, &plan.endpoints)?;
     diesel::update(n::table.find(id.as_str()))
         .set((
             n::state.eq(State::Queued.as_str()),
@@ -125,6 +127,7 @@ pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) 
             n::template_id.eq(Some(&template)),
             n::frozen.eq(Some(serde_json::to_string(&plan.content)?)),
             n::recipients.eq(count as i64),
+            n::endpoints.eq(plan.endpoints.len() as i64),
             n::queued_at.eq(Some(tx.now)),
             n::updated_at.eq(tx.now),
         ))
@@ -134,11 +137,50 @@ pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) 
         Event::new(Action::NoticeQueued, "notice", id.as_str())
             .incident(&row.incident_id)
             .after(json!({
-                "phase": phase, "digest": plan.digest, "recipients": count, "template": template,
-                "approved_by": row.approved_by,
+                "phase": phase, "digest": plan.digest, "recipients": count, "endpoints": plan.endpoints.len(),
+                "template": template, "approved_by": row.approved_by,
             })),
     );
     get(tx.conn, id)
+}
+
+/// Whose turn a call is among others: its host's.
+fn url_host(url: &str) -> String {
+    url::Url::parse(url)
+        .ok()
+        .and_then(|url| url.host_str().map(str::to_lowercase))
+        .unwrap_or_default()
+}
+
+/// Freezes what goes to endpoints, behind the mails.
+fn freeze_endpoints(
+    tx: &mut Tx<'_>,
+    id: &NoticeId,
+    mails: usize,
+    endpoints: &[EndpointRecipient],
+) -> Result<()> {
+    for (index, chunk) in endpoints.chunks(500).enumerate() {
+        let rows = chunk
+            .iter()
+            .enumerate()
+            .map(|(offset, endpoint)| {
+                Ok((
+                    nr::notice_id.eq(id.as_str()),
+                    nr::ordinal.eq((mails + index * 500 + offset + 1) as i64),
+                    nr::person_id.eq(endpoint.context.endpoint.as_str()),
+                    nr::name.eq(&endpoint.context.account.name),
+                    nr::address.eq(&endpoint.url),
+                    // Who wants no more of it deletes the endpoint.
+                    nr::optional.eq(false),
+                    nr::context.eq(serde_json::to_string(&endpoint.context)?),
+                    nr::channel.eq(&endpoint.channel),
+                    nr::domain.eq(url_host(&endpoint.url)),
+                ))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        on_backend!(&mut *tx.conn, c => diesel::insert_into(nr::table).values(&rows).execute(c))?;
+    }
+    Ok(())
 }
 
 /// Halts a notice: what is not on the wire yet stays here.
@@ -195,6 +237,7 @@ fn in_flight(conn: &mut Conn, id: &NoticeId) -> Result<i64> {
         .filter(d::notice_id.eq(id.as_str()))
         .filter(d::state.eq("pending"))
         .filter(d::lease.is_not_null())
+        .filter(d::channel.eq(EMAIL))
         .count()
         .get_result(conn)?)
 }
@@ -225,7 +268,7 @@ pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
             "the notice is a draft: send it, and everybody affected is told".to_owned(),
         ));
     }
-    if missing(tx.conn, &row)?.is_empty() {
+    if missing(tx.conn, &row)?.is_empty() && endpoints::missing(tx.conn, &row)? == 0 {
         return Err(Error::invalid(
             "",
             "everybody who is affected has got this notice",
@@ -241,18 +284,22 @@ pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
     get(tx.conn, &copy.id)
 }
 
-/// Notes on the timeline when the first recipient of a notice is told: called before a mail is recorded as sent. It does
-/// not wait for the last one, whose address may be refused for days.
+/// Notes on the timeline when the first recipient of a notice is told: called before a delivery of this channel is
+/// recorded as sent. It does not wait for the last one, whose address may be refused for days. Where people are mailed
+/// they count, not a system that hears it beside them.
 ///
 /// # Errors
 /// What the database answers.
-pub fn told_somebody(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
-    if anybody_told(tx.conn, id)? {
+pub fn told_somebody(tx: &mut Tx<'_>, id: &NoticeId, channel: &str) -> Result<()> {
+    if channel != EMAIL && row(tx.conn, id)?.recipients > 0 {
+        return Ok(());
+    }
+    if anybody_told(tx.conn, id, channel)? {
         return Ok(());
     }
     // Of two workers one writes it.
     let row = locked(tx, id)?;
-    if anybody_told(tx.conn, id)? {
+    if anybody_told(tx.conn, id, channel)? {
         return Ok(());
     }
     let kind = if row.phase()? == Phase::Report {
@@ -260,15 +307,19 @@ pub fn told_somebody(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
     } else {
         timeline::Kind::Notified
     };
-    let text = format!("{} notice: the first of {} told", row.phase, row.recipients);
+    let text = match row.recipients {
+        0 => format!("{} notice: the first system of {} told", row.phase, row.endpoints),
+        people => format!("{} notice: the first of {people} told", row.phase),
+    };
     timeline::note(tx, &row.incident_id, kind, tx.now, &text)?;
     Ok(())
 }
 
-fn anybody_told(conn: &mut Conn, id: &NoticeId) -> Result<bool> {
+fn anybody_told(conn: &mut Conn, id: &NoticeId, channel: &str) -> Result<bool> {
     let first: Option<i64> = d::table
         .filter(d::notice_id.eq(id.as_str()))
         .filter(d::state.eq_any(["sent", "bounced"]))
+        .filter(d::channel.eq(channel))
         .select(d::id)
         .first(conn)
         .optional()?;
@@ -291,7 +342,7 @@ pub fn finished(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
             n::updated_at.eq(tx.now),
         ))
         .execute(tx.conn)?;
-    let counts = get(tx.conn, id)?.counts;
+    let Notice { counts, channels, .. } = get(tx.conn, id)?;
     let others = [
         (counts.failed, "failed"),
         (counts.suppressed, "opted out"),
@@ -301,12 +352,16 @@ pub fn finished(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
     .filter(|(count, _)| *count > 0)
     .map(|(count, what)| format!(", {count} {what}"))
     .collect::<String>();
-    let text = format!("{} notice: {} told{others}", row.phase, counts.sent);
+    let systems: String = channels
+        .iter()
+        .map(|(channel, counts)| format!("; {channel}: {} of {} accepted", counts.sent, counts.total()))
+        .collect();
+    let text = format!("{} notice: {} told{others}{systems}", row.phase, counts.sent);
     timeline::note(tx, &row.incident_id, timeline::Kind::Note, tx.now, &text)?;
     tx.record(
         Event::new(Action::NoticeFinished, "notice", id.as_str())
             .incident(&row.incident_id)
-            .after(json!({"counts": counts})),
+            .after(json!({"counts": counts, "channels": channels})),
     );
     Ok(())
 }

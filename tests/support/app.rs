@@ -1,11 +1,13 @@
 //! The service in this process, with its own database, mail server and clock.
 
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use candor::app::Running;
 use candor::catcher::{Catcher, Policy};
 use candor::config::Config;
+use candor::delivery::calling::{EndpointChannel, Endpoints};
 use candor::time::{Clock, Timestamp};
 
 use super::databases::Env;
@@ -19,6 +21,7 @@ pub struct TestApp {
     pub catcher: Catcher,
     pub clock: Clock,
     config: Config,
+    channels: Vec<Arc<dyn EndpointChannel>>,
     http: Http,
     running: Option<Running>,
 }
@@ -31,6 +34,7 @@ pub struct Builder {
     without_smtp: bool,
     relay: Option<String>,
     config: Config,
+    channels: Vec<Arc<dyn EndpointChannel>>,
 }
 
 impl Builder {
@@ -74,6 +78,12 @@ impl Builder {
         self.config(|config| config.workers = on)
     }
 
+    /// One more channel to accounts' systems.
+    pub fn channel(mut self, channel: Arc<dyn EndpointChannel>) -> Self {
+        self.channels.push(channel);
+        self
+    }
+
     /// Any other setting.
     pub fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(&mut self.config);
@@ -86,13 +96,14 @@ impl Builder {
             Some(url) => Some(url),
             None => (!self.without_smtp).then(|| catcher.url()),
         };
-        let running = start(&self.config, &self.clock).await;
+        let running = start(&self.config, &self.clock, &self.channels).await;
         let http = Http::new(&running.base_url(), Some(ADMIN_TOKEN));
         TestApp {
             env: self.env,
             catcher,
             clock: self.clock,
             config: self.config,
+            channels: self.channels,
             http,
             running: Some(running),
         }
@@ -115,6 +126,7 @@ impl TestApp {
             without_smtp: false,
             relay: None,
             config,
+            channels: Vec::new(),
         }
     }
 
@@ -144,7 +156,7 @@ impl TestApp {
     /// Stops it and starts it again on the same database; its port is another one.
     pub async fn restart(&mut self) {
         self.stop().await;
-        let running = start(&self.config, &self.clock).await;
+        let running = start(&self.config, &self.clock, &self.channels).await;
         self.http = Http::new(&running.base_url(), Some(ADMIN_TOKEN));
         self.running = Some(running);
     }
@@ -181,8 +193,10 @@ impl Drop for TestApp {
     }
 }
 
-async fn start(config: &Config, clock: &Clock) -> Running {
-    match candor::app::start(config.clone(), clock.clone()).await {
+async fn start(config: &Config, clock: &Clock, channels: &[Arc<dyn EndpointChannel>]) -> Running {
+    let builtin = Endpoints::builtin(config.webhook_allow).expect("the built-in channels");
+    let endpoints = channels.iter().cloned().fold(builtin, |all, one| all.with(one));
+    match candor::app::start_with(config.clone(), clock.clone(), endpoints).await {
         Ok(running) => running,
         Err(error) => panic!("the service did not start: {error} ({error:?})"),
     }

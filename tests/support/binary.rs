@@ -71,8 +71,8 @@ impl Binary {
         self
     }
 
-    /// Any other variable of its environment.
-    pub fn variable(mut self, name: &str, value: impl Display) -> Self {
+    /// A variable of its environment that is no setting of ours.
+    pub fn environment(mut self, name: &str, value: impl Display) -> Self {
         self.settings.insert(name.to_owned(), value.to_string());
         self
     }

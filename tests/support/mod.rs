@@ -11,6 +11,7 @@ mod mail;
 mod notices;
 mod postgres;
 pub mod postgres_proxy;
+pub mod receiver;
 mod small_disk;
 pub mod smtp_script;
 pub mod story;

@@ -2,16 +2,18 @@
 //!
 //! Must never happen here: a person without a reason, or more people on a page than a page holds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ROWS;
-use super::view::{account_path, count, grouped, link, person_path, resource, resource_path};
+use super::view::{When, account_path, count, cut, grouped, link, person_path, resource, resource_path};
 use crate::audience::{Addressee, Audience, Reason};
-use crate::directory::ResourceRef;
+use crate::directory::{ResourceRef, normal_address};
 use crate::http::page::{Page, page};
+use crate::unreached::{Unreached, UnreachedCounts, Why};
 
 /// Which of the people to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -50,6 +52,7 @@ const MOST: usize = 5;
 pub fn section(
     audience: &Audience,
     told: &HashMap<String, bool>,
+    bounced: &HashSet<String>,
     chosen: Option<Chosen>,
     after: Option<&str>,
     base: &str,
@@ -58,6 +61,8 @@ pub fn section(
         |addressee: &Addressee| match (&addressee.unreachable, told.contains_key(&addressee.person.id)) {
             (_, true) => Chosen::Told,
             (Some(_), false) => Chosen::Unreachable,
+            // Sending it there again is no use.
+            (None, false) if bounced.contains(&addressee.person.id) => Chosen::Unreachable,
             (None, false) => Chosen::NotTold,
         };
     let mut numbers = (0, 0, 0);
@@ -91,6 +96,13 @@ pub fn section(
     };
     let tab = |label: &str, n: usize, value: Option<&str>| json!({"label": format!("{label} {}", grouped(n as i64)), "path": path(value, None), "current": word == value});
     let counts = &audience.counts;
+    // Of the people above, and those who are gone from the directory.
+    let came_back = audience
+        .people
+        .iter()
+        .filter(|addressee| addressee.unreachable.is_none() && standing(addressee) == Chosen::Unreachable)
+        .count();
+    let unreached = counts.unreachable + came_back;
     let shown = json!({
         "people": count(counts.people, "person", "people"),
         "accounts": count(counts.accounts, "account", "accounts"),
@@ -102,8 +114,8 @@ pub fn section(
         "told_text": grouped(told_people as i64),
         "not_told": not_told,
         "not_told_text": grouped(not_told as i64),
-        "unreachable": counts.unreachable,
-        "unreachable_text": grouped(counts.unreachable as i64),
+        "unreachable": unreached,
+        "unreachable_text": grouped(unreached as i64),
         "unresolved": counts.unresolved_references,
         "unresolved_text": grouped(counts.unresolved_references as i64),
         "tabs": [
@@ -130,7 +142,10 @@ fn row(addressee: &Addressee, standing: Chosen, accepted: bool) -> Value {
         "told": accepted,
         "on_its_way": standing == Chosen::Told && !accepted,
         "not_told": standing == Chosen::NotTold,
-        "unreachable": addressee.unreachable,
+        "unreachable": match (&addressee.unreachable, standing) {
+            (None, Chosen::Unreachable) => Some("the mail came back"),
+            (reason, _) => reason.as_deref(),
+        },
         "ways": ways,
         "more_ways": more,
     })
@@ -193,17 +208,69 @@ fn ways(reasons: &[Reason]) -> (Vec<Value>, usize) {
     (ways, more)
 }
 
-/// Who should hear of it and cannot, with the reason.
-pub fn unreachable(audience: &Audience) -> Value {
-    let all = &audience.unreachable;
-    let most = ROWS.0 as usize;
+/// Who could not be reached, why, and who else of their accounts could be told instead.
+pub fn unreached(counts: &UnreachedCounts, people: &[Unreached], zone: Option<&TimeZone>) -> Value {
+    let reasons: Vec<String> = [
+        (counts.bounced_hard, "came back: no such address"),
+        (counts.bounced_soft, "came back"),
+        (counts.failed, "refused or given up"),
+        (counts.no_address, "no usable address"),
+    ]
+    .into_iter()
+    .filter(|(n, _)| *n > 0)
+    .map(|(n, words)| format!("{} {words}", grouped(n as i64)))
+    .collect();
+    let row = |one: &Unreached| {
+        let (word, bad) = match one.why {
+            Why::Failed => ("refused", true),
+            Why::BouncedHard => ("came back for good", true),
+            Why::BouncedSoft => ("came back", true),
+            Why::Complained => ("called it spam", false),
+            Why::NoAddress => ("no usable address", true),
+        };
+        json!({
+            "name": one.person.name, "path": person_path(&one.person.id),
+            "address": one.address,
+            // What they have now, where the directory has learnt another one since.
+            "present": (!one.person.email.is_empty() && normal_address(&one.person.email) != normal_address(&one.address))
+                .then_some(&one.person.email),
+            "word": word, "bad": bad,
+            "status": one.status,
+            "diagnostic": cut(&one.diagnostic, 300),
+            "at": When::maybe(one.at, zone),
+            "notice": one.notice.as_ref().map(|id| format!("/admin/notices/{id}#deliveries")),
+            "phases": one.phases.join(", "),
+            "others": one.others.iter().take(MOST).map(|other| json!({
+                "name": other.person.name, "path": person_path(&other.person.id), "email": other.person.email,
+                "role": other.role, "account": other.account_name, "account_path": account_path(&other.account),
+                "told": other.told,
+            })).collect::<Vec<_>>(),
+            "more_others": one.more_others + one.others.len().saturating_sub(MOST),
+        })
+    };
+    let (complained, lost): (Vec<&Unreached>, Vec<&Unreached>) =
+        people.iter().partition(|one| one.why == Why::Complained);
+    // Where nothing was tried there is nothing but the directory to blame.
+    let title = match counts.people == counts.no_address {
+        true => count(
+            counts.people,
+            "person cannot be reached",
+            "people cannot be reached",
+        ),
+        false => count(
+            counts.people,
+            "person could not be reached",
+            "people could not be reached",
+        ),
+    };
     json!({
-        "title": count(all.len(), "person cannot be reached", "people cannot be reached"),
-        "any": !all.is_empty(),
-        "rows": all.iter().take(most).map(|one| json!({
-            "name": one.person.name, "id": one.person.id, "path": person_path(&one.person.id),
-            "email": one.person.email, "reason": one.reason,
-        })).collect::<Vec<_>>(),
-        "more": all.len().saturating_sub(most),
+        "any": counts.people > 0,
+        "title": title,
+        "reasons": reasons.join(", "),
+        "rows": lost.iter().map(|one| row(one)).collect::<Vec<_>>(),
+        "more": counts.people.saturating_sub(lost.len()),
+        "complained": counts.complained > 0,
+        "complained_title": count(counts.complained, "person called a mail spam", "people called a mail spam"),
+        "complaints": complained.iter().map(|one| row(one)).collect::<Vec<_>>(),
     })
 }

@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use super::ROWS;
 use super::params::Form;
 use super::session::SignedIn;
-use super::view::{Frame, When, account_path, link, person_path, resource_path};
+use super::view::{Frame, When, account_path, link, person_path, resource_path, shown_url};
 use crate::db::Conn;
 use crate::directory::account::{self, Account};
+use crate::directory::endpoint::{self, Endpoint};
 use crate::directory::member::{self, Held, Membership};
 use crate::directory::person::{self, Person};
 use crate::directory::resource::{self, Filter, Resource};
@@ -117,6 +118,14 @@ fn account_row(account: &Account) -> Value {
     })
 }
 
+fn endpoint_row(endpoint: &Endpoint) -> Value {
+    json!({
+        "id": endpoint.id, "channel": endpoint.channel, "url": shown_url(&endpoint.url), "enabled": endpoint.enabled,
+        "disabled": When::maybe(endpoint.disabled_at, None), "reason": endpoint.disabled_reason,
+        "created": When::utc(endpoint.created_at),
+    })
+}
+
 fn person_row(person: &Person) -> Value {
     json!({
         "id": person.id, "path": person_path(&person.id), "name": person.name, "email": person.email,
@@ -196,10 +205,11 @@ async fn show_account(
     let p = params.0;
     let members_after: Option<String> = cursor(p.members.as_deref())?;
     let resources_after: Option<(String, String)> = cursor(p.resources.as_deref())?;
-    let (account, members, resources) = app
+    let (account, endpoints, members, resources) = app
         .db
         .read(move |conn| {
             let account = account::get(conn, &id)?;
+            let endpoints = endpoint::list(conn, &id, None, ROWS.0)?;
             let members = member::members(conn, &id, members_after.as_deref(), ROWS.probe())?;
             let filter = Filter {
                 account: Some(id),
@@ -212,7 +222,7 @@ async fn show_account(
                 resources_after.as_ref(),
                 ROWS.probe(),
             )?;
-            Ok((account, members, resources))
+            Ok((account, endpoints, members, resources))
         })
         .await?;
     let members = page(members, ROWS, |member| member.person.clone());
@@ -223,6 +233,7 @@ async fn show_account(
         &json!({
             "page": Frame::new(&app, Some(&by.0), &account.name, "Directory"),
             "account": account_row(&account),
+            "endpoints": endpoints.iter().map(endpoint_row).collect::<Vec<_>>(),
             "members": members.items.iter().map(role_row).collect::<Vec<_>>(),
             "members_next": members.next_cursor.map(|next| link(&path, &[("members", Some(&next))])),
             "members_first": p.members.is_some().then_some(&path),

@@ -2,7 +2,7 @@
 //!
 //! Must never happen here: somebody who cannot be reached, or an id that the directory does not know, shown quietly.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use actix_web::{HttpResponse, get, web};
 use jiff::tz::TimeZone;
@@ -31,6 +31,7 @@ use crate::notice::compose::paragraphs;
 use crate::notice::{self, Notice, State};
 use crate::report::{self, Report};
 use crate::template::Phase;
+use crate::unreached::{self, Unreached, UnreachedCounts};
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.service(show);
@@ -55,6 +56,8 @@ struct Facts {
     affected: Page<Affected>,
     audience: Audience,
     told: HashMap<String, bool>,
+    bounced: HashSet<String>,
+    unreached: (UnreachedCounts, Vec<Unreached>),
     notices: Vec<Notice>,
     timeline: Vec<Entry>,
     alerts: Page<AlertView>,
@@ -95,6 +98,12 @@ async fn show(
                 ),
                 audience: crate::audience::resolve(conn, id)?,
                 told: notice::reached_people(conn, id)?,
+                bounced: notice::missed(conn, id)?
+                    .into_iter()
+                    .filter(|missed| missed.bounced)
+                    .flat_map(|missed| missed.people)
+                    .collect(),
+                unreached: unreached::of(conn, id, None, ROWS.0)?,
                 notices: notice::of_incidents(conn, &[id])?,
                 timeline: timeline::list(conn, id)?,
                 alerts: page(
@@ -123,6 +132,7 @@ async fn show(
     let people = audience::section(
         &facts.audience,
         &facts.told,
+        &facts.bounced,
         p.people,
         people_after.as_deref(),
         &base,
@@ -142,7 +152,7 @@ async fn show(
             "times": times(&facts.metrics, &zones),
             "todo": todo(&app, &facts, people.not_told),
             "people": people.shown,
-            "unreachable": audience::unreachable(&facts.audience),
+            "unreached": audience::unreached(&facts.unreached.0, &facts.unreached.1, local),
             "unresolved": unresolved(&facts.audience),
             "affected": affected_section(&facts, &base, local),
             "notices": facts.notices.iter().map(|notice| notice_row(notice, local)).collect::<Vec<_>>(),

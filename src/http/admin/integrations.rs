@@ -11,6 +11,7 @@ use super::params::Form;
 use super::session::SignedIn;
 use super::view::{Frame, When, call, cut, link};
 use crate::alert::integration::{self, HookRequest, Integration};
+use crate::alert::provider;
 use crate::http::App;
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::Answer;
@@ -71,6 +72,7 @@ fn view(one: &Integration, requests: &[HookRequest]) -> Value {
         "name": one.name,
         "source": one.source,
         "signed": one.signed,
+        "reports": provider::is_one(&one.source),
         "opens": one.open_incident,
         "gone": When::maybe(one.gone_at, None),
         "created": When::utc(one.created_at),

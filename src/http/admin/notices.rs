@@ -3,14 +3,19 @@
 //! Must never happen here: a preview by another computation than the send's, or a page that asks the server for ever:
 //! it renews itself only while mails are on their way.
 
+use std::collections::HashMap;
+
 use actix_web::{HttpResponse, get, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::params::Form;
 use super::session::SignedIn;
-use super::view::{Frame, When, call, count, grouped, link, person_path, progress, zone};
+use super::view::{
+    Frame, When, account_path, call, count, grouped, link, person_path, progress, shown_url, zone,
+};
 use super::{ROWS, own};
+use crate::delivery::feedback::{Entry, record};
 use crate::delivery::{self, Delivery};
 use crate::http::App;
 use crate::http::page::{Page, cursor, page};
@@ -18,7 +23,7 @@ use crate::http::problem::Answer;
 use crate::id::NoticeId;
 use crate::incident;
 use crate::notice::compose::paragraphs;
-use crate::notice::{self, Notice, Preview, State};
+use crate::notice::{self, DeliveryCounts, Notice, Preview, State};
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.service(show);
@@ -48,7 +53,7 @@ async fn show(
     let after: Option<i64> = cursor(at.as_deref())?;
     let sending = app.sending.clone();
     let chosen = state.clone();
-    let (notice, incident, preview, not_told, deliveries) = app
+    let (notice, incident, preview, not_told, deliveries, feedback) = app
         .db
         .read(move |conn| {
             let notice = notice::get(conn, &id)?;
@@ -62,13 +67,15 @@ async fn show(
                 State::Sent | State::Stopped => notice::not_told_yet(conn, &id)?,
                 _ => 0,
             };
-            let deliveries = delivery::list(conn, &id, chosen.as_deref(), after, ROWS.probe())?;
+            let deliveries = delivery::list(conn, &id, chosen.as_deref(), None, after, ROWS.probe())?;
+            let ids: Vec<i64> = deliveries.iter().map(|delivery| delivery.id).collect();
             Ok((
                 notice,
                 incident,
                 preview,
                 not_told,
                 page(deliveries, ROWS, |delivery| delivery.id),
+                record::of_deliveries(conn, &ids)?,
             ))
         })
         .await?;
@@ -103,15 +110,40 @@ async fn show(
             "catch_up_of": notice.catch_up_of.as_ref().map(|id| format!("/admin/notices/{id}")),
             "recipients": count(notice.recipients as usize, "recipient", "recipients"),
             "progress": progress(&notice),
+            "systems": systems(&notice),
             "not_told": (not_told > 0).then(|| count(not_told, "person is", "people are")),
             "created": When::new(notice.created_at, zone.as_ref()),
             "queued": When::maybe(notice.queued_at, zone.as_ref()),
             "finished": When::maybe(notice.finished_at, zone.as_ref()),
             "preview": preview.map(|preview| preview_section(&preview)),
             "commands": commands,
-            "deliveries": deliveries_section(&notice, deliveries, state.as_deref(), at.is_some(), zone.as_ref()),
+            "deliveries": deliveries_section(&notice, deliveries, &feedback, state.as_deref(), at.is_some(), zone.as_ref()),
         }),
     )
+}
+
+/// What became of what went to accounts' own systems, a line for each channel.
+fn systems(notice: &Notice) -> Vec<Value> {
+    notice
+        .channels
+        .iter()
+        .map(|(channel, counts)| {
+            let others: Vec<Value> = [
+                (counts.pending, "pending", false),
+                (counts.failed, "failed", true),
+                (counts.stopped, "stopped", true),
+            ]
+            .into_iter()
+            .filter(|(n, _, _)| *n > 0)
+            .map(|(n, word, bad)| json!({"text": format!("{} {word}", grouped(n)), "bad": bad}))
+            .collect();
+            json!({
+                "channel": channel,
+                "label": format!("{} of {} accepted", grouped(counts.sent), grouped(counts.total())),
+                "details": others,
+            })
+        })
+        .collect()
 }
 
 fn capital(word: &str) -> String {
@@ -134,7 +166,7 @@ fn commands(
     let mut commands = Vec::new();
     if let Some(preview) = preview {
         let digest = json!({"digest": preview.digest});
-        if preview.recipients == 0 {
+        if preview.recipients == 0 && preview.channels.is_empty() {
             return commands;
         }
         if preview.approval_required && !preview.approved {
@@ -166,7 +198,12 @@ fn commands(
 fn preview_section(preview: &Preview) -> Value {
     json!({
         "recipients": count(preview.recipients, "mail", "mails"),
-        "nobody": preview.recipients == 0,
+        "nobody": preview.recipients == 0 && preview.channels.is_empty(),
+        "systems": preview.channels.iter().map(|(channel, n)| json!({"channel": channel, "count": grouped(*n as i64)})).collect::<Vec<_>>(),
+        "endpoint_samples": preview.endpoint_samples.iter().map(|sample| json!({
+            "channel": sample.channel, "to": shown_url(&sample.to),
+            "payload": serde_json::to_string_pretty(&sample.payload).unwrap_or_default(),
+        })).collect::<Vec<_>>(),
         "digest": preview.digest,
         "approval_required": preview.approval_required,
         "approved": preview.approved,
@@ -185,6 +222,7 @@ fn preview_section(preview: &Preview) -> Value {
 fn deliveries_section(
     notice: &Notice,
     deliveries: Page<Delivery>,
+    feedback: &HashMap<i64, Vec<Entry>>,
     state: Option<&str>,
     later: bool,
     zone: Option<&jiff::tz::TimeZone>,
@@ -196,17 +234,19 @@ fn deliveries_section(
             link(&base, &[("state", state), ("cursor", cursor)])
         )
     };
-    let counts = notice.counts;
+    let with =
+        |of: fn(&DeliveryCounts) -> i64| of(&notice.counts) + notice.channels.values().map(of).sum::<i64>();
+    let all = notice.recipients + notice.channels.values().map(DeliveryCounts::total).sum::<i64>();
     let mut tabs = vec![json!({
-        "label": format!("all {}", grouped(notice.recipients)), "path": path(None, None), "current": state.is_none(),
+        "label": format!("all {}", grouped(all)), "path": path(None, None), "current": state.is_none(),
     })];
     for (word, n) in [
-        ("pending", counts.pending),
-        ("sent", counts.sent),
-        ("failed", counts.failed),
-        ("bounced", counts.bounced),
-        ("suppressed", counts.suppressed),
-        ("stopped", counts.stopped),
+        ("pending", with(|counts| counts.pending)),
+        ("sent", with(|counts| counts.sent)),
+        ("failed", with(|counts| counts.failed)),
+        ("bounced", with(|counts| counts.bounced)),
+        ("suppressed", with(|counts| counts.suppressed)),
+        ("stopped", with(|counts| counts.stopped)),
     ] {
         if n > 0 || state == Some(word) {
             tabs.push(json!({
@@ -218,15 +258,26 @@ fn deliveries_section(
         .items
         .iter()
         .map(|delivery| {
+            let (name, path, address, what) = match (&delivery.person, &delivery.endpoint) {
+                (Some(person), _) => (&person.name, person_path(&person.id), delivery.address.clone(), "Message-ID"),
+                (None, Some(to)) => (&to.name, account_path(&to.account), shown_url(&delivery.address), "id"),
+                (None, None) => (&delivery.address, String::new(), String::new(), "id"),
+            };
             json!({
-                "name": delivery.person.name,
-                "path": person_path(&delivery.person.id),
-                "address": delivery.address,
+                "name": name,
+                "path": path,
+                "address": address,
+                "channel": delivery.endpoint.is_some().then_some(&delivery.channel),
+                "named": what,
                 "state": delivery.state,
                 "message_id": delivery.message_id,
                 "id": delivery.id,
                 "resendable": matches!(delivery.state.as_str(), "failed" | "bounced") && notice.state != State::Stopped,
                 "next": When::maybe(delivery.next_attempt_at, zone),
+                "feedback": feedback.get(&delivery.id).into_iter().flatten().map(|entry| json!({
+                    "kind": entry.kind.as_str().replace('_', " "), "at": When::new(entry.at, zone), "source": entry.source,
+                    "status": entry.status, "diagnostic": entry.diagnostic,
+                })).collect::<Vec<_>>(),
                 "attempts": delivery.attempts.iter().map(|attempt| json!({
                     "at": When::new(attempt.at, zone), "outcome": attempt.outcome, "reply": attempt.reply,
                 })).collect::<Vec<_>>(),

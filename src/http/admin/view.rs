@@ -171,6 +171,14 @@ pub fn outward(link: Option<&str>) -> Option<&str> {
     link.filter(|link| url::Url::parse(link).is_ok_and(|url| matches!(url.scheme(), "http" | "https")))
 }
 
+/// An endpoint's URL as pages show it: without its query, which may hold a secret.
+pub fn shown_url(url: &str) -> String {
+    match url.split_once('?') {
+        Some((before, _)) => format!("{before}?…"),
+        None => url.to_owned(),
+    }
+}
+
 /// The page of an account.
 pub fn account_path(id: &str) -> String {
     format!("/admin/directory/accounts/{}", segment(id))

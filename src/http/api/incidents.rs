@@ -1,5 +1,7 @@
 //! Incidents: lifecycle, timeline, affected resources, audience, metrics, next steps.
 
+use std::collections::HashSet;
+
 use actix_web::{HttpResponse, delete, get, patch, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
@@ -19,6 +21,7 @@ use crate::incident::next_step::{self, NewStep, NextStep, StepPatch};
 use crate::incident::timeline::{self, Entry, NewEntry};
 use crate::incident::{self, Incident, IncidentPatch, NewIncident, Severity, Status, StatusChange};
 use crate::notice;
+use crate::unreached::{self, Unreached, UnreachedCounts};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config
@@ -34,6 +37,7 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(remove_affected)
         .service(get_metrics)
         .service(get_audience)
+        .service(get_unreached)
         .service(add_step)
         .service(list_steps)
         .service(list_all_steps)
@@ -321,14 +325,27 @@ async fn get_audience(
     let id = incident_id(&id)?;
     let Paging { limit, cursor: at } = params.0;
     let after: Option<String> = cursor(at.as_deref())?;
-    let (audience, told) = app
+    let (audience, told, missed) = app
         .db
-        .read(move |conn| Ok((audience::resolve(conn, &id)?, notice::told_people(conn, &id)?)))
+        .read(move |conn| {
+            Ok((
+                audience::resolve(conn, &id)?,
+                notice::told_people(conn, &id)?,
+                notice::missed(conn, &id)?,
+            ))
+        })
         .await?;
+    // Sending it there again is no use: they count among the unreached.
+    let bounced: HashSet<&String> = missed
+        .iter()
+        .filter(|missed| missed.bounced)
+        .flat_map(|missed| &missed.people)
+        .collect();
     let not_told = audience
         .people
         .iter()
-        .filter(|addressee| addressee.unreachable.is_none() && !told.contains(&addressee.person.id))
+        .filter(|addressee| addressee.unreachable.is_none())
+        .filter(|addressee| !told.contains(&addressee.person.id) && !bounced.contains(&addressee.person.id))
         .count();
     let rows: Vec<Addressee> = audience
         .people
@@ -353,6 +370,41 @@ async fn get_audience(
         next_cursor,
         unreachable: audience.unreachable,
         unresolved: audience.unresolved,
+    }))
+}
+
+/// Who could not be reached.
+#[derive(Serialize, utoipa::ToSchema)]
+struct UnreachedPage {
+    /// The numbers over all pages.
+    counts: UnreachedCounts,
+    /// The people, and who else of their accounts could be told instead.
+    items: Vec<Unreached>,
+    /// Give it back as `cursor` for the next page; null at the end.
+    next_cursor: Option<String>,
+}
+
+/// Who could not be reached, why, and who else of the same account could be told instead.
+#[utoipa::path(tag = "Incidents", params(Paging),
+    responses((status = 200, body = UnreachedPage), (status = 404, body = ProblemDocument)))]
+#[get("/incidents/{id}/unreached")]
+async fn get_unreached(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    params: Params<Paging>,
+) -> Answer<HttpResponse> {
+    let id = incident_id(&id)?;
+    let Paging { limit, cursor: at } = params.0;
+    let after: Option<String> = cursor(at.as_deref())?;
+    let (counts, rows) = app
+        .db
+        .read(move |conn| unreached::of(conn, &id, after.as_deref(), limit.probe()))
+        .await?;
+    let Page { items, next_cursor } = page(rows, limit, |one| one.person.id.clone());
+    Ok(HttpResponse::Ok().json(UnreachedPage {
+        counts,
+        items,
+        next_cursor,
     }))
 }
 

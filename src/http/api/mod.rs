@@ -3,6 +3,8 @@
 pub mod alerts;
 pub mod audit;
 pub mod directory;
+pub mod endpoints;
+pub mod feedback;
 pub mod incidents;
 pub mod notices;
 pub mod reports;
@@ -61,9 +63,11 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .wrap(from_fn(auth::guard))
         .configure(tokens::routes)
         .configure(directory::routes)
+        .configure(endpoints::routes)
         .configure(alerts::routes)
         .configure(incidents::routes)
         .configure(notices::routes)
+        .configure(feedback::routes)
         .configure(reports::routes)
         .configure(templates::routes)
         .configure(audit::routes)

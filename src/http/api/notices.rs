@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::own;
+use crate::delivery::feedback::{Entry, record};
 use crate::delivery::{self, Delivery};
 use crate::error::Error;
 use crate::http::App;
@@ -15,7 +16,7 @@ use crate::http::extract::{Body, NoParams, Params};
 use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::{Answer, Problem, ProblemDocument};
 use crate::id::{IncidentId, NoticeId};
-use crate::notice::{self, Digest, NewNotice, Notice, NoticePatch, Preview, Stopped};
+use crate::notice::{self, Digest, EMAIL, NewNotice, Notice, NoticePatch, Preview, Stopped};
 
 /// Rendered mails in a preview.
 const SAMPLES: usize = 3;
@@ -232,11 +233,22 @@ struct DeliveryParams {
     cursor: Option<String>,
     /// pending, sent, failed, bounced, suppressed or stopped.
     state: Option<String>,
+    /// email, or the channel of an endpoint, such as webhook.
+    channel: Option<String>,
 }
 
-/// What became of each mail of a notice.
+/// A delivery, and what was reported of it after it was sent.
+#[derive(Serialize, utoipa::ToSchema)]
+struct DeliveryView {
+    #[serde(flatten)]
+    delivery: Delivery,
+    /// Bounces, complaints and the like, oldest first.
+    feedback: Vec<Entry>,
+}
+
+/// What became of each mail of a notice, and of what went to accounts' own systems.
 #[utoipa::path(tag = "Notices", params(DeliveryParams),
-    responses((status = 200, body = Page<Delivery>), (status = 404, body = ProblemDocument)))]
+    responses((status = 200, body = Page<DeliveryView>), (status = 404, body = ProblemDocument)))]
 #[get("/notices/{id}/deliveries")]
 async fn deliveries(
     app: web::Data<App>,
@@ -247,11 +259,30 @@ async fn deliveries(
     let p = params.0;
     let after: Option<i64> = cursor(p.cursor.as_deref())?;
     let limit = p.limit;
+    if let Some(channel) = p.channel.as_deref()
+        && channel != EMAIL
+        && app.endpoints.get(channel).is_none()
+    {
+        let detail = format!("is not one of {EMAIL}, {}", app.endpoints.names().join(", "));
+        return Err(Error::invalid("?channel", detail).into());
+    }
     let rows = app
         .db
-        .read(move |conn| delivery::list(conn, &id, p.state.as_deref(), after, limit.probe()))
+        .read(move |conn| {
+            let (state, channel) = (p.state.as_deref(), p.channel.as_deref());
+            let rows = delivery::list(conn, &id, state, channel, after, limit.probe())?;
+            let ids: Vec<i64> = rows.iter().map(|delivery| delivery.id).collect();
+            let mut feedback = record::of_deliveries(conn, &ids)?;
+            Ok(rows
+                .into_iter()
+                .map(|delivery| DeliveryView {
+                    feedback: feedback.remove(&delivery.id).unwrap_or_default(),
+                    delivery,
+                })
+                .collect())
+        })
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |delivery| delivery.id)))
+    Ok(HttpResponse::Ok().json(page(rows, limit, |view: &DeliveryView| view.delivery.id)))
 }
 
 /// How many were queued again.
@@ -282,7 +313,7 @@ async fn resend_failed(
     Ok(HttpResponse::Accepted().json(Resent { resent }))
 }
 
-/// Sends a mail again that failed or bounced.
+/// Sends a mail again that failed or bounced, or what an endpoint did not take.
 #[utoipa::path(tag = "Notices",
     responses((status = 202, body = Delivery), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/deliveries/{id}/resend")]

@@ -1,0 +1,293 @@
+//! Amazon SNS: the envelope, its signature, and the confirmation of a subscription.
+//!
+//! Must never happen here: a URL that is visited before its host is known to be one of SNS.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use regex::Regex;
+use ring::signature::{
+    RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256, RsaParameters,
+    UnparsedPublicKey,
+};
+use serde::Deserialize;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{
+    AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm, alg_id,
+};
+use url::Url;
+use webpki::EndEntityCert;
+
+use super::fetch::Fetch;
+
+/// Certificates that are kept. Amazon has one for each region at a time.
+const KEPT: usize = 32;
+
+/// What SNS sends.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Envelope {
+    /// Notification, SubscriptionConfirmation or UnsubscribeConfirmation.
+    #[serde(rename = "Type")]
+    pub kind: String,
+    /// The same in every attempt to deliver it.
+    pub message_id: String,
+    /// Which topic.
+    #[serde(default)]
+    pub topic_arn: String,
+    /// What was published, or a text for people.
+    pub message: String,
+    /// Of a notification that has one.
+    #[serde(default)]
+    pub subject: Option<String>,
+    /// When it was published; kept as text, as it is signed.
+    #[serde(default)]
+    pub timestamp: String,
+    /// 1 for SHA-1, 2 for SHA-256.
+    #[serde(default)]
+    pub signature_version: String,
+    /// In base64.
+    #[serde(default)]
+    pub signature: String,
+    /// Where the certificate is.
+    #[serde(default, rename = "SigningCertURL", alias = "SigningCertUrl")]
+    pub signing_cert_url: String,
+    /// What to visit to confirm a subscription.
+    #[serde(default, rename = "SubscribeURL")]
+    pub subscribe_url: Option<String>,
+    /// Of a confirmation.
+    #[serde(default)]
+    pub token: Option<String>,
+}
+
+/// Whether a text is the ARN of a topic.
+pub fn is_topic(text: &str) -> bool {
+    static TOPIC: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"^arn:aws[a-z-]*:sns:[a-z0-9-]{3,}:\d{12}:[A-Za-z0-9_.-]{1,256}$").ok());
+    TOPIC.as_ref().is_some_and(|topic| topic.is_match(text))
+}
+
+/// The URL, if it is one of SNS over https.
+fn trusted(text: &str) -> Result<Url, &'static str> {
+    static HOST: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"^sns\.[a-zA-Z0-9-]{3,}\.amazonaws\.com(\.cn)?$").ok());
+    let url = Url::parse(text).map_err(|_| "a URL of the message is not one")?;
+    let host = url.host_str().unwrap_or_default();
+    let ours = HOST.as_ref().is_some_and(|pattern| pattern.is_match(host));
+    if url.scheme() != "https"
+        || !ours
+        || url.port().is_some()
+        || !url.username().is_empty()
+        || url.password().is_some()
+    {
+        return Err("a URL of the message is not one of Amazon SNS");
+    }
+    Ok(url)
+}
+
+/// Why a message was not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It is not proven to be from Amazon.
+    Forged(&'static str),
+    /// The certificate, or the confirmation, could not be fetched: Amazon sends the message again.
+    Unreachable(String),
+}
+
+/// Checks messages, and keeps the certificates that it has seen.
+pub struct Sns {
+    fetch: Fetch,
+    certificates: Mutex<HashMap<Url, Vec<u8>>>,
+}
+
+impl Sns {
+    /// With this way to fetch certificates.
+    pub fn new(fetch: Fetch) -> Self {
+        Sns {
+            fetch,
+            certificates: Mutex::default(),
+        }
+    }
+
+    /// Checks that the message was signed by Amazon and is of this topic.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub async fn verify(&self, envelope: &Envelope, topic: &str) -> Result<(), Refused> {
+        if envelope.topic_arn != topic {
+            return Err(Refused::Forged("the message is of another topic"));
+        }
+        let signed = string_to_sign(envelope).ok_or(Refused::Forged("the message is of no known type"))?;
+        let algorithm = match envelope.signature_version.as_str() {
+            "1" => &SHA1,
+            "2" => &SHA256,
+            _ => return Err(Refused::Forged("the signature is of no known version")),
+        };
+        let signature = STANDARD
+            .decode(envelope.signature.trim())
+            .map_err(|_| Refused::Forged("the signature is not base64"))?;
+        let url = trusted(&envelope.signing_cert_url).map_err(Refused::Forged)?;
+        if !url.path().ends_with(".pem") {
+            return Err(Refused::Forged("the certificate's URL does not end in .pem"));
+        }
+        let pem = self.certificate(url).await?;
+        let der = CertificateDer::from_pem_slice(&pem)
+            .map_err(|_| Refused::Forged("the certificate cannot be read"))?;
+        EndEntityCert::try_from(&der)
+            .map_err(|_| Refused::Forged("the certificate cannot be read"))?
+            .verify_signature(algorithm, signed.as_bytes(), &signature)
+            .map_err(|_| Refused::Forged("the signature does not hold"))
+    }
+
+    async fn certificate(&self, url: Url) -> Result<Vec<u8>, Refused> {
+        let known = self
+            .certificates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&url)
+            .cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let pem = self
+            .fetch
+            .get(url.clone())
+            .await
+            .map_err(|reason| Refused::Unreachable(format!("the certificate of SNS: {reason}")))?;
+        // Only what is a certificate is kept: a page of an outage must not be.
+        CertificateDer::from_pem_slice(&pem)
+            .map_err(|_| Refused::Unreachable("the certificate of SNS is none".to_owned()))?;
+        let mut certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        if certificates.len() >= KEPT {
+            certificates.clear();
+        }
+        certificates.insert(url, pem.clone());
+        Ok(pem)
+    }
+
+    /// Confirms a subscription by visiting the URL that the message holds. The message must have been verified before.
+    ///
+    /// # Errors
+    /// Why it is not confirmed.
+    pub async fn confirm(&self, envelope: &Envelope) -> Result<(), Refused> {
+        let url = envelope.subscribe_url.as_deref().unwrap_or_default();
+        let url = trusted(url).map_err(Refused::Forged)?;
+        let confirms = url
+            .query_pairs()
+            .any(|(name, value)| name == "Action" && value == "ConfirmSubscription");
+        if !confirms {
+            return Err(Refused::Forged(
+                "the message's URL does not confirm a subscription",
+            ));
+        }
+        self.fetch.get(url).await.map(drop).map_err(|reason| {
+            Refused::Unreachable(format!("the subscription could not be confirmed: {reason}"))
+        })
+    }
+}
+
+/// What is signed: the names and values of some fields, a line each, by name.
+fn string_to_sign(envelope: &Envelope) -> Option<String> {
+    let mut fields = vec![
+        ("Message", envelope.message.as_str()),
+        ("MessageId", &envelope.message_id),
+        ("Timestamp", &envelope.timestamp),
+        ("TopicArn", &envelope.topic_arn),
+        ("Type", &envelope.kind),
+    ];
+    match envelope.kind.as_str() {
+        "Notification" => {
+            if let Some(subject) = &envelope.subject {
+                fields.push(("Subject", subject));
+            }
+        }
+        "SubscriptionConfirmation" | "UnsubscribeConfirmation" => {
+            fields.push(("SubscribeURL", envelope.subscribe_url.as_deref()?));
+            fields.push(("Token", envelope.token.as_deref()?));
+        }
+        _ => return None,
+    }
+    fields.sort_unstable();
+    Some(
+        fields
+            .iter()
+            .map(|(name, value)| format!("{name}\n{value}\n"))
+            .collect(),
+    )
+}
+
+/// RSA with PKCS #1 v1.5, as SNS signs. SHA-1 is what it still signs with unless it is told otherwise; webpki has no such
+/// algorithm, as certificates may not use it any more.
+#[derive(Debug)]
+struct Rsa(&'static RsaParameters, AlgorithmIdentifier);
+
+static SHA256: Rsa = Rsa(&RSA_PKCS1_2048_8192_SHA256, alg_id::RSA_PKCS1_SHA256);
+static SHA1: Rsa = Rsa(
+    &RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
+    // sha1WithRSAEncryption: an object identifier and a NULL. It is not compared with anything here.
+    AlgorithmIdentifier::from_slice(&[
+        0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x05, 0x05, 0x00,
+    ]),
+);
+
+impl SignatureVerificationAlgorithm for Rsa {
+    fn verify_signature(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
+        UnparsedPublicKey::new(self.0, key)
+            .verify(message, signature)
+            .map_err(|_| InvalidSignature)
+    }
+
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        alg_id::RSA_ENCRYPTION
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        self.1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_urls_of_sns_are_trusted() {
+        for right in [
+            "https://sns.us-east-1.amazonaws.com/a.pem",
+            "https://sns.cn-north-1.amazonaws.com.cn/?Action=ConfirmSubscription",
+        ] {
+            assert!(trusted(right).is_ok(), "{right}");
+        }
+        for wrong in [
+            "http://sns.us-east-1.amazonaws.com/a.pem",
+            "https://sns.us-east-1.amazonaws.com.evil.example/a.pem",
+            "https://evil.example/sns.us-east-1.amazonaws.com/a.pem",
+            "https://sns.us-east-1.amazonaws.com@evil.example/a.pem",
+            "https://user@sns.us-east-1.amazonaws.com/a.pem",
+            "https://sns.us-east-1.amazonaws.com:8443/a.pem",
+            "https://sns.x.amazonaws.com/a.pem",
+            "https://s3.amazonaws.com/bucket/a.pem",
+            "https://sns.a.b.amazonaws.com/a.pem",
+            "https://127.0.0.1/a.pem",
+            "file:///etc/passwd.pem",
+            "",
+        ] {
+            assert!(trusted(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_topic_is_named_whole() {
+        assert!(is_topic("arn:aws:sns:eu-west-1:123456789012:bounces"));
+        for wrong in [
+            "bounces",
+            "arn:aws:sqs:eu-west-1:123456789012:bounces",
+            "arn:aws:sns:eu-west-1:1:bounces",
+            "",
+        ] {
+            assert!(!is_topic(wrong), "{wrong}");
+        }
+    }
+}

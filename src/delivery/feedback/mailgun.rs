@@ -1,0 +1,130 @@
+//! Mailgun: webhooks as JSON (`signature` and `event-data`), and the older ones as form fields.
+//!
+//! A temporary failure is soft, and Mailgun goes on trying: the mail is not lost by it.
+
+use serde_json::{Map, Value, json};
+
+use super::{Batch, Kind, Marks, Refusal, Report, refusal, status, text, unix};
+use crate::alert::provider::MailgunSignature;
+
+/// The signature in a body, where there is one.
+pub fn signature(body: &[u8]) -> Option<MailgunSignature> {
+    let body = read(body).ok()?;
+    serde_json::from_value(body.pointer("/signature")?.clone()).ok()
+}
+
+/// The body as JSON; form fields in the shape of the newer webhooks.
+fn read(body: &[u8]) -> Result<Value, Refusal> {
+    let start = body.trim_ascii_start();
+    if start.is_empty() || start.starts_with(b"{") || start.starts_with(b"[") || !body.contains(&b'=') {
+        return super::json(body);
+    }
+    let fields: Map<String, Value> = url::form_urlencoded::parse(body)
+        .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
+        .collect();
+    let field = |name: &str| fields.get(name).cloned().unwrap_or(Value::Null);
+    let Some(event) = fields.get("event").and_then(Value::as_str) else {
+        return refusal("/event", "is missing");
+    };
+    let (event, severity) = match event {
+        "bounced" => ("failed", "permanent"),
+        // Not sent any more, after trying or for an earlier failure: the code says which.
+        "dropped" => ("failed", "permanent"),
+        other => (other, ""),
+    };
+    Ok(json!({
+        "signature": {"timestamp": field("timestamp"), "token": field("token"), "signature": field("signature")},
+        "event-data": {
+            "event": event,
+            "severity": severity,
+            "reason": field("reason"),
+            "recipient": field("recipient"),
+            "timestamp": field("timestamp"),
+            "message": {"headers": {"message-id": fields.get("Message-Id").or(fields.get("message-id"))}},
+            "message-headers": field("message-headers"),
+            "delivery-status": {"code": field("code"), "message": field("error"), "description": field("description")},
+        },
+    }))
+}
+
+/// Reads one event.
+///
+/// # Errors
+/// Where it is not of the format.
+pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
+    let whole = read(body)?;
+    let Some(event) = whole.pointer("/event-data").filter(|event| event.is_object()) else {
+        return refusal("/event-data", "is missing");
+    };
+    let Some(name) = text(event, "/event") else {
+        return refusal("/event-data/event", "is missing");
+    };
+    let Some(mut report) = classify(&name, event) else {
+        return Ok(Batch {
+            ignored: 1,
+            ..Batch::default()
+        });
+    };
+    // Rejected before it was tried: only the header tells to whom it was.
+    report.addresses = text(event, "/recipient")
+        .or_else(|| text(event, "/message/headers/to"))
+        .as_deref()
+        .and_then(super::bare_address)
+        .into_iter()
+        .collect();
+    report.marks = Marks::in_json(event);
+    report.provider_ids = text(event, "/message/headers/message-id").into_iter().collect();
+    report.at = unix(event, "/timestamp");
+    report.key = text(event, "/id");
+    report.keep(event.to_string().as_bytes());
+    Ok(Batch {
+        reports: vec![report],
+        ignored: 0,
+    })
+}
+
+fn classify(name: &str, event: &Value) -> Option<Report> {
+    let said = [
+        "/delivery-status/message",
+        "/delivery-status/description",
+        "/reject/reason",
+    ]
+    .iter()
+    .find_map(|pointer| text(event, pointer))
+    .unwrap_or_default();
+    let code = text(event, "/delivery-status/enhanced-code")
+        .and_then(|code| status::enhanced(&code).map(str::to_owned))
+        .or_else(|| status::enhanced(&said).map(str::to_owned));
+    let mut report = match name {
+        "failed" => {
+            let permanent = match text(event, "/severity").as_deref() {
+                Some("permanent") => true,
+                Some(_) => false,
+                None => text(event, "/delivery-status/code").is_some_and(|code| code.starts_with('5')),
+            };
+            let reason = text(event, "/reason").unwrap_or_default();
+            let mut report = Report::new(match (permanent, reason.as_str()) {
+                (false, _) => Kind::Soft,
+                (true, "suppress-unsubscribe") => Kind::Unsubscribed,
+                (true, "suppress-complaint") => Kind::Complaint,
+                // Given up after hours of temporary failures.
+                (true, "old") => Kind::Soft,
+                (true, _) => Kind::Hard,
+            });
+            report.lost = permanent;
+            report
+        }
+        "delivered" => Report::new(Kind::Delivered),
+        "complained" => Report::new(Kind::Complaint),
+        "unsubscribed" => Report::new(Kind::Unsubscribed),
+        "rejected" => Report::new(Kind::Soft),
+        // Accepted, opened, clicked, stored, lists: nothing that matters here.
+        _ => return None,
+    };
+    report.status = code;
+    report.diagnostic = match said.is_empty() {
+        false => said,
+        true => text(event, "/reason").unwrap_or_default(),
+    };
+    Some(report)
+}

@@ -1,0 +1,93 @@
+//! What in a report names a mail of ours: the address that its bounces go to, its unsubscribe link, its Message-ID.
+//!
+//! The first two hold a code that only this instance can make and that only the recipient's side has seen, so they
+//! prove that the report is about that mail. A Message-ID can be guessed from another one of the same notice.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use crate::access::Links;
+use crate::delivery::verp::Verp;
+
+/// Marks of each sort that are looked at: a report is about one mail, and a text may hold any number.
+const MOST: usize = 20;
+
+/// Reads what proves that a report is about a mail of ours.
+#[derive(Clone)]
+pub struct Keys {
+    /// Unsubscribe links.
+    pub links: Links,
+    /// Addresses for bounces, where mails have them.
+    pub verp: Option<Verp>,
+}
+
+/// What was found, in the order in which it stands in the report; nothing of it is checked yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Addresses such as those that [`Verp`] makes.
+    pub bounce_addresses: Vec<String>,
+    /// What stands behind `/unsubscribe/` in links.
+    pub links: Vec<String>,
+    /// Message-IDs such as ours, without angle brackets.
+    pub message_ids: Vec<String>,
+}
+
+struct Patterns {
+    bounce_address: Regex,
+    link: Regex,
+    message_id: Regex,
+}
+
+static PATTERNS: LazyLock<Option<Patterns>> = LazyLock::new(|| {
+    Some(Patterns {
+        bounce_address: Regex::new(
+            r"[A-Za-z0-9._%-]{1,64}\+[0-9]{1,19}\.[0-9A-Fa-f]{20}@[A-Za-z0-9.-]{1,253}",
+        )
+        .ok()?,
+        link: Regex::new(r"/unsubscribe/([0-9]{1,19}\.[A-Za-z0-9_-]{24})").ok()?,
+        message_id: Regex::new(
+            r"[0-9]{1,10}\.[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}@[A-Za-z0-9.-]{1,253}",
+        )
+        .ok()?,
+    })
+});
+
+impl Marks {
+    /// Adds those of a text.
+    pub fn find(&mut self, text: &str) {
+        let Some(patterns) = PATTERNS.as_ref() else { return };
+        let add = |marks: &mut Vec<String>, mark: &str| {
+            if marks.len() < MOST && !marks.iter().any(|other| other == mark) {
+                marks.push(mark.to_owned());
+            }
+        };
+        for found in patterns.bounce_address.find_iter(text) {
+            add(&mut self.bounce_addresses, found.as_str());
+        }
+        for found in patterns.link.captures_iter(text) {
+            if let Some(mark) = found.get(1) {
+                add(&mut self.links, mark.as_str());
+            }
+        }
+        for found in patterns.message_id.find_iter(text) {
+            add(&mut self.message_ids, found.as_str());
+        }
+    }
+
+    /// Those of every text in a JSON value.
+    pub fn in_json(value: &serde_json::Value) -> Marks {
+        let mut marks = Marks::default();
+        marks.walk(value);
+        marks
+    }
+
+    fn walk(&mut self, value: &serde_json::Value) {
+        match value {
+            serde_json::Value::String(text) => self.find(text),
+            serde_json::Value::Array(items) => items.iter().for_each(|item| self.walk(item)),
+            serde_json::Value::Object(fields) => fields.values().for_each(|field| self.walk(field)),
+            _ => {}
+        }
+    }
+}

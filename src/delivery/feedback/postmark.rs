@@ -1,0 +1,101 @@
+//! Postmark: one object a request, told by `RecordType`, or in older bodies by its fields.
+
+use serde_json::Value;
+
+use super::{Batch, Kind, Marks, Refusal, Report, json, refusal, status, text, time};
+
+/// Reads one record.
+///
+/// # Errors
+/// Where it is not of the format.
+pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
+    let record = json(body)?;
+    if !record.is_object() {
+        return refusal("", "is not an object");
+    }
+    let has = |name: &str| record.get(name).is_some();
+    let type_ = match text(&record, "/RecordType") {
+        Some(type_) => type_,
+        None if has("Type") && has("BouncedAt") => "Bounce".to_owned(),
+        None if has("DeliveredAt") => "Delivery".to_owned(),
+        None if has("SuppressSending") => "SubscriptionChange".to_owned(),
+        None if has("FirstOpen") || has("OriginalLink") => "Open".to_owned(),
+        None => return refusal("/RecordType", "is missing"),
+    };
+    let (mut report, address, at) = match type_.as_str() {
+        "Bounce" | "SpamComplaint" => {
+            let word = text(&record, "/Type").unwrap_or_else(|| "SpamComplaint".to_owned());
+            let Some(report) = bounce(&word) else {
+                return Ok(ignored());
+            };
+            (report, "/Email", "/BouncedAt")
+        }
+        "Delivery" => (Report::new(Kind::Delivered), "/Recipient", "/DeliveredAt"),
+        "SubscriptionChange" => (change(&record), "/Recipient", "/ChangedAt"),
+        "Open" | "Click" | "Inbound" => return Ok(ignored()),
+        _ => return refusal("/RecordType", "is none that Postmark is known to have"),
+    };
+    report.addresses = text(&record, address)
+        .as_deref()
+        .and_then(super::bare_address)
+        .into_iter()
+        .collect();
+    if report.addresses.is_empty() {
+        return refusal(address, "is missing");
+    }
+    let said = [
+        text(&record, "/Details"),
+        text(&record, "/Description"),
+        text(&record, "/SuppressionReason"),
+    ];
+    report.diagnostic = said.into_iter().flatten().next().unwrap_or_default();
+    report.status = status::enhanced(&report.diagnostic).map(str::to_owned);
+    report.marks = Marks::in_json(&record);
+    report.provider_ids = text(&record, "/MessageID").into_iter().collect();
+    report.at = time(&record, at);
+    report.key = text(&record, "/ID").map(|id| format!("{type_} {id}"));
+    report.keep(body);
+    Ok(Batch {
+        reports: vec![report],
+        ignored: 0,
+    })
+}
+
+fn ignored() -> Batch {
+    Batch {
+        ignored: 1,
+        ..Batch::default()
+    }
+}
+
+/// By Postmark's own type of a bounce; none where it says nothing that matters here.
+fn bounce(word: &str) -> Option<Report> {
+    Some(Report::new(match word {
+        "HardBounce" | "BadEmailAddress" => Kind::Hard,
+        "SpamComplaint" => Kind::Complaint,
+        // Postmark tries again by itself.
+        "Transient" => Kind::Delayed,
+        "Unsubscribe" => Kind::Unsubscribed,
+        "AutoResponder" => Kind::AutoReply,
+        "AddressChange" | "ChallengeVerification" | "OpenRelayTest" | "InboundError" => Kind::Other,
+        "Subscribe" => return None,
+        // Blocked, by the recipient or a policy; a full mailbox; DNS; deactivated by hand; or not known here.
+        _ => Kind::Soft,
+    }))
+}
+
+fn change(record: &Value) -> Report {
+    let suppressed = record.pointer("/SuppressSending") == Some(&Value::Bool(true));
+    let reason = text(record, "/SuppressionReason").unwrap_or_default();
+    let by_hand = text(record, "/Origin").is_none_or(|origin| origin == "Recipient");
+    let kind = match (suppressed, reason.as_str()) {
+        // Subscribed again.
+        (false, _) => Kind::Other,
+        (true, "HardBounce") => Kind::Hard,
+        (true, "SpamComplaint") => Kind::Complaint,
+        (true, _) if by_hand => Kind::Unsubscribed,
+        // By the operator of the account, or by its API.
+        (true, _) => Kind::Other,
+    };
+    Report::new(kind)
+}

@@ -1,0 +1,675 @@
+//! Finds the delivery that a report is about, stores the report, and changes what follows from it.
+//!
+//! What changes a delivery must be about it beyond doubt: proven by a code in the report, or from a provider's hook (or a
+//! mail, where bounces have no address of their own) with our Message-ID or the provider's id *and* the same recipient.
+//!
+//! Must never happen here: a delivery found by its address alone, an address in an audit event, or the same report
+//! counted twice.
+
+use std::collections::HashMap;
+
+use diesel::prelude::*;
+use serde::Serialize;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::{Keys, Kind, Report};
+use crate::audit::{Action, Event, Tx, hex};
+use crate::db::Conn;
+use crate::db::dialect::{self, on_backend};
+use crate::db::schema::{
+    deliveries as d, delivery_attempts as da, feedback as f, feedback_tokens as ft, notice_recipients as nr,
+    notices as n,
+};
+use crate::delivery::opt_out::{self, Reason};
+use crate::directory::normal_address;
+use crate::error::{Error, Result};
+use crate::id::{IncidentId, IntegrationId, NoticeId};
+use crate::incident::word_enum;
+use crate::template::one_line;
+use crate::time::Timestamp;
+
+/// Notices among which a provider's own id is looked for: those that were sent off last before the mail was handed over.
+const NOTICES: i64 = 200;
+/// How far a provider's clock may be off, when it tells when a mail was handed over.
+const SKEW: std::time::Duration = std::time::Duration::from_secs(3600);
+/// How long a token of a signature is remembered; longer than its signature is taken.
+const TOKENS: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+word_enum! {
+    /// By what a report was found to be about a delivery.
+    Matched, "a way to match" {
+        /// The address that bounces of it go to.
+        BounceAddress = "bounce_address",
+        /// Its unsubscribe link.
+        Link = "link",
+        /// Its Message-ID.
+        MessageId = "message_id",
+        /// The provider's own id, from the reply to the attempt.
+        ProviderId = "provider_id",
+    }
+}
+
+/// Who reports.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// `mail`, or the source of the integration.
+    pub source: String,
+    /// By which hook; none for mail.
+    pub integration: Option<IntegrationId>,
+}
+
+/// What became of the reports of one body.
+#[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
+pub struct Taken {
+    /// Reports in the body.
+    pub reports: usize,
+    /// Of them, those that are about a delivery of ours.
+    pub matched: usize,
+    /// Of them, those that are not, or cannot be told to be. They are kept.
+    pub unmatched: usize,
+    /// Of them, those that were taken before and change nothing.
+    pub duplicates: usize,
+    /// Events beside them that say nothing that matters here.
+    pub ignored: usize,
+    /// The reports, as stored.
+    #[serde(skip)]
+    pub entries: Vec<Entry>,
+    /// Of `entries`, those that are new.
+    #[serde(skip)]
+    pub new: Vec<(Kind, bool)>,
+}
+
+/// A stored report.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct Entry {
+    /// Its id.
+    pub id: i64,
+    /// When it came in.
+    pub received_at: Timestamp,
+    /// When it happened, as far as that was told.
+    pub at: Timestamp,
+    /// `mail`, `aws_ses`, `mailgun`, `postmark` or `sendgrid`.
+    pub source: String,
+    /// By which hook; null for mail.
+    pub integration: Option<IntegrationId>,
+    /// What it says.
+    pub kind: Kind,
+    /// The recipient; empty where it is not told.
+    pub address: String,
+    /// The delivery that it is about; null where none was found.
+    pub delivery: Option<i64>,
+    /// The notice of that delivery.
+    pub notice: Option<NoticeId>,
+    /// The incident of that notice.
+    pub incident: Option<IncidentId>,
+    /// By what the delivery was found.
+    pub matched_by: Option<Matched>,
+    /// What it changed: `bounced` (the delivery; a hard one also suppresses the address), `suppressed` (the address),
+    /// `early` (the delivery was on its way, and is looked at again), or `none`.
+    pub effect: String,
+    /// Enhanced status code (RFC 3463), e.g. `5.1.1`.
+    pub status: Option<String>,
+    /// What the recipient's server or the provider said.
+    pub diagnostic: String,
+}
+
+/// A delivery that may be the one.
+struct Candidate {
+    id: i64,
+    address: String,
+    state: String,
+    attempt: i64,
+    incident: IncidentId,
+    by: Matched,
+}
+
+/// Takes the reports of one body in.
+///
+/// # Errors
+/// What the database answers; then nothing of the body is stored.
+pub fn take(
+    tx: &mut Tx<'_>,
+    origin: &Origin,
+    keys: &Keys,
+    reports: &[Report],
+    ignored: usize,
+) -> Result<Taken> {
+    // One body after another: two that name the same deliveries must not wait for each other.
+    dialect::lock_feedback(tx.conn)?;
+    let mut taken = Taken {
+        reports: reports.len(),
+        ignored,
+        ..Taken::default()
+    };
+    for (index, report) in reports.iter().enumerate() {
+        let (entry, new) = take_one(tx, origin, keys, report, index, reports.len() == 1)?;
+        match entry.delivery {
+            Some(_) => taken.matched += 1,
+            None => taken.unmatched += 1,
+        }
+        if new {
+            taken.new.push((entry.kind, entry.delivery.is_some()));
+        } else {
+            taken.duplicates += 1;
+        }
+        taken.entries.push(entry);
+    }
+    if !taken.new.is_empty() {
+        let mut kinds: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
+        for (kind, _) in &taken.new {
+            *kinds.entry(kind.as_str()).or_default() += 1;
+        }
+        let first = taken.entries.first().map_or(0, |entry| entry.id);
+        tx.record(
+            Event::new(Action::FeedbackReceived, "feedback", first.to_string()).after(json!({
+                "source": origin.source, "integration": origin.integration, "new": kinds,
+                "matched": taken.new.iter().filter(|(_, matched)| *matched).count(),
+            })),
+        );
+    }
+    Ok(taken)
+}
+
+fn take_one(
+    tx: &mut Tx<'_>,
+    origin: &Origin,
+    keys: &Keys,
+    report: &Report,
+    index: usize,
+    sole: bool,
+) -> Result<(Entry, bool)> {
+    let key = dedup_key(origin, report, index);
+    if let Some(known) = by_key(tx.conn, &key)? {
+        return Ok((known, false));
+    }
+    let found = find(tx.conn, keys, report)?;
+    let effect = match &found {
+        Some(delivery) => apply(tx, origin, keys, report, delivery, sole)?,
+        None => "none",
+    };
+    let address = match (report.addresses.first(), &found) {
+        (Some(address), _) => address.clone(),
+        // Blackened by the reporter; the delivery knows.
+        (None, Some(delivery)) => delivery.address.clone(),
+        (None, None) => String::new(),
+    };
+    // Once it is delivered there is nothing to look into.
+    let raw: &[u8] = match report.kind {
+        Kind::Delivered => &[],
+        _ => &report.raw,
+    };
+    on_backend!(&mut *tx.conn, c => diesel::insert_into(f::table)
+        .values((
+            f::dedup_key.eq(&key),
+            f::received_at.eq(tx.now),
+            f::at.eq(report.at.unwrap_or(tx.now)),
+            f::source.eq(&origin.source),
+            f::integration_id.eq(origin.integration.as_ref().map(IntegrationId::as_str)),
+            f::kind.eq(report.kind.as_str()),
+            f::address.eq(one_line(&address, 320)),
+            f::delivery_id.eq(found.as_ref().map(|delivery| delivery.id)),
+            f::attempt.eq(found.as_ref().map(|delivery| delivery.attempt)),
+            f::matched_by.eq(found.as_ref().map(|delivery| delivery.by.as_str())),
+            f::effect.eq(effect),
+            f::status.eq(report.status.as_deref().map(|status| one_line(status, 20))),
+            f::diagnostic.eq(one_line(&report.diagnostic, 1_000)),
+            f::raw.eq(raw),
+        ))
+        .execute(c))?;
+    let entry = by_key(tx.conn, &key)?.ok_or_else(|| Error::internal("a report was not stored"))?;
+    Ok((entry, true))
+}
+
+fn dedup_key(origin: &Origin, report: &Report, index: usize) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(&origin.source);
+    hasher.update(b"\n");
+    hasher.update(origin.integration.as_ref().map_or("", IntegrationId::as_str));
+    hasher.update(b"\n");
+    hasher.update(report.key.as_deref().unwrap_or_default());
+    // A mail tells of several recipients under one key; a provider's event has one of its own.
+    if origin.integration.is_none() {
+        hasher.update(format!("\n{index}"));
+    }
+    hex(&hasher.finalize())
+}
+
+/// The delivery that a report is about.
+fn find(conn: &mut Conn, keys: &Keys, report: &Report) -> Result<Option<Candidate>> {
+    let marks = &report.marks;
+    let proven = marks
+        .bounce_addresses
+        .iter()
+        .filter_map(|address| Some((keys.verp.as_ref()?.delivery_of(address)?, Matched::BounceAddress)))
+        .chain(
+            marks
+                .links
+                .iter()
+                .filter_map(|link| Some((keys.links.unsubscribe_target(link)?, Matched::Link))),
+        );
+    for (id, by) in proven {
+        if let Some(delivery) = delivery(conn, id, by)? {
+            return Ok(Some(delivery));
+        }
+    }
+    for message_id in &marks.message_ids {
+        if let Some(id) = by_message_id(conn, message_id)? {
+            return delivery(conn, id, Matched::MessageId);
+        }
+    }
+    for id in &report.provider_ids {
+        if let Some(id) = by_provider_id(conn, id, report)? {
+            return delivery(conn, id, Matched::ProviderId);
+        }
+    }
+    Ok(None)
+}
+
+fn delivery(conn: &mut Conn, id: i64, by: Matched) -> Result<Option<Candidate>> {
+    let row: Option<(i64, String, String, i64, IncidentId)> = d::table
+        .inner_join(n::table)
+        .filter(d::id.eq(id))
+        .select((d::id, d::address, d::state, d::attempt, n::incident_id))
+        .first(conn)
+        .optional()?;
+    Ok(row.map(|(id, address, state, attempt, incident)| Candidate {
+        id,
+        address,
+        state,
+        attempt,
+        incident,
+        by,
+    }))
+}
+
+/// By the parts of our Message-ID, so that an index serves: `ORDINAL.NOTICE@domain`.
+fn by_message_id(conn: &mut Conn, message_id: &str) -> Result<Option<i64>> {
+    let parts = message_id
+        .split_once('.')
+        .and_then(|(ordinal, rest)| Some((ordinal.parse::<i64>().ok()?, rest.split('@').next()?)));
+    let Some((ordinal, notice)) = parts else {
+        return Ok(None);
+    };
+    let found: Option<(i64, String)> = d::table
+        .inner_join(nr::table.on(nr::notice_id.eq(d::notice_id).and(nr::address.eq(d::address))))
+        .filter(nr::notice_id.eq(notice))
+        .filter(nr::ordinal.eq(ordinal))
+        .filter(d::notice_id.eq(notice))
+        .filter(d::ordinal.eq(ordinal))
+        .select((d::id, d::message_id))
+        .first(conn)
+        .optional()?;
+    Ok(found
+        .filter(|(_, stored)| stored.eq_ignore_ascii_case(message_id))
+        .map(|(id, _)| id))
+}
+
+/// By the id that the provider gave when it took the mail over (`250 Ok <id>`), among the attempts for the same address.
+fn by_provider_id(conn: &mut Conn, provider_id: &str, report: &Report) -> Result<Option<i64>> {
+    // A short one could stand in any reply.
+    let usable = (12..=200).contains(&provider_id.len())
+        && provider_id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.@+=".contains(&byte));
+    if !usable || report.addresses.is_empty() {
+        return Ok(None);
+    }
+    let mut spelled: Vec<String> = report.addresses.clone();
+    spelled.extend(report.addresses.iter().map(|address| normal_address(address)));
+    let before = report
+        .handed_over_at
+        .map_or(Timestamp::from_micros(i64::MAX), |at| at.plus(SKEW));
+    let notices: Vec<NoticeId> = n::table
+        .filter(n::queued_at.le(Some(before)))
+        .order(n::queued_at.desc())
+        .limit(NOTICES)
+        .select(n::id)
+        .load(conn)?;
+    let notices: Vec<&str> = notices.iter().map(NoticeId::as_str).collect();
+    let rows: Vec<(i64, String)> = da::table
+        .inner_join(d::table.on(d::id.eq(da::delivery_id)))
+        .filter(d::notice_id.eq_any(notices))
+        .filter(d::channel.eq("email"))
+        .filter(d::address.eq_any(spelled))
+        .filter(da::outcome.eq("sent"))
+        .select((d::id, da::reply))
+        .load(conn)?;
+    Ok(rows
+        .into_iter()
+        .find(|(_, reply)| {
+            reply
+                .split(|c: char| c.is_whitespace() || matches!(c, '<' | '>' | '[' | ']' | ',' | ';' | ':'))
+                .any(|word| word == provider_id || word.split('@').next() == Some(provider_id))
+        })
+        .map(|(id, _)| id))
+}
+
+/// Changes what follows from a report about this delivery, and says what that was.
+fn apply(
+    tx: &mut Tx<'_>,
+    origin: &Origin,
+    keys: &Keys,
+    report: &Report,
+    delivery: &Candidate,
+    sole: bool,
+) -> Result<&'static str> {
+    let address = normal_address(&delivery.address);
+    let same = report
+        .addresses
+        .iter()
+        .any(|other| normal_address(other) == address);
+    let proven = matches!(delivery.by, Matched::BounceAddress | Matched::Link);
+    let trusted = if proven {
+        // Of several recipients behind one address, such as a list's, another one says nothing of this one.
+        same || sole
+    } else {
+        // Whoever got one mail of a notice can guess the Message-IDs of the others. A hook is known by its secret
+        // address; a mail is not, and has proof in it where bounces have an address of their own.
+        (same || (report.addresses.is_empty() && sole))
+            && (origin.integration.is_some() || keys.verp.is_none())
+    };
+    if !trusted {
+        return Ok("none");
+    }
+    let mut effect = "none";
+    let reason = match report.kind {
+        Kind::Hard => Some(Reason::Bounced),
+        Kind::Complaint => Some(Reason::Complained),
+        Kind::Unsubscribed => Some(Reason::OptedOut),
+        _ => None,
+    };
+    if let Some(reason) = reason
+        && opt_out::suppress(tx, &address, reason, delivery.id)?
+    {
+        effect = "suppressed";
+    }
+    if report.lost {
+        if bounce(
+            tx,
+            delivery.id,
+            &delivery.incident,
+            report.kind,
+            report.status.as_deref(),
+        )? {
+            effect = "bounced";
+        } else if delivery.state == "pending" && delivery.attempt > 0 {
+            // The relay was faster than our record of it.
+            effect = "early";
+        }
+    }
+    Ok(effect)
+}
+
+/// From `sent` to `bounced`. A delivery in any other state stays as it is.
+fn bounce(
+    tx: &mut Tx<'_>,
+    delivery: i64,
+    incident: &IncidentId,
+    kind: Kind,
+    status: Option<&str>,
+) -> Result<bool> {
+    let changed = diesel::update(d::table.find(delivery).filter(d::state.eq("sent")))
+        .set(d::state.eq("bounced"))
+        .execute(tx.conn)?;
+    if changed == 0 {
+        return Ok(false);
+    }
+    tx.record(
+        Event::new(Action::DeliveryBounced, "delivery", delivery.to_string())
+            .incident(incident)
+            .before(json!({"state": "sent"}))
+            .after(json!({"state": "bounced", "kind": kind, "status": status})),
+    );
+    Ok(true)
+}
+
+/// Applies the reports that came before the outcome of their attempt was recorded. Answers how many.
+///
+/// # Errors
+/// What the database answers.
+pub fn apply_early(tx: &mut Tx<'_>) -> Result<usize> {
+    let rows: Vec<(i64, String, Option<String>, IncidentId)> = f::table
+        .inner_join(d::table.on(f::delivery_id.eq(d::id.nullable())))
+        .inner_join(n::table.on(n::id.eq(d::notice_id)))
+        .filter(f::effect.eq("early"))
+        .filter(d::state.eq("sent"))
+        // Sent again since, it has to bounce again.
+        .filter(f::attempt.eq(d::attempt.nullable()))
+        .order(f::id)
+        .limit(1_000)
+        .select((d::id, f::kind, f::status, n::incident_id))
+        .load(tx.conn)?;
+    let mut applied = 0;
+    for (delivery, kind, status, incident) in rows {
+        let kind = Kind::parse(&kind).map_err(Error::internal)?;
+        applied += usize::from(bounce(tx, delivery, &incident, kind, status.as_deref())?);
+    }
+    Ok(applied)
+}
+
+/// Whether there is anything for [`apply_early`].
+///
+/// # Errors
+/// What the database answers.
+pub fn any_early(conn: &mut Conn) -> Result<bool> {
+    let one: Option<i64> = f::table
+        .inner_join(d::table.on(f::delivery_id.eq(d::id.nullable())))
+        .filter(f::effect.eq("early"))
+        .filter(d::state.eq("sent"))
+        .filter(f::attempt.eq(d::attempt.nullable()))
+        .select(f::id)
+        .first(conn)
+        .optional()?;
+    Ok(one.is_some())
+}
+
+/// Remembers the token of a signature that does not cover the body. Answers whether it may be used for this body: a
+/// token counts for one.
+///
+/// # Errors
+/// What the database answers.
+pub fn use_token(tx: &mut Tx<'_>, integration: &IntegrationId, token: &str, body: &[u8]) -> Result<bool> {
+    dialect::lock_feedback(tx.conn)?;
+    diesel::delete(ft::table.filter(ft::seen_at.lt(tx.now.minus(TOKENS)))).execute(tx.conn)?;
+    let hash = hex(&Sha256::digest(body));
+    let known: Option<String> = ft::table
+        .find((integration.as_str(), token))
+        .select(ft::body_hash)
+        .first(tx.conn)
+        .optional()?;
+    if let Some(known) = known {
+        return Ok(known == hash);
+    }
+    diesel::insert_into(ft::table)
+        .values((
+            ft::integration_id.eq(integration.as_str()),
+            ft::token.eq(token),
+            ft::body_hash.eq(hash),
+            ft::seen_at.eq(tx.now),
+        ))
+        .execute(tx.conn)?;
+    Ok(true)
+}
+
+// ---- Reading
+
+/// Which reports to list; what is none does not matter.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// What they say.
+    pub kind: Option<Kind>,
+    /// Whether a delivery was found.
+    pub matched: Option<bool>,
+    /// About this delivery.
+    pub delivery: Option<i64>,
+    /// About deliveries of this notice.
+    pub notice: Option<NoticeId>,
+    /// About deliveries of this incident.
+    pub incident: Option<IncidentId>,
+}
+
+type Row = (
+    (
+        i64,
+        Timestamp,
+        Timestamp,
+        String,
+        Option<IntegrationId>,
+        String,
+        String,
+        Option<i64>,
+        Option<String>,
+        String,
+        Option<String>,
+        String,
+    ),
+    Option<NoticeId>,
+    Option<IncidentId>,
+);
+
+macro_rules! rows {
+    () => {
+        f::table
+            .left_join(d::table.on(f::delivery_id.eq(d::id.nullable())))
+            .left_join(n::table.on(n::id.eq(d::notice_id)))
+            .select((
+                (
+                    f::id,
+                    f::received_at,
+                    f::at,
+                    f::source,
+                    f::integration_id,
+                    f::kind,
+                    f::address,
+                    f::delivery_id,
+                    f::matched_by,
+                    f::effect,
+                    f::status,
+                    f::diagnostic,
+                ),
+                d::notice_id.nullable(),
+                n::incident_id.nullable(),
+            ))
+            .into_boxed::<crate::db::Backend>()
+    };
+}
+
+fn entry(row: Row) -> Result<Entry> {
+    let (
+        (id, received_at, at, source, integration, kind, address, delivery, by, effect, status, diagnostic),
+        notice,
+        incident,
+    ) = row;
+    Ok(Entry {
+        id,
+        received_at,
+        at,
+        source,
+        integration,
+        kind: Kind::parse(&kind).map_err(Error::internal)?,
+        address,
+        delivery,
+        notice,
+        incident,
+        matched_by: by
+            .as_deref()
+            .map(Matched::parse)
+            .transpose()
+            .map_err(Error::internal)?,
+        effect,
+        status,
+        diagnostic,
+    })
+}
+
+fn by_key(conn: &mut Conn, key: &str) -> Result<Option<Entry>> {
+    rows!()
+        .filter(f::dedup_key.eq(key))
+        .first::<Row>(conn)
+        .optional()?
+        .map(entry)
+        .transpose()
+}
+
+/// Reports, newest first, before the given one.
+///
+/// # Errors
+/// `NotFound` where the delivery, the notice or the incident does not exist.
+pub fn list(conn: &mut Conn, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<Entry>> {
+    let mut query = rows!();
+    if let Some(kind) = filter.kind {
+        query = query.filter(f::kind.eq(kind.as_str()));
+    }
+    match filter.matched {
+        Some(true) => query = query.filter(f::delivery_id.is_not_null()),
+        Some(false) => query = query.filter(f::delivery_id.is_null()),
+        None => {}
+    }
+    if let Some(delivery) = filter.delivery {
+        crate::delivery::get(conn, delivery)?;
+        query = query.filter(f::delivery_id.eq(delivery));
+    }
+    if let Some(notice) = &filter.notice {
+        crate::notice::get(conn, notice)?;
+        query = query.filter(d::notice_id.eq(notice.as_str()));
+    }
+    if let Some(incident) = &filter.incident {
+        crate::incident::get(conn, incident)?;
+        query = query.filter(n::incident_id.eq(incident.as_str()));
+    }
+    query
+        .filter(f::id.lt(before.unwrap_or(i64::MAX)))
+        .order(f::id.desc())
+        .limit(limit)
+        .load::<Row>(conn)?
+        .into_iter()
+        .map(entry)
+        .collect()
+}
+
+/// One report, and its part of the body that it came in, up to [`super::RAW`] bytes.
+///
+/// # Errors
+/// `NotFound`.
+pub fn get(conn: &mut Conn, id: i64) -> Result<(Entry, Vec<u8>)> {
+    let found = rows!()
+        .filter(f::id.eq(id))
+        .first::<Row>(conn)
+        .optional()?
+        .ok_or_else(|| Error::NotFound(format!("feedback {id}")))?;
+    let raw = f::table.find(id).select(f::raw).first(conn)?;
+    Ok((entry(found)?, raw))
+}
+
+/// The reports about these deliveries, oldest first.
+///
+/// # Errors
+/// What the database answers.
+pub fn of_deliveries(conn: &mut Conn, deliveries: &[i64]) -> Result<HashMap<i64, Vec<Entry>>> {
+    let mut found: HashMap<i64, Vec<Entry>> = HashMap::new();
+    for chunk in deliveries.chunks(500) {
+        let rows = rows!()
+            .filter(f::delivery_id.eq_any(chunk.iter().map(|id| Some(*id)).collect::<Vec<_>>()))
+            .order(f::id)
+            .load::<Row>(conn)?;
+        for row in rows {
+            let entry = entry(row)?;
+            if let Some(delivery) = entry.delivery {
+                found.entry(delivery).or_default().push(entry);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Reports that are about no delivery that could be found.
+///
+/// # Errors
+/// What the database answers.
+pub fn unmatched(conn: &mut Conn) -> Result<i64> {
+    Ok(f::table
+        .filter(f::delivery_id.is_null())
+        .count()
+        .get_result(conn)?)
+}

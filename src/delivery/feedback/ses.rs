@@ -1,0 +1,165 @@
+//! Amazon SES: notifications of identities (`notificationType`) and of configuration sets (`eventType`), as they are
+//! inside the envelope of SNS.
+//!
+//! The recipients are those of the event, never those of the mail: a mail to three may bounce for one.
+
+use serde_json::Value;
+
+use super::{Batch, Kind, Marks, Refusal, Report, json, refusal, status, text, time};
+
+/// Where the recipients of an event are, and which field of each holds the address.
+type Recipients = (&'static str, Option<&'static str>);
+
+/// Reads one notification.
+///
+/// # Errors
+/// Where it is not of the format.
+pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
+    // SES says so once, in plain text, when a topic is set.
+    if body.starts_with(b"Successfully validated SNS topic for Amazon SES") {
+        return Ok(Batch {
+            ignored: 1,
+            ..Batch::default()
+        });
+    }
+    let event = json(body)?;
+    let Some(kind) = text(&event, "/notificationType").or_else(|| text(&event, "/eventType")) else {
+        return refusal("/notificationType", "is missing, and so is eventType");
+    };
+    if !event.pointer("/mail").is_some_and(Value::is_object) {
+        return refusal("/mail", "is missing");
+    }
+    let (part, recipients): (&str, Recipients) = match kind.as_str() {
+        "Bounce" => ("/bounce", ("/bouncedRecipients", Some("/emailAddress"))),
+        "Complaint" => ("/complaint", ("/complainedRecipients", Some("/emailAddress"))),
+        "Delivery" => ("/delivery", ("/recipients", None)),
+        "DeliveryDelay" => ("/deliveryDelay", ("/delayedRecipients", Some("/emailAddress"))),
+        "Reject" => ("/reject", ("", None)),
+        "Rendering Failure" => ("/failure", ("", None)),
+        "Subscription" => ("/subscription", ("", None)),
+        "Send" | "Open" | "Click" => {
+            return Ok(Batch {
+                ignored: 1,
+                ..Batch::default()
+            });
+        }
+        _ => return refusal("/notificationType", "is none that SES is known to have"),
+    };
+    let Some(detail) = event.pointer(part).filter(|detail| detail.is_object()) else {
+        return refusal(part, "is missing");
+    };
+    if kind == "Subscription"
+        && detail.pointer("/newTopicPreferences/unsubscribeAll") != Some(&Value::Bool(true))
+    {
+        return Ok(Batch {
+            ignored: 1,
+            ..Batch::default()
+        });
+    }
+    // What was never tried has no recipients of its own; a mail of ours has one.
+    let listed = match recipients.0 {
+        "" => event.pointer("/mail/destination"),
+        pointer => detail.pointer(pointer),
+    };
+    let Some(listed) = listed
+        .and_then(Value::as_array)
+        .filter(|listed| !listed.is_empty())
+    else {
+        return refusal(&format!("{part}{}", recipients.0), "lists no recipients");
+    };
+    let marks = marks(&event);
+    let reports = listed
+        .iter()
+        .map(|recipient| {
+            let mut report = classify(&kind, detail, recipient);
+            let address = match recipients.1 {
+                Some(pointer) => text(recipient, pointer),
+                None => recipient.as_str().map(str::to_owned),
+            };
+            report.addresses = address
+                .as_deref()
+                .and_then(super::bare_address)
+                .into_iter()
+                .collect();
+            report.marks = marks.clone();
+            report.provider_ids = text(&event, "/mail/messageId").into_iter().collect();
+            report.handed_over_at = time(&event, "/mail/timestamp");
+            report.at = time(detail, "/timestamp").or_else(|| time(&event, "/mail/timestamp"));
+            report.keep(body);
+            // One event tells of several recipients.
+            let id = text(detail, "/feedbackId").or(report.key).unwrap_or_default();
+            let recipient = report.addresses.first().map_or("", String::as_str);
+            report.key = Some(format!("{id} {kind} {recipient}"));
+            report
+        })
+        .collect();
+    Ok(Batch { reports, ignored: 0 })
+}
+
+/// Only what SES repeats of our mail can name it: its headers.
+fn marks(event: &Value) -> Marks {
+    let mut marks = Marks::default();
+    for part in ["/mail/headers", "/mail/commonHeaders"] {
+        if let Some(part) = event.pointer(part) {
+            let found = Marks::in_json(part);
+            marks.bounce_addresses.extend(found.bounce_addresses);
+            marks.links.extend(found.links);
+            marks.message_ids.extend(found.message_ids);
+        }
+    }
+    if let Some(source) = text(event, "/mail/source") {
+        marks.find(&source);
+    }
+    marks
+}
+
+fn classify(kind: &str, detail: &Value, recipient: &Value) -> Report {
+    let code = text(recipient, "/status").and_then(|code| status::enhanced(&code).map(str::to_owned));
+    let said = text(recipient, "/diagnosticCode").unwrap_or_default();
+    let sub_type = |pointer: &str| text(detail, pointer).unwrap_or_default();
+    let mut report = match kind {
+        "Bounce" => {
+            let (class, sub) = (sub_type("/bounceType"), sub_type("/bounceSubType"));
+            let dsn = code.is_some() || !said.is_empty() || text(recipient, "/action").is_some();
+            Report::new(match (class.as_str(), sub.as_str()) {
+                ("Permanent", _) => Kind::Hard,
+                // SES calls a domain that does not exist transient.
+                ("Transient", _) if code.as_deref() == Some("5.4.4") => Kind::Hard,
+                // Nobody's server has reported a failure: this is how SES passes out-of-office notes on.
+                ("Transient", "General") if !dsn => Kind::AutoReply,
+                _ => Kind::Soft,
+            })
+        }
+        "Complaint" => {
+            let mut report = Report::new(match sub_type("/complaintFeedbackType").as_str() {
+                "not-spam" | "auth-failure" => Kind::Other,
+                _ => Kind::Complaint,
+            });
+            // Not sent, as this recipient complained before.
+            report.lost = sub_type("/complaintSubType") == "OnAccountSuppressionList";
+            report
+        }
+        "Delivery" => Report::new(Kind::Delivered),
+        "DeliveryDelay" => Report::new(Kind::Delayed),
+        "Subscription" => Report::new(Kind::Unsubscribed),
+        // Rejected, or not rendered: never sent, and not for the address.
+        _ => Report::new(Kind::Soft),
+    };
+    report.status = code;
+    report.diagnostic = [
+        said,
+        text(detail, "/reason").unwrap_or_default(),
+        text(detail, "/errorMessage").unwrap_or_default(),
+        text(detail, "/smtpResponse").unwrap_or_default(),
+        sub_type("/complaintFeedbackType"),
+        text(detail, "/delayType").unwrap_or_default(),
+        [sub_type("/bounceType"), sub_type("/bounceSubType")]
+            .join(" ")
+            .trim()
+            .to_owned(),
+    ]
+    .into_iter()
+    .find(|text| !text.is_empty())
+    .unwrap_or_default();
+    report
+}

@@ -1,0 +1,193 @@
+//! The webhook channel: a signed POST (Standard Webhooks) to an account's own endpoint, and what its answer means.
+//!
+//! Must never happen here: a secret in a request or a reason, or an endpoint that decides how often it is called.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac};
+use hyper::StatusCode;
+use hyper::header::{HeaderMap, RETRY_AFTER};
+use sha2::Sha256;
+
+use super::Outcome;
+use super::calling::{Call, EndpointChannel, unanswered};
+use super::channel::Pending;
+use crate::directory::endpoint::key_of;
+use crate::egress::Policy;
+use crate::egress::client::{Answer, Client};
+use crate::error::Result;
+use crate::time::Timestamp;
+
+/// Longest `Retry-After` that is heeded.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+
+/// Waits between attempts, as Standard Webhooks suggests them.
+const SCHEDULE: [Duration; 9] = [
+    Duration::from_secs(5),
+    Duration::from_secs(5 * 60),
+    Duration::from_secs(30 * 60),
+    Duration::from_secs(2 * 3600),
+    Duration::from_secs(5 * 3600),
+    Duration::from_secs(10 * 3600),
+    Duration::from_secs(14 * 3600),
+    Duration::from_secs(20 * 3600),
+    Duration::from_secs(24 * 3600),
+];
+
+/// The channel.
+pub struct Webhook(Client);
+
+impl Webhook {
+    /// The channel, where `policy` says that it may connect to.
+    ///
+    /// # Errors
+    /// `Internal` where TLS cannot be set up.
+    pub fn new(policy: Policy) -> Result<Webhook> {
+        Ok(Webhook(Client::new(policy)?))
+    }
+
+    async fn attempt(&self, call: &Call) -> Outcome {
+        let signed = serde_json::to_vec(&call.payload)
+            .map_err(|error| error.to_string())
+            .and_then(|body| Ok((signature(call, &body)?, body)));
+        let (signature, body) = match signed {
+            Ok(signed) => signed,
+            Err(reason) => return Outcome::Failed(reason),
+        };
+        let headers = [
+            ("content-type", "application/json"),
+            ("webhook-id", &call.id),
+            ("webhook-timestamp", &call.now.unix().0.to_string()),
+            ("webhook-signature", &signature),
+        ];
+        match self.0.post(&call.url, &headers, body).await {
+            Ok(answer) => outcome(&answer, call),
+            Err(reason) => unanswered(reason),
+        }
+    }
+}
+
+impl EndpointChannel for Webhook {
+    fn name(&self) -> &'static str {
+        "webhook"
+    }
+
+    fn check(&self, url: &str) -> std::result::Result<String, String> {
+        self.0.check(url)
+    }
+
+    fn schedule(&self) -> &[Duration] {
+        &SCHEDULE
+    }
+
+    fn deliver<'a>(&'a self, call: &'a Call) -> Pending<'a, Outcome> {
+        Box::pin(self.attempt(call))
+    }
+}
+
+/// `v1,` and the base64 of HMAC-SHA256 over the id, the seconds and the body, with the key in the secret.
+fn signature(call: &Call, body: &[u8]) -> std::result::Result<String, String> {
+    let key = key_of(&call.secret).map_err(|_| "the endpoint's secret is not usable")?;
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key).map_err(|error| error.to_string())?;
+    mac.update(format!("{}.{}.", call.id, call.now.unix().0).as_bytes());
+    mac.update(body);
+    Ok(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
+}
+
+/// What an answer means.
+fn outcome(answer: &Answer, call: &Call) -> Outcome {
+    let said = answer.said();
+    match answer.status {
+        status if status.is_success() => Outcome::Sent(said),
+        StatusCode::GONE => Outcome::Gone(said),
+        status if status.is_redirection() => Outcome::Failed(format!("redirects are not followed: {said}")),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            Outcome::Retry(asked(&answer.headers, call), said)
+        }
+        _ => Outcome::Retry(None, said),
+    }
+}
+
+/// When the endpoint asked to be called again, but never sooner than by the schedule: one that always says "in a second"
+/// would be called for days without a pause.
+fn asked(headers: &HeaderMap, call: &Call) -> Option<Duration> {
+    let index = (call.attempt.saturating_sub(1) as usize).min(SCHEDULE.len() - 1);
+    retry_after(headers, call.now).map(|wait| wait.max(SCHEDULE[index]))
+}
+
+/// `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3), up to a day.
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let at = httpdate::parse_http_date(text).ok()?;
+            let (seconds, nanos) = now.unix();
+            let now = std::time::UNIX_EPOCH + Duration::new(seconds, nanos);
+            at.duration_since(now).unwrap_or_default()
+        }
+    };
+    Some(wait.min(LONGEST_WAIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notice::payload::{self, PayloadAccount};
+
+    fn call(attempt: u32) -> Call {
+        let account = PayloadAccount {
+            id: "acme".to_owned(),
+            name: "Acme".to_owned(),
+        };
+        let now = Timestamp::parse("2024-03-14T07:00:00Z").unwrap();
+        Call {
+            url: "https://acme.example/hook".to_owned(),
+            secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(),
+            id: "msg_p5jXN8AQM9LWM0D4loKWxJek".to_owned(),
+            attempt,
+            now,
+            payload: payload::test(account, now),
+        }
+    }
+
+    #[test]
+    fn the_signature_is_that_of_the_specification() {
+        // The example that the Standard Webhooks' libraries test against.
+        let now = Timestamp::parse("2021-02-25T15:02:10Z").unwrap();
+        let signed = signature(&Call { now, ..call(1) }, br#"{"test": 2432232314}"#).unwrap();
+        assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_has_an_end() {
+        let now = Timestamp::parse("2024-03-14T07:00:00Z").unwrap();
+        let after = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, text.parse().unwrap());
+            retry_after(&headers, now).map(|wait| wait.as_secs())
+        };
+        assert_eq!(after("120"), Some(120));
+        assert_eq!(after("Thu, 14 Mar 2024 07:10:00 GMT"), Some(600));
+        assert_eq!(after("Thu, 14 Mar 2024 06:00:00 GMT"), Some(0));
+        assert_eq!(after("999999999999"), Some(86_400));
+        assert_eq!(after("Fri, 14 Mar 2042 07:10:00 GMT"), Some(86_400));
+        for nonsense in ["soon", "-5", "1.5", "99999999999999999999999"] {
+            assert_eq!(after(nonsense), None, "{nonsense}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+
+    #[test]
+    fn nobody_is_called_sooner_than_by_the_schedule() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(asked(&headers, &call(1)), None);
+        headers.insert(RETRY_AFTER, "60".parse().unwrap());
+        for (attempt, wait) in [(1, 60), (2, 300), (9, 86_400), (10, 86_400), (u32::MAX, 86_400)] {
+            let asked = asked(&headers, &call(attempt)).map(|wait| wait.as_secs());
+            assert_eq!(asked, Some(wait), "{attempt}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Endpoints: where an account's own systems hear what its people are mailed.
+
+use actix_web::{HttpResponse, delete, get, post, web};
+use serde::Serialize;
+
+use super::{external, own};
+use crate::delivery::Outcome;
+use crate::delivery::calling::{Call, MOST_PATIENCE};
+use crate::directory::endpoint::{self, CreatedEndpoint, Endpoint, NewEndpoint};
+use crate::error::Error;
+use crate::http::App;
+use crate::http::auth::By;
+use crate::http::extract::{Body, NoParams, Params};
+use crate::http::page::{Page, Paging, cursor, page};
+use crate::http::problem::{Answer, Problem, ProblemDocument};
+use crate::id::{EndpointId, new_uuid};
+use crate::notice::payload::{self, PayloadAccount};
+
+pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
+    config
+        .service(create)
+        .service(list)
+        .service(get_one)
+        .service(delete_one)
+        .service(enable)
+        .service(test);
+}
+
+fn endpoint_id(text: &str) -> Answer<EndpointId> {
+    own("endpoint", EndpointId::parse(text))
+}
+
+/// Makes an endpoint of an account. Its secret is shown this once.
+#[utoipa::path(tag = "Endpoints", request_body = NewEndpoint,
+    responses((status = 201, body = CreatedEndpoint), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
+        (status = 422, body = ProblemDocument)))]
+#[post("/accounts/{account}/endpoints")]
+async fn create(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+    body: Body<NewEndpoint>,
+) -> Answer<HttpResponse> {
+    let account = external("account", &id)?;
+    let new = body.0;
+    let Some(channel) = app.endpoints.get(&new.channel) else {
+        let detail = format!("is not one of {}", app.endpoints.names().join(", "));
+        return Err(Error::invalid("/channel", detail).into());
+    };
+    let url = channel
+        .check(&new.url)
+        .map_err(|detail| Error::invalid("/url", detail))?;
+    let created = app
+        .db
+        .write(&by.0, move |tx| {
+            endpoint::create(tx, account.as_str(), &new, &url)
+        })
+        .await?;
+    Ok(HttpResponse::Created().json(created))
+}
+
+/// The endpoints of an account, oldest first.
+#[utoipa::path(tag = "Endpoints", params(Paging),
+    responses((status = 200, body = Page<Endpoint>), (status = 404, body = ProblemDocument)))]
+#[get("/accounts/{account}/endpoints")]
+async fn list(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>) -> Answer<HttpResponse> {
+    let account = external("account", &id)?;
+    let Paging { limit, cursor: at } = params.0;
+    let after: Option<String> = cursor(at.as_deref())?;
+    let rows = app
+        .db
+        .read(move |conn| endpoint::list(conn, account.as_str(), after.as_deref(), limit.probe()))
+        .await?;
+    Ok(HttpResponse::Ok().json(page(rows, limit, |endpoint| endpoint.id.to_string())))
+}
+
+/// An endpoint, also one that was deleted.
+#[utoipa::path(tag = "Endpoints", responses((status = 200, body = Endpoint), (status = 404, body = ProblemDocument)))]
+#[get("/endpoints/{id}")]
+async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let id = endpoint_id(&id)?;
+    Ok(HttpResponse::Ok().json(app.db.read(move |conn| endpoint::get(conn, &id)).await?))
+}
+
+/// Ends an endpoint. What waits for it is not sent.
+#[utoipa::path(tag = "Endpoints", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[delete("/endpoints/{id}")]
+async fn delete_one(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let id = endpoint_id(&id)?;
+    app.db.write(&by.0, move |tx| endpoint::delete(tx, &id)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Lets notices go to an endpoint again that said that it is gone.
+#[utoipa::path(tag = "Endpoints", responses((status = 200, body = Endpoint), (status = 404, body = ProblemDocument)))]
+#[post("/endpoints/{id}/enable")]
+async fn enable(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let id = endpoint_id(&id)?;
+    let endpoint = app.db.write(&by.0, move |tx| endpoint::enable(tx, &id)).await?;
+    Ok(HttpResponse::Ok().json(endpoint))
+}
+
+/// What came of a test.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Tested {
+    /// sent, retry or failed; nothing is tried again.
+    outcome: &'static str,
+    /// What the endpoint said, or why it did not.
+    reply: String,
+}
+
+/// Sends an endpoint an `endpoint.test` at once, and says what it answered. Also one that is disabled; it stays so.
+#[utoipa::path(tag = "Endpoints",
+    responses((status = 200, body = Tested), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+#[post("/endpoints/{id}/test")]
+async fn test(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let id = endpoint_id(&id)?;
+    let target = id.clone();
+    let (endpoint, name, secret) = app
+        .db
+        .read(move |conn| {
+            let (endpoint, secret) = endpoint::for_test(conn, &target)?;
+            let name = crate::directory::account::get(conn, &endpoint.account)?.name;
+            Ok((endpoint, name, secret))
+        })
+        .await?;
+    let channel = app.endpoints.get(&endpoint.channel).ok_or_else(|| {
+        Problem::Domain(Error::Conflict(
+            "this process has no channel of its kind".to_owned(),
+        ))
+    })?;
+    let now = app.clock().now();
+    let account = PayloadAccount {
+        id: endpoint.account,
+        name,
+    };
+    let call = Call {
+        url: endpoint.url,
+        secret,
+        id: format!("msg_test_{}", new_uuid(now).simple()),
+        attempt: 1,
+        now,
+        payload: payload::test(account, now),
+    };
+    let outcome = tokio::time::timeout(MOST_PATIENCE, channel.deliver(&call))
+        .await
+        .unwrap_or_else(|_| Outcome::Retry(None, "no answer in time".to_owned()));
+    let tested = Tested {
+        outcome: outcome.word(),
+        reply: outcome.reply().to_owned(),
+    };
+    app.db
+        .write(&by.0, move |tx| {
+            endpoint::tested(tx, &id, outcome.word());
+            Ok(())
+        })
+        .await?;
+    Ok(HttpResponse::Ok().json(tested))
+}

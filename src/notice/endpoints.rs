@@ -1,0 +1,245 @@
+//! Which endpoints a notice goes to: those of the accounts that own something affected, beside their people's mails.
+//! The same rules as for people: nobody twice in a phase, and who heard the beginning hears the end.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use diesel::dsl::sql;
+use diesel::expression::SqlLiteral;
+use diesel::prelude::*;
+use diesel::sql_types::{Bool, Nullable, Text};
+use serde::Serialize;
+
+use super::payload::{EndpointContext, PayloadAccount, PayloadRef, PayloadResource};
+use super::{DeliveryCounts, Row};
+use crate::audience;
+use crate::db::Conn;
+use crate::db::schema::{deliveries as d, notice_recipients as nr};
+use crate::directory::endpoint;
+use crate::error::Result;
+use crate::id::{IncidentId, NoticeId};
+use crate::template::Phase;
+
+/// One request to be: where, and what is the endpoint's own.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EndpointRecipient {
+    /// How it is spoken to.
+    pub channel: String,
+    /// Where it goes.
+    pub url: String,
+    /// What is its own.
+    pub context: EndpointContext,
+}
+
+/// The endpoints that a notice would go to if it were sent now, by account and id.
+pub(super) fn planned(
+    conn: &mut Conn,
+    row: &Row,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<EndpointRecipient>> {
+    // Mostly there is none at all.
+    if !endpoint::any(conn)? {
+        return Ok(Vec::new());
+    }
+    let phase = row.phase()?;
+    let told = told(conn, &row.incident_id)?;
+    let mut endpoints = candidates(conn, &row.incident_id, phase, &told, warnings)?;
+    if row.catch_up_of.is_some() || phase == Phase::Detection {
+        leave_out_told(&mut endpoints, phase, &told);
+    }
+    Ok(endpoints)
+}
+
+/// Endpoints that a sent notice is for and that neither it nor another of its phase reached.
+pub(super) fn missing(conn: &mut Conn, row: &Row) -> Result<usize> {
+    if !endpoint::any(conn)? {
+        return Ok(0);
+    }
+    let phase = row.phase()?;
+    let told = told(conn, &row.incident_id)?;
+    let mut endpoints = candidates(conn, &row.incident_id, phase, &told, &mut Vec::new())?;
+    leave_out_told(&mut endpoints, phase, &told);
+    Ok(endpoints.len())
+}
+
+fn leave_out_told(endpoints: &mut Vec<EndpointRecipient>, phase: Phase, told: &[Told]) {
+    let covered: HashSet<&str> = told
+        .iter()
+        .filter(|told| told.phase == phase.as_str())
+        .map(|told| told.context.endpoint.as_str())
+        .collect();
+    endpoints.retain(|endpoint| !covered.contains(endpoint.context.endpoint.as_str()));
+}
+
+fn candidates(
+    conn: &mut Conn,
+    incident: &IncidentId,
+    phase: Phase,
+    told: &[Told],
+    warnings: &mut Vec<String>,
+) -> Result<Vec<EndpointRecipient>> {
+    let mut disabled = BTreeSet::new();
+    let mut found: BTreeMap<(String, String), (audience::EndpointRow, Vec<PayloadResource>)> =
+        BTreeMap::new();
+    for row in audience::endpoints(conn, incident)? {
+        if row.disabled {
+            disabled.insert(row.account.clone());
+            continue;
+        }
+        let resource = PayloadResource {
+            at: PayloadRef::from(&row.resource),
+            name: row.resource_name.clone(),
+        };
+        let key = (row.account.clone(), row.id.to_string());
+        found
+            .entry(key)
+            .or_insert_with(|| (row, Vec::new()))
+            .1
+            .push(resource);
+    }
+    for account in disabled {
+        warnings.push(format!(
+            "an endpoint of {account} is disabled and is sent nothing"
+        ));
+    }
+    let mut endpoints: Vec<EndpointRecipient> = found
+        .into_values()
+        .map(|(row, resources)| {
+            let account = PayloadAccount {
+                id: row.account,
+                name: row.account_name,
+            };
+            EndpointRecipient {
+                channel: row.channel,
+                url: row.url,
+                context: EndpointContext::new(row.id, account, resources),
+            }
+        })
+        .collect();
+    if matches!(phase, Phase::Resolution | Phase::Report) {
+        follow_through(conn, told, &mut endpoints)?;
+    }
+    Ok(endpoints)
+}
+
+/// Adds the accounts that were told anything about the incident and are not affected any more: they hear the end too,
+/// at the endpoints that they have now.
+fn follow_through(conn: &mut Conn, told: &[Told], endpoints: &mut Vec<EndpointRecipient>) -> Result<()> {
+    let present: HashSet<String> = endpoints
+        .iter()
+        .map(|endpoint| endpoint.context.account.id.clone())
+        .collect();
+    let mut before: BTreeMap<&str, &EndpointContext> = BTreeMap::new();
+    for told in told {
+        let account = told.context.account.id.as_str();
+        if !present.contains(account) {
+            before.entry(account).or_insert(&told.context);
+        }
+    }
+    let accounts: Vec<&str> = before.keys().copied().collect();
+    for (endpoint, name) in endpoint::enabled_of(conn, &accounts)? {
+        let Some(context) = before.get(endpoint.account.as_str()) else {
+            continue;
+        };
+        endpoints.push(EndpointRecipient {
+            channel: endpoint.channel,
+            url: endpoint.url,
+            context: EndpointContext {
+                endpoint: endpoint.id,
+                account: PayloadAccount {
+                    id: endpoint.account,
+                    name,
+                },
+                ..(*context).clone()
+            },
+        });
+    }
+    endpoints.sort_by(|a, b| {
+        let key = |one: &EndpointRecipient| (one.context.account.id.clone(), one.context.endpoint.clone());
+        key(a).cmp(&key(b))
+    });
+    Ok(())
+}
+
+/// An endpoint that a notice of the incident reached, or is on its way to.
+struct Told {
+    phase: String,
+    context: EndpointContext,
+}
+
+#[derive(QueryableByName)]
+struct ToldRow {
+    #[diesel(sql_type = Text)]
+    phase: String,
+    #[diesel(sql_type = Text)]
+    notice_state: String,
+    #[diesel(sql_type = Text)]
+    context: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    delivery_state: Option<String>,
+}
+
+fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> {
+    let rows: Vec<ToldRow> = diesel::sql_query(
+        "SELECT n.phase, n.state AS notice_state, nr.context, d.state AS delivery_state \
+         FROM notices n JOIN notice_recipients nr ON nr.notice_id = n.id AND nr.channel <> 'email' \
+         LEFT JOIN deliveries d ON d.notice_id = nr.notice_id AND d.channel = nr.channel AND d.address = nr.address \
+         WHERE n.incident_id = $1 ORDER BY n.created_at, nr.notice_id, nr.ordinal",
+    )
+    .bind::<Text, _>(incident.as_str())
+    .load(conn)?;
+    rows.into_iter()
+        .filter(|row| match row.delivery_state.as_deref() {
+            Some("sent" | "pending") => true,
+            Some(_) => false,
+            // Frozen, not yet queued one by one.
+            None => matches!(row.notice_state.as_str(), "queued" | "sending"),
+        })
+        .map(|row| {
+            Ok(Told {
+                phase: row.phase,
+                context: serde_json::from_str(&row.context)?,
+            })
+        })
+        .collect()
+}
+
+/// As in the partial indexes, word for word: with a bound value neither database would use them.
+fn not_mail() -> SqlLiteral<Bool> {
+    sql("channel <> 'email'")
+}
+
+/// By channel: how many were frozen, and what is in the queue.
+type OfNotice = BTreeMap<String, (i64, DeliveryCounts)>;
+
+/// What was frozen for endpoints and what became of it, of those of these notices that go to any.
+pub(super) fn counts(conn: &mut Conn, notices: &[Row]) -> Result<HashMap<NoticeId, OfNotice>> {
+    let ids: Vec<&str> = notices
+        .iter()
+        .filter(|row| row.endpoints > 0)
+        .map(|row| row.id.as_str())
+        .collect();
+    let mut counts: HashMap<NoticeId, OfNotice> = HashMap::new();
+    if ids.is_empty() {
+        return Ok(counts);
+    }
+    let frozen: Vec<(NoticeId, String, i64)> = nr::table
+        .filter(nr::notice_id.eq_any(&ids))
+        .filter(not_mail())
+        .group_by((nr::notice_id, nr::channel))
+        .select((nr::notice_id, nr::channel, diesel::dsl::count_star()))
+        .load(conn)?;
+    for (id, channel, count) in frozen {
+        counts.entry(id).or_default().entry(channel).or_default().0 = count;
+    }
+    let queued: Vec<(NoticeId, String, String, i64)> = d::table
+        .filter(d::notice_id.eq_any(&ids))
+        .filter(not_mail())
+        .group_by((d::notice_id, d::channel, d::state))
+        .select((d::notice_id, d::channel, d::state, diesel::dsl::count_star()))
+        .load(conn)?;
+    for (id, channel, state, count) in queued {
+        let (_, queued) = counts.entry(id).or_default().entry(channel).or_default();
+        queued.set(&state, count);
+    }
+    Ok(counts)
+}

@@ -1,0 +1,1356 @@
+//! What comes back of a mail finds its delivery, changes what follows from it, and shows on the incident, with who else
+//! could be told. Nothing else changes anything: no forged report, no late mail, no answer of a machine.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use candor::alert::provider::fetch::Fetch;
+use candor::catcher::{Decision, Policy};
+use candor::delivery::verp::Verp;
+use hmac::{Hmac, Mac};
+use reqwest::Method;
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use std::sync::{Arc, Mutex};
+use tokio::sync::Semaphore;
+
+use crate::support::story::ADDRESSES;
+use crate::support::{Answer, DEADLINE, Env, Mail, TestApp, on_both_databases, wait_until};
+
+on_both_databases!(
+    a_hard_bounce_by_mail_shows_on_the_incident_and_spares_the_address,
+    a_bounce_is_taken_once_and_the_mail_may_be_sent_again,
+    what_is_late_or_answered_by_a_machine_is_no_bounce,
+    a_bounce_is_not_believed_without_proof,
+    a_message_id_will_do_where_bounces_have_no_address_of_their_own,
+    a_complaint_is_shown_and_spares_the_address,
+    a_bounce_that_is_faster_than_the_record_is_not_lost,
+    what_matches_nothing_is_kept_and_counted,
+    what_is_no_mail_is_refused,
+    suppressions_are_listed_and_lifted,
+    amazons_reports_are_signed_by_amazon,
+    a_subscription_is_confirmed_only_where_it_is_proven,
+    mailguns_reports_are_signed_and_each_token_counts_once,
+    sendgrids_reports_are_signed,
+    postmarks_reports_show_the_secret,
+    a_provider_without_a_secret_is_believed_for_its_own_mails,
+    a_body_that_is_not_of_the_provider_is_refused_and_kept,
+);
+
+const KEY: &str = "a secret key of the tests, of 32 characters";
+const BOUNCES: &str = "bounces@candor.example";
+
+/// Told of the detection: three mails that were accepted.
+struct Told {
+    app: TestApp,
+    incident: String,
+    notice: String,
+    mails: Vec<Mail>,
+}
+
+impl Told {
+    async fn new(env: &Env) -> Told {
+        Told::with(
+            env,
+            true,
+            Policy::accept_all(),
+            Fetch::by(|_| Err("no network in tests".to_owned())),
+        )
+        .await
+    }
+
+    async fn with(env: &Env, bounce_address: bool, policy: Policy, sns: Fetch) -> Told {
+        let app = TestApp::builder(env)
+            .smtp_policy(policy)
+            .config(|config| {
+                config.secret_key = Some(KEY.to_owned());
+                config.bounce_address = bounce_address.then(|| BOUNCES.to_owned());
+                config.sns = sns;
+            })
+            .start()
+            .await;
+        let incident = app.story_incident().await;
+        let notice = app.tell(&incident, "detection").await;
+        let mails = app.mails(3).await;
+        Told {
+            app,
+            incident,
+            notice,
+            mails,
+        }
+    }
+
+    fn mail(&self, address: &str) -> &Mail {
+        self.mails
+            .iter()
+            .find(|mail| mail.to == address)
+            .expect("a mail to this address")
+    }
+
+    async fn delivery(&self, address: &str) -> Value {
+        self.app
+            .deliveries(&self.notice)
+            .await
+            .into_iter()
+            .find(|delivery| delivery["address"] == address)
+            .expect("a delivery to this address")
+    }
+
+    /// The address that bounces of this delivery go to.
+    async fn bounce_address(&self, address: &str) -> String {
+        let id = self.delivery(address).await["id"].as_i64().expect("an id");
+        let verp = Verp::new(KEY.as_bytes(), BOUNCES).expect("an address");
+        verp.address(id).expect("an address").to_string()
+    }
+
+    async fn receive(&self, mail: &str) -> Answer {
+        self.app
+            .post_raw("/api/v1/inbound-mail", "message/rfc822", mail)
+            .await
+    }
+
+    async fn unreached(&self) -> Answer {
+        self.app
+            .get(&format!("/api/v1/incidents/{}/unreached", self.incident))
+            .await
+            .expect(200)
+    }
+
+    async fn counts(&self) -> Value {
+        let counts = self.app.notice(&self.notice).await["counts"].clone();
+        json!([
+            counts["sent"],
+            counts["bounced"],
+            counts["failed"],
+            counts["pending"]
+        ])
+    }
+
+    /// The notice as it was: everybody told, nobody suppressed.
+    async fn unchanged(&self) {
+        assert_eq!(self.counts().await, json!([3, 0, 0, 0]));
+        assert_eq!(self.app.env.count("opt_outs"), 0);
+        assert_eq!(self.unreached().await["counts"]["people"], 0);
+    }
+
+    async fn page(&self, path: &str) -> String {
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("token", crate::support::ADMIN_TOKEN)
+            .finish();
+        let signed_in = self
+            .app
+            .anonymous()
+            .post_raw("/admin/sign-in", "application/x-www-form-urlencoded", form)
+            .await
+            .expect(303);
+        let cookie = signed_in
+            .header("set-cookie")
+            .split(';')
+            .next()
+            .expect("a cookie")
+            .to_owned();
+        self.app
+            .anonymous()
+            .request(Method::GET, path)
+            .header("cookie", cookie)
+            .send()
+            .await
+            .expect(200)
+            .text
+    }
+}
+
+/// A bounce by RFC 3464. `returned` are the headers of the mail that came back.
+fn bounce(to: &str, recipient: &str, action: &str, status: &str, returned: &str) -> String {
+    format!(
+        "Return-Path: <>\r\nFrom: MAILER-DAEMON@mx.example.net (Mail Delivery System)\r\nTo: {to}\r\n\
+         Subject: Undelivered Mail Returned to Sender\r\nMessage-ID: <{}@mx.example.net>\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/report; report-type=delivery-status; boundary=\"b\"\r\n\r\n\
+         --b\r\nContent-Type: text/plain\r\n\r\nIt could not be delivered.\r\n\r\n\
+         --b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example.net\r\n\r\n\
+         Final-Recipient: rfc822; {recipient}\r\nAction: {action}\r\nStatus: {status}\r\n\
+         Diagnostic-Code: smtp; 550 {status} what the server said\r\n\r\n\
+         --b\r\nContent-Type: text/rfc822-headers\r\n\r\n{returned}\r\n\r\n--b--\r\n",
+        candor::id::new_uuid(candor::time::Clock::system().now()),
+    )
+}
+
+/// The headers of a mail of ours, as a server would return them.
+fn headers(mail: &Mail) -> String {
+    let text = mail.caught.text_lossy();
+    text.split("\r\n\r\n").next().expect("headers").to_owned()
+}
+
+fn people(unreached: &Answer) -> Vec<(String, String)> {
+    unreached
+        .items()
+        .iter()
+        .map(|item| {
+            (
+                item["person"]["id"].as_str().expect("an id").to_owned(),
+                item["why"].as_str().expect("why").to_owned(),
+            )
+        })
+        .collect()
+}
+
+async fn a_hard_bounce_by_mail_shows_on_the_incident_and_spares_the_address(env: Env) {
+    let told = Told::new(&env).await;
+    let app = &told.app;
+    let to = told.bounce_address(ADDRESSES[0]).await;
+    // Where the mail said that it wants its bounces.
+    assert_eq!(told.mail(ADDRESSES[0]).caught.from, to);
+    let mail = bounce(&to, ADDRESSES[0], "failed", "5.1.1", "Subject: x");
+    let taken = told.receive(&mail).await.expect(202);
+    let delivery = told.delivery(ADDRESSES[0]).await;
+    assert_eq!(
+        json!([
+            taken["kind"],
+            taken["delivery"],
+            taken["matched"],
+            taken["unmatched"]
+        ]),
+        json!(["hard", delivery["id"], 1, 0])
+    );
+    assert_eq!(
+        json!([
+            taken["items"][0]["matched_by"],
+            taken["items"][0]["effect"],
+            taken["items"][0]["status"]
+        ]),
+        json!(["bounce_address", "bounced", "5.1.1"])
+    );
+    assert_eq!(delivery["state"], "bounced");
+    assert_eq!(delivery["feedback"][0]["kind"], "hard");
+    // The notice stays done, and its numbers stay exact.
+    assert_eq!(told.counts().await, json!([2, 1, 0, 0]));
+    assert_eq!(app.notice(&told.notice).await["state"], "sent");
+    // The incident says who it is, why, and who else could be told.
+    let unreached = told.unreached().await;
+    assert_eq!(
+        people(&unreached),
+        [("amina".to_owned(), "bounced_hard".to_owned())]
+    );
+    assert_eq!(
+        unreached["counts"],
+        json!({"people": 1, "failed": 0, "bounced_hard": 1, "bounced_soft": 0, "no_address": 0, "complained": 0})
+    );
+    let item = &unreached.items()[0];
+    assert_eq!(item["phases"], json!(["detection"]));
+    assert!(
+        item["diagnostic"]
+            .as_str()
+            .is_some_and(|text| text.contains("what the server said"))
+    );
+    let others: Vec<(&str, bool)> = item["others"]
+        .as_array()
+        .expect("others")
+        .iter()
+        .map(|other| {
+            (
+                other["person"]["id"].as_str().expect("an id"),
+                other["told"] == true,
+            )
+        })
+        .collect();
+    assert_eq!(others, [("otieno", false), ("wanjiru", true), ("zuri", false)]);
+    let page = told.page("/admin/incidents/1").await;
+    for words in [
+        "1 person could not be reached",
+        "Amina Njeri",
+        "came back for good",
+        "Could be told instead",
+        "Otieno Odhiambo",
+        "told already",
+    ] {
+        assert!(page.contains(words), "{words}");
+    }
+    // She was not told after all; a mail to the same address again is no way to mend it.
+    let audience = app
+        .get(&format!("/api/v1/incidents/{}/audience", told.incident))
+        .await
+        .expect(200);
+    let amina = audience
+        .items()
+        .iter()
+        .find(|item| item["person"]["id"] == "amina");
+    assert_eq!(amina.expect("Amina")["told"], false);
+    assert_eq!(audience["counts"]["not_told"], 0);
+    let page = told.page(&format!("/admin/notices/{}", told.notice)).await;
+    assert!(page.contains("reported by mail"));
+    // Optional mail spares the address; what she must hear goes there all the same.
+    let update = app.draft(&told.incident, "update").await;
+    let preview = app.preview(&update).await.expect(200);
+    assert_eq!(preview["recipients"], 2);
+    assert!(
+        preview["warnings"].to_string().contains("1 person is left out"),
+        "{preview}"
+    );
+    app.resolve(&told.incident).await;
+    let resolution = app.draft(&told.incident, "resolution").await;
+    assert_eq!(app.preview(&resolution).await.expect(200)["recipients"], 3);
+    // No address is in the audit trail.
+    let events = app.get("/api/v1/audit?action=delivery.bounced").await.expect(200);
+    assert_eq!(events.items().len(), 1);
+    assert_eq!(events.items()[0]["subject"]["id"], delivery["id"].to_string());
+    for action in ["delivery.bounced", "address.suppressed", "feedback.received"] {
+        let events = app
+            .get(&format!("/api/v1/audit?action={action}"))
+            .await
+            .expect(200);
+        assert_eq!(events.items().len(), 1, "{action}");
+        assert!(!events.text.contains('@'), "{events}");
+    }
+    told.app.finish().await;
+}
+
+async fn a_bounce_is_taken_once_and_the_mail_may_be_sent_again(env: Env) {
+    let told = Told::new(&env).await;
+    let app = &told.app;
+    let to = told.bounce_address(ADDRESSES[1]).await;
+    let mail = bounce(&to, ADDRESSES[1], "failed", "4.2.2", "Subject: x");
+    let first = told.receive(&mail).await.expect(202);
+    assert_eq!(json!([first["kind"], first["duplicates"]]), json!(["soft", 0]));
+    // Soft: a person who did not get it, and an address that may be written to again.
+    assert_eq!(
+        people(&told.unreached().await),
+        [("baraka".to_owned(), "bounced_soft".to_owned())]
+    );
+    assert_eq!(env.count("opt_outs"), 0);
+    let id = told.delivery(ADDRESSES[1]).await["id"].clone();
+    app.post(&format!("/api/v1/deliveries/{id}/resend"), json!({}))
+        .await
+        .expect(202);
+    app.mails(4).await;
+    app.done(&told.notice).await;
+    told.unchanged().await;
+    // The same report again is about what was mended since.
+    let second = told.receive(&mail).await.expect(202);
+    assert_eq!(
+        json!([second["kind"], second["duplicates"], second["items"][0]["id"]]),
+        json!(["soft", 1, first["items"][0]["id"]])
+    );
+    told.unchanged().await;
+    assert_eq!(env.count("feedback"), 1);
+    // Another one is news.
+    let again = bounce(&to, ADDRESSES[1], "failed", "4.2.2", "Subject: x");
+    told.receive(&again).await.expect(202);
+    assert_eq!(told.counts().await, json!([2, 1, 0, 0]));
+    // An idempotency key gives the first answer again.
+    let with_key = async || {
+        app.request(Method::POST, "/api/v1/inbound-mail")
+            .header("idempotency-key", "one")
+            .body("message/rfc822", again.clone())
+            .send()
+            .await
+            .expect(202)
+    };
+    assert_eq!(with_key().await.json, with_key().await.json);
+    told.app.finish().await;
+}
+
+async fn what_is_late_or_answered_by_a_machine_is_no_bounce(env: Env) {
+    let told = Told::new(&env).await;
+    let address = ADDRESSES[2];
+    let to = told.bounce_address(address).await;
+    let delayed = bounce(&to, address, "delayed", "4.4.1", "Subject: x");
+    let taken = told.receive(&delayed).await.expect(202);
+    assert_eq!(json!([taken["kind"], taken["matched"]]), json!(["delayed", 1]));
+    let id = told.mail(address).header("message-id");
+    let away = format!(
+        "From: Wanjiru <{address}>\r\nTo: {to}\r\nAuto-Submitted: auto-replied\r\nIn-Reply-To: {id}\r\n\
+         Subject: Out of office\r\n\r\nI am away. 550 5.1.1 user unknown.\r\n"
+    );
+    let taken = told.receive(&away).await.expect(202);
+    assert_eq!(json!([taken["kind"], taken["matched"]]), json!(["auto_reply", 1]));
+    let person = format!(
+        "From: Wanjiru <{address}>\r\nTo: {to}\r\nIn-Reply-To: {id}\r\nSubject: Re: x\r\n\r\nThank you.\r\n"
+    );
+    assert_eq!(told.receive(&person).await.expect(202)["kind"], "other");
+    let relayed = bounce(&to, address, "relayed", "2.0.0", "Subject: x");
+    assert_eq!(told.receive(&relayed).await.expect(202)["kind"], "delivered");
+    told.unchanged().await;
+    // They are shown on the delivery.
+    let shown: Vec<Value> = told.delivery(address).await["feedback"]
+        .as_array()
+        .expect("feedback")
+        .iter()
+        .map(|entry| json!([entry["kind"], entry["effect"]]))
+        .collect();
+    assert_eq!(
+        json!(shown),
+        json!([
+            ["delayed", "none"],
+            ["auto_reply", "none"],
+            ["other", "none"],
+            ["delivered", "none"]
+        ])
+    );
+    told.app.finish().await;
+}
+
+async fn a_bounce_is_not_believed_without_proof(env: Env) {
+    let told = Told::new(&env).await;
+    let right = told.bounce_address(ADDRESSES[0]).await;
+    let id = told.mail(ADDRESSES[0]).header("message-id");
+    // Whoever got one mail can guess the Message-IDs of the others, and reads the unsubscribe link of no other.
+    let guessed = bounce(
+        "candor@localhost",
+        ADDRESSES[0],
+        "failed",
+        "5.1.1",
+        &format!("Message-ID: {id}"),
+    );
+    let taken = told.receive(&guessed).await.expect(202);
+    assert_eq!(
+        json!([
+            taken["kind"],
+            taken["matched"],
+            taken["items"][0]["matched_by"],
+            taken["items"][0]["effect"]
+        ]),
+        json!(["hard", 1, "message_id", "none"])
+    );
+    let mut forged = right.clone().into_bytes();
+    let digit = forged.iter().position(|byte| *byte == b'.').expect("a code") + 3;
+    forged[digit] = if forged[digit] == b'0' { b'1' } else { b'0' };
+    let forged = String::from_utf8(forged).expect("an address");
+    let taken = told
+        .receive(&bounce(&forged, ADDRESSES[0], "failed", "5.1.1", "Subject: x"))
+        .await
+        .expect(202);
+    assert_eq!(json!([taken["kind"], taken["matched"]]), json!(["hard", 0]));
+    // The address alone is never enough.
+    let taken = told
+        .receive(&bounce(
+            "candor@localhost",
+            ADDRESSES[0],
+            "failed",
+            "5.1.1",
+            "Subject: x",
+        ))
+        .await
+        .expect(202);
+    assert_eq!(taken["matched"], 0);
+    told.unchanged().await;
+    // Of several recipients of a list, another one says nothing of this one.
+    let both = bounce(&right, "somebody@else.example", "failed", "5.1.1", "Subject: x").replace(
+        "\r\n--b\r\nContent-Type: text/rfc822-headers",
+        "\r\nFinal-Recipient: rfc822; another@else.example\r\nAction: delivered\r\nStatus: 2.0.0\r\n\r\n--b\r\nContent-Type: text/rfc822-headers",
+    );
+    let taken = told.receive(&both).await.expect(202);
+    assert_eq!(json!([taken["reports"], taken["matched"]]), json!([2, 2]));
+    told.unchanged().await;
+    // The link in the returned headers is proof as good as the address.
+    let headers = headers(told.mail(ADDRESSES[0]));
+    let taken = told
+        .receive(&bounce(
+            "candor@localhost",
+            ADDRESSES[0],
+            "failed",
+            "5.1.1",
+            &headers,
+        ))
+        .await
+        .expect(202);
+    assert_eq!(
+        json!([taken["items"][0]["matched_by"], taken["items"][0]["effect"]]),
+        json!(["link", "bounced"])
+    );
+    // And so is the envelope's recipient, where no header has it.
+    let elsewhere = told.bounce_address(ADDRESSES[1]).await.replace('+', "%2B");
+    let taken = told
+        .app
+        .post_raw(
+            &format!("/api/v1/inbound-mail?recipient={elsewhere}"),
+            "message/rfc822",
+            bounce(
+                "undisclosed",
+                "somewhere@else.example",
+                "failed",
+                "5.1.1",
+                "Subject: x",
+            ),
+        )
+        .await
+        .expect(202);
+    assert_eq!(taken["items"][0]["effect"], "bounced");
+    assert_eq!(told.counts().await, json!([1, 2, 0, 0]));
+    told.app.finish().await;
+}
+
+async fn a_message_id_will_do_where_bounces_have_no_address_of_their_own(env: Env) {
+    let told = Told::with(&env, false, Policy::accept_all(), Fetch::https()).await;
+    assert_eq!(told.mail(ADDRESSES[0]).caught.from, "candor@localhost");
+    let id = told.mail(ADDRESSES[0]).header("message-id");
+    let original = format!("Message-ID: {id}");
+    let taken = told
+        .receive(&bounce(
+            "candor@localhost",
+            "else@where.example",
+            "failed",
+            "5.1.1",
+            &original,
+        ))
+        .await
+        .expect(202);
+    assert_eq!(
+        json!([taken["matched"], taken["items"][0]["effect"]]),
+        json!([1, "none"]),
+        "another address"
+    );
+    told.unchanged().await;
+    let taken = told
+        .receive(&bounce(
+            "candor@localhost",
+            &ADDRESSES[0].to_uppercase(),
+            "failed",
+            "5.1.1",
+            &original,
+        ))
+        .await
+        .expect(202);
+    assert_eq!(
+        json!([taken["items"][0]["matched_by"], taken["items"][0]["effect"]]),
+        json!(["message_id", "bounced"])
+    );
+    told.app.finish().await;
+}
+
+fn complaint(mail: &Mail) -> String {
+    format!(
+        "From: feedback@isp.example\r\nTo: abuse@candor.example\r\nSubject: a complaint\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/report; report-type=feedback-report; boundary=\"b\"\r\n\r\n\
+         --b\r\nContent-Type: text/plain\r\n\r\nA complaint.\r\n\r\n--b\r\nContent-Type: message/feedback-report\r\n\r\n\
+         Feedback-Type: abuse\r\nUser-Agent: isp/1\r\nVersion: 1\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n{}\r\n--b--\r\n",
+        // As most of them do, this one blackens the recipient.
+        headers(mail).replace(&mail.to, "redacted@isp.example")
+    )
+}
+
+async fn a_complaint_is_shown_and_spares_the_address(env: Env) {
+    let told = Told::new(&env).await;
+    let address = ADDRESSES[0];
+    let taken = told.receive(&complaint(told.mail(address))).await.expect(202);
+    assert_eq!(
+        json!([
+            taken["kind"],
+            taken["items"][0]["matched_by"],
+            taken["items"][0]["effect"],
+            taken["items"][0]["address"]
+        ]),
+        json!(["complaint", "link", "suppressed", address])
+    );
+    // She got it.
+    assert_eq!(told.counts().await, json!([3, 0, 0, 0]));
+    let unreached = told.unreached().await;
+    assert_eq!(
+        json!([unreached["counts"]["people"], unreached["counts"]["complained"]]),
+        json!([0, 1])
+    );
+    assert_eq!(
+        people(&unreached),
+        [("amina".to_owned(), "complained".to_owned())]
+    );
+    assert!(
+        told.page("/admin/incidents/1")
+            .await
+            .contains("1 person called a mail spam")
+    );
+    let update = told.app.draft(&told.incident, "update").await;
+    assert_eq!(told.app.preview(&update).await.expect(200)["recipients"], 2);
+    told.app.finish().await;
+}
+
+async fn a_bounce_that_is_faster_than_the_record_is_not_lost(env: Env) {
+    let permits = Arc::new(Semaphore::new(0));
+    let held = permits.clone();
+    let app = TestApp::builder(&env)
+        .smtp_policy(Policy::new(move |_| Decision::Hold(held.clone())))
+        .config(|config| {
+            config.secret_key = Some(KEY.to_owned());
+            config.bounce_address = Some(BOUNCES.to_owned());
+        })
+        .start()
+        .await;
+    let incident = app.story_incident().await;
+    let notice = app.draft(&incident, "detection").await;
+    app.send_as_previewed(&notice).await;
+    // The relay has them, and its answer has not come yet.
+    let mails = app.mails(3).await;
+    let told = Told {
+        app,
+        incident,
+        notice,
+        mails,
+    };
+    let to = told.bounce_address(ADDRESSES[0]).await;
+    let taken = told
+        .receive(&bounce(&to, ADDRESSES[0], "failed", "5.1.1", "Subject: x"))
+        .await
+        .expect(202);
+    assert_eq!(taken["items"][0]["effect"], "early");
+    permits.add_permits(3);
+    told.app.done(&told.notice).await;
+    wait_until("the early bounce to be applied", DEADLINE, async || {
+        told.counts().await == json!([2, 1, 0, 0])
+    })
+    .await;
+    assert_eq!(
+        people(&told.unreached().await),
+        [("amina".to_owned(), "bounced_hard".to_owned())]
+    );
+    told.app.finish().await;
+}
+
+async fn what_matches_nothing_is_kept_and_counted(env: Env) {
+    let told = Told::new(&env).await;
+    let app = &told.app;
+    let strange = bounce(
+        "candor@localhost",
+        "stranger@else.example",
+        "failed",
+        "5.1.1",
+        "Message-ID: <a@b>",
+    );
+    told.receive(&strange).await.expect(202);
+    told.receive("Subject: hello\r\n\r\nA person writes.\r\n")
+        .await
+        .expect(202);
+    let to = told.bounce_address(ADDRESSES[0]).await;
+    told.receive(&bounce(&to, ADDRESSES[0], "failed", "5.1.1", "Subject: x"))
+        .await
+        .expect(202);
+    let kinds = async |query: &str| -> Vec<String> {
+        let mut kinds: Vec<String> = app
+            .all(&format!("/api/v1/feedback?limit=1{query}"))
+            .await
+            .iter()
+            .map(|entry| entry["kind"].as_str().expect("a kind").to_owned())
+            .collect();
+        kinds.sort();
+        kinds
+    };
+    assert_eq!(kinds("").await, ["hard", "hard", "other"]);
+    assert_eq!(kinds("&matched=false").await, ["hard", "other"]);
+    assert_eq!(kinds("&matched=true").await, ["hard"]);
+    assert_eq!(kinds("&kind=other").await, ["other"]);
+    assert_eq!(kinds(&format!("&notice={}", told.notice)).await, ["hard"]);
+    assert_eq!(kinds(&format!("&incident={}", told.incident)).await, ["hard"]);
+    let delivery = told.delivery(ADDRESSES[0]).await["id"].clone();
+    assert_eq!(kinds(&format!("&delivery={delivery}")).await, ["hard"]);
+    app.get("/api/v1/feedback?delivery=99999")
+        .await
+        .expect_problem(404);
+    app.get("/api/v1/feedback?matched=perhaps")
+        .await
+        .expect_invalid("?matched");
+    app.get("/api/v1/feedback?kinds=hard")
+        .await
+        .expect_invalid("?kinds");
+    // All of it can be looked at.
+    let unmatched = app
+        .get("/api/v1/feedback?matched=false&kind=hard")
+        .await
+        .expect(200)
+        .items()[0]
+        .clone();
+    assert_eq!(unmatched["address"], "stranger@else.example");
+    let whole = app
+        .get(&format!("/api/v1/feedback/{}", unmatched["id"]))
+        .await
+        .expect(200);
+    assert_eq!(whole["raw"], strange);
+    let metrics = app.get("/metrics").await.expect(200).text;
+    for line in [
+        "candor_feedback_unmatched 2",
+        "candor_feedback_reports_total{kind=\"hard\",matched=\"false\"} 1",
+        "candor_feedback_reports_total{kind=\"hard\",matched=\"true\"} 1",
+        "candor_feedback_reports_total{kind=\"other\",matched=\"false\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    // What was taken in is not changed any more.
+    assert!(env.sql("UPDATE feedback SET kind = 'other'").is_err());
+    assert!(env.sql("DELETE FROM feedback").is_err());
+    told.app.finish().await;
+}
+
+async fn what_is_no_mail_is_refused(env: Env) {
+    let app = TestApp::start(&env).await;
+    app.post("/api/v1/inbound-mail", json!({}))
+        .await
+        .expect_problem(415);
+    app.post_raw("/api/v1/inbound-mail", "message/rfc822", " \r\n")
+        .await
+        .expect_problem(422);
+    let huge = vec![b'x'; 10 * 1024 * 1024 + 1];
+    app.post_raw("/api/v1/inbound-mail", "message/rfc822", huge)
+        .await
+        .expect_problem(413);
+    app.post_raw(
+        "/api/v1/inbound-mail?recipient=nobody",
+        "message/rfc822",
+        "Subject: x\r\n\r\n",
+    )
+    .await
+    .expect_invalid("?recipient");
+    app.post_raw(
+        "/api/v1/inbound-mail?to=a@b.example",
+        "message/rfc822",
+        "Subject: x\r\n\r\n",
+    )
+    .await
+    .expect_invalid("?to");
+    assert_eq!(env.count("feedback"), 0);
+    app.anonymous()
+        .post_raw("/api/v1/inbound-mail", "message/rfc822", "Subject: x\r\n\r\n")
+        .await
+        .expect_problem(401);
+    // Zeros and what is no UTF-8 are kept as well as can be.
+    app.post_raw(
+        "/api/v1/inbound-mail",
+        "message/rfc822",
+        b"Subject: \0\xff\r\n\r\n\0\xff".to_vec(),
+    )
+    .await
+    .expect(202);
+    app.finish().await;
+}
+
+async fn suppressions_are_listed_and_lifted(env: Env) {
+    let told = Told::new(&env).await;
+    let app = &told.app;
+    let to = told.bounce_address(ADDRESSES[0]).await;
+    told.receive(&bounce(&to, ADDRESSES[0], "failed", "5.1.1", "Subject: x"))
+        .await
+        .expect(202);
+    told.receive(&complaint(told.mail(ADDRESSES[1])))
+        .await
+        .expect(202);
+    let link = told.mail(ADDRESSES[2]).header("list-unsubscribe");
+    let path = link.trim_matches(['<', '>']);
+    let path = &path[path.find("/unsubscribe").expect("a path")..];
+    app.anonymous()
+        .post_raw(
+            path,
+            "application/x-www-form-urlencoded",
+            "List-Unsubscribe=One-Click",
+        )
+        .await
+        .expect(200);
+    // Her own word stays, whatever a server says later.
+    let to = told.bounce_address(ADDRESSES[2]).await;
+    told.receive(&bounce(&to, ADDRESSES[2], "failed", "5.1.1", "Subject: x"))
+        .await
+        .expect(202);
+    let listed: Vec<Value> = app
+        .all("/api/v1/suppressions?limit=1")
+        .await
+        .iter()
+        .map(|one| json!([one["address"], one["reason"]]))
+        .collect();
+    assert_eq!(
+        json!(listed),
+        json!([
+            [ADDRESSES[0], "bounced"],
+            [ADDRESSES[1], "complained"],
+            [ADDRESSES[2], "opted_out"]
+        ])
+    );
+    let only = app.get("/api/v1/suppressions?reason=bounced").await.expect(200);
+    assert_eq!(only.items().len(), 1);
+    app.get("/api/v1/suppressions?reason=bored")
+        .await
+        .expect_invalid("?reason");
+    let path = format!("/api/v1/suppressions/{}", ADDRESSES[0].replace('@', "%40"));
+    app.delete(&path).await.expect(204);
+    app.delete(&path).await.expect_problem(404);
+    app.delete("/api/v1/suppressions/nobody")
+        .await
+        .expect_problem(404);
+    let events = app
+        .get("/api/v1/audit?action=address.suppression_lifted")
+        .await
+        .expect(200);
+    assert_eq!(events.items()[0]["before"]["reason"], "bounced");
+    assert!(!events.text.contains(ADDRESSES[0]));
+    let update = app.draft(&told.incident, "update").await;
+    let preview = app.preview(&update).await.expect(200);
+    assert_eq!(preview["recipients"], 1);
+    assert_eq!(preview["samples"][0]["to"], ADDRESSES[0]);
+    told.app.finish().await;
+}
+
+// ---- By hook
+
+struct Hook<'a> {
+    told: &'a Told,
+    url: String,
+    id: String,
+}
+
+impl<'a> Hook<'a> {
+    async fn new(told: &'a Told, source: &str, secret: Option<&str>) -> Self {
+        let mut new = json!({"name": source, "source": source});
+        if let Some(secret) = secret {
+            new["secret"] = json!(secret);
+        }
+        let made = told.app.post("/api/v1/integrations", new).await.expect(201);
+        Hook {
+            told,
+            url: made["hook_url"].as_str().expect("a URL").to_owned(),
+            id: made.id(),
+        }
+    }
+
+    async fn send(&self, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = self
+            .told
+            .app
+            .anonymous()
+            .request(Method::POST, &self.url)
+            .body("text/plain; charset=UTF-8", body);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        request.send().await
+    }
+
+    /// 401, nothing stored but the event, and nothing changed.
+    async fn refuses(&self, headers: &[(&str, &str)], body: &str) {
+        let tables = ["feedback", "hook_requests", "opt_outs", "feedback_tokens"];
+        let before = tables.map(|table| self.told.app.env.count(table));
+        self.send(headers, body).await.expect_problem(401);
+        assert_eq!(tables.map(|table| self.told.app.env.count(table)), before);
+        let event = self
+            .told
+            .app
+            .get("/api/v1/audit?limit=1")
+            .await
+            .expect(200)
+            .items()[0]
+            .clone();
+        assert_eq!(event["action"], "hook.refused");
+    }
+}
+
+const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:bounces";
+const CERTIFICATE: &str = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-1.pem";
+
+/// Answers as Amazon would, with a certificate of the tests, and notes what was asked for.
+fn amazon() -> (Fetch, Arc<Mutex<Vec<String>>>) {
+    let asked = Arc::<Mutex<Vec<String>>>::default();
+    let noted = asked.clone();
+    let fetch = Fetch::by(move |url| {
+        noted.lock().expect("no panic").push(url.to_string());
+        if url.as_str() == CERTIFICATE {
+            Ok(include_bytes!("fixtures/sns/certificate.pem").to_vec())
+        } else if url
+            .query()
+            .is_some_and(|query| query.contains("ConfirmSubscription"))
+        {
+            Ok(b"<ConfirmSubscriptionResponse/>".to_vec())
+        } else {
+            Err("not found".to_owned())
+        }
+    });
+    (fetch, asked)
+}
+
+/// The message with its signature, as SNS makes it in version 2.
+fn signed(mut message: Value) -> Value {
+    let key = RsaKeyPair::from_pkcs8(include_bytes!("fixtures/sns/key.pk8")).expect("a key");
+    let mut names = vec!["Message", "MessageId", "Timestamp", "TopicArn", "Type"];
+    if message["Subject"].is_string() {
+        names.push("Subject");
+    }
+    if message["SubscribeURL"].is_string() {
+        names.extend(["SubscribeURL", "Token"]);
+    }
+    names.sort_unstable();
+    let text: String = names
+        .iter()
+        .map(|name| format!("{name}\n{}\n", message[*name].as_str().expect("a text")))
+        .collect();
+    let mut signature = vec![0; key.public().modulus_len()];
+    key.sign(
+        &RSA_PKCS1_SHA256,
+        &SystemRandom::new(),
+        text.as_bytes(),
+        &mut signature,
+    )
+    .expect("a signature");
+    message["SignatureVersion"] = json!("2");
+    message["Signature"] = json!(STANDARD.encode(signature));
+    message["SigningCertURL"] = json!(CERTIFICATE);
+    message
+}
+
+fn notification(message: &Value) -> Value {
+    json!({
+        "Type": "Notification", "MessageId": "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324", "TopicArn": TOPIC,
+        "Message": format!("{message}\n"), "Timestamp": "2024-03-14T06:56:00.000Z",
+        "UnsubscribeURL": "https://sns.eu-west-1.amazonaws.com/?Action=Unsubscribe",
+    })
+}
+
+fn ses_bounce(mail: &Mail, feedback_id: &str) -> Value {
+    json!({
+        "notificationType": "Bounce",
+        "bounce": {
+            "bounceType": "Permanent", "bounceSubType": "General", "feedbackId": feedback_id,
+            "timestamp": "2024-03-14T06:56:30.000Z",
+            "bouncedRecipients": [{"emailAddress": mail.to, "status": "5.1.1", "action": "failed", "diagnosticCode": "smtp; 550 5.1.1 no"}],
+        },
+        "mail": {
+            "messageId": "0100018e3b2c-aaaa-000000", "timestamp": "2024-03-14T06:56:00.000Z", "destination": [mail.to],
+            "headers": [{"name": "Message-ID", "value": mail.header("message-id")}],
+        },
+    })
+}
+
+async fn amazons_reports_are_signed_by_amazon(env: Env) {
+    let (fetch, asked) = amazon();
+    let told = Told::with(&env, true, Policy::accept_all(), fetch).await;
+    for wrong in ["a secret of ours", "arn:aws:sqs:eu-west-1:123456789012:bounces"] {
+        told.app
+            .post(
+                "/api/v1/integrations",
+                json!({"name": "x", "source": "aws_ses", "secret": wrong}),
+            )
+            .await
+            .expect_invalid("/secret");
+    }
+    let hook = Hook::new(&told, "aws_ses", Some(TOPIC)).await;
+    let bounce = ses_bounce(told.mail(ADDRESSES[0]), "feedback-1");
+    let right = signed(notification(&bounce));
+    for (field, value) in [
+        (
+            "Message",
+            json!(ses_bounce(told.mail(ADDRESSES[1]), "feedback-1").to_string()),
+        ),
+        ("Timestamp", json!("2024-03-14T06:56:01.000Z")),
+        ("Subject", json!("another")),
+        ("TopicArn", json!("arn:aws:sns:eu-west-1:123456789012:another")),
+        ("Signature", json!("")),
+        ("Signature", json!(STANDARD.encode([1; 256]))),
+        ("SignatureVersion", json!("1")),
+        ("SignatureVersion", json!("3")),
+        (
+            "SigningCertURL",
+            json!("https://sns.eu-west-1.amazonaws.com.evil.example/x.pem"),
+        ),
+        (
+            "SigningCertURL",
+            json!("http://sns.eu-west-1.amazonaws.com/x.pem"),
+        ),
+        ("SigningCertURL", json!("https://169.254.169.254/x.pem")),
+        ("SigningCertURL", json!("https://sns.eu-west-1.amazonaws.com/x")),
+        ("Type", json!("Something")),
+    ] {
+        let mut wrong = right.clone();
+        wrong[field] = value;
+        hook.refuses(&[], &wrong.to_string()).await;
+    }
+    // Raw delivery signs nothing.
+    hook.refuses(&[], &bounce.to_string()).await;
+    told.unchanged().await;
+    assert!(
+        asked
+            .lock()
+            .expect("no panic")
+            .iter()
+            .all(|url| url == CERTIFICATE),
+        "only Amazon is asked, and only for certificates"
+    );
+    // A certificate that cannot be had now is no forgery: Amazon sends again.
+    let mut later = right.clone();
+    later["SigningCertURL"] = json!("https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-2.pem");
+    hook.send(&[], &later.to_string()).await.expect_problem(503);
+    let taken = hook.send(&[], &right.to_string()).await.expect(202);
+    assert_eq!(
+        json!([
+            taken["reports"],
+            taken["matched"],
+            taken["unmatched"],
+            taken["duplicates"]
+        ]),
+        json!([1, 1, 0, 0])
+    );
+    assert_eq!(told.delivery(ADDRESSES[0]).await["state"], "bounced");
+    assert_eq!(
+        told.delivery(ADDRESSES[0]).await["feedback"][0]["source"],
+        "aws_ses"
+    );
+    let again = hook.send(&[], &right.to_string()).await.expect(202);
+    assert_eq!(again["duplicates"], 1);
+    let certificates = asked
+        .lock()
+        .expect("no panic")
+        .iter()
+        .filter(|url| *url == CERTIFICATE)
+        .count();
+    assert_eq!(certificates, 1, "the certificate is kept");
+    // What SES says once when the topic is set.
+    let mut hello = notification(&json!(null));
+    hello["Message"] = json!("Successfully validated SNS topic for Amazon SES event publishing.");
+    let taken = hook.send(&[], &signed(hello).to_string()).await.expect(202);
+    assert_eq!(json!([taken["reports"], taken["ignored"]]), json!([0, 1]));
+    told.app.finish().await;
+}
+
+async fn a_subscription_is_confirmed_only_where_it_is_proven(env: Env) {
+    let (fetch, asked) = amazon();
+    let told = Told::with(&env, true, Policy::accept_all(), fetch).await;
+    let message = json!({
+        "Type": "SubscriptionConfirmation", "MessageId": "165545c9-2a5c-472c-8df2-7ff2be2b3b1b", "Token": "2336412f37",
+        "TopicArn": TOPIC, "Message": "You have chosen to subscribe.", "Timestamp": "2024-03-14T06:56:00.000Z",
+        "SubscribeURL": format!("https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&TopicArn={TOPIC}&Token=2336412f37"),
+    });
+    let visited = || {
+        asked
+            .lock()
+            .expect("no panic")
+            .iter()
+            .filter(|url| *url != CERTIFICATE)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    // Nothing proves who asks: a person decides.
+    let open = Hook::new(&told, "aws_ses", None).await;
+    let taken = open.send(&[], &message.to_string()).await.expect(202);
+    assert_eq!(taken["subscription"], "by_hand");
+    assert!(visited().is_empty());
+    let kept = told
+        .app
+        .get(&format!("/api/v1/integrations/{}/requests", open.id))
+        .await
+        .expect(200);
+    assert!(
+        kept.items()[0]["body"]
+            .as_str()
+            .is_some_and(|body| body.contains("ConfirmSubscription"))
+    );
+    let hook = Hook::new(&told, "aws_ses", Some(TOPIC)).await;
+    hook.refuses(&[], &message.to_string()).await;
+    let mut elsewhere = message.clone();
+    elsewhere["SubscribeURL"] = json!("https://evil.example/?Action=ConfirmSubscription");
+    hook.refuses(&[], &signed(elsewhere).to_string()).await;
+    assert!(visited().is_empty());
+    let taken = hook
+        .send(&[], &signed(message.clone()).to_string())
+        .await
+        .expect(202);
+    assert_eq!(taken["subscription"], "confirmed");
+    assert_eq!(visited().len(), 1);
+    // The same, signed with SHA-1 as SNS does unless it is told otherwise. The signature was made by OpenSSL.
+    let mut old = message;
+    old["SignatureVersion"] = json!("1");
+    old["SigningCertURL"] = json!(CERTIFICATE);
+    old["Signature"] = json!(
+        "fMZBUmd9wWHCDYnjRylwoAR83fecyx+k1yqmEmqmHJNXgK+pNdi4fvZvf8kt+38NL0/HiN2eeM/FHC3X4w4NkGvIgViwgUMQnaPWQAZAN4uwJB2DoUMah0fbpUDzrG0MOwW9dUzHCf+ttLKAOBZRzr22hmT5FEGZW83bNDah2VC8FxB4tbHZaAkeftn+jrA03DTPw41FKIwbSvcxxjGvjzLLowJ608+KNrDqrYyEU0bMEl6bOrvMYLgZzbzC8KWhHVI0/jhDM6vv4gPyzrt/Fhl3CNCUIbXTaWqm1IglNx5OxeWOTqcQIY+9gX0hbD+KkuMEte72w57pOPbjdKPYmg=="
+    );
+    let taken = hook.send(&[], &old.to_string()).await.expect(202);
+    assert_eq!(taken["subscription"], "confirmed");
+    let events = told
+        .app
+        .get("/api/v1/audit?action=hook.subscription")
+        .await
+        .expect(200);
+    assert_eq!(events.items().len(), 3);
+    told.app.finish().await;
+}
+
+fn mailgun(key: &str, at: i64, token: &str, event: &Value) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("a key");
+    mac.update(format!("{at}{token}").as_bytes());
+    let signature: String = mac
+        .finalize()
+        .into_bytes()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    json!({"signature": {"timestamp": at.to_string(), "token": token, "signature": signature}, "event-data": event})
+        .to_string()
+}
+
+fn mailgun_failure(mail: &Mail, id: &str, severity: &str) -> Value {
+    json!({
+        "event": "failed", "severity": severity, "reason": "bounce", "id": id, "timestamp": 1710399390.5, "recipient": mail.to,
+        "message": {"headers": {"to": mail.to, "message-id": mail.header("message-id").trim_matches(['<', '>'])}},
+        "delivery-status": {"code": 550, "message": "5.1.1 no such user"},
+    })
+}
+
+async fn mailguns_reports_are_signed_and_each_token_counts_once(env: Env) {
+    const SIGNING: &str = "key-of-the-tests";
+    let told = Told::new(&env).await;
+    let hook = Hook::new(&told, "mailgun", Some(SIGNING)).await;
+    let now = told.app.clock.now().as_micros() / 1_000_000;
+    let event = mailgun_failure(told.mail(ADDRESSES[0]), "event-1", "permanent");
+    for wrong in [
+        mailgun("another key", now, "token-1", &event),
+        mailgun(SIGNING, now - 13 * 3600, "token-1", &event),
+        mailgun(SIGNING, now + 3600, "token-1", &event),
+        json!({"event-data": event}).to_string(),
+        json!({"signature": {"timestamp": now.to_string(), "token": "t", "signature": ""}, "event-data": event}).to_string(),
+        "not JSON".to_owned(),
+    ] {
+        hook.refuses(&[], &wrong).await;
+    }
+    // What is tried again is not lost.
+    let later = mailgun_failure(told.mail(ADDRESSES[0]), "event-0", "temporary");
+    let taken = hook
+        .send(&[], &mailgun(SIGNING, now, "token-0", &later))
+        .await
+        .expect(200);
+    assert_eq!(taken["matched"], 1);
+    told.unchanged().await;
+    let right = mailgun(SIGNING, now, "token-1", &event);
+    let taken = hook.send(&[], &right).await.expect(200);
+    assert_eq!(json!([taken["reports"], taken["matched"]]), json!([1, 1]));
+    assert_eq!(told.counts().await, json!([2, 1, 0, 0]));
+    // The same request again is no harm; its token for another body would be.
+    assert_eq!(hook.send(&[], &right).await.expect(200)["duplicates"], 1);
+    let other = mailgun_failure(told.mail(ADDRESSES[1]), "event-2", "permanent");
+    hook.refuses(&[], &mailgun(SIGNING, now, "token-1", &other)).await;
+    assert_eq!(told.counts().await, json!([2, 1, 0, 0]));
+    told.app.finish().await;
+}
+
+async fn sendgrids_reports_are_signed(env: Env) {
+    let told = Told::new(&env).await;
+    let random = SystemRandom::new();
+    let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).expect("a key");
+    let key =
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, made.as_ref(), &random).expect("a key");
+    let mut public = STANDARD
+        .decode("MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE")
+        .expect("base64");
+    // That was the algorithm and the first byte of the point.
+    public.truncate(26);
+    public.extend_from_slice(key.public_key().as_ref());
+    let public = STANDARD.encode(public);
+    told.app
+        .post(
+            "/api/v1/integrations",
+            json!({"name": "x", "source": "sendgrid", "secret": "no key at all"}),
+        )
+        .await
+        .expect_invalid("/secret");
+    let hook = Hook::new(&told, "sendgrid", Some(&public)).await;
+    // As SendGrid sends it: the line break at the end is signed too.
+    let body = format!(
+        "{}\r\n",
+        json!([
+            {"event": "processed", "email": ADDRESSES[0], "timestamp": 1710399380, "sg_event_id": "e0"},
+            {"event": "bounce", "type": "bounce", "email": ADDRESSES[0], "timestamp": 1710399390, "sg_event_id": "e1",
+             "smtp-id": told.mail(ADDRESSES[0]).header("message-id"), "status": "5.1.1", "reason": "550 5.1.1 no"},
+            {"event": "deferred", "email": ADDRESSES[1], "timestamp": 1710399390, "sg_event_id": "e2",
+             "smtp-id": told.mail(ADDRESSES[1]).header("message-id"), "response": "451 later"},
+            {"event": "bounce", "type": "bounce", "email": "stranger@else.example", "timestamp": 1710399390, "sg_event_id": "e3", "smtp-id": "<x@y>"},
+        ])
+    );
+    let sign = |at: &str, body: &str| {
+        let signature = key
+            .sign(&random, format!("{at}{body}").as_bytes())
+            .expect("a signature");
+        STANDARD.encode(signature.as_ref())
+    };
+    let at = "1710399391";
+    let right = sign(at, &body);
+    let headers = |signature: &str, at: &str| {
+        [
+            ("X-Twilio-Email-Event-Webhook-Signature", signature.to_owned()),
+            ("X-Twilio-Email-Event-Webhook-Timestamp", at.to_owned()),
+        ]
+    };
+    let send = async |headers: &[(&str, String)], body: &str, refused: bool| {
+        let pairs: Vec<(&str, &str)> = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        if refused {
+            hook.refuses(&pairs, body).await;
+            None
+        } else {
+            Some(hook.send(&pairs, body).await.expect(202))
+        }
+    };
+    send(&headers(&right, at), body.trim_end(), true).await;
+    send(&headers(&right, at), &body.replace("bounce", "dropped"), true).await;
+    send(&headers(&right, "1710399392"), &body, true).await;
+    send(&headers(&STANDARD.encode([0; 70]), at), &body, true).await;
+    send(&headers("not base64!", at), &body, true).await;
+    send(&headers(&right, at)[..1], &body, true).await;
+    send(&headers(&right, at)[1..], &body, true).await;
+    told.unchanged().await;
+    let taken = send(&headers(&right, at), &body, false).await.expect("an answer");
+    assert_eq!(
+        json!([
+            taken["reports"],
+            taken["matched"],
+            taken["unmatched"],
+            taken["ignored"]
+        ]),
+        json!([3, 2, 1, 1])
+    );
+    assert_eq!(told.counts().await, json!([2, 1, 0, 0]));
+    assert_eq!(
+        told.delivery(ADDRESSES[1]).await["feedback"][0]["kind"],
+        "delayed"
+    );
+    // SendGrid sends an event twice at times, beside others.
+    let more = json!([{"event": "bounce", "email": ADDRESSES[0], "sg_event_id": "e1"}, {"event": "spamreport", "email": ADDRESSES[2],
+        "sg_event_id": "e4", "smtp-id": told.mail(ADDRESSES[2]).header("message-id")}]).to_string();
+    let taken = send(&headers(&sign(at, &more), at), &more, false)
+        .await
+        .expect("an answer");
+    assert_eq!(
+        json!([taken["reports"], taken["duplicates"], taken["matched"]]),
+        json!([2, 1, 2])
+    );
+    assert_eq!(told.unreached().await["counts"]["complained"], 1);
+    told.app.finish().await;
+}
+
+async fn postmarks_reports_show_the_secret(env: Env) {
+    const SECRET: &str = "a secret of the tests";
+    let told = Told::new(&env).await;
+    let hook = Hook::new(&told, "postmark", Some(SECRET)).await;
+    let bounce = |id: i64, type_: &str, mail: &Mail| {
+        json!({
+            "RecordType": "Bounce", "ID": id, "Type": type_, "TypeCode": 1, "MessageID": "2706ee8a-737c-4285-b032-ccd317af53ed",
+            "Details": "smtp;550 5.1.1 no", "Email": mail.to, "BouncedAt": "2024-03-14T02:56:30.3963933-04:00",
+            "Inactive": true, "Content": format!("Received: x\r\nMessage-ID: {}\r\n\r\n", mail.header("message-id")),
+        })
+        .to_string()
+    };
+    let first = bounce(4_000_000_001, "HardBounce", told.mail(ADDRESSES[0]));
+    let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
+    for wrong in [
+        vec![],
+        vec![("authorization", basic("candor:another"))],
+        vec![("authorization", basic(SECRET))],
+        vec![("authorization", "Bearer another".to_owned())],
+        vec![("authorization", SECRET.to_owned())],
+        vec![("x-candor-token", "another".to_owned())],
+        vec![
+            ("authorization", "Bearer another".to_owned()),
+            ("x-candor-token", SECRET.to_owned()),
+        ],
+    ] {
+        let pairs: Vec<(&str, &str)> = wrong
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        hook.refuses(&pairs, &first).await;
+    }
+    let taken = hook
+        .send(&[("authorization", &basic(&format!("candor:{SECRET}")))], &first)
+        .await
+        .expect(200);
+    assert_eq!(json!([taken["reports"], taken["matched"]]), json!([1, 1]));
+    assert_eq!(told.counts().await, json!([2, 1, 0, 0]));
+    let at = told.delivery(ADDRESSES[0]).await["feedback"][0]["at"].clone();
+    assert_eq!(at, "2024-03-14T06:56:30.396393Z");
+    for (index, header) in [
+        ("authorization", format!("Bearer {SECRET}")),
+        ("x-candor-token", SECRET.to_owned()),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let body = bounce(10 + index as i64, "AutoResponder", told.mail(ADDRESSES[1]));
+        hook.send(&[(header.0, &header.1)], &body).await.expect(200);
+    }
+    assert_eq!(told.counts().await, json!([2, 1, 0, 0]));
+    told.app.finish().await;
+}
+
+async fn a_provider_without_a_secret_is_believed_for_its_own_mails(env: Env) {
+    // SES puts an id of its own into its answer, and into its reports instead of our headers.
+    let told = Told::new(&env).await;
+    let hook = Hook::new(&told, "aws_ses", None).await;
+    let delivery = told.delivery(ADDRESSES[0]).await;
+    let reply = delivery["attempts"][0]["reply"].as_str().expect("a reply");
+    let given = reply.split_whitespace().last().expect("an id");
+    let mut report = ses_bounce(told.mail(ADDRESSES[0]), "feedback-1");
+    report["mail"]["headers"] = json!([]);
+    report["mail"]["timestamp"] = json!(told.app.clock.now());
+    // Too short or of another mail.
+    for wrong in ["Ok", "250", "0100018e3b2c-bbbb-000000"] {
+        report["mail"]["messageId"] = json!(wrong);
+        report["bounce"]["feedbackId"] = json!(format!("feedback of {wrong}"));
+        let taken = hook.send(&[], &report.to_string()).await.expect(202);
+        assert_eq!(
+            json!([taken["matched"], taken["unmatched"]]),
+            json!([0, 1]),
+            "{wrong}"
+        );
+    }
+    // Raw delivery, without an envelope.
+    if given.len() >= 12 {
+        report["mail"]["messageId"] = json!(given);
+        report["bounce"]["feedbackId"] = json!("feedback-2");
+        let taken = hook.send(&[], &report.to_string()).await.expect(202);
+        assert_eq!(taken["matched"], 1, "{reply}");
+        assert_eq!(
+            told.delivery(ADDRESSES[0]).await["feedback"][0]["matched_by"],
+            "provider_id"
+        );
+    } else {
+        panic!("the catcher's reply holds no id: {reply}");
+    }
+    // Of somebody else's mail it is not believed, whatever Message-ID it names.
+    let mut other = ses_bounce(told.mail(ADDRESSES[1]), "feedback-3");
+    other["bounce"]["bouncedRecipients"][0]["emailAddress"] = json!("else@where.example");
+    let taken = hook.send(&[], &other.to_string()).await.expect(202);
+    assert_eq!(taken["matched"], 1);
+    assert_eq!(told.counts().await, json!([2, 1, 0, 0]));
+    told.app.finish().await;
+}
+
+async fn a_body_that_is_not_of_the_provider_is_refused_and_kept(env: Env) {
+    let told = Told::new(&env).await;
+    for (source, body) in [
+        (
+            "aws_ses",
+            json!({"Type": "Notification", "MessageId": "x", "Message": "Hello world!"}).to_string(),
+        ),
+        (
+            "aws_ses",
+            json!({"emailAddress": "recipient@example.com", "action": "failed"}).to_string(),
+        ),
+        ("mailgun", json!({"event": "failed"}).to_string()),
+        ("sendgrid", json!([{"email": "a@example.com"}]).to_string()),
+        ("postmark", json!({"Email": "a@example.com"}).to_string()),
+        ("postmark", "[]".to_owned()),
+        ("sendgrid", "not JSON".to_owned()),
+    ] {
+        let hook = Hook::new(&told, source, None).await;
+        hook.send(&[], &body).await.expect_problem(422);
+        let kept = told
+            .app
+            .get(&format!("/api/v1/integrations/{}/requests", hook.id))
+            .await
+            .expect(200);
+        assert_eq!(
+            json!([kept.items()[0]["accepted"], kept.items()[0]["body"]]),
+            json!([false, body]),
+            "{source}"
+        );
+    }
+    assert_eq!(env.count("feedback"), 0);
+    // Such an integration has no alerts, and so no rules for them.
+    told.app
+        .post(
+            "/api/v1/integrations",
+            json!({"name": "x", "source": "mailgun", "resource_rules": [{"field": "labels.a", "type": "project"}]}),
+        )
+        .await
+        .expect_invalid("/resource_rules");
+    told.app.finish().await;
+}

@@ -1,0 +1,748 @@
+//! Bounces, complaints and answers, by hook and by mail, are told apart: real ones of `../shared/payloads`, where that
+//! folder is there, as its facts say, and ones of our own that are always there.
+
+use std::fs;
+use std::path::Path;
+
+use candor::delivery::feedback::{self, Kind, Report, mail};
+use proptest::prelude::*;
+
+use Kind::{AutoReply, Complaint, Delayed, Delivered, Hard, Other, Soft, Unsubscribed};
+
+/// A report of a sample: what it says, of whom (empty: not told), and the status code (empty: none).
+type Expected = (Kind, &'static str, &'static str);
+
+/// By provider, as `feedback::parse` calls it; none: the body is to be refused.
+const HOOKS: [(&str, &str, Option<&[Expected]>); 21] = [
+    (
+        "aws_ses",
+        "anymail_sns_wrapped_bounce_two_recipients.json",
+        Some(&[(Hard, "jane@example.com", ""), (Hard, "richard@example.com", "")]),
+    ),
+    (
+        "aws_ses",
+        "anymail_sns_wrapped_delivery.json",
+        Some(&[(Delivered, "jane@example.com", "")]),
+    ),
+    (
+        "aws_ses",
+        "anymail_sns_wrapped_event_publishing_reject.json",
+        Some(&[(Soft, "recipient@example.com", "")]),
+    ),
+    (
+        "aws_ses",
+        "docs_bounce_with_dsn.json",
+        Some(&[(Hard, "jane@example.com", "5.1.1")]),
+    ),
+    (
+        "aws_ses",
+        "docs_complaint_with_feedback.json",
+        Some(&[(Complaint, "richard@example.com", "")]),
+    ),
+    (
+        "aws_ses",
+        "docs_complaint_without_feedback.json",
+        Some(&[(Complaint, "richard@example.com", "")]),
+    ),
+    (
+        "aws_ses",
+        "docs_delivery.json",
+        Some(&[(Delivered, "jane@example.com", "")]),
+    ),
+    (
+        "aws_ses",
+        "docs_event_publishing_Bounce.json",
+        Some(&[(Hard, "recipient@example.com", "5.1.1")]),
+    ),
+    (
+        "aws_ses",
+        "docs_fragment_bounced_recipient_xpostfix_diagnostic.json",
+        None,
+    ),
+    (
+        "aws_ses",
+        "docs_fragment_mail_object_nonstandard_timestamp.json",
+        None,
+    ),
+    (
+        "mailgun",
+        "anymail_delivered_event.json",
+        Some(&[(Delivered, "recipient@example.com", "")]),
+    ),
+    ("mailgun", "anymail_delivery_status_is_none_event.json", Some(&[])),
+    (
+        "mailgun",
+        "anymail_failed_permanent_event.json",
+        Some(&[(Hard, "invalid@example.com", "5.1.1")]),
+    ),
+    (
+        "mailgun",
+        "anymail_failed_temporary_event.json",
+        Some(&[(Soft, "undeliverable@nomx.example.com", "")]),
+    ),
+    (
+        "mailgun",
+        "anymail_rejected_event.json",
+        Some(&[(Soft, "recipient@example.org", "")]),
+    ),
+    (
+        "mailgun",
+        "anymail_unsubscribed_event.json",
+        Some(&[(Unsubscribed, "recipient@example.com", "")]),
+    ),
+    (
+        "sendgrid",
+        "anymail_deferred_event.json",
+        Some(&[(Delayed, "recipient@example.com", "")]),
+    ),
+    (
+        "sendgrid",
+        "anymail_dropped_invalid_event.json",
+        Some(&[(Hard, "invalid@invalid", "")]),
+    ),
+    (
+        "sendgrid",
+        "anymail_dropped_unsubscribed_event.json",
+        Some(&[(Unsubscribed, "unsubscribe@example.com", "")]),
+    ),
+    (
+        "postmark",
+        "anymail_bounce_event.json",
+        Some(&[(Hard, "bounce@example.com", "5.1.1")]),
+    ),
+    (
+        "postmark",
+        "anymail_delivered_event.json",
+        Some(&[(Delivered, "recipient@example.com", "")]),
+    ),
+];
+
+/// The rest of Postmark's, apart as a resubscription says the opposite of what it looks like.
+const SUBSCRIPTIONS: [(&str, Kind); 2] = [
+    ("anymail_unsubscribe.json", Unsubscribed),
+    ("anymail_resubscribe.json", Other),
+];
+
+const MAILS: [(&str, &str, &[Expected]); 34] = [
+    (
+        "dsn",
+        "flanker_broken-mime.eml",
+        &[(Soft, "info@example.net", "")],
+    ),
+    // Called delayed, and given up after five days.
+    (
+        "dsn",
+        "flanker_delayed.eml",
+        &[(Soft, "foo@example.com", "4.0.0")],
+    ),
+    (
+        "dsn",
+        "flanker_gmail-invalid-address.eml",
+        &[(Hard, "awfawfawfawfawfaw@someserverhere.com", "5.1.0")],
+    ),
+    (
+        "dsn",
+        "flanker_gmail-no-dns.eml",
+        &[(Hard, "user@example.comm", "")],
+    ),
+    (
+        "dsn",
+        "flanker_zed.eml",
+        &[(
+            Hard,
+            "asdfasdfasdfasdfasdfasdfewrqertrtyrthsfgdfgadfqeadvxzvz@gmail.com",
+            "5.1.1",
+        )],
+    ),
+    (
+        "dsn",
+        "sisimai_dos_rfc3464-01.eml",
+        &[(Hard, "userunknown@bouncehammer.jp", "5.1.1")],
+    ),
+    (
+        "dsn",
+        "sisimai_lhost-amazonses-01.eml",
+        &[(Hard, "shironeko@example.co.jp", "5.0.0")],
+    ),
+    (
+        "dsn",
+        "sisimai_lhost-exchange2007-01.eml",
+        &[(Hard, "mikeneko@example.co.jp", "5.1.1")],
+    ),
+    // A policy about the sender.
+    (
+        "dsn",
+        "sisimai_lhost-exim-01.eml",
+        &[(Soft, "kijitora@example.ed.jp", "5.7.0")],
+    ),
+    (
+        "dsn",
+        "sisimai_lhost-gmail-01.eml",
+        &[(Hard, "userunknown@example.jp", "5.1.1")],
+    ),
+    (
+        "dsn",
+        "sisimai_lhost-gsuite-01.eml",
+        &[(Hard, "kijitora@example.de", "5.0.0")],
+    ),
+    (
+        "dsn",
+        "sisimai_lhost-office365-01.eml",
+        &[(Hard, "kijitora@example.com", "5.1.10")],
+    ),
+    // "Sender address rejected" says nothing of the recipient.
+    (
+        "dsn",
+        "sisimai_lhost-office365-05.eml",
+        &[(Soft, "kijitora@example.jp", "5.1.8")],
+    ),
+    (
+        "dsn",
+        "sisimai_lhost-opensmtpd-06.eml",
+        &[(Delayed, "nekochan@libsisimai.org", "4.4.7")],
+    ),
+    (
+        "dsn",
+        "sisimai_lhost-outlook-04.eml",
+        &[
+            (Hard, "sabineko@example.co.jp", "5.1.1"),
+            (Soft, "mikeneko@example.co.jp", "5.2.2"),
+        ],
+    ),
+    (
+        "dsn",
+        "sisimai_lhost-postfix-01.eml",
+        &[(Hard, "r@p351355.pool.example.ne.jp", "5.1.1")],
+    ),
+    (
+        "dsn",
+        "sisimai_lhost-postfix-02.eml",
+        &[
+            (Hard, "filtered@example.co.jp", "5.2.1"),
+            (Hard, "userunknown@example.co.jp", "5.1.1"),
+        ],
+    ),
+    (
+        "dsn",
+        "sisimai_lhost-postfix-05.eml",
+        &[(Soft, "kijitora@example.org", "4.1.1")],
+    ),
+    (
+        "dsn",
+        "sisimai_lhost-postfix-49.eml",
+        &[(Soft, "kijitora-neko-nyaan@ntt.example.ne.jp", "4.0.0")],
+    ),
+    // A report that names no recipient: whom it was for is read from the mail that it returns.
+    (
+        "dsn",
+        "sisimai_lhost-postfix-64.eml",
+        &[(Soft, "xxxx@wanadoo.fr", "")],
+    ),
+    (
+        "dsn",
+        "sisimai_lhost-sendgrid-03.eml",
+        &[(Soft, "kijitora@example.org", "")],
+    ),
+    (
+        "dsn",
+        "sisimai_mac_rfc3464-01.eml",
+        &[(Hard, "userunknown@bouncehammer.jp", "5.1.1")],
+    ),
+    ("dsn", "sisimai_not_is-not-bounce-01.eml", &[(Other, "", "")]),
+    (
+        "dsn",
+        "sisimai_rfc3464-01.eml",
+        &[(Hard, "userunknown@bouncehammer.jp", "5.1.1")],
+    ),
+    (
+        "dsn",
+        "sisimai_rfc3464-09.eml",
+        &[(Delayed, "kijitora-cat@mx4.gr3.example.jp", "4.3.0")],
+    ),
+    (
+        "dsn",
+        "sisimai_rfc3464-28.eml",
+        &[(Delivered, "kijitora@neko.example.jp", "2.1.5")],
+    ),
+    (
+        "dsn",
+        "sisimai_rfc3464-34.eml",
+        &[(Delayed, "kijitora@example.com", "4.4.1")],
+    ),
+    (
+        "dsn",
+        "sisimai_rfc3464-35.eml",
+        &[
+            (Hard, "kijitora@nyaan.example.com", "5.0.0"),
+            (Delayed, "sabatora@cat.example.net", "4.0.0"),
+            (Hard, "mikeneko@neko.example.or.jp", "5.0.0"),
+        ],
+    ),
+    ("dsn", "sisimai_rfc3834-01.eml", &[(AutoReply, "", "")]),
+    ("arf", "sisimai_arf-01.eml", &[(Complaint, "", "")]),
+    (
+        "arf",
+        "sisimai_arf-14.eml",
+        &[(Complaint, "kijitora@y.example.com", "")],
+    ),
+    (
+        "arf",
+        "sisimai_arf-17.eml",
+        &[
+            (Complaint, "kijitora@example.com", ""),
+            (Complaint, "sabatora@example.net", ""),
+        ],
+    ),
+    (
+        "arf",
+        "sisimai_arf-18.eml",
+        &[(Other, "kijitora@example.com", "")],
+    ),
+    (
+        "arf",
+        "sisimai_arf-19.eml",
+        &[(Other, "kijitora@example.org", "")],
+    ),
+];
+
+/// The files of a folder of samples, by name; none where the samples are not there.
+fn samples(folder: &str, extension: &str) -> Vec<(String, Vec<u8>)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../shared/payloads")
+        .join(folder);
+    let Ok(entries) = fs::read_dir(&path) else {
+        eprintln!("{} is not there: its samples are not tested", path.display());
+        return Vec::new();
+    };
+    let mut files: Vec<(String, Vec<u8>)> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .map(|path| {
+            let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+            (name.to_owned(), fs::read(&path).expect("a sample"))
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+fn shown(reports: &[Report]) -> Vec<(Kind, String, String)> {
+    reports
+        .iter()
+        .map(|report| {
+            (
+                report.kind,
+                report.addresses.first().cloned().unwrap_or_default(),
+                report.status.clone().unwrap_or_default(),
+            )
+        })
+        .collect()
+}
+
+fn wanted(expected: &[Expected]) -> Vec<(Kind, String, String)> {
+    expected
+        .iter()
+        .map(|(kind, address, status)| (*kind, (*address).to_owned(), (*status).to_owned()))
+        .collect()
+}
+
+/// What is inside the envelope of SNS, where there is one.
+fn unwrapped(body: &[u8]) -> Vec<u8> {
+    let json: serde_json::Value = serde_json::from_slice(body).expect("JSON");
+    match json["Message"].as_str() {
+        Some(message) => message.as_bytes().to_vec(),
+        None => body.to_vec(),
+    }
+}
+
+#[test]
+fn every_sample_of_a_provider_is_read_as_its_facts_say() {
+    for folder in ["aws_ses", "mailgun", "sendgrid", "postmark"] {
+        for (name, body) in samples(folder, "json") {
+            let read = feedback::parse(folder, &unwrapped(&body));
+            let expected = HOOKS
+                .iter()
+                .find(|(of, file, _)| *of == folder && *file == name)
+                .map(|(_, _, expected)| expected.map(wanted));
+            let subscription = SUBSCRIPTIONS.iter().find(|(file, _)| *file == name);
+            match (expected, subscription) {
+                (Some(Some(expected)), _) => {
+                    let batch = read.unwrap_or_else(|refusal| panic!("{name}: {refusal:?}"));
+                    assert_eq!(shown(&batch.reports), expected, "{folder}/{name}");
+                    assert_eq!(batch.ignored, usize::from(expected.is_empty()), "{folder}/{name}");
+                }
+                (Some(None), _) => assert!(read.is_err(), "{folder}/{name} is not a whole body"),
+                (None, Some((_, kind))) => {
+                    let batch = read.unwrap_or_else(|refusal| panic!("{name}: {refusal:?}"));
+                    assert_eq!(
+                        shown(&batch.reports),
+                        wanted(&[(*kind, "john@example.com", "")]),
+                        "{name}"
+                    );
+                }
+                // A body that came later: whatever it is, it is read or refused.
+                (None, None) => eprintln!(
+                    "{folder}/{name} has no expectation here: {:?}",
+                    read.map(|batch| shown(&batch.reports))
+                ),
+            }
+        }
+    }
+}
+
+#[test]
+fn every_mail_among_the_samples_is_read_as_its_facts_say() {
+    for folder in ["dsn", "arf"] {
+        for (name, body) in samples(folder, "eml") {
+            let found = shown(&mail::parse(&body));
+            match MAILS.iter().find(|(of, file, _)| *of == folder && *file == name) {
+                Some((_, _, expected)) => assert_eq!(found, wanted(expected), "{folder}/{name}"),
+                // One that came later: whatever it is, it is something.
+                None => {
+                    eprintln!("{folder}/{name} has no expectation here: {found:?}");
+                    assert!(!found.is_empty(), "{folder}/{name}");
+                }
+            }
+        }
+    }
+}
+
+/// A bounce that follows RFC 3464, for one recipient.
+fn notification(fields: &str) -> String {
+    format!(
+        "From: MAILER-DAEMON@mx.example.net (Mail Delivery System)\r\nTo: candor@example.com\r\nSubject: Undelivered\r\n\
+         MIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=\"b\"\r\n\r\n\
+         --b\r\nContent-Type: text/plain\r\n\r\nIt did not arrive.\r\n\r\n\
+         --b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example.net\r\n\r\n{fields}\r\n\
+         --b\r\nContent-Type: text/rfc822-headers\r\n\r\nTo: ann@example.net\r\nSubject: x\r\n\r\n--b--\r\n"
+    )
+}
+
+#[track_caller]
+fn says(mail: &str, kind: Kind, address: &str) {
+    let reports = mail::parse(mail.as_bytes());
+    let found: Vec<(Kind, &str)> = reports
+        .iter()
+        .map(|report| (report.kind, report.addresses.first().map_or("", String::as_str)))
+        .collect();
+    assert_eq!(found, [(kind, address)], "{mail}");
+}
+
+#[test]
+fn the_machines_part_of_a_notification_decides() {
+    for (action, status, diagnostic, kind) in [
+        ("failed", "5.1.1", "smtp; 550 5.1.1 User unknown", Hard),
+        ("Failed", "5.1.1 (bad destination mailbox address)", "", Hard),
+        ("failed", "5.2.2", "smtp; 552 5.2.2 mailbox full", Soft),
+        (
+            "failed",
+            "5.7.26",
+            "smtp; 550-5.7.26 unauthenticated mail is blocked",
+            Soft,
+        ),
+        ("failed", "4.4.7", "smtp; delivery time expired", Soft),
+        ("delayed", "4.4.1", "smtp; 550 5.1.1 User unknown", Delayed),
+        ("Delayed", "5.0.0", "", Delayed),
+        ("delivered", "2.0.0", "", Delivered),
+        ("relayed", "2.0.0", "", Delivered),
+        ("expanded", "2.0.0", "", Delivered),
+        ("expired", "", "Connection timed out", Soft),
+    ] {
+        let fields = format!(
+            "Final-Recipient: rfc822; ann@example.net\r\nAction: {action}\r\nStatus: {status}\r\nDiagnostic-Code: {diagnostic}\r\n"
+        );
+        says(&notification(&fields), kind, "ann@example.net");
+    }
+    // In bare line feeds, in bare carriage returns, and behind a mailbox's separator.
+    let fields = "Final-Recipient: rfc822; ann@example.net\r\nAction: failed\r\nStatus: 5.1.1\r\n";
+    let mail = notification(fields);
+    says(&mail.replace("\r\n", "\n"), Hard, "ann@example.net");
+    says(&mail.replace("\r\n", "\r"), Hard, "ann@example.net");
+    says(
+        &format!("From MAILER-DAEMON Thu Mar 14 06:56:00 2024\r\n{mail}"),
+        Hard,
+        "ann@example.net",
+    );
+}
+
+#[test]
+fn the_names_of_a_forwarded_recipient_are_all_kept() {
+    let fields = "Original-Recipient: rfc822;ann+2Bnews@example.net\r\nFinal-Recipient: rfc822;ann@elsewhere.example\r\n\
+                  Action: failed\r\nStatus: 5.1.1\r\n";
+    let reports = mail::parse(notification(fields).as_bytes());
+    assert_eq!(
+        reports[0].addresses,
+        [
+            "ann@elsewhere.example",
+            "ann+2Bnews@example.net",
+            "ann+news@example.net"
+        ]
+    );
+}
+
+#[test]
+fn bounces_that_follow_no_standard_are_read_by_their_words() {
+    let from = "From: MAILER-DAEMON@mx.example.net\r\nTo: candor@example.com\r\n";
+    for (subject, body, kind, address) in [
+        (
+            "failure notice",
+            "Hi. This is the qmail-send program at mx.example.net.\r\nI'm afraid I wasn't able to deliver your message to the following addresses.\r\n\
+             This is a permanent error; I've given up. Sorry it didn't work out.\r\n\r\n<ann@example.net>:\r\n\
+             Sorry, no mailbox here by that name. (#5.1.1)\r\n\r\n--- Below this line is a copy of the message.\r\n\r\nReturn-Path: <candor@example.com>\r\nTo: ann@example.net\r\n",
+            Hard,
+            "ann@example.net",
+        ),
+        (
+            "Mail delivery failed: returning message to sender",
+            "A message that you sent could not be delivered to one or more of its recipients. This is a permanent error.\r\n\
+             The following address(es) failed:\r\n\r\n  ann@example.net\r\n    Unrouteable address\r\n\r\n------ This is a copy of the message, including all the headers. ------\r\n\r\nTo: other@example.net\r\n",
+            Hard,
+            "ann@example.net",
+        ),
+        (
+            "Warning: message 1abc delayed 24 hours",
+            "A message that you sent has not yet been delivered to one or more of its recipients after more than 24 hours.\r\n\
+             The address to which it has not been delivered is:\r\n\r\n  ann@example.net\r\n\r\nNo action is required on your part. Delivery attempts will continue for some time.\r\n",
+            Delayed,
+            "ann@example.net",
+        ),
+        (
+            "Delivery failure",
+            "Your message could not be delivered:\r\n\r\n  ann@example.net\r\n    552 The mailbox is over its quota\r\n",
+            Soft,
+            "ann@example.net",
+        ),
+    ] {
+        let mail = format!("{from}Subject: {subject}\r\nContent-Type: text/plain\r\n\r\n{body}");
+        says(&mail, kind, address);
+    }
+}
+
+#[test]
+fn what_people_and_machines_answer_is_no_bounce() {
+    let mail = |headers: &str, body: &str| {
+        format!(
+            "From: Ann <ann@example.net>\r\nTo: candor@example.com\r\n{headers}Content-Type: text/plain\r\n\r\n{body}"
+        )
+    };
+    let away = "I am away until May. Your message was not delivered to anybody else: 550 5.1.1 user unknown.";
+    for headers in [
+        "Auto-Submitted: auto-replied\r\nSubject: Re: x\r\n",
+        "Auto-Submitted: auto-replied (vacation)\r\nSubject: x\r\n",
+        "X-Autoreply: yes\r\nSubject: x\r\n",
+        "Precedence: auto_reply\r\nSubject: x\r\n",
+        "Subject: Out of Office: x\r\n",
+        "Subject: Automatic reply: x\r\n",
+        "Return-Path: <>\r\nSubject: Automatische Antwort: x\r\n",
+    ] {
+        says(&mail(headers, away), AutoReply, "");
+    }
+    says(
+        &mail(
+            "Subject: Re: x\r\n",
+            "You wrote to me that 550 5.1.1 user unknown. Why?",
+        ),
+        Other,
+        "",
+    );
+    // Somebody forwards a bounce that they got: it is theirs.
+    let bounce =
+        notification("Final-Recipient: rfc822; bob@example.net\r\nAction: failed\r\nStatus: 5.1.1\r\n");
+    let forwarded = format!(
+        "From: Ann <ann@example.net>\r\nTo: candor@example.com\r\nSubject: look at this\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/mixed; boundary=\"o\"\r\n\r\n--o\r\nContent-Type: text/plain\r\n\r\nDo you know why?\r\n\
+         --o\r\nContent-Type: message/rfc822\r\n\r\n{bounce}\r\n--o--\r\n"
+    );
+    says(&forwarded, Other, "");
+    // A gateway that wraps one adds no words.
+    let wrapped = forwarded.replace("Do you know why?", "");
+    says(&wrapped, Hard, "bob@example.net");
+}
+
+#[test]
+fn a_complaint_is_told_from_what_looks_like_one() {
+    for (type_, kind) in [
+        ("abuse", Complaint),
+        ("fraud", Complaint),
+        ("virus", Complaint),
+        ("other", Complaint),
+        ("opt-out", Unsubscribed),
+        ("not-spam", Other),
+        ("auth-failure", Other),
+    ] {
+        let mail = format!(
+            "From: fbl@example.net\r\nTo: abuse@example.com\r\nSubject: x\r\nMIME-Version: 1.0\r\n\
+             Content-Type: multipart/report; report-type=feedback-report; boundary=\"b\"\r\n\r\n\
+             --b\r\nContent-Type: text/plain\r\n\r\nA report.\r\n--b\r\nContent-Type: message/feedback-report\r\n\r\n\
+             Feedback-Type: {type_}\r\nUser-Agent: x/1\r\nVersion: 1\r\nOriginal-Rcpt-To: <ann@example.net>\r\n\r\n\
+             --b\r\nContent-Type: text/rfc822-header\r\n\r\nSubject: x\r\n\r\n--b--\r\n"
+        );
+        says(&mail, kind, "ann@example.net");
+    }
+}
+
+#[test]
+fn what_is_still_tried_is_not_lost() {
+    let lost = |source: &str, body: &str| {
+        let batch = feedback::parse(source, body.as_bytes()).expect("a body");
+        (batch.reports[0].kind, batch.reports[0].lost)
+    };
+    let failed = |severity: &str, reason: &str| {
+        lost(
+            "mailgun",
+            &format!(
+                r#"{{"event-data": {{"event": "failed", "severity": "{severity}", "reason": "{reason}", "recipient": "a@example.com"}}}}"#
+            ),
+        )
+    };
+    assert_eq!(failed("temporary", "generic"), (Soft, false));
+    assert_eq!(failed("permanent", "bounce"), (Hard, true));
+    assert_eq!(failed("permanent", "old"), (Soft, true));
+    assert_eq!(failed("permanent", "suppress-unsubscribe"), (Unsubscribed, true));
+    assert_eq!(failed("permanent", "suppress-complaint"), (Complaint, true));
+    let grid = |fields: &str| {
+        lost(
+            "sendgrid",
+            &format!(r#"[{{"email": "a@example.com", {fields}}}]"#),
+        )
+    };
+    assert_eq!(
+        grid(r#""event": "bounce", "type": "bounce", "status": "5.1.1""#),
+        (Hard, true)
+    );
+    assert_eq!(
+        grid(r#""event": "bounce", "type": "blocked", "status": "5.7.1""#),
+        (Soft, true)
+    );
+    assert_eq!(grid(r#""event": "deferred""#), (Delayed, false));
+    assert_eq!(
+        grid(r#""event": "dropped", "reason": "Bounced Address""#),
+        (Hard, true)
+    );
+    assert_eq!(
+        grid(r#""event": "dropped", "reason": "Unsubscribed Address""#),
+        (Unsubscribed, true)
+    );
+    assert_eq!(grid(r#""event": "spamreport""#), (Complaint, false));
+    let mark = |type_: &str| {
+        lost(
+            "postmark",
+            &format!(r#"{{"RecordType": "Bounce", "ID": 1, "Type": "{type_}", "Email": "a@example.com"}}"#),
+        )
+    };
+    assert_eq!(mark("HardBounce"), (Hard, true));
+    assert_eq!(mark("SoftBounce"), (Soft, true));
+    assert_eq!(mark("Transient"), (Delayed, false));
+    assert_eq!(mark("AutoResponder"), (AutoReply, false));
+    assert_eq!(mark("SpamComplaint"), (Complaint, false));
+    let ses = |bounce: &str, recipient: &str| {
+        lost(
+            "aws_ses",
+            &format!(
+                r#"{{"notificationType": "Bounce", "mail": {{"messageId": "x"}}, "bounce": {{{bounce},
+               "bouncedRecipients": [{{"emailAddress": "a@example.com"{recipient}}}]}}}}"#
+            ),
+        )
+    };
+    assert_eq!(
+        ses(r#""bounceType": "Permanent", "bounceSubType": "General""#, ""),
+        (Hard, true)
+    );
+    assert_eq!(
+        ses(r#""bounceType": "Transient", "bounceSubType": "MailboxFull""#, ""),
+        (Soft, true)
+    );
+    // An out-of-office note: no server has reported a failure.
+    assert_eq!(
+        ses(r#""bounceType": "Transient", "bounceSubType": "General""#, ""),
+        (AutoReply, false)
+    );
+    let transient = r#""bounceType": "Transient", "bounceSubType": "General""#;
+    assert_eq!(ses(transient, r#", "status": "4.4.1""#), (Soft, true));
+    // A domain that does not exist.
+    assert_eq!(ses(transient, r#", "status": "5.4.4""#), (Hard, true));
+    assert_eq!(
+        ses(
+            r#""bounceType": "Undetermined", "bounceSubType": "Undetermined""#,
+            ""
+        ),
+        (Soft, true)
+    );
+}
+
+#[test]
+fn mailguns_older_webhooks_are_read_too() {
+    let body = "event=dropped&recipient=ann%40example.net&code=605&error=Not+delivering+to+previously+bounced+address\
+                &Message-Id=%3C1.x%40example.com%3E&timestamp=1534108637&token=t&signature=s";
+    let batch = feedback::parse("mailgun", body.as_bytes()).expect("a body");
+    assert_eq!(shown(&batch.reports), wanted(&[(Hard, "ann@example.net", "")]));
+    assert_eq!(
+        feedback::mailgun::signature(body.as_bytes()).map(|signature| signature.token),
+        Some("t".to_owned())
+    );
+}
+
+/// Pieces that bounces are made of, in any order and number.
+fn piece() -> impl Strategy<Value = String> {
+    let known = prop::sample::select(vec![
+        "From: MAILER-DAEMON@x\r\n",
+        "Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n",
+        "Content-Type: multipart/mixed; boundary=\"b\"\r\n",
+        "Content-Type: message/delivery-status\r\n\r\n",
+        "Content-Type: message/feedback-report\r\n\r\n",
+        "Content-Type: message/rfc822\r\n\r\n",
+        "Content-Type: text/rfc822-headers\r\n\r\n",
+        "Content-Transfer-Encoding: base64\r\n",
+        "\r\n--b\r\n",
+        "--b--\r\n",
+        "Final-Recipient: rfc822; a@b.example\r\n",
+        "Original-Recipient: rfc822;a+2\r\n",
+        "Action: failed\r\n",
+        "Status: 5.1.1\r\n",
+        "Diagnostic-Code: smtp; 550 5.1.1 user unknown\r\n",
+        "Feedback-Type: abuse\r\n",
+        "Date: Thu, 99 Apr 99999 99:99:99 +9999\r\n",
+        "X-Failed-Recipients: <>,a@b,@\r\n",
+        "Subject: =?utf-8?B?4p?= Undelivered\r\n",
+        "\r\n",
+        "From ",
+        "<a@b.example>: 550 5.1.1 no\r\n",
+        "bounces+1.00000000000000000000@example.com\r\n",
+        "1.01890000-0000-7000-8000-000000000000@example.com\r\n",
+    ]);
+    prop_oneof![
+        4 => known.prop_map(str::to_owned),
+        1 => any::<String>(),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn no_bytes_are_too_much_for_a_parser(body in prop::collection::vec(any::<u8>(), 0..2_000)) {
+        prop_assert!(!mail::parse(&body).is_empty());
+        for source in ["aws_ses", "mailgun", "sendgrid", "postmark"] {
+            let _ = feedback::parse(source, &body);
+            let _ = feedback::mailgun::signature(&body);
+        }
+    }
+
+    #[test]
+    fn no_mail_made_of_pieces_of_bounces_is_too_much(pieces in prop::collection::vec(piece(), 0..40)) {
+        let mail = pieces.concat();
+        let reports = mail::parse(mail.as_bytes());
+        prop_assert!(!reports.is_empty() && reports.len() <= 100);
+        for report in reports {
+            prop_assert!(report.lost == matches!(report.kind, Hard | Soft));
+            prop_assert!(report.addresses.iter().all(|address| address.contains('@')));
+        }
+    }
+
+    #[test]
+    fn no_json_is_too_much(text in r#"\{"(event|notificationType|RecordType|event-data|mail|bounce|Type)": ?("(bounce|Bounce|failed)"|\{\}|\[\]|null|1e999|\{"event": ?"failed"\})(, "(mail|bounce|Email|recipient)": ?(\{"bouncedRecipients": ?\[(1|\{\}|"x")\]\}|"@"|[0-9]{1,30}))?\}"#) {
+        for source in ["aws_ses", "mailgun", "sendgrid", "postmark"] {
+            let _ = feedback::parse(source, text.as_bytes());
+        }
+    }
+}
