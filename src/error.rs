@@ -106,9 +106,21 @@ impl Error {
     }
 }
 
+/// What databases say of a disk that is full: SQLite, SQLite where a file may not grow, and PostgreSQL.
+const NO_ROOM: [&str; 3] = [
+    "database or disk is full",
+    "disk I/O error",
+    "No space left on device",
+];
+
 impl From<diesel::result::Error> for Error {
     fn from(error: diesel::result::Error) -> Self {
         use diesel::result::{DatabaseErrorKind, Error as Diesel};
+        if let Diesel::DatabaseError(_, info) = &error
+            && let Some(reason) = NO_ROOM.iter().find(|reason| info.message().contains(**reason))
+        {
+            return Error::Unavailable(format!("nothing can be stored: {reason}"));
+        }
         match &error {
             Diesel::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => {
                 Error::Unavailable("two changes met; please try again".to_owned())

@@ -78,8 +78,8 @@ impl Binary {
     }
 
     /// From now on this command starts the program: it gets the program and its arguments as its last ones.
-    pub fn launched_by(&mut self, launcher: &[&str]) {
-        self.launcher = launcher.iter().map(|part| (*part).to_owned()).collect();
+    pub fn launched_by(&mut self, launcher: impl IntoIterator<Item = impl Into<String>>) {
+        self.launcher = launcher.into_iter().map(Into::into).collect();
     }
 
     /// Starts `candor serve` and waits until it listens.

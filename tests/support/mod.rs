@@ -25,6 +25,6 @@ pub use http::{ADMIN_TOKEN, Answer, Http};
 pub use mail::Mail;
 pub use notices::{crowd, crowd_at, last_reply, outcomes};
 pub use postgres::OwnServer;
-pub use small_disk::SmallDisk;
+pub use small_disk::{SMALL_DISK, SmallDisk};
 pub use story::story_directory;
 pub use wait::{DEADLINE, eventually, wait_until};

@@ -1,7 +1,8 @@
 //! A disk of a few megabytes that a test can fill up.
 //!
 //! It is a tmpfs in a mount namespace of its own, which needs no rights where the kernel lets users have such
-//! namespaces. A shell holds the namespace; everybody else reaches the disk through `/proc/PID/root`.
+//! namespaces. A shell holds the namespace; the program is launched into it. The test itself reaches the disk through
+//! `/proc/PID/root`, but for its database: SQLite follows that link by its text, back to where it is called.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -14,13 +15,14 @@ pub struct SmallDisk {
 }
 
 /// Where it is mounted, in its namespace.
-const AT: &str = "/mnt";
+pub const SMALL_DISK: &str = "/mnt";
 
 impl SmallDisk {
     /// None, after saying so, where this machine does not allow it.
     pub fn mount(megabytes: usize) -> Option<Self> {
         // The shell ends, and the disk with it, when its standard input is closed.
-        let script = format!("mount -t tmpfs -o size={megabytes}m none {AT} && echo mounted && read -r end");
+        let script =
+            format!("mount -t tmpfs -o size={megabytes}m none {SMALL_DISK} && echo mounted && read -r end");
         let spawned = Command::new("unshare")
             .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
             .stdin(Stdio::piped())
@@ -33,7 +35,12 @@ impl SmallDisk {
                 let output = holder.stdout.take().expect("a pipe");
                 BufReader::new(output).read_line(&mut line).expect("text");
                 let disk = SmallDisk { holder };
-                if line.trim() == "mounted" && fs::read_dir(disk.path()).is_ok() {
+                let launcher = disk.launcher();
+                let entered = Command::new(&launcher[0])
+                    .args(&launcher[1..])
+                    .arg("true")
+                    .status();
+                if line.trim() == "mounted" && entered.is_ok_and(|status| status.success()) {
                     return Some(disk);
                 }
                 "no mount in a namespace of one's own".to_owned()
@@ -48,9 +55,25 @@ impl SmallDisk {
         None
     }
 
-    /// Its directory, for everybody.
-    pub fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/root{AT}", self.holder.id()))
+    /// What launches a program into the namespace, where the disk is at [`SMALL_DISK`].
+    pub fn launcher(&self) -> Vec<String> {
+        let target = self.holder.id().to_string();
+        [
+            "nsenter",
+            "--target",
+            &target,
+            "--user",
+            "--mount",
+            "--preserve-credentials",
+            "--",
+        ]
+        .map(str::to_owned)
+        .to_vec()
+    }
+
+    /// Its directory, from here.
+    fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{SMALL_DISK}", self.holder.id()))
     }
 
     /// Leaves no byte free.

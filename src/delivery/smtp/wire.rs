@@ -22,6 +22,9 @@ use tokio_rustls::client::TlsStream;
 
 /// Bytes of one read, and the most that is kept of what the server says at a time.
 const CHUNK: usize = 8 * 1024;
+/// The longest reply, over all its lines. Replies are a few lines; lettre reads one again from its beginning with every
+/// line that is added, so that one without end would take all the time of the processor before it took the memory.
+const LONGEST: usize = 16 * 1024;
 
 enum Io {
     Plain(TcpStream),
@@ -37,8 +40,8 @@ struct Inner {
     read: usize,
     /// What was handed out since the last write: the reply to it.
     said: Vec<u8>,
-    /// What has been read since the last write could be lost, so writing goes to where it starts again.
-    heard: bool,
+    /// Bytes that were handed out since the last write.
+    heard: usize,
 }
 
 /// A stream that two hold: lettre's connection, which talks through it, and ours, which looks at it.
@@ -62,7 +65,7 @@ impl Wire {
                 inbox: Vec::new(),
                 read: 0,
                 said: Vec::new(),
-                heard: false,
+                heard: 0,
             })),
             peer,
         })
@@ -169,8 +172,12 @@ impl AsyncRead for Wire {
             .position(|byte| *byte == b'\n')
             .map_or(rest.len(), |end| end + 1);
         let taken = line.min(buffer.remaining());
+        inner.heard += taken;
+        if inner.heard > LONGEST {
+            let error = io::Error::new(io::ErrorKind::InvalidData, "the mail server's reply has no end");
+            return Poll::Ready(Err(error));
+        }
         buffer.put_slice(&rest[..taken]);
-        inner.heard = true;
         if inner.said.len() < CHUNK {
             inner.said.extend_from_slice(&rest[..taken]);
         }
@@ -182,8 +189,8 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let inner = &mut *self.lock();
-        if inner.heard {
-            inner.heard = false;
+        if inner.heard > 0 {
+            inner.heard = 0;
             inner.said.clear();
         }
         match &mut inner.io {
