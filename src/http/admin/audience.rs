@@ -242,7 +242,7 @@ pub fn unreached(counts: &UnreachedCounts, people: &[Unreached], zone: Option<&T
             "notice": one.notice.as_ref().map(|id| format!("/admin/notices/{id}#deliveries")),
             "phases": one.phases.join(", "),
             "others": one.others.iter().take(MOST).map(|other| json!({
-                "name": other.person.name, "path": person_path(&other.person.id), "email": other.person.email,
+                "name": other.person.name, "path": person_path(&other.person.id),
                 "role": other.role, "account": other.account_name, "account_path": account_path(&other.account),
                 "told": other.told,
             })).collect::<Vec<_>>(),
