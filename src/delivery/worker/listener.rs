@@ -1,0 +1,58 @@
+//! The listener: with PostgreSQL, what other processes queue or stop is heard at once.
+//!
+//! Must never happen here: anything that only listening would find out. It is all in the tables, which are looked at anyway.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{POLL, Setup};
+use crate::id::NoticeId;
+
+/// Hears what other processes queue and stop. libpq has no way to wait that we could use without unsafe code, so it
+/// looks often: a look costs one read that does not block.
+pub(super) fn listen(setup: &Setup, stop: watch::Receiver<bool>) -> Option<std::thread::JoinHandle<()>> {
+    const LOOK: Duration = Duration::from_millis(20);
+    setup.receipts.is_none().then_some(())?;
+    let (db, wake) = (setup.db.clone(), setup.wake.clone());
+    let work = move || {
+        let mut connection = None;
+        while !*stop.borrow() {
+            let heard = match connection.as_mut() {
+                Some(connection) => crate::db::dialect::heard(connection),
+                None => crate::db::connect_alone(db.url()).and_then(|mut fresh| {
+                    crate::db::dialect::listen(&mut fresh)?;
+                    connection = Some(fresh);
+                    // What was said while nobody listened is in the tables.
+                    Ok(vec![String::new()])
+                }),
+            };
+            match heard {
+                Ok(payloads) => {
+                    for payload in payloads {
+                        match NoticeId::parse(&payload) {
+                            Ok(notice) => wake.stopped(notice),
+                            Err(_) => wake.due(),
+                        }
+                    }
+                    std::thread::sleep(LOOK);
+                }
+                Err(error) => {
+                    tracing::debug!(error = error.chain(), "not listening; trying again");
+                    connection = None;
+                    std::thread::sleep(POLL);
+                }
+            }
+        }
+    };
+    match std::thread::Builder::new()
+        .name("listener".to_owned())
+        .spawn(work)
+    {
+        Ok(handle) => Some(handle),
+        Err(error) => {
+            tracing::warn!(%error, "no thread to listen with; the tables are looked at instead");
+            None
+        }
+    }
+}

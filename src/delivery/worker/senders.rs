@@ -1,0 +1,120 @@
+//! The senders, which make deliveries one after another, and the renewer, which keeps their claims.
+//!
+//! Must never happen here: a delivery that begins after its claim has run out, or whose notice is known to be stopped.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::{Desk, Office};
+use crate::delivery::Outcome;
+use crate::delivery::channel::Sender;
+use crate::delivery::dispatch::{Turn, Went};
+use crate::delivery::ledger::Done;
+use crate::delivery::queue::{self, Finish};
+
+/// How often claims are renewed; well inside [`queue::LEASE`].
+const RENEW: Duration = Duration::from_secs(10);
+/// How long a connection is kept without a delivery.
+const IDLE: Duration = Duration::from_secs(15);
+/// How long a process that is told to end waits for deliveries that are under way.
+const DRAIN: Duration = Duration::from_secs(25);
+
+pub(super) async fn make_deliveries(
+    office: Arc<Office>,
+    desk: Arc<Desk>,
+    mut sender: Box<dyn Sender>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut stopping = stop.clone();
+    loop {
+        if let Some(at) = sender.closed_until() {
+            tokio::select! {
+                () = tokio::time::sleep_until(at.into()) => {}
+                _ = stop.changed() => {}
+            }
+        }
+        let turn = if sender.is_open() {
+            match tokio::time::timeout(IDLE, desk.dispatcher.take()).await {
+                Ok(turn) => turn,
+                Err(_) => {
+                    sender.close().await;
+                    continue;
+                }
+            }
+        } else {
+            desk.dispatcher.take().await
+        };
+        let Some(Turn { work: job, domain }) = turn else {
+            break;
+        };
+        let began = Instant::now();
+        let finish = if *stop.borrow() || !office.holds(job.claimed_at) {
+            Finish::Released
+        } else if office.setup.wake.is_stopped(&job.claimed().notice_id) {
+            Finish::Withheld
+        } else {
+            let outcome = match &job.task {
+                Err((_, reason)) => Outcome::Failed(reason.clone()),
+                Ok(task) => tokio::select! {
+                    outcome = sender.deliver(task) => outcome,
+                    () = drained(&mut stopping) => Outcome::Ambiguous(
+                        "the process had to end before the server had answered".to_owned(),
+                    ),
+                },
+            };
+            office.setup.stats.count(&outcome);
+            Finish::Attempt(outcome)
+        };
+        let went = match &finish {
+            Finish::Attempt(Outcome::Sent(_) | Outcome::Failed(_) | Outcome::Gone(_)) => Went::Well,
+            Finish::Attempt(_) => Went::Refused,
+            Finish::Withheld | Finish::Released => Went::Nowhere,
+        };
+        let took = began.elapsed();
+        let claimed = job.into_claimed();
+        office.ledger.settle(Done { claimed, finish }).await;
+        desk.dispatcher.done(&domain, went, took);
+    }
+    sender.close().await;
+}
+
+/// Ends when deliveries under way have had their time after the process was told to end.
+async fn drained(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        // The workers are gone without a word: there is nobody to wait for.
+        return;
+    }
+    tokio::time::sleep(DRAIN).await;
+}
+
+pub(super) async fn renew(office: Arc<Office>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(RENEW) => {}
+            _ = stop.changed() => {}
+        }
+        // Deliveries that are under way when the process is told to end need their claims too.
+        if office.outstanding() == 0 {
+            if *stop.borrow() {
+                return;
+            }
+            continue;
+        }
+        let began = Instant::now();
+        let (now, lease) = (office.setup.db.clock().now(), office.lease.clone());
+        let renewed = office
+            .setup
+            .db
+            .transaction(move |conn| queue::renew(conn, now, &lease))
+            .await;
+        match renewed {
+            Ok(_) => *office.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(began),
+            Err(error) => tracing::warn!(error = error.chain(), "claims could not be renewed"),
+        }
+        if *stop.borrow() {
+            return;
+        }
+    }
+}
