@@ -128,11 +128,11 @@ async fn hang_up_at_each(candor: Binary, server: &SmtpScript, steps: &[Step], ho
         let before = server.whole().len();
         let done = Arc::new(AtomicUsize::new(0));
         let (counting, how) = (Arc::clone(&done), how.clone());
-        // Only a refused mail is taken back with RSET.
-        let refused = AtomicUsize::new(0);
         server.turn(move |moment: &Moment<'_>| {
             let counted = |counter: &AtomicUsize| counter.fetch_add(1, Ordering::SeqCst) < TIMES;
-            if step == Step::Rset && moment.step == Step::Rcpt && counted(&refused) {
+            // Only a refused mail is taken back with RSET, before the next mail of its connection.
+            let not_yet = counting.load(Ordering::SeqCst) < TIMES;
+            if step == Step::Rset && moment.step == Step::Rcpt && not_yet {
                 return Act::Say("451 4.7.1 Not now".to_owned());
             }
             if moment.step == step && counted(&counting) {

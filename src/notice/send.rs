@@ -335,6 +335,16 @@ pub fn finished(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
     if row.state()? != State::Sending {
         return Ok(());
     }
+    // One may have been queued again between the look and the lock.
+    let pending: Option<i64> = d::table
+        .filter(d::notice_id.eq(id.as_str()))
+        .filter(d::state.eq("pending"))
+        .select(d::id)
+        .first(tx.conn)
+        .optional()?;
+    if pending.is_some() {
+        return Ok(());
+    }
     diesel::update(n::table.find(id.as_str()))
         .set((
             n::state.eq(State::Sent.as_str()),
