@@ -227,7 +227,24 @@ fn postgres_breaks_off_while_mails_are_prepared() {
     });
 }
 
-/// Sends to the crowd through a proxy that breaks connections by this rule, once mails are going out.
+/// The same for what is frozen of the whole notice, which is read before its first mail.
+#[test]
+fn postgres_breaks_off_while_a_notice_is_read() {
+    const TIMES: usize = 3;
+    broken_by(|_| {
+        let broken = AtomicUsize::new(0);
+        move |message: &[u8]| {
+            let is_one = contains(message, b"SELECT \"notices\".\"frozen\"");
+            if is_one && broken.fetch_add(1, Ordering::SeqCst) < TIMES {
+                Break::After
+            } else {
+                Break::No
+            }
+        }
+    });
+}
+
+/// Sends to the crowd through a proxy that breaks connections by this rule, which is told when mails are going out.
 fn broken_by<Rule>(rule: impl FnOnce(Arc<AtomicBool>) -> Rule)
 where
     Rule: Fn(&[u8]) -> Break + Send + Sync + 'static,

@@ -18,7 +18,9 @@ mod told;
 
 use std::collections::{BTreeMap, HashMap};
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -177,6 +179,9 @@ pub struct Notice {
     pub approved: bool,
     /// What became of the mails.
     pub counts: DeliveryCounts,
+    /// Attempts of which nobody knows whether they arrived: the connection was lost between the last byte and the
+    /// reply. They are made again, so that somebody may have it twice.
+    pub ambiguous: i64,
     /// What became of what went to accounts' own systems beside the mails, by channel.
     pub channels: BTreeMap<String, DeliveryCounts>,
     /// When it was drafted.
@@ -289,6 +294,14 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
     for (id, state, count) in counted {
         counts.entry(id).or_default().set(&state, count);
     }
+    let ambiguous: Vec<(NoticeId, i64)> = d::table
+        .filter(d::notice_id.eq_any(&ids))
+        // As in the partial index, word for word.
+        .filter(sql::<Bool>("ambiguous > 0"))
+        .group_by(d::notice_id)
+        .select((d::notice_id, sql::<BigInt>("CAST(SUM(ambiguous) AS BIGINT)")))
+        .load(conn)?;
+    let ambiguous: HashMap<NoticeId, i64> = ambiguous.into_iter().collect();
     let mut endpoints = endpoints::counts(conn, &rows)?;
     rows.into_iter()
         .map(|row| {
@@ -304,6 +317,7 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
                 })
                 .collect();
             let counts = all.with_waiting(row.recipients, state);
+            let in_doubt = ambiguous.get(&row.id).copied().unwrap_or(0);
             Ok(Notice {
                 phase: row.phase()?,
                 customer_action: row.action()?,
@@ -317,6 +331,7 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
                 recipients: row.recipients,
                 digest: row.digest,
                 counts,
+                ambiguous: in_doubt,
                 channels,
                 created_at: row.created_at,
                 updated_at: row.updated_at,
