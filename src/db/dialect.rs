@@ -382,6 +382,23 @@ pub fn end_claim(conn: &mut Conn, lease: &str, end: &End, ids: &[i64]) -> Result
     ))
 }
 
+/// Makes due what `lease` holds apart from the deliveries of these ids.
+///
+/// # Errors
+/// What the database answers.
+pub fn give_back_others(conn: &mut Conn, lease: &str, now: Timestamp, ids: &[i64]) -> Result<usize> {
+    let statement = "UPDATE deliveries SET lease = NULL, next_attempt_at = $1 \
+                     WHERE lease = $2 AND state = 'pending' AND NOT (id {among})";
+    Ok(about_ids!(
+        conn,
+        ids,
+        "$3",
+        statement,
+        |query| query.bind::<BigInt, _>(now).bind::<Text, _>(lease),
+        execute
+    ))
+}
+
 /// Where workers listen.
 const WORK: &str = "candor_work";
 

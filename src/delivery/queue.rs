@@ -132,22 +132,28 @@ pub fn expand_step(tx: &mut Tx<'_>, domain: &str, lifetime: Duration) -> Result<
 }
 
 /// Stores what became of a group of deliveries and claims the next: one transaction, so that neither waits for the disk
-/// alone. `rows` of the receipts are done with.
+/// alone. `rows` of the receipts are done with. `known` is what the worker knows that it holds, where it may hold more.
 ///
 /// # Errors
-/// What the database answers; then nothing was stored or claimed.
+/// What the database answers; then nothing was stored or claimed, unless the connection was lost in the commit: that may
+/// have been done. To store the same group again changes nothing then, and what was claimed is given back by the next
+/// turn that says what is `known`.
 pub fn turn(
     tx: &mut Tx<'_>,
     lease: &str,
     schedules: &HashMap<&'static str, Vec<Duration>>,
     group: &[(Claimed, Finish)],
     rows: i64,
+    known: Option<&[i64]>,
     wanted: &[Wanted],
 ) -> Result<Turn> {
     let mut turn = Turn::default();
     if !group.is_empty() {
         turn.stopped = finish(tx, lease, schedules, group)?;
         diesel::delete(dr::table.filter(dr::lease.eq(lease)).filter(dr::seq.le(rows))).execute(tx.conn)?;
+    }
+    if let Some(known) = known {
+        dialect::give_back_others(tx.conn, lease, tx.now, known)?;
     }
     let mut starved = true;
     for part in wanted.iter().filter(|part| part.room > 0) {

@@ -357,6 +357,11 @@ struct Clerk {
     notices: HashMap<NoticeId, Arc<Frozen>>,
     /// A group whose transaction failed: it is tried until it is stored.
     unstored: Option<Arc<Sheet>>,
+    /// What is claimed and not stored yet.
+    held: HashSet<i64>,
+    /// The last turn failed, and nobody knows whether it was committed: more may be claimed than is known here. Such rows
+    /// would stay with a living worker for good.
+    in_doubt: bool,
     /// Deliveries that a channel may hold claimed for each that it makes at a time.
     ahead: usize,
     last_turn: Instant,
@@ -378,6 +383,8 @@ impl Clerk {
             senders_ended,
             notices: HashMap::new(),
             unstored: None,
+            held: HashSet::new(),
+            in_doubt: false,
             last_turn: Instant::now(),
         };
         clerk.office.ledger.tell_at(clerk.threshold());
@@ -527,12 +534,21 @@ impl Clerk {
             })
             .collect();
         let claimed_at = Instant::now();
+        let known: Option<Vec<i64>> = self.in_doubt.then(|| self.held.iter().copied().collect());
         let (group, lease, schedules) = (sheet.clone(), office.lease.clone(), self.schedules.clone());
         let result = office
             .setup
             .db
             .write(&Actor::system("delivery"), move |tx| {
-                queue::turn(tx, &lease, &schedules, &group.done, group.row, &wanted)
+                queue::turn(
+                    tx,
+                    &lease,
+                    &schedules,
+                    &group.done,
+                    group.row,
+                    known.as_deref(),
+                    &wanted,
+                )
             })
             .await;
         let turn = match result {
@@ -547,9 +563,14 @@ impl Clerk {
                     office.setup.stats.set_trouble(Some(error.chain()));
                 }
                 self.unstored = Some(sheet);
+                self.in_doubt = true;
                 return Err(error);
             }
         };
+        self.in_doubt = false;
+        for (claimed, _) in &sheet.done {
+            self.held.remove(&claimed.id);
+        }
         if !sheet.done.is_empty() {
             office.setup.stats.set_trouble(None);
             office.ledger.stored();
@@ -616,6 +637,7 @@ impl Clerk {
             return Ok(());
         };
         desk.outstanding.fetch_add(claims.len(), Ordering::SeqCst);
+        self.held.extend(claims.iter().map(|claim| claim.claimed.id));
         let mut jobs = Vec::with_capacity(claims.len());
         for Claim { claimed, recipient } in claims {
             let task = match recipient {
