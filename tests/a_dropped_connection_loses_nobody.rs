@@ -125,7 +125,7 @@ async fn hang_up_at_each(candor: Binary, server: &SmtpScript, steps: &[Step], ho
             server.open_connections() == 0
         })
         .await;
-        let before = server.whole().len();
+        let before = server.count();
         let done = Arc::new(AtomicUsize::new(0));
         let (counting, how) = (Arc::clone(&done), how.clone());
         server.turn(move |moment: &Moment<'_>| {
