@@ -27,6 +27,8 @@ impl Http {
             // A redirect is an answer that a test may want to see.
             .redirect(reqwest::redirect::Policy::none())
             .timeout(Duration::from_secs(60))
+            // The server ends a connection that idles; on a busy machine a request would meet that now and then.
+            .pool_max_idle_per_host(0)
             .build()
             .expect("an HTTP client");
         Self {
