@@ -31,6 +31,8 @@ use crate::time::Timestamp;
 pub const LEASE: Duration = Duration::from_secs(45);
 /// Rows that one step of the expansion writes.
 const EXPAND: i64 = 5_000;
+/// Recipients from which on an expansion changes what PostgreSQL has to know of the queue to plan well.
+const MANY: i64 = 1_000;
 /// A claimed delivery: its id, notice and place in the frozen list, where it goes (`address`, `domain` in lower case) by
 /// which channel, the how-many-th attempt this is, its Message-ID without angle brackets, and when it is given up.
 pub type Claimed = dialect::ClaimedRow;
@@ -120,6 +122,9 @@ pub fn expand_step(tx: &mut Tx<'_>, domain: &str, lifetime: Duration) -> Result<
     diesel::update(n::table.find(id.as_str()))
         .set((n::expand_cursor.eq(end), n::state.eq(state)))
         .execute(tx.conn)?;
+    if recipients >= MANY && (cursor == 0 || end == recipients) {
+        dialect::analyze(tx.conn, &["deliveries"])?;
+    }
     if end == recipients {
         let incident = n::table.find(id.as_str()).select(n::incident_id).first(tx.conn)?;
         tx.record(
