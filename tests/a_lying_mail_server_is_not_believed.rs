@@ -146,6 +146,15 @@ fn message_id(whole: &Whole) -> String {
     whole.mail.header("message-id").unwrap_or_default()
 }
 
+/// The dialogues about this address.
+fn transcripts(server: &SmtpScript, address: &str) -> String {
+    (1..=server.connections())
+        .map(|connection| (connection, server.transcript(connection)))
+        .filter(|(_, text)| text.contains(&format!("<{address}>")))
+        .map(|(connection, text)| format!("connection {connection}:\n{text}"))
+        .collect()
+}
+
 async fn whatever_it_answers(env: Env) {
     let seed = from_environment("CANDOR_TEST_SEED", SEED);
     let lies = from_environment("CANDOR_TEST_LIES", LIES);
@@ -209,7 +218,11 @@ async fn believed_only_what_is_true(candor: &Binary, server: &SmtpScript, notice
         match delivery["state"].as_str().expect("a state") {
             "sent" => {
                 let id = delivery["message_id"].as_str().expect("a Message-ID");
-                assert!(yes.contains(id), "recorded as sent, and never taken: {delivery}");
+                assert!(
+                    yes.contains(id),
+                    "recorded as sent, and never taken: {delivery}\n{}",
+                    transcripts(server, delivery["address"].as_str().unwrap_or_default())
+                );
                 assert_eq!(outcomes(&delivery).last(), Some(&"sent"), "{delivery}");
             }
             "failed" => {

@@ -122,7 +122,7 @@ pub struct Whole {
     pub encrypted: bool,
     /// When its last byte was read.
     pub at: Instant,
-    /// What was said to it, as far as that is known: empty where nothing was said.
+    /// What was said from its first byte on, as far as that is known: empty where nothing was said.
     pub reply: Vec<u8>,
 }
 
@@ -214,6 +214,8 @@ struct Record {
     steps: HashMap<Step, usize>,
     commands: Vec<Command>,
     whole: Vec<Whole>,
+    /// What was said at which step of which connection.
+    said: Vec<(usize, String)>,
 }
 
 struct Shared {
@@ -308,6 +310,13 @@ impl SmtpScript {
     /// Every command so far.
     pub fn commands(&self) -> Vec<Command> {
         self.shared.record().commands.clone()
+    }
+
+    /// What was asked and said on a connection: for the message of a test that fails.
+    pub fn transcript(&self, connection: usize) -> String {
+        let record = self.shared.record();
+        let lines = record.said.iter().filter(|(of, _)| *of == connection);
+        lines.map(|(_, line)| format!("{line}\n")).collect()
     }
 
     /// Every mail whose last byte arrived, refused or not.
@@ -476,6 +485,7 @@ impl<'a> Dialogue<'a> {
                 encrypted: self.encrypted,
             };
             let text = command.line.clone();
+            self.note(format!("C: {text}"));
             self.shared.record().commands.push(command);
             let (verb, argument) = text.split_once(' ').unwrap_or((&text, ""));
             match verb.to_ascii_uppercase().as_str() {
@@ -622,14 +632,15 @@ impl<'a> Dialogue<'a> {
             Some(_) => b"354 Go on\r\n",
         };
         let said = self.step_says(Step::Data, usual).await?;
-        // What counts is what the client was told: after a 354 it sends the mail, whatever was meant.
-        if !said.starts_with(b"354") {
+        // What counts is what the client was told: after a 3xx it may send the mail, whatever was meant.
+        if !said.starts_with(b"3") {
             return Ok(());
         }
         if self.input.is_empty() {
             self.fill().await?;
         }
-        self.step(Step::Body, b"").await?;
+        // A word before the final dot reaches the client as the reply to it: the mail is all sent by then.
+        let already = self.step_says(Step::Body, b"").await?;
         let data = self.body().await?;
         let envelope = self.envelope.take().unwrap_or_default();
         let nth = {
@@ -642,8 +653,8 @@ impl<'a> Dialogue<'a> {
                 },
                 encrypted: self.encrypted,
                 at: Instant::now(),
-                // Until more is known: the client may be told nothing.
-                reply: Vec::new(),
+                // Until more is known: the client may be told nothing more.
+                reply: already.clone(),
             });
             record.whole.len() - 1
         };
@@ -655,7 +666,7 @@ impl<'a> Dialogue<'a> {
         };
         let act = self.ask(Step::Dot);
         // On record before it is said: a client that knows must not be ahead of the record.
-        self.shared.record().whole[nth].reply = said_by(&act, usual);
+        self.shared.record().whole[nth].reply = [already, said_by(&act, usual)].concat();
         self.perform(act, usual).await?;
         self.step(Step::Taken, b"").await
     }
@@ -700,13 +711,23 @@ impl<'a> Dialogue<'a> {
             *times
         };
         let script = lock(&self.shared.script).clone();
-        script(&Moment {
+        let act = script(&Moment {
             step,
             connection: self.connection,
             nth,
             nth_here,
             recipient: &self.recipient,
-        })
+        });
+        if !matches!(act, Act::Usual) {
+            self.note(format!("S: at {step:?}: {act:?}"));
+        }
+        act
+    }
+
+    /// For the transcript.
+    fn note(&self, line: String) {
+        let line = line.chars().take(300).collect();
+        self.shared.record().said.push((self.connection, line));
     }
 
     async fn step(&mut self, step: Step, usual: &[u8]) -> Going {
