@@ -142,8 +142,11 @@ pub struct Due {
     pub attempt: i64,
 }
 
-/// Locks deliveries that are due: oldest first, none that another worker is claiming or that `own` holds (a claim of
-/// one's own is alive, however late its renewal), none of the domains to leave out.
+/// As in the partial indexes, word for word: what was tried before and waits for its time, and what does not.
+const KINDS: [(&str, &str); 2] = [("deferred", "next_attempt_at, id"), ("NOT deferred", "id")];
+
+/// Locks deliveries that are due: those first that were tried before, none that another worker is claiming or that `own`
+/// holds (a claim of one's own is alive, however late its renewal), none of the domains to leave out.
 ///
 /// # Errors
 /// What the database answers.
@@ -155,32 +158,71 @@ pub fn due(
     limit: i64,
     without: &[String],
 ) -> Result<Vec<Due>> {
-    const START: &str = "SELECT id, lease, attempt FROM deliveries WHERE state = 'pending' AND channel = $1 \
-                         AND next_attempt_at <= $2 AND (lease IS NULL OR lease <> $3)";
-    const END: &str = "ORDER BY next_attempt_at, id LIMIT $5";
-    Ok(match conn {
-        Conn::Sqlite(conn) => diesel::sql_query(format!(
-            "{START} AND domain NOT IN (SELECT value FROM json_each($4)) {END}"
-        ))
-        .bind::<Text, _>(channel)
-        .bind::<BigInt, _>(now)
-        .bind::<Text, _>(own)
-        .bind::<Text, _>(serde_json::to_string(without)?)
-        .bind::<BigInt, _>(limit)
-        .load(conn)?,
-        Conn::Pg(conn) => diesel::sql_query(format!(
-            "{START} AND domain <> ALL($4) {END} FOR UPDATE SKIP LOCKED"
-        ))
-        .bind::<Text, _>(channel)
-        .bind::<BigInt, _>(now)
-        .bind::<Text, _>(own)
-        .bind::<Array<Text>, _>(without)
-        .bind::<BigInt, _>(limit)
-        .load(conn)?,
-    })
+    let mut rows = Vec::new();
+    for (kind, order) in KINDS {
+        let room = limit - rows.len() as i64;
+        if room == 0 {
+            break;
+        }
+        let start = format!(
+            "SELECT id, lease, attempt FROM deliveries WHERE state = 'pending' AND {kind} AND channel = $1 \
+             AND next_attempt_at <= $2 AND (lease IS NULL OR lease <> $3)"
+        );
+        let end = format!("ORDER BY {order} LIMIT $5");
+        let found: Vec<Due> = match conn {
+            Conn::Sqlite(conn) => diesel::sql_query(format!(
+                "{start} AND domain NOT IN (SELECT value FROM json_each($4)) {end}"
+            ))
+            .bind::<Text, _>(channel)
+            .bind::<BigInt, _>(now)
+            .bind::<Text, _>(own)
+            .bind::<Text, _>(serde_json::to_string(without)?)
+            .bind::<BigInt, _>(room)
+            .load(conn)?,
+            Conn::Pg(conn) => diesel::sql_query(format!(
+                "{start} AND domain <> ALL($4) {end} FOR UPDATE SKIP LOCKED"
+            ))
+            .bind::<Text, _>(channel)
+            .bind::<BigInt, _>(now)
+            .bind::<Text, _>(own)
+            .bind::<Array<Text>, _>(without)
+            .bind::<BigInt, _>(room)
+            .load(conn)?,
+        };
+        rows.extend(found);
+    }
+    Ok(rows)
 }
 
-/// A statement about the rows whose `id` is one of these: `{among}` in it says so, and they are its last parameter.
+/// Whether a delivery of the channel is due that `own` does not hold.
+///
+/// # Errors
+/// What the database answers.
+pub fn is_due(conn: &mut Conn, channel: &str, now: Timestamp, own: &str) -> Result<bool> {
+    #[derive(QueryableByName)]
+    struct One {
+        #[diesel(sql_type = BigInt)]
+        #[allow(dead_code)]
+        id: i64,
+    }
+    for (kind, order) in KINDS {
+        let one: Option<One> = diesel::sql_query(format!(
+            "SELECT id FROM deliveries WHERE state = 'pending' AND {kind} AND channel = $1 \
+             AND next_attempt_at <= $2 AND (lease IS NULL OR lease <> $3) ORDER BY {order} LIMIT 1"
+        ))
+        .bind::<Text, _>(channel)
+        .bind::<BigInt, _>(now)
+        .bind::<Text, _>(own)
+        .get_result(conn)
+        .optional()?;
+        if one.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A statement about the rows that have one of these numbers: `{among}` in it says so, and they are its last parameter.
 macro_rules! about_ids {
     ($conn:expr, $ids:expr, $last:literal, $statement:expr, |$query:ident| $bound:expr, $run:ident) => {
         match $conn {
@@ -258,27 +300,49 @@ pub fn held(conn: &mut Conn, ids: &[i64], lease: &str) -> Result<Vec<ClaimedRow>
     ))
 }
 
+/// Keeps the claim of `lease` on the deliveries of these ids until the given time.
+///
+/// # Errors
+/// What the database answers.
+pub fn renew(conn: &mut Conn, lease: &str, until: Timestamp, ids: &[i64]) -> Result<()> {
+    let statement = "UPDATE deliveries SET next_attempt_at = $1 WHERE lease = $2 AND state = 'pending' AND id {among}";
+    about_ids!(
+        conn,
+        ids,
+        "$3",
+        statement,
+        |query| query.bind::<BigInt, _>(until).bind::<Text, _>(lease),
+        execute
+    );
+    Ok(())
+}
+
 /// What is frozen of a delivery's recipient.
 #[derive(Clone, Debug, QueryableByName)]
 #[allow(missing_docs)]
 pub struct RecipientRow {
     #[diesel(sql_type = BigInt)]
-    pub id: i64,
+    pub ordinal: i64,
     #[diesel(sql_type = Text)]
     pub context: String,
     #[diesel(sql_type = Bool)]
     pub optional: bool,
 }
 
-/// The frozen recipients of the deliveries of these ids.
+/// The frozen recipients of a notice at these places.
 ///
 /// # Errors
 /// What the database answers.
-pub fn recipients(conn: &mut Conn, ids: &[i64]) -> Result<Vec<RecipientRow>> {
-    let statement = "SELECT d.id, nr.context, nr.optional FROM deliveries d \
-                     JOIN notice_recipients nr ON nr.notice_id = d.notice_id AND nr.ordinal = d.ordinal \
-                     WHERE d.id {among}";
-    Ok(about_ids!(conn, ids, "$1", statement, |query| query, load))
+pub fn recipients(conn: &mut Conn, notice: &NoticeId, ordinals: &[i64]) -> Result<Vec<RecipientRow>> {
+    let statement = "SELECT ordinal, context, optional FROM notice_recipients WHERE notice_id = $1 AND ordinal {among}";
+    Ok(about_ids!(
+        conn,
+        ordinals,
+        "$2",
+        statement,
+        |query| query.bind::<Text, _>(notice.as_str()),
+        load
+    ))
 }
 
 /// An attempt, as it is stored.
@@ -357,6 +421,8 @@ pub struct End {
     pub reason: Option<&'static str>,
     /// Attempts of which nobody knows whether they arrived: 0 or 1.
     pub ambiguous: i64,
+    /// Whether it waits for `next_attempt_at`.
+    pub deferred: bool,
 }
 
 /// Ends the claim of `lease` on the deliveries of these ids; those that it does not hold any more are left alone.
@@ -365,11 +431,11 @@ pub struct End {
 /// What the database answers.
 pub fn end_claim(conn: &mut Conn, lease: &str, end: &End, ids: &[i64]) -> Result<usize> {
     let statement = "UPDATE deliveries SET state = $1, lease = NULL, next_attempt_at = $2, sent_at = $3, reason = $4, \
-                     ambiguous = ambiguous + $5 WHERE lease = $6 AND state = 'pending' AND id {among}";
+                     ambiguous = ambiguous + $5, deferred = $6 WHERE lease = $7 AND state = 'pending' AND id {among}";
     Ok(about_ids!(
         conn,
         ids,
-        "$7",
+        "$8",
         statement,
         |query| query
             .bind::<Text, _>(end.state)
@@ -377,6 +443,7 @@ pub fn end_claim(conn: &mut Conn, lease: &str, end: &End, ids: &[i64]) -> Result
             .bind::<Nullable<BigInt>, _>(end.sent_at)
             .bind::<Nullable<Text>, _>(end.reason)
             .bind::<BigInt, _>(end.ambiguous)
+            .bind::<Bool, _>(end.deferred)
             .bind::<Text, _>(lease),
         execute
     ))

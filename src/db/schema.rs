@@ -353,6 +353,7 @@ diesel::table! {
         domain -> Text,
         reason -> Nullable<Text>,
         ambiguous -> BigInt,
+        deferred -> Bool,
     }
 }
 
@@ -361,6 +362,15 @@ diesel::table! {
         lease -> Text,
         seq -> BigInt,
         body -> Text,
+    }
+}
+
+diesel::table! {
+    delivery_counts (notice_id, channel, state) {
+        notice_id -> Text,
+        channel -> Text,
+        state -> Text,
+        count -> BigInt,
     }
 }
 
@@ -440,6 +450,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     notices,
     notice_recipients,
     deliveries,
+    delivery_counts,
     delivery_attempts,
     delivery_receipts,
     opt_outs,

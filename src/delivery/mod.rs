@@ -40,6 +40,7 @@ use crate::directory::endpoint;
 use crate::error::{Error, Result};
 use crate::id::{IncidentId, NoticeId};
 use crate::notice::EMAIL;
+use crate::notice::counts::{Changes, exceptions};
 use crate::time::Timestamp;
 
 /// A mail, ready to be handed over.
@@ -100,6 +101,9 @@ impl Outcome {
 pub struct Delivery {
     /// Its id.
     pub id: i64,
+    /// Its place in the frozen list.
+    #[serde(skip)]
+    pub ordinal: i64,
     /// The notice it belongs to.
     pub notice: NoticeId,
     /// To whom; null where it goes to an account's own systems.
@@ -159,7 +163,7 @@ pub struct Attempt {
 pub const STATES: [&str; 6] = ["pending", "sent", "failed", "bounced", "suppressed", "stopped"];
 
 type Row = (
-    i64,
+    (i64, i64),
     NoticeId,
     String,
     String,
@@ -189,6 +193,9 @@ fn load(
     }
     if let Some(state) = state {
         query = query.filter(d::state.eq(state));
+        if !matches!(state, "pending" | "sent") {
+            query = query.filter(exceptions());
+        }
     }
     if let Some(channel) = channel {
         query = query.filter(d::channel.eq(channel));
@@ -197,12 +204,12 @@ fn load(
         query = query.filter(d::id.eq(id));
     }
     let rows: Vec<(Row, Timestamp)> = query
-        .filter(d::id.gt(after))
-        .order(d::id)
+        .filter(d::ordinal.gt(after))
+        .order(d::ordinal)
         .limit(limit)
         .select((
             (
-                d::id,
+                (d::id, d::ordinal),
                 d::notice_id,
                 d::address,
                 d::channel,
@@ -218,7 +225,7 @@ fn load(
             d::next_attempt_at,
         ))
         .load(conn)?;
-    let ids: Vec<i64> = rows.iter().map(|(row, _)| row.0).collect();
+    let ids: Vec<i64> = rows.iter().map(|(row, _)| row.0.0).collect();
     let mut attempts: std::collections::HashMap<i64, Vec<Attempt>> = std::collections::HashMap::new();
     let found: Vec<(i64, Timestamp, String, String)> = da::table
         .filter(da::delivery_id.eq_any(&ids))
@@ -241,7 +248,7 @@ fn load(
         .into_iter()
         .map(
             |(
-                (id, notice, address, channel, state, _, sent_at, message_id, person, name, lease, reason),
+                ((id, ordinal), notice, address, channel, state, _, sent_at, message_id, person, name, lease, reason),
                 next,
             )| {
                 let mail = channel == EMAIL;
@@ -250,6 +257,7 @@ fn load(
                     attempts: attempts.remove(&id).unwrap_or_default(),
                     next_attempt_at: (state == "pending" && lease.is_none()).then_some(next),
                     id,
+                    ordinal,
                     notice,
                     message_id: if mail {
                         format!("<{message_id}>")
@@ -276,7 +284,7 @@ fn load(
         .collect())
 }
 
-/// The deliveries of a notice, after the given one.
+/// The deliveries of a notice, after the given place in its frozen list.
 ///
 /// # Errors
 /// `NotFound` where there is no such notice; `Invalid` for an unknown state.
@@ -393,20 +401,27 @@ fn queue_again(
     states: &[&str],
     lifetime: Duration,
 ) -> Result<i64> {
-    let mut ids = d::table
+    let mut found = d::table
         .filter(d::notice_id.eq(notice.as_str()))
         .filter(d::state.eq_any(states))
-        .select(d::id)
+        .filter(exceptions())
+        .select((d::id, d::channel, d::state))
         .into_boxed::<crate::db::Backend>();
     if let Some(id) = one {
-        ids = ids.filter(d::id.eq(id));
+        found = found.filter(d::id.eq(id));
     }
-    let ids: Vec<i64> = ids.load(tx.conn)?;
+    let found: Vec<(i64, String, String)> = found.load(tx.conn)?;
+    let mut changes = Changes::default();
+    for (_, channel, state) in &found {
+        changes.moved(notice, channel, state, "pending", 1);
+    }
+    let ids: Vec<i64> = found.into_iter().map(|(id, ..)| id).collect();
     for ids in ids.chunks(500) {
         diesel::update(d::table.filter(d::id.eq_any(ids)))
             .set((
                 d::state.eq("pending"),
                 d::lease.eq(None::<String>),
+                d::deferred.eq(false),
                 d::next_attempt_at.eq(tx.now),
                 d::expires_at.eq(tx.now.plus(lifetime)),
                 d::reason.eq(None::<String>),
@@ -417,6 +432,7 @@ fn queue_again(
         diesel::update(n::table.find(notice.as_str()).filter(n::state.eq("sent")))
             .set((n::state.eq("sending"), n::finished_at.eq(None::<Timestamp>)))
             .execute(tx.conn)?;
+        changes.store(tx.conn)?;
         crate::db::dialect::tell_workers(tx.conn, None)?;
     }
     Ok(ids.len() as i64)

@@ -10,10 +10,10 @@ use diesel::sql_types::{Bool, Nullable, Text};
 use serde::Serialize;
 
 use super::payload::{EndpointContext, PayloadAccount, PayloadRef, PayloadResource};
-use super::{DeliveryCounts, Row};
+use super::Row;
 use crate::audience;
 use crate::db::Conn;
-use crate::db::schema::{deliveries as d, notice_recipients as nr};
+use crate::db::schema::notice_recipients as nr;
 use crate::directory::endpoint;
 use crate::error::Result;
 use crate::id::{IncidentId, NoticeId};
@@ -182,7 +182,7 @@ fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> {
     let rows: Vec<ToldRow> = diesel::sql_query(
         "SELECT n.phase, n.state AS notice_state, nr.context, d.state AS delivery_state \
          FROM notices n JOIN notice_recipients nr ON nr.notice_id = n.id AND nr.channel <> 'email' \
-         LEFT JOIN deliveries d ON d.notice_id = nr.notice_id AND d.channel = nr.channel AND d.address = nr.address \
+         LEFT JOIN deliveries d ON d.notice_id = nr.notice_id AND d.ordinal = nr.ordinal \
          WHERE n.incident_id = $1 ORDER BY n.created_at, nr.notice_id, nr.ordinal",
     )
     .bind::<Text, _>(incident.as_str())
@@ -208,17 +208,14 @@ fn not_mail() -> SqlLiteral<Bool> {
     sql("channel <> 'email'")
 }
 
-/// By channel: how many were frozen, and what is in the queue.
-type OfNotice = BTreeMap<String, (i64, DeliveryCounts)>;
-
-/// What was frozen for endpoints and what became of it, of those of these notices that go to any.
-pub(super) fn counts(conn: &mut Conn, notices: &[Row]) -> Result<HashMap<NoticeId, OfNotice>> {
+/// How many calls were frozen, by notice and channel, of those of these notices that have any.
+pub(super) fn frozen(conn: &mut Conn, notices: &[Row]) -> Result<HashMap<NoticeId, BTreeMap<String, i64>>> {
     let ids: Vec<&str> = notices
         .iter()
         .filter(|row| row.endpoints > 0)
         .map(|row| row.id.as_str())
         .collect();
-    let mut counts: HashMap<NoticeId, OfNotice> = HashMap::new();
+    let mut counts: HashMap<NoticeId, BTreeMap<String, i64>> = HashMap::new();
     if ids.is_empty() {
         return Ok(counts);
     }
@@ -229,17 +226,7 @@ pub(super) fn counts(conn: &mut Conn, notices: &[Row]) -> Result<HashMap<NoticeI
         .select((nr::notice_id, nr::channel, diesel::dsl::count_star()))
         .load(conn)?;
     for (id, channel, count) in frozen {
-        counts.entry(id).or_default().entry(channel).or_default().0 = count;
-    }
-    let queued: Vec<(NoticeId, String, String, i64)> = d::table
-        .filter(d::notice_id.eq_any(&ids))
-        .filter(not_mail())
-        .group_by((d::notice_id, d::channel, d::state))
-        .select((d::notice_id, d::channel, d::state, diesel::dsl::count_star()))
-        .load(conn)?;
-    for (id, channel, state, count) in queued {
-        let (_, queued) = counts.entry(id).or_default().entry(channel).or_default();
-        queued.set(&state, count);
+        counts.entry(id).or_default().insert(channel, count);
     }
     Ok(counts)
 }

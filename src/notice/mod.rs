@@ -9,6 +9,7 @@
 //! or a second mail of one notice to one address.
 
 pub mod compose;
+pub mod counts;
 mod endpoints;
 pub mod payload;
 mod plan;
@@ -24,6 +25,7 @@ use diesel::sql_types::{BigInt, Bool};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+pub use counts::DeliveryCounts;
 pub use endpoints::EndpointRecipient;
 pub use plan::{EndpointSample, Plan, Preview, Recipient, Sample, Sending, preview};
 pub use send::{Digest, Stopped, approve, catch_up, finished, send, stop, stopped, told_somebody};
@@ -91,62 +93,6 @@ pub struct NoticePatch {
     pub subject: Option<String>,
     /// New action.
     pub customer_action: Option<CustomerAction>,
-}
-
-/// How many deliveries are in which state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct DeliveryCounts {
-    /// Not yet.
-    pub pending: i64,
-    /// Accepted by the recipient's server or the relay.
-    pub sent: i64,
-    /// Refused for good, or given up.
-    pub failed: i64,
-    /// Accepted first, and came back.
-    pub bounced: i64,
-    /// Not sent, as the person opted out.
-    pub suppressed: i64,
-    /// Not sent, as the notice was stopped.
-    pub stopped: i64,
-}
-
-impl DeliveryCounts {
-    fn set(&mut self, state: &str, count: i64) {
-        match state {
-            "pending" => self.pending = count,
-            "sent" => self.sent = count,
-            "failed" => self.failed = count,
-            "bounced" => self.bounced = count,
-            "suppressed" => self.suppressed = count,
-            _ => self.stopped = count,
-        }
-    }
-
-    /// All of them.
-    pub fn total(&self) -> i64 {
-        self.pending + self.sent + self.failed + self.bounced + self.suppressed + self.stopped
-    }
-
-    fn without(&self, others: &DeliveryCounts) -> DeliveryCounts {
-        DeliveryCounts {
-            pending: self.pending - others.pending,
-            sent: self.sent - others.sent,
-            failed: self.failed - others.failed,
-            bounced: self.bounced - others.bounced,
-            suppressed: self.suppressed - others.suppressed,
-            stopped: self.stopped - others.stopped,
-        }
-    }
-
-    /// With those of `frozen` that are not in the queue yet: they wait, or will never be queued.
-    fn with_waiting(mut self, frozen: i64, state: State) -> DeliveryCounts {
-        let waiting = (frozen - self.total()).max(0);
-        match state {
-            State::Stopped => self.stopped += waiting,
-            _ => self.pending += waiting,
-        }
-        self
-    }
 }
 
 /// The channel of people's mails.
@@ -285,15 +231,7 @@ pub(crate) fn locked(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Row> {
 
 fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
     let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
-    let counted: Vec<(NoticeId, String, i64)> = d::table
-        .filter(d::notice_id.eq_any(&ids))
-        .group_by((d::notice_id, d::state))
-        .select((d::notice_id, d::state, diesel::dsl::count_star()))
-        .load(conn)?;
-    let mut counts: HashMap<NoticeId, DeliveryCounts> = HashMap::new();
-    for (id, state, count) in counted {
-        counts.entry(id).or_default().set(&state, count);
-    }
+    let mut counts = counts::of(conn, &ids)?;
     let ambiguous: Vec<(NoticeId, i64)> = d::table
         .filter(d::notice_id.eq_any(&ids))
         // As in the partial index, word for word.
@@ -302,21 +240,22 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
         .select((d::notice_id, sql::<BigInt>("CAST(SUM(ambiguous) AS BIGINT)")))
         .load(conn)?;
     let ambiguous: HashMap<NoticeId, i64> = ambiguous.into_iter().collect();
-    let mut endpoints = endpoints::counts(conn, &rows)?;
+    let mut endpoints = endpoints::frozen(conn, &rows)?;
     rows.into_iter()
         .map(|row| {
             let state = row.state()?;
-            let mut all = counts.remove(&row.id).unwrap_or_default();
+            let mut queued = counts.remove(&row.id).unwrap_or_default();
             let channels = endpoints
                 .remove(&row.id)
                 .unwrap_or_default()
                 .into_iter()
-                .map(|(channel, (frozen, queued))| {
-                    all = all.without(&queued);
-                    (channel, queued.with_waiting(frozen, state))
+                .map(|(channel, frozen)| {
+                    let counts = queued.remove(&channel).unwrap_or_default();
+                    (channel, counts.with_waiting(frozen, state))
                 })
                 .collect();
-            let counts = all.with_waiting(row.recipients, state);
+            let mails = queued.remove(EMAIL).unwrap_or_default();
+            let counts = mails.with_waiting(row.recipients, state);
             let in_doubt = ambiguous.get(&row.id).copied().unwrap_or(0);
             Ok(Notice {
                 phase: row.phase()?,

@@ -4,6 +4,7 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::counts::{self, Changes};
 use super::endpoints::{self, EndpointRecipient};
 use super::plan::{Sending, missing, plan};
 use super::{EMAIL, Notice, Row, State, check_phase, get, insert, locked, require_draft, row, templates};
@@ -203,14 +204,22 @@ pub fn stop(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
         ))
         .execute(tx.conn)?;
     // Claimed rows are left to the worker that holds them: only it knows whether they are on the wire.
-    let withheld = diesel::update(
-        d::table
-            .filter(d::notice_id.eq(id.as_str()))
-            .filter(d::state.eq("pending"))
-            .filter(d::lease.is_null()),
-    )
-    .set(d::state.eq("stopped"))
-    .execute(tx.conn)?;
+    let mut changes = Changes::default();
+    let mut withheld = 0;
+    for channel in counts::in_states(tx.conn, id, &["pending"])?.into_keys() {
+        let stopped = diesel::update(
+            d::table
+                .filter(d::notice_id.eq(id.as_str()))
+                .filter(d::channel.eq(&channel))
+                .filter(d::state.eq("pending"))
+                .filter(d::lease.is_null()),
+        )
+        .set(d::state.eq("stopped"))
+        .execute(tx.conn)?;
+        changes.moved(id, &channel, "pending", "stopped", stopped);
+        withheld += stopped;
+    }
+    changes.store(tx.conn)?;
     tell_workers(tx.conn, Some(id))?;
     tx.record(
         Event::new(Action::NoticeStopped, "notice", id.as_str())
@@ -228,27 +237,16 @@ pub fn stop(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
     Ok(())
 }
 
-/// Mails of a notice that a worker holds at the moment.
-///
-/// # Errors
-/// What the database answers.
-fn in_flight(conn: &mut Conn, id: &NoticeId) -> Result<i64> {
-    Ok(d::table
-        .filter(d::notice_id.eq(id.as_str()))
-        .filter(d::state.eq("pending"))
-        .filter(d::lease.is_not_null())
-        .filter(d::channel.eq(EMAIL))
-        .count()
-        .get_result(conn)?)
-}
-
 /// What became of a stopped notice.
 ///
 /// # Errors
 /// `NotFound`.
 pub fn stopped(conn: &mut Conn, id: &NoticeId) -> Result<Stopped> {
     let notice = get(conn, id)?;
-    let in_flight = in_flight(conn, id)?;
+    // Those that no worker held were taken out of the queue when it was stopped.
+    let in_flight = counts::in_states(conn, id, &["pending"])?
+        .remove(EMAIL)
+        .unwrap_or_default();
     Ok(Stopped {
         state: notice.state,
         sent: notice.counts.sent + notice.counts.bounced,
@@ -316,14 +314,7 @@ pub fn told_somebody(tx: &mut Tx<'_>, id: &NoticeId, channel: &str) -> Result<()
 }
 
 fn anybody_told(conn: &mut Conn, id: &NoticeId, channel: &str) -> Result<bool> {
-    let first: Option<i64> = d::table
-        .filter(d::notice_id.eq(id.as_str()))
-        .filter(d::state.eq_any(["sent", "bounced"]))
-        .filter(d::channel.eq(channel))
-        .select(d::id)
-        .first(conn)
-        .optional()?;
-    Ok(first.is_some())
+    Ok(counts::in_states(conn, id, &["sent", "bounced"])?.contains_key(channel))
 }
 
 /// Ends a notice of which nothing waits any more, and notes on the timeline what became of it.
@@ -336,13 +327,7 @@ pub fn finished(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
         return Ok(());
     }
     // One may have been queued again between the look and the lock.
-    let pending: Option<i64> = d::table
-        .filter(d::notice_id.eq(id.as_str()))
-        .filter(d::state.eq("pending"))
-        .select(d::id)
-        .first(tx.conn)
-        .optional()?;
-    if pending.is_some() {
+    if !counts::in_states(tx.conn, id, &["pending"])?.is_empty() {
         return Ok(());
     }
     diesel::update(n::table.find(id.as_str()))

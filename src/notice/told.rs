@@ -41,7 +41,7 @@ pub(super) fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> 
     let rows: Vec<Row> = diesel::sql_query(
         "SELECT n.phase, n.state AS notice_state, nr.address, nr.context, d.state AS delivery_state \
          FROM notices n JOIN notice_recipients nr ON nr.notice_id = n.id AND nr.channel = 'email' \
-         LEFT JOIN deliveries d ON d.notice_id = nr.notice_id AND d.channel = 'email' AND d.address = nr.address \
+         LEFT JOIN deliveries d ON d.notice_id = nr.notice_id AND d.ordinal = nr.ordinal \
          WHERE n.incident_id = $1 ORDER BY n.created_at, nr.notice_id, nr.ordinal",
     )
     .bind::<Text, _>(incident.as_str())

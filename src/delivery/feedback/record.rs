@@ -25,6 +25,7 @@ use crate::directory::normal_address;
 use crate::error::{Error, Result};
 use crate::id::{IncidentId, IntegrationId, NoticeId};
 use crate::incident::word_enum;
+use crate::notice::counts::Changes;
 use crate::template::one_line;
 use crate::time::Timestamp;
 
@@ -262,9 +263,6 @@ fn by_message_id(conn: &mut Conn, message_id: &str) -> Result<Option<i64>> {
         return Ok(None);
     };
     let found: Option<(i64, String)> = d::table
-        .inner_join(nr::table.on(nr::notice_id.eq(d::notice_id).and(nr::address.eq(d::address))))
-        .filter(nr::notice_id.eq(notice))
-        .filter(nr::ordinal.eq(ordinal))
         .filter(d::notice_id.eq(notice))
         .filter(d::ordinal.eq(ordinal))
         .select((d::id, d::message_id))
@@ -297,11 +295,12 @@ fn by_provider_id(conn: &mut Conn, provider_id: &str, report: &Report) -> Result
         .select(n::id)
         .load(conn)?;
     let notices: Vec<&str> = notices.iter().map(NoticeId::as_str).collect();
-    let rows: Vec<(i64, String)> = da::table
-        .inner_join(d::table.on(d::id.eq(da::delivery_id)))
-        .filter(d::notice_id.eq_any(notices))
-        .filter(d::channel.eq("email"))
-        .filter(d::address.eq_any(spelled))
+    let rows: Vec<(i64, String)> = nr::table
+        .inner_join(d::table.on(d::notice_id.eq(nr::notice_id).and(d::ordinal.eq(nr::ordinal))))
+        .inner_join(da::table.on(da::delivery_id.eq(d::id)))
+        .filter(nr::notice_id.eq_any(notices))
+        .filter(nr::channel.eq("email"))
+        .filter(nr::address.eq_any(spelled))
         .filter(da::outcome.eq("sent"))
         .select((d::id, da::reply))
         .load(conn)?;
@@ -385,6 +384,13 @@ fn bounce(
     if changed == 0 {
         return Ok(false);
     }
+    let (notice, channel): (NoticeId, String) = d::table
+        .find(delivery)
+        .select((d::notice_id, d::channel))
+        .first(tx.conn)?;
+    let mut changes = Changes::default();
+    changes.moved(&notice, &channel, "sent", "bounced", 1);
+    changes.store(tx.conn)?;
     tx.record(
         Event::new(Action::DeliveryBounced, "delivery", delivery.to_string())
             .incident(incident)

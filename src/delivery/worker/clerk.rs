@@ -3,7 +3,7 @@
 //! Must never happen here: an outcome that is dropped because its transaction failed. It is tried until it is stored, and
 //! nothing more is claimed meanwhile.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -40,8 +40,6 @@ pub(super) struct Clerk {
     notices: HashMap<NoticeId, Arc<Frozen>>,
     /// A group whose transaction failed: it is tried until it is stored.
     unstored: Option<Arc<Sheet>>,
-    /// What is claimed and not stored yet.
-    held: HashSet<i64>,
     /// The last turn failed, and nobody knows whether it was committed: more may be claimed than is known here. Such rows
     /// would stay with a living worker for good.
     in_doubt: bool,
@@ -70,7 +68,6 @@ impl Clerk {
             senders_ended,
             notices: HashMap::new(),
             unstored: None,
-            held: HashSet::new(),
             in_doubt: false,
             last_turn: Instant::now(),
         };
@@ -156,11 +153,12 @@ impl Clerk {
         let nothing_to_store = self.unstored.is_none() && office.ledger.waiting().0 == 0;
         if nothing_to_store {
             let (now, lease) = (office.setup.db.clock().now(), office.lease.clone());
+            let channels: Vec<&'static str> = office.desks.iter().map(|desk| desk.channel.name()).collect();
             let anything = look
                 && office
                     .setup
                     .db
-                    .read(move |conn| queue::anything_to_do(conn, now, &lease))
+                    .read(move |conn| queue::anything_to_do(conn, &channels, now, &lease))
                     .await?;
             if !anything {
                 return Ok(false);
@@ -221,7 +219,7 @@ impl Clerk {
             })
             .collect();
         let claimed_at = Instant::now();
-        let known: Option<Vec<i64>> = self.in_doubt.then(|| self.held.iter().copied().collect());
+        let known: Option<Vec<i64>> = self.in_doubt.then(|| office.held().iter().copied().collect());
         let (group, lease, schedules) = (sheet.clone(), office.lease.clone(), self.schedules.clone());
         let result = office
             .setup
@@ -255,8 +253,11 @@ impl Clerk {
             }
         };
         self.in_doubt = false;
-        for (claimed, _) in &sheet.done {
-            self.held.remove(&claimed.id);
+        {
+            let mut held = office.held();
+            for (claimed, _) in &sheet.done {
+                held.remove(&claimed.id);
+            }
         }
         if !sheet.done.is_empty() {
             office.setup.stats.set_trouble(None);
@@ -324,7 +325,11 @@ impl Clerk {
             return Ok(());
         };
         desk.outstanding.fetch_add(claims.len(), Ordering::SeqCst);
-        self.held.extend(claims.iter().map(|claim| claim.claimed.id));
+        let held_since = {
+            let mut held = office.held();
+            held.extend(claims.iter().map(|claim| claim.claimed.id));
+            Instant::now()
+        };
         let mut jobs = Vec::with_capacity(claims.len());
         for Claim { claimed, recipient } in claims {
             let task = match recipient {
@@ -334,7 +339,11 @@ impl Clerk {
                     Err(reason) => Err((claimed, reason)),
                 },
             };
-            let job = Job { claimed_at, task };
+            let job = Job {
+                claimed_at,
+                held_since,
+                task,
+            };
             jobs.push((job.claimed().domain.clone(), job));
         }
         desk.dispatcher.push(jobs);

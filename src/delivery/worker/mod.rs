@@ -15,7 +15,7 @@ mod senders;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
@@ -134,7 +134,10 @@ pub struct Setup {
 
 /// A delivery on its way to a sender.
 struct Job {
+    /// Before the claim: it holds for a lease from here.
     claimed_at: Instant,
+    /// From when on a renewal counts for it.
+    held_since: Instant,
     /// Or why it cannot be made.
     task: std::result::Result<Task, (Claimed, String)>,
 }
@@ -169,16 +172,24 @@ struct Office {
     lease: Arc<str>,
     ledger: Arc<Ledger>,
     desks: Vec<Arc<Desk>>,
+    /// The ids of what is claimed and not stored yet: what a renewal is for.
+    held: Mutex<HashSet<i64>>,
     /// When the claims were last renewed, as of the time the renewal began.
     renewed: Mutex<Option<Instant>>,
 }
 
 impl Office {
     /// Whether the claim on it still holds for long enough to begin.
-    fn holds(&self, claimed_at: Instant) -> bool {
+    fn holds(&self, job: &Job) -> bool {
         let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = renewed.map_or(claimed_at, |renewed| renewed.max(claimed_at));
+        let since = renewed
+            .filter(|renewed| *renewed >= job.held_since)
+            .unwrap_or(job.claimed_at);
         since.elapsed() + MARGIN < queue::LEASE
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashSet<i64>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn outstanding(&self) -> usize {
@@ -238,6 +249,7 @@ impl Workers {
             lease: lease.into(),
             ledger: Arc::new(ledger),
             desks,
+            held: Mutex::default(),
             renewed: Mutex::default(),
             setup,
         });

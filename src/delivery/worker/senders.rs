@@ -50,7 +50,7 @@ pub(super) async fn make_deliveries(
             break;
         };
         let began = Instant::now();
-        let finish = if *stop.borrow() || !office.holds(job.claimed_at) {
+        let finish = if *stop.borrow() || !office.holds(&job) {
             Finish::Released
         } else if office.setup.wake.is_stopped(&job.claimed().notice_id) {
             Finish::Withheld
@@ -102,12 +102,16 @@ pub(super) async fn renew(office: Arc<Office>, mut stop: watch::Receiver<bool>) 
             }
             continue;
         }
-        let began = Instant::now();
+        let (ids, began) = {
+            let held = office.held();
+            // What comes to be held from now on is not among them.
+            (held.iter().copied().collect::<Vec<i64>>(), Instant::now())
+        };
         let (now, lease) = (office.setup.db.clock().now(), office.lease.clone());
         let renewed = office
             .setup
             .db
-            .transaction(move |conn| queue::renew(conn, now, &lease))
+            .transaction(move |conn| queue::renew(conn, now, &lease, &ids))
             .await;
         match renewed {
             Ok(_) => *office.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(began),

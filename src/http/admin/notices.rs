@@ -74,7 +74,7 @@ async fn show(
                 incident,
                 preview,
                 not_told,
-                page(deliveries, ROWS, |delivery| delivery.id),
+                page(deliveries, ROWS, |delivery| delivery.ordinal),
                 stored::of_deliveries(conn, &ids)?,
             ))
         })

@@ -282,7 +282,7 @@ async fn deliveries(
                 .collect())
         })
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |view: &DeliveryView| view.delivery.id)))
+    Ok(HttpResponse::Ok().json(page(rows, limit, |view: &DeliveryView| view.delivery.ordinal)))
 }
 
 /// How many were queued again.

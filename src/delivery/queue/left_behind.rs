@@ -1,0 +1,122 @@
+//! Receipts of what was sent and not stored yet: written, and settled when their worker has died.
+//!
+//! Must never happen here: a receipt that counts for another claim than the one that it was written under.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use diesel::prelude::*;
+
+use super::{Claimed, Finish, finish};
+use crate::audit::Tx;
+use crate::db::Conn;
+use crate::db::dialect::{self, on_backend};
+use crate::db::schema::{deliveries as d, delivery_receipts as dr};
+use crate::delivery::ledger::Receipt;
+use crate::error::Result;
+use crate::notice::counts::Changes;
+
+/// Of deliveries whose claim has run out, stores those of which their dead worker wrote down what became, and takes them
+/// out of what is due.
+pub(super) fn settle_left_behind(
+    tx: &mut Tx<'_>,
+    schedules: &HashMap<&'static str, Vec<Duration>>,
+    due: &mut Vec<dialect::Due>,
+) -> Result<()> {
+    let leases: HashSet<&str> = due.iter().filter_map(|row| row.lease.as_deref()).collect();
+    if leases.is_empty() {
+        return Ok(());
+    }
+    let bodies: Vec<String> = dr::table
+        .filter(dr::lease.eq_any(leases))
+        .select(dr::body)
+        .load(tx.conn)?;
+    let mut receipts: HashMap<(i64, i64), Receipt> = HashMap::new();
+    for body in bodies {
+        for receipt in serde_json::from_str::<Vec<Receipt>>(&body)? {
+            receipts.insert((receipt.delivery, receipt.attempt), receipt);
+        }
+    }
+    let mut left: Vec<Receipt> = Vec::new();
+    due.retain(|row| {
+        let receipt = receipts
+            .get(&(row.id, row.attempt))
+            .filter(|receipt| Some(&receipt.lease) == row.lease.as_ref());
+        left.extend(receipt.cloned());
+        receipt.is_none()
+    });
+    settle(tx, schedules, left)?;
+    Ok(())
+}
+
+/// Stores what receipts say, each for the claim that it was written under. Answers how many there were.
+///
+/// # Errors
+/// What the database answers.
+pub fn settle(
+    tx: &mut Tx<'_>,
+    schedules: &HashMap<&'static str, Vec<Duration>>,
+    receipts: Vec<Receipt>,
+) -> Result<usize> {
+    let mut by_lease: BTreeMap<String, Vec<Receipt>> = BTreeMap::new();
+    for receipt in receipts {
+        by_lease.entry(receipt.lease.clone()).or_default().push(receipt);
+    }
+    let mut settled = 0;
+    for (lease, receipts) in by_lease {
+        let ids: Vec<i64> = receipts.iter().map(|receipt| receipt.delivery).collect();
+        let mut held: HashMap<(i64, i64), Claimed> = dialect::held(tx.conn, &ids, &lease)?
+            .into_iter()
+            .map(|claimed| ((claimed.id, claimed.attempt), claimed))
+            .collect();
+        let group: Vec<(Claimed, Finish)> = receipts
+            .into_iter()
+            .filter_map(|receipt| {
+                let claimed = held.remove(&(receipt.delivery, receipt.attempt))?;
+                Some((claimed, Finish::Attempt(receipt.outcome)))
+            })
+            .collect();
+        if !group.is_empty() {
+            settled += group.len();
+            let mut changes = Changes::default();
+            finish(tx, &lease, schedules, &group, &mut changes)?;
+            // At once: the next group looks at them.
+            changes.store(tx.conn)?;
+        }
+    }
+    Ok(settled)
+}
+
+/// Writes receipts down. Doing it again changes nothing.
+///
+/// # Errors
+/// What the database answers.
+pub fn write_receipts(conn: &mut Conn, lease: &str, row: i64, body: &str) -> Result<()> {
+    on_backend!(conn, c => diesel::insert_into(dr::table)
+        .values((dr::lease.eq(lease), dr::seq.eq(row), dr::body.eq(body)))
+        .on_conflict_do_nothing()
+        .execute(c))?;
+    Ok(())
+}
+
+/// Clears receipts of workers that hold nothing any more.
+///
+/// # Errors
+/// What the database answers.
+pub fn clear_receipts(conn: &mut Conn) -> Result<usize> {
+    let leases: Vec<String> = dr::table.select(dr::lease).distinct().load(conn)?;
+    let mut cleared = 0;
+    for lease in leases {
+        let held: Option<i64> = d::table
+            .filter(d::state.eq("pending"))
+            .filter(d::lease.eq(&lease))
+            .select(d::id)
+            .first(conn)
+            .optional()?;
+        if held.is_none() {
+            cleared += diesel::delete(dr::table.filter(dr::lease.eq(&lease))).execute(conn)?;
+        }
+    }
+    Ok(cleared)
+}
+
