@@ -142,11 +142,15 @@ pub struct Due {
     pub attempt: i64,
 }
 
-/// As in the partial indexes, word for word: what was tried before and waits for its time, and what does not.
-const KINDS: [(&str, &str); 2] = [("deferred", "next_attempt_at, id"), ("NOT deferred", "id")];
+/// Rows that were tried before and are due again of which at most so many are looked at for a domain that is not to be
+/// left out.
+const LOOK: i64 = 10_000;
 
 /// Locks deliveries that are due: those first that were tried before, none that another worker is claiming or that `own`
 /// holds (a claim of one's own is alive, however late its renewal), none of the domains to leave out.
+///
+/// Both indexes are partial: their conditions stand here word for word. What is due for the first time is found by
+/// domain, between those that are left out: however much waits for these, it is not looked at.
 ///
 /// # Errors
 /// What the database answers.
@@ -158,40 +162,74 @@ pub fn due(
     limit: i64,
     without: &[String],
 ) -> Result<Vec<Due>> {
-    let mut rows = Vec::new();
-    for (kind, order) in KINDS {
+    let mut rows = due_again(conn, channel, now, own, limit, without)?;
+    let mut left_out: Vec<&str> = without.iter().map(String::as_str).collect();
+    left_out.sort_unstable();
+    // No domain is longer than 255 bytes, and none begins with the last of all characters.
+    let starts = std::iter::once("").chain(left_out.iter().copied());
+    let ends = left_out.iter().copied().chain(std::iter::once("\u{10FFFF}"));
+    for (index, (start, end)) in starts.zip(ends).enumerate() {
         let room = limit - rows.len() as i64;
-        if room == 0 {
+        if room <= 0 {
             break;
         }
-        let start = format!(
-            "SELECT id, lease, attempt FROM deliveries WHERE state = 'pending' AND {kind} AND channel = $1 \
-             AND next_attempt_at <= $2 AND (lease IS NULL OR lease <> $3)"
-        );
-        let end = format!("ORDER BY {order} LIMIT $5");
-        let found: Vec<Due> = match conn {
-            Conn::Sqlite(conn) => diesel::sql_query(format!(
-                "{start} AND domain NOT IN (SELECT value FROM json_each($4)) {end}"
-            ))
-            .bind::<Text, _>(channel)
-            .bind::<BigInt, _>(now)
-            .bind::<Text, _>(own)
-            .bind::<Text, _>(serde_json::to_string(without)?)
-            .bind::<BigInt, _>(room)
-            .load(conn)?,
-            Conn::Pg(conn) => diesel::sql_query(format!(
-                "{start} AND domain <> ALL($4) {end} FOR UPDATE SKIP LOCKED"
-            ))
-            .bind::<Text, _>(channel)
-            .bind::<BigInt, _>(now)
-            .bind::<Text, _>(own)
-            .bind::<Array<Text>, _>(without)
-            .bind::<BigInt, _>(room)
-            .load(conn)?,
+        let after = if index == 0 { ">=" } else { ">" };
+        let lock = match conn {
+            Conn::Sqlite(_) => "",
+            Conn::Pg(_) => "FOR UPDATE SKIP LOCKED",
         };
+        let found: Vec<Due> = diesel::sql_query(format!(
+            "SELECT id, lease, attempt FROM deliveries WHERE state = 'pending' AND NOT deferred AND channel = $1 \
+             AND domain {after} $2 AND domain < $3 AND next_attempt_at <= $4 AND (lease IS NULL OR lease <> $5) \
+             ORDER BY domain, id LIMIT $6 {lock}"
+        ))
+        .bind::<Text, _>(channel)
+        .bind::<Text, _>(start)
+        .bind::<Text, _>(end)
+        .bind::<BigInt, _>(now)
+        .bind::<Text, _>(own)
+        .bind::<BigInt, _>(room)
+        .load(conn)?;
         rows.extend(found);
     }
     Ok(rows)
+}
+
+fn due_again(
+    conn: &mut Conn,
+    channel: &str,
+    now: Timestamp,
+    own: &str,
+    limit: i64,
+    without: &[String],
+) -> Result<Vec<Due>> {
+    let looked_at = "SELECT id, domain FROM deliveries WHERE state = 'pending' AND deferred AND channel = $1 \
+                     AND next_attempt_at <= $2 AND (lease IS NULL OR lease <> $3) ORDER BY next_attempt_at, id LIMIT $4";
+    Ok(match conn {
+        Conn::Sqlite(conn) => diesel::sql_query(format!(
+            "SELECT d.id, d.lease, d.attempt FROM ({looked_at}) AS seen JOIN deliveries d ON d.id = seen.id \
+             WHERE seen.domain NOT IN (SELECT value FROM json_each($5)) LIMIT $6"
+        ))
+        .bind::<Text, _>(channel)
+        .bind::<BigInt, _>(now)
+        .bind::<Text, _>(own)
+        .bind::<BigInt, _>(LOOK)
+        .bind::<Text, _>(serde_json::to_string(without)?)
+        .bind::<BigInt, _>(limit)
+        .load(conn)?,
+        Conn::Pg(conn) => diesel::sql_query(format!(
+            "SELECT d.id, d.lease, d.attempt FROM ({looked_at}) AS seen JOIN deliveries d ON d.id = seen.id \
+             WHERE seen.domain <> ALL($5) AND d.state = 'pending' AND d.next_attempt_at <= $2 LIMIT $6 \
+             FOR UPDATE OF d SKIP LOCKED"
+        ))
+        .bind::<Text, _>(channel)
+        .bind::<BigInt, _>(now)
+        .bind::<Text, _>(own)
+        .bind::<BigInt, _>(LOOK)
+        .bind::<Array<Text>, _>(without)
+        .bind::<BigInt, _>(limit)
+        .load(conn)?,
+    })
 }
 
 /// Whether a delivery of the channel is due that `own` does not hold.
@@ -205,7 +243,10 @@ pub fn is_due(conn: &mut Conn, channel: &str, now: Timestamp, own: &str) -> Resu
         #[allow(dead_code)]
         id: i64,
     }
-    for (kind, order) in KINDS {
+    for (kind, order) in [
+        ("deferred", "next_attempt_at, id"),
+        ("NOT deferred", "domain, id"),
+    ] {
         let one: Option<One> = diesel::sql_query(format!(
             "SELECT id FROM deliveries WHERE state = 'pending' AND {kind} AND channel = $1 \
              AND next_attempt_at <= $2 AND (lease IS NULL OR lease <> $3) ORDER BY {order} LIMIT 1"
@@ -305,7 +346,8 @@ pub fn held(conn: &mut Conn, ids: &[i64], lease: &str) -> Result<Vec<ClaimedRow>
 /// # Errors
 /// What the database answers.
 pub fn renew(conn: &mut Conn, lease: &str, until: Timestamp, ids: &[i64]) -> Result<()> {
-    let statement = "UPDATE deliveries SET next_attempt_at = $1 WHERE lease = $2 AND state = 'pending' AND id {among}";
+    let statement =
+        "UPDATE deliveries SET next_attempt_at = $1 WHERE lease = $2 AND state = 'pending' AND id {among}";
     about_ids!(
         conn,
         ids,
@@ -334,7 +376,8 @@ pub struct RecipientRow {
 /// # Errors
 /// What the database answers.
 pub fn recipients(conn: &mut Conn, notice: &NoticeId, ordinals: &[i64]) -> Result<Vec<RecipientRow>> {
-    let statement = "SELECT ordinal, context, optional FROM notice_recipients WHERE notice_id = $1 AND ordinal {among}";
+    let statement =
+        "SELECT ordinal, context, optional FROM notice_recipients WHERE notice_id = $1 AND ordinal {among}";
     Ok(about_ids!(
         conn,
         ordinals,

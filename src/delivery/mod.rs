@@ -248,7 +248,20 @@ fn load(
         .into_iter()
         .map(
             |(
-                ((id, ordinal), notice, address, channel, state, _, sent_at, message_id, person, name, lease, reason),
+                (
+                    (id, ordinal),
+                    notice,
+                    address,
+                    channel,
+                    state,
+                    _,
+                    sent_at,
+                    message_id,
+                    person,
+                    name,
+                    lease,
+                    reason,
+                ),
                 next,
             )| {
                 let mail = channel == EMAIL;

@@ -9,8 +9,8 @@ use diesel::prelude::*;
 use diesel::sql_types::{Bool, Nullable, Text};
 use serde::Serialize;
 
-use super::payload::{EndpointContext, PayloadAccount, PayloadRef, PayloadResource};
 use super::Row;
+use super::payload::{EndpointContext, PayloadAccount, PayloadRef, PayloadResource};
 use crate::audience;
 use crate::db::Conn;
 use crate::db::schema::notice_recipients as nr;

@@ -16,7 +16,8 @@ INSERT INTO new_attempts (delivery_id, attempt, at, outcome, reply, batch)
 SELECT delivery_id, attempt, at, outcome, reply, batch FROM delivery_attempts ORDER BY rowid;
 DROP TABLE delivery_attempts;
 
--- deferred: tried before, due at next_attempt_at. The rest is due at once, in the order of the ids.
+-- deferred: tried before, due at next_attempt_at. The rest is due at once; by domain, so that what waits for a slow one
+-- can be passed over.
 CREATE TABLE new_deliveries (
     id              INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     notice_id       TEXT NOT NULL,
@@ -70,7 +71,7 @@ ALTER TABLE new_attempts RENAME TO delivery_attempts;
 ALTER TABLE new_feedback RENAME TO feedback;
 
 CREATE UNIQUE INDEX deliveries_ordinal ON deliveries (notice_id, ordinal);
-CREATE INDEX deliveries_due ON deliveries (channel, id, domain) WHERE state = 'pending' AND NOT deferred;
+CREATE INDEX deliveries_due ON deliveries (channel, domain, id) WHERE state = 'pending' AND NOT deferred;
 CREATE INDEX deliveries_deferred ON deliveries (channel, next_attempt_at, id, domain) WHERE state = 'pending' AND deferred;
 -- What is looked for among the deliveries of a notice is what few of them are.
 CREATE INDEX deliveries_exceptions ON deliveries (notice_id, state, ordinal) WHERE state NOT IN ('pending', 'sent');

@@ -54,7 +54,12 @@ pub fn expand_step(tx: &mut Tx<'_>, domain: &str, lifetime: Duration) -> Result<
     dialect::lock(tx.conn, dialect::Lock::Notice, id.as_str())?;
     let (state, cursor, people, recipients): (String, i64, i64, i64) = n::table
         .find(id.as_str())
-        .select((n::state, n::expand_cursor, n::recipients, n::recipients + n::endpoints))
+        .select((
+            n::state,
+            n::expand_cursor,
+            n::recipients,
+            n::recipients + n::endpoints,
+        ))
         .first(tx.conn)?;
     if state != "queued" {
         // Another worker was faster, or it was stopped meanwhile.

@@ -119,4 +119,3 @@ pub fn clear_receipts(conn: &mut Conn) -> Result<usize> {
     }
     Ok(cleared)
 }
-
