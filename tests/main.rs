@@ -16,6 +16,7 @@ mod a_mail_from_pieces_equals_the_whole;
 mod a_misspelt_filter_is_an_error;
 mod a_notice_is_sent_once;
 mod a_notice_reaches_exactly_the_previewed_people;
+mod a_selector_never_means_more_than_it_says;
 mod a_slow_domain_slows_nobody_else;
 mod a_stop_halts_a_running_send;
 mod access_is_guarded_and_audited;
