@@ -3,7 +3,7 @@
 //! Must never happen here: one kind of id accepted where another is meant, or an id made outside [`new_uuid`].
 
 use std::fmt;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use diesel::deserialize::FromSqlRow;
 use diesel::expression::AsExpression;
@@ -105,8 +105,9 @@ uuid_id!(/// A next step of an incident.
 pub const MAX_ID: usize = 200;
 
 /// A word of the caller's own: an id, a type, a role, a label's name. 1 to 200 characters, none of them a control character.
+/// Cheap to clone: an audience names the same resources again and again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ExternalId(String);
+pub struct ExternalId(Arc<str>);
 
 impl ExternalId {
     /// Parses what a caller sent.
@@ -130,7 +131,7 @@ impl ExternalId {
         if text.contains('\u{FFFD}') {
             return Err("is not UTF-8".to_owned());
         }
-        Ok(ExternalId(text.to_owned()))
+        Ok(ExternalId(Arc::from(text)))
     }
 
     /// The id as text.
@@ -140,7 +141,7 @@ impl ExternalId {
 
     /// The id as owned text.
     pub fn into_string(self) -> String {
-        self.0
+        self.0.as_ref().to_owned()
     }
 }
 

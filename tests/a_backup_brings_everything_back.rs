@@ -18,6 +18,15 @@ async fn filled(env: &Env) -> (Binary, String) {
     let mut candor = Binary::new(env);
     candor.serve().await;
     candor.import(story_directory()).await.expect(200);
+    // Something that history is to remember.
+    candor
+        .put(
+            "/api/v1/resources/project/savanna/collaborators/baraka",
+            json!({"role": "composer"}),
+        )
+        .await
+        .expect(200);
+    candor.delete("/api/v1/resources/file/ferry-v1").await.expect(204);
     let incident = candor
         .post(
             "/api/v1/incidents",
@@ -57,6 +66,18 @@ async fn filled(env: &Env) -> (Binary, String) {
     (candor, incident)
 }
 
+/// Rows of what the directory said before.
+fn history(env: &Env) -> [i64; 5] {
+    [
+        "account_history",
+        "person_history",
+        "resource_history",
+        "member_history",
+        "collaborator_history",
+    ]
+    .map(|table| env.count(table))
+}
+
 async fn a_backup_restores_into_an_empty_database(env: Env) {
     let (candor, incident) = filled(&env).await;
     let file = env.directory.join("backup.db");
@@ -87,6 +108,8 @@ async fn a_backup_restores_into_an_empty_database(env: Env) {
         .expect(200)
         .json;
     assert_eq!(before, after);
+    assert_eq!(history(&env), [0, 0, 1, 0, 1]);
+    assert_eq!(history(&other.env), history(&env));
     // New rows do not meet the old ones' keys.
     restored
         .put("/api/v1/accounts/new-account", json!({"name": "New"}))
@@ -148,6 +171,7 @@ async fn a_backup_moves_to_the_other_kind_of_database(env: Env) {
     let mut elsewhere = Binary::new(&moved.env);
     elsewhere.run(["restore", &path]).await.expect(0);
     elsewhere.run(["audit", "verify"]).await.expect(0);
+    assert_eq!(history(&moved.env), [0, 0, 1, 0, 1]);
     elsewhere.serve().await;
     elsewhere
         .get(&format!("/api/v1/incidents/{incident}"))

@@ -67,8 +67,14 @@ async fn a_selector_says_what_it_means(env: Env) {
             json!({"selector": {"labels": {"provider": "s3", "a/b": "x"}}}),
             "/selector/labels/a~1b",
         ),
-        (json!({"selector": {"labels": {"provider": "s4"}}}), "/selector"),
-        (json!({"selector": {"labels": {"provider": ""}}}), "/selector"),
+        (
+            json!({"selector": {"labels": {"provider": "s4"}}}),
+            "/selector/labels/provider",
+        ),
+        (
+            json!({"selector": {"labels": {"provider": ""}}}),
+            "/selector/labels/provider",
+        ),
         (
             json!({"selector": {"labels": {"provider": null}}}),
             "/selector/labels/provider",

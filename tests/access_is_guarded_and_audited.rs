@@ -128,6 +128,7 @@ async fn each_role_does_what_it_may_and_no_more(env: Env) {
         ("GET", "/integrations", "viewer"),
         ("GET", "/templates", "viewer"),
         ("GET", "/notices/ID/preview", "viewer"),
+        ("POST", "/selectors/count", "viewer"),
         ("POST", "/incidents", "operator"),
         ("PATCH", "/incidents/ID", "operator"),
         ("POST", "/incidents/ID/status", "operator"),

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::receiver::{Receiver, Reply};
-use crate::support::story::{ADDRESSES, MEDIA, PROJECT};
+use crate::support::story::{ADDRESSES, FILES, MEDIA, PROJECT};
 use crate::support::{
     ADMIN_TOKEN, Answer, DEADLINE, Env, Http, TestApp, eventually, on_both_databases, story_directory,
 };
@@ -24,6 +24,7 @@ on_both_databases!(
     the_public_page_shows_what_was_published_and_nothing_else,
     only_a_post_opts_out,
     the_pages_show_endpoints_and_no_secret_of_theirs,
+    a_page_explains_who_is_told_and_says_who_owned_it,
 );
 
 /// Somebody with a browser.
@@ -1135,5 +1136,70 @@ async fn the_pages_show_endpoints_and_no_secret_of_theirs(env: Env) {
             assert!(!page.contains(secret), "{secret}: {}", body(&page));
         }
     }
+    app.finish().await;
+}
+
+async fn a_page_explains_who_is_told_and_says_who_owned_it(env: Env) {
+    let app = TestApp::builder(&env).at("2026-01-01T08:00:00Z").start().await;
+    let incident = app.story_incident().await;
+    let viewer = app.token("viewer").await;
+    let browser = Browser::signed_in(&app, &viewer).await;
+    let path = format!("/admin/incidents/{incident}");
+    let page = browser.page(&path, 200).await;
+    assert!(page.contains("Why is somebody told, or not?"), "{page}");
+    assert!(!page.contains("when it began, and no longer"), "{page}");
+    // By id, and by address; in, out, and unknown.
+    let asked = async |who: &str| browser.page(&format!("{path}?who={who}"), 200).await;
+    let amina = asked("amina").await;
+    assert!(
+        amina.contains("owner of the account nyota-films, which owns file interview-v1"),
+        "{amina}"
+    );
+    let tumaini = asked("TUMAINI%40kilele-studio.example").await;
+    assert!(tumaini.contains("not affected"), "{tumaini}");
+    assert!(
+        tumaini.contains("on project market-day, which is not affected"),
+        "{tumaini}"
+    );
+    let nobody = asked("%3Cb%3Enobody").await;
+    assert!(
+        nobody.contains("nobody of the id or address <strong>&lt;b&gt;nobody</strong>"),
+        "{nobody}"
+    );
+
+    app.set_clock("2026-01-01T09:00:00Z");
+    app.put(
+        "/api/v1/resources/project/savanna",
+        json!({"account": "kilele-studio"}),
+    )
+    .await
+    .expect(200);
+    app.delete("/api/v1/resources/project/savanna/collaborators/baraka")
+        .await
+        .expect(204);
+    let relevance = json!({"resources": [{"type": "file", "id": FILES[0]}], "relevance": "possibly"});
+    app.post(&format!("/api/v1/incidents/{incident}/affected"), relevance)
+        .await
+        .expect(200);
+    let page = browser.page(&path, 200).await;
+    assert!(
+        page.contains("2 people owned or worked on what is affected when it began, and no longer do"),
+        "{page}"
+    );
+    assert!(
+        page.contains("Amina Njeri") && page.contains("Baraka Mushi"),
+        "{page}"
+    );
+    assert!(page.contains("possibly affected"), "{page}");
+    let notice = app.draft(&incident, "detection").await;
+    let page = browser.page(&format!("/admin/notices/{notice}"), 200).await;
+    assert!(
+        page.contains("owner of the account and all collaborators"),
+        "{page}"
+    );
+    assert!(
+        page.contains("2 people owned or worked on affected resources at the time of impact"),
+        "{page}"
+    );
     app.finish().await;
 }

@@ -14,8 +14,10 @@ mod a_full_disk_stops_sending;
 mod a_lying_mail_server_is_not_believed;
 mod a_mail_from_pieces_equals_the_whole;
 mod a_misspelt_filter_is_an_error;
+mod a_notice_is_for_the_roles_of_its_rule;
 mod a_notice_is_sent_once;
 mod a_notice_reaches_exactly_the_previewed_people;
+mod a_selector_never_means_more_than_it_says;
 mod a_slow_domain_slows_nobody_else;
 mod a_stop_halts_a_running_send;
 mod access_is_guarded_and_audited;
@@ -55,5 +57,7 @@ mod webhooks_reach_an_accounts_systems;
 mod what_comes_back_is_classified;
 mod who_heard_the_detection_hears_the_end;
 mod who_is_affected;
+mod who_owned_it_then;
+mod why_somebody_is_told_or_not;
 
 mod support;

@@ -1,17 +1,18 @@
-//! Random directories: who is affected is what a naive reading of the rules says, and never anybody of an
-//! account that owns nothing affected.
+//! Random directories and random changes of them: who is affected is what a naive reading of the rules says, now and
+//! as of every time in between, and never anybody of an account that owns nothing affected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use candor::app::open_database;
-use candor::audience;
-use candor::audit::Actor;
+use candor::audience::{self, At, Audience, Collaborators, Rule};
+use candor::audit::{Actor, Tx};
 use candor::config::Config;
 use candor::db::Db;
-use candor::directory::{account, import, member, person, resource};
-use candor::id::ExternalId;
+use candor::directory::{ResourceRef, account, import, member, person, resource};
+use candor::error::Error;
+use candor::id::{ExternalId, IncidentId};
 use candor::incident::{self, NewIncident, Severity};
-use candor::time::Clock;
+use candor::time::{Clock, Timestamp};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, TestRunner};
 use serde_json::{Value, json};
@@ -29,6 +30,63 @@ struct Model {
     members: BTreeMap<(usize, usize), (bool, Gone)>,
     collaborators: BTreeMap<(usize, usize), (String, Gone)>,
     affected: BTreeSet<usize>,
+    rule: Rule,
+}
+
+/// A change of the directory. Some are impossible, and are refused.
+#[derive(Clone, Debug)]
+enum Op {
+    /// Gives a role in an account, or ends the membership.
+    Member(usize, usize, Option<bool>),
+    /// Gives a role on a resource, or ends the collaboration.
+    Collaborator(usize, usize, Option<String>),
+    /// Puts a resource at another place, or deletes it.
+    Resource(usize, Option<(Option<usize>, Option<usize>)>),
+    /// Deletes a person, or brings them back.
+    Person(usize, Gone),
+    /// Deletes an account, or brings it back.
+    Account(usize, Gone),
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let role = || prop::sample::select(vec!["editor", "owner", "viewer"]).prop_map(str::to_owned);
+    let place = (
+        prop::option::of(0..ACCOUNTS),
+        prop::option::weighted(0.7, 0..RESOURCES),
+    );
+    let op = prop_oneof![
+        (0..ACCOUNTS, 0..PEOPLE, prop::option::of(any::<bool>()))
+            .prop_map(|(a, p, role)| Op::Member(a, p, role)),
+        (0..RESOURCES, 0..PEOPLE, prop::option::of(role()))
+            .prop_map(|(r, p, role)| Op::Collaborator(r, p, role)),
+        (0..RESOURCES, prop::option::weighted(0.7, place)).prop_map(|(r, place)| Op::Resource(r, place)),
+        (0..PEOPLE, any::<bool>()).prop_map(|(p, gone)| Op::Person(p, gone)),
+        (0..ACCOUNTS, any::<bool>()).prop_map(|(a, gone)| Op::Account(a, gone)),
+    ];
+    prop::collection::vec(op, 0..10)
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
+    let words = |words: &[&str]| {
+        words
+            .iter()
+            .map(|word| ExternalId::parse(word).expect("a word"))
+            .collect::<Vec<_>>()
+    };
+    let roles = prop::sample::select(vec![
+        words(&["owner"]),
+        words(&["member"]),
+        words(&["owner", "member"]),
+    ]);
+    let collaborators = prop::sample::select(vec![
+        Collaborators::All(true),
+        Collaborators::All(false),
+        Collaborators::Roles(words(&["editor", "owner"])),
+    ]);
+    prop_oneof![
+        Just(Rule::default()),
+        (roles, collaborators).prop_map(|(roles, collaborators)| Rule { roles, collaborators }),
+    ]
 }
 
 type Gone = bool;
@@ -70,34 +128,44 @@ fn model() -> impl Strategy<Value = Model> {
     let role = prop::sample::select(vec!["editor", "owner", "viewer"]).prop_map(str::to_owned);
     let collaborators = prop::collection::btree_map((0..RESOURCES, 0..PEOPLE), (role, seldom()), 0..12);
     let affected = prop::collection::btree_set(0..RESOURCES, 1..5);
-    (accounts, people, resources, members, collaborators, affected).prop_map(
-        |(accounts, people, resources, members, collaborators, affected)| {
-            let mut placed: Vec<Resource> = Vec::new();
-            for (index, (gone, account, parent)) in resources.into_iter().enumerate() {
-                // Parents come before their children; a child of an account keeps to it.
-                let parent = parent.filter(|_| index > 0).map(|at| at.index(index));
-                let above = parent.and_then(|at| named_above(&placed, at));
-                let account = account.filter(|account| above.is_none_or(|above| above == *account));
-                placed.push(Resource {
-                    gone,
-                    account,
-                    parent,
-                });
-            }
-            let people = people
-                .into_iter()
-                .map(|(gone, reachable)| Person { gone, reachable })
-                .collect();
-            Model {
-                accounts,
-                people,
-                resources: placed,
-                members,
-                collaborators,
-                affected,
-            }
-        },
+    (
+        accounts,
+        people,
+        resources,
+        members,
+        collaborators,
+        affected,
+        rule(),
     )
+        .prop_map(
+            |(accounts, people, resources, members, collaborators, affected, rule)| {
+                let mut placed: Vec<Resource> = Vec::new();
+                for (index, (gone, account, parent)) in resources.into_iter().enumerate() {
+                    // Parents come before their children; a child of an account keeps to it.
+                    let parent = parent.filter(|_| index > 0).map(|at| at.index(index));
+                    let above = parent.and_then(|at| named_above(&placed, at));
+                    let account = account.filter(|account| above.is_none_or(|above| above == *account));
+                    placed.push(Resource {
+                        gone,
+                        account,
+                        parent,
+                    });
+                }
+                let people = people
+                    .into_iter()
+                    .map(|(gone, reachable)| Person { gone, reachable })
+                    .collect();
+                Model {
+                    accounts,
+                    people,
+                    resources: placed,
+                    members,
+                    collaborators,
+                    affected,
+                    rule,
+                }
+            },
+        )
 }
 
 fn named_above(resources: &[Resource], at: usize) -> Option<usize> {
@@ -138,13 +206,19 @@ impl Model {
             }
             let through = |at: usize| Some(at).filter(|at| at != affected);
             for ((of, person), (owner, gone)) in &self.members {
-                if Some(*of) == account && *owner && !gone && !self.people[*person].gone {
-                    let reason = (*affected, through(named.unwrap()), account, "owner".to_owned());
+                let role = if *owner { "owner" } else { "member" };
+                let covered = self.rule.roles.iter().any(|covered| covered.as_str() == role);
+                if Some(*of) == account && covered && !gone && !self.people[*person].gone {
+                    let reason = (*affected, through(named.unwrap()), account, role.to_owned());
                     people.entry(*person).or_default().insert(reason);
                 }
             }
             for ((on, person), (role, gone)) in &self.collaborators {
-                if chain.contains(on) && !gone && !self.people[*person].gone {
+                let covered = match &self.rule.collaborators {
+                    Collaborators::All(all) => *all,
+                    Collaborators::Roles(roles) => roles.iter().any(|covered| covered.as_str() == role),
+                };
+                if chain.contains(on) && covered && !gone && !self.people[*person].gone {
                     people.entry(*person).or_default().insert((
                         *affected,
                         through(*on),
@@ -192,76 +266,203 @@ impl Model {
     }
 }
 
-type Resolved = candor::error::Result<audience::Audience>;
+/// The state of the model at a time, and what was resolved as of then.
+type State = (Model, Audience);
+type Resolved = candor::error::Result<(Vec<State>, Model)>;
 
-/// Puts the model into the database, whatever was there, and resolves the audience of what is affected.
-async fn resolved(db: &Db, model: Model) -> Resolved {
-    let at = |index: usize| resource::at("r", &index.to_string()).expect("an id");
-    db.write(&Actor::system("a test"), move |tx| {
-        // What an earlier case left is gone, and the resources stand alone: this case brings back its own.
-        for index in (0..RESOURCES).rev() {
-            if resource::get(tx.conn, &at(index)).is_ok() {
-                let alone = serde_json::from_value(json!({})).expect("a resource");
-                resource::put(tx, &at(index), &alone)?;
+fn at(index: usize) -> ResourceRef {
+    resource::at("r", &index.to_string()).expect("an id")
+}
+
+/// Puts the model into the database, whatever was there, and opens an incident.
+fn begin(tx: &mut Tx<'_>, model: &Model) -> candor::error::Result<IncidentId> {
+    // What an earlier case left is gone, and the resources stand alone: this case brings back its own.
+    for index in (0..RESOURCES).rev() {
+        if resource::get(tx.conn, &at(index)).is_ok() {
+            let alone = serde_json::from_value(json!({})).expect("a resource");
+            resource::put(tx, &at(index), &alone)?;
+        }
+    }
+    for account in 0..ACCOUNTS {
+        for person in 0..PEOPLE {
+            let _ = member::delete_member(tx, &account.to_string(), &person.to_string());
+        }
+    }
+    for index in 0..RESOURCES {
+        for person in 0..PEOPLE {
+            let _ = member::delete_collaborator(tx, &at(index), &person.to_string());
+        }
+    }
+    import::import(tx, model.lines().as_bytes())?;
+    let affected = model.affected.iter().map(|index| at(*index)).collect();
+    let new = NewIncident {
+        title: "A case".to_owned(),
+        severity: Severity::Minor,
+        summary: None,
+        started_at: None,
+        detected_at: None,
+        time_zone: None,
+        affected,
+    };
+    let incident = incident::open(tx, &new)?.id;
+    for ((account, person), (_, gone)) in &model.members {
+        if *gone {
+            member::delete_member(tx, &account.to_string(), &person.to_string())?;
+        }
+    }
+    for ((on, person), (_, gone)) in &model.collaborators {
+        if *gone {
+            member::delete_collaborator(tx, &at(*on), &person.to_string())?;
+        }
+    }
+    for (index, _) in model
+        .resources
+        .iter()
+        .enumerate()
+        .filter(|(_, resource)| resource.gone)
+    {
+        resource::delete(tx, &at(index))?;
+    }
+    for (index, _) in model.people.iter().enumerate().filter(|(_, person)| person.gone) {
+        person::delete(tx, &index.to_string())?;
+    }
+    for (index, _) in model.accounts.iter().enumerate().filter(|(_, gone)| **gone) {
+        account::delete(tx, &index.to_string())?;
+    }
+    Ok(incident)
+}
+
+/// Carries a change out, in the database and in the model.
+fn carry_out(tx: &mut Tx<'_>, model: &mut Model, op: &Op) -> candor::error::Result<()> {
+    let word = |word: &str| ExternalId::parse(word).expect("a word");
+    match op {
+        Op::Member(account, person, role) => {
+            let (a, p) = (account.to_string(), person.to_string());
+            match role {
+                Some(owner) => {
+                    member::put_member(tx, &a, &p, &word(if *owner { "owner" } else { "member" }))?;
+                    model.members.insert((*account, *person), (*owner, false));
+                }
+                None => {
+                    member::delete_member(tx, &a, &p)?;
+                    model
+                        .members
+                        .entry((*account, *person))
+                        .and_modify(|member| member.1 = true);
+                }
             }
         }
-        for account in 0..ACCOUNTS {
-            for person in 0..PEOPLE {
-                let _ = member::delete_member(tx, &account.to_string(), &person.to_string());
+        Op::Collaborator(on, person, role) => match role {
+            Some(role) => {
+                member::put_collaborator(tx, &at(*on), &person.to_string(), &word(role))?;
+                model.collaborators.insert((*on, *person), (role.clone(), false));
             }
-        }
-        for index in 0..RESOURCES {
-            for person in 0..PEOPLE {
-                let _ = member::delete_collaborator(tx, &at(index), &person.to_string());
-            }
-        }
-        import::import(tx, model.lines().as_bytes())?;
-        let affected = model.affected.iter().map(|index| at(*index)).collect();
-        let new = NewIncident {
-            title: "A case".to_owned(),
-            severity: Severity::Minor,
-            summary: None,
-            started_at: None,
-            detected_at: None,
-            time_zone: None,
-            affected,
-        };
-        let incident = incident::open(tx, &new)?.id;
-        for ((account, person), (_, gone)) in &model.members {
-            if *gone {
-                member::delete_member(tx, &account.to_string(), &person.to_string())?;
-            }
-        }
-        for ((on, person), (_, gone)) in &model.collaborators {
-            if *gone {
+            None => {
                 member::delete_collaborator(tx, &at(*on), &person.to_string())?;
+                model
+                    .collaborators
+                    .entry((*on, *person))
+                    .and_modify(|collaborator| collaborator.1 = true);
             }
+        },
+        Op::Resource(index, place) => match place {
+            Some((account, parent)) => {
+                let input = json!({
+                    "account": account.map(|account| account.to_string()),
+                    "parent": parent.map(|parent| json!({"type": "r", "id": parent.to_string()})),
+                });
+                let input = serde_json::from_value(input).expect("a resource");
+                resource::put(tx, &at(*index), &input)?;
+                model.resources[*index] = Resource {
+                    gone: false,
+                    account: *account,
+                    parent: *parent,
+                };
+            }
+            None => {
+                resource::delete(tx, &at(*index))?;
+                model.resources[*index].gone = true;
+            }
+        },
+        Op::Person(index, gone) => {
+            match gone {
+                true => person::delete(tx, &index.to_string())?,
+                false => {
+                    let email = match model.people[*index].reachable {
+                        true => format!("p{index}@example.com"),
+                        false => String::new(),
+                    };
+                    let input =
+                        serde_json::from_value(json!({"name": "P", "email": email})).expect("a person");
+                    person::put(tx, &word(&index.to_string()), &input)?;
+                }
+            }
+            model.people[*index].gone = *gone;
         }
-        for (index, _) in model
-            .resources
-            .iter()
-            .enumerate()
-            .filter(|(_, resource)| resource.gone)
-        {
-            resource::delete(tx, &at(index))?;
+        Op::Account(index, gone) => {
+            match gone {
+                true => account::delete(tx, &index.to_string())?,
+                false => {
+                    let input = serde_json::from_value(json!({"name": "A"})).expect("an account");
+                    account::put(tx, &word(&index.to_string()), &input)?;
+                }
+            }
+            model.accounts[*index] = *gone;
         }
-        for (index, _) in model.people.iter().enumerate().filter(|(_, person)| person.gone) {
-            person::delete(tx, &index.to_string())?;
+    }
+    Ok(())
+}
+
+/// Carries out a case, a change a second, and resolves the audience as of each second, and now.
+async fn resolved(db: &Db, mut model: Model, ops: Vec<Op>) -> Resolved {
+    let second = std::time::Duration::from_secs(1);
+    let by = Actor::system("a test");
+    db.clock().advance(second);
+    let start = model.clone();
+    let incident = db.write(&by, move |tx| begin(tx, &start)).await?;
+    let mut states: Vec<(Timestamp, Model)> = vec![(db.clock().now(), model.clone())];
+    for op in ops {
+        db.clock().advance(second);
+        let mut next = model.clone();
+        let done = db.write(&by, move |tx| {
+            carry_out(tx, &mut next, &op)?;
+            Ok(next)
+        });
+        match done.await {
+            Ok(next) => model = next,
+            // It cannot be done: a circle, another account's, or somebody who is not there.
+            Err(Error::Invalid { .. } | Error::NotFound(_)) => {}
+            Err(other) => return Err(other),
         }
-        for (index, _) in model.accounts.iter().enumerate().filter(|(_, gone)| **gone) {
-            account::delete(tx, &index.to_string())?;
-        }
-        audience::resolve(tx.conn, &incident)
-    })
-    .await
+        states.push((db.clock().now(), model.clone()));
+    }
+    let last = model.clone();
+    let states = db
+        .read(move |conn| {
+            let now = audience::resolve_by(conn, &incident, &model.rule, At::Now)?;
+            let mut all = Vec::new();
+            for (at, state) in states {
+                let then = audience::resolve_by(conn, &incident, &state.rule, At::Then(at))?;
+                // Nothing changes before the next change.
+                let after = At::Then(at.plus(second / 2));
+                let later = audience::resolve_by(conn, &incident, &state.rule, after)?;
+                assert_eq!(then.people, later.people);
+                all.push((state, then));
+            }
+            all.push((model, now));
+            Ok(all)
+        })
+        .await?;
+    Ok((states, last))
 }
 
 async fn whatever_the_directory_is(env: Env) {
     let config = Config::for_test(&env.database_url);
-    let db = open_database(&config, Clock::system()).await.expect("a database");
+    let clock = Clock::manual(Timestamp::parse("2026-01-01T00:00:00Z").expect("a time"));
+    let db = open_database(&config, clock).await.expect("a database");
     // proptest runs its cases in a thread of its own, and asks this one to carry each of them out.
     let (cases, mut asked) =
-        tokio::sync::mpsc::unbounded_channel::<(Model, std::sync::mpsc::Sender<Resolved>)>();
+        tokio::sync::mpsc::unbounded_channel::<(Model, Vec<Op>, std::sync::mpsc::Sender<Resolved>)>();
     let runner = std::thread::spawn(move || {
         let runs = Runs {
             cases: 32,
@@ -269,20 +470,23 @@ async fn whatever_the_directory_is(env: Env) {
             max_shrink_iters: 200,
             ..Runs::default()
         };
-        let result = TestRunner::new(runs).run(&model(), |model| {
+        let result = TestRunner::new(runs).run(&(model(), ops()), |(model, ops)| {
             let (answer, answered) = std::sync::mpsc::channel::<Resolved>();
-            cases.send((model.clone(), answer)).expect("the test is waiting");
-            let audience = answered
+            cases.send((model, ops, answer)).expect("the test is waiting");
+            let (states, last) = answered
                 .recv()
                 .expect("an answer")
                 .map_err(|error| TestCaseError::fail(error.chain()))?;
-            check(&model, &audience)
+            for (model, audience) in &states {
+                check(model, &last, audience)?;
+            }
+            Ok(())
         });
         // Only the text is of use, and the error itself holds the whole directory.
         result.map_err(|error| error.to_string())
     });
-    while let Some((model, answer)) = asked.recv().await {
-        let audience = resolved(&db, model).await;
+    while let Some((model, ops, answer)) = asked.recv().await {
+        let audience = resolved(&db, model, ops).await;
         // An error here means that the runner has given up, and says so itself.
         let _ = answer.send(audience);
     }
@@ -293,11 +497,33 @@ async fn whatever_the_directory_is(env: Env) {
     assert!(verified.ok, "{verified:?}");
 }
 
-fn check(model: &Model, audience: &audience::Audience) -> Result<(), TestCaseError> {
+/// Compares what was resolved with the model as it was then; `last` is the model as it is now.
+fn check(model: &Model, last: &Model, audience: &Audience) -> Result<(), TestCaseError> {
     let index = |id: &str| id.parse::<usize>().expect("an index");
     let id = |id: &ExternalId| index(id.as_str());
     let mut found: BTreeMap<usize, BTreeSet<Reason>> = BTreeMap::new();
     for addressee in &audience.people {
+        for reason in &addressee.reasons {
+            // The way goes up from the resource, step by step, to where the role is held.
+            let affected = id(&reason.resource.id);
+            let end = reason.through.as_ref().map_or(affected, |at| id(&at.id));
+            let mut way: Vec<usize> = Vec::new();
+            for step in model.chain(affected) {
+                way.push(step);
+                if step == end {
+                    break;
+                }
+            }
+            let (steps, account): (Vec<&ResourceRef>, Vec<&ResourceRef>) = reason
+                .path
+                .steps()
+                .iter()
+                .partition(|step| step.type_.as_str() == "r");
+            prop_assert_eq!(steps.iter().map(|step| id(&step.id)).collect::<Vec<_>>(), way);
+            let named: Vec<&str> = account.iter().map(|step| step.id.as_str()).collect();
+            let expected = reason.account.as_deref().filter(|_| reason.by_account);
+            prop_assert_eq!(named, expected.into_iter().collect::<Vec<_>>());
+        }
         let reasons: Vec<Reason> = addressee
             .reasons
             .iter()
@@ -320,8 +546,8 @@ fn check(model: &Model, audience: &audience::Audience) -> Result<(), TestCaseErr
     prop_assert_eq!(audience.counts.people, expected.len());
     // Whoever has no address is affected and counted apart; whoever is gone is only counted.
     for addressee in &audience.people {
-        let reachable = model.people[index(&addressee.person.id)].reachable;
-        prop_assert_eq!(addressee.unreachable.is_none(), reachable);
+        let person = &last.people[index(&addressee.person.id)];
+        prop_assert_eq!(addressee.unreachable.is_none(), person.reachable && !person.gone);
     }
     // Nobody of an account that owns nothing affected, unless by a collaboration on the way up.
     let owning: BTreeSet<usize> = model

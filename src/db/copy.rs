@@ -136,7 +136,9 @@ pub(super) fn clear_postgres(target: &mut PgConnection, file: &mut SqliteConnect
         target.batch_execute(&format!("DROP TABLE IF EXISTS {table} CASCADE"))?;
     }
     target.batch_execute(
-        "DROP TABLE IF EXISTS __diesel_schema_migrations; DROP FUNCTION IF EXISTS candor_refuse",
+        "DROP TABLE IF EXISTS __diesel_schema_migrations; DROP FUNCTION IF EXISTS candor_refuse, \
+         candor_account_history, candor_person_history, candor_resource_history, candor_member_history, \
+         candor_collaborator_history",
     )?;
     Ok(())
 }
@@ -153,7 +155,8 @@ pub(super) fn into_postgres(file: &mut SqliteConnection, target: &mut PgConnecti
             into_table(target, &table, &columns, rows)
         })?;
         if table == TREE {
-            // Now every parent is there.
+            // Now every parent is there. None has moved: history is not to say so.
+            target.batch_execute(&format!("ALTER TABLE {TREE} DISABLE TRIGGER {TREE}_history"))?;
             pages(file, &table, &columns, |rows| {
                 diesel::sql_query(format!(
                     "UPDATE {TREE} SET parent_key = s.parent_key FROM json_populate_recordset(NULL::{TREE}, $1::json) s \
@@ -163,6 +166,7 @@ pub(super) fn into_postgres(file: &mut SqliteConnection, target: &mut PgConnecti
                 .execute(target)?;
                 Ok(())
             })?;
+            target.batch_execute(&format!("ALTER TABLE {TREE} ENABLE TRIGGER {TREE}_history"))?;
         }
     }
     let counted: Vec<Row> = diesel::sql_query(

@@ -91,6 +91,16 @@ pub fn lock_directory(conn: &mut Conn) -> Result<()> {
     Ok(())
 }
 
+/// A label of the account `a`, to be compared with a value: `{name}` is to become the parameter with its name.
+/// Accounts keep their labels as JSON.
+pub fn account_label(conn: &Conn) -> String {
+    match conn {
+        Conn::Sqlite(_) => "(SELECT e.value FROM json_each(a.labels) e WHERE e.key = {name})",
+        Conn::Pg(_) => "(a.labels::json ->> {name})",
+    }
+    .to_owned()
+}
+
 /// Takes in what was reported of mails one body after another: two that name the same deliveries in another order would
 /// wait for each other.
 pub fn lock_feedback(conn: &mut Conn) -> Result<()> {

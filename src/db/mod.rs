@@ -11,6 +11,7 @@ mod migrate;
 // Columns are documented where they are made, in the migrations.
 #[allow(missing_docs)]
 pub mod schema;
+mod statement;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use diesel::r2d2::Pool;
 use tokio::sync::Semaphore;
 
 pub use connection::{Conn, DatabaseUrl};
+pub use statement::Statement;
 
 /// What boxed queries are generic over.
 pub type Backend = <Conn as diesel::Connection>::Backend;

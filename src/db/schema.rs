@@ -192,6 +192,7 @@ diesel::table! {
         source -> Text,
         added_at -> BigInt,
         removed_at -> Nullable<BigInt>,
+        relevance -> Text,
     }
 }
 
@@ -319,6 +320,7 @@ diesel::table! {
         queued_at -> Nullable<BigInt>,
         finished_at -> Nullable<BigInt>,
         endpoints -> BigInt,
+        audience -> Nullable<Text>,
     }
 }
 
@@ -422,6 +424,57 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    account_history (account_key, valid_from) {
+        account_key -> BigInt,
+        gone -> Bool,
+        valid_from -> BigInt,
+        valid_to -> BigInt,
+    }
+}
+
+diesel::table! {
+    person_history (person_key, valid_from) {
+        person_key -> BigInt,
+        gone -> Bool,
+        valid_from -> BigInt,
+        valid_to -> BigInt,
+    }
+}
+
+diesel::table! {
+    resource_history (resource_key, valid_from) {
+        resource_key -> BigInt,
+        account_key -> Nullable<BigInt>,
+        parent_key -> Nullable<BigInt>,
+        gone -> Bool,
+        valid_from -> BigInt,
+        valid_to -> BigInt,
+    }
+}
+
+diesel::table! {
+    member_history (account_key, person_key, valid_from) {
+        account_key -> BigInt,
+        person_key -> BigInt,
+        role -> Text,
+        gone -> Bool,
+        valid_from -> BigInt,
+        valid_to -> BigInt,
+    }
+}
+
+diesel::table! {
+    collaborator_history (resource_key, person_key, valid_from) {
+        resource_key -> BigInt,
+        person_key -> BigInt,
+        role -> Text,
+        gone -> Bool,
+        valid_from -> BigInt,
+        valid_to -> BigInt,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     settings,
     counters,
@@ -456,6 +509,11 @@ diesel::allow_tables_to_appear_in_same_query!(
     opt_outs,
     feedback,
     feedback_tokens,
+    account_history,
+    person_history,
+    resource_history,
+    member_history,
+    collaborator_history,
 );
 
 diesel::joinable!(endpoints -> accounts (account_key));

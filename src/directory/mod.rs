@@ -12,6 +12,7 @@ pub mod import;
 pub mod member;
 pub mod person;
 pub mod resource;
+pub mod selector;
 mod write;
 
 use serde::{Deserialize, Serialize};

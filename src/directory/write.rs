@@ -62,7 +62,8 @@ pub(super) fn resources(
         updated_at: Timestamp,
     }
     let refs: Vec<&ResourceRef> = rows.iter().map(|row| row.at).collect();
-    let existing: HashSet<i64> = resource_keys(conn, &refs, true)?.into_values().collect();
+    let known = resource_keys(conn, &refs, true)?;
+    let existing: HashSet<i64> = known.values().copied().collect();
     let new: Vec<New<'_>> = rows
         .iter()
         .map(|row| New {
@@ -70,10 +71,12 @@ pub(super) fn resources(
             id: row.at.id.as_str(),
             name: row.name,
             account_key: row.account,
-            parent_key: if let Parent::Key(key) = row.parent {
-                Some(key)
-            } else {
-                None
+            parent_key: match row.parent {
+                Parent::None => None,
+                Parent::Key(key) => Some(key),
+                // One that is there has its key already. Without it the row would move away and back, which history
+                // would keep.
+                Parent::InBatch(index) => known.get(rows[index].at).copied(),
             },
             gone_at: None,
             created_at: now,

@@ -22,6 +22,8 @@ fn required(method: &Method, path: &str) -> Role {
     match (first, reading) {
         ("tokens", _) => Role::Admin,
         (_, true) => Role::Viewer,
+        // Counting stores nothing; it is a POST as a selector does not fit into a query.
+        ("selectors", _) => Role::Viewer,
         ("integrations" | "templates", false) => Role::Admin,
         ("notices", false) if path.ends_with("/approve") => Role::Approver,
         (_, false) => Role::Operator,

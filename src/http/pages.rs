@@ -40,6 +40,7 @@ sources! {
     "admin/incident/report",
     "admin/incident/unreached",
     "admin/incident/unreached-row",
+    "admin/incident/why",
     "admin/notice",
     "admin/notice/preview",
     "admin/notice/deliveries",

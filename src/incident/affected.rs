@@ -1,22 +1,21 @@
 //! Which resources an incident affects: named one by one, found by a selector, or read from alerts.
 //!
-//! Must never happen here: a selector that means "everything" by accident. Unknown types and labels,
-//! empty selectors and selectors that match nothing are errors, and nothing is added then.
-
-use std::collections::BTreeMap;
+//! Must never happen here: something affected that nobody named and no selector found when it was used. A selector
+//! that is wrong or matches nothing is an error, and nothing is added then.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{get, word_enum};
+use super::{get, timeline, word_enum};
 use crate::audit::{Action, Event, Tx};
-use crate::db::schema::{alert_references, incident_resources as ir, resource_labels as l, resources as r};
-use crate::db::{Conn, dialect};
+use crate::db::schema::{alert_references, incident_resources as ir, resources as r};
+use crate::db::{Conn, Statement, dialect};
+use crate::directory::selector::{Json, Selector, SelectorSchema};
 use crate::directory::{ResourceRef, resource};
 use crate::error::{Error, FieldError, Result};
-use crate::id::{ExternalId, IncidentId};
+use crate::id::IncidentId;
 use crate::time::Timestamp;
 
 /// Resources added at once of which the database is told, so that it plans for them.
@@ -34,30 +33,45 @@ word_enum! {
     }
 }
 
-/// Finds resources by type and labels; everything that is given must hold.
-#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Selector {
-    /// Of this type.
-    #[serde(
-        rename = "type",
-        default,
-        deserialize_with = "not_null",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub type_: Option<ExternalId>,
-    /// With these labels.
-    #[serde(
-        default,
-        deserialize_with = "not_null",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub labels: Option<BTreeMap<String, String>>,
+word_enum! {
+    /// How surely a resource is affected.
+    Relevance, "a relevance" {
+        /// It is.
+        Impaired = "impaired",
+        /// It may be.
+        Possibly = "possibly",
+        /// Nobody knows yet.
+        Unknown = "unknown",
+    }
 }
 
-/// A null is a forgotten value, not a wish for everything.
-fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
+impl Default for Relevance {
+    fn default() -> Self {
+        Relevance::Impaired
+    }
+}
+
+impl Relevance {
+    fn strength(self) -> u8 {
+        match self {
+            Relevance::Impaired => 2,
+            Relevance::Possibly => 1,
+            Relevance::Unknown => 0,
+        }
+    }
+}
+
+/// The surer is the greater.
+impl Ord for Relevance {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.strength().cmp(&other.strength())
+    }
+}
+
+impl PartialOrd for Relevance {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// What to add: either a list or a selector.
@@ -67,9 +81,13 @@ pub struct AddAffected {
     /// These resources.
     #[serde(default)]
     pub resources: Option<Vec<ResourceRef>>,
-    /// What this finds.
+    /// What this finds now, as an object or as text. What is found later is not added by it.
     #[serde(default)]
-    pub selector: Option<Selector>,
+    #[schema(value_type = Option<SelectorSchema>)]
+    pub selector: Option<Json>,
+    /// How surely they are affected; unset: `impaired`, and what is affected already stays as it is.
+    #[serde(default)]
+    pub relevance: Option<Relevance>,
 }
 
 /// What was added.
@@ -79,6 +97,14 @@ pub struct Added {
     pub added: i64,
     /// Affected before.
     pub already: i64,
+    /// Of those affected before, how many are of another relevance now.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub changed: i64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde wants it so
+fn is_zero(count: &i64) -> bool {
+    *count == 0
 }
 
 /// An affected resource, as shown.
@@ -90,6 +116,8 @@ pub struct Affected {
     pub name: Option<String>,
     /// How it came to be affected.
     pub source: Source,
+    /// How surely it is.
+    pub relevance: Relevance,
     /// Since when it is known.
     pub added_at: Timestamp,
     /// When it was deleted from the directory: nobody is told through it any more.
@@ -111,20 +139,17 @@ pub struct Unresolved {
 /// Adds what the request names.
 ///
 /// # Errors
-/// `NotFound`; `Invalid` for neither or both of list and selector, and as [`add`] and [`select`] say.
+/// `NotFound`; `Invalid` for neither or both of list and selector, and as [`add`] and [`add_selected`] say.
 pub fn add_requested(tx: &mut Tx<'_>, incident: &IncidentId, request: &AddAffected) -> Result<Added> {
     get(tx.conn, incident)?;
     match (&request.resources, &request.selector) {
-        (Some(resources), None) => add(tx, incident, resources, Source::Operator),
+        (Some(resources), None) => {
+            let (keys, what) = named(tx.conn, resources)?;
+            add_keys_as(tx, incident, &keys, Source::Operator, request.relevance, what)
+        }
         (None, Some(selector)) => {
-            let keys = select(tx.conn, selector)?;
-            add_keys(
-                tx,
-                incident,
-                &keys,
-                Source::Selector,
-                json!({"selector": selector}),
-            )
+            let selector = Selector::parse("/selector", selector)?;
+            add_selected(tx, incident, &selector, request.relevance)
         }
         _ => Err(Error::invalid("", "give either resources or selector")),
     }
@@ -140,11 +165,17 @@ pub fn add(
     resources: &[ResourceRef],
     source: Source,
 ) -> Result<Added> {
+    let (keys, what) = named(tx.conn, resources)?;
+    add_keys(tx, incident, &keys, source, what)
+}
+
+/// The keys of these resources, and what the audit event says of them.
+fn named(conn: &mut Conn, resources: &[ResourceRef]) -> Result<(Vec<i64>, serde_json::Value)> {
     if resources.is_empty() {
         return Err(Error::invalid("/resources", "names nothing"));
     }
     let refs: Vec<&ResourceRef> = resources.iter().collect();
-    let known = resource::keys(tx.conn, &refs)?;
+    let known = resource::keys(conn, &refs)?;
     let unknown: Vec<FieldError> = resources
         .iter()
         .enumerate()
@@ -165,53 +196,75 @@ pub fn add(
         .take(50)
         .map(|at| format!("{}/{}", at.type_, at.id))
         .collect();
-    add_keys(tx, incident, &keys, source, json!({"resources": named}))
+    Ok((keys, json!({"resources": named})))
 }
 
-/// The keys of what a selector finds.
+/// Adds what a selector finds at this moment. The resources are what is kept, not the selector: whatever is moved,
+/// labelled or made later does not become affected by it.
 ///
 /// # Errors
-/// `Invalid`: empty, an unknown type or label, or nothing found.
-pub fn select(conn: &mut Conn, selector: &Selector) -> Result<Vec<i64>> {
-    if selector.type_.is_none() && selector.labels.is_none() {
-        return Err(Error::invalid(
-            "/selector",
-            "is empty; name a type, labels, or both",
-        ));
+/// `Invalid`: a name that nothing has, or nothing found; nothing is added then.
+pub fn add_selected(
+    tx: &mut Tx<'_>,
+    incident: &IncidentId,
+    selector: &Selector,
+    relevance: Option<Relevance>,
+) -> Result<Added> {
+    dialect::lock(tx.conn, dialect::Lock::Incident, incident.as_str())?;
+    let found: i64 = selector.count(tx.conn)?.values().sum();
+    let mut statement = Statement::default();
+    statement
+        .push(
+            "INSERT INTO incident_resources (incident_id, resource_key, source, added_at, relevance) SELECT ",
+        )
+        .text(incident.as_str())
+        .push(", found.key, ")
+        .text(Source::Selector.as_str())
+        .push(", ")
+        .time(tx.now)
+        .push(", ")
+        .text(relevance.unwrap_or_default().as_str())
+        .push(" FROM (");
+    selector.keys(tx.conn, &mut statement);
+    // Without the WHERE, SQLite takes ON for the condition of a join.
+    statement.push(") found WHERE TRUE").push(AGAIN);
+    let added = statement.finish().execute(tx.conn)? as i64;
+    if added > 0 {
+        let text = format!("Selector {selector}: {added} added to what is affected, of {found} found");
+        timeline::note(tx, incident, timeline::Kind::Note, tx.now, &text)?;
     }
-    let mut query = r::table
-        .filter(r::gone_at.is_null())
-        .select(r::key)
-        .into_boxed::<crate::db::Backend>();
-    if let Some(type_) = &selector.type_ {
-        resource::check_type(conn, "/selector/type", type_.as_str())?;
-        query = query.filter(r::type_.eq(type_.as_str()));
+    let mut changed = 0;
+    if let Some(relevance) = relevance {
+        let mut statement = Statement::default();
+        judge(&mut statement, incident, relevance).push("SELECT key FROM (");
+        selector.keys(tx.conn, &mut statement);
+        statement.push(") found)");
+        changed = statement.finish().execute(tx.conn)? as i64;
     }
-    if let Some(labels) = &selector.labels {
-        if labels.is_empty() {
-            return Err(Error::invalid(
-                "/selector/labels",
-                "is empty; name a label or leave labels out",
-            ));
-        }
-        for (name, value) in labels {
-            let pointer = format!("/selector/labels/{}", name.replace('~', "~0").replace('/', "~1"));
-            resource::check_label(conn, &pointer, name)?;
-            query = query.filter(
-                r::key.eq_any(
-                    l::table
-                        .filter(l::name.eq(name))
-                        .filter(l::value.eq(value))
-                        .select(l::resource_key),
-                ),
-            );
-        }
-    }
-    let keys: Vec<i64> = query.load(conn)?;
-    if keys.is_empty() {
-        return Err(Error::invalid("/selector", "matches nothing"));
-    }
-    Ok(keys)
+    let what = json!({"selector": selector.to_string(), "relevance": relevance});
+    let counts = Added {
+        added,
+        changed,
+        already: (found - added).max(0),
+    };
+    finish_adding(tx, incident, counts, Source::Selector, what)
+}
+
+/// A resource that was taken off becomes affected again; one that is affected stays as it is.
+const AGAIN: &str = " ON CONFLICT (incident_id, resource_key) DO UPDATE \
+     SET removed_at = NULL, source = excluded.source, added_at = excluded.added_at, relevance = excluded.relevance \
+     WHERE incident_resources.removed_at IS NOT NULL";
+
+/// Begins the statement that gives another relevance to what is affected of the keys that follow.
+fn judge<'a>(statement: &'a mut Statement, incident: &IncidentId, relevance: Relevance) -> &'a mut Statement {
+    statement
+        .push("UPDATE incident_resources SET relevance = ")
+        .text(relevance.as_str())
+        .push(" WHERE incident_id = ")
+        .text(incident.as_str())
+        .push(" AND removed_at IS NULL AND relevance <> ")
+        .text(relevance.as_str())
+        .push(" AND resource_key IN (")
 }
 
 /// Adds resources by key; `what` goes into the audit event.
@@ -222,36 +275,78 @@ pub(crate) fn add_keys(
     source: Source,
     what: serde_json::Value,
 ) -> Result<Added> {
+    add_keys_as(tx, incident, keys, source, None, what)
+}
+
+/// What is affected already keeps its relevance unless one is given.
+fn add_keys_as(
+    tx: &mut Tx<'_>,
+    incident: &IncidentId,
+    keys: &[i64],
+    source: Source,
+    relevance: Option<Relevance>,
+    mut what: serde_json::Value,
+) -> Result<Added> {
     dialect::lock(tx.conn, dialect::Lock::Incident, incident.as_str())?;
     let mut added = 0;
+    let mut changed = 0;
     for chunk in keys.chunks(5_000) {
         let list = chunk.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
         added += diesel::sql_query(format!(
-            "INSERT INTO incident_resources (incident_id, resource_key, source, added_at) \
-             SELECT $1, key, $2, $3 FROM resources WHERE key IN ({list}) \
-             ON CONFLICT (incident_id, resource_key) DO UPDATE \
-             SET removed_at = NULL, source = excluded.source, added_at = excluded.added_at \
-             WHERE incident_resources.removed_at IS NOT NULL"
+            "INSERT INTO incident_resources (incident_id, resource_key, source, added_at, relevance) \
+             SELECT $1, key, $2, $3, $4 FROM resources WHERE key IN ({list}){AGAIN}"
         ))
         .bind::<Text, _>(incident.as_str())
         .bind::<Text, _>(source.as_str())
         .bind::<BigInt, _>(tx.now)
+        .bind::<Text, _>(relevance.unwrap_or_default().as_str())
         .execute(tx.conn)? as i64;
+        if let Some(relevance) = relevance {
+            let mut statement = Statement::default();
+            judge(&mut statement, incident, relevance).push(&list).push(")");
+            changed += statement.finish().execute(tx.conn)? as i64;
+        }
     }
+    if let Some(relevance) = relevance {
+        what["relevance"] = json!(relevance);
+    }
+    let already = keys.len() as i64 - added;
+    finish_adding(
+        tx,
+        incident,
+        Added {
+            added,
+            already,
+            changed,
+        },
+        source,
+        what,
+    )
+}
+
+fn finish_adding(
+    tx: &mut Tx<'_>,
+    incident: &IncidentId,
+    counts: Added,
+    source: Source,
+    what: serde_json::Value,
+) -> Result<Added> {
+    let Added { added, changed, .. } = counts;
     if added >= MANY {
         dialect::analyze(tx.conn, &["incident_resources"])?;
     }
-    if added > 0 {
+    if added > 0 || changed > 0 {
+        let mut after = json!({"added": added, "source": source, "what": what});
+        if changed > 0 {
+            after["changed"] = json!(changed);
+        }
         tx.record(
             Event::new(Action::AffectedAdded, "incident", incident.as_str())
                 .incident(incident)
-                .after(json!({"added": added, "source": source, "what": what})),
+                .after(after),
         );
     }
-    Ok(Added {
-        added,
-        already: keys.len() as i64 - added,
-    })
+    Ok(counts)
 }
 
 /// Takes a resource off an incident. Whoever was told stays told, and hears the end.
@@ -294,6 +389,7 @@ pub fn list(conn: &mut Conn, incident: &IncidentId, after: Option<i64>, limit: i
         String,
         Option<String>,
         String,
+        String,
         Timestamp,
         Option<Timestamp>,
     );
@@ -310,17 +406,19 @@ pub fn list(conn: &mut Conn, incident: &IncidentId, after: Option<i64>, limit: i
             r::id,
             r::name,
             ir::source,
+            ir::relevance,
             ir::added_at,
             r::gone_at,
         ))
         .load(conn)?;
     rows.into_iter()
-        .map(|(key, type_, id, name, source, added_at, gone_at)| {
+        .map(|(key, type_, id, name, source, relevance, added_at, gone_at)| {
             Ok(Affected {
                 resource: resource::reference(&type_, &id)
                     .ok_or_else(|| Error::internal("a stored id is invalid"))?,
                 name,
                 source: Source::parse(&source).map_err(Error::internal)?,
+                relevance: Relevance::parse(&relevance).map_err(Error::internal)?,
                 added_at,
                 gone_at,
                 key,

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::audience::Reason;
+use crate::audience::{OWNER, Reason};
 use crate::template::{
     MailAction, MailContext, MailIncident, MailRecipient, MailReport, MailResource, MailSection, MailTime,
     Phase,
@@ -122,13 +122,17 @@ fn plural(word: &str) -> String {
 }
 
 fn why(reasons: &[Reason]) -> String {
-    let mut owned: Vec<&str> = reasons
-        .iter()
-        .filter(|reason| reason.by_account)
-        .filter_map(|reason| reason.account_name.as_deref())
-        .collect();
-    owned.sort_unstable();
-    owned.dedup();
+    let by_account = |owner: bool| {
+        let mut names: Vec<&str> = reasons
+            .iter()
+            .filter(|reason| reason.by_account && (reason.role == OWNER) == owner)
+            .filter_map(|reason| reason.account_name.as_deref())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    };
+    let (owned, joined) = (by_account(true), by_account(false));
     let mut shared: Vec<String> = reasons
         .iter()
         .filter(|reason| !reason.by_account)
@@ -136,20 +140,20 @@ fn why(reasons: &[Reason]) -> String {
         .collect();
     shared.sort_unstable();
     shared.dedup();
-    match (owned.as_slice(), shared.as_slice()) {
-        ([], []) => "You receive this because you were told about this incident before.".to_owned(),
-        ([_, ..], []) => {
-            format!(
-                "You receive this because you own {}, to which what is affected belongs.",
-                and(&owned)
-            )
-        }
-        ([], [_, ..]) => format!("You receive this because you work on {}.", and(&first(&shared))),
-        _ => format!(
-            "You receive this because you own {}, to which what is affected belongs, and work on {}.",
-            and(&owned),
-            and(&first(&shared))
-        ),
+    let mut parts = Vec::new();
+    if !owned.is_empty() {
+        parts.push(format!("own {}, to which what is affected belongs", and(&owned)));
+    }
+    if !joined.is_empty() {
+        parts.push(format!("belong to {}, which owns what is affected", and(&joined)));
+    }
+    if !shared.is_empty() {
+        parts.push(format!("work on {}", and(&first(&shared))));
+    }
+    match parts.as_slice() {
+        [] => "You receive this because you were told about this incident before.".to_owned(),
+        [one] => format!("You receive this because you {one}."),
+        parts => format!("You receive this because you {}.", parts.join(", and ")),
     }
 }
 

@@ -31,6 +31,7 @@ pub use plan::{EndpointSample, Plan, Preview, Recipient, Sample, Sending, previe
 pub use send::{Digest, Stopped, approve, catch_up, finished, send, stop, stopped, told_somebody};
 pub use told::{Missed, missed, reached_people, told_people};
 
+use crate::audience::Rule;
 use crate::audit::{Action, Event, Tx};
 use crate::db::schema::{deliveries as d, notices as n};
 use crate::db::{Conn, dialect};
@@ -81,6 +82,9 @@ pub struct NewNotice {
     /// What the customer has to do; required for a resolution.
     #[serde(default)]
     pub customer_action: Option<CustomerAction>,
+    /// Which roles it is for; unset: owners and all collaborators.
+    #[serde(default)]
+    pub audience: Option<Rule>,
 }
 
 /// A change of a draft; what is left out stays.
@@ -93,6 +97,8 @@ pub struct NoticePatch {
     pub subject: Option<String>,
     /// New action.
     pub customer_action: Option<CustomerAction>,
+    /// New rule.
+    pub audience: Option<Rule>,
 }
 
 /// The channel of people's mails.
@@ -115,6 +121,8 @@ pub struct Notice {
     pub message: String,
     /// What the customer has to do.
     pub customer_action: Option<CustomerAction>,
+    /// Which roles it is for.
+    pub audience: Rule,
     /// The notice that it catches up.
     pub catch_up_of: Option<NoticeId>,
     /// How many it goes to; 0 while it is a draft.
@@ -165,6 +173,7 @@ pub(crate) struct Row {
     pub queued_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
     pub endpoints: i64,
+    pub audience: Option<String>,
 }
 
 impl Row {
@@ -192,6 +201,7 @@ impl Row {
             queued_at: None,
             finished_at: None,
             endpoints: 0,
+            audience: None,
         }
     }
 
@@ -201,6 +211,13 @@ impl Row {
 
     pub fn state(&self) -> Result<State> {
         State::parse(&self.state).map_err(Error::internal)
+    }
+
+    pub fn rule(&self) -> Result<Rule> {
+        Ok(match &self.audience {
+            Some(rule) => serde_json::from_str(rule)?,
+            None => Rule::default(),
+        })
     }
 
     pub fn action(&self) -> Result<Option<CustomerAction>> {
@@ -260,6 +277,7 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
             Ok(Notice {
                 phase: row.phase()?,
                 customer_action: row.action()?,
+                audience: row.rule()?,
                 approved: row.approved_by.is_some(),
                 id: row.id,
                 incident: row.incident_id,
@@ -397,6 +415,9 @@ pub fn draft(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewNotice) -> Result<
             "a resolution must say what the customer has to do, or {\"required\": false} for nothing";
         errors.push(FieldError::at("/customer_action", detail));
     }
+    if let Some(rule) = &new.audience {
+        rule.check(tx.conn, "/audience", &mut errors)?;
+    }
     if !errors.is_empty() {
         return Err(Error::fields(errors));
     }
@@ -409,6 +430,7 @@ pub fn draft(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewNotice) -> Result<
     let row = Row {
         subject: new.subject.as_deref().map(|s| s.trim().to_owned()),
         customer_action: action,
+        audience: new.audience.as_ref().map(serde_json::to_string).transpose()?,
         ..Row::draft(
             tx,
             incident.clone(),
@@ -427,7 +449,7 @@ fn insert(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
             .incident(&row.incident_id)
             .after(json!({
                 "phase": row.phase, "subject": row.subject, "message": row.message,
-                "customer_action": row.action()?, "catch_up_of": row.catch_up_of,
+                "customer_action": row.action()?, "audience": row.rule()?, "catch_up_of": row.catch_up_of,
             })),
     );
     Ok(())
@@ -457,6 +479,9 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
         patch.subject.as_deref(),
         patch.customer_action.as_ref(),
     );
+    if let Some(rule) = &patch.audience {
+        rule.check(tx.conn, "/audience", &mut errors)?;
+    }
     if !errors.is_empty() {
         return Err(Error::fields(errors));
     }
@@ -475,11 +500,16 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
         Some(action) => Some(serde_json::to_string(action)?),
         None => before.customer_action.clone(),
     };
+    let rule = match &patch.audience {
+        Some(rule) => Some(serde_json::to_string(rule)?),
+        None => before.audience.clone(),
+    };
     diesel::update(n::table.find(id.as_str()))
         .set((
             n::message.eq(&message),
             n::subject.eq(&subject),
             n::customer_action.eq(&action),
+            n::audience.eq(&rule),
             n::drafted_by.eq(tx.actor.id()),
             n::approved_by.eq(None::<String>),
             n::approved_digest.eq(None::<String>),
@@ -489,8 +519,14 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
     tx.record(
         Event::new(Action::NoticeChanged, "notice", id.as_str())
             .incident(&before.incident_id)
-            .before(json!({"subject": before.subject, "message": before.message, "customer_action": before.action()?}))
-            .after(json!({"subject": subject, "message": message, "customer_action": action})),
+            .before(json!({
+                "subject": before.subject, "message": before.message, "customer_action": before.action()?,
+                "audience": before.rule()?,
+            }))
+            .after(json!({
+                "subject": subject, "message": message, "customer_action": action,
+                "audience": patch.audience.clone().map_or_else(|| before.rule(), Ok)?,
+            })),
     );
     get(tx.conn, id)
 }

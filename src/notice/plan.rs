@@ -12,7 +12,7 @@ use super::payload::{self, Payload};
 use super::templates::{self, TemplateView};
 use super::told::{Told, told};
 use super::{Row, row};
-use crate::audience::{self, Addressee, Audience, Reason};
+use crate::audience::{self, Addressee, At, Audience, DifferenceCounts, Reason, Rule};
 use crate::audit::hex;
 use crate::db::Conn;
 use crate::db::schema::opt_outs;
@@ -49,6 +49,8 @@ pub struct Plan {
     pub template: TemplateView,
     /// Covers the recipients and every text.
     pub digest: String,
+    /// Which roles it is for.
+    pub rule: Rule,
     /// What the sender should know before.
     pub warnings: Vec<String>,
     /// People left out as they have been told this already.
@@ -72,6 +74,10 @@ pub struct Preview {
     pub approval_required: bool,
     /// Whether one has approved exactly this.
     pub approved: bool,
+    /// Which roles it is for. The digest covers it.
+    pub audience: Rule,
+    /// How the audience differs from that as of the time of impact, when somebody else may have owned what is affected.
+    pub since_impact: DifferenceCounts,
     /// What to know before sending.
     pub warnings: Vec<String>,
     /// The first mails, rendered.
@@ -128,7 +134,8 @@ pub struct Sending {
 pub fn preview(conn: &mut Conn, id: &NoticeId, sending: &Sending, samples: usize) -> Result<Preview> {
     let row = row(conn, id)?;
     super::require_draft(&row)?;
-    let plan = plan(conn, &row, sending)?;
+    let mut plan = plan(conn, &row, sending)?;
+    let since_impact = since_impact(conn, &row, &plan.rule, &mut plan.warnings)?;
     let template = plan.template.compile()?;
     let url = format!("{}/unsubscribe/…", sending.public_url);
     let mut channels: BTreeMap<String, usize> = BTreeMap::new();
@@ -166,6 +173,8 @@ pub fn preview(conn: &mut Conn, id: &NoticeId, sending: &Sending, samples: usize
         approval_required: plan.recipients.len() > sending.max_audience,
         approved: row.approved_digest.as_deref() == Some(plan.digest.as_str()),
         digest: plan.digest,
+        audience: plan.rule,
+        since_impact,
         warnings: plan.warnings,
         samples,
         endpoint_samples,
@@ -176,10 +185,34 @@ pub fn preview(conn: &mut Conn, id: &NoticeId, sending: &Sending, samples: usize
     })
 }
 
+/// Compares with the time of impact, and warns of whoever owned it then. Only who previews needs to know.
+fn since_impact(
+    conn: &mut Conn,
+    row: &Row,
+    rule: &Rule,
+    warnings: &mut Vec<String>,
+) -> Result<DifferenceCounts> {
+    let started = incident::get(conn, &row.incident_id)?.started_at;
+    let counts = audience::difference(conn, &row.incident_id, rule, At::Then(started), At::Now)?.counts;
+    if counts.removed > 0 {
+        warnings.push(
+            format!(
+                "{} affected resources at the time of impact and no longer",
+                match counts.removed {
+                    1 => "1 person owned or worked on".to_owned(),
+                    many => format!("{many} people owned or worked on"),
+                }
+            ) + if counts.removed == 1 { " does" } else { " do" },
+        );
+    }
+    Ok(counts)
+}
+
 /// Computes who would get what.
 pub(super) fn plan(conn: &mut Conn, row: &Row, sending: &Sending) -> Result<Plan> {
     let phase = row.phase()?;
-    let audience = audience::resolve(conn, &row.incident_id)?;
+    let rule = row.rule()?;
+    let audience = audience::resolve_by(conn, &row.incident_id, &rule, At::Now)?;
     let told = told(conn, &row.incident_id)?;
     let told_addresses: HashSet<&str> = told.iter().map(|told| told.address.as_str()).collect();
     let mut warnings = Vec::new();
@@ -250,13 +283,14 @@ pub(super) fn plan(conn: &mut Conn, row: &Row, sending: &Sending) -> Result<Plan
     }
     let endpoints = endpoints::planned(conn, row, &mut warnings)?;
     let template = templates::current(conn, phase)?;
-    let digest = digest(&template.id, &content, &recipients, &endpoints)?;
+    let digest = digest(&template.id, &content, &rule, &recipients, &endpoints)?;
     Ok(Plan {
         recipients,
         endpoints,
         content,
         template,
         digest,
+        rule,
         warnings,
         already_told,
         added,
@@ -355,7 +389,7 @@ impl<'a> Covered<'a> {
 /// Addresses that a sent notice is for and that neither it nor another of its phase reached.
 pub(super) fn missing(conn: &mut Conn, row: &Row) -> Result<Vec<String>> {
     let phase = row.phase()?;
-    let audience = audience::resolve(conn, &row.incident_id)?;
+    let audience = audience::resolve_by(conn, &row.incident_id, &row.rule()?, At::Now)?;
     let told = told(conn, &row.incident_id)?;
     let covered = Covered::by(phase, &told);
     Ok(candidates(conn, phase, &audience, &told, &mut Vec::new())?
@@ -488,6 +522,7 @@ fn content(conn: &mut Conn, row: &Row, phase: Phase, sending: &Sending) -> Resul
 fn digest(
     template: &str,
     content: &Content,
+    rule: &Rule,
     recipients: &[Recipient],
     endpoints: &[EndpointRecipient],
 ) -> Result<String> {
@@ -496,6 +531,7 @@ fn digest(
         env!("CARGO_PKG_VERSION"),
         template,
         content,
+        rule,
     ))?);
     for recipient in recipients {
         hasher.update(b"\n");

@@ -275,6 +275,7 @@ pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
     let copy = Row {
         subject: row.subject,
         customer_action: row.customer_action,
+        audience: row.audience,
         catch_up_of: Some(row.catch_up_of.unwrap_or(row.id)),
         ..Row::draft(tx, row.incident_id, row.phase, row.message)
     };

@@ -13,6 +13,7 @@ use super::view::{When, account_path, count, cut, grouped, link, person_path, re
 use crate::audience::{Addressee, Audience, Reason};
 use crate::directory::{ResourceRef, normal_address};
 use crate::http::page::{Page, page};
+use crate::incident::affected::Relevance;
 use crate::unreached::{Unreached, UnreachedCounts, UnreachedReason};
 
 /// Which of the people to show.
@@ -142,6 +143,17 @@ fn row(addressee: &Addressee, standing: Chosen, accepted: bool) -> Value {
         "told": accepted,
         "on_its_way": standing == Chosen::Told && !accepted,
         "not_told": standing == Chosen::NotTold,
+        "relevance": match addressee.relevance {
+            Relevance::Impaired => None,
+            Relevance::Possibly => Some("possibly affected"),
+            Relevance::Unknown => Some("not known whether affected"),
+        },
+        // Shown beside what became of the mails: no update reaches them.
+        "suppressed": addressee.suppressed.as_deref().map(|reason| match reason {
+            "opted_out" => "wants no updates",
+            "bounced" => "no updates: a mail came back for good",
+            _ => "no updates: called a mail spam",
+        }),
         "unreachable": match (&addressee.unreachable, standing) {
             (None, Chosen::Unreachable) => Some("the mail came back"),
             (reason, _) => reason.as_deref(),

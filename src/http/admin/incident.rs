@@ -15,14 +15,14 @@ use super::session::SignedIn;
 use super::view::{
     Frame, When, call, count, cut, duration, grouped, link, outward, progress, resource, zone,
 };
-use super::{ROWS, own};
+use super::{ROWS, own, why};
 use crate::alert::{self, AlertView};
-use crate::audience::Audience;
+use crate::audience::{Audience, Difference, Explained};
 use crate::http::App;
 use crate::http::page::{Page, cursor, page};
 use crate::http::problem::Answer;
 use crate::id::IncidentId;
-use crate::incident::affected::{self, Affected};
+use crate::incident::affected::{self, Affected, Relevance};
 use crate::incident::metrics::{self, Metrics};
 use crate::incident::next_step::{self, NextStep};
 use crate::incident::timeline::{self, Entry};
@@ -47,6 +47,8 @@ struct ShowParams {
     people_after: Option<String>,
     affected_after: Option<String>,
     alerts_after: Option<String>,
+    /// Whose place to explain: an id or an address.
+    who: Option<String>,
 }
 
 /// Everything that the page shows, read in one consistent view.
@@ -55,6 +57,8 @@ struct Facts {
     metrics: Metrics,
     affected: Page<Affected>,
     audience: Audience,
+    since: Difference,
+    explained: Vec<Explained>,
     told: HashMap<String, bool>,
     bounced: HashSet<String>,
     unreached: (UnreachedCounts, Vec<Unreached>),
@@ -81,6 +85,7 @@ async fn show(
     let affected_after: Option<i64> = cursor(p.affected_after.as_deref())?;
     let alerts_before: Option<String> = cursor(p.alerts_after.as_deref())?;
     let people_after: Option<String> = cursor(p.people_after.as_deref())?;
+    let who = p.who.clone();
     let facts = app
         .db
         .read(move |conn| {
@@ -97,6 +102,11 @@ async fn show(
                     |a| a.key,
                 ),
                 audience: crate::audience::resolve(conn, id)?,
+                since: why::since(conn, id, incident.started_at)?,
+                explained: match &who {
+                    Some(who) => why::explained(conn, id, who)?,
+                    None => Vec::new(),
+                },
                 told: notice::reached_people(conn, id)?,
                 bounced: notice::missed(conn, id)?
                     .into_iter()
@@ -152,6 +162,8 @@ async fn show(
             "times": times(&facts.metrics, &zones),
             "todo": todo(&app, &facts, people.not_told),
             "people": people.shown,
+            "since": why::since_section(&facts.since, incident.started_at, local),
+            "why": why::section(p.who.as_deref(), &facts.explained, &base),
             "unreached": audience::unreached(&facts.unreached.0, &facts.unreached.1, local),
             "unresolved": unresolved(&facts.audience),
             "affected": affected_section(&facts, &base, local),
@@ -317,6 +329,7 @@ fn affected_section(facts: &Facts, base: &str, local: Option<&TimeZone>) -> Valu
                     affected::Source::Operator => "named by hand",
                     affected::Source::Selector => "found by a selector",
                 },
+                "relevance": relevance(affected.relevance),
                 "added": When::new(affected.added_at, local),
                 "gone": affected.gone_at.is_some(),
             })
@@ -330,6 +343,15 @@ fn affected_section(facts: &Facts, base: &str, local: Option<&TimeZone>) -> Valu
             .then(|| count(counts.without_account, "affected resource belongs", "affected resources belong")),
         "next": facts.affected.next_cursor.as_deref().map(|next| after(base, "affected_after", next, "affected")),
     })
+}
+
+/// What is surely affected needs no word.
+fn relevance(relevance: Relevance) -> Option<&'static str> {
+    match relevance {
+        Relevance::Impaired => None,
+        Relevance::Possibly => Some("possibly affected"),
+        Relevance::Unknown => Some("not known whether affected"),
+    }
 }
 
 fn notice_row(notice: &Notice, local: Option<&TimeZone>) -> Value {

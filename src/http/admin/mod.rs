@@ -15,6 +15,7 @@ mod params;
 pub mod session;
 mod templates;
 pub mod view;
+mod why;
 
 use actix_web::middleware::from_fn;
 use actix_web::{HttpResponse, web};

@@ -205,6 +205,7 @@ fn preview_section(preview: &Preview) -> Value {
             "payload": serde_json::to_string_pretty(&sample.payload).unwrap_or_default(),
         })).collect::<Vec<_>>(),
         "digest": preview.digest,
+        "audience": preview.audience.to_string(),
         "approval_required": preview.approval_required,
         "approved": preview.approved,
         "warnings": preview.warnings,

@@ -1,13 +1,10 @@
-//! Incidents: lifecycle, timeline, affected resources, audience, metrics, next steps.
-
-use std::collections::HashSet;
+//! Incidents: lifecycle, timeline, affected resources, metrics, next steps, and who could not be reached.
 
 use actix_web::{HttpResponse, delete, get, patch, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::{external, own};
-use crate::audience::{self, Addressee, Counts, Unreachable};
 use crate::directory::ResourceRef;
 use crate::http::App;
 use crate::http::auth::By;
@@ -20,7 +17,6 @@ use crate::incident::metrics::{self, Metrics};
 use crate::incident::next_step::{self, NewStep, NextStep, StepPatch};
 use crate::incident::timeline::{self, Entry, NewEntry};
 use crate::incident::{self, Incident, IncidentPatch, NewIncident, Severity, Status, StatusChange};
-use crate::notice;
 use crate::unreached::{self, Unreached, UnreachedCounts};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
@@ -36,7 +32,6 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(list_affected)
         .service(remove_affected)
         .service(get_metrics)
-        .service(get_audience)
         .service(get_unreached)
         .service(add_step)
         .service(list_steps)
@@ -44,7 +39,7 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(change_step);
 }
 
-fn incident_id(text: &str) -> Answer<IncidentId> {
+pub(super) fn incident_id(text: &str) -> Answer<IncidentId> {
     own("incident", IncidentId::parse(text))
 }
 
@@ -278,99 +273,6 @@ async fn get_metrics(
             .read(move |conn| metrics::metrics(conn, &id, zone.as_deref()))
             .await?,
     ))
-}
-
-/// A person of the audience, and whether they were told.
-#[derive(Serialize, utoipa::ToSchema)]
-struct AudienceItem {
-    #[serde(flatten)]
-    addressee: Addressee,
-    /// Whether a notice of this incident reached them, or is on its way.
-    told: bool,
-}
-
-/// The numbers of an audience, and how many were not told yet.
-#[derive(Serialize, utoipa::ToSchema)]
-struct AudienceCounts {
-    #[serde(flatten)]
-    counts: Counts,
-    /// People who can be reached and were not told anything yet.
-    not_told: usize,
-}
-
-/// Whom an incident affects.
-#[derive(Serialize, utoipa::ToSchema)]
-struct AudiencePage {
-    /// The numbers over all pages.
-    counts: AudienceCounts,
-    /// The people.
-    items: Vec<AudienceItem>,
-    /// Give it back as `cursor` for the next page; null at the end.
-    next_cursor: Option<String>,
-    /// Who cannot be reached, and why.
-    unreachable: Vec<Unreachable>,
-    /// What alerts named and the directory does not know.
-    unresolved: Vec<Unresolved>,
-}
-
-/// Whom it affects, each with every reason.
-#[utoipa::path(tag = "Incidents", params(Paging),
-    responses((status = 200, body = AudiencePage), (status = 404, body = ProblemDocument)))]
-#[get("/incidents/{id}/audience")]
-async fn get_audience(
-    app: web::Data<App>,
-    id: web::Path<String>,
-    params: Params<Paging>,
-) -> Answer<HttpResponse> {
-    let id = incident_id(&id)?;
-    let Paging { limit, cursor: at } = params.0;
-    let after: Option<String> = cursor(at.as_deref())?;
-    let (audience, told, missed) = app
-        .db
-        .read(move |conn| {
-            Ok((
-                audience::resolve(conn, &id)?,
-                notice::told_people(conn, &id)?,
-                notice::missed(conn, &id)?,
-            ))
-        })
-        .await?;
-    // Sending it there again is no use: they count among the unreached.
-    let bounced: HashSet<&String> = missed
-        .iter()
-        .filter(|missed| missed.bounced)
-        .flat_map(|missed| &missed.people)
-        .collect();
-    let not_told = audience
-        .people
-        .iter()
-        .filter(|addressee| addressee.unreachable.is_none())
-        .filter(|addressee| !told.contains(&addressee.person.id) && !bounced.contains(&addressee.person.id))
-        .count();
-    let rows: Vec<Addressee> = audience
-        .people
-        .into_iter()
-        .filter(|addressee| after.as_ref().is_none_or(|after| addressee.person.id > *after))
-        .take(limit.probe() as usize)
-        .collect();
-    let Page { items, next_cursor } = page(rows, limit, |addressee| addressee.person.id.clone());
-    let items = items
-        .into_iter()
-        .map(|addressee| AudienceItem {
-            told: told.contains(&addressee.person.id),
-            addressee,
-        })
-        .collect();
-    Ok(HttpResponse::Ok().json(AudiencePage {
-        counts: AudienceCounts {
-            counts: audience.counts,
-            not_told,
-        },
-        items,
-        next_cursor,
-        unreachable: audience.unreachable,
-        unresolved: audience.unresolved,
-    }))
 }
 
 /// Who could not be reached.

@@ -1,6 +1,7 @@
 //! The API below `/api/v1`: one file for each part of the domain, and the OpenAPI document made from the handlers.
 
 pub mod alerts;
+pub mod audience;
 pub mod audit;
 pub mod directory;
 pub mod endpoints;
@@ -8,6 +9,7 @@ pub mod feedback;
 pub mod incidents;
 pub mod notices;
 pub mod reports;
+pub mod selectors;
 pub mod templates;
 pub mod tokens;
 
@@ -65,7 +67,9 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(directory::routes)
         .configure(endpoints::routes)
         .configure(alerts::routes)
+        .configure(selectors::routes)
         .configure(incidents::routes)
+        .configure(audience::routes)
         .configure(notices::routes)
         .configure(feedback::routes)
         .configure(reports::routes)

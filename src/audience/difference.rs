@@ -1,0 +1,118 @@
+//! Who owned what is affected at one time and who at another: people who came, who left, and whose reasons changed.
+//!
+//! Must never happen here: somebody who owned it then and does not now, left out of the difference.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{Addressee, At, PersonRef, Reason, Rule, resolve_by};
+use crate::db::Conn;
+use crate::error::Result;
+use crate::id::IncidentId;
+use crate::incident::word_enum;
+
+word_enum! {
+    /// What became of a person between two times.
+    Change, "a change" {
+        /// In the audience as of the second time alone.
+        Added = "added",
+        /// In the audience as of the first time alone.
+        Removed = "removed",
+        /// In both, for other reasons.
+        Changed = "changed",
+    }
+}
+
+/// A person of whom the two audiences say different things.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Changed {
+    /// Who.
+    pub person: PersonRef,
+    /// What became of them.
+    pub change: Change,
+    /// Their reasons as of the first time.
+    pub before: Vec<Reason>,
+    /// Their reasons as of the second time.
+    pub after: Vec<Reason>,
+}
+
+/// How many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct DifferenceCounts {
+    /// People who came.
+    pub added: usize,
+    /// People who left.
+    pub removed: usize,
+    /// People whose reasons are others.
+    pub changed: usize,
+    /// Affected resources that the directory did not know as of the first time.
+    pub not_known_then: usize,
+}
+
+/// What differs between two audiences of an incident, by the ids of the people.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    /// The numbers.
+    pub counts: DifferenceCounts,
+    /// The people.
+    pub people: Vec<Changed>,
+}
+
+/// Compares the audience as of one time with that of another.
+///
+/// # Errors
+/// `NotFound` where there is no such incident.
+pub fn difference(
+    conn: &mut Conn,
+    incident: &IncidentId,
+    rule: &Rule,
+    from: At,
+    to: At,
+) -> Result<Difference> {
+    let before = resolve_by(conn, incident, rule, from)?;
+    let after = resolve_by(conn, incident, rule, to)?;
+    let mut both: BTreeMap<String, (Option<Addressee>, Option<Addressee>)> = BTreeMap::new();
+    for addressee in before.people {
+        let id = addressee.person.id.clone();
+        both.entry(id).or_default().0 = Some(addressee);
+    }
+    for addressee in after.people {
+        let id = addressee.person.id.clone();
+        both.entry(id).or_default().1 = Some(addressee);
+    }
+    let people: Vec<Changed> = both
+        .into_values()
+        .filter_map(|pair| match pair {
+            (None, Some(after)) => Some(Changed {
+                person: after.person,
+                change: Change::Added,
+                before: Vec::new(),
+                after: after.reasons,
+            }),
+            (Some(before), None) => Some(Changed {
+                person: before.person,
+                change: Change::Removed,
+                before: before.reasons,
+                after: Vec::new(),
+            }),
+            (Some(before), Some(after)) if before.reasons != after.reasons => Some(Changed {
+                person: after.person,
+                change: Change::Changed,
+                before: before.reasons,
+                after: after.reasons,
+            }),
+            _ => None,
+        })
+        .collect();
+    let count = |change: Change| people.iter().filter(|one| one.change == change).count();
+    Ok(Difference {
+        counts: DifferenceCounts {
+            added: count(Change::Added),
+            removed: count(Change::Removed),
+            changed: count(Change::Changed),
+            not_known_then: before.counts.not_known_then,
+        },
+        people,
+    })
+}

@@ -1,0 +1,407 @@
+//! Why somebody is in the audience of an incident, or why not: every role that they have or had, and where the way
+//! from it to what is affected ends.
+//!
+//! Must never happen here: an answer that says less than the audience does, or "no" without a reason.
+
+use std::collections::BTreeSet;
+
+use diesel::prelude::*;
+use serde::Serialize;
+
+use super::graph::{Affected, Graph};
+use super::{At, PersonRef, Reason, Rule, resolve_by, unreachable};
+use crate::db::Conn;
+use crate::db::schema::{
+    accounts as a, collaborators as k, members as m, opt_outs, people as p, resources as r,
+};
+use crate::directory::normal_address;
+use crate::error::{Error, Result};
+use crate::id::IncidentId;
+use crate::incident::word_enum;
+use crate::time::Timestamp;
+
+/// Resources that one sentence names.
+const NAMED: usize = 3;
+/// Roles of one person that are explained.
+const ROLES: i64 = 500;
+
+/// Whose place is asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The person of this id.
+    Person(String),
+    /// Everybody at this address.
+    Address(String),
+}
+
+word_enum! {
+    /// What a step of an explanation is about.
+    StepAbout, "a step" {
+        /// Whether the directory has them.
+        Directory = "directory",
+        /// Whether their address is of use.
+        Address = "address",
+        /// Whether they get optional notices.
+        Suppression = "suppression",
+        /// Membership of an account.
+        Membership = "membership",
+        /// A role on a resource.
+        Collaboration = "collaboration",
+    }
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Step {
+    /// What it is about.
+    pub about: StepAbout,
+    /// Whether it speaks for telling them: a role that leads to something affected, an address that is of use.
+    pub ok: bool,
+    /// What was found.
+    pub detail: String,
+}
+
+/// Why a person is in the audience, or why not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Explained {
+    /// Who.
+    pub person: PersonRef,
+    /// Whether they are in the audience.
+    pub in_audience: bool,
+    /// Whether a notice would be sent to them: in the audience, and with an address of use.
+    pub reachable: bool,
+    /// The rule by which roles count, in words.
+    pub rule: String,
+    /// Every reason for which they are in it.
+    pub reasons: Vec<Reason>,
+    /// Everything that was looked at.
+    pub steps: Vec<Step>,
+}
+
+type PersonRow = (i64, String, String, String, Option<Timestamp>);
+
+/// Explains the place of a person, or of everybody at an address, by their ids.
+///
+/// # Errors
+/// `NotFound` where there is no such incident, or where the directory knows nobody of that id or address.
+pub fn explain(conn: &mut Conn, incident: &IncidentId, who: &Who, rule: &Rule) -> Result<Vec<Explained>> {
+    let audience = resolve_by(conn, incident, rule, At::Now)?;
+    let mut query = p::table
+        .select((p::key, p::id, p::name, p::email, p::gone_at))
+        .order(p::id)
+        .limit(ROLES)
+        .into_boxed::<crate::db::Backend>();
+    query = match who {
+        Who::Person(id) => query.filter(p::id.eq(id.as_str())),
+        Who::Address(address) => {
+            // As it is stored, or as it is usually spelt; the index holds neither, and this is asked seldom.
+            let usual = normal_address(address);
+            query.filter(
+                diesel::dsl::sql::<diesel::sql_types::Bool>("LOWER(email) = ")
+                    .bind::<diesel::sql_types::Text, _>(usual),
+            )
+        }
+    };
+    let people: Vec<PersonRow> = query.load(conn)?;
+    if people.is_empty() {
+        return Err(Error::NotFound(match who {
+            Who::Person(id) => format!("person '{id}'"),
+            Who::Address(_) => "a person with that address".to_owned(),
+        }));
+    }
+    let scene = Scene {
+        graph: Graph::of_incident(conn, incident, At::Now, true)?,
+        rule,
+    };
+    let mut explained = Vec::with_capacity(people.len());
+    for (key, id, name, email, gone_at) in people {
+        let person = PersonRef { id, name, email };
+        let found = audience
+            .people
+            .iter()
+            .find(|addressee| addressee.person.id == person.id);
+        let mut steps = about_person(conn, &person, gone_at)?;
+        let before = steps.len();
+        scene.memberships(conn, key, &mut steps)?;
+        scene.collaborations(conn, key, &mut steps)?;
+        if steps.len() == before {
+            steps.push(Step {
+                about: StepAbout::Membership,
+                ok: false,
+                detail: "is and was no member of any account and no collaborator on any resource".to_owned(),
+            });
+        }
+        explained.push(Explained {
+            in_audience: found.is_some(),
+            reachable: found.is_some_and(|addressee| addressee.unreachable.is_none()),
+            rule: rule.to_string(),
+            reasons: found
+                .map(|addressee| addressee.reasons.clone())
+                .unwrap_or_default(),
+            steps,
+            person,
+        });
+    }
+    Ok(explained)
+}
+
+fn about_person(conn: &mut Conn, person: &PersonRef, gone_at: Option<Timestamp>) -> Result<Vec<Step>> {
+    let mut steps = vec![Step {
+        about: StepAbout::Directory,
+        ok: gone_at.is_none(),
+        detail: match gone_at {
+            Some(at) => format!("was deleted from the directory at {at}: nobody who is gone is told"),
+            None => "is in the directory".to_owned(),
+        },
+    }];
+    let broken = unreachable(person);
+    steps.push(Step {
+        about: StepAbout::Address,
+        ok: broken.is_none(),
+        detail: broken.map_or_else(
+            || "has an address that can be written to".to_owned(),
+            |why| format!("cannot be reached: {why}"),
+        ),
+    });
+    let suppressed: Option<(String, Timestamp)> = opt_outs::table
+        .filter(opt_outs::address.eq(normal_address(&person.email)))
+        .select((opt_outs::reason, opt_outs::at))
+        .first(conn)
+        .optional()?;
+    if let Some((reason, at)) = suppressed {
+        let why = match reason.as_str() {
+            "opted_out" => "asked for none",
+            "bounced" => "a mail came back for good",
+            _ => "called a mail spam",
+        };
+        steps.push(Step {
+            about: StepAbout::Suppression,
+            ok: false,
+            detail: format!(
+                "gets no updates and reports since {at}: {why}. What is mandatory is sent all the same"
+            ),
+        });
+    }
+    Ok(steps)
+}
+
+/// What an incident affects, and by which rule it is told.
+struct Scene<'a> {
+    graph: Graph,
+    rule: &'a Rule,
+}
+
+/// Where the ways from a role lead.
+#[derive(Default)]
+struct Ways {
+    /// To something affected.
+    open: Vec<String>,
+    /// Not, and why.
+    closed: BTreeSet<String>,
+    closed_more: usize,
+}
+
+impl Ways {
+    fn close(&mut self, why: String) {
+        if self.closed.len() < NAMED || self.closed.contains(&why) {
+            self.closed.insert(why);
+        } else {
+            self.closed_more += 1;
+        }
+    }
+
+    fn closed(&self) -> String {
+        let mut text = self.closed.iter().cloned().collect::<Vec<_>>().join("; ");
+        if self.closed_more > 0 {
+            text = format!("{text}; and {} more", self.closed_more);
+        }
+        text
+    }
+
+    fn open(&self) -> String {
+        let mut text = self
+            .open
+            .iter()
+            .take(NAMED)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(", ");
+        if self.open.len() > NAMED {
+            text = format!("{text} and {} more", self.open.len() - NAMED);
+        }
+        text
+    }
+}
+
+impl Scene<'_> {
+    fn name(&self, key: i64) -> String {
+        self.graph
+            .node(key)
+            .map(|node| node.at.to_string())
+            .unwrap_or_default()
+    }
+
+    /// `file v1 (part of media m9, part of project 42)`
+    fn way(&self, chain: &[i64], end: i64) -> String {
+        let mut steps = Vec::new();
+        for key in chain {
+            steps.push(self.name(*key));
+            if *key == end {
+                break;
+            }
+        }
+        match steps.split_first() {
+            Some((first, rest)) if !rest.is_empty() => {
+                format!("{first} (part of {})", rest.join(", part of "))
+            }
+            Some((first, _)) => first.clone(),
+            None => String::new(),
+        }
+    }
+
+    /// Follows the ways from everything that is or was affected to `end`; it answers where on the whole chain that is.
+    fn ways(&self, end: impl Fn(&[i64]) -> Option<usize>) -> Ways {
+        let mut ways = Ways::default();
+        for affected in &self.graph.affected {
+            let whole = self.graph.chain(affected.key, true);
+            let Some(depth) = end(&whole) else { continue };
+            let live = self.graph.chain(affected.key, false);
+            let end = whole.get(depth).copied().unwrap_or(affected.key);
+            match self.closed(affected, &whole, &live, depth) {
+                Some(why) => ways.close(why),
+                None => ways.open.push(self.way(&whole, end)),
+            }
+        }
+        ways
+    }
+
+    /// Why the way from an affected resource up to `depth` is not open.
+    fn closed(&self, affected: &Affected, whole: &[i64], live: &[i64], depth: usize) -> Option<String> {
+        let name = self.name(affected.key);
+        if let Some(at) = affected.removed_at {
+            return Some(format!("{name} was taken off the incident at {at}"));
+        }
+        if live.len() <= depth {
+            let cut = whole
+                .get(live.len())
+                .map(|key| self.name(*key))
+                .unwrap_or_default();
+            return Some(match live.len() {
+                0 => format!("{name} is affected, and was deleted from the directory"),
+                _ => format!("the way up from {name} is cut: {cut} was deleted from the directory"),
+            });
+        }
+        let owner = self.graph.owner(live)?;
+        if self.graph.is_there(owner) {
+            return None;
+        }
+        let account = self.graph.accounts.get(&owner.account);
+        Some(format!(
+            "{name} belongs to the account {}, which was deleted from the directory",
+            account.map(|account| account.id.as_str()).unwrap_or_default()
+        ))
+    }
+
+    fn memberships(&self, conn: &mut Conn, person: i64, steps: &mut Vec<Step>) -> Result<()> {
+        type Row = (i64, String, String, Option<Timestamp>, Option<Timestamp>);
+        let rows: Vec<Row> = m::table
+            .inner_join(a::table)
+            .filter(m::person_key.eq(person))
+            .order(a::id)
+            .limit(ROLES)
+            .select((a::key, a::id, m::role, m::gone_at, a::gone_at))
+            .load(conn)?;
+        for (account, id, role, ended, gone) in rows {
+            let ways = self.ways(|whole| {
+                let owner = self.graph.owner(whole)?;
+                (owner.account == account).then_some(owner.depth)
+            });
+            let covered = self.rule.covers_member(&role);
+            let (ok, detail) = if let Some(at) = ended {
+                (false, format!("was {role} of the account {id} until {at}"))
+            } else if let Some(at) = gone {
+                let detail =
+                    format!("is {role} of the account {id}, which was deleted from the directory at {at}");
+                (false, detail)
+            } else if ways.open.is_empty() && ways.closed.is_empty() {
+                let detail = format!("is {role} of the account {id}, which owns nothing that is affected");
+                (false, detail)
+            } else if ways.open.is_empty() {
+                let detail = format!(
+                    "is {role} of the account {id}, to which no way leads: {}",
+                    ways.closed()
+                );
+                (false, detail)
+            } else if !covered {
+                let detail = format!(
+                    "is {role} of the account {id}, which owns {}; the rule tells {}, and not this role",
+                    ways.open(),
+                    self.rule
+                );
+                (false, detail)
+            } else {
+                (
+                    true,
+                    format!("is {role} of the account {id}, which owns {}", ways.open()),
+                )
+            };
+            steps.push(Step {
+                about: StepAbout::Membership,
+                ok,
+                detail,
+            });
+        }
+        Ok(())
+    }
+
+    fn collaborations(&self, conn: &mut Conn, person: i64, steps: &mut Vec<Step>) -> Result<()> {
+        type Row = (i64, String, String, String, Option<Timestamp>, Option<Timestamp>);
+        let rows: Vec<Row> = k::table
+            .inner_join(r::table)
+            .filter(k::person_key.eq(person))
+            .order((r::type_, r::id))
+            .limit(ROLES)
+            .select((r::key, r::type_, r::id, k::role, k::gone_at, r::gone_at))
+            .load(conn)?;
+        for (resource, type_, id, role, ended, gone) in rows {
+            let ways = self.ways(|whole| whole.iter().position(|key| *key == resource));
+            let on = format!("{type_} {id}");
+            let covered = self.rule.covers_collaborator(&role);
+            let (ok, detail) = if let Some(at) = ended {
+                (false, format!("worked as {role} on {on} until {at}"))
+            } else if let Some(at) = gone {
+                let detail = format!("works as {role} on {on}, which was deleted from the directory at {at}");
+                (false, detail)
+            } else if ways.open.is_empty() && ways.closed.is_empty() {
+                let detail = format!(
+                    "works as {role} on {on}, which is not affected, and neither is anything that is part of it"
+                );
+                (false, detail)
+            } else if ways.open.is_empty() {
+                let detail = format!(
+                    "works as {role} on {on}, to which no way leads: {}",
+                    ways.closed()
+                );
+                (false, detail)
+            } else if !covered {
+                let detail = format!(
+                    "works as {role} on {on}, by which {} is affected; the rule tells {}, and not this role",
+                    ways.open(),
+                    self.rule
+                );
+                (false, detail)
+            } else {
+                (
+                    true,
+                    format!("works as {role} on {on}, by which is affected: {}", ways.open()),
+                )
+            };
+            steps.push(Step {
+                about: StepAbout::Collaboration,
+                ok,
+                detail,
+            });
+        }
+        Ok(())
+    }
+}

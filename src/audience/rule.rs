@@ -1,0 +1,175 @@
+//! Which roles a notice is for: the members of the owning account in these roles, and the collaborators.
+//!
+//! Must never happen here: a rule that names nobody, or a role that nobody has, taken for a wish.
+
+use diesel::prelude::*;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::db::Conn;
+use crate::db::schema::{collaborators as k, members as m};
+use crate::error::{FieldError, Result};
+use crate::id::ExternalId;
+
+/// The role that is told of everything of its account.
+pub const OWNER: &str = "owner";
+
+/// Which of the collaborators.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub enum Collaborators {
+    /// All of them, or none.
+    All(bool),
+    /// Those in these roles.
+    Roles(Vec<ExternalId>),
+}
+
+/// An audience rule: `{"roles": ["owner", "billing"], "collaborators": true}`. What is left out is as in the default:
+/// owners, and all collaborators.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Members of the owning account in these roles.
+    #[serde(default = "owners")]
+    pub roles: Vec<ExternalId>,
+    /// Collaborators on what is affected or above it: all, none, or those in these roles.
+    #[serde(default = "all")]
+    pub collaborators: Collaborators,
+}
+
+fn owners() -> Vec<ExternalId> {
+    ExternalId::parse(OWNER).into_iter().collect()
+}
+
+fn all() -> Collaborators {
+    Collaborators::All(true)
+}
+
+impl Default for Rule {
+    fn default() -> Self {
+        Rule {
+            roles: owners(),
+            collaborators: all(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Collaborators {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Which;
+        impl<'de> Visitor<'de> for Which {
+            type Value = Collaborators;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("true, false, or a list of roles")
+            }
+            fn visit_bool<E>(self, all: bool) -> Result<Collaborators, E> {
+                Ok(Collaborators::All(all))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Collaborators, A::Error> {
+                let mut roles = Vec::new();
+                while let Some(role) = items.next_element()? {
+                    roles.push(role);
+                }
+                Ok(Collaborators::Roles(roles))
+            }
+        }
+        deserializer.deserialize_any(Which)
+    }
+}
+
+impl Rule {
+    /// Checks a rule that stands at `pointer` of a request: no empty list, and no role that nobody has.
+    ///
+    /// # Errors
+    /// What the database answers; what is wrong with the rule goes to `errors`.
+    pub fn check(&self, conn: &mut Conn, pointer: &str, errors: &mut Vec<FieldError>) -> Result<()> {
+        if self.roles.is_empty() {
+            let detail = "is an empty list; leave it out to tell the owners";
+            errors.push(FieldError::at(format!("{pointer}/roles"), detail));
+        }
+        for (index, role) in self.roles.iter().enumerate() {
+            let had: Option<String> = m::table
+                .filter(m::role.eq(role.as_str()))
+                .filter(m::gone_at.is_null())
+                .select(m::role)
+                .first(conn)
+                .optional()?;
+            if had.is_none() && role.as_str() != OWNER {
+                let detail = format!("no member of any account has the role '{role}'");
+                errors.push(FieldError::at(format!("{pointer}/roles/{index}"), detail));
+            }
+        }
+        let Collaborators::Roles(roles) = &self.collaborators else {
+            return Ok(());
+        };
+        if roles.is_empty() {
+            let detail = "is an empty list; write false to tell none of them";
+            errors.push(FieldError::at(format!("{pointer}/collaborators"), detail));
+        }
+        for (index, role) in roles.iter().enumerate() {
+            let had: Option<String> = k::table
+                .filter(k::role.eq(role.as_str()))
+                .filter(k::gone_at.is_null())
+                .select(k::role)
+                .first(conn)
+                .optional()?;
+            if had.is_none() {
+                let detail = format!("no collaborator has the role '{role}'");
+                errors.push(FieldError::at(format!("{pointer}/collaborators/{index}"), detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether members in this role are told.
+    pub fn covers_member(&self, role: &str) -> bool {
+        self.roles.iter().any(|covered| covered.as_str() == role)
+    }
+
+    /// Whether collaborators in this role are told.
+    pub fn covers_collaborator(&self, role: &str) -> bool {
+        match &self.collaborators {
+            Collaborators::All(all) => *all,
+            Collaborators::Roles(roles) => roles.iter().any(|covered| covered.as_str() == role),
+        }
+    }
+
+    pub(super) fn member_roles(&self) -> Vec<&str> {
+        self.roles.iter().map(ExternalId::as_str).collect()
+    }
+
+    /// The collaborators' roles that count; None: any.
+    pub(super) fn collaborator_roles(&self) -> Option<Vec<&str>> {
+        match &self.collaborators {
+            Collaborators::All(true) => None,
+            Collaborators::All(false) => Some(Vec::new()),
+            Collaborators::Roles(roles) => Some(roles.iter().map(ExternalId::as_str).collect()),
+        }
+    }
+}
+
+impl std::fmt::Display for Rule {
+    /// For people: `owner, billing and all collaborators`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let words = |roles: &[ExternalId]| {
+            roles
+                .iter()
+                .map(ExternalId::as_str)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let members = words(&self.roles);
+        match &self.collaborators {
+            Collaborators::All(true) => write!(f, "{members} of the account and all collaborators"),
+            Collaborators::All(false) => write!(f, "{members} of the account and no collaborators"),
+            Collaborators::Roles(roles) => {
+                write!(
+                    f,
+                    "{members} of the account and collaborators in the role {}",
+                    words(roles)
+                )
+            }
+        }
+    }
+}

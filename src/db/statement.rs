@@ -1,0 +1,57 @@
+//! A statement that is put together in pieces, with the values that stand in it.
+//!
+//! Must never happen here: somebody's words in the text of a statement.
+
+use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
+use diesel::sql_types::{BigInt, Text};
+
+use super::Backend;
+use crate::time::Timestamp;
+
+enum Bind {
+    Text(String),
+    Time(Timestamp),
+}
+
+/// A statement in the making. Values are numbered in the order in which they stand in it: SQLite counts them so.
+#[derive(Default)]
+pub struct Statement {
+    sql: String,
+    binds: Vec<Bind>,
+}
+
+impl Statement {
+    /// Adds words of ours.
+    pub fn push(&mut self, sql: &str) -> &mut Self {
+        self.sql.push_str(sql);
+        self
+    }
+
+    /// Adds somebody's words, as a value.
+    pub fn text(&mut self, value: &str) -> &mut Self {
+        self.bind(Bind::Text(value.to_owned()))
+    }
+
+    /// Adds a time, as a value.
+    pub fn time(&mut self, value: Timestamp) -> &mut Self {
+        self.bind(Bind::Time(value))
+    }
+
+    /// To be loaded or executed.
+    pub fn finish<'a>(self) -> BoxedSqlQuery<'a, Backend, SqlQuery> {
+        let mut query = diesel::sql_query(self.sql).into_boxed::<Backend>();
+        for bind in self.binds {
+            query = match bind {
+                Bind::Text(text) => query.bind::<Text, _>(text),
+                Bind::Time(time) => query.bind::<BigInt, _>(time),
+            };
+        }
+        query
+    }
+
+    fn bind(&mut self, bind: Bind) -> &mut Self {
+        self.binds.push(bind);
+        self.sql.push_str(&format!("${}", self.binds.len()));
+        self
+    }
+}

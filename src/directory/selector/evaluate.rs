@@ -1,0 +1,349 @@
+//! A selector against the directory: first whether everything that it names is there, then one statement that finds
+//! the keys of the resources, for counting and for `INSERT … SELECT`.
+//!
+//! A conjunction is one query whose conditions are `IN`s, which both databases join by their indexes; `or` is a
+//! UNION and `not` an EXCEPT, so that no row is ever compared with each of another set.
+//!
+//! Must never happen here: a resource that is gone, or one reached through an ancestor that is gone.
+
+use std::collections::BTreeMap;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+
+use super::{Part, Place, Selector, Spot, Test, Window};
+use crate::db::{Conn, Statement, dialect};
+use crate::directory::write;
+use crate::error::{Error, FieldError, Result};
+
+/// Writes a selector's query.
+struct Writer<'a> {
+    to: &'a mut Statement,
+    /// See [`dialect::account_label`].
+    account_label: String,
+}
+
+impl Writer<'_> {
+    fn query(&mut self, part: &Part) {
+        if let Part::Any(parts) = part {
+            for (index, part) in parts.iter().enumerate() {
+                self.to.push(if index > 0 {
+                    " UNION SELECT key FROM ("
+                } else {
+                    "SELECT key FROM ("
+                });
+                self.query(part);
+                self.to.push(") u");
+            }
+            return;
+        }
+        let parts: &[Part] = match part {
+            Part::All(parts) => parts,
+            only => std::slice::from_ref(only),
+        };
+        self.to
+            .push("SELECT r.key FROM resources r WHERE r.gone_at IS NULL");
+        for part in parts.iter().filter(|part| !matches!(part, Part::Not(_))) {
+            self.to.push(" AND ");
+            self.condition(part);
+        }
+        for part in parts {
+            if let Part::Not(inner) = part {
+                self.to.push(" EXCEPT SELECT key FROM (");
+                self.query(&inner.value);
+                self.to.push(") e");
+            }
+        }
+    }
+
+    fn condition(&mut self, part: &Part) {
+        match part {
+            Part::Type(type_) => {
+                self.to.push("r.type = ").text(type_.value.as_str());
+            }
+            Part::Label(name, test) => {
+                self.to
+                    .push("r.key IN (SELECT resource_key FROM resource_labels WHERE name = ")
+                    .text(&name.value)
+                    .push(" AND ");
+                test_on(self.to, "value", test);
+                self.to.push(")");
+            }
+            Part::Under(at) => {
+                self.to.push(
+                    "r.key IN (WITH RECURSIVE below(key) AS ( \
+                         SELECT c.key FROM resources t JOIN resources c ON c.parent_key = t.key WHERE t.type = ",
+                )
+                .text(at.value.type_.as_str())
+                .push(" AND t.id = ")
+                .text(at.value.id.as_str())
+                .push(
+                    " AND t.gone_at IS NULL AND c.gone_at IS NULL \
+                         UNION ALL SELECT c.key FROM below b JOIN resources c ON c.parent_key = b.key \
+                         WHERE c.gone_at IS NULL) SELECT key FROM below)",
+                );
+            }
+            Part::Accounts(accounts) => {
+                self.to.push(OWNED);
+                self.to.push("a.id IN ");
+                list(self.to, accounts.iter().map(|account| account.value.as_str()));
+                self.to.push(OWNED_END);
+            }
+            Part::AccountLabel(name, test) => {
+                self.to.push(OWNED);
+                // The name is a value of the expression, and stands in it once.
+                let expression = self.account_label.clone();
+                let (before, after) = expression.split_once("{name}").unwrap_or((&expression, ""));
+                self.to.push(before).text(&name.value);
+                test_on(self.to, after, test);
+                self.to.push(OWNED_END);
+            }
+            Part::Created(window) => self.within("r.created_at", &window.value),
+            Part::Changed(window) => {
+                self.to.push("(");
+                self.within("r.created_at", &window.value);
+                self.to.push(" OR ");
+                self.within("r.updated_at", &window.value);
+                // What moved in the window and was put again since.
+                self.to
+                    .push(" OR r.key IN (SELECT h.resource_key FROM resource_history h WHERE ");
+                self.within("h.valid_to", &window.value);
+                self.to.push("))");
+            }
+            Part::All(_) | Part::Any(_) | Part::Not(_) => {
+                self.to.push("r.key IN (SELECT key FROM (");
+                self.query(part);
+                self.to.push(") n)");
+            }
+        }
+    }
+
+    fn within(&mut self, column: &str, window: &Window) {
+        self.to.push("(");
+        if let Some(from) = window.from {
+            self.to.push(column).push(" >= ").time(from);
+        }
+        if window.from.is_some() && window.to.is_some() {
+            self.to.push(" AND ");
+        }
+        if let Some(to) = window.to {
+            self.to.push(column).push(" < ").time(to);
+        }
+        self.to.push(")");
+    }
+}
+
+/// `(value, value …)`
+fn list<'a>(to: &mut Statement, values: impl Iterator<Item = &'a str>) {
+    to.push("(");
+    for (index, value) in values.enumerate() {
+        if index > 0 {
+            to.push(",");
+        }
+        to.text(value);
+    }
+    to.push(")");
+}
+
+fn test_on(to: &mut Statement, column: &str, test: &Test) {
+    to.push(column);
+    match test {
+        Test::Is(value) => {
+            to.push(" = ").text(&value.value);
+        }
+        Test::In(values) => {
+            to.push(" IN ");
+            list(to, values.iter().map(|value| value.value.as_str()));
+        }
+        Test::Exists => {
+            to.push(" IS NOT NULL");
+        }
+    }
+}
+
+/// What belongs to some accounts: what names one of them, and what is below that and names none.
+const OWNED: &str = "r.key IN (WITH RECURSIVE owned(key) AS ( \
+     SELECT o.key FROM resources o WHERE o.gone_at IS NULL \
+         AND o.account_key IN (SELECT a.key FROM accounts a WHERE a.gone_at IS NULL AND ";
+const OWNED_END: &str = ") UNION ALL SELECT c.key FROM owned o JOIN resources c ON c.parent_key = o.key \
+     WHERE c.gone_at IS NULL AND c.account_key IS NULL) SELECT key FROM owned)";
+
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = BigInt)]
+    n: i64,
+}
+
+/// Whether the query finds anything.
+fn any(conn: &mut Conn, statement: Statement) -> Result<bool> {
+    let row: Option<Number> = statement.finish().get_result(conn).optional()?;
+    Ok(row.is_some_and(|row| row.n == 1))
+}
+
+impl Selector {
+    /// Adds a query for the keys of what is found; its one column is `key`.
+    pub fn keys(&self, conn: &Conn, to: &mut Statement) {
+        let account_label = dialect::account_label(conn);
+        Writer { to, account_label }.query(&self.root);
+    }
+
+    /// Checks that the directory knows everything that is named, and that something is found.
+    /// Answers how much, by type.
+    ///
+    /// # Errors
+    /// `Invalid`: each name that nothing has any more, or that nothing is found.
+    pub fn count(&self, conn: &mut Conn) -> Result<BTreeMap<String, i64>> {
+        #[derive(QueryableByName)]
+        struct Counted {
+            #[diesel(sql_type = Text)]
+            type_: String,
+            #[diesel(sql_type = BigInt)]
+            n: i64,
+        }
+        let mut errors = Vec::new();
+        self.root.known(conn, &mut errors)?;
+        if !errors.is_empty() {
+            return Err(Error::fields(errors));
+        }
+        let mut statement = Statement::default();
+        statement.push("SELECT r.type AS type_, COUNT(*) AS n FROM (");
+        self.keys(conn, &mut statement);
+        statement.push(") found JOIN resources r ON r.key = found.key GROUP BY r.type");
+        let counted: Vec<Counted> = statement.finish().load(conn)?;
+        if counted.is_empty() {
+            return Err(Error::fields(vec![self.place.error("matches nothing")]));
+        }
+        Ok(counted.into_iter().map(|row| (row.type_, row.n)).collect())
+    }
+}
+
+impl Part {
+    /// Adds an error for each name that nothing has.
+    fn known(&self, conn: &mut Conn, errors: &mut Vec<FieldError>) -> Result<()> {
+        match self {
+            Part::Type(type_) => {
+                let mut statement = Statement::default();
+                statement
+                    .push("SELECT CAST(1 AS BIGINT) AS n FROM resources WHERE type = ")
+                    .text(type_.value.as_str())
+                    .push(" AND gone_at IS NULL LIMIT 1");
+                if !any(conn, statement)? {
+                    let detail = format!("no resource is of the type '{}'", type_.value);
+                    errors.push(type_.place.error(detail));
+                }
+            }
+            Part::Label(name, test) => {
+                labels_known(conn, name, test, "resource", errors, |_, statement, test| {
+                    statement
+                    .push(
+                        "SELECT CAST(1 AS BIGINT) AS n FROM resource_labels l JOIN resources r ON r.key = l.resource_key \
+                         WHERE r.gone_at IS NULL AND l.name = ",
+                    )
+                    .text(&name.value)
+                    .push(" AND ");
+                    test_on(statement, "l.value", test);
+                })?
+            }
+            Part::AccountLabel(name, test) => {
+                labels_known(conn, name, test, "account", errors, |conn, statement, test| {
+                    let expression = dialect::account_label(conn);
+                    let (before, after) = expression.split_once("{name}").unwrap_or((&expression, ""));
+                    statement
+                        .push("SELECT CAST(1 AS BIGINT) AS n FROM accounts a WHERE a.gone_at IS NULL AND ")
+                        .push(before)
+                        .text(&name.value);
+                    test_on(statement, after, test);
+                })?;
+            }
+            Part::Under(at) => {
+                if !write::resource_keys(conn, &[&at.value], false)?.contains_key(&at.value) {
+                    errors.push(
+                        at.place
+                            .error(format!("{} is not known to the directory", at.value)),
+                    );
+                    return Ok(());
+                }
+                let mut statement = Statement::default();
+                statement
+                    .push(
+                        "SELECT CAST(1 AS BIGINT) AS n FROM resources c JOIN resources t ON t.key = c.parent_key \
+                         WHERE c.gone_at IS NULL AND t.type = ",
+                    )
+                    .text(at.value.type_.as_str())
+                    .push(" AND t.id = ")
+                    .text(at.value.id.as_str())
+                    .push(" LIMIT 1");
+                if !any(conn, statement)? {
+                    errors.push(at.place.error(format!("nothing is below {}", at.value)));
+                }
+            }
+            Part::Accounts(accounts) => {
+                for account in accounts {
+                    account_known(conn, account.value.as_str(), &account.place, errors)?;
+                }
+            }
+            Part::All(parts) | Part::Any(parts) => {
+                for part in parts {
+                    part.known(conn, errors)?;
+                }
+            }
+            // A misspelt exception would exclude nothing: it is as bad as any other.
+            Part::Not(inner) => inner.value.known(conn, errors)?,
+            Part::Created(_) | Part::Changed(_) => {}
+        }
+        Ok(())
+    }
+}
+
+fn account_known(conn: &mut Conn, id: &str, place: &Place, errors: &mut Vec<FieldError>) -> Result<()> {
+    if !write::account_keys(conn, &[id])?.contains_key(id) {
+        errors.push(place.error(format!("account '{id}' is not known to the directory")));
+        return Ok(());
+    }
+    let mut statement = Statement::default();
+    statement
+        .push(
+            "SELECT CAST(1 AS BIGINT) AS n FROM resources r JOIN accounts a ON a.key = r.account_key \
+             WHERE r.gone_at IS NULL AND a.id = ",
+        )
+        .text(id)
+        .push(" LIMIT 1");
+    if !any(conn, statement)? {
+        errors.push(place.error(format!("account '{id}' owns nothing")));
+    }
+    Ok(())
+}
+
+/// Adds an error where nothing has the label, or for each value that nothing has.
+fn labels_known(
+    conn: &mut Conn,
+    name: &Spot<String>,
+    test: &Test,
+    of: &str,
+    errors: &mut Vec<FieldError>,
+    find: impl Fn(&mut Conn, &mut Statement, &Test),
+) -> Result<()> {
+    let found = |conn: &mut Conn, test: &Test| {
+        let mut statement = Statement::default();
+        find(conn, &mut statement, test);
+        statement.push(" LIMIT 1");
+        any(conn, statement)
+    };
+    if !found(conn, &Test::Exists)? {
+        errors.push(name.place.error(format!("no {of} has a label '{}'", name.value)));
+        return Ok(());
+    }
+    let values: &[Spot<String>] = match test {
+        Test::Is(value) => std::slice::from_ref(value),
+        Test::In(values) => values,
+        Test::Exists => &[],
+    };
+    for value in values {
+        if !found(conn, &Test::Is(value.clone()))? {
+            let shown: String = value.value.chars().take(80).collect();
+            let detail = format!("no {of} has the label '{}' with the value '{shown}'", name.value);
+            errors.push(value.place.error(detail));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! On an incident's page: why somebody is affected or not, and who owned what is affected when it began.
+//!
+//! Must never happen here: an answer that differs from the API's.
+
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+use super::view::{When, count, grouped, person_path};
+use crate::audience::{self, At, Change, Difference, Explained, Rule, Who};
+use crate::db::Conn;
+use crate::error::{Error, Result};
+use crate::id::IncidentId;
+use crate::time::Timestamp;
+
+/// People who are named before they are only counted.
+const MOST: usize = 10;
+
+/// Explains the place of whoever has this id, or else of everybody at this address. None: the directory knows nobody.
+///
+/// # Errors
+/// What the database answers.
+pub fn explained(conn: &mut Conn, incident: &IncidentId, who: &str) -> Result<Vec<Explained>> {
+    for who in [Who::Person(who.to_owned()), Who::Address(who.to_owned())] {
+        match audience::explain(conn, incident, &who, &Rule::default()) {
+            Err(Error::NotFound(_)) => {}
+            other => return other,
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// The form, and the answer where somebody was asked about.
+pub fn section(asked: Option<&str>, explained: &[Explained], path: &str) -> Value {
+    json!({
+        "path": path,
+        "asked": asked,
+        "nobody": asked.is_some() && explained.is_empty(),
+        "people": explained.iter().map(|one| json!({
+            "name": one.person.name,
+            "id": one.person.id,
+            "path": person_path(&one.person.id),
+            "email": one.person.email,
+            "in_audience": one.in_audience,
+            "reachable": one.reachable,
+            "rule": one.rule,
+            "steps": one.steps.iter().map(|step| json!({
+                "ok": step.ok, "about": step.about, "detail": step.detail,
+            })).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+/// Compares with the time of impact.
+///
+/// # Errors
+/// What the database answers.
+pub fn since(conn: &mut Conn, incident: &IncidentId, started: Timestamp) -> Result<Difference> {
+    audience::difference(conn, incident, &Rule::default(), At::Then(started), At::Now)
+}
+
+/// Who owned it when it began and does not now, and the other way round.
+pub fn since_section(difference: &Difference, started: Timestamp, zone: Option<&TimeZone>) -> Value {
+    let of = |change: Change| {
+        let people = difference.people.iter().filter(move |one| one.change == change);
+        people
+            .take(MOST)
+            .map(|one| json!({"name": one.person.name, "path": person_path(&one.person.id)}))
+            .collect::<Vec<_>>()
+    };
+    let counts = difference.counts;
+    json!({
+        "started": When::new(started, zone),
+        "any": counts.removed > 0,
+        "removed_title": count(
+            counts.removed,
+            "person owned or worked on what is affected when it began, and no longer does",
+            "people owned or worked on what is affected when it began, and no longer do",
+        ),
+        "removed": of(Change::Removed),
+        "removed_more": counts.removed.saturating_sub(MOST),
+        "added": grouped(counts.added as i64),
+        "changed": grouped(counts.changed as i64),
+        "others": counts.added + counts.changed > 0,
+        "not_known": (counts.not_known_then > 0).then(|| count(
+            counts.not_known_then,
+            "affected resource was not known to the directory then",
+            "affected resources were not known to the directory then",
+        )),
+    })
+}

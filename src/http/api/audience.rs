@@ -1,0 +1,319 @@
+//! The audience of an incident: who, why, as of when, what differs, and why somebody is in it or not.
+
+use std::collections::HashSet;
+
+use actix_web::{HttpResponse, get, web};
+use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+
+use super::incidents::incident_id;
+use super::own;
+use crate::audience::{
+    self, Addressee, At, Changed, Counts, DifferenceCounts, Explained, Rule, Unreachable, Who,
+};
+use crate::db::Conn;
+use crate::error::Error;
+use crate::http::App;
+use crate::http::extract::Params;
+use crate::http::page::{Limit, Page, cursor, page};
+use crate::http::problem::{Answer, ProblemDocument};
+use crate::id::{IncidentId, NoticeId};
+use crate::incident;
+use crate::incident::affected::Unresolved;
+use crate::notice;
+use crate::time::Timestamp;
+
+pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
+    config
+        .service(get_audience)
+        .service(explain_audience)
+        .service(compare_audience);
+}
+
+/// A person of the audience, and whether they were told.
+#[derive(Serialize, utoipa::ToSchema)]
+struct AudienceItem {
+    #[serde(flatten)]
+    addressee: Addressee,
+    /// Whether a notice of this incident reached them, or is on its way.
+    told: bool,
+}
+
+/// The numbers of an audience, and how many were not told yet.
+#[derive(Serialize, utoipa::ToSchema)]
+struct AudienceCounts {
+    #[serde(flatten)]
+    counts: Counts,
+    /// People who can be reached and were not told anything yet.
+    not_told: usize,
+}
+
+/// Whom an incident affects.
+#[derive(Serialize, utoipa::ToSchema)]
+struct AudiencePage {
+    /// The numbers over all pages.
+    counts: AudienceCounts,
+    /// The people.
+    items: Vec<AudienceItem>,
+    /// Give it back as `cursor` for the next page; null at the end.
+    next_cursor: Option<String>,
+    /// Who cannot be reached, and why.
+    unreachable: Vec<Unreachable>,
+    /// What alerts named and the directory does not know.
+    unresolved: Vec<Unresolved>,
+    /// As of when the directory was asked; null: as it is now.
+    as_of: Option<Timestamp>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct AudienceParams {
+    /// Rows at most, 1 to 500; 50 if not given.
+    #[serde(default)]
+    #[param(value_type = Option<i64>)]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// As of when the directory is asked: `now`, `impact` (when the incident began), or a time. What is affected is
+    /// what is affected now.
+    as_of: Option<String>,
+}
+
+/// A moment as it stands in a query.
+enum Moment {
+    Now,
+    Impact,
+    At(Timestamp),
+}
+
+impl Moment {
+    fn parse(name: &str, text: Option<&str>, default: &str, now: Timestamp) -> Answer<Moment> {
+        match text.unwrap_or(default) {
+            "now" => Ok(Moment::Now),
+            "impact" => Ok(Moment::Impact),
+            text => match Timestamp::parse(text) {
+                Ok(at) if at > now => {
+                    let detail = format!("{at} is in the future: nobody knows who will own what");
+                    Err(Error::invalid(name, detail).into())
+                }
+                Ok(at) => Ok(Moment::At(at)),
+                Err(detail) => {
+                    Err(Error::invalid(name, format!("is not now, impact or a time: {detail}")).into())
+                }
+            },
+        }
+    }
+
+    /// Of an incident.
+    fn at(&self, conn: &mut Conn, id: &IncidentId) -> Result<At, Error> {
+        Ok(match self {
+            Moment::Now => At::Now,
+            Moment::Impact => At::Then(incident::get(conn, id)?.started_at),
+            Moment::At(at) => At::Then(*at),
+        })
+    }
+}
+
+fn time_of(at: At) -> Option<Timestamp> {
+    match at {
+        At::Now => None,
+        At::Then(at) => Some(at),
+    }
+}
+
+/// Whom it affects, each with every reason.
+#[utoipa::path(tag = "Incidents", params(AudienceParams),
+    responses((status = 200, body = AudiencePage), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[get("/incidents/{id}/audience")]
+async fn get_audience(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    params: Params<AudienceParams>,
+) -> Answer<HttpResponse> {
+    let id = incident_id(&id)?;
+    let AudienceParams {
+        limit,
+        cursor: at,
+        as_of,
+    } = params.0;
+    let after: Option<String> = cursor(at.as_deref())?;
+    let moment = Moment::parse("?as_of", as_of.as_deref(), "now", app.db.clock().now())?;
+    let (at, audience, told, missed) = app
+        .db
+        .read(move |conn| {
+            let at = moment.at(conn, &id)?;
+            Ok((
+                at,
+                audience::resolve_by(conn, &id, &Rule::default(), at)?,
+                notice::told_people(conn, &id)?,
+                notice::missed(conn, &id)?,
+            ))
+        })
+        .await?;
+    // Sending it there again is no use: they count among the unreached.
+    let bounced: HashSet<&String> = missed
+        .iter()
+        .filter(|missed| missed.bounced)
+        .flat_map(|missed| &missed.people)
+        .collect();
+    let not_told = audience
+        .people
+        .iter()
+        .filter(|addressee| addressee.unreachable.is_none())
+        .filter(|addressee| !told.contains(&addressee.person.id) && !bounced.contains(&addressee.person.id))
+        .count();
+    let rows: Vec<Addressee> = audience
+        .people
+        .into_iter()
+        .filter(|addressee| after.as_ref().is_none_or(|after| addressee.person.id > *after))
+        .take(limit.probe() as usize)
+        .collect();
+    let Page { items, next_cursor } = page(rows, limit, |addressee| addressee.person.id.clone());
+    let items = items
+        .into_iter()
+        .map(|addressee| AudienceItem {
+            told: told.contains(&addressee.person.id),
+            addressee,
+        })
+        .collect();
+    Ok(HttpResponse::Ok().json(AudiencePage {
+        counts: AudienceCounts {
+            counts: audience.counts,
+            not_told,
+        },
+        items,
+        next_cursor,
+        unreachable: audience.unreachable,
+        unresolved: audience.unresolved,
+        as_of: time_of(at),
+    }))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ExplainParams {
+    /// Whose place to explain, by the directory's id.
+    person: Option<String>,
+    /// Or everybody's at this address.
+    address: Option<String>,
+    /// By the audience rule of this notice of the incident; else by the usual one.
+    notice: Option<String>,
+}
+
+/// Why people are in an audience, or why not.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Explanation {
+    /// One for each person of that id or address.
+    items: Vec<Explained>,
+}
+
+/// Why somebody is in the audience, or why not: every role that they have or had, and where the way from it ends.
+#[utoipa::path(tag = "Incidents", params(ExplainParams),
+    responses((status = 200, body = Explanation), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[get("/incidents/{id}/audience/explain")]
+async fn explain_audience(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    params: Params<ExplainParams>,
+) -> Answer<HttpResponse> {
+    let id = incident_id(&id)?;
+    let who = match (params.0.person, params.0.address) {
+        (Some(person), None) => Who::Person(person),
+        (None, Some(address)) => Who::Address(address),
+        _ => return Err(Error::invalid("?person", "give either person or address").into()),
+    };
+    let notice = params
+        .0
+        .notice
+        .map(|notice| own("notice", NoticeId::parse(&notice)))
+        .transpose()?;
+    let items = app
+        .db
+        .read(move |conn| {
+            let rule = match notice {
+                Some(notice) => {
+                    let notice = notice::get(conn, &notice)?;
+                    if notice.incident != id {
+                        return Err(Error::NotFound(format!("notice {} of this incident", notice.id)));
+                    }
+                    notice.audience
+                }
+                None => Rule::default(),
+            };
+            audience::explain(conn, &id, &who, &rule)
+        })
+        .await?;
+    Ok(HttpResponse::Ok().json(Explanation { items }))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct CompareParams {
+    /// Rows at most, 1 to 500; 50 if not given.
+    #[serde(default)]
+    #[param(value_type = Option<i64>)]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// As of when first: `impact` if not given, `now`, or a time.
+    from: Option<String>,
+    /// As of when then: `now` if not given, `impact`, or a time.
+    to: Option<String>,
+}
+
+/// How the audience as of one time differs from that as of another.
+#[derive(Serialize, utoipa::ToSchema)]
+struct ComparisonPage {
+    /// As of when first; null: now.
+    from: Option<Timestamp>,
+    /// As of when then; null: now.
+    to: Option<Timestamp>,
+    /// The numbers over all pages.
+    counts: DifferenceCounts,
+    /// The people who came, left, or have other reasons.
+    items: Vec<Changed>,
+    /// Give it back as `cursor` for the next page; null at the end.
+    next_cursor: Option<String>,
+}
+
+/// Who owned what is affected at one time and who at another. Both are about what is affected now.
+#[utoipa::path(tag = "Incidents", params(CompareParams),
+    responses((status = 200, body = ComparisonPage), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[get("/incidents/{id}/audience/difference")]
+async fn compare_audience(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    params: Params<CompareParams>,
+) -> Answer<HttpResponse> {
+    let id = incident_id(&id)?;
+    let p = params.0;
+    let after: Option<String> = cursor(p.cursor.as_deref())?;
+    let now = app.db.clock().now();
+    let from = Moment::parse("?from", p.from.as_deref(), "impact", now)?;
+    let to = Moment::parse("?to", p.to.as_deref(), "now", now)?;
+    let (from, to, difference) = app
+        .db
+        .read(move |conn| {
+            let (from, to) = (from.at(conn, &id)?, to.at(conn, &id)?);
+            let difference = audience::difference(conn, &id, &Rule::default(), from, to)?;
+            Ok((from, to, difference))
+        })
+        .await?;
+    let rows: Vec<Changed> = difference
+        .people
+        .into_iter()
+        .filter(|one| after.as_ref().is_none_or(|after| one.person.id > *after))
+        .take(p.limit.probe() as usize)
+        .collect();
+    let Page { items, next_cursor } = page(rows, p.limit, |one| one.person.id.clone());
+    Ok(HttpResponse::Ok().json(ComparisonPage {
+        from: time_of(from),
+        to: time_of(to),
+        counts: difference.counts,
+        items,
+        next_cursor,
+    }))
+}

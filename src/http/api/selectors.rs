@@ -1,0 +1,33 @@
+//! Selectors: what one finds, before it is used.
+
+use actix_web::{HttpResponse, post, web};
+use serde::Deserialize;
+
+use crate::audience::{self, Found};
+use crate::directory::selector::{Json, Selector, SelectorSchema};
+use crate::http::App;
+use crate::http::extract::{Body, NoParams, Params};
+use crate::http::problem::{Answer, ProblemDocument};
+
+pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
+    config.service(count);
+}
+
+/// A selector to try.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CountRequest {
+    /// As an object or as text.
+    #[schema(value_type = SelectorSchema)]
+    selector: Json,
+}
+
+/// How much a selector finds now, and whom it would reach. Stores nothing; `POST /incidents/{id}/affected` finds the same.
+#[utoipa::path(tag = "Selectors", request_body = CountRequest,
+    responses((status = 200, body = Found), (status = 422, body = ProblemDocument)))]
+#[post("/selectors/count")]
+async fn count(app: web::Data<App>, _: Params<NoParams>, body: Body<CountRequest>) -> Answer<HttpResponse> {
+    let selector = Selector::parse("/selector", &body.0.selector)?;
+    let found = app.db.read(move |conn| audience::count(conn, &selector)).await?;
+    Ok(HttpResponse::Ok().json(found))
+}
