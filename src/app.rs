@@ -242,6 +242,7 @@ async fn prepare(
         feedback_stats: FeedbackStats::default(),
         sns: Sns::new(config.sns.clone()),
         http_stats: HttpStats::default(),
+        memo: Arc::default(),
         pages,
         delivers: config.workers,
         lifetime: config.delivery_lifetime,

@@ -1,6 +1,10 @@
 //! What comes back of a mail finds its delivery, changes what follows from it, and shows on the incident, with who else
 //! could be told. Nothing else changes anything: no forged report, no late mail, no answer of a machine.
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use candor::alert::provider::fetch::Fetch;
@@ -8,8 +12,6 @@ use candor::catcher::{Decision, Policy};
 use candor::delivery::verp::Verp;
 use hmac::{Hmac, Mac};
 use reqwest::Method;
-use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use std::sync::{Arc, Mutex};

@@ -1,12 +1,12 @@
 //! DKIM: with keys in the settings every mail carries a signature of each, over what a reader sees and both unsubscribe
 //! headers; it holds as the mail arrived, and no longer once anything of it is changed.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use ring::digest::{SHA256, digest};
-use ring::signature::{
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::signature::{
     ED25519, Ed25519KeyPair, KeyPair, RSA_PKCS1_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey,
 };
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use crate::support::{Binary, Env, TestApp, on_both_databases, story_directory};
 

@@ -230,7 +230,7 @@ async fn tls_server(name: &str) -> (u16, String) {
         .expect("a name")
         .signed_by(&key, &authority)
         .expect("a certificate");
-    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")

@@ -351,6 +351,81 @@ fn append(conn: &mut Conn, actor: &Actor, now: Timestamp, events: Vec<Event>) ->
     Ok(())
 }
 
+/// Events that nothing depends on which is computed over an audience. The attempts are looked at apart.
+const WITHOUT_INFLUENCE: &[Action] = &[
+    Action::DeliveryAttempts,
+    Action::AccessDenied,
+    Action::AccessForbidden,
+    Action::AdminSignedIn,
+    Action::AlertRepeated,
+    Action::HookRefused,
+    Action::HookInvalid,
+];
+
+/// Events that matter to their own incident alone.
+const OF_ONE_INCIDENT: &[Action] = &[
+    Action::AlertReceived,
+    Action::AlertResolved,
+    Action::IncidentOpened,
+    Action::IncidentChanged,
+    Action::IncidentStatus,
+    Action::TimelineAdded,
+    Action::AffectedAdded,
+    Action::AffectedRemoved,
+    Action::NextStepAdded,
+    Action::NextStepChanged,
+    Action::ReportWritten,
+    Action::ReportPublished,
+    Action::NoticeDrafted,
+    Action::NoticeChanged,
+    Action::NoticeApproved,
+    Action::NoticeQueued,
+    Action::NoticeExpanded,
+    Action::NoticeStopped,
+    Action::NoticeFinished,
+    Action::DeliveryResent,
+    Action::DeliveryBounced,
+];
+
+/// How far the trail has come: what was computed from the records holds as long as this is the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The last event that could matter.
+    pub change: i64,
+    /// The last attempts.
+    pub attempts: i64,
+}
+
+/// How far the trail has come for what is computed over the audience of an incident.
+///
+/// # Errors
+/// What the database answers.
+pub fn mark(conn: &mut Conn, incident: &IncidentId) -> Result<Mark> {
+    let words = |actions: &[Action]| actions.iter().map(|action| action.as_str()).collect::<Vec<_>>();
+    let change: Option<i64> = audit_events::table
+        .filter(audit_events::action.ne_all(words(WITHOUT_INFLUENCE)))
+        .filter(
+            audit_events::action
+                .ne_all(words(OF_ONE_INCIDENT))
+                .or(audit_events::incident_id.is_null())
+                .or(audit_events::incident_id.eq(incident.as_str())),
+        )
+        .order(audit_events::seq.desc())
+        .select(audit_events::seq)
+        .first(conn)
+        .optional()?;
+    let attempts: Option<i64> = audit_events::table
+        .filter(audit_events::action.eq(Action::DeliveryAttempts.as_str()))
+        .order(audit_events::seq.desc())
+        .select(audit_events::seq)
+        .first(conn)
+        .optional()?;
+    Ok(Mark {
+        change: change.unwrap_or_default(),
+        attempts: attempts.unwrap_or_default(),
+    })
+}
+
 fn rows_after(conn: &mut Conn, after: i64, limit: i64) -> Result<Vec<Row>> {
     Ok(audit_events::table
         .filter(audit_events::seq.gt(after))

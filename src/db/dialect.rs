@@ -386,16 +386,24 @@ pub struct RecipientRow {
 /// # Errors
 /// What the database answers.
 pub fn recipients(conn: &mut Conn, notice: &NoticeId, ordinals: &[i64]) -> Result<Vec<RecipientRow>> {
-    let statement =
-        "SELECT ordinal, context, optional FROM notice_recipients WHERE notice_id = $1 AND ordinal {among}";
-    Ok(about_ids!(
-        conn,
-        ordinals,
-        "$2",
-        statement,
-        |query| query.bind::<Text, _>(notice.as_str()),
-        load
-    ))
+    Ok(match conn {
+        Conn::Sqlite(conn) => diesel::sql_query(
+            "SELECT ordinal, context, optional FROM notice_recipients \
+             WHERE notice_id = $1 AND ordinal IN (SELECT value FROM json_each($2))",
+        )
+        .bind::<Text, _>(notice.as_str())
+        .bind::<Text, _>(serde_json::to_string(ordinals)?)
+        .load(conn)?,
+        // One by one: of a list that was frozen a moment ago the planner knows nothing, and reads all of it.
+        Conn::Pg(conn) => diesel::sql_query(
+            "SELECT nr.ordinal, nr.context, nr.optional FROM UNNEST($1) AS wanted (ordinal), \
+             LATERAL (SELECT * FROM notice_recipients \
+                      WHERE notice_id = $2 AND ordinal = wanted.ordinal LIMIT 1) AS nr",
+        )
+        .bind::<Array<BigInt>, _>(ordinals)
+        .bind::<Text, _>(notice.as_str())
+        .load(conn)?,
+    })
 }
 
 /// An attempt, as it is stored.

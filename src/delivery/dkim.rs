@@ -10,11 +10,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ring::digest::{Context, SHA256};
-use ring::rand::SystemRandom;
-use ring::signature::{Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -182,11 +182,11 @@ fn read_key(file: &Path) -> std::result::Result<Key, String> {
 fn sign(key: &Key, data: &[u8]) -> Result<Vec<u8>> {
     match key {
         Key::Ed25519(key) => {
-            let hash = ring::digest::digest(&SHA256, data);
+            let hash = aws_lc_rs::digest::digest(&SHA256, data);
             Ok(key.sign(hash.as_ref()).as_ref().to_vec())
         }
         Key::Rsa(key) => {
-            let mut signature = vec![0; key.public().modulus_len()];
+            let mut signature = vec![0; key.public_modulus_len()];
             key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), data, &mut signature)
                 .map_err(|_| Error::internal("a mail could not be signed"))?;
             Ok(signature)
@@ -239,7 +239,7 @@ fn relaxed_header(name: &str, value: &str, text: &mut String) {
 }
 
 /// RFC 6376, 3.4.4: no white space at line ends, runs of it one space, no empty lines at the end.
-fn hash_body(body: &str) -> ring::digest::Digest {
+fn hash_body(body: &str) -> aws_lc_rs::digest::Digest {
     let mut hash = Context::new(&SHA256);
     let mut empty = 0;
     let mut line_of = String::new();

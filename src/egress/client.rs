@@ -81,7 +81,7 @@ impl Client {
         if trusted == 0 {
             tracing::warn!("this system has no certificate authorities: no https endpoint can be reached");
         }
-        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+        let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(Error::internal)?

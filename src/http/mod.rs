@@ -10,6 +10,7 @@ pub mod extract;
 pub mod feedback;
 pub mod hooks;
 pub mod idempotency;
+pub mod memo;
 pub mod metrics;
 pub mod page;
 pub mod pages;

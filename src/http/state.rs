@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::memo::Memo;
 use super::metrics::{FeedbackStats, HttpStats};
 use super::pages::Pages;
 use crate::access::Links;
@@ -35,6 +36,8 @@ pub struct App {
     pub sns: Sns,
     /// HTTP counts of this process.
     pub http_stats: HttpStats,
+    /// What was computed over whole audiences.
+    pub memo: Arc<Memo>,
     /// Compiled pages.
     pub pages: Pages,
     /// Whether this process delivers.

@@ -66,7 +66,7 @@ fn tls() -> Result<TlsConnector, String> {
     if roots.is_empty() {
         return Err("this machine has no root certificates".to_owned());
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+    let config = ClientConfig::builder_with_provider(Arc::new(crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots)

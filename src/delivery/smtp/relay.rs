@@ -182,7 +182,7 @@ impl Relay {
         if roots.is_empty() {
             return Err("this machine trusts no certificates (is ca-certificates installed?)".to_owned());
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?

@@ -2,7 +2,7 @@
 //!
 //! Must never happen here: somebody who cannot be reached, or an id that the directory does not know, shown quietly.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use actix_web::{HttpResponse, get, web};
 use jiff::tz::TimeZone;
@@ -17,8 +17,10 @@ use super::view::{
 };
 use super::{ROWS, own, why};
 use crate::alert::{self, AlertView};
-use crate::audience::{Audience, Difference, Explained};
+use crate::audience::{Audience, Counts, Explained};
+use crate::db::Conn;
 use crate::http::App;
+use crate::http::memo::Known;
 use crate::http::page::{Page, cursor, page};
 use crate::http::problem::Answer;
 use crate::id::IncidentId;
@@ -31,7 +33,7 @@ use crate::notice::compose::paragraphs;
 use crate::notice::{self, Notice, State};
 use crate::report::{self, Report};
 use crate::template::Phase;
-use crate::unreached::{self, Unreached, UnreachedCounts};
+use crate::unreached;
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.service(show);
@@ -56,17 +58,57 @@ struct Facts {
     incident: Incident,
     metrics: Metrics,
     affected: Page<Affected>,
-    audience: Audience,
-    since: Difference,
+    standing: Known<Standing>,
     explained: Vec<Explained>,
-    told: HashMap<String, bool>,
-    bounced: HashSet<String>,
-    unreached: (UnreachedCounts, Vec<Unreached>),
     notices: Vec<Notice>,
     timeline: Vec<Entry>,
     alerts: Page<AlertView>,
     steps: Vec<NextStep>,
     reports: Vec<Report>,
+}
+
+/// What is computed over the whole audience, as the page shows it.
+struct Standing {
+    counts: Counts,
+    zones: Vec<(String, TimeZone)>,
+    people: Value,
+    not_told: usize,
+    since: Value,
+    unreached: Value,
+    unresolved: Value,
+}
+
+impl Standing {
+    fn of(
+        conn: &mut Conn,
+        incident: &Incident,
+        chosen: Option<Chosen>,
+        after: Option<&str>,
+    ) -> crate::error::Result<Self> {
+        let id = &incident.id;
+        let audience = crate::audience::resolve(conn, id)?;
+        let zones = zones(incident, &audience);
+        let local = zones.first().map(|(_, zone)| zone);
+        let told = notice::reached_people(conn, id)?;
+        let bounced: HashSet<String> = notice::missed(conn, id)?
+            .into_iter()
+            .filter(|missed| missed.bounced)
+            .flat_map(|missed| missed.people)
+            .collect();
+        let base = format!("/admin/incidents/{}", incident.number);
+        let people = audience::section(&audience, &told, &bounced, chosen, after, &base);
+        let since = why::since(conn, id, incident.started_at)?;
+        let (counts, unreached) = unreached::of(conn, id, None, ROWS.0)?;
+        Ok(Standing {
+            people: people.shown,
+            not_told: people.not_told,
+            since: why::since_section(&since, incident.started_at, local),
+            unreached: audience::unreached(&counts, &unreached, local),
+            unresolved: unresolved(&audience),
+            counts: audience.counts,
+            zones,
+        })
+    }
 }
 
 #[get("/incidents/{id}")]
@@ -86,6 +128,7 @@ async fn show(
     let alerts_before: Option<String> = cursor(p.alerts_after.as_deref())?;
     let people_after: Option<String> = cursor(p.people_after.as_deref())?;
     let who = p.who.clone();
+    let (memo, now) = (app.memo.clone(), app.clock().now());
     let facts = app
         .db
         .read(move |conn| {
@@ -101,19 +144,17 @@ async fn show(
                     ROWS,
                     |a| a.key,
                 ),
-                audience: crate::audience::resolve(conn, id)?,
-                since: why::since(conn, id, incident.started_at)?,
+                standing: {
+                    let after = people_after.as_deref();
+                    let name = format!("page {:?} {after:?}", p.people);
+                    memo.of(conn, id, &name, now, |conn| {
+                        Standing::of(conn, &incident, p.people, after)
+                    })?
+                },
                 explained: match &who {
                     Some(who) => why::explained(conn, id, who)?,
                     None => Vec::new(),
                 },
-                told: notice::reached_people(conn, id)?,
-                bounced: notice::missed(conn, id)?
-                    .into_iter()
-                    .filter(|missed| missed.bounced)
-                    .flat_map(|missed| missed.people)
-                    .collect(),
-                unreached: unreached::of(conn, id, None, ROWS.0)?,
                 notices: notice::of_incidents(conn, &[id])?,
                 timeline: timeline::list(conn, id)?,
                 alerts: page(
@@ -136,17 +177,10 @@ async fn show(
         .await?;
     let incident = &facts.incident;
     let base = format!("/admin/incidents/{}", incident.number);
-    let zones = zones(incident, &facts.audience);
+    let standing = &facts.standing.value;
+    let zones = &standing.zones;
     let local = zones.first().map(|(_, zone)| zone);
     let title = format!("#{} {}", incident.number, cut(&incident.title, 80));
-    let people = audience::section(
-        &facts.audience,
-        &facts.told,
-        &facts.bounced,
-        p.people,
-        people_after.as_deref(),
-        &base,
-    );
     app.pages.answer(
         "admin/incident",
         &json!({
@@ -159,13 +193,14 @@ async fn show(
             "summary": incident.summary.as_deref().map(paragraphs).unwrap_or_default(),
             "metrics": tiles(&facts.metrics),
             "zones": zones.iter().map(|(name, _)| name).collect::<Vec<_>>(),
-            "times": times(&facts.metrics, &zones),
-            "todo": todo(&app, &facts, people.not_told),
-            "people": people.shown,
-            "since": why::since_section(&facts.since, incident.started_at, local),
+            "times": times(&facts.metrics, zones),
+            "todo": todo(&app, &facts, standing.not_told),
+            "people": standing.people,
+            "people_as_of": When::maybe(facts.standing.as_of, local),
+            "since": standing.since,
             "why": why::section(p.who.as_deref(), &facts.explained, &base),
-            "unreached": audience::unreached(&facts.unreached.0, &facts.unreached.1, local),
-            "unresolved": unresolved(&facts.audience),
+            "unreached": standing.unreached,
+            "unresolved": standing.unresolved,
             "affected": affected_section(&facts, &base, local),
             "notices": facts.notices.iter().map(|notice| notice_row(notice, local)).collect::<Vec<_>>(),
             "timeline": facts.timeline.iter().take(MOST).map(|entry| entry_row(entry, local)).collect::<Vec<_>>(),
@@ -315,7 +350,7 @@ fn unresolved(audience: &Audience) -> Value {
 }
 
 fn affected_section(facts: &Facts, base: &str, local: Option<&TimeZone>) -> Value {
-    let counts = &facts.audience.counts;
+    let counts = &facts.standing.value.counts;
     let rows: Vec<Value> = facts
         .affected
         .items

@@ -53,6 +53,7 @@ async fn show(
     let after: Option<i64> = cursor(at.as_deref())?;
     let sending = app.sending.clone();
     let chosen = state.clone();
+    let (memo, now) = (app.memo.clone(), app.clock().now());
     let (notice, incident, preview, not_told, deliveries, feedback) = app
         .db
         .read(move |conn| {
@@ -64,7 +65,13 @@ async fn show(
             };
             // Computed over the whole audience: only once nothing moves any more.
             let not_told = match notice.state {
-                State::Sent | State::Stopped => notice::not_told_yet(conn, &id)?,
+                State::Sent | State::Stopped => {
+                    let name = format!("not told of {id}");
+                    let not_told = memo.of(conn, &notice.incident, &name, now, |conn| {
+                        notice::not_told_yet(conn, &id)
+                    })?;
+                    *not_told.value
+                }
                 _ => 0,
             };
             let deliveries = delivery::list(conn, &id, chosen.as_deref(), None, after, ROWS.probe())?;

@@ -83,7 +83,7 @@ async fn list(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>
 struct NoticeView {
     #[serde(flatten)]
     notice: Notice,
-    /// People affected now who have not got it.
+    /// People affected now who have not got it. While mails go out to very many, it may be some seconds old.
     not_told_yet: usize,
 }
 
@@ -92,12 +92,18 @@ struct NoticeView {
 #[get("/notices/{id}")]
 async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
     let id = notice_id(&id)?;
+    let (memo, now) = (app.memo.clone(), app.clock().now());
     let view = app
         .db
         .read(move |conn| {
+            let notice = notice::get(conn, &id)?;
+            let name = format!("not told of {id}");
+            let not_told = memo.of(conn, &notice.incident, &name, now, |conn| {
+                notice::not_told_yet(conn, &id)
+            })?;
             Ok(NoticeView {
-                notice: notice::get(conn, &id)?,
-                not_told_yet: notice::not_told_yet(conn, &id)?,
+                notice,
+                not_told_yet: *not_told.value,
             })
         })
         .await?;
