@@ -94,6 +94,7 @@ async fn show(
                 (None, number) => incident::by_number(conn, number.unwrap_or_default())?,
             };
             let id = &incident.id;
+            let audience = crate::audience::resolve(conn, id)?;
             Ok(Facts {
                 metrics: metrics::metrics(conn, id, None)?,
                 affected: page(
@@ -101,8 +102,8 @@ async fn show(
                     ROWS,
                     |a| a.key,
                 ),
-                audience: crate::audience::resolve(conn, id)?,
-                since: why::since(conn, id, incident.started_at)?,
+                since: why::since(conn, id, incident.started_at, &audience)?,
+                audience,
                 explained: match &who {
                     Some(who) => why::explained(conn, id, who)?,
                     None => Vec::new(),
