@@ -43,7 +43,7 @@ pub fn count(conn: &mut Conn, selector: &Selector) -> Result<Found> {
         accounts = Some(graph.reached().0.len());
         let reasons = super::reasons(conn, &graph, &Rule::default())?;
         let keys: Vec<i64> = reasons.into_keys().collect();
-        let there = super::graph::people(conn, graph.at, &keys)?;
+        let there = super::roles::people(conn, graph.at, &keys)?;
         people = Some(there.values().filter(|person| person.there).count());
     }
     Ok(Found {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Addressee, At, PersonRef, Reason, Rule, resolve_by};
+use super::{Addressee, At, Audience, PersonRef, Reason, Rule, resolve_by};
 use crate::db::Conn;
 use crate::error::Result;
 use crate::id::IncidentId;
@@ -72,41 +72,40 @@ pub fn difference(
 ) -> Result<Difference> {
     let before = resolve_by(conn, incident, rule, from)?;
     let after = resolve_by(conn, incident, rule, to)?;
-    let mut both: BTreeMap<String, (Option<Addressee>, Option<Addressee>)> = BTreeMap::new();
-    for addressee in before.people {
-        let id = addressee.person.id.clone();
-        both.entry(id).or_default().0 = Some(addressee);
+    Ok(compare(&before, &after))
+}
+
+/// Compares two audiences of one incident.
+pub fn compare(before: &Audience, after: &Audience) -> Difference {
+    let mut both: BTreeMap<&str, (Option<&Addressee>, Option<&Addressee>)> = BTreeMap::new();
+    for addressee in &before.people {
+        both.entry(&addressee.person.id).or_default().0 = Some(addressee);
     }
-    for addressee in after.people {
-        let id = addressee.person.id.clone();
-        both.entry(id).or_default().1 = Some(addressee);
+    for addressee in &after.people {
+        both.entry(&addressee.person.id).or_default().1 = Some(addressee);
     }
+    let changed = |of: &Addressee, change, before: Option<&Addressee>, after: Option<&Addressee>| {
+        let reasons = |one: Option<&Addressee>| one.map(|one| one.reasons.clone()).unwrap_or_default();
+        Changed {
+            person: of.person.clone(),
+            change,
+            before: reasons(before),
+            after: reasons(after),
+        }
+    };
     let people: Vec<Changed> = both
         .into_values()
         .filter_map(|pair| match pair {
-            (None, Some(after)) => Some(Changed {
-                person: after.person,
-                change: Change::Added,
-                before: Vec::new(),
-                after: after.reasons,
-            }),
-            (Some(before), None) => Some(Changed {
-                person: before.person,
-                change: Change::Removed,
-                before: before.reasons,
-                after: Vec::new(),
-            }),
-            (Some(before), Some(after)) if before.reasons != after.reasons => Some(Changed {
-                person: after.person,
-                change: Change::Changed,
-                before: before.reasons,
-                after: after.reasons,
-            }),
+            (None, Some(after)) => Some(changed(after, Change::Added, None, Some(after))),
+            (Some(before), None) => Some(changed(before, Change::Removed, Some(before), None)),
+            (Some(before), Some(after)) if before.reasons != after.reasons => {
+                Some(changed(after, Change::Changed, Some(before), Some(after)))
+            }
             _ => None,
         })
         .collect();
     let count = |change: Change| people.iter().filter(|one| one.change == change).count();
-    Ok(Difference {
+    Difference {
         counts: DifferenceCounts {
             added: count(Change::Added),
             removed: count(Change::Removed),
@@ -114,5 +113,5 @@ pub fn difference(
             not_known_then: before.counts.not_known_then,
         },
         people,
-    })
+    }
 }

@@ -1,15 +1,14 @@
 //! What is affected, with everything above it and the accounts that own it, read in a few queries a level: each
 //! resource once, however many are affected through it. The way up is walked in memory.
 //!
-//! Every query can be asked as of a time too: a row of history that was valid then stands in for the table's.
-//!
 //! Must never happen here: a query for each resource, account or person.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
+use super::at::{At, CHUNK, THERE, UNKNOWN, keys};
 use crate::db::{Conn, Statement};
 use crate::directory::selector::Selector;
 use crate::directory::{ResourceRef, resource};
@@ -17,59 +16,6 @@ use crate::error::{Error, Result};
 use crate::id::IncidentId;
 use crate::incident::affected::Relevance;
 use crate::time::Timestamp;
-
-/// Keys in one query.
-pub(super) const CHUNK: usize = 5_000;
-
-/// As of when the directory is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum At {
-    /// As it is.
-    Now,
-    /// As it was at that time, as far as it was known to Candor then.
-    Then(Timestamp),
-}
-
-impl At {
-    /// The history beside a table, where it is asked as of a time. `on` joins the two.
-    pub(super) fn history(self, table: &str, on: &str) -> String {
-        match self {
-            At::Now => String::new(),
-            At::Then(at) => {
-                let at = at.as_micros();
-                format!(" LEFT JOIN {table} h ON {on} AND h.valid_from <= {at} AND h.valid_to > {at}")
-            }
-        }
-    }
-
-    /// What a column said: the table's, or that of the history.
-    pub(super) fn column(self, row: &str, column: &str) -> String {
-        match self {
-            At::Now => format!("{row}.{column}"),
-            At::Then(_) => {
-                format!("CASE WHEN h.valid_from IS NULL THEN {row}.{column} ELSE h.{column} END")
-            }
-        }
-    }
-
-    /// 2 where the row was there, 1 where it was gone, 0 where it was not known yet.
-    pub(super) fn standing(self, row: &str) -> String {
-        let now = format!("WHEN {row}.gone_at IS NULL THEN CAST(2 AS BIGINT) ELSE CAST(1 AS BIGINT) END");
-        match self {
-            At::Now => format!("CASE {now}"),
-            At::Then(at) => format!(
-                "CASE WHEN h.valid_from IS NOT NULL AND h.gone THEN CAST(1 AS BIGINT) \
-                      WHEN h.valid_from IS NOT NULL THEN CAST(2 AS BIGINT) \
-                      WHEN {row}.created_at > {} THEN CAST(0 AS BIGINT) {now}",
-                at.as_micros()
-            ),
-        }
-    }
-}
-
-/// See [`At::standing`].
-pub(super) const THERE: i64 = 2;
-const UNKNOWN: i64 = 0;
 
 /// A resource of the graph.
 #[derive(Clone, Debug)]
@@ -180,11 +126,6 @@ fn node_columns(at: At) -> String {
 
 fn node_history(at: At) -> String {
     at.history("resource_history", "h.resource_key = r.key")
-}
-
-/// Keys of ours, written into a statement: nothing to inject, and no limit of parameters.
-pub(super) fn keys(keys: &[i64]) -> String {
-    keys.iter().map(i64::to_string).collect::<Vec<_>>().join(",")
 }
 
 impl Graph {
@@ -372,154 +313,4 @@ impl Graph {
         }
         (accounts, nodes)
     }
-}
-
-/// A person with a role on something.
-#[derive(Clone, Debug)]
-pub(super) struct Held {
-    pub person: i64,
-    pub role: String,
-}
-
-#[derive(QueryableByName)]
-struct HeldRow {
-    #[diesel(sql_type = BigInt)]
-    on_key: i64,
-    #[diesel(sql_type = BigInt)]
-    person_key: i64,
-    #[diesel(sql_type = Text)]
-    role: String,
-}
-
-/// Who has one of `roles` (none given: any) on these keys, by key. `table` is `members` or `collaborators`.
-fn held(
-    conn: &mut Conn,
-    at: At,
-    (table, history, on): (&str, &str, &str),
-    on_keys: &[i64],
-    roles: Option<&[&str]>,
-) -> Result<HashMap<i64, Vec<Held>>> {
-    let mut found: HashMap<i64, Vec<Held>> = HashMap::new();
-    for chunk in on_keys.chunks(CHUNK) {
-        let mut statement = Statement::default();
-        statement.push(&format!(
-            "SELECT x.on_key, x.person_key, x.role FROM (SELECT t.{on} AS on_key, t.person_key, {} AS role, {} AS standing \
-             FROM {table} t{} WHERE t.{on} IN ({})) x WHERE x.standing = {THERE}",
-            at.column("t", "role"),
-            at.standing("t"),
-            at.history(history, &format!("h.{on} = t.{on} AND h.person_key = t.person_key")),
-            keys(chunk)
-        ));
-        if let Some(roles) = roles {
-            statement.push(" AND x.role IN (");
-            for (index, role) in roles.iter().enumerate() {
-                if index > 0 {
-                    statement.push(",");
-                }
-                statement.text(role);
-            }
-            statement.push(")");
-        }
-        let rows: Vec<HeldRow> = statement.finish().load(conn)?;
-        for row in rows {
-            found.entry(row.on_key).or_default().push(Held {
-                person: row.person_key,
-                role: row.role,
-            });
-        }
-    }
-    Ok(found)
-}
-
-/// The members of these accounts in these roles.
-pub(super) fn members(
-    conn: &mut Conn,
-    at: At,
-    accounts: &[i64],
-    roles: &[&str],
-) -> Result<HashMap<i64, Vec<Held>>> {
-    held(
-        conn,
-        at,
-        ("members", "member_history", "account_key"),
-        accounts,
-        Some(roles),
-    )
-}
-
-/// The collaborators on these resources, in these roles or in any.
-pub(super) fn collaborators(
-    conn: &mut Conn,
-    at: At,
-    resources: &[i64],
-    roles: Option<&[&str]>,
-) -> Result<HashMap<i64, Vec<Held>>> {
-    held(
-        conn,
-        at,
-        ("collaborators", "collaborator_history", "resource_key"),
-        resources,
-        roles,
-    )
-}
-
-/// A person, as the audience needs them.
-#[derive(Clone, Debug)]
-pub(super) struct Person {
-    pub id: String,
-    pub name: String,
-    pub email: String,
-    pub locale: Option<String>,
-    pub time_zone: Option<String>,
-    /// Whether they were there as of the time that is asked about.
-    pub there: bool,
-    /// Whether they are gone now.
-    pub gone_now: bool,
-}
-
-/// These people, by key.
-pub(super) fn people(conn: &mut Conn, at: At, wanted: &[i64]) -> Result<BTreeMap<i64, Person>> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = BigInt)]
-        key: i64,
-        #[diesel(sql_type = Text)]
-        id: String,
-        #[diesel(sql_type = Text)]
-        name: String,
-        #[diesel(sql_type = Text)]
-        email: String,
-        #[diesel(sql_type = Nullable<Text>)]
-        locale: Option<String>,
-        #[diesel(sql_type = Nullable<Text>)]
-        time_zone: Option<String>,
-        #[diesel(sql_type = Nullable<BigInt>)]
-        gone_at: Option<i64>,
-        #[diesel(sql_type = BigInt)]
-        standing: i64,
-    }
-    let mut people = BTreeMap::new();
-    for chunk in wanted.chunks(CHUNK) {
-        let rows: Vec<Row> = diesel::sql_query(format!(
-            "SELECT p.key, p.id, p.name, p.email, p.locale, p.time_zone, p.gone_at, {} AS standing FROM people p{} \
-             WHERE p.key IN ({})",
-            at.standing("p"),
-            at.history("person_history", "h.person_key = p.key"),
-            keys(chunk)
-        ))
-        .load(conn)?;
-        people.extend(rows.into_iter().map(|row| {
-            let person = Person {
-                id: row.id,
-                name: row.name,
-                email: row.email,
-                locale: row.locale,
-                time_zone: row.time_zone,
-                there: row.standing == THERE,
-                gone_now: row.gone_at.is_some(),
-            };
-            (row.key, person)
-        }));
-    }
-    Ok(people)
 }

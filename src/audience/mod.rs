@@ -7,10 +7,12 @@
 //!
 //! Must never happen here: somebody of an account that owns nothing affected, or somebody left out in silence.
 
+mod at;
 mod count;
 mod difference;
 mod explain;
 mod graph;
+mod roles;
 mod rule;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,10 +22,11 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use serde::{Serialize, Serializer};
 
+pub use at::At;
 pub use count::{Found, count};
-pub use difference::{Change, Changed, Difference, DifferenceCounts, difference};
+pub use difference::{Change, Changed, Difference, DifferenceCounts, compare, difference};
 pub use explain::{Explained, Step, StepAbout, Who, explain};
-pub use graph::At;
+
 pub use rule::{Collaborators, OWNER, Rule};
 
 use crate::db::Conn;
@@ -32,7 +35,8 @@ use crate::directory::{ResourceRef, normal_address};
 use crate::error::Result;
 use crate::id::{EndpointId, ExternalId, IncidentId};
 use crate::incident::affected::{self, Relevance, Unresolved};
-use graph::{Graph, Held};
+use graph::Graph;
+use roles::Held;
 
 /// The way from an affected resource to where a role is held, both ends included.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -175,7 +179,7 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
     let suppressed = suppressed(conn)?;
     let mut people: BTreeMap<String, Addressee> = BTreeMap::new();
     let mut gone: BTreeMap<String, Unreachable> = BTreeMap::new();
-    for (key, row) in graph::people(conn, at, &wanted)? {
+    for (key, row) in roles::people(conn, at, &wanted)? {
         let person = PersonRef {
             id: row.id.clone(),
             name: row.name,
@@ -257,10 +261,10 @@ fn reasons(conn: &mut Conn, graph: &Graph, rule: &Rule) -> Result<HashMap<i64, R
     let accounts: Vec<i64> = accounts.into_iter().collect();
     let mut nodes: Vec<i64> = nodes.into_iter().collect();
     nodes.sort_unstable();
-    let members = graph::members(conn, graph.at, &accounts, &rule.member_roles())?;
+    let members = roles::members(conn, graph.at, &accounts, &rule.member_roles())?;
     let collaborators = match rule.collaborator_roles() {
         Some(roles) if roles.is_empty() => HashMap::new(),
-        roles => graph::collaborators(conn, graph.at, &nodes, roles.as_deref())?,
+        roles => roles::collaborators(conn, graph.at, &nodes, roles.as_deref())?,
     };
     let mut people: HashMap<i64, Reasons> = HashMap::new();
     for affected in graph.current() {
@@ -442,11 +446,11 @@ pub(crate) fn endpoints(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<En
     let graph = Graph::of_incident(conn, incident, At::Now, false)?;
     let accounts: Vec<i64> = graph.reached().0.into_iter().collect();
     let mut endpoints: HashMap<i64, Vec<Row>> = HashMap::new();
-    for chunk in accounts.chunks(graph::CHUNK) {
+    for chunk in accounts.chunks(at::CHUNK) {
         let rows: Vec<Row> = diesel::sql_query(format!(
             "SELECT e.account_key, e.id, e.channel, e.url, e.disabled_at FROM endpoints e \
              WHERE e.gone_at IS NULL AND e.account_key IN ({})",
-            graph::keys(chunk)
+            at::keys(chunk)
         ))
         .load(conn)?;
         for row in rows {

@@ -35,19 +35,15 @@ word_enum! {
 
 word_enum! {
     /// How surely a resource is affected.
+    #[derive(Default)]
     Relevance, "a relevance" {
         /// It is.
+        #[default]
         Impaired = "impaired",
         /// It may be.
         Possibly = "possibly",
         /// Nobody knows yet.
         Unknown = "unknown",
-    }
-}
-
-impl Default for Relevance {
-    fn default() -> Self {
-        Relevance::Impaired
     }
 }
 

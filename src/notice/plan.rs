@@ -51,6 +51,8 @@ pub struct Plan {
     pub digest: String,
     /// Which roles it is for.
     pub rule: Rule,
+    /// Whom the incident affects now, by that rule.
+    pub audience: Audience,
     /// What the sender should know before.
     pub warnings: Vec<String>,
     /// People left out as they have been told this already.
@@ -135,7 +137,7 @@ pub fn preview(conn: &mut Conn, id: &NoticeId, sending: &Sending, samples: usize
     let row = row(conn, id)?;
     super::require_draft(&row)?;
     let mut plan = plan(conn, &row, sending)?;
-    let since_impact = since_impact(conn, &row, &plan.rule, &mut plan.warnings)?;
+    let since_impact = since_impact(conn, &row, &mut plan)?;
     let template = plan.template.compile()?;
     let url = format!("{}/unsubscribe/…", sending.public_url);
     let mut channels: BTreeMap<String, usize> = BTreeMap::new();
@@ -186,24 +188,16 @@ pub fn preview(conn: &mut Conn, id: &NoticeId, sending: &Sending, samples: usize
 }
 
 /// Compares with the time of impact, and warns of whoever owned it then. Only who previews needs to know.
-fn since_impact(
-    conn: &mut Conn,
-    row: &Row,
-    rule: &Rule,
-    warnings: &mut Vec<String>,
-) -> Result<DifferenceCounts> {
+fn since_impact(conn: &mut Conn, row: &Row, plan: &mut Plan) -> Result<DifferenceCounts> {
     let started = incident::get(conn, &row.incident_id)?.started_at;
-    let counts = audience::difference(conn, &row.incident_id, rule, At::Then(started), At::Now)?.counts;
+    let then = audience::resolve_by(conn, &row.incident_id, &plan.rule, At::Then(started))?;
+    let counts = audience::compare(&then, &plan.audience).counts;
     if counts.removed > 0 {
-        warnings.push(
-            format!(
-                "{} affected resources at the time of impact and no longer",
-                match counts.removed {
-                    1 => "1 person owned or worked on".to_owned(),
-                    many => format!("{many} people owned or worked on"),
-                }
-            ) + if counts.removed == 1 { " does" } else { " do" },
-        );
+        plan.warnings.push(people(
+            counts.removed,
+            "owned or worked on affected resources at the time of impact and no longer does",
+            "owned or worked on affected resources at the time of impact and no longer do",
+        ));
     }
     Ok(counts)
 }
@@ -291,6 +285,7 @@ pub(super) fn plan(conn: &mut Conn, row: &Row, sending: &Sending) -> Result<Plan
         template,
         digest,
         rule,
+        audience,
         warnings,
         already_told,
         added,

@@ -144,7 +144,7 @@ pub(super) fn part(pointer: &str, given: &Json, errors: &mut Vec<FieldError>, de
             continue;
         }
         match name.as_str() {
-            "type" => parts.extend(word(&at, value, errors).map(|type_| Part::Type(type_))),
+            "type" => parts.extend(word(&at, value, errors).map(Part::Type)),
             "labels" => labels(&at, value, errors, &mut parts, Part::Label),
             "account_labels" => labels(&at, value, errors, &mut parts, Part::AccountLabel),
             "under" => parts.extend(under(&at, value, errors)),

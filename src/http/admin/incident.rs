@@ -97,7 +97,7 @@ impl Standing {
             .collect();
         let base = format!("/admin/incidents/{}", incident.number);
         let people = audience::section(&audience, &told, &bounced, chosen, after, &base);
-        let since = why::since(conn, id, incident.started_at)?;
+        let since = why::since(conn, id, incident.started_at, &audience)?;
         let (counts, unreached) = unreached::of(conn, id, None, ROWS.0)?;
         Ok(Standing {
             people: people.shown,
@@ -137,6 +137,7 @@ async fn show(
                 (None, number) => incident::by_number(conn, number.unwrap_or_default())?,
             };
             let id = &incident.id;
+            let audience = crate::audience::resolve(conn, id)?;
             Ok(Facts {
                 metrics: metrics::metrics(conn, id, None)?,
                 affected: page(

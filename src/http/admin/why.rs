@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::view::{When, count, grouped, person_path};
-use crate::audience::{self, At, Change, Difference, Explained, Rule, Who};
+use crate::audience::{self, At, Audience, Change, Difference, Explained, Rule, Who};
 use crate::db::Conn;
 use crate::error::{Error, Result};
 use crate::id::IncidentId;
@@ -50,12 +50,18 @@ pub fn section(asked: Option<&str>, explained: &[Explained], path: &str) -> Valu
     })
 }
 
-/// Compares with the time of impact.
+/// Compares the audience of now with that of the time of impact.
 ///
 /// # Errors
 /// What the database answers.
-pub fn since(conn: &mut Conn, incident: &IncidentId, started: Timestamp) -> Result<Difference> {
-    audience::difference(conn, incident, &Rule::default(), At::Then(started), At::Now)
+pub fn since(
+    conn: &mut Conn,
+    incident: &IncidentId,
+    started: Timestamp,
+    now: &Audience,
+) -> Result<Difference> {
+    let then = audience::resolve_by(conn, incident, &Rule::default(), At::Then(started))?;
+    Ok(audience::compare(&then, now))
 }
 
 /// Who owned it when it began and does not now, and the other way round.
