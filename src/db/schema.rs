@@ -233,6 +233,7 @@ diesel::table! {
         gone_at -> Nullable<BigInt>,
         created_at -> BigInt,
         updated_at -> BigInt,
+        secrets -> Text,
     }
 }
 
@@ -244,6 +245,9 @@ diesel::table! {
         accepted -> Bool,
         detail -> Text,
         body -> Binary,
+        method -> Text,
+        query -> Text,
+        headers -> Text,
     }
 }
 

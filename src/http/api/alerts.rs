@@ -5,7 +5,8 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::own;
-use crate::alert::integration::{self, CreatedIntegration, HookRequest, Integration, NewIntegration};
+use crate::alert::integration::{self, CreatedIntegration, Integration, NewIntegration};
+use crate::alert::kept::{self, HookRequest};
 use crate::alert::{self, AlertView, Status};
 use crate::http::App;
 use crate::http::auth::By;
@@ -93,7 +94,7 @@ async fn requests(
     let before: Option<i64> = cursor(at.as_deref())?;
     let rows = app
         .db
-        .read(move |conn| integration::requests(conn, &id, before, limit.probe()))
+        .read(move |conn| kept::list(conn, &id, before, limit.probe()))
         .await?;
     Ok(HttpResponse::Ok().json(page(rows, limit, |request| request.id)))
 }
