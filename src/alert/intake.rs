@@ -17,7 +17,7 @@ use super::{kept, rules};
 use crate::audit::{Action, Event, Tx};
 use crate::db::dialect::{self, on_backend};
 use crate::db::schema::{alert_references as ar, alerts as a, timeline_entries as te};
-use crate::directory::{ResourceRef, resource};
+use crate::directory::ResourceRef;
 use crate::error::Result;
 use crate::id::{AlertId, IncidentId};
 use crate::incident::{self, Incident, NewIncident, StatusChange, affected, timeline};
@@ -388,22 +388,10 @@ fn refer(
     incident: Option<&IncidentId>,
 ) -> Result<Vec<ResourceRef>> {
     let chains = rules::chains(&integration.resource_rules, alert);
-    let mut all: Vec<&ResourceRef> = chains.iter().flatten().collect();
-    all.sort_unstable();
-    all.dedup();
+    let rules::Resolved { all, keys, hit } = rules::resolve(tx.conn, &chains)?;
     if all.is_empty() {
         return Ok(Vec::new());
     }
-    let keys = resource::keys(tx.conn, &all)?;
-    let known: Vec<i64> = keys.values().copied().collect();
-    let depths = resource::depths(tx.conn, &known)?;
-    let mut hit: Vec<i64> = chains
-        .iter()
-        // The last of the deepest: groups are named from the outside to the inside.
-        .filter_map(|chain| chain.iter().filter_map(|at| keys.get(at).copied()).max_by_key(|key| depths.get(key).copied()))
-        .collect();
-    hit.sort_unstable();
-    hit.dedup();
     let rows: Vec<_> = all
         .iter()
         .map(|at| {
@@ -412,7 +400,7 @@ fn refer(
                 ar::incident_id.eq(incident.map(IncidentId::as_str)),
                 ar::resource_type.eq(at.type_.as_str()),
                 ar::resource_id.eq(at.id.as_str()),
-                ar::resolved.eq(keys.contains_key(*at)),
+                ar::resolved.eq(keys.contains_key(at)),
                 ar::seen_at.eq(tx.now),
             )
         })
@@ -439,9 +427,5 @@ fn refer(
             json!({"alert": id, "named": named}),
         )?;
     }
-    Ok(all
-        .into_iter()
-        .filter(|at| !keys.contains_key(*at))
-        .cloned()
-        .collect())
+    Ok(all.into_iter().filter(|at| !keys.contains_key(at)).collect())
 }

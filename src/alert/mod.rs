@@ -10,6 +10,7 @@ pub mod provider;
 pub mod rules;
 pub mod signature;
 pub mod source;
+pub mod trial;
 
 use diesel::prelude::*;
 use serde::Serialize;

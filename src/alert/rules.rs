@@ -3,13 +3,16 @@
 //! Must never happen here: a reference that widens. A match names one chain of resources; the deepest one that the
 //! directory knows is affected, and every one that it does not know is kept to be shown.
 
+use std::collections::HashMap;
+
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::source::{Alert, as_text};
-use crate::directory::ResourceRef;
-use crate::error::FieldError;
+use crate::db::Conn;
+use crate::directory::{ResourceRef, resource};
+use crate::error::{FieldError, Result};
 use crate::id::ExternalId;
 
 /// A rule: a field's value is an id of a type, or a pattern's named groups are ids of the types that they name.
@@ -35,6 +38,39 @@ pub fn chains(rules: &[ResourceRule], alert: &Alert) -> Vec<Vec<ResourceRef>> {
         .flat_map(|rule| rule.matches(alert))
         .chain(named)
         .collect()
+}
+
+/// References, and what the directory knows of them.
+pub struct Resolved {
+    /// All of them, each once.
+    pub all: Vec<ResourceRef>,
+    /// The keys of those that the directory knows.
+    pub keys: HashMap<ResourceRef, i64>,
+    /// The keys of the affected ones: the deepest of each match.
+    pub hit: Vec<i64>,
+}
+
+/// Looks references up.
+///
+/// # Errors
+/// What the database answers.
+pub fn resolve(conn: &mut Conn, chains: &[Vec<ResourceRef>]) -> Result<Resolved> {
+    let mut all: Vec<&ResourceRef> = chains.iter().flatten().collect();
+    all.sort_unstable();
+    all.dedup();
+    let keys = resource::keys(conn, &all)?;
+    let known: Vec<i64> = keys.values().copied().collect();
+    let depths = resource::depths(conn, &known)?;
+    let deepest = |chain: &Vec<ResourceRef>| {
+        let known = chain.iter().filter_map(|at| keys.get(at).copied());
+        // The last of the deepest: groups are named from the outside to the inside.
+        known.max_by_key(|key| depths.get(key).copied())
+    };
+    let mut hit: Vec<i64> = chains.iter().filter_map(deepest).collect();
+    hit.sort_unstable();
+    hit.dedup();
+    let all = all.into_iter().cloned().collect();
+    Ok(Resolved { all, keys, hit })
 }
 
 /// Matches of one pattern that are looked at in one text.
@@ -99,7 +135,7 @@ impl ResourceRule {
     }
 }
 
-fn compile(pattern: &str) -> Result<Regex, String> {
+fn compile(pattern: &str) -> std::result::Result<Regex, String> {
     // The regex crate runs in linear time; only its size needs a bound.
     RegexBuilder::new(pattern)
         .size_limit(1 << 20)
