@@ -742,6 +742,31 @@ fn nagioss_state_counts_and_not_the_notifications_type() {
     let mut flapping = body("WARNING", "");
     flapping["NOTIFICATIONTYPE"] = json!("FLAPPINGSTART");
     ignored("nagios", &flapping);
+    // The text of a mail, alone and as it was sent; the subject still says PROBLEM.
+    let text = "***** Nagios *****\n\nNotification Type: PROBLEM\n\nService: Disk\nHost: web\nAddress: \nState: OK\n\nDate/Time: 2016-01-31 10:46:20 +0100\n\nAdditional Info:\n\nDISK OK = fine\n";
+    let quoted = text.replace('=', "=3D");
+    let mail = format!(
+        "From: nagios@example.com\nTo: ops@example.com\nSubject: ** PROBLEM Service Alert: web/Disk is CRITICAL **\nDate: Sun, 31 Jan 2016 09:46:20 +0000\n\
+         MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\n{quoted}"
+    );
+    for body in [text.to_owned(), mail] {
+        for media in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "message/rfc822",
+        ] {
+            let alert = source::parse("nagios", None, &sent_as(media, &body))
+                .expect("a notification")
+                .alerts
+                .remove(0);
+            assert_eq!(
+                (alert.firing, alert.fingerprint.as_str(), alert.text.as_str()),
+                (false, "web/Disk", "DISK OK = fine"),
+                "{body}"
+            );
+            assert_eq!(times(&alert).1.as_deref(), Some("2016-01-31T09:46:20Z"));
+        }
+    }
     // What a shell puts together is not always JSON.
     let broken = Request::json("{\"HOSTNAME\": \"web\", \"SERVICEOUTPUT\": \"disk \"full\"\"}");
     assert!(source::parse("nagios", None, &broken).is_err());

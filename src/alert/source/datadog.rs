@@ -12,7 +12,9 @@ use super::doc::{Fields, Labels};
 use super::text::{link, lower};
 use super::{Alert, Batch, Refusal, Request, times};
 
-const TRANSITION: [&str; 4] = ["alerttransition", "transition", "alertstatus", "status"];
+const TRANSITION: [&str; 2] = ["alerttransition", "transition"];
+/// These hold a word in some templates, and a whole sentence in others.
+const STATUS: [&str; 3] = ["alertstatus", "status", "state"];
 const TITLE: [&str; 4] = ["eventtitle", "title", "alerttitle", "alertname"];
 const TEXT: [&str; 7] = [
     "textonlymsg",
@@ -127,7 +129,12 @@ fn state(fields: &Fields<'_>, prefix: Option<&str>) -> Result<bool, Refusal> {
             )
         });
     }
-    if let Some(firing) = prefix.and_then(of_word) {
+    let status = fields.text(&STATUS);
+    if let Some(firing) = status
+        .as_deref()
+        .and_then(of_word)
+        .or_else(|| prefix.and_then(of_word))
+    {
         return Ok(firing);
     }
     match lower(fields.text(&["alerttype"])).as_str() {

@@ -1,7 +1,10 @@
-//! Nagios, Icinga and Checkmk: what a notification command makes of its macros, as JSON or a form.
+//! Nagios, Icinga and Checkmk: what a notification command makes of its macros, as JSON or a form; or the text of its
+//! mail, with or without the mail around it.
 //!
 //! The state counts, not the type of the notification: a type that still says PROBLEM comes with the state OK. A time
 //! whose zone is an abbreviation that several zones have is no time.
+
+use serde_json::{Map, Value};
 
 use super::doc::{Fields, Labels};
 use super::text::{join, link, lower};
@@ -26,12 +29,14 @@ const SERVICE: [&str; 6] = [
 const SERVICE_STATE: [&str; 2] = ["servicestate", "servicestatus"];
 const HOST_STATE: [&str; 2] = ["hoststate", "hoststatus"];
 const STATE: [&str; 4] = ["state", "status", "currentstate", "lasthardstate"];
-const OUTPUT: [&str; 7] = [
+const OUTPUT: [&str; 9] = [
     "serviceoutput",
     "hostoutput",
     "output",
     "checkoutput",
     "servicecheckoutput",
+    "additionalinfo",
+    "info",
     "message",
     "summary",
 ];
@@ -41,7 +46,10 @@ const OUTPUT: [&str; 7] = [
 /// # Errors
 /// Which field is missing or says nothing.
 pub fn parse(request: &Request) -> Result<Batch, Refusal> {
-    let body = request.fields()?;
+    let body = match written(&request.body) {
+        Some(body) => body,
+        None => request.fields()?,
+    };
     let fields = Fields::of(&body, &["nagios", "icinga", "notify", "naemon", "contact"])?;
     let host = fields
         .text(&HOST)
@@ -122,4 +130,51 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         raw: body.clone(),
         ..Alert::default()
     }]))
+}
+
+/// The lines `Name: value` of a notification that is written for people. The subject is not among them: it keeps saying
+/// PROBLEM. What follows `Additional Info` on lines of its own is its value.
+fn written(body: &[u8]) -> Option<Value> {
+    if matches!(body.trim_ascii().first(), None | Some(b'{' | b'[')) || !body.contains(&b'\n') {
+        return None;
+    }
+    let text = String::from_utf8_lossy(body);
+    let mut head = text.lines().take_while(|line| !line.trim().is_empty());
+    if head.any(|line| {
+        line.get(..8)
+            .is_some_and(|start| start.eq_ignore_ascii_case("subject:"))
+    }) {
+        // The body of a mail may be encoded.
+        return lines(&mail_parser::MessageParser::default().parse(body)?.body_text(0)?);
+    }
+    lines(&text)
+}
+
+fn lines(text: &str) -> Option<Value> {
+    let mut fields = Map::new();
+    let mut last: Option<String> = None;
+    for line in text.lines() {
+        let pair = line.split_once(':').filter(|(name, _)| {
+            !name.is_empty() && name.len() <= 30 && !name.starts_with([' ', '\t', '*', '='])
+        });
+        match (pair, &last) {
+            (_, Some(open)) if !line.trim().is_empty() => {
+                fields.insert(open.clone(), Value::String(line.trim().to_owned()));
+                last = None;
+            }
+            (Some((name, value)), _) => {
+                let (name, value) = (name.trim().to_owned(), value.trim().to_owned());
+                let waits = value.is_empty() && matches!(name.as_str(), "Additional Info" | "Info");
+                last = waits.then(|| name.clone());
+                fields.entry(name).or_insert(Value::String(value));
+            }
+            _ => {}
+        }
+    }
+    let has = |names: &[&str]| {
+        fields
+            .keys()
+            .any(|key| names.iter().any(|name| key.eq_ignore_ascii_case(name)))
+    };
+    (has(&["host", "hostname"]) && has(&["state", "status"])).then_some(Value::Object(fields))
 }
