@@ -127,12 +127,12 @@ fn an_alertmanager_sample_is_read_as_its_facts_say() {
         let json: Result<Value, _> = serde_json::from_slice(&body);
         let Ok(json) = json else {
             assert!(
-                source::parse("alertmanager", None, &body).is_err(),
+                source::parse("alertmanager", None, &source::Request::json(body.clone())).is_err(),
                 "{name} is not JSON"
             );
             continue;
         };
-        let batch = source::parse("alertmanager", None, &body)
+        let batch = source::parse("alertmanager", None, &source::Request::json(body.clone()))
             .unwrap_or_else(|refusal| panic!("{name}: {refusal:?}"));
         let sent = json["alerts"].as_array().expect("alerts");
         assert_eq!(batch.alerts.len(), sent.len(), "{name}");
@@ -197,7 +197,11 @@ fn a_firing_sample_and_its_resolved_one_are_one_problem() {
         let all = samples("alertmanager");
         let read = |name: &str| {
             let file = all.iter().find(|path| path.ends_with(name))?;
-            let batch = source::parse("alertmanager", None, &fs::read(file).expect("a sample"));
+            let batch = source::parse(
+                "alertmanager",
+                None,
+                &source::Request::json(fs::read(file).expect("a sample")),
+            );
             Some(
                 batch
                     .unwrap_or_else(|refusal| panic!("{name}: {refusal:?}"))

@@ -10,13 +10,14 @@ use diesel::prelude::*;
 use serde::Serialize;
 use serde_json::json;
 
-use super::integration::{self, Integration};
-use super::source::{self, Alert, Batch};
+use super::integration::Integration;
+use super::source::{self, Alert, Batch, Request};
 use super::{Row, Status};
+use super::{kept, rules};
 use crate::audit::{Action, Event, Tx};
 use crate::db::dialect::{self, on_backend};
 use crate::db::schema::{alert_references as ar, alerts as a, timeline_entries as te};
-use crate::directory::{ResourceRef, resource};
+use crate::directory::ResourceRef;
 use crate::error::Result;
 use crate::id::{AlertId, IncidentId};
 use crate::incident::{self, Incident, NewIncident, StatusChange, affected, timeline};
@@ -36,6 +37,8 @@ pub struct Taken {
     pub resolved: usize,
     /// Ids that the directory does not know.
     pub unresolved_references: usize,
+    /// What was understood and is no alert: a test of the connection, a note on an incident.
+    pub ignored: usize,
 }
 
 const ALL_RESOLVED: &str = "All alerts are resolved";
@@ -48,10 +51,10 @@ pub fn keep_invalid(
     tx: &mut Tx<'_>,
     integration: &Integration,
     refusal: &source::Refusal,
-    body: &[u8],
+    request: &Request,
 ) -> Result<()> {
     let detail = format!("{}: {}", refusal.0, refusal.1);
-    integration::keep_body(tx, &integration.id, false, &detail, body)?;
+    kept::keep(tx, &integration.id, false, &detail, request)?;
     tx.record(
         Event::new(Action::HookInvalid, "integration", integration.id.as_str())
             .after(json!({"detail": detail})),
@@ -63,7 +66,7 @@ pub fn keep_invalid(
 ///
 /// # Errors
 /// What the database answers; then nothing of the batch is stored.
-pub fn take(tx: &mut Tx<'_>, integration: &Integration, batch: &Batch, body: &[u8]) -> Result<Taken> {
+pub fn take(tx: &mut Tx<'_>, integration: &Integration, batch: &Batch, request: &Request) -> Result<Taken> {
     // One body of an integration after another: two at once must not open two incidents.
     dialect::lock(tx.conn, dialect::Lock::Integration, integration.id.as_str())?;
     let mut opened: Vec<IncidentId> = Vec::new();
@@ -71,8 +74,19 @@ pub fn take(tx: &mut Tx<'_>, integration: &Integration, batch: &Batch, body: &[u
     let mut unresolved: BTreeSet<ResourceRef> = BTreeSet::new();
     let mut taken = Taken {
         alerts: batch.alerts.len(),
+        ignored: batch.ignored.len(),
         ..Taken::default()
     };
+    if !batch.ignored.is_empty() {
+        let event = Event::new(Action::HookIgnored, "integration", integration.id.as_str());
+        let shown: Vec<String> = batch
+            .ignored
+            .iter()
+            .take(10)
+            .map(|why| one_line(why, 300))
+            .collect();
+        tx.record(event.after(json!({"count": batch.ignored.len(), "first": shown})));
+    }
     for alert in &batch.alerts {
         let place = if alert.firing {
             fire(tx, integration, alert)?
@@ -110,13 +124,16 @@ pub fn take(tx: &mut Tx<'_>, integration: &Integration, batch: &Batch, body: &[u
         }
     }
     taken.unresolved_references = unresolved.len();
-    let detail = format!(
+    let mut detail = format!(
         "{} alerts, {} incidents opened, {} attached to",
         taken.alerts,
         opened.len(),
         attached.len()
     );
-    integration::keep_body(tx, &integration.id, true, &detail, body)?;
+    for ignored in batch.ignored.iter().take(10) {
+        detail = format!("{detail}; no alert: {ignored}");
+    }
+    kept::keep(tx, &integration.id, true, &detail, request)?;
     Ok(taken)
 }
 
@@ -253,7 +270,8 @@ fn insert(
                 .link
                 .as_ref()
                 .filter(|link| !link.chars().any(char::is_control))),
-            a::started_at.eq(alert.started_at.unwrap_or(tx.now)),
+            // Of one whose beginning was missed, the end is the earliest that is known.
+            a::started_at.eq(alert.started_at.or(alert.ended_at).unwrap_or(tx.now)),
             a::ended_at.eq(alert.ended_at),
             a::incident_id.eq(incident.map(IncidentId::as_str)),
             a::repeats.eq(0),
@@ -369,27 +387,11 @@ fn refer(
     id: &AlertId,
     incident: Option<&IncidentId>,
 ) -> Result<Vec<ResourceRef>> {
-    let chains: Vec<Vec<ResourceRef>> = integration
-        .resource_rules
-        .iter()
-        .flat_map(|rule| rule.matches(alert))
-        .collect();
-    let mut all: Vec<&ResourceRef> = chains.iter().flatten().collect();
-    all.sort_unstable();
-    all.dedup();
+    let chains = rules::chains(&integration.resource_rules, alert);
+    let rules::Resolved { all, keys, hit } = rules::resolve(tx.conn, &chains)?;
     if all.is_empty() {
         return Ok(Vec::new());
     }
-    let keys = resource::keys(tx.conn, &all)?;
-    let known: Vec<i64> = keys.values().copied().collect();
-    let depths = resource::depths(tx.conn, &known)?;
-    let mut hit: Vec<i64> = chains
-        .iter()
-        // The last of the deepest: groups are named from the outside to the inside.
-        .filter_map(|chain| chain.iter().filter_map(|at| keys.get(at).copied()).max_by_key(|key| depths.get(key).copied()))
-        .collect();
-    hit.sort_unstable();
-    hit.dedup();
     let rows: Vec<_> = all
         .iter()
         .map(|at| {
@@ -398,7 +400,7 @@ fn refer(
                 ar::incident_id.eq(incident.map(IncidentId::as_str)),
                 ar::resource_type.eq(at.type_.as_str()),
                 ar::resource_id.eq(at.id.as_str()),
-                ar::resolved.eq(keys.contains_key(*at)),
+                ar::resolved.eq(keys.contains_key(at)),
                 ar::seen_at.eq(tx.now),
             )
         })
@@ -425,9 +427,5 @@ fn refer(
             json!({"alert": id, "named": named}),
         )?;
     }
-    Ok(all
-        .into_iter()
-        .filter(|at| !keys.contains_key(*at))
-        .cloned()
-        .collect())
+    Ok(all.into_iter().filter(|at| !keys.contains_key(at)).collect())
 }

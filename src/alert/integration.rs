@@ -10,11 +10,10 @@ use super::source::{self, generic::Mapping};
 use crate::access::{hash_secret, random_secret};
 use crate::audit::{Action, Event, Tx};
 use crate::db::Conn;
-use crate::db::schema::{hook_requests as h, integrations as i};
+use crate::db::schema::integrations as i;
 use crate::directory::Check;
 use crate::error::{Error, FieldError, Result};
 use crate::id::IntegrationId;
-use crate::template::one_line;
 use crate::time::Timestamp;
 
 /// An integration to make.
@@ -23,13 +22,16 @@ use crate::time::Timestamp;
 pub struct NewIntegration {
     /// What people call it.
     pub name: String,
-    /// Whose bodies it takes: `alertmanager` or `generic`; or, for what mail providers report, `aws_ses`, `mailgun`,
-    /// `postmark` or `sendgrid`.
+    /// Whose bodies it takes: `alertmanager`, `grafana`, `sentry`, `pagerduty` and so on, or `generic`; or, for what mail
+    /// providers report, `aws_ses`, `mailgun`, `postmark` or `sendgrid`. An unknown one is answered with all of them.
     pub source: String,
     /// Given: requests must prove that they know it. For `sendgrid` the verification key of its signed webhook, for
-    /// `mailgun` its signing key, for `aws_ses` the ARN of the SNS topic.
+    /// `mailgun` its signing key, for `aws_ses` and `aws_sns` the ARN of the SNS topic.
     #[serde(default)]
     pub secret: Option<String>,
+    /// More secrets, any of which is as good: while one is changed for another.
+    #[serde(default)]
+    pub secrets: Vec<String>,
     /// Which ids its alerts name.
     #[serde(default)]
     pub resource_rules: Vec<ResourceRule>,
@@ -75,23 +77,30 @@ pub struct Integration {
     pub gone_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// What requests must prove to know one of; empty: nothing is checked.
     #[serde(skip)]
-    pub(crate) secret: Option<String>,
+    pub(crate) secrets: Vec<String>,
 }
 
-/// A body that came in, as shown.
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
-pub struct HookRequest {
-    /// Its id.
-    pub id: i64,
-    /// When.
-    pub received_at: Timestamp,
-    /// Whether it was understood.
-    pub accepted: bool,
-    /// What became of it, or why it was not understood.
-    pub detail: String,
-    /// The body, as text.
-    pub body: String,
+impl Integration {
+    /// Whether a check holds for one of the secrets; without any, there is nothing to prove.
+    ///
+    /// # Errors
+    /// Why it does not hold for the first of them.
+    pub(crate) fn proves(
+        &self,
+        check: impl Fn(&str) -> std::result::Result<(), &'static str>,
+    ) -> std::result::Result<(), &'static str> {
+        let mut first = Ok(());
+        for secret in &self.secrets {
+            match check(secret) {
+                Ok(()) => return Ok(()),
+                Err(reason) if first.is_ok() => first = Err(reason),
+                Err(_) => {}
+            }
+        }
+        first
+    }
 }
 
 #[derive(Queryable)]
@@ -107,22 +116,58 @@ struct Row {
     gone_at: Option<Timestamp>,
     created_at: Timestamp,
     _updated_at: Timestamp,
+    secrets: String,
 }
 
 impl Row {
     fn view(self) -> Result<Integration> {
+        let more: Vec<String> = serde_json::from_str(&self.secrets)?;
+        let secrets: Vec<String> = self.secret.into_iter().chain(more).collect();
         Ok(Integration {
             id: self.id,
             name: self.name,
             source: self.source,
-            signed: self.secret.is_some(),
+            signed: !secrets.is_empty(),
             resource_rules: serde_json::from_str(&self.resource_rules)?,
             mapping: self.mapping.as_deref().map(serde_json::from_str).transpose()?,
             open_incident: self.open_incident,
             gone_at: self.gone_at,
             created_at: self.created_at,
-            secret: self.secret,
+            secrets,
         })
+    }
+}
+
+/// Secrets of one integration.
+const MAX_SECRETS: usize = 10;
+
+fn check_secrets(check: &mut Check, source: &str, secret: Option<&str>, more: &[String]) {
+    if more.len() > MAX_SECRETS {
+        check
+            .errors
+            .push(FieldError::at("/secrets", "holds more than 10"));
+    }
+    let more = more
+        .iter()
+        .take(MAX_SECRETS)
+        .enumerate()
+        .map(|(index, secret)| (format!("/secrets/{index}"), secret.as_str()));
+    for (pointer, secret) in secret
+        .map(|secret| ("/secret".to_owned(), secret))
+        .into_iter()
+        .chain(more)
+    {
+        if secret.chars().count() < 8 {
+            check
+                .errors
+                .push(FieldError::at(pointer, "is too short; use at least 8 characters"));
+        } else if secret.chars().any(char::is_control) {
+            check
+                .errors
+                .push(FieldError::at(pointer, "holds a control character"));
+        } else if let Err(detail) = provider::check_secret(source, secret) {
+            check.errors.push(FieldError::at(pointer, detail));
+        }
     }
 }
 
@@ -142,32 +187,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewIntegration, public_url: &str) -> Result
         );
         check.errors.push(FieldError::at("/source", detail));
     }
-    if new
-        .secret
-        .as_deref()
-        .is_some_and(|secret| secret.chars().count() < 8)
-    {
-        check.errors.push(FieldError::at(
-            "/secret",
-            "is too short; use at least 8 characters",
-        ));
-    }
-    if new
-        .secret
-        .as_deref()
-        .is_some_and(|secret| secret.chars().any(char::is_control))
-    {
-        check
-            .errors
-            .push(FieldError::at("/secret", "holds a control character"));
-    }
-    if let Some(Err(detail)) = new
-        .secret
-        .as_deref()
-        .map(|secret| provider::check_secret(&new.source, secret))
-    {
-        check.errors.push(FieldError::at("/secret", detail));
-    }
+    check_secrets(&mut check, &new.source, new.secret.as_deref(), &new.secrets);
     if reports && !new.resource_rules.is_empty() {
         check.errors.push(FieldError::at(
             "/resource_rules",
@@ -197,6 +217,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewIntegration, public_url: &str) -> Result
             i::source.eq(&new.source),
             i::token_hash.eq(hash_secret(&token)),
             i::secret.eq(&new.secret),
+            i::secrets.eq(serde_json::to_string(&new.secrets)?),
             i::mapping.eq(new.mapping.as_ref().map(serde_json::to_string).transpose()?),
             i::resource_rules.eq(serde_json::to_string(&new.resource_rules)?),
             i::open_incident.eq(new.open_incident),
@@ -206,7 +227,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewIntegration, public_url: &str) -> Result
         .execute(tx.conn)?;
     tx.record(
         Event::new(Action::IntegrationCreated, "integration", id.as_str()).after(json!({
-            "name": new.name, "source": new.source, "signed": new.secret.is_some(), "mapping": new.mapping,
+            "name": new.name, "source": new.source, "signed": new.secret.is_some() || !new.secrets.is_empty(), "mapping": new.mapping,
             "resource_rules": new.resource_rules, "open_incident": new.open_incident,
         })),
     );
@@ -265,83 +286,15 @@ pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Inte
 /// `NotFound`, also where it has ended already.
 pub fn delete(tx: &mut Tx<'_>, id: &IntegrationId) -> Result<()> {
     let changed = diesel::update(i::table.find(id.as_str()).filter(i::gone_at.is_null()))
-        .set((i::gone_at.eq(Some(tx.now)), i::secret.eq(None::<String>)))
+        .set((
+            i::gone_at.eq(Some(tx.now)),
+            i::secret.eq(None::<String>),
+            i::secrets.eq("[]"),
+        ))
         .execute(tx.conn)?;
     if changed == 0 {
         return Err(Error::NotFound(format!("integration {id}")));
     }
     tx.record(Event::new(Action::IntegrationDeleted, "integration", id.as_str()));
     Ok(())
-}
-
-/// Bodies that are kept for each integration.
-const KEPT: i64 = 100;
-
-/// Keeps a body for inspection, and forgets the oldest ones.
-///
-/// # Errors
-/// What the database answers.
-pub fn keep_body(
-    tx: &mut Tx<'_>,
-    id: &IntegrationId,
-    accepted: bool,
-    detail: &str,
-    body: &[u8],
-) -> Result<()> {
-    diesel::insert_into(h::table)
-        .values((
-            h::integration_id.eq(id.as_str()),
-            h::received_at.eq(tx.now),
-            h::accepted.eq(accepted),
-            h::detail.eq(one_line(detail, 1_000)),
-            h::body.eq(body),
-        ))
-        .execute(tx.conn)?;
-    let oldest: Option<i64> = h::table
-        .filter(h::integration_id.eq(id.as_str()))
-        .order(h::id.desc())
-        .offset(KEPT)
-        .limit(1)
-        .select(h::id)
-        .first(tx.conn)
-        .optional()?;
-    if let Some(oldest) = oldest {
-        diesel::delete(
-            h::table
-                .filter(h::integration_id.eq(id.as_str()))
-                .filter(h::id.le(oldest)),
-        )
-        .execute(tx.conn)?;
-    }
-    Ok(())
-}
-
-/// The last bodies of an integration, newest first, before the given one.
-///
-/// # Errors
-/// `NotFound`.
-pub fn requests(
-    conn: &mut Conn,
-    id: &IntegrationId,
-    before: Option<i64>,
-    limit: i64,
-) -> Result<Vec<HookRequest>> {
-    get(conn, id)?;
-    let rows: Vec<(i64, Timestamp, bool, String, Vec<u8>)> = h::table
-        .filter(h::integration_id.eq(id.as_str()))
-        .filter(h::id.lt(before.unwrap_or(i64::MAX)))
-        .order(h::id.desc())
-        .limit(limit)
-        .select((h::id, h::received_at, h::accepted, h::detail, h::body))
-        .load(conn)?;
-    Ok(rows
-        .into_iter()
-        .map(|(id, received_at, accepted, detail, body)| HookRequest {
-            id,
-            received_at,
-            accepted,
-            detail,
-            body: String::from_utf8_lossy(&body).into_owned(),
-        })
-        .collect())
 }

@@ -5,10 +5,12 @@
 
 pub mod intake;
 pub mod integration;
+pub mod kept;
 pub mod provider;
 pub mod rules;
 pub mod signature;
 pub mod source;
+pub mod trial;
 
 use diesel::prelude::*;
 use serde::Serialize;

@@ -3,13 +3,16 @@
 //! Must never happen here: a reference that widens. A match names one chain of resources; the deepest one that the
 //! directory knows is affected, and every one that it does not know is kept to be shown.
 
+use std::collections::HashMap;
+
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::source::{Alert, as_text};
-use crate::directory::ResourceRef;
-use crate::error::FieldError;
+use crate::db::Conn;
+use crate::directory::{ResourceRef, resource};
+use crate::error::{FieldError, Result};
 use crate::id::ExternalId;
 
 /// A rule: a field's value is an id of a type, or a pattern's named groups are ids of the types that they name.
@@ -17,7 +20,7 @@ use crate::id::ExternalId;
 #[serde(deny_unknown_fields)]
 pub struct ResourceRule {
     /// Where to look: `labels.NAME`, `annotations.NAME`, `title`, `text`, `link`, a dotted path into the alert's body,
-    /// or a JSON pointer into it.
+    /// or a JSON pointer into it. Of a list, each text is looked at.
     pub field: String,
     /// The type of the id that the field holds.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
@@ -25,6 +28,49 @@ pub struct ResourceRule {
     /// A regular expression with named groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
+}
+
+/// The references of an alert: what the rules find, one list for each match, and what its body names as resources.
+pub fn chains(rules: &[ResourceRule], alert: &Alert) -> Vec<Vec<ResourceRef>> {
+    let named = alert.resources.iter().map(|named| vec![named.clone()]);
+    rules
+        .iter()
+        .flat_map(|rule| rule.matches(alert))
+        .chain(named)
+        .collect()
+}
+
+/// References, and what the directory knows of them.
+pub struct Resolved {
+    /// All of them, each once.
+    pub all: Vec<ResourceRef>,
+    /// The keys of those that the directory knows.
+    pub keys: HashMap<ResourceRef, i64>,
+    /// The keys of the affected ones: the deepest of each match.
+    pub hit: Vec<i64>,
+}
+
+/// Looks references up.
+///
+/// # Errors
+/// What the database answers.
+pub fn resolve(conn: &mut Conn, chains: &[Vec<ResourceRef>]) -> Result<Resolved> {
+    let mut all: Vec<&ResourceRef> = chains.iter().flatten().collect();
+    all.sort_unstable();
+    all.dedup();
+    let keys = resource::keys(conn, &all)?;
+    let known: Vec<i64> = keys.values().copied().collect();
+    let depths = resource::depths(conn, &known)?;
+    let deepest = |chain: &Vec<ResourceRef>| {
+        let known = chain.iter().filter_map(|at| keys.get(at).copied());
+        // The last of the deepest: groups are named from the outside to the inside.
+        known.max_by_key(|key| depths.get(key).copied())
+    };
+    let mut hit: Vec<i64> = chains.iter().filter_map(deepest).collect();
+    hit.sort_unstable();
+    hit.dedup();
+    let all = all.into_iter().cloned().collect();
+    Ok(Resolved { all, keys, hit })
 }
 
 /// Matches of one pattern that are looked at in one text.
@@ -54,9 +100,13 @@ impl ResourceRule {
 
     /// The references that an alert holds by this rule: one list for each match, outermost first.
     pub fn matches(&self, alert: &Alert) -> Vec<Vec<ResourceRef>> {
-        let Some(text) = lookup(alert, &self.field) else {
-            return Vec::new();
-        };
+        lookup(alert, &self.field)
+            .iter()
+            .flat_map(|text| self.matches_in(text))
+            .collect()
+    }
+
+    fn matches_in(&self, text: &str) -> Vec<Vec<ResourceRef>> {
         let reference = |type_: &str, id: &str| {
             Some(ResourceRef {
                 type_: ExternalId::parse(type_).ok()?,
@@ -64,12 +114,12 @@ impl ResourceRule {
             })
         };
         match (&self.type_, self.pattern.as_deref().map(compile)) {
-            (Some(type_), _) => reference(type_.as_str(), &text)
+            (Some(type_), _) => reference(type_.as_str(), text)
                 .map(|one| vec![one])
                 .into_iter()
                 .collect(),
             (None, Some(Ok(regex))) => regex
-                .captures_iter(&text)
+                .captures_iter(text)
                 .take(MAX_MATCHES)
                 .map(|captures| {
                     regex
@@ -85,7 +135,7 @@ impl ResourceRule {
     }
 }
 
-fn compile(pattern: &str) -> Result<Regex, String> {
+fn compile(pattern: &str) -> std::result::Result<Regex, String> {
     // The regex crate runs in linear time; only its size needs a bound.
     RegexBuilder::new(pattern)
         .size_limit(1 << 20)
@@ -98,39 +148,46 @@ fn compile(pattern: &str) -> Result<Regex, String> {
         })
 }
 
-fn lookup(alert: &Alert, field: &str) -> Option<String> {
+/// Texts of one field that are looked at.
+const MAX_TEXTS: usize = 1_000;
+
+/// The texts of a field: one, or each of a list.
+fn lookup(alert: &Alert, field: &str) -> Vec<String> {
+    let own = |words: &std::collections::BTreeMap<String, String>, name: &str| match words.get(name) {
+        Some(text) => vec![text.clone()],
+        None => in_body(&alert.raw, field),
+    };
     if let Some(name) = field.strip_prefix("labels.") {
-        return alert
-            .labels
-            .get(name)
-            .cloned()
-            .or_else(|| in_body(&alert.raw, field));
+        return own(&alert.labels, name);
     }
     if let Some(name) = field.strip_prefix("annotations.") {
-        return alert
-            .annotations
-            .get(name)
-            .cloned()
-            .or_else(|| in_body(&alert.raw, field));
+        return own(&alert.annotations, name);
     }
     match field {
-        "title" => Some(alert.title.clone()),
-        "text" => Some(alert.text.clone()),
-        "fingerprint" => Some(alert.fingerprint.clone()),
-        "severity" => Some(alert.severity.clone()),
-        "link" => alert.link.clone(),
+        "title" => vec![alert.title.clone()],
+        "text" => vec![alert.text.clone()],
+        "fingerprint" => vec![alert.fingerprint.clone()],
+        "severity" => vec![alert.severity.clone()],
+        "link" => alert.link.iter().cloned().collect(),
         _ => in_body(&alert.raw, field),
     }
 }
 
-fn in_body(body: &Value, field: &str) -> Option<String> {
-    let value = if field.starts_with('/') {
-        body.pointer(field)?
+fn in_body(body: &Value, field: &str) -> Vec<String> {
+    let found = if field.starts_with('/') {
+        body.pointer(field)
     } else {
-        field.split('.').try_fold(body, |value, part| match value {
-            Value::Array(items) => items.get(part.parse::<usize>().ok()?),
-            other => other.get(part),
-        })?
+        // A name may hold dots itself: `info.host_id`.
+        body.get(field).or_else(|| {
+            field.split('.').try_fold(body, |value, part| match value {
+                Value::Array(items) => items.get(part.parse::<usize>().ok()?),
+                other => other.get(part),
+            })
+        })
     };
-    as_text(value)
+    match found {
+        Some(Value::Array(items)) => items.iter().take(MAX_TEXTS).filter_map(as_text).collect(),
+        Some(value) => as_text(value).into_iter().collect(),
+        None => Vec::new(),
+    }
 }

@@ -1,4 +1,9 @@
 //! Whether a hook's request was made by somebody who knows the integration's secret. Over the raw bytes, in constant time.
+//!
+//! Every source may show the secret itself in `Authorization` or `X-Candor-Token`, as most senders can sign nothing. Those
+//! that sign do so each in their own way; where they sign a time, an old request is refused.
+//!
+//! Must never happen here: a wrong proof that is passed over because another one is there.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,25 +11,29 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
+use super::source::request::TOKENS;
+use super::source::{Request, pagerduty, statuscake};
 use crate::time::Timestamp;
-
-/// The parts of a request that can prove something.
-#[derive(Clone, Debug, Default)]
-pub struct Proof {
-    /// `Authorization`.
-    pub authorization: Option<String>,
-    /// `webhook-id` of Standard Webhooks.
-    pub webhook_id: Option<String>,
-    /// `webhook-timestamp`: seconds since 1970.
-    pub webhook_timestamp: Option<String>,
-    /// `webhook-signature`: `v1,BASE64`, several separated by spaces.
-    pub webhook_signature: Option<String>,
-    /// `X-Candor-Signature`: `sha256=HEX` over the body.
-    pub candor_signature: Option<String>,
-}
 
 /// How old a signed request may be, in seconds.
 const TOLERANCE: u64 = 300;
+
+/// Sources whose senders can put a secret nowhere but in the URL.
+const BY_QUERY: [&str; 11] = [
+    "azure_monitor",
+    "cloudevents",
+    "freshping",
+    "freshstatus",
+    "gcp_monitoring",
+    "healthchecks",
+    "pingdom",
+    "statuscake",
+    "statuspage",
+    "updown",
+    "uptimerobot",
+];
+
+type Proven = Result<(), &'static str>;
 
 fn equal(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()
@@ -40,74 +49,178 @@ fn hmac(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-impl Proof {
-    /// Checks the request against the secret.
-    ///
-    /// # Errors
-    /// Why it does not hold, for the audit trail; the sender is told only that it does not.
-    pub fn check(&self, secret: &str, signs: bool, body: &[u8], now: Timestamp) -> Result<(), &'static str> {
-        if let Some(authorization) = &self.authorization {
-            let given = match authorization.split_once(' ') {
-                Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
-                    Some(token.trim().as_bytes().to_vec())
-                }
-                Some((scheme, encoded)) if scheme.eq_ignore_ascii_case("basic") => STANDARD
-                    .decode(encoded.trim())
-                    .ok()
-                    .and_then(|pair| pair.splitn(2, |byte| *byte == b':').nth(1).map(<[u8]>::to_vec)),
-                _ => None,
-            };
-            return match given {
-                Some(given) if equal(&given, secret.as_bytes()) => Ok(()),
-                _ => Err("the Authorization header does not hold the secret"),
-            };
-        }
-        if !signs {
-            return Err("no Authorization header with the secret");
-        }
-        if let Some(signatures) = &self.webhook_signature {
-            let (Some(id), Some(timestamp)) = (&self.webhook_id, &self.webhook_timestamp) else {
-                return Err("webhook-id or webhook-timestamp is missing");
-            };
-            let sent: i64 = timestamp
-                .parse()
-                .map_err(|_| "webhook-timestamp is not a number")?;
-            if (now.as_micros() / 1_000_000).abs_diff(sent) > TOLERANCE {
-                return Err("webhook-timestamp is too far from the present");
+fn holds(yes: bool, otherwise: &'static str) -> Proven {
+    if yes { Ok(()) } else { Err(otherwise) }
+}
+
+/// Whether a time in seconds is near enough to the present.
+fn fresh(seconds: &str, now: Timestamp) -> Option<bool> {
+    let sent: i64 = seconds.trim().parse().ok()?;
+    Some((now.as_micros() / 1_000_000).abs_diff(sent) <= TOLERANCE)
+}
+
+/// Checks a request against a secret.
+///
+/// # Errors
+/// Why it does not hold, for the audit trail; the sender is told only that it does not.
+pub fn check(source: &str, secret: &str, request: &Request, now: Timestamp) -> Proven {
+    if let Some(authorization) = request.header("authorization") {
+        let given = match authorization.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                Some(token.trim().as_bytes().to_vec())
             }
-            let key = match secret.strip_prefix("whsec_") {
-                Some(encoded) => STANDARD
-                    .decode(encoded)
-                    .map_err(|_| "the secret is not base64 after whsec_")?,
-                None => secret.as_bytes().to_vec(),
-            };
-            let expected = STANDARD.encode(hmac(
-                &key,
-                &[id.as_bytes(), b".", timestamp.as_bytes(), b".", body],
-            ));
-            let holds = signatures
-                .split_whitespace()
-                .filter_map(|signature| signature.strip_prefix("v1,"))
-                .fold(false, |holds, signature| {
-                    holds | equal(signature.as_bytes(), expected.as_bytes())
-                });
-            return if holds {
-                Ok(())
-            } else {
-                Err("webhook-signature does not hold")
-            };
-        }
-        if let Some(signature) = &self.candor_signature {
-            let expected = format!("sha256={}", crate::audit::hex(&hmac(secret.as_bytes(), &[body])));
-            return if equal(
-                signature.trim().to_ascii_lowercase().as_bytes(),
-                expected.as_bytes(),
-            ) {
-                Ok(())
-            } else {
-                Err("X-Candor-Signature does not hold")
-            };
-        }
-        Err("no signature")
+            Some((scheme, encoded)) if scheme.eq_ignore_ascii_case("basic") => STANDARD
+                .decode(encoded.trim())
+                .ok()
+                .and_then(|pair| pair.splitn(2, |byte| *byte == b':').nth(1).map(<[u8]>::to_vec)),
+            _ => None,
+        };
+        return holds(
+            given.is_some_and(|given| equal(&given, secret.as_bytes())),
+            "the Authorization header does not hold the secret",
+        );
     }
+    if let Some(token) = request.header("x-candor-token") {
+        return holds(
+            equal(token.trim().as_bytes(), secret.as_bytes()),
+            "X-Candor-Token does not hold the secret",
+        );
+    }
+    match source {
+        "generic" => ours(secret, request, now),
+        "cloudevents" if request.header("webhook-signature").is_some() => ours(secret, request, now),
+        "cloudevents" if request.header("x-candor-signature").is_some() => ours(secret, request, now),
+        "grafana" => grafana(secret, request, now),
+        "pagerduty" => pagerduty(secret, request),
+        "sentry" => sentry(secret, request),
+        "statuscake"
+            if statuscake::token(request).is_some_and(|token| equal(token.as_bytes(), secret.as_bytes())) =>
+        {
+            Ok(())
+        }
+        _ if BY_QUERY.contains(&source) => in_query(secret, request),
+        _ => Err("no Authorization or X-Candor-Token header with the secret"),
+    }
+}
+
+fn in_query(secret: &str, request: &Request) -> Proven {
+    let given = request
+        .params()
+        .filter(|(name, _)| TOKENS.contains(&name.as_str()));
+    let found = given.fold(false, |found, (_, value)| {
+        found | equal(value.as_bytes(), secret.as_bytes())
+    });
+    holds(found, "neither a header nor the query holds the secret")
+}
+
+/// Standard Webhooks, or a signature over the body in our own header.
+fn ours(secret: &str, request: &Request, now: Timestamp) -> Proven {
+    if let Some(signatures) = request.header("webhook-signature") {
+        let (Some(id), Some(timestamp)) = (request.header("webhook-id"), request.header("webhook-timestamp"))
+        else {
+            return Err("webhook-id or webhook-timestamp is missing");
+        };
+        match fresh(timestamp, now) {
+            Some(true) => {}
+            Some(false) => return Err("webhook-timestamp is too far from the present"),
+            None => return Err("webhook-timestamp is not a number"),
+        }
+        let key = match secret.strip_prefix("whsec_") {
+            Some(encoded) => STANDARD
+                .decode(encoded)
+                .map_err(|_| "the secret is not base64 after whsec_")?,
+            None => secret.as_bytes().to_vec(),
+        };
+        let signed = [id.as_bytes(), b".", timestamp.as_bytes(), b".", &request.body];
+        let expected = STANDARD.encode(hmac(&key, &signed));
+        let found = signatures
+            .split_whitespace()
+            .filter_map(|signature| signature.strip_prefix("v1,"))
+            .fold(false, |found, signature| {
+                found | equal(signature.as_bytes(), expected.as_bytes())
+            });
+        return holds(found, "webhook-signature does not hold");
+    }
+    let Some(signature) = request.header("x-candor-signature") else {
+        return Err("no signature");
+    };
+    let expected = format!("sha256={}", hex(secret, &[&request.body]));
+    let given = signature.trim().to_ascii_lowercase();
+    holds(
+        equal(given.as_bytes(), expected.as_bytes()),
+        "X-Candor-Signature does not hold",
+    )
+}
+
+fn hex(secret: &str, parts: &[&[u8]]) -> String {
+    crate::audit::hex(&hmac(secret.as_bytes(), parts))
+}
+
+/// Bare hexadecimal over the body. The client secret is hexadecimal too, and is used as the text that it is.
+fn sentry(secret: &str, request: &Request) -> Proven {
+    let given = request
+        .header("sentry-hook-signature")
+        .or_else(|| request.header("sentry-app-signature"))
+        .ok_or("Sentry-Hook-Signature is missing")?;
+    let given = given.trim().to_ascii_lowercase();
+    let expected = hex(secret, &[&request.body]);
+    holds(
+        equal(given.as_bytes(), expected.as_bytes()),
+        "Sentry-Hook-Signature does not hold",
+    )
+}
+
+/// `v1=HEX` over the body, several while PagerDuty's secret is changed. What sends to the Events API shows its key.
+fn pagerduty(secret: &str, request: &Request) -> Proven {
+    let Some(signatures) = request.header("x-pagerduty-signature") else {
+        return match pagerduty::routing_key(&request.body) {
+            Some(key) => holds(
+                equal(key.as_bytes(), secret.as_bytes()),
+                "the routing key is not the secret",
+            ),
+            None => Err("X-PagerDuty-Signature is missing"),
+        };
+    };
+    let expected = hex(secret, &[&request.body]);
+    let found = signatures
+        .split(',')
+        .filter_map(|signature| signature.trim().strip_prefix("v1="))
+        .fold(false, |found, signature| {
+            found | equal(signature.to_ascii_lowercase().as_bytes(), expected.as_bytes())
+        });
+    holds(found, "X-PagerDuty-Signature does not hold")
+}
+
+/// Hexadecimal over the body, or over `TIME:BODY`. Both headers can be renamed in Grafana, so any whose name speaks of a
+/// signature or a timestamp is tried.
+fn grafana(secret: &str, request: &Request, now: Timestamp) -> Proven {
+    let named = |word: &'static str| {
+        request
+            .headers
+            .iter()
+            .filter(move |(name, _)| name.contains(word))
+            .map(|(_, value)| value.trim())
+    };
+    let signatures: Vec<String> = named("signature").map(str::to_ascii_lowercase).collect();
+    if signatures.is_empty() {
+        return Err("X-Grafana-Alerting-Signature is missing");
+    }
+    let signed_by = |parts: &[&[u8]]| {
+        let expected = hex(secret, parts);
+        signatures.iter().fold(false, |found, signature| {
+            found | equal(signature.as_bytes(), expected.as_bytes())
+        })
+    };
+    for time in named("timestamp") {
+        if signed_by(&[time.as_bytes(), b":", &request.body]) {
+            return holds(
+                fresh(time, now) == Some(true),
+                "the timestamp is too far from the present",
+            );
+        }
+    }
+    holds(
+        signed_by(&[&request.body]),
+        "X-Grafana-Alerting-Signature does not hold",
+    )
 }

@@ -136,6 +136,8 @@ actions! {
     IntegrationDeleted = "integration.deleted",
     HookRefused = "hook.refused",
     HookInvalid = "hook.invalid",
+    HookIgnored = "hook.ignored",
+    HookReplayed = "hook.replayed",
     HookSubscription = "hook.subscription",
     AlertReceived = "alert.received",
     AlertRepeated = "alert.repeated",

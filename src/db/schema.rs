@@ -234,6 +234,7 @@ diesel::table! {
         gone_at -> Nullable<BigInt>,
         created_at -> BigInt,
         updated_at -> BigInt,
+        secrets -> Text,
     }
 }
 
@@ -245,6 +246,9 @@ diesel::table! {
         accepted -> Bool,
         detail -> Text,
         body -> Binary,
+        method -> Text,
+        query -> Text,
+        headers -> Text,
     }
 }
 

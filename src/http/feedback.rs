@@ -1,20 +1,20 @@
 //! What mail providers report by hook: who sent it is proven first, then it is read, then it is taken in.
 
+use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use serde_json::json;
 
 use super::problem::Answer;
-use crate::alert::intake;
-use crate::alert::integration::{self, Integration};
+use super::sns;
+use crate::alert::integration::Integration;
 use crate::alert::provider::sns::{Envelope, Refused};
 use crate::alert::provider::{self, MailgunSignature};
-use crate::audit::{Action, Actor, Event};
+use crate::alert::source::Request;
+use crate::alert::{intake, kept};
 use crate::delivery::feedback::{self, Batch, Origin, Tally, record};
 use crate::error::Error;
 use crate::http::App;
-use crate::http::hooks::refuse;
+use crate::http::hooks::{actor, refuse};
 
 /// What became of a provider's request.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -37,64 +37,65 @@ enum Content {
     Invalid(feedback::Refusal),
 }
 
-/// Takes the request of a mail provider's integration.
+/// Takes the request of a mail provider's integration; `kept` is what may be stored of it.
 pub(super) async fn receive(
     app: &App,
-    req: &HttpRequest,
     integration: Integration,
-    body: Vec<u8>,
+    request: Request,
+    kept: Request,
 ) -> Answer<HttpResponse> {
-    let header = |name: &str| req.headers().get(name).and_then(|value| value.to_str().ok());
-    let secret = integration.secret.as_deref();
+    let body = &request.body;
     let mut token = None;
-    let proven = match (integration.source.as_str(), secret) {
-        (_, None) => Ok(()),
-        ("sendgrid", Some(key)) => provider::sendgrid(
-            key,
-            header("x-twilio-email-event-webhook-signature"),
-            header("x-twilio-email-event-webhook-timestamp"),
-            &body,
+    if integration.source == "mailgun" && !integration.secrets.is_empty() {
+        token = feedback::mailgun::signature(body);
+    }
+    let now = app.clock().now();
+    let proven = integration.proves(|secret| match integration.source.as_str() {
+        "sendgrid" => provider::sendgrid(
+            secret,
+            request.header("x-twilio-email-event-webhook-signature"),
+            request.header("x-twilio-email-event-webhook-timestamp"),
+            body,
         ),
-        ("postmark", Some(secret)) => {
-            provider::postmark(secret, header("authorization"), header("x-candor-token"))
-        }
-        ("mailgun", Some(key)) => {
-            token = feedback::mailgun::signature(&body);
-            provider::mailgun(key, token.as_ref(), app.clock().now())
-        }
+        "postmark" => provider::postmark(
+            secret,
+            request.header("authorization"),
+            request.header("x-candor-token"),
+        ),
+        "mailgun" => provider::mailgun(secret, token.as_ref(), now),
         // SNS signs its envelope, which has to be read first.
-        ("aws_ses", Some(_)) => Ok(()),
+        "aws_ses" => Ok(()),
         _ => Err("no way is known to check the secret of this source"),
-    };
+    });
     if let Err(reason) = proven {
         return Err(refuse(app, &integration, reason).await?);
     }
     let content = if integration.source == "aws_ses" {
-        match of_amazon(app, secret, &body).await {
+        let topics: Vec<&str> = integration.secrets.iter().map(String::as_str).collect();
+        match of_amazon(app, &topics, body).await {
             Ok(content) => content,
-            Err(Refused::Forged(reason)) => return Err(refuse(app, &integration, reason).await?),
-            Err(Refused::Unreachable(reason)) => {
-                tracing::warn!(integration = %integration.id, reason, "a message of SNS has to wait");
-                return Err(
-                    Error::Unavailable("Amazon SNS could not be asked; send it again".to_owned()).into(),
-                );
-            }
+            Err(why) => return Err(sns::refused(app, &integration, why).await?),
         }
     } else {
-        match feedback::parse(&integration.source, &body) {
+        match feedback::parse(&integration.source, body) {
             Ok(batch) => Content::Batch(batch),
             Err(refusal) => Content::Invalid(refusal),
         }
     };
     match content {
-        Content::Batch(batch) => store(app, integration, body, batch, token).await,
-        Content::Subscription(envelope) => subscribe(app, integration, body, &envelope).await,
+        Content::Batch(batch) => store(app, integration, request.body, kept, batch, token).await,
+        Content::Subscription(envelope) => {
+            let subscription = sns::subscribe(app, integration, kept, &envelope).await?;
+            Ok(HttpResponse::Accepted().json(Received {
+                taken: Tally::default(),
+                subscription: Some(subscription),
+            }))
+        }
         Content::Invalid(refusal) => {
             let error = Error::invalid(refusal.0.clone(), refusal.1.clone());
-            let actor = actor(&integration);
             app.db
-                .write(&actor, move |tx| {
-                    intake::keep_invalid(tx, &integration, &refusal, &body)
+                .write(&actor(&integration), move |tx| {
+                    intake::keep_invalid(tx, &integration, &refusal, &kept)
                 })
                 .await?;
             Err(error.into())
@@ -102,22 +103,18 @@ pub(super) async fn receive(
     }
 }
 
-fn actor(integration: &Integration) -> Actor {
-    Actor::integration(integration.id.as_str(), &integration.name)
-}
-
 /// A notification of SES, in the envelope of SNS or, where the topic delivers raw and nothing has to be proven, without.
-async fn of_amazon(app: &App, topic: Option<&str>, body: &[u8]) -> Result<Content, Refused> {
+async fn of_amazon(app: &App, topics: &[&str], body: &[u8]) -> Result<Content, Refused> {
     let Ok(envelope) = serde_json::from_slice::<Envelope>(body) else {
-        return match topic {
-            Some(_) => Err(Refused::Forged(
+        return match topics {
+            [] => Ok(read(body)),
+            _ => Err(Refused::Forged(
                 "the body is no message of SNS: nothing is signed",
             )),
-            None => Ok(read(body)),
         };
     };
-    if let Some(topic) = topic {
-        app.sns.verify(&envelope, topic).await?;
+    if !topics.is_empty() {
+        sns::verify(app, &envelope, topics).await?;
     }
     match envelope.kind.as_str() {
         "SubscriptionConfirmation" => Ok(Content::Subscription(Box::new(envelope))),
@@ -140,6 +137,7 @@ async fn store(
     app: &App,
     integration: Integration,
     body: Vec<u8>,
+    kept: Request,
     batch: Batch,
     token: Option<MailgunSignature>,
 ) -> Answer<HttpResponse> {
@@ -162,7 +160,7 @@ async fn store(
                 "{} reports, {} matched, {} repeated, {} events ignored",
                 taken.reports, taken.matched, taken.duplicates, taken.ignored
             );
-            integration::keep_body(tx, &stored.id, true, &detail, &body)?;
+            kept::keep(tx, &stored.id, true, &detail, &kept)?;
             Ok(Some(taken))
         })
         .await?;
@@ -183,44 +181,4 @@ fn success(source: &str) -> StatusCode {
         "mailgun" | "postmark" => StatusCode::OK,
         _ => StatusCode::ACCEPTED,
     }
-}
-
-/// Confirms a subscription where the message is proven to be of the topic that was expected; without a secret it is
-/// kept for a person to decide, as anybody who knows the hook's address could ask for it.
-async fn subscribe(
-    app: &App,
-    integration: Integration,
-    body: Vec<u8>,
-    envelope: &Envelope,
-) -> Answer<HttpResponse> {
-    let subscription = if integration.secret.is_some() {
-        match app.sns.confirm(envelope).await {
-            Ok(()) => "confirmed",
-            Err(Refused::Forged(reason)) => return Err(refuse(app, &integration, reason).await?),
-            Err(Refused::Unreachable(reason)) => {
-                tracing::warn!(integration = %integration.id, reason, "a subscription has to wait");
-                return Err(Error::Unavailable("the subscription could not be confirmed".to_owned()).into());
-            }
-        }
-    } else {
-        "by_hand"
-    };
-    let detail = match subscription {
-        "confirmed" => "a subscription of SNS, confirmed",
-        _ => "a subscription of SNS: visit its SubscribeURL to confirm it, if it is yours",
-    };
-    let topic = envelope.topic_arn.clone();
-    app.db
-        .write(&actor(&integration), move |tx| {
-            integration::keep_body(tx, &integration.id, true, detail, &body)?;
-            let event = Event::new(Action::HookSubscription, "integration", integration.id.as_str());
-            let topic = crate::template::one_line(&topic, 300);
-            tx.record(event.after(json!({"topic": topic, "subscription": subscription})));
-            Ok(())
-        })
-        .await?;
-    Ok(HttpResponse::Accepted().json(Received {
-        taken: Tally::default(),
-        subscription: Some(subscription),
-    }))
 }

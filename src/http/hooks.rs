@@ -1,18 +1,43 @@
 //! The hooks: where alerts come in. The secret is in the URL; fields that are not known are the sender's business.
 
 use actix_web::dev::Payload;
-use actix_web::{HttpRequest, HttpResponse, post, web};
+use actix_web::http::header::CONTENT_ENCODING;
+use actix_web::{HttpRequest, HttpResponse, get, options, post, put, web};
+use serde::Serialize;
 use serde_json::json;
 
-use super::extract::{MAX_HOOK, NoParams, Params, read_body};
+use super::extract::{MAX_HOOK, NoParams, parse_query, read_body};
 use super::problem::{Answer, Problem};
+use super::sns;
 use crate::alert::intake::{self, Taken};
-use crate::alert::integration::Integration;
-use crate::alert::signature::Proof;
-use crate::alert::{integration, provider, source};
+use crate::alert::integration::{self, Integration};
+use crate::alert::provider::sns::{Envelope, Refused, envelopes, is_topic};
+use crate::alert::source::{self, Request, pagerduty, statuscake};
+use crate::alert::{provider, signature};
 use crate::audit::{Action, Actor, Event};
 use crate::error::Error;
 use crate::http::App;
+use crate::time::Timestamp;
+
+/// What became of a hook's request.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Received {
+    #[serde(flatten)]
+    taken: Taken,
+    /// Of an event as PagerDuty's Events API takes it: `success`, as that API says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
+    /// The same in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'static str>,
+    /// The key by which its sender can resolve it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dedup_key: Option<String>,
+    /// Where SNS asked to confirm a subscription: `confirmed`; or `by_hand`, as nothing proved who asks, and the URL to
+    /// visit is in the request, which is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscription: Option<&'static str>,
+}
 
 /// Takes alerts in.
 #[utoipa::path(
@@ -20,51 +45,244 @@ use crate::http::App;
     description = "The source's own body, sent to the `hook_url` of an integration. Of a mail provider's integration the \
                    answer holds what was reported of mails.",
     request_body(content = String, content_type = "application/json"),
-    responses((status = 202, body = Taken), (status = 401), (status = 404), (status = 413), (status = 422))
+    responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422))
 )]
 #[post("/hooks/{token}")]
 pub async fn receive(
     app: web::Data<App>,
     req: HttpRequest,
     token: web::Path<String>,
-    _: Params<NoParams>,
     payload: web::Payload,
 ) -> Answer<HttpResponse> {
-    let token = token.into_inner();
-    let integration = app
+    by_url(&app, &req, token.into_inner(), payload).await
+}
+
+/// Takes alerts in from senders that use PUT; the same as POST.
+#[utoipa::path(tag = "Alerts", request_body(content = String, content_type = "application/json"),
+    responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422)))]
+#[put("/hooks/{token}")]
+pub async fn receive_put(
+    app: web::Data<App>,
+    req: HttpRequest,
+    token: web::Path<String>,
+    payload: web::Payload,
+) -> Answer<HttpResponse> {
+    by_url(&app, &req, token.into_inner(), payload).await
+}
+
+/// Takes an alert in from senders that put its fields into the URL: UptimeRobot, Uptime Kuma, Healthchecks.io, StatusCake.
+#[utoipa::path(tag = "Alerts",
+    responses((status = 202, body = Received), (status = 401), (status = 404), (status = 405), (status = 422)))]
+#[get("/hooks/{token}")]
+pub async fn receive_get(
+    app: web::Data<App>,
+    req: HttpRequest,
+    token: web::Path<String>,
+    payload: web::Payload,
+) -> Answer<HttpResponse> {
+    by_url(&app, &req, token.into_inner(), payload).await
+}
+
+/// Takes an event in as PagerDuty's Events API does: `routing_key` is the token at the end of the `hook_url` of an
+/// integration whose source is `pagerduty`.
+#[utoipa::path(tag = "Alerts", request_body(content = String, content_type = "application/json"),
+    responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422)))]
+#[post("/v2/enqueue")]
+pub async fn enqueue(app: web::Data<App>, req: HttpRequest, payload: web::Payload) -> Answer<HttpResponse> {
+    let request = read(&req, payload).await?;
+    let Some(token) = pagerduty::routing_key(&request.body) else {
+        return Err(Error::invalid("/routing_key", "is missing").into());
+    };
+    let integration = integration_of(&app, &token).await?;
+    if integration.source != "pagerduty" {
+        return Err(Error::NotFound("an integration of this routing key for PagerDuty".to_owned()).into());
+    }
+    take(&app, integration, &token, request).await
+}
+
+/// Answers a sender of CloudEvents that asks, before it sends, whether it may.
+#[options("/hooks/{token}")]
+pub async fn may_send(
+    app: web::Data<App>,
+    req: HttpRequest,
+    token: web::Path<String>,
+) -> Answer<HttpResponse> {
+    let integration = integration_of(&app, &token).await?;
+    let mut answer = HttpResponse::Ok();
+    answer.insert_header(("allow", methods(&integration.source)));
+    let origin = req.headers().get("webhook-request-origin");
+    if let Some(origin) = origin.filter(|_| integration.source == "cloudevents") {
+        answer.insert_header(("webhook-allowed-origin", origin.clone()));
+        answer.insert_header(("webhook-allowed-rate", "*"));
+    }
+    Ok(answer.finish())
+}
+
+fn methods(source: &str) -> &'static str {
+    if source::BY_GET.contains(&source) {
+        "GET, POST, PUT"
+    } else {
+        "POST, PUT"
+    }
+}
+
+async fn integration_of(app: &App, token: &str) -> Answer<Integration> {
+    let token = token.to_owned();
+    Ok(app
         .db
         .read(move |conn| integration::by_token(conn, &token))
-        .await?;
+        .await?)
+}
+
+/// The request with its body, as long as that may be.
+async fn read(req: &HttpRequest, payload: web::Payload) -> Answer<Request> {
+    let encoding = req.headers().get(CONTENT_ENCODING);
+    if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Problem::Compressed);
+    }
     let mut payload: Payload = payload.into_inner();
-    let body = read_body(&req, &mut payload, MAX_HOOK).await?;
+    let body = read_body(req, &mut payload, MAX_HOOK).await?;
+    let headers = req.headers().iter();
+    Ok(Request {
+        method: req.method().to_string(),
+        query: req.query_string().to_owned(),
+        headers: headers
+            .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
+            .collect(),
+        body,
+    })
+}
+
+async fn by_url(app: &App, req: &HttpRequest, token: String, payload: web::Payload) -> Answer<HttpResponse> {
+    let integration = integration_of(app, &token).await?;
+    let source = integration.source.as_str();
+    if req.method() == "GET" && !source::BY_GET.contains(&source) {
+        return Err(Problem::NoSuchMethod(methods(source)));
+    }
+    // These have no use for a query: one that is there is a mistake in the URL.
+    if matches!(source, "alertmanager" | "generic") || provider::is_one(source) {
+        parse_query::<NoParams>(req.query_string())?;
+    }
+    let request = read(req, payload).await?;
+    take(app, integration, &token, request).await
+}
+
+/// The actor that an integration is.
+pub(super) fn actor(integration: &Integration) -> Actor {
+    Actor::integration(integration.id.as_str(), &integration.name)
+}
+
+async fn take(app: &App, integration: Integration, token: &str, request: Request) -> Answer<HttpResponse> {
+    // Some senders repeat in the body where they send it, or by which key.
+    let mut secrets = vec![token.to_owned()];
+    secrets.extend(integration.secrets.iter().cloned());
+    match integration.source.as_str() {
+        "pagerduty" => secrets.extend(pagerduty::routing_key(&request.body)),
+        "statuscake" => secrets.extend(statuscake::token(&request)),
+        _ => {}
+    }
+    let kept = request.redacted(&secrets);
     if provider::is_one(&integration.source) {
-        return super::feedback::receive(&app, &req, integration, body).await;
+        return super::feedback::receive(app, integration, request, kept).await;
     }
-    let actor = Actor::integration(integration.id.as_str(), &integration.name);
-    if let Some(secret) = &integration.secret {
-        let signs = integration.source == "generic";
-        if let Err(reason) = proof(&req).check(secret, signs, &body, app.clock().now()) {
-            return Err(refuse(&app, &integration, reason).await?);
-        }
+    if let Err(why) = prove(app, &integration, &request).await {
+        return Err(sns::refused(app, &integration, why).await?);
     }
-    let parsed = source::parse(&integration.source, integration.mapping.as_ref(), &body);
+    if let Some(envelope) = subscription(&integration, &request) {
+        let subscription = sns::subscribe(app, integration, kept, &envelope).await?;
+        return Ok(HttpResponse::Accepted().json(Received {
+            taken: Taken::default(),
+            status: None,
+            message: None,
+            dedup_key: None,
+            subscription: Some(subscription),
+        }));
+    }
+    let parsed = source::parse(&integration.source, integration.mapping.as_ref(), &request);
     let batch = match parsed {
         Ok(batch) => batch,
         Err(refusal) => {
             let error = Error::invalid(refusal.0.clone(), refusal.1.clone());
             app.db
-                .write(&actor, move |tx| {
-                    intake::keep_invalid(tx, &integration, &refusal, &body)
+                .write(&actor(&integration), move |tx| {
+                    intake::keep_invalid(tx, &integration, &refusal, &kept)
                 })
                 .await?;
             return Err(error.into());
         }
     };
+    let dedup_key = batch.dedup_key.clone();
     let taken = app
         .db
-        .write(&actor, move |tx| intake::take(tx, &integration, &batch, &body))
+        .write(&actor(&integration), move |tx| {
+            intake::take(tx, &integration, &batch, &kept)
+        })
         .await?;
-    Ok(HttpResponse::Accepted().json(taken))
+    Ok(HttpResponse::Accepted().json(Received {
+        taken,
+        status: dedup_key.as_ref().map(|_| "success"),
+        message: dedup_key.as_ref().map(|_| "Event processed"),
+        dedup_key,
+        subscription: None,
+    }))
+}
+
+/// How old a message of SNS may be, and how far ahead its clock, in seconds.
+const SNS_AGE: i64 = 2 * 3600;
+const AHEAD: i64 = 300;
+
+fn is_amazon(source: &str) -> bool {
+    matches!(source, "aws_sns" | "aws_cloudwatch")
+}
+
+/// The message by which SNS asks whether we want a topic.
+fn subscription(integration: &Integration, request: &Request) -> Option<Envelope> {
+    if !is_amazon(&integration.source) {
+        return None;
+    }
+    let envelope: Envelope = serde_json::from_slice(&request.body).ok()?;
+    (envelope.kind == "SubscriptionConfirmation").then_some(envelope)
+}
+
+async fn prove(app: &App, integration: &Integration, request: &Request) -> Result<(), Refused> {
+    let now = app.clock().now();
+    let source = integration.source.as_str();
+    if !is_amazon(source) {
+        return integration
+            .proves(|secret| signature::check(source, secret, request, now))
+            .map_err(Refused::Forged);
+    }
+    // The ARN of a topic stands for Amazon's signature; another secret is shown as by any sender.
+    let mut shown = Ok(());
+    for secret in integration.secrets.iter().filter(|secret| !is_topic(secret)) {
+        shown = signature::check(source, secret, request, now);
+        if shown.is_ok() {
+            return match subscription(integration, request) {
+                // What is visited must be Amazon's own wish.
+                Some(envelope) => app.sns.verify(&envelope, &envelope.topic_arn).await,
+                None => Ok(()),
+            };
+        }
+    }
+    let topics: Vec<&str> = integration
+        .secrets
+        .iter()
+        .map(String::as_str)
+        .filter(|secret| is_topic(secret))
+        .collect();
+    if topics.is_empty() {
+        return shown.map_err(Refused::Forged);
+    }
+    for envelope in envelopes(&request.body)? {
+        sns::verify(app, &envelope, &topics).await?;
+        // Its time is signed. SNS tries for an hour.
+        let sent =
+            Timestamp::parse(&envelope.timestamp).map_err(|_| Refused::Forged("the message has no time"))?;
+        if !(-AHEAD..=SNS_AGE).contains(&now.seconds_since(sent)) {
+            return Err(Refused::Forged("the message's time is too far from the present"));
+        }
+    }
+    Ok(())
 }
 
 /// Records that a request was refused, and answers so. The sender is not told why.
@@ -81,23 +299,7 @@ pub(super) async fn refuse(
             Ok(())
         })
         .await?;
-    Ok(Problem::Unauthorized(
+    Ok(Problem::Unproven(
         "the request does not prove that it knows the secret",
     ))
-}
-
-fn proof(req: &HttpRequest) -> Proof {
-    let header = |name: &str| {
-        req.headers()
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned)
-    };
-    Proof {
-        authorization: header("authorization"),
-        webhook_id: header("webhook-id"),
-        webhook_timestamp: header("webhook-timestamp"),
-        webhook_signature: header("webhook-signature"),
-        candor_signature: header("x-candor-signature"),
-    }
 }

@@ -16,6 +16,7 @@ pub mod page;
 pub mod pages;
 pub mod problem;
 pub mod public;
+mod sns;
 mod state;
 
 use std::net::TcpListener;
@@ -43,6 +44,9 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
             .app_data(data.clone())
             .service(api::routes())
             .service(hooks::receive)
+            .service(hooks::receive_get)
+            .service(hooks::receive_put)
+            .service(hooks::enqueue)
             .service(metrics::healthz)
             .service(metrics::readyz)
             .service(metrics::metrics)
@@ -53,6 +57,7 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
         app.wrap(from_fn(metrics::observe))
             .configure(admin::routes)
             .app_data(web::Data::new(api::Document::new(document)))
+            .service(hooks::may_send)
             .service(api::openapi_json)
             .service(web::resource("/docs").route(web::get().to(api::docs_redirect)))
             .service(api::docs())

@@ -4,7 +4,7 @@
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
@@ -17,12 +17,18 @@ pub enum Problem {
     Domain(Error),
     /// 401: no valid token, session or signature.
     Unauthorized(&'static str),
+    /// 401 of a hook: some senders show a password only when they are asked for one.
+    Unproven(&'static str),
     /// 404 for a path that is not served.
     NoSuchPath,
+    /// 405, with the methods that are served.
+    NoSuchMethod(&'static str),
     /// 413, with the limit in bytes.
     TooLarge(usize),
     /// 415, with what would be right.
     UnsupportedMedia(&'static str),
+    /// 415 for a body that is compressed.
+    Compressed,
 }
 
 /// RFC 9457.
@@ -67,7 +73,7 @@ impl Problem {
                 };
                 (type_, title, status, error.to_string(), errors)
             }
-            Problem::Unauthorized(why) => (
+            Problem::Unauthorized(why) | Problem::Unproven(why) => (
                 "/problems/unauthorized",
                 "Unauthorized",
                 401,
@@ -79,6 +85,20 @@ impl Problem {
                 "Not found",
                 404,
                 "nothing is served at this path".to_owned(),
+                Vec::new(),
+            ),
+            Problem::NoSuchMethod(methods) => (
+                "/problems/method-not-allowed",
+                "Method not allowed",
+                405,
+                format!("this path takes {methods}"),
+                Vec::new(),
+            ),
+            Problem::Compressed => (
+                "/problems/unsupported-media-type",
+                "Unsupported media type",
+                415,
+                "a compressed body is not taken: send it without Content-Encoding".to_owned(),
                 Vec::new(),
             ),
             Problem::TooLarge(limit) => (
@@ -126,7 +146,16 @@ impl ResponseError for Problem {
         response.insert_header((CONTENT_TYPE, "application/problem+json"));
         match document.status {
             401 => {
-                response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+                let challenge = match self {
+                    Problem::Unproven(_) => "Basic realm=\"Candor\"",
+                    _ => "Bearer",
+                };
+                response.insert_header((WWW_AUTHENTICATE, challenge));
+            }
+            405 => {
+                if let Problem::NoSuchMethod(methods) = self {
+                    response.insert_header((ALLOW, *methods));
+                }
             }
             503 => {
                 response.insert_header((RETRY_AFTER, "2"));

@@ -62,6 +62,32 @@ pub struct Envelope {
     pub token: Option<String>,
 }
 
+/// The messages of a body: one, or those in the records that a Lambda function gets.
+///
+/// # Errors
+/// Where there is none: then nothing is signed.
+pub fn envelopes(body: &[u8]) -> Result<Vec<Envelope>, Refused> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Records {
+        records: Vec<Record>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Record {
+        sns: Envelope,
+    }
+    if let Ok(one) = serde_json::from_slice::<Envelope>(body) {
+        return Ok(vec![one]);
+    }
+    match serde_json::from_slice::<Records>(body) {
+        Ok(all) if !all.records.is_empty() => Ok(all.records.into_iter().map(|record| record.sns).collect()),
+        _ => Err(Refused::Forged(
+            "the body is no message of SNS: nothing is signed",
+        )),
+    }
+}
+
 /// Whether a text is the ARN of a topic.
 pub fn is_topic(text: &str) -> bool {
     static TOPIC: LazyLock<Option<Regex>> =

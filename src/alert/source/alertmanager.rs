@@ -25,30 +25,45 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
         .ok_or(("/alerts".to_owned(), "must be an array of alerts".to_owned()))?;
     let overall = object.get("status").and_then(Value::as_str);
     let external = object.get("externalURL").and_then(Value::as_str);
-    // 0.0 where a protobuf layer was in between.
-    let truncated = object
-        .get("truncatedAlerts")
-        .and_then(Value::as_f64)
-        .unwrap_or(0.0)
-        .max(0.0) as u64;
+    let truncated = truncated(body);
     let alerts = alerts
         .iter()
         .enumerate()
-        .map(|(index, alert)| one(&format!("/alerts/{index}"), alert, overall, external))
+        .map(|(index, alert)| one(&format!("/alerts/{index}"), alert, overall, external, false))
         .collect::<Result<Vec<_>, _>>()?;
     if alerts.is_empty() {
         return Err(("/alerts".to_owned(), "is empty".to_owned()));
     }
-    Ok(Batch { alerts, truncated })
+    Ok(Batch {
+        truncated,
+        ..Batch::of(alerts)
+    })
 }
 
-fn one(at: &str, alert: &Value, overall: Option<&str>, external: Option<&str>) -> Result<Alert, Refusal> {
+/// How many alerts the sender left out. 0.0 where a protobuf layer was in between.
+pub(super) fn truncated(body: &Value) -> u64 {
+    let count = body.get("truncatedAlerts").and_then(Value::as_f64);
+    count.unwrap_or(0.0).max(0.0) as u64
+}
+
+/// One alert. `bare` ones may lack labels if they have a fingerprint: a test of Grafana's, say.
+pub(super) fn one(
+    at: &str,
+    alert: &Value,
+    overall: Option<&str>,
+    external: Option<&str>,
+    bare: bool,
+) -> Result<Alert, Refusal> {
     let object = alert
         .as_object()
         .ok_or((at.to_owned(), "must be an object".to_owned()))?;
     let labels = words(&format!("{at}/labels"), object.get("labels"))?;
     let annotations = words(&format!("{at}/annotations"), object.get("annotations"))?;
-    if labels.is_empty() {
+    let named = object
+        .get("fingerprint")
+        .and_then(as_text)
+        .is_some_and(|text| !text.is_empty());
+    if labels.is_empty() && !(bare && named) {
         return Err((
             format!("{at}/labels"),
             "must be an object with at least one label".to_owned(),
@@ -104,6 +119,7 @@ fn one(at: &str, alert: &Value, overall: Option<&str>, external: Option<&str>) -
         labels,
         annotations,
         raw: alert.clone(),
+        ..Alert::default()
     })
 }
 

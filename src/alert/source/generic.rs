@@ -138,7 +138,7 @@ pub fn parse(mapping: &Mapping, body: &Value) -> Result<Batch, Refusal> {
         }
         None => vec![one(mapping, "", body)?],
     };
-    Ok(Batch { alerts, truncated: 0 })
+    Ok(Batch::of(alerts))
 }
 
 /// The value of a mapped field, or of the first usual name that is there.
@@ -164,17 +164,16 @@ fn field<'a>(
     }
 }
 
-fn one(mapping: &Mapping, at: &str, alert: &Value) -> Result<Alert, Refusal> {
+/// Names that a title goes by.
+pub(super) const TITLES: [&str; 6] = ["title", "name", "summary", "alertname", "subject", "message"];
+
+pub(super) fn one(mapping: &Mapping, at: &str, alert: &Value) -> Result<Alert, Refusal> {
     if !alert.is_object() && !alert.is_array() {
         return Err((at.to_owned(), "must be an object".to_owned()));
     }
     let text =
         |pointer: Option<&String>, names: &[&'static str]| field(alert, pointer, names).1.and_then(as_text);
-    let (title_at, title) = field(
-        alert,
-        mapping.title.as_ref(),
-        &["title", "name", "summary", "alertname", "subject", "message"],
-    );
+    let (title_at, title) = field(alert, mapping.title.as_ref(), &TITLES);
     let title = title
         .and_then(as_text)
         .filter(|title| !title.trim().is_empty())
@@ -255,9 +254,28 @@ fn one(mapping: &Mapping, at: &str, alert: &Value) -> Result<Alert, Refusal> {
             &["link", "url", "link_to_upstream_details"],
         )
         .filter(|url| url.starts_with("http://") || url.starts_with("https://")),
+        resources: named(alert.get("resources")),
+        people: named(alert.get("people")),
         raw: alert.clone(),
     })
 }
+
+/// References that the body names as such. Other senders use these names for something else: what is not one is left.
+fn named<T: serde::de::DeserializeOwned>(value: Option<&Value>) -> Vec<T> {
+    let items = value
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    items
+        .iter()
+        .take(MAX_NAMED)
+        .filter(|item| item.is_object())
+        .filter_map(|item| serde_json::from_value(item.clone()).ok())
+        .collect()
+}
+
+/// References of one alert that are read.
+const MAX_NAMED: usize = 1_000;
 
 fn words(value: Option<&Value>) -> BTreeMap<String, String> {
     let object = value.and_then(Value::as_object);

@@ -1,23 +1,96 @@
-//! The sources: each a small file that turns its own body into alerts. Pure: bytes in, alerts or a reason out.
+//! The sources: each a small file that turns its own requests into alerts. Pure: a request in, alerts or a reason out.
 //!
 //! Must never happen here: a panic on any input, or a guess where the source says nothing.
 
 pub mod alertmanager;
+mod aws;
+mod azure_monitor;
+mod betterstack;
+mod cloudevents;
+mod datadog;
+mod doc;
+mod freshping;
+mod freshstatus;
+mod gcp_monitoring;
 pub mod generic;
+mod grafana;
+mod healthchecks;
+mod nagios;
+mod new_relic;
+mod opsgenie;
+pub mod pagerduty;
+mod pingdom;
+pub mod request;
+mod sentry;
+pub mod statuscake;
+mod statuspage;
+mod text;
+mod times;
+mod updown;
+mod uptime_kuma;
+mod uptimerobot;
+mod zabbix;
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+pub use self::request::Request;
+use crate::directory::ResourceRef;
 use crate::incident::Severity;
 use crate::time::Timestamp;
 
 /// Sources that this release understands.
-pub const KNOWN: [&str; 2] = ["alertmanager", "generic"];
+pub const KNOWN: [&str; 25] = [
+    "alertmanager",
+    "aws_cloudwatch",
+    "aws_sns",
+    "azure_monitor",
+    "betterstack",
+    "cloudevents",
+    "datadog",
+    "freshping",
+    "freshstatus",
+    "gcp_monitoring",
+    "generic",
+    "grafana",
+    "healthchecks",
+    "nagios",
+    "new_relic",
+    "opsgenie",
+    "pagerduty",
+    "pingdom",
+    "sentry",
+    "statuscake",
+    "statuspage",
+    "updown",
+    "uptime_kuma",
+    "uptimerobot",
+    "zabbix",
+];
+
+/// Sources that may ask by GET, with their fields in the query.
+pub const BY_GET: [&str; 4] = ["healthchecks", "statuscake", "uptime_kuma", "uptimerobot"];
+
+/// A person that an alert names, by whatever its sender knows them by: the user of an event of Sentry, or what the field
+/// `people` of our own format says. Kept beside the alert for whoever looks people up; never in labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PersonRef {
+    /// The sender's id of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Their address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// What they sign in by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+}
 
 /// One alert, whatever sent it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Alert {
     /// What makes it the same problem again, within its integration.
     pub fingerprint: String,
@@ -39,7 +112,11 @@ pub struct Alert {
     pub ended_at: Option<Timestamp>,
     /// Where to look at it.
     pub link: Option<String>,
-    /// The alert's part of the body as it came.
+    /// Resources that the body names as such: a field `resources` of `{type, id}`. Others are found by rules.
+    pub resources: Vec<ResourceRef>,
+    /// People that the body names.
+    pub people: Vec<PersonRef>,
+    /// The alert's part of the body as it came: where rules look.
     pub raw: Value,
 }
 
@@ -50,25 +127,71 @@ pub struct Batch {
     pub alerts: Vec<Alert>,
     /// Alerts that the sender left out for length: the impact is incomplete.
     pub truncated: u64,
+    /// What was understood and is no alert: a test of the connection, a note on an incident.
+    pub ignored: Vec<String>,
+    /// The key by which a sender that let us choose one can resolve its alert: PagerDuty's Events API answers it.
+    pub dedup_key: Option<String>,
+}
+
+impl Batch {
+    fn of(alerts: Vec<Alert>) -> Self {
+        Batch {
+            alerts,
+            ..Batch::default()
+        }
+    }
+
+    fn ignored(why: impl Into<String>) -> Self {
+        Batch {
+            ignored: vec![why.into()],
+            ..Batch::default()
+        }
+    }
+
+    fn add(&mut self, other: Batch) {
+        self.alerts.extend(other.alerts);
+        self.truncated += other.truncated;
+        self.ignored.extend(other.ignored);
+        self.dedup_key = self.dedup_key.take().or(other.dedup_key);
+    }
 }
 
 /// Why a body is not of its source's format: a pointer into it and a reason.
 pub type Refusal = (String, String);
 
-/// Reads a body.
+/// Reads a request.
 ///
 /// # Errors
 /// Where in the body, and why it is not of the source's format.
-pub fn parse(source: &str, mapping: Option<&generic::Mapping>, body: &[u8]) -> Result<Batch, Refusal> {
-    let json: Value = serde_json::from_slice(body).map_err(|error| {
-        (
-            String::new(),
-            format!("is not JSON: {}", crate::error::json_reason(&error)),
-        )
-    })?;
+pub fn parse(source: &str, mapping: Option<&generic::Mapping>, request: &Request) -> Result<Batch, Refusal> {
     let mut batch = match source {
-        "alertmanager" => alertmanager::parse(&json),
-        _ => generic::parse(mapping.unwrap_or(&generic::Mapping::default()), &json),
+        "alertmanager" => alertmanager::parse(&request.document()?),
+        "aws_cloudwatch" | "aws_sns" => aws::parse(request),
+        "azure_monitor" => azure_monitor::parse(&request.document()?),
+        "betterstack" => betterstack::parse(&request.document()?),
+        "cloudevents" => cloudevents::parse(request),
+        "datadog" => datadog::parse(request),
+        "freshping" => freshping::parse(&request.document()?),
+        "freshstatus" => freshstatus::parse(&request.document()?),
+        "gcp_monitoring" => gcp_monitoring::parse(&request.document()?),
+        "grafana" => grafana::parse(&request.document()?),
+        "healthchecks" => healthchecks::parse(request),
+        "nagios" => nagios::parse(request),
+        "new_relic" => new_relic::parse(&request.document()?),
+        "opsgenie" => opsgenie::parse(&request.document()?),
+        "pagerduty" => pagerduty::parse(&request.document()?),
+        "pingdom" => pingdom::parse(&request.document()?),
+        "sentry" => sentry::parse(request),
+        "statuscake" => statuscake::parse(request),
+        "statuspage" => statuspage::parse(&request.document()?),
+        "updown" => updown::parse(&request.document()?),
+        "uptime_kuma" => uptime_kuma::parse(request),
+        "uptimerobot" => uptimerobot::parse(request),
+        "zabbix" => zabbix::parse(request),
+        _ => generic::parse(
+            mapping.unwrap_or(&generic::Mapping::default()),
+            &request.document()?,
+        ),
     }?;
     for alert in &mut batch.alerts {
         alert.fingerprint = storable(std::mem::take(&mut alert.fingerprint));
@@ -90,11 +213,27 @@ fn storable(fingerprint: String) -> String {
 /// How bad the sources' words are for an incident. Unknown words and none are major: neither cried nor whispered.
 pub fn severity(word: &str) -> Severity {
     match word.trim().to_lowercase().as_str() {
-        "critical" | "crit" | "page" | "emergency" | "disaster" | "fatal" | "p1" | "sev1" | "blocker" => {
-            Severity::Critical
-        }
-        "minor" | "info" | "information" | "informational" | "low" | "none" | "notice" | "debug" | "ok"
-        | "p4" | "p5" | "sev4" => Severity::Minor,
+        "critical" | "crit" | "page" | "emergency" | "disaster" | "fatal" | "p1" | "sev0" | "sev1"
+        | "blocker" | "down" | "major_outage" => Severity::Critical,
+        "minor"
+        | "info"
+        | "information"
+        | "informational"
+        | "low"
+        | "none"
+        | "notice"
+        | "debug"
+        | "sample"
+        | "ok"
+        | "not classified"
+        | "p4"
+        | "p5"
+        | "sev4"
+        | "degraded_performance"
+        | "maintenance"
+        | "under_maintenance"
+        | "scheduledchange"
+        | "accountnotification" => Severity::Minor,
         _ => Severity::Major,
     }
 }

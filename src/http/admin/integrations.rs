@@ -10,7 +10,8 @@ use super::own;
 use super::params::Form;
 use super::session::SignedIn;
 use super::view::{Frame, When, call, cut, link};
-use crate::alert::integration::{self, HookRequest, Integration};
+use crate::alert::integration::{self, Integration};
+use crate::alert::kept::{self, HookRequest};
 use crate::alert::provider;
 use crate::http::App;
 use crate::http::page::{Limit, Page, cursor, page};
@@ -44,7 +45,7 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
             let Page { items, next_cursor } = page(rows, ROWS, |integration| integration.id.to_string());
             let rows = items
                 .into_iter()
-                .map(|one| Ok((integration::requests(conn, &one.id, None, LAST)?, one)))
+                .map(|one| Ok((kept::list(conn, &one.id, None, LAST)?, one)))
                 .collect::<Result<Vec<_>, crate::error::Error>>()?;
             Ok((rows, next_cursor))
         })
@@ -102,7 +103,7 @@ async fn show(
     let (one, requests) = app
         .db
         .read(move |conn| {
-            let requests = integration::requests(conn, &id, before, ROWS.probe())?;
+            let requests = kept::list(conn, &id, before, ROWS.probe())?;
             Ok((
                 integration::get(conn, &id)?,
                 page(requests, ROWS, |request| request.id),

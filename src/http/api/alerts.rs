@@ -5,7 +5,10 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::own;
-use crate::alert::integration::{self, CreatedIntegration, HookRequest, Integration, NewIntegration};
+use crate::alert::intake::Taken;
+use crate::alert::integration::{self, CreatedIntegration, Integration, NewIntegration};
+use crate::alert::kept::{self, HookRequest};
+use crate::alert::trial::{self, Trial, Understood};
 use crate::alert::{self, AlertView, Status};
 use crate::http::App;
 use crate::http::auth::By;
@@ -21,6 +24,9 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(get_one)
         .service(delete_one)
         .service(requests)
+        .service(bodies)
+        .service(replay)
+        .service(try_body)
         .service(list_alerts);
 }
 
@@ -79,7 +85,63 @@ async fn delete_one(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// The last 100 bodies that came in, also those that were not understood; newest first.
+/// The last 100 bodies that came in, also those that were not understood, with how they were sent and what became of them;
+/// newest first.
+#[utoipa::path(tag = "Alerts", params(Paging),
+    responses((status = 200, body = Page<HookRequest>), (status = 404, body = ProblemDocument)))]
+#[get("/integrations/{id}/bodies")]
+async fn bodies(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>) -> Answer<HttpResponse> {
+    last(&app, &id, params.0).await
+}
+
+async fn last(app: &App, id: &str, params: Paging) -> Answer<HttpResponse> {
+    let id = own("integration", IntegrationId::parse(id))?;
+    let Paging { limit, cursor: at } = params;
+    let before: Option<i64> = cursor(at.as_deref())?;
+    let rows = app
+        .db
+        .read(move |conn| kept::list(conn, &id, before, limit.probe()))
+        .await?;
+    Ok(HttpResponse::Ok().json(page(rows, limit, |request| request.id)))
+}
+
+/// Takes a kept body in again, as if it arrived now.
+#[utoipa::path(tag = "Alerts",
+    responses((status = 202, body = Taken), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
+        (status = 422, body = ProblemDocument)))]
+#[post("/integrations/{id}/bodies/{body}/replay")]
+async fn replay(
+    app: web::Data<App>,
+    by: By,
+    path: web::Path<(String, String)>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let (id, body) = path.into_inner();
+    let id = own("integration", IntegrationId::parse(&id))?;
+    let body: i64 = own("body", body.parse().map_err(|_| "is not a number".to_owned()))?;
+    let taken = app
+        .db
+        .write(&by.0, move |tx| trial::replay(tx, &id, body))
+        .await?;
+    Ok(HttpResponse::Accepted().json(taken))
+}
+
+/// What would be understood of a body: its alerts, and the resources that they name. Nothing is stored.
+#[utoipa::path(tag = "Alerts", request_body = Trial,
+    responses((status = 200, body = Understood), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[post("/integrations/{id}/try")]
+async fn try_body(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+    body: Body<Trial>,
+) -> Answer<HttpResponse> {
+    let id = own("integration", IntegrationId::parse(&id))?;
+    let understood = app.db.read(move |conn| trial::read(conn, &id, &body.0)).await?;
+    Ok(HttpResponse::Ok().json(understood))
+}
+
+/// The same as `bodies`, by its older name.
 #[utoipa::path(tag = "Alerts", params(Paging),
     responses((status = 200, body = Page<HookRequest>), (status = 404, body = ProblemDocument)))]
 #[get("/integrations/{id}/requests")]
@@ -88,14 +150,7 @@ async fn requests(
     id: web::Path<String>,
     params: Params<Paging>,
 ) -> Answer<HttpResponse> {
-    let id = own("integration", IntegrationId::parse(&id))?;
-    let Paging { limit, cursor: at } = params.0;
-    let before: Option<i64> = cursor(at.as_deref())?;
-    let rows = app
-        .db
-        .read(move |conn| integration::requests(conn, &id, before, limit.probe()))
-        .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |request| request.id)))
+    last(&app, &id, params.0).await
 }
 
 #[derive(Deserialize, IntoParams)]

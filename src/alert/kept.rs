@@ -1,0 +1,166 @@
+//! The last bodies of an integration, taken or refused: to be looked at, and to be taken in again.
+//!
+//! Must never happen here: a secret in what is kept, or a body that is kept for ever.
+
+use std::collections::BTreeMap;
+
+use diesel::prelude::*;
+use serde::Serialize;
+
+use super::integration;
+use super::source::Request;
+use crate::audit::Tx;
+use crate::db::Conn;
+use crate::db::schema::hook_requests as h;
+use crate::error::{Error, Result};
+use crate::id::IntegrationId;
+use crate::template::one_line;
+use crate::time::Timestamp;
+
+/// Bodies that are kept for each integration.
+const KEPT: i64 = 100;
+
+/// A body that came in, as shown.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct HookRequest {
+    /// Its id.
+    pub id: i64,
+    /// When.
+    pub received_at: Timestamp,
+    /// Whether it was understood.
+    pub accepted: bool,
+    /// What became of it, or why it was not understood.
+    pub detail: String,
+    /// How it was sent.
+    pub method: String,
+    /// What was behind the `?` of the URL.
+    pub query: String,
+    /// The headers that say what the body is. Others are not kept, as any may hold a secret.
+    pub headers: BTreeMap<String, String>,
+    /// The body, as text. The hook's own token is cut out of it.
+    pub body: String,
+}
+
+type Row = (i64, Timestamp, bool, String, Vec<u8>, String, String, String);
+
+fn read(row: Row) -> Result<(HookRequest, Request)> {
+    let (id, received_at, accepted, detail, body, method, query, headers) = row;
+    let headers: BTreeMap<String, String> = serde_json::from_str(&headers)?;
+    let shown = HookRequest {
+        id,
+        received_at,
+        accepted,
+        detail,
+        method: method.clone(),
+        query: query.clone(),
+        headers: headers.clone(),
+        body: String::from_utf8_lossy(&body).into_owned(),
+    };
+    let request = Request {
+        method,
+        query,
+        headers,
+        body,
+    };
+    Ok((shown, request))
+}
+
+const COLUMNS: (
+    h::id,
+    h::received_at,
+    h::accepted,
+    h::detail,
+    h::body,
+    h::method,
+    h::query,
+    h::headers,
+) = (
+    h::id,
+    h::received_at,
+    h::accepted,
+    h::detail,
+    h::body,
+    h::method,
+    h::query,
+    h::headers,
+);
+
+/// Keeps a request, which holds no secret any more, and forgets the oldest ones.
+///
+/// # Errors
+/// What the database answers.
+pub fn keep(
+    tx: &mut Tx<'_>,
+    id: &IntegrationId,
+    accepted: bool,
+    detail: &str,
+    request: &Request,
+) -> Result<()> {
+    // PostgreSQL has no text with a zero byte.
+    let query = request.query.replace('\0', "");
+    diesel::insert_into(h::table)
+        .values((
+            h::integration_id.eq(id.as_str()),
+            h::received_at.eq(tx.now),
+            h::accepted.eq(accepted),
+            h::detail.eq(one_line(detail, 1_000)),
+            h::body.eq(&request.body),
+            h::method.eq(&request.method),
+            h::query.eq(query),
+            h::headers.eq(serde_json::to_string(&request.headers)?),
+        ))
+        .execute(tx.conn)?;
+    let oldest: Option<i64> = h::table
+        .filter(h::integration_id.eq(id.as_str()))
+        .order(h::id.desc())
+        .offset(KEPT)
+        .limit(1)
+        .select(h::id)
+        .first(tx.conn)
+        .optional()?;
+    if let Some(oldest) = oldest {
+        diesel::delete(
+            h::table
+                .filter(h::integration_id.eq(id.as_str()))
+                .filter(h::id.le(oldest)),
+        )
+        .execute(tx.conn)?;
+    }
+    Ok(())
+}
+
+/// The last bodies of an integration, newest first, before the given one.
+///
+/// # Errors
+/// `NotFound`.
+pub fn list(
+    conn: &mut Conn,
+    id: &IntegrationId,
+    before: Option<i64>,
+    limit: i64,
+) -> Result<Vec<HookRequest>> {
+    integration::get(conn, id)?;
+    let rows: Vec<Row> = h::table
+        .filter(h::integration_id.eq(id.as_str()))
+        .filter(h::id.lt(before.unwrap_or(i64::MAX)))
+        .order(h::id.desc())
+        .limit(limit)
+        .select(COLUMNS)
+        .load(conn)?;
+    rows.into_iter().map(|row| Ok(read(row)?.0)).collect()
+}
+
+/// A body of an integration, as it was sent.
+///
+/// # Errors
+/// `NotFound`.
+pub fn request(conn: &mut Conn, id: &IntegrationId, body: i64) -> Result<Request> {
+    let row: Option<Row> = h::table
+        .filter(h::integration_id.eq(id.as_str()))
+        .filter(h::id.eq(body))
+        .select(COLUMNS)
+        .first(conn)
+        .optional()?;
+    let row = row.ok_or_else(|| Error::NotFound(format!("body {body} of integration {id}")))?;
+    Ok(read(row)?.1)
+}

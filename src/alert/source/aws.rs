@@ -1,0 +1,285 @@
+//! Amazon: alarms of CloudWatch and events of AWS Health, through SNS (an envelope with JSON in a text), delivered raw, in
+//! the records that a Lambda function gets, or as CloudWatch hands them to a function or to EventBridge.
+//!
+//! Rules look into the message itself: `Trigger.Dimensions.0.value`, not `Message`.
+
+use super::doc::{Doc, Labels, word};
+use super::request::document;
+use super::text::{join, lower};
+use super::{Alert, Batch, Refusal, Request, times};
+use crate::time::Timestamp;
+
+/// Records of one body that are looked at.
+const MOST: usize = 1_000;
+
+/// Reads a request.
+///
+/// # Errors
+/// Where in the body, and why it is none of these.
+pub fn parse(request: &Request) -> Result<Batch, Refusal> {
+    let body = request.document()?;
+    let doc = Doc::new(&body);
+    let Some(records) = doc.get("Records") else {
+        return envelope(&doc);
+    };
+    let records = records.items();
+    if records.is_empty() || records.len() > MOST {
+        return Err(doc.wrong("Records", "must be an array of 1 to 1,000 records"));
+    }
+    let mut batch = Batch::default();
+    for record in records {
+        batch.add(envelope(&record.object("Sns")?)?);
+    }
+    Ok(batch)
+}
+
+fn envelope(doc: &Doc<'_>) -> Result<Batch, Refusal> {
+    let Some(text) = doc.get("Message").filter(|_| doc.get("Type").is_some()) else {
+        return message(doc, doc, None);
+    };
+    match doc.text("Type").as_deref() {
+        Some("SubscriptionConfirmation") => {
+            return Ok(Batch::ignored(
+                "a subscription of SNS that waits for its confirmation",
+            ));
+        }
+        Some("UnsubscribeConfirmation") => return Ok(Batch::ignored("the end of a subscription of SNS")),
+        Some("Notification") => {}
+        _ => {
+            return Err(doc.wrong(
+                "Type",
+                "must be Notification, SubscriptionConfirmation or UnsubscribeConfirmation",
+            ));
+        }
+    }
+    let at = text.at.clone();
+    let text = text
+        .value
+        .as_str()
+        .ok_or_else(|| doc.wrong("Message", "must be a text"))?;
+    let inner = document(text.as_bytes()).map_err(|_| {
+        doc.wrong(
+            "Message",
+            "is neither an alarm of CloudWatch nor an event of AWS Health: it is not JSON",
+        )
+    })?;
+    let inner = Doc { at, value: &inner };
+    message(&inner, doc, doc.text("TopicArn"))
+}
+
+fn message(doc: &Doc<'_>, outer: &Doc<'_>, topic: Option<String>) -> Result<Batch, Refusal> {
+    let mut batch = if doc.get("AlarmName").is_some() && doc.get("NewStateValue").is_some() {
+        alarm(doc)
+    } else if doc.get("alarmData").is_some() {
+        action(doc, &doc.object("alarmData")?)
+    } else if doc.text("detail-type").as_deref() == Some("CloudWatch Alarm State Change") {
+        action(doc, &doc.object("detail")?)
+    } else if doc.text("source").as_deref() == Some("aws.health") || doc.get("detail/eventTypeCode").is_some()
+    {
+        health(doc)
+    } else {
+        Err(outer.wrong(
+            if outer.at == doc.at { "" } else { "Message" },
+            "is neither an alarm of CloudWatch nor an event of AWS Health",
+        ))
+    }?;
+    for alert in &mut batch.alerts {
+        if let Some(topic) = &topic {
+            alert
+                .labels
+                .entry("TopicArn".to_owned())
+                .or_insert_with(|| topic.clone());
+        }
+    }
+    Ok(batch)
+}
+
+/// Whether an alarm's state is one that fires. That data are missing is neither an alarm nor its end.
+fn state(doc: &Doc<'_>, path: &str) -> Result<Option<bool>, Refusal> {
+    match doc.need(path)?.as_str() {
+        "ALARM" => Ok(Some(true)),
+        "OK" => Ok(Some(false)),
+        "INSUFFICIENT_DATA" => Ok(None),
+        _ => Err(doc.wrong(path, "must be ALARM, OK or INSUFFICIENT_DATA")),
+    }
+}
+
+fn insufficient(name: &str) -> Batch {
+    let name = crate::template::one_line(name, 300);
+    Batch::ignored(format!(
+        "alarm {name} has insufficient data: whether there is a problem is not said"
+    ))
+}
+
+fn alarm(doc: &Doc<'_>) -> Result<Batch, Refusal> {
+    let name = doc.need("AlarmName")?;
+    let Some(firing) = state(doc, "NewStateValue")? else {
+        return Ok(insufficient(&name));
+    };
+    let fingerprint = doc.text("AlarmArn").unwrap_or_else(|| {
+        let part = |field| doc.text(field).unwrap_or_default();
+        format!("{}/{}/{name}", part("AWSAccountId"), part("Region"))
+    });
+    let at = doc.time("StateChangeTime", times::rfc3339)?;
+    let mut labels = Labels::default();
+    labels.put("AlarmName", Some(name.clone()));
+    labels.put("AWSAccountId", doc.text("AWSAccountId"));
+    labels.put("Region", doc.text("Region"));
+    labels.put("AlarmArn", doc.text("AlarmArn"));
+    labels.put("MetricName", doc.text("Trigger/MetricName"));
+    labels.put("Namespace", doc.text("Trigger/Namespace"));
+    dimensions(&mut labels, doc.get("Trigger/Dimensions"));
+    for metric in doc
+        .get("Trigger/Metrics")
+        .map(|list| list.items())
+        .unwrap_or_default()
+    {
+        for stat in ["MetricStat/Metric", "metricStat/metric"] {
+            labels.put("MetricName", metric.text(&format!("{stat}/MetricName")));
+            labels.put("Namespace", metric.text(&format!("{stat}/Namespace")));
+            dimensions(&mut labels, metric.get(&format!("{stat}/Dimensions")));
+        }
+    }
+    Ok(Batch::of(vec![Alert {
+        fingerprint,
+        firing,
+        title: name,
+        text: join([doc.text("AlarmDescription"), doc.text("NewStateReason")]),
+        started_at: at.filter(|_| firing),
+        ended_at: at.filter(|_| !firing),
+        labels: labels.0,
+        raw: doc.value.clone(),
+        ..Alert::default()
+    }]))
+}
+
+fn dimensions(labels: &mut Labels, list: Option<Doc<'_>>) {
+    let Some(list) = list else { return };
+    for one in list.items() {
+        if let Some(name) = one.first(&["name", "Name"]) {
+            labels.put(&name, one.first(&["value", "Value"]));
+        }
+    }
+    if let Some(object) = list.value.as_object() {
+        for (name, value) in object {
+            labels.put(name, word(value));
+        }
+    }
+}
+
+/// What CloudWatch hands to a Lambda function or to EventBridge.
+fn action(doc: &Doc<'_>, data: &Doc<'_>) -> Result<Batch, Refusal> {
+    let name = data.need("alarmName")?;
+    let Some(firing) = state(data, "state/value")? else {
+        return Ok(insufficient(&name));
+    };
+    let fingerprint = doc.first(&["alarmArn", "resources/0"]).unwrap_or_else(|| {
+        let part = |fields: [&str; 2]| doc.first(&fields).unwrap_or_default();
+        format!(
+            "{}/{}/{name}",
+            part(["accountId", "account"]),
+            part(["region", "awsRegion"])
+        )
+    });
+    let at: Option<Timestamp> = match data.time("state/timestamp", times::rfc3339)? {
+        Some(at) => Some(at),
+        None => doc.time("time", times::rfc3339)?,
+    };
+    let mut labels = Labels::default();
+    labels.put("AlarmName", Some(name.clone()));
+    labels.put("AWSAccountId", doc.first(&["accountId", "account"]));
+    labels.put("Region", doc.text("region"));
+    for metric in data
+        .get("configuration/metrics")
+        .map(|list| list.items())
+        .unwrap_or_default()
+    {
+        labels.put("MetricName", metric.text("metricStat/metric/name"));
+        labels.put("Namespace", metric.text("metricStat/metric/namespace"));
+        dimensions(&mut labels, metric.get("metricStat/metric/dimensions"));
+    }
+    Ok(Batch::of(vec![Alert {
+        fingerprint,
+        firing,
+        title: name,
+        text: join([
+            data.text("configuration/description"),
+            data.text("state/reason"),
+            data.text("configuration/alarmRule"),
+        ]),
+        started_at: at.filter(|_| firing),
+        ended_at: at.filter(|_| !firing),
+        labels: labels.0,
+        raw: doc.value.clone(),
+        ..Alert::default()
+    }]))
+}
+
+/// An event of AWS Health. It is there until its status is `closed`.
+fn health(doc: &Doc<'_>) -> Result<Batch, Refusal> {
+    let detail = doc.object("detail")?;
+    let code = detail.need("eventTypeCode")?;
+    let firing = match lower(detail.text("statusCode")).as_str() {
+        "closed" => false,
+        "open" | "upcoming" | "" => true,
+        _ => return Err(detail.wrong("statusCode", "must be open, upcoming or closed")),
+    };
+    let mut labels = Labels::default();
+    for name in ["service", "eventTypeCode", "eventTypeCategory", "eventRegion"] {
+        labels.put(name, detail.text(name));
+    }
+    labels.put(
+        "AWSAccountId",
+        detail.text("affectedAccount").or_else(|| doc.text("account")),
+    );
+    labels.put("Region", doc.text("region"));
+    let entities = detail
+        .get("affectedEntities")
+        .map(|list| list.items())
+        .unwrap_or_default();
+    let entities: Vec<String> = entities
+        .iter()
+        .filter_map(|one| one.text("entityValue"))
+        .collect();
+    labels.put(
+        "affectedEntities",
+        (!entities.is_empty()).then(|| entities.join(",")),
+    );
+    let descriptions = detail
+        .get("eventDescription")
+        .map(|list| list.items())
+        .unwrap_or_default();
+    let started = match detail.time("startTime", times::rfc2822)? {
+        Some(at) => Some(at),
+        None => doc.time("time", times::rfc3339)?,
+    };
+    let ended = detail.first_time(&["endTime", "lastUpdatedTime"], times::rfc2822)?;
+    Ok(Batch::of(vec![Alert {
+        fingerprint: detail.text("eventArn").unwrap_or_else(|| {
+            format!(
+                "{}/{}/{code}",
+                doc.text("account").unwrap_or_default(),
+                doc.text("region").unwrap_or_default()
+            )
+        }),
+        firing,
+        // A change that is planned and a notice to the account are no outages.
+        severity: match lower(detail.text("eventTypeCategory")).as_str() {
+            "issue" | "investigation" => String::new(),
+            category => category.to_owned(),
+        },
+        title: match detail.text("service") {
+            Some(service) => format!("AWS Health, {service}: {code}"),
+            None => format!("AWS Health: {code}"),
+        },
+        text: descriptions
+            .iter()
+            .find_map(|one| one.text("latestDescription"))
+            .unwrap_or_default(),
+        started_at: started,
+        ended_at: ended.filter(|_| !firing),
+        labels: labels.0,
+        raw: doc.value.clone(),
+        ..Alert::default()
+    }]))
+}

@@ -1,0 +1,80 @@
+//! Better Stack: its incidents as the webhook sends them, one or a list. The state is in the times, as the name of the
+//! event is not in every body.
+
+use serde_json::Value;
+
+use super::doc::{Doc, Labels};
+use super::text::{join, link, lower};
+use super::{Alert, Batch, Refusal, statuspage, times};
+
+/// Reads a body.
+///
+/// # Errors
+/// Where in the body, and why it is not Better Stack's.
+pub fn parse(body: &Value) -> Result<Batch, Refusal> {
+    let doc = Doc::new(body);
+    // The webhook of a status page's subscribers.
+    if doc.get("page").is_some() && doc.get("incident").is_some() {
+        return statuspage::parse(body);
+    }
+    let data = doc.get("data").ok_or_else(|| {
+        doc.wrong(
+            "data",
+            "is missing: a template of one's own is for the source generic",
+        )
+    })?;
+    if !data.value.is_array() {
+        return one(&doc, &data);
+    }
+    let items = data.items();
+    if items.is_empty() {
+        return Err(doc.wrong("data", "is empty"));
+    }
+    let mut batch = Batch::default();
+    for item in items {
+        batch.add(one(&doc, &item)?);
+    }
+    Ok(batch)
+}
+
+fn one(doc: &Doc<'_>, data: &Doc<'_>) -> Result<Batch, Refusal> {
+    if let Some(kind) = data.text("type").filter(|kind| kind != "incident") {
+        return Ok(Batch::ignored(format!(
+            "an event of the kind {}",
+            crate::template::one_line(&kind, 60)
+        )));
+    }
+    let attributes = data.object("attributes")?;
+    let event = lower(doc.text("event")).replace("incident.", "");
+    if event.contains("comment") {
+        return Ok(Batch::ignored("a comment on an incident"));
+    }
+    let resolved_at = attributes.time("resolved_at", times::rfc3339)?;
+    let over = resolved_at.is_some() || lower(attributes.text("status")) == "resolved" || event == "resolved";
+    let firing = !over || event == "reopened";
+    let mut labels = Labels::default();
+    for name in ["url", "team_name", "http_method", "cause"] {
+        labels.put(name, attributes.text(name));
+    }
+    labels.take(attributes.words("metadata"));
+    let relationship = |name: &str| data.text(&format!("relationships/{name}/data/id"));
+    labels.put("monitor_id", relationship("monitor"));
+    labels.put("heartbeat_id", relationship("heartbeat"));
+    Ok(Batch::of(vec![Alert {
+        fingerprint: data.need("id")?,
+        firing,
+        title: attributes
+            .first(&["name", "url", "cause"])
+            .unwrap_or_else(|| "Incident".to_owned()),
+        text: attributes
+            .text("cause")
+            .map(|cause| join([Some(cause)]))
+            .unwrap_or_default(),
+        started_at: attributes.time("started_at", times::rfc3339)?,
+        ended_at: resolved_at.filter(|_| !firing),
+        link: link(attributes.first(&["origin_url", "response_url", "url"])),
+        labels: labels.0,
+        raw: data.value.clone(),
+        ..Alert::default()
+    }]))
+}

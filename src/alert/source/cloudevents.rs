@@ -1,0 +1,155 @@
+//! CloudEvents 1.0 over HTTP: structured, batched, and binary with its attributes in headers.
+//!
+//! An event has no state and no severity; if it has, they are in its data, under the usual names. Its key is its source
+//! and id, unless the data name the problem: an end that comes as another event has to.
+
+use serde_json::{Map, Value, json};
+
+use super::doc::{Doc, Labels};
+use super::generic::{self, Mapping};
+use super::request::{base64, document, from_base64};
+use super::text::{join, link};
+use super::{Alert, Batch, Refusal, Request, times};
+
+/// Events of one batch that are taken.
+const MOST: usize = 10_000;
+
+/// Reads a request.
+///
+/// # Errors
+/// Where in the body, and why it is no event.
+pub fn parse(request: &Request) -> Result<Batch, Refusal> {
+    if request.header("ce-id").is_some()
+        || request.header("ce-type").is_some()
+        || request.header("ce-specversion").is_some()
+    {
+        let event = binary(request)?;
+        return one(&Doc::new(&event)).map(|alert| Batch::of(vec![alert]));
+    }
+    let body = request.document()?;
+    let doc = Doc::new(&body);
+    if !body.is_array() {
+        return one(&doc).map(|alert| Batch::of(vec![alert]));
+    }
+    let items = doc.items();
+    if items.is_empty() {
+        return Ok(Batch::ignored("a batch without events"));
+    }
+    if items.len() > MOST {
+        return Err(doc.wrong("", "holds more than 10,000 events"));
+    }
+    items
+        .iter()
+        .map(one)
+        .collect::<Result<Vec<_>, _>>()
+        .map(Batch::of)
+}
+
+/// An event whose attributes are headers, in the form of the others.
+fn binary(request: &Request) -> Result<Value, Refusal> {
+    let mut event = Map::new();
+    for (name, value) in &request.headers {
+        if let Some(name) = name.strip_prefix("ce-") {
+            event.insert(name.to_owned(), json!(percent_decoded(value)));
+        }
+    }
+    let media = request.media();
+    if let Some(type_) = request.header("content-type") {
+        event.insert("datacontenttype".to_owned(), json!(type_));
+    }
+    if media == "application/json" || media.ends_with("+json") || media == "text/json" {
+        if !request.body.trim_ascii().is_empty() {
+            event.insert(
+                "data".to_owned(),
+                document(&request.body).map_err(|(at, reason)| (format!("/data{at}"), reason))?,
+            );
+        }
+    } else if !request.body.is_empty() {
+        match std::str::from_utf8(&request.body) {
+            Ok(text) => event.insert("data".to_owned(), json!(text)),
+            Err(_) => event.insert("data_base64".to_owned(), json!(base64(&request.body))),
+        };
+    }
+    Ok(Value::Object(event))
+}
+
+fn percent_decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let code = (*byte == b'%')
+            .then(|| bytes.get(at + 1..at + 3))
+            .flatten()
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match code {
+            Some(code) => {
+                out.push(code);
+                at += 3;
+            }
+            None => {
+                out.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
+}
+
+fn one(doc: &Doc<'_>) -> Result<Alert, Refusal> {
+    if !doc.value.is_object() {
+        return Err(doc.wrong("", "must be an object"));
+    }
+    let version = doc.need("specversion")?;
+    if !version.starts_with("1.") && version != "1" {
+        return Err(doc.wrong("specversion", "must be 1.0"));
+    }
+    let (id, source, type_) = (doc.need("id")?, doc.need("source")?, doc.need("type")?);
+    if doc.get("data").is_some() && doc.get("data_base64").is_some() {
+        return Err(doc.wrong("data_base64", "stands beside data"));
+    }
+    let data = match doc.get("data_base64") {
+        None => doc.get("data").map(|data| data.value.clone()),
+        Some(encoded) => {
+            let bytes = encoded.value.as_str().and_then(from_base64);
+            let bytes = bytes.ok_or_else(|| doc.wrong("data_base64", "is not base64"))?;
+            let text = String::from_utf8(bytes).ok();
+            text.map(|text| document(text.as_bytes()).unwrap_or(Value::String(text)))
+        }
+    };
+    let at = doc.time("time", times::rfc3339)?;
+    // Data that are an object are read as our own format is, with what the event says where they say nothing.
+    let mut alert = match &data {
+        Some(object @ Value::Object(_)) => {
+            let mut named = object.clone();
+            if Doc::new(object).first(&generic::TITLES).is_none() {
+                named["title"] = json!(doc.text("subject").unwrap_or_else(|| type_.clone()));
+            }
+            let at = format!("{}/data", doc.at);
+            let mut alert = generic::one(&Mapping::default(), &at, &named)?;
+            let problem = Doc::new(object).first(&["fingerprint", "alert_uid", "dedup_key"]);
+            alert.fingerprint = format!("{source} {}", problem.as_deref().unwrap_or(&id));
+            alert
+        }
+        other => Alert {
+            fingerprint: format!("{source} {id}"),
+            firing: true,
+            title: doc.text("subject").unwrap_or_else(|| type_.clone()),
+            text: join([other.as_ref().and_then(super::doc::word)]),
+            ..Alert::default()
+        },
+    };
+    let mut labels = Labels(std::mem::take(&mut alert.labels));
+    for (name, value) in doc.value.as_object().into_iter().flatten() {
+        if !["specversion", "data", "data_base64", "time", "datacontenttype"].contains(&name.as_str()) {
+            labels.put(name, super::doc::word(value));
+        }
+    }
+    alert.labels = labels.0;
+    alert.started_at = alert.started_at.or(at.filter(|_| alert.firing));
+    alert.ended_at = alert.ended_at.or(at.filter(|_| !alert.firing));
+    alert.link = alert.link.or_else(|| link(Some(source)));
+    alert.raw = doc.value.clone();
+    Ok(alert)
+}

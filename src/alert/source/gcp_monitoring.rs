@@ -1,0 +1,81 @@
+//! Google Cloud Monitoring: one incident for each body, versions 1.1 and 1.2, and the console's test.
+
+use serde_json::Value;
+
+use super::doc::{Doc, Labels};
+use super::text::{join, link, lower};
+use super::{Alert, Batch, Refusal, times};
+
+/// Reads a body.
+///
+/// # Errors
+/// Where in the body, and why it is not Cloud Monitoring's.
+pub fn parse(body: &Value) -> Result<Batch, Refusal> {
+    let doc = Doc::new(body);
+    if doc.get("incident").is_none() && doc.get("event_info").is_some() {
+        return Err(doc.wrong(
+            "incident",
+            "is missing: this is a body of Error Reporting, not of Monitoring",
+        ));
+    }
+    let incident = doc.object("incident")?;
+    if lower(doc.text("version")) == "test" {
+        return Ok(Batch::ignored("a test of the notification channel"));
+    }
+    let fingerprint = incident.need("incident_id")?;
+    let firing = match incident.need("state")?.to_lowercase().as_str() {
+        "open" | "acknowledged" => true,
+        "closed" => false,
+        _ => return Err(incident.wrong("state", "must be open or closed")),
+    };
+    let mut labels = Labels::default();
+    for from in [
+        "policy_user_labels",
+        "resource/labels",
+        "metric/labels",
+        "metadata/user_labels",
+    ] {
+        labels.take(incident.words(from));
+    }
+    for name in [
+        "policy_name",
+        "condition_name",
+        "resource_name",
+        "resource_id",
+        "scoping_project_id",
+    ] {
+        labels.put(name, incident.text(name));
+    }
+    labels.put("resource_type", incident.text("resource/type"));
+    labels.put("metric_type", incident.text("metric/type"));
+    // By convention a label, before there was a field.
+    let severity = incident
+        .text("severity")
+        .or_else(|| incident.text("policy_user_labels/severity"))
+        .map(|word| word.to_lowercase())
+        .filter(|word| word != "no severity");
+    let documentation = incident.first(&["documentation/content", "documentation"]);
+    let title = incident.first(&[
+        "documentation/subject",
+        "condition_name",
+        "policy_name",
+        "summary",
+    ]);
+    Ok(Batch::of(vec![Alert {
+        title: title.unwrap_or_else(|| format!("Incident {fingerprint}")),
+        fingerprint,
+        firing,
+        severity: severity.unwrap_or_default(),
+        text: join([incident.text("summary"), documentation]),
+        started_at: incident.time("started_at", times::seconds)?,
+        ended_at: if firing {
+            None
+        } else {
+            incident.time("ended_at", times::seconds)?
+        },
+        link: link(incident.text("url")),
+        labels: labels.0,
+        raw: body.clone(),
+        ..Alert::default()
+    }]))
+}

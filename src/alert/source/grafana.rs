@@ -1,0 +1,128 @@
+//! Grafana: the webhook of its alerting (9 and later; shaped like Alertmanager's), and the notification channel of 8 and
+//! before, which sends one rule and no time.
+//!
+//! The state is each alert's own: the body's `state` contradicts it in old releases. A test of the contact point is
+//! told by what it always says.
+
+use serde_json::Value;
+
+use super::doc::{Doc, Labels};
+use super::text::{join, link};
+use super::{Alert, Batch, Refusal, alertmanager};
+
+/// Reads a body.
+///
+/// # Errors
+/// Where in the body, and why it is not Grafana's.
+pub fn parse(body: &Value) -> Result<Batch, Refusal> {
+    let doc = Doc::new(body);
+    if doc.get("alerts").is_some() {
+        return unified(&doc);
+    }
+    if doc.get("ruleId").is_some() || doc.get("ruleName").is_some() {
+        return legacy(&doc);
+    }
+    Err(doc.wrong(
+        "",
+        "is neither of Grafana's alerting (alerts) nor of its old channels (ruleId): is it a custom payload? Then use the source generic",
+    ))
+}
+
+fn unified(doc: &Doc<'_>) -> Result<Batch, Refusal> {
+    let overall = doc.text("status");
+    let external = doc.text("externalURL");
+    let mut batch = Batch {
+        truncated: alertmanager::truncated(doc.value),
+        ..Batch::default()
+    };
+    let items = doc.list("alerts")?;
+    if items.is_empty() {
+        return Err(doc.wrong("alerts", "is empty"));
+    }
+    for item in items {
+        let mut alert = alertmanager::one(
+            &item.at,
+            item.value,
+            overall.as_deref(),
+            external.as_deref(),
+            true,
+        )?;
+        // A rule without labels of its own is named by the body.
+        if alert.labels.is_empty() && alert.annotations.is_empty() {
+            alert.title = doc.text("title").unwrap_or(alert.title);
+        }
+        let own = ["generatorURL", "panelURL", "dashboardURL"];
+        alert.link = own
+            .iter()
+            .find_map(|name| link(item.text(name)))
+            .or_else(|| link(external.clone()));
+        if alert.firing && is_test(&alert) {
+            batch.ignored.push("a test of the contact point".to_owned());
+        } else {
+            batch.alerts.push(alert);
+        }
+    }
+    Ok(batch)
+}
+
+/// The button "Test" of a contact point sends an alert of this name, from an instance called Grafana.
+fn is_test(alert: &Alert) -> bool {
+    let label = |name: &str| alert.labels.get(name).map(String::as_str);
+    label("alertname") == Some("TestAlert") && label("instance") == Some("Grafana")
+}
+
+fn legacy(doc: &Doc<'_>) -> Result<Batch, Refusal> {
+    let rule = doc.need("ruleId")?;
+    let state = doc.need("state")?;
+    let name = doc.text("ruleName");
+    let firing = match state.to_lowercase().as_str() {
+        "alerting" | "no_data" => true,
+        "ok" => false,
+        "paused" => {
+            return Ok(Batch::ignored(
+                "the rule was paused: whether the problem is over is not said",
+            ));
+        }
+        "pending" | "unknown" => return Ok(Batch::ignored(format!("the state {state} is no alert yet"))),
+        _ => return Err(doc.wrong("state", "must be alerting, ok, no_data, paused or pending")),
+    };
+    // Rules are numbered from 1.
+    if firing && rule == "0" {
+        return Ok(Batch::ignored("a test of the notification channel"));
+    }
+    let fingerprint = match doc.text("orgId") {
+        Some(org) => format!("{org}/{rule}"),
+        None => rule.clone(),
+    };
+    let mut labels = Labels::default();
+    labels.take(doc.words("tags"));
+    for (index, item) in doc
+        .get("evalMatches")
+        .map(|list| list.items())
+        .unwrap_or_default()
+        .iter()
+        .enumerate()
+    {
+        if index == 0 {
+            labels.put("metric", item.text("metric"));
+        }
+        labels.take(item.words("tags"));
+    }
+    for name in ["ruleName", "dashboardId", "panelId", "orgId"] {
+        labels.put(name, doc.text(name));
+    }
+    let severity = super::text::lower(labels.0.get("severity").cloned());
+    Ok(Batch::of(vec![Alert {
+        fingerprint,
+        firing,
+        severity,
+        title: name
+            .or_else(|| doc.text("title"))
+            .unwrap_or_else(|| format!("Rule {rule}")),
+        text: join([doc.text("title"), doc.text("message")]),
+        link: link(doc.text("ruleUrl")),
+        labels: labels.0,
+        raw: doc.value.clone(),
+        ..Alert::default()
+    }]))
+}

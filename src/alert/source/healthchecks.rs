@@ -1,0 +1,84 @@
+//! Healthchecks.io: its user writes the request, by GET, POST or PUT, with fields named after its placeholders.
+//!
+//! There is no body of its own, so one that names no check and no status cannot be understood. What its API answers is
+//! no notification.
+
+use super::doc::{Fields, Labels};
+use super::text::link;
+use super::{Alert, Batch, Refusal, Request, times};
+
+const CODE: [&str; 9] = [
+    "code",
+    "checkcode",
+    "uuid",
+    "checkuuid",
+    "checkid",
+    "id",
+    "slug",
+    "checkslug",
+    "fingerprint",
+];
+const STATUS: [&str; 4] = ["status", "checkstatus", "state", "checkstate"];
+const NAME: [&str; 5] = ["name", "checkname", "namejson", "check", "title"];
+
+/// Reads a request.
+///
+/// # Errors
+/// Which field is missing or says nothing.
+pub fn parse(request: &Request) -> Result<Batch, Refusal> {
+    let body = request.fields()?;
+    if body.is_array() || body.get("checks").is_some() || body.get("flips").is_some() {
+        return Err((
+            String::new(),
+            "is an answer of the API, not a notification".to_owned(),
+        ));
+    }
+    let fields = Fields::of(&body, &[])?;
+    let name = fields.text(&NAME);
+    let fingerprint = fields
+        .text(&CODE)
+        .or_else(|| name.clone())
+        .ok_or_else(|| fields.wrong(&CODE, "is missing: put $CODE into the request"))?;
+    let status = fields
+        .text(&STATUS)
+        .ok_or_else(|| fields.wrong(&STATUS, "is missing: put $STATUS into the request"))?;
+    let firing = match status.trim().to_lowercase().as_str() {
+        "down" => true,
+        "up" => false,
+        "new" | "paused" | "grace" | "started" => {
+            return Ok(Batch::ignored(format!(
+                "check {fingerprint} is neither up nor down"
+            )));
+        }
+        _ => return Err(fields.wrong(&STATUS, "must be up or down")),
+    };
+    let at = fields.time(&["now", "time", "timestamp", "date", "at"], times::any)?;
+    let mut labels = Labels::default();
+    let tags = fields.text(&["tags", "checktags"]);
+    // Separated by spaces there.
+    let tags =
+        tags.map(|tags| serde_json::Value::String(tags.split_whitespace().collect::<Vec<_>>().join(",")));
+    if let Some(tags) = &tags {
+        labels.tags(Some(super::doc::Doc::new(tags)));
+    }
+    labels.put("check", name.clone());
+    labels.put("slug", fields.text(&["slug", "checkslug"]));
+    labels.put(
+        "exit_status",
+        fields.text(&["exitstatus"]).filter(|status| status != "-1"),
+    );
+    Ok(Batch::of(vec![Alert {
+        title: name.unwrap_or_else(|| format!("Check {fingerprint}")),
+        fingerprint,
+        firing,
+        text: fields
+            .text(&["message", "text", "msg", "body"])
+            .unwrap_or_default(),
+        started_at: at.filter(|_| firing),
+        ended_at: at.filter(|_| !firing),
+        link: link(fields.text(&["url", "link", "checkurl", "detailsurl"])),
+        labels: labels.0,
+        raw: body.clone(),
+        ..Alert::default()
+    }]))
+}

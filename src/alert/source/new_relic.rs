@@ -1,0 +1,123 @@
+//! New Relic: issues of its workflows, whose template its user may change, and incidents of the older channels.
+//!
+//! Times are milliseconds; anything else there is refused rather than guessed.
+
+use serde_json::Value;
+
+use super::doc::{Doc, Labels, word};
+use super::text::{join, link, lower};
+use super::{Alert, Batch, Refusal, times};
+
+/// Reads a body.
+///
+/// # Errors
+/// Where in the body, and why it is not New Relic's.
+pub fn parse(body: &Value) -> Result<Batch, Refusal> {
+    let doc = Doc::new(body);
+    if doc.get("incident_id").is_some() || doc.get("current_state").is_some() {
+        return channel(&doc);
+    }
+    let fingerprint = doc
+        .first(&["id", "issueId", "issue_id"])
+        .ok_or_else(|| doc.wrong("id", "is missing"))?;
+    let state = doc.need("state")?;
+    let firing = match state.to_lowercase().as_str() {
+        "activated" | "created" | "acknowledged" | "open" | "opened" | "active" => true,
+        "closed" => false,
+        _ => return Err(doc.wrong("state", "must be activated, created, acknowledged or closed")),
+    };
+    let mut labels = Labels::default();
+    labels.take(doc.words("labels"));
+    for (label, from) in [
+        ("policy", "alertPolicyNames"),
+        ("condition", "alertConditionNames"),
+        ("entity", "impactedEntities"),
+        ("workflow", "workflowName"),
+        ("owner", "owner"),
+    ] {
+        labels.put(label, words(doc.get(from)));
+    }
+    labels.put("condition", doc.text("condition_name"));
+    labels.put("policy", doc.text("policy_name"));
+    let title = words(doc.get("title"))
+        .or_else(|| doc.text("condition_name"))
+        .or_else(|| labels.0.get("condition").cloned())
+        .or_else(|| labels.0.get("policy").cloned());
+    Ok(Batch::of(vec![Alert {
+        title: title.unwrap_or_else(|| format!("Issue {fingerprint}")),
+        fingerprint,
+        firing,
+        severity: lower(doc.first(&["priority", "severity"])),
+        text: join([
+            doc.first(&["details", "description"]),
+            words(doc.get("description")),
+        ]),
+        started_at: doc.first_time(&["activatedAt", "createdAt"], times::millis)?,
+        ended_at: if firing {
+            None
+        } else {
+            doc.first_time(&["closedAt", "updatedAt"], times::millis)?
+        },
+        link: link(doc.first(&["issueUrl", "issuePageUrl", "issue_url"])),
+        labels: labels.0,
+        raw: body.clone(),
+        ..Alert::default()
+    }]))
+}
+
+/// A word, or a list of words in one.
+fn words(doc: Option<Doc<'_>>) -> Option<String> {
+    let doc = doc?;
+    let items: Vec<String> = doc.items().iter().filter_map(|item| word(item.value)).collect();
+    if items.is_empty() {
+        word(doc.value)
+    } else {
+        Some(items.join(", "))
+    }
+}
+
+fn channel(doc: &Doc<'_>) -> Result<Batch, Refusal> {
+    let fingerprint = doc.need("incident_id")?;
+    let state = doc.need("current_state")?;
+    let firing = match state.to_lowercase().as_str() {
+        "open" | "opened" | "acknowledged" => true,
+        "closed" => false,
+        "test" => return Ok(Batch::ignored("a test of the notification channel")),
+        _ => return Err(doc.wrong("current_state", "must be open, acknowledged or closed")),
+    };
+    // Incidents are numbered from 1.
+    if fingerprint == "0" {
+        return Ok(Batch::ignored("a test of the notification channel"));
+    }
+    let at = doc.time("timestamp", times::millis)?;
+    let mut labels = Labels::default();
+    for target in doc.get("targets").map(|list| list.items()).unwrap_or_default() {
+        labels.put("target", target.text("name"));
+        labels.put("product", target.text("product"));
+        labels.take(target.words("labels"));
+    }
+    for name in [
+        "policy_name",
+        "condition_name",
+        "account_id",
+        "account_name",
+        "owner",
+    ] {
+        labels.put(name, doc.text(name));
+    }
+    Ok(Batch::of(vec![Alert {
+        title: doc
+            .first(&["condition_name", "details", "policy_name"])
+            .unwrap_or_else(|| format!("Incident {fingerprint}")),
+        fingerprint,
+        firing,
+        severity: lower(doc.text("severity")),
+        text: doc.text("details").unwrap_or_default(),
+        started_at: at.filter(|_| firing),
+        ended_at: at.filter(|_| !firing),
+        link: link(doc.text("incident_url")),
+        labels: labels.0,
+        raw: doc.value.clone(),
+        ..Alert::default()
+    }]))
+}

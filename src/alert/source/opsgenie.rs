@@ -1,0 +1,71 @@
+//! Opsgenie's outgoing webhook. What happened is said by `action` alone; there is no state.
+//!
+//! `Create` comes again when an alert is routed to another team, so it is no more than "it is there". An action that can
+//! be taken on a closed alert too (a note, a tag) says nothing of the state and is no alert.
+
+use serde_json::Value;
+
+use super::doc::{Doc, Labels};
+use super::text::lower;
+use super::{Alert, Batch, Refusal, times};
+
+/// Reads a body.
+///
+/// # Errors
+/// Where in the body, and why it is not Opsgenie's.
+pub fn parse(body: &Value) -> Result<Batch, Refusal> {
+    let doc = Doc::new(body);
+    let action = doc.need("action")?;
+    let alert = doc.object("alert")?;
+    // The alias is what the caller knows the alert by; where none was given, it is the id.
+    let fingerprint = alert
+        .first(&["alias", "alertId", "id"])
+        .ok_or_else(|| alert.wrong("alertId", "is missing"))?;
+    let firing = match action.to_lowercase().as_str() {
+        "create" | "acknowledge" | "unacknowledge" | "escalate" | "escalatenext" | "escalatetonext"
+        | "assignownership" | "assign" | "takeownership" | "addteam" | "addrecipient" | "addresponder"
+        | "snooze" | "snoozed" | "snoozeended" | "updatepriority" => true,
+        "close" | "delete" => false,
+        "test" => return Ok(Batch::ignored("a test of the integration")),
+        _ => {
+            let action = crate::template::one_line(&action, 100);
+            return Ok(Batch::ignored(format!("{action} on alert {fingerprint}")));
+        }
+    };
+    let created = alert.time("createdAt", times::any)?;
+    let changed = alert.first_time(&["closedAt", "updatedAt"], times::any)?;
+    let mut labels = Labels::default();
+    labels.take(alert.words("details"));
+    labels.tags(alert.get("tags"));
+    for name in ["entity", "source", "tinyId", "priority"] {
+        labels.put(name, alert.text(name));
+    }
+    let teams = alert.get("teams").map(|teams| teams.items()).unwrap_or_default();
+    let teams: Vec<String> = teams
+        .iter()
+        .filter_map(|team| super::doc::word(team.value).or_else(|| team.first(&["name", "id"])))
+        .collect();
+    labels.put("teams", (!teams.is_empty()).then(|| teams.join(",")));
+    labels.put("integration", doc.text("integrationName"));
+    // Documented as P1 to P5; a bare number has been seen.
+    let priority = lower(alert.text("priority"));
+    let severity = if priority.len() == 1 && priority.bytes().all(|b| b.is_ascii_digit()) {
+        format!("p{priority}")
+    } else {
+        priority
+    };
+    Ok(Batch::of(vec![Alert {
+        title: alert
+            .text("message")
+            .unwrap_or_else(|| format!("Alert {fingerprint}")),
+        fingerprint,
+        firing,
+        severity,
+        text: alert.text("description").unwrap_or_default(),
+        started_at: created,
+        ended_at: changed.filter(|_| !firing),
+        labels: labels.0,
+        raw: body.clone(),
+        ..Alert::default()
+    }]))
+}

@@ -1,0 +1,280 @@
+//! PagerDuty: webhooks of version 3, those of version 2 and 1 that are still around, and the bodies of its Events API,
+//! so that what speaks to PagerDuty can be pointed here.
+//!
+//! Where an event is not about an incident itself (a note, a status update), the incident is nested in it and has no
+//! state: such an event is no alert.
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::doc::{Doc, Labels};
+use super::text::{join, link, lower};
+use super::{Alert, Batch, Refusal, times};
+
+/// Fields of the Events API that hold the sender's key.
+const KEYS: [&str; 2] = ["routing_key", "service_key"];
+
+/// The key of a body of the Events API: it proves the sender, and is not stored.
+pub fn routing_key(body: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    KEYS.iter()
+        .find_map(|name| body.get(name)?.as_str().map(str::to_owned))
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// Where in the body, and why it is not PagerDuty's.
+pub fn parse(body: &Value) -> Result<Batch, Refusal> {
+    let doc = Doc::new(body);
+    if doc.get("event").is_some_and(|event| event.value.is_object()) {
+        return v3(&doc);
+    }
+    if doc.get("messages").is_some() {
+        return v2(&doc);
+    }
+    if doc.get("event_action").is_some() {
+        return events_v2(&doc);
+    }
+    if doc.get("event_type").is_some() && doc.get("service_key").is_some() {
+        return events_v1(&doc);
+    }
+    Err(doc.wrong(
+        "",
+        "is neither a webhook (event, messages) nor of the Events API (event_action): an incident of the REST API is none of these",
+    ))
+}
+
+fn state(incident: &Doc<'_>, event: &str) -> Result<bool, Refusal> {
+    // The incident says it; some events are sent before it does.
+    match lower(incident.text("status")).as_str() {
+        "triggered" | "acknowledged" | "escalated" => Ok(true),
+        "resolved" => Ok(false),
+        "" => match event.rsplit('.').next().unwrap_or_default() {
+            "triggered" | "trigger" | "acknowledged" | "acknowledge" | "unacknowledged" | "unacknowledge"
+            | "reopened" | "escalated" | "escalate" | "reassigned" | "assign" | "delegated" | "delegate" => {
+                Ok(true)
+            }
+            "resolved" | "resolve" => Ok(false),
+            _ => Err(incident.wrong("status", "is missing")),
+        },
+        _ => Err(incident.wrong("status", "must be triggered, acknowledged or resolved")),
+    }
+}
+
+fn v3(doc: &Doc<'_>) -> Result<Batch, Refusal> {
+    let event = doc.object("event")?;
+    let kind = event.need("event_type")?;
+    if kind == "pagey.ping" {
+        return Ok(Batch::ignored("a test of the webhook"));
+    }
+    let data = event.object("data")?;
+    let type_ = data.text("type").or_else(|| event.text("resource_type"));
+    if type_.as_deref() != Some("incident") {
+        let incident = data.text("incident/id").map(|id| format!(" on incident {id}"));
+        let kind = crate::template::one_line(&kind, 100);
+        return Ok(Batch::ignored(format!("{kind}{}", incident.unwrap_or_default())));
+    }
+    let firing = state(&data, &kind)?;
+    let occurred = event.time("occurred_at", times::rfc3339)?;
+    let created = data.time("created_at", times::rfc3339)?;
+    let resolved = data.time("resolved_at", times::rfc3339)?;
+    Ok(Batch::of(vec![Alert {
+        fingerprint: data.need("id")?,
+        firing,
+        // A resolution may be the first that is heard of it: then its time is not the beginning.
+        started_at: created.or(occurred.filter(|_| firing)),
+        ended_at: if firing { None } else { resolved.or(occurred) },
+        raw: doc.value.clone(),
+        ..incident(&data)
+    }]))
+}
+
+/// What version 2 and 3 say of an incident in the same way.
+fn incident(data: &Doc<'_>) -> Alert {
+    let mut labels = Labels::default();
+    labels.put("service", data.first(&["service/summary", "service/name"]));
+    labels.put("service_id", data.text("service/id"));
+    labels.put("number", data.first(&["number", "incident_number"]));
+    labels.put("incident_key", data.text("incident_key"));
+    labels.put("urgency", data.text("urgency"));
+    labels.put("priority", data.first(&["priority/summary", "priority/name"]));
+    labels.put(
+        "escalation_policy",
+        data.first(&["escalation_policy/summary", "escalation_policy/name"]),
+    );
+    let severity = data.first(&["priority/summary", "priority/name", "urgency"]);
+    let title = data.first(&[
+        "title",
+        "summary",
+        "description",
+        "trigger_summary_data/subject",
+        "trigger_summary_data/description",
+    ]);
+    Alert {
+        severity: lower(severity),
+        title: title.unwrap_or_else(|| "Incident".to_owned()),
+        text: join([
+            data.first(&["body/details", "description"]),
+            data.text("service/summary")
+                .map(|service| format!("Service: {service}")),
+        ]),
+        link: link(data.text("html_url")),
+        labels: labels.0,
+        ..Alert::default()
+    }
+}
+
+fn v2(doc: &Doc<'_>) -> Result<Batch, Refusal> {
+    let messages = doc.list("messages")?;
+    if messages.is_empty() {
+        return Err(doc.wrong("messages", "is empty"));
+    }
+    let mut batch = Batch::default();
+    for message in messages {
+        let kind = message.first(&["event", "type"]).unwrap_or_default();
+        let Some(data) = message.get("incident").or_else(|| message.get("data/incident")) else {
+            batch.ignored.push(format!(
+                "an event {} without an incident",
+                crate::template::one_line(&kind, 100)
+            ));
+            continue;
+        };
+        let firing = state(&data, &kind)?;
+        let started = data.first_time(&["created_at", "created_on"], times::rfc3339)?;
+        let changed = data.first_time(
+            &["resolved_at", "last_status_change_at", "last_status_change_on"],
+            times::rfc3339,
+        )?;
+        let ended = match changed {
+            Some(at) => Some(at),
+            None => message.time("created_on", times::rfc3339)?,
+        };
+        batch.alerts.push(Alert {
+            fingerprint: data.need("id")?,
+            firing,
+            started_at: started,
+            ended_at: ended.filter(|_| !firing),
+            raw: message.value.clone(),
+            ..incident(&data)
+        });
+    }
+    Ok(batch)
+}
+
+/// The body without the sender's key.
+fn without_keys(body: &Value) -> Value {
+    let mut body = body.clone();
+    if let Value::Object(fields) = &mut body {
+        fields.retain(|name, _| !KEYS.contains(&name.as_str()));
+    }
+    body
+}
+
+fn events_v2(doc: &Doc<'_>) -> Result<Batch, Refusal> {
+    let action = doc.need("event_action")?;
+    let raw = without_keys(doc.value);
+    let given = doc.text("dedup_key");
+    if given.as_ref().is_some_and(|key| key.chars().count() > 255) {
+        return Err(doc.wrong("dedup_key", "has more than 255 characters"));
+    }
+    let firing = match action.as_str() {
+        "trigger" => true,
+        "acknowledge" => true,
+        "resolve" => false,
+        _ => return Err(doc.wrong("event_action", "must be trigger, acknowledge or resolve")),
+    };
+    let key = match (given, action.as_str()) {
+        (Some(key), _) => key,
+        // The sender asks us to choose. The same event is the same problem.
+        (None, "trigger") => crate::audit::hex(&Sha256::digest(raw.to_string().as_bytes())[..16]),
+        (None, _) => return Err(doc.wrong("dedup_key", "is missing: which alert is meant?")),
+    };
+    if action == "acknowledge" {
+        return Ok(Batch {
+            dedup_key: Some(key),
+            ..Batch::ignored("an acknowledgement")
+        });
+    }
+    let payload = match (doc.get("payload"), firing) {
+        (Some(payload), _) => payload,
+        (None, false) => Doc::new(&Value::Null),
+        (None, true) => return Err(doc.wrong("payload", "must be an object")),
+    };
+    if firing {
+        payload.need("summary")?;
+        payload.need("source")?;
+    }
+    let severity = lower(payload.text("severity"));
+    if !["critical", "error", "warning", "info"].contains(&severity.as_str())
+        && (firing || !severity.is_empty())
+    {
+        return Err(payload.wrong("severity", "must be critical, error, warning or info"));
+    }
+    let mut labels = Labels::default();
+    for name in ["source", "component", "group", "class"] {
+        labels.put(name, payload.text(name));
+    }
+    labels.put("client", doc.text("client"));
+    match payload.get("custom_details") {
+        Some(details) if details.value.is_object() => labels.take(payload.words("custom_details")),
+        _ => labels.put("custom_details", payload.text("custom_details")),
+    }
+    let at = payload.time("timestamp", times::utc)?;
+    let links = doc.get("links").map(|links| links.items()).unwrap_or_default();
+    let url = links.iter().find_map(|one| link(one.text("href")));
+    Ok(Batch {
+        dedup_key: Some(key.clone()),
+        ..Batch::of(vec![Alert {
+            fingerprint: key,
+            firing,
+            severity,
+            title: payload.text("summary").unwrap_or_else(|| "Alert".to_owned()),
+            text: join([
+                payload.text("custom_details"),
+                payload.text("source").map(|source| format!("Source: {source}")),
+            ]),
+            started_at: at.filter(|_| firing),
+            ended_at: at.filter(|_| !firing),
+            link: url.or_else(|| link(doc.text("client_url"))),
+            labels: labels.0,
+            raw,
+            ..Alert::default()
+        }])
+    })
+}
+
+fn events_v1(doc: &Doc<'_>) -> Result<Batch, Refusal> {
+    let raw = without_keys(doc.value);
+    let kind = doc.need("event_type")?;
+    let firing = match kind.as_str() {
+        "trigger" => true,
+        "resolve" => false,
+        "acknowledge" => return Ok(Batch::ignored("an acknowledgement")),
+        _ => return Err(doc.wrong("event_type", "must be trigger, acknowledge or resolve")),
+    };
+    let key = match doc.text("incident_key") {
+        Some(key) => key,
+        None if firing => crate::audit::hex(&Sha256::digest(raw.to_string().as_bytes())[..16]),
+        None => return Err(doc.wrong("incident_key", "is missing: which alert is meant?")),
+    };
+    let mut labels = Labels::default();
+    labels.take(doc.words("details"));
+    labels.put("client", doc.text("client"));
+    Ok(Batch {
+        dedup_key: Some(key.clone()),
+        ..Batch::of(vec![Alert {
+            fingerprint: key,
+            firing,
+            title: match firing {
+                true => doc.need("description")?,
+                false => doc.text("description").unwrap_or_else(|| "Alert".to_owned()),
+            },
+            text: doc.text("details").unwrap_or_default(),
+            link: link(doc.text("client_url")),
+            labels: labels.0,
+            raw,
+            ..Alert::default()
+        }])
+    })
+}

@@ -1,0 +1,53 @@
+//! Pingdom's state-change webhook: UP and DOWN of uptime checks, SUCCESS and FAILING of transaction checks.
+
+use serde_json::Value;
+
+use super::doc::{Doc, Labels};
+use super::text::{join, link, lower};
+use super::{Alert, Batch, Refusal, times};
+
+/// Reads a body.
+///
+/// # Errors
+/// Where in the body, and why it is not Pingdom's.
+pub fn parse(body: &Value) -> Result<Batch, Refusal> {
+    let doc = Doc::new(body);
+    let fingerprint = doc.need("check_id")?;
+    let firing = match doc.need("current_state")?.to_uppercase().as_str() {
+        "DOWN" | "FAILING" | "FAILED" | "FAILURE" => true,
+        "UP" | "SUCCESS" => false,
+        "UNCONFIRMED_DOWN" | "PAUSED" | "UNKNOWN" => {
+            return Ok(Batch::ignored(format!(
+                "check {fingerprint} is not known to be up or down"
+            )));
+        }
+        _ => return Err(doc.wrong("current_state", "must be UP, DOWN, SUCCESS or FAILING")),
+    };
+    // The text is UTC and does not say so.
+    let at = match doc.time("state_changed_timestamp", times::seconds)? {
+        Some(at) => Some(at),
+        None => doc.time("state_changed_utc_time", times::utc)?,
+    };
+    let mut labels = Labels::default();
+    labels.tags(doc.get("tags"));
+    labels.put("check_type", doc.text("check_type"));
+    labels.put("hostname", doc.text("check_params/hostname"));
+    let url = doc.first(&["check_params/full_url", "check_params/url"]);
+    labels.put("url", url.clone());
+    labels.put("probe", doc.text("first_probe/location"));
+    Ok(Batch::of(vec![Alert {
+        title: doc
+            .text("check_name")
+            .unwrap_or_else(|| format!("Check {fingerprint}")),
+        fingerprint,
+        firing,
+        severity: lower(doc.text("importance_level")),
+        text: join([doc.text("description"), doc.text("long_description")]),
+        started_at: at.filter(|_| firing),
+        ended_at: at.filter(|_| !firing),
+        link: link(url),
+        labels: labels.0,
+        raw: body.clone(),
+        ..Alert::default()
+    }]))
+}

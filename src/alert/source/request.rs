@@ -1,0 +1,235 @@
+//! A hook's request as a source reads it: how it was asked, and the bytes that came.
+//!
+//! Must never happen here: a secret that is kept. What proves the sender is checked on the whole request; what is
+//! stored of it is a copy without tokens, and with no header that is not on the list.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+
+use super::Refusal;
+
+/// Headers that say what a body is. No other one is stored, as any may hold a secret.
+const KEPT: [&str; 14] = [
+    "content-type",
+    "user-agent",
+    "request-id",
+    "sentry-hook-resource",
+    "sentry-hook-timestamp",
+    "x-amz-sns-message-id",
+    "x-amz-sns-message-type",
+    "x-amz-sns-rawdelivery",
+    "x-amz-sns-subscription-arn",
+    "x-amz-sns-topic-arn",
+    "x-grafana-alerting-timestamp",
+    "x-webhook-id",
+    "webhook-id",
+    "webhook-timestamp",
+];
+/// What stands where a secret was.
+pub const REDACTED: &str = "[secret]";
+/// Names of query parameters that hold a secret.
+pub const TOKENS: [&str; 4] = ["token", "access_token", "auth_token", "secret"];
+
+/// A request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// GET, POST or PUT.
+    pub method: String,
+    /// What is behind the `?`, as it came.
+    pub query: String,
+    /// Headers by their names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// The body, as it came.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// A POST of a JSON body.
+    pub fn json(body: impl Into<Vec<u8>>) -> Self {
+        Request {
+            method: "POST".to_owned(),
+            headers: BTreeMap::from([("content-type".to_owned(), "application/json".to_owned())]),
+            body: body.into(),
+            ..Request::default()
+        }
+    }
+
+    /// A header, by its name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    /// The type of the body, without its parameters, in lower case.
+    pub fn media(&self) -> String {
+        let media = self.header("content-type").unwrap_or_default();
+        let essence = media.split(';').next().unwrap_or_default();
+        essence.trim().to_ascii_lowercase()
+    }
+
+    /// The parameters of the query, decoded.
+    pub fn params(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        url::form_urlencoded::parse(self.query.as_bytes()).into_owned()
+    }
+
+    /// The body as JSON, whatever its type is said to be: SNS calls it text/plain.
+    ///
+    /// # Errors
+    /// Why it is not JSON.
+    pub fn document(&self) -> Result<Value, Refusal> {
+        document(&self.body)
+    }
+
+    /// The fields of a GET, a form or a JSON body, as one JSON document.
+    ///
+    /// # Errors
+    /// Why it is none of these.
+    pub fn fields(&self) -> Result<Value, Refusal> {
+        let body = self.body.trim_ascii();
+        if self.method == "GET" || body.is_empty() {
+            if self.query.is_empty() {
+                return Err((String::new(), "is empty".to_owned()));
+            }
+            return Ok(object(
+                self.params().filter(|(name, _)| !TOKENS.contains(&name.as_str())),
+            ));
+        }
+        // What it looks like counts for more than what it is said to be: scripts send JSON as a form.
+        if matches!(body.first(), Some(b'{' | b'[')) {
+            return self.document();
+        }
+        match self.media().as_str() {
+            "application/x-www-form-urlencoded" => Ok(object(url::form_urlencoded::parse(body).into_owned())),
+            "multipart/form-data" => Ok(object(self.parts().into_iter())),
+            _ => self.document(),
+        }
+    }
+
+    /// The parts of a multipart form that have a name and hold text.
+    fn parts(&self) -> Vec<(String, String)> {
+        let parameter = |text: &str, name: &str| -> Option<String> {
+            text.split(';').skip(1).find_map(|one| {
+                let (key, value) = one.split_once('=')?;
+                (key.trim().eq_ignore_ascii_case(name)).then(|| value.trim().trim_matches('"').to_owned())
+            })
+        };
+        let Some(boundary) = self
+            .header("content-type")
+            .and_then(|media| parameter(media, "boundary"))
+            .filter(|boundary| !boundary.is_empty())
+        else {
+            return Vec::new();
+        };
+        let text = String::from_utf8_lossy(&self.body);
+        text.split(&format!("--{boundary}"))
+            .filter_map(|part| {
+                let part = part.strip_prefix("\r\n").or_else(|| part.strip_prefix('\n'))?;
+                let (head, content) = part.split_once("\r\n\r\n").or_else(|| part.split_once("\n\n"))?;
+                let disposition = head.lines().find(|line| {
+                    line.get(..20)
+                        .is_some_and(|start| start.eq_ignore_ascii_case("content-disposition:"))
+                })?;
+                let content = content
+                    .strip_suffix("\r\n")
+                    .or_else(|| content.strip_suffix('\n'));
+                Some((parameter(disposition, "name")?, content?.to_owned()))
+            })
+            .collect()
+    }
+
+    /// The request as it may be stored: only headers that are known to hold no secret, and none of these secrets.
+    pub fn redacted(&self, secrets: &[String]) -> Request {
+        let secrets: Vec<&str> = secrets
+            .iter()
+            .map(String::as_str)
+            .filter(|secret| secret.len() >= 6)
+            .collect();
+        let text = |text: &str| {
+            secrets
+                .iter()
+                .fold(text.to_owned(), |text, secret| text.replace(secret, REDACTED))
+        };
+        let query = if self.query.is_empty() {
+            String::new()
+        } else {
+            let mut pairs = url::form_urlencoded::Serializer::new(String::new());
+            for (name, value) in self.params() {
+                let value = if TOKENS.contains(&name.as_str()) {
+                    REDACTED.to_owned()
+                } else {
+                    text(&value)
+                };
+                pairs.append_pair(&name, &value);
+            }
+            pairs.finish()
+        };
+        let mut body = self.body.clone();
+        for secret in &secrets {
+            body = without(body, secret.as_bytes());
+        }
+        Request {
+            method: self.method.clone(),
+            query,
+            headers: self
+                .headers
+                .iter()
+                .filter(|(name, _)| KEPT.contains(&name.as_str()) || name.starts_with("ce-"))
+                .map(|(name, value)| (name.clone(), text(value)))
+                .collect(),
+            body,
+        }
+    }
+}
+
+fn without(body: Vec<u8>, secret: &[u8]) -> Vec<u8> {
+    if body.len() < secret.len() || !body.windows(secret.len()).any(|window| window == secret) {
+        return body;
+    }
+    let mut rest = body.as_slice();
+    let mut out = Vec::with_capacity(body.len());
+    while let Some((first, tail)) = rest.split_first() {
+        if let Some(behind) = rest.strip_prefix(secret) {
+            out.extend_from_slice(REDACTED.as_bytes());
+            rest = behind;
+        } else {
+            out.push(*first);
+            rest = tail;
+        }
+    }
+    out
+}
+
+fn object(pairs: impl Iterator<Item = (String, String)>) -> Value {
+    Value::Object(
+        pairs
+            .map(|(name, value)| (name, Value::String(value)))
+            .collect::<Map<_, _>>(),
+    )
+}
+
+/// Bytes as JSON. How deep it may nest is bounded by serde.
+///
+/// # Errors
+/// Why it is not JSON.
+pub(super) fn document(body: &[u8]) -> Result<Value, Refusal> {
+    // Some writers put a byte order mark before it.
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    serde_json::from_slice(body).map_err(|error| {
+        (
+            String::new(),
+            format!("is not JSON: {}", crate::error::json_reason(&error)),
+        )
+    })
+}
+
+/// Bytes that are no text, as base64.
+pub(super) fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// What base64 stands for.
+pub(super) fn from_base64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text.trim()).ok()
+}

@@ -1,0 +1,274 @@
+//! Sentry: the webhooks of its integration platform, and the legacy plugin.
+//!
+//! What kind of event a body holds is said by a header alone; where some proxy lost it, the body's shape tells. An issue
+//! alert never resolves: the same issue does, by a webhook of the kind `issue`, so both have the issue's id as their key.
+
+use serde_json::Value;
+
+use super::doc::{Doc, Labels};
+use super::text::{join, link, lower};
+use super::{Alert, Batch, PersonRef, Refusal, Request, times};
+
+/// Reads a request.
+///
+/// # Errors
+/// Where in the body, and why it is not Sentry's.
+pub fn parse(request: &Request) -> Result<Batch, Refusal> {
+    let body = request.document()?;
+    let doc = Doc::new(&body);
+    if !body.is_object() {
+        return Err(doc.wrong("", "must be an object"));
+    }
+    let Some(data) = doc.get("data") else {
+        if doc.get("event").is_some() || doc.get("project").is_some() {
+            return plugin(&doc).map(|alert| Batch::of(vec![alert]));
+        }
+        return Err(doc.wrong("data", "is missing"));
+    };
+    let shape = [
+        "installation",
+        "metric_alert",
+        "issue",
+        "error",
+        "comment",
+        "event",
+    ]
+    .into_iter()
+    .find(|kind| data.get(kind).is_some())
+    .map(|kind| if kind == "event" { "event_alert" } else { kind });
+    let resource = request.header("sentry-hook-resource").map(str::to_owned);
+    let resource = resource.as_deref().or(shape).ok_or_else(|| {
+        doc.wrong(
+            "data",
+            "is of no known kind, and the header Sentry-Hook-Resource is missing",
+        )
+    })?;
+    match resource {
+        "event_alert" => event(&doc, &data.object("event")?, &["triggered_rule"]).map(one),
+        "error" => event(&doc, &data.object("error")?, &[]).map(one),
+        "issue" => issue(&doc, &data.object("issue")?),
+        "metric_alert" => metric(&doc, &data.object("metric_alert")?).map(one),
+        // Kinds that come beside alerts: installation, comment, and what Sentry adds.
+        other => Ok(Batch::ignored(format!(
+            "an event of the kind {}",
+            crate::template::one_line(other, 60)
+        ))),
+    }
+}
+
+fn one(alert: Alert) -> Batch {
+    Batch::of(vec![alert])
+}
+
+/// The id of the issue that an event belongs to. Older bodies have it in a URL alone.
+fn issue_id(event: &Doc<'_>) -> Option<String> {
+    event
+        .first(&["issue_id", "groupID", "group_id", "issue/id"])
+        .or_else(|| {
+            ["issue_url", "web_url"].iter().find_map(|name| {
+                let url = event.text(name)?;
+                let (_, rest) = url.split_once("/issues/")?;
+                let id: String = rest.chars().take_while(char::is_ascii_digit).collect();
+                (!id.is_empty()).then_some(id)
+            })
+        })
+}
+
+/// The user in whose session it happened.
+fn people(event: &Doc<'_>) -> Vec<PersonRef> {
+    let user = event.get("user").or_else(|| event.get("sentry.interfaces.User"));
+    user.map(|user| PersonRef {
+        id: user.text("id"),
+        email: user.text("email"),
+        username: user.text("username"),
+    })
+    .filter(|person| *person != PersonRef::default())
+    .into_iter()
+    .collect()
+}
+
+fn labels(event: &Doc<'_>) -> Labels {
+    let mut labels = Labels::default();
+    labels.tags(event.get("tags"));
+    // Says who the user is.
+    labels.0.retain(|name, _| name != "user" && name != "sentry:user");
+    labels.0.remove("tags");
+    for name in [
+        "environment",
+        "release",
+        "platform",
+        "culprit",
+        "transaction",
+        "location",
+        "project",
+    ] {
+        labels.put(name, event.text(name));
+    }
+    labels
+}
+
+fn event(doc: &Doc<'_>, event: &Doc<'_>, rules: &[&str]) -> Result<Alert, Refusal> {
+    let fingerprint =
+        issue_id(event).ok_or_else(|| event.wrong("issue_id", "is missing: which issue is it?"))?;
+    let data = doc.object("data")?;
+    let mut labels = labels(event);
+    for rule in rules {
+        labels.put("rule", data.text(rule));
+    }
+    labels.put("rule", data.text("issue_alert/title"));
+    let level = event.text("level").or_else(|| labels.0.get("level").cloned());
+    let title = event.first(&["title", "message", "metadata/title", "culprit"]);
+    Ok(Alert {
+        fingerprint,
+        firing: true,
+        severity: lower(level),
+        title: title.clone().unwrap_or_else(|| "Error".to_owned()),
+        text: join([
+            event
+                .first(&["message", "logentry/formatted"])
+                .filter(|text| Some(text) != title.as_ref()),
+            event.text("metadata/value"),
+            event.text("culprit"),
+            labels.0.get("rule").map(|rule| format!("Rule: {rule}")),
+        ]),
+        started_at: event_time(event)?,
+        link: link(event.first(&["web_url", "permalink", "issue_url", "url"])),
+        people: people(event),
+        labels: labels.0,
+        raw: doc.value.clone(),
+        ..Alert::default()
+    })
+}
+
+fn event_time(event: &Doc<'_>) -> Result<Option<crate::time::Timestamp>, Refusal> {
+    match event.time("datetime", times::utc)? {
+        Some(at) => Ok(Some(at)),
+        None => event.first_time(&["timestamp", "received"], times::any),
+    }
+}
+
+fn issue(doc: &Doc<'_>, issue: &Doc<'_>) -> Result<Batch, Refusal> {
+    let fingerprint = issue.need("id")?;
+    let action = doc.need("action")?;
+    let status = lower(issue.text("status"));
+    let firing = match (action.to_lowercase().as_str(), status.as_str()) {
+        ("resolved", _) => false,
+        ("created" | "unresolved", _) => true,
+        (_, "resolved") => false,
+        (_, "unresolved" | "reprocessing") => true,
+        ("archived" | "ignored", _) | (_, "ignored" | "archived") => {
+            return Ok(Batch::ignored(format!(
+                "issue {fingerprint} was archived: whether the problem is over is not said"
+            )));
+        }
+        _ => return Err(issue.wrong("status", "must be resolved, unresolved or ignored")),
+    };
+    let mut labels = Labels::default();
+    labels.put(
+        "project",
+        issue.first(&["project/slug", "project/name", "project"]),
+    );
+    for name in ["platform", "culprit", "shortId", "type"] {
+        labels.put(name, issue.text(name));
+    }
+    labels.put("assignee", issue.text("assignedTo/name"));
+    // The last event is before the end, not the end.
+    let resolved_at = issue.first_time(&["statusDetails/resolvedAt", "resolvedAt"], times::utc)?;
+    Ok(one(Alert {
+        fingerprint,
+        firing,
+        severity: lower(issue.text("level")),
+        title: issue
+            .first(&["title", "metadata/title", "culprit"])
+            .unwrap_or_else(|| "Issue".to_owned()),
+        text: join([issue.text("metadata/value"), issue.text("culprit")]),
+        started_at: issue.time("firstSeen", times::utc)?,
+        ended_at: resolved_at.filter(|_| !firing),
+        link: link(issue.first(&["permalink", "web_url", "url"])),
+        labels: labels.0,
+        raw: doc.value.clone(),
+        ..Alert::default()
+    }))
+}
+
+fn metric(doc: &Doc<'_>, alert: &Doc<'_>) -> Result<Alert, Refusal> {
+    let id = match (
+        alert.text("id"),
+        alert.text("identifier"),
+        alert.text("organization_id"),
+    ) {
+        (Some(id), ..) => id,
+        (None, Some(identifier), Some(organization)) => format!("{organization}/{identifier}"),
+        _ => return Err(alert.wrong("id", "is missing")),
+    };
+    // Its `status` is a number that says nothing certain.
+    let action = doc.need("action")?.to_lowercase();
+    let firing = match action.as_str() {
+        "critical" | "warning" | "open" => true,
+        "resolved" => false,
+        _ => return Err(doc.wrong("action", "must be critical, warning, open or resolved")),
+    };
+    let data = doc.object("data")?;
+    let mut labels = Labels::default();
+    labels.put("rule", alert.text("alert_rule/name"));
+    labels.put("environment", alert.text("alert_rule/environment"));
+    labels.put("aggregate", alert.text("alert_rule/aggregate"));
+    let projects = alert.get("projects").map(|list| list.items()).unwrap_or_default();
+    let projects: Vec<String> = projects
+        .iter()
+        .filter_map(|one| super::doc::word(one.value))
+        .collect();
+    labels.put("project", (!projects.is_empty()).then(|| projects.join(",")));
+    Ok(Alert {
+        // Issues are numbered too.
+        fingerprint: format!("metric_alert/{id}"),
+        firing,
+        severity: if action == "resolved" || action == "open" {
+            String::new()
+        } else {
+            action
+        },
+        title: data
+            .text("description_title")
+            .or_else(|| alert.first(&["title", "alert_rule/name"]))
+            .unwrap_or_else(|| "Metric alert".to_owned()),
+        text: data.text("description_text").unwrap_or_default(),
+        started_at: alert.first_time(&["date_started", "date_detected", "date_created"], times::utc)?,
+        ended_at: if firing {
+            None
+        } else {
+            alert.time("date_closed", times::utc)?
+        },
+        link: link(data.text("web_url").or_else(|| alert.text("web_url"))),
+        labels: labels.0,
+        raw: doc.value.clone(),
+        ..Alert::default()
+    })
+}
+
+/// The body of the plugin WebHooks, which only ever says that something happened.
+fn plugin(doc: &Doc<'_>) -> Result<Alert, Refusal> {
+    let empty = Value::Null;
+    let event = doc.get("event").unwrap_or(Doc {
+        at: format!("{}/event", doc.at),
+        value: &empty,
+    });
+    let mut labels = labels(&event);
+    labels.0.insert("project".to_owned(), doc.need("project")?);
+    labels.put("culprit", doc.text("culprit"));
+    labels.put("logger", doc.text("logger"));
+    let title = doc.first(&["message", "event/title", "culprit"]);
+    Ok(Alert {
+        fingerprint: doc.need("id")?,
+        firing: true,
+        severity: lower(doc.text("level").or_else(|| event.text("level"))),
+        title: title.unwrap_or_else(|| "Error".to_owned()),
+        text: join([event.text("metadata/value"), doc.text("culprit")]),
+        started_at: event_time(&event)?,
+        link: link(doc.text("url")),
+        people: people(&event),
+        labels: labels.0,
+        raw: doc.value.clone(),
+        ..Alert::default()
+    })
+}

@@ -1,0 +1,86 @@
+//! StatusCake: a form for uptime tests, page speed and certificates, with the account's static token in it.
+//!
+//! It has no times and no severity. A certificate has neither a name nor a number.
+
+use serde_json::Value;
+
+use super::doc::{Fields, Labels};
+use super::text::link;
+use super::{Alert, Batch, Refusal, Request};
+
+/// The token of the account: it proves the sender, and is not stored.
+pub fn token(request: &Request) -> Option<String> {
+    let body = request.fields().ok()?;
+    Fields::of(&body, &[]).ok()?.text(&["token"])
+}
+
+/// Reads a request.
+///
+/// # Errors
+/// Which field is missing or says nothing.
+pub fn parse(request: &Request) -> Result<Batch, Refusal> {
+    let mut body = request.fields()?;
+    if let Value::Object(fields) = &mut body {
+        fields.retain(|name, _| !name.eq_ignore_ascii_case("token"));
+    }
+    let fields = Fields::of(&body, &[])?;
+    let method = fields.text(&["method"]).unwrap_or_default().to_lowercase();
+    let status = fields
+        .text(&["status"])
+        .ok_or_else(|| fields.wrong(&["status"], "is missing"))?
+        .to_lowercase();
+    let (firing, kind, severity) = match status.as_str() {
+        "down" => (true, "", ""),
+        "up" => (false, "", ""),
+        "alerted" => (true, "pagespeed", "notice"),
+        "expiring" => (true, "ssl", "notice"),
+        "expired" => (true, "ssl", ""),
+        _ => return Err(fields.wrong(&["status"], "must be Up, Down, Alerted, Expiring or Expired")),
+    };
+    let kind = match method.as_str() {
+        "ssl" => "ssl",
+        "page speed" | "pagespeed" => "pagespeed",
+        _ => kind,
+    };
+    let url = fields.text(&["url"]);
+    let name = fields.text(&["name"]);
+    let id = fields.text(&["testid"]);
+    let mut fingerprint = match (&id, &name, &url) {
+        (Some(id), ..) => id.clone(),
+        (None, None, None) => return Err(fields.wrong(&["testid"], "is missing, and so are Name and URL")),
+        (None, name, url) => {
+            let parts: Vec<&str> = [name.as_deref(), url.as_deref()].into_iter().flatten().collect();
+            parts.join(" ")
+        }
+    };
+    if !kind.is_empty() {
+        fingerprint = format!("{fingerprint}/{kind}");
+    }
+    let mut labels = Labels::default();
+    labels.tags(fields.get(&["tags"]));
+    for (label, from) in [
+        ("url", "url"),
+        ("ip", "ip"),
+        ("status_code", "statuscode"),
+        ("test_id", "testid"),
+    ] {
+        labels.put(label, fields.text(&[from]));
+    }
+    let code = fields
+        .text(&["statuscode"])
+        .map(|code| format!("Status code {code}"));
+    Ok(Batch::of(vec![Alert {
+        fingerprint,
+        firing,
+        severity: severity.to_owned(),
+        title: name.or_else(|| url.clone()).unwrap_or_else(|| "Test".to_owned()),
+        text: super::text::join([code, url.clone()]),
+        link: id
+            .filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()))
+            .map(|id| format!("https://app.statuscake.com/UptimeStatus.php?tid={id}"))
+            .or_else(|| link(url)),
+        labels: labels.0,
+        raw: body.clone(),
+        ..Alert::default()
+    }]))
+}

@@ -1,0 +1,143 @@
+//! Statuspage: what a provider's page tells its subscribers (an incident, or a component), and the summary of its API.
+//!
+//! No field says which of them a body is: the one that is there does. A maintenance that is only planned is no alert.
+
+use serde_json::Value;
+
+use super::doc::{Doc, Labels};
+use super::text::{from_html, link, lower};
+use super::{Alert, Batch, Refusal, times};
+
+/// Reads a body.
+///
+/// # Errors
+/// Where in the body, and why it is not Statuspage's.
+pub fn parse(body: &Value) -> Result<Batch, Refusal> {
+    let doc = Doc::new(body);
+    if doc.get("incident").is_some() {
+        return incident(&doc, &doc.object("incident")?);
+    }
+    if doc.get("component_update").is_some() || doc.get("component").is_some() {
+        return component(&doc);
+    }
+    let lists = ["incidents", "scheduled_maintenances"];
+    if lists.iter().all(|list| doc.get(list).is_none()) {
+        return Err(doc.wrong("incident", "is missing, and so are component and incidents"));
+    }
+    let mut batch = Batch::default();
+    for list in lists.iter().filter(|list| doc.get(list).is_some()) {
+        for item in doc.list(list)? {
+            batch.add(incident(&doc, &item)?);
+        }
+    }
+    if batch.alerts.is_empty() && batch.ignored.is_empty() {
+        batch.ignored.push("no incident is open on the page".to_owned());
+    }
+    Ok(batch)
+}
+
+fn page(labels: &mut Labels, doc: &Doc<'_>, own: &Doc<'_>) {
+    labels.put("page", doc.text("page/name"));
+    labels.put("page_id", doc.text("page/id").or_else(|| own.text("page_id")));
+}
+
+fn incident(doc: &Doc<'_>, incident: &Doc<'_>) -> Result<Batch, Refusal> {
+    let fingerprint = incident.need("id")?;
+    let firing = match incident.need("status")?.to_lowercase().as_str() {
+        "investigating" | "identified" | "monitoring" | "in_progress" | "verifying" => true,
+        "resolved" | "postmortem" | "completed" => false,
+        "scheduled" => {
+            return Ok(Batch::ignored(format!("maintenance {fingerprint} is planned")));
+        }
+        _ => {
+            return Err(incident.wrong(
+                "status",
+                "must be a status of an incident or a maintenance, such as investigating",
+            ));
+        }
+    };
+    let mut labels = Labels::default();
+    page(&mut labels, doc, incident);
+    let components = incident
+        .get("components")
+        .map(|list| list.items())
+        .unwrap_or_default();
+    let names: Vec<String> = components.iter().filter_map(|one| one.text("name")).collect();
+    labels.put("components", (!names.is_empty()).then(|| names.join(",")));
+    let ids: Vec<String> = components.iter().filter_map(|one| one.text("id")).collect();
+    labels.put("component_ids", (!ids.is_empty()).then(|| ids.join(",")));
+    // The newest is first.
+    let said = incident
+        .get("incident_updates")
+        .and_then(|list| list.items().first().and_then(|one| one.text("body")));
+    Ok(Batch::of(vec![Alert {
+        title: incident
+            .text("name")
+            .unwrap_or_else(|| format!("Incident {fingerprint}")),
+        fingerprint,
+        firing,
+        severity: lower(incident.text("impact")),
+        text: said.map(|text| from_html(&text)).unwrap_or_default(),
+        started_at: incident.first_time(&["scheduled_for", "started_at", "created_at"], times::rfc3339)?,
+        ended_at: if firing {
+            None
+        } else {
+            incident.first_time(&["resolved_at", "updated_at"], times::rfc3339)?
+        },
+        link: link(incident.first(&["shortlink", "url"])),
+        labels: labels.0,
+        raw: incident.value.clone(),
+        ..Alert::default()
+    }]))
+}
+
+fn component(doc: &Doc<'_>) -> Result<Batch, Refusal> {
+    let empty = Value::Null;
+    let of = |name: &str| {
+        doc.get(name).unwrap_or(Doc {
+            at: format!("/{name}"),
+            value: &empty,
+        })
+    };
+    let (component, update) = (of("component"), of("component_update"));
+    let id = component
+        .text("id")
+        .or_else(|| update.text("component_id"))
+        .ok_or_else(|| component.wrong("id", "is missing"))?;
+    let status = update.text("new_status").or_else(|| component.text("status"));
+    let status = lower(status);
+    let firing = match status.as_str() {
+        "operational" => false,
+        "degraded_performance" | "partial_outage" | "major_outage" | "under_maintenance" => true,
+        _ => {
+            return Err(update.wrong(
+                "new_status",
+                "must be a status of a component, such as partial_outage",
+            ));
+        }
+    };
+    let at = match update.time("created_at", times::rfc3339)? {
+        Some(at) => Some(at),
+        None => component.time("updated_at", times::rfc3339)?,
+    };
+    let mut labels = Labels::default();
+    page(&mut labels, doc, &component);
+    labels.put("component", component.text("name"));
+    labels.put("component_id", Some(id.clone()));
+    let name = component
+        .text("name")
+        .unwrap_or_else(|| format!("Component {id}"));
+    Ok(Batch::of(vec![Alert {
+        fingerprint: format!("component/{id}"),
+        firing,
+        title: format!("{name}: {}", status.replace('_', " ")),
+        severity: if firing { status } else { String::new() },
+        text: doc.text("page/status_description").unwrap_or_default(),
+        started_at: at.filter(|_| firing),
+        ended_at: at.filter(|_| !firing),
+        link: link(doc.text("page/url")),
+        labels: labels.0,
+        raw: doc.value.clone(),
+        ..Alert::default()
+    }]))
+}

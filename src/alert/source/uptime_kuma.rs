@@ -1,0 +1,124 @@
+//! Uptime Kuma: JSON, a form whose field `data` holds the JSON, or GET with `heartbeat` and `monitor` in the query.
+//!
+//! A test and a notice of an ending certificate have no heartbeat. What it links to is what it watches.
+
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+
+use super::doc::{Doc, Labels};
+use super::request::document;
+use super::text::{join, link};
+use super::{Alert, Batch, Refusal, Request, times};
+use crate::time::Timestamp;
+
+/// Reads a request.
+///
+/// # Errors
+/// Where in the body, and why it is not Uptime Kuma's.
+pub fn parse(request: &Request) -> Result<Batch, Refusal> {
+    let body = unpacked(request.fields()?)?;
+    let doc = Doc::new(&body);
+    if !body.is_object() {
+        return Err(doc.wrong("", "must be an object"));
+    }
+    let (heartbeat, monitor) = match (doc.get("heartbeat"), doc.get("monitor")) {
+        (Some(heartbeat), Some(monitor)) => (heartbeat, monitor),
+        (None, None) if doc.text("msg").is_some() => {
+            return Ok(Batch::ignored(
+                "a test, or a notice that a certificate or a domain ends",
+            ));
+        }
+        (None, _) => return Err(doc.wrong("heartbeat", "is missing")),
+        (_, None) => return Err(doc.wrong("monitor", "is missing")),
+    };
+    let fingerprint = monitor
+        .text("id")
+        .or_else(|| heartbeat.first(&["monitorID", "monitor_id"]))
+        .ok_or_else(|| monitor.wrong("id", "is missing"))?;
+    let firing = match heartbeat.need("status")?.as_str() {
+        "0" | "false" => true,
+        "1" | "true" => false,
+        "2" => {
+            return Ok(Batch::ignored(format!(
+                "monitor {fingerprint} is pending: it is tried again"
+            )));
+        }
+        "3" => {
+            return Ok(Batch::ignored(format!(
+                "monitor {fingerprint} is under maintenance"
+            )));
+        }
+        _ => {
+            return Err(heartbeat.wrong(
+                "status",
+                "must be 0 (down), 1 (up), 2 (pending) or 3 (maintenance)",
+            ));
+        }
+    };
+    let at = beat(&heartbeat)?;
+    let since = heartbeat.time("lastDownTime", times::utc)?;
+    let mut labels = Labels::default();
+    labels.tags(monitor.get("tags"));
+    labels.put("monitor", monitor.text("name"));
+    for name in ["type", "hostname", "port", "pathName", "url"] {
+        labels.put(name, monitor.text(name));
+    }
+    Ok(Batch::of(vec![Alert {
+        title: monitor
+            .first(&["pathName", "name"])
+            .unwrap_or_else(|| format!("Monitor {fingerprint}")),
+        fingerprint,
+        firing,
+        text: join([
+            doc.text("msg").or_else(|| heartbeat.text("msg")),
+            monitor.text("description"),
+        ]),
+        started_at: if firing { at } else { since },
+        ended_at: at.filter(|_| !firing),
+        link: link(monitor.text("url")),
+        labels: labels.0,
+        raw: body.clone(),
+        ..Alert::default()
+    }]))
+}
+
+/// The JSON that a form or a query holds as text.
+fn unpacked(body: Value) -> Result<Value, Refusal> {
+    let inner = |name: &str, text: &str| {
+        document(text.as_bytes()).map_err(|(_, reason)| (format!("/{name}"), reason))
+    };
+    if let Some(Value::String(data)) = body.get("data") {
+        return inner("data", data);
+    }
+    let mut out = body.clone();
+    for name in ["heartbeat", "monitor"] {
+        if let Some(Value::String(text)) = body.get(name) {
+            out[name] = match text.trim() {
+                "" | "null" | "undefined" => Value::Null,
+                text => inner(name, text)?,
+            };
+        }
+    }
+    Ok(out)
+}
+
+/// When it was: `time` is UTC without saying so, `localDateTime` has its offset beside it.
+fn beat(heartbeat: &Doc<'_>) -> Result<Option<Timestamp>, Refusal> {
+    if let Some(at) = heartbeat.time("time", times::utc)? {
+        return Ok(Some(at));
+    }
+    let Some(local) = heartbeat.text("localDateTime") else {
+        return Ok(None);
+    };
+    let offset: Cow<'_, str> = match heartbeat.text("timezoneOffset") {
+        Some(offset) => offset.into(),
+        None if heartbeat.text("timezone").as_deref() == Some("UTC") => "+00:00".into(),
+        None => return heartbeat.time("localDateTime", times::rfc3339),
+    };
+    match times::beside(&local, &offset) {
+        Some(at) => Ok(Some(at)),
+        None => times::rfc3339(&json!(local))
+            .map_err(|reason| (format!("{}/localDateTime", heartbeat.at), reason)),
+    }
+}

@@ -1,0 +1,86 @@
+//! UptimeRobot: by GET with a query (its default), as a form, or as JSON, where its user may have chosen other names.
+//!
+//! What does not apply is sent as the name of the variable between stars. Names are written in HTML. The contacts hold the
+//! hook's own URL, so they are no label.
+
+use super::doc::{Fields, Labels};
+use super::text::{from_html, link};
+use super::{Alert, Batch, Refusal, Request, times};
+
+const TYPE: [&str; 2] = ["alerttype", "type"];
+const WORD: [&str; 3] = ["alerttypefriendlyname", "status", "state"];
+const NAME: [&str; 3] = ["monitorfriendlyname", "friendlyname", "monitorname"];
+
+/// Reads a request.
+///
+/// # Errors
+/// Which field is missing or says nothing.
+pub fn parse(request: &Request) -> Result<Batch, Refusal> {
+    let body = request.fields()?;
+    let fields = Fields::of(&body, &[])?;
+    let word = fields.text(&WORD).unwrap_or_default().to_lowercase();
+    let (firing, certificate) = match (fields.text(&TYPE).as_deref(), word.as_str()) {
+        (Some("1"), _) | (None, "down") => (true, false),
+        (Some("2"), _) | (None, "up") => (false, false),
+        (Some("3"), _) => (true, true),
+        (None, word) if word.contains("ssl") => (true, true),
+        (Some(_), _) => return Err(fields.wrong(&TYPE, "must be 1 (down), 2 (up) or 3 (SSL expiry)")),
+        (None, _) => return Err(fields.wrong(&TYPE, "is missing: 1 is down, 2 is up")),
+    };
+    let name = fields.text(&NAME).map(|name| from_html(&name));
+    let url = fields.text(&["monitorurl", "url"]);
+    let mut fingerprint = match (fields.text(&["monitorid"]), &url, &name) {
+        (Some(id), ..) => id,
+        (None, Some(url), name) => format!("{url} {}", name.as_deref().unwrap_or_default())
+            .trim()
+            .to_owned(),
+        (None, None, Some(name)) => name.clone(),
+        _ => {
+            return Err(fields.wrong(
+                &["monitorid"],
+                "is missing, and so are the monitor's name and URL",
+            ));
+        }
+    };
+    if certificate {
+        fingerprint.push_str("/ssl");
+    }
+    let at = fields.time(&["alertdatetime", "alerttime", "datetime"], times::any)?;
+    // How long it was down; then the beginning is known.
+    let lasted = fields
+        .text(&["alertduration"])
+        .and_then(|text| text.parse::<u32>().ok())
+        .map(|seconds| std::time::Duration::from_secs(u64::from(seconds)));
+    let started = if firing {
+        at
+    } else {
+        at.zip(lasted).map(|(at, lasted)| at.minus(lasted))
+    };
+    let mut labels = Labels::default();
+    labels.put("monitor_id", fields.text(&["monitorid"]));
+    labels.put("monitor_name", name.clone());
+    labels.put("monitor_url", url.clone());
+    Ok(Batch::of(vec![Alert {
+        fingerprint,
+        firing,
+        // It is days until then.
+        severity: if certificate {
+            "notice".to_owned()
+        } else {
+            String::new()
+        },
+        title: name
+            .or_else(|| url.clone())
+            .unwrap_or_else(|| "Monitor".to_owned()),
+        text: fields
+            .text(&["alertdetails", "details", "reason"])
+            .map(|text| from_html(&text))
+            .unwrap_or_default(),
+        started_at: started,
+        ended_at: at.filter(|_| !firing),
+        link: link(url),
+        labels: labels.0,
+        raw: body.clone(),
+        ..Alert::default()
+    }]))
+}

@@ -1,0 +1,82 @@
+//! Messages of Amazon SNS, whichever source they are for: who sent them, and the confirmation of a subscription.
+
+use serde_json::json;
+
+use super::hooks::{actor, refuse};
+use super::problem::Problem;
+use crate::alert::integration::Integration;
+use crate::alert::kept;
+use crate::alert::provider::sns::{Envelope, Refused};
+use crate::alert::source::Request;
+use crate::audit::{Action, Event};
+use crate::error::Error;
+use crate::http::App;
+
+/// What a message that was not taken is answered with.
+///
+/// # Errors
+/// What the database answers.
+pub(super) async fn refused(
+    app: &App,
+    integration: &Integration,
+    refused: Refused,
+) -> Result<Problem, Error> {
+    match refused {
+        Refused::Forged(reason) => refuse(app, integration, reason).await,
+        Refused::Unreachable(reason) => {
+            tracing::warn!(integration = %integration.id, reason, "a message of SNS has to wait");
+            let why = "Amazon SNS could not be asked; send it again".to_owned();
+            Ok(Error::Unavailable(why).into())
+        }
+    }
+}
+
+/// Checks that a message is signed, and of one of these topics.
+///
+/// # Errors
+/// Why it is not taken.
+pub(super) async fn verify(app: &App, envelope: &Envelope, topics: &[&str]) -> Result<(), Refused> {
+    let topic = topics
+        .iter()
+        .find(|topic| **topic == envelope.topic_arn)
+        .or(topics.first())
+        .copied()
+        .unwrap_or_default();
+    app.sns.verify(envelope, topic).await
+}
+
+/// Confirms a subscription where the message is proven to be of a topic that was expected; without a secret it is
+/// kept for a person to decide, as anybody who knows the hook's address could ask for it.
+///
+/// # Errors
+/// Why it is not confirmed.
+pub(super) async fn subscribe(
+    app: &App,
+    integration: Integration,
+    kept: Request,
+    envelope: &Envelope,
+) -> Result<&'static str, Problem> {
+    let subscription = if integration.secrets.is_empty() {
+        "by_hand"
+    } else {
+        match app.sns.confirm(envelope).await {
+            Ok(()) => "confirmed",
+            Err(why) => return Err(refused(app, &integration, why).await?),
+        }
+    };
+    let detail = match subscription {
+        "confirmed" => "a subscription of SNS, confirmed",
+        _ => "a subscription of SNS: visit its SubscribeURL to confirm it, if it is yours",
+    };
+    let topic = envelope.topic_arn.clone();
+    app.db
+        .write(&actor(&integration), move |tx| {
+            kept::keep(tx, &integration.id, true, detail, &kept)?;
+            let event = Event::new(Action::HookSubscription, "integration", integration.id.as_str());
+            let topic = crate::template::one_line(&topic, 300);
+            tx.record(event.after(json!({"topic": topic, "subscription": subscription})));
+            Ok(())
+        })
+        .await?;
+    Ok(subscription)
+}

@@ -1,0 +1,547 @@
+//! Senders that sign do so each in their own way; the others show the secret. While a secret is changed, either holds.
+
+use std::sync::{Arc, Mutex};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use candor::alert::provider::fetch::Fetch;
+use hmac::{Hmac, Mac};
+use reqwest::Method;
+use ring::rand::SystemRandom;
+use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use crate::support::{Answer, Env, TestApp, on_both_databases};
+
+on_both_databases!(
+    sentry_signs_the_raw_bytes,
+    pagerduty_signs_with_either_secret_while_one_is_changed,
+    grafana_signs_the_body_or_its_time_too,
+    senders_that_cannot_sign_show_the_secret,
+    amazon_signs_its_alarms_and_its_subscription_is_confirmed,
+    no_secret_is_kept,
+);
+
+const SECRET: &str = "0f3b6c1d9e8a7b5c4d3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f3a2b1c";
+const OLD: &str = "the secret of before";
+const NOW: i64 = 1_710_399_360; // 2024-03-14T06:56:00Z
+
+fn hex(secret: &str, parts: &[&str]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key of any length");
+    parts.iter().for_each(|part| mac.update(part.as_bytes()));
+    mac.finalize()
+        .into_bytes()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+struct Hook<'a> {
+    app: &'a TestApp,
+    id: String,
+    url: String,
+}
+
+impl<'a> Hook<'a> {
+    async fn new(app: &'a TestApp, source: &str, secrets: Value) -> Self {
+        let mut new = json!({"name": source, "source": source});
+        for (name, value) in secrets.as_object().expect("an object") {
+            new[name] = value.clone();
+        }
+        let made = app.post("/api/v1/integrations", new).await.expect(201);
+        Hook {
+            app,
+            id: made.id(),
+            url: made["hook_url"].as_str().expect("a URL").to_owned(),
+        }
+    }
+
+    async fn send(&self, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = self
+            .app
+            .anonymous()
+            .request(Method::POST, &self.url)
+            .body("application/json", body);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        request.send().await
+    }
+
+    /// 401, and nothing stored but the event.
+    async fn refuses(&self, headers: &[(&str, &str)], body: &str) {
+        let tables = ["alerts", "incidents", "hook_requests", "timeline_entries"];
+        let before = tables.map(|table| self.app.env.count(table));
+        let events = self.app.env.count("audit_events");
+        let refused = self.send(headers, body).await.expect_problem(401);
+        // Google and SNS show a password only after they are asked for one.
+        assert!(
+            refused.header("www-authenticate").starts_with("Basic"),
+            "{refused}"
+        );
+        assert_eq!(
+            tables.map(|table| self.app.env.count(table)),
+            before,
+            "{headers:?}"
+        );
+        assert_eq!(self.app.env.count("audit_events"), events + 1, "{headers:?}");
+        let event = self.app.get("/api/v1/audit?limit=1").await.expect(200).items()[0].clone();
+        assert_eq!(event["action"], "hook.refused", "{event}");
+        assert!(!event.to_string().contains(SECRET) && !event.to_string().contains(OLD));
+    }
+}
+
+async fn sentry_signs_the_raw_bytes(env: Env) {
+    let app = TestApp::start(&env).await;
+    let hook = Hook::new(&app, "sentry", json!({"secret": SECRET})).await;
+    // Escaped as Sentry writes it: put together again it would be other bytes.
+    let body = r#"{"action": "created",  "data": {"issue": {"id": "1", "title": "Gr\u00f6\u00dfe", "status": "unresolved"}}}"#;
+    let right = hex(SECRET, &[body]);
+    let kind = ("sentry-hook-resource", "issue");
+    hook.send(&[kind, ("sentry-hook-signature", &right)], body)
+        .await
+        .expect(202);
+    hook.send(&[kind, ("sentry-app-signature", &right)], body)
+        .await
+        .expect(202);
+    hook.refuses(
+        &[kind, ("sentry-hook-signature", &right)],
+        &body.replace("  ", " "),
+    )
+    .await;
+    hook.refuses(
+        &[kind, ("sentry-hook-signature", &format!("sha256={right}"))],
+        body,
+    )
+    .await;
+    hook.refuses(&[kind, ("sentry-hook-signature", "")], body).await;
+    hook.refuses(&[kind, ("sentry-hook-signature", &hex(OLD, &[body]))], body)
+        .await;
+    hook.refuses(&[kind], body).await;
+    // A body that is not understood is refused for that only after its signature holds.
+    let wrong = r#"{"action": "created", "data": 1}"#;
+    hook.refuses(&[kind, ("sentry-hook-signature", &right)], wrong)
+        .await;
+    hook.send(&[kind, ("sentry-hook-signature", &hex(SECRET, &[wrong]))], wrong)
+        .await
+        .expect_problem(422);
+    app.finish().await;
+}
+
+/// Made by `openssl dgst -sha256 -hmac`, and not by the code that is tested.
+const KNOWN_BODY: &str = r#"{"event":{"id":"01HRYX0TESTS","event_type":"pagey.ping","data":{"type":"ping","message":"Hello, Candor \u00e4"}}}"#;
+const KNOWN_SECRET: &str = "a signing secret of these tests, made for openssl";
+const KNOWN_SIGNATURE: &str = "v1=a3cdd379faa6c1461c97b5e724c5c8f163fe263fb168cf4de41cac254371a177";
+
+async fn pagerduty_signs_with_either_secret_while_one_is_changed(env: Env) {
+    let app = TestApp::start(&env).await;
+    let hook = Hook::new(&app, "pagerduty", json!({"secrets": [OLD, SECRET]})).await;
+    let body = r#"{"event": {"event_type": "incident.triggered", "data": {"type": "incident", "id": "P1", "status": "triggered", "title": "t"}}}"#;
+    let (old, new) = (
+        format!("v1={}", hex(OLD, &[body])),
+        format!("v1={}", hex(SECRET, &[body])),
+    );
+    for right in [
+        new.clone(),
+        old.clone(),
+        format!("{old},{new}"),
+        format!("v1=00, {new}"),
+        format!("v2=00,{old},v1="),
+    ] {
+        hook.send(&[("x-pagerduty-signature", &right)], body)
+            .await
+            .expect(202);
+    }
+    for wrong in [
+        format!("v1={}", hex("another", &[body])),
+        new.replace("v1=", "v2="),
+        new.replace("v1=", ""),
+        new[..new.len() - 1].to_owned(),
+        "v1=".to_owned(),
+        ",".to_owned(),
+    ] {
+        hook.refuses(&[("x-pagerduty-signature", &wrong)], body).await;
+    }
+    hook.refuses(&[("x-pagerduty-signature", &new)], &body.replace("P1", "P2"))
+        .await;
+    hook.refuses(&[], body).await;
+    // What sends events shows its key.
+    let event = |key: &str| {
+        json!({"routing_key": key, "event_action": "trigger", "payload": {"summary": "s", "source": "x", "severity": "info"}}).to_string()
+    };
+    hook.send(&[], &event(SECRET)).await.expect(202);
+    hook.refuses(&[], &event("another key altogether")).await;
+    // A signature that somebody else's tool made.
+    let known = Hook::new(&app, "pagerduty", json!({"secret": KNOWN_SECRET})).await;
+    known
+        .send(&[("x-pagerduty-signature", KNOWN_SIGNATURE)], KNOWN_BODY)
+        .await
+        .expect(202);
+    known
+        .refuses(
+            &[("x-pagerduty-signature", KNOWN_SIGNATURE)],
+            &KNOWN_BODY.replace("Hello", "hello"),
+        )
+        .await;
+    // Each secret is checked as it is given.
+    for (secrets, pointer) in [
+        (json!({"secret": SECRET, "secrets": [OLD, "short"]}), "/secrets/1"),
+        (json!({"secrets": ["a line\nbreak"]}), "/secrets/0"),
+        (json!({"secrets": vec![SECRET; 11]}), "/secrets"),
+    ] {
+        let mut new = json!({"name": "x", "source": "pagerduty"});
+        for (name, value) in secrets.as_object().expect("an object") {
+            new[name] = value.clone();
+        }
+        app.post("/api/v1/integrations", new)
+            .await
+            .expect_invalid(pointer);
+    }
+    let shown = app
+        .get(&format!("/api/v1/integrations/{}", hook.id))
+        .await
+        .expect(200);
+    assert_eq!(shown["signed"], true);
+    let export = app.get("/api/v1/audit/export").await.expect(200).text;
+    assert!(!format!("{shown} {export}").contains(SECRET) && !export.contains(OLD));
+    app.finish().await;
+}
+
+async fn grafana_signs_the_body_or_its_time_too(env: Env) {
+    let app = TestApp::builder(&env).at("2024-03-14T06:56:00Z").start().await;
+    let hook = Hook::new(&app, "grafana", json!({"secret": SECRET})).await;
+    let body = r#"{"alerts": [{"status": "firing", "fingerprint": "f", "labels": {"a": "b"}}]}"#;
+    let plain = hex(SECRET, &[body]);
+    hook.send(&[("X-Grafana-Alerting-Signature", &plain)], body)
+        .await
+        .expect(202);
+    // Both headers can be called otherwise.
+    hook.send(&[("X-My-Signature", &plain)], body).await.expect(202);
+    for (at, holds) in [
+        (NOW, true),
+        (NOW - 299, true),
+        (NOW + 299, true),
+        (NOW - 301, false),
+        (NOW + 301, false),
+        (0, false),
+    ] {
+        let at = at.to_string();
+        let signed = hex(SECRET, &[&at, ":", body]);
+        let headers = [
+            ("x-grafana-alerting-signature", signed.as_str()),
+            ("x-grafana-alerting-timestamp", at.as_str()),
+        ];
+        if holds {
+            hook.send(&headers, body).await.expect(202);
+            // Without its time, or with another one, it does not hold.
+            hook.refuses(&headers[..1], body).await;
+            hook.refuses(&[headers[0], ("x-grafana-alerting-timestamp", "1")], body)
+                .await;
+        } else {
+            hook.refuses(&headers, body).await;
+        }
+    }
+    hook.refuses(
+        &[("x-grafana-alerting-signature", &plain)],
+        &body.replace("firing", "resolved"),
+    )
+    .await;
+    hook.refuses(&[("x-grafana-alerting-signature", "")], body).await;
+    hook.refuses(&[], body).await;
+    hook.send(&[("authorization", &format!("Bearer {SECRET}"))], body)
+        .await
+        .expect(202);
+    app.finish().await;
+}
+
+async fn senders_that_cannot_sign_show_the_secret(env: Env) {
+    let app = TestApp::start(&env).await;
+    let basic = format!("Basic {}", STANDARD.encode(format!("candor:{SECRET}")));
+    for (source, body) in [
+        (
+            "opsgenie",
+            json!({"action": "Create", "alert": {"alertId": "a", "message": "m"}}),
+        ),
+        (
+            "datadog",
+            json!({"title": "t", "alert_transition": "Triggered", "alert_id": "1"}),
+        ),
+        (
+            "azure_monitor",
+            json!({"status": "Activated", "context": {"id": "i", "name": "n"}}),
+        ),
+        (
+            "gcp_monitoring",
+            json!({"incident": {"incident_id": "1", "state": "open"}}),
+        ),
+        (
+            "uptime_kuma",
+            json!({"heartbeat": {"status": 0}, "monitor": {"id": 1}}),
+        ),
+        ("new_relic", json!({"id": "1", "state": "ACTIVATED"})),
+        ("zabbix", json!({"event_id": "1", "status": "PROBLEM"})),
+        ("nagios", json!({"hostname": "h", "hoststate": "DOWN"})),
+        ("pingdom", json!({"check_id": 1, "current_state": "DOWN"})),
+        ("betterstack", json!({"data": {"id": "1", "attributes": {}}})),
+        (
+            "cloudevents",
+            json!({"specversion": "1.0", "id": "1", "source": "s", "type": "t"}),
+        ),
+        ("aws_sns", json!({"AlarmName": "a", "NewStateValue": "ALARM"})),
+        ("grafana", json!({"ruleId": 1, "state": "alerting"})),
+        ("sentry", json!({"id": "1", "project": "p", "message": "m"})),
+        (
+            "pagerduty",
+            json!({"event": {"event_type": "incident.triggered", "data": {"type": "incident", "id": "P1", "status": "triggered"}}}),
+        ),
+    ] {
+        let hook = Hook::new(&app, source, json!({"secret": OLD, "secrets": [SECRET]})).await;
+        let body = body.to_string();
+        for right in [
+            ("authorization", basic.as_str()),
+            ("authorization", &format!("Bearer {OLD}")),
+            ("x-candor-token", SECRET),
+        ] {
+            hook.send(&[right], &body).await.expect(202);
+        }
+        hook.refuses(&[], &body).await;
+        hook.refuses(&[("authorization", "Bearer something else")], &body)
+            .await;
+        hook.refuses(&[("x-candor-token", "something else")], &body).await;
+        // A wrong proof is not mended by a right one beside it.
+        hook.refuses(
+            &[("authorization", "Basic eDp5"), ("x-candor-token", SECRET)],
+            &body,
+        )
+        .await;
+    }
+    // Those that have nothing but a URL put it there.
+    for (source, body) in [
+        (
+            "gcp_monitoring",
+            json!({"incident": {"incident_id": "1", "state": "open"}}),
+        ),
+        (
+            "updown",
+            json!([{"event": "check.down", "check": {"token": "t"}}]),
+        ),
+        (
+            "statuspage",
+            json!({"incident": {"id": "i", "status": "resolved"}}),
+        ),
+    ] {
+        let hook = Hook::new(&app, source, json!({"secret": SECRET})).await;
+        for (query, status) in [
+            (format!("auth_token={SECRET}"), 202),
+            (format!("access_token={SECRET}&x=y"), 202),
+            ("auth_token=wrong".to_owned(), 401),
+            (format!("x={SECRET}"), 401),
+            (String::new(), 401),
+        ] {
+            let url = format!("{}?{query}", hook.url);
+            let answer = app.anonymous().post(&url, &body).await;
+            assert_eq!(answer.status, status, "{source} {query}: {answer}");
+        }
+        let kept = app
+            .get(&format!("/api/v1/integrations/{}/bodies", hook.id))
+            .await
+            .expect(200)
+            .text;
+        assert!(kept.contains("x=y") && !kept.contains(SECRET), "{kept}");
+    }
+    app.finish().await;
+}
+
+const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:alarms";
+const CERTIFICATE: &str = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-1.pem";
+
+/// Answers as Amazon would, with a certificate of the tests, and notes what was asked for.
+fn amazon() -> (Fetch, Arc<Mutex<Vec<String>>>) {
+    let asked = Arc::<Mutex<Vec<String>>>::default();
+    let noted = asked.clone();
+    let fetch = Fetch::by(move |url| {
+        noted.lock().expect("no panic").push(url.to_string());
+        match url.as_str() {
+            CERTIFICATE => Ok(include_bytes!("fixtures/sns/certificate.pem").to_vec()),
+            url if url.contains("Action=ConfirmSubscription") => {
+                Ok(b"<ConfirmSubscriptionResponse/>".to_vec())
+            }
+            _ => Err("not found".to_owned()),
+        }
+    });
+    (fetch, asked)
+}
+
+/// The message with its signature, as SNS makes it in version 2.
+fn signed(mut message: Value) -> Value {
+    let key = RsaKeyPair::from_pkcs8(include_bytes!("fixtures/sns/key.pk8")).expect("a key");
+    let mut names = vec!["Message", "MessageId", "Timestamp", "TopicArn", "Type"];
+    if message["SubscribeURL"].is_string() {
+        names.extend(["SubscribeURL", "Token"]);
+    }
+    names.sort_unstable();
+    let text: String = names
+        .iter()
+        .map(|name| format!("{name}\n{}\n", message[*name].as_str().expect("a text")))
+        .collect();
+    let mut signature = vec![0; key.public().modulus_len()];
+    key.sign(
+        &RSA_PKCS1_SHA256,
+        &SystemRandom::new(),
+        text.as_bytes(),
+        &mut signature,
+    )
+    .expect("a signature");
+    message["SignatureVersion"] = json!("2");
+    message["Signature"] = json!(STANDARD.encode(signature));
+    message["SigningCertURL"] = json!(CERTIFICATE);
+    message
+}
+
+async fn amazon_signs_its_alarms_and_its_subscription_is_confirmed(env: Env) {
+    let (fetch, asked) = amazon();
+    let app = TestApp::builder(&env)
+        .at("2024-03-14T06:56:00Z")
+        .config(|config| config.sns = fetch)
+        .start()
+        .await;
+    let hook = Hook::new(&app, "aws_sns", json!({"secret": TOPIC})).await;
+    let alarm = json!({"AlarmName": "CPU", "NewStateValue": "ALARM", "AlarmArn": "arn:aws:cloudwatch:eu-west-1:1:alarm:CPU"});
+    let message = |at: &str, topic: &str| json!({"Type": "Notification", "MessageId": "m", "TopicArn": topic, "Message": alarm.to_string(), "Timestamp": at});
+    let right = signed(message("2024-03-14T06:55:00.000Z", TOPIC));
+    let plain = |body: &Value| body.to_string();
+    hook.send(&[], &plain(&right)).await.expect(202);
+    let wrapped = json!({"Records": [{"EventSource": "aws:sns", "Sns": right}]});
+    hook.send(&[], &plain(&wrapped)).await.expect(202);
+    for (field, value) in [
+        ("Message", json!(alarm.to_string().replace("CPU", "Disk"))),
+        ("TopicArn", json!("arn:aws:sns:eu-west-1:123456789012:another")),
+        ("Signature", json!("AAAA")),
+        (
+            "SigningCertURL",
+            json!("https://sns.eu-west-1.amazonaws.com.evil.example/x.pem"),
+        ),
+    ] {
+        let mut wrong = right.clone();
+        wrong[field] = value;
+        hook.refuses(&[], &plain(&wrong)).await;
+    }
+    // Signed, but of long ago, or of another topic; and not signed at all.
+    hook.refuses(&[], &plain(&signed(message("2024-03-14T04:00:00.000Z", TOPIC))))
+        .await;
+    hook.refuses(
+        &[],
+        &plain(&signed(message(
+            "2024-03-14T06:55:00.000Z",
+            "arn:aws:sns:eu-west-1:123456789012:b",
+        ))),
+    )
+    .await;
+    hook.refuses(&[], &plain(&alarm)).await;
+    let subscription = signed(json!({
+        "Type": "SubscriptionConfirmation", "MessageId": "m", "Token": "2336412f37", "TopicArn": TOPIC, "Message": "You have chosen …",
+        "SubscribeURL": format!("https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&TopicArn={TOPIC}&Token=2336412f37"),
+        "Timestamp": "2024-03-14T06:55:00.000Z",
+    }));
+    let confirmed = hook.send(&[], &plain(&subscription)).await.expect(202);
+    assert_eq!(confirmed["subscription"], "confirmed", "{confirmed}");
+    assert!(
+        asked
+            .lock()
+            .expect("no panic")
+            .iter()
+            .any(|url| url.contains("ConfirmSubscription"))
+    );
+    let mut elsewhere = subscription.clone();
+    elsewhere["SubscribeURL"] = json!("https://evil.example/?Action=ConfirmSubscription");
+    hook.refuses(&[], &plain(&elsewhere)).await;
+    // Without a secret it is for a person to decide; nothing is visited.
+    let open = Hook::new(&app, "aws_sns", json!({})).await;
+    let before = asked.lock().expect("no panic").len();
+    assert_eq!(
+        open.send(&[], &plain(&subscription)).await.expect(202)["subscription"],
+        "by_hand"
+    );
+    assert_eq!(asked.lock().expect("no panic").len(), before);
+    assert_eq!(env.count("incidents"), 1);
+    app.finish().await;
+}
+
+async fn no_secret_is_kept(env: Env) {
+    let app = TestApp::start(&env).await;
+    // UptimeRobot repeats the hook's own URL among the contacts.
+    let robot = Hook::new(&app, "uptimerobot", json!({})).await;
+    let token = robot.url.rsplit('/').next().expect("a token").to_owned();
+    let contacts = format!("monitorAlertContacts=1%3B5%3Bhttps%3A%2F%2Fcandor.example%2Fhooks%2F{token}%3F");
+    let query = format!("monitorID=1&alertType=1&monitorFriendlyName=Shop&{contacts}");
+    app.anonymous()
+        .get(&format!("{}?{query}", robot.url))
+        .await
+        .expect(202);
+    app.anonymous()
+        .post_raw(&robot.url, "application/x-www-form-urlencoded", query.clone())
+        .await
+        .expect(202);
+    app.anonymous()
+        .post_raw(
+            &robot.url,
+            "application/x-www-form-urlencoded",
+            format!("alertType=9&{contacts}"),
+        )
+        .await
+        .expect_problem(422);
+    let cake = Hook::new(&app, "statuscake", json!({"secret": SECRET})).await;
+    let form = format!("Token={SECRET}&Status=Down&TestID=1&Name=Shop");
+    app.anonymous()
+        .post_raw(&cake.url, "application/x-www-form-urlencoded", form)
+        .await
+        .expect(202);
+    let duty = Hook::new(&app, "pagerduty", json!({})).await;
+    let event = json!({"routing_key": SECRET, "event_action": "trigger", "payload": {"summary": "s", "source": "x", "severity": "info"}});
+    let headers = [
+        ("authorization", "Bearer of somebody"),
+        ("cookie", "session=of somebody"),
+        ("x-api-key", "of somebody"),
+        ("user-agent", "tests"),
+    ];
+    duty.send(&headers, &event.to_string()).await.expect(202);
+    for hook in [&robot, &cake, &duty] {
+        let kept = app
+            .get(&format!("/api/v1/integrations/{}/bodies", hook.id))
+            .await
+            .expect(200);
+        assert!(!kept.items().is_empty());
+        for secret in [token.as_str(), SECRET, "of somebody"] {
+            assert!(!kept.text.contains(secret), "{kept}");
+        }
+        let mut shown = app.get("/api/v1/audit/export").await.expect(200).text;
+        shown += &app.get("/api/v1/alerts").await.expect(200).text;
+        assert!(!shown.contains(&token) && !shown.contains(SECRET));
+    }
+    let kept = app
+        .get(&format!("/api/v1/integrations/{}/bodies", duty.id))
+        .await
+        .expect(200);
+    assert_eq!(kept.items()[0]["headers"]["user-agent"], "tests");
+    // What is kept can be taken in again all the same.
+    let kept = app
+        .get(&format!("/api/v1/integrations/{}/bodies", robot.id))
+        .await
+        .expect(200);
+    let get = kept
+        .items()
+        .iter()
+        .find(|one| one["method"] == "GET")
+        .expect("a GET")
+        .clone();
+    let again = app
+        .post(
+            &format!("/api/v1/integrations/{}/bodies/{}/replay", robot.id, get["id"]),
+            json!({}),
+        )
+        .await
+        .expect(202);
+    assert_eq!(again["attached"].as_array().map(Vec::len), Some(1), "{again}");
+    app.finish().await;
+}
