@@ -876,7 +876,7 @@ fn signed(mut message: Value) -> Value {
         .iter()
         .map(|name| format!("{name}\n{}\n", message[*name].as_str().expect("a text")))
         .collect();
-    let mut signature = vec![0; key.public().modulus_len()];
+    let mut signature = vec![0; key.public_modulus_len()];
     key.sign(
         &RSA_PKCS1_SHA256,
         &SystemRandom::new(),
@@ -1127,7 +1127,7 @@ async fn sendgrids_reports_are_signed(env: Env) {
     let random = SystemRandom::new();
     let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).expect("a key");
     let key =
-        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, made.as_ref(), &random).expect("a key");
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, made.as_ref()).expect("a key");
     let mut public = STANDARD
         .decode("MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE")
         .expect("base64");

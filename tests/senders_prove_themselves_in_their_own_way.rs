@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use candor::alert::provider::fetch::Fetch;
 use hmac::{Hmac, Mac};
 use reqwest::Method;
-use ring::rand::SystemRandom;
-use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
@@ -385,7 +385,7 @@ fn signed(mut message: Value) -> Value {
         .iter()
         .map(|name| format!("{name}\n{}\n", message[*name].as_str().expect("a text")))
         .collect();
-    let mut signature = vec![0; key.public().modulus_len()];
+    let mut signature = vec![0; key.public_modulus_len()];
     key.sign(
         &RSA_PKCS1_SHA256,
         &SystemRandom::new(),

@@ -137,7 +137,6 @@ async fn show(
                 (None, number) => incident::by_number(conn, number.unwrap_or_default())?,
             };
             let id = &incident.id;
-            let audience = crate::audience::resolve(conn, id)?;
             Ok(Facts {
                 metrics: metrics::metrics(conn, id, None)?,
                 affected: page(
