@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use actix_web::dev::ServerHandle;
 use lettre::message::Mailbox;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::access::{self, Links};
@@ -23,6 +24,7 @@ use crate::delivery::mailing::{Exit, Mailing, Writer};
 use crate::delivery::smtp::Relay;
 use crate::delivery::verp::Verp;
 use crate::delivery::worker::{Setup, Stats, Wake, Workers};
+use crate::directory::source::runner::Runner;
 use crate::error::{Error, Result};
 use crate::http::App;
 use crate::http::metrics::{FeedbackStats, HttpStats};
@@ -46,6 +48,7 @@ pub struct Running {
 pub struct Background {
     workers: Option<Workers>,
     schedule: Option<Schedule>,
+    sources: Option<Runner>,
     _lock: Option<File>,
 }
 
@@ -54,6 +57,9 @@ impl Background {
     pub async fn stop(self) {
         if let Some(schedule) = self.schedule {
             schedule.stop().await;
+        }
+        if let Some(sources) = self.sources {
+            sources.stop().await;
         }
         if let Some(workers) = self.workers {
             workers.stop().await;
@@ -131,7 +137,7 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
     let lock = if config.workers { take_lock(&config)? } else { None };
     let (app, setup) = prepare(&config, clock, public_url, Tokens::AsSet, endpoints).await?;
     let background = if config.workers {
-        start_background(setup, &config, lock).await?
+        start_background(setup, app.sources.clone(), &config, lock).await?
     } else {
         no_background()
     };
@@ -158,14 +164,15 @@ pub async fn start_worker(config: Config, clock: Clock) -> Result<Background> {
         .unwrap_or_else(|| format!("http://{}", config.listen));
     let lock = take_lock(&config)?;
     let endpoints = Endpoints::builtin(config.webhook_allow)?;
-    let (_, setup) = prepare(&config, clock, public_url, Tokens::LeftAlone, endpoints).await?;
-    start_background(setup, &config, lock).await
+    let (app, setup) = prepare(&config, clock, public_url, Tokens::LeftAlone, endpoints).await?;
+    start_background(setup, app.sources.clone(), &config, lock).await
 }
 
 fn no_background() -> Background {
     Background {
         workers: None,
         schedule: None,
+        sources: None,
         _lock: None,
     }
 }
@@ -234,6 +241,7 @@ async fn prepare(
         },
         endpoints: endpoints.clone(),
         wake: wake.clone(),
+        sources: Arc::new(Notify::new()),
         stats: stats.clone(),
         feedback: Keys {
             links: links.clone(),
@@ -279,7 +287,13 @@ fn take_lock(config: &Config) -> Result<Option<File>> {
     url.sqlite_path().map(lock_beside).transpose()
 }
 
-async fn start_background(setup: Setup, config: &Config, lock: Option<File>) -> Result<Background> {
+async fn start_background(
+    setup: Setup,
+    sources: Arc<Notify>,
+    config: &Config,
+    lock: Option<File>,
+) -> Result<Background> {
+    let sources = Runner::start(setup.db.clone(), sources);
     let schedule = Schedule::start(setup.db.clone()).await?;
     if config.smtp_url.is_none() {
         tracing::warn!(
@@ -290,6 +304,7 @@ async fn start_background(setup: Setup, config: &Config, lock: Option<File>) -> 
     Ok(Background {
         workers: Some(Workers::start(setup).await?),
         schedule: Some(schedule),
+        sources: Some(sources),
         _lock: lock,
     })
 }

@@ -412,6 +412,85 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    directory_sources (id) {
+        id -> Text,
+        name -> Text,
+        kind -> Text,
+        url -> Nullable<Text>,
+        secret -> Nullable<Text>,
+        queries -> Text,
+        schedule -> Nullable<Text>,
+        max_gone_percent -> BigInt,
+        stale_after -> BigInt,
+        next_run_at -> Nullable<BigInt>,
+        last_success_at -> Nullable<BigInt>,
+        gone_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    directory_runs (id) {
+        id -> Text,
+        source_id -> Text,
+        state -> Text,
+        cause -> Text,
+        requested_by -> Text,
+        confirmed_by -> Nullable<Text>,
+        done -> BigInt,
+        total -> BigInt,
+        changes -> Nullable<Text>,
+        errors -> Nullable<Text>,
+        lease -> Nullable<Text>,
+        lease_until -> BigInt,
+        created_at -> BigInt,
+        started_at -> Nullable<BigInt>,
+        finished_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    directory_staged (run_id, kind, key) {
+        run_id -> Text,
+        kind -> BigInt,
+        key -> Text,
+        parent -> Nullable<Text>,
+        level -> Nullable<BigInt>,
+        seq -> BigInt,
+        change -> Nullable<Text>,
+        line -> Text,
+    }
+}
+
+diesel::table! {
+    directory_origins (kind, key) {
+        kind -> BigInt,
+        key -> Text,
+        source_id -> Text,
+    }
+}
+
+diesel::table! {
+    directory_lookups (resource_type, resource_id) {
+        resource_type -> Text,
+        resource_id -> Text,
+        state -> Text,
+        reason -> Nullable<Text>,
+        attempts -> BigInt,
+        asked_at -> BigInt,
+        expires_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    alert_chains (alert_id) {
+        alert_id -> Text,
+        chains -> Text,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     settings,
     counters,
@@ -445,8 +524,15 @@ diesel::allow_tables_to_appear_in_same_query!(
     opt_outs,
     feedback,
     feedback_tokens,
+    directory_sources,
+    directory_runs,
+    directory_staged,
+    directory_origins,
+    directory_lookups,
+    alert_chains,
 );
 
+diesel::joinable!(directory_runs -> directory_sources (source_id));
 diesel::joinable!(endpoints -> accounts (account_key));
 diesel::joinable!(alerts -> incidents (incident_id));
 diesel::joinable!(deliveries -> notices (notice_id));

@@ -145,7 +145,7 @@ pub fn key_of(secret: &str) -> std::result::Result<Vec<u8>, String> {
         .ok_or_else(wrong)
 }
 
-fn fresh_secret() -> Result<String> {
+pub(super) fn fresh_secret() -> Result<String> {
     let mut bytes = [0_u8; SECRET];
     getrandom::fill(&mut bytes).map_err(|error| Error::internal(error.to_string()))?;
     Ok(format!("{PREFIX}{}", STANDARD.encode(bytes)))

@@ -23,6 +23,7 @@ fn required(method: &Method, path: &str) -> Role {
         ("tokens", _) => Role::Admin,
         (_, true) => Role::Viewer,
         ("integrations" | "templates", false) => Role::Admin,
+        ("directory", false) if path.split('/').nth(2) == Some("sources") => Role::Admin,
         ("notices", false) if path.ends_with("/approve") => Role::Approver,
         (_, false) => Role::Operator,
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use super::metrics::{FeedbackStats, HttpStats};
 use super::pages::Pages;
 use crate::access::Links;
@@ -25,6 +27,8 @@ pub struct App {
     pub endpoints: Endpoints,
     /// Wakes the delivery workers of this process.
     pub wake: Arc<Wake>,
+    /// Wakes what reads sources of the directory in this process.
+    pub sources: Arc<Notify>,
     /// Delivery counts of this process.
     pub stats: Arc<Stats>,
     /// What proves that a report is about a mail of ours.

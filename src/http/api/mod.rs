@@ -8,6 +8,7 @@ pub mod feedback;
 pub mod incidents;
 pub mod notices;
 pub mod reports;
+pub mod sources;
 pub mod templates;
 pub mod tokens;
 
@@ -63,6 +64,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .wrap(from_fn(auth::guard))
         .configure(tokens::routes)
         .configure(directory::routes)
+        .configure(sources::routes)
         .configure(endpoints::routes)
         .configure(alerts::routes)
         .configure(incidents::routes)
