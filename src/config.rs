@@ -13,7 +13,11 @@ use crate::delivery::verp::Verp;
 use crate::egress::Policy;
 
 /// Variables with the prefix that are not settings: tests and CI set them around the program.
-const NOT_SETTINGS: [&str; 2] = ["CANDOR_TEST_POSTGRES_URL", "CANDOR_REQUIRE_POSTGRES"];
+const NOT_SETTINGS: [&str; 3] = [
+    "CANDOR_TEST_POSTGRES_URL",
+    "CANDOR_TEST_MYSQL_URL",
+    "CANDOR_REQUIRE_POSTGRES",
+];
 
 const NAMES: [&str; 17] = [
     "database_url",

@@ -40,6 +40,7 @@ mod openapi_document;
 mod operation;
 mod resolution_says_what_is_left_to_do;
 mod settings_fail_at_the_start;
+mod sources_are_read_and_never_written;
 mod stories;
 mod the_audience_equals_a_naive_reference;
 mod the_audit_chain_holds;

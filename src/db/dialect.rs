@@ -276,11 +276,7 @@ pub struct StagedRow<'a> {
 ///
 /// # Errors
 /// What the database answers.
-pub fn stage<'a>(
-    conn: &mut Conn,
-    run: &str,
-    rows: impl Iterator<Item = StagedRow<'a>>,
-) -> Result<usize> {
+pub fn stage<'a>(conn: &mut Conn, run: &str, rows: impl Iterator<Item = StagedRow<'a>>) -> Result<usize> {
     const INTO: &str = "INSERT INTO directory_staged (run_id, kind, key, parent, level, seq, line)";
     const LEVEL: &str = "CASE WHEN r.parent IS NULL THEN 0 END";
     Ok(match conn {

@@ -148,6 +148,8 @@ pub(super) struct Import {
     seen_resources: HashMap<ResourceRef, usize>,
     seen_members: HashSet<(ExternalId, ExternalId)>,
     seen_collaborators: HashSet<(ResourceRef, ExternalId)>,
+    /// Resources that were there before, by line: where the shape of the tree is looked at once, at the end.
+    later: Option<Vec<(u64, i64)>>,
     /// References to what is not in the gathered lines: it must be in the database already.
     outside: Vec<(u64, Missing)>,
 }
@@ -157,6 +159,15 @@ impl Import {
     pub(super) fn begin(tx: &mut Tx<'_>) -> Result<Self> {
         dialect::lock_directory(tx.conn)?;
         Ok(Import::default())
+    }
+
+    /// The same for lines that are one change as a whole: trees may move to another account bit by bit. Parents come before
+    /// what is below them.
+    pub(super) fn begin_as_a_whole(tx: &mut Tx<'_>) -> Result<Self> {
+        Ok(Import {
+            later: Some(Vec::new()),
+            ..Import::begin(tx)?
+        })
     }
 
     /// Notes that a line is wrong; nothing is stored then.
@@ -175,6 +186,18 @@ impl Import {
     /// `Invalid` with the errors by line; then the caller must roll back.
     pub(super) fn finish(mut self, tx: &mut Tx<'_>) -> Result<Counts> {
         self.flush(tx)?;
+        if self.errors.is_empty() {
+            for chunk in self.later.take().unwrap_or_default().chunks(BATCH) {
+                let keys: Vec<i64> = chunk.iter().map(|(_, key)| *key).collect();
+                let lines: HashMap<i64, u64> = chunk.iter().map(|(line, key)| (*key, *line)).collect();
+                for (key, detail) in write::check_shape(tx.conn, &keys)? {
+                    self.wrong(lines[&key], detail);
+                }
+                if self.has_enough() {
+                    break;
+                }
+            }
+        }
         if self.errors.is_empty() {
             return Ok(self.counts);
         }
@@ -304,11 +327,12 @@ impl Import {
             self.analyzed = self.lines();
         }
         let (counts, analyzed) = (self.counts, self.analyzed);
-        let errors = std::mem::take(&mut self.errors);
+        let (errors, later) = (std::mem::take(&mut self.errors), self.later.take());
         *self = Import {
             counts,
             analyzed,
             errors,
+            later,
             ..Import::default()
         };
         Ok(())
@@ -407,7 +431,15 @@ impl Import {
             })
             .collect();
         if !rows.is_empty() {
-            for (index, detail) in write::resources(tx.conn, tx.now, &rows)? {
+            let wrong = match &mut self.later {
+                None => write::resources(tx.conn, tx.now, &rows)?,
+                Some(later) => {
+                    let (wrong, before) = write::resources_of_many(tx.conn, tx.now, &rows)?;
+                    later.extend(before.iter().map(|(index, key)| (self.resources[*index].0, *key)));
+                    wrong
+                }
+            };
+            for (index, detail) in wrong {
                 self.errors
                     .push(FieldError::on_line(self.resources[index].0, detail));
             }

@@ -149,10 +149,7 @@ impl super::Reader for Reader {
         } else {
             Params::Positional(values)
         };
-        let rows: Vec<mysql::Row> = self
-            .0
-            .exec(statement, params)
-            .map_err(|error| said(&error))?;
+        let rows: Vec<mysql::Row> = self.0.exec(statement, params).map_err(|error| said(&error))?;
         rows.into_iter()
             .map(|row| {
                 let names: Vec<String> = row

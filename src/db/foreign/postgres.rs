@@ -106,10 +106,11 @@ impl super::Reader for Reader {
                 .collect()
         });
         let statement = page_statement(query, key, after.as_deref(), limit)?;
-        let lines: Vec<Line> =
-            diesel::sql_query(format!("SELECT row_to_json(p)::text AS line FROM ({statement}) AS p"))
-                .load(&mut self.0)
-                .map_err(|error| said(&error))?;
+        let lines: Vec<Line> = diesel::sql_query(format!(
+            "SELECT row_to_json(p)::text AS line FROM ({statement}) AS p"
+        ))
+        .load(&mut self.0)
+        .map_err(|error| said(&error))?;
         lines
             .iter()
             .map(|line| {

@@ -154,7 +154,10 @@ mod tests {
         let rows = reader
             .page("SELECT * FROM t", &["id"], Some(&[Value::from(1)]), 10)
             .unwrap();
-        assert_eq!(Value::from(rows[0].clone()), serde_json::json!({"id": 2, "name": null}));
+        assert_eq!(
+            Value::from(rows[0].clone()),
+            serde_json::json!({"id": 2, "name": null})
+        );
         assert!(Reader::open("sqlite:///nowhere/x.db").is_err());
     }
 }

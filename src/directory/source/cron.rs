@@ -46,7 +46,14 @@ mod tests {
         let noon = at("2024-03-14T12:00:00Z");
         assert_eq!(next("0 12 * * *", noon), Some(at("2024-03-15T12:00:00Z")));
         assert_eq!(next("*/15 * * * *", noon), Some(at("2024-03-14T12:15:00Z")));
-        for wrong in ["", "* * * *", "61 * * * *", "every hour", "* * * * * *", "0 0 31 2 *"] {
+        for wrong in [
+            "",
+            "* * * *",
+            "61 * * * *",
+            "every hour",
+            "* * * * * *",
+            "0 0 31 2 *",
+        ] {
             assert!(check(wrong).is_err(), "{wrong}");
         }
         assert!(check("15 3 * * 1-5").is_ok());

@@ -27,7 +27,15 @@ pub fn fields(kind: LineKind) -> &'static [&'static str] {
     match kind {
         LineKind::Account => &["id", "name", "locale", "time_zone", "labels"],
         LineKind::Person => &["id", "name", "email", "locale", "time_zone"],
-        LineKind::Resource => &["type", "id", "name", "account", "parent_type", "parent_id", "labels"],
+        LineKind::Resource => &[
+            "type",
+            "id",
+            "name",
+            "account",
+            "parent_type",
+            "parent_id",
+            "labels",
+        ],
         LineKind::Member => &["account", "person", "role"],
         LineKind::Collaborator => &["resource_type", "resource_id", "person", "role"],
     }
@@ -163,7 +171,13 @@ pub(crate) fn line<'a>(
         .wrong()
         .into_iter()
         .map(|error| Wrong {
-            field: column(error.pointer.as_deref().unwrap_or_default().trim_start_matches('/')),
+            field: column(
+                error
+                    .pointer
+                    .as_deref()
+                    .unwrap_or_default()
+                    .trim_start_matches('/'),
+            ),
             detail: error.detail,
         })
         .collect();
@@ -228,11 +242,17 @@ mod tests {
         assert_eq!(field(LineKind::Account, json!({"id": "a", "name": null})), "name");
         assert_eq!(field(LineKind::Account, json!({"id": 1.5, "name": "A"})), "id");
         assert_eq!(
-            field(LineKind::Person, json!({"id": "a", "name": "A", "email": "ann at home"})),
+            field(
+                LineKind::Person,
+                json!({"id": "a", "name": "A", "email": "ann at home"})
+            ),
             "email"
         );
         assert_eq!(
-            field(LineKind::Resource, json!({"type": "t", "id": "a", "parent_id": "b"})),
+            field(
+                LineKind::Resource,
+                json!({"type": "t", "id": "a", "parent_id": "b"})
+            ),
             "parent_type"
         );
         assert_eq!(
@@ -243,11 +263,17 @@ mod tests {
             "resource_id"
         );
         assert_eq!(
-            field(LineKind::Member, json!({"account": "t", "person": "p", "role": ""})),
+            field(
+                LineKind::Member,
+                json!({"account": "t", "person": "p", "role": ""})
+            ),
             "role"
         );
         assert_eq!(
-            field(LineKind::Resource, json!({"type": "t", "id": "a", "labels": "[1]"})),
+            field(
+                LineKind::Resource,
+                json!({"type": "t", "id": "a", "labels": "[1]"})
+            ),
             "labels"
         );
     }

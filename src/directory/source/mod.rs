@@ -188,7 +188,9 @@ pub struct SourceChange {
 }
 
 /// A null is a value, and not the same as nothing.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Option<String>>, D::Error> {
+fn given<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<Option<String>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -319,7 +321,9 @@ impl Checked<'_> {
     fn not_our_own(&self, url: &str) -> std::result::Result<(), String> {
         let whole = |path: &str| std::fs::canonicalize(path).ok();
         match (self.own, url.strip_prefix("sqlite://")) {
-            (Some(own), Some(path)) if path == own || (whole(path).is_some() && whole(path) == whole(own)) => {
+            (Some(own), Some(path))
+                if path == own || (whole(path).is_some() && whole(path) == whole(own)) =>
+            {
                 Err("is Candor's own database".to_owned())
             }
             _ => Ok(()),
@@ -330,9 +334,15 @@ impl Checked<'_> {
         let kinds = queries.kinds();
         match (self.kind.engine(), kinds.is_empty()) {
             (Some(_), true) => {
-                self.error("/queries", "needs at least one of accounts, people, resources, members, collaborators");
+                self.error(
+                    "/queries",
+                    "needs at least one of accounts, people, resources, members, collaborators",
+                );
             }
-            (None, false) => self.error("/queries", "a service is asked about references; it has no queries"),
+            (None, false) => self.error(
+                "/queries",
+                "a service is asked about references; it has no queries",
+            ),
             _ => {}
         }
         for kind in kinds {
@@ -345,7 +355,10 @@ impl Checked<'_> {
             } else if query.contains('\0') {
                 self.error(&at, "holds a NUL character");
             } else if query.trim_end().ends_with(';') {
-                self.error(&at, "ends with a semicolon; leave it out, for Candor reads the query in pages");
+                self.error(
+                    &at,
+                    "ends with a semicolon; leave it out, for Candor reads the query in pages",
+                );
             }
         }
     }
@@ -353,7 +366,10 @@ impl Checked<'_> {
     fn rest(&mut self, schedule: Option<&str>, gone: Option<i64>, stale: Option<i64>) {
         if let Some(schedule) = schedule {
             if self.kind.engine().is_none() {
-                self.error("/schedule", "a service is asked when an alert names what is unknown; it has no schedule");
+                self.error(
+                    "/schedule",
+                    "a service is asked when an alert names what is unknown; it has no schedule",
+                );
             } else if let Err(detail) = cron::check(schedule) {
                 self.error("/schedule", detail);
             }
@@ -362,7 +378,10 @@ impl Checked<'_> {
             self.error("/max_gone_percent", "must be a number from 0 to 100");
         }
         if stale.is_some_and(|seconds| !(60..=366 * 24 * 3600).contains(&seconds)) {
-            self.error("/stale_after", "must be a number of seconds from 60 to 31622400 (a year)");
+            self.error(
+                "/stale_after",
+                "must be a number of seconds from 60 to 31622400 (a year)",
+            );
         }
     }
 }
@@ -404,13 +423,19 @@ pub fn create(tx: &mut Tx<'_>, new: &NewSource, own: Option<&str>) -> Result<Cre
         }
         (SourceKind::Http, None) => Some(fresh_secret()?),
         (_, Some(_)) => {
-            checked.error("/secret", "is for services; a database's password is part of its URL");
+            checked.error(
+                "/secret",
+                "is for services; a database's password is part of its URL",
+            );
             None
         }
         (_, None) => None,
     };
     checked.check.finish()?;
-    let held: i64 = s::table.filter(s::gone_at.is_null()).count().get_result(tx.conn)?;
+    let held: i64 = s::table
+        .filter(s::gone_at.is_null())
+        .count()
+        .get_result(tx.conn)?;
     if held >= MOST {
         return Err(Error::Conflict(format!("there are {MOST} sources already")));
     }

@@ -334,7 +334,9 @@ pub fn request(tx: &mut Tx<'_>, source: &SourceId, cause: Cause) -> Result<Run> 
         ));
     }
     if let Some(run) = active(tx.conn, source)? {
-        return Err(Error::Conflict(format!("the source is being read already, by run {run}")));
+        return Err(Error::Conflict(format!(
+            "the source is being read already, by run {run}"
+        )));
     }
     supersede(tx.conn, source, tx.now)?;
     let id = RunId::new(tx.now);
@@ -448,9 +450,7 @@ fn next(conn: &mut Conn, now: Timestamp, wanted: Option<&RunId>) -> Result<Optio
     let free = dr::state
         .eq(State::Queued.as_str())
         .or(dr::state.eq_any(HELD).and(dr::lease_until.lt(now)));
-    let mut query = dr::table
-        .filter(free)
-        .into_boxed::<crate::db::Backend>();
+    let mut query = dr::table.filter(free).into_boxed::<crate::db::Backend>();
     if let Some(id) = wanted {
         query = query.filter(dr::id.eq(id.as_str()));
     }
@@ -548,10 +548,7 @@ impl Claimed {
                 .filter(dr::lease.eq(&self.lease))
                 .filter(dr::state.eq_any(HELD)),
         )
-        .set((
-            dr::state.eq(State::Queued.as_str()),
-            dr::lease.eq(None::<String>),
-        ))
+        .set((dr::state.eq(State::Queued.as_str()), dr::lease.eq(None::<String>)))
         .execute(conn)?;
         Ok(())
     }
@@ -574,7 +571,9 @@ impl Claimed {
             dr::state.eq(state.as_str()),
             dr::lease.eq(None::<String>),
             dr::changes.eq(changes.map(serde_json::to_string).transpose()?),
-            dr::errors.eq((!errors.is_empty()).then(|| serde_json::to_string(errors)).transpose()?),
+            dr::errors.eq((!errors.is_empty())
+                .then(|| serde_json::to_string(errors))
+                .transpose()?),
             dr::finished_at.eq(Some(tx.now)),
         ))
         .execute(tx.conn)?;
@@ -582,10 +581,8 @@ impl Claimed {
             return Err(Error::Conflict("another process has taken the run".to_owned()));
         }
         if state != State::NeedsConfirmation {
-            diesel::delete(
-                directory_staged::table.filter(directory_staged::run_id.eq(self.run.as_str())),
-            )
-            .execute(tx.conn)?;
+            diesel::delete(directory_staged::table.filter(directory_staged::run_id.eq(self.run.as_str())))
+                .execute(tx.conn)?;
         }
         Ok(())
     }

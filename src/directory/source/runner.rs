@@ -64,7 +64,10 @@ async fn work(db: Db, wake: Arc<Notify>, stop: Arc<AtomicBool>) {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(error = error.chain(), "the runs of sources could not be looked at");
+                    tracing::warn!(
+                        error = error.chain(),
+                        "the runs of sources could not be looked at"
+                    );
                 }
             }
         }

@@ -261,9 +261,7 @@ pub(super) fn at(conn: &mut Conn, run: &RunId, seqs: &[u64]) -> Result<Vec<(u64,
         .load(conn)?;
     Ok(rows
         .into_iter()
-        .filter_map(|(seq, kind, key)| {
-            Some((seq.unsigned_abs(), LineKind::of_number(kind)?, words(&key)))
-        })
+        .filter_map(|(seq, kind, key)| Some((seq.unsigned_abs(), LineKind::of_number(kind)?, words(&key))))
         .collect())
 }
 

@@ -144,7 +144,15 @@ mod tests {
         let said = [1, 59, 60, 7_199, 7_200, 86_400, 3 * 86_400 + 5].map(how_long);
         assert_eq!(
             said,
-            ["1 second", "59 seconds", "1 minute", "1 hour", "2 hours", "1 day", "3 days"]
+            [
+                "1 second",
+                "59 seconds",
+                "1 minute",
+                "1 hour",
+                "2 hours",
+                "1 day",
+                "3 days"
+            ]
         );
     }
 }

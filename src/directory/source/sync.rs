@@ -255,7 +255,15 @@ fn read_all(engine: Engine, url: &str, asked: &[(LineKind, String)], sender: &mp
     let mut seq = 0;
     let mut errors = Vec::new();
     for ((kind, query), expected) in asked.iter().zip(expected) {
-        match read_kind(reader.as_mut(), *kind, query, expected, &mut seq, &mut errors, &send) {
+        match read_kind(
+            reader.as_mut(),
+            *kind,
+            query,
+            expected,
+            &mut seq,
+            &mut errors,
+            &send,
+        ) {
             Ok(true) => {}
             Ok(false) => return,
             Err(reason) => {
@@ -309,7 +317,10 @@ fn read_kind(
         }
         // A key that stands still would be read for ever.
         if after.as_ref() == Some(&last) || read > expected {
-            return Err(format!("is not in an order by {}: give each row one of its own", key.join(", ")));
+            return Err(format!(
+                "is not in an order by {}: give each row one of its own",
+                key.join(", ")
+            ));
         }
         after = Some(last);
         if errors.is_empty() && !send(Message::Page(page)) {
@@ -339,11 +350,7 @@ fn about(kind: LineKind, row: u64, wrong: Wrong) -> RunError {
     }
 }
 
-async fn compare(
-    db: &Db,
-    claimed: &Claimed,
-    stop: &Arc<AtomicBool>,
-) -> std::result::Result<Changes, Stop> {
+async fn compare(db: &Db, claimed: &Claimed, stop: &Arc<AtomicBool>) -> std::result::Result<Changes, Stop> {
     let (this, now) = (claimed.clone(), db.clock().now());
     let (circular, total) = db
         .transaction(move |conn| {
@@ -415,7 +422,11 @@ async fn too_much(
             "{gone} of {before} rows that this source brought before would be marked as gone: more than {percent} %"
         )));
     }
-    let (this, changes, kinds) = (claimed.clone(), changes.clone(), claimed.source.queries()?.kinds());
+    let (this, changes, kinds) = (
+        claimed.clone(),
+        changes.clone(),
+        claimed.source.queries()?.kinds(),
+    );
     Ok(db
         .read(move |conn| {
             let mut changes = changes;
@@ -465,7 +476,7 @@ fn apply_all(tx: &mut Tx<'_>, claimed: &Claimed, changes: &Changes) -> Result<()
     // Nobody deletes or changes the source meanwhile.
     dialect::lock(tx.conn, dialect::Lock::Source, claimed.source.id.as_str())?;
     there(tx.conn, &claimed.source.id)?;
-    let mut import = Import::begin(tx)?;
+    let mut import = Import::begin_as_a_whole(tx)?;
     let deepest = stage::deepest(tx.conn, run)?;
     let kinds = claimed.source.queries()?.kinds();
     for kind in &kinds {

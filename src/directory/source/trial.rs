@@ -143,9 +143,8 @@ pub fn look(target: &Target) -> Trial {
             },
         });
     }
-    let right = |query: &TriedQuery| {
-        query.error.is_none() && query.rows.iter().all(|row| row.errors.is_empty())
-    };
+    let right =
+        |query: &TriedQuery| query.error.is_none() && query.rows.iter().all(|row| row.errors.is_empty());
     Trial {
         ok: queries.iter().all(right),
         error: None,

@@ -128,7 +128,12 @@ async fn delete_one(
 #[utoipa::path(tag = "Sources",
     responses((status = 200, body = Trial), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/directory/sources/{id}/test")]
-async fn test(app: web::Data<App>, by: By, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn test(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
     let id = source_id(&id)?;
     let wanted = id.clone();
     let target = app.db.read(move |conn| trial::target(conn, &wanted)).await?;
@@ -149,7 +154,12 @@ async fn test(app: web::Data<App>, by: By, id: web::Path<String>, _: Params<NoPa
 #[utoipa::path(tag = "Sources",
     responses((status = 202, body = Run), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/directory/sources/{id}/sync")]
-async fn sync(app: web::Data<App>, by: By, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn sync(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
     let id = source_id(&id)?;
     let run = app
         .db
@@ -197,10 +207,7 @@ async fn confirm(
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     let (id, run) = (source_id(&path.0)?, run_id(&path.1)?);
-    let run = app
-        .db
-        .write(&by.0, move |tx| run::confirm(tx, &id, &run))
-        .await?;
+    let run = app.db.write(&by.0, move |tx| run::confirm(tx, &id, &run)).await?;
     app.sources.notify_one();
     Ok(HttpResponse::Accepted().json(run))
 }
