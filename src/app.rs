@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::access::{self, Links};
+use crate::alert::lookup::Lookups;
 use crate::alert::provider::sns::Sns;
 use crate::audit::Actor;
 use crate::config::Config;
@@ -25,6 +26,7 @@ use crate::delivery::smtp::Relay;
 use crate::delivery::verp::Verp;
 use crate::delivery::worker::{Setup, Stats, Wake, Workers};
 use crate::directory::source::runner::Runner;
+use crate::egress::client::Client;
 use crate::error::{Error, Result};
 use crate::http::App;
 use crate::http::metrics::{FeedbackStats, HttpStats};
@@ -49,6 +51,7 @@ pub struct Background {
     workers: Option<Workers>,
     schedule: Option<Schedule>,
     sources: Option<Runner>,
+    lookups: Option<Lookups>,
     _lock: Option<File>,
 }
 
@@ -57,6 +60,9 @@ impl Background {
     pub async fn stop(self) {
         if let Some(schedule) = self.schedule {
             schedule.stop().await;
+        }
+        if let Some(lookups) = self.lookups {
+            lookups.stop().await;
         }
         if let Some(sources) = self.sources {
             sources.stop().await;
@@ -137,7 +143,7 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
     let lock = if config.workers { take_lock(&config)? } else { None };
     let (app, setup) = prepare(&config, clock, public_url, Tokens::AsSet, endpoints).await?;
     let background = if config.workers {
-        start_background(setup, app.sources.clone(), &config, lock).await?
+        start_background(setup, &app, &config, lock).await?
     } else {
         no_background()
     };
@@ -165,7 +171,7 @@ pub async fn start_worker(config: Config, clock: Clock) -> Result<Background> {
     let lock = take_lock(&config)?;
     let endpoints = Endpoints::builtin(config.webhook_allow)?;
     let (app, setup) = prepare(&config, clock, public_url, Tokens::LeftAlone, endpoints).await?;
-    start_background(setup, app.sources.clone(), &config, lock).await
+    start_background(setup, &app, &config, lock).await
 }
 
 fn no_background() -> Background {
@@ -173,6 +179,7 @@ fn no_background() -> Background {
         workers: None,
         schedule: None,
         sources: None,
+        lookups: None,
         _lock: None,
     }
 }
@@ -242,6 +249,8 @@ async fn prepare(
         endpoints: endpoints.clone(),
         wake: wake.clone(),
         sources: Arc::new(Notify::new()),
+        lookups: Arc::new(Notify::new()),
+        callout_allow: config.callout_allow,
         stats: stats.clone(),
         feedback: Keys {
             links: links.clone(),
@@ -289,11 +298,13 @@ fn take_lock(config: &Config) -> Result<Option<File>> {
 
 async fn start_background(
     setup: Setup,
-    sources: Arc<Notify>,
+    app: &App,
     config: &Config,
     lock: Option<File>,
 ) -> Result<Background> {
-    let sources = Runner::start(setup.db.clone(), sources);
+    let asking = Client::new(config.callout_allow)?;
+    let sources = Runner::start(setup.db.clone(), app.sources.clone());
+    let lookups = Lookups::start(setup.db.clone(), asking, app.lookups.clone());
     let schedule = Schedule::start(setup.db.clone()).await?;
     if config.smtp_url.is_none() {
         tracing::warn!(
@@ -305,6 +316,7 @@ async fn start_background(
         workers: Some(Workers::start(setup).await?),
         schedule: Some(schedule),
         sources: Some(sources),
+        lookups: Some(lookups),
         _lock: lock,
     })
 }

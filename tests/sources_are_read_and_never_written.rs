@@ -322,7 +322,7 @@ async fn what_is_wrong_is_said_and_nothing_stored(env: Env) {
     assert!(
         errors[0]["detail"]
             .as_str()
-            .is_some_and(|why| why.contains("unique") || why.contains("order")),
+            .is_some_and(|why| why.contains("twice")),
         "{errors}"
     );
     let errors = failed(

@@ -4,7 +4,7 @@
 //! A closed incident never takes a new problem in. When all alerts of an incident are resolved it moves to
 //! monitoring, and that is all: nobody is told by an alert, and nothing resolves by itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use diesel::prelude::*;
 use serde::Serialize;
@@ -14,8 +14,9 @@ use super::integration::{self, Integration};
 use super::source::{self, Alert, Batch};
 use super::{Row, Status};
 use crate::audit::{Action, Event, Tx};
+use crate::db::Conn;
 use crate::db::dialect::{self, on_backend};
-use crate::db::schema::{alert_references as ar, alerts as a, timeline_entries as te};
+use crate::db::schema::{alert_chains as ac, alert_references as ar, alerts as a, timeline_entries as te};
 use crate::directory::{ResourceRef, resource};
 use crate::error::Result;
 use crate::id::{AlertId, IncidentId};
@@ -361,6 +362,33 @@ fn fires_again(tx: &mut Tx<'_>, incident: &Incident) -> Result<()> {
     Ok(())
 }
 
+/// Of each chain the deepest resource that the directory knows; and the keys of all that it knows.
+#[allow(clippy::type_complexity)]
+pub(super) fn deepest(
+    conn: &mut Conn,
+    chains: &[Vec<ResourceRef>],
+) -> Result<(HashMap<ResourceRef, i64>, Vec<i64>)> {
+    let mut all: Vec<&ResourceRef> = chains.iter().flatten().collect();
+    all.sort_unstable();
+    all.dedup();
+    let keys = resource::keys(conn, &all)?;
+    let known: Vec<i64> = keys.values().copied().collect();
+    let depths = resource::depths(conn, &known)?;
+    let mut hit: Vec<i64> = chains
+        .iter()
+        // The last of the deepest: groups are named from the outside to the inside.
+        .filter_map(|chain| {
+            chain
+                .iter()
+                .filter_map(|at| keys.get(at).copied())
+                .max_by_key(|key| depths.get(key).copied())
+        })
+        .collect();
+    hit.sort_unstable();
+    hit.dedup();
+    Ok((keys, hit))
+}
+
 /// Makes affected what the alert names, and keeps what the directory does not know. Answers the latter.
 fn refer(
     tx: &mut Tx<'_>,
@@ -380,16 +408,16 @@ fn refer(
     if all.is_empty() {
         return Ok(Vec::new());
     }
-    let keys = resource::keys(tx.conn, &all)?;
-    let known: Vec<i64> = keys.values().copied().collect();
-    let depths = resource::depths(tx.conn, &known)?;
-    let mut hit: Vec<i64> = chains
-        .iter()
-        // The last of the deepest: groups are named from the outside to the inside.
-        .filter_map(|chain| chain.iter().filter_map(|at| keys.get(at).copied()).max_by_key(|key| depths.get(key).copied()))
-        .collect();
-    hit.sort_unstable();
-    hit.dedup();
+    let (keys, hit) = deepest(tx.conn, &chains)?;
+    if all.iter().any(|at| !keys.contains_key(*at)) {
+        let chains = serde_json::to_string(&chains)?;
+        on_backend!(&mut *tx.conn, c => diesel::insert_into(ac::table)
+            .values((ac::alert_id.eq(id.as_str()), ac::chains.eq(&chains)))
+            .on_conflict(ac::alert_id)
+            .do_update()
+            .set(ac::chains.eq(&chains))
+            .execute(c))?;
+    }
     let rows: Vec<_> = all
         .iter()
         .map(|at| {

@@ -5,6 +5,7 @@
 
 pub mod intake;
 pub mod integration;
+pub mod lookup;
 pub mod provider;
 pub mod rules;
 pub mod signature;

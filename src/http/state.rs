@@ -12,6 +12,7 @@ use crate::db::Db;
 use crate::delivery::calling::Endpoints;
 use crate::delivery::feedback::Keys;
 use crate::delivery::worker::{Stats, Wake};
+use crate::egress::Policy;
 use crate::notice::Sending;
 use crate::time::Clock;
 
@@ -29,6 +30,10 @@ pub struct App {
     pub wake: Arc<Wake>,
     /// Wakes what reads sources of the directory in this process.
     pub sources: Arc<Notify>,
+    /// Wakes what asks about references in this process.
+    pub lookups: Arc<Notify>,
+    /// Where a service that is asked may be.
+    pub callout_allow: Policy,
     /// Delivery counts of this process.
     pub stats: Arc<Stats>,
     /// What proves that a report is about a mail of ours.

@@ -146,14 +146,22 @@ impl Shop {
 
     /// The source that brings all of it.
     pub fn source(&self) -> Value {
+        // PostgreSQL fills CHAR up with blanks, and MySQL can cast to nothing else.
+        let text = match &self.0 {
+            Store::Mysql { .. } => "CHAR(40)",
+            Store::Sqlite(_) | Store::Postgres(_) => "VARCHAR(40)",
+        };
+        let resources = format!(
+            "SELECT 'project' AS type, CAST(id AS {text}) AS id, title AS name, customer_id AS account, NULL AS parent_type, \
+                    NULL AS parent_id, tier AS label_tier FROM projects \
+             UNION ALL SELECT 'asset', id, NULL, NULL, 'project', CAST(project_id AS {text}), NULL FROM assets"
+        );
         json!({
             "name": "the shop", "kind": self.kind(), "url": self.url(),
             "queries": {
                 "accounts": "SELECT id, name, zone AS time_zone FROM customers -- all of them",
                 "people": "SELECT id, name, email FROM users",
-                "resources": "SELECT 'project' AS type, CAST(id AS CHAR(40)) AS id, title AS name, customer_id AS account, \
-                                     NULL AS parent_type, NULL AS parent_id, tier AS label_tier FROM projects \
-                              UNION ALL SELECT 'asset', id, NULL, NULL, 'project', project_id, NULL FROM assets",
+                "resources": resources,
                 "members": "SELECT customer_id AS account, id AS person, \
                                    CASE WHEN owns = 1 THEN 'owner' ELSE 'member' END AS role FROM users",
                 "collaborators": "SELECT 'project' AS resource_type, project_id AS resource_id, user_id AS person, role FROM shares",

@@ -7,6 +7,7 @@
 //! Must never happen here: a password or a secret in what is shown, logged or audited, or a row of one source that
 //! another one marks as gone.
 
+pub mod callout;
 pub mod cron;
 mod current;
 mod gone;
@@ -16,6 +17,7 @@ pub mod runner;
 mod stage;
 pub mod status;
 pub mod sync;
+pub mod table;
 
 pub mod trial;
 
@@ -31,6 +33,7 @@ use crate::db::Conn;
 use crate::db::dialect::{self, Lock};
 use crate::db::foreign::{Engine, shown_url};
 use crate::db::schema::{directory_origins, directory_runs as dr, directory_sources as s};
+use crate::egress::{Policy, check_url};
 use crate::error::{Error, FieldError, Result};
 use crate::id::SourceId;
 use crate::time::Timestamp;
@@ -291,11 +294,20 @@ fn mark(row: &Row) -> Result<Value> {
     }))
 }
 
+/// What a source is checked against.
+#[derive(Clone, Copy)]
+pub struct Settings<'a> {
+    /// The path of Candor's own database, where it is a file.
+    pub own_file: Option<&'a str>,
+    /// Where a service may be.
+    pub callout_allow: Policy,
+}
+
 /// Checks what a caller says of a source, and collects what is wrong.
 struct Checked<'a> {
     kind: SourceKind,
     check: Check,
-    own: Option<&'a str>,
+    settings: Settings<'a>,
 }
 
 impl Checked<'_> {
@@ -309,8 +321,7 @@ impl Checked<'_> {
                 Err("holds *** in the place of the password; give the whole URL".to_owned())
             }
             Some(engine) => engine.check(url).and_then(|()| self.not_our_own(url)),
-            // What may be asked is for the caller to say: only it knows the settings.
-            None => Ok(()),
+            None => check_url(url, self.settings.callout_allow).map(drop),
         };
         if let Err(detail) = result {
             self.error("/url", detail);
@@ -320,7 +331,7 @@ impl Checked<'_> {
     /// Candor's own file holds secrets, and reading it would copy the directory from itself.
     fn not_our_own(&self, url: &str) -> std::result::Result<(), String> {
         let whole = |path: &str| std::fs::canonicalize(path).ok();
-        match (self.own, url.strip_prefix("sqlite://")) {
+        match (self.settings.own_file, url.strip_prefix("sqlite://")) {
             (Some(own), Some(path))
                 if path == own || (whole(path).is_some() && whole(path) == whole(own)) =>
             {
@@ -400,15 +411,15 @@ fn on_taken(name: &str) -> impl FnOnce(diesel::result::Error) -> Error {
     }
 }
 
-/// Makes a source. `own` is the path of Candor's own database, where it is a file.
+/// Makes a source.
 ///
 /// # Errors
 /// `Invalid`, field by field; `Conflict` where the name is taken.
-pub fn create(tx: &mut Tx<'_>, new: &NewSource, own: Option<&str>) -> Result<CreatedSource> {
+pub fn create(tx: &mut Tx<'_>, new: &NewSource, settings: Settings<'_>) -> Result<CreatedSource> {
     let mut checked = Checked {
         kind: new.kind,
         check: Check::default(),
-        own,
+        settings,
     };
     checked.check.name("/name", &new.name);
     checked.url(&new.url);
@@ -441,6 +452,11 @@ pub fn create(tx: &mut Tx<'_>, new: &NewSource, own: Option<&str>) -> Result<Cre
     }
     if by_name(tx.conn, &new.name)?.is_some() {
         return Err(taken(&new.name));
+    }
+    if new.kind == SourceKind::Http && callout::service(tx.conn)?.is_some() {
+        return Err(Error::Conflict(
+            "there is a service that is asked already; two could contradict each other".to_owned(),
+        ));
     }
     let row = Row {
         id: SourceId::new(tx.now),
@@ -489,14 +505,19 @@ pub fn create(tx: &mut Tx<'_>, new: &NewSource, own: Option<&str>) -> Result<Cre
 ///
 /// # Errors
 /// `NotFound`; `Invalid`, field by field; `Conflict` where the name is taken.
-pub fn change(tx: &mut Tx<'_>, id: &SourceId, change: &SourceChange, own: Option<&str>) -> Result<Source> {
+pub fn change(
+    tx: &mut Tx<'_>,
+    id: &SourceId,
+    change: &SourceChange,
+    settings: Settings<'_>,
+) -> Result<Source> {
     dialect::lock(tx.conn, Lock::Source, id.as_str())?;
     let before = there(tx.conn, id)?;
     let mut row = before.clone();
     let mut checked = Checked {
         kind: row.kind()?,
         check: Check::default(),
-        own,
+        settings,
     };
     if let Some(name) = &change.name {
         checked.check.name("/name", name);

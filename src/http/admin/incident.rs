@@ -18,6 +18,7 @@ use super::view::{
 use super::{ROWS, own};
 use crate::alert::{self, AlertView};
 use crate::audience::Audience;
+use crate::directory::source::status::{self, SourceAge};
 use crate::http::App;
 use crate::http::page::{Page, cursor, page};
 use crate::http::problem::Answer;
@@ -63,6 +64,7 @@ struct Facts {
     alerts: Page<AlertView>,
     steps: Vec<NextStep>,
     reports: Vec<Report>,
+    ages: Vec<SourceAge>,
 }
 
 #[get("/incidents/{id}")]
@@ -81,6 +83,7 @@ async fn show(
     let affected_after: Option<i64> = cursor(p.affected_after.as_deref())?;
     let alerts_before: Option<String> = cursor(p.alerts_after.as_deref())?;
     let people_after: Option<String> = cursor(p.people_after.as_deref())?;
+    let now = app.clock().now();
     let facts = app
         .db
         .read(move |conn| {
@@ -120,6 +123,7 @@ async fn show(
                 .into_iter()
                 .filter_map(|reader| report::find(conn, id, reader).transpose())
                 .collect::<Result<_, _>>()?,
+                ages: status::ages(conn, now)?,
                 incident,
             })
         })
@@ -153,6 +157,7 @@ async fn show(
             "todo": todo(&app, &facts, people.not_told),
             "people": people.shown,
             "unreached": audience::unreached(&facts.unreached.0, &facts.unreached.1, local),
+            "ages": facts.ages.iter().map(age_row).collect::<Vec<_>>(),
             "unresolved": unresolved(&facts.audience),
             "affected": affected_section(&facts, &base, local),
             "notices": facts.notices.iter().map(|notice| notice_row(notice, local)).collect::<Vec<_>>(),
@@ -292,12 +297,25 @@ fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
     todo
 }
 
+/// How old what the audience is made from is.
+fn age_row(age: &SourceAge) -> Value {
+    json!({
+        "name": age.name,
+        "read": age.kind.engine().is_some(),
+        "age": age.age_seconds.map(status::how_long),
+        "stale": age.stale,
+    })
+}
+
 fn unresolved(audience: &Audience) -> Value {
     let all = &audience.unresolved;
     json!({
         "title": count(all.len(), "id in alerts is unknown to the directory", "ids in alerts are unknown to the directory"),
         "any": !all.is_empty(),
-        "ids": all.iter().take(MOST).map(|one| format!("{} {}", one.type_, one.id)).collect::<Vec<_>>(),
+        "ids": all.iter().take(MOST).map(|one| match &one.reason {
+            Some(reason) => format!("{} {}: {reason}", one.type_, one.id),
+            None => format!("{} {}", one.type_, one.id),
+        }).collect::<Vec<_>>(),
         "more": all.len().saturating_sub(MOST),
     })
 }

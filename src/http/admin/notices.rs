@@ -51,7 +51,7 @@ async fn show(
     let id = own("notice", NoticeId::parse(&id))?;
     let ShowParams { state, cursor: at } = params.0;
     let after: Option<i64> = cursor(at.as_deref())?;
-    let sending = app.sending.clone();
+    let (sending, now) = (app.sending.clone(), app.clock().now());
     let chosen = state.clone();
     let (notice, incident, preview, not_told, deliveries, feedback) = app
         .db
@@ -59,7 +59,7 @@ async fn show(
             let notice = notice::get(conn, &id)?;
             let incident = incident::get(conn, &notice.incident)?;
             let preview = match notice.state {
-                State::Draft => Some(notice::preview(conn, &id, &sending, SAMPLES)?),
+                State::Draft => Some(notice::preview(conn, &id, &sending, SAMPLES, now)?),
                 _ => None,
             };
             // Computed over the whole audience: only once nothing moves any more.

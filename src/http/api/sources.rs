@@ -6,7 +6,7 @@ use super::own;
 use crate::directory::source::run::{self, Cause, Run};
 use crate::directory::source::status::{self, DirectoryStatus, SourceStatus};
 use crate::directory::source::trial::{self, Trial};
-use crate::directory::source::{self, CreatedSource, NewSource, Source, SourceChange};
+use crate::directory::source::{self, CreatedSource, NewSource, Settings, Source, SourceChange};
 use crate::error::Error;
 use crate::http::App;
 use crate::http::auth::By;
@@ -38,9 +38,11 @@ fn run_id(text: &str) -> Answer<RunId> {
     own("run", RunId::parse(text))
 }
 
-/// A path that Candor's own database has, where it is a file.
-fn own_file(app: &App) -> Option<String> {
-    app.db.url().sqlite_path().map(str::to_owned)
+fn settings(app: &App) -> Settings<'_> {
+    Settings {
+        own_file: app.db.url().sqlite_path(),
+        callout_allow: app.callout_allow,
+    }
 }
 
 /// Makes a source. The password in its URL is not shown again.
@@ -53,10 +55,10 @@ async fn create(
     _: Params<NoParams>,
     body: Body<NewSource>,
 ) -> Answer<HttpResponse> {
-    let (new, own) = (body.0, own_file(&app));
+    let this = app.clone();
     let created = app
         .db
-        .write(&by.0, move |tx| source::create(tx, &new, own.as_deref()))
+        .write(&by.0, move |tx| source::create(tx, &body.0, settings(&this)))
         .await?;
     Ok(HttpResponse::Created().json(created))
 }
@@ -101,10 +103,10 @@ async fn change(
     _: Params<NoParams>,
     body: Body<SourceChange>,
 ) -> Answer<HttpResponse> {
-    let (id, own) = (source_id(&id)?, own_file(&app));
+    let (id, this) = (source_id(&id)?, app.clone());
     let changed = app
         .db
-        .write(&by.0, move |tx| source::change(tx, &id, &body.0, own.as_deref()))
+        .write(&by.0, move |tx| source::change(tx, &id, &body.0, settings(&this)))
         .await?;
     Ok(HttpResponse::Ok().json(changed))
 }
