@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::support::shop::{ASSETS, CUSTOMERS, ROWS, Shop};
-use crate::support::{DEADLINE, Env, TestApp, eventually, on_both_databases};
+use crate::support::{Binary, DEADLINE, Env, TestApp, eventually, on_both_databases};
 
 on_both_databases!(
     a_sqlite_file_is_synced,
@@ -18,6 +18,8 @@ on_both_databases!(
     a_source_runs_on_its_schedule,
     two_sources_leave_each_others_rows_alone,
     a_tree_is_moved_as_a_whole,
+    a_preview_says_how_old_the_directory_is,
+    the_command_syncs_and_says_what_changed,
 );
 
 const SOURCES: &str = "/api/v1/directory/sources";
@@ -573,4 +575,54 @@ async fn a_tree_is_moved_as_a_whole(env: Env) {
     let asset = app.get("/api/v1/resources/asset/it's-1").await.expect(200);
     assert_eq!(asset["belongs_to"], "2");
     app.finish().await;
+}
+
+async fn a_preview_says_how_old_the_directory_is(env: Env) {
+    let shop = Shop::sqlite(&env);
+    let app = TestApp::builder(&env).at("2024-03-14T12:00:00Z").start().await;
+    let id = made(&app, &shop.source()).await;
+    assert_eq!(synced(&app, &id).await["state"], "done");
+    let incident =
+        json!({"title": "Files are gone", "severity": "major", "affected": [{"type": "project", "id": "1"}]});
+    let incident = app.post("/api/v1/incidents", incident).await.expect(201).id();
+    let draft = json!({"phase": "detection", "message": "We are looking into it."});
+    let notice = app
+        .post(&format!("/api/v1/incidents/{incident}/notices"), draft)
+        .await
+        .expect(201)
+        .id();
+    let path = format!("/api/v1/notices/{notice}/preview");
+    let fresh = app.get(&path).await.expect(200);
+    assert_eq!(fresh["warnings"], json!([]), "{fresh}");
+    assert_eq!(fresh["directory"][0]["age_seconds"], 0);
+    app.set_clock("2024-03-17T12:00:00Z");
+    let old = app.get(&path).await.expect(200);
+    assert_eq!(
+        old["warnings"],
+        json!(["the directory from the shop is 3 days old"])
+    );
+    assert_eq!(old["directory"][0]["stale"], true);
+    assert_eq!(old["digest"], fresh["digest"], "what is sent is the same");
+    app.finish().await;
+}
+
+async fn the_command_syncs_and_says_what_changed(env: Env) {
+    let shop = Shop::sqlite(&env);
+    let app = TestApp::builder(&env).workers(false).start().await;
+    made(&app, &shop.source()).await;
+    app.finish().await;
+    let candor = Binary::new(&env);
+    let done = candor.run(["sync", "the shop"]).await.expect(0);
+    assert!(
+        done.stdout
+            .contains("accounts: 30 added, 0 changed, 0 unchanged, 0 gone"),
+        "{}",
+        done.stdout
+    );
+    shop.sql("DELETE FROM assets");
+    let stopped = candor.run(["sync", "the shop"]).await.expect(1);
+    assert!(stopped.stderr.contains("confirm"), "{}", stopped.stderr);
+    let unknown = candor.run(["sync", "the shed"]).await.expect(1);
+    assert!(unknown.stderr.contains("not found"), "{}", unknown.stderr);
+    candor.finish().await;
 }
