@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use actix_web::dev::ServerHandle;
 use lettre::message::Mailbox;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::access::{self, Links};
+use crate::alert::lookup::Lookups;
 use crate::alert::provider::sns::Sns;
 use crate::audit::Actor;
 use crate::config::Config;
@@ -23,6 +25,8 @@ use crate::delivery::mailing::{Exit, Mailing, Writer};
 use crate::delivery::smtp::Relay;
 use crate::delivery::verp::Verp;
 use crate::delivery::worker::{Setup, Stats, Wake, Workers};
+use crate::directory::source::runner::Runner;
+use crate::egress::client::Client;
 use crate::error::{Error, Result};
 use crate::http::App;
 use crate::http::metrics::{FeedbackStats, HttpStats};
@@ -46,6 +50,8 @@ pub struct Running {
 pub struct Background {
     workers: Option<Workers>,
     schedule: Option<Schedule>,
+    sources: Option<Runner>,
+    lookups: Option<Lookups>,
     _lock: Option<File>,
 }
 
@@ -54,6 +60,12 @@ impl Background {
     pub async fn stop(self) {
         if let Some(schedule) = self.schedule {
             schedule.stop().await;
+        }
+        if let Some(lookups) = self.lookups {
+            lookups.stop().await;
+        }
+        if let Some(sources) = self.sources {
+            sources.stop().await;
         }
         if let Some(workers) = self.workers {
             workers.stop().await;
@@ -131,7 +143,7 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
     let lock = if config.workers { take_lock(&config)? } else { None };
     let (app, setup) = prepare(&config, clock, public_url, Tokens::AsSet, endpoints).await?;
     let background = if config.workers {
-        start_background(setup, &config, lock).await?
+        start_background(setup, &app, &config, lock).await?
     } else {
         no_background()
     };
@@ -158,14 +170,16 @@ pub async fn start_worker(config: Config, clock: Clock) -> Result<Background> {
         .unwrap_or_else(|| format!("http://{}", config.listen));
     let lock = take_lock(&config)?;
     let endpoints = Endpoints::builtin(config.webhook_allow)?;
-    let (_, setup) = prepare(&config, clock, public_url, Tokens::LeftAlone, endpoints).await?;
-    start_background(setup, &config, lock).await
+    let (app, setup) = prepare(&config, clock, public_url, Tokens::LeftAlone, endpoints).await?;
+    start_background(setup, &app, &config, lock).await
 }
 
 fn no_background() -> Background {
     Background {
         workers: None,
         schedule: None,
+        sources: None,
+        lookups: None,
         _lock: None,
     }
 }
@@ -234,6 +248,9 @@ async fn prepare(
         },
         endpoints: endpoints.clone(),
         wake: wake.clone(),
+        sources: Arc::new(Notify::new()),
+        lookups: Arc::new(Notify::new()),
+        callout_allow: config.callout_allow,
         stats: stats.clone(),
         feedback: Keys {
             links: links.clone(),
@@ -280,7 +297,15 @@ fn take_lock(config: &Config) -> Result<Option<File>> {
     url.sqlite_path().map(lock_beside).transpose()
 }
 
-async fn start_background(setup: Setup, config: &Config, lock: Option<File>) -> Result<Background> {
+async fn start_background(
+    setup: Setup,
+    app: &App,
+    config: &Config,
+    lock: Option<File>,
+) -> Result<Background> {
+    let asking = Client::new(config.callout_allow)?;
+    let sources = Runner::start(setup.db.clone(), app.sources.clone());
+    let lookups = Lookups::start(setup.db.clone(), asking, app.lookups.clone());
     let schedule = Schedule::start(setup.db.clone()).await?;
     if config.smtp_url.is_none() {
         tracing::warn!(
@@ -291,6 +316,8 @@ async fn start_background(setup: Setup, config: &Config, lock: Option<File>) -> 
     Ok(Background {
         workers: Some(Workers::start(setup).await?),
         schedule: Some(schedule),
+        sources: Some(sources),
+        lookups: Some(lookups),
         _lock: lock,
     })
 }

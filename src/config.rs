@@ -13,9 +13,13 @@ use crate::delivery::verp::Verp;
 use crate::egress::Policy;
 
 /// Variables with the prefix that are not settings: tests and CI set them around the program.
-const NOT_SETTINGS: [&str; 2] = ["CANDOR_TEST_POSTGRES_URL", "CANDOR_REQUIRE_POSTGRES"];
+const NOT_SETTINGS: [&str; 3] = [
+    "CANDOR_TEST_POSTGRES_URL",
+    "CANDOR_TEST_MYSQL_URL",
+    "CANDOR_REQUIRE_POSTGRES",
+];
 
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     "database_url",
     "listen",
     "public_url",
@@ -32,6 +36,7 @@ const NAMES: [&str; 17] = [
     "domain_limits",
     "dkim_keys",
     "webhook_allow",
+    "callout_allow",
     "log_format",
 ];
 
@@ -79,6 +84,8 @@ pub struct Config {
     pub dkim_keys: Option<String>,
     /// Where endpoints may be.
     pub webhook_allow: Policy,
+    /// Where a service that is asked about references may be.
+    pub callout_allow: Policy,
     /// Whether this process delivers.
     pub workers: bool,
     /// Text or JSON.
@@ -109,6 +116,7 @@ impl Default for Config {
             domain_limits: Limits::default(),
             dkim_keys: None,
             webhook_allow: Policy::Public,
+            callout_allow: Policy::Public,
             workers: true,
             log_format: LogFormat::Text,
             sns: Fetch::https(),
@@ -257,13 +265,8 @@ impl Config {
             "domain_limits" => self.domain_limits = Limits::parse(&value)?,
             // Read, and so checked, at the start, when the domain is known.
             "dkim_keys" => self.dkim_keys = Some(value),
-            "webhook_allow" => {
-                self.webhook_allow = match value.as_str() {
-                    "public" => Policy::Public,
-                    "private" => Policy::Private,
-                    _ => return Err("must be public or private".to_owned()),
-                }
-            }
+            "webhook_allow" => self.webhook_allow = policy(&value)?,
+            "callout_allow" => self.callout_allow = policy(&value)?,
             "log_format" => {
                 self.log_format = match value.as_str() {
                     "text" => LogFormat::Text,
@@ -279,6 +282,14 @@ impl Config {
 
 fn known() -> String {
     format!("the settings are {}", NAMES.join(", "))
+}
+
+fn policy(value: &str) -> Result<Policy, String> {
+    match value {
+        "public" => Ok(Policy::Public),
+        "private" => Ok(Policy::Private),
+        _ => Err("must be public or private".to_owned()),
+    }
 }
 
 fn number(text: &str, least: usize, most: usize) -> Result<usize, String> {

@@ -98,6 +98,10 @@ uuid_id!(/// An API token (not the secret itself).
     TokenId, "a token");
 uuid_id!(/// An endpoint: where an account's own systems hear of incidents.
     EndpointId, "an endpoint");
+uuid_id!(/// A source of the directory.
+    SourceId, "a source");
+uuid_id!(/// A run of a source.
+    RunId, "a run");
 uuid_id!(/// A next step of an incident.
     NextStepId, "a next step");
 

@@ -1,13 +1,19 @@
 //! The commands. Each reads the settings, calls the library, and ends with an exit code that says how it went.
 
 use std::io::{BufReader, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use candor::access::{self, NewToken, Role};
 use candor::audit::{self, Actor};
 use candor::config::{Config, LogFormat};
 use candor::directory::import;
+use candor::directory::line::LineKind;
+use candor::directory::source::table::{self, Columns, Format};
+use candor::directory::source::{self, run, runner, sync};
 use candor::error::Error;
 use candor::time::Clock;
 use candor::{app, backup, demo};
@@ -43,10 +49,21 @@ enum Command {
     },
     /// Brings the database up to date.
     Migrate,
-    /// Imports a directory from an NDJSON file, all or nothing.
+    /// Imports a directory from a file, all or nothing: lines of JSON, or a table in a .csv or .tsv file.
     Import {
         /// The file.
         file: PathBuf,
+        /// What the rows of a table are: account, person, resource, member or collaborator.
+        #[arg(long)]
+        kind: Option<String>,
+        /// Which column of a table is which field: FIELD:COLUMN or FIELD:=VALUE, separated by commas.
+        #[arg(long)]
+        columns: Option<String>,
+    },
+    /// Reads a source of the directory now.
+    Sync {
+        /// What the source is called.
+        name: String,
     },
     /// Manages API tokens.
     Token {
@@ -151,11 +168,18 @@ async fn run(command: Command) -> Result<ExitCode, String> {
                 .map_err(shown)?;
             println!("the database is up to date");
         }
-        Command::Import { file } => {
+        Command::Import { file, kind, columns } => {
+            let table = table_of(&file, kind.as_deref(), columns.as_deref()).map_err(shown)?;
             let db = app::open_database(&config, Clock::system())
                 .await
                 .map_err(shown)?;
-            import_file(&db, file).await?;
+            import_file(&db, file, table).await?;
+        }
+        Command::Sync { name } => {
+            let db = app::open_database(&config, Clock::system())
+                .await
+                .map_err(shown)?;
+            return sync_source(&db, name).await;
         }
         Command::Token {
             command: TokenCommand::Create { name, role },
@@ -240,7 +264,108 @@ impl StopSignal {
     }
 }
 
-async fn import_file(db: &candor::db::Db, path: PathBuf) -> Result<(), String> {
+/// Queues a run of a source and works on it here, unless a serving process was quicker.
+async fn sync_source(db: &candor::db::Db, name: String) -> Result<ExitCode, String> {
+    let shown = |error: Error| error.chain();
+    let begun = db
+        .write(&command_line(), move |tx| {
+            let source = source::named(tx.conn, &name)?;
+            run::request(tx, &source.id, run::Cause::Request)
+        })
+        .await
+        .map_err(shown)?;
+    let claimed = runner::claim(db, Some(begun.id.clone())).await.map_err(shown)?;
+    let never = Arc::new(AtomicBool::new(false));
+    let work = async {
+        match claimed {
+            Some(claimed) => sync::execute(db, claimed, &never).await,
+            None => Ok(()),
+        }
+    };
+    let bar = indicatif::ProgressBar::new(0);
+    if let Ok(style) = indicatif::ProgressStyle::with_template("{msg:10} {bar:40} {pos}/{len} {eta}") {
+        bar.set_style(style);
+    }
+    let watch = async {
+        loop {
+            let (source, run) = (begun.source.clone(), begun.id.clone());
+            let run = db.read(move |conn| run::get(conn, &source, &run)).await?;
+            bar.set_message(run.state.as_str());
+            bar.set_length(run.progress.total.unsigned_abs());
+            bar.set_position(run.progress.done.unsigned_abs());
+            if run.state.over() {
+                return Ok(run);
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let (worked, run) = tokio::join!(work, watch);
+    bar.finish_and_clear();
+    let mut run = run.map_err(shown)?;
+    worked.map_err(shown)?;
+    for error in &run.errors {
+        let kind = error.kind.map_or("", LineKind::as_str);
+        let row = error.row.map(|row| format!(" row {row}")).unwrap_or_default();
+        let key = error
+            .key
+            .as_ref()
+            .map(|key| format!(" {}", key.join("/")))
+            .unwrap_or_default();
+        let column = error
+            .column
+            .as_ref()
+            .map(|column| format!(", column {column}"))
+            .unwrap_or_default();
+        eprintln!("{kind}{row}{key}{column}: {}", error.detail);
+    }
+    if let Some(changes) = &mut run.changes {
+        for kind in LineKind::ALL {
+            let counts = *changes.of(kind);
+            println!(
+                "{}: {} added, {} changed, {} unchanged, {} gone",
+                kind.plural(),
+                counts.added,
+                counts.changed,
+                counts.unchanged,
+                counts.gone
+            );
+        }
+    }
+    match run.state {
+        run::State::Done => Ok(ExitCode::SUCCESS),
+        run::State::NeedsConfirmation => Err(format!(
+            "nothing was stored: POST /api/v1/directory/sources/{}/runs/{}/confirm lets it go on",
+            run.source, run.id
+        )),
+        state => Err(format!("nothing was stored: the run is {}", state.as_str())),
+    }
+}
+
+/// How a file is read that has this name; none: it has lines of JSON.
+fn table_of(
+    file: &Path,
+    kind: Option<&str>,
+    columns: Option<&str>,
+) -> Result<Option<(Format, Columns)>, Error> {
+    let extension = file.extension().and_then(|extension| extension.to_str());
+    let format = match extension.map(str::to_ascii_lowercase).as_deref() {
+        Some("csv") => Format::Csv,
+        Some("tsv" | "tab") => Format::Tsv,
+        _ if kind.is_some() || columns.is_some() => {
+            let detail = "is for tables, whose names end in .csv or .tsv";
+            let name = if kind.is_some() { "--kind" } else { "--columns" };
+            return Err(Error::invalid(name, detail));
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some((format, Columns::parse(kind, columns)?)))
+}
+
+async fn import_file(
+    db: &candor::db::Db,
+    path: PathBuf,
+    table: Option<(Format, Columns)>,
+) -> Result<(), String> {
     let file = std::fs::File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let size = file.metadata().map_err(|error| error.to_string())?.len();
     let bar = indicatif::ProgressBar::new(size);
@@ -249,7 +374,10 @@ async fn import_file(db: &candor::db::Db, path: PathBuf) -> Result<(), String> {
     }
     let reader = BufReader::with_capacity(1 << 16, bar.wrap_read(file));
     let result = db
-        .write(&command_line(), move |tx| import::import(tx, reader))
+        .write(&command_line(), move |tx| match &table {
+            None => import::import(tx, reader),
+            Some((format, columns)) => table::import(tx, reader, *format, columns),
+        })
         .await;
     bar.finish_and_clear();
     match result {

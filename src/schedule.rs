@@ -11,6 +11,7 @@ use tokio_cron_scheduler::{Job, JobScheduler};
 use crate::audit::Actor;
 use crate::db::Db;
 use crate::delivery::feedback::record;
+use crate::directory::source::runner;
 use crate::error::{Error, Result};
 
 /// How long the answer to an idempotency key is kept.
@@ -31,7 +32,7 @@ impl Schedule {
     pub async fn start(db: Db) -> Result<Schedule> {
         let scheduler = JobScheduler::new().await.map_err(Error::internal)?;
         let stopped = Arc::new(AtomicBool::new(false));
-        let early = db.clone();
+        let (early, due) = (db.clone(), db.clone());
         let flag = stopped.clone();
         // Every hour, at minute 7: not when everybody else's jobs run.
         let job = Job::new_async("0 7 * * * *", move |_, _| {
@@ -60,6 +61,21 @@ impl Schedule {
                 }
                 if let Err(error) = apply_early(&db).await {
                     tracing::warn!(error = error.chain(), "early bounces could not be looked at");
+                }
+            })
+        })
+        .map_err(Error::internal)?;
+        scheduler.add(job).await.map_err(Error::internal)?;
+        let flag = stopped.clone();
+        // A source says itself when it is read; here it is only looked whether that time has come.
+        let job = Job::new_async("* * * * * *", move |_, _| {
+            let (db, flag) = (due.clone(), flag.clone());
+            Box::pin(async move {
+                if flag.load(Ordering::SeqCst) {
+                    return;
+                }
+                if let Err(error) = runner::queue_due(&db).await {
+                    tracing::warn!(error = error.chain(), "sources that are due could not be queued");
                 }
             })
         })

@@ -1126,8 +1126,7 @@ async fn sendgrids_reports_are_signed(env: Env) {
     let told = Told::new(&env).await;
     let random = SystemRandom::new();
     let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).expect("a key");
-    let key =
-        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, made.as_ref()).expect("a key");
+    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, made.as_ref()).expect("a key");
     let mut public = STANDARD
         .decode("MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE")
         .expect("base64");

@@ -16,7 +16,7 @@ use super::{Row, Status};
 use super::{kept, rules};
 use crate::audit::{Action, Event, Tx};
 use crate::db::dialect::{self, on_backend};
-use crate::db::schema::{alert_references as ar, alerts as a, timeline_entries as te};
+use crate::db::schema::{alert_chains as ac, alert_references as ar, alerts as a, timeline_entries as te};
 use crate::directory::ResourceRef;
 use crate::error::Result;
 use crate::id::{AlertId, IncidentId};
@@ -391,6 +391,15 @@ fn refer(
     let rules::Resolved { all, keys, hit } = rules::resolve(tx.conn, &chains)?;
     if all.is_empty() {
         return Ok(Vec::new());
+    }
+    if all.iter().any(|at| !keys.contains_key(at)) {
+        let chains = serde_json::to_string(&chains)?;
+        on_backend!(&mut *tx.conn, c => diesel::insert_into(ac::table)
+            .values((ac::alert_id.eq(id.as_str()), ac::chains.eq(&chains)))
+            .on_conflict(ac::alert_id)
+            .do_update()
+            .set(ac::chains.eq(&chains))
+            .execute(c))?;
     }
     let rows: Vec<_> = all
         .iter()

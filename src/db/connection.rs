@@ -129,7 +129,7 @@ pub(super) fn connect(url: &DatabaseUrl, mode: Mode) -> Result<Conn, diesel::r2d
 }
 
 /// libpq repeats a URL that it cannot read, password and all. What a server or the network said is harmless, once it is one line.
-fn discreet(error: ConnectionError) -> ConnectionError {
+pub(super) fn discreet(error: ConnectionError) -> ConnectionError {
     match error {
         ConnectionError::BadConnection(text)
             if ["connection to server", "could not translate", "sslmode"]

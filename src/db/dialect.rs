@@ -66,6 +66,8 @@ pub enum Lock {
     Notice,
     /// One integration: its alerts are taken in one request after another.
     Integration,
+    /// One source of the directory: its runs.
+    Source,
 }
 
 /// Waits for and takes the row's lock until the transaction ends. SQLite has one writer, so holds it already.
@@ -77,6 +79,7 @@ pub fn lock(conn: &mut Conn, what: Lock, id: &str) -> Result<()> {
         Lock::Incident => "SELECT 1 FROM incidents WHERE id = $1 FOR NO KEY UPDATE",
         Lock::Notice => "SELECT 1 FROM notices WHERE id = $1 FOR NO KEY UPDATE",
         Lock::Integration => "SELECT 1 FROM integrations WHERE id = $1 FOR NO KEY UPDATE",
+        Lock::Source => "SELECT 1 FROM directory_sources WHERE id = $1 FOR NO KEY UPDATE",
     };
     diesel::sql_query(statement).bind::<Text, _>(id).execute(conn)?;
     Ok(())
@@ -366,6 +369,84 @@ pub fn renew(conn: &mut Conn, lease: &str, until: Timestamp, ids: &[i64]) -> Res
         |query| query.bind::<BigInt, _>(until).bind::<Text, _>(lease),
         execute
     );
+    Ok(())
+}
+
+/// A row that a source brought, about to be staged.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct StagedRow<'a> {
+    pub kind: i64,
+    pub key: &'a str,
+    pub parent: Option<&'a str>,
+    pub seq: i64,
+    pub line: &'a str,
+}
+
+/// Stages rows of a run, and answers how many of them were not there yet.
+///
+/// # Errors
+/// What the database answers.
+pub fn stage<'a>(conn: &mut Conn, run: &str, rows: impl Iterator<Item = StagedRow<'a>>) -> Result<usize> {
+    const INTO: &str = "INSERT INTO directory_staged (run_id, kind, key, parent, level, seq, line)";
+    const LEVEL: &str = "CASE WHEN r.parent IS NULL THEN 0 END";
+    Ok(match conn {
+        Conn::Sqlite(conn) => {
+            let rows: Vec<_> = rows
+                .map(|row| (row.kind, row.key, row.parent, row.seq, row.line))
+                .collect();
+            diesel::sql_query(format!(
+                "{INTO} SELECT $1, r.kind, r.key, r.parent, {LEVEL}, r.seq, r.line FROM ( \
+                     SELECT json_extract(value, '$[0]') AS kind, json_extract(value, '$[1]') AS key, \
+                            json_extract(value, '$[2]') AS parent, json_extract(value, '$[3]') AS seq, \
+                            json_extract(value, '$[4]') AS line FROM json_each($2)) AS r \
+                 WHERE TRUE ON CONFLICT (run_id, kind, key) DO NOTHING"
+            ))
+            .bind::<Text, _>(run)
+            .bind::<Text, _>(serde_json::to_string(&rows)?)
+            .execute(conn)?
+        }
+        Conn::Pg(conn) => {
+            let (mut kinds, mut keys, mut parents, mut seqs, mut lines) =
+                (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            for row in rows {
+                kinds.push(row.kind);
+                keys.push(row.key);
+                parents.push(row.parent);
+                seqs.push(row.seq);
+                lines.push(row.line);
+            }
+            diesel::sql_query(format!(
+                "{INTO} SELECT $1, r.kind, r.key, r.parent, {LEVEL}, r.seq, r.line \
+                 FROM UNNEST($2, $3, $4, $5, $6) AS r(kind, key, parent, seq, line) \
+                 ON CONFLICT (run_id, kind, key) DO NOTHING"
+            ))
+            .bind::<Text, _>(run)
+            .bind::<Array<BigInt>, _>(kinds)
+            .bind::<Array<Text>, _>(keys)
+            .bind::<Array<Nullable<Text>>, _>(parents)
+            .bind::<Array<BigInt>, _>(seqs)
+            .bind::<Array<Text>, _>(lines)
+            .execute(conn)?
+        }
+    })
+}
+
+/// Makes everything that a run staged the source's own.
+///
+/// # Errors
+/// What the database answers.
+pub fn own_staged(conn: &mut Conn, run: &str, source: &str) -> Result<()> {
+    // The same text for both: only the enum cannot say ON CONFLICT.
+    diesel::sql_query(
+        "INSERT INTO directory_origins (kind, key, source_id) \
+         SELECT s.kind, s.key, $1 FROM directory_staged s WHERE s.run_id = $2 \
+         ON CONFLICT (kind, key) DO UPDATE SET source_id = excluded.source_id \
+         WHERE directory_origins.source_id <> excluded.source_id",
+    )
+    .bind::<Text, _>(source)
+    .bind::<Text, _>(run)
+    .execute(conn)?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 mod connection;
 mod copy;
 pub mod dialect;
+pub mod foreign;
 mod migrate;
 // Columns are documented where they are made, in the migrations.
 #[allow(missing_docs)]

@@ -438,11 +438,50 @@ diesel::table! {
 }
 
 diesel::table! {
+    directory_sources (id) {
+        id -> Text,
+        name -> Text,
+        kind -> Text,
+        url -> Nullable<Text>,
+        secret -> Nullable<Text>,
+        queries -> Text,
+        schedule -> Nullable<Text>,
+        max_gone_percent -> BigInt,
+        stale_after -> BigInt,
+        next_run_at -> Nullable<BigInt>,
+        last_success_at -> Nullable<BigInt>,
+        gone_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
     person_history (person_key, valid_from) {
         person_key -> BigInt,
         gone -> Bool,
         valid_from -> BigInt,
         valid_to -> BigInt,
+    }
+}
+
+diesel::table! {
+    directory_runs (id) {
+        id -> Text,
+        source_id -> Text,
+        state -> Text,
+        cause -> Text,
+        requested_by -> Text,
+        confirmed_by -> Nullable<Text>,
+        done -> BigInt,
+        total -> BigInt,
+        changes -> Nullable<Text>,
+        errors -> Nullable<Text>,
+        lease -> Nullable<Text>,
+        lease_until -> BigInt,
+        created_at -> BigInt,
+        started_at -> Nullable<BigInt>,
+        finished_at -> Nullable<BigInt>,
     }
 }
 
@@ -458,6 +497,19 @@ diesel::table! {
 }
 
 diesel::table! {
+    directory_staged (run_id, kind, key) {
+        run_id -> Text,
+        kind -> BigInt,
+        key -> Text,
+        parent -> Nullable<Text>,
+        level -> Nullable<BigInt>,
+        seq -> BigInt,
+        change -> Nullable<Text>,
+        line -> Text,
+    }
+}
+
+diesel::table! {
     member_history (account_key, person_key, valid_from) {
         account_key -> BigInt,
         person_key -> BigInt,
@@ -469,6 +521,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    directory_origins (kind, key) {
+        kind -> BigInt,
+        key -> Text,
+        source_id -> Text,
+    }
+}
+
+diesel::table! {
     collaborator_history (resource_key, person_key, valid_from) {
         resource_key -> BigInt,
         person_key -> BigInt,
@@ -476,6 +536,25 @@ diesel::table! {
         gone -> Bool,
         valid_from -> BigInt,
         valid_to -> BigInt,
+    }
+}
+
+diesel::table! {
+    directory_lookups (resource_type, resource_id) {
+        resource_type -> Text,
+        resource_id -> Text,
+        state -> Text,
+        reason -> Nullable<Text>,
+        attempts -> BigInt,
+        asked_at -> BigInt,
+        expires_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    alert_chains (alert_id) {
+        alert_id -> Text,
+        chains -> Text,
     }
 }
 
@@ -518,8 +597,15 @@ diesel::allow_tables_to_appear_in_same_query!(
     resource_history,
     member_history,
     collaborator_history,
+    directory_sources,
+    directory_runs,
+    directory_staged,
+    directory_origins,
+    directory_lookups,
+    alert_chains,
 );
 
+diesel::joinable!(directory_runs -> directory_sources (source_id));
 diesel::joinable!(endpoints -> accounts (account_key));
 diesel::joinable!(alerts -> incidents (incident_id));
 diesel::joinable!(deliveries -> notices (notice_id));

@@ -4,17 +4,13 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, Mac};
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, RETRY_AFTER};
-use sha2::Sha256;
 
 use super::Outcome;
 use super::calling::{Call, EndpointChannel, unanswered};
 use super::channel::Pending;
-use crate::directory::endpoint::key_of;
+use crate::directory::endpoint::sign;
 use crate::egress::Policy;
 use crate::egress::client::{Answer, Client};
 use crate::error::Result;
@@ -87,13 +83,8 @@ impl EndpointChannel for Webhook {
     }
 }
 
-/// `v1,` and the base64 of HMAC-SHA256 over the id, the seconds and the body, with the key in the secret.
 fn signature(call: &Call, body: &[u8]) -> std::result::Result<String, String> {
-    let key = key_of(&call.secret).map_err(|_| "the endpoint's secret is not usable")?;
-    let mut mac = Hmac::<Sha256>::new_from_slice(&key).map_err(|error| error.to_string())?;
-    mac.update(format!("{}.{}.", call.id, call.now.unix().0).as_bytes());
-    mac.update(body);
-    Ok(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
+    sign(&call.secret, &call.id, call.now.unix().0, body)
 }
 
 /// What an answer means.

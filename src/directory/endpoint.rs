@@ -7,8 +7,10 @@ use std::collections::HashMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use diesel::prelude::*;
+use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sha2::Sha256;
 
 use super::address_mark;
 use crate::audit::{Action, Event, Tx};
@@ -145,7 +147,19 @@ pub fn key_of(secret: &str) -> std::result::Result<Vec<u8>, String> {
         .ok_or_else(wrong)
 }
 
-fn fresh_secret() -> Result<String> {
+/// `v1,` and the base64 of HMAC-SHA256 over the id, the seconds and the body, with the key in the secret (Standard Webhooks).
+///
+/// # Errors
+/// A sentence where the secret is none.
+pub(crate) fn sign(secret: &str, id: &str, seconds: u64, body: &[u8]) -> std::result::Result<String, String> {
+    let key = key_of(secret).map_err(|_| "the endpoint's secret is not usable")?;
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key).map_err(|error| error.to_string())?;
+    mac.update(format!("{id}.{seconds}.").as_bytes());
+    mac.update(body);
+    Ok(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
+}
+
+pub(super) fn fresh_secret() -> Result<String> {
     let mut bytes = [0_u8; SECRET];
     getrandom::fill(&mut bytes).map_err(|error| Error::internal(error.to_string()))?;
     Ok(format!("{PREFIX}{}", STANDARD.encode(bytes)))

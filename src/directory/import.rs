@@ -8,11 +8,11 @@
 use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
 
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::account::{self, AccountInput};
+use super::line::{self, Line};
 use super::person::{self, PersonInput};
 use super::resource::ResourceInput;
 use super::write::{self, BATCH, Parent, ResourceRow};
@@ -54,88 +54,12 @@ pub struct Counts {
     pub collaborators: u64,
 }
 
-enum Line {
-    Account(AccountLine),
-    Person(PersonLine),
-    Resource(ResourceLine),
-    Member(MemberLine),
-    Collaborator(CollaboratorLine),
-}
-
-/// What a line is. Read first, and by itself: serde's tagged enums forget which field was wrong.
-#[derive(Deserialize)]
-struct Kind<'a> {
-    #[serde(borrow)]
-    kind: std::borrow::Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AccountLine {
-    #[serde(rename = "kind")]
-    _kind: IgnoredAny,
-    id: ExternalId,
-    name: String,
-    locale: Option<String>,
-    time_zone: Option<String>,
-    #[serde(default)]
-    labels: super::Labels,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PersonLine {
-    #[serde(rename = "kind")]
-    _kind: IgnoredAny,
-    id: ExternalId,
-    name: String,
-    email: String,
-    locale: Option<String>,
-    time_zone: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ResourceLine {
-    #[serde(rename = "kind")]
-    _kind: IgnoredAny,
-    #[serde(rename = "type")]
-    type_: ExternalId,
-    id: ExternalId,
-    name: Option<String>,
-    account: Option<ExternalId>,
-    parent: Option<ResourceRef>,
-    #[serde(default)]
-    labels: super::Labels,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MemberLine {
-    #[serde(rename = "kind")]
-    _kind: IgnoredAny,
-    account: ExternalId,
-    person: ExternalId,
-    role: ExternalId,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CollaboratorLine {
-    #[serde(rename = "kind")]
-    _kind: IgnoredAny,
-    resource: ResourceRef,
-    person: ExternalId,
-    role: ExternalId,
-}
-
 /// Imports every line of `input` in the caller's transaction.
 ///
 /// # Errors
 /// `Invalid` with up to 100 errors by line; nothing of the file is stored then.
 pub fn import(tx: &mut Tx<'_>, input: impl BufRead) -> Result<Counts> {
-    dialect::lock_directory(tx.conn)?;
-    let mut import = Import::default();
+    let mut import = Import::begin(tx)?;
     let mut hasher = Sha256::new();
     let mut lines = Lines {
         input,
@@ -150,23 +74,18 @@ pub fn import(tx: &mut Tx<'_>, input: impl BufRead) -> Result<Counts> {
                 if bytes.iter().all(u8::is_ascii_whitespace) {
                     continue;
                 }
-                match parse(bytes) {
+                match line::parse(bytes) {
                     Ok(line) => import.take(tx, number, line)?,
-                    Err(detail) => import.errors.push(FieldError::on_line(number, detail)),
+                    Err(detail) => import.wrong(number, detail),
                 }
             }
-            Err(detail) => import.errors.push(FieldError::on_line(number, detail)),
+            Err(detail) => import.wrong(number, detail),
         }
-        if import.errors.len() >= MAX_ERRORS {
+        if import.has_enough() {
             break;
         }
     }
-    import.flush(tx)?;
-    if !import.errors.is_empty() {
-        import.errors.sort_by_key(|error| error.line);
-        return Err(Error::fields(import.errors));
-    }
-    let counts = import.counts;
+    let counts = import.finish(tx)?;
     tx.record(
         Event::new(Action::DirectoryImported, "directory", "import")
             .after(serde_json::json!({"counts": counts, "lines_sha256": hex(&hasher.finalize())})),
@@ -205,46 +124,6 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<Line, String> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
-    // serde takes an array for a struct, field by field.
-    if !text.trim_start().starts_with('{') {
-        return Err("is not a JSON object".to_owned());
-    }
-    let Kind { kind } = typed(text)?;
-    match kind.as_ref() {
-        "account" => typed(text).map(Line::Account),
-        "person" => typed(text).map(Line::Person),
-        "resource" => typed(text).map(Line::Resource),
-        "member" => typed(text).map(Line::Member),
-        "collaborator" => typed(text).map(Line::Collaborator),
-        other => {
-            let other: String = other.chars().take(40).collect();
-            Err(format!(
-                "kind: '{other}' is not account, person, resource, member or collaborator"
-            ))
-        }
-    }
-}
-
-/// Parses a line, naming the field that is wrong.
-fn typed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let line: T = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        let reason = crate::error::json_reason(error.inner());
-        if path == "." {
-            reason
-        } else {
-            format!("{path}: {reason}")
-        }
-    })?;
-    deserializer
-        .end()
-        .map_err(|error| crate::error::json_reason(&error))?;
-    Ok(line)
-}
-
 /// Why a reference cannot be followed.
 enum Missing {
     Account(ExternalId),
@@ -252,8 +131,9 @@ enum Missing {
     Resource(ResourceRef),
 }
 
+/// An import under way: lines go in one by one, in an order in which each uses only what came before.
 #[derive(Default)]
-struct Import {
+pub(super) struct Import {
     counts: Counts,
     /// Lines after which the database was last made to look at the tables.
     analyzed: u64,
@@ -268,12 +148,64 @@ struct Import {
     seen_resources: HashMap<ResourceRef, usize>,
     seen_members: HashSet<(ExternalId, ExternalId)>,
     seen_collaborators: HashSet<(ResourceRef, ExternalId)>,
+    /// Resources that were there before, by line: where the shape of the tree is looked at once, at the end.
+    later: Option<Vec<(u64, i64)>>,
     /// References to what is not in the gathered lines: it must be in the database already.
     outside: Vec<(u64, Missing)>,
 }
 
 impl Import {
-    fn take(&mut self, tx: &mut Tx<'_>, number: u64, line: Line) -> Result<()> {
+    /// Keeps everybody else from changing the directory until the transaction ends.
+    pub(super) fn begin(tx: &mut Tx<'_>) -> Result<Self> {
+        dialect::lock_directory(tx.conn)?;
+        Ok(Import::default())
+    }
+
+    /// The same for lines that are one change as a whole: trees may move to another account bit by bit. Parents come before
+    /// what is below them.
+    pub(super) fn begin_as_a_whole(tx: &mut Tx<'_>) -> Result<Self> {
+        Ok(Import {
+            later: Some(Vec::new()),
+            ..Import::begin(tx)?
+        })
+    }
+
+    /// Notes that a line is wrong; nothing is stored then.
+    pub(super) fn wrong(&mut self, number: u64, detail: impl Into<String>) {
+        self.errors.push(FieldError::on_line(number, detail));
+    }
+
+    /// Whether there are as many errors as are reported.
+    pub(super) fn has_enough(&self) -> bool {
+        self.errors.len() >= MAX_ERRORS
+    }
+
+    /// Writes what is left.
+    ///
+    /// # Errors
+    /// `Invalid` with the errors by line; then the caller must roll back.
+    pub(super) fn finish(mut self, tx: &mut Tx<'_>) -> Result<Counts> {
+        self.flush(tx)?;
+        if self.errors.is_empty() {
+            for chunk in self.later.take().unwrap_or_default().chunks(BATCH) {
+                let keys: Vec<i64> = chunk.iter().map(|(_, key)| *key).collect();
+                let lines: HashMap<i64, u64> = chunk.iter().map(|(line, key)| (*key, *line)).collect();
+                for (key, detail) in write::check_shape(tx.conn, &keys)? {
+                    self.wrong(lines[&key], detail);
+                }
+                if self.has_enough() {
+                    break;
+                }
+            }
+        }
+        if self.errors.is_empty() {
+            return Ok(self.counts);
+        }
+        self.errors.sort_by_key(|error| error.line);
+        Err(Error::fields(self.errors))
+    }
+
+    pub(super) fn take(&mut self, tx: &mut Tx<'_>, number: u64, line: Line) -> Result<()> {
         // The same row twice in one statement is an error in PostgreSQL: write the first one before.
         let full = self
             .accounts
@@ -303,40 +235,21 @@ impl Import {
         let mut check = Check::default();
         match line {
             Line::Account(line) => {
-                let input = AccountInput {
-                    name: line.name,
-                    locale: line.locale,
-                    time_zone: line.time_zone,
-                    labels: line.labels,
-                };
+                let (id, input) = line.split();
                 input.check(&mut check);
                 self.counts.accounts += 1;
-                self.seen_accounts.insert(line.id.clone());
-                self.accounts.push((line.id, input));
+                self.seen_accounts.insert(id.clone());
+                self.accounts.push((id, input));
             }
             Line::Person(line) => {
-                let input = PersonInput {
-                    name: line.name,
-                    email: line.email,
-                    locale: line.locale,
-                    time_zone: line.time_zone,
-                };
+                let (id, input) = line.split();
                 input.check(&mut check);
                 self.counts.people += 1;
-                self.seen_people.insert(line.id.clone());
-                self.people.push((line.id, input));
+                self.seen_people.insert(id.clone());
+                self.people.push((id, input));
             }
             Line::Resource(line) => {
-                let at = ResourceRef {
-                    type_: line.type_,
-                    id: line.id,
-                };
-                let input = ResourceInput {
-                    name: line.name,
-                    account: line.account,
-                    parent: line.parent,
-                    labels: line.labels,
-                };
+                let (at, input) = line.split();
                 input.check(&mut check);
                 if let Some(account) = &input.account {
                     self.needs_account(number, account);
@@ -414,11 +327,12 @@ impl Import {
             self.analyzed = self.lines();
         }
         let (counts, analyzed) = (self.counts, self.analyzed);
-        let errors = std::mem::take(&mut self.errors);
+        let (errors, later) = (std::mem::take(&mut self.errors), self.later.take());
         *self = Import {
             counts,
             analyzed,
             errors,
+            later,
             ..Import::default()
         };
         Ok(())
@@ -517,7 +431,15 @@ impl Import {
             })
             .collect();
         if !rows.is_empty() {
-            for (index, detail) in write::resources(tx.conn, tx.now, &rows)? {
+            let wrong = match &mut self.later {
+                None => write::resources(tx.conn, tx.now, &rows)?,
+                Some(later) => {
+                    let (wrong, before) = write::resources_of_many(tx.conn, tx.now, &rows)?;
+                    later.extend(before.iter().map(|(index, key)| (self.resources[*index].0, *key)));
+                    wrong
+                }
+            };
+            for (index, detail) in wrong {
                 self.errors
                     .push(FieldError::on_line(self.resources[index].0, detail));
             }

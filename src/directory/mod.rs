@@ -9,10 +9,12 @@
 pub mod account;
 pub mod endpoint;
 pub mod import;
+pub mod line;
 pub mod member;
 pub mod person;
 pub mod resource;
 pub mod selector;
+pub mod source;
 mod write;
 
 use serde::{Deserialize, Serialize};

@@ -47,6 +47,46 @@ pub(super) fn resources(
     now: Timestamp,
     rows: &[ResourceRow<'_>],
 ) -> Result<Vec<(usize, String)>> {
+    let (keys, existing) = store(conn, now, rows)?;
+    check_tree(conn, rows, &keys, &existing)
+}
+
+/// The same where more batches follow that belong to the change: only what is above a row is checked, and the caller checks
+/// the rest at the end, by [`check_shape`]. Answers what is wrong, and the rows that were there before with their keys.
+#[allow(clippy::type_complexity)]
+pub(super) fn resources_of_many(
+    conn: &mut Conn,
+    now: Timestamp,
+    rows: &[ResourceRow<'_>],
+) -> Result<(Vec<(usize, String)>, Vec<(usize, i64)>)> {
+    let (keys, existing) = store(conn, now, rows)?;
+    let wrong = check_owners(conn, rows, &keys)?;
+    let before = keys
+        .into_iter()
+        .enumerate()
+        .filter(|(_, key)| existing.contains(key))
+        .collect();
+    Ok((wrong, before))
+}
+
+/// Whether these may be where they are: not above themselves, and nothing below them that is another account's.
+pub(super) fn check_shape(conn: &mut Conn, keys: &[i64]) -> Result<Vec<(i64, &'static str)>> {
+    let mut wrong: Vec<(i64, &str)> = in_a_circle(conn, keys)?
+        .into_iter()
+        .map(|key| (key, CIRCULAR))
+        .collect();
+    if wrong.is_empty() {
+        let split = contradicting_descendants(conn, keys)?;
+        wrong.extend(split.into_iter().map(|key| (key, SPLIT)));
+    }
+    Ok(wrong)
+}
+
+const CIRCULAR: &str = "its parent is itself or below it: parents must not form a cycle";
+const SPLIT: &str = "a resource below it belongs to another account";
+
+/// Upserts the rows; answers their keys, and which of those were there before.
+fn store(conn: &mut Conn, now: Timestamp, rows: &[ResourceRow<'_>]) -> Result<(Vec<i64>, HashSet<i64>)> {
     use resources as r;
     #[derive(Insertable)]
     #[diesel(table_name = resources)]
@@ -107,7 +147,7 @@ pub(super) fn resources(
         .collect();
     set_parents_in_batch(conn, rows, &keys)?;
     replace_labels(conn, rows, &keys, &existing)?;
-    check_tree(conn, rows, &keys, &existing)
+    Ok((keys, existing))
 }
 
 fn set_parents_in_batch(conn: &mut Conn, rows: &[ResourceRow<'_>], keys: &[i64]) -> Result<()> {
@@ -163,17 +203,26 @@ fn replace_labels(
     Ok(())
 }
 
+fn parent_key(row: &ResourceRow<'_>, keys: &[i64]) -> Option<i64> {
+    match row.parent {
+        Parent::None => None,
+        Parent::Key(key) => Some(key),
+        Parent::InBatch(index) => Some(keys[index]),
+    }
+}
+
 fn check_tree(
     conn: &mut Conn,
     rows: &[ResourceRow<'_>],
     keys: &[i64],
     existing: &HashSet<i64>,
 ) -> Result<Vec<(usize, String)>> {
-    let mut wrong = Vec::new();
-    let parent_key = |row: &ResourceRow<'_>| match row.parent {
-        Parent::None => None,
-        Parent::Key(key) => Some(key),
-        Parent::InBatch(index) => Some(keys[index]),
+    let by_index = |found: &HashSet<i64>, detail: &str| -> Vec<(usize, String)> {
+        keys.iter()
+            .enumerate()
+            .filter(|(_, key)| found.contains(key))
+            .map(|(index, _)| (index, detail.to_owned()))
+            .collect()
     };
     // A new row cannot close a circle: nothing points to it but rows after it.
     let moved: Vec<i64> = rows
@@ -182,40 +231,34 @@ fn check_tree(
         .filter(|(row, key)| row.parent != Parent::None && existing.contains(key))
         .map(|(_, key)| *key)
         .collect();
-    let circular = in_a_circle(conn, &moved)?;
-    for (index, key) in keys.iter().enumerate() {
-        if circular.contains(key) {
-            wrong.push((
-                index,
-                "its parent is itself or below it: parents must not form a cycle".to_owned(),
-            ));
-        }
-    }
+    let wrong = by_index(&in_a_circle(conn, &moved)?, CIRCULAR);
     if !wrong.is_empty() {
         return Ok(wrong);
     }
-    let parents: Vec<i64> = rows
-        .iter()
-        .filter(|row| row.account.is_some())
-        .filter_map(parent_key)
-        .collect();
-    let owners = effective_accounts(conn, &parents)?;
-    for (index, row) in rows.iter().enumerate() {
-        if let (Some(account), Some(parent)) = (row.account, parent_key(row))
-            && owners.get(&parent).is_some_and(|owner| *owner != account)
-        {
-            wrong.push((index, "its parent belongs to another account".to_owned()));
-        }
-    }
+    let mut wrong = check_owners(conn, rows, keys)?;
     let changed: Vec<i64> = keys
         .iter()
         .copied()
         .filter(|key| existing.contains(key))
         .collect();
-    let split = contradicting_descendants(conn, &changed)?;
-    for (index, key) in keys.iter().enumerate() {
-        if split.contains(key) {
-            wrong.push((index, "a resource below it belongs to another account".to_owned()));
+    wrong.extend(by_index(&contradicting_descendants(conn, &changed)?, SPLIT));
+    Ok(wrong)
+}
+
+/// Whether a row that names an account is below another one's.
+fn check_owners(conn: &mut Conn, rows: &[ResourceRow<'_>], keys: &[i64]) -> Result<Vec<(usize, String)>> {
+    let parents: Vec<i64> = rows
+        .iter()
+        .filter(|row| row.account.is_some())
+        .filter_map(|row| parent_key(row, keys))
+        .collect();
+    let owners = effective_accounts(conn, &parents)?;
+    let mut wrong = Vec::new();
+    for (index, row) in rows.iter().enumerate() {
+        if let (Some(account), Some(parent)) = (row.account, parent_key(row, keys))
+            && owners.get(&parent).is_some_and(|owner| *owner != account)
+        {
+            wrong.push((index, "its parent belongs to another account".to_owned()));
         }
     }
     Ok(wrong)

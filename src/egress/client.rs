@@ -42,6 +42,24 @@ pub struct Client {
     tls: TlsConnector,
 }
 
+/// How much of an answer is waited for and read, where all of it counts.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// How long it may take, from the name to the last byte.
+    pub patience: Duration,
+    /// Bytes of the body at most.
+    pub body: usize,
+}
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub struct WholeAnswer {
+    /// The status.
+    pub status: StatusCode,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unanswered {
@@ -115,19 +133,46 @@ impl Client {
         let url =
             check_url(url, self.policy).map_err(|reason| Unanswered::Refused(format!("the URL {reason}")))?;
         let request = request(&url, headers, body).map_err(Unanswered::Refused)?;
-        timeout(PATIENCE, self.exchange(&url, request))
+        let (parts, read) = timeout(PATIENCE, self.exchange(&url, request, MOST_READ, false))
             .await
-            .unwrap_or_else(|_| {
-                let reason = format!("no answer within {} s", PATIENCE.as_secs());
-                Err(Unanswered::Away(reason))
-            })
+            .unwrap_or_else(|_| Err(late(PATIENCE)))?;
+        Ok(Answer {
+            status: parts.0,
+            headers: parts.1,
+            text: String::from_utf8_lossy(&read).into_owned(),
+        })
+    }
+
+    /// Sends a body there and reads the whole answer, or none: one that breaks off, or is longer than allowed, is none.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn ask(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+        bounds: Bounds,
+    ) -> std::result::Result<WholeAnswer, Unanswered> {
+        let url =
+            check_url(url, self.policy).map_err(|reason| Unanswered::Refused(format!("the URL {reason}")))?;
+        let request = request(&url, headers, body).map_err(Unanswered::Refused)?;
+        let (parts, body) = timeout(bounds.patience, self.exchange(&url, request, bounds.body, true))
+            .await
+            .unwrap_or_else(|_| Err(late(bounds.patience)))?;
+        Ok(WholeAnswer {
+            status: parts.0,
+            body,
+        })
     }
 
     async fn exchange(
         &self,
         url: &Url,
         request: Request<Full<Bytes>>,
-    ) -> std::result::Result<Answer, Unanswered> {
+        most: usize,
+        whole: bool,
+    ) -> std::result::Result<Exchanged, Unanswered> {
         let addresses = resolve(url, self.policy).await.map_err(|reason| match reason {
             Unresolved::Refused(kind) => Unanswered::Refused(format!(
                 "the name leads to an address that is not allowed: {kind}"
@@ -136,7 +181,7 @@ impl Client {
         })?;
         let stream = connect(&addresses).await?;
         if url.scheme() != "https" {
-            return converse(stream, request).await;
+            return converse(stream, request, most, whole).await;
         }
         let name = server_name(url)?;
         let stream = self
@@ -144,8 +189,15 @@ impl Client {
             .connect(name, stream)
             .await
             .map_err(|error| Unanswered::Away(format!("no TLS: {error}")))?;
-        converse(stream, request).await
+        converse(stream, request, most, whole).await
     }
+}
+
+/// The head of an answer, and what was read of its body.
+type Exchanged = ((StatusCode, HeaderMap), Vec<u8>);
+
+fn late(patience: Duration) -> Unanswered {
+    Unanswered::Away(format!("no answer within {} s", patience.as_secs()))
 }
 
 fn request(
@@ -206,7 +258,12 @@ async fn connect(addresses: &[SocketAddr]) -> std::result::Result<TcpStream, Una
 }
 
 /// One request and its answer, then the connection is closed.
-async fn converse<S>(stream: S, request: Request<Full<Bytes>>) -> std::result::Result<Answer, Unanswered>
+async fn converse<S>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+    most: usize,
+    whole: bool,
+) -> std::result::Result<Exchanged, Unanswered>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -220,12 +277,12 @@ where
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status();
         let headers = response.headers().clone();
-        let text = beginning(response).await;
-        Ok(Answer {
-            status,
-            headers,
-            text,
-        })
+        let body = if whole {
+            all(response, most).await?
+        } else {
+            beginning(response, most).await
+        };
+        Ok(((status, headers), body))
     };
     // The connection is driven here and ends with this function, however it ends.
     tokio::pin!(talk);
@@ -238,10 +295,10 @@ where
 }
 
 /// The first bytes of an answer's body; what follows is not waited for. A body that breaks off is as good as a short one.
-async fn beginning(response: Response<Incoming>) -> String {
+async fn beginning(response: Response<Incoming>, most: usize) -> Vec<u8> {
     let mut body = response.into_body();
     let mut read: Vec<u8> = Vec::new();
-    while read.len() < MOST_READ {
+    while read.len() < most {
         match body.frame().await {
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
@@ -251,6 +308,24 @@ async fn beginning(response: Response<Incoming>) -> String {
             Some(Err(_)) | None => break,
         }
     }
-    read.truncate(MOST_READ);
-    String::from_utf8_lossy(&read).into_owned()
+    read.truncate(most);
+    read
+}
+
+/// All of an answer's body.
+async fn all(response: Response<Incoming>, most: usize) -> std::result::Result<Vec<u8>, Unanswered> {
+    let mut body = response.into_body();
+    let mut read: Vec<u8> = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Unanswered::Away("the answer broke off".to_owned()))?;
+        if let Ok(data) = frame.into_data() {
+            if read.len() + data.len() > most {
+                return Err(Unanswered::Away(format!(
+                    "the answer is longer than {most} bytes"
+                )));
+            }
+            read.extend_from_slice(&data);
+        }
+    }
+    Ok(read)
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use super::memo::Memo;
 use super::metrics::{FeedbackStats, HttpStats};
 use super::pages::Pages;
@@ -11,6 +13,7 @@ use crate::db::Db;
 use crate::delivery::calling::Endpoints;
 use crate::delivery::feedback::Keys;
 use crate::delivery::worker::{Stats, Wake};
+use crate::egress::Policy;
 use crate::notice::Sending;
 use crate::time::Clock;
 
@@ -26,6 +29,12 @@ pub struct App {
     pub endpoints: Endpoints,
     /// Wakes the delivery workers of this process.
     pub wake: Arc<Wake>,
+    /// Wakes what reads sources of the directory in this process.
+    pub sources: Arc<Notify>,
+    /// Wakes what asks about references in this process.
+    pub lookups: Arc<Notify>,
+    /// Where a service that is asked may be.
+    pub callout_allow: Policy,
     /// Delivery counts of this process.
     pub stats: Arc<Stats>,
     /// What proves that a report is about a mail of ours.

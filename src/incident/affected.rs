@@ -10,7 +10,9 @@ use serde_json::json;
 
 use super::{get, timeline, word_enum};
 use crate::audit::{Action, Event, Tx};
-use crate::db::schema::{alert_references, incident_resources as ir, resources as r};
+use crate::db::schema::{
+    alert_references, directory_lookups as dl, incident_resources as ir, resources as r,
+};
 use crate::db::{Conn, Statement, dialect};
 use crate::directory::selector::{Json, Selector, SelectorSchema};
 use crate::directory::{ResourceRef, resource};
@@ -130,6 +132,9 @@ pub struct Unresolved {
     pub type_: String,
     /// The id in the alert.
     pub id: String,
+    /// Why it is still unknown, where a service was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Adds what the request names.
@@ -429,15 +434,20 @@ pub fn list(conn: &mut Conn, incident: &IncidentId, after: Option<i64>, limit: i
 /// What the database answers.
 pub fn unresolved(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Unresolved>> {
     use alert_references as ar;
-    let rows: Vec<(String, String)> = ar::table
+    let rows: Vec<(String, String, Option<String>)> = ar::table
+        .left_join(
+            dl::table.on(dl::resource_type
+                .eq(ar::resource_type)
+                .and(dl::resource_id.eq(ar::resource_id))),
+        )
         .filter(ar::incident_id.eq(incident.as_str()))
         .filter(ar::resolved.eq(false))
-        .select((ar::resource_type, ar::resource_id))
+        .select((ar::resource_type, ar::resource_id, dl::reason.nullable()))
         .distinct()
         .order((ar::resource_type, ar::resource_id))
         .load(conn)?;
     Ok(rows
         .into_iter()
-        .map(|(type_, id)| Unresolved { type_, id })
+        .map(|(type_, id, reason)| Unresolved { type_, id, reason })
         .collect())
 }

@@ -16,12 +16,14 @@ use crate::audience::{self, Addressee, At, Audience, DifferenceCounts, Reason, R
 use crate::audit::hex;
 use crate::db::Conn;
 use crate::db::schema::opt_outs;
+use crate::directory::source::status::{self, SourceAge};
 use crate::directory::{check_address, normal_address, person};
 use crate::error::Result;
 use crate::id::NoticeId;
 use crate::incident::{self, metrics};
 use crate::report;
 use crate::template::{Phase, Rendered};
+use crate::time::Timestamp;
 
 /// What times are called in mails, and how they are found again in what is frozen.
 pub(super) const STARTED: &str = "Started";
@@ -82,6 +84,8 @@ pub struct Preview {
     pub since_impact: DifferenceCounts,
     /// What to know before sending.
     pub warnings: Vec<String>,
+    /// How old the copy of the directory is, by source.
+    pub directory: Vec<SourceAge>,
     /// The first mails, rendered.
     pub samples: Vec<Sample>,
     /// The first requests to accounts' own systems.
@@ -133,11 +137,20 @@ pub struct Sending {
 ///
 /// # Errors
 /// `NotFound`; `Conflict` where the notice is no draft any more.
-pub fn preview(conn: &mut Conn, id: &NoticeId, sending: &Sending, samples: usize) -> Result<Preview> {
+pub fn preview(
+    conn: &mut Conn,
+    id: &NoticeId,
+    sending: &Sending,
+    samples: usize,
+    now: Timestamp,
+) -> Result<Preview> {
     let row = row(conn, id)?;
     super::require_draft(&row)?;
     let mut plan = plan(conn, &row, sending)?;
     let since_impact = since_impact(conn, &row, &mut plan)?;
+    // Not part of what is sent, so not of the digest either: a copy grows older while somebody reads.
+    let directory = status::ages(conn, now)?;
+    plan.warnings.extend(status::warnings(&directory));
     let template = plan.template.compile()?;
     let url = format!("{}/unsubscribe/…", sending.public_url);
     let mut channels: BTreeMap<String, usize> = BTreeMap::new();
@@ -178,6 +191,7 @@ pub fn preview(conn: &mut Conn, id: &NoticeId, sending: &Sending, samples: usize
         audience: plan.rule,
         since_impact,
         warnings: plan.warnings,
+        directory,
         samples,
         endpoint_samples,
         channels,

@@ -11,13 +11,16 @@ use serde_json::{Value, json};
 use super::ROWS;
 use super::params::Form;
 use super::session::SignedIn;
-use super::view::{Frame, When, account_path, link, person_path, resource_path, shown_url};
+use super::view::{Frame, When, account_path, call, link, person_path, resource_path, shown_url};
 use crate::db::Conn;
 use crate::directory::account::{self, Account};
 use crate::directory::endpoint::{self, Endpoint};
+use crate::directory::line::LineKind;
 use crate::directory::member::{self, Held, Membership};
 use crate::directory::person::{self, Person};
 use crate::directory::resource::{self, Filter, Resource};
+use crate::directory::source::run::State;
+use crate::directory::source::status::{self, SourceStatus, how_long};
 use crate::directory::{Gone, Labels, ResourceRef};
 use crate::error::{Error, Result};
 use crate::http::App;
@@ -44,10 +47,12 @@ const DEEPEST: usize = 100;
 
 #[get("/directory")]
 async fn home(app: web::Data<App>, by: SignedIn, _: Params<NoParams>) -> Answer<HttpResponse> {
-    let (accounts, people, resources) = app
+    let now = app.clock().now();
+    let (sources, accounts, people, resources) = app
         .db
-        .read(|conn| {
+        .read(move |conn| {
             Ok((
+                status::directory(conn, now)?.sources,
                 account::list(conn, Gone::Hidden, None, FIRST.0)?,
                 person::list(conn, Gone::Hidden, None, None, FIRST.0)?,
                 resource::list(conn, &Filter::default(), Gone::Hidden, None, FIRST.0)?,
@@ -58,6 +63,7 @@ async fn home(app: web::Data<App>, by: SignedIn, _: Params<NoParams>) -> Answer<
         "admin/directory",
         &json!({
             "page": Frame::new(&app, Some(&by.0), "Directory", "Directory"),
+            "sources": sources.iter().map(|source| source_row(&app, source)).collect::<Vec<_>>(),
             "accounts": accounts.iter().map(account_row).collect::<Vec<_>>(),
             "people": people.iter().map(person_row).collect::<Vec<_>>(),
             "resources": resources.iter().map(resource_row).collect::<Vec<_>>(),
@@ -101,6 +107,50 @@ async fn find(params: Form<FindParams>) -> Answer<HttpResponse> {
         }
     };
     Ok(HttpResponse::SeeOther().insert_header((LOCATION, path)).finish())
+}
+
+/// A source, how old its copy is, what became of it last, and the calls that change that.
+fn source_row(app: &App, status: &SourceStatus) -> Value {
+    let source = &status.source;
+    let base = format!("/directory/sources/{}", source.id);
+    let read = source.kind.engine().is_some();
+    let mut calls = Vec::new();
+    if read {
+        calls.push(json!({"text": "Look at its first rows, storing nothing:", "command": call(app, "POST", &format!("{base}/test"), None)}));
+        calls.push(
+            json!({"text": "Read it now:", "command": call(app, "POST", &format!("{base}/sync"), None)}),
+        );
+    }
+    let waiting = status.needs_confirmation.as_ref().map(|run| {
+        json!({
+            "command": call(app, "POST", &format!("{base}/runs/{run}/confirm"), None),
+            "why": status.last_run.iter().flat_map(|run| &run.errors).map(|error| error.detail.as_str()).collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "name": source.name,
+        "kind": source.kind.as_str(),
+        "url": source.url,
+        "schedule": source.schedule,
+        "read": read,
+        "succeeded": When::maybe(source.last_success_at, None),
+        "age": status.age_seconds.map(how_long),
+        "stale": status.stale,
+        "run": status.last_run.as_ref().map(|run| json!({
+            "state": run.state.as_str().replace('_', " "),
+            "bad": matches!(run.state, State::Failed | State::NeedsConfirmation),
+            "at": When::new(run.finished_at.or(run.started_at).unwrap_or(run.created_at), None),
+            "changes": run.changes.clone().map(|mut changes| LineKind::ALL.map(|kind| {
+                let counts = *changes.of(kind);
+                json!({"kind": kind.plural(), "added": counts.added, "changed": counts.changed, "gone": counts.gone})
+            }).into_iter().filter(|row| row["added"] != 0 || row["changed"] != 0 || row["gone"] != 0).collect::<Vec<_>>()),
+            "errors": run.errors.iter().take(5).map(|error| json!({
+                "kind": error.kind.map(LineKind::as_str), "row": error.row, "column": error.column, "detail": error.detail,
+            })).collect::<Vec<_>>(),
+        })),
+        "waiting": waiting,
+        "calls": calls,
+    })
 }
 
 fn labels(labels: &Labels) -> Vec<Value> {

@@ -19,6 +19,7 @@ use super::{ROWS, own, why};
 use crate::alert::{self, AlertView};
 use crate::audience::{Audience, Counts, Explained};
 use crate::db::Conn;
+use crate::directory::source::status::{self, SourceAge};
 use crate::http::App;
 use crate::http::memo::Known;
 use crate::http::page::{Page, cursor, page};
@@ -65,6 +66,7 @@ struct Facts {
     alerts: Page<AlertView>,
     steps: Vec<NextStep>,
     reports: Vec<Report>,
+    ages: Vec<SourceAge>,
 }
 
 /// What is computed over the whole audience, as the page shows it.
@@ -171,6 +173,7 @@ async fn show(
                 .into_iter()
                 .filter_map(|reader| report::find(conn, id, reader).transpose())
                 .collect::<Result<_, _>>()?,
+                ages: status::ages(conn, now)?,
                 incident,
             })
         })
@@ -200,6 +203,7 @@ async fn show(
             "since": standing.since,
             "why": why::section(p.who.as_deref(), &facts.explained, &base),
             "unreached": standing.unreached,
+            "ages": facts.ages.iter().map(age_row).collect::<Vec<_>>(),
             "unresolved": standing.unresolved,
             "affected": affected_section(&facts, &base, local),
             "notices": facts.notices.iter().map(|notice| notice_row(notice, local)).collect::<Vec<_>>(),
@@ -339,12 +343,25 @@ fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
     todo
 }
 
+/// How old what the audience is made from is.
+fn age_row(age: &SourceAge) -> Value {
+    json!({
+        "name": age.name,
+        "read": age.kind.engine().is_some(),
+        "age": age.age_seconds.map(status::how_long),
+        "stale": age.stale,
+    })
+}
+
 fn unresolved(audience: &Audience) -> Value {
     let all = &audience.unresolved;
     json!({
         "title": count(all.len(), "id in alerts is unknown to the directory", "ids in alerts are unknown to the directory"),
         "any": !all.is_empty(),
-        "ids": all.iter().take(MOST).map(|one| format!("{} {}", one.type_, one.id)).collect::<Vec<_>>(),
+        "ids": all.iter().take(MOST).map(|one| match &one.reason {
+            Some(reason) => format!("{} {}: {reason}", one.type_, one.id),
+            None => format!("{} {}", one.type_, one.id),
+        }).collect::<Vec<_>>(),
         "more": all.len().saturating_sub(MOST),
     })
 }

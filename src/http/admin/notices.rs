@@ -51,16 +51,16 @@ async fn show(
     let id = own("notice", NoticeId::parse(&id))?;
     let ShowParams { state, cursor: at } = params.0;
     let after: Option<i64> = cursor(at.as_deref())?;
-    let sending = app.sending.clone();
+    let (sending, now) = (app.sending.clone(), app.clock().now());
     let chosen = state.clone();
-    let (memo, now) = (app.memo.clone(), app.clock().now());
+    let memo = app.memo.clone();
     let (notice, incident, preview, not_told, deliveries, feedback) = app
         .db
         .read(move |conn| {
             let notice = notice::get(conn, &id)?;
             let incident = incident::get(conn, &notice.incident)?;
             let preview = match notice.state {
-                State::Draft => Some(notice::preview(conn, &id, &sending, SAMPLES)?),
+                State::Draft => Some(notice::preview(conn, &id, &sending, SAMPLES, now)?),
                 _ => None,
             };
             // Computed over the whole audience: only once nothing moves any more.

@@ -13,6 +13,7 @@ use crate::directory::import::{self, Counts};
 use crate::directory::member::{self, Membership, RoleInput};
 use crate::directory::person::{self, Person, PersonInput};
 use crate::directory::resource::{self, Resource, ResourceInput};
+use crate::directory::source::table::{self, Columns, Format};
 use crate::directory::{Gone, ResourceRef};
 use crate::error::Error;
 use crate::http::App;
@@ -485,10 +486,23 @@ async fn list_collaborators(
     Ok(HttpResponse::Ok().json(page(rows, limit, |collaborator| collaborator.person.clone())))
 }
 
-/// Imports a directory: an upsert a line, all or nothing.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ImportParams {
+    /// What the rows of a table are: account, person, resource, member or collaborator. For a table alone, and needed there.
+    kind: Option<String>,
+    /// Which column of a table is which field: `FIELD:COLUMN` or `FIELD:=VALUE`, separated by commas, such as
+    /// `type:=file,id:file_id,account:owner`. Columns that are not named are left out. Without it the columns have the
+    /// names of the fields.
+    columns: Option<String>,
+}
+
+/// Imports a directory, all or nothing: lines of JSON, or a table in CSV or TSV, whose first row has the columns' names.
 #[utoipa::path(
     tag = "Directory",
-    request_body(content = String, content_type = "application/x-ndjson"),
+    params(ImportParams),
+    request_body(content((String = "application/x-ndjson"), (String = "text/csv"), (String = "text/tab-separated-values"))),
     responses((status = 200, body = Counts), (status = 413, body = ProblemDocument), (status = 415, body = ProblemDocument),
         (status = 422, body = ProblemDocument))
 )]
@@ -497,12 +511,29 @@ async fn import_directory(
     app: web::Data<App>,
     by: By,
     req: HttpRequest,
-    _: Params<NoParams>,
+    params: Params<ImportParams>,
     mut payload: web::Payload,
 ) -> Answer<HttpResponse> {
-    if !is_media(&req, "application/x-ndjson") {
-        return Err(Problem::UnsupportedMedia("application/x-ndjson"));
-    }
+    let ImportParams { kind, columns } = params.0;
+    let table = if is_media(&req, "application/x-ndjson") {
+        if let Some(name) = kind.map(|_| "?kind").or(columns.map(|_| "?columns")) {
+            return Err(
+                Error::invalid(name, "is for tables; each line of JSON has a kind of its own").into(),
+            );
+        }
+        None
+    } else {
+        let format = if is_media(&req, "text/csv") {
+            Format::Csv
+        } else if is_media(&req, "text/tab-separated-values") {
+            Format::Tsv
+        } else {
+            return Err(Problem::UnsupportedMedia(
+                "application/x-ndjson, text/csv or text/tab-separated-values",
+            ));
+        };
+        Some((format, Columns::parse(kind.as_deref(), columns.as_deref())?))
+    };
     // To a file first: a slow sender must not hold the transaction, and a large one must not fill the memory.
     let mut file = std::io::BufWriter::new(tempfile::tempfile().map_err(Error::internal)?);
     let mut size = 0_u64;
@@ -520,7 +551,10 @@ async fn import_directory(
     file.seek(SeekFrom::Start(0)).map_err(Error::internal)?;
     let counts = app
         .db
-        .write(&by.0, move |tx| import::import(tx, BufReader::new(file)))
+        .write(&by.0, move |tx| match &table {
+            None => import::import(tx, BufReader::new(file)),
+            Some((format, columns)) => table::import(tx, file, *format, columns),
+        })
         .await?;
     Ok(HttpResponse::Ok().json(counts))
 }

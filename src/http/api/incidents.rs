@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::{external, own};
+use crate::alert::lookup::{self, Wanted};
 use crate::directory::ResourceRef;
 use crate::http::App;
 use crate::http::auth::By;
@@ -30,6 +31,7 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(list_entries)
         .service(add_affected)
         .service(list_affected)
+        .service(resolve_references)
         .service(remove_affected)
         .service(get_metrics)
         .service(get_unreached)
@@ -227,6 +229,21 @@ async fn list_affected(
         next_cursor,
         unresolved,
     }))
+}
+
+/// Looks up what alerts named and the directory did not know: there again at once, and at the product's service soon.
+#[utoipa::path(tag = "Incidents", responses((status = 202, body = Wanted), (status = 404, body = ProblemDocument)))]
+#[post("/incidents/{id}/resolve-references")]
+async fn resolve_references(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let id = incident_id(&id)?;
+    let wanted = app.db.write(&by.0, move |tx| lookup::want(tx, &id)).await?;
+    app.lookups.notify_one();
+    Ok(HttpResponse::Accepted().json(wanted))
 }
 
 /// Takes a resource off. Whoever was told stays told, and hears the end.

@@ -10,6 +10,7 @@ pub mod incidents;
 pub mod notices;
 pub mod reports;
 pub mod selectors;
+pub mod sources;
 pub mod templates;
 pub mod tokens;
 
@@ -65,6 +66,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .wrap(from_fn(auth::guard))
         .configure(tokens::routes)
         .configure(directory::routes)
+        .configure(sources::routes)
         .configure(endpoints::routes)
         .configure(alerts::routes)
         .configure(selectors::routes)

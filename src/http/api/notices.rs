@@ -136,10 +136,10 @@ async fn change(
 #[get("/notices/{id}/preview")]
 async fn preview(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
     let id = notice_id(&id)?;
-    let sending = app.sending.clone();
+    let (sending, now) = (app.sending.clone(), app.clock().now());
     let preview = app
         .db
-        .read(move |conn| notice::preview(conn, &id, &sending, SAMPLES))
+        .read(move |conn| notice::preview(conn, &id, &sending, SAMPLES, now))
         .await?;
     Ok(HttpResponse::Ok().json(preview))
 }

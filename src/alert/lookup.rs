@@ -1,0 +1,355 @@
+//! References that the directory does not know: asked of the product's own service in the background, and made affected
+//! once they are known.
+//!
+//! Must never happen here: a request within a transaction, a reference that is asked over and over, or anybody affected
+//! by guess. What stays unknown is kept, with the reason.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::rules;
+use crate::audit::{Action, Actor, Event, Tx};
+use crate::db::dialect::{self, Lock, on_backend};
+use crate::db::schema::{alert_chains as ac, alert_references as ar, directory_lookups as dl};
+use crate::db::{Conn, Db};
+use crate::directory::source::callout::{self, Service};
+use crate::directory::{ResourceRef, resource};
+use crate::egress::client::Client;
+use crate::error::Result;
+use crate::id::{AlertId, IncidentId};
+use crate::incident::{self, affected};
+use crate::time::Timestamp;
+
+/// How often it is looked for new references.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long a reference is left to the process that asks about it.
+const LEASE: Duration = Duration::from_secs(60);
+/// How long "unknown" is believed.
+const UNKNOWN: Duration = Duration::from_secs(60);
+/// How long is waited after a failure; twice as long after each further one.
+const FAILED: Duration = Duration::from_secs(30);
+/// How often a service that fails is asked about a reference by itself.
+const ATTEMPTS: i64 = 6;
+
+/// The running background work.
+pub struct Lookups {
+    stop: Arc<AtomicBool>,
+    wake: Arc<Notify>,
+    task: JoinHandle<()>,
+}
+
+impl Lookups {
+    /// Starts it; `wake` says that somebody wants references looked up.
+    pub fn start(db: Db, client: Client, wake: Arc<Notify>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let task = tokio::spawn(work(db, client, wake.clone(), stop.clone()));
+        Lookups { stop, wake, task }
+    }
+
+    /// Ends what is being asked, then ends.
+    pub async fn stop(self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.wake.notify_one();
+        if let Err(error) = self.task.await {
+            tracing::warn!(%error, "looking up references ended badly");
+        }
+    }
+}
+
+async fn work(db: Db, client: Client, wake: Arc<Notify>, stop: Arc<AtomicBool>) {
+    while !stop.load(Ordering::SeqCst) {
+        match round(&db, &client).await {
+            // There may be more.
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(error = error.chain(), "references could not be looked up"),
+        }
+        // Woken or not, it is looked again.
+        let _ = timeout(LOOK, wake.notified()).await;
+    }
+}
+
+#[derive(QueryableByName)]
+struct Reference {
+    #[diesel(sql_type = Text)]
+    resource_type: String,
+    #[diesel(sql_type = Text)]
+    resource_id: String,
+}
+
+/// References of incidents that are not over, that were not asked, or whose answer is too old to be believed.
+fn due(conn: &mut Conn, now: Timestamp) -> Result<Vec<ResourceRef>> {
+    let rows: Vec<Reference> = diesel::sql_query(format!(
+        "SELECT DISTINCT ar.resource_type, ar.resource_id FROM alert_references ar \
+         JOIN incidents i ON i.id = ar.incident_id AND i.status <> 'resolved' \
+         LEFT JOIN directory_lookups l ON l.resource_type = ar.resource_type AND l.resource_id = ar.resource_id \
+         WHERE NOT ar.resolved AND (l.state IS NULL OR (l.expires_at <= $1 AND ( \
+             l.state IN ('wanted', 'asking') OR (l.state = 'failed' AND l.attempts < {ATTEMPTS}) OR ar.seen_at > l.asked_at))) \
+         ORDER BY ar.resource_type, ar.resource_id LIMIT {}",
+        callout::BATCH
+    ))
+    .bind::<BigInt, _>(now)
+    .load(conn)?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| resource::reference(&row.resource_type, &row.resource_id))
+        .collect())
+}
+
+/// Asks about what is due. Answers whether there was anything.
+async fn round(db: &Db, client: &Client) -> Result<bool> {
+    let now = db.clock().now();
+    let found = db
+        .read(move |conn| {
+            Ok(match callout::service(conn)? {
+                Some(service) if !due(conn, now)?.is_empty() => Some(service),
+                _ => None,
+            })
+        })
+        .await?;
+    let Some(service) = found else { return Ok(false) };
+    let id = service.id.clone();
+    let wanted = db
+        .transaction(move |conn| {
+            // Of several processes one asks.
+            dialect::lock(conn, Lock::Source, id.as_str())?;
+            let wanted = due(conn, now)?;
+            note(conn, &wanted, "asking", None, now, now.plus(LEASE))?;
+            Ok(wanted)
+        })
+        .await?;
+    if wanted.is_empty() {
+        return Ok(false);
+    }
+    let answer = callout::ask(client, &service, &wanted, now).await;
+    let outcome = match answer {
+        Err(reason) => Err(reason),
+        Ok(lines) => {
+            let (source, asked) = (service.clone(), wanted.clone());
+            let stored = db
+                .write(&Actor::system("call-out"), move |tx| {
+                    callout::store(tx, &source.id, lines)?;
+                    resolve(tx, &asked)?;
+                    let known = resource::keys(tx.conn, &asked.iter().collect::<Vec<_>>())?;
+                    let (there, missing): (Vec<_>, Vec<_>) =
+                        asked.into_iter().partition(|at| known.contains_key(at));
+                    forget(tx.conn, &there)?;
+                    let reason = format!(
+                        "{} does not know it (asked at {})",
+                        source.name,
+                        tx.now.for_people(None)
+                    );
+                    let until = tx.now.plus(UNKNOWN);
+                    note(tx.conn, &missing, "unknown", Some(&reason), tx.now, until)
+                })
+                .await;
+            match stored {
+                Ok(()) => Ok(()),
+                Err(error) => match callout::misfit(&error) {
+                    Some(reason) => Err(reason),
+                    None => return Err(error),
+                },
+            }
+        }
+    };
+    if let Err(reason) = outcome {
+        failed(db, &service, wanted, &reason).await?;
+    }
+    Ok(true)
+}
+
+async fn failed(db: &Db, service: &Service, wanted: Vec<ResourceRef>, reason: &str) -> Result<()> {
+    // Not the reason itself: it may repeat what the service said.
+    tracing::warn!(source = %service.id, "a call-out failed: its incidents say why");
+    let (id, name, reason) = (service.id.clone(), service.name.clone(), reason.to_owned());
+    db.write(&Actor::system("call-out"), move |tx| {
+        let reason = format!(
+            "the call-out to {name} at {} failed: {reason}",
+            tx.now.for_people(None)
+        );
+        note(tx.conn, &wanted, "failed", Some(&reason), tx.now, tx.now)?;
+        // Later and later, up to an hour.
+        for at in &wanted {
+            let row = dl::table.find((at.type_.as_str(), at.id.as_str()));
+            let attempts: i64 = row.select(dl::attempts).first(tx.conn)?;
+            let wait = FAILED * 2_u32.pow(attempts.clamp(1, 7).unsigned_abs() as u32 - 1);
+            diesel::update(row)
+                .set(dl::expires_at.eq(tx.now.plus(wait)))
+                .execute(tx.conn)?;
+        }
+        tx.record(
+            Event::new(Action::CalloutFailed, "source", id.as_str())
+                .after(json!({"references": wanted.len()})),
+        );
+        Ok(())
+    })
+    .await
+}
+
+fn note(
+    conn: &mut Conn,
+    refs: &[ResourceRef],
+    state: &str,
+    reason: Option<&str>,
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<()> {
+    let again = i64::from(state == "failed");
+    for at in refs {
+        on_backend!(&mut *conn, c => diesel::insert_into(dl::table)
+            .values((
+                dl::resource_type.eq(at.type_.as_str()),
+                dl::resource_id.eq(at.id.as_str()),
+                dl::state.eq(state),
+                dl::reason.eq(reason),
+                dl::attempts.eq(again),
+                dl::asked_at.eq(now),
+                dl::expires_at.eq(until),
+            ))
+            .on_conflict((dl::resource_type, dl::resource_id))
+            .do_update()
+            .set((
+                dl::state.eq(state),
+                dl::reason.eq(reason),
+                dl::attempts.eq(dl::attempts + again),
+                dl::asked_at.eq(now),
+                dl::expires_at.eq(until),
+            ))
+            .execute(c))?;
+    }
+    Ok(())
+}
+
+fn forget(conn: &mut Conn, refs: &[ResourceRef]) -> Result<()> {
+    for at in refs {
+        diesel::delete(dl::table.find((at.type_.as_str(), at.id.as_str()))).execute(conn)?;
+    }
+    Ok(())
+}
+
+/// Makes affected what alerts named and the directory knows by now, of these references. Answers how many are known.
+///
+/// # Errors
+/// What the database answers.
+pub fn resolve(tx: &mut Tx<'_>, refs: &[ResourceRef]) -> Result<usize> {
+    let known = resource::keys(tx.conn, &refs.iter().collect::<Vec<_>>())?;
+    let mut touched: Vec<(AlertId, Option<IncidentId>)> = Vec::new();
+    for at in known.keys() {
+        let rows: Vec<(AlertId, Option<IncidentId>)> = ar::table
+            .filter(ar::resource_type.eq(at.type_.as_str()))
+            .filter(ar::resource_id.eq(at.id.as_str()))
+            .filter(ar::resolved.eq(false))
+            .select((ar::alert_id, ar::incident_id))
+            .load(tx.conn)?;
+        diesel::update(
+            ar::table
+                .filter(ar::resource_type.eq(at.type_.as_str()))
+                .filter(ar::resource_id.eq(at.id.as_str()))
+                .filter(ar::resolved.eq(false)),
+        )
+        .set(ar::resolved.eq(true))
+        .execute(tx.conn)?;
+        touched.extend(rows);
+    }
+    touched.sort();
+    touched.dedup();
+    for (alert, incident) in touched {
+        let chains: Option<String> = ac::table
+            .find(alert.as_str())
+            .select(ac::chains)
+            .first(tx.conn)
+            .optional()?;
+        let chains: Vec<Vec<ResourceRef>> = match chains {
+            Some(json) => serde_json::from_str(&json)?,
+            None => continue,
+        };
+        let rules::Resolved { keys, hit, .. } = rules::resolve(tx.conn, &chains)?;
+        if chains.iter().flatten().all(|at| keys.contains_key(at)) {
+            diesel::delete(ac::table.find(alert.as_str())).execute(tx.conn)?;
+        }
+        if let Some(incident) = incident.filter(|_| !hit.is_empty()) {
+            let named: Vec<String> = known
+                .keys()
+                .take(50)
+                .map(|at| format!("{}/{}", at.type_, at.id))
+                .collect();
+            affected::add_keys(
+                tx,
+                &incident,
+                &hit,
+                affected::Source::Alert,
+                json!({"alert": alert, "named": named}),
+            )?;
+            tx.record(
+                Event::new(Action::ReferencesResolved, "incident", incident.as_str())
+                    .incident(&incident)
+                    .after(json!({"alert": alert, "references": named})),
+            );
+        }
+    }
+    Ok(known.len())
+}
+
+/// What became of the wish to have references looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Wanted {
+    /// The directory knows them by now.
+    pub resolved: usize,
+    /// A service is asked about them.
+    pub asked: usize,
+    /// Nobody can be asked about them, or they were asked a moment ago.
+    pub left: usize,
+}
+
+/// Looks up what the alerts of an incident named and nobody knew: in the directory at once, and at the service soon.
+///
+/// # Errors
+/// `NotFound`.
+pub fn want(tx: &mut Tx<'_>, incident: &IncidentId) -> Result<Wanted> {
+    incident::get(tx.conn, incident)?;
+    let refs: Vec<ResourceRef> = affected::unresolved(tx.conn, incident)?
+        .iter()
+        .filter_map(|one| resource::reference(&one.type_, &one.id))
+        .collect();
+    let resolved = resolve(tx, &refs)?;
+    let known = resource::keys(tx.conn, &refs.iter().collect::<Vec<_>>())?;
+    let missing: Vec<&ResourceRef> = refs.iter().filter(|at| !known.contains_key(*at)).collect();
+    let mut asked = 0;
+    if callout::service(tx.conn)?.is_some() {
+        for at in &missing {
+            let row = dl::table.find((at.type_.as_str(), at.id.as_str()));
+            let held: Option<(String, Timestamp)> = row
+                .select((dl::state, dl::expires_at))
+                .first(tx.conn)
+                .optional()?;
+            // An answer is believed for its time, also when somebody is impatient; a failure is none.
+            let believed = held.is_some_and(|(state, until)| {
+                ["unknown", "asking"].contains(&state.as_str()) && until > tx.now
+            });
+            if !believed {
+                asked += 1;
+                diesel::update(row)
+                    .set((
+                        dl::state.eq("wanted"),
+                        dl::attempts.eq(0),
+                        dl::expires_at.eq(tx.now),
+                    ))
+                    .execute(tx.conn)?;
+            }
+        }
+    }
+    Ok(Wanted {
+        resolved,
+        asked,
+        left: missing.len() - asked,
+    })
+}

@@ -1,0 +1,188 @@
+//! Reads a MySQL or MariaDB database of others.
+//!
+//! Must never happen here: a transaction that may write, or a file that the server asks for.
+
+use std::time::Duration;
+
+use mysql::prelude::Queryable;
+use mysql::{Conn, Opts, OptsBuilder, Params, Value as Cell};
+use serde_json::Value;
+
+use super::{CONNECT, Counted, Row, count_statement};
+
+/// A read-only transaction.
+pub(super) struct Reader(Conn);
+
+pub(super) fn check(url: &str) -> Result<(), String> {
+    if !url.starts_with("mysql://") {
+        return Err("must begin with mysql://".to_owned());
+    }
+    let opts =
+        Opts::from_url(url).map_err(|_| "is not a URL such as mysql://reader:password@db.example/shop")?;
+    if opts.get_db_name().is_none() {
+        return Err("names no database: mysql://reader:password@db.example/shop".to_owned());
+    }
+    Ok(())
+}
+
+fn said(error: &mysql::Error) -> String {
+    match error {
+        mysql::Error::MySqlError(error) => format!("{} ({})", error.message, error.code),
+        other => other.to_string(),
+    }
+}
+
+impl Reader {
+    pub(super) fn open(url: &str, patience: Duration) -> Result<Self, String> {
+        let opts = Opts::from_url(url).map_err(|_| "is not a URL".to_owned())?;
+        // A little longer than the statement may take: the server's own answer says more.
+        let wait = patience + CONNECT;
+        let opts = OptsBuilder::from_opts(opts)
+            .prefer_socket(false)
+            .tcp_connect_timeout(Some(CONNECT))
+            .read_timeout(Some(wait))
+            .write_timeout(Some(wait))
+            .stmt_cache_size(0)
+            .local_infile_handler(None);
+        let mut conn = Conn::new(opts).map_err(|error| said(&error))?;
+        // MariaDB counts in seconds and MySQL in milliseconds, and neither knows the other's word.
+        let mariadb = format!("SET SESSION max_statement_time = {}", patience.as_secs().max(1));
+        if conn.query_drop(mariadb).is_err() {
+            conn.query_drop(format!(
+                "SET SESSION max_execution_time = {}",
+                patience.as_millis().max(1)
+            ))
+            .map_err(|error| said(&error))?;
+        }
+        for statement in [
+            "SET SESSION time_zone = '+00:00'",
+            // For whatever comes after this transaction, too.
+            "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+            "SET SESSION TRANSACTION READ ONLY",
+            "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+        ] {
+            conn.query_drop(statement).map_err(|error| said(&error))?;
+        }
+        Ok(Reader(conn))
+    }
+}
+
+/// The page's statement. A comparison of whole rows would not use an index here.
+fn page_statement(query: &str, key: &[&str], after: Option<&[Value]>, limit: usize) -> (String, Vec<Value>) {
+    let columns: Vec<String> = key.iter().map(|column| format!("q.`{column}`")).collect();
+    let mut values = Vec::new();
+    let condition = match after {
+        None => String::new(),
+        Some(last) => {
+            let alternatives: Vec<String> = (0..columns.len())
+                .map(|depth| {
+                    let mut parts: Vec<String> = Vec::new();
+                    for (column, value) in columns.iter().zip(last).take(depth) {
+                        parts.push(format!("{column} = ?"));
+                        values.push(value.clone());
+                    }
+                    parts.push(format!("{} > ?", columns[depth]));
+                    values.extend(last.get(depth).cloned());
+                    format!("({})", parts.join(" AND "))
+                })
+                .collect();
+            format!("WHERE {}", alternatives.join(" OR "))
+        }
+    };
+    let statement = format!(
+        "SELECT * FROM (\n{query}\n) AS q {condition} ORDER BY {} LIMIT {limit}",
+        columns.join(", ")
+    );
+    (statement, values)
+}
+
+fn bound(value: &Value) -> Result<Cell, String> {
+    match value {
+        Value::String(text) => Ok(Cell::Bytes(text.clone().into_bytes())),
+        Value::Number(number) => number
+            .as_i64()
+            .map(Cell::Int)
+            .or_else(|| number.as_u64().map(Cell::UInt))
+            .or_else(|| number.as_f64().map(Cell::Double))
+            .ok_or_else(|| "a key is not a number that can be compared".to_owned()),
+        _ => Err("a key is neither a text nor a number".to_owned()),
+    }
+}
+
+fn value(column: &str, cell: Cell) -> Result<Value, String> {
+    Ok(match cell {
+        Cell::NULL => Value::Null,
+        Cell::Bytes(bytes) => String::from_utf8(bytes)
+            .map(Value::from)
+            .map_err(|_| format!("{column}: is binary; select it as text, e.g. with HEX()"))?,
+        Cell::Int(number) => Value::from(number),
+        Cell::UInt(number) => Value::from(number),
+        Cell::Float(number) => Value::from(number),
+        Cell::Double(number) => Value::from(number),
+        // Dates and times, as the server would write them.
+        other => Value::from(other.as_sql(true).trim_matches('\'').to_owned()),
+    })
+}
+
+impl super::Reader for Reader {
+    fn count(&mut self, query: &str, key: &[&str]) -> Result<Counted, String> {
+        // Prepared, so that it is one statement and no more.
+        let counted: Option<(u64, u64)> = self
+            .0
+            .exec_first(count_statement(query, key, '`'), ())
+            .map_err(|error| said(&error))?;
+        let (rows, keyed) = counted.ok_or("a count has no answer")?;
+        Ok(Counted { rows, keyed })
+    }
+
+    fn page(
+        &mut self,
+        query: &str,
+        key: &[&str],
+        after: Option<&[Value]>,
+        limit: usize,
+    ) -> Result<Vec<Row>, String> {
+        let (statement, values) = page_statement(query, key, after, limit);
+        let values = values.iter().map(bound).collect::<Result<Vec<_>, _>>()?;
+        let params = if values.is_empty() {
+            Params::Empty
+        } else {
+            Params::Positional(values)
+        };
+        let rows: Vec<mysql::Row> = self.0.exec(statement, params).map_err(|error| said(&error))?;
+        rows.into_iter()
+            .map(|row| {
+                let names: Vec<String> = row
+                    .columns_ref()
+                    .iter()
+                    .map(|column| column.name_str().into_owned())
+                    .collect();
+                names
+                    .into_iter()
+                    .zip(row.unwrap())
+                    .map(|(name, cell)| {
+                        let value = value(&name, cell)?;
+                        Ok((name, value))
+                    })
+                    .collect()
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_goes_on_behind_a_key_of_several_columns() {
+        let last = [Value::from("a"), Value::from(2)];
+        let (statement, values) = page_statement("SELECT 1", &["type", "id"], Some(&last), 3);
+        assert_eq!(
+            statement,
+            "SELECT * FROM (\nSELECT 1\n) AS q WHERE (q.`type` > ?) OR (q.`type` = ? AND q.`id` > ?) \
+             ORDER BY q.`type`, q.`id` LIMIT 3"
+        );
+        assert_eq!(values, [Value::from("a"), Value::from("a"), Value::from(2)]);
+    }
+}

@@ -1,0 +1,316 @@
+//! What an import brings, row by row: the five kinds of lines, read from JSON and written to it in one way.
+//!
+//! Must never happen here: an unknown field that is passed over, or two ways to write the same line.
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+
+use super::account::AccountInput;
+use super::person::PersonInput;
+use super::resource::ResourceInput;
+use super::{Check, Labels, ResourceRef};
+use crate::error::FieldError;
+use crate::id::ExternalId;
+
+/// What a line is about.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum LineKind {
+    /// An account.
+    Account,
+    /// A person.
+    Person,
+    /// A resource.
+    Resource,
+    /// A member of an account.
+    Member,
+    /// A collaborator on a resource.
+    Collaborator,
+}
+
+impl LineKind {
+    /// All of them; a line refers to lines of its own kind or of those before.
+    pub const ALL: [LineKind; 5] = [
+        LineKind::Account,
+        LineKind::Person,
+        LineKind::Resource,
+        LineKind::Member,
+        LineKind::Collaborator,
+    ];
+
+    /// As in a line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LineKind::Account => "account",
+            LineKind::Person => "person",
+            LineKind::Resource => "resource",
+            LineKind::Member => "member",
+            LineKind::Collaborator => "collaborator",
+        }
+    }
+
+    /// Many of them, as in the counts of an import.
+    pub fn plural(self) -> &'static str {
+        match self {
+            LineKind::Account => "accounts",
+            LineKind::Person => "people",
+            LineKind::Resource => "resources",
+            LineKind::Member => "members",
+            LineKind::Collaborator => "collaborators",
+        }
+    }
+
+    /// Parses a word.
+    ///
+    /// # Errors
+    /// A sentence for the caller.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| "must be account, person, resource, member or collaborator".to_owned())
+    }
+
+    /// Its place among the kinds, as it is stored.
+    pub(super) fn number(self) -> i64 {
+        self as i64
+    }
+
+    pub(super) fn of_number(number: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.number() == number)
+    }
+}
+
+/// A line of an import.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum Line {
+    Account(AccountLine),
+    Person(PersonLine),
+    Resource(ResourceLine),
+    Member(MemberLine),
+    Collaborator(CollaboratorLine),
+}
+
+/// What a line is. Read first, and by itself: serde's tagged enums forget which field was wrong.
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(borrow)]
+    kind: std::borrow::Cow<'a, str>,
+}
+
+/// Nothing that is unset is written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AccountLine {
+    #[serde(rename = "kind", skip_serializing)]
+    pub _kind: IgnoredAny,
+    pub id: ExternalId,
+    pub name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PersonLine {
+    #[serde(rename = "kind", skip_serializing)]
+    pub _kind: IgnoredAny,
+    pub id: ExternalId,
+    pub name: String,
+    pub email: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ResourceLine {
+    #[serde(rename = "kind", skip_serializing)]
+    pub _kind: IgnoredAny,
+    #[serde(rename = "type")]
+    pub type_: ExternalId,
+    pub id: ExternalId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<ExternalId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ResourceRef>,
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MemberLine {
+    #[serde(rename = "kind", skip_serializing)]
+    pub _kind: IgnoredAny,
+    pub account: ExternalId,
+    pub person: ExternalId,
+    pub role: ExternalId,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CollaboratorLine {
+    #[serde(rename = "kind", skip_serializing)]
+    pub _kind: IgnoredAny,
+    pub resource: ResourceRef,
+    pub person: ExternalId,
+    pub role: ExternalId,
+}
+
+impl AccountLine {
+    pub fn split(self) -> (ExternalId, AccountInput) {
+        let input = AccountInput {
+            name: self.name,
+            locale: self.locale,
+            time_zone: self.time_zone,
+            labels: self.labels,
+        };
+        (self.id, input)
+    }
+}
+
+impl PersonLine {
+    pub fn split(self) -> (ExternalId, PersonInput) {
+        let input = PersonInput {
+            name: self.name,
+            email: self.email,
+            locale: self.locale,
+            time_zone: self.time_zone,
+        };
+        (self.id, input)
+    }
+}
+
+impl ResourceLine {
+    pub fn split(self) -> (ResourceRef, ResourceInput) {
+        let at = ResourceRef {
+            type_: self.type_,
+            id: self.id,
+        };
+        let input = ResourceInput {
+            name: self.name,
+            account: self.account,
+            parent: self.parent,
+            labels: self.labels,
+        };
+        (at, input)
+    }
+}
+
+impl Line {
+    pub fn kind(&self) -> LineKind {
+        match self {
+            Line::Account(_) => LineKind::Account,
+            Line::Person(_) => LineKind::Person,
+            Line::Resource(_) => LineKind::Resource,
+            Line::Member(_) => LineKind::Member,
+            Line::Collaborator(_) => LineKind::Collaborator,
+        }
+    }
+
+    /// What it is about, as an array in JSON: the same for two lines about the same thing.
+    pub fn key(&self) -> String {
+        key(&match self {
+            Line::Account(line) => vec![line.id.as_str()],
+            Line::Person(line) => vec![line.id.as_str()],
+            Line::Resource(line) => vec![line.type_.as_str(), line.id.as_str()],
+            Line::Member(line) => vec![line.account.as_str(), line.person.as_str()],
+            Line::Collaborator(line) => vec![
+                line.resource.type_.as_str(),
+                line.resource.id.as_str(),
+                line.person.as_str(),
+            ],
+        })
+    }
+
+    /// The key of the resource that it is part of.
+    pub fn parent_key(&self) -> Option<String> {
+        match self {
+            Line::Resource(line) => line.parent.as_ref().map(resource_key),
+            _ => None,
+        }
+    }
+
+    /// The one way to write it.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// What is wrong with its words, field by field.
+    pub fn wrong(&self) -> Vec<FieldError> {
+        let mut check = Check::default();
+        match self.clone() {
+            Line::Account(line) => line.split().1.check(&mut check),
+            Line::Person(line) => line.split().1.check(&mut check),
+            Line::Resource(line) => line.split().1.check(&mut check),
+            Line::Member(_) | Line::Collaborator(_) => {}
+        }
+        check.errors
+    }
+}
+
+/// The key of these words.
+pub(crate) fn key(words: &[&str]) -> String {
+    serde_json::to_string(words).unwrap_or_default()
+}
+
+/// The key of a resource's line.
+pub(crate) fn resource_key(at: &ResourceRef) -> String {
+    key(&[at.type_.as_str(), at.id.as_str()])
+}
+
+/// Reads a line.
+///
+/// # Errors
+/// A sentence that begins with the field, where one is wrong.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Line, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
+    // serde takes an array for a struct, field by field.
+    if !text.trim_start().starts_with('{') {
+        return Err("is not a JSON object".to_owned());
+    }
+    let Kind { kind } = typed(text)?;
+    match kind.as_ref() {
+        "account" => typed(text).map(Line::Account),
+        "person" => typed(text).map(Line::Person),
+        "resource" => typed(text).map(Line::Resource),
+        "member" => typed(text).map(Line::Member),
+        "collaborator" => typed(text).map(Line::Collaborator),
+        other => {
+            let other: String = other.chars().take(40).collect();
+            Err(format!(
+                "kind: '{other}' is not account, person, resource, member or collaborator"
+            ))
+        }
+    }
+}
+
+/// Parses a line, naming the field that is wrong.
+fn typed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let line: T = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let reason = crate::error::json_reason(error.inner());
+        if path == "." {
+            reason
+        } else {
+            format!("{path}: {reason}")
+        }
+    })?;
+    deserializer
+        .end()
+        .map_err(|error| crate::error::json_reason(&error))?;
+    Ok(line)
+}

@@ -1,0 +1,287 @@
+//! A call-out: the product's own service is asked about references that the directory does not know. What it answers are
+//! lines of an import about just these, what is above them, and whose they are.
+//!
+//! Must never happen here: an answer about something else that is taken in, one that is read without bound, or a guess
+//! where there is no answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Row, SourceKind};
+use crate::audit::{Action, Event, Tx};
+use crate::db::Conn;
+use crate::db::schema::directory_sources as s;
+use crate::directory::ResourceRef;
+use crate::directory::endpoint::sign;
+use crate::directory::import::{Counts, Import};
+use crate::directory::line::{self, Line, LineKind};
+use crate::egress::client::{Bounds, Client, Unanswered};
+use crate::error::{Error, Result};
+use crate::id::{SourceId, new_uuid};
+use crate::time::Timestamp;
+use diesel::prelude::*;
+
+/// References of one request at most.
+pub const BATCH: usize = 100;
+/// How much is waited for and read of an answer.
+const BOUNDS: Bounds = Bounds {
+    patience: Duration::from_secs(10),
+    body: 1024 * 1024,
+};
+
+/// The service to ask. It holds the secret, so it cannot be shown.
+#[derive(Clone)]
+pub struct Service {
+    /// Its id.
+    pub id: SourceId,
+    /// What it is called.
+    pub name: String,
+    url: String,
+    secret: String,
+}
+
+/// The service, where there is one.
+///
+/// # Errors
+/// What the database answers.
+pub fn service(conn: &mut Conn) -> Result<Option<Service>> {
+    let row: Option<Row> = s::table
+        .filter(s::kind.eq(SourceKind::Http.as_str()))
+        .filter(s::gone_at.is_null())
+        .order(s::id)
+        .first(conn)
+        .optional()?;
+    Ok(row.map(|row| Service {
+        id: row.id,
+        name: row.name,
+        url: row.url.unwrap_or_default(),
+        secret: row.secret.unwrap_or_default(),
+    }))
+}
+
+/// Asks about references.
+///
+/// # Errors
+/// Why there is no answer that can be used: a part of a sentence, without what the service said.
+pub(crate) async fn ask(
+    client: &Client,
+    service: &Service,
+    wanted: &[ResourceRef],
+    now: Timestamp,
+) -> std::result::Result<Vec<Line>, String> {
+    let body = serde_json::to_vec(&json!({"references": wanted})).map_err(|error| error.to_string())?;
+    let id = format!("msg_{}", new_uuid(now).simple());
+    let seconds = now.unix().0;
+    let headers = [
+        ("content-type", "application/json"),
+        ("accept", "application/x-ndjson"),
+        ("webhook-id", &id),
+        ("webhook-timestamp", &seconds.to_string()),
+        ("webhook-signature", &sign(&service.secret, &id, seconds, &body)?),
+    ];
+    let answer = client
+        .ask(&service.url, &headers, body, BOUNDS)
+        .await
+        .map_err(|reason| match reason {
+            Unanswered::Refused(reason) | Unanswered::Away(reason) => reason,
+        })?;
+    if !answer.status.is_success() {
+        return Err(format!("it answered {}", answer.status));
+    }
+    read(&answer.body, wanted)
+}
+
+/// The lines of an answer, in an order in which each uses only what came before.
+///
+/// # Errors
+/// What is wrong with it.
+fn read(body: &[u8], wanted: &[ResourceRef]) -> std::result::Result<Vec<Line>, String> {
+    let mut lines = BTreeMap::new();
+    for (index, bytes) in body.split(|byte| *byte == b'\n').enumerate() {
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let number = index + 1;
+        let line =
+            line::parse(bytes).map_err(|detail| format!("its answer is wrong: line {number}: {detail}"))?;
+        if let Some(error) = line.wrong().into_iter().next() {
+            let field = error.pointer.unwrap_or_default();
+            let field = field.trim_start_matches('/');
+            return Err(format!(
+                "its answer is wrong: line {number}: {field}: {}",
+                error.detail
+            ));
+        }
+        if lines.insert((line.kind(), line.key()), line).is_some() {
+            return Err(format!(
+                "its answer is wrong: line {number}: the same thing twice"
+            ));
+        }
+    }
+    let allowed = allowed(&lines, wanted)?;
+    if let Some(((kind, key), _)) = lines.iter().find(|(at, _)| !allowed.contains(at)) {
+        let words: Vec<String> = serde_json::from_str(key).unwrap_or_default();
+        // A person's key may be an address.
+        let which = match kind {
+            LineKind::Resource => format!("{} {}", kind.as_str(), words.join(" ")),
+            _ => format!("{} that has nothing to do with it", kind.as_str()),
+        };
+        return Err(format!("its answer is about something else: {which}"));
+    }
+    let depths: Vec<(LineKind, usize, String)> = lines
+        .iter()
+        .map(|((kind, key), line)| (*kind, depth(&lines, line), key.clone()))
+        .collect();
+    let mut order = depths;
+    order.sort();
+    Ok(order
+        .into_iter()
+        .filter_map(|(kind, _, key)| lines.remove(&(kind, key)))
+        .collect())
+}
+
+type Lines = BTreeMap<(LineKind, String), Line>;
+
+fn parent<'a>(lines: &'a Lines, line: &Line) -> Option<&'a Line> {
+    lines.get(&(LineKind::Resource, line.parent_key()?))
+}
+
+/// How many of its ancestors are in the answer; a circle ends somewhere, and the import refuses it.
+fn depth(lines: &Lines, line: &Line) -> usize {
+    let mut depth = 0;
+    let mut at = parent(lines, line);
+    while let Some(line) = at.filter(|_| depth <= lines.len()) {
+        depth += 1;
+        at = parent(lines, line);
+    }
+    depth
+}
+
+/// What an answer may be about: what was asked, what is above it, and whose that is.
+fn allowed(
+    lines: &Lines,
+    wanted: &[ResourceRef],
+) -> std::result::Result<BTreeSet<(LineKind, String)>, String> {
+    let mut allowed = BTreeSet::new();
+    let mut accounts = BTreeSet::new();
+    for at in wanted {
+        let mut key = Some(line::resource_key(at));
+        while let Some(this) = key.take() {
+            let place = (LineKind::Resource, this);
+            // Where it was already, what is above it was too.
+            if let Some(Line::Resource(line)) = lines.get(&place)
+                && allowed.insert(place)
+            {
+                accounts.extend(line.account.clone());
+                key = line.parent.as_ref().map(line::resource_key);
+            }
+        }
+    }
+    let mut people = BTreeSet::new();
+    for ((kind, key), line) in lines {
+        let fits = match line {
+            Line::Account(line) => accounts.contains(&line.id),
+            Line::Member(line) => {
+                accounts.contains(&line.account) && {
+                    people.insert(line.person.clone());
+                    true
+                }
+            }
+            Line::Collaborator(line) => {
+                let on = (LineKind::Resource, line::resource_key(&line.resource));
+                allowed.contains(&on) && {
+                    people.insert(line.person.clone());
+                    true
+                }
+            }
+            Line::Person(_) | Line::Resource(_) => false,
+        };
+        if fits {
+            allowed.insert((*kind, key.clone()));
+        }
+    }
+    for (place, line) in lines {
+        if let Line::Person(person) = line
+            && people.contains(&person.id)
+        {
+            allowed.insert(place.clone());
+        }
+    }
+    Ok(allowed)
+}
+
+/// Stores what a service answered.
+///
+/// # Errors
+/// `Invalid` where it does not fit the directory; then the caller must roll back.
+pub(crate) fn store(tx: &mut Tx<'_>, service: &SourceId, lines: Vec<Line>) -> Result<Counts> {
+    let mut import = Import::begin_as_a_whole(tx)?;
+    for (index, line) in lines.into_iter().enumerate() {
+        import.take(tx, index as u64 + 1, line)?;
+    }
+    let counts = import.finish(tx)?;
+    diesel::update(s::table.find(service.as_str()))
+        .set(s::last_success_at.eq(Some(tx.now)))
+        .execute(tx.conn)?;
+    tx.record(
+        Event::new(Action::CalloutAnswered, "source", service.as_str()).after(json!({"counts": counts})),
+    );
+    Ok(counts)
+}
+
+/// Why an answer does not fit the directory, as a part of a sentence.
+pub fn misfit(error: &Error) -> Option<String> {
+    match error {
+        Error::Invalid { detail, .. } => Some(format!("its answer does not fit: {detail}")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::resource;
+
+    fn asked(lines: &[&str]) -> std::result::Result<Vec<String>, String> {
+        let wanted = [resource::at("media", "m9").unwrap()];
+        read(lines.join("\n").as_bytes(), &wanted).map(|lines| lines.iter().map(Line::to_json).collect())
+    }
+
+    const MEDIA: &str =
+        r#"{"kind":"resource","type":"media","id":"m9","parent":{"type":"project","id":"42"}}"#;
+    const PROJECT: &str = r#"{"kind":"resource","type":"project","id":"42","account":"acme"}"#;
+    const ACCOUNT: &str = r#"{"kind":"account","id":"acme","name":"Acme"}"#;
+    const PERSON: &str = r#"{"kind":"person","id":"ann","name":"Ann","email":"ann@example.com"}"#;
+    const MEMBER: &str = r#"{"kind":"member","account":"acme","person":"ann","role":"owner"}"#;
+
+    #[test]
+    fn an_answer_is_put_in_order() {
+        let lines = asked(&[MEMBER, MEDIA, PERSON, PROJECT, "", ACCOUNT]).unwrap();
+        assert_eq!(lines, [ACCOUNT, PERSON, PROJECT, MEDIA, MEMBER]);
+        assert_eq!(asked(&[""]).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn an_answer_about_something_else_is_refused() {
+        let other = r#"{"kind":"resource","type":"project","id":"43","account":"acme"}"#;
+        let stranger = r#"{"kind":"person","id":"eve","name":"Eve","email":"eve@example.com"}"#;
+        for lines in [
+            &[MEDIA, PROJECT, ACCOUNT, other][..],
+            &[MEDIA, PROJECT, ACCOUNT, PERSON],
+            &[MEDIA, PROJECT, ACCOUNT, MEMBER, PERSON, stranger],
+            &[PROJECT],
+            &[ACCOUNT],
+        ] {
+            let refused = asked(lines).unwrap_err();
+            assert!(refused.contains("something else"), "{refused}");
+            assert!(!refused.contains("eve"), "{refused}");
+        }
+        assert!(asked(&[MEDIA, MEDIA]).unwrap_err().contains("twice"));
+        assert!(asked(&["<html>"]).unwrap_err().contains("line 1"));
+        // A circle ends.
+        let circle = r#"{"kind":"resource","type":"project","id":"42","parent":{"type":"media","id":"m9"}}"#;
+        assert_eq!(asked(&[MEDIA, circle]).unwrap().len(), 2);
+    }
+}

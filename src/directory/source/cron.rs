@@ -1,0 +1,61 @@
+//! When a source is read by itself: a cron expression, in UTC.
+//!
+//! Must never happen here: a time of day that means another hour in summer.
+
+use std::str::FromStr;
+
+use chrono::DateTime;
+use croner::Cron;
+
+use crate::time::Timestamp;
+
+/// Checks an expression.
+///
+/// # Errors
+/// A sentence for the caller.
+pub fn check(expression: &str) -> Result<(), String> {
+    let fields = expression.split_whitespace().count();
+    if fields != 5 && !expression.starts_with('@') {
+        return Err(
+            "must be five fields of cron, such as 15 * * * * (minute, hour, day, month, weekday), in UTC"
+                .to_owned(),
+        );
+    }
+    let cron = Cron::from_str(expression).map_err(|error| format!("is not a cron expression: {error}"))?;
+    let start = DateTime::from_timestamp(0, 0).ok_or("is not a cron expression")?;
+    cron.find_next_occurrence(&start, false)
+        .map(drop)
+        .map_err(|_| "names no time that ever comes".to_owned())
+}
+
+/// The next time after this one. None where there is none.
+pub fn next(expression: &str, after: Timestamp) -> Option<Timestamp> {
+    let cron = Cron::from_str(expression).ok()?;
+    let start = DateTime::from_timestamp_micros(after.as_micros())?;
+    let next = cron.find_next_occurrence(&start, false).ok()?;
+    Timestamp::parse(&next.format("%Y-%m-%dT%H:%M:%SZ").to_string()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_time_is_after_this_one() {
+        let at = |text: &str| Timestamp::parse(text).unwrap();
+        let noon = at("2024-03-14T12:00:00Z");
+        assert_eq!(next("0 12 * * *", noon), Some(at("2024-03-15T12:00:00Z")));
+        assert_eq!(next("*/15 * * * *", noon), Some(at("2024-03-14T12:15:00Z")));
+        for wrong in [
+            "",
+            "* * * *",
+            "61 * * * *",
+            "every hour",
+            "* * * * * *",
+            "0 0 31 2 *",
+        ] {
+            assert!(check(wrong).is_err(), "{wrong}");
+        }
+        assert!(check("15 3 * * 1-5").is_ok());
+    }
+}

@@ -1,0 +1,609 @@
+//! The runs of a source: one at a time, held by a lease that the process working on it renews.
+//!
+//! Must never happen here: two active runs of one source, or a run that ends without saying how.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::there;
+use crate::audit::{Action, Event, Tx};
+use crate::db::Conn;
+use crate::db::dialect::{self, Lock};
+use crate::db::schema::{directory_runs as dr, directory_sources as s, directory_staged};
+use crate::directory::line::LineKind;
+use crate::error::{Error, FieldError, Result};
+use crate::id::{RunId, SourceId};
+use crate::time::Timestamp;
+
+/// How long a run is held without a sign of life.
+pub(super) const LEASE: Duration = Duration::from_secs(90);
+
+/// Where a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It waits for a process that works on it.
+    Queued,
+    /// The source is read.
+    Reading,
+    /// What was read is compared with the directory.
+    Comparing,
+    /// What changed is stored.
+    Applying,
+    /// It would mark too much as gone, and stored nothing: somebody must look.
+    NeedsConfirmation,
+    /// It is done.
+    Done,
+    /// It stored nothing, and says why.
+    Failed,
+    /// It waited for confirmation, and a newer run began.
+    Superseded,
+}
+
+const ALL: [(State, &str); 8] = [
+    (State::Queued, "queued"),
+    (State::Reading, "reading"),
+    (State::Comparing, "comparing"),
+    (State::Applying, "applying"),
+    (State::NeedsConfirmation, "needs_confirmation"),
+    (State::Done, "done"),
+    (State::Failed, "failed"),
+    (State::Superseded, "superseded"),
+];
+
+/// The states of a run that somebody works on.
+const HELD: [&str; 3] = ["reading", "comparing", "applying"];
+
+impl State {
+    /// As stored and shown.
+    pub fn as_str(self) -> &'static str {
+        ALL.iter()
+            .find(|(state, _)| *state == self)
+            .map_or("failed", |(_, word)| *word)
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        ALL.iter()
+            .find(|(_, word)| *word == text)
+            .map(|(state, _)| *state)
+            .ok_or_else(|| Error::internal("a run of an unknown state"))
+    }
+
+    /// Whether nothing more will come of it by itself.
+    pub fn over(self) -> bool {
+        !matches!(
+            self,
+            State::Queued | State::Reading | State::Comparing | State::Applying
+        )
+    }
+}
+
+/// Why a run began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Somebody asked for it.
+    Request,
+    /// Its time had come.
+    Schedule,
+}
+
+impl Cause {
+    fn as_str(self) -> &'static str {
+        match self {
+            Cause::Request => "request",
+            Cause::Schedule => "schedule",
+        }
+    }
+}
+
+/// What became of the rows of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct KindChanges {
+    /// Not there before.
+    pub added: u64,
+    /// There, and now different.
+    pub changed: u64,
+    /// As they were.
+    pub unchanged: u64,
+    /// Brought by this source before, and not any more.
+    pub gone: u64,
+}
+
+/// One change, for people who want to see what kind of thing changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Example {
+    /// Of what.
+    pub kind: LineKind,
+    /// added, changed or gone.
+    pub change: String,
+    /// Which: the words of its key, such as type and id.
+    pub key: Vec<String>,
+}
+
+/// What a run changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Changes {
+    /// Accounts.
+    pub accounts: KindChanges,
+    /// People.
+    pub people: KindChanges,
+    /// Resources.
+    pub resources: KindChanges,
+    /// Members of accounts.
+    pub members: KindChanges,
+    /// Collaborators on resources.
+    pub collaborators: KindChanges,
+    /// Rows that this source had brought before.
+    pub brought_before: u64,
+    /// Some of the changes.
+    pub examples: Vec<Example>,
+}
+
+impl Changes {
+    /// The changes of a kind.
+    pub fn of(&mut self, kind: LineKind) -> &mut KindChanges {
+        match kind {
+            LineKind::Account => &mut self.accounts,
+            LineKind::Person => &mut self.people,
+            LineKind::Resource => &mut self.resources,
+            LineKind::Member => &mut self.members,
+            LineKind::Collaborator => &mut self.collaborators,
+        }
+    }
+
+    fn sum(&self, one: impl Fn(&KindChanges) -> u64) -> u64 {
+        [
+            &self.accounts,
+            &self.people,
+            &self.resources,
+            &self.members,
+            &self.collaborators,
+        ]
+        .into_iter()
+        .map(one)
+        .sum()
+    }
+
+    /// Rows to mark as gone.
+    pub fn gone(&self) -> u64 {
+        self.sum(|kind| kind.gone)
+    }
+
+    /// Rows to store.
+    pub fn stored(&self) -> u64 {
+        self.sum(|kind| kind.added + kind.changed)
+    }
+}
+
+/// What is wrong with what a source brought.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RunError {
+    /// Of which kind; none: it is the source as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<LineKind>,
+    /// Which row: the words of its key, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Vec<String>>,
+    /// Which row of the query, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row: Option<u64>,
+    /// Which column.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// What is wrong.
+    pub detail: String,
+}
+
+impl RunError {
+    /// About the source as a whole.
+    pub fn plain(detail: impl Into<String>) -> Self {
+        RunError {
+            kind: None,
+            key: None,
+            row: None,
+            column: None,
+            detail: detail.into(),
+        }
+    }
+}
+
+/// How far a run is in its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Progress {
+    /// Rows done.
+    pub done: i64,
+    /// Of so many; 0 while that is not known.
+    pub total: i64,
+}
+
+/// A run, as shown.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// The source.
+    pub source: SourceId,
+    /// Where it is.
+    pub state: State,
+    /// Why it began: request or schedule.
+    pub cause: String,
+    /// Who asked for it.
+    pub requested_by: String,
+    /// Who let it go on although it marks much as gone.
+    pub confirmed_by: Option<String>,
+    /// How far it is.
+    pub progress: Progress,
+    /// What it changes, once that is known.
+    pub changes: Option<Changes>,
+    /// Why it failed.
+    pub errors: Vec<RunError>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When it began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Queryable)]
+pub(super) struct Row {
+    pub id: RunId,
+    pub source_id: SourceId,
+    pub state: String,
+    pub cause: String,
+    pub requested_by: String,
+    pub confirmed_by: Option<String>,
+    pub done: i64,
+    pub total: i64,
+    pub changes: Option<String>,
+    pub errors: Option<String>,
+    pub lease: Option<String>,
+    pub _lease_until: Timestamp,
+    pub created_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+}
+
+impl Row {
+    fn view(self) -> Result<Run> {
+        Ok(Run {
+            state: State::parse(&self.state)?,
+            changes: self.changes.as_deref().map(serde_json::from_str).transpose()?,
+            errors: match &self.errors {
+                Some(errors) => serde_json::from_str(errors)?,
+                None => Vec::new(),
+            },
+            progress: Progress {
+                done: self.done,
+                total: self.total,
+            },
+            id: self.id,
+            source: self.source_id,
+            cause: self.cause,
+            requested_by: self.requested_by,
+            confirmed_by: self.confirmed_by,
+            created_at: self.created_at,
+            started_at: self.started_at,
+            finished_at: self.finished_at,
+        })
+    }
+}
+
+/// The run of a source that has not ended.
+///
+/// # Errors
+/// What the database answers.
+pub fn active(conn: &mut Conn, source: &SourceId) -> Result<Option<RunId>> {
+    Ok(dr::table
+        .filter(dr::source_id.eq(source.as_str()))
+        .filter(dr::state.eq_any(HELD).or(dr::state.eq(State::Queued.as_str())))
+        .select(dr::id)
+        .first(conn)
+        .optional()?)
+}
+
+/// Ends the run of a source that waits for confirmation.
+pub(super) fn supersede(conn: &mut Conn, source: &SourceId, now: Timestamp) -> Result<()> {
+    let Some(id) = super::waiting(conn, source)? else {
+        return Ok(());
+    };
+    diesel::delete(directory_staged::table.filter(directory_staged::run_id.eq(&id))).execute(conn)?;
+    diesel::update(dr::table.find(&id))
+        .set((
+            dr::state.eq(State::Superseded.as_str()),
+            dr::finished_at.eq(Some(now)),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Queues a run.
+///
+/// # Errors
+/// `NotFound`; `Conflict` where the source is read already, or is a service.
+pub fn request(tx: &mut Tx<'_>, source: &SourceId, cause: Cause) -> Result<Run> {
+    dialect::lock(tx.conn, Lock::Source, source.as_str())?;
+    let row = there(tx.conn, source)?;
+    if row.kind()?.engine().is_none() {
+        return Err(Error::Conflict(
+            "a service is asked about references that an alert names; it is not read".to_owned(),
+        ));
+    }
+    if let Some(run) = active(tx.conn, source)? {
+        return Err(Error::Conflict(format!(
+            "the source is being read already, by run {run}"
+        )));
+    }
+    supersede(tx.conn, source, tx.now)?;
+    let id = RunId::new(tx.now);
+    diesel::insert_into(dr::table)
+        .values((
+            dr::id.eq(id.as_str()),
+            dr::source_id.eq(source.as_str()),
+            dr::state.eq(State::Queued.as_str()),
+            dr::cause.eq(cause.as_str()),
+            dr::requested_by.eq(tx.actor.name()),
+            dr::done.eq(0),
+            dr::total.eq(0),
+            dr::lease_until.eq(tx.now),
+            dr::created_at.eq(tx.now),
+        ))
+        .execute(tx.conn)?;
+    tx.record(
+        Event::new(Action::SyncRequested, "source", source.as_str())
+            .after(json!({"run": id, "cause": cause.as_str()})),
+    );
+    get(tx.conn, source, &id)
+}
+
+/// Lets a run go on that would mark much as gone.
+///
+/// # Errors
+/// `NotFound`; `Conflict` where it does not wait for that.
+pub fn confirm(tx: &mut Tx<'_>, source: &SourceId, id: &RunId) -> Result<Run> {
+    dialect::lock(tx.conn, Lock::Source, source.as_str())?;
+    there(tx.conn, source)?;
+    let before = get(tx.conn, source, id)?;
+    if before.state != State::NeedsConfirmation {
+        return Err(Error::Conflict(format!(
+            "the run does not wait for confirmation; it is {}",
+            before.state.as_str()
+        )));
+    }
+    diesel::update(dr::table.find(id.as_str()))
+        .set((
+            dr::state.eq(State::Queued.as_str()),
+            dr::confirmed_by.eq(Some(tx.actor.name())),
+            dr::finished_at.eq(None::<Timestamp>),
+        ))
+        .execute(tx.conn)?;
+    tx.record(
+        Event::new(Action::SyncConfirmed, "source", source.as_str())
+            .after(json!({"run": id, "gone": before.changes.map(|changes| changes.gone())})),
+    );
+    get(tx.conn, source, id)
+}
+
+/// A run of a source.
+///
+/// # Errors
+/// `NotFound`.
+pub fn get(conn: &mut Conn, source: &SourceId, id: &RunId) -> Result<Run> {
+    dr::table
+        .find(id.as_str())
+        .filter(dr::source_id.eq(source.as_str()))
+        .first::<Row>(conn)
+        .optional()?
+        .ok_or_else(|| Error::NotFound(format!("run {id}")))?
+        .view()
+}
+
+/// The runs of a source, newest first, older than the given one.
+///
+/// # Errors
+/// `NotFound` where there is no such source.
+pub fn list(conn: &mut Conn, source: &SourceId, before: Option<&str>, limit: i64) -> Result<Vec<Run>> {
+    super::get(conn, source)?;
+    let mut query = dr::table
+        .filter(dr::source_id.eq(source.as_str()))
+        .into_boxed::<crate::db::Backend>();
+    if let Some(before) = before {
+        query = query.filter(dr::id.lt(before));
+    }
+    query
+        .order(dr::id.desc())
+        .limit(limit)
+        .load::<Row>(conn)?
+        .into_iter()
+        .map(Row::view)
+        .collect()
+}
+
+/// The run of each of these sources that began last.
+pub(super) fn latest(conn: &mut Conn, source: &SourceId) -> Result<Option<Run>> {
+    Ok(list(conn, source, None, 1)?.pop())
+}
+
+/// A run that this process now works on.
+#[derive(Clone)]
+pub struct Claimed {
+    pub(super) run: RunId,
+    pub(super) source: super::Row,
+    pub(super) lease: String,
+    pub(super) confirmed: bool,
+    pub(super) started_at: Timestamp,
+}
+
+/// Whether a run waits for somebody to work on it.
+///
+/// # Errors
+/// What the database answers.
+pub fn any_waiting(conn: &mut Conn, now: Timestamp) -> Result<bool> {
+    Ok(next(conn, now, None)?.is_some())
+}
+
+fn next(conn: &mut Conn, now: Timestamp, wanted: Option<&RunId>) -> Result<Option<RunId>> {
+    let free = dr::state
+        .eq(State::Queued.as_str())
+        .or(dr::state.eq_any(HELD).and(dr::lease_until.lt(now)));
+    let mut query = dr::table.filter(free).into_boxed::<crate::db::Backend>();
+    if let Some(id) = wanted {
+        query = query.filter(dr::id.eq(id.as_str()));
+    }
+    Ok(query.order(dr::id).select(dr::id).first(conn).optional()?)
+}
+
+/// Takes the oldest run that waits, or the wanted one. A run of a process that died begins anew.
+///
+/// # Errors
+/// What the database answers.
+pub fn claim(
+    conn: &mut Conn,
+    now: Timestamp,
+    lease: &str,
+    wanted: Option<&RunId>,
+) -> Result<Option<Claimed>> {
+    let Some(id) = next(conn, now, wanted)? else {
+        return Ok(None);
+    };
+    let free = dr::state
+        .eq(State::Queued.as_str())
+        .or(dr::state.eq_any(HELD).and(dr::lease_until.lt(now)));
+    let taken = diesel::update(dr::table.find(id.as_str()).filter(free))
+        .set((
+            dr::state.eq(State::Reading.as_str()),
+            dr::lease.eq(Some(lease)),
+            dr::lease_until.eq(now.plus(LEASE)),
+            dr::done.eq(0),
+            dr::total.eq(0),
+        ))
+        .execute(conn)?;
+    if taken == 0 {
+        return Ok(None);
+    }
+    let row: Row = dr::table.find(id.as_str()).first(conn)?;
+    // A run that was confirmed goes on with what it has read, which is as old as it was.
+    let confirmed = row.confirmed_by.is_some();
+    let started_at = row.started_at.filter(|_| confirmed).unwrap_or(now);
+    if !confirmed {
+        diesel::update(dr::table.find(id.as_str()))
+            .set(dr::started_at.eq(Some(now)))
+            .execute(conn)?;
+        diesel::delete(directory_staged::table.filter(directory_staged::run_id.eq(id.as_str())))
+            .execute(conn)?;
+    }
+    let source = s::table.find(row.source_id.as_str()).first(conn)?;
+    Ok(Some(Claimed {
+        run: id,
+        source,
+        lease: row.lease.unwrap_or_default(),
+        confirmed,
+        started_at,
+    }))
+}
+
+impl Claimed {
+    /// The run's id.
+    pub fn id(&self) -> &RunId {
+        &self.run
+    }
+
+    /// A sign of life: where it is and how far. Fails where another process has taken the run.
+    pub(super) fn report(
+        &self,
+        conn: &mut Conn,
+        now: Timestamp,
+        state: State,
+        done: u64,
+        total: u64,
+    ) -> Result<()> {
+        let held = diesel::update(
+            dr::table
+                .find(self.run.as_str())
+                .filter(dr::lease.eq(&self.lease))
+                .filter(dr::state.eq_any(HELD)),
+        )
+        .set((
+            dr::state.eq(state.as_str()),
+            dr::lease_until.eq(now.plus(LEASE)),
+            dr::done.eq(done as i64),
+            dr::total.eq(total as i64),
+        ))
+        .execute(conn)?;
+        if held == 0 {
+            return Err(Error::Conflict("another process has taken the run".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Gives the run back: another process, or this one after its start, begins it anew.
+    pub(super) fn give_back(&self, conn: &mut Conn) -> Result<()> {
+        diesel::update(
+            dr::table
+                .find(self.run.as_str())
+                .filter(dr::lease.eq(&self.lease))
+                .filter(dr::state.eq_any(HELD)),
+        )
+        .set((dr::state.eq(State::Queued.as_str()), dr::lease.eq(None::<String>)))
+        .execute(conn)?;
+        Ok(())
+    }
+
+    /// Ends the run, or lets it wait for confirmation: then what was read is kept.
+    pub(super) fn end(
+        &self,
+        tx: &mut Tx<'_>,
+        state: State,
+        changes: Option<&Changes>,
+        errors: &[RunError],
+    ) -> Result<()> {
+        let held = diesel::update(
+            dr::table
+                .find(self.run.as_str())
+                .filter(dr::lease.eq(&self.lease))
+                .filter(dr::state.eq_any(HELD)),
+        )
+        .set((
+            dr::state.eq(state.as_str()),
+            dr::lease.eq(None::<String>),
+            dr::changes.eq(changes.map(serde_json::to_string).transpose()?),
+            dr::errors.eq((!errors.is_empty())
+                .then(|| serde_json::to_string(errors))
+                .transpose()?),
+            dr::finished_at.eq(Some(tx.now)),
+        ))
+        .execute(tx.conn)?;
+        if held == 0 {
+            return Err(Error::Conflict("another process has taken the run".to_owned()));
+        }
+        if state != State::NeedsConfirmation {
+            diesel::delete(directory_staged::table.filter(directory_staged::run_id.eq(self.run.as_str())))
+                .execute(tx.conn)?;
+        }
+        Ok(())
+    }
+}
+
+/// The errors of an import by line, as errors of a run: `words` says what stands on a line.
+pub(super) fn by_line(
+    errors: &[FieldError],
+    words: impl Fn(u64) -> Option<(LineKind, Vec<String>)>,
+) -> Vec<RunError> {
+    errors
+        .iter()
+        .map(|error| {
+            let (kind, key) = error.line.and_then(&words).unzip();
+            RunError {
+                kind,
+                key,
+                row: None,
+                column: None,
+                detail: error.detail.clone(),
+            }
+        })
+        .collect()
+}

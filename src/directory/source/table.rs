@@ -1,0 +1,334 @@
+//! The import of a table: CSV or TSV with a header row, each row one line of one kind.
+//!
+//! Which column is which field is said by a mapping: `FIELD:COLUMN` takes a column's values, `FIELD:=VALUE` is the same
+//! for every row. Without one the columns have the names of the fields.
+//!
+//! Must never happen here: the whole file in memory, half of it stored, or a value in an error's text.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, Read};
+use std::rc::Rc;
+
+use csv::{ErrorKind, ReaderBuilder, StringRecord};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::mapping::{self, check_field};
+use crate::audit::{Action, Event, Tx, hex};
+use crate::directory::import::{Counts, Import};
+use crate::directory::line::LineKind;
+use crate::error::{Error, FieldError, Result};
+
+/// Longest row, in bytes. One that is longer has a quote too few.
+const MAX_ROW: u64 = 256 * 1024;
+
+/// Where a field's values come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Origin {
+    Column(String),
+    Value(String),
+}
+
+/// What the rows are, and which column is which field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Columns {
+    kind: LineKind,
+    /// None: the header has the names of the fields.
+    fields: Option<Vec<(String, Origin)>>,
+}
+
+/// How cells are set apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// By commas.
+    Csv,
+    /// By tabs.
+    Tsv,
+}
+
+impl Columns {
+    /// Parses what a caller says of a table.
+    ///
+    /// # Errors
+    /// `Invalid` at `?kind` or `?columns`.
+    pub fn parse(kind: Option<&str>, columns: Option<&str>) -> Result<Self> {
+        let kind = kind.ok_or_else(|| {
+            let detail = "is missing: a table holds rows of one kind, account, person, resource, member or collaborator";
+            Error::invalid("?kind", detail)
+        })?;
+        let kind = LineKind::parse(kind).map_err(|detail| Error::invalid("?kind", detail))?;
+        let fields = columns
+            .map(|text| parse_fields(kind, text))
+            .transpose()
+            .map_err(|detail| Error::invalid("?columns", detail))?;
+        Ok(Columns { kind, fields })
+    }
+}
+
+fn parse_fields(kind: LineKind, text: &str) -> std::result::Result<Vec<(String, Origin)>, String> {
+    let mut fields: Vec<(String, Origin)> = Vec::new();
+    for part in text.split(',') {
+        let (field, origin) = part
+            .split_once(':')
+            .ok_or_else(|| format!("'{part}' is not FIELD:COLUMN or FIELD:=VALUE"))?;
+        check_field(kind, field).map_err(|detail| format!("'{field}' {detail}"))?;
+        if fields.iter().any(|(other, _)| other == field) {
+            return Err(format!("'{field}' is there twice"));
+        }
+        let origin = match origin.strip_prefix('=') {
+            Some(value) => Origin::Value(value.to_owned()),
+            None => Origin::Column(origin.to_owned()),
+        };
+        if matches!(&origin, Origin::Column(name) if name.is_empty()) {
+            return Err(format!("'{field}' has no column"));
+        }
+        fields.push((field.to_owned(), origin));
+    }
+    complete(kind, fields.iter().map(|(field, _)| field.as_str()))?;
+    Ok(fields)
+}
+
+/// Without a field of the key no row could be right.
+fn complete<'a>(
+    kind: LineKind,
+    fields: impl Iterator<Item = &'a str> + Clone,
+) -> std::result::Result<(), String> {
+    match mapping::key(kind)
+        .iter()
+        .find(|needed| !fields.clone().any(|field| field == **needed))
+    {
+        Some(missing) => Err(format!("lacks '{missing}', which every {} needs", kind.as_str())),
+        None => Ok(()),
+    }
+}
+
+/// Bounds a row and takes the digest of all bytes.
+struct Watched<R> {
+    inner: R,
+    since: Rc<Cell<u64>>,
+    digest: Rc<RefCell<Sha256>>,
+}
+
+impl<R: Read> Read for Watched<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.since.get() > MAX_ROW {
+            return Err(io::Error::other(TOO_LONG));
+        }
+        let read = self.inner.read(buffer)?;
+        self.since.set(self.since.get() + read as u64);
+        self.digest.borrow_mut().update(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+const TOO_LONG: &str = "the row is too long; is a quote missing at its end?";
+
+/// What each column of the file is: for each of its fields the name to show and where it is in a row.
+struct Plan {
+    fields: Vec<(String, String, Place)>,
+}
+
+enum Place {
+    At(usize),
+    Constant(Value),
+}
+
+fn plan(columns: &Columns, header: &StringRecord) -> std::result::Result<Plan, String> {
+    let names: Vec<&str> = header.iter().map(str::trim).collect();
+    for (index, name) in names.iter().enumerate() {
+        if names[..index].contains(name) {
+            return Err(format!("the column '{name}' is there twice"));
+        }
+    }
+    let fields = match &columns.fields {
+        None => names
+            .iter()
+            .enumerate()
+            .map(|(index, name)| {
+                check_field(columns.kind, name).map_err(|detail| {
+                    format!("the column '{name}' {detail}; say which column is which field, or rename it")
+                })?;
+                Ok(((*name).to_owned(), (*name).to_owned(), Place::At(index)))
+            })
+            .collect::<std::result::Result<Vec<_>, String>>()?,
+        Some(fields) => fields
+            .iter()
+            .map(|(field, origin)| match origin {
+                Origin::Value(value) => Ok((
+                    field.clone(),
+                    field.clone(),
+                    Place::Constant(Value::from(value.as_str())),
+                )),
+                Origin::Column(column) => names
+                    .iter()
+                    .position(|name| name == column)
+                    .map(|index| (field.clone(), column.clone(), Place::At(index)))
+                    .ok_or_else(|| format!("the header has no column '{column}', which is to be {field}")),
+            })
+            .collect::<std::result::Result<Vec<_>, String>>()?,
+    };
+    complete(columns.kind, fields.iter().map(|(field, _, _)| field.as_str()))
+        .map_err(|detail| format!("the header {detail}"))?;
+    Ok(Plan { fields })
+}
+
+/// Imports a table in the caller's transaction.
+///
+/// # Errors
+/// `Invalid` with up to 100 errors by line and column; nothing of the table is stored then.
+pub fn import(tx: &mut Tx<'_>, input: impl Read, format: Format, columns: &Columns) -> Result<Counts> {
+    let since = Rc::new(Cell::new(0));
+    let digest = Rc::new(RefCell::new(Sha256::new()));
+    let mut reader = ReaderBuilder::new()
+        .delimiter(match format {
+            Format::Csv => b',',
+            Format::Tsv => b'\t',
+        })
+        .from_reader(Watched {
+            inner: input,
+            since: since.clone(),
+            digest: digest.clone(),
+        });
+    let on_first = |detail: String| Error::fields(vec![FieldError::on_line(1, detail)]);
+    let header = reader
+        .headers()
+        .map_err(|error| match failure(&error) {
+            Some((line, detail)) => Error::fields(vec![FieldError::on_line(line.unwrap_or(1), detail)]),
+            None => Error::internal(error.to_string()),
+        })?
+        .clone();
+    if header.iter().all(str::is_empty) {
+        return Err(on_first(
+            "a header row is needed: the names of the columns".to_owned(),
+        ));
+    }
+    let plan = plan(columns, &header).map_err(on_first)?;
+    let mut import = Import::begin(tx)?;
+    let mut record = StringRecord::new();
+    while !import.has_enough() {
+        since.set(0);
+        match reader.read_record(&mut record) {
+            Ok(true) => {
+                let line = record.position().map_or(0, csv::Position::line);
+                match row(columns.kind, &plan, &record) {
+                    Ok(parsed) => import.take(tx, line, parsed)?,
+                    Err(errors) => errors.into_iter().for_each(|detail| import.wrong(line, detail)),
+                }
+            }
+            Ok(false) => break,
+            Err(error) => match failure(&error) {
+                Some((line, detail)) => {
+                    import.wrong(line.unwrap_or_else(|| reader.position().line()), detail);
+                    if matches!(error.kind(), ErrorKind::Io(_)) {
+                        break;
+                    }
+                }
+                None => return Err(Error::internal(error.to_string())),
+            },
+        }
+    }
+    let counts = import.finish(tx)?;
+    let digest = hex(&digest.borrow().clone().finalize());
+    tx.record(
+        Event::new(Action::DirectoryImported, "directory", "import")
+            .after(serde_json::json!({"counts": counts, "table_sha256": digest, "kind": columns.kind})),
+    );
+    Ok(counts)
+}
+
+/// What is wrong with the file where it cannot be read, and on which line. None: it is not the file.
+fn failure(error: &csv::Error) -> Option<(Option<u64>, String)> {
+    let line = error.position().map(csv::Position::line);
+    match error.kind() {
+        ErrorKind::Utf8 { .. } => Some((line, "is not UTF-8".to_owned())),
+        ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => Some((line, format!("has {len} cells, and the header {expected_len}"))),
+        ErrorKind::Io(error) if error.to_string() == TOO_LONG => Some((line, TOO_LONG.to_owned())),
+        _ => None,
+    }
+}
+
+/// The line that a row becomes. An empty cell is no value.
+fn row(
+    kind: LineKind,
+    plan: &Plan,
+    record: &StringRecord,
+) -> std::result::Result<crate::directory::line::Line, Vec<String>> {
+    let values: Vec<(&str, Value)> = plan
+        .fields
+        .iter()
+        .map(|(field, _, cell)| {
+            let value = match cell {
+                Place::Constant(value) => value.clone(),
+                Place::At(index) => match record.get(*index) {
+                    None | Some("") => Value::Null,
+                    Some(text) => Value::from(text),
+                },
+            };
+            (field.as_str(), value)
+        })
+        .collect();
+    // A reference is all there or not at all: a constant type of a parent that is not there is no parent.
+    let empty = |name: &str| {
+        values
+            .iter()
+            .any(|(field, value)| *field == name && value.is_null())
+    };
+    let cells = values
+        .iter()
+        .filter(|(field, _)| *field != "parent_type" || !empty("parent_id"))
+        .map(|(field, value)| (*field, value));
+    mapping::line(kind, cells).map_err(|wrong| {
+        wrong
+            .into_iter()
+            .map(|wrong| {
+                let column = plan
+                    .fields
+                    .iter()
+                    .find(|(field, _, _)| *field == wrong.field)
+                    .map(|(_, column, _)| column.as_str());
+                let detail = match wrong.detail.as_str() {
+                    "is missing or null" if column.is_some() => "is empty",
+                    detail => detail,
+                };
+                match column {
+                    Some(column) => format!("column '{column}': {detail}"),
+                    None if wrong.field.is_empty() => detail.to_owned(),
+                    None => format!("{}: {detail}", wrong.field),
+                }
+            })
+            .collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapping_is_checked() {
+        let parsed = |text| Columns::parse(Some("resource"), Some(text)).map(|columns| columns.fields);
+        assert_eq!(
+            parsed("type:=file,id:file_id,label_tier:plan").unwrap().unwrap(),
+            [
+                ("type".to_owned(), Origin::Value("file".to_owned())),
+                ("id".to_owned(), Origin::Column("file_id".to_owned())),
+                ("label_tier".to_owned(), Origin::Column("plan".to_owned())),
+            ]
+        );
+        for wrong in [
+            "",
+            "id",
+            "id:a",
+            "type:=f,id:",
+            "type:=f,id:a,id:b",
+            "type:=f,id:a,email:b",
+            "type:=f,id:a,",
+        ] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+        assert!(Columns::parse(None, None).is_err());
+        assert!(Columns::parse(Some("thing"), None).is_err());
+    }
+}

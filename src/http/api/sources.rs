@@ -1,0 +1,224 @@
+//! Sources of the directory: where it comes from, how old it is, and what each run changed.
+
+use actix_web::{HttpResponse, delete, get, patch, post, web};
+
+use super::own;
+use crate::directory::source::run::{self, Cause, Run};
+use crate::directory::source::status::{self, DirectoryStatus, SourceStatus};
+use crate::directory::source::trial::{self, Trial};
+use crate::directory::source::{self, CreatedSource, NewSource, Settings, Source, SourceChange};
+use crate::error::Error;
+use crate::http::App;
+use crate::http::auth::By;
+use crate::http::extract::{Body, NoParams, Params};
+use crate::http::page::{Page, Paging, cursor, page};
+use crate::http::problem::{Answer, ProblemDocument};
+use crate::id::{RunId, SourceId};
+
+pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
+    config
+        .service(create)
+        .service(list)
+        .service(get_one)
+        .service(change)
+        .service(delete_one)
+        .service(test)
+        .service(sync)
+        .service(runs)
+        .service(run_one)
+        .service(confirm)
+        .service(directory_status);
+}
+
+fn source_id(text: &str) -> Answer<SourceId> {
+    own("source", SourceId::parse(text))
+}
+
+fn run_id(text: &str) -> Answer<RunId> {
+    own("run", RunId::parse(text))
+}
+
+fn settings(app: &App) -> Settings<'_> {
+    Settings {
+        own_file: app.db.url().sqlite_path(),
+        callout_allow: app.callout_allow,
+    }
+}
+
+/// Makes a source. The password in its URL is not shown again.
+#[utoipa::path(tag = "Sources", request_body = NewSource,
+    responses((status = 201, body = CreatedSource), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[post("/directory/sources")]
+async fn create(
+    app: web::Data<App>,
+    by: By,
+    _: Params<NoParams>,
+    body: Body<NewSource>,
+) -> Answer<HttpResponse> {
+    let this = app.clone();
+    let created = app
+        .db
+        .write(&by.0, move |tx| source::create(tx, &body.0, settings(&this)))
+        .await?;
+    Ok(HttpResponse::Created().json(created))
+}
+
+/// The sources, oldest first.
+#[utoipa::path(tag = "Sources", params(Paging), responses((status = 200, body = Page<Source>)))]
+#[get("/directory/sources")]
+async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
+    let Paging { limit, cursor: at } = params.0;
+    let after: Option<String> = cursor(at.as_deref())?;
+    let rows = app
+        .db
+        .read(move |conn| source::list(conn, after.as_deref(), limit.probe()))
+        .await?;
+    Ok(HttpResponse::Ok().json(page(rows, limit, |source| source.id.to_string())))
+}
+
+/// A source, how old its copy is, and its last run.
+#[utoipa::path(tag = "Sources", responses((status = 200, body = SourceStatus), (status = 404, body = ProblemDocument)))]
+#[get("/directory/sources/{id}")]
+async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let (id, now) = (source_id(&id)?, app.clock().now());
+    let found = app
+        .db
+        .read(move |conn| {
+            let source = source::get(conn, &id)?;
+            status::of(conn, source, now)
+        })
+        .await?;
+    Ok(HttpResponse::Ok().json(found))
+}
+
+/// Changes a source; what is not given stays.
+#[utoipa::path(tag = "Sources", request_body = SourceChange,
+    responses((status = 200, body = Source), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
+        (status = 422, body = ProblemDocument)))]
+#[patch("/directory/sources/{id}")]
+async fn change(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+    body: Body<SourceChange>,
+) -> Answer<HttpResponse> {
+    let (id, this) = (source_id(&id)?, app.clone());
+    let changed = app
+        .db
+        .write(&by.0, move |tx| source::change(tx, &id, &body.0, settings(&this)))
+        .await?;
+    Ok(HttpResponse::Ok().json(changed))
+}
+
+/// Ends a source. What it brought stays.
+#[utoipa::path(tag = "Sources",
+    responses((status = 204), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+#[delete("/directory/sources/{id}")]
+async fn delete_one(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let id = source_id(&id)?;
+    app.db.write(&by.0, move |tx| source::delete(tx, &id)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Looks at the first rows of each query: what they would become, and what is wrong with them. Nothing is stored.
+#[utoipa::path(tag = "Sources",
+    responses((status = 200, body = Trial), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+#[post("/directory/sources/{id}/test")]
+async fn test(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let id = source_id(&id)?;
+    let wanted = id.clone();
+    let target = app.db.read(move |conn| trial::target(conn, &wanted)).await?;
+    let trial = web::block(move || trial::look(&target))
+        .await
+        .map_err(Error::internal)?;
+    let ok = trial.ok;
+    app.db
+        .write(&by.0, move |tx| {
+            trial::looked(tx, &id, ok);
+            Ok(())
+        })
+        .await?;
+    Ok(HttpResponse::Ok().json(trial))
+}
+
+/// Reads a source in the background: what the run answers here can be followed.
+#[utoipa::path(tag = "Sources",
+    responses((status = 202, body = Run), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+#[post("/directory/sources/{id}/sync")]
+async fn sync(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let id = source_id(&id)?;
+    let run = app
+        .db
+        .write(&by.0, move |tx| run::request(tx, &id, Cause::Request))
+        .await?;
+    app.sources.notify_one();
+    Ok(HttpResponse::Accepted().json(run))
+}
+
+/// The runs of a source, newest first.
+#[utoipa::path(tag = "Sources", params(Paging),
+    responses((status = 200, body = Page<Run>), (status = 404, body = ProblemDocument)))]
+#[get("/directory/sources/{id}/runs")]
+async fn runs(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>) -> Answer<HttpResponse> {
+    let id = source_id(&id)?;
+    let Paging { limit, cursor: at } = params.0;
+    let before: Option<String> = cursor(at.as_deref())?;
+    let rows = app
+        .db
+        .read(move |conn| run::list(conn, &id, before.as_deref(), limit.probe()))
+        .await?;
+    Ok(HttpResponse::Ok().json(page(rows, limit, |run| run.id.to_string())))
+}
+
+/// A run: where it is, what it changes, and what was wrong.
+#[utoipa::path(tag = "Sources", responses((status = 200, body = Run), (status = 404, body = ProblemDocument)))]
+#[get("/directory/sources/{id}/runs/{run}")]
+async fn run_one(
+    app: web::Data<App>,
+    path: web::Path<(String, String)>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let (id, run) = (source_id(&path.0)?, run_id(&path.1)?);
+    Ok(HttpResponse::Ok().json(app.db.read(move |conn| run::get(conn, &id, &run)).await?))
+}
+
+/// Lets a run go on that would mark much as gone.
+#[utoipa::path(tag = "Sources",
+    responses((status = 202, body = Run), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+#[post("/directory/sources/{id}/runs/{run}/confirm")]
+async fn confirm(
+    app: web::Data<App>,
+    by: By,
+    path: web::Path<(String, String)>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let (id, run) = (source_id(&path.0)?, run_id(&path.1)?);
+    let run = app.db.write(&by.0, move |tx| run::confirm(tx, &id, &run)).await?;
+    app.sources.notify_one();
+    Ok(HttpResponse::Accepted().json(run))
+}
+
+/// How old the directory is.
+#[utoipa::path(tag = "Sources", responses((status = 200, body = DirectoryStatus)))]
+#[get("/directory/status")]
+async fn directory_status(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let now = app.clock().now();
+    let status = app.db.read(move |conn| status::directory(conn, now)).await?;
+    Ok(HttpResponse::Ok().json(status))
+}

@@ -1,0 +1,150 @@
+//! Finds a MySQL or MariaDB server for the tests, or starts one: `CANDOR_TEST_MYSQL_URL`, else a MariaDB from installed
+//! binaries on a port and in a directory of its own. A small shell keeps it, and ends it when this process is gone,
+//! however it ends.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use mysql::prelude::Queryable;
+
+/// Runs the server until its standard input is closed; then nobody needs the data any more.
+const KEEPER: &str = "trap '' INT; data=$1; shift; \"$@\" & server=$!; read -r line; kill -9 $server; wait $server 2>/dev/null; rm -rf \"$data\"";
+
+/// The password of the user that the tests come with: it must be seen nowhere.
+pub const PASSWORD: &str = "s3cr-et!pass";
+
+struct Server {
+    url: String,
+    /// Its standard input is what keeps the server.
+    _keeper: Option<Child>,
+}
+
+/// The URL of a server on which databases can be created. `None`, after saying so, where there is none.
+pub fn url() -> Option<&'static str> {
+    static FOUND: OnceLock<Result<Server, String>> = OnceLock::new();
+    static SAID: OnceLock<()> = OnceLock::new();
+    match FOUND.get_or_init(find) {
+        Ok(server) => Some(&server.url),
+        Err(why) => {
+            assert!(
+                std::env::var("CANDOR_REQUIRE_POSTGRES").as_deref() != Ok("1"),
+                "CANDOR_REQUIRE_POSTGRES=1, but there is no MySQL or MariaDB either: {why}"
+            );
+            SAID.get_or_init(|| {
+                // Not `eprintln!`, which the test runner swallows when the test passes.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "not tested: sources of MySQL, for want of a server: {why}"
+                );
+            });
+            None
+        }
+    }
+}
+
+fn find() -> Result<Server, String> {
+    if let Ok(url) = std::env::var("CANDOR_TEST_MYSQL_URL") {
+        // Asked for by name, so another one will not do.
+        answers(&url).unwrap_or_else(|error| panic!("CANDOR_TEST_MYSQL_URL: {error}"));
+        return Ok(Server { url, _keeper: None });
+    }
+    let missing = || "neither CANDOR_TEST_MYSQL_URL nor mariadbd and mariadb-install-db".to_owned();
+    let server = program("mariadbd").ok_or_else(missing)?;
+    let install = program("mariadb-install-db").ok_or_else(missing)?;
+    start(&server, &install)
+}
+
+fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
+        .map(|place| place.join(name))
+        .find(|file| file.is_file())
+}
+
+fn start(server: &Path, install: &Path) -> Result<Server, String> {
+    let data = tempfile::Builder::new()
+        .prefix("candor-test-mysql-")
+        .tempdir()
+        .map_err(|error| error.to_string())?
+        .keep();
+    let user = Command::new("id")
+        .arg("-un")
+        .output()
+        .map_err(|error| error.to_string())?;
+    let user = format!("--user={}", String::from_utf8_lossy(&user.stdout).trim());
+    let directory = format!("--datadir={}", data.join("data").display());
+    let made = Command::new(install)
+        .args([
+            "--no-defaults",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+        ])
+        .args([&user, &directory])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| error.to_string())?;
+    if !made.status.success() {
+        return Err(format!(
+            "mariadb-install-db: {}",
+            String::from_utf8_lossy(&made.stderr)
+        ));
+    }
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .map_err(|error| error.to_string())?
+        .port();
+    let mut keeper = Command::new("/bin/sh")
+        .args(["-c", KEEPER, "candor-test-keeper"])
+        .arg(&data)
+        .arg(server)
+        .args([
+            "--no-defaults",
+            "--bind-address=127.0.0.1",
+            "--innodb-flush-log-at-trx-commit=0",
+        ])
+        .args([&user, &directory])
+        .arg(format!("--port={port}"))
+        .arg(format!("--socket={}", data.join("s").display()))
+        .arg(format!("--pid-file={}", data.join("pid").display()))
+        .arg(format!("--log-error={}", data.join("log").display()))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    let root = format!("mysql://root@127.0.0.1:{port}/mysql?prefer_socket=false");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while let Err(error) = answers(&root) {
+        if Instant::now() > deadline {
+            drop(keeper.stdin.take());
+            return Err(format!("mariadbd does not answer: {error}"));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let mut conn = mysql::Conn::new(mysql::Opts::from_url(&root).map_err(|error| error.to_string())?)
+        .map_err(|error| error.to_string())?;
+    // It may do everything: that nothing is written is not for want of a right.
+    for statement in [
+        format!("CREATE USER 'tester'@'%' IDENTIFIED BY '{PASSWORD}'"),
+        "GRANT ALL PRIVILEGES ON *.* TO 'tester'@'%'".to_owned(),
+    ] {
+        conn.query_drop(statement).map_err(|error| error.to_string())?;
+    }
+    let password = PASSWORD.replace('!', "%21");
+    Ok(Server {
+        url: format!("mysql://tester:{password}@127.0.0.1:{port}/mysql"),
+        _keeper: Some(keeper),
+    })
+}
+
+fn answers(url: &str) -> Result<(), String> {
+    let opts = mysql::Opts::from_url(url).map_err(|error| error.to_string())?;
+    mysql::Conn::new(opts)
+        .and_then(|mut conn| conn.query_drop("SELECT 1"))
+        .map_err(|error| error.to_string())
+}

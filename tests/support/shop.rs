@@ -1,0 +1,193 @@
+//! A made-up product with a database of its own: customers, users, projects, assets and shares, in each kind of database
+//! that a source can be.
+
+use std::path::{Path, PathBuf};
+
+use candor::id::new_uuid;
+use candor::time::Clock;
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
+use mysql::prelude::Queryable;
+use serde_json::{Value, json};
+
+use super::databases::{Another, Backend, Env};
+use super::mysql_server;
+
+/// Customers of the shop; each has one user, two projects, and a share of the first by the next one's user.
+pub const CUSTOMERS: usize = 30;
+/// Assets of the first project: more than a page of what is read.
+pub const ASSETS: usize = 1_100;
+/// Rows that a source brings from it.
+pub const ROWS: usize = CUSTOMERS * 6 + ASSETS;
+
+enum Store {
+    Sqlite(PathBuf),
+    Postgres(Box<Another>),
+    Mysql { url: String, name: String },
+}
+
+/// The product. It is gone when this is dropped.
+pub struct Shop(Store);
+
+const SCHEMA: &str = "
+    CREATE TABLE customers (id INTEGER PRIMARY KEY, name VARCHAR(100), zone VARCHAR(100));
+    CREATE TABLE users (id INTEGER PRIMARY KEY, name VARCHAR(100), email VARCHAR(100), customer_id INTEGER, owns INTEGER);
+    CREATE TABLE projects (id INTEGER PRIMARY KEY, customer_id INTEGER, title VARCHAR(100), tier VARCHAR(20));
+    CREATE TABLE assets (id VARCHAR(40) PRIMARY KEY, project_id INTEGER);
+    CREATE TABLE shares (project_id INTEGER, user_id INTEGER, role VARCHAR(20), PRIMARY KEY (project_id, user_id))";
+
+fn rows() -> Vec<String> {
+    let list = |table: &str, rows: Vec<String>| format!("INSERT INTO {table} VALUES {}", rows.join(","));
+    let all = || 1..=CUSTOMERS;
+    vec![
+        list(
+            "customers",
+            all()
+                .map(|c| format!("({c}, 'Customer {c}', 'Europe/Berlin')"))
+                .collect(),
+        ),
+        list(
+            "users",
+            all()
+                .map(|c| format!("({c}, 'O''Neil {c}', 'user{c}@example.com', {c}, 1)"))
+                .collect(),
+        ),
+        list(
+            "projects",
+            all()
+                .flat_map(|c| [(c, "pro"), (c + CUSTOMERS, "free")].map(|(p, tier)| (p, c, tier)))
+                .map(|(p, c, tier)| format!("({p}, {c}, 'Project {p}', '{tier}')"))
+                .collect(),
+        ),
+        list(
+            "assets",
+            (0..ASSETS).map(|a| format!("('it''s-{a}', 1)")).collect(),
+        ),
+        list(
+            "shares",
+            all()
+                .map(|c| format!("({c}, {}, 'editor')", c % CUSTOMERS + 1))
+                .collect(),
+        ),
+    ]
+}
+
+impl Shop {
+    /// In a file in the test's directory.
+    pub fn sqlite(env: &Env) -> Self {
+        Self::filled(Store::Sqlite(env.directory.join("shop 100%.db")))
+    }
+
+    /// In a database of its own on the tests' server. None, after saying so, where there is none.
+    pub fn postgres() -> Option<Self> {
+        super::postgres::server()?;
+        Some(Self::filled(Store::Postgres(Box::new(Another::of(
+            Backend::Postgres,
+        )))))
+    }
+
+    /// In a database of its own on a MySQL or MariaDB server. None, after saying so, where there is none.
+    pub fn mysql() -> Option<Self> {
+        let server = mysql_server::url()?;
+        let name = format!("shop_{}", new_uuid(Clock::system().now()).simple());
+        let mut conn = mysql::Conn::new(mysql::Opts::from_url(server).expect("a URL")).expect("a connection");
+        conn.query_drop(format!("CREATE DATABASE {name} CHARACTER SET utf8mb4"))
+            .expect("a new database");
+        let mut url = url::Url::parse(server).expect("a URL");
+        url.set_path(&name);
+        Some(Self::filled(Store::Mysql {
+            url: url.to_string(),
+            name,
+        }))
+    }
+
+    fn filled(store: Store) -> Self {
+        let shop = Shop(store);
+        for statement in SCHEMA.split(';').map(str::to_owned).chain(rows()) {
+            shop.sql(&statement);
+        }
+        shop
+    }
+
+    /// A statement of the product's own.
+    #[track_caller]
+    pub fn sql(&self, statement: &str) {
+        let done = match &self.0 {
+            Store::Sqlite(path) => sqlite(path)
+                .batch_execute(statement)
+                .map_err(|error| error.to_string()),
+            Store::Postgres(database) => database.env.sql(statement).map_err(|error| error.to_string()),
+            Store::Mysql { url, .. } => mysql::Opts::from_url(url)
+                .map_err(mysql::Error::from)
+                .and_then(mysql::Conn::new)
+                .and_then(|mut conn| conn.query_drop(statement))
+                .map_err(|error| error.to_string()),
+        };
+        done.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
+
+    /// As a source names it.
+    pub fn kind(&self) -> &'static str {
+        match &self.0 {
+            Store::Sqlite(_) => "sqlite",
+            Store::Postgres(_) => "postgres",
+            Store::Mysql { .. } => "mysql",
+        }
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        match &self.0 {
+            Store::Sqlite(path) => format!("sqlite://{}", path.display()),
+            Store::Postgres(database) => database.env.database_url.clone(),
+            Store::Mysql { url, .. } => url.clone(),
+        }
+    }
+
+    /// The source that brings all of it.
+    pub fn source(&self) -> Value {
+        // PostgreSQL fills CHAR up with blanks, and MySQL can cast to nothing else.
+        let text = match &self.0 {
+            Store::Mysql { .. } => "CHAR(40)",
+            Store::Sqlite(_) | Store::Postgres(_) => "VARCHAR(40)",
+        };
+        let resources = format!(
+            "SELECT 'project' AS type, CAST(id AS {text}) AS id, title AS name, customer_id AS account, NULL AS parent_type, \
+                    NULL AS parent_id, tier AS label_tier FROM projects \
+             UNION ALL SELECT 'asset', id, NULL, NULL, 'project', CAST(project_id AS {text}), NULL FROM assets"
+        );
+        json!({
+            "name": "the shop", "kind": self.kind(), "url": self.url(),
+            "queries": {
+                "accounts": "SELECT id, name, zone AS time_zone FROM customers -- all of them",
+                "people": "SELECT id, name, email FROM users",
+                "resources": resources,
+                "members": "SELECT customer_id AS account, id AS person, \
+                                   CASE WHEN owns = 1 THEN 'owner' ELSE 'member' END AS role FROM users",
+                "collaborators": "SELECT 'project' AS resource_type, project_id AS resource_id, user_id AS person, role FROM shares",
+            }
+        })
+    }
+}
+
+fn sqlite(path: &Path) -> SqliteConnection {
+    let mut conn = SqliteConnection::establish(&path.display().to_string()).expect("the shop's file");
+    conn.batch_execute("PRAGMA busy_timeout = 10000")
+        .expect("a timeout");
+    conn
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        if let Store::Mysql { url, name } = &self.0 {
+            let dropped = mysql::Opts::from_url(url)
+                .map_err(mysql::Error::from)
+                .and_then(mysql::Conn::new)
+                .and_then(|mut conn| conn.query_drop(format!("DROP DATABASE {name}")));
+            // No panic: this may run because of one.
+            if let Err(error) = dropped {
+                eprintln!("the database {name} stays behind: {error}");
+            }
+        }
+    }
+}

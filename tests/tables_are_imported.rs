@@ -1,0 +1,184 @@
+//! CSV and TSV: a table of one kind of rows, with a mapping of its columns, whole or not at all.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use crate::support::{Answer, Binary, Env, TestApp, on_both_databases};
+
+on_both_databases!(
+    a_table_is_imported_by_its_columns,
+    quotes_line_ends_and_marks_are_understood,
+    a_wrong_cell_is_named_by_line_and_column,
+    a_table_must_be_one,
+    the_command_imports_tables_too,
+);
+
+async fn table(app: &TestApp, query: &str, media: &str, text: &str) -> Answer {
+    app.post_raw(
+        &format!("/api/v1/directory/import?{query}"),
+        media,
+        text.as_bytes(),
+    )
+    .await
+}
+
+async fn a_table_is_imported_by_its_columns(env: Env) {
+    let app = TestApp::start(&env).await;
+    let accounts = table(
+        &app,
+        "kind=account",
+        "text/csv",
+        "id,name,label_plan\nacme,Acme,pro\nb,B,\n",
+    )
+    .await;
+    assert_eq!(accounts.expect(200)["accounts"], 2);
+    assert_eq!(
+        app.get("/api/v1/accounts/acme").await.expect(200)["labels"],
+        json!({"plan": "pro"})
+    );
+    let query = "kind=resource&columns=type:%3Dfile,id:file_id,account:owner,parent_type:%3Dfile,parent_id:folder,label_tier:tier";
+    let text = "owner\tfile_id\tfolder\tsize\ttier\nacme\t1\t\t77\tgold\n\t2\t1\t78\t\n";
+    let files = table(&app, query, "text/tab-separated-values; charset=utf-8", text).await;
+    assert_eq!(files.expect(200)["resources"], 2);
+    let file = app.get("/api/v1/resources/file/2").await.expect(200);
+    assert_eq!(file["belongs_to"], "acme");
+    assert_eq!(file["labels"], json!({}));
+    assert_eq!(env.count("audit_events WHERE action = 'directory.imported'"), 2);
+    app.finish().await;
+}
+
+async fn quotes_line_ends_and_marks_are_understood(env: Env) {
+    let app = TestApp::start(&env).await;
+    let text =
+        "\u{feff}\"id\",name,email\r\n\"ann\",\"Ann \"\"A\"\", the first\",ann@example.com\r\nbob,Bób,\r\n";
+    table(&app, "kind=person", "text/csv", text).await.expect(200);
+    assert_eq!(
+        app.get("/api/v1/people/ann").await.expect(200)["name"],
+        "Ann \"A\", the first"
+    );
+    assert_eq!(app.get("/api/v1/people/bob").await.expect(200)["email"], "");
+    app.finish().await;
+}
+
+async fn a_wrong_cell_is_named_by_line_and_column(env: Env) {
+    let app = TestApp::start(&env).await;
+    let refused = |answer: Answer| {
+        let answer = answer.expect_problem(422);
+        let errors = answer["errors"].as_array().expect("errors").clone();
+        errors
+            .iter()
+            .map(|error| {
+                let line = error["line"].as_u64().unwrap_or(0);
+                (line, error["detail"].as_str().unwrap_or_default().to_owned())
+            })
+            .collect::<Vec<_>>()
+    };
+    let text =
+        "who,called,mail\nann,Ann,ann@example.com\nbob,,bob@example.com\n\"c\nd\",C,\neve,Eve,nowhere\nf,F\n";
+    let errors = refused(
+        table(
+            &app,
+            "kind=person&columns=id:who,name:called,email:mail",
+            "text/csv",
+            text,
+        )
+        .await,
+    );
+    let lines: Vec<u64> = errors.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [3, 4, 6, 7], "{errors:?}");
+    assert!(errors[0].1.starts_with("column 'called': is empty"), "{errors:?}");
+    assert!(errors[1].1.starts_with("column 'who': "), "{errors:?}");
+    assert!(
+        errors[2].1.starts_with("column 'mail': ") && !errors[2].1.contains("nowhere"),
+        "{errors:?}"
+    );
+    assert!(errors[3].1.contains("2 cells"), "{errors:?}");
+    assert_eq!(env.count("people"), 0);
+    let errors = refused(
+        table(
+            &app,
+            "kind=member",
+            "text/csv",
+            "account,person,role\nx,y,owner\n",
+        )
+        .await,
+    );
+    assert!(
+        errors[0].0 == 2 && errors[0].1.contains("not known"),
+        "{errors:?}"
+    );
+    for (query, text, word) in [
+        ("kind=person", "id,name,phone\n", "phone"),
+        ("kind=person", "name,email\n", "'id'"),
+        ("kind=person", "id,id\n", "twice"),
+        ("kind=person&columns=id:who,name:who", "x\n", "'who'"),
+        ("kind=person", "", "header"),
+    ] {
+        let errors = refused(table(&app, query, "text/csv", text).await);
+        assert!(
+            errors[0].0 == 1 && errors[0].1.contains(word),
+            "{query}: {errors:?}"
+        );
+    }
+    // A quote that never ends is not read to the end of the file.
+    let errors = refused(
+        table(
+            &app,
+            "kind=account",
+            "text/csv",
+            &format!("id,name\na,\"{}", "x\n".repeat(500_000)),
+        )
+        .await,
+    );
+    assert!(errors[0].1.contains("quote"), "{errors:?}");
+    app.finish().await;
+}
+
+async fn a_table_must_be_one(env: Env) {
+    let app = TestApp::start(&env).await;
+    table(&app, "", "text/csv", "id\n").await.expect_invalid("?kind");
+    table(&app, "kind=thing", "text/csv", "id\n")
+        .await
+        .expect_invalid("?kind");
+    table(&app, "kind=person&columns=id", "text/csv", "id\n")
+        .await
+        .expect_invalid("?columns");
+    table(&app, "kind=person&mapping=id", "text/csv", "id\n")
+        .await
+        .expect_invalid("?mapping");
+    table(&app, "kind=person", "application/x-ndjson", "")
+        .await
+        .expect_invalid("?kind");
+    table(&app, "kind=person", "text/plain", "id\n")
+        .await
+        .expect_problem(415);
+    app.finish().await;
+}
+
+async fn the_command_imports_tables_too(env: Env) {
+    let mut text = "number,title\n".to_owned();
+    for n in 0..1_200 {
+        writeln!(text, "{n},\"Account {n}\"").unwrap();
+    }
+    let file = env.directory.join("accounts.csv");
+    std::fs::write(&file, &text).unwrap();
+    let file = file.display().to_string();
+    let candor = Binary::new(&env);
+    let done = candor
+        .run([
+            "import",
+            &file,
+            "--kind",
+            "account",
+            "--columns",
+            "id:number,name:title",
+        ])
+        .await
+        .expect(0);
+    assert!(done.stdout.contains("imported 1200 accounts"), "{}", done.stdout);
+    assert_eq!(env.count("accounts"), 1_200);
+    let refused = candor.run(["import", &file]).await.expect(1);
+    assert!(refused.stderr.contains("kind"), "{}", refused.stderr);
+    candor.finish().await;
+}
