@@ -236,7 +236,7 @@ fn no_request_makes_a_source_panic() {
     };
     TestRunner::new(runs)
         .run(&request(), |sent| {
-            let kept = sent.request.redacted(&["1234567".to_owned()]);
+            let kept = sent.request.redacted(&["no value is like this".to_owned()]);
             match source::parse(sent.source, None, &sent.request) {
                 Err((_, reason)) => prop_assert!(!reason.is_empty()),
                 Ok(batch) => {
@@ -285,7 +285,7 @@ async fn every_source_answers_whatever_comes(env: Env) {
     let (cases, mut asked) = tokio::sync::mpsc::unbounded_channel::<(Sent, std::sync::mpsc::Sender<u16>)>();
     let runner = std::thread::spawn(move || {
         let runs = Runs {
-            cases: 600,
+            cases: 300,
             failure_persistence: None,
             max_shrink_iters: 200,
             ..Runs::default()
@@ -323,7 +323,7 @@ async fn every_source_answers_whatever_comes(env: Env) {
     if let Err(failed) = runner.join().expect("the runner's thread") {
         panic!("{failed}");
     }
-    assert!(taken > 100, "only {taken} of these were understood");
+    assert!(taken > 50, "only {taken} of these were understood");
     // And what was taken can be read again.
     app.all("/api/v1/incidents?limit=500").await;
     app.all("/api/v1/alerts?limit=500").await;

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, get, options, post, put, web};
 use serde::Serialize;
 use serde_json::json;
 
-use super::extract::{MAX_HOOK, NoParams, parse_query, read_body};
+use super::extract::{MAX_HOOK, NoParams, Params, parse_query, read_body};
 use super::problem::{Answer, Problem};
 use super::sns;
 use crate::alert::intake::{self, Taken};
@@ -88,7 +88,12 @@ pub async fn receive_get(
 #[utoipa::path(tag = "Alerts", request_body(content = String, content_type = "application/json"),
     responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422)))]
 #[post("/v2/enqueue")]
-pub async fn enqueue(app: web::Data<App>, req: HttpRequest, payload: web::Payload) -> Answer<HttpResponse> {
+pub async fn enqueue(
+    app: web::Data<App>,
+    req: HttpRequest,
+    _: Params<NoParams>,
+    payload: web::Payload,
+) -> Answer<HttpResponse> {
     let request = read(&req, payload).await?;
     let Some(token) = pagerduty::routing_key(&request.body) else {
         return Err(Error::invalid("/routing_key", "is missing").into());
