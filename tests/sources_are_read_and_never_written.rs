@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::support::shop::{ASSETS, CUSTOMERS, ROWS, Shop};
-use crate::support::{Binary, DEADLINE, Env, TestApp, eventually, on_both_databases};
+use crate::support::{ADMIN_TOKEN, Binary, DEADLINE, Env, TestApp, eventually, on_both_databases};
 
 on_both_databases!(
     a_sqlite_file_is_synced,
@@ -18,6 +18,7 @@ on_both_databases!(
     a_source_runs_on_its_schedule,
     two_sources_leave_each_others_rows_alone,
     a_tree_is_moved_as_a_whole,
+    the_page_shows_every_state_of_a_source,
     a_preview_says_how_old_the_directory_is,
     the_command_syncs_and_says_what_changed,
 );
@@ -506,6 +507,62 @@ async fn a_source_runs_on_its_schedule(env: Env) {
     assert_eq!(status["stale"], true);
     assert_eq!(status["sources"][0]["age_seconds"], 71 * 3600);
     assert_eq!(env.count("accounts WHERE gone_at IS NULL"), CUSTOMERS as i64);
+    app.finish().await;
+}
+
+async fn the_page_shows_every_state_of_a_source(env: Env) {
+    let shop = Shop::sqlite(&env);
+    let app = TestApp::start(&env).await;
+    let mut source = shop.source();
+    for (name, query) in [
+        ("good", "SELECT id, name FROM customers"),
+        ("bad", "SELECT nothing"),
+        ("new", "SELECT 1"),
+    ] {
+        source["name"] = json!(name);
+        source["queries"] = json!({"accounts": query});
+        let id = made(&app, &source).await;
+        if name != "new" {
+            synced(&app, &id).await;
+        }
+    }
+    let http = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .expect("a client");
+    let base = app.base();
+    let signed_in = http
+        .post(format!("{base}/admin/sign-in"))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(format!("token={ADMIN_TOKEN}"))
+        .send()
+        .await
+        .expect("an answer");
+    let cookie = signed_in.headers()["set-cookie"]
+        .to_str()
+        .expect("text")
+        .split(';')
+        .next()
+        .expect("a cookie")
+        .to_owned();
+    let page = http
+        .get(format!("{base}/admin/directory"))
+        .header("cookie", cookie)
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(page.status(), 200);
+    let page = page.text().await.expect("a page");
+    for shown in [
+        "accounts: 30 added",
+        "the copy is",
+        "failed",
+        "no such column",
+        "never",
+        "/sync",
+    ] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
     app.finish().await;
 }
 

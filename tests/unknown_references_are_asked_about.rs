@@ -206,7 +206,7 @@ async fn a_service_that_is_wrong_affects_nobody(env: Env) {
     for (index, (_, word)) in answers.iter().enumerate() {
         let said = reasons(&app, &incident, word).await;
         assert!(said[0].starts_with("the call-out to the product at "), "{said:?}");
-        assert!(!said.concat().contains("example.com"), "{said:?}");
+        assert!(!said.concat().contains("eve"), "{said:?}");
         product.requests(index + 1).await;
         for table in ["accounts", "people", "resources", "members"] {
             assert_eq!(env.count(table), 0, "{table}");

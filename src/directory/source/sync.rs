@@ -10,16 +10,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::mapping::{self, Wrong};
+use super::changes;
+use super::reading::{Message, PATIENCE, read_all};
 use super::run::{self, Changes, Claimed, RunError, State};
-use super::stage::{self, NewRow};
+use super::stage;
 use super::{gone, there};
 use crate::audit::{Action, Actor, Event, Tx};
-use crate::db::foreign::{Engine, Reader};
 use crate::db::schema::directory_sources as s;
 use crate::db::{Db, dialect};
 use crate::directory::import::Import;
@@ -27,14 +27,8 @@ use crate::directory::line::LineKind;
 use crate::error::{Error, Result};
 use diesel::prelude::*;
 
-/// Rows that are read at a time.
-const PAGE: usize = 1_000;
-/// How long one statement of a source may take.
-pub const PATIENCE: Duration = Duration::from_secs(120);
 /// How long is waited beyond that: SQLite knows no such limit, and a network may swallow the answer.
 const GRACE: Duration = Duration::from_secs(30);
-/// Errors that are reported.
-const MAX_ERRORS: usize = 100;
 /// A kind of which a source brought at least so many rows does not vanish altogether without somebody looking.
 const EMPTIED: u64 = 10;
 
@@ -119,14 +113,6 @@ async fn attempt(db: &Db, claimed: &Claimed, stop: &Arc<AtomicBool>) -> std::res
     apply(db, claimed, changes).await
 }
 
-/// What the thread that reads sends.
-enum Message {
-    /// Rows that there will be.
-    Total(u64),
-    Page(Vec<NewRow>),
-    Wrong(Vec<RunError>),
-}
-
 async fn read(db: &Db, claimed: &Claimed, stop: &Arc<AtomicBool>) -> std::result::Result<(), Stop> {
     let kind = claimed.source.kind()?;
     let (Some(engine), Some(url)) = (kind.engine(), claimed.source.url.clone()) else {
@@ -206,147 +192,6 @@ async fn next(
             db.transaction(move |conn| claimed.report(conn, now, State::Reading, done, total))
                 .await?;
         }
-    }
-}
-
-/// Reads everything, page by page; ends where nobody listens any more.
-fn read_all(engine: Engine, url: &str, asked: &[(LineKind, String)], sender: &mpsc::Sender<Message>) {
-    let send = |message| sender.blocking_send(message).is_ok();
-    let said = |kind: Option<LineKind>, detail: String| {
-        Message::Wrong(vec![RunError {
-            kind,
-            ..RunError::plain(detail)
-        }])
-    };
-    let mut reader = match engine.open(url, PATIENCE) {
-        Ok(reader) => reader,
-        Err(reason) => {
-            send(said(None, format!("the source cannot be read: {reason}")));
-            return;
-        }
-    };
-    let mut total = 0;
-    let mut expected = Vec::new();
-    for (kind, query) in asked {
-        match reader.count(query, mapping::key(*kind)) {
-            Ok(counted) if counted.keyed < counted.rows => {
-                let detail = format!(
-                    "{} of {} rows have a null in {}",
-                    counted.rows - counted.keyed,
-                    counted.rows,
-                    mapping::key(*kind).join(" or ")
-                );
-                send(said(Some(*kind), detail));
-                return;
-            }
-            Ok(counted) => {
-                total += counted.rows;
-                expected.push(counted.rows);
-            }
-            Err(reason) => {
-                send(said(Some(*kind), reason));
-                return;
-            }
-        }
-    }
-    if !send(Message::Total(total)) {
-        return;
-    }
-    let mut seq = 0;
-    let mut errors = Vec::new();
-    for ((kind, query), expected) in asked.iter().zip(expected) {
-        match read_kind(
-            reader.as_mut(),
-            *kind,
-            query,
-            expected,
-            &mut seq,
-            &mut errors,
-            &send,
-        ) {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(reason) => {
-                send(said(Some(*kind), reason));
-                return;
-            }
-        }
-        if errors.len() >= MAX_ERRORS {
-            break;
-        }
-    }
-    if !errors.is_empty() {
-        send(Message::Wrong(errors));
-    }
-}
-
-/// Reads one query. False: nobody listens any more.
-fn read_kind(
-    reader: &mut dyn Reader,
-    kind: LineKind,
-    query: &str,
-    expected: u64,
-    seq: &mut u64,
-    errors: &mut Vec<RunError>,
-    send: &impl Fn(Message) -> bool,
-) -> std::result::Result<bool, String> {
-    let key = mapping::key(kind);
-    let mut after: Option<Vec<Value>> = None;
-    let mut read = 0_u64;
-    loop {
-        let rows = reader.page(query, key, after.as_deref(), PAGE)?;
-        let full = rows.len() == PAGE;
-        let Some(last) = rows.last() else { break };
-        let last: Vec<Value> = key
-            .iter()
-            .map(|column| last.get(*column).cloned().unwrap_or_default())
-            .collect();
-        let mut page = Vec::with_capacity(rows.len());
-        for row in &rows {
-            read += 1;
-            *seq += 1;
-            match mapping::line(kind, row.iter().map(|(name, value)| (name.as_str(), value))) {
-                Ok(line) if errors.is_empty() => page.push(NewRow::of(&line, *seq)),
-                Ok(_) => {}
-                Err(wrong) => errors.extend(wrong.into_iter().map(|wrong| about(kind, read, wrong))),
-            }
-            if errors.len() >= MAX_ERRORS {
-                errors.truncate(MAX_ERRORS);
-                return Ok(true);
-            }
-        }
-        // A key that stands still would be read for ever.
-        if after.as_ref() == Some(&last) || read > expected {
-            return Err(format!(
-                "is not in an order by {}: give each row one of its own",
-                key.join(", ")
-            ));
-        }
-        after = Some(last);
-        if errors.is_empty() && !send(Message::Page(page)) {
-            return Ok(false);
-        }
-        if !full {
-            break;
-        }
-    }
-    if read != expected && errors.is_empty() {
-        return Err(format!(
-            "has {expected} rows, but {read} by {}: that is not unique",
-            key.join(", ")
-        ));
-    }
-    Ok(true)
-}
-
-/// What is wrong with a row. Its key is left out: it may be an address, and the number tells it as well.
-fn about(kind: LineKind, row: u64, wrong: Wrong) -> RunError {
-    RunError {
-        kind: Some(kind),
-        key: None,
-        row: Some(row),
-        column: (!wrong.field.is_empty()).then_some(wrong.field),
-        detail: wrong.detail,
     }
 }
 
@@ -457,7 +302,7 @@ async fn apply(db: &Db, claimed: &Claimed, changes: Changes) -> std::result::Res
             let seqs: Vec<u64> = errors.iter().filter_map(|error| error.line).collect();
             let run = claimed.run.clone();
             let found = db.read(move |conn| stage::at(conn, &run, &seqs)).await?;
-            Err(Stop::Wrong(run::by_line(&errors, |line| {
+            Err(Stop::Wrong(changes::by_line(&errors, |line| {
                 found
                     .iter()
                     .find(|(seq, _, _)| *seq == line)

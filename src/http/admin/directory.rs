@@ -143,7 +143,7 @@ fn source_row(app: &App, status: &SourceStatus) -> Value {
             "changes": run.changes.clone().map(|mut changes| LineKind::ALL.map(|kind| {
                 let counts = *changes.of(kind);
                 json!({"kind": kind.plural(), "added": counts.added, "changed": counts.changed, "gone": counts.gone})
-            }).into_iter().filter(|row| row["added"] != 0 || row["changed"] != 0 || row["gone"] != 0).collect::<Vec<_>>()),
+            }).into_iter().filter(|row| row["added"] != 0 || row["changed"] != 0 || row["gone"] != 0).collect::<Vec<_>>()).unwrap_or_default(),
             "errors": run.errors.iter().take(5).map(|error| json!({
                 "kind": error.kind.map(LineKind::as_str), "row": error.row, "column": error.column, "detail": error.detail,
             })).collect::<Vec<_>>(),

@@ -3,10 +3,11 @@
 use actix_web::{HttpResponse, delete, get, patch, post, web};
 
 use super::own;
+use crate::directory::source::manage::{self, Settings};
 use crate::directory::source::run::{self, Cause, Run};
 use crate::directory::source::status::{self, DirectoryStatus, SourceStatus};
 use crate::directory::source::trial::{self, Trial};
-use crate::directory::source::{self, CreatedSource, NewSource, Settings, Source, SourceChange};
+use crate::directory::source::{self, CreatedSource, NewSource, Source, SourceChange};
 use crate::error::Error;
 use crate::http::App;
 use crate::http::auth::By;
@@ -58,7 +59,7 @@ async fn create(
     let this = app.clone();
     let created = app
         .db
-        .write(&by.0, move |tx| source::create(tx, &body.0, settings(&this)))
+        .write(&by.0, move |tx| manage::create(tx, &body.0, settings(&this)))
         .await?;
     Ok(HttpResponse::Created().json(created))
 }
@@ -106,7 +107,7 @@ async fn change(
     let (id, this) = (source_id(&id)?, app.clone());
     let changed = app
         .db
-        .write(&by.0, move |tx| source::change(tx, &id, &body.0, settings(&this)))
+        .write(&by.0, move |tx| manage::change(tx, &id, &body.0, settings(&this)))
         .await?;
     Ok(HttpResponse::Ok().json(changed))
 }
@@ -122,7 +123,7 @@ async fn delete_one(
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     let id = source_id(&id)?;
-    app.db.write(&by.0, move |tx| source::delete(tx, &id)).await?;
+    app.db.write(&by.0, move |tx| manage::delete(tx, &id)).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -1,0 +1,330 @@
+//! Making, changing and ending sources: what a caller says is checked, and what was done is recorded.
+//!
+//! Must never happen here: a URL or a secret in the audit trail, or a source that cannot work by what is known of it.
+
+use diesel::prelude::*;
+use serde_json::{Value, json};
+
+use super::{
+    CreatedSource, GONE_PERCENT, MAX_QUERY, MOST, NewSource, Queries, Row, STALE_AFTER, Source, SourceChange,
+    SourceKind, by_name, callout, cron, run, there,
+};
+use crate::audit::{Action, Event, Tx};
+use crate::db::dialect::{self, Lock};
+use crate::db::schema::{directory_origins, directory_sources as s};
+use crate::directory::endpoint::{fresh_secret, key_of};
+use crate::directory::{Check, address_mark};
+use crate::egress::{Policy, check_url};
+use crate::error::{Error, FieldError, Result};
+use crate::id::SourceId;
+use crate::time::Timestamp;
+
+/// What the audit trail holds of a source: everything but its URL and secret, and a mark that tells whether the URL changed.
+fn mark(row: &Row) -> Result<Value> {
+    Ok(json!({
+        "name": row.name, "kind": row.kind, "queries": row.queries()?, "schedule": row.schedule,
+        "max_gone_percent": row.max_gone_percent, "stale_after": row.stale_after,
+        "url": row.url.as_deref().map(address_mark),
+    }))
+}
+
+/// What a source is checked against.
+#[derive(Clone, Copy)]
+pub struct Settings<'a> {
+    /// The path of Candor's own database, where it is a file.
+    pub own_file: Option<&'a str>,
+    /// Where a service may be.
+    pub callout_allow: Policy,
+}
+
+/// Checks what a caller says of a source, and collects what is wrong.
+struct Checked<'a> {
+    kind: SourceKind,
+    check: Check,
+    settings: Settings<'a>,
+}
+
+impl Checked<'_> {
+    fn error(&mut self, pointer: &str, detail: impl Into<String>) {
+        self.check.errors.push(FieldError::at(pointer, detail));
+    }
+
+    fn url(&mut self, url: &str) {
+        let result = match self.kind.engine() {
+            _ if url.contains(":***@") => {
+                Err("holds *** in the place of the password; give the whole URL".to_owned())
+            }
+            Some(engine) => engine.check(url).and_then(|()| self.not_our_own(url)),
+            None => check_url(url, self.settings.callout_allow).map(drop),
+        };
+        if let Err(detail) = result {
+            self.error("/url", detail);
+        }
+    }
+
+    /// Candor's own file holds secrets, and reading it would copy the directory from itself.
+    fn not_our_own(&self, url: &str) -> std::result::Result<(), String> {
+        let whole = |path: &str| std::fs::canonicalize(path).ok();
+        match (self.settings.own_file, url.strip_prefix("sqlite://")) {
+            (Some(own), Some(path))
+                if path == own || (whole(path).is_some() && whole(path) == whole(own)) =>
+            {
+                Err("is Candor's own database".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn queries(&mut self, queries: &Queries) {
+        let kinds = queries.kinds();
+        match (self.kind.engine(), kinds.is_empty()) {
+            (Some(_), true) => {
+                self.error(
+                    "/queries",
+                    "needs at least one of accounts, people, resources, members, collaborators",
+                );
+            }
+            (None, false) => self.error(
+                "/queries",
+                "a service is asked about references; it has no queries",
+            ),
+            _ => {}
+        }
+        for kind in kinds {
+            let query = queries.of(kind).unwrap_or_default();
+            let at = format!("/queries/{}", kind.plural());
+            if query.trim().is_empty() {
+                self.error(&at, "must not be empty; leave it out to bring no such rows");
+            } else if query.len() > MAX_QUERY {
+                self.error(&at, format!("is longer than {MAX_QUERY} bytes"));
+            } else if query.contains('\0') {
+                self.error(&at, "holds a NUL character");
+            } else if query.trim_end().ends_with(';') {
+                self.error(
+                    &at,
+                    "ends with a semicolon; leave it out, for Candor reads the query in pages",
+                );
+            }
+        }
+    }
+
+    fn rest(&mut self, schedule: Option<&str>, gone: Option<i64>, stale: Option<i64>) {
+        if let Some(schedule) = schedule {
+            if self.kind.engine().is_none() {
+                self.error(
+                    "/schedule",
+                    "a service is asked when an alert names what is unknown; it has no schedule",
+                );
+            } else if let Err(detail) = cron::check(schedule) {
+                self.error("/schedule", detail);
+            }
+        }
+        if gone.is_some_and(|percent| !(0..=100).contains(&percent)) {
+            self.error("/max_gone_percent", "must be a number from 0 to 100");
+        }
+        if stale.is_some_and(|seconds| !(60..=366 * 24 * 3600).contains(&seconds)) {
+            self.error(
+                "/stale_after",
+                "must be a number of seconds from 60 to 31622400 (a year)",
+            );
+        }
+    }
+}
+
+fn taken(name: &str) -> Error {
+    Error::Conflict(format!("there is a source named '{name}' already"))
+}
+
+fn on_taken(name: &str) -> impl FnOnce(diesel::result::Error) -> Error {
+    let name = name.to_owned();
+    move |error| match error {
+        diesel::result::Error::DatabaseError(diesel::result::DatabaseErrorKind::UniqueViolation, _) => {
+            taken(&name)
+        }
+        error => error.into(),
+    }
+}
+
+/// Makes a source.
+///
+/// # Errors
+/// `Invalid`, field by field; `Conflict` where the name is taken.
+pub fn create(tx: &mut Tx<'_>, new: &NewSource, settings: Settings<'_>) -> Result<CreatedSource> {
+    let mut checked = Checked {
+        kind: new.kind,
+        check: Check::default(),
+        settings,
+    };
+    checked.check.name("/name", &new.name);
+    checked.url(&new.url);
+    checked.queries(&new.queries);
+    checked.rest(new.schedule.as_deref(), new.max_gone_percent, new.stale_after);
+    let secret = match (new.kind, &new.secret) {
+        (SourceKind::Http, Some(secret)) => {
+            if let Err(detail) = key_of(secret) {
+                checked.error("/secret", detail);
+            }
+            Some(secret.clone())
+        }
+        (SourceKind::Http, None) => Some(fresh_secret()?),
+        (_, Some(_)) => {
+            checked.error(
+                "/secret",
+                "is for services; a database's password is part of its URL",
+            );
+            None
+        }
+        (_, None) => None,
+    };
+    checked.check.finish()?;
+    let held: i64 = s::table
+        .filter(s::gone_at.is_null())
+        .count()
+        .get_result(tx.conn)?;
+    if held >= MOST {
+        return Err(Error::Conflict(format!("there are {MOST} sources already")));
+    }
+    if by_name(tx.conn, &new.name)?.is_some() {
+        return Err(taken(&new.name));
+    }
+    if new.kind == SourceKind::Http && callout::service(tx.conn)?.is_some() {
+        return Err(Error::Conflict(
+            "there is a service that is asked already; two could contradict each other".to_owned(),
+        ));
+    }
+    let row = Row {
+        id: SourceId::new(tx.now),
+        name: new.name.clone(),
+        kind: new.kind.as_str().to_owned(),
+        url: Some(new.url.clone()),
+        secret: secret.clone(),
+        queries: serde_json::to_string(&new.queries)?,
+        schedule: new.schedule.clone(),
+        max_gone_percent: new.max_gone_percent.unwrap_or(GONE_PERCENT),
+        stale_after: new.stale_after.unwrap_or(STALE_AFTER),
+        next_run_at: new
+            .schedule
+            .as_deref()
+            .and_then(|schedule| cron::next(schedule, tx.now)),
+        last_success_at: None,
+        gone_at: None,
+        created_at: tx.now,
+        updated_at: tx.now,
+    };
+    diesel::insert_into(s::table)
+        .values((
+            s::id.eq(row.id.as_str()),
+            s::name.eq(&row.name),
+            s::kind.eq(&row.kind),
+            s::url.eq(&row.url),
+            s::secret.eq(&row.secret),
+            s::queries.eq(&row.queries),
+            s::schedule.eq(&row.schedule),
+            s::max_gone_percent.eq(row.max_gone_percent),
+            s::stale_after.eq(row.stale_after),
+            s::next_run_at.eq(row.next_run_at),
+            s::created_at.eq(tx.now),
+            s::updated_at.eq(tx.now),
+        ))
+        .execute(tx.conn)
+        .map_err(on_taken(&new.name))?;
+    tx.record(Event::new(Action::SourceCreated, "source", row.id.as_str()).after(mark(&row)?));
+    Ok(CreatedSource {
+        source: row.view()?,
+        secret,
+    })
+}
+
+/// Changes a source.
+///
+/// # Errors
+/// `NotFound`; `Invalid`, field by field; `Conflict` where the name is taken.
+pub fn change(
+    tx: &mut Tx<'_>,
+    id: &SourceId,
+    change: &SourceChange,
+    settings: Settings<'_>,
+) -> Result<Source> {
+    dialect::lock(tx.conn, Lock::Source, id.as_str())?;
+    let before = there(tx.conn, id)?;
+    let mut row = before.clone();
+    let mut checked = Checked {
+        kind: row.kind()?,
+        check: Check::default(),
+        settings,
+    };
+    if let Some(name) = &change.name {
+        checked.check.name("/name", name);
+        if by_name(tx.conn, name)?.is_some_and(|other| other.id != *id) {
+            return Err(taken(name));
+        }
+        row.name = name.clone();
+    }
+    if let Some(url) = &change.url {
+        checked.url(url);
+        row.url = Some(url.clone());
+    }
+    if let Some(queries) = &change.queries {
+        checked.queries(queries);
+        row.queries = serde_json::to_string(queries)?;
+    }
+    if let Some(schedule) = &change.schedule {
+        row.schedule = schedule.clone();
+        row.next_run_at = schedule
+            .as_deref()
+            .and_then(|schedule| cron::next(schedule, tx.now));
+    }
+    let schedule = change.schedule.clone().flatten();
+    checked.rest(schedule.as_deref(), change.max_gone_percent, change.stale_after);
+    checked.check.finish()?;
+    row.max_gone_percent = change.max_gone_percent.unwrap_or(row.max_gone_percent);
+    row.stale_after = change.stale_after.unwrap_or(row.stale_after);
+    row.updated_at = tx.now;
+    diesel::update(s::table.find(id.as_str()))
+        .set((
+            s::name.eq(&row.name),
+            s::url.eq(&row.url),
+            s::queries.eq(&row.queries),
+            s::schedule.eq(&row.schedule),
+            s::max_gone_percent.eq(row.max_gone_percent),
+            s::stale_after.eq(row.stale_after),
+            s::next_run_at.eq(row.next_run_at),
+            s::updated_at.eq(tx.now),
+        ))
+        .execute(tx.conn)
+        .map_err(on_taken(&row.name))?;
+    tx.record(
+        Event::new(Action::SourceChanged, "source", id.as_str())
+            .before(mark(&before)?)
+            .after(mark(&row)?),
+    );
+    row.view()
+}
+
+/// Ends a source and forgets its URL and secret. What it brought stays, and belongs to no source any more.
+///
+/// # Errors
+/// `NotFound`, also where it has ended already; `Conflict` while it is being read.
+pub fn delete(tx: &mut Tx<'_>, id: &SourceId) -> Result<()> {
+    dialect::lock(tx.conn, Lock::Source, id.as_str())?;
+    let row = there(tx.conn, id)?;
+    if run::active(tx.conn, id)?.is_some() {
+        return Err(Error::Conflict(
+            "the source is being read; wait until the run has ended".to_owned(),
+        ));
+    }
+    run::supersede(tx.conn, id, tx.now)?;
+    diesel::delete(directory_origins::table.filter(directory_origins::source_id.eq(id.as_str())))
+        .execute(tx.conn)?;
+    diesel::update(s::table.find(id.as_str()))
+        .set((
+            s::gone_at.eq(Some(tx.now)),
+            s::url.eq(None::<String>),
+            s::secret.eq(None::<String>),
+            s::next_run_at.eq(None::<Timestamp>),
+            s::updated_at.eq(tx.now),
+        ))
+        .execute(tx.conn)?;
+    tx.record(Event::new(Action::SourceDeleted, "source", id.as_str()).before(mark(&row)?));
+    Ok(())
+}
