@@ -43,6 +43,7 @@ impl Phase {
 /// The three parts of a mail's template.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = TemplateSource)]
 pub struct Source {
     /// One line.
     pub subject: String,

@@ -22,6 +22,7 @@ use crate::time::Timestamp;
 /// A body to try.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = AlertTrial)]
 pub struct Trial {
     /// The body: JSON as it is, or a text for anything else. Either this or `body_id`.
     #[serde(default)]
@@ -102,6 +103,7 @@ pub struct TriedAlert {
 
 /// A resource that an alert names.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = AlertResource)]
 pub struct Found {
     /// Its type.
     #[serde(rename = "type")]

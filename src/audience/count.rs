@@ -15,6 +15,7 @@ const MOST: i64 = 200_000;
 
 /// What a selector finds now.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = SelectorCount)]
 pub struct Found {
     /// The selector as text: the usual form of what was understood.
     pub selector: String,

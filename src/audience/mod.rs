@@ -123,6 +123,7 @@ pub struct Unreachable {
 
 /// The numbers of an audience.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = AudienceCounts)]
 pub struct Counts {
     /// People affected, reachable or not.
     pub people: usize,

@@ -41,6 +41,7 @@ const TABLES: [&str; 6] = [
 
 /// How many lines of each kind were imported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = ImportCounts)]
 pub struct Counts {
     /// Accounts.
     pub accounts: u64,

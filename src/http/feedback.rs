@@ -18,6 +18,7 @@ use crate::http::hooks::{actor, refuse};
 
 /// What became of a provider's request.
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = FeedbackReceived)]
 pub struct Received {
     #[serde(flatten)]
     taken: Tally,

@@ -77,6 +77,7 @@ pub const BY_GET: [&str; 4] = ["healthchecks", "statuscake", "uptime_kuma", "upt
 /// A person that an alert names, by whatever its sender knows them by: the user of an event of Sentry, or what the field
 /// `people` of our own format says. Kept beside the alert for whoever looks people up; never in labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = AlertPerson)]
 pub struct PersonRef {
     /// The sender's id of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -209,6 +209,7 @@ pub struct CreatedSource {
 
 /// A source, as shown.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = DirectorySource)]
 pub struct Source {
     /// Its id.
     pub id: SourceId,

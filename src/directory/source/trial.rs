@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a look at a source showed.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = SourceTrial)]
 pub struct Trial {
     /// Whether it could be read, and every row that was looked at is right.
     pub ok: bool,
