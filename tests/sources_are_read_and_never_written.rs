@@ -526,33 +526,28 @@ async fn the_page_shows_every_state_of_a_source(env: Env) {
             synced(&app, &id).await;
         }
     }
-    let http = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .expect("a client");
-    let base = app.base();
-    let signed_in = http
-        .post(format!("{base}/admin/sign-in"))
-        .header("content-type", "application/x-www-form-urlencoded")
-        .body(format!("token={ADMIN_TOKEN}"))
-        .send()
+    let signed_in = app
+        .anonymous()
+        .post_raw(
+            "/admin/sign-in",
+            "application/x-www-form-urlencoded",
+            format!("token={ADMIN_TOKEN}"),
+        )
         .await
-        .expect("an answer");
-    let cookie = signed_in.headers()["set-cookie"]
-        .to_str()
-        .expect("text")
+        .expect(303);
+    let cookie = signed_in
+        .header("set-cookie")
         .split(';')
         .next()
-        .expect("a cookie")
-        .to_owned();
-    let page = http
-        .get(format!("{base}/admin/directory"))
+        .expect("a cookie");
+    let page = app
+        .anonymous()
+        .request(reqwest::Method::GET, "/admin/directory")
         .header("cookie", cookie)
         .send()
         .await
-        .expect("an answer");
-    assert_eq!(page.status(), 200);
-    let page = page.text().await.expect("a page");
+        .expect(200)
+        .text;
     for shown in [
         "accounts: 30 added",
         "the copy is",
