@@ -163,7 +163,8 @@ impl Model {
                     .account(at)
                     .is_some_and(|account| each(value).contains(&json!(account.to_string()))),
                 "under" => self.chain(at).iter().skip(1).any(|above| {
-                    value["id"] == above.to_string() && value["type"] == self.resources[*above].type_
+                    value["id"].as_str() == Some(above.to_string().as_str())
+                        && value["type"] == self.resources[*above].type_
                 }),
                 "and" => each(value).iter().all(|part| self.means(part, at)),
                 "or" => each(value).iter().any(|part| self.means(part, at)),

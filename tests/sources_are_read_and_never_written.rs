@@ -516,7 +516,7 @@ async fn the_page_shows_every_state_of_a_source(env: Env) {
     let mut source = shop.source();
     for (name, query) in [
         ("good", "SELECT id, name FROM customers"),
-        ("bad", "SELECT nothing"),
+        ("bad", "SELECT missing FROM customers"),
         ("new", "SELECT 1"),
     ] {
         source["name"] = json!(name);

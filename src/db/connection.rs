@@ -106,13 +106,15 @@ pub(super) fn connect(url: &DatabaseUrl, mode: Mode) -> Result<Conn, diesel::r2d
             // FULL: what was answered with 2xx must survive a power cut.
             conn.batch_execute(
                 "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-                 PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000;",
+                 PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;",
             )
             .map_err(Error::QueryError)?;
-            if mode == Mode::Read {
-                conn.batch_execute("PRAGMA query_only = ON;")
-                    .map_err(Error::QueryError)?;
-            }
+            // Each connection has a cache of its own, and the system's lies below: readers, who are many, need little.
+            let own = match mode {
+                Mode::Read => "PRAGMA query_only = ON; PRAGMA cache_size = -4000;",
+                Mode::Write => "PRAGMA cache_size = -16000; PRAGMA wal_autocheckpoint = 4000;",
+            };
+            conn.batch_execute(own).map_err(Error::QueryError)?;
             Ok(Conn::Sqlite(conn))
         }
         DatabaseUrl::Postgres(url) => {

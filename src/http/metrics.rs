@@ -115,7 +115,7 @@ pub async fn healthz(_: Params<NoParams>) -> HttpResponse {
 #[utoipa::path(tag = "Operation", responses((status = 200, description = "Ready"), (status = 503, description = "Not ready")))]
 #[get("/readyz")]
 pub async fn readyz(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
-    let depth = app.db.read(queue::depth).await.map_err(|error| {
+    let depth = app.db.read(queue::reached).await.map_err(|error| {
         tracing::warn!(error = error.chain(), "not ready");
         Problem::Domain(Error::Unavailable("the database is not reachable".to_owned()))
     })?;

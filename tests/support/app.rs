@@ -161,11 +161,21 @@ impl TestApp {
         self.running = Some(running);
     }
 
-    /// The end of every test: the audit chain is whole, and the service stops in time.
+    /// The end of every test: the audit chain is whole, the service stops in time, and what it counted beside the
+    /// deliveries is what they are.
     pub async fn finish(mut self) {
         let verified = self.get("/api/v1/audit/verify").await.expect(200);
         assert_eq!(verified["ok"], true, "the audit chain does not hold: {verified}");
         self.stop().await;
+        let counted = self.env.texts(
+            "SELECT notice_id || ' ' || channel || ' ' || state || ' ' || CAST(count AS TEXT) AS value \
+             FROM delivery_counts WHERE count <> 0 ORDER BY value",
+        );
+        let there = self.env.texts(
+            "SELECT notice_id || ' ' || channel || ' ' || state || ' ' || CAST(COUNT(*) AS TEXT) AS value \
+             FROM deliveries GROUP BY notice_id, channel, state ORDER BY value",
+        );
+        assert_eq!(counted, there, "deliveries are counted wrongly");
     }
 
     async fn stop(&mut self) {

@@ -424,6 +424,15 @@ fn wait(schedule: &[Duration], claimed: &Claimed) -> Duration {
     base + base.mul_f64((claimed.id % 21) as f64 / 100.0)
 }
 
+/// Deliveries that wait, where the queue itself can be read too.
+///
+/// # Errors
+/// What the database answers.
+pub fn reached(conn: &mut Conn) -> Result<i64> {
+    d::table.select(d::id).first::<i64>(conn).optional()?;
+    depth(conn)
+}
+
 /// Deliveries that wait, for the metrics.
 ///
 /// # Errors
