@@ -1,5 +1,4 @@
--- The queue at less cost: a claim changes no indexed column, so it writes no index (a HOT update, for which each page
--- keeps room); the end of one writes two, of which both grow at their end. One mail per notice and address is held where
+-- The queue at less cost: what is due is found by domain, a row has fewer indexes, and those grow at their end. One mail per notice and address is held where
 -- the list is frozen: a recipient has one delivery, and one recipient has the address.
 CREATE UNIQUE INDEX notice_recipients_address ON notice_recipients (notice_id, channel, address);
 ALTER TABLE deliveries DROP CONSTRAINT deliveries_notice_id_channel_address_key;
