@@ -2,9 +2,7 @@
 //! could be told. Nothing else changes anything: no forged report, no late mail, no answer of a machine.
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
-};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use candor::alert::provider::fetch::Fetch;
@@ -17,6 +15,7 @@ use sha2::Sha256;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
 
+use crate::support::sns::{CERTIFICATE, signed};
 use crate::support::story::ADDRESSES;
 use crate::support::{Answer, DEADLINE, Env, Mail, TestApp, on_both_databases, wait_until};
 
@@ -839,8 +838,6 @@ impl<'a> Hook<'a> {
 }
 
 const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:bounces";
-const CERTIFICATE: &str = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-1.pem";
-
 /// Answers as Amazon would, with a certificate of the tests, and notes what was asked for.
 fn amazon() -> (Fetch, Arc<Mutex<Vec<String>>>) {
     let asked = Arc::<Mutex<Vec<String>>>::default();
@@ -859,35 +856,6 @@ fn amazon() -> (Fetch, Arc<Mutex<Vec<String>>>) {
         }
     });
     (fetch, asked)
-}
-
-/// The message with its signature, as SNS makes it in version 2.
-fn signed(mut message: Value) -> Value {
-    let key = RsaKeyPair::from_pkcs8(include_bytes!("fixtures/sns/key.pk8")).expect("a key");
-    let mut names = vec!["Message", "MessageId", "Timestamp", "TopicArn", "Type"];
-    if message["Subject"].is_string() {
-        names.push("Subject");
-    }
-    if message["SubscribeURL"].is_string() {
-        names.extend(["SubscribeURL", "Token"]);
-    }
-    names.sort_unstable();
-    let text: String = names
-        .iter()
-        .map(|name| format!("{name}\n{}\n", message[*name].as_str().expect("a text")))
-        .collect();
-    let mut signature = vec![0; key.public_modulus_len()];
-    key.sign(
-        &RSA_PKCS1_SHA256,
-        &SystemRandom::new(),
-        text.as_bytes(),
-        &mut signature,
-    )
-    .expect("a signature");
-    message["SignatureVersion"] = json!("2");
-    message["Signature"] = json!(STANDARD.encode(signature));
-    message["SigningCertURL"] = json!(CERTIFICATE);
-    message
 }
 
 fn notification(message: &Value) -> Value {

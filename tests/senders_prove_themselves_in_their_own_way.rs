@@ -2,8 +2,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use candor::alert::provider::fetch::Fetch;
@@ -12,6 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
+use crate::support::sns::{CERTIFICATE, signed};
 use crate::support::{Answer, Env, TestApp, on_both_databases};
 
 on_both_databases!(
@@ -354,8 +353,6 @@ async fn senders_that_cannot_sign_show_the_secret(env: Env) {
 }
 
 const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:alarms";
-const CERTIFICATE: &str = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-1.pem";
-
 /// Answers as Amazon would, with a certificate of the tests, and notes what was asked for.
 fn amazon() -> (Fetch, Arc<Mutex<Vec<String>>>) {
     let asked = Arc::<Mutex<Vec<String>>>::default();
@@ -371,32 +368,6 @@ fn amazon() -> (Fetch, Arc<Mutex<Vec<String>>>) {
         }
     });
     (fetch, asked)
-}
-
-/// The message with its signature, as SNS makes it in version 2.
-fn signed(mut message: Value) -> Value {
-    let key = RsaKeyPair::from_pkcs8(include_bytes!("fixtures/sns/key.pk8")).expect("a key");
-    let mut names = vec!["Message", "MessageId", "Timestamp", "TopicArn", "Type"];
-    if message["SubscribeURL"].is_string() {
-        names.extend(["SubscribeURL", "Token"]);
-    }
-    names.sort_unstable();
-    let text: String = names
-        .iter()
-        .map(|name| format!("{name}\n{}\n", message[*name].as_str().expect("a text")))
-        .collect();
-    let mut signature = vec![0; key.public_modulus_len()];
-    key.sign(
-        &RSA_PKCS1_SHA256,
-        &SystemRandom::new(),
-        text.as_bytes(),
-        &mut signature,
-    )
-    .expect("a signature");
-    message["SignatureVersion"] = json!("2");
-    message["Signature"] = json!(STANDARD.encode(signature));
-    message["SigningCertURL"] = json!(CERTIFICATE);
-    message
 }
 
 async fn amazon_signs_its_alarms_and_its_subscription_is_confirmed(env: Env) {

@@ -16,6 +16,7 @@ pub mod receiver;
 pub mod shop;
 mod small_disk;
 pub mod smtp_script;
+pub mod sns;
 pub mod story;
 mod wait;
 
