@@ -10,6 +10,7 @@ pub mod config;
 pub mod egress;
 pub mod error;
 pub mod id;
+pub mod shared;
 pub mod time;
 
 pub mod audit;

@@ -517,7 +517,6 @@ fn check(model: &Model, last: &Model, audience: &Audience) -> Result<(), TestCas
             let (steps, account): (Vec<&ResourceRef>, Vec<&ResourceRef>) = reason
                 .path
                 .steps()
-                .iter()
                 .partition(|step| step.type_.as_str() == "r");
             prop_assert_eq!(steps.iter().map(|step| id(&step.id)).collect::<Vec<_>>(), way);
             let named: Vec<&str> = account.iter().map(|step| step.id.as_str()).collect();
@@ -533,7 +532,7 @@ fn check(model: &Model, last: &Model, audience: &Audience) -> Result<(), TestCas
                     id(&reason.resource.id),
                     through,
                     reason.account.as_deref().map(index),
-                    reason.role.clone(),
+                    reason.role.to_string(),
                 )
             })
             .collect();

@@ -7,6 +7,8 @@
 
 mod many;
 mod rounds;
+// What another bench uses is not used here.
+#[allow(dead_code)]
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,7 +1,7 @@
 //! Candor as anybody runs it: the release binary, its settings, its API.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
 use super::figures::Series;
-use super::machine;
+use super::machine::{self, MemoryWatch};
 use super::postgres::{self, Server};
 use super::process::{Guarded, run};
 use super::sink::Sink;
@@ -64,23 +64,90 @@ impl<'a> Database<'a> {
     /// # Errors
     /// Where something does not work.
     pub fn prepared(scratch: &Path, server: Option<&'a Server>, shape: Shape, people: u64) -> Result<Self> {
-        let mut new = Self::in_folder(scratch, server)?;
-        new.postgres = server.map(|server| server.create(None)).transpose()?;
+        let new = Self::empty(scratch, server)?;
         let lines = new.directory.path().join("directory.ndjson");
         shape.write(people, &lines)?;
-        let started = Instant::now();
-        let said = run(new.command()?.arg("import").arg(&lines))?;
+        let imported = new.import(&lines)?;
         println!(
             "prepared  {}: {}, in {:.1} s",
             new.kind().name(),
-            said.trim(),
-            started.elapsed().as_secs_f64()
+            imported.said,
+            imported.seconds
         );
         fs::remove_file(&lines).context(lines.display())?;
-        if let Some(postgres) = &new.postgres {
+        Ok(new)
+    }
+
+    /// One without anything in it, not even tables.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn empty(scratch: &Path, server: Option<&'a Server>) -> Result<Self> {
+        let mut new = Self::in_folder(scratch, server)?;
+        new.postgres = server.map(|server| server.create(None)).transpose()?;
+        Ok(new)
+    }
+
+    /// Runs `candor import` on a file, and what PostgreSQL would do by itself a minute later.
+    ///
+    /// # Errors
+    /// Where something does not work.
+    pub fn import(&self, lines: &Path) -> Result<Imported> {
+        self.migrate()?;
+        let started = Instant::now();
+        let mut process = Guarded::spawn(
+            self.command()?
+                .arg("import")
+                .arg(lines)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null()),
+        )?;
+        let watch = MemoryWatch::start(process.id());
+        let mut said = String::new();
+        if let Some(mut output) = process.child().stdout.take() {
+            output.read_to_string(&mut said).context("its output")?;
+        }
+        process.ended().context("candor import")?;
+        let seconds = started.elapsed().as_secs_f64();
+        // Too short a run has nothing to show.
+        let memory = watch.end().unwrap_or_default();
+        if let Some(postgres) = &self.postgres {
             postgres.tidy()?;
         }
-        Ok(new)
+        Ok(Imported {
+            said: said.trim().to_owned(),
+            seconds,
+            peak: memory.iter().copied().fold(0.0, f64::max),
+            memory,
+        })
+    }
+
+    /// Runs `candor migrate`.
+    ///
+    /// # Errors
+    /// Where it fails.
+    pub fn migrate(&self) -> Result<()> {
+        run(self.command()?.arg("migrate")).map(|_| ())
+    }
+
+    /// For [`candor::db::Db::open`].
+    ///
+    /// # Errors
+    /// Where it is no URL that Candor takes.
+    pub fn url(&self) -> Result<candor::db::DatabaseUrl> {
+        let url = match &self.postgres {
+            Some(postgres) => postgres.url()?,
+            None => format!("sqlite://{}", self.file().display()),
+        };
+        candor::db::DatabaseUrl::parse(&url)
+    }
+
+    /// PostgreSQL's own.
+    ///
+    /// # Errors
+    /// Where it is SQLite's.
+    pub fn postgres_url(&self) -> Result<String> {
+        self.postgres.as_ref().context("not PostgreSQL")?.url()
     }
 
     fn in_folder(scratch: &Path, server: Option<&'a Server>) -> Result<Self> {
@@ -123,7 +190,8 @@ impl<'a> Database<'a> {
         }
     }
 
-    fn file(&self) -> PathBuf {
+    /// SQLite's file.
+    pub fn file(&self) -> PathBuf {
         self.directory.path().join("candor.db")
     }
 
@@ -198,6 +266,18 @@ impl<'a> Database<'a> {
     }
 }
 
+/// What an import took.
+pub struct Imported {
+    /// What the program printed.
+    pub said: String,
+    /// Seconds, its start included.
+    pub seconds: f64,
+    /// MiB at most.
+    pub peak: f64,
+    /// MiB, every tenth of a second.
+    pub memory: Vec<f64>,
+}
+
 /// A running service.
 pub struct Service {
     process: Guarded,
@@ -258,15 +338,25 @@ impl Service {
         self.call(ADMIN, Method::POST, path, Some(body)).await
     }
 
+    /// Opens an incident that affects what the selector says.
+    ///
+    /// # Errors
+    /// Where the service refuses.
+    pub async fn affecting(&self, selector: &Value) -> Result<Value> {
+        let incident = json!({"title": "Files cannot be opened", "severity": "major"});
+        let incident = self.post("/api/v1/incidents", &incident).await?;
+        let path = format!("/api/v1/incidents/{}/affected", id(&incident)?);
+        self.post(&path, selector).await?;
+        Ok(incident)
+    }
+
     /// Opens an incident that affects what the shape's selector says, and drafts, previews and approves its notice.
     ///
     /// # Errors
     /// Where the service refuses, or the preview is not of everybody.
     pub async fn ready(&self, shape: Shape, people: u64) -> Result<Ready> {
-        let incident = json!({"title": "Files cannot be opened", "severity": "major"});
-        let incident = self.post("/api/v1/incidents", &incident).await?;
+        let incident = self.affecting(&shape.selector()).await?;
         let path = format!("/api/v1/incidents/{}", id(&incident)?);
-        self.post(&format!("{path}/affected"), &shape.selector()).await?;
         let draft = json!({
             "phase": "detection",
             "message": "Since this morning, some files cannot be opened or downloaded.\n\n\

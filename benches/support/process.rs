@@ -54,6 +54,19 @@ impl Guarded {
         }
     }
 
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// Where it did not end well.
+    pub fn ended(mut self) -> Result<()> {
+        let status = self.0.wait().context("waiting for a process")?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("it ended with {status}"))
+        }
+    }
+
     /// Fails where it has ended already.
     ///
     /// # Errors

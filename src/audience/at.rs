@@ -4,14 +4,6 @@
 
 use crate::time::Timestamp;
 
-/// Keys in one query.
-pub(super) const CHUNK: usize = 5_000;
-
-/// Keys of ours, written into a statement: nothing to inject, and no limit of parameters.
-pub(super) fn keys(keys: &[i64]) -> String {
-    keys.iter().map(i64::to_string).collect::<Vec<_>>().join(",")
-}
-
 /// As of when the directory is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {

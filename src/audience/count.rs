@@ -43,9 +43,11 @@ pub fn count(conn: &mut Conn, selector: &Selector) -> Result<Found> {
         let graph = Graph::of_selector(conn, selector)?;
         accounts = Some(graph.reached().0.len());
         let reasons = super::reasons(conn, &graph, &Rule::default())?;
-        let keys: Vec<i64> = reasons.into_keys().collect();
+        let mut keys: Vec<i64> = reasons.keys().copied().collect();
+        keys.sort_unstable();
         let there = super::roles::people(conn, graph.at, &keys)?;
-        people = Some(there.values().filter(|person| person.there).count());
+        let told = |person: &&super::roles::Person| person.there && reasons.contains_key(&person.key);
+        people = Some(there.iter().filter(told).count());
     }
     Ok(Found {
         selector: selector.to_string(),

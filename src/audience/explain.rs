@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use diesel::prelude::*;
 use serde::Serialize;
 
-use super::graph::{Affected, Graph};
+use super::graph::{Affected, Graph, NodeIndex};
 use super::{At, PersonRef, Reason, Rule, resolve_by, unreachable};
 use crate::db::Conn;
 use crate::db::schema::{
@@ -234,15 +234,12 @@ impl Ways {
 }
 
 impl Scene<'_> {
-    fn name(&self, key: i64) -> String {
-        self.graph
-            .node(key)
-            .map(|node| node.at.to_string())
-            .unwrap_or_default()
+    fn name(&self, node: NodeIndex) -> String {
+        self.graph.node(node).at.to_string()
     }
 
     /// `file v1 (part of media m9, part of project 42)`
-    fn way(&self, chain: &[i64], end: i64) -> String {
+    fn way(&self, chain: &[NodeIndex], end: NodeIndex) -> String {
         let mut steps = Vec::new();
         for key in chain {
             steps.push(self.name(*key));
@@ -260,13 +257,13 @@ impl Scene<'_> {
     }
 
     /// Follows the ways from everything that is or was affected to `end`; it answers where on the whole chain that is.
-    fn ways(&self, end: impl Fn(&[i64]) -> Option<usize>) -> Ways {
+    fn ways(&self, end: impl Fn(&[NodeIndex]) -> Option<usize>) -> Ways {
         let mut ways = Ways::default();
         for affected in &self.graph.affected {
-            let whole = self.graph.chain(affected.key, true);
+            let whole = self.graph.chain(affected.node, true);
             let Some(depth) = end(&whole) else { continue };
-            let live = self.graph.chain(affected.key, false);
-            let end = whole.get(depth).copied().unwrap_or(affected.key);
+            let live = self.graph.chain(affected.node, false);
+            let end = whole.get(depth).copied().unwrap_or(affected.node);
             match self.closed(affected, &whole, &live, depth) {
                 Some(why) => ways.close(why),
                 None => ways.open.push(self.way(&whole, end)),
@@ -276,8 +273,8 @@ impl Scene<'_> {
     }
 
     /// Why the way from an affected resource up to `depth` is not open.
-    fn closed(&self, affected: &Affected, whole: &[i64], live: &[i64], depth: usize) -> Option<String> {
-        let name = self.name(affected.key);
+    fn closed(&self, affected: &Affected, whole: &[NodeIndex], live: &[NodeIndex], depth: usize) -> Option<String> {
+        let name = self.name(affected.node);
         if let Some(at) = affected.removed_at {
             return Some(format!("{name} was taken off the incident at {at}"));
         }
@@ -295,10 +292,9 @@ impl Scene<'_> {
         if self.graph.is_there(owner) {
             return None;
         }
-        let account = self.graph.accounts.get(&owner.account);
         Some(format!(
             "{name} belongs to the account {}, which was deleted from the directory",
-            account.map(|account| account.id.as_str()).unwrap_or_default()
+            self.graph.account(owner.account).id
         ))
     }
 
@@ -314,7 +310,7 @@ impl Scene<'_> {
         for (account, id, role, ended, gone) in rows {
             let ways = self.ways(|whole| {
                 let owner = self.graph.owner(whole)?;
-                (owner.account == account).then_some(owner.depth)
+                (self.graph.account(owner.account).key == account).then_some(owner.depth)
             });
             let covered = self.rule.covers_member(&role);
             let (ok, detail) = if let Some(at) = ended {
@@ -364,7 +360,7 @@ impl Scene<'_> {
             .select((r::key, r::type_, r::id, k::role, k::gone_at, r::gone_at))
             .load(conn)?;
         for (resource, type_, id, role, ended, gone) in rows {
-            let ways = self.ways(|whole| whole.iter().position(|key| *key == resource));
+            let ways = self.ways(|whole| whole.iter().position(|node| self.graph.node(*node).key == resource));
             let on = format!("{type_} {id}");
             let covered = self.rule.covers_collaborator(&role);
             let (ok, detail) = if let Some(at) = ended {

@@ -3,27 +3,43 @@
 //!
 //! Must never happen here: a query for each resource, account or person.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
-use super::at::{At, CHUNK, THERE, UNKNOWN, keys};
+use super::at::{At, THERE, UNKNOWN};
+use crate::db::dialect::on_backend;
+use crate::db::keyed::{CHUNK, load_keyed};
 use crate::db::{Conn, Statement};
+use crate::directory::ResourceRef;
 use crate::directory::selector::Selector;
-use crate::directory::{ResourceRef, resource};
 use crate::error::{Error, Result};
-use crate::id::IncidentId;
+use crate::id::{ExternalId, IncidentId};
 use crate::incident::affected::Relevance;
+use crate::shared::Shared;
 use crate::time::Timestamp;
+
+/// A resource of the graph, by its place in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct NodeIndex(u32);
+
+/// An account of the graph, by its place in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct AccountIndex(u32);
 
 /// A resource of the graph.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
+    pub key: i64,
     pub at: ResourceRef,
-    pub name: Option<String>,
-    parent: Option<i64>,
-    account: Option<i64>,
+    /// Of what is affected; nobody asks for the names of what is above it.
+    pub name: Option<Shared>,
+    parent_key: Option<i64>,
+    account_key: Option<i64>,
+    parent: Option<NodeIndex>,
+    account: Option<AccountIndex>,
     standing: i64,
 }
 
@@ -41,17 +57,20 @@ impl Node {
 /// An account that owns something of the graph.
 #[derive(Clone, Debug)]
 pub(super) struct Account {
-    pub id: String,
-    pub name: String,
+    pub key: i64,
+    pub id: Shared,
+    pub name: Shared,
     pub locale: Option<String>,
     pub time_zone: Option<String>,
     pub there: bool,
+    /// As the last step of a way.
+    pub at: ResourceRef,
 }
 
 /// An affected resource.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Affected {
-    pub key: i64,
+    pub node: NodeIndex,
     pub relevance: Relevance,
     /// When it was taken off.
     pub removed_at: Option<Timestamp>,
@@ -60,7 +79,7 @@ pub(super) struct Affected {
 /// Who owns a resource, and how far up its account is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
-    pub account: i64,
+    pub account: AccountIndex,
     pub depth: usize,
 }
 
@@ -68,56 +87,22 @@ pub(super) struct Owner {
 pub(super) struct Graph {
     /// By key.
     pub affected: Vec<Affected>,
-    nodes: HashMap<i64, Node>,
-    pub accounts: HashMap<i64, Account>,
+    nodes: Vec<Node>,
+    accounts: Vec<Account>,
+    by_key: HashMap<i64, Option<NodeIndex>>,
+    accounts_by_key: HashMap<i64, AccountIndex>,
+    types: Vec<ExternalId>,
     /// As of when.
     pub at: At,
 }
 
-#[derive(QueryableByName)]
-struct NodeRow {
-    #[diesel(sql_type = BigInt)]
-    key: i64,
-    #[diesel(sql_type = Text)]
-    type_: String,
-    #[diesel(sql_type = Text)]
-    id: String,
-    #[diesel(sql_type = Nullable<Text>)]
-    name: Option<String>,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    parent_key: Option<i64>,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    account_key: Option<i64>,
-    #[diesel(sql_type = BigInt)]
-    standing: i64,
-}
-
-#[derive(QueryableByName)]
-struct AffectedRow {
-    #[diesel(embed)]
-    node: NodeRow,
-    #[diesel(sql_type = Text)]
-    relevance: String,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    removed_at: Option<Timestamp>,
-}
-
-impl NodeRow {
-    fn node(self) -> Result<Node> {
-        Ok(Node {
-            at: resource::reference(&self.type_, &self.id)
-                .ok_or_else(|| Error::internal("a stored id is invalid"))?,
-            name: self.name,
-            parent: self.parent_key,
-            account: self.account_key,
-            standing: self.standing,
-        })
-    }
-}
+/// Key, type, id, parent, account, standing.
+type NodeColumns = (BigInt, Text, Text, Nullable<BigInt>, Nullable<BigInt>, BigInt);
+type NodeRow = (i64, String, String, Option<i64>, Option<i64>, i64);
 
 fn node_columns(at: At) -> String {
     format!(
-        "r.key, r.type AS type_, r.id, r.name, {} AS parent_key, {} AS account_key, {} AS standing",
+        "r.key, r.type, r.id, {}, {}, {}",
         at.column("r", "parent_key"),
         at.column("r", "account_key"),
         at.standing("r")
@@ -131,23 +116,29 @@ fn node_history(at: At) -> String {
 impl Graph {
     /// What an incident affects; with `removed`, also what was taken off it.
     pub fn of_incident(conn: &mut Conn, incident: &IncidentId, at: At, removed: bool) -> Result<Graph> {
-        let rows: Vec<AffectedRow> = diesel::sql_query(format!(
-            "SELECT {}, ir.relevance, ir.removed_at FROM incident_resources ir \
-                    JOIN resources r ON r.key = ir.resource_key{} WHERE ir.incident_id = $1{}",
+        type Columns = (NodeColumns, Nullable<Text>, Text, Nullable<BigInt>);
+        type Row = (NodeRow, Option<String>, String, Option<Timestamp>);
+        let statement = format!(
+            "SELECT {}, r.name, ir.relevance, ir.removed_at FROM incident_resources ir \
+                    JOIN resources r ON r.key = ir.resource_key{} WHERE {}ir.incident_id = ",
             node_columns(at),
             node_history(at),
-            if removed { "" } else { " AND ir.removed_at IS NULL" }
-        ))
-        .bind::<Text, _>(incident.as_str())
-        .load(conn)?;
+            if removed { "" } else { "ir.removed_at IS NULL AND " }
+        );
+        let rows: Vec<Row> = on_backend!(&mut *conn, c => diesel::dsl::sql::<Columns>(&statement)
+            .bind::<Text, _>(incident.as_str())
+            .load(c)?);
         let mut graph = Graph::empty(at);
-        for row in rows {
+        graph.nodes.reserve(rows.len() * 2);
+        graph.by_key.reserve(rows.len() * 2);
+        graph.affected.reserve(rows.len());
+        for (row, name, relevance, removed_at) in rows {
+            let node = graph.add(row, name)?;
             graph.affected.push(Affected {
-                key: row.node.key,
-                relevance: Relevance::parse(&row.relevance).map_err(Error::internal)?,
-                removed_at: row.removed_at,
+                node,
+                relevance: Relevance::parse(&relevance).map_err(Error::internal)?,
+                removed_at,
             });
-            graph.nodes.insert(row.node.key, row.node.node()?);
         }
         graph.load_above(conn)?;
         Ok(graph)
@@ -155,23 +146,27 @@ impl Graph {
 
     /// What a selector finds, as if an incident affected it.
     pub fn of_selector(conn: &mut Conn, selector: &Selector) -> Result<Graph> {
+        #[derive(QueryableByName)]
+        struct Key {
+            #[diesel(sql_type = BigInt)]
+            key: i64,
+        }
         let mut statement = Statement::default();
-        statement
-            .push("SELECT ")
-            .push(&node_columns(At::Now))
-            .push(" FROM (");
+        statement.push("SELECT found.key FROM (");
         selector.keys(conn, &mut statement);
-        statement.push(") found JOIN resources r ON r.key = found.key");
-        let rows: Vec<NodeRow> = statement.finish().load(conn)?;
+        statement.push(") found");
+        let found: Vec<Key> = statement.finish().load(conn)?;
+        let mut keys: Vec<i64> = found.into_iter().map(|row| row.key).collect();
+        keys.sort_unstable();
         let mut graph = Graph::empty(At::Now);
-        for row in rows {
-            graph.affected.push(Affected {
-                key: row.key,
+        graph.load(conn, &keys)?;
+        graph.affected = (0..graph.nodes.len())
+            .map(|index| Affected {
+                node: NodeIndex(index as u32),
                 relevance: Relevance::default(),
                 removed_at: None,
-            });
-            graph.nodes.insert(row.key, row.node()?);
-        }
+            })
+            .collect();
         graph.load_above(conn)?;
         Ok(graph)
     }
@@ -179,85 +174,153 @@ impl Graph {
     fn empty(at: At) -> Graph {
         Graph {
             affected: Vec::new(),
-            nodes: HashMap::new(),
-            accounts: HashMap::new(),
+            nodes: Vec::new(),
+            accounts: Vec::new(),
+            by_key: HashMap::new(),
+            accounts_by_key: HashMap::new(),
+            types: Vec::new(),
             at,
         }
+    }
+
+    fn add(&mut self, row: NodeRow, name: Option<String>) -> Result<NodeIndex> {
+        let (key, type_, id, parent_key, account_key, standing) = row;
+        let invalid = |_| Error::internal("a stored id is invalid");
+        let type_ = match self.types.iter().find(|known| known.as_str() == type_) {
+            Some(known) => known.clone(),
+            None => {
+                let new = ExternalId::parse(&type_).map_err(invalid)?;
+                self.types.push(new.clone());
+                new
+            }
+        };
+        let index = NodeIndex(u32::try_from(self.nodes.len()).map_err(Error::internal)?);
+        self.nodes.push(Node {
+            key,
+            at: ResourceRef {
+                type_,
+                id: ExternalId::parse(&id).map_err(invalid)?,
+            },
+            name: name.map(Shared::from),
+            parent_key,
+            account_key,
+            parent: None,
+            account: None,
+            standing,
+        });
+        self.by_key.insert(key, Some(index));
+        Ok(index)
+    }
+
+    fn load(&mut self, conn: &mut Conn, keys: &[i64]) -> Result<()> {
+        let statement = format!(
+            "SELECT {} FROM resources r{} WHERE",
+            node_columns(self.at),
+            node_history(self.at)
+        );
+        for chunk in keys.chunks(CHUNK) {
+            let rows: Vec<NodeRow> = load_keyed!(conn, NodeColumns, statement, "r.key", chunk);
+            for row in rows {
+                self.add(row, None)?;
+            }
+        }
+        Ok(())
     }
 
     /// Loads level after level, then the accounts. What is gone is walked through too: who explains a chain that is
     /// cut needs to know where it would lead.
     fn load_above(&mut self, conn: &mut Conn) -> Result<()> {
-        self.affected.sort_unstable_by_key(|affected| affected.key);
-        let mut level: Vec<i64> = self.nodes.keys().copied().collect();
-        while !level.is_empty() {
-            let above: BTreeSet<i64> = level
-                .iter()
-                .filter_map(|key| self.nodes.get(key)?.parent)
-                .filter(|key| !self.nodes.contains_key(key))
-                .collect();
-            level = above.into_iter().collect();
-            for chunk in level.chunks(CHUNK) {
-                let rows: Vec<NodeRow> = diesel::sql_query(format!(
-                    "SELECT {} FROM resources r{} WHERE r.key IN ({})",
-                    node_columns(self.at),
-                    node_history(self.at),
-                    keys(chunk)
-                ))
-                .load(conn)?;
-                for row in rows {
-                    self.nodes.insert(row.key, row.node()?);
+        let nodes = &self.nodes;
+        self.affected
+            .sort_unstable_by_key(|affected| nodes[affected.node.0 as usize].key);
+        let mut seen = 0;
+        while seen < self.nodes.len() {
+            let mut above = Vec::new();
+            for node in &self.nodes[seen..] {
+                if let Some(key) = node.parent_key
+                    && let Entry::Vacant(place) = self.by_key.entry(key)
+                {
+                    place.insert(None);
+                    above.push(key);
                 }
             }
+            seen = self.nodes.len();
+            above.sort_unstable();
+            self.load(conn, &above)?;
         }
-        self.load_accounts(conn)
-    }
-
-    fn load_accounts(&mut self, conn: &mut Conn) -> Result<()> {
-        #[derive(QueryableByName)]
-        struct Row {
-            #[diesel(sql_type = BigInt)]
-            key: i64,
-            #[diesel(sql_type = Text)]
-            id: String,
-            #[diesel(sql_type = Text)]
-            name: String,
-            #[diesel(sql_type = Nullable<Text>)]
-            locale: Option<String>,
-            #[diesel(sql_type = Nullable<Text>)]
-            time_zone: Option<String>,
-            #[diesel(sql_type = BigInt)]
-            standing: i64,
-        }
-        let named: BTreeSet<i64> = self.nodes.values().filter_map(|node| node.account).collect();
-        let named: Vec<i64> = named.into_iter().collect();
-        for chunk in named.chunks(CHUNK) {
-            let rows: Vec<Row> = diesel::sql_query(format!(
-                "SELECT a.key, a.id, a.name, a.locale, a.time_zone, {} AS standing FROM accounts a{} \
-                 WHERE a.key IN ({})",
-                self.at.standing("a"),
-                self.at.history("account_history", "h.account_key = a.key"),
-                keys(chunk)
-            ))
-            .load(conn)?;
-            self.accounts.extend(rows.into_iter().map(|row| {
-                let account = Account {
-                    id: row.id,
-                    name: row.name,
-                    locale: row.locale,
-                    time_zone: row.time_zone,
-                    there: row.standing == THERE,
-                };
-                (row.key, account)
-            }));
+        self.load_accounts(conn)?;
+        for node in &mut self.nodes {
+            node.parent = node.parent_key.and_then(|key| *self.by_key.get(&key)?);
+            node.account = node
+                .account_key
+                .and_then(|key| self.accounts_by_key.get(&key).copied());
         }
         Ok(())
     }
 
-    pub fn node(&self, key: i64) -> Result<&Node> {
-        self.nodes
-            .get(&key)
-            .ok_or_else(|| Error::internal("a resource without its row"))
+    fn load_accounts(&mut self, conn: &mut Conn) -> Result<()> {
+        type Columns = (BigInt, Text, Text, Nullable<Text>, Nullable<Text>, BigInt);
+        type Row = (i64, String, String, Option<String>, Option<String>, i64);
+        let mut named: Vec<i64> = self.nodes.iter().filter_map(|node| node.account_key).collect();
+        named.sort_unstable();
+        named.dedup();
+        let invalid = |_| Error::internal("a stored id is invalid");
+        let type_ = ExternalId::parse("account").map_err(invalid)?;
+        let statement = format!(
+            "SELECT a.key, a.id, a.name, a.locale, a.time_zone, {} FROM accounts a{} WHERE",
+            self.at.standing("a"),
+            self.at.history("account_history", "h.account_key = a.key"),
+        );
+        self.accounts.reserve(named.len());
+        self.accounts_by_key.reserve(named.len());
+        for chunk in named.chunks(CHUNK) {
+            let rows: Vec<Row> = load_keyed!(conn, Columns, statement, "a.key", chunk);
+            for (key, id, name, locale, time_zone, standing) in rows {
+                let index = AccountIndex(u32::try_from(self.accounts.len()).map_err(Error::internal)?);
+                self.accounts_by_key.insert(key, index);
+                self.accounts.push(Account {
+                    key,
+                    at: ResourceRef {
+                        type_: type_.clone(),
+                        id: ExternalId::parse(&id).map_err(invalid)?,
+                    },
+                    id: id.into(),
+                    name: name.into(),
+                    locale,
+                    time_zone,
+                    there: standing == THERE,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    pub fn node(&self, node: NodeIndex) -> &Node {
+        &self.nodes[node.0 as usize]
+    }
+
+    pub fn account(&self, account: AccountIndex) -> &Account {
+        &self.accounts[account.0 as usize]
+    }
+
+    /// How many resources, affected or above.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// How many accounts.
+    pub fn accounts_len(&self) -> usize {
+        self.accounts.len()
+    }
+
+    /// The resource of that key, where it is part of this.
+    pub fn find(&self, key: i64) -> Option<NodeIndex> {
+        self.by_key.get(&key).copied().flatten()
+    }
+
+    /// The account of that key, where it is part of this.
+    pub fn find_account(&self, key: i64) -> Option<AccountIndex> {
+        self.accounts_by_key.get(&key).copied()
     }
 
     /// What is affected: there or gone, but not taken off.
@@ -268,49 +331,84 @@ impl Graph {
     }
 
     /// A resource and what is above it; up to the first that is gone, or all of it.
-    pub fn chain(&self, key: i64, through_gone: bool) -> Vec<i64> {
-        let mut chain: Vec<i64> = Vec::with_capacity(4);
-        let mut next = Some(key);
-        while let Some(key) = next {
-            let Some(node) = self.nodes.get(&key) else { break };
-            // A circle cannot be stored; as of a time nobody checked.
-            if (!through_gone && !node.there()) || chain.contains(&key) {
-                break;
-            }
-            chain.push(key);
-            next = node.parent;
-        }
+    pub fn chain(&self, node: NodeIndex, through_gone: bool) -> Vec<NodeIndex> {
+        let mut chain = Vec::with_capacity(4);
+        self.climb(node, through_gone, &mut chain);
         chain
     }
 
+    /// The same, into a list that is used again.
+    pub fn climb(&self, node: NodeIndex, through_gone: bool, chain: &mut Vec<NodeIndex>) {
+        chain.clear();
+        let mut next = Some(node);
+        while let Some(index) = next {
+            let node = self.node(index);
+            // A circle cannot be stored; as of a time nobody checked.
+            if (!through_gone && !node.there()) || chain.contains(&index) {
+                break;
+            }
+            chain.push(index);
+            next = node.parent;
+        }
+    }
+
     /// The account that is named on the first of a chain that names one, whether it is there or not.
-    pub fn owner(&self, chain: &[i64]) -> Option<Owner> {
-        chain.iter().enumerate().find_map(|(depth, key)| {
-            let account = self.nodes.get(key)?.account?;
+    pub fn owner(&self, chain: &[NodeIndex]) -> Option<Owner> {
+        chain.iter().enumerate().find_map(|(depth, index)| {
+            let account = self.node(*index).account?;
             Some(Owner { account, depth })
         })
     }
 
     /// Whether the owner's account is there.
     pub fn is_there(&self, owner: Owner) -> bool {
-        self.accounts
-            .get(&owner.account)
-            .is_some_and(|account| account.there)
+        self.account(owner.account).there
     }
 
-    /// The accounts and the resources on the way to them of whatever is affected and whose account is not gone.
-    pub fn reached(&self) -> (BTreeSet<i64>, HashSet<i64>) {
-        let (mut accounts, mut nodes) = (BTreeSet::new(), HashSet::new());
+    /// The accounts and the resources on the way to them of whatever is affected and whose account is not gone; each
+    /// in the order of its keys.
+    pub fn reached(&self) -> (Vec<AccountIndex>, Vec<NodeIndex>) {
+        let mut accounts = vec![false; self.accounts.len()];
+        let mut nodes = vec![false; self.nodes.len()];
+        let mut chain = Vec::new();
         for affected in self.current() {
-            let chain = self.chain(affected.key, false);
+            self.climb(affected.node, false, &mut chain);
             match self.owner(&chain) {
                 Some(owner) if !self.is_there(owner) => {}
                 owner => {
-                    accounts.extend(owner.map(|owner| owner.account));
-                    nodes.extend(chain);
+                    if let Some(owner) = owner {
+                        accounts[owner.account.0 as usize] = true;
+                    }
+                    for node in &chain {
+                        nodes[node.0 as usize] = true;
+                    }
                 }
             }
         }
+        let marked = |flags: Vec<bool>| {
+            flags
+                .into_iter()
+                .enumerate()
+                .filter_map(|(index, flag)| flag.then_some(index as u32))
+        };
+        let mut accounts: Vec<AccountIndex> = marked(accounts).map(AccountIndex).collect();
+        let mut nodes: Vec<NodeIndex> = marked(nodes).map(NodeIndex).collect();
+        accounts.sort_unstable_by_key(|index| self.account(*index).key);
+        nodes.sort_unstable_by_key(|index| self.node(*index).key);
         (accounts, nodes)
+    }
+}
+
+impl NodeIndex {
+    /// For lists that run beside the graph's own.
+    pub fn get(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl AccountIndex {
+    /// For lists that run beside the graph's own.
+    pub fn get(self) -> usize {
+        self.0 as usize
     }
 }

@@ -15,7 +15,8 @@ mod graph;
 mod roles;
 mod rule;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use diesel::prelude::*;
@@ -30,28 +31,52 @@ pub use explain::{Explained, Step, StepAbout, Who, explain};
 pub use rule::{Collaborators, OWNER, Rule};
 
 use crate::db::Conn;
+use crate::db::keyed::{CHUNK, load_keyed};
 use crate::db::schema::opt_outs;
 use crate::directory::{ResourceRef, normal_address};
 use crate::error::Result;
-use crate::id::{EndpointId, ExternalId, IncidentId};
+use crate::id::{EndpointId, IncidentId};
 use crate::incident::affected::{self, Relevance, Unresolved};
-use graph::Graph;
+use crate::shared::Shared;
+use graph::{AccountIndex, Graph, Node, NodeIndex};
 use roles::Held;
 
-/// The way from an affected resource to where a role is held, both ends included.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Way(Arc<[ResourceRef]>);
+/// The way from an affected resource to where a role is held, both ends included. Ways from one resource share its chain.
+#[derive(Clone, Debug)]
+pub struct Way {
+    chain: Arc<[ResourceRef]>,
+    /// Steps of the chain that are part of it.
+    steps: usize,
+    /// Where it ends, where that is the account.
+    account: Option<ResourceRef>,
+}
 
 impl Way {
     /// The steps.
-    pub fn steps(&self) -> &[ResourceRef] {
-        &self.0
+    pub fn steps(&self) -> impl Iterator<Item = &ResourceRef> {
+        self.chain.iter().take(self.steps).chain(self.account.as_ref())
     }
 }
 
+impl PartialEq for Way {
+    fn eq(&self, other: &Self) -> bool {
+        self.steps().eq(other.steps())
+    }
+}
+impl Eq for Way {}
+impl PartialOrd for Way {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Way {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.steps().cmp(other.steps())
+    }
+}
 impl Serialize for Way {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter())
+        serializer.collect_seq(self.steps())
     }
 }
 
@@ -61,15 +86,15 @@ pub struct Reason {
     /// The affected resource.
     pub resource: ResourceRef,
     /// Its name.
-    pub name: Option<String>,
+    pub name: Option<Shared>,
     /// The ancestor on which the role or the account is; null where it is the resource itself.
     pub through: Option<ResourceRef>,
     /// The account that the resource belongs to.
-    pub account: Option<String>,
+    pub account: Option<Shared>,
     /// The account's name.
-    pub account_name: Option<String>,
+    pub account_name: Option<Shared>,
     /// `owner` of the account, or the role of the collaborator.
-    pub role: String,
+    pub role: Shared,
     /// Whether it is the account's owner who is meant, not a collaborator with a role of that name.
     #[serde(skip)]
     pub by_account: bool,
@@ -176,50 +201,51 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
     crate::incident::get(conn, incident)?;
     let graph = Graph::of_incident(conn, incident, at, false)?;
     let mut reasons = reasons(conn, &graph, rule)?;
-    let wanted: Vec<i64> = reasons.keys().copied().collect();
+    let mut wanted: Vec<i64> = reasons.keys().copied().collect();
+    wanted.sort_unstable();
     let suppressed = suppressed(conn)?;
-    let mut people: BTreeMap<String, Addressee> = BTreeMap::new();
+    let mut people: Vec<Addressee> = Vec::with_capacity(wanted.len());
     let mut gone: BTreeMap<String, Unreachable> = BTreeMap::new();
-    for (key, row) in roles::people(conn, at, &wanted)? {
+    for row in roles::people(conn, at, &wanted)? {
+        let Some(Reasons { mut list, account }) = reasons.remove(&row.key) else {
+            continue;
+        };
         let person = PersonRef {
-            id: row.id.clone(),
+            id: row.id,
             name: row.name,
             email: row.email,
         };
         if !row.there {
             let reason = "deleted from the directory".to_owned();
-            gone.insert(row.id, Unreachable { person, reason });
+            gone.insert(person.id.clone(), Unreachable { person, reason });
             continue;
         }
-        let Some(Reasons { mut list, account }) = reasons.remove(&key) else {
-            continue;
-        };
         // Where they have none of their own, that of the account by which they were found first.
-        let account = account.and_then(|account| graph.accounts.get(&account));
-        list.sort();
+        let account = account.map(|account| graph.account(account));
+        list.sort_unstable();
         let relevance = list.iter().map(|reason| reason.relevance).max();
         let unreachable = match row.gone_now {
             true => Some("deleted from the directory since".to_owned()),
             false => unreachable(&person),
         };
-        people.insert(
-            row.id,
-            Addressee {
-                suppressed: suppressed.get(&normal_address(&person.email)).cloned(),
-                unreachable,
-                relevance: relevance.unwrap_or_default(),
-                reasons: list,
-                time_zone: row
-                    .time_zone
-                    .or_else(|| account.and_then(|account| account.time_zone.clone())),
-                locale: row
-                    .locale
-                    .or_else(|| account.and_then(|account| account.locale.clone())),
-                person,
+        people.push(Addressee {
+            suppressed: match suppressed.is_empty() {
+                true => None,
+                false => suppressed.get(&normal_address(&person.email)).cloned(),
             },
-        );
+            unreachable,
+            relevance: relevance.unwrap_or_default(),
+            reasons: list,
+            time_zone: row
+                .time_zone
+                .or_else(|| account.and_then(|account| account.time_zone.clone())),
+            locale: row
+                .locale
+                .or_else(|| account.and_then(|account| account.locale.clone())),
+            person,
+        });
     }
-    let people: Vec<Addressee> = people.into_values().collect();
+    let people = by_id(people);
     let unresolved = affected::unresolved(conn, incident)?;
     let unreachable: Vec<Unreachable> = people
         .iter()
@@ -233,11 +259,33 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
         .chain(gone.into_values())
         .collect();
     Ok(Audience {
-        counts: counts(&graph, &people, unreachable.len(), unresolved.len())?,
+        counts: counts(&graph, &people, unreachable.len(), unresolved.len()),
         people,
         unreachable,
         unresolved,
     })
+}
+
+/// In the order of the ids of the people. Most ids differ in their beginnings, which stand side by side while they are
+/// sorted; the ids themselves are looked at only where they do not.
+fn by_id(people: Vec<Addressee>) -> Vec<Addressee> {
+    let beginning = |id: &str| {
+        let mut bytes = [0; 16];
+        let length = id.len().min(16);
+        bytes[..length].copy_from_slice(&id.as_bytes()[..length]);
+        u128::from_be_bytes(bytes)
+    };
+    let mut order: Vec<(u128, usize)> = people
+        .iter()
+        .enumerate()
+        .map(|(index, addressee)| (beginning(&addressee.person.id), index))
+        .collect();
+    order.sort_unstable_by(|(a, first), (b, second)| {
+        a.cmp(b)
+            .then_with(|| people[*first].person.id.cmp(&people[*second].person.id))
+    });
+    let mut people: Vec<Option<Addressee>> = people.into_iter().map(Some).collect();
+    order.into_iter().filter_map(|(_, index)| people[index].take()).collect()
 }
 
 /// Addresses that get no optional notices, and why.
@@ -253,40 +301,37 @@ fn suppressed(conn: &mut Conn) -> Result<HashMap<String, String>> {
 struct Reasons {
     list: Vec<Reason>,
     /// The account of the first of them.
-    account: Option<i64>,
+    account: Option<AccountIndex>,
 }
 
 /// Every reason of everybody, by the keys of the people.
 fn reasons(conn: &mut Conn, graph: &Graph, rule: &Rule) -> Result<HashMap<i64, Reasons>> {
     let (accounts, nodes) = graph.reached();
-    let accounts: Vec<i64> = accounts.into_iter().collect();
-    let mut nodes: Vec<i64> = nodes.into_iter().collect();
-    nodes.sort_unstable();
-    let members = roles::members(conn, graph.at, &accounts, &rule.member_roles())?;
-    let collaborators = match rule.collaborator_roles() {
-        Some(roles) if roles.is_empty() => HashMap::new(),
-        roles => roles::collaborators(conn, graph.at, &nodes, roles.as_deref())?,
-    };
-    let mut people: HashMap<i64, Reasons> = HashMap::new();
+    let members = roles::members(conn, graph, &accounts, &rule.member_roles())?;
+    let collaborators = roles::collaborators(conn, graph, &nodes, rule.collaborator_roles().as_deref())?;
+    let mut people: HashMap<i64, Reasons> = HashMap::with_capacity(accounts.len());
+    let mut chain = Vec::new();
     for affected in graph.current() {
-        let chain = graph.chain(affected.key, false);
+        graph.climb(affected.node, false, &mut chain);
         let owner = graph.owner(&chain);
         if owner.is_some_and(|owner| !graph.is_there(owner)) {
             continue;
         }
-        let mut at = Place::new(
+        let Some(mut at) = Place::new(
             graph,
             affected.relevance,
             &chain,
             owner.map(|owner| owner.account),
-        )?;
+        ) else {
+            continue;
+        };
         for (depth, node) in chain.iter().enumerate() {
             if let Some(owner) = owner.filter(|owner| owner.depth == depth) {
-                for held in members.get(&owner.account).map(Vec::as_slice).unwrap_or_default() {
+                for held in members.at(owner.account.get()) {
                     at.add(&mut people, held, depth, true);
                 }
             }
-            for held in collaborators.get(node).map(Vec::as_slice).unwrap_or_default() {
+            for held in collaborators.at(node.get()) {
                 at.add(&mut people, held, depth, false);
             }
         }
@@ -295,69 +340,65 @@ fn reasons(conn: &mut Conn, graph: &Graph, rule: &Rule) -> Result<HashMap<i64, R
 }
 
 /// What the reasons of one affected resource have in common.
-struct Place {
-    chain: Vec<ResourceRef>,
-    name: Option<String>,
-    account: Option<(i64, String, String)>,
+struct Place<'a> {
+    graph: &'a Graph,
+    nodes: &'a [NodeIndex],
+    first: &'a Node,
+    account: Option<AccountIndex>,
     relevance: Relevance,
-    /// The ways that were needed so far, by their depth, and whether they end at the account.
-    ways: Vec<((usize, bool), Way)>,
+    /// The chain, once somebody needs it.
+    chain: Option<Arc<[ResourceRef]>>,
 }
 
-impl Place {
-    fn new(graph: &Graph, relevance: Relevance, chain: &[i64], account: Option<i64>) -> Result<Place> {
-        let nodes = chain
-            .iter()
-            .map(|key| graph.node(*key))
-            .collect::<Result<Vec<_>>>()?;
-        Ok(Place {
-            chain: nodes.iter().map(|node| node.at.clone()).collect(),
-            name: nodes.first().and_then(|node| node.name.clone()),
-            account: account.and_then(|key| {
-                let account = graph.accounts.get(&key)?;
-                Some((key, account.id.clone(), account.name.clone()))
-            }),
+impl<'a> Place<'a> {
+    fn new(
+        graph: &'a Graph,
+        relevance: Relevance,
+        nodes: &'a [NodeIndex],
+        account: Option<AccountIndex>,
+    ) -> Option<Place<'a>> {
+        Some(Place {
+            graph,
+            nodes,
+            first: graph.node(*nodes.first()?),
+            account,
             relevance,
-            ways: Vec::new(),
+            chain: None,
         })
     }
 
     fn way(&mut self, depth: usize, by_account: bool) -> Way {
-        let wanted = (depth, by_account);
-        if let Some((_, way)) = self.ways.iter().find(|(known, _)| *known == wanted) {
-            return way.clone();
+        let (graph, nodes) = (self.graph, self.nodes);
+        let chain = self
+            .chain
+            .get_or_insert_with(|| nodes.iter().map(|node| graph.node(*node).at.clone()).collect());
+        Way {
+            chain: chain.clone(),
+            steps: depth + 1,
+            account: self
+                .account
+                .filter(|_| by_account)
+                .map(|account| graph.account(account).at.clone()),
         }
-        let steps = self.chain.iter().take(depth + 1).cloned();
-        let account = self
-            .account
-            .as_ref()
-            .filter(|_| by_account)
-            .and_then(|(_, id, _)| {
-                Some(ResourceRef {
-                    type_: ExternalId::parse("account").ok()?,
-                    id: ExternalId::parse(id).ok()?,
-                })
-            });
-        let way = Way(steps.chain(account).collect());
-        self.ways.push((wanted, way.clone()));
-        way
     }
 
     fn add(&mut self, people: &mut HashMap<i64, Reasons>, held: &Held, depth: usize, by_account: bool) {
         let path = self.way(depth, by_account);
-        let Some(resource) = self.chain.first().cloned() else {
-            return;
-        };
+        let account = self.account.map(|account| self.graph.account(account));
         let reasons = people.entry(held.person).or_default();
         if reasons.list.is_empty() {
-            reasons.account = self.account.as_ref().map(|(key, _, _)| *key);
+            reasons.account = self.account;
         }
         reasons.list.push(Reason {
-            resource,
-            name: self.name.clone(),
-            through: self.chain.get(depth).filter(|_| depth > 0).cloned(),
-            account: self.account.as_ref().map(|(_, id, _)| id.clone()),
-            account_name: self.account.as_ref().map(|(_, _, name)| name.clone()),
+            resource: self.first.at.clone(),
+            name: self.first.name.clone(),
+            through: self
+                .nodes
+                .get(depth)
+                .filter(|_| depth > 0)
+                .map(|node| self.graph.node(*node).at.clone()),
+            account: account.map(|account| account.id.clone()),
+            account_name: account.map(|account| account.name.clone()),
             role: held.role.clone(),
             by_account,
             relevance: self.relevance,
@@ -376,7 +417,7 @@ fn unreachable(person: &PersonRef) -> Option<String> {
 }
 
 /// Affected resources that are there, that are gone, that belong to nobody; and the accounts of the rest.
-fn counts(graph: &Graph, people: &[Addressee], unreachable: usize, unresolved: usize) -> Result<Counts> {
+fn counts(graph: &Graph, people: &[Addressee], unreachable: usize, unresolved: usize) -> Counts {
     let mut counts = Counts {
         people: people.len(),
         accounts: 0,
@@ -391,9 +432,10 @@ fn counts(graph: &Graph, people: &[Addressee], unreachable: usize, unresolved: u
         without_account: 0,
         not_known_then: 0,
     };
-    let mut accounts = BTreeSet::new();
+    let mut accounts = vec![false; graph.accounts_len()];
+    let mut chain = Vec::new();
     for affected in graph.current() {
-        let node = graph.node(affected.key)?;
+        let node = graph.node(affected.node);
         if node.unknown() {
             counts.not_known_then += 1;
             continue;
@@ -403,15 +445,14 @@ fn counts(graph: &Graph, people: &[Addressee], unreachable: usize, unresolved: u
             continue;
         }
         counts.resources += 1;
-        match graph.owner(&graph.chain(affected.key, false)) {
-            Some(owner) if graph.is_there(owner) => {
-                accounts.insert(owner.account);
-            }
+        graph.climb(affected.node, false, &mut chain);
+        match graph.owner(&chain) {
+            Some(owner) if graph.is_there(owner) => accounts[owner.account.get()] = true,
             _ => counts.without_account += 1,
         }
     }
-    counts.accounts = accounts.len();
-    Ok(counts)
+    counts.accounts = accounts.into_iter().filter(|owns| *owns).count();
+    counts
 }
 
 /// An affected resource with an endpoint of the account that it belongs to.
@@ -431,31 +472,22 @@ pub(crate) struct EndpointRow {
 /// # Errors
 /// What the database answers.
 pub(crate) fn endpoints(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<EndpointRow>> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = BigInt)]
-        account_key: i64,
-        #[diesel(sql_type = Text)]
-        id: EndpointId,
-        #[diesel(sql_type = Text)]
-        channel: String,
-        #[diesel(sql_type = Text)]
-        url: String,
-        #[diesel(sql_type = Nullable<BigInt>)]
-        disabled_at: Option<i64>,
-    }
+    type Columns = (BigInt, Text, Text, Text, Nullable<BigInt>);
+    type Row = (i64, EndpointId, String, String, Option<i64>);
     let graph = Graph::of_incident(conn, incident, At::Now, false)?;
-    let accounts: Vec<i64> = graph.reached().0.into_iter().collect();
+    let (accounts, _) = graph.reached();
+    let accounts: Vec<i64> = accounts.into_iter().map(|index| graph.account(index).key).collect();
     let mut endpoints: HashMap<i64, Vec<Row>> = HashMap::new();
-    for chunk in accounts.chunks(at::CHUNK) {
-        let rows: Vec<Row> = diesel::sql_query(format!(
-            "SELECT e.account_key, e.id, e.channel, e.url, e.disabled_at FROM endpoints e \
-             WHERE e.gone_at IS NULL AND e.account_key IN ({})",
-            at::keys(chunk)
-        ))
-        .load(conn)?;
+    for chunk in accounts.chunks(CHUNK) {
+        let rows: Vec<Row> = load_keyed!(
+            conn,
+            Columns,
+            "SELECT e.account_key, e.id, e.channel, e.url, e.disabled_at FROM endpoints e WHERE e.gone_at IS NULL AND",
+            "e.account_key",
+            chunk
+        );
         for row in rows {
-            endpoints.entry(row.account_key).or_default().push(row);
+            endpoints.entry(row.0).or_default().push(row);
         }
     }
     let mut found = Vec::new();
@@ -463,23 +495,23 @@ pub(crate) fn endpoints(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<En
         return Ok(found);
     }
     for affected in graph.current() {
-        let Some(owner) = graph.owner(&graph.chain(affected.key, false)) else {
+        let Some(owner) = graph.owner(&graph.chain(affected.node, false)) else {
             continue;
         };
-        let (Some(rows), Some(account)) = (endpoints.get(&owner.account), graph.accounts.get(&owner.account))
-        else {
+        let account = graph.account(owner.account);
+        let Some(rows) = endpoints.get(&account.key) else {
             continue;
         };
-        let node = graph.node(affected.key)?;
-        found.extend(rows.iter().map(|row| EndpointRow {
-            id: row.id.clone(),
-            channel: row.channel.clone(),
-            url: row.url.clone(),
-            disabled: row.disabled_at.is_some(),
-            account: account.id.clone(),
-            account_name: account.name.clone(),
+        let node = graph.node(affected.node);
+        found.extend(rows.iter().map(|(_, id, channel, url, disabled_at)| EndpointRow {
+            id: id.clone(),
+            channel: channel.clone(),
+            url: url.clone(),
+            disabled: disabled_at.is_some(),
+            account: account.id.to_string(),
+            account_name: account.name.to_string(),
             resource: node.at.clone(),
-            resource_name: node.name.clone(),
+            resource_name: node.name.as_deref().map(str::to_owned),
         }));
     }
     Ok(found)

@@ -192,7 +192,7 @@ pub fn due(
             Conn::Pg(_) => "FOR UPDATE SKIP LOCKED",
         };
         let found: Vec<Due> = diesel::sql_query(format!(
-            "SELECT id, lease, attempt FROM deliveries WHERE state = 'pending' AND NOT deferred AND channel = $1 \
+            "SELECT id, lease, attempt FROM deliveries WHERE state = 'pending' AND deferred_until IS NULL AND channel = $1 \
              AND domain {after} $2 AND domain < $3 AND next_attempt_at <= $4 AND (lease IS NULL OR lease <> $5) \
              ORDER BY domain, id LIMIT $6 {lock}"
         ))
@@ -216,8 +216,9 @@ fn due_again(
     limit: i64,
     without: &[String],
 ) -> Result<Vec<Due>> {
-    let looked_at = "SELECT id, domain FROM deliveries WHERE state = 'pending' AND deferred AND channel = $1 \
-                     AND next_attempt_at <= $2 AND (lease IS NULL OR lease <> $3) ORDER BY next_attempt_at, id LIMIT $4";
+    let looked_at = "SELECT id, domain FROM deliveries WHERE state = 'pending' AND deferred_until IS NOT NULL \
+                     AND channel = $1 AND deferred_until <= $2 AND next_attempt_at <= $2 \
+                     AND (lease IS NULL OR lease <> $3) ORDER BY deferred_until, id LIMIT $4";
     Ok(match conn {
         Conn::Sqlite(conn) => diesel::sql_query(format!(
             "SELECT d.id, d.lease, d.attempt FROM ({looked_at}) AS seen JOIN deliveries d ON d.id = seen.id \
@@ -257,11 +258,12 @@ pub fn is_due(conn: &mut Conn, channel: &str, now: Timestamp, own: &str) -> Resu
         id: i64,
     }
     for (kind, order) in [
-        ("deferred", "next_attempt_at, id"),
-        ("NOT deferred", "domain, id"),
+        // SQLite numbers parameters as they first appear: no `$2` before `$1`.
+        ("deferred_until IS NOT NULL AND deferred_until <= $2", "deferred_until, id"),
+        ("deferred_until IS NULL", "domain, id"),
     ] {
         let one: Option<One> = diesel::sql_query(format!(
-            "SELECT id FROM deliveries WHERE state = 'pending' AND {kind} AND channel = $1 \
+            "SELECT id FROM deliveries WHERE state = 'pending' AND channel = $1 AND {kind} \
              AND next_attempt_at <= $2 AND (lease IS NULL OR lease <> $3) ORDER BY {order} LIMIT 1"
         ))
         .bind::<Text, _>(channel)
@@ -563,8 +565,8 @@ pub struct End {
     pub reason: Option<&'static str>,
     /// Attempts of which nobody knows whether they arrived: 0 or 1.
     pub ambiguous: i64,
-    /// Whether it waits for `next_attempt_at`.
-    pub deferred: bool,
+    /// Until when it waits, where it does.
+    pub deferred_until: Option<Timestamp>,
 }
 
 /// Ends the claim of `lease` on the deliveries of these ids; those that it does not hold any more are left alone.
@@ -573,7 +575,7 @@ pub struct End {
 /// What the database answers.
 pub fn end_claim(conn: &mut Conn, lease: &str, end: &End, ids: &[i64]) -> Result<usize> {
     let statement = "UPDATE deliveries SET state = $1, lease = NULL, next_attempt_at = $2, sent_at = $3, reason = $4, \
-                     ambiguous = ambiguous + $5, deferred = $6 WHERE lease = $7 AND state = 'pending' AND id {among}";
+                     ambiguous = ambiguous + $5, deferred_until = $6 WHERE lease = $7 AND state = 'pending' AND id {among}";
     Ok(about_ids!(
         conn,
         ids,
@@ -585,7 +587,7 @@ pub fn end_claim(conn: &mut Conn, lease: &str, end: &End, ids: &[i64]) -> Result
             .bind::<Nullable<BigInt>, _>(end.sent_at)
             .bind::<Nullable<Text>, _>(end.reason)
             .bind::<BigInt, _>(end.ambiguous)
-            .bind::<Bool, _>(end.deferred)
+            .bind::<Nullable<BigInt>, _>(end.deferred_until)
             .bind::<Text, _>(lease),
         execute
     ))

@@ -4,10 +4,12 @@
 //! No other module names a backend or holds a pooled connection outside [`Db::read`] and `Db::write`
 //! (the latter lives in [`crate::audit`], because a change and its audit event are one transaction).
 
+pub(crate) mod bulk;
 mod connection;
 mod copy;
 pub mod dialect;
 pub mod foreign;
+pub(crate) mod keyed;
 mod migrate;
 // Columns are documented where they are made, in the migrations.
 #[allow(missing_docs)]

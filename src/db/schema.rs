@@ -359,7 +359,7 @@ diesel::table! {
         domain -> Text,
         reason -> Nullable<Text>,
         ambiguous -> BigInt,
-        deferred -> Bool,
+        deferred_until -> Nullable<BigInt>,
     }
 }
 

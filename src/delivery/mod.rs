@@ -434,7 +434,7 @@ fn queue_again(
             .set((
                 d::state.eq("pending"),
                 d::lease.eq(None::<String>),
-                d::deferred.eq(false),
+                d::deferred_until.eq(None::<Timestamp>),
                 d::next_attempt_at.eq(tx.now),
                 d::expires_at.eq(tx.now.plus(lifetime)),
                 d::reason.eq(None::<String>),

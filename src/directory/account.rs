@@ -1,15 +1,13 @@
 //! Accounts: the customers.
 
 use diesel::prelude::*;
-use diesel::upsert::excluded;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::write::BATCH;
 use super::{Check, Gone, Labels};
 use crate::audit::{Action, Event, Tx};
-use crate::db::Conn;
-use crate::db::dialect::on_backend;
+use crate::db::{Conn, bulk};
 use crate::db::schema::accounts as a;
 use crate::error::{Error, Result};
 use crate::id::ExternalId;
@@ -156,26 +154,13 @@ pub fn delete(tx: &mut Tx<'_>, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Upserts accounts, reviving those that were gone.
+/// Upserts accounts, reviving those that were gone; no two of them the same.
 pub(super) fn upsert(conn: &mut Conn, now: Timestamp, rows: &[(&str, &AccountInput)]) -> Result<()> {
-    #[derive(Insertable)]
-    #[diesel(table_name = a)]
-    #[diesel(treat_none_as_default_value = false)]
-    struct New<'a> {
-        id: &'a str,
-        name: &'a str,
-        locale: Option<&'a str>,
-        time_zone: Option<&'a str>,
-        labels: String,
-        gone_at: Option<Timestamp>,
-        created_at: Timestamp,
-        updated_at: Timestamp,
-    }
     for chunk in rows.chunks(BATCH) {
         let new = chunk
             .iter()
             .map(|(id, input)| {
-                Ok(New {
+                Ok(bulk::NewAccount {
                     id,
                     name: &input.name,
                     locale: input.locale.as_deref(),
@@ -187,19 +172,7 @@ pub(super) fn upsert(conn: &mut Conn, now: Timestamp, rows: &[(&str, &AccountInp
                 })
             })
             .collect::<Result<Vec<_>>>()?;
-        on_backend!(conn, c => diesel::insert_into(a::table)
-            .values(&new)
-            .on_conflict(a::id)
-            .do_update()
-            .set((
-                a::name.eq(excluded(a::name)),
-                a::locale.eq(excluded(a::locale)),
-                a::time_zone.eq(excluded(a::time_zone)),
-                a::labels.eq(excluded(a::labels)),
-                a::gone_at.eq(excluded(a::gone_at)),
-                a::updated_at.eq(excluded(a::updated_at)),
-            ))
-            .execute(c))?;
+        bulk::accounts(conn, now, &new)?;
     }
     Ok(())
 }

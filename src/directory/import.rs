@@ -132,6 +132,13 @@ enum Missing {
     Resource(ResourceRef),
 }
 
+/// What lines refer to, with its keys.
+struct Known {
+    accounts: HashMap<String, i64>,
+    people: HashMap<String, i64>,
+    resources: HashMap<ResourceRef, i64>,
+}
+
 /// An import under way: lines go in one by one, in an order in which each uses only what came before.
 #[derive(Default)]
 pub(super) struct Import {
@@ -318,10 +325,10 @@ impl Import {
     /// Writes what was gathered. After the first error lines are only checked, as nothing will be stored.
     fn flush(&mut self, tx: &mut Tx<'_>) -> Result<()> {
         if self.errors.is_empty() {
-            self.check_outside(tx)?;
-        }
-        if self.errors.is_empty() {
-            self.write(tx)?;
+            let known = self.check_outside(tx)?;
+            if self.errors.is_empty() {
+                self.write(tx, known)?;
+            }
         }
         if self.errors.is_empty() && self.lines() >= (4 * self.analyzed).max(FIRST_LOOK) {
             dialect::analyze(tx.conn, &TABLES)?;
@@ -339,7 +346,8 @@ impl Import {
         Ok(())
     }
 
-    fn check_outside(&mut self, tx: &mut Tx<'_>) -> Result<()> {
+    /// Looks up what the gathered lines refer to and do not hold; what is not there is an error of its line.
+    fn check_outside(&mut self, tx: &mut Tx<'_>) -> Result<Known> {
         let mut accounts = Vec::new();
         let mut people = Vec::new();
         let mut resources = Vec::new();
@@ -356,24 +364,28 @@ impl Import {
         people.dedup();
         resources.sort_unstable();
         resources.dedup();
-        let accounts = write::account_keys(tx.conn, &accounts)?;
-        let people = write::person_keys(tx.conn, &people)?;
-        let resources = write::resource_keys(tx.conn, &resources, false)?;
+        let known = Known {
+            accounts: write::account_keys(tx.conn, &accounts)?,
+            people: write::person_keys(tx.conn, &people)?,
+            resources: write::resource_keys(tx.conn, &resources, false)?,
+        };
         for (number, missing) in &self.outside {
             let detail = match missing {
-                Missing::Account(id) if !accounts.contains_key(id.as_str()) => format!("account '{id}'"),
-                Missing::Person(id) if !people.contains_key(id.as_str()) => format!("person '{id}'"),
-                Missing::Resource(at) if !resources.contains_key(at) => at.to_string(),
+                Missing::Account(id) if !known.accounts.contains_key(id.as_str()) => {
+                    format!("account '{id}'")
+                }
+                Missing::Person(id) if !known.people.contains_key(id.as_str()) => format!("person '{id}'"),
+                Missing::Resource(at) if !known.resources.contains_key(at) => at.to_string(),
                 _ => continue,
             };
             let detail =
                 format!("{detail} is not known: no earlier line made it, and the directory does not have it");
             self.errors.push(FieldError::on_line(*number, detail));
         }
-        Ok(())
+        Ok(known)
     }
 
-    fn write(&mut self, tx: &mut Tx<'_>) -> Result<()> {
+    fn write(&mut self, tx: &mut Tx<'_>, mut known: Known) -> Result<()> {
         let accounts: Vec<_> = self
             .accounts
             .iter()
@@ -387,32 +399,32 @@ impl Import {
             .collect();
         person::upsert(tx.conn, tx.now, &people)?;
 
-        let mut account_ids: Vec<&str> = Vec::new();
-        let mut person_ids: Vec<&str> = Vec::new();
-        let mut refs: Vec<&ResourceRef> = Vec::new();
-        account_ids.extend(
-            self.resources
-                .iter()
-                .filter_map(|(_, _, input)| input.account.as_ref())
-                .map(ExternalId::as_str),
-        );
-        account_ids.extend(self.members.iter().map(|(account, _, _)| account.as_str()));
-        person_ids.extend(self.members.iter().map(|(_, person, _)| person.as_str()));
-        person_ids.extend(self.collaborators.iter().map(|(_, person, _)| person.as_str()));
-        refs.extend(
-            self.resources
-                .iter()
-                .filter_map(|(_, _, input)| input.parent.as_ref()),
-        );
+        // Those that were just written; the rest is known.
+        let named = self
+            .resources
+            .iter()
+            .filter_map(|(_, _, input)| input.account.as_ref())
+            .chain(self.members.iter().map(|(account, _, _)| account))
+            .map(ExternalId::as_str);
+        let mut account_ids: Vec<&str> = named
+            .filter(|id| !known.accounts.contains_key(*id))
+            .collect();
+        let named = self.members.iter().map(|(_, person, _)| person);
+        let mut person_ids: Vec<&str> = named
+            .chain(self.collaborators.iter().map(|(_, person, _)| person))
+            .map(ExternalId::as_str)
+            .filter(|id| !known.people.contains_key(*id))
+            .collect();
         for ids in [&mut account_ids, &mut person_ids] {
             ids.sort_unstable();
             ids.dedup();
         }
-        refs.sort_unstable();
-        refs.dedup();
-        let accounts = write::account_keys(tx.conn, &account_ids)?;
-        let people = write::person_keys(tx.conn, &person_ids)?;
-        let parents = write::resource_keys(tx.conn, &refs, false)?;
+        known
+            .accounts
+            .extend(write::account_keys(tx.conn, &account_ids)?);
+        known
+            .people
+            .extend(write::person_keys(tx.conn, &person_ids)?);
 
         let rows: Vec<ResourceRow<'_>> = self
             .resources
@@ -420,50 +432,58 @@ impl Import {
             .map(|(_, at, input)| ResourceRow {
                 at,
                 name: input.name.as_deref(),
-                account: input.account.as_ref().map(|id| accounts[id.as_str()]),
+                account: input.account.as_ref().map(|id| known.accounts[id.as_str()]),
                 parent: match &input.parent {
                     None => Parent::None,
                     Some(parent) => match self.seen_resources.get(parent) {
                         Some(index) => Parent::InBatch(*index),
-                        None => Parent::Key(parents[parent]),
+                        None => Parent::Key(known.resources[parent]),
                     },
                 },
                 labels: &input.labels,
             })
             .collect();
+        let mut keys = Vec::new();
         if !rows.is_empty() {
-            let wrong = match &mut self.later {
+            let written = match &mut self.later {
                 None => write::resources(tx.conn, tx.now, &rows)?,
                 Some(later) => {
-                    let (wrong, before) = write::resources_of_many(tx.conn, tx.now, &rows)?;
-                    later.extend(before.iter().map(|(index, key)| (self.resources[*index].0, *key)));
-                    wrong
+                    let written = write::resources_of_many(tx.conn, tx.now, &rows)?;
+                    later.extend(written.before().map(|(index, key)| (self.resources[index].0, key)));
+                    written
                 }
             };
-            for (index, detail) in wrong {
+            for (index, detail) in written.wrong {
                 self.errors
                     .push(FieldError::on_line(self.resources[index].0, detail));
             }
             if !self.errors.is_empty() {
                 return Ok(());
             }
+            keys = written.keys;
         }
         let members: Vec<_> = self
             .members
             .iter()
             .map(|(account, person, role)| {
-                (accounts[account.as_str()], people[person.as_str()], role.as_str())
+                (
+                    known.accounts[account.as_str()],
+                    known.people[person.as_str()],
+                    role.as_str(),
+                )
             })
             .collect();
         write::members(tx.conn, tx.now, &members)?;
-        let mut targets: Vec<&ResourceRef> = self.collaborators.iter().map(|(at, _, _)| at).collect();
-        targets.sort_unstable();
-        targets.dedup();
-        let resources = write::resource_keys(tx.conn, &targets, false)?;
         let collaborators: Vec<_> = self
             .collaborators
             .iter()
-            .map(|(at, person, role)| (resources[at], people[person.as_str()], role.as_str()))
+            .map(|(at, person, role)| {
+                let resource = match self.seen_resources.get(at) {
+                    Some(index) => keys[*index],
+                    None => known.resources[at],
+                };
+                (resource, known.people[person.as_str()], role.as_str())
+            })
             .collect();
         write::collaborators(tx.conn, tx.now, &collaborators)
     }

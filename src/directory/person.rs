@@ -1,15 +1,13 @@
 //! People: who can be told.
 
 use diesel::prelude::*;
-use diesel::upsert::excluded;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::write::BATCH;
 use super::{Check, Gone, address_mark, check_address};
 use crate::audit::{Action, Event, Tx};
-use crate::db::Conn;
-use crate::db::dialect::on_backend;
+use crate::db::{Conn, bulk};
 use crate::db::schema::people as p;
 use crate::error::{Error, FieldError, Result};
 use crate::id::ExternalId;
@@ -174,23 +172,10 @@ pub fn delete(tx: &mut Tx<'_>, id: &str) -> Result<()> {
 
 /// Upserts people, reviving those who were gone.
 pub(super) fn upsert(conn: &mut Conn, now: Timestamp, rows: &[(&str, &PersonInput)]) -> Result<()> {
-    #[derive(Insertable)]
-    #[diesel(table_name = p)]
-    #[diesel(treat_none_as_default_value = false)]
-    struct New<'a> {
-        id: &'a str,
-        name: &'a str,
-        email: &'a str,
-        locale: Option<&'a str>,
-        time_zone: Option<&'a str>,
-        gone_at: Option<Timestamp>,
-        created_at: Timestamp,
-        updated_at: Timestamp,
-    }
     for chunk in rows.chunks(BATCH) {
-        let new: Vec<New<'_>> = chunk
+        let new: Vec<bulk::NewPerson<'_>> = chunk
             .iter()
-            .map(|(id, input)| New {
+            .map(|(id, input)| bulk::NewPerson {
                 id,
                 name: &input.name,
                 email: input.email.trim(),
@@ -201,19 +186,7 @@ pub(super) fn upsert(conn: &mut Conn, now: Timestamp, rows: &[(&str, &PersonInpu
                 updated_at: now,
             })
             .collect();
-        on_backend!(conn, c => diesel::insert_into(p::table)
-            .values(&new)
-            .on_conflict(p::id)
-            .do_update()
-            .set((
-                p::name.eq(excluded(p::name)),
-                p::email.eq(excluded(p::email)),
-                p::locale.eq(excluded(p::locale)),
-                p::time_zone.eq(excluded(p::time_zone)),
-                p::gone_at.eq(excluded(p::gone_at)),
-                p::updated_at.eq(excluded(p::updated_at)),
-            ))
-            .execute(c))?;
+        bulk::people(conn, now, &new)?;
     }
     Ok(())
 }

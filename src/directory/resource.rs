@@ -305,7 +305,7 @@ pub fn put(tx: &mut Tx<'_>, at: &ResourceRef, input: &ResourceInput) -> Result<(
         parent,
         labels: &input.labels,
     };
-    let wrong = write::resources(tx.conn, tx.now, &[row])?;
+    let wrong = write::resources(tx.conn, tx.now, &[row])?.wrong;
     if let Some((_, detail)) = wrong.into_iter().next() {
         return Err(Error::invalid("/parent", detail));
     }

@@ -3,23 +3,21 @@
 //! A batch is written first and checked afterwards, inside the caller's transaction: rows of one batch may then be
 //! each other's parents in any depth, and a wrong one rolls everything back.
 //!
-//! Must never happen here: a batch of more than [`BATCH`] rows (bind limits), or a row replaced by delete and insert.
+//! Must never happen here: a batch of more than [`BATCH`] rows (memory), or a row replaced by delete and insert.
 
 use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable};
-use diesel::upsert::excluded;
 
 use super::{Labels, ResourceRef};
-use crate::db::Conn;
-use crate::db::dialect::on_backend;
-use crate::db::schema::{accounts, collaborators, members, people, resource_labels, resources};
-use crate::error::Result;
+use crate::db::schema::resource_labels;
+use crate::db::{Conn, bulk};
+use crate::error::{Error, Result};
 use crate::time::Timestamp;
 
 /// Rows of one statement at most.
-pub(super) const BATCH: usize = 500;
+pub(super) const BATCH: usize = 4_000;
 
 /// Where a row's parent is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,33 +38,51 @@ pub(super) struct ResourceRow<'a> {
     pub labels: &'a Labels,
 }
 
+/// What became of a batch of resources.
+pub(super) struct Written {
+    /// Their keys, in the order of the batch.
+    pub keys: Vec<i64>,
+    /// What is wrong, by index into the batch; then the caller must roll back.
+    pub wrong: Vec<(usize, String)>,
+    existing: HashSet<i64>,
+}
+
+impl Written {
+    /// The rows that were there before, by index into the batch, with their keys.
+    pub fn before(&self) -> impl Iterator<Item = (usize, i64)> {
+        self.keys
+            .iter()
+            .copied()
+            .enumerate()
+            .filter(|(_, key)| self.existing.contains(key))
+    }
+}
+
 /// Upserts up to [`BATCH`] resources, no two of them the same.
-/// Answers what is wrong, by index into the batch; then the caller must roll back.
-pub(super) fn resources(
-    conn: &mut Conn,
-    now: Timestamp,
-    rows: &[ResourceRow<'_>],
-) -> Result<Vec<(usize, String)>> {
+pub(super) fn resources(conn: &mut Conn, now: Timestamp, rows: &[ResourceRow<'_>]) -> Result<Written> {
     let (keys, existing) = store(conn, now, rows)?;
-    check_tree(conn, rows, &keys, &existing)
+    let wrong = check_tree(conn, rows, &keys, &existing)?;
+    Ok(Written {
+        keys,
+        wrong,
+        existing,
+    })
 }
 
 /// The same where more batches follow that belong to the change: only what is above a row is checked, and the caller checks
-/// the rest at the end, by [`check_shape`]. Answers what is wrong, and the rows that were there before with their keys.
-#[allow(clippy::type_complexity)]
+/// the rest at the end, by [`check_shape`].
 pub(super) fn resources_of_many(
     conn: &mut Conn,
     now: Timestamp,
     rows: &[ResourceRow<'_>],
-) -> Result<(Vec<(usize, String)>, Vec<(usize, i64)>)> {
+) -> Result<Written> {
     let (keys, existing) = store(conn, now, rows)?;
     let wrong = check_owners(conn, rows, &keys)?;
-    let before = keys
-        .into_iter()
-        .enumerate()
-        .filter(|(_, key)| existing.contains(key))
-        .collect();
-    Ok((wrong, before))
+    Ok(Written {
+        keys,
+        wrong,
+        existing,
+    })
 }
 
 /// Whether these may be where they are: not above themselves, and nothing below them that is another account's.
@@ -85,77 +101,75 @@ pub(super) fn check_shape(conn: &mut Conn, keys: &[i64]) -> Result<Vec<(i64, &'s
 const CIRCULAR: &str = "its parent is itself or below it: parents must not form a cycle";
 const SPLIT: &str = "a resource below it belongs to another account";
 
-/// Upserts the rows; answers their keys, and which of those were there before.
+/// Upserts the rows; answers their keys, and which of those were there before. A row is written after the rows of the
+/// batch that are above it, so that it need not be touched again.
 fn store(conn: &mut Conn, now: Timestamp, rows: &[ResourceRow<'_>]) -> Result<(Vec<i64>, HashSet<i64>)> {
-    use resources as r;
-    #[derive(Insertable)]
-    #[diesel(table_name = resources)]
-    #[diesel(treat_none_as_default_value = false)]
-    struct New<'a> {
-        type_: &'a str,
-        id: &'a str,
-        name: Option<&'a str>,
-        account_key: Option<i64>,
-        parent_key: Option<i64>,
-        gone_at: Option<Timestamp>,
-        created_at: Timestamp,
-        updated_at: Timestamp,
-    }
     let refs: Vec<&ResourceRef> = rows.iter().map(|row| row.at).collect();
     let known = resource_keys(conn, &refs, true)?;
     let existing: HashSet<i64> = known.values().copied().collect();
-    let new: Vec<New<'_>> = rows
+    let mut keys: Vec<Option<i64>> = rows.iter().map(|row| known.get(row.at).copied()).collect();
+    let places: HashMap<(&str, &str), usize> = rows
         .iter()
-        .map(|row| New {
-            type_: row.at.type_.as_str(),
-            id: row.at.id.as_str(),
-            name: row.name,
-            account_key: row.account,
-            parent_key: match row.parent {
-                Parent::None => None,
-                Parent::Key(key) => Some(key),
-                // One that is there has its key already. Without it the row would move away and back, which history
-                // would keep.
-                Parent::InBatch(index) => known.get(rows[index].at).copied(),
-            },
-            gone_at: None,
-            created_at: now,
-            updated_at: now,
-        })
+        .enumerate()
+        .map(|(index, row)| ((row.at.type_.as_str(), row.at.id.as_str()), index))
         .collect();
-    let written: Vec<(i64, String, String)> = on_backend!(conn, c => diesel::insert_into(r::table)
-        .values(&new)
-        .on_conflict((r::type_, r::id))
-        .do_update()
-        .set((
-            r::name.eq(excluded(r::name)),
-            r::account_key.eq(excluded(r::account_key)),
-            r::parent_key.eq(excluded(r::parent_key)),
-            r::gone_at.eq(excluded(r::gone_at)),
-            r::updated_at.eq(excluded(r::updated_at)),
-        ))
-        .returning((r::key, r::type_, r::id))
-        .get_results(c))?;
-    // RETURNING has no order.
-    let by_ref: HashMap<(&str, &str), i64> = written
-        .iter()
-        .map(|(key, type_, id)| ((type_.as_str(), id.as_str()), *key))
-        .collect();
-    let keys: Vec<i64> = rows
-        .iter()
-        .map(|row| by_ref[&(row.at.type_.as_str(), row.at.id.as_str())])
-        .collect();
-    set_parents_in_batch(conn, rows, &keys)?;
+    let mut left: Vec<usize> = (0..rows.len()).collect();
+    // Those that wait for each other, which no order helps; their parents are set at the end.
+    let mut circular = Vec::new();
+    while !left.is_empty() {
+        let (mut ready, waiting): (Vec<usize>, Vec<usize>) = left
+            .into_iter()
+            .partition(|index| !matches!(rows[*index].parent, Parent::InBatch(above) if keys[above].is_none()));
+        left = waiting;
+        if ready.is_empty() {
+            ready = std::mem::take(&mut left);
+            circular.clone_from(&ready);
+        }
+        let new: Vec<bulk::NewResource<'_>> = ready
+            .iter()
+            .map(|index| {
+                let row = &rows[*index];
+                bulk::NewResource {
+                    type_: row.at.type_.as_str(),
+                    id: row.at.id.as_str(),
+                    name: row.name,
+                    account_key: row.account,
+                    parent_key: match row.parent {
+                        Parent::None => None,
+                        Parent::Key(key) => Some(key),
+                        Parent::InBatch(above) => keys[above],
+                    },
+                    gone_at: None,
+                    created_at: now,
+                    updated_at: now,
+                }
+            })
+            .collect();
+        for (key, type_, id) in bulk::resources(conn, now, &new)? {
+            if let Some(index) = places.get(&(type_.as_str(), id.as_str())) {
+                keys[*index] = Some(key);
+            }
+        }
+    }
+    let keys = keys
+        .into_iter()
+        .collect::<Option<Vec<i64>>>()
+        .ok_or_else(|| Error::internal("a resource was written and has no key"))?;
+    set_parents_in_batch(conn, rows, &keys, &circular)?;
     replace_labels(conn, rows, &keys, &existing)?;
     Ok((keys, existing))
 }
 
-fn set_parents_in_batch(conn: &mut Conn, rows: &[ResourceRow<'_>], keys: &[i64]) -> Result<()> {
-    let pairs: Vec<String> = rows
+fn set_parents_in_batch(
+    conn: &mut Conn,
+    rows: &[ResourceRow<'_>],
+    keys: &[i64],
+    among: &[usize],
+) -> Result<()> {
+    let pairs: Vec<String> = among
         .iter()
-        .zip(keys)
-        .filter_map(|(row, key)| match row.parent {
-            Parent::InBatch(index) => Some(format!("({key},{})", keys[index])),
+        .filter_map(|index| match rows[*index].parent {
+            Parent::InBatch(above) => Some(format!("({},{})", keys[*index], keys[above])),
             _ => None,
         })
         .collect();
@@ -184,21 +198,17 @@ fn replace_labels(
     if !known.is_empty() {
         diesel::delete(l::table.filter(l::resource_key.eq_any(known))).execute(conn)?;
     }
-    let labels: Vec<_> = rows
+    let labels: Vec<(i64, &str, &str)> = rows
         .iter()
         .zip(keys)
         .flat_map(|(row, key)| {
-            row.labels.iter().map(|(name, value)| {
-                (
-                    l::resource_key.eq(*key),
-                    l::name.eq(name.as_str()),
-                    l::value.eq(value.as_str()),
-                )
-            })
+            row.labels
+                .iter()
+                .map(|(name, value)| (*key, name.as_str(), value.as_str()))
         })
         .collect();
     for chunk in labels.chunks(BATCH) {
-        on_backend!(conn, c => diesel::insert_into(l::table).values(chunk.to_vec()).execute(c))?;
+        bulk::labels(conn, chunk)?;
     }
     Ok(())
 }
@@ -344,90 +354,31 @@ fn contradicting_descendants(conn: &mut Conn, keys: &[i64]) -> Result<HashSet<i6
         .collect())
 }
 
-/// Upserts members: (account, person, role).
+/// Upserts members, no two the same: (account, person, role).
 pub(super) fn members(conn: &mut Conn, now: Timestamp, rows: &[(i64, i64, &str)]) -> Result<()> {
-    use members as m;
-    for chunk in rows.chunks(BATCH) {
-        let new: Vec<_> = chunk
-            .iter()
-            .map(|(account, person, role)| {
-                (
-                    m::account_key.eq(*account),
-                    m::person_key.eq(*person),
-                    m::role.eq(*role),
-                    m::created_at.eq(now),
-                    m::updated_at.eq(now),
-                )
-            })
-            .collect();
-        on_backend!(conn, c => diesel::insert_into(m::table)
-            .values(&new)
-            .on_conflict((m::account_key, m::person_key))
-            .do_update()
-            .set((
-                m::role.eq(excluded(m::role)),
-                m::gone_at.eq(None::<Timestamp>),
-                m::updated_at.eq(excluded(m::updated_at)),
-            ))
-            .execute(c))?;
-    }
-    Ok(())
+    rows.chunks(BATCH).try_for_each(|chunk| bulk::members(conn, now, chunk))
 }
 
-/// Upserts collaborators: (resource, person, role).
+/// Upserts collaborators, no two the same: (resource, person, role).
 pub(super) fn collaborators(conn: &mut Conn, now: Timestamp, rows: &[(i64, i64, &str)]) -> Result<()> {
-    use collaborators as k;
-    for chunk in rows.chunks(BATCH) {
-        let new: Vec<_> = chunk
-            .iter()
-            .map(|(resource, person, role)| {
-                (
-                    k::resource_key.eq(*resource),
-                    k::person_key.eq(*person),
-                    k::role.eq(*role),
-                    k::created_at.eq(now),
-                    k::updated_at.eq(now),
-                )
-            })
-            .collect();
-        on_backend!(conn, c => diesel::insert_into(k::table)
-            .values(&new)
-            .on_conflict((k::resource_key, k::person_key))
-            .do_update()
-            .set((
-                k::role.eq(excluded(k::role)),
-                k::gone_at.eq(None::<Timestamp>),
-                k::updated_at.eq(excluded(k::updated_at)),
-            ))
-            .execute(c))?;
-    }
-    Ok(())
+    rows.chunks(BATCH).try_for_each(|chunk| bulk::collaborators(conn, now, chunk))
 }
 
 /// The keys of accounts that are there.
 pub(super) fn account_keys(conn: &mut Conn, ids: &[&str]) -> Result<HashMap<String, i64>> {
-    let mut found = HashMap::new();
-    for chunk in ids.chunks(BATCH) {
-        let rows: Vec<(String, i64)> = accounts::table
-            .filter(accounts::id.eq_any(chunk.iter().copied()))
-            .filter(accounts::gone_at.is_null())
-            .select((accounts::id, accounts::key))
-            .load(conn)?;
-        found.extend(rows);
-    }
-    Ok(found)
+    keys_of(conn, "accounts", ids)
 }
 
 /// The keys of people who are there.
 pub(super) fn person_keys(conn: &mut Conn, ids: &[&str]) -> Result<HashMap<String, i64>> {
-    let mut found = HashMap::new();
+    keys_of(conn, "people", ids)
+}
+
+fn keys_of(conn: &mut Conn, table: &str, ids: &[&str]) -> Result<HashMap<String, i64>> {
+    let select = format!("SELECT id, key FROM {table} WHERE gone_at IS NULL");
+    let mut found = HashMap::with_capacity(ids.len());
     for chunk in ids.chunks(BATCH) {
-        let rows: Vec<(String, i64)> = people::table
-            .filter(people::id.eq_any(chunk.iter().copied()))
-            .filter(people::gone_at.is_null())
-            .select((people::id, people::key))
-            .load(conn)?;
-        found.extend(rows);
+        found.extend(bulk::keys(conn, &select, chunk)?);
     }
     Ok(found)
 }
@@ -438,29 +389,20 @@ pub(super) fn resource_keys(
     refs: &[&ResourceRef],
     gone: bool,
 ) -> Result<HashMap<ResourceRef, i64>> {
-    use resources as r;
-    let mut by_type: HashMap<&str, Vec<&ResourceRef>> = HashMap::new();
+    let mut by_type: HashMap<&str, HashMap<&str, &ResourceRef>> = HashMap::new();
     for reference in refs {
         by_type
             .entry(reference.type_.as_str())
             .or_default()
-            .push(reference);
+            .insert(reference.id.as_str(), reference);
     }
-    let mut found = HashMap::new();
+    let mut found = HashMap::with_capacity(refs.len());
     for (type_, refs) in by_type {
-        for chunk in refs.chunks(BATCH) {
-            let mut query = r::table
-                .filter(r::type_.eq(type_))
-                .filter(r::id.eq_any(chunk.iter().map(|reference| reference.id.as_str())))
-                .select((r::id, r::key))
-                .into_boxed::<crate::db::Backend>();
-            if !gone {
-                query = query.filter(r::gone_at.is_null());
-            }
-            let keys: HashMap<String, i64> = query.load::<(String, i64)>(conn)?.into_iter().collect();
-            for reference in chunk {
-                if let Some(key) = keys.get(reference.id.as_str()) {
-                    found.insert((*reference).clone(), *key);
+        let ids: Vec<&str> = refs.keys().copied().collect();
+        for chunk in ids.chunks(BATCH) {
+            for (id, key) in bulk::resource_keys(conn, type_, chunk, gone)? {
+                if let Some(reference) = refs.get(id.as_str()) {
+                    found.insert((*reference).clone(), key);
                 }
             }
         }

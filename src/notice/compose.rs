@@ -93,7 +93,7 @@ fn mail_resource(reason: &Reason) -> MailResource {
             Some(name) => format!("{name} ({type_} {id})"),
             None => format!("{type_} {id}"),
         },
-        account: reason.account_name.clone().unwrap_or_default(),
+        account: reason.account_name.as_deref().unwrap_or_default().to_owned(),
     }
 }
 
@@ -102,7 +102,7 @@ fn what(reasons: &[Reason], resources: &[MailResource]) -> String {
         [] => "your resources".to_owned(),
         [one] => reasons
             .iter()
-            .find_map(|reason| reason.name.clone())
+            .find_map(|reason| reason.name.as_deref().map(str::to_owned))
             .unwrap_or_else(|| one.label.clone()),
         [first, rest @ ..] if rest.iter().all(|other| other.type_ == first.type_) => {
             format!("{} of your {}", resources.len(), plural(&first.type_))
@@ -125,7 +125,7 @@ fn why(reasons: &[Reason]) -> String {
     let by_account = |owner: bool| {
         let mut names: Vec<&str> = reasons
             .iter()
-            .filter(|reason| reason.by_account && (reason.role == OWNER) == owner)
+            .filter(|reason| reason.by_account && (*reason.role == *OWNER) == owner)
             .filter_map(|reason| reason.account_name.as_deref())
             .collect();
         names.sort_unstable();

@@ -379,7 +379,7 @@ fn end(
         sent_at: None,
         reason,
         ambiguous: 0,
-        deferred: false,
+        deferred_until: None,
     };
     let (after, ambiguous) = match finish {
         Finish::Attempt(Outcome::Sent(_)) => {
@@ -405,7 +405,7 @@ fn end(
         at("failed", Some("expired"))
     } else {
         End {
-            deferred: true,
+            deferred_until: Some(next),
             ..at("pending", None)
         }
     };

@@ -43,6 +43,8 @@ pub(super) struct Clerk {
     /// The last turn failed, and nobody knows whether it was committed: more may be claimed than is known here. Such rows
     /// would stay with a living worker for good.
     in_doubt: bool,
+    /// The last round wrote rows of a notice into the queue: there may be more, however much is due already.
+    expanding: bool,
     /// Deliveries that a channel may hold claimed for each that it makes at a time.
     ahead: usize,
     last_turn: Instant,
@@ -69,6 +71,7 @@ impl Clerk {
             notices: HashMap::new(),
             unstored: None,
             in_doubt: false,
+            expanding: false,
             last_turn: Instant::now(),
         };
         clerk.office.ledger.tell_at(clerk.threshold());
@@ -164,10 +167,10 @@ impl Clerk {
                 return Ok(false);
             }
         }
-        let queued = self.turn(true).await?;
+        let queued = self.turn(true).await? || self.expanding;
         if queued {
             let (domain, lifetime) = (office.setup.domain.clone(), office.setup.lifetime);
-            office
+            self.expanding = office
                 .setup
                 .db
                 .write(&Actor::system("delivery"), move |tx| {

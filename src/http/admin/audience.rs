@@ -178,7 +178,7 @@ fn ways(reasons: &[Reason]) -> (Vec<Value>, usize) {
         };
         let way = (
             !reason.by_account,
-            reason.role.as_str(),
+            &*reason.role,
             reason.account.as_deref(),
             through,
         );
