@@ -155,7 +155,8 @@ async fn a_server_that_is_away_is_waited_for(env: Env) {
     // Somebody mends it, by a new setting and a restart.
     let catcher = Catcher::start().unwrap();
     candor.terminate().await.expect(0);
-    env.sql("UPDATE deliveries SET next_attempt_at = 0, deferred_until = 0").unwrap();
+    env.sql("UPDATE deliveries SET next_attempt_at = 0, deferred_until = 0")
+        .unwrap();
     let mut candor = candor.setting("smtp_url", catcher.url());
     candor.serve().await;
     candor.done(&notice).await;

@@ -514,10 +514,8 @@ fn check(model: &Model, last: &Model, audience: &Audience) -> Result<(), TestCas
                     break;
                 }
             }
-            let (steps, account): (Vec<&ResourceRef>, Vec<&ResourceRef>) = reason
-                .path
-                .steps()
-                .partition(|step| step.type_.as_str() == "r");
+            let (steps, account): (Vec<&ResourceRef>, Vec<&ResourceRef>) =
+                reason.path.steps().partition(|step| step.type_.as_str() == "r");
             prop_assert_eq!(steps.iter().map(|step| id(&step.id)).collect::<Vec<_>>(), way);
             let named: Vec<&str> = account.iter().map(|step| step.id.as_str()).collect();
             let expected = reason.account.as_deref().filter(|_| reason.by_account);

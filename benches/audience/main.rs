@@ -128,6 +128,12 @@ struct Measured {
     imported: Imported,
     /// Seconds of the database's own bulk insert of the same rows.
     bulk: f64,
+    audiences: Vec<Resolved>,
+}
+
+/// What was measured with one incident.
+struct Resolved {
+    what: directory::Affected,
     /// Seconds of each resolution.
     ours: Series,
     /// How much longer the recursive query took, by round.
@@ -158,17 +164,32 @@ async fn one(args: &Args, scratch: &Path, server: Option<&Server>, resources: u6
     println!("bulk      the database alone: {bulk:.1} s");
     // Mails go nowhere: nothing is sent.
     let service = database.serve(1, false)?;
-    let incident = service.affecting(&directory::selector()).await?;
+    let mut incidents = Vec::new();
+    for what in directory::Affected::ALL {
+        let incident = service.affecting(&what.selector()).await?;
+        let id: IncidentId = serde_json::from_value(incident["id"].clone()).context("the incident's id")?;
+        incidents.push((what, id));
+    }
     service.stop()?;
-    let id: IncidentId = serde_json::from_value(incident["id"].clone()).context("the incident's id")?;
     let db = Db::open(database.url()?, Clock::system())
         .await
         .context("the database")?;
-    let mut measured = Measured {
+    let mut audiences = Vec::new();
+    for (what, id) in incidents {
+        audiences.push(resolve(&db, what, &id, args.rounds).await?);
+    }
+    Ok(Measured {
         kind: database.kind().name(),
         resources,
         imported,
         bulk,
+        audiences,
+    })
+}
+
+async fn resolve(db: &Db, what: directory::Affected, id: &IncidentId, rounds: u64) -> Result<Resolved> {
+    let mut resolved = Resolved {
+        what,
         ours: Series::default(),
         faster: Series::default(),
         faster_than_counting: Series::default(),
@@ -176,14 +197,18 @@ async fn one(args: &Args, scratch: &Path, server: Option<&Server>, resources: u6
         people: 0,
         affected: 0,
     };
-    for round in 0..=args.rounds {
+    for round in 0..=rounds {
         let of = id.clone();
         let (ours, people, reasons, affected) = db
             .read(move |conn| {
                 let started = Instant::now();
                 let audience = audience::resolve(conn, &of)?;
                 let seconds = started.elapsed().as_secs_f64();
-                let reasons = audience.people.iter().map(|person| person.reasons.len()).sum::<usize>();
+                let reasons = audience
+                    .people
+                    .iter()
+                    .map(|person| person.reasons.len())
+                    .sum::<usize>();
                 Ok((seconds, audience.people.len(), reasons, audience.counts.resources))
             })
             .await
@@ -194,25 +219,28 @@ async fn one(args: &Args, scratch: &Path, server: Option<&Server>, resources: u6
             .await
             .context("the recursive query")?;
         if rows != reasons {
-            return Err(format!("{reasons} reasons of ours, {rows} rows of the recursive query"));
+            return Err(format!(
+                "{reasons} reasons of ours, {rows} rows of the recursive query"
+            ));
         }
-        (measured.people, measured.affected) = (people, affected);
+        (resolved.people, resolved.affected) = (people, affected);
         // The first time warms both up.
         if round > 0 {
-            measured.ours.push(ours);
-            measured.recursive.push(theirs);
-            measured.faster.push(theirs / ours);
-            measured.faster_than_counting.push(counted / ours);
+            resolved.ours.push(ours);
+            resolved.recursive.push(theirs);
+            resolved.faster.push(theirs / ours);
+            resolved.faster_than_counting.push(counted / ours);
         }
     }
     println!(
-        "audience  {} people of {} affected resources: {:.0} ms, the recursive query {:.0} ms",
-        grouped(measured.people as f64),
-        grouped(measured.affected as f64),
-        measured.ours.median() * 1e3,
-        measured.recursive.median() * 1e3
+        "audience  {}: {} people of {} affected resources: {:.0} ms, the recursive query {:.0} ms",
+        what.name(),
+        grouped(resolved.people as f64),
+        grouped(resolved.affected as f64),
+        resolved.ours.median() * 1e3,
+        resolved.recursive.median() * 1e3
     );
-    Ok(measured)
+    Ok(resolved)
 }
 
 impl Measured {
@@ -223,7 +251,7 @@ impl Measured {
         of_bulk.push(self.bulk / self.imported.seconds);
         let judged = self.resources >= 1_000_000;
         let goal = |goal: Goal| judged.then_some(goal);
-        vec![
+        let mut lines = vec![
             Line::figure(
                 format!("{name}: import"),
                 format!(
@@ -234,23 +262,42 @@ impl Measured {
                 ),
             )
             .against("of bulk insert", of_bulk, goal(Goal::ratio(0.5, 0.8))),
-            Line::figure(
-                format!("{name}: audience"),
-                format!(
-                    "{:.0} ms for {} affected, {} people; recursive query {:.0} ms",
-                    self.ours.median() * 1e3,
-                    grouped(self.affected as f64),
-                    grouped(self.people as f64),
-                    self.recursive.median() * 1e3
+        ];
+        for resolved in &self.audiences {
+            let what = resolved.what.name();
+            lines.push(
+                Line::figure(
+                    format!("{name}: audience, {what}"),
+                    format!(
+                        "{:.0} ms for {} affected, {} people; recursive query {:.0} ms",
+                        resolved.ours.median() * 1e3,
+                        grouped(resolved.affected as f64),
+                        grouped(resolved.people as f64),
+                        resolved.recursive.median() * 1e3
+                    ),
+                )
+                .against(
+                    "faster than it",
+                    resolved.faster.clone(),
+                    goal(Goal::ratio(2.0, 4.0)),
                 ),
-            )
-            .against("faster than it", self.faster.clone(), goal(Goal::ratio(2.0, 4.0))),
-            Line::figure(format!("{name}: the same"), "the query's rows counted, not fetched".to_owned()).against(
-                "faster than it",
-                self.faster_than_counting.clone(),
-                None,
-            ),
-        ]
+            );
+            lines.push(
+                Line::figure(
+                    format!("{name}: the same"),
+                    "the query's rows counted, not fetched".to_owned(),
+                )
+                .against("faster than it", resolved.faster_than_counting.clone(), None),
+            );
+        }
+        lines
+    }
+
+    /// Seconds for each affected resource, where they are spread.
+    fn each(&self) -> f64 {
+        self.audiences.first().map_or(f64::NAN, |resolved| {
+            resolved.ours.median() / resolved.affected as f64
+        })
     }
 }
 
@@ -264,15 +311,8 @@ fn growth(sizes: &[Measured]) -> Vec<Line> {
     }
     let points: Vec<String> = sizes
         .iter()
-        .map(|size| {
-            format!(
-                "{}: {:.2} µs",
-                grouped(size.resources as f64),
-                size.ours.median() * 1e6 / size.affected as f64
-            )
-        })
+        .map(|size| format!("{}: {:.2} µs", grouped(size.resources as f64), size.each() * 1e6))
         .collect();
-    let each = |size: &Measured| size.ours.median() / size.affected as f64;
     let import = |size: &Measured| size.imported.seconds / size.resources as f64;
     let series = |value: f64| {
         let mut series = Series::default();
@@ -280,9 +320,13 @@ fn growth(sizes: &[Measured]) -> Vec<Line> {
         series
     };
     vec![
-        Line::figure(format!("{}: audience, for each affected", last.kind), points.join(", ")).against(
+        Line::figure(
+            format!("{}: audience, for each affected", last.kind),
+            points.join(", "),
+        )
+        .against(
             "of the smallest",
-            series(each(last) / each(first)),
+            series(last.each() / first.each()),
             Some(Goal::at_most(1.2, 1.0, "")),
         ),
         Line::figure(

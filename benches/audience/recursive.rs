@@ -47,7 +47,9 @@ struct Count {
 /// What the database answers.
 pub fn seconds(conn: &mut Conn, incident: &IncidentId) -> Result<(f64, usize, f64)> {
     let started = Instant::now();
-    let rows: Vec<Row> = diesel::sql_query(QUERY).bind::<Text, _>(incident.as_str()).load(conn)?;
+    let rows: Vec<Row> = diesel::sql_query(QUERY)
+        .bind::<Text, _>(incident.as_str())
+        .load(conn)?;
     let fetched = started.elapsed().as_secs_f64();
     let started = Instant::now();
     let count: Count = diesel::sql_query(format!("SELECT COUNT(*) AS rows FROM ({QUERY}) AS found"))

@@ -273,7 +273,13 @@ impl Scene<'_> {
     }
 
     /// Why the way from an affected resource up to `depth` is not open.
-    fn closed(&self, affected: &Affected, whole: &[NodeIndex], live: &[NodeIndex], depth: usize) -> Option<String> {
+    fn closed(
+        &self,
+        affected: &Affected,
+        whole: &[NodeIndex],
+        live: &[NodeIndex],
+        depth: usize,
+    ) -> Option<String> {
         let name = self.name(affected.node);
         if let Some(at) = affected.removed_at {
             return Some(format!("{name} was taken off the incident at {at}"));
@@ -360,7 +366,11 @@ impl Scene<'_> {
             .select((r::key, r::type_, r::id, k::role, k::gone_at, r::gone_at))
             .load(conn)?;
         for (resource, type_, id, role, ended, gone) in rows {
-            let ways = self.ways(|whole| whole.iter().position(|node| self.graph.node(*node).key == resource));
+            let ways = self.ways(|whole| {
+                whole
+                    .iter()
+                    .position(|node| self.graph.node(*node).key == resource)
+            });
             let on = format!("{type_} {id}");
             let covered = self.rule.covers_collaborator(&role);
             let (ok, detail) = if let Some(at) = ended {

@@ -285,7 +285,10 @@ fn by_id(people: Vec<Addressee>) -> Vec<Addressee> {
             .then_with(|| people[*first].person.id.cmp(&people[*second].person.id))
     });
     let mut people: Vec<Option<Addressee>> = people.into_iter().map(Some).collect();
-    order.into_iter().filter_map(|(_, index)| people[index].take()).collect()
+    order
+        .into_iter()
+        .filter_map(|(_, index)| people[index].take())
+        .collect()
 }
 
 /// Addresses that get no optional notices, and why.
@@ -476,7 +479,10 @@ pub(crate) fn endpoints(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<En
     type Row = (i64, EndpointId, String, String, Option<i64>);
     let graph = Graph::of_incident(conn, incident, At::Now, false)?;
     let (accounts, _) = graph.reached();
-    let accounts: Vec<i64> = accounts.into_iter().map(|index| graph.account(index).key).collect();
+    let accounts: Vec<i64> = accounts
+        .into_iter()
+        .map(|index| graph.account(index).key)
+        .collect();
     let mut endpoints: HashMap<i64, Vec<Row>> = HashMap::new();
     for chunk in accounts.chunks(CHUNK) {
         let rows: Vec<Row> = load_keyed!(

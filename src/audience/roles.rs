@@ -95,7 +95,10 @@ fn held(
          FROM {table} t{}) x WHERE x.standing = {THERE}",
         at.column("t", "role"),
         at.standing("t"),
-        at.history(history, &format!("h.{on} = t.{on} AND h.person_key = t.person_key")),
+        at.history(
+            history,
+            &format!("h.{on} = t.{on} AND h.person_key = t.person_key")
+        ),
     );
     let (on, role) = ("x.on_key", "x.role");
     if whole(conn, table, keys)? {

@@ -1,5 +1,6 @@
 //! Upserts of many rows of the directory. PostgreSQL takes a list for each column, so that a statement is one and the same
-//! however many rows it has; SQLite takes one row after another by a statement that it knows already.
+//! however many rows it has. SQLite takes one new row after another by a statement that it knows already; those that are
+//! there, by a statement that has to be read each time (diesel keeps none that may update), are changed many at a time.
 //!
 //! Must never happen here: two rows of one call that are the same, or a row replaced by delete and insert.
 
@@ -9,9 +10,14 @@ use diesel::sql_types::{Array, BigInt, Nullable, Text};
 use diesel::upsert::excluded;
 
 use super::Conn;
-use super::schema::{accounts as a, collaborators as k, members as m, people as p, resource_labels as l, resources as r};
+use super::schema::{
+    accounts as a, collaborators as k, members as m, people as p, resource_labels as l, resources as r,
+};
 use crate::error::Result;
 use crate::time::Timestamp;
+
+/// Rows of one of SQLite's statements: each value is a parameter.
+const AT_A_TIME: usize = 500;
 
 /// An account to write; `labels` as JSON.
 #[derive(Insertable)]
@@ -35,9 +41,19 @@ pub(crate) struct NewAccount<'a> {
 pub(crate) fn accounts(conn: &mut Conn, now: Timestamp, rows: &[NewAccount<'_>]) -> Result<()> {
     match conn {
         Conn::Sqlite(conn) => {
+            let mut there = Vec::new();
             for row in rows {
-                diesel::insert_into(a::table)
+                let new = diesel::insert_into(a::table)
                     .values(row)
+                    .on_conflict(a::id)
+                    .do_nothing();
+                if new.execute(conn)? == 0 {
+                    there.push(row);
+                }
+            }
+            for rows in there.chunks(AT_A_TIME) {
+                diesel::insert_into(a::table)
+                    .values(rows.to_vec())
                     .on_conflict(a::id)
                     .do_update()
                     .set((
@@ -93,9 +109,19 @@ pub(crate) struct NewPerson<'a> {
 pub(crate) fn people(conn: &mut Conn, now: Timestamp, rows: &[NewPerson<'_>]) -> Result<()> {
     match conn {
         Conn::Sqlite(conn) => {
+            let mut there = Vec::new();
             for row in rows {
-                diesel::insert_into(p::table)
+                let new = diesel::insert_into(p::table)
                     .values(row)
+                    .on_conflict(p::id)
+                    .do_nothing();
+                if new.execute(conn)? == 0 {
+                    there.push(row);
+                }
+            }
+            for rows in there.chunks(AT_A_TIME) {
+                diesel::insert_into(p::table)
+                    .values(rows.to_vec())
                     .on_conflict(p::id)
                     .do_update()
                     .set((
@@ -154,11 +180,25 @@ pub(crate) fn resources(
     rows: &[NewResource<'_>],
 ) -> Result<Vec<(i64, String, String)>> {
     match conn {
-        Conn::Sqlite(conn) => rows
-            .iter()
-            .map(|row| {
+        Conn::Sqlite(conn) => {
+            let mut keys = Vec::with_capacity(rows.len());
+            let mut there = Vec::new();
+            for row in rows {
                 let key = diesel::insert_into(r::table)
                     .values(row)
+                    .on_conflict((r::type_, r::id))
+                    .do_nothing()
+                    .returning(r::key)
+                    .get_result(conn)
+                    .optional()?;
+                match key {
+                    Some(key) => keys.push((key, row.type_.to_owned(), row.id.to_owned())),
+                    None => there.push(row),
+                }
+            }
+            for rows in there.chunks(AT_A_TIME) {
+                let found: Vec<(i64, String, String)> = diesel::insert_into(r::table)
+                    .values(rows.to_vec())
                     .on_conflict((r::type_, r::id))
                     .do_update()
                     .set((
@@ -168,11 +208,12 @@ pub(crate) fn resources(
                         r::gone_at.eq(excluded(r::gone_at)),
                         r::updated_at.eq(excluded(r::updated_at)),
                     ))
-                    .returning(r::key)
-                    .get_result(conn)?;
-                Ok((key, row.type_.to_owned(), row.id.to_owned()))
-            })
-            .collect(),
+                    .returning((r::key, r::type_, r::id))
+                    .get_results(conn)?;
+                keys.extend(found);
+            }
+            Ok(keys)
+        }
         Conn::Pg(conn) => Ok(sql::<(BigInt, Text, Text)>(
             "INSERT INTO resources (type, id, name, account_key, parent_key, created_at, updated_at) \
              SELECT n.type, n.id, n.name, n.account_key, n.parent_key, n.at, n.at FROM (SELECT x.*, ",
@@ -207,7 +248,11 @@ pub(crate) fn labels(conn: &mut Conn, rows: &[(i64, &str, &str)]) -> Result<()> 
         Conn::Sqlite(conn) => {
             for (resource, name, value) in rows {
                 diesel::insert_into(l::table)
-                    .values((l::resource_key.eq(*resource), l::name.eq(*name), l::value.eq(*value)))
+                    .values((
+                        l::resource_key.eq(*resource),
+                        l::name.eq(*name),
+                        l::value.eq(*value),
+                    ))
                     .execute(conn)?;
             }
         }
@@ -231,15 +276,27 @@ pub(crate) fn labels(conn: &mut Conn, rows: &[(i64, &str, &str)]) -> Result<()> 
 pub(crate) fn members(conn: &mut Conn, now: Timestamp, rows: &[(i64, i64, &str)]) -> Result<()> {
     match conn {
         Conn::Sqlite(conn) => {
-            for (account, person, role) in rows {
+            let mut there = Vec::new();
+            for row in rows {
+                let (account, person, role) = *row;
+                let values = (
+                    m::account_key.eq(account),
+                    m::person_key.eq(person),
+                    m::role.eq(role),
+                    m::created_at.eq(now),
+                    m::updated_at.eq(now),
+                );
+                let new = diesel::insert_into(m::table)
+                    .values(values)
+                    .on_conflict((m::account_key, m::person_key))
+                    .do_nothing();
+                if new.execute(conn)? == 0 {
+                    there.push(values);
+                }
+            }
+            for rows in there.chunks(AT_A_TIME) {
                 diesel::insert_into(m::table)
-                    .values((
-                        m::account_key.eq(*account),
-                        m::person_key.eq(*person),
-                        m::role.eq(*role),
-                        m::created_at.eq(now),
-                        m::updated_at.eq(now),
-                    ))
+                    .values(rows.to_vec())
                     .on_conflict((m::account_key, m::person_key))
                     .do_update()
                     .set((
@@ -262,15 +319,27 @@ pub(crate) fn members(conn: &mut Conn, now: Timestamp, rows: &[(i64, i64, &str)]
 pub(crate) fn collaborators(conn: &mut Conn, now: Timestamp, rows: &[(i64, i64, &str)]) -> Result<()> {
     match conn {
         Conn::Sqlite(conn) => {
-            for (resource, person, role) in rows {
+            let mut there = Vec::new();
+            for row in rows {
+                let (resource, person, role) = *row;
+                let values = (
+                    k::resource_key.eq(resource),
+                    k::person_key.eq(person),
+                    k::role.eq(role),
+                    k::created_at.eq(now),
+                    k::updated_at.eq(now),
+                );
+                let new = diesel::insert_into(k::table)
+                    .values(values)
+                    .on_conflict((k::resource_key, k::person_key))
+                    .do_nothing();
+                if new.execute(conn)? == 0 {
+                    there.push(values);
+                }
+            }
+            for rows in there.chunks(AT_A_TIME) {
                 diesel::insert_into(k::table)
-                    .values((
-                        k::resource_key.eq(*resource),
-                        k::person_key.eq(*person),
-                        k::role.eq(*role),
-                        k::created_at.eq(now),
-                        k::updated_at.eq(now),
-                    ))
+                    .values(rows.to_vec())
                     .on_conflict((k::resource_key, k::person_key))
                     .do_update()
                     .set((
@@ -312,10 +381,12 @@ fn held(
 /// What the database answers.
 pub(crate) fn keys(conn: &mut Conn, select: &str, ids: &[&str]) -> Result<Vec<(String, i64)>> {
     Ok(match conn {
-        Conn::Sqlite(conn) => sql::<(Text, BigInt)>(&format!("{select} AND id IN (SELECT value FROM json_each("))
-            .bind::<Text, _>(serde_json::to_string(ids)?)
-            .sql("))")
-            .load(conn)?,
+        Conn::Sqlite(conn) => {
+            sql::<(Text, BigInt)>(&format!("{select} AND id IN (SELECT value FROM json_each("))
+                .bind::<Text, _>(serde_json::to_string(ids)?)
+                .sql("))")
+                .load(conn)?
+        }
         Conn::Pg(conn) => sql::<(Text, BigInt)>(&format!("{select} AND id = ANY("))
             .bind::<Array<Text>, _>(ids)
             .sql(")")
@@ -327,7 +398,12 @@ pub(crate) fn keys(conn: &mut Conn, select: &str, ids: &[&str]) -> Result<Vec<(S
 ///
 /// # Errors
 /// What the database answers.
-pub(crate) fn resource_keys(conn: &mut Conn, type_: &str, ids: &[&str], gone: bool) -> Result<Vec<(String, i64)>> {
+pub(crate) fn resource_keys(
+    conn: &mut Conn,
+    type_: &str,
+    ids: &[&str],
+    gone: bool,
+) -> Result<Vec<(String, i64)>> {
     let there = if gone { "" } else { "gone_at IS NULL AND " };
     let select = format!("SELECT id, key FROM resources WHERE {there}type = ");
     Ok(match conn {

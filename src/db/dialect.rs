@@ -259,7 +259,10 @@ pub fn is_due(conn: &mut Conn, channel: &str, now: Timestamp, own: &str) -> Resu
     }
     for (kind, order) in [
         // SQLite numbers parameters as they first appear: no `$2` before `$1`.
-        ("deferred_until IS NOT NULL AND deferred_until <= $2", "deferred_until, id"),
+        (
+            "deferred_until IS NOT NULL AND deferred_until <= $2",
+            "deferred_until, id",
+        ),
         ("deferred_until IS NULL", "domain, id"),
     ] {
         let one: Option<One> = diesel::sql_query(format!(

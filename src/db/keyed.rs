@@ -92,10 +92,12 @@ pub(crate) fn held(
                 .map(|keys| format!(" AND {on} IN ({})", list(keys)))
                 .unwrap_or_default();
             match roles {
-                Some(roles) => sql::<Columns>(&format!("{select}{among} AND {role} IN (SELECT value FROM json_each("))
-                    .bind::<Text, _>(serde_json::to_string(roles)?)
-                    .sql("))")
-                    .load(conn)?,
+                Some(roles) => sql::<Columns>(&format!(
+                    "{select}{among} AND {role} IN (SELECT value FROM json_each("
+                ))
+                .bind::<Text, _>(serde_json::to_string(roles)?)
+                .sql("))")
+                .load(conn)?,
                 None => sql::<Columns>(&format!("{select}{among}")).load(conn)?,
             }
         }

@@ -406,9 +406,7 @@ impl Import {
             .filter_map(|(_, _, input)| input.account.as_ref())
             .chain(self.members.iter().map(|(account, _, _)| account))
             .map(ExternalId::as_str);
-        let mut account_ids: Vec<&str> = named
-            .filter(|id| !known.accounts.contains_key(*id))
-            .collect();
+        let mut account_ids: Vec<&str> = named.filter(|id| !known.accounts.contains_key(*id)).collect();
         let named = self.members.iter().map(|(_, person, _)| person);
         let mut person_ids: Vec<&str> = named
             .chain(self.collaborators.iter().map(|(_, person, _)| person))
@@ -419,12 +417,8 @@ impl Import {
             ids.sort_unstable();
             ids.dedup();
         }
-        known
-            .accounts
-            .extend(write::account_keys(tx.conn, &account_ids)?);
-        known
-            .people
-            .extend(write::person_keys(tx.conn, &person_ids)?);
+        known.accounts.extend(write::account_keys(tx.conn, &account_ids)?);
+        known.people.extend(write::person_keys(tx.conn, &person_ids)?);
 
         let rows: Vec<ResourceRow<'_>> = self
             .resources
@@ -449,7 +443,11 @@ impl Import {
                 None => write::resources(tx.conn, tx.now, &rows)?,
                 Some(later) => {
                     let written = write::resources_of_many(tx.conn, tx.now, &rows)?;
-                    later.extend(written.before().map(|(index, key)| (self.resources[index].0, key)));
+                    later.extend(
+                        written
+                            .before()
+                            .map(|(index, key)| (self.resources[index].0, key)),
+                    );
                     written
                 }
             };

@@ -117,9 +117,9 @@ fn store(conn: &mut Conn, now: Timestamp, rows: &[ResourceRow<'_>]) -> Result<(V
     // Those that wait for each other, which no order helps; their parents are set at the end.
     let mut circular = Vec::new();
     while !left.is_empty() {
-        let (mut ready, waiting): (Vec<usize>, Vec<usize>) = left
-            .into_iter()
-            .partition(|index| !matches!(rows[*index].parent, Parent::InBatch(above) if keys[above].is_none()));
+        let (mut ready, waiting): (Vec<usize>, Vec<usize>) = left.into_iter().partition(
+            |index| !matches!(rows[*index].parent, Parent::InBatch(above) if keys[above].is_none()),
+        );
         left = waiting;
         if ready.is_empty() {
             ready = std::mem::take(&mut left);
@@ -356,12 +356,14 @@ fn contradicting_descendants(conn: &mut Conn, keys: &[i64]) -> Result<HashSet<i6
 
 /// Upserts members, no two the same: (account, person, role).
 pub(super) fn members(conn: &mut Conn, now: Timestamp, rows: &[(i64, i64, &str)]) -> Result<()> {
-    rows.chunks(BATCH).try_for_each(|chunk| bulk::members(conn, now, chunk))
+    rows.chunks(BATCH)
+        .try_for_each(|chunk| bulk::members(conn, now, chunk))
 }
 
 /// Upserts collaborators, no two the same: (resource, person, role).
 pub(super) fn collaborators(conn: &mut Conn, now: Timestamp, rows: &[(i64, i64, &str)]) -> Result<()> {
-    rows.chunks(BATCH).try_for_each(|chunk| bulk::collaborators(conn, now, chunk))
+    rows.chunks(BATCH)
+        .try_for_each(|chunk| bulk::collaborators(conn, now, chunk))
 }
 
 /// The keys of accounts that are there.
