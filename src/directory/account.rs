@@ -166,9 +166,6 @@ pub(super) fn upsert(conn: &mut Conn, now: Timestamp, rows: &[(&str, &AccountInp
                     locale: input.locale.as_deref(),
                     time_zone: input.time_zone.as_deref(),
                     labels: serde_json::to_string(&input.labels)?,
-                    gone_at: None,
-                    created_at: now,
-                    updated_at: now,
                 })
             })
             .collect::<Result<Vec<_>>>()?;

@@ -181,9 +181,6 @@ pub(super) fn upsert(conn: &mut Conn, now: Timestamp, rows: &[(&str, &PersonInpu
                 email: input.email.trim(),
                 locale: input.locale.as_deref(),
                 time_zone: input.time_zone.as_deref(),
-                gone_at: None,
-                created_at: now,
-                updated_at: now,
             })
             .collect();
         bulk::people(conn, now, &new)?;

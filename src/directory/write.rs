@@ -139,9 +139,6 @@ fn store(conn: &mut Conn, now: Timestamp, rows: &[ResourceRow<'_>]) -> Result<(V
                         Parent::Key(key) => Some(key),
                         Parent::InBatch(above) => keys[above],
                     },
-                    gone_at: None,
-                    created_at: now,
-                    updated_at: now,
                 }
             })
             .collect();

@@ -88,7 +88,8 @@ pub fn expand_step(tx: &mut Tx<'_>, domain: &str, lifetime: Duration) -> Result<
     diesel::update(n::table.find(id.as_str()))
         .set((n::expand_cursor.eq(end), n::state.eq(state)))
         .execute(tx.conn)?;
-    if recipients >= MANY && (cursor == 0 || end == recipients) {
+    // Once: from then on the server concludes from the size of the file how many more there are.
+    if recipients >= MANY && cursor == 0 {
         dialect::analyze(tx.conn, &["deliveries"])?;
     }
     if end == recipients {
