@@ -61,6 +61,7 @@ mod the_program_starts_and_stops;
 mod the_samples_are_understood;
 mod the_schema_is_the_same_in_both_databases;
 mod unknown_references_are_asked_about;
+mod users_of_errors_are_affected;
 mod webhook_addresses_are_checked;
 mod webhooks_reach_an_accounts_systems;
 mod what_comes_back_is_classified;

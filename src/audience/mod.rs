@@ -2,7 +2,7 @@
 //!
 //! A resource belongs to the account named on it or on its nearest ancestor. Its people are that account's owners and
 //! the collaborators on it or on any of its ancestors, unless a rule names other roles. An ancestor that is gone cuts
-//! the chain; an account that is gone has nobody. One computation answers the preview and the send: `graph` reads what
+//! the chain; an account that is gone has nobody. Beside them stands whoever was the user of an error, whatever the rule. One computation answers the preview and the send: `graph` reads what
 //! is affected and what is above it, here it becomes people. It can be asked as of a time too.
 //!
 //! Must never happen here: somebody of an account that owns nothing affected, or somebody left out in silence.
@@ -10,6 +10,7 @@
 mod at;
 mod count;
 mod difference;
+mod events;
 mod explain;
 mod graph;
 mod roles;
@@ -35,6 +36,7 @@ use crate::directory::{ResourceRef, normal_address};
 use crate::error::Result;
 use crate::id::{EndpointId, ExternalId, IncidentId};
 use crate::incident::affected::{self, Relevance, Unresolved};
+use crate::incident::seen::{self, InEvents, Seen, Unidentified};
 use graph::Graph;
 use roles::Held;
 
@@ -55,11 +57,11 @@ impl Serialize for Way {
     }
 }
 
-/// Why somebody is in the audience.
+/// Why somebody is in the audience: through something affected, or as the user of an error.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
 pub struct Reason {
-    /// The affected resource.
-    pub resource: ResourceRef,
+    /// The affected resource; null where they were the user of an error, as `seen` says.
+    pub resource: Option<ResourceRef>,
     /// Its name.
     pub name: Option<String>,
     /// The ancestor on which the role or the account is; null where it is the resource itself.
@@ -68,7 +70,7 @@ pub struct Reason {
     pub account: Option<String>,
     /// The account's name.
     pub account_name: Option<String>,
-    /// `owner` of the account, or the role of the collaborator.
+    /// `owner` of the account, or the role of the collaborator; `user` with `seen`.
     pub role: String,
     /// Whether it is the account's owner who is meant, not a collaborator with a role of that name.
     #[serde(skip)]
@@ -79,6 +81,27 @@ pub struct Reason {
     /// `{"type": "account", "id": …}`.
     #[schema(value_type = Vec<ResourceRef>)]
     pub path: Way,
+    /// The events of one alert whose user they were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Box<Seen>>,
+}
+
+impl Reason {
+    /// For the user of an error.
+    fn seen(seen: Seen) -> Reason {
+        Reason {
+            resource: None,
+            name: None,
+            through: None,
+            account: None,
+            account_name: None,
+            role: "user".to_owned(),
+            by_account: false,
+            relevance: Relevance::Impaired,
+            path: Way(Arc::new([])),
+            seen: Some(Box::new(seen)),
+        }
+    }
 }
 
 /// A person of the audience.
@@ -138,6 +161,12 @@ pub struct Counts {
     pub suppressed: usize,
     /// Ids in alerts that the directory does not know.
     pub unresolved_references: usize,
+    /// People who were the user of an error.
+    pub identified: usize,
+    /// Users of errors whom the directory does not know, each once.
+    pub unidentified: usize,
+    /// Errors that name no user: nobody can say how many people that were.
+    pub events_without_user: i64,
     /// Affected resources that were deleted from the directory: nobody is told through them.
     pub gone_resources: usize,
     /// Affected resources that belong to no account.
@@ -157,6 +186,8 @@ pub struct Audience {
     pub unreachable: Vec<Unreachable>,
     /// What alerts named and the directory does not know.
     pub unresolved: Vec<Unresolved>,
+    /// Events whose users are not known, by alert.
+    pub unidentified: Vec<Unidentified>,
 }
 
 /// Resolves the audience of an incident as the directory is now, for the usual roles.
@@ -176,6 +207,15 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
     crate::incident::get(conn, incident)?;
     let graph = Graph::of_incident(conn, incident, at, false)?;
     let mut reasons = reasons(conn, &graph, rule)?;
+    let InEvents {
+        people: seen,
+        unidentified,
+        unidentified_users,
+    } = seen::in_events(conn, incident)?;
+    for (key, list) in seen {
+        let of_person = reasons.entry(key).or_default();
+        of_person.list.extend(list.into_iter().map(Reason::seen));
+    }
     let wanted: Vec<i64> = reasons.keys().copied().collect();
     let suppressed = suppressed(conn)?;
     let mut people: BTreeMap<String, Addressee> = BTreeMap::new();
@@ -186,6 +226,10 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
             name: row.name,
             email: row.email,
         };
+        // Whoever was the user of an error may have come into the directory later.
+        if !row.known {
+            continue;
+        }
         if !row.there {
             let reason = "deleted from the directory".to_owned();
             gone.insert(row.id, Unreachable { person, reason });
@@ -232,12 +276,23 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
         })
         .chain(gone.into_values())
         .collect();
+    let counts = Counts {
+        identified: people.iter().filter(|one| was_seen(one)).count(),
+        unidentified: unidentified_users,
+        events_without_user: unidentified.iter().map(|one| one.without_user).sum(),
+        ..counts(&graph, &people, unreachable.len(), unresolved.len())?
+    };
     Ok(Audience {
-        counts: counts(&graph, &people, unreachable.len(), unresolved.len())?,
+        counts,
         people,
         unreachable,
         unresolved,
+        unidentified,
     })
+}
+
+fn was_seen(addressee: &Addressee) -> bool {
+    addressee.reasons.iter().any(|reason| reason.seen.is_some())
 }
 
 /// Addresses that get no optional notices, and why.
@@ -353,7 +408,7 @@ impl Place {
             reasons.account = self.account.as_ref().map(|(key, _, _)| *key);
         }
         reasons.list.push(Reason {
-            resource,
+            resource: Some(resource),
             name: self.name.clone(),
             through: self.chain.get(depth).filter(|_| depth > 0).cloned(),
             account: self.account.as_ref().map(|(_, id, _)| id.clone()),
@@ -362,6 +417,7 @@ impl Place {
             by_account,
             relevance: self.relevance,
             path,
+            seen: None,
         });
     }
 }
@@ -387,6 +443,9 @@ fn counts(graph: &Graph, people: &[Addressee], unreachable: usize, unresolved: u
             .filter(|addressee| addressee.unreachable.is_none() && addressee.suppressed.is_some())
             .count(),
         unresolved_references: unresolved,
+        identified: 0,
+        unidentified: 0,
+        events_without_user: 0,
         gone_resources: 0,
         without_account: 0,
         not_known_then: 0,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
-use super::at::{At, CHUNK, THERE, keys};
+use super::at::{At, CHUNK, THERE, UNKNOWN, keys};
 use crate::db::{Conn, Statement};
 use crate::error::Result;
 
@@ -110,6 +110,8 @@ pub(super) struct Person {
     pub time_zone: Option<String>,
     /// Whether they were there as of the time that is asked about.
     pub there: bool,
+    /// Whether the directory knew them then, there or gone.
+    pub known: bool,
     /// Whether they are gone now.
     pub gone_now: bool,
 }
@@ -153,6 +155,7 @@ pub(super) fn people(conn: &mut Conn, at: At, wanted: &[i64]) -> Result<BTreeMap
                 locale: row.locale,
                 time_zone: row.time_zone,
                 there: row.standing == THERE,
+                known: row.standing != UNKNOWN,
                 gone_now: row.gone_at.is_some(),
             };
             (row.key, person)
