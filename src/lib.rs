@@ -18,6 +18,7 @@ pub mod db;
 pub mod directory;
 
 pub mod alert;
+pub mod watch;
 
 pub mod audience;
 pub mod incident;

@@ -243,7 +243,10 @@ impl Model {
 
     /// Who was the user of an error and is there.
     fn seen(&self) -> impl Iterator<Item = usize> {
-        self.seen.iter().copied().filter(|person| !self.people[*person].gone)
+        self.seen
+            .iter()
+            .copied()
+            .filter(|person| !self.people[*person].gone)
     }
 
     /// Those users as an event names them: some by their ids, some by their addresses.

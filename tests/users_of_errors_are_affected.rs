@@ -31,7 +31,10 @@ async fn started(env: &Env) -> TestApp {
 
 async fn hook(app: &TestApp, source: &str) -> String {
     let made = app
-        .post("/api/v1/integrations", json!({"name": "Errors", "source": source}))
+        .post(
+            "/api/v1/integrations",
+            json!({"name": "Errors", "source": source}),
+        )
         .await
         .expect(201);
     made["hook_url"].as_str().expect("a URL").to_owned()
@@ -66,8 +69,11 @@ async fn audience(app: &TestApp, incident: &str) -> Value {
 
 /// People, identified, unidentified, events without a user.
 fn numbers(audience: &Value) -> [i64; 4] {
-    ["people", "identified", "unidentified", "events_without_user"]
-        .map(|name| audience["counts"][name].as_i64().unwrap_or_else(|| panic!("{name}: {audience:#}")))
+    ["people", "identified", "unidentified", "events_without_user"].map(|name| {
+        audience["counts"][name]
+            .as_i64()
+            .unwrap_or_else(|| panic!("{name}: {audience:#}"))
+    })
 }
 
 async fn the_user_of_an_error_is_affected(env: Env) {
@@ -81,7 +87,10 @@ async fn the_user_of_an_error_is_affected(env: Env) {
     let found = audience(&app, &incident).await;
     assert_eq!(numbers(&found), [2, 2, 0, 0]);
     let items = found["items"].as_array().expect("a list");
-    let ids: Vec<&str> = items.iter().map(|item| item["person"]["id"].as_str().expect("an id")).collect();
+    let ids: Vec<&str> = items
+        .iter()
+        .map(|item| item["person"]["id"].as_str().expect("an id"))
+        .collect();
     assert_eq!(ids, ["amina", "zuri"]);
     let alert = app.all("/api/v1/alerts").await[0]["id"].clone();
     for (item, by) in items.iter().zip(["address", "id"]) {
@@ -90,7 +99,10 @@ async fn the_user_of_an_error_is_affected(env: Env) {
         let reasons = item["reasons"].as_array().expect("reasons");
         assert_eq!(reasons.len(), 1, "{item:#}");
         assert_eq!(reasons[0]["resource"], Value::Null);
-        assert_eq!((&reasons[0]["role"], &reasons[0]["path"]), (&json!("user"), &json!([])));
+        assert_eq!(
+            (&reasons[0]["role"], &reasons[0]["path"]),
+            (&json!("user"), &json!([]))
+        );
         assert_eq!(
             reasons[0]["seen"],
             json!({
@@ -104,7 +116,9 @@ async fn the_user_of_an_error_is_affected(env: Env) {
     let path = format!("/api/v1/incidents/{incident}/notices");
     let notice = app.post(&path, notice).await.expect(201).id();
     assert_eq!(app.preview(&notice).await.expect(200)["recipients"], 2);
-    let seen = app.all(&format!("/api/v1/audit?incident={incident}&action=people.seen")).await;
+    let seen = app
+        .all(&format!("/api/v1/audit?incident={incident}&action=people.seen"))
+        .await;
     assert_eq!(seen.len(), 2);
     assert_eq!(seen[0]["after"]["people"], json!(["amina"]));
     assert_eq!(seen[1]["after"]["people"], json!(["zuri"]));
@@ -114,17 +128,38 @@ async fn the_user_of_an_error_is_affected(env: Env) {
 async fn who_is_unknown_is_counted_and_not_stored(env: Env) {
     let app = started(&env).await;
     let hook = hook(&app, "sentry").await;
-    let unknown = json!({"id": "u-90210-secret", "email": "somebody@elsewhere.example", "username": "some-body-x"});
+    let unknown =
+        json!({"id": "u-90210-secret", "email": "somebody@elsewhere.example", "username": "some-body-x"});
     let incident = happen(&app, &hook, event("7", START, Some(unknown.clone()))).await;
     happen(&app, &hook, event("7", START, Some(unknown))).await;
-    happen(&app, &hook, event("7", START, Some(json!({"username": "another-body-y"})))).await;
+    happen(
+        &app,
+        &hook,
+        event("7", START, Some(json!({"username": "another-body-y"}))),
+    )
+    .await;
     // Of another issue, and so of another alert, but the same user.
-    let other = happen(&app, &hook, event("8", START, Some(json!({"id": "u-90210-secret"})))).await;
+    let other = happen(
+        &app,
+        &hook,
+        event("8", START, Some(json!({"id": "u-90210-secret"}))),
+    )
+    .await;
     assert_ne!(other, incident);
     // Nobody; and what says nothing of who it is.
     happen(&app, &hook, event("7", START, None)).await;
-    happen(&app, &hook, event("7", START, Some(json!({"ip_address": "192.0.2.7"})))).await;
-    happen(&app, &hook, event("7", START, Some(json!({"id": "", "email": null})))).await;
+    happen(
+        &app,
+        &hook,
+        event("7", START, Some(json!({"ip_address": "192.0.2.7"}))),
+    )
+    .await;
+    happen(
+        &app,
+        &hook,
+        event("7", START, Some(json!({"id": "", "email": null}))),
+    )
+    .await;
     let found = audience(&app, &incident).await;
     assert_eq!(numbers(&found), [0, 0, 2, 3]);
     let one = &found["unidentified"][0];
@@ -136,8 +171,14 @@ async fn who_is_unknown_is_counted_and_not_stored(env: Env) {
     let notice = app.draft(&incident, "detection").await;
     let preview = app.preview(&notice).await.expect(200);
     let warnings = preview["warnings"].to_string();
-    assert!(warnings.contains("2 users of errors are unknown to the directory: nobody can tell them"), "{warnings}");
-    assert!(warnings.contains("3 errors name no user: somebody may be missing"), "{warnings}");
+    assert!(
+        warnings.contains("2 users of errors are unknown to the directory: nobody can tell them"),
+        "{warnings}"
+    );
+    assert!(
+        warnings.contains("3 errors name no user: somebody may be missing"),
+        "{warnings}"
+    );
     // What is stored of them beside the kept bodies, which are forgotten after a while, says nothing.
     let stored = env.texts(
         "SELECT COALESCE(id_mark, '') || ' ' || COALESCE(email_mark, '') || ' ' || mark AS value FROM alert_people",
@@ -184,10 +225,19 @@ async fn events_of_one_issue_are_one_alert(env: Env) {
     let hook = hook(&app, "sentry").await;
     let zuri = || Some(json!({"id": "zuri"}));
     let incident = happen(&app, &hook, event("7", "2021-10-06T11:30:00Z", zuri())).await;
-    for at in ["2021-10-06T11:10:00Z", "2021-10-06T11:50:00Z", "2021-10-06T11:40:00Z"] {
+    for at in [
+        "2021-10-06T11:10:00Z",
+        "2021-10-06T11:50:00Z",
+        "2021-10-06T11:40:00Z",
+    ] {
         assert_eq!(happen(&app, &hook, event("7", at, zuri())).await, incident);
     }
-    happen(&app, &hook, event("7", "2021-10-06T11:45:00Z", Some(json!({"id": "amina"})))).await;
+    happen(
+        &app,
+        &hook,
+        event("7", "2021-10-06T11:45:00Z", Some(json!({"id": "amina"}))),
+    )
+    .await;
     let alerts = app.all(&format!("/api/v1/alerts?incident={incident}")).await;
     assert_eq!(alerts.len(), 1);
     assert_eq!(alerts[0]["repeats"], 4);
@@ -206,7 +256,10 @@ async fn the_window_widens_until_somebody_sets_it(env: Env) {
     let app = started(&env).await;
     let hook = hook(&app, "sentry").await;
     let started_at = async |incident: &str| {
-        let shown = app.get(&format!("/api/v1/incidents/{incident}")).await.expect(200);
+        let shown = app
+            .get(&format!("/api/v1/incidents/{incident}"))
+            .await
+            .expect(200);
         shown["started_at"].as_str().expect("a time").to_owned()
     };
     let incident = happen(&app, &hook, event("7", "2021-10-06T11:30:00Z", None)).await;
@@ -214,17 +267,30 @@ async fn the_window_widens_until_somebody_sets_it(env: Env) {
     happen(&app, &hook, event("7", "2021-10-06T11:20:00Z", None)).await;
     assert_eq!(started_at(&incident).await, "2021-10-06T11:20:00Z");
     // Later, in the future, or with a clock that is wrong: it stays.
-    for at in ["2021-10-06T11:40:00Z", "2021-10-06T23:00:00Z", "1970-01-01T00:00:01Z"] {
+    for at in [
+        "2021-10-06T11:40:00Z",
+        "2021-10-06T23:00:00Z",
+        "1970-01-01T00:00:01Z",
+    ] {
         happen(&app, &hook, event("7", at, None)).await;
         assert_eq!(started_at(&incident).await, "2021-10-06T11:20:00Z", "{at}");
     }
-    let changes = app.all(&format!("/api/v1/audit?incident={incident}&action=incident.changed")).await;
+    let changes = app
+        .all(&format!(
+            "/api/v1/audit?incident={incident}&action=incident.changed"
+        ))
+        .await;
     assert_eq!(changes.len(), 1);
-    assert_eq!(changes[0]["before"], json!({"started_at": "2021-10-06T11:30:00Z"}));
+    assert_eq!(
+        changes[0]["before"],
+        json!({"started_at": "2021-10-06T11:30:00Z"})
+    );
     assert_eq!(changes[0]["after"], json!({"started_at": "2021-10-06T11:20:00Z"}));
     // Somebody knows better.
     let patch = json!({"started_at": "2021-10-06T11:25:00Z"});
-    app.patch(&format!("/api/v1/incidents/{incident}"), patch).await.expect(200);
+    app.patch(&format!("/api/v1/incidents/{incident}"), patch)
+        .await
+        .expect(200);
     happen(&app, &hook, event("7", "2021-10-06T11:05:00Z", None)).await;
     assert_eq!(started_at(&incident).await, "2021-10-06T11:25:00Z");
     // What was said when it was opened by hand holds as well.
@@ -243,9 +309,12 @@ async fn who_is_learnt_later_is_identified(env: Env) {
     happen(&app, &hook, event("7", START, Some(json!({"id": "never"})))).await;
     assert_eq!(numbers(&audience(&app, &incident).await), [0, 0, 3, 0]);
     // One by one, and by an import.
-    app.put("/api/v1/people/newcomer", json!({"name": "New", "email": "new@example.com"}))
-        .await
-        .expect(201);
+    app.put(
+        "/api/v1/people/newcomer",
+        json!({"name": "New", "email": "new@example.com"}),
+    )
+    .await
+    .expect(201);
     let found = eventually("the first", DEADLINE, async || {
         let found = audience(&app, &incident).await;
         (numbers(&found) == [1, 1, 2, 0]).then_some(found)
@@ -261,8 +330,15 @@ async fn who_is_learnt_later_is_identified(env: Env) {
     })
     .await;
     assert_eq!(found["items"][0]["person"]["id"], "late");
-    assert_eq!(found["items"][0]["reasons"][0]["seen"]["recognised_by"], "address");
-    let audited = app.all(&format!("/api/v1/audit?incident={incident}&action=people.identified")).await;
+    assert_eq!(
+        found["items"][0]["reasons"][0]["seen"]["recognised_by"],
+        "address"
+    );
+    let audited = app
+        .all(&format!(
+            "/api/v1/audit?incident={incident}&action=people.identified"
+        ))
+        .await;
     let named: Vec<&Value> = audited.iter().map(|event| &event["after"]["people"]).collect();
     assert_eq!(named, [&json!(["late"]), &json!(["newcomer"])]);
     assert_eq!(audited[0]["actor"]["kind"], "system");
@@ -276,7 +352,9 @@ async fn who_is_learnt_later_is_identified(env: Env) {
 
 async fn who_is_gone_or_has_no_address_is_unreachable(env: Env) {
     let app = started(&env).await;
-    app.put("/api/v1/people/mute", json!({"name": "Mute", "email": ""})).await.expect(201);
+    app.put("/api/v1/people/mute", json!({"name": "Mute", "email": ""}))
+        .await
+        .expect(201);
     app.delete("/api/v1/people/zuri").await.expect(204);
     let hook = hook(&app, "sentry").await;
     let incident = happen(&app, &hook, event("7", START, Some(json!({"id": "mute"})))).await;
@@ -289,9 +367,17 @@ async fn who_is_gone_or_has_no_address_is_unreachable(env: Env) {
         .as_array()
         .expect("a list")
         .iter()
-        .map(|one| (one["person"]["id"].as_str().expect("an id"), one["reason"].as_str().expect("a reason")))
+        .map(|one| {
+            (
+                one["person"]["id"].as_str().expect("an id"),
+                one["reason"].as_str().expect("a reason"),
+            )
+        })
         .collect();
-    assert_eq!(unreachable, [("mute", "no address"), ("zuri", "deleted from the directory")]);
+    assert_eq!(
+        unreachable,
+        [("mute", "no address"), ("zuri", "deleted from the directory")]
+    );
     // Whoever leaves later is not told either.
     app.delete("/api/v1/people/amina").await.expect(204);
     let notice = app.draft(&incident, "detection").await;
@@ -303,9 +389,12 @@ async fn who_came_later_was_not_there_then(env: Env) {
     let app = started(&env).await;
     let hook = hook(&app, "sentry").await;
     app.set_clock("2021-10-06T13:00:00Z");
-    app.put("/api/v1/people/newcomer", json!({"name": "New", "email": "new@example.com"}))
-        .await
-        .expect(201);
+    app.put(
+        "/api/v1/people/newcomer",
+        json!({"name": "New", "email": "new@example.com"}),
+    )
+    .await
+    .expect(201);
     app.set_clock("2021-10-06T14:00:00Z");
     let at = "2021-10-06T12:30:00Z";
     let incident = happen(&app, &hook, event("7", at, Some(json!({"id": "newcomer"})))).await;
@@ -316,7 +405,10 @@ async fn who_came_later_was_not_there_then(env: Env) {
     assert_eq!(then["counts"]["unreachable"], 0, "{then}");
     assert_eq!(then["items"][0]["person"]["id"], "zuri");
     let difference = app.get(&format!("{path}/difference")).await.expect(200);
-    assert_eq!(difference["counts"], json!({"added": 1, "removed": 0, "changed": 0, "not_known_then": 0}));
+    assert_eq!(
+        difference["counts"],
+        json!({"added": 1, "removed": 0, "changed": 0, "not_known_then": 0})
+    );
     assert_eq!(difference["items"][0]["person"]["id"], "newcomer");
     app.finish().await;
 }
@@ -331,20 +423,34 @@ async fn a_mail_to_somebody_without_resources_reads_well(env: Env) {
     app.tell(&incident, "detection").await;
     // She, the two collaborators, and Zuri.
     let mails = app.mails(4).await;
-    let of = |name: &str| mails.iter().find(|mail| mail.to.starts_with(name)).expect("a mail");
+    let of = |name: &str| {
+        mails
+            .iter()
+            .find(|mail| mail.to.starts_with(name))
+            .expect("a mail")
+    };
     let zuri = of("zuri");
     assert_eq!(zuri.subject, "We are working on a problem with our service");
     for part in [&zuri.text, &zuri.html] {
         let part = part.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(part.contains("We have detected a problem with our service"), "{part}");
-        assert!(part.contains("You receive this because you met an error while using our service."), "{part}");
+        assert!(
+            part.contains("We have detected a problem with our service"),
+            "{part}"
+        );
+        assert!(
+            part.contains("You receive this because you met an error while using our service."),
+            "{part}"
+        );
         for hidden in ["UploadError", "Affected", "interview"] {
             assert!(!part.contains(hidden), "{hidden} in {part}");
         }
     }
     let amina = of("amina");
     let text = amina.text.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(text.contains("to which what is affected belongs, and met an error while using our service."), "{text}");
+    assert!(
+        text.contains("to which what is affected belongs, and met an error while using our service."),
+        "{text}"
+    );
     assert!(text.contains("interview-v1"), "{text}");
     app.finish().await;
 }
@@ -357,8 +463,15 @@ async fn why_somebody_was_or_was_not_seen(env: Env) {
         let path = format!("/api/v1/incidents/{incident}/audience/explain?person={who}");
         let explained = app.get(&path).await.expect(200)["items"][0].clone();
         let steps = explained["steps"].as_array().expect("steps").clone();
-        let step = steps.into_iter().find(|step| step["about"] == "events").expect("a step about events");
-        (explained["in_audience"].clone(), step["ok"].clone(), step["detail"].as_str().expect("words").to_owned())
+        let step = steps
+            .into_iter()
+            .find(|step| step["about"] == "events")
+            .expect("a step about events");
+        (
+            explained["in_audience"].clone(),
+            step["ok"].clone(),
+            step["detail"].as_str().expect("words").to_owned(),
+        )
     };
     let (inside, ok, words) = explain("zuri").await;
     assert_eq!((inside, ok), (json!(true), json!(true)));
@@ -399,7 +512,12 @@ async fn words_that_no_directory_has_are_counted(env: Env) {
     let long = "x".repeat(5_000);
     let mut incident = String::new();
     for id in ["a\u{0}b", "line\nbreak", long.as_str(), "' OR 1=1 --", "ünïcode"] {
-        incident = happen(&app, &hook, event("7", START, Some(json!({"id": id, "email": id})))).await;
+        incident = happen(
+            &app,
+            &hook,
+            event("7", START, Some(json!({"id": id, "email": id}))),
+        )
+        .await;
     }
     assert_eq!(numbers(&audience(&app, &incident).await), [0, 0, 5, 0]);
     app.finish().await;
@@ -415,13 +533,18 @@ async fn the_page_shows_who_is_unidentified(env: Env) {
         page.split_whitespace().collect::<Vec<_>>().join(" ")
     };
     let shown = page().await;
-    assert!(shown.contains("1 user of an error is unknown to the directory: somebody may be missing"), "{shown}");
+    assert!(
+        shown.contains("1 user of an error is unknown to the directory: somebody may be missing"),
+        "{shown}"
+    );
     assert!(shown.contains("met the error"), "{shown}");
     // What is kept of the page is not older than the last event.
     happen(&app, &hook, event("7", START, None)).await;
     let shown = page().await;
     assert!(
-        shown.contains("1 user of an error is unknown to the directory, 1 error names no user: somebody may be missing"),
+        shown.contains(
+            "1 user of an error is unknown to the directory, 1 error names no user: somebody may be missing"
+        ),
         "{shown}"
     );
     assert!(!shown.contains("x1"), "an unknown user's id is on the page");

@@ -292,11 +292,7 @@ fn look(conn: &mut Conn, settled: Timestamp) -> Result<(Option<i64>, Vec<Found>)
             .filter(e::action.eq_any(LEARNT.map(Action::as_str)))
             .filter(e::seq.gt(before))
     };
-    let since: Option<Timestamp> = events()
-        .select(e::at)
-        .order(e::at.asc())
-        .first(conn)
-        .optional()?;
+    let since: Option<Timestamp> = events().select(e::at).order(e::at.asc()).first(conn).optional()?;
     let Some(since) = since else {
         return Ok((None, Vec::new()));
     };
@@ -316,7 +312,10 @@ fn look(conn: &mut Conn, settled: Timestamp) -> Result<(Option<i64>, Vec<Found>)
         after = last.key;
         for person in &people {
             let by_id = (by_id.get(&marks.id(&person.id)), RecognisedBy::Id);
-            let by_address = (by_address.get(&marks.address(&person.email)), RecognisedBy::Address);
+            let by_address = (
+                by_address.get(&marks.address(&person.email)),
+                RecognisedBy::Address,
+            );
             for (rows, by) in [by_id, by_address] {
                 found.extend(rows.into_iter().flatten().map(|(alert, mark)| Found {
                     alert: alert.clone(),

@@ -51,7 +51,11 @@ pub(super) fn steps(events: &InEvents, person: i64, steps: &mut Vec<Step>) {
         ));
     }
     if without > 0 {
-        unknown.push(count(without, "event without any user", "events without any user"));
+        unknown.push(count(
+            without,
+            "event without any user",
+            "events without any user",
+        ));
     }
     if !events.people.is_empty() || !unknown.is_empty() {
         let beside = match unknown.is_empty() {

@@ -161,7 +161,12 @@ impl TestApp {
             .post_raw("/admin/sign-in", "application/x-www-form-urlencoded", form)
             .await
             .expect(303);
-        let cookie = signed.header("set-cookie").split(';').next().expect("a cookie").to_owned();
+        let cookie = signed
+            .header("set-cookie")
+            .split(';')
+            .next()
+            .expect("a cookie")
+            .to_owned();
         let page = self
             .anonymous()
             .request(reqwest::Method::GET, path)

@@ -175,7 +175,9 @@ type Way<'a> = (bool, &'a str, Option<&'a str>, Option<&'a ResourceRef>);
 fn ways(reasons: &[Reason]) -> (Vec<Value>, usize) {
     let mut grouped: BTreeMap<Way<'_>, Vec<(&Reason, &ResourceRef)>> = BTreeMap::new();
     for reason in reasons {
-        let Some(resource) = &reason.resource else { continue };
+        let Some(resource) = &reason.resource else {
+            continue;
+        };
         // By account, an owner is one however the resource belongs to it; the way there is told with the resource.
         let through = if reason.by_account {
             None
@@ -190,7 +192,11 @@ fn ways(reasons: &[Reason]) -> (Vec<Value>, usize) {
         );
         grouped.entry(way).or_default().push((reason, resource));
     }
-    let seen: Vec<Value> = reasons.iter().filter_map(|reason| reason.seen.as_deref()).map(met).collect();
+    let seen: Vec<Value> = reasons
+        .iter()
+        .filter_map(|reason| reason.seen.as_deref())
+        .map(met)
+        .collect();
     let all = grouped.len() + seen.len();
     let roles = grouped.into_iter().map(|((_, role, account, through), mut reasons)| {
         reasons.dedup_by_key(|(_, resource)| *resource);
@@ -271,8 +277,13 @@ pub fn unidentified(audience: &Audience, zone: Option<&TimeZone>) -> Value {
                 count(number(one.events), "event", "events")
             )
         });
-        let without = (one.without_user > 0)
-            .then(|| count(number(one.without_user), "event without a user", "events without a user"));
+        let without = (one.without_user > 0).then(|| {
+            count(
+                number(one.without_user),
+                "event without a user",
+                "events without a user",
+            )
+        });
         let parts: Vec<String> = users.into_iter().chain(without).collect();
         json!({
             "title": cut(&one.title, 120),
