@@ -34,8 +34,8 @@ use crate::http::pages::Pages;
 use crate::notice::Sending;
 use crate::schedule::Schedule;
 use crate::time::Clock;
-use crate::watch::heartbeat;
 use crate::watch::runner::Watcher;
+use crate::watch::silence;
 
 /// A started process part: what `serve`, the demo and tests hold on to.
 pub struct Running {
@@ -151,7 +151,7 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
     // While nobody was here to take beats, nothing was silent.
     let now = app.clock().now();
     app.db
-        .transaction(move |conn| heartbeat::grant(conn, now))
+        .transaction(move |conn| silence::grant(conn, now))
         .await?;
     let background = if config.workers {
         start_background(setup, &app, &config, lock).await?

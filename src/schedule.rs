@@ -83,13 +83,14 @@ impl Schedule {
         .map_err(Error::internal)?;
         scheduler.add(job).await.map_err(Error::internal)?;
         let flag = stopped.clone();
+        let follower = Arc::new(people::Follower::default());
         let job = Job::new_async("*/2 * * * * *", move |_, _| {
-            let (db, flag) = (learnt.clone(), flag.clone());
+            let (db, flag, follower) = (learnt.clone(), flag.clone(), follower.clone());
             Box::pin(async move {
                 if flag.load(Ordering::SeqCst) {
                     return;
                 }
-                if let Err(error) = people::identify(&db).await {
+                if let Err(error) = people::identify(&db, &follower).await {
                     tracing::warn!(error = error.chain(), "unknown users could not be looked for");
                 }
             })

@@ -7,7 +7,8 @@
 //! in clear text.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
@@ -220,9 +221,9 @@ fn count(
 
 /// How far the trail was followed.
 const FOLLOWED: &str = "people_identified";
-/// How long an event of the trail is looked at again: whoever took in an event at the same time may have looked the
+/// How long what is new in the trail is looked at again: whoever takes in an event at the same time may have looked the
 /// directory up just before.
-const AGAIN: Duration = Duration::from_secs(30);
+const AGAIN: Duration = Duration::from_secs(10);
 /// People looked at in one query, and unknown users that are looked for at a time.
 const STEP: i64 = 5_000;
 const MOST: i64 = 100_000;
@@ -245,13 +246,37 @@ struct Found {
     by: RecognisedBy,
 }
 
+/// How far the trail was seen, and since when that is so: it is followed from there only after a while.
+#[derive(Default)]
+pub struct Follower(Mutex<Option<(i64, Instant)>>);
+
+impl Follower {
+    /// Notes the newest event; answers how far the trail need not be followed again.
+    fn note(&self, newest: i64) -> Option<i64> {
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match *noted {
+            Some((seq, since)) if since.elapsed() > AGAIN => {
+                *noted = (newest > seq).then(|| (newest, Instant::now()));
+                Some(seq)
+            }
+            Some(_) => None,
+            None => {
+                *noted = Some((newest, Instant::now()));
+                None
+            }
+        }
+    }
+}
+
 /// Looks for unknown users among those whom the directory has learnt since it was last looked.
 ///
 /// # Errors
 /// What the database answers.
-pub async fn identify(db: &Db) -> Result<()> {
-    let settled = db.clock().now().minus(AGAIN);
-    let (followed, found) = db.read(move |conn| look(conn, settled)).await?;
+pub async fn identify(db: &Db, follower: &Follower) -> Result<()> {
+    let Some((newest, found)) = db.read(look).await? else {
+        return Ok(());
+    };
+    let followed = follower.note(newest);
     if found.is_empty() && followed.is_none() {
         return Ok(());
     }
@@ -270,8 +295,9 @@ pub async fn identify(db: &Db) -> Result<()> {
     .await
 }
 
-/// Who was found, and how far the trail need not be followed again.
-fn look(conn: &mut Conn, settled: Timestamp) -> Result<(Option<i64>, Vec<Found>)> {
+/// The newest event of the directory that was not followed, and who was found; nothing where there is none, or nobody to
+/// look for.
+fn look(conn: &mut Conn) -> Result<Option<(i64, Vec<Found>)>> {
     let any: Option<String> = ap::table
         .filter(ap::person_key.is_null())
         .filter(ap::mark.ne(""))
@@ -279,7 +305,7 @@ fn look(conn: &mut Conn, settled: Timestamp) -> Result<(Option<i64>, Vec<Found>)
         .first(conn)
         .optional()?;
     let (Some(_), Some(key)) = (any, stored_key(conn)?) else {
-        return Ok((None, Vec::new()));
+        return Ok(None);
     };
     let before: i64 = c::table
         .find(FOLLOWED)
@@ -287,21 +313,14 @@ fn look(conn: &mut Conn, settled: Timestamp) -> Result<(Option<i64>, Vec<Found>)
         .first(conn)
         .optional()?
         .unwrap_or_default();
-    let events = || {
-        e::table
-            .filter(e::action.eq_any(LEARNT.map(Action::as_str)))
-            .filter(e::seq.gt(before))
+    let (since, newest): (Option<Timestamp>, Option<i64>) = e::table
+        .filter(e::action.eq_any(LEARNT.map(Action::as_str)))
+        .filter(e::seq.gt(before))
+        .select((diesel::dsl::min(e::at), diesel::dsl::max(e::seq)))
+        .first(conn)?;
+    let Some((since, newest)) = since.zip(newest) else {
+        return Ok(None);
     };
-    let since: Option<Timestamp> = events().select(e::at).order(e::at.asc()).first(conn).optional()?;
-    let Some(since) = since else {
-        return Ok((None, Vec::new()));
-    };
-    let followed: Option<i64> = events()
-        .filter(e::at.le(settled))
-        .select(e::seq)
-        .order(e::seq.desc())
-        .first(conn)
-        .optional()?;
     let marks = Marks::new(&key)?;
     let (by_id, by_address) = wanted(conn)?;
     let mut found = Vec::new();
@@ -328,7 +347,7 @@ fn look(conn: &mut Conn, settled: Timestamp) -> Result<(Option<i64>, Vec<Found>)
     }
     // Whoever is recognised by the id is the one; of those with one address, the one who was there first.
     found.sort_by_key(|one| (one.by, one.person));
-    Ok((followed, found))
+    Ok(Some((newest, found)))
 }
 
 fn wanted(conn: &mut Conn) -> Result<(Wanted, Wanted)> {

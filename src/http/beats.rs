@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, get, head, post, web};
 use super::problem::Answer;
 use crate::audit::Actor;
 use crate::http::App;
-use crate::watch::heartbeat;
+use crate::watch::silence;
 
 /// Takes a beat.
 #[utoipa::path(tag = "Watching", description = "The `url` of a heartbeat, asked for at least every so often.",
@@ -54,7 +54,7 @@ pub async fn fail_post(app: web::Data<App>, token: web::Path<String>) -> Answer<
 async fn beaten(app: &App, token: String) -> Answer<HttpResponse> {
     app.db
         .write(&Actor::system("heartbeats"), move |tx| {
-            heartbeat::beat(tx, &token)
+            silence::beat(tx, &token)
         })
         .await?;
     Ok(HttpResponse::Ok()
@@ -65,7 +65,7 @@ async fn beaten(app: &App, token: String) -> Answer<HttpResponse> {
 async fn failed(app: &App, token: String) -> Answer<HttpResponse> {
     app.db
         .write(&Actor::system("heartbeats"), move |tx| {
-            heartbeat::fail(tx, &token)
+            silence::fail(tx, &token)
         })
         .await?;
     Ok(HttpResponse::Ok()

@@ -4,9 +4,12 @@
 //! Must never happen here: an alert because this service was away itself, a state that changed without its event, or a
 //! header of a check shown again.
 
+mod answer;
 pub mod check;
+mod given;
 pub mod heartbeat;
 pub mod runner;
+pub mod silence;
 pub mod verdict;
 
 use std::time::Duration;
@@ -205,4 +208,9 @@ fn lay_over(target: &mut Value, patch: &Value) {
 /// A URL for people and records: a query may hold a key.
 pub(crate) fn without_query(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or_default()
+}
+
+/// How bad an incident is where nothing is said.
+fn usual_severity() -> Severity {
+    Severity::Major
 }

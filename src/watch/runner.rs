@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
-use super::check::{self, CheckMethod, CheckResult, NewCheck, Row};
-use super::heartbeat;
+use super::check::{CheckMethod, CheckResult, NewCheck, Row};
+use super::{answer, given, silence};
 use crate::audit::Actor;
 use crate::db::schema::checks as c;
 use crate::db::{Conn, Db};
@@ -72,7 +72,7 @@ async fn work(db: Db, client: Arc<Client>, wake: Arc<Notify>, stop: Arc<AtomicBo
             }
         }
         let away = looked.elapsed() > AWAY;
-        match silence(&db, away).await {
+        match listen(&db, away).await {
             Ok(()) => looked = Instant::now(),
             Err(error) => tracing::warn!(error = error.chain(), "heartbeats could not be looked at"),
         }
@@ -89,13 +89,13 @@ async fn work(db: Db, client: Arc<Client>, wake: Arc<Notify>, stop: Arc<AtomicBo
     running.shutdown().await;
 }
 
-async fn silence(db: &Db, away: bool) -> Result<()> {
+async fn listen(db: &Db, away: bool) -> Result<()> {
     if away {
         let now = db.clock().now();
-        db.transaction(move |conn| heartbeat::grant(conn, now)).await?;
+        db.transaction(move |conn| silence::grant(conn, now)).await?;
         return Ok(());
     }
-    heartbeat::look(db).await
+    silence::look(db).await
 }
 
 /// A check whose turn it is.
@@ -162,7 +162,7 @@ async fn ask(db: Db, client: Arc<Client>, due: Due) {
         redirects: if given.follow_redirects { REDIRECTS } else { 0 },
     };
     let seen = client.look(&look).await;
-    let problems = check::expected(&given).problems(&seen, at);
+    let problems = given::expected(&given).problems(&seen, at);
     let seen = seen.ok();
     let result = CheckResult {
         at,
@@ -177,7 +177,7 @@ async fn ask(db: Db, client: Arc<Client>, due: Due) {
     let shown = id.clone();
     let recorded = db
         .write(&Actor::system("checks"), move |tx| {
-            check::record(tx, &id, version, &result)
+            answer::record(tx, &id, version, &result)
         })
         .await;
     if let Err(error) = recorded {

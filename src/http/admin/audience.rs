@@ -120,6 +120,8 @@ pub fn section(
         "unreachable_text": grouped(unreached as i64),
         "unresolved": counts.unresolved_references,
         "unresolved_text": grouped(counts.unresolved_references as i64),
+        "identified": counts.identified,
+        "identified_text": grouped(counts.identified as i64),
         "unidentified": counts.unidentified > 0 || counts.events_without_user > 0,
         "any_events": counts.identified > 0 || counts.unidentified > 0 || counts.events_without_user > 0,
         "unidentified_text": grouped(counts.unidentified as i64),
