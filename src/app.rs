@@ -34,6 +34,8 @@ use crate::http::pages::Pages;
 use crate::notice::Sending;
 use crate::schedule::Schedule;
 use crate::time::Clock;
+use crate::watch::runner::Watcher;
+use crate::watch::silence;
 
 /// A started process part: what `serve`, the demo and tests hold on to.
 pub struct Running {
@@ -52,6 +54,7 @@ pub struct Background {
     schedule: Option<Schedule>,
     sources: Option<Runner>,
     lookups: Option<Lookups>,
+    watcher: Option<Watcher>,
     _lock: Option<File>,
 }
 
@@ -60,6 +63,9 @@ impl Background {
     pub async fn stop(self) {
         if let Some(schedule) = self.schedule {
             schedule.stop().await;
+        }
+        if let Some(watcher) = self.watcher {
+            watcher.stop().await;
         }
         if let Some(lookups) = self.lookups {
             lookups.stop().await;
@@ -142,6 +148,9 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
     // Before anything is changed: a second process is refused without a trace.
     let lock = if config.workers { take_lock(&config)? } else { None };
     let (app, setup) = prepare(&config, clock, public_url, Tokens::AsSet, endpoints).await?;
+    // While nobody was here to take beats, nothing was silent.
+    let now = app.clock().now();
+    app.db.transaction(move |conn| silence::grant(conn, now)).await?;
     let background = if config.workers {
         start_background(setup, &app, &config, lock).await?
     } else {
@@ -180,6 +189,7 @@ fn no_background() -> Background {
         schedule: None,
         sources: None,
         lookups: None,
+        watcher: None,
         _lock: None,
     }
 }
@@ -251,6 +261,7 @@ async fn prepare(
         sources: Arc::new(Notify::new()),
         lookups: Arc::new(Notify::new()),
         callout_allow: config.callout_allow,
+        check_allow: config.check_allow,
         stats: stats.clone(),
         feedback: Keys {
             links: links.clone(),
@@ -306,6 +317,7 @@ async fn start_background(
     let asking = Client::new(config.callout_allow)?;
     let sources = Runner::start(setup.db.clone(), app.sources.clone());
     let lookups = Lookups::start(setup.db.clone(), asking, app.lookups.clone());
+    let watcher = Watcher::start(setup.db.clone(), Client::new(config.check_allow)?);
     let schedule = Schedule::start(setup.db.clone()).await?;
     if config.smtp_url.is_none() {
         tracing::warn!(
@@ -318,6 +330,7 @@ async fn start_background(
         schedule: Some(schedule),
         sources: Some(sources),
         lookups: Some(lookups),
+        watcher: Some(watcher),
         _lock: lock,
     })
 }

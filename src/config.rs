@@ -19,7 +19,7 @@ const NOT_SETTINGS: [&str; 3] = [
     "CANDOR_REQUIRE_POSTGRES",
 ];
 
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 19] = [
     "database_url",
     "listen",
     "public_url",
@@ -37,6 +37,7 @@ const NAMES: [&str; 18] = [
     "dkim_keys",
     "webhook_allow",
     "callout_allow",
+    "check_allow",
     "log_format",
 ];
 
@@ -86,6 +87,8 @@ pub struct Config {
     pub webhook_allow: Policy,
     /// Where a service that is asked about references may be.
     pub callout_allow: Policy,
+    /// Where HTTP checks may lead.
+    pub check_allow: Policy,
     /// Whether this process delivers.
     pub workers: bool,
     /// Text or JSON.
@@ -117,6 +120,7 @@ impl Default for Config {
             dkim_keys: None,
             webhook_allow: Policy::Public,
             callout_allow: Policy::Public,
+            check_allow: Policy::Public,
             workers: true,
             log_format: LogFormat::Text,
             sns: Fetch::https(),
@@ -267,6 +271,7 @@ impl Config {
             "dkim_keys" => self.dkim_keys = Some(value),
             "webhook_allow" => self.webhook_allow = policy(&value)?,
             "callout_allow" => self.callout_allow = policy(&value)?,
+            "check_allow" => self.check_allow = policy(&value)?,
             "log_format" => {
                 self.log_format = match value.as_str() {
                     "text" => LogFormat::Text,

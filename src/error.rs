@@ -4,6 +4,7 @@
 //! Must never happen here: HTTP types, or an inner error's text shown to a caller (it may hold secrets or addresses).
 
 use serde::Serialize;
+use serde_path_to_error::Segment;
 
 /// What is wrong with one part of an input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -151,5 +152,32 @@ pub fn json_reason(error: &serde_json::Error) -> String {
     match text.rfind(" at line ") {
         Some(end) => text[..end].to_owned(),
         None => text,
+    }
+}
+
+/// JSON that does not fit what it is for, as an error at the field that is wrong.
+pub fn misfit(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
+    let pointer: String = error
+        .path()
+        .iter()
+        .map(|segment| match segment {
+            Segment::Seq { index } => format!("/{index}"),
+            Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+            Segment::Enum { .. } | Segment::Unknown => String::new(),
+        })
+        .collect();
+    let reason = json_reason(error.inner());
+    Error::invalid(with_named_field(pointer, &reason), reason)
+}
+
+/// serde names a missing or unknown field in its text, and points to the object that should or should not have it.
+fn with_named_field(pointer: String, reason: &str) -> String {
+    let quoted = ["missing field `", "unknown field `", "duplicate field `"]
+        .iter()
+        .find_map(|start| reason.strip_prefix(start))
+        .and_then(|rest| rest.split('`').next());
+    match quoted {
+        Some(name) if !pointer.ends_with(&format!("/{name}")) => format!("{pointer}/{name}"),
+        _ => pointer,
     }
 }

@@ -102,6 +102,10 @@ uuid_id!(/// A source of the directory.
     SourceId, "a source");
 uuid_id!(/// A run of a source.
     RunId, "a run");
+uuid_id!(/// An HTTP check.
+    CheckId, "a check");
+uuid_id!(/// A heartbeat.
+    HeartbeatId, "a heartbeat");
 uuid_id!(/// A next step of an incident.
     NextStepId, "a next step");
 

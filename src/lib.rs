@@ -19,6 +19,7 @@ pub mod db;
 pub mod directory;
 
 pub mod alert;
+pub mod watch;
 
 pub mod audience;
 pub mod incident;

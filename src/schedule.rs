@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio_cron_scheduler::{Job, JobScheduler};
 
+use crate::alert::people;
 use crate::audit::Actor;
 use crate::db::Db;
 use crate::delivery::feedback::record;
@@ -32,7 +33,7 @@ impl Schedule {
     pub async fn start(db: Db) -> Result<Schedule> {
         let scheduler = JobScheduler::new().await.map_err(Error::internal)?;
         let stopped = Arc::new(AtomicBool::new(false));
-        let (early, due) = (db.clone(), db.clone());
+        let (early, due, learnt) = (db.clone(), db.clone(), db.clone());
         let flag = stopped.clone();
         // Every hour, at minute 7: not when everybody else's jobs run.
         let job = Job::new_async("0 7 * * * *", move |_, _| {
@@ -76,6 +77,21 @@ impl Schedule {
                 }
                 if let Err(error) = runner::queue_due(&db).await {
                     tracing::warn!(error = error.chain(), "sources that are due could not be queued");
+                }
+            })
+        })
+        .map_err(Error::internal)?;
+        scheduler.add(job).await.map_err(Error::internal)?;
+        let flag = stopped.clone();
+        let follower = Arc::new(people::Follower::default());
+        let job = Job::new_async("*/2 * * * * *", move |_, _| {
+            let (db, flag, follower) = (learnt.clone(), flag.clone(), follower.clone());
+            Box::pin(async move {
+                if flag.load(Ordering::SeqCst) {
+                    return;
+                }
+                if let Err(error) = people::identify(&db, &follower).await {
+                    tracing::warn!(error = error.chain(), "unknown users could not be looked for");
                 }
             })
         })

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use candor::alert::source::{Alert, Batch, PersonRef, Request};
+use candor::alert::{intake, integration, integration::NewIntegration};
 use candor::app::open_database;
 use candor::audience::{self, At, Audience, Collaborators, Rule};
 use candor::audit::{Actor, Tx};
@@ -11,7 +13,7 @@ use candor::db::Db;
 use candor::directory::{ResourceRef, account, import, member, person, resource};
 use candor::error::Error;
 use candor::id::{ExternalId, IncidentId};
-use candor::incident::{self, NewIncident, Severity};
+use candor::incident::affected;
 use candor::time::{Clock, Timestamp};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, TestRunner};
@@ -30,6 +32,8 @@ struct Model {
     members: BTreeMap<(usize, usize), (bool, Gone)>,
     collaborators: BTreeMap<(usize, usize), (String, Gone)>,
     affected: BTreeSet<usize>,
+    /// Who was the user of an error.
+    seen: BTreeSet<usize>,
     rule: Rule,
 }
 
@@ -128,17 +132,18 @@ fn model() -> impl Strategy<Value = Model> {
     let role = prop::sample::select(vec!["editor", "owner", "viewer"]).prop_map(str::to_owned);
     let collaborators = prop::collection::btree_map((0..RESOURCES, 0..PEOPLE), (role, seldom()), 0..12);
     let affected = prop::collection::btree_set(0..RESOURCES, 1..5);
+    let seen = prop::collection::btree_set(0..PEOPLE, 0..3);
     (
         accounts,
         people,
         resources,
         members,
         collaborators,
-        affected,
+        (affected, seen),
         rule(),
     )
         .prop_map(
-            |(accounts, people, resources, members, collaborators, affected, rule)| {
+            |(accounts, people, resources, members, collaborators, (affected, seen), rule)| {
                 let mut placed: Vec<Resource> = Vec::new();
                 for (index, (gone, account, parent)) in resources.into_iter().enumerate() {
                     // Parents come before their children; a child of an account keeps to it.
@@ -162,6 +167,7 @@ fn model() -> impl Strategy<Value = Model> {
                     members,
                     collaborators,
                     affected,
+                    seen,
                     rule,
                 }
             },
@@ -228,7 +234,36 @@ impl Model {
                 }
             }
         }
+        // Whatever the rule and the roles.
+        for person in self.seen() {
+            people.entry(person).or_default();
+        }
         people
+    }
+
+    /// Who was the user of an error and is there.
+    fn seen(&self) -> impl Iterator<Item = usize> {
+        self.seen
+            .iter()
+            .copied()
+            .filter(|person| !self.people[*person].gone)
+    }
+
+    /// Those users as an event names them: some by their ids, some by their addresses.
+    fn users(&self) -> Vec<PersonRef> {
+        self.seen
+            .iter()
+            .map(|person| match person % 2 == 1 && self.people[*person].reachable {
+                true => PersonRef {
+                    email: Some(format!(" P{person}@Example.com")),
+                    ..PersonRef::default()
+                },
+                false => PersonRef {
+                    id: Some(person.to_string()),
+                    ..PersonRef::default()
+                },
+            })
+            .collect()
     }
 
     /// As an import, everything there at first.
@@ -294,17 +329,32 @@ fn begin(tx: &mut Tx<'_>, model: &Model) -> candor::error::Result<IncidentId> {
         }
     }
     import::import(tx, model.lines().as_bytes())?;
-    let affected = model.affected.iter().map(|index| at(*index)).collect();
-    let new = NewIncident {
-        title: "A case".to_owned(),
-        severity: Severity::Minor,
-        summary: None,
-        started_at: None,
-        detected_at: None,
-        time_zone: None,
-        affected,
+    let integration = NewIntegration {
+        name: "Errors".to_owned(),
+        source: "sentry".to_owned(),
+        secret: None,
+        secrets: Vec::new(),
+        resource_rules: Vec::new(),
+        mapping: None,
+        open_incident: true,
     };
-    let incident = incident::open(tx, &new)?.id;
+    let integration = integration::create(tx, &integration, "http://localhost")?.id;
+    let integration = integration::get(tx.conn, &integration)?;
+    let batch = Batch {
+        alerts: vec![Alert {
+            fingerprint: "1".to_owned(),
+            firing: true,
+            title: "A case".to_owned(),
+            event: true,
+            people: model.users(),
+            ..Alert::default()
+        }],
+        ..Batch::default()
+    };
+    let taken = intake::take(tx, &integration, &batch, &Request::json(Vec::new()))?;
+    let incident = taken.opened[0].id.clone();
+    let affected: Vec<ResourceRef> = model.affected.iter().map(|index| at(*index)).collect();
+    affected::add(tx, &incident, &affected, affected::Source::Operator)?;
     for ((account, person), (_, gone)) in &model.members {
         if *gone {
             member::delete_member(tx, &account.to_string(), &person.to_string())?;
@@ -502,10 +552,17 @@ fn check(model: &Model, last: &Model, audience: &Audience) -> Result<(), TestCas
     let index = |id: &str| id.parse::<usize>().expect("an index");
     let id = |id: &ExternalId| index(id.as_str());
     let mut found: BTreeMap<usize, BTreeSet<Reason>> = BTreeMap::new();
+    let mut seen: BTreeSet<usize> = BTreeSet::new();
     for addressee in &audience.people {
         for reason in &addressee.reasons {
+            prop_assert_eq!(reason.resource.is_none(), reason.seen.is_some());
+            let Some(resource) = &reason.resource else {
+                let again = !seen.insert(index(&addressee.person.id));
+                prop_assert!(!again, "{} was seen twice", addressee.person.id);
+                continue;
+            };
             // The way goes up from the resource, step by step, to where the role is held.
-            let affected = id(&reason.resource.id);
+            let affected = id(&resource.id);
             let end = reason.through.as_ref().map_or(affected, |at| id(&at.id));
             let mut way: Vec<usize> = Vec::new();
             for step in model.chain(affected) {
@@ -524,14 +581,14 @@ fn check(model: &Model, last: &Model, audience: &Audience) -> Result<(), TestCas
         let reasons: Vec<Reason> = addressee
             .reasons
             .iter()
-            .map(|reason| {
+            .filter_map(|reason| {
                 let through = reason.through.as_ref().map(|at| id(&at.id));
-                (
-                    id(&reason.resource.id),
+                Some((
+                    id(&reason.resource.as_ref()?.id),
                     through,
                     reason.account.as_deref().map(index),
                     reason.role.to_string(),
-                )
+                ))
             })
             .collect();
         let distinct: BTreeSet<Reason> = reasons.into_iter().collect();
@@ -541,6 +598,9 @@ fn check(model: &Model, last: &Model, audience: &Audience) -> Result<(), TestCas
     let expected = model.audience();
     prop_assert_eq!(&found, &expected);
     prop_assert_eq!(audience.counts.people, expected.len());
+    prop_assert_eq!(&seen, &model.seen().collect::<BTreeSet<usize>>());
+    prop_assert_eq!(audience.counts.identified, seen.len());
+    prop_assert_eq!(audience.counts.unidentified, 0);
     // Whoever has no address is affected and counted apart; whoever is gone is only counted.
     for addressee in &audience.people {
         let person = &last.people[index(&addressee.person.id)];

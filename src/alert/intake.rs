@@ -13,7 +13,7 @@ use serde_json::json;
 use super::integration::Integration;
 use super::source::{self, Alert, Batch, Request};
 use super::{Row, Status};
-use super::{kept, rules};
+use super::{kept, people, rules};
 use crate::audit::{Action, Event, Tx};
 use crate::db::dialect::{self, on_backend};
 use crate::db::schema::{alert_chains as ac, alert_references as ar, alerts as a, timeline_entries as te};
@@ -114,6 +114,7 @@ pub fn take(tx: &mut Tx<'_>, integration: &Integration, batch: &Batch, request: 
             }
         };
         unresolved.extend(refer(tx, integration, alert, &id, incident.as_ref())?);
+        people::seen(tx, alert, &id, incident.as_ref())?;
         if let Some(incident) = incident.filter(|_| batch.truncated > 0) {
             note_truncated(tx, &incident, batch.truncated)?;
         }

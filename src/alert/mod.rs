@@ -7,6 +7,7 @@ pub mod intake;
 pub mod integration;
 pub mod kept;
 pub mod lookup;
+pub mod people;
 pub mod provider;
 pub mod rules;
 pub mod signature;

@@ -17,7 +17,7 @@ use crate::db::schema::{
 use crate::directory::normal_address;
 use crate::error::{Error, Result};
 use crate::id::IncidentId;
-use crate::incident::word_enum;
+use crate::incident::{seen, word_enum};
 use crate::time::Timestamp;
 
 /// Resources that one sentence names.
@@ -47,6 +47,8 @@ word_enum! {
         Membership = "membership",
         /// A role on a resource.
         Collaboration = "collaboration",
+        /// Events whose user they were.
+        Events = "events",
     }
 }
 
@@ -113,6 +115,7 @@ pub fn explain(conn: &mut Conn, incident: &IncidentId, who: &Who, rule: &Rule) -
         graph: Graph::of_incident(conn, incident, At::Now, true)?,
         rule,
     };
+    let events = seen::in_events(conn, incident)?;
     let mut explained = Vec::with_capacity(people.len());
     for (key, id, name, email, gone_at) in people {
         let person = PersonRef { id, name, email };
@@ -131,6 +134,7 @@ pub fn explain(conn: &mut Conn, incident: &IncidentId, who: &Who, rule: &Rule) -
                 detail: "is and was no member of any account and no collaborator on any resource".to_owned(),
             });
         }
+        super::events::steps(&events, key, &mut steps);
         explained.push(Explained {
             in_audience: found.is_some(),
             reachable: found.is_some_and(|addressee| addressee.unreachable.is_none()),

@@ -2,7 +2,7 @@
 //!
 //! A resource belongs to the account named on it or on its nearest ancestor. Its people are that account's owners and
 //! the collaborators on it or on any of its ancestors, unless a rule names other roles. An ancestor that is gone cuts
-//! the chain; an account that is gone has nobody. One computation answers the preview and the send: `graph` reads what
+//! the chain; an account that is gone has nobody. Beside them stands whoever was the user of an error, whatever the rule. One computation answers the preview and the send: `graph` reads what
 //! is affected and what is above it, here it becomes people. It can be asked as of a time too.
 //!
 //! Must never happen here: somebody of an account that owns nothing affected, or somebody left out in silence.
@@ -10,24 +10,25 @@
 mod at;
 mod count;
 mod difference;
+mod events;
 mod explain;
 mod graph;
+mod reason;
 mod roles;
 mod rule;
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 pub use at::At;
 pub use count::{Found, count};
 pub use difference::{Change, Changed, Difference, DifferenceCounts, compare, difference};
 pub use explain::{Explained, Step, StepAbout, Who, explain};
 
+pub use reason::{Reason, Way};
 pub use rule::{Collaborators, OWNER, Rule};
 
 use crate::db::Conn;
@@ -37,74 +38,9 @@ use crate::directory::{ResourceRef, normal_address};
 use crate::error::Result;
 use crate::id::{EndpointId, IncidentId};
 use crate::incident::affected::{self, Relevance, Unresolved};
-use crate::shared::Shared;
-use graph::{AccountIndex, Graph, Node, NodeIndex};
-use roles::Held;
-
-/// The way from an affected resource to where a role is held, both ends included. Ways from one resource share its chain.
-#[derive(Clone, Debug)]
-pub struct Way {
-    chain: Arc<[ResourceRef]>,
-    /// Steps of the chain that are part of it.
-    steps: usize,
-    /// Where it ends, where that is the account.
-    account: Option<ResourceRef>,
-}
-
-impl Way {
-    /// The steps.
-    pub fn steps(&self) -> impl Iterator<Item = &ResourceRef> {
-        self.chain.iter().take(self.steps).chain(self.account.as_ref())
-    }
-}
-
-impl PartialEq for Way {
-    fn eq(&self, other: &Self) -> bool {
-        self.steps().eq(other.steps())
-    }
-}
-impl Eq for Way {}
-impl PartialOrd for Way {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Way {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.steps().cmp(other.steps())
-    }
-}
-impl Serialize for Way {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.steps())
-    }
-}
-
-/// Why somebody is in the audience.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
-pub struct Reason {
-    /// The affected resource.
-    pub resource: ResourceRef,
-    /// Its name.
-    pub name: Option<Shared>,
-    /// The ancestor on which the role or the account is; null where it is the resource itself.
-    pub through: Option<ResourceRef>,
-    /// The account that the resource belongs to.
-    pub account: Option<Shared>,
-    /// The account's name.
-    pub account_name: Option<Shared>,
-    /// `owner` of the account, or the role of the collaborator.
-    pub role: Shared,
-    /// Whether it is the account's owner who is meant, not a collaborator with a role of that name.
-    #[serde(skip)]
-    pub by_account: bool,
-    /// How surely the resource is affected.
-    pub relevance: Relevance,
-    /// From the affected resource to where the role is held: a resource above it, or at the end
-    /// `{"type": "account", "id": …}`.
-    #[schema(value_type = Vec<ResourceRef>)]
-    pub path: Way,
-}
+use crate::incident::seen::{self, InEvents, Unidentified};
+use graph::Graph;
+use reason::{Reasons, reasons};
 
 /// A person of the audience.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -163,6 +99,12 @@ pub struct Counts {
     pub suppressed: usize,
     /// Ids in alerts that the directory does not know.
     pub unresolved_references: usize,
+    /// People who were the user of an error.
+    pub identified: usize,
+    /// Users of errors whom the directory does not know, each once.
+    pub unidentified: usize,
+    /// Errors that name no user: nobody can say how many people that were.
+    pub events_without_user: i64,
     /// Affected resources that were deleted from the directory: nobody is told through them.
     pub gone_resources: usize,
     /// Affected resources that belong to no account.
@@ -182,6 +124,8 @@ pub struct Audience {
     pub unreachable: Vec<Unreachable>,
     /// What alerts named and the directory does not know.
     pub unresolved: Vec<Unresolved>,
+    /// Events whose users are not known, by alert.
+    pub unidentified: Vec<Unidentified>,
 }
 
 /// Resolves the audience of an incident as the directory is now, for the usual roles.
@@ -201,6 +145,15 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
     crate::incident::get(conn, incident)?;
     let graph = Graph::of_incident(conn, incident, at, false)?;
     let mut reasons = reasons(conn, &graph, rule)?;
+    let InEvents {
+        people: seen,
+        unidentified,
+        unidentified_users,
+    } = seen::in_events(conn, incident)?;
+    for (key, list) in seen {
+        let of_person = reasons.entry(key).or_default();
+        of_person.list.extend(list.into_iter().map(Reason::seen));
+    }
     let mut wanted: Vec<i64> = reasons.keys().copied().collect();
     wanted.sort_unstable();
     let suppressed = suppressed(conn)?;
@@ -215,6 +168,10 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
             name: row.name,
             email: row.email,
         };
+        // Whoever was the user of an error may have come into the directory later.
+        if !row.known {
+            continue;
+        }
         if !row.there {
             let reason = "deleted from the directory".to_owned();
             gone.insert(person.id.clone(), Unreachable { person, reason });
@@ -258,11 +215,18 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
         })
         .chain(gone.into_values())
         .collect();
+    let counts = Counts {
+        identified: people.iter().filter(|one| was_seen(one)).count(),
+        unidentified: unidentified_users,
+        events_without_user: unidentified.iter().map(|one| one.without_user).sum(),
+        ..counts(&graph, &people, unreachable.len(), unresolved.len())
+    };
     Ok(Audience {
-        counts: counts(&graph, &people, unreachable.len(), unresolved.len()),
+        counts,
         people,
         unreachable,
         unresolved,
+        unidentified,
     })
 }
 
@@ -291,123 +255,16 @@ fn by_id(people: Vec<Addressee>) -> Vec<Addressee> {
         .collect()
 }
 
+fn was_seen(addressee: &Addressee) -> bool {
+    addressee.reasons.iter().any(|reason| reason.seen.is_some())
+}
+
 /// Addresses that get no optional notices, and why.
 fn suppressed(conn: &mut Conn) -> Result<HashMap<String, String>> {
     let rows: Vec<(String, String)> = opt_outs::table
         .select((opt_outs::address, opt_outs::reason))
         .load(conn)?;
     Ok(rows.into_iter().collect())
-}
-
-/// The reasons of one person.
-#[derive(Default)]
-struct Reasons {
-    list: Vec<Reason>,
-    /// The account of the first of them.
-    account: Option<AccountIndex>,
-}
-
-/// Every reason of everybody, by the keys of the people.
-fn reasons(conn: &mut Conn, graph: &Graph, rule: &Rule) -> Result<HashMap<i64, Reasons>> {
-    let (accounts, nodes) = graph.reached();
-    let members = roles::members(conn, graph, &accounts, &rule.member_roles())?;
-    let collaborators = roles::collaborators(conn, graph, &nodes, rule.collaborator_roles().as_deref())?;
-    let mut people: HashMap<i64, Reasons> = HashMap::with_capacity(accounts.len());
-    let mut chain = Vec::new();
-    for affected in graph.current() {
-        graph.climb(affected.node, false, &mut chain);
-        let owner = graph.owner(&chain);
-        if owner.is_some_and(|owner| !graph.is_there(owner)) {
-            continue;
-        }
-        let Some(mut at) = Place::new(
-            graph,
-            affected.relevance,
-            &chain,
-            owner.map(|owner| owner.account),
-        ) else {
-            continue;
-        };
-        for (depth, node) in chain.iter().enumerate() {
-            if let Some(owner) = owner.filter(|owner| owner.depth == depth) {
-                for held in members.at(owner.account.get()) {
-                    at.add(&mut people, held, depth, true);
-                }
-            }
-            for held in collaborators.at(node.get()) {
-                at.add(&mut people, held, depth, false);
-            }
-        }
-    }
-    Ok(people)
-}
-
-/// What the reasons of one affected resource have in common.
-struct Place<'a> {
-    graph: &'a Graph,
-    nodes: &'a [NodeIndex],
-    first: &'a Node,
-    account: Option<AccountIndex>,
-    relevance: Relevance,
-    /// The chain, once somebody needs it.
-    chain: Option<Arc<[ResourceRef]>>,
-}
-
-impl<'a> Place<'a> {
-    fn new(
-        graph: &'a Graph,
-        relevance: Relevance,
-        nodes: &'a [NodeIndex],
-        account: Option<AccountIndex>,
-    ) -> Option<Place<'a>> {
-        Some(Place {
-            graph,
-            nodes,
-            first: graph.node(*nodes.first()?),
-            account,
-            relevance,
-            chain: None,
-        })
-    }
-
-    fn way(&mut self, depth: usize, by_account: bool) -> Way {
-        let (graph, nodes) = (self.graph, self.nodes);
-        let chain = self
-            .chain
-            .get_or_insert_with(|| nodes.iter().map(|node| graph.node(*node).at.clone()).collect());
-        Way {
-            chain: chain.clone(),
-            steps: depth + 1,
-            account: self
-                .account
-                .filter(|_| by_account)
-                .map(|account| graph.account(account).at.clone()),
-        }
-    }
-
-    fn add(&mut self, people: &mut HashMap<i64, Reasons>, held: &Held, depth: usize, by_account: bool) {
-        let path = self.way(depth, by_account);
-        let account = self.account.map(|account| self.graph.account(account));
-        let reasons = people.entry(held.person).or_default();
-        if reasons.list.is_empty() {
-            reasons.account = self.account;
-        }
-        reasons.list.push(Reason {
-            resource: self.first.at.clone(),
-            name: self.first.name.clone(),
-            through: self
-                .nodes
-                .get(depth)
-                .filter(|_| depth > 0)
-                .map(|node| self.graph.node(*node).at.clone()),
-            account: account.map(|account| account.id.clone()),
-            account_name: account.map(|account| account.name.clone()),
-            role: held.role.clone(),
-            by_account,
-            relevance: self.relevance,
-            path,
-        });
-    }
 }
 
 fn unreachable(person: &PersonRef) -> Option<String> {
@@ -431,6 +288,9 @@ fn counts(graph: &Graph, people: &[Addressee], unreachable: usize, unresolved: u
             .filter(|addressee| addressee.unreachable.is_none() && addressee.suppressed.is_some())
             .count(),
         unresolved_references: unresolved,
+        identified: 0,
+        unidentified: 0,
+        events_without_user: 0,
         gone_resources: 0,
         without_account: 0,
         not_known_then: 0,

@@ -6,7 +6,7 @@
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
-use super::at::{At, THERE};
+use super::at::{At, THERE, UNKNOWN};
 use super::graph::{AccountIndex, Graph, NodeIndex};
 use crate::db::Conn;
 use crate::db::keyed::{self, CHUNK, about_rows, load, load_keyed};
@@ -174,6 +174,8 @@ pub(super) struct Person {
     pub time_zone: Option<String>,
     /// Whether they were there as of the time that is asked about.
     pub there: bool,
+    /// Whether the directory knew them then, there or gone.
+    pub known: bool,
     /// Whether they are gone now.
     pub gone_now: bool,
 }
@@ -213,6 +215,7 @@ pub(super) fn people(conn: &mut Conn, at: At, wanted: &[i64]) -> Result<Vec<Pers
         locale,
         time_zone,
         there: standing == THERE,
+        known: standing != UNKNOWN,
         gone_now: gone_at.is_some(),
     };
     if whole(conn, "people", wanted)? {

@@ -154,6 +154,16 @@ actions! {
     AlertReceived = "alert.received",
     AlertRepeated = "alert.repeated",
     AlertResolved = "alert.resolved",
+    PeopleSeen = "people.seen",
+    PeopleIdentified = "people.identified",
+    CheckCreated = "check.created",
+    CheckChanged = "check.changed",
+    CheckDeleted = "check.deleted",
+    CheckState = "check.state",
+    HeartbeatCreated = "heartbeat.created",
+    HeartbeatChanged = "heartbeat.changed",
+    HeartbeatDeleted = "heartbeat.deleted",
+    HeartbeatState = "heartbeat.state",
     IncidentOpened = "incident.opened",
     IncidentChanged = "incident.changed",
     IncidentStatus = "incident.status",
@@ -374,12 +384,16 @@ const WITHOUT_INFLUENCE: &[Action] = &[
     Action::AlertRepeated,
     Action::HookRefused,
     Action::HookInvalid,
+    Action::CheckState,
+    Action::HeartbeatState,
 ];
 
 /// Events that matter to their own incident alone.
 const OF_ONE_INCIDENT: &[Action] = &[
     Action::AlertReceived,
     Action::AlertResolved,
+    Action::PeopleSeen,
+    Action::PeopleIdentified,
     Action::IncidentOpened,
     Action::IncidentChanged,
     Action::IncidentStatus,

@@ -558,6 +558,73 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    alert_people (alert_id, mark) {
+        alert_id -> Text,
+        mark -> Text,
+        id_mark -> Nullable<Text>,
+        email_mark -> Nullable<Text>,
+        person_key -> Nullable<BigInt>,
+        matched_by -> Nullable<Text>,
+        events -> BigInt,
+        first_seen_at -> BigInt,
+        last_seen_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    incident_starts (incident_id) {
+        incident_id -> Text,
+        set_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    checks (id) {
+        id -> Text,
+        name -> Text,
+        target -> Text,
+        headers -> Text,
+        every_seconds -> BigInt,
+        severity -> Text,
+        resources -> Text,
+        paused -> Bool,
+        state -> Text,
+        failures -> BigInt,
+        successes -> BigInt,
+        failing_since -> Nullable<BigInt>,
+        changed_at -> Nullable<BigInt>,
+        told_at -> Nullable<BigInt>,
+        result -> Nullable<Text>,
+        due_at -> BigInt,
+        version -> BigInt,
+        gone_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    heartbeats (id) {
+        id -> Text,
+        name -> Text,
+        token_hash -> Text,
+        every_seconds -> BigInt,
+        grace_seconds -> BigInt,
+        severity -> Text,
+        resources -> Text,
+        state -> Text,
+        beats -> BigInt,
+        last_beat_at -> Nullable<BigInt>,
+        deadline_at -> Nullable<BigInt>,
+        changed_at -> Nullable<BigInt>,
+        told_at -> Nullable<BigInt>,
+        gone_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     settings,
     counters,
@@ -603,6 +670,10 @@ diesel::allow_tables_to_appear_in_same_query!(
     directory_origins,
     directory_lookups,
     alert_chains,
+    alert_people,
+    incident_starts,
+    checks,
+    heartbeats,
 );
 
 diesel::joinable!(directory_runs -> directory_sources (source_id));

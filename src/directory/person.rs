@@ -1,14 +1,16 @@
 //! People: who can be told.
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::write::BATCH;
-use super::{Check, Gone, address_mark, check_address};
+use super::{Check, Gone, address_mark, check_address, normal_address};
 use crate::audit::{Action, Event, Tx};
 use crate::db::schema::people as p;
-use crate::db::{Conn, bulk};
+use crate::db::{Conn, Statement, bulk};
 use crate::error::{Error, FieldError, Result};
 use crate::id::ExternalId;
 use crate::time::Timestamp;
@@ -102,6 +104,88 @@ pub fn get(conn: &mut Conn, id: &str) -> Result<Person> {
         .optional()?
         .map(Person::from)
         .ok_or_else(|| Error::NotFound(format!("person '{id}'")))
+}
+
+/// The keys of the people of these ids, gone or not, and of those who are there and have these addresses, which are in
+/// their usual form ([`normal_address`]). Of several with one address it is the one who was there first: they share
+/// the mailbox.
+///
+/// # Errors
+/// What the database answers.
+pub(crate) fn known(conn: &mut Conn, ids: &[&str], addresses: &[&str]) -> Result<Known> {
+    #[derive(QueryableByName)]
+    struct Found {
+        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        key: i64,
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        email: String,
+    }
+    let mut known = Known::default();
+    for chunk in ids.chunks(BATCH) {
+        let rows: Vec<(String, i64)> = p::table
+            .filter(p::id.eq_any(chunk))
+            .select((p::id, p::key))
+            .load(conn)?;
+        known.by_id.extend(rows);
+    }
+    for chunk in addresses.chunks(BATCH) {
+        let mut statement = Statement::default();
+        // As in the index.
+        statement.push("SELECT key, email FROM people WHERE gone_at IS NULL AND LOWER(email) IN (");
+        for (index, address) in chunk.iter().enumerate() {
+            if index > 0 {
+                statement.push(",");
+            }
+            statement.text(address);
+        }
+        statement.push(") ORDER BY key DESC");
+        let rows: Vec<Found> = statement.finish().load(conn)?;
+        known
+            .by_address
+            .extend(rows.into_iter().map(|row| (normal_address(&row.email), row.key)));
+    }
+    Ok(known)
+}
+
+/// The id of the person of that key.
+///
+/// # Errors
+/// What the database answers.
+pub(crate) fn id_of(conn: &mut Conn, key: i64) -> Result<String> {
+    Ok(p::table.find(key).select(p::id).first(conn)?)
+}
+
+/// See [`known`].
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    pub by_id: HashMap<String, i64>,
+    pub by_address: HashMap<String, i64>,
+}
+
+/// Somebody whom the directory has learnt or changed since a time.
+pub(crate) struct Learnt {
+    pub key: i64,
+    pub id: String,
+    pub email: String,
+}
+
+/// The people who are there and were put at or after `since`, by key after the given one.
+///
+/// # Errors
+/// What the database answers.
+pub(crate) fn learnt(conn: &mut Conn, since: Timestamp, after: i64, limit: i64) -> Result<Vec<Learnt>> {
+    let rows: Vec<(i64, String, String)> = p::table
+        .filter(p::key.gt(after))
+        .filter(p::updated_at.ge(since))
+        .filter(p::gone_at.is_null())
+        .order(p::key)
+        .limit(limit)
+        .select((p::key, p::id, p::email))
+        .load(conn)?;
+    Ok(rows
+        .into_iter()
+        .map(|(key, id, email)| Learnt { key, id, email })
+        .collect())
 }
 
 /// People in the order of their ids, after the given one; with `email`, only those of that address.

@@ -6,6 +6,8 @@
 //! Must never happen here: a connection to an address that was not checked, a redirect that is followed, an answer that
 //! is read without bound, or a proxy from the environment.
 
+mod look;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +21,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use url::{Host, Url};
+
+pub use look::{Look, Looked};
 
 use super::{Policy, Unresolved, check_url, resolve};
 use crate::error::{Error, Result};
@@ -132,7 +137,7 @@ impl Client {
         // Checked when it was stored; the settings may have changed since.
         let url =
             check_url(url, self.policy).map_err(|reason| Unanswered::Refused(format!("the URL {reason}")))?;
-        let request = request(&url, headers, body).map_err(Unanswered::Refused)?;
+        let request = request(Method::POST, &url, headers, body).map_err(Unanswered::Refused)?;
         let (parts, read) = timeout(PATIENCE, self.exchange(&url, request, MOST_READ, false))
             .await
             .unwrap_or_else(|_| Err(late(PATIENCE)))?;
@@ -156,7 +161,7 @@ impl Client {
     ) -> std::result::Result<WholeAnswer, Unanswered> {
         let url =
             check_url(url, self.policy).map_err(|reason| Unanswered::Refused(format!("the URL {reason}")))?;
-        let request = request(&url, headers, body).map_err(Unanswered::Refused)?;
+        let request = request(Method::POST, &url, headers, body).map_err(Unanswered::Refused)?;
         let (parts, body) = timeout(bounds.patience, self.exchange(&url, request, bounds.body, true))
             .await
             .unwrap_or_else(|_| Err(late(bounds.patience)))?;
@@ -173,23 +178,30 @@ impl Client {
         most: usize,
         whole: bool,
     ) -> std::result::Result<Exchanged, Unanswered> {
-        let addresses = resolve(url, self.policy).await.map_err(|reason| match reason {
+        let stream = connect(&self.addresses(url).await?).await?;
+        if url.scheme() != "https" {
+            return converse(stream, request, most, whole).await;
+        }
+        converse(self.secured(url, stream).await?, request, most, whole).await
+    }
+
+    async fn addresses(&self, url: &Url) -> std::result::Result<Vec<SocketAddr>, Unanswered> {
+        resolve(url, self.policy).await.map_err(|reason| match reason {
             Unresolved::Refused(kind) => Unanswered::Refused(format!(
                 "the name leads to an address that is not allowed: {kind}"
             )),
             Unresolved::Unknown => Unanswered::Away(reason.to_string()),
-        })?;
-        let stream = connect(&addresses).await?;
-        if url.scheme() != "https" {
-            return converse(stream, request, most, whole).await;
-        }
+        })
+    }
+
+    async fn secured(
+        &self,
+        url: &Url,
+        stream: TcpStream,
+    ) -> std::result::Result<TlsStream<TcpStream>, Unanswered> {
         let name = server_name(url)?;
-        let stream = self
-            .tls
-            .connect(name, stream)
-            .await
-            .map_err(|error| Unanswered::Away(format!("no TLS: {error}")))?;
-        converse(stream, request, most, whole).await
+        let secured = self.tls.connect(name, stream).await;
+        secured.map_err(|error| Unanswered::Away(format!("no TLS: {error}")))
     }
 }
 
@@ -201,6 +213,7 @@ fn late(patience: Duration) -> Unanswered {
 }
 
 fn request(
+    method: Method,
     url: &Url,
     headers: &[(&str, &str)],
     body: Vec<u8>,
@@ -218,7 +231,7 @@ fn request(
         .iter()
         .fold(
             Request::builder()
-                .method(Method::POST)
+                .method(method)
                 .uri(target)
                 .header(HOST, host)
                 .header(USER_AGENT, concat!("Candor/", env!("CARGO_PKG_VERSION"))),

@@ -9,10 +9,9 @@ use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_path_to_error::Segment;
 
 use super::problem::Problem;
-use crate::error::{Error, FieldError, json_reason};
+use crate::error::{Error, FieldError, misfit};
 
 /// Largest JSON body, in bytes.
 pub const MAX_JSON: usize = 1024 * 1024;
@@ -83,39 +82,17 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let pointer: String = error
-            .path()
-            .iter()
-            .map(|segment| match segment {
-                Segment::Seq { index } => format!("/{index}"),
-                Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
-                Segment::Enum { .. } | Segment::Unknown => String::new(),
-            })
-            .collect();
         let inner = error.inner();
         if inner.is_syntax() || inner.is_eof() {
             let detail = format!("is not JSON: {inner}");
             return Error::fields(vec![FieldError::at("", detail)]);
         }
-        let reason = json_reason(inner);
-        Error::invalid(with_named_field(pointer, &reason), reason)
+        misfit(&error)
     })?;
     deserializer
         .end()
         .map_err(|error| Error::invalid("", format!("is not JSON: {error}")))?;
     Ok(value)
-}
-
-/// serde names a missing or unknown field in its text, and points to the object that should or should not have it.
-fn with_named_field(pointer: String, reason: &str) -> String {
-    let quoted = ["missing field `", "unknown field `", "duplicate field `"]
-        .iter()
-        .find_map(|start| reason.strip_prefix(start))
-        .and_then(|rest| rest.split('`').next());
-    match quoted {
-        Some(name) if !pointer.ends_with(&format!("/{name}")) => format!("{pointer}/{name}"),
-        _ => pointer,
-    }
 }
 
 /// Query parameters.

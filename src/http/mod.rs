@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod api;
 pub mod auth;
+pub mod beats;
 pub mod error_page;
 pub mod extract;
 pub mod feedback;
@@ -47,6 +48,12 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
             .service(hooks::receive_get)
             .service(hooks::receive_put)
             .service(hooks::enqueue)
+            .service(beats::beat)
+            .service(beats::beat_head)
+            .service(beats::beat_post)
+            .service(beats::fail)
+            .service(beats::fail_head)
+            .service(beats::fail_post)
             .service(metrics::healthz)
             .service(metrics::readyz)
             .service(metrics::metrics)

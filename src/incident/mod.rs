@@ -6,7 +6,9 @@
 pub mod affected;
 pub mod metrics;
 pub mod next_step;
+pub mod seen;
 pub mod timeline;
+pub mod window;
 
 use std::collections::HashMap;
 
@@ -435,6 +437,9 @@ pub fn change(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> Result
             i::updated_at.eq(after.updated_at),
         ))
         .execute(tx.conn)?;
+    if patch.started_at.is_some() {
+        window::hold(tx, id)?;
+    }
     tx.record(
         Event::new(Action::IncidentChanged, "incident", id.as_str())
             .incident(id)

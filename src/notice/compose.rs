@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::audience::{OWNER, Reason};
+use crate::directory::ResourceRef;
 use crate::template::{
     MailAction, MailContext, MailIncident, MailRecipient, MailReport, MailResource, MailSection, MailTime,
     Phase,
@@ -58,7 +59,7 @@ pub struct RecipientContext {
 impl RecipientContext {
     /// From the reasons for which somebody is in the audience.
     pub fn new(people: Vec<String>, name: String, time_zone: Option<String>, reasons: &[Reason]) -> Self {
-        let mut resources: Vec<MailResource> = reasons.iter().map(mail_resource).collect();
+        let mut resources: Vec<MailResource> = reasons.iter().filter_map(mail_resource).collect();
         resources.sort();
         resources.dedup();
         let what = what(reasons, &resources);
@@ -84,9 +85,9 @@ impl RecipientContext {
     }
 }
 
-fn mail_resource(reason: &Reason) -> MailResource {
-    let (type_, id) = (&reason.resource.type_, &reason.resource.id);
-    MailResource {
+fn mail_resource(reason: &Reason) -> Option<MailResource> {
+    let ResourceRef { type_, id } = reason.resource.as_ref()?;
+    Some(MailResource {
         type_: type_.to_string(),
         id: id.to_string(),
         label: match &reason.name {
@@ -94,11 +95,13 @@ fn mail_resource(reason: &Reason) -> MailResource {
             None => format!("{type_} {id}"),
         },
         account: reason.account_name.as_deref().unwrap_or_default().to_owned(),
-    }
+    })
 }
 
 fn what(reasons: &[Reason], resources: &[MailResource]) -> String {
     match resources {
+        // Nothing of theirs is affected: they used what did not work.
+        [] if reasons.iter().any(|reason| reason.seen.is_some()) => "our service".to_owned(),
         [] => "your resources".to_owned(),
         [one] => reasons
             .iter()
@@ -136,7 +139,8 @@ fn why(reasons: &[Reason]) -> String {
     let mut shared: Vec<String> = reasons
         .iter()
         .filter(|reason| !reason.by_account)
-        .map(|reason| reason.through.as_ref().unwrap_or(&reason.resource).to_string())
+        .filter_map(|reason| reason.through.as_ref().or(reason.resource.as_ref()))
+        .map(ResourceRef::to_string)
         .collect();
     shared.sort_unstable();
     shared.dedup();
@@ -149,6 +153,9 @@ fn why(reasons: &[Reason]) -> String {
     }
     if !shared.is_empty() {
         parts.push(format!("work on {}", and(&first(&shared))));
+    }
+    if reasons.iter().any(|reason| reason.seen.is_some()) {
+        parts.push("met an error while using our service".to_owned());
     }
     match parts.as_slice() {
         [] => "You receive this because you were told about this incident before.".to_owned(),

@@ -251,6 +251,19 @@ pub(super) fn plan(conn: &mut Conn, row: &Row, sending: &Sending) -> Result<Plan
             things(counts.unresolved_references, "reference is", "references are")
         ));
     }
+    if counts.unidentified > 0 {
+        warnings.push(format!(
+            "{} unknown to the directory: nobody can tell them",
+            things(counts.unidentified, "user of an error is", "users of errors are")
+        ));
+    }
+    if counts.events_without_user > 0 {
+        let events = usize::try_from(counts.events_without_user).unwrap_or_default();
+        warnings.push(format!(
+            "{} no user: somebody may be missing",
+            things(events, "error names", "errors name")
+        ));
+    }
     if counts.gone_resources > 0 {
         warnings.push(format!(
             "{} deleted from the directory: nobody is told through it",

@@ -153,12 +153,51 @@ impl TestApp {
         mails
     }
 
+    /// A page as a signed-in admin sees it, as HTML.
+    pub async fn admin_page(&self, path: &str) -> String {
+        let form = format!("token={ADMIN_TOKEN}");
+        let signed = self
+            .anonymous()
+            .post_raw("/admin/sign-in", "application/x-www-form-urlencoded", form)
+            .await
+            .expect(303);
+        let cookie = signed
+            .header("set-cookie")
+            .split(';')
+            .next()
+            .expect("a cookie")
+            .to_owned();
+        let page = self
+            .anonymous()
+            .request(reqwest::Method::GET, path)
+            .header("cookie", cookie)
+            .send()
+            .await
+            .expect(200);
+        assert!(page.text.contains("</html>"), "{path}: {}", page.text);
+        page.text
+    }
+
     /// Stops it and starts it again on the same database; its port is another one.
     pub async fn restart(&mut self) {
         self.stop().await;
         let running = start(&self.config, &self.clock, &self.channels).await;
         self.http = Http::new(&running.base_url(), Some(ADMIN_TOKEN));
         self.running = Some(running);
+    }
+
+    /// Stops it and starts it again at that time of a clock that was made with `Builder::at`.
+    pub async fn down_until(&mut self, time: &str) {
+        self.stop().await;
+        self.set_clock(time);
+        let running = start(&self.config, &self.clock, &self.channels).await;
+        self.http = Http::new(&running.base_url(), Some(ADMIN_TOKEN));
+        self.running = Some(running);
+    }
+
+    /// `http://ADDRESS:PORT`
+    pub fn base(&self) -> String {
+        self.running.as_ref().expect("a running service").base_url()
     }
 
     /// The end of every test: the audit chain is whole, the service stops in time, and what it counted beside the

@@ -7,6 +7,7 @@ mod app;
 mod binary;
 mod databases;
 mod http;
+pub mod https;
 mod mail;
 mod mysql_server;
 mod notices;

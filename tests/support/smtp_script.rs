@@ -360,6 +360,19 @@ impl Certificate {
         }
     }
 
+    /// The same, running out so long from now.
+    pub fn running_out_in(time: std::time::Duration) -> Self {
+        let names = ["localhost", "127.0.0.1"].map(str::to_owned);
+        let mut params = rcgen::CertificateParams::new(names).expect("names");
+        let now = std::time::Duration::from_secs(candor::time::Clock::system().now().unix().0);
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + time;
+        let key = rcgen::KeyPair::generate().expect("a key");
+        Certificate {
+            certificate: params.self_signed(&key).expect("a certificate").der().to_vec(),
+            key: key.serialize_der(),
+        }
+    }
+
     /// Writes a file of the one authority to trust, for `SSL_CERT_FILE`.
     pub fn trusted_by(&self, directory: &Path) -> PathBuf {
         let text: Vec<u8> = STANDARD.encode(&self.certificate).into_bytes();
@@ -376,7 +389,8 @@ impl Certificate {
         path
     }
 
-    fn server(&self) -> Arc<ServerConfig> {
+    /// For a server that shows it.
+    pub fn server(&self) -> Arc<ServerConfig> {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()));
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()

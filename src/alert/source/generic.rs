@@ -255,6 +255,7 @@ pub(super) fn one(mapping: &Mapping, at: &str, alert: &Value) -> Result<Alert, R
         )
         .filter(|url| url.starts_with("http://") || url.starts_with("https://")),
         resources: named(alert.get("resources")),
+        event: alert.get("people").is_some_and(Value::is_array),
         people: named(alert.get("people")),
         raw: alert.clone(),
     })

@@ -115,6 +115,8 @@ pub struct Alert {
     pub link: Option<String>,
     /// Resources that the body names as such: a field `resources` of `{type, id}`. Others are found by rules.
     pub resources: Vec<ResourceRef>,
+    /// Whether it is an event that happened to somebody: then whom it names counts, and also that it names nobody.
+    pub event: bool,
     /// People that the body names.
     pub people: Vec<PersonRef>,
     /// The alert's part of the body as it came: where rules look.

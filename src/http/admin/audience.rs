@@ -14,6 +14,7 @@ use crate::audience::{Addressee, Audience, Reason};
 use crate::directory::{ResourceRef, normal_address};
 use crate::http::page::{Page, page};
 use crate::incident::affected::Relevance;
+use crate::incident::seen::Seen;
 use crate::unreached::{Unreached, UnreachedCounts, UnreachedReason};
 
 /// Which of the people to show.
@@ -119,6 +120,12 @@ pub fn section(
         "unreachable_text": grouped(unreached as i64),
         "unresolved": counts.unresolved_references,
         "unresolved_text": grouped(counts.unresolved_references as i64),
+        "identified": counts.identified,
+        "identified_text": grouped(counts.identified as i64),
+        "unidentified": counts.unidentified > 0 || counts.events_without_user > 0,
+        "any_events": counts.identified > 0 || counts.unidentified > 0 || counts.events_without_user > 0,
+        "unidentified_text": grouped(counts.unidentified as i64),
+        "without_user_text": grouped(counts.events_without_user),
         "tabs": [
             tab("all", audience.people.len(), None),
             tab("not told yet", not_told, Some("not_told")),
@@ -168,13 +175,16 @@ type Way<'a> = (bool, &'a str, Option<&'a str>, Option<&'a ResourceRef>);
 
 /// The reasons of a person, one for each role and the place where it is held, with what is affected through it.
 fn ways(reasons: &[Reason]) -> (Vec<Value>, usize) {
-    let mut grouped: BTreeMap<Way<'_>, Vec<&Reason>> = BTreeMap::new();
+    let mut grouped: BTreeMap<Way<'_>, Vec<(&Reason, &ResourceRef)>> = BTreeMap::new();
     for reason in reasons {
+        let Some(resource) = &reason.resource else {
+            continue;
+        };
         // By account, an owner is one however the resource belongs to it; the way there is told with the resource.
         let through = if reason.by_account {
             None
         } else {
-            Some(reason.through.as_ref().unwrap_or(&reason.resource))
+            Some(reason.through.as_ref().unwrap_or(resource))
         };
         let way = (
             !reason.by_account,
@@ -182,42 +192,114 @@ fn ways(reasons: &[Reason]) -> (Vec<Value>, usize) {
             reason.account.as_deref(),
             through,
         );
-        grouped.entry(way).or_default().push(reason);
+        grouped.entry(way).or_default().push((reason, resource));
     }
-    let more = grouped.len().saturating_sub(MOST);
-    let ways = grouped
-        .into_iter()
-        .take(MOST)
-        .map(|((_, role, account, through), mut reasons)| {
-            reasons.dedup_by_key(|reason| &reason.resource);
-            let resources: Vec<Value> = reasons
-                .iter()
-                .take(MOST)
-                .map(|reason| {
-                    json!({
-                        "at": resource(&reason.resource, reason.name.as_deref()),
-                        // Only what is on the way and not the thing itself.
-                        "through": reason.through.as_ref().filter(|_| reason.by_account).map(|at| resource(at, None)),
-                                            })
-                })
-                .collect();
-            json!({
-                "role": role,
-                "account": account.map(|id| json!({
-                    "id": id,
-                    "name": reasons.first().and_then(|reason| reason.account_name.as_deref()).unwrap_or(id),
-                    "path": account_path(id),
-                })),
-                "on": through.map(|at| json!({
-                    "label": at.to_string(), "path": resource_path(at.type_.as_str(), at.id.as_str()),
-                })),
-                "itself": reasons.len() == 1 && reasons.iter().all(|reason| through == Some(&reason.resource)),
-                "resources": resources,
-                "more_resources": reasons.len().saturating_sub(MOST),
-            })
-        })
+    let seen: Vec<Value> = reasons
+        .iter()
+        .filter_map(|reason| reason.seen.as_deref())
+        .map(met)
         .collect();
-    (ways, more)
+    let all = grouped.len() + seen.len();
+    let roles = grouped.into_iter().map(|((_, role, account, through), mut reasons)| {
+        reasons.dedup_by_key(|(_, resource)| *resource);
+        let resources: Vec<Value> = reasons
+            .iter()
+            .take(MOST)
+            .map(|(reason, at)| {
+                json!({
+                    "at": resource(at, reason.name.as_deref()),
+                    // Only what is on the way and not the thing itself.
+                    "through": reason.through.as_ref().filter(|_| reason.by_account).map(|at| resource(at, None)),
+                })
+            })
+            .collect();
+        json!({
+            "role": role,
+            "account": account.map(|id| json!({
+                "id": id,
+                "name": reasons.first().and_then(|(reason, _)| reason.account_name.as_deref()).unwrap_or(id),
+                "path": account_path(id),
+            })),
+            "on": through.map(|at| json!({
+                "label": at.to_string(), "path": resource_path(at.type_.as_str(), at.id.as_str()),
+            })),
+            "itself": reasons.len() == 1 && reasons.iter().all(|(_, at)| through == Some(*at)),
+            "resources": resources,
+            "more_resources": reasons.len().saturating_sub(MOST),
+            "seen": null,
+        })
+    });
+    let ways = roles.chain(seen).take(MOST).collect();
+    (ways, all.saturating_sub(MOST))
+}
+
+/// A reason that is no role: they were the user of an error.
+fn met(seen: &Seen) -> Value {
+    json!({
+        "role": null, "account": null, "on": null, "itself": false, "resources": [], "more_resources": 0,
+        "seen": {
+            "title": cut(&seen.title, 120),
+            "events": count(usize::try_from(seen.events).unwrap_or_default(), "event", "events"),
+            "by": seen.recognised_by.as_str(),
+            "first": When::utc(seen.first_seen_at),
+            "last": (seen.last_seen_at != seen.first_seen_at).then(|| When::utc(seen.last_seen_at)),
+        },
+    })
+}
+
+/// Errors whose users are not known, by alert.
+pub fn unidentified(audience: &Audience, zone: Option<&TimeZone>) -> Value {
+    const SHOWN: usize = 50;
+    let counts = &audience.counts;
+    let number = |n: i64| usize::try_from(n).unwrap_or_default();
+    let parts: Vec<String> = [
+        (counts.unidentified > 0).then(|| {
+            count(
+                counts.unidentified,
+                "user of an error is unknown to the directory",
+                "users of errors are unknown to the directory",
+            )
+        }),
+        (counts.events_without_user > 0).then(|| {
+            count(
+                number(counts.events_without_user),
+                "error names no user",
+                "errors name no user",
+            )
+        }),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let rows = audience.unidentified.iter().take(SHOWN).map(|one| {
+        let users = (one.users > 0).then(|| {
+            format!(
+                "{} in {}",
+                count(number(one.users), "unknown user", "unknown users"),
+                count(number(one.events), "event", "events")
+            )
+        });
+        let without = (one.without_user > 0).then(|| {
+            count(
+                number(one.without_user),
+                "event without a user",
+                "events without a user",
+            )
+        });
+        let parts: Vec<String> = users.into_iter().chain(without).collect();
+        json!({
+            "title": cut(&one.title, 120),
+            "text": parts.join(", "),
+            "first": When::new(one.first_seen_at, zone),
+            "last": (one.last_seen_at != one.first_seen_at).then(|| When::new(one.last_seen_at, zone)),
+        })
+    });
+    json!({
+        "any": !parts.is_empty(),
+        "title": parts.join(", "),
+        "rows": rows.collect::<Vec<_>>(),
+        "more": audience.unidentified.len().saturating_sub(SHOWN),
+    })
 }
 
 /// Who could not be reached, why, and who else of their accounts could be told instead.

@@ -78,6 +78,7 @@ struct Standing {
     since: Value,
     unreached: Value,
     unresolved: Value,
+    unidentified: Value,
 }
 
 impl Standing {
@@ -107,6 +108,7 @@ impl Standing {
             since: why::since_section(&since, incident.started_at, local),
             unreached: audience::unreached(&counts, &unreached, local),
             unresolved: unresolved(&audience),
+            unidentified: audience::unidentified(&audience, local),
             counts: audience.counts,
             zones,
         })
@@ -205,6 +207,7 @@ async fn show(
             "unreached": standing.unreached,
             "ages": facts.ages.iter().map(age_row).collect::<Vec<_>>(),
             "unresolved": standing.unresolved,
+            "unidentified": standing.unidentified,
             "affected": affected_section(&facts, &base, local),
             "notices": facts.notices.iter().map(|notice| notice_row(notice, local)).collect::<Vec<_>>(),
             "timeline": facts.timeline.iter().take(MOST).map(|entry| entry_row(entry, local)).collect::<Vec<_>>(),

@@ -15,6 +15,7 @@ mod params;
 pub mod session;
 mod templates;
 pub mod view;
+mod watching;
 mod why;
 
 use actix_web::middleware::from_fn;
@@ -38,6 +39,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
             .configure(notices::routes)
             .configure(directory::routes)
             .configure(integrations::routes)
+            .configure(watching::routes)
             .configure(templates::routes)
             .configure(audit::routes)
             .default_service(web::to(no_such_page))

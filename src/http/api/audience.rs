@@ -20,6 +20,7 @@ use crate::http::problem::{Answer, ProblemDocument};
 use crate::id::{IncidentId, NoticeId};
 use crate::incident;
 use crate::incident::affected::Unresolved;
+use crate::incident::seen::Unidentified;
 use crate::notice;
 use crate::time::Timestamp;
 
@@ -61,6 +62,8 @@ struct AudiencePage {
     unreachable: Vec<Unreachable>,
     /// What alerts named and the directory does not know.
     unresolved: Vec<Unresolved>,
+    /// Errors whose users are not known, by alert.
+    unidentified: Vec<Unidentified>,
     /// As of when the directory was asked; null: as it is now.
     as_of: Option<Timestamp>,
 }
@@ -186,6 +189,7 @@ async fn get_audience(
         next_cursor,
         unreachable: audience.unreachable,
         unresolved: audience.unresolved,
+        unidentified: audience.unidentified,
         as_of: time_of(at),
     }))
 }

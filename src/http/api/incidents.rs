@@ -55,7 +55,16 @@ async fn open(
     _: Params<NoParams>,
     body: Body<NewIncident>,
 ) -> Answer<HttpResponse> {
-    let incident = app.db.write(&by.0, move |tx| incident::open(tx, &body.0)).await?;
+    let incident = app
+        .db
+        .write(&by.0, move |tx| {
+            let incident = incident::open(tx, &body.0)?;
+            if body.0.started_at.is_some() {
+                incident::window::hold(tx, &incident.id)?;
+            }
+            Ok(incident)
+        })
+        .await?;
     Ok(HttpResponse::Created().json(incident))
 }
 

@@ -13,6 +13,7 @@ pub mod selectors;
 pub mod sources;
 pub mod templates;
 pub mod tokens;
+pub mod watch;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{HttpServiceFactory, ServiceFactory, ServiceRequest, ServiceResponse};
@@ -69,6 +70,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(sources::routes)
         .configure(endpoints::routes)
         .configure(alerts::routes)
+        .configure(watch::routes)
         .configure(selectors::routes)
         .configure(incidents::routes)
         .configure(audience::routes)

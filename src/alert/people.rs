@@ -1,0 +1,408 @@
+//! The people whom events name: found in the directory by their id, then by their address, and affected then. Whom it
+//! does not know is counted, and looked for again when the directory has learnt somebody.
+//!
+//! Of somebody unknown nothing is stored but keyed hashes, by which they are told apart and recognised later.
+//!
+//! Must never happen here: somebody affected by guess, an event that is not counted, or an unknown user's id or address
+//! in clear text.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Nullable, Text};
+use hmac::{Hmac, Mac};
+use serde_json::json;
+use sha2::Sha256;
+
+use super::source::{Alert, PersonRef};
+use crate::access::random_secret;
+use crate::audit::{Action, Actor, Event, Tx, hex};
+use crate::db::dialect::on_backend;
+use crate::db::schema::{alert_people as ap, alerts as a, audit_events as e, counters as c, settings};
+use crate::db::{Conn, Db};
+use crate::directory::{normal_address, person};
+use crate::error::{Error, Result};
+use crate::id::{AlertId, IncidentId};
+use crate::incident::seen::RecognisedBy;
+use crate::incident::window;
+use crate::time::Timestamp;
+
+/// Events that lie further back than this when they come move no start: a clock is wrong, or somebody sent history.
+const OLDEST: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Known people whom one event of the audit trail names.
+const NAMED: usize = 50;
+/// The setting that holds the key of the hashes.
+const KEY: &str = "people_key";
+
+/// What tells users apart: hashes that nobody can make without the key of this database.
+struct Marks(Hmac<Sha256>);
+
+impl Marks {
+    fn new(key: &str) -> Result<Marks> {
+        Ok(Marks(
+            Hmac::new_from_slice(key.as_bytes()).map_err(Error::internal)?,
+        ))
+    }
+
+    /// The key of this database, made when it is first needed.
+    fn of(tx: &mut Tx<'_>) -> Result<Marks> {
+        if let Some(key) = stored_key(tx.conn)? {
+            return Marks::new(&key);
+        }
+        let fresh = random_secret()?;
+        on_backend!(&mut *tx.conn, c => diesel::insert_into(settings::table)
+            .values((settings::name.eq(KEY), settings::value.eq(&fresh)))
+            .on_conflict(settings::name)
+            .do_nothing()
+            .execute(c))?;
+        let key = stored_key(tx.conn)?.ok_or_else(|| Error::internal("the key of the people is gone"))?;
+        Marks::new(&key)
+    }
+
+    fn mark(&self, kind: &str, word: &str) -> String {
+        let mut mac = self.0.clone();
+        mac.update(kind.as_bytes());
+        mac.update(b":");
+        mac.update(word.as_bytes());
+        hex(&mac.finalize().into_bytes()[..16])
+    }
+
+    fn id(&self, id: &str) -> String {
+        self.mark("id", id)
+    }
+
+    fn address(&self, address: &str) -> String {
+        self.mark("address", &normal_address(address))
+    }
+}
+
+fn stored_key(conn: &mut Conn) -> Result<Option<String>> {
+    Ok(settings::table
+        .find(KEY)
+        .select(settings::value)
+        .first(conn)
+        .optional()?)
+}
+
+/// A user of an event.
+struct User<'a> {
+    id: Option<&'a str>,
+    address: Option<String>,
+    id_mark: Option<String>,
+    email_mark: Option<String>,
+}
+
+/// The users of an event by their marks, each once. Who has neither id nor address nor name is nobody.
+fn users<'a>(marks: &Marks, people: &'a [PersonRef]) -> BTreeMap<String, User<'a>> {
+    fn word(text: Option<&String>) -> Option<&str> {
+        text.map(|text| text.trim()).filter(|text| !text.is_empty())
+    }
+    let mut users = BTreeMap::new();
+    for person in people {
+        let (id, email) = (word(person.id.as_ref()), word(person.email.as_ref()));
+        let id_mark = id.map(|id| marks.id(id));
+        let email_mark = email.map(|email| marks.address(email));
+        let name = word(person.username.as_ref()).map(|name| marks.mark("name", name));
+        let Some(mark) = id_mark.clone().or(email_mark.clone()).or(name) else {
+            continue;
+        };
+        users.insert(
+            mark,
+            // What holds a control character is in no directory, and PostgreSQL would not take it.
+            User {
+                id: id.filter(|id| !id.chars().any(char::is_control)),
+                address: email
+                    .filter(|email| !email.chars().any(char::is_control))
+                    .map(normal_address),
+                id_mark,
+                email_mark,
+            },
+        );
+    }
+    users
+}
+
+/// Takes in whom an alert that was just stored names, and widens the window of impact.
+///
+/// # Errors
+/// What the database answers.
+pub fn seen(tx: &mut Tx<'_>, alert: &Alert, id: &AlertId, incident: Option<&IncidentId>) -> Result<()> {
+    let at = alert.started_at.unwrap_or(tx.now).min(tx.now);
+    if alert.started_at.is_some() && at >= tx.now.minus(OLDEST) {
+        if alert.event {
+            diesel::update(a::table.find(id.as_str()).filter(a::started_at.gt(at)))
+                .set(a::started_at.eq(at))
+                .execute(tx.conn)?;
+        }
+        if let Some(incident) = incident {
+            window::widen(tx, incident, at)?;
+        }
+    }
+    if !alert.event {
+        return Ok(());
+    }
+    let mut named: Vec<String> = Vec::new();
+    let mut unidentified = 0;
+    let users = if alert.people.is_empty() {
+        BTreeMap::new()
+    } else {
+        users(&Marks::of(tx)?, &alert.people)
+    };
+    if users.is_empty() {
+        count(tx.conn, id, "", (None, None), None, at)?;
+    }
+    let ids: Vec<&str> = users.values().filter_map(|user| user.id).collect();
+    let addresses: Vec<&str> = users
+        .values()
+        .filter_map(|user| user.address.as_deref())
+        .collect();
+    let known = person::known(tx.conn, &ids, &addresses)?;
+    for (mark, user) in &users {
+        let by_id = user.id.and_then(|id| known.by_id.get(id));
+        let by_address = || user.address.as_ref().and_then(|at| known.by_address.get(at));
+        let person = by_id
+            .map(|key| (*key, RecognisedBy::Id))
+            .or_else(|| by_address().map(|key| (*key, RecognisedBy::Address)));
+        match (person, user.id) {
+            (None, _) => unidentified += 1,
+            (Some((_, RecognisedBy::Id)), Some(id)) => named.push(id.to_owned()),
+            (Some((key, _)), _) => named.push(person::id_of(tx.conn, key)?),
+        }
+        let marks = (user.id_mark.as_deref(), user.email_mark.as_deref());
+        count(tx.conn, id, mark, marks, person, at)?;
+    }
+    let known_people = named.len();
+    named.truncate(NAMED);
+    let event = Event::new(Action::PeopleSeen, "alert", id.as_str()).after(json!({
+        "at": at, "people": named, "known": known_people, "unidentified": unidentified, "without_user": users.is_empty(),
+    }));
+    tx.record(match incident {
+        Some(incident) => event.incident(incident),
+        None => event,
+    });
+    Ok(())
+}
+
+/// Counts one event of the user of that mark.
+fn count(
+    conn: &mut Conn,
+    alert: &AlertId,
+    mark: &str,
+    (id_mark, email_mark): (Option<&str>, Option<&str>),
+    person: Option<(i64, RecognisedBy)>,
+    at: Timestamp,
+) -> Result<()> {
+    diesel::sql_query(
+        "INSERT INTO alert_people (alert_id, mark, id_mark, email_mark, person_key, matched_by, events, first_seen_at, last_seen_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $8) \
+         ON CONFLICT (alert_id, mark) DO UPDATE SET \
+             events = alert_people.events + 1, \
+             first_seen_at = CASE WHEN excluded.first_seen_at < alert_people.first_seen_at \
+                 THEN excluded.first_seen_at ELSE alert_people.first_seen_at END, \
+             last_seen_at = CASE WHEN excluded.last_seen_at > alert_people.last_seen_at \
+                 THEN excluded.last_seen_at ELSE alert_people.last_seen_at END, \
+             email_mark = COALESCE(excluded.email_mark, alert_people.email_mark), \
+             matched_by = COALESCE(alert_people.matched_by, excluded.matched_by), \
+             person_key = COALESCE(alert_people.person_key, excluded.person_key)",
+    )
+    .bind::<Text, _>(alert.as_str())
+    .bind::<Text, _>(mark)
+    .bind::<Nullable<Text>, _>(id_mark)
+    .bind::<Nullable<Text>, _>(email_mark)
+    .bind::<Nullable<BigInt>, _>(person.map(|(key, _)| key))
+    .bind::<Nullable<Text>, _>(person.map(|(_, by)| by.as_str()))
+    .bind::<BigInt, _>(at)
+    .bind::<BigInt, _>(at)
+    .execute(conn)?;
+    Ok(())
+}
+
+/// How far the trail was followed.
+const FOLLOWED: &str = "people_identified";
+/// How long what is new in the trail is looked at again: whoever takes in an event at the same time may have looked the
+/// directory up just before.
+const AGAIN: Duration = Duration::from_secs(10);
+/// People looked at in one query, and unknown users that are looked for at a time.
+const STEP: i64 = 5_000;
+const MOST: i64 = 100_000;
+/// What may have put people into the directory.
+const LEARNT: [Action; 4] = [
+    Action::PersonPut,
+    Action::DirectoryImported,
+    Action::DirectorySynced,
+    Action::CalloutAnswered,
+];
+
+/// Unknown users by a mark: the rows that have it.
+type Wanted = HashMap<String, Vec<(AlertId, String)>>;
+
+/// An unknown user, and who they turned out to be.
+struct Found {
+    alert: AlertId,
+    mark: String,
+    person: i64,
+    by: RecognisedBy,
+}
+
+/// How far the trail was seen, and since when that is so: it is followed from there only after a while.
+#[derive(Default)]
+pub struct Follower(Mutex<Option<(i64, Instant)>>);
+
+impl Follower {
+    /// Notes the newest event; answers how far the trail need not be followed again.
+    fn note(&self, newest: i64) -> Option<i64> {
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match *noted {
+            Some((seq, since)) if since.elapsed() > AGAIN => {
+                *noted = (newest > seq).then(|| (newest, Instant::now()));
+                Some(seq)
+            }
+            Some(_) => None,
+            None => {
+                *noted = Some((newest, Instant::now()));
+                None
+            }
+        }
+    }
+}
+
+/// Looks for unknown users among those whom the directory has learnt since it was last looked.
+///
+/// # Errors
+/// What the database answers.
+pub async fn identify(db: &Db, follower: &Follower) -> Result<()> {
+    let Some((newest, found)) = db.read(look).await? else {
+        return Ok(());
+    };
+    let followed = follower.note(newest);
+    if found.is_empty() && followed.is_none() {
+        return Ok(());
+    }
+    db.write(&Actor::system("directory"), move |tx| {
+        store(tx, found)?;
+        if let Some(seq) = followed {
+            on_backend!(&mut *tx.conn, conn => diesel::insert_into(c::table)
+                .values((c::name.eq(FOLLOWED), c::value.eq(seq)))
+                .on_conflict(c::name)
+                .do_update()
+                .set(c::value.eq(seq))
+                .execute(conn))?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// The newest event of the directory that was not followed, and who was found; nothing where there is none, or nobody to
+/// look for.
+fn look(conn: &mut Conn) -> Result<Option<(i64, Vec<Found>)>> {
+    let any: Option<String> = ap::table
+        .filter(ap::person_key.is_null())
+        .filter(ap::mark.ne(""))
+        .select(ap::mark)
+        .first(conn)
+        .optional()?;
+    let (Some(_), Some(key)) = (any, stored_key(conn)?) else {
+        return Ok(None);
+    };
+    let before: i64 = c::table
+        .find(FOLLOWED)
+        .select(c::value)
+        .first(conn)
+        .optional()?
+        .unwrap_or_default();
+    let (since, newest): (Option<Timestamp>, Option<i64>) = e::table
+        .filter(e::action.eq_any(LEARNT.map(Action::as_str)))
+        .filter(e::seq.gt(before))
+        .select((diesel::dsl::min(e::at), diesel::dsl::max(e::seq)))
+        .first(conn)?;
+    let Some((since, newest)) = since.zip(newest) else {
+        return Ok(None);
+    };
+    let marks = Marks::new(&key)?;
+    let (by_id, by_address) = wanted(conn)?;
+    let mut found = Vec::new();
+    let mut after = 0;
+    loop {
+        let people = person::learnt(conn, since, after, STEP)?;
+        let Some(last) = people.last() else { break };
+        after = last.key;
+        for person in &people {
+            let by_id = (by_id.get(&marks.id(&person.id)), RecognisedBy::Id);
+            let by_address = (
+                by_address.get(&marks.address(&person.email)),
+                RecognisedBy::Address,
+            );
+            for (rows, by) in [by_id, by_address] {
+                found.extend(rows.into_iter().flatten().map(|(alert, mark)| Found {
+                    alert: alert.clone(),
+                    mark: mark.clone(),
+                    person: person.key,
+                    by,
+                }));
+            }
+        }
+    }
+    // Whoever is recognised by the id is the one; of those with one address, the one who was there first.
+    found.sort_by_key(|one| (one.by, one.person));
+    Ok(Some((newest, found)))
+}
+
+fn wanted(conn: &mut Conn) -> Result<(Wanted, Wanted)> {
+    type Row = (AlertId, String, Option<String>, Option<String>);
+    let rows: Vec<Row> = ap::table
+        .filter(ap::person_key.is_null())
+        .filter(ap::mark.ne(""))
+        .order(ap::alert_id.desc())
+        .limit(MOST)
+        .select((ap::alert_id, ap::mark, ap::id_mark, ap::email_mark))
+        .load(conn)?;
+    let (mut by_id, mut by_address) = (Wanted::new(), Wanted::new());
+    for (alert, mark, id_mark, email_mark) in rows {
+        for (all, own) in [(&mut by_id, id_mark), (&mut by_address, email_mark)] {
+            if let Some(own) = own {
+                all.entry(own).or_default().push((alert.clone(), mark.clone()));
+            }
+        }
+    }
+    Ok((by_id, by_address))
+}
+
+/// Makes those affected who were found, and says so once for each alert.
+fn store(tx: &mut Tx<'_>, found: Vec<Found>) -> Result<()> {
+    let mut of_alerts: BTreeMap<AlertId, Vec<i64>> = BTreeMap::new();
+    for one in found {
+        let changed = diesel::update(
+            ap::table
+                .find((one.alert.as_str(), one.mark.as_str()))
+                .filter(ap::person_key.is_null()),
+        )
+        .set((
+            ap::person_key.eq(Some(one.person)),
+            ap::matched_by.eq(Some(one.by.as_str())),
+        ))
+        .execute(tx.conn)?;
+        if changed > 0 {
+            of_alerts.entry(one.alert).or_default().push(one.person);
+        }
+    }
+    for (alert, people) in of_alerts {
+        let incident: Option<IncidentId> = a::table
+            .find(alert.as_str())
+            .select(a::incident_id)
+            .first(tx.conn)?;
+        let mut named = Vec::new();
+        for key in people.iter().take(NAMED) {
+            named.push(person::id_of(tx.conn, *key)?);
+        }
+        let event = Event::new(Action::PeopleIdentified, "alert", alert.as_str())
+            .after(json!({"people": named, "known": people.len()}));
+        tx.record(match &incident {
+            Some(incident) => event.incident(incident),
+            None => event,
+        });
+    }
+    Ok(())
+}

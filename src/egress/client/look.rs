@@ -1,0 +1,163 @@
+//! One look at a URL: what it answers, how long that took, and until when its certificate holds.
+//!
+//! Must never happen here: a redirect that leads where the first URL may not, or a header of the caller's sent to another
+//! host than the one that it is for.
+
+use std::time::{Duration, Instant};
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{HeaderMap, LOCATION};
+use hyper::{Method, Request, StatusCode};
+use tokio::time::timeout;
+use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
+use url::Url;
+use webpki::{EndEntityCert, KeyUsage};
+
+use super::{Client, Unanswered, check_url, connect, converse, late, request};
+use crate::time::Timestamp;
+
+/// What to look at.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// GET or HEAD.
+    pub method: Method,
+    /// Where.
+    pub url: String,
+    /// Sent along, to that origin alone.
+    pub headers: Vec<(String, String)>,
+    /// How long all of it may take.
+    pub patience: Duration,
+    /// Bytes of the body that are read at most.
+    pub most: usize,
+    /// Redirects that are followed.
+    pub redirects: usize,
+}
+
+/// What was seen.
+#[derive(Clone, Debug)]
+pub struct Looked {
+    /// The status of the last answer.
+    pub status: StatusCode,
+    /// The beginning of its body.
+    pub body: Vec<u8>,
+    /// From the name to the last byte that was read, redirects included.
+    pub took: Duration,
+    /// When the first of the certificates that the last server showed runs out; none without TLS.
+    pub certificate_expires_at: Option<Timestamp>,
+}
+
+/// One answer.
+struct Seen {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+    certificate_expires_at: Option<Timestamp>,
+}
+
+impl Client {
+    /// Looks at a URL.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn look(&self, look: &Look) -> Result<Looked, Unanswered> {
+        let begun = Instant::now();
+        let seen = timeout(look.patience, self.follow(look))
+            .await
+            .unwrap_or_else(|_| Err(late(look.patience)))?;
+        Ok(Looked {
+            status: seen.status,
+            body: seen.body,
+            took: begun.elapsed(),
+            certificate_expires_at: seen.certificate_expires_at,
+        })
+    }
+
+    async fn follow(&self, look: &Look) -> Result<Seen, Unanswered> {
+        let checked = |url: &str| {
+            check_url(url, self.policy).map_err(|reason| Unanswered::Refused(format!("the URL {reason}")))
+        };
+        let first = checked(&look.url)?;
+        let mut url = first.clone();
+        for hop in 0.. {
+            let own = url.origin() == first.origin();
+            let headers: Vec<(&str, &str)> = look
+                .headers
+                .iter()
+                .filter(|_| own)
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
+            let request =
+                request(look.method.clone(), &url, &headers, Vec::new()).map_err(Unanswered::Refused)?;
+            let seen = self.see(&url, request, look.most).await?;
+            let Some(next) = redirect(&url, &seen).filter(|_| look.redirects > 0) else {
+                return Ok(seen);
+            };
+            if hop >= look.redirects {
+                let many = format!("more than {} redirects", look.redirects);
+                return Err(Unanswered::Refused(many));
+            }
+            url = checked(next.as_str())
+                .map_err(|_| Unanswered::Refused("it redirects to a URL that is not allowed".to_owned()))?;
+        }
+        Err(Unanswered::Refused("too many redirects".to_owned()))
+    }
+
+    async fn see(&self, url: &Url, request: Request<Full<Bytes>>, most: usize) -> Result<Seen, Unanswered> {
+        let stream = connect(&self.addresses(url).await?).await?;
+        let (answer, certificate_expires_at) = if url.scheme() == "https" {
+            let stream = self.secured(url, stream).await?;
+            let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            let expires = shown.iter().filter_map(expires_at).min();
+            (converse(stream, request, most, false).await?, expires)
+        } else {
+            (converse(stream, request, most, false).await?, None)
+        };
+        let ((status, headers), body) = answer;
+        Ok(Seen {
+            status,
+            headers,
+            body,
+            certificate_expires_at,
+        })
+    }
+}
+
+/// Where an answer leads.
+fn redirect(url: &Url, seen: &Seen) -> Option<Url> {
+    let elsewhere = matches!(seen.status.as_u16(), 301 | 302 | 303 | 307 | 308);
+    let location = seen.headers.get(LOCATION).filter(|_| elsewhere)?;
+    url.join(location.to_str().ok()?).ok()
+}
+
+/// When a certificate runs out. The verifier says so when it is asked about a time at which nothing holds any more: the
+/// dates are what it looks at first.
+fn expires_at(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+    // The last second of the year 9999, the latest that a certificate can name.
+    let late = UnixTime::since_unix_epoch(Duration::from_secs(253_402_300_799));
+    let certificate = EndEntityCert::try_from(certificate).ok()?;
+    match certificate.verify_for_usage(&[], &[], &[], late, KeyUsage::server_auth(), None, None) {
+        Err(webpki::Error::CertExpired { not_after, .. }) => {
+            let micros = i64::try_from(not_after.as_secs()).ok()?.checked_mul(1_000_000)?;
+            Some(Timestamp::from_micros(micros))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_says_when_it_runs_out() {
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2031, 5, 17);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let expires = expires_at(certificate.der());
+        assert_eq!(expires, Some(Timestamp::parse("2031-05-17T00:00:00Z").unwrap()));
+        assert_eq!(expires_at(&CertificateDer::from(vec![0x30, 0x03, 1, 1, 1])), None);
+    }
+}

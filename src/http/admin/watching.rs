@@ -1,0 +1,140 @@
+//! `/admin/watching`: what is watched without another service, how it stands, and what came of the last look.
+//!
+//! Must never happen here: a heartbeat's URL, the value of a check's header, or a query, which may hold a key.
+
+use actix_web::{HttpResponse, get, web};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::params::Form;
+use super::session::SignedIn;
+use super::view::{Frame, When, call, cut, duration, grouped, link};
+use crate::directory::ResourceRef;
+use crate::http::App;
+use crate::http::page::{Limit, Page, cursor, page};
+use crate::http::problem::Answer;
+use crate::watch::check::{self, Check, CheckState};
+use crate::watch::heartbeat::{self, Heartbeat, HeartbeatState};
+use crate::watch::without_query;
+
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config.service(list);
+}
+
+const ROWS: Limit = Limit(100);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListParams {
+    checks_after: Option<String>,
+    heartbeats_after: Option<String>,
+}
+
+#[get("/watching")]
+async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> Answer<HttpResponse> {
+    let p = params.0;
+    let checks_after: Option<String> = cursor(p.checks_after.as_deref())?;
+    let heartbeats_after: Option<String> = cursor(p.heartbeats_after.as_deref())?;
+    let (checks, heartbeats) = app
+        .db
+        .read(move |conn| {
+            let checks = check::list(conn, checks_after.as_deref(), ROWS.probe())?;
+            let heartbeats = heartbeat::list(conn, heartbeats_after.as_deref(), ROWS.probe())?;
+            Ok((
+                page(checks, ROWS, |one| one.id.to_string()),
+                page(heartbeats, ROWS, |one| one.id.to_string()),
+            ))
+        })
+        .await?;
+    let new_check =
+        json!({"name": "Uploads", "url": "https://upload.example.com/health", "every_seconds": 60});
+    let new_heartbeat = json!({"name": "Nightly backup", "every_seconds": 86_400, "grace_seconds": 3_600});
+    let pager = |page_of: &dyn Fn() -> (bool, Option<String>), name: &str, section: &str| {
+        let (moved, next) = page_of();
+        json!({
+            "first": moved.then(|| format!("/admin/watching#{section}")),
+            "next": next.map(|next| format!("{}#{section}", link("/admin/watching", &[(name, Some(&next))]))),
+        })
+    };
+    let of_checks = || (p.checks_after.is_some(), checks.next_cursor.clone());
+    let of_heartbeats = || (p.heartbeats_after.is_some(), heartbeats.next_cursor.clone());
+    app.pages.answer(
+        "admin/watching",
+        &json!({
+            "page": Frame::new(&app, Some(&by.0), "Watching", "Watching").refreshed(Some(30)),
+            "checks": rows(&checks, check_row),
+            "checks_pager": pager(&of_checks, "checks_after", "checks"),
+            "new_check": call(&app, "POST", "/checks", Some(&new_check)),
+            "heartbeats": rows(&heartbeats, heartbeat_row),
+            "heartbeats_pager": pager(&of_heartbeats, "heartbeats_after", "heartbeats"),
+            "new_heartbeat": call(&app, "POST", "/heartbeats", Some(&new_heartbeat)),
+        }),
+    )
+}
+
+fn rows<T>(page: &Page<T>, row: impl Fn(&T) -> Value) -> Vec<Value> {
+    page.items.iter().map(row).collect()
+}
+
+fn affects(resources: &[ResourceRef]) -> String {
+    const NAMED: usize = 3;
+    let named: Vec<String> = resources.iter().take(NAMED).map(ResourceRef::to_string).collect();
+    match resources.len().saturating_sub(NAMED) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
+fn check_row(one: &Check) -> Value {
+    let given = &one.given;
+    let (word, tone) = match one.state {
+        _ if given.paused => ("paused", ""),
+        CheckState::New => ("not known yet", ""),
+        CheckState::Up if one.failed_in_a_row > 0 => ("up, failing", "warn"),
+        CheckState::Up => ("up", "good"),
+        CheckState::Down => ("down", "bad"),
+    };
+    let last = one.last.as_ref();
+    json!({
+        "name": given.name,
+        "id": one.id,
+        "asks": format!("{} {}", given.method.as_str().to_ascii_uppercase(), cut(without_query(&given.url), 120)),
+        "every": duration(given.every_seconds),
+        "severity": given.severity,
+        "affects": affects(&given.resources),
+        "word": word,
+        "tone": tone,
+        "changed": When::maybe(one.changed_at, None),
+        "last": last.map(|last| json!({
+            "at": When::utc(last.at),
+            "ok": last.ok,
+            "status": last.status,
+            "latency": last.latency_ms.map(|ms| format!("{} ms", grouped(i64::try_from(ms).unwrap_or(i64::MAX)))),
+            "problems": last.problems.iter().map(|problem| cut(problem, 200)).collect::<Vec<_>>(),
+            "certificate": When::maybe(last.certificate_expires_at, None),
+        })),
+    })
+}
+
+fn heartbeat_row(one: &Heartbeat) -> Value {
+    let (word, tone) = match one.state {
+        HeartbeatState::New => ("no beat yet", ""),
+        HeartbeatState::Up => ("beats", "good"),
+        HeartbeatState::Silent => ("silent", "bad"),
+        HeartbeatState::Failed => ("failed", "bad"),
+    };
+    json!({
+        "name": one.given.name,
+        "id": one.id,
+        "every": duration(one.given.every_seconds),
+        "grace": duration(one.given.grace_seconds),
+        "severity": one.given.severity,
+        "affects": affects(&one.given.resources),
+        "word": word,
+        "tone": tone,
+        "changed": When::maybe(one.changed_at, None),
+        "last": When::maybe(one.last_beat_at, None),
+        "beats": grouped(one.beats),
+        "deadline": When::maybe(one.deadline_at, None),
+    })
+}

@@ -1,0 +1,185 @@
+//! HTTP checks and heartbeats: what is watched without another service.
+
+use actix_web::{HttpResponse, delete, get, patch, post, web};
+use serde_json::Value;
+
+use super::own;
+use crate::http::App;
+use crate::http::auth::By;
+use crate::http::extract::{Body, NoParams, Params};
+use crate::http::page::{Page, Paging, cursor, page};
+use crate::http::problem::{Answer, ProblemDocument};
+use crate::id::{CheckId, HeartbeatId};
+use crate::watch::check::{self, Check, NewCheck};
+use crate::watch::heartbeat::{self, CreatedHeartbeat, Heartbeat, NewHeartbeat};
+
+pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
+    config
+        .service(create_check)
+        .service(list_checks)
+        .service(get_check)
+        .service(change_check)
+        .service(delete_check)
+        .service(create_heartbeat)
+        .service(list_heartbeats)
+        .service(get_heartbeat)
+        .service(change_heartbeat)
+        .service(delete_heartbeat);
+}
+
+fn check_id(text: &str) -> Answer<CheckId> {
+    own("check", CheckId::parse(text))
+}
+
+fn heartbeat_id(text: &str) -> Answer<HeartbeatId> {
+    own("heartbeat", HeartbeatId::parse(text))
+}
+
+/// Makes a check; it is asked at once. So many failures in a row open an incident, and so many good answers end its alert.
+#[utoipa::path(tag = "Watching", request_body = NewCheck,
+    responses((status = 201, body = Check), (status = 422, body = ProblemDocument)))]
+#[post("/checks")]
+async fn create_check(
+    app: web::Data<App>,
+    by: By,
+    _: Params<NoParams>,
+    body: Body<NewCheck>,
+) -> Answer<HttpResponse> {
+    let policy = app.check_allow;
+    let made = app
+        .db
+        .write(&by.0, move |tx| check::create(tx, &body.0, policy))
+        .await?;
+    Ok(HttpResponse::Created().json(made))
+}
+
+/// Checks, oldest first, each with its state and its last answer.
+#[utoipa::path(tag = "Watching", params(Paging), responses((status = 200, body = Page<Check>)))]
+#[get("/checks")]
+async fn list_checks(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
+    let Paging { limit, cursor: at } = params.0;
+    let after: Option<String> = cursor(at.as_deref())?;
+    let rows = app
+        .db
+        .read(move |conn| check::list(conn, after.as_deref(), limit.probe()))
+        .await?;
+    Ok(HttpResponse::Ok().json(page(rows, limit, |one| one.id.to_string())))
+}
+
+/// A check, also one that was deleted.
+#[utoipa::path(tag = "Watching", responses((status = 200, body = Check), (status = 404, body = ProblemDocument)))]
+#[get("/checks/{id}")]
+async fn get_check(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let id = check_id(&id)?;
+    Ok(HttpResponse::Ok().json(app.db.read(move |conn| check::get(conn, &id)).await?))
+}
+
+/// Changes a check: a JSON merge patch (RFC 7396) of what it was made from. What is left out stays, null takes away.
+#[utoipa::path(tag = "Watching", request_body(content = Object, content_type = "application/json"),
+    responses((status = 200, body = Check), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[patch("/checks/{id}")]
+async fn change_check(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+    body: Body<Value>,
+) -> Answer<HttpResponse> {
+    let (id, policy) = (check_id(&id)?, app.check_allow);
+    let changed = app
+        .db
+        .write(&by.0, move |tx| check::change(tx, &id, &body.0, policy))
+        .await?;
+    Ok(HttpResponse::Ok().json(changed))
+}
+
+/// Ends a check. What it said is wrong counts as over.
+#[utoipa::path(tag = "Watching", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[delete("/checks/{id}")]
+async fn delete_check(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let id = check_id(&id)?;
+    app.db.write(&by.0, move |tx| check::delete(tx, &id)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Makes a heartbeat. Its URL is shown this once. Silence counts from the first beat on.
+#[utoipa::path(tag = "Watching", request_body = NewHeartbeat,
+    responses((status = 201, body = CreatedHeartbeat), (status = 422, body = ProblemDocument)))]
+#[post("/heartbeats")]
+async fn create_heartbeat(
+    app: web::Data<App>,
+    by: By,
+    _: Params<NoParams>,
+    body: Body<NewHeartbeat>,
+) -> Answer<HttpResponse> {
+    let public_url = app.sending.public_url.clone();
+    let made = app
+        .db
+        .write(&by.0, move |tx| heartbeat::create(tx, &body.0, &public_url))
+        .await?;
+    Ok(HttpResponse::Created().json(made))
+}
+
+/// Heartbeats, oldest first, each with its state and its last beat.
+#[utoipa::path(tag = "Watching", params(Paging), responses((status = 200, body = Page<Heartbeat>)))]
+#[get("/heartbeats")]
+async fn list_heartbeats(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
+    let Paging { limit, cursor: at } = params.0;
+    let after: Option<String> = cursor(at.as_deref())?;
+    let rows = app
+        .db
+        .read(move |conn| heartbeat::list(conn, after.as_deref(), limit.probe()))
+        .await?;
+    Ok(HttpResponse::Ok().json(page(rows, limit, |one| one.id.to_string())))
+}
+
+/// A heartbeat, also one that was deleted.
+#[utoipa::path(tag = "Watching", responses((status = 200, body = Heartbeat), (status = 404, body = ProblemDocument)))]
+#[get("/heartbeats/{id}")]
+async fn get_heartbeat(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let id = heartbeat_id(&id)?;
+    Ok(HttpResponse::Ok().json(app.db.read(move |conn| heartbeat::get(conn, &id)).await?))
+}
+
+/// Changes a heartbeat: a JSON merge patch (RFC 7396) of what it was made from. Where it beats, it has a whole period from
+/// now.
+#[utoipa::path(tag = "Watching", request_body(content = Object, content_type = "application/json"),
+    responses((status = 200, body = Heartbeat), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[patch("/heartbeats/{id}")]
+async fn change_heartbeat(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+    body: Body<Value>,
+) -> Answer<HttpResponse> {
+    let id = heartbeat_id(&id)?;
+    let changed = app
+        .db
+        .write(&by.0, move |tx| heartbeat::change(tx, &id, &body.0))
+        .await?;
+    Ok(HttpResponse::Ok().json(changed))
+}
+
+/// Ends a heartbeat: its URL answers 404 from now on.
+#[utoipa::path(tag = "Watching", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[delete("/heartbeats/{id}")]
+async fn delete_heartbeat(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let id = heartbeat_id(&id)?;
+    app.db.write(&by.0, move |tx| heartbeat::delete(tx, &id)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}

@@ -1,0 +1,181 @@
+//! Who was seen in the events of an incident: the users of errors, as far as the directory knows them, and how many it
+//! does not.
+//!
+//! Must never happen here: somebody affected whom no event named, or an event that named nobody left uncounted.
+
+use std::collections::BTreeMap;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+use serde::Serialize;
+
+use super::word_enum;
+use crate::db::Conn;
+use crate::error::{Error, Result};
+use crate::id::{AlertId, IncidentId};
+use crate::time::Timestamp;
+
+word_enum! {
+    /// What a user was recognised by.
+    #[derive(PartialOrd, Ord)]
+    RecognisedBy, "what a user is recognised by" {
+        /// The directory's id of them.
+        Id = "id",
+        /// Their address.
+        Address = "address",
+    }
+}
+
+/// Somebody was the user of events of one alert.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
+#[schema(as = SeenInEvents)]
+pub struct Seen {
+    /// Which alert: events of one problem are one alert.
+    pub alert: AlertId,
+    /// What it says, internal.
+    pub title: String,
+    /// How the user was recognised.
+    pub recognised_by: RecognisedBy,
+    /// How many of its events.
+    pub events: i64,
+    /// When the first of them was.
+    pub first_seen_at: Timestamp,
+    /// When the last of them was.
+    pub last_seen_at: Timestamp,
+}
+
+/// Events of an alert whose users are not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = UnidentifiedInEvents)]
+pub struct Unidentified {
+    /// Which alert.
+    pub alert: AlertId,
+    /// What it says, internal.
+    pub title: String,
+    /// Users of its events whom the directory does not know, each once.
+    pub users: i64,
+    /// Their events.
+    pub events: i64,
+    /// Events that name no user at all: nobody can say how many people that were.
+    pub without_user: i64,
+    /// When the first of these events was.
+    pub first_seen_at: Timestamp,
+    /// When the last of them was.
+    pub last_seen_at: Timestamp,
+}
+
+/// What the events of an incident say of people.
+#[derive(Clone, Debug, Default)]
+pub struct InEvents {
+    /// The known ones, by their keys.
+    pub people: BTreeMap<i64, Vec<Seen>>,
+    /// The others, by alert.
+    pub unidentified: Vec<Unidentified>,
+    /// Users whom the directory does not know, each once over all alerts.
+    pub unidentified_users: usize,
+}
+
+#[derive(QueryableByName)]
+struct SeenRow {
+    #[diesel(sql_type = BigInt)]
+    person_key: i64,
+    #[diesel(sql_type = Text)]
+    alert: AlertId,
+    #[diesel(sql_type = Text)]
+    title: String,
+    #[diesel(sql_type = Text)]
+    matched_by: String,
+    #[diesel(sql_type = BigInt)]
+    events: i64,
+    #[diesel(sql_type = BigInt)]
+    first_seen_at: Timestamp,
+    #[diesel(sql_type = BigInt)]
+    last_seen_at: Timestamp,
+}
+
+#[derive(QueryableByName)]
+struct UnidentifiedRow {
+    #[diesel(sql_type = Text)]
+    alert: AlertId,
+    #[diesel(sql_type = Text)]
+    title: String,
+    #[diesel(sql_type = BigInt)]
+    users: i64,
+    #[diesel(sql_type = BigInt)]
+    events: i64,
+    #[diesel(sql_type = BigInt)]
+    without_user: i64,
+    #[diesel(sql_type = BigInt)]
+    first_seen_at: Timestamp,
+    #[diesel(sql_type = BigInt)]
+    last_seen_at: Timestamp,
+}
+
+#[derive(QueryableByName)]
+struct Counted {
+    #[diesel(sql_type = BigInt)]
+    n: i64,
+}
+
+/// What the events of an incident say of people.
+///
+/// # Errors
+/// What the database answers.
+pub fn in_events(conn: &mut Conn, incident: &IncidentId) -> Result<InEvents> {
+    let rows: Vec<SeenRow> = diesel::sql_query(
+        "SELECT ap.person_key, a.id AS alert, a.title, MAX(ap.matched_by) AS matched_by, \
+                CAST(SUM(ap.events) AS BIGINT) AS events, MIN(ap.first_seen_at) AS first_seen_at, \
+                MAX(ap.last_seen_at) AS last_seen_at \
+         FROM alerts a JOIN alert_people ap ON ap.alert_id = a.id \
+         WHERE a.incident_id = $1 AND ap.person_key IS NOT NULL \
+         GROUP BY ap.person_key, a.id, a.title ORDER BY ap.person_key, a.id",
+    )
+    .bind::<Text, _>(incident.as_str())
+    .load(conn)?;
+    let mut found = InEvents::default();
+    for row in rows {
+        found.people.entry(row.person_key).or_default().push(Seen {
+            alert: row.alert,
+            title: row.title,
+            // Of both the surer one, which is also the last by the alphabet.
+            recognised_by: RecognisedBy::parse(&row.matched_by).map_err(Error::internal)?,
+            events: row.events,
+            first_seen_at: row.first_seen_at,
+            last_seen_at: row.last_seen_at,
+        });
+    }
+    let rows: Vec<UnidentifiedRow> = diesel::sql_query(
+        "SELECT a.id AS alert, a.title, \
+                CAST(SUM(CASE WHEN ap.mark <> '' THEN 1 ELSE 0 END) AS BIGINT) AS users, \
+                CAST(SUM(CASE WHEN ap.mark <> '' THEN ap.events ELSE 0 END) AS BIGINT) AS events, \
+                CAST(SUM(CASE WHEN ap.mark = '' THEN ap.events ELSE 0 END) AS BIGINT) AS without_user, \
+                MIN(ap.first_seen_at) AS first_seen_at, MAX(ap.last_seen_at) AS last_seen_at \
+         FROM alerts a JOIN alert_people ap ON ap.alert_id = a.id \
+         WHERE a.incident_id = $1 AND ap.person_key IS NULL GROUP BY a.id, a.title ORDER BY a.id",
+    )
+    .bind::<Text, _>(incident.as_str())
+    .load(conn)?;
+    if rows.is_empty() {
+        return Ok(found);
+    }
+    let distinct: Counted = diesel::sql_query(
+        "SELECT COUNT(DISTINCT ap.mark) AS n FROM alerts a JOIN alert_people ap ON ap.alert_id = a.id \
+         WHERE a.incident_id = $1 AND ap.person_key IS NULL AND ap.mark <> ''",
+    )
+    .bind::<Text, _>(incident.as_str())
+    .get_result(conn)?;
+    found.unidentified_users = usize::try_from(distinct.n).unwrap_or_default();
+    found.unidentified = rows
+        .into_iter()
+        .map(|row| Unidentified {
+            alert: row.alert,
+            title: row.title,
+            users: row.users,
+            events: row.events,
+            without_user: row.without_user,
+            first_seen_at: row.first_seen_at,
+            last_seen_at: row.last_seen_at,
+        })
+        .collect();
+    Ok(found)
+}

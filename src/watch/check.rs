@@ -1,0 +1,293 @@
+//! HTTP checks: made, shown, changed and ended.
+//!
+//! Must never happen here: a header's value shown again.
+
+use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use super::given::{CheckMethod, NewCheck};
+use super::given::{check, stored, told};
+use super::{Alarm, Kind, patched, release};
+use crate::audit::{Action, Event, Tx};
+use crate::db::Conn;
+use crate::db::schema::checks as c;
+use crate::egress::Policy;
+use crate::error::{Error, Result};
+use crate::id::CheckId;
+use crate::incident::word_enum;
+use crate::time::Timestamp;
+
+word_enum! {
+    /// What is known of what is checked.
+    CheckState, "a state of a check" {
+        /// Not asked yet, or not often enough.
+        New = "new",
+        /// As expected.
+        Up = "up",
+        /// Not as expected, so many times in a row.
+        Down = "down",
+    }
+}
+
+/// What came of asking once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct CheckResult {
+    /// When it was asked.
+    pub at: Timestamp,
+    /// Whether the answer was as expected.
+    pub ok: bool,
+    /// What was wrong.
+    pub problems: Vec<String>,
+    /// The status of the answer; null where there was none.
+    pub status: Option<u16>,
+    /// How long it took, in milliseconds; null where there was no answer.
+    pub latency_ms: Option<u64>,
+    /// When the certificate runs out.
+    pub certificate_expires_at: Option<Timestamp>,
+}
+
+/// A check, as shown.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct Check {
+    /// Its id.
+    pub id: CheckId,
+    /// As it was given, but for the values of its headers.
+    #[serde(flatten)]
+    pub given: NewCheck,
+    /// What is known.
+    pub state: CheckState,
+    /// Since when it is in that state.
+    pub changed_at: Option<Timestamp>,
+    /// Failures in a row so far.
+    pub failed_in_a_row: i64,
+    /// The last answer.
+    pub last: Option<CheckResult>,
+    /// When it is asked next.
+    pub next_at: Timestamp,
+    /// When it was deleted.
+    pub gone_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+#[derive(Clone, Queryable)]
+pub(super) struct Row {
+    pub id: CheckId,
+    _name: String,
+    target: String,
+    headers: String,
+    _every_seconds: i64,
+    _severity: String,
+    _resources: String,
+    _paused: bool,
+    state: String,
+    pub failures: i64,
+    pub successes: i64,
+    pub failing_since: Option<Timestamp>,
+    changed_at: Option<Timestamp>,
+    pub told_at: Option<Timestamp>,
+    result: Option<String>,
+    pub due_at: Timestamp,
+    pub version: i64,
+    pub gone_at: Option<Timestamp>,
+    created_at: Timestamp,
+    _updated_at: Timestamp,
+}
+
+impl Row {
+    /// As it was given, headers and all.
+    pub fn given(&self) -> Result<NewCheck> {
+        let mut given: NewCheck = serde_json::from_str(&self.target)?;
+        given.headers = serde_json::from_str(&self.headers)?;
+        Ok(given)
+    }
+
+    pub fn state(&self) -> Result<CheckState> {
+        CheckState::parse(&self.state).map_err(Error::internal)
+    }
+
+    fn view(self) -> Result<Check> {
+        let mut given = self.given()?;
+        given
+            .headers
+            .values_mut()
+            .for_each(|value| *value = "***".to_owned());
+        Ok(Check {
+            state: self.state()?,
+            given,
+            id: self.id,
+            changed_at: self.changed_at,
+            failed_in_a_row: self.failures,
+            last: self.result.as_deref().map(serde_json::from_str).transpose()?,
+            next_at: self.due_at,
+            gone_at: self.gone_at,
+            created_at: self.created_at,
+        })
+    }
+}
+
+/// Makes a check. It is asked at once.
+///
+/// # Errors
+/// `Invalid`, field by field.
+pub fn create(tx: &mut Tx<'_>, new: &NewCheck, policy: Policy) -> Result<Check> {
+    check(tx.conn, new, policy)?;
+    let id = CheckId::new(tx.now);
+    let (target, headers) = stored(new)?;
+    diesel::insert_into(c::table)
+        .values((
+            c::id.eq(id.as_str()),
+            c::name.eq(new.name.trim()),
+            c::target.eq(target),
+            c::headers.eq(headers),
+            c::every_seconds.eq(new.every_seconds),
+            c::severity.eq(new.severity.as_str()),
+            c::resources.eq(serde_json::to_string(&new.resources)?),
+            c::paused.eq(new.paused),
+            c::state.eq(CheckState::New.as_str()),
+            c::failures.eq(0),
+            c::successes.eq(0),
+            c::due_at.eq(tx.now),
+            c::version.eq(1),
+            c::created_at.eq(tx.now),
+            c::updated_at.eq(tx.now),
+        ))
+        .execute(tx.conn)?;
+    tx.record(Event::new(Action::CheckCreated, "check", id.as_str()).after(told(new)?));
+    get(tx.conn, &id)
+}
+
+pub(super) fn row(conn: &mut Conn, id: &CheckId) -> Result<Row> {
+    c::table
+        .find(id.as_str())
+        .first::<Row>(conn)
+        .optional()?
+        .ok_or_else(|| Error::NotFound(format!("check {id}")))
+}
+
+/// The check of that id, gone or not.
+///
+/// # Errors
+/// `NotFound`.
+pub fn get(conn: &mut Conn, id: &CheckId) -> Result<Check> {
+    row(conn, id)?.view()
+}
+
+/// Checks that are there, oldest first, after the given one.
+///
+/// # Errors
+/// What the database answers.
+pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Check>> {
+    c::table
+        .filter(c::gone_at.is_null())
+        .filter(c::id.gt(after.unwrap_or("")))
+        .order(c::id)
+        .limit(limit)
+        .load::<Row>(conn)?
+        .into_iter()
+        .map(Row::view)
+        .collect()
+}
+
+/// Changes what is given: a JSON merge patch. It is asked at once, and counts from the start; what is down stays down until
+/// it answers well, or is paused.
+///
+/// # Errors
+/// `NotFound`, also where it is gone; `Invalid`, field by field.
+pub fn change(tx: &mut Tx<'_>, id: &CheckId, patch: &Value, policy: Policy) -> Result<Check> {
+    let row = there(tx.conn, id)?;
+    let before = row.given()?;
+    let after: NewCheck = patched(&before, patch)?;
+    check(tx.conn, &after, policy)?;
+    let (target, headers) = stored(&after)?;
+    let state = if after.paused {
+        CheckState::New
+    } else {
+        row.state()?
+    };
+    diesel::update(c::table.find(id.as_str()))
+        .set((
+            c::name.eq(after.name.trim()),
+            c::target.eq(target),
+            c::headers.eq(headers),
+            c::every_seconds.eq(after.every_seconds),
+            c::severity.eq(after.severity.as_str()),
+            c::resources.eq(serde_json::to_string(&after.resources)?),
+            c::paused.eq(after.paused),
+            c::state.eq(state.as_str()),
+            c::failures.eq(0),
+            c::successes.eq(0),
+            c::due_at.eq(tx.now),
+            c::version.eq(c::version + 1),
+            c::updated_at.eq(tx.now),
+        ))
+        .execute(tx.conn)?;
+    tx.record(
+        Event::new(Action::CheckChanged, "check", id.as_str())
+            .before(told(&before)?)
+            .after(told(&after)?),
+    );
+    if after.paused {
+        let why = format!(
+            "The check “{}” was paused: it is not known whether it passes",
+            after.name.trim()
+        );
+        let now = tx.now;
+        release(tx, &alarm(&row, &after, false, why, String::new(), now))?;
+    }
+    get(tx.conn, id)
+}
+
+fn there(conn: &mut Conn, id: &CheckId) -> Result<Row> {
+    let row = row(conn, id)?;
+    match row.gone_at {
+        None => Ok(row),
+        Some(_) => Err(Error::NotFound(format!("check {id}"))),
+    }
+}
+
+/// Ends a check. What it said is wrong counts as over.
+///
+/// # Errors
+/// `NotFound`, also where it has ended already.
+pub fn delete(tx: &mut Tx<'_>, id: &CheckId) -> Result<()> {
+    let row = there(tx.conn, id)?;
+    diesel::update(c::table.find(id.as_str()))
+        .set((
+            c::gone_at.eq(Some(tx.now)),
+            c::headers.eq("{}"),
+            c::version.eq(c::version + 1),
+            c::updated_at.eq(tx.now),
+        ))
+        .execute(tx.conn)?;
+    tx.record(Event::new(Action::CheckDeleted, "check", id.as_str()));
+    let given = row.given()?;
+    let why = format!(
+        "The check “{}” was deleted: it is not known whether it passes",
+        given.name
+    );
+    let now = tx.now;
+    release(tx, &alarm(&row, &given, false, why, String::new(), now))
+}
+
+pub(super) fn alarm<'a>(
+    row: &'a Row,
+    given: &'a NewCheck,
+    firing: bool,
+    title: String,
+    text: String,
+    at: Timestamp,
+) -> Alarm<'a> {
+    Alarm {
+        kind: Kind::HttpCheck,
+        id: row.id.as_str(),
+        name: &given.name,
+        severity: given.severity,
+        resources: &given.resources,
+        firing,
+        title,
+        text,
+        at,
+    }
+}

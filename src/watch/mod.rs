@@ -1,0 +1,216 @@
+//! Watching by itself: what is asked over HTTP whether it works, and what must say that it is alive. Both are sources of
+//! alerts like any other, and their alerts go through the same intake.
+//!
+//! Must never happen here: an alert because this service was away itself, a state that changed without its event, or a
+//! header of a check shown again.
+
+mod answer;
+pub mod check;
+mod given;
+pub mod heartbeat;
+pub mod runner;
+pub mod silence;
+pub mod verdict;
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::access::{hash_secret, random_secret};
+use crate::alert::intake;
+use crate::alert::integration::{self, Integration};
+use crate::alert::source::{self, Request};
+use crate::audit::{Action, Event, Tx};
+use crate::db::Conn;
+use crate::db::dialect::on_backend;
+use crate::db::schema::{alerts as a, integrations as i};
+use crate::directory::{ResourceRef, resource};
+use crate::error::{Error, FieldError, Result, misfit};
+use crate::id::{IncidentId, IntegrationId};
+use crate::incident::{Severity, timeline};
+use crate::time::Timestamp;
+
+/// How often what is still wrong is said again: so that a problem whose incident was closed too early is not forgotten.
+const AGAIN: Duration = Duration::from_secs(300);
+/// Resources that one check or heartbeat stands for.
+const MOST_RESOURCES: usize = 1_000;
+
+/// The two sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Asked over HTTP.
+    HttpCheck,
+    /// Says itself that it is alive.
+    Heartbeat,
+}
+
+impl Kind {
+    /// The source, as stored and shown.
+    pub fn source(self) -> &'static str {
+        match self {
+            Kind::HttpCheck => "http_check",
+            Kind::Heartbeat => "heartbeat",
+        }
+    }
+
+    /// The id of the built-in integration: the same in every database, so that two processes make one.
+    fn integration(self) -> &'static str {
+        match self {
+            Kind::HttpCheck => "00000000-0000-7000-8000-00000000c4ec",
+            Kind::Heartbeat => "00000000-0000-7000-8000-00000000bea7",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Kind::HttpCheck => "HTTP checks",
+            Kind::Heartbeat => "Heartbeats",
+        }
+    }
+}
+
+/// What the intake is told.
+struct Alarm<'a> {
+    kind: Kind,
+    /// The id of the check or heartbeat: what makes it the same problem again.
+    id: &'a str,
+    name: &'a str,
+    severity: Severity,
+    resources: &'a [ResourceRef],
+    firing: bool,
+    title: String,
+    text: String,
+    /// Since when, or until when.
+    at: Timestamp,
+}
+
+/// Gives an alert to the intake, in the format that any service could send. Answers its incident.
+fn tell(tx: &mut Tx<'_>, alarm: &Alarm<'_>) -> Result<Option<IncidentId>> {
+    let integration = builtin(tx, alarm.kind)?;
+    let status = if alarm.firing { "firing" } else { "resolved" };
+    let when = if alarm.firing { "started_at" } else { "ended_at" };
+    let request = Request::json(serde_json::to_vec(&json!({
+        "fingerprint": alarm.id, "status": status, "severity": alarm.severity, "title": alarm.title, "text": alarm.text,
+        "labels": {alarm.kind.source(): alarm.name}, "resources": alarm.resources, when: alarm.at,
+    }))?);
+    let batch = source::parse("generic", None, &request)
+        .map_err(|(pointer, detail)| Error::internal(format!("an alert of ours: {pointer}: {detail}")))?;
+    let taken = intake::take(tx, &integration, &batch, &request)?;
+    let incidents = taken.opened.into_iter().chain(taken.attached);
+    Ok(incidents.map(|incident| incident.id).next())
+}
+
+/// The integration of the source; made when its first alert comes. Nobody knows its hook's token.
+fn builtin(tx: &mut Tx<'_>, kind: Kind) -> Result<Integration> {
+    let id = IntegrationId::parse(kind.integration()).map_err(Error::internal)?;
+    let token = hash_secret(&random_secret()?);
+    let made = on_backend!(&mut *tx.conn, c => diesel::insert_into(i::table)
+        .values((
+            i::id.eq(id.as_str()),
+            i::name.eq(kind.name()),
+            i::source.eq(kind.source()),
+            i::token_hash.eq(&token),
+            i::resource_rules.eq("[]"),
+            i::open_incident.eq(true),
+            i::created_at.eq(tx.now),
+            i::updated_at.eq(tx.now),
+            i::secrets.eq("[]"),
+        ))
+        .on_conflict(i::id)
+        .do_nothing()
+        .execute(c))?;
+    if made > 0 {
+        let event = Event::new(Action::IntegrationCreated, "integration", id.as_str());
+        tx.record(event.after(json!({"name": kind.name(), "source": kind.source(), "built_in": true})));
+    }
+    integration::get(tx.conn, &id)
+}
+
+/// Ends what fires of something that is not watched any more, and says on its incident why.
+fn release(tx: &mut Tx<'_>, alarm: &Alarm<'_>) -> Result<()> {
+    let incident: Option<Option<IncidentId>> = a::table
+        .filter(a::integration_id.eq(alarm.kind.integration()))
+        .filter(a::fingerprint.eq(alarm.id))
+        .filter(a::status.eq("firing"))
+        .select(a::incident_id)
+        .first(tx.conn)
+        .optional()?;
+    let Some(incident) = incident else { return Ok(()) };
+    if let Some(incident) = incident {
+        timeline::note(tx, &incident, timeline::Kind::Note, tx.now, &alarm.title)?;
+    }
+    tell(tx, alarm)?;
+    Ok(())
+}
+
+/// What is wrong with the resources that a check or heartbeat stands for.
+fn check_resources(conn: &mut Conn, resources: &[ResourceRef], errors: &mut Vec<FieldError>) -> Result<()> {
+    if resources.len() > MOST_RESOURCES {
+        let detail = format!("names more than {MOST_RESOURCES}");
+        errors.push(FieldError::at("/resources", detail));
+        return Ok(());
+    }
+    let known = resource::keys(conn, &resources.iter().collect::<Vec<_>>())?;
+    for (index, at) in resources.iter().enumerate() {
+        if !known.contains_key(at) {
+            let detail = format!("{at} is not known to the directory");
+            errors.push(FieldError::at(format!("/resources/{index}"), detail));
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with a number of `what`.
+fn check_range(errors: &mut Vec<FieldError>, pointer: &str, value: i64, least: i64, most: i64) {
+    if !(least..=most).contains(&value) {
+        errors.push(FieldError::at(pointer, format!("must be from {least} to {most}")));
+    }
+}
+
+/// What was given of something, with a change laid over it (RFC 7396): what is left out stays, null takes away.
+///
+/// # Errors
+/// `Invalid`: the change is no object, or what comes of it does not fit.
+fn patched<T: Serialize + DeserializeOwned>(before: &T, patch: &Value) -> Result<T> {
+    let Value::Object(fields) = patch else {
+        return Err(Error::invalid("", "must be an object"));
+    };
+    if fields.is_empty() {
+        return Err(Error::invalid("", "changes nothing"));
+    }
+    let mut after = serde_json::to_value(before)?;
+    lay_over(&mut after, patch);
+    serde_path_to_error::deserialize(after).map_err(|error| misfit(&error))
+}
+
+fn lay_over(target: &mut Value, patch: &Value) {
+    let Value::Object(fields) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    if let Value::Object(target) = target {
+        for (name, value) in fields {
+            if value.is_null() {
+                target.remove(name);
+            } else {
+                lay_over(target.entry(name.clone()).or_insert(Value::Null), value);
+            }
+        }
+    }
+}
+
+/// A URL for people and records: a query may hold a key.
+pub(crate) fn without_query(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
+}
+
+/// How bad an incident is where nothing is said.
+fn usual_severity() -> Severity {
+    Severity::Major
+}

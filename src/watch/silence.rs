@@ -1,0 +1,213 @@
+//! Beats, failures and silence: what comes in by a heartbeat's URL, and what does not.
+//!
+//! A beat is one update of one row. Silence counts from the first beat on, and never while this service itself was away.
+//!
+//! Must never happen here: an alert before the first beat, or one because nobody was there to take a beat.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+use serde_json::json;
+
+use super::heartbeat::{HeartbeatState, Row, alarm, patience};
+use crate::access::hash_secret;
+use crate::audit::{Action, Actor, Event, Tx};
+use crate::db::schema::heartbeats as h;
+use crate::db::{Conn, Db};
+use crate::error::{Error, Result};
+use crate::id::IncidentId;
+use crate::time::Timestamp;
+
+fn record_state(tx: &mut Tx<'_>, row: &Row, after: HeartbeatState, incident: Option<&IncidentId>) {
+    let event = Event::new(Action::HeartbeatState, "heartbeat", row.id.as_str())
+        .before(json!({"state": row.state, "last_beat_at": row.last_beat_at}))
+        .after(json!({"state": after}));
+    tx.record(match incident {
+        Some(incident) => event.incident(incident),
+        None => event,
+    });
+}
+
+/// Takes a beat by its URL's token. Where it beat already, that is one update and nothing more.
+///
+/// # Errors
+/// `NotFound` where there is none of that token, or it is gone.
+pub fn beat(tx: &mut Tx<'_>, token: &str) -> Result<()> {
+    let hash = hash_secret(token);
+    let beaten = diesel::sql_query(
+        "UPDATE heartbeats SET beats = beats + 1, last_beat_at = $1, \
+         deadline_at = $2 + (every_seconds + grace_seconds) * 1000000 \
+         WHERE token_hash = $3 AND gone_at IS NULL AND state = 'up'",
+    )
+    .bind::<BigInt, _>(tx.now)
+    .bind::<BigInt, _>(tx.now)
+    .bind::<Text, _>(&hash)
+    .execute(tx.conn)?;
+    if beaten > 0 {
+        return Ok(());
+    }
+    let row = by_hash(tx.conn, &hash)?;
+    let given = row.given()?;
+    let state = row.state()?;
+    let mine = diesel::update(h::table.find(row.id.as_str()).filter(h::state.eq(&row.state)))
+        .set((
+            h::state.eq(HeartbeatState::Up.as_str()),
+            h::beats.eq(h::beats + 1),
+            h::last_beat_at.eq(Some(tx.now)),
+            h::deadline_at.eq(Some(tx.now.plus(patience(&given)))),
+            h::changed_at.eq(Some(tx.now)),
+        ))
+        .execute(tx.conn)?;
+    if mine == 0 {
+        // Another beat of this very moment was first.
+        return Ok(());
+    }
+    if matches!(state, HeartbeatState::Silent | HeartbeatState::Failed) {
+        let title = format!("It beats again: {}", row.name);
+        let now = tx.now;
+        super::tell(tx, &alarm(&row, &given, false, title, String::new(), now))?;
+    }
+    record_state(tx, &row, HeartbeatState::Up, None);
+    Ok(())
+}
+
+/// It says itself that it failed: that is an alert at once.
+///
+/// # Errors
+/// `NotFound` where there is none of that token, or it is gone.
+pub fn fail(tx: &mut Tx<'_>, token: &str) -> Result<()> {
+    let row = by_hash(tx.conn, &hash_secret(token))?;
+    let given = row.given()?;
+    let changed = row.state()? != HeartbeatState::Failed;
+    diesel::update(h::table.find(row.id.as_str()))
+        .set((
+            h::state.eq(HeartbeatState::Failed.as_str()),
+            h::deadline_at.eq(None::<Timestamp>),
+            h::told_at.eq(Some(tx.now)),
+            changed.then_some(h::changed_at.eq(Some(tx.now))),
+        ))
+        .execute(tx.conn)?;
+    let title = format!("It failed: {}", row.name);
+    let text = "It said itself that it failed.".to_owned();
+    let now = tx.now;
+    let incident = super::tell(tx, &alarm(&row, &given, true, title, text, now))?;
+    if changed {
+        record_state(tx, &row, HeartbeatState::Failed, incident.as_ref());
+    }
+    Ok(())
+}
+
+fn by_hash(conn: &mut Conn, hash: &str) -> Result<Row> {
+    h::table
+        .filter(h::token_hash.eq(hash))
+        .filter(h::gone_at.is_null())
+        .first::<Row>(conn)
+        .optional()?
+        .ok_or_else(|| Error::NotFound("a heartbeat of this URL".to_owned()))
+}
+
+/// Gives what beats a whole period from `now` on, where its deadline is earlier: nobody was there to take its beats.
+///
+/// # Errors
+/// What the database answers.
+pub fn grant(conn: &mut Conn, now: Timestamp) -> Result<usize> {
+    Ok(diesel::sql_query(
+        "UPDATE heartbeats SET deadline_at = $1 + (every_seconds + grace_seconds) * 1000000 \
+         WHERE gone_at IS NULL AND deadline_at < $2 + (every_seconds + grace_seconds) * 1000000",
+    )
+    .bind::<BigInt, _>(now)
+    .bind::<BigInt, _>(now)
+    .execute(conn)?)
+}
+
+/// Looks for those that have fallen silent, and says again what is silent still.
+///
+/// # Errors
+/// What the database answers.
+pub(super) async fn look(db: &Db) -> Result<()> {
+    let now = db.clock().now();
+    let found = db
+        .read(move |conn| {
+            Ok(h::table
+                .filter(h::gone_at.is_null())
+                .filter(
+                    h::deadline_at.le(now).or(h::state
+                        .eq_any([HeartbeatState::Silent.as_str(), HeartbeatState::Failed.as_str()])
+                        .and(h::told_at.le(now.minus(super::AGAIN)))),
+                )
+                .order(h::deadline_at)
+                .limit(500)
+                .load::<Row>(conn)?)
+        })
+        .await?;
+    for row in found {
+        let by = Actor::system("heartbeats");
+        db.write(&by, move |tx| match row.state()? {
+            HeartbeatState::Up => falls_silent(tx, &row),
+            _ => is_silent_still(tx, &row),
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+fn silence(tx: &mut Tx<'_>, row: &Row) -> Result<Option<IncidentId>> {
+    let given = row.given()?;
+    let last = row.last_beat_at.unwrap_or(tx.now);
+    let missed = last.plus(Duration::from_secs(row.every_seconds.unsigned_abs()));
+    let title = format!("No heartbeat: {}", row.name);
+    let text = format!(
+        "The last beat came at {last}; one is expected every {} s, with {} s to spare.",
+        row.every_seconds, row.grace_seconds
+    );
+    super::tell(tx, &alarm(row, &given, true, title, text, missed))
+}
+
+fn falls_silent(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
+    // Unless it beat in the meantime, or another process was first.
+    let mine = diesel::update(
+        h::table
+            .find(row.id.as_str())
+            .filter(h::state.eq(&row.state))
+            .filter(h::deadline_at.eq(row.deadline_at))
+            .filter(h::gone_at.is_null()),
+    )
+    .set((
+        h::state.eq(HeartbeatState::Silent.as_str()),
+        h::deadline_at.eq(None::<Timestamp>),
+        h::changed_at.eq(Some(tx.now)),
+        h::told_at.eq(Some(tx.now)),
+    ))
+    .execute(tx.conn)?;
+    if mine == 0 {
+        return Ok(());
+    }
+    let incident = silence(tx, row)?;
+    record_state(tx, row, HeartbeatState::Silent, incident.as_ref());
+    Ok(())
+}
+
+fn is_silent_still(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
+    let mine = diesel::update(
+        h::table
+            .find(row.id.as_str())
+            .filter(h::state.eq(&row.state))
+            .filter(h::told_at.eq(row.told_at))
+            .filter(h::gone_at.is_null()),
+    )
+    .set(h::told_at.eq(Some(tx.now)))
+    .execute(tx.conn)?;
+    if mine == 1 && row.state()? == HeartbeatState::Silent {
+        silence(tx, row)?;
+    } else if mine == 1 {
+        let given = row.given()?;
+        let (title, text) = (
+            format!("It failed: {}", row.name),
+            "It said itself that it failed.".to_owned(),
+        );
+        let since = row.changed_at.unwrap_or(tx.now);
+        super::tell(tx, &alarm(row, &given, true, title, text, since))?;
+    }
+    Ok(())
+}

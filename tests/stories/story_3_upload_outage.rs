@@ -1,0 +1,400 @@
+//! The upload outage: 16 hours on 5 and 6 October 2021, noticed in the morning, two people affected, pieced together
+//! afterwards as the error log held no user. Times of that day are in US Pacific (UTC-7).
+//!
+//! Here the upload service is watched: its heartbeat's silence and a check open incidents by themselves, minutes after the
+//! deployment. Errors say who their users are, as far as they do; and the times of the story are entered afterwards.
+//!
+//! Not yet to be shown: a feed of the status page, a feed within the product, and a value for each recipient (a gift code).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use candor::egress::Policy;
+use serde_json::{Value, json};
+
+use crate::support::receiver::{Receiver, Reply};
+use crate::support::{DEADLINE, Env, Http, Mail, TestApp, eventually, on_both_databases};
+
+on_both_databases!(silence_and_errors_say_what_nobody_noticed);
+
+const ZONE: &str = "America/Los_Angeles";
+
+/// The two who met it: one had just donated. The first is known by her id, the other by his address.
+const AFFECTED: [(&str, &str); 2] = [
+    ("dana", "dana@family.example"),
+    ("miguel", "miguel@archive.example"),
+];
+
+const DIRECTORY: [&str; 8] = [
+    r#"{"kind":"account","id":"family","name":"The family's archive","time_zone":"America/Los_Angeles"}"#,
+    r#"{"kind":"account","id":"museum","name":"The museum's archive"}"#,
+    r#"{"kind":"person","id":"dana","name":"Dana","email":"dana@family.example","time_zone":"America/Los_Angeles"}"#,
+    r#"{"kind":"person","id":"miguel","name":"Miguel","email":"miguel@archive.example"}"#,
+    r#"{"kind":"person","id":"olive","name":"Olive","email":"olive@museum.example"}"#,
+    r#"{"kind":"member","account":"family","person":"dana","role":"owner"}"#,
+    r#"{"kind":"member","account":"museum","person":"olive","role":"owner"}"#,
+    r#"{"kind":"resource","type":"service","id":"upload","name":"Uploads"}"#,
+];
+
+const INTERNAL: &str =
+    "We were changing the deployment's documentation, and did not run the functional tests.";
+const FOR_CUSTOMERS: &str =
+    "Files that you tried to upload in those hours were not stored: please upload them again.";
+const FOR_EVERYBODY: &str = "On 5 and 6 October uploads failed for 16 hours.";
+
+async fn silence_and_errors_say_what_nobody_noticed(env: Env) {
+    let app = TestApp::builder(&env)
+        .at(&pacific(5, "16:00"))
+        .config(|config| config.check_allow = Policy::Private)
+        .start()
+        .await;
+    app.import(DIRECTORY.join("\n")).await.expect(200);
+    let made = app
+        .post("/api/v1/tokens", json!({"name": "Cristina", "role": "operator"}))
+        .await
+        .expect(201);
+    let cristina = app.as_role(made["token"].as_str().expect("a token"));
+
+    // What there was not then: the upload service says that it is alive, and is asked whether it is.
+    let status = Arc::new(AtomicU16::new(200));
+    let answer = status.clone();
+    let upload = Receiver::answering(move |_, _| Reply::of(answer.load(Ordering::SeqCst)));
+    let resources = json!([{"type": "service", "id": "upload"}]);
+    let heartbeat = json!({
+        "name": "upload-service", "every_seconds": 300, "grace_seconds": 60, "severity": "critical", "resources": resources,
+    });
+    let heartbeat = app.post("/api/v1/heartbeats", heartbeat).await.expect(201);
+    let beat = heartbeat["url"].as_str().expect("a URL").to_owned();
+    let check = json!({
+        "name": "upload health", "url": upload.url("/health"), "every_seconds": 60, "failures": 3, "resources": resources,
+    });
+    let check = app.post("/api/v1/checks", check).await.expect(201).id();
+    let hook = json!({"name": "Sentry", "source": "sentry"});
+    let hook = app.post("/api/v1/integrations", hook).await.expect(201);
+    let hook = hook["hook_url"].as_str().expect("a URL").to_owned();
+    for time in ["16:04", "16:09", "16:14"] {
+        app.set_clock(&pacific(5, time));
+        app.anonymous().get(&beat).await.expect(200);
+        asked(&app, &check, 5, time).await;
+    }
+    assert_eq!(env.count("incidents"), 0);
+
+    // 16:19: the deployment. Nothing answers any more, and nothing says that it is alive.
+    asked(&app, &check, 5, "16:18").await;
+    status.store(503, Ordering::SeqCst);
+    // The last beat came at 16:14, so the next one was due at 16:19; at 16:20 its silence is an alert.
+    for time in ["16:19", "16:20", "16:21"] {
+        asked(&app, &check, 5, time).await;
+    }
+    let by = |title: &'static str| {
+        let app = &app;
+        async move {
+            eventually(title, DEADLINE, async || {
+                let incidents = app.all("/api/v1/incidents").await;
+                incidents.into_iter().find(|incident| incident["title"] == title)
+            })
+            .await
+        }
+    };
+    let silent = by("No heartbeat: upload-service").await;
+    assert_eq!(
+        json!([silent["severity"], silent["status"], silent["started_at"]]),
+        json!(["critical", "investigating", utc("2021-10-05T23:19:00Z")])
+    );
+    assert!(silent["detected_at"].as_str().expect("a time") >= "2021-10-05T23:20:00Z");
+    let failed = by("Check failed: upload health").await;
+    assert_eq!(
+        json!([failed["started_at"], failed["detected_at"]]),
+        json!([utc("2021-10-05T23:19:00Z"), utc("2021-10-05T23:21:00Z")])
+    );
+    for incident in [&silent, &failed] {
+        let path = format!(
+            "/api/v1/incidents/{}/affected",
+            incident["id"].as_str().expect("an id")
+        );
+        assert_eq!(
+            app.all(&path).await[0]["resource"],
+            json!({"type": "service", "id": "upload"})
+        );
+    }
+
+    // In the evening people fail to upload. Two of them are known; the errors of others name nobody whom we know, or nobody.
+    let incident = error(&app, &hook, "20:03", Some(json!({"id": "dana"}))).await;
+    for (time, user) in [
+        ("20:05", Some(json!({"id": "dana"}))),
+        ("20:41", Some(json!({"email": "Miguel@archive.example"}))),
+        ("21:10", Some(json!({"username": "visitor-3"}))),
+        ("21:12", Some(json!({"username": "visitor-3"}))),
+        ("22:30", None),
+        ("22:31", None),
+        ("22:32", None),
+        ("20:01", None),
+    ] {
+        assert_eq!(error(&app, &hook, time, user).await, incident);
+    }
+    let at = format!("/api/v1/incidents/{incident}");
+    let audience = app.get(&format!("{at}/audience")).await.expect(200);
+    let counts = &audience["counts"];
+    assert_eq!(
+        json!([
+            counts["people"],
+            counts["identified"],
+            counts["unidentified"],
+            counts["events_without_user"],
+            counts["unreachable"]
+        ]),
+        json!([2, 2, 1, 4, 0])
+    );
+    for (item, (id, address)) in audience.items().iter().zip(AFFECTED) {
+        assert_eq!(
+            json!([item["person"]["id"], item["person"]["email"]]),
+            json!([id, address])
+        );
+    }
+    assert_eq!(audience["items"][0]["reasons"][0]["seen"]["events"], 2);
+    assert_eq!(
+        app.all(&format!("/api/v1/alerts?incident={incident}")).await[0]["repeats"],
+        8
+    );
+    // The first of the errors came in last: the window is as wide as they are.
+    assert_eq!(
+        app.get(&at).await.expect(200)["started_at"],
+        utc("2021-10-06T03:01:00Z")
+    );
+    let page = app.admin_page(&format!("/admin/incidents/{incident}")).await;
+    assert!(
+        page.contains(
+            "1 user of an error is unknown to the directory, 4 errors name no user: somebody may be missing"
+        ),
+        "{page}"
+    );
+    assert_eq!(env.count("deliveries"), 0, "nobody was told by an alert");
+
+    // 8:10: the service is started again.
+    status.store(200, Ordering::SeqCst);
+    app.set_clock(&pacific(6, "08:10"));
+    app.anonymous().get(&beat).await.expect(200);
+    asked(&app, &check, 6, "08:10").await;
+    for own in [&silent, &failed] {
+        let path = format!("/api/v1/incidents/{}", own["id"].as_str().expect("an id"));
+        assert_eq!(app.get(&path).await.expect(200)["status"], "monitoring");
+    }
+
+    // At 14:00 they sit together and write down what they know, in the time of the place.
+    app.set_clock(&pacific(6, "14:00"));
+    app.patch(&at, json!({"time_zone": ZONE, "started_at": pacific(5, "16:19")}))
+        .await
+        .expect(200);
+    for (day, time, kind, text) in [
+        (5, "16:19", "deployed", "Deployed to production"),
+        (5, "16:19", "started", "Uploads fail: nodejs is not found"),
+        (
+            6,
+            "07:45",
+            "detected",
+            "Discovered that the upload service was down",
+        ),
+        (
+            6,
+            "07:59",
+            "notified",
+            "Tweeted and posted to Facebook about the outage",
+        ),
+        (
+            6,
+            "08:10",
+            "mitigated",
+            "Repaired in production, staging and development",
+        ),
+        (6, "08:14", "notified", "Posted about being back up"),
+    ] {
+        let entry = json!({"at": pacific(day, time), "kind": kind, "text": text});
+        let entry = cristina.post(&format!("{at}/timeline"), entry).await.expect(201);
+        assert_eq!(entry["local_at"], pacific(day, time));
+    }
+    let resolved = json!({"status": "resolved", "at": pacific(6, "08:14")});
+    cristina.post(&format!("{at}/status"), resolved).await.expect(200);
+    the_metrics_are_those_of_the_story(&app, &at).await;
+
+    the_report_is_blameless(&app, &cristina, &at).await;
+    let report = json!({"phase": "report", "message": "This is what happened, and what you can do."});
+    let report = cristina
+        .post(&format!("{at}/notices"), report)
+        .await
+        .expect(201)
+        .id();
+    let preview = cristina.preview(&report).await.expect(200);
+    assert_eq!(preview["recipients"], 2);
+    let warnings = preview["warnings"].to_string();
+    for warning in [
+        "1 user of an error is unknown to the directory",
+        "4 errors name no user",
+    ] {
+        assert!(warnings.contains(warning), "{warnings}");
+    }
+    cristina.send_as_previewed(&report).await;
+    let mails = app.mails(2).await;
+    let to: BTreeSet<&str> = mails.iter().map(|mail| mail.to.as_str()).collect();
+    assert_eq!(to, AFFECTED.map(|(_, address)| address).into());
+    for mail in &mails {
+        is_for_somebody_who_met_it(mail);
+    }
+    // Dana reads the times in her own zone too.
+    let dana = mails
+        .iter()
+        .find(|mail| mail.to.starts_with("dana"))
+        .expect("a mail");
+    assert!(
+        dana.text.contains("5 October 2021, 23:19 UTC (16:19 PDT)"),
+        "{}",
+        dana.text
+    );
+    app.done(&report).await;
+    app.finish().await;
+}
+
+/// That time on that day of October, in US Pacific.
+fn pacific(day: u8, time: &str) -> String {
+    format!("2021-10-{day:02}T{time}:00-07:00")
+}
+
+fn utc(time: &str) -> Value {
+    json!(time)
+}
+
+/// Sets the clock and waits until the check was asked then.
+async fn asked(app: &TestApp, check: &str, day: u8, time: &str) {
+    let at = candor::time::Timestamp::parse(&pacific(day, time)).expect("a time");
+    app.set_clock(&pacific(day, time));
+    eventually(&format!("the answer of {time}"), DEADLINE, async || {
+        let shown = app.get(&format!("/api/v1/checks/{check}")).await.expect(200);
+        (shown["last"]["at"] == json!(at)).then_some(())
+    })
+    .await;
+}
+
+/// Somebody fails to upload on the evening of the 5th, and the error log says so; it arrives at 22:40 at the latest.
+/// Answers the incident.
+async fn error(app: &TestApp, hook: &str, time: &str, user: Option<Value>) -> String {
+    app.set_clock(&pacific(5, if time == "20:01" { "22:40" } else { time }));
+    let mut event = json!({
+        "issue_id": "1262", "level": "error", "title": "UploadError: connect ECONNREFUSED", "datetime": pacific(5, time),
+        "web_url": "https://sentry.example/organizations/o/issues/1262/events/1/",
+    });
+    if let Some(user) = user {
+        event["user"] = user;
+    }
+    let body = json!({"action": "created", "data": {"error": event}});
+    let taken = app.anonymous().post(hook, body).await.expect(202);
+    let incident = ["opened", "attached"]
+        .iter()
+        .find_map(|place| taken[*place][0]["id"].as_str());
+    incident
+        .unwrap_or_else(|| panic!("no incident: {taken}"))
+        .to_owned()
+}
+
+async fn the_metrics_are_those_of_the_story(app: &TestApp, at: &str) {
+    let metrics = app
+        .get(&format!("{at}/metrics?time_zone={ZONE}"))
+        .await
+        .expect(200);
+    let minutes = |n: i64| json!(n * 60);
+    // "Total 16 hours partial downtime"; told after 14 minutes; noticed after more than 15 hours.
+    assert_eq!(metrics["impact"], minutes(15 * 60 + 51));
+    let hours = metrics["impact"].as_f64().expect("seconds") / 3_600.0;
+    assert_eq!(format!("{hours:.0}"), "16");
+    assert_eq!(metrics["time_to_notify"], minutes(14));
+    assert_eq!(metrics["time_to_detect"], minutes(15 * 60 + 26));
+    assert_eq!(metrics["time_to_mitigate"], minutes(25));
+    assert_eq!(
+        metrics["times"],
+        json!({
+            "started_at": "2021-10-05T23:19:00Z",
+            "detected_at": "2021-10-06T14:45:00Z",
+            "notified_at": "2021-10-06T14:59:00Z",
+            "mitigated_at": "2021-10-06T15:10:00Z",
+            "resolved_at": "2021-10-06T15:14:00Z",
+        })
+    );
+    assert_eq!(
+        metrics["local_times"],
+        json!({
+            "started_at": pacific(5, "16:19"),
+            "detected_at": pacific(6, "07:45"),
+            "notified_at": pacific(6, "07:59"),
+            "mitigated_at": pacific(6, "08:10"),
+            "resolved_at": pacific(6, "08:14"),
+        })
+    );
+}
+
+async fn the_report_is_blameless(app: &TestApp, by: &Http, at: &str) {
+    let report = json!({
+        "title": "Partial outage of uploads",
+        "sections": [
+            {"heading": "Five whys", "text": INTERNAL, "audience": "internal"},
+            {"heading": "What went right", "text": "Resolved quickly once we noticed.", "audience": "internal"},
+            {"heading": "What went wrong", "text": "We did not notice that the service was down.", "audience": "internal"},
+            {"heading": "Possible solutions", "text": "Watch the upload service.", "audience": "internal"},
+            {"heading": "What you can do", "text": FOR_CUSTOMERS, "audience": "customer"},
+            {"heading": "Summary", "text": FOR_EVERYBODY, "audience": "public"},
+        ],
+    });
+    by.put(&format!("{at}/report"), report).await.expect(200);
+    let internal = app
+        .get(&format!("{at}/report?audience=internal"))
+        .await
+        .expect(200);
+    let headings: Vec<&str> = internal["sections"]
+        .as_array()
+        .expect("sections")
+        .iter()
+        .map(|section| section["heading"].as_str().expect("a heading"))
+        .collect();
+    assert_eq!(
+        headings,
+        [
+            "Five whys",
+            "What went right",
+            "What went wrong",
+            "Possible solutions",
+            "What you can do",
+            "Summary"
+        ]
+    );
+    // Users do not follow social media: the public page says it.
+    by.post(&format!("{at}/report/publish"), json!({}))
+        .await
+        .expect(200);
+    let page = app.anonymous().get("/status").await.expect(200).text;
+    assert!(page.contains(FOR_EVERYBODY), "{page}");
+    for hidden in [INTERNAL, FOR_CUSTOMERS, "Five whys", "ECONNREFUSED"] {
+        assert!(!page.contains(hidden), "'{hidden}' is public: {page}");
+    }
+}
+
+/// Text and HTML say why they get it and what they can do, and nothing of what stays inside.
+fn is_for_somebody_who_met_it(mail: &Mail) {
+    for part in [&mail.text, &mail.html] {
+        let part = part.split_whitespace().collect::<Vec<_>>().join(" ");
+        for said in [
+            FOR_CUSTOMERS,
+            FOR_EVERYBODY,
+            "on the problem with our service",
+            "You receive this because you met an error while using our service.",
+        ] {
+            assert!(part.contains(said), "'{said}' is not in {part}");
+        }
+        for hidden in [
+            INTERNAL,
+            "Five whys",
+            "ECONNREFUSED",
+            "upload-service",
+            "Check failed",
+        ] {
+            assert!(!part.contains(hidden), "'{hidden}' is in {part}");
+        }
+    }
+}
