@@ -19,7 +19,7 @@ const NOT_SETTINGS: [&str; 3] = [
     "CANDOR_REQUIRE_POSTGRES",
 ];
 
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 19] = [
     "database_url",
     "listen",
     "public_url",
@@ -37,6 +37,7 @@ const NAMES: [&str; 18] = [
     "dkim_keys",
     "webhook_allow",
     "callout_allow",
+    "update_every",
     "log_format",
 ];
 
@@ -86,6 +87,8 @@ pub struct Config {
     pub webhook_allow: Policy,
     /// Where a service that is asked about references may be.
     pub callout_allow: Policy,
+    /// How often customers should hear of an unresolved incident; none: operators are not reminded.
+    pub update_every: Option<Duration>,
     /// Whether this process delivers.
     pub workers: bool,
     /// Text or JSON.
@@ -117,6 +120,7 @@ impl Default for Config {
             dkim_keys: None,
             webhook_allow: Policy::Public,
             callout_allow: Policy::Public,
+            update_every: Some(Duration::from_secs(3_600)),
             workers: true,
             log_format: LogFormat::Text,
             sns: Fetch::https(),
@@ -267,6 +271,16 @@ impl Config {
             "dkim_keys" => self.dkim_keys = Some(value),
             "webhook_allow" => self.webhook_allow = policy(&value)?,
             "callout_allow" => self.callout_allow = policy(&value)?,
+            "update_every" => {
+                self.update_every = match value.as_str() {
+                    "off" => None,
+                    time => Some(
+                        wait(time)
+                            .filter(|time| *time >= Duration::from_secs(60))
+                            .ok_or("must be a time of at least a minute, such as 1h, or off")?,
+                    ),
+                };
+            }
             "log_format" => {
                 self.log_format = match value.as_str() {
                     "text" => LogFormat::Text,

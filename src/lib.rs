@@ -28,6 +28,9 @@ pub mod notice;
 pub mod template;
 pub mod unreached;
 
+pub mod automation;
+pub mod operators;
+
 pub mod http;
 pub mod schedule;
 

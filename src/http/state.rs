@@ -35,6 +35,8 @@ pub struct App {
     pub lookups: Arc<Notify>,
     /// Where a service that is asked may be.
     pub callout_allow: Policy,
+    /// How often customers should hear of an unresolved incident.
+    pub update_every: Option<std::time::Duration>,
     /// Delivery counts of this process.
     pub stats: Arc<Stats>,
     /// What proves that a report is about a mail of ours.

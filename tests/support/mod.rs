@@ -8,6 +8,7 @@ mod binary;
 mod databases;
 mod http;
 mod mail;
+pub mod monitoring;
 mod mysql_server;
 mod notices;
 mod postgres;
