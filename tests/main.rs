@@ -45,6 +45,7 @@ mod no_sender_can_break_a_source;
 mod odd_mail_servers_are_put_up_with;
 mod openapi_document;
 mod operation;
+mod operators_hear_of_it;
 mod policies_act_without_a_person;
 mod resolution_says_what_is_left_to_do;
 mod senders_are_understood_as_they_are;

@@ -54,6 +54,7 @@ sources! {
     "admin/resource-rows",
     "admin/integrations",
     "admin/integration",
+    "admin/automation",
     "admin/templates",
     "admin/template",
     "admin/audit",

@@ -27,7 +27,8 @@ impl Http {
             .expect(201);
         Monitoring {
             id: made.id(),
-            hook: made["hook_url"].as_str().expect("a URL").to_owned(),
+            // Its path: after a restart the port is another one.
+            hook: hook_path(made["hook_url"].as_str().expect("a URL")),
         }
     }
 
@@ -97,6 +98,11 @@ impl Http {
             .map(|entry| entry["text"].as_str().expect("a text").to_owned())
             .collect()
     }
+}
+
+fn hook_path(url: &str) -> String {
+    let (_, path) = url.split_once("/hooks/").expect("a hook's URL");
+    format!("/hooks/{path}")
 }
 
 /// A policy that sends to at most 100 people, with `more` over it.

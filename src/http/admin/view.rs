@@ -14,10 +14,11 @@ use crate::notice::{Notice, State};
 use crate::time::{Timestamp, time_zone};
 
 /// The parts of the house, with the path of each.
-const PARTS: [(&str, &str); 5] = [
+const PARTS: [(&str, &str); 6] = [
     ("Incidents", "/admin"),
     ("Directory", "/admin/directory"),
     ("Integrations", "/admin/integrations"),
+    ("Automation", "/admin/automation"),
     ("Templates", "/admin/templates"),
     ("Audit", "/admin/audit"),
 ];
