@@ -27,6 +27,7 @@ mod admin_pages_show_what_the_api_knows;
 mod alerts_open_incidents;
 mod any_json_can_be_mapped;
 mod approval_needs_a_second_person;
+mod automation_is_on_its_page;
 mod bounces_reach_the_incident;
 mod deliveries_are_retried_and_given_up;
 mod errors_are_problem_documents;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use candor::catcher::{Decision, Policy};
 use candor::config::Config;
 use candor::egress;
+use candor::time::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -72,6 +73,12 @@ async fn sent(app: &TestApp, n: usize) -> Vec<Value> {
     .await;
     assert_eq!(all.len(), n, "{all:#?}");
     all
+}
+
+/// Waits until so many attempts of a message are made and recorded, and it waits for the next.
+async fn settled(env: &Env, attempts: i64) {
+    let waiting = format!("operator_messages WHERE state = 'pending' AND lease IS NULL AND attempts = {attempts}");
+    wait_until(&format!("{attempts} attempts"), DEADLINE, async || env.count(&waiting) == 1).await;
 }
 
 async fn each_event_is_told_by_mail_and_by_webhook(env: Env) {
@@ -238,25 +245,18 @@ async fn what_fails_is_tried_again_by_the_schedule(env: Env) {
     });
     operator(&app, json!({"webhook": {"kind": "slack", "url": hook.url("/")}})).await;
     app.story_incident().await;
-    let attempted = async |n: i64| {
-        messages(&app, &format!("attempt {n}"), |all| {
-            all.first()
-                .is_some_and(|one| one["attempts"] == n && one["reply"].is_string() && one["next_attempt_at"] != "2024-03-14T07:01:00Z")
-        })
-        .await
-        .remove(0)
-    };
-    let first = attempted(1).await;
+    settled(&env, 1).await;
+    let first = app.all("/api/v1/operators/messages").await.remove(0);
     assert_eq!((&first["state"], &first["finished_at"]), (&json!("pending"), &Value::Null));
     assert!(first["reply"].as_str().is_some_and(|reply| reply.contains("500") && reply.contains("not now")));
-    let next = first["next_attempt_at"].as_str().expect("a time").to_owned();
-    assert!(("2024-03-14T06:56:04Z".."2024-03-14T06:56:06.1Z").contains(&next.as_str()), "{next}");
+    // Five seconds, a fifth longer or shorter by chance.
+    let next = Timestamp::parse(first["next_attempt_at"].as_str().expect("a time")).expect("a time");
+    let wait = next.as_micros() - app.clock.now().as_micros();
+    assert!((4_000_000..=6_000_000).contains(&wait), "{wait}");
     app.clock.advance(Duration::from_secs(7));
-    let second = eventually("the second attempt", DEADLINE, async || {
-        let all = app.all("/api/v1/operators/messages").await;
-        all.into_iter().find(|one| one["reply"].as_str().is_some_and(|reply| reply.contains("429")))
-    })
-    .await;
+    settled(&env, 2).await;
+    let second = app.all("/api/v1/operators/messages").await.remove(0);
+    assert!(second["reply"].as_str().is_some_and(|reply| reply.contains("429")), "{second}");
     assert_eq!(second["next_attempt_at"], "2024-03-14T07:06:07Z");
     app.clock.advance(Duration::from_secs(600));
     let all = sent(&app, 1).await;
@@ -280,23 +280,17 @@ async fn what_fails_for_good_is_given_up_and_changes_nothing(env: Env) {
     let all = messages(&app, "the wrong one to be given up", |all| over(all, "wrong")).await;
     let one = all.iter().find(|one| one["operator_name"] == "wrong").expect("it");
     assert_eq!(one["attempts"], 1);
-    let mut hours = 0;
-    while !over(&app.all("/api/v1/operators/messages").await, "away") {
-        let tried = away.received().len();
-        wait_until("an attempt, or the end", DEADLINE, async || {
-            let all = app.all("/api/v1/operators/messages?state=pending").await;
-            all.is_empty() || (!away.received().is_empty() && all[0]["reply"].is_string() && all[0]["attempts"] == away.received().len())
-        })
-        .await;
+    for attempt in 1..=6 {
+        settled(&env, attempt).await;
+        assert_eq!(away.received().len() as i64, attempt);
         app.clock.advance(Duration::from_secs(3_600));
-        hours += 1;
-        assert!(hours < 20, "it is tried for ever; {tried} attempts so far");
     }
+    // The next one would come after six hours.
+    messages(&app, "the other to be given up", |all| over(all, "away")).await;
     let all = app.all("/api/v1/operators/messages?state=failed").await;
     let one = all.iter().find(|one| one["operator_name"] == "away").expect("it");
     assert!(one["reply"].as_str().is_some_and(|reply| reply.starts_with("given up: 503")), "{one}");
-    assert!((5..=8).contains(&hours), "{hours}");
-    assert_eq!(away.received().len() as i64, one["attempts"].as_i64().expect("a number"));
+    assert_eq!((away.received().len(), &one["attempts"]), (7, &json!(7)));
     let after = app.get(&format!("/api/v1/incidents/{incident}")).await.expect(200);
     assert_eq!(before.json, after.json);
     wrong.requests(1).await;
