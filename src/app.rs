@@ -14,7 +14,8 @@ use tokio::task::JoinHandle;
 use crate::access::{self, Links};
 use crate::alert::lookup::Lookups;
 use crate::alert::provider::sns::Sns;
-use crate::audit::Actor;
+use crate::audit::{self, Actor};
+use crate::automation::worker::Automation;
 use crate::config::Config;
 use crate::db::{DatabaseUrl, Db, migrate};
 use crate::delivery::calling::Endpoints;
@@ -32,6 +33,8 @@ use crate::http::App;
 use crate::http::metrics::{FeedbackStats, HttpStats};
 use crate::http::pages::Pages;
 use crate::notice::Sending;
+use crate::operators::mail::Post;
+use crate::operators::worker::{self as operators, Operators};
 use crate::schedule::Schedule;
 use crate::time::Clock;
 use crate::watch::runner::Watcher;
@@ -55,6 +58,8 @@ pub struct Background {
     sources: Option<Runner>,
     lookups: Option<Lookups>,
     watcher: Option<Watcher>,
+    automation: Option<Automation>,
+    operators: Option<Operators>,
     _lock: Option<File>,
 }
 
@@ -72,6 +77,12 @@ impl Background {
         }
         if let Some(sources) = self.sources {
             sources.stop().await;
+        }
+        if let Some(automation) = self.automation {
+            automation.stop().await;
+        }
+        if let Some(operators) = self.operators {
+            operators.stop().await;
         }
         if let Some(workers) = self.workers {
             workers.stop().await;
@@ -147,12 +158,12 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
         .unwrap_or_else(|| format!("http://{address}"));
     // Before anything is changed: a second process is refused without a trace.
     let lock = if config.workers { take_lock(&config)? } else { None };
-    let (app, setup) = prepare(&config, clock, public_url, Tokens::AsSet, endpoints).await?;
+    let (app, setup, post) = prepare(&config, clock, public_url, Tokens::AsSet, endpoints).await?;
     // While nobody was here to take beats, nothing was silent.
     let now = app.clock().now();
     app.db.transaction(move |conn| silence::grant(conn, now)).await?;
     let background = if config.workers {
-        start_background(setup, &app, &config, lock).await?
+        start_background(setup, post, &app, &config, lock).await?
     } else {
         no_background()
     };
@@ -179,8 +190,8 @@ pub async fn start_worker(config: Config, clock: Clock) -> Result<Background> {
         .unwrap_or_else(|| format!("http://{}", config.listen));
     let lock = take_lock(&config)?;
     let endpoints = Endpoints::builtin(config.webhook_allow)?;
-    let (app, setup) = prepare(&config, clock, public_url, Tokens::LeftAlone, endpoints).await?;
-    start_background(setup, &app, &config, lock).await
+    let (app, setup, post) = prepare(&config, clock, public_url, Tokens::LeftAlone, endpoints).await?;
+    start_background(setup, post, &app, &config, lock).await
 }
 
 fn no_background() -> Background {
@@ -190,6 +201,8 @@ fn no_background() -> Background {
         sources: None,
         lookups: None,
         watcher: None,
+        automation: None,
+        operators: None,
         _lock: None,
     }
 }
@@ -208,7 +221,7 @@ async fn prepare(
     public_url: String,
     tokens: Tokens,
     endpoints: Endpoints,
-) -> Result<(Arc<App>, Setup)> {
+) -> Result<(Arc<App>, Setup, Post)> {
     crate::template::check_builtin()?;
     let pages = Pages::compile()?;
     let from: Mailbox = config
@@ -232,6 +245,7 @@ async fn prepare(
             if tokens == Tokens::AsSet {
                 access::ensure_admin(tx, admin.as_deref())?;
             }
+            audit::follow::begin(tx.conn)?;
             access::secret_key(tx, key.as_deref())
         })
         .await?;
@@ -262,6 +276,7 @@ async fn prepare(
         lookups: Arc::new(Notify::new()),
         callout_allow: config.callout_allow,
         check_allow: config.check_allow,
+        update_every: config.update_every,
         stats: stats.clone(),
         feedback: Keys {
             links: links.clone(),
@@ -276,6 +291,11 @@ async fn prepare(
         lifetime: config.delivery_lifetime,
     });
     let domain = from.email.domain().to_owned();
+    let post = Post {
+        exit: exit.clone(),
+        from: from.clone(),
+        dkim: dkim.clone(),
+    };
     let writer = Writer {
         from,
         verp,
@@ -298,7 +318,7 @@ async fn prepare(
         wake,
         stats,
     };
-    Ok((app, setup))
+    Ok((app, setup, post))
 }
 
 /// The lock of an embedded database. PostgreSQL needs none: there any number may deliver.
@@ -310,6 +330,7 @@ fn take_lock(config: &Config) -> Result<Option<File>> {
 
 async fn start_background(
     setup: Setup,
+    post: Post,
     app: &App,
     config: &Config,
     lock: Option<File>,
@@ -318,6 +339,14 @@ async fn start_background(
     let sources = Runner::start(setup.db.clone(), app.sources.clone());
     let lookups = Lookups::start(setup.db.clone(), asking, app.lookups.clone());
     let watcher = Watcher::start(setup.db.clone(), Client::new(config.check_allow)?);
+    let automation = Automation::start(setup.db.clone(), app.sending.clone(), setup.wake.clone());
+    let operators = Operators::start(operators::Setup {
+        db: setup.db.clone(),
+        post,
+        client: Client::new(config.callout_allow)?,
+        public_url: app.sending.public_url.clone(),
+        update_every: config.update_every,
+    });
     let schedule = Schedule::start(setup.db.clone()).await?;
     if config.smtp_url.is_none() {
         tracing::warn!(
@@ -331,6 +360,8 @@ async fn start_background(
         sources: Some(sources),
         lookups: Some(lookups),
         watcher: Some(watcher),
+        automation: Some(automation),
+        operators: Some(operators),
         _lock: lock,
     })
 }

@@ -19,7 +19,7 @@ const NOT_SETTINGS: [&str; 3] = [
     "CANDOR_REQUIRE_POSTGRES",
 ];
 
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 20] = [
     "database_url",
     "listen",
     "public_url",
@@ -38,6 +38,7 @@ const NAMES: [&str; 19] = [
     "webhook_allow",
     "callout_allow",
     "check_allow",
+    "update_every",
     "log_format",
 ];
 
@@ -89,6 +90,8 @@ pub struct Config {
     pub callout_allow: Policy,
     /// Where HTTP checks may lead.
     pub check_allow: Policy,
+    /// How often customers should hear of an unresolved incident; none: operators are not reminded.
+    pub update_every: Option<Duration>,
     /// Whether this process delivers.
     pub workers: bool,
     /// Text or JSON.
@@ -121,6 +124,7 @@ impl Default for Config {
             webhook_allow: Policy::Public,
             callout_allow: Policy::Public,
             check_allow: Policy::Public,
+            update_every: Some(Duration::from_secs(3_600)),
             workers: true,
             log_format: LogFormat::Text,
             sns: Fetch::https(),
@@ -272,6 +276,16 @@ impl Config {
             "webhook_allow" => self.webhook_allow = policy(&value)?,
             "callout_allow" => self.callout_allow = policy(&value)?,
             "check_allow" => self.check_allow = policy(&value)?,
+            "update_every" => {
+                self.update_every = match value.as_str() {
+                    "off" => None,
+                    time => Some(
+                        wait(time)
+                            .filter(|time| *time >= Duration::from_secs(60))
+                            .ok_or("must be a time of at least a minute, such as 1h, or off")?,
+                    ),
+                };
+            }
             "log_format" => {
                 self.log_format = match value.as_str() {
                     "text" => LogFormat::Text,

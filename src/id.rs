@@ -108,6 +108,12 @@ uuid_id!(/// A heartbeat.
     HeartbeatId, "a heartbeat");
 uuid_id!(/// A next step of an incident.
     NextStepId, "a next step");
+uuid_id!(/// A policy: what happens without a person.
+    PolicyId, "a policy");
+uuid_id!(/// An operator: somebody of our own who is on call.
+    OperatorId, "an operator");
+uuid_id!(/// A message to an operator.
+    MessageId, "a message");
 
 /// Longest id, type, role or label that a caller may use, in characters.
 pub const MAX_ID: usize = 200;

@@ -30,6 +30,9 @@ pub mod notice;
 pub mod template;
 pub mod unreached;
 
+pub mod automation;
+pub mod operators;
+
 pub mod http;
 pub mod schedule;
 

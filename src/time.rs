@@ -110,6 +110,12 @@ impl Timestamp {
         self.rfc3339_in(&offset.map_or(TimeZone::UTC, TimeZone::fixed))
     }
 
+    /// Minutes since midnight on the clocks of `zone`: 0 to 1439.
+    pub fn minute_of_day(self, zone: &TimeZone) -> i64 {
+        let local = self.to_jiff().to_zoned(zone.clone());
+        i64::from(local.hour()) * 60 + i64::from(local.minute())
+    }
+
     /// Seconds and nanoseconds since the epoch, as UUIDv7 and SMTP dates want them.
     pub fn unix(self) -> (u64, u32) {
         let seconds = self.0.div_euclid(1_000_000).max(0);

@@ -8,6 +8,7 @@
 //! Must never happen here: a swallowed error (it fails the change), an address or a secret in an event,
 //! or an event written outside the transaction of its change.
 
+pub mod follow;
 mod trail;
 mod verify;
 
@@ -190,6 +191,15 @@ actions! {
     OptedOut = "address.opted_out",
     AddressSuppressed = "address.suppressed",
     SuppressionLifted = "address.suppression_lifted",
+    PolicyCreated = "policy.created",
+    PolicyChanged = "policy.changed",
+    PolicyDeleted = "policy.deleted",
+    AutomationDecided = "automation.decided",
+    OperatorCreated = "operator.created",
+    OperatorChanged = "operator.changed",
+    OperatorDeleted = "operator.deleted",
+    OperatorTold = "operator.told",
+    OperatorGivenUp = "operator.given_up",
     DatabaseRestored = "database.restored",
 }
 
@@ -267,24 +277,33 @@ impl Db {
     {
         let actor = actor.clone();
         let now = self.clock().now();
-        self.transaction(move |conn| {
-            let mut tx = Tx {
-                conn,
-                now,
-                actor,
-                events: Vec::new(),
-            };
-            let value = work(&mut tx)?;
-            let Tx {
-                conn, actor, events, ..
-            } = tx;
-            if let Some(request) = &actor.request {
-                crate::idempotency::carried_out(conn, request)?;
-            }
-            append(conn, &actor, now, events)?;
-            Ok(value)
-        })
-        .await
+        let (value, followed) = self
+            .transaction(move |conn| {
+                let mut tx = Tx {
+                    conn,
+                    now,
+                    actor,
+                    events: Vec::new(),
+                };
+                let value = work(&mut tx)?;
+                let Tx {
+                    conn, actor, events, ..
+                } = tx;
+                if let Some(request) = &actor.request {
+                    crate::idempotency::carried_out(conn, request)?;
+                }
+                let followed = events.iter().any(|event| follow::waited_for(event.action));
+                append(conn, &actor, now, events)?;
+                if followed {
+                    dialect::tell_followers(conn)?;
+                }
+                Ok((value, followed))
+            })
+            .await?;
+        if followed {
+            self.wake_followers();
+        }
+        Ok(value)
     }
 }
 
@@ -386,6 +405,14 @@ const WITHOUT_INFLUENCE: &[Action] = &[
     Action::HookInvalid,
     Action::CheckState,
     Action::HeartbeatState,
+    Action::PolicyCreated,
+    Action::PolicyChanged,
+    Action::PolicyDeleted,
+    Action::OperatorCreated,
+    Action::OperatorChanged,
+    Action::OperatorDeleted,
+    Action::OperatorTold,
+    Action::OperatorGivenUp,
 ];
 
 /// Events that matter to their own incident alone.
@@ -413,6 +440,7 @@ const OF_ONE_INCIDENT: &[Action] = &[
     Action::NoticeFinished,
     Action::DeliveryResent,
     Action::DeliveryBounced,
+    Action::AutomationDecided,
 ];
 
 /// How far the trail has come: what was computed from the records holds as long as this is the same.

@@ -68,6 +68,8 @@ pub enum Lock {
     Integration,
     /// One source of the directory: its runs.
     Source,
+    /// One reader of the audit trail.
+    Cursor,
 }
 
 /// Waits for and takes the row's lock until the transaction ends. SQLite has one writer, so holds it already.
@@ -80,6 +82,7 @@ pub fn lock(conn: &mut Conn, what: Lock, id: &str) -> Result<()> {
         Lock::Notice => "SELECT 1 FROM notices WHERE id = $1 FOR NO KEY UPDATE",
         Lock::Integration => "SELECT 1 FROM integrations WHERE id = $1 FOR NO KEY UPDATE",
         Lock::Source => "SELECT 1 FROM directory_sources WHERE id = $1 FOR NO KEY UPDATE",
+        Lock::Cursor => "SELECT 1 FROM trail_cursors WHERE name = $1 FOR NO KEY UPDATE",
     };
     diesel::sql_query(statement).bind::<Text, _>(id).execute(conn)?;
     Ok(())
@@ -455,6 +458,31 @@ pub fn own_staged(conn: &mut Conn, run: &str, source: &str) -> Result<()> {
     Ok(())
 }
 
+/// Locks messages to operators that are due by a way, and that no other worker is claiming.
+///
+/// # Errors
+/// What the database answers.
+pub fn due_messages(conn: &mut Conn, channel: &str, now: Timestamp, limit: i64) -> Result<Vec<String>> {
+    #[derive(QueryableByName)]
+    struct Id {
+        #[diesel(sql_type = Text)]
+        id: String,
+    }
+    let lock = match conn {
+        Conn::Sqlite(_) => "",
+        Conn::Pg(_) => "FOR UPDATE SKIP LOCKED",
+    };
+    let rows: Vec<Id> = diesel::sql_query(format!(
+        "SELECT id FROM operator_messages WHERE state = 'pending' AND channel = $1 AND next_attempt_at <= $2 \
+         ORDER BY next_attempt_at, id LIMIT $3 {lock}"
+    ))
+    .bind::<Text, _>(channel)
+    .bind::<BigInt, _>(now)
+    .bind::<BigInt, _>(limit)
+    .load(conn)?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
 /// What is frozen of a delivery's recipient.
 #[derive(Clone, Debug, QueryableByName)]
 #[allow(missing_docs)]
@@ -626,6 +654,23 @@ pub fn tell_workers(conn: &mut Conn, stopped: Option<&NoticeId>) -> Result<()> {
     diesel::sql_query("SELECT pg_notify($1, $2)")
         .bind::<Text, _>(WORK)
         .bind::<Text, _>(stopped.map_or("", NoticeId::as_str))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// What [`tell_followers`] says.
+pub const FOLLOWED: &str = "trail";
+
+/// Tells every process, when the transaction commits, that something was written which followers of the audit trail
+/// wait for.
+///
+/// # Errors
+/// What the database answers.
+pub fn tell_followers(conn: &mut Conn) -> Result<()> {
+    let Conn::Pg(conn) = conn else { return Ok(()) };
+    diesel::sql_query("SELECT pg_notify($1, $2)")
+        .bind::<Text, _>(WORK)
+        .bind::<Text, _>(FOLLOWED)
         .execute(conn)?;
     Ok(())
 }

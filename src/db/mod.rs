@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::r2d2::Pool;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 pub use connection::{Conn, DatabaseUrl};
 pub use statement::Statement;
@@ -47,6 +47,8 @@ pub struct Db {
     write_permits: Arc<Semaphore>,
     url: DatabaseUrl,
     clock: Clock,
+    /// How often something was written that is followed (see `audit::follow`).
+    written: Arc<watch::Sender<u64>>,
 }
 
 impl Db {
@@ -97,7 +99,18 @@ impl Db {
             write_permits,
             url,
             clock,
+            written: Arc::new(watch::Sender::new(0)),
         })
+    }
+
+    /// Changes whenever something was written that followers of the audit trail wait for.
+    pub fn written(&self) -> watch::Receiver<u64> {
+        self.written.subscribe()
+    }
+
+    /// Wakes the followers of the audit trail in this process.
+    pub(crate) fn wake_followers(&self) {
+        self.written.send_modify(|times| *times = times.wrapping_add(1));
     }
 
     /// The clock that stamps what is written.

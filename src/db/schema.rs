@@ -674,10 +674,96 @@ diesel::allow_tables_to_appear_in_same_query!(
     incident_starts,
     checks,
     heartbeats,
+    trail_cursors,
+    automation_policies,
+    automation_runs,
+    automation_told,
+    operators,
+    operator_messages,
 );
+
+diesel::table! {
+    trail_cursors (name) {
+        name -> Text,
+        seq -> BigInt,
+    }
+}
+
+diesel::table! {
+    automation_policies (id) {
+        id -> Text,
+        position -> BigInt,
+        enabled -> Bool,
+        policy -> Text,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    automation_runs (incident_id) {
+        incident_id -> Text,
+        policy_id -> Text,
+        policy_name -> Text,
+        action -> Text,
+        state -> Text,
+        outcome -> Nullable<Text>,
+        reason -> Nullable<Text>,
+        notice_id -> Nullable<Text>,
+        opened_at -> BigInt,
+        due_at -> BigInt,
+        attempts -> BigInt,
+        decided_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    automation_told (account_id, incident_id) {
+        account_id -> Text,
+        incident_id -> Text,
+        at -> BigInt,
+    }
+}
+
+diesel::table! {
+    operators (id) {
+        id -> Text,
+        name -> Text,
+        email -> Nullable<Text>,
+        webhook_kind -> Nullable<Text>,
+        webhook_url -> Nullable<Text>,
+        events -> Text,
+        severities -> Nullable<Text>,
+        enabled -> Bool,
+        gone_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    operator_messages (id) {
+        id -> Text,
+        operator_id -> Text,
+        channel -> Text,
+        event -> Text,
+        key -> Text,
+        incident_id -> Text,
+        facts -> Text,
+        state -> Text,
+        attempts -> BigInt,
+        lease -> Nullable<Text>,
+        next_attempt_at -> BigInt,
+        expires_at -> BigInt,
+        created_at -> BigInt,
+        finished_at -> Nullable<BigInt>,
+        reply -> Nullable<Text>,
+    }
+}
 
 diesel::joinable!(directory_runs -> directory_sources (source_id));
 diesel::joinable!(endpoints -> accounts (account_key));
+diesel::joinable!(operator_messages -> operators (operator_id));
 diesel::joinable!(alerts -> incidents (incident_id));
 diesel::joinable!(deliveries -> notices (notice_id));
 diesel::joinable!(notices -> incidents (incident_id));

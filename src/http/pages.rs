@@ -55,6 +55,7 @@ sources! {
     "admin/integrations",
     "admin/integration",
     "admin/watching",
+    "admin/automation",
     "admin/templates",
     "admin/template",
     "admin/audit",

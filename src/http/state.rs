@@ -37,6 +37,8 @@ pub struct App {
     pub callout_allow: Policy,
     /// Where HTTP checks may lead.
     pub check_allow: Policy,
+    /// How often customers should hear of an unresolved incident.
+    pub update_every: Option<std::time::Duration>,
     /// Delivery counts of this process.
     pub stats: Arc<Stats>,
     /// What proves that a report is about a mail of ours.

@@ -16,6 +16,7 @@ mod plan;
 mod send;
 pub mod templates;
 mod told;
+pub mod unattended;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -179,8 +180,12 @@ pub(crate) struct Row {
 impl Row {
     /// A draft that nobody has approved or sent.
     fn draft(tx: &Tx<'_>, incident_id: IncidentId, phase: String, message: String) -> Row {
+        Row::by(tx.actor.id(), tx.now, incident_id, phase, message)
+    }
+
+    fn by(author: &str, now: Timestamp, incident_id: IncidentId, phase: String, message: String) -> Row {
         Row {
-            id: NoticeId::new(tx.now),
+            id: NoticeId::new(now),
             incident_id,
             phase,
             state: State::Draft.as_str().to_owned(),
@@ -188,7 +193,7 @@ impl Row {
             message,
             customer_action: None,
             catch_up_of: None,
-            drafted_by: tx.actor.id().to_owned(),
+            drafted_by: author.to_owned(),
             approved_by: None,
             approved_digest: None,
             digest: None,
@@ -196,8 +201,8 @@ impl Row {
             frozen: None,
             recipients: 0,
             expand_cursor: 0,
-            created_at: tx.now,
-            updated_at: tx.now,
+            created_at: now,
+            updated_at: now,
             queued_at: None,
             finished_at: None,
             endpoints: 0,
@@ -403,6 +408,18 @@ fn check_parts(
 /// `NotFound`; `Invalid`, field by field (a resolution needs `customer_action`); `Conflict` where a resolution is
 /// drafted for an incident that is not resolved.
 pub fn draft(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewNotice) -> Result<Notice> {
+    check_new(tx.conn, new)?;
+    check_phase(tx.conn, incident, new.phase)?;
+    let row = new_row(tx.actor.id(), tx.now, incident, new)?;
+    insert(tx, &row)?;
+    get(tx.conn, &row.id)
+}
+
+/// Checks a notice to draft, whoever is to draft it and when.
+///
+/// # Errors
+/// `Invalid`, field by field.
+pub(crate) fn check_new(conn: &mut Conn, new: &NewNotice) -> Result<()> {
     let mut errors = Vec::new();
     check_parts(
         &mut errors,
@@ -416,30 +433,33 @@ pub fn draft(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewNotice) -> Result<
         errors.push(FieldError::at("/customer_action", detail));
     }
     if let Some(rule) = &new.audience {
-        rule.check(tx.conn, "/audience", &mut errors)?;
+        rule.check(conn, "/audience", &mut errors)?;
     }
-    if !errors.is_empty() {
-        return Err(Error::fields(errors));
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::fields(errors))
     }
-    check_phase(tx.conn, incident, new.phase)?;
+}
+
+fn new_row(author: &str, now: Timestamp, incident: &IncidentId, new: &NewNotice) -> Result<Row> {
     let action = new
         .customer_action
         .as_ref()
         .map(serde_json::to_string)
         .transpose()?;
-    let row = Row {
+    Ok(Row {
         subject: new.subject.as_deref().map(|s| s.trim().to_owned()),
         customer_action: action,
         audience: new.audience.as_ref().map(serde_json::to_string).transpose()?,
-        ..Row::draft(
-            tx,
+        ..Row::by(
+            author,
+            now,
             incident.clone(),
             new.phase.as_str().to_owned(),
             new.message.trim().to_owned(),
         )
-    };
-    insert(tx, &row)?;
-    get(tx.conn, &row.id)
+    })
 }
 
 fn insert(tx: &mut Tx<'_>, row: &Row) -> Result<()> {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::counts::{self, Changes};
 use super::endpoints::{self, EndpointRecipient};
-use super::plan::{Sending, missing, plan};
+use super::plan::{Plan, Sending, missing, plan};
 use super::{EMAIL, Notice, Row, State, check_phase, get, insert, locked, require_draft, row, templates};
 use crate::audit::{Action, Event, Tx};
 use crate::db::Conn;
@@ -84,8 +84,7 @@ pub fn approve(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sendin
 pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) -> Result<Notice> {
     let row = locked(tx, id)?;
     require_draft(&row)?;
-    let phase = row.phase()?;
-    check_phase(tx.conn, &row.incident_id, phase)?;
+    check_phase(tx.conn, &row.incident_id, row.phase()?)?;
     let plan = plan(tx.conn, &row, sending)?;
     if plan.recipients.is_empty() && plan.endpoints.is_empty() {
         return Err(Error::invalid("", "there is nobody to tell"));
@@ -93,6 +92,16 @@ pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) 
     if plan.digest != digest.digest {
         return Err(changed());
     }
+    freeze(tx, &row, &plan, sending)?;
+    get(tx.conn, id)
+}
+
+/// Freezes a draft that is locked as it was planned in this transaction, and queues it.
+///
+/// # Errors
+/// `Forbidden` where approval is missing.
+pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending) -> Result<()> {
+    let (id, phase) = (&row.id, plan.content.phase);
     let count = plan.recipients.len();
     if count > sending.max_audience && row.approved_digest.as_deref() != Some(plan.digest.as_str()) {
         return Err(Error::Forbidden(format!(
@@ -142,7 +151,7 @@ pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) 
                 "template": template, "approved_by": row.approved_by,
             })),
     );
-    get(tx.conn, id)
+    Ok(())
 }
 
 /// Whose turn a call is among others: its host's.

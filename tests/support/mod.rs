@@ -9,6 +9,7 @@ mod databases;
 mod http;
 pub mod https;
 mod mail;
+pub mod monitoring;
 mod mysql_server;
 mod notices;
 mod postgres;

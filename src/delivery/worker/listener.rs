@@ -32,6 +32,7 @@ pub(super) fn listen(setup: &Setup, stop: watch::Receiver<bool>) -> Option<std::
                     for payload in payloads {
                         match NoticeId::parse(&payload) {
                             Ok(notice) => wake.stopped(notice),
+                            Err(_) if payload == crate::db::dialect::FOLLOWED => db.wake_followers(),
                             Err(_) => wake.due(),
                         }
                     }

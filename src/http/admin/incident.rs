@@ -32,8 +32,10 @@ use crate::incident::timeline::{self, Entry};
 use crate::incident::{self, Incident, Status};
 use crate::notice::compose::paragraphs;
 use crate::notice::{self, Notice, State};
+use crate::operators::overdue;
 use crate::report::{self, Report};
 use crate::template::Phase;
+use crate::time::Timestamp;
 use crate::unreached;
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
@@ -67,6 +69,7 @@ struct Facts {
     steps: Vec<NextStep>,
     reports: Vec<Report>,
     ages: Vec<SourceAge>,
+    update_due: Option<Timestamp>,
 }
 
 /// What is computed over the whole audience, as the page shows it.
@@ -132,7 +135,7 @@ async fn show(
     let alerts_before: Option<String> = cursor(p.alerts_after.as_deref())?;
     let people_after: Option<String> = cursor(p.people_after.as_deref())?;
     let who = p.who.clone();
-    let (memo, now) = (app.memo.clone(), app.clock().now());
+    let (memo, now, every) = (app.memo.clone(), app.clock().now(), app.update_every);
     let facts = app
         .db
         .read(move |conn| {
@@ -176,6 +179,10 @@ async fn show(
                 .filter_map(|reader| report::find(conn, id, reader).transpose())
                 .collect::<Result<_, _>>()?,
                 ages: status::ages(conn, now)?,
+                update_due: match every {
+                    Some(every) => overdue::due_at(conn, id, every)?,
+                    None => None,
+                },
                 incident,
             })
         })
@@ -198,7 +205,7 @@ async fn show(
             "summary": incident.summary.as_deref().map(paragraphs).unwrap_or_default(),
             "metrics": tiles(&facts.metrics),
             "zones": zones.iter().map(|(name, _)| name).collect::<Vec<_>>(),
-            "times": times(&facts.metrics, zones),
+            "times": times(&facts.metrics, facts.update_due, zones),
             "todo": todo(&app, &facts, standing.not_told),
             "people": standing.people,
             "people_as_of": When::maybe(facts.standing.as_of, local),
@@ -271,7 +278,7 @@ fn tiles(metrics: &Metrics) -> Vec<Value> {
     .collect()
 }
 
-fn times(metrics: &Metrics, zones: &[(String, TimeZone)]) -> Vec<Value> {
+fn times(metrics: &Metrics, update_due: Option<Timestamp>, zones: &[(String, TimeZone)]) -> Vec<Value> {
     let times = &metrics.times;
     [
         ("Started", Some(times.started_at)),
@@ -281,6 +288,8 @@ fn times(metrics: &Metrics, zones: &[(String, TimeZone)]) -> Vec<Value> {
         ("Resolved", times.resolved_at),
     ]
     .into_iter()
+    // Of one that is over, or of which nobody knows, there is nothing to wait for.
+    .chain(update_due.map(|at| ("Next update due", Some(at))))
     .map(|(label, at)| {
         json!({
             "label": label,

@@ -6,6 +6,7 @@
 
 mod audience;
 mod audit;
+mod automation;
 mod directory;
 mod incident;
 mod incidents;
@@ -40,6 +41,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
             .configure(directory::routes)
             .configure(integrations::routes)
             .configure(watching::routes)
+            .configure(automation::routes)
             .configure(templates::routes)
             .configure(audit::routes)
             .default_service(web::to(no_such_page))

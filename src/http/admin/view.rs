@@ -14,11 +14,12 @@ use crate::notice::{Notice, State};
 use crate::time::{Timestamp, time_zone};
 
 /// The parts of the house, with the path of each.
-const PARTS: [(&str, &str); 6] = [
+const PARTS: [(&str, &str); 7] = [
     ("Incidents", "/admin"),
     ("Directory", "/admin/directory"),
     ("Integrations", "/admin/integrations"),
     ("Watching", "/admin/watching"),
+    ("Automation", "/admin/automation"),
     ("Templates", "/admin/templates"),
     ("Audit", "/admin/audit"),
 ];

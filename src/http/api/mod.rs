@@ -3,11 +3,13 @@
 pub mod alerts;
 pub mod audience;
 pub mod audit;
+pub mod automation;
 pub mod directory;
 pub mod endpoints;
 pub mod feedback;
 pub mod incidents;
 pub mod notices;
+pub mod operators;
 pub mod reports;
 pub mod selectors;
 pub mod sources;
@@ -77,6 +79,8 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(notices::routes)
         .configure(feedback::routes)
         .configure(reports::routes)
+        .configure(automation::routes)
+        .configure(operators::routes)
         .configure(templates::routes)
         .configure(audit::routes)
 }

@@ -1,0 +1,298 @@
+//! The limits within which a policy sends. Outside them its notice stays a draft, with the reason.
+//!
+//! Must never happen here: a limit that is passed over as it could not be computed, or a warning that only a person can
+//! judge taken for nothing.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::upsert::excluded;
+use serde::{Deserialize, Serialize};
+
+use crate::audit::Tx;
+use crate::db::Conn;
+use crate::db::dialect::on_backend;
+use crate::db::schema::automation_told as t;
+use crate::directory::source::status;
+use crate::error::{FieldError, Result};
+use crate::id::IncidentId;
+use crate::notice::{Plan, Sending};
+use crate::time::{Timestamp, time_zone};
+
+/// What "per hour" means.
+const HOUR: Duration = Duration::from_secs(3_600);
+/// How long it is remembered which accounts were told.
+const KEPT: Duration = Duration::from_secs(86_400);
+/// How long after it was due a policy still sends. Later the world has moved on, and somebody should look.
+pub const LATEST: Duration = Duration::from_secs(15 * 60);
+
+/// Within which a policy sends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PolicyLimits)]
+pub struct Limits {
+    /// To at most so many people. `CANDOR_MAX_AUDIENCE` holds beside it.
+    pub audience_at_most: u32,
+    /// At most so many detections of policies to an account within an hour, 1 to 60; unset: 1. Null: any number.
+    #[serde(default = "once")]
+    pub per_account_per_hour: Option<u32>,
+    /// Only at these hours of the day; unset: at any.
+    #[serde(default)]
+    pub hours: Option<Hours>,
+}
+
+fn once() -> Option<u32> {
+    Some(1)
+}
+
+/// Hours of a day: from the one, and until before the other; over midnight where the second is earlier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PolicyHours)]
+pub struct Hours {
+    /// `HH:MM`
+    pub from: String,
+    /// `HH:MM`, up to `24:00`.
+    pub until: String,
+    /// IANA time zone in which they are meant.
+    pub time_zone: String,
+}
+
+/// Minutes since midnight, up to 24:00.
+fn minutes(text: &str) -> Option<i64> {
+    let (hours, minutes) = text.split_once(':')?;
+    let digits = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(hours) || !digits(minutes) {
+        return None;
+    }
+    let (hours, minutes): (i64, i64) = (hours.parse().ok()?, minutes.parse().ok()?);
+    let at = hours * 60 + minutes;
+    (minutes < 60 && at <= 24 * 60).then_some(at)
+}
+
+impl Hours {
+    /// Whether the clocks there show a time within; none where these are no hours.
+    fn hold(&self, now: Timestamp) -> Option<bool> {
+        let zone = time_zone(&self.time_zone).ok()?;
+        let (from, until) = (minutes(&self.from)?, minutes(&self.until)?);
+        let at = now.minute_of_day(&zone);
+        Some(if from < until {
+            (from..until).contains(&at)
+        } else {
+            at >= from || at < until
+        })
+    }
+}
+
+impl std::fmt::Display for Hours {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} to {} ({})", self.from, self.until, self.time_zone)
+    }
+}
+
+impl Limits {
+    /// What is wrong with them at that place of the input.
+    pub fn check(&self, pointer: &str) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let mut wrong =
+            |field: &str, detail: &str| errors.push(FieldError::at(format!("{pointer}/{field}"), detail));
+        if self.audience_at_most == 0 {
+            wrong("audience_at_most", "must be a whole number above 0");
+        }
+        if self.per_account_per_hour.is_some_and(|n| !(1..=60).contains(&n)) {
+            wrong(
+                "per_account_per_hour",
+                "must be a whole number from 1 to 60, or null for any number",
+            );
+        }
+        if let Some(hours) = &self.hours {
+            let (from, until) = (minutes(&hours.from), minutes(&hours.until));
+            let time = "must be a time of day such as 08:30";
+            if from.is_none_or(|from| from == 24 * 60) {
+                wrong("hours/from", time);
+            }
+            if until.is_none() {
+                wrong("hours/until", time);
+            }
+            if from.is_some() && from == until {
+                wrong(
+                    "hours/until",
+                    "is the same as from; leave hours out to send at any time",
+                );
+            }
+            if let Err(detail) = time_zone(&hours.time_zone) {
+                wrong("hours/time_zone", &detail);
+            }
+        }
+        errors
+    }
+
+    /// Why a notice stays a draft; none: it may be sent.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub fn judge(
+        &self,
+        conn: &mut Conn,
+        plan: &Plan,
+        sending: &Sending,
+        now: Timestamp,
+    ) -> Result<Option<String>> {
+        if plan.recipients.is_empty() && plan.endpoints.is_empty() {
+            return Ok(Some("there is nobody to tell".to_owned()));
+        }
+        let people = plan.recipients.len();
+        if people > self.audience_at_most as usize {
+            return Ok(Some(format!(
+                "{people} people are more than the policy tells by itself ({})",
+                self.audience_at_most
+            )));
+        }
+        if people > sending.max_audience {
+            return Ok(Some(format!(
+                "{people} people are more than {}: a second person must approve it",
+                sending.max_audience
+            )));
+        }
+        if let Some(hours) = &self.hours
+            && hours.hold(now) != Some(true)
+        {
+            return Ok(Some(format!("it is outside the hours {hours}")));
+        }
+        if let Some(reason) = self.lately(conn, plan, now)? {
+            return Ok(Some(reason));
+        }
+        // A copy that is too old may name the wrong people; only somebody can know whether it does.
+        let stale = status::warnings(&status::ages(conn, now)?);
+        Ok(stale.into_iter().next())
+    }
+
+    /// Whether policies have told one of the accounts too often lately.
+    fn lately(&self, conn: &mut Conn, plan: &Plan, now: Timestamp) -> Result<Option<String>> {
+        let Some(most) = self.per_account_per_hour else {
+            return Ok(None);
+        };
+        let accounts = accounts(plan);
+        let mut often: Vec<String> = Vec::new();
+        for chunk in accounts.iter().collect::<Vec<_>>().chunks(500) {
+            let counted: Vec<(String, i64)> = t::table
+                .filter(t::account_id.eq_any(chunk.iter().map(|account| account.as_str())))
+                .filter(t::at.gt(now.minus(HOUR)))
+                .group_by(t::account_id)
+                .select((t::account_id, diesel::dsl::count_star()))
+                .load(conn)?;
+            often.extend(
+                counted
+                    .into_iter()
+                    .filter(|(_, count)| *count >= i64::from(most))
+                    .map(|(account, _)| account),
+            );
+        }
+        often.sort();
+        Ok(often.first().map(|first| {
+            let others = match often.len() - 1 {
+                0 => String::new(),
+                1 => " and 1 other".to_owned(),
+                more => format!(" and {more} others"),
+            };
+            format!("policies told the account {first}{others} within the last hour (at most {most})")
+        }))
+    }
+}
+
+/// The accounts through which somebody is told.
+fn accounts(plan: &Plan) -> BTreeSet<String> {
+    let told: BTreeSet<&str> = plan
+        .recipients
+        .iter()
+        .flat_map(|recipient| recipient.context.people.iter().map(String::as_str))
+        .collect();
+    let people = plan.audience.people.iter();
+    people
+        .filter(|addressee| told.contains(addressee.person.id.as_str()))
+        .flat_map(|addressee| &addressee.reasons)
+        .filter_map(|reason| reason.account.as_deref().map(str::to_owned))
+        .chain(
+            plan.endpoints
+                .iter()
+                .map(|endpoint| endpoint.context.account.id.clone()),
+        )
+        .collect()
+}
+
+/// Remembers whom a policy has told.
+///
+/// # Errors
+/// What the database answers.
+pub fn remember(tx: &mut Tx<'_>, incident: &IncidentId, plan: &Plan) -> Result<()> {
+    diesel::delete(t::table.filter(t::at.lt(tx.now.minus(KEPT)))).execute(tx.conn)?;
+    let rows: Vec<_> = accounts(plan)
+        .into_iter()
+        .map(|account| {
+            (
+                t::account_id.eq(account),
+                t::incident_id.eq(incident.as_str()),
+                t::at.eq(tx.now),
+            )
+        })
+        .collect();
+    for chunk in rows.chunks(500) {
+        on_backend!(&mut *tx.conn, c => diesel::insert_into(t::table)
+            .values(chunk.to_vec())
+            .on_conflict((t::account_id, t::incident_id))
+            .do_update()
+            .set(t::at.eq(excluded(t::at)))
+            .execute(c))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_begin_at_their_first_minute_and_end_before_their_last() {
+        let hours = |from: &str, until: &str, zone: &str| Hours {
+            from: from.to_owned(),
+            until: until.to_owned(),
+            time_zone: zone.to_owned(),
+        };
+        let at = |text: &str| Timestamp::parse(text).unwrap();
+        let day = hours("08:00", "18:00", "Africa/Nairobi");
+        for (time, within) in [
+            ("2024-03-14T04:59:59Z", false),
+            ("2024-03-14T05:00:00Z", true),
+            ("2024-03-14T14:59:59Z", true),
+            ("2024-03-14T15:00:00Z", false),
+        ] {
+            assert_eq!(day.hold(at(time)), Some(within), "{time}");
+        }
+        let night = hours("22:00", "06:00", "UTC");
+        for (time, within) in [
+            ("2024-03-14T21:59:59Z", false),
+            ("2024-03-14T22:00:00Z", true),
+            ("2024-03-14T00:00:00Z", true),
+            ("2024-03-14T05:59:59Z", true),
+            ("2024-03-14T06:00:00Z", false),
+        ] {
+            assert_eq!(night.hold(at(time)), Some(within), "{time}");
+        }
+        let whole = hours("00:00", "24:00", "UTC");
+        assert_eq!(whole.hold(at("2024-03-14T23:59:59Z")), Some(true));
+        // Clocks are put forward there at 02:00: 02:30 does not exist, and nothing is sent in its name.
+        let spring = hours("02:00", "03:00", "Europe/Berlin");
+        assert_eq!(spring.hold(at("2024-03-31T00:59:59Z")), Some(false));
+        assert_eq!(spring.hold(at("2024-03-31T01:00:00Z")), Some(false));
+    }
+
+    #[test]
+    fn a_time_of_day_is_four_digits() {
+        assert_eq!(minutes("08:30"), Some(510));
+        assert_eq!(minutes("24:00"), Some(1_440));
+        for wrong in ["24:01", "8:30", "08:60", "0830", "+8:30", "08:30:00", "", "ab:cd"] {
+            assert_eq!(minutes(wrong), None, "{wrong}");
+        }
+    }
+}

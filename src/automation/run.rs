@@ -1,0 +1,461 @@
+//! What a policy did about an incident: chosen when the incident opened, carried out once, and kept.
+//!
+//! The cursor of the trail moves in the transaction that does it. So what a crash interrupts has not happened and is done
+//! after it, and what has happened is not done again. An incident on which this fails is set aside and tried again: it
+//! does not hold up the others.
+//!
+//! Must never happen here: two runs of one incident, or a notice of a policy beside one that somebody is writing.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use serde::Serialize;
+use serde_json::json;
+
+use super::limits::{self, LATEST};
+use super::policy::{self, Policy, PolicyAction};
+use crate::audit::follow::{self, Followed};
+use crate::audit::{Action, Event, Tx};
+use crate::db::Conn;
+use crate::db::dialect::{self, Lock};
+use crate::db::schema::{automation_runs as r, notices as n};
+use crate::error::{Error, Result};
+use crate::id::{IncidentId, NoticeId, PolicyId};
+use crate::incident::{self, Incident, Status, timeline, word_enum};
+use crate::notice::{self, Sending, unattended};
+use crate::time::Timestamp;
+
+/// The follower's name.
+pub(super) const FOLLOWER: &str = "automation";
+/// What begins a run.
+pub(super) const BEGINS: [Action; 1] = [Action::IncidentOpened];
+/// How often an incident is tried at which this fails.
+const ATTEMPTS: i64 = 5;
+/// The wait after the first failure; it doubles.
+const AGAIN: Duration = Duration::from_secs(2);
+
+word_enum! {
+    /// What came of a policy.
+    Outcome, "an outcome" {
+        /// Nothing was done.
+        Nothing = "nothing",
+        /// A detection was drafted.
+        Drafted = "drafted",
+        /// A detection was sent.
+        Sent = "sent",
+        /// It could not be carried out.
+        Failed = "failed",
+    }
+}
+
+/// What a policy did, as shown.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = AutomationRun)]
+pub struct Run {
+    /// The incident.
+    pub incident: IncidentId,
+    /// The policy; it may be gone.
+    pub policy: PolicyId,
+    /// What it was called then.
+    pub policy_name: String,
+    /// What it is to do.
+    pub action: PolicyAction,
+    /// What came of it; null while it waits.
+    pub outcome: Option<Outcome>,
+    /// Why no more came of it.
+    pub reason: Option<String>,
+    /// The notice that it wrote.
+    pub notice: Option<NoticeId>,
+    /// When the incident was opened.
+    pub opened_at: Timestamp,
+    /// When it is, or was, to act.
+    pub due_at: Timestamp,
+    /// When it did; null while it waits.
+    pub decided_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Insertable, Queryable)]
+#[diesel(table_name = r)]
+#[diesel(treat_none_as_default_value = false)]
+struct Row {
+    incident_id: IncidentId,
+    policy_id: PolicyId,
+    policy_name: String,
+    action: String,
+    state: String,
+    outcome: Option<String>,
+    reason: Option<String>,
+    notice_id: Option<NoticeId>,
+    opened_at: Timestamp,
+    due_at: Timestamp,
+    attempts: i64,
+    decided_at: Option<Timestamp>,
+}
+
+impl Row {
+    fn view(self) -> Result<Run> {
+        Ok(Run {
+            incident: self.incident_id,
+            policy: self.policy_id,
+            policy_name: self.policy_name,
+            action: PolicyAction::parse(&self.action).map_err(Error::internal)?,
+            outcome: self
+                .outcome
+                .as_deref()
+                .map(Outcome::parse)
+                .transpose()
+                .map_err(Error::internal)?,
+            reason: self.reason,
+            notice: self.notice_id,
+            opened_at: self.opened_at,
+            due_at: self.due_at,
+            decided_at: self.decided_at,
+        })
+    }
+}
+
+/// What was or is to be done about an incident; none where no policy fits.
+///
+/// # Errors
+/// `NotFound` where there is no such incident.
+pub fn of_incident(conn: &mut Conn, id: &IncidentId) -> Result<Option<Run>> {
+    incident::get(conn, id)?;
+    let row: Option<Row> = r::table.find(id.as_str()).first(conn).optional()?;
+    row.map(Row::view).transpose()
+}
+
+/// The last runs, newest first, before the given incident.
+///
+/// # Errors
+/// What the database answers.
+pub fn list(conn: &mut Conn, before: Option<&str>, limit: i64) -> Result<Vec<Run>> {
+    let mut query = r::table.into_boxed::<crate::db::Backend>();
+    if let Some(before) = before {
+        query = query.filter(r::incident_id.lt(before));
+    }
+    // Ids of incidents sort by time.
+    let rows: Vec<Row> = query.order(r::incident_id.desc()).limit(limit).load(conn)?;
+    rows.into_iter().map(Row::view).collect()
+}
+
+/// Who opened an incident.
+#[derive(Clone, Debug)]
+pub(super) struct Opener {
+    pub kind: String,
+    pub id: String,
+}
+
+/// Why a policy is not for an incident; none: it is.
+pub(super) fn mismatch(policy: &Policy, incident: &Incident, opener: &Opener) -> Option<&'static str> {
+    if opener.kind == "token" {
+        return Some("somebody opened the incident by hand: what is told is up to them");
+    }
+    let says = &policy.says;
+    if let Some(integrations) = &says.integrations
+        && !(opener.kind == "integration" && integrations.iter().any(|id| id.as_str() == opener.id))
+    {
+        return Some("the incident was not opened by one of its integrations");
+    }
+    if let Some(severities) = &says.severities
+        && !severities.contains(&incident.severity)
+    {
+        return Some("the incident is of another severity");
+    }
+    None
+}
+
+/// Who opened an incident, as the trail says.
+pub(super) fn opener(conn: &mut Conn, id: &IncidentId) -> Result<Opener> {
+    use crate::db::schema::audit_events as e;
+    let (kind, id): (String, String) = e::table
+        .filter(e::subject_id.eq(id.as_str()))
+        .filter(e::action.eq(Action::IncidentOpened.as_str()))
+        .order(e::seq)
+        .select((e::actor_kind, e::actor_id))
+        .first(conn)?;
+    Ok(Opener { kind, id })
+}
+
+/// What there is to do.
+enum Work {
+    /// A run that waited.
+    Due(Row),
+    /// An incident that opened.
+    Opened(Followed),
+}
+
+/// Whether there may be something to do. Holds nothing.
+///
+/// # Errors
+/// What the database answers.
+pub(super) fn any(conn: &mut Conn, now: Timestamp) -> Result<bool> {
+    Ok(due(conn, now)?.is_some() || follow::any(conn, FOLLOWER, &BEGINS)?)
+}
+
+fn due(conn: &mut Conn, now: Timestamp) -> Result<Option<Row>> {
+    Ok(r::table
+        .filter(r::state.eq("waiting"))
+        .filter(r::due_at.le(now))
+        .order((r::due_at, r::incident_id))
+        .first(conn)
+        .optional()?)
+}
+
+fn next(tx: &mut Tx<'_>) -> Result<Option<Work>> {
+    let at = follow::hold(tx.conn, FOLLOWER)?;
+    // Who opens next is not to wait for those that were set aside.
+    if let Some(opened) = follow::behind(tx.conn, at, &BEGINS, 1)?.pop() {
+        return Ok(Some(Work::Opened(opened)));
+    }
+    Ok(due(tx.conn, tx.now)?.map(Work::Due))
+}
+
+/// What one step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// There was nothing to do.
+    Idle,
+    /// Something was done.
+    Done,
+    /// A notice was queued.
+    Queued,
+}
+
+/// Does the next thing that there is to do, whole.
+///
+/// # Errors
+/// What the database answers, or what is wrong with the incident; then nothing is done.
+pub(super) fn step(tx: &mut Tx<'_>, sending: &Sending) -> Result<Step> {
+    let row = match next(tx)? {
+        None => return Ok(Step::Idle),
+        Some(Work::Due(row)) => row,
+        Some(Work::Opened(opened)) => {
+            follow::advance(tx.conn, FOLLOWER, opened.seq)?;
+            let Some((row, policy)) = chosen(tx, &opened)? else {
+                return Ok(Step::Done);
+            };
+            diesel::insert_into(r::table).values(&row).execute(tx.conn)?;
+            if row.due_at > tx.now {
+                let wait = row.due_at.seconds_since(row.opened_at);
+                let text = format!("Policy “{}” acts in {wait} s", policy.says.name);
+                timeline::note(tx, &row.incident_id, timeline::Kind::Note, tx.now, &text)?;
+                return Ok(Step::Done);
+            }
+            row
+        }
+    };
+    act(tx, &row, sending)
+}
+
+/// The run that an incident gets, where a policy is for it and it has none.
+fn chosen(tx: &mut Tx<'_>, opened: &Followed) -> Result<Option<(Row, Policy)>> {
+    let Some(id) = &opened.incident else {
+        return Ok(None);
+    };
+    let had: i64 = r::table.find(id.as_str()).count().get_result(tx.conn)?;
+    let policies = policy::tried(tx.conn)?;
+    if had > 0 || policies.is_empty() {
+        return Ok(None);
+    }
+    let incident = incident::get(tx.conn, id)?;
+    let opener = Opener {
+        kind: opened.actor_kind.clone(),
+        id: opened.actor_id.clone(),
+    };
+    let first = policies
+        .into_iter()
+        .find(|policy| mismatch(policy, &incident, &opener).is_none());
+    Ok(first.map(|policy| {
+        let row = Row {
+            incident_id: id.clone(),
+            policy_id: policy.id.clone(),
+            policy_name: policy.says.name.clone(),
+            action: policy.says.action.as_str().to_owned(),
+            state: "waiting".to_owned(),
+            outcome: None,
+            reason: None,
+            notice_id: None,
+            opened_at: opened.at,
+            due_at: opened
+                .at
+                .plus(Duration::from_secs(u64::from(policy.says.wait_seconds))),
+            attempts: 0,
+            decided_at: None,
+        };
+        (row, policy)
+    }))
+}
+
+/// What is decided about an incident.
+struct Decision {
+    outcome: Outcome,
+    reason: Option<String>,
+    notice: Option<NoticeId>,
+    /// For the timeline; none: nothing worth a line.
+    text: Option<String>,
+}
+
+impl Decision {
+    fn nothing(reason: &str, said: bool) -> Decision {
+        Decision {
+            outcome: Outcome::Nothing,
+            reason: Some(reason.to_owned()),
+            notice: None,
+            text: said.then(|| format!("nothing is told by itself: {reason}")),
+        }
+    }
+}
+
+fn act(tx: &mut Tx<'_>, row: &Row, sending: &Sending) -> Result<Step> {
+    dialect::lock(tx.conn, Lock::Incident, row.incident_id.as_str())?;
+    let decision = decide(tx, row, sending)?;
+    conclude(tx, row, &decision)?;
+    Ok(match decision.outcome {
+        Outcome::Sent => Step::Queued,
+        _ => Step::Done,
+    })
+}
+
+fn decide(tx: &mut Tx<'_>, row: &Row, sending: &Sending) -> Result<Decision> {
+    let id = &row.incident_id;
+    let policy = match policy::get(tx.conn, &row.policy_id) {
+        Ok(policy) if policy.says.enabled => policy,
+        Ok(_) | Err(Error::NotFound(_)) => {
+            return Ok(Decision::nothing(
+                "the policy was withdrawn before it acted",
+                true,
+            ));
+        }
+        Err(error) => return Err(error),
+    };
+    let says = &policy.says;
+    if says.action == PolicyAction::Nothing {
+        return Ok(Decision::nothing("the policy does nothing", false));
+    }
+    if incident::get(tx.conn, id)?.status == Status::Resolved {
+        return Ok(Decision::nothing("the incident is resolved already", true));
+    }
+    let notices: i64 = n::table
+        .filter(n::incident_id.eq(id.as_str()))
+        .count()
+        .get_result(tx.conn)?;
+    if notices > 0 {
+        return Ok(Decision::nothing("somebody has written a notice already", true));
+    }
+    let words = says
+        .notice()
+        .ok_or_else(|| Error::internal("a policy without words"))?;
+    // Roles may have gone since the policy was written. Nothing is stored yet.
+    if let Err(error) = notice::check_new(tx.conn, &words) {
+        return match error {
+            Error::Invalid { detail, .. } => Ok(failed(&format!(
+                "its notice cannot be written any more: {detail}"
+            ))),
+            error => Err(error),
+        };
+    }
+    let (limits, now, late) = (
+        says.limits.clone(),
+        tx.now,
+        tx.now.seconds_since(row.due_at) > LATEST.as_secs() as i64,
+    );
+    let sends = says.action == PolicyAction::Send;
+    let written = unattended::write(tx, id, &words, sending, |conn, plan| match limits {
+        _ if !sends => Ok(Some("the policy only drafts".to_owned())),
+        _ if late => Ok(Some(
+            "it was due more than 15 minutes ago: somebody should look".to_owned(),
+        )),
+        Some(limits) => limits.judge(conn, plan, sending, now),
+        None => Err(Error::internal("a policy that sends without limits")),
+    })?;
+    let mut doubts = written.plan.warnings.join("; ");
+    if !doubts.is_empty() {
+        doubts.insert_str(0, "; ");
+    }
+    let text = match &written.held {
+        None => {
+            limits::remember(tx, id, &written.plan)?;
+            let people = written.plan.recipients.len();
+            let s = if people == 1 { "person" } else { "people" };
+            format!("detection notice sent by itself to {people} {s}{doubts}")
+        }
+        Some(_) if !sends => format!("a detection notice is drafted{doubts}"),
+        Some(reason) => format!("a detection notice is drafted and not sent: {reason}{doubts}"),
+    };
+    Ok(Decision {
+        outcome: match written.held {
+            None => Outcome::Sent,
+            Some(_) => Outcome::Drafted,
+        },
+        reason: written.held.filter(|_| sends),
+        notice: Some(written.id),
+        text: Some(text),
+    })
+}
+
+fn failed(reason: &str) -> Decision {
+    Decision {
+        outcome: Outcome::Failed,
+        reason: Some(reason.to_owned()),
+        notice: None,
+        text: Some(format!("nothing is told by itself: {reason}")),
+    }
+}
+
+fn conclude(tx: &mut Tx<'_>, row: &Row, decision: &Decision) -> Result<()> {
+    let id = &row.incident_id;
+    diesel::update(r::table.find(id.as_str()))
+        .set((
+            r::state.eq("done"),
+            r::outcome.eq(Some(decision.outcome.as_str())),
+            r::reason.eq(&decision.reason),
+            r::notice_id.eq(&decision.notice),
+            r::decided_at.eq(Some(tx.now)),
+        ))
+        .execute(tx.conn)?;
+    if let Some(text) = &decision.text {
+        let text = format!("Policy “{}”: {text}", row.policy_name);
+        timeline::note(tx, id, timeline::Kind::Note, tx.now, &text)?;
+    }
+    tx.record(
+        Event::new(Action::AutomationDecided, "policy", row.policy_id.as_str())
+            .incident(id)
+            .after(json!({
+                "policy": row.policy_name, "action": row.action, "outcome": decision.outcome,
+                "reason": decision.reason, "notice": decision.notice,
+            })),
+    );
+    Ok(())
+}
+
+/// Sets aside what [`step`] failed at, so that the others are not held up: it is tried again later, and given up in the
+/// end, which the timeline says.
+///
+/// # Errors
+/// What the database answers.
+pub(super) fn set_aside(tx: &mut Tx<'_>) -> Result<()> {
+    let row = match next(tx)? {
+        None => return Ok(()),
+        Some(Work::Opened(opened)) => {
+            follow::advance(tx.conn, FOLLOWER, opened.seq)?;
+            let Some((row, _)) = chosen(tx, &opened)? else {
+                return Ok(());
+            };
+            diesel::insert_into(r::table).values(&row).execute(tx.conn)?;
+            row
+        }
+        Some(Work::Due(row)) => row,
+    };
+    let attempts = row.attempts + 1;
+    if attempts >= ATTEMPTS {
+        return conclude(tx, &row, &failed("it failed again and again; the log says why"));
+    }
+    let wait = AGAIN * 2_u32.pow(attempts.unsigned_abs() as u32);
+    diesel::update(r::table.find(row.incident_id.as_str()))
+        .set((
+            r::attempts.eq(attempts),
+            r::due_at.eq(row.due_at.max(tx.now.plus(wait))),
+        ))
+        .execute(tx.conn)?;
+    Ok(())
+}

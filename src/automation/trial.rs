@@ -1,0 +1,85 @@
+//! What a policy would do about an incident, without doing it.
+//!
+//! Must never happen here: a trace.
+
+use serde::Serialize;
+
+use super::ACTOR;
+use super::policy::{self, PolicyAction};
+use super::run::{Outcome, mismatch, opener};
+use crate::db::Conn;
+use crate::error::{Error, Result};
+use crate::id::{IncidentId, PolicyId};
+use crate::incident;
+use crate::notice::{Sending, unattended};
+use crate::time::Timestamp;
+
+/// What a policy would do, if the incident opened now.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = PolicyTrial)]
+pub struct Trial {
+    /// Whether the policy is for this incident.
+    pub fits: bool,
+    /// Why it is not.
+    pub mismatch: Option<String>,
+    /// What would come of it, where it is.
+    pub outcome: Outcome,
+    /// Why no more.
+    pub reason: Option<String>,
+    /// How many people would be told.
+    pub recipients: usize,
+    /// What a person would be warned of.
+    pub warnings: Vec<String>,
+}
+
+/// Answers what a policy would do. Whether an earlier policy would come first is not looked at.
+///
+/// # Errors
+/// `NotFound`; `Invalid` where its notice cannot be written any more.
+pub fn attempt(
+    conn: &mut Conn,
+    id: &PolicyId,
+    incident: &IncidentId,
+    sending: &Sending,
+    now: Timestamp,
+) -> Result<Trial> {
+    let policy = policy::get(conn, id)?;
+    let subject = incident::get(conn, incident)?;
+    let opener = opener(conn, incident)?;
+    let mismatch = mismatch(&policy, &subject, &opener).map(str::to_owned);
+    let fits = mismatch.is_none();
+    let nothing = |reason: &str| Trial {
+        fits,
+        mismatch: mismatch.clone(),
+        outcome: Outcome::Nothing,
+        reason: Some(reason.to_owned()),
+        recipients: 0,
+        warnings: Vec::new(),
+    };
+    if policy.says.action == PolicyAction::Nothing {
+        return Ok(nothing("the policy does nothing"));
+    }
+    if !policy.says.enabled {
+        return Ok(nothing("the policy is not enabled"));
+    }
+    let words = policy
+        .says
+        .notice()
+        .ok_or_else(|| Error::internal("a policy without words"))?;
+    let plan = unattended::planned(conn, ACTOR, incident, &words, sending, now)?;
+    let reason = match (&policy.says.limits, policy.says.action) {
+        (Some(limits), PolicyAction::Send) => limits.judge(conn, &plan, sending, now)?,
+        _ => Some("the policy only drafts".to_owned()),
+    };
+    Ok(Trial {
+        fits,
+        mismatch,
+        outcome: match reason {
+            None => Outcome::Sent,
+            Some(_) => Outcome::Drafted,
+        },
+        reason,
+        recipients: plan.recipients.len(),
+        warnings: plan.warnings,
+    })
+}

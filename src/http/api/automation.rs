@@ -1,0 +1,180 @@
+//! Policies: what happens without a person, and what did.
+
+use actix_web::{HttpResponse, delete, get, post, put, web};
+use serde::{Deserialize, Serialize};
+
+use super::own;
+use crate::automation::{self, NewPolicy, Policy, Run, Trial, policy, run};
+use crate::http::App;
+use crate::http::auth::By;
+use crate::http::extract::{Body, NoParams, Params};
+use crate::http::page::{Page, Paging, cursor, page};
+use crate::http::problem::{Answer, ProblemDocument};
+use crate::id::{IncidentId, PolicyId};
+use crate::operators::overdue;
+use crate::time::Timestamp;
+
+pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
+    config
+        .service(create)
+        .service(list)
+        .service(get_one)
+        .service(replace)
+        .service(delete_one)
+        .service(attempt)
+        .service(runs)
+        .service(of_incident);
+}
+
+fn policy_id(text: &str) -> Answer<PolicyId> {
+    own("policy", PolicyId::parse(text))
+}
+
+/// Makes a policy. The first enabled one that fits an incident decides what is done when it opens.
+#[utoipa::path(tag = "Automation", request_body = NewPolicy,
+    responses((status = 201, body = Policy), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[post("/automation/policies")]
+async fn create(
+    app: web::Data<App>,
+    by: By,
+    _: Params<NoParams>,
+    body: Body<NewPolicy>,
+) -> Answer<HttpResponse> {
+    let policy = app.db.write(&by.0, move |tx| policy::create(tx, body.0)).await?;
+    Ok(HttpResponse::Created().json(policy))
+}
+
+/// All policies.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Policies {
+    /// In the order in which they are tried.
+    items: Vec<Policy>,
+    /// Always null: there are few.
+    next_cursor: Option<String>,
+}
+
+/// All policies, in the order in which they are tried.
+#[utoipa::path(tag = "Automation", responses((status = 200, body = Policies)))]
+#[get("/automation/policies")]
+async fn list(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let items = app.db.read(policy::list).await?;
+    Ok(HttpResponse::Ok().json(Policies {
+        items,
+        next_cursor: None,
+    }))
+}
+
+/// A policy.
+#[utoipa::path(tag = "Automation", responses((status = 200, body = Policy), (status = 404, body = ProblemDocument)))]
+#[get("/automation/policies/{id}")]
+async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let id = policy_id(&id)?;
+    Ok(HttpResponse::Ok().json(app.db.read(move |conn| policy::get(conn, &id)).await?))
+}
+
+/// Puts another policy in the place of one. What is left out is as in a new one, but for its position.
+#[utoipa::path(tag = "Automation", request_body = NewPolicy,
+    responses((status = 200, body = Policy), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[put("/automation/policies/{id}")]
+async fn replace(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+    body: Body<NewPolicy>,
+) -> Answer<HttpResponse> {
+    let id = policy_id(&id)?;
+    let policy = app
+        .db
+        .write(&by.0, move |tx| policy::replace(tx, &id, body.0))
+        .await?;
+    Ok(HttpResponse::Ok().json(policy))
+}
+
+/// Deletes a policy. What waits for it is not done.
+#[utoipa::path(tag = "Automation", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[delete("/automation/policies/{id}")]
+async fn delete_one(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let id = policy_id(&id)?;
+    app.db.write(&by.0, move |tx| policy::delete(tx, &id)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// What to try a policy on.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct TryPolicy {
+    /// The incident.
+    incident: IncidentId,
+}
+
+/// What a policy would do about an incident if it opened now. Leaves no trace.
+#[utoipa::path(tag = "Automation", request_body = TryPolicy,
+    responses((status = 200, body = Trial), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[post("/automation/policies/{id}/try")]
+async fn attempt(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+    body: Body<TryPolicy>,
+) -> Answer<HttpResponse> {
+    let id = policy_id(&id)?;
+    let (sending, now) = (app.sending.clone(), app.clock().now());
+    let trial = app
+        .db
+        .read(move |conn| automation::attempt(conn, &id, &body.0.incident, &sending, now))
+        .await?;
+    Ok(HttpResponse::Ok().json(trial))
+}
+
+/// What policies did, newest first.
+#[utoipa::path(tag = "Automation", params(Paging), responses((status = 200, body = Page<Run>)))]
+#[get("/automation/runs")]
+async fn runs(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
+    let Paging { limit, cursor: at } = params.0;
+    let before: Option<String> = cursor(at.as_deref())?;
+    let rows = app
+        .db
+        .read(move |conn| run::list(conn, before.as_deref(), limit.probe()))
+        .await?;
+    Ok(HttpResponse::Ok().json(page(rows, limit, |run| run.incident.to_string())))
+}
+
+/// What a policy did about an incident.
+#[derive(Serialize, utoipa::ToSchema)]
+struct IncidentAutomation {
+    /// Null where no policy is for it.
+    run: Option<Run>,
+    /// When its customers should hear again (`CANDOR_UPDATE_EVERY` after the last notice); null where none of them was
+    /// told, or it is resolved.
+    update_due_at: Option<Timestamp>,
+}
+
+/// What a policy did about an incident, or is about to do.
+#[utoipa::path(tag = "Automation", responses((status = 200, body = IncidentAutomation), (status = 404, body = ProblemDocument)))]
+#[get("/incidents/{id}/automation")]
+async fn of_incident(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let id = own("incident", IncidentId::parse(&id))?;
+    let every = app.update_every;
+    let view = app
+        .db
+        .read(move |conn| {
+            let run = run::of_incident(conn, &id)?;
+            let update_due_at = match every {
+                Some(every) => overdue::due_at(conn, &id, every)?,
+                None => None,
+            };
+            Ok(IncidentAutomation { run, update_due_at })
+        })
+        .await?;
+    Ok(HttpResponse::Ok().json(view))
+}

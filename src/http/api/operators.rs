@@ -1,0 +1,155 @@
+//! Operators: our own people on call, and what they were told.
+
+use actix_web::{HttpResponse, delete, get, patch, post, web};
+use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+
+use super::own;
+use crate::error::Error;
+use crate::http::App;
+use crate::http::auth::By;
+use crate::http::extract::{Body, NoParams, Params};
+use crate::http::page::{Limit, Page, cursor, page};
+use crate::http::problem::{Answer, ProblemDocument};
+use crate::id::{IncidentId, OperatorId};
+use crate::operators::outbox::{self, Filter, STATES};
+use crate::operators::{Message, NewOperator, Operator, OperatorPatch, contact};
+
+pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
+    // The list of messages first: `messages` is no id.
+    config
+        .service(messages)
+        .service(create)
+        .service(list)
+        .service(get_one)
+        .service(change)
+        .service(delete_one);
+}
+
+fn operator_id(text: &str) -> Answer<OperatorId> {
+    own("operator", OperatorId::parse(text))
+}
+
+/// Makes an operator.
+#[utoipa::path(tag = "Operators", request_body = NewOperator,
+    responses((status = 201, body = Operator), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[post("/operators")]
+async fn create(
+    app: web::Data<App>,
+    by: By,
+    _: Params<NoParams>,
+    body: Body<NewOperator>,
+) -> Answer<HttpResponse> {
+    let policy = app.callout_allow;
+    let operator = app
+        .db
+        .write(&by.0, move |tx| contact::create(tx, body.0, policy))
+        .await?;
+    Ok(HttpResponse::Created().json(operator))
+}
+
+/// All operators.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = OperatorList)]
+struct Operators {
+    /// By their age.
+    items: Vec<Operator>,
+    /// Always null: there are few.
+    next_cursor: Option<String>,
+}
+
+/// All operators.
+#[utoipa::path(tag = "Operators", responses((status = 200, body = Operators)))]
+#[get("/operators")]
+async fn list(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let items = app.db.read(contact::list).await?;
+    Ok(HttpResponse::Ok().json(Operators {
+        items,
+        next_cursor: None,
+    }))
+}
+
+/// An operator.
+#[utoipa::path(tag = "Operators", responses((status = 200, body = Operator), (status = 404, body = ProblemDocument)))]
+#[get("/operators/{id}")]
+async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let id = operator_id(&id)?;
+    Ok(HttpResponse::Ok().json(app.db.read(move |conn| contact::get(conn, &id)).await?))
+}
+
+/// Changes an operator.
+#[utoipa::path(tag = "Operators", request_body = OperatorPatch,
+    responses((status = 200, body = Operator), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[patch("/operators/{id}")]
+async fn change(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+    body: Body<OperatorPatch>,
+) -> Answer<HttpResponse> {
+    let id = operator_id(&id)?;
+    let policy = app.callout_allow;
+    let operator = app
+        .db
+        .write(&by.0, move |tx| contact::change(tx, &id, body.0, policy))
+        .await?;
+    Ok(HttpResponse::Ok().json(operator))
+}
+
+/// Ends an operator. What waits for them is not sent.
+#[utoipa::path(tag = "Operators", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[delete("/operators/{id}")]
+async fn delete_one(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let id = operator_id(&id)?;
+    app.db.write(&by.0, move |tx| contact::delete(tx, &id)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct MessageParams {
+    /// Rows at most, 1 to 500; 50 if not given.
+    #[serde(default)]
+    #[param(value_type = Option<i64>)]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// To this operator.
+    operator: Option<OperatorId>,
+    /// About this incident.
+    incident: Option<IncidentId>,
+    /// pending, sent or failed.
+    state: Option<String>,
+}
+
+/// What operators were told, newest first.
+#[utoipa::path(tag = "Operators", params(MessageParams),
+    responses((status = 200, body = Page<Message>), (status = 422, body = ProblemDocument)))]
+#[get("/operators/messages")]
+async fn messages(app: web::Data<App>, params: Params<MessageParams>) -> Answer<HttpResponse> {
+    let p = params.0;
+    if let Some(state) = &p.state
+        && !STATES.contains(&state.as_str())
+    {
+        return Err(Error::invalid("?state", format!("must be one of {}", STATES.join(", "))).into());
+    }
+    let before: Option<String> = cursor(p.cursor.as_deref())?;
+    let limit = p.limit;
+    let filter = Filter {
+        operator: p.operator,
+        incident: p.incident,
+        state: p.state,
+    };
+    let rows = app
+        .db
+        .read(move |conn| outbox::list(conn, &filter, before.as_deref(), limit.probe()))
+        .await?;
+    Ok(HttpResponse::Ok().json(page(rows, limit, |message| message.id.to_string())))
+}

@@ -1,0 +1,140 @@
+//! Messages as mails: text and HTML, from the service's own address, over a connection of their own.
+//!
+//! Must never happen here: a line break from data in a header, markup from a title, or an address in a log.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use handlebars::html_escape;
+use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart};
+
+use super::message::Rendered;
+use crate::delivery::dkim::Signer;
+use crate::delivery::email::envelope_address;
+use crate::delivery::mailing::Exit;
+use crate::delivery::smtp;
+use crate::delivery::{Mail, Outcome, outbox};
+use crate::error::{Error, Result};
+use crate::id::{IncidentId, MessageId};
+use crate::template::one_line;
+use crate::time::Timestamp;
+
+/// What mails to operators need of the settings.
+#[derive(Clone)]
+pub struct Post {
+    /// Where mails go.
+    pub exit: Exit,
+    /// The sender.
+    pub from: Mailbox,
+    /// Signs mails.
+    pub dkim: Option<Signer>,
+}
+
+/// Takes mails out, one at a time.
+pub(super) enum Postman {
+    Smtp(Box<smtp::Sender>),
+    Outbox(PathBuf),
+}
+
+impl Postman {
+    pub fn new(exit: &Exit) -> Self {
+        match exit {
+            Exit::Relay(relay) => Postman::Smtp(Box::new(smtp::Sender::new(relay.clone()))),
+            Exit::Outbox(directory) => Postman::Outbox(directory.clone()),
+        }
+    }
+
+    pub async fn deliver(&mut self, mail: &Mail) -> Outcome {
+        match self {
+            Postman::Smtp(sender) => sender.deliver(mail).await,
+            Postman::Outbox(directory) => outbox::deliver(directory, mail).await,
+        }
+    }
+
+    /// Says good-bye, when there is nothing to send.
+    pub async fn close(&mut self) {
+        if let Postman::Smtp(sender) = self
+            && sender.is_open()
+        {
+            sender.close().await;
+        }
+    }
+}
+
+fn raw(name: &'static str, value: &str) -> HeaderValue {
+    HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
+}
+
+impl Post {
+    /// The mail of a message.
+    ///
+    /// # Errors
+    /// `Internal` where the address cannot be put on an envelope; it was checked when it was stored.
+    pub fn write(
+        &self,
+        id: &MessageId,
+        incident: &IncidentId,
+        (name, address): (&str, &str),
+        rendered: &Rendered,
+        now: Timestamp,
+    ) -> Result<Mail> {
+        let to = envelope_address(address)?;
+        let domain = self.from.email.domain();
+        let thread = format!("<operators.{incident}@{domain}>");
+        let (seconds, _) = now.unix();
+        let text = format!(
+            "{}\n\n{}\n\n{}\n",
+            rendered.title,
+            rendered.lines.join("\n"),
+            rendered.link
+        );
+        let lines: String = rendered
+            .lines
+            .iter()
+            .map(|line| format!("<p>{}</p>", html_escape(line)))
+            .collect();
+        let link = html_escape(&rendered.link);
+        let html = format!(
+            "<!doctype html><html lang=\"en\"><body><p><strong>{}</strong></p>{lines}<p><a href=\"{link}\">{link}</a></p></body></html>",
+            html_escape(&rendered.title)
+        );
+        let name = one_line(name, 100);
+        let mut message = lettre::Message::builder()
+            .from(self.from.clone())
+            .to(Mailbox::new((!name.is_empty()).then_some(name), to.clone()))
+            .date(std::time::UNIX_EPOCH + Duration::from_secs(seconds))
+            .message_id(Some(format!("<operator.{id}@{domain}>")))
+            .references(thread.clone())
+            .in_reply_to(thread)
+            .subject(&rendered.title)
+            .multipart(
+                MultiPart::alternative()
+                    .singlepart(
+                        lettre::message::SinglePart::builder()
+                            .header(ContentType::TEXT_PLAIN)
+                            .body(text),
+                    )
+                    .singlepart(
+                        lettre::message::SinglePart::builder()
+                            .header(ContentType::TEXT_HTML)
+                            .body(html),
+                    ),
+            )
+            .map_err(Error::internal)?;
+        // No vacation note is to answer it.
+        message
+            .headers_mut()
+            .insert_raw(raw("Auto-Submitted", "auto-generated"));
+        let mut message = String::from_utf8(message.formatted()).map_err(Error::internal)?;
+        if let Some(signer) = &self.dkim {
+            signer.sign(&mut message, now)?;
+        }
+        Ok(Mail {
+            from: self.from.email.clone(),
+            to,
+            message,
+            name: format!("operator.{id}"),
+        })
+    }
+}

@@ -1,0 +1,262 @@
+//! What a message says: the facts as they were, and the words made from them, the same for every way.
+//!
+//! Must never happen here: markup. Titles come from alerts, and each way escapes them as it must.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{IncidentId, NoticeId};
+use crate::incident::{Incident, Severity, word_enum};
+use crate::notice::DeliveryCounts;
+use crate::template::one_line;
+use crate::time::Timestamp;
+
+word_enum! {
+    /// What operators hear of.
+    OperatorEvent, "an event" {
+        /// An incident opened.
+        Opened = "opened",
+        /// Customers were told of an unresolved incident, and have heard nothing for too long.
+        Overdue = "overdue",
+        /// A notice went out.
+        Sent = "sent",
+        /// People could not be reached.
+        Unreached = "unreached",
+    }
+}
+
+impl OperatorEvent {
+    /// All of them.
+    pub const ALL: [OperatorEvent; 4] = [
+        OperatorEvent::Opened,
+        OperatorEvent::Overdue,
+        OperatorEvent::Sent,
+        OperatorEvent::Unreached,
+    ];
+}
+
+/// Incidents that a message names; more are counted.
+pub const NAMED: usize = 10;
+
+/// An incident in a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = MessageIncident)]
+pub struct Headline {
+    /// Its id.
+    pub id: IncidentId,
+    /// Its number.
+    pub number: i64,
+    /// What is wrong.
+    pub title: String,
+    /// How bad it is.
+    pub severity: Severity,
+}
+
+impl From<&Incident> for Headline {
+    fn from(incident: &Incident) -> Self {
+        Headline {
+            id: incident.id.clone(),
+            number: incident.number,
+            title: incident.title.clone(),
+            severity: incident.severity,
+        }
+    }
+}
+
+impl std::fmt::Display for Headline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "#{} {}: {}",
+            self.number,
+            self.severity,
+            one_line(&self.title, 200)
+        )
+    }
+}
+
+/// The facts of a message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// What happened.
+    pub event: OperatorEvent,
+    /// To which incident.
+    pub incident: Headline,
+    /// Incidents that opened within the same minute, the first ones.
+    #[serde(default)]
+    pub others: Vec<Headline>,
+    /// How many more did.
+    #[serde(default)]
+    pub more: usize,
+    /// The notice.
+    #[serde(default)]
+    pub notice: Option<NoticeId>,
+    /// What the notice is about.
+    #[serde(default)]
+    pub phase: Option<String>,
+    /// What became of its mails.
+    #[serde(default)]
+    pub told: Option<Told>,
+    /// People who could not be reached.
+    #[serde(default)]
+    pub unreached: usize,
+    /// When customers heard last.
+    #[serde(default)]
+    pub last_told_at: Option<Timestamp>,
+}
+
+/// What became of the mails of a notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Accepted.
+    pub sent: i64,
+    /// Refused, or given up.
+    pub failed: i64,
+    /// Came back.
+    pub bounced: i64,
+    /// Did not go out, as their recipients want none.
+    pub suppressed: i64,
+}
+
+impl From<DeliveryCounts> for Told {
+    fn from(counts: DeliveryCounts) -> Self {
+        Told {
+            sent: counts.sent,
+            failed: counts.failed,
+            bounced: counts.bounced,
+            suppressed: counts.suppressed,
+        }
+    }
+}
+
+/// How much it matters: what ntfy calls a priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// Wakes somebody.
+    Max,
+    /// Rings.
+    High,
+    /// Is there.
+    Usual,
+}
+
+/// A message in words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rendered {
+    /// One line.
+    pub title: String,
+    /// More lines.
+    pub lines: Vec<String>,
+    /// The page of the incident.
+    pub link: String,
+    /// How much it matters.
+    pub urgency: Urgency,
+}
+
+impl Facts {
+    /// Facts of an event about an incident, without more.
+    pub fn new(event: OperatorEvent, incident: Headline) -> Facts {
+        Facts {
+            event,
+            incident,
+            others: Vec::new(),
+            more: 0,
+            notice: None,
+            phase: None,
+            told: None,
+            unreached: 0,
+            last_told_at: None,
+        }
+    }
+
+    /// Takes another incident into a message about one that opened.
+    pub fn fold(&mut self, other: Headline) {
+        if self.others.len() + 1 < NAMED {
+            self.others.push(other);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// The words; `base` is that of links.
+    pub fn render(&self, base: &str) -> Rendered {
+        let incident = &self.incident;
+        let number = incident.number;
+        let about = format!("Incident {incident}");
+        let phase = self.phase.as_deref().unwrap_or("notice");
+        let (title, lines) = match self.event {
+            OperatorEvent::Opened => {
+                let folded = self.others.len() + self.more;
+                let title = match folded {
+                    0 => format!("Incident opened: {incident}"),
+                    _ => format!("{} incidents opened, the first: {incident}", folded + 1),
+                };
+                let mut lines: Vec<String> = std::iter::once(incident)
+                    .chain(&self.others)
+                    .map(ToString::to_string)
+                    .collect();
+                if self.more > 0 {
+                    lines.push(format!("and {} more", self.more));
+                }
+                (title, lines)
+            }
+            OperatorEvent::Overdue => {
+                let last = self
+                    .last_told_at
+                    .map(|at| at.for_people(None))
+                    .unwrap_or_default();
+                (
+                    format!("An update is overdue: {incident}"),
+                    vec![
+                        format!("Customers heard last at {last}, and the incident is not resolved."),
+                        about,
+                    ],
+                )
+            }
+            OperatorEvent::Sent => {
+                let told = self.told.unwrap_or(Told {
+                    sent: 0,
+                    failed: 0,
+                    bounced: 0,
+                    suppressed: 0,
+                });
+                let others: String = [
+                    (told.failed, "failed"),
+                    (told.bounced, "bounced"),
+                    (told.suppressed, "opted out"),
+                ]
+                .into_iter()
+                .filter(|(count, _)| *count > 0)
+                .map(|(count, what)| format!(", {count} {what}"))
+                .collect();
+                (
+                    format!("#{number}: {phase} sent to {}{others}", told.sent),
+                    vec![about],
+                )
+            }
+            OperatorEvent::Unreached => {
+                let people = match self.unreached {
+                    1 => "1 person".to_owned(),
+                    n => format!("{n} people"),
+                };
+                (
+                    format!("#{number}: {people} could not be reached"),
+                    vec![
+                        "The page says who, why, and who else could be told.".to_owned(),
+                        about,
+                    ],
+                )
+            }
+        };
+        Rendered {
+            title: one_line(&title, 250),
+            lines,
+            link: format!("{base}/admin/incidents/{number}"),
+            urgency: match (self.event, incident.severity) {
+                (OperatorEvent::Opened, Severity::Critical) => Urgency::Max,
+                (OperatorEvent::Opened, Severity::Major)
+                | (OperatorEvent::Overdue | OperatorEvent::Unreached, _) => Urgency::High,
+                _ => Urgency::Usual,
+            },
+        }
+    }
+}

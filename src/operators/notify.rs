@@ -1,0 +1,262 @@
+//! From what happened to messages: a follower of the audit trail, and a look at the time.
+//!
+//! Who could not be reached is counted before, on a connection that only reads: it takes a look at a whole audience.
+//! The messages are then stored with the cursor of the trail, in one transaction.
+//!
+//! Must never happen here: an event of which somebody hears twice, or a look at an audience while everybody else waits.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use diesel::prelude::*;
+
+use super::ACTOR;
+use super::contact::{self, Operator};
+use super::message::{Facts, Headline, OperatorEvent, Told};
+use super::outbox;
+use super::overdue;
+use crate::audit::follow::{self, Followed};
+use crate::audit::{Action, Actor, Tx};
+use crate::db::schema::deliveries as d;
+use crate::db::{Conn, Db};
+use crate::error::Result;
+use crate::id::{IncidentId, NoticeId};
+use crate::incident;
+use crate::notice::{self, Notice, State};
+use crate::time::Timestamp;
+use crate::unreached;
+
+/// The follower's name.
+const FOLLOWER: &str = "operators";
+/// What it follows.
+const FOLLOWS: [Action; 3] = [
+    Action::IncidentOpened,
+    Action::NoticeFinished,
+    Action::DeliveryBounced,
+];
+/// Events in one go.
+const BATCH: i64 = 100;
+/// Mails that come back come together: how long is waited for more of them.
+const GATHER: Duration = Duration::from_secs(60);
+
+/// Whether there is anything new on the trail. Holds nothing.
+///
+/// # Errors
+/// What the database answers.
+pub(super) async fn any(db: &Db) -> Result<bool> {
+    db.read(|conn| follow::any(conn, FOLLOWER, &FOLLOWS)).await
+}
+
+/// What was found out about notices before anything is written.
+struct Known {
+    /// The last event that was looked at.
+    until: i64,
+    /// The notice of each delivery that came back.
+    bounced: HashMap<i64, NoticeId>,
+    notices: HashMap<NoticeId, Notice>,
+    /// People who could not be reached, by incident.
+    unreached: HashMap<IncidentId, usize>,
+}
+
+/// Makes messages of what happened since the last time. Answers whether there may be more.
+///
+/// # Errors
+/// What the database answers; then nothing is stored.
+pub(super) async fn follow_trail(db: &Db) -> Result<bool> {
+    let known = db
+        .read(|conn| {
+            let at = follow::cursor(conn, FOLLOWER)?;
+            let events = follow::behind(conn, at, &FOLLOWS, BATCH)?;
+            let Some(last) = events.last() else {
+                return Ok(None);
+            };
+            let until = last.seq;
+            Ok(Some(find_out(conn, &events, until)?))
+        })
+        .await?;
+    let Some(known) = known else { return Ok(false) };
+    db.write(&Actor::system(ACTOR), move |tx| {
+        let at = follow::hold(tx.conn, FOLLOWER)?;
+        // Of several processes one may have been quicker.
+        let events = follow::behind(tx.conn, at, &FOLLOWS, BATCH)?;
+        let operators = contact::list(tx.conn)?;
+        for event in events.iter().filter(|event| event.seq <= known.until) {
+            tell(tx, &operators, event, &known)?;
+        }
+        follow::advance(tx.conn, FOLLOWER, known.until.max(at))
+    })
+    .await?;
+    Ok(true)
+}
+
+fn find_out(conn: &mut Conn, events: &[Followed], until: i64) -> Result<Known> {
+    let mut known = Known {
+        until,
+        bounced: HashMap::new(),
+        notices: HashMap::new(),
+        unreached: HashMap::new(),
+    };
+    let wanted = contact::list(conn)?
+        .iter()
+        .any(|one| one.enabled && one.events.contains(&OperatorEvent::Unreached));
+    for event in events {
+        let notice = if event.action == Action::NoticeFinished.as_str() {
+            NoticeId::parse(&event.subject).ok()
+        } else if event.action == Action::DeliveryBounced.as_str() {
+            let Ok(delivery) = event.subject.parse::<i64>() else {
+                continue;
+            };
+            let notice: Option<NoticeId> = d::table
+                .find(delivery)
+                .select(d::notice_id)
+                .first(conn)
+                .optional()?;
+            if let Some(notice) = &notice {
+                known.bounced.insert(delivery, notice.clone());
+            }
+            notice
+        } else {
+            None
+        };
+        let Some(notice) = notice.filter(|id| !known.notices.contains_key(id)) else {
+            continue;
+        };
+        let notice = notice::get(conn, &notice)?;
+        if wanted && notice.state == State::Sent && !known.unreached.contains_key(&notice.incident) {
+            let (counts, _) = unreached::of(conn, &notice.incident, None, 0)?;
+            known.unreached.insert(notice.incident.clone(), counts.people);
+        }
+        known.notices.insert(notice.id.clone(), notice);
+    }
+    Ok(known)
+}
+
+fn tell(tx: &mut Tx<'_>, operators: &[Operator], event: &Followed, known: &Known) -> Result<()> {
+    if operators.is_empty() {
+        return Ok(());
+    }
+    let Some(id) = &event.incident else { return Ok(()) };
+    let headline = Headline::from(&incident::get(tx.conn, id)?);
+    let wanting = |what: OperatorEvent| {
+        operators
+            .iter()
+            .filter(move |one| one.wants(what, headline.severity))
+    };
+    if event.action == Action::IncidentOpened.as_str() {
+        let facts = Facts::new(OperatorEvent::Opened, headline.clone());
+        let key = format!("opened:{id}");
+        for operator in wanting(OperatorEvent::Opened) {
+            outbox::put_opened(tx, operator, &key, &facts)?;
+        }
+        return Ok(());
+    }
+    let finished = event.action == Action::NoticeFinished.as_str();
+    let notice = if finished {
+        NoticeId::parse(&event.subject).ok()
+    } else {
+        let delivery = event.subject.parse().ok();
+        delivery.and_then(|delivery: i64| known.bounced.get(&delivery).cloned())
+    };
+    let Some(notice) = notice.and_then(|id| known.notices.get(&id)) else {
+        return Ok(());
+    };
+    let about = Facts {
+        notice: Some(notice.id.clone()),
+        phase: Some(notice.phase.as_str().to_owned()),
+        ..Facts::new(OperatorEvent::Sent, headline.clone())
+    };
+    if finished {
+        let facts = Facts {
+            told: Some(Told::from(notice.counts)),
+            ..about.clone()
+        };
+        let key = format!("sent:{}", notice.id);
+        for operator in wanting(OperatorEvent::Sent) {
+            outbox::put(tx, operator, &key, &facts, tx.now)?;
+        }
+    }
+    let unreached = known.unreached.get(id).copied().unwrap_or_default();
+    if unreached > 0 {
+        let facts = Facts {
+            event: OperatorEvent::Unreached,
+            unreached,
+            ..about
+        };
+        let key = format!("unreached:{}", notice.id);
+        outbox::recount(tx, &key, &facts)?;
+        let due_at = if finished { tx.now } else { tx.now.plus(GATHER) };
+        for operator in wanting(OperatorEvent::Unreached) {
+            outbox::put(tx, operator, &key, &facts, due_at)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes messages of incidents whose customers have heard nothing for too long: one for each silence.
+///
+/// # Errors
+/// What the database answers.
+pub(super) async fn look_at_the_time(db: &Db, every: Duration) -> Result<()> {
+    let now = db.clock().now();
+    let missing = db
+        .read(move |conn| {
+            let operators = contact::list(conn)?;
+            if operators.is_empty() {
+                return Ok(Vec::new());
+            }
+            untold(conn, &operators, every, now)
+        })
+        .await?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    db.write(&Actor::system(ACTOR), move |tx| {
+        // Two processes that found the same wait for each other here, and a key is used once.
+        follow::hold(tx.conn, FOLLOWER)?;
+        for (operator, key, facts) in &missing {
+            outbox::put(tx, operator, key, facts, tx.now)?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Who has not been told yet of which silence.
+fn untold(
+    conn: &mut Conn,
+    operators: &[Operator],
+    every: Duration,
+    now: Timestamp,
+) -> Result<Vec<(Operator, String, Facts)>> {
+    let found = overdue::all(conn, every, now)?;
+    let incidents: Vec<&str> = found.iter().map(|one| one.incident.as_str()).collect();
+    let told: HashSet<_> = outbox::keys(conn, &incidents, OperatorEvent::Overdue)?
+        .into_iter()
+        .collect();
+    let mut missing = Vec::new();
+    for one in &found {
+        let key = format!("overdue:{}:{}", one.incident, one.last.as_micros());
+        let fresh: Vec<&Operator> = operators
+            .iter()
+            .filter(|operator| {
+                let mut ways = operator.ways().into_iter();
+                ways.any(|way| !told.contains(&(operator.id.clone(), way.to_owned(), key.clone())))
+            })
+            .collect();
+        if fresh.is_empty() {
+            continue;
+        }
+        let headline = Headline::from(&incident::get(conn, &one.incident)?);
+        let wanting = fresh
+            .into_iter()
+            .filter(|operator| operator.wants(OperatorEvent::Overdue, headline.severity));
+        for operator in wanting {
+            let facts = Facts {
+                last_told_at: Some(one.last),
+                ..Facts::new(OperatorEvent::Overdue, headline.clone())
+            };
+            missing.push((operator.clone(), key.clone(), facts));
+        }
+    }
+    Ok(missing)
+}

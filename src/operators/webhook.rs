@@ -1,0 +1,225 @@
+//! Messages as requests: each kind of webhook in its own format, and what its answer means.
+//!
+//! Must never happen here: a title that becomes markup or a link in somebody's chat, or the URL in a reason.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use hyper::header::RETRY_AFTER;
+use serde_json::{Value, json};
+use url::Url;
+
+use super::contact::{Webhook, WebhookKind};
+use super::message::{Facts, OperatorEvent, Rendered, Urgency};
+use crate::delivery::Outcome;
+use crate::delivery::calling::unanswered;
+use crate::egress::client::{Answer, Client};
+use crate::time::Timestamp;
+
+/// Longest `Retry-After` that is heeded.
+const LONGEST_WAIT: u64 = 3_600;
+
+/// The topic in the URL of one of ntfy's, and the URL to publish to.
+///
+/// # Errors
+/// A sentence for the caller.
+pub(super) fn ntfy_topic(url: &Url) -> Result<(String, Url), String> {
+    let wrong = "must be the URL of a topic, such as https://ntfy.sh/our-incidents";
+    let path = url.path().trim_end_matches('/');
+    let (before, topic) = path.rsplit_once('/').ok_or(wrong)?;
+    let fits = (1..=64).contains(&topic.len())
+        && topic
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    if !fits {
+        return Err(wrong.to_owned());
+    }
+    let mut base = url.clone();
+    base.set_path(&format!("{before}/"));
+    Ok((topic.to_owned(), base))
+}
+
+/// Slack's three.
+fn slack_text(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+fn slack(rendered: &Rendered) -> Value {
+    let mut text = format!("*{}*", slack_text(&rendered.title));
+    for line in &rendered.lines {
+        text.push('\n');
+        text.push_str(&slack_text(line));
+    }
+    // A URL of ours: it holds none of the characters that end it.
+    text.push_str(&format!("\n<{}|Open the incident>", rendered.link));
+    json!({"text": text})
+}
+
+/// An adaptive card in a message, as the Workflows of Teams take it. Text runs know no Markdown.
+fn teams(rendered: &Rendered) -> Value {
+    let run = |text: &str, weight: &str| {
+        json!({
+            "type": "RichTextBlock",
+            "inlines": [{"type": "TextRun", "text": text, "weight": weight}],
+        })
+    };
+    let body: Vec<Value> = std::iter::once(run(&rendered.title, "Bolder"))
+        .chain(rendered.lines.iter().map(|line| run(line, "Default")))
+        .collect();
+    json!({
+        "type": "message",
+        "attachments": [{
+            "contentType": "application/vnd.microsoft.card.adaptive",
+            "contentUrl": null,
+            "content": {
+                "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+                "type": "AdaptiveCard",
+                "version": "1.4",
+                "msteams": {"width": "Full"},
+                "body": body,
+                "actions": [{"type": "Action.OpenUrl", "title": "Open the incident", "url": rendered.link}],
+            },
+        }],
+    })
+}
+
+/// As JSON: its headers take no UTF-8.
+fn ntfy(topic: &str, facts: &Facts, rendered: &Rendered) -> Value {
+    let tag = match facts.event {
+        OperatorEvent::Opened => "rotating_light",
+        OperatorEvent::Overdue => "hourglass",
+        OperatorEvent::Sent => "incoming_envelope",
+        OperatorEvent::Unreached => "warning",
+    };
+    json!({
+        "topic": topic,
+        "title": rendered.title,
+        "message": rendered.lines.join("\n"),
+        "priority": match rendered.urgency {
+            Urgency::Max => 5,
+            Urgency::High => 4,
+            Urgency::Usual => 3,
+        },
+        "tags": [tag],
+        "click": rendered.link,
+    })
+}
+
+fn generic(id: &str, facts: &Facts, rendered: &Rendered) -> Value {
+    let incident = &facts.incident;
+    json!({
+        "id": id,
+        "event": facts.event,
+        "title": rendered.title,
+        "text": rendered.lines.join("\n"),
+        "link": rendered.link,
+        "incident": {
+            "id": incident.id, "number": incident.number, "title": incident.title, "severity": incident.severity,
+        },
+        "others": facts.others.len() + facts.more,
+        "notice": facts.notice,
+    })
+}
+
+/// Where to and what.
+///
+/// # Errors
+/// Why there can be no such request.
+fn request(
+    webhook: &Webhook,
+    id: &str,
+    facts: &Facts,
+    rendered: &Rendered,
+) -> Result<(String, Value), String> {
+    let url = webhook.url.clone();
+    Ok(match webhook.kind {
+        WebhookKind::Slack => (url, slack(rendered)),
+        WebhookKind::Teams => (url, teams(rendered)),
+        WebhookKind::Generic => (url, generic(id, facts, rendered)),
+        WebhookKind::Ntfy => {
+            let url = Url::parse(&url).map_err(|_| "the URL is none".to_owned())?;
+            let (topic, base) = ntfy_topic(&url)?;
+            (base.into(), ntfy(&topic, facts, rendered))
+        }
+    })
+}
+
+/// Sends a message to a webhook.
+pub(super) async fn deliver(
+    client: &Client,
+    webhook: &Webhook,
+    id: &str,
+    facts: &Facts,
+    rendered: &Rendered,
+    now: Timestamp,
+) -> Outcome {
+    let built = request(webhook, id, facts, rendered)
+        .and_then(|(url, body)| Ok((url, serde_json::to_vec(&body).map_err(|error| error.to_string())?)));
+    let (url, body) = match built {
+        Ok(built) => built,
+        Err(reason) => return Outcome::Failed(reason),
+    };
+    let headers = [("content-type", "application/json"), ("x-candor-message", id)];
+    match client.post(&url, &headers, body).await {
+        Ok(answer) => outcome(&answer, now),
+        Err(reason) => unanswered(reason),
+    }
+}
+
+/// What an answer means. One that says that the request is wrong, or leads nowhere, says so again the next time.
+fn outcome(answer: &Answer, now: Timestamp) -> Outcome {
+    let said = answer.said();
+    match answer.status {
+        status if status.is_success() => Outcome::Sent(said),
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+            Outcome::Retry(asked(answer, now), said)
+        }
+        status if status.is_server_error() => Outcome::Retry(asked(answer, now), said),
+        status if status.is_redirection() => Outcome::Failed(format!("redirects are not followed: {said}")),
+        _ => Outcome::Failed(said),
+    }
+}
+
+/// `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3), up to an hour.
+fn asked(answer: &Answer, now: Timestamp) -> Option<Duration> {
+    let text = answer.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let seconds = match text.parse::<u64>() {
+        Ok(seconds) => seconds,
+        Err(_) => {
+            let at = httpdate::parse_http_date(text).ok()?;
+            let (seconds, nanos) = now.unix();
+            let now = std::time::UNIX_EPOCH + Duration::new(seconds, nanos);
+            at.duration_since(now).unwrap_or_default().as_secs()
+        }
+    };
+    Some(Duration::from_secs(seconds.min(LONGEST_WAIT)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_the_last_of_the_path() {
+        let topic =
+            |text: &str| ntfy_topic(&Url::parse(text).unwrap()).map(|(topic, url)| (topic, url.to_string()));
+        assert_eq!(
+            topic("https://ntfy.sh/our-incidents"),
+            Ok(("our-incidents".to_owned(), "https://ntfy.sh/".to_owned()))
+        );
+        assert_eq!(
+            topic("https://x.example/ntfy/ops_1/?auth=abc"),
+            Ok(("ops_1".to_owned(), "https://x.example/ntfy/?auth=abc".to_owned()))
+        );
+        for wrong in [
+            "https://ntfy.sh",
+            "https://ntfy.sh/",
+            "https://ntfy.sh/a%20b",
+            "https://ntfy.sh/a/b.c",
+        ] {
+            assert!(topic(wrong).is_err(), "{wrong}");
+        }
+    }
+}
