@@ -26,7 +26,10 @@ async fn outcome(app: &TestApp, by: &Monitoring, problem: &str, project: &str) -
     if !reason.is_empty() {
         let said = format!("Policy “Big ones”: a detection notice is drafted and not sent: {reason}");
         let timeline = app.told_on_timeline(&incident).await;
-        assert!(timeline.iter().any(|text| text.starts_with(&said)), "{timeline:#?}");
+        assert!(
+            timeline.iter().any(|text| text.starts_with(&said)),
+            "{timeline:#?}"
+        );
     }
     (run["outcome"].as_str().expect("an outcome").to_owned(), reason)
 }
@@ -50,7 +53,9 @@ async fn as_many_people_as_it_says(env: Env) {
         held("5 people are more than the policy tells by itself (4)")
     );
     app.mails(0).await;
-    app.delete("/api/v1/resources/project/stage/collaborators/person-5").await.expect(204);
+    app.delete("/api/v1/resources/project/stage/collaborators/person-5")
+        .await
+        .expect(204);
     assert_eq!(outcome(&app, &monitoring, "four", "stage").await, told());
     app.mails(4).await;
     app.finish().await;
@@ -65,7 +70,9 @@ async fn never_more_than_one_person_may_send(env: Env) {
         outcome(&app, &monitoring, "five", "stage").await,
         held("5 people are more than 4: a second person must approve it")
     );
-    app.delete("/api/v1/resources/project/stage/collaborators/person-5").await.expect(204);
+    app.delete("/api/v1/resources/project/stage/collaborators/person-5")
+        .await
+        .expect(204);
     assert_eq!(outcome(&app, &monitoring, "four", "stage").await, told());
     app.mails(4).await;
     app.finish().await;
@@ -124,7 +131,11 @@ async fn at_its_hours(env: Env) {
         ("2024-03-15T03:00:00Z", "after", outside),
     ] {
         app.set_clock(time);
-        assert_eq!(outcome(&app, &monitoring, problem, "stage").await, expected, "{time}");
+        assert_eq!(
+            outcome(&app, &monitoring, problem, "stage").await,
+            expected,
+            "{time}"
+        );
     }
     app.mails(3).await;
     app.finish().await;
@@ -164,8 +175,16 @@ async fn trying_leaves_no_trace(env: Env) {
             "drafted",
             json!("3 people are more than the policy tells by itself (2)"),
         ),
-        (json!({"action": "draft"}), "drafted", json!("the policy only drafts")),
-        (json!({"action": "nothing"}), "nothing", json!("the policy does nothing")),
+        (
+            json!({"action": "draft"}),
+            "drafted",
+            json!("the policy only drafts"),
+        ),
+        (
+            json!({"action": "nothing"}),
+            "nothing",
+            json!("the policy does nothing"),
+        ),
     ];
     let mut ids = Vec::new();
     for (more, ..) in &policies {
@@ -173,24 +192,49 @@ async fn trying_leaves_no_trace(env: Env) {
     }
     let operator = app.as_new("operator").await;
     let rows = || {
-        ["audit_events", "notices", "notice_recipients", "timeline_entries", "automation_runs", "automation_told"]
-            .map(|table| env.count(table))
+        [
+            "audit_events",
+            "notices",
+            "notice_recipients",
+            "timeline_entries",
+            "automation_runs",
+            "automation_told",
+        ]
+        .map(|table| env.count(table))
     };
     let before = rows();
     for (id, (more, outcome, reason)) in ids.iter().zip(&policies) {
         let path = format!("/api/v1/automation/policies/{id}/try");
-        let trial = operator.post(&path, json!({"incident": incident})).await.expect(200);
-        assert_eq!((&trial["outcome"], &trial["reason"]), (&json!(outcome), reason), "{more}");
+        let trial = operator
+            .post(&path, json!({"incident": incident}))
+            .await
+            .expect(200);
+        assert_eq!(
+            (&trial["outcome"], &trial["reason"]),
+            (&json!(outcome), reason),
+            "{more}"
+        );
         assert_eq!((&trial["fits"], &trial["mismatch"]), (&json!(true), &Value::Null));
         let recipients = if *outcome == "nothing" { 0 } else { 3 };
         assert_eq!(trial["recipients"], recipients);
-        let trial = operator.post(&path, json!({"incident": by_hand})).await.expect(200);
+        let trial = operator
+            .post(&path, json!({"incident": by_hand}))
+            .await
+            .expect(200);
         assert_eq!(trial["fits"], false);
-        assert!(trial["mismatch"].as_str().is_some_and(|why| why.contains("by hand")), "{trial}");
+        assert!(
+            trial["mismatch"]
+                .as_str()
+                .is_some_and(|why| why.contains("by hand")),
+            "{trial}"
+        );
     }
     assert_eq!(rows(), before);
     let path = format!("/api/v1/automation/policies/{}/try", ids[0]);
-    operator.post(&path, json!({"incident": ids[0]})).await.expect(404);
+    operator
+        .post(&path, json!({"incident": ids[0]}))
+        .await
+        .expect(404);
     operator.post(&path, json!({})).await.expect(422);
     app.mails(0).await;
     app.finish().await;

@@ -14,11 +14,19 @@ async fn open(app: &TestApp, path: &str) -> String {
     let form = app
         .anonymous()
         .request(Method::POST, "/admin/sign-in")
-        .body("application/x-www-form-urlencoded", format!("token={ADMIN_TOKEN}"))
+        .body(
+            "application/x-www-form-urlencoded",
+            format!("token={ADMIN_TOKEN}"),
+        )
         .send()
         .await
         .expect(303);
-    let cookie = form.header("set-cookie").split(';').next().expect("a cookie").to_owned();
+    let cookie = form
+        .header("set-cookie")
+        .split(';')
+        .next()
+        .expect("a cookie")
+        .to_owned();
     app.anonymous()
         .request(Method::GET, path)
         .header("cookie", &cookie)
@@ -35,7 +43,11 @@ async fn the_page_shows_what_the_api_knows(env: Env) {
         .start()
         .await;
     let empty = open(&app, "/admin/automation").await;
-    for text in ["None: nothing is told by itself.", "None: nobody of our own is told.", "/api/v1/automation/policies"] {
+    for text in [
+        "None: nothing is told by itself.",
+        "None: nobody of our own is told.",
+        "/api/v1/automation/policies",
+    ] {
         assert!(empty.contains(text), "{text}: {empty}");
     }
     app.import(story_directory()).await.expect(200);
@@ -49,7 +61,8 @@ async fn the_page_shows_what_the_api_knows(env: Env) {
         "limits": {"audience_at_most": 5, "hours": {"from": "08:00", "until": "18:00", "time_zone": "Africa/Nairobi"}},
     }))
     .await;
-    app.policy(json!({"name": "Later", "enabled": false, "action": "draft", "wait_seconds": 90})).await;
+    app.policy(json!({"name": "Later", "enabled": false, "action": "draft", "wait_seconds": 90}))
+        .await;
     let incident = app.fires(&monitoring, "storage", PROJECT, "critical").await;
     let run = app.decided(&incident).await;
     app.done(run["notice"].as_str().expect("a notice")).await;
@@ -77,7 +90,11 @@ async fn the_page_shows_what_the_api_knows(env: Env) {
     }
     assert!(!page.contains("geheim") && !page.contains("<Rota>"), "{page}");
     let page = open(&app, "/admin/incidents/1").await;
-    for text in ["Policy “Files &amp; more”: detection notice sent by itself to 3 people", "Next update due", "2024-03-14 07:56:00 UTC"] {
+    for text in [
+        "Policy “Files &amp; more”: detection notice sent by itself to 3 people",
+        "Next update due",
+        "2024-03-14 07:56:00 UTC",
+    ] {
         assert!(page.contains(text), "{text}: {page}");
     }
     app.resolve(&incident).await;

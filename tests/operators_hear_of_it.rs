@@ -77,8 +77,12 @@ async fn sent(app: &TestApp, n: usize) -> Vec<Value> {
 
 /// Waits until so many attempts of a message are made and recorded, and it waits for the next.
 async fn settled(env: &Env, attempts: i64) {
-    let waiting = format!("operator_messages WHERE state = 'pending' AND lease IS NULL AND attempts = {attempts}");
-    wait_until(&format!("{attempts} attempts"), DEADLINE, async || env.count(&waiting) == 1).await;
+    let waiting =
+        format!("operator_messages WHERE state = 'pending' AND lease IS NULL AND attempts = {attempts}");
+    wait_until(&format!("{attempts} attempts"), DEADLINE, async || {
+        env.count(&waiting) == 1
+    })
+    .await;
 }
 
 async fn each_event_is_told_by_mail_and_by_webhook(env: Env) {
@@ -103,12 +107,23 @@ async fn each_event_is_told_by_mail_and_by_webhook(env: Env) {
     .await;
     let incident = app.story_incident().await;
     let opened = sent(&app, 2).await;
-    assert!(opened.iter().all(|message| message["title"] == "Incident opened: #1 major: Files cannot be opened"));
+    assert!(
+        opened
+            .iter()
+            .all(|message| message["title"] == "Incident opened: #1 major: Files cannot be opened")
+    );
     let notice = app.tell(&incident, "detection").await;
     let told = sent(&app, 6).await;
     let titles: Vec<&Value> = told.iter().skip(2).map(|message| &message["title"]).collect();
-    for title in ["#1: detection sent to 2, 1 failed", "#1: 1 person could not be reached"] {
-        assert_eq!(titles.iter().filter(|one| **one == title).count(), 2, "{titles:?}");
+    for title in [
+        "#1: detection sent to 2, 1 failed",
+        "#1: 1 person could not be reached",
+    ] {
+        assert_eq!(
+            titles.iter().filter(|one| **one == title).count(),
+            2,
+            "{titles:?}"
+        );
     }
     let due = "2024-03-14T07:56:00Z";
     let automation = format!("/api/v1/incidents/{incident}/automation");
@@ -116,21 +131,40 @@ async fn each_event_is_told_by_mail_and_by_webhook(env: Env) {
     app.clock.advance(Duration::from_secs(3_599));
     app.clock.advance(Duration::from_secs(1));
     let all = sent(&app, 8).await;
-    let overdue: Vec<&Value> = all.iter().filter(|message| message["event"] == "overdue").collect();
+    let overdue: Vec<&Value> = all
+        .iter()
+        .filter(|message| message["event"] == "overdue")
+        .collect();
     assert_eq!(overdue.len(), 2);
-    assert!(overdue.iter().all(|message| message["created_at"] == due), "{overdue:#?}");
+    assert!(
+        overdue.iter().all(|message| message["created_at"] == due),
+        "{overdue:#?}"
+    );
     // Two to customers, four to us; no more for the same silence.
     let mails = app.mails(6).await;
     let ours: Vec<_> = mails.iter().filter(|mail| mail.to == ON_CALL).collect();
     assert_eq!(ours.len(), 4);
-    let mail = ours.iter().find(|mail| mail.subject.contains("opened")).expect("the first");
+    let mail = ours
+        .iter()
+        .find(|mail| mail.subject.contains("opened"))
+        .expect("the first");
     assert_eq!(mail.header("auto-submitted"), "auto-generated");
     assert!(mail.header("list-unsubscribe").is_empty());
     let page = "/admin/incidents/1";
-    assert!(mail.text.contains(page) && mail.html.contains(page), "{}", mail.text);
-    assert!(ours.iter().any(|mail| mail.text.contains("Customers heard last at 14 March 2024, 06:56 UTC")));
+    assert!(
+        mail.text.contains(page) && mail.html.contains(page),
+        "{}",
+        mail.text
+    );
+    assert!(ours.iter().any(|mail| {
+        mail.text
+            .contains("Customers heard last at 14 March 2024, 06:56 UTC")
+    }));
     let requests = hook.requests(4).await;
-    let events: Vec<Value> = requests.iter().map(|request| request.json()["event"].clone()).collect();
+    let events: Vec<Value> = requests
+        .iter()
+        .map(|request| request.json()["event"].clone())
+        .collect();
     for event in ["opened", "sent", "unreached", "overdue"] {
         assert!(events.contains(&json!(event)), "{events:?}");
     }
@@ -140,9 +174,18 @@ async fn each_event_is_told_by_mail_and_by_webhook(env: Env) {
     assert_eq!((&counts["sent"], &counts["failed"]), (&json!(2), &json!(1)));
     assert_eq!(env.count("deliveries"), 3);
     app.resolve(&incident).await;
-    assert_eq!(app.get(&automation).await.expect(200)["update_due_at"], Value::Null);
+    assert_eq!(
+        app.get(&automation).await.expect(200)["update_due_at"],
+        Value::Null
+    );
     let trail = app.all("/api/v1/audit?actor=operators&limit=500").await;
-    assert_eq!(trail.iter().filter(|event| event["action"] == "operator.told").count(), 8);
+    assert_eq!(
+        trail
+            .iter()
+            .filter(|event| event["action"] == "operator.told")
+            .count(),
+        8
+    );
     let shown = app.get("/api/v1/audit/export").await.expect(200).text;
     assert!(!shown.contains(ON_CALL) && !shown.contains("/hook"));
     app.finish().await;
@@ -167,20 +210,33 @@ async fn each_kind_of_webhook_has_its_format(env: Env) {
             .find(|request| request.path.contains(kind))
             .unwrap_or_else(|| panic!("no {kind}: {requests:#?}"))
     };
-    assert!(requests.iter().all(|request| request.header("content-type") == "application/json"));
+    assert!(
+        requests
+            .iter()
+            .all(|request| request.header("content-type") == "application/json")
+    );
     let said = format!("Incident opened: #1 critical: {title}");
     let link = |value: &Value| value.as_str().expect("a link").ends_with("/admin/incidents/1");
     let slack = of("slack").json();
     let text = slack["text"].as_str().expect("a text");
-    assert!(text.contains("&lt;@everyone&gt; [x](https://evil.example) &amp; \"más\""), "{text}");
+    assert!(
+        text.contains("&lt;@everyone&gt; [x](https://evil.example) &amp; \"más\""),
+        "{text}"
+    );
     assert!(text.contains("/admin/incidents/1|Open the incident>"), "{text}");
     assert_eq!(text.matches('<').count(), 1, "{text}");
     let teams = of("teams").json();
     assert_eq!(teams["type"], "message");
     let attachment = &teams["attachments"][0];
-    assert_eq!(attachment["contentType"], "application/vnd.microsoft.card.adaptive");
+    assert_eq!(
+        attachment["contentType"],
+        "application/vnd.microsoft.card.adaptive"
+    );
     let card = &attachment["content"];
-    assert_eq!((&card["type"], &card["version"]), (&json!("AdaptiveCard"), &json!("1.4")));
+    assert_eq!(
+        (&card["type"], &card["version"]),
+        (&json!("AdaptiveCard"), &json!("1.4"))
+    );
     // Text runs know no Markdown: a title makes no link.
     assert_eq!(card["body"][0]["type"], "RichTextBlock");
     assert_eq!(card["body"][0]["inlines"][0]["text"], said);
@@ -197,7 +253,10 @@ async fn each_kind_of_webhook_has_its_format(env: Env) {
     assert!(link(&ntfy["click"]));
     let generic = of("generic").json();
     assert_eq!(generic["incident"]["id"], incident);
-    assert_eq!((&generic["title"], &generic["event"]), (&json!(said), &json!("opened")));
+    assert_eq!(
+        (&generic["title"], &generic["event"]),
+        (&json!(said), &json!("opened"))
+    );
     assert!(link(&generic["link"]));
     app.finish().await;
 }
@@ -206,7 +265,11 @@ async fn a_storm_is_one_message_a_minute(env: Env) {
     let app = start(&env).await;
     app.import(story_directory()).await.expect(200);
     let hook = Receiver::start();
-    operator(&app, json!({"webhook": {"kind": "generic", "url": hook.url("/")}})).await;
+    operator(
+        &app,
+        json!({"webhook": {"kind": "generic", "url": hook.url("/")}}),
+    )
+    .await;
     app.incident([("project", PROJECT)]).await;
     sent(&app, 1).await;
     for _ in 0..12 {
@@ -215,7 +278,10 @@ async fn a_storm_is_one_message_a_minute(env: Env) {
     app.clock.advance(Duration::from_secs(59));
     app.incident([("project", PROJECT)]).await;
     let all = messages(&app, "the others to be gathered", |all| {
-        all.len() == 2 && all[1]["title"].as_str().is_some_and(|title| title.starts_with("13 incidents"))
+        all.len() == 2
+            && all[1]["title"]
+                .as_str()
+                .is_some_and(|title| title.starts_with("13 incidents"))
     })
     .await;
     assert_eq!(all[1]["state"], "pending");
@@ -224,7 +290,10 @@ async fn a_storm_is_one_message_a_minute(env: Env) {
     app.clock.advance(Duration::from_secs(1));
     sent(&app, 2).await;
     let request = &hook.requests(2).await[1];
-    assert_eq!(request.json()["title"], "13 incidents opened, the first: #2 major: Files cannot be opened");
+    assert_eq!(
+        request.json()["title"],
+        "13 incidents opened, the first: #2 major: Files cannot be opened"
+    );
     assert_eq!(request.json()["others"], 12);
     let text = request.json()["text"].as_str().expect("a text").to_owned();
     assert_eq!(text.lines().count(), 11, "{text}");
@@ -247,8 +316,15 @@ async fn what_fails_is_tried_again_by_the_schedule(env: Env) {
     app.story_incident().await;
     settled(&env, 1).await;
     let first = app.all("/api/v1/operators/messages").await.remove(0);
-    assert_eq!((&first["state"], &first["finished_at"]), (&json!("pending"), &Value::Null));
-    assert!(first["reply"].as_str().is_some_and(|reply| reply.contains("500") && reply.contains("not now")));
+    assert_eq!(
+        (&first["state"], &first["finished_at"]),
+        (&json!("pending"), &Value::Null)
+    );
+    assert!(
+        first["reply"]
+            .as_str()
+            .is_some_and(|reply| reply.contains("500") && reply.contains("not now"))
+    );
     // Five seconds, a fifth longer or shorter by chance.
     let next = Timestamp::parse(first["next_attempt_at"].as_str().expect("a time")).expect("a time");
     let wait = next.as_micros() - app.clock.now().as_micros();
@@ -256,7 +332,12 @@ async fn what_fails_is_tried_again_by_the_schedule(env: Env) {
     app.clock.advance(Duration::from_secs(7));
     settled(&env, 2).await;
     let second = app.all("/api/v1/operators/messages").await.remove(0);
-    assert!(second["reply"].as_str().is_some_and(|reply| reply.contains("429")), "{second}");
+    assert!(
+        second["reply"]
+            .as_str()
+            .is_some_and(|reply| reply.contains("429")),
+        "{second}"
+    );
     assert_eq!(second["next_attempt_at"], "2024-03-14T07:06:07Z");
     app.clock.advance(Duration::from_secs(600));
     let all = sent(&app, 1).await;
@@ -269,16 +350,30 @@ async fn what_fails_for_good_is_given_up_and_changes_nothing(env: Env) {
     let app = start(&env).await;
     let away = Receiver::answering(|_, _| Reply::of(503));
     let wrong = Receiver::answering(|_, _| Reply::of(404).body("no_service"));
-    operator(&app, json!({"name": "away", "webhook": {"kind": "slack", "url": away.url("/")}})).await;
-    operator(&app, json!({"name": "wrong", "webhook": {"kind": "slack", "url": wrong.url("/")}})).await;
+    operator(
+        &app,
+        json!({"name": "away", "webhook": {"kind": "slack", "url": away.url("/")}}),
+    )
+    .await;
+    operator(
+        &app,
+        json!({"name": "wrong", "webhook": {"kind": "slack", "url": wrong.url("/")}}),
+    )
+    .await;
     let incident = app.story_incident().await;
-    let before = app.get(&format!("/api/v1/incidents/{incident}")).await.expect(200);
+    let before = app
+        .get(&format!("/api/v1/incidents/{incident}"))
+        .await
+        .expect(200);
     let over = |all: &[Value], name: &str| {
         all.iter()
             .any(|one| one["operator_name"] == name && one["state"] == "failed")
     };
     let all = messages(&app, "the wrong one to be given up", |all| over(all, "wrong")).await;
-    let one = all.iter().find(|one| one["operator_name"] == "wrong").expect("it");
+    let one = all
+        .iter()
+        .find(|one| one["operator_name"] == "wrong")
+        .expect("it");
     assert_eq!(one["attempts"], 1);
     for attempt in 1..=6 {
         settled(&env, attempt).await;
@@ -289,9 +384,17 @@ async fn what_fails_for_good_is_given_up_and_changes_nothing(env: Env) {
     messages(&app, "the other to be given up", |all| over(all, "away")).await;
     let all = app.all("/api/v1/operators/messages?state=failed").await;
     let one = all.iter().find(|one| one["operator_name"] == "away").expect("it");
-    assert!(one["reply"].as_str().is_some_and(|reply| reply.starts_with("given up: 503")), "{one}");
+    assert!(
+        one["reply"]
+            .as_str()
+            .is_some_and(|reply| reply.starts_with("given up: 503")),
+        "{one}"
+    );
     assert_eq!((away.received().len(), &one["attempts"]), (7, &json!(7)));
-    let after = app.get(&format!("/api/v1/incidents/{incident}")).await.expect(200);
+    let after = app
+        .get(&format!("/api/v1/incidents/{incident}"))
+        .await
+        .expect(200);
     assert_eq!(before.json, after.json);
     wrong.requests(1).await;
     app.finish().await;
@@ -305,11 +408,18 @@ async fn a_hook_that_hangs_holds_up_no_mail(env: Env) {
         hold: Some(held.clone()),
         ..Reply::of(200)
     });
-    operator(&app, json!({"email": ON_CALL, "webhook": {"kind": "slack", "url": hook.url("/")}})).await;
+    operator(
+        &app,
+        json!({"email": ON_CALL, "webhook": {"kind": "slack", "url": hook.url("/")}}),
+    )
+    .await;
     let incident = app.story_incident().await;
     hook.requests(1).await;
     app.tell(&incident, "detection").await;
-    wait_until("the mails while the hook hangs", DEADLINE, async || app.catcher.accepted() == 5).await;
+    wait_until("the mails while the hook hangs", DEADLINE, async || {
+        app.catcher.accepted() == 5
+    })
+    .await;
     hold.add_permits(10);
     let mails = app.mails(5).await;
     assert_eq!(mails.iter().filter(|mail| mail.to == ON_CALL).count(), 2);
@@ -335,7 +445,9 @@ async fn everybody_hears_what_they_want(env: Env) {
         }
         ids.push(operator(&app, body).await);
     }
-    app.delete(&format!("/api/v1/operators/{}", ids[4])).await.expect(204);
+    app.delete(&format!("/api/v1/operators/{}", ids[4]))
+        .await
+        .expect(204);
     let incident = app.incident(FILES.map(|file| ("file", file))).await;
     app.tell(&incident, "detection").await;
     let all = sent(&app, 3).await;
@@ -354,12 +466,21 @@ async fn everybody_hears_what_they_want(env: Env) {
     // What was made before is not sent to somebody who wants nothing any more.
     app.clock.advance(Duration::from_secs(30));
     app.incident(FILES.map(|file| ("file", file))).await;
-    messages(&app, "a message that waits for its minute", |all| all.iter().any(|one| one["state"] == "pending")).await;
-    app.patch(&format!("/api/v1/operators/{}", ids[0]), json!({"enabled": false}))
-        .await
-        .expect(200);
+    messages(&app, "a message that waits for its minute", |all| {
+        all.iter().any(|one| one["state"] == "pending")
+    })
+    .await;
+    app.patch(
+        &format!("/api/v1/operators/{}", ids[0]),
+        json!({"enabled": false}),
+    )
+    .await
+    .expect(200);
     app.clock.advance(Duration::from_secs(30));
-    let all = messages(&app, "its end", |all| all.iter().any(|one| one["state"] == "failed")).await;
+    let all = messages(&app, "its end", |all| {
+        all.iter().any(|one| one["state"] == "failed")
+    })
+    .await;
     assert_eq!(all.len(), 4);
     app.mails(6).await;
     app.finish().await;
@@ -374,8 +495,14 @@ async fn what_is_no_operator_is_refused(env: Env) {
         (json!({"name": "", "email": ON_CALL}), "/name"),
         (json!({"name": "x", "email": "nobody"}), "/email"),
         (json!({"name": "x", "email": ON_CALL, "events": []}), "/events"),
-        (json!({"name": "x", "email": ON_CALL, "events": ["closed"]}), "/events/0"),
-        (json!({"name": "x", "email": ON_CALL, "severities": []}), "/severities"),
+        (
+            json!({"name": "x", "email": ON_CALL, "events": ["closed"]}),
+            "/events/0",
+        ),
+        (
+            json!({"name": "x", "email": ON_CALL, "severities": []}),
+            "/severities",
+        ),
         (json!({"name": "x", "email": ON_CALL, "phone": "1"}), "/phone"),
         (hook("irc", "https://x.example/"), "/webhook/kind"),
         (hook("slack", "http://x.example/"), "/webhook/url"),
@@ -385,13 +512,23 @@ async fn what_is_no_operator_is_refused(env: Env) {
         (hook("ntfy", "https://ntfy.sh/"), "/webhook/url"),
     ] {
         let refused = app.post(path, body.clone()).await.expect(422);
-        assert!(refused.places().contains(&pointer.to_owned()), "{body}: {refused}");
+        assert!(
+            refused.places().contains(&pointer.to_owned()),
+            "{body}: {refused}"
+        );
     }
     let id = operator(&app, json!({"email": ON_CALL})).await;
-    app.patch(&format!("{path}/{id}"), json!({"email": null})).await.expect(422);
-    assert_eq!(app.get(&format!("{path}/{id}")).await.expect(200)["email"], ON_CALL);
+    app.patch(&format!("{path}/{id}"), json!({"email": null}))
+        .await
+        .expect(422);
+    assert_eq!(
+        app.get(&format!("{path}/{id}")).await.expect(200)["email"],
+        ON_CALL
+    );
     app.get(&format!("{path}/messages?state=lost")).await.expect(422);
-    app.get(&format!("{path}/messages?operater={id}")).await.expect(422);
+    app.get(&format!("{path}/messages?operater={id}"))
+        .await
+        .expect(422);
     app.finish().await;
 }
 
@@ -410,10 +547,21 @@ async fn only_admins_write_and_nobody_reads_a_secret(env: Env) {
         client.get(&one).await.expect(200);
         client.get(&format!("{path}/messages")).await.expect(200);
     }
-    let changed = app.patch(&one, json!({"name": "Rota 2", "events": ["opened"]})).await.expect(200);
-    assert_eq!((&changed["name"], &changed["events"]), (&json!("Rota 2"), &json!(["opened"])));
+    let changed = app
+        .patch(&one, json!({"name": "Rota 2", "events": ["opened"]}))
+        .await
+        .expect(200);
+    assert_eq!(
+        (&changed["name"], &changed["events"]),
+        (&json!("Rota 2"), &json!(["opened"]))
+    );
     assert_eq!(changed["webhook"]["url"], "https://hooks.example/…");
-    for answer in [&made, &changed, &app.get(path).await, &app.get("/api/v1/audit/export").await] {
+    for answer in [
+        &made,
+        &changed,
+        &app.get(path).await,
+        &app.get("/api/v1/audit/export").await,
+    ] {
         assert!(!answer.text.contains("geheim"), "{answer}");
     }
     assert!(!app.get("/api/v1/audit/export").await.text.contains(ON_CALL));
@@ -424,7 +572,10 @@ async fn only_admins_write_and_nobody_reads_a_secret(env: Env) {
     );
     app.delete(&one).await.expect(204);
     app.get(&one).await.expect(404);
-    assert_eq!(env.count("operators WHERE webhook_url IS NOT NULL OR email IS NOT NULL"), 0);
+    assert_eq!(
+        env.count("operators WHERE webhook_url IS NOT NULL OR email IS NOT NULL"),
+        0
+    );
     app.finish().await;
 }
 
@@ -439,7 +590,12 @@ async fn two_processes(env: Env) {
     }
     one.incident([]).await;
     sent(&one, 40).await;
-    let mut paths: Vec<String> = hook.requests(20).await.into_iter().map(|request| request.path).collect();
+    let mut paths: Vec<String> = hook
+        .requests(20)
+        .await
+        .into_iter()
+        .map(|request| request.path)
+        .collect();
     paths.sort();
     paths.dedup();
     assert_eq!(paths.len(), 20);

@@ -40,13 +40,20 @@ async fn a_policy_sends_what_a_person_would_have_sent(env: Env) {
     );
     let notice = run["notice"].as_str().expect("a notice");
     let done = app.done(notice).await;
-    assert_eq!((&done["phase"], &done["approved"]), (&json!("detection"), &json!(false)));
+    assert_eq!(
+        (&done["phase"], &done["approved"]),
+        (&json!("detection"), &json!(false))
+    );
     let mut told: Vec<String> = app.mails(3).await.into_iter().map(|mail| mail.to).collect();
     told.sort();
     assert_eq!(told, ADDRESSES);
     let mail = &app.mails(3).await[0];
     assert_eq!(mail.subject, "Your files");
-    assert!(mail.text.contains("Some of your files cannot be opened."), "{}", mail.text);
+    assert!(
+        mail.text.contains("Some of your files cannot be opened."),
+        "{}",
+        mail.text
+    );
     // Nothing of the alert reaches a customer.
     assert!(!mail.text.contains("storage is broken") && !mail.html.contains("storage is broken"));
     let timeline = app.told_on_timeline(&incident).await;
@@ -54,15 +61,25 @@ async fn a_policy_sends_what_a_person_would_have_sent(env: Env) {
         timeline.contains(&"Policy “Big ones”: detection notice sent by itself to 3 people".to_owned()),
         "{timeline:#?}"
     );
-    let events = app.all(&format!("/api/v1/audit?incident={incident}&actor=automation")).await;
-    let actions: Vec<&str> = events.iter().filter_map(|event| event["action"].as_str()).collect();
+    let events = app
+        .all(&format!("/api/v1/audit?incident={incident}&actor=automation"))
+        .await;
+    let actions: Vec<&str> = events
+        .iter()
+        .filter_map(|event| event["action"].as_str())
+        .collect();
     for action in ["notice.drafted", "notice.queued", "automation.decided"] {
         assert!(actions.contains(&action), "{actions:?}");
     }
     assert!(events.iter().all(|event| event["actor"]["kind"] == "system"));
     // Said again by the alert, told once.
     app.fires_again(&monitoring, "storage").await;
-    assert_eq!(app.all(&format!("/api/v1/incidents/{incident}/notices")).await.len(), 1);
+    assert_eq!(
+        app.all(&format!("/api/v1/incidents/{incident}/notices"))
+            .await
+            .len(),
+        1
+    );
     app.finish().await;
 }
 
@@ -78,7 +95,11 @@ async fn without_a_policy_nothing_is_told(env: Env) {
     // Each is decided in its turn: what the last got, the others had before.
     assert_eq!(app.decided(&third).await["outcome"], "nothing");
     for incident in [&first, &second, &third] {
-        assert!(app.all(&format!("/api/v1/incidents/{incident}/notices")).await.is_empty());
+        assert!(
+            app.all(&format!("/api/v1/incidents/{incident}/notices"))
+                .await
+                .is_empty()
+        );
     }
     assert_eq!(app.run_of(&first).await, Value::Null);
     assert_eq!(app.run_of(&second).await, Value::Null);
@@ -90,12 +111,19 @@ async fn a_policy_may_only_draft(env: Env) {
     let app = TestApp::start(&env).await;
     app.import(story_directory()).await.expect(200);
     let monitoring = app.monitoring().await;
-    app.policy(json!({"name": "Look first", "action": "draft", "limits": null})).await;
+    app.policy(json!({"name": "Look first", "action": "draft", "limits": null}))
+        .await;
     let incident = app.fires(&monitoring, "storage", PROJECT, "critical").await;
     let run = app.decided(&incident).await;
-    assert_eq!((&run["outcome"], &run["reason"]), (&json!("drafted"), &Value::Null));
+    assert_eq!(
+        (&run["outcome"], &run["reason"]),
+        (&json!("drafted"), &Value::Null)
+    );
     let timeline = app.told_on_timeline(&incident).await;
-    assert!(timeline.contains(&"Policy “Look first”: a detection notice is drafted".to_owned()), "{timeline:#?}");
+    assert!(
+        timeline.contains(&"Policy “Look first”: a detection notice is drafted".to_owned()),
+        "{timeline:#?}"
+    );
     app.mails(0).await;
     // It is a draft like any other.
     let notice = run["notice"].as_str().expect("a notice");
@@ -117,11 +145,22 @@ async fn the_first_that_fits_decides(env: Env) {
     };
     app.policy(draft("last", 90, json!({}))).await;
     app.policy(draft("off", 1, json!({"enabled": false}))).await;
-    app.policy(draft("minor of the other", 5, json!({"integrations": [other.id], "severities": ["minor"]})))
+    app.policy(draft(
+        "minor of the other",
+        5,
+        json!({"integrations": [other.id], "severities": ["minor"]}),
+    ))
+    .await;
+    app.policy(draft("of the other", 10, json!({"integrations": [other.id]})))
         .await;
-    app.policy(draft("of the other", 10, json!({"integrations": [other.id]}))).await;
-    app.policy(draft("critical", 20, json!({"severities": ["critical", "major"]}))).await;
-    app.policy(draft("critical too", 20, json!({"severities": ["critical"]}))).await;
+    app.policy(draft(
+        "critical",
+        20,
+        json!({"severities": ["critical", "major"]}),
+    ))
+    .await;
+    app.policy(draft("critical too", 20, json!({"severities": ["critical"]})))
+        .await;
     for (problem, by, severity, name) in [
         ("a", &one, "info", "last"),
         ("b", &other, "info", "minor of the other"),
@@ -139,7 +178,14 @@ async fn the_first_that_fits_decides(env: Env) {
         .collect();
     assert_eq!(
         names,
-        ["off", "minor of the other", "of the other", "critical", "critical too", "last"]
+        [
+            "off",
+            "minor of the other",
+            "of the other",
+            "critical",
+            "critical too",
+            "last"
+        ]
     );
     let runs = app.all("/api/v1/automation/runs?limit=3").await;
     assert_eq!(runs.len(), 4, "all pages");
@@ -165,12 +211,16 @@ async fn a_wait_lets_the_affected_grow(env: Env) {
     app.import(story_directory()).await.expect(200);
     let monitoring = app.monitoring().await;
     app.policy(json!({"wait_seconds": 30})).await;
-    let incident = app.fires(&monitoring, "storage", "unknown-to-all", "critical").await;
+    let incident = app
+        .fires(&monitoring, "storage", "unknown-to-all", "critical")
+        .await;
     app.waits(&incident).await;
     app.affect(&incident, "project", PROJECT).await;
     // A second before it is due, another look finds nothing to do.
     app.clock.advance(Duration::from_secs(29));
-    let other = app.fires(&monitoring, "network", "unknown-to-all", "critical").await;
+    let other = app
+        .fires(&monitoring, "network", "unknown-to-all", "critical")
+        .await;
     app.waits(&other).await;
     assert_eq!(app.run_of(&incident).await["outcome"], Value::Null);
     app.clock.advance(Duration::from_secs(1));
@@ -183,7 +233,10 @@ async fn a_wait_lets_the_affected_grow(env: Env) {
         "Policy “Big ones”: detection notice sent by itself to 3 people; 1 reference is in alerts unknown to the directory: \
          somebody may be missing",
     ] {
-        assert!(timeline.iter().any(|entry| entry == text), "{text}: {timeline:#?}");
+        assert!(
+            timeline.iter().any(|entry| entry == text),
+            "{text}: {timeline:#?}"
+        );
     }
     // Nobody known is nobody told.
     app.clock.advance(Duration::from_secs(29));
@@ -199,7 +252,9 @@ async fn a_wait_ends_for_whoever_was_quicker(env: Env) {
     let app = TestApp::builder(&env).at("2024-03-14T06:56:00Z").start().await;
     app.import(story_directory()).await.expect(200);
     let monitoring = app.monitoring().await;
-    let policy = app.policy(json!({"wait_seconds": 60, "severities": ["critical"]})).await;
+    let policy = app
+        .policy(json!({"wait_seconds": 60, "severities": ["critical"]}))
+        .await;
     app.policy(json!({"name": "Minor", "wait_seconds": 60})).await;
     let written = app.fires(&monitoring, "a", PROJECT, "info").await;
     let resolved = app.fires(&monitoring, "b", PROJECT, "info").await;
@@ -209,7 +264,9 @@ async fn a_wait_ends_for_whoever_was_quicker(env: Env) {
     }
     app.draft(&written, "detection").await;
     app.resolve(&resolved).await;
-    app.delete(&format!("/api/v1/automation/policies/{policy}")).await.expect(204);
+    app.delete(&format!("/api/v1/automation/policies/{policy}"))
+        .await
+        .expect(204);
     app.clock.advance(Duration::from_secs(60));
     for (incident, reason) in [
         (&written, "somebody has written a notice already"),
@@ -217,9 +274,15 @@ async fn a_wait_ends_for_whoever_was_quicker(env: Env) {
         (&withdrawn, "the policy was withdrawn before it acted"),
     ] {
         let run = app.decided(incident).await;
-        assert_eq!((&run["outcome"], &run["reason"]), (&json!("nothing"), &json!(reason)));
+        assert_eq!(
+            (&run["outcome"], &run["reason"]),
+            (&json!("nothing"), &json!(reason))
+        );
         let timeline = app.told_on_timeline(incident).await;
-        assert!(timeline.iter().any(|entry| entry.ends_with(reason)), "{timeline:#?}");
+        assert!(
+            timeline.iter().any(|entry| entry.ends_with(reason)),
+            "{timeline:#?}"
+        );
     }
     app.mails(0).await;
     app.finish().await;
@@ -242,7 +305,12 @@ async fn what_was_not_done_before_a_crash_is_done_after_it(env: Env) {
     let next = app.fires(&monitoring, "network", PROJECT, "critical").await;
     assert_eq!(app.decided(&next).await["outcome"], "drafted");
     app.mails(3).await;
-    assert_eq!(app.all(&format!("/api/v1/incidents/{incident}/notices")).await.len(), 1);
+    assert_eq!(
+        app.all(&format!("/api/v1/incidents/{incident}/notices"))
+            .await
+            .len(),
+        1
+    );
     app.finish().await;
 }
 
@@ -274,10 +342,16 @@ async fn words_that_do_not_fit_any_more_send_nothing(env: Env) {
     let app = TestApp::start(&env).await;
     app.import(story_directory()).await.expect(200);
     let monitoring = app.monitoring().await;
-    app.put("/api/v1/accounts/nyota-films/members/zuri", json!({"role": "billing"}))
+    app.put(
+        "/api/v1/accounts/nyota-films/members/zuri",
+        json!({"role": "billing"}),
+    )
+    .await;
+    app.policy(json!({"audience": {"roles": ["billing"], "collaborators": false}}))
         .await;
-    app.policy(json!({"audience": {"roles": ["billing"], "collaborators": false}})).await;
-    app.delete("/api/v1/accounts/nyota-films/members/zuri").await.expect(204);
+    app.delete("/api/v1/accounts/nyota-films/members/zuri")
+        .await
+        .expect(204);
     let incident = app.fires(&monitoring, "storage", PROJECT, "critical").await;
     let run = app.decided(&incident).await;
     assert_eq!(run["outcome"], "failed", "{run}");
@@ -299,10 +373,19 @@ async fn policies_are_checked_and_written_by_admins(env: Env) {
         (json!({"message": ""}), "/message"),
         (json!({"subject": "two\nlines"}), "/subject"),
         (json!({"limits": null}), "/limits"),
-        (json!({"limits": {"audience_at_most": 0}}), "/limits/audience_at_most"),
-        (json!({"limits": {"audience_at_most": -1}}), "/limits/audience_at_most"),
+        (
+            json!({"limits": {"audience_at_most": 0}}),
+            "/limits/audience_at_most",
+        ),
+        (
+            json!({"limits": {"audience_at_most": -1}}),
+            "/limits/audience_at_most",
+        ),
         (json!({"limits": {}}), "/limits/audience_at_most"),
-        (json!({"limits": {"audience_at_most": 1, "per_account_per_hour": 0}}), "/limits/per_account_per_hour"),
+        (
+            json!({"limits": {"audience_at_most": 1, "per_account_per_hour": 0}}),
+            "/limits/per_account_per_hour",
+        ),
         (
             json!({"limits": {"audience_at_most": 1, "hours": {"from": "8", "until": "18:00", "time_zone": "UTC"}}}),
             "/limits/hours/from",
@@ -322,8 +405,14 @@ async fn policies_are_checked_and_written_by_admins(env: Env) {
         (json!({"wait_seconds": 3601}), "/wait_seconds"),
         (json!({"position": -1}), "/position"),
         (json!({"action": "tell"}), "/action"),
-        (json!({"audience": {"roles": ["nobody-has-it"]}}), "/audience/roles/0"),
-        (json!({"customer_action": {"required": true}}), "/customer_action/text"),
+        (
+            json!({"audience": {"roles": ["nobody-has-it"]}}),
+            "/audience/roles/0",
+        ),
+        (
+            json!({"customer_action": {"required": true}}),
+            "/customer_action/text",
+        ),
         (json!({"audience_at_most": 5}), "/audience_at_most"),
     ] {
         let refused = app.post(path, policy(more.clone())).await.expect(422);
@@ -346,10 +435,16 @@ async fn policies_are_checked_and_written_by_admins(env: Env) {
         client.delete(&one).await.expect(403);
     }
     let changed = app
-        .put(&one, policy(json!({"name": "Other", "action": "draft", "limits": null})))
+        .put(
+            &one,
+            policy(json!({"name": "Other", "action": "draft", "limits": null})),
+        )
         .await
         .expect(200);
-    assert_eq!((&changed["name"], &changed["position"]), (&json!("Other"), &json!(1)));
+    assert_eq!(
+        (&changed["name"], &changed["position"]),
+        (&json!("Other"), &json!(1))
+    );
     app.get(&format!("{path}/{unknown}")).await.expect(404);
     app.delete(&one).await.expect(204);
     app.get(&one).await.expect(404);
@@ -360,7 +455,10 @@ async fn policies_are_checked_and_written_by_admins(env: Env) {
         .map(|event| event["action"].clone())
         .collect();
     let expected = ["policy.created", "policy.changed", "policy.deleted"];
-    assert!(expected.iter().all(|action| kept.contains(&json!(action))), "{kept:?}");
+    assert!(
+        expected.iter().all(|action| kept.contains(&json!(action))),
+        "{kept:?}"
+    );
     app.finish().await;
 }
 
@@ -374,7 +472,10 @@ async fn two_processes(env: Env) {
     let mut incidents = Vec::new();
     for n in 0..10 {
         let by = if n % 2 == 0 { &one } else { &other };
-        incidents.push(by.fires(&monitoring, &format!("problem {n}"), PROJECT, "critical").await);
+        incidents.push(
+            by.fires(&monitoring, &format!("problem {n}"), PROJECT, "critical")
+                .await,
+        );
     }
     for incident in &incidents {
         assert_eq!(one.decided(incident).await["outcome"], "sent");

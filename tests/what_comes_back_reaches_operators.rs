@@ -45,7 +45,11 @@ async fn bounces_are_gathered_into_one_message(env: Env) {
     let first = eventually("a message", DEADLINE, async || messages(&app).await.pop()).await;
     assert_eq!(
         json!([first["title"], first["state"], first["next_attempt_at"]]),
-        json!(["#1: 1 person could not be reached", "pending", "2024-03-14T06:57:00Z"])
+        json!([
+            "#1: 1 person could not be reached",
+            "pending",
+            "2024-03-14T06:57:00Z"
+        ])
     );
     bounce(&app, &reports, 2, to(ADDRESSES[1])).await;
     wait_until("both to be counted", DEADLINE, async || {
@@ -56,12 +60,18 @@ async fn bounces_are_gathered_into_one_message(env: Env) {
     app.clock.advance(Duration::from_secs(60));
     let request = hook.requests(1).await.remove(0).json();
     assert_eq!(request["title"], "#1: 2 people could not be reached");
-    wait_until("it to be recorded", DEADLINE, async || messages(&app).await[0]["state"] == "sent").await;
+    wait_until("it to be recorded", DEADLINE, async || {
+        messages(&app).await[0]["state"] == "sent"
+    })
+    .await;
     // The page says how many there are by now; operators are not told of each.
     bounce(&app, &reports, 3, to(ADDRESSES[2])).await;
     let seen = "trail_cursors WHERE name = 'operators' AND seq >= \
                 (SELECT MAX(seq) FROM audit_events WHERE action = 'delivery.bounced')";
-    wait_until("the last to be looked at", DEADLINE, async || env.count(seen) == 1).await;
+    wait_until("the last to be looked at", DEADLINE, async || {
+        env.count(seen) == 1
+    })
+    .await;
     assert_eq!(messages(&app).await.len(), 1);
     hook.requests(1).await;
     app.finish().await;

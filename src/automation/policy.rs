@@ -268,9 +268,7 @@ pub fn create(tx: &mut Tx<'_>, new: NewPolicy) -> Result<Policy> {
         })
         .execute(tx.conn)?;
     let policy = get(tx.conn, &id)?;
-    tx.record(
-        Event::new(Action::PolicyCreated, "policy", id.as_str()).after(serde_json::to_value(&policy)?),
-    );
+    tx.record(Event::new(Action::PolicyCreated, "policy", id.as_str()).after(serde_json::to_value(&policy)?));
     Ok(policy)
 }
 
@@ -288,9 +286,7 @@ pub fn get(conn: &mut Conn, id: &PolicyId) -> Result<Policy> {
 /// # Errors
 /// What the database answers.
 pub fn list(conn: &mut Conn) -> Result<Vec<Policy>> {
-    let rows: Vec<Row> = p::table
-        .order((p::position, p::created_at, p::id))
-        .load(conn)?;
+    let rows: Vec<Row> = p::table.order((p::position, p::created_at, p::id)).load(conn)?;
     rows.into_iter().map(Row::view).collect()
 }
 

@@ -242,7 +242,9 @@ pub(super) fn step(tx: &mut Tx<'_>, sending: &Sending) -> Result<Step> {
                 tx.record(
                     Event::new(Action::AutomationWaits, "policy", row.policy_id.as_str())
                         .incident(&row.incident_id)
-                        .after(json!({"policy": row.policy_name, "action": row.action, "due_at": row.due_at})),
+                        .after(
+                            json!({"policy": row.policy_name, "action": row.action, "due_at": row.due_at}),
+                        ),
                 );
                 return Ok(Step::Done);
             }
@@ -254,7 +256,9 @@ pub(super) fn step(tx: &mut Tx<'_>, sending: &Sending) -> Result<Step> {
 
 /// The run that an incident gets, where a policy is for it and it has none.
 fn chosen(tx: &mut Tx<'_>, opened: &Followed) -> Result<Option<(Row, Policy)>> {
-    let Some(id) = &opened.incident else { return Ok(None) };
+    let Some(id) = &opened.incident else {
+        return Ok(None);
+    };
     let had: i64 = r::table.find(id.as_str()).count().get_result(tx.conn)?;
     let policies = policy::tried(tx.conn)?;
     if had > 0 || policies.is_empty() {
@@ -324,7 +328,10 @@ fn decide(tx: &mut Tx<'_>, row: &Row, sending: &Sending) -> Result<Decision> {
     let policy = match policy::get(tx.conn, &row.policy_id) {
         Ok(policy) if policy.says.enabled => policy,
         Ok(_) | Err(Error::NotFound(_)) => {
-            return Ok(Decision::nothing("the policy was withdrawn before it acted", true));
+            return Ok(Decision::nothing(
+                "the policy was withdrawn before it acted",
+                true,
+            ));
         }
         Err(error) => return Err(error),
     };
@@ -448,11 +455,7 @@ pub(super) fn set_aside(tx: &mut Tx<'_>) -> Result<()> {
     };
     let attempts = row.attempts + 1;
     if attempts >= ATTEMPTS {
-        return conclude(
-            tx,
-            &row,
-            &failed("it failed again and again; the log says why"),
-        );
+        return conclude(tx, &row, &failed("it failed again and again; the log says why"));
     }
     let wait = AGAIN * 2_u32.pow(attempts.unsigned_abs() as u32);
     diesel::update(r::table.find(row.incident_id.as_str()))

@@ -175,7 +175,10 @@ impl Row {
             id: operator.id.clone(),
             name: operator.name.clone(),
             email: operator.email.clone(),
-            webhook_kind: operator.webhook.as_ref().map(|hook| hook.kind.as_str().to_owned()),
+            webhook_kind: operator
+                .webhook
+                .as_ref()
+                .map(|hook| hook.kind.as_str().to_owned()),
             webhook_url: operator.webhook.as_ref().map(|hook| hook.url.clone()),
             events: serde_json::to_string(&operator.events)?,
             severities: operator
@@ -297,9 +300,7 @@ pub fn create(tx: &mut Tx<'_>, new: NewOperator, policy: Policy) -> Result<Opera
     diesel::insert_into(o::table)
         .values(Row::of(&operator)?)
         .execute(tx.conn)?;
-    tx.record(
-        Event::new(Action::OperatorCreated, "operator", operator.id.as_str()).after(operator.mark()),
-    );
+    tx.record(Event::new(Action::OperatorCreated, "operator", operator.id.as_str()).after(operator.mark()));
     Ok(operator.masked())
 }
 
@@ -313,7 +314,8 @@ pub(super) fn whole(conn: &mut Conn, id: &OperatorId) -> Result<Operator> {
         .filter(o::gone_at.is_null())
         .first(conn)
         .optional()?;
-    row.ok_or_else(|| Error::NotFound(format!("operator {id}")))?.whole()
+    row.ok_or_else(|| Error::NotFound(format!("operator {id}")))?
+        .whole()
 }
 
 /// The operator of that id.

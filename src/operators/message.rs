@@ -200,7 +200,10 @@ impl Facts {
                 (title, lines)
             }
             OperatorEvent::Overdue => {
-                let last = self.last_told_at.map(|at| at.for_people(None)).unwrap_or_default();
+                let last = self
+                    .last_told_at
+                    .map(|at| at.for_people(None))
+                    .unwrap_or_default();
                 (
                     format!("An update is overdue: {incident}"),
                     vec![

@@ -67,7 +67,9 @@ pub(super) async fn follow_trail(db: &Db) -> Result<bool> {
         .read(|conn| {
             let at = follow::cursor(conn, FOLLOWER)?;
             let events = follow::behind(conn, at, &FOLLOWS, BATCH)?;
-            let Some(last) = events.last() else { return Ok(None) };
+            let Some(last) = events.last() else {
+                return Ok(None);
+            };
             let until = last.seq;
             Ok(Some(find_out(conn, &events, until)?))
         })

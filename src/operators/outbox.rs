@@ -247,7 +247,11 @@ pub(super) fn put_opened(tx: &mut Tx<'_>, operator: &Operator, key: &str, facts:
             }
         }
         // A minute from when the last one was due at first: what it waited for since is not news.
-        let first_due = if attempts == 0 { due_at } else { due_of(tx.conn, &id)? };
+        let first_due = if attempts == 0 {
+            due_at
+        } else {
+            due_of(tx.conn, &id)?
+        };
         insert(
             tx,
             operator,

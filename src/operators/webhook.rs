@@ -41,7 +41,9 @@ pub(super) fn ntfy_topic(url: &Url) -> Result<(String, Url), String> {
 
 /// Slack's three.
 fn slack_text(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 fn slack(rendered: &Rendered) -> Value {
@@ -171,7 +173,9 @@ fn outcome(answer: &Answer, now: Timestamp) -> Outcome {
     let said = answer.said();
     match answer.status {
         status if status.is_success() => Outcome::Sent(said),
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Outcome::Retry(asked(answer, now), said),
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+            Outcome::Retry(asked(answer, now), said)
+        }
         status if status.is_server_error() => Outcome::Retry(asked(answer, now), said),
         status if status.is_redirection() => Outcome::Failed(format!("redirects are not followed: {said}")),
         _ => Outcome::Failed(said),
@@ -199,7 +203,8 @@ mod tests {
 
     #[test]
     fn a_topic_is_the_last_of_the_path() {
-        let topic = |text: &str| ntfy_topic(&Url::parse(text).unwrap()).map(|(topic, url)| (topic, url.to_string()));
+        let topic =
+            |text: &str| ntfy_topic(&Url::parse(text).unwrap()).map(|(topic, url)| (topic, url.to_string()));
         assert_eq!(
             topic("https://ntfy.sh/our-incidents"),
             Ok(("our-incidents".to_owned(), "https://ntfy.sh/".to_owned()))
@@ -208,7 +213,12 @@ mod tests {
             topic("https://x.example/ntfy/ops_1/?auth=abc"),
             Ok(("ops_1".to_owned(), "https://x.example/ntfy/?auth=abc".to_owned()))
         );
-        for wrong in ["https://ntfy.sh", "https://ntfy.sh/", "https://ntfy.sh/a%20b", "https://ntfy.sh/a/b.c"] {
+        for wrong in [
+            "https://ntfy.sh",
+            "https://ntfy.sh/",
+            "https://ntfy.sh/a%20b",
+            "https://ntfy.sh/a/b.c",
+        ] {
             assert!(topic(wrong).is_err(), "{wrong}");
         }
     }

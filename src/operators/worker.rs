@@ -104,7 +104,10 @@ async fn notice(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
         {
             time = Some(Instant::now());
             if let Err(error) = notify::look_at_the_time(db, *every).await {
-                tracing::warn!(error = error.chain(), "it could not be looked who waits for an update");
+                tracing::warn!(
+                    error = error.chain(),
+                    "it could not be looked who waits for an update"
+                );
             }
         }
         if made {
@@ -137,7 +140,10 @@ async fn claim(db: &Db, channel: &'static str, most: i64) -> Vec<Claimed> {
         Err(error) => Err(error),
     };
     claimed.unwrap_or_else(|error| {
-        tracing::warn!(error = error.chain(), "messages to operators could not be claimed");
+        tracing::warn!(
+            error = error.chain(),
+            "messages to operators could not be claimed"
+        );
         Vec::new()
     })
 }
@@ -150,7 +156,10 @@ async fn finish(db: &Db, claimed: Claimed, outcome: Outcome) {
         .await;
     if let Err(error) = stored {
         // It is due again when the claim ends.
-        tracing::warn!(error = error.chain(), "what came of a message to an operator could not be stored");
+        tracing::warn!(
+            error = error.chain(),
+            "what came of a message to an operator could not be stored"
+        );
     }
 }
 
@@ -186,9 +195,9 @@ async fn mail(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
             let outcome = match written {
                 None => gone(),
                 Some(Err(error)) => Outcome::Failed(error.to_string()),
-                Some(Ok(mail)) => timeout(MAIL, postman.deliver(&mail))
-                    .await
-                    .unwrap_or_else(|_| Outcome::Retry(None, "the mail server did not end in time".to_owned())),
+                Some(Ok(mail)) => timeout(MAIL, postman.deliver(&mail)).await.unwrap_or_else(|_| {
+                    Outcome::Retry(None, "the mail server did not end in time".to_owned())
+                }),
             };
             finish(db, one, outcome).await;
         }
@@ -214,7 +223,10 @@ async fn call(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
             continue;
         }
         join_all(claimed.into_iter().map(|one| async move {
-            let hook = one.operator.as_ref().and_then(|operator| operator.webhook.clone());
+            let hook = one
+                .operator
+                .as_ref()
+                .and_then(|operator| operator.webhook.clone());
             let outcome = match hook {
                 None => gone(),
                 Some(hook) => {

@@ -88,11 +88,7 @@ fn policy_view(policy: &Policy) -> Value {
             .join(", ")
     };
     let mut limits = Vec::new();
-    if let Some(held) = says
-        .limits
-        .as_ref()
-        .filter(|_| says.action == PolicyAction::Send)
-    {
+    if let Some(held) = says.limits.as_ref().filter(|_| says.action == PolicyAction::Send) {
         limits.push(format!("to at most {} people", held.audience_at_most));
         limits.push(match held.per_account_per_hour {
             Some(1) => "to an account at most once an hour".to_owned(),

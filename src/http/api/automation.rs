@@ -40,10 +40,7 @@ async fn create(
     _: Params<NoParams>,
     body: Body<NewPolicy>,
 ) -> Answer<HttpResponse> {
-    let policy = app
-        .db
-        .write(&by.0, move |tx| policy::create(tx, body.0))
-        .await?;
+    let policy = app.db.write(&by.0, move |tx| policy::create(tx, body.0)).await?;
     Ok(HttpResponse::Created().json(policy))
 }
 
