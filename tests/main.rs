@@ -71,6 +71,7 @@ mod users_of_errors_are_affected;
 mod webhook_addresses_are_checked;
 mod webhooks_reach_an_accounts_systems;
 mod what_comes_back_is_classified;
+mod what_comes_back_reaches_operators;
 mod who_heard_the_detection_hears_the_end;
 mod who_is_affected;
 mod who_owned_it_then;

@@ -114,6 +114,16 @@ async fn wrong_settings(env: Env) {
             format!("postgres://localhost/candor?pasword={SECRET}&x"),
             vec!["database"],
         ),
+        (
+            "update_every",
+            "59s".to_owned(),
+            vec!["CANDOR_UPDATE_EVERY", "off"],
+        ),
+        (
+            "update_every",
+            "hourly".to_owned(),
+            vec!["CANDOR_UPDATE_EVERY", "1h"],
+        ),
         ("listen", "8080".to_owned(), vec!["CANDOR_LISTEN"]),
         ("listen", "127.0.0.1:http".to_owned(), vec!["CANDOR_LISTEN"]),
         ("listen", "203.0.113.1:80".to_owned(), vec!["203.0.113.1:80"]),

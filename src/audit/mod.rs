@@ -194,6 +194,7 @@ actions! {
     PolicyCreated = "policy.created",
     PolicyChanged = "policy.changed",
     PolicyDeleted = "policy.deleted",
+    AutomationWaits = "automation.waits",
     AutomationDecided = "automation.decided",
     OperatorCreated = "operator.created",
     OperatorChanged = "operator.changed",
@@ -440,6 +441,7 @@ const OF_ONE_INCIDENT: &[Action] = &[
     Action::NoticeFinished,
     Action::DeliveryResent,
     Action::DeliveryBounced,
+    Action::AutomationWaits,
     Action::AutomationDecided,
 ];
 

@@ -239,6 +239,13 @@ pub(super) fn step(tx: &mut Tx<'_>, sending: &Sending) -> Result<Step> {
                 let wait = row.due_at.seconds_since(row.opened_at);
                 let text = format!("Policy “{}” acts in {wait} s", policy.says.name);
                 timeline::note(tx, &row.incident_id, timeline::Kind::Note, tx.now, &text)?;
+                tx.record(
+                    Event::new(Action::AutomationWaits, "policy", row.policy_id.as_str())
+                        .incident(&row.incident_id)
+                        .after(
+                            json!({"policy": row.policy_name, "action": row.action, "due_at": row.due_at}),
+                        ),
+                );
                 return Ok(Step::Done);
             }
             row

@@ -21,6 +21,8 @@ use crate::error::Result;
 
 /// How often it is looked when nobody wakes it.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long messages wait when something happened: what customers are to hear of it goes first, and a storm comes in one go.
+const AFTER: Duration = Duration::from_millis(50);
 /// How often it is looked who waits for an update.
 const OVERDUE: Duration = Duration::from_secs(2);
 /// Webhooks that are called at once.
@@ -114,7 +116,7 @@ async fn notice(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
             continue;
         }
         tokio::select! {
-            _ = written.changed() => {}
+            _ = written.changed() => tokio::time::sleep(AFTER).await,
             () = tokio::time::sleep(LOOK) => {}
             _ = stop.changed() => {}
         }
