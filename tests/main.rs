@@ -32,6 +32,7 @@ mod errors_are_problem_documents;
 mod every_sample_is_taken_or_refused_with_a_reason;
 mod hooks_prove_the_secret;
 mod idempotency_keys_repeat_the_answer;
+mod integrations_are_changed_in_place;
 mod kept_bodies_are_tried_and_taken_again;
 mod kill_9_loses_nobody_and_repeats_little;
 mod late_found_people_are_caught_up;

@@ -67,6 +67,8 @@ pub struct Integration {
     pub source: String,
     /// Whether requests must prove that they know the secret.
     pub signed: bool,
+    /// How many secrets it has, any of which is as good: two while one is changed for another.
+    pub secret_count: usize,
     /// Which ids its alerts name.
     pub resource_rules: Vec<ResourceRule>,
     /// Where in a body is what.
@@ -128,6 +130,7 @@ impl Row {
             name: self.name,
             source: self.source,
             signed: !secrets.is_empty(),
+            secret_count: secrets.len(),
             resource_rules: serde_json::from_str(&self.resource_rules)?,
             mapping: self.mapping.as_deref().map(serde_json::from_str).transpose()?,
             open_incident: self.open_incident,
@@ -138,8 +141,8 @@ impl Row {
     }
 }
 
-/// Secrets of one integration.
-const MAX_SECRETS: usize = 10;
+/// Secrets of one integration beside the first.
+pub(super) const MAX_SECRETS: usize = 10;
 
 fn check_secrets(check: &mut Check, source: &str, secret: Option<&str>, more: &[String]) {
     if more.len() > MAX_SECRETS {
@@ -147,27 +150,53 @@ fn check_secrets(check: &mut Check, source: &str, secret: Option<&str>, more: &[
             .errors
             .push(FieldError::at("/secrets", "holds more than 10"));
     }
-    let more = more
-        .iter()
-        .take(MAX_SECRETS)
-        .enumerate()
-        .map(|(index, secret)| (format!("/secrets/{index}"), secret.as_str()));
-    for (pointer, secret) in secret
-        .map(|secret| ("/secret".to_owned(), secret))
-        .into_iter()
-        .chain(more)
-    {
-        if secret.chars().count() < 8 {
-            check
-                .errors
-                .push(FieldError::at(pointer, "is too short; use at least 8 characters"));
-        } else if secret.chars().any(char::is_control) {
-            check
-                .errors
-                .push(FieldError::at(pointer, "holds a control character"));
-        } else if let Err(detail) = provider::check_secret(source, secret) {
-            check.errors.push(FieldError::at(pointer, detail));
-        }
+    if let Some(secret) = secret {
+        check_secret(check, "/secret", source, secret);
+    }
+    for (index, secret) in more.iter().take(MAX_SECRETS).enumerate() {
+        check_secret(check, &format!("/secrets/{index}"), source, secret);
+    }
+}
+
+/// What is wrong with one secret. It is not repeated.
+pub(super) fn check_secret(check: &mut Check, pointer: &str, source: &str, secret: &str) {
+    if secret.chars().count() < 8 {
+        check
+            .errors
+            .push(FieldError::at(pointer, "is too short; use at least 8 characters"));
+    } else if secret.chars().any(char::is_control) {
+        check
+            .errors
+            .push(FieldError::at(pointer, "holds a control character"));
+    } else if let Err(detail) = provider::check_secret(source, secret) {
+        check.errors.push(FieldError::at(pointer, detail));
+    }
+}
+
+/// What is wrong with the rules by which resources are found.
+pub(super) fn check_rules(check: &mut Check, source: &str, rules: &[ResourceRule]) {
+    if provider::is_one(source) && !rules.is_empty() {
+        check.errors.push(FieldError::at(
+            "/resource_rules",
+            "this source reports what became of mails: it has no alerts for rules",
+        ));
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        check
+            .errors
+            .extend(rule.check(&format!("/resource_rules/{index}")));
+    }
+}
+
+/// What is wrong with a mapping.
+pub(super) fn check_mapping(check: &mut Check, source: &str, mapping: Option<&Mapping>) {
+    match mapping {
+        Some(mapping) if source == "generic" => check.errors.extend(mapping.check()),
+        Some(_) => check.errors.push(FieldError::at(
+            "/mapping",
+            "only the source generic has a mapping",
+        )),
+        None => {}
     }
 }
 
@@ -188,25 +217,8 @@ pub fn create(tx: &mut Tx<'_>, new: &NewIntegration, public_url: &str) -> Result
         check.errors.push(FieldError::at("/source", detail));
     }
     check_secrets(&mut check, &new.source, new.secret.as_deref(), &new.secrets);
-    if reports && !new.resource_rules.is_empty() {
-        check.errors.push(FieldError::at(
-            "/resource_rules",
-            "this source reports what became of mails: it has no alerts for rules",
-        ));
-    }
-    match &new.mapping {
-        Some(mapping) if new.source == "generic" => check.errors.extend(mapping.check()),
-        Some(_) => check.errors.push(FieldError::at(
-            "/mapping",
-            "only the source generic has a mapping",
-        )),
-        None => {}
-    }
-    for (index, rule) in new.resource_rules.iter().enumerate() {
-        check
-            .errors
-            .extend(rule.check(&format!("/resource_rules/{index}")));
-    }
+    check_rules(&mut check, &new.source, &new.resource_rules);
+    check_mapping(&mut check, &new.source, new.mapping.as_ref());
     check.finish()?;
     let id = IntegrationId::new(tx.now);
     let token = random_secret()?;

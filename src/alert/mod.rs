@@ -5,6 +5,7 @@
 
 pub mod intake;
 pub mod integration;
+pub mod integration_change;
 pub mod kept;
 pub mod lookup;
 pub mod provider;

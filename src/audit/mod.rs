@@ -145,6 +145,7 @@ actions! {
     CalloutFailed = "callout.failed",
     ReferencesResolved = "references.resolved",
     IntegrationCreated = "integration.created",
+    IntegrationChanged = "integration.changed",
     IntegrationDeleted = "integration.deleted",
     HookRefused = "hook.refused",
     HookInvalid = "hook.invalid",
