@@ -38,7 +38,8 @@ pub struct NewIntegration {
     /// For `generic`: where in a body is what.
     #[serde(default)]
     pub mapping: Option<Mapping>,
-    /// Whether a new problem opens an incident; unset: true. Otherwise its alerts are only recorded.
+    /// Whether a new problem opens an incident; unset: true. Otherwise its alerts are only recorded. A rule for alerts that
+    /// one matches says it instead.
     #[serde(default = "opens_by_default")]
     pub open_incident: bool,
 }
@@ -82,6 +83,9 @@ pub struct Integration {
     /// What requests must prove to know one of; empty: nothing is checked.
     #[serde(skip)]
     pub(crate) secrets: Vec<String>,
+    /// Counts its changes.
+    #[serde(skip)]
+    pub(crate) version: i64,
 }
 
 impl Integration {
@@ -119,6 +123,7 @@ struct Row {
     created_at: Timestamp,
     _updated_at: Timestamp,
     secrets: String,
+    version: i64,
 }
 
 impl Row {
@@ -137,6 +142,7 @@ impl Row {
             gone_at: self.gone_at,
             created_at: self.created_at,
             secrets,
+            version: self.version,
         })
     }
 }
@@ -302,6 +308,7 @@ pub fn delete(tx: &mut Tx<'_>, id: &IntegrationId) -> Result<()> {
             i::gone_at.eq(Some(tx.now)),
             i::secret.eq(None::<String>),
             i::secrets.eq("[]"),
+            i::version.eq(i::version + 1),
         ))
         .execute(tx.conn)?;
     if changed == 0 {

@@ -116,6 +116,7 @@ pub fn change(tx: &mut Tx<'_>, id: &IntegrationId, patch: &IntegrationPatch) -> 
             i::mapping.eq(mapping.as_ref().map(serde_json::to_string).transpose()?),
             i::open_incident.eq(patch.open_incident.unwrap_or(before.open_incident)),
             i::updated_at.eq(tx.now),
+            i::version.eq(before.version + 1),
         ))
         .execute(tx.conn)?;
     let after = integration::get(tx.conn, id)?;

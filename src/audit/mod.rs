@@ -152,6 +152,14 @@ actions! {
     HookIgnored = "hook.ignored",
     HookReplayed = "hook.replayed",
     HookSubscription = "hook.subscription",
+    AlertRuleCreated = "alert_rule.created",
+    AlertRuleChanged = "alert_rule.changed",
+    AlertRuleDeleted = "alert_rule.deleted",
+    AlertRulesOrdered = "alert_rules.ordered",
+    SilenceCreated = "silence.created",
+    SilenceEnded = "silence.ended",
+    MaintenanceCreated = "maintenance_window.created",
+    MaintenanceEnded = "maintenance_window.ended",
     AlertReceived = "alert.received",
     AlertRepeated = "alert.repeated",
     AlertResolved = "alert.resolved",
@@ -234,15 +242,25 @@ pub struct Tx<'a> {
     pub conn: &'a mut Conn,
     /// The present, the same throughout the transaction.
     pub now: Timestamp,
-    /// Who acts.
+    /// Who acts. Where one transaction carries out what several asked for, it is changed between them.
     pub actor: Actor,
-    events: Vec<Event>,
+    events: Vec<(Actor, Event)>,
 }
 
 impl Tx<'_> {
     /// Records what was done. It is stored with the change, or neither is.
     pub fn record(&mut self, event: Event) {
-        self.events.push(event);
+        self.events.push((self.actor.clone(), event));
+    }
+
+    /// How many events are recorded so far.
+    pub(crate) fn recorded(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Forgets the events after the first so many: what they tell of was undone.
+    pub(crate) fn forget(&mut self, kept: usize) {
+        self.events.truncate(kept);
     }
 }
 
@@ -257,6 +275,7 @@ impl Db {
         F: FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
         let actor = actor.clone();
+        let request = actor.request.clone();
         let now = self.clock().now();
         self.transaction(move |conn| {
             let mut tx = Tx {
@@ -266,13 +285,11 @@ impl Db {
                 events: Vec::new(),
             };
             let value = work(&mut tx)?;
-            let Tx {
-                conn, actor, events, ..
-            } = tx;
-            if let Some(request) = &actor.request {
+            let Tx { conn, events, .. } = tx;
+            if let Some(request) = &request {
                 crate::idempotency::carried_out(conn, request)?;
             }
-            append(conn, &actor, now, events)?;
+            append(conn, now, events)?;
             Ok(value)
         })
         .await
@@ -330,20 +347,20 @@ pub fn hex(bytes: &[u8]) -> String {
         })
 }
 
-fn append(conn: &mut Conn, actor: &Actor, now: Timestamp, events: Vec<Event>) -> Result<()> {
+fn append(conn: &mut Conn, now: Timestamp, events: Vec<(Actor, Event)>) -> Result<()> {
     if events.is_empty() {
         return Ok(());
     }
     let (mut seq, mut prev_hash) = dialect::audit_head(conn)?;
     let mut rows = Vec::with_capacity(events.len());
-    for event in events {
+    for (actor, event) in events {
         seq += 1;
         let mut row = Row {
             seq,
             at: now,
             actor_kind: actor.kind.to_owned(),
-            actor_id: actor.id.clone(),
-            actor_name: actor.name.clone(),
+            actor_id: actor.id,
+            actor_name: actor.name,
             action: event.action.as_str().to_owned(),
             subject_type: event.subject_type.to_owned(),
             subject_id: event.subject_id,

@@ -9,7 +9,7 @@ use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text};
 
 use super::{Conn, copy};
 use crate::error::Result;
-use crate::id::NoticeId;
+use crate::id::{AlertId, IncidentId, NoticeId};
 use crate::time::Timestamp;
 
 /// Runs the same diesel expression against whichever database it is (batch inserts, `ON CONFLICT`).
@@ -109,6 +109,17 @@ pub fn account_label(conn: &Conn) -> String {
 pub fn lock_feedback(conn: &mut Conn) -> Result<()> {
     let Conn::Pg(conn) = conn else { return Ok(()) };
     diesel::sql_query("SELECT pg_advisory_xact_lock(727002)").execute(conn)?;
+    Ok(())
+}
+
+/// Takes alerts in one transaction after another: a group may span integrations, and two at once must not open two
+/// incidents of it.
+///
+/// # Errors
+/// What the database answers.
+pub fn lock_intake(conn: &mut Conn) -> Result<()> {
+    let Conn::Pg(conn) = conn else { return Ok(()) };
+    diesel::sql_query("SELECT pg_advisory_xact_lock(727014)").execute(conn)?;
     Ok(())
 }
 
@@ -606,6 +617,93 @@ pub fn give_back_others(conn: &mut Conn, lease: &str, now: Timestamp, ids: &[i64
         |query| query.bind::<BigInt, _>(now).bind::<Text, _>(lease),
         execute
     ))
+}
+
+/// The newest alert of a fingerprint.
+#[derive(Clone, Debug, QueryableByName)]
+#[allow(missing_docs)]
+pub struct LatestAlert {
+    #[diesel(sql_type = Text)]
+    pub id: AlertId,
+    #[diesel(sql_type = Text)]
+    pub fingerprint: String,
+    #[diesel(sql_type = Text)]
+    pub status: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    pub incident_id: Option<IncidentId>,
+    #[diesel(sql_type = BigInt)]
+    pub repeats: i64,
+}
+
+/// The newest alert of each of these fingerprints; of one that flaps there are many older ones, which are not read.
+///
+/// # Errors
+/// What the database answers.
+pub fn latest_alerts(conn: &mut Conn, integration: &str, fingerprints: &[&str]) -> Result<Vec<LatestAlert>> {
+    let newest = |keys: &str| {
+        format!(
+            "SELECT a.id, a.fingerprint, a.status, a.incident_id, a.repeats FROM {keys} JOIN alerts a ON a.id = ( \
+                 SELECT b.id FROM alerts b WHERE b.integration_id = $1 AND b.fingerprint = k.value \
+                 ORDER BY b.received_at DESC, b.id DESC LIMIT 1)"
+        )
+    };
+    Ok(match conn {
+        Conn::Sqlite(conn) => diesel::sql_query(newest("json_each($2) AS k"))
+            .bind::<Text, _>(integration)
+            .bind::<Text, _>(serde_json::to_string(fingerprints)?)
+            .load(conn)?,
+        Conn::Pg(conn) => diesel::sql_query(newest("UNNEST($2) AS k(value)"))
+            .bind::<Text, _>(integration)
+            .bind::<Array<Text>, _>(fingerprints)
+            .load(conn)?,
+    })
+}
+
+/// An alert that came again.
+#[derive(Clone, Copy, Debug)]
+pub struct RepeatRow<'a> {
+    /// The alert.
+    pub id: &'a str,
+    /// How often.
+    pub times: i64,
+    /// The silence or maintenance window in which it came last.
+    pub quiet: Option<&'a str>,
+}
+
+/// Counts alerts that came again, each of them once in the list.
+///
+/// # Errors
+/// What the database answers.
+pub fn repeat_alerts(conn: &mut Conn, now: Timestamp, rows: &[RepeatRow<'_>]) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    match conn {
+        Conn::Sqlite(conn) => {
+            let rows: Vec<_> = rows.iter().map(|row| (row.id, row.times, row.quiet)).collect();
+            diesel::sql_query(
+                "UPDATE alerts SET repeats = repeats + r.times, last_received_at = $1, quiet_id = r.quiet FROM ( \
+                     SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS times, \
+                            json_extract(value, '$[2]') AS quiet FROM json_each($2)) AS r \
+                 WHERE alerts.id = r.id",
+            )
+            .bind::<BigInt, _>(now)
+            .bind::<Text, _>(serde_json::to_string(&rows)?)
+            .execute(conn)?;
+        }
+        Conn::Pg(conn) => {
+            diesel::sql_query(
+                "UPDATE alerts SET repeats = repeats + r.times, last_received_at = $1, quiet_id = r.quiet \
+                 FROM UNNEST($2, $3, $4) AS r(id, times, quiet) WHERE alerts.id = r.id",
+            )
+            .bind::<BigInt, _>(now)
+            .bind::<Array<Text>, _>(rows.iter().map(|row| row.id).collect::<Vec<_>>())
+            .bind::<Array<BigInt>, _>(rows.iter().map(|row| row.times).collect::<Vec<_>>())
+            .bind::<Array<Nullable<Text>>, _>(rows.iter().map(|row| row.quiet).collect::<Vec<_>>())
+            .execute(conn)?;
+        }
+    }
+    Ok(())
 }
 
 /// Where workers listen.

@@ -167,6 +167,7 @@ diesel::table! {
         resolved_at -> Nullable<BigInt>,
         created_at -> BigInt,
         updated_at -> BigInt,
+        earlier_id -> Nullable<Text>,
     }
 }
 
@@ -235,6 +236,7 @@ diesel::table! {
         created_at -> BigInt,
         updated_at -> BigInt,
         secrets -> Text,
+        version -> BigInt,
     }
 }
 
@@ -269,6 +271,9 @@ diesel::table! {
         repeats -> BigInt,
         received_at -> BigInt,
         last_received_at -> BigInt,
+        rule_id -> Nullable<Text>,
+        group_shown -> Nullable<Text>,
+        quiet_id -> Nullable<Text>,
     }
 }
 
@@ -558,6 +563,50 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    alert_rules (id) {
+        id -> Text,
+        position -> BigInt,
+        name -> Text,
+        integration_id -> Nullable<Text>,
+        matchers -> Text,
+        group_by -> Text,
+        severity -> Text,
+        resources -> Text,
+        policy -> Text,
+        reopen_within -> BigInt,
+        gone_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    alert_groups (rule_id, key) {
+        rule_id -> Text,
+        key -> Text,
+        incident_id -> Text,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    quiet_periods (id) {
+        id -> Text,
+        kind -> Text,
+        name -> Text,
+        matchers -> Text,
+        resources -> Text,
+        starts_at -> BigInt,
+        ends_at -> BigInt,
+        schedule -> Nullable<Text>,
+        duration -> Nullable<BigInt>,
+        ended_at -> Nullable<BigInt>,
+        created_by -> Text,
+        created_at -> BigInt,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     settings,
     counters,
@@ -581,6 +630,9 @@ diesel::allow_tables_to_appear_in_same_query!(
     hook_requests,
     alerts,
     alert_references,
+    alert_rules,
+    alert_groups,
+    quiet_periods,
     templates,
     current_templates,
     notices,

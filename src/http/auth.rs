@@ -24,7 +24,7 @@ fn required(method: &Method, path: &str) -> Role {
         (_, true) => Role::Viewer,
         // Counting stores nothing; it is a POST as a selector does not fit into a query.
         ("selectors", _) => Role::Viewer,
-        ("integrations" | "templates", false) => Role::Admin,
+        ("integrations" | "templates" | "alert-rules", false) => Role::Admin,
         ("directory", false) if path.split('/').nth(2) == Some("sources") => Role::Admin,
         ("notices", false) if path.ends_with("/approve") => Role::Approver,
         (_, false) => Role::Operator,

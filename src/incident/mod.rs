@@ -11,11 +11,12 @@ pub mod timeline;
 use std::collections::HashMap;
 
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::audit::{Action, Event, Tx};
-use crate::db::schema::{alerts, counters, incidents as i};
+use crate::db::schema::{counters, incidents as i};
 use crate::db::{Conn, dialect};
 use crate::directory::{Check, ResourceRef};
 use crate::error::{Error, FieldError, Result};
@@ -174,6 +175,8 @@ pub struct Incident {
     pub updated_at: Timestamp,
     /// Alerts received for it, repeats included.
     pub alerts: i64,
+    /// The incident of the same problem before, which was over when this one was opened.
+    pub earlier: Option<IncidentId>,
 }
 
 #[derive(Insertable, Queryable)]
@@ -192,22 +195,16 @@ struct Row {
     resolved_at: Option<Timestamp>,
     created_at: Timestamp,
     updated_at: Timestamp,
+    earlier_id: Option<IncidentId>,
 }
 
 fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Incident>> {
-    let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
-    let received: Vec<(Option<String>, i64)> = alerts::table
-        .filter(alerts::incident_id.eq_any(&ids))
-        .select((alerts::incident_id, alerts::repeats))
-        .load(conn)?;
-    let mut counts: HashMap<String, i64> = HashMap::new();
-    for (incident, repeats) in received {
-        *counts.entry(incident.unwrap_or_default()).or_default() += 1 + repeats;
-    }
+    let mut counts = received(conn, &rows)?;
     rows.into_iter()
         .map(|row| {
             Ok(Incident {
-                alerts: counts.get(row.id.as_str()).copied().unwrap_or(0),
+                alerts: counts.remove(row.id.as_str()).unwrap_or(0),
+                earlier: row.earlier_id,
                 severity: Severity::parse(&row.severity).map_err(Error::internal)?,
                 status: Status::parse(&row.status).map_err(Error::internal)?,
                 id: row.id,
@@ -223,6 +220,77 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Incident>> {
             })
         })
         .collect()
+}
+
+/// How many alerts came for each of these, repeats included. Counted by the database: of one cause there may be 10,000.
+fn received(conn: &mut Conn, rows: &[Row]) -> Result<HashMap<String, i64>> {
+    #[derive(QueryableByName)]
+    struct Received {
+        #[diesel(sql_type = Text)]
+        incident_id: String,
+        #[diesel(sql_type = BigInt)]
+        alerts: i64,
+    }
+    if rows.is_empty() {
+        return Ok(HashMap::new());
+    }
+    // Ids of ours, UUIDs: nothing to escape.
+    let ids: Vec<String> = rows.iter().map(|row| format!("'{}'", row.id)).collect();
+    let counted: Vec<Received> = diesel::sql_query(format!(
+        "SELECT incident_id, CAST(COUNT(*) + SUM(repeats) AS BIGINT) AS alerts FROM alerts \
+         WHERE incident_id IN ({}) GROUP BY incident_id",
+        ids.join(",")
+    ))
+    .load(conn)?;
+    Ok(counted
+        .into_iter()
+        .map(|row| (row.incident_id, row.alerts))
+        .collect())
+}
+
+/// Where an incident stands, without what is counted over its alerts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its id.
+    pub id: IncidentId,
+    /// Its number.
+    pub number: i64,
+    /// Where the work stands.
+    pub status: Status,
+    /// When it was over.
+    pub resolved_at: Option<Timestamp>,
+}
+
+/// Where the incident of that id stands.
+///
+/// # Errors
+/// `NotFound`.
+pub fn standing(conn: &mut Conn, id: &IncidentId) -> Result<Standing> {
+    let row: Option<(i64, String, Option<Timestamp>)> = i::table
+        .find(id.as_str())
+        .select((i::number, i::status, i::resolved_at))
+        .first(conn)
+        .optional()?;
+    let (number, status, resolved_at) = row.ok_or_else(|| Error::NotFound(format!("incident {id}")))?;
+    Ok(Standing {
+        id: id.clone(),
+        number,
+        status: Status::parse(&status).map_err(Error::internal)?,
+        resolved_at,
+    })
+}
+
+/// The number of the incident as which this one came back, the first one.
+///
+/// # Errors
+/// What the database answers.
+pub fn came_back_as(conn: &mut Conn, id: &IncidentId) -> Result<Option<i64>> {
+    Ok(i::table
+        .filter(i::earlier_id.eq(id.as_str()))
+        .order(i::number)
+        .select(i::number)
+        .first(conn)
+        .optional()?)
 }
 
 /// The incident of that id.
@@ -330,6 +398,14 @@ fn finish(errors: Vec<FieldError>) -> Result<()> {
 /// # Errors
 /// `Invalid`: a wrong field, a time in the future, an affected resource that is not known.
 pub fn open(tx: &mut Tx<'_>, new: &NewIncident) -> Result<Incident> {
+    open_after(tx, new, None)
+}
+
+/// Opens an incident of a problem that had one before, which is over.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_after(tx: &mut Tx<'_>, new: &NewIncident, earlier: Option<&IncidentId>) -> Result<Incident> {
     let mut check = Check::default();
     check_title(&mut check.errors, &new.title);
     if let Some(summary) = &new.summary {
@@ -358,15 +434,20 @@ pub fn open(tx: &mut Tx<'_>, new: &NewIncident) -> Result<Incident> {
         resolved_at: None,
         created_at: tx.now,
         updated_at: tx.now,
+        earlier_id: earlier.cloned(),
     };
     diesel::insert_into(i::table).values(&row).execute(tx.conn)?;
+    let mut after = json!({
+        "number": number, "title": row.title, "severity": row.severity,
+        "started_at": row.started_at, "detected_at": row.detected_at,
+    });
+    if let Some(earlier) = earlier {
+        after["earlier"] = json!(earlier);
+    }
     tx.record(
         Event::new(Action::IncidentOpened, "incident", id.as_str())
             .incident(&id)
-            .after(json!({
-                "number": number, "title": row.title, "severity": row.severity,
-                "started_at": row.started_at, "detected_at": row.detected_at,
-            })),
+            .after(after),
     );
     timeline::note(
         tx,

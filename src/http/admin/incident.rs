@@ -67,6 +67,9 @@ struct Facts {
     steps: Vec<NextStep>,
     reports: Vec<Report>,
     ages: Vec<SourceAge>,
+    /// The number of the incident of the same problem before, and of the one after.
+    earlier: Option<i64>,
+    later: Option<i64>,
 }
 
 /// What is computed over the whole audience, as the page shows it.
@@ -174,6 +177,11 @@ async fn show(
                 .filter_map(|reader| report::find(conn, id, reader).transpose())
                 .collect::<Result<_, _>>()?,
                 ages: status::ages(conn, now)?,
+                earlier: match &incident.earlier {
+                    Some(earlier) => Some(incident::standing(conn, earlier)?.number),
+                    None => None,
+                },
+                later: incident::came_back_as(conn, id)?,
                 incident,
             })
         })
@@ -193,6 +201,8 @@ async fn show(
             "title": incident.title,
             "severity": incident.severity,
             "status": incident.status,
+            "earlier": facts.earlier,
+            "later": facts.later,
             "summary": incident.summary.as_deref().map(paragraphs).unwrap_or_default(),
             "metrics": tiles(&facts.metrics),
             "zones": zones.iter().map(|(name, _)| name).collect::<Vec<_>>(),
@@ -447,6 +457,8 @@ fn alert_row(alert: &AlertView, local: Option<&TimeZone>) -> Value {
         "last": When::new(alert.last_received_at, local),
         "link": outward(alert.link.as_deref()),
         "integration": format!("/admin/integrations/{}", alert.integration),
+        "maintenance": alert.maintenance_window.is_some(),
+        "silenced": alert.silence.is_some(),
     })
 }
 

@@ -149,7 +149,8 @@ async fn replay(
     Ok(HttpResponse::Accepted().json(taken))
 }
 
-/// What would be understood of a body: its alerts, and the resources that they name. Nothing is stored.
+/// What would become of a body: its alerts, the resources that they name, the rule, silence or maintenance window of each,
+/// and the incident that it would open or join. Nothing is stored.
 #[utoipa::path(tag = "Alerts", request_body = Trial,
     responses((status = 200, body = Understood), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/integrations/{id}/try")]
@@ -160,7 +161,11 @@ async fn try_body(
     body: Body<Trial>,
 ) -> Answer<HttpResponse> {
     let id = own("integration", IntegrationId::parse(&id))?;
-    let understood = app.db.read(move |conn| trial::read(conn, &id, &body.0)).await?;
+    let now = app.clock().now();
+    let understood = app
+        .db
+        .read(move |conn| trial::read(conn, &id, &body.0, now))
+        .await?;
     Ok(HttpResponse::Ok().json(understood))
 }
 
