@@ -54,7 +54,10 @@ fn counted(answer: &Answer) -> [usize; 3] {
 }
 
 fn id(answer: &Answer, field: &str) -> String {
-    answer[field][0]["id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    answer[field][0]["id"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{answer}"))
+        .to_owned()
 }
 
 async fn resolve_incident(app: &TestApp, incident: &str) {
@@ -95,7 +98,12 @@ async fn alerts_of_one_group_are_one_incident(env: Env) {
     let (_, second) = hook(&app, "two").await;
     let by = rule(&app, by_service("open")).await;
     let media = |fingerprint: &str| firing(fingerprint, json!({"service": "media"}));
-    let opened = post(&app, &first, &[media("a"), media("b"), firing("c", json!({"service": "mail"}))]).await;
+    let opened = post(
+        &app,
+        &first,
+        &[media("a"), media("b"), firing("c", json!({"service": "mail"}))],
+    )
+    .await;
     assert_eq!(counted(&opened), [2, 0, 0], "{opened}");
     let incident = id(&opened, "opened");
     // A group spans integrations.
@@ -105,18 +113,41 @@ async fn alerts_of_one_group_are_one_incident(env: Env) {
     assert_eq!(joined["attached"][0]["alerts"], 3);
     // A repeat is counted, and no more.
     let entries = texts(&app, &incident).await;
-    let notes = || entries.iter().filter(|text| text.contains("By service, open")).count();
+    let notes = || {
+        entries
+            .iter()
+            .filter(|text| text.contains("By service, open"))
+            .count()
+    };
     assert_eq!(notes(), 1, "{entries:?}");
-    assert!(entries.iter().any(|text| text.contains("labels.service = media")), "{entries:?}");
+    assert!(
+        entries.iter().any(|text| text.contains("labels.service = media")),
+        "{entries:?}"
+    );
     assert_eq!(counted(&post(&app, &first, &[media("b")]).await), [0, 1, 0]);
     assert_eq!(texts(&app, &incident).await, entries);
     let shown = alert_of(&app, "b").await;
     assert_eq!(
-        (&shown["rule"], &shown["group"], &shown["repeats"], &shown["integration"]),
-        (&json!(by), &json!({"labels.service": "media"}), &json!(1), &json!(one))
+        (
+            &shown["rule"],
+            &shown["group"],
+            &shown["repeats"],
+            &shown["integration"]
+        ),
+        (
+            &json!(by),
+            &json!({"labels.service": "media"}),
+            &json!(1),
+            &json!(one)
+        )
     );
     // One that is resolved closes only itself; the incident is watched when the last one is.
-    let status = async || app.get(&format!("/api/v1/incidents/{incident}")).await.expect(200)["status"].clone();
+    let status = async || {
+        app.get(&format!("/api/v1/incidents/{incident}"))
+            .await
+            .expect(200)["status"]
+            .clone()
+    };
     post(&app, &first, &[resolved(&media("a")), resolved(&media("b"))]).await;
     assert_eq!(status().await, "investigating");
     post(&app, &second, &[resolved(&media("a"))]).await;
@@ -172,16 +203,28 @@ async fn a_closed_incident_swallows_nothing_of_its_group(env: Env) {
     let second = id(&again, "opened");
     assert_eq!(again["opened"][0]["earlier"], json!(first));
     let closed = app.get(&format!("/api/v1/incidents/{first}")).await.expect(200);
-    assert_eq!((&closed["status"], &closed["alerts"]), (&json!("resolved"), &json!(1)));
+    assert_eq!(
+        (&closed["status"], &closed["alerts"]),
+        (&json!("resolved"), &json!(1))
+    );
     assert_eq!(closed["earlier"], Value::Null);
     assert!(texts(&app, &second).await.iter().any(|text| text.contains("#1")));
     // The pages lead from one to the other.
     let cookie = app
         .anonymous()
-        .post_raw("/admin/sign-in", "application/x-www-form-urlencoded", format!("token={ADMIN_TOKEN}"))
+        .post_raw(
+            "/admin/sign-in",
+            "application/x-www-form-urlencoded",
+            format!("token={ADMIN_TOKEN}"),
+        )
         .await
         .expect(303);
-    let cookie = cookie.header("set-cookie").split(';').next().expect("a cookie").to_owned();
+    let cookie = cookie
+        .header("set-cookie")
+        .split(';')
+        .next()
+        .expect("a cookie")
+        .to_owned();
     for (page, shown) in [("2", "the same problem as in #1"), ("1", "came back as #2")] {
         let page = app
             .anonymous()
@@ -210,12 +253,20 @@ async fn an_alert_that_flaps_opens_its_incident_again(env: Env) {
     app.set_clock("2024-03-14T07:10:00Z");
     let again = post(&app, &hook, &[alert("a")]).await;
     assert_eq!(counted(&again), [0, 0, 1], "{again}");
-    let shown = app.get(&format!("/api/v1/incidents/{incident}")).await.expect(200);
+    let shown = app
+        .get(&format!("/api/v1/incidents/{incident}"))
+        .await
+        .expect(200);
     assert_eq!(
         (&shown["status"], &shown["resolved_at"], &shown["alerts"]),
         (&json!("investigating"), &Value::Null, &json!(2))
     );
-    assert!(texts(&app, &incident).await.iter().any(|text| text.contains("By service, open")));
+    assert!(
+        texts(&app, &incident)
+            .await
+            .iter()
+            .any(|text| text.contains("By service, open"))
+    );
     // Another alert does not flap: it is a new problem, although the time is not over.
     post(&app, &hook, &[resolved(&alert("a"))]).await;
     resolve_incident(&app, &incident).await;
@@ -246,14 +297,33 @@ async fn what_only_attaches_opens_nothing(env: Env) {
     assert_eq!(counted(&post(&app, &hook, &[warning("w1")]).await), [0, 0, 0]);
     assert_eq!(alert_of(&app, "w1").await["incident"], Value::Null);
     let incident = id(
-        &post(&app, &hook, &[firing("bad", json!({"service": "media", "severity": "critical"}))]).await,
+        &post(
+            &app,
+            &hook,
+            &[firing("bad", json!({"service": "media", "severity": "critical"}))],
+        )
+        .await,
         "opened",
     );
     // The same fields with the same values, whichever rule opened it; also what was only recorded before.
-    assert_eq!(id(&post(&app, &hook, &[warning("w2")]).await, "attached"), incident);
-    assert_eq!(id(&post(&app, &hook, &[warning("w1")]).await, "attached"), incident);
-    assert_eq!((env.count("alerts"), alert_of(&app, "w1").await["repeats"].clone()), (3, json!(1)));
-    assert!(texts(&app, &incident).await.iter().any(|text| text.contains("By service, attach")));
+    assert_eq!(
+        id(&post(&app, &hook, &[warning("w2")]).await, "attached"),
+        incident
+    );
+    assert_eq!(
+        id(&post(&app, &hook, &[warning("w1")]).await, "attached"),
+        incident
+    );
+    assert_eq!(
+        (env.count("alerts"), alert_of(&app, "w1").await["repeats"].clone()),
+        (3, json!(1))
+    );
+    assert!(
+        texts(&app, &incident)
+            .await
+            .iter()
+            .any(|text| text.contains("By service, attach"))
+    );
     let elsewhere = firing("w3", json!({"service": "mail", "severity": "warning"}));
     assert_eq!(counted(&post(&app, &hook, &[elsewhere]).await), [0, 0, 0]);
     resolve_incident(&app, &incident).await;
@@ -297,17 +367,31 @@ async fn a_rule_names_what_is_affected_and_how_bad_it_is(env: Env) {
     implied["resources"] = json!([{"type": "project", "id": "savanna"}]);
     implied["severity"] = json!({"Ticket": "minor", "page": "critical"});
     rule(&app, implied).await;
-    let opened = post(&app, &hook, &[firing("a", json!({"service": "x", "severity": "ticket"}))]).await;
+    let opened = post(
+        &app,
+        &hook,
+        &[firing("a", json!({"service": "x", "severity": "ticket"}))],
+    )
+    .await;
     assert_eq!(opened["opened"][0]["severity"], "minor", "{opened}");
     let affected = app
         .get(&format!("/api/v1/incidents/{}/affected", id(&opened, "opened")))
         .await
         .expect(200);
     assert_eq!(
-        affected.items().iter().map(|item| item["resource"].clone()).collect::<Vec<_>>(),
+        affected
+            .items()
+            .iter()
+            .map(|item| item["resource"].clone())
+            .collect::<Vec<_>>(),
         [json!({"type": "project", "id": "savanna"})]
     );
-    let opened = post(&app, &hook, &[firing("b", json!({"service": "y", "severity": "p1"}))]).await;
+    let opened = post(
+        &app,
+        &hook,
+        &[firing("b", json!({"service": "y", "severity": "p1"}))],
+    )
+    .await;
     assert_eq!(opened["opened"][0]["severity"], "critical");
     // What is gone from the directory by then is said, and not dropped.
     app.delete("/api/v1/resources/project/savanna").await.expect(204);
@@ -332,7 +416,10 @@ async fn an_alert_that_was_recorded_opens_when_a_rule_says_so(env: Env) {
     assert_eq!(counted(&opened), [1, 0, 0], "{opened}");
     assert_eq!(opened["opened"][0]["alerts"], 4);
     let incident = id(&opened, "opened");
-    let affected = app.get(&format!("/api/v1/incidents/{incident}/affected")).await.expect(200);
+    let affected = app
+        .get(&format!("/api/v1/incidents/{incident}/affected"))
+        .await
+        .expect(200);
     assert_eq!(affected.items().len(), 1);
     let shown = alert_of(&app, "a").await;
     assert_eq!(
@@ -364,14 +451,22 @@ async fn rules_are_kept_in_order_and_in_history(env: Env) {
         json!({"rules": [ids[2], ids[0], ids[0], ids[1]]}),
         json!({"rules": [ids[2], ids[0], ids[1], "01890000-0000-7000-8000-000000000000"]}),
     ] {
-        app.post("/api/v1/alert-rules/order", wrong).await.expect_problem(422);
+        app.post("/api/v1/alert-rules/order", wrong)
+            .await
+            .expect_problem(422);
     }
-    let incident = id(&post(&app, &hook, &[firing("a", json!({"service": "media"}))]).await, "opened");
+    let incident = id(
+        &post(&app, &hook, &[firing("a", json!({"service": "media"}))]).await,
+        "opened",
+    );
     let path = format!("/api/v1/alert-rules/{}", ids[2]);
     let mut other = by_service("record");
     other["name"] = json!("another");
     let replaced = app.put(&path, &other).await.expect(200);
-    assert_eq!((&replaced["position"], &replaced["policy"]), (&json!(1), &json!("record")));
+    assert_eq!(
+        (&replaced["position"], &replaced["policy"]),
+        (&json!(1), &json!("record"))
+    );
     assert_eq!(app.get(&path).await.expect(200).json, replaced.json);
     app.delete(&path).await.expect(204);
     app.delete(&path).await.expect_problem(404);
@@ -380,11 +475,23 @@ async fn rules_are_kept_in_order_and_in_history(env: Env) {
     assert_ne!(app.get(&path).await.expect(200)["gone_at"], Value::Null);
     assert_eq!(alert_of(&app, "a").await["incident"], json!(incident));
     assert_eq!(listed().await, [json!(ids[0]), json!(ids[1])]);
-    for (action, n) in [("alert_rule.created", 3), ("alert_rule.changed", 1), ("alert_rule.deleted", 1), ("alert_rules.ordered", 1)] {
-        assert_eq!(app.all(&format!("/api/v1/audit?action={action}")).await.len(), n, "{action}");
+    for (action, n) in [
+        ("alert_rule.created", 3),
+        ("alert_rule.changed", 1),
+        ("alert_rule.deleted", 1),
+        ("alert_rules.ordered", 1),
+    ] {
+        assert_eq!(
+            app.all(&format!("/api/v1/audit?action={action}")).await.len(),
+            n,
+            "{action}"
+        );
     }
     let operator = app.as_new("operator").await;
-    operator.post("/api/v1/alert-rules", &other).await.expect_problem(403);
+    operator
+        .post("/api/v1/alert-rules", &other)
+        .await
+        .expect_problem(403);
     operator.get("/api/v1/alert-rules").await.expect(200);
     app.finish().await;
 }
@@ -402,33 +509,67 @@ async fn a_wrong_rule_is_refused(env: Env) {
         (with("name", json!(" ")), "/name"),
         (with("matchers", json!([])), "/matchers"),
         (matcher(json!({"field": "labels.a"})), "/matchers/0"),
-        (matcher(json!({"field": "labels.a", "is": "b", "in": ["c"]})), "/matchers/0"),
+        (
+            matcher(json!({"field": "labels.a", "is": "b", "in": ["c"]})),
+            "/matchers/0",
+        ),
         (matcher(json!({"field": "labels.a", "is": ""})), "/matchers/0/is"),
         (matcher(json!({"field": "labels.a", "in": []})), "/matchers/0/in"),
-        (matcher(json!({"field": "labels.a", "in": ["b", ""]})), "/matchers/0/in/1"),
-        (matcher(json!({"field": "labels.a", "matches": "("})), "/matchers/0/matches"),
-        (matcher(json!({"field": "labels.a", "matches": "a)|(b"})), "/matchers/0/matches"),
-        (matcher(json!({"field": "labels.a", "matches": "(a{1000}){1000}"})), "/matchers/0/matches"),
-        (matcher(json!({"field": "service", "is": "media"})), "/matchers/0/field"),
-        (matcher(json!({"field": "labels.", "is": "media"})), "/matchers/0/field"),
-        (matcher(json!({"field": "title", "equals": "x"})), "/matchers/0/equals"),
+        (
+            matcher(json!({"field": "labels.a", "in": ["b", ""]})),
+            "/matchers/0/in/1",
+        ),
+        (
+            matcher(json!({"field": "labels.a", "matches": "("})),
+            "/matchers/0/matches",
+        ),
+        (
+            matcher(json!({"field": "labels.a", "matches": "a)|(b"})),
+            "/matchers/0/matches",
+        ),
+        (
+            matcher(json!({"field": "labels.a", "matches": "(a{1000}){1000}"})),
+            "/matchers/0/matches",
+        ),
+        (
+            matcher(json!({"field": "service", "is": "media"})),
+            "/matchers/0/field",
+        ),
+        (
+            matcher(json!({"field": "labels.", "is": "media"})),
+            "/matchers/0/field",
+        ),
+        (
+            matcher(json!({"field": "title", "equals": "x"})),
+            "/matchers/0/equals",
+        ),
         (with("group_by", json!(["label.service"])), "/group_by/0"),
         (with("group_by", json!(["title", "title"])), "/group_by/1"),
         (with("severity", json!({"page": "severe"})), "/severity/page"),
         (with("severity", json!({"": "major"})), "/severity/"),
-        (with("resources", json!([{"type": "project", "id": "atlantis"}])), "/resources/0"),
+        (
+            with("resources", json!([{"type": "project", "id": "atlantis"}])),
+            "/resources/0",
+        ),
         (with("policy", json!("close")), "/policy"),
         (with("reopen_within", json!(-1)), "/reopen_within"),
         (with("reopen_within", json!(2_592_001)), "/reopen_within"),
-        (with("integration", json!("01890000-0000-7000-8000-000000000000")), "/integration"),
+        (
+            with("integration", json!("01890000-0000-7000-8000-000000000000")),
+            "/integration",
+        ),
         (with("then", json!(1)), "/then"),
     ] {
         app.post("/api/v1/alert-rules", new).await.expect_invalid(pointer);
     }
     let mut attach = by_service("attach");
     attach["group_by"] = json!([]);
-    app.post("/api/v1/alert-rules", attach).await.expect_invalid("/group_by");
-    app.delete(&format!("/api/v1/integrations/{integration}")).await.expect(204);
+    app.post("/api/v1/alert-rules", attach)
+        .await
+        .expect_invalid("/group_by");
+    app.delete(&format!("/api/v1/integrations/{integration}"))
+        .await
+        .expect(204);
     app.post("/api/v1/alert-rules", with("integration", json!(integration)))
         .await
         .expect_invalid("/integration");

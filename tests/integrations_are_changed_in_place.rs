@@ -33,11 +33,19 @@ async fn what_is_not_given_stays(env: Env) {
     assert_eq!(first["opened"], json!([]));
     let rules = json!([{"field": "labels.project", "type": "project"}]);
     let changed = app
-        .patch(&path, json!({"name": " New ", "resource_rules": rules, "open_incident": true}))
+        .patch(
+            &path,
+            json!({"name": " New ", "resource_rules": rules, "open_incident": true}),
+        )
         .await
         .expect(200);
     assert_eq!(
-        (&changed["name"], &changed["resource_rules"], &changed["open_incident"], &changed["mapping"]),
+        (
+            &changed["name"],
+            &changed["resource_rules"],
+            &changed["open_incident"],
+            &changed["mapping"]
+        ),
         (&json!("New"), &rules, &json!(true), &mapping)
     );
     assert_eq!(app.get(&path).await.expect(200).json, changed.json);
@@ -52,7 +60,10 @@ async fn what_is_not_given_stays(env: Env) {
     assert_eq!(affected.items().len(), 1);
     // A null is a value: no mapping any more.
     let changed = app.patch(&path, json!({"mapping": null})).await.expect(200);
-    assert_eq!((&changed["mapping"], &changed["name"]), (&Value::Null, &json!("New")));
+    assert_eq!(
+        (&changed["mapping"], &changed["name"]),
+        (&Value::Null, &json!("New"))
+    );
     let third = app.anonymous().post(&hook, body("three")).await.expect(202);
     assert_eq!(third["opened"][0]["title"], "usual");
     let events = app.all("/api/v1/audit?action=integration.changed").await;
@@ -81,39 +92,62 @@ async fn a_secret_is_changed_for_another_without_a_gap(env: Env) {
             .await
             .status
     };
-    assert_eq!((send("the-old-secret").await, send("the-new-secret").await), (202, 401));
+    assert_eq!(
+        (send("the-old-secret").await, send("the-new-secret").await),
+        (202, 401)
+    );
     let two = app
         .patch(&path, json!({"add_secret": "the-new-secret"}))
         .await
         .expect(200);
     assert_eq!((&two["secret_count"], &two["signed"]), (&json!(2), &json!(true)));
-    assert_eq!((send("the-old-secret").await, send("the-new-secret").await), (202, 202));
+    assert_eq!(
+        (send("the-old-secret").await, send("the-new-secret").await),
+        (202, 202)
+    );
     let one = app
         .patch(&path, json!({"drop_secret": "the-old-secret"}))
         .await
         .expect(200);
     assert_eq!(one["secret_count"], 1);
-    assert_eq!((send("the-old-secret").await, send("the-new-secret").await), (401, 202));
+    assert_eq!(
+        (send("the-old-secret").await, send("the-new-secret").await),
+        (401, 202)
+    );
     // The last one goes only by a word that says so.
     app.patch(&path, json!({"drop_secret": "the-new-secret"}))
         .await
         .expect_invalid("/drop_secret");
     assert_eq!(send("no-secret-at-all").await, 401);
-    app.patch(&path, json!({"drop_secret": "the-new-secret", "add_secret": "a-third-secret"}))
-        .await
-        .expect(200);
-    assert_eq!((send("the-new-secret").await, send("a-third-secret").await), (401, 202));
+    app.patch(
+        &path,
+        json!({"drop_secret": "the-new-secret", "add_secret": "a-third-secret"}),
+    )
+    .await
+    .expect(200);
+    assert_eq!(
+        (send("the-new-secret").await, send("a-third-secret").await),
+        (401, 202)
+    );
     app.patch(&path, json!({"secrets": ["first-of-all", "second-of-all"]}))
         .await
         .expect(200);
-    assert_eq!((send("a-third-secret").await, send("second-of-all").await), (401, 202));
+    assert_eq!(
+        (send("a-third-secret").await, send("second-of-all").await),
+        (401, 202)
+    );
     let open = app.patch(&path, json!({"secrets": []})).await.expect(200);
     assert_eq!(open["signed"], false);
     assert_eq!(send("anything").await, 202);
     // None of them is shown anywhere.
     for shown in ["/api/v1/integrations", "/api/v1/audit?limit=500", &path] {
         let text = app.get(shown).await.expect(200).text;
-        for secret in ["the-old-secret", "the-new-secret", "a-third-secret", "second-of-all"] {
+        for secret in [
+            "the-old-secret",
+            "the-new-secret",
+            "a-third-secret",
+            "second-of-all",
+        ] {
             assert!(!text.contains(secret), "{shown}: {text}");
         }
     }
@@ -139,7 +173,10 @@ async fn a_wrong_change_changes_nothing(env: Env) {
         (json!({"add_secret": "short"}), "/add_secret"),
         (json!({"add_secret": "the-old-secret"}), "/add_secret"),
         (json!({"drop_secret": "another-secret"}), "/drop_secret"),
-        (json!({"secrets": ["the-new-secret"], "add_secret": "another-secret"}), "/secrets"),
+        (
+            json!({"secrets": ["the-new-secret"], "add_secret": "another-secret"}),
+            "/secrets",
+        ),
         (json!({"secrets": ["long-enough", "short"]}), "/secrets/1"),
         (json!({"secrets": many}), "/secrets"),
         (json!({"resource_rules": [{"field": "a"}]}), "/resource_rules/0"),
@@ -160,9 +197,12 @@ async fn a_wrong_change_changes_nothing(env: Env) {
         .patch(&path, json!({"name": "y"}))
         .await
         .expect_problem(403);
-    app.patch("/api/v1/integrations/01890000-0000-7000-8000-000000000000", json!({"name": "y"}))
-        .await
-        .expect_problem(404);
+    app.patch(
+        "/api/v1/integrations/01890000-0000-7000-8000-000000000000",
+        json!({"name": "y"}),
+    )
+    .await
+    .expect_problem(404);
     app.delete(&path).await.expect(204);
     app.patch(&path, json!({"name": "y"})).await.expect_problem(409);
     app.finish().await;
@@ -175,7 +215,12 @@ async fn signed_in(app: &TestApp, token: &str) -> String {
         .post_raw("/admin/sign-in", "application/x-www-form-urlencoded", form)
         .await
         .expect(303);
-    answer.header("set-cookie").split(';').next().expect("a cookie").to_owned()
+    answer
+        .header("set-cookie")
+        .split(';')
+        .next()
+        .expect("a cookie")
+        .to_owned()
 }
 
 async fn with(app: &TestApp, cookie: &str, method: Method, path: &str) -> Answer {
@@ -205,7 +250,10 @@ async fn a_kept_body_is_taken_in_again_by_a_button(env: Env) {
     let alerts = app.all("/api/v1/alerts").await;
     assert_eq!((alerts.len(), &alerts[0]["repeats"]), (1, &json!(1)));
     let shown = with(&app, &admin, Method::GET, &page).await.expect(200).text;
-    assert!(shown.contains("1 alerts, 0 incidents opened, 1 attached to"), "{shown}");
+    assert!(
+        shown.contains("1 alerts, 0 incidents opened, 1 attached to"),
+        "{shown}"
+    );
     let events = app.all("/api/v1/audit?action=hook.replayed").await;
     assert_eq!((events.len(), &events[0]["actor"]["kind"]), (1, &json!("token")));
     // What is still not understood is said, and nothing happens by looking, without a session, or for a lower role.

@@ -21,6 +21,7 @@ mod a_selector_equals_a_naive_reading;
 mod a_selector_never_means_more_than_it_says;
 mod a_slow_domain_slows_nobody_else;
 mod a_stop_halts_a_running_send;
+mod a_storm_of_alerts_is_one_incident;
 mod access_is_guarded_and_audited;
 mod admin_pages_show_what_the_api_knows;
 mod alerts_are_placed_by_rules;

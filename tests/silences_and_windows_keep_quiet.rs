@@ -45,7 +45,11 @@ async fn post(app: &TestApp, hook: &str, alerts: &[Value]) -> Answer {
 /// `opened, attached, silenced`
 fn counted(answer: &Answer) -> [usize; 3] {
     let length = |field: &str| answer[field].as_array().map_or(99, Vec::len);
-    [length("opened"), length("attached"), answer["silenced"].as_u64().unwrap_or(99) as usize]
+    [
+        length("opened"),
+        length("attached"),
+        answer["silenced"].as_u64().unwrap_or(99) as usize,
+    ]
 }
 
 async fn alert_of(app: &TestApp, fingerprint: &str) -> Value {
@@ -68,19 +72,37 @@ async fn a_silenced_alert_is_recorded_and_opens_when_the_silence_is_over(env: En
         .await
         .expect(201);
     assert_eq!(
-        (&silence["state"], &silence["from"], &silence["until"], &silence["created_by"]),
-        (&json!("active"), &json!("2024-03-14T07:00:00Z"), &json!("2024-03-14T07:30:00Z"), &json!("a test's operator"))
+        (
+            &silence["state"],
+            &silence["from"],
+            &silence["until"],
+            &silence["created_by"]
+        ),
+        (
+            &json!("active"),
+            &json!("2024-03-14T07:00:00Z"),
+            &json!("2024-03-14T07:30:00Z"),
+            &json!("a test's operator")
+        )
     );
     let alert = firing("a", json!({"service": "media"}));
     assert_eq!(counted(&post(&app, &hook, &[alert.clone()]).await), [0, 0, 1]);
     assert_eq!(counted(&post(&app, &hook, &[alert.clone()]).await), [0, 0, 1]);
     let shown = alert_of(&app, "a").await;
     assert_eq!(
-        (&shown["incident"], &shown["repeats"], &shown["silence"], &shown["maintenance_window"]),
+        (
+            &shown["incident"],
+            &shown["repeats"],
+            &shown["silence"],
+            &shown["maintenance_window"]
+        ),
         (&Value::Null, &json!(1), &json!(silence.id()), &Value::Null)
     );
     // Another alert is no business of it.
-    assert_eq!(counted(&post(&app, &hook, &[firing("b", json!({"service": "mail"}))]).await), [1, 0, 0]);
+    assert_eq!(
+        counted(&post(&app, &hook, &[firing("b", json!({"service": "mail"}))]).await),
+        [1, 0, 0]
+    );
     // It ends by itself, and what still fires opens when it comes again.
     app.set_clock("2024-03-14T07:30:00Z");
     let opened = post(&app, &hook, &[alert.clone()]).await;
@@ -91,8 +113,14 @@ async fn a_silenced_alert_is_recorded_and_opens_when_the_silence_is_over(env: En
         (&opened["opened"][0]["id"], &json!(2), &Value::Null)
     );
     assert_eq!(env.count("alerts"), 2);
-    let over = app.get(&format!("/api/v1/silences/{}", silence.id())).await.expect(200);
-    assert_eq!((&over["state"], &over["ended_at"]), (&json!("ended"), &Value::Null));
+    let over = app
+        .get(&format!("/api/v1/silences/{}", silence.id()))
+        .await
+        .expect(200);
+    assert_eq!(
+        (&over["state"], &over["ended_at"]),
+        (&json!("ended"), &Value::Null)
+    );
     app.post(&format!("/api/v1/silences/{}/end", silence.id()), json!({}))
         .await
         .expect_problem(409);
@@ -113,11 +141,33 @@ async fn a_silenced_alert_is_recorded_and_opens_when_the_silence_is_over(env: En
         .post(&format!("/api/v1/silences/{}/end", later.id()), json!({}))
         .await
         .expect(200);
-    assert_eq!((&ended["state"], &ended["ended_at"]), (&json!("ended"), &json!("2024-03-14T08:00:00Z")));
+    assert_eq!(
+        (&ended["state"], &ended["ended_at"]),
+        (&json!("ended"), &json!("2024-03-14T08:00:00Z"))
+    );
     assert_eq!(counted(&post(&app, &hook, &[fresh(3)]).await), [1, 0, 0]);
+    // One that was over, and comes back while it is silenced: its incident is still open, and takes it in afterwards.
+    post(&app, &hook, &[resolved(&alert)]).await;
+    let again = json!({"matchers": [{"field": "fingerprint", "is": "a"}], "until": "2024-03-14T08:10:00Z", "reason": "Once more"});
+    let again = app.post("/api/v1/silences", again).await.expect(201);
+    assert_eq!(counted(&post(&app, &hook, &[alert.clone()]).await), [0, 0, 1]);
+    assert_eq!(alert_of(&app, "a").await["incident"], Value::Null);
+    app.post(&format!("/api/v1/silences/{}/end", again.id()), json!({}))
+        .await
+        .expect(200);
+    let back = post(&app, &hook, &[alert.clone()]).await;
+    assert_eq!(back["attached"][0]["id"], opened["opened"][0]["id"], "{back}");
+    assert_eq!(counted(&back), [0, 1, 0]);
     let listed = async |query: &str| app.all(&format!("/api/v1/silences?limit=1{query}")).await.len();
-    assert_eq!((listed("").await, listed("&state=ended").await, listed("&state=active").await), (2, 2, 0));
-    for (action, n) in [("silence.created", 2), ("silence.ended", 1)] {
+    assert_eq!(
+        (
+            listed("").await,
+            listed("&state=ended").await,
+            listed("&state=active").await
+        ),
+        (3, 3, 0)
+    );
+    for (action, n) in [("silence.created", 3), ("silence.ended", 2)] {
         assert_eq!(app.all(&format!("/api/v1/audit?action={action}")).await.len(), n);
     }
     assert_eq!(env.count("notices"), 0);
@@ -140,24 +190,47 @@ async fn a_window_opens_no_incident_and_joins_one_that_is_open(env: Env) {
         )
         .await
         .expect(201);
-    assert_eq!((&window["state"], &window["in_force"]), (&json!("active"), &json!(true)));
-    let joined = post(&app, &hook, &[alert("b", "media"), alert("c", "mail"), alert("d", "web")]).await;
+    assert_eq!(
+        (&window["state"], &window["in_force"]),
+        (&json!("active"), &json!(true))
+    );
+    let joined = post(
+        &app,
+        &hook,
+        &[alert("b", "media"), alert("c", "mail"), alert("d", "web")],
+    )
+    .await;
     assert_eq!(counted(&joined), [1, 1, 0], "{joined}");
     assert_eq!(joined["attached"][0]["id"], json!(incident));
     for (fingerprint, at, in_window) in [("b", json!(incident), true), ("c", Value::Null, true)] {
         let shown = alert_of(&app, fingerprint).await;
         assert_eq!(shown["incident"], at, "{shown}");
-        assert_eq!(shown["maintenance_window"] == json!(window.id()), in_window, "{shown}");
+        assert_eq!(
+            shown["maintenance_window"] == json!(window.id()),
+            in_window,
+            "{shown}"
+        );
     }
     assert_eq!(alert_of(&app, "d").await["maintenance_window"], Value::Null);
-    let timeline = app.get(&format!("/api/v1/incidents/{incident}/timeline")).await.expect(200);
-    assert!(timeline.text.contains("New disks"), "{timeline}");
-    app.post(&format!("/api/v1/maintenance-windows/{}/end", window.id()), json!({}))
+    let timeline = app
+        .get(&format!("/api/v1/incidents/{incident}/timeline"))
         .await
         .expect(200);
-    assert_eq!(counted(&post(&app, &hook, &[alert("c", "mail")]).await), [1, 0, 0]);
+    assert!(timeline.text.contains("New disks"), "{timeline}");
+    app.post(
+        &format!("/api/v1/maintenance-windows/{}/end", window.id()),
+        json!({}),
+    )
+    .await
+    .expect(200);
+    assert_eq!(
+        counted(&post(&app, &hook, &[alert("c", "mail")]).await),
+        [1, 0, 0]
+    );
     // A silence is no window, and the other way round.
-    app.get(&format!("/api/v1/silences/{}", window.id())).await.expect_problem(404);
+    app.get(&format!("/api/v1/silences/{}", window.id()))
+        .await
+        .expect_problem(404);
     let shown = app.all("/api/v1/maintenance-windows?state=ended").await;
     assert_eq!((shown.len(), &shown[0]["in_force"]), (1, &json!(false)));
     app.finish().await;
@@ -169,11 +242,16 @@ async fn a_window_is_about_its_resources_alone(env: Env) {
     let (_, hook) = hook(&app).await;
     let new = json!({"name": "The project moves", "until": "2024-03-14T09:00:00Z", "resources": [{"type": "project", "id": "savanna"}]});
     app.post("/api/v1/maintenance-windows", new).await.expect(201);
-    let opens = async |fingerprint: &str, labels: Value| counted(&post(&app, &hook, &[firing(fingerprint, labels)]).await)[0];
+    let opens = async |fingerprint: &str, labels: Value| {
+        counted(&post(&app, &hook, &[firing(fingerprint, labels)]).await)[0]
+    };
     assert_eq!(opens("itself", json!({"project": "savanna"})).await, 0);
     assert_eq!(opens("a part of it", json!({"media": "interview"})).await, 0);
     assert_eq!(opens("another", json!({"project": "market-day"})).await, 1);
-    assert_eq!(opens("both", json!({"media": "interview", "project": "market-day"})).await, 1);
+    assert_eq!(
+        opens("both", json!({"media": "interview", "project": "market-day"})).await,
+        1
+    );
     assert_eq!(opens("nothing", json!({})).await, 1);
     assert_eq!(opens("unknown", json!({"project": "atlantis"})).await, 1);
     app.finish().await;
@@ -215,8 +293,14 @@ async fn a_wrong_silence_or_window_is_refused(env: Env) {
     };
     for (new, pointer) in [
         (with("matchers", json!([])), "/matchers"),
-        (with("matchers", json!([{"field": "title", "in": []}])), "/matchers/0/in"),
-        (with("matchers", json!([{"field": "name", "is": "x"}])), "/matchers/0/field"),
+        (
+            with("matchers", json!([{"field": "title", "in": []}])),
+            "/matchers/0/in",
+        ),
+        (
+            with("matchers", json!([{"field": "name", "is": "x"}])),
+            "/matchers/0/field",
+        ),
         (with("until", json!("2024-03-14T08:00:00")), "/until"),
         (with("until", json!("2024-03-14T07:00:00Z")), "/until"),
         (with("until", json!("2025-03-16T07:00:00Z")), "/until"),
@@ -233,17 +317,26 @@ async fn a_wrong_silence_or_window_is_refused(env: Env) {
     };
     for (new, pointer) in [
         (with("matchers", json!([])), "/matchers"),
-        (with("resources", json!([{"type": "project", "id": "atlantis"}])), "/resources/0"),
+        (
+            with("resources", json!([{"type": "project", "id": "atlantis"}])),
+            "/resources/0",
+        ),
         (with("schedule", json!("0 2 * * *")), "/duration"),
         (with("duration", json!(60)), "/schedule"),
         (with("name", json!("a\nb")), "/name"),
     ] {
-        app.post("/api/v1/maintenance-windows", new).await.expect_invalid(pointer);
+        app.post("/api/v1/maintenance-windows", new)
+            .await
+            .expect_invalid(pointer);
     }
     let mut scheduled = with("schedule", json!("2 o'clock"));
     scheduled["duration"] = json!(59);
-    app.post("/api/v1/maintenance-windows", &scheduled).await.expect_invalid("/schedule");
-    app.post("/api/v1/maintenance-windows", &scheduled).await.expect_invalid("/duration");
+    app.post("/api/v1/maintenance-windows", &scheduled)
+        .await
+        .expect_invalid("/schedule");
+    app.post("/api/v1/maintenance-windows", &scheduled)
+        .await
+        .expect_invalid("/duration");
     app.as_new("viewer")
         .await
         .post("/api/v1/silences", json!({}))
@@ -264,12 +357,22 @@ async fn a_trial_says_where_an_alert_goes(env: Env) {
     let opened = post(&app, &hook, &[alert("a", "media"), alert("z", "mail")]).await;
     let mail = opened["opened"][1]["id"].as_str().expect("an id").to_owned();
     post(&app, &hook, &[resolved(&alert("z", "mail"))]).await;
-    app.post(&format!("/api/v1/incidents/{mail}/status"), json!({"status": "resolved"}))
-        .await
-        .expect(200);
+    app.post(
+        &format!("/api/v1/incidents/{mail}/status"),
+        json!({"status": "resolved"}),
+    )
+    .await
+    .expect(200);
     let silence = json!({"matchers": [{"field": "labels.service", "is": "web"}], "until": "2024-03-14T08:00:00Z", "reason": "We know"});
     let silence = app.post("/api/v1/silences", silence).await.expect(201).id();
-    let tables = ["alerts", "incidents", "hook_requests", "audit_events", "alert_groups", "timeline_entries"];
+    let tables = [
+        "alerts",
+        "incidents",
+        "hook_requests",
+        "audit_events",
+        "alert_groups",
+        "timeline_entries",
+    ];
     let before = tables.map(|table| env.count(table));
     let path = format!("/api/v1/integrations/{integration}/try");
     let alerts = [
@@ -316,24 +419,42 @@ async fn a_trial_says_where_an_alert_goes(env: Env) {
         "{tried}"
     );
     let of = |n: usize| tried["alerts"][n].clone();
-    assert_eq!(of(1)["rule"], json!({"id": stored, "position": 1, "name": "By service"}));
-    assert_eq!((&of(1)["group"], &of(1)["policy"]), (&json!({"labels.service": "media"}), &json!("open")));
+    assert_eq!(
+        of(1)["rule"],
+        json!({"id": stored, "position": 1, "name": "By service"})
+    );
+    assert_eq!(
+        (&of(1)["group"], &of(1)["policy"]),
+        (&json!({"labels.service": "media"}), &json!("open"))
+    );
     assert_eq!(of(1)["references"][0]["id"], "savanna");
     assert_eq!(of(6)["silence"], json!({"id": silence, "name": "We know"}));
     assert_eq!((&of(9)["rule"], &of(9)["group"]), (&none, &none));
     // Other rules, which nobody has stored.
     let other = json!({"name": "Nothing", "policy": "record", "matchers": [{"field": "title", "matches": "Alert .*"}]});
     let tried = app
-        .post(&path, json!({"body": body(&[alert("b", "media")]), "alert_rules": [other]}))
+        .post(
+            &path,
+            json!({"body": body(&[alert("b", "media")]), "alert_rules": [other]}),
+        )
         .await
         .expect(200);
     assert_eq!(
-        (&tried["alerts"][0]["would"]["happens"], &tried["alerts"][0]["rule"]),
-        (&json!("records"), &json!({"id": null, "position": 1, "name": "Nothing"}))
+        (
+            &tried["alerts"][0]["would"]["happens"],
+            &tried["alerts"][0]["rule"]
+        ),
+        (
+            &json!("records"),
+            &json!({"id": null, "position": 1, "name": "Nothing"})
+        )
     );
-    app.post(&path, json!({"body": {}, "alert_rules": [{"name": "x", "policy": "open"}]}))
-        .await
-        .expect_invalid("/alert_rules/0/matchers");
+    app.post(
+        &path,
+        json!({"body": {}, "alert_rules": [{"name": "x", "policy": "open"}]}),
+    )
+    .await
+    .expect_invalid("/alert_rules/0/matchers");
     assert_eq!(tables.map(|table| env.count(table)), before);
     // And that is what happens.
     let taken = post(&app, &hook, &alerts).await;

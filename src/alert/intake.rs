@@ -153,6 +153,8 @@ struct Work<'b> {
     again: BTreeMap<AlertId, Again>,
     named: Vec<Named<'b>>,
     ended: BTreeMap<IncidentId, Actor>,
+    /// Alerts that came for these.
+    counted: BTreeMap<IncidentId, i64>,
     said: HashSet<(IncidentId, String)>,
     outcomes: Vec<Outcome<'b>>,
 }
@@ -165,6 +167,7 @@ impl<'b> Work<'b> {
             again: BTreeMap::new(),
             named: Vec::new(),
             ended: BTreeMap::new(),
+            counted: BTreeMap::new(),
             said: HashSet::new(),
             outcomes: Vec::new(),
         }
@@ -221,6 +224,12 @@ impl<'b> Work<'b> {
         Ok(())
     }
 
+    fn count(&mut self, incident: Option<&IncidentId>, more: i64) {
+        if let Some(incident) = incident {
+            *self.counted.entry(incident.clone()).or_default() += more;
+        }
+    }
+
     fn outcome(&mut self) -> &mut Outcome<'b> {
         // There is always the one that `take` has pushed.
         let last = self.outcomes.len() - 1;
@@ -248,6 +257,9 @@ impl<'b> Work<'b> {
             })
             .collect();
         dialect::repeat_alerts(tx.conn, tx.now, &rows)?;
+        for (incident, more) in std::mem::take(&mut self.counted) {
+            incident::count_alerts(tx.conn, &incident, more)?;
+        }
         for (id, again) in &again {
             tx.actor = again.actor.clone();
             let event = Event::new(Action::AlertRepeated, "alert", id.as_str())

@@ -134,7 +134,10 @@ fn secrets(check: &mut Check, before: &Integration, patch: &IntegrationPatch) ->
     let mut secrets = before.secrets.clone();
     if let Some(all) = &patch.secrets {
         if patch.add_secret.is_some() || patch.drop_secret.is_some() {
-            wrong("/secrets", "are all of them: nothing can be added or dropped beside");
+            wrong(
+                "/secrets",
+                "are all of them: nothing can be added or dropped beside",
+            );
         }
         if all.len() > MAX_SECRETS {
             wrong("/secrets", "holds more than 10");

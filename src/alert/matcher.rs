@@ -50,7 +50,13 @@ const MAX_TEXTS: usize = 100;
 /// A sentence for the caller.
 pub fn check_field(field: &str) -> Result<(), String> {
     let known = [
-        "title", "text", "severity", "fingerprint", "link", "source", "integration",
+        "title",
+        "text",
+        "severity",
+        "fingerprint",
+        "link",
+        "source",
+        "integration",
     ];
     let named = ["labels.", "annotations."]
         .iter()
@@ -98,7 +104,10 @@ pub(super) fn check(check: &mut Check, pointer: &str, matchers: &[Matcher]) {
             }
             (None, None, Some(values)) => {
                 if values.is_empty() {
-                    wrong(format!("{at}/in"), "must not be empty: nothing is in it".to_owned());
+                    wrong(
+                        format!("{at}/in"),
+                        "must not be empty: nothing is in it".to_owned(),
+                    );
                 }
                 if values.len() > MOST_VALUES {
                     wrong(format!("{at}/in"), format!("holds more than {MOST_VALUES}"));
@@ -218,7 +227,12 @@ fn compile(field: &str, pattern: &str) -> Result<Regex, String> {
             .case_insensitive(any_case)
             .size_limit(1 << 20)
             .build()
-            .map_err(|error| format!("is not a regular expression: {}", one_line(&error.to_string(), 200)))
+            .map_err(|error| {
+                format!(
+                    "is not a regular expression: {}",
+                    one_line(&error.to_string(), 200)
+                )
+            })
     };
     // By itself first: `a)|(b` is none, although it would be one between brackets.
     build(pattern)?;
@@ -237,7 +251,8 @@ mod tests {
 
     #[test]
     fn a_pattern_is_for_the_whole_value() {
-        let matches = |pattern: &str, value: &str| compile("title", pattern).map(|regex| regex.is_match(value));
+        let matches =
+            |pattern: &str, value: &str| compile("title", pattern).map(|regex| regex.is_match(value));
         assert_eq!(matches("disk", "disk"), Ok(true));
         assert_eq!(matches("disk", "the disk"), Ok(false));
         assert_eq!(matches("a|b", "ab"), Ok(false));
@@ -246,6 +261,9 @@ mod tests {
         assert!(matches("(", "a").is_err());
         assert!(matches("(?x) a # all", "a").is_err());
         assert!(matches("(a{1000}){1000}", "a").is_err());
-        assert_eq!(compile("severity", "CRIT.*").map(|regex| regex.is_match("critical")), Ok(true));
+        assert_eq!(
+            compile("severity", "CRIT.*").map(|regex| regex.is_match("critical")),
+            Ok(true)
+        );
     }
 }

@@ -11,6 +11,7 @@ pub mod kept;
 pub mod lookup;
 pub mod matcher;
 pub mod provider;
+pub mod queue;
 pub mod quiet;
 pub mod rehearsal;
 pub mod rules;

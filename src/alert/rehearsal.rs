@@ -130,7 +130,11 @@ impl Rehearsal {
                 Fate::Records => {
                     at = None;
                     let again = known.as_ref().is_some_and(Known::recorded);
-                    let happens = if again { TriedFate::Repeats } else { TriedFate::Records };
+                    let happens = if again {
+                        TriedFate::Repeats
+                    } else {
+                        TriedFate::Records
+                    };
                     self.would(happens, None, None)
                 }
                 Fate::Joins { incident, .. } => {
@@ -168,6 +172,7 @@ impl Rehearsal {
                 id: AlertId::new(self.now),
                 firing: true,
                 incident: at,
+                before: known.and_then(|known| known.incident.or(known.before)),
                 repeats: 0,
             };
             self.memory

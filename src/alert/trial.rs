@@ -201,9 +201,9 @@ pub fn read(conn: &mut Conn, id: &IntegrationId, trial: &Trial, now: Timestamp) 
     }
     let mut ground = Ground::read(conn, now)?;
     if let Some(rules) = instead {
-        let ready = (1_i64..).zip(rules).map(|(position, rule)| {
-            grouping::Ready::of(rule.tried(AlertRuleId::new(now), position, now))
-        });
+        let ready = (1_i64..)
+            .zip(rules)
+            .map(|(position, rule)| grouping::Ready::of(rule.tried(AlertRuleId::new(now), position, now)));
         ground = ground.with_rules(ready.collect::<Result<_>>()?);
     }
     let mut rehearsal = Rehearsal::new(integration, ground, instead.is_none(), now);

@@ -253,14 +253,26 @@ impl Tx<'_> {
         self.events.push((self.actor.clone(), event));
     }
 
-    /// How many events are recorded so far.
-    pub(crate) fn recorded(&self) -> usize {
-        self.events.len()
-    }
-
-    /// Forgets the events after the first so many: what they tell of was undone.
-    pub(crate) fn forget(&mut self, kept: usize) {
-        self.events.truncate(kept);
+    /// Does a part of the work that may fail by itself: then it is undone, and its events are forgotten.
+    ///
+    /// # Errors
+    /// Where it cannot be undone; the inner error is the part's own.
+    pub(crate) fn attempt<T>(&mut self, part: impl FnOnce(&mut Self) -> Result<T>) -> Result<Result<T>> {
+        let (kept, actor) = (self.events.len(), self.actor.clone());
+        dialect::savepoint(self.conn)?;
+        let done = part(self);
+        self.actor = actor;
+        match done {
+            Ok(value) => {
+                dialect::release(self.conn)?;
+                Ok(Ok(value))
+            }
+            Err(error) => {
+                dialect::undo(self.conn)?;
+                self.events.truncate(kept);
+                Ok(Err(error))
+            }
+        }
     }
 }
 

@@ -57,6 +57,32 @@ pub(super) fn roll_back(conn: &mut Conn) {
     }
 }
 
+/// Begins a part of a transaction that can be undone by itself.
+///
+/// # Errors
+/// What the database answers.
+pub fn savepoint(conn: &mut Conn) -> Result<()> {
+    <Conn as Connection>::TransactionManager::begin_transaction(conn)?;
+    Ok(())
+}
+
+/// Ends the part that was begun last, and keeps it.
+///
+/// # Errors
+/// What the database answers.
+pub fn release(conn: &mut Conn) -> Result<()> {
+    commit(conn)
+}
+
+/// Undoes the part that was begun last.
+///
+/// # Errors
+/// What the database answers.
+pub fn undo(conn: &mut Conn) -> Result<()> {
+    <Conn as Connection>::TransactionManager::rollback_transaction(conn)?;
+    Ok(())
+}
+
 /// A table whose rows are locked by id.
 #[derive(Clone, Copy, Debug)]
 pub enum Lock {
@@ -640,22 +666,24 @@ pub struct LatestAlert {
 /// # Errors
 /// What the database answers.
 pub fn latest_alerts(conn: &mut Conn, integration: &str, fingerprints: &[&str]) -> Result<Vec<LatestAlert>> {
-    let newest = |keys: &str| {
-        format!(
-            "SELECT a.id, a.fingerprint, a.status, a.incident_id, a.repeats FROM {keys} JOIN alerts a ON a.id = ( \
-                 SELECT b.id FROM alerts b WHERE b.integration_id = $1 AND b.fingerprint = k.value \
-                 ORDER BY b.received_at DESC, b.id DESC LIMIT 1)"
-        )
-    };
+    const NEWEST: &str = "FROM alerts b WHERE b.integration_id = $2 AND b.fingerprint = k.value \
+                          ORDER BY b.received_at DESC, b.id DESC LIMIT 1";
+    const SHOWN: &str = "SELECT a.id, a.fingerprint, a.status, a.incident_id, a.repeats";
     Ok(match conn {
-        Conn::Sqlite(conn) => diesel::sql_query(newest("json_each($2) AS k"))
-            .bind::<Text, _>(integration)
-            .bind::<Text, _>(serde_json::to_string(fingerprints)?)
-            .load(conn)?,
-        Conn::Pg(conn) => diesel::sql_query(newest("UNNEST($2) AS k(value)"))
-            .bind::<Text, _>(integration)
-            .bind::<Array<Text>, _>(fingerprints)
-            .load(conn)?,
+        // SQLite numbers parameters as they appear.
+        Conn::Sqlite(conn) => diesel::sql_query(format!(
+            "{SHOWN} FROM json_each($1) AS k JOIN alerts a ON a.id = (SELECT b.id {NEWEST})"
+        ))
+        .bind::<Text, _>(serde_json::to_string(fingerprints)?)
+        .bind::<Text, _>(integration)
+        .load(conn)?,
+        // One by one, by the index, whatever the planner knows of a table that has just grown.
+        Conn::Pg(conn) => diesel::sql_query(format!(
+            "{SHOWN} FROM UNNEST($1) AS k(value), LATERAL (SELECT b.* {NEWEST}) AS a"
+        ))
+        .bind::<Array<Text>, _>(fingerprints)
+        .bind::<Text, _>(integration)
+        .load(conn)?,
     })
 }
 

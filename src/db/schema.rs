@@ -168,6 +168,7 @@ diesel::table! {
         created_at -> BigInt,
         updated_at -> BigInt,
         earlier_id -> Nullable<Text>,
+        alerts_received -> BigInt,
     }
 }
 

@@ -8,10 +8,7 @@ pub mod metrics;
 pub mod next_step;
 pub mod timeline;
 
-use std::collections::HashMap;
-
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -196,59 +193,40 @@ struct Row {
     created_at: Timestamp,
     updated_at: Timestamp,
     earlier_id: Option<IncidentId>,
+    alerts_received: i64,
 }
 
-fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Incident>> {
-    let mut counts = received(conn, &rows)?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(Incident {
-                alerts: counts.remove(row.id.as_str()).unwrap_or(0),
-                earlier: row.earlier_id,
-                severity: Severity::parse(&row.severity).map_err(Error::internal)?,
-                status: Status::parse(&row.status).map_err(Error::internal)?,
-                id: row.id,
-                number: row.number,
-                title: row.title,
-                summary: row.summary,
-                time_zone: row.time_zone,
-                started_at: row.started_at,
-                detected_at: row.detected_at,
-                resolved_at: row.resolved_at,
-                created_at: row.created_at,
-                updated_at: row.updated_at,
-            })
-        })
-        .collect()
+fn view(row: Row) -> Result<Incident> {
+    Ok(Incident {
+        severity: Severity::parse(&row.severity).map_err(Error::internal)?,
+        status: Status::parse(&row.status).map_err(Error::internal)?,
+        id: row.id,
+        number: row.number,
+        title: row.title,
+        summary: row.summary,
+        time_zone: row.time_zone,
+        started_at: row.started_at,
+        detected_at: row.detected_at,
+        resolved_at: row.resolved_at,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        alerts: row.alerts_received,
+        earlier: row.earlier_id,
+    })
 }
 
-/// How many alerts came for each of these, repeats included. Counted by the database: of one cause there may be 10,000.
-fn received(conn: &mut Conn, rows: &[Row]) -> Result<HashMap<String, i64>> {
-    #[derive(QueryableByName)]
-    struct Received {
-        #[diesel(sql_type = Text)]
-        incident_id: String,
-        #[diesel(sql_type = BigInt)]
-        alerts: i64,
-    }
-    if rows.is_empty() {
-        return Ok(HashMap::new());
-    }
-    // Ids of ours, UUIDs: nothing to escape.
-    let ids: Vec<String> = rows.iter().map(|row| format!("'{}'", row.id)).collect();
-    let counted: Vec<Received> = diesel::sql_query(format!(
-        "SELECT incident_id, CAST(COUNT(*) + SUM(repeats) AS BIGINT) AS alerts FROM alerts \
-         WHERE incident_id IN ({}) GROUP BY incident_id",
-        ids.join(",")
-    ))
-    .load(conn)?;
-    Ok(counted
-        .into_iter()
-        .map(|row| (row.incident_id, row.alerts))
-        .collect())
+/// Counts alerts that came for an incident.
+///
+/// # Errors
+/// What the database answers.
+pub(crate) fn count_alerts(conn: &mut Conn, id: &IncidentId, more: i64) -> Result<()> {
+    diesel::update(i::table.find(id.as_str()))
+        .set(i::alerts_received.eq(i::alerts_received + more))
+        .execute(conn)?;
+    Ok(())
 }
 
-/// Where an incident stands, without what is counted over its alerts.
+/// Where an incident stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Its id.
@@ -299,10 +277,7 @@ pub fn came_back_as(conn: &mut Conn, id: &IncidentId) -> Result<Option<i64>> {
 /// `NotFound`.
 pub fn get(conn: &mut Conn, id: &IncidentId) -> Result<Incident> {
     let row: Option<Row> = i::table.find(id.as_str()).first(conn).optional()?;
-    let missing = || Error::NotFound(format!("incident {id}"));
-    views(conn, vec![row.ok_or_else(missing)?])?
-        .pop()
-        .ok_or_else(missing)
+    view(row.ok_or_else(|| Error::NotFound(format!("incident {id}")))?)
 }
 
 /// The incident of that number.
@@ -311,10 +286,7 @@ pub fn get(conn: &mut Conn, id: &IncidentId) -> Result<Incident> {
 /// `NotFound`.
 pub fn by_number(conn: &mut Conn, number: i64) -> Result<Incident> {
     let row: Option<Row> = i::table.filter(i::number.eq(number)).first(conn).optional()?;
-    let missing = || Error::NotFound(format!("incident #{number}"));
-    views(conn, vec![row.ok_or_else(missing)?])?
-        .pop()
-        .ok_or_else(missing)
+    view(row.ok_or_else(|| Error::NotFound(format!("incident #{number}")))?)
 }
 
 /// Incidents that match, newest first, below the given number.
@@ -339,7 +311,7 @@ pub fn list(
         query = query.filter(i::number.lt(below));
     }
     let rows: Vec<Row> = query.order(i::number.desc()).limit(limit).load(conn)?;
-    views(conn, rows)
+    rows.into_iter().map(view).collect()
 }
 
 fn check_title(errors: &mut Vec<FieldError>, title: &str) {
@@ -435,6 +407,7 @@ pub fn open_after(tx: &mut Tx<'_>, new: &NewIncident, earlier: Option<&IncidentI
         created_at: tx.now,
         updated_at: tx.now,
         earlier_id: earlier.cloned(),
+        alerts_received: 0,
     };
     diesel::insert_into(i::table).values(&row).execute(tx.conn)?;
     let mut after = json!({

@@ -50,6 +50,10 @@ CREATE INDEX alerts_firing ON alerts (incident_id) WHERE status = 'firing';
 
 -- The incident of the same problem before, which was over.
 ALTER TABLE incidents ADD COLUMN earlier_id TEXT;
+-- Counted as they come: of one cause there may be 100,000.
+ALTER TABLE incidents ADD COLUMN alerts_received BIGINT NOT NULL DEFAULT 0;
+UPDATE incidents SET alerts_received =
+    COALESCE((SELECT COUNT(*) + SUM(a.repeats) FROM alerts a WHERE a.incident_id = incidents.id), 0);
 CREATE INDEX incidents_earlier ON incidents (earlier_id) WHERE earlier_id IS NOT NULL;
 
 -- Counts its changes: what was read of it before holds as long as this is the same.

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::{AlertRule, NewAlertRule, Row};
 use crate::audit::{Action, Event, Tx};
-use crate::db::{Conn, dialect};
 use crate::db::schema::alert_rules as r;
+use crate::db::{Conn, dialect};
 use crate::directory::Check;
 use crate::error::{Error, FieldError, Result};
 use crate::id::AlertRuleId;
@@ -35,7 +35,10 @@ pub fn create(tx: &mut Tx<'_>, new: &NewAlertRule) -> Result<AlertRule> {
     // Two at once must not get the same place.
     dialect::lock_intake(tx.conn)?;
     let (held, last): (i64, Option<i64>) = (
-        r::table.filter(r::gone_at.is_null()).count().get_result(tx.conn)?,
+        r::table
+            .filter(r::gone_at.is_null())
+            .count()
+            .get_result(tx.conn)?,
         r::table
             .filter(r::gone_at.is_null())
             .select(diesel::dsl::max(r::position))

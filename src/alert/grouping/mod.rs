@@ -116,13 +116,19 @@ impl NewAlertRule {
             check.errors.push(FieldError::at(format!("{at}/{field}"), detail));
         };
         if self.matchers.is_empty() && self.integration.is_none() {
-            wrong("matchers", "must not be empty unless an integration is named: every alert would match");
+            wrong(
+                "matchers",
+                "must not be empty unless an integration is named: every alert would match",
+            );
         }
         if let Some(id) = &self.integration {
             match super::integration::get(conn, id) {
                 Ok(one) if one.gone_at.is_some() => wrong("integration", "has ended"),
                 Ok(one) if super::provider::is_one(&one.source) => {
-                    wrong("integration", "takes what mail providers report: it has no alerts");
+                    wrong(
+                        "integration",
+                        "takes what mail providers report: it has no alerts",
+                    );
                 }
                 Ok(_) => {}
                 Err(Error::NotFound(_)) => wrong("integration", "is not known"),
@@ -133,7 +139,10 @@ impl NewAlertRule {
             wrong("group_by", "holds more than 20 fields");
         }
         if self.policy == Policy::Attach && self.group_by.is_empty() {
-            wrong("group_by", "must not be empty to attach: any open incident would do");
+            wrong(
+                "group_by",
+                "must not be empty to attach: any open incident would do",
+            );
         }
         for (index, field) in self.group_by.iter().take(MAX_FIELDS).enumerate() {
             if let Err(detail) = matcher::check_field(field) {
@@ -158,7 +167,10 @@ impl NewAlertRule {
             wrong("resources", "holds more than 500");
         }
         if !(0..=LONGEST_REOPENING).contains(&self.reopen_within) {
-            wrong("reopen_within", "must be a number of seconds from 0 to 2592000 (30 days)");
+            wrong(
+                "reopen_within",
+                "must be a number of seconds from 0 to 2592000 (30 days)",
+            );
         }
         check_resources(conn, check, &format!("{at}/resources"), &self.resources)
     }
@@ -288,7 +300,14 @@ impl Ready {
                 let values = subject.values(field);
                 missing |= values.is_empty();
                 let text = one_line(&values.join(", "), 200);
-                shown.insert(field.clone(), if values.is_empty() { Value::Null } else { json!(text) });
+                shown.insert(
+                    field.clone(),
+                    if values.is_empty() {
+                        Value::Null
+                    } else {
+                        json!(text)
+                    },
+                );
                 json!([field, values])
             })
             .collect();

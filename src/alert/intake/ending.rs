@@ -5,9 +5,9 @@
 use diesel::prelude::*;
 use serde_json::json;
 
+use super::Work;
 use super::memory::Known;
 use super::row::NewRow;
-use super::Work;
 use crate::alert::Status;
 use crate::alert::integration::Integration;
 use crate::alert::source::Alert;
@@ -68,6 +68,7 @@ impl Work<'_> {
                     id: row.id.clone(),
                     firing: false,
                     incident: None,
+                    before: None,
                     repeats: 0,
                 };
                 self.memory

@@ -90,7 +90,8 @@ impl<'b> Work<'b> {
 
     fn attach(&mut self, incident: &IncidentId) {
         let of = self.outcome();
-        if !of.opened.contains(incident) && !of.reopened.contains(incident) && !of.attached.contains(incident) {
+        if !of.opened.contains(incident) && !of.reopened.contains(incident) && !of.attached.contains(incident)
+        {
             of.attached.push(incident.clone());
         }
     }
@@ -148,7 +149,13 @@ impl<'b> Work<'b> {
     }
 
     /// Remembers which incident a group has, and says on its timeline which rule brings alerts there.
-    fn group(&mut self, tx: &mut Tx<'_>, judged: &Judged<'_>, incident: &IncidentId, fate: &Fate) -> Result<()> {
+    fn group(
+        &mut self,
+        tx: &mut Tx<'_>,
+        judged: &Judged<'_>,
+        incident: &IncidentId,
+        fate: &Fate,
+    ) -> Result<()> {
         if let (Some(rule), Some(group)) = (judged.rule, &judged.group) {
             let held = self.memory.group(tx.conn, &group.key)?;
             let own = held.iter().find(|(of, _)| *of == rule.rule.id);
@@ -174,12 +181,18 @@ impl<'b> Work<'b> {
             }
             let name = &rule.rule.name;
             if matches!(fate, Fate::Opens(_) | Fate::Joins { grouped: true, .. }) {
-                let text = format!("The rule \u{201c}{name}\u{201d} brings alerts here: {}", group.in_words());
+                let text = format!(
+                    "The rule \u{201c}{name}\u{201d} brings alerts here: {}",
+                    group.in_words()
+                );
                 self.say_once(tx, incident, &text)?;
             }
         }
         if let Some(quiet) = judged.quiet.filter(|_| judged.in_maintenance()) {
-            let text = format!("Alerts came in the maintenance window \u{201c}{}\u{201d}", quiet.name);
+            let text = format!(
+                "Alerts came in the maintenance window \u{201c}{}\u{201d}",
+                quiet.name
+            );
             self.say_once(tx, incident, &text)?;
         }
         Ok(())
@@ -187,7 +200,8 @@ impl<'b> Work<'b> {
 
     /// Says something on a timeline once, however often it is so.
     pub(super) fn say_once(&mut self, tx: &mut Tx<'_>, incident: &IncidentId, text: &str) -> Result<()> {
-        if !self.said.insert((incident.clone(), text.to_owned())) || timeline::says(tx.conn, incident, text)? {
+        if !self.said.insert((incident.clone(), text.to_owned())) || timeline::says(tx.conn, incident, text)?
+        {
             return Ok(());
         }
         timeline::note(tx, incident, timeline::Kind::Note, tx.now, text)?;
@@ -222,6 +236,7 @@ impl<'b> Work<'b> {
         mut known: Known,
     ) {
         known.repeats += 1;
+        self.count(known.incident.as_ref(), 1);
         let again = self.again.entry(known.id.clone()).or_insert(Again {
             times: 0,
             total: 0,
@@ -290,6 +305,8 @@ impl<'b> Work<'b> {
                 .incident(incident)
                 .after(json!({"recorded_before": true, "repeats": known.repeats, "rule": judged.rule.map(|rule| &rule.rule.id)})),
         );
+        // All of it comes to the incident: how often it was recorded, and this time.
+        self.count(Some(incident), known.repeats + 1);
         self.names(integration, alert, judged, &known.id, Some(incident));
         self.memory
             .set_alert(integration.id.as_str(), &alert.fingerprint, known);
@@ -306,11 +323,16 @@ impl<'b> Work<'b> {
     ) -> Result<()> {
         let row = NewRow::of(tx.now, integration, alert, incident, Some(judged))?;
         tx.record(row.event(integration, alert));
+        self.count(incident, 1);
         self.names(integration, alert, judged, &row.id, incident);
+        let last = self
+            .memory
+            .alert(tx.conn, integration.id.as_str(), &alert.fingerprint)?;
         let known = Known {
             id: row.id.clone(),
             firing: alert.firing,
             incident: incident.cloned(),
+            before: last.and_then(|last| last.incident.or(last.before)),
             repeats: 0,
         };
         self.memory

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 
 use crate::alert::Status;
-use crate::db::schema::alert_groups as g;
+use crate::db::schema::{alert_groups as g, alerts as a};
 use crate::db::{Conn, dialect};
 use crate::error::Result;
 use crate::id::{AlertId, AlertRuleId, IncidentId};
@@ -20,6 +20,8 @@ pub(in crate::alert) struct Known {
     pub id: AlertId,
     pub firing: bool,
     pub incident: Option<IncidentId>,
+    /// Where it has none: the last incident of an earlier alert of the same problem.
+    pub before: Option<IncidentId>,
     pub repeats: i64,
 }
 
@@ -69,7 +71,20 @@ impl Memory {
                 self.alerts.entry(key).or_insert(None);
             }
             for row in found {
+                let before = match &row.incident_id {
+                    Some(_) => None,
+                    None => a::table
+                        .filter(a::integration_id.eq(integration))
+                        .filter(a::fingerprint.eq(&row.fingerprint))
+                        .filter(a::incident_id.is_not_null())
+                        .order((a::received_at.desc(), a::id.desc()))
+                        .select(a::incident_id)
+                        .first::<Option<IncidentId>>(conn)
+                        .optional()?
+                        .flatten(),
+                };
                 let known = Known {
+                    before,
                     id: row.id,
                     firing: row.status == Status::Firing.as_str(),
                     incident: row.incident_id,
@@ -86,12 +101,7 @@ impl Memory {
     ///
     /// # Errors
     /// What the database answers.
-    pub fn alert(
-        &mut self,
-        conn: &mut Conn,
-        integration: &str,
-        fingerprint: &str,
-    ) -> Result<Option<Known>> {
+    pub fn alert(&mut self, conn: &mut Conn, integration: &str, fingerprint: &str) -> Result<Option<Known>> {
         let key = (integration.to_owned(), fingerprint.to_owned());
         if !self.alerts.contains_key(&key) {
             self.read(conn, integration, &[fingerprint])?;

@@ -40,10 +40,7 @@ pub(super) struct Named<'b> {
 /// Makes affected what the alerts name, and keeps what the directory does not know. Here every alert is stored, and has
 /// its incident: what else is to be done for each of them has its place here.
 pub(super) fn refer(tx: &mut Tx<'_>, named: Vec<Named<'_>>, outcomes: &mut [Outcome<'_>]) -> Result<()> {
-    let all: BTreeSet<&ResourceRef> = named
-        .iter()
-        .flat_map(|one| one.chains.iter().flatten())
-        .collect();
+    let all: BTreeSet<&ResourceRef> = named.iter().flat_map(|one| one.chains.iter().flatten()).collect();
     if all.is_empty() {
         return Ok(());
     }

@@ -47,12 +47,14 @@ pub(in crate::alert) fn fate(
     judged: &Judged<'_>,
     known: Option<&Known>,
 ) -> Result<Fate> {
-    let own = match known.and_then(|known| known.incident.as_ref()) {
+    let last = known.and_then(|known| known.incident.as_ref().or(known.before.as_ref()));
+    let own = match last {
         Some(incident) => Some(memory.incident(conn, incident)?),
         None => None,
     };
     let own_open = own.clone().filter(open);
-    if let Some(incident) = own_open.clone().filter(|_| known.is_some_and(|known| known.firing)) {
+    let there = known.is_some_and(|known| known.firing && known.incident.is_some());
+    if let Some(incident) = own_open.clone().filter(|_| there) {
         return Ok(Fate::Repeats(incident));
     }
     if judged.silenced() || judged.policy == Policy::Record {

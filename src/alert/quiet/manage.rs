@@ -7,7 +7,7 @@ use std::time::Duration;
 use diesel::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Kind, NewSilence, NewWindow, Quiet, Row, QuietState};
+use super::{Kind, NewSilence, NewWindow, Quiet, QuietState, Row};
 use crate::alert::grouping::check_resources;
 use crate::alert::matcher;
 use crate::audit::{Action, Event, Tx};
@@ -111,11 +111,20 @@ pub fn open_window(tx: &mut Tx<'_>, new: &NewWindow) -> Result<Quiet> {
                 wrong("/schedule", detail);
             }
             if !(60..=LONGEST_TURN).contains(&seconds) {
-                wrong("/duration", "must be a number of seconds from 60 to 604800 (a week)".to_owned());
+                wrong(
+                    "/duration",
+                    "must be a number of seconds from 60 to 604800 (a week)".to_owned(),
+                );
             }
         }
-        (Some(_), None) => wrong("/duration", "is missing: how long does it hold each time?".to_owned()),
-        (None, Some(_)) => wrong("/schedule", "is missing: duration is for windows with a schedule".to_owned()),
+        (Some(_), None) => wrong(
+            "/duration",
+            "is missing: how long does it hold each time?".to_owned(),
+        ),
+        (None, Some(_)) => wrong(
+            "/schedule",
+            "is missing: duration is for windows with a schedule".to_owned(),
+        ),
         (None, None) => {}
     }
     check.finish()?;

@@ -12,9 +12,9 @@ use super::own;
 use super::params::Form;
 use super::session::SignedIn;
 use super::view::{Frame, When, call, cut, link};
+use crate::access::Role;
 use crate::alert::integration::{self, Integration};
 use crate::alert::kept::{self, HookRequest};
-use crate::access::Role;
 use crate::alert::provider;
 use crate::alert::trial;
 use crate::audit::Action;
@@ -145,7 +145,11 @@ async fn replay(
     if !by.0.role.covers(Role::Admin) {
         let (method, path) = (req.method().to_string(), req.path().to_owned());
         auth::record(&app, &actor, Action::AccessForbidden, method, path).await?;
-        let why = format!("this needs the role {}; you have the role {}", Role::Admin, by.0.role);
+        let why = format!(
+            "this needs the role {}; you have the role {}",
+            Role::Admin,
+            by.0.role
+        );
         return Err(Problem::Domain(Error::Forbidden(why)));
     }
     let (id, body) = path.into_inner();

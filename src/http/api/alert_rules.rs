@@ -118,8 +118,6 @@ async fn delete_one(
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     let id = rule_id(&id)?;
-    app.db
-        .write(&by.0, move |tx| grouping::delete(tx, &id))
-        .await?;
+    app.db.write(&by.0, move |tx| grouping::delete(tx, &id)).await?;
     Ok(HttpResponse::NoContent().finish())
 }

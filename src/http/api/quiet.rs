@@ -65,10 +65,7 @@ async fn one(app: &App, kind: Kind, id: &str) -> Answer<Quiet> {
 
 async fn end(app: &App, by: By, kind: Kind, id: &str) -> Answer<Quiet> {
     let id = quiet_id(kind, id)?;
-    Ok(app
-        .db
-        .write(&by.0, move |tx| quiet::end(tx, kind, &id))
-        .await?)
+    Ok(app.db.write(&by.0, move |tx| quiet::end(tx, kind, &id)).await?)
 }
 
 /// Silences alerts for a time: what matches is recorded, and opens and joins nothing.
@@ -81,10 +78,7 @@ async fn silence(
     _: Params<NoParams>,
     body: Body<NewSilence>,
 ) -> Answer<HttpResponse> {
-    let made = app
-        .db
-        .write(&by.0, move |tx| quiet::silence(tx, &body.0))
-        .await?;
+    let made = app.db.write(&by.0, move |tx| quiet::silence(tx, &body.0)).await?;
     Ok(HttpResponse::Created().json(made.silence(app.clock().now())))
 }
 
