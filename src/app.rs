@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use crate::access::{self, Links};
 use crate::alert::lookup::Lookups;
 use crate::alert::provider::sns::Sns;
+use crate::alert::queue::Queue;
 use crate::audit::{self, Actor};
 use crate::automation::worker::Automation;
 use crate::config::Config;
@@ -30,6 +31,7 @@ use crate::directory::source::runner::Runner;
 use crate::egress::client::Client;
 use crate::error::{Error, Result};
 use crate::http::App;
+use crate::http::hooks::Hooks;
 use crate::http::metrics::{FeedbackStats, HttpStats};
 use crate::http::pages::Pages;
 use crate::notice::Sending;
@@ -284,6 +286,8 @@ async fn prepare(
         },
         feedback_stats: FeedbackStats::default(),
         sns: Sns::new(config.sns.clone()),
+        intake: Queue::start(db.clone()),
+        hooks: Hooks::default(),
         http_stats: HttpStats::default(),
         memo: Arc::default(),
         pages,

@@ -94,6 +94,10 @@ uuid_id!(/// An integration: somewhere that alerts come from.
     IntegrationId, "an integration");
 uuid_id!(/// An alert.
     AlertId, "an alert");
+uuid_id!(/// A rule for alerts.
+    AlertRuleId, "a rule for alerts");
+uuid_id!(/// A silence or a maintenance window.
+    QuietId, "a silence or a maintenance window");
 uuid_id!(/// An API token (not the secret itself).
     TokenId, "a token");
 uuid_id!(/// An endpoint: where an account's own systems hear of incidents.

@@ -150,6 +150,19 @@ impl<'a> Database<'a> {
         self.postgres.as_ref().context("not PostgreSQL")?.url()
     }
 
+    /// One that is migrated and holds nothing.
+    ///
+    /// # Errors
+    /// Where something does not work.
+    #[allow(dead_code)] // not every bench needs it
+    pub fn empty(scratch: &Path, server: Option<&'a Server>) -> Result<Self> {
+        let mut new = Self::in_folder(scratch, server)?;
+        new.postgres = server.map(|server| server.create(None)).transpose()?;
+        // A walk of the chain opens the database as the service does.
+        new.verify()?;
+        Ok(new)
+    }
+
     fn in_folder(scratch: &Path, server: Option<&'a Server>) -> Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("candor-")
@@ -312,6 +325,16 @@ impl Service {
         self.process.id()
     }
 
+    /// The port that it listens on.
+    ///
+    /// # Errors
+    /// Where its URL has none.
+    #[allow(dead_code)] // not every bench needs it
+    pub fn port(&self) -> Result<u16> {
+        let port = self.base.rsplit(':').next().context("no port")?;
+        port.parse().context("the port")
+    }
+
     async fn call(&self, token: &str, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
         let what = format!("{method} {path}");
         let mut request = self
@@ -330,11 +353,19 @@ impl Service {
         serde_json::from_str(&text).context(format!("{what}: {text}"))
     }
 
-    async fn get(&self, path: &str) -> Result<Value> {
+    /// Asks for something.
+    ///
+    /// # Errors
+    /// Where the service refuses.
+    pub async fn get(&self, path: &str) -> Result<Value> {
         self.call(ADMIN, Method::GET, path, None).await
     }
 
-    async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+    /// Asks it to do something.
+    ///
+    /// # Errors
+    /// Where the service refuses.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value> {
         self.call(ADMIN, Method::POST, path, Some(body)).await
     }
 

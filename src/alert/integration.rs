@@ -38,7 +38,8 @@ pub struct NewIntegration {
     /// For `generic`: where in a body is what.
     #[serde(default)]
     pub mapping: Option<Mapping>,
-    /// Whether a new problem opens an incident; unset: true. Otherwise its alerts are only recorded.
+    /// Whether a new problem opens an incident; unset: true. Otherwise its alerts are only recorded. A rule for alerts that
+    /// one matches says it instead.
     #[serde(default = "opens_by_default")]
     pub open_incident: bool,
 }
@@ -67,6 +68,8 @@ pub struct Integration {
     pub source: String,
     /// Whether requests must prove that they know the secret.
     pub signed: bool,
+    /// How many secrets it has, any of which is as good: two while one is changed for another.
+    pub secret_count: usize,
     /// Which ids its alerts name.
     pub resource_rules: Vec<ResourceRule>,
     /// Where in a body is what.
@@ -80,6 +83,9 @@ pub struct Integration {
     /// What requests must prove to know one of; empty: nothing is checked.
     #[serde(skip)]
     pub(crate) secrets: Vec<String>,
+    /// Counts its changes.
+    #[serde(skip)]
+    pub(crate) version: i64,
 }
 
 impl Integration {
@@ -117,6 +123,7 @@ struct Row {
     created_at: Timestamp,
     _updated_at: Timestamp,
     secrets: String,
+    version: i64,
 }
 
 impl Row {
@@ -128,18 +135,20 @@ impl Row {
             name: self.name,
             source: self.source,
             signed: !secrets.is_empty(),
+            secret_count: secrets.len(),
             resource_rules: serde_json::from_str(&self.resource_rules)?,
             mapping: self.mapping.as_deref().map(serde_json::from_str).transpose()?,
             open_incident: self.open_incident,
             gone_at: self.gone_at,
             created_at: self.created_at,
             secrets,
+            version: self.version,
         })
     }
 }
 
-/// Secrets of one integration.
-const MAX_SECRETS: usize = 10;
+/// Secrets of one integration beside the first.
+pub(super) const MAX_SECRETS: usize = 10;
 
 fn check_secrets(check: &mut Check, source: &str, secret: Option<&str>, more: &[String]) {
     if more.len() > MAX_SECRETS {
@@ -147,27 +156,53 @@ fn check_secrets(check: &mut Check, source: &str, secret: Option<&str>, more: &[
             .errors
             .push(FieldError::at("/secrets", "holds more than 10"));
     }
-    let more = more
-        .iter()
-        .take(MAX_SECRETS)
-        .enumerate()
-        .map(|(index, secret)| (format!("/secrets/{index}"), secret.as_str()));
-    for (pointer, secret) in secret
-        .map(|secret| ("/secret".to_owned(), secret))
-        .into_iter()
-        .chain(more)
-    {
-        if secret.chars().count() < 8 {
-            check
-                .errors
-                .push(FieldError::at(pointer, "is too short; use at least 8 characters"));
-        } else if secret.chars().any(char::is_control) {
-            check
-                .errors
-                .push(FieldError::at(pointer, "holds a control character"));
-        } else if let Err(detail) = provider::check_secret(source, secret) {
-            check.errors.push(FieldError::at(pointer, detail));
-        }
+    if let Some(secret) = secret {
+        check_secret(check, "/secret", source, secret);
+    }
+    for (index, secret) in more.iter().take(MAX_SECRETS).enumerate() {
+        check_secret(check, &format!("/secrets/{index}"), source, secret);
+    }
+}
+
+/// What is wrong with one secret. It is not repeated.
+pub(super) fn check_secret(check: &mut Check, pointer: &str, source: &str, secret: &str) {
+    if secret.chars().count() < 8 {
+        check
+            .errors
+            .push(FieldError::at(pointer, "is too short; use at least 8 characters"));
+    } else if secret.chars().any(char::is_control) {
+        check
+            .errors
+            .push(FieldError::at(pointer, "holds a control character"));
+    } else if let Err(detail) = provider::check_secret(source, secret) {
+        check.errors.push(FieldError::at(pointer, detail));
+    }
+}
+
+/// What is wrong with the rules by which resources are found.
+pub(super) fn check_rules(check: &mut Check, source: &str, rules: &[ResourceRule]) {
+    if provider::is_one(source) && !rules.is_empty() {
+        check.errors.push(FieldError::at(
+            "/resource_rules",
+            "this source reports what became of mails: it has no alerts for rules",
+        ));
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        check
+            .errors
+            .extend(rule.check(&format!("/resource_rules/{index}")));
+    }
+}
+
+/// What is wrong with a mapping.
+pub(super) fn check_mapping(check: &mut Check, source: &str, mapping: Option<&Mapping>) {
+    match mapping {
+        Some(mapping) if source == "generic" => check.errors.extend(mapping.check()),
+        Some(_) => check.errors.push(FieldError::at(
+            "/mapping",
+            "only the source generic has a mapping",
+        )),
+        None => {}
     }
 }
 
@@ -188,25 +223,8 @@ pub fn create(tx: &mut Tx<'_>, new: &NewIntegration, public_url: &str) -> Result
         check.errors.push(FieldError::at("/source", detail));
     }
     check_secrets(&mut check, &new.source, new.secret.as_deref(), &new.secrets);
-    if reports && !new.resource_rules.is_empty() {
-        check.errors.push(FieldError::at(
-            "/resource_rules",
-            "this source reports what became of mails: it has no alerts for rules",
-        ));
-    }
-    match &new.mapping {
-        Some(mapping) if new.source == "generic" => check.errors.extend(mapping.check()),
-        Some(_) => check.errors.push(FieldError::at(
-            "/mapping",
-            "only the source generic has a mapping",
-        )),
-        None => {}
-    }
-    for (index, rule) in new.resource_rules.iter().enumerate() {
-        check
-            .errors
-            .extend(rule.check(&format!("/resource_rules/{index}")));
-    }
+    check_rules(&mut check, &new.source, &new.resource_rules);
+    check_mapping(&mut check, &new.source, new.mapping.as_ref());
     check.finish()?;
     let id = IntegrationId::new(tx.now);
     let token = random_secret()?;
@@ -290,6 +308,7 @@ pub fn delete(tx: &mut Tx<'_>, id: &IntegrationId) -> Result<()> {
             i::gone_at.eq(Some(tx.now)),
             i::secret.eq(None::<String>),
             i::secrets.eq("[]"),
+            i::version.eq(i::version + 1),
         ))
         .execute(tx.conn)?;
     if changed == 0 {

@@ -11,6 +11,7 @@ use super::integration;
 use super::source::Request;
 use crate::audit::Tx;
 use crate::db::Conn;
+use crate::db::dialect::on_backend;
 use crate::db::schema::hook_requests as h;
 use crate::error::{Error, Result};
 use crate::id::IntegrationId;
@@ -96,20 +97,40 @@ pub fn keep(
     detail: &str,
     request: &Request,
 ) -> Result<()> {
-    // PostgreSQL has no text with a zero byte.
-    let query = request.query.replace('\0', "");
-    diesel::insert_into(h::table)
-        .values((
+    store(tx, id, &[(accepted, detail, request)])
+}
+
+/// Keeps the last of these requests, which were understood, and forgets the oldest ones.
+///
+/// # Errors
+/// What the database answers.
+pub fn keep_all(tx: &mut Tx<'_>, id: &IntegrationId, bodies: &[(String, &Request)]) -> Result<()> {
+    // Of more than are kept, the first would be forgotten at once.
+    let skipped = bodies.len().saturating_sub(KEPT as usize);
+    let rows: Vec<_> = bodies
+        .iter()
+        .skip(skipped)
+        .map(|(detail, request)| (true, detail.as_str(), *request))
+        .collect();
+    store(tx, id, &rows)
+}
+
+fn store(tx: &mut Tx<'_>, id: &IntegrationId, bodies: &[(bool, &str, &Request)]) -> Result<()> {
+    let mut rows = Vec::with_capacity(bodies.len());
+    for (accepted, detail, request) in bodies {
+        rows.push((
             h::integration_id.eq(id.as_str()),
             h::received_at.eq(tx.now),
-            h::accepted.eq(accepted),
+            h::accepted.eq(*accepted),
             h::detail.eq(one_line(detail, 1_000)),
             h::body.eq(&request.body),
             h::method.eq(&request.method),
-            h::query.eq(query),
+            // PostgreSQL has no text with a zero byte.
+            h::query.eq(request.query.replace('\0', "")),
             h::headers.eq(serde_json::to_string(&request.headers)?),
-        ))
-        .execute(tx.conn)?;
+        ));
+    }
+    on_backend!(&mut *tx.conn, c => diesel::insert_into(h::table).values(&rows).execute(c))?;
     let oldest: Option<i64> = h::table
         .filter(h::integration_id.eq(id.as_str()))
         .order(h::id.desc())

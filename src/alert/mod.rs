@@ -3,16 +3,24 @@
 //! Must never happen here: a customer told by an alert, a repeat that opens a second incident, a reference that is
 //! dropped because the directory does not know it, or a body that is lost because it was not understood.
 
+pub mod grouping;
 pub mod intake;
 pub mod integration;
+pub mod integration_change;
 pub mod kept;
 pub mod lookup;
+pub mod matcher;
 pub mod people;
 pub mod provider;
+pub mod queue;
+pub mod quiet;
+pub mod rehearsal;
 pub mod rules;
 pub mod signature;
 pub mod source;
 pub mod trial;
+
+use std::collections::HashMap;
 
 use diesel::prelude::*;
 use serde::Serialize;
@@ -21,7 +29,7 @@ use serde_json::Value;
 use crate::db::Conn;
 use crate::db::schema::alerts as a;
 use crate::error::Result;
-use crate::id::{AlertId, IncidentId, IntegrationId};
+use crate::id::{AlertId, AlertRuleId, IncidentId, IntegrationId, QuietId};
 use crate::incident::word_enum;
 use crate::time::Timestamp;
 
@@ -60,6 +68,14 @@ pub struct AlertView {
     pub incident: Option<IncidentId>,
     /// How often it came again while it was firing.
     pub repeats: i64,
+    /// The rule that it matched, where it was placed by one.
+    pub rule: Option<AlertRuleId>,
+    /// The fields and values of its group by that rule.
+    pub group: Option<Value>,
+    /// The silence by which it was silenced when it came last.
+    pub silence: Option<QuietId>,
+    /// The maintenance window in which it came last.
+    pub maintenance_window: Option<QuietId>,
     /// Where to look at it.
     pub link: Option<String>,
     /// Its labels.
@@ -70,7 +86,7 @@ pub struct AlertView {
     pub last_received_at: Timestamp,
 }
 
-pub(crate) type Row = (
+type Row = (
     AlertId,
     IntegrationId,
     String,
@@ -86,9 +102,12 @@ pub(crate) type Row = (
     i64,
     Timestamp,
     Timestamp,
+    Option<AlertRuleId>,
+    Option<String>,
+    Option<QuietId>,
 );
 
-fn view(row: Row) -> Result<AlertView> {
+fn view(row: Row, kinds: &HashMap<String, quiet::Kind>) -> Result<AlertView> {
     let (
         id,
         integration,
@@ -105,7 +124,15 @@ fn view(row: Row) -> Result<AlertView> {
         repeats,
         received_at,
         last_received_at,
+        rule,
+        group,
+        quiet,
     ) = row;
+    let of = |kind| {
+        quiet
+            .clone()
+            .filter(|quiet| kinds.get(quiet.as_str()) == Some(&kind))
+    };
     Ok(AlertView {
         id,
         integration,
@@ -118,6 +145,10 @@ fn view(row: Row) -> Result<AlertView> {
         ended_at,
         incident,
         repeats,
+        rule,
+        group: group.as_deref().map(serde_json::from_str).transpose()?,
+        silence: of(quiet::Kind::Silence),
+        maintenance_window: of(quiet::Kind::Maintenance),
         link,
         labels: serde_json::from_str(&labels)?,
         received_at,
@@ -152,11 +183,13 @@ pub fn list(
     if let Some(before) = before {
         query = query.filter(a::id.lt(before));
     }
-    query
-        .order(a::id.desc())
-        .limit(limit)
-        .load::<Row>(conn)?
-        .into_iter()
-        .map(view)
-        .collect()
+    let rows: Vec<Row> = query.order(a::id.desc()).limit(limit).load(conn)?;
+    let mut ids: Vec<&str> = rows
+        .iter()
+        .filter_map(|row| row.17.as_ref().map(QuietId::as_str))
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let kinds = quiet::kinds(conn, &ids)?;
+    rows.into_iter().map(|row| view(row, &kinds)).collect()
 }

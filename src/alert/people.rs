@@ -26,7 +26,6 @@ use crate::directory::{normal_address, person};
 use crate::error::{Error, Result};
 use crate::id::{AlertId, IncidentId};
 use crate::incident::seen::RecognisedBy;
-use crate::incident::window;
 use crate::time::Timestamp;
 
 /// Events that lie further back than this when they come move no start: a clock is wrong, or somebody sent history.
@@ -124,24 +123,29 @@ fn users<'a>(marks: &Marks, people: &'a [PersonRef]) -> BTreeMap<String, User<'a
     users
 }
 
-/// Takes in whom an alert that was just stored names, and widens the window of impact.
+/// Since when an alert says that its problem is there; nothing where it does not say, or where that is not to be believed.
+pub(super) fn believed_start(alert: &Alert, now: Timestamp) -> Option<Timestamp> {
+    alert
+        .started_at
+        .map(|at| at.min(now))
+        .filter(|at| *at >= now.minus(OLDEST))
+}
+
+/// Takes in whom an event that was just stored names.
 ///
 /// # Errors
 /// What the database answers.
-pub fn seen(tx: &mut Tx<'_>, alert: &Alert, id: &AlertId, incident: Option<&IncidentId>) -> Result<()> {
+pub(super) fn seen(
+    tx: &mut Tx<'_>,
+    alert: &Alert,
+    id: &AlertId,
+    incident: Option<&IncidentId>,
+) -> Result<()> {
     let at = alert.started_at.unwrap_or(tx.now).min(tx.now);
-    if alert.started_at.is_some() && at >= tx.now.minus(OLDEST) {
-        if alert.event {
-            diesel::update(a::table.find(id.as_str()).filter(a::started_at.gt(at)))
-                .set(a::started_at.eq(at))
-                .execute(tx.conn)?;
-        }
-        if let Some(incident) = incident {
-            window::widen(tx, incident, at)?;
-        }
-    }
-    if !alert.event {
-        return Ok(());
+    if let Some(at) = believed_start(alert, tx.now) {
+        diesel::update(a::table.find(id.as_str()).filter(a::started_at.gt(at)))
+            .set(a::started_at.eq(at))
+            .execute(tx.conn)?;
     }
     let mut named: Vec<String> = Vec::new();
     let mut unidentified = 0;

@@ -58,19 +58,45 @@ pub fn resolve(conn: &mut Conn, chains: &[Vec<ResourceRef>]) -> Result<Resolved>
     let mut all: Vec<&ResourceRef> = chains.iter().flatten().collect();
     all.sort_unstable();
     all.dedup();
-    let keys = resource::keys(conn, &all)?;
-    let known: Vec<i64> = keys.values().copied().collect();
-    let depths = resource::depths(conn, &known)?;
-    let deepest = |chain: &Vec<ResourceRef>| {
-        let known = chain.iter().filter_map(|at| keys.get(at).copied());
-        // The last of the deepest: groups are named from the outside to the inside.
-        known.max_by_key(|key| depths.get(key).copied())
-    };
-    let mut hit: Vec<i64> = chains.iter().filter_map(deepest).collect();
-    hit.sort_unstable();
-    hit.dedup();
-    let all = all.into_iter().cloned().collect();
-    Ok(Resolved { all, keys, hit })
+    let lookup = Lookup::of(conn, &all)?;
+    Ok(Resolved {
+        hit: lookup.hit(chains),
+        all: all.into_iter().cloned().collect(),
+        keys: lookup.keys,
+    })
+}
+
+/// What the directory knows of references, for many alerts at once.
+pub(super) struct Lookup {
+    /// The keys of those that it knows.
+    pub keys: HashMap<ResourceRef, i64>,
+    depths: HashMap<i64, i64>,
+}
+
+impl Lookup {
+    /// Looks references up, each of which is there once.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub fn of(conn: &mut Conn, all: &[&ResourceRef]) -> Result<Self> {
+        let keys = resource::keys(conn, all)?;
+        let known: Vec<i64> = keys.values().copied().collect();
+        let depths = resource::depths(conn, &known)?;
+        Ok(Lookup { keys, depths })
+    }
+
+    /// The keys of the affected ones: the deepest of each match.
+    pub fn hit(&self, chains: &[Vec<ResourceRef>]) -> Vec<i64> {
+        let deepest = |chain: &Vec<ResourceRef>| {
+            let known = chain.iter().filter_map(|at| self.keys.get(at).copied());
+            // The last of the deepest: groups are named from the outside to the inside.
+            known.max_by_key(|key| self.depths.get(key).copied())
+        };
+        let mut hit: Vec<i64> = chains.iter().filter_map(deepest).collect();
+        hit.sort_unstable();
+        hit.dedup();
+        hit
+    }
 }
 
 /// Matches of one pattern that are looked at in one text.

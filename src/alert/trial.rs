@@ -7,17 +7,23 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::grouping::{self, NewAlertRule, Policy};
+use super::intake::ground::Ground;
 use super::intake::{self, Taken};
 use super::integration::{self, Integration};
-use super::rules::{self, ResourceRule};
-use super::source::{self, Alert, PersonRef, Request};
+use super::rehearsal::{Rehearsal, TriedQuiet, TriedRule, Would};
+use super::rules::ResourceRule;
+use super::source::{self, PersonRef, Request};
 use super::{Status, kept, provider};
 use crate::audit::{Action, Event, Tx};
 use crate::db::Conn;
 use crate::directory::Check;
 use crate::error::{Error, FieldError, Result};
-use crate::id::IntegrationId;
+use crate::id::{AlertRuleId, IntegrationId};
 use crate::time::Timestamp;
+
+/// Rules that are tried at a time.
+const MOST_RULES: usize = 50;
 
 /// A body to try.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
@@ -43,6 +49,9 @@ pub struct Trial {
     /// In the place of the integration's own rules.
     #[serde(default)]
     pub resource_rules: Option<Vec<ResourceRule>>,
+    /// In the place of the stored rules for alerts, in this order.
+    #[serde(default)]
+    pub alert_rules: Option<Vec<NewAlertRule>>,
 }
 
 /// What would be understood.
@@ -99,6 +108,19 @@ pub struct TriedAlert {
     pub references: Vec<Found>,
     /// The people that it names.
     pub people: Vec<PersonRef>,
+    /// The first rule that it matches: a stored one, or (`position`) one of those that are tried.
+    pub rule: Option<TriedRule>,
+    /// The fields and values of its group by that rule.
+    #[schema(value_type = Option<Object>)]
+    pub group: Option<Value>,
+    /// What would become of it by that rule; without one, by `open_incident` of the integration.
+    pub policy: Policy,
+    /// The silence that is about it.
+    pub silence: Option<TriedQuiet>,
+    /// The maintenance window that is about it.
+    pub maintenance_window: Option<TriedQuiet>,
+    /// What would happen.
+    pub would: Would,
 }
 
 /// A resource that an alert names.
@@ -120,7 +142,7 @@ pub struct Found {
 ///
 /// # Errors
 /// `NotFound`; `Invalid`, field by field.
-pub fn read(conn: &mut Conn, id: &IntegrationId, trial: &Trial) -> Result<Understood> {
+pub fn read(conn: &mut Conn, id: &IntegrationId, trial: &Trial, now: Timestamp) -> Result<Understood> {
     let integration = takes_alerts(conn, id)?;
     let mut check = Check::default();
     let given = trial.body.is_some() || trial.query.is_some();
@@ -147,6 +169,15 @@ pub fn read(conn: &mut Conn, id: &IntegrationId, trial: &Trial) -> Result<Unders
             .errors
             .extend(rule.check(&format!("/resource_rules/{index}")));
     }
+    let instead = trial.alert_rules.as_deref();
+    if instead.is_some_and(|rules| rules.len() > MOST_RULES) {
+        check
+            .errors
+            .push(FieldError::at("/alert_rules", "holds more than 50"));
+    }
+    for (index, rule) in instead.unwrap_or_default().iter().take(MOST_RULES).enumerate() {
+        rule.check(conn, &mut check, &format!("/alert_rules/{index}"))?;
+    }
     check.finish()?;
     let request = match trial.body_id {
         Some(body) => kept::request(conn, id, body)?,
@@ -164,12 +195,26 @@ pub fn read(conn: &mut Conn, id: &IntegrationId, trial: &Trial) -> Result<Unders
             });
         }
     };
-    let rules = own.unwrap_or(&integration.resource_rules);
-    let alerts = batch.alerts.into_iter().map(|alert| tried(conn, rules, alert));
+    let mut integration = integration;
+    if let Some(own) = own {
+        integration.resource_rules = own.to_vec();
+    }
+    let mut ground = Ground::read(conn, now)?;
+    if let Some(rules) = instead {
+        let ready = (1_i64..)
+            .zip(rules)
+            .map(|(position, rule)| grouping::Ready::of(rule.tried(AlertRuleId::new(now), position, now)));
+        ground = ground.with_rules(ready.collect::<Result<_>>()?);
+    }
+    let mut rehearsal = Rehearsal::new(integration, ground, instead.is_none(), now);
+    let mut alerts = Vec::new();
+    for alert in batch.alerts {
+        alerts.push(rehearsal.tried(conn, alerts.len(), alert)?);
+    }
     Ok(Understood {
         accepted: true,
         refused: None,
-        alerts: alerts.collect::<Result<_>>()?,
+        alerts,
         ignored: batch.ignored,
         truncated: batch.truncated,
     })
@@ -198,40 +243,6 @@ fn asked(trial: &Trial, method: String) -> Request {
         request.headers.insert(name.to_ascii_lowercase(), value.clone());
     }
     request
-}
-
-fn tried(conn: &mut Conn, rules: &[ResourceRule], alert: Alert) -> Result<TriedAlert> {
-    let chains = rules::chains(rules, &alert);
-    let resolved = rules::resolve(conn, &chains)?;
-    let references = resolved.all.iter().map(|at| {
-        let key = resolved.keys.get(at);
-        Found {
-            type_: at.type_.clone(),
-            id: at.id.clone(),
-            known: key.is_some(),
-            affected: key.is_some_and(|key| resolved.hit.contains(key)),
-        }
-    });
-    let references = references.collect();
-    Ok(TriedAlert {
-        incident_severity: source::severity(&alert.severity),
-        fingerprint: alert.fingerprint,
-        status: if alert.firing {
-            Status::Firing
-        } else {
-            Status::Resolved
-        },
-        severity: alert.severity,
-        title: alert.title,
-        text: alert.text,
-        started_at: alert.started_at,
-        ended_at: alert.ended_at,
-        link: alert.link,
-        labels: alert.labels,
-        annotations: alert.annotations,
-        references,
-        people: alert.people,
-    })
 }
 
 /// Takes a kept body in again, as if it arrived now.

@@ -146,12 +146,21 @@ actions! {
     CalloutFailed = "callout.failed",
     ReferencesResolved = "references.resolved",
     IntegrationCreated = "integration.created",
+    IntegrationChanged = "integration.changed",
     IntegrationDeleted = "integration.deleted",
     HookRefused = "hook.refused",
     HookInvalid = "hook.invalid",
     HookIgnored = "hook.ignored",
     HookReplayed = "hook.replayed",
     HookSubscription = "hook.subscription",
+    AlertRuleCreated = "alert_rule.created",
+    AlertRuleChanged = "alert_rule.changed",
+    AlertRuleDeleted = "alert_rule.deleted",
+    AlertRulesOrdered = "alert_rules.ordered",
+    SilenceCreated = "silence.created",
+    SilenceEnded = "silence.ended",
+    MaintenanceCreated = "maintenance_window.created",
+    MaintenanceEnded = "maintenance_window.ended",
     AlertReceived = "alert.received",
     AlertRepeated = "alert.repeated",
     AlertResolved = "alert.resolved",
@@ -254,15 +263,37 @@ pub struct Tx<'a> {
     pub conn: &'a mut Conn,
     /// The present, the same throughout the transaction.
     pub now: Timestamp,
-    /// Who acts.
+    /// Who acts. Where one transaction carries out what several asked for, it is changed between them.
     pub actor: Actor,
-    events: Vec<Event>,
+    events: Vec<(Actor, Event)>,
 }
 
 impl Tx<'_> {
     /// Records what was done. It is stored with the change, or neither is.
     pub fn record(&mut self, event: Event) {
-        self.events.push(event);
+        self.events.push((self.actor.clone(), event));
+    }
+
+    /// Does a part of the work that may fail by itself: then it is undone, and its events are forgotten.
+    ///
+    /// # Errors
+    /// Where it cannot be undone; the inner error is the part's own.
+    pub(crate) fn attempt<T>(&mut self, part: impl FnOnce(&mut Self) -> Result<T>) -> Result<Result<T>> {
+        let (kept, actor) = (self.events.len(), self.actor.clone());
+        dialect::savepoint(self.conn)?;
+        let done = part(self);
+        self.actor = actor;
+        match done {
+            Ok(value) => {
+                dialect::release(self.conn)?;
+                Ok(Ok(value))
+            }
+            Err(error) => {
+                dialect::undo(self.conn)?;
+                self.events.truncate(kept);
+                Ok(Err(error))
+            }
+        }
     }
 }
 
@@ -277,6 +308,7 @@ impl Db {
         F: FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
         let actor = actor.clone();
+        let request = actor.request.clone();
         let now = self.clock().now();
         let (value, followed) = self
             .transaction(move |conn| {
@@ -287,14 +319,12 @@ impl Db {
                     events: Vec::new(),
                 };
                 let value = work(&mut tx)?;
-                let Tx {
-                    conn, actor, events, ..
-                } = tx;
-                if let Some(request) = &actor.request {
+                let Tx { conn, events, .. } = tx;
+                if let Some(request) = &request {
                     crate::idempotency::carried_out(conn, request)?;
                 }
-                let followed = events.iter().any(|event| follow::waited_for(event.action));
-                append(conn, &actor, now, events)?;
+                let followed = events.iter().any(|(_, event)| follow::waited_for(event.action));
+                append(conn, now, events)?;
                 if followed {
                     dialect::tell_followers(conn)?;
                 }
@@ -359,20 +389,20 @@ pub fn hex(bytes: &[u8]) -> String {
         })
 }
 
-fn append(conn: &mut Conn, actor: &Actor, now: Timestamp, events: Vec<Event>) -> Result<()> {
+fn append(conn: &mut Conn, now: Timestamp, events: Vec<(Actor, Event)>) -> Result<()> {
     if events.is_empty() {
         return Ok(());
     }
     let (mut seq, mut prev_hash) = dialect::audit_head(conn)?;
     let mut rows = Vec::with_capacity(events.len());
-    for event in events {
+    for (actor, event) in events {
         seq += 1;
         let mut row = Row {
             seq,
             at: now,
             actor_kind: actor.kind.to_owned(),
-            actor_id: actor.id.clone(),
-            actor_name: actor.name.clone(),
+            actor_id: actor.id,
+            actor_name: actor.name,
             action: event.action.as_str().to_owned(),
             subject_type: event.subject_type.to_owned(),
             subject_id: event.subject_id,

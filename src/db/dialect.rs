@@ -9,7 +9,7 @@ use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text};
 
 use super::{Conn, copy};
 use crate::error::Result;
-use crate::id::NoticeId;
+use crate::id::{AlertId, IncidentId, NoticeId};
 use crate::time::Timestamp;
 
 /// Runs the same diesel expression against whichever database it is (batch inserts, `ON CONFLICT`).
@@ -55,6 +55,32 @@ pub(super) fn roll_back(conn: &mut Conn) {
     if let Err(error) = <Conn as Connection>::TransactionManager::rollback_transaction(conn) {
         tracing::debug!(%error, "rollback failed; the connection is dropped");
     }
+}
+
+/// Begins a part of a transaction that can be undone by itself.
+///
+/// # Errors
+/// What the database answers.
+pub fn savepoint(conn: &mut Conn) -> Result<()> {
+    <Conn as Connection>::TransactionManager::begin_transaction(conn)?;
+    Ok(())
+}
+
+/// Ends the part that was begun last, and keeps it.
+///
+/// # Errors
+/// What the database answers.
+pub fn release(conn: &mut Conn) -> Result<()> {
+    commit(conn)
+}
+
+/// Undoes the part that was begun last.
+///
+/// # Errors
+/// What the database answers.
+pub fn undo(conn: &mut Conn) -> Result<()> {
+    <Conn as Connection>::TransactionManager::rollback_transaction(conn)?;
+    Ok(())
 }
 
 /// A table whose rows are locked by id.
@@ -112,6 +138,17 @@ pub fn account_label(conn: &Conn) -> String {
 pub fn lock_feedback(conn: &mut Conn) -> Result<()> {
     let Conn::Pg(conn) = conn else { return Ok(()) };
     diesel::sql_query("SELECT pg_advisory_xact_lock(727002)").execute(conn)?;
+    Ok(())
+}
+
+/// Takes alerts in one transaction after another: a group may span integrations, and two at once must not open two
+/// incidents of it.
+///
+/// # Errors
+/// What the database answers.
+pub fn lock_intake(conn: &mut Conn) -> Result<()> {
+    let Conn::Pg(conn) = conn else { return Ok(()) };
+    diesel::sql_query("SELECT pg_advisory_xact_lock(727014)").execute(conn)?;
     Ok(())
 }
 
@@ -639,6 +676,95 @@ pub fn give_back_others(conn: &mut Conn, lease: &str, now: Timestamp, ids: &[i64
         |query| query.bind::<BigInt, _>(now).bind::<Text, _>(lease),
         execute
     ))
+}
+
+/// The newest alert of a fingerprint.
+#[derive(Clone, Debug, QueryableByName)]
+#[allow(missing_docs)]
+pub struct LatestAlert {
+    #[diesel(sql_type = Text)]
+    pub id: AlertId,
+    #[diesel(sql_type = Text)]
+    pub fingerprint: String,
+    #[diesel(sql_type = Text)]
+    pub status: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    pub incident_id: Option<IncidentId>,
+    #[diesel(sql_type = BigInt)]
+    pub repeats: i64,
+}
+
+/// The newest alert of each of these fingerprints; of one that flaps there are many older ones, which are not read.
+///
+/// # Errors
+/// What the database answers.
+pub fn latest_alerts(conn: &mut Conn, integration: &str, fingerprints: &[&str]) -> Result<Vec<LatestAlert>> {
+    const NEWEST: &str = "FROM alerts b WHERE b.integration_id = $2 AND b.fingerprint = k.value \
+                          ORDER BY b.received_at DESC, b.id DESC LIMIT 1";
+    const SHOWN: &str = "SELECT a.id, a.fingerprint, a.status, a.incident_id, a.repeats";
+    Ok(match conn {
+        // SQLite numbers parameters as they appear.
+        Conn::Sqlite(conn) => diesel::sql_query(format!(
+            "{SHOWN} FROM json_each($1) AS k JOIN alerts a ON a.id = (SELECT b.id {NEWEST})"
+        ))
+        .bind::<Text, _>(serde_json::to_string(fingerprints)?)
+        .bind::<Text, _>(integration)
+        .load(conn)?,
+        // One by one, by the index, whatever the planner knows of a table that has just grown.
+        Conn::Pg(conn) => diesel::sql_query(format!(
+            "{SHOWN} FROM UNNEST($1) AS k(value), LATERAL (SELECT b.* {NEWEST}) AS a"
+        ))
+        .bind::<Array<Text>, _>(fingerprints)
+        .bind::<Text, _>(integration)
+        .load(conn)?,
+    })
+}
+
+/// An alert that came again.
+#[derive(Clone, Copy, Debug)]
+pub struct RepeatRow<'a> {
+    /// The alert.
+    pub id: &'a str,
+    /// How often.
+    pub times: i64,
+    /// The silence or maintenance window in which it came last.
+    pub quiet: Option<&'a str>,
+}
+
+/// Counts alerts that came again, each of them once in the list.
+///
+/// # Errors
+/// What the database answers.
+pub fn repeat_alerts(conn: &mut Conn, now: Timestamp, rows: &[RepeatRow<'_>]) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    match conn {
+        Conn::Sqlite(conn) => {
+            let rows: Vec<_> = rows.iter().map(|row| (row.id, row.times, row.quiet)).collect();
+            diesel::sql_query(
+                "UPDATE alerts SET repeats = repeats + r.times, last_received_at = $1, quiet_id = r.quiet FROM ( \
+                     SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS times, \
+                            json_extract(value, '$[2]') AS quiet FROM json_each($2)) AS r \
+                 WHERE alerts.id = r.id",
+            )
+            .bind::<BigInt, _>(now)
+            .bind::<Text, _>(serde_json::to_string(&rows)?)
+            .execute(conn)?;
+        }
+        Conn::Pg(conn) => {
+            diesel::sql_query(
+                "UPDATE alerts SET repeats = repeats + r.times, last_received_at = $1, quiet_id = r.quiet \
+                 FROM UNNEST($2, $3, $4) AS r(id, times, quiet) WHERE alerts.id = r.id",
+            )
+            .bind::<BigInt, _>(now)
+            .bind::<Array<Text>, _>(rows.iter().map(|row| row.id).collect::<Vec<_>>())
+            .bind::<Array<BigInt>, _>(rows.iter().map(|row| row.times).collect::<Vec<_>>())
+            .bind::<Array<Nullable<Text>>, _>(rows.iter().map(|row| row.quiet).collect::<Vec<_>>())
+            .execute(conn)?;
+        }
+    }
+    Ok(())
 }
 
 /// Where workers listen.

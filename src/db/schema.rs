@@ -167,6 +167,8 @@ diesel::table! {
         resolved_at -> Nullable<BigInt>,
         created_at -> BigInt,
         updated_at -> BigInt,
+        earlier_id -> Nullable<Text>,
+        alerts_received -> BigInt,
     }
 }
 
@@ -235,6 +237,7 @@ diesel::table! {
         created_at -> BigInt,
         updated_at -> BigInt,
         secrets -> Text,
+        version -> BigInt,
     }
 }
 
@@ -269,6 +272,9 @@ diesel::table! {
         repeats -> BigInt,
         received_at -> BigInt,
         last_received_at -> BigInt,
+        rule_id -> Nullable<Text>,
+        group_shown -> Nullable<Text>,
+        quiet_id -> Nullable<Text>,
     }
 }
 
@@ -573,6 +579,24 @@ diesel::table! {
 }
 
 diesel::table! {
+    alert_rules (id) {
+        id -> Text,
+        position -> BigInt,
+        name -> Text,
+        integration_id -> Nullable<Text>,
+        matchers -> Text,
+        group_by -> Text,
+        severity -> Text,
+        resources -> Text,
+        policy -> Text,
+        reopen_within -> BigInt,
+        gone_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
     incident_starts (incident_id) {
         incident_id -> Text,
         set_at -> BigInt,
@@ -605,6 +629,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    alert_groups (rule_id, key) {
+        rule_id -> Text,
+        key -> Text,
+        incident_id -> Text,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
     heartbeats (id) {
         id -> Text,
         name -> Text,
@@ -622,6 +655,23 @@ diesel::table! {
         gone_at -> Nullable<BigInt>,
         created_at -> BigInt,
         updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    quiet_periods (id) {
+        id -> Text,
+        kind -> Text,
+        name -> Text,
+        matchers -> Text,
+        resources -> Text,
+        starts_at -> BigInt,
+        ends_at -> BigInt,
+        schedule -> Nullable<Text>,
+        duration -> Nullable<BigInt>,
+        ended_at -> Nullable<BigInt>,
+        created_by -> Text,
+        created_at -> BigInt,
     }
 }
 
@@ -648,6 +698,9 @@ diesel::allow_tables_to_appear_in_same_query!(
     hook_requests,
     alerts,
     alert_references,
+    alert_rules,
+    alert_groups,
+    quiet_periods,
     templates,
     current_templates,
     notices,

@@ -272,6 +272,34 @@ pub fn depths(conn: &mut Conn, keys: &[i64]) -> Result<HashMap<i64, i64>> {
     Ok(rows.into_iter().map(|row| (row.key, row.depth)).collect())
 }
 
+/// Pairs of one of these and each resource that it is or is part of. What is gone cuts the chain.
+///
+/// # Errors
+/// What the database answers.
+pub fn above(conn: &mut Conn, keys: &[i64]) -> Result<Vec<(i64, i64)>> {
+    use diesel::sql_types::BigInt;
+    #[derive(QueryableByName)]
+    struct Pair {
+        #[diesel(sql_type = BigInt)]
+        start: i64,
+        #[diesel(sql_type = BigInt)]
+        node: i64,
+    }
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let list = keys.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+    let rows: Vec<Pair> = diesel::sql_query(format!(
+        "WITH RECURSIVE up(start, node) AS ( \
+             SELECT key, key FROM resources WHERE key IN ({list}) \
+             UNION SELECT up.start, r.parent_key FROM up JOIN resources r ON r.key = up.node \
+                   WHERE r.parent_key IS NOT NULL AND r.gone_at IS NULL) \
+         SELECT start, node FROM up"
+    ))
+    .load(conn)?;
+    Ok(rows.into_iter().map(|row| (row.start, row.node)).collect())
+}
+
 /// Makes or changes a resource. Answers it, and whether it is new.
 ///
 /// # Errors

@@ -26,9 +26,11 @@ fn required(method: &Method, path: &str) -> Role {
         ("selectors", _) => Role::Viewer,
         // A trial stores nothing.
         ("automation", false) if path.ends_with("/try") => Role::Operator,
-        ("integrations" | "templates" | "checks" | "heartbeats" | "automation" | "operators", false) => {
-            Role::Admin
-        }
+        (
+            "integrations" | "templates" | "checks" | "heartbeats" | "automation" | "operators"
+            | "alert-rules",
+            false,
+        ) => Role::Admin,
         ("directory", false) if path.split('/').nth(2) == Some("sources") => Role::Admin,
         ("notices", false) if path.ends_with("/approve") => Role::Approver,
         (_, false) => Role::Operator,

@@ -1,5 +1,8 @@
 //! The hooks: where alerts come in. The secret is in the URL; fields that are not known are the sender's business.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use actix_web::dev::Payload;
 use actix_web::http::header::CONTENT_ENCODING;
 use actix_web::{HttpRequest, HttpResponse, get, options, post, put, web};
@@ -12,6 +15,7 @@ use super::sns;
 use crate::alert::intake::{self, Taken};
 use crate::alert::integration::{self, Integration};
 use crate::alert::provider::sns::{Envelope, Refused, envelopes, is_topic};
+use crate::alert::queue::Answered;
 use crate::alert::source::{self, Request, pagerduty, statuscake};
 use crate::alert::{provider, signature};
 use crate::audit::{Action, Actor, Event};
@@ -45,7 +49,7 @@ pub struct Received {
     description = "The source's own body, sent to the `hook_url` of an integration. Of a mail provider's integration the \
                    answer holds what was reported of mails.",
     request_body(content = String, content_type = "application/json"),
-    responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422))
+    responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422), (status = 503, description = "Too many wait: come back"))
 )]
 #[post("/hooks/{token}")]
 pub async fn receive(
@@ -59,7 +63,7 @@ pub async fn receive(
 
 /// Takes alerts in from senders that use PUT; the same as POST.
 #[utoipa::path(tag = "Alerts", request_body(content = String, content_type = "application/json"),
-    responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422)))]
+    responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422), (status = 503, description = "Too many wait: come back")))]
 #[put("/hooks/{token}")]
 pub async fn receive_put(
     app: web::Data<App>,
@@ -86,7 +90,7 @@ pub async fn receive_get(
 /// Takes an event in as PagerDuty's Events API does: `routing_key` is the token at the end of the `hook_url` of an
 /// integration whose source is `pagerduty`.
 #[utoipa::path(tag = "Alerts", request_body(content = String, content_type = "application/json"),
-    responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422)))]
+    responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422), (status = 503, description = "Too many wait: come back")))]
 #[post("/v2/enqueue")]
 pub async fn enqueue(
     app: web::Data<App>,
@@ -98,11 +102,11 @@ pub async fn enqueue(
     let Some(token) = pagerduty::routing_key(&request.body) else {
         return Err(Error::invalid("/routing_key", "is missing").into());
     };
-    let integration = integration_of(&app, &token).await?;
-    if integration.source != "pagerduty" {
+    let found = integration_of(&app, &token).await?;
+    if found.integration.source != "pagerduty" {
         return Err(Error::NotFound("an integration of this routing key for PagerDuty".to_owned()).into());
     }
-    take(&app, integration, &token, request).await
+    take(&app, found, &token, request).await
 }
 
 /// Answers a sender of CloudEvents that asks, before it sends, whether it may.
@@ -112,7 +116,7 @@ pub async fn may_send(
     req: HttpRequest,
     token: web::Path<String>,
 ) -> Answer<HttpResponse> {
-    let integration = integration_of(&app, &token).await?;
+    let integration = read_integration(&app, &token).await?.integration;
     let mut answer = HttpResponse::Ok();
     answer.insert_header(("allow", methods(&integration.source)));
     let origin = req.headers().get("webhook-request-origin");
@@ -131,12 +135,70 @@ fn methods(source: &str) -> &'static str {
     }
 }
 
-async fn integration_of(app: &App, token: &str) -> Answer<Integration> {
-    let token = token.to_owned();
-    Ok(app
+/// The integrations of hooks that were used, as they were when they were read last. What is taken in by one that has changed
+/// since is not stored (see `alert/queue.rs`), and what one of them refuses is looked at again by what is stored: so nothing
+/// is ever decided by an old one.
+#[derive(Default)]
+pub struct Hooks(Mutex<HashMap<String, Arc<Integration>>>);
+
+impl Hooks {
+    /// Integrations that are remembered.
+    const MOST: usize = 1_000;
+
+    fn known(&self, token: &str) -> Option<Arc<Integration>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(token).cloned()
+    }
+
+    fn remember(&self, token: &str, integration: &Arc<Integration>) {
+        // What mail providers report goes another way, and what Amazon signs is asked of Amazon.
+        if provider::is_one(&integration.source) || is_amazon(&integration.source) {
+            return;
+        }
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= Self::MOST {
+            known.clear();
+        }
+        known.insert(token.to_owned(), integration.clone());
+    }
+
+    fn forget(&self, token: &str) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(token);
+    }
+}
+
+/// The integration of a token, and whether it is only remembered.
+struct Found {
+    integration: Arc<Integration>,
+    remembered: bool,
+}
+
+async fn integration_of(app: &App, token: &str) -> Answer<Found> {
+    if let Some(integration) = app.hooks.known(token) {
+        return Ok(Found {
+            integration,
+            remembered: true,
+        });
+    }
+    read_integration(app, token).await
+}
+
+async fn read_integration(app: &App, token: &str) -> Answer<Found> {
+    app.hooks.forget(token);
+    let named = token.to_owned();
+    let integration = app
         .db
-        .read(move |conn| integration::by_token(conn, &token))
-        .await?)
+        .read(move |conn| integration::by_token(conn, &named))
+        .await?;
+    let integration = Arc::new(integration);
+    app.hooks.remember(token, &integration);
+    Ok(Found {
+        integration,
+        remembered: false,
+    })
 }
 
 /// The request with its body, as long as that may be.
@@ -159,17 +221,26 @@ async fn read(req: &HttpRequest, payload: web::Payload) -> Answer<Request> {
 }
 
 async fn by_url(app: &App, req: &HttpRequest, token: String, payload: web::Payload) -> Answer<HttpResponse> {
-    let integration = integration_of(app, &token).await?;
-    let source = integration.source.as_str();
-    if req.method() == "GET" && !source::BY_GET.contains(&source) {
-        return Err(Problem::NoSuchMethod(methods(source)));
-    }
-    // These have no use for a query: one that is there is a mistake in the URL.
-    if matches!(source, "alertmanager" | "generic") || provider::is_one(source) {
-        parse_query::<NoParams>(req.query_string())?;
+    let found = integration_of(app, &token).await?;
+    let by_get = req.method() == "GET";
+    let wrong = |source: &str| {
+        if by_get && !source::BY_GET.contains(&source) {
+            return Some(Problem::NoSuchMethod(methods(source)));
+        }
+        // These have no use for a query: one that is there is a mistake in the URL.
+        let strict = matches!(source, "alertmanager" | "generic") || provider::is_one(source);
+        let query = parse_query::<NoParams>(req.query_string());
+        query.err().filter(|_| strict).map(Problem::from)
+    };
+    if let Some(problem) = wrong(&found.integration.source) {
+        if found.remembered {
+            // It may have ended, which is what is said then.
+            read_integration(app, &token).await?;
+        }
+        return Err(problem);
     }
     let request = read(req, payload).await?;
-    take(app, integration, &token, request).await
+    take(app, found, &token, request).await
 }
 
 /// The actor that an integration is.
@@ -177,59 +248,73 @@ pub(super) fn actor(integration: &Integration) -> Actor {
     Actor::integration(integration.id.as_str(), &integration.name)
 }
 
-async fn take(app: &App, integration: Integration, token: &str, request: Request) -> Answer<HttpResponse> {
-    // Some senders repeat in the body where they send it, or by which key.
-    let mut secrets = vec![token.to_owned()];
-    secrets.extend(integration.secrets.iter().cloned());
-    match integration.source.as_str() {
-        "pagerduty" => secrets.extend(pagerduty::routing_key(&request.body)),
-        "statuscake" => secrets.extend(statuscake::token(&request)),
-        _ => {}
-    }
-    let kept = request.redacted(&secrets);
-    if provider::is_one(&integration.source) {
-        return super::feedback::receive(app, integration, request, kept).await;
-    }
-    if let Err(why) = prove(app, &integration, &request).await {
-        return Err(sns::refused(app, &integration, why).await?);
-    }
-    if let Some(envelope) = subscription(&integration, &request) {
-        let subscription = sns::subscribe(app, integration, kept, &envelope).await?;
-        return Ok(HttpResponse::Accepted().json(Received {
-            taken: Taken::default(),
-            status: None,
-            message: None,
-            dedup_key: None,
-            subscription: Some(subscription),
-        }));
-    }
-    let parsed = source::parse(&integration.source, integration.mapping.as_ref(), &request);
-    let batch = match parsed {
-        Ok(batch) => batch,
-        Err(refusal) => {
-            let error = Error::invalid(refusal.0.clone(), refusal.1.clone());
-            app.db
-                .write(&actor(&integration), move |tx| {
-                    intake::keep_invalid(tx, &integration, &refusal, &kept)
-                })
-                .await?;
-            return Err(error.into());
+async fn take(app: &App, mut found: Found, token: &str, request: Request) -> Answer<HttpResponse> {
+    loop {
+        let integration = &found.integration;
+        // Some senders repeat in the body where they send it, or by which key.
+        let mut secrets = vec![token.to_owned()];
+        secrets.extend(integration.secrets.iter().cloned());
+        match integration.source.as_str() {
+            "pagerduty" => secrets.extend(pagerduty::routing_key(&request.body)),
+            "statuscake" => secrets.extend(statuscake::token(&request)),
+            _ => {}
         }
-    };
-    let dedup_key = batch.dedup_key.clone();
-    let taken = app
-        .db
-        .write(&actor(&integration), move |tx| {
-            intake::take(tx, &integration, &batch, &kept)
-        })
-        .await?;
-    Ok(HttpResponse::Accepted().json(Received {
-        taken,
-        status: dedup_key.as_ref().map(|_| "success"),
-        message: dedup_key.as_ref().map(|_| "Event processed"),
-        dedup_key,
-        subscription: None,
-    }))
+        let kept = request.redacted(&secrets);
+        if provider::is_one(&integration.source) {
+            return super::feedback::receive(app, Integration::clone(integration), request, kept).await;
+        }
+        let proven = prove(app, integration, &request).await;
+        if found.remembered && proven.is_err() {
+            found = read_integration(app, token).await?;
+            continue;
+        }
+        if let Err(why) = proven {
+            return Err(sns::refused(app, integration, why).await?);
+        }
+        if let Some(envelope) = subscription(integration, &request) {
+            let integration = Integration::clone(integration);
+            let subscription = sns::subscribe(app, integration, kept, &envelope).await?;
+            return Ok(HttpResponse::Accepted().json(Received {
+                taken: Taken::default(),
+                status: None,
+                message: None,
+                dedup_key: None,
+                subscription: Some(subscription),
+            }));
+        }
+        let parsed = source::parse(&integration.source, integration.mapping.as_ref(), &request);
+        if found.remembered && parsed.is_err() {
+            found = read_integration(app, token).await?;
+            continue;
+        }
+        let batch = match parsed {
+            Ok(batch) => batch,
+            Err(refusal) => {
+                let error = Error::invalid(refusal.0.clone(), refusal.1.clone());
+                let integration = integration.clone();
+                app.db
+                    .write(&actor(&integration), move |tx| {
+                        intake::keep_invalid(tx, &integration, &refusal, &kept)
+                    })
+                    .await?;
+                return Err(error.into());
+            }
+        };
+        let dedup_key = batch.dedup_key.clone();
+        let actor = actor(integration);
+        match app.intake.take(integration.clone(), batch, kept, actor).await? {
+            Answered::Changed => found = read_integration(app, token).await?,
+            Answered::Taken(taken) => {
+                return Ok(HttpResponse::Accepted().json(Received {
+                    taken,
+                    status: dedup_key.as_ref().map(|_| "success"),
+                    message: dedup_key.as_ref().map(|_| "Event processed"),
+                    dedup_key,
+                    subscription: None,
+                }));
+            }
+        }
+    }
 }
 
 /// How old a message of SNS may be, and how far ahead its clock, in seconds.

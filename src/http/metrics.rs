@@ -156,11 +156,22 @@ fn render(app: &App, depth: i64, unmatched: i64) -> Result<Vec<u8>, prometheus::
             "Stored reports of mails for which no delivery was found",
             unmatched,
         ),
+        (
+            "candor_intake_waiting",
+            "Bodies of alerts that wait to be stored, in this process",
+            i64::try_from(app.intake.waiting()).unwrap_or(i64::MAX),
+        ),
     ] {
         let gauge = IntGauge::new(name, help)?;
         gauge.set(value);
         registry.register(Box::new(gauge))?;
     }
+    let refused = IntCounter::new(
+        "candor_intake_refused_total",
+        "Bodies of alerts that were answered with 503 as too many waited, by this process",
+    )?;
+    refused.inc_by(app.intake.refused());
+    registry.register(Box::new(refused))?;
     for (name, help, counter) in [
         (
             "candor_attempts_sent_total",

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::hooks::Hooks;
 use super::memo::Memo;
 use super::metrics::{FeedbackStats, HttpStats};
 use super::pages::Pages;
 use crate::access::Links;
 use crate::alert::provider::sns::Sns;
+use crate::alert::queue::Queue;
 use crate::db::Db;
 use crate::delivery::calling::Endpoints;
 use crate::delivery::feedback::Keys;
@@ -47,6 +49,10 @@ pub struct App {
     pub feedback_stats: FeedbackStats,
     /// Checks what comes through Amazon SNS.
     pub sns: Sns,
+    /// Where alerts wait to be stored.
+    pub intake: Queue,
+    /// The integrations of hooks that were used.
+    pub hooks: Hooks,
     /// HTTP counts of this process.
     pub http_stats: HttpStats,
     /// What was computed over whole audiences.

@@ -268,6 +268,25 @@ fn judge<'a>(statement: &'a mut Statement, incident: &IncidentId, relevance: Rel
         .push(" AND resource_key IN (")
 }
 
+/// Which of these keys are affected.
+pub(crate) fn among(
+    conn: &mut Conn,
+    incident: &IncidentId,
+    keys: &[i64],
+) -> Result<std::collections::HashSet<i64>> {
+    let mut found = std::collections::HashSet::new();
+    for chunk in keys.chunks(5_000) {
+        let held: Vec<i64> = ir::table
+            .filter(ir::incident_id.eq(incident.as_str()))
+            .filter(ir::removed_at.is_null())
+            .filter(ir::resource_key.eq_any(chunk))
+            .select(ir::resource_key)
+            .load(conn)?;
+        found.extend(held);
+    }
+    Ok(found)
+}
+
 /// Adds resources by key; `what` goes into the audit event.
 pub(crate) fn add_keys(
     tx: &mut Tx<'_>,

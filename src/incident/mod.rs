@@ -10,14 +10,12 @@ pub mod seen;
 pub mod timeline;
 pub mod window;
 
-use std::collections::HashMap;
-
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::audit::{Action, Event, Tx};
-use crate::db::schema::{alerts, counters, incidents as i};
+use crate::db::schema::{counters, incidents as i};
 use crate::db::{Conn, dialect};
 use crate::directory::{Check, ResourceRef};
 use crate::error::{Error, FieldError, Result};
@@ -176,6 +174,8 @@ pub struct Incident {
     pub updated_at: Timestamp,
     /// Alerts received for it, repeats included.
     pub alerts: i64,
+    /// The incident of the same problem before, which was over when this one was opened.
+    pub earlier: Option<IncidentId>,
 }
 
 #[derive(Insertable, Queryable)]
@@ -194,37 +194,83 @@ struct Row {
     resolved_at: Option<Timestamp>,
     created_at: Timestamp,
     updated_at: Timestamp,
+    earlier_id: Option<IncidentId>,
+    alerts_received: i64,
 }
 
-fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Incident>> {
-    let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
-    let received: Vec<(Option<String>, i64)> = alerts::table
-        .filter(alerts::incident_id.eq_any(&ids))
-        .select((alerts::incident_id, alerts::repeats))
-        .load(conn)?;
-    let mut counts: HashMap<String, i64> = HashMap::new();
-    for (incident, repeats) in received {
-        *counts.entry(incident.unwrap_or_default()).or_default() += 1 + repeats;
-    }
-    rows.into_iter()
-        .map(|row| {
-            Ok(Incident {
-                alerts: counts.get(row.id.as_str()).copied().unwrap_or(0),
-                severity: Severity::parse(&row.severity).map_err(Error::internal)?,
-                status: Status::parse(&row.status).map_err(Error::internal)?,
-                id: row.id,
-                number: row.number,
-                title: row.title,
-                summary: row.summary,
-                time_zone: row.time_zone,
-                started_at: row.started_at,
-                detected_at: row.detected_at,
-                resolved_at: row.resolved_at,
-                created_at: row.created_at,
-                updated_at: row.updated_at,
-            })
-        })
-        .collect()
+fn view(row: Row) -> Result<Incident> {
+    Ok(Incident {
+        severity: Severity::parse(&row.severity).map_err(Error::internal)?,
+        status: Status::parse(&row.status).map_err(Error::internal)?,
+        id: row.id,
+        number: row.number,
+        title: row.title,
+        summary: row.summary,
+        time_zone: row.time_zone,
+        started_at: row.started_at,
+        detected_at: row.detected_at,
+        resolved_at: row.resolved_at,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        alerts: row.alerts_received,
+        earlier: row.earlier_id,
+    })
+}
+
+/// Counts alerts that came for an incident.
+///
+/// # Errors
+/// What the database answers.
+pub(crate) fn count_alerts(conn: &mut Conn, id: &IncidentId, more: i64) -> Result<()> {
+    diesel::update(i::table.find(id.as_str()))
+        .set(i::alerts_received.eq(i::alerts_received + more))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Where an incident stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its id.
+    pub id: IncidentId,
+    /// Its number.
+    pub number: i64,
+    /// Where the work stands.
+    pub status: Status,
+    /// When it was over.
+    pub resolved_at: Option<Timestamp>,
+}
+
+/// Where the incident of that id stands.
+///
+/// # Errors
+/// `NotFound`.
+pub fn standing(conn: &mut Conn, id: &IncidentId) -> Result<Standing> {
+    let row: Option<(i64, String, Option<Timestamp>)> = i::table
+        .find(id.as_str())
+        .select((i::number, i::status, i::resolved_at))
+        .first(conn)
+        .optional()?;
+    let (number, status, resolved_at) = row.ok_or_else(|| Error::NotFound(format!("incident {id}")))?;
+    Ok(Standing {
+        id: id.clone(),
+        number,
+        status: Status::parse(&status).map_err(Error::internal)?,
+        resolved_at,
+    })
+}
+
+/// The number of the incident as which this one came back, the first one.
+///
+/// # Errors
+/// What the database answers.
+pub fn came_back_as(conn: &mut Conn, id: &IncidentId) -> Result<Option<i64>> {
+    Ok(i::table
+        .filter(i::earlier_id.eq(id.as_str()))
+        .order(i::number)
+        .select(i::number)
+        .first(conn)
+        .optional()?)
 }
 
 /// The incident of that id.
@@ -233,10 +279,7 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Incident>> {
 /// `NotFound`.
 pub fn get(conn: &mut Conn, id: &IncidentId) -> Result<Incident> {
     let row: Option<Row> = i::table.find(id.as_str()).first(conn).optional()?;
-    let missing = || Error::NotFound(format!("incident {id}"));
-    views(conn, vec![row.ok_or_else(missing)?])?
-        .pop()
-        .ok_or_else(missing)
+    view(row.ok_or_else(|| Error::NotFound(format!("incident {id}")))?)
 }
 
 /// The incident of that number.
@@ -245,10 +288,7 @@ pub fn get(conn: &mut Conn, id: &IncidentId) -> Result<Incident> {
 /// `NotFound`.
 pub fn by_number(conn: &mut Conn, number: i64) -> Result<Incident> {
     let row: Option<Row> = i::table.filter(i::number.eq(number)).first(conn).optional()?;
-    let missing = || Error::NotFound(format!("incident #{number}"));
-    views(conn, vec![row.ok_or_else(missing)?])?
-        .pop()
-        .ok_or_else(missing)
+    view(row.ok_or_else(|| Error::NotFound(format!("incident #{number}")))?)
 }
 
 /// Incidents that match, newest first, below the given number.
@@ -273,7 +313,7 @@ pub fn list(
         query = query.filter(i::number.lt(below));
     }
     let rows: Vec<Row> = query.order(i::number.desc()).limit(limit).load(conn)?;
-    views(conn, rows)
+    rows.into_iter().map(view).collect()
 }
 
 fn check_title(errors: &mut Vec<FieldError>, title: &str) {
@@ -332,6 +372,14 @@ fn finish(errors: Vec<FieldError>) -> Result<()> {
 /// # Errors
 /// `Invalid`: a wrong field, a time in the future, an affected resource that is not known.
 pub fn open(tx: &mut Tx<'_>, new: &NewIncident) -> Result<Incident> {
+    open_after(tx, new, None)
+}
+
+/// Opens an incident of a problem that had one before, which is over.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_after(tx: &mut Tx<'_>, new: &NewIncident, earlier: Option<&IncidentId>) -> Result<Incident> {
     let mut check = Check::default();
     check_title(&mut check.errors, &new.title);
     if let Some(summary) = &new.summary {
@@ -360,15 +408,21 @@ pub fn open(tx: &mut Tx<'_>, new: &NewIncident) -> Result<Incident> {
         resolved_at: None,
         created_at: tx.now,
         updated_at: tx.now,
+        earlier_id: earlier.cloned(),
+        alerts_received: 0,
     };
     diesel::insert_into(i::table).values(&row).execute(tx.conn)?;
+    let mut after = json!({
+        "number": number, "title": row.title, "severity": row.severity,
+        "started_at": row.started_at, "detected_at": row.detected_at,
+    });
+    if let Some(earlier) = earlier {
+        after["earlier"] = json!(earlier);
+    }
     tx.record(
         Event::new(Action::IncidentOpened, "incident", id.as_str())
             .incident(&id)
-            .after(json!({
-                "number": number, "title": row.title, "severity": row.severity,
-                "started_at": row.started_at, "detected_at": row.detected_at,
-            })),
+            .after(after),
     );
     timeline::note(
         tx,

@@ -161,6 +161,16 @@ pub fn add(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewEntry) -> Result<Ent
     Ok(entry)
 }
 
+/// Whether an entry says exactly this.
+pub(crate) fn says(conn: &mut Conn, incident: &IncidentId, text: &str) -> Result<bool> {
+    let said: i64 = t::table
+        .filter(t::incident_id.eq(incident.as_str()))
+        .filter(t::text.eq(text))
+        .count()
+        .get_result(conn)?;
+    Ok(said > 0)
+}
+
 /// An entry that Candor writes by itself, beside an event that the caller records.
 pub(crate) fn note(
     tx: &mut Tx<'_>,

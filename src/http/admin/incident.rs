@@ -70,6 +70,9 @@ struct Facts {
     reports: Vec<Report>,
     ages: Vec<SourceAge>,
     update_due: Option<Timestamp>,
+    /// The number of the incident of the same problem before, and of the one after.
+    earlier: Option<i64>,
+    later: Option<i64>,
 }
 
 /// What is computed over the whole audience, as the page shows it.
@@ -183,6 +186,11 @@ async fn show(
                     Some(every) => overdue::due_at(conn, id, every)?,
                     None => None,
                 },
+                earlier: match &incident.earlier {
+                    Some(earlier) => Some(incident::standing(conn, earlier)?.number),
+                    None => None,
+                },
+                later: incident::came_back_as(conn, id)?,
                 incident,
             })
         })
@@ -202,6 +210,8 @@ async fn show(
             "title": incident.title,
             "severity": incident.severity,
             "status": incident.status,
+            "earlier": facts.earlier,
+            "later": facts.later,
             "summary": incident.summary.as_deref().map(paragraphs).unwrap_or_default(),
             "metrics": tiles(&facts.metrics),
             "zones": zones.iter().map(|(name, _)| name).collect::<Vec<_>>(),
@@ -459,6 +469,8 @@ fn alert_row(alert: &AlertView, local: Option<&TimeZone>) -> Value {
         "last": When::new(alert.last_received_at, local),
         "link": outward(alert.link.as_deref()),
         "integration": format!("/admin/integrations/{}", alert.integration),
+        "maintenance": alert.maintenance_window.is_some(),
+        "silenced": alert.silence.is_some(),
     })
 }
 

@@ -1,8 +1,10 @@
-//! `/admin/integrations`: where alerts come from, and what became of the last bodies.
+//! `/admin/integrations`: where alerts come from, what became of the last bodies, and a button that takes one in again.
 //!
-//! Must never happen here: a hook's URL or a signing secret. They were shown once, when the integration was made.
+//! Must never happen here: a hook's URL or a signing secret (they were shown once, when the integration was made), or a
+//! body taken in for somebody who may not do so through the API.
 
-use actix_web::{HttpResponse, get, web};
+use actix_web::http::header::LOCATION;
+use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -10,16 +12,22 @@ use super::own;
 use super::params::Form;
 use super::session::SignedIn;
 use super::view::{Frame, When, call, cut, link};
+use crate::access::Role;
 use crate::alert::integration::{self, Integration};
 use crate::alert::kept::{self, HookRequest};
 use crate::alert::provider;
+use crate::alert::trial;
+use crate::audit::Action;
+use crate::error::Error;
 use crate::http::App;
+use crate::http::auth;
+use crate::http::extract::{NoParams, Params};
 use crate::http::page::{Limit, Page, cursor, page};
-use crate::http::problem::Answer;
+use crate::http::problem::{Answer, Problem};
 use crate::id::IntegrationId;
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config.service(list).service(show);
+    config.service(list).service(show).service(replay);
 }
 
 const ROWS: Limit = Limit(25);
@@ -86,6 +94,7 @@ fn view(one: &Integration, requests: &[HookRequest]) -> Value {
             "accepted": request.accepted,
             "detail": request.detail,
             "body": cut(&request.body, BODY),
+            "replay": format!("/admin/integrations/{}/bodies/{}/replay", one.id, request.id),
         })).collect::<Vec<_>>(),
     })
 }
@@ -116,8 +125,43 @@ async fn show(
         &json!({
             "page": Frame::new(&app, Some(&by.0), &one.name, "Integrations"),
             "integration": view(&one, &requests.items),
+            "may_replay": by.0.role.covers(Role::Admin) && one.gone_at.is_none() && !provider::is_one(&one.source),
             "first": at.is_some().then_some(&path),
             "next": requests.next_cursor.map(|next| link(&path, &[("cursor", Some(&next))])),
         }),
     )
+}
+
+/// Takes a kept body in again. The cookie of a session comes with requests of our own pages alone (SameSite=Strict).
+#[post("/integrations/{id}/bodies/{body}/replay")]
+async fn replay(
+    app: web::Data<App>,
+    req: HttpRequest,
+    by: SignedIn,
+    path: web::Path<(String, String)>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let actor = by.0.actor();
+    if !by.0.role.covers(Role::Admin) {
+        let (method, path) = (req.method().to_string(), req.path().to_owned());
+        auth::record(&app, &actor, Action::AccessForbidden, method, path).await?;
+        let why = format!(
+            "this needs the role {}; you have the role {}",
+            Role::Admin,
+            by.0.role
+        );
+        return Err(Problem::Domain(Error::Forbidden(why)));
+    }
+    let (id, body) = path.into_inner();
+    let id = own("integration", IntegrationId::parse(&id))?;
+    let body: i64 = own("body", body.parse().map_err(|_| "is not a number".to_owned()))?;
+    let page = format!("/admin/integrations/{id}");
+    app.db
+        .write(&actor, move |tx| trial::replay(tx, &id, body))
+        .await?;
+    // What became of it is the first line there.
+    Ok(HttpResponse::SeeOther()
+        .insert_header((LOCATION, page))
+        .insert_header(("cache-control", "no-store"))
+        .finish())
 }

@@ -1,5 +1,5 @@
-//! The admin pages: what the API knows, for people. They look and change nothing; every change goes through the API,
-//! and where it helps a page shows the call that makes it.
+//! The admin pages: what the API knows, for people. They look; where it helps a page shows the call of the API that makes
+//! a change. The one thing that they do themselves is to take a kept body in again.
 //!
 //! Must never happen here: a page without a session, a rule of the domain, a secret on a page, or a list that is
 //! loaded whole where it has no bound.

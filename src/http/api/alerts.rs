@@ -1,12 +1,13 @@
 //! Integrations and the alerts that came through them.
 
-use actix_web::{HttpResponse, delete, get, post, web};
+use actix_web::{HttpResponse, delete, get, patch, post, web};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::own;
 use crate::alert::intake::Taken;
 use crate::alert::integration::{self, CreatedIntegration, Integration, NewIntegration};
+use crate::alert::integration_change::{self, IntegrationPatch};
 use crate::alert::kept::{self, HookRequest};
 use crate::alert::trial::{self, Trial, Understood};
 use crate::alert::{self, AlertView, Status};
@@ -22,6 +23,7 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(create)
         .service(list)
         .service(get_one)
+        .service(change)
         .service(delete_one)
         .service(requests)
         .service(bodies)
@@ -67,6 +69,27 @@ async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpRespons
 async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
     let id = own("integration", IntegrationId::parse(&id))?;
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| integration::get(conn, &id)).await?))
+}
+
+/// Changes an integration; what is not given stays. A secret is changed for another by adding the new one, letting the
+/// sender use it, and dropping the old one.
+#[utoipa::path(tag = "Alerts", request_body = IntegrationPatch,
+    responses((status = 200, body = Integration), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
+        (status = 422, body = ProblemDocument)))]
+#[patch("/integrations/{id}")]
+async fn change(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+    body: Body<IntegrationPatch>,
+) -> Answer<HttpResponse> {
+    let id = own("integration", IntegrationId::parse(&id))?;
+    let changed = app
+        .db
+        .write(&by.0, move |tx| integration_change::change(tx, &id, &body.0))
+        .await?;
+    Ok(HttpResponse::Ok().json(changed))
 }
 
 /// Ends an integration: its URL answers 404 from now on.
@@ -126,7 +149,8 @@ async fn replay(
     Ok(HttpResponse::Accepted().json(taken))
 }
 
-/// What would be understood of a body: its alerts, and the resources that they name. Nothing is stored.
+/// What would become of a body: its alerts, the resources that they name, the rule, silence or maintenance window of each,
+/// and the incident that it would open or join. Nothing is stored.
 #[utoipa::path(tag = "Alerts", request_body = Trial,
     responses((status = 200, body = Understood), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/integrations/{id}/try")]
@@ -137,7 +161,11 @@ async fn try_body(
     body: Body<Trial>,
 ) -> Answer<HttpResponse> {
     let id = own("integration", IntegrationId::parse(&id))?;
-    let understood = app.db.read(move |conn| trial::read(conn, &id, &body.0)).await?;
+    let now = app.clock().now();
+    let understood = app
+        .db
+        .read(move |conn| trial::read(conn, &id, &body.0, now))
+        .await?;
     Ok(HttpResponse::Ok().json(understood))
 }
 

@@ -1,5 +1,6 @@
 //! The API below `/api/v1`: one file for each part of the domain, and the OpenAPI document made from the handlers.
 
+pub mod alert_rules;
 pub mod alerts;
 pub mod audience;
 pub mod audit;
@@ -10,6 +11,7 @@ pub mod feedback;
 pub mod incidents;
 pub mod notices;
 pub mod operators;
+pub mod quiet;
 pub mod reports;
 pub mod selectors;
 pub mod sources;
@@ -73,6 +75,8 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(endpoints::routes)
         .configure(alerts::routes)
         .configure(watch::routes)
+        .configure(alert_rules::routes)
+        .configure(quiet::routes)
         .configure(selectors::routes)
         .configure(incidents::routes)
         .configure(audience::routes)

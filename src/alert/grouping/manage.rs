@@ -1,0 +1,194 @@
+//! Making, changing, ordering and deleting rules for alerts.
+//!
+//! Must never happen here: a rule without a place, two that share one, or a change without its event.
+
+use diesel::prelude::*;
+use serde_json::{Value, json};
+
+use super::{AlertRule, NewAlertRule, Row};
+use crate::audit::{Action, Event, Tx};
+use crate::db::schema::alert_rules as r;
+use crate::db::{Conn, dialect};
+use crate::directory::Check;
+use crate::error::{Error, FieldError, Result};
+use crate::id::AlertRuleId;
+
+/// Rules at one time.
+const MOST: i64 = 500;
+
+fn mark(rule: &AlertRule) -> Value {
+    json!({
+        "name": rule.name, "position": rule.position, "integration": rule.integration, "matchers": rule.matchers,
+        "group_by": rule.group_by, "severity": rule.severity, "resources": rule.resources, "policy": rule.policy,
+        "reopen_within": rule.reopen_within,
+    })
+}
+
+/// Makes a rule, as the last one.
+///
+/// # Errors
+/// `Invalid`, field by field; `Conflict` where there are 500.
+pub fn create(tx: &mut Tx<'_>, new: &NewAlertRule) -> Result<AlertRule> {
+    let mut check = Check::default();
+    new.check(tx.conn, &mut check, "")?;
+    check.finish()?;
+    // Two at once must not get the same place.
+    dialect::lock_intake(tx.conn)?;
+    let (held, last): (i64, Option<i64>) = (
+        r::table
+            .filter(r::gone_at.is_null())
+            .count()
+            .get_result(tx.conn)?,
+        r::table
+            .filter(r::gone_at.is_null())
+            .select(diesel::dsl::max(r::position))
+            .first(tx.conn)?,
+    );
+    if held >= MOST {
+        return Err(Error::Conflict(format!("there are {MOST} rules already")));
+    }
+    let rule = new.tried(AlertRuleId::new(tx.now), last.unwrap_or(0) + 1, tx.now);
+    diesel::insert_into(r::table)
+        .values((
+            r::id.eq(rule.id.as_str()),
+            r::position.eq(rule.position),
+            r::name.eq(&rule.name),
+            r::integration_id.eq(&rule.integration),
+            r::matchers.eq(serde_json::to_string(&rule.matchers)?),
+            r::group_by.eq(serde_json::to_string(&rule.group_by)?),
+            r::severity.eq(serde_json::to_string(&rule.severity)?),
+            r::resources.eq(serde_json::to_string(&rule.resources)?),
+            r::policy.eq(rule.policy.as_str()),
+            r::reopen_within.eq(rule.reopen_within),
+            r::created_at.eq(tx.now),
+            r::updated_at.eq(tx.now),
+        ))
+        .execute(tx.conn)?;
+    tx.record(Event::new(Action::AlertRuleCreated, "alert_rule", rule.id.as_str()).after(mark(&rule)));
+    Ok(rule)
+}
+
+/// The rule of that id, gone or not.
+///
+/// # Errors
+/// `NotFound`.
+pub fn get(conn: &mut Conn, id: &AlertRuleId) -> Result<AlertRule> {
+    r::table
+        .find(id.as_str())
+        .first::<Row>(conn)
+        .optional()?
+        .ok_or_else(|| Error::NotFound(format!("rule {id}")))?
+        .view()
+}
+
+/// Rules that are there, in order, after the given place.
+///
+/// # Errors
+/// What the database answers.
+pub fn list(conn: &mut Conn, after: Option<i64>, limit: i64) -> Result<Vec<AlertRule>> {
+    r::table
+        .filter(r::gone_at.is_null())
+        .filter(r::position.gt(after.unwrap_or(0)))
+        .order((r::position, r::id))
+        .limit(limit)
+        .load::<Row>(conn)?
+        .into_iter()
+        .map(Row::view)
+        .collect()
+}
+
+fn there(tx: &mut Tx<'_>, id: &AlertRuleId) -> Result<AlertRule> {
+    let rule = get(tx.conn, id)?;
+    if rule.gone_at.is_some() {
+        return Err(Error::NotFound(format!("rule {id}")));
+    }
+    Ok(rule)
+}
+
+/// Makes a rule another one, in its place. Groups that it has keep their incidents.
+///
+/// # Errors
+/// `NotFound`; `Invalid`, field by field.
+pub fn replace(tx: &mut Tx<'_>, id: &AlertRuleId, new: &NewAlertRule) -> Result<AlertRule> {
+    let before = there(tx, id)?;
+    let mut check = Check::default();
+    new.check(tx.conn, &mut check, "")?;
+    check.finish()?;
+    let after = AlertRule {
+        created_at: before.created_at,
+        ..new.tried(id.clone(), before.position, tx.now)
+    };
+    diesel::update(r::table.find(id.as_str()))
+        .set((
+            r::name.eq(&after.name),
+            r::integration_id.eq(&after.integration),
+            r::matchers.eq(serde_json::to_string(&after.matchers)?),
+            r::group_by.eq(serde_json::to_string(&after.group_by)?),
+            r::severity.eq(serde_json::to_string(&after.severity)?),
+            r::resources.eq(serde_json::to_string(&after.resources)?),
+            r::policy.eq(after.policy.as_str()),
+            r::reopen_within.eq(after.reopen_within),
+            r::updated_at.eq(tx.now),
+        ))
+        .execute(tx.conn)?;
+    tx.record(
+        Event::new(Action::AlertRuleChanged, "alert_rule", id.as_str())
+            .before(mark(&before))
+            .after(mark(&after)),
+    );
+    Ok(after)
+}
+
+/// Deletes a rule. Alerts that it placed stay where they are, and name it.
+///
+/// # Errors
+/// `NotFound`, also where it is gone already.
+pub fn delete(tx: &mut Tx<'_>, id: &AlertRuleId) -> Result<()> {
+    let before = there(tx, id)?;
+    diesel::update(r::table.find(id.as_str()))
+        .set((r::gone_at.eq(Some(tx.now)), r::updated_at.eq(tx.now)))
+        .execute(tx.conn)?;
+    tx.record(Event::new(Action::AlertRuleDeleted, "alert_rule", id.as_str()).before(mark(&before)));
+    Ok(())
+}
+
+/// Puts the rules into this order.
+///
+/// # Errors
+/// `Invalid` where the list does not name each rule once.
+pub fn order(tx: &mut Tx<'_>, ids: &[AlertRuleId]) -> Result<Vec<AlertRule>> {
+    dialect::lock_intake(tx.conn)?;
+    let before = list(tx.conn, None, MOST)?;
+    let mut errors = Vec::new();
+    for (index, id) in ids.iter().enumerate() {
+        let at = format!("/rules/{index}");
+        if !before.iter().any(|rule| rule.id == *id) {
+            errors.push(FieldError::at(at, "is not known"));
+        } else if ids[..index].contains(id) {
+            errors.push(FieldError::at(at, "is named twice"));
+        }
+    }
+    let missing: Vec<&str> = before
+        .iter()
+        .filter(|rule| !ids.contains(&rule.id))
+        .map(|rule| rule.id.as_str())
+        .collect();
+    if !missing.is_empty() {
+        let detail = format!("must name every rule; missing are {}", missing.join(", "));
+        errors.push(FieldError::at("/rules", detail));
+    }
+    if !errors.is_empty() {
+        return Err(Error::fields(errors));
+    }
+    for (position, id) in (1_i64..).zip(ids) {
+        diesel::update(r::table.find(id.as_str()))
+            .set(r::position.eq(position))
+            .execute(tx.conn)?;
+    }
+    tx.record(
+        Event::new(Action::AlertRulesOrdered, "alert_rules", "alert_rules")
+            .before(json!(before.iter().map(|rule| &rule.id).collect::<Vec<_>>()))
+            .after(json!(ids)),
+    );
+    list(tx.conn, None, MOST)
+}

@@ -1,0 +1,155 @@
+//! The end of an alert, what its incident makes of it, and its return.
+//!
+//! Must never happen here: an incident that resolves by itself, or one alert that ends another.
+
+use diesel::prelude::*;
+use serde_json::json;
+
+use super::Work;
+use super::memory::Known;
+use super::row::NewRow;
+use crate::alert::Status;
+use crate::alert::integration::Integration;
+use crate::alert::source::Alert;
+use crate::audit::{Action, Event, Tx};
+use crate::db::schema::{alerts as a, timeline_entries as te};
+use crate::error::Result;
+use crate::id::{AlertId, IncidentId};
+use crate::incident::{self, StatusChange, timeline};
+use crate::time::Timestamp;
+
+const ALL_RESOLVED: &str = "All alerts are resolved";
+
+impl Work<'_> {
+    /// Ends exactly the alert of this key.
+    pub(super) fn resolve(
+        &mut self,
+        tx: &mut Tx<'_>,
+        integration: &Integration,
+        alert: &Alert,
+    ) -> Result<()> {
+        let known = self
+            .memory
+            .alert(tx.conn, integration.id.as_str(), &alert.fingerprint)?;
+        match known {
+            Some(known) if known.firing => {
+                self.insert_fresh(tx)?;
+                let ended_at: Timestamp = alert.ended_at.unwrap_or(tx.now);
+                diesel::update(a::table.find(known.id.as_str()))
+                    .set((
+                        a::status.eq(Status::Resolved.as_str()),
+                        a::ended_at.eq(Some(ended_at)),
+                        a::last_received_at.eq(tx.now),
+                    ))
+                    .execute(tx.conn)?;
+                let event = Event::new(Action::AlertResolved, "alert", known.id.as_str())
+                    .after(json!({"ended_at": ended_at}));
+                tx.record(match &known.incident {
+                    Some(incident) => event.incident(incident),
+                    None => event,
+                });
+                if let Some(incident) = &known.incident {
+                    self.ended.insert(incident.clone(), tx.actor.clone());
+                }
+                let known = Known {
+                    firing: false,
+                    ..known
+                };
+                self.memory
+                    .set_alert(integration.id.as_str(), &alert.fingerprint, known);
+            }
+            // Told twice.
+            Some(_) => {}
+            // The beginning was missed; what is over opens nothing, but it is on record.
+            None => {
+                let row = NewRow::of(tx.now, integration, alert, None, None)?;
+                tx.record(row.event(integration, alert));
+                let known = Known {
+                    id: row.id.clone(),
+                    firing: false,
+                    incident: None,
+                    before: None,
+                    repeats: 0,
+                };
+                self.memory
+                    .set_alert(integration.id.as_str(), &alert.fingerprint, known);
+                self.fresh.push(row);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves an incident to monitoring when the last of its alerts is resolved.
+    pub(super) fn settle(&mut self, tx: &mut Tx<'_>, id: &IncidentId) -> Result<()> {
+        let status = self.memory.incident(tx.conn, id)?.status;
+        if any_firing(tx, id)? {
+            return Ok(());
+        }
+        match status {
+            incident::Status::Investigating | incident::Status::Identified => {
+                self.move_to(tx, id, incident::Status::Monitoring, ALL_RESOLVED)
+            }
+            incident::Status::Monitoring | incident::Status::Resolved => {
+                timeline::note(tx, id, timeline::Kind::Note, tx.now, ALL_RESOLVED)?;
+                Ok(())
+            }
+        }
+    }
+
+    fn move_to(
+        &mut self,
+        tx: &mut Tx<'_>,
+        id: &IncidentId,
+        status: incident::Status,
+        why: &str,
+    ) -> Result<()> {
+        let change = StatusChange {
+            status,
+            message: Some(why.to_owned()),
+            at: None,
+        };
+        incident::set_status(tx, id, &change)?;
+        let standing = incident::standing(tx.conn, id)?;
+        self.memory.set_incident(standing);
+        Ok(())
+    }
+
+    /// An alert joins an incident that is open. Where that only watched because its alerts had ended, work goes on. One
+    /// that `returns` is said on the timeline, unless others fire anyway.
+    pub(super) fn fires_again(&mut self, tx: &mut Tx<'_>, id: &IncidentId, returns: bool) -> Result<()> {
+        const AGAIN: &str = "An alert fires again";
+        let watching = self.memory.incident(tx.conn, id)?.status == incident::Status::Monitoring;
+        if watching {
+            let last: Option<String> = te::table
+                .filter(te::incident_id.eq(id.as_str()))
+                .filter(te::kind.eq(timeline::Kind::Monitoring.as_str()))
+                .filter(te::automatic.eq(true))
+                .order(te::id.desc())
+                .select(te::text)
+                .first(tx.conn)
+                .optional()?;
+            if last.as_deref() == Some(ALL_RESOLVED) {
+                let why = if returns { AGAIN } else { "Another alert fires" };
+                return self.move_to(tx, id, incident::Status::Investigating, why);
+            }
+        }
+        if returns {
+            self.insert_fresh(tx)?;
+            if !any_firing(tx, id)? {
+                timeline::note(tx, id, timeline::Kind::Note, tx.now, AGAIN)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn any_firing(tx: &mut Tx<'_>, id: &IncidentId) -> Result<bool> {
+    let firing: Option<AlertId> = a::table
+        .filter(a::incident_id.eq(id.as_str()))
+        .filter(a::status.eq(Status::Firing.as_str()))
+        .select(a::id)
+        .limit(1)
+        .first(tx.conn)
+        .optional()?;
+    Ok(firing.is_some())
+}

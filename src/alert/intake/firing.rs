@@ -1,0 +1,335 @@
+//! An alert that fires is put where it belongs: counted, recorded, or into an incident that is there, is opened, or is
+//! opened again.
+//!
+//! Must never happen here: two alerts of one fingerprint that fire at the same time, or an incident that does not say
+//! which rule brought alerts to it.
+
+use diesel::prelude::*;
+use serde_json::json;
+
+use super::ground::{Ground, Judged};
+use super::memory::Known;
+use super::named::Named;
+use super::place::{Fate, fate};
+use super::row::{NewRow, title};
+use super::{Again, Work};
+use crate::alert::Status;
+use crate::alert::integration::Integration;
+use crate::alert::matcher::Subject;
+use crate::alert::source::Alert;
+use crate::audit::{Action, Event, Tx};
+use crate::db::dialect::on_backend;
+use crate::db::schema::{alert_groups as g, alert_references as ar, alerts as a};
+use crate::error::Result;
+use crate::id::{AlertId, IncidentId};
+use crate::incident::{self, NewIncident, StatusChange, timeline};
+
+impl<'b> Work<'b> {
+    /// Places an alert that fires. Answers the incident that it is in.
+    pub(super) fn fire(
+        &mut self,
+        tx: &mut Tx<'_>,
+        ground: &Ground,
+        integration: &'b Integration,
+        alert: &'b Alert,
+    ) -> Result<Option<IncidentId>> {
+        let judged = ground.judge(tx.conn, Subject { integration, alert })?;
+        let known = self
+            .memory
+            .alert(tx.conn, integration.id.as_str(), &alert.fingerprint)?;
+        if judged.silenced() {
+            self.outcome().silenced += 1;
+        }
+        let fate = fate(tx.conn, &mut self.memory, tx.now, &judged, known.as_ref())?;
+        let (incident, returns) = match &fate {
+            Fate::Repeats(incident) => {
+                if let Some(known) = known {
+                    self.repeat(tx, integration, alert, &judged, known);
+                }
+                self.attach(&incident.id);
+                return Ok(Some(incident.id.clone()));
+            }
+            Fate::Records => {
+                match known {
+                    Some(known) if known.recorded() => self.repeat(tx, integration, alert, &judged, known),
+                    known => {
+                        self.leave(tx, known)?;
+                        self.insert(tx, integration, alert, &judged, None)?;
+                    }
+                }
+                return Ok(None);
+            }
+            Fate::Joins { incident, .. } => (incident.id.clone(), true),
+            Fate::Reopens(incident) => {
+                self.reopen(tx, &judged, &incident.id, alert)?;
+                (incident.id.clone(), false)
+            }
+            Fate::Opens(earlier) => (self.open(tx, &judged, alert, earlier.as_ref())?, false),
+        };
+        match known.as_ref() {
+            Some(recorded) if recorded.recorded() => {
+                self.adopt(tx, integration, alert, &judged, recorded, &incident)?;
+            }
+            known => {
+                let returning = known.is_some();
+                self.leave(tx, known.cloned())?;
+                if returns {
+                    self.fires_again(tx, &incident, returning)?;
+                }
+                self.insert(tx, integration, alert, &judged, Some(&incident))?;
+            }
+        }
+        self.group(tx, &judged, &incident, &fate)?;
+        match fate {
+            Fate::Opens(_) => self.outcome().opened.push(incident.clone()),
+            Fate::Reopens(_) => self.outcome().reopened.push(incident.clone()),
+            _ => self.attach(&incident),
+        }
+        Ok(Some(incident))
+    }
+
+    fn attach(&mut self, incident: &IncidentId) {
+        let of = self.outcome();
+        if !of.opened.contains(incident) && !of.reopened.contains(incident) && !of.attached.contains(incident)
+        {
+            of.attached.push(incident.clone());
+        }
+    }
+
+    fn open(
+        &mut self,
+        tx: &mut Tx<'_>,
+        judged: &Judged<'_>,
+        alert: &Alert,
+        earlier: Option<&incident::Standing>,
+    ) -> Result<IncidentId> {
+        let incident = incident::open_after(
+            tx,
+            &NewIncident {
+                title: title(alert),
+                severity: judged.severity,
+                summary: None,
+                started_at: Some(alert.started_at.unwrap_or(tx.now).min(tx.now)),
+                detected_at: None,
+                time_zone: None,
+                affected: Vec::new(),
+            },
+            earlier.map(|earlier| &earlier.id),
+        )?;
+        if let Some(earlier) = earlier {
+            let text = format!(
+                "The same problem as in #{}, which was over: this is a new incident, and names the earlier one",
+                earlier.number
+            );
+            timeline::note(tx, &incident.id, timeline::Kind::Note, tx.now, &text)?;
+        }
+        self.memory.set_incident(incident::Standing {
+            id: incident.id.clone(),
+            number: incident.number,
+            status: incident.status,
+            resolved_at: None,
+        });
+        Ok(incident.id)
+    }
+
+    fn reopen(&mut self, tx: &mut Tx<'_>, judged: &Judged<'_>, id: &IncidentId, alert: &Alert) -> Result<()> {
+        let rule = judged.rule.map_or("", |rule| rule.rule.name.as_str());
+        let change = StatusChange {
+            status: incident::Status::Investigating,
+            message: Some(format!(
+                "Opened again: \u{201c}{}\u{201d} is back within the time that the rule \u{201c}{rule}\u{201d} allows",
+                title(alert)
+            )),
+            at: None,
+        };
+        incident::set_status(tx, id, &change)?;
+        let standing = incident::standing(tx.conn, id)?;
+        self.memory.set_incident(standing);
+        Ok(())
+    }
+
+    /// Remembers which incident a group has, and says on its timeline which rule brings alerts there.
+    fn group(
+        &mut self,
+        tx: &mut Tx<'_>,
+        judged: &Judged<'_>,
+        incident: &IncidentId,
+        fate: &Fate,
+    ) -> Result<()> {
+        if let (Some(rule), Some(group)) = (judged.rule, &judged.group) {
+            let held = self.memory.group(tx.conn, &group.key)?;
+            let own = held.iter().find(|(of, _)| *of == rule.rule.id);
+            let other = match own {
+                Some((_, held)) if held != incident => {
+                    self.memory.incident(tx.conn, held)?.status != incident::Status::Resolved
+                }
+                _ => false,
+            };
+            if own.is_none_or(|(_, held)| held != incident) && !other {
+                on_backend!(&mut *tx.conn, c => diesel::insert_into(g::table)
+                    .values((
+                        g::rule_id.eq(rule.rule.id.as_str()),
+                        g::key.eq(&group.key),
+                        g::incident_id.eq(incident.as_str()),
+                        g::updated_at.eq(tx.now),
+                    ))
+                    .on_conflict((g::rule_id, g::key))
+                    .do_update()
+                    .set((g::incident_id.eq(incident.as_str()), g::updated_at.eq(tx.now)))
+                    .execute(c))?;
+                self.memory.set_group(&group.key, &rule.rule.id, incident);
+            }
+            let name = &rule.rule.name;
+            if matches!(fate, Fate::Opens(_) | Fate::Joins { grouped: true, .. }) {
+                let text = format!(
+                    "The rule \u{201c}{name}\u{201d} brings alerts here: {}",
+                    group.in_words()
+                );
+                self.say_once(tx, incident, &text)?;
+            }
+        }
+        if let Some(quiet) = judged.quiet.filter(|_| judged.in_maintenance()) {
+            let text = format!(
+                "Alerts came in the maintenance window \u{201c}{}\u{201d}",
+                quiet.name
+            );
+            self.say_once(tx, incident, &text)?;
+        }
+        Ok(())
+    }
+
+    /// Says something on a timeline once, however often it is so.
+    pub(super) fn say_once(&mut self, tx: &mut Tx<'_>, incident: &IncidentId, text: &str) -> Result<()> {
+        if !self.said.insert((incident.clone(), text.to_owned())) || timeline::says(tx.conn, incident, text)?
+        {
+            return Ok(());
+        }
+        timeline::note(tx, incident, timeline::Kind::Note, tx.now, text)?;
+        Ok(())
+    }
+
+    fn names(&mut self, alert: &'b Alert, judged: &Judged<'_>, id: &AlertId, incident: Option<&IncidentId>) {
+        self.named.push(Named {
+            alert,
+            id: id.clone(),
+            incident: incident.cloned(),
+            chains: judged.chains.clone(),
+            outcome: self.outcomes.len() - 1,
+        });
+    }
+
+    /// Counts an alert that came again.
+    fn repeat(
+        &mut self,
+        tx: &mut Tx<'_>,
+        integration: &'b Integration,
+        alert: &'b Alert,
+        judged: &Judged<'_>,
+        mut known: Known,
+    ) {
+        known.repeats += 1;
+        self.count(known.incident.as_ref(), 1);
+        let again = self.again.entry(known.id.clone()).or_insert(Again {
+            times: 0,
+            total: 0,
+            incident: None,
+            quiet: None,
+            actor: tx.actor.clone(),
+        });
+        again.times += 1;
+        again.total = known.repeats;
+        again.incident = known.incident.clone();
+        again.quiet = judged.quiet.map(|quiet| quiet.id.clone());
+        let (id, incident) = (known.id.clone(), known.incident.clone());
+        self.memory
+            .set_alert(integration.id.as_str(), &alert.fingerprint, known);
+        self.names(alert, judged, &id, incident.as_ref());
+    }
+
+    /// An alert whose incident was closed by hand while it fired: from here on it counts as a new problem.
+    fn leave(&mut self, tx: &mut Tx<'_>, known: Option<Known>) -> Result<()> {
+        if let Some(known) = known.filter(|known| known.firing) {
+            self.insert_fresh(tx)?;
+            diesel::update(a::table.find(known.id.as_str()))
+                .set(a::status.eq(Status::Resolved.as_str()))
+                .execute(tx.conn)?;
+        }
+        Ok(())
+    }
+
+    /// An alert that was only recorded, and that has an incident from now on.
+    fn adopt(
+        &mut self,
+        tx: &mut Tx<'_>,
+        integration: &'b Integration,
+        alert: &'b Alert,
+        judged: &Judged<'_>,
+        recorded: &Known,
+        incident: &IncidentId,
+    ) -> Result<()> {
+        self.insert_fresh(tx)?;
+        let known = Known {
+            repeats: recorded.repeats + 1,
+            incident: Some(incident.clone()),
+            ..recorded.clone()
+        };
+        diesel::update(a::table.find(known.id.as_str()))
+            .set((
+                a::incident_id.eq(incident.as_str()),
+                a::repeats.eq(a::repeats + 1),
+                a::last_received_at.eq(tx.now),
+                a::rule_id.eq(judged.rule.map(|rule| rule.rule.id.as_str())),
+                a::group_shown.eq(judged.group.as_ref().map(|group| group.shown.to_string())),
+                a::quiet_id.eq(judged.quiet.map(|quiet| quiet.id.as_str())),
+            ))
+            .execute(tx.conn)?;
+        diesel::update(ar::table.filter(ar::alert_id.eq(known.id.as_str())))
+            .set(ar::incident_id.eq(incident.as_str()))
+            .execute(tx.conn)?;
+        for named in self.named.iter_mut().filter(|named| named.id == known.id) {
+            named.incident = Some(incident.clone());
+        }
+        if let Some(again) = self.again.get_mut(&known.id) {
+            again.incident = Some(incident.clone());
+        }
+        tx.record(
+            Event::new(Action::AlertReceived, "alert", known.id.as_str())
+                .incident(incident)
+                .after(json!({"recorded_before": true, "repeats": known.repeats, "rule": judged.rule.map(|rule| &rule.rule.id)})),
+        );
+        // All of it comes to the incident: how often it was recorded, and this time.
+        self.count(Some(incident), known.repeats + 1);
+        self.names(alert, judged, &known.id, Some(incident));
+        self.memory
+            .set_alert(integration.id.as_str(), &alert.fingerprint, known);
+        Ok(())
+    }
+
+    fn insert(
+        &mut self,
+        tx: &mut Tx<'_>,
+        integration: &'b Integration,
+        alert: &'b Alert,
+        judged: &Judged<'_>,
+        incident: Option<&IncidentId>,
+    ) -> Result<()> {
+        let row = NewRow::of(tx.now, integration, alert, incident, Some(judged))?;
+        tx.record(row.event(integration, alert));
+        self.count(incident, 1);
+        self.names(alert, judged, &row.id, incident);
+        let last = self
+            .memory
+            .alert(tx.conn, integration.id.as_str(), &alert.fingerprint)?;
+        let known = Known {
+            id: row.id.clone(),
+            firing: alert.firing,
+            incident: incident.cloned(),
+            before: last.and_then(|last| last.incident.or(last.before)),
+            repeats: 0,
+        };
+        self.memory
+            .set_alert(integration.id.as_str(), &alert.fingerprint, known);
+        self.fresh.push(row);
+        Ok(())
+    }
+}

@@ -1,0 +1,116 @@
+//! What an alert is judged by: the rules, the silences and the maintenance windows, read once for many alerts.
+
+use crate::alert::grouping::{self, Group, Policy};
+use crate::alert::matcher::Subject;
+use crate::alert::quiet::{self, Kind, Named, Quiet};
+use crate::alert::{rules, source};
+use crate::db::Conn;
+use crate::directory::ResourceRef;
+use crate::error::Result;
+use crate::incident::Severity;
+use crate::time::Timestamp;
+
+/// What alerts are judged by.
+pub(in crate::alert) struct Ground {
+    rules: Vec<grouping::Ready>,
+    quiets: Vec<quiet::Ready>,
+}
+
+/// What the rules say of one alert.
+pub(in crate::alert) struct Judged<'g> {
+    /// The first rule that it matches.
+    pub rule: Option<&'g grouping::Ready>,
+    /// Its group by that rule.
+    pub group: Option<Group>,
+    /// The silence, or else the maintenance window, that is about it.
+    pub quiet: Option<&'g Quiet>,
+    /// What is to become of it.
+    pub policy: Policy,
+    /// How bad an incident of it is.
+    pub severity: Severity,
+    /// What it names, and what the rule says is affected.
+    pub chains: Vec<Vec<ResourceRef>>,
+}
+
+impl Judged<'_> {
+    /// Whether a silence is about it.
+    pub fn silenced(&self) -> bool {
+        self.quiet.is_some_and(|quiet| quiet.kind == Kind::Silence)
+    }
+
+    /// Whether it came in a maintenance window.
+    pub fn in_maintenance(&self) -> bool {
+        self.quiet.is_some_and(|quiet| quiet.kind == Kind::Maintenance)
+    }
+}
+
+struct Chains<'c> {
+    chains: &'c [Vec<ResourceRef>],
+    hit: Option<Vec<i64>>,
+}
+
+impl Named for Chains<'_> {
+    fn hit(&mut self, conn: &mut Conn) -> Result<Vec<i64>> {
+        if self.hit.is_none() {
+            self.hit = Some(rules::resolve(conn, self.chains)?.hit);
+        }
+        Ok(self.hit.clone().unwrap_or_default())
+    }
+}
+
+impl Ground {
+    /// Reads what holds now.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub fn read(conn: &mut Conn, now: Timestamp) -> Result<Self> {
+        Ok(Ground {
+            rules: grouping::ready(conn)?,
+            quiets: quiet::ready(conn, now)?,
+        })
+    }
+
+    /// The same with these rules in the place of the stored ones.
+    pub fn with_rules(self, rules: Vec<grouping::Ready>) -> Self {
+        Ground { rules, ..self }
+    }
+
+    /// What the rules say of an alert.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub fn judge<'g>(&'g self, conn: &mut Conn, subject: Subject<'_>) -> Result<Judged<'g>> {
+        let Subject { integration, alert } = subject;
+        let rule = self.rules.iter().find(|rule| rule.holds(subject));
+        let mut chains = rules::chains(&integration.resource_rules, alert);
+        if let Some(rule) = rule {
+            chains.extend(rule.rule.resources.iter().map(|at| vec![at.clone()]));
+        }
+        let mut quiet = None;
+        let mut named = Chains {
+            chains: &chains,
+            hit: None,
+        };
+        for one in &self.quiets {
+            if one.holds(conn, subject, &mut named)? {
+                quiet = Some(&one.quiet);
+                break;
+            }
+        }
+        Ok(Judged {
+            group: rule.map(|rule| rule.group(subject)),
+            quiet,
+            policy: match rule {
+                Some(rule) => rule.rule.policy,
+                None if integration.open_incident => Policy::Open,
+                None => Policy::Attach,
+            },
+            severity: rule.map_or_else(
+                || source::severity(&alert.severity),
+                |rule| rule.severity(&alert.severity),
+            ),
+            rule,
+            chains,
+        })
+    }
+}

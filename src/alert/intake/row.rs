@@ -1,0 +1,118 @@
+//! An alert as it is stored: whatever its source wrote, it fits.
+
+use diesel::prelude::*;
+use serde_json::json;
+
+use super::ground::Judged;
+use crate::alert::Status;
+use crate::alert::integration::Integration;
+use crate::alert::source::Alert;
+use crate::audit::{Action, Event};
+use crate::db::schema::alerts as a;
+use crate::error::Result;
+use crate::id::{AlertId, IncidentId, IntegrationId};
+use crate::incident;
+use crate::template::one_line;
+use crate::time::Timestamp;
+
+/// One line that says something, whatever the source wrote: an alert is not lost over its title.
+pub(in crate::alert) fn title(alert: &Alert) -> String {
+    Some(one_line(&alert.title, 300))
+        .filter(|title| !title.is_empty())
+        .unwrap_or("Alert without a title".to_owned())
+}
+
+/// A new alert.
+#[derive(Insertable)]
+#[diesel(table_name = a)]
+#[diesel(treat_none_as_default_value = false)]
+pub(super) struct NewRow {
+    pub id: AlertId,
+    integration_id: IntegrationId,
+    fingerprint: String,
+    status: &'static str,
+    severity: String,
+    title: String,
+    text: String,
+    labels: String,
+    link: Option<String>,
+    started_at: Timestamp,
+    ended_at: Option<Timestamp>,
+    incident_id: Option<IncidentId>,
+    repeats: i64,
+    received_at: Timestamp,
+    last_received_at: Timestamp,
+    rule_id: Option<String>,
+    group_shown: Option<String>,
+    quiet_id: Option<String>,
+}
+
+impl NewRow {
+    pub fn of(
+        now: Timestamp,
+        integration: &Integration,
+        alert: &Alert,
+        incident: Option<&IncidentId>,
+        judged: Option<&Judged<'_>>,
+    ) -> Result<Self> {
+        let status = if alert.firing {
+            Status::Firing
+        } else {
+            Status::Resolved
+        };
+        let severity = Some(one_line(&alert.severity, 100))
+            .filter(|word| !word.is_empty())
+            .unwrap_or("unknown".to_owned());
+        let text: String = alert
+            .text
+            .chars()
+            .take(incident::MAX_TEXT)
+            .filter(|c| *c != '\0')
+            .collect();
+        let rule = judged.and_then(|judged| judged.rule);
+        let group = judged.and_then(|judged| judged.group.as_ref());
+        let quiet = judged.and_then(|judged| judged.quiet);
+        Ok(NewRow {
+            id: AlertId::new(now),
+            integration_id: integration.id.clone(),
+            fingerprint: alert.fingerprint.clone(),
+            status: status.as_str(),
+            severity,
+            title: title(alert),
+            text,
+            labels: serde_json::to_string(&alert.labels)?,
+            link: alert
+                .link
+                .clone()
+                .filter(|link| !link.chars().any(char::is_control)),
+            // Of one whose beginning was missed, the end is the earliest that is known.
+            started_at: alert.started_at.or(alert.ended_at).unwrap_or(now),
+            ended_at: alert.ended_at,
+            incident_id: incident.cloned(),
+            repeats: 0,
+            received_at: now,
+            last_received_at: now,
+            rule_id: rule.map(|rule| rule.rule.id.to_string()),
+            group_shown: group.map(|group| group.shown.to_string()),
+            quiet_id: quiet.map(|quiet| quiet.id.to_string()),
+        })
+    }
+
+    /// That it came.
+    pub fn event(&self, integration: &Integration, alert: &Alert) -> Event {
+        let mut after = json!({
+            "integration": integration.id, "fingerprint": alert.fingerprint, "status": self.status, "title": self.title,
+            "severity": self.severity, "started_at": alert.started_at,
+        });
+        for (name, value) in [("rule", &self.rule_id), ("quiet", &self.quiet_id)] {
+            if let Some(value) = value {
+                after[name] = json!(value);
+            }
+        }
+        let event = Event::new(Action::AlertReceived, "alert", self.id.as_str()).after(after);
+        match &self.incident_id {
+            Some(incident) => event.incident(incident),
+            None => event,
+        }
+    }
+}

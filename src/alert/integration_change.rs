@@ -1,0 +1,175 @@
+//! Changing an integration in its place: its name, what its alerts name, and its secrets, one for another without a gap.
+//!
+//! Must never happen here: a secret in an event or an error, or an integration that takes requests without proof
+//! because of a slip.
+
+use diesel::prelude::*;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+
+use super::integration::{self, Integration, MAX_SECRETS, check_mapping, check_rules, check_secret};
+use super::rules::ResourceRule;
+use super::source::generic::Mapping;
+use crate::audit::{Action, Event, Tx};
+use crate::db::dialect;
+use crate::db::schema::integrations as i;
+use crate::directory::Check;
+use crate::error::{Error, FieldError, Result};
+use crate::id::IntegrationId;
+
+/// A change of an integration; what is left out stays.
+#[derive(Clone, Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IntegrationPatch {
+    /// What people call it.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// All of its secrets from now on. An empty list: requests need no proof any more.
+    #[serde(default)]
+    pub secrets: Option<Vec<String>>,
+    /// One more secret, as good as those that it has.
+    #[serde(default)]
+    pub add_secret: Option<String>,
+    /// A secret that it has, which counts no more. The last one stays: `secrets` alone says that there is none.
+    #[serde(default)]
+    pub drop_secret: Option<String>,
+    /// All rules by which resources are found.
+    #[serde(default)]
+    pub resource_rules: Option<Vec<ResourceRule>>,
+    /// For `generic`: the whole mapping; null: fields of the usual names.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Mapping>)]
+    pub mapping: Option<Option<Mapping>>,
+    /// Whether a new problem of no rule opens an incident.
+    #[serde(default)]
+    pub open_incident: Option<bool>,
+}
+
+/// A null is a value, and not the same as nothing.
+fn given<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<Option<Mapping>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+impl IntegrationPatch {
+    fn is_empty(&self) -> bool {
+        self.name.is_none()
+            && self.secrets.is_none()
+            && self.add_secret.is_none()
+            && self.drop_secret.is_none()
+            && self.resource_rules.is_none()
+            && self.mapping.is_none()
+            && self.open_incident.is_none()
+    }
+}
+
+/// Everything but the secrets, of which only the number is said.
+fn mark(integration: &Integration) -> Value {
+    json!({
+        "name": integration.name, "secrets": integration.secret_count, "mapping": integration.mapping,
+        "resource_rules": integration.resource_rules, "open_incident": integration.open_incident,
+    })
+}
+
+/// Changes an integration.
+///
+/// # Errors
+/// `NotFound`; `Conflict` where it has ended; `Invalid`, field by field, or where nothing is given.
+pub fn change(tx: &mut Tx<'_>, id: &IntegrationId, patch: &IntegrationPatch) -> Result<Integration> {
+    dialect::lock(tx.conn, dialect::Lock::Integration, id.as_str())?;
+    let before = integration::get(tx.conn, id)?;
+    if before.gone_at.is_some() {
+        return Err(Error::Conflict("the integration has ended".to_owned()));
+    }
+    if patch.is_empty() {
+        return Err(Error::invalid("", "changes nothing; give at least one field"));
+    }
+    let mut check = Check::default();
+    if let Some(name) = &patch.name {
+        check.name("/name", name);
+    }
+    if let Some(rules) = &patch.resource_rules {
+        check_rules(&mut check, &before.source, rules);
+    }
+    if let Some(mapping) = &patch.mapping {
+        check_mapping(&mut check, &before.source, mapping.as_ref());
+    }
+    let secrets = secrets(&mut check, &before, patch);
+    check.finish()?;
+    let (first, more) = match secrets.split_first() {
+        Some((first, more)) => (Some(first), more),
+        None => (None, &[][..]),
+    };
+    let name = patch
+        .name
+        .as_deref()
+        .map_or(before.name.clone(), |name| name.trim().to_owned());
+    let rules = patch.resource_rules.as_ref().unwrap_or(&before.resource_rules);
+    let mapping = patch.mapping.as_ref().unwrap_or(&before.mapping);
+    diesel::update(i::table.find(id.as_str()))
+        .set((
+            i::name.eq(&name),
+            i::secret.eq(first),
+            i::secrets.eq(serde_json::to_string(more)?),
+            i::resource_rules.eq(serde_json::to_string(rules)?),
+            i::mapping.eq(mapping.as_ref().map(serde_json::to_string).transpose()?),
+            i::open_incident.eq(patch.open_incident.unwrap_or(before.open_incident)),
+            i::updated_at.eq(tx.now),
+            i::version.eq(before.version + 1),
+        ))
+        .execute(tx.conn)?;
+    let after = integration::get(tx.conn, id)?;
+    tx.record(
+        Event::new(Action::IntegrationChanged, "integration", id.as_str())
+            .before(mark(&before))
+            .after(mark(&after)),
+    );
+    Ok(after)
+}
+
+/// The secrets after the change.
+fn secrets(check: &mut Check, before: &Integration, patch: &IntegrationPatch) -> Vec<String> {
+    let mut wrong = |pointer: &str, detail: &str| check.errors.push(FieldError::at(pointer, detail));
+    let mut secrets = before.secrets.clone();
+    if let Some(all) = &patch.secrets {
+        if patch.add_secret.is_some() || patch.drop_secret.is_some() {
+            wrong(
+                "/secrets",
+                "are all of them: nothing can be added or dropped beside",
+            );
+        }
+        if all.len() > MAX_SECRETS {
+            wrong("/secrets", "holds more than 10");
+        }
+        for (index, secret) in all.iter().take(MAX_SECRETS).enumerate() {
+            check_secret(check, &format!("/secrets/{index}"), &before.source, secret);
+        }
+        return all.clone();
+    }
+    if let Some(secret) = &patch.drop_secret {
+        match secrets.iter().position(|held| held == secret) {
+            Some(place) => {
+                secrets.remove(place);
+            }
+            None => wrong("/drop_secret", "is no secret of this integration"),
+        }
+        if secrets.is_empty() && patch.add_secret.is_none() {
+            wrong(
+                "/drop_secret",
+                "is the last one: add another first, or give an empty list of secrets to take requests without proof",
+            );
+        }
+    }
+    if let Some(secret) = &patch.add_secret {
+        if secrets.contains(secret) {
+            wrong("/add_secret", "is a secret of this integration already");
+        }
+        if secrets.len() >= MAX_SECRETS {
+            wrong("/add_secret", "there are 10 already; drop one first");
+        }
+        check_secret(check, "/add_secret", &before.source, secret);
+        secrets.push(secret.clone());
+    }
+    secrets
+}

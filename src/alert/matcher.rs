@@ -1,0 +1,269 @@
+//! Matchers: a condition on one field of an alert, and what the fields are.
+//!
+//! Must never happen here: a condition that holds because its field is misspelt or missing, a pattern that matches only
+//! a part of a value, or one that takes more than linear time.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use regex::{Regex, RegexBuilder};
+use serde::{Deserialize, Serialize};
+
+use super::integration::Integration;
+use super::source::{Alert, as_text};
+use crate::directory::Check;
+use crate::error::{Error, FieldError, Result};
+use crate::template::one_line;
+
+/// A condition on one field of an alert: one of `is`, `matches` and `in`. A field that the alert does not have fulfils none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AlertMatcher)]
+pub struct Matcher {
+    /// `labels.NAME`, `annotations.NAME`, `title`, `text`, `severity`, `fingerprint`, `link`, `source` (as the integration
+    /// says it), `integration` (its id), or a JSON pointer into the alert's part of the body.
+    pub field: String,
+    /// The value is this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is: Option<String>,
+    /// The whole value matches this regular expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matches: Option<String>,
+    /// The value is one of these.
+    #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
+    pub one_of: Option<Vec<String>>,
+}
+
+/// Matchers of one rule or silence.
+const MOST: usize = 20;
+/// Values of one list.
+const MOST_VALUES: usize = 500;
+/// Characters of a value or a pattern.
+const LONGEST: usize = 1_000;
+/// Texts of one field that are looked at.
+const MAX_TEXTS: usize = 100;
+
+/// Checks the name of a field.
+///
+/// # Errors
+/// A sentence for the caller.
+pub fn check_field(field: &str) -> Result<(), String> {
+    let known = [
+        "title",
+        "text",
+        "severity",
+        "fingerprint",
+        "link",
+        "source",
+        "integration",
+    ];
+    let named = ["labels.", "annotations."]
+        .iter()
+        .any(|start| field.strip_prefix(start).is_some_and(|name| !name.is_empty()));
+    if field.chars().count() > LONGEST || field.chars().any(char::is_control) {
+        return Err("is too long, or holds a control character".to_owned());
+    }
+    if known.contains(&field) || named || (field.starts_with('/') && field.len() > 1) {
+        return Ok(());
+    }
+    Err(format!(
+        "is not a field of an alert; there are labels.NAME, annotations.NAME, {}, and JSON pointers such as /event/host",
+        known.join(", ")
+    ))
+}
+
+/// Checks a list of matchers, of which all have to hold.
+pub(super) fn check(check: &mut Check, pointer: &str, matchers: &[Matcher]) {
+    let mut wrong = |at: String, detail: String| check.errors.push(FieldError::at(at, detail));
+    if matchers.len() > MOST {
+        wrong(pointer.to_owned(), format!("holds more than {MOST}"));
+    }
+    for (index, matcher) in matchers.iter().take(MOST).enumerate() {
+        let at = format!("{pointer}/{index}");
+        if let Err(detail) = check_field(&matcher.field) {
+            wrong(format!("{at}/field"), detail);
+        }
+        let length = |value: &str| match value.chars().count() {
+            0 => Some("must not be empty".to_owned()),
+            n if n > LONGEST => Some(format!("is longer than {LONGEST} characters")),
+            _ => None,
+        };
+        match (&matcher.is, &matcher.matches, &matcher.one_of) {
+            (Some(value), None, None) => {
+                if let Some(detail) = length(value) {
+                    wrong(format!("{at}/is"), detail);
+                }
+            }
+            (None, Some(pattern), None) => {
+                if let Some(detail) = length(pattern) {
+                    wrong(format!("{at}/matches"), detail);
+                } else if let Err(detail) = compile(&matcher.field, pattern) {
+                    wrong(format!("{at}/matches"), detail);
+                }
+            }
+            (None, None, Some(values)) => {
+                if values.is_empty() {
+                    wrong(
+                        format!("{at}/in"),
+                        "must not be empty: nothing is in it".to_owned(),
+                    );
+                }
+                if values.len() > MOST_VALUES {
+                    wrong(format!("{at}/in"), format!("holds more than {MOST_VALUES}"));
+                }
+                for (place, value) in values.iter().take(MOST_VALUES).enumerate() {
+                    if let Some(detail) = length(value) {
+                        wrong(format!("{at}/in/{place}"), detail);
+                    }
+                }
+            }
+            _ => wrong(at, "needs one of is, matches and in".to_owned()),
+        }
+    }
+}
+
+/// An alert and where it came from.
+#[derive(Clone, Copy)]
+pub(super) struct Subject<'a> {
+    pub integration: &'a Integration,
+    pub alert: &'a Alert,
+}
+
+impl<'a> Subject<'a> {
+    /// The values of a field: one, each of a list, or none.
+    pub fn values(self, field: &str) -> Vec<Cow<'a, str>> {
+        let Subject { integration, alert } = self;
+        let one = |text: &'a str| match text {
+            "" => Vec::new(),
+            text => vec![Cow::Borrowed(text)],
+        };
+        if let Some(name) = field.strip_prefix("labels.") {
+            return alert.labels.get(name).map_or(Vec::new(), |text| one(text));
+        }
+        if let Some(name) = field.strip_prefix("annotations.") {
+            return alert.annotations.get(name).map_or(Vec::new(), |text| one(text));
+        }
+        match field {
+            "title" => one(&alert.title),
+            "text" => one(&alert.text),
+            "severity" => one(&alert.severity),
+            "fingerprint" => one(&alert.fingerprint),
+            "link" => alert.link.as_deref().map_or(Vec::new(), one),
+            "source" => one(&integration.source),
+            "integration" => one(integration.id.as_str()),
+            _ => match alert.raw.pointer(field) {
+                Some(serde_json::Value::Array(items)) => items
+                    .iter()
+                    .take(MAX_TEXTS)
+                    .filter_map(as_text)
+                    .map(Cow::Owned)
+                    .collect(),
+                Some(value) => as_text(value).map(Cow::Owned).into_iter().collect(),
+                None => Vec::new(),
+            },
+        }
+    }
+}
+
+enum Test {
+    In(Vec<String>),
+    Matches(Regex),
+}
+
+/// Matchers that are ready to be asked.
+pub(super) struct Matchers(Vec<(String, Test)>);
+
+impl Matchers {
+    /// Makes stored matchers ready.
+    ///
+    /// # Errors
+    /// Where they were not checked before.
+    pub fn compile(matchers: &[Matcher]) -> Result<Self> {
+        let ready = matchers.iter().map(|matcher| {
+            let test = match (&matcher.is, &matcher.matches, &matcher.one_of) {
+                (Some(value), None, None) => Test::In(vec![value.clone()]),
+                (None, Some(pattern), None) => {
+                    Test::Matches(compile(&matcher.field, pattern).map_err(Error::internal)?)
+                }
+                (None, None, Some(values)) => Test::In(values.clone()),
+                _ => return Err(Error::internal("a stored matcher has no condition")),
+            };
+            Ok((matcher.field.clone(), test))
+        });
+        Ok(Matchers(ready.collect::<Result<_>>()?))
+    }
+
+    /// Whether all of them hold.
+    pub fn hold(&self, subject: Subject<'_>) -> bool {
+        self.0.iter().all(|(field, test)| {
+            subject.values(field).iter().any(|value| match test {
+                // The sources give the word in lower case.
+                Test::In(values) if field == "severity" => {
+                    values.iter().any(|one| one.eq_ignore_ascii_case(value))
+                }
+                Test::In(values) => values.iter().any(|one| one == value),
+                Test::Matches(regex) => regex.is_match(value),
+            })
+        })
+    }
+}
+
+/// Patterns that are kept ready: the rules are read anew with each transaction.
+const KEPT: usize = 2_000;
+
+/// A pattern for whole values.
+fn compile(field: &str, pattern: &str) -> Result<Regex, String> {
+    static READY: OnceLock<Mutex<HashMap<(bool, String), Regex>>> = OnceLock::new();
+    let any_case = field == "severity";
+    let key = (any_case, pattern.to_owned());
+    let ready = READY.get_or_init(Mutex::default);
+    if let Some(regex) = ready.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        return Ok(regex.clone());
+    }
+    let build = |pattern: &str| {
+        // The regex crate runs in linear time; only its size needs a bound.
+        RegexBuilder::new(pattern)
+            .case_insensitive(any_case)
+            .size_limit(1 << 20)
+            .build()
+            .map_err(|error| {
+                format!(
+                    "is not a regular expression: {}",
+                    one_line(&error.to_string(), 200)
+                )
+            })
+    };
+    // By itself first: `a)|(b` is none, although it would be one between brackets.
+    build(pattern)?;
+    let regex = build(&format!(r"\A(?:{pattern})\z"))?;
+    let mut ready = ready.lock().unwrap_or_else(PoisonError::into_inner);
+    if ready.len() >= KEPT {
+        ready.clear();
+    }
+    ready.insert(key, regex.clone());
+    Ok(regex)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::compile;
+
+    #[test]
+    fn a_pattern_is_for_the_whole_value() {
+        let matches =
+            |pattern: &str, value: &str| compile("title", pattern).map(|regex| regex.is_match(value));
+        assert_eq!(matches("disk", "disk"), Ok(true));
+        assert_eq!(matches("disk", "the disk"), Ok(false));
+        assert_eq!(matches("a|b", "ab"), Ok(false));
+        assert_eq!(matches("(?m)^b$", "a\nb"), Ok(false));
+        assert!(matches("a)|(b", "a").is_err());
+        assert!(matches("(", "a").is_err());
+        assert!(matches("(?x) a # all", "a").is_err());
+        assert!(matches("(a{1000}){1000}", "a").is_err());
+        assert_eq!(
+            compile("severity", "CRIT.*").map(|regex| regex.is_match("critical")),
+            Ok(true)
+        );
+    }
+}

@@ -1,0 +1,248 @@
+//! Where bodies wait to be taken in: bounded, with one committer that takes all that wait into one transaction.
+//!
+//! A disk syncs a thousand times a second at best, and a storm is ten thousand alerts: each transaction takes what has
+//! come while the one before was written. A body is answered after the commit that holds it. What finds no room is
+//! refused at once, and its sender comes back; nothing is promised before it is on disk.
+//!
+//! Must never happen here: an answer before the commit, a body that fails the others, or a queue without a bound.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use diesel::prelude::*;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::intake::{self, Body, Taken};
+use super::integration::Integration;
+use super::source::{Batch, Request};
+use crate::audit::{Actor, Tx};
+use crate::db::Db;
+use crate::db::schema::integrations as i;
+use crate::error::{Error, Result};
+
+/// Bodies that wait.
+const MOST: usize = 1_024;
+/// KiB of bodies that wait or are being written.
+const ROOM: usize = 32 * 1_024;
+/// Bodies in one transaction.
+const TOGETHER: usize = 256;
+/// How long a body waits before its sender is told to come back. Many senders give up after ten seconds.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// What became of a body that was understood.
+#[derive(Debug)]
+pub enum Answered {
+    /// It is on disk.
+    Taken(Taken),
+    /// The integration was changed or ended since it was read: nothing was stored.
+    Changed,
+}
+
+struct Waiting {
+    integration: Arc<Integration>,
+    batch: Batch,
+    request: Request,
+    actor: Actor,
+    answer: oneshot::Sender<Result<Answered>>,
+    /// Given back when it is answered.
+    _room: OwnedSemaphorePermit,
+}
+
+/// The queue of this process.
+pub struct Queue {
+    sender: mpsc::Sender<Waiting>,
+    room: Arc<Semaphore>,
+    refused: AtomicU64,
+}
+
+impl Queue {
+    /// Starts the committer. It ends when nobody holds the queue any more.
+    pub fn start(db: Db) -> Self {
+        let (sender, mut receiver) = mpsc::channel(MOST);
+        tokio::spawn(async move {
+            let mut waiting = Vec::with_capacity(TOGETHER);
+            while receiver.recv_many(&mut waiting, TOGETHER).await > 0 {
+                commit(&db, std::mem::take(&mut waiting)).await;
+            }
+        });
+        Queue {
+            sender,
+            room: Arc::new(Semaphore::new(ROOM)),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// Bodies that wait now.
+    pub fn waiting(&self) -> usize {
+        self.sender.max_capacity() - self.sender.capacity()
+    }
+
+    /// Bodies that found no room, since the start of the process.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    fn overloaded(&self) -> Error {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        Error::Unavailable("too many alerts wait to be stored; please try again".to_owned())
+    }
+
+    /// Takes a body in; answers when it is on disk.
+    ///
+    /// # Errors
+    /// `Unavailable` where there is no room or it takes too long; what the database answers.
+    pub async fn take(
+        &self,
+        integration: Arc<Integration>,
+        batch: Batch,
+        request: Request,
+        actor: Actor,
+    ) -> Result<Answered> {
+        let size = u32::try_from(request.body.len() / 1_024 + 1).map_err(Error::internal)?;
+        let room = self
+            .room
+            .clone()
+            .try_acquire_many_owned(size)
+            .map_err(|_| self.overloaded())?;
+        let (answer, answered) = oneshot::channel();
+        self.sender
+            .try_send(Waiting {
+                integration,
+                batch,
+                request,
+                actor,
+                answer,
+                _room: room,
+            })
+            .map_err(|_| self.overloaded())?;
+        match tokio::time::timeout(PATIENCE, answered).await {
+            Ok(answered) => answered.map_err(Error::internal)?,
+            // Its place is given up with the receiver: where its transaction has not begun, it is passed over.
+            Err(_) => Err(self.overloaded()),
+        }
+    }
+}
+
+/// Writes what waits, and answers.
+async fn commit(db: &Db, mut waiting: Vec<Waiting>) {
+    // Whoever has gone away will come back with the same.
+    waiting.retain(|one| !one.answer.is_closed());
+    if waiting.is_empty() {
+        return;
+    }
+    let waiting = Arc::new(waiting);
+    let actor = Actor::system("intake");
+    let bodies = waiting.clone();
+    let mut done = db.write(&actor, move |tx| together(tx, &bodies)).await;
+    if waiting.len() > 1 && matches!(&done, Err(error) if !matches!(error, Error::Unavailable(_))) {
+        // One of them cannot be stored: it must not take the others with it.
+        let bodies = waiting.clone();
+        done = db.write(&actor, move |tx| one_by_one(tx, &bodies)).await;
+    }
+    let Ok(waiting) = Arc::try_unwrap(waiting) else {
+        // The closures that shared it have ended, or panicked; then every waiting answer is dropped with them.
+        tracing::error!("bodies are held by a transaction that has ended");
+        return;
+    };
+    match done {
+        Ok(answers) => {
+            for (one, answer) in waiting.into_iter().zip(answers) {
+                let _ = one.answer.send(answer);
+            }
+        }
+        Err(error) => {
+            let unavailable = match &error {
+                Error::Unavailable(reason) => Some(reason.clone()),
+                _ => None,
+            };
+            tracing::warn!(
+                error = error.chain(),
+                bodies = waiting.len(),
+                "bodies could not be stored"
+            );
+            for one in waiting {
+                let answer = match &unavailable {
+                    Some(reason) => Error::Unavailable(reason.clone()),
+                    None => Error::internal("a body could not be stored"),
+                };
+                let _ = one.answer.send(Err(answer));
+            }
+        }
+    }
+}
+
+/// Which of these are of an integration that is still as it was read.
+fn current(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<bool>> {
+    let mut ids: Vec<&str> = waiting.iter().map(|one| one.integration.id.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let versions: HashMap<String, i64> = i::table
+        .filter(i::id.eq_any(&ids))
+        .filter(i::gone_at.is_null())
+        .select((i::id, i::version))
+        .load::<(String, i64)>(tx.conn)?
+        .into_iter()
+        .collect();
+    Ok(waiting
+        .iter()
+        .map(|one| versions.get(one.integration.id.as_str()) == Some(&one.integration.version))
+        .collect())
+}
+
+fn body(one: &Waiting) -> Body<'_> {
+    Body {
+        integration: &one.integration,
+        batch: &one.batch,
+        request: &one.request,
+        actor: one.actor.clone(),
+    }
+}
+
+/// All of them, or none.
+fn together(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<Result<Answered>>> {
+    let current = current(tx, waiting)?;
+    let bodies = waiting
+        .iter()
+        .zip(&current)
+        .filter(|(_, current)| **current)
+        .map(|(one, _)| body(one))
+        .collect();
+    let mut taken = intake::take_all(tx, bodies)?.into_iter();
+    let answers = current.into_iter().map(|current| {
+        if !current {
+            return Ok(Answered::Changed);
+        }
+        let taken = taken.next();
+        taken
+            .map(Answered::Taken)
+            .ok_or_else(|| Error::internal("a body without an answer"))
+    });
+    Ok(answers.collect())
+}
+
+/// Each of them in a savepoint of its own.
+fn one_by_one(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<Result<Answered>>> {
+    let current = current(tx, waiting)?;
+    let mut answers = Vec::with_capacity(waiting.len());
+    for (one, current) in waiting.iter().zip(current) {
+        if !current {
+            answers.push(Ok(Answered::Changed));
+            continue;
+        }
+        let taken = tx.attempt(|tx| intake::take_all(tx, vec![body(one)]))?;
+        answers.push(match taken {
+            Ok(taken) => Ok(Answered::Taken(taken.into_iter().next().unwrap_or_default())),
+            Err(error) => {
+                tracing::error!(
+                    error = error.chain(),
+                    integration = %one.integration.id,
+                    "a body could not be stored"
+                );
+                Err(error)
+            }
+        });
+    }
+    Ok(answers)
+}

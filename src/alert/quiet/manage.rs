@@ -1,0 +1,265 @@
+//! Making, listing and ending silences and maintenance windows.
+//!
+//! Must never happen here: one of them made or ended without its event.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use serde_json::{Value, json};
+
+use super::{Kind, NewSilence, NewWindow, Quiet, QuietState, Row};
+use crate::alert::grouping::check_resources;
+use crate::alert::matcher;
+use crate::audit::{Action, Event, Tx};
+use crate::db::Conn;
+use crate::db::schema::quiet_periods as q;
+use crate::directory::Check;
+use crate::directory::source::cron;
+use crate::error::{Error, FieldError, Result};
+use crate::id::QuietId;
+use crate::time::Timestamp;
+
+/// The longest time that one may hold.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+/// The longest time for which a window with a schedule holds each time, in seconds: a week.
+const LONGEST_TURN: i64 = 7 * 24 * 3600;
+/// Resources of one window.
+const MOST: usize = 500;
+/// Those that have not ended, at one time.
+const MOST_OPEN: i64 = 1_000;
+
+fn check_times(check: &mut Check, from: Timestamp, until: Timestamp, now: Timestamp) {
+    let wrong = if until <= from {
+        Some("must be after from")
+    } else if until <= now {
+        Some("is over already")
+    } else if until > from.plus(LONGEST) {
+        Some("is more than a year (366 days) after from")
+    } else {
+        None
+    };
+    if let Some(detail) = wrong {
+        check.errors.push(FieldError::at("/until", detail));
+    }
+}
+
+fn mark(quiet: &Quiet) -> Value {
+    json!({
+        "name": quiet.name, "from": quiet.starts_at, "until": quiet.ends_at, "matchers": quiet.matchers,
+        "resources": quiet.resources, "schedule": quiet.schedule, "duration": quiet.duration,
+    })
+}
+
+/// Makes a silence.
+///
+/// # Errors
+/// `Invalid`, field by field; `Conflict` where there are too many.
+pub fn silence(tx: &mut Tx<'_>, new: &NewSilence) -> Result<Quiet> {
+    let mut check = Check::default();
+    check.name("/reason", &new.reason);
+    if new.matchers.is_empty() {
+        let detail = "must not be empty: every alert would be silenced";
+        check.errors.push(FieldError::at("/matchers", detail));
+    }
+    matcher::check(&mut check, "/matchers", &new.matchers);
+    let from = new.from.unwrap_or(tx.now);
+    check_times(&mut check, from, new.until, tx.now);
+    check.finish()?;
+    insert(
+        tx,
+        Quiet {
+            id: QuietId::new(tx.now),
+            kind: Kind::Silence,
+            name: new.reason.trim().to_owned(),
+            matchers: new.matchers.clone(),
+            resources: Vec::new(),
+            starts_at: from,
+            ends_at: new.until,
+            schedule: None,
+            duration: None,
+            ended_at: None,
+            created_by: tx.actor.name().to_owned(),
+            created_at: tx.now,
+        },
+    )
+}
+
+/// Makes a maintenance window.
+///
+/// # Errors
+/// `Invalid`, field by field; `Conflict` where there are too many.
+pub fn open_window(tx: &mut Tx<'_>, new: &NewWindow) -> Result<Quiet> {
+    let mut check = Check::default();
+    check.name("/name", &new.name);
+    matcher::check(&mut check, "/matchers", &new.matchers);
+    if new.matchers.is_empty() && new.resources.is_empty() {
+        let detail = "give matchers or resources: the window would be about every alert";
+        check.errors.push(FieldError::at("/matchers", detail));
+    }
+    if new.resources.len() > MOST {
+        check
+            .errors
+            .push(FieldError::at("/resources", "holds more than 500"));
+    }
+    check_resources(tx.conn, &mut check, "/resources", &new.resources)?;
+    let from = new.from.unwrap_or(tx.now);
+    check_times(&mut check, from, new.until, tx.now);
+    let mut wrong = |pointer: &str, detail: String| check.errors.push(FieldError::at(pointer, detail));
+    match (&new.schedule, new.duration) {
+        (Some(schedule), Some(seconds)) => {
+            if let Err(detail) = cron::check(schedule) {
+                wrong("/schedule", detail);
+            }
+            if !(60..=LONGEST_TURN).contains(&seconds) {
+                wrong(
+                    "/duration",
+                    "must be a number of seconds from 60 to 604800 (a week)".to_owned(),
+                );
+            }
+        }
+        (Some(_), None) => wrong(
+            "/duration",
+            "is missing: how long does it hold each time?".to_owned(),
+        ),
+        (None, Some(_)) => wrong(
+            "/schedule",
+            "is missing: duration is for windows with a schedule".to_owned(),
+        ),
+        (None, None) => {}
+    }
+    check.finish()?;
+    insert(
+        tx,
+        Quiet {
+            id: QuietId::new(tx.now),
+            kind: Kind::Maintenance,
+            name: new.name.trim().to_owned(),
+            matchers: new.matchers.clone(),
+            resources: new.resources.clone(),
+            starts_at: from,
+            ends_at: new.until,
+            schedule: new.schedule.clone(),
+            duration: new.duration,
+            ended_at: None,
+            created_by: tx.actor.name().to_owned(),
+            created_at: tx.now,
+        },
+    )
+}
+
+fn insert(tx: &mut Tx<'_>, quiet: Quiet) -> Result<Quiet> {
+    let open: i64 = q::table
+        .filter(q::ended_at.is_null())
+        .filter(q::ends_at.gt(tx.now))
+        .count()
+        .get_result(tx.conn)?;
+    if open >= MOST_OPEN {
+        let detail = format!("there are {MOST_OPEN} silences and maintenance windows already");
+        return Err(Error::Conflict(detail));
+    }
+    diesel::insert_into(q::table)
+        .values((
+            q::id.eq(quiet.id.as_str()),
+            q::kind.eq(quiet.kind.as_str()),
+            q::name.eq(&quiet.name),
+            q::matchers.eq(serde_json::to_string(&quiet.matchers)?),
+            q::resources.eq(serde_json::to_string(&quiet.resources)?),
+            q::starts_at.eq(quiet.starts_at),
+            q::ends_at.eq(quiet.ends_at),
+            q::schedule.eq(&quiet.schedule),
+            q::duration.eq(quiet.duration),
+            q::created_by.eq(&quiet.created_by),
+            q::created_at.eq(tx.now),
+        ))
+        .execute(tx.conn)?;
+    let (action, subject) = match quiet.kind {
+        Kind::Silence => (Action::SilenceCreated, "silence"),
+        Kind::Maintenance => (Action::MaintenanceCreated, "maintenance_window"),
+    };
+    tx.record(Event::new(action, subject, quiet.id.as_str()).after(mark(&quiet)));
+    Ok(quiet)
+}
+
+fn what(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Silence => "silence",
+        Kind::Maintenance => "maintenance window",
+    }
+}
+
+/// The silence or window of that id, over or not.
+///
+/// # Errors
+/// `NotFound`, also where it is of the other kind.
+pub fn get(conn: &mut Conn, kind: Kind, id: &QuietId) -> Result<Quiet> {
+    q::table
+        .find(id.as_str())
+        .filter(q::kind.eq(kind.as_str()))
+        .first::<Row>(conn)
+        .optional()?
+        .ok_or_else(|| Error::NotFound(format!("{} {id}", what(kind))))?
+        .view()
+}
+
+/// Silences or windows, newest first, before the given one.
+///
+/// # Errors
+/// What the database answers.
+pub fn list(
+    conn: &mut Conn,
+    kind: Kind,
+    state: Option<QuietState>,
+    now: Timestamp,
+    before: Option<&str>,
+    limit: i64,
+) -> Result<Vec<Quiet>> {
+    let mut query = q::table
+        .into_boxed::<crate::db::Backend>()
+        .filter(q::kind.eq(kind.as_str()));
+    if let Some(before) = before {
+        query = query.filter(q::id.lt(before.to_owned()));
+    }
+    query = match state {
+        None => query,
+        Some(QuietState::Pending) => query
+            .filter(q::ended_at.is_null())
+            .filter(q::starts_at.gt(now))
+            .filter(q::ends_at.gt(now)),
+        Some(QuietState::Active) => query
+            .filter(q::ended_at.is_null())
+            .filter(q::starts_at.le(now))
+            .filter(q::ends_at.gt(now)),
+        Some(QuietState::Ended) => query.filter(q::ended_at.is_not_null().or(q::ends_at.le(now))),
+    };
+    query
+        .order(q::id.desc())
+        .limit(limit)
+        .load::<Row>(conn)?
+        .into_iter()
+        .map(Row::view)
+        .collect()
+}
+
+/// Ends one before its time.
+///
+/// # Errors
+/// `NotFound`; `Conflict` where it is over.
+pub fn end(tx: &mut Tx<'_>, kind: Kind, id: &QuietId) -> Result<Quiet> {
+    let before = get(tx.conn, kind, id)?;
+    let over = || Error::Conflict(format!("the {} is over already", what(kind)));
+    if before.state(tx.now) == QuietState::Ended {
+        return Err(over());
+    }
+    let changed = diesel::update(q::table.find(id.as_str()).filter(q::ended_at.is_null()))
+        .set(q::ended_at.eq(Some(tx.now)))
+        .execute(tx.conn)?;
+    if changed == 0 {
+        return Err(over());
+    }
+    let (action, subject) = match kind {
+        Kind::Silence => (Action::SilenceEnded, "silence"),
+        Kind::Maintenance => (Action::MaintenanceEnded, "maintenance_window"),
+    };
+    tx.record(Event::new(action, subject, id.as_str()).before(json!({"until": before.ends_at})));
+    get(tx.conn, kind, id)
+}

@@ -1,0 +1,123 @@
+//! Rules for alerts, in order.
+
+use actix_web::{HttpResponse, delete, get, post, put, web};
+use serde::Deserialize;
+
+use super::own;
+use crate::alert::grouping::{self, AlertRule, NewAlertRule};
+use crate::http::App;
+use crate::http::auth::By;
+use crate::http::extract::{Body, NoParams, Params};
+use crate::http::page::{Page, Paging, cursor, page};
+use crate::http::problem::{Answer, ProblemDocument};
+use crate::id::AlertRuleId;
+
+pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
+    config
+        .service(create)
+        .service(list)
+        .service(order)
+        .service(get_one)
+        .service(replace)
+        .service(delete_one);
+}
+
+fn rule_id(text: &str) -> Answer<AlertRuleId> {
+    own("rule", AlertRuleId::parse(text))
+}
+
+/// Makes a rule, as the last one. The first that an alert matches says what becomes of it.
+#[utoipa::path(tag = "Alerts", request_body = NewAlertRule,
+    responses((status = 201, body = AlertRule), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[post("/alert-rules")]
+async fn create(
+    app: web::Data<App>,
+    by: By,
+    _: Params<NoParams>,
+    body: Body<NewAlertRule>,
+) -> Answer<HttpResponse> {
+    let made = app
+        .db
+        .write(&by.0, move |tx| grouping::create(tx, &body.0))
+        .await?;
+    Ok(HttpResponse::Created().json(made))
+}
+
+/// The rules, in order.
+#[utoipa::path(tag = "Alerts", params(Paging), responses((status = 200, body = Page<AlertRule>)))]
+#[get("/alert-rules")]
+async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
+    let Paging { limit, cursor: at } = params.0;
+    let after: Option<i64> = cursor(at.as_deref())?;
+    let rows = app
+        .db
+        .read(move |conn| grouping::list(conn, after, limit.probe()))
+        .await?;
+    Ok(HttpResponse::Ok().json(page(rows, limit, |rule| rule.position)))
+}
+
+/// A new order of the rules.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct AlertRuleOrder {
+    /// The ids of all rules, in their new order.
+    rules: Vec<AlertRuleId>,
+}
+
+/// Puts the rules into another order, and answers them.
+#[utoipa::path(tag = "Alerts", request_body = AlertRuleOrder,
+    responses((status = 200, body = Vec<AlertRule>), (status = 422, body = ProblemDocument)))]
+#[post("/alert-rules/order")]
+async fn order(
+    app: web::Data<App>,
+    by: By,
+    _: Params<NoParams>,
+    body: Body<AlertRuleOrder>,
+) -> Answer<HttpResponse> {
+    let rules = app
+        .db
+        .write(&by.0, move |tx| grouping::order(tx, &body.0.rules))
+        .await?;
+    Ok(HttpResponse::Ok().json(rules))
+}
+
+/// A rule, also one that was deleted.
+#[utoipa::path(tag = "Alerts", responses((status = 200, body = AlertRule), (status = 404, body = ProblemDocument)))]
+#[get("/alert-rules/{id}")]
+async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let id = rule_id(&id)?;
+    Ok(HttpResponse::Ok().json(app.db.read(move |conn| grouping::get(conn, &id)).await?))
+}
+
+/// Makes a rule another one, in its place. Its groups keep their incidents.
+#[utoipa::path(tag = "Alerts", request_body = NewAlertRule,
+    responses((status = 200, body = AlertRule), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[put("/alert-rules/{id}")]
+async fn replace(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+    body: Body<NewAlertRule>,
+) -> Answer<HttpResponse> {
+    let id = rule_id(&id)?;
+    let rule = app
+        .db
+        .write(&by.0, move |tx| grouping::replace(tx, &id, &body.0))
+        .await?;
+    Ok(HttpResponse::Ok().json(rule))
+}
+
+/// Deletes a rule. Alerts that it placed stay where they are.
+#[utoipa::path(tag = "Alerts", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[delete("/alert-rules/{id}")]
+async fn delete_one(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let id = rule_id(&id)?;
+    app.db.write(&by.0, move |tx| grouping::delete(tx, &id)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}

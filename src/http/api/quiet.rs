@@ -1,0 +1,168 @@
+//! Silences and maintenance windows.
+
+use actix_web::{HttpResponse, get, post, web};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::own;
+use crate::alert::quiet::{self, Kind, NewSilence, NewWindow, Quiet, QuietState, Silence, Window};
+use crate::http::App;
+use crate::http::auth::By;
+use crate::http::extract::{Body, NoParams, Params};
+use crate::http::page::{Limit, Page, cursor, page};
+use crate::http::problem::{Answer, ProblemDocument};
+use crate::id::QuietId;
+
+pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
+    config
+        .service(silence)
+        .service(silences)
+        .service(one_silence)
+        .service(end_silence)
+        .service(open_window)
+        .service(windows)
+        .service(one_window)
+        .service(end_window);
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct QuietParams {
+    /// Rows at most, 1 to 500; 50 if not given.
+    #[serde(default)]
+    #[param(value_type = Option<i64>)]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Only those that have not begun, that hold, or that are over.
+    state: Option<QuietState>,
+}
+
+fn quiet_id(kind: Kind, text: &str) -> Answer<QuietId> {
+    let what = match kind {
+        Kind::Silence => "silence",
+        Kind::Maintenance => "maintenance window",
+    };
+    own(what, QuietId::parse(text))
+}
+
+async fn rows(app: &App, kind: Kind, params: QuietParams) -> Answer<(Vec<Quiet>, Option<String>)> {
+    let before: Option<String> = cursor(params.cursor.as_deref())?;
+    let (limit, now) = (params.limit, app.clock().now());
+    let rows = app
+        .db
+        .read(move |conn| quiet::list(conn, kind, params.state, now, before.as_deref(), limit.probe()))
+        .await?;
+    let Page { items, next_cursor } = page(rows, limit, Quiet::id);
+    Ok((items, next_cursor))
+}
+
+async fn one(app: &App, kind: Kind, id: &str) -> Answer<Quiet> {
+    let id = quiet_id(kind, id)?;
+    Ok(app.db.read(move |conn| quiet::get(conn, kind, &id)).await?)
+}
+
+async fn end(app: &App, by: By, kind: Kind, id: &str) -> Answer<Quiet> {
+    let id = quiet_id(kind, id)?;
+    Ok(app.db.write(&by.0, move |tx| quiet::end(tx, kind, &id)).await?)
+}
+
+/// Silences alerts for a time: what matches is recorded, and opens and joins nothing.
+#[utoipa::path(tag = "Alerts", request_body = NewSilence,
+    responses((status = 201, body = Silence), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[post("/silences")]
+async fn silence(
+    app: web::Data<App>,
+    by: By,
+    _: Params<NoParams>,
+    body: Body<NewSilence>,
+) -> Answer<HttpResponse> {
+    let made = app.db.write(&by.0, move |tx| quiet::silence(tx, &body.0)).await?;
+    Ok(HttpResponse::Created().json(made.silence(app.clock().now())))
+}
+
+/// Silences, newest first, also those that are over.
+#[utoipa::path(tag = "Alerts", params(QuietParams), responses((status = 200, body = Page<Silence>)))]
+#[get("/silences")]
+async fn silences(app: web::Data<App>, params: Params<QuietParams>) -> Answer<HttpResponse> {
+    let now = app.clock().now();
+    let (rows, next_cursor) = rows(&app, Kind::Silence, params.0).await?;
+    let items: Vec<Silence> = rows.into_iter().map(|one| one.silence(now)).collect();
+    Ok(HttpResponse::Ok().json(Page { items, next_cursor }))
+}
+
+/// A silence.
+#[utoipa::path(tag = "Alerts", responses((status = 200, body = Silence), (status = 404, body = ProblemDocument)))]
+#[get("/silences/{id}")]
+async fn one_silence(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let found = one(&app, Kind::Silence, &id).await?;
+    Ok(HttpResponse::Ok().json(found.silence(app.clock().now())))
+}
+
+/// Ends a silence before its time. What still fires opens when it comes again.
+#[utoipa::path(tag = "Alerts",
+    responses((status = 200, body = Silence), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+#[post("/silences/{id}/end")]
+async fn end_silence(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let ended = end(&app, by, Kind::Silence, &id).await?;
+    Ok(HttpResponse::Ok().json(ended.silence(app.clock().now())))
+}
+
+/// Opens a maintenance window: what matches joins the incident that is open for it, and opens none.
+#[utoipa::path(tag = "Alerts", request_body = NewWindow,
+    responses((status = 201, body = Window), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[post("/maintenance-windows")]
+async fn open_window(
+    app: web::Data<App>,
+    by: By,
+    _: Params<NoParams>,
+    body: Body<NewWindow>,
+) -> Answer<HttpResponse> {
+    let made = app
+        .db
+        .write(&by.0, move |tx| quiet::open_window(tx, &body.0))
+        .await?;
+    Ok(HttpResponse::Created().json(made.window(app.clock().now())))
+}
+
+/// Maintenance windows, newest first, also those that are over.
+#[utoipa::path(tag = "Alerts", params(QuietParams), responses((status = 200, body = Page<Window>)))]
+#[get("/maintenance-windows")]
+async fn windows(app: web::Data<App>, params: Params<QuietParams>) -> Answer<HttpResponse> {
+    let now = app.clock().now();
+    let (rows, next_cursor) = rows(&app, Kind::Maintenance, params.0).await?;
+    let items: Vec<Window> = rows.into_iter().map(|one| one.window(now)).collect();
+    Ok(HttpResponse::Ok().json(Page { items, next_cursor }))
+}
+
+/// A maintenance window.
+#[utoipa::path(tag = "Alerts", responses((status = 200, body = Window), (status = 404, body = ProblemDocument)))]
+#[get("/maintenance-windows/{id}")]
+async fn one_window(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let found = one(&app, Kind::Maintenance, &id).await?;
+    Ok(HttpResponse::Ok().json(found.window(app.clock().now())))
+}
+
+/// Ends a maintenance window before its time.
+#[utoipa::path(tag = "Alerts",
+    responses((status = 200, body = Window), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+#[post("/maintenance-windows/{id}/end")]
+async fn end_window(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let ended = end(&app, by, Kind::Maintenance, &id).await?;
+    Ok(HttpResponse::Ok().json(ended.window(app.clock().now())))
+}

@@ -1,0 +1,275 @@
+//! An integration is changed without a new URL: its name, its rules, its secrets one for another; and a kept body is taken
+//! in again by a button.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{ADMIN_TOKEN, Answer, Env, TestApp, on_both_databases, story_directory};
+
+on_both_databases!(
+    what_is_not_given_stays,
+    a_secret_is_changed_for_another_without_a_gap,
+    a_wrong_change_changes_nothing,
+    a_kept_body_is_taken_in_again_by_a_button,
+);
+
+async fn made(app: &TestApp, new: Value) -> (String, String) {
+    let made = app.post("/api/v1/integrations", new).await.expect(201);
+    (made.id(), made["hook_url"].as_str().expect("a URL").to_owned())
+}
+
+async fn what_is_not_given_stays(env: Env) {
+    let app = TestApp::start(&env).await;
+    app.import(story_directory()).await.expect(200);
+    let mapping = json!({"title": "/t", "labels": "/l"});
+    let (id, hook) = made(
+        &app,
+        json!({"name": "Old", "source": "generic", "mapping": mapping, "open_incident": false}),
+    )
+    .await;
+    let path = format!("/api/v1/integrations/{id}");
+    let body = |title: &str| json!({"t": title, "title": "usual", "l": {"project": "savanna"}});
+    let first = app.anonymous().post(&hook, body("one")).await.expect(202);
+    assert_eq!(first["opened"], json!([]));
+    let rules = json!([{"field": "labels.project", "type": "project"}]);
+    let changed = app
+        .patch(
+            &path,
+            json!({"name": " New ", "resource_rules": rules, "open_incident": true}),
+        )
+        .await
+        .expect(200);
+    assert_eq!(
+        (
+            &changed["name"],
+            &changed["resource_rules"],
+            &changed["open_incident"],
+            &changed["mapping"]
+        ),
+        (&json!("New"), &rules, &json!(true), &mapping)
+    );
+    assert_eq!(app.get(&path).await.expect(200).json, changed.json);
+    // The URL is the same.
+    let second = app.anonymous().post(&hook, body("two")).await.expect(202);
+    assert_eq!(second["opened"][0]["title"], "two");
+    let incident = second["opened"][0]["id"].as_str().expect("an id").to_owned();
+    let affected = app
+        .get(&format!("/api/v1/incidents/{incident}/affected"))
+        .await
+        .expect(200);
+    assert_eq!(affected.items().len(), 1);
+    // A null is a value: no mapping any more.
+    let changed = app.patch(&path, json!({"mapping": null})).await.expect(200);
+    assert_eq!(
+        (&changed["mapping"], &changed["name"]),
+        (&Value::Null, &json!("New"))
+    );
+    let third = app.anonymous().post(&hook, body("three")).await.expect(202);
+    assert_eq!(third["opened"][0]["title"], "usual");
+    let events = app.all("/api/v1/audit?action=integration.changed").await;
+    assert_eq!(events.len(), 2);
+    assert_eq!(
+        (&events[1]["before"]["name"], &events[1]["after"]["name"]),
+        (&json!("Old"), &json!("New"))
+    );
+    app.finish().await;
+}
+
+async fn a_secret_is_changed_for_another_without_a_gap(env: Env) {
+    let app = TestApp::start(&env).await;
+    let (id, hook) = made(
+        &app,
+        json!({"name": "x", "source": "generic", "secret": "the-old-secret"}),
+    )
+    .await;
+    let path = format!("/api/v1/integrations/{id}");
+    let send = async |secret: &str| -> u16 {
+        app.anonymous()
+            .request(Method::POST, &hook)
+            .header("X-Candor-Token", secret)
+            .json(json!({"title": "t"}))
+            .send()
+            .await
+            .status
+    };
+    assert_eq!(
+        (send("the-old-secret").await, send("the-new-secret").await),
+        (202, 401)
+    );
+    let two = app
+        .patch(&path, json!({"add_secret": "the-new-secret"}))
+        .await
+        .expect(200);
+    assert_eq!((&two["secret_count"], &two["signed"]), (&json!(2), &json!(true)));
+    assert_eq!(
+        (send("the-old-secret").await, send("the-new-secret").await),
+        (202, 202)
+    );
+    let one = app
+        .patch(&path, json!({"drop_secret": "the-old-secret"}))
+        .await
+        .expect(200);
+    assert_eq!(one["secret_count"], 1);
+    assert_eq!(
+        (send("the-old-secret").await, send("the-new-secret").await),
+        (401, 202)
+    );
+    // The last one goes only by a word that says so.
+    app.patch(&path, json!({"drop_secret": "the-new-secret"}))
+        .await
+        .expect_invalid("/drop_secret");
+    assert_eq!(send("no-secret-at-all").await, 401);
+    app.patch(
+        &path,
+        json!({"drop_secret": "the-new-secret", "add_secret": "a-third-secret"}),
+    )
+    .await
+    .expect(200);
+    assert_eq!(
+        (send("the-new-secret").await, send("a-third-secret").await),
+        (401, 202)
+    );
+    app.patch(&path, json!({"secrets": ["first-of-all", "second-of-all"]}))
+        .await
+        .expect(200);
+    assert_eq!(
+        (send("a-third-secret").await, send("second-of-all").await),
+        (401, 202)
+    );
+    let open = app.patch(&path, json!({"secrets": []})).await.expect(200);
+    assert_eq!(open["signed"], false);
+    assert_eq!(send("anything").await, 202);
+    // None of them is shown anywhere.
+    for shown in ["/api/v1/integrations", "/api/v1/audit?limit=500", &path] {
+        let text = app.get(shown).await.expect(200).text;
+        for secret in [
+            "the-old-secret",
+            "the-new-secret",
+            "a-third-secret",
+            "second-of-all",
+        ] {
+            assert!(!text.contains(secret), "{shown}: {text}");
+        }
+    }
+    app.finish().await;
+}
+
+async fn a_wrong_change_changes_nothing(env: Env) {
+    let app = TestApp::start(&env).await;
+    let (id, _) = made(
+        &app,
+        json!({"name": "x", "source": "alertmanager", "secret": "the-old-secret"}),
+    )
+    .await;
+    let path = format!("/api/v1/integrations/{id}");
+    let before = app.get(&path).await.expect(200).json;
+    let many: Vec<String> = (0..11).map(|n| format!("secret-number-{n}")).collect();
+    for (patch, pointer) in [
+        (json!({}), ""),
+        (json!({"name": ""}), "/name"),
+        (json!({"name": "a\nb"}), "/name"),
+        (json!({"source": "generic"}), "/source"),
+        (json!({"mapping": {"title": "/t"}}), "/mapping"),
+        (json!({"add_secret": "short"}), "/add_secret"),
+        (json!({"add_secret": "the-old-secret"}), "/add_secret"),
+        (json!({"drop_secret": "another-secret"}), "/drop_secret"),
+        (
+            json!({"secrets": ["the-new-secret"], "add_secret": "another-secret"}),
+            "/secrets",
+        ),
+        (json!({"secrets": ["long-enough", "short"]}), "/secrets/1"),
+        (json!({"secrets": many}), "/secrets"),
+        (json!({"resource_rules": [{"field": "a"}]}), "/resource_rules/0"),
+        (json!({"open_incident": "yes"}), "/open_incident"),
+    ] {
+        app.patch(&path, patch).await.expect_invalid(pointer);
+    }
+    assert_eq!(app.get(&path).await.expect(200).json, before);
+    let (reports, _) = made(&app, json!({"name": "m", "source": "postmark"})).await;
+    app.patch(
+        &format!("/api/v1/integrations/{reports}"),
+        json!({"resource_rules": [{"field": "title", "type": "project"}]}),
+    )
+    .await
+    .expect_invalid("/resource_rules");
+    app.as_new("operator")
+        .await
+        .patch(&path, json!({"name": "y"}))
+        .await
+        .expect_problem(403);
+    app.patch(
+        "/api/v1/integrations/01890000-0000-7000-8000-000000000000",
+        json!({"name": "y"}),
+    )
+    .await
+    .expect_problem(404);
+    app.delete(&path).await.expect(204);
+    app.patch(&path, json!({"name": "y"})).await.expect_problem(409);
+    app.finish().await;
+}
+
+async fn signed_in(app: &TestApp, token: &str) -> String {
+    let form = format!("token={token}");
+    let answer = app
+        .anonymous()
+        .post_raw("/admin/sign-in", "application/x-www-form-urlencoded", form)
+        .await
+        .expect(303);
+    answer
+        .header("set-cookie")
+        .split(';')
+        .next()
+        .expect("a cookie")
+        .to_owned()
+}
+
+async fn with(app: &TestApp, cookie: &str, method: Method, path: &str) -> Answer {
+    app.anonymous()
+        .request(method, path)
+        .header("cookie", cookie)
+        .send()
+        .await
+}
+
+async fn a_kept_body_is_taken_in_again_by_a_button(env: Env) {
+    let app = TestApp::start(&env).await;
+    let (id, hook) = made(&app, json!({"name": "x", "source": "generic"})).await;
+    app.anonymous()
+        .post(&hook, json!({"title": "It broke"}))
+        .await
+        .expect(202);
+    app.anonymous().post(&hook, json!([7])).await.expect_problem(422);
+    let page = format!("/admin/integrations/{id}");
+    let kept = app.all(&format!("/api/v1/integrations/{id}/bodies")).await;
+    let button = |n: usize| format!("{page}/bodies/{}/replay", kept[n]["id"]);
+    let admin = signed_in(&app, ADMIN_TOKEN).await;
+    let shown = with(&app, &admin, Method::GET, &page).await.expect(200).text;
+    assert!(shown.contains(&format!("action=\"{}\"", button(1))), "{shown}");
+    let answer = with(&app, &admin, Method::POST, &button(1)).await.expect(303);
+    assert_eq!(answer.header("location"), page);
+    let alerts = app.all("/api/v1/alerts").await;
+    assert_eq!((alerts.len(), &alerts[0]["repeats"]), (1, &json!(1)));
+    let shown = with(&app, &admin, Method::GET, &page).await.expect(200).text;
+    assert!(
+        shown.contains("1 alerts, 0 incidents opened, 1 attached to"),
+        "{shown}"
+    );
+    let events = app.all("/api/v1/audit?action=hook.replayed").await;
+    assert_eq!((events.len(), &events[0]["actor"]["kind"]), (1, &json!("token")));
+    // What is still not understood is said, and nothing happens by looking, without a session, or for a lower role.
+    with(&app, &admin, Method::POST, &button(0)).await.expect(422);
+    with(&app, &admin, Method::POST, &format!("{page}/bodies/x/replay"))
+        .await
+        .expect(404);
+    with(&app, &admin, Method::GET, &button(1)).await.expect(404);
+    with(&app, "candor_session=none", Method::POST, &button(1))
+        .await
+        .expect(303);
+    let operator = signed_in(&app, &app.token("operator").await).await;
+    let shown = with(&app, &operator, Method::GET, &page).await.expect(200).text;
+    assert!(!shown.contains("/replay"), "{shown}");
+    with(&app, &operator, Method::POST, &button(1)).await.expect(403);
+    assert_eq!(app.all("/api/v1/audit?action=access.forbidden").await.len(), 1);
+    assert_eq!(app.all("/api/v1/alerts").await[0]["repeats"], 1);
+    app.finish().await;
+}
