@@ -227,37 +227,42 @@ async fn one_that_cannot_be_stored_fails_alone(env: Env) {
         Backend::Postgres => "ALTER TABLE alerts ADD CONSTRAINT trap CHECK (fingerprint <> 'poison')",
     };
     env.sql(trap).expect("a trap");
-    // They wait together, so that they are written together.
+    // They wait behind another one, so that they are written together.
     let stalled = stall(&env);
     let http = app.anonymous();
     let post = async |name: String| http.post(&hook, body(&[firing(&name)])).await.status;
-    let names = (0..20).map(|n| {
-        if n == 7 {
-            "poison".to_owned()
-        } else {
-            format!("good {n}")
-        }
-    });
-    let all = futures_util::future::join_all(names.map(post));
+    let metric = async |line: &str| {
+        let metrics = app.anonymous().get("/metrics").await.expect(200).text;
+        metrics.lines().any(|one| one == line)
+    };
+    let all = async {
+        wait_until("the first to be written", DEADLINE, async || {
+            metric("candor_intake_writing 1").await
+        })
+        .await;
+        let names = (0..20).map(|n| {
+            if n == 7 {
+                "poison".to_owned()
+            } else {
+                format!("good {n}")
+            }
+        });
+        futures_util::future::join_all(names.map(|name| post(name))).await
+    };
     let release = async {
-        let waiting = async || {
-            let metrics = app.anonymous().get("/metrics").await.expect(200).text;
-            let waiting = metrics
-                .lines()
-                .find_map(|line| line.strip_prefix("candor_intake_waiting "))
-                .and_then(|count| count.parse::<usize>().ok());
-            // Some are in the transaction that has begun.
-            waiting.is_some_and(|count| count >= 15)
-        };
-        wait_until("the bodies to wait", DEADLINE, waiting).await;
+        wait_until("the others to wait", DEADLINE, async || {
+            metric("candor_intake_waiting 20").await
+        })
+        .await;
         drop(stalled);
     };
-    let (statuses, ()) = tokio::join!(all, release);
+    let (first, statuses, ()) = tokio::join!(post("the first".to_owned()), all, release);
+    assert_eq!(first, 202);
     for (n, status) in statuses.into_iter().enumerate() {
         assert_eq!(status, if n == 7 { 500 } else { 202 }, "the body {n}");
     }
     assert_eq!(env.count("alerts WHERE fingerprint LIKE 'good%'"), 19);
-    assert_eq!(app.all("/api/v1/incidents").await[0]["alerts"], 20);
+    assert_eq!(app.all("/api/v1/incidents").await[0]["alerts"], 21);
     // What it had said of itself is forgotten with it.
     let events = app
         .get("/api/v1/audit?action=alert.received&limit=500")

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use diesel::prelude::*;
@@ -55,28 +55,39 @@ pub struct Queue {
     sender: mpsc::Sender<Waiting>,
     room: Arc<Semaphore>,
     refused: AtomicU64,
+    writing: Arc<AtomicUsize>,
 }
 
 impl Queue {
     /// Starts the committer. It ends when nobody holds the queue any more.
     pub fn start(db: Db) -> Self {
         let (sender, mut receiver) = mpsc::channel(MOST);
+        let writing = Arc::<AtomicUsize>::default();
+        let written = writing.clone();
         tokio::spawn(async move {
             let mut waiting = Vec::with_capacity(TOGETHER);
             while receiver.recv_many(&mut waiting, TOGETHER).await > 0 {
+                written.store(waiting.len(), Ordering::Relaxed);
                 commit(&db, std::mem::take(&mut waiting)).await;
+                written.store(0, Ordering::Relaxed);
             }
         });
         Queue {
             sender,
             room: Arc::new(Semaphore::new(ROOM)),
             refused: AtomicU64::new(0),
+            writing,
         }
     }
 
     /// Bodies that wait now.
     pub fn waiting(&self) -> usize {
         self.sender.max_capacity() - self.sender.capacity()
+    }
+
+    /// Bodies in the transaction that is being written.
+    pub fn writing(&self) -> usize {
+        self.writing.load(Ordering::Relaxed)
     }
 
     /// Bodies that found no room, since the start of the process.

@@ -161,6 +161,11 @@ fn render(app: &App, depth: i64, unmatched: i64) -> Result<Vec<u8>, prometheus::
             "Bodies of alerts that wait to be stored, in this process",
             i64::try_from(app.intake.waiting()).unwrap_or(i64::MAX),
         ),
+        (
+            "candor_intake_writing",
+            "Bodies of alerts in the transaction that is being written, in this process",
+            i64::try_from(app.intake.writing()).unwrap_or(i64::MAX),
+        ),
     ] {
         let gauge = IntGauge::new(name, help)?;
         gauge.set(value);
