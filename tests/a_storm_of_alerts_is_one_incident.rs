@@ -247,7 +247,7 @@ async fn one_that_cannot_be_stored_fails_alone(env: Env) {
                 format!("good {n}")
             }
         });
-        futures_util::future::join_all(names.map(|name| post(name))).await
+        futures_util::future::join_all(names.map(&post)).await
     };
     let release = async {
         wait_until("the others to wait", DEADLINE, async || {

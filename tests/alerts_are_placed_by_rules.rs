@@ -169,7 +169,10 @@ async fn the_first_rule_that_matches_counts(env: Env) {
     let all_of_one = json!({"name": "All of one", "policy": "open", "integration": one});
     let all = rule(&app, all_of_one).await;
     let noisy = firing("noise-1", json!({"severity": "warning"}));
-    assert_eq!(counted(&post(&app, &hook_one, &[noisy.clone()]).await), [0, 0, 0]);
+    assert_eq!(
+        counted(&post(&app, &hook_one, std::slice::from_ref(&noisy)).await),
+        [0, 0, 0]
+    );
     assert_eq!(alert_of(&app, "noise-1").await["rule"], json!(noise));
     // All have to hold, and a pattern is for the whole value.
     let bad = firing("noise-2", json!({"severity": "critical"}));
@@ -409,7 +412,10 @@ async fn an_alert_that_was_recorded_opens_when_a_rule_says_so(env: Env) {
     let hook = made["hook_url"].as_str().expect("a URL").to_owned();
     let alert = firing("a", json!({"project": "savanna", "service": "media"}));
     for _ in 0..2 {
-        assert_eq!(counted(&post(&app, &hook, &[alert.clone()]).await), [0, 0, 0]);
+        assert_eq!(
+            counted(&post(&app, &hook, std::slice::from_ref(&alert)).await),
+            [0, 0, 0]
+        );
     }
     rule(&app, by_service("open")).await;
     let opened = post(&app, &hook, &[alert.clone(), alert]).await;

@@ -86,8 +86,14 @@ async fn a_silenced_alert_is_recorded_and_opens_when_the_silence_is_over(env: En
         )
     );
     let alert = firing("a", json!({"service": "media"}));
-    assert_eq!(counted(&post(&app, &hook, &[alert.clone()]).await), [0, 0, 1]);
-    assert_eq!(counted(&post(&app, &hook, &[alert.clone()]).await), [0, 0, 1]);
+    assert_eq!(
+        counted(&post(&app, &hook, std::slice::from_ref(&alert)).await),
+        [0, 0, 1]
+    );
+    assert_eq!(
+        counted(&post(&app, &hook, std::slice::from_ref(&alert)).await),
+        [0, 0, 1]
+    );
     let shown = alert_of(&app, "a").await;
     assert_eq!(
         (
@@ -105,7 +111,7 @@ async fn a_silenced_alert_is_recorded_and_opens_when_the_silence_is_over(env: En
     );
     // It ends by itself, and what still fires opens when it comes again.
     app.set_clock("2024-03-14T07:30:00Z");
-    let opened = post(&app, &hook, &[alert.clone()]).await;
+    let opened = post(&app, &hook, std::slice::from_ref(&alert)).await;
     assert_eq!(counted(&opened), [1, 0, 0], "{opened}");
     let shown = alert_of(&app, "a").await;
     assert_eq!(
@@ -134,7 +140,10 @@ async fn a_silenced_alert_is_recorded_and_opens_when_the_silence_is_over(env: En
     app.set_clock("2024-03-14T08:00:00Z");
     assert_eq!(counted(&post(&app, &hook, &[fresh(2)]).await), [0, 0, 1]);
     // A repeat on an open incident stays where it is; an end ends.
-    assert_eq!(counted(&post(&app, &hook, &[alert.clone()]).await), [0, 1, 1]);
+    assert_eq!(
+        counted(&post(&app, &hook, std::slice::from_ref(&alert)).await),
+        [0, 1, 1]
+    );
     post(&app, &hook, &[resolved(&fresh(2))]).await;
     assert_eq!(alert_of(&app, "fresh 2").await["status"], "resolved");
     let ended = operator
@@ -150,12 +159,15 @@ async fn a_silenced_alert_is_recorded_and_opens_when_the_silence_is_over(env: En
     post(&app, &hook, &[resolved(&alert)]).await;
     let again = json!({"matchers": [{"field": "fingerprint", "is": "a"}], "until": "2024-03-14T08:10:00Z", "reason": "Once more"});
     let again = app.post("/api/v1/silences", again).await.expect(201);
-    assert_eq!(counted(&post(&app, &hook, &[alert.clone()]).await), [0, 0, 1]);
+    assert_eq!(
+        counted(&post(&app, &hook, std::slice::from_ref(&alert)).await),
+        [0, 0, 1]
+    );
     assert_eq!(alert_of(&app, "a").await["incident"], Value::Null);
     app.post(&format!("/api/v1/silences/{}/end", again.id()), json!({}))
         .await
         .expect(200);
-    let back = post(&app, &hook, &[alert.clone()]).await;
+    let back = post(&app, &hook, std::slice::from_ref(&alert)).await;
     assert_eq!(back["attached"][0]["id"], opened["opened"][0]["id"], "{back}");
     assert_eq!(counted(&back), [0, 1, 0]);
     let listed = async |query: &str| app.all(&format!("/api/v1/silences?limit=1{query}")).await.len();

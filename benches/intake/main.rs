@@ -193,6 +193,7 @@ async fn measure(args: &Args) -> Result<()> {
     let mut lanes = Vec::new();
     let mut add = |server| -> Result<()> {
         let empty = Database::empty(scratch, server)?;
+        empty.migrate()?;
         lanes.push(Lane {
             kind: empty.kind(),
             empty,

@@ -150,19 +150,6 @@ impl<'a> Database<'a> {
         self.postgres.as_ref().context("not PostgreSQL")?.url()
     }
 
-    /// One that is migrated and holds nothing.
-    ///
-    /// # Errors
-    /// Where something does not work.
-    #[allow(dead_code)] // not every bench needs it
-    pub fn empty(scratch: &Path, server: Option<&'a Server>) -> Result<Self> {
-        let mut new = Self::in_folder(scratch, server)?;
-        new.postgres = server.map(|server| server.create(None)).transpose()?;
-        // A walk of the chain opens the database as the service does.
-        new.verify()?;
-        Ok(new)
-    }
-
     fn in_folder(scratch: &Path, server: Option<&'a Server>) -> Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("candor-")
