@@ -6,6 +6,7 @@
 //!
 //! Must never happen here: a rate whose alerts were not all found afterwards, or two measurements at one time.
 
+mod delay;
 mod load;
 // Each bench uses a part of it.
 #[allow(dead_code)]
@@ -27,6 +28,7 @@ use support::{Context, Result};
 /// The load above which the machine is at something else.
 const IDLE: f64 = 0.5;
 const GOAL: Goal = Goal::ratio(0.5, 1.0);
+const DELAY: Goal = Goal::at_most(2.0, 1.0, "");
 
 /// Measures how fast Candor takes alerts in, beside Alertmanager.
 #[derive(Parser)]
@@ -41,6 +43,9 @@ struct Args {
     /// Connections at the same time.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     connections: u16,
+    /// Alerts of which each is followed until its mail is there, in each round.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(20..=100_000))]
+    followed: u32,
     /// How many times everything is measured, in turns.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
     rounds: u64,
@@ -72,7 +77,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if args.quick {
-        (args.alerts, args.different, args.rounds) = (2_000, 200, 1);
+        (args.alerts, args.different, args.followed, args.rounds) = (2_000, 200, 30, 1);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = runtime
@@ -153,6 +158,9 @@ struct Lane<'a> {
     rates: Rates,
     fresh_ratio: Series,
     again_ratio: Series,
+    /// Milliseconds from an alert to its mail, in the middle of a round.
+    delay: Series,
+    delay_ratio: Series,
     notes: Vec<String>,
 }
 
@@ -200,6 +208,8 @@ async fn measure(args: &Args) -> Result<()> {
             rates: Rates::default(),
             fresh_ratio: Series::default(),
             again_ratio: Series::default(),
+            delay: Series::default(),
+            delay_ratio: Series::default(),
             notes: Vec::new(),
         });
         Ok(())
@@ -210,8 +220,11 @@ async fn measure(args: &Args) -> Result<()> {
     if let Some(server) = &server {
         add(Some(server))?;
     }
-    let (their_bodies, our_bodies) = (Bodies::of(args, theirs), Bodies::of(args, ours));
+    let (their_bodies, our_bodies) = (Bodies::of(args, self::theirs), Bodies::of(args, ours));
+    let followed = |body: fn(u32) -> String| (0..args.followed).map(body).collect::<Vec<_>>();
+    let (their_followed, our_followed) = (followed(self::theirs), followed(ours));
     let mut theirs = Rates::default();
+    let mut their_delay = Series::default();
     for round in 1..=args.rounds {
         let (fresh, again) = by_alertmanager(args, &reference, scratch, &their_bodies).await?;
         println!(
@@ -221,6 +234,9 @@ async fn measure(args: &Args) -> Result<()> {
         );
         theirs.fresh.push(fresh);
         theirs.again.push(again);
+        let delays = delay::of_alertmanager(&reference, scratch, &their_followed).await?;
+        println!("round {round}   Alertmanager: {}", shown(&delays));
+        their_delay.push(delays.within(0.5) * 1e3);
         for lane in &mut lanes {
             let (fresh, again, note) = by_candor(args, lane, scratch, &our_bodies).await?;
             println!(
@@ -234,11 +250,23 @@ async fn measure(args: &Args) -> Result<()> {
             lane.fresh_ratio.push(fresh / theirs.fresh.last());
             lane.again_ratio.push(again / theirs.again.last());
             lane.notes.push(note);
+            let delays = delay::of_candor(&lane.empty, scratch, &our_followed).await?;
+            println!(
+                "round {round}   Candor on {}: {}",
+                lane.kind.name(),
+                shown(&delays)
+            );
+            lane.delay.push(delays.within(0.5) * 1e3);
+            lane.delay_ratio.push(lane.delay.last() / their_delay.last());
         }
     }
     let mut lines = vec![
         Line::rate("Alertmanager, new alerts, in memory", &theirs.fresh),
         Line::rate("Alertmanager, the same again", &theirs.again),
+        Line::figure(
+            "Alertmanager, an alert to its mail",
+            format!("p50 {:.1} ms", their_delay.median()),
+        ),
     ];
     for lane in lanes {
         let name = lane.kind.name();
@@ -256,12 +284,27 @@ async fn measure(args: &Args) -> Result<()> {
                 Some(GOAL),
             ),
         );
+        lines.push(
+            Line::figure(
+                format!("Candor on {name}, an alert to its mail"),
+                format!("p50 {:.1} ms", lane.delay.median()),
+            )
+            .against("Alertmanager", lane.delay_ratio, Some(DELAY)),
+        );
         if let Some(note) = lane.notes.last() {
             lines.push(Line::figure(format!("Candor on {name}, the last round"), note));
         }
     }
     figures::print(&lines, !args.quick);
     Ok(())
+}
+
+fn shown(delays: &delay::Delays) -> String {
+    format!(
+        "an alert to its mail, p50 {:.1} p95 {:.1} ms",
+        delays.within(0.5) * 1e3,
+        delays.within(0.95) * 1e3
+    )
 }
 
 async fn by_alertmanager(

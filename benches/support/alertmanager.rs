@@ -82,12 +82,20 @@ impl Alertmanager {
     /// # Errors
     /// Where it does not start.
     pub fn serve(&self, scratch: &Path) -> Result<Running> {
+        self.serve_with(scratch, SETTINGS)
+    }
+
+    /// The same with settings of one's own, as YAML.
+    ///
+    /// # Errors
+    /// Where it does not start.
+    pub fn serve_with(&self, scratch: &Path, text: &str) -> Result<Running> {
         let folder = tempfile::Builder::new()
             .prefix("alertmanager-")
             .tempdir_in(scratch)
             .context(scratch.display())?;
         let settings = folder.path().join("alertmanager.yml");
-        fs::write(&settings, SETTINGS).context(settings.display())?;
+        fs::write(&settings, text).context(settings.display())?;
         let port = free_port()?;
         let log = File::create(folder.path().join("log")).context("its log")?;
         let mut process = Guarded::spawn(

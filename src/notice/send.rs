@@ -10,13 +10,16 @@ use super::plan::{Plan, Sending, missing, plan};
 use super::{EMAIL, Notice, Row, State, check_phase, get, insert, locked, require_draft, row, templates};
 use crate::audit::{Action, Event, Tx};
 use crate::db::Conn;
-use crate::db::dialect::{on_backend, tell_workers};
+use crate::db::dialect::{analyze, on_backend, tell_workers};
 use crate::db::schema::{deliveries as d, notice_recipients as nr, notices as n};
 use crate::directory::address_domain;
 use crate::error::{Error, Result};
 use crate::id::NoticeId;
 use crate::incident::timeline;
 use crate::template::Phase;
+
+/// Recipients from which on PostgreSQL is made to look at what they change: it plans badly until it has.
+const MANY: usize = 1_000;
 
 /// The digest of a preview, given back.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
@@ -130,6 +133,9 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
         on_backend!(&mut *tx.conn, c => diesel::insert_into(nr::table).values(&rows).execute(c))?;
     }
     freeze_endpoints(tx, id, count, &plan.endpoints)?;
+    if count >= MANY {
+        analyze(tx.conn, &["notice_recipients"])?;
+    }
     diesel::update(n::table.find(id.as_str()))
         .set((
             n::state.eq(State::Queued.as_str()),
@@ -347,6 +353,10 @@ pub fn finished(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
             n::updated_at.eq(tx.now),
         ))
         .execute(tx.conn)?;
+    // PostgreSQL knows them as they were when they were made: all waiting.
+    if row.recipients >= MANY as i64 {
+        analyze(tx.conn, &["deliveries"])?;
+    }
     let Notice { counts, channels, .. } = get(tx.conn, id)?;
     let others = [
         (counts.failed, "failed"),
