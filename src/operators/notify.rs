@@ -184,7 +184,9 @@ fn tell(tx: &mut Tx<'_>, operators: &[Operator], event: &Followed, known: &Known
         };
         let key = format!("unreached:{}", notice.id);
         outbox::recount(tx, &key, &facts)?;
-        let due_at = if finished { tx.now } else { tx.now.plus(GATHER) };
+        // Where some came back already, more will: also when that was quicker than the look at the end of the notice.
+        let all_known = finished && notice.counts.bounced == 0;
+        let due_at = if all_known { tx.now } else { tx.now.plus(GATHER) };
         for operator in wanting(OperatorEvent::Unreached) {
             outbox::put(tx, operator, &key, &facts, due_at)?;
         }
