@@ -167,8 +167,6 @@ struct Lane<'a> {
 async fn measure(args: &Args) -> Result<()> {
     // In the build directory, which is on a disk where a checkout is.
     let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let cache = scratch.join("bench-tools");
-    std::fs::create_dir_all(&cache).context(cache.display())?;
     println!("The machine should be idle: nothing else may run while this measures.");
     if let Some(load) = machine::load().filter(|load| *load > IDLE) {
         println!("It is not: its load is {load}. Absolute figures will be too low, and ratios will vary.");
@@ -182,7 +180,7 @@ async fn measure(args: &Args) -> Result<()> {
     for line in machine::describe(scratch)? {
         println!("{line}");
     }
-    let reference = Alertmanager::find(&cache)?;
+    let reference = Alertmanager::find()?;
     let server = match args.on.contains(&On::Postgres) {
         true => Server::find(scratch)
             .inspect_err(|reason| println!("left out  PostgreSQL's rows: {reason}"))

@@ -1,6 +1,6 @@
-//! Alertmanager, of Debian: found on this machine, or unpacked into a folder of the build directory.
+//! Alertmanager, as it is installed on this machine.
 //!
-//! Nothing is installed into the system, and nothing that it writes stays behind.
+//! Must never happen here: anything that it writes stays behind.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -36,28 +36,20 @@ impl Running {
 }
 
 impl Alertmanager {
-    /// Finds it, or unpacks Debian's package into `cache` without installing it.
+    /// Finds it.
     ///
     /// # Errors
     /// Says what to install.
-    pub fn find(cache: &Path) -> Result<Self> {
+    pub fn find() -> Result<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let installed = std::env::split_paths(&path)
             .flat_map(|place| [place.join(PROGRAM), place.join("alertmanager")])
             .find(|file| file.is_file());
-        let program = match installed {
-            Some(program) => program,
-            None => {
-                let unpacked = cache.join("alertmanager");
-                let program = unpacked.join("usr/bin").join(PROGRAM);
-                if !program.is_file() {
-                    fetch(cache, &unpacked).context(
-                        "Alertmanager is missing, please install it (Debian: apt-get install prometheus-alertmanager)",
-                    )?;
-                }
-                program
-            }
-        };
+        // Debian's looks for its templates in the system, so unpacking it elsewhere is not enough.
+        let program = installed.context(
+            "Alertmanager is missing, please install it (Debian: apt-get install --no-install-recommends \
+             prometheus-alertmanager, and stop the service)",
+        )?;
         // Some releases say it on standard error.
         let said = Command::new(&program)
             .arg("--version")
@@ -114,27 +106,4 @@ impl Alertmanager {
             _folder: folder,
         })
     }
-}
-
-fn fetch(cache: &Path, unpacked: &Path) -> Result<()> {
-    println!("fetching Debian's {PROGRAM}; it is unpacked, not installed");
-    let into = tempfile::tempdir_in(cache).context("a folder")?;
-    let download = || {
-        run(Command::new("apt-get")
-            .args(["download", PROGRAM])
-            .current_dir(into.path()))
-    };
-    // A machine whose lists of packages are empty or old needs `apt-get update` first, which takes root.
-    if download().is_err() {
-        run(Command::new("apt-get").args(["update", "-qq"]))?;
-        download()?;
-    }
-    let package = fs::read_dir(into.path())
-        .context("the download")?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|end| end == "deb"))
-        .context("apt-get downloaded nothing")?;
-    let files = into.path().join("files");
-    run(Command::new("dpkg-deb").arg("-x").args([&package, &files]))?;
-    fs::rename(&files, unpacked).context(unpacked.display())
 }
