@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::process::{Guarded, free_port, listening, run};
+use super::process::{Guarded, free_port, listening};
 use super::{Context, Result};
 
 const PROGRAM: &str = "prometheus-alertmanager";
