@@ -9,7 +9,7 @@ use super::write::{self, Parent, ResourceRow};
 use super::{Check, Gone, Labels, ResourceRef};
 use crate::audit::{Action, Event, Tx};
 use crate::db::schema::{accounts as a, resource_labels as l, resources as r};
-use crate::db::{Conn, dialect};
+use crate::db::{Conn, dialect, keyed};
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
 
@@ -260,7 +260,7 @@ pub fn depths(conn: &mut Conn, keys: &[i64]) -> Result<HashMap<i64, i64>> {
     if keys.is_empty() {
         return Ok(HashMap::new());
     }
-    let list = keys.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+    let list = keyed::list(keys);
     let rows: Vec<Depth> = diesel::sql_query(format!(
         "WITH RECURSIVE up(start, node) AS ( \
              SELECT key, key FROM resources WHERE key IN ({list}) \
@@ -288,7 +288,7 @@ pub fn above(conn: &mut Conn, keys: &[i64]) -> Result<Vec<(i64, i64)>> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let list = keys.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+    let list = keyed::list(keys);
     let rows: Vec<Pair> = diesel::sql_query(format!(
         "WITH RECURSIVE up(start, node) AS ( \
              SELECT key, key FROM resources WHERE key IN ({list}) \

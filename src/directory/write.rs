@@ -12,7 +12,7 @@ use diesel::sql_types::{BigInt, Nullable};
 
 use super::{Labels, ResourceRef};
 use crate::db::schema::resource_labels;
-use crate::db::{Conn, bulk};
+use crate::db::{Conn, bulk, keyed};
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
 
@@ -276,7 +276,7 @@ fn list(keys: &[i64]) -> String {
     let mut unique = keys.to_vec();
     unique.sort_unstable();
     unique.dedup();
-    unique.iter().map(i64::to_string).collect::<Vec<_>>().join(",")
+    keyed::list(&unique)
 }
 
 #[derive(QueryableByName)]

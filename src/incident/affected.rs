@@ -13,7 +13,7 @@ use crate::audit::{Action, Event, Tx};
 use crate::db::schema::{
     alert_references, directory_lookups as dl, incident_resources as ir, resources as r,
 };
-use crate::db::{Conn, Statement, dialect};
+use crate::db::{Conn, Statement, dialect, keyed};
 use crate::directory::selector::{Json, Selector, SelectorSchema};
 use crate::directory::{ResourceRef, resource};
 use crate::error::{Error, FieldError, Result};
@@ -311,7 +311,7 @@ fn add_keys_as(
     let mut added = 0;
     let mut changed = 0;
     for chunk in keys.chunks(5_000) {
-        let list = chunk.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+        let list = keyed::list(chunk);
         added += diesel::sql_query(format!(
             "INSERT INTO incident_resources (incident_id, resource_key, source, added_at, relevance) \
              SELECT $1, key, $2, $3, $4 FROM resources WHERE key IN ({list}){AGAIN}"
