@@ -1,6 +1,8 @@
 //! Mails are put together from pieces that were rendered and encoded once. That must not show: each is byte for byte the
 //! mail that rendering and encoding it whole gives, whatever names, labels, texts and templates hold.
 
+use std::sync::Arc;
+
 use candor::delivery::email::Addressing;
 use candor::delivery::skeleton::Prepared;
 use candor::notice::compose::{Content, RecipientContext};
@@ -152,7 +154,7 @@ proptest! {
     #[test]
     fn every_mail_is_the_same_either_way((phase, content, source, recipients) in case(), numbers in any::<[u16; 6]>()) {
         let template = Template::compile(phase, &source).expect("the template is sound");
-        let prepared = Prepared::new(content, template);
+        let prepared = Prepared::new(content, Arc::new(template));
         let from = "Quickbyte <help@quickbyte.example>".parse().unwrap();
         for (own, number) in recipients.iter().zip(numbers) {
             // A second of the same shape takes the way from pieces for certain.
@@ -210,7 +212,7 @@ fn the_built_in_mails_are_made_from_pieces() {
             report: None,
             sender: "Quickbyte".to_owned(),
         };
-        let prepared = Prepared::new(content, template);
+        let prepared = Prepared::new(content, Arc::new(template));
         let from = "help@quickbyte.example".parse().unwrap();
         let addressing = Addressing {
             from: &from,

@@ -20,7 +20,6 @@ mod row;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use diesel::prelude::*;
 use serde::Serialize;
 use serde_json::json;
 
@@ -32,8 +31,7 @@ use super::integration::Integration;
 use super::kept;
 use super::source::{self, Batch, Request};
 use crate::audit::{Action, Actor, Event, Tx};
-use crate::db::dialect::{self, RepeatRow, on_backend};
-use crate::db::schema::alerts as a;
+use crate::db::dialect::{self, RepeatRow};
 use crate::directory::ResourceRef;
 use crate::error::Result;
 use crate::id::{AlertId, IncidentId, QuietId};
@@ -238,10 +236,7 @@ impl<'b> Work<'b> {
 
     /// Stores the new alerts so far.
     fn insert_fresh(&mut self, tx: &mut Tx<'_>) -> Result<()> {
-        for chunk in std::mem::take(&mut self.fresh).chunks(200) {
-            on_backend!(&mut *tx.conn, c => diesel::insert_into(a::table).values(chunk).execute(c))?;
-        }
-        Ok(())
+        row::insert(tx.conn, &std::mem::take(&mut self.fresh))
     }
 
     /// Writes what is not written yet, and answers for each body.

@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Binary, Bool, Text};
 use serde::Serialize;
 
 use super::integration;
 use super::source::Request;
 use crate::audit::Tx;
 use crate::db::Conn;
-use crate::db::dialect::on_backend;
+use crate::db::many::insert_many;
 use crate::db::schema::hook_requests as h;
 use crate::error::{Error, Result};
 use crate::id::IntegrationId;
@@ -115,22 +116,44 @@ pub fn keep_all(tx: &mut Tx<'_>, id: &IntegrationId, bodies: &[(String, &Request
     store(tx, id, &rows)
 }
 
+#[derive(Insertable)]
+#[diesel(table_name = h)]
+struct NewRow<'a> {
+    integration_id: &'a IntegrationId,
+    received_at: Timestamp,
+    accepted: bool,
+    detail: String,
+    body: &'a [u8],
+    method: &'a str,
+    query: String,
+    headers: String,
+}
+
 fn store(tx: &mut Tx<'_>, id: &IntegrationId, bodies: &[(bool, &str, &Request)]) -> Result<()> {
     let mut rows = Vec::with_capacity(bodies.len());
     for (accepted, detail, request) in bodies {
-        rows.push((
-            h::integration_id.eq(id.as_str()),
-            h::received_at.eq(tx.now),
-            h::accepted.eq(*accepted),
-            h::detail.eq(one_line(detail, 1_000)),
-            h::body.eq(&request.body),
-            h::method.eq(&request.method),
+        rows.push(NewRow {
+            integration_id: id,
+            received_at: tx.now,
+            accepted: *accepted,
+            detail: one_line(detail, 1_000),
+            body: &request.body,
+            method: &request.method,
             // PostgreSQL has no text with a zero byte.
-            h::query.eq(request.query.replace('\0', "")),
-            h::headers.eq(serde_json::to_string(&request.headers)?),
-        ));
+            query: request.query.replace('\0', ""),
+            headers: serde_json::to_string(&request.headers)?,
+        });
     }
-    on_backend!(&mut *tx.conn, c => diesel::insert_into(h::table).values(&rows).execute(c))?;
+    insert_many!(tx.conn, h::table, "hook_requests", rows.as_slice(), {
+        integration_id: Text = |row| row.integration_id.as_str(),
+        received_at: BigInt = |row| row.received_at,
+        accepted: Bool = |row| row.accepted,
+        detail: Text = |row| row.detail.as_str(),
+        body: Binary = |row| row.body,
+        method: Text = |row| row.method,
+        query: Text = |row| row.query.as_str(),
+        headers: Text = |row| row.headers.as_str(),
+    });
     let oldest: Option<i64> = h::table
         .filter(h::integration_id.eq(id.as_str()))
         .order(h::id.desc())

@@ -21,7 +21,7 @@ use crate::access::random_secret;
 use crate::audit::{Action, Actor, Event, Tx, hex};
 use crate::db::dialect::on_backend;
 use crate::db::schema::{alert_people as ap, alerts as a, audit_events as e, counters as c, settings};
-use crate::db::{Conn, Db};
+use crate::db::{Conn, Db, Fix};
 use crate::directory::{normal_address, person};
 use crate::error::{Error, Result};
 use crate::id::{AlertId, IncidentId};
@@ -219,6 +219,7 @@ fn count(
     .bind::<Nullable<Text>, _>(person.map(|(_, by)| by.as_str()))
     .bind::<BigInt, _>(at)
     .bind::<BigInt, _>(at)
+    .fixed()
     .execute(conn)?;
     Ok(())
 }

@@ -13,9 +13,11 @@ mod trail;
 mod verify;
 
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Nullable, Text};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::db::many::insert_many;
 use crate::db::schema::{audit_events, audit_head};
 use crate::db::{Conn, Db, dialect};
 use crate::error::Result;
@@ -416,9 +418,21 @@ fn append(conn: &mut Conn, now: Timestamp, events: Vec<(Actor, Event)>) -> Resul
         prev_hash = row.hash.clone();
         rows.push(row);
     }
-    for chunk in rows.chunks(500) {
-        dialect::on_backend!(conn, c => diesel::insert_into(audit_events::table).values(chunk).execute(c))?;
-    }
+    insert_many!(conn, audit_events::table, "audit_events", rows.as_slice(), {
+        seq: BigInt = |row| row.seq,
+        at: BigInt = |row| row.at,
+        actor_kind: Text = |row| row.actor_kind.as_str(),
+        actor_id: Text = |row| row.actor_id.as_str(),
+        actor_name: Text = |row| row.actor_name.as_str(),
+        action: Text = |row| row.action.as_str(),
+        subject_type: Text = |row| row.subject_type.as_str(),
+        subject_id: Text = |row| row.subject_id.as_str(),
+        incident_id: Nullable<Text> = |row| row.incident_id.as_deref(),
+        before_json: Nullable<Text> = |row| row.before_json.as_deref(),
+        after_json: Nullable<Text> = |row| row.after_json.as_deref(),
+        prev_hash: Text = |row| row.prev_hash.as_str(),
+        hash: Text = |row| row.hash.as_str(),
+    });
     diesel::update(audit_head::table.find(1))
         .set((audit_head::seq.eq(seq), audit_head::hash.eq(prev_hash)))
         .execute(conn)?;

@@ -2,6 +2,8 @@
 //!
 //! Must never happen here: a connection without its safety settings (foreign keys, full sync, UTC).
 
+use std::time::{Duration, Instant};
+
 use diesel::connection::{SimpleConnection, TransactionManager, TransactionManagerStatus};
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
@@ -147,6 +149,17 @@ pub(super) fn discreet(error: ConnectionError) -> ConnectionError {
     }
 }
 
+/// A connection that was used a moment ago is not asked whether it is alive: that would be one more question for each
+/// transaction, and the answer holds no longer than this.
+const FRESH: Duration = Duration::from_millis(250);
+
+/// A connection of a pool.
+pub struct Pooled {
+    pub(super) conn: Conn,
+    /// When it last did what it was asked; none where that went wrong.
+    pub(super) worked: Option<Instant>,
+}
+
 /// Makes and checks pooled connections.
 pub struct Manager {
     pub(super) url: DatabaseUrl,
@@ -154,26 +167,31 @@ pub struct Manager {
 }
 
 impl ManageConnection for Manager {
-    type Connection = Conn;
+    type Connection = Pooled;
     type Error = diesel::r2d2::Error;
 
-    fn connect(&self) -> Result<Conn, Self::Error> {
-        connect(&self.url, self.mode)
+    fn connect(&self) -> Result<Pooled, Self::Error> {
+        Ok(Pooled {
+            conn: connect(&self.url, self.mode)?,
+            worked: Some(Instant::now()),
+        })
     }
 
-    fn is_valid(&self, conn: &mut Conn) -> Result<(), Self::Error> {
-        match conn {
+    fn is_valid(&self, pooled: &mut Pooled) -> Result<(), Self::Error> {
+        match &mut pooled.conn {
             // A file does not hang up.
             Conn::Sqlite(_) => Ok(()),
+            Conn::Pg(_) if pooled.worked.is_some_and(|at| at.elapsed() < FRESH) => Ok(()),
             Conn::Pg(conn) => conn
                 .batch_execute("SELECT 1")
                 .map_err(diesel::r2d2::Error::QueryError),
         }
     }
 
-    fn has_broken(&self, conn: &mut Conn) -> bool {
+    fn has_broken(&self, pooled: &mut Pooled) -> bool {
         // A panic or a lost server leaves a transaction open: such a connection is thrown away.
-        let status = <Conn as Connection>::TransactionManager::transaction_manager_status_mut(conn);
+        let status =
+            <Conn as Connection>::TransactionManager::transaction_manager_status_mut(&mut pooled.conn);
         let clean = match status {
             TransactionManagerStatus::Valid(valid) => valid.transaction_depth().is_none(),
             TransactionManagerStatus::InError => false,

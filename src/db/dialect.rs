@@ -7,7 +7,7 @@ use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text};
 
-use super::{Conn, copy};
+use super::{Conn, Fix, copy};
 use crate::error::Result;
 use crate::id::{AlertId, IncidentId, NoticeId};
 use crate::time::Timestamp;
@@ -110,7 +110,7 @@ pub fn lock(conn: &mut Conn, what: Lock, id: &str) -> Result<()> {
         Lock::Source => "SELECT 1 FROM directory_sources WHERE id = $1 FOR NO KEY UPDATE",
         Lock::Cursor => "SELECT 1 FROM trail_cursors WHERE name = $1 FOR NO KEY UPDATE",
     };
-    diesel::sql_query(statement).bind::<Text, _>(id).execute(conn)?;
+    diesel::sql_query(statement).bind::<Text, _>(id).fixed().execute(conn)?;
     Ok(())
 }
 
@@ -119,7 +119,7 @@ pub fn lock(conn: &mut Conn, what: Lock, id: &str) -> Result<()> {
 pub fn lock_directory(conn: &mut Conn) -> Result<()> {
     let Conn::Pg(conn) = conn else { return Ok(()) };
     // Any constant will do, as long as nothing else of Candor's uses it.
-    diesel::sql_query("SELECT pg_advisory_xact_lock(727001)").execute(conn)?;
+    diesel::sql_query("SELECT pg_advisory_xact_lock(727001)").fixed().execute(conn)?;
     Ok(())
 }
 
@@ -137,7 +137,7 @@ pub fn account_label(conn: &Conn) -> String {
 /// wait for each other.
 pub fn lock_feedback(conn: &mut Conn) -> Result<()> {
     let Conn::Pg(conn) = conn else { return Ok(()) };
-    diesel::sql_query("SELECT pg_advisory_xact_lock(727002)").execute(conn)?;
+    diesel::sql_query("SELECT pg_advisory_xact_lock(727002)").fixed().execute(conn)?;
     Ok(())
 }
 
@@ -148,7 +148,7 @@ pub fn lock_feedback(conn: &mut Conn) -> Result<()> {
 /// What the database answers.
 pub fn lock_intake(conn: &mut Conn) -> Result<()> {
     let Conn::Pg(conn) = conn else { return Ok(()) };
-    diesel::sql_query("SELECT pg_advisory_xact_lock(727014)").execute(conn)?;
+    diesel::sql_query("SELECT pg_advisory_xact_lock(727014)").fixed().execute(conn)?;
     Ok(())
 }
 
@@ -165,7 +165,7 @@ pub fn audit_head(conn: &mut Conn) -> Result<(i64, String)> {
         Conn::Sqlite(_) => "SELECT seq, hash FROM audit_head",
         Conn::Pg(_) => "SELECT seq, hash FROM audit_head FOR UPDATE",
     };
-    let head: Head = diesel::sql_query(statement).get_result(conn)?;
+    let head: Head = diesel::sql_query(statement).fixed().get_result(conn)?;
     Ok((head.seq, head.hash))
 }
 
@@ -242,6 +242,7 @@ pub fn due(
         .bind::<BigInt, _>(now)
         .bind::<Text, _>(own)
         .bind::<BigInt, _>(room)
+        .fixed()
         .load(conn)?;
         rows.extend(found);
     }
@@ -270,6 +271,7 @@ fn due_again(
         .bind::<BigInt, _>(LOOK)
         .bind::<Text, _>(serde_json::to_string(without)?)
         .bind::<BigInt, _>(limit)
+        .fixed()
         .load(conn)?,
         Conn::Pg(conn) => diesel::sql_query(format!(
             "SELECT d.id, d.lease, d.attempt FROM ({looked_at}) AS seen JOIN deliveries d ON d.id = seen.id \
@@ -282,6 +284,7 @@ fn due_again(
         .bind::<BigInt, _>(LOOK)
         .bind::<Array<Text>, _>(without)
         .bind::<BigInt, _>(limit)
+        .fixed()
         .load(conn)?,
     })
 }
@@ -312,6 +315,7 @@ pub fn is_due(conn: &mut Conn, channel: &str, now: Timestamp, own: &str) -> Resu
         .bind::<Text, _>(channel)
         .bind::<BigInt, _>(now)
         .bind::<Text, _>(own)
+        .fixed()
         .get_result(conn)
         .optional()?;
         if one.is_some() {
@@ -328,13 +332,13 @@ macro_rules! about_ids {
             Conn::Sqlite(conn) => {
                 let among = concat!("IN (SELECT value FROM json_each(", $last, "))");
                 let $query = diesel::sql_query($statement.replace("{among}", among));
-                $bound.bind::<Text, _>(serde_json::to_string($ids)?).$run(conn)?
+                $bound.bind::<Text, _>(serde_json::to_string($ids)?).fixed().$run(conn)?
             }
             Conn::Pg(conn) => {
                 // Not a subquery: with that the planner may read the whole table.
                 let among = concat!("= ANY(", $last, ")");
                 let $query = diesel::sql_query($statement.replace("{among}", among));
-                $bound.bind::<Array<BigInt>, _>($ids).$run(conn)?
+                $bound.bind::<Array<BigInt>, _>($ids).fixed().$run(conn)?
             }
         }
     };
@@ -544,6 +548,7 @@ pub fn recipients(conn: &mut Conn, notice: &NoticeId, ordinals: &[i64]) -> Resul
         )
         .bind::<Text, _>(notice.as_str())
         .bind::<Text, _>(serde_json::to_string(ordinals)?)
+        .fixed()
         .load(conn)?,
         // One by one: of a list that was frozen a moment ago the planner knows nothing, and reads all of it.
         Conn::Pg(conn) => diesel::sql_query(
@@ -553,6 +558,7 @@ pub fn recipients(conn: &mut Conn, notice: &NoticeId, ordinals: &[i64]) -> Resul
         )
         .bind::<Array<BigInt>, _>(ordinals)
         .bind::<Text, _>(notice.as_str())
+        .fixed()
         .load(conn)?,
     })
 }
@@ -616,6 +622,7 @@ pub fn insert_attempts(
         .bind::<Array<BigInt>, _>(attempts.iter().map(|row| row.attempt).collect::<Vec<_>>())
         .bind::<Array<Text>, _>(attempts.iter().map(|row| row.outcome).collect::<Vec<_>>())
         .bind::<Array<Text>, _>(attempts.iter().map(|row| row.reply).collect::<Vec<_>>())
+        .fixed()
         .execute(conn)?),
     }
 }
@@ -709,6 +716,7 @@ pub fn latest_alerts(conn: &mut Conn, integration: &str, fingerprints: &[&str]) 
         ))
         .bind::<Text, _>(serde_json::to_string(fingerprints)?)
         .bind::<Text, _>(integration)
+        .fixed()
         .load(conn)?,
         // One by one, by the index, whatever the planner knows of a table that has just grown.
         Conn::Pg(conn) => diesel::sql_query(format!(
@@ -716,6 +724,7 @@ pub fn latest_alerts(conn: &mut Conn, integration: &str, fingerprints: &[&str]) 
         ))
         .bind::<Array<Text>, _>(fingerprints)
         .bind::<Text, _>(integration)
+        .fixed()
         .load(conn)?,
     })
 }
@@ -750,6 +759,7 @@ pub fn repeat_alerts(conn: &mut Conn, now: Timestamp, rows: &[RepeatRow<'_>]) ->
             )
             .bind::<BigInt, _>(now)
             .bind::<Text, _>(serde_json::to_string(&rows)?)
+            .fixed()
             .execute(conn)?;
         }
         Conn::Pg(conn) => {
@@ -761,6 +771,7 @@ pub fn repeat_alerts(conn: &mut Conn, now: Timestamp, rows: &[RepeatRow<'_>]) ->
             .bind::<Array<Text>, _>(rows.iter().map(|row| row.id).collect::<Vec<_>>())
             .bind::<Array<BigInt>, _>(rows.iter().map(|row| row.times).collect::<Vec<_>>())
             .bind::<Array<Nullable<Text>>, _>(rows.iter().map(|row| row.quiet).collect::<Vec<_>>())
+            .fixed()
             .execute(conn)?;
         }
     }
@@ -780,6 +791,7 @@ pub fn tell_workers(conn: &mut Conn, stopped: Option<&NoticeId>) -> Result<()> {
     diesel::sql_query("SELECT pg_notify($1, $2)")
         .bind::<Text, _>(WORK)
         .bind::<Text, _>(stopped.map_or("", NoticeId::as_str))
+        .fixed()
         .execute(conn)?;
     Ok(())
 }
@@ -797,6 +809,7 @@ pub fn tell_followers(conn: &mut Conn) -> Result<()> {
     diesel::sql_query("SELECT pg_notify($1, $2)")
         .bind::<Text, _>(WORK)
         .bind::<Text, _>(FOLLOWED)
+        .fixed()
         .execute(conn)?;
     Ok(())
 }

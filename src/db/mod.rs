@@ -8,8 +8,10 @@ pub(crate) mod bulk;
 mod connection;
 mod copy;
 pub mod dialect;
+mod fixed;
 pub mod foreign;
 pub(crate) mod keyed;
+pub(crate) mod many;
 mod migrate;
 // Columns are documented where they are made, in the migrations.
 #[allow(missing_docs)]
@@ -17,12 +19,13 @@ pub mod schema;
 mod statement;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::r2d2::Pool;
 use tokio::sync::{Semaphore, watch};
 
 pub use connection::{Conn, DatabaseUrl};
+pub(crate) use fixed::Fix;
 pub use statement::Statement;
 
 /// What boxed queries are generic over.
@@ -195,10 +198,12 @@ where
     let pool = pool.clone();
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let mut conn = pool
+        let mut pooled = pool
             .get()
             .map_err(|error| Error::Unavailable(format!("the database is not reachable: {error}")))?;
-        work(&mut conn)
+        let done = work(&mut pooled.conn);
+        pooled.worked = done.is_ok().then(Instant::now);
+        done
     })
     .await
     .map_err(Error::internal)?

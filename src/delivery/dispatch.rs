@@ -167,6 +167,7 @@ impl<T> Dispatcher<T> {
 
     /// Adds what was claimed.
     pub(super) fn push(&self, work: impl IntoIterator<Item = (String, T)>) {
+        let mut added = 0;
         {
             let state = &mut *self.lock();
             for (name, work) in work {
@@ -188,13 +189,20 @@ impl<T> Dispatcher<T> {
                     }
                 });
                 domain.queue.push_back(work);
+                added += 1;
                 if !domain.in_ring {
                     domain.in_ring = true;
                     state.ring.push_back(name);
                 }
             }
         }
-        self.changed.notify_waiters();
+        if added >= self.concurrency {
+            return self.changed.notify_waiters();
+        }
+        // As many as there is work for: those who waited last, as they still have their connections.
+        for _ in 0..added {
+            self.changed.notify_last();
+        }
     }
 
     /// The next to deliver; waits for it. None when there will be none any more.

@@ -32,7 +32,7 @@ const SHAPES: usize = 256;
 /// A notice's frozen texts and template, and what was prepared of them.
 pub struct Prepared {
     content: Content,
-    template: Template,
+    template: Arc<Template>,
     /// Whether mails may be put together from pieces at all.
     pieces: bool,
     shapes: Mutex<HashMap<Vec<u8>, Option<Arc<Skeleton>>>>,
@@ -40,7 +40,7 @@ pub struct Prepared {
 
 impl Prepared {
     /// From what is frozen with a notice.
-    pub fn new(content: Content, template: Template) -> Self {
+    pub fn new(content: Content, template: Arc<Template>) -> Self {
         let marked = serde_json::to_string(&content).is_ok_and(|text| is_marked(&text));
         Prepared {
             pieces: template.shows_only() && !marked,

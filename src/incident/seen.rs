@@ -10,7 +10,7 @@ use diesel::sql_types::{BigInt, Text};
 use serde::Serialize;
 
 use super::word_enum;
-use crate::db::Conn;
+use crate::db::{Conn, Fix};
 use crate::error::{Error, Result};
 use crate::id::{AlertId, IncidentId};
 use crate::time::Timestamp;
@@ -131,6 +131,7 @@ pub fn in_events(conn: &mut Conn, incident: &IncidentId) -> Result<InEvents> {
          GROUP BY ap.person_key, a.id, a.title ORDER BY ap.person_key, a.id",
     )
     .bind::<Text, _>(incident.as_str())
+    .fixed()
     .load(conn)?;
     let mut found = InEvents::default();
     for row in rows {
@@ -154,6 +155,7 @@ pub fn in_events(conn: &mut Conn, incident: &IncidentId) -> Result<InEvents> {
          WHERE a.incident_id = $1 AND ap.person_key IS NULL GROUP BY a.id, a.title ORDER BY a.id",
     )
     .bind::<Text, _>(incident.as_str())
+    .fixed()
     .load(conn)?;
     if rows.is_empty() {
         return Ok(found);
@@ -163,6 +165,7 @@ pub fn in_events(conn: &mut Conn, incident: &IncidentId) -> Result<InEvents> {
          WHERE a.incident_id = $1 AND ap.person_key IS NULL AND ap.mark <> ''",
     )
     .bind::<Text, _>(incident.as_str())
+    .fixed()
     .get_result(conn)?;
     found.unidentified_users = usize::try_from(distinct.n).unwrap_or_default();
     found.unidentified = rows

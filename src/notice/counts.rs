@@ -14,7 +14,7 @@ use diesel::sql_types::{BigInt, Bool, Text};
 use serde::Serialize;
 
 use super::State;
-use crate::db::Conn;
+use crate::db::{Conn, Fix};
 use crate::db::schema::delivery_counts as dc;
 use crate::error::Result;
 use crate::id::NoticeId;
@@ -111,6 +111,7 @@ impl Changes {
             .bind::<Text, _>(channel)
             .bind::<Text, _>(state)
             .bind::<BigInt, _>(change)
+            .fixed()
             .execute(conn)?;
         }
         Ok(())

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::Row;
 use super::payload::{EndpointContext, PayloadAccount, PayloadRef, PayloadResource};
 use crate::audience;
-use crate::db::Conn;
+use crate::db::{Conn, Fix};
 use crate::db::schema::notice_recipients as nr;
 use crate::directory::endpoint;
 use crate::error::Result;
@@ -186,6 +186,7 @@ fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> {
          WHERE n.incident_id = $1 ORDER BY n.created_at, nr.notice_id, nr.ordinal",
     )
     .bind::<Text, _>(incident.as_str())
+    .fixed()
     .load(conn)?;
     rows.into_iter()
         .filter(|row| match row.delivery_state.as_deref() {

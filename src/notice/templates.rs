@@ -1,5 +1,10 @@
 //! Which template a phase has: the built-in one, or one that an admin saved. Versions are immutable and named by
 //! their content, so that a notice keeps the one with which it was frozen.
+//!
+//! Must never happen here: a version whose content changes. What was parsed is remembered by its name.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use diesel::prelude::*;
 use serde::Serialize;
@@ -64,16 +69,42 @@ pub fn current(conn: &mut Conn, phase: Phase) -> Result<TemplateView> {
     })
 }
 
+/// Versions that were parsed last: to parse one takes as long as to render a hundred mails.
+static PARSED: Mutex<Option<HashMap<(Phase, String), Arc<Template>>>> = Mutex::new(None);
+/// Versions that are remembered.
+const REMEMBERED: usize = 16;
+
+/// The parsed version of that name, from memory or from its source.
+fn parsed(phase: Phase, id: &str, source: impl FnOnce() -> Result<Source>) -> Result<Arc<Template>> {
+    let key = (phase, id.to_owned());
+    {
+        let known = PARSED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(template) = known.as_ref().and_then(|known| known.get(&key)) {
+            return Ok(template.clone());
+        }
+    }
+    let template = Arc::new(Template::compile(phase, &source()?)?);
+    let mut known = PARSED.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = known.get_or_insert_default();
+    if known.len() >= REMEMBERED {
+        known.clear();
+    }
+    known.insert(key, template.clone());
+    Ok(template)
+}
+
 /// Parses and checks the template of a stored version.
 ///
 /// # Errors
 /// `Internal` where the version is not stored.
-pub fn load(conn: &mut Conn, phase: Phase, id: &str) -> Result<Template> {
-    let (subject, text, html) = t::table
-        .find(id)
-        .select((t::subject, t::body_text, t::body_html))
-        .first(conn)?;
-    Template::compile(phase, &Source { subject, text, html })
+pub fn load(conn: &mut Conn, phase: Phase, id: &str) -> Result<Arc<Template>> {
+    parsed(phase, id, || {
+        let (subject, text, html) = t::table
+            .find(id)
+            .select((t::subject, t::body_text, t::body_html))
+            .first(conn)?;
+        Ok(Source { subject, text, html })
+    })
 }
 
 impl TemplateView {
@@ -81,8 +112,8 @@ impl TemplateView {
     ///
     /// # Errors
     /// `Invalid` where it does not render any more (a saved one, after an upgrade).
-    pub fn compile(&self) -> Result<Template> {
-        Template::compile(self.phase, &self.source())
+    pub fn compile(&self) -> Result<Arc<Template>> {
+        parsed(self.phase, &self.id, || Ok(self.source()))
     }
 
     fn source(&self) -> Source {

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
 use super::compose::RecipientContext;
-use crate::db::Conn;
+use crate::db::{Conn, Fix};
 use crate::directory::normal_address;
 use crate::error::Result;
 use crate::id::{IncidentId, NoticeId};
@@ -45,6 +45,7 @@ pub(super) fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> 
          WHERE n.incident_id = $1 ORDER BY n.created_at, nr.notice_id, nr.ordinal",
     )
     .bind::<Text, _>(incident.as_str())
+    .fixed()
     .load(conn)?;
     rows.into_iter()
         .filter(|row| match row.delivery_state.as_deref() {
@@ -130,6 +131,7 @@ fn by_state(conn: &mut Conn, incident: &IncidentId, states: &str) -> Result<Vec<
          WHERE n.incident_id = $1 ORDER BY n.created_at, d.id"
     ))
     .bind::<Text, _>(incident.as_str())
+    .fixed()
     .load(conn)?)
 }
 

@@ -1,6 +1,7 @@
 //! An alert as it is stored: whatever its source wrote, it fits.
 
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Nullable, Text};
 use serde_json::json;
 
 use super::ground::Judged;
@@ -8,6 +9,8 @@ use crate::alert::Status;
 use crate::alert::integration::Integration;
 use crate::alert::source::Alert;
 use crate::audit::{Action, Event};
+use crate::db::Conn;
+use crate::db::many::insert_many;
 use crate::db::schema::alerts as a;
 use crate::error::Result;
 use crate::id::{AlertId, IncidentId, IntegrationId};
@@ -115,4 +118,32 @@ impl NewRow {
             None => event,
         }
     }
+}
+
+/// Stores new alerts.
+///
+/// # Errors
+/// What the database answers.
+pub(super) fn insert(conn: &mut Conn, rows: &[NewRow]) -> Result<()> {
+    insert_many!(conn, a::table, "alerts", rows, {
+        id: Text = |row| row.id.as_str(),
+        integration_id: Text = |row| row.integration_id.as_str(),
+        fingerprint: Text = |row| row.fingerprint.as_str(),
+        status: Text = |row| row.status,
+        severity: Text = |row| row.severity.as_str(),
+        title: Text = |row| row.title.as_str(),
+        text: Text = |row| row.text.as_str(),
+        labels: Text = |row| row.labels.as_str(),
+        link: Nullable<Text> = |row| row.link.as_deref(),
+        started_at: BigInt = |row| row.started_at,
+        ended_at: Nullable<BigInt> = |row| row.ended_at,
+        incident_id: Nullable<Text> = |row| row.incident_id.as_ref().map(IncidentId::as_str),
+        repeats: BigInt = |row| row.repeats,
+        received_at: BigInt = |row| row.received_at,
+        last_received_at: BigInt = |row| row.last_received_at,
+        rule_id: Nullable<Text> = |row| row.rule_id.as_deref(),
+        group_shown: Nullable<Text> = |row| row.group_shown.as_deref(),
+        quiet_id: Nullable<Text> = |row| row.quiet_id.as_deref(),
+    });
+    Ok(())
 }

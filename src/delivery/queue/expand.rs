@@ -9,7 +9,7 @@ use diesel::sql_types::{BigInt, Text};
 use serde_json::json;
 
 use crate::audit::{Action, Event, Tx};
-use crate::db::Conn;
+use crate::db::{Conn, Fix};
 use crate::db::dialect;
 use crate::db::schema::{deliveries as d, notices as n};
 use crate::delivery::calling;
@@ -30,25 +30,51 @@ struct Step {
     people: i64,
 }
 
-/// A notice that waits to be expanded: the one that was queued first.
+/// Recipients up to which an expansion takes no longer than a claim.
+const FEW: i64 = 100;
+
+/// What deliveries are made with.
+#[derive(Clone, Debug)]
+pub struct Expansion {
+    /// The right-hand side of Message-IDs.
+    pub domain: String,
+    /// How long a mail is tried before it is given up.
+    pub lifetime: Duration,
+}
+
+/// A notice that waits to be expanded.
+pub(super) struct Waiting {
+    id: NoticeId,
+    recipients: i64,
+}
+
+impl Waiting {
+    /// Whether its expansion holds nobody up.
+    pub fn is_short(&self) -> bool {
+        self.recipients <= FEW
+    }
+}
+
+/// The notice that was queued first of those that wait to be expanded.
 ///
 /// # Errors
 /// What the database answers.
-pub(super) fn waiting(conn: &mut Conn) -> Result<Option<NoticeId>> {
-    Ok(n::table
+pub(super) fn waiting(conn: &mut Conn) -> Result<Option<Waiting>> {
+    let found: Option<(NoticeId, i64)> = n::table
         .filter(n::state.eq("queued"))
         .order(n::queued_at)
-        .select(n::id)
+        .select((n::id, n::recipients + n::endpoints))
         .first(conn)
-        .optional()?)
+        .optional()?;
+    Ok(found.map(|(id, recipients)| Waiting { id, recipients }))
 }
 
 /// Writes the next rows of a queued notice into the queue. Answers whether there was anything to do.
 ///
 /// # Errors
 /// What the database answers.
-pub fn expand_step(tx: &mut Tx<'_>, domain: &str, lifetime: Duration) -> Result<bool> {
-    let Some(id) = waiting(tx.conn)? else {
+pub fn expand_step(tx: &mut Tx<'_>, by: &Expansion) -> Result<bool> {
+    let Some(Waiting { id, .. }) = waiting(tx.conn)? else {
         return Ok(false);
     };
     dialect::lock(tx.conn, dialect::Lock::Notice, id.as_str())?;
@@ -77,12 +103,13 @@ pub fn expand_step(tx: &mut Tx<'_>, domain: &str, lifetime: Duration) -> Result<
          ORDER BY nr.ordinal",
     )
     .bind::<BigInt, _>(tx.now)
-    .bind::<BigInt, _>(tx.now.plus(lifetime))
+    .bind::<BigInt, _>(tx.now.plus(by.lifetime))
     .bind::<BigInt, _>(tx.now.plus(calling::LIFETIME))
-    .bind::<Text, _>(domain)
+    .bind::<Text, _>(&by.domain)
     .bind::<Text, _>(id.as_str())
     .bind::<BigInt, _>(cursor)
     .bind::<BigInt, _>(end)
+    .fixed()
     .execute(tx.conn)?;
     let state = if end == recipients { "sending" } else { "queued" };
     diesel::update(n::table.find(id.as_str()))

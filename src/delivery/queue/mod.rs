@@ -8,7 +8,7 @@ mod expand;
 mod frozen;
 mod left_behind;
 
-pub use expand::expand_step;
+pub use expand::{Expansion, expand_step};
 pub use frozen::{Frozen, frozen};
 pub use left_behind::{clear_receipts, settle, write_receipts};
 
@@ -69,6 +69,24 @@ pub struct Wanted {
     pub without: Vec<String>,
 }
 
+/// What a turn is to do.
+pub struct Orders<'a> {
+    /// Whose claims they are.
+    pub lease: &'a str,
+    /// When what could not be delivered is tried again, by channel.
+    pub schedules: &'a HashMap<&'static str, Vec<Duration>>,
+    /// What became of deliveries.
+    pub group: &'a [(Claimed, Finish)],
+    /// Rows of receipts up to here are done with then.
+    pub rows: i64,
+    /// What the worker knows that it holds, where it may hold more.
+    pub known: Option<&'a [i64]>,
+    /// What it has room for.
+    pub wanted: &'a [Wanted],
+    /// How a notice of few recipients that waits is expanded on the way, where nothing else is to be done.
+    pub expansion: &'a Expansion,
+}
+
 /// What a turn came to.
 #[derive(Default)]
 pub struct Turn {
@@ -81,47 +99,72 @@ pub struct Turn {
 }
 
 /// Stores what became of a group of deliveries and claims the next: one transaction, so that neither waits for the disk
-/// alone. `rows` of the receipts are done with. `known` is what the worker knows that it holds, where it may hold more.
+/// alone.
 ///
 /// # Errors
 /// What the database answers; then nothing was stored or claimed, unless the connection was lost in the commit: that may
 /// have been done. To store the same group again changes nothing then, and what was claimed is given back by the next
 /// turn that says what is `known`.
-pub fn turn(
-    tx: &mut Tx<'_>,
-    lease: &str,
-    schedules: &HashMap<&'static str, Vec<Duration>>,
-    group: &[(Claimed, Finish)],
-    rows: i64,
-    known: Option<&[i64]>,
-    wanted: &[Wanted],
-) -> Result<Turn> {
+pub fn turn(tx: &mut Tx<'_>, orders: &Orders<'_>) -> Result<Turn> {
+    let Orders {
+        lease,
+        schedules,
+        group,
+        ..
+    } = *orders;
     let mut turn = Turn::default();
-    if let Some(known) = known {
+    if let Some(known) = orders.known {
         dialect::give_back_others(tx.conn, lease, tx.now, known)?;
     }
-    let mut starved = true;
-    for part in wanted.iter().filter(|part| part.room > 0) {
-        let claims = claim(tx, lease, schedules, part)?;
-        starved &= (claims.len() as i64) < part.room;
-        if !claims.is_empty() {
-            turn.claims.push((part.channel, claims));
-        }
-    }
+    let starved = turn.claim(tx, orders)?;
     if !group.is_empty() {
         // After the claim: whoever holds the counts should be done soon.
         let mut changes = Changes::default();
         turn.stopped = finish(tx, lease, schedules, group, &mut changes)?;
-        diesel::delete(dr::table.filter(dr::lease.eq(lease)).filter(dr::seq.le(rows))).execute(tx.conn)?;
+        diesel::delete(
+            dr::table
+                .filter(dr::lease.eq(lease))
+                .filter(dr::seq.le(orders.rows)),
+        )
+        .execute(tx.conn)?;
         changes.store(tx.conn)?;
     }
     if starved {
         // Nothing more is due: then a notice may be complete, or wait to be expanded.
         let ids = complete(tx.conn)?;
         ids.iter().try_for_each(|id| crate::notice::finished(tx, id))?;
-        turn.queued = expand::waiting(tx.conn)?.is_some();
+        let mut waiting = expand::waiting(tx.conn)?;
+        let free = group.is_empty() && turn.claims.is_empty() && orders.wants_any();
+        if free && waiting.as_ref().is_some_and(expand::Waiting::is_short) {
+            // Who are few are not to wait for two more transactions.
+            expand_step(tx, orders.expansion)?;
+            turn.claim(tx, orders)?;
+            waiting = expand::waiting(tx.conn)?;
+        }
+        turn.queued = waiting.is_some();
     }
     Ok(turn)
+}
+
+impl Orders<'_> {
+    fn wants_any(&self) -> bool {
+        self.wanted.iter().any(|part| part.room > 0)
+    }
+}
+
+impl Turn {
+    /// Claims what there is room for; answers whether there was less than that everywhere.
+    fn claim(&mut self, tx: &mut Tx<'_>, orders: &Orders<'_>) -> Result<bool> {
+        let mut starved = true;
+        for part in orders.wanted.iter().filter(|part| part.room > 0) {
+            let claims = claim(tx, orders.lease, orders.schedules, part)?;
+            starved &= (claims.len() as i64) < part.room;
+            if !claims.is_empty() {
+                self.claims.push((part.channel, claims));
+            }
+        }
+        Ok(starved)
+    }
 }
 
 /// Claims what is due for the holder of `lease`.

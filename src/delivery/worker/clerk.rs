@@ -14,7 +14,7 @@ use super::{Desk, Job, LAST_CHANCE, Office, POLL, schedules};
 use crate::audit::Actor;
 use crate::delivery::channel::Task;
 use crate::delivery::ledger::{Done, Group};
-use crate::delivery::queue::{self, Claim, Claimed, Finish, Frozen, Wanted};
+use crate::delivery::queue::{self, Claim, Claimed, Expansion, Finish, Frozen, Orders, Wanted};
 use crate::error::{Error, Result};
 use crate::id::NoticeId;
 
@@ -37,6 +37,7 @@ pub(super) struct Clerk {
     stop: watch::Receiver<bool>,
     senders_ended: watch::Receiver<bool>,
     schedules: Arc<HashMap<&'static str, Vec<Duration>>>,
+    expansion: Arc<Expansion>,
     notices: HashMap<NoticeId, Arc<Frozen>>,
     /// A group whose transaction failed: it is tried until it is stored.
     unstored: Option<Arc<Sheet>>,
@@ -64,6 +65,10 @@ impl Clerk {
     ) -> Self {
         let clerk = Clerk {
             schedules: Arc::new(schedules(&office.setup)),
+            expansion: Arc::new(Expansion {
+                domain: office.setup.domain.clone(),
+                lifetime: office.setup.lifetime,
+            }),
             ahead: AHEAD,
             office,
             stop,
@@ -169,12 +174,12 @@ impl Clerk {
         }
         let queued = self.turn(true).await? || self.expanding;
         if queued {
-            let (domain, lifetime) = (office.setup.domain.clone(), office.setup.lifetime);
+            let expansion = self.expansion.clone();
             self.expanding = office
                 .setup
                 .db
                 .write(&Actor::system("delivery"), move |tx| {
-                    queue::expand_step(tx, &domain, lifetime)
+                    queue::expand_step(tx, &expansion)
                 })
                 .await?;
         }
@@ -223,20 +228,22 @@ impl Clerk {
             .collect();
         let claimed_at = Instant::now();
         let known: Option<Vec<i64>> = self.in_doubt.then(|| office.held().iter().copied().collect());
-        let (group, lease, schedules) = (sheet.clone(), office.lease.clone(), self.schedules.clone());
+        let (group, lease) = (sheet.clone(), office.lease.clone());
+        let (schedules, expansion) = (self.schedules.clone(), self.expansion.clone());
         let result = office
             .setup
             .db
             .write(&Actor::system("delivery"), move |tx| {
-                queue::turn(
-                    tx,
-                    &lease,
-                    &schedules,
-                    &group.done,
-                    group.row,
-                    known.as_deref(),
-                    &wanted,
-                )
+                let orders = Orders {
+                    lease: &lease,
+                    schedules: &schedules,
+                    group: &group.done,
+                    rows: group.row,
+                    known: known.as_deref(),
+                    wanted: &wanted,
+                    expansion: &expansion,
+                };
+                queue::turn(tx, &orders)
             })
             .await;
         let turn = match result {
@@ -249,8 +256,8 @@ impl Clerk {
                         "outcomes cannot be stored; nothing more is sent until they are"
                     );
                     office.setup.stats.set_trouble(Some(error.chain()));
+                    self.unstored = Some(sheet);
                 }
-                self.unstored = Some(sheet);
                 self.in_doubt = true;
                 return Err(error);
             }
