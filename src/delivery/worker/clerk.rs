@@ -28,6 +28,8 @@ const BRISK: Duration = Duration::from_millis(200);
 const SLUGGISH: Duration = Duration::from_secs(2);
 /// Claims for each delivery that is made at a time, at first and at least.
 const AHEAD: usize = 2;
+/// Steps of an expansion between two turns at most: the other channels wait no longer than a moment.
+const STEPS: usize = 4;
 /// Frozen notices that are kept in memory.
 const NOTICES: usize = 32;
 
@@ -168,7 +170,10 @@ impl Clerk {
             }
         }
         let queued = self.turn(true).await? || self.expanding;
-        if queued {
+        for _ in 0..STEPS {
+            if !queued {
+                break;
+            }
             let (domain, lifetime) = (office.setup.domain.clone(), office.setup.lifetime);
             self.expanding = office
                 .setup
@@ -177,6 +182,12 @@ impl Clerk {
                     queue::expand_step(tx, &domain, lifetime)
                 })
                 .await?;
+            // Where a channel holds all that it may and nothing waits to be stored, a turn would find little to do.
+            let full = |desk: &Arc<Desk>| desk.outstanding.load(Ordering::SeqCst) >= self.window(desk);
+            let idle = office.ledger.waiting().0 == 0 && office.desks.iter().any(full);
+            if !idle || !self.expanding || *self.stop.borrow() {
+                break;
+            }
         }
         Ok(queued)
     }
