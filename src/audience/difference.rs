@@ -171,7 +171,9 @@ impl Outline {
             }
             match before.next_if(|(other, _)| **other == *id) {
                 None => counts.added += 1,
-                Some((_, reasons)) if *reasons != hash(&self.hashes, &addressee.reasons) => counts.changed += 1,
+                Some((_, reasons)) if *reasons != hash(&self.hashes, &addressee.reasons) => {
+                    counts.changed += 1
+                }
                 Some(_) => {}
             }
         }

@@ -237,8 +237,11 @@ fn plan_and_look(
 ) -> Result<Plan> {
     let phase = row.phase()?;
     let rule = row.rule()?;
-    let Audience { people: affected, counts, .. } =
-        audience::resolve_by(conn, &row.incident_id, &rule, At::Now)?;
+    let Audience {
+        people: affected,
+        counts,
+        ..
+    } = audience::resolve_by(conn, &row.incident_id, &rule, At::Now)?;
     look(&affected);
     let told = told(conn, &row.incident_id)?;
     let told_addresses: HashSet<&str> = told.iter().map(|told| &*told.address).collect();

@@ -207,7 +207,10 @@ fn together(key: String, group: Vec<Addressee>) -> Result<Packed> {
         ids.push(addressee.person.id);
         reasons.extend(addressee.reasons);
     }
-    let mut accounts: Vec<Shared> = reasons.iter().filter_map(|reason| reason.account.clone()).collect();
+    let mut accounts: Vec<Shared> = reasons
+        .iter()
+        .filter_map(|reason| reason.account.clone())
+        .collect();
     accounts.sort_unstable();
     accounts.dedup();
     let context = RecipientContext::new(ids, names, time_zone, &reasons);

@@ -81,7 +81,8 @@ pub struct Turn {
 }
 
 /// Stores what became of a group of deliveries and claims the next: one transaction, so that neither waits for the disk
-/// alone. `rows` of the receipts are done with. `known` is what the worker knows that it holds, where it may hold more.
+/// alone. Receipts in `rows`, after the first number and up to the second, are done with. `known` is what the worker knows
+/// that it holds, where it may hold more.
 ///
 /// # Errors
 /// What the database answers; then nothing was stored or claimed, unless the connection was lost in the commit: that may
@@ -92,7 +93,7 @@ pub fn turn(
     lease: &str,
     schedules: &HashMap<&'static str, Vec<Duration>>,
     group: &[(Claimed, Finish)],
-    rows: i64,
+    rows: (i64, i64),
     known: Option<&[i64]>,
     wanted: &[Wanted],
 ) -> Result<Turn> {
@@ -112,7 +113,13 @@ pub fn turn(
         // After the claim: whoever holds the counts should be done soon.
         let mut changes = Changes::default();
         turn.stopped = finish(tx, lease, schedules, group, &mut changes)?;
-        diesel::delete(dr::table.filter(dr::lease.eq(lease)).filter(dr::seq.le(rows))).execute(tx.conn)?;
+        // From both sides: what was deleted before is still in the table until it is vacuumed, and would be read each time.
+        let (after, upto) = rows;
+        let seqs: Vec<i64> = (after + 1..=upto).collect();
+        if !seqs.is_empty() {
+            diesel::delete(dr::table.filter(dr::lease.eq(lease)).filter(dr::seq.eq_any(seqs)))
+                .execute(tx.conn)?;
+        }
         changes.store(tx.conn)?;
     }
     if starved {

@@ -42,6 +42,8 @@ pub(super) struct Clerk {
     notices: HashMap<NoticeId, Arc<Frozen>>,
     /// A group whose transaction failed: it is tried until it is stored.
     unstored: Option<Arc<Sheet>>,
+    /// The last row of receipts that is done with.
+    cleared: i64,
     /// The last turn failed, and nobody knows whether it was committed: more may be claimed than is known here. Such rows
     /// would stay with a living worker for good.
     in_doubt: bool,
@@ -72,6 +74,7 @@ impl Clerk {
             senders_ended,
             notices: HashMap::new(),
             unstored: None,
+            cleared: 0,
             in_doubt: false,
             expanding: false,
             last_turn: Instant::now(),
@@ -235,6 +238,7 @@ impl Clerk {
         let claimed_at = Instant::now();
         let known: Option<Vec<i64>> = self.in_doubt.then(|| office.held().iter().copied().collect());
         let (group, lease, schedules) = (sheet.clone(), office.lease.clone(), self.schedules.clone());
+        let cleared = self.cleared;
         let result = office
             .setup
             .db
@@ -244,7 +248,7 @@ impl Clerk {
                     &lease,
                     &schedules,
                     &group.done,
-                    group.row,
+                    (cleared, group.row),
                     known.as_deref(),
                     &wanted,
                 )
@@ -274,6 +278,7 @@ impl Clerk {
             }
         }
         if !sheet.done.is_empty() {
+            self.cleared = self.cleared.max(sheet.row);
             office.setup.stats.set_trouble(None);
             office.ledger.stored();
             for desk in &office.desks {
