@@ -76,7 +76,8 @@ fn each(conn: &mut Conn, incident: &IncidentId, mut tell: impl FnMut(Told)) -> R
         // Frozen, not yet queued one by one: it will be told, unless it was stopped before.
         let on_its_way = matches!(state.as_str(), "queued" | "sending");
         for after in (0..recipients).step_by(STEP as usize) {
-            let upto = after + STEP;
+            // Mails come before what goes to endpoints.
+            let upto = (after + STEP).min(recipients);
             let made: HashMap<i64, String> = d::table
                 .filter(d::notice_id.eq(&*id))
                 .filter(d::ordinal.gt(after).and(d::ordinal.le(upto)))
@@ -85,7 +86,7 @@ fn each(conn: &mut Conn, incident: &IncidentId, mut tell: impl FnMut(Told)) -> R
                 .into_iter()
                 .collect();
             let frozen: Vec<(i64, String, String)> = on_backend!(&mut *conn, c => sql::<(BigInt, Text, Text)>(
-                "SELECT ordinal, address, context FROM notice_recipients WHERE channel = 'email' AND notice_id = ")
+                "SELECT ordinal, address, context FROM notice_recipients WHERE notice_id = ")
                 .bind::<Text, _>(&*id)
                 .sql(" AND ordinal > ").bind::<BigInt, _>(after)
                 .sql(" AND ordinal <= ").bind::<BigInt, _>(upto)
