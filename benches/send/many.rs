@@ -1,5 +1,7 @@
 //! What a great many deliveries cost: memory while they are sent, and the pages that they are behind.
 
+use serde_json::json;
+
 use super::support::candor::{Database, Kind, Ready};
 use super::support::figures::{Goal, Line, Series, grouped, ratio};
 use super::support::machine::MemoryWatch;
@@ -8,6 +10,8 @@ use super::support::story::Shape;
 use super::support::{Context, Result};
 use super::{Bench, FEW, Row};
 
+/// More events than the first page of the audit trail shows.
+const EVENTS: usize = 120;
 /// Growth between a tenth of the way and the second half that still is none.
 const FLAT: f64 = 1.1;
 
@@ -132,6 +136,11 @@ async fn pages(bench: &Bench<'_>, few: &Told<'_>, many: &Told<'_>) -> Result<Vec
 /// Seconds that each page takes.
 async fn views(bench: &Bench<'_>, told: &Told<'_>) -> Result<Vec<(&'static str, f64)>> {
     let service = told.database.serve(bench.sink.port(), true)?;
+    // So that the first page of the trail is as full with few deliveries as with many.
+    for number in 0..EVENTS {
+        let token = json!({"name": format!("reader {number}"), "role": "viewer"});
+        service.post("/api/v1/tokens", &token).await?;
+    }
     let cookie = service.sign_in().await?;
     let number = told.ready.incident["number"]
         .as_i64()

@@ -3,6 +3,8 @@
 //! Must never happen here: somebody who owned it then and does not now, left out of the difference.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
 
 use serde::Serialize;
 
@@ -114,4 +116,79 @@ pub fn compare(before: &Audience, after: &Audience) -> Difference {
         },
         people,
     }
+}
+
+/// Who is in an audience and for which reasons, in a few bytes each: enough to count what differs.
+pub struct Outline {
+    /// In the order of the ids, with a hash of the reasons.
+    people: Vec<(Box<str>, u64)>,
+    hashes: RandomState,
+    not_known: usize,
+}
+
+/// Writes into a hash.
+struct HashWriter<H>(H);
+
+impl<H: Hasher> io::Write for HashWriter<H> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Outline {
+    /// Of an audience, which is used up.
+    pub fn of(audience: Audience) -> Self {
+        let hashes = RandomState::new();
+        let not_known = audience.counts.not_known_then;
+        let mut people = Vec::with_capacity(audience.people.len());
+        for addressee in audience.people {
+            let hash = hash(&hashes, &addressee.reasons);
+            people.push((addressee.person.id.into(), hash));
+        }
+        Outline {
+            people,
+            hashes,
+            not_known,
+        }
+    }
+
+    /// How another audience of the incident differs from it; its people are in the order of their ids.
+    pub fn until(&self, after: &[Addressee]) -> DifferenceCounts {
+        let mut counts = DifferenceCounts {
+            not_known_then: self.not_known,
+            ..DifferenceCounts::default()
+        };
+        let mut before = self.people.iter().peekable();
+        for addressee in after {
+            let id = addressee.person.id.as_str();
+            while before.next_if(|(other, _)| **other < *id).is_some() {
+                counts.removed += 1;
+            }
+            match before.next_if(|(other, _)| **other == *id) {
+                None => counts.added += 1,
+                Some((_, reasons)) if *reasons != hash(&self.hashes, &addressee.reasons) => {
+                    counts.changed += 1
+                }
+                Some(_) => {}
+            }
+        }
+        counts.removed += before.count();
+        counts
+    }
+}
+
+/// Equal for equal reasons; hardly ever else.
+fn hash(hashes: &RandomState, reasons: &[Reason]) -> u64 {
+    let mut into = HashWriter(hashes.build_hasher());
+    for reason in reasons {
+        into.0.write_u8(u8::from(reason.by_account));
+        // Neither a hash nor a reason can fail to be written.
+        let _ = serde_json::to_writer(&mut into, reason);
+    }
+    into.0.finish()
 }

@@ -25,7 +25,7 @@ use serde::Serialize;
 
 pub use at::At;
 pub use count::{Found, count};
-pub use difference::{Change, Changed, Difference, DifferenceCounts, compare, difference};
+pub use difference::{Change, Changed, Difference, DifferenceCounts, Outline, compare, difference};
 pub use explain::{Explained, Step, StepAbout, Who, explain};
 
 pub use reason::{Reason, Way};

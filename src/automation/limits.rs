@@ -17,7 +17,7 @@ use crate::db::schema::automation_told as t;
 use crate::directory::source::status;
 use crate::error::{FieldError, Result};
 use crate::id::IncidentId;
-use crate::notice::{Plan, Sending};
+use crate::notice::{Packed, Plan, Sending};
 use crate::time::{Timestamp, time_zone};
 
 /// What "per hour" means.
@@ -203,16 +203,9 @@ impl Limits {
 
 /// The accounts through which somebody is told.
 fn accounts(plan: &Plan) -> BTreeSet<String> {
-    let told: BTreeSet<&str> = plan
-        .recipients
-        .iter()
-        .flat_map(|recipient| recipient.context.people.iter().map(String::as_str))
-        .collect();
-    let people = plan.audience.people.iter();
+    let people = plan.recipients.iter().flat_map(Packed::accounts);
     people
-        .filter(|addressee| told.contains(addressee.person.id.as_str()))
-        .flat_map(|addressee| &addressee.reasons)
-        .filter_map(|reason| reason.account.as_deref().map(str::to_owned))
+        .map(|account| account.to_string())
         .chain(
             plan.endpoints
                 .iter()

@@ -13,6 +13,7 @@ pub mod counts;
 mod endpoints;
 pub mod payload;
 mod plan;
+mod recipients;
 mod send;
 pub mod templates;
 mod told;
@@ -29,6 +30,7 @@ use serde_json::json;
 pub use counts::DeliveryCounts;
 pub use endpoints::EndpointRecipient;
 pub use plan::{EndpointSample, Plan, Preview, Recipient, Sample, Sending, preview};
+pub use recipients::{Packed, Recipients};
 pub use send::{Digest, Stopped, approve, catch_up, finished, send, stop, stopped, told_somebody};
 pub use told::{Missed, missed, reached_people, told_people};
 
@@ -352,7 +354,7 @@ pub fn not_told_yet(conn: &mut Conn, id: &NoticeId) -> Result<usize> {
     if row.state()? == State::Draft {
         return Ok(0);
     }
-    Ok(plan::missing(conn, &row)?.len())
+    plan::missing(conn, &row)
 }
 
 fn check_parts(

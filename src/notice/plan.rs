@@ -1,6 +1,6 @@
 //! Exactly who would get exactly what: the one computation behind the preview and the send.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use diesel::prelude::*;
 use serde::Serialize;
@@ -9,15 +9,16 @@ use sha2::{Digest as _, Sha256};
 use super::compose::{self, Content, RecipientContext};
 use super::endpoints::{self, EndpointRecipient};
 use super::payload::{self, Payload};
+use super::recipients::{Packed, Recipients};
 use super::templates::{self, TemplateView};
-use super::told::{Told, told};
+use super::told::{Stands, Told, told};
 use super::{Row, row};
-use crate::audience::{self, Addressee, At, Audience, DifferenceCounts, Reason, Rule};
+use crate::audience::{self, Addressee, At, Audience, DifferenceCounts, Outline, Rule};
 use crate::audit::hex;
 use crate::db::Conn;
 use crate::db::schema::opt_outs;
 use crate::directory::source::status::{self, SourceAge};
-use crate::directory::{check_address, normal_address, person};
+use crate::directory::{check_address, person};
 use crate::error::Result;
 use crate::id::NoticeId;
 use crate::incident::{self, metrics};
@@ -42,7 +43,7 @@ pub struct Recipient {
 /// Who would get what if a notice were sent now.
 pub struct Plan {
     /// By address; none twice.
-    pub recipients: Vec<Recipient>,
+    pub recipients: Recipients,
     /// What goes to the accounts' own systems beside the mails.
     pub endpoints: Vec<EndpointRecipient>,
     /// What is the same for all.
@@ -53,8 +54,6 @@ pub struct Plan {
     pub digest: String,
     /// Which roles it is for.
     pub rule: Rule,
-    /// Whom the incident affects now, by that rule.
-    pub audience: Audience,
     /// What the sender should know before.
     pub warnings: Vec<String>,
     /// People left out as they have been told this already.
@@ -146,8 +145,12 @@ pub fn preview(
 ) -> Result<Preview> {
     let row = row(conn, id)?;
     super::require_draft(&row)?;
-    let mut plan = plan(conn, &row, sending)?;
-    let since_impact = since_impact(conn, &row, &mut plan)?;
+    // Before the plan: the two audiences are never held at a time.
+    let then = at_impact(conn, &row)?;
+    let mut since_impact = DifferenceCounts::default();
+    let mut plan = plan_and_look(conn, &row, sending, |now| since_impact = then.until(now))?;
+    drop(then);
+    plan.warnings.extend(lost_since(&since_impact));
     // Not part of what is sent, so not of the digest either: a copy grows older while somebody reads.
     let directory = status::ages(conn, now)?;
     plan.warnings.extend(status::warnings(&directory));
@@ -171,7 +174,8 @@ pub fn preview(
         .recipients
         .iter()
         .take(samples)
-        .map(|recipient| {
+        .map(|packed| {
+            let recipient = packed.unpack()?;
             let optional = plan.content.phase.optional();
             let context = compose::context(&plan.content, &recipient.context, optional, url.clone());
             let Rendered { subject, text, html } = template.render(&context)?;
@@ -201,35 +205,55 @@ pub fn preview(
     })
 }
 
-/// Compares with the time of impact, and warns of whoever owned it then. Only who previews needs to know.
-fn since_impact(conn: &mut Conn, row: &Row, plan: &mut Plan) -> Result<DifferenceCounts> {
+/// Whom it affected at the time of impact. Only who previews needs to know.
+fn at_impact(conn: &mut Conn, row: &Row) -> Result<Outline> {
     let started = incident::get(conn, &row.incident_id)?.started_at;
-    let then = audience::resolve_by(conn, &row.incident_id, &plan.rule, At::Then(started))?;
-    let counts = audience::compare(&then, &plan.audience).counts;
-    if counts.removed > 0 {
-        plan.warnings.push(people(
-            counts.removed,
+    let then = audience::resolve_by(conn, &row.incident_id, &row.rule()?, At::Then(started))?;
+    Ok(Outline::of(then))
+}
+
+/// Warns of whoever owned it then and does not now.
+fn lost_since(since_impact: &DifferenceCounts) -> Option<String> {
+    (since_impact.removed > 0).then(|| {
+        people(
+            since_impact.removed,
             "owned or worked on affected resources at the time of impact and no longer does",
             "owned or worked on affected resources at the time of impact and no longer do",
-        ));
-    }
-    Ok(counts)
+        )
+    })
 }
 
 /// Computes who would get what.
 pub(super) fn plan(conn: &mut Conn, row: &Row, sending: &Sending) -> Result<Plan> {
+    plan_and_look(conn, row, sending, |_| ())
+}
+
+/// The same, and shows whom the incident affects now, by the ids of the people.
+fn plan_and_look(
+    conn: &mut Conn,
+    row: &Row,
+    sending: &Sending,
+    look: impl FnOnce(&[Addressee]),
+) -> Result<Plan> {
     let phase = row.phase()?;
     let rule = row.rule()?;
-    let audience = audience::resolve_by(conn, &row.incident_id, &rule, At::Now)?;
+    let Audience {
+        people: affected,
+        counts,
+        ..
+    } = audience::resolve_by(conn, &row.incident_id, &rule, At::Now)?;
+    look(&affected);
     let told = told(conn, &row.incident_id)?;
-    let told_addresses: HashSet<&str> = told.iter().map(|told| told.address.as_str()).collect();
+    let told_addresses: HashSet<&str> = told.iter().map(|told| &*told.address).collect();
     let mut warnings = Vec::new();
-    let mut recipients = candidates(conn, phase, &audience, &told, &mut warnings)?;
+    let mut recipients = candidates(conn, phase, affected, &told, &mut warnings)?;
     let mut already_told = 0;
     if row.catch_up_of.is_some() || phase == Phase::Detection {
         let covered = Covered::by(phase, &told);
         let before = recipients.len();
-        recipients.retain(|address, recipient| !covered.covers(address, recipient));
+        if !covered.nobody() {
+            recipients.retain(|packed| Ok(!covered.covers(packed)?))?;
+        }
         already_told = before - recipients.len();
         if already_told > 0 && row.catch_up_of.is_none() {
             warnings.push(format!(
@@ -238,7 +262,6 @@ pub(super) fn plan(conn: &mut Conn, row: &Row, sending: &Sending) -> Result<Plan
             ));
         }
     }
-    let counts = &audience.counts;
     if counts.unreachable > 0 {
         warnings.push(format!(
             "{} cannot be reached",
@@ -285,14 +308,13 @@ pub(super) fn plan(conn: &mut Conn, row: &Row, sending: &Sending) -> Result<Plan
         ));
     }
     let added = recipients
-        .keys()
-        .filter(|address| !told_addresses.contains(address.as_str()))
+        .iter()
+        .filter(|packed| !told_addresses.contains(packed.key()))
         .count();
     let removed = told_addresses
         .iter()
-        .filter(|address| !recipients.contains_key(**address))
+        .filter(|address| !recipients.contains(address))
         .count();
-    let recipients: Vec<Recipient> = recipients.into_values().collect();
     let content = content(conn, row, phase, sending)?;
     if phase == Phase::Report
         && content
@@ -312,7 +334,6 @@ pub(super) fn plan(conn: &mut Conn, row: &Row, sending: &Sending) -> Result<Plan
         template,
         digest,
         rule,
-        audience,
         warnings,
         already_told,
         added,
@@ -340,11 +361,11 @@ fn things(count: usize, one: &str, many: &str) -> String {
 fn candidates(
     conn: &mut Conn,
     phase: Phase,
-    audience: &Audience,
+    affected: Vec<Addressee>,
     told: &[Told],
     warnings: &mut Vec<String>,
-) -> Result<BTreeMap<String, Recipient>> {
-    let mut recipients = by_address(&audience.people);
+) -> Result<Recipients> {
+    let mut recipients = Recipients::of(affected)?;
     if matches!(phase, Phase::Resolution | Phase::Report) {
         follow_through(conn, told, &mut recipients, warnings)?;
     }
@@ -352,15 +373,16 @@ fn candidates(
         let suppressed: Vec<(String, String)> = opt_outs::table
             .select((opt_outs::address, opt_outs::reason))
             .load(conn)?;
+        let suppressed: HashMap<String, String> = suppressed.into_iter().collect();
         let (mut opted_out, mut unusable) = (0, 0);
-        for (address, reason) in suppressed {
-            if recipients.remove(&address).is_some() {
-                match reason.as_str() {
-                    "opted_out" => opted_out += 1,
-                    _ => unusable += 1,
-                }
+        recipients.retain(|packed| {
+            match suppressed.get(packed.key()).map(String::as_str) {
+                None => return Ok(true),
+                Some("opted_out") => opted_out += 1,
+                Some(_) => unusable += 1,
             }
-        }
+            Ok(false)
+        })?;
         if opted_out > 0 {
             warnings.push(format!(
                 "{} opted out of updates",
@@ -386,124 +408,89 @@ struct Covered<'a> {
 
 impl<'a> Covered<'a> {
     fn by(phase: Phase, told: &'a [Told]) -> Self {
-        let of_phase = || told.iter().filter(|told| told.phase == phase.as_str());
+        let of_phase = || told.iter().filter(|told| *told.phase == *phase.as_str());
         Covered {
-            addresses: of_phase().map(|told| told.address.as_str()).collect(),
+            addresses: of_phase().map(|told| &*told.address).collect(),
             // What came back did not reach the person: they may be told at another address.
             people: of_phase()
-                .filter(|told| !told.bounced)
-                .flat_map(|told| told.context.people.iter().map(String::as_str))
+                .filter(|told| told.stands != Stands::Bounced)
+                .flat_map(|told| told.people.iter().map(|id| &**id))
                 .collect(),
         }
     }
 
+    fn nobody(&self) -> bool {
+        self.addresses.is_empty() && self.people.is_empty()
+    }
+
     /// Whether the address got it, or everybody behind it did, at an address that they had before.
-    fn covers(&self, address: &str, recipient: &Recipient) -> bool {
-        self.addresses.contains(address)
-            || recipient
-                .context
-                .people
-                .iter()
-                .all(|id| self.people.contains(id.as_str()))
+    fn covers(&self, packed: &Packed) -> Result<bool> {
+        if self.addresses.contains(packed.key()) {
+            return Ok(true);
+        }
+        Ok(packed.head()?.people.iter().all(|id| self.people.contains(&**id)))
     }
 }
 
-/// Addresses that a sent notice is for and that neither it nor another of its phase reached.
-pub(super) fn missing(conn: &mut Conn, row: &Row) -> Result<Vec<String>> {
+/// How many addresses a sent notice is for that neither it nor another of its phase reached.
+pub(super) fn missing(conn: &mut Conn, row: &Row) -> Result<usize> {
     let phase = row.phase()?;
     let audience = audience::resolve_by(conn, &row.incident_id, &row.rule()?, At::Now)?;
     let told = told(conn, &row.incident_id)?;
     let covered = Covered::by(phase, &told);
-    Ok(candidates(conn, phase, &audience, &told, &mut Vec::new())?
-        .into_iter()
-        .filter(|(address, recipient)| !covered.covers(address, recipient))
-        .map(|(address, _)| address)
-        .collect())
-}
-
-/// One mail for each address: people who share one are written to together.
-fn by_address(people: &[Addressee]) -> BTreeMap<String, Recipient> {
-    let mut groups: BTreeMap<String, Vec<&Addressee>> = BTreeMap::new();
-    for addressee in people.iter().filter(|addressee| addressee.unreachable.is_none()) {
-        groups
-            .entry(normal_address(&addressee.person.email))
-            .or_default()
-            .push(addressee);
-    }
-    groups
-        .into_iter()
-        .map(|(address, group)| {
-            let mut names: Vec<&str> = group
-                .iter()
-                .map(|addressee| addressee.person.name.as_str())
-                .collect();
-            names.dedup();
-            let reasons: Vec<Reason> = group
-                .iter()
-                .flat_map(|addressee| addressee.reasons.iter().cloned())
-                .collect();
-            let recipient = Recipient {
-                address: group[0].person.email.trim().to_owned(),
-                context: RecipientContext::new(
-                    group
-                        .iter()
-                        .map(|addressee| addressee.person.id.clone())
-                        .collect(),
-                    names.join(", "),
-                    group[0].time_zone.clone(),
-                    &reasons,
-                ),
-            };
-            (address, recipient)
-        })
-        .collect()
+    let mut missing = candidates(conn, phase, audience.people, &told, &mut Vec::new())?;
+    missing.retain(|packed| Ok(!covered.covers(packed)?))?;
+    Ok(missing.len())
 }
 
 /// Adds everybody who was told anything about the incident and is not affected any more: they hear the end too.
 fn follow_through(
     conn: &mut Conn,
     told: &[Told],
-    recipients: &mut BTreeMap<String, Recipient>,
+    recipients: &mut Recipients,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
-    let mut present: HashSet<String> = recipients
-        .values()
-        .flat_map(|recipient| recipient.context.people.iter().cloned())
+    // Those of whom it has to be known: told, and not seen yet among those who get it anyway.
+    let mut outside: HashSet<&str> = told
+        .iter()
+        .flat_map(|told| told.people.iter().map(|id| &**id))
         .collect();
-    let mut lost = HashSet::new();
+    for packed in recipients.iter() {
+        for id in packed.head()?.people {
+            outside.remove(&*id);
+        }
+    }
+    let mut lost = 0;
+    let mut more = Vec::new();
     for told in told {
-        for id in &told.context.people {
-            if present.contains(id) || lost.contains(id) {
+        for id in &told.people {
+            // Each once, with what they were told first.
+            if !outside.remove(&**id) {
                 continue;
             }
             let person = person::get(conn, id)
                 .ok()
                 .filter(|person| person.gone_at.is_none());
             let Some(person) = person.filter(|person| check_address(&person.email).is_ok()) else {
-                lost.insert(id.clone());
+                lost += 1;
                 continue;
             };
-            present.insert(id.clone());
-            let recipient = Recipient {
-                address: person.email.clone(),
+            more.push(Recipient {
+                address: person.email,
                 context: RecipientContext {
-                    people: vec![id.clone()],
+                    people: vec![id.to_string()],
                     name: person.name,
                     reason: "You receive this because you were told about this incident before.".to_owned(),
-                    ..told.context.clone()
+                    ..told.context(conn)?
                 },
-            };
-            recipients
-                .entry(normal_address(&person.email))
-                // They share a mailbox with somebody who gets it anyway.
-                .and_modify(|other| other.context.add_person(id, &recipient.context.name))
-                .or_insert(recipient);
+            });
         }
     }
-    if !lost.is_empty() {
+    recipients.add(more)?;
+    if lost > 0 {
         warnings.push(format!(
             "{} told before and cannot be reached any more",
-            people(lost.len(), "was", "were")
+            people(lost, "was", "were")
         ));
     }
     Ok(())
@@ -545,7 +532,7 @@ fn digest(
     template: &str,
     content: &Content,
     rule: &Rule,
-    recipients: &[Recipient],
+    recipients: &Recipients,
     endpoints: &[EndpointRecipient],
 ) -> Result<String> {
     let mut hasher = Sha256::new();
@@ -555,9 +542,13 @@ fn digest(
         content,
         rule,
     ))?);
-    for recipient in recipients {
-        hasher.update(b"\n");
-        hasher.update(serde_json::to_vec(recipient)?);
+    for packed in recipients.iter() {
+        // As a `Recipient` is written, whose context is there already.
+        hasher.update(b"\n{\"address\":");
+        serde_json::to_writer(&mut hasher, packed.address())?;
+        hasher.update(b",\"context\":");
+        hasher.update(packed.context());
+        hasher.update(b"}");
     }
     for endpoint in endpoints {
         hasher.update(b"\nendpoint ");

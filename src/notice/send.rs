@@ -117,16 +117,17 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
         let rows = chunk
             .iter()
             .enumerate()
-            .map(|(offset, recipient)| {
+            .map(|(offset, packed)| {
+                let head = packed.head()?;
                 Ok((
                     nr::notice_id.eq(id.as_str()),
                     nr::ordinal.eq((index * 500 + offset + 1) as i64),
-                    nr::person_id.eq(recipient.context.people.first().cloned().unwrap_or_default()),
-                    nr::name.eq(&recipient.context.name),
-                    nr::address.eq(&recipient.address),
+                    nr::person_id.eq(head.people.into_iter().next().unwrap_or_default().into_owned()),
+                    nr::name.eq(head.name.into_owned()),
+                    nr::address.eq(packed.address()),
                     nr::optional.eq(phase.optional()),
-                    nr::context.eq(serde_json::to_string(&recipient.context)?),
-                    nr::domain.eq(address_domain(&recipient.address)),
+                    nr::context.eq(packed.context()),
+                    nr::domain.eq(address_domain(packed.address())),
                 ))
             })
             .collect::<Result<Vec<_>>>()?;
@@ -281,7 +282,7 @@ pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
             "the notice is a draft: send it, and everybody affected is told".to_owned(),
         ));
     }
-    if missing(tx.conn, &row)?.is_empty() && endpoints::missing(tx.conn, &row)? == 0 {
+    if missing(tx.conn, &row)? == 0 && endpoints::missing(tx.conn, &row)? == 0 {
         return Err(Error::invalid(
             "",
             "everybody who is affected has got this notice",

@@ -2,68 +2,124 @@
 
 use std::collections::{HashMap, HashSet};
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sql_types::{BigInt, Text};
+use serde::Deserialize;
 
 use super::compose::RecipientContext;
-use crate::db::{Conn, Fix};
+use crate::db::Conn;
+use crate::db::dialect::on_backend;
+use crate::db::schema::{deliveries as d, notice_recipients as nr, notices as n};
 use crate::directory::normal_address;
 use crate::error::Result;
 use crate::id::{IncidentId, NoticeId};
+use crate::shared::Shared;
+
+/// Places of a frozen list that are read at a time: nobody holds what a million mails say.
+const STEP: i64 = 10_000;
+
+/// What became of a mail that told somebody, or will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stands {
+    /// Their server took it.
+    Accepted,
+    /// In the queue.
+    Waiting,
+    /// Frozen, and not in the queue yet.
+    Frozen,
+    /// Accepted first, and came back.
+    Bounced,
+}
 
 /// Somebody whom a notice of the incident reached, or is on its way to.
 pub(super) struct Told {
-    pub phase: String,
-    pub address: String,
-    /// Accepted first, and came back.
-    pub bounced: bool,
-    pub context: RecipientContext,
-    /// Whether their server took the mail; otherwise it is on its way.
-    pub accepted: bool,
+    pub phase: Shared,
+    /// As it is compared.
+    pub address: Box<str>,
+    pub stands: Stands,
+    /// Ids of the people behind the address.
+    pub people: Box<[Box<str>]>,
+    notice: Shared,
+    ordinal: i64,
 }
 
-#[derive(QueryableByName)]
-struct Row {
-    #[diesel(sql_type = Text)]
-    phase: String,
-    #[diesel(sql_type = Text)]
-    notice_state: String,
-    #[diesel(sql_type = Text)]
-    address: String,
-    #[diesel(sql_type = Text)]
-    context: String,
-    #[diesel(sql_type = Nullable<Text>)]
-    delivery_state: Option<String>,
+/// All that is read of most of what is frozen.
+#[derive(Deserialize)]
+struct People {
+    people: Box<[Box<str>]>,
 }
 
-/// Everybody told so far, by notice and address. Refused, stopped and suppressed mails told nobody anything.
+impl Told {
+    /// What was frozen for them.
+    pub(super) fn context(&self, conn: &mut Conn) -> Result<RecipientContext> {
+        let context: String = nr::table
+            .find((&*self.notice, self.ordinal))
+            .select(nr::context)
+            .first(conn)?;
+        Ok(serde_json::from_str(&context)?)
+    }
+}
+
+/// Goes through everybody told so far, by notice and address. Refused, stopped and suppressed mails told nobody anything.
+/// Both tables are read by the place in the list, and put together here: whatever a planner knows of them, it cannot go
+/// wrong.
+fn each(conn: &mut Conn, incident: &IncidentId, mut tell: impl FnMut(Told)) -> Result<()> {
+    let notices: Vec<(String, String, String, i64)> = n::table
+        .filter(n::incident_id.eq(incident.as_str()))
+        .filter(n::recipients.gt(0))
+        .order((n::created_at, n::id))
+        .select((n::id, n::phase, n::state, n::recipients))
+        .load(conn)?;
+    for (id, phase, state, recipients) in notices {
+        let (id, phase) = (Shared::from(id), Shared::from(phase));
+        // Frozen, not yet queued one by one: it will be told, unless it was stopped before.
+        let on_its_way = matches!(state.as_str(), "queued" | "sending");
+        for after in (0..recipients).step_by(STEP as usize) {
+            // Mails come before what goes to endpoints.
+            let upto = (after + STEP).min(recipients);
+            let made: HashMap<i64, String> = d::table
+                .filter(d::notice_id.eq(&*id))
+                .filter(d::ordinal.gt(after).and(d::ordinal.le(upto)))
+                .select((d::ordinal, d::state))
+                .load(conn)?
+                .into_iter()
+                .collect();
+            let frozen: Vec<(i64, String, String)> = on_backend!(&mut *conn, c => sql::<(BigInt, Text, Text)>(
+                "SELECT ordinal, address, context FROM notice_recipients WHERE notice_id = ")
+                .bind::<Text, _>(&*id)
+                .sql(" AND ordinal > ").bind::<BigInt, _>(after)
+                .sql(" AND ordinal <= ").bind::<BigInt, _>(upto)
+                .sql(" ORDER BY ordinal")
+                .load(c)?);
+            for (ordinal, address, context) in frozen {
+                let stands = match made.get(&ordinal).map(String::as_str) {
+                    Some("sent") => Stands::Accepted,
+                    Some("pending") => Stands::Waiting,
+                    Some("bounced") => Stands::Bounced,
+                    None if on_its_way => Stands::Frozen,
+                    _ => continue,
+                };
+                let People { people } = serde_json::from_str(&context)?;
+                tell(Told {
+                    phase: phase.clone(),
+                    address: normal_address(&address).into(),
+                    stands,
+                    people,
+                    notice: id.clone(),
+                    ordinal,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Everybody told so far, by notice and address.
 pub(super) fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> {
-    let rows: Vec<Row> = diesel::sql_query(
-        "SELECT n.phase, n.state AS notice_state, nr.address, nr.context, d.state AS delivery_state \
-         FROM notices n JOIN notice_recipients nr ON nr.notice_id = n.id AND nr.channel = 'email' \
-         LEFT JOIN deliveries d ON d.notice_id = nr.notice_id AND d.ordinal = nr.ordinal \
-         WHERE n.incident_id = $1 ORDER BY n.created_at, nr.notice_id, nr.ordinal",
-    )
-    .bind::<Text, _>(incident.as_str())
-    .fixed()
-    .load(conn)?;
-    rows.into_iter()
-        .filter(|row| match row.delivery_state.as_deref() {
-            Some("sent" | "pending" | "bounced") => true,
-            Some(_) => false,
-            // Frozen, not yet queued one by one: it will be told, unless it was stopped before.
-            None => matches!(row.notice_state.as_str(), "queued" | "sending"),
-        })
-        .map(|row| {
-            Ok(Told {
-                phase: row.phase,
-                bounced: row.delivery_state.as_deref() == Some("bounced"),
-                address: normal_address(&row.address),
-                context: serde_json::from_str(&row.context)?,
-                accepted: row.delivery_state.as_deref() == Some("sent"),
-            })
-        })
-        .collect()
+    let mut all = Vec::new();
+    each(conn, incident, |told| all.push(told))?;
+    Ok(all)
 }
 
 /// The ids of the people who were told anything about the incident. Whose mails all came back was not.
@@ -79,12 +135,14 @@ pub fn told_people(conn: &mut Conn, incident: &IncidentId) -> Result<HashSet<Str
 /// # Errors
 /// What the database answers.
 pub fn reached_people(conn: &mut Conn, incident: &IncidentId) -> Result<HashMap<String, bool>> {
-    let mut reached = HashMap::new();
-    for told in told(conn, incident)?.into_iter().filter(|told| !told.bounced) {
-        for person in told.context.people {
-            *reached.entry(person).or_default() |= told.accepted;
+    let mut reached: HashMap<String, bool> = HashMap::new();
+    each(conn, incident, |told| {
+        if told.stands != Stands::Bounced {
+            for person in told.people {
+                *reached.entry(person.into()).or_default() |= told.stands == Stands::Accepted;
+            }
         }
-    }
+    })?;
     Ok(reached)
 }
 
@@ -107,7 +165,7 @@ pub struct Missed {
 }
 
 #[derive(QueryableByName)]
-struct MissedRow {
+struct LostRow {
     #[diesel(sql_type = BigInt)]
     id: i64,
     #[diesel(sql_type = Text)]
@@ -122,46 +180,55 @@ struct MissedRow {
     context: String,
 }
 
-fn by_state(conn: &mut Conn, incident: &IncidentId, states: &str) -> Result<Vec<MissedRow>> {
-    // The states are words of ours.
-    Ok(diesel::sql_query(format!(
-        "SELECT d.id, d.notice_id, n.phase, d.address, d.state, nr.context \
-         FROM notices n JOIN deliveries d ON d.notice_id = n.id AND d.channel = 'email' AND d.state IN ({states}) \
-         JOIN notice_recipients nr ON nr.notice_id = d.notice_id AND nr.ordinal = d.ordinal \
-         WHERE n.incident_id = $1 ORDER BY n.created_at, d.id"
-    ))
-    .bind::<Text, _>(incident.as_str())
-    .fixed()
-    .load(conn)?)
-}
-
 /// The mails that did not reach their people, oldest first, each with those of its people whom no other mail of the same
 /// phase reached or is on its way to.
 ///
 /// # Errors
 /// What the database answers.
 pub fn missed(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Missed>> {
-    let lost = by_state(conn, incident, "'failed', 'bounced'")?;
-    if lost.is_empty() {
+    // The condition of the index stands here too, word for word.
+    let rows: Vec<LostRow> = diesel::sql_query(
+        "SELECT d.id, d.notice_id, n.phase, d.address, d.state, nr.context \
+         FROM notices n JOIN deliveries d ON d.notice_id = n.id AND d.channel = 'email' \
+              AND d.state IN ('failed', 'bounced') AND d.state NOT IN ('pending', 'sent') \
+         JOIN notice_recipients nr ON nr.notice_id = d.notice_id AND nr.ordinal = d.ordinal \
+         WHERE n.incident_id = $1 ORDER BY n.created_at, d.id",
+    )
+    .bind::<Text, _>(incident.as_str())
+    .load(conn)?;
+    if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let mut reached: HashSet<(String, String)> = HashSet::new();
-    for row in by_state(conn, incident, "'sent', 'pending'")? {
+    let mut lost = Vec::with_capacity(rows.len());
+    // Those of whom it has to be known, and whether another mail of the phase reached them.
+    let mut reached: HashMap<String, HashMap<String, bool>> = HashMap::new();
+    for row in rows {
         let context: RecipientContext = serde_json::from_str(&row.context)?;
-        reached.extend(
-            context
-                .people
-                .into_iter()
-                .map(|person| (row.phase.clone(), person)),
-        );
+        let of_phase = reached.entry(row.phase.clone()).or_default();
+        of_phase.extend(context.people.iter().map(|person| (person.clone(), false)));
+        lost.push((row, context));
     }
+    each(conn, incident, |told| {
+        if matches!(told.stands, Stands::Accepted | Stands::Waiting)
+            && let Some(of_phase) = reached.get_mut(&*told.phase)
+        {
+            for person in &told.people {
+                if let Some(reached) = of_phase.get_mut(&**person) {
+                    *reached = true;
+                }
+            }
+        }
+    })?;
     let mut missed = Vec::new();
-    for row in lost {
-        let context: RecipientContext = serde_json::from_str(&row.context)?;
+    for (row, context) in lost {
+        let is_reached = |person: &String| {
+            let of_phase = reached.get(&row.phase);
+            of_phase.and_then(|people| people.get(person)) == Some(&true)
+        };
         let people: Vec<String> = context
             .people
             .into_iter()
-            .filter(|person| !reached.contains(&(row.phase.clone(), person.clone())))
+            .filter(|person| !is_reached(person))
             .collect();
         if !people.is_empty() {
             missed.push(Missed {

@@ -20,7 +20,8 @@ use crate::notice::counts::{Changes, exceptions};
 
 /// Rows that one step of the expansion writes.
 const EXPAND: i64 = 10_000;
-/// Recipients from which on an expansion changes what PostgreSQL has to know of the queue to plan well.
+/// Recipients from which on an expansion changes what PostgreSQL has to know of the queue to plan well. The first step
+/// writes no more than these: PostgreSQL looks at all of them, and of ten times as many that took as long as the step.
 const MANY: i64 = 1_000;
 
 /// The ordinals that one step writes: after `cursor` up to `end`. Those after `people` are not mails.
@@ -91,7 +92,8 @@ pub fn expand_step(tx: &mut Tx<'_>, by: &Expansion) -> Result<bool> {
         // Another worker was faster, or it was stopped meanwhile.
         return Ok(true);
     }
-    let end = (cursor + EXPAND).min(recipients);
+    let rows = if cursor == 0 { MANY } else { EXPAND };
+    let end = (cursor + rows).min(recipients);
     let made = diesel::sql_query(
         "INSERT INTO deliveries (notice_id, ordinal, channel, address, state, attempt, next_attempt_at, expires_at, message_id, domain) \
          SELECT nr.notice_id, nr.ordinal, nr.channel, nr.address, \

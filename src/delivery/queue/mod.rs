@@ -77,8 +77,8 @@ pub struct Orders<'a> {
     pub schedules: &'a HashMap<&'static str, Vec<Duration>>,
     /// What became of deliveries.
     pub group: &'a [(Claimed, Finish)],
-    /// Rows of receipts up to here are done with then.
-    pub rows: i64,
+    /// Rows of receipts after the first number and up to the second are done with then.
+    pub rows: (i64, i64),
     /// What the worker knows that it holds, where it may hold more.
     pub known: Option<&'a [i64]>,
     /// What it has room for.
@@ -121,12 +121,13 @@ pub fn turn(tx: &mut Tx<'_>, orders: &Orders<'_>) -> Result<Turn> {
         // After the claim: whoever holds the counts should be done soon.
         let mut changes = Changes::default();
         turn.stopped = finish(tx, lease, schedules, group, &mut changes)?;
-        diesel::delete(
-            dr::table
-                .filter(dr::lease.eq(lease))
-                .filter(dr::seq.le(orders.rows)),
-        )
-        .execute(tx.conn)?;
+        // From both sides: what was deleted before is still in the table until it is vacuumed, and would be read each time.
+        let (after, upto) = orders.rows;
+        let seqs: Vec<i64> = (after + 1..=upto).collect();
+        if !seqs.is_empty() {
+            diesel::delete(dr::table.filter(dr::lease.eq(lease)).filter(dr::seq.eq_any(seqs)))
+                .execute(tx.conn)?;
+        }
         changes.store(tx.conn)?;
     }
     if starved {

@@ -28,6 +28,8 @@ const BRISK: Duration = Duration::from_millis(200);
 const SLUGGISH: Duration = Duration::from_secs(2);
 /// Claims for each delivery that is made at a time, at first and at least.
 const AHEAD: usize = 2;
+/// Steps of an expansion between two turns at most: the other channels wait no longer than a moment.
+const STEPS: usize = 4;
 /// Frozen notices that are kept in memory.
 const NOTICES: usize = 32;
 
@@ -41,6 +43,8 @@ pub(super) struct Clerk {
     notices: HashMap<NoticeId, Arc<Frozen>>,
     /// A group whose transaction failed: it is tried until it is stored.
     unstored: Option<Arc<Sheet>>,
+    /// The last row of receipts that is done with.
+    cleared: i64,
     /// The last turn failed, and nobody knows whether it was committed: more may be claimed than is known here. Such rows
     /// would stay with a living worker for good.
     in_doubt: bool,
@@ -75,6 +79,7 @@ impl Clerk {
             senders_ended,
             notices: HashMap::new(),
             unstored: None,
+            cleared: 0,
             in_doubt: false,
             expanding: false,
             last_turn: Instant::now(),
@@ -173,7 +178,10 @@ impl Clerk {
             }
         }
         let queued = self.turn(true).await? || self.expanding;
-        if queued {
+        for _ in 0..STEPS {
+            if !queued {
+                break;
+            }
             let expansion = self.expansion.clone();
             self.expanding = office
                 .setup
@@ -182,6 +190,12 @@ impl Clerk {
                     queue::expand_step(tx, &expansion)
                 })
                 .await?;
+            // Where a channel holds all that it may and nothing waits to be stored, a turn would find little to do.
+            let full = |desk: &Arc<Desk>| desk.outstanding.load(Ordering::SeqCst) >= self.window(desk);
+            let idle = office.ledger.waiting().0 == 0 && office.desks.iter().any(full);
+            if !idle || !self.expanding || *self.stop.borrow() {
+                break;
+            }
         }
         Ok(queued)
     }
@@ -230,6 +244,7 @@ impl Clerk {
         let known: Option<Vec<i64>> = self.in_doubt.then(|| office.held().iter().copied().collect());
         let (group, lease) = (sheet.clone(), office.lease.clone());
         let (schedules, expansion) = (self.schedules.clone(), self.expansion.clone());
+        let cleared = self.cleared;
         let result = office
             .setup
             .db
@@ -238,7 +253,7 @@ impl Clerk {
                     lease: &lease,
                     schedules: &schedules,
                     group: &group.done,
-                    rows: group.row,
+                    rows: (cleared, group.row),
                     known: known.as_deref(),
                     wanted: &wanted,
                     expansion: &expansion,
@@ -270,6 +285,7 @@ impl Clerk {
             }
         }
         if !sheet.done.is_empty() {
+            self.cleared = self.cleared.max(sheet.row);
             office.setup.stats.set_trouble(None);
             office.ledger.stored();
             for desk in &office.desks {
