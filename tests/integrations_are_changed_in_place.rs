@@ -4,7 +4,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{ADMIN_TOKEN, Answer, Env, TestApp, on_both_databases, story_directory};
+use crate::support::browser::Browser;
+use crate::support::{ADMIN_TOKEN, Env, TestApp, on_both_databases, story_directory};
 
 on_both_databases!(
     what_is_not_given_stays,
@@ -208,29 +209,6 @@ async fn a_wrong_change_changes_nothing(env: Env) {
     app.finish().await;
 }
 
-async fn signed_in(app: &TestApp, token: &str) -> String {
-    let form = format!("token={token}");
-    let answer = app
-        .anonymous()
-        .post_raw("/admin/sign-in", "application/x-www-form-urlencoded", form)
-        .await
-        .expect(303);
-    answer
-        .header("set-cookie")
-        .split(';')
-        .next()
-        .expect("a cookie")
-        .to_owned()
-}
-
-async fn with(app: &TestApp, cookie: &str, method: Method, path: &str) -> Answer {
-    app.anonymous()
-        .request(method, path)
-        .header("cookie", cookie)
-        .send()
-        .await
-}
-
 async fn a_kept_body_is_taken_in_again_by_a_button(env: Env) {
     let app = TestApp::start(&env).await;
     let (id, hook) = made(&app, json!({"name": "x", "source": "generic"})).await;
@@ -242,14 +220,14 @@ async fn a_kept_body_is_taken_in_again_by_a_button(env: Env) {
     let page = format!("/admin/integrations/{id}");
     let kept = app.all(&format!("/api/v1/integrations/{id}/bodies")).await;
     let button = |n: usize| format!("{page}/bodies/{}/replay", kept[n]["id"]);
-    let admin = signed_in(&app, ADMIN_TOKEN).await;
-    let shown = with(&app, &admin, Method::GET, &page).await.expect(200).text;
+    let admin = Browser::signed_in(&app, ADMIN_TOKEN).await;
+    let shown = admin.page(&page).await;
     assert!(shown.contains(&format!("action=\"{}\"", button(1))), "{shown}");
-    let answer = with(&app, &admin, Method::POST, &button(1)).await.expect(303);
+    let answer = admin.send_from(&page, &button(1), &[]).await.expect(303);
     assert_eq!(answer.header("location"), page);
     let alerts = app.all("/api/v1/alerts").await;
     assert_eq!((alerts.len(), &alerts[0]["repeats"]), (1, &json!(1)));
-    let shown = with(&app, &admin, Method::GET, &page).await.expect(200).text;
+    let shown = admin.page(&page).await;
     assert!(
         shown.contains("1 alerts, 0 incidents opened, 1 attached to"),
         "{shown}"
@@ -257,19 +235,23 @@ async fn a_kept_body_is_taken_in_again_by_a_button(env: Env) {
     let events = app.all("/api/v1/audit?action=hook.replayed").await;
     assert_eq!((events.len(), &events[0]["actor"]["kind"]), (1, &json!("token")));
     // What is still not understood is said, and nothing happens by looking, without a session, or for a lower role.
-    with(&app, &admin, Method::POST, &button(0)).await.expect(422);
-    with(&app, &admin, Method::POST, &format!("{page}/bodies/x/replay"))
-        .await
-        .expect(404);
-    with(&app, &admin, Method::GET, &button(1)).await.expect(404);
-    with(&app, "candor_session=none", Method::POST, &button(1))
+    admin.send_from(&page, &button(0), &[]).await.expect(422);
+    let none = format!("{page}/bodies/x/replay");
+    admin.send_from(&page, &none, &[]).await.expect(404);
+    admin.open(&button(1)).await.expect(404);
+    admin.send(&button(1), &[]).await.expect(403);
+    app.anonymous()
+        .request(Method::POST, &button(1))
+        .header("cookie", "candor_session=none")
+        .send()
         .await
         .expect(303);
-    let operator = signed_in(&app, &app.token("operator").await).await;
-    let shown = with(&app, &operator, Method::GET, &page).await.expect(200).text;
+    let operator = Browser::signed_in(&app, &app.token("operator").await).await;
+    let shown = operator.page(&page).await;
     assert!(!shown.contains("/replay"), "{shown}");
-    with(&app, &operator, Method::POST, &button(1)).await.expect(403);
-    assert_eq!(app.all("/api/v1/audit?action=access.forbidden").await.len(), 1);
+    let form = "/admin/quiet/silences/new";
+    operator.send_from(form, &button(1), &[]).await.expect(403);
+    assert_eq!(app.all("/api/v1/audit?action=access.forbidden").await.len(), 2);
     assert_eq!(app.all("/api/v1/alerts").await[0]["repeats"], 1);
     app.finish().await;
 }

@@ -222,6 +222,11 @@ impl Quiet {
         }
     }
 
+    /// Which of the two.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// Its id, as pages go on from it.
     pub fn id(&self) -> String {
         self.id.to_string()
