@@ -5,13 +5,14 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::browser::Browser;
-use crate::support::{ADMIN_TOKEN, Env, TestApp, on_both_databases, story_directory};
+use crate::support::{ADMIN_TOKEN, DEADLINE, Env, TestApp, eventually, on_both_databases, story_directory};
 
 on_both_databases!(
     what_is_not_given_stays,
     a_secret_is_changed_for_another_without_a_gap,
     a_wrong_change_changes_nothing,
     a_kept_body_is_taken_in_again_by_a_button,
+    the_page_says_how_resources_are_found,
 );
 
 async fn made(app: &TestApp, new: Value) -> (String, String) {
@@ -253,5 +254,38 @@ async fn a_kept_body_is_taken_in_again_by_a_button(env: Env) {
     operator.send_from(form, &button(1), &[]).await.expect(403);
     assert_eq!(app.all("/api/v1/audit?action=access.forbidden").await.len(), 2);
     assert_eq!(app.all("/api/v1/alerts").await[0]["repeats"], 1);
+    app.finish().await;
+}
+
+async fn the_page_says_how_resources_are_found(env: Env) {
+    const NONE: &str = "no rule: its alerts name nothing that is affected";
+    const ITSELF: &str = "the field <code>resources</code> of an alert, and no rule";
+    const WATCHED: &str = "what each names itself";
+    let app = TestApp::builder(&env).at("2024-03-14T06:56:00Z").start().await;
+    let (grafana, _) = made(&app, json!({"name": "Grafana", "source": "grafana"})).await;
+    let (own, _) = made(&app, json!({"name": "Own", "source": "generic"})).await;
+    let beat = json!({"name": "Backup", "every_seconds": 60, "grace_seconds": 0});
+    let beat = app.post("/api/v1/heartbeats", beat).await.expect(201);
+    let url = beat["url"].as_str().expect("a URL");
+    app.anonymous().get(url).await.expect(200);
+    app.set_clock("2024-03-14T07:56:00Z");
+    let watched = eventually("the silence", DEADLINE, async || {
+        let all = app.all("/api/v1/integrations").await;
+        let found = all.iter().find(|one| one["source"] == "heartbeat");
+        found.map(|one| one["id"].as_str().expect("an id").to_owned())
+    })
+    .await;
+    let list = app.admin_page("/admin/integrations").await;
+    for text in [NONE, ITSELF, WATCHED] {
+        assert_eq!(list.matches(text).count(), 1, "{text}: {list}");
+    }
+    for (id, said) in [(&grafana, NONE), (&own, ITSELF), (&watched, WATCHED)] {
+        let page = app.admin_page(&format!("/admin/integrations/{id}")).await;
+        for text in [NONE, ITSELF, WATCHED] {
+            assert_eq!(page.contains(text), text == said, "{text}: {page}");
+        }
+        let built_in = page.contains("Nobody else can send to it.");
+        assert_eq!(built_in, said == WATCHED, "{page}");
+    }
     app.finish().await;
 }
