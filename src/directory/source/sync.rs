@@ -297,13 +297,12 @@ async fn apply(db: &Db, claimed: &Claimed, changes: Changes) -> std::result::Res
         .await?;
     let this = claimed.clone();
     let applying = Applying::begin(&claimed.run);
-    let done = applying.counter();
-    let storing = db.write(&Actor::system("sync"), move |tx| {
-        apply_all(tx, &this, &changes, &done)
-    });
+    let (done, told) = (applying.counter(), applying.counter());
+    let actor = Actor::system("sync");
+    let storing = db.write(&actor, move |tx| apply_all(tx, &this, &changes, &done));
     let applied = tokio::select! {
         applied = storing => applied,
-        never = tell_others(db, claimed, &applying.counter(), total) => match never {},
+        never = tell_others(db, claimed, &told, total) => match never {},
     };
     drop(applying);
     match applied {

@@ -150,8 +150,13 @@ fn source_row(app: &App, status: &SourceStatus) -> Value {
             "at": When::new(run.finished_at.or(run.started_at).unwrap_or(run.created_at), None),
             "changes": run.changes.clone().map(|mut changes| LineKind::ALL.map(|kind| {
                 let counts = *changes.of(kind);
-                json!({"kind": kind.plural(), "added": counts.added, "changed": counts.changed, "gone": counts.gone})
-            }).into_iter().filter(|row| row["added"] != 0 || row["changed"] != 0 || row["gone"] != 0).collect::<Vec<_>>()).unwrap_or_default(),
+                let some = counts.added + counts.changed + counts.gone > 0;
+                let shown = |n: u64| grouped(i64::try_from(n).unwrap_or(i64::MAX));
+                some.then(|| json!({
+                    "kind": kind.plural(), "added": shown(counts.added), "changed": shown(counts.changed),
+                    "gone": shown(counts.gone),
+                }))
+            }).into_iter().flatten().collect::<Vec<_>>()).unwrap_or_default(),
             "errors": run.errors.iter().take(5).map(|error| json!({
                 "kind": error.kind.map(LineKind::as_str), "row": error.row, "column": error.column, "detail": error.detail,
             })).collect::<Vec<_>>(),
