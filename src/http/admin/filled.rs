@@ -227,7 +227,10 @@ pub fn lines(text: &str) -> impl Iterator<Item = &str> {
 
 /// A field of a form as its page shows it.
 pub fn field(name: &str, label: &str, hint: &str, value: &str, errors: Vec<String>) -> Value {
-    json!({"name": name, "label": label, "hint": hint, "value": value, "errors": errors, "type": "text"})
+    json!({
+        "name": name, "label": label, "hint": hint, "value": value, "errors": errors, "type": "text",
+        "rows": null, "options": null,
+    })
 }
 
 /// A field of one or more lines.

@@ -115,6 +115,8 @@ fn row(id: &QuietId, what: &str, state: QuietState, name: &str) -> Value {
         "over": state == QuietState::Ended,
         "pending": state == QuietState::Pending,
         "end": format!("{PATH}/{what}/{id}/end"),
+        // What silences do not have.
+        "resources": null, "more": null, "schedule": null, "duration": null, "next": null,
     })
 }
 
