@@ -226,7 +226,7 @@ async fn what_is_wrong_with_a_rule_stands_beside_it(env: Env) {
         (vec![("integration", "x")], vec!["id=\"e-integration\"", "is not known"]),
     ] {
         let answer = browser.send_from(NEW_RULE, RULES, &with(&RULE, &change)).await.expect(422);
-        shows(&answer.text, &["Nothing was saved", "aria-invalid=\"true\""][..1]);
+        shows(&answer.text, &["Nothing was saved"]);
         shows(&answer.text, &texts);
     }
     assert!(rules(&app).await.is_empty());
@@ -248,17 +248,15 @@ async fn what_is_wrong_with_a_rule_stands_beside_it(env: Env) {
 
 async fn a_rule_is_tried_on_a_kept_body(env: Env) {
     let (app, browser) = started(&env).await;
-    let made = app
-        .post("/api/v1/integrations", json!({"name": "Disks", "source": "generic"}))
-        .await
-        .expect(201);
+    let disks = json!({"name": "Disks", "source": "generic", "mapping": {"alerts": "/alerts"}});
+    let made = app.post("/api/v1/integrations", disks).await.expect(201);
     shows(&browser.page(NEW_RULE).await, &["No body has come in so far."]);
     let hook = made["hook_url"].as_str().expect("a URL");
     let body = json!([
         {"title": "<Full>", "severity": "page", "labels": {"service": "storage", "region": "eu"}},
         {"title": "Slow", "labels": {"service": "web"}},
     ]);
-    app.anonymous().post(hook, json!({"alerts": body})).await;
+    app.anonymous().post(hook, json!({"alerts": body})).await.expect(202);
     let bodies = app.all(&format!("/api/v1/integrations/{}/bodies", made.id())).await;
     let body = format!("{}/{}", made.id(), bodies[0]["id"]);
     shows(&browser.page(NEW_RULE).await, &[&format!("value=\"{body}\""), "Disks, 2024-03-14 06:56:00 UTC"]);
@@ -269,20 +267,18 @@ async fn a_rule_is_tried_on_a_kept_body(env: Env) {
         browser.send_from(NEW_RULE, "/admin/rules/try", &fields).await.expect(status).text
     };
     let tried = try_it(&[("body", &body)], 200).await;
-    if bodies[0]["accepted"] == true {
-        shows(
-            &tried,
-            &[
-                "What it would do",
-                "&lt;Full&gt;",
-                "matches this rule",
-                "does not match this rule, nor another one",
-                "affects project savanna",
-                "media, raw</textarea>",
-                "selected>Disks",
-            ],
-        );
-    }
+    shows(
+        &tried,
+        &[
+            "What it would do",
+            "&lt;Full&gt;",
+            "matches this rule",
+            "does not match this rule, nor another one",
+            "affects project savanna",
+            "media, raw</textarea>",
+            "selected>Disks",
+        ],
+    );
     // An earlier rule goes first, and the page says so.
     app.post(
         "/api/v1/alert-rules",
