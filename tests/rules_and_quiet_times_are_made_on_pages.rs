@@ -229,6 +229,13 @@ async fn what_is_wrong_with_a_rule_stands_beside_it(env: Env) {
         shows(&answer.text, &["Nothing was saved"]);
         shows(&answer.text, &texts);
     }
+    // All of it is said at once, also what can only be checked when the rest can be read.
+    let change = [("name", ""), ("matchers.0.field", "service"), ("severity", "x"), ("reopen_within", "soon")];
+    let answer = browser.send_from(NEW_RULE, RULES, &with(&RULE, &change)).await.expect(422);
+    shows(
+        &answer.text,
+        &["id=\"e-name\"", "id=\"m-0\"", "id=\"e-severity\"", "id=\"e-reopen_within\""],
+    );
     assert!(rules(&app).await.is_empty());
     // What no form of ours sends is no form of ours.
     for (change, text) in [

@@ -222,9 +222,7 @@ pub fn among(
     now: Timestamp,
 ) -> Result<TriedAmong> {
     let integration = takes_alerts(conn, id)?;
-    let mut check = Check::default();
-    rule.check(conn, &mut check, "")?;
-    check.finish()?;
+    grouping::check(conn, rule)?;
     let request = kept::request(conn, id, body)?;
     let mut rules = grouping::ready(conn)?;
     let place = rules.iter().position(|held| Some(&held.rule.id) == of);

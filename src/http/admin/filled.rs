@@ -164,6 +164,17 @@ impl Wrong {
         self.0.push(FieldError::at(pointer, detail));
     }
 
+    /// What else is wrong, with fields of which nothing is said yet.
+    pub fn join(&mut self, other: Wrong) {
+        let field = |error: &FieldError| {
+            let pointer = error.pointer.as_deref().unwrap_or_default();
+            pointer.split('/').nth(1).map(str::to_owned)
+        };
+        let said: Vec<Option<String>> = self.0.iter().map(field).collect();
+        let more = other.0.into_iter().filter(|error| !said.contains(&field(error)));
+        self.0.extend(more);
+    }
+
     /// Whether anything is.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -353,15 +353,15 @@ impl WindowForm {
         let name = field("name", "Name", "Timelines name it.", &self.name, wrong.at("/name"));
         let schedule = field(
             "schedule",
-            "Again and again at",
+            "Only from each of these times on",
             "Minute, hour, day of the month, month, day of the week, in UTC, such as 0 22 * * SUN. Empty: all the time.",
             &self.schedule,
             wrong.at("/schedule"),
         );
         let minutes = field(
             "duration",
-            "For minutes each time",
-            "With times of its own only.",
+            "For so many minutes",
+            "Each time; with times of its own only.",
             &self.duration,
             wrong.at("/duration"),
         );

@@ -81,7 +81,8 @@ impl RuleForm {
                 && new.resources == rule.resources
                 && new.reopen_within == rule.reopen_within
         };
-        form.as_sent().rule().is_ok_and(|new| same(&new)).then_some(form)
+        let (sent, wrong) = form.as_sent().rule();
+        (wrong.is_empty() && same(&sent)).then_some(form)
     }
 
     /// As a browser would send it: without the space around each field.
@@ -100,11 +101,8 @@ impl RuleForm {
         }
     }
 
-    /// The rule.
-    ///
-    /// # Errors
-    /// What cannot be one.
-    pub fn rule(&self) -> Result<NewAlertRule, Wrong> {
+    /// The rule, and what cannot be one: without that, the rule is what was meant.
+    pub fn rule(&self) -> (NewAlertRule, Wrong) {
         let mut wrong = Wrong::default();
         let integration = match self.integration.as_str() {
             "" => None,
@@ -150,7 +148,7 @@ impl RuleForm {
             policy,
             reopen_within,
         };
-        if wrong.is_empty() { Ok(rule) } else { Err(wrong) }
+        (rule, wrong)
     }
 
     /// For the page, with what is wrong beside each field. `integrations` are those to choose from.

@@ -14,7 +14,7 @@ use super::rule_form::RuleForm;
 use super::session::SignedIn;
 use super::view::{Frame, When, cut, duration};
 use crate::access::Role;
-use crate::alert::grouping::{self, AlertRule};
+use crate::alert::grouping::{self, AlertRule, NewAlertRule};
 use crate::alert::integration;
 use crate::alert::kept::{self, KeptHead};
 use crate::alert::provider;
@@ -235,25 +235,33 @@ async fn save(app: web::Data<App>, sent: Filled, id: Option<AlertRuleId>) -> Ans
     };
     let form = read_form(&mut fields);
     fields.finish()?;
-    let wrong = match form.rule() {
-        Err(wrong) => wrong,
-        Ok(rule) => {
-            let id = of.as_ref().map(|rule| rule.id.clone());
-            let saved = app
-                .db
-                .write(&actor, move |tx| match &id {
-                    Some(id) => grouping::replace(tx, id, &rule),
-                    None => grouping::create(tx, &rule),
-                })
-                .await;
-            match saved {
-                Ok(saved) => return Ok(back_to(&format!("{PATH}#r-{}", saved.id))),
-                Err(error) => Wrong::of(error)?,
-            }
+    let (rule, mut wrong) = form.rule();
+    if wrong.is_empty() {
+        let id = of.as_ref().map(|rule| rule.id.clone());
+        let saved = app
+            .db
+            .write(&actor, move |tx| match &id {
+                Some(id) => grouping::replace(tx, id, &rule),
+                None => grouping::create(tx, &rule),
+            })
+            .await;
+        match saved {
+            Ok(saved) => return Ok(back_to(&format!("{PATH}#r-{}", saved.id))),
+            Err(error) => wrong = Wrong::of(error)?,
         }
-    };
+    } else {
+        wrong.join(rest(&app, rule).await?);
+    }
     let status = StatusCode::UNPROCESSABLE_ENTITY;
     form_page(&app, &by, status, &form, (of.as_ref(), wrong), None).await
+}
+
+/// What else is wrong with a rule of which something could not even be read: all of it is said at once.
+async fn rest(app: &App, rule: NewAlertRule) -> Answer<Wrong> {
+    match app.db.read(move |conn| grouping::check(conn, &rule)).await {
+        Ok(()) => Ok(Wrong::default()),
+        Err(error) => Ok(Wrong::of(error)?),
+    }
 }
 
 fn read_form(fields: &mut Fields) -> RuleForm {
@@ -275,27 +283,26 @@ async fn try_it(app: web::Data<App>, sent: Filled, _: Params<NoParams>) -> Answe
         "" => None,
         id => Some(there(&app, rule_id(id)?).await?),
     };
-    let (tried, wrong) = match form.rule() {
-        Err(wrong) => (None, wrong),
-        Ok(rule) => match chosen(&form.body) {
-            None => {
-                let mut wrong = Wrong::default();
-                wrong.add("", "choose a kept body to try the rule on");
-                (None, wrong)
+    let (rule, mut wrong) = form.rule();
+    let on = chosen(&form.body);
+    if on.is_none() {
+        wrong.add("", "choose a kept body to try the rule on");
+    }
+    let mut tried = None;
+    match on.filter(|_| wrong.is_empty()) {
+        None => wrong.join(rest(&app, rule).await?),
+        Some((integration, body)) => {
+            let (id, now) = (of.as_ref().map(|rule| rule.id.clone()), app.clock().now());
+            let found = app
+                .db
+                .read(move |conn| trial::among(conn, &integration, body, &rule, id.as_ref(), now))
+                .await;
+            match found {
+                Ok(found) => tried = Some(tried_view(&found)),
+                Err(error) => wrong = Wrong::of(error)?,
             }
-            Some((integration, body)) => {
-                let (id, now) = (of.as_ref().map(|rule| rule.id.clone()), app.clock().now());
-                let tried = app
-                    .db
-                    .read(move |conn| trial::among(conn, &integration, body, &rule, id.as_ref(), now))
-                    .await;
-                match tried {
-                    Ok(tried) => (Some(tried_view(&tried)), Wrong::default()),
-                    Err(error) => (None, Wrong::of(error)?),
-                }
-            }
-        },
-    };
+        }
+    }
     let status = if tried.is_some() {
         StatusCode::OK
     } else {
