@@ -64,7 +64,11 @@ impl Timestamp {
     /// What a clock in `zone` shows at this time, as a form takes it: `2024-03-14T09:56`, with seconds where there are any.
     pub fn clock_in(self, zone: &TimeZone) -> String {
         let local = self.to_jiff().to_zoned(zone.clone());
-        let format = if local.second() == 0 { "%Y-%m-%dT%H:%M" } else { "%Y-%m-%dT%H:%M:%S" };
+        let format = if local.second() == 0 {
+            "%Y-%m-%dT%H:%M"
+        } else {
+            "%Y-%m-%dT%H:%M:%S"
+        };
         local.strftime(format).to_string()
     }
 

@@ -569,7 +569,10 @@ async fn wrong_checks_are_refused_field_by_field(env: Env) {
     slow["timeout_seconds"] = json!(11);
     let refused = app.post(CHECKS, slow).await.expect_problem(422);
     assert_eq!(refused["errors"][0]["pointer"], "/timeout_seconds");
-    assert!(refused["errors"][0]["detail"] == "must be from 1 to 10", "{refused}");
+    assert!(
+        refused["errors"][0]["detail"] == "must be from 1 to 10",
+        "{refused}"
+    );
     // What is wrong with the period is said of the period alone.
     let mut never = good.clone();
     never["every_seconds"] = json!(0);
@@ -577,7 +580,11 @@ async fn wrong_checks_are_refused_field_by_field(env: Env) {
     assert_eq!(refused.places(), ["/every_seconds"], "{refused}");
     never["timeout_seconds"] = json!(61);
     let refused = app.post(CHECKS, never).await.expect_problem(422);
-    assert_eq!(refused.places(), ["/every_seconds", "/timeout_seconds"], "{refused}");
+    assert_eq!(
+        refused.places(),
+        ["/every_seconds", "/timeout_seconds"],
+        "{refused}"
+    );
     assert_eq!(refused["errors"][1]["detail"], "must be from 1 to 60");
     // Where private targets are allowed, http is too.
     let mut other = good.clone();

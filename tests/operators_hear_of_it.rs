@@ -452,7 +452,10 @@ async fn a_stop_waits_for_no_server_and_loses_no_message(env: Env) {
     .await;
     app.story_incident().await;
     hook.requests(1).await;
-    wait_until("the mail to be under way", DEADLINE, async || server.connections() > 0).await;
+    wait_until("the mail to be under way", DEADLINE, async || {
+        server.connections() > 0
+    })
+    .await;
     let claimed = "operator_messages WHERE state = 'pending' AND lease IS NOT NULL";
     assert_eq!(env.count(claimed), 2);
     let began = Instant::now();

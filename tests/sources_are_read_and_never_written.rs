@@ -571,7 +571,11 @@ async fn storing_shows_how_far_it_is(env: Env) {
     source["queries"] = json!({"accounts": many});
     let id = made(&app, &source).await;
     let path = format!("/api/v1/directory/sources/{id}");
-    let run = app.post(&format!("{path}/sync"), json!({})).await.expect(202).id();
+    let run = app
+        .post(&format!("{path}/sync"), json!({}))
+        .await
+        .expect(202)
+        .id();
     let mut seen = Vec::new();
     let run = eventually("the run to end", DEADLINE * 3, async || {
         let run = app.get(&format!("{path}/runs/{run}")).await.expect(200);

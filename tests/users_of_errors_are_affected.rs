@@ -510,11 +510,16 @@ async fn a_body_that_knows_no_people_counts_nobody(env: Env) {
 async fn who_comes_with_the_end_is_affected_and_reopens_nothing(env: Env) {
     let app = started(&env).await;
     let hook = hook(&app, "generic").await;
-    let body = |status: &str, people: Value| json!({"title": "Uploads fail", "status": status, "people": people});
+    let body =
+        |status: &str, people: Value| json!({"title": "Uploads fail", "status": status, "people": people});
     let incident = happen(&app, &hook, body("firing", json!([{"id": "zuri"}]))).await;
     let path = format!("/api/v1/incidents/{incident}");
     let end = async |people: Value| {
-        let taken = app.anonymous().post(&hook, body("resolved", people)).await.expect(202);
+        let taken = app
+            .anonymous()
+            .post(&hook, body("resolved", people))
+            .await
+            .expect(202);
         assert_eq!(taken["resolved"], 1, "{taken}");
         for place in ["opened", "attached", "reopened"] {
             assert_eq!(taken[place], json!([]), "{place}");
@@ -542,7 +547,10 @@ async fn who_comes_with_the_end_is_affected_and_reopens_nothing(env: Env) {
     assert_eq!(app.get(&path).await.expect(200)["status"], "resolved");
     assert_eq!((env.count("incidents"), env.count("alerts")), (1, 1));
     let alerts = app.all("/api/v1/alerts").await;
-    assert_eq!((&alerts[0]["status"], &alerts[0]["repeats"]), (&json!("resolved"), &json!(0)));
+    assert_eq!(
+        (&alerts[0]["status"], &alerts[0]["repeats"]),
+        (&json!("resolved"), &json!(0))
+    );
     // Of what began unseen, people are on record, and nothing opens.
     let missed = json!({"title": "Other", "status": "resolved", "people": [{"id": "zuri"}]});
     app.anonymous().post(&hook, missed).await.expect(202);

@@ -246,7 +246,11 @@ pub fn among(
                 integration: &integration,
                 alert,
             };
-            batch.alerts.iter().map(|alert| alone.holds(subject(alert))).collect()
+            batch
+                .alerts
+                .iter()
+                .map(|alert| alone.holds(subject(alert)))
+                .collect()
         },
     );
     let ground = Ground::read(conn, now)?.with_rules(rules);

@@ -155,7 +155,11 @@ mod tests {
             .unwrap();
         let url = format!("sqlite://{}", path.display());
         let mut reader = Reader::open(&url, PATIENCE).unwrap();
-        let refused = reader.conn.execute_batch("DELETE FROM t").unwrap_err().to_string();
+        let refused = reader
+            .conn
+            .execute_batch("DELETE FROM t")
+            .unwrap_err()
+            .to_string();
         assert!(refused.contains("readonly"), "{refused}");
         // Not even where the connection would let it.
         let refused = reader

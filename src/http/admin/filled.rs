@@ -111,10 +111,7 @@ impl Fields {
         for (name, value) in url::form_urlencoded::parse(body) {
             let value = value.replace("\r\n", "\n");
             if value.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
-                return Err(Error::invalid(
-                    format!("/{name}"),
-                    "holds a control character",
-                ));
+                return Err(Error::invalid(format!("/{name}"), "holds a control character"));
             }
             if fields.insert(name.to_string(), value).is_some() {
                 return Err(Error::invalid(format!("/{name}"), "is given twice"));
@@ -201,7 +198,10 @@ impl Wrong {
 
     /// The reasons at a field.
     pub fn at(&mut self, pointer: &str) -> Vec<String> {
-        self.below(pointer).into_iter().map(|(_, detail)| detail).collect()
+        self.below(pointer)
+            .into_iter()
+            .map(|(_, detail)| detail)
+            .collect()
     }
 
     /// The reasons at a field of a line for each item, naming the item.

@@ -49,7 +49,10 @@ impl Rows {
             let (condition, value) = match (&matcher.is, &matcher.matches, &matcher.one_of) {
                 (Some(value), _, _) => ("is", value.clone()),
                 (_, Some(pattern), _) => ("matches", pattern.clone()),
-                (_, _, values) => ("in", values.iter().flatten().cloned().collect::<Vec<_>>().join("\n")),
+                (_, _, values) => (
+                    "in",
+                    values.iter().flatten().cloned().collect::<Vec<_>>().join("\n"),
+                ),
             };
             Row {
                 field: matcher.field.clone(),
@@ -65,7 +68,12 @@ impl Rows {
         let rows = self.0.iter().map(|row| Row {
             field: row.field.trim().to_owned(),
             condition: row.condition.clone(),
-            value: row.value.replace("\r\n", "\n").replace('\r', "\n").trim().to_owned(),
+            value: row
+                .value
+                .replace("\r\n", "\n")
+                .replace('\r', "\n")
+                .trim()
+                .to_owned(),
         });
         Rows(rows.collect())
     }

@@ -62,7 +62,14 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
         .read(move |conn| {
             let mut of = |kind, before: Option<&str>| {
                 let mut open = quiet::list(conn, kind, Some(QuietState::Active), now, None, OPEN)?;
-                open.extend(quiet::list(conn, kind, Some(QuietState::Pending), now, None, OPEN)?);
+                open.extend(quiet::list(
+                    conn,
+                    kind,
+                    Some(QuietState::Pending),
+                    now,
+                    None,
+                    OPEN,
+                )?);
                 let over = quiet::list(conn, kind, Some(QuietState::Ended), now, before, OVER.probe())?;
                 Ok::<_, crate::error::Error>((open, page(over, OVER, Quiet::id)))
             };
@@ -139,7 +146,12 @@ fn window_row(one: Quiet, now: Timestamp) -> Value {
         row["tone"] = json!("info");
     }
     const NAMED: usize = 10;
-    let named: Vec<String> = one.resources.iter().take(NAMED).map(ToString::to_string).collect();
+    let named: Vec<String> = one
+        .resources
+        .iter()
+        .take(NAMED)
+        .map(ToString::to_string)
+        .collect();
     let next = one
         .schedule
         .as_deref()
@@ -216,8 +228,20 @@ impl Times {
     }
 
     fn view(&self, wrong: &mut Wrong) -> Value {
-        let from = field("from", "From", "Empty: from now on.", &self.from, wrong.at("/from"));
-        let until = field("until", "Until", "A year at most.", &self.until, wrong.at("/until"));
+        let from = field(
+            "from",
+            "From",
+            "Empty: from now on.",
+            &self.from,
+            wrong.at("/from"),
+        );
+        let until = field(
+            "until",
+            "Until",
+            "A year at most.",
+            &self.until,
+            wrong.at("/until"),
+        );
         let zone = field(
             "time_zone",
             "Time zone",
@@ -329,7 +353,10 @@ impl WindowForm {
             text => {
                 let minutes = text.parse().ok().filter(|minutes| (1..=10_080).contains(minutes));
                 if minutes.is_none() {
-                    wrong.add("/duration", "must be a whole number of minutes from 1 to 10080 (a week)");
+                    wrong.add(
+                        "/duration",
+                        "must be a whole number of minutes from 1 to 10080 (a week)",
+                    );
                 }
                 minutes
             }
@@ -350,7 +377,13 @@ impl WindowForm {
 
     fn answer(&self, app: &App, by: &SignedIn, status: StatusCode, mut wrong: Wrong) -> Answer<HttpResponse> {
         let failed = !wrong.is_empty();
-        let name = field("name", "Name", "Timelines name it.", &self.name, wrong.at("/name"));
+        let name = field(
+            "name",
+            "Name",
+            "Timelines name it.",
+            &self.name,
+            wrong.at("/name"),
+        );
         let schedule = field(
             "schedule",
             "Only from each of these times on",

@@ -57,7 +57,10 @@ impl RuleForm {
     pub fn of(rule: &AlertRule) -> Option<RuleForm> {
         let form = RuleForm {
             name: rule.name.clone(),
-            integration: rule.integration.as_ref().map_or_else(String::new, ToString::to_string),
+            integration: rule
+                .integration
+                .as_ref()
+                .map_or_else(String::new, ToString::to_string),
             matchers: Rows::of(&rule.matchers),
             policy: rule.policy.as_str().to_owned(),
             group_by: rule.group_by.join("\n"),
@@ -125,7 +128,10 @@ impl RuleForm {
                 ),
                 Some((word, of)) => {
                     if severity.insert(word, of).is_some() {
-                        wrong.add("/severity", format!("\u{201c}{line}\u{201d} says a word for the second time"));
+                        wrong.add(
+                            "/severity",
+                            format!("\u{201c}{line}\u{201d} says a word for the second time"),
+                        );
                     }
                 }
             }
@@ -154,7 +160,13 @@ impl RuleForm {
     /// For the page, with what is wrong beside each field. `integrations` are those to choose from.
     pub fn view(&self, mut wrong: Wrong, integrations: &[(IntegrationId, String)]) -> Value {
         let matchers = self.matchers.view(&mut wrong);
-        let name = field("name", "Name", "Timelines name it.", &self.name, wrong.at("/name"));
+        let name = field(
+            "name",
+            "Name",
+            "Timelines name it.",
+            &self.name,
+            wrong.at("/name"),
+        );
         let of = field(
             "integration",
             "Alerts of",
@@ -163,13 +175,25 @@ impl RuleForm {
             wrong.at("/integration"),
         );
         let known = integrations.iter().map(|(id, name)| (id.as_str(), name.clone()));
-        let of = choice(of, std::iter::once(("", "any integration".to_owned())).chain(known));
-        let policy = field("policy", "What becomes of them", "", &self.policy, wrong.at("/policy"));
+        let of = choice(
+            of,
+            std::iter::once(("", "any integration".to_owned())).chain(known),
+        );
+        let policy = field(
+            "policy",
+            "What becomes of them",
+            "",
+            &self.policy,
+            wrong.at("/policy"),
+        );
         let policy = choice(
             policy,
             [
                 ("open", "They join the open incident of their group, or open one"),
-                ("attach", "They join an open incident of their group; otherwise they are recorded"),
+                (
+                    "attach",
+                    "They join an open incident of their group; otherwise they are recorded",
+                ),
                 ("record", "They are only recorded"),
             ]
             .map(|(word, text)| (word, text.to_owned())),

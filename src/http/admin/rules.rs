@@ -14,12 +14,12 @@ use super::rule_form::RuleForm;
 use super::session::SignedIn;
 use super::view::{Frame, When, cut, duration};
 use crate::access::Role;
+use crate::alert::Status;
 use crate::alert::grouping::{self, AlertRule, NewAlertRule};
 use crate::alert::integration;
 use crate::alert::kept::{self, KeptHead};
 use crate::alert::provider;
 use crate::alert::trial::{self, TriedAlert, TriedAmong};
-use crate::alert::Status;
 use crate::db::Conn;
 use crate::error::{Error, Result};
 use crate::http::App;
@@ -207,7 +207,15 @@ async fn show(
                    change it through the API";
         return Err(Problem::Domain(Error::Conflict(why.to_owned())));
     };
-    form_page(&app, &by, StatusCode::OK, &form, (Some(&rule), Wrong::default()), None).await
+    form_page(
+        &app,
+        &by,
+        StatusCode::OK,
+        &form,
+        (Some(&rule), Wrong::default()),
+        None,
+    )
+    .await
 }
 
 #[post("/rules")]
