@@ -725,6 +725,39 @@ async fn what_is_wrong_with_a_quiet_time_stands_beside_it(env: Env) {
         shows(&answer.text, &["Nothing was saved"]);
         shows(&answer.text, &texts);
     }
+    // All of it is said at once.
+    let change = [
+        ("name", ""),
+        ("until", "soon"),
+        ("duration", "x"),
+        ("resources", "project atlantis"),
+    ];
+    let answer = browser
+        .send_from(NEW_WINDOW, "/admin/quiet/windows", &with(&WINDOW, &change))
+        .await
+        .expect(422);
+    shows(
+        &answer.text,
+        &[
+            "id=\"e-name\"",
+            "id=\"e-until\"",
+            "id=\"e-duration\"",
+            "id=\"e-resources\"",
+        ],
+    );
+    let change = [
+        ("reason", ""),
+        ("time_zone", "Nairobi"),
+        ("matchers.0.field", "service"),
+    ];
+    let answer = browser
+        .send_from(NEW_SILENCE, "/admin/quiet/silences", &with(&SILENCE, &change))
+        .await
+        .expect(422);
+    shows(
+        &answer.text,
+        &["id=\"e-reason\"", "id=\"e-time_zone\"", "id=\"m-0\""],
+    );
     assert_eq!(env.count("quiet_periods"), 0);
     app.finish().await;
 }

@@ -174,6 +174,9 @@ fn window_row(one: Quiet, now: Timestamp) -> Value {
     row
 }
 
+/// How long one holds unless somebody says otherwise.
+const USUAL: std::time::Duration = std::time::Duration::from_secs(2 * 3_600);
+
 /// When it holds, as it was typed.
 #[derive(Default)]
 struct Times {
@@ -193,7 +196,6 @@ impl Times {
 
     /// From now on, for two hours.
     fn usual(now: Timestamp) -> Times {
-        const USUAL: std::time::Duration = std::time::Duration::from_secs(2 * 3_600);
         let minute = Timestamp::from_micros(now.as_micros() / 60_000_000 * 60_000_000);
         Times {
             from: String::new(),
@@ -202,7 +204,14 @@ impl Times {
         }
     }
 
-    fn times(&self, wrong: &mut Wrong) -> (Option<Timestamp>, Option<Timestamp>) {
+    /// From when and until when. Where the end cannot be read, it is one that would do.
+    fn times(&self, wrong: &mut Wrong, now: Timestamp) -> (Option<Timestamp>, Timestamp) {
+        let (from, until) = self.given(wrong);
+        let later = from.unwrap_or(now).max(now).plus(USUAL);
+        (from, until.unwrap_or(later))
+    }
+
+    fn given(&self, wrong: &mut Wrong) -> (Option<Timestamp>, Option<Timestamp>) {
         let zone = match self.zone.as_str() {
             "" => Err("must not be empty: whose clocks show these times?".to_owned()),
             name => time_zone(name),
@@ -262,19 +271,17 @@ struct SilenceForm {
 }
 
 impl SilenceForm {
-    fn silence(&self) -> Result<NewSilence, Wrong> {
+    /// The silence, and what cannot be one: without that, the silence is what was meant.
+    fn silence(&self, now: Timestamp) -> (NewSilence, Wrong) {
         let mut wrong = Wrong::default();
-        let (from, until) = self.times.times(&mut wrong);
-        let matchers = self.matchers.matchers(&mut wrong);
-        match until.filter(|_| wrong.is_empty()) {
-            None => Err(wrong),
-            Some(until) => Ok(NewSilence {
-                matchers,
-                from,
-                until,
-                reason: self.reason.clone(),
-            }),
-        }
+        let (from, until) = self.times.times(&mut wrong, now);
+        let new = NewSilence {
+            matchers: self.matchers.matchers(&mut wrong),
+            from,
+            until,
+            reason: self.reason.clone(),
+        };
+        (new, wrong)
     }
 
     fn answer(&self, app: &App, by: &SignedIn, status: StatusCode, mut wrong: Wrong) -> Answer<HttpResponse> {
@@ -321,13 +328,19 @@ async fn silence(app: web::Data<App>, sent: Filled, _: Params<NoParams>) -> Answ
         times: Times::read(&mut fields),
     };
     fields.finish()?;
-    let wrong = match form.silence() {
-        Err(wrong) => wrong,
-        Ok(new) => match app.db.write(&actor, move |tx| quiet::silence(tx, &new)).await {
-            Ok(_) => return Ok(back_to(&format!("{PATH}#silences"))),
-            Err(error) => Wrong::of(error)?,
-        },
+    let now = app.clock().now();
+    let (new, mut wrong) = form.silence(now);
+    let said = if wrong.is_empty() {
+        let made = app.db.write(&actor, move |tx| quiet::silence(tx, &new)).await;
+        made.map(|_| ())
+    } else {
+        quiet::check_silence(&new, now)
     };
+    match said {
+        Ok(()) if wrong.is_empty() => return Ok(back_to(&format!("{PATH}#silences"))),
+        Ok(()) => {}
+        Err(error) => wrong.join(Wrong::of(error)?),
+    }
     form.answer(&app, &by, StatusCode::UNPROCESSABLE_ENTITY, wrong)
 }
 
@@ -343,9 +356,10 @@ struct WindowForm {
 }
 
 impl WindowForm {
-    fn window(&self) -> Result<NewWindow, Wrong> {
+    /// The window, and what cannot be one: without that, the window is what was meant.
+    fn window(&self, now: Timestamp) -> (NewWindow, Wrong) {
         let mut wrong = Wrong::default();
-        let (from, until) = self.times.times(&mut wrong);
+        let (from, until) = self.times.times(&mut wrong, now);
         let matchers = self.matchers.matchers(&mut wrong);
         let resources = resources(&self.resources, &mut wrong);
         let minutes: Option<i64> = match self.duration.as_str() {
@@ -361,18 +375,16 @@ impl WindowForm {
                 minutes
             }
         };
-        match until.filter(|_| wrong.is_empty()) {
-            None => Err(wrong),
-            Some(until) => Ok(NewWindow {
-                name: self.name.clone(),
-                from,
-                until,
-                schedule: Some(self.schedule.clone()).filter(|schedule| !schedule.is_empty()),
-                duration: minutes.map(|minutes| minutes * 60),
-                matchers,
-                resources,
-            }),
-        }
+        let new = NewWindow {
+            name: self.name.clone(),
+            from,
+            until,
+            schedule: Some(self.schedule.clone()).filter(|schedule| !schedule.is_empty()),
+            duration: minutes.map(|minutes| minutes * 60),
+            matchers,
+            resources,
+        };
+        (new, wrong)
     }
 
     fn answer(&self, app: &App, by: &SignedIn, status: StatusCode, mut wrong: Wrong) -> Answer<HttpResponse> {
@@ -449,13 +461,21 @@ async fn window(app: web::Data<App>, sent: Filled, _: Params<NoParams>) -> Answe
         duration: fields.take("duration"),
     };
     fields.finish()?;
-    let wrong = match form.window() {
-        Err(wrong) => wrong,
-        Ok(new) => match app.db.write(&actor, move |tx| quiet::open_window(tx, &new)).await {
-            Ok(_) => return Ok(back_to(&format!("{PATH}#windows"))),
-            Err(error) => Wrong::of(error)?,
-        },
+    let now = app.clock().now();
+    let (new, mut wrong) = form.window(now);
+    let said = if wrong.is_empty() {
+        let made = app.db.write(&actor, move |tx| quiet::open_window(tx, &new)).await;
+        made.map(|_| ())
+    } else {
+        app.db
+            .read(move |conn| quiet::check_window(conn, &new, now))
+            .await
     };
+    match said {
+        Ok(()) if wrong.is_empty() => return Ok(back_to(&format!("{PATH}#windows"))),
+        Ok(()) => {}
+        Err(error) => wrong.join(Wrong::of(error)?),
+    }
     form.answer(&app, &by, StatusCode::UNPROCESSABLE_ENTITY, wrong)
 }
 
