@@ -357,6 +357,16 @@ impl Links {
         format!("{text}.{signature}")
     }
 
+    /// What the forms of a session carry: a page of somebody else's cannot know it.
+    pub fn form_key(&self, session: &str) -> String {
+        self.sign(&format!("form:{session}"))
+    }
+
+    /// Whether a form came from a page of this session.
+    pub fn is_form_key(&self, session: &str, key: &str) -> bool {
+        self.holds(&format!("form:{session}"), key)
+    }
+
     /// Whose session this is, if it is ours and has not ended.
     pub fn session_token(&self, cookie: &str, now: Timestamp) -> Option<TokenId> {
         let (text, signature) = cookie.rsplit_once('.')?;

@@ -40,6 +40,38 @@ impl Timestamp {
         ZonedTime::parse(text).map(|time| time.at)
     }
 
+    /// What a clock in `zone` shows, as a form gives it: `2024-03-14T09:56`.
+    ///
+    /// # Errors
+    /// A sentence for the caller where the text is no such time, or where the clocks are changed and show it never or twice.
+    pub fn on_clock(text: &str, zone: &TimeZone) -> Result<Self, String> {
+        let shown: String = text.chars().take(60).collect();
+        let wrong = || format!("'{shown}' is not a date and a time of day such as 2024-03-14 09:56");
+        let (_, clock) = text.split_once(['T', ' ']).ok_or_else(wrong)?;
+        // An offset would be passed over.
+        let plain = |c: char| c.is_ascii_digit() || matches!(c, ':' | '.');
+        if !clock.contains(':') || !clock.chars().all(plain) {
+            return Err(wrong());
+        }
+        let at: jiff::civil::DateTime = text.parse().map_err(|_| wrong())?;
+        let at = zone
+            .to_ambiguous_timestamp(at)
+            .unambiguous()
+            .map_err(|_| format!("'{shown}' is never or twice on the clocks there: they are changed then"))?;
+        Ok(Timestamp(at.as_microsecond()))
+    }
+
+    /// What a clock in `zone` shows at this time, as a form takes it: `2024-03-14T09:56`, with seconds where there are any.
+    pub fn clock_in(self, zone: &TimeZone) -> String {
+        let local = self.to_jiff().to_zoned(zone.clone());
+        let format = if local.second() == 0 {
+            "%Y-%m-%dT%H:%M"
+        } else {
+            "%Y-%m-%dT%H:%M:%S"
+        };
+        local.strftime(format).to_string()
+    }
+
     /// This time plus `duration`, at most the largest time there is.
     pub fn plus(self, duration: Duration) -> Self {
         Timestamp(

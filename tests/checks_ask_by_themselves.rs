@@ -569,6 +569,28 @@ async fn wrong_checks_are_refused_field_by_field(env: Env) {
     slow["timeout_seconds"] = json!(11);
     let refused = app.post(CHECKS, slow).await.expect_problem(422);
     assert_eq!(refused["errors"][0]["pointer"], "/timeout_seconds");
+    assert!(
+        refused["errors"][0]["detail"] == "must be from 1 to 10",
+        "{refused}"
+    );
+    // What is wrong with the period is said of the period alone.
+    let mut never = good.clone();
+    never["every_seconds"] = json!(0);
+    let refused = app.post(CHECKS, never.clone()).await.expect_problem(422);
+    assert_eq!(refused.places(), ["/every_seconds"], "{refused}");
+    never["timeout_seconds"] = json!(61);
+    let refused = app.post(CHECKS, never).await.expect_problem(422);
+    assert_eq!(
+        refused.places(),
+        ["/every_seconds", "/timeout_seconds"],
+        "{refused}"
+    );
+    assert_eq!(refused["errors"][1]["detail"], "must be from 1 to 60");
+    // Where private targets are allowed, http is too.
+    let mut other = good.clone();
+    other["url"] = json!("ftp://127.0.0.1/");
+    let refused = app.post(CHECKS, other).await.expect_problem(422);
+    assert_eq!(refused["errors"][0]["detail"], "must be an http or https URL");
     assert_eq!(env.count("checks"), 1);
     app.finish().await;
 }

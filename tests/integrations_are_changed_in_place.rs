@@ -4,13 +4,15 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{ADMIN_TOKEN, Answer, Env, TestApp, on_both_databases, story_directory};
+use crate::support::browser::Browser;
+use crate::support::{ADMIN_TOKEN, DEADLINE, Env, TestApp, eventually, on_both_databases, story_directory};
 
 on_both_databases!(
     what_is_not_given_stays,
     a_secret_is_changed_for_another_without_a_gap,
     a_wrong_change_changes_nothing,
     a_kept_body_is_taken_in_again_by_a_button,
+    the_page_says_how_resources_are_found,
 );
 
 async fn made(app: &TestApp, new: Value) -> (String, String) {
@@ -208,29 +210,6 @@ async fn a_wrong_change_changes_nothing(env: Env) {
     app.finish().await;
 }
 
-async fn signed_in(app: &TestApp, token: &str) -> String {
-    let form = format!("token={token}");
-    let answer = app
-        .anonymous()
-        .post_raw("/admin/sign-in", "application/x-www-form-urlencoded", form)
-        .await
-        .expect(303);
-    answer
-        .header("set-cookie")
-        .split(';')
-        .next()
-        .expect("a cookie")
-        .to_owned()
-}
-
-async fn with(app: &TestApp, cookie: &str, method: Method, path: &str) -> Answer {
-    app.anonymous()
-        .request(method, path)
-        .header("cookie", cookie)
-        .send()
-        .await
-}
-
 async fn a_kept_body_is_taken_in_again_by_a_button(env: Env) {
     let app = TestApp::start(&env).await;
     let (id, hook) = made(&app, json!({"name": "x", "source": "generic"})).await;
@@ -242,14 +221,14 @@ async fn a_kept_body_is_taken_in_again_by_a_button(env: Env) {
     let page = format!("/admin/integrations/{id}");
     let kept = app.all(&format!("/api/v1/integrations/{id}/bodies")).await;
     let button = |n: usize| format!("{page}/bodies/{}/replay", kept[n]["id"]);
-    let admin = signed_in(&app, ADMIN_TOKEN).await;
-    let shown = with(&app, &admin, Method::GET, &page).await.expect(200).text;
+    let admin = Browser::signed_in(&app, ADMIN_TOKEN).await;
+    let shown = admin.page(&page).await;
     assert!(shown.contains(&format!("action=\"{}\"", button(1))), "{shown}");
-    let answer = with(&app, &admin, Method::POST, &button(1)).await.expect(303);
+    let answer = admin.send_from(&page, &button(1), &[]).await.expect(303);
     assert_eq!(answer.header("location"), page);
     let alerts = app.all("/api/v1/alerts").await;
     assert_eq!((alerts.len(), &alerts[0]["repeats"]), (1, &json!(1)));
-    let shown = with(&app, &admin, Method::GET, &page).await.expect(200).text;
+    let shown = admin.page(&page).await;
     assert!(
         shown.contains("1 alerts, 0 incidents opened, 1 attached to"),
         "{shown}"
@@ -257,19 +236,56 @@ async fn a_kept_body_is_taken_in_again_by_a_button(env: Env) {
     let events = app.all("/api/v1/audit?action=hook.replayed").await;
     assert_eq!((events.len(), &events[0]["actor"]["kind"]), (1, &json!("token")));
     // What is still not understood is said, and nothing happens by looking, without a session, or for a lower role.
-    with(&app, &admin, Method::POST, &button(0)).await.expect(422);
-    with(&app, &admin, Method::POST, &format!("{page}/bodies/x/replay"))
-        .await
-        .expect(404);
-    with(&app, &admin, Method::GET, &button(1)).await.expect(404);
-    with(&app, "candor_session=none", Method::POST, &button(1))
+    admin.send_from(&page, &button(0), &[]).await.expect(422);
+    let none = format!("{page}/bodies/x/replay");
+    admin.send_from(&page, &none, &[]).await.expect(404);
+    admin.open(&button(1)).await.expect(404);
+    admin.send(&button(1), &[]).await.expect(403);
+    app.anonymous()
+        .request(Method::POST, &button(1))
+        .header("cookie", "candor_session=none")
+        .send()
         .await
         .expect(303);
-    let operator = signed_in(&app, &app.token("operator").await).await;
-    let shown = with(&app, &operator, Method::GET, &page).await.expect(200).text;
+    let operator = Browser::signed_in(&app, &app.token("operator").await).await;
+    let shown = operator.page(&page).await;
     assert!(!shown.contains("/replay"), "{shown}");
-    with(&app, &operator, Method::POST, &button(1)).await.expect(403);
-    assert_eq!(app.all("/api/v1/audit?action=access.forbidden").await.len(), 1);
+    let form = "/admin/quiet/silences/new";
+    operator.send_from(form, &button(1), &[]).await.expect(403);
+    assert_eq!(app.all("/api/v1/audit?action=access.forbidden").await.len(), 2);
     assert_eq!(app.all("/api/v1/alerts").await[0]["repeats"], 1);
+    app.finish().await;
+}
+
+async fn the_page_says_how_resources_are_found(env: Env) {
+    const NONE: &str = "no rule: its alerts name nothing that is affected";
+    const ITSELF: &str = "the field <code>resources</code> of an alert, and no rule";
+    const WATCHED: &str = "what each names itself";
+    let app = TestApp::builder(&env).at("2024-03-14T06:56:00Z").start().await;
+    let (grafana, _) = made(&app, json!({"name": "Grafana", "source": "grafana"})).await;
+    let (own, _) = made(&app, json!({"name": "Own", "source": "generic"})).await;
+    let beat = json!({"name": "Backup", "every_seconds": 60, "grace_seconds": 0});
+    let beat = app.post("/api/v1/heartbeats", beat).await.expect(201);
+    let url = beat["url"].as_str().expect("a URL");
+    app.anonymous().get(url).await.expect(200);
+    app.set_clock("2024-03-14T07:56:00Z");
+    let watched = eventually("the silence", DEADLINE, async || {
+        let all = app.all("/api/v1/integrations").await;
+        let found = all.iter().find(|one| one["source"] == "heartbeat");
+        found.map(|one| one["id"].as_str().expect("an id").to_owned())
+    })
+    .await;
+    let list = app.admin_page("/admin/integrations").await;
+    for text in [NONE, ITSELF, WATCHED] {
+        assert_eq!(list.matches(text).count(), 1, "{text}: {list}");
+    }
+    for (id, said) in [(&grafana, NONE), (&own, ITSELF), (&watched, WATCHED)] {
+        let page = app.admin_page(&format!("/admin/integrations/{id}")).await;
+        for text in [NONE, ITSELF, WATCHED] {
+            assert_eq!(page.contains(text), text == said, "{text}: {page}");
+        }
+        let built_in = page.contains("Nobody else can send to it.");
+        assert_eq!(built_in, said == WATCHED, "{page}");
+    }
     app.finish().await;
 }

@@ -53,6 +53,7 @@ mod operation;
 mod operators_hear_of_it;
 mod policies_act_without_a_person;
 mod resolution_says_what_is_left_to_do;
+mod rules_and_quiet_times_are_made_on_pages;
 mod senders_are_understood_as_they_are;
 mod senders_prove_themselves_in_their_own_way;
 mod settings_fail_at_the_start;

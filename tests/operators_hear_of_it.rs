@@ -1,7 +1,7 @@
 //! Our own people hear of what happens, each by their own ways, once, and whatever becomes of it nothing else changes.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use candor::catcher::{Decision, Policy};
 use candor::config::Config;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::support::receiver::{Receiver, Reply};
+use crate::support::smtp_script::{Act, SmtpScript, Step};
 use crate::support::story::{ADDRESSES, FILES, PROJECT};
 use crate::support::{
     Backend, DEADLINE, Env, TestApp, eventually, on_both_databases, run, story_directory, wait_until,
@@ -23,6 +24,7 @@ on_both_databases!(
     what_fails_is_tried_again_by_the_schedule,
     what_fails_for_good_is_given_up_and_changes_nothing,
     a_hook_that_hangs_holds_up_no_mail,
+    a_stop_waits_for_no_server_and_loses_no_message,
     everybody_hears_what_they_want,
     what_is_no_operator_is_refused,
     only_admins_write_and_nobody_reads_a_secret,
@@ -424,6 +426,51 @@ async fn a_hook_that_hangs_holds_up_no_mail(env: Env) {
     let mails = app.mails(5).await;
     assert_eq!(mails.iter().filter(|mail| mail.to == ON_CALL).count(), 2);
     sent(&app, 4).await;
+    app.finish().await;
+}
+
+async fn a_stop_waits_for_no_server_and_loses_no_message(env: Env) {
+    let server = SmtpScript::start(|moment| match moment.step {
+        Step::Banner => Act::wait(&Arc::new(Semaphore::new(0))),
+        _ => Act::Usual,
+    });
+    let mut app = TestApp::builder(&env)
+        .config(private)
+        .relay(server.url())
+        .start()
+        .await;
+    let hold = Arc::new(Semaphore::new(0));
+    let held = hold.clone();
+    let hook = Receiver::answering(move |_, _| Reply {
+        hold: Some(held.clone()),
+        ..Reply::of(200)
+    });
+    operator(
+        &app,
+        json!({"email": ON_CALL, "webhook": {"kind": "slack", "url": hook.url("/")}}),
+    )
+    .await;
+    app.story_incident().await;
+    hook.requests(1).await;
+    wait_until("the mail to be under way", DEADLINE, async || {
+        server.connections() > 0
+    })
+    .await;
+    let claimed = "operator_messages WHERE state = 'pending' AND lease IS NOT NULL";
+    assert_eq!(env.count(claimed), 2);
+    let began = Instant::now();
+    app.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    assert_eq!(env.count(claimed), 0);
+    assert_eq!(env.count("operator_messages WHERE state = 'pending'"), 2);
+    hold.add_permits(10);
+    server.behave();
+    app.start_again().await;
+    // At once, and not when the claim would have ended.
+    let all = sent(&app, 2).await;
+    assert!(all.iter().all(|message| message["attempts"] == 2), "{all:#?}");
+    assert_eq!(hook.received().len(), 2);
+    assert_eq!(server.taken().len(), 1);
     app.finish().await;
 }
 

@@ -16,6 +16,7 @@ on_both_databases!(
     what_is_wrong_is_said_and_nothing_stored,
     a_source_is_checked_before_it_is_stored,
     a_source_runs_on_its_schedule,
+    storing_shows_how_far_it_is,
     two_sources_leave_each_others_rows_alone,
     a_tree_is_moved_as_a_whole,
     the_page_shows_every_state_of_a_source,
@@ -558,6 +559,36 @@ async fn the_page_shows_every_state_of_a_source(env: Env) {
     ] {
         assert!(page.contains(shown), "{shown}: {page}");
     }
+    app.finish().await;
+}
+
+async fn storing_shows_how_far_it_is(env: Env) {
+    let shop = Shop::sqlite(&env);
+    let app = TestApp::start(&env).await;
+    let mut source = shop.source();
+    let many = "WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < 20000) \
+                SELECT id, 'Account ' || id AS name FROM n";
+    source["queries"] = json!({"accounts": many});
+    let id = made(&app, &source).await;
+    let path = format!("/api/v1/directory/sources/{id}");
+    let run = app
+        .post(&format!("{path}/sync"), json!({}))
+        .await
+        .expect(202)
+        .id();
+    let mut seen = Vec::new();
+    let run = eventually("the run to end", DEADLINE * 3, async || {
+        let run = app.get(&format!("{path}/runs/{run}")).await.expect(200);
+        if run["state"] == "applying" {
+            assert_eq!(run["progress"]["total"], 20_000, "{run}");
+            seen.push(run["progress"]["done"].as_i64().expect("a number"));
+        }
+        (run["state"] == "done").then_some(run.json.clone())
+    })
+    .await;
+    assert_eq!(change(&run, "accounts")[0], 20_000);
+    assert!(seen.is_sorted(), "{seen:?}");
+    assert!(seen.iter().any(|done| (1..=20_000).contains(done)), "{seen:?}");
     app.finish().await;
 }
 

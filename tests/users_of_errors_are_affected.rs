@@ -17,6 +17,7 @@ on_both_databases!(
     a_mail_to_somebody_without_resources_reads_well,
     why_somebody_was_or_was_not_seen,
     a_body_that_knows_no_people_counts_nobody,
+    who_comes_with_the_end_is_affected_and_reopens_nothing,
     words_that_no_directory_has_are_counted,
     the_page_shows_who_is_unidentified,
 );
@@ -503,6 +504,57 @@ async fn a_body_that_knows_no_people_counts_nobody(env: Env) {
     // An empty list says that there could have been somebody.
     let other = happen(&app, &hook, json!({"title": "Uploads fail", "people": []})).await;
     assert_eq!(numbers(&audience(&app, &other).await), [0, 0, 0, 1]);
+    app.finish().await;
+}
+
+async fn who_comes_with_the_end_is_affected_and_reopens_nothing(env: Env) {
+    let app = started(&env).await;
+    let hook = hook(&app, "generic").await;
+    let body =
+        |status: &str, people: Value| json!({"title": "Uploads fail", "status": status, "people": people});
+    let incident = happen(&app, &hook, body("firing", json!([{"id": "zuri"}]))).await;
+    let path = format!("/api/v1/incidents/{incident}");
+    let end = async |people: Value| {
+        let taken = app
+            .anonymous()
+            .post(&hook, body("resolved", people))
+            .await
+            .expect(202);
+        assert_eq!(taken["resolved"], 1, "{taken}");
+        for place in ["opened", "attached", "reopened"] {
+            assert_eq!(taken[place], json!([]), "{place}");
+        }
+    };
+    // Somebody known, somebody who was seen before, and somebody unknown.
+    end(json!([{"id": "amina"}, {"id": "zuri"}, {"id": "x1"}])).await;
+    let found = audience(&app, &incident).await;
+    assert_eq!(numbers(&found), [2, 2, 1, 0]);
+    let events: Vec<&Value> = found["items"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|item| &item["reasons"][0]["seen"]["events"])
+        .collect();
+    // The end is no event more for whom it names again.
+    assert_eq!(events, [&json!(1), &json!(1)]);
+    assert_eq!(app.get(&path).await.expect(200)["status"], "monitoring");
+    // Said once more, after somebody closed it: it stays closed, and those who come are affected.
+    app.resolve(&incident).await;
+    end(json!([{"email": "amina@nyota-films.example"}, {"id": "x2"}])).await;
+    end(json!([])).await;
+    let found = audience(&app, &incident).await;
+    assert_eq!(numbers(&found), [2, 2, 2, 0]);
+    assert_eq!(app.get(&path).await.expect(200)["status"], "resolved");
+    assert_eq!((env.count("incidents"), env.count("alerts")), (1, 1));
+    let alerts = app.all("/api/v1/alerts").await;
+    assert_eq!(
+        (&alerts[0]["status"], &alerts[0]["repeats"]),
+        (&json!("resolved"), &json!(0))
+    );
+    // Of what began unseen, people are on record, and nothing opens.
+    let missed = json!({"title": "Other", "status": "resolved", "people": [{"id": "zuri"}]});
+    app.anonymous().post(&hook, missed).await.expect(202);
+    assert_eq!((env.count("incidents"), env.count("alerts")), (1, 2));
     app.finish().await;
 }
 

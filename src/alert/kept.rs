@@ -194,6 +194,38 @@ pub fn list(
     rows.into_iter().map(|row| Ok(read(row)?.0)).collect()
 }
 
+/// A body that is kept, without what was in it.
+#[derive(Clone, Debug, Queryable)]
+pub struct KeptHead {
+    /// Its id.
+    pub id: i64,
+    /// Whose it is.
+    pub integration: IntegrationId,
+    /// When it came.
+    pub received_at: Timestamp,
+    /// What became of it.
+    pub detail: String,
+}
+
+/// The last bodies of these integrations, newest first; of each one a few.
+///
+/// # Errors
+/// What the database answers.
+pub fn heads(conn: &mut Conn, integrations: &[IntegrationId], each: i64) -> Result<Vec<KeptHead>> {
+    let mut heads: Vec<KeptHead> = Vec::new();
+    for id in integrations {
+        let of: Vec<KeptHead> = h::table
+            .filter(h::integration_id.eq(id.as_str()))
+            .order(h::id.desc())
+            .limit(each)
+            .select((h::id, h::integration_id, h::received_at, h::detail))
+            .load(conn)?;
+        heads.extend(of);
+    }
+    heads.sort_by_key(|head| std::cmp::Reverse(head.id));
+    Ok(heads)
+}
+
 /// A body of an integration, as it was sent.
 ///
 /// # Errors

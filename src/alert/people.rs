@@ -141,7 +141,7 @@ pub(super) fn seen(
     id: &AlertId,
     incident: Option<&IncidentId>,
 ) -> Result<()> {
-    let at = alert.started_at.unwrap_or(tx.now).min(tx.now);
+    let at = alert.started_at.or(alert.ended_at).unwrap_or(tx.now).min(tx.now);
     if let Some(at) = believed_start(alert, tx.now) {
         diesel::update(a::table.find(id.as_str()).filter(a::started_at.gt(at)))
             .set(a::started_at.eq(at))
@@ -155,7 +155,7 @@ pub(super) fn seen(
         users(&Marks::of(tx)?, &alert.people)
     };
     if users.is_empty() {
-        count(tx.conn, id, "", (None, None), None, at)?;
+        count(tx.conn, id, "", (None, None), None, (at, alert.firing))?;
     }
     let ids: Vec<&str> = users.values().filter_map(|user| user.id).collect();
     let addresses: Vec<&str> = users
@@ -175,7 +175,7 @@ pub(super) fn seen(
             (Some((key, _)), _) => named.push(person::id_of(tx.conn, key)?),
         }
         let marks = (user.id_mark.as_deref(), user.email_mark.as_deref());
-        count(tx.conn, id, mark, marks, person, at)?;
+        count(tx.conn, id, mark, marks, person, (at, alert.firing))?;
     }
     let known_people = named.len();
     named.truncate(NAMED);
@@ -189,20 +189,21 @@ pub(super) fn seen(
     Ok(())
 }
 
-/// Counts one event of the user of that mark.
+/// Counts one event of the user of that mark. What says that a problem is over is no event more for whom it names, if they
+/// were seen before.
 fn count(
     conn: &mut Conn,
     alert: &AlertId,
     mark: &str,
     (id_mark, email_mark): (Option<&str>, Option<&str>),
     person: Option<(i64, RecognisedBy)>,
-    at: Timestamp,
+    (at, firing): (Timestamp, bool),
 ) -> Result<()> {
     diesel::sql_query(
         "INSERT INTO alert_people (alert_id, mark, id_mark, email_mark, person_key, matched_by, events, first_seen_at, last_seen_at) \
          VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $8) \
          ON CONFLICT (alert_id, mark) DO UPDATE SET \
-             events = alert_people.events + 1, \
+             events = alert_people.events + $9, \
              first_seen_at = CASE WHEN excluded.first_seen_at < alert_people.first_seen_at \
                  THEN excluded.first_seen_at ELSE alert_people.first_seen_at END, \
              last_seen_at = CASE WHEN excluded.last_seen_at > alert_people.last_seen_at \
@@ -219,6 +220,7 @@ fn count(
     .bind::<Nullable<Text>, _>(person.map(|(_, by)| by.as_str()))
     .bind::<BigInt, _>(at)
     .bind::<BigInt, _>(at)
+    .bind::<BigInt, _>(i64::from(firing))
     .fixed()
     .execute(conn)?;
     Ok(())

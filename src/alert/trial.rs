@@ -11,6 +11,7 @@ use super::grouping::{self, NewAlertRule, Policy};
 use super::intake::ground::Ground;
 use super::intake::{self, Taken};
 use super::integration::{self, Integration};
+use super::matcher::Subject;
 use super::rehearsal::{Rehearsal, TriedQuiet, TriedRule, Would};
 use super::rules::ResourceRule;
 use super::source::{self, PersonRef, Request};
@@ -183,18 +184,6 @@ pub fn read(conn: &mut Conn, id: &IntegrationId, trial: &Trial, now: Timestamp) 
         Some(body) => kept::request(conn, id, body)?,
         None => asked(trial, method),
     };
-    let batch = match source::parse(&integration.source, integration.mapping.as_ref(), &request) {
-        Ok(batch) => batch,
-        Err((pointer, detail)) => {
-            return Ok(Understood {
-                accepted: false,
-                refused: Some(Refused { pointer, detail }),
-                alerts: Vec::new(),
-                ignored: Vec::new(),
-                truncated: 0,
-            });
-        }
-    };
     let mut integration = integration;
     if let Some(own) = own {
         integration.resource_rules = own.to_vec();
@@ -206,7 +195,94 @@ pub fn read(conn: &mut Conn, id: &IntegrationId, trial: &Trial, now: Timestamp) 
             .map(|(position, rule)| grouping::Ready::of(rule.tried(AlertRuleId::new(now), position, now)));
         ground = ground.with_rules(ready.collect::<Result<_>>()?);
     }
-    let mut rehearsal = Rehearsal::new(integration, ground, instead.is_none(), now);
+    rehearse(conn, integration, ground, instead.is_none(), &request, now)
+}
+
+/// A rule tried among the stored ones.
+#[derive(Clone, Debug)]
+pub struct TriedAmong {
+    /// Its place.
+    pub position: i64,
+    /// What would become of the alerts of the body.
+    pub understood: Understood,
+    /// Whether each of them matches the rule, be it that an earlier one takes it.
+    pub holds: Vec<bool>,
+}
+
+/// Tries a rule on a kept body, and stores nothing: in the place of the stored rule `of`, or behind all others.
+///
+/// # Errors
+/// `NotFound`; `Invalid`, field by field of the rule.
+pub fn among(
+    conn: &mut Conn,
+    id: &IntegrationId,
+    body: i64,
+    rule: &NewAlertRule,
+    of: Option<&AlertRuleId>,
+    now: Timestamp,
+) -> Result<TriedAmong> {
+    let integration = takes_alerts(conn, id)?;
+    grouping::check(conn, rule)?;
+    let request = kept::request(conn, id, body)?;
+    let mut rules = grouping::ready(conn)?;
+    let place = rules.iter().position(|held| Some(&held.rule.id) == of);
+    let position = match place {
+        Some(place) => rules[place].rule.position,
+        None => rules.last().map_or(0, |last| last.rule.position) + 1,
+    };
+    let fresh = AlertRuleId::new(now);
+    let tried = rule.tried(of.cloned().unwrap_or(fresh), position, now);
+    let alone = grouping::Ready::of(tried.clone())?;
+    let tried = grouping::Ready::of(tried)?;
+    match place {
+        Some(place) => rules[place] = tried,
+        None => rules.push(tried),
+    }
+    let batch = source::parse(&integration.source, integration.mapping.as_ref(), &request);
+    let holds = batch.map_or_else(
+        |_| Vec::new(),
+        |batch| {
+            let subject = |alert| Subject {
+                integration: &integration,
+                alert,
+            };
+            batch
+                .alerts
+                .iter()
+                .map(|alert| alone.holds(subject(alert)))
+                .collect()
+        },
+    );
+    let ground = Ground::read(conn, now)?.with_rules(rules);
+    Ok(TriedAmong {
+        position,
+        understood: rehearse(conn, integration, ground, false, &request, now)?,
+        holds,
+    })
+}
+
+/// What would become of a body on this ground; `stored` says whether its rules are the stored ones.
+fn rehearse(
+    conn: &mut Conn,
+    integration: Integration,
+    ground: Ground,
+    stored: bool,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Understood> {
+    let batch = match source::parse(&integration.source, integration.mapping.as_ref(), request) {
+        Ok(batch) => batch,
+        Err((pointer, detail)) => {
+            return Ok(Understood {
+                accepted: false,
+                refused: Some(Refused { pointer, detail }),
+                alerts: Vec::new(),
+                ignored: Vec::new(),
+                truncated: 0,
+            });
+        }
+    };
+    let mut rehearsal = Rehearsal::new(integration, ground, stored, now);
     let mut alerts = Vec::new();
     for alert in batch.alerts {
         alerts.push(rehearsal.tried(conn, alerts.len(), alert)?);

@@ -166,7 +166,8 @@ pub fn check_url(text: &str, policy: Policy) -> Result<Url, String> {
     match (url.scheme(), policy) {
         ("https", _) | ("http", Policy::Private) => {}
         ("http", Policy::Public) => return Err("must begin with https://".to_owned()),
-        _ => return Err("must be an https URL".to_owned()),
+        (_, Policy::Private) => return Err("must be an http or https URL".to_owned()),
+        (_, Policy::Public) => return Err("must be an https URL".to_owned()),
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("holds a user or a password; requests are signed, so leave them out".to_owned());

@@ -378,6 +378,22 @@ fn chance() -> f64 {
     0.8 + 0.4 * f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
 }
 
+/// Makes a message due again that was claimed and not ended. Where the claim has ended in the meantime, another worker has it.
+///
+/// # Errors
+/// What the database answers.
+pub(super) fn give_back(conn: &mut Conn, claimed: &Claimed, now: Timestamp) -> Result<()> {
+    diesel::update(
+        m::table
+            .find(claimed.id.as_str())
+            .filter(m::lease.eq(&claimed.lease))
+            .filter(m::state.eq("pending")),
+    )
+    .set((m::lease.eq(None::<String>), m::next_attempt_at.eq(now)))
+    .execute(conn)?;
+    Ok(())
+}
+
 /// Stores what came of an attempt. Where the claim has ended in the meantime, another worker's counts.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! Messages at work: one task makes them, one mails them, one calls webhooks. A webhook that hangs holds up no mail.
 //!
-//! Must never happen here: network I/O inside a transaction, or an outcome that is lost.
+//! Must never happen here: network I/O inside a transaction, an outcome that is lost, or a stop that waits for somebody else's
+//! server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,9 @@ const OVERDUE: Duration = Duration::from_secs(2);
 const CALLS: i64 = 16;
 /// How long a mail may take; a claim holds longer.
 const MAIL: Duration = Duration::from_secs(120);
+/// How long what is under way may still take once all is to stop. What takes longer is tried again at the next start: an
+/// operator may hear twice, and hears.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What it needs.
 pub struct Setup {
@@ -73,7 +77,7 @@ impl Operators {
         Operators { stop, tasks }
     }
 
-    /// Ends what is under way, then ends.
+    /// Ends what is under way, where it ends soon, then ends. The rest is due at the next start.
     pub async fn stop(self) {
         // Nobody listens any more where all have ended by themselves.
         let _ = self.stop.send(true);
@@ -163,6 +167,35 @@ async fn finish(db: &Db, claimed: Claimed, outcome: Outcome) {
     }
 }
 
+/// What comes of an attempt; none where all is to stop and the attempt does not end soon.
+async fn unless_stopped(
+    stop: &mut watch::Receiver<bool>,
+    attempt: impl Future<Output = Outcome>,
+) -> Option<Outcome> {
+    tokio::pin!(attempt);
+    tokio::select! {
+        outcome = &mut attempt => return Some(outcome),
+        // Nobody who could say so is left: it is the end, too.
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+    timeout(GRACE, attempt).await.ok()
+}
+
+/// Makes a message due that was not ended.
+async fn give_back(db: &Db, claimed: Claimed) {
+    let now = db.clock().now();
+    let stored = db
+        .transaction(move |conn| outbox::give_back(conn, &claimed, now))
+        .await;
+    if let Err(error) = stored {
+        // It is due again when the claim ends.
+        tracing::warn!(
+            error = error.chain(),
+            "a message to an operator could not be given back"
+        );
+    }
+}
+
 fn gone() -> Outcome {
     Outcome::Failed("the operator was deleted, disabled or changed since".to_owned())
 }
@@ -193,19 +226,34 @@ async fn mail(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
                 post.write(&one.id, &one.facts.incident.id, to, &rendered, now)
             });
             let outcome = match written {
-                None => gone(),
-                Some(Err(error)) => Outcome::Failed(error.to_string()),
-                Some(Ok(mail)) => timeout(MAIL, postman.deliver(&mail)).await.unwrap_or_else(|_| {
-                    Outcome::Retry(None, "the mail server did not end in time".to_owned())
-                }),
+                None => Some(gone()),
+                Some(Err(error)) => Some(Outcome::Failed(error.to_string())),
+                Some(Ok(mail)) => {
+                    let attempt = async {
+                        timeout(MAIL, postman.deliver(&mail)).await.unwrap_or_else(|_| {
+                            Outcome::Retry(None, "the mail server did not end in time".to_owned())
+                        })
+                    };
+                    unless_stopped(&mut stop, attempt).await
+                }
             };
-            finish(db, one, outcome).await;
+            match outcome {
+                Some(outcome) => finish(db, one, outcome).await,
+                None => {
+                    give_back(db, one).await;
+                    // In the middle of a mail there is no good-bye.
+                    return;
+                }
+            }
         }
     }
-    postman.close().await;
+    // Whoever does not answer hears none.
+    let _ = timeout(GRACE, postman.close()).await;
 }
 
 async fn call(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+    let stopped = stop.clone();
+    let stopped = &stopped;
     let Setup {
         db,
         client,
@@ -228,14 +276,19 @@ async fn call(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
                 .as_ref()
                 .and_then(|operator| operator.webhook.clone());
             let outcome = match hook {
-                None => gone(),
+                None => Some(gone()),
                 Some(hook) => {
                     let rendered = one.facts.render(public_url);
                     let now = db.clock().now();
-                    webhook::deliver(client, &hook, one.id.as_str(), &one.facts, &rendered, now).await
+                    let attempt =
+                        webhook::deliver(client, &hook, one.id.as_str(), &one.facts, &rendered, now);
+                    unless_stopped(&mut stopped.clone(), attempt).await
                 }
             };
-            finish(db, one, outcome).await;
+            match outcome {
+                Some(outcome) => finish(db, one, outcome).await,
+                None => give_back(db, one).await,
+            }
         }))
         .await;
     }

@@ -155,13 +155,13 @@ pub(super) fn check(conn: &mut Conn, new: &NewCheck, policy: Policy) -> Result<(
         }
     }
     check_range(errors, "/every_seconds", new.every_seconds, 10, 86_400);
-    check_range(
-        errors,
-        "/timeout_seconds",
-        new.timeout_seconds,
-        1,
-        new.every_seconds.clamp(1, 60),
-    );
+    // A period that is none bounds nothing: each of the two is told what is wrong with itself.
+    let longest = if (10..=86_400).contains(&new.every_seconds) {
+        new.every_seconds.min(60)
+    } else {
+        60
+    };
+    check_range(errors, "/timeout_seconds", new.timeout_seconds, 1, longest);
     check_range(errors, "/failures", new.failures, 1, 100);
     check_range(errors, "/recoveries", new.recoveries, 1, 100);
     if new.headers.len() > MOST_HEADERS {

@@ -181,6 +181,11 @@ impl TestApp {
     /// Stops it and starts it again on the same database; its port is another one.
     pub async fn restart(&mut self) {
         self.stop().await;
+        self.start_again().await;
+    }
+
+    /// Starts it on the same database after it was stopped.
+    pub async fn start_again(&mut self) {
         let running = start(&self.config, &self.clock, &self.channels).await;
         self.http = Http::new(&running.base_url(), Some(ADMIN_TOKEN));
         self.running = Some(running);
@@ -190,9 +195,7 @@ impl TestApp {
     pub async fn down_until(&mut self, time: &str) {
         self.stop().await;
         self.set_clock(time);
-        let running = start(&self.config, &self.clock, &self.channels).await;
-        self.http = Http::new(&running.base_url(), Some(ADMIN_TOKEN));
-        self.running = Some(running);
+        self.start_again().await;
     }
 
     /// `http://ADDRESS:PORT`
@@ -217,7 +220,8 @@ impl TestApp {
         assert_eq!(counted, there, "deliveries are counted wrongly");
     }
 
-    async fn stop(&mut self) {
+    /// Stops it; `start_again` starts it.
+    pub async fn stop(&mut self) {
         let running = self.running.take().expect("a running service");
         tokio::time::timeout(DEADLINE, running.stop())
             .await

@@ -5,6 +5,7 @@
 
 mod app;
 mod binary;
+pub mod browser;
 mod databases;
 mod http;
 pub mod https;

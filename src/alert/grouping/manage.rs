@@ -24,14 +24,22 @@ fn mark(rule: &AlertRule) -> Value {
     })
 }
 
+/// Checks a rule without making it.
+///
+/// # Errors
+/// `Invalid`, field by field.
+pub fn check(conn: &mut Conn, new: &NewAlertRule) -> Result<()> {
+    let mut check = Check::default();
+    new.check(conn, &mut check, "")?;
+    check.finish()
+}
+
 /// Makes a rule, as the last one.
 ///
 /// # Errors
 /// `Invalid`, field by field; `Conflict` where there are 500.
 pub fn create(tx: &mut Tx<'_>, new: &NewAlertRule) -> Result<AlertRule> {
-    let mut check = Check::default();
-    new.check(tx.conn, &mut check, "")?;
-    check.finish()?;
+    check(tx.conn, new)?;
     // Two at once must not get the same place.
     dialect::lock_intake(tx.conn)?;
     let (held, last): (i64, Option<i64>) = (
@@ -111,9 +119,7 @@ fn there(tx: &mut Tx<'_>, id: &AlertRuleId) -> Result<AlertRule> {
 /// `NotFound`; `Invalid`, field by field.
 pub fn replace(tx: &mut Tx<'_>, id: &AlertRuleId, new: &NewAlertRule) -> Result<AlertRule> {
     let before = there(tx, id)?;
-    let mut check = Check::default();
-    new.check(tx.conn, &mut check, "")?;
-    check.finish()?;
+    check(tx.conn, new)?;
     let after = AlertRule {
         created_at: before.created_at,
         ..new.tried(id.clone(), before.position, tx.now)

@@ -24,7 +24,7 @@ use crate::id::{AlertRuleId, IntegrationId};
 use crate::incident::{Severity, word_enum};
 use crate::template::one_line;
 use crate::time::Timestamp;
-pub use manage::{create, delete, get, list, order, replace};
+pub use manage::{check, create, delete, get, list, order, replace};
 
 word_enum! {
     /// What becomes of an alert that matches.

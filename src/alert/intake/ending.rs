@@ -1,12 +1,13 @@
 //! The end of an alert, what its incident makes of it, and its return.
 //!
-//! Must never happen here: an incident that resolves by itself, or one alert that ends another.
+//! Must never happen here: an incident that resolves by itself, one alert that ends another, or an end that opens anything.
 
 use diesel::prelude::*;
 use serde_json::json;
 
 use super::Work;
 use super::memory::Known;
+use super::named::Named;
 use super::row::NewRow;
 use crate::alert::Status;
 use crate::alert::integration::Integration;
@@ -20,18 +21,18 @@ use crate::time::Timestamp;
 
 const ALL_RESOLVED: &str = "All alerts are resolved";
 
-impl Work<'_> {
-    /// Ends exactly the alert of this key.
+impl<'b> Work<'b> {
+    /// Ends exactly the alert of this key. Whom its body names met the problem all the same.
     pub(super) fn resolve(
         &mut self,
         tx: &mut Tx<'_>,
         integration: &Integration,
-        alert: &Alert,
+        alert: &'b Alert,
     ) -> Result<()> {
         let known = self
             .memory
             .alert(tx.conn, integration.id.as_str(), &alert.fingerprint)?;
-        match known {
+        let (id, incident) = match known {
             Some(known) if known.firing => {
                 self.insert_fresh(tx)?;
                 let ended_at: Timestamp = alert.ended_at.unwrap_or(tx.now);
@@ -51,15 +52,17 @@ impl Work<'_> {
                 if let Some(incident) = &known.incident {
                     self.ended.insert(incident.clone(), tx.actor.clone());
                 }
+                let named = (known.id.clone(), known.incident.clone());
                 let known = Known {
                     firing: false,
                     ..known
                 };
                 self.memory
                     .set_alert(integration.id.as_str(), &alert.fingerprint, known);
+                named
             }
             // Told twice.
-            Some(_) => {}
+            Some(known) => (known.id, known.incident),
             // The beginning was missed; what is over opens nothing, but it is on record.
             None => {
                 let row = NewRow::of(tx.now, integration, alert, None, None)?;
@@ -73,8 +76,20 @@ impl Work<'_> {
                 };
                 self.memory
                     .set_alert(integration.id.as_str(), &alert.fingerprint, known);
+                let id = row.id.clone();
                 self.fresh.push(row);
+                (id, None)
             }
+        };
+        if alert.event && !alert.people.is_empty() {
+            self.named.push(Named {
+                alert,
+                id,
+                incident,
+                // What is affected was named when it began.
+                chains: Vec::new(),
+                outcome: self.outcomes.len() - 1,
+            });
         }
         Ok(())
     }

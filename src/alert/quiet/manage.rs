@@ -50,11 +50,11 @@ fn mark(quiet: &Quiet) -> Value {
     })
 }
 
-/// Makes a silence.
+/// Checks a silence without making it.
 ///
 /// # Errors
-/// `Invalid`, field by field; `Conflict` where there are too many.
-pub fn silence(tx: &mut Tx<'_>, new: &NewSilence) -> Result<Quiet> {
+/// `Invalid`, field by field.
+pub fn check_silence(new: &NewSilence, now: Timestamp) -> Result<()> {
     let mut check = Check::default();
     check.name("/reason", &new.reason);
     if new.matchers.is_empty() {
@@ -62,9 +62,17 @@ pub fn silence(tx: &mut Tx<'_>, new: &NewSilence) -> Result<Quiet> {
         check.errors.push(FieldError::at("/matchers", detail));
     }
     matcher::check(&mut check, "/matchers", &new.matchers);
+    check_times(&mut check, new.from.unwrap_or(now), new.until, now);
+    check.finish()
+}
+
+/// Makes a silence.
+///
+/// # Errors
+/// `Invalid`, field by field; `Conflict` where there are too many.
+pub fn silence(tx: &mut Tx<'_>, new: &NewSilence) -> Result<Quiet> {
+    check_silence(new, tx.now)?;
     let from = new.from.unwrap_or(tx.now);
-    check_times(&mut check, from, new.until, tx.now);
-    check.finish()?;
     insert(
         tx,
         Quiet {
@@ -84,11 +92,11 @@ pub fn silence(tx: &mut Tx<'_>, new: &NewSilence) -> Result<Quiet> {
     )
 }
 
-/// Makes a maintenance window.
+/// Checks a maintenance window without making it.
 ///
 /// # Errors
-/// `Invalid`, field by field; `Conflict` where there are too many.
-pub fn open_window(tx: &mut Tx<'_>, new: &NewWindow) -> Result<Quiet> {
+/// `Invalid`, field by field.
+pub fn check_window(conn: &mut Conn, new: &NewWindow, now: Timestamp) -> Result<()> {
     let mut check = Check::default();
     check.name("/name", &new.name);
     matcher::check(&mut check, "/matchers", &new.matchers);
@@ -101,9 +109,8 @@ pub fn open_window(tx: &mut Tx<'_>, new: &NewWindow) -> Result<Quiet> {
             .errors
             .push(FieldError::at("/resources", "holds more than 500"));
     }
-    check_resources(tx.conn, &mut check, "/resources", &new.resources)?;
-    let from = new.from.unwrap_or(tx.now);
-    check_times(&mut check, from, new.until, tx.now);
+    check_resources(conn, &mut check, "/resources", &new.resources)?;
+    check_times(&mut check, new.from.unwrap_or(now), new.until, now);
     let mut wrong = |pointer: &str, detail: String| check.errors.push(FieldError::at(pointer, detail));
     match (&new.schedule, new.duration) {
         (Some(schedule), Some(seconds)) => {
@@ -127,7 +134,16 @@ pub fn open_window(tx: &mut Tx<'_>, new: &NewWindow) -> Result<Quiet> {
         ),
         (None, None) => {}
     }
-    check.finish()?;
+    check.finish()
+}
+
+/// Makes a maintenance window.
+///
+/// # Errors
+/// `Invalid`, field by field; `Conflict` where there are too many.
+pub fn open_window(tx: &mut Tx<'_>, new: &NewWindow) -> Result<Quiet> {
+    check_window(tx.conn, new, tx.now)?;
+    let from = new.from.unwrap_or(tx.now);
     insert(
         tx,
         Quiet {

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::id::QuietId;
 use crate::incident::word_enum;
 use crate::time::Timestamp;
-pub use manage::{end, get, list, open_window, silence};
+pub use manage::{check_silence, check_window, end, get, list, open_window, silence};
 
 word_enum! {
     /// Which of the two.
@@ -220,6 +220,11 @@ impl Quiet {
             }
             _ => true,
         }
+    }
+
+    /// Which of the two.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Its id, as pages go on from it.

@@ -202,6 +202,11 @@ pub fn parse(source: &str, mapping: Option<&generic::Mapping>, request: &Request
     Ok(batch)
 }
 
+/// Whether bodies of a source may name resources by themselves, without a rule.
+pub fn names_resources(source: &str) -> bool {
+    matches!(source, "generic" | "cloudevents")
+}
+
 /// A fingerprint as it is stored and looked up: one that is long or holds control characters is named by its hash.
 fn storable(fingerprint: String) -> String {
     if fingerprint.len() <= 500 && !fingerprint.chars().any(char::is_control) {

@@ -80,8 +80,7 @@ impl Engine {
         }
     }
 
-    /// Connects, and begins the transaction. No statement may take longer than `patience` where the engine can see to it:
-    /// SQLite cannot.
+    /// Connects, and begins the transaction. No statement may take longer than `patience`.
     ///
     /// # Errors
     /// What the database says, in one line without the password.
@@ -94,7 +93,9 @@ impl Engine {
             Engine::Mysql => {
                 mysql::Reader::open(url, patience).map(|reader| Box::new(reader) as Box<dyn Reader>)
             }
-            Engine::Sqlite => sqlite::Reader::open(url).map(|reader| Box::new(reader) as Box<dyn Reader>),
+            Engine::Sqlite => {
+                sqlite::Reader::open(url, patience).map(|reader| Box::new(reader) as Box<dyn Reader>)
+            }
         };
         opened.map_err(|reason| without_password(url, &reason))
     }

@@ -1,58 +1,36 @@
 //! Reads a SQLite file of others.
 //!
-//! Must never happen here: a file that is made or written.
+//! Must never happen here: a file that is made or written, or a statement that nobody can end.
 
-use diesel::connection::SimpleConnection;
-use diesel::deserialize::{self, FromSql};
-use diesel::prelude::*;
-use diesel::row::{Field, NamedRow};
-use diesel::sql_types::{BigInt, Double, Text};
-use diesel::sqlite::{Sqlite, SqliteConnection, SqliteType};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde_json::Value;
 
 use super::{Counted, Row, count_statement, page_statement};
 
 /// A read-only transaction.
-pub(super) struct Reader(SqliteConnection);
-
-#[derive(QueryableByName)]
-struct Count {
-    #[diesel(sql_type = BigInt)]
-    n: i64,
-    #[diesel(sql_type = BigInt)]
-    keyed: i64,
+pub(super) struct Reader {
+    conn: Connection,
+    patience: Duration,
+    /// When the statement that runs has taken too long.
+    until: Arc<Mutex<Instant>>,
 }
 
-/// A row whose columns are known when it comes.
-struct Any(Row);
+/// Steps of SQLite's machine between two looks at the clock: some milliseconds at most.
+const STEPS: i32 = 10_000;
 
-impl QueryableByName<Sqlite> for Any {
-    fn build<'a>(row: &impl NamedRow<'a, Sqlite>) -> deserialize::Result<Self> {
-        let mut values = Row::new();
-        for index in 0..row.field_count() {
-            let field = diesel::row::Row::get(row, index).ok_or("a column is missing")?;
-            let name = field.field_name().unwrap_or_default().to_owned();
-            let value = match field.value() {
-                None => Value::Null,
-                Some(value) => match value.value_type() {
-                    None => Value::Null,
-                    Some(SqliteType::Binary) => {
-                        return Err(format!("{name}: is binary; select it as text").into());
-                    }
-                    Some(SqliteType::Text) => {
-                        Value::from(<String as FromSql<Text, Sqlite>>::from_sql(value)?)
-                    }
-                    Some(SqliteType::Float | SqliteType::Double) => {
-                        Value::from(<f64 as FromSql<Double, Sqlite>>::from_sql(value)?)
-                    }
-                    Some(SqliteType::SmallInt | SqliteType::Integer | SqliteType::Long) => {
-                        Value::from(<i64 as FromSql<BigInt, Sqlite>>::from_sql(value)?)
-                    }
-                },
-            };
-            values.insert(name, value);
-        }
-        Ok(Any(values))
+fn value(name: &str, cell: ValueRef<'_>) -> Result<Value, String> {
+    match cell {
+        ValueRef::Null => Ok(Value::Null),
+        ValueRef::Integer(number) => Ok(Value::from(number)),
+        ValueRef::Real(number) => Ok(Value::from(number)),
+        ValueRef::Text(text) => std::str::from_utf8(text)
+            .map(Value::from)
+            .map_err(|_| format!("{name}: is no UTF-8")),
+        ValueRef::Blob(_) => Err(format!("{name}: is binary; select it as text")),
     }
 }
 
@@ -67,45 +45,70 @@ pub(super) fn check(url: &str) -> Result<(), String> {
     path(url).map(drop)
 }
 
-/// The path as SQLite reads it in a URI.
-fn escaped(path: &str) -> String {
-    path.replace('%', "%25").replace('?', "%3f").replace('#', "%23")
-}
-
-fn said(error: &diesel::result::Error) -> String {
+fn said(error: &rusqlite::Error) -> String {
     match error {
-        diesel::result::Error::DatabaseError(_, info) => info.message().to_owned(),
+        rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
         other => other.to_string(),
     }
 }
 
-fn connect(path: &str) -> Result<SqliteConnection, String> {
-    if !std::path::Path::new(path).is_file() {
-        return Err("there is no such file on the machine that Candor runs on".to_owned());
-    }
-    let mut conn = SqliteConnection::establish(&format!("file:{}?mode=ro", escaped(path)))
-        .map_err(|error| error.to_string())?;
-    conn.batch_execute("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA busy_timeout = 10000;")
+impl Reader {
+    pub(super) fn open(url: &str, patience: Duration) -> Result<Self, String> {
+        let path = path(url)?;
+        if !std::path::Path::new(path).is_file() {
+            return Err("there is no such file on the machine that Candor runs on".to_owned());
+        }
+        // The connection goes to the thread that reads, and is used there alone.
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(path, flags).map_err(|error| said(&error))?;
+        conn.execute_batch(
+            "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA busy_timeout = 10000; BEGIN;",
+        )
         .map_err(|error| said(&error))?;
-    Ok(conn)
+        let until = Arc::new(Mutex::new(Instant::now() + patience));
+        let limit = until.clone();
+        let too_long = move || Instant::now() > *limit.lock().unwrap_or_else(PoisonError::into_inner);
+        conn.progress_handler(STEPS, Some(too_long))
+            .map_err(|error| said(&error))?;
+        Ok(Reader {
+            conn,
+            patience,
+            until,
+        })
+    }
+
+    /// Runs a statement, which may take as long as the patience lasts.
+    fn run<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Failed>) -> Result<T, String> {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + self.patience;
+        work(&self.conn).map_err(|failed| match failed {
+            Failed::Value(reason) => reason,
+            Failed::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
+                format!("the statement took longer than {} s", self.patience.as_secs_f64())
+            }
+            Failed::Sqlite(error) => said(&error),
+        })
+    }
 }
 
-impl Reader {
-    pub(super) fn open(url: &str) -> Result<Self, String> {
-        let mut conn = connect(path(url)?)?;
-        conn.batch_execute("BEGIN").map_err(|error| said(&error))?;
-        Ok(Reader(conn))
+enum Failed {
+    Sqlite(rusqlite::Error),
+    Value(String),
+}
+
+impl From<rusqlite::Error> for Failed {
+    fn from(error: rusqlite::Error) -> Self {
+        Failed::Sqlite(error)
     }
 }
 
 impl super::Reader for Reader {
     fn count(&mut self, query: &str, key: &[&str]) -> Result<Counted, String> {
-        let count: Count = diesel::sql_query(count_statement(query, key, '"'))
-            .get_result(&mut self.0)
-            .map_err(|error| said(&error))?;
+        let statement = count_statement(query, key, '"');
+        let (rows, keyed): (i64, i64) =
+            self.run(|conn| Ok(conn.query_row(&statement, (), |row| Ok((row.get(0)?, row.get(1)?)))?))?;
         Ok(Counted {
-            rows: count.n.unsigned_abs(),
-            keyed: count.keyed.unsigned_abs(),
+            rows: rows.unsigned_abs(),
+            keyed: keyed.unsigned_abs(),
         })
     }
 
@@ -117,10 +120,21 @@ impl super::Reader for Reader {
         limit: usize,
     ) -> Result<Vec<Row>, String> {
         let statement = page_statement(query, key, after, limit)?;
-        let rows: Vec<Any> = diesel::sql_query(statement)
-            .load(&mut self.0)
-            .map_err(|error| said(&error))?;
-        Ok(rows.into_iter().map(|Any(row)| row).collect())
+        self.run(|conn| {
+            let mut statement = conn.prepare(&statement)?;
+            let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+            let mut rows = statement.query(())?;
+            let mut page = Vec::new();
+            while let Some(row) = rows.next()? {
+                let mut values = Row::new();
+                for (index, name) in names.iter().enumerate() {
+                    let value = value(name, row.get_ref(index)?).map_err(Failed::Value)?;
+                    values.insert(name.clone(), value);
+                }
+                page.push(values);
+            }
+            Ok(page)
+        })
     }
 }
 
@@ -129,22 +143,28 @@ mod tests {
     use super::*;
     use crate::db::foreign::Reader as _;
 
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     #[test]
     fn the_file_itself_refuses_to_be_written() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a shop #1.db");
-        let mut owner = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
-        owner
-            .batch_execute("CREATE TABLE t (id INTEGER, name TEXT); INSERT INTO t VALUES (1, 'a'), (2, NULL)")
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch("CREATE TABLE t (id INTEGER, name TEXT); INSERT INTO t VALUES (1, 'a'), (2, NULL)")
             .unwrap();
         let url = format!("sqlite://{}", path.display());
-        let mut reader = Reader::open(&url).unwrap();
-        let refused = reader.0.batch_execute("DELETE FROM t").unwrap_err().to_string();
+        let mut reader = Reader::open(&url, PATIENCE).unwrap();
+        let refused = reader
+            .conn
+            .execute_batch("DELETE FROM t")
+            .unwrap_err()
+            .to_string();
         assert!(refused.contains("readonly"), "{refused}");
         // Not even where the connection would let it.
         let refused = reader
-            .0
-            .batch_execute("PRAGMA query_only = OFF; DELETE FROM t")
+            .conn
+            .execute_batch("PRAGMA query_only = OFF; DELETE FROM t")
             .unwrap_err();
         assert!(refused.to_string().contains("readonly"), "{refused}");
         assert_eq!(
@@ -158,6 +178,29 @@ mod tests {
             Value::from(rows[0].clone()),
             serde_json::json!({"id": 2, "name": null})
         );
-        assert!(Reader::open("sqlite:///nowhere/x.db").is_err());
+        assert!(Reader::open("sqlite:///nowhere/x.db", PATIENCE).is_err());
+    }
+
+    #[test]
+    fn a_query_that_never_ends_is_ended() {
+        const ENDLESS: &str = "WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n) \
+                               SELECT id FROM n WHERE id < 0";
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("shop.db");
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch("CREATE TABLE t (id INTEGER); INSERT INTO t VALUES (1)")
+            .unwrap();
+        let url = format!("sqlite://{}", path.display());
+        let mut reader = Reader::open(&url, Duration::from_millis(100)).unwrap();
+        let counted = reader.count(ENDLESS, &["id"]).unwrap_err();
+        assert_eq!(counted, "the statement took longer than 0.1 s");
+        let page = reader.page(ENDLESS, &["id"], None, 10).unwrap_err();
+        assert_eq!(page, counted);
+        // The next one has its own time.
+        assert_eq!(
+            reader.count("SELECT * FROM t", &["id"]).unwrap(),
+            Counted { rows: 1, keyed: 1 }
+        );
     }
 }

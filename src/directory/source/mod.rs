@@ -7,6 +7,7 @@
 //! Must never happen here: a password or a secret in what is shown, logged or audited, or a row of one source that
 //! another one marks as gone.
 
+mod applying;
 pub mod callout;
 pub mod changes;
 pub mod cron;

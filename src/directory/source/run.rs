@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use super::changes::{Changes, Example, KindChanges, RunError};
-use super::there;
+use super::{applying, there};
 use crate::audit::{Action, Event, Tx};
 use crate::db::Conn;
 use crate::db::dialect::{self, Lock};
@@ -159,15 +159,21 @@ pub(super) struct Row {
 
 impl Row {
     fn view(self) -> Result<Run> {
+        let state = State::parse(&self.state)?;
+        // What this process knows is newer than what it stored.
+        let done = match state {
+            State::Applying => applying::done(&self.id).map_or(self.done, |done| done as i64),
+            _ => self.done,
+        };
         Ok(Run {
-            state: State::parse(&self.state)?,
+            state,
             changes: self.changes.as_deref().map(serde_json::from_str).transpose()?,
             errors: match &self.errors {
                 Some(errors) => serde_json::from_str(errors)?,
                 None => Vec::new(),
             },
             progress: Progress {
-                done: self.done,
+                done,
                 total: self.total,
             },
             id: self.id,

@@ -6,14 +6,16 @@
 //!
 //! Must never happen here: the whole of a source in memory, or half of a run stored.
 
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::applying::Applying;
 use super::changes;
 use super::reading::{Message, PATIENCE, read_all};
 use super::run::{self, Changes, Claimed, RunError, State};
@@ -27,7 +29,7 @@ use crate::directory::line::LineKind;
 use crate::error::{Error, Result};
 use diesel::prelude::*;
 
-/// How long is waited beyond that: SQLite knows no such limit, and a network may swallow the answer.
+/// How long is waited beyond that: a network may swallow the answer.
 const GRACE: Duration = Duration::from_secs(30);
 /// A kind of which a source brought at least so many rows does not vanish altogether without somebody looking.
 const EMPTIED: u64 = 10;
@@ -294,9 +296,15 @@ async fn apply(db: &Db, claimed: &Claimed, changes: Changes) -> std::result::Res
     db.transaction(move |conn| this.report(conn, now.plus(APPLY), State::Applying, 0, total))
         .await?;
     let this = claimed.clone();
-    let applied = db
-        .write(&Actor::system("sync"), move |tx| apply_all(tx, &this, &changes))
-        .await;
+    let applying = Applying::begin(&claimed.run);
+    let (done, told) = (applying.counter(), applying.counter());
+    let actor = Actor::system("sync");
+    let storing = db.write(&actor, move |tx| apply_all(tx, &this, &changes, &done));
+    let applied = tokio::select! {
+        applied = storing => applied,
+        never = tell_others(db, claimed, &told, total) => match never {},
+    };
+    drop(applying);
     match applied {
         Err(Error::Invalid { errors, .. }) => {
             let seqs: Vec<u64> = errors.iter().filter_map(|error| error.line).collect();
@@ -313,10 +321,33 @@ async fn apply(db: &Db, claimed: &Claimed, changes: Changes) -> std::result::Res
     }
 }
 
+/// Says how far the storing is, for other processes to show, as long as it lasts. An embedded database has no other process
+/// that serves, and while one writes there nobody else can.
+async fn tell_others(db: &Db, claimed: &Claimed, done: &AtomicU64, total: u64) -> Infallible {
+    if db.url().sqlite_path().is_some() {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(TELL).await;
+        let (claimed, now, done) = (
+            claimed.clone(),
+            db.clock().now().plus(APPLY),
+            done.load(Ordering::Relaxed),
+        );
+        // Where it cannot be said, the storing itself says what is wrong.
+        let _ = db
+            .transaction(move |conn| claimed.report(conn, now, State::Applying, done, total))
+            .await;
+    }
+}
+
+/// How often that is said.
+const TELL: Duration = Duration::from_secs(1);
+
 /// How long storing may take before another process thinks that this one died. It could not store anything then either.
 const APPLY: Duration = Duration::from_secs(2 * 3600);
 
-fn apply_all(tx: &mut Tx<'_>, claimed: &Claimed, changes: &Changes) -> Result<()> {
+fn apply_all(tx: &mut Tx<'_>, claimed: &Claimed, changes: &Changes, done: &AtomicU64) -> Result<()> {
     let run = &claimed.run;
     // Nobody deletes or changes the source meanwhile.
     dialect::lock(tx.conn, dialect::Lock::Source, claimed.source.id.as_str())?;
@@ -334,6 +365,7 @@ fn apply_all(tx: &mut Tx<'_>, claimed: &Claimed, changes: &Changes) -> Result<()
                 after.clone_from(last);
                 for (_, seq, line) in rows {
                     import.take(tx, seq, line)?;
+                    done.fetch_add(1, Ordering::Relaxed);
                 }
                 if import.has_enough() {
                     break;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::ROWS;
 use super::params::Form;
 use super::session::SignedIn;
-use super::view::{Frame, When, account_path, call, link, person_path, resource_path, shown_url};
+use super::view::{Frame, When, account_path, call, grouped, link, person_path, resource_path, shown_url};
 use crate::db::Conn;
 use crate::directory::account::{self, Account};
 use crate::directory::endpoint::{self, Endpoint};
@@ -59,10 +59,14 @@ async fn home(app: web::Data<App>, by: SignedIn, _: Params<NoParams>) -> Answer<
             ))
         })
         .await?;
+    let active = sources
+        .iter()
+        .any(|source| source.last_run.as_ref().is_some_and(|run| !run.state.over()));
     app.pages.answer(
         "admin/directory",
         &json!({
-            "page": Frame::new(&app, Some(&by.0), "Directory", "Directory"),
+            // While a source is read, the page shows how far it is.
+            "page": Frame::new(&app, Some(&by.0), "Directory", "Directory").refreshed(active.then_some(3)),
             "sources": sources.iter().map(|source| source_row(&app, source)).collect::<Vec<_>>(),
             "accounts": accounts.iter().map(account_row).collect::<Vec<_>>(),
             "people": people.iter().map(person_row).collect::<Vec<_>>(),
@@ -139,11 +143,20 @@ fn source_row(app: &App, status: &SourceStatus) -> Value {
         "run": status.last_run.as_ref().map(|run| json!({
             "state": run.state.as_str().replace('_', " "),
             "bad": matches!(run.state, State::Failed | State::NeedsConfirmation),
+            "active": !run.state.over(),
+            "progress": (!run.state.over() && run.progress.total > 0).then(|| {
+                format!("{} of {} rows", grouped(run.progress.done), grouped(run.progress.total))
+            }),
             "at": When::new(run.finished_at.or(run.started_at).unwrap_or(run.created_at), None),
             "changes": run.changes.clone().map(|mut changes| LineKind::ALL.map(|kind| {
                 let counts = *changes.of(kind);
-                json!({"kind": kind.plural(), "added": counts.added, "changed": counts.changed, "gone": counts.gone})
-            }).into_iter().filter(|row| row["added"] != 0 || row["changed"] != 0 || row["gone"] != 0).collect::<Vec<_>>()).unwrap_or_default(),
+                let some = counts.added + counts.changed + counts.gone > 0;
+                let shown = |n: u64| grouped(i64::try_from(n).unwrap_or(i64::MAX));
+                some.then(|| json!({
+                    "kind": kind.plural(), "added": shown(counts.added), "changed": shown(counts.changed),
+                    "gone": shown(counts.gone),
+                }))
+            }).into_iter().flatten().collect::<Vec<_>>()).unwrap_or_default(),
             "errors": run.errors.iter().take(5).map(|error| json!({
                 "kind": error.kind.map(LineKind::as_str), "row": error.row, "column": error.column, "detail": error.detail,
             })).collect::<Vec<_>>(),

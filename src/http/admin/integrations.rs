@@ -3,11 +3,11 @@
 //! Must never happen here: a hook's URL or a signing secret (they were shown once, when the integration was made), or a
 //! body taken in for somebody who may not do so through the API.
 
-use actix_web::http::header::LOCATION;
-use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use actix_web::{HttpResponse, get, post, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::filled::{Filled, back_to};
 use super::own;
 use super::params::Form;
 use super::session::SignedIn;
@@ -16,15 +16,14 @@ use crate::access::Role;
 use crate::alert::integration::{self, Integration};
 use crate::alert::kept::{self, HookRequest};
 use crate::alert::provider;
+use crate::alert::source;
 use crate::alert::trial;
-use crate::audit::Action;
-use crate::error::Error;
 use crate::http::App;
-use crate::http::auth;
 use crate::http::extract::{NoParams, Params};
 use crate::http::page::{Limit, Page, cursor, page};
-use crate::http::problem::{Answer, Problem};
+use crate::http::problem::Answer;
 use crate::id::IntegrationId;
+use crate::watch;
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.service(list).service(show).service(replay);
@@ -75,6 +74,9 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
 }
 
 fn view(one: &Integration, requests: &[HookRequest]) -> Value {
+    let watched = [watch::Kind::HttpCheck, watch::Kind::Heartbeat]
+        .iter()
+        .any(|kind| kind.source() == one.source);
     json!({
         "id": one.id,
         "path": format!("/admin/integrations/{}", one.id),
@@ -88,6 +90,9 @@ fn view(one: &Integration, requests: &[HookRequest]) -> Value {
         "rules": one.resource_rules.iter().map(|rule| json!({
             "field": rule.field, "type": rule.type_, "pattern": rule.pattern,
         })).collect::<Vec<_>>(),
+        // What is watched here is told by nobody else.
+        "watched": watched,
+        "names_itself": !watched && source::names_resources(&one.source),
         "mapping": one.mapping.as_ref().and_then(|mapping| serde_json::to_string_pretty(mapping).ok()),
         "requests": requests.iter().map(|request| json!({
             "at": When::utc(request.received_at),
@@ -123,7 +128,7 @@ async fn show(
     app.pages.answer(
         "admin/integration",
         &json!({
-            "page": Frame::new(&app, Some(&by.0), &one.name, "Integrations"),
+            "page": Frame::with_forms(&app, &by, &one.name, "Integrations"),
             "integration": view(&one, &requests.items),
             "may_replay": by.0.role.covers(Role::Admin) && one.gone_at.is_none() && !provider::is_one(&one.source),
             "first": at.is_some().then_some(&path),
@@ -132,26 +137,16 @@ async fn show(
     )
 }
 
-/// Takes a kept body in again. The cookie of a session comes with requests of our own pages alone (SameSite=Strict).
+/// Takes a kept body in again.
 #[post("/integrations/{id}/bodies/{body}/replay")]
 async fn replay(
     app: web::Data<App>,
-    req: HttpRequest,
-    by: SignedIn,
+    sent: Filled,
     path: web::Path<(String, String)>,
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
-    let actor = by.0.actor();
-    if !by.0.role.covers(Role::Admin) {
-        let (method, path) = (req.method().to_string(), req.path().to_owned());
-        auth::record(&app, &actor, Action::AccessForbidden, method, path).await?;
-        let why = format!(
-            "this needs the role {}; you have the role {}",
-            Role::Admin,
-            by.0.role
-        );
-        return Err(Problem::Domain(Error::Forbidden(why)));
-    }
+    let actor = sent.needs(&app, Role::Admin).await?;
+    sent.fields.finish()?;
     let (id, body) = path.into_inner();
     let id = own("integration", IntegrationId::parse(&id))?;
     let body: i64 = own("body", body.parse().map_err(|_| "is not a number".to_owned()))?;
@@ -160,8 +155,5 @@ async fn replay(
         .write(&actor, move |tx| trial::replay(tx, &id, body))
         .await?;
     // What became of it is the first line there.
-    Ok(HttpResponse::SeeOther()
-        .insert_header((LOCATION, page))
-        .insert_header(("cache-control", "no-store"))
-        .finish())
+    Ok(back_to(&page))
 }

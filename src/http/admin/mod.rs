@@ -1,18 +1,23 @@
-//! The admin pages: what the API knows, for people. They look; where it helps a page shows the call of the API that makes
-//! a change. The one thing that they do themselves is to take a kept body in again.
+//! The admin pages: what the API knows, for people. Rules for alerts, silences and maintenance windows are made here too,
+//! and a kept body is taken in again; of other changes a page shows the call of the API.
 //!
-//! Must never happen here: a page without a session, a rule of the domain, a secret on a page, or a list that is
-//! loaded whole where it has no bound.
+//! Must never happen here: a page without a session, a change without the form's key and the role that the API asks for, a
+//! rule of the domain, a secret on a page, or a list that is loaded whole where it has no bound.
 
 mod audience;
 mod audit;
 mod automation;
 mod directory;
+mod filled;
 mod incident;
 mod incidents;
 mod integrations;
+mod matchers;
 mod notices;
 mod params;
+mod quiet;
+mod rule_form;
+mod rules;
 pub mod session;
 mod templates;
 pub mod view;
@@ -40,6 +45,8 @@ pub fn routes(config: &mut web::ServiceConfig) {
             .configure(notices::routes)
             .configure(directory::routes)
             .configure(integrations::routes)
+            .configure(rules::routes)
+            .configure(quiet::routes)
             .configure(watching::routes)
             .configure(automation::routes)
             .configure(templates::routes)

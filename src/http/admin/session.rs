@@ -37,8 +37,24 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.service(form).service(sign_in).service(sign_out);
 }
 
-/// Whoever is signed in; present wherever [`guard`] let a request through.
-pub struct SignedIn(pub Caller);
+/// Whoever is signed in, and their session; present wherever [`guard`] let a request through.
+pub struct SignedIn(pub Caller, Session);
+
+/// A session, as its cookie names it.
+#[derive(Clone)]
+struct Session(String);
+
+impl SignedIn {
+    /// What the forms of this session carry.
+    pub fn form_key(&self, app: &App) -> String {
+        app.links.form_key(&self.1.0)
+    }
+
+    /// Whether a form came from a page of this session.
+    pub fn sent(&self, app: &App, key: &str) -> bool {
+        app.links.is_form_key(&self.1.0, key)
+    }
+}
 
 impl FromRequest for SignedIn {
     type Error = Problem;
@@ -46,9 +62,11 @@ impl FromRequest for SignedIn {
 
     fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
         let caller = req.extensions().get::<Caller>().cloned();
+        let session = req.extensions().get::<Session>().cloned();
         std::future::ready(
             caller
-                .map(SignedIn)
+                .zip(session)
+                .map(|(caller, session)| SignedIn(caller, session))
                 .ok_or_else(|| Problem::Domain(Error::internal("a page outside the guarded paths"))),
         )
     }
@@ -63,8 +81,9 @@ pub async fn guard(
         return Ok(next.call(req).await?.map_into_boxed_body());
     }
     match holder(&req).await {
-        Ok(Some(caller)) => {
+        Ok(Some((caller, session))) => {
             req.extensions_mut().insert(caller);
+            req.extensions_mut().insert(session);
             Ok(next.call(req).await?.map_into_boxed_body())
         }
         Ok(None) => Ok(req.into_response(to(SIGN_IN))),
@@ -72,7 +91,7 @@ pub async fn guard(
     }
 }
 
-async fn holder(req: &ServiceRequest) -> Answer<Option<Caller>> {
+async fn holder(req: &ServiceRequest) -> Answer<Option<(Caller, Session)>> {
     let Some(app) = req.app_data::<web::Data<App>>().cloned() else {
         return Err(Problem::Domain(Error::internal(
             "the application is not configured",
@@ -84,10 +103,12 @@ async fn holder(req: &ServiceRequest) -> Answer<Option<Caller>> {
     let Some(token) = app.links.session_token(cookie.value(), app.clock().now()) else {
         return Ok(None);
     };
-    Ok(app
+    let session = Session(cookie.value().to_owned());
+    let caller = app
         .db
         .read(move |conn| access::session_holder(conn, &token))
-        .await?)
+        .await?;
+    Ok(caller.map(|caller| (caller, session)))
 }
 
 fn to(path: &str) -> HttpResponse {

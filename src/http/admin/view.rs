@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
+use super::session::SignedIn;
 use crate::access::Caller;
 use crate::directory::ResourceRef;
 use crate::http::App;
@@ -14,10 +15,12 @@ use crate::notice::{Notice, State};
 use crate::time::{Timestamp, time_zone};
 
 /// The parts of the house, with the path of each.
-const PARTS: [(&str, &str); 7] = [
+const PARTS: [(&str, &str); 9] = [
     ("Incidents", "/admin"),
     ("Directory", "/admin/directory"),
     ("Integrations", "/admin/integrations"),
+    ("Rules", "/admin/rules"),
+    ("Quiet times", "/admin/quiet"),
     ("Watching", "/admin/watching"),
     ("Automation", "/admin/automation"),
     ("Templates", "/admin/templates"),
@@ -34,6 +37,8 @@ pub struct Frame {
     now: When,
     /// Seconds after which the browser asks again; none on a page that does not change by itself.
     refresh: Option<u32>,
+    /// What the forms of the page carry; none on a page without any.
+    form_key: Option<String>,
 }
 
 impl Frame {
@@ -49,6 +54,15 @@ impl Frame {
             caller: caller.map(|caller| json!({"name": caller.name, "role": caller.role})),
             now: When::utc(app.clock().now()),
             refresh: None,
+            form_key: None,
+        }
+    }
+
+    /// The frame of a page with forms that change something.
+    pub fn with_forms(app: &App, by: &SignedIn, title: &str, part: &str) -> Frame {
+        Frame {
+            form_key: Some(by.form_key(app)),
+            ..Frame::new(app, Some(&by.0), title, part)
         }
     }
 

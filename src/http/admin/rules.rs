@@ -1,0 +1,456 @@
+//! `/admin/rules`: the rules for alerts in their order, the form of one, and what it would make of a kept body.
+//!
+//! Must never happen here: a rule made, changed or moved past the functions that the API calls, or a trial that stores
+//! anything.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use serde_json::{Value, json};
+
+use super::filled::{Fields, Filled, Wrong, back_to, needs};
+use super::matchers::in_words;
+use super::own;
+use super::rule_form::RuleForm;
+use super::session::SignedIn;
+use super::view::{Frame, When, cut, duration};
+use crate::access::Role;
+use crate::alert::Status;
+use crate::alert::grouping::{self, AlertRule, NewAlertRule};
+use crate::alert::integration;
+use crate::alert::kept::{self, KeptHead};
+use crate::alert::provider;
+use crate::alert::trial::{self, TriedAlert, TriedAmong};
+use crate::db::Conn;
+use crate::error::{Error, Result};
+use crate::http::App;
+use crate::http::extract::{NoParams, Params};
+use crate::http::problem::{Answer, Problem};
+use crate::id::{AlertRuleId, IntegrationId};
+
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    // The words first: they are no ids.
+    config
+        .service(list)
+        .service(create)
+        .service(fresh)
+        .service(try_it)
+        .service(show)
+        .service(replace)
+        .service(step)
+        .service(delete);
+}
+
+const PATH: &str = "/admin/rules";
+const PART: &str = "Rules";
+/// Rules there can be.
+const MOST: i64 = 500;
+/// Integrations to choose from.
+const MOST_INTEGRATIONS: i64 = 200;
+/// Kept bodies of each to choose from.
+const BODIES: i64 = 5;
+/// Alerts of a trial on the page.
+const TRIED: usize = 50;
+
+fn rule_id(text: &str) -> Answer<AlertRuleId> {
+    own("rule", AlertRuleId::parse(text))
+}
+
+/// The integrations that take alerts, by their names.
+fn integrations(conn: &mut Conn) -> Result<Vec<(IntegrationId, String)>> {
+    let all = integration::list(conn, None, MOST_INTEGRATIONS)?;
+    Ok(all
+        .into_iter()
+        .filter(|one| one.gone_at.is_none() && !provider::is_one(&one.source))
+        .map(|one| (one.id, one.name))
+        .collect())
+}
+
+#[get("/rules")]
+async fn list(app: web::Data<App>, by: SignedIn, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let (rules, integrations) = app
+        .db
+        .read(|conn| Ok((grouping::list(conn, None, MOST)?, integrations(conn)?)))
+        .await?;
+    let last = rules.len();
+    let rows: Vec<Value> = rules
+        .iter()
+        .enumerate()
+        .map(|(index, rule)| row(rule, &integrations, index == 0, index + 1 == last))
+        .collect();
+    app.pages.answer(
+        "admin/rules",
+        &json!({
+            "page": Frame::with_forms(&app, &by, PART, PART),
+            "rules": rows,
+            "may_change": by.0.role.covers(Role::Admin),
+        }),
+    )
+}
+
+fn row(rule: &AlertRule, integrations: &[(IntegrationId, String)], first: bool, last: bool) -> Value {
+    let of = rule.integration.as_ref().map(|id| {
+        let known = integrations.iter().find(|(known, _)| known == id);
+        json!({
+            "name": known.map_or_else(|| id.to_string(), |(_, name)| name.clone()),
+            "path": format!("/admin/integrations/{id}"),
+        })
+    });
+    let severity: Vec<String> = rule
+        .severity
+        .iter()
+        .map(|(word, severity)| format!("{word} is {severity}"))
+        .collect();
+    let resources: Vec<String> = rule.resources.iter().take(20).map(ToString::to_string).collect();
+    json!({
+        "id": rule.id,
+        "path": format!("{PATH}/{}", rule.id),
+        "position": rule.position,
+        "name": rule.name,
+        "does": match rule.policy {
+            grouping::Policy::Open => "opens incidents",
+            grouping::Policy::Attach => "attaches only",
+            grouping::Policy::Record => "records only",
+        },
+        "opens": rule.policy == grouping::Policy::Open,
+        "integration": of,
+        "matchers": in_words(&rule.matchers),
+        "group_by": rule.group_by,
+        "severity": severity.join(", "),
+        "resources": cut(&resources.join(", "), 300),
+        "more": rule.resources.len().saturating_sub(20),
+        "reopen_within": (rule.reopen_within > 0).then(|| duration(rule.reopen_within)),
+        "first": first,
+        "last": last,
+    })
+}
+
+/// A form, with what is wrong in it and what a trial of it said.
+async fn form_page(
+    app: &App,
+    by: &SignedIn,
+    status: StatusCode,
+    form: &RuleForm,
+    (of, wrong): (Option<&AlertRule>, Wrong),
+    tried: Option<Value>,
+) -> Answer<HttpResponse> {
+    let (integrations, heads) = app
+        .db
+        .read(|conn| {
+            let integrations = integrations(conn)?;
+            let ids: Vec<IntegrationId> = integrations.iter().map(|(id, _)| id.clone()).collect();
+            Ok((integrations, kept::heads(conn, &ids, BODIES)?))
+        })
+        .await?;
+    let title = of.map_or_else(|| "A new rule".to_owned(), |rule| rule.name.clone());
+    let path = of.map_or_else(|| PATH.to_owned(), |rule| format!("{PATH}/{}", rule.id));
+    let failed = !wrong.is_empty();
+    app.pages.answer_with(
+        status,
+        "admin/rule",
+        &json!({
+            "page": Frame::with_forms(app, by, &title, PART),
+            "title": title,
+            "action": path,
+            "of": of.map(|rule| json!({"id": rule.id, "position": rule.position})),
+            "form": form.view(wrong, &integrations),
+            "failed": failed,
+            "bodies": heads.iter().map(|head| body_row(head, &integrations, &form.body)).collect::<Vec<_>>(),
+            "tried": tried,
+        }),
+    )
+}
+
+fn body_row(head: &KeptHead, integrations: &[(IntegrationId, String)], chosen: &str) -> Value {
+    let name = integrations.iter().find(|(id, _)| *id == head.integration);
+    let value = format!("{}/{}", head.integration, head.id);
+    let name = name.map_or("", |(_, name)| name.as_str());
+    json!({
+        "label": format!("{name}, {}: {}", head.received_at.short(&jiff::tz::TimeZone::UTC), cut(&head.detail, 80)),
+        "selected": value == chosen,
+        "value": value,
+    })
+}
+
+#[get("/rules/new")]
+async fn fresh(
+    app: web::Data<App>,
+    req: HttpRequest,
+    by: SignedIn,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    needs(&app, &by, Role::Admin, req.method().as_str(), req.path()).await?;
+    let form = RuleForm::empty();
+    form_page(&app, &by, StatusCode::OK, &form, (None, Wrong::default()), None).await
+}
+
+/// The rule of a form, which is there.
+async fn there(app: &App, id: AlertRuleId) -> Answer<AlertRule> {
+    let rule = app.db.read(move |conn| grouping::get(conn, &id)).await?;
+    if rule.gone_at.is_some() {
+        return Err(Problem::Domain(Error::NotFound(format!("rule {}", rule.id))));
+    }
+    Ok(rule)
+}
+
+#[get("/rules/{id}")]
+async fn show(
+    app: web::Data<App>,
+    req: HttpRequest,
+    by: SignedIn,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    needs(&app, &by, Role::Admin, req.method().as_str(), req.path()).await?;
+    let rule = there(&app, rule_id(&id)?).await?;
+    let Some(form) = RuleForm::of(&rule) else {
+        let why = "this rule holds what a form cannot show without changing it (space around a value, say): \
+                   change it through the API";
+        return Err(Problem::Domain(Error::Conflict(why.to_owned())));
+    };
+    form_page(
+        &app,
+        &by,
+        StatusCode::OK,
+        &form,
+        (Some(&rule), Wrong::default()),
+        None,
+    )
+    .await
+}
+
+#[post("/rules")]
+async fn create(app: web::Data<App>, sent: Filled, _: Params<NoParams>) -> Answer<HttpResponse> {
+    save(app, sent, None).await
+}
+
+#[post("/rules/{id}")]
+async fn replace(
+    app: web::Data<App>,
+    sent: Filled,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let id = rule_id(&id)?;
+    save(app, sent, Some(id)).await
+}
+
+async fn save(app: web::Data<App>, sent: Filled, id: Option<AlertRuleId>) -> Answer<HttpResponse> {
+    let actor = sent.needs(&app, Role::Admin).await?;
+    let Filled { by, mut fields, .. } = sent;
+    let of = match id {
+        Some(id) => Some(there(&app, id).await?),
+        None => None,
+    };
+    let form = read_form(&mut fields);
+    fields.finish()?;
+    let (rule, mut wrong) = form.rule();
+    if wrong.is_empty() {
+        let id = of.as_ref().map(|rule| rule.id.clone());
+        let saved = app
+            .db
+            .write(&actor, move |tx| match &id {
+                Some(id) => grouping::replace(tx, id, &rule),
+                None => grouping::create(tx, &rule),
+            })
+            .await;
+        match saved {
+            Ok(saved) => return Ok(back_to(&format!("{PATH}#r-{}", saved.id))),
+            Err(error) => wrong = Wrong::of(error)?,
+        }
+    } else {
+        wrong.join(rest(&app, rule).await?);
+    }
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    form_page(&app, &by, status, &form, (of.as_ref(), wrong), None).await
+}
+
+/// What else is wrong with a rule of which something could not even be read: all of it is said at once.
+async fn rest(app: &App, rule: NewAlertRule) -> Answer<Wrong> {
+    match app.db.read(move |conn| grouping::check(conn, &rule)).await {
+        Ok(()) => Ok(Wrong::default()),
+        Err(error) => Ok(Wrong::of(error)?),
+    }
+}
+
+fn read_form(fields: &mut Fields) -> RuleForm {
+    let form = RuleForm::read(fields);
+    // The button tells nothing: where the form is sent to says what is wanted.
+    fields.take("of");
+    form
+}
+
+/// Tries what is typed on a kept body. Nothing is stored, and the form comes back as it was.
+#[post("/rules/try")]
+async fn try_it(app: web::Data<App>, sent: Filled, _: Params<NoParams>) -> Answer<HttpResponse> {
+    sent.needs(&app, Role::Admin).await?;
+    let Filled { by, mut fields, .. } = sent;
+    let of = fields.take("of");
+    let form = RuleForm::read(&mut fields);
+    fields.finish()?;
+    let of = match of.as_str() {
+        "" => None,
+        id => Some(there(&app, rule_id(id)?).await?),
+    };
+    let (rule, mut wrong) = form.rule();
+    let on = chosen(&form.body);
+    if on.is_none() {
+        wrong.add("", "choose a kept body to try the rule on");
+    }
+    let mut tried = None;
+    match on.filter(|_| wrong.is_empty()) {
+        None => wrong.join(rest(&app, rule).await?),
+        Some((integration, body)) => {
+            let (id, now) = (of.as_ref().map(|rule| rule.id.clone()), app.clock().now());
+            let found = app
+                .db
+                .read(move |conn| trial::among(conn, &integration, body, &rule, id.as_ref(), now))
+                .await;
+            match found {
+                Ok(found) => tried = Some(tried_view(&found)),
+                Err(error) => wrong = Wrong::of(error)?,
+            }
+        }
+    }
+    let status = if tried.is_some() {
+        StatusCode::OK
+    } else {
+        StatusCode::UNPROCESSABLE_ENTITY
+    };
+    form_page(&app, &by, status, &form, (of.as_ref(), wrong), tried).await
+}
+
+fn chosen(body: &str) -> Option<(IntegrationId, i64)> {
+    let (integration, body) = body.split_once('/')?;
+    Some((IntegrationId::parse(integration).ok()?, body.parse().ok()?))
+}
+
+fn tried_view(tried: &TriedAmong) -> Value {
+    let understood = &tried.understood;
+    let alerts: Vec<Value> = understood
+        .alerts
+        .iter()
+        .zip(&tried.holds)
+        .take(TRIED)
+        .map(|(alert, holds)| tried_row(alert, *holds, tried.position))
+        .collect();
+    json!({
+        "refused": understood.refused.as_ref().map(|refused| json!({
+            "pointer": refused.pointer, "detail": refused.detail,
+        })),
+        "more": understood.alerts.len().saturating_sub(TRIED),
+        "alerts": alerts,
+        "ignored": understood.ignored,
+    })
+}
+
+fn tried_row(alert: &TriedAlert, holds: bool, position: i64) -> Value {
+    let by = match (&alert.rule, holds) {
+        (Some(rule), true) if rule.position == position => "matches this rule".to_owned(),
+        (Some(rule), true) => format!(
+            "matches this rule, but rule {} \u{201c}{}\u{201d} comes first",
+            rule.position, rule.name
+        ),
+        (Some(rule), false) => format!(
+            "does not match this rule; rule {} \u{201c}{}\u{201d} takes it",
+            rule.position, rule.name
+        ),
+        (None, _) => "does not match this rule, nor another one".to_owned(),
+    };
+    let would = &alert.would;
+    let incident = would.incident.as_ref().map(|incident| {
+        json!({
+            "number": incident.number, "path": format!("/admin/incidents/{}", incident.number),
+        })
+    });
+    let happens = match would.happens.as_str() {
+        "opens" => "opens an incident",
+        "attaches" => "joins an open incident",
+        "reopens" => "opens a closed incident again",
+        "records" => "is only recorded",
+        "repeats" => "fires already: is counted",
+        "resolves" => "ends its alert",
+        _ => "nothing: its alert has ended already",
+    };
+    let group: Option<Vec<Value>> = alert.group.as_ref().and_then(Value::as_object).map(|group| {
+        group
+            .iter()
+            .map(|(field, value)| json!({"field": field, "value": value.as_str().unwrap_or("none")}))
+            .collect()
+    });
+    let affected: Vec<String> = alert
+        .references
+        .iter()
+        .filter(|one| one.affected)
+        .map(|one| format!("{} {}", one.type_, one.id))
+        .collect();
+    json!({
+        "title": cut(&alert.title, 200),
+        "firing": alert.status == Status::Firing,
+        "started": When::maybe(alert.started_at, None),
+        "holds": holds,
+        "by": by,
+        "happens": happens,
+        "severity": alert.incident_severity,
+        "incident": incident,
+        "earlier": would.earlier.as_ref().map(|earlier| earlier.number),
+        "group": group,
+        "affected": cut(&affected.join(", "), 300),
+        "silence": alert.silence.as_ref().map(|quiet| quiet.name.clone()),
+        "window": alert.maintenance_window.as_ref().map(|quiet| quiet.name.clone()),
+    })
+}
+
+/// One place up or down.
+#[post("/rules/{id}/move")]
+async fn step(
+    app: web::Data<App>,
+    sent: Filled,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let actor = sent.needs(&app, Role::Admin).await?;
+    let mut fields = sent.fields;
+    let to = fields.take("to");
+    fields.finish()?;
+    let id = rule_id(&id)?;
+    let up = match to.as_str() {
+        "up" => true,
+        "down" => false,
+        _ => return Err(Error::invalid("/to", "must be up or down").into()),
+    };
+    let back = format!("{PATH}#r-{id}");
+    app.db
+        .write(&actor, move |tx| {
+            let mut ids: Vec<AlertRuleId> = grouping::list(tx.conn, None, MOST)?
+                .into_iter()
+                .map(|rule| rule.id)
+                .collect();
+            let at = ids
+                .iter()
+                .position(|one| *one == id)
+                .ok_or_else(|| Error::NotFound(format!("rule {id}")))?;
+            let other = if up { at.checked_sub(1) } else { Some(at + 1) };
+            // At the end already: somebody else may have moved it there.
+            if let Some(other) = other.filter(|other| *other < ids.len()) {
+                ids.swap(at, other);
+                grouping::order(tx, &ids)?;
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(back_to(&back))
+}
+
+#[post("/rules/{id}/delete")]
+async fn delete(
+    app: web::Data<App>,
+    sent: Filled,
+    id: web::Path<String>,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    let actor = sent.needs(&app, Role::Admin).await?;
+    sent.fields.finish()?;
+    let id = rule_id(&id)?;
+    app.db.write(&actor, move |tx| grouping::delete(tx, &id)).await?;
+    Ok(back_to(PATH))
+}

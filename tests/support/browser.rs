@@ -1,0 +1,82 @@
+//! Somebody with a browser: signs in, opens pages, and sends the forms that stand on them.
+
+use reqwest::Method;
+
+use super::TestApp;
+use super::http::{Answer, Http};
+
+/// A session in a browser.
+pub struct Browser {
+    http: Http,
+    cookie: String,
+}
+
+impl Browser {
+    /// Signs in, as the form does.
+    pub async fn signed_in(app: &TestApp, token: &str) -> Browser {
+        let answer = app
+            .anonymous()
+            .post_raw(
+                "/admin/sign-in",
+                "application/x-www-form-urlencoded",
+                encoded(&[("token", token)]),
+            )
+            .await
+            .expect(303);
+        let cookie = answer.header("set-cookie").split(';').next().expect("a cookie");
+        Browser {
+            http: app.anonymous(),
+            cookie: cookie.to_owned(),
+        }
+    }
+
+    /// A page.
+    pub async fn open(&self, path: &str) -> Answer {
+        self.http
+            .request(Method::GET, path)
+            .header("cookie", &self.cookie)
+            .send()
+            .await
+    }
+
+    /// The text of a page that is there.
+    pub async fn page(&self, path: &str) -> String {
+        self.open(path).await.expect(200).text
+    }
+
+    /// What the forms of a page carry.
+    pub async fn key(&self, path: &str) -> String {
+        let page = self.page(path).await;
+        let (_, rest) = page
+            .split_once("name=\"form_key\" value=\"")
+            .unwrap_or_else(|| panic!("no form on {path}: {page}"));
+        let key = rest.split('"').next().expect("a key").to_owned();
+        assert!(key.len() > 20, "{key}");
+        key
+    }
+
+    /// Sends a form with these fields and no other.
+    pub async fn send(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        self.http
+            .request(Method::POST, path)
+            .header("cookie", &self.cookie)
+            .body("application/x-www-form-urlencoded", encoded(fields))
+            .send()
+            .await
+    }
+
+    /// Sends a form that stands on that page.
+    pub async fn send_from(&self, page: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let key = self.key(page).await;
+        let fields: Vec<(&str, &str)> = std::iter::once(("form_key", key.as_str()))
+            .chain(fields.iter().copied())
+            .collect();
+        self.send(path, &fields).await
+    }
+}
+
+fn encoded(fields: &[(&str, &str)]) -> String {
+    url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish()
+}
