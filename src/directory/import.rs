@@ -7,6 +7,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -24,6 +26,10 @@ use crate::id::ExternalId;
 
 /// Longest line, in bytes.
 const MAX_LINE: usize = 64 * 1024;
+/// Lines that are handed over together.
+const PARCEL: usize = 256;
+/// Parcels that are read ahead.
+const AHEAD: usize = 16;
 /// Errors that are reported before the import gives up.
 const MAX_ERRORS: usize = 100;
 /// Lines after which the database first looks at how the tables have grown; then each time when they are four times
@@ -55,43 +61,79 @@ pub struct Counts {
     pub collaborators: u64,
 }
 
-/// Imports every line of `input` in the caller's transaction.
+/// Imports every line of `input` in the caller's transaction. They are read on a thread of their own, while the database
+/// writes those before.
 ///
 /// # Errors
 /// `Invalid` with up to 100 errors by line; nothing of the file is stored then.
-pub fn import(tx: &mut Tx<'_>, input: impl BufRead) -> Result<Counts> {
+pub fn import(tx: &mut Tx<'_>, input: impl BufRead + Send) -> Result<Counts> {
     let mut import = Import::begin(tx)?;
+    let digest = thread::scope(|scope| {
+        let (send, receive) = mpsc::sync_channel(AHEAD);
+        let reader = scope.spawn(move || read(input, &send));
+        // Gone when this ends early, which ends the reader too.
+        let receive = receive;
+        for parcel in &receive {
+            for (number, line) in parcel {
+                match line {
+                    Ok(line) => import.take(tx, number, line)?,
+                    Err(detail) => import.wrong(number, detail),
+                }
+                if import.has_enough() {
+                    return Ok(None);
+                }
+            }
+        }
+        match reader.join() {
+            Ok(digest) => digest.map(Some),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })?;
+    let counts = import.finish(tx)?;
+    let digest = digest.ok_or_else(|| Error::internal("a file with many errors was imported"))?;
+    tx.record(
+        Event::new(Action::DirectoryImported, "directory", "import")
+            .after(serde_json::json!({"counts": counts, "lines_sha256": digest})),
+    );
+    Ok(counts)
+}
+
+/// A line with its number, or why it cannot be used.
+type Numbered = (u64, Result<Line, String>);
+
+/// Reads all lines, and sends them on in parcels while somebody takes them. Answers what all of them hash to.
+fn read(input: impl BufRead, send: &SyncSender<Vec<Numbered>>) -> Result<String> {
     let mut hasher = Sha256::new();
     let mut lines = Lines {
         input,
         buffer: Vec::new(),
         number: 0,
     };
+    let mut parcel = Vec::with_capacity(PARCEL);
     while let Some((number, line)) = lines.next()? {
-        match line {
+        let line = match line {
             Ok(bytes) => {
                 hasher.update(bytes);
                 hasher.update(b"\n");
                 if bytes.iter().all(u8::is_ascii_whitespace) {
                     continue;
                 }
-                match line::parse(bytes) {
-                    Ok(line) => import.take(tx, number, line)?,
-                    Err(detail) => import.wrong(number, detail),
-                }
+                line::parse(bytes)
             }
-            Err(detail) => import.wrong(number, detail),
-        }
-        if import.has_enough() {
-            break;
+            Err(detail) => Err(detail),
+        };
+        parcel.push((number, line));
+        if parcel.len() == PARCEL
+            && send
+                .send(std::mem::replace(&mut parcel, Vec::with_capacity(PARCEL)))
+                .is_err()
+        {
+            return Ok(String::new());
         }
     }
-    let counts = import.finish(tx)?;
-    tx.record(
-        Event::new(Action::DirectoryImported, "directory", "import")
-            .after(serde_json::json!({"counts": counts, "lines_sha256": hex(&hasher.finalize())})),
-    );
-    Ok(counts)
+    // Whoever takes no more has enough errors already.
+    let _ = send.send(parcel);
+    Ok(hex(&hasher.finalize()))
 }
 
 struct Lines<R> {
