@@ -16,6 +16,8 @@ use super::support::{Context, Result};
 
 /// How long a mail may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Between a mail and the next alert: what is written down afterwards is not on the way of either side's next one.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Alerts before it counts.
 const WARM_UP: usize = 10;
 /// Who is told.
@@ -48,6 +50,7 @@ async fn measure(catcher: &Catcher, port: u16, path: &str, bodies: &[String]) ->
         if index >= WARM_UP {
             delays.push(started.elapsed().as_secs_f64());
         }
+        tokio::time::sleep(PAUSE).await;
     }
     delays.sort_by(f64::total_cmp);
     Ok(Delays(delays))

@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use hmac::{Hmac, Mac};
 use serde_json::json;
 use sha2::Sha256;
@@ -307,9 +308,11 @@ pub async fn identify(db: &Db, follower: &Follower) -> Result<()> {
 fn look(conn: &mut Conn) -> Result<Option<(i64, Vec<Found>)>> {
     let any: Option<String> = ap::table
         .filter(ap::person_key.is_null())
-        .filter(ap::mark.ne(""))
+        .filter(sql::<Bool>("alert_people.mark <> ''"))
         .select(ap::mark)
-        .first(conn)
+        .limit(1)
+        .fixed()
+        .get_result(conn)
         .optional()?;
     let (Some(_), Some(key)) = (any, stored_key(conn)?) else {
         return Ok(None);
@@ -361,7 +364,7 @@ fn wanted(conn: &mut Conn) -> Result<(Wanted, Wanted)> {
     type Row = (AlertId, String, Option<String>, Option<String>);
     let rows: Vec<Row> = ap::table
         .filter(ap::person_key.is_null())
-        .filter(ap::mark.ne(""))
+        .filter(sql::<Bool>("alert_people.mark <> ''"))
         .order(ap::alert_id.desc())
         .limit(MOST)
         .select((ap::alert_id, ap::mark, ap::id_mark, ap::email_mark))

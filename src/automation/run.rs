@@ -8,7 +8,9 @@
 
 use std::time::Duration;
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 use serde::Serialize;
 use serde_json::json;
 
@@ -16,9 +18,9 @@ use super::limits::{self, LATEST};
 use super::policy::{self, Policy, PolicyAction};
 use crate::audit::follow::{self, Followed};
 use crate::audit::{Action, Event, Tx};
-use crate::db::Conn;
 use crate::db::dialect::{self, Lock};
 use crate::db::schema::{automation_runs as r, notices as n};
+use crate::db::{Conn, Fix};
 use crate::error::{Error, Result};
 use crate::id::{IncidentId, NoticeId, PolicyId};
 use crate::incident::{self, Incident, Status, timeline, word_enum};
@@ -194,10 +196,12 @@ pub(super) fn any(conn: &mut Conn, now: Timestamp) -> Result<bool> {
 
 fn due(conn: &mut Conn, now: Timestamp) -> Result<Option<Row>> {
     Ok(r::table
-        .filter(r::state.eq("waiting"))
+        .filter(sql::<Bool>("automation_runs.state = 'waiting'"))
         .filter(r::due_at.le(now))
         .order((r::due_at, r::incident_id))
-        .first(conn)
+        .limit(1)
+        .fixed()
+        .get_result(conn)
         .optional()?)
 }
 

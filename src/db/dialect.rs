@@ -110,7 +110,10 @@ pub fn lock(conn: &mut Conn, what: Lock, id: &str) -> Result<()> {
         Lock::Source => "SELECT 1 FROM directory_sources WHERE id = $1 FOR NO KEY UPDATE",
         Lock::Cursor => "SELECT 1 FROM trail_cursors WHERE name = $1 FOR NO KEY UPDATE",
     };
-    diesel::sql_query(statement).bind::<Text, _>(id).fixed().execute(conn)?;
+    diesel::sql_query(statement)
+        .bind::<Text, _>(id)
+        .fixed()
+        .execute(conn)?;
     Ok(())
 }
 
@@ -119,7 +122,9 @@ pub fn lock(conn: &mut Conn, what: Lock, id: &str) -> Result<()> {
 pub fn lock_directory(conn: &mut Conn) -> Result<()> {
     let Conn::Pg(conn) = conn else { return Ok(()) };
     // Any constant will do, as long as nothing else of Candor's uses it.
-    diesel::sql_query("SELECT pg_advisory_xact_lock(727001)").fixed().execute(conn)?;
+    diesel::sql_query("SELECT pg_advisory_xact_lock(727001)")
+        .fixed()
+        .execute(conn)?;
     Ok(())
 }
 
@@ -137,7 +142,9 @@ pub fn account_label(conn: &Conn) -> String {
 /// wait for each other.
 pub fn lock_feedback(conn: &mut Conn) -> Result<()> {
     let Conn::Pg(conn) = conn else { return Ok(()) };
-    diesel::sql_query("SELECT pg_advisory_xact_lock(727002)").fixed().execute(conn)?;
+    diesel::sql_query("SELECT pg_advisory_xact_lock(727002)")
+        .fixed()
+        .execute(conn)?;
     Ok(())
 }
 
@@ -148,7 +155,9 @@ pub fn lock_feedback(conn: &mut Conn) -> Result<()> {
 /// What the database answers.
 pub fn lock_intake(conn: &mut Conn) -> Result<()> {
     let Conn::Pg(conn) = conn else { return Ok(()) };
-    diesel::sql_query("SELECT pg_advisory_xact_lock(727014)").fixed().execute(conn)?;
+    diesel::sql_query("SELECT pg_advisory_xact_lock(727014)")
+        .fixed()
+        .execute(conn)?;
     Ok(())
 }
 
@@ -332,7 +341,10 @@ macro_rules! about_ids {
             Conn::Sqlite(conn) => {
                 let among = concat!("IN (SELECT value FROM json_each(", $last, "))");
                 let $query = diesel::sql_query($statement.replace("{among}", among));
-                $bound.bind::<Text, _>(serde_json::to_string($ids)?).fixed().$run(conn)?
+                $bound
+                    .bind::<Text, _>(serde_json::to_string($ids)?)
+                    .fixed()
+                    .$run(conn)?
             }
             Conn::Pg(conn) => {
                 // Not a subquery: with that the planner may read the whole table.

@@ -14,8 +14,8 @@ use diesel::sql_types::{BigInt, Bool, Text};
 use serde::Serialize;
 
 use super::State;
-use crate::db::{Conn, Fix};
 use crate::db::schema::delivery_counts as dc;
+use crate::db::{Conn, Fix};
 use crate::error::Result;
 use crate::id::NoticeId;
 

@@ -4,16 +4,18 @@
 
 use std::time::Duration;
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 use serde::Serialize;
 use serde_json::json;
 
 use super::contact::Operator;
 use super::message::{Facts, OperatorEvent};
 use crate::audit::{Action, Event, Tx};
-use crate::db::Conn;
 use crate::db::dialect::{self, on_backend};
 use crate::db::schema::{operator_messages as m, operators as o};
+use crate::db::{Conn, Fix};
 use crate::delivery::Outcome;
 use crate::error::{Error, Result};
 use crate::id::{IncidentId, MessageId, OperatorId, new_uuid};
@@ -323,12 +325,14 @@ pub(super) struct Claimed {
 /// What the database answers.
 pub(super) fn any_due(conn: &mut Conn, channel: &str, now: Timestamp) -> Result<bool> {
     let first: Option<MessageId> = m::table
-        .filter(m::state.eq("pending"))
+        .filter(sql::<Bool>("operator_messages.state = 'pending'"))
         .filter(m::channel.eq(channel))
         .filter(m::next_attempt_at.le(now))
         .order((m::next_attempt_at, m::id))
         .select(m::id)
-        .first(conn)
+        .limit(1)
+        .fixed()
+        .get_result(conn)
         .optional()?;
     Ok(first.is_some())
 }

@@ -2,7 +2,9 @@
 //!
 //! Must never happen here: an incident that resolves by itself, one alert that ends another, or an end that opens anything.
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 use serde_json::json;
 
 use super::Work;
@@ -13,6 +15,7 @@ use crate::alert::Status;
 use crate::alert::integration::Integration;
 use crate::alert::source::Alert;
 use crate::audit::{Action, Event, Tx};
+use crate::db::Fix;
 use crate::db::schema::{alerts as a, timeline_entries as te};
 use crate::error::Result;
 use crate::id::{AlertId, IncidentId};
@@ -161,10 +164,11 @@ impl<'b> Work<'b> {
 fn any_firing(tx: &mut Tx<'_>, id: &IncidentId) -> Result<bool> {
     let firing: Option<AlertId> = a::table
         .filter(a::incident_id.eq(id.as_str()))
-        .filter(a::status.eq(Status::Firing.as_str()))
+        .filter(sql::<Bool>("alerts.status = 'firing'"))
         .select(a::id)
         .limit(1)
-        .first(tx.conn)
+        .fixed()
+        .get_result(tx.conn)
         .optional()?;
     Ok(firing.is_some())
 }

@@ -6,7 +6,9 @@
 //! Must never happen here: a delivery found by its address alone, an address in an audit event, or the same report
 //! counted twice.
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -14,12 +16,12 @@ use sha2::{Digest, Sha256};
 use super::stored::{Feedback, by_key};
 use super::{Keys, Report, ReportKind};
 use crate::audit::{Action, Event, Tx, hex};
-use crate::db::Conn;
 use crate::db::dialect::{self, on_backend};
 use crate::db::schema::{
     deliveries as d, delivery_attempts as da, feedback as f, feedback_tokens as ft, notice_recipients as nr,
     notices as n,
 };
+use crate::db::{Conn, Fix};
 use crate::delivery::opt_out::{self, SuppressionReason};
 use crate::directory::normal_address;
 use crate::error::{Error, Result};
@@ -408,13 +410,14 @@ pub fn apply_early(tx: &mut Tx<'_>) -> Result<usize> {
     let rows: Vec<(i64, String, Option<String>, IncidentId)> = f::table
         .inner_join(d::table.on(f::delivery_id.eq(d::id.nullable())))
         .inner_join(n::table.on(n::id.eq(d::notice_id)))
-        .filter(f::effect.eq("early"))
+        .filter(sql::<Bool>("feedback.effect = 'early'"))
         .filter(d::state.eq("sent"))
         // Sent again since, it has to bounce again.
         .filter(f::attempt.eq(d::attempt.nullable()))
         .order(f::id)
         .limit(1_000)
         .select((d::id, f::kind, f::status, n::incident_id))
+        .fixed()
         .load(tx.conn)?;
     let mut applied = 0;
     for (delivery, kind, status, incident) in rows {
@@ -431,11 +434,13 @@ pub fn apply_early(tx: &mut Tx<'_>) -> Result<usize> {
 pub fn any_early(conn: &mut Conn) -> Result<bool> {
     let one: Option<i64> = f::table
         .inner_join(d::table.on(f::delivery_id.eq(d::id.nullable())))
-        .filter(f::effect.eq("early"))
+        .filter(sql::<Bool>("feedback.effect = 'early'"))
         .filter(d::state.eq("sent"))
         .filter(f::attempt.eq(d::attempt.nullable()))
         .select(f::id)
-        .first(conn)
+        .limit(1)
+        .fixed()
+        .get_result(conn)
         .optional()?;
     Ok(one.is_some())
 }

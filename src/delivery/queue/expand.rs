@@ -4,14 +4,16 @@
 
 use std::time::Duration;
 
+use diesel::dsl::sql;
+use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{BigInt, Bool, Text};
 use serde_json::json;
 
 use crate::audit::{Action, Event, Tx};
-use crate::db::{Conn, Fix};
 use crate::db::dialect;
 use crate::db::schema::{deliveries as d, notices as n};
+use crate::db::{Conn, Fix};
 use crate::delivery::calling;
 use crate::error::Result;
 use crate::id::NoticeId;
@@ -56,16 +58,24 @@ impl Waiting {
     }
 }
 
+/// Which notices are under way, in the words of their index: SQLite compares words, not values.
+pub(super) fn active() -> SqlLiteral<Bool> {
+    sql("notices.state IN ('queued', 'sending')")
+}
+
 /// The notice that was queued first of those that wait to be expanded.
 ///
 /// # Errors
 /// What the database answers.
 pub(super) fn waiting(conn: &mut Conn) -> Result<Option<Waiting>> {
     let found: Option<(NoticeId, i64)> = n::table
+        .filter(active())
         .filter(n::state.eq("queued"))
         .order(n::queued_at)
         .select((n::id, n::recipients + n::endpoints))
-        .first(conn)
+        .limit(1)
+        .fixed()
+        .get_result(conn)
         .optional()?;
     Ok(found.map(|(id, recipients)| Waiting { id, recipients }))
 }

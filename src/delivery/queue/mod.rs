@@ -20,11 +20,11 @@ use diesel::prelude::*;
 use super::Outcome;
 use super::channel::Recipient;
 use crate::audit::{Tx, record_attempts};
-use crate::db::Conn;
 use crate::db::dialect::{self, AttemptRow, End};
 use crate::db::schema::{
     deliveries as d, delivery_counts as dc, delivery_receipts as dr, notice_recipients as nr, notices as n,
 };
+use crate::db::{Conn, Fix};
 use crate::directory::endpoint;
 use crate::error::Result;
 use crate::id::{NoticeId, new_uuid};
@@ -300,6 +300,7 @@ pub fn anything_to_do(conn: &mut Conn, channels: &[&str], now: Timestamp, own: &
 /// What the database answers.
 pub fn complete(conn: &mut Conn) -> Result<Vec<NoticeId>> {
     Ok(n::table
+        .filter(expand::active())
         .filter(n::state.eq("sending"))
         .filter(diesel::dsl::not(diesel::dsl::exists(
             dc::table
@@ -308,6 +309,7 @@ pub fn complete(conn: &mut Conn) -> Result<Vec<NoticeId>> {
                 .filter(dc::count.gt(0)),
         )))
         .select(n::id)
+        .fixed()
         .load(conn)?)
 }
 
