@@ -12,9 +12,9 @@ use diesel::prelude::*;
 use serde_json::Value;
 
 use super::Action;
-use crate::db::Conn;
 use crate::db::dialect::{self, Lock, on_backend};
 use crate::db::schema::{audit_events as e, audit_head as h, trail_cursors as c};
+use crate::db::{Conn, Fix};
 use crate::error::Result;
 use crate::id::IncidentId;
 use crate::time::Timestamp;
@@ -136,6 +136,8 @@ pub fn behind(conn: &mut Conn, seq: i64, actions: &[Action], limit: i64) -> Resu
             e::incident_id.nullable(),
             e::after_json,
         ))
+        // Each follower asks for its own few actions.
+        .fixed()
         .load(conn)?;
     rows.into_iter()
         .map(

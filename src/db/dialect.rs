@@ -602,22 +602,17 @@ pub fn insert_attempts(
     match conn {
         Conn::Sqlite(conn) => {
             let mut inserted = 0;
-            for chunk in attempts.chunks(500) {
-                let rows: Vec<_> = chunk
-                    .iter()
-                    .map(|row| {
-                        (
-                            da::delivery_id.eq(row.delivery_id),
-                            da::attempt.eq(row.attempt),
-                            da::at.eq(at),
-                            da::outcome.eq(row.outcome),
-                            da::reply.eq(row.reply),
-                            da::batch.eq(batch),
-                        )
-                    })
-                    .collect();
+            // A statement of its own for each: it stays prepared.
+            for row in attempts {
                 inserted += diesel::insert_into(da::table)
-                    .values(rows)
+                    .values((
+                        da::delivery_id.eq(row.delivery_id),
+                        da::attempt.eq(row.attempt),
+                        da::at.eq(at),
+                        da::outcome.eq(row.outcome),
+                        da::reply.eq(row.reply),
+                        da::batch.eq(batch),
+                    ))
                     .on_conflict_do_nothing()
                     .execute(conn)?;
             }

@@ -50,6 +50,16 @@ impl Prepared {
         }
     }
 
+    /// The same for a notice to so few that pieces are not worth their making: each mail is rendered whole.
+    pub fn for_few(content: Content, template: Arc<Template>) -> Self {
+        Prepared {
+            content,
+            template,
+            pieces: false,
+            shapes: Mutex::default(),
+        }
+    }
+
     /// Whether [`Prepared::write`] will be quick: nothing has to be rendered.
     pub fn is_ready(&self, own: &RecipientContext, optional: bool) -> bool {
         let shapes = self.shapes.lock().unwrap_or_else(PoisonError::into_inner);

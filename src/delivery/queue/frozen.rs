@@ -13,6 +13,9 @@ use crate::notice::compose::Content;
 use crate::notice::templates;
 use crate::time::Timestamp;
 
+/// Recipients from which on their mails are put together from pieces: the first of a shape takes three renderings.
+const WORTH_PIECES: i64 = 4;
+
 /// A frozen notice, as a channel needs it.
 pub struct Frozen {
     /// Its id.
@@ -32,16 +35,26 @@ pub struct Frozen {
 /// # Errors
 /// What the database answers.
 pub fn frozen(conn: &mut Conn, id: &NoticeId) -> Result<Frozen> {
-    type Columns = (Option<String>, String, Option<String>, Option<Timestamp>);
-    let (content, incident, template, queued_at): Columns = n::table
+    type Columns = (Option<String>, String, Option<String>, Option<Timestamp>, i64);
+    let (content, incident, template, queued_at, recipients): Columns = n::table
         .find(id.as_str())
-        .select((n::frozen, n::incident_id, n::template_id, n::queued_at))
+        .select((
+            n::frozen,
+            n::incident_id,
+            n::template_id,
+            n::queued_at,
+            n::recipients,
+        ))
         .first(conn)?;
     let content: Content = serde_json::from_str(&content.unwrap_or_default())?;
     let template = templates::load(conn, content.phase, &template.unwrap_or_default())?;
     Ok(Frozen {
         notice: id.clone(),
-        prepared: Prepared::new(content.clone(), template),
+        prepared: if recipients < WORTH_PIECES {
+            Prepared::for_few(content.clone(), template)
+        } else {
+            Prepared::new(content.clone(), template)
+        },
         content,
         incident,
         queued_at,
