@@ -69,8 +69,11 @@ pub fn current(conn: &mut Conn, phase: Phase) -> Result<TemplateView> {
     })
 }
 
+/// Parsed versions, by phase and name.
+type Parsed = HashMap<(Phase, String), Arc<Template>>;
+
 /// Versions that were parsed last: to parse one takes as long as to render a hundred mails.
-static PARSED: Mutex<Option<HashMap<(Phase, String), Arc<Template>>>> = Mutex::new(None);
+static PARSED: Mutex<Option<Parsed>> = Mutex::new(None);
 /// Versions that are remembered.
 const REMEMBERED: usize = 16;
 
