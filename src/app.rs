@@ -351,7 +351,7 @@ async fn start_background(
         public_url: app.sending.public_url.clone(),
         update_every: config.update_every,
     });
-    let schedule = Schedule::start(setup.db.clone()).await?;
+    let schedule = Schedule::start(setup.db.clone(), config.body_retention).await?;
     if config.smtp_url.is_none() {
         tracing::warn!(
             "CANDOR_SMTP_URL is not set: mails are written to {}",

@@ -19,7 +19,7 @@ const NOT_SETTINGS: [&str; 3] = [
     "CANDOR_REQUIRE_POSTGRES",
 ];
 
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "database_url",
     "listen",
     "public_url",
@@ -39,6 +39,7 @@ const NAMES: [&str; 20] = [
     "callout_allow",
     "check_allow",
     "update_every",
+    "body_retention",
     "log_format",
 ];
 
@@ -92,6 +93,8 @@ pub struct Config {
     pub check_allow: Policy,
     /// How often customers should hear of an unresolved incident; none: operators are not reminded.
     pub update_every: Option<Duration>,
+    /// How long bodies that hooks were sent are kept; none: until a hundred newer ones have come.
+    pub body_retention: Option<Duration>,
     /// Whether this process delivers.
     pub workers: bool,
     /// Text or JSON.
@@ -125,6 +128,7 @@ impl Default for Config {
             callout_allow: Policy::Public,
             check_allow: Policy::Public,
             update_every: Some(Duration::from_secs(3_600)),
+            body_retention: Some(Duration::from_secs(30 * 24 * 3_600)),
             workers: true,
             log_format: LogFormat::Text,
             sns: Fetch::https(),
@@ -283,6 +287,16 @@ impl Config {
                         wait(time)
                             .filter(|time| *time >= Duration::from_secs(60))
                             .ok_or("must be a time of at least a minute, such as 1h, or off")?,
+                    ),
+                };
+            }
+            "body_retention" => {
+                self.body_retention = match value.as_str() {
+                    "off" => None,
+                    time => Some(
+                        wait(time)
+                            .filter(|time| *time >= Duration::from_secs(3_600))
+                            .ok_or("must be a time of at least an hour, such as 720h, or off")?,
                     ),
                 };
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio_cron_scheduler::{Job, JobScheduler};
 
-use crate::alert::people;
+use crate::alert::{kept, people};
 use crate::audit::Actor;
 use crate::db::Db;
 use crate::delivery::feedback::record;
@@ -26,11 +26,13 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Starts the jobs.
+    /// Starts the jobs. Bodies of hooks that are older than `body_retention` are forgotten, at once and each hour.
     ///
     /// # Errors
     /// `Internal` where the scheduler does not start.
-    pub async fn start(db: Db) -> Result<Schedule> {
+    pub async fn start(db: Db, body_retention: Option<Duration>) -> Result<Schedule> {
+        // A process that is started more often than the hour comes must not keep them for ever.
+        forget_bodies(&db, body_retention).await;
         let scheduler = JobScheduler::new().await.map_err(Error::internal)?;
         let stopped = Arc::new(AtomicBool::new(false));
         let (early, due, learnt) = (db.clone(), db.clone(), db.clone());
@@ -49,6 +51,7 @@ impl Schedule {
                 if let Err(error) = forgotten {
                     tracing::warn!(error = error.chain(), "old idempotency keys could not be removed");
                 }
+                forget_bodies(&db, body_retention).await;
             })
         })
         .map_err(Error::internal)?;
@@ -107,6 +110,16 @@ impl Schedule {
         if let Err(error) = self.scheduler.shutdown().await {
             tracing::warn!(%error, "the scheduler did not stop in order");
         }
+    }
+}
+
+/// Forgets bodies that were kept long enough.
+async fn forget_bodies(db: &Db, retention: Option<Duration>) {
+    let Some(retention) = retention else { return };
+    let oldest = db.clock().now().minus(retention);
+    let forgotten = db.transaction(move |conn| kept::forget(conn, oldest)).await;
+    if let Err(error) = forgotten {
+        tracing::warn!(error = error.chain(), "old bodies of hooks could not be removed");
     }
 }
 

@@ -6,6 +6,7 @@ use crate::support::{Env, TestApp, on_both_databases, story_directory};
 
 on_both_databases!(
     the_last_bodies_say_what_became_of_them,
+    bodies_are_kept_no_longer_than_the_setting_says,
     a_body_is_taken_in_again,
     a_trial_stores_nothing,
     a_trial_says_what_is_wrong_with_it,
@@ -18,6 +19,38 @@ async fn made(app: &TestApp, new: Value) -> (String, String) {
 
 fn incident(id: &str, state: &str) -> Value {
     json!({"version": "1.2", "incident": {"incident_id": id, "state": state, "summary": "s", "resource": {"labels": {"project": "savanna", "other": "nowhere"}}}})
+}
+
+async fn bodies_are_kept_no_longer_than_the_setting_says(env: Env) {
+    let mut app = TestApp::builder(&env)
+        .at("2024-03-01T12:00:00Z")
+        .config(|config| config.body_retention = Some(std::time::Duration::from_secs(24 * 3600)))
+        .start()
+        .await;
+    let (id, hook) = made(&app, json!({"name": "Cloud", "source": "gcp_monitoring"})).await;
+    let path = format!("/api/v1/integrations/{id}/bodies");
+    let send = async |app: &TestApp, name: &str| {
+        app.anonymous()
+            .post(&hook, incident(name, "open"))
+            .await
+            .expect(202);
+    };
+    send(&app, "1").await;
+    app.set_clock("2024-03-02T11:00:00Z");
+    send(&app, "2").await;
+    app.down_until("2024-03-02T11:59:00Z").await;
+    assert_eq!(app.all(&path).await.len(), 2);
+    app.down_until("2024-03-02T12:01:00Z").await;
+    let kept = app.all(&path).await;
+    assert_eq!(kept.len(), 1);
+    assert!(
+        kept[0]["body"]
+            .as_str()
+            .is_some_and(|body| body.contains("\"2\""))
+    );
+    // What they told stays.
+    assert_eq!(app.all("/api/v1/alerts").await.len(), 2);
+    app.finish().await;
 }
 
 async fn the_last_bodies_say_what_became_of_them(env: Env) {

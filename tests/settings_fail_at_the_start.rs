@@ -124,6 +124,11 @@ async fn wrong_settings(env: Env) {
             "hourly".to_owned(),
             vec!["CANDOR_UPDATE_EVERY", "1h"],
         ),
+        (
+            "body_retention",
+            "59m".to_owned(),
+            vec!["CANDOR_BODY_RETENTION", "off"],
+        ),
         ("listen", "8080".to_owned(), vec!["CANDOR_LISTEN"]),
         ("listen", "127.0.0.1:http".to_owned(), vec!["CANDOR_LISTEN"]),
         ("listen", "203.0.113.1:80".to_owned(), vec!["203.0.113.1:80"]),

@@ -116,6 +116,14 @@ pub fn keep_all(tx: &mut Tx<'_>, id: &IntegrationId, bodies: &[(String, &Request
     store(tx, id, &rows)
 }
 
+/// Forgets the bodies that came before a time: they may hold what is somebody's own. Answers how many.
+///
+/// # Errors
+/// What the database answers.
+pub fn forget(conn: &mut Conn, before: Timestamp) -> Result<usize> {
+    Ok(diesel::delete(h::table.filter(h::received_at.lt(before))).execute(conn)?)
+}
+
 #[derive(Insertable)]
 #[diesel(table_name = h)]
 struct NewRow<'a> {
