@@ -141,7 +141,8 @@ pub fn section(
 
 fn row(addressee: &Addressee, standing: Chosen, accepted: bool) -> Value {
     let person = &addressee.person;
-    let (ways, more) = ways(&addressee.reasons);
+    let reasons: Vec<Reason> = addressee.reasons.iter().collect();
+    let (ways, more) = ways(&reasons);
     json!({
         "name": person.name,
         "id": person.id,

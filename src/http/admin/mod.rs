@@ -16,6 +16,7 @@ mod matchers;
 mod notices;
 mod params;
 mod quiet;
+mod quiet_forms;
 mod rule_form;
 mod rules;
 pub mod session;

@@ -1,0 +1,341 @@
+//! `/admin/quiet/…/new`: how a silence and a maintenance window are made.
+//!
+//! Must never happen here: a time without its zone, or what was typed lost where some of it is wrong.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+use super::filled::{Fields, Filled, Wrong, back_to, field, needs, typed};
+use super::matchers::Rows;
+use super::quiet::{PART, PATH};
+use super::rule_form::{resources, resources_field};
+use super::session::SignedIn;
+use super::view::Frame;
+use crate::access::Role;
+use crate::alert::quiet::{self, NewSilence, NewWindow};
+use crate::error::Result;
+use crate::http::App;
+use crate::http::extract::{NoParams, Params};
+use crate::http::problem::Answer;
+use crate::time::{Timestamp, time_zone};
+
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(new_silence)
+        .service(silence)
+        .service(new_window)
+        .service(window);
+}
+
+/// Joins what storing said of a form, or looking at it where something was wrong already, to what is wrong. Answers whether
+/// it was stored.
+fn is_stored(said: Result<()>, wrong: &mut Wrong) -> Answer<bool> {
+    match said {
+        Ok(()) => return Ok(wrong.is_empty()),
+        Err(error) => wrong.join(Wrong::of(error)?),
+    }
+    Ok(false)
+}
+
+/// How long one holds unless somebody says otherwise.
+const USUAL: std::time::Duration = std::time::Duration::from_secs(2 * 3_600);
+
+/// When it holds, as it was typed.
+#[derive(Default)]
+struct Times {
+    from: String,
+    until: String,
+    zone: String,
+}
+
+impl Times {
+    fn read(fields: &mut Fields) -> Times {
+        Times {
+            from: fields.take("from"),
+            until: fields.take("until"),
+            zone: fields.take("time_zone"),
+        }
+    }
+
+    /// From now on, for two hours.
+    fn usual(now: Timestamp) -> Times {
+        let minute = Timestamp::from_micros(now.as_micros() / 60_000_000 * 60_000_000);
+        Times {
+            from: String::new(),
+            until: minute.plus(USUAL).clock_in(&TimeZone::UTC),
+            zone: "UTC".to_owned(),
+        }
+    }
+
+    /// From when and until when. Where the end cannot be read, it is one that would do.
+    fn times(&self, wrong: &mut Wrong, now: Timestamp) -> (Option<Timestamp>, Timestamp) {
+        let (from, until) = self.given(wrong);
+        let later = from.unwrap_or(now).max(now).plus(USUAL);
+        (from, until.unwrap_or(later))
+    }
+
+    fn given(&self, wrong: &mut Wrong) -> (Option<Timestamp>, Option<Timestamp>) {
+        let zone = match self.zone.as_str() {
+            "" => Err("must not be empty: whose clocks show these times?".to_owned()),
+            name => time_zone(name),
+        };
+        let zone = match zone {
+            Ok(zone) => zone,
+            Err(detail) => {
+                wrong.add("/time_zone", detail);
+                return (None, None);
+            }
+        };
+        let mut read = |pointer: &str, text: &str| match text {
+            "" => None,
+            text => Timestamp::on_clock(text, &zone)
+                .map_err(|detail| wrong.add(pointer, detail))
+                .ok(),
+        };
+        let times = (read("/from", &self.from), read("/until", &self.until));
+        if self.until.is_empty() {
+            wrong.add("/until", "must not be empty: it has to end");
+        }
+        times
+    }
+
+    fn view(&self, wrong: &mut Wrong) -> Value {
+        let from = field(
+            "from",
+            "From",
+            "Empty: from now on.",
+            &self.from,
+            wrong.at("/from"),
+        );
+        let until = field(
+            "until",
+            "Until",
+            "A year at most.",
+            &self.until,
+            wrong.at("/until"),
+        );
+        let zone = field(
+            "time_zone",
+            "Time zone",
+            "Whose clocks show these times, such as UTC or Africa/Nairobi.",
+            &self.zone,
+            wrong.at("/time_zone"),
+        );
+        json!({"from": typed(from, "datetime-local"), "until": typed(until, "datetime-local"), "zone": zone})
+    }
+}
+
+/// A silence as it was typed.
+#[derive(Default)]
+struct SilenceForm {
+    reason: String,
+    matchers: Rows,
+    times: Times,
+}
+
+impl SilenceForm {
+    /// The silence, and what cannot be one: without that, the silence is what was meant.
+    fn silence(&self, now: Timestamp) -> (NewSilence, Wrong) {
+        let mut wrong = Wrong::default();
+        let (from, until) = self.times.times(&mut wrong, now);
+        let new = NewSilence {
+            matchers: self.matchers.matchers(&mut wrong),
+            from,
+            until,
+            reason: self.reason.clone(),
+        };
+        (new, wrong)
+    }
+
+    fn answer(&self, app: &App, by: &SignedIn, status: StatusCode, mut wrong: Wrong) -> Answer<HttpResponse> {
+        let failed = !wrong.is_empty();
+        let hint = "Why nobody needs to hear of it.";
+        let reason = field("reason", "Reason", hint, &self.reason, wrong.at("/reason"));
+        app.pages.answer_with(
+            status,
+            "admin/silence",
+            &json!({
+                "page": Frame::with_forms(app, by, "A new silence", PART),
+                "reason": reason,
+                "times": self.times.view(&mut wrong),
+                "matchers": self.matchers.view(&mut wrong),
+                "failed": failed,
+                "others": wrong.rest(),
+            }),
+        )
+    }
+}
+
+#[get("/quiet/silences/new")]
+async fn new_silence(
+    app: web::Data<App>,
+    req: HttpRequest,
+    by: SignedIn,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    needs(&app, &by, Role::Operator, req.method().as_str(), req.path()).await?;
+    let form = SilenceForm {
+        times: Times::usual(app.clock().now()),
+        ..SilenceForm::default()
+    };
+    form.answer(&app, &by, StatusCode::OK, Wrong::default())
+}
+
+#[post("/quiet/silences")]
+async fn silence(app: web::Data<App>, sent: Filled, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let actor = sent.needs(&app, Role::Operator).await?;
+    let Filled { by, mut fields, .. } = sent;
+    let form = SilenceForm {
+        reason: fields.take("reason"),
+        matchers: Rows::read(&mut fields),
+        times: Times::read(&mut fields),
+    };
+    fields.finish()?;
+    let now = app.clock().now();
+    let (new, mut wrong) = form.silence(now);
+    let said = if wrong.is_empty() {
+        let made = app.db.write(&actor, move |tx| quiet::silence(tx, &new)).await;
+        made.map(|_| ())
+    } else {
+        quiet::check_silence(&new, now)
+    };
+    if is_stored(said, &mut wrong)? {
+        return Ok(back_to(&format!("{PATH}#silences")));
+    }
+    form.answer(&app, &by, StatusCode::UNPROCESSABLE_ENTITY, wrong)
+}
+
+/// A maintenance window as it was typed.
+#[derive(Default)]
+struct WindowForm {
+    name: String,
+    matchers: Rows,
+    resources: String,
+    times: Times,
+    schedule: String,
+    duration: String,
+}
+
+impl WindowForm {
+    /// The window, and what cannot be one: without that, the window is what was meant.
+    fn window(&self, now: Timestamp) -> (NewWindow, Wrong) {
+        let mut wrong = Wrong::default();
+        let (from, until) = self.times.times(&mut wrong, now);
+        let matchers = self.matchers.matchers(&mut wrong);
+        let resources = resources(&self.resources, &mut wrong);
+        let minutes: Option<i64> = match self.duration.as_str() {
+            "" => None,
+            text => {
+                let minutes = text.parse().ok().filter(|minutes| (1..=10_080).contains(minutes));
+                if minutes.is_none() {
+                    wrong.add(
+                        "/duration",
+                        "must be a whole number of minutes from 1 to 10080 (a week)",
+                    );
+                }
+                minutes
+            }
+        };
+        let new = NewWindow {
+            name: self.name.clone(),
+            from,
+            until,
+            schedule: Some(self.schedule.clone()).filter(|schedule| !schedule.is_empty()),
+            duration: minutes.map(|minutes| minutes * 60),
+            matchers,
+            resources,
+        };
+        (new, wrong)
+    }
+
+    fn answer(&self, app: &App, by: &SignedIn, status: StatusCode, mut wrong: Wrong) -> Answer<HttpResponse> {
+        let failed = !wrong.is_empty();
+        let name = field(
+            "name",
+            "Name",
+            "Timelines name it.",
+            &self.name,
+            wrong.at("/name"),
+        );
+        let schedule = field(
+            "schedule",
+            "Only from each of these times on",
+            "Minute, hour, day of the month, month, day of the week, in UTC, such as 0 22 * * SUN. Empty: all the time.",
+            &self.schedule,
+            wrong.at("/schedule"),
+        );
+        let minutes = field(
+            "duration",
+            "For so many minutes",
+            "Each time; with times of its own only.",
+            &self.duration,
+            wrong.at("/duration"),
+        );
+        app.pages.answer_with(
+            status,
+            "admin/window",
+            &json!({
+                "page": Frame::with_forms(app, by, "A new maintenance window", PART),
+                "name": name,
+                "times": self.times.view(&mut wrong),
+                "schedule": schedule,
+                "duration": typed(minutes, "number"),
+                "resources": resources_field(
+                    "Resources",
+                    "Alerts that name only these, or what is part of them: a type and an id on each line, such as project savanna.",
+                    &self.resources,
+                    &mut wrong,
+                ),
+                "matchers": self.matchers.view(&mut wrong),
+                "failed": failed,
+                "others": wrong.rest(),
+            }),
+        )
+    }
+}
+
+#[get("/quiet/windows/new")]
+async fn new_window(
+    app: web::Data<App>,
+    req: HttpRequest,
+    by: SignedIn,
+    _: Params<NoParams>,
+) -> Answer<HttpResponse> {
+    needs(&app, &by, Role::Operator, req.method().as_str(), req.path()).await?;
+    let form = WindowForm {
+        times: Times::usual(app.clock().now()),
+        ..WindowForm::default()
+    };
+    form.answer(&app, &by, StatusCode::OK, Wrong::default())
+}
+
+#[post("/quiet/windows")]
+async fn window(app: web::Data<App>, sent: Filled, _: Params<NoParams>) -> Answer<HttpResponse> {
+    let actor = sent.needs(&app, Role::Operator).await?;
+    let Filled { by, mut fields, .. } = sent;
+    let form = WindowForm {
+        name: fields.take("name"),
+        matchers: Rows::read(&mut fields),
+        resources: fields.take("resources"),
+        times: Times::read(&mut fields),
+        schedule: fields.take("schedule"),
+        duration: fields.take("duration"),
+    };
+    fields.finish()?;
+    let now = app.clock().now();
+    let (new, mut wrong) = form.window(now);
+    let said = if wrong.is_empty() {
+        let made = app.db.write(&actor, move |tx| quiet::open_window(tx, &new)).await;
+        made.map(|_| ())
+    } else {
+        app.db
+            .read(move |conn| quiet::check_window(conn, &new, now))
+            .await
+    };
+    if is_stored(said, &mut wrong)? {
+        return Ok(back_to(&format!("{PATH}#windows")));
+    }
+    form.answer(&app, &by, StatusCode::UNPROCESSABLE_ENTITY, wrong)
+}
