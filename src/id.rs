@@ -128,6 +128,11 @@ pub const MAX_ID: usize = 200;
 pub struct ExternalId(Arc<str>);
 
 impl ExternalId {
+    /// One that was parsed before it was stored.
+    pub(crate) fn stored(text: &str) -> Self {
+        ExternalId(text.into())
+    }
+
     /// Parses what a caller sent.
     ///
     /// # Errors

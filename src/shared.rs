@@ -15,6 +15,11 @@ impl From<String> for Shared {
         Shared(text.into())
     }
 }
+impl From<Box<str>> for Shared {
+    fn from(text: Box<str>) -> Self {
+        Shared(text.into())
+    }
+}
 impl From<&str> for Shared {
     fn from(text: &str) -> Self {
         Shared(text.into())

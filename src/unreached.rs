@@ -164,10 +164,7 @@ pub fn of(
         .collect();
     let mut through: HashMap<&str, BTreeSet<&str>> = HashMap::new();
     for addressee in &audience.people {
-        let accounts = addressee
-            .reasons
-            .iter()
-            .filter_map(|reason| reason.account.as_deref());
+        let accounts = addressee.reasons.accounts().map(|account| &**account);
         through.entry(&addressee.person.id).or_default().extend(accounts);
     }
     let people = present(conn, shown.iter().map(|(id, _)| id.as_str()))?;

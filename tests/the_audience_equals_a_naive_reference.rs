@@ -554,7 +554,7 @@ fn check(model: &Model, last: &Model, audience: &Audience) -> Result<(), TestCas
     let mut found: BTreeMap<usize, BTreeSet<Reason>> = BTreeMap::new();
     let mut seen: BTreeSet<usize> = BTreeSet::new();
     for addressee in &audience.people {
-        for reason in &addressee.reasons {
+        for reason in addressee.reasons.iter() {
             prop_assert_eq!(reason.resource.is_none(), reason.seen.is_some());
             let Some(resource) = &reason.resource else {
                 let again = !seen.insert(index(&addressee.person.id));
@@ -571,7 +571,7 @@ fn check(model: &Model, last: &Model, audience: &Audience) -> Result<(), TestCas
                     break;
                 }
             }
-            let (steps, account): (Vec<&ResourceRef>, Vec<&ResourceRef>) =
+            let (steps, account): (Vec<ResourceRef>, Vec<ResourceRef>) =
                 reason.path.steps().partition(|step| step.type_.as_str() == "r");
             prop_assert_eq!(steps.iter().map(|step| id(&step.id)).collect::<Vec<_>>(), way);
             let named: Vec<&str> = account.iter().map(|step| step.id.as_str()).collect();

@@ -29,6 +29,10 @@ use support::machine;
 use support::postgres::Server;
 use support::{Context, Result};
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The load above which the machine is at something else.
 const IDLE: f64 = 0.5;
 

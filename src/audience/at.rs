@@ -48,6 +48,14 @@ impl At {
             ),
         }
     }
+
+    /// That the row was there.
+    pub(super) fn there(self, row: &str) -> String {
+        match self {
+            At::Now => format!("{row}.gone_at IS NULL"),
+            At::Then(_) => format!("{} = {THERE}", self.standing(row)),
+        }
+    }
 }
 
 /// See [`At::standing`].

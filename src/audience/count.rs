@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::Rule;
 use super::graph::Graph;
+use super::reason::Folded;
+use super::roles::Person;
+use super::{At, Rule};
 use crate::db::Conn;
 use crate::directory::selector::Selector;
 use crate::error::Result;
@@ -42,11 +44,10 @@ pub fn count(conn: &mut Conn, selector: &Selector) -> Result<Found> {
     if resources <= MOST {
         let graph = Graph::of_selector(conn, selector)?;
         accounts = Some(graph.reached().0.len());
-        let reasons = super::reasons(conn, &graph, &Rule::default())?;
-        let mut keys: Vec<i64> = reasons.keys().copied().collect();
-        keys.sort_unstable();
-        let there = super::roles::people(conn, graph.at, &keys)?;
-        let told = |person: &&super::roles::Person| person.there && reasons.contains_key(&person.key);
+        let folded = Folded::of(conn, graph, &Rule::default())?;
+        let keys: Vec<i64> = folded.people().collect();
+        let there = super::roles::people(conn, At::Now, &keys)?;
+        let told = |person: &&Person| person.there && folded.place(person.key, 0).is_some();
         people = Some(there.iter().filter(told).count());
     }
     Ok(Found {

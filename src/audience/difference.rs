@@ -3,8 +3,7 @@
 //! Must never happen here: somebody who owned it then and does not now, left out of the difference.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io;
+use std::hash::{BuildHasher, RandomState};
 
 use serde::Serialize;
 
@@ -87,7 +86,8 @@ pub fn compare(before: &Audience, after: &Audience) -> Difference {
         both.entry(&addressee.person.id).or_default().1 = Some(addressee);
     }
     let changed = |of: &Addressee, change, before: Option<&Addressee>, after: Option<&Addressee>| {
-        let reasons = |one: Option<&Addressee>| one.map(|one| one.reasons.clone()).unwrap_or_default();
+        let reasons =
+            |one: Option<&Addressee>| one.map(|one| one.reasons.iter().collect()).unwrap_or_default();
         Changed {
             person: of.person.clone(),
             change,
@@ -120,24 +120,10 @@ pub fn compare(before: &Audience, after: &Audience) -> Difference {
 
 /// Who is in an audience and for which reasons, in a few bytes each: enough to count what differs.
 pub struct Outline {
-    /// In the order of the ids, with a hash of the reasons.
+    /// In the order of the ids, with a hash of the reasons: equal for equal ones, and hardly ever else.
     people: Vec<(Box<str>, u64)>,
     hashes: RandomState,
     not_known: usize,
-}
-
-/// Writes into a hash.
-struct HashWriter<H>(H);
-
-impl<H: Hasher> io::Write for HashWriter<H> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 impl Outline {
@@ -147,7 +133,7 @@ impl Outline {
         let not_known = audience.counts.not_known_then;
         let mut people = Vec::with_capacity(audience.people.len());
         for addressee in audience.people {
-            let hash = hash(&hashes, &addressee.reasons);
+            let hash = hashes.hash_one(&addressee.reasons);
             people.push((addressee.person.id.into(), hash));
         }
         Outline {
@@ -171,7 +157,7 @@ impl Outline {
             }
             match before.next_if(|(other, _)| **other == *id) {
                 None => counts.added += 1,
-                Some((_, reasons)) if *reasons != hash(&self.hashes, &addressee.reasons) => {
+                Some((_, reasons)) if *reasons != self.hashes.hash_one(&addressee.reasons) => {
                     counts.changed += 1
                 }
                 Some(_) => {}
@@ -180,15 +166,4 @@ impl Outline {
         counts.removed += before.count();
         counts
     }
-}
-
-/// Equal for equal reasons; hardly ever else.
-fn hash(hashes: &RandomState, reasons: &[Reason]) -> u64 {
-    let mut into = HashWriter(hashes.build_hasher());
-    for reason in reasons {
-        into.0.write_u8(u8::from(reason.by_account));
-        // Neither a hash nor a reason can fail to be written.
-        let _ = serde_json::to_writer(&mut into, reason);
-    }
-    into.0.finish()
 }

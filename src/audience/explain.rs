@@ -140,7 +140,7 @@ pub fn explain(conn: &mut Conn, incident: &IncidentId, who: &Who, rule: &Rule) -
             reachable: found.is_some_and(|addressee| addressee.unreachable.is_none()),
             rule: rule.to_string(),
             reasons: found
-                .map(|addressee| addressee.reasons.clone())
+                .map(|addressee| addressee.reasons.iter().collect())
                 .unwrap_or_default(),
             steps,
             person,
@@ -239,7 +239,7 @@ impl Ways {
 
 impl Scene<'_> {
     fn name(&self, node: NodeIndex) -> String {
-        self.graph.node(node).at.to_string()
+        self.graph.reference(node).to_string()
     }
 
     /// `file v1 (part of media m9, part of project 42)`

@@ -3,15 +3,13 @@
 //!
 //! Must never happen here: a query for each resource, account or person.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
 use super::at::{At, THERE, UNKNOWN};
+use super::places::Places;
 use crate::db::dialect::on_backend;
-use crate::db::keyed::{CHUNK, load_keyed};
+use crate::db::keyed::{self, CHUNK, Keyed, Word, load, load_keyed};
 use crate::db::{Conn, Statement};
 use crate::directory::ResourceRef;
 use crate::directory::selector::Selector;
@@ -29,33 +27,29 @@ pub(super) struct NodeIndex(u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct AccountIndex(u32);
 
-/// A resource of the graph.
-#[derive(Clone, Debug)]
+/// A resource of the graph. There may be a million: what is not asked of each is kept elsewhere.
 pub(super) struct Node {
     pub key: i64,
-    pub at: ResourceRef,
-    /// Of what is affected; nobody asks for the names of what is above it.
-    pub name: Option<Shared>,
-    parent_key: Option<i64>,
-    account_key: Option<i64>,
+    id: Box<str>,
+    /// By its place among the types.
+    type_: u32,
     parent: Option<NodeIndex>,
     account: Option<AccountIndex>,
-    standing: i64,
+    standing: u8,
 }
 
 impl Node {
     pub fn there(&self) -> bool {
-        self.standing == THERE
+        i64::from(self.standing) == THERE
     }
 
     /// Whether the directory did not know it yet.
     pub fn unknown(&self) -> bool {
-        self.standing == UNKNOWN
+        i64::from(self.standing) == UNKNOWN
     }
 }
 
 /// An account that owns something of the graph.
-#[derive(Clone, Debug)]
 pub(super) struct Account {
     pub key: i64,
     pub id: Shared,
@@ -63,8 +57,6 @@ pub(super) struct Account {
     pub locale: Option<String>,
     pub time_zone: Option<String>,
     pub there: bool,
-    /// As the last step of a way.
-    pub at: ResourceRef,
 }
 
 /// An affected resource.
@@ -88,17 +80,28 @@ pub(super) struct Graph {
     /// By key.
     pub affected: Vec<Affected>,
     nodes: Vec<Node>,
+    /// Of what is affected, which comes first; nobody asks for the names of what is above it.
+    names: Vec<Option<Shared>>,
     accounts: Vec<Account>,
-    by_key: HashMap<i64, Option<NodeIndex>>,
-    accounts_by_key: HashMap<i64, AccountIndex>,
+    by_key: Places,
+    accounts_by_key: Places,
     types: Vec<ExternalId>,
+    /// `account`, as the last step of a way.
+    account_type: ExternalId,
     /// As of when.
     pub at: At,
 }
 
+/// A graph in the making: what its nodes refer to, by key.
+struct Loader {
+    graph: Graph,
+    parent_keys: Vec<Option<i64>>,
+    account_keys: Vec<Option<i64>>,
+}
+
 /// Key, type, id, parent, account, standing.
 type NodeColumns = (BigInt, Text, Text, Nullable<BigInt>, Nullable<BigInt>, BigInt);
-type NodeRow = (i64, String, String, Option<i64>, Option<i64>, i64);
+type NodeRow = (i64, Word, Word, Option<i64>, Option<i64>, i64);
 
 fn node_columns(at: At) -> String {
     format!(
@@ -113,11 +116,167 @@ fn node_history(at: At) -> String {
     at.history("resource_history", "h.resource_key = r.key")
 }
 
+impl Loader {
+    fn new(at: At) -> Loader {
+        Loader {
+            graph: Graph {
+                affected: Vec::new(),
+                nodes: Vec::new(),
+                names: Vec::new(),
+                accounts: Vec::new(),
+                by_key: Places::default(),
+                accounts_by_key: Places::default(),
+                types: Vec::new(),
+                account_type: ExternalId::stored("account"),
+                at,
+            },
+            parent_keys: Vec::new(),
+            account_keys: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, row: NodeRow) -> Result<NodeIndex> {
+        let (key, Word(type_), Word(id), parent_key, account_key, standing) = row;
+        let graph = &mut self.graph;
+        let index = NodeIndex(u32::try_from(graph.nodes.len()).map_err(Error::internal)?);
+        // Mostly that of the row before.
+        let last = graph.nodes.last().map(|node| node.type_ as usize);
+        let known = last
+            .filter(|place| graph.types[*place].as_str() == &*type_)
+            .or_else(|| graph.types.iter().position(|known| known.as_str() == &*type_));
+        let type_ = match known {
+            Some(place) => place,
+            None => {
+                graph.types.push(ExternalId::stored(&type_));
+                graph.types.len() - 1
+            }
+        };
+        graph.by_key.put(key, graph.nodes.len());
+        graph.nodes.push(Node {
+            key,
+            id,
+            type_: u32::try_from(type_).map_err(Error::internal)?,
+            parent: None,
+            account: None,
+            standing: u8::try_from(standing).map_err(Error::internal)?,
+        });
+        self.parent_keys.push(parent_key);
+        self.account_keys.push(account_key);
+        Ok(index)
+    }
+
+    fn load(&mut self, conn: &mut Conn, keys: &[i64]) -> Result<()> {
+        let at = self.graph.at;
+        let query = Keyed {
+            columns: &node_columns(at),
+            table: "resources r",
+            joined: &node_history(at),
+            on: "r.key",
+            condition: "TRUE",
+        };
+        for chunk in keys.chunks(CHUNK) {
+            let rows: Vec<NodeRow> = load_keyed!(conn, NodeColumns, query, chunk);
+            for row in rows {
+                self.add(row)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads what is above the nodes that are there, then the accounts. What is gone is walked through too: who explains a
+    /// chain that is cut needs to know where it would lead.
+    fn finish(mut self, conn: &mut Conn) -> Result<Graph> {
+        let nodes = &self.graph.nodes;
+        self.graph
+            .affected
+            .sort_unstable_by_key(|affected| nodes[affected.node.get()].key);
+        // Some of them with all that is above, then the next: what belongs together lies together in the database too.
+        let first = self.graph.nodes.len();
+        for start in (0..first).step_by(CHUNK) {
+            let mut level = start..(start + CHUNK).min(first);
+            while !level.is_empty() {
+                let mut above = Vec::new();
+                for key in self.parent_keys[level].iter().flatten() {
+                    if self.graph.by_key.ask(*key) {
+                        above.push(*key);
+                    }
+                }
+                above.sort_unstable();
+                let seen = self.graph.nodes.len();
+                self.load(conn, &above)?;
+                level = seen..self.graph.nodes.len();
+            }
+        }
+        self.load_accounts(conn)?;
+        let Loader {
+            mut graph,
+            parent_keys,
+            account_keys,
+        } = self;
+        for ((node, parent), account) in graph.nodes.iter_mut().zip(parent_keys).zip(account_keys) {
+            node.parent = parent.and_then(|key| Some(NodeIndex(graph.by_key.get(key)? as u32)));
+            node.account = account.and_then(|key| Some(AccountIndex(graph.accounts_by_key.get(key)? as u32)));
+        }
+        Ok(graph)
+    }
+
+    fn load_accounts(&mut self, conn: &mut Conn) -> Result<()> {
+        type Columns = (BigInt, Text, Text, Nullable<Text>, Nullable<Text>, BigInt);
+        type Row = (i64, Word, Word, Option<String>, Option<String>, i64);
+        let graph = &mut self.graph;
+        let mut named = Vec::new();
+        for key in self.account_keys.iter().flatten() {
+            if graph.accounts_by_key.ask(*key) {
+                named.push(*key);
+            }
+        }
+        named.sort_unstable();
+        let query = Keyed {
+            columns: &format!(
+                "a.key, a.id, a.name, a.locale, a.time_zone, {}",
+                graph.at.standing("a")
+            ),
+            table: "accounts a",
+            joined: &graph.at.history("account_history", "h.account_key = a.key"),
+            on: "a.key",
+            condition: "TRUE",
+        };
+        graph.accounts.reserve(named.len());
+        let mut take = |rows: Vec<Row>| -> Result<()> {
+            for (key, Word(id), Word(name), locale, time_zone, standing) in rows {
+                // Where the whole table was read there are others among them.
+                if !graph.accounts_by_key.awaits(key) {
+                    continue;
+                }
+                let place = graph.accounts.len();
+                u32::try_from(place).map_err(Error::internal)?;
+                graph.accounts_by_key.put(key, place);
+                graph.accounts.push(Account {
+                    key,
+                    id: id.into(),
+                    name: name.into(),
+                    locale,
+                    time_zone,
+                    there: standing == THERE,
+                });
+            }
+            Ok(())
+        };
+        if keyed::is_most(conn, "accounts", &named)? {
+            return take(load!(conn, Columns, query.whole()));
+        }
+        for chunk in named.chunks(CHUNK) {
+            take(load_keyed!(conn, Columns, query, chunk))?;
+        }
+        Ok(())
+    }
+}
+
 impl Graph {
     /// What an incident affects; with `removed`, also what was taken off it.
     pub fn of_incident(conn: &mut Conn, incident: &IncidentId, at: At, removed: bool) -> Result<Graph> {
         type Columns = (NodeColumns, Nullable<Text>, Text, Nullable<BigInt>);
-        type Row = (NodeRow, Option<String>, String, Option<Timestamp>);
+        type Row = (NodeRow, Option<Word>, Word, Option<Timestamp>);
         let statement = format!(
             "SELECT {}, r.name, ir.relevance, ir.removed_at FROM incident_resources ir \
                     JOIN resources r ON r.key = ir.resource_key{} WHERE {}ir.incident_id = ",
@@ -128,20 +287,20 @@ impl Graph {
         let rows: Vec<Row> = on_backend!(&mut *conn, c => diesel::dsl::sql::<Columns>(&statement)
             .bind::<Text, _>(incident.as_str())
             .load(c)?);
-        let mut graph = Graph::empty(at);
-        graph.nodes.reserve(rows.len() * 2);
-        graph.by_key.reserve(rows.len() * 2);
-        graph.affected.reserve(rows.len());
-        for (row, name, relevance, removed_at) in rows {
-            let node = graph.add(row, name)?;
-            graph.affected.push(Affected {
+        let mut loader = Loader::new(at);
+        loader.graph.nodes.reserve(rows.len() * 2);
+        loader.graph.names.reserve(rows.len());
+        loader.graph.affected.reserve(rows.len());
+        for (row, name, Word(relevance), removed_at) in rows {
+            let node = loader.add(row)?;
+            loader.graph.names.push(name.map(|Word(name)| name.into()));
+            loader.graph.affected.push(Affected {
                 node,
                 relevance: Relevance::parse(&relevance).map_err(Error::internal)?,
                 removed_at,
             });
         }
-        graph.load_above(conn)?;
-        Ok(graph)
+        loader.finish(conn)
     }
 
     /// What a selector finds, as if an incident affected it.
@@ -158,141 +317,45 @@ impl Graph {
         let found: Vec<Key> = statement.finish().load(conn)?;
         let mut keys: Vec<i64> = found.into_iter().map(|row| row.key).collect();
         keys.sort_unstable();
-        let mut graph = Graph::empty(At::Now);
-        graph.load(conn, &keys)?;
-        graph.affected = (0..graph.nodes.len())
+        keys.dedup();
+        let mut loader = Loader::new(At::Now);
+        loader.load(conn, &keys)?;
+        loader.graph.affected = (0..loader.graph.nodes.len())
             .map(|index| Affected {
                 node: NodeIndex(index as u32),
                 relevance: Relevance::default(),
                 removed_at: None,
             })
             .collect();
-        graph.load_above(conn)?;
-        Ok(graph)
+        loader.finish(conn)
     }
 
-    fn empty(at: At) -> Graph {
-        Graph {
-            affected: Vec::new(),
-            nodes: Vec::new(),
-            accounts: Vec::new(),
-            by_key: HashMap::new(),
-            accounts_by_key: HashMap::new(),
-            types: Vec::new(),
-            at,
+    /// Its type and id.
+    pub fn reference(&self, node: NodeIndex) -> ResourceRef {
+        let node = self.node(node);
+        ResourceRef {
+            type_: self.types[node.type_ as usize].clone(),
+            id: ExternalId::stored(&node.id),
         }
     }
 
-    fn add(&mut self, row: NodeRow, name: Option<String>) -> Result<NodeIndex> {
-        let (key, type_, id, parent_key, account_key, standing) = row;
-        let invalid = |_| Error::internal("a stored id is invalid");
-        let type_ = match self.types.iter().find(|known| known.as_str() == type_) {
-            Some(known) => known.clone(),
-            None => {
-                let new = ExternalId::parse(&type_).map_err(invalid)?;
-                self.types.push(new.clone());
-                new
-            }
-        };
-        let index = NodeIndex(u32::try_from(self.nodes.len()).map_err(Error::internal)?);
-        self.nodes.push(Node {
-            key,
-            at: ResourceRef {
-                type_,
-                id: ExternalId::parse(&id).map_err(invalid)?,
-            },
-            name: name.map(Shared::from),
-            parent_key,
-            account_key,
-            parent: None,
-            account: None,
-            standing,
-        });
-        self.by_key.insert(key, Some(index));
-        Ok(index)
+    /// Its type and id, to be compared.
+    pub fn words(&self, node: NodeIndex) -> (&str, &str) {
+        let node = self.node(node);
+        (self.types[node.type_ as usize].as_str(), &node.id)
     }
 
-    fn load(&mut self, conn: &mut Conn, keys: &[i64]) -> Result<()> {
-        let statement = format!(
-            "SELECT {} FROM resources r{} WHERE",
-            node_columns(self.at),
-            node_history(self.at)
-        );
-        for chunk in keys.chunks(CHUNK) {
-            let rows: Vec<NodeRow> = load_keyed!(conn, NodeColumns, statement, "r.key", chunk);
-            for row in rows {
-                self.add(row, None)?;
-            }
-        }
-        Ok(())
+    /// The name of something affected, where it has one.
+    pub fn name(&self, node: NodeIndex) -> Option<&Shared> {
+        self.names.get(node.get())?.as_ref()
     }
 
-    /// Loads level after level, then the accounts. What is gone is walked through too: who explains a chain that is
-    /// cut needs to know where it would lead.
-    fn load_above(&mut self, conn: &mut Conn) -> Result<()> {
-        let nodes = &self.nodes;
-        self.affected
-            .sort_unstable_by_key(|affected| nodes[affected.node.0 as usize].key);
-        let mut seen = 0;
-        while seen < self.nodes.len() {
-            let mut above = Vec::new();
-            for node in &self.nodes[seen..] {
-                if let Some(key) = node.parent_key
-                    && let Entry::Vacant(place) = self.by_key.entry(key)
-                {
-                    place.insert(None);
-                    above.push(key);
-                }
-            }
-            seen = self.nodes.len();
-            above.sort_unstable();
-            self.load(conn, &above)?;
+    /// An account as the last step of a way.
+    pub fn account_reference(&self, account: AccountIndex) -> ResourceRef {
+        ResourceRef {
+            type_: self.account_type.clone(),
+            id: ExternalId::stored(&self.account(account).id),
         }
-        self.load_accounts(conn)?;
-        for node in &mut self.nodes {
-            node.parent = node.parent_key.and_then(|key| *self.by_key.get(&key)?);
-            node.account = node
-                .account_key
-                .and_then(|key| self.accounts_by_key.get(&key).copied());
-        }
-        Ok(())
-    }
-
-    fn load_accounts(&mut self, conn: &mut Conn) -> Result<()> {
-        type Columns = (BigInt, Text, Text, Nullable<Text>, Nullable<Text>, BigInt);
-        type Row = (i64, String, String, Option<String>, Option<String>, i64);
-        let mut named: Vec<i64> = self.nodes.iter().filter_map(|node| node.account_key).collect();
-        named.sort_unstable();
-        named.dedup();
-        let invalid = |_| Error::internal("a stored id is invalid");
-        let type_ = ExternalId::parse("account").map_err(invalid)?;
-        let statement = format!(
-            "SELECT a.key, a.id, a.name, a.locale, a.time_zone, {} FROM accounts a{} WHERE",
-            self.at.standing("a"),
-            self.at.history("account_history", "h.account_key = a.key"),
-        );
-        self.accounts.reserve(named.len());
-        self.accounts_by_key.reserve(named.len());
-        for chunk in named.chunks(CHUNK) {
-            let rows: Vec<Row> = load_keyed!(conn, Columns, statement, "a.key", chunk);
-            for (key, id, name, locale, time_zone, standing) in rows {
-                let index = AccountIndex(u32::try_from(self.accounts.len()).map_err(Error::internal)?);
-                self.accounts_by_key.insert(key, index);
-                self.accounts.push(Account {
-                    key,
-                    at: ResourceRef {
-                        type_: type_.clone(),
-                        id: ExternalId::parse(&id).map_err(invalid)?,
-                    },
-                    id: id.into(),
-                    name: name.into(),
-                    locale,
-                    time_zone,
-                    there: standing == THERE,
-                });
-            }
-        }
-        Ok(())
     }
 
     pub fn node(&self, node: NodeIndex) -> &Node {
@@ -315,12 +378,19 @@ impl Graph {
 
     /// The resource of that key, where it is part of this.
     pub fn find(&self, key: i64) -> Option<NodeIndex> {
-        self.by_key.get(&key).copied().flatten()
+        self.by_key.get(key).map(|place| NodeIndex(place as u32))
     }
 
     /// The account of that key, where it is part of this.
     pub fn find_account(&self, key: i64) -> Option<AccountIndex> {
-        self.accounts_by_key.get(&key).copied()
+        self.accounts_by_key
+            .get(key)
+            .map(|place| AccountIndex(place as u32))
+    }
+
+    /// Gives back the memory by which things are found by their keys, once nobody looks for them so any more.
+    pub fn forget_keys(&mut self) {
+        (self.by_key, self.accounts_by_key) = (Places::default(), Places::default());
     }
 
     /// What is affected: there or gone, but not taken off.
@@ -328,6 +398,11 @@ impl Graph {
         self.affected
             .iter()
             .filter(|affected| affected.removed_at.is_none())
+    }
+
+    /// A resource and everything above it, there or gone. As of a time it may go on for ever: nobody checked for circles then.
+    pub fn up(&self, node: NodeIndex) -> impl Iterator<Item = NodeIndex> {
+        std::iter::successors(Some(node), |node| self.node(*node).parent)
     }
 
     /// A resource and what is above it; up to the first that is gone, or all of it.

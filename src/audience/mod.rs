@@ -13,11 +13,13 @@ mod difference;
 mod events;
 mod explain;
 mod graph;
+mod places;
 mod reason;
 mod roles;
 mod rule;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
@@ -28,11 +30,11 @@ pub use count::{Found, count};
 pub use difference::{Change, Changed, Difference, DifferenceCounts, Outline, compare, difference};
 pub use explain::{Explained, Step, StepAbout, Who, explain};
 
-pub use reason::{Reason, Way};
+pub use reason::{Reason, Reasons, Way};
 pub use rule::{Collaborators, OWNER, Rule};
 
 use crate::db::Conn;
-use crate::db::keyed::{CHUNK, load_keyed};
+use crate::db::keyed::{CHUNK, Keyed, load_keyed};
 use crate::db::schema::opt_outs;
 use crate::directory::{ResourceRef, normal_address};
 use crate::error::Result;
@@ -40,7 +42,8 @@ use crate::id::{EndpointId, IncidentId};
 use crate::incident::affected::{self, Relevance, Unresolved};
 use crate::incident::seen::{self, InEvents, Unidentified};
 use graph::Graph;
-use reason::{Reasons, reasons};
+use reason::Folded;
+use roles::Person;
 
 /// A person of the audience.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -48,7 +51,8 @@ pub struct Addressee {
     /// Who.
     pub person: PersonRef,
     /// Every reason.
-    pub reasons: Vec<Reason>,
+    #[schema(value_type = Vec<Reason>)]
+    pub reasons: Reasons,
     /// How surely they are affected: the strongest of the reasons.
     pub relevance: Relevance,
     /// Why they cannot be reached; null where they can.
@@ -144,25 +148,33 @@ pub fn resolve(conn: &mut Conn, incident: &IncidentId) -> Result<Audience> {
 pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -> Result<Audience> {
     crate::incident::get(conn, incident)?;
     let graph = Graph::of_incident(conn, incident, at, false)?;
-    let mut reasons = reasons(conn, &graph, rule)?;
+    let mut folded = Folded::of(conn, graph, rule)?;
+    let found_by = folded.first_accounts();
+    folded.sort();
+    let folded = Arc::new(folded);
+    let graph = &folded.graph;
     let InEvents {
-        people: seen,
+        people: mut seen,
         unidentified,
         unidentified_users,
     } = seen::in_events(conn, incident)?;
-    for (key, list) in seen {
-        let of_person = reasons.entry(key).or_default();
-        of_person.list.extend(list.into_iter().map(Reason::seen));
-    }
-    let mut wanted: Vec<i64> = reasons.keys().copied().collect();
+    let mut wanted: Vec<i64> = folded.people().chain(seen.keys().copied()).collect();
     wanted.sort_unstable();
+    wanted.dedup();
     let suppressed = suppressed(conn)?;
     let mut people: Vec<Addressee> = Vec::with_capacity(wanted.len());
     let mut gone: BTreeMap<String, Unreachable> = BTreeMap::new();
-    for row in roles::people(conn, at, &wanted)? {
-        let Some(Reasons { mut list, account }) = reasons.remove(&row.key) else {
-            continue;
-        };
+    let mut next = 0;
+    let found: Vec<(Option<usize>, Person)> = roles::people(conn, at, &wanted)?
+        .into_iter()
+        .filter_map(|row| {
+            let place = folded.place(row.key, next);
+            next = place.map_or(next, |place| place + 1);
+            (place.is_some() || seen.contains_key(&row.key)).then_some((place, row))
+        })
+        .collect();
+    for (place, row) in by_id(found) {
+        let seen = seen.remove(&row.key).unwrap_or_default();
         let person = PersonRef {
             id: row.id,
             name: row.name,
@@ -178,9 +190,10 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
             continue;
         }
         // Where they have none of their own, that of the account by which they were found first.
-        let account = account.map(|account| graph.account(account));
-        list.sort_unstable();
-        let relevance = list.iter().map(|reason| reason.relevance).max();
+        let account = place
+            .and_then(|place| found_by[place])
+            .map(|account| graph.account(account));
+        let reasons = Reasons::new(&folded, place, seen);
         let unreachable = match row.gone_now {
             true => Some("deleted from the directory since".to_owned()),
             false => unreachable(&person),
@@ -191,8 +204,8 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
                 false => suppressed.get(&normal_address(&person.email)).cloned(),
             },
             unreachable,
-            relevance: relevance.unwrap_or_default(),
-            reasons: list,
+            relevance: reasons.relevance(),
+            reasons,
             time_zone: row
                 .time_zone
                 .or_else(|| account.and_then(|account| account.time_zone.clone())),
@@ -202,7 +215,6 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
             person,
         });
     }
-    let people = by_id(people);
     let unresolved = affected::unresolved(conn, incident)?;
     let unreachable: Vec<Unreachable> = people
         .iter()
@@ -216,10 +228,10 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
         .chain(gone.into_values())
         .collect();
     let counts = Counts {
-        identified: people.iter().filter(|one| was_seen(one)).count(),
+        identified: people.iter().filter(|one| one.reasons.was_seen()).count(),
         unidentified: unidentified_users,
         events_without_user: unidentified.iter().map(|one| one.without_user).sum(),
-        ..counts(&graph, &people, unreachable.len(), unresolved.len())
+        ..counts(graph, &people, unreachable.len(), unresolved.len())
     };
     Ok(Audience {
         counts,
@@ -232,7 +244,7 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
 
 /// In the order of the ids of the people. Most ids differ in their beginnings, which stand side by side while they are
 /// sorted; the ids themselves are looked at only where they do not.
-fn by_id(people: Vec<Addressee>) -> Vec<Addressee> {
+fn by_id(people: Vec<(Option<usize>, Person)>) -> impl Iterator<Item = (Option<usize>, Person)> {
     let beginning = |id: &str| {
         let mut bytes = [0; 16];
         let length = id.len().min(16);
@@ -242,21 +254,16 @@ fn by_id(people: Vec<Addressee>) -> Vec<Addressee> {
     let mut order: Vec<(u128, usize)> = people
         .iter()
         .enumerate()
-        .map(|(index, addressee)| (beginning(&addressee.person.id), index))
+        .map(|(index, (_, person))| (beginning(&person.id), index))
         .collect();
     order.sort_unstable_by(|(a, first), (b, second)| {
         a.cmp(b)
-            .then_with(|| people[*first].person.id.cmp(&people[*second].person.id))
+            .then_with(|| people[*first].1.id.cmp(&people[*second].1.id))
     });
-    let mut people: Vec<Option<Addressee>> = people.into_iter().map(Some).collect();
+    let mut people: Vec<Option<_>> = people.into_iter().map(Some).collect();
     order
         .into_iter()
-        .filter_map(|(_, index)| people[index].take())
-        .collect()
-}
-
-fn was_seen(addressee: &Addressee) -> bool {
-    addressee.reasons.iter().any(|reason| reason.seen.is_some())
+        .filter_map(move |(_, index)| people[index].take())
 }
 
 /// Addresses that get no optional notices, and why.
@@ -344,14 +351,15 @@ pub(crate) fn endpoints(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<En
         .map(|index| graph.account(index).key)
         .collect();
     let mut endpoints: HashMap<i64, Vec<Row>> = HashMap::new();
+    let query = Keyed {
+        columns: "e.account_key, e.id, e.channel, e.url, e.disabled_at",
+        table: "endpoints e",
+        joined: "",
+        on: "e.account_key",
+        condition: "e.gone_at IS NULL",
+    };
     for chunk in accounts.chunks(CHUNK) {
-        let rows: Vec<Row> = load_keyed!(
-            conn,
-            Columns,
-            "SELECT e.account_key, e.id, e.channel, e.url, e.disabled_at FROM endpoints e WHERE e.gone_at IS NULL AND",
-            "e.account_key",
-            chunk
-        );
+        let rows: Vec<Row> = load_keyed!(conn, Columns, query, chunk);
         for row in rows {
             endpoints.entry(row.0).or_default().push(row);
         }
@@ -368,7 +376,6 @@ pub(crate) fn endpoints(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<En
         let Some(rows) = endpoints.get(&account.key) else {
             continue;
         };
-        let node = graph.node(affected.node);
         found.extend(rows.iter().map(|(_, id, channel, url, disabled_at)| EndpointRow {
             id: id.clone(),
             channel: channel.clone(),
@@ -376,8 +383,8 @@ pub(crate) fn endpoints(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<En
             disabled: disabled_at.is_some(),
             account: account.id.to_string(),
             account_name: account.name.to_string(),
-            resource: node.at.clone(),
-            resource_name: node.name.as_deref().map(str::to_owned),
+            resource: graph.reference(affected.node),
+            resource_name: graph.name(affected.node).map(ToString::to_string),
         }));
     }
     Ok(found)

@@ -1,57 +1,59 @@
 //! Why somebody is in an audience: each role that leads to something affected with the way there, and each error that they
-//! were the user of.
+//! were the user of. Reasons are kept as places in the graph, a few bytes each, and put into words when somebody reads them.
 //!
 //! Must never happen here: a reason without something affected or an event behind it.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use super::graph::{AccountIndex, Graph, Node, NodeIndex};
-use super::roles::{self, Held};
+use super::graph::{AccountIndex, Graph, NodeIndex};
+use super::roles::{self, Held, HeldOn, Words};
 use super::rule::Rule;
 use crate::db::Conn;
 use crate::directory::ResourceRef;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::incident::affected::Relevance;
 use crate::incident::seen::Seen;
 use crate::shared::Shared;
 
-/// The way from an affected resource to where a role is held, both ends included. Ways from one resource share its chain.
-#[derive(Clone, Debug)]
-pub struct Way {
-    chain: Arc<[ResourceRef]>,
-    /// Steps of the chain that are part of it.
-    steps: usize,
-    /// Where it ends, where that is the account.
-    account: Option<ResourceRef>,
-}
+/// The way from an affected resource to where a role is held, both ends included. Put into words when it is asked for.
+#[derive(Clone)]
+pub struct Way(Option<(Arc<Folded>, Brief)>);
 
 impl Way {
     /// The steps.
-    pub fn steps(&self) -> impl Iterator<Item = &ResourceRef> {
-        self.chain.iter().take(self.steps).chain(self.account.as_ref())
+    pub fn steps(&self) -> impl Iterator<Item = ResourceRef> {
+        self.0
+            .as_ref()
+            .map(|(of, brief)| {
+                let graph = &of.graph;
+                let nodes = graph.up(brief.node).take(brief.depth as usize + 1);
+                let mut steps: Vec<ResourceRef> = nodes.map(|node| graph.reference(node)).collect();
+                if let Some(account) = brief.account.filter(|_| brief.by_account) {
+                    steps.push(graph.account_reference(account));
+                }
+                steps
+            })
+            .unwrap_or_default()
+            .into_iter()
     }
 }
 
+impl fmt::Debug for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.steps()).finish()
+    }
+}
 impl PartialEq for Way {
     fn eq(&self, other: &Self) -> bool {
         self.steps().eq(other.steps())
     }
 }
 impl Eq for Way {}
-impl PartialOrd for Way {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Way {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.steps().cmp(other.steps())
-    }
-}
 impl Serialize for Way {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.steps())
@@ -59,7 +61,7 @@ impl Serialize for Way {
 }
 
 /// Why somebody is in the audience: through something affected, or as the user of an error.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Reason {
     /// The affected resource; null where they were the user of an error, as `seen` says.
     pub resource: Option<ResourceRef>,
@@ -89,7 +91,7 @@ pub struct Reason {
 
 impl Reason {
     /// For the user of an error.
-    pub(super) fn seen(seen: Seen) -> Reason {
+    fn seen(seen: Seen) -> Reason {
         Reason {
             resource: None,
             name: None,
@@ -99,30 +101,119 @@ impl Reason {
             role: "user".into(),
             by_account: false,
             relevance: Relevance::Impaired,
-            path: Way {
-                chain: Arc::new([]),
-                steps: 0,
-                account: None,
-            },
+            path: Way(None),
             seen: Some(Box::new(seen)),
         }
     }
 }
 
-/// The reasons of one person.
-#[derive(Default)]
-pub(super) struct Reasons {
-    pub list: Vec<Reason>,
-    /// The account of the first of them.
-    pub account: Option<AccountIndex>,
+/// A role of somebody that leads to something affected.
+#[derive(Clone, Copy)]
+pub(super) struct Brief {
+    /// What is affected.
+    node: NodeIndex,
+    /// The account that it belongs to.
+    account: Option<AccountIndex>,
+    /// By its place among the words.
+    role: u32,
+    /// How far above the node the role is held.
+    depth: u32,
+    by_account: bool,
+    relevance: Relevance,
 }
 
-/// Every reason of everybody, by the keys of the people.
-pub(super) fn reasons(conn: &mut Conn, graph: &Graph, rule: &Rule) -> Result<HashMap<i64, Reasons>> {
-    let (accounts, nodes) = graph.reached();
-    let members = roles::members(conn, graph, &accounts, &rule.member_roles())?;
-    let collaborators = roles::collaborators(conn, graph, &nodes, rule.collaborator_roles().as_deref())?;
-    let mut people: HashMap<i64, Reasons> = HashMap::with_capacity(accounts.len());
+/// Every role of everybody that leads to something affected, with the graph that it leads through.
+pub(super) struct Folded {
+    pub graph: Graph,
+    roles: Words,
+    /// Those of one person stand together.
+    briefs: Vec<Brief>,
+    /// Keys of people in their order, each with where theirs begin.
+    people: Vec<(i64, u32)>,
+}
+
+/// Every reason of one person.
+#[derive(Clone)]
+pub struct Reasons {
+    of: Arc<Folded>,
+    from: u32,
+    to: u32,
+    seen: Box<[Seen]>,
+}
+
+impl Folded {
+    /// Finds the roles that lead to what is affected.
+    pub fn of(conn: &mut Conn, mut graph: Graph, rule: &Rule) -> Result<Folded> {
+        let (accounts, nodes) = graph.reached();
+        let mut roles = Words::default();
+        let members = roles::members(conn, &graph, &accounts, &rule.member_roles(), &mut roles)?;
+        let collaborators = roles::collaborators(
+            conn,
+            &graph,
+            &nodes,
+            rule.collaborator_roles().as_deref(),
+            &mut roles,
+        )?;
+        let mut found = found(&graph, &members, &collaborators);
+        drop((members, collaborators));
+        graph.forget_keys();
+        // Stable: the first of each person is the one by whose account they were found first.
+        found.sort_by_key(|(person, _)| *person);
+        // Where one ends must be a number of this size too.
+        u32::try_from(found.len()).map_err(Error::internal)?;
+        let mut people: Vec<(i64, u32)> = Vec::new();
+        let mut briefs = Vec::with_capacity(found.len());
+        for (person, brief) in found {
+            if people.last().is_none_or(|(last, _)| *last != person) {
+                people.push((person, briefs.len() as u32));
+            }
+            briefs.push(brief);
+        }
+        Ok(Folded {
+            graph,
+            roles,
+            briefs,
+            people,
+        })
+    }
+
+    /// The keys of the people, in their order.
+    pub fn people(&self) -> impl Iterator<Item = i64> {
+        self.people.iter().map(|(key, _)| *key)
+    }
+
+    /// The account by which somebody was found first, where it was by one.
+    pub fn first_accounts(&self) -> Vec<Option<AccountIndex>> {
+        let first = |(_, start): &(i64, u32)| self.briefs[*start as usize].account;
+        self.people.iter().map(first).collect()
+    }
+
+    /// Puts the reasons of each person into their order.
+    pub fn sort(&mut self) {
+        let ends = self.people.iter().skip(1).map(|(_, start)| *start as usize);
+        let ends: Vec<usize> = ends.chain([self.briefs.len()]).collect();
+        let mut start = 0;
+        for end in ends {
+            if end - start > 1 {
+                let (graph, roles) = (&self.graph, &self.roles);
+                self.briefs[start..end].sort_unstable_by(|a, b| a.order(b, graph, roles));
+            }
+            start = end;
+        }
+    }
+
+    /// Where a person stands among [`people`](Self::people). Whoever asks in their order gives the place after the last.
+    pub fn place(&self, person: i64, guess: usize) -> Option<usize> {
+        match self.people.get(guess) {
+            Some((key, _)) if *key == person => Some(guess),
+            _ => self.people.binary_search_by_key(&person, |(key, _)| *key).ok(),
+        }
+    }
+}
+
+/// In the order of what is affected.
+fn found(graph: &Graph, members: &HeldOn, collaborators: &HeldOn) -> Vec<(i64, Brief)> {
+    let mut found = Vec::with_capacity(graph.affected.len() * 2);
     let mut chain = Vec::new();
     for affected in graph.current() {
         graph.climb(affected.node, false, &mut chain);
@@ -130,93 +221,182 @@ pub(super) fn reasons(conn: &mut Conn, graph: &Graph, rule: &Rule) -> Result<Has
         if owner.is_some_and(|owner| !graph.is_there(owner)) {
             continue;
         }
-        let Some(mut at) = Place::new(
-            graph,
-            affected.relevance,
-            &chain,
-            owner.map(|owner| owner.account),
-        ) else {
-            continue;
+        let brief = |held: &Held, depth: usize, by_account| {
+            let brief = Brief {
+                node: affected.node,
+                account: owner.map(|owner| owner.account),
+                role: held.role,
+                depth: depth as u32,
+                by_account,
+                relevance: affected.relevance,
+            };
+            (held.person, brief)
         };
         for (depth, node) in chain.iter().enumerate() {
             if let Some(owner) = owner.filter(|owner| owner.depth == depth) {
-                for held in members.at(owner.account.get()) {
-                    at.add(&mut people, held, depth, true);
-                }
+                let of_account = members.at(owner.account.get()).iter();
+                found.extend(of_account.map(|held| brief(held, depth, true)));
             }
-            for held in collaborators.at(node.get()) {
-                at.add(&mut people, held, depth, false);
-            }
+            let on_it = collaborators.at(node.get()).iter();
+            found.extend(on_it.map(|held| brief(held, depth, false)));
         }
     }
-    Ok(people)
+    found
 }
 
-/// What the reasons of one affected resource have in common.
-struct Place<'a> {
-    graph: &'a Graph,
-    nodes: &'a [NodeIndex],
-    first: &'a Node,
-    account: Option<AccountIndex>,
-    relevance: Relevance,
-    /// The chain, once somebody needs it.
-    chain: Option<Arc<[ResourceRef]>>,
-}
+impl Brief {
+    /// Where the role is held, where that is above what is affected.
+    fn through(&self, graph: &Graph) -> Option<NodeIndex> {
+        match self.depth {
+            0 => None,
+            depth => graph.up(self.node).nth(depth as usize),
+        }
+    }
 
-impl<'a> Place<'a> {
-    fn new(
-        graph: &'a Graph,
-        relevance: Relevance,
-        nodes: &'a [NodeIndex],
-        account: Option<AccountIndex>,
-    ) -> Option<Place<'a>> {
-        Some(Place {
-            graph,
-            nodes,
-            first: graph.node(*nodes.first()?),
-            account,
-            relevance,
-            chain: None,
+    /// By what is affected, by what is above it, then by the role.
+    fn order(&self, other: &Self, graph: &Graph, roles: &Words) -> Ordering {
+        let place = |one: &Self| one.through(graph).map(|node| graph.words(node));
+        let at = match self.node == other.node {
+            true => Ordering::Equal,
+            false => graph.words(self.node).cmp(&graph.words(other.node)),
+        };
+        at.then_with(|| match self.depth == other.depth && self.node == other.node {
+            true => Ordering::Equal,
+            false => place(self).cmp(&place(other)),
         })
+        .then_with(|| roles.get(self.role).cmp(roles.get(other.role)))
+        .then_with(|| self.by_account.cmp(&other.by_account))
     }
 
-    fn way(&mut self, depth: usize, by_account: bool) -> Way {
-        let (graph, nodes) = (self.graph, self.nodes);
-        let chain = self
-            .chain
-            .get_or_insert_with(|| nodes.iter().map(|node| graph.node(*node).at.clone()).collect());
-        Way {
-            chain: chain.clone(),
-            steps: depth + 1,
-            account: self
-                .account
-                .filter(|_| by_account)
-                .map(|account| graph.account(account).at.clone()),
-        }
-    }
-
-    fn add(&mut self, people: &mut HashMap<i64, Reasons>, held: &Held, depth: usize, by_account: bool) {
-        let path = self.way(depth, by_account);
-        let account = self.account.map(|account| self.graph.account(account));
-        let reasons = people.entry(held.person).or_default();
-        if reasons.list.is_empty() {
-            reasons.account = self.account;
-        }
-        reasons.list.push(Reason {
-            resource: Some(self.first.at.clone()),
-            name: self.first.name.clone(),
-            through: self
-                .nodes
-                .get(depth)
-                .filter(|_| depth > 0)
-                .map(|node| self.graph.node(*node).at.clone()),
+    fn in_words(&self, of: &Arc<Folded>) -> Reason {
+        let graph = &of.graph;
+        let account = self.account.map(|account| graph.account(account));
+        Reason {
+            resource: Some(graph.reference(self.node)),
+            name: graph.name(self.node).cloned(),
+            through: self.through(graph).map(|node| graph.reference(node)),
             account: account.map(|account| account.id.clone()),
             account_name: account.map(|account| account.name.clone()),
-            role: held.role.clone(),
-            by_account,
+            role: of.roles.get(self.role).clone(),
+            by_account: self.by_account,
             relevance: self.relevance,
-            path,
+            path: Way(Some((of.clone(), *self))),
             seen: None,
-        });
+        }
+    }
+}
+
+impl Reasons {
+    /// Those of the person at that place, and the events whose user they were.
+    pub(super) fn new(of: &Arc<Folded>, place: Option<usize>, mut seen: Vec<Seen>) -> Reasons {
+        seen.sort_unstable();
+        let end = |place: usize| {
+            of.people
+                .get(place + 1)
+                .map_or(of.briefs.len() as u32, |next| next.1)
+        };
+        let (from, to) = match place {
+            Some(place) => (of.people[place].1, end(place)),
+            None => (0, 0),
+        };
+        Reasons {
+            of: of.clone(),
+            from,
+            to,
+            seen: seen.into(),
+        }
+    }
+
+    fn briefs(&self) -> &[Brief] {
+        &self.of.briefs[self.from as usize..self.to as usize]
+    }
+
+    /// Each in words: errors first, then by what is affected.
+    pub fn iter(&self) -> impl Iterator<Item = Reason> {
+        let seen = self.seen.iter().cloned().map(Reason::seen);
+        seen.chain(self.briefs().iter().map(|brief| brief.in_words(&self.of)))
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.seen.len() + self.briefs().len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether they were the user of an error.
+    pub fn was_seen(&self) -> bool {
+        !self.seen.is_empty()
+    }
+
+    /// The ids of the accounts through which they are affected; one may come again.
+    pub fn accounts(&self) -> impl Iterator<Item = &Shared> {
+        let accounts = self.briefs().iter().filter_map(|brief| brief.account);
+        accounts.map(|account| &self.of.graph.account(account).id)
+    }
+
+    /// The strongest of their relevances.
+    pub(super) fn relevance(&self) -> Relevance {
+        let seen = self.seen.first().map(|_| Relevance::Impaired);
+        let most = self.briefs().iter().map(|brief| brief.relevance).max();
+        most.max(seen).unwrap_or_default()
+    }
+}
+
+impl Reasons {
+    /// Each role by keys, which mean the same in every audience that is read in one transaction: the words need not be looked at.
+    fn by_keys(&self) -> impl Iterator<Item = ByKeys<'_, impl Iterator<Item = i64>>> {
+        let Folded { graph, roles, .. } = &*self.of;
+        self.briefs().iter().map(move |brief| ByKeys {
+            up: graph
+                .up(brief.node)
+                .take(brief.depth as usize + 1)
+                .map(|node| graph.node(node).key),
+            account: brief.account.map(|account| graph.account(account).key),
+            role: roles.get(brief.role),
+            how: (brief.depth, brief.by_account, brief.relevance),
+        })
+    }
+}
+
+/// A role that leads to something affected, by the keys of the way there.
+struct ByKeys<'a, Up> {
+    up: Up,
+    account: Option<i64>,
+    role: &'a str,
+    how: (u32, bool, Relevance),
+}
+
+impl Hash for Reasons {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.seen.hash(state);
+        for one in self.by_keys() {
+            one.up.for_each(|key| key.hash(state));
+            (one.account, one.role, one.how).hash(state);
+        }
+    }
+}
+impl PartialEq for Reasons {
+    fn eq(&self, other: &Self) -> bool {
+        self.seen == other.seen
+            && self.briefs().len() == other.briefs().len()
+            && self.by_keys().zip(other.by_keys()).all(|(one, other)| {
+                (one.account, one.role, one.how) == (other.account, other.role, other.how)
+                    && one.up.eq(other.up)
+            })
+    }
+}
+impl Eq for Reasons {}
+impl fmt::Debug for Reasons {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+impl Serialize for Reasons {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
     }
 }

@@ -9,21 +9,38 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use super::at::{At, THERE, UNKNOWN};
 use super::graph::{AccountIndex, Graph, NodeIndex};
 use crate::db::Conn;
-use crate::db::keyed::{self, CHUNK, about_rows, load, load_keyed};
+use crate::db::keyed::{self, CHUNK, Keyed, Word, load, load_keyed};
 use crate::error::Result;
 use crate::shared::Shared;
 
-/// Of a table that has fewer rows than this for each key that is wanted, all of it is read: rows in a row cost less than
-/// a search for each key.
-const WHOLE: i64 = 3;
-/// Keys below which a table is not looked at as a whole.
-const MANY: usize = 1_000;
+/// Roles by their places: any words, but few of them.
+#[derive(Default)]
+pub(super) struct Words(Vec<Shared>);
+
+impl Words {
+    /// Words that are looked for among those that are there; beyond, each is a new one.
+    const FEW: usize = 100;
+
+    fn place(&mut self, word: &str) -> u32 {
+        let known = self.0.iter().take(Words::FEW).position(|known| **known == *word);
+        known.unwrap_or_else(|| {
+            self.0.push(word.into());
+            self.0.len() - 1
+        }) as u32
+    }
+
+    /// The word at a place that was given.
+    pub fn get(&self, place: u32) -> &Shared {
+        &self.0[place as usize]
+    }
+}
 
 /// A person with a role on something.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Held {
     pub person: i64,
-    pub role: Shared,
+    /// By its place among the words.
+    pub role: u32,
 }
 
 /// Who has roles, by the place of the account or resource in the graph.
@@ -34,42 +51,21 @@ pub(super) struct HeldOn {
 }
 
 impl HeldOn {
-    fn new(places: usize, rows: Vec<(usize, i64, String)>) -> HeldOn {
-        let mut roles: Vec<Shared> = Vec::new();
+    fn new(places: usize, rows: &[(u32, Held)]) -> HeldOn {
         let mut starts = vec![0_u32; places + 1];
-        for (place, _, _) in &rows {
-            starts[place + 1] += 1;
+        for (place, _) in rows {
+            starts[*place as usize + 1] += 1;
         }
         for place in 0..places {
             starts[place + 1] += starts[place];
         }
-        let mut order: Vec<u32> = vec![0; rows.len()];
+        let mut held = vec![Held { person: 0, role: 0 }; rows.len()];
         let mut next = starts.clone();
-        for (index, (place, _, _)) in rows.iter().enumerate() {
-            order[next[*place] as usize] = index as u32;
-            next[*place] += 1;
+        for (place, one) in rows {
+            let next = &mut next[*place as usize];
+            held[*next as usize] = *one;
+            *next += 1;
         }
-        let held = order
-            .into_iter()
-            .map(|index| {
-                let (_, person, role) = &rows[index as usize];
-                let role = match roles.iter().find(|known| **known == **role) {
-                    Some(known) => known.clone(),
-                    None => {
-                        let new = Shared::from(role.as_str());
-                        // Roles are any words, but few of them.
-                        if roles.len() < 100 {
-                            roles.push(new.clone());
-                        }
-                        new
-                    }
-                };
-                Held {
-                    person: *person,
-                    role,
-                }
-            })
-            .collect();
         HeldOn { starts, held }
     }
 
@@ -89,30 +85,30 @@ fn held(
     (table, history, on): (&str, &str, &str),
     keys: &[i64],
     roles: Option<&[&str]>,
-) -> Result<Vec<(i64, i64, String)>> {
-    let select = format!(
-        "SELECT x.on_key, x.person_key, x.role FROM (SELECT t.{on} AS on_key, t.person_key, {} AS role, {} AS standing \
-         FROM {table} t{}) x WHERE x.standing = {THERE}",
-        at.column("t", "role"),
-        at.standing("t"),
-        at.history(
+) -> Result<Vec<(i64, i64, Word)>> {
+    let role = at.column("t", "role");
+    let on = format!("t.{on}");
+    let query = Keyed {
+        columns: &format!("{on}, t.person_key, {role}"),
+        table: &format!("{table} t"),
+        joined: &at.history(
             history,
-            &format!("h.{on} = t.{on} AND h.person_key = t.person_key")
+            &format!(
+                "{} = {on} AND h.person_key = t.person_key",
+                on.replacen("t.", "h.", 1)
+            ),
         ),
-    );
-    let (on, role) = ("x.on_key", "x.role");
-    if whole(conn, table, keys)? {
-        return keyed::held(conn, &select, (on, None), (role, roles));
+        on: &on,
+        condition: &at.there("t"),
+    };
+    if keyed::is_most(conn, table, keys)? {
+        return keyed::held(conn, &query, None, (&role, roles));
     }
     let mut rows = Vec::new();
     for chunk in keys.chunks(CHUNK) {
-        rows.extend(keyed::held(conn, &select, (on, Some(chunk)), (role, roles))?);
+        rows.extend(keyed::held(conn, &query, Some(chunk), (&role, roles))?);
     }
     Ok(rows)
-}
-
-fn whole(conn: &mut Conn, table: &str, keys: &[i64]) -> Result<bool> {
-    Ok(keys.len() >= MANY && about_rows(conn, table)? / WHOLE <= keys.len() as i64)
 }
 
 /// The members of these accounts in these roles.
@@ -121,20 +117,13 @@ pub(super) fn members(
     graph: &Graph,
     accounts: &[AccountIndex],
     roles: &[&str],
+    words: &mut Words,
 ) -> Result<HeldOn> {
     let keys: Vec<i64> = accounts.iter().map(|index| graph.account(*index).key).collect();
-    let rows = held(
-        conn,
-        graph.at,
-        ("members", "member_history", "account_key"),
-        &keys,
-        Some(roles),
-    )?;
-    let rows = rows.into_iter().filter_map(|(account, person, role)| {
-        let place = graph.find_account(account)?.get();
-        Some((place, person, role))
-    });
-    Ok(HeldOn::new(graph.accounts_len(), rows.collect()))
+    let table = ("members", "member_history", "account_key");
+    let rows = held(conn, graph.at, table, &keys, Some(roles))?;
+    let place = |key| Some(graph.find_account(key)?.get());
+    Ok(by_place(graph.accounts_len(), rows, place, words))
 }
 
 /// The collaborators on these resources, in these roles or in any.
@@ -143,24 +132,34 @@ pub(super) fn collaborators(
     graph: &Graph,
     resources: &[NodeIndex],
     roles: Option<&[&str]>,
+    words: &mut Words,
 ) -> Result<HeldOn> {
     let keys: Vec<i64> = resources.iter().map(|index| graph.node(*index).key).collect();
-    let rows = if roles.is_some_and(<[&str]>::is_empty) {
-        Vec::new()
-    } else {
-        held(
-            conn,
-            graph.at,
-            ("collaborators", "collaborator_history", "resource_key"),
-            &keys,
-            roles,
-        )?
+    let table = ("collaborators", "collaborator_history", "resource_key");
+    let rows = match roles {
+        Some([]) => Vec::new(),
+        roles => held(conn, graph.at, table, &keys, roles)?,
     };
-    let rows = rows.into_iter().filter_map(|(resource, person, role)| {
-        let place = graph.find(resource)?.get();
-        Some((place, person, role))
-    });
-    Ok(HeldOn::new(graph.len(), rows.collect()))
+    let place = |key| Some(graph.find(key)?.get());
+    Ok(by_place(graph.len(), rows, place, words))
+}
+
+/// Where a whole table was read there are others among them, which have no place.
+fn by_place(
+    places: usize,
+    rows: Vec<(i64, i64, Word)>,
+    place: impl Fn(i64) -> Option<usize>,
+    words: &mut Words,
+) -> HeldOn {
+    let rows: Vec<(u32, Held)> = rows
+        .into_iter()
+        .filter_map(|(on, person, Word(role))| {
+            let place = place(on)? as u32;
+            let role = words.place(&role);
+            Some((place, Held { person, role }))
+        })
+        .collect();
+    HeldOn::new(places, &rows)
 }
 
 /// A person, as the audience needs them.
@@ -202,11 +201,16 @@ pub(super) fn people(conn: &mut Conn, at: At, wanted: &[i64]) -> Result<Vec<Pers
         Option<i64>,
         i64,
     );
-    let select = format!(
-        "SELECT p.key, p.id, p.name, p.email, p.locale, p.time_zone, p.gone_at, {} FROM people p{}",
-        at.standing("p"),
-        at.history("person_history", "h.person_key = p.key"),
-    );
+    let query = Keyed {
+        columns: &format!(
+            "p.key, p.id, p.name, p.email, p.locale, p.time_zone, p.gone_at, {}",
+            at.standing("p")
+        ),
+        table: "people p",
+        joined: &at.history("person_history", "h.person_key = p.key"),
+        on: "p.key",
+        condition: "TRUE",
+    };
     let person = |(key, id, name, email, locale, time_zone, gone_at, standing): Row| Person {
         key,
         id,
@@ -218,14 +222,13 @@ pub(super) fn people(conn: &mut Conn, at: At, wanted: &[i64]) -> Result<Vec<Pers
         known: standing != UNKNOWN,
         gone_now: gone_at.is_some(),
     };
-    if whole(conn, "people", wanted)? {
-        let rows: Vec<Row> = load!(conn, Columns, select);
+    if keyed::is_most(conn, "people", wanted)? {
+        let rows: Vec<Row> = load!(conn, Columns, query.whole());
         return Ok(rows.into_iter().map(person).collect());
     }
-    let select = format!("{select} WHERE");
     let mut people = Vec::with_capacity(wanted.len());
     for chunk in wanted.chunks(CHUNK) {
-        let rows: Vec<Row> = load_keyed!(conn, Columns, select, "p.key", chunk);
+        let rows: Vec<Row> = load_keyed!(conn, Columns, query, chunk);
         people.extend(rows.into_iter().map(person));
     }
     Ok(people)

@@ -9,7 +9,7 @@ use diesel::query_builder::SqlQuery;
 use diesel::sql_types::{Array, BigInt, Nullable, Text};
 
 use super::Conn;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::time::Timestamp;
 
 /// The columns of rows as SQLite reads them: the places of a list, and then the time twice, where there is one.
@@ -20,7 +20,8 @@ fn places(columns: usize, stamped: bool) -> String {
         .collect();
     // SQLite numbers parameters as they first appear.
     let list = if stamped { "$2" } else { "$1" };
-    format!("SELECT {} FROM json_each({list}) WHERE TRUE", places.join(", "))
+    // As binary JSON: `json_each` would put each inner list into words, which each column reads again.
+    format!("SELECT {} FROM jsonb_each({list}) WHERE TRUE", places.join(", "))
 }
 
 /// A statement for SQLite: what is inserted into, how many columns without the two times, and what is done in a conflict.
@@ -118,9 +119,10 @@ pub(crate) fn people(conn: &mut Conn, now: Timestamp, rows: &[NewPerson<'_>]) ->
     Ok(())
 }
 
-/// A resource to write.
+/// A resource to write, with its key.
 #[allow(missing_docs)]
 pub(crate) struct NewResource<'a> {
+    pub key: i64,
     pub type_: &'a str,
     pub id: &'a str,
     pub name: Option<&'a str>,
@@ -128,54 +130,94 @@ pub(crate) struct NewResource<'a> {
     pub parent_key: Option<i64>,
 }
 
-/// Upserts resources, reviving those that were gone. Answers their keys with their types and ids, in no order.
+/// Keys for so many new resources, which nobody else is given. So they may refer to each other before they are there.
 ///
 /// # Errors
 /// What the database answers.
-pub(crate) fn resources(
-    conn: &mut Conn,
-    now: Timestamp,
-    rows: &[NewResource<'_>],
-) -> Result<Vec<(i64, String, String)>> {
-    const HEAD: &str =
-        "INSERT INTO resources (type, id, name, account_key, parent_key, created_at, updated_at)";
-    const TAIL: &str = "ON CONFLICT (type, id) DO UPDATE SET name = excluded.name, account_key = excluded.account_key, \
-        parent_key = excluded.parent_key, gone_at = NULL, updated_at = excluded.updated_at \
-        RETURNING key, type, id";
-    type Columns = (BigInt, Text, Text);
+pub(crate) fn new_resource_keys(conn: &mut Conn, count: usize) -> Result<Vec<i64>> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let count = i64::try_from(count).map_err(Error::internal)?;
     Ok(match conn {
+        // Nobody else writes meanwhile, and a row with such a key moves the number on.
+        Conn::Sqlite(conn) => {
+            let last: i64 = sql::<BigInt>(
+                "SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'resources'), 0)",
+            )
+            .get_result(conn)?;
+            (last + 1..=last + count).collect()
+        }
+        // OFFSET keeps the name of the sequence from being looked up for each row.
+        Conn::Pg(conn) => sql::<BigInt>(
+            "SELECT nextval(s.name) FROM \
+             (SELECT CAST(pg_get_serial_sequence('resources', 'key') AS regclass) AS name OFFSET 0) s, generate_series(1, ",
+        )
+        .bind::<BigInt, _>(count)
+        .sql(")")
+        .load(conn)?,
+    })
+}
+
+/// Writes resources that were never there, in any order: the one above another may come after it.
+///
+/// # Errors
+/// What the database answers.
+pub(crate) fn new_resources(conn: &mut Conn, now: Timestamp, rows: &[NewResource<'_>]) -> Result<()> {
+    write_resources(conn, now, rows, "")
+}
+
+/// Writes resources that are there or were, reviving those that were gone. Those above them must be there.
+///
+/// # Errors
+/// What the database answers.
+pub(crate) fn known_resources(conn: &mut Conn, now: Timestamp, rows: &[NewResource<'_>]) -> Result<()> {
+    const TAIL: &str = "ON CONFLICT (key) DO UPDATE SET name = excluded.name, account_key = excluded.account_key, \
+        parent_key = excluded.parent_key, gone_at = NULL, updated_at = excluded.updated_at";
+    write_resources(conn, now, rows, TAIL)
+}
+
+fn write_resources(conn: &mut Conn, now: Timestamp, rows: &[NewResource<'_>], tail: &str) -> Result<()> {
+    const HEAD: &str =
+        "INSERT INTO resources (key, type, id, name, account_key, parent_key, created_at, updated_at)";
+    if rows.is_empty() {
+        return Ok(());
+    }
+    match conn {
         Conn::Sqlite(conn) => {
             let lists: Vec<_> = rows
                 .iter()
-                .map(|row| (row.type_, row.id, row.name, row.account_key, row.parent_key))
+                .map(|row| {
+                    (
+                        row.key,
+                        row.type_,
+                        row.id,
+                        row.name,
+                        row.account_key,
+                        row.parent_key,
+                    )
+                })
                 .collect();
-            let at = now.as_micros();
-            sql::<Columns>(&format!(
-                "{HEAD} SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, {at}, {at} FROM json_each("
-            ))
-            .bind::<Text, _>(serde_json::to_string(&lists)?)
-            .sql(&format!(") WHERE TRUE {TAIL}"))
-            .load(conn)?
+            of_lists(HEAD, 6, tail)
+                .bind::<BigInt, _>(now)
+                .bind::<Text, _>(serde_json::to_string(&lists)?)
+                .execute(conn)?;
         }
-        Conn::Pg(conn) => sql::<Columns>(&format!(
-            "{HEAD} SELECT n.type, n.id, n.name, n.account_key, n.parent_key, n.at, n.at FROM (SELECT x.*, "
-        ))
-        .bind::<BigInt, _>(now)
-        .sql(" AS at FROM UNNEST(")
-        .bind::<Array<Text>, _>(column(rows, |row| row.type_))
-        .sql(", ")
-        .bind::<Array<Text>, _>(column(rows, |row| row.id))
-        .sql(", ")
-        .bind::<Array<Nullable<Text>>, _>(column(rows, |row| row.name))
-        .sql(", ")
-        .bind::<Array<Nullable<BigInt>>, _>(column(rows, |row| row.account_key))
-        .sql(", ")
-        .bind::<Array<Nullable<BigInt>>, _>(column(rows, |row| row.parent_key))
-        .sql(&format!(
-            ") AS x(type, id, name, account_key, parent_key)) AS n {TAIL}"
-        ))
-        .load(conn)?,
-    })
+        Conn::Pg(conn) => {
+            diesel::sql_query(format!(
+                "{HEAD} SELECT n.*, $7, $7 FROM UNNEST($1, $2, $3, $4, $5, $6) AS n {tail}"
+            ))
+            .bind::<Array<BigInt>, _>(column(rows, |row| row.key))
+            .bind::<Array<Text>, _>(column(rows, |row| row.type_))
+            .bind::<Array<Text>, _>(column(rows, |row| row.id))
+            .bind::<Array<Nullable<Text>>, _>(column(rows, |row| row.name))
+            .bind::<Array<Nullable<BigInt>>, _>(column(rows, |row| row.account_key))
+            .bind::<Array<Nullable<BigInt>>, _>(column(rows, |row| row.parent_key))
+            .bind::<BigInt, _>(now)
+            .execute(conn)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes labels of resources that have none: key, name, value.

@@ -114,9 +114,12 @@ pub(super) fn connect(url: &DatabaseUrl, mode: Mode) -> Result<Conn, diesel::r2d
             // Each connection has a cache of its own, and the system's lies below: readers, who are many, need little.
             let own = match mode {
                 Mode::Read => "PRAGMA query_only = ON; PRAGMA cache_size = -4000;",
-                Mode::Write => "PRAGMA cache_size = -16000; PRAGMA wal_autocheckpoint = 4000;",
+                Mode::Write => "PRAGMA wal_autocheckpoint = 4000;",
             };
             conn.batch_execute(own).map_err(Error::QueryError)?;
+            if mode == Mode::Write {
+                keep_pages(&mut conn, Pages::Usual).map_err(Error::QueryError)?;
+            }
             Ok(Conn::Sqlite(conn))
         }
         DatabaseUrl::Postgres(url) => {
@@ -130,6 +133,22 @@ pub(super) fn connect(url: &DatabaseUrl, mode: Mode) -> Result<Conn, diesel::r2d
             Ok(Conn::Pg(conn))
         }
     }
+}
+
+/// How much of its file a connection that writes to SQLite keeps in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pages {
+    /// 16 MB.
+    Usual,
+    /// 64 MB: enough for the pages of every index that a large import comes back to.
+    Many,
+}
+
+pub(super) fn keep_pages(conn: &mut SqliteConnection, pages: Pages) -> QueryResult<()> {
+    conn.batch_execute(match pages {
+        Pages::Usual => "PRAGMA cache_size = -16000;",
+        Pages::Many => "PRAGMA cache_size = -64000;",
+    })
 }
 
 /// libpq repeats a URL that it cannot read, password and all. What a server or the network said is harmless, once it is one line.

@@ -3,15 +3,42 @@
 //!
 //! Must never happen here: somebody's words in the text of a statement; only keys of ours stand there.
 
+use std::fmt::Write as _;
+
+use diesel::backend::Backend;
+use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::dsl::sql;
+use diesel::pg::{Pg, PgValue};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Text};
+use diesel::sqlite::Sqlite;
 
 use super::Conn;
 use crate::error::Result;
 
 /// Keys in one query.
 pub(crate) const CHUNK: usize = 5_000;
+/// Of a table that has fewer rows than this for each key that is wanted, all of it is read: rows in a row cost less than
+/// a search for each key.
+const WHOLE: i64 = 3;
+/// Keys below which a table is not looked at as a whole.
+const MANY: usize = 1_000;
+
+/// A text of a row, in one piece of memory of its own size.
+#[derive(Debug, FromSqlRow)]
+#[diesel(sql_type = Text)]
+pub(crate) struct Word(pub Box<str>);
+
+impl FromSql<Text, Sqlite> for Word {
+    fn from_sql(mut value: <Sqlite as Backend>::RawValue<'_>) -> deserialize::Result<Self> {
+        Ok(Word(value.read_text().into()))
+    }
+}
+impl FromSql<Text, Pg> for Word {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        Ok(Word(std::str::from_utf8(value.as_bytes())?.into()))
+    }
+}
 
 /// Keys of ours, written into a statement: nothing to inject, and no limit of parameters.
 pub(crate) fn list(keys: &[i64]) -> String {
@@ -20,9 +47,74 @@ pub(crate) fn list(keys: &[i64]) -> String {
         if index > 0 {
             text.push(',');
         }
-        text.push_str(&key.to_string());
+        // A text takes what is written.
+        let _ = write!(text, "{key}");
     }
     text
+}
+
+/// What is read of the rows of many keys.
+pub(crate) struct Keyed<'a> {
+    /// In the order of the tuple.
+    pub columns: &'a str,
+    /// The table, with its short name.
+    pub table: &'a str,
+    /// What is joined to it, if anything.
+    pub joined: &'a str,
+    /// The column that a key is compared with.
+    pub on: &'a str,
+    /// What else must hold; or `TRUE`.
+    pub condition: &'a str,
+}
+
+impl Keyed<'_> {
+    /// For SQLite: each key is looked up as it is read. A list behind `IN` would be made a table first, and functions that
+    /// yield rows cost more than the search for them. No key may stand there twice.
+    pub fn by_values(&self, keys: &[i64]) -> String {
+        let Keyed {
+            columns,
+            table,
+            joined,
+            on,
+            condition,
+        } = self;
+        let mut text = format!("SELECT {columns} FROM (VALUES ");
+        text.reserve(keys.len() * 10 + 200);
+        for (index, key) in keys.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            // A text takes what is written.
+            let _ = write!(text, "{comma}({key})");
+        }
+        let _ = write!(
+            text,
+            ") k CROSS JOIN {table}{joined} WHERE {on} = k.column1 AND {condition}"
+        );
+        text
+    }
+
+    /// For PostgreSQL, up to the list of keys, which is a parameter.
+    pub fn by_list(&self) -> String {
+        let Keyed {
+            columns,
+            table,
+            joined,
+            on,
+            condition,
+        } = self;
+        format!("SELECT {columns} FROM {table}{joined} WHERE {condition} AND {on} = ANY(")
+    }
+
+    /// Of the whole table.
+    pub fn whole(&self) -> String {
+        let Keyed {
+            columns,
+            table,
+            joined,
+            condition,
+            ..
+        } = self;
+        format!("SELECT {columns} FROM {table}{joined} WHERE {condition}")
+    }
 }
 
 /// Loads the columns of these SQL types by a statement: tuples, in its order.
@@ -34,18 +126,13 @@ macro_rules! load {
 }
 pub(crate) use load;
 
-/// The same for the rows whose column `on` is one of the keys; `$statement` ends where a condition may stand, behind
-/// `WHERE` or `AND`. They come in no order.
+/// The same for the rows of these keys. They come in no order.
 macro_rules! load_keyed {
-    ($conn:expr, $types:ty, $statement:expr, $on:expr, $keys:expr) => {{
-        let (statement, on, keys): (&str, &str, &[i64]) = (&$statement, $on, $keys);
+    ($conn:expr, $types:ty, $query:expr, $keys:expr) => {{
+        let (query, keys): (&$crate::db::keyed::Keyed<'_>, &[i64]) = (&$query, $keys);
         match &mut *$conn {
-            // Literals: a function that yields rows costs more than reading them.
-            $crate::db::Conn::Sqlite(c) => {
-                let list = $crate::db::keyed::list(keys);
-                diesel::dsl::sql::<$types>(&format!("{statement} {on} IN ({list})")).load(c)?
-            }
-            $crate::db::Conn::Pg(c) => diesel::dsl::sql::<$types>(&format!("{statement} {on} = ANY("))
+            $crate::db::Conn::Sqlite(c) => diesel::dsl::sql::<$types>(&query.by_values(keys)).load(c)?,
+            $crate::db::Conn::Pg(c) => diesel::dsl::sql::<$types>(&query.by_list())
                 .bind::<diesel::sql_types::Array<diesel::sql_types::BigInt>, _>(keys)
                 .sql(")")
                 .load(c)?,
@@ -58,7 +145,7 @@ pub(crate) use load_keyed;
 ///
 /// # Errors
 /// What the database answers.
-pub(crate) fn about_rows(conn: &mut Conn, table: &str) -> Result<i64> {
+fn about_rows(conn: &mut Conn, table: &str) -> Result<i64> {
     Ok(match conn {
         // The newest row's number: nothing is ever deleted.
         Conn::Sqlite(conn) => {
@@ -73,51 +160,60 @@ pub(crate) fn about_rows(conn: &mut Conn, table: &str) -> Result<i64> {
     })
 }
 
-/// Who has a role on something: the key of that, the key of the person, and the role, of those rows of `select` (which
-/// ends behind a condition) whose column `on` is one of `keys` (none given: all), and whose column `role` is one of
-/// `roles` (none given: any).
+/// Whether so much of a table is wanted that all of it should be read.
+///
+/// # Errors
+/// What the database answers.
+pub(crate) fn is_most(conn: &mut Conn, table: &str, keys: &[i64]) -> Result<bool> {
+    Ok(keys.len() >= MANY && about_rows(conn, table)? / WHOLE <= keys.len() as i64)
+}
+
+/// Who has a role on something: the key of that, the key of the person, and the role, of those rows of `query` that are
+/// of one of `keys` (none given: all), and whose column `role` is one of `roles` (none given: any).
 ///
 /// # Errors
 /// What the database answers.
 pub(crate) fn held(
     conn: &mut Conn,
-    select: &str,
-    (on, keys): (&str, Option<&[i64]>),
+    query: &Keyed<'_>,
+    keys: Option<&[i64]>,
     (role, roles): (&str, Option<&[&str]>),
-) -> Result<Vec<(i64, i64, String)>> {
+) -> Result<Vec<(i64, i64, Word)>> {
     type Columns = (BigInt, BigInt, Text);
     Ok(match conn {
         Conn::Sqlite(conn) => {
-            let among = keys
-                .map(|keys| format!(" AND {on} IN ({})", list(keys)))
-                .unwrap_or_default();
-            match roles {
-                Some(roles) => sql::<Columns>(&format!(
-                    "{select}{among} AND {role} IN (SELECT value FROM json_each("
-                ))
-                .bind::<Text, _>(serde_json::to_string(roles)?)
-                .sql("))")
-                .load(conn)?,
-                None => sql::<Columns>(&format!("{select}{among}")).load(conn)?,
-            }
-        }
-        Conn::Pg(conn) => {
-            let among = match keys {
-                Some(_) => format!("{on} = ANY("),
-                None => "(TRUE OR 0 = ANY(".to_owned(),
+            let text = match keys {
+                Some(keys) => query.by_values(keys),
+                None => query.whole(),
             };
-            let end = if keys.is_some() { ")" } else { "))" };
-            let query = sql::<Columns>(&format!("{select} AND {among}"))
-                .bind::<Array<BigInt>, _>(keys.unwrap_or_default())
-                .sql(end);
             match roles {
-                Some(roles) => query
-                    .sql(&format!(" AND {role} = ANY("))
-                    .bind::<Array<Text>, _>(roles)
-                    .sql(")")
+                // The usual rule has one; to look each up among several takes a table.
+                Some([one]) => sql::<Columns>(&format!("{text} AND {role} = "))
+                    .bind::<Text, _>(*one)
                     .load(conn)?,
-                None => query.load(conn)?,
+                Some(roles) => sql::<Columns>(&format!("{text} AND {role} IN (SELECT value FROM json_each("))
+                    .bind::<Text, _>(serde_json::to_string(roles)?)
+                    .sql("))")
+                    .load(conn)?,
+                None => sql::<Columns>(&text).load(conn)?,
             }
         }
+        Conn::Pg(conn) => match (keys, roles) {
+            (Some(keys), Some(roles)) => sql::<Columns>(&query.by_list())
+                .bind::<Array<BigInt>, _>(keys)
+                .sql(&format!(") AND {role} = ANY("))
+                .bind::<Array<Text>, _>(roles)
+                .sql(")")
+                .load(conn)?,
+            (Some(keys), None) => sql::<Columns>(&query.by_list())
+                .bind::<Array<BigInt>, _>(keys)
+                .sql(")")
+                .load(conn)?,
+            (None, Some(roles)) => sql::<Columns>(&format!("{} AND {role} = ANY(", query.whole()))
+                .bind::<Array<Text>, _>(roles)
+                .sql(")")
+                .load(conn)?,
+            (None, None) => sql::<Columns>(&query.whole()).load(conn)?,
+        },
     })
 }

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use diesel::r2d2::Pool;
 use tokio::sync::{Semaphore, watch};
 
-pub use connection::{Conn, DatabaseUrl};
+pub use connection::{Conn, DatabaseUrl, Pages};
 pub(crate) use fixed::Fix;
 pub use statement::Statement;
 

@@ -8,6 +8,7 @@
 
 pub mod account;
 pub mod endpoint;
+mod gather;
 pub mod import;
 pub mod line;
 pub mod member;

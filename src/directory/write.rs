@@ -1,7 +1,7 @@
 //! The upserts that single calls and imports share, a batch at a time, and the checks on the tree of resources.
 //!
-//! A batch is written first and checked afterwards, inside the caller's transaction: rows of one batch may then be
-//! each other's parents in any depth, and a wrong one rolls everything back.
+//! A batch is written first and checked afterwards, inside the caller's transaction: rows of one batch have their keys before
+//! they are written, so they may be each other's parents in any depth, and a wrong one rolls everything back.
 //!
 //! Must never happen here: a batch of more than [`BATCH`] rows (memory), or a row replaced by delete and insert.
 
@@ -101,83 +101,45 @@ pub(super) fn check_shape(conn: &mut Conn, keys: &[i64]) -> Result<Vec<(i64, &'s
 const CIRCULAR: &str = "its parent is itself or below it: parents must not form a cycle";
 const SPLIT: &str = "a resource below it belongs to another account";
 
-/// Upserts the rows; answers their keys, and which of those were there before. A row is written after the rows of the
-/// batch that are above it, so that it need not be touched again.
+/// Upserts the rows; answers their keys, and which of those were there before.
 fn store(conn: &mut Conn, now: Timestamp, rows: &[ResourceRow<'_>]) -> Result<(Vec<i64>, HashSet<i64>)> {
     let refs: Vec<&ResourceRef> = rows.iter().map(|row| row.at).collect();
     let known = resource_keys(conn, &refs, true)?;
     let existing: HashSet<i64> = known.values().copied().collect();
-    let mut keys: Vec<Option<i64>> = rows.iter().map(|row| known.get(row.at).copied()).collect();
-    let places: HashMap<(&str, &str), usize> = rows
+    let mut new = bulk::new_resource_keys(conn, rows.len() - known.len())?.into_iter();
+    let keys: Vec<i64> = rows
         .iter()
-        .enumerate()
-        .map(|(index, row)| ((row.at.type_.as_str(), row.at.id.as_str()), index))
-        .collect();
-    let mut left: Vec<usize> = (0..rows.len()).collect();
-    // Those that wait for each other, which no order helps; their parents are set at the end.
-    let mut circular = Vec::new();
-    while !left.is_empty() {
-        let (mut ready, waiting): (Vec<usize>, Vec<usize>) = left.into_iter().partition(
-            |index| !matches!(rows[*index].parent, Parent::InBatch(above) if keys[above].is_none()),
-        );
-        left = waiting;
-        if ready.is_empty() {
-            ready = std::mem::take(&mut left);
-            circular.clone_from(&ready);
-        }
-        let new: Vec<bulk::NewResource<'_>> = ready
-            .iter()
-            .map(|index| {
-                let row = &rows[*index];
-                bulk::NewResource {
-                    type_: row.at.type_.as_str(),
-                    id: row.at.id.as_str(),
-                    name: row.name,
-                    account_key: row.account,
-                    parent_key: match row.parent {
-                        Parent::None => None,
-                        Parent::Key(key) => Some(key),
-                        Parent::InBatch(above) => keys[above],
-                    },
-                }
-            })
-            .collect();
-        for (key, type_, id) in bulk::resources(conn, now, &new)? {
-            if let Some(index) = places.get(&(type_.as_str(), id.as_str())) {
-                keys[*index] = Some(key);
-            }
-        }
-    }
-    let keys = keys
+        .map(|row| known.get(row.at).copied().or_else(|| new.next()))
+        .collect::<Option<_>>()
+        .ok_or_else(|| Error::internal("a resource has no key"))?;
+    // New ones first: what was there may move below them.
+    let (known, new): (Vec<_>, Vec<_>) = rows
+        .iter()
+        .zip(&keys)
+        .partition(|(_, key)| existing.contains(key));
+    let new: Vec<_> = new
         .into_iter()
-        .collect::<Option<Vec<i64>>>()
-        .ok_or_else(|| Error::internal("a resource was written and has no key"))?;
-    set_parents_in_batch(conn, rows, &keys, &circular)?;
+        .map(|(row, key)| new_resource(row, *key, &keys))
+        .collect();
+    bulk::new_resources(conn, now, &new)?;
+    let known: Vec<_> = known
+        .into_iter()
+        .map(|(row, key)| new_resource(row, *key, &keys))
+        .collect();
+    bulk::known_resources(conn, now, &known)?;
     replace_labels(conn, rows, &keys, &existing)?;
     Ok((keys, existing))
 }
 
-fn set_parents_in_batch(
-    conn: &mut Conn,
-    rows: &[ResourceRow<'_>],
-    keys: &[i64],
-    among: &[usize],
-) -> Result<()> {
-    let pairs: Vec<String> = among
-        .iter()
-        .filter_map(|index| match rows[*index].parent {
-            Parent::InBatch(above) => Some(format!("({},{})", keys[*index], keys[above])),
-            _ => None,
-        })
-        .collect();
-    if !pairs.is_empty() {
-        diesel::sql_query(format!(
-            "WITH v(child, parent) AS (VALUES {}) UPDATE resources SET parent_key = v.parent FROM v WHERE key = v.child",
-            pairs.join(",")
-        ))
-        .execute(conn)?;
+fn new_resource<'a>(row: &ResourceRow<'a>, key: i64, keys: &[i64]) -> bulk::NewResource<'a> {
+    bulk::NewResource {
+        key,
+        type_: row.at.type_.as_str(),
+        id: row.at.id.as_str(),
+        name: row.name,
+        account_key: row.account,
+        parent_key: parent_key(row, keys),
     }
-    Ok(())
 }
 
 fn replace_labels(

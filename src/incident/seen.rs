@@ -27,7 +27,7 @@ word_enum! {
 }
 
 /// Somebody was the user of events of one alert.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, utoipa::ToSchema)]
 #[schema(as = SeenInEvents)]
 pub struct Seen {
     /// Which alert: events of one problem are one alert.

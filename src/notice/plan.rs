@@ -1,30 +1,26 @@
 //! Exactly who would get exactly what: the one computation behind the preview and the send.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::*;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use super::Row;
 use super::compose::{self, Content, RecipientContext};
 use super::endpoints::{self, EndpointRecipient};
-use super::payload::{self, Payload};
 use super::recipients::{Packed, Recipients};
 use super::templates::{self, TemplateView};
 use super::told::{Stands, Told, told};
-use super::{Row, row};
-use crate::audience::{self, Addressee, At, Audience, DifferenceCounts, Outline, Rule};
+use crate::audience::{self, Addressee, At, Audience, Rule};
 use crate::audit::hex;
 use crate::db::Conn;
 use crate::db::schema::opt_outs;
-use crate::directory::source::status::{self, SourceAge};
 use crate::directory::{check_address, person};
 use crate::error::Result;
-use crate::id::NoticeId;
 use crate::incident::{self, metrics};
 use crate::report;
-use crate::template::{Phase, Rendered};
-use crate::time::Timestamp;
+use crate::template::Phase;
 
 /// What times are called in mails, and how they are found again in what is frozen.
 pub(super) const STARTED: &str = "Started";
@@ -64,63 +60,6 @@ pub struct Plan {
     pub removed: usize,
 }
 
-/// A preview, as shown.
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
-pub struct Preview {
-    /// How many mails.
-    pub recipients: usize,
-    /// How many requests to accounts' own systems, by channel, beside the mails.
-    pub channels: BTreeMap<String, usize>,
-    /// To be given back on approving and sending.
-    pub digest: String,
-    /// Whether a second person must approve.
-    pub approval_required: bool,
-    /// Whether one has approved exactly this.
-    pub approved: bool,
-    /// Which roles it is for. The digest covers it.
-    pub audience: Rule,
-    /// How the audience differs from that as of the time of impact, when somebody else may have owned what is affected.
-    pub since_impact: DifferenceCounts,
-    /// What to know before sending.
-    pub warnings: Vec<String>,
-    /// How old the copy of the directory is, by source.
-    pub directory: Vec<SourceAge>,
-    /// The first mails, rendered.
-    pub samples: Vec<Sample>,
-    /// The first requests to accounts' own systems.
-    pub endpoint_samples: Vec<EndpointSample>,
-    /// Addresses not told anything about the incident before.
-    pub added: usize,
-    /// Addresses told before that this notice does not go to.
-    pub removed: usize,
-    /// People left out as they have been told this already.
-    pub already_told: usize,
-}
-
-/// A rendered mail, as shown.
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
-pub struct Sample {
-    /// To whom.
-    pub to: String,
-    /// Subject.
-    pub subject: String,
-    /// Text body.
-    pub text: String,
-    /// HTML body.
-    pub html: String,
-}
-
-/// A request to an account's own systems, as shown.
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
-pub struct EndpointSample {
-    /// How the endpoint is spoken to.
-    pub channel: String,
-    /// Where to.
-    pub to: String,
-    /// What is sent.
-    pub payload: Payload,
-}
-
 /// What a notice needs to know of the settings.
 #[derive(Clone, Debug)]
 pub struct Sending {
@@ -132,104 +71,13 @@ pub struct Sending {
     pub sender: String,
 }
 
-/// The preview of a draft, with up to `samples` rendered mails. Changes nothing.
-///
-/// # Errors
-/// `NotFound`; `Conflict` where the notice is no draft any more.
-pub fn preview(
-    conn: &mut Conn,
-    id: &NoticeId,
-    sending: &Sending,
-    samples: usize,
-    now: Timestamp,
-) -> Result<Preview> {
-    let row = row(conn, id)?;
-    super::require_draft(&row)?;
-    // Before the plan: the two audiences are never held at a time.
-    let then = at_impact(conn, &row)?;
-    let mut since_impact = DifferenceCounts::default();
-    let mut plan = plan_and_look(conn, &row, sending, |now| since_impact = then.until(now))?;
-    drop(then);
-    plan.warnings.extend(lost_since(&since_impact));
-    // Not part of what is sent, so not of the digest either: a copy grows older while somebody reads.
-    let directory = status::ages(conn, now)?;
-    plan.warnings.extend(status::warnings(&directory));
-    let template = plan.template.compile()?;
-    let url = format!("{}/unsubscribe/…", sending.public_url);
-    let mut channels: BTreeMap<String, usize> = BTreeMap::new();
-    for endpoint in &plan.endpoints {
-        *channels.entry(endpoint.channel.clone()).or_default() += 1;
-    }
-    let endpoint_samples = plan
-        .endpoints
-        .iter()
-        .take(samples)
-        .map(|endpoint| EndpointSample {
-            channel: endpoint.channel.clone(),
-            to: endpoint.url.clone(),
-            payload: payload::payload(id, &plan.content, &endpoint.context, None),
-        })
-        .collect();
-    let samples = plan
-        .recipients
-        .iter()
-        .take(samples)
-        .map(|packed| {
-            let recipient = packed.unpack()?;
-            let optional = plan.content.phase.optional();
-            let context = compose::context(&plan.content, &recipient.context, optional, url.clone());
-            let Rendered { subject, text, html } = template.render(&context)?;
-            Ok(Sample {
-                to: recipient.address.clone(),
-                subject,
-                text,
-                html,
-            })
-        })
-        .collect::<Result<Vec<_>>>()?;
-    Ok(Preview {
-        recipients: plan.recipients.len(),
-        approval_required: plan.recipients.len() > sending.max_audience,
-        approved: row.approved_digest.as_deref() == Some(plan.digest.as_str()),
-        digest: plan.digest,
-        audience: plan.rule,
-        since_impact,
-        warnings: plan.warnings,
-        directory,
-        samples,
-        endpoint_samples,
-        channels,
-        added: plan.added,
-        removed: plan.removed,
-        already_told: plan.already_told,
-    })
-}
-
-/// Whom it affected at the time of impact. Only who previews needs to know.
-fn at_impact(conn: &mut Conn, row: &Row) -> Result<Outline> {
-    let started = incident::get(conn, &row.incident_id)?.started_at;
-    let then = audience::resolve_by(conn, &row.incident_id, &row.rule()?, At::Then(started))?;
-    Ok(Outline::of(then))
-}
-
-/// Warns of whoever owned it then and does not now.
-fn lost_since(since_impact: &DifferenceCounts) -> Option<String> {
-    (since_impact.removed > 0).then(|| {
-        people(
-            since_impact.removed,
-            "owned or worked on affected resources at the time of impact and no longer does",
-            "owned or worked on affected resources at the time of impact and no longer do",
-        )
-    })
-}
-
 /// Computes who would get what.
 pub(super) fn plan(conn: &mut Conn, row: &Row, sending: &Sending) -> Result<Plan> {
     plan_and_look(conn, row, sending, |_| ())
 }
 
 /// The same, and shows whom the incident affects now, by the ids of the people.
-fn plan_and_look(
+pub(super) fn plan_and_look(
     conn: &mut Conn,
     row: &Row,
     sending: &Sending,
@@ -341,7 +189,7 @@ fn plan_and_look(
     })
 }
 
-fn people(count: usize, one: &str, many: &str) -> String {
+pub(super) fn people(count: usize, one: &str, many: &str) -> String {
     if count == 1 {
         format!("1 person {one}")
     } else {

@@ -89,8 +89,8 @@ impl Packed {
 }
 
 impl Recipients {
-    /// One mail for each address: people who share one are written to together. Uses the people up, so that nobody is held
-    /// in both forms.
+    /// One mail for each address: people who share one are written to together. Uses the people up, so that nobody's words
+    /// are held in both forms; what their reasons share stays until the last one.
     pub(super) fn of(people: Vec<Addressee>) -> Result<Self> {
         let mut order: Vec<(Box<str>, u32)> = people
             .iter()
@@ -203,14 +203,12 @@ fn together(key: String, group: Vec<Addressee>) -> Result<Packed> {
     let time_zone = group.first().and_then(|addressee| addressee.time_zone.clone());
     let mut ids = Vec::with_capacity(group.len());
     let mut reasons: Vec<Reason> = Vec::new();
+    let mut accounts: Vec<Shared> = Vec::new();
     for addressee in group {
         ids.push(addressee.person.id);
-        reasons.extend(addressee.reasons);
+        reasons.extend(addressee.reasons.iter());
+        accounts.extend(addressee.reasons.accounts().cloned());
     }
-    let mut accounts: Vec<Shared> = reasons
-        .iter()
-        .filter_map(|reason| reason.account.clone())
-        .collect();
     accounts.sort_unstable();
     accounts.dedup();
     let context = RecipientContext::new(ids, names, time_zone, &reasons);

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::counts::{self, Changes};
+use super::draft::{check_phase, insert};
 use super::endpoints::{self, EndpointRecipient};
 use super::plan::{Plan, Sending, missing, plan};
-use super::{EMAIL, Notice, Row, State, check_phase, get, insert, locked, require_draft, row, templates};
+use super::{EMAIL, Notice, Row, State, get, locked, require_draft, row, templates};
 use crate::audit::{Action, Event, Tx};
 use crate::db::Conn;
 use crate::db::dialect::{analyze, on_backend, tell_workers};

@@ -3,9 +3,10 @@
 //!
 //! Must never happen here: a way to send that leaves out the plan, or a rule of when to send (that is the caller's).
 
+use super::draft::{check_new, check_phase, insert, new_row};
 use super::plan::{Plan, Sending, plan};
 use super::send::freeze;
-use super::{NewNotice, check_new, check_phase, insert, locked, new_row};
+use super::{NewNotice, locked};
 use crate::audit::Tx;
 use crate::db::Conn;
 use crate::error::Result;

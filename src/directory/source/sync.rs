@@ -24,7 +24,7 @@ use super::{gone, there};
 use crate::audit::{Action, Actor, Event, Tx};
 use crate::db::schema::directory_sources as s;
 use crate::db::{Db, dialect};
-use crate::directory::import::Import;
+use crate::directory::import::{Import, with_room};
 use crate::directory::line::LineKind;
 use crate::error::{Error, Result};
 use diesel::prelude::*;
@@ -299,7 +299,9 @@ async fn apply(db: &Db, claimed: &Claimed, changes: Changes) -> std::result::Res
     let applying = Applying::begin(&claimed.run);
     let (done, told) = (applying.counter(), applying.counter());
     let actor = Actor::system("sync");
-    let storing = db.write(&actor, move |tx| apply_all(tx, &this, &changes, &done));
+    let storing = db.write(&actor, move |tx| {
+        with_room(tx, |tx| apply_all(tx, &this, &changes, &done))
+    });
     let applied = tokio::select! {
         applied = storing => applied,
         never = tell_others(db, claimed, &told, total) => match never {},

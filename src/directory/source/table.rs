@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::mapping::{self, check_field};
 use crate::audit::{Action, Event, Tx, hex};
-use crate::directory::import::{Counts, Import};
+use crate::directory::import::{Counts, Import, with_room};
 use crate::directory::line::LineKind;
 use crate::error::{Error, FieldError, Result};
 
@@ -177,6 +177,10 @@ fn plan(columns: &Columns, header: &StringRecord) -> std::result::Result<Plan, S
 /// # Errors
 /// `Invalid` with up to 100 errors by line and column; nothing of the table is stored then.
 pub fn import(tx: &mut Tx<'_>, input: impl Read, format: Format, columns: &Columns) -> Result<Counts> {
+    with_room(tx, |tx| import_all(tx, input, format, columns))
+}
+
+fn import_all(tx: &mut Tx<'_>, input: impl Read, format: Format, columns: &Columns) -> Result<Counts> {
     let since = Rc::new(Cell::new(0));
     let digest = Rc::new(RefCell::new(Sha256::new()));
     let mut reader = ReaderBuilder::new()
@@ -212,13 +216,15 @@ pub fn import(tx: &mut Tx<'_>, input: impl Read, format: Format, columns: &Colum
                 let line = record.position().map_or(0, csv::Position::line);
                 match row(columns.kind, &plan, &record) {
                     Ok(parsed) => import.take(tx, line, parsed)?,
-                    Err(errors) => errors.into_iter().for_each(|detail| import.wrong(line, detail)),
+                    Err(errors) => errors
+                        .into_iter()
+                        .try_for_each(|detail| import.wrong(tx, line, detail))?,
                 }
             }
             Ok(false) => break,
             Err(error) => match failure(&error) {
                 Some((line, detail)) => {
-                    import.wrong(line.unwrap_or_else(|| reader.position().line()), detail);
+                    import.wrong(tx, line.unwrap_or_else(|| reader.position().line()), detail)?;
                     if matches!(error.kind(), ErrorKind::Io(_)) {
                         break;
                     }

@@ -1,0 +1,182 @@
+//! Statements about many rows at a time that differ between the databases: rows that sources stage, and alerts.
+//!
+//! Must never happen here: a row that is written twice by one call.
+
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Nullable, Text};
+
+use crate::db::{Conn, Fix};
+use crate::error::Result;
+use crate::id::{AlertId, IncidentId};
+use crate::time::Timestamp;
+
+/// A row that a source brought, about to be staged.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct StagedRow<'a> {
+    pub kind: i64,
+    pub key: &'a str,
+    pub parent: Option<&'a str>,
+    pub seq: i64,
+    pub line: &'a str,
+}
+
+/// Stages rows of a run, and answers how many of them were not there yet.
+///
+/// # Errors
+/// What the database answers.
+pub fn stage<'a>(conn: &mut Conn, run: &str, rows: impl Iterator<Item = StagedRow<'a>>) -> Result<usize> {
+    const INTO: &str = "INSERT INTO directory_staged (run_id, kind, key, parent, level, seq, line)";
+    const LEVEL: &str = "CASE WHEN r.parent IS NULL THEN 0 END";
+    Ok(match conn {
+        Conn::Sqlite(conn) => {
+            let rows: Vec<_> = rows
+                .map(|row| (row.kind, row.key, row.parent, row.seq, row.line))
+                .collect();
+            diesel::sql_query(format!(
+                "{INTO} SELECT $1, r.kind, r.key, r.parent, {LEVEL}, r.seq, r.line FROM ( \
+                     SELECT json_extract(value, '$[0]') AS kind, json_extract(value, '$[1]') AS key, \
+                            json_extract(value, '$[2]') AS parent, json_extract(value, '$[3]') AS seq, \
+                            json_extract(value, '$[4]') AS line FROM json_each($2)) AS r \
+                 WHERE TRUE ON CONFLICT (run_id, kind, key) DO NOTHING"
+            ))
+            .bind::<Text, _>(run)
+            .bind::<Text, _>(serde_json::to_string(&rows)?)
+            .execute(conn)?
+        }
+        Conn::Pg(conn) => {
+            let (mut kinds, mut keys, mut parents, mut seqs, mut lines) =
+                (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            for row in rows {
+                kinds.push(row.kind);
+                keys.push(row.key);
+                parents.push(row.parent);
+                seqs.push(row.seq);
+                lines.push(row.line);
+            }
+            diesel::sql_query(format!(
+                "{INTO} SELECT $1, r.kind, r.key, r.parent, {LEVEL}, r.seq, r.line \
+                 FROM UNNEST($2, $3, $4, $5, $6) AS r(kind, key, parent, seq, line) \
+                 ON CONFLICT (run_id, kind, key) DO NOTHING"
+            ))
+            .bind::<Text, _>(run)
+            .bind::<Array<BigInt>, _>(kinds)
+            .bind::<Array<Text>, _>(keys)
+            .bind::<Array<Nullable<Text>>, _>(parents)
+            .bind::<Array<BigInt>, _>(seqs)
+            .bind::<Array<Text>, _>(lines)
+            .execute(conn)?
+        }
+    })
+}
+
+/// Makes everything that a run staged the source's own.
+///
+/// # Errors
+/// What the database answers.
+pub fn own_staged(conn: &mut Conn, run: &str, source: &str) -> Result<()> {
+    // The same text for both: only the enum cannot say ON CONFLICT.
+    diesel::sql_query(
+        "INSERT INTO directory_origins (kind, key, source_id) \
+         SELECT s.kind, s.key, $1 FROM directory_staged s WHERE s.run_id = $2 \
+         ON CONFLICT (kind, key) DO UPDATE SET source_id = excluded.source_id \
+         WHERE directory_origins.source_id <> excluded.source_id",
+    )
+    .bind::<Text, _>(source)
+    .bind::<Text, _>(run)
+    .execute(conn)?;
+    Ok(())
+}
+
+/// The newest alert of a fingerprint.
+#[derive(Clone, Debug, QueryableByName)]
+#[allow(missing_docs)]
+pub struct LatestAlert {
+    #[diesel(sql_type = Text)]
+    pub id: AlertId,
+    #[diesel(sql_type = Text)]
+    pub fingerprint: String,
+    #[diesel(sql_type = Text)]
+    pub status: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    pub incident_id: Option<IncidentId>,
+    #[diesel(sql_type = BigInt)]
+    pub repeats: i64,
+}
+
+/// The newest alert of each of these fingerprints; of one that flaps there are many older ones, which are not read.
+///
+/// # Errors
+/// What the database answers.
+pub fn latest_alerts(conn: &mut Conn, integration: &str, fingerprints: &[&str]) -> Result<Vec<LatestAlert>> {
+    const NEWEST: &str = "FROM alerts b WHERE b.integration_id = $2 AND b.fingerprint = k.value \
+                          ORDER BY b.received_at DESC, b.id DESC LIMIT 1";
+    const SHOWN: &str = "SELECT a.id, a.fingerprint, a.status, a.incident_id, a.repeats";
+    Ok(match conn {
+        // SQLite numbers parameters as they appear.
+        Conn::Sqlite(conn) => diesel::sql_query(format!(
+            "{SHOWN} FROM json_each($1) AS k JOIN alerts a ON a.id = (SELECT b.id {NEWEST})"
+        ))
+        .bind::<Text, _>(serde_json::to_string(fingerprints)?)
+        .bind::<Text, _>(integration)
+        .fixed()
+        .load(conn)?,
+        // One by one, by the index, whatever the planner knows of a table that has just grown.
+        Conn::Pg(conn) => diesel::sql_query(format!(
+            "{SHOWN} FROM UNNEST($1) AS k(value), LATERAL (SELECT b.* {NEWEST}) AS a"
+        ))
+        .bind::<Array<Text>, _>(fingerprints)
+        .bind::<Text, _>(integration)
+        .fixed()
+        .load(conn)?,
+    })
+}
+
+/// An alert that came again.
+#[derive(Clone, Copy, Debug)]
+pub struct RepeatRow<'a> {
+    /// The alert.
+    pub id: &'a str,
+    /// How often.
+    pub times: i64,
+    /// The silence or maintenance window in which it came last.
+    pub quiet: Option<&'a str>,
+}
+
+/// Counts alerts that came again, each of them once in the list.
+///
+/// # Errors
+/// What the database answers.
+pub fn repeat_alerts(conn: &mut Conn, now: Timestamp, rows: &[RepeatRow<'_>]) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    match conn {
+        Conn::Sqlite(conn) => {
+            let rows: Vec<_> = rows.iter().map(|row| (row.id, row.times, row.quiet)).collect();
+            diesel::sql_query(
+                "UPDATE alerts SET repeats = repeats + r.times, last_received_at = $1, quiet_id = r.quiet FROM ( \
+                     SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS times, \
+                            json_extract(value, '$[2]') AS quiet FROM json_each($2)) AS r \
+                 WHERE alerts.id = r.id",
+            )
+            .bind::<BigInt, _>(now)
+            .bind::<Text, _>(serde_json::to_string(&rows)?)
+            .fixed()
+            .execute(conn)?;
+        }
+        Conn::Pg(conn) => {
+            diesel::sql_query(
+                "UPDATE alerts SET repeats = repeats + r.times, last_received_at = $1, quiet_id = r.quiet \
+                 FROM UNNEST($2, $3, $4) AS r(id, times, quiet) WHERE alerts.id = r.id",
+            )
+            .bind::<BigInt, _>(now)
+            .bind::<Array<Text>, _>(rows.iter().map(|row| row.id).collect::<Vec<_>>())
+            .bind::<Array<BigInt>, _>(rows.iter().map(|row| row.times).collect::<Vec<_>>())
+            .bind::<Array<Nullable<Text>>, _>(rows.iter().map(|row| row.quiet).collect::<Vec<_>>())
+            .fixed()
+            .execute(conn)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! How a notice is drafted and changed, and what it must say.
+//!
+//! Must never happen here: a draft that could not be sent, or a change of what was sent.
+
+use diesel::prelude::*;
+use serde_json::json;
+
+use super::{CustomerAction, NewNotice, Notice, NoticePatch, Row, get, locked, require_draft};
+use crate::audit::{Action, Event, Tx};
+use crate::db::Conn;
+use crate::db::schema::notices as n;
+use crate::error::{Error, FieldError, Result};
+use crate::id::{IncidentId, NoticeId};
+use crate::incident::{self, Status, check_text};
+use crate::template::Phase;
+use crate::time::Timestamp;
+
+fn check_parts(
+    errors: &mut Vec<FieldError>,
+    message: Option<&str>,
+    subject: Option<&str>,
+    action: Option<&CustomerAction>,
+) {
+    if let Some(message) = message {
+        if message.trim().is_empty() {
+            errors.push(FieldError::at("/message", "must not be empty"));
+        }
+        check_text(errors, "/message", message);
+    }
+    if let Some(subject) = subject {
+        if subject.trim().is_empty() {
+            errors.push(FieldError::at(
+                "/subject",
+                "must not be empty; leave it out to have the usual one",
+            ));
+        }
+        if subject.chars().any(char::is_control) {
+            errors.push(FieldError::at(
+                "/subject",
+                "holds a control character, such as a line break",
+            ));
+        }
+        if subject.chars().count() > 200 {
+            errors.push(FieldError::at("/subject", "is longer than 200 characters"));
+        }
+    }
+    if let Some(action) = action {
+        let text = action.text.as_deref().map(str::trim).unwrap_or_default();
+        if action.required && text.is_empty() {
+            errors.push(FieldError::at(
+                "/customer_action/text",
+                "say what the customer has to do",
+            ));
+        }
+        if !action.required && !text.is_empty() {
+            errors.push(FieldError::at(
+                "/customer_action/text",
+                "is given although nothing is required",
+            ));
+        }
+        check_text(errors, "/customer_action/text", text);
+    }
+}
+
+/// Drafts a notice.
+///
+/// # Errors
+/// `NotFound`; `Invalid`, field by field (a resolution needs `customer_action`); `Conflict` where a resolution is
+/// drafted for an incident that is not resolved.
+pub fn draft(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewNotice) -> Result<Notice> {
+    check_new(tx.conn, new)?;
+    check_phase(tx.conn, incident, new.phase)?;
+    let row = new_row(tx.actor.id(), tx.now, incident, new)?;
+    insert(tx, &row)?;
+    get(tx.conn, &row.id)
+}
+
+/// Checks a notice to draft, whoever is to draft it and when.
+///
+/// # Errors
+/// `Invalid`, field by field.
+pub(crate) fn check_new(conn: &mut Conn, new: &NewNotice) -> Result<()> {
+    let mut errors = Vec::new();
+    check_parts(
+        &mut errors,
+        Some(&new.message),
+        new.subject.as_deref(),
+        new.customer_action.as_ref(),
+    );
+    if new.phase == Phase::Resolution && new.customer_action.is_none() {
+        let detail =
+            "a resolution must say what the customer has to do, or {\"required\": false} for nothing";
+        errors.push(FieldError::at("/customer_action", detail));
+    }
+    if let Some(rule) = &new.audience {
+        rule.check(conn, "/audience", &mut errors)?;
+    }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::fields(errors))
+    }
+}
+
+pub(super) fn new_row(author: &str, now: Timestamp, incident: &IncidentId, new: &NewNotice) -> Result<Row> {
+    let action = new
+        .customer_action
+        .as_ref()
+        .map(serde_json::to_string)
+        .transpose()?;
+    Ok(Row {
+        subject: new.subject.as_deref().map(|s| s.trim().to_owned()),
+        customer_action: action,
+        audience: new.audience.as_ref().map(serde_json::to_string).transpose()?,
+        ..Row::by(
+            author,
+            now,
+            incident.clone(),
+            new.phase.as_str().to_owned(),
+            new.message.trim().to_owned(),
+        )
+    })
+}
+
+pub(super) fn insert(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
+    diesel::insert_into(n::table).values(row).execute(tx.conn)?;
+    tx.record(
+        Event::new(Action::NoticeDrafted, "notice", row.id.as_str())
+            .incident(&row.incident_id)
+            .after(json!({
+                "phase": row.phase, "subject": row.subject, "message": row.message,
+                "customer_action": row.action()?, "audience": row.rule()?, "catch_up_of": row.catch_up_of,
+            })),
+    );
+    Ok(())
+}
+
+/// "It is over" may only be said when it is; a report must have been written.
+pub(super) fn check_phase(conn: &mut Conn, id: &IncidentId, phase: Phase) -> Result<()> {
+    let incident = incident::get(conn, id)?;
+    if phase == Phase::Resolution && incident.status != Status::Resolved {
+        return Err(Error::Conflict(format!(
+            "incident #{} is {}: a resolution can be told when it is resolved",
+            incident.number, incident.status
+        )));
+    }
+    Ok(())
+}
+
+/// Changes a draft. Who changes it last counts as its author.
+///
+/// # Errors
+/// `NotFound`; `Conflict` where it is no draft any more; `Invalid`, field by field.
+pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Notice> {
+    let mut errors = Vec::new();
+    check_parts(
+        &mut errors,
+        patch.message.as_deref(),
+        patch.subject.as_deref(),
+        patch.customer_action.as_ref(),
+    );
+    if let Some(rule) = &patch.audience {
+        rule.check(tx.conn, "/audience", &mut errors)?;
+    }
+    if !errors.is_empty() {
+        return Err(Error::fields(errors));
+    }
+    let before = locked(tx, id)?;
+    require_draft(&before)?;
+    let message = patch
+        .message
+        .as_deref()
+        .map_or(before.message.clone(), |m| m.trim().to_owned());
+    let subject = patch
+        .subject
+        .as_deref()
+        .map(|s| s.trim().to_owned())
+        .or(before.subject.clone());
+    let action = match &patch.customer_action {
+        Some(action) => Some(serde_json::to_string(action)?),
+        None => before.customer_action.clone(),
+    };
+    let rule = match &patch.audience {
+        Some(rule) => Some(serde_json::to_string(rule)?),
+        None => before.audience.clone(),
+    };
+    diesel::update(n::table.find(id.as_str()))
+        .set((
+            n::message.eq(&message),
+            n::subject.eq(&subject),
+            n::customer_action.eq(&action),
+            n::audience.eq(&rule),
+            n::drafted_by.eq(tx.actor.id()),
+            n::approved_by.eq(None::<String>),
+            n::approved_digest.eq(None::<String>),
+            n::updated_at.eq(tx.now),
+        ))
+        .execute(tx.conn)?;
+    tx.record(
+        Event::new(Action::NoticeChanged, "notice", id.as_str())
+            .incident(&before.incident_id)
+            .before(json!({
+                "subject": before.subject, "message": before.message, "customer_action": before.action()?,
+                "audience": before.rule()?,
+            }))
+            .after(json!({
+                "subject": subject, "message": message, "customer_action": action,
+                "audience": patch.audience.clone().map_or_else(|| before.rule(), Ok)?,
+            })),
+    );
+    get(tx.conn, id)
+}
