@@ -22,9 +22,11 @@ use tokio_rustls::client::TlsStream;
 
 /// Bytes of one read, and the most that is kept of what the server says at a time.
 const CHUNK: usize = 8 * 1024;
-/// The longest reply, over all its lines. Replies are a few lines; lettre reads one again from its beginning with every
-/// line that is added, so that one without end would take all the time of the processor before it took the memory.
+/// The longest reply, over all its lines.
 const LONGEST: usize = 16 * 1024;
+/// The most lines of a reply. They are a few; lettre reads a reply again from its beginning with every line that is
+/// added, so that one without end would take all the time of the processor before it took the memory.
+const MOST_LINES: usize = 200;
 
 enum Io {
     Plain(TcpStream),
@@ -42,6 +44,8 @@ struct Inner {
     said: Vec<u8>,
     /// Bytes that were handed out since the last write.
     heard: usize,
+    /// Lines, likewise, and parts of long ones.
+    lines: usize,
 }
 
 /// A stream that two hold: lettre's connection, which talks through it, and ours, which looks at it.
@@ -66,6 +70,7 @@ impl Wire {
                 read: 0,
                 said: Vec::new(),
                 heard: 0,
+                lines: 0,
             })),
             peer,
         })
@@ -173,7 +178,8 @@ impl AsyncRead for Wire {
             .map_or(rest.len(), |end| end + 1);
         let taken = line.min(buffer.remaining());
         inner.heard += taken;
-        if inner.heard > LONGEST {
+        inner.lines += 1;
+        if inner.heard > LONGEST || inner.lines > MOST_LINES {
             let error = io::Error::new(io::ErrorKind::InvalidData, "the mail server's reply has no end");
             return Poll::Ready(Err(error));
         }
@@ -190,7 +196,7 @@ impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let inner = &mut *self.lock();
         if inner.heard > 0 {
-            inner.heard = 0;
+            (inner.heard, inner.lines) = (0, 0);
             inner.said.clear();
         }
         match &mut inner.io {
