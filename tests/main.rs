@@ -59,6 +59,7 @@ mod senders_prove_themselves_in_their_own_way;
 mod settings_fail_at_the_start;
 mod silence_is_the_alert;
 mod silences_and_windows_keep_quiet;
+mod sources_are_encrypted_as_asked;
 mod sources_are_read_and_never_written;
 mod stories;
 mod tables_are_imported;

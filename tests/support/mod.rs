@@ -11,7 +11,7 @@ mod http;
 pub mod https;
 mod mail;
 pub mod monitoring;
-mod mysql_server;
+pub mod mysql_server;
 mod notices;
 mod postgres;
 pub mod postgres_proxy;

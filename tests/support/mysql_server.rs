@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use mysql::prelude::Queryable;
 
+use super::smtp_script::Certificate;
+
 /// Runs the server until its standard input is closed; then nobody needs the data any more.
 const KEEPER: &str = "trap '' INT; data=$1; shift; \"$@\" & server=$!; read -r line; kill -9 $server; wait $server 2>/dev/null; rm -rf \"$data\"";
 
@@ -19,16 +21,36 @@ pub const PASSWORD: &str = "s3cr-et!pass";
 
 struct Server {
     url: String,
+    /// Whose certificates to believe, where it offers TLS: as `localhost`, and by no other name.
+    authority: Option<PathBuf>,
     /// Its standard input is what keeps the server.
     _keeper: Option<Child>,
 }
 
 /// The URL of a server on which databases can be created. `None`, after saying so, where there is none.
 pub fn url() -> Option<&'static str> {
+    server().map(|server| server.url.as_str())
+}
+
+/// The file with the authority of the server that [`url`] answers, by which it is `localhost`. `None`, after saying so, where
+/// that is not a server of the tests' own.
+pub fn authority() -> Option<&'static Path> {
+    static SAID: OnceLock<()> = OnceLock::new();
+    let found = server()?.authority.as_deref();
+    if found.is_none() {
+        SAID.get_or_init(|| {
+            let why = "CANDOR_TEST_MYSQL_URL names one whose certificate nobody knows";
+            let _ = writeln!(std::io::stderr(), "not tested: TLS to MySQL: {why}");
+        });
+    }
+    found
+}
+
+fn server() -> Option<&'static Server> {
     static FOUND: OnceLock<Result<Server, String>> = OnceLock::new();
     static SAID: OnceLock<()> = OnceLock::new();
     match FOUND.get_or_init(find) {
-        Ok(server) => Some(&server.url),
+        Ok(server) => Some(server),
         Err(why) => {
             assert!(
                 std::env::var("CANDOR_REQUIRE_POSTGRES").as_deref() != Ok("1"),
@@ -50,7 +72,11 @@ fn find() -> Result<Server, String> {
     if let Ok(url) = std::env::var("CANDOR_TEST_MYSQL_URL") {
         // Asked for by name, so another one will not do.
         answers(&url).unwrap_or_else(|error| panic!("CANDOR_TEST_MYSQL_URL: {error}"));
-        return Ok(Server { url, _keeper: None });
+        return Ok(Server {
+            url,
+            authority: None,
+            _keeper: None,
+        });
     }
     let missing = || "neither CANDOR_TEST_MYSQL_URL nor mariadbd and mariadb-install-db".to_owned();
     let server = program("mariadbd").ok_or_else(missing)?;
@@ -94,6 +120,8 @@ fn start(server: &Path, install: &Path) -> Result<Server, String> {
             String::from_utf8_lossy(&made.stderr)
         ));
     }
+    let certificate = Certificate::named(&["localhost"]);
+    let authority = certificate.trusted_by(&data);
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .map_err(|error| error.to_string())?
@@ -108,6 +136,8 @@ fn start(server: &Path, install: &Path) -> Result<Server, String> {
             "--innodb-flush-log-at-trx-commit=0",
         ])
         .args([&user, &directory])
+        .arg(format!("--ssl-cert={}", authority.display()))
+        .arg(format!("--ssl-key={}", certificate.key_file(&data).display()))
         .arg(format!("--port={port}"))
         .arg(format!("--socket={}", data.join("s").display()))
         .arg(format!("--pid-file={}", data.join("pid").display()))
@@ -132,12 +162,15 @@ fn start(server: &Path, install: &Path) -> Result<Server, String> {
     for statement in [
         format!("CREATE USER 'tester'@'%' IDENTIFIED BY '{PASSWORD}'"),
         "GRANT ALL PRIVILEGES ON *.* TO 'tester'@'%'".to_owned(),
+        format!("CREATE USER 'sealed'@'%' IDENTIFIED BY '{PASSWORD}' REQUIRE SSL"),
+        "GRANT ALL PRIVILEGES ON *.* TO 'sealed'@'%'".to_owned(),
     ] {
         conn.query_drop(statement).map_err(|error| error.to_string())?;
     }
     let password = PASSWORD.replace('!', "%21");
     Ok(Server {
         url: format!("mysql://tester:{password}@127.0.0.1:{port}/mysql"),
+        authority: Some(authority),
         _keeper: Some(keeper),
     })
 }

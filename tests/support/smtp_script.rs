@@ -344,6 +344,18 @@ impl Drop for SmtpScript {
     }
 }
 
+fn pem(what: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der).into_bytes();
+    let lines: Vec<&str> = text
+        .chunks(64)
+        .map(|line| std::str::from_utf8(line).expect("base64"))
+        .collect();
+    format!(
+        "-----BEGIN {what}-----\n{}\n-----END {what}-----\n",
+        lines.join("\n")
+    )
+}
+
 /// A certificate for localhost and 127.0.0.1 that nobody has signed, made for one test.
 pub struct Certificate {
     certificate: Vec<u8>,
@@ -352,7 +364,12 @@ pub struct Certificate {
 
 impl Certificate {
     pub fn new() -> Self {
-        let names = ["localhost", "127.0.0.1"].map(str::to_owned);
+        Self::named(&["localhost", "127.0.0.1"])
+    }
+
+    /// For other names.
+    pub fn named(names: &[&str]) -> Self {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
         Certificate {
             certificate: made.cert.der().to_vec(),
@@ -375,17 +392,15 @@ impl Certificate {
 
     /// Writes a file of the one authority to trust, for `SSL_CERT_FILE`.
     pub fn trusted_by(&self, directory: &Path) -> PathBuf {
-        let text: Vec<u8> = STANDARD.encode(&self.certificate).into_bytes();
-        let lines: Vec<&str> = text
-            .chunks(64)
-            .map(|line| std::str::from_utf8(line).expect("base64"))
-            .collect();
-        let pem = format!(
-            "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-            lines.join("\n")
-        );
         let path = directory.join("authority.pem");
-        std::fs::write(&path, pem).expect("a file");
+        std::fs::write(&path, pem("CERTIFICATE", &self.certificate)).expect("a file");
+        path
+    }
+
+    /// Writes a file of the key, for a server that is another program.
+    pub fn key_file(&self, directory: &Path) -> PathBuf {
+        let path = directory.join("key.pem");
+        std::fs::write(&path, pem("PRIVATE KEY", &self.key)).expect("a file");
         path
     }
 

@@ -1,28 +1,95 @@
 //! Reads a MySQL or MariaDB database of others.
 //!
-//! Must never happen here: a transaction that may write, or a file that the server asks for.
+//! Must never happen here: a transaction that may write, a file that the server asks for, or a password over a connection
+//! that should have been encrypted.
 
+use std::fs::File;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mysql::prelude::Queryable;
-use mysql::{Conn, Opts, OptsBuilder, Params, Value as Cell};
+use mysql::{Conn, Opts, OptsBuilder, Params, SslOpts, UrlError, Value as Cell};
 use serde_json::Value;
+use url::Url;
 
 use super::{CONNECT, Counted, Row, count_statement};
 
 /// A read-only transaction.
 pub(super) struct Reader(Conn);
 
+const EXAMPLE: &str = "mysql://reader:password@db.example/shop";
+
+/// What a URL says, apart from what the client library reads itself.
+struct Target {
+    opts: Opts,
+    /// Whether nothing may be said in the open.
+    tls: bool,
+    /// A file with the authorities that are believed beside the public ones.
+    authorities: Option<PathBuf>,
+}
+
+impl Target {
+    /// `tls` (`required` or `none`, which is usual) and `tls_ca` are ours; the library has no words for them.
+    fn parse(text: &str) -> Result<Target, String> {
+        if !text.starts_with("mysql://") {
+            return Err("must begin with mysql://".to_owned());
+        }
+        let mut url = Url::parse(text).map_err(|_| format!("is not a URL such as {EXAMPLE}"))?;
+        let (mut tls, mut authorities) = (None, None);
+        let mut others = Vec::new();
+        for (name, value) in url.query_pairs() {
+            match &*name {
+                "tls" => {
+                    tls = Some(match &*value {
+                        "required" => true,
+                        "none" => false,
+                        _ => return Err("its parameter tls must be `required` or `none`".to_owned()),
+                    });
+                }
+                "tls_ca" if value.is_empty() => {
+                    return Err("its parameter tls_ca must name a file".to_owned());
+                }
+                "tls_ca" => authorities = Some(PathBuf::from(&*value)),
+                _ => others.push((name.into_owned(), value.into_owned())),
+            }
+        }
+        if authorities.is_some() && tls != Some(true) {
+            return Err("its parameter tls_ca means nothing without tls=required".to_owned());
+        }
+        url.set_query(None);
+        if !others.is_empty() {
+            url.query_pairs_mut().extend_pairs(others);
+        }
+        let opts = Opts::from_url(url.as_str()).map_err(|error| match error {
+            UrlError::UnknownParameter(name) | UrlError::InvalidValue(name, _) => {
+                format!("its parameter {name} is not one that is known, or its value is not")
+            }
+            _ => format!("is not a URL such as {EXAMPLE}"),
+        })?;
+        if opts.get_db_name().is_none() {
+            return Err(format!("names no database: {EXAMPLE}"));
+        }
+        Ok(Target {
+            opts,
+            tls: tls == Some(true),
+            authorities,
+        })
+    }
+
+    /// For the library: none where nothing is encrypted.
+    fn ssl(&self) -> Result<Option<SslOpts>, String> {
+        if let Some(path) = &self.authorities {
+            // The library does not say which file it cannot read.
+            File::open(path).map_err(|error| format!("tls_ca, {}: {error}", path.display()))?;
+        }
+        Ok(self
+            .tls
+            .then(|| SslOpts::default().with_root_cert_path(self.authorities.clone())))
+    }
+}
+
 pub(super) fn check(url: &str) -> Result<(), String> {
-    if !url.starts_with("mysql://") {
-        return Err("must begin with mysql://".to_owned());
-    }
-    let opts =
-        Opts::from_url(url).map_err(|_| "is not a URL such as mysql://reader:password@db.example/shop")?;
-    if opts.get_db_name().is_none() {
-        return Err("names no database: mysql://reader:password@db.example/shop".to_owned());
-    }
-    Ok(())
+    Target::parse(url).map(drop)
 }
 
 fn said(error: &mysql::Error) -> String {
@@ -34,10 +101,12 @@ fn said(error: &mysql::Error) -> String {
 
 impl Reader {
     pub(super) fn open(url: &str, patience: Duration) -> Result<Self, String> {
-        let opts = Opts::from_url(url).map_err(|_| "is not a URL".to_owned())?;
+        let target = Target::parse(url)?;
+        let ssl = target.ssl()?;
         // A little longer than the statement may take: the server's own answer says more.
         let wait = patience + CONNECT;
-        let opts = OptsBuilder::from_opts(opts)
+        let opts = OptsBuilder::from_opts(target.opts)
+            .ssl_opts(ssl)
             .prefer_socket(false)
             .tcp_connect_timeout(Some(CONNECT))
             .read_timeout(Some(wait))
