@@ -43,8 +43,8 @@ pub fn count(conn: &mut Conn, selector: &Selector) -> Result<Found> {
     let (mut accounts, mut people) = (None, None);
     if resources <= MOST {
         let graph = Graph::of_selector(conn, selector)?;
-        accounts = Some(graph.reached().0.len());
         let folded = Folded::of(conn, graph, &Rule::default())?;
+        accounts = Some(folded.numbers.accounts);
         let keys: Vec<i64> = folded.people().collect();
         let there = super::roles::people(conn, At::Now, &keys)?;
         let told = |person: &&Person| person.there && folded.place(person.key, 0).is_some();

@@ -75,6 +75,30 @@ pub(super) struct Owner {
     pub depth: usize,
 }
 
+/// How much of what is affected leads to an account.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Numbers {
+    /// Affected resources that are there.
+    pub resources: usize,
+    /// Accounts that own them, and are there.
+    pub accounts: usize,
+    /// Resources of nobody, or of an account that is gone.
+    pub without_account: usize,
+    /// Affected resources that are gone.
+    pub gone: usize,
+    /// Affected resources that the directory did not know then.
+    pub unknown: usize,
+}
+
+/// Where the ways up from what is affected lead.
+pub(super) struct Reached {
+    /// Accounts that own something affected and are there, in the order of their keys.
+    pub accounts: Vec<AccountIndex>,
+    /// What is affected and what is above it, in the order of their keys, but for what belongs to an account that is gone.
+    pub nodes: Vec<NodeIndex>,
+    pub numbers: Numbers,
+}
+
 /// What is affected, and everything above it.
 pub(super) struct Graph {
     /// By key.
@@ -440,24 +464,34 @@ impl Graph {
         self.account(owner.account).there
     }
 
-    /// The accounts and the resources on the way to them of whatever is affected and whose account is not gone; each
-    /// in the order of its keys.
-    pub fn reached(&self) -> (Vec<AccountIndex>, Vec<NodeIndex>) {
+    /// Where the ways up lead, and how many of what is affected lead nowhere.
+    pub fn reached(&self) -> Reached {
         let mut accounts = vec![false; self.accounts.len()];
         let mut nodes = vec![false; self.nodes.len()];
+        let mut numbers = Numbers::default();
         let mut chain = Vec::new();
         for affected in self.current() {
+            let node = self.node(affected.node);
+            if !node.there() {
+                match node.unknown() {
+                    true => numbers.unknown += 1,
+                    false => numbers.gone += 1,
+                }
+                continue;
+            }
+            numbers.resources += 1;
             self.climb(affected.node, false, &mut chain);
             match self.owner(&chain) {
-                Some(owner) if !self.is_there(owner) => {}
+                Some(owner) if self.is_there(owner) => accounts[owner.account.get()] = true,
                 owner => {
-                    if let Some(owner) = owner {
-                        accounts[owner.account.0 as usize] = true;
-                    }
-                    for node in &chain {
-                        nodes[node.0 as usize] = true;
+                    numbers.without_account += 1;
+                    if owner.is_some() {
+                        continue;
                     }
                 }
+            }
+            for node in &chain {
+                nodes[node.get()] = true;
             }
         }
         let marked = |flags: Vec<bool>| {
@@ -470,7 +504,12 @@ impl Graph {
         let mut nodes: Vec<NodeIndex> = marked(nodes).map(NodeIndex).collect();
         accounts.sort_unstable_by_key(|index| self.account(*index).key);
         nodes.sort_unstable_by_key(|index| self.node(*index).key);
-        (accounts, nodes)
+        numbers.accounts = accounts.len();
+        Reached {
+            accounts,
+            nodes,
+            numbers,
+        }
     }
 }
 

@@ -148,10 +148,7 @@ pub fn resolve(conn: &mut Conn, incident: &IncidentId) -> Result<Audience> {
 pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -> Result<Audience> {
     crate::incident::get(conn, incident)?;
     let graph = Graph::of_incident(conn, incident, at, false)?;
-    let mut folded = Folded::of(conn, graph, rule)?;
-    let found_by = folded.first_accounts();
-    folded.sort();
-    let folded = Arc::new(folded);
+    let folded = Arc::new(Folded::of(conn, graph, rule)?);
     let graph = &folded.graph;
     let InEvents {
         people: mut seen,
@@ -191,7 +188,7 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
         }
         // Where they have none of their own, that of the account by which they were found first.
         let account = place
-            .and_then(|place| found_by[place])
+            .and_then(|place| folded.first_account(place))
             .map(|account| graph.account(account));
         let reasons = Reasons::new(&folded, place, seen);
         let unreachable = match row.gone_now {
@@ -227,11 +224,22 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
         })
         .chain(gone.into_values())
         .collect();
+    let suppressed = people
+        .iter()
+        .filter(|one| one.unreachable.is_none() && one.suppressed.is_some());
     let counts = Counts {
+        people: people.len(),
+        accounts: folded.numbers.accounts,
+        resources: folded.numbers.resources,
+        unreachable: unreachable.len(),
+        suppressed: suppressed.count(),
+        unresolved_references: unresolved.len(),
         identified: people.iter().filter(|one| one.reasons.was_seen()).count(),
         unidentified: unidentified_users,
         events_without_user: unidentified.iter().map(|one| one.without_user).sum(),
-        ..counts(graph, &people, unreachable.len(), unresolved.len())
+        gone_resources: folded.numbers.gone,
+        without_account: folded.numbers.without_account,
+        not_known_then: folded.numbers.unknown,
     };
     Ok(Audience {
         counts,
@@ -283,48 +291,6 @@ fn unreachable(person: &PersonRef) -> Option<String> {
         .map(|reason| format!("the address {reason}"))
 }
 
-/// Affected resources that are there, that are gone, that belong to nobody; and the accounts of the rest.
-fn counts(graph: &Graph, people: &[Addressee], unreachable: usize, unresolved: usize) -> Counts {
-    let mut counts = Counts {
-        people: people.len(),
-        accounts: 0,
-        resources: 0,
-        unreachable,
-        suppressed: people
-            .iter()
-            .filter(|addressee| addressee.unreachable.is_none() && addressee.suppressed.is_some())
-            .count(),
-        unresolved_references: unresolved,
-        identified: 0,
-        unidentified: 0,
-        events_without_user: 0,
-        gone_resources: 0,
-        without_account: 0,
-        not_known_then: 0,
-    };
-    let mut accounts = vec![false; graph.accounts_len()];
-    let mut chain = Vec::new();
-    for affected in graph.current() {
-        let node = graph.node(affected.node);
-        if node.unknown() {
-            counts.not_known_then += 1;
-            continue;
-        }
-        if !node.there() {
-            counts.gone_resources += 1;
-            continue;
-        }
-        counts.resources += 1;
-        graph.climb(affected.node, false, &mut chain);
-        match graph.owner(&chain) {
-            Some(owner) if graph.is_there(owner) => accounts[owner.account.get()] = true,
-            _ => counts.without_account += 1,
-        }
-    }
-    counts.accounts = accounts.into_iter().filter(|owns| *owns).count();
-    counts
-}
-
 /// An affected resource with an endpoint of the account that it belongs to.
 pub(crate) struct EndpointRow {
     pub id: EndpointId,
@@ -345,8 +311,8 @@ pub(crate) fn endpoints(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<En
     type Columns = (BigInt, Text, Text, Text, Nullable<BigInt>);
     type Row = (i64, EndpointId, String, String, Option<i64>);
     let graph = Graph::of_incident(conn, incident, At::Now, false)?;
-    let (accounts, _) = graph.reached();
-    let accounts: Vec<i64> = accounts
+    let reached = graph.reached().accounts;
+    let accounts: Vec<i64> = reached
         .into_iter()
         .map(|index| graph.account(index).key)
         .collect();

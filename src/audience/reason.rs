@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use super::graph::{AccountIndex, Graph, NodeIndex};
+use super::graph::{AccountIndex, Graph, NodeIndex, Numbers, Reached};
 use super::roles::{self, Held, HeldOn, Words};
 use super::rule::Rule;
 use crate::db::Conn;
@@ -128,8 +128,19 @@ pub(super) struct Folded {
     roles: Words,
     /// Those of one person stand together.
     briefs: Vec<Brief>,
-    /// Keys of people in their order, each with where theirs begin.
-    people: Vec<(i64, u32)>,
+    /// In the order of their keys.
+    people: Vec<Told>,
+    /// How much of what is affected leads to an account.
+    pub numbers: Numbers,
+}
+
+/// Somebody with a role that leads to something affected.
+struct Told {
+    key: i64,
+    /// Where their roles begin.
+    start: u32,
+    /// The account by which they were found first, where it was by one.
+    first: Option<AccountIndex>,
 }
 
 /// Every reason of one person.
@@ -142,9 +153,13 @@ pub struct Reasons {
 }
 
 impl Folded {
-    /// Finds the roles that lead to what is affected.
+    /// Finds the roles that lead to what is affected, those of each person in their order.
     pub fn of(conn: &mut Conn, mut graph: Graph, rule: &Rule) -> Result<Folded> {
-        let (accounts, nodes) = graph.reached();
+        let Reached {
+            accounts,
+            nodes,
+            numbers,
+        } = graph.reached();
         let mut roles = Words::default();
         let members = roles::members(conn, &graph, &accounts, &rule.member_roles(), &mut roles)?;
         let collaborators = roles::collaborators(
@@ -161,52 +176,47 @@ impl Folded {
         found.sort_by_key(|(person, _)| *person);
         // Where one ends must be a number of this size too.
         u32::try_from(found.len()).map_err(Error::internal)?;
-        let mut people: Vec<(i64, u32)> = Vec::new();
-        let mut briefs = Vec::with_capacity(found.len());
-        for (person, brief) in found {
-            if people.last().is_none_or(|(last, _)| *last != person) {
-                people.push((person, briefs.len() as u32));
+        let mut people: Vec<Told> = Vec::new();
+        let mut briefs: Vec<Brief> = Vec::with_capacity(found.len());
+        for (key, brief) in found {
+            if people.last().is_none_or(|last| last.key != key) {
+                people.push(Told {
+                    key,
+                    start: briefs.len() as u32,
+                    first: brief.account,
+                });
             }
             briefs.push(brief);
+        }
+        let starts = people.iter().map(|told| told.start as usize);
+        let ends = starts.clone().skip(1).chain([briefs.len()]);
+        for (start, end) in starts.zip(ends) {
+            briefs[start..end].sort_unstable_by(|a, b| a.order(b, &graph, &roles));
         }
         Ok(Folded {
             graph,
             roles,
             briefs,
             people,
+            numbers,
         })
     }
 
     /// The keys of the people, in their order.
     pub fn people(&self) -> impl Iterator<Item = i64> {
-        self.people.iter().map(|(key, _)| *key)
+        self.people.iter().map(|told| told.key)
     }
 
-    /// The account by which somebody was found first, where it was by one.
-    pub fn first_accounts(&self) -> Vec<Option<AccountIndex>> {
-        let first = |(_, start): &(i64, u32)| self.briefs[*start as usize].account;
-        self.people.iter().map(first).collect()
-    }
-
-    /// Puts the reasons of each person into their order.
-    pub fn sort(&mut self) {
-        let ends = self.people.iter().skip(1).map(|(_, start)| *start as usize);
-        let ends: Vec<usize> = ends.chain([self.briefs.len()]).collect();
-        let mut start = 0;
-        for end in ends {
-            if end - start > 1 {
-                let (graph, roles) = (&self.graph, &self.roles);
-                self.briefs[start..end].sort_unstable_by(|a, b| a.order(b, graph, roles));
-            }
-            start = end;
-        }
+    /// The account by which the person at that place was found first, where it was by one.
+    pub fn first_account(&self, place: usize) -> Option<AccountIndex> {
+        self.people[place].first
     }
 
     /// Where a person stands among [`people`](Self::people). Whoever asks in their order gives the place after the last.
     pub fn place(&self, person: i64, guess: usize) -> Option<usize> {
         match self.people.get(guess) {
-            Some((key, _)) if *key == person => Some(guess),
-            _ => self.people.binary_search_by_key(&person, |(key, _)| *key).ok(),
+            Some(told) if told.key == person => Some(guess),
+            _ => self.people.binary_search_by_key(&person, |told| told.key).ok(),
         }
     }
 }
@@ -293,10 +303,10 @@ impl Reasons {
         let end = |place: usize| {
             of.people
                 .get(place + 1)
-                .map_or(of.briefs.len() as u32, |next| next.1)
+                .map_or(of.briefs.len() as u32, |next| next.start)
         };
         let (from, to) = match place {
-            Some(place) => (of.people[place].1, end(place)),
+            Some(place) => (of.people[place].start, end(place)),
             None => (0, 0),
         };
         Reasons {

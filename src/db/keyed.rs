@@ -94,14 +94,7 @@ impl Keyed<'_> {
 
     /// For PostgreSQL, up to the list of keys, which is a parameter.
     pub fn by_list(&self) -> String {
-        let Keyed {
-            columns,
-            table,
-            joined,
-            on,
-            condition,
-        } = self;
-        format!("SELECT {columns} FROM {table}{joined} WHERE {condition} AND {on} = ANY(")
+        format!("{} AND {} = ANY(", self.whole(), self.on)
     }
 
     /// Of the whole table.
