@@ -132,6 +132,7 @@ async fn what_is_asked_of_tls_is_checked(env: Env) {
     for (parameters, why) in [
         ("?tls=maybe", "its parameter tls must be `required` or `none`"),
         ("?tls=", "its parameter tls must be `required` or `none`"),
+        ("?tls=required&tls=none", "its parameter tls is there twice"),
         ("?tls=required&tls_ca=", "its parameter tls_ca must name a file"),
         ("?tls_ca=/etc/ca.pem", "means nothing without tls=required"),
         (

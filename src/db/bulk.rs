@@ -15,13 +15,17 @@ use crate::time::Timestamp;
 /// The columns of rows as SQLite reads them: the places of a list, and then the time twice, where there is one.
 fn places(columns: usize, stamped: bool) -> String {
     let places: Vec<String> = (0..columns)
-        .map(|place| format!("value ->> {place}"))
+        .map(|place| format!("list ->> '$[{place}]'"))
         .chain(std::iter::repeat_n("$1".to_owned(), if stamped { 2 } else { 0 }))
         .collect();
     // SQLite numbers parameters as they first appear.
     let list = if stamped { "$2" } else { "$1" };
-    // As binary JSON: `json_each` would put each inner list into words, which each column reads again.
-    format!("SELECT {} FROM jsonb_each({list}) WHERE TRUE", places.join(", "))
+    // As binary JSON: `json_each` would put each inner list into words, which each column reads again. The limit keeps SQLite from
+    // making the inner list anew for each column.
+    format!(
+        "SELECT {} FROM (SELECT value AS list FROM jsonb_each({list}) LIMIT -1) WHERE TRUE",
+        places.join(", ")
+    )
 }
 
 /// A statement for SQLite: what is inserted into, how many columns without the two times, and what is done in a conflict.
@@ -290,49 +294,41 @@ fn column<'a, R, V>(rows: &'a [R], of: impl Fn(&'a R) -> V) -> Vec<V> {
     rows.iter().map(of).collect()
 }
 
-/// The keys of rows that have one of these ids, by `select`, which yields an id and a key and ends behind a condition.
-///
-/// # Errors
-/// What the database answers.
-pub(crate) fn keys(conn: &mut Conn, select: &str, ids: &[&str]) -> Result<Vec<(String, i64)>> {
-    type Columns = (Text, BigInt);
-    Ok(match conn {
-        Conn::Sqlite(conn) => sql::<Columns>(&format!("{select} AND id IN (SELECT value FROM json_each("))
-            .bind::<Text, _>(serde_json::to_string(ids)?)
-            .sql("))")
-            .load(conn)?,
-        Conn::Pg(conn) => sql::<Columns>(&format!("{select} AND id = ANY("))
-            .bind::<Array<Text>, _>(ids)
-            .sql(")")
-            .load(conn)?,
-    })
+/// Whose keys are looked up.
+#[derive(Clone, Copy)]
+pub(crate) struct Named<'a> {
+    /// The table.
+    pub table: &'static str,
+    /// The type, where ids are told apart by it.
+    pub type_: Option<&'a str>,
+    /// Whether also what is not there any more.
+    pub gone: bool,
 }
 
-/// The same for resources of one type.
+/// The keys of the rows that have one of these ids, each of which stands once in the list.
 ///
 /// # Errors
 /// What the database answers.
-pub(crate) fn resource_keys(
-    conn: &mut Conn,
-    type_: &str,
-    ids: &[&str],
-    gone: bool,
-) -> Result<Vec<(String, i64)>> {
+pub(crate) fn keys(conn: &mut Conn, named: Named<'_>, ids: &[&str]) -> Result<Vec<(String, i64)>> {
     type Columns = (Text, BigInt);
-    let there = if gone { "" } else { "gone_at IS NULL AND " };
-    let select = format!("SELECT id, key FROM resources WHERE {there}type = ");
+    let Named { table, type_, gone } = named;
+    let there = if gone { "" } else { " AND t.gone_at IS NULL" };
+    // Without a type that is no condition.
+    let of_type = if type_.is_some() { "t.type" } else { "''" };
+    let type_ = type_.unwrap_or_default();
     Ok(match conn {
-        Conn::Sqlite(conn) => sql::<Columns>(&select)
-            .bind::<Text, _>(type_)
-            .sql(" AND id IN (SELECT value FROM json_each(")
+        // In the order of the list: behind `IN` it would be made a table first.
+        Conn::Sqlite(conn) => sql::<Columns>("SELECT t.id, t.key FROM json_each(")
             .bind::<Text, _>(serde_json::to_string(ids)?)
-            .sql("))")
-            .load(conn)?,
-        Conn::Pg(conn) => sql::<Columns>(&select)
+            .sql(&format!(
+                ") i CROSS JOIN {table} t WHERE t.id = i.value{there} AND {of_type} = "
+            ))
             .bind::<Text, _>(type_)
-            .sql(" AND id = ANY(")
+            .load(conn)?,
+        Conn::Pg(conn) => sql::<Columns>(&format!("SELECT t.id, t.key FROM {table} t WHERE t.id = ANY("))
             .bind::<Array<Text>, _>(ids)
-            .sql(")")
+            .sql(&format!("){there} AND {of_type} = "))
+            .bind::<Text, _>(type_)
             .load(conn)?,
     })
 }

@@ -335,11 +335,15 @@ pub(super) fn person_keys(conn: &mut Conn, ids: &[&str]) -> Result<HashMap<Strin
     keys_of(conn, "people", ids)
 }
 
-fn keys_of(conn: &mut Conn, table: &str, ids: &[&str]) -> Result<HashMap<String, i64>> {
-    let select = format!("SELECT id, key FROM {table} WHERE gone_at IS NULL");
+fn keys_of(conn: &mut Conn, table: &'static str, ids: &[&str]) -> Result<HashMap<String, i64>> {
+    let named = bulk::Named {
+        table,
+        type_: None,
+        gone: false,
+    };
     let mut found = HashMap::with_capacity(ids.len());
     for chunk in ids.chunks(BATCH) {
-        found.extend(bulk::keys(conn, &select, chunk)?);
+        found.extend(bulk::keys(conn, named, chunk)?);
     }
     Ok(found)
 }
@@ -350,20 +354,21 @@ pub(super) fn resource_keys(
     refs: &[&ResourceRef],
     gone: bool,
 ) -> Result<HashMap<ResourceRef, i64>> {
-    let mut by_type: HashMap<&str, HashMap<&str, &ResourceRef>> = HashMap::new();
-    for reference in refs {
-        by_type
-            .entry(reference.type_.as_str())
-            .or_default()
-            .insert(reference.id.as_str(), reference);
-    }
-    let mut found = HashMap::with_capacity(refs.len());
-    for (type_, refs) in by_type {
-        let ids: Vec<&str> = refs.keys().copied().collect();
-        for chunk in ids.chunks(BATCH) {
-            for (id, key) in bulk::resource_keys(conn, type_, chunk, gone)? {
-                if let Some(reference) = refs.get(id.as_str()) {
-                    found.insert((*reference).clone(), key);
+    let mut refs = refs.to_vec();
+    refs.sort_unstable();
+    refs.dedup();
+    let mut found = HashMap::new();
+    for same in refs.chunk_by(|a, b| a.type_ == b.type_) {
+        let named = bulk::Named {
+            table: "resources",
+            type_: Some(same[0].type_.as_str()),
+            gone,
+        };
+        for chunk in same.chunks(BATCH) {
+            let ids: Vec<&str> = chunk.iter().map(|at| at.id.as_str()).collect();
+            for (id, key) in bulk::keys(conn, named, &ids)? {
+                if let Ok(place) = ids.binary_search(&id.as_str()) {
+                    found.insert(chunk[place].clone(), key);
                 }
             }
         }

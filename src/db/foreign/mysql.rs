@@ -38,6 +38,14 @@ impl Target {
         let (mut tls, mut authorities) = (None, None);
         let mut others = Vec::new();
         for (name, value) in url.query_pairs() {
+            let twice = match &*name {
+                "tls" => tls.is_some(),
+                "tls_ca" => authorities.is_some(),
+                _ => false,
+            };
+            if twice {
+                return Err(format!("its parameter {name} is there twice"));
+            }
             match &*name {
                 "tls" => {
                     tls = Some(match &*value {

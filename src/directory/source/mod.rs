@@ -146,7 +146,8 @@ pub struct NewSource {
     pub name: String,
     /// What it is.
     pub kind: SourceKind,
-    /// `postgres://…`, `mysql://…`, `sqlite:///PATH`, or the URL of a service. The password in it is never shown.
+    /// `postgres://…`, `mysql://…` (over TLS with `?tls=required`, and `tls_ca` for a file of authorities), `sqlite:///PATH`, or the
+    /// URL of a service. The password in it is never shown.
     pub url: String,
     /// What is asked of a database; needed there, at least one of them.
     #[serde(default)]
