@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::smtp_script::{Act, Certificate, Moment, SmtpScript, Step, Whole};
+use crate::support::Certificate;
+use crate::support::smtp_script::{Act, Moment, SmtpScript, Step, Whole};
 use crate::support::{Binary, DEADLINE, Env, TestApp, crowd, on_both_databases, outcomes, wait_until};
 
 on_both_databases!(

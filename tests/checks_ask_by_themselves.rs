@@ -8,9 +8,9 @@ use std::time::Duration;
 use candor::egress::Policy;
 use serde_json::{Value, json};
 
+use crate::support::Certificate;
 use crate::support::https::Https;
 use crate::support::receiver::{Receiver, Reply};
-use crate::support::smtp_script::Certificate;
 use crate::support::{
     Backend, Binary, DEADLINE, Env, TestApp, eventually, on_both_databases, story_directory,
 };

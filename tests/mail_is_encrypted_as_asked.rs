@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 
-use crate::support::smtp_script::{Act, Certificate, SmtpScript, Step};
+use crate::support::Certificate;
+use crate::support::smtp_script::{Act, SmtpScript, Step};
 use crate::support::{Binary, DEADLINE, Env, crowd, eventually, last_reply, on_both_databases, outcomes};
 
 on_both_databases!(

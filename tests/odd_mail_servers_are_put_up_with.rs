@@ -9,13 +9,14 @@ use tokio::sync::Semaphore;
 
 use crate::support::smtp_script::{Act, SmtpScript, Step};
 use crate::support::{
-    DEADLINE, Env, TestApp, crowd, crowd_at, last_reply, on_both_databases, outcomes, wait_until,
+    Another, DEADLINE, Env, TestApp, crowd, crowd_at, last_reply, on_both_databases, outcomes, wait_until,
 };
 
 on_both_databases!(
     a_connection_that_hangs_holds_up_nobody_else,
     replies_may_have_many_lines,
     replies_may_come_in_single_bytes,
+    a_reply_has_an_end,
     a_refusal_does_not_cost_the_connection,
     a_limit_of_mails_is_kept_where_it_is_announced,
     a_limit_of_mails_costs_nobody_an_attempt,
@@ -127,11 +128,32 @@ async fn replies_may_have_many_lines(env: Env) {
 }
 
 async fn replies_may_come_in_single_bytes(env: Env) {
-    let server = SmtpScript::start(|_| Act::Bytewise);
+    let long = "250-of many bytes, each of them in a packet of its own\n".repeat(10) + "250 fine";
+    let server = SmtpScript::start(move |moment| match moment.step {
+        Step::Mail => Act::SayBytewise(long.clone()),
+        _ => Act::Bytewise,
+    });
     let app = app_with(&env, &server, 2).await;
     let (_, notice) = app.tell_crowd(crowd(PEOPLE)).await;
     all_at_once(&app, &server, &notice).await;
     app.finish().await;
+}
+
+/// Each further line costs a client as much as all before it.
+async fn a_reply_has_an_end(env: Env) {
+    for (lines, is_believed) in [(150, true), (250, false)] {
+        let another = Another::of(env.backend);
+        let reply = "250-and\n".repeat(lines) + "250 so on";
+        let server = SmtpScript::start(move |moment| match moment.step {
+            Step::Mail if moment.nth == 1 => Act::Say(reply.clone()),
+            _ => Act::Usual,
+        });
+        let app = app_with(&another.env, &server, 1).await;
+        let (_, notice) = app.tell_crowd(crowd(PEOPLE)).await;
+        assert_eq!(app.done(&notice).await["counts"]["sent"], PEOPLE);
+        assert_eq!(server.connections() == 1, is_believed, "{lines} lines");
+        app.finish().await;
+    }
 }
 
 async fn a_refusal_does_not_cost_the_connection(env: Env) {

@@ -1,25 +1,29 @@
 //! What the URL of a MySQL source asks of its connection holds: where TLS is required nothing is said in the open, and a
 //! certificate is believed only from an authority that is, and for the name in the URL.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, ToSocketAddrs};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 use crate::support::shop::{ASSETS, CUSTOMERS, Shop};
-use crate::support::{Env, TestApp, mysql_server, on_both_databases};
+use crate::support::{Certificate, DEADLINE, Env, TestApp, mysql_server, on_both_databases};
 
 on_both_databases!(
     a_mysql_is_read_over_tls,
     a_mysql_without_tls_hears_no_password,
+    what_was_said_in_the_open_does_not_count_inside,
     what_is_asked_of_tls_is_checked,
 );
 
 const SOURCES: &str = "/api/v1/directory/sources";
 
-/// What a look at a source says is wrong, or nothing.
-async fn wrong(app: &TestApp, source: &Value) -> (String, Value) {
+/// Looks at a source, which is deleted afterwards: what it says is wrong, or nothing, and all that it says.
+async fn looked_at(app: &TestApp, source: &Value) -> (String, Value) {
     let id = app.post(SOURCES, source).await.expect(201).id();
     let look = app
         .post(&format!("{SOURCES}/{id}/test"), json!({}))
@@ -48,7 +52,8 @@ async fn a_mysql_is_read_over_tls(env: Env) {
     let required = format!("?tls=required&tls_ca={}", authority.display());
 
     // The server itself lets `sealed` in over TLS alone.
-    let (said, look) = wrong(&app, &at("sealed", "localhost", &required)).await;
+    let name = mysql_server::NAME;
+    let (said, look) = looked_at(&app, &at("sealed", name, &required)).await;
     assert_eq!(said, "", "{look}");
     assert_eq!(look["ok"], true, "{look}");
     let resources = look["queries"]
@@ -57,64 +62,97 @@ async fn a_mysql_is_read_over_tls(env: Env) {
         .expect("the resources");
     assert_eq!(resources["total"], CUSTOMERS * 2 + ASSETS);
 
+    // The server listens on the one address only; elsewhere it cannot be reached by that name.
+    let mut addresses = ("localhost", 0).to_socket_addrs().expect("an address");
+    let of_another_name = match addresses.next().is_some_and(|first| first.is_ipv4()) {
+        true => "not valid for name",
+        false => "",
+    };
     for (user, host, parameters, why) in [
-        ("sealed", "localhost", "", "Access denied"),
-        ("sealed", "localhost", "?tls=none", "Access denied"),
-        ("sealed", "localhost", "?tls=required", "UnknownIssuer"),
-        ("tester", "localhost", "?tls=required", "UnknownIssuer"),
-        ("sealed", "127.0.0.1", &required, "not valid for name"),
+        ("sealed", name, "", "Access denied"),
+        ("sealed", name, "?tls=none", "Access denied"),
+        ("sealed", name, "?tls=required", "UnknownIssuer"),
+        ("tester", name, "?tls=required", "UnknownIssuer"),
+        ("sealed", "localhost", &required, of_another_name),
         (
             "sealed",
-            "localhost",
+            name,
             "?tls=required&tls_ca=/nowhere/ca.pem",
             "tls_ca, /nowhere/ca.pem: No such file",
         ),
+        (
+            "sealed",
+            name,
+            "?tls=required&tls_ca=/dev/zero",
+            "tls_ca, /dev/zero: is not a file of certificates",
+        ),
     ] {
-        let (said, look) = wrong(&app, &at(user, host, parameters)).await;
+        let (said, look) = looked_at(&app, &at(user, host, parameters)).await;
         assert!(said.contains(why), "{user} {host} {parameters}: {look}");
         assert_eq!(look["ok"], false, "{look}");
     }
     app.finish().await;
 }
 
-/// The greeting of a server that knows of no encryption: protocol 10, and a password by `mysql_native_password`.
-fn greeting() -> Vec<u8> {
-    const PROTOCOL_41_AND_SECURE: [u8; 2] = 0x8200_u16.to_le_bytes();
+/// A packet of the protocol, with its number in the exchange.
+fn packet(number: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let payload = parts.concat();
+    let length = u8::try_from(payload.len()).expect("a short packet");
+    [&[length, 0, 0, number], &payload[..]].concat()
+}
+
+/// The greeting of a server: protocol 10, and a password by `mysql_native_password`.
+fn greeting(offers_tls: bool) -> Vec<u8> {
+    const PROTOCOL_41_AND_SECURE: u16 = 0x8200;
+    const TLS: u16 = 0x0800;
     const PLUGINS: [u8; 2] = 0x0008_u16.to_le_bytes();
-    let packet: Vec<u8> = [
-        &[10][..],
+    let capabilities = PROTOCOL_41_AND_SECURE | if offers_tls { TLS } else { 0 };
+    let parts: [&[u8]; 11] = [
+        &[10],
         b"8.0.36\0",
         &[1, 0, 0, 0],
         b"abcdefgh\0",
-        &PROTOCOL_41_AND_SECURE,
+        &capabilities.to_le_bytes(),
         &[33, 2, 0],
         &PLUGINS,
         &[21],
         &[0; 10],
         b"ijklmnopqrst\0",
         b"mysql_native_password\0",
-    ]
-    .concat();
-    let length = u8::try_from(packet.len()).expect("a short packet");
-    [&[length, 0, 0, 0], &packet[..]].concat()
+    ];
+    packet(0, &parts)
+}
+
+/// A server for one connection, as it goes on after it was connected to.
+async fn server<T: Send + 'static, F: Future<Output = T> + Send>(
+    then: impl FnOnce(TcpStream) -> F + Send + 'static,
+) -> (u16, JoinHandle<T>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let done = tokio::spawn(async move {
+        let accepted = tokio::time::timeout(DEADLINE, listener.accept()).await;
+        let (stream, _) = accepted.expect("somebody comes").expect("a connection");
+        then(stream).await
+    });
+    (port, done)
+}
+
+fn source(url: String) -> Value {
+    json!({"name": "plain", "kind": "mysql", "url": url, "queries": {"people": "SELECT 1 AS id"}})
 }
 
 async fn a_mysql_without_tls_hears_no_password(env: Env) {
     let app = TestApp::start(&env).await;
     for (parameters, hears) in [("?tls=required", false), ("", true)] {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        let heard = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.expect("a connection");
-            stream.write_all(&greeting()).await.expect("a greeting");
+        let (port, heard) = server(|mut stream| async move {
+            stream.write_all(&greeting(false)).await.expect("a greeting");
             let mut bytes = [0; 512];
             let length = stream.read(&mut bytes).await.unwrap_or(0);
             bytes[..length].to_vec()
-        });
-        let url = format!("mysql://hushed:geheim@localhost:{port}/shop{parameters}");
-        let source =
-            json!({"name": "plain", "kind": "mysql", "url": url, "queries": {"people": "SELECT 1 AS id"}});
-        let (said, look) = wrong(&app, &source).await;
+        })
+        .await;
+        let url = format!("mysql://hushed:geheim@127.0.0.1:{port}/shop{parameters}");
+        let (said, look) = looked_at(&app, &source(url)).await;
         assert_eq!(look["ok"], false, "{look}");
         let heard = heard.await.expect("a server");
         let user = heard.windows(6).any(|part| part == b"hushed");
@@ -127,6 +165,57 @@ async fn a_mysql_without_tls_hears_no_password(env: Env) {
     app.finish().await;
 }
 
+/// Somebody in the way cannot read what is encrypted, but can put answers before it.
+async fn what_was_said_in_the_open_does_not_count_inside(env: Env) {
+    let app = TestApp::start(&env).await;
+    let certificate = Certificate::new();
+    let authority = certificate.trusted_by(&env.directory);
+    let (port, served) = server(move |mut stream| async move {
+        let welcome = packet(3, &[&[0, 0, 0, 2, 0, 0, 0]]);
+        let end: &[u8] = &[0xfe, 0, 0, 2, 0];
+        let column: [&[u8]; 8] = [
+            b"\x03def",
+            &[0, 0, 0],
+            b"\x01v",
+            &[0, 12],
+            &[33, 0],
+            &[20, 0, 0, 0],
+            &[0xfd, 0, 0, 0],
+            &[0, 0],
+        ];
+        let answer = [
+            packet(1, &[&[1]]),
+            packet(2, &column),
+            packet(3, &[end]),
+            packet(4, &[b"\x0816777216"]),
+            packet(5, &[end]),
+        ]
+        .concat();
+        let said = [greeting(true), welcome, answer.repeat(20)].concat();
+        stream.write_all(&said).await.expect("a greeting and more");
+        // What asks for TLS.
+        let mut asked = [0; 36];
+        stream.read_exact(&mut asked).await.expect("a question");
+        let acceptor = TlsAcceptor::from(certificate.server());
+        let mut stream = acceptor.accept(stream).await.expect("TLS");
+        let mut heard = Vec::new();
+        // Whoever is not taken in waits for an answer: not for ever.
+        let all = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut heard));
+        let _ = all.await;
+        heard
+    })
+    .await;
+    let url = format!(
+        "mysql://hushed:geheim@127.0.0.1:{port}/shop?tls=required&tls_ca={}",
+        authority.display()
+    );
+    let (said, look) = looked_at(&app, &source(url)).await;
+    assert_eq!(look["ok"], false, "{look}");
+    assert!(said.contains("said something in the clear"), "{look}");
+    served.await.expect("a server");
+    app.finish().await;
+}
+
 async fn what_is_asked_of_tls_is_checked(env: Env) {
     let app = TestApp::start(&env).await;
     for (parameters, why) in [
@@ -134,15 +223,26 @@ async fn what_is_asked_of_tls_is_checked(env: Env) {
         ("?tls=", "its parameter tls must be `required` or `none`"),
         ("?tls=required&tls=none", "its parameter tls is there twice"),
         ("?tls=required&tls_ca=", "its parameter tls_ca must name a file"),
-        ("?tls_ca=/etc/ca.pem", "means nothing without tls=required"),
+        ("?tls_ca=/etc/ca.pem", "parameter tls_ca needs tls=required"),
         (
             "?tls=none&tls_ca=/etc/ca.pem",
-            "means nothing without tls=required",
+            "parameter tls_ca needs tls=required",
         ),
         (
-            "?require_ssl=geheim",
-            "its parameter require_ssl is not one that is known",
+            "?enable_cleartext_plugin=true",
+            "parameter enable_cleartext_plugin needs tls=required",
         ),
+        (
+            "?compress=geheim",
+            "its parameter compress has a value that is not known",
+        ),
+        ("?root_cert_path=/geheim.pem", "has a parameter that is not known"),
+        (
+            "?tls=required&danger_accept_invalid_certs=true",
+            "has a parameter that is not known",
+        ),
+        ("?host=geheim.example", "has a parameter that is not known"),
+        ("?geheim@db.example/shop", "has a parameter that is not known"),
     ] {
         let url = format!("mysql://u:geheim@db.example/shop{parameters}");
         let source = json!({"name": "shop", "kind": "mysql", "url": url, "queries": {"people": "SELECT 1"}});

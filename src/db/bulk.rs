@@ -1,5 +1,5 @@
-//! Upserts of many rows of the directory, in one statement that is the same however many they are: PostgreSQL takes a list
-//! for each column, SQLite a list of lists.
+//! Many rows of the directory at a time: their keys are found or given out, and they are written, in one statement that is the
+//! same however many they are. PostgreSQL takes a list for each column, SQLite a list of lists.
 //!
 //! Must never happen here: two rows of one call that are the same, or a row replaced by delete and insert.
 

@@ -5,7 +5,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-use super::smtp_script::Certificate;
+use super::certificate::Certificate;
 
 /// A running server on a port of its own.
 pub struct Https {

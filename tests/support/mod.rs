@@ -6,6 +6,7 @@
 mod app;
 mod binary;
 pub mod browser;
+mod certificate;
 mod databases;
 mod http;
 pub mod https;
@@ -25,6 +26,7 @@ mod wait;
 
 pub use app::TestApp;
 pub use binary::Binary;
+pub use certificate::Certificate;
 pub(crate) use databases::on_both_databases;
 pub use databases::{Another, Backend, Env, run};
 pub use http::{ADMIN_TOKEN, Answer, Http};

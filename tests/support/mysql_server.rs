@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use mysql::prelude::Queryable;
 
-use super::smtp_script::Certificate;
+use super::certificate::Certificate;
 
 /// Runs the server until its standard input is closed; then nobody needs the data any more.
 const KEEPER: &str = "trap '' INT; data=$1; shift; \"$@\" & server=$!; read -r line; kill -9 $server; wait $server 2>/dev/null; rm -rf \"$data\"";
@@ -19,9 +19,12 @@ const KEEPER: &str = "trap '' INT; data=$1; shift; \"$@\" & server=$!; read -r l
 /// The password of the user that the tests come with: it must be seen nowhere.
 pub const PASSWORD: &str = "s3cr-et!pass";
 
+/// The one name in the certificate: an address, so that what else this machine calls itself is a wrong one.
+pub const NAME: &str = "127.0.0.1";
+
 struct Server {
     url: String,
-    /// Whose certificates to believe, where it offers TLS: as `localhost`, and by no other name.
+    /// Whose certificates to believe, where it is a server of the tests' own.
     authority: Option<PathBuf>,
     /// Its standard input is what keeps the server.
     _keeper: Option<Child>,
@@ -32,14 +35,18 @@ pub fn url() -> Option<&'static str> {
     server().map(|server| server.url.as_str())
 }
 
-/// The file with the authority of the server that [`url`] answers, by which it is `localhost`. `None`, after saying so, where
-/// that is not a server of the tests' own.
+/// The file with the authority of the server that [`url`] answers, which shows a certificate for [`NAME`]. `None`, after saying so,
+/// where that is not a server of the tests' own.
 pub fn authority() -> Option<&'static Path> {
     static SAID: OnceLock<()> = OnceLock::new();
     let found = server()?.authority.as_deref();
     if found.is_none() {
+        let why = "CANDOR_TEST_MYSQL_URL names a server whose certificate nobody knows";
+        assert!(
+            std::env::var("CANDOR_REQUIRE_POSTGRES").as_deref() != Ok("1"),
+            "CANDOR_REQUIRE_POSTGRES=1, but {why}"
+        );
         SAID.get_or_init(|| {
-            let why = "CANDOR_TEST_MYSQL_URL names one whose certificate nobody knows";
             let _ = writeln!(std::io::stderr(), "not tested: TLS to MySQL: {why}");
         });
     }
@@ -120,7 +127,7 @@ fn start(server: &Path, install: &Path) -> Result<Server, String> {
             String::from_utf8_lossy(&made.stderr)
         ));
     }
-    let certificate = Certificate::named(&["localhost"]);
+    let certificate = Certificate::named(&[NAME]);
     let authority = certificate.trusted_by(&data);
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())

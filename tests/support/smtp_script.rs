@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,8 +20,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use super::certificate::Certificate;
 
 /// Where in the dialogue something happens. Each is asked for before the server answers there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +60,8 @@ pub enum Act {
     Usual,
     /// The same, a byte at a time, each in a packet of its own.
     Bytewise,
+    /// These replies, likewise.
+    SayBytewise(String),
     /// These replies, one a line, in place of the usual one, and on with the dialogue.
     Say(String),
     /// These bytes in place of the usual reply, and on with the dialogue.
@@ -341,79 +342,6 @@ impl SmtpScript {
 impl Drop for SmtpScript {
     fn drop(&mut self) {
         self.server.abort();
-    }
-}
-
-fn pem(what: &str, der: &[u8]) -> String {
-    let text = STANDARD.encode(der).into_bytes();
-    let lines: Vec<&str> = text
-        .chunks(64)
-        .map(|line| std::str::from_utf8(line).expect("base64"))
-        .collect();
-    format!(
-        "-----BEGIN {what}-----\n{}\n-----END {what}-----\n",
-        lines.join("\n")
-    )
-}
-
-/// A certificate for localhost and 127.0.0.1 that nobody has signed, made for one test.
-pub struct Certificate {
-    certificate: Vec<u8>,
-    key: Vec<u8>,
-}
-
-impl Certificate {
-    pub fn new() -> Self {
-        Self::named(&["localhost", "127.0.0.1"])
-    }
-
-    /// For other names.
-    pub fn named(names: &[&str]) -> Self {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
-        Certificate {
-            certificate: made.cert.der().to_vec(),
-            key: made.signing_key.serialize_der(),
-        }
-    }
-
-    /// The same, running out so long from now.
-    pub fn running_out_in(time: std::time::Duration) -> Self {
-        let names = ["localhost", "127.0.0.1"].map(str::to_owned);
-        let mut params = rcgen::CertificateParams::new(names).expect("names");
-        let now = std::time::Duration::from_secs(candor::time::Clock::system().now().unix().0);
-        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + time;
-        let key = rcgen::KeyPair::generate().expect("a key");
-        Certificate {
-            certificate: params.self_signed(&key).expect("a certificate").der().to_vec(),
-            key: key.serialize_der(),
-        }
-    }
-
-    /// Writes a file of the one authority to trust, for `SSL_CERT_FILE`.
-    pub fn trusted_by(&self, directory: &Path) -> PathBuf {
-        let path = directory.join("authority.pem");
-        std::fs::write(&path, pem("CERTIFICATE", &self.certificate)).expect("a file");
-        path
-    }
-
-    /// Writes a file of the key, for a server that is another program.
-    pub fn key_file(&self, directory: &Path) -> PathBuf {
-        let path = directory.join("key.pem");
-        std::fs::write(&path, pem("PRIVATE KEY", &self.key)).expect("a file");
-        path
-    }
-
-    /// For a server that shows it.
-    pub fn server(&self) -> Arc<ServerConfig> {
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()));
-        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("protocol versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![self.certificate.clone().into()], key)
-            .expect("a key that fits");
-        Arc::new(config)
     }
 }
 
@@ -776,17 +704,20 @@ impl<'a> Dialogue<'a> {
         Ok(said)
     }
 
+    async fn write_bytewise(&mut self, reply: &[u8]) -> Going {
+        for byte in reply {
+            self.write(&[*byte]).await?;
+            // Lets the client see it alone.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
     async fn perform(&mut self, act: Act, usual: &[u8]) -> Going {
         match act {
             Act::Usual => self.write(usual).await,
-            Act::Bytewise => {
-                for byte in usual {
-                    self.write(&[*byte]).await?;
-                    // Lets the client see it alone.
-                    tokio::task::yield_now().await;
-                }
-                Ok(())
-            }
+            Act::Bytewise => self.write_bytewise(usual).await,
+            Act::SayBytewise(text) => self.write_bytewise(lines(&text).as_bytes()).await,
             Act::Say(text) => self.write(lines(&text).as_bytes()).await,
             Act::Bytes(bytes) => self.write(&bytes).await,
             Act::BytesAndClose(bytes) => {
@@ -852,7 +783,7 @@ impl<'a> Dialogue<'a> {
 fn said_by(act: &Act, usual: &[u8]) -> Vec<u8> {
     match act {
         Act::Usual | Act::Bytewise | Act::Slow(_) => usual.to_vec(),
-        Act::Say(text) => lines(text).into_bytes(),
+        Act::Say(text) | Act::SayBytewise(text) => lines(text).into_bytes(),
         Act::Bytes(bytes) | Act::BytesAndClose(bytes) | Act::Endless(bytes, _) => bytes.clone(),
         Act::Close => Vec::new(),
         Act::Wait(_, then) => said_by(then, usual),

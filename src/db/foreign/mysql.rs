@@ -3,7 +3,8 @@
 //! Must never happen here: a transaction that may write, a file that the server asks for, or a password over a connection
 //! that should have been encrypted.
 
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,8 +19,13 @@ use super::{CONNECT, Counted, Row, count_statement};
 pub(super) struct Reader(Conn);
 
 const EXAMPLE: &str = "mysql://reader:password@db.example/shop";
+/// Parameters that go to the client library as they are. It has others, which say where to connect, as whom, and what of TLS may be
+/// skipped: the URL itself says the first, and nobody may say the last.
+const PASSED_ON: [&str; 3] = ["compress", "enable_cleartext_plugin", "prefer_socket"];
+/// The largest file of authorities, in bytes.
+const MOST_AUTHORITIES: u64 = 1 << 20;
 
-/// What a URL says, apart from what the client library reads itself.
+/// What a URL says.
 struct Target {
     opts: Opts,
     /// Whether nothing may be said in the open.
@@ -29,49 +35,55 @@ struct Target {
 }
 
 impl Target {
-    /// `tls` (`required` or `none`, which is usual) and `tls_ca` are ours; the library has no words for them.
+    /// `tls` (`required` or `none`, which is usual) and `tls_ca` are ours.
     fn parse(text: &str) -> Result<Target, String> {
         if !text.starts_with("mysql://") {
             return Err("must begin with mysql://".to_owned());
         }
         let mut url = Url::parse(text).map_err(|_| format!("is not a URL such as {EXAMPLE}"))?;
-        let (mut tls, mut authorities) = (None, None);
-        let mut others = Vec::new();
+        let mut given: BTreeMap<String, String> = BTreeMap::new();
         for (name, value) in url.query_pairs() {
-            let twice = match &*name {
-                "tls" => tls.is_some(),
-                "tls_ca" => authorities.is_some(),
-                _ => false,
-            };
-            if twice {
+            if !["tls", "tls_ca"].contains(&&*name) && !PASSED_ON.contains(&&*name) {
+                // Not repeated: a password with a question mark in it looks like one.
+                let known = PASSED_ON.join(", ");
+                return Err(format!(
+                    "has a parameter that is not known: there are tls, tls_ca, {known}"
+                ));
+            }
+            if given.insert(name.to_string(), value.into_owned()).is_some() {
                 return Err(format!("its parameter {name} is there twice"));
             }
-            match &*name {
-                "tls" => {
-                    tls = Some(match &*value {
-                        "required" => true,
-                        "none" => false,
-                        _ => return Err("its parameter tls must be `required` or `none`".to_owned()),
-                    });
-                }
-                "tls_ca" if value.is_empty() => {
-                    return Err("its parameter tls_ca must name a file".to_owned());
-                }
-                "tls_ca" => authorities = Some(PathBuf::from(&*value)),
-                _ => others.push((name.into_owned(), value.into_owned())),
-            }
         }
-        if authorities.is_some() && tls != Some(true) {
-            return Err("its parameter tls_ca means nothing without tls=required".to_owned());
+        let tls = match given.remove("tls").as_deref() {
+            Some("required") => true,
+            None | Some("none") => false,
+            Some(_) => return Err("its parameter tls must be `required` or `none`".to_owned()),
+        };
+        let authorities = given.remove("tls_ca").map(PathBuf::from);
+        if authorities
+            .as_ref()
+            .is_some_and(|path| path.as_os_str().is_empty())
+        {
+            return Err("its parameter tls_ca must name a file".to_owned());
+        }
+        let needing = [
+            ("tls_ca", authorities.is_some()),
+            (
+                "enable_cleartext_plugin",
+                given.contains_key("enable_cleartext_plugin"),
+            ),
+        ];
+        for (name, is_there) in needing {
+            if is_there && !tls {
+                return Err(format!("its parameter {name} needs tls=required beside it"));
+            }
         }
         url.set_query(None);
-        if !others.is_empty() {
-            url.query_pairs_mut().extend_pairs(others);
+        if !given.is_empty() {
+            url.query_pairs_mut().extend_pairs(given);
         }
         let opts = Opts::from_url(url.as_str()).map_err(|error| match error {
-            UrlError::UnknownParameter(name) | UrlError::InvalidValue(name, _) => {
-                format!("its parameter {name} is not one that is known, or its value is not")
-            }
+            UrlError::InvalidValue(name, _) => format!("its parameter {name} has a value that is not known"),
             _ => format!("is not a URL such as {EXAMPLE}"),
         })?;
         if opts.get_db_name().is_none() {
@@ -79,7 +91,7 @@ impl Target {
         }
         Ok(Target {
             opts,
-            tls: tls == Some(true),
+            tls,
             authorities,
         })
     }
@@ -87,12 +99,31 @@ impl Target {
     /// For the library: none where nothing is encrypted.
     fn ssl(&self) -> Result<Option<SslOpts>, String> {
         if let Some(path) = &self.authorities {
-            // The library does not say which file it cannot read.
-            File::open(path).map_err(|error| format!("tls_ca, {}: {error}", path.display()))?;
+            // The library says neither which file it cannot read, nor stops reading one without end.
+            let of_file = |reason: &str| format!("tls_ca, {}: {reason}", path.display());
+            let file = fs::metadata(path).map_err(|error| of_file(&error.to_string()))?;
+            if !file.is_file() || file.len() > MOST_AUTHORITIES {
+                return Err(of_file("is not a file of certificates"));
+            }
         }
         Ok(self
             .tls
             .then(|| SslOpts::default().with_root_cert_path(self.authorities.clone())))
+    }
+}
+
+/// Whether the server answers what it is asked. The library keeps what was said before the encryption began, and takes it for the first
+/// answers after it: somebody in the way could put them there. Nobody can know this question before it is asked.
+fn answers_for_itself(conn: &mut Conn) -> Result<(), String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| error.to_string())?;
+    let word = format!("{:032x}", u128::from_be_bytes(bytes));
+    let answer: Option<String> = conn
+        .query_first(format!("SELECT '{word}'"))
+        .map_err(|error| said(&error))?;
+    match answer.as_deref() == Some(&*word) {
+        true => Ok(()),
+        false => Err("the server said something in the clear after it agreed to TLS".to_owned()),
     }
 }
 
@@ -122,6 +153,9 @@ impl Reader {
             .stmt_cache_size(0)
             .local_infile_handler(None);
         let mut conn = Conn::new(opts).map_err(|error| said(&error))?;
+        if target.tls {
+            answers_for_itself(&mut conn)?;
+        }
         // MariaDB counts in seconds and MySQL in milliseconds, and neither knows the other's word.
         let mariadb = format!("SET SESSION max_statement_time = {}", patience.as_secs().max(1));
         if conn.query_drop(mariadb).is_err() {

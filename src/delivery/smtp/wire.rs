@@ -22,10 +22,10 @@ use tokio_rustls::client::TlsStream;
 
 /// Bytes of one read, and the most that is kept of what the server says at a time.
 const CHUNK: usize = 8 * 1024;
-/// The longest reply, over all its lines.
+/// The most bytes of all replies to one write, of which a pipelined envelope has four.
 const LONGEST: usize = 16 * 1024;
-/// The most lines of a reply. They are a few; lettre reads a reply again from its beginning with every line that is
-/// added, so that one without end would take all the time of the processor before it took the memory.
+/// The most lines of these. A reply has a few; lettre reads it again from its beginning with every line that is added, so that one
+/// without end would take all the time of the processor before it took the memory.
 const MOST_LINES: usize = 200;
 
 enum Io {
@@ -44,7 +44,7 @@ struct Inner {
     said: Vec<u8>,
     /// Bytes that were handed out since the last write.
     heard: usize,
-    /// Lines, likewise, and parts of long ones.
+    /// Whole lines, likewise.
     lines: usize,
 }
 
@@ -178,7 +178,7 @@ impl AsyncRead for Wire {
             .map_or(rest.len(), |end| end + 1);
         let taken = line.min(buffer.remaining());
         inner.heard += taken;
-        inner.lines += 1;
+        inner.lines += usize::from(rest[..taken].ends_with(b"\n"));
         if inner.heard > LONGEST || inner.lines > MOST_LINES {
             let error = io::Error::new(io::ErrorKind::InvalidData, "the mail server's reply has no end");
             return Poll::Ready(Err(error));
