@@ -1,12 +1,19 @@
 //! A mail that is refused for now is tried again and again, one that is refused for good is not, and the record shows
 //! each attempt with what the server said.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use candor::catcher::{Catcher, Decision, Policy};
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, PgConnection};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
-use crate::support::{Binary, DEADLINE, Env, TestApp, eventually, on_both_databases, outcomes};
+use crate::support::smtp_script::{Act, SmtpScript, Step};
+use crate::support::{
+    Backend, Binary, DEADLINE, Env, TestApp, crowd, eventually, on_both_databases, outcomes, wait_until,
+};
 
 on_both_databases!(
     a_temporary_refusal_is_tried_again_when_its_time_has_come,
@@ -16,6 +23,7 @@ on_both_databases!(
     after_two_days_a_delivery_is_given_up,
     a_failed_delivery_can_be_sent_again_as_the_same_mail,
     the_first_customer_told_counts_while_others_wait,
+    an_outcome_waits_for_nobody_who_holds_the_incident,
     no_address_reaches_the_log,
 );
 
@@ -332,4 +340,39 @@ async fn no_address_reaches_the_log(env: Env) {
         assert!(!log.contains(secret), "{secret} in the log:\n{log}");
     }
     candor.finish().await;
+}
+
+/// Whoever stops a notice or sends again has the incident's lock first, and then changes counts and deliveries: a worker that
+/// has changed those must not wait for the incident. Where one process writes at a time nobody can.
+async fn an_outcome_waits_for_nobody_who_holds_the_incident(env: Env) {
+    let answer = Arc::new(Semaphore::new(0));
+    let permits = Arc::clone(&answer);
+    let server = SmtpScript::start(move |moment| match moment.step {
+        Step::Dot if moment.nth > 1 => Act::wait(&permits),
+        _ => Act::Usual,
+    });
+    let app = TestApp::builder(&env).relay(server.url()).start().await;
+    let (_, notice) = app.tell_crowd(crowd(2)).await;
+    let sent = async || app.notice(&notice).await["counts"]["sent"].as_u64();
+    // The first is noted on the incident's timeline.
+    wait_until("the first to be told", DEADLINE, async || sent().await == Some(1)).await;
+    let held = (env.backend == Backend::Postgres).then(|| {
+        let mut connection = PgConnection::establish(&env.database_url).expect("a connection");
+        connection
+            .batch_execute("BEGIN; SELECT 1 FROM incidents FOR NO KEY UPDATE")
+            .expect("the incident's lock");
+        connection
+    });
+    answer.add_permits(1);
+    // Sooner than anybody gives up waiting for a lock.
+    wait_until("the outcome", Duration::from_secs(8), async || {
+        sent().await == Some(2)
+    })
+    .await;
+    if held.is_some() {
+        assert_eq!(app.notice(&notice).await["state"], "sending");
+    }
+    drop(held);
+    assert_eq!(app.done(&notice).await["counts"]["sent"], 2);
+    app.finish().await;
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 
-use super::{Claimed, Finish, finish};
+use super::{Claimed, Finish, finish, note_first_told};
 use crate::audit::Tx;
 use crate::db::Conn;
 use crate::db::dialect::{self, on_backend};
@@ -62,7 +62,7 @@ pub fn settle(
     for receipt in receipts {
         by_lease.entry(receipt.lease.clone()).or_default().push(receipt);
     }
-    let mut settled = 0;
+    let mut groups: Vec<(String, Vec<(Claimed, Finish)>)> = Vec::new();
     for (lease, receipts) in by_lease {
         let ids: Vec<i64> = receipts.iter().map(|receipt| receipt.delivery).collect();
         let mut held: HashMap<(i64, i64), Claimed> = dialect::held(tx.conn, &ids, &lease)?
@@ -76,14 +76,16 @@ pub fn settle(
                 Some((claimed, Finish::Attempt(receipt.outcome)))
             })
             .collect();
-        if !group.is_empty() {
-            settled += group.len();
-            let mut changes = Changes::default();
-            finish(tx, &lease, schedules, &group, &mut changes)?;
-            // At once: the next group looks at them.
-            changes.store(tx.conn)?;
-        }
+        groups.push((lease, group));
     }
+    note_first_told(tx, groups.iter().flat_map(|(_, group)| group))?;
+    let mut settled = 0;
+    let mut changes = Changes::default();
+    for (lease, group) in groups.iter().filter(|(_, group)| !group.is_empty()) {
+        settled += group.len();
+        finish(tx, lease, schedules, group, &mut changes)?;
+    }
+    changes.store(tx.conn)?;
     Ok(settled)
 }
 

@@ -12,7 +12,7 @@ pub use expand::{Expansion, expand_step};
 pub use frozen::{Frozen, frozen};
 pub use left_behind::{clear_receipts, settle, write_receipts};
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use diesel::prelude::*;
@@ -96,6 +96,10 @@ pub struct Turn {
     pub claims: Vec<(&'static str, Vec<Claim>)>,
     /// A notice waits to be expanded.
     pub queued: bool,
+    /// Notices of which nothing waits any more: whoever took the turn ends them, each in a transaction of its own. That takes the
+    /// incident's lock, for which a transaction that holds counts or deliveries must not wait: whoever sends again or stops
+    /// has that lock first, and then waits for these.
+    pub complete: Vec<NoticeId>,
 }
 
 /// Stores what became of a group of deliveries and claims the next: one transaction, so that neither waits for the disk
@@ -113,6 +117,7 @@ pub fn turn(tx: &mut Tx<'_>, orders: &Orders<'_>) -> Result<Turn> {
         ..
     } = *orders;
     let mut turn = Turn::default();
+    note_first_told(tx, group.iter())?;
     if let Some(known) = orders.known {
         dialect::give_back_others(tx.conn, lease, tx.now, known)?;
     }
@@ -132,8 +137,7 @@ pub fn turn(tx: &mut Tx<'_>, orders: &Orders<'_>) -> Result<Turn> {
     }
     if starved {
         // Nothing more is due: then a notice may be complete, or wait to be expanded.
-        let ids = complete(tx.conn)?;
-        ids.iter().try_for_each(|id| crate::notice::finished(tx, id))?;
+        turn.complete = complete(tx.conn)?;
         let mut waiting = expand::waiting(tx.conn)?;
         let free = group.is_empty() && turn.claims.is_empty() && orders.wants_any();
         if free && waiting.as_ref().is_some_and(expand::Waiting::is_short) {
@@ -335,6 +339,19 @@ pub fn release_all(conn: &mut Conn, now: Timestamp) -> Result<usize> {
     .execute(conn)?)
 }
 
+/// Notes on the timelines of whose incident these are the first customers told. That takes the incident's lock, so it comes before
+/// anything else is changed: whoever sends again or stops has that lock first too.
+fn note_first_told<'a>(tx: &mut Tx<'_>, outcomes: impl Iterator<Item = &'a (Claimed, Finish)>) -> Result<()> {
+    let sent_to: BTreeSet<(&NoticeId, &str)> = outcomes
+        .filter(|(_, finish)| matches!(finish, Finish::Attempt(Outcome::Sent(_))))
+        .map(|(claimed, _)| (&claimed.notice_id, claimed.channel.as_str()))
+        .collect();
+    for (notice, channel) in sent_to {
+        crate::notice::told_somebody(tx, notice, channel)?;
+    }
+    Ok(())
+}
+
 /// Records what became of a group of claimed deliveries, with one audit event for its attempts.
 /// Answers which of their notices are stopped.
 fn finish(
@@ -349,14 +366,6 @@ fn finish(
         .map(|(claimed, _)| claimed.notice_id.as_str())
         .collect();
     let stopped = stopped_of(tx.conn, notices)?;
-    let sent_to: HashSet<(&NoticeId, &str)> = group
-        .iter()
-        .filter(|(_, finish)| matches!(finish, Finish::Attempt(Outcome::Sent(_))))
-        .map(|(claimed, _)| (&claimed.notice_id, claimed.channel.as_str()))
-        .collect();
-    for (notice, channel) in sent_to {
-        crate::notice::told_somebody(tx, notice, channel)?;
-    }
     disable_gone(tx, group)?;
     let batch = new_uuid(tx.now).to_string();
     let attempts: Vec<AttemptRow<'_>> = group

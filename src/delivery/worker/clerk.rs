@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::{Desk, Job, LAST_CHANCE, Office, POLL, schedules};
-use crate::audit::Actor;
+use crate::audit::{Actor, Tx};
 use crate::delivery::channel::Task;
 use crate::delivery::ledger::{Done, Group};
 use crate::delivery::queue::{self, Claim, Claimed, Expansion, Finish, Frozen, Orders, Wanted};
@@ -307,6 +307,11 @@ impl Clerk {
             self.hand_out(channel, claims, claimed_at).await?;
         }
         self.office.ledger.tell_at(self.threshold());
+        for notice in turn.complete {
+            // Where this fails, the next look finds it again.
+            let end = move |tx: &mut Tx<'_>| crate::notice::finished(tx, &notice);
+            office.setup.db.write(&Actor::system("delivery"), end).await?;
+        }
         Ok(turn.queued)
     }
 
