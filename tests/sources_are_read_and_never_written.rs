@@ -17,6 +17,7 @@ on_both_databases!(
     a_source_is_checked_before_it_is_stored,
     a_source_runs_on_its_schedule,
     storing_shows_how_far_it_is,
+    a_share_of_one_kind_is_too_much,
     two_sources_leave_each_others_rows_alone,
     a_tree_is_moved_as_a_whole,
     the_page_shows_every_state_of_a_source,
@@ -589,6 +590,38 @@ async fn storing_shows_how_far_it_is(env: Env) {
     assert_eq!(change(&run, "accounts")[0], 20_000);
     assert!(seen.is_sorted(), "{seen:?}");
     assert!(seen.iter().any(|done| (1..=20_000).contains(done)), "{seen:?}");
+    app.finish().await;
+}
+
+/// Beside all assets a few members are hardly anything, and yet nobody would tell these owners.
+async fn a_share_of_one_kind_is_too_much(env: Env) {
+    let shop = Shop::sqlite(&env);
+    let app = TestApp::start(&env).await;
+    let id = made(&app, &shop.source()).await;
+    synced(&app, &id).await;
+    // A tenth may go, and a quarter may not.
+    shop.sql("UPDATE users SET owns = NULL WHERE id <= 3");
+    let mut source = shop.source();
+    source["queries"]["members"] =
+        json!("SELECT customer_id AS account, id AS person, 'owner' AS role FROM users WHERE owns = 1");
+    app.patch(
+        &format!("{SOURCES}/{id}"),
+        json!({"queries": source["queries"].clone()}),
+    )
+    .await
+    .expect(200);
+    let run = synced(&app, &id).await;
+    assert_eq!(run["state"], "done", "{run:#}");
+    assert_eq!(change(&run, "members")[3], 3);
+
+    shop.sql("UPDATE users SET owns = NULL WHERE id <= 9");
+    let run = synced(&app, &id).await;
+    assert_eq!(run["state"], "needs_confirmation", "{run:#}");
+    assert_eq!(
+        run["errors"][0]["detail"],
+        "6 of 27 members that this source brought before would be marked as gone: more than 10 %"
+    );
+    assert_eq!(env.count("members WHERE gone_at IS NOT NULL"), 3);
     app.finish().await;
 }
 

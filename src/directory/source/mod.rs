@@ -155,7 +155,8 @@ pub struct NewSource {
     /// When a database is read by itself: five fields of cron, in UTC.
     #[serde(default)]
     pub schedule: Option<String>,
-    /// Share of what it brought before that a sync may mark as gone without asking, in percent; 10 if not given.
+    /// Share of what it brought before that a sync may mark as gone without asking, in percent, of all rows and of each kind of which
+    /// it brought ten or more; 10 if not given.
     #[serde(default)]
     pub max_gone_percent: Option<i64>,
     /// Seconds after which the copy counts as old, and notices warn of it; a day if not given.

@@ -31,8 +31,9 @@ use diesel::prelude::*;
 
 /// How long is waited beyond that: a network may swallow the answer.
 const GRACE: Duration = Duration::from_secs(30);
-/// A kind of which a source brought at least so many rows does not vanish altogether without somebody looking.
-const EMPTIED: u64 = 10;
+/// Of a kind of which a source brought at least so many rows the share counts by itself, and it never vanishes altogether without
+/// somebody looking: each query may go wrong alone, and a few owners are nothing beside a million files.
+const COUNTED: u64 = 10;
 
 /// Why a run stopped.
 enum Stop {
@@ -279,9 +280,19 @@ async fn too_much(
             let mut changes = changes;
             for kind in kinds {
                 let before = gone::brought_of(conn, &this.source.id, kind)?;
-                if before >= EMPTIED && changes.of(kind).gone == before {
+                let gone = changes.of(kind).gone;
+                if before < COUNTED {
+                    continue;
+                }
+                if gone == before {
                     return Ok(Some(format!(
                         "all {before} {} that this source brought before would be marked as gone",
+                        kind.plural()
+                    )));
+                }
+                if gone * 100 > before * percent {
+                    return Ok(Some(format!(
+                        "{gone} of {before} {} that this source brought before would be marked as gone: more than {percent} %",
                         kind.plural()
                     )));
                 }
