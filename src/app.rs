@@ -11,25 +11,26 @@ use lettre::message::Mailbox;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::access::{self, Links};
 use crate::alert::lookup::Lookups;
 use crate::alert::provider::sns::Sns;
 use crate::alert::queue::Queue;
 use crate::audit::{self, Actor};
+use crate::auth::{self, Links};
 use crate::automation::worker::Automation;
+use crate::base::error::{Error, Result};
+use crate::base::time::Clock;
 use crate::config::Config;
 use crate::db::{DatabaseUrl, Db, migrate};
 use crate::delivery::calling::Endpoints;
 use crate::delivery::channel::Channel;
 use crate::delivery::dkim::Signer;
-use crate::delivery::feedback::Keys;
 use crate::delivery::mailing::{Exit, Mailing, Writer};
 use crate::delivery::smtp::Relay;
 use crate::delivery::verp::Verp;
 use crate::delivery::worker::{Setup, Stats, Wake, Workers};
 use crate::directory::source::runner::Runner;
 use crate::egress::client::Client;
-use crate::error::{Error, Result};
+use crate::feedback::Keys;
 use crate::http::App;
 use crate::http::hooks::Hooks;
 use crate::http::metrics::{FeedbackStats, HttpStats};
@@ -38,7 +39,6 @@ use crate::notice::Sending;
 use crate::operators::mail::Post;
 use crate::operators::worker::{self as operators, Operators};
 use crate::schedule::Schedule;
-use crate::time::Clock;
 use crate::watch::runner::Watcher;
 use crate::watch::silence;
 
@@ -224,7 +224,7 @@ async fn prepare(
     tokens: Tokens,
     endpoints: Endpoints,
 ) -> Result<(Arc<App>, Setup, Post)> {
-    crate::template::check_builtin()?;
+    crate::notice::template::check_builtin()?;
     let pages = Pages::compile()?;
     let from: Mailbox = config
         .mail_from
@@ -245,10 +245,10 @@ async fn prepare(
     let key = db
         .write(&Actor::system("start"), move |tx| {
             if tokens == Tokens::AsSet {
-                access::ensure_admin(tx, admin.as_deref())?;
+                auth::ensure_admin(tx, admin.as_deref())?;
             }
             audit::follow::begin(tx.conn)?;
-            access::secret_key(tx, key.as_deref())
+            auth::secret_key(tx, key.as_deref())
         })
         .await?;
     let verp = config

@@ -9,11 +9,11 @@ use std::path::Path;
 use diesel::prelude::*;
 
 use crate::audit::{self, Action, Actor, Event};
+use crate::base::error::{Error, Result};
+use crate::base::time::Clock;
 use crate::config::Config;
 use crate::db::schema::{accounts, audit_events, incidents, integrations, people};
 use crate::db::{Conn, DatabaseUrl, Db, connect_alone, dialect, migrate, migrate_conn};
-use crate::error::{Error, Result};
-use crate::time::Clock;
 
 /// Writes a consistent copy to a file that does not exist yet.
 ///

@@ -4,17 +4,15 @@
 //! The modules, in the order in which data goes through them:
 //! `alert ─► incident ─► affected resources ─► audience ─► notice ─► delivery`, all of it ─► `audit`.
 
-pub mod app;
-mod columns;
+pub mod base;
+
+pub mod db;
+// After the database comes what everything writes to.
+pub mod audit;
+
+pub mod auth;
 pub mod config;
 pub mod egress;
-pub mod error;
-pub mod id;
-pub mod shared;
-pub mod time;
-
-pub mod audit;
-pub mod db;
 
 pub mod directory;
 
@@ -23,12 +21,10 @@ pub mod watch;
 
 pub mod audience;
 pub mod incident;
-pub mod report;
 
 pub mod delivery;
+pub mod feedback;
 pub mod notice;
-pub mod template;
-pub mod unreached;
 
 pub mod automation;
 pub mod operators;
@@ -36,8 +32,6 @@ pub mod operators;
 pub mod http;
 pub mod schedule;
 
-pub mod access;
+pub mod app;
 pub mod backup;
-pub mod catcher;
 pub mod demo;
-pub mod idempotency;

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use candor::access::{self, NewToken, Role};
 use candor::audit::{self, Actor};
+use candor::auth::{self, NewToken, Role};
+use candor::base::error::Error;
+use candor::base::time::Clock;
 use candor::config::{Config, LogFormat};
 use candor::directory::import;
 use candor::directory::line::LineKind;
 use candor::directory::source::table::{self, Columns, Format};
 use candor::directory::source::{self, run, runner, sync};
-use candor::error::Error;
-use candor::time::Clock;
 use candor::{app, backup, demo};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -193,7 +193,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
                 .map_err(shown)?;
             let new = NewToken { name, role };
             let created = db
-                .write(&command_line(), move |tx| access::create(tx, &new))
+                .write(&command_line(), move |tx| auth::create(tx, &new))
                 .await
                 .map_err(shown)?;
             println!("token {} (shown this once):", created.id);

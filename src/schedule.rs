@@ -10,10 +10,10 @@ use tokio_cron_scheduler::{Job, JobScheduler};
 
 use crate::alert::{kept, people};
 use crate::audit::Actor;
+use crate::base::error::{Error, Result};
 use crate::db::Db;
-use crate::delivery::feedback::record;
 use crate::directory::source::runner;
-use crate::error::{Error, Result};
+use crate::feedback::record;
 
 /// How long the answer to an idempotency key is kept.
 const KEY_LIFETIME: Duration = Duration::from_secs(48 * 3600);
@@ -46,7 +46,7 @@ impl Schedule {
                 }
                 let oldest = db.clock().now().minus(KEY_LIFETIME);
                 let forgotten = db
-                    .transaction(move |conn| crate::idempotency::forget(conn, oldest))
+                    .transaction(move |conn| crate::audit::idempotency::forget(conn, oldest))
                     .await;
                 if let Err(error) = forgotten {
                     tracing::warn!(error = error.chain(), "old idempotency keys could not be removed");

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use candor::catcher::{Catcher, Decision, Policy};
+use candor::demo::catcher::{Catcher, Decision, Policy};
 use serde_json::json;
 use tokio::sync::Semaphore;
 

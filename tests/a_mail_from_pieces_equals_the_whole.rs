@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
+use candor::base::time::Timestamp;
 use candor::delivery::email::Addressing;
 use candor::delivery::skeleton::Prepared;
 use candor::notice::compose::{Content, RecipientContext};
-use candor::template::{MailAction, MailReport, MailResource, MailSection, Phase, Source, Template};
-use candor::time::Timestamp;
+use candor::notice::template::{MailAction, MailReport, MailResource, MailSection, Phase, Source, Template};
 use proptest::prelude::*;
 
 /// Text as people and attackers write it: words, other scripts, markup, quotes, dots and blanks at line ends, long runs.

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candor::app::open_database;
 use candor::audit::{Actor, Tx};
+use candor::base::error::Error;
+use candor::base::time::Clock;
 use candor::config::Config;
 use candor::directory::selector::{Json, Selector};
 use candor::directory::{account, import, resource};
-use candor::error::Error;
 use candor::incident::{self, NewIncident, Severity, affected};
-use candor::time::Clock;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, TestRunner};
 use serde_json::{Value, json};
@@ -239,7 +239,11 @@ impl Model {
 }
 
 /// Puts the model into the database, and answers what is affected where the selector is used; none: it is refused.
-fn found(tx: &mut Tx<'_>, model: &Model, given: &Value) -> candor::error::Result<Option<BTreeSet<usize>>> {
+fn found(
+    tx: &mut Tx<'_>,
+    model: &Model,
+    given: &Value,
+) -> candor::base::error::Result<Option<BTreeSet<usize>>> {
     for index in 0..RESOURCES {
         for type_ in ["file", "media"] {
             let at = resource::at(type_, &index.to_string()).expect("an id");
@@ -278,7 +282,7 @@ fn found(tx: &mut Tx<'_>, model: &Model, given: &Value) -> candor::error::Result
     Ok(Some(items.iter().map(index).collect()))
 }
 
-type Answer = candor::error::Result<Option<BTreeSet<usize>>>;
+type Answer = candor::base::error::Result<Option<BTreeSet<usize>>>;
 
 async fn whatever_is_selected(env: Env) {
     let config = Config::for_test(&env.database_url);

@@ -706,8 +706,10 @@ fn selector() -> impl Strategy<Value = Value> {
             Just(json!({"exists": true})),
         ]
     };
-    let time =
-        || (0i64..4_000_000_000_000_000).prop_map(|at| candor::time::Timestamp::from_micros(at).to_string());
+    let time = || {
+        (0i64..4_000_000_000_000_000)
+            .prop_map(|at| candor::base::time::Timestamp::from_micros(at).to_string())
+    };
     let leaf = prop_oneof![
         word().prop_map(|type_| json!({"type": type_})),
         (word(), test()).prop_map(|(name, test)| json!({"labels": {name: test}})),
@@ -750,7 +752,7 @@ proptest! {
     /// Whatever is typed is understood or refused at a character that is there.
     #[test]
     fn any_text_is_understood_or_refused(text in "[a-z:\"(),. *\\\\/é-]{0,40}|(type:a|not|or|and|\\(|\\)| ){0,12}") {
-        if let Err(candor::error::Error::Invalid { errors, .. }) = Selector::parse_text("/selector", &text) {
+        if let Err(candor::base::error::Error::Invalid { errors, .. }) = Selector::parse_text("/selector", &text) {
             let detail = &errors[0].detail;
             if let Some(rest) = detail.strip_prefix("character ") {
                 let at: usize = rest.split(':').next().expect("a number").parse().expect("a number");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candor::catcher::{Catcher, Decision, Policy};
+use candor::demo::catcher::{Catcher, Decision, Policy};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 

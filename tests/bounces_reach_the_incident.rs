@@ -6,8 +6,8 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use candor::alert::provider::fetch::Fetch;
-use candor::catcher::{Decision, Policy};
 use candor::delivery::verp::Verp;
+use candor::demo::catcher::{Decision, Policy};
 use hmac::{Hmac, Mac};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -173,7 +173,7 @@ fn bounce(to: &str, recipient: &str, action: &str, status: &str, returned: &str)
          Final-Recipient: rfc822; {recipient}\r\nAction: {action}\r\nStatus: {status}\r\n\
          Diagnostic-Code: smtp; 550 {status} what the server said\r\n\r\n\
          --b\r\nContent-Type: text/rfc822-headers\r\n\r\n{returned}\r\n\r\n--b--\r\n",
-        candor::id::new_uuid(candor::time::Clock::system().now()),
+        candor::base::id::new_uuid(candor::base::time::Clock::system().now()),
     )
 }
 

@@ -37,7 +37,7 @@ const START: &str = "2021-10-05T20:00:00Z";
 
 /// That many seconds after the start.
 fn after(seconds: i64) -> String {
-    let start = candor::time::Timestamp::parse(START).expect("a time");
+    let start = candor::base::time::Timestamp::parse(START).expect("a time");
     start
         .plus(Duration::from_secs(seconds.unsigned_abs()))
         .to_string()
@@ -460,7 +460,7 @@ async fn a_check_is_changed_as_a_whole(env: Env) {
         (&json!("A"), &json!("B"))
     );
     app.patch(
-        &format!("{CHECKS}/{}", candor::id::new_uuid(app.clock.now())),
+        &format!("{CHECKS}/{}", candor::base::id::new_uuid(app.clock.now())),
         json!({"name": "C"}),
     )
     .await

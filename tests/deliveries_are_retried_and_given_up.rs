@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use candor::catcher::{Catcher, Decision, Policy};
+use candor::demo::catcher::{Catcher, Decision, Policy};
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection};
 use serde_json::{Value, json};

@@ -544,7 +544,8 @@ fn shown(outcome: &Result<Batch, Refusal>) -> Vec<String> {
     match outcome {
         Err((pointer, _)) => vec![format!("refused {pointer}")],
         Ok(batch) => {
-            let time = |at: Option<candor::time::Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
+            let time =
+                |at: Option<candor::base::time::Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
             let mut all: Vec<String> = batch
                 .alerts
                 .iter()

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use candor::catcher::{Catcher, Decision, Policy};
 use candor::delivery::queue::LEASE;
+use candor::demo::catcher::{Catcher, Decision, Policy};
 use tokio::sync::Semaphore;
 
 use crate::support::{Answer, Backend, Binary, DEADLINE, Env, crowd, on_both_databases, run, wait_until};

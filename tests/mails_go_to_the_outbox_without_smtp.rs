@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use candor::catcher::CaughtMail;
+use candor::demo::catcher::CaughtMail;
 
 use crate::support::story::ADDRESSES;
 use crate::support::{Binary, Env, Mail, TestApp, on_both_databases};

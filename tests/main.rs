@@ -45,6 +45,7 @@ mod mail_is_encrypted_as_asked;
 mod mails_are_signed;
 mod mails_are_well_formed;
 mod mails_go_to_the_outbox_without_smtp;
+mod modules_use_only_what_is_below_them;
 mod no_hook_body_is_a_fault_of_ours;
 mod no_sender_can_break_a_source;
 mod odd_mail_servers_are_put_up_with;

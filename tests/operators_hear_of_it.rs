@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use candor::catcher::{Decision, Policy};
+use candor::base::time::Timestamp;
 use candor::config::Config;
+use candor::demo::catcher::{Decision, Policy};
 use candor::egress;
-use candor::time::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 

@@ -43,7 +43,7 @@ fn refused(source: &str, body: &Value) -> String {
 }
 
 fn times(alert: &Alert) -> (Option<String>, Option<String>) {
-    let time = |at: Option<candor::time::Timestamp>| at.map(|at| at.to_string());
+    let time = |at: Option<candor::base::time::Timestamp>| at.map(|at| at.to_string());
     (time(alert.started_at), time(alert.ended_at))
 }
 

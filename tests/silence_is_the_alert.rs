@@ -28,7 +28,7 @@ const START: &str = "2021-10-05T20:00:00Z";
 
 /// That many seconds after the start.
 fn after(seconds: i64) -> String {
-    let start = candor::time::Timestamp::parse(START).expect("a time");
+    let start = candor::base::time::Timestamp::parse(START).expect("a time");
     start
         .plus(Duration::from_secs(seconds.unsigned_abs()))
         .to_string()

@@ -8,13 +8,13 @@ use candor::alert::{intake, integration, integration::NewIntegration};
 use candor::app::open_database;
 use candor::audience::{self, At, Audience, Collaborators, Rule};
 use candor::audit::{Actor, Tx};
+use candor::base::error::Error;
+use candor::base::id::{ExternalId, IncidentId};
+use candor::base::time::{Clock, Timestamp};
 use candor::config::Config;
 use candor::db::Db;
 use candor::directory::{ResourceRef, account, import, member, person, resource};
-use candor::error::Error;
-use candor::id::{ExternalId, IncidentId};
 use candor::incident::affected;
-use candor::time::{Clock, Timestamp};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, TestRunner};
 use serde_json::{Value, json};
@@ -303,14 +303,14 @@ impl Model {
 
 /// The state of the model at a time, and what was resolved as of then.
 type State = (Model, Audience);
-type Resolved = candor::error::Result<(Vec<State>, Model)>;
+type Resolved = candor::base::error::Result<(Vec<State>, Model)>;
 
 fn at(index: usize) -> ResourceRef {
     resource::at("r", &index.to_string()).expect("an id")
 }
 
 /// Puts the model into the database, whatever was there, and opens an incident.
-fn begin(tx: &mut Tx<'_>, model: &Model) -> candor::error::Result<IncidentId> {
+fn begin(tx: &mut Tx<'_>, model: &Model) -> candor::base::error::Result<IncidentId> {
     // What an earlier case left is gone, and the resources stand alone: this case brings back its own.
     for index in (0..RESOURCES).rev() {
         if resource::get(tx.conn, &at(index)).is_ok() {
@@ -383,7 +383,7 @@ fn begin(tx: &mut Tx<'_>, model: &Model) -> candor::error::Result<IncidentId> {
 }
 
 /// Carries a change out, in the database and in the model.
-fn carry_out(tx: &mut Tx<'_>, model: &mut Model, op: &Op) -> candor::error::Result<()> {
+fn carry_out(tx: &mut Tx<'_>, model: &mut Model, op: &Op) -> candor::base::error::Result<()> {
     let word = |word: &str| ExternalId::parse(word).expect("a word");
     match op {
         Op::Member(account, person, role) => {

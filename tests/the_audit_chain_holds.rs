@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use candor::time::Timestamp;
+use candor::base::time::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

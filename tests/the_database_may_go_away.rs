@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use candor::catcher::{Catcher, Decision, Policy};
 use candor::delivery::queue::LEASE;
+use candor::demo::catcher::{Catcher, Decision, Policy};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use candor::catcher::{Decision, Policy};
 use candor::demo;
+use candor::demo::catcher::{Decision, Policy};
 
 use crate::support::{Backend, Binary, run};
 

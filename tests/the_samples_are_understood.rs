@@ -164,7 +164,7 @@ fn an_alertmanager_sample_is_read_as_its_facts_say() {
             if let Some(fingerprint) = fingerprint {
                 assert_eq!(alert.fingerprint, *fingerprint, "{name}");
             }
-            let time = |at: Option<candor::time::Timestamp>| at.map(|at| at.to_string());
+            let time = |at: Option<candor::base::time::Timestamp>| at.map(|at| at.to_string());
             assert_eq!(
                 (alert.firing, alert.severity.as_str()),
                 (*status == "firing", *severity),

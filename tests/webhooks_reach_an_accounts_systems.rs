@@ -290,7 +290,7 @@ async fn an_endpoint_that_fails_is_called_by_the_schedule_and_given_up(env: Env)
         let Some(next) = call["next_attempt_at"].as_str() else {
             break call;
         };
-        let next = candor::time::Timestamp::parse(next).expect("a time");
+        let next = candor::base::time::Timestamp::parse(next).expect("a time");
         waits.push((next.as_micros() - app.clock.now().as_micros()) / 1_000_000);
         app.clock.set(next);
     };

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use candor::delivery::feedback::{self, Report, ReportKind, mail};
+use candor::feedback::{self, Report, ReportKind, mail};
 use proptest::prelude::*;
 
 use ReportKind::{AutoReply, Complaint, Delayed, Delivered, Hard, Other, Soft, Unsubscribed};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candor::catcher::{Decision, Policy};
+use candor::demo::catcher::{Decision, Policy};
 use serde_json::json;
 use tokio::sync::Semaphore;
 

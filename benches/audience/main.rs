@@ -19,9 +19,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use candor::audience;
+use candor::base::id::IncidentId;
+use candor::base::time::Clock;
 use candor::db::Db;
-use candor::id::IncidentId;
-use candor::time::Clock;
 use clap::{Parser, ValueEnum};
 use support::candor::{Database, Imported};
 use support::figures::{self, Goal, Line, Series, grouped};

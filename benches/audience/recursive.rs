@@ -3,9 +3,9 @@
 
 use std::time::Instant;
 
+use candor::base::error::Result;
+use candor::base::id::IncidentId;
 use candor::db::Conn;
-use candor::error::Result;
-use candor::id::IncidentId;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 

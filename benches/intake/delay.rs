@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use candor::catcher::Catcher;
+use candor::demo::catcher::Catcher;
 use serde_json::json;
 
 use super::load;

@@ -15,7 +15,7 @@ mod support;
 use std::path::Path;
 use std::process::ExitCode;
 
-use candor::catcher::Catcher;
+use candor::demo::catcher::Catcher;
 use clap::{Parser, ValueEnum};
 use serde_json::Value;
 use support::candor::Database;

@@ -76,7 +76,7 @@ pub fn describe(scratch: &Path) -> Result<Vec<String>> {
             env!("CARGO_PKG_NAME"),
             env!("CARGO_PKG_VERSION"),
             compiler.trim(),
-            candor::time::Clock::system().now()
+            candor::base::time::Clock::system().now()
         ),
     ])
 }

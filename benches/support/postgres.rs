@@ -108,7 +108,7 @@ impl Server {
     /// # Errors
     /// What the server answers.
     pub fn create(&self, copy_of: Option<&Database<'_>>) -> Result<Database<'_>> {
-        let id = candor::id::new_uuid(candor::time::Clock::system().now());
+        let id = candor::base::id::new_uuid(candor::base::time::Clock::system().now());
         let name = format!("candor_bench_{}", id.simple());
         let from = copy_of.map_or("template0", |database| &database.name);
         // Copied as files, which ends with a checkpoint: nothing is left to be written while we measure.

@@ -31,12 +31,12 @@ use super::integration::Integration;
 use super::kept;
 use super::source::{self, Batch, Request};
 use crate::audit::{Action, Actor, Event, Tx};
+use crate::base::error::Result;
+use crate::base::id::{AlertId, IncidentId, QuietId};
+use crate::base::text::one_line;
 use crate::db::dialect::{self, RepeatRow};
 use crate::directory::ResourceRef;
-use crate::error::Result;
-use crate::id::{AlertId, IncidentId, QuietId};
 use crate::incident::{self, Incident};
-use crate::template::one_line;
 
 /// What became of a body.
 #[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]

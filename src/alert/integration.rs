@@ -7,14 +7,14 @@ use serde_json::json;
 use super::provider;
 use super::rules::ResourceRule;
 use super::source::{self, generic::Mapping};
-use crate::access::{hash_secret, random_secret};
 use crate::audit::{Action, Event, Tx};
+use crate::auth::{hash_secret, random_secret};
+use crate::base::check::Check;
+use crate::base::error::{Error, FieldError, Result};
+use crate::base::id::IntegrationId;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::integrations as i;
-use crate::directory::Check;
-use crate::error::{Error, FieldError, Result};
-use crate::id::IntegrationId;
-use crate::time::Timestamp;
 
 /// An integration to make.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]

@@ -11,11 +11,11 @@ use super::integration::{self, Integration, MAX_SECRETS, check_mapping, check_ru
 use super::rules::ResourceRule;
 use super::source::generic::Mapping;
 use crate::audit::{Action, Event, Tx};
+use crate::base::check::Check;
+use crate::base::error::{Error, FieldError, Result};
+use crate::base::id::IntegrationId;
 use crate::db::dialect;
 use crate::db::schema::integrations as i;
-use crate::directory::Check;
-use crate::error::{Error, FieldError, Result};
-use crate::id::IntegrationId;
 
 /// A change of an integration; what is left out stays.
 #[derive(Clone, Debug, Default, Deserialize, utoipa::ToSchema)]

@@ -11,13 +11,13 @@ use serde::Serialize;
 use super::integration;
 use super::source::Request;
 use crate::audit::Tx;
+use crate::base::error::{Error, Result};
+use crate::base::id::IntegrationId;
+use crate::base::text::one_line;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::many::insert_many;
 use crate::db::schema::hook_requests as h;
-use crate::error::{Error, Result};
-use crate::id::IntegrationId;
-use crate::template::one_line;
-use crate::time::Timestamp;
 
 /// Bodies that are kept for each integration.
 const KEPT: i64 = 100;

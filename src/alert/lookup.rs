@@ -18,16 +18,16 @@ use tokio::time::timeout;
 
 use super::rules;
 use crate::audit::{Action, Actor, Event, Tx};
+use crate::base::error::Result;
+use crate::base::id::{AlertId, IncidentId};
+use crate::base::time::Timestamp;
 use crate::db::dialect::{self, Lock, on_backend};
 use crate::db::schema::{alert_chains as ac, alert_references as ar, directory_lookups as dl};
 use crate::db::{Conn, Db};
 use crate::directory::source::callout::{self, Service};
 use crate::directory::{ResourceRef, resource};
 use crate::egress::client::Client;
-use crate::error::Result;
-use crate::id::{AlertId, IncidentId};
 use crate::incident::{self, affected};
-use crate::time::Timestamp;
 
 /// How often it is looked for new references.
 const LOOK: Duration = Duration::from_millis(500);

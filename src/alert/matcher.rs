@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::integration::Integration;
 use super::source::{Alert, as_text};
-use crate::directory::Check;
-use crate::error::{Error, FieldError, Result};
-use crate::template::one_line;
+use crate::base::check::Check;
+use crate::base::error::{Error, FieldError, Result};
+use crate::base::text::one_line;
 
 /// A condition on one field of an alert: one of `is`, `matches` and `in`. A field that the alert does not have fulfils none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]

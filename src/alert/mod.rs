@@ -26,12 +26,12 @@ use diesel::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::base::enums::word_enum;
+use crate::base::error::Result;
+use crate::base::id::{AlertId, AlertRuleId, IncidentId, IntegrationId, QuietId};
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::alerts as a;
-use crate::error::Result;
-use crate::id::{AlertId, AlertRuleId, IncidentId, IntegrationId, QuietId};
-use crate::incident::word_enum;
-use crate::time::Timestamp;
 
 word_enum! {
     /// Whether the problem is there.

@@ -18,16 +18,17 @@ use serde_json::json;
 use sha2::Sha256;
 
 use super::source::{Alert, PersonRef};
-use crate::access::random_secret;
-use crate::audit::{Action, Actor, Event, Tx, hex};
+use crate::audit::{Action, Actor, Event, Tx};
+use crate::auth::random_secret;
+use crate::base::error::{Error, Result};
+use crate::base::id::{AlertId, IncidentId};
+use crate::base::text::hex;
+use crate::base::time::Timestamp;
 use crate::db::dialect::on_backend;
 use crate::db::schema::{alert_people as ap, alerts as a, audit_events as e, counters as c, settings};
 use crate::db::{Conn, Db, Fix};
 use crate::directory::{normal_address, person};
-use crate::error::{Error, Result};
-use crate::id::{AlertId, IncidentId};
 use crate::incident::seen::RecognisedBy;
-use crate::time::Timestamp;
 
 /// Events that lie further back than this when they come move no start: a clock is wrong, or somebody sent history.
 const OLDEST: Duration = Duration::from_secs(30 * 24 * 3600);

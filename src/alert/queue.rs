@@ -18,9 +18,9 @@ use super::intake::{self, Body, Taken};
 use super::integration::Integration;
 use super::source::{Batch, Request};
 use crate::audit::{Actor, Tx};
+use crate::base::error::{Error, Result};
 use crate::db::Db;
 use crate::db::schema::integrations as i;
-use crate::error::{Error, Result};
 
 /// Bodies that wait.
 const MOST: usize = 1_024;

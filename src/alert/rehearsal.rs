@@ -15,11 +15,12 @@ use super::matcher::Subject;
 use super::rules;
 use super::source::Alert;
 use super::trial::{Found, TriedAlert};
+use crate::base::enums::word_enum;
+use crate::base::error::Result;
+use crate::base::id::{AlertId, AlertRuleId, IncidentId, QuietId};
+use crate::base::time::Timestamp;
 use crate::db::Conn;
-use crate::error::Result;
-use crate::id::{AlertId, AlertRuleId, IncidentId, QuietId};
-use crate::incident::{self, Standing, word_enum};
-use crate::time::Timestamp;
+use crate::incident::{self, Standing};
 
 /// A rule that an alert matches.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]

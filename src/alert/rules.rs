@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::source::{Alert, as_text};
+use crate::base::error::{FieldError, Result};
+use crate::base::id::ExternalId;
 use crate::db::Conn;
 use crate::directory::{ResourceRef, resource};
-use crate::error::{FieldError, Result};
-use crate::id::ExternalId;
 
 /// A rule: a field's value is an id of a type, or a pattern's named groups are ids of the types that they name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -169,7 +169,7 @@ fn compile(pattern: &str) -> std::result::Result<Regex, String> {
         .map_err(|error| {
             format!(
                 "is not a regular expression: {}",
-                crate::template::one_line(&error.to_string(), 200)
+                crate::base::text::one_line(&error.to_string(), 200)
             )
         })
 }

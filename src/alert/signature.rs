@@ -13,7 +13,7 @@ use subtle::ConstantTimeEq;
 
 use super::source::request::TOKENS;
 use super::source::{Request, pagerduty, statuscake};
-use crate::time::Timestamp;
+use crate::base::time::Timestamp;
 
 /// How old a signed request may be, in seconds.
 const TOLERANCE: u64 = 300;
@@ -153,7 +153,7 @@ fn ours(secret: &str, request: &Request, now: Timestamp) -> Proven {
 }
 
 fn hex(secret: &str, parts: &[&[u8]]) -> String {
-    crate::audit::hex(&hmac(secret.as_bytes(), parts))
+    crate::base::text::hex(&hmac(secret.as_bytes(), parts))
 }
 
 /// Bare hexadecimal over the body. The client secret is hexadecimal too, and is used as the text that it is.

@@ -17,11 +17,11 @@ use super::rules::ResourceRule;
 use super::source::{self, PersonRef, Request};
 use super::{Status, kept, provider};
 use crate::audit::{Action, Event, Tx};
+use crate::base::check::Check;
+use crate::base::error::{Error, FieldError, Result};
+use crate::base::id::{AlertRuleId, IntegrationId};
+use crate::base::time::Timestamp;
 use crate::db::Conn;
-use crate::directory::Check;
-use crate::error::{Error, FieldError, Result};
-use crate::id::{AlertRuleId, IntegrationId};
-use crate::time::Timestamp;
 
 /// Rules that are tried at a time.
 const MOST_RULES: usize = 50;
@@ -130,9 +130,9 @@ pub struct TriedAlert {
 pub struct Found {
     /// Its type.
     #[serde(rename = "type")]
-    pub type_: crate::id::ExternalId,
+    pub type_: crate::base::id::ExternalId,
     /// Its id.
-    pub id: crate::id::ExternalId,
+    pub id: crate::base::id::ExternalId,
     /// Whether the directory knows it.
     pub known: bool,
     /// Whether it would become affected: the deepest known one of its match.

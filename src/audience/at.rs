@@ -2,7 +2,7 @@
 //!
 //! Must never happen here: somebody's words in the text of a statement; only times and keys of ours stand there.
 
-use crate::time::Timestamp;
+use crate::base::time::Timestamp;
 
 /// As of when the directory is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use super::graph::Graph;
 use super::reason::Folded;
 use super::roles::Person;
 use super::{At, Rule};
+use crate::base::error::Result;
 use crate::db::Conn;
 use crate::directory::selector::Selector;
-use crate::error::Result;
 
 /// Resources above which accounts and people are not counted: whoever asks wants to know at once.
 const MOST: i64 = 200_000;

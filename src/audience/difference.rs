@@ -8,10 +8,10 @@ use std::hash::{BuildHasher, RandomState};
 use serde::Serialize;
 
 use super::{Addressee, At, Audience, PersonRef, Reason, Rule, resolve_by};
+use crate::base::enums::word_enum;
+use crate::base::error::Result;
+use crate::base::id::IncidentId;
 use crate::db::Conn;
-use crate::error::Result;
-use crate::id::IncidentId;
-use crate::incident::word_enum;
 
 word_enum! {
     /// What became of a person between two times.

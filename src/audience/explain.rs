@@ -10,15 +10,16 @@ use serde::Serialize;
 
 use super::graph::{Affected, Graph, NodeIndex};
 use super::{At, PersonRef, Reason, Rule, resolve_by, unreachable};
+use crate::base::enums::word_enum;
+use crate::base::error::{Error, Result};
+use crate::base::id::IncidentId;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::{
     accounts as a, collaborators as k, members as m, opt_outs, people as p, resources as r,
 };
 use crate::directory::normal_address;
-use crate::error::{Error, Result};
-use crate::id::IncidentId;
-use crate::incident::{seen, word_enum};
-use crate::time::Timestamp;
+use crate::incident::seen;
 
 /// Resources that one sentence names.
 const NAMED: usize = 3;

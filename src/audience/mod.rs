@@ -33,12 +33,12 @@ pub use explain::{Explained, Step, StepAbout, Who, explain};
 pub use reason::{Reason, Reasons, Way};
 pub use rule::{Collaborators, OWNER, Rule};
 
+use crate::base::error::Result;
+use crate::base::id::{EndpointId, IncidentId};
 use crate::db::Conn;
 use crate::db::keyed::{CHUNK, Keyed, load_keyed};
 use crate::db::schema::opt_outs;
 use crate::directory::{ResourceRef, normal_address};
-use crate::error::Result;
-use crate::id::{EndpointId, IncidentId};
 use crate::incident::affected::{self, Relevance, Unresolved};
 use crate::incident::seen::{self, InEvents, Unidentified};
 use graph::Graph;

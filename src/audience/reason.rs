@@ -13,12 +13,12 @@ use serde::{Serialize, Serializer};
 use super::graph::{AccountIndex, Graph, NodeIndex, Numbers, Reached};
 use super::roles::{self, Held, HeldOn, Words};
 use super::rule::Rule;
+use crate::base::error::{Error, Result};
+use crate::base::shared::Shared;
 use crate::db::Conn;
 use crate::directory::ResourceRef;
-use crate::error::{Error, Result};
 use crate::incident::affected::Relevance;
 use crate::incident::seen::Seen;
-use crate::shared::Shared;
 
 /// The way from an affected resource to where a role is held, both ends included. Put into words when it is asked for.
 #[derive(Clone)]

@@ -8,10 +8,10 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 
 use super::at::{At, THERE, UNKNOWN};
 use super::graph::{AccountIndex, Graph, NodeIndex};
+use crate::base::error::Result;
+use crate::base::shared::Shared;
 use crate::db::Conn;
 use crate::db::keyed::{self, CHUNK, Keyed, Word, load, load_keyed};
-use crate::error::Result;
-use crate::shared::Shared;
 
 /// Roles by their places: any words, but few of them.
 #[derive(Default)]

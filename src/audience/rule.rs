@@ -6,10 +6,10 @@ use diesel::prelude::*;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::base::error::{FieldError, Result};
+use crate::base::id::ExternalId;
 use crate::db::Conn;
 use crate::db::schema::{collaborators as k, members as m};
-use crate::error::{FieldError, Result};
-use crate::id::ExternalId;
 
 /// The role that is told of everything of its account.
 pub const OWNER: &str = "owner";

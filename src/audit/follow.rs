@@ -12,12 +12,12 @@ use diesel::prelude::*;
 use serde_json::Value;
 
 use super::Action;
+use crate::base::error::Result;
+use crate::base::id::IncidentId;
+use crate::base::time::Timestamp;
 use crate::db::dialect::{self, Lock, on_backend};
 use crate::db::schema::{audit_events as e, audit_head as h, trail_cursors as c};
 use crate::db::{Conn, Fix};
-use crate::error::Result;
-use crate::id::IncidentId;
-use crate::time::Timestamp;
 
 /// The followers there are.
 pub const FOLLOWERS: [&str; 2] = ["automation", "operators"];

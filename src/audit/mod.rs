@@ -9,6 +9,7 @@
 //! or an event written outside the transaction of its change.
 
 pub mod follow;
+pub mod idempotency;
 mod trail;
 mod verify;
 
@@ -17,12 +18,13 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::base::error::Result;
+use crate::base::id::{IncidentId, TokenId};
+use crate::base::text::hex;
+use crate::base::time::Timestamp;
 use crate::db::many::insert_many;
 use crate::db::schema::{audit_events, audit_head};
 use crate::db::{Conn, Db, dialect};
-use crate::error::Result;
-use crate::id::{IncidentId, TokenId};
-use crate::time::Timestamp;
 pub use trail::{ActorView, EventView, Filter, SubjectView, list, page};
 pub use verify::{Verification, record_attempts, verify};
 
@@ -323,7 +325,7 @@ impl Db {
                 let value = work(&mut tx)?;
                 let Tx { conn, events, .. } = tx;
                 if let Some(request) = &request {
-                    crate::idempotency::carried_out(conn, request)?;
+                    crate::audit::idempotency::carried_out(conn, request)?;
                 }
                 let followed = events.iter().any(|(_, event)| follow::waited_for(event.action));
                 append(conn, now, events)?;
@@ -378,17 +380,6 @@ impl Row {
         ))?;
         Ok(hex(&Sha256::digest(&fields)))
     }
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }
 
 fn append(conn: &mut Conn, now: Timestamp, events: Vec<(Actor, Event)>) -> Result<()> {

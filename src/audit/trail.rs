@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Action, Row, rows_after};
+use crate::base::error::{Error, Result};
+use crate::base::id::IncidentId;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::audit_events;
-use crate::error::{Error, Result};
-use crate::id::IncidentId;
-use crate::time::Timestamp;
 
 /// An event, as shown.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]

@@ -4,12 +4,13 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Action, Event, Tx, hex, rows_after};
+use super::{Action, Event, Tx, rows_after};
+use crate::base::error::Result;
+use crate::base::text::hex;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::dialect::AttemptRow;
 use crate::db::schema::{audit_head, delivery_attempts};
-use crate::error::Result;
-use crate::time::Timestamp;
 
 /// The result of walking the chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]

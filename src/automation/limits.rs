@@ -11,14 +11,14 @@ use diesel::upsert::excluded;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Tx;
+use crate::base::error::{FieldError, Result};
+use crate::base::id::IncidentId;
+use crate::base::time::{Timestamp, time_zone};
 use crate::db::Conn;
 use crate::db::dialect::on_backend;
 use crate::db::schema::automation_told as t;
 use crate::directory::source::status;
-use crate::error::{FieldError, Result};
-use crate::id::IncidentId;
 use crate::notice::{Packed, Plan, Sending};
-use crate::time::{Timestamp, time_zone};
 
 /// What "per hour" means.
 const HOUR: Duration = Duration::from_secs(3_600);

@@ -9,15 +9,16 @@ use crate::alert::integration;
 use crate::audience::Rule;
 use crate::audit::{Action, Event, Tx};
 use crate::automation::limits::Limits;
+use crate::base::check::Check;
+use crate::base::enums::word_enum;
+use crate::base::error::{Error, FieldError, Result};
+use crate::base::id::{IntegrationId, PolicyId};
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::automation_policies as p;
-use crate::directory::Check;
-use crate::error::{Error, FieldError, Result};
-use crate::id::{IntegrationId, PolicyId};
-use crate::incident::{Severity, word_enum};
+use crate::incident::Severity;
+use crate::notice::template::Phase;
 use crate::notice::{self, CustomerAction, NewNotice};
-use crate::template::Phase;
-use crate::time::Timestamp;
 
 /// Policies at most.
 const MOST: i64 = 200;

@@ -18,14 +18,15 @@ use super::limits::{self, LATEST};
 use super::policy::{self, Policy, PolicyAction};
 use crate::audit::follow::{self, Followed};
 use crate::audit::{Action, Event, Tx};
+use crate::base::enums::word_enum;
+use crate::base::error::{Error, Result};
+use crate::base::id::{IncidentId, NoticeId, PolicyId};
+use crate::base::time::Timestamp;
 use crate::db::dialect::{self, Lock};
 use crate::db::schema::{automation_runs as r, notices as n};
 use crate::db::{Conn, Fix};
-use crate::error::{Error, Result};
-use crate::id::{IncidentId, NoticeId, PolicyId};
-use crate::incident::{self, Incident, Status, timeline, word_enum};
+use crate::incident::{self, Incident, Status, timeline};
 use crate::notice::{self, Sending, unattended};
-use crate::time::Timestamp;
 
 /// The follower's name.
 pub(super) const FOLLOWER: &str = "automation";

@@ -7,12 +7,12 @@ use serde::Serialize;
 use super::ACTOR;
 use super::policy::{self, PolicyAction};
 use super::run::{Outcome, mismatch, opener};
+use crate::base::error::{Error, Result};
+use crate::base::id::{IncidentId, PolicyId};
+use crate::base::time::Timestamp;
 use crate::db::Conn;
-use crate::error::{Error, Result};
-use crate::id::{IncidentId, PolicyId};
 use crate::incident;
 use crate::notice::{Sending, unattended};
-use crate::time::Timestamp;
 
 /// What a policy would do, if the incident opened now.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]

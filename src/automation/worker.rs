@@ -13,9 +13,9 @@ use tokio::time::timeout;
 use super::ACTOR;
 use super::run::{self, Step};
 use crate::audit::Actor;
+use crate::base::error::Result;
 use crate::db::Db;
 use crate::delivery::worker::Wake;
-use crate::error::Result;
 use crate::notice::Sending;
 
 /// How often it is looked when nobody wakes it.

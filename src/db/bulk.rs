@@ -9,8 +9,8 @@ use diesel::query_builder::SqlQuery;
 use diesel::sql_types::{Array, BigInt, Nullable, Text};
 
 use super::Conn;
-use crate::error::{Error, Result};
-use crate::time::Timestamp;
+use crate::base::error::{Error, Result};
+use crate::base::time::Timestamp;
 
 /// The columns of rows as SQLite reads them: the places of a list, and then the time twice, where there is one.
 fn places(columns: usize, stamped: bool) -> String {

@@ -11,7 +11,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::SqliteConnection;
 
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// Rows that are carried at a time.
 const STEP: i64 = 500;

@@ -14,7 +14,7 @@ use diesel::sql_types::{Array, BigInt, Text};
 use diesel::sqlite::Sqlite;
 
 use super::Conn;
-use crate::error::Result;
+use crate::base::error::Result;
 
 /// Keys in one query.
 pub(crate) const CHUNK: usize = 5_000;

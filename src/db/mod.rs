@@ -34,8 +34,8 @@ pub type Backend = <Conn as diesel::Connection>::Backend;
 pub use migrate::migrate;
 pub(crate) use migrate::migrate_conn;
 
-use crate::error::{Error, Result};
-use crate::time::Clock;
+use crate::base::error::{Error, Result};
+use crate::base::time::Clock;
 use connection::Manager;
 
 /// How long a request waits for a connection before it is told to come back.

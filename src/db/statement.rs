@@ -6,7 +6,7 @@ use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_types::{BigInt, Text};
 
 use super::Backend;
-use crate::time::Timestamp;
+use crate::base::time::Timestamp;
 
 enum Bind {
     Text(String),

@@ -15,11 +15,11 @@ use tokio::time::timeout;
 use super::Outcome;
 use super::channel::{Channel, Pending, Recipient, Sender, Task};
 use super::webhook::Webhook;
+use crate::base::error::Result;
+use crate::base::time::{Clock, Timestamp};
 use crate::egress::Policy;
 use crate::egress::client::Unanswered;
-use crate::error::Result;
 use crate::notice::payload::{self, Payload};
-use crate::time::{Clock, Timestamp};
 
 /// How long a delivery to an endpoint is tried before it is given up. Longer than a mail: it is a machine that is mended
 /// after the weekend, not a person who needs to know now.

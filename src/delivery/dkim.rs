@@ -18,8 +18,8 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 
-use crate::error::{Error, Result};
-use crate::time::Timestamp;
+use crate::base::error::{Error, Result};
+use crate::base::time::Timestamp;
 
 /// Headers that are signed, where the mail has them. From is named twice: a second one added on the way breaks the
 /// signature.

@@ -13,9 +13,10 @@ use lettre::message::header::{ContentTransferEncoding, ContentType, Header, Head
 use lettre::message::{Body, Mailbox, MultiPart, MultiPartKind, SinglePart};
 
 use super::Mail;
-use crate::error::{Error, Result};
-use crate::template::{Rendered, one_line};
-use crate::time::Timestamp;
+use crate::base::error::{Error, Result};
+use crate::base::text::one_line;
+use crate::base::time::Timestamp;
+use crate::notice::template::Rendered;
 
 /// What is needed besides the text to build a message.
 #[derive(Clone, Debug)]

@@ -14,9 +14,9 @@ use super::email::Addressing;
 use super::smtp::{self, Relay};
 use super::verp::Verp;
 use super::{Mail, Outcome, outbox};
-use crate::access::Links;
+use crate::auth::Links;
+use crate::base::time::Clock;
 use crate::notice::compose::RecipientContext;
-use crate::time::Clock;
 
 /// Where mails go.
 #[derive(Clone)]

@@ -16,7 +16,6 @@ pub mod channel;
 pub mod dispatch;
 pub mod dkim;
 pub mod email;
-pub mod feedback;
 pub mod ledger;
 pub mod mailing;
 pub mod opt_out;
@@ -34,14 +33,14 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{Action, Event, Tx};
+use crate::base::error::{Error, Result};
+use crate::base::id::{IncidentId, NoticeId};
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::{deliveries as d, delivery_attempts as da, notice_recipients as nr, notices as n};
 use crate::directory::endpoint;
-use crate::error::{Error, Result};
-use crate::id::{IncidentId, NoticeId};
 use crate::notice::EMAIL;
 use crate::notice::counts::{Changes, exceptions};
-use crate::time::Timestamp;
 
 /// A mail, ready to be handed over.
 #[derive(Clone, Debug, PartialEq, Eq)]

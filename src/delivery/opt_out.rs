@@ -7,12 +7,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::audit::{Action, Event, Tx};
+use crate::base::enums::word_enum;
+use crate::base::error::{Error, Result};
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::opt_outs as o;
 use crate::directory::{address_mark, normal_address};
-use crate::error::{Error, Result};
-use crate::incident::word_enum;
-use crate::time::Timestamp;
 
 word_enum! {
     /// Why an address gets no optional notices.

@@ -18,9 +18,9 @@ use lettre::message::{Mailbox, Mailboxes};
 
 use super::Mail;
 use super::email::{self, Addressing};
-use crate::error::Result;
+use crate::base::error::Result;
 use crate::notice::compose::{self, Content, RecipientContext};
-use crate::template::{self, MailResource, Rendered, Template};
+use crate::notice::template::{self, MailResource, Rendered, Template};
 
 /// Begins a mark. A private-use character: where a text holds one of these, mails are rendered one by one.
 const MARK: char = '\u{FDE00}';
@@ -315,7 +315,7 @@ impl Skeleton {
             },
         )?
         .message;
-        let apart = || crate::error::Error::internal("a mail did not come apart");
+        let apart = || crate::base::error::Error::internal("a mail did not come apart");
         let (head, body) = frame.split_once("\r\n\r\n").ok_or_else(apart)?;
         let (before, rest) = body.split_once(words.0).ok_or_else(apart)?;
         let (between, end) = rest.split_once(words.1).ok_or_else(apart)?;

@@ -10,7 +10,7 @@ use lettre::Address;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use crate::audit::hex;
+use crate::base::text::hex;
 
 /// Characters of the code: 80 bits. Hexadecimal, as some servers change the case of what is before the @.
 const CODE: usize = 20;

@@ -10,11 +10,11 @@ use hyper::header::{HeaderMap, RETRY_AFTER};
 use super::Outcome;
 use super::calling::{Call, EndpointChannel, unanswered};
 use super::channel::Pending;
+use crate::base::error::Result;
+use crate::base::time::Timestamp;
 use crate::directory::endpoint::sign;
 use crate::egress::Policy;
 use crate::egress::client::{Answer, Client};
-use crate::error::Result;
-use crate::time::Timestamp;
 
 /// Longest `Retry-After` that is heeded.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);

@@ -6,6 +6,7 @@
 //!
 //! Must never happen here: a mail that leaves the machine, or a step that is told but not done.
 
+pub mod catcher;
 mod client;
 mod story;
 mod teller;
@@ -13,11 +14,11 @@ mod teller;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::access::random_secret;
 use crate::app;
-use crate::catcher::{Catcher, Policy};
+use crate::auth::random_secret;
+use crate::base::time::{Clock, Timestamp};
 use crate::config::Config;
-use crate::time::{Clock, Timestamp};
+use crate::demo::catcher::{Catcher, Policy};
 
 /// The morning begins: 9:51 in Nairobi, five minutes before the first alert.
 const START: &str = "2024-03-14T09:51:00+03:00";

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::teller::Teller;
 use crate::app::Running;
-use crate::catcher::Catcher;
-use crate::time::{Clock, Timestamp};
+use crate::base::time::{Clock, Timestamp};
+use crate::demo::catcher::Catcher;
 
 /// Who must hear of it, by address.
 const AFFECTED: [&str; 3] = [

@@ -4,14 +4,16 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::Gone;
 use super::write::BATCH;
-use super::{Check, Gone, Labels};
 use crate::audit::{Action, Event, Tx};
+use crate::base::check::Check;
+use crate::base::check::Labels;
+use crate::base::error::{Error, Result};
+use crate::base::id::ExternalId;
+use crate::base::time::Timestamp;
 use crate::db::schema::accounts as a;
 use crate::db::{Conn, bulk};
-use crate::error::{Error, Result};
-use crate::id::ExternalId;
-use crate::time::Timestamp;
 
 /// What a caller says of an account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]

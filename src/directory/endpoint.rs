@@ -14,12 +14,12 @@ use sha2::Sha256;
 
 use super::address_mark;
 use crate::audit::{Action, Event, Tx};
+use crate::base::error::{Error, Result};
+use crate::base::id::EndpointId;
+use crate::base::text::one_line;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::{accounts as a, endpoints as e};
-use crate::error::{Error, Result};
-use crate::id::EndpointId;
-use crate::template::one_line;
-use crate::time::Timestamp;
 
 /// What a secret begins with (Standard Webhooks).
 const PREFIX: &str = "whsec_";

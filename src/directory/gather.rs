@@ -7,14 +7,15 @@ use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 
+use super::ResourceRef;
 use super::account::AccountInput;
 use super::line::Line;
 use super::person::PersonInput;
 use super::resource::ResourceInput;
 use super::write::BATCH;
-use super::{Check, ResourceRef};
-use crate::error::FieldError;
-use crate::id::ExternalId;
+use crate::base::check::Check;
+use crate::base::error::FieldError;
+use crate::base::id::ExternalId;
 
 /// Errors that are reported before an import gives up.
 pub(super) const MAX_ERRORS: usize = 100;

@@ -17,10 +17,11 @@ use super::gather::{Batch, Gatherer, MAX_ERRORS, Outside};
 use super::line::{self, Line};
 use super::write::{self, BATCH, Parent, ResourceRow};
 use super::{ResourceRef, account, person};
-use crate::audit::{Action, Event, Tx, hex};
+use crate::audit::{Action, Event, Tx};
+use crate::base::error::{Error, FieldError, Result};
+use crate::base::id::ExternalId;
+use crate::base::text::hex;
 use crate::db::{Pages, dialect};
-use crate::error::{Error, FieldError, Result};
-use crate::id::ExternalId;
 
 /// Longest line, in bytes.
 const MAX_LINE: usize = 64 * 1024;

@@ -5,12 +5,14 @@
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
+use super::ResourceRef;
 use super::account::AccountInput;
 use super::person::PersonInput;
 use super::resource::ResourceInput;
-use super::{Check, Labels, ResourceRef};
-use crate::error::FieldError;
-use crate::id::ExternalId;
+use crate::base::check::Check;
+use crate::base::check::Labels;
+use crate::base::error::FieldError;
+use crate::base::id::ExternalId;
 
 /// What a line is about.
 #[derive(
@@ -302,7 +304,7 @@ fn typed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let line: T = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
-        let reason = crate::error::json_reason(error.inner());
+        let reason = crate::base::error::json_reason(error.inner());
         if path == "." {
             reason
         } else {
@@ -311,6 +313,6 @@ fn typed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
     })?;
     deserializer
         .end()
-        .map_err(|error| crate::error::json_reason(&error))?;
+        .map_err(|error| crate::base::error::json_reason(&error))?;
     Ok(line)
 }

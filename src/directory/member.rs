@@ -6,11 +6,11 @@ use serde_json::json;
 
 use super::{ResourceRef, resource, write};
 use crate::audit::{Action, Event, Tx};
+use crate::base::error::{Error, Result};
+use crate::base::id::ExternalId;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::{accounts as a, collaborators as k, members as m, people as p, resources as r};
-use crate::error::{Error, Result};
-use crate::id::ExternalId;
-use crate::time::Timestamp;
 
 /// The role of a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]

@@ -20,8 +20,7 @@ mod write;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::FieldError;
-use crate::id::ExternalId;
+use crate::base::id::ExternalId;
 
 /// A resource named by its type and id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -48,89 +47,6 @@ pub enum Gone {
     /// Everything, with its `gone_at`.
     Shown,
 }
-
-/// Longest display name, in characters.
-pub const MAX_NAME: usize = 500;
-
-/// Checks the words that every kind of row shares, and collects what is wrong.
-#[derive(Default)]
-pub(crate) struct Check {
-    pub errors: Vec<FieldError>,
-}
-
-impl Check {
-    pub fn name(&mut self, pointer: &str, name: &str) {
-        if name.trim().is_empty() {
-            self.errors.push(FieldError::at(pointer, "must not be empty"));
-        }
-        self.text(pointer, name);
-    }
-
-    pub fn text(&mut self, pointer: &str, text: &str) {
-        let length = text.chars().count();
-        if length > MAX_NAME {
-            let detail = format!("is {length} characters long; at most {MAX_NAME} are allowed");
-            self.errors.push(FieldError::at(pointer, detail));
-        }
-        // CR and LF in a name would end up in a mail's header.
-        if text.chars().any(char::is_control) {
-            self.errors.push(FieldError::at(
-                pointer,
-                "holds a control character, such as a line break",
-            ));
-        }
-    }
-
-    pub fn time_zone(&mut self, pointer: &str, zone: Option<&str>) {
-        if let Some(Err(detail)) = zone.map(crate::time::time_zone) {
-            self.errors.push(FieldError::at(pointer, detail));
-        }
-    }
-
-    pub fn locale(&mut self, pointer: &str, locale: Option<&str>) {
-        let Some(locale) = locale else { return };
-        // The shape of a BCP 47 tag, not the register of all of them.
-        let fits = (2..=35).contains(&locale.len())
-            && locale.split(['-', '_']).enumerate().all(|(i, part)| {
-                let letters = part.bytes().all(|b| b.is_ascii_alphanumeric());
-                letters
-                    && (1..=8).contains(&part.len())
-                    && (i > 0 || part.bytes().all(|b| b.is_ascii_alphabetic()))
-            });
-        if !fits {
-            self.errors.push(FieldError::at(
-                pointer,
-                "is not a language tag such as en or pt-BR",
-            ));
-        }
-    }
-
-    pub fn labels(&mut self, pointer: &str, labels: &Labels) {
-        if labels.len() > 64 {
-            self.errors
-                .push(FieldError::at(pointer, "has more than 64 labels"));
-        }
-        for (name, value) in labels {
-            let at = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
-            if let Err(detail) = ExternalId::parse(name) {
-                self.errors
-                    .push(FieldError::at(&at, format!("the label's name {detail}")));
-            }
-            self.text(&at, value);
-        }
-    }
-
-    pub fn finish(self) -> crate::error::Result<()> {
-        if self.errors.is_empty() {
-            Ok(())
-        } else {
-            Err(crate::error::Error::fields(self.errors))
-        }
-    }
-}
-
-/// Labels: names and values, both text.
-pub type Labels = std::collections::BTreeMap<String, String>;
 
 /// What an address must look like before it is stored: one mailbox, which lettre can put on an envelope.
 ///
@@ -167,5 +83,5 @@ pub fn address_domain(address: &str) -> String {
 pub(crate) fn address_mark(address: &str) -> String {
     use sha2::{Digest, Sha256};
     let digest = Sha256::digest(normal_address(address).as_bytes());
-    format!("sha256:{}", &crate::audit::hex(&digest)[..16])
+    format!("sha256:{}", &crate::base::text::hex(&digest)[..16])
 }

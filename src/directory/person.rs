@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::write::BATCH;
-use super::{Check, Gone, address_mark, check_address, normal_address};
+use super::{Gone, address_mark, check_address, normal_address};
 use crate::audit::{Action, Event, Tx};
+use crate::base::check::Check;
+use crate::base::error::{Error, FieldError, Result};
+use crate::base::id::ExternalId;
+use crate::base::time::Timestamp;
 use crate::db::schema::people as p;
 use crate::db::{Conn, Statement, bulk};
-use crate::error::{Error, FieldError, Result};
-use crate::id::ExternalId;
-use crate::time::Timestamp;
 
 /// What a caller says of a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]

@@ -6,12 +6,14 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::write::{self, Parent, ResourceRow};
-use super::{Check, Gone, Labels, ResourceRef};
+use super::{Gone, ResourceRef};
 use crate::audit::{Action, Event, Tx};
+use crate::base::check::Check;
+use crate::base::check::Labels;
+use crate::base::error::{Error, Result};
+use crate::base::time::Timestamp;
 use crate::db::schema::{accounts as a, resource_labels as l, resources as r};
 use crate::db::{Conn, dialect, keyed};
-use crate::error::{Error, Result};
-use crate::time::Timestamp;
 
 /// What a caller says of a resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -22,7 +24,7 @@ pub struct ResourceInput {
     pub name: Option<String>,
     /// The account it belongs to; unset: that of its nearest ancestor.
     #[serde(default)]
-    pub account: Option<crate::id::ExternalId>,
+    pub account: Option<crate::base::id::ExternalId>,
     /// The resource that it is part of.
     #[serde(default)]
     pub parent: Option<ResourceRef>,
@@ -378,7 +380,7 @@ pub fn delete(tx: &mut Tx<'_>, at: &ResourceRef) -> Result<()> {
 /// A sentence for the caller where one of them cannot be an id.
 pub fn at(type_: &str, id: &str) -> Result<ResourceRef, String> {
     Ok(ResourceRef {
-        type_: crate::id::ExternalId::parse(type_)?,
-        id: crate::id::ExternalId::parse(id)?,
+        type_: crate::base::id::ExternalId::parse(type_)?,
+        id: crate::base::id::ExternalId::parse(id)?,
     })
 }

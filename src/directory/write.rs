@@ -10,11 +10,12 @@ use std::collections::{HashMap, HashSet};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable};
 
-use super::{Labels, ResourceRef};
+use super::ResourceRef;
+use crate::base::check::Labels;
+use crate::base::error::{Error, Result};
+use crate::base::time::Timestamp;
 use crate::db::schema::resource_labels;
 use crate::db::{Conn, bulk, keyed};
-use crate::error::{Error, Result};
-use crate::time::Timestamp;
 
 /// Rows of one statement at most.
 pub(super) const BATCH: usize = 4_000;

@@ -29,8 +29,8 @@ use url::{Host, Url};
 pub use look::{Look, Looked};
 
 use super::{Policy, Unresolved, check_url, resolve};
-use crate::error::{Error, Result};
-use crate::template::one_line;
+use crate::base::error::{Error, Result};
+use crate::base::text::one_line;
 
 /// How long one request may take, from the name to the last byte that is read.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -10,9 +10,9 @@ use actix_web::middleware::Next;
 use actix_web::{HttpMessage, web};
 
 use super::problem::Problem;
-use crate::access::{Caller, Role, authenticate};
 use crate::audit::{Action, Actor, Event};
-use crate::error::Error;
+use crate::auth::{Caller, Role, authenticate};
+use crate::base::error::Error;
 use crate::http::App;
 
 /// The role that a request needs. `path` is what is behind `/api/v1`, decoded as the router reads it: `%74okens` is `tokens`.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::admin::view::Frame;
 use super::problem::{Problem, ProblemDocument};
-use crate::access::Caller;
+use crate::auth::Caller;
 use crate::http::App;
 
 /// Below `/admin` every error is a page.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
-use crate::error::{Error, FieldError, misfit};
+use crate::base::error::{Error, FieldError, misfit};
 
 /// Largest JSON body, in bytes.
 pub const MAX_JSON: usize = 1024 * 1024;

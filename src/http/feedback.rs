@@ -11,8 +11,8 @@ use crate::alert::provider::sns::{Envelope, Refused};
 use crate::alert::provider::{self, MailgunSignature};
 use crate::alert::source::Request;
 use crate::alert::{intake, kept};
-use crate::delivery::feedback::{self, Batch, Origin, Tally, record};
-use crate::error::Error;
+use crate::base::error::Error;
+use crate::feedback::{self, Batch, Origin, Tally, record};
 use crate::http::App;
 use crate::http::hooks::{actor, refuse};
 

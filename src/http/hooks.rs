@@ -19,9 +19,9 @@ use crate::alert::queue::Answered;
 use crate::alert::source::{self, Request, pagerduty, statuscake};
 use crate::alert::{provider, signature};
 use crate::audit::{Action, Actor, Event};
-use crate::error::Error;
+use crate::base::error::Error;
+use crate::base::time::Timestamp;
 use crate::http::App;
-use crate::time::Timestamp;
 
 /// What became of a hook's request.
 #[derive(Serialize, utoipa::ToSchema)]

@@ -18,12 +18,12 @@ use sha2::{Digest, Sha256};
 
 use super::extract::{MAX_IMPORT, MAX_JSON, MAX_MAIL, read_body};
 use super::problem::Problem;
-use crate::access::Caller;
-use crate::audit::hex;
-use crate::error::Error;
+use crate::audit::idempotency as store;
+use crate::auth::Caller;
+use crate::base::error::Error;
+use crate::base::id::new_uuid;
+use crate::base::text::hex;
 use crate::http::App;
-use crate::id::new_uuid;
-use crate::idempotency as store;
 
 /// The key under which a request runs.
 #[derive(Clone, Debug)]

@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::audit::{self, Mark};
+use crate::base::error::Result;
+use crate::base::id::IncidentId;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
-use crate::error::Result;
-use crate::id::IncidentId;
-use crate::time::Timestamp;
 
 /// Answers that are kept.
 const KEPT: usize = 256;

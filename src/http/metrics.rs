@@ -14,9 +14,9 @@ use prometheus::{
 
 use super::extract::{NoParams, Params};
 use super::problem::{Answer, Problem};
-use crate::delivery::feedback::{Tally, stored};
+use crate::base::error::Error;
 use crate::delivery::queue;
-use crate::error::Error;
+use crate::feedback::{Tally, stored};
 use crate::http::App;
 
 /// Request counts and times of this process.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::IntoParams;
 
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// A page of a list.
 #[derive(Serialize, utoipa::ToSchema)]

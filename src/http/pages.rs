@@ -8,7 +8,7 @@ use handlebars::Handlebars;
 use serde::Serialize;
 
 use super::problem::Problem;
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 macro_rules! sources {
     ($($name:literal),+ $(,)?) => {

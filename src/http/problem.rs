@@ -8,7 +8,7 @@ use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
-use crate::error::{Error, FieldError};
+use crate::base::error::{Error, FieldError};
 
 /// An error on its way to a caller.
 #[derive(Debug)]

@@ -10,12 +10,12 @@ use super::error_page::for_browsers;
 use super::extract::{NoParams, Params};
 use super::problem::{Answer, Problem};
 use crate::audit::Actor;
+use crate::base::error::Error;
+use crate::base::time::time_zone;
 use crate::delivery::opt_out;
-use crate::error::Error;
 use crate::http::App;
+use crate::incident::report;
 use crate::notice::compose::paragraphs;
-use crate::report;
-use crate::time::time_zone;
 
 /// The public page: reports that were published.
 #[utoipa::path(tag = "Public", responses((status = 200, description = "A page", content_type = "text/html")))]

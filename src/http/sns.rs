@@ -9,7 +9,7 @@ use crate::alert::kept;
 use crate::alert::provider::sns::{Envelope, Refused};
 use crate::alert::source::Request;
 use crate::audit::{Action, Event};
-use crate::error::Error;
+use crate::base::error::Error;
 use crate::http::App;
 
 /// What a message that was not taken is answered with.
@@ -73,7 +73,7 @@ pub(super) async fn subscribe(
         .write(&actor(&integration), move |tx| {
             kept::keep(tx, &integration.id, true, detail, &kept)?;
             let event = Event::new(Action::HookSubscription, "integration", integration.id.as_str());
-            let topic = crate::template::one_line(&topic, 300);
+            let topic = crate::base::text::one_line(&topic, 300);
             tx.record(event.after(json!({"topic": topic, "subscription": subscription})));
             Ok(())
         })

@@ -8,16 +8,16 @@ use super::hooks::Hooks;
 use super::memo::Memo;
 use super::metrics::{FeedbackStats, HttpStats};
 use super::pages::Pages;
-use crate::access::Links;
 use crate::alert::provider::sns::Sns;
 use crate::alert::queue::Queue;
+use crate::auth::Links;
+use crate::base::time::Clock;
 use crate::db::Db;
 use crate::delivery::calling::Endpoints;
-use crate::delivery::feedback::Keys;
 use crate::delivery::worker::{Stats, Wake};
 use crate::egress::Policy;
+use crate::feedback::Keys;
 use crate::notice::Sending;
-use crate::time::Clock;
 
 /// What every request can reach.
 pub struct App {

@@ -8,17 +8,18 @@ use diesel::sql_types::{BigInt, Text};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{get, timeline, word_enum};
+use super::{get, timeline};
 use crate::audit::{Action, Event, Tx};
+use crate::base::enums::word_enum;
+use crate::base::error::{Error, FieldError, Result};
+use crate::base::id::IncidentId;
+use crate::base::time::Timestamp;
 use crate::db::schema::{
     alert_references, directory_lookups as dl, incident_resources as ir, resources as r,
 };
 use crate::db::{Conn, Statement, dialect, keyed};
 use crate::directory::selector::{Json, Selector, SelectorSchema};
 use crate::directory::{ResourceRef, resource};
-use crate::error::{Error, FieldError, Result};
-use crate::id::IncidentId;
-use crate::time::Timestamp;
 
 /// Resources added at once of which the database is told, so that it plans for them.
 const MANY: i64 = 1_000;

@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use super::timeline::{Entry, Kind, entries};
 use super::{Incident, get};
+use crate::base::error::{Error, Result};
+use crate::base::id::IncidentId;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
-use crate::error::{Error, Result};
-use crate::id::IncidentId;
-use crate::time::Timestamp;
 
 /// Durations in whole seconds; null where one of the two times is not known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -60,7 +60,7 @@ pub fn metrics(conn: &mut Conn, id: &IncidentId, zone: Option<&str>) -> Result<M
     let local = match zone {
         None => None,
         Some(name) => {
-            Some(crate::time::time_zone(name).map_err(|detail| Error::invalid("?time_zone", detail))?)
+            Some(crate::base::time::time_zone(name).map_err(|detail| Error::invalid("?time_zone", detail))?)
         }
     };
     let since_detected = |at: Option<Timestamp>| at.map(|at| at.seconds_since(times.detected_at));

@@ -6,6 +6,7 @@
 pub mod affected;
 pub mod metrics;
 pub mod next_step;
+pub mod report;
 pub mod seen;
 pub mod timeline;
 pub mod window;
@@ -15,47 +16,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::audit::{Action, Event, Tx};
+use crate::base::check::{Check, check_text};
+use crate::base::enums::word_enum;
+use crate::base::error::{Error, FieldError, Result};
+use crate::base::id::IncidentId;
+use crate::base::time::{Timestamp, ZonedTime};
 use crate::db::schema::{counters, incidents as i};
 use crate::db::{Conn, dialect};
-use crate::directory::{Check, ResourceRef};
-use crate::error::{Error, FieldError, Result};
-use crate::id::IncidentId;
-use crate::time::{Timestamp, ZonedTime};
-
-macro_rules! word_enum {
-    ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
-        #[serde(rename_all = "snake_case")]
-        pub enum $name { $($(#[$vdoc])* $variant),+ }
-
-        impl $name {
-            /// As stored and shown.
-            pub fn as_str(self) -> &'static str {
-                match self { $($name::$variant => $text),+ }
-            }
-
-            /// Parses what was stored or sent.
-            ///
-            /// # Errors
-            /// A sentence with the words that are allowed.
-            pub fn parse(text: &str) -> Result<Self, String> {
-                match text {
-                    $($text => Ok($name::$variant),)+
-                    _ => Err(format!(concat!("'{}' is not ", $what, "; allowed are {}"),
-                        text.chars().take(40).collect::<String>(), [$($text),+].join(", "))),
-                }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    };
-}
-pub(crate) use word_enum;
+use crate::directory::ResourceRef;
 
 word_enum! {
     /// How bad it is.
@@ -85,8 +53,6 @@ word_enum! {
 
 /// Longest title, in characters.
 const MAX_TITLE: usize = 300;
-/// Longest text of a summary, a message or an entry, in characters.
-pub const MAX_TEXT: usize = 20_000;
 
 /// An incident to open.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
@@ -331,21 +297,6 @@ fn check_title(errors: &mut Vec<FieldError>, title: &str) {
             "/title",
             "holds a control character, such as a line break",
         ));
-    }
-}
-
-pub(crate) fn check_text(errors: &mut Vec<FieldError>, pointer: &str, text: &str) {
-    if text.chars().count() > MAX_TEXT {
-        errors.push(FieldError::at(
-            pointer,
-            format!("is longer than {MAX_TEXT} characters"),
-        ));
-    }
-    if text
-        .chars()
-        .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
-    {
-        errors.push(FieldError::at(pointer, "holds a control character"));
     }
 }
 

@@ -4,13 +4,14 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{check_text, finish, get};
+use super::{finish, get};
 use crate::audit::{Action, Event, Tx};
+use crate::base::check::check_text;
+use crate::base::error::{Error, FieldError, Result};
+use crate::base::id::{IncidentId, NextStepId};
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::next_steps as n;
-use crate::error::{Error, FieldError, Result};
-use crate::id::{IncidentId, NextStepId};
-use crate::time::Timestamp;
 
 /// A step to add.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]

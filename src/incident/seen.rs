@@ -9,11 +9,11 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use serde::Serialize;
 
-use super::word_enum;
+use crate::base::enums::word_enum;
+use crate::base::error::{Error, Result};
+use crate::base::id::{AlertId, IncidentId};
+use crate::base::time::Timestamp;
 use crate::db::{Conn, Fix};
-use crate::error::{Error, Result};
-use crate::id::{AlertId, IncidentId};
-use crate::time::Timestamp;
 
 word_enum! {
     /// What a user was recognised by.

@@ -4,13 +4,15 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{check_past, check_text, finish, get, word_enum};
+use super::{check_past, finish, get};
 use crate::audit::{Action, Event, Tx};
+use crate::base::check::check_text;
+use crate::base::enums::word_enum;
+use crate::base::error::{Error, FieldError, Result};
+use crate::base::id::IncidentId;
+use crate::base::time::{Timestamp, ZonedTime};
 use crate::db::Conn;
 use crate::db::schema::timeline_entries as t;
-use crate::error::{Error, FieldError, Result};
-use crate::id::IncidentId;
-use crate::time::{Timestamp, ZonedTime};
 
 word_enum! {
     /// What an entry is about. The metrics are computed from some of these.

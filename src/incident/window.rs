@@ -7,11 +7,11 @@ use diesel::prelude::*;
 use serde_json::json;
 
 use crate::audit::{Action, Event, Tx};
+use crate::base::error::Result;
+use crate::base::id::IncidentId;
+use crate::base::time::Timestamp;
 use crate::db::dialect::on_backend;
 use crate::db::schema::{incident_starts as s, incidents as i};
-use crate::error::Result;
-use crate::id::IncidentId;
-use crate::time::Timestamp;
 
 /// From here on no event moves the start: somebody said it.
 ///

@@ -4,12 +4,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::audience::{OWNER, Reason};
+use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
-use crate::template::{
+use crate::notice::template::{
     MailAction, MailContext, MailIncident, MailRecipient, MailReport, MailResource, MailSection, MailTime,
     Phase,
 };
-use crate::time::Timestamp;
 
 /// Resources that a mail lists by name.
 const LISTED: usize = 25;
@@ -198,7 +198,7 @@ pub fn paragraphs(text: &str) -> Vec<String> {
 }
 
 /// The sections of a report, for a mail.
-pub fn mail_report(report: crate::report::Report) -> MailReport {
+pub fn mail_report(report: crate::incident::report::Report) -> MailReport {
     MailReport {
         title: report.title,
         sections: report
@@ -223,7 +223,7 @@ pub fn context(
     let zone = recipient
         .time_zone
         .as_deref()
-        .and_then(|name| crate::time::time_zone(name).ok());
+        .and_then(|name| crate::base::time::time_zone(name).ok());
     MailContext {
         phase: content.phase,
         incident: MailIncident {

@@ -14,10 +14,10 @@ use diesel::sql_types::{BigInt, Bool, Text};
 use serde::Serialize;
 
 use super::State;
+use crate::base::error::Result;
+use crate::base::id::NoticeId;
 use crate::db::schema::delivery_counts as dc;
 use crate::db::{Conn, Fix};
-use crate::error::Result;
-use crate::id::NoticeId;
 
 /// How many deliveries are in which state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]

@@ -7,13 +7,14 @@ use serde_json::json;
 
 use super::{CustomerAction, NewNotice, Notice, NoticePatch, Row, get, locked, require_draft};
 use crate::audit::{Action, Event, Tx};
+use crate::base::check::check_text;
+use crate::base::error::{Error, FieldError, Result};
+use crate::base::id::{IncidentId, NoticeId};
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::notices as n;
-use crate::error::{Error, FieldError, Result};
-use crate::id::{IncidentId, NoticeId};
-use crate::incident::{self, Status, check_text};
-use crate::template::Phase;
-use crate::time::Timestamp;
+use crate::incident::{self, Status};
+use crate::notice::template::Phase;
 
 fn check_parts(
     errors: &mut Vec<FieldError>,

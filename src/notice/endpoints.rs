@@ -12,12 +12,12 @@ use serde::Serialize;
 use super::Row;
 use super::payload::{EndpointContext, PayloadAccount, PayloadRef, PayloadResource};
 use crate::audience;
+use crate::base::error::Result;
+use crate::base::id::{IncidentId, NoticeId};
 use crate::db::schema::notice_recipients as nr;
 use crate::db::{Conn, Fix};
 use crate::directory::endpoint;
-use crate::error::Result;
-use crate::id::{IncidentId, NoticeId};
-use crate::template::Phase;
+use crate::notice::template::Phase;
 
 /// One request to be: where, and what is the endpoint's own.
 #[derive(Clone, Debug, PartialEq, Serialize)]

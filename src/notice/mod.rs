@@ -17,6 +17,7 @@ mod plan;
 mod preview;
 mod recipients;
 mod send;
+pub mod template;
 pub mod templates;
 mod told;
 pub mod unattended;
@@ -40,13 +41,14 @@ pub use told::{Missed, missed, reached_people, told_people};
 
 use crate::audience::Rule;
 use crate::audit::Tx;
+use crate::base::enums::word_enum;
+use crate::base::error::{Error, Result};
+use crate::base::id::{IncidentId, NoticeId};
+use crate::base::time::Timestamp;
 use crate::db::schema::{deliveries as d, notices as n};
 use crate::db::{Conn, dialect};
-use crate::error::{Error, Result};
-use crate::id::{IncidentId, NoticeId};
-use crate::incident::{self, word_enum};
-use crate::template::{MailAction, Phase};
-use crate::time::Timestamp;
+use crate::incident;
+use crate::notice::template::{MailAction, Phase};
 
 word_enum! {
     /// Where a notice stands.

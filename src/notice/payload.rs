@@ -7,10 +7,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::compose::Content;
+use crate::base::id::{EndpointId, NoticeId};
+use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
-use crate::id::{EndpointId, NoticeId};
-use crate::template::{MailAction, MailReport, Phase};
-use crate::time::Timestamp;
+use crate::notice::template::{MailAction, MailReport, Phase};
 
 /// Resources that a payload lists; of the rest it gives the number.
 pub const LISTED: usize = 100;

@@ -13,14 +13,14 @@ use super::recipients::{Packed, Recipients};
 use super::templates::{self, TemplateView};
 use super::told::{Stands, Told, told};
 use crate::audience::{self, Addressee, At, Audience, Rule};
-use crate::audit::hex;
+use crate::base::error::Result;
+use crate::base::text::hex;
 use crate::db::Conn;
 use crate::db::schema::opt_outs;
 use crate::directory::{check_address, person};
-use crate::error::Result;
+use crate::incident::report;
 use crate::incident::{self, metrics};
-use crate::report;
-use crate::template::Phase;
+use crate::notice::template::Phase;
 
 /// What times are called in mails, and how they are found again in what is frozen.
 pub(super) const STARTED: &str = "Started";

@@ -10,13 +10,13 @@ use super::payload::{self, Payload};
 use super::plan::{Sending, people, plan_and_look};
 use super::{Row, compose, row};
 use crate::audience::{self, At, DifferenceCounts, Outline, Rule};
+use crate::base::error::Result;
+use crate::base::id::NoticeId;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::directory::source::status::{self, SourceAge};
-use crate::error::Result;
-use crate::id::NoticeId;
 use crate::incident;
-use crate::template::Rendered;
-use crate::time::Timestamp;
+use crate::notice::template::Rendered;
 
 /// A preview, as shown.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]

@@ -11,9 +11,9 @@ use serde::Deserialize;
 use super::compose::RecipientContext;
 use super::plan::Recipient;
 use crate::audience::{Addressee, Reason};
+use crate::base::error::Result;
+use crate::base::shared::Shared;
 use crate::directory::normal_address;
-use crate::error::Result;
-use crate::shared::Shared;
 
 /// Who gets a mail, by address.
 #[derive(Default)]

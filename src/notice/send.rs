@@ -10,14 +10,14 @@ use super::endpoints::{self, EndpointRecipient};
 use super::plan::{Plan, Sending, missing, plan};
 use super::{EMAIL, Notice, Row, State, get, locked, require_draft, row, templates};
 use crate::audit::{Action, Event, Tx};
+use crate::base::error::{Error, Result};
+use crate::base::id::NoticeId;
 use crate::db::Conn;
 use crate::db::dialect::{analyze, on_backend, tell_workers};
 use crate::db::schema::{deliveries as d, notice_recipients as nr, notices as n};
 use crate::directory::address_domain;
-use crate::error::{Error, Result};
-use crate::id::NoticeId;
 use crate::incident::timeline;
-use crate::template::Phase;
+use crate::notice::template::Phase;
 
 /// Recipients from which on PostgreSQL is made to look at what they change: it plans badly until it has.
 const MANY: usize = 1_000;

@@ -11,11 +11,11 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::audit::{Action, Event, Tx};
+use crate::base::error::{Error, Result};
 use crate::db::Conn;
 use crate::db::dialect::on_backend;
 use crate::db::schema::{current_templates as c, templates as t};
-use crate::error::{Error, Result};
-use crate::template::{Phase, Source, Template};
+use crate::notice::template::{Phase, Source, Template};
 
 /// The template of a phase, as shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]

@@ -8,13 +8,13 @@ use diesel::sql_types::{BigInt, Text};
 use serde::Deserialize;
 
 use super::compose::RecipientContext;
+use crate::base::error::Result;
+use crate::base::id::{IncidentId, NoticeId};
+use crate::base::shared::Shared;
 use crate::db::Conn;
 use crate::db::dialect::on_backend;
 use crate::db::schema::{deliveries as d, notice_recipients as nr, notices as n};
 use crate::directory::normal_address;
-use crate::error::Result;
-use crate::id::{IncidentId, NoticeId};
-use crate::shared::Shared;
 
 /// Places of a frozen list that are read at a time: nobody holds what a million mails say.
 const STEP: i64 = 10_000;

@@ -8,10 +8,10 @@ use super::plan::{Plan, Sending, plan};
 use super::send::freeze;
 use super::{NewNotice, locked};
 use crate::audit::Tx;
+use crate::base::error::Result;
+use crate::base::id::{IncidentId, NoticeId};
+use crate::base::time::Timestamp;
 use crate::db::Conn;
-use crate::error::Result;
-use crate::id::{IncidentId, NoticeId};
-use crate::time::Timestamp;
 
 /// A notice that was written, and sent unless something held it back.
 pub struct Written {

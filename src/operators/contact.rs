@@ -8,14 +8,16 @@ use serde_json::{Value, json};
 
 use super::message::OperatorEvent;
 use crate::audit::{Action, Event, Tx};
+use crate::base::check::Check;
+use crate::base::enums::word_enum;
+use crate::base::error::{Error, FieldError, Result};
+use crate::base::id::OperatorId;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::operators as o;
-use crate::directory::{Check, address_mark, check_address};
+use crate::directory::{address_mark, check_address};
 use crate::egress::{Policy, check_url};
-use crate::error::{Error, FieldError, Result};
-use crate::id::OperatorId;
-use crate::incident::{Severity, word_enum};
-use crate::time::Timestamp;
+use crate::incident::Severity;
 
 /// Operators at most.
 const MOST: i64 = 200;

@@ -10,15 +10,15 @@ use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 
 use super::message::Rendered;
+use crate::base::error::{Error, Result};
+use crate::base::id::{IncidentId, MessageId};
+use crate::base::text::one_line;
+use crate::base::time::Timestamp;
 use crate::delivery::dkim::Signer;
 use crate::delivery::email::envelope_address;
 use crate::delivery::mailing::Exit;
 use crate::delivery::smtp;
 use crate::delivery::{Mail, Outcome, outbox};
-use crate::error::{Error, Result};
-use crate::id::{IncidentId, MessageId};
-use crate::template::one_line;
-use crate::time::Timestamp;
 
 /// What mails to operators need of the settings.
 #[derive(Clone)]

@@ -4,11 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{IncidentId, NoticeId};
-use crate::incident::{Incident, Severity, word_enum};
+use crate::base::enums::word_enum;
+use crate::base::id::{IncidentId, NoticeId};
+use crate::base::text::one_line;
+use crate::base::time::Timestamp;
+use crate::incident::{Incident, Severity};
 use crate::notice::DeliveryCounts;
-use crate::template::one_line;
-use crate::time::Timestamp;
 
 word_enum! {
     /// What operators hear of.

@@ -17,14 +17,14 @@ use super::outbox;
 use super::overdue;
 use crate::audit::follow::{self, Followed};
 use crate::audit::{Action, Actor, Tx};
+use crate::base::error::Result;
+use crate::base::id::{IncidentId, NoticeId};
+use crate::base::time::Timestamp;
 use crate::db::schema::deliveries as d;
 use crate::db::{Conn, Db};
-use crate::error::Result;
-use crate::id::{IncidentId, NoticeId};
+use crate::feedback::unreached;
 use crate::incident;
 use crate::notice::{self, Notice, State};
-use crate::time::Timestamp;
-use crate::unreached;
 
 /// The follower's name.
 const FOLLOWER: &str = "operators";

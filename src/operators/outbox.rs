@@ -13,14 +13,14 @@ use serde_json::json;
 use super::contact::Operator;
 use super::message::{Facts, OperatorEvent};
 use crate::audit::{Action, Event, Tx};
+use crate::base::error::{Error, Result};
+use crate::base::id::{IncidentId, MessageId, OperatorId, new_uuid};
+use crate::base::text::one_line;
+use crate::base::time::Timestamp;
 use crate::db::dialect::{self, on_backend};
 use crate::db::schema::{operator_messages as m, operators as o};
 use crate::db::{Conn, Fix};
 use crate::delivery::Outcome;
-use crate::error::{Error, Result};
-use crate::id::{IncidentId, MessageId, OperatorId, new_uuid};
-use crate::template::one_line;
-use crate::time::Timestamp;
 
 /// By mail.
 pub const EMAIL: &str = "email";

@@ -8,10 +8,10 @@ use std::time::Duration;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
+use crate::base::error::Result;
+use crate::base::id::IncidentId;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
-use crate::error::Result;
-use crate::id::IncidentId;
-use crate::time::Timestamp;
 
 /// Incidents that are looked at in one go.
 const MOST: i64 = 500;

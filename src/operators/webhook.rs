@@ -11,10 +11,10 @@ use url::Url;
 
 use super::contact::{Webhook, WebhookKind};
 use super::message::{Facts, OperatorEvent, Rendered, Urgency};
+use crate::base::time::Timestamp;
 use crate::delivery::Outcome;
 use crate::delivery::calling::unanswered;
 use crate::egress::client::{Answer, Client};
-use crate::time::Timestamp;
 
 /// Longest `Retry-After` that is heeded.
 const LONGEST_WAIT: u64 = 3_600;

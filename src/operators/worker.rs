@@ -15,10 +15,10 @@ use super::mail::{Post, Postman};
 use super::outbox::{self, Claimed};
 use super::{ACTOR, notify, webhook};
 use crate::audit::Actor;
+use crate::base::error::Result;
 use crate::db::Db;
 use crate::delivery::Outcome;
 use crate::egress::client::Client;
-use crate::error::Result;
 
 /// How often it is looked when nobody wakes it.
 const LOOK: Duration = Duration::from_millis(500);

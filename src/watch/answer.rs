@@ -8,9 +8,9 @@ use serde_json::json;
 use super::check::{CheckResult, CheckState, alarm, row};
 use super::without_query;
 use crate::audit::{Action, Event, Tx};
+use crate::base::error::Result;
+use crate::base::id::CheckId;
 use crate::db::schema::checks as c;
-use crate::error::Result;
-use crate::id::CheckId;
 
 /// Records what came of asking, and tells the intake where that changes what is known.
 ///

@@ -10,13 +10,13 @@ pub use super::given::{CheckMethod, NewCheck};
 use super::given::{check, stored, told};
 use super::{Alarm, Kind, patched, release};
 use crate::audit::{Action, Event, Tx};
+use crate::base::enums::word_enum;
+use crate::base::error::{Error, Result};
+use crate::base::id::CheckId;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::checks as c;
 use crate::egress::Policy;
-use crate::error::{Error, Result};
-use crate::id::CheckId;
-use crate::incident::word_enum;
-use crate::time::Timestamp;
 
 word_enum! {
     /// What is known of what is checked.

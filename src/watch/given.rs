@@ -10,11 +10,13 @@ use serde_json::{Value, json};
 
 use super::verdict::{Expected, Statuses};
 use super::{check_range, check_resources, usual_severity, without_query};
+use crate::base::check::Check as Input;
+use crate::base::enums::word_enum;
+use crate::base::error::{FieldError, Result};
 use crate::db::Conn;
-use crate::directory::{Check as Input, ResourceRef};
+use crate::directory::ResourceRef;
 use crate::egress::{Policy, check_url};
-use crate::error::{FieldError, Result};
-use crate::incident::{Severity, word_enum};
+use crate::incident::Severity;
 
 word_enum! {
     /// How it is asked.

@@ -10,15 +10,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Alarm, Kind, check_range, check_resources, patched, release, usual_severity};
-use crate::access::{hash_secret, random_secret};
 use crate::audit::{Action, Event, Tx};
+use crate::auth::{hash_secret, random_secret};
+use crate::base::check::Check as Input;
+use crate::base::enums::word_enum;
+use crate::base::error::{Error, Result};
+use crate::base::id::HeartbeatId;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::heartbeats as h;
-use crate::directory::{Check as Input, ResourceRef};
-use crate::error::{Error, Result};
-use crate::id::HeartbeatId;
-use crate::incident::{Severity, word_enum};
-use crate::time::Timestamp;
+use crate::directory::ResourceRef;
+use crate::incident::Severity;
 
 word_enum! {
     /// What is known of what should beat.

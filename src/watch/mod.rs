@@ -19,19 +19,19 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::access::{hash_secret, random_secret};
 use crate::alert::intake;
 use crate::alert::integration::{self, Integration};
 use crate::alert::source::{self, Request};
 use crate::audit::{Action, Event, Tx};
+use crate::auth::{hash_secret, random_secret};
+use crate::base::error::{Error, FieldError, Result, misfit};
+use crate::base::id::{IncidentId, IntegrationId};
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::dialect::on_backend;
 use crate::db::schema::{alerts as a, integrations as i};
 use crate::directory::{ResourceRef, resource};
-use crate::error::{Error, FieldError, Result, misfit};
-use crate::id::{IncidentId, IntegrationId};
 use crate::incident::{Severity, timeline};
-use crate::time::Timestamp;
 
 /// How often what is still wrong is said again: so that a problem whose incident was closed too early is not forgotten.
 const AGAIN: Duration = Duration::from_secs(300);

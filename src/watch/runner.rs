@@ -18,12 +18,12 @@ use tokio::time::timeout;
 use super::check::{CheckMethod, CheckResult, NewCheck, Row};
 use super::{answer, given, silence};
 use crate::audit::Actor;
+use crate::base::error::Result;
+use crate::base::id::CheckId;
+use crate::base::time::Timestamp;
 use crate::db::schema::checks as c;
 use crate::db::{Conn, Db};
 use crate::egress::client::{Client, Look};
-use crate::error::Result;
-use crate::id::CheckId;
-use crate::time::Timestamp;
 
 /// How often it is looked for what is due.
 const LOOK: Duration = Duration::from_millis(500);

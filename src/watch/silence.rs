@@ -11,13 +11,13 @@ use diesel::sql_types::{BigInt, Text};
 use serde_json::json;
 
 use super::heartbeat::{HeartbeatState, Row, alarm, patience};
-use crate::access::hash_secret;
 use crate::audit::{Action, Actor, Event, Tx};
+use crate::auth::hash_secret;
+use crate::base::error::{Error, Result};
+use crate::base::id::IncidentId;
+use crate::base::time::Timestamp;
 use crate::db::schema::heartbeats as h;
 use crate::db::{Conn, Db};
-use crate::error::{Error, Result};
-use crate::id::IncidentId;
-use crate::time::Timestamp;
 
 fn record_state(tx: &mut Tx<'_>, row: &Row, after: HeartbeatState, incident: Option<&IncidentId>) {
     let event = Event::new(Action::HeartbeatState, "heartbeat", row.id.as_str())

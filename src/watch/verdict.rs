@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::base::text::one_line;
+use crate::base::time::Timestamp;
 use crate::egress::client::{Looked, Unanswered};
-use crate::template::one_line;
-use crate::time::Timestamp;
 
 /// One status, or all from one to another: `200`, `"200-299"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -265,7 +265,7 @@ fn utc(time: &str) -> Value {
 
 /// Sets the clock and waits until the check was asked then.
 async fn asked(app: &TestApp, check: &str, day: u8, time: &str) {
-    let at = candor::time::Timestamp::parse(&pacific(day, time)).expect("a time");
+    let at = candor::base::time::Timestamp::parse(&pacific(day, time)).expect("a time");
     app.set_clock(&pacific(day, time));
     eventually(&format!("the answer of {time}"), DEADLINE, async || {
         let shown = app.get(&format!("/api/v1/checks/{check}")).await.expect(200);

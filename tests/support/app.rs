@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use candor::app::Running;
-use candor::catcher::{Catcher, Policy};
+use candor::base::time::{Clock, Timestamp};
 use candor::config::Config;
 use candor::delivery::calling::{EndpointChannel, Endpoints};
-use candor::time::{Clock, Timestamp};
+use candor::demo::catcher::{Catcher, Policy};
 
 use super::databases::Env;
 use super::http::{ADMIN_TOKEN, Http};

@@ -47,7 +47,7 @@ impl Certificate {
     pub fn running_out_in(time: std::time::Duration) -> Self {
         let names = ["localhost", "127.0.0.1"].map(str::to_owned);
         let mut params = rcgen::CertificateParams::new(names).expect("names");
-        let now = std::time::Duration::from_secs(candor::time::Clock::system().now().unix().0);
+        let now = std::time::Duration::from_secs(candor::base::time::Clock::system().now().unix().0);
         params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + time;
         let key = rcgen::KeyPair::generate().expect("a key");
         Certificate {

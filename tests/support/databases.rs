@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use candor::time::Clock;
+use candor::base::time::Clock;
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl, SqliteConnection};
 use tempfile::TempDir;
@@ -168,7 +168,7 @@ impl Database {
                 let server = postgres::server()?;
                 let name = format!(
                     "candor_test_{}",
-                    candor::id::new_uuid(Clock::system().now()).simple()
+                    candor::base::id::new_uuid(Clock::system().now()).simple()
                 );
                 PgConnection::establish(server)
                     .expect("a connection to the PostgreSQL server")

@@ -1,6 +1,6 @@
 //! A caught mail, read as a mail client reads it.
 
-use candor::catcher::CaughtMail;
+use candor::demo::catcher::CaughtMail;
 use mail_parser::MessageParser;
 
 #[derive(Clone, Debug)]

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use candor::id::new_uuid;
-use candor::time::Clock;
+use candor::base::id::new_uuid;
+use candor::base::time::Clock;
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 use mysql::prelude::Queryable;

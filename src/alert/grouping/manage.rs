@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::{AlertRule, NewAlertRule, Row};
 use crate::audit::{Action, Event, Tx};
+use crate::base::check::Check;
+use crate::base::error::{Error, FieldError, Result};
+use crate::base::id::AlertRuleId;
 use crate::db::schema::alert_rules as r;
 use crate::db::{Conn, dialect};
-use crate::directory::Check;
-use crate::error::{Error, FieldError, Result};
-use crate::id::AlertRuleId;
 
 /// Rules at one time.
 const MOST: i64 = 500;

@@ -15,15 +15,17 @@ use sha2::{Digest, Sha256};
 
 use super::matcher::{self, Matcher, Matchers, Subject};
 use super::source;
-use crate::audit::hex;
+use crate::base::check::Check;
+use crate::base::enums::word_enum;
+use crate::base::error::{Error, FieldError, Result};
+use crate::base::id::{AlertRuleId, IntegrationId};
+use crate::base::text::hex;
+use crate::base::text::one_line;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::alert_rules as r;
-use crate::directory::{Check, ResourceRef, resource};
-use crate::error::{Error, FieldError, Result};
-use crate::id::{AlertRuleId, IntegrationId};
-use crate::incident::{Severity, word_enum};
-use crate::template::one_line;
-use crate::time::Timestamp;
+use crate::directory::{ResourceRef, resource};
+use crate::incident::Severity;
 pub use manage::{check, create, delete, get, list, order, replace};
 
 word_enum! {

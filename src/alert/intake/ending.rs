@@ -15,12 +15,12 @@ use crate::alert::Status;
 use crate::alert::integration::Integration;
 use crate::alert::source::Alert;
 use crate::audit::{Action, Event, Tx};
+use crate::base::error::Result;
+use crate::base::id::{AlertId, IncidentId};
+use crate::base::time::Timestamp;
 use crate::db::Fix;
 use crate::db::schema::{alerts as a, timeline_entries as te};
-use crate::error::Result;
-use crate::id::{AlertId, IncidentId};
 use crate::incident::{self, StatusChange, timeline};
-use crate::time::Timestamp;
 
 const ALL_RESOLVED: &str = "All alerts are resolved";
 

@@ -18,10 +18,10 @@ use crate::alert::integration::Integration;
 use crate::alert::matcher::Subject;
 use crate::alert::source::Alert;
 use crate::audit::{Action, Event, Tx};
+use crate::base::error::Result;
+use crate::base::id::{AlertId, IncidentId};
 use crate::db::dialect::on_backend;
 use crate::db::schema::{alert_groups as g, alert_references as ar, alerts as a};
-use crate::error::Result;
-use crate::id::{AlertId, IncidentId};
 use crate::incident::{self, NewIncident, StatusChange, timeline};
 
 impl<'b> Work<'b> {

@@ -4,11 +4,11 @@ use crate::alert::grouping::{self, Group, Policy};
 use crate::alert::matcher::Subject;
 use crate::alert::quiet::{self, Kind, Named, Quiet};
 use crate::alert::{rules, source};
+use crate::base::error::Result;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::directory::ResourceRef;
-use crate::error::Result;
 use crate::incident::Severity;
-use crate::time::Timestamp;
 
 /// What alerts are judged by.
 pub(in crate::alert) struct Ground {

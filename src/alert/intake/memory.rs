@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 
 use crate::alert::Status;
+use crate::base::error::Result;
+use crate::base::id::{AlertId, AlertRuleId, IncidentId};
 use crate::db::schema::{alert_groups as g, alerts as a};
 use crate::db::{Conn, dialect};
-use crate::error::Result;
-use crate::id::{AlertId, AlertRuleId, IncidentId};
 use crate::incident::{self, Standing};
 
 /// The newest alert of a problem.

@@ -12,13 +12,13 @@ use crate::alert::people;
 use crate::alert::rules::Lookup;
 use crate::alert::source::Alert;
 use crate::audit::Tx;
+use crate::base::error::Result;
+use crate::base::id::{AlertId, IncidentId};
+use crate::base::time::Timestamp;
 use crate::db::dialect::on_backend;
 use crate::db::schema::{alert_chains as ac, alert_references as ar};
 use crate::directory::ResourceRef;
-use crate::error::Result;
-use crate::id::{AlertId, IncidentId};
 use crate::incident::{affected, window};
-use crate::time::Timestamp;
 
 /// An alert that is stored, with what it names.
 pub(super) struct Named<'b> {

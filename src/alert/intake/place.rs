@@ -4,10 +4,10 @@
 //! incident that a silence or a window did not keep from being opened.
 
 use crate::alert::grouping::Policy;
+use crate::base::error::Result;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
-use crate::error::Result;
 use crate::incident::{Standing, Status};
-use crate::time::Timestamp;
 
 use super::ground::Judged;
 use super::memory::{Known, Memory};

@@ -9,14 +9,13 @@ use crate::alert::Status;
 use crate::alert::integration::Integration;
 use crate::alert::source::Alert;
 use crate::audit::{Action, Event};
+use crate::base::error::Result;
+use crate::base::id::{AlertId, IncidentId, IntegrationId};
+use crate::base::text::one_line;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::many::insert_many;
 use crate::db::schema::alerts as a;
-use crate::error::Result;
-use crate::id::{AlertId, IncidentId, IntegrationId};
-use crate::incident;
-use crate::template::one_line;
-use crate::time::Timestamp;
 
 /// One line that says something, whatever the source wrote: an alert is not lost over its title.
 pub(in crate::alert) fn title(alert: &Alert) -> String {
@@ -69,7 +68,7 @@ impl NewRow {
         let text: String = alert
             .text
             .chars()
-            .take(incident::MAX_TEXT)
+            .take(crate::base::check::MAX_TEXT)
             .filter(|c| *c != '\0')
             .collect();
         let rule = judged.and_then(|judged| judged.rule);

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use crate::time::Timestamp;
+use crate::base::time::Timestamp;
 
 /// Integrations of these sources take what mail providers report, and no alerts.
 pub const SOURCES: [&str; 4] = ["aws_ses", "mailgun", "postmark", "sendgrid"];
@@ -139,7 +139,7 @@ pub fn mailgun(key: &str, given: Option<&MailgunSignature>, now: Timestamp) -> R
     };
     mac.update(given.timestamp.as_bytes());
     mac.update(given.token.as_bytes());
-    let expected = crate::audit::hex(&mac.finalize().into_bytes());
+    let expected = crate::base::text::hex(&mac.finalize().into_bytes());
     let holds: bool = expected
         .as_bytes()
         .ct_eq(given.signature.to_ascii_lowercase().as_bytes())

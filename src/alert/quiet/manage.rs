@@ -11,13 +11,13 @@ use super::{Kind, NewSilence, NewWindow, Quiet, QuietState, Row};
 use crate::alert::grouping::check_resources;
 use crate::alert::matcher;
 use crate::audit::{Action, Event, Tx};
+use crate::base::check::Check;
+use crate::base::error::{Error, FieldError, Result};
+use crate::base::id::QuietId;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::quiet_periods as q;
-use crate::directory::Check;
 use crate::directory::source::cron;
-use crate::error::{Error, FieldError, Result};
-use crate::id::QuietId;
-use crate::time::Timestamp;
 
 /// The longest time that one may hold.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);

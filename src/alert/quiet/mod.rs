@@ -15,14 +15,14 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::matcher::{Matcher, Matchers, Subject};
+use crate::base::enums::word_enum;
+use crate::base::error::{Error, Result};
+use crate::base::id::QuietId;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::quiet_periods as q;
 use crate::directory::source::cron;
 use crate::directory::{ResourceRef, resource};
-use crate::error::{Error, Result};
-use crate::id::QuietId;
-use crate::incident::word_enum;
-use crate::time::Timestamp;
 pub use manage::{check_silence, check_window, end, get, list, open_window, silence};
 
 word_enum! {

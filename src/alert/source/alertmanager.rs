@@ -9,7 +9,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Alert, Batch, Refusal, as_text};
-use crate::time::Timestamp;
+use crate::base::time::Timestamp;
 
 /// Reads a body.
 ///
@@ -153,5 +153,5 @@ fn label_hash(labels: &BTreeMap<String, String>) -> String {
         hasher.update((value.len() as u64).to_be_bytes());
         hasher.update(value);
     }
-    crate::audit::hex(&hasher.finalize()[..8])
+    crate::base::text::hex(&hasher.finalize()[..8])
 }

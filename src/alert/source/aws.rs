@@ -7,7 +7,7 @@ use super::doc::{Doc, Labels, word};
 use super::request::document;
 use super::text::{join, lower};
 use super::{Alert, Batch, Refusal, Request, times};
-use crate::time::Timestamp;
+use crate::base::time::Timestamp;
 
 /// Records of one body that are looked at.
 const MOST: usize = 1_000;
@@ -105,7 +105,7 @@ fn state(doc: &Doc<'_>, path: &str) -> Result<Option<bool>, Refusal> {
 }
 
 fn insufficient(name: &str) -> Batch {
-    let name = crate::template::one_line(name, 300);
+    let name = crate::base::text::one_line(name, 300);
     Batch::ignored(format!(
         "alarm {name} has insufficient data: whether there is a problem is not said"
     ))

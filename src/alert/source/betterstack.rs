@@ -41,7 +41,7 @@ fn one(doc: &Doc<'_>, data: &Doc<'_>) -> Result<Batch, Refusal> {
     if let Some(kind) = data.text("type").filter(|kind| kind != "incident") {
         return Ok(Batch::ignored(format!(
             "an event of the kind {}",
-            crate::template::one_line(&kind, 60)
+            crate::base::text::one_line(&kind, 60)
         )));
     }
     let attributes = data.object("attributes")?;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Refusal;
 use super::text::unresolved;
-use crate::time::Timestamp;
+use crate::base::time::Timestamp;
 
 /// A value and where it is in the body.
 #[derive(Clone, Debug)]

@@ -23,7 +23,7 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     if kind.starts_with("MAINTENANCE") {
         return Ok(Batch::ignored(format!(
             "{} of a maintenance",
-            crate::template::one_line(&kind, 60)
+            crate::base::text::one_line(&kind, 60)
         )));
     }
     let note = kind.contains("NOTE");

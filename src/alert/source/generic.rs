@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Alert, Batch, Refusal, as_text};
-use crate::error::FieldError;
-use crate::time::Timestamp;
+use crate::base::error::FieldError;
+use crate::base::time::Timestamp;
 
 /// Where in a body each part of an alert is. Everything is optional.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]

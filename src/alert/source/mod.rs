@@ -38,9 +38,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub use self::request::Request;
+use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
 use crate::incident::Severity;
-use crate::time::Timestamp;
 
 /// Sources that this release understands.
 pub const KNOWN: [&str; 25] = [
@@ -214,7 +214,7 @@ fn storable(fingerprint: String) -> String {
     }
     format!(
         "sha256:{}",
-        crate::audit::hex(&Sha256::digest(fingerprint.as_bytes()))
+        crate::base::text::hex(&Sha256::digest(fingerprint.as_bytes()))
     )
 }
 

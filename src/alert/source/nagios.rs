@@ -87,7 +87,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     if ["flapping", "downtime"].iter().any(|word| kind.starts_with(word)) {
         return Ok(Batch::ignored(format!(
             "{} of {fingerprint}",
-            crate::template::one_line(&kind, 60)
+            crate::base::text::one_line(&kind, 60)
         )));
     }
     let at = fields.time(

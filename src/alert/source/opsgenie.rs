@@ -28,7 +28,7 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
         "close" | "delete" => false,
         "test" => return Ok(Batch::ignored("a test of the integration")),
         _ => {
-            let action = crate::template::one_line(&action, 100);
+            let action = crate::base::text::one_line(&action, 100);
             return Ok(Batch::ignored(format!("{action} on alert {fingerprint}")));
         }
     };

@@ -72,7 +72,7 @@ fn v3(doc: &Doc<'_>) -> Result<Batch, Refusal> {
     let type_ = data.text("type").or_else(|| event.text("resource_type"));
     if type_.as_deref() != Some("incident") {
         let incident = data.text("incident/id").map(|id| format!(" on incident {id}"));
-        let kind = crate::template::one_line(&kind, 100);
+        let kind = crate::base::text::one_line(&kind, 100);
         return Ok(Batch::ignored(format!("{kind}{}", incident.unwrap_or_default())));
     }
     let firing = state(&data, &kind)?;
@@ -136,7 +136,7 @@ fn v2(doc: &Doc<'_>) -> Result<Batch, Refusal> {
         let Some(data) = message.get("incident").or_else(|| message.get("data/incident")) else {
             batch.ignored.push(format!(
                 "an event {} without an incident",
-                crate::template::one_line(&kind, 100)
+                crate::base::text::one_line(&kind, 100)
             ));
             continue;
         };
@@ -187,7 +187,7 @@ fn events_v2(doc: &Doc<'_>) -> Result<Batch, Refusal> {
     let key = match (given, action.as_str()) {
         (Some(key), _) => key,
         // The sender asks us to choose. The same event is the same problem.
-        (None, "trigger") => crate::audit::hex(&Sha256::digest(raw.to_string().as_bytes())[..16]),
+        (None, "trigger") => crate::base::text::hex(&Sha256::digest(raw.to_string().as_bytes())[..16]),
         (None, _) => return Err(doc.wrong("dedup_key", "is missing: which alert is meant?")),
     };
     if action == "acknowledge" {
@@ -255,7 +255,7 @@ fn events_v1(doc: &Doc<'_>) -> Result<Batch, Refusal> {
     };
     let key = match doc.text("incident_key") {
         Some(key) => key,
-        None if firing => crate::audit::hex(&Sha256::digest(raw.to_string().as_bytes())[..16]),
+        None if firing => crate::base::text::hex(&Sha256::digest(raw.to_string().as_bytes())[..16]),
         None => return Err(doc.wrong("incident_key", "is missing: which alert is meant?")),
     };
     let mut labels = Labels::default();

@@ -219,7 +219,7 @@ pub(super) fn document(body: &[u8]) -> Result<Value, Refusal> {
     serde_json::from_slice(body).map_err(|error| {
         (
             String::new(),
-            format!("is not JSON: {}", crate::error::json_reason(&error)),
+            format!("is not JSON: {}", crate::base::error::json_reason(&error)),
         )
     })
 }

@@ -51,7 +51,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         // Kinds that come beside alerts: installation, comment, and what Sentry adds.
         other => Ok(Batch::ignored(format!(
             "an event of the kind {}",
-            crate::template::one_line(other, 60)
+            crate::base::text::one_line(other, 60)
         ))),
     }
 }
@@ -141,7 +141,7 @@ fn event(doc: &Doc<'_>, event: &Doc<'_>, rules: &[&str]) -> Result<Alert, Refusa
     })
 }
 
-fn event_time(event: &Doc<'_>) -> Result<Option<crate::time::Timestamp>, Refusal> {
+fn event_time(event: &Doc<'_>) -> Result<Option<crate::base::time::Timestamp>, Refusal> {
     match event.time("datetime", times::utc)? {
         Some(at) => Ok(Some(at)),
         None => event.first_time(&["timestamp", "received"], times::any),

@@ -7,7 +7,7 @@ use jiff::fmt::temporal::DateTimeParser;
 use jiff::tz::{Offset, TimeZone};
 use serde_json::Value;
 
-use crate::time::Timestamp;
+use crate::base::time::Timestamp;
 
 type Read = Result<Option<Timestamp>, String>;
 

@@ -42,7 +42,7 @@ fn one(doc: &Doc<'_>) -> Result<Batch, Refusal> {
         other if other.starts_with("check.") => {
             return Ok(Batch::ignored(format!(
                 "{} of check {token}",
-                crate::template::one_line(other, 60)
+                crate::base::text::one_line(other, 60)
             )));
         }
         _ => {

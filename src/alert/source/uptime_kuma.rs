@@ -10,7 +10,7 @@ use super::doc::{Doc, Labels};
 use super::request::document;
 use super::text::{join, link};
 use super::{Alert, Batch, Refusal, Request, times};
-use crate::time::Timestamp;
+use crate::base::time::Timestamp;
 
 /// Reads a request.
 ///

@@ -9,14 +9,14 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use super::{Account, AccountIndex, Affected, Graph, Node, NodeIndex};
 use crate::audience::at::{At, THERE};
 use crate::audience::places::Places;
+use crate::base::error::{Error, Result};
+use crate::base::id::{ExternalId, IncidentId};
+use crate::base::time::Timestamp;
 use crate::db::dialect::on_backend;
 use crate::db::keyed::{self, CHUNK, Keyed, Word, load, load_keyed};
 use crate::db::{Conn, Statement};
 use crate::directory::selector::Selector;
-use crate::error::{Error, Result};
-use crate::id::{ExternalId, IncidentId};
 use crate::incident::affected::Relevance;
-use crate::time::Timestamp;
 
 /// A graph in the making: what its nodes refer to, by key.
 struct Loader {

@@ -6,11 +6,11 @@ mod load;
 
 use super::at::{At, THERE, UNKNOWN};
 use super::places::Places;
+use crate::base::id::ExternalId;
+use crate::base::shared::Shared;
+use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
-use crate::id::ExternalId;
 use crate::incident::affected::Relevance;
-use crate::shared::Shared;
-use crate::time::Timestamp;
 
 /// A resource of the graph, by its place in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

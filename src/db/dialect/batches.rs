@@ -5,10 +5,10 @@
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Nullable, Text};
 
+use crate::base::error::Result;
+use crate::base::id::{AlertId, IncidentId};
+use crate::base::time::Timestamp;
 use crate::db::{Conn, Fix};
-use crate::error::Result;
-use crate::id::{AlertId, IncidentId};
-use crate::time::Timestamp;
 
 /// A row that a source brought, about to be staged.
 #[derive(Clone, Copy, Debug)]

@@ -18,8 +18,8 @@ pub use queue::{
 
 use super::connection::{self, Pages};
 use super::{Conn, Fix, copy};
-use crate::error::Result;
-use crate::time::Timestamp;
+use crate::base::error::Result;
+use crate::base::time::Timestamp;
 
 /// Runs the same diesel expression against whichever database it is (batch inserts, `ON CONFLICT`).
 macro_rules! on_backend {

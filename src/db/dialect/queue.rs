@@ -6,10 +6,10 @@
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text};
 
+use crate::base::error::Result;
+use crate::base::id::NoticeId;
+use crate::base::time::Timestamp;
 use crate::db::{Conn, Fix};
-use crate::error::Result;
-use crate::id::NoticeId;
-use crate::time::Timestamp;
 
 /// A delivery that is due.
 #[derive(Clone, Debug, QueryableByName)]

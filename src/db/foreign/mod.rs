@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::template::one_line;
+use crate::base::text::one_line;
 
 /// How long a server may take to answer the connection.
 const CONNECT: Duration = Duration::from_secs(10);

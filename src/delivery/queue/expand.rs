@@ -11,12 +11,12 @@ use diesel::sql_types::{BigInt, Bool, Text};
 use serde_json::json;
 
 use crate::audit::{Action, Event, Tx};
+use crate::base::error::Result;
+use crate::base::id::NoticeId;
 use crate::db::dialect;
 use crate::db::schema::{deliveries as d, notices as n};
 use crate::db::{Conn, Fix};
 use crate::delivery::calling;
-use crate::error::Result;
-use crate::id::NoticeId;
 use crate::notice::EMAIL;
 use crate::notice::counts::{Changes, exceptions};
 

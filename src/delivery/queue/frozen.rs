@@ -4,14 +4,14 @@
 
 use diesel::prelude::*;
 
+use crate::base::error::Result;
+use crate::base::id::NoticeId;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::notices as n;
 use crate::delivery::skeleton::Prepared;
-use crate::error::Result;
-use crate::id::NoticeId;
 use crate::notice::compose::Content;
 use crate::notice::templates;
-use crate::time::Timestamp;
 
 /// Recipients from which on their mails are put together from pieces: the first of a shape takes three renderings.
 const WORTH_PIECES: i64 = 4;

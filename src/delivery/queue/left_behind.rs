@@ -9,11 +9,11 @@ use diesel::prelude::*;
 
 use super::{Claimed, Finish, finish, note_first_told};
 use crate::audit::Tx;
+use crate::base::error::Result;
 use crate::db::Conn;
 use crate::db::dialect::{self, on_backend};
 use crate::db::schema::{deliveries as d, delivery_receipts as dr};
 use crate::delivery::ledger::Receipt;
-use crate::error::Result;
 use crate::notice::counts::Changes;
 
 /// Of deliveries whose claim has run out, stores those of which their dead worker wrote down what became, and takes them

@@ -20,17 +20,17 @@ use diesel::prelude::*;
 use super::Outcome;
 use super::channel::Recipient;
 use crate::audit::{Tx, record_attempts};
+use crate::base::error::Result;
+use crate::base::id::{NoticeId, new_uuid};
+use crate::base::time::Timestamp;
 use crate::db::dialect::{self, AttemptRow, End};
 use crate::db::schema::{
     deliveries as d, delivery_counts as dc, delivery_receipts as dr, notice_recipients as nr, notices as n,
 };
 use crate::db::{Conn, Fix};
 use crate::directory::endpoint;
-use crate::error::Result;
-use crate::id::{NoticeId, new_uuid};
 use crate::notice::EMAIL;
 use crate::notice::counts::{self, Changes};
-use crate::time::Timestamp;
 
 /// How long a claim holds without being renewed. Longer than a restart of the database takes, so that its worker can
 /// still record what went out; short enough that the mails of a dead worker do not wait long.

@@ -24,8 +24,8 @@ use tokio::time::timeout;
 
 use super::relay::{Relay, Security};
 use super::wire::Wire;
+use crate::base::text::one_line;
 use crate::delivery::{Mail, Outcome};
-use crate::template::one_line;
 
 /// Reaching the server.
 const CONNECT: Duration = Duration::from_secs(20);

@@ -12,11 +12,11 @@ use tokio::sync::watch;
 
 use super::{Desk, Job, LAST_CHANCE, Office, POLL, schedules};
 use crate::audit::{Actor, Tx};
+use crate::base::error::{Error, Result};
+use crate::base::id::NoticeId;
 use crate::delivery::channel::Task;
 use crate::delivery::ledger::{Done, Group};
 use crate::delivery::queue::{self, Claim, Claimed, Expansion, Finish, Frozen, Orders, Wanted};
-use crate::error::{Error, Result};
-use crate::id::NoticeId;
 
 /// How long an outcome waits for others to be stored with it.
 const LINGER: Duration = Duration::from_millis(20);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{POLL, Setup};
-use crate::id::NoticeId;
+use crate::base::id::NoticeId;
 
 /// Hears what other processes queue and stop. libpq has no way to wait that we could use without unsafe code, so it
 /// looks often: a look costs one read that does not block.

@@ -27,9 +27,9 @@ use super::dispatch::{Dispatcher, Limits};
 use super::ledger::{self, Ledger};
 use super::queue::{self, Claimed};
 use crate::audit::Actor;
+use crate::base::error::{Error, Result};
+use crate::base::id::{NoticeId, new_uuid};
 use crate::db::Db;
-use crate::error::{Error, Result};
-use crate::id::{NoticeId, new_uuid};
 
 /// How often the tables are looked at when nothing wakes the clerk.
 const POLL: Duration = Duration::from_millis(500);

@@ -12,9 +12,9 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
 use super::{Part, Place, Selector, Spot, Test, Window};
+use crate::base::error::{Error, FieldError, Result};
 use crate::db::{Conn, Statement, dialect};
 use crate::directory::write;
-use crate::error::{Error, FieldError, Result};
 
 /// Writes a selector's query.
 struct Writer<'a> {

@@ -6,10 +6,10 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
 use super::{MAX_DEPTH, Part, Place, Spot, Test, Window};
+use crate::base::error::FieldError;
+use crate::base::id::ExternalId;
+use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
-use crate::error::FieldError;
-use crate::id::ExternalId;
-use crate::time::Timestamp;
 
 /// A JSON value whose objects remember every field, also one that is there twice.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,9 +12,9 @@ mod text;
 use serde::{Deserialize, Serialize};
 
 use super::ResourceRef;
-use crate::error::{Error, FieldError, Result};
-use crate::id::ExternalId;
-use crate::time::Timestamp;
+use crate::base::error::{Error, FieldError, Result};
+use crate::base::id::ExternalId;
+use crate::base::time::Timestamp;
 
 pub use json::Json;
 

@@ -12,10 +12,10 @@
 
 use super::json::one_of;
 use super::{MAX_DEPTH, MAX_TEXT, Part, Place, Spot, Test, Window};
+use crate::base::error::FieldError;
+use crate::base::id::ExternalId;
+use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
-use crate::error::FieldError;
-use crate::id::ExternalId;
-use crate::time::Timestamp;
 
 /// Names that are no labels unless they are quoted.
 const RESERVED: [&str; 8] = [

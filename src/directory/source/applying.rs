@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::id::RunId;
+use crate::base::id::RunId;
 
 type Counts = BTreeMap<RunId, Arc<AtomicU64>>;
 

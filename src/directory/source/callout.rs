@@ -11,6 +11,9 @@ use serde_json::json;
 
 use super::{Row, SourceKind};
 use crate::audit::{Action, Event, Tx};
+use crate::base::error::{Error, Result};
+use crate::base::id::{SourceId, new_uuid};
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::directory_sources as s;
 use crate::directory::ResourceRef;
@@ -18,9 +21,6 @@ use crate::directory::endpoint::sign;
 use crate::directory::import::{Counts, Import};
 use crate::directory::line::{self, Line, LineKind};
 use crate::egress::client::{Bounds, Client, Unanswered};
-use crate::error::{Error, Result};
-use crate::id::{SourceId, new_uuid};
-use crate::time::Timestamp;
 use diesel::prelude::*;
 
 /// References of one request at most.

@@ -4,8 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::error::FieldError;
 use crate::directory::line::LineKind;
-use crate::error::FieldError;
 
 /// What became of the rows of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]

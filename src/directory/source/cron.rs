@@ -7,7 +7,7 @@ use std::str::FromStr;
 use chrono::DateTime;
 use croner::Cron;
 
-use crate::time::Timestamp;
+use crate::base::time::Timestamp;
 
 /// Checks an expression.
 ///

@@ -7,6 +7,9 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 use serde::de::IgnoredAny;
 
+use crate::base::check::Labels;
+use crate::base::error::{Error, Result};
+use crate::base::id::ExternalId;
 use crate::db::Conn;
 use crate::db::schema::{
     accounts as a, collaborators as k, members as m, people as p, resource_labels as l, resources as r,
@@ -14,9 +17,7 @@ use crate::db::schema::{
 use crate::directory::line::{
     AccountLine, CollaboratorLine, Line, LineKind, MemberLine, PersonLine, ResourceLine,
 };
-use crate::directory::{Labels, ResourceRef, resource, write};
-use crate::error::{Error, Result};
-use crate::id::ExternalId;
+use crate::directory::{ResourceRef, resource, write};
 
 /// The lines of what these are about, by key; what is not there, or gone, is left out.
 pub(super) fn lines(conn: &mut Conn, kind: LineKind, wanted: &[&Line]) -> Result<HashMap<String, String>> {

@@ -8,15 +8,15 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
 use super::stage::{self, STEP};
+use crate::base::error::Result;
+use crate::base::id::{RunId, SourceId};
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::{
     accounts as a, collaborators as k, directory_origins as o, members as m, people as p, resources as r,
 };
 use crate::directory::line::LineKind;
 use crate::directory::{ResourceRef, resource, write};
-use crate::error::Result;
-use crate::id::{RunId, SourceId};
-use crate::time::Timestamp;
 
 #[derive(QueryableByName)]
 struct Counted {

@@ -10,14 +10,15 @@ use super::{
     SourceKind, by_name, callout, cron, run, there,
 };
 use crate::audit::{Action, Event, Tx};
+use crate::base::check::Check;
+use crate::base::error::{Error, FieldError, Result};
+use crate::base::id::SourceId;
+use crate::base::time::Timestamp;
 use crate::db::dialect::{self, Lock};
 use crate::db::schema::{directory_origins, directory_sources as s};
+use crate::directory::address_mark;
 use crate::directory::endpoint::{fresh_secret, key_of};
-use crate::directory::{Check, address_mark};
 use crate::egress::{Policy, check_url};
-use crate::error::{Error, FieldError, Result};
-use crate::id::SourceId;
-use crate::time::Timestamp;
 
 /// What the audit trail holds of a source: everything but its URL and secret, and a mark that tells whether the URL changed.
 fn mark(row: &Row) -> Result<Value> {

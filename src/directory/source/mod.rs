@@ -30,13 +30,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::line::LineKind;
 use crate::audit::Tx;
+use crate::base::error::{Error, Result};
+use crate::base::id::SourceId;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::dialect::{self, Lock};
 use crate::db::foreign::{Engine, shown_url};
 use crate::db::schema::{directory_runs as dr, directory_sources as s};
-use crate::error::{Error, Result};
-use crate::id::SourceId;
-use crate::time::Timestamp;
 
 /// Longest query, in bytes.
 const MAX_QUERY: usize = 20_000;

@@ -11,12 +11,12 @@ use serde_json::json;
 pub use super::changes::{Changes, Example, KindChanges, RunError};
 use super::{applying, there};
 use crate::audit::{Action, Event, Tx};
+use crate::base::error::{Error, Result};
+use crate::base::id::{RunId, SourceId};
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::dialect::{self, Lock};
 use crate::db::schema::{directory_runs as dr, directory_sources as s, directory_staged};
-use crate::error::{Error, Result};
-use crate::id::{RunId, SourceId};
-use crate::time::Timestamp;
 
 /// How long a run is held without a sign of life.
 pub(super) const LEASE: Duration = Duration::from_secs(90);

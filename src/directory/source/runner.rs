@@ -12,9 +12,9 @@ use tokio::time::timeout;
 
 use super::{run, sync};
 use crate::audit::Actor;
+use crate::base::error::Result;
+use crate::base::id::{RunId, new_uuid};
 use crate::db::Db;
-use crate::error::Result;
-use crate::id::{RunId, new_uuid};
 
 /// Runs at the same time at most, each of another source.
 const MOST: usize = 2;

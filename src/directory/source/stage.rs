@@ -8,12 +8,12 @@ use diesel::sql_types::Text;
 
 use super::current;
 use super::run::{Changes, Example, RunError};
+use crate::base::error::{Error, Result};
+use crate::base::id::RunId;
 use crate::db::Conn;
 use crate::db::dialect;
 use crate::db::schema::directory_staged as ds;
 use crate::directory::line::{self, Line, LineKind};
-use crate::error::{Error, Result};
-use crate::id::RunId;
 
 /// Rows of one step.
 pub(super) const STEP: usize = 500;

@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use super::run::{self, Run};
 use super::{Source, SourceKind, waiting};
+use crate::base::error::Result;
+use crate::base::id::SourceId;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
-use crate::error::Result;
-use crate::id::SourceId;
-use crate::time::Timestamp;
 
 /// How old the copy from one source is.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]

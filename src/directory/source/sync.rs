@@ -22,11 +22,11 @@ use super::run::{self, Changes, Claimed, RunError, State};
 use super::stage;
 use super::{gone, there};
 use crate::audit::{Action, Actor, Event, Tx};
+use crate::base::error::{Error, Result};
 use crate::db::schema::directory_sources as s;
 use crate::db::{Db, dialect};
 use crate::directory::import::{Import, with_room};
 use crate::directory::line::LineKind;
-use crate::error::{Error, Result};
 use diesel::prelude::*;
 
 /// How long is waited beyond that: a network may swallow the answer.

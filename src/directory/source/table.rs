@@ -14,10 +14,11 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::mapping::{self, check_field};
-use crate::audit::{Action, Event, Tx, hex};
+use crate::audit::{Action, Event, Tx};
+use crate::base::error::{Error, FieldError, Result};
+use crate::base::text::hex;
 use crate::directory::import::{Counts, Import, with_room};
 use crate::directory::line::LineKind;
-use crate::error::{Error, FieldError, Result};
 
 /// Longest row, in bytes. One that is longer has a quote too few.
 const MAX_ROW: u64 = 256 * 1024;

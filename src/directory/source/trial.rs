@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::{Queries, SourceKind, mapping, there};
 use crate::audit::{Action, Event, Tx};
+use crate::base::error::{Error, Result};
+use crate::base::id::SourceId;
 use crate::db::Conn;
 use crate::directory::line::{Line, LineKind};
-use crate::error::{Error, Result};
-use crate::id::SourceId;
 
 /// Rows of each query that are shown.
 const ROWS: usize = 10;

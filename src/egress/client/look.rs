@@ -15,7 +15,7 @@ use url::Url;
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::{Client, Unanswered, check_url, connect, converse, late, request};
-use crate::time::Timestamp;
+use crate::base::time::Timestamp;
 
 /// What to look at.
 #[derive(Clone, Debug)]

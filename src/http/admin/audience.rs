@@ -12,10 +12,10 @@ use super::ROWS;
 use super::view::{When, account_path, count, cut, grouped, link, person_path, resource, resource_path};
 use crate::audience::{Addressee, Audience, Reason};
 use crate::directory::{ResourceRef, normal_address};
+use crate::feedback::unreached::{Unreached, UnreachedCounts, UnreachedReason};
 use crate::http::page::{Page, page};
 use crate::incident::affected::Relevance;
 use crate::incident::seen::Seen;
-use crate::unreached::{Unreached, UnreachedCounts, UnreachedReason};
 
 /// Which of the people to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

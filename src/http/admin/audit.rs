@@ -11,14 +11,14 @@ use super::session::SignedIn;
 use super::view::{Frame, When, grouped, link};
 use super::{ROWS, own};
 use crate::audit::{self, Action, EventView, Filter};
-use crate::error::Error;
+use crate::base::error::Error;
+use crate::base::id::IncidentId;
+use crate::base::time::Timestamp;
 use crate::http::App;
 use crate::http::extract::{NoParams, Params};
 use crate::http::page::{cursor, page};
 use crate::http::problem::Answer;
-use crate::id::IncidentId;
 use crate::incident;
-use crate::time::Timestamp;
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.service(list).service(verify);

@@ -13,9 +13,9 @@ use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
 
 use super::session::SignedIn;
-use crate::access::Role;
 use crate::audit::{Action, Actor};
-use crate::error::{Error, FieldError};
+use crate::auth::Role;
+use crate::base::error::{Error, FieldError};
 use crate::http::App;
 use crate::http::auth;
 use crate::http::extract::{is_media, read_body};

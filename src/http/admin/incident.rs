@@ -18,25 +18,25 @@ use super::view::{
 use super::{ROWS, own, why};
 use crate::alert::{self, AlertView};
 use crate::audience::{Audience, Counts, Explained};
+use crate::base::id::IncidentId;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::directory::source::status::{self, SourceAge};
+use crate::feedback::unreached;
 use crate::http::App;
 use crate::http::memo::Known;
 use crate::http::page::{Page, cursor, page};
 use crate::http::problem::Answer;
-use crate::id::IncidentId;
 use crate::incident::affected::{self, Affected, Relevance};
 use crate::incident::metrics::{self, Metrics};
 use crate::incident::next_step::{self, NextStep};
+use crate::incident::report::{self, Report};
 use crate::incident::timeline::{self, Entry};
 use crate::incident::{self, Incident, Status};
 use crate::notice::compose::paragraphs;
+use crate::notice::template::Phase;
 use crate::notice::{self, Notice, State};
 use crate::operators::overdue;
-use crate::report::{self, Report};
-use crate::template::Phase;
-use crate::time::Timestamp;
-use crate::unreached;
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.service(show);
@@ -93,7 +93,7 @@ impl Standing {
         incident: &Incident,
         chosen: Option<Chosen>,
         after: Option<&str>,
-    ) -> crate::error::Result<Self> {
+    ) -> crate::base::error::Result<Self> {
         let id = &incident.id;
         let audience = crate::audience::resolve(conn, id)?;
         let zones = zones(incident, &audience);

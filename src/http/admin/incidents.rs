@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use super::params::Form;
 use super::session::SignedIn;
 use super::view::{Frame, When, grouped, link, zone};
+use crate::base::id::IncidentId;
 use crate::http::App;
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::Answer;
-use crate::id::IncidentId;
 use crate::incident::{self, Incident, Severity, Status};
 use crate::notice::{self, Notice, State};
 

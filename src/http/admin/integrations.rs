@@ -12,17 +12,17 @@ use super::own;
 use super::params::Form;
 use super::session::SignedIn;
 use super::view::{Frame, When, call, cut, link};
-use crate::access::Role;
 use crate::alert::integration::{self, Integration};
 use crate::alert::kept::{self, HookRequest};
 use crate::alert::provider;
 use crate::alert::source;
 use crate::alert::trial;
+use crate::auth::Role;
+use crate::base::id::IntegrationId;
 use crate::http::App;
 use crate::http::extract::{NoParams, Params};
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::Answer;
-use crate::id::IntegrationId;
 use crate::watch;
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
@@ -53,7 +53,7 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
             let rows = items
                 .into_iter()
                 .map(|one| Ok((kept::list(conn, &one.id, None, LAST)?, one)))
-                .collect::<Result<Vec<_>, crate::error::Error>>()?;
+                .collect::<Result<Vec<_>, crate::base::error::Error>>()?;
             Ok((rows, next_cursor))
         })
         .await?;

@@ -30,7 +30,7 @@ use actix_web::{HttpResponse, web};
 
 use super::error_page;
 use super::problem::{Answer, Problem};
-use crate::error::Error;
+use crate::base::error::Error;
 use crate::http::page::Limit;
 
 /// Rows of a list on a page.

@@ -15,12 +15,12 @@ use super::view::{
     Frame, When, account_path, call, count, grouped, link, person_path, progress, shown_url, zone,
 };
 use super::{ROWS, own};
-use crate::delivery::feedback::{Feedback, stored};
+use crate::base::id::NoticeId;
 use crate::delivery::{self, Delivery};
+use crate::feedback::{Feedback, stored};
 use crate::http::App;
 use crate::http::page::{Page, cursor, page};
 use crate::http::problem::Answer;
-use crate::id::NoticeId;
 use crate::incident;
 use crate::notice::compose::paragraphs;
 use crate::notice::{self, DeliveryCounts, Notice, Preview, State};

@@ -7,7 +7,7 @@ use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 use serde::de::DeserializeOwned;
 
-use crate::error::Error;
+use crate::base::error::Error;
 use crate::http::extract::parse_query;
 use crate::http::problem::Problem;
 

@@ -13,15 +13,15 @@ use super::params::Form;
 use super::session::SignedIn;
 use super::view::{Frame, When, count, cut, duration, link};
 use super::{own, quiet_forms};
-use crate::access::Role;
 use crate::alert::quiet::{self, Kind, Quiet, QuietState};
+use crate::auth::Role;
+use crate::base::id::QuietId;
+use crate::base::time::Timestamp;
 use crate::directory::source::cron;
 use crate::http::App;
 use crate::http::extract::{NoParams, Params};
 use crate::http::page::{Limit, cursor, page};
 use crate::http::problem::Answer;
-use crate::id::QuietId;
-use crate::time::Timestamp;
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
@@ -65,7 +65,7 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
                     OPEN,
                 )?);
                 let over = quiet::list(conn, kind, Some(QuietState::Ended), now, before, OVER.probe())?;
-                Ok::<_, crate::error::Error>((open, page(over, OVER, Quiet::id)))
+                Ok::<_, crate::base::error::Error>((open, page(over, OVER, Quiet::id)))
             };
             Ok((
                 of(Kind::Silence, silences_before.as_deref())?,

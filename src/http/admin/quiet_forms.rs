@@ -13,13 +13,13 @@ use super::quiet::{PART, PATH};
 use super::rule_form::{resources, resources_field};
 use super::session::SignedIn;
 use super::view::Frame;
-use crate::access::Role;
 use crate::alert::quiet::{self, NewSilence, NewWindow};
-use crate::error::Result;
+use crate::auth::Role;
+use crate::base::error::Result;
+use crate::base::time::{Timestamp, time_zone};
 use crate::http::App;
 use crate::http::extract::{NoParams, Params};
 use crate::http::problem::Answer;
-use crate::time::{Timestamp, time_zone};
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config

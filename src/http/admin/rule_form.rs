@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::filled::{Fields, Wrong, choice, field, lined, lines, typed};
 use super::matchers::Rows;
 use crate::alert::grouping::{AlertRule, NewAlertRule, Policy};
+use crate::base::id::IntegrationId;
 use crate::directory::{ResourceRef, resource};
-use crate::id::IntegrationId;
 use crate::incident::Severity;
 
 /// What somebody typed.

@@ -13,19 +13,19 @@ use super::own;
 use super::rule_form::RuleForm;
 use super::session::SignedIn;
 use super::view::{Frame, When, cut, duration};
-use crate::access::Role;
 use crate::alert::Status;
 use crate::alert::grouping::{self, AlertRule, NewAlertRule};
 use crate::alert::integration;
 use crate::alert::kept::{self, KeptHead};
 use crate::alert::provider;
 use crate::alert::trial::{self, TriedAlert, TriedAmong};
+use crate::auth::Role;
+use crate::base::error::{Error, Result};
+use crate::base::id::{AlertRuleId, IntegrationId};
 use crate::db::Conn;
-use crate::error::{Error, Result};
 use crate::http::App;
 use crate::http::extract::{NoParams, Params};
 use crate::http::problem::{Answer, Problem};
-use crate::id::{AlertRuleId, IntegrationId};
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     // The words first: they are no ids.

@@ -18,11 +18,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::view::Frame;
-use crate::access::{self, Caller};
 use crate::audit::{Action, Actor, Event};
-use crate::error::Error;
+use crate::auth::{self, Caller};
+use crate::base::error::Error;
 use crate::http::App;
-use crate::http::auth;
+use crate::http::auth::record;
 use crate::http::extract::{NoParams, Params, is_media, parse_query, read_body};
 use crate::http::problem::{Answer, Problem};
 
@@ -106,7 +106,7 @@ async fn holder(req: &ServiceRequest) -> Answer<Option<(Caller, Session)>> {
     let session = Session(cookie.value().to_owned());
     let caller = app
         .db
-        .read(move |conn| access::session_holder(conn, &token))
+        .read(move |conn| auth::session_holder(conn, &token))
         .await?;
     Ok(caller.map(|caller| (caller, session)))
 }
@@ -157,13 +157,10 @@ async fn sign_in(
         parse_query(&body)?
     };
     let secret = given.token.trim().to_owned();
-    let caller = app
-        .db
-        .read(move |conn| access::authenticate(conn, &secret))
-        .await?;
+    let caller = app.db.read(move |conn| auth::authenticate(conn, &secret)).await?;
     let Some(caller) = caller else {
         let (method, path) = (req.method().to_string(), req.path().to_owned());
-        auth::record(&app, &Actor::anonymous(), Action::AccessDenied, method, path).await?;
+        record(&app, &Actor::anonymous(), Action::AccessDenied, method, path).await?;
         return sign_in_page(&app, StatusCode::UNAUTHORIZED, true);
     };
     let id = caller.id.to_string();

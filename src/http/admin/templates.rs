@@ -12,8 +12,8 @@ use super::view::{Frame, call};
 use crate::http::App;
 use crate::http::extract::{NoParams, Params};
 use crate::http::problem::Answer;
+use crate::notice::template::{MailContext, Phase, Rendered, samples};
 use crate::notice::templates::{self, TemplateView};
-use crate::template::{MailContext, Phase, Rendered, samples};
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.service(list).service(show);
@@ -30,7 +30,7 @@ async fn list(app: web::Data<App>, by: SignedIn, _: Params<NoParams>) -> Answer<
             Phase::ALL
                 .into_iter()
                 .map(|phase| Ok(view(&templates::current(conn, phase)?, 1)))
-                .collect::<Result<Vec<Value>, crate::error::Error>>()
+                .collect::<Result<Vec<Value>, crate::base::error::Error>>()
         })
         .await?;
     app.pages.answer(

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::session::SignedIn;
-use crate::access::Caller;
+use crate::auth::Caller;
+use crate::base::time::{Timestamp, time_zone};
 use crate::directory::ResourceRef;
 use crate::http::App;
 use crate::notice::{Notice, State};
-use crate::time::{Timestamp, time_zone};
 
 /// The parts of the house, with the path of each.
 const PARTS: [(&str, &str); 9] = [

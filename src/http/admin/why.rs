@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::view::{When, count, grouped, person_path};
 use crate::audience::{self, At, Audience, Change, Difference, Explained, Rule, Who};
+use crate::base::error::{Error, Result};
+use crate::base::id::IncidentId;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
-use crate::error::{Error, Result};
-use crate::id::IncidentId;
-use crate::time::Timestamp;
 
 /// People who are named before they are only counted.
 const MOST: usize = 10;

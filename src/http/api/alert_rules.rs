@@ -5,12 +5,12 @@ use serde::Deserialize;
 
 use super::own;
 use crate::alert::grouping::{self, AlertRule, NewAlertRule};
+use crate::base::id::AlertRuleId;
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, NoParams, Params};
 use crate::http::page::{Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
-use crate::id::AlertRuleId;
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config

@@ -11,12 +11,12 @@ use crate::alert::integration_change::{self, IntegrationPatch};
 use crate::alert::kept::{self, HookRequest};
 use crate::alert::trial::{self, Trial, Understood};
 use crate::alert::{self, AlertView, Status};
+use crate::base::id::{IncidentId, IntegrationId};
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, NoParams, Params};
 use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
-use crate::id::{IncidentId, IntegrationId};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config

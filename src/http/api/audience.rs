@@ -11,18 +11,18 @@ use super::own;
 use crate::audience::{
     self, Addressee, At, Changed, Counts, DifferenceCounts, Explained, Rule, Unreachable, Who,
 };
+use crate::base::error::Error;
+use crate::base::id::{IncidentId, NoticeId};
+use crate::base::time::Timestamp;
 use crate::db::Conn;
-use crate::error::Error;
 use crate::http::App;
 use crate::http::extract::Params;
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
-use crate::id::{IncidentId, NoticeId};
 use crate::incident;
 use crate::incident::affected::Unresolved;
 use crate::incident::seen::Unidentified;
 use crate::notice;
-use crate::time::Timestamp;
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config

@@ -6,12 +6,12 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::audit::{self, EventView, Filter, Verification};
+use crate::base::id::IncidentId;
+use crate::base::time::Timestamp;
 use crate::http::App;
 use crate::http::extract::{NoParams, Params};
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
-use crate::id::IncidentId;
-use crate::time::Timestamp;
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config.service(verify).service(export).service(list);

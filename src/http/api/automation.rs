@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use super::own;
 use crate::automation::{self, NewPolicy, Policy, Run, Trial, policy, run};
+use crate::base::id::{IncidentId, PolicyId};
+use crate::base::time::Timestamp;
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, NoParams, Params};
 use crate::http::page::{Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
-use crate::id::{IncidentId, PolicyId};
 use crate::operators::overdue;
-use crate::time::Timestamp;
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config

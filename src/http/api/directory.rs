@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::external;
+use crate::base::error::Error;
 use crate::directory::account::{self, Account, AccountInput};
 use crate::directory::import::{self, Counts};
 use crate::directory::member::{self, Membership, RoleInput};
@@ -15,7 +16,6 @@ use crate::directory::person::{self, Person, PersonInput};
 use crate::directory::resource::{self, Resource, ResourceInput};
 use crate::directory::source::table::{self, Columns, Format};
 use crate::directory::{Gone, ResourceRef};
-use crate::error::Error;
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, MAX_IMPORT, NoParams, Params, is_media};

@@ -4,16 +4,16 @@ use actix_web::{HttpResponse, delete, get, post, web};
 use serde::Serialize;
 
 use super::{external, own};
+use crate::base::error::Error;
+use crate::base::id::{EndpointId, new_uuid};
 use crate::delivery::Outcome;
 use crate::delivery::calling::{Call, MOST_PATIENCE};
 use crate::directory::endpoint::{self, CreatedEndpoint, Endpoint, NewEndpoint};
-use crate::error::Error;
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, NoParams, Params};
 use crate::http::page::{Page, Paging, cursor, page};
 use crate::http::problem::{Answer, Problem, ProblemDocument};
-use crate::id::{EndpointId, new_uuid};
 use crate::notice::payload::{self, PayloadAccount};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {

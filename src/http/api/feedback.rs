@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::own;
-use crate::delivery::feedback::{self, Feedback, Filter, Origin, ReportKind, Tally, record, stored};
+use crate::base::error::Error;
+use crate::base::id::{IncidentId, NoticeId};
 use crate::delivery::opt_out::{self, Suppression, SuppressionReason};
 use crate::directory::check_address;
-use crate::error::Error;
+use crate::feedback::{self, Feedback, Filter, Origin, ReportKind, Tally, record, stored};
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{MAX_MAIL, NoParams, Params, is_media, read_body};
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::{Answer, Problem, ProblemDocument};
-use crate::id::{IncidentId, NoticeId};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config

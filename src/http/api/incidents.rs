@@ -6,19 +6,19 @@ use utoipa::IntoParams;
 
 use super::{external, own};
 use crate::alert::lookup::{self, Wanted};
+use crate::base::id::{IncidentId, NextStepId};
 use crate::directory::ResourceRef;
+use crate::feedback::unreached::{self, Unreached, UnreachedCounts};
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, NoParams, Params};
 use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
-use crate::id::{IncidentId, NextStepId};
 use crate::incident::affected::{self, AddAffected, Added, Affected, Unresolved};
 use crate::incident::metrics::{self, Metrics};
 use crate::incident::next_step::{self, NewStep, NextStep, StepPatch};
 use crate::incident::timeline::{self, Entry, NewEntry};
 use crate::incident::{self, Incident, IncidentPatch, NewIncident, Severity, Status, StatusChange};
-use crate::unreached::{self, Unreached, UnreachedCounts};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config
@@ -173,7 +173,7 @@ async fn list_entries(
 ) -> Answer<HttpResponse> {
     let id = incident_id(&id)?;
     let Paging { limit, cursor: at } = params.0;
-    let after: Option<(crate::time::Timestamp, i64)> = cursor(at.as_deref())?;
+    let after: Option<(crate::base::time::Timestamp, i64)> = cursor(at.as_deref())?;
     let mut rows = app.db.read(move |conn| timeline::list(conn, &id)).await?;
     if let Some(after) = after {
         rows.retain(|entry| (entry.at, entry.id) > after);

@@ -30,8 +30,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::extract::{NoParams, Params};
 use super::problem::{Answer, Problem};
 use super::{auth, idempotency};
-use crate::error::Error;
-use crate::id::ExternalId;
+use crate::base::error::Error;
+use crate::base::id::ExternalId;
 
 /// The OpenAPI document before the handlers add themselves.
 pub fn document() -> OpenApi {

@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::own;
-use crate::delivery::feedback::{Feedback, stored};
+use crate::base::error::Error;
+use crate::base::id::{IncidentId, NoticeId};
 use crate::delivery::{self, Delivery};
-use crate::error::Error;
+use crate::feedback::{Feedback, stored};
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, NoParams, Params};
 use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::{Answer, Problem, ProblemDocument};
-use crate::id::{IncidentId, NoticeId};
 use crate::notice::{self, Digest, EMAIL, NewNotice, Notice, NoticePatch, Preview, Stopped};
 
 /// Rendered mails in a preview.

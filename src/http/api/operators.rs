@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::own;
-use crate::error::Error;
+use crate::base::error::Error;
+use crate::base::id::{IncidentId, OperatorId};
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, NoParams, Params};
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
-use crate::id::{IncidentId, OperatorId};
 use crate::operators::outbox::{self, Filter, STATES};
 use crate::operators::{Message, NewOperator, Operator, OperatorPatch, contact};
 

@@ -6,12 +6,12 @@ use utoipa::IntoParams;
 
 use super::own;
 use crate::alert::quiet::{self, Kind, NewSilence, NewWindow, Quiet, QuietState, Silence, Window};
+use crate::base::id::QuietId;
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, NoParams, Params};
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
-use crate::id::QuietId;
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config

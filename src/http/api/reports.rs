@@ -5,12 +5,12 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::own;
+use crate::base::id::IncidentId;
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, NoParams, Params};
 use crate::http::problem::{Answer, ProblemDocument};
-use crate::id::IncidentId;
-use crate::report::{self, Audience, Report, ReportInput};
+use crate::incident::report::{self, Audience, Report, ReportInput};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config.service(put_report).service(get_report).service(publish);

@@ -3,18 +3,18 @@
 use actix_web::{HttpResponse, delete, get, patch, post, web};
 
 use super::own;
+use crate::base::error::Error;
+use crate::base::id::{RunId, SourceId};
 use crate::directory::source::manage::{self, Settings};
 use crate::directory::source::run::{self, Cause, Run};
 use crate::directory::source::status::{self, DirectoryStatus, SourceStatus};
 use crate::directory::source::trial::{self, Trial};
 use crate::directory::source::{self, CreatedSource, NewSource, Source, SourceChange};
-use crate::error::Error;
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, NoParams, Params};
 use crate::http::page::{Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
-use crate::id::{RunId, SourceId};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config

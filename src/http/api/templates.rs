@@ -8,8 +8,8 @@ use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, NoParams, Params};
 use crate::http::problem::{Answer, ProblemDocument};
+use crate::notice::template::{Phase, Source};
 use crate::notice::templates::{self, TemplateView};
-use crate::template::{Phase, Source};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config.service(list).service(get_one).service(save).service(reset);

@@ -3,13 +3,13 @@
 use actix_web::{HttpResponse, delete, get, post, web};
 
 use super::own;
-use crate::access::{self, CreatedToken, NewToken, TokenView};
+use crate::auth::{self, CreatedToken, NewToken, TokenView};
+use crate::base::id::TokenId;
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, NoParams, Params};
 use crate::http::page::{Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
-use crate::id::TokenId;
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config
@@ -29,7 +29,7 @@ async fn create(
     _: Params<NoParams>,
     body: Body<NewToken>,
 ) -> Answer<HttpResponse> {
-    let created = app.db.write(&by.0, move |tx| access::create(tx, &body.0)).await?;
+    let created = app.db.write(&by.0, move |tx| auth::create(tx, &body.0)).await?;
     Ok(HttpResponse::Created().json(created))
 }
 
@@ -41,7 +41,7 @@ async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpRespons
     let after: Option<String> = cursor(at.as_deref())?;
     let rows = app
         .db
-        .read(move |conn| access::list(conn, after.as_deref(), limit.probe()))
+        .read(move |conn| auth::list(conn, after.as_deref(), limit.probe()))
         .await?;
     Ok(HttpResponse::Ok().json(page(rows, limit, |token| token.id.to_string())))
 }
@@ -52,7 +52,7 @@ async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpRespons
 #[get("/tokens/{id}")]
 async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
     let id = own("token", TokenId::parse(&id))?;
-    let token = app.db.read(move |conn| access::get(conn, &id)).await?;
+    let token = app.db.read(move |conn| auth::get(conn, &id)).await?;
     Ok(HttpResponse::Ok().json(token))
 }
 
@@ -66,6 +66,6 @@ async fn revoke(
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     let id = own("token", TokenId::parse(&id))?;
-    app.db.write(&by.0, move |tx| access::revoke(tx, &id)).await?;
+    app.db.write(&by.0, move |tx| auth::revoke(tx, &id)).await?;
     Ok(HttpResponse::NoContent().finish())
 }

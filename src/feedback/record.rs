@@ -15,7 +15,13 @@ use sha2::{Digest, Sha256};
 
 use super::stored::{Feedback, by_key};
 use super::{Keys, Report, ReportKind};
-use crate::audit::{Action, Event, Tx, hex};
+use crate::audit::{Action, Event, Tx};
+use crate::base::enums::word_enum;
+use crate::base::error::{Error, Result};
+use crate::base::id::{IncidentId, IntegrationId, NoticeId};
+use crate::base::text::hex;
+use crate::base::text::one_line;
+use crate::base::time::Timestamp;
 use crate::db::dialect::{self, on_backend};
 use crate::db::schema::{
     deliveries as d, delivery_attempts as da, feedback as f, feedback_tokens as ft, notice_recipients as nr,
@@ -24,12 +30,7 @@ use crate::db::schema::{
 use crate::db::{Conn, Fix};
 use crate::delivery::opt_out::{self, SuppressionReason};
 use crate::directory::normal_address;
-use crate::error::{Error, Result};
-use crate::id::{IncidentId, IntegrationId, NoticeId};
-use crate::incident::word_enum;
 use crate::notice::counts::Changes;
-use crate::template::one_line;
-use crate::time::Timestamp;
 
 /// Notices among which a provider's own id is looked for: those that were sent off last before the mail was handed over.
 const NOTICES: i64 = 200;

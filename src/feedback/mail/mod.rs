@@ -17,7 +17,7 @@ use regex::Regex;
 use machine::Group;
 
 use super::{Marks, Report, ReportKind};
-use crate::time::Timestamp;
+use crate::base::time::Timestamp;
 
 /// How deep messages within messages are looked into.
 const DEPTH: usize = 6;

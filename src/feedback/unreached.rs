@@ -9,15 +9,15 @@ use diesel::prelude::*;
 use serde::Serialize;
 
 use crate::audience::{self, PersonRef};
+use crate::base::enums::word_enum;
+use crate::base::error::Result;
+use crate::base::id::{IncidentId, NoticeId};
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::{accounts as a, delivery_attempts as da, members as m, people as p};
-use crate::delivery::feedback::{Feedback, Filter, ReportKind, stored};
 use crate::directory::{check_address, normal_address};
-use crate::error::Result;
-use crate::id::{IncidentId, NoticeId};
-use crate::incident::word_enum;
+use crate::feedback::{Feedback, Filter, ReportKind, stored};
 use crate::notice;
-use crate::time::Timestamp;
 
 /// People of one account that are named before they are only counted.
 const MOST: usize = 20;

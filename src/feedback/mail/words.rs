@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::{Mail, speaks_of_failure};
-use crate::delivery::feedback::{Report, ReportKind, bare_address, status};
+use crate::feedback::{Report, ReportKind, bare_address, status};
 
 static ADDRESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(

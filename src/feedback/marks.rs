@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::access::Links;
+use crate::auth::Links;
 use crate::delivery::verp::Verp;
 
 /// Marks of each sort that are looked at: a report is about one mail, and a text may hold any number.

@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use super::ReportKind;
 use super::record::MatchedBy;
+use crate::base::error::{Error, Result};
+use crate::base::id::{IncidentId, IntegrationId, NoticeId};
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::{deliveries as d, feedback as f, notices as n};
-use crate::error::{Error, Result};
-use crate::id::{IncidentId, IntegrationId, NoticeId};
-use crate::time::Timestamp;
 
 /// A stored report.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]

@@ -15,6 +15,7 @@ pub mod sendgrid;
 pub mod ses;
 pub mod status;
 pub mod stored;
+pub mod unreached;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -23,8 +24,8 @@ pub use marks::{Keys, Marks};
 pub use record::{MatchedBy, Origin, Tally};
 pub use stored::{Feedback, Filter};
 
-use crate::incident::word_enum;
-use crate::time::Timestamp;
+use crate::base::enums::word_enum;
+use crate::base::time::Timestamp;
 
 word_enum! {
     /// What a report says.
@@ -123,7 +124,7 @@ impl Report {
     /// Keeps its part of the body, and makes it what the report is known by where the provider gives it no id.
     fn keep(&mut self, raw: &[u8]) {
         if self.key.is_none() {
-            self.key = Some(crate::audit::hex(&Sha256::digest(raw)));
+            self.key = Some(crate::base::text::hex(&Sha256::digest(raw)));
         }
         self.raw = raw[..raw.len().min(RAW)].to_vec();
     }
@@ -160,7 +161,7 @@ fn json(body: &[u8]) -> Result<Value, Refusal> {
     serde_json::from_slice(body).map_err(|error| {
         (
             String::new(),
-            format!("is not JSON: {}", crate::error::json_reason(&error)),
+            format!("is not JSON: {}", crate::base::error::json_reason(&error)),
         )
     })
 }

@@ -11,7 +11,7 @@ use diesel::sql_types::Text;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::{ContextV7, Timestamp as UuidTime, Uuid};
 
-use crate::time::Timestamp;
+use crate::base::time::Timestamp;
 
 /// A new UUIDv7 whose time is `now`; ids of one process sort in the order they were made.
 pub fn new_uuid(now: Timestamp) -> Uuid {
@@ -32,7 +32,7 @@ macro_rules! uuid_id {
         #[serde(transparent)]
         pub struct $name(String);
 
-        crate::columns::newtype_columns!($name, Text, String);
+        crate::base::columns::newtype_columns!($name, Text, String);
 
         impl $name {
             /// A new id, made at `now`.

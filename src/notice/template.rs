@@ -12,9 +12,9 @@ use handlebars::Handlebars;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::audit::hex;
-use crate::error::{Error, FieldError, Result};
-use crate::incident::word_enum;
+use crate::base::enums::word_enum;
+use crate::base::error::{Error, FieldError, Result};
+use crate::base::text::{hex, one_line};
 
 word_enum! {
     /// What a notice is about.
@@ -56,35 +56,41 @@ pub struct Source {
 macro_rules! builtin {
     ($phase:literal) => {
         (
-            include_str!(concat!("../templates/email/", $phase, "/subject.txt.hbs")),
-            include_str!(concat!("../templates/email/", $phase, "/body.txt.hbs")),
-            include_str!(concat!("../templates/email/", $phase, "/body.html.hbs")),
+            include_str!(concat!("../../templates/email/", $phase, "/subject.txt.hbs")),
+            include_str!(concat!("../../templates/email/", $phase, "/body.txt.hbs")),
+            include_str!(concat!("../../templates/email/", $phase, "/body.html.hbs")),
         )
     };
 }
 
 /// Partials that templates may use, by name.
 const PARTIALS: [(&str, &str); 8] = [
-    ("layout.html", include_str!("../templates/email/layout.html.hbs")),
+    (
+        "layout.html",
+        include_str!("../../templates/email/layout.html.hbs"),
+    ),
     (
         "paragraphs.txt",
-        include_str!("../templates/email/paragraphs.txt.hbs"),
+        include_str!("../../templates/email/paragraphs.txt.hbs"),
     ),
     (
         "paragraphs.html",
-        include_str!("../templates/email/paragraphs.html.hbs"),
+        include_str!("../../templates/email/paragraphs.html.hbs"),
     ),
-    ("footer.txt", include_str!("../templates/email/footer.txt.hbs")),
+    ("footer.txt", include_str!("../../templates/email/footer.txt.hbs")),
     (
         "resources.txt",
-        include_str!("../templates/email/resources.txt.hbs"),
+        include_str!("../../templates/email/resources.txt.hbs"),
     ),
     (
         "resources.html",
-        include_str!("../templates/email/resources.html.hbs"),
+        include_str!("../../templates/email/resources.html.hbs"),
     ),
-    ("action.txt", include_str!("../templates/email/action.txt.hbs")),
-    ("action.html", include_str!("../templates/email/action.html.hbs")),
+    ("action.txt", include_str!("../../templates/email/action.txt.hbs")),
+    (
+        "action.html",
+        include_str!("../../templates/email/action.html.hbs"),
+    ),
 ];
 
 /// Longest subject, in characters.
@@ -435,20 +441,6 @@ fn only_shows(source: &str) -> bool {
         }
     }
     true
-}
-
-/// One line of at most `most` characters: every run of white space and control characters becomes a space.
-pub fn one_line(text: &str, most: usize) -> String {
-    let words: Vec<&str> = text
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|w| !w.is_empty())
-        .collect();
-    let line = words.join(" ");
-    if line.chars().count() <= most {
-        line
-    } else {
-        line.chars().take(most - 1).collect::<String>() + "…"
-    }
 }
 
 fn check_source(pointer: &str, text: &str) -> std::result::Result<(), String> {

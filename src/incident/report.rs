@@ -7,13 +7,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::audit::{Action, Event, Tx};
+use crate::base::check::check_text;
+use crate::base::enums::word_enum;
+use crate::base::error::{Error, FieldError, Result};
+use crate::base::id::IncidentId;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::dialect::on_backend;
 use crate::db::schema::{incidents, reports as r};
-use crate::error::{Error, FieldError, Result};
-use crate::id::IncidentId;
-use crate::incident::{self, check_text, word_enum};
-use crate::time::Timestamp;
+use crate::incident;
 
 word_enum! {
     /// Who may read.

@@ -10,14 +10,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::audit::{Action, Actor, Event, Tx, hex};
+use crate::audit::{Action, Actor, Event, Tx};
+use crate::base::enums::word_enum;
+use crate::base::error::{Error, Result};
+use crate::base::id::TokenId;
+use crate::base::text::hex;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::dialect::on_backend;
 use crate::db::schema::{api_tokens as t, settings};
-use crate::error::{Error, Result};
-use crate::id::TokenId;
-use crate::incident::word_enum;
-use crate::time::Timestamp;
 
 word_enum! {
     /// What a token may do; each role includes those before it.

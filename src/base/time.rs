@@ -19,7 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[diesel(sql_type = BigInt)]
 pub struct Timestamp(i64);
 
-crate::columns::newtype_columns!(Timestamp, BigInt, i64);
+crate::base::columns::newtype_columns!(Timestamp, BigInt, i64);
 
 impl Timestamp {
     /// From microseconds since the epoch, as stored.

@@ -1,8 +1,8 @@
 //! The parts of a mail that are for machines: delivery status (RFC 3464) and feedback reports (RFC 5965).
 
 use super::{Mail, seconds, words};
-use crate::delivery::feedback::{Report, ReportKind, bare_address, status};
-use crate::time::Timestamp;
+use crate::base::time::Timestamp;
+use crate::feedback::{Report, ReportKind, bare_address, status};
 
 pub(super) fn abuse(mail: &Mail) -> Option<Vec<Report>> {
     let fields: Vec<Group> = mail.feedback.iter().flat_map(|text| groups_of(text)).collect();

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 
+use crate::base::error::{Error, Result};
+use crate::base::time::Timestamp;
 use crate::db::schema::idempotency_keys as k;
 use crate::db::{Conn, dialect::on_backend};
-use crate::error::{Error, Result};
-use crate::time::Timestamp;
 
 /// After this long a request that was never carried out is taken for dead. Its own late commit is then refused.
 const DEAD: Duration = Duration::from_secs(15 * 60);

@@ -1,0 +1,10 @@
+//! What every other module may use, and what uses none of them: ids, times, errors, words and checks of fields.
+
+pub mod check;
+pub(crate) mod columns;
+pub(crate) mod enums;
+pub mod error;
+pub mod id;
+pub mod shared;
+pub mod text;
+pub mod time;
