@@ -50,6 +50,7 @@ mod no_hook_body_is_a_fault_of_ours;
 mod no_sender_can_break_a_source;
 mod odd_mail_servers_are_put_up_with;
 mod openapi_document;
+mod openapi_snapshots;
 mod operation;
 mod operators_hear_of_it;
 mod policies_act_without_a_person;
