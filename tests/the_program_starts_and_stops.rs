@@ -2,8 +2,8 @@
 
 use crate::support::{Backend, Binary, Env, TestApp, on_both_databases, run};
 
+on_both_databases!(empty: an_empty_database_is_ready_at_once);
 on_both_databases!(
-    an_empty_database_is_ready_at_once,
     it_ends_in_order_from_its_first_line_on,
     a_killed_program_comes_back_with_its_data,
     a_command_runs_beside_the_program

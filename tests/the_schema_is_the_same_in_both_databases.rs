@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::support::{Backend, Env, TestApp, on_both_databases};
 
 on_both_databases!(
+    empty:
     the_tables_are_those_of_the_schema,
     the_migrations_are_applied_once
 );

@@ -1,15 +1,15 @@
 //! A database of its own for every test, gone at its end whether it passed or panicked.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use candor::base::time::Clock;
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl, SqliteConnection};
 use tempfile::TempDir;
-use url::Url;
 
-use super::postgres;
+use super::{postgres, templates};
 
 /// A test that takes longer has hung.
 const LONGEST: Duration = Duration::from_secs(300);
@@ -20,7 +20,7 @@ pub enum Backend {
     Postgres,
 }
 
-/// What a test gets: an empty database and a directory, both for it alone.
+/// What a test gets: a database and a directory, both for it alone.
 #[derive(Clone, Debug)]
 pub struct Env {
     pub backend: Backend,
@@ -93,33 +93,53 @@ impl Env {
     }
 }
 
-/// Makes of each named function, `async fn(env: Env)`, the tests `name::sqlite` and `name::postgres`.
+/// Makes of each named function, `async fn(env: Env)`, the tests `name::sqlite` and `name::postgres`. After `empty:`
+/// the database has no tables yet.
 macro_rules! on_both_databases {
-    ($($name:ident),+ $(,)?) => { $(
+    (empty: $($name:ident),+ $(,)?) => { $crate::support::on_both_databases!(run_on_empty $($name)+); };
+    ($($name:ident),+ $(,)?) => { $crate::support::on_both_databases!(run $($name)+); };
+    ($run:ident $($name:ident)+) => { $(
         mod $name {
             #[test]
             fn sqlite() {
-                $crate::support::run($crate::support::Backend::Sqlite, super::$name);
+                $crate::support::$run($crate::support::Backend::Sqlite, super::$name);
             }
 
             #[test]
             fn postgres() {
-                $crate::support::run($crate::support::Backend::Postgres, super::$name);
+                $crate::support::$run($crate::support::Backend::Postgres, super::$name);
             }
         }
     )+ };
 }
 pub(crate) use on_both_databases;
 
-/// Runs one test on one database. Without a PostgreSQL to run on it says so and passes, unless
+/// Runs one test on one migrated database. Without a PostgreSQL to run on it says so and passes, unless
 /// `CANDOR_REQUIRE_POSTGRES=1`.
 pub fn run<Body, Running>(backend: Backend, body: Body)
 where
     Body: FnOnce(Env) -> Running,
     Running: Future<Output = ()>,
 {
+    run_on(backend, Content::Migrated, body);
+}
+
+/// The same on an empty database, for a test of what the service makes of one.
+pub fn run_on_empty<Body, Running>(backend: Backend, body: Body)
+where
+    Body: FnOnce(Env) -> Running,
+    Running: Future<Output = ()>,
+{
+    run_on(backend, Content::Empty, body);
+}
+
+fn run_on<Body, Running>(backend: Backend, content: Content, body: Body)
+where
+    Body: FnOnce(Env) -> Running,
+    Running: Future<Output = ()>,
+{
     // Before the runtime, so that it is dropped after it: nothing uses the database any more.
-    let Some(database) = Database::create(backend) else {
+    let Some(database) = Database::create(backend, content) else {
         return;
     };
     let system = actix_web::rt::System::new();
@@ -136,14 +156,24 @@ pub struct Another {
 }
 
 impl Another {
-    /// An empty one of this kind.
+    /// One of this kind without tables.
     pub fn of(backend: Backend) -> Self {
-        let database = Database::create(backend).expect("the kind of database that the test runs on");
+        let database =
+            Database::create(backend, Content::Empty).expect("the kind of database that the test runs on");
         Another {
             env: database.env.clone(),
             _database: database,
         }
     }
+}
+
+/// What is in a new database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    /// The tables of the service, without rows.
+    Migrated,
+    /// Nothing.
+    Empty,
 }
 
 struct Database {
@@ -154,30 +184,37 @@ struct Database {
 }
 
 impl Database {
-    fn create(backend: Backend) -> Option<Self> {
+    fn create(backend: Backend, content: Content) -> Option<Self> {
         let directory = tempfile::Builder::new()
             .prefix("candor-test-")
-            .tempdir()
+            .tempdir_in(place())
             .expect("a directory");
         let (database_url, on_server) = match backend {
-            Backend::Sqlite => (
-                format!("sqlite://{}", directory.path().join("candor.db").display()),
-                None,
-            ),
+            Backend::Sqlite => {
+                let file = directory.path().join("candor.db");
+                if content == Content::Migrated {
+                    templates::copy_sqlite(&file);
+                }
+                (format!("sqlite://{}", file.display()), None)
+            }
             Backend::Postgres => {
                 let server = postgres::server()?;
                 let name = format!(
                     "candor_test_{}",
                     candor::base::id::new_uuid(Clock::system().now()).simple()
                 );
-                PgConnection::establish(server)
-                    .expect("a connection to the PostgreSQL server")
-                    // From template0: template1 may have been changed, or be in use.
-                    .batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'"))
-                    .expect("a new database");
-                let mut url = Url::parse(server).expect("the server's URL");
-                url.set_path(&name);
-                (url.to_string(), Some((name, server.to_owned())))
+                match content {
+                    Content::Migrated => templates::copy_postgres(server, &name),
+                    Content::Empty => PgConnection::establish(server)
+                        .expect("a connection to the PostgreSQL server")
+                        // From template0: template1 may have been changed, or be in use.
+                        .batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'"))
+                        .expect("a new database"),
+                }
+                (
+                    templates::on_server(server, &name),
+                    Some((name, server.to_owned())),
+                )
             }
         };
         let env = Env {
@@ -191,6 +228,24 @@ impl Database {
             _directory: directory,
         })
     }
+}
+
+/// Where the tests' files go: into memory where that has room, since a test waits for the disk at each commit.
+/// `TMPDIR` overrides it.
+fn place() -> PathBuf {
+    const MEMORY: &str = "/dev/shm";
+    const ROOM: u64 = 1 << 30;
+    static PLACE: OnceLock<PathBuf> = OnceLock::new();
+    PLACE
+        .get_or_init(|| {
+            let room = rustix::fs::statvfs(MEMORY).map_or(0, |found| found.f_bavail * found.f_frsize);
+            if std::env::var_os("TMPDIR").is_none() && room >= ROOM && tempfile::tempfile_in(MEMORY).is_ok() {
+                PathBuf::from(MEMORY)
+            } else {
+                std::env::temp_dir()
+            }
+        })
+        .clone()
 }
 
 impl Drop for Database {

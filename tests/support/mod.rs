@@ -22,13 +22,14 @@ mod small_disk;
 pub mod smtp_script;
 pub mod sns;
 pub mod story;
+mod templates;
 mod wait;
 
 pub use app::TestApp;
 pub use binary::Binary;
 pub use certificate::Certificate;
 pub(crate) use databases::on_both_databases;
-pub use databases::{Another, Backend, Env, run};
+pub use databases::{Another, Backend, Env, run, run_on_empty};
 pub use http::{ADMIN_TOKEN, Answer, Http};
 pub use mail::Mail;
 pub use notices::{crowd, crowd_at, last_reply, outcomes};
