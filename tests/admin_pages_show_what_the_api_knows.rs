@@ -7,10 +7,12 @@ use serde_json::{Value, json};
 use crate::support::receiver::{Receiver, Reply};
 use crate::support::story::{ADDRESSES, FILES, MEDIA, PROJECT};
 use crate::support::{
-    ADMIN_TOKEN, Answer, DEADLINE, Env, Http, TestApp, eventually, on_both_databases, story_directory,
+    ADMIN_TOKEN, Answer, DEADLINE, Env, Http, TestApp, eventually, on_both_databases, on_one_database,
+    story_directory,
 };
 
-on_both_databases!(
+on_both_databases!(a_large_audience_comes_in_pages,);
+on_one_database!(
     the_right_token_opens_a_session,
     a_wrong_token_is_refused_and_recorded,
     without_a_valid_session_every_page_leads_to_the_sign_in,
@@ -19,7 +21,6 @@ on_both_databases!(
     a_draft_shows_who_would_get_what,
     who_was_not_told_is_said_loudly,
     text_of_strangers_stays_text,
-    a_large_audience_comes_in_pages,
     what_is_wrong_is_said_on_a_page,
     the_public_page_shows_what_was_published_and_nothing_else,
     only_a_post_opts_out,

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Env, TestApp, on_both_databases, story_directory};
+use crate::support::{Answer, Env, TestApp, on_one_database, story_directory};
 
-on_both_databases!(
+on_one_database!(
     a_mapping_reads_any_body,
     a_list_of_alerts_is_read_one_by_one,
     usual_names_need_no_mapping,

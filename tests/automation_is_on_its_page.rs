@@ -5,9 +5,9 @@ use serde_json::json;
 
 use crate::support::receiver::Receiver;
 use crate::support::story::PROJECT;
-use crate::support::{ADMIN_TOKEN, DEADLINE, Env, TestApp, on_both_databases, story_directory, wait_until};
+use crate::support::{ADMIN_TOKEN, DEADLINE, Env, TestApp, on_one_database, story_directory, wait_until};
 
-on_both_databases!(the_page_shows_what_the_api_knows);
+on_one_database!(the_page_shows_what_the_api_knows,);
 
 /// A page, by somebody who is signed in.
 async fn open(app: &TestApp, path: &str) -> String {

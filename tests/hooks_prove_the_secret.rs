@@ -7,9 +7,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::support::{Answer, Env, TestApp, on_both_databases};
+use crate::support::{Answer, Env, TestApp, on_one_database};
 
-on_both_databases!(
+on_one_database!(
     a_standard_webhook_is_signed_over_id_time_and_body,
     a_signature_over_the_body_is_taken,
     the_secret_itself_is_taken,

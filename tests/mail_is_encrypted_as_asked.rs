@@ -5,9 +5,9 @@ use serde_json::Value;
 
 use crate::support::Certificate;
 use crate::support::smtp_script::{Act, SmtpScript, Step};
-use crate::support::{Binary, DEADLINE, Env, crowd, eventually, last_reply, on_both_databases, outcomes};
+use crate::support::{Binary, DEADLINE, Env, crowd, eventually, last_reply, on_one_database, outcomes};
 
-on_both_databases!(
+on_one_database!(
     required_tls_is_begun_before_anything_else,
     tls_from_the_first_byte,
     tls_is_used_where_it_is_offered,

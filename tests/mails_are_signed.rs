@@ -8,11 +8,11 @@ use aws_lc_rs::signature::{
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::support::{Binary, Env, TestApp, on_both_databases, story_directory};
+use crate::support::{Binary, Env, TestApp, on_one_database, story_directory};
 
-on_both_databases!(
+on_one_database!(
     a_mail_is_signed_with_every_key,
-    a_key_that_is_none_stops_the_start
+    a_key_that_is_none_stops_the_start,
 );
 
 /// Keys that sign nothing but these tests' mails.

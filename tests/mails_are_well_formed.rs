@@ -5,14 +5,13 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::support::{Env, Mail, TestApp, on_both_databases, story_directory};
+use crate::support::{Env, Mail, TestApp, on_both_databases, on_one_database, story_directory};
 
-on_both_databases!(
+on_both_databases!(hostile_data_stays_data, names_and_subjects_of_all_scripts_arrive,);
+on_one_database!(
     the_headers_are_what_mail_clients_want,
     the_parts_are_text_and_html,
-    hostile_data_stays_data,
     a_line_break_cannot_add_a_header,
-    names_and_subjects_of_all_scripts_arrive,
     the_link_opts_out_of_updates_alone,
     each_phase_reads_as_in_its_snapshot,
 );

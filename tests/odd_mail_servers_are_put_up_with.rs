@@ -9,10 +9,10 @@ use tokio::sync::Semaphore;
 
 use crate::support::smtp_script::{Act, SmtpScript, Step};
 use crate::support::{
-    Another, DEADLINE, Env, TestApp, crowd, crowd_at, last_reply, on_both_databases, outcomes, wait_until,
+    Another, DEADLINE, Env, TestApp, crowd, crowd_at, last_reply, on_one_database, outcomes, wait_until,
 };
 
-on_both_databases!(
+on_one_database!(
     a_connection_that_hangs_holds_up_nobody_else,
     replies_may_have_many_lines,
     replies_may_come_in_single_bytes,

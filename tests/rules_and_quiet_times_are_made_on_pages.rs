@@ -4,9 +4,9 @@
 use serde_json::{Value, json};
 
 use crate::support::browser::Browser;
-use crate::support::{ADMIN_TOKEN, Answer, Env, TestApp, on_both_databases, story_directory};
+use crate::support::{ADMIN_TOKEN, Answer, Env, TestApp, on_one_database, story_directory};
 
-on_both_databases!(
+on_one_database!(
     a_rule_is_made_changed_moved_and_deleted,
     what_is_wrong_with_a_rule_stands_beside_it,
     a_rule_is_tried_on_a_kept_body,

@@ -3,9 +3,9 @@
 use candor::alert::source::{self, Alert, Batch, PersonRef, Refusal, Request};
 use serde_json::{Value, json};
 
-use crate::support::{Env, TestApp, on_both_databases, story_directory};
+use crate::support::{Env, TestApp, on_one_database, story_directory};
 
-on_both_databases!(
+on_one_database!(
     tests_of_the_connection_open_nothing,
     an_end_finds_its_beginning,
     rules_work_on_every_source,

@@ -8,17 +8,17 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::support::receiver::{Received, Receiver, Reply};
-use crate::support::{DEADLINE, Env, TestApp, eventually, on_both_databases};
+use crate::support::{DEADLINE, Env, TestApp, eventually, on_both_databases, on_one_database};
 
 on_both_databases!(
     a_service_says_whose_it_is,
     what_a_service_does_not_know_is_said,
     a_service_that_is_wrong_affects_nobody,
     a_service_that_is_huge_affects_nobody,
-    a_service_that_is_slow_holds_nothing_up,
     a_service_that_is_down_is_asked_again,
     a_service_inside_must_be_allowed,
 );
+on_one_database!(a_service_that_is_slow_holds_nothing_up,);
 
 const SOURCES: &str = "/api/v1/directory/sources";
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

@@ -14,9 +14,9 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::support::story::ACCOUNT;
-use crate::support::{Binary, DEADLINE, Env, Http, TestApp, eventually, on_both_databases};
+use crate::support::{Binary, DEADLINE, Env, Http, TestApp, eventually, on_one_database};
 
-on_both_databases!(
+on_one_database!(
     an_inner_address_is_refused_in_every_notation,
     a_name_that_leads_inside_is_refused_when_it_is_resolved,
     an_intranet_can_be_allowed_and_metadata_never,

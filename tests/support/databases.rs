@@ -114,6 +114,20 @@ macro_rules! on_both_databases {
 }
 pub(crate) use on_both_databases;
 
+/// Makes of each named function the test `name::sqlite`: for what no database can change, such as a parser, a page
+/// or a protocol.
+macro_rules! on_one_database {
+    ($($name:ident),+ $(,)?) => { $(
+        mod $name {
+            #[test]
+            fn sqlite() {
+                $crate::support::run($crate::support::Backend::Sqlite, super::$name);
+            }
+        }
+    )+ };
+}
+pub(crate) use on_one_database;
+
 /// Runs one test on one migrated database. Without a PostgreSQL to run on it says so and passes, unless
 /// `CANDOR_REQUIRE_POSTGRES=1`.
 pub fn run<Body, Running>(backend: Backend, body: Body)
