@@ -180,16 +180,17 @@ async fn an_import_is_known_by_its_content(env: Env) {
             .header("idempotency-key", key);
         request.body("application/x-ndjson", text).send().await
     };
-    // Longer than any body that is held in memory.
+    // Longer than any body that is held in memory, by the blanks between the fields.
     let mut text = story_directory().to_owned();
-    for n in 0..20_000 {
+    for n in 0..2_000 {
         text += &format!(
-            "{{\"kind\":\"person\",\"id\":\"p{n}\",\"name\":\"Person {n}\",\"email\":\"p{n}@example.com\"}}\n"
+            "{{\"kind\":\"person\",\"id\":\"p{n}\",{:600}\"name\":\"Person {n}\",\"email\":\"p{n}@example.com\"}}\n",
+            ""
         );
     }
     assert!(text.len() > 1024 * 1024);
     let first = import("one", text.clone()).await.expect(200);
-    assert_eq!(first["people"], 20_007);
+    assert_eq!(first["people"], 2_007);
     let again = import("one", text.clone()).await.expect(200);
     assert_eq!(
         (again.text, again.headers.get("idempotency-replayed").is_some()),

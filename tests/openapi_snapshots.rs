@@ -95,7 +95,7 @@ fn each_change_of_the_api_changes_the_snapshot_of_its_tag() {
         let (before, after) = (split(&example()), split(&changed));
         let touched: Vec<&str> = after
             .iter()
-            .filter(|(name, part)| before.get(*name) != Some(part))
+            .filter(|(name, part)| before.get(*name) != Some(*part))
             .map(|(name, _)| name.as_str())
             .collect();
         touched.join(" ")
