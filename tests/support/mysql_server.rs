@@ -118,6 +118,8 @@ fn start(server: &Path, install: &Path) -> Result<Server, String> {
             "--skip-test-db",
         ])
         .args([&user, &directory])
+        // Two that begin at the same moment give their temporary tables the same names.
+        .env("TMPDIR", &data)
         .stdin(Stdio::null())
         .output()
         .map_err(|error| error.to_string())?;
@@ -143,6 +145,7 @@ fn start(server: &Path, install: &Path) -> Result<Server, String> {
             "--innodb-flush-log-at-trx-commit=0",
         ])
         .args([&user, &directory])
+        .env("TMPDIR", &data)
         .arg(format!("--ssl-cert={}", authority.display()))
         .arg(format!("--ssl-key={}", certificate.key_file(&data).display()))
         .arg(format!("--port={port}"))
