@@ -16,7 +16,7 @@ use crate::alert::provider::sns::Sns;
 use crate::alert::queue::Queue;
 use crate::audit::{self, Actor};
 use crate::auth::{self, Links};
-use crate::automation::worker::Automation;
+use crate::automation::worker::Policies;
 use crate::base::error::{Error, Result};
 use crate::base::time::Clock;
 use crate::config::Config;
@@ -27,8 +27,8 @@ use crate::delivery::dkim::Signer;
 use crate::delivery::mailing::{Exit, Mailing, Writer};
 use crate::delivery::smtp::Relay;
 use crate::delivery::verp::Verp;
-use crate::delivery::worker::{Setup, Stats, Wake, Workers};
-use crate::directory::source::runner::Runner;
+use crate::delivery::worker::{Setup, Stats, Wake as DeliveryWake, Workers};
+use crate::directory::source::runner::SourceRuns;
 use crate::egress::client::Client;
 use crate::feedback::Keys;
 use crate::http::App;
@@ -37,10 +37,11 @@ use crate::http::metrics::{FeedbackStats, HttpStats};
 use crate::http::pages::Pages;
 use crate::notice::Sending;
 use crate::operators::mail::Post;
-use crate::operators::worker::{self as operators, Operators};
+use crate::operators::worker as operators;
 use crate::schedule::Schedule;
-use crate::watch::runner::Watcher;
+use crate::watch::runner::Checks;
 use crate::watch::silence;
+use crate::work::{Supervisor, Wake, WorkStats};
 
 /// A started process part: what `serve`, the demo and tests hold on to.
 pub struct Running {
@@ -53,41 +54,18 @@ pub struct Running {
     background: Background,
 }
 
-/// Workers and scheduled work, with the lock that keeps a second process off an embedded database.
+/// Background work, with the lock that keeps a second process off an embedded database.
+#[derive(Default)]
 pub struct Background {
-    workers: Option<Workers>,
-    schedule: Option<Schedule>,
-    sources: Option<Runner>,
-    lookups: Option<Lookups>,
-    watcher: Option<Watcher>,
-    automation: Option<Automation>,
-    operators: Option<Operators>,
+    work: Option<Supervisor>,
     _lock: Option<File>,
 }
 
 impl Background {
-    /// Finishes what is on the wire, then ends.
+    /// Finishes what is under way, then ends.
     pub async fn stop(self) {
-        if let Some(schedule) = self.schedule {
-            schedule.stop().await;
-        }
-        if let Some(watcher) = self.watcher {
-            watcher.stop().await;
-        }
-        if let Some(lookups) = self.lookups {
-            lookups.stop().await;
-        }
-        if let Some(sources) = self.sources {
-            sources.stop().await;
-        }
-        if let Some(automation) = self.automation {
-            automation.stop().await;
-        }
-        if let Some(operators) = self.operators {
-            operators.stop().await;
-        }
-        if let Some(workers) = self.workers {
-            workers.stop().await;
+        if let Some(work) = self.work {
+            work.stop().await;
         }
     }
 }
@@ -167,7 +145,7 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
     let background = if config.workers {
         start_background(setup, post, &app, &config, lock).await?
     } else {
-        no_background()
+        Background::default()
     };
     let server = crate::http::server(app.clone(), listener).map_err(Error::internal)?;
     let handle = server.handle();
@@ -194,19 +172,6 @@ pub async fn start_worker(config: Config, clock: Clock) -> Result<Background> {
     let endpoints = Endpoints::builtin(config.webhook_allow)?;
     let (app, setup, post) = prepare(&config, clock, public_url, Tokens::LeftAlone, endpoints).await?;
     start_background(setup, post, &app, &config, lock).await
-}
-
-fn no_background() -> Background {
-    Background {
-        workers: None,
-        schedule: None,
-        sources: None,
-        lookups: None,
-        watcher: None,
-        automation: None,
-        operators: None,
-        _lock: None,
-    }
 }
 
 /// Whether the settings' admin token is put in force. A worker takes no requests: what its settings say of tokens, or
@@ -258,7 +223,7 @@ async fn prepare(
         .transpose()
         .map_err(|reason| Error::invalid("bounce_address", reason))?;
     let links = Links::new(key, public_url.clone());
-    let wake = Arc::new(Wake::default());
+    let wake = Arc::new(DeliveryWake::default());
     let stats = Arc::new(Stats::default());
     let sender = from
         .name
@@ -289,6 +254,7 @@ async fn prepare(
         intake: Queue::start(db.clone()),
         hooks: Hooks::default(),
         http_stats: HttpStats::default(),
+        work_stats: WorkStats::default(),
         memo: Arc::default(),
         pages,
         delivers: config.workers,
@@ -339,19 +305,38 @@ async fn start_background(
     config: &Config,
     lock: Option<File>,
 ) -> Result<Background> {
-    let asking = Client::new(config.callout_allow)?;
-    let sources = Runner::start(setup.db.clone(), app.sources.clone());
-    let lookups = Lookups::start(setup.db.clone(), asking, app.lookups.clone());
-    let watcher = Watcher::start(setup.db.clone(), Client::new(config.check_allow)?);
-    let automation = Automation::start(setup.db.clone(), app.sending.clone(), setup.wake.clone());
-    let operators = Operators::start(operators::Setup {
-        db: setup.db.clone(),
-        post,
+    let db = &setup.db;
+    let mut work = Supervisor::new(app.work_stats.clone());
+    // Parts end after the services, the last one first: the delivery workers end when nothing more can be queued.
+    let workers = Workers::start(setup.clone()).await?;
+    work.adopt(workers);
+    work.adopt(Schedule::start(db.clone(), config.body_retention).await?);
+    work.start(SourceRuns::new(db.clone()), Wake::Notify(app.sources.clone()));
+    let lookups = Lookups {
+        db: db.clone(),
         client: Client::new(config.callout_allow)?,
-        public_url: app.sending.public_url.clone(),
-        update_every: config.update_every,
-    });
-    let schedule = Schedule::start(setup.db.clone(), config.body_retention).await?;
+    };
+    work.start(lookups, Wake::Notify(app.lookups.clone()));
+    work.start(
+        Checks::new(db.clone(), Client::new(config.check_allow)?),
+        Wake::Never,
+    );
+    let policies = Policies {
+        db: db.clone(),
+        sending: app.sending.clone(),
+        delivery: setup.wake.clone(),
+    };
+    work.start(policies, Wake::Commit(db.written()));
+    operators::start(
+        &mut work,
+        operators::Setup {
+            db: db.clone(),
+            post,
+            client: Client::new(config.callout_allow)?,
+            public_url: app.sending.public_url.clone(),
+            update_every: config.update_every,
+        },
+    );
     if config.smtp_url.is_none() {
         tracing::warn!(
             "CANDOR_SMTP_URL is not set: mails are written to {}",
@@ -359,13 +344,7 @@ async fn start_background(
         );
     }
     Ok(Background {
-        workers: Some(Workers::start(setup).await?),
-        schedule: Some(schedule),
-        sources: Some(sources),
-        lookups: Some(lookups),
-        watcher: Some(watcher),
-        automation: Some(automation),
-        operators: Some(operators),
+        work: Some(work),
         _lock: lock,
     })
 }

@@ -13,6 +13,7 @@ pub mod audit;
 pub mod auth;
 pub mod config;
 pub mod egress;
+pub mod work;
 
 pub mod directory;
 

@@ -1,7 +1,7 @@
-//! Scheduled work: a clock and nothing more. Each job is one idempotent function; every deadline is in the tables.
-//!
-//! Must never happen here: a job whose second run does harm, or one that runs on while the process closes.
+//! Scheduled work. tokio-cron-scheduler is the clock and nothing more: each job is one idempotent function, and every
+//! deadline is stored in the database.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,11 +9,12 @@ use std::time::Duration;
 use tokio_cron_scheduler::{Job, JobScheduler};
 
 use crate::alert::{kept, people};
-use crate::audit::Actor;
+use crate::audit::{Actor, idempotency};
 use crate::base::error::{Error, Result};
 use crate::db::Db;
 use crate::directory::source::runner;
 use crate::feedback::record;
+use crate::work::Part;
 
 /// How long the answer to an idempotency key is kept.
 const KEY_LIFETIME: Duration = Duration::from_secs(48 * 3600);
@@ -21,110 +22,109 @@ const KEY_LIFETIME: Duration = Duration::from_secs(48 * 3600);
 /// The running scheduler.
 pub struct Schedule {
     scheduler: JobScheduler,
-    // A tick can still run after the scheduler's shutdown; jobs look here first.
+    // A tick can still run after the scheduler's shutdown. Each job checks this first.
     stopped: Arc<AtomicBool>,
 }
 
 impl Schedule {
-    /// Starts the jobs. Bodies of hooks that are older than `body_retention` are forgotten, at once and each hour.
+    /// Starts the jobs. Saved requests of hooks that are older than `body_retention` are deleted at once and every hour.
     ///
     /// # Errors
     /// `Internal` where the scheduler does not start.
     pub async fn start(db: Db, body_retention: Option<Duration>) -> Result<Schedule> {
-        // A process that is started more often than the hour comes must not keep them for ever.
+        // A process that restarts more often than once an hour must delete them too.
         forget_bodies(&db, body_retention).await;
-        let scheduler = JobScheduler::new().await.map_err(Error::internal)?;
-        let stopped = Arc::new(AtomicBool::new(false));
-        let (early, due, learnt) = (db.clone(), db.clone(), db.clone());
-        let flag = stopped.clone();
-        // Every hour, at minute 7: not when everybody else's jobs run.
-        let job = Job::new_async("0 7 * * * *", move |_, _| {
-            let (db, flag) = (db.clone(), flag.clone());
-            Box::pin(async move {
-                if flag.load(Ordering::SeqCst) {
-                    return;
-                }
-                let oldest = db.clock().now().minus(KEY_LIFETIME);
-                let forgotten = db
-                    .transaction(move |conn| crate::audit::idempotency::forget(conn, oldest))
-                    .await;
-                if let Err(error) = forgotten {
-                    tracing::warn!(error = error.chain(), "old idempotency keys could not be removed");
-                }
-                forget_bodies(&db, body_retention).await;
+        let schedule = Schedule {
+            scheduler: JobScheduler::new().await.map_err(Error::internal)?,
+            stopped: Arc::default(),
+        };
+        let (hourly, early, due, users) = (db.clone(), db.clone(), db.clone(), db);
+        // At minute 7: most other scheduled jobs of a machine run on the hour.
+        schedule
+            .job("0 7 * * * *", "cleanup", move || {
+                cleanup(hourly.clone(), body_retention)
             })
-        })
-        .map_err(Error::internal)?;
-        scheduler.add(job).await.map_err(Error::internal)?;
-        let flag = stopped.clone();
-        let job = Job::new_async("*/10 * * * * *", move |_, _| {
-            let (db, flag) = (early.clone(), flag.clone());
-            Box::pin(async move {
-                if flag.load(Ordering::SeqCst) {
-                    return;
-                }
-                if let Err(error) = apply_early(&db).await {
-                    tracing::warn!(error = error.chain(), "early bounces could not be looked at");
-                }
+            .await?;
+        schedule
+            .job("*/10 * * * * *", "early bounces", move || {
+                apply_early(early.clone())
             })
-        })
-        .map_err(Error::internal)?;
-        scheduler.add(job).await.map_err(Error::internal)?;
-        let flag = stopped.clone();
-        // A source says itself when it is read; here it is only looked whether that time has come.
-        let job = Job::new_async("* * * * * *", move |_, _| {
-            let (db, flag) = (due.clone(), flag.clone());
-            Box::pin(async move {
-                if flag.load(Ordering::SeqCst) {
-                    return;
-                }
-                if let Err(error) = runner::queue_due(&db).await {
-                    tracing::warn!(error = error.chain(), "sources that are due could not be queued");
-                }
+            .await?;
+        // The times of the sources are in the database. This job only compares them with the clock.
+        schedule
+            .job("* * * * * *", "due sources", move || {
+                let db = due.clone();
+                async move { runner::queue_due(&db).await }
             })
-        })
-        .map_err(Error::internal)?;
-        scheduler.add(job).await.map_err(Error::internal)?;
-        let flag = stopped.clone();
+            .await?;
         let follower = Arc::new(people::Follower::default());
-        let job = Job::new_async("*/2 * * * * *", move |_, _| {
-            let (db, flag, follower) = (learnt.clone(), flag.clone(), follower.clone());
-            Box::pin(async move {
-                if flag.load(Ordering::SeqCst) {
-                    return;
-                }
-                if let Err(error) = people::identify(&db, &follower).await {
-                    tracing::warn!(error = error.chain(), "unknown users could not be looked for");
-                }
+        schedule
+            .job("*/2 * * * * *", "unknown users", move || {
+                let (db, follower) = (users.clone(), follower.clone());
+                async move { people::identify(&db, &follower).await }
             })
-        })
-        .map_err(Error::internal)?;
-        scheduler.add(job).await.map_err(Error::internal)?;
-        scheduler.start().await.map_err(Error::internal)?;
-        Ok(Schedule { scheduler, stopped })
+            .await?;
+        schedule.scheduler.start().await.map_err(Error::internal)?;
+        Ok(schedule)
     }
 
-    /// Stops the jobs.
-    pub async fn stop(mut self) {
-        self.stopped.store(true, Ordering::SeqCst);
-        if let Err(error) = self.scheduler.shutdown().await {
-            tracing::warn!(%error, "the scheduler did not stop in order");
-        }
+    /// Adds a job that runs by this cron expression (with seconds, in UTC). A failure is logged, and the job runs again the
+    /// next time.
+    async fn job<F, Work, Done>(&self, cron: &str, name: &'static str, work: F) -> Result<()>
+    where
+        F: Fn() -> Work + Send + Sync + 'static,
+        Work: Future<Output = Result<Done>> + Send + 'static,
+        Done: Send,
+    {
+        let stopped = self.stopped.clone();
+        let job = Job::new_async(cron, move |_, _| {
+            let run = (!stopped.load(Ordering::SeqCst)).then(&work);
+            Box::pin(async move {
+                if let Some(run) = run
+                    && let Err(error) = run.await
+                {
+                    tracing::warn!(job = name, error = error.chain(), "a scheduled job failed");
+                }
+            })
+        })
+        .map_err(Error::internal)?;
+        self.scheduler.add(job).await.map_err(Error::internal)?;
+        Ok(())
     }
 }
 
-/// Forgets bodies that were kept long enough.
+impl Part for Schedule {
+    fn stop(mut self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            self.stopped.store(true, Ordering::SeqCst);
+            if let Err(error) = self.scheduler.shutdown().await {
+                tracing::warn!(%error, "the scheduler did not stop in order");
+            }
+        })
+    }
+}
+
+/// Deletes old idempotency keys and old saved requests.
+async fn cleanup(db: Db, body_retention: Option<Duration>) -> Result<()> {
+    let oldest = db.clock().now().minus(KEY_LIFETIME);
+    db.transaction(move |conn| idempotency::forget(conn, oldest))
+        .await?;
+    forget_bodies(&db, body_retention).await;
+    Ok(())
+}
+
+/// Deletes saved requests that are older than the retention.
 async fn forget_bodies(db: &Db, retention: Option<Duration>) {
     let Some(retention) = retention else { return };
     let oldest = db.clock().now().minus(retention);
     let forgotten = db.transaction(move |conn| kept::forget(conn, oldest)).await;
     if let Err(error) = forgotten {
-        tracing::warn!(error = error.chain(), "old bodies of hooks could not be removed");
+        tracing::warn!(error = error.chain(), "old saved requests could not be deleted");
     }
 }
 
 /// Applies bounces that came before the outcome of their attempt was recorded.
-async fn apply_early(db: &Db) -> Result<()> {
+async fn apply_early(db: Db) -> Result<()> {
     if db.read(record::any_early).await? {
         db.write(&Actor::system("feedback"), record::apply_early).await?;
     }

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The top-level modules, from the bottom to the top. A module may use those before it, and none behind it.
-const ORDER: [&str; 22] = [
+const ORDER: [&str; 23] = [
     "base",
     "db",
     "audit",
     "auth",
     "egress",
+    "work",
     "directory",
     "incident",
     "alert",

@@ -1,20 +1,13 @@
-//! References that the directory does not know: asked of the product's own service in the background, and made affected
-//! once they are known.
-//!
-//! Must never happen here: a request within a transaction, a reference that is asked over and over, or anybody affected
-//! by guess. What stays unknown is kept, with the reason.
+//! The service that asks the product's own service about references which the directory does not know, and makes the
+//! resources affected once they are known. A reference that stays unknown is kept with the reason; nobody becomes affected by
+//! a guess. No request is made inside a transaction, and no reference is asked about over and over.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::Notify;
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
 use super::rules;
 use crate::audit::{Action, Actor, Event, Tx};
@@ -24,13 +17,12 @@ use crate::base::time::Timestamp;
 use crate::db::dialect::{self, Lock, on_backend};
 use crate::db::schema::{alert_chains as ac, alert_references as ar, directory_lookups as dl};
 use crate::db::{Conn, Db};
-use crate::directory::source::callout::{self, Service};
+use crate::directory::source::callout;
 use crate::directory::{ResourceRef, resource};
 use crate::egress::client::Client;
 use crate::incident::{self, affected};
+use crate::work::{Next, Service, Stop};
 
-/// How often it is looked for new references.
-const LOOK: Duration = Duration::from_millis(500);
 /// How long a reference is left to the process that asks about it.
 const LEASE: Duration = Duration::from_secs(60);
 /// How long "unknown" is believed.
@@ -40,41 +32,24 @@ const FAILED: Duration = Duration::from_secs(30);
 /// How often a service that fails is asked about a reference by itself.
 const ATTEMPTS: i64 = 6;
 
-/// The running background work.
+/// Looks references up.
 pub struct Lookups {
-    stop: Arc<AtomicBool>,
-    wake: Arc<Notify>,
-    task: JoinHandle<()>,
+    /// The database.
+    pub db: Db,
+    /// Makes the requests.
+    pub client: Client,
 }
 
-impl Lookups {
-    /// Starts it; `wake` says that somebody wants references looked up.
-    pub fn start(db: Db, client: Client, wake: Arc<Notify>) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let task = tokio::spawn(work(db, client, wake.clone(), stop.clone()));
-        Lookups { stop, wake, task }
-    }
+impl Service for Lookups {
+    const NAME: &'static str = "lookups";
+    const POLL: Duration = Duration::from_millis(500);
 
-    /// Ends what is being asked, then ends.
-    pub async fn stop(self) {
-        self.stop.store(true, Ordering::SeqCst);
-        self.wake.notify_one();
-        if let Err(error) = self.task.await {
-            tracing::warn!(%error, "looking up references ended badly");
-        }
-    }
-}
-
-async fn work(db: Db, client: Client, wake: Arc<Notify>, stop: Arc<AtomicBool>) {
-    while !stop.load(Ordering::SeqCst) {
-        match round(&db, &client).await {
-            // There may be more.
-            Ok(true) => continue,
-            Ok(false) => {}
-            Err(error) => tracing::warn!(error = error.chain(), "references could not be looked up"),
-        }
-        // Woken or not, it is looked again.
-        let _ = timeout(LOOK, wake.notified()).await;
+    async fn step(&mut self, _: bool, _: &Stop) -> Result<Next> {
+        Ok(if round(&self.db, &self.client).await? {
+            Next::AtOnce
+        } else {
+            Next::Wait
+        })
     }
 }
 
@@ -167,7 +142,7 @@ async fn round(db: &Db, client: &Client) -> Result<bool> {
     Ok(true)
 }
 
-async fn failed(db: &Db, service: &Service, wanted: Vec<ResourceRef>, reason: &str) -> Result<()> {
+async fn failed(db: &Db, service: &callout::Service, wanted: Vec<ResourceRef>, reason: &str) -> Result<()> {
     // Not the reason itself: it may repeat what the service said.
     tracing::warn!(source = %service.id, "a call-out failed: its incidents say why");
     let (id, name, reason) = (service.id.clone(), service.name.clone(), reason.to_owned());

@@ -5,16 +5,17 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
-use hyper::header::{HeaderMap, RETRY_AFTER};
+use hyper::header::HeaderMap;
 
 use super::Outcome;
 use super::calling::{Call, EndpointChannel, unanswered};
 use super::channel::Pending;
 use crate::base::error::Result;
-use crate::base::time::Timestamp;
 use crate::directory::endpoint::sign;
 use crate::egress::Policy;
 use crate::egress::client::{Answer, Client};
+use crate::work::backoff::Backoff;
+use crate::work::retry_after::retry_after;
 
 /// Longest `Retry-After` that is heeded.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
@@ -104,28 +105,16 @@ fn outcome(answer: &Answer, call: &Call) -> Outcome {
 /// When the endpoint asked to be called again, but never sooner than by the schedule: one that always says "in a second"
 /// would be called for days without a pause.
 fn asked(headers: &HeaderMap, call: &Call) -> Option<Duration> {
-    let index = (call.attempt.saturating_sub(1) as usize).min(SCHEDULE.len() - 1);
-    retry_after(headers, call.now).map(|wait| wait.max(SCHEDULE[index]))
-}
-
-/// `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3), up to a day.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let at = httpdate::parse_http_date(text).ok()?;
-            let (seconds, nanos) = now.unix();
-            let now = std::time::UNIX_EPOCH + Duration::new(seconds, nanos);
-            at.duration_since(now).unwrap_or_default()
-        }
-    };
-    Some(wait.min(LONGEST_WAIT))
+    let soonest = Backoff::new(&SCHEDULE).after(i64::from(call.attempt));
+    retry_after(headers, call.now, LONGEST_WAIT).map(|wait| wait.max(soonest))
 }
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::RETRY_AFTER;
+
     use super::*;
+    use crate::base::time::Timestamp;
     use crate::notice::payload::{self, PayloadAccount};
 
     fn call(attempt: u32) -> Call {
@@ -150,25 +139,6 @@ mod tests {
         let now = Timestamp::parse("2021-02-25T15:02:10Z").unwrap();
         let signed = signature(&Call { now, ..call(1) }, br#"{"test": 2432232314}"#).unwrap();
         assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date_and_has_an_end() {
-        let now = Timestamp::parse("2024-03-14T07:00:00Z").unwrap();
-        let after = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, text.parse().unwrap());
-            retry_after(&headers, now).map(|wait| wait.as_secs())
-        };
-        assert_eq!(after("120"), Some(120));
-        assert_eq!(after("Thu, 14 Mar 2024 07:10:00 GMT"), Some(600));
-        assert_eq!(after("Thu, 14 Mar 2024 06:00:00 GMT"), Some(0));
-        assert_eq!(after("999999999999"), Some(86_400));
-        assert_eq!(after("Fri, 14 Mar 2042 07:10:00 GMT"), Some(86_400));
-        for nonsense in ["soon", "-5", "1.5", "99999999999999999999999"] {
-            assert_eq!(after(nonsense), None, "{nonsense}");
-        }
-        assert_eq!(retry_after(&HeaderMap::new(), now), None);
     }
 
     #[test]

@@ -145,6 +145,9 @@ fn render(app: &App, depth: i64, unmatched: i64) -> Result<Vec<u8>, prometheus::
     let registry = Registry::new();
     registry.register(Box::new(app.http_stats.requests.clone()))?;
     registry.register(Box::new(app.feedback_stats.reports.clone()))?;
+    for metric in app.work_stats.collectors() {
+        registry.register(metric)?;
+    }
     for (name, help, value) in [
         (
             "candor_deliveries_pending",

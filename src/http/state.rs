@@ -18,6 +18,7 @@ use crate::delivery::worker::{Stats, Wake};
 use crate::egress::Policy;
 use crate::feedback::Keys;
 use crate::notice::Sending;
+use crate::work::WorkStats;
 
 /// What every request can reach.
 pub struct App {
@@ -55,6 +56,8 @@ pub struct App {
     pub hooks: Hooks,
     /// HTTP counts of this process.
     pub http_stats: HttpStats,
+    /// Counts of the background work of this process.
+    pub work_stats: WorkStats,
     /// What was computed over whole audiences.
     pub memo: Arc<Memo>,
     /// Compiled pages.

@@ -21,6 +21,7 @@ use crate::db::dialect::{self, on_backend};
 use crate::db::schema::{operator_messages as m, operators as o};
 use crate::db::{Conn, Fix};
 use crate::delivery::Outcome;
+use crate::work::backoff::Backoff;
 
 /// By mail.
 pub const EMAIL: &str = "email";
@@ -372,16 +373,6 @@ pub(super) fn claim(conn: &mut Conn, channel: &str, now: Timestamp, most: i64) -
     Ok(claimed)
 }
 
-/// Between 0.8 and 1.2: not everybody comes back at once.
-fn chance() -> f64 {
-    let mut bytes = [0; 4];
-    // Without randomness all wait equally long; nothing else hangs on it.
-    if getrandom::fill(&mut bytes).is_err() {
-        return 1.0;
-    }
-    0.8 + 0.4 * f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
-}
-
 /// Makes a message due again that was claimed and not ended. Where the claim has ended in the meantime, another worker has it.
 ///
 /// # Errors
@@ -403,8 +394,7 @@ pub(super) fn give_back(conn: &mut Conn, claimed: &Claimed, now: Timestamp) -> R
 /// # Errors
 /// What the database answers.
 pub(super) fn finish(tx: &mut Tx<'_>, claimed: &Claimed, outcome: &Outcome) -> Result<()> {
-    let index = (claimed.attempts.max(1).unsigned_abs() as usize - 1).min(SCHEDULE.len() - 1);
-    let usual = SCHEDULE[index].mul_f64(chance());
+    let usual = Backoff::new(&SCHEDULE).spread_after(claimed.attempts);
     let (state, next, reply) = match outcome {
         Outcome::Sent(reply) => ("sent", tx.now, reply.clone()),
         Outcome::Failed(reply) | Outcome::Gone(reply) => ("failed", tx.now, reply.clone()),

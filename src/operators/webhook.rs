@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
-use hyper::header::RETRY_AFTER;
 use serde_json::{Value, json};
 use url::Url;
 
@@ -15,9 +14,10 @@ use crate::base::time::Timestamp;
 use crate::delivery::Outcome;
 use crate::delivery::calling::unanswered;
 use crate::egress::client::{Answer, Client};
+use crate::work::retry_after::retry_after;
 
 /// Longest `Retry-After` that is heeded.
-const LONGEST_WAIT: u64 = 3_600;
+const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 
 /// The topic in the URL of one of ntfy's, and the URL to publish to.
 ///
@@ -174,27 +174,14 @@ fn outcome(answer: &Answer, now: Timestamp) -> Outcome {
     match answer.status {
         status if status.is_success() => Outcome::Sent(said),
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
-            Outcome::Retry(asked(answer, now), said)
+            Outcome::Retry(retry_after(&answer.headers, now, LONGEST_WAIT), said)
         }
-        status if status.is_server_error() => Outcome::Retry(asked(answer, now), said),
+        status if status.is_server_error() => {
+            Outcome::Retry(retry_after(&answer.headers, now, LONGEST_WAIT), said)
+        }
         status if status.is_redirection() => Outcome::Failed(format!("redirects are not followed: {said}")),
         _ => Outcome::Failed(said),
     }
-}
-
-/// `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3), up to an hour.
-fn asked(answer: &Answer, now: Timestamp) -> Option<Duration> {
-    let text = answer.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let seconds = match text.parse::<u64>() {
-        Ok(seconds) => seconds,
-        Err(_) => {
-            let at = httpdate::parse_http_date(text).ok()?;
-            let (seconds, nanos) = now.unix();
-            let now = std::time::UNIX_EPOCH + Duration::new(seconds, nanos);
-            at.duration_since(now).unwrap_or_default().as_secs()
-        }
-    };
-    Some(Duration::from_secs(seconds.min(LONGEST_WAIT)))
 }
 
 #[cfg(test)]

@@ -1,14 +1,12 @@
-//! Messages at work: one task makes them, one mails them, one calls webhooks. A webhook that hangs holds up no mail.
-//!
-//! Must never happen here: network I/O inside a transaction, an outcome that is lost, or a stop that waits for somebody else's
-//! server.
+//! The services that send messages to operators: one makes them, one mails them, one calls webhooks, so that a webhook that
+//! hangs delays no email. An outcome is stored outside the attempt, and no network I/O happens inside a transaction. A process
+//! that stops waits two seconds for what is under way; the rest is tried again at the next start.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::mail::{Post, Postman};
@@ -19,111 +17,104 @@ use crate::base::error::Result;
 use crate::db::Db;
 use crate::delivery::Outcome;
 use crate::egress::client::Client;
+use crate::work::{Next, Service, Stop, Supervisor, Wake};
 
-/// How often it is looked when nobody wakes it.
-const LOOK: Duration = Duration::from_millis(500);
-/// How long messages wait when something happened: what customers are to hear of it goes first, and a storm comes in one go.
-const AFTER: Duration = Duration::from_millis(50);
-/// How often it is looked who waits for an update.
+/// The poll interval of all three services.
+const POLL: Duration = Duration::from_millis(500);
+/// How often incidents are examined whose customers wait for an update.
 const OVERDUE: Duration = Duration::from_secs(2);
-/// Webhooks that are called at once.
+/// Webhooks that are called at the same time.
 const CALLS: i64 = 16;
-/// How long a mail may take; a claim holds longer.
+/// How long an email may take; a claim holds longer.
 const MAIL: Duration = Duration::from_secs(120);
-/// How long what is under way may still take once all is to stop. What takes longer is tried again at the next start: an
-/// operator may hear twice, and hears.
+/// How long what is under way may still take when the process stops. What takes longer is tried again at the next start: an
+/// operator may be notified twice rather than not at all.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What it needs.
+/// What the services need.
 pub struct Setup {
     /// The database.
     pub db: Db,
-    /// How mails are written and sent.
+    /// How emails are written and sent.
     pub post: Post,
     /// Calls webhooks.
     pub client: Client,
     /// Base of links.
     pub public_url: String,
-    /// How often customers should hear; none: nobody is reminded.
+    /// How often customers should receive an update; `None`: operators are not reminded.
     pub update_every: Option<Duration>,
 }
 
-/// The running background work.
-pub struct Operators {
-    stop: watch::Sender<bool>,
-    tasks: Vec<JoinHandle<()>>,
+/// Starts the three services.
+pub fn start(supervisor: &mut Supervisor, setup: Setup) {
+    let mails = Arc::new(Notify::new());
+    let calls = Arc::new(Notify::new());
+    let Setup {
+        db,
+        post,
+        client,
+        public_url,
+        update_every,
+    } = setup;
+    let written = Wake::Commit(db.written());
+    supervisor.start(
+        Messages {
+            db: db.clone(),
+            update_every,
+            examined: None,
+            made: [mails.clone(), calls.clone()],
+        },
+        written,
+    );
+    supervisor.start(
+        Mails {
+            db: db.clone(),
+            postman: Some(Postman::new(&post.exit)),
+            post,
+            public_url: public_url.clone(),
+        },
+        Wake::Notify(mails),
+    );
+    supervisor.start(
+        Calls {
+            db,
+            client,
+            public_url,
+        },
+        Wake::Notify(calls),
+    );
 }
 
-struct Shared {
-    setup: Setup,
-    mails: Notify,
-    calls: Notify,
+/// Makes messages of the events of the audit trail and of overdue updates.
+struct Messages {
+    db: Db,
+    update_every: Option<Duration>,
+    /// When overdue updates were last looked for.
+    examined: Option<Instant>,
+    /// Whom to wake when messages were made.
+    made: [Arc<Notify>; 2],
 }
 
-impl Operators {
-    /// Starts it.
-    pub fn start(setup: Setup) -> Self {
-        let (stop, stopped) = watch::channel(false);
-        let shared = Arc::new(Shared {
-            setup,
-            mails: Notify::new(),
-            calls: Notify::new(),
-        });
-        let tasks = vec![
-            tokio::spawn(notice(shared.clone(), stopped.clone())),
-            tokio::spawn(mail(shared.clone(), stopped.clone())),
-            tokio::spawn(call(shared, stopped)),
-        ];
-        Operators { stop, tasks }
-    }
+impl Service for Messages {
+    const NAME: &'static str = "operators";
+    const POLL: Duration = POLL;
+    // Messages to customers go first, and the events of a storm come together.
+    const SETTLE: Duration = Duration::from_millis(50);
 
-    /// Ends what is under way, where it ends soon, then ends. The rest is due at the next start.
-    pub async fn stop(self) {
-        // Nobody listens any more where all have ended by themselves.
-        let _ = self.stop.send(true);
-        for task in self.tasks {
-            if let Err(error) = task.await {
-                tracing::warn!(%error, "messages to operators ended badly");
-            }
-        }
-    }
-}
-
-async fn notice(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
-    let Setup { db, update_every, .. } = &shared.setup;
-    let mut written = db.written();
-    let mut time = None;
-    while !*stop.borrow() {
-        written.mark_unchanged();
-        let made = match trail(db).await {
-            Ok(made) => made,
-            Err(error) => {
-                tracing::warn!(error = error.chain(), "operators could not be told");
-                let _ = timeout(LOOK, stop.changed()).await;
-                continue;
-            }
-        };
-        if let Some(every) = update_every
-            && time.is_none_or(|at: Instant| at.elapsed() >= OVERDUE)
-        {
-            time = Some(Instant::now());
-            if let Err(error) = notify::look_at_the_time(db, *every).await {
-                tracing::warn!(
-                    error = error.chain(),
-                    "it could not be looked who waits for an update"
-                );
-            }
-        }
+    async fn step(&mut self, _: bool, _: &Stop) -> Result<Next> {
+        let made = trail(&self.db).await?;
         if made {
-            shared.mails.notify_one();
-            shared.calls.notify_one();
-            continue;
+            for wake in &self.made {
+                wake.notify_one();
+            }
         }
-        tokio::select! {
-            _ = written.changed() => tokio::time::sleep(AFTER).await,
-            () = tokio::time::sleep(LOOK) => {}
-            _ = stop.changed() => {}
+        if let Some(every) = self.update_every
+            && self.examined.is_none_or(|at| at.elapsed() >= OVERDUE)
+        {
+            self.examined = Some(Instant::now());
+            notify::look_at_the_time(&self.db, every).await?;
         }
+        Ok(if made { Next::AtOnce } else { Next::Wait })
     }
 }
 
@@ -131,25 +122,14 @@ async fn trail(db: &Db) -> Result<bool> {
     Ok(notify::any(db).await? && notify::follow_trail(db).await?)
 }
 
-async fn claim(db: &Db, channel: &'static str, most: i64) -> Vec<Claimed> {
+async fn claim(db: &Db, channel: &'static str, most: i64) -> Result<Vec<Claimed>> {
     let now = db.clock().now();
-    // A look first, which holds up nobody: mostly there is nothing.
-    let due = db.read(move |conn| outbox::any_due(conn, channel, now)).await;
-    let claimed = match due {
-        Ok(false) => return Vec::new(),
-        Ok(true) => {
-            db.transaction(move |conn| outbox::claim(conn, channel, now, most))
-                .await
-        }
-        Err(error) => Err(error),
-    };
-    claimed.unwrap_or_else(|error| {
-        tracing::warn!(
-            error = error.chain(),
-            "messages to operators could not be claimed"
-        );
-        Vec::new()
-    })
+    // A read does not wait for writers. Mostly nothing is due.
+    if !db.read(move |conn| outbox::any_due(conn, channel, now)).await? {
+        return Ok(Vec::new());
+    }
+    db.transaction(move |conn| outbox::claim(conn, channel, now, most))
+        .await
 }
 
 async fn finish(db: &Db, claimed: Claimed, outcome: Outcome) {
@@ -167,16 +147,13 @@ async fn finish(db: &Db, claimed: Claimed, outcome: Outcome) {
     }
 }
 
-/// What comes of an attempt; none where all is to stop and the attempt does not end soon.
-async fn unless_stopped(
-    stop: &mut watch::Receiver<bool>,
-    attempt: impl Future<Output = Outcome>,
-) -> Option<Outcome> {
+/// The outcome of an attempt; `None` where the process stops and the attempt does not end soon.
+async fn unless_stopped(stop: &Stop, attempt: impl Future<Output = Outcome>) -> Option<Outcome> {
+    let mut stop = stop.clone();
     tokio::pin!(attempt);
     tokio::select! {
         outcome = &mut attempt => return Some(outcome),
-        // Nobody who could say so is left: it is the end, too.
-        _ = stop.wait_for(|stop| *stop) => {}
+        () = stop.wait() => {}
     }
     timeout(GRACE, attempt).await.ok()
 }
@@ -200,30 +177,34 @@ fn gone() -> Outcome {
     Outcome::Failed("the operator was deleted, disabled or changed since".to_owned())
 }
 
-async fn mail(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
-    let Setup {
-        db, post, public_url, ..
-    } = &shared.setup;
-    let mut postman = Postman::new(&post.exit);
-    while !*stop.borrow() {
-        let claimed = claim(db, outbox::EMAIL, 1).await;
-        if claimed.is_empty() {
-            tokio::select! {
-                () = shared.mails.notified() => {}
-                () = tokio::time::sleep(LOOK) => {}
-                _ = stop.changed() => {}
-            }
-            continue;
-        }
+/// Mails messages, one at a time.
+struct Mails {
+    db: Db,
+    post: Post,
+    public_url: String,
+    /// The connection to the mail server; `None` once an email was broken off in the middle.
+    postman: Option<Postman>,
+}
+
+impl Service for Mails {
+    const NAME: &'static str = "operators_mail";
+    const POLL: Duration = POLL;
+
+    async fn step(&mut self, _: bool, stop: &Stop) -> Result<Next> {
+        let claimed = claim(&self.db, outbox::EMAIL, 1).await?;
+        let Some(postman) = self.postman.as_mut().filter(|_| !claimed.is_empty()) else {
+            return Ok(Next::Wait);
+        };
         for one in claimed {
             let address = one
                 .operator
                 .as_ref()
                 .and_then(|operator| Some((operator.name.as_str(), operator.email.as_deref()?)));
-            let rendered = one.facts.render(public_url);
+            let rendered = one.facts.render(&self.public_url);
             let written = address.map(|to| {
-                let now = db.clock().now();
-                post.write(&one.id, &one.facts.incident.id, to, &rendered, now)
+                let now = self.db.clock().now();
+                self.post
+                    .write(&one.id, &one.facts.incident.id, to, &rendered, now)
             });
             let outcome = match written {
                 None => Some(gone()),
@@ -234,42 +215,47 @@ async fn mail(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
                             Outcome::Retry(None, "the mail server did not end in time".to_owned())
                         })
                     };
-                    unless_stopped(&mut stop, attempt).await
+                    unless_stopped(stop, attempt).await
                 }
             };
             match outcome {
-                Some(outcome) => finish(db, one, outcome).await,
+                Some(outcome) => finish(&self.db, one, outcome).await,
                 None => {
-                    give_back(db, one).await;
-                    // In the middle of a mail there is no good-bye.
-                    return;
+                    give_back(&self.db, one).await;
+                    // SMTP has no way to end a session in the middle of an email.
+                    self.postman = None;
+                    return Ok(Next::Wait);
                 }
             }
         }
+        Ok(Next::AtOnce)
     }
-    // Whoever does not answer hears none.
-    let _ = timeout(GRACE, postman.close()).await;
+
+    async fn finish(&mut self) {
+        if let Some(mut postman) = self.postman.take() {
+            // A mail server that does not answer is not waited for.
+            let _ = timeout(GRACE, postman.close()).await;
+        }
+    }
 }
 
-async fn call(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
-    let stopped = stop.clone();
-    let stopped = &stopped;
-    let Setup {
-        db,
-        client,
-        public_url,
-        ..
-    } = &shared.setup;
-    while !*stop.borrow() {
-        let claimed = claim(db, outbox::WEBHOOK, CALLS).await;
+/// Calls webhooks, several at the same time.
+struct Calls {
+    db: Db,
+    client: Client,
+    public_url: String,
+}
+
+impl Service for Calls {
+    const NAME: &'static str = "operators_webhooks";
+    const POLL: Duration = POLL;
+
+    async fn step(&mut self, _: bool, stop: &Stop) -> Result<Next> {
+        let claimed = claim(&self.db, outbox::WEBHOOK, CALLS).await?;
         if claimed.is_empty() {
-            tokio::select! {
-                () = shared.calls.notified() => {}
-                () = tokio::time::sleep(LOOK) => {}
-                _ = stop.changed() => {}
-            }
-            continue;
+            return Ok(Next::Wait);
         }
+        let (db, client, public_url) = (&self.db, &self.client, &self.public_url);
         join_all(claimed.into_iter().map(|one| async move {
             let hook = one
                 .operator
@@ -282,7 +268,7 @@ async fn call(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
                     let now = db.clock().now();
                     let attempt =
                         webhook::deliver(client, &hook, one.id.as_str(), &one.facts, &rendered, now);
-                    unless_stopped(&mut stopped.clone(), attempt).await
+                    unless_stopped(stop, attempt).await
                 }
             };
             match outcome {
@@ -291,5 +277,6 @@ async fn call(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
             }
         }))
         .await;
+        Ok(Next::AtOnce)
     }
 }

@@ -1,19 +1,15 @@
-//! The background work: asks what is due, a bounded number at a time, and looks for heartbeats that have fallen silent.
+//! The service that requests the URLs of checks, a bounded number at a time, and finds heartbeats that are overdue.
 //!
-//! When something is due stands in the tables: whichever process moves that time on does the work, so any number may run
-//! beside each other. What was being asked when a process died is asked again when its turn comes.
-//!
-//! Must never happen here: a request within a transaction, or a check that is asked twice at a time.
+//! The time of the next request is stored in the database. The process that moves it on makes the request, so that several
+//! processes share the checks and no check is requested twice at a time. A request that a dying process leaves behind is made
+//! again at the next due time. No request is made inside a transaction.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
 use hyper::Method;
-use tokio::sync::Notify;
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::task::JoinSet;
 
 use super::check::{CheckMethod, CheckResult, NewCheck, Row};
 use super::{answer, given, silence};
@@ -24,9 +20,8 @@ use crate::base::time::Timestamp;
 use crate::db::schema::checks as c;
 use crate::db::{Conn, Db};
 use crate::egress::client::{Client, Look};
+use crate::work::{Next, Service, Stop};
 
-/// How often it is looked for what is due.
-const LOOK: Duration = Duration::from_millis(500);
 /// Checks that are asked at a time.
 const AT_ONCE: usize = 32;
 /// Bytes of an answer that are read.
@@ -36,57 +31,55 @@ const REDIRECTS: usize = 5;
 /// When nothing could be looked at for so long, neither could a beat be taken: silence begins anew.
 const AWAY: Duration = Duration::from_secs(30);
 
-/// The running background work.
-pub struct Watcher {
-    stop: Arc<AtomicBool>,
-    wake: Arc<Notify>,
-    task: JoinHandle<()>,
+/// Requests the URLs of checks and finds overdue heartbeats.
+pub struct Checks {
+    db: Db,
+    client: Arc<Client>,
+    running: JoinSet<()>,
+    /// When heartbeats were last examined.
+    listened: Instant,
 }
 
-impl Watcher {
-    /// Starts it.
-    pub fn start(db: Db, client: Client) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let wake = Arc::new(Notify::new());
-        let task = tokio::spawn(work(db, Arc::new(client), wake.clone(), stop.clone()));
-        Watcher { stop, wake, task }
-    }
-
-    /// Ends it. What is being asked is not waited for: it is asked again in its turn.
-    pub async fn stop(self) {
-        self.stop.store(true, Ordering::SeqCst);
-        self.wake.notify_one();
-        if let Err(error) = self.task.await {
-            tracing::warn!(%error, "watching ended badly");
+impl Checks {
+    /// The service; `client` makes the requests.
+    pub fn new(db: Db, client: Client) -> Checks {
+        Checks {
+            db,
+            client: Arc::new(client),
+            running: JoinSet::new(),
+            listened: Instant::now(),
         }
     }
 }
 
-async fn work(db: Db, client: Arc<Client>, wake: Arc<Notify>, stop: Arc<AtomicBool>) {
-    let mut running: JoinSet<()> = JoinSet::new();
-    let mut looked = Instant::now();
-    while !stop.load(Ordering::SeqCst) {
-        while let Some(ended) = running.try_join_next() {
+impl Service for Checks {
+    const NAME: &'static str = "checks";
+    const POLL: Duration = Duration::from_millis(500);
+
+    async fn step(&mut self, _: bool, _: &Stop) -> Result<Next> {
+        while let Some(ended) = self.running.try_join_next() {
             if let Err(error) = ended {
-                tracing::warn!(%error, "a check ended badly");
+                tracing::error!(%error, "a check ended by a fault");
             }
         }
-        let away = looked.elapsed() > AWAY;
-        match listen(&db, away).await {
-            Ok(()) => looked = Instant::now(),
-            Err(error) => tracing::warn!(error = error.chain(), "heartbeats could not be looked at"),
+        let away = self.listened.elapsed() > AWAY;
+        let listened = listen(&self.db, away).await;
+        if listened.is_ok() {
+            self.listened = Instant::now();
         }
-        match claim(&db, AT_ONCE - running.len().min(AT_ONCE)).await {
-            Ok(due) => {
-                for due in due {
-                    running.spawn(ask(db.clone(), client.clone(), due));
-                }
-            }
-            Err(error) => tracing::warn!(error = error.chain(), "checks that are due could not be read"),
+        // Checks are requested even where heartbeats cannot be examined.
+        let room = AT_ONCE - self.running.len().min(AT_ONCE);
+        for due in claim(&self.db, room).await? {
+            self.running.spawn(ask(self.db.clone(), self.client.clone(), due));
         }
-        let _ = timeout(LOOK, wake.notified()).await;
+        listened?;
+        Ok(Next::Wait)
     }
-    running.shutdown().await;
+
+    /// Ends the requests that are running: each is made again at its next due time.
+    async fn finish(&mut self) {
+        self.running.shutdown().await;
+    }
 }
 
 async fn listen(db: &Db, away: bool) -> Result<()> {

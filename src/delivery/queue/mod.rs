@@ -31,6 +31,7 @@ use crate::db::{Conn, Fix};
 use crate::directory::endpoint;
 use crate::notice::EMAIL;
 use crate::notice::counts::{self, Changes};
+use crate::work::backoff::Backoff;
 
 /// How long a claim holds without being renewed. Longer than a restart of the database takes, so that its worker can
 /// still record what went out; short enough that the mails of a dead worker do not wait long.
@@ -472,10 +473,7 @@ fn end(
 /// The wait before the next attempt: the schedule, spread by up to a fifth so that a relay that comes back is not
 /// met by everybody at once. The spread is the delivery's own, not random: nothing here needs to be unpredictable.
 fn wait(schedule: &[Duration], claimed: &Claimed) -> Duration {
-    let index = usize::try_from(claimed.attempt - 1)
-        .unwrap_or(0)
-        .min(schedule.len().saturating_sub(1));
-    let base = schedule.get(index).copied().unwrap_or(Duration::from_secs(60));
+    let base = Backoff::new(schedule).after(claimed.attempt);
     base + base.mul_f64((claimed.id % 21) as f64 / 100.0)
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::work::backoff::chance;
 use lettre::transport::smtp::authentication::Credentials;
 use tokio_rustls::TlsConnector;
 
@@ -165,7 +166,7 @@ impl Relay {
             .saturating_mul(2_u32.saturating_pow(health.failures))
             .min(LONGEST_PAUSE);
         health.failures = health.failures.saturating_add(1).min(16);
-        health.not_before = Some(now + pause.mul_f64(0.8 + 0.4 * jitter()));
+        health.not_before = Some(now + pause.mul_f64(0.8 + 0.4 * chance()));
     }
 
     /// For TLS, with the certificates that this machine trusts; loaded once.
@@ -191,16 +192,6 @@ impl Relay {
         let connector = TlsConnector::from(Arc::new(config));
         Ok(self.shared.tls.get_or_init(|| connector).clone())
     }
-}
-
-/// Between 0 and 1.
-fn jitter() -> f64 {
-    let mut bytes = [0; 4];
-    // Without randomness all senders wait equally long; nothing else hangs on it.
-    if getrandom::fill(&mut bytes).is_err() {
-        return 0.5;
-    }
-    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
 }
 
 fn percent_decode(text: &str) -> Option<String> {

@@ -14,6 +14,7 @@ mod senders;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,6 +31,7 @@ use crate::audit::Actor;
 use crate::base::error::{Error, Result};
 use crate::base::id::{NoticeId, new_uuid};
 use crate::db::Db;
+use crate::work::Part;
 
 /// How often the tables are looked at when nothing wakes the clerk.
 const POLL: Duration = Duration::from_millis(500);
@@ -289,7 +291,7 @@ impl Workers {
     }
 
     /// Finishes the deliveries that are under way, stores them, gives the rest back, and ends.
-    pub async fn stop(self) {
+    async fn end(self) {
         // Nobody listens any more where everything has ended by itself.
         let _ = self.stop.send(true);
         for sender in self.senders {
@@ -309,6 +311,12 @@ impl Workers {
         {
             tracing::error!("the listener ended badly");
         }
+    }
+}
+
+impl Part for Workers {
+    fn stop(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self.end())
     }
 }
 

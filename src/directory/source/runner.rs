@@ -1,80 +1,67 @@
-//! Works on the runs of sources in the background: a few at a time, oldest first.
-//!
-//! Must never happen here: a process that ends while it holds a run.
+//! The service that carries out the runs of directory sources: a few at a time, the oldest first. A process that stops gives
+//! its runs back, or finishes those that are just being stored.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::task::JoinSet;
 
 use super::{run, sync};
 use crate::audit::Actor;
 use crate::base::error::Result;
 use crate::base::id::{RunId, new_uuid};
 use crate::db::Db;
+use crate::work::{Next, Service, Stop};
 
 /// Runs at the same time at most, each of another source.
 const MOST: usize = 2;
-/// How often it is looked for what another process queued.
-const LOOK: Duration = Duration::from_secs(1);
 
-/// The running background work.
-pub struct Runner {
-    stop: Arc<AtomicBool>,
-    wake: Arc<Notify>,
-    task: JoinHandle<()>,
+/// Carries out runs.
+pub struct SourceRuns {
+    db: Db,
+    running: JoinSet<()>,
+    /// Tells the runs that the process stops.
+    stopping: Arc<AtomicBool>,
 }
 
-impl Runner {
-    /// Starts it; `wake` says that something was queued in this process.
-    pub fn start(db: Db, wake: Arc<Notify>) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let task = tokio::spawn(work(db, wake.clone(), stop.clone()));
-        Runner { stop, wake, task }
-    }
-
-    /// Gives runs back, or ends those that are just being stored.
-    pub async fn stop(self) {
-        self.stop.store(true, Ordering::SeqCst);
-        self.wake.notify_one();
-        if let Err(error) = self.task.await {
-            tracing::warn!(%error, "the runs of sources ended badly");
+impl SourceRuns {
+    /// The service.
+    pub fn new(db: Db) -> SourceRuns {
+        SourceRuns {
+            db,
+            running: JoinSet::new(),
+            stopping: Arc::default(),
         }
     }
 }
 
-async fn work(db: Db, wake: Arc<Notify>, stop: Arc<AtomicBool>) {
-    let mut running: JoinSet<()> = JoinSet::new();
-    while !stop.load(Ordering::SeqCst) {
-        while running.try_join_next().is_some() {}
-        if running.len() < MOST {
-            match claim(&db, None).await {
-                Ok(Some(claimed)) => {
-                    let (db, stop) = (db.clone(), stop.clone());
-                    running.spawn(async move {
-                        let id = claimed.id().clone();
-                        if let Err(error) = sync::execute(&db, claimed, &stop).await {
-                            tracing::warn!(run = %id, error = error.chain(), "a run of a source broke off");
-                        }
-                    });
-                    continue;
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(
-                        error = error.chain(),
-                        "the runs of sources could not be looked at"
-                    );
-                }
+impl Service for SourceRuns {
+    const NAME: &'static str = "directory_sources";
+    const POLL: Duration = Duration::from_secs(1);
+
+    async fn step(&mut self, _: bool, _: &Stop) -> Result<Next> {
+        while self.running.try_join_next().is_some() {}
+        if self.running.len() >= MOST {
+            return Ok(Next::Wait);
+        }
+        let Some(claimed) = claim(&self.db, None).await? else {
+            return Ok(Next::Wait);
+        };
+        let (db, stopping) = (self.db.clone(), self.stopping.clone());
+        self.running.spawn(async move {
+            let id = claimed.id().clone();
+            if let Err(error) = sync::execute(&db, claimed, &stopping).await {
+                tracing::warn!(run = %id, error = error.chain(), "a run of a source failed");
             }
-        }
-        // Woken or not, it is looked again.
-        let _ = timeout(LOOK, wake.notified()).await;
+        });
+        Ok(Next::AtOnce)
     }
-    while running.join_next().await.is_some() {}
+
+    async fn finish(&mut self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        while self.running.join_next().await.is_some() {}
+    }
 }
 
 /// Takes the oldest run that waits, or the wanted one.

@@ -1,0 +1,90 @@
+//! What a service is, how it is woken, and how it learns that the process stops.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use crate::base::error::Result;
+
+/// What a service wants after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Another step at once: there may be more to do.
+    AtOnce,
+    /// Nothing is due. The next step comes when something wakes the service, or after the poll interval.
+    Wait,
+}
+
+/// One kind of background work.
+pub trait Service: Send + 'static {
+    /// The name of the service in logs, spans and metrics.
+    const NAME: &'static str;
+    /// The longest time between two steps. This is how work is found that another process stored.
+    const POLL: Duration;
+    /// The time between a wake-up and the step, so that work that comes in bursts is done together.
+    const SETTLE: Duration = Duration::ZERO;
+
+    /// Does what is due now, or a part of it. `woken` is false where only the poll interval has passed or the step before
+    /// asked for another one: a service may then check cheaply whether anything is due. A step that waits for somebody else's
+    /// server ends early when `stop` is set.
+    ///
+    /// # Errors
+    /// Why the step failed. The supervisor logs it and waits before the next step.
+    fn step(&mut self, woken: bool, stop: &Stop) -> impl Future<Output = Result<Next>> + Send;
+
+    /// Ends what earlier steps left running. It is called once, after the last step.
+    fn finish(&mut self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+}
+
+/// What wakes a service before its poll interval has passed.
+pub enum Wake {
+    /// A commit in this process that wrote something which subscribers of the audit trail wait for.
+    Commit(watch::Receiver<u64>),
+    /// A notification in this process.
+    Notify(Arc<Notify>),
+    /// Nothing: the service only polls.
+    Never,
+}
+
+impl Wake {
+    /// Forgets the wake-ups so far. What is written from here on wakes the service again.
+    pub(super) fn forget(&mut self) {
+        if let Wake::Commit(written) = self {
+            written.mark_unchanged();
+        }
+    }
+
+    /// Waits for a wake-up.
+    pub(super) async fn wait(&mut self) {
+        match self {
+            Wake::Commit(written) => {
+                if written.changed().await.is_err() {
+                    // Nobody is left who could write.
+                    std::future::pending::<()>().await;
+                }
+            }
+            Wake::Notify(notify) => notify.notified().await,
+            Wake::Never => std::future::pending().await,
+        }
+    }
+}
+
+/// Tells that the process stops.
+#[derive(Clone)]
+pub struct Stop(pub(super) watch::Receiver<bool>);
+
+impl Stop {
+    /// Whether the process stops.
+    pub fn is_set(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until the process stops.
+    pub async fn wait(&mut self) {
+        // An error means that the supervisor is gone, which is an end as well.
+        let _ = self.0.wait_for(|stop| *stop).await;
+    }
+}

@@ -1,0 +1,67 @@
+//! Metrics of the services of this process.
+
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts};
+
+/// Duration, failures and state of the services.
+#[derive(Clone)]
+pub struct WorkStats {
+    seconds: HistogramVec,
+    failures: IntCounterVec,
+    failing: IntGaugeVec,
+}
+
+impl Default for WorkStats {
+    fn default() -> Self {
+        let labels = ["service"];
+        let seconds = HistogramOpts::new(
+            "candor_work_step_seconds",
+            "Duration of one step of background work, by service, in seconds",
+        );
+        let failures = Opts::new(
+            "candor_work_failures_total",
+            "Steps of background work that failed, by service",
+        );
+        let failing = Opts::new(
+            "candor_work_failing",
+            "1 while the last step of a service failed, 0 otherwise",
+        );
+        match (
+            HistogramVec::new(seconds, &labels),
+            IntCounterVec::new(failures, &labels),
+            IntGaugeVec::new(failing, &labels),
+        ) {
+            (Ok(seconds), Ok(failures), Ok(failing)) => WorkStats {
+                seconds,
+                failures,
+                failing,
+            },
+            // The names above are valid, and nothing else can fail here.
+            _ => unreachable!("a metric of background work has an invalid name"),
+        }
+    }
+}
+
+impl WorkStats {
+    /// Counts one step.
+    pub(super) fn count(&self, service: &'static str, took: Duration, failed: bool) {
+        self.seconds
+            .with_label_values(&[service])
+            .observe(took.as_secs_f64());
+        if failed {
+            self.failures.with_label_values(&[service]).inc();
+        }
+        self.failing.with_label_values(&[service]).set(i64::from(failed));
+    }
+
+    /// The metrics, to be registered with a registry.
+    pub fn collectors(&self) -> [Box<dyn Collector>; 3] {
+        [
+            Box::new(self.seconds.clone()),
+            Box::new(self.failures.clone()),
+            Box::new(self.failing.clone()),
+        ]
+    }
+}

@@ -1,0 +1,110 @@
+//! Starts the services of a process, keeps them running, and stops them.
+
+use std::pin::Pin;
+use std::time::Instant;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::Instrument;
+
+use super::service::{Next, Service, Stop, Wake};
+use super::stats::WorkStats;
+
+/// A part of the process that is stopped with the services and manages its own tasks.
+pub trait Part: Send {
+    /// Ends what is under way, then ends.
+    fn stop(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+/// The background work of a process.
+pub struct Supervisor {
+    stop: watch::Sender<bool>,
+    services: Vec<(&'static str, JoinHandle<()>)>,
+    parts: Vec<Box<dyn Part>>,
+    stats: WorkStats,
+}
+
+impl Supervisor {
+    /// A supervisor without services. `stats` counts the steps of all services that it starts.
+    pub fn new(stats: WorkStats) -> Supervisor {
+        Supervisor {
+            stop: watch::channel(false).0,
+            services: Vec::new(),
+            parts: Vec::new(),
+            stats,
+        }
+    }
+
+    /// Starts a service.
+    pub fn start<S: Service>(&mut self, service: S, wake: Wake) {
+        let stop = Stop(self.stop.subscribe());
+        let span = tracing::info_span!("work", service = S::NAME);
+        let task = tokio::spawn(run(service, wake, stop, self.stats.clone()).instrument(span));
+        self.services.push((S::NAME, task));
+    }
+
+    /// Takes over a part that runs already. It is stopped after the services; the part that came last is stopped first.
+    pub fn adopt(&mut self, part: impl Part + 'static) {
+        self.parts.push(Box::new(part));
+    }
+
+    /// Tells all services to stop and waits for them, then stops the parts.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        for (service, task) in self.services {
+            if let Err(error) = task.await {
+                tracing::error!(service, %error, "background work ended by a fault");
+            }
+        }
+        for part in self.parts.into_iter().rev() {
+            part.stop().await;
+        }
+    }
+}
+
+async fn run<S: Service>(mut service: S, mut wake: Wake, mut stop: Stop, stats: WorkStats) {
+    let mut woken = true;
+    let mut failing = false;
+    while !stop.is_set() {
+        wake.forget();
+        // A duration, not a time of day: the clock of the database is not needed for it.
+        let began = Instant::now();
+        let result = service.step(woken, &stop).await;
+        stats.count(S::NAME, began.elapsed(), result.is_err());
+        let next = match result {
+            Ok(next) => {
+                if failing {
+                    tracing::info!("background work succeeds again");
+                }
+                failing = false;
+                next
+            }
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(
+                        error = error.chain(),
+                        "background work fails; it is tried again, and the next line about it says that it works again"
+                    );
+                }
+                failing = true;
+                Next::Wait
+            }
+        };
+        woken = false;
+        // After a failure a wake-up must not lead to the next attempt at once.
+        if next == Next::Wait {
+            tokio::select! {
+                () = wake.wait(), if !failing => woken = true,
+                () = tokio::time::sleep(S::POLL) => {}
+                () = stop.wait() => {}
+            }
+            if woken && !S::SETTLE.is_zero() {
+                tokio::select! {
+                    () = tokio::time::sleep(S::SETTLE) => {}
+                    () = stop.wait() => {}
+                }
+            }
+        }
+    }
+    service.finish().await;
+}
