@@ -2,7 +2,6 @@
 //!
 //! Must never happen here: a start that half succeeds. A wrong setting, a broken template or a locked database ends it.
 
-use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
@@ -20,11 +19,13 @@ use crate::automation::worker::Policies;
 use crate::base::error::{Error, Result};
 use crate::base::time::Clock;
 use crate::config::Config;
-use crate::db::{DatabaseUrl, Db, migrate};
+use crate::db::file::{self, FileLock};
+use crate::db::{DatabaseUrl, Db, dialect, migrate};
 use crate::delivery::calling::Endpoints;
 use crate::delivery::channel::Channel;
 use crate::delivery::dkim::Signer;
 use crate::delivery::mailing::{Exit, Mailing, Writer};
+use crate::delivery::outbox;
 use crate::delivery::smtp::Relay;
 use crate::delivery::verp::Verp;
 use crate::delivery::worker::{Setup, Stats, Wake as DeliveryWake, Workers};
@@ -55,10 +56,9 @@ pub struct Running {
 }
 
 /// Background work, with the lock that keeps a second process off an embedded database.
-#[derive(Default)]
 pub struct Background {
     work: Option<Supervisor>,
-    _lock: Option<File>,
+    _lock: Option<FileLock>,
 }
 
 impl Background {
@@ -108,9 +108,13 @@ impl Running {
 /// # Errors
 /// `Unavailable` where it cannot be opened; `Internal` where a migration fails.
 pub async fn open_database(config: &Config, clock: Clock) -> Result<Db> {
+    open_serving(config, clock, None).await
+}
+
+async fn open_serving(config: &Config, clock: Clock, admin: Option<&str>) -> Result<Db> {
     let url =
         DatabaseUrl::parse(&config.database_url).map_err(|reason| Error::invalid("database_url", reason))?;
-    let db = Db::open(url, clock).await?;
+    let db = Db::open_serving(url, clock, admin).await?;
     migrate(&db).await?;
     Ok(db)
 }
@@ -137,7 +141,7 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
         .clone()
         .unwrap_or_else(|| format!("http://{address}"));
     // Before anything is changed: a second process is refused without a trace.
-    let lock = if config.workers { take_lock(&config)? } else { None };
+    let lock = take_lock(&config)?;
     let (app, setup, post) = prepare(&config, clock, public_url, Tokens::AsSet, endpoints).await?;
     // While nobody was here to take beats, nothing was silent.
     let now = app.clock().now();
@@ -145,7 +149,10 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
     let background = if config.workers {
         start_background(setup, post, &app, &config, lock).await?
     } else {
-        Background::default()
+        Background {
+            work: None,
+            _lock: lock,
+        }
     };
     let server = crate::http::server(app.clone(), listener).map_err(Error::internal)?;
     let handle = server.handle();
@@ -196,8 +203,19 @@ async fn prepare(
         .parse()
         .map_err(|_| Error::invalid("mail_from", "is not an address"))?;
     let exit = match &config.smtp_url {
-        Some(url) => Exit::Relay(Relay::parse(url).map_err(|reason| Error::invalid("smtp_url", reason))?),
-        None => Exit::Outbox(config.outbox.clone()),
+        Some(url) => {
+            let relay = Relay::parse(url).map_err(|reason| Error::invalid("smtp_url", reason))?;
+            Exit::Relay(match &config.smtp_ca_file {
+                Some(file) => relay
+                    .trusting(file)
+                    .map_err(|reason| Error::invalid("smtp_ca_file", reason))?,
+                None => relay,
+            })
+        }
+        None => {
+            outbox::make_private(&config.outbox);
+            Exit::Outbox(config.outbox.clone())
+        }
     };
     let dkim = config
         .dkim_keys
@@ -205,17 +223,24 @@ async fn prepare(
         .map(|keys| Signer::load(keys, from.email.domain()))
         .transpose()
         .map_err(|reason| Error::invalid("dkim_keys", reason))?;
-    let db = open_database(config, clock).await?;
-    let (admin, key) = (config.admin_token.clone(), config.secret_key.clone());
-    let key = db
-        .write(&Actor::system("start"), move |tx| {
-            if tokens == Tokens::AsSet {
-                auth::ensure_admin(tx, admin.as_deref())?;
-            }
+    let admin = config.admin_token.clone().filter(|_| tokens == Tokens::AsSet);
+    let hash = admin.as_deref().map(auth::hash_secret);
+    let db = open_serving(config, clock, hash.as_deref()).await?;
+    let key = config.secret_key.clone();
+    let (key, accepted) = db
+        .write(&Actor::system(auth::STARTING), move |tx| {
+            dialect::lock_start(tx.conn)?;
+            let accepted = match &admin {
+                Some(admin) => auth::ensure_admin(tx, admin)?,
+                None => true,
+            };
             audit::follow::begin(tx.conn)?;
-            auth::secret_key(tx, key.as_deref())
+            Ok((auth::secret_key(tx, key.as_deref())?, accepted))
         })
         .await?;
+    if !accepted {
+        tracing::warn!("CANDOR_ADMIN_TOKEN was revoked and stays so: set another one, or leave it out");
+    }
     let verp = config
         .bounce_address
         .as_deref()
@@ -279,7 +304,7 @@ async fn prepare(
         receipts: db
             .url()
             .sqlite_path()
-            .map(|path| format!("{path}.receipts").into()),
+            .map(|path| format!("{}.receipts", file::real_path(path)).into()),
         channels: [vec![mails], endpoints.for_queue(db.clock())].concat(),
         db,
         domain,
@@ -292,10 +317,10 @@ async fn prepare(
 }
 
 /// The lock of an embedded database. PostgreSQL needs none: there any number may deliver.
-fn take_lock(config: &Config) -> Result<Option<File>> {
+fn take_lock(config: &Config) -> Result<Option<FileLock>> {
     let url =
         DatabaseUrl::parse(&config.database_url).map_err(|reason| Error::invalid("database_url", reason))?;
-    url.sqlite_path().map(lock_beside).transpose()
+    url.sqlite_path().map(file::lock).transpose()
 }
 
 async fn start_background(
@@ -303,7 +328,7 @@ async fn start_background(
     post: Post,
     app: &App,
     config: &Config,
-    lock: Option<File>,
+    lock: Option<FileLock>,
 ) -> Result<Background> {
     let db = &setup.db;
     let mut work = Supervisor::new(app.work_stats.clone());
@@ -347,21 +372,4 @@ async fn start_background(
         work: Some(work),
         _lock: lock,
     })
-}
-
-/// An embedded database has one process with workers: two would send the same mails.
-pub(crate) fn lock_beside(path: &str) -> Result<File> {
-    let name = format!("{path}.lock");
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&name)
-        .map_err(|error| Error::Unavailable(format!("cannot open the database: {name}: {error}")))?;
-    file.try_lock().map_err(|_| {
-        Error::Unavailable(format!(
-            "another process delivers from {path}; an embedded database has one (use PostgreSQL for more)"
-        ))
-    })?;
-    Ok(file)
 }

@@ -9,11 +9,12 @@ use std::path::Path;
 use diesel::prelude::*;
 
 use crate::audit::{self, Action, Actor, Event};
+use crate::auth::sessions;
 use crate::base::error::{Error, Result};
 use crate::base::time::Clock;
 use crate::config::Config;
 use crate::db::schema::{accounts, audit_events, incidents, integrations, people};
-use crate::db::{Conn, DatabaseUrl, Db, connect_alone, dialect, migrate, migrate_conn};
+use crate::db::{Conn, DatabaseUrl, Db, connect_alone, dialect, file, migrate, migrate_conn};
 
 /// Writes a consistent copy to a file that does not exist yet.
 ///
@@ -30,6 +31,7 @@ pub async fn backup(db: &Db, file: &Path) -> Result<()> {
         .ok_or_else(|| Error::invalid("", "the file's name is not UTF-8"))?;
     // What an interrupted backup left is in the way.
     remove(&name)?;
+    file::create_private(&name).map_err(Error::internal)?;
     let copied = if db.url().sqlite_path().is_some() {
         let name = name.clone();
         db.bare(move |conn| dialect::copy_to_file(conn, &name, || Err(Error::internal("not needed"))))
@@ -77,10 +79,10 @@ fn is_empty(conn: &mut Conn) -> Result<bool> {
     Ok(rows == 0)
 }
 
-/// Puts a backup in the place of the settings' database. Nothing else may be using that database.
+/// Puts a backup in the place of the settings' database, whole or not at all.
 ///
 /// # Errors
-/// `Conflict` where the database holds something and `force` is not given; `Unavailable` where a process delivers from
+/// `Conflict` where the database holds something and `force` is not given; `Unavailable` where a process is connected to
 /// it; `Invalid` where the file is no backup, or its audit trail does not hold.
 pub async fn restore(config: &Config, file: &Path, force: bool) -> Result<()> {
     let url =
@@ -90,28 +92,42 @@ pub async fn restore(config: &Config, file: &Path, force: bool) -> Result<()> {
     }
     // A checked copy, so that the backup itself stays as it is. Beside an embedded target, to be moved in one step.
     let folder = tempfile::tempdir().map_err(Error::internal)?;
-    let part = match url.sqlite_path() {
+    let target = url.sqlite_path().map(file::real_path);
+    let part = match &target {
         Some(target) => format!("{target}.restoring"),
         None => folder.path().join("restoring.db").display().to_string(),
     };
+    if let (Some(target), Some(file)) = (&target, file.to_str())
+        && file::is_same(target, file)
+    {
+        return Err(Error::Conflict(format!("{file} is the database itself")));
+    }
+    // Held to the end, so that no process begins to serve from what is being replaced.
+    let locks = target.as_deref().map(file::lock).transpose()?;
     remove(&part)?;
     std::fs::copy(file, &part).map_err(Error::internal)?;
-    let (to, from) = (url.clone(), part.clone());
+    file::make_private(Path::new(&part));
+    let (to, from) = (target.map_or(url.clone(), DatabaseUrl::Sqlite), part.clone());
     let replaced = blocking(move || {
         check(&from)?;
         replace(&to, &from, force)
     })
     .await;
     remove(&part)?;
-    replaced?;
+    let replacement = replaced?;
     let db = Db::open(url, Clock::system()).await?;
     migrate(&db).await?;
     let from = file.display().to_string();
-    db.write(&Actor::system("command line"), move |tx| {
+    let actor = Actor::system("command line");
+    let recorded = db.write(&actor, move |tx| {
+        // Some may have been ended since the backup.
+        sessions::end_all(tx.conn)?;
         tx.record(Event::new(Action::DatabaseRestored, "database", from));
         Ok(())
-    })
-    .await
+    });
+    recorded.await?;
+    drop((locks, replacement));
+    Ok(())
 }
 
 /// Whether a file is a backup of ours whose audit trail holds; then all of it is in the one file.
@@ -138,32 +154,27 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
     tokio::task::spawn_blocking(work).await.map_err(Error::internal)?
 }
 
-fn replace(url: &DatabaseUrl, part: &str, force: bool) -> Result<()> {
+/// Replaces the database. Of an embedded one, answers the lock of its new file: the old one is on a file that is gone.
+fn replace(url: &DatabaseUrl, part: &str, force: bool) -> Result<Option<file::FileLock>> {
     let target = url.sqlite_path().map(str::to_owned);
-    let _lock = target.as_deref().map(crate::app::lock_beside).transpose()?;
-    if target.as_deref().is_none_or(|path| Path::new(path).exists()) {
-        let mut conn = connect_alone(url)?;
-        migrate_conn(&mut conn)?;
-        if !force && !is_empty(&mut conn)? {
-            return Err(Error::Conflict(
-                "the database is not empty; give --force to replace it".to_owned(),
-            ));
-        }
+    let mut conn = connect_alone(url)?;
+    migrate_conn(&mut conn)?;
+    if !force && !is_empty(&mut conn)? {
+        return Err(Error::Conflict(
+            "the database is not empty; give --force to replace it".to_owned(),
+        ));
     }
     match target {
         Some(target) => {
-            // With its log: the new file has none.
-            remove(&target)?;
-            std::fs::rename(part, target).map_err(Error::internal)
+            dialect::seize(&mut conn)?;
+            let lock = file::lock(part)?;
+            std::fs::rename(part, target).map_err(Error::internal)?;
+            Ok(Some(lock))
         }
         None => {
-            let (mut target, mut file) = (
-                connect_alone(url)?,
-                connect_alone(&DatabaseUrl::Sqlite(part.to_owned()))?,
-            );
-            dialect::clear(&mut target, &mut file)?;
-            migrate_conn(&mut target)?;
-            dialect::fill_from_file(&mut target, &mut file)
+            let mut file = connect_alone(&DatabaseUrl::Sqlite(part.to_owned()))?;
+            dialect::replace_from_file(&mut conn, &mut file)?;
+            Ok(None)
         }
     }
 }

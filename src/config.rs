@@ -3,6 +3,7 @@
 //! Must never happen here: a wrong or unknown setting that is passed over, or a secret in an error's text.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,11 +20,12 @@ const NOT_SETTINGS: [&str; 3] = [
     "CANDOR_REQUIRE_POSTGRES",
 ];
 
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 22] = [
     "database_url",
     "listen",
     "public_url",
     "smtp_url",
+    "smtp_ca_file",
     "mail_from",
     "bounce_address",
     "admin_token",
@@ -43,6 +45,16 @@ const NAMES: [&str; 21] = [
     "log_format",
 ];
 
+/// Settings that hold a secret, or may. Each may also be given as the name of a file that holds the value, under its own name
+/// with `_file` behind it.
+const SECRETS: [&str; 4] = ["database_url", "smtp_url", "admin_token", "secret_key"];
+
+/// The most bytes of a file that holds a secret.
+const LONGEST_SECRET: u64 = 64 * 1024;
+
+/// The fewest characters of an admin token: an attacker may try many a second.
+const SHORTEST_TOKEN: usize = 16;
+
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -59,10 +71,14 @@ pub struct Config {
     pub database_url: String,
     /// Address and port to listen on; port 0 takes a free one.
     pub listen: String,
+    /// Whether that was set, or is the default.
+    pub listen_is_set: bool,
     /// Base of every link; unset: `http://` and the address listened on.
     pub public_url: Option<String>,
     /// Where mails go; unset: files in `outbox`.
     pub smtp_url: Option<String>,
+    /// Certificate authorities of the mail server in PEM, beside those that this machine trusts.
+    pub smtp_ca_file: Option<PathBuf>,
     /// The sender of every mail.
     pub mail_from: String,
     /// Where bounces go: the envelope sender of every mail, with the delivery in it. Unset: the address of `mail_from`.
@@ -109,8 +125,10 @@ impl Default for Config {
         Config {
             database_url: "sqlite://candor.db".to_owned(),
             listen: "127.0.0.1:8080".to_owned(),
+            listen_is_set: false,
             public_url: None,
             smtp_url: None,
+            smtp_ca_file: None,
             mail_from: "Candor <candor@localhost>".to_owned(),
             bounce_address: None,
             admin_token: None,
@@ -151,16 +169,20 @@ impl Config {
     /// # Errors
     /// One line that names the setting and what is wrong with it.
     pub fn load() -> Result<Self, String> {
-        let environment = std::env::vars_os().filter_map(|(name, value)| {
-            let name = name.into_string().ok()?;
-            name.starts_with("CANDOR_").then_some((name, value))
-        });
-        let mut values = Vec::new();
-        for (name, value) in environment {
-            let value = value.into_string().map_err(|_| format!("{name}: is not UTF-8"))?;
-            values.push((name, value));
+        Self::from_sources(environment()?, Path::new(FILE))
+    }
+
+    /// How errors are to be written that the other settings have: as far as this one setting can be read, and is right.
+    pub fn log_format_alone() -> LogFormat {
+        let of_file = || {
+            let text = std::fs::read_to_string(FILE).ok()?;
+            let table: toml::Table = text.parse().ok()?;
+            Some(table.get("log_format")?.as_str()?.to_owned())
+        };
+        match std::env::var("CANDOR_LOG_FORMAT").ok().or_else(of_file) {
+            Some(format) if format.trim() == "json" => LogFormat::Json,
+            _ => LogFormat::Text,
         }
-        Self::from_sources(values, Path::new("candor.toml"))
     }
 
     /// Reads the given variables (first) and the file, where it exists.
@@ -168,15 +190,16 @@ impl Config {
     /// # Errors
     /// One line that names the setting and what is wrong with it.
     pub fn from_sources(environment: Vec<(String, String)>, file: &Path) -> Result<Self, String> {
-        let mut values: BTreeMap<String, (String, String)> = BTreeMap::new();
+        let mut values = Values::new();
         if file.exists() {
             let shown = file.display();
             let text = std::fs::read_to_string(file).map_err(|error| format!("{shown}: {error}"))?;
             let table: toml::Table = text
                 .parse()
                 .map_err(|error: toml::de::Error| format!("{shown}: {}", error.message()))?;
+            let mut of_file = Values::new();
             for (name, value) in table {
-                if !NAMES.contains(&name.as_str()) {
+                if setting_of(&name).is_none() {
                     return Err(format!("{shown}: unknown setting '{name}'; {}", known()));
                 }
                 let value = match value {
@@ -184,9 +207,11 @@ impl Config {
                     toml::Value::Integer(number) => number.to_string(),
                     _ => return Err(format!("{shown}: {name}: must be a text or a number")),
                 };
-                values.insert(name.clone(), (format!("{shown}: {name}"), value));
+                insert(&mut of_file, &name, format!("{shown}: {name}"), value)?;
             }
+            values = of_file;
         }
+        let mut of_environment = Values::new();
         for (variable, value) in environment {
             if NOT_SETTINGS.contains(&variable.as_str()) {
                 continue;
@@ -196,14 +221,27 @@ impl Config {
                 .unwrap_or(&variable)
                 .to_ascii_lowercase();
             // A variable in lower case would be a second spelling of the same setting.
-            if !NAMES.contains(&name.as_str()) || variable != format!("CANDOR_{}", name.to_ascii_uppercase())
-            {
+            if setting_of(&name).is_none() || variable != format!("CANDOR_{}", name.to_ascii_uppercase()) {
                 return Err(format!("{variable}: unknown setting; {}", known()));
             }
-            values.insert(name, (variable, value));
+            insert(&mut of_environment, &name, variable, value)?;
         }
+        values.extend(of_environment);
         let mut config = Config::default();
-        for (name, (shown, value)) in values {
+        for (
+            name,
+            Given {
+                shown,
+                value,
+                in_file,
+            },
+        ) in values
+        {
+            let value = if in_file {
+                secret_in(&value).map_err(|reason| format!("{shown}: {reason}"))?
+            } else {
+                value
+            };
             config
                 .set(&name, value)
                 .map_err(|reason| format!("{shown}: {reason}"))?;
@@ -227,6 +265,7 @@ impl Config {
                     .filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
                     .ok_or("must be ADDRESS:PORT, such as 127.0.0.1:8080")?;
                 self.listen = value;
+                self.listen_is_set = true;
             }
             "public_url" => {
                 let url = url::Url::parse(&value)
@@ -243,6 +282,8 @@ impl Config {
                 crate::delivery::smtp::Relay::parse(&value)?;
                 self.smtp_url = Some(value);
             }
+            // Read, and so checked, at the start.
+            "smtp_ca_file" => self.smtp_ca_file = Some(PathBuf::from(value)),
             "mail_from" => {
                 value
                     .parse::<lettre::message::Mailbox>()
@@ -254,8 +295,10 @@ impl Config {
                 self.bounce_address = Some(value);
             }
             "admin_token" => {
-                if value.chars().count() < 8 {
-                    return Err("is too short; use at least 8 characters".to_owned());
+                if value.chars().count() < SHORTEST_TOKEN {
+                    return Err(format!(
+                        "is too short; use at least {SHORTEST_TOKEN} random characters"
+                    ));
                 }
                 self.admin_token = Some(value);
             }
@@ -313,8 +356,97 @@ impl Config {
     }
 }
 
+/// The file of settings, in the current directory.
+const FILE: &str = "candor.toml";
+
+/// A value, and where it stands.
+struct Given {
+    /// The variable, or the file and its key.
+    shown: String,
+    value: String,
+    /// The value is the path of a file that holds the setting's value.
+    in_file: bool,
+}
+
+/// Values, by setting.
+type Values = BTreeMap<String, Given>;
+
+/// The setting that a name gives, and whether it gives it as a file.
+fn setting_of(name: &str) -> Option<(&str, bool)> {
+    if NAMES.contains(&name) {
+        return Some((name, false));
+    }
+    name.strip_suffix("_file")
+        .filter(|setting| SECRETS.contains(setting))
+        .map(|setting| (setting, true))
+}
+
+/// Keeps a value of one source, which gives each setting in one way.
+fn insert(values: &mut Values, name: &str, shown: String, value: String) -> Result<(), String> {
+    let Some((setting, in_file)) = setting_of(name) else {
+        return Err(format!("{shown}: unknown setting; {}", known()));
+    };
+    if let Some(other) = values.get(setting) {
+        return Err(format!(
+            "{shown}: {} is given too; give one of the two",
+            other.shown
+        ));
+    }
+    let given = Given {
+        shown,
+        value,
+        in_file,
+    };
+    values.insert(setting.to_owned(), given);
+    Ok(())
+}
+
+/// The secret in a file: all of it but the white space around.
+fn secret_in(path: &str) -> Result<String, String> {
+    let path = path.trim();
+    if path.is_empty() {
+        return Err("is empty; leave it out to have the default".to_owned());
+    }
+    let about = |reason: String| format!("{path}: {reason}");
+    let metadata = std::fs::metadata(path).map_err(|error| about(error.to_string()))?;
+    if metadata.is_dir() || metadata.len() > LONGEST_SECRET {
+        return Err(about(format!(
+            "must be a file of at most {LONGEST_SECRET} bytes that holds the value"
+        )));
+    }
+    let file = std::fs::File::open(path).map_err(|error| about(error.to_string()))?;
+    let mut text = Vec::new();
+    // A pipe has no size that could be looked at before.
+    file.take(LONGEST_SECRET + 1)
+        .read_to_end(&mut text)
+        .map_err(|error| about(error.to_string()))?;
+    let text = String::from_utf8(text).map_err(|_| about("is not UTF-8".to_owned()))?;
+    if text.trim().is_empty() {
+        return Err(about("holds no value".to_owned()));
+    }
+    if text.len() as u64 > LONGEST_SECRET {
+        return Err(about(format!("holds more than {LONGEST_SECRET} bytes")));
+    }
+    Ok(text.trim().to_owned())
+}
+
+/// The variables of this process that have our prefix.
+fn environment() -> Result<Vec<(String, String)>, String> {
+    let mut values = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let Ok(name) = name.into_string() else { continue };
+        if !name.starts_with("CANDOR_") {
+            continue;
+        }
+        let value = value.into_string().map_err(|_| format!("{name}: is not UTF-8"))?;
+        values.push((name, value));
+    }
+    Ok(values)
+}
+
 fn known() -> String {
-    format!("the settings are {}", NAMES.join(", "))
+    let files: Vec<String> = SECRETS.iter().map(|name| format!("{name}_file")).collect();
+    format!("the settings are {}, {}", NAMES.join(", "), files.join(", "))
 }
 
 fn policy(value: &str) -> Result<Policy, String> {

@@ -1,6 +1,8 @@
 //! The commands. Each reads the settings, calls the library, and ends with an exit code that says how it went.
 
-use std::io::{BufReader, IsTerminal, Write};
+mod console;
+
+use std::io::{BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use std::time::Duration;
 use candor::audit::{self, Actor};
 use candor::auth::{self, NewToken, Role};
 use candor::base::error::Error;
+use candor::base::id::TokenId;
 use candor::base::time::Clock;
 use candor::config::{Config, LogFormat};
 use candor::directory::import;
@@ -101,6 +104,13 @@ enum TokenCommand {
         #[arg(long, value_parser = Role::parse)]
         role: Role,
     },
+    /// Lists the valid tokens: id, role, when it was made, and name, with tabs between them.
+    List,
+    /// Ends a token at once, and with it the sessions that were begun with it.
+    Revoke {
+        /// Its id, as `candor token list` shows it.
+        id: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -114,11 +124,13 @@ fn main() -> ExitCode {
     // Where the system does not let them be switched off, it takes that.
     #[cfg(target_os = "linux")]
     let _ = rustix::thread::disable_transparent_huge_pages(true);
+    // What the program writes (the database, backups, mails) holds secrets and personal data: nobody else may read it.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let cli = Cli::parse();
     match actix_web::rt::System::new().block_on(run(cli.command)) {
         Ok(code) => code,
         Err(reason) => {
-            eprintln!("candor: {reason}");
+            console::fail(&reason);
             ExitCode::FAILURE
         }
     }
@@ -127,9 +139,11 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> Result<ExitCode, String> {
     if let Command::Demo { exit } = command {
         start_log(LogFormat::Text, "off");
-        return demo::run(exit).await;
+        return demo::run(Config::load()?, exit).await;
     }
+    console::set_format(Config::log_format_alone());
     let config = Config::load()?;
+    console::set_format(config.log_format);
     start_log(
         config.log_format,
         "info,tokio_cron_scheduler=warn,actix_server=warn",
@@ -145,14 +159,13 @@ async fn run(command: Command) -> Result<ExitCode, String> {
             let outbox = config.smtp_url.is_none().then(|| config.outbox.clone());
             let running = app::start(config, Clock::system()).await.map_err(shown)?;
             let stop = StopSignal::listen()?;
-            println!("listening on {}", running.base_url());
+            console::say(&format!("listening on {}", running.base_url()))?;
             if let Some(outbox) = outbox {
-                println!(
+                console::say(&format!(
                     "CANDOR_SMTP_URL is not set: mails are written to {}/*.eml",
                     outbox.display()
-                );
+                ))?;
             }
-            std::io::stdout().flush().map_err(|error| error.to_string())?;
             running
                 .run_until(stop.received())
                 .await
@@ -161,8 +174,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Worker => {
             let background = app::start_worker(config, Clock::system()).await.map_err(shown)?;
             let stop = StopSignal::listen()?;
-            println!("delivering");
-            std::io::stdout().flush().map_err(|error| error.to_string())?;
+            console::say("delivering")?;
             stop.received().await;
             background.stop().await;
         }
@@ -170,7 +182,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
             app::open_database(&config, Clock::system())
                 .await
                 .map_err(shown)?;
-            println!("the database is up to date");
+            console::say("the database is up to date")?;
         }
         Command::Import { file, kind, columns } => {
             let table = table_of(&file, kind.as_deref(), columns.as_deref()).map_err(shown)?;
@@ -196,8 +208,30 @@ async fn run(command: Command) -> Result<ExitCode, String> {
                 .write(&command_line(), move |tx| auth::create(tx, &new))
                 .await
                 .map_err(shown)?;
-            println!("token {} (shown this once):", created.id);
-            println!("{}", created.token);
+            console::note(&format!("token {}, shown this once:", created.id));
+            console::answer(created.token.reveal())?;
+        }
+        Command::Token {
+            command: TokenCommand::List,
+        } => {
+            let db = app::open_database(&config, Clock::system())
+                .await
+                .map_err(shown)?;
+            list_tokens(&db).await.map_err(shown)?;
+        }
+        Command::Token {
+            command: TokenCommand::Revoke { id },
+        } => {
+            let id = TokenId::parse(&id)
+                .map_err(|_| format!("{id} is no id of a token; see candor token list"))?;
+            let db = app::open_database(&config, Clock::system())
+                .await
+                .map_err(shown)?;
+            let ended = id.clone();
+            db.write(&command_line(), move |tx| auth::revoke(tx, &ended))
+                .await
+                .map_err(shown)?;
+            console::say(&format!("token {id} is revoked"))?;
         }
         Command::Audit {
             command: AuditCommand::Verify,
@@ -207,24 +241,49 @@ async fn run(command: Command) -> Result<ExitCode, String> {
                 .map_err(shown)?;
             let result = db.read(audit::verify).await.map_err(shown)?;
             if let (Some(at), Some(reason)) = (result.broken_at, &result.reason) {
-                println!("broken at event {at}: {reason}");
+                console::say(&format!("broken at event {at}: {reason}"))?;
                 return Ok(ExitCode::FAILURE);
             }
-            println!("the chain holds: {} events, head {}", result.events, result.head);
+            console::say(&format!(
+                "the chain holds: {} events, head {}",
+                result.events, result.head
+            ))?;
         }
         Command::Backup { file } => {
             let db = app::open_database(&config, Clock::system())
                 .await
                 .map_err(shown)?;
             backup::backup(&db, &file).await.map_err(shown)?;
-            println!("written to {}", file.display());
+            console::say(&format!("written to {}", file.display()))?;
         }
         Command::Restore { file, force } => {
             backup::restore(&config, &file, force).await.map_err(shown)?;
-            println!("restored from {}", file.display());
+            console::say(&format!("restored from {}", file.display()))?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the valid tokens, a line each.
+async fn list_tokens(db: &candor::db::Db) -> Result<(), Error> {
+    const STEP: i64 = 500;
+    let mut after: Option<String> = None;
+    loop {
+        let tokens = db
+            .read(move |conn| auth::list(conn, after.as_deref(), STEP))
+            .await?;
+        for token in &tokens {
+            let line = format!(
+                "{}\t{}\t{}\t{}",
+                token.id, token.role, token.created_at, token.name
+            );
+            console::answer(&line).map_err(Error::internal)?;
+        }
+        if (tokens.len() as i64) < STEP {
+            return Ok(());
+        }
+        after = tokens.last().map(|token| token.id.to_string());
+    }
 }
 
 fn command_line() -> Actor {
@@ -320,19 +379,19 @@ async fn sync_source(db: &candor::db::Db, name: String) -> Result<ExitCode, Stri
             .as_ref()
             .map(|column| format!(", column {column}"))
             .unwrap_or_default();
-        eprintln!("{kind}{row}{key}{column}: {}", error.detail);
+        console::note(&format!("{kind}{row}{key}{column}: {}", error.detail));
     }
     if let Some(changes) = &mut run.changes {
         for kind in LineKind::ALL {
             let counts = *changes.of(kind);
-            println!(
+            console::say(&format!(
                 "{}: {} added, {} changed, {} unchanged, {} gone",
                 kind.plural(),
                 counts.added,
                 counts.changed,
                 counts.unchanged,
                 counts.gone
-            );
+            ))?;
         }
     }
     match run.state {
@@ -385,16 +444,13 @@ async fn import_file(
         .await;
     bar.finish_and_clear();
     match result {
-        Ok(counts) => {
-            println!(
-                "imported {} accounts, {} people, {} resources, {} members, {} collaborators",
-                counts.accounts, counts.people, counts.resources, counts.members, counts.collaborators
-            );
-            Ok(())
-        }
+        Ok(counts) => console::say(&format!(
+            "imported {} accounts, {} people, {} resources, {} members, {} collaborators",
+            counts.accounts, counts.people, counts.resources, counts.members, counts.collaborators
+        )),
         Err(Error::Invalid { errors, .. }) if !errors.is_empty() => {
             for error in &errors {
-                eprintln!("line {}: {}", error.line.unwrap_or(0), error.detail);
+                console::note(&format!("line {}: {}", error.line.unwrap_or(0), error.detail));
             }
             Err(format!(
                 "{} is not imported: {} errors",

@@ -10,6 +10,7 @@ use tokio_cron_scheduler::{Job, JobScheduler};
 
 use crate::alert::{kept, people};
 use crate::audit::{Actor, idempotency};
+use crate::auth::sessions;
 use crate::base::error::{Error, Result};
 use crate::db::Db;
 use crate::directory::source::runner;
@@ -104,9 +105,11 @@ impl Part for Schedule {
     }
 }
 
-/// Deletes old idempotency keys and old saved requests.
+/// Deletes ended sessions, old idempotency keys and old saved requests.
 async fn cleanup(db: Db, body_retention: Option<Duration>) -> Result<()> {
-    let oldest = db.clock().now().minus(KEY_LIFETIME);
+    let now = db.clock().now();
+    db.transaction(move |conn| sessions::forget(conn, now)).await?;
+    let oldest = now.minus(KEY_LIFETIME);
     db.transaction(move |conn| idempotency::forget(conn, oldest))
         .await?;
     forget_bodies(&db, body_retention).await;

@@ -19,6 +19,29 @@ const TOLD: usize = 100;
 /// What SQLite says when there is no room: the second where a file may not grow.
 const REASONS: [&str; 2] = ["database or disk is full", "disk I/O error"];
 
+/// Nothing is being sent and nobody writes: whoever asks is told that nothing can be stored, and again that it can.
+#[test]
+fn it_is_not_ready_meanwhile() {
+    run(Backend::Sqlite, async |env: Env| {
+        let Some(disk) = SmallDisk::mount(64) else { return };
+        let mut candor =
+            Binary::new(&env).setting("database_url", format!("sqlite://{SMALL_DISK}/candor.db"));
+        candor.launched_by(disk.launcher());
+        for arguments in [&["serve"][..], &["serve", "--no-workers"]] {
+            candor.serve_with(arguments).await;
+            candor.anonymous().get("/readyz").await.expect(200);
+            disk.fill();
+            let answer = candor.anonymous().get("/readyz").await.expect_problem(503);
+            assert!(answer.text.contains(REASONS[0]), "{answer}");
+            assert_ne!(answer.header("retry-after"), "");
+            candor.anonymous().get("/healthz").await.expect(200);
+            disk.free();
+            candor.anonymous().get("/readyz").await.expect(200);
+            candor.terminate().await.expect(0);
+        }
+    });
+}
+
 #[test]
 fn until_there_is_room_again() {
     run(Backend::Sqlite, async |env: Env| {

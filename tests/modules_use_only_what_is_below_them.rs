@@ -27,6 +27,7 @@ const ORDER: [&str; 23] = [
     "app",
     "backup",
     "demo",
+    "console",
     "main",
 ];
 

@@ -2,13 +2,17 @@
 
 use serde_json::json;
 
-use crate::support::{Env, TestApp, on_both_databases, story_directory};
+use crate::support::{
+    Backend, Binary, DEADLINE, Env, TestApp, eventually, on_both_databases, story_directory,
+};
 
 on_both_databases!(
     a_process_says_that_it_lives_and_is_ready,
     without_its_database_it_is_not_ready,
     the_numbers_are_there_for_prometheus,
     a_process_may_leave_delivery_to_others,
+    without_writing_it_is_not_ready,
+    being_asked_often_writes_little,
 );
 
 async fn a_process_says_that_it_lives_and_is_ready(env: Env) {
@@ -116,4 +120,47 @@ async fn a_process_may_leave_delivery_to_others(env: Env) {
     let ready = app.anonymous().get("/readyz").await.expect(200);
     assert_eq!(ready["delivers"], false);
     app.finish().await;
+}
+
+/// A database that can be read and not written, such as one after a failover.
+async fn without_writing_it_is_not_ready(env: Env) {
+    let mut candor = Binary::new(&env);
+    candor.serve_with(["serve", "--no-workers"]).await;
+    candor.anonymous().get("/readyz").await.expect(200);
+    let (refuse, allow) = match env.backend {
+        Backend::Sqlite => (
+            "CREATE TRIGGER refuse BEFORE INSERT ON settings BEGIN SELECT RAISE(ABORT, 'no'); END",
+            "DROP TRIGGER refuse",
+        ),
+        Backend::Postgres => (
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$; \
+             CREATE TRIGGER refuse BEFORE INSERT ON settings FOR EACH ROW EXECUTE FUNCTION refuse()",
+            "DROP TRIGGER refuse ON settings",
+        ),
+    };
+    env.sql(refuse).expect("a trigger");
+    // What was written a moment ago still speaks for it.
+    let answer = eventually("it to be not ready", DEADLINE, async || {
+        let answer = candor.anonymous().get("/readyz").await;
+        (answer.status == 503).then_some(answer)
+    })
+    .await;
+    assert!(answer.text.contains("cannot be written"), "{answer}");
+    env.sql(allow).expect("no trigger");
+    candor.anonymous().get("/readyz").await.expect(200);
+    candor.finish().await;
+}
+
+async fn being_asked_often_writes_little(env: Env) {
+    let mut candor = Binary::new(&env);
+    candor.serve_with(["serve", "--no-workers"]).await;
+    let value = "SELECT value FROM settings WHERE name = 'last_write_check'";
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..200 {
+        candor.anonymous().get("/readyz").await.expect(200);
+        seen.extend(env.texts(value));
+    }
+    assert!(seen.len() <= 5, "{seen:?}");
+    assert_eq!(env.count("audit_events WHERE action LIKE '%write%'"), 0);
+    candor.finish().await;
 }

@@ -80,6 +80,16 @@ async fn wrong_settings(env: Env) {
         ),
         (
             "database_url",
+            "sqlite://file:candor.db".to_owned(),
+            vec!["CANDOR_DATABASE_URL"],
+        ),
+        (
+            "database_url",
+            "sqlite://:memory:".to_owned(),
+            vec!["CANDOR_DATABASE_URL"],
+        ),
+        (
+            "database_url",
             "sqlite:///nowhere/at/all/candor.db".to_owned(),
             vec!["database"],
         ),
@@ -176,7 +186,8 @@ async fn wrong_settings(env: Env) {
         ),
         (
             "admin_token",
-            SECRET[..7].to_owned(),
+            // A character too few.
+            format!("{SECRET}x"),
             vec!["CANDOR_ADMIN_TOKEN", "short"],
         ),
         (

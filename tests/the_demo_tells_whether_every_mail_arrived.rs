@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use candor::config::Config;
 use candor::demo;
 use candor::demo::catcher::{Decision, Policy};
 
@@ -34,7 +35,7 @@ fn it_fails_where_a_mail_is_missing() {
             "baraka@sound-works.example" => Decision::Permanent("5.1.1 no such user".to_owned()),
             _ => Decision::Accept,
         });
-        let arrived = demo::perform(true, policy, Duration::from_secs(1))
+        let arrived = demo::perform(Config::default(), true, policy, Duration::from_secs(1))
             .await
             .expect("the service starts");
         assert!(!arrived);

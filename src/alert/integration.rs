@@ -12,6 +12,7 @@ use crate::auth::{hash_secret, random_secret};
 use crate::base::check::Check;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::id::IntegrationId;
+use crate::base::shown_once::ShownOnce;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::integrations as i;
@@ -53,8 +54,9 @@ fn opens_by_default() -> bool {
 pub struct CreatedIntegration {
     /// Its id.
     pub id: IntegrationId,
-    /// Where to send alerts.
-    pub hook_url: String,
+    /// Where to send alerts. The answer to a repeat of the request leaves it out, and names it in `withheld`.
+    #[schema(required = false)]
+    pub hook_url: ShownOnce,
 }
 
 /// An integration, as shown.
@@ -250,7 +252,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewIntegration, public_url: &str) -> Result
         })),
     );
     Ok(CreatedIntegration {
-        hook_url: format!("{public_url}/hooks/{token}"),
+        hook_url: ShownOnce::new(format!("{public_url}/hooks/{token}")),
         id,
     })
 }

@@ -9,6 +9,7 @@
 //! or an event written outside the transaction of its change.
 
 pub mod follow;
+pub mod frozen;
 pub mod idempotency;
 mod trail;
 mod verify;
@@ -119,6 +120,7 @@ actions! {
     AccessDenied = "access.denied",
     AccessForbidden = "access.forbidden",
     AdminSignedIn = "admin.signed_in",
+    AdminSignedOut = "admin.signed_out",
     TokenCreated = "token.created",
     TokenRevoked = "token.revoked",
     AccountPut = "account.put",
@@ -436,6 +438,7 @@ const WITHOUT_INFLUENCE: &[Action] = &[
     Action::AccessDenied,
     Action::AccessForbidden,
     Action::AdminSignedIn,
+    Action::AdminSignedOut,
     Action::AlertRepeated,
     Action::HookRefused,
     Action::HookInvalid,

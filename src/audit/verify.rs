@@ -1,11 +1,13 @@
-//! Whether the chain holds: every hash, the order, the head, and the delivery attempts that events answer for.
+//! Whether the chain holds: every hash, the order, the head, and what events answer for beside it: delivery attempts, and
+//! what was frozen of a notice.
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Action, Event, Tx, rows_after};
+use super::{Action, Event, Tx, frozen, rows_after};
 use crate::base::error::Result;
+use crate::base::id::NoticeId;
 use crate::base::text::hex;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
@@ -29,7 +31,8 @@ pub struct Verification {
     pub reason: Option<String>,
 }
 
-/// Walks the whole chain: every hash, the order, the head, and the delivery attempts against the digests of their events.
+/// Walks the whole chain: every hash, the order, the head, and the delivery attempts and frozen notices against the digests
+/// of their events.
 ///
 /// # Errors
 /// Only what the database answers; a broken chain is a result, not an error.
@@ -41,6 +44,7 @@ pub fn verify(conn: &mut Conn) -> Result<Verification> {
     };
     let mut last = (0_i64, "0".repeat(64));
     let mut attempts = 0_i64;
+    let mut queued = Queued::default();
     let broken = |events, head: String, at, reason: String| Verification {
         ok: false,
         events,
@@ -83,6 +87,12 @@ pub fn verify(conn: &mut Conn) -> Result<Verification> {
                     Err(reason) => return Ok(broken(last.0, last.1, row.seq, reason)),
                 }
             }
+            if row.action == Action::NoticeQueued.as_str()
+                && let Some(reason) =
+                    check_frozen(conn, &row.subject_id, row.after_json.as_deref(), &mut queued)?
+            {
+                return Ok(broken(last.0, last.1, row.seq, reason));
+            }
             last = (row.seq, row.hash);
         }
         if (count as i64) < STEP {
@@ -103,6 +113,9 @@ pub fn verify(conn: &mut Conn) -> Result<Verification> {
         let reason = format!("{stored} delivery attempts are stored, {attempts} were recorded");
         return Ok(broken(last.0, last.1.clone(), last.0 + 1, reason));
     }
+    if let Some(reason) = queued.compare(conn)? {
+        return Ok(broken(last.0, last.1.clone(), last.0 + 1, reason));
+    }
     Ok(Verification {
         ok: true,
         events: last.0,
@@ -110,6 +123,93 @@ pub fn verify(conn: &mut Conn) -> Result<Verification> {
         broken_at: None,
         reason: None,
     })
+}
+
+/// Notices and recipients that events have told of.
+#[derive(Default)]
+struct Queued {
+    notices: i64,
+    recipients: i64,
+}
+
+impl Queued {
+    /// What is stored and no event has told of.
+    fn compare(&self, conn: &mut Conn) -> Result<Option<String>> {
+        use crate::db::schema::{deliveries as d, notice_recipients as r, notices as n};
+        let notices: i64 = n::table
+            .filter(n::digest.is_not_null())
+            .count()
+            .get_result(conn)?;
+        if notices != self.notices {
+            return Ok(Some(format!(
+                "{notices} notices were queued, {} were recorded",
+                self.notices
+            )));
+        }
+        let recipients: i64 = r::table.count().get_result(conn)?;
+        if recipients != self.recipients {
+            return Ok(Some(format!(
+                "{recipients} recipients are stored, {} were recorded",
+                self.recipients
+            )));
+        }
+        let same = d::notice_id
+            .eq(r::notice_id)
+            .and(d::ordinal.eq(r::ordinal))
+            .and(d::address.eq(r::address))
+            .and(d::channel.eq(r::channel));
+        let other: Option<i64> = d::table
+            .left_join(r::table.on(same))
+            .filter(r::notice_id.nullable().is_null())
+            .select(d::id)
+            .first(conn)
+            .optional()?;
+        Ok(other.map(|id| format!("delivery {id} is not to the recipient that was frozen")))
+    }
+}
+
+/// What the event of a queued notice says about it.
+#[derive(Deserialize)]
+struct QueuedDigest {
+    digest: String,
+    recipients: i64,
+    #[serde(default)]
+    endpoints: i64,
+    /// Events of the first versions lack it.
+    frozen: Option<String>,
+}
+
+/// Compares what is stored of a queued notice with its event. Answers what is wrong.
+fn check_frozen(
+    conn: &mut Conn,
+    id: &str,
+    after: Option<&str>,
+    queued: &mut Queued,
+) -> Result<Option<String>> {
+    let said = after.and_then(|text| serde_json::from_str::<QueuedDigest>(text).ok());
+    let (Some(said), Ok(id)) = (said, NoticeId::parse(id)) else {
+        return Ok(Some("it does not say what was frozen".to_owned()));
+    };
+    let Some(stored) = frozen::stored(conn, &id)? else {
+        return Ok(Some(
+            "the notice that it queued is not stored any more".to_owned(),
+        ));
+    };
+    let count = said.recipients + said.endpoints;
+    if stored.recipients != count {
+        return Ok(Some(format!(
+            "{} recipients of the notice are stored, {count} were frozen",
+            stored.recipients
+        )));
+    }
+    if stored.preview != said.digest || said.frozen.is_some_and(|frozen| frozen != stored.digest) {
+        return Ok(Some(
+            "the recipients or the text of the notice are not those that were frozen".to_owned(),
+        ));
+    }
+    queued.notices += 1;
+    queued.recipients += count;
+    Ok(None)
 }
 
 /// What the event of one batch of attempts says about them.

@@ -2,6 +2,8 @@
 //!
 //! Must never happen here: a token stored or logged in the clear, or a comparison that tells by its time how close a guess was.
 
+pub mod sessions;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use diesel::prelude::*;
@@ -14,11 +16,12 @@ use crate::audit::{Action, Actor, Event, Tx};
 use crate::base::enums::word_enum;
 use crate::base::error::{Error, Result};
 use crate::base::id::TokenId;
+use crate::base::shown_once::ShownOnce;
 use crate::base::text::hex;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
-use crate::db::dialect::on_backend;
-use crate::db::schema::{api_tokens as t, settings};
+use crate::db::dialect::{on_backend, serves_with};
+use crate::db::schema::{admin_sessions, api_tokens as t, audit_events as e, settings};
 
 word_enum! {
     /// What a token may do; each role includes those before it.
@@ -80,8 +83,10 @@ pub struct NewToken {
 pub struct CreatedToken {
     /// Its id.
     pub id: TokenId,
-    /// The secret, for `Authorization: Bearer`.
-    pub token: String,
+    /// The secret, for `Authorization: Bearer`. The answer to a repeat of the request leaves it out, and names it in
+    /// `withheld`.
+    #[schema(required = false)]
+    pub token: ShownOnce,
 }
 
 /// A token, as shown.
@@ -132,7 +137,10 @@ pub fn create(tx: &mut Tx<'_>, new: &NewToken) -> Result<CreatedToken> {
     let secret = format!("cnd_{}", random_secret()?);
     let id = TokenId::new(tx.now);
     insert(tx, &id, name, new.role, &secret)?;
-    Ok(CreatedToken { id, token: secret })
+    Ok(CreatedToken {
+        id,
+        token: ShownOnce::new(secret),
+    })
 }
 
 fn insert(tx: &mut Tx<'_>, id: &TokenId, name: &str, role: Role, secret: &str) -> Result<()> {
@@ -189,7 +197,7 @@ pub fn get(conn: &mut Conn, id: &TokenId) -> Result<TokenView> {
         .ok_or_else(|| Error::NotFound(format!("token {id}")))
 }
 
-/// Ends a token at once.
+/// Ends a token at once, with the sessions that were begun with it.
 ///
 /// # Errors
 /// `NotFound`, also where it has ended already.
@@ -200,6 +208,8 @@ pub fn revoke(tx: &mut Tx<'_>, id: &TokenId) -> Result<()> {
     if changed == 0 {
         return Err(Error::NotFound(format!("token {id}")));
     }
+    diesel::delete(admin_sessions::table.filter(admin_sessions::token_id.eq(id.as_str())))
+        .execute(tx.conn)?;
     tx.record(Event::new(Action::TokenRevoked, "token", id.as_str()));
     Ok(())
 }
@@ -243,25 +253,27 @@ pub fn session_holder(conn: &mut Conn, id: &TokenId) -> Result<Option<Caller>> {
 /// Name of the token that the settings give.
 const ADMIN_NAME: &str = "admin (from the settings)";
 
-/// Makes the settings' admin token valid, and an earlier one that is set no more invalid.
+/// Makes the settings' admin token valid. An earlier one of the settings is revoked, unless a process that is alive serves
+/// with it. A token that somebody revoked stays revoked: then the answer is false.
+///
+/// To be called by one starting process after another, see [`crate::db::dialect::lock_start`].
 ///
 /// # Errors
 /// What the database answers.
-pub fn ensure_admin(tx: &mut Tx<'_>, secret: Option<&str>) -> Result<()> {
-    let wanted = secret.map(hash_secret);
+pub fn ensure_admin(tx: &mut Tx<'_>, secret: &str) -> Result<bool> {
+    let hash = hash_secret(secret);
     let stored: Vec<(TokenId, String)> = t::table
         .filter(t::name.eq(ADMIN_NAME))
         .filter(t::revoked_at.is_null())
         .select((t::id, t::hash))
         .load(tx.conn)?;
-    for (id, hash) in &stored {
-        if Some(hash) != wanted.as_ref() {
+    for (id, other) in &stored {
+        if *other != hash && !serves_with(tx.conn, other)? {
             revoke(tx, id)?;
         }
     }
-    let Some(hash) = wanted else { return Ok(()) };
     if stored.iter().any(|(_, stored)| *stored == hash) {
-        return Ok(());
+        return Ok(true);
     }
     let old: Option<TokenId> = t::table
         .filter(t::hash.eq(&hash))
@@ -269,7 +281,8 @@ pub fn ensure_admin(tx: &mut Tx<'_>, secret: Option<&str>) -> Result<()> {
         .first(tx.conn)
         .optional()?;
     match old {
-        // It was set before, taken out, and set again.
+        Some(id) if revoked_by_somebody(tx.conn, &id)? => return Ok(false),
+        // It was set before, another one took its place, and now it is set again.
         Some(id) => {
             diesel::update(t::table.find(id.as_str()))
                 .set((
@@ -282,11 +295,26 @@ pub fn ensure_admin(tx: &mut Tx<'_>, secret: Option<&str>) -> Result<()> {
         }
         None => {
             let id = TokenId::new(tx.now);
-            insert(tx, &id, ADMIN_NAME, Role::Admin, secret.unwrap_or_default())?;
+            insert(tx, &id, ADMIN_NAME, Role::Admin, secret)?;
         }
     }
-    Ok(())
+    Ok(true)
 }
+
+/// Whether a token was last revoked by a person or a program, and not by the start of a process.
+fn revoked_by_somebody(conn: &mut Conn, id: &TokenId) -> Result<bool> {
+    let by: Option<(String, String)> = e::table
+        .filter(e::subject_id.eq(id.as_str()))
+        .filter(e::action.eq(Action::TokenRevoked.as_str()))
+        .order(e::seq.desc())
+        .select((e::actor_kind, e::actor_id))
+        .first(conn)
+        .optional()?;
+    Ok(by.is_some_and(|(kind, id)| (kind.as_str(), id.as_str()) != ("system", STARTING)))
+}
+
+/// The part of the system that acts while a process starts.
+pub const STARTING: &str = "start";
 
 /// The key of this instance: from the settings, or made once and kept in the database.
 ///
@@ -351,13 +379,6 @@ impl Links {
             .then_some(delivery)
     }
 
-    /// The cookie of a session that ends at `until`.
-    pub fn session(&self, token: &TokenId, until: Timestamp) -> String {
-        let text = format!("{token}.{}", until.as_micros());
-        let signature = self.sign(&format!("session:{text}"));
-        format!("{text}.{signature}")
-    }
-
     /// What the forms of a session carry: a page of somebody else's cannot know it.
     pub fn form_key(&self, session: &str) -> String {
         self.sign(&format!("form:{session}"))
@@ -366,18 +387,5 @@ impl Links {
     /// Whether a form came from a page of this session.
     pub fn is_form_key(&self, session: &str, key: &str) -> bool {
         self.holds(&format!("form:{session}"), key)
-    }
-
-    /// Whose session this is, if it is ours and has not ended.
-    pub fn session_token(&self, cookie: &str, now: Timestamp) -> Option<TokenId> {
-        let (text, signature) = cookie.rsplit_once('.')?;
-        if !self.holds(&format!("session:{text}"), signature) {
-            return None;
-        }
-        let (token, until) = text.split_once('.')?;
-        let until: i64 = until.parse().ok()?;
-        (until > now.as_micros())
-            .then(|| TokenId::parse(token).ok())
-            .flatten()
     }
 }

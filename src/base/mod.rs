@@ -6,5 +6,6 @@ pub(crate) mod enums;
 pub mod error;
 pub mod id;
 pub mod shared;
+pub mod shown_once;
 pub mod text;
 pub mod time;

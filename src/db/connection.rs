@@ -10,6 +10,8 @@ use diesel::prelude::*;
 use diesel::r2d2::ManageConnection;
 use diesel::sqlite::SqliteConnection;
 
+use super::file;
+
 /// A connection to either database. Domain functions take `&mut Conn`.
 #[derive(diesel::MultiConnection)]
 pub enum Conn {
@@ -35,8 +37,9 @@ impl DatabaseUrl {
     /// A sentence where the scheme is another one or the path is missing. The URL itself is not repeated: it may hold a password.
     pub fn parse(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("sqlite://") {
-            if path.is_empty() || path.contains('?') {
-                return Err("must be sqlite://PATH with a path and nothing behind it".to_owned());
+            // SQLite reads file: as a URI, whose path is another one than the text.
+            if path.is_empty() || path.contains('?') || path.starts_with("file:") || path.starts_with(':') {
+                return Err("must be sqlite://PATH with the path of a file and nothing behind it".to_owned());
             }
             return Ok(DatabaseUrl::Sqlite(path.to_owned()));
         }
@@ -71,12 +74,24 @@ impl DatabaseUrl {
     }
 }
 
-/// What a pooled connection may do.
+/// What a connection may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     Read,
     Write,
+    /// Everything, while no other process of Candor is connected.
+    Alone,
 }
+
+/// The lock of PostgreSQL that each connection of Candor shares, and that a restore takes for itself alone: so it is known
+/// whether a process is connected.
+const CONNECTED: i64 = 727_003;
+/// The lock that each connection of a process shares that serves with an admin token, with a number made from the token.
+const ADMIN_TOKEN: i32 = 727_005;
+/// How often is looked whether the last process has left.
+const LOOKS: u32 = 20;
+/// How long a connection waits for a file that another process is just switching to its log.
+const SWITCHING: Duration = Duration::from_secs(10);
 
 pub(super) struct PoolSizes {
     /// 0: reads go through the writers' pool.
@@ -100,24 +115,36 @@ pub(super) fn pool_sizes(url: &DatabaseUrl) -> PoolSizes {
     }
 }
 
-pub(super) fn connect(url: &DatabaseUrl, mode: Mode) -> Result<Conn, diesel::r2d2::Error> {
+fn bad(reason: impl Into<String>) -> diesel::r2d2::Error {
+    diesel::r2d2::Error::ConnectionError(ConnectionError::BadConnection(reason.into()))
+}
+
+/// Connects. `admin` is a number for the admin token of a process that serves, see [`super::Db::open_serving`].
+pub(super) fn connect(
+    url: &DatabaseUrl,
+    mode: Mode,
+    admin: Option<i32>,
+) -> Result<Conn, diesel::r2d2::Error> {
     use diesel::r2d2::Error;
     match url {
         DatabaseUrl::Sqlite(path) => {
+            file::create_private(path).map_err(|error| bad(format!("{path}: {error}")))?;
             let mut conn = SqliteConnection::establish(path).map_err(Error::ConnectionError)?;
+            conn.batch_execute("PRAGMA busy_timeout = 10000;")
+                .map_err(Error::QueryError)?;
+            use_log(&mut conn).map_err(Error::QueryError)?;
             // FULL: what was answered with 2xx must survive a power cut.
             conn.batch_execute(
-                "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-                 PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;",
+                "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;",
             )
             .map_err(Error::QueryError)?;
             // Each connection has a cache of its own, and the system's lies below: readers, who are many, need little.
             let own = match mode {
                 Mode::Read => "PRAGMA query_only = ON; PRAGMA cache_size = -4000;",
-                Mode::Write => "PRAGMA wal_autocheckpoint = 4000;",
+                Mode::Write | Mode::Alone => "PRAGMA wal_autocheckpoint = 4000;",
             };
             conn.batch_execute(own).map_err(Error::QueryError)?;
-            if mode == Mode::Write {
+            if mode != Mode::Read {
                 keep_pages(&mut conn, Pages::Usual).map_err(Error::QueryError)?;
             }
             Ok(Conn::Sqlite(conn))
@@ -130,9 +157,92 @@ pub(super) fn connect(url: &DatabaseUrl, mode: Mode) -> Result<Conn, diesel::r2d
                 "SET TIME ZONE 'UTC'; SET client_min_messages = warning; SET lock_timeout = '10s'; SET jit = off;",
             )
             .map_err(Error::QueryError)?;
+            announce(&mut conn, mode, admin)?;
             Ok(Conn::Pg(conn))
         }
     }
+}
+
+/// Switches the file to its write-ahead log. Two processes that do so at once on a new file may be told at once that it is
+/// locked, whatever the timeout says.
+fn use_log(conn: &mut SqliteConnection) -> QueryResult<()> {
+    let began = Instant::now();
+    loop {
+        match conn.batch_execute("PRAGMA journal_mode = WAL;") {
+            Err(error) if is_locked(&error) && began.elapsed() < SWITCHING => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Whether SQLite refuses because somebody else uses the file at this moment.
+pub(super) fn is_locked(error: &diesel::result::Error) -> bool {
+    matches!(error, diesel::result::Error::DatabaseError(_, information)
+        if ["database is locked", "database schema is locked", "database table is locked"]
+            .iter()
+            .any(|text| information.message().starts_with(text)))
+}
+
+#[derive(QueryableByName)]
+struct Taken {
+    #[diesel(sql_type = diesel::sql_types::Bool)]
+    taken: bool,
+}
+
+/// Lets other processes see that this one is connected, or makes sure that no other one is.
+fn announce(conn: &mut PgConnection, mode: Mode, admin: Option<i32>) -> Result<(), diesel::r2d2::Error> {
+    use diesel::r2d2::Error;
+    let mut take = |statement: &str| {
+        diesel::sql_query(statement)
+            .get_result::<Taken>(conn)
+            .map(|taken| taken.taken)
+            .map_err(Error::QueryError)
+    };
+    let (statement, refusal) = if mode == Mode::Alone {
+        let refusal = "a process of Candor is connected to it: stop every serve, worker and command first";
+        ("pg_try_advisory_lock", refusal)
+    } else {
+        let refusal = "it is being restored: try again when that has ended";
+        ("pg_try_advisory_lock_shared", refusal)
+    };
+    let mut looks = 1;
+    while !take(&format!("SELECT {statement}({CONNECTED}) AS taken"))? {
+        if looks == LOOKS {
+            return Err(bad(refusal));
+        }
+        // The server needs a moment to notice that a process has ended.
+        looks += 1;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    if mode == Mode::Alone {
+        return Ok(());
+    }
+    if let Some(key) = admin {
+        // Another process may be looking at this moment whether the token is in use, for an instant.
+        conn.batch_execute(&format!("SELECT pg_advisory_lock_shared({ADMIN_TOKEN}, {key})"))
+            .map_err(Error::QueryError)?;
+    }
+    Ok(())
+}
+
+/// The number of an admin token, from its hash, among the locks that connections share.
+pub(super) fn admin_key(hash: &str) -> i32 {
+    let first = hash
+        .get(..8)
+        .and_then(|first| u32::from_str_radix(first, 16).ok());
+    first.unwrap_or_default().cast_signed()
+}
+
+/// Whether another process serves with the admin token of this hash. To be asked in a transaction.
+pub(super) fn serves_with(conn: &mut PgConnection, hash: &str) -> QueryResult<bool> {
+    let statement = format!(
+        "SELECT pg_try_advisory_xact_lock({ADMIN_TOKEN}, {}) AS taken",
+        admin_key(hash)
+    );
+    let free: Taken = diesel::sql_query(statement).get_result(conn)?;
+    Ok(!free.taken)
 }
 
 /// How much of its file a connection that writes to SQLite keeps in memory.
@@ -183,6 +293,7 @@ pub struct Pooled {
 pub struct Manager {
     pub(super) url: DatabaseUrl,
     pub(super) mode: Mode,
+    pub(super) admin: Option<i32>,
 }
 
 impl ManageConnection for Manager {
@@ -191,7 +302,7 @@ impl ManageConnection for Manager {
 
     fn connect(&self) -> Result<Pooled, Self::Error> {
         Ok(Pooled {
-            conn: connect(&self.url, self.mode)?,
+            conn: connect(&self.url, self.mode, self.admin)?,
             worked: Some(Instant::now()),
         })
     }

@@ -127,7 +127,7 @@ fn array(rows: &[Row]) -> String {
     format!("[{}]", rows.join(","))
 }
 
-/// Takes Candor's own tables out of a PostgreSQL database, and nothing else.
+/// Takes Candor's own tables out of a PostgreSQL database, and nothing else, within a transaction there.
 ///
 /// # Errors
 /// What either database answers.
@@ -143,12 +143,12 @@ pub(super) fn clear_postgres(target: &mut PgConnection, file: &mut SqliteConnect
     Ok(())
 }
 
-/// Fills a PostgreSQL database that was just migrated from an embedded one.
+/// Fills a PostgreSQL database that was just migrated from an embedded one, within a transaction there.
 ///
 /// # Errors
 /// What either database answers.
 pub(super) fn into_postgres(file: &mut SqliteConnection, target: &mut PgConnection) -> Result<()> {
-    target.batch_execute("BEGIN; DELETE FROM counters;")?;
+    target.batch_execute("DELETE FROM counters;")?;
     for table in tables(file)? {
         let columns = columns(file, &table)?;
         pages(file, &table, &columns, |rows| {
@@ -181,7 +181,6 @@ pub(super) fn into_postgres(file: &mut SqliteConnection, target: &mut PgConnecti
              MAX({column}) IS NOT NULL) FROM {table}"
         ))?;
     }
-    target.batch_execute("COMMIT")?;
     Ok(())
 }
 

@@ -3,13 +3,20 @@
 //! Must never happen here: a migration that an older binary beside it cannot live with
 //! (expand first, contract in a later release).
 
+use std::time::Duration;
+
+use diesel::PgConnection;
+use diesel::connection::SimpleConnection;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::{Conn, Db};
+use super::{Conn, Db, in_transaction};
 use crate::base::error::{Error, Result};
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+
+/// How long a process waits for another one that migrates.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Applies the migrations that are missing and answers their names.
 ///
@@ -24,18 +31,43 @@ pub async fn migrate(db: &Db) -> Result<Vec<String>> {
 /// # Errors
 /// `Internal` where a migration fails; it is rolled back as a whole.
 pub(crate) fn migrate_conn(conn: &mut Conn) -> Result<Vec<String>> {
-    let applied = match conn {
-        Conn::Sqlite(conn) => run(conn, SQLITE),
-        Conn::Pg(conn) => {
-            use diesel::RunQueryDsl;
-            // Several processes may start at once on one database.
-            diesel::sql_query("SELECT pg_advisory_lock(727000)").execute(conn)?;
-            let applied = run(conn, POSTGRES);
-            diesel::sql_query("SELECT pg_advisory_unlock(727000)").execute(conn)?;
+    // Several processes may start at once on one database. One of them migrates it, and the others wait for that.
+    match conn {
+        Conn::Sqlite(sqlite) => {
+            // Mostly there is nothing to do, and nobody to wait for.
+            if !sqlite.has_pending_migration(SQLITE).map_err(Error::Internal)? {
+                return Ok(Vec::new());
+            }
+            sqlite.batch_execute(&format!("PRAGMA busy_timeout = {};", PATIENCE.as_millis()))?;
+            let applied = in_transaction(conn, |conn| {
+                let applied = match conn {
+                    Conn::Sqlite(conn) => run(conn, SQLITE),
+                    Conn::Pg(conn) => run(conn, POSTGRES),
+                };
+                applied.map_err(Error::Internal)
+            });
+            conn.batch_execute("PRAGMA busy_timeout = 10000;")?;
             applied
         }
-    };
-    applied.map_err(Error::Internal)
+        Conn::Pg(conn) => {
+            conn.batch_execute(&format!(
+                "SET lock_timeout = {}; SELECT pg_advisory_lock(727000); SET lock_timeout = '10s';",
+                PATIENCE.as_millis()
+            ))?;
+            let applied = run(conn, POSTGRES).map_err(Error::Internal);
+            conn.batch_execute("SELECT pg_advisory_unlock(727000)")?;
+            applied
+        }
+    }
+}
+
+/// Applies what is missing as a part of a transaction that has begun.
+///
+/// # Errors
+/// `Internal` where a migration fails.
+pub(super) fn migrate_within(conn: &mut PgConnection) -> Result<()> {
+    run(conn, POSTGRES).map_err(Error::Internal)?;
+    Ok(())
 }
 
 type Applied = std::result::Result<Vec<String>, Box<dyn std::error::Error + Send + Sync>>;

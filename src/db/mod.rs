@@ -8,8 +8,10 @@ pub(crate) mod bulk;
 mod connection;
 mod copy;
 pub mod dialect;
+pub mod file;
 mod fixed;
 pub mod foreign;
+mod health;
 pub(crate) mod keyed;
 pub(crate) mod many;
 mod migrate;
@@ -52,6 +54,7 @@ pub struct Db {
     clock: Clock,
     /// How often something was written that is followed (see `audit::follow`).
     written: Arc<watch::Sender<u64>>,
+    writes: Arc<health::Writes>,
 }
 
 impl Db {
@@ -60,15 +63,25 @@ impl Db {
     /// # Errors
     /// `Unavailable` where the database cannot be reached or opened, with the reason.
     pub async fn open(url: DatabaseUrl, clock: Clock) -> Result<Self> {
-        tokio::task::spawn_blocking(move || Self::open_blocking(url, clock))
+        Self::open_serving(url, clock, None).await
+    }
+
+    /// The same for a process that serves with the admin token of that hash. Other processes can see that the token is in
+    /// use as long as this one is connected.
+    ///
+    /// # Errors
+    /// `Unavailable` where the database cannot be reached or opened, with the reason.
+    pub async fn open_serving(url: DatabaseUrl, clock: Clock, admin: Option<&str>) -> Result<Self> {
+        let admin = admin.map(connection::admin_key);
+        tokio::task::spawn_blocking(move || Self::open_blocking(url, clock, admin))
             .await
             .map_err(Error::internal)?
     }
 
-    fn open_blocking(url: DatabaseUrl, clock: Clock) -> Result<Self> {
+    fn open_blocking(url: DatabaseUrl, clock: Clock, admin: Option<i32>) -> Result<Self> {
         // One look first: the pool would only say that it timed out. And kept until the pools are built: the first
         // connection to an embedded file switches it to WAL, which nobody else may be doing at the same time.
-        let _first = connection::connect(&url, connection::Mode::Write)
+        let _first = connection::connect(&url, connection::Mode::Write, admin)
             .map_err(|error| Error::Unavailable(format!("cannot open the database: {error}")))?;
         let sizes = connection::pool_sizes(&url);
         let build = |mode, size: u32| {
@@ -79,6 +92,7 @@ impl Db {
                 .build(Manager {
                     url: url.clone(),
                     mode,
+                    admin,
                 })
                 .map_err(|error| Error::Unavailable(format!("cannot open the database: {error}")))
         };
@@ -103,6 +117,7 @@ impl Db {
             url,
             clock,
             written: Arc::new(watch::Sender::new(0)),
+            writes: Arc::default(),
         })
     }
 
@@ -151,18 +166,16 @@ impl Db {
         T: Send + 'static,
         F: FnOnce(&mut Conn) -> Result<T> + Send + 'static,
     {
+        let writes = Arc::clone(&self.writes);
         run(&self.writers, &self.write_permits, move |conn| {
-            dialect::begin_write(conn)?;
-            match work(conn) {
-                Ok(value) => {
-                    dialect::commit(conn)?;
-                    Ok(value)
-                }
-                Err(error) => {
-                    dialect::roll_back(conn);
-                    Err(error)
-                }
+            let done = in_transaction(conn, work);
+            match &done {
+                Ok(_) => writes.committed(),
+                // What a caller did wrong says nothing about the database.
+                Err(Error::Internal(_) | Error::Unavailable(_)) => writes.refused(),
+                Err(_) => {}
             }
+            done
         })
         .await
     }
@@ -177,12 +190,27 @@ impl Db {
     }
 }
 
-/// A connection of its own, outside any pool: to a file that is being made or read.
+fn in_transaction<T>(conn: &mut Conn, work: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+    dialect::begin_write(conn)?;
+    match work(conn) {
+        Ok(value) => {
+            dialect::commit(conn)?;
+            Ok(value)
+        }
+        Err(error) => {
+            dialect::roll_back(conn);
+            Err(error)
+        }
+    }
+}
+
+/// A connection of its own, outside any pool: to a file that is being made or read, or to a PostgreSQL database that no other
+/// process of Candor is connected to.
 ///
 /// # Errors
-/// `Unavailable` where it cannot be opened.
+/// `Unavailable` where it cannot be opened, or where another process is connected.
 pub(crate) fn connect_alone(url: &DatabaseUrl) -> Result<Conn> {
-    connection::connect(url, connection::Mode::Write)
+    connection::connect(url, connection::Mode::Alone, None)
         .map_err(|error| Error::Unavailable(format!("cannot open the database: {error}")))
 }
 

@@ -335,6 +335,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    admin_sessions (id) {
+        id -> Text,
+        token_id -> Text,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+    }
+}
+
+diesel::table! {
     notice_recipients (notice_id, ordinal) {
         notice_id -> Text,
         ordinal -> BigInt,
@@ -703,6 +712,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     quiet_periods,
     templates,
     current_templates,
+    admin_sessions,
     notices,
     notice_recipients,
     deliveries,

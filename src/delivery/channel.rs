@@ -5,6 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Outcome;
@@ -59,10 +60,46 @@ pub trait Channel: Send + Sync {
     fn sender(&self) -> Box<dyn Sender>;
 }
 
+/// Whether the other side may have what is being delivered, as far as is known. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Doubt(Arc<AtomicBool>);
+
+impl Doubt {
+    /// Nothing has been handed over.
+    pub fn none() -> Self {
+        Doubt(Arc::new(AtomicBool::new(false)))
+    }
+
+    /// It may have been handed over at any time.
+    pub fn always() -> Self {
+        Doubt(Arc::new(AtomicBool::new(true)))
+    }
+
+    /// A new delivery begins, and nothing of it has been handed over.
+    pub fn begin(&self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+
+    /// From now on the other side may have it.
+    pub fn arise(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the other side may have it.
+    pub fn exists(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
 /// Makes deliveries, one at a time; it may keep a connection between them.
 pub trait Sender: Send {
     /// Makes one delivery.
     fn deliver<'a>(&'a mut self, task: &'a Task) -> Pending<'a, Outcome>;
+
+    /// Tells, while a delivery is made and after it was broken off, whether the other side may have it.
+    fn doubt(&self) -> Doubt {
+        Doubt::always()
+    }
 
     /// Whether a connection is open, which [`Sender::close`] would end.
     fn is_open(&self) -> bool {

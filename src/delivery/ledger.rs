@@ -18,7 +18,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -107,6 +107,7 @@ impl Ledger {
             .truncate(false)
             .read(true)
             .write(true)
+            .mode(0o600)
             .open(path)?;
         let zeros = vec![0; 64 * 1024];
         for at in (0..2 * ROOM).step_by(zeros.len()) {

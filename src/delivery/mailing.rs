@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use lettre::message::Mailbox;
 
-use super::channel::{self, Channel, Pending, Recipient, Task};
+use super::channel::{self, Channel, Doubt, Pending, Recipient, Task};
 use super::dkim::Signer;
 use super::email::Addressing;
 use super::smtp::{self, Relay};
@@ -108,6 +108,13 @@ impl channel::Sender for Postman {
                 Route::Outbox(directory) => outbox::deliver(directory, &mail).await,
             }
         })
+    }
+
+    fn doubt(&self) -> Doubt {
+        match &self.route {
+            Route::Smtp(sender) => sender.doubt(),
+            Route::Outbox(_) => Doubt::always(),
+        }
     }
 
     fn is_open(&self) -> bool {

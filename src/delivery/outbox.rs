@@ -1,20 +1,45 @@
-//! The channel without a mail server: each mail a file that any mail program opens.
+//! The channel without a mail server: each mail is a file that any mail program opens. Only the service's own user may read it.
 
 use std::path::{Path, PathBuf};
 
+use tokio::io::AsyncWriteExt;
+
 use super::{Mail, Outcome};
+use crate::db::file;
 
 /// Writes the mail as `NAME.eml`, whole or not at all.
 pub async fn deliver(directory: &Path, mail: &Mail) -> Outcome {
     let target: PathBuf = directory.join(format!("{}.eml", mail.name));
     let part: PathBuf = directory.join(format!("{}.part", mail.name));
     let written = async {
-        tokio::fs::create_dir_all(directory).await?;
-        tokio::fs::write(&part, mail.message.as_bytes()).await?;
+        tokio::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .await?;
+        let mut options = tokio::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&part).await?;
+        file.write_all(mail.message.as_bytes()).await?;
+        file.flush().await?;
         tokio::fs::rename(&part, &target).await
     };
     match written.await {
         Ok(()) => Outcome::Sent("written to the outbox".to_owned()),
         Err(error) => Outcome::Retry(None, format!("the outbox cannot be written: {error}")),
+    }
+}
+
+/// Takes the rights of other users off mails that were written before. A folder that exists keeps its permissions: it may be
+/// one that is used for other things too.
+pub fn make_private(directory: &Path) {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|end| end == "eml" || end == "part") {
+            file::make_private(&path);
+        }
     }
 }

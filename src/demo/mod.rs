@@ -26,12 +26,13 @@ const START: &str = "2024-03-14T09:51:00+03:00";
 /// How long the mails of one notice may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Plays the story; then serves the pages until it is interrupted, or ends where `exit` is given.
+/// Plays the story; then serves the pages until it is interrupted, or ends where `exit` is given. Of the settings it takes
+/// where to listen; everything else is its own.
 ///
 /// # Errors
 /// A sentence where the service does not start, or a step fails.
-pub async fn run(exit: bool) -> Result<ExitCode, String> {
-    let arrived = perform(exit, Policy::accept_all(), PATIENCE).await?;
+pub async fn run(config: Config, exit: bool) -> Result<ExitCode, String> {
+    let arrived = perform(config, exit, Policy::accept_all(), PATIENCE).await?;
     Ok(if arrived {
         ExitCode::SUCCESS
     } else {
@@ -44,7 +45,12 @@ pub async fn run(exit: bool) -> Result<ExitCode, String> {
 ///
 /// # Errors
 /// A sentence where the service does not start.
-pub async fn perform(exit: bool, policy: Policy, patience: Duration) -> Result<bool, String> {
+pub async fn perform(
+    settings: Config,
+    exit: bool,
+    policy: Policy,
+    patience: Duration,
+) -> Result<bool, String> {
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
     let catcher =
         Catcher::start_with(policy).map_err(|error| format!("the mail catcher does not start: {error}"))?;
@@ -52,7 +58,11 @@ pub async fn perform(exit: bool, policy: Policy, patience: Duration) -> Result<b
     let token = random_secret().map_err(|error| error.chain())?;
     let config = Config {
         database_url: format!("sqlite://{}/candor.db", directory.path().display()),
-        listen: free_address(),
+        listen: if settings.listen_is_set {
+            settings.listen
+        } else {
+            free_address()
+        },
         smtp_url: Some(catcher.url()),
         mail_from: "Quickbyte <incidents@quickbyte.example>".to_owned(),
         admin_token: Some(token.clone()),

@@ -16,6 +16,7 @@ use super::address_mark;
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
 use crate::base::id::EndpointId;
+use crate::base::shown_once::ShownOnce;
 use crate::base::text::one_line;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
@@ -52,8 +53,9 @@ pub struct CreatedEndpoint {
     /// The endpoint.
     #[serde(flatten)]
     pub endpoint: Endpoint,
-    /// Signs what is sent there.
-    pub secret: String,
+    /// Signs what is sent there. The answer to a repeat of the request leaves it out, and names it in `withheld`.
+    #[schema(required = false)]
+    pub secret: ShownOnce,
 }
 
 /// An endpoint, as shown.
@@ -229,7 +231,7 @@ pub fn create(tx: &mut Tx<'_>, account: &str, new: &NewEndpoint, url: &str) -> R
     );
     Ok(CreatedEndpoint {
         endpoint: get(tx.conn, &id)?,
-        secret,
+        secret: ShownOnce::new(secret),
     })
 }
 

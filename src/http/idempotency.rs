@@ -3,7 +3,10 @@
 //! The key is taken before the work, marked as carried out in the transaction of the work itself, and completed with
 //! the answer afterwards. A crash in between leaves the mark: the work is then not done again, and the caller is told so.
 //!
-//! Must never happen here: the work done twice under one key.
+//! An answer that shows a secret this once is kept without it: a repeat gets the rest of the answer, and `withheld` names
+//! what is left out.
+//!
+//! The work is done once under one key, and no secret is kept in the clear.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 
@@ -22,6 +25,7 @@ use crate::audit::idempotency as store;
 use crate::auth::Caller;
 use crate::base::error::Error;
 use crate::base::id::new_uuid;
+use crate::base::shown_once;
 use crate::base::text::hex;
 use crate::http::App;
 
@@ -140,7 +144,8 @@ async fn carry_out(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> std::result::Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let response = match next.call(req).await {
+    let (response, secrets) = shown_once::collect(next.call(req)).await;
+    let response = match response {
         Ok(response) => response.map_into_boxed_body(),
         // Handlers turn their errors into answers themselves: nothing was carried out.
         Err(error) => {
@@ -162,7 +167,12 @@ async fn carry_out(
     let body = to_bytes(body)
         .await
         .map_err(|_| Problem::Domain(Error::internal("an answer could not be read")))?;
-    let kept = body.clone();
+    // What is shown this once is kept nowhere: a repeat hears that the request was carried out.
+    let kept = if secrets.is_empty() {
+        body.clone()
+    } else {
+        shown_once::without(&body, &secrets).into()
+    };
     app.db
         .transaction(move |conn| {
             if status.is_server_error() {

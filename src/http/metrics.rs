@@ -111,7 +111,7 @@ pub async fn healthz(_: Params<NoParams>) -> HttpResponse {
     HttpResponse::Ok().json(serde_json::json!({"ok": true}))
 }
 
-/// Whether the database and the queue can be reached.
+/// Whether the database can be read and written, and the queue works.
 #[utoipa::path(tag = "Operation", responses((status = 200, description = "Ready"), (status = 503, description = "Not ready")))]
 #[get("/readyz")]
 pub async fn readyz(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
@@ -123,6 +123,7 @@ pub async fn readyz(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResp
         let detail = format!("what was sent cannot be stored, so nothing more is sent: {reason}");
         return Err(Problem::Domain(Error::Unavailable(detail)));
     }
+    app.db.check_writable().await?;
     Ok(HttpResponse::Ok()
         .json(serde_json::json!({"ok": true, "delivers": app.delivers, "pending_deliveries": depth})))
 }

@@ -9,6 +9,7 @@ use super::draft::{check_phase, insert};
 use super::endpoints::{self, EndpointRecipient};
 use super::plan::{Plan, Sending, missing, plan};
 use super::{EMAIL, Notice, Row, State, get, locked, require_draft, row, templates};
+use crate::audit::frozen::{FrozenDigest, FrozenNotice, FrozenRecipient};
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
 use crate::base::id::NoticeId;
@@ -114,27 +115,50 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
         )));
     }
     let template = templates::keep(tx, &plan.template)?;
+    let content = serde_json::to_string(&plan.content)?;
+    let mut frozen = FrozenDigest::of(&FrozenNotice {
+        id: id.as_str(),
+        digest: &plan.digest,
+        content: &content,
+        template: &template,
+        subject: &plan.template.subject,
+        text: &plan.template.text,
+        html: &plan.template.html,
+    })?;
     for (index, chunk) in plan.recipients.chunks(500).enumerate() {
         let rows = chunk
             .iter()
             .enumerate()
             .map(|(offset, packed)| {
                 let head = packed.head()?;
+                let ordinal = (index * 500 + offset + 1) as i64;
+                let person = head.people.into_iter().next().unwrap_or_default().into_owned();
+                let domain = address_domain(packed.address());
+                frozen.recipient(&FrozenRecipient {
+                    ordinal,
+                    person: &person,
+                    name: &head.name,
+                    address: packed.address(),
+                    optional: phase.optional(),
+                    context: packed.context(),
+                    channel: EMAIL,
+                    domain: &domain,
+                })?;
                 Ok((
                     nr::notice_id.eq(id.as_str()),
-                    nr::ordinal.eq((index * 500 + offset + 1) as i64),
-                    nr::person_id.eq(head.people.into_iter().next().unwrap_or_default().into_owned()),
+                    nr::ordinal.eq(ordinal),
+                    nr::person_id.eq(person),
                     nr::name.eq(head.name.into_owned()),
                     nr::address.eq(packed.address()),
                     nr::optional.eq(phase.optional()),
                     nr::context.eq(packed.context()),
-                    nr::domain.eq(address_domain(packed.address())),
+                    nr::domain.eq(domain),
                 ))
             })
             .collect::<Result<Vec<_>>>()?;
         on_backend!(&mut *tx.conn, c => diesel::insert_into(nr::table).values(&rows).execute(c))?;
     }
-    freeze_endpoints(tx, id, count, &plan.endpoints)?;
+    freeze_endpoints(tx, id, count, &plan.endpoints, &mut frozen)?;
     if count >= MANY {
         analyze(tx.conn, &["notice_recipients"])?;
     }
@@ -143,7 +167,7 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
             n::state.eq(State::Queued.as_str()),
             n::digest.eq(Some(&plan.digest)),
             n::template_id.eq(Some(&template)),
-            n::frozen.eq(Some(serde_json::to_string(&plan.content)?)),
+            n::frozen.eq(Some(&content)),
             n::recipients.eq(count as i64),
             n::endpoints.eq(plan.endpoints.len() as i64),
             n::queued_at.eq(Some(tx.now)),
@@ -156,7 +180,7 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
             .incident(&row.incident_id)
             .after(json!({
                 "phase": phase, "digest": plan.digest, "recipients": count, "endpoints": plan.endpoints.len(),
-                "template": template, "approved_by": row.approved_by,
+                "template": template, "approved_by": row.approved_by, "frozen": frozen.finish(),
             })),
     );
     Ok(())
@@ -176,23 +200,38 @@ fn freeze_endpoints(
     id: &NoticeId,
     mails: usize,
     endpoints: &[EndpointRecipient],
+    frozen: &mut FrozenDigest,
 ) -> Result<()> {
     for (index, chunk) in endpoints.chunks(500).enumerate() {
         let rows = chunk
             .iter()
             .enumerate()
             .map(|(offset, endpoint)| {
+                let ordinal = (mails + index * 500 + offset + 1) as i64;
+                let context = serde_json::to_string(&endpoint.context)?;
+                let domain = url_host(&endpoint.url);
+                // Who wants no more of it deletes the endpoint.
+                let optional = false;
+                frozen.recipient(&FrozenRecipient {
+                    ordinal,
+                    person: endpoint.context.endpoint.as_str(),
+                    name: &endpoint.context.account.name,
+                    address: &endpoint.url,
+                    optional,
+                    context: &context,
+                    channel: &endpoint.channel,
+                    domain: &domain,
+                })?;
                 Ok((
                     nr::notice_id.eq(id.as_str()),
-                    nr::ordinal.eq((mails + index * 500 + offset + 1) as i64),
+                    nr::ordinal.eq(ordinal),
                     nr::person_id.eq(endpoint.context.endpoint.as_str()),
                     nr::name.eq(&endpoint.context.account.name),
                     nr::address.eq(&endpoint.url),
-                    // Who wants no more of it deletes the endpoint.
-                    nr::optional.eq(false),
-                    nr::context.eq(serde_json::to_string(&endpoint.context)?),
+                    nr::optional.eq(optional),
+                    nr::context.eq(context),
                     nr::channel.eq(&endpoint.channel),
-                    nr::domain.eq(url_host(&endpoint.url)),
+                    nr::domain.eq(domain),
                 ))
             })
             .collect::<Result<Vec<_>>>()?;

@@ -16,6 +16,7 @@ use crate::base::check::Check as Input;
 use crate::base::enums::word_enum;
 use crate::base::error::{Error, Result};
 use crate::base::id::HeartbeatId;
+use crate::base::shown_once::ShownOnce;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::heartbeats as h;
@@ -64,8 +65,10 @@ fn usual_grace() -> i64 {
 pub struct CreatedHeartbeat {
     /// Its id.
     pub id: HeartbeatId,
-    /// What must be asked for at least every so often, by GET, HEAD or POST; with `/fail` behind it: it failed.
-    pub url: String,
+    /// What must be asked for at least every so often, by GET, HEAD or POST; with `/fail` behind it: it failed. The
+    /// answer to a repeat of the request leaves it out, and names it in `withheld`.
+    #[schema(required = false)]
+    pub url: ShownOnce,
 }
 
 /// A heartbeat, as shown.
@@ -188,7 +191,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewHeartbeat, public_url: &str) -> Result<C
         Event::new(Action::HeartbeatCreated, "heartbeat", id.as_str()).after(serde_json::to_value(new)?),
     );
     Ok(CreatedHeartbeat {
-        url: format!("{public_url}/heartbeats/{token}"),
+        url: ShownOnce::new(format!("{public_url}/heartbeats/{token}")),
         id,
     })
 }

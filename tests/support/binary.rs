@@ -71,6 +71,12 @@ impl Binary {
         self
     }
 
+    /// Without this setting.
+    pub fn without(mut self, name: &str) -> Self {
+        self.settings.remove(&format!("CANDOR_{}", name.to_uppercase()));
+        self
+    }
+
     /// A variable of its environment that is no setting of ours.
     pub fn environment(mut self, name: &str, value: impl Display) -> Self {
         self.settings.insert(name.to_owned(), value.to_string());
@@ -105,7 +111,7 @@ impl Binary {
         let waiting = timeout(DEADLINE, async {
             loop {
                 let line = process.lines.recv().await?;
-                if let Some(rest) = line.trim().strip_prefix(ready) {
+                if let Some(rest) = message(&line).trim().strip_prefix(ready) {
                     return Some(rest.to_owned());
                 }
             }
@@ -143,6 +149,13 @@ impl Binary {
         let mut command = self.command(arguments);
         let what = format!("{command:?}");
         Process::spawn(&mut command).ended(&what).await
+    }
+
+    /// Whether it runs.
+    pub fn is_alive(&mut self) -> bool {
+        self.process
+            .as_mut()
+            .is_some_and(|process| process.child.try_wait().expect("a child").is_none())
     }
 
     /// What the running program has written so far.
@@ -204,6 +217,14 @@ impl Drop for Binary {
             eprintln!("what the program wrote:\n{}", process.log());
         }
     }
+}
+
+/// What a line says: the line itself, or the message of a line of JSON.
+fn message(line: &str) -> String {
+    serde_json::from_str::<serde_json::Value>(line)
+        .ok()
+        .and_then(|line| line["fields"]["message"].as_str().map(str::to_owned))
+        .unwrap_or_else(|| line.to_owned())
 }
 
 /// A child process whose output is read all the time, and which does not outlive its test.

@@ -18,7 +18,7 @@ pub use queue::{
 
 use super::connection::{self, Pages};
 use super::{Conn, Fix, copy};
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::time::Timestamp;
 
 /// Runs the same diesel expression against whichever database it is (batch inserts, `ON CONFLICT`).
@@ -256,25 +256,68 @@ pub fn copy_to_file(conn: &mut Conn, file: &str, fresh: impl FnOnce() -> Result<
     }
 }
 
-/// Takes Candor's tables out of a PostgreSQL database; `file` says which they are.
+/// Replaces all that Candor keeps in a PostgreSQL database by what a file holds, in one transaction.
+///
+/// # Errors
+/// What either database answers; then nothing is replaced.
+pub fn replace_from_file(conn: &mut Conn, file: &mut Conn) -> Result<()> {
+    let (Conn::Pg(target), Conn::Sqlite(file)) = (conn, file) else {
+        return Err(copy::mismatch());
+    };
+    AnsiTransactionManager::begin_transaction_sql(target, "BEGIN")?;
+    let replaced = copy::clear_postgres(target, file)
+        .and_then(|()| super::migrate::migrate_within(target))
+        .and_then(|()| copy::into_postgres(file, target));
+    match replaced {
+        Ok(()) => AnsiTransactionManager::commit_transaction(target)?,
+        Err(error) => {
+            // The first error says what is wrong. If it cannot be undone either, the end of the connection undoes it.
+            let _ = AnsiTransactionManager::rollback_transaction(target);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Lets one process after another do what the start of a process does once.
 ///
 /// # Errors
 /// What the database answers.
-pub fn clear(conn: &mut Conn, file: &mut Conn) -> Result<()> {
-    match (conn, file) {
-        (Conn::Pg(target), Conn::Sqlite(file)) => copy::clear_postgres(target, file),
-        _ => Err(copy::mismatch()),
+pub fn lock_start(conn: &mut Conn) -> Result<()> {
+    let Conn::Pg(conn) = conn else { return Ok(()) };
+    diesel::sql_query("SELECT pg_advisory_xact_lock(727004)").execute(conn)?;
+    Ok(())
+}
+
+/// Whether another process that is alive serves with the admin token of this hash. An embedded database has one process.
+///
+/// # Errors
+/// What the database answers.
+pub fn serves_with(conn: &mut Conn, hash: &str) -> Result<bool> {
+    match conn {
+        Conn::Sqlite(_) => Ok(false),
+        Conn::Pg(conn) => Ok(connection::serves_with(conn, hash)?),
     }
 }
 
-/// Fills a PostgreSQL database that was just migrated from a file.
+/// Brings an embedded database into its one file and keeps everybody else from it until the connection ends.
 ///
 /// # Errors
-/// What either database answers.
-pub fn fill_from_file(conn: &mut Conn, file: &mut Conn) -> Result<()> {
-    match (conn, file) {
-        (Conn::Pg(target), Conn::Sqlite(file)) => copy::into_postgres(file, target),
-        _ => Err(copy::mismatch()),
+/// `Unavailable` where a process is connected to it.
+pub fn seize(conn: &mut Conn) -> Result<()> {
+    use diesel::connection::SimpleConnection;
+    let Conn::Sqlite(conn) = conn else { return Ok(()) };
+    // Only a connection that is alone can give up the log.
+    let seized = conn
+        .batch_execute("PRAGMA busy_timeout = 2000; PRAGMA wal_checkpoint(TRUNCATE);")
+        .and_then(|()| conn.batch_execute("PRAGMA journal_mode = DELETE;"))
+        .and_then(|()| conn.batch_execute("BEGIN EXCLUSIVE;"));
+    match seized {
+        Err(error) if connection::is_locked(&error) => Err(Error::Unavailable(
+            "a process of Candor is connected to the database: stop every serve, worker and command first"
+                .to_owned(),
+        )),
+        done => Ok(done?),
     }
 }
 

@@ -316,23 +316,25 @@ pub fn insert_attempts(
     batch: &str,
     attempts: &[AttemptRow<'_>],
 ) -> Result<usize> {
-    use crate::db::schema::delivery_attempts as da;
     match conn {
         Conn::Sqlite(conn) => {
             let mut inserted = 0;
             // A statement of its own for each: it stays prepared.
             for row in attempts {
-                inserted += diesel::insert_into(da::table)
-                    .values((
-                        da::delivery_id.eq(row.delivery_id),
-                        da::attempt.eq(row.attempt),
-                        da::at.eq(at),
-                        da::outcome.eq(row.outcome),
-                        da::reply.eq(row.reply),
-                        da::batch.eq(batch),
-                    ))
-                    .on_conflict_do_nothing()
-                    .execute(conn)?;
+                // Not ON CONFLICT DO NOTHING: the trigger that keeps rows from being replaced comes first.
+                inserted += diesel::sql_query(
+                    "INSERT INTO delivery_attempts (delivery_id, attempt, at, outcome, reply, batch) \
+                     SELECT $1, $2, $3, $4, $5, $6 WHERE NOT EXISTS \
+                     (SELECT 1 FROM delivery_attempts WHERE delivery_id = $1 AND attempt = $2)",
+                )
+                .bind::<BigInt, _>(row.delivery_id)
+                .bind::<BigInt, _>(row.attempt)
+                .bind::<BigInt, _>(at)
+                .bind::<Text, _>(row.outcome)
+                .bind::<Text, _>(row.reply)
+                .bind::<Text, _>(batch)
+                .fixed()
+                .execute(conn)?;
             }
             Ok(inserted)
         }

@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use super::relay::{Relay, Security};
 use super::wire::Wire;
 use crate::base::text::one_line;
+use crate::delivery::channel::Doubt;
 use crate::delivery::{Mail, Outcome};
 
 /// Reaching the server.
@@ -302,8 +303,8 @@ impl Dialogue {
         reply
     }
 
-    /// Hands one mail over.
-    pub(super) async fn transfer(&mut self, mail: &Mail) -> Transfer {
+    /// Hands one mail over. `doubt` arises when the mail's own bytes begin to leave.
+    pub(super) async fn transfer(&mut self, mail: &Mail, doubt: &Doubt) -> Transfer {
         let parameters = match self.parameters(mail) {
             Ok(parameters) => parameters,
             Err(reason) => return Transfer::Done(Outcome::Failed(reason)),
@@ -318,6 +319,7 @@ impl Dialogue {
             return Transfer::Done(Outcome::Retry(None, reason.to_owned()));
         }
         self.carried += 1;
+        doubt.arise();
         let outcome = match self.ask(Stuffed(&mail.message), TAKEN).await {
             Reply::Yes(text) => Outcome::Sent(text),
             Reply::No(code, text) if code >= 500 => Outcome::Failed(text),

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 pub use relay::Relay;
 
+use super::channel::Doubt;
 use super::{Mail, Outcome};
 use dialogue::{Dialogue, Transfer};
 
@@ -27,17 +28,23 @@ const ASK_AFTER: Duration = Duration::from_secs(5);
 pub struct Sender {
     relay: Relay,
     open: Option<(Dialogue, Instant)>,
+    doubt: Doubt,
 }
 
 impl Sender {
     /// A sender without a connection yet.
     pub fn new(relay: Relay) -> Self {
-        Sender { relay, open: None }
+        Sender {
+            relay,
+            open: None,
+            doubt: Doubt::none(),
+        }
     }
 
     /// Sends one mail. A connection that turns out to have ended before this mail is replaced once, at no cost to the
     /// mail: the server cannot have taken it.
     pub async fn deliver(&mut self, mail: &Mail) -> Outcome {
+        self.doubt.begin();
         for _ in 0..2 {
             let mut dialogue = match self.connection().await {
                 Ok(dialogue) => dialogue,
@@ -47,7 +54,7 @@ impl Sender {
                     return Outcome::Retry(None, format!("no connection to the mail server: {reason}"));
                 }
             };
-            match dialogue.transfer(mail).await {
+            match dialogue.transfer(mail, &self.doubt).await {
                 Transfer::Done(outcome) => {
                     if dialogue.is_usable() {
                         self.open = Some((dialogue, Instant::now()));
@@ -92,6 +99,11 @@ impl Sender {
             // The server may have hung up already; then there is nobody to say it to.
             let _ = timeout(Duration::from_secs(2), dialogue.quit()).await;
         }
+    }
+
+    /// Tells whether the server may have the mail that is being sent.
+    pub fn doubt(&self) -> Doubt {
+        self.doubt.clone()
     }
 
     /// Whether a connection is open.

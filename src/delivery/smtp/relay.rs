@@ -2,18 +2,24 @@
 //!
 //! Must never happen here: the URL, which may hold a password, in an error or a log.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::work::backoff::chance;
 use lettre::transport::smtp::authentication::Credentials;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tokio_rustls::TlsConnector;
 
 /// The wait after the first failure to connect; it doubles from there.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest wait between two tries to connect.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The most bytes of a file of certificate authorities.
+const MOST_AUTHORITIES: u64 = 1024 * 1024;
 
 /// Connections that were ended after the same number of mails, one after another, before that is taken for a limit.
 const ENOUGH: u32 = 4;
@@ -27,6 +33,8 @@ pub struct Relay {
     pub(super) credentials: Option<Credentials>,
     /// Mails that one connection carries at most, by the settings.
     pub(super) max_messages: Option<usize>,
+    /// Certificate authorities that are trusted beside those of this machine.
+    authorities: Vec<CertificateDer<'static>>,
     shared: Arc<Shared>,
 }
 
@@ -112,8 +120,41 @@ impl Relay {
             security,
             credentials,
             max_messages,
+            authorities: Vec::new(),
             shared: Arc::default(),
         })
+    }
+
+    /// The same server, whose certificate may also come from an authority in this file: one or more certificates in PEM.
+    ///
+    /// # Errors
+    /// A sentence with the file's name, if it cannot be read or holds no certificate, or one that is not valid.
+    pub fn trusting(mut self, file: &Path) -> Result<Relay, String> {
+        let about = |reason: &str| format!("{}: {reason}", file.display());
+        let metadata = std::fs::metadata(file).map_err(|error| about(&error.to_string()))?;
+        if !metadata.is_file() || metadata.len() > MOST_AUTHORITIES {
+            return Err(about("must be a file of at most 1 MB with certificates in PEM"));
+        }
+        let text = std::fs::read(file).map_err(|error| about(&error.to_string()))?;
+        let mut store = rustls::RootCertStore::empty();
+        for (index, certificate) in CertificateDer::pem_slice_iter(&text).enumerate() {
+            let valid = certificate
+                .map_err(|error| error.to_string())
+                .and_then(|certificate| {
+                    store
+                        .add(certificate.clone())
+                        .map_err(|error| error.to_string())?;
+                    Ok(certificate)
+                })
+                .map_err(|error| about(&format!("certificate {} is not valid: {error}", index + 1)))?;
+            self.authorities.push(valid);
+        }
+        if self.authorities.is_empty() {
+            return Err(about("holds no certificate in PEM (-----BEGIN CERTIFICATE-----)"));
+        }
+        // A connector that was made before does not know them.
+        self.shared = Arc::default();
+        Ok(self)
     }
 
     /// Mails that one connection carries at most: by the settings, or as the server has shown.
@@ -169,7 +210,7 @@ impl Relay {
         health.not_before = Some(now + pause.mul_f64(0.8 + 0.4 * chance()));
     }
 
-    /// For TLS, with the certificates that this machine trusts; loaded once.
+    /// For TLS, with the authorities that this machine trusts and those of the settings; loaded once.
     ///
     /// # Errors
     /// Where there are none.
@@ -180,6 +221,9 @@ impl Relay {
         let mut roots = rustls::RootCertStore::empty();
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
+        for authority in &self.authorities {
+            roots.add(authority.clone()).map_err(|error| error.to_string())?;
+        }
         if roots.is_empty() {
             return Err("this machine trusts no certificates (is ca-certificates installed?)".to_owned());
         }

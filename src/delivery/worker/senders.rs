@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::{Desk, Office};
 use crate::delivery::Outcome;
-use crate::delivery::channel::Sender;
+use crate::delivery::channel::{Doubt, Sender};
 use crate::delivery::dispatch::{Turn, Went};
 use crate::delivery::ledger::Done;
 use crate::delivery::queue::{self, Finish};
@@ -18,8 +18,12 @@ use crate::delivery::queue::{self, Finish};
 const RENEW: Duration = Duration::from_secs(10);
 /// How long a connection is kept without a delivery.
 const IDLE: Duration = Duration::from_secs(15);
-/// How long a process that is told to end waits for deliveries that are under way.
+/// How long a process that is told to end waits for deliveries that the other side may have.
 const DRAIN: Duration = Duration::from_secs(25);
+/// How long it waits for those that the other side cannot have yet.
+const GRACE: Duration = Duration::from_secs(2);
+/// How often it looks which kind a delivery is.
+const LOOK: Duration = Duration::from_millis(100);
 
 pub(super) async fn make_deliveries(
     office: Arc<Office>,
@@ -57,12 +61,13 @@ pub(super) async fn make_deliveries(
         } else {
             let outcome = match &job.task {
                 Err((_, reason)) => Outcome::Failed(reason.clone()),
-                Ok(task) => tokio::select! {
-                    outcome = sender.deliver(task) => outcome,
-                    () = drained(&mut stopping) => Outcome::Ambiguous(
-                        "the process had to end before the server had answered".to_owned(),
-                    ),
-                },
+                Ok(task) => {
+                    let doubt = sender.doubt();
+                    tokio::select! {
+                        outcome = sender.deliver(task) => outcome,
+                        () = drained(&mut stopping, &doubt) => broken_off(&doubt),
+                    }
+                }
             };
             office.setup.stats.count(&outcome);
             Finish::Attempt(outcome)
@@ -80,13 +85,30 @@ pub(super) async fn make_deliveries(
     sender.close().await;
 }
 
-/// Ends when deliveries under way have had their time after the process was told to end.
-async fn drained(stop: &mut watch::Receiver<bool>) {
+/// Ends when a delivery under way has had its time after the process was told to end. One that the other side cannot have
+/// yet has little: it is made again later, and nobody gets it twice.
+async fn drained(stop: &mut watch::Receiver<bool>, doubt: &Doubt) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         // The workers are gone without a word: there is nobody to wait for.
         return;
     }
-    tokio::time::sleep(DRAIN).await;
+    let began = Instant::now();
+    tokio::time::sleep(GRACE).await;
+    while doubt.exists() && began.elapsed() < DRAIN {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// What came of a delivery that had to be broken off.
+fn broken_off(doubt: &Doubt) -> Outcome {
+    if doubt.exists() {
+        Outcome::Ambiguous("the process had to end before the server had answered".to_owned())
+    } else {
+        Outcome::Retry(
+            None,
+            "the process had to end before anything was handed over".to_owned(),
+        )
+    }
 }
 
 pub(super) async fn renew(office: Arc<Office>, mut stop: watch::Receiver<bool>) {

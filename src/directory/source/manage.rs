@@ -13,6 +13,7 @@ use crate::audit::{Action, Event, Tx};
 use crate::base::check::Check;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::id::SourceId;
+use crate::base::shown_once::ShownOnce;
 use crate::base::time::Timestamp;
 use crate::db::dialect::{self, Lock};
 use crate::db::schema::{directory_origins, directory_sources as s};
@@ -232,7 +233,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewSource, settings: Settings<'_>) -> Resul
     tx.record(Event::new(Action::SourceCreated, "source", row.id.as_str()).after(mark(&row)?));
     Ok(CreatedSource {
         source: row.view()?,
-        secret,
+        secret: secret.map(ShownOnce::new),
     })
 }
 

@@ -32,6 +32,7 @@ use super::line::LineKind;
 use crate::audit::Tx;
 use crate::base::error::{Error, Result};
 use crate::base::id::SourceId;
+use crate::base::shown_once::ShownOnce;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::dialect::{self, Lock};
@@ -205,9 +206,9 @@ pub struct CreatedSource {
     /// The source.
     #[serde(flatten)]
     pub source: Source,
-    /// Signs what a service is asked.
+    /// Signs what a service is asked. The answer to a repeat of the request leaves it out, and names it in `withheld`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
+    pub secret: Option<ShownOnce>,
 }
 
 /// A source, as shown.

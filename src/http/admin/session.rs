@@ -1,11 +1,9 @@
 //! Signing in and out, and the door before every other page.
 //!
-//! A session is a signed cookie that names a token and an end. Whether the token is still valid is asked of the
-//! database each time, so that revoking it ends its sessions.
+//! The cookie holds the secret of a session. Whether that has ended, and whether its token is valid, is asked of the
+//! database each time.
 //!
 //! Must never happen here: the token itself in the cookie, on a page or in a log, or a page without a valid session.
-
-use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::cookie::{Cookie, SameSite};
@@ -18,7 +16,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::view::Frame;
-use crate::audit::{Action, Actor, Event};
+use crate::audit::{Action, Actor};
+use crate::auth::sessions;
 use crate::auth::{self, Caller};
 use crate::base::error::Error;
 use crate::http::App;
@@ -28,8 +27,6 @@ use crate::http::problem::{Answer, Problem};
 
 const COOKIE: &str = "candor_session";
 const SIGN_IN: &str = "/admin/sign-in";
-/// How long a session lasts: a shift.
-const LIFETIME: Duration = Duration::from_secs(12 * 3600);
 /// Largest form, in bytes.
 const MAX_FORM: usize = 8 * 1024;
 
@@ -100,13 +97,11 @@ async fn holder(req: &ServiceRequest) -> Answer<Option<(Caller, Session)>> {
     let Some(cookie) = req.cookie(COOKIE) else {
         return Ok(None);
     };
-    let Some(token) = app.links.session_token(cookie.value(), app.clock().now()) else {
-        return Ok(None);
-    };
     let session = Session(cookie.value().to_owned());
+    let (secret, now) = (session.0.clone(), app.clock().now());
     let caller = app
         .db
-        .read(move |conn| auth::session_holder(conn, &token))
+        .read(move |conn| sessions::holder(conn, &secret, now))
         .await?;
     Ok(caller.map(|caller| (caller, session)))
 }
@@ -163,21 +158,23 @@ async fn sign_in(
         record(&app, &Actor::anonymous(), Action::AccessDenied, method, path).await?;
         return sign_in_page(&app, StatusCode::UNAUTHORIZED, true);
     };
-    let id = caller.id.to_string();
-    app.db
-        .write(&caller.actor(), move |tx| {
-            tx.record(Event::new(Action::AdminSignedIn, "token", id));
-            Ok(())
-        })
+    let actor = caller.actor();
+    let session = app
+        .db
+        .write(&actor, move |tx| sessions::begin(tx, &caller))
         .await?;
-    let session = app.links.session(&caller.id, app.clock().now().plus(LIFETIME));
-    let seconds = i64::try_from(LIFETIME.as_secs()).map_err(Error::internal)?;
+    let seconds = i64::try_from(sessions::LIFETIME.as_secs()).map_err(Error::internal)?;
     Ok(with_cookie(to("/admin"), &app, session, seconds))
 }
 
-/// Ends the session in this browser.
+/// Ends the session, in this browser and for whoever has copied its cookie.
 #[post("/sign-out")]
-async fn sign_out(app: web::Data<App>, _: Params<NoParams>, _: SignedIn) -> Answer<HttpResponse> {
+async fn sign_out(app: web::Data<App>, _: Params<NoParams>, by: SignedIn) -> Answer<HttpResponse> {
+    let SignedIn(caller, session) = by;
+    let actor = caller.actor();
+    app.db
+        .write(&actor, move |tx| sessions::end(tx, &caller, &session.0))
+        .await?;
     Ok(with_cookie(to(SIGN_IN), &app, String::new(), 0))
 }
 

@@ -42,7 +42,9 @@ pub fn document() -> OpenApi {
             .description(Some(
                 "Who is affected by an incident, who should hear of it, what they were told, and the proof. \
                  Errors are RFC 9457 problem documents. Unknown fields and query parameters are errors. \
-                 `Idempotency-Key` is taken on every POST below /api/v1.",
+                 `Idempotency-Key` is taken on every POST below /api/v1: the same key and request give the first answer again. A \
+                 secret that the first answer showed once is left out of it, and `withheld` lists the JSON pointers of what is \
+                 left out.",
             ))
             .build(),
         utoipa::openapi::Paths::new(),

@@ -1,0 +1,170 @@
+//! The file of an embedded database: who may read it, and the lock that lets one process serve from it.
+//!
+//! The lock is on the file itself, so a symlink, a hard link or another spelling of the path leads to the same lock. It is
+//! `flock`'s, which does not meet the byte ranges that SQLite locks with `fcntl`. One thing does connect the two: when a
+//! process closes any descriptor of a file, it loses all its `fcntl` locks on that file, and with them SQLite's. A file
+//! that was opened here therefore stays open until the process ends.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::base::error::{Error, Result};
+
+/// What SQLite and the delivery workers put beside the file, under its name with this behind it.
+const BESIDE: [&str; 4] = ["-wal", "-shm", "-journal", ".receipts"];
+
+/// Device and inode: one file, whatever the path to it.
+type Identity = (u64, u64);
+
+struct Opened {
+    file: Arc<File>,
+    held: bool,
+}
+
+/// The files that this process has opened to lock them. They are never closed, see above.
+static OPENED: Mutex<BTreeMap<Identity, Opened>> = Mutex::new(BTreeMap::new());
+
+/// The right to serve from a file. It ends when this is dropped, or with the process.
+#[derive(Debug)]
+pub struct FileLock {
+    identity: Identity,
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opened) = opened.get_mut(&self.identity) {
+            if let Err(error) = opened.file.unlock() {
+                tracing::warn!(%error, "the lock of the database file could not be released");
+            }
+            opened.held = false;
+        }
+    }
+}
+
+fn identity(path: &str) -> io::Result<Identity> {
+    let metadata = fs::metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// Takes the right to serve from the file at `path`, which is created if it does not exist.
+///
+/// # Errors
+/// `Unavailable` if another process has that right, or if the file cannot be opened.
+pub fn lock(path: &str) -> Result<FileLock> {
+    let cannot = |error: io::Error| Error::Unavailable(format!("cannot open the database: {path}: {error}"));
+    let busy = || {
+        Error::Unavailable(format!(
+            "another process delivers from {path}; an embedded database has one (use PostgreSQL for more)"
+        ))
+    };
+    // A restore may put another file at the path between two of these steps. Then the lock is on a file that is gone.
+    for _ in 0..10 {
+        create_private(path).map_err(cannot)?;
+        let identity_now = identity(path).map_err(cannot)?;
+        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = match opened.get(&identity_now) {
+            Some(opened) if opened.held => return Err(busy()),
+            Some(opened) => opened.file.clone(),
+            None => {
+                let file = File::options()
+                    .read(true)
+                    .write(true)
+                    .open(path)
+                    .map_err(cannot)?;
+                let metadata = file.metadata().map_err(cannot)?;
+                let file = Arc::new(file);
+                let entry = Opened {
+                    file: file.clone(),
+                    held: false,
+                };
+                let own = (metadata.dev(), metadata.ino());
+                opened.insert(own, entry);
+                if own != identity_now {
+                    continue;
+                }
+                file
+            }
+        };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(busy()),
+            Err(fs::TryLockError::Error(error)) => return Err(cannot(error)),
+        }
+        if identity(path).is_ok_and(|identity| identity == identity_now) {
+            if let Some(opened) = opened.get_mut(&identity_now) {
+                opened.held = true;
+            }
+            return Ok(FileLock {
+                identity: identity_now,
+            });
+        }
+        file.unlock().map_err(cannot)?;
+    }
+    Err(Error::Unavailable(format!(
+        "the database file {path} is being replaced again and again"
+    )))
+}
+
+/// The path of a file behind symlinks. A file that does not exist has only the path given.
+pub fn real_path(path: &str) -> String {
+    match fs::canonicalize(path) {
+        Ok(real) => real.to_str().unwrap_or(path).to_owned(),
+        Err(_) => path.to_owned(),
+    }
+}
+
+/// Whether both paths lead to one file.
+pub fn is_same(one: &str, other: &str) -> bool {
+    matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+/// Creates the file if it does not exist, and takes the rights of other users off it and off what lies beside it.
+///
+/// # Errors
+/// If the file cannot be created. Where the permissions cannot be changed (the file is another user's), a warning is logged.
+pub fn create_private(path: &str) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Not opened where it exists: closing it would take SQLite's locks away.
+            OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(path)?;
+        }
+        Err(error) => return Err(error),
+    }
+    make_private(Path::new(path));
+    for suffix in BESIDE {
+        make_private(Path::new(&format!("{path}{suffix}")));
+    }
+    Ok(())
+}
+
+/// Takes the rights of other users off a file that exists.
+pub fn make_private(path: &Path) {
+    let Ok(metadata) = fs::metadata(path) else { return };
+    let mode = metadata.permissions().mode();
+    if metadata.is_file()
+        && mode & 0o077 != 0
+        && let Err(error) = fs::set_permissions(path, Permissions::from_mode(mode & 0o600))
+    {
+        tracing::warn!(path = %path.display(), %error, "other users may read this file, and its permissions cannot be changed");
+    }
+}
+
+/// Bytes that are free on the disk of the file, for who is not the system's administrator.
+///
+/// # Errors
+/// What the system answers.
+pub fn free_space(path: &str) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(path)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}

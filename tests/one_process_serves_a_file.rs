@@ -1,0 +1,150 @@
+//! An embedded database has one process, by whatever path the others come; and nobody but its user may read what is written.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::support::{Backend, Binary, Env, on_both_databases, run};
+
+on_both_databases!(what_is_written_is_the_users_own);
+
+#[test]
+fn by_whatever_path() {
+    run(Backend::Sqlite, async |env: Env| {
+        let file = env.directory.join("candor.db");
+        let mut candor = Binary::new(&env);
+        candor.serve().await;
+        candor.import(crate::support::story_directory()).await.expect(200);
+        let folder = env.directory.join("folder");
+        fs::create_dir(&folder).expect("a folder");
+        symlink(&file, folder.join("link.db")).expect("a symlink");
+        symlink(folder.join("link.db"), folder.join("link-of-a-link.db")).expect("a symlink");
+        symlink(&env.directory, folder.join("other-folder")).expect("a symlink");
+        fs::hard_link(&file, folder.join("hard.db")).expect("a hard link");
+        let paths = [
+            "candor.db".to_owned(),
+            "./folder/../candor.db".to_owned(),
+            folder.join("link.db").display().to_string(),
+            "folder/link-of-a-link.db".to_owned(),
+            "folder/other-folder/candor.db".to_owned(),
+            folder.join("hard.db").display().to_string(),
+        ];
+        let events = env.count("audit_events");
+        for path in &paths {
+            let other = Binary::new(&env).setting("database_url", format!("sqlite://{path}"));
+            for arguments in [&["serve"][..], &["serve", "--no-workers"], &["worker"]] {
+                let refused = other.run(arguments).await.expect(1);
+                assert!(
+                    refused.stderr.contains("another process delivers from"),
+                    "{path}: {}",
+                    refused.stderr
+                );
+                assert_eq!(
+                    refused.stderr.trim().lines().count(),
+                    1,
+                    "{path}: {}",
+                    refused.stderr
+                );
+                assert_eq!(refused.stdout, "", "{path}");
+            }
+        }
+        candor.run(["backup", "copy.db"]).await.expect(0);
+        for path in &paths {
+            let other = Binary::new(&env).setting("database_url", format!("sqlite://{path}"));
+            let refused = other.run(["restore", "copy.db", "--force"]).await.expect(1);
+            assert!(
+                refused.stderr.contains("another process"),
+                "{path}: {}",
+                refused.stderr
+            );
+        }
+        assert_eq!(env.count("audit_events"), events);
+        candor.get("/api/v1/accounts").await.expect(200);
+        candor.terminate().await.expect(0);
+        // A link is as good a path as any other, for one process at a time; and what was sent stays so.
+        let mut linked = Binary::new(&env).setting(
+            "database_url",
+            format!("sqlite://{}", folder.join("link.db").display()),
+        );
+        linked.serve().await;
+        Binary::new(&env).run(["serve"]).await.expect(1);
+        linked.finish().await;
+    });
+}
+
+/// A restore through a link replaces what the link leads to, and the link stays one.
+#[test]
+fn a_link_stays_a_link() {
+    run(Backend::Sqlite, async |env: Env| {
+        let mut candor = Binary::new(&env);
+        candor.serve().await;
+        candor.run(["backup", "copy.db"]).await.expect(0);
+        candor
+            .put("/api/v1/accounts/later", json!({"name": "Later"}))
+            .await
+            .expect(201);
+        candor.terminate().await.expect(0);
+        let link = env.directory.join("link.db");
+        symlink(env.directory.join("candor.db"), &link).expect("a symlink");
+        let linked = Binary::new(&env).setting("database_url", format!("sqlite://{}", link.display()));
+        linked.run(["restore", "copy.db", "--force"]).await.expect(0);
+        assert!(fs::symlink_metadata(&link).expect("a link").is_symlink());
+        candor.serve().await;
+        candor.get("/api/v1/accounts/later").await.expect(404);
+        // A database is not restored from itself.
+        candor.terminate().await.expect(0);
+        let refused = candor.run(["restore", "link.db", "--force"]).await.expect(1);
+        assert!(refused.stderr.contains("itself"), "{}", refused.stderr);
+        candor.finish().await;
+    });
+}
+
+/// The files and folders of a directory that others than their user may read or enter.
+fn open_to_others(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).expect("a directory").flatten() {
+        let path = entry.path();
+        let metadata = fs::symlink_metadata(&path).expect("a file");
+        if metadata.permissions().mode() & 0o077 != 0 {
+            found.push(path.clone());
+        }
+        if metadata.is_dir() {
+            found.extend(open_to_others(&path));
+        }
+    }
+    found
+}
+
+async fn what_is_written_is_the_users_own(env: Env) {
+    let mut candor = Binary::new(&env);
+    // As a usual shell has it.
+    candor.launched_by(["sh", "-c", "umask 022; exec \"$@\"", "sh"]);
+    candor.serve().await;
+    let incident = candor.story_incident().await;
+    candor.tell(&incident, "detection").await;
+    candor.run(["backup", "copy.db"]).await.expect(0);
+    assert!(env.directory.join("outbox").is_dir());
+    assert_eq!(open_to_others(&env.directory), [] as [PathBuf; 0]);
+    candor.terminate().await.expect(0);
+    // What an earlier version has left open is closed at the start.
+    let mails: Vec<PathBuf> = fs::read_dir(env.directory.join("outbox"))
+        .expect("a folder")
+        .map(|entry| entry.expect("a file").path())
+        .collect();
+    assert!(!mails.is_empty());
+    let mut files = mails;
+    if env.backend == Backend::Sqlite {
+        files.push(env.directory.join("candor.db"));
+    }
+    for file in &files {
+        fs::set_permissions(file, Permissions::from_mode(0o644)).expect("permissions");
+    }
+    candor.serve().await;
+    assert_eq!(open_to_others(&env.directory), [] as [PathBuf; 0]);
+    candor.terminate().await.expect(0);
+    candor.run(["restore", "copy.db", "--force"]).await.expect(0);
+    assert_eq!(open_to_others(&env.directory), [] as [PathBuf; 0]);
+    candor.finish().await;
+}

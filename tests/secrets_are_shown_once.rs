@@ -1,0 +1,189 @@
+//! A secret that an answer shows this once is in no table afterwards: the answer that is kept for a repeat does not hold it.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Backend, Env, TestApp, on_both_databases, story_directory};
+
+on_both_databases!(
+    a_repeat_says_that_it_was_done_without_the_secret,
+    answers_that_were_kept_before_are_cleared,
+);
+
+async fn keyed(app: &TestApp, key: &str, path: &str, body: &Value) -> Answer {
+    app.request(Method::POST, path)
+        .header("idempotency-key", key)
+        .json(body)
+        .send()
+        .await
+}
+
+/// Every text that the database holds, a row each.
+fn everything(env: &Env) -> Vec<String> {
+    let tables = env.texts(match env.backend {
+        Backend::Sqlite => {
+            "SELECT name AS value FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        }
+        Backend::Postgres => {
+            "SELECT CAST(table_name AS TEXT) AS value FROM information_schema.tables WHERE table_schema = 'public'"
+        }
+    });
+    assert!(tables.len() > 40, "{tables:?}");
+    let mut rows = Vec::new();
+    for table in tables {
+        match env.backend {
+            Backend::Sqlite => {
+                let columns = env.texts(&format!("SELECT name AS value FROM pragma_table_info('{table}')"));
+                for column in columns {
+                    rows.extend(env.texts(&format!(
+                        "SELECT COALESCE(CAST(\"{column}\" AS TEXT), '') AS value FROM {table}"
+                    )));
+                }
+            }
+            Backend::Postgres => {
+                rows.extend(env.texts(&format!("SELECT CAST(t AS TEXT) AS value FROM {table} t")));
+                if table == "idempotency_keys" {
+                    rows.extend(env.texts(
+                        "SELECT COALESCE(convert_from(body, 'UTF8'), '') AS value FROM idempotency_keys",
+                    ));
+                }
+            }
+        }
+    }
+    rows
+}
+
+async fn a_repeat_says_that_it_was_done_without_the_secret(env: Env) {
+    let app = TestApp::start(&env).await;
+    app.import(story_directory()).await.expect(200);
+    let account = app.get("/api/v1/accounts").await.expect(200).items()[0]["id"].clone();
+    let account = account.as_str().expect("an id");
+    let cases = [
+        (
+            "/api/v1/tokens".to_owned(),
+            json!({"name": "x", "role": "viewer"}),
+            "token",
+            true,
+        ),
+        (
+            "/api/v1/integrations".to_owned(),
+            json!({"name": "x", "source": "generic"}),
+            "hook_url",
+            true,
+        ),
+        (
+            "/api/v1/heartbeats".to_owned(),
+            json!({"name": "x", "every_seconds": 60, "severity": "minor"}),
+            "url",
+            true,
+        ),
+        // What is signed with must be known: these are in their own table, and nowhere else.
+        (
+            format!("/api/v1/accounts/{account}/endpoints"),
+            json!({"url": "https://example.com/hook"}),
+            "secret",
+            false,
+        ),
+        (
+            "/api/v1/directory/sources".to_owned(),
+            json!({"name": "x", "kind": "http", "url": "https://example.com/ask"}),
+            "secret",
+            false,
+        ),
+    ];
+    for (path, body, field, hashed) in &cases {
+        let first = keyed(&app, path, path, body).await.expect(201);
+        assert_eq!(first.json.get("withheld"), None, "{first}");
+        let shown = first[*field]
+            .as_str()
+            .unwrap_or_else(|| panic!("no {field}: {first}"));
+        // Of a URL, what makes it one's own.
+        let secret = shown.rsplit('/').next().expect("a secret");
+        assert!(secret.len() >= 30, "{first}");
+        let holding: Vec<String> = everything(&env)
+            .into_iter()
+            .filter(|text| text.contains(secret))
+            .collect();
+        assert_eq!(holding.len(), usize::from(!hashed), "{path}: {holding:?}");
+        assert!(
+            env.texts("SELECT COALESCE(CAST(status AS TEXT), '') AS value FROM idempotency_keys")
+                .iter()
+                .all(|status| status == "201"),
+            "{path}"
+        );
+        for _ in 0..2 {
+            let again = keyed(&app, path, path, body).await.expect(201);
+            assert_eq!(again.header("idempotency-replayed"), "true");
+            assert!(!again.text.contains(secret), "{again}");
+            assert_eq!(again.json["withheld"], json!([format!("/{field}")]), "{again}");
+            // The rest of it is as it was.
+            let mut rest = first.json.clone();
+            let fields = rest.as_object_mut().expect("an object");
+            fields.remove(*field);
+            let mut kept = again.json.clone();
+            kept.as_object_mut().expect("an object").remove("withheld");
+            assert_eq!(kept, rest);
+        }
+    }
+    // The secrets are as good as those of requests without a key.
+    assert_eq!(env.count("api_tokens"), 2);
+    app.finish().await;
+}
+
+/// What an earlier version has kept is taken out by the migration.
+async fn answers_that_were_kept_before_are_cleared(env: Env) {
+    let mut app = TestApp::start(&env).await;
+    keyed(
+        &app,
+        "kept",
+        "/api/v1/incidents",
+        &json!({"title": "T", "severity": "minor"}),
+    )
+    .await
+    .expect(201);
+    keyed(
+        &app,
+        "made",
+        "/api/v1/tokens",
+        &json!({"name": "x", "role": "viewer"}),
+    )
+    .await
+    .expect(201);
+    app.stop().await;
+    let body = r#"{"id":"x","token":"cnd_0123456789abcdefghij0123456789abcdefghij"}"#;
+    let body = match env.backend {
+        Backend::Sqlite => format!("CAST('{body}' AS BLOB)"),
+        Backend::Postgres => format!("convert_to('{body}', 'UTF8')"),
+    };
+    env.sql(&format!(
+        "UPDATE idempotency_keys SET body = {body} WHERE key = 'made'"
+    ))
+    .expect("an answer as it was kept");
+    env.sql("DELETE FROM __diesel_schema_migrations WHERE version = '20261128000022'")
+        .expect("a database of the version before");
+    app.start_again().await;
+    assert!(
+        everything(&env)
+            .iter()
+            .all(|text| !text.contains("cnd_0123456789"))
+    );
+    // It is not carried out again: nobody knows any more what was answered.
+    keyed(
+        &app,
+        "made",
+        "/api/v1/tokens",
+        &json!({"name": "x", "role": "viewer"}),
+    )
+    .await
+    .expect_problem(409);
+    keyed(
+        &app,
+        "kept",
+        "/api/v1/incidents",
+        &json!({"title": "T", "severity": "minor"}),
+    )
+    .await
+    .expect(201);
+    assert_eq!((env.count("incidents"), env.count("api_tokens")), (1, 2));
+    app.finish().await;
+}
