@@ -80,7 +80,7 @@ async fn a_round(round: usize) {
         assert!(process.is_alive(), "round {round}\n{}", process.log());
         process.kill();
     }
-    if round % 10 == 0 {
+    if round.is_multiple_of(10) {
         new().run(["audit", "verify"]).await.expect(0);
     }
 }
