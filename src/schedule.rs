@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio_cron_scheduler::{Job, JobScheduler};
 
-use crate::alert::{kept, people};
+use crate::alert::{kept, messages, people};
 use crate::audit::{Actor, idempotency};
 use crate::auth::sessions;
 use crate::base::error::{Error, Result};
@@ -116,8 +116,12 @@ async fn cleanup(db: Db, body_retention: Option<Duration>) -> Result<()> {
     Ok(())
 }
 
-/// Deletes saved requests that are older than the retention.
+/// Deletes saved requests that are older than the retention, and the ids of messages that cannot come again.
 async fn forget_bodies(db: &Db, retention: Option<Duration>) {
+    let now = db.clock().now();
+    if let Err(error) = db.transaction(move |conn| messages::forget(conn, now)).await {
+        tracing::warn!(error = error.chain(), "ids of old messages could not be removed");
+    }
     let Some(retention) = retention else { return };
     let oldest = db.clock().now().minus(retention);
     let forgotten = db.transaction(move |conn| kept::forget(conn, oldest)).await;

@@ -17,6 +17,8 @@ pub(super) mod memory;
 mod named;
 pub(super) mod place;
 mod row;
+mod source_group;
+pub(super) mod unchanged;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -27,8 +29,14 @@ use self::ground::Ground;
 use self::memory::Memory;
 use self::named::Named;
 use self::row::NewRow;
+use self::source_group::Grown;
+use self::unchanged::unchanged;
+pub use self::unchanged::{Recorded, RecordedReason};
 use super::integration::Integration;
 use super::kept;
+use super::keys::Keys;
+use super::messages::Messages;
+use super::order::LastEvent;
 use super::source::{self, Batch, Request};
 use crate::audit::{Action, Actor, Event, Tx};
 use crate::base::error::Result;
@@ -57,6 +65,10 @@ pub struct Taken {
     pub unresolved_references: usize,
     /// What was understood and is no alert: a test of the connection, a note on an incident.
     pub ignored: usize,
+    /// Events that changed nothing but the record, and why.
+    pub recorded: Vec<Recorded>,
+    /// Details of the body that could not be read; it was taken without them.
+    pub notes: Vec<String>,
 }
 
 /// Keeps a body that is not of the integration's format.
@@ -78,6 +90,9 @@ pub fn keep_invalid(
     Ok(())
 }
 
+/// Events of one body that are said in words.
+const MOST_SAID: usize = 10;
+
 /// A body that was understood.
 #[derive(Clone)]
 pub(crate) struct Body<'b> {
@@ -86,6 +101,8 @@ pub(crate) struct Body<'b> {
     pub request: &'b Request,
     /// Who brought it.
     pub actor: Actor,
+    /// Whether somebody takes a kept body in again: then it does not matter whether its message was taken before.
+    pub again: bool,
 }
 
 /// Takes one body in.
@@ -93,11 +110,35 @@ pub(crate) struct Body<'b> {
 /// # Errors
 /// What the database answers; then nothing of the body is stored.
 pub fn take(tx: &mut Tx<'_>, integration: &Integration, batch: &Batch, request: &Request) -> Result<Taken> {
+    take_one(tx, integration, batch, request, false)
+}
+
+/// Takes a kept body in again.
+///
+/// # Errors
+/// What the database answers; then nothing of the body is stored.
+pub fn take_again(
+    tx: &mut Tx<'_>,
+    integration: &Integration,
+    batch: &Batch,
+    request: &Request,
+) -> Result<Taken> {
+    take_one(tx, integration, batch, request, true)
+}
+
+fn take_one(
+    tx: &mut Tx<'_>,
+    integration: &Integration,
+    batch: &Batch,
+    request: &Request,
+    again: bool,
+) -> Result<Taken> {
     let body = Body {
         integration,
         batch,
         request,
         actor: tx.actor.clone(),
+        again,
     };
     let taken = take_all(tx, vec![body])?;
     Ok(taken.into_iter().next().unwrap_or_default())
@@ -112,6 +153,15 @@ pub(crate) fn take_all(tx: &mut Tx<'_>, bodies: Vec<Body<'_>>) -> Result<Vec<Tak
     dialect::lock_intake(tx.conn)?;
     let actor = tx.actor.clone();
     let ground = Ground::read(tx.conn, tx.now)?;
+    let linked = linked(tx, &bodies)?;
+    let bodies: Vec<Body<'_>> = bodies
+        .into_iter()
+        .zip(&linked)
+        .map(|(body, linked)| match linked {
+            Some(batch) => Body { batch, ..body },
+            None => body,
+        })
+        .collect();
     let mut work = Work::new();
     work.look_ahead(tx, &bodies)?;
     for body in bodies {
@@ -123,6 +173,32 @@ pub(crate) fn take_all(tx: &mut Tx<'_>, bodies: Vec<Body<'_>>) -> Result<Vec<Tak
     taken
 }
 
+/// The batches whose alerts have several names, with the fingerprints that these lead to.
+fn linked(tx: &mut Tx<'_>, bodies: &[Body<'_>]) -> Result<Vec<Option<Batch>>> {
+    let mut by_integration: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, body) in bodies.iter().enumerate() {
+        let named = body.batch.alerts.iter().any(|alert| !alert.keys.is_empty());
+        if named {
+            by_integration
+                .entry(body.integration.id.as_str())
+                .or_default()
+                .push(index);
+        }
+    }
+    let mut linked = vec![None; bodies.len()];
+    for (integration, indexes) in by_integration {
+        let batches = indexes.iter().map(|index| bodies[*index].batch);
+        let Some(mut keys) = Keys::of(tx.conn, integration, batches)? else {
+            continue;
+        };
+        for index in indexes {
+            linked[index] = Some(keys.linked(bodies[index].batch));
+        }
+        keys.store(tx.conn, tx.now)?;
+    }
+    Ok(linked)
+}
+
 /// What became of a body, before all of it is written.
 struct Outcome<'b> {
     body: Body<'b>,
@@ -132,13 +208,19 @@ struct Outcome<'b> {
     resolved: usize,
     silenced: usize,
     unresolved: BTreeSet<ResourceRef>,
+    recorded: Vec<Recorded>,
 }
 
-/// An alert that came again.
+/// An alert that is stored already, and about which something came.
 struct Again {
+    /// How often it came again now.
     times: i64,
-    /// So often it came again in all.
+    /// How often it came again in all.
     total: i64,
+    /// How many events of it came late now.
+    late: i64,
+    /// Its newest event.
+    last: LastEvent,
     incident: Option<IncidentId>,
     quiet: Option<QuietId>,
     actor: Actor,
@@ -151,8 +233,11 @@ struct Work<'b> {
     again: BTreeMap<AlertId, Again>,
     named: Vec<Named<'b>>,
     ended: BTreeMap<IncidentId, Actor>,
-    /// Alerts that came for these.
-    counted: BTreeMap<IncidentId, i64>,
+    /// How many new alerts came for these incidents, and how many messages in all.
+    counted: BTreeMap<IncidentId, (i64, i64)>,
+    /// Groups of their senders that got alerts, by their keys.
+    grown: BTreeMap<String, Grown>,
+    messages: Messages,
     said: HashSet<(IncidentId, String)>,
     outcomes: Vec<Outcome<'b>>,
 }
@@ -166,6 +251,8 @@ impl<'b> Work<'b> {
             named: Vec::new(),
             ended: BTreeMap::new(),
             counted: BTreeMap::new(),
+            grown: BTreeMap::new(),
+            messages: Messages::default(),
             said: HashSet::new(),
             outcomes: Vec::new(),
         }
@@ -174,9 +261,22 @@ impl<'b> Work<'b> {
     /// Reads what is known of all the alerts at once.
     fn look_ahead(&mut self, tx: &mut Tx<'_>, bodies: &[Body<'_>]) -> Result<()> {
         let mut fingerprints: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        let mut messages: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for body in bodies {
             let of = fingerprints.entry(body.integration.id.as_str()).or_default();
             of.extend(body.batch.alerts.iter().map(|alert| alert.fingerprint.as_str()));
+            let ids = body
+                .batch
+                .alerts
+                .iter()
+                .filter_map(|alert| alert.message_id.as_deref());
+            messages
+                .entry(body.integration.id.as_str())
+                .or_default()
+                .extend(ids);
+        }
+        for (integration, ids) in messages {
+            self.messages.read(tx.conn, integration, &ids)?;
         }
         for (integration, of) in fingerprints {
             let of: Vec<&str> = of.into_iter().collect();
@@ -186,7 +286,7 @@ impl<'b> Work<'b> {
     }
 
     fn take(&mut self, tx: &mut Tx<'_>, ground: &Ground, body: Body<'b>) -> Result<()> {
-        let (integration, batch) = (body.integration, body.batch);
+        let (integration, batch, again) = (body.integration, body.batch, body.again);
         if !batch.ignored.is_empty() {
             let event = Event::new(Action::HookIgnored, "integration", integration.id.as_str());
             let shown: Vec<String> = batch
@@ -205,8 +305,43 @@ impl<'b> Work<'b> {
             resolved: 0,
             silenced: 0,
             unresolved: BTreeSet::new(),
+            recorded: Vec::new(),
         });
+        for why in batch.ignored.iter().take(MOST_SAID) {
+            let recorded = Recorded {
+                fingerprint: None,
+                reason: RecordedReason::NoAlert,
+                detail: one_line(why, 300),
+            };
+            self.outcome().recorded.push(recorded);
+        }
+        let of = integration.id.as_str();
+        // One message may hold several alerts: whether it was taken before is asked for all of them first.
+        let messages = batch
+            .alerts
+            .iter()
+            .filter_map(|alert| alert.message_id.as_deref());
+        let (taken, fresh): (BTreeSet<&str>, BTreeSet<&str>) =
+            messages.partition(|id| !again && self.messages.was_taken(of, id));
+        for id in fresh {
+            self.messages.take(of, id);
+        }
         for alert in &batch.alerts {
+            if alert.message_id.as_deref().is_some_and(|id| taken.contains(id)) {
+                let id = alert.message_id.as_deref().unwrap_or_default();
+                let detail = format!("the message {id} was taken before");
+                self.recorded(alert, RecordedReason::RepeatedMessage, &detail);
+                continue;
+            }
+            if let Some(known) = self.memory.alert(tx.conn, of, &alert.fingerprint)?
+                && let Some(reason) = unchanged(&known, alert, tx.now)
+            {
+                self.keep_unchanged(tx, integration, alert, &known, reason);
+                continue;
+            }
+            if let Some(why) = &alert.informs {
+                self.recorded(alert, RecordedReason::Informational, why);
+            }
             if alert.firing {
                 let incident = self.fire(tx, ground, integration, alert)?;
                 if let Some(incident) = incident.filter(|_| batch.truncated > 0) {
@@ -222,9 +357,11 @@ impl<'b> Work<'b> {
         Ok(())
     }
 
-    fn count(&mut self, incident: Option<&IncidentId>, more: i64) {
+    fn count(&mut self, incident: Option<&IncidentId>, new: i64, received: i64) {
         if let Some(incident) = incident {
-            *self.counted.entry(incident.clone()).or_default() += more;
+            let counted = self.counted.entry(incident.clone()).or_default();
+            counted.0 += new;
+            counted.1 += received;
         }
     }
 
@@ -249,13 +386,17 @@ impl<'b> Work<'b> {
                 id: id.as_str(),
                 times: again.times,
                 quiet: again.quiet.as_ref().map(QuietId::as_str),
+                event_at: again.last.at,
+                event_seen_at: again.last.seen_at,
+                late: again.late,
             })
             .collect();
         dialect::repeat_alerts(tx.conn, tx.now, &rows)?;
-        for (incident, more) in std::mem::take(&mut self.counted) {
-            incident::count_alerts(tx.conn, &incident, more)?;
+        for (incident, (new, received)) in std::mem::take(&mut self.counted) {
+            incident::count_alerts(tx.conn, &incident, new, received)?;
         }
-        for (id, again) in &again {
+        self.messages.store(tx.conn, tx.now)?;
+        for (id, again) in again.iter().filter(|(_, again)| again.times > 0) {
             tx.actor = again.actor.clone();
             let event = Event::new(Action::AlertRepeated, "alert", id.as_str())
                 .after(json!({"repeats": again.total}));
@@ -264,6 +405,8 @@ impl<'b> Work<'b> {
                 None => event,
             });
         }
+        self.record_unchanged(tx);
+        self.name_groups(tx)?;
         for (incident, actor) in std::mem::take(&mut self.ended) {
             tx.actor = actor;
             self.settle(tx, &incident)?;
@@ -293,9 +436,33 @@ impl<'b> Work<'b> {
                 silenced: outcome.silenced,
                 unresolved_references: outcome.unresolved.len(),
                 ignored: outcome.body.batch.ignored.len(),
+                recorded: outcome.recorded,
+                notes: outcome.body.batch.notes.clone(),
             });
         }
         Ok(taken)
+    }
+
+    /// Says on the trail which events changed nothing, once for each body.
+    fn record_unchanged(&self, tx: &mut Tx<'_>) {
+        for outcome in &self.outcomes {
+            let recorded: Vec<&Recorded> = outcome
+                .recorded
+                .iter()
+                .filter(|one| one.reason != RecordedReason::NoAlert)
+                .collect();
+            if recorded.is_empty() {
+                continue;
+            }
+            tx.actor = outcome.body.actor.clone();
+            let first: Vec<&&Recorded> = recorded.iter().take(MOST_SAID).collect();
+            let event = Event::new(
+                Action::HookIgnored,
+                "integration",
+                outcome.body.integration.id.as_str(),
+            );
+            tx.record(event.after(json!({"count": recorded.len(), "recorded": first})));
+        }
     }
 
     /// Keeps the bodies, of each integration the last ones.
@@ -318,8 +485,15 @@ impl<'b> Work<'b> {
                     detail = format!("{detail}, {count} {what}");
                 }
             }
-            for ignored in batch.ignored.iter().take(10) {
+            for ignored in batch.ignored.iter().take(MOST_SAID) {
                 detail = format!("{detail}; no alert: {ignored}");
+            }
+            let recorded = outcome.recorded.iter().filter(|one| one.fingerprint.is_some());
+            for one in recorded.take(MOST_SAID) {
+                detail = format!("{detail}; recorded only: {}", one.detail);
+            }
+            for note in batch.notes.iter().take(MOST_SAID) {
+                detail = format!("{detail}; not read: {note}");
             }
             let id = &outcome.body.integration.id;
             ids.insert(id.as_str(), id);

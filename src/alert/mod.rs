@@ -8,8 +8,11 @@ pub mod intake;
 pub mod integration;
 pub mod integration_change;
 pub mod kept;
+mod keys;
 pub mod lookup;
 pub mod matcher;
+pub mod messages;
+pub mod order;
 pub mod people;
 pub mod provider;
 pub mod queue;
@@ -84,6 +87,18 @@ pub struct AlertView {
     pub received_at: Timestamp,
     /// When it came last.
     pub last_received_at: Timestamp,
+    /// Of an alert that fires and about which nothing came for more than an hour: since when. A sender that silences an
+    /// alert says nothing more, not even that it is over.
+    pub no_word_since: Option<Timestamp>,
+    /// The sender's own time of the newest event that changed it; null where the sender gives no time.
+    pub event_at: Option<Timestamp>,
+    /// How many events came that were older than what was known by then. They changed nothing.
+    pub late_events: i64,
+    /// Why it is on record and opens no incident, where the sender itself says that it is no outage: it is planned, it
+    /// informs, or it is a test.
+    pub recorded_why: Option<String>,
+    /// Details of it that could not be read when it came first; it was taken without them.
+    pub notes: Vec<String>,
 }
 
 type Row = (
@@ -105,9 +120,17 @@ type Row = (
     Option<AlertRuleId>,
     Option<String>,
     Option<QuietId>,
+    Option<Timestamp>,
+    Option<Timestamp>,
+    i64,
+    Option<String>,
+    Option<String>,
 );
 
-fn view(row: Row, kinds: &HashMap<String, quiet::Kind>) -> Result<AlertView> {
+/// Silence about an alert that fires, in seconds, after which it is shown.
+const NO_WORD: i64 = 3_600;
+
+fn view(row: Row, kinds: &HashMap<String, quiet::Kind>, now: Timestamp) -> Result<AlertView> {
     let (
         id,
         integration,
@@ -127,7 +150,13 @@ fn view(row: Row, kinds: &HashMap<String, quiet::Kind>) -> Result<AlertView> {
         rule,
         group,
         quiet,
+        event_at,
+        _,
+        late_events,
+        recorded_why,
+        notes,
     ) = row;
+    let silent = status == Status::Firing.as_str() && now.seconds_since(last_received_at) > NO_WORD;
     let of = |kind| {
         quiet
             .clone()
@@ -153,6 +182,15 @@ fn view(row: Row, kinds: &HashMap<String, quiet::Kind>) -> Result<AlertView> {
         labels: serde_json::from_str(&labels)?,
         received_at,
         last_received_at,
+        no_word_since: silent.then_some(last_received_at),
+        event_at,
+        late_events,
+        recorded_why,
+        notes: notes
+            .as_deref()
+            .map(serde_json::from_str)
+            .transpose()?
+            .unwrap_or_default(),
     })
 }
 
@@ -167,6 +205,7 @@ pub fn list(
     status: Option<Status>,
     before: Option<&str>,
     limit: i64,
+    now: Timestamp,
 ) -> Result<Vec<AlertView>> {
     let mut query = a::table.into_boxed::<crate::db::Backend>();
     if let Some(integration) = integration {
@@ -191,5 +230,5 @@ pub fn list(
     ids.sort_unstable();
     ids.dedup();
     let kinds = quiet::kinds(conn, &ids)?;
-    rows.into_iter().map(|row| view(row, &kinds)).collect()
+    rows.into_iter().map(|row| view(row, &kinds, now)).collect()
 }

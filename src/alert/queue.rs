@@ -208,6 +208,7 @@ fn body(one: &Waiting) -> Body<'_> {
         batch: &one.batch,
         request: &one.request,
         actor: one.actor.clone(),
+        again: false,
     }
 }
 

@@ -10,6 +10,7 @@ use super::Status;
 use super::intake::ground::Ground;
 use super::intake::memory::{Known, Memory};
 use super::intake::place::{Fate, fate};
+use super::intake::unchanged::unchanged;
 use super::integration::Integration;
 use super::matcher::Subject;
 use super::rules;
@@ -57,7 +58,7 @@ word_enum! {
         Repeats = "repeats",
         /// It would end its alert.
         Resolves = "resolves",
-        /// Its alert has ended already: nothing.
+        /// Its alert has ended already, or the event is older than what is known of it: nothing.
         Nothing = "nothing",
     }
 }
@@ -123,7 +124,12 @@ impl Rehearsal {
             .memory
             .alert(conn, self.integration.id.as_str(), &alert.fingerprint)?;
         let resolved = rules::resolve(conn, &judged.chains)?;
-        let would = if alert.firing {
+        let unchanged = known
+            .as_ref()
+            .and_then(|known| unchanged(known, &alert, self.now));
+        let would = if unchanged.is_some() {
+            self.would(TriedFate::Nothing, None, None)
+        } else if alert.firing {
             let fate = fate(conn, &mut self.memory, self.now, &judged, known.as_ref())?;
             let mut at = known.as_ref().and_then(|known| known.incident.clone());
             let would = match fate {
@@ -169,12 +175,21 @@ impl Rehearsal {
             {
                 self.memory.set_group(&group.key, &rule.rule.id, at);
             }
+            if let (None, Some(group), Some(at)) = (judged.rule, &judged.group, &at)
+                && matches!(would.happens, TriedFate::Opens | TriedFate::Reopens)
+            {
+                self.memory.set_source_group(&group.key, at);
+            }
+            let last = known.as_ref().map(Known::last_event).unwrap_or_default();
+            let last = last.after(true, alert.event_at, self.now);
             let now = Known {
                 id: AlertId::new(self.now),
                 firing: true,
                 incident: at,
                 before: known.and_then(|known| known.incident.or(known.before)),
                 repeats: 0,
+                event_at: last.at,
+                event_seen_at: last.seen_at,
             };
             self.memory
                 .set_alert(self.integration.id.as_str(), &alert.fingerprint, now);
@@ -186,10 +201,8 @@ impl Rehearsal {
                         Some(id) => Some(self.memory.incident(conn, id)?),
                         None => None,
                     };
-                    let ended = Known {
-                        firing: false,
-                        ..known
-                    };
+                    let last = known.last_event().after(false, alert.event_at, self.now);
+                    let ended = known.with_event(last);
                     self.memory
                         .set_alert(self.integration.id.as_str(), &alert.fingerprint, ended);
                     self.would(TriedFate::Resolves, incident, None)

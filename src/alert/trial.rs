@@ -11,6 +11,7 @@ use super::grouping::{self, NewAlertRule, Policy};
 use super::intake::ground::Ground;
 use super::intake::{self, Taken};
 use super::integration::{self, Integration};
+use super::keys::Keys;
 use super::matcher::Subject;
 use super::rehearsal::{Rehearsal, TriedQuiet, TriedRule, Would};
 use super::rules::ResourceRule;
@@ -282,6 +283,10 @@ fn rehearse(
             });
         }
     };
+    let batch = match Keys::of(conn, integration.id.as_str(), [&batch])? {
+        Some(mut keys) => keys.linked(&batch),
+        None => batch,
+    };
     let mut rehearsal = Rehearsal::new(integration, ground, stored, now);
     let mut alerts = Vec::new();
     for alert in batch.alerts {
@@ -334,5 +339,5 @@ pub fn replay(tx: &mut Tx<'_>, id: &IntegrationId, body: i64) -> Result<Taken> {
     let batch = source::parse(&integration.source, integration.mapping.as_ref(), &request)
         .map_err(|(pointer, detail)| Error::invalid(format!("/body{pointer}"), detail))?;
     tx.record(Event::new(Action::HookReplayed, "integration", id.as_str()).after(json!({"body": body})));
-    intake::take(tx, &integration, &batch, &request)
+    intake::take_again(tx, &integration, &batch, &request)
 }

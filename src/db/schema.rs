@@ -169,6 +169,7 @@ diesel::table! {
         updated_at -> BigInt,
         earlier_id -> Nullable<Text>,
         alerts_received -> BigInt,
+        alert_count -> BigInt,
     }
 }
 
@@ -275,6 +276,11 @@ diesel::table! {
         rule_id -> Nullable<Text>,
         group_shown -> Nullable<Text>,
         quiet_id -> Nullable<Text>,
+        event_at -> Nullable<BigInt>,
+        event_seen_at -> Nullable<BigInt>,
+        late_events -> BigInt,
+        recorded_why -> Nullable<Text>,
+        notes -> Nullable<Text>,
     }
 }
 
@@ -638,6 +644,34 @@ diesel::table! {
 }
 
 diesel::table! {
+    alert_messages (integration_id, message_id) {
+        integration_id -> Text,
+        message_id -> Text,
+        received_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    alert_keys (integration_id, key) {
+        integration_id -> Text,
+        key -> Text,
+        fingerprint -> Text,
+        used_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    alert_source_groups (key) {
+        key -> Text,
+        integration_id -> Text,
+        incident_id -> Text,
+        names -> Text,
+        title -> Text,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
     alert_groups (rule_id, key) {
         rule_id -> Text,
         key -> Text,
@@ -709,6 +743,9 @@ diesel::allow_tables_to_appear_in_same_query!(
     alert_references,
     alert_rules,
     alert_groups,
+    alert_keys,
+    alert_messages,
+    alert_source_groups,
     quiet_periods,
     templates,
     current_templates,

@@ -138,8 +138,10 @@ pub struct Incident {
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
-    /// Alerts received for it, repeats included.
+    /// How many alerts it has, each counted once.
     pub alerts: i64,
+    /// How many alerts were received for it, repeats included.
+    pub alerts_received: i64,
     /// The incident of the same problem before, which was over when this one was opened.
     pub earlier: Option<IncidentId>,
 }
@@ -162,6 +164,7 @@ struct Row {
     updated_at: Timestamp,
     earlier_id: Option<IncidentId>,
     alerts_received: i64,
+    alert_count: i64,
 }
 
 fn view(row: Row) -> Result<Incident> {
@@ -178,18 +181,22 @@ fn view(row: Row) -> Result<Incident> {
         resolved_at: row.resolved_at,
         created_at: row.created_at,
         updated_at: row.updated_at,
-        alerts: row.alerts_received,
+        alerts: row.alert_count,
+        alerts_received: row.alerts_received,
         earlier: row.earlier_id,
     })
 }
 
-/// Counts alerts that came for an incident.
+/// Counts alerts that came for an incident: how many new ones, and how many messages in all.
 ///
 /// # Errors
 /// What the database answers.
-pub(crate) fn count_alerts(conn: &mut Conn, id: &IncidentId, more: i64) -> Result<()> {
+pub(crate) fn count_alerts(conn: &mut Conn, id: &IncidentId, new: i64, received: i64) -> Result<()> {
     diesel::update(i::table.find(id.as_str()))
-        .set(i::alerts_received.eq(i::alerts_received + more))
+        .set((
+            i::alert_count.eq(i::alert_count + new),
+            i::alerts_received.eq(i::alerts_received + received),
+        ))
         .execute(conn)?;
     Ok(())
 }
@@ -361,6 +368,7 @@ pub fn open_after(tx: &mut Tx<'_>, new: &NewIncident, earlier: Option<&IncidentI
         updated_at: tx.now,
         earlier_id: earlier.cloned(),
         alerts_received: 0,
+        alert_count: 0,
     };
     diesel::insert_into(i::table).values(&row).execute(tx.conn)?;
     let mut after = json!({

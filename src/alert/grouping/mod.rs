@@ -326,6 +326,16 @@ impl Ready {
     }
 }
 
+/// The group that the sender itself put an alert in, within its integration. Where no rule says otherwise, the alerts of
+/// one such group are one incident.
+pub(super) fn of_source(integration: &IntegrationId, name: &str) -> Group {
+    let key = json!(["source", integration, name]).to_string();
+    Group {
+        key: hex(&Sha256::digest(key.as_bytes())),
+        shown: json!({"group_key": one_line(name, 200)}),
+    }
+}
+
 /// What alerts of one incident have in common.
 #[derive(Clone, Debug)]
 pub(super) struct Group {

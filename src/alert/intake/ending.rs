@@ -13,6 +13,7 @@ use super::named::Named;
 use super::row::NewRow;
 use crate::alert::Status;
 use crate::alert::integration::Integration;
+use crate::alert::order::LastEvent;
 use crate::alert::source::Alert;
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::Result;
@@ -39,11 +40,14 @@ impl<'b> Work<'b> {
             Some(known) if known.firing => {
                 self.insert_fresh(tx)?;
                 let ended_at: Timestamp = alert.ended_at.unwrap_or(tx.now);
+                let last = known.last_event().after(false, alert.event_at, tx.now);
                 diesel::update(a::table.find(known.id.as_str()))
                     .set((
                         a::status.eq(Status::Resolved.as_str()),
                         a::ended_at.eq(Some(ended_at)),
                         a::last_received_at.eq(tx.now),
+                        a::event_at.eq(last.at),
+                        a::event_seen_at.eq(last.seen_at),
                     ))
                     .execute(tx.conn)?;
                 let event = Event::new(Action::AlertResolved, "alert", known.id.as_str())
@@ -56,19 +60,21 @@ impl<'b> Work<'b> {
                     self.ended.insert(incident.clone(), tx.actor.clone());
                 }
                 let named = (known.id.clone(), known.incident.clone());
-                let known = Known {
-                    firing: false,
-                    ..known
-                };
-                self.memory
-                    .set_alert(integration.id.as_str(), &alert.fingerprint, known);
+                self.remember(integration, alert, known.with_event(last));
                 named
             }
-            // Told twice.
-            Some(known) => (known.id, known.incident),
+            // It is over already. A newer time of its end makes older events late.
+            Some(known) => {
+                self.again_of(tx, &known);
+                let last = known.last_event().after(false, alert.event_at, tx.now);
+                let (id, incident) = (known.id.clone(), known.incident.clone());
+                self.remember(integration, alert, known.with_event(last));
+                (id, incident)
+            }
             // The beginning was missed; what is over opens nothing, but it is on record.
             None => {
-                let row = NewRow::of(tx.now, integration, alert, None, None)?;
+                let last = LastEvent::default().after(false, alert.event_at, tx.now);
+                let row = NewRow::of(tx.now, integration, alert, None, None, last)?;
                 tx.record(row.event(integration, alert));
                 let known = Known {
                     id: row.id.clone(),
@@ -76,9 +82,10 @@ impl<'b> Work<'b> {
                     incident: None,
                     before: None,
                     repeats: 0,
+                    event_at: last.at,
+                    event_seen_at: last.seen_at,
                 };
-                self.memory
-                    .set_alert(integration.id.as_str(), &alert.fingerprint, known);
+                self.remember(integration, alert, known);
                 let id = row.id.clone();
                 self.fresh.push(row);
                 (id, None)

@@ -7,12 +7,12 @@
 use diesel::prelude::*;
 use serde_json::json;
 
+use super::Work;
 use super::ground::{Ground, Judged};
 use super::memory::Known;
 use super::named::Named;
 use super::place::{Fate, fate};
 use super::row::{NewRow, title};
-use super::{Again, Work};
 use crate::alert::Status;
 use crate::alert::integration::Integration;
 use crate::alert::matcher::Subject;
@@ -80,6 +80,7 @@ impl<'b> Work<'b> {
             }
         }
         self.group(tx, &judged, &incident, &fate)?;
+        self.joins_source_group(tx, &judged, integration, alert, &incident, &fate)?;
         match fate {
             Fate::Opens(_) => self.outcome().opened.push(incident.clone()),
             Fate::Reopens(_) => self.outcome().reopened.push(incident.clone()),
@@ -228,21 +229,19 @@ impl<'b> Work<'b> {
         mut known: Known,
     ) {
         known.repeats += 1;
-        self.count(known.incident.as_ref(), 1);
-        let again = self.again.entry(known.id.clone()).or_insert(Again {
-            times: 0,
-            total: 0,
-            incident: None,
-            quiet: None,
-            actor: tx.actor.clone(),
-        });
+        self.count(known.incident.as_ref(), 0, 1);
+        let last = known.last_event();
+        // Of events that happened to somebody an older one counts too, and leaves the newest one the newest.
+        if !last.makes_late(true, alert.event_at, tx.now) {
+            known = known.with_event(last.after(true, alert.event_at, tx.now));
+        }
+        let again = self.again_of(tx, &known);
         again.times += 1;
         again.total = known.repeats;
         again.incident = known.incident.clone();
         again.quiet = judged.quiet.map(|quiet| quiet.id.clone());
         let (id, incident) = (known.id.clone(), known.incident.clone());
-        self.memory
-            .set_alert(integration.id.as_str(), &alert.fingerprint, known);
+        self.remember(integration, alert, known);
         self.names(alert, judged, &id, incident.as_ref());
     }
 
@@ -271,7 +270,9 @@ impl<'b> Work<'b> {
         let known = Known {
             repeats: recorded.repeats + 1,
             incident: Some(incident.clone()),
-            ..recorded.clone()
+            ..recorded
+                .clone()
+                .with_event(recorded.last_event().after(true, alert.event_at, tx.now))
         };
         diesel::update(a::table.find(known.id.as_str()))
             .set((
@@ -281,6 +282,9 @@ impl<'b> Work<'b> {
                 a::rule_id.eq(judged.rule.map(|rule| rule.rule.id.as_str())),
                 a::group_shown.eq(judged.group.as_ref().map(|group| group.shown.to_string())),
                 a::quiet_id.eq(judged.quiet.map(|quiet| quiet.id.as_str())),
+                a::event_at.eq(known.event_at),
+                a::event_seen_at.eq(known.event_seen_at),
+                a::recorded_why.eq(None::<String>),
             ))
             .execute(tx.conn)?;
         diesel::update(ar::table.filter(ar::alert_id.eq(known.id.as_str())))
@@ -298,10 +302,9 @@ impl<'b> Work<'b> {
                 .after(json!({"recorded_before": true, "repeats": known.repeats, "rule": judged.rule.map(|rule| &rule.rule.id)})),
         );
         // All of it comes to the incident: how often it was recorded, and this time.
-        self.count(Some(incident), known.repeats + 1);
+        self.count(Some(incident), 1, known.repeats + 1);
         self.names(alert, judged, &known.id, Some(incident));
-        self.memory
-            .set_alert(integration.id.as_str(), &alert.fingerprint, known);
+        self.remember(integration, alert, known);
         Ok(())
     }
 
@@ -313,22 +316,25 @@ impl<'b> Work<'b> {
         judged: &Judged<'_>,
         incident: Option<&IncidentId>,
     ) -> Result<()> {
-        let row = NewRow::of(tx.now, integration, alert, incident, Some(judged))?;
-        tx.record(row.event(integration, alert));
-        self.count(incident, 1);
-        self.names(alert, judged, &row.id, incident);
         let last = self
             .memory
             .alert(tx.conn, integration.id.as_str(), &alert.fingerprint)?;
+        let event = last.as_ref().map(Known::last_event).unwrap_or_default();
+        let event = event.after(true, alert.event_at, tx.now);
+        let row = NewRow::of(tx.now, integration, alert, incident, Some(judged), event)?;
+        tx.record(row.event(integration, alert));
+        self.count(incident, 1, 1);
+        self.names(alert, judged, &row.id, incident);
         let known = Known {
             id: row.id.clone(),
             firing: alert.firing,
             incident: incident.cloned(),
             before: last.and_then(|last| last.incident.or(last.before)),
             repeats: 0,
+            event_at: event.at,
+            event_seen_at: event.seen_at,
         };
-        self.memory
-            .set_alert(integration.id.as_str(), &alert.fingerprint, known);
+        self.remember(integration, alert, known);
         self.fresh.push(row);
         Ok(())
     }

@@ -20,7 +20,7 @@ pub(in crate::alert) struct Ground {
 pub(in crate::alert) struct Judged<'g> {
     /// The first rule that it matches.
     pub rule: Option<&'g grouping::Ready>,
-    /// Its group by that rule.
+    /// Its group by that rule; without a rule, the group that its sender put it in.
     pub group: Option<Group>,
     /// The silence, or else the maintenance window, that is about it.
     pub quiet: Option<&'g Quiet>,
@@ -98,9 +98,18 @@ impl Ground {
             }
         }
         Ok(Judged {
-            group: rule.map(|rule| rule.group(subject)),
+            group: match rule {
+                Some(rule) => Some(rule.group(subject)),
+                None => alert
+                    .group
+                    .as_deref()
+                    .filter(|_| integration.open_incident)
+                    .map(|name| grouping::of_source(&integration.id, name)),
+            },
             quiet,
             policy: match rule {
+                // Its sender says that it is no outage.
+                _ if alert.informs.is_some() => Policy::Record,
                 Some(rule) => rule.rule.policy,
                 None if integration.open_incident => Policy::Open,
                 None => Policy::Attach,

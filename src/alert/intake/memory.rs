@@ -8,11 +8,13 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 
 use crate::alert::Status;
+use crate::alert::order::LastEvent;
+use crate::db::schema::{alert_groups as g, alert_source_groups as sg, alerts as a};
+use crate::db::{Conn, dialect};
 use crate::base::error::Result;
 use crate::base::id::{AlertId, AlertRuleId, IncidentId};
-use crate::db::schema::{alert_groups as g, alerts as a};
-use crate::db::{Conn, dialect};
 use crate::incident::{self, Standing};
+use crate::base::time::Timestamp;
 
 /// The newest alert of a problem.
 #[derive(Clone, Debug)]
@@ -23,9 +25,32 @@ pub(in crate::alert) struct Known {
     /// Where it has none: the last incident of an earlier alert of the same problem.
     pub before: Option<IncidentId>,
     pub repeats: i64,
+    /// The sender's own time of its newest event.
+    pub event_at: Option<Timestamp>,
+    /// When that event came, where it had a time.
+    pub event_seen_at: Option<Timestamp>,
 }
 
 impl Known {
+    /// The newest event of it.
+    pub fn last_event(&self) -> LastEvent {
+        LastEvent {
+            firing: self.firing,
+            at: self.event_at,
+            seen_at: self.event_seen_at,
+        }
+    }
+
+    /// The same after an event that is not late.
+    pub fn with_event(self, event: LastEvent) -> Known {
+        Known {
+            firing: event.firing,
+            event_at: event.at,
+            event_seen_at: event.seen_at,
+            ..self
+        }
+    }
+
     /// Whether it fires and was only recorded.
     pub fn recorded(&self) -> bool {
         self.firing && self.incident.is_none()
@@ -37,6 +62,7 @@ pub(in crate::alert) struct Memory {
     alerts: HashMap<(String, String), Option<Known>>,
     incidents: HashMap<IncidentId, Standing>,
     groups: HashMap<String, Vec<(AlertRuleId, IncidentId)>>,
+    source_groups: HashMap<String, Option<IncidentId>>,
     locks: bool,
 }
 
@@ -47,6 +73,7 @@ impl Memory {
             alerts: HashMap::new(),
             incidents: HashMap::new(),
             groups: HashMap::new(),
+            source_groups: HashMap::new(),
             locks: true,
         }
     }
@@ -89,6 +116,8 @@ impl Memory {
                     firing: row.status == Status::Firing.as_str(),
                     incident: row.incident_id,
                     repeats: row.repeats,
+                    event_at: row.event_at,
+                    event_seen_at: row.event_seen_at,
                 };
                 self.alerts
                     .insert((integration.to_owned(), row.fingerprint), Some(known));
@@ -151,6 +180,28 @@ impl Memory {
             .load(conn)?;
         self.groups.insert(key.to_owned(), rows.clone());
         Ok(rows)
+    }
+
+    /// The last incident of a group that the sender itself made.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub fn source_group(&mut self, conn: &mut Conn, key: &str) -> Result<Option<IncidentId>> {
+        if let Some(held) = self.source_groups.get(key) {
+            return Ok(held.clone());
+        }
+        let incident: Option<IncidentId> = sg::table
+            .find(key)
+            .select(sg::incident_id)
+            .first(conn)
+            .optional()?;
+        self.source_groups.insert(key.to_owned(), incident.clone());
+        Ok(incident)
+    }
+
+    /// Says which incident is the last one of a group that the sender itself made.
+    pub fn set_source_group(&mut self, key: &str, incident: &IncidentId) {
+        self.source_groups.insert(key.to_owned(), Some(incident.clone()));
     }
 
     /// Says which incident a group's last one is by a rule.

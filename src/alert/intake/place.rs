@@ -21,7 +21,7 @@ pub(in crate::alert) enum Fate {
     Joins {
         /// The incident.
         incident: Standing,
-        /// Whether a rule says so.
+        /// Whether its group says so, be it a rule's or its sender's.
         grouped: bool,
     },
     /// Its own incident was closed a moment ago, and is opened again.
@@ -67,6 +67,18 @@ pub(in crate::alert) fn fate(
         });
     }
     let mut last = None;
+    if let (None, Some(group)) = (judged.rule, &judged.group)
+        && let Some(incident) = memory.source_group(conn, &group.key)?
+    {
+        let incident = memory.incident(conn, &incident)?;
+        if open(&incident) {
+            return Ok(Fate::Joins {
+                incident,
+                grouped: true,
+            });
+        }
+        last = Some(incident);
+    }
     if let (Some(rule), Some(group)) = (judged.rule, &judged.group) {
         for (of, incident) in memory.group(conn, &group.key)? {
             if judged.policy == Policy::Open && of != rule.rule.id {

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::ground::Judged;
 use crate::alert::Status;
 use crate::alert::integration::Integration;
+use crate::alert::order::LastEvent;
 use crate::alert::source::Alert;
 use crate::audit::{Action, Event};
 use crate::base::error::Result;
@@ -47,6 +48,11 @@ pub(super) struct NewRow {
     rule_id: Option<String>,
     group_shown: Option<String>,
     quiet_id: Option<String>,
+    event_at: Option<Timestamp>,
+    event_seen_at: Option<Timestamp>,
+    late_events: i64,
+    recorded_why: Option<String>,
+    notes: Option<String>,
 }
 
 impl NewRow {
@@ -56,6 +62,7 @@ impl NewRow {
         alert: &Alert,
         incident: Option<&IncidentId>,
         judged: Option<&Judged<'_>>,
+        event: LastEvent,
     ) -> Result<Self> {
         let status = if alert.firing {
             Status::Firing
@@ -97,6 +104,14 @@ impl NewRow {
             rule_id: rule.map(|rule| rule.rule.id.to_string()),
             group_shown: group.map(|group| group.shown.to_string()),
             quiet_id: quiet.map(|quiet| quiet.id.to_string()),
+            event_at: event.at,
+            event_seen_at: event.seen_at,
+            late_events: 0,
+            recorded_why: alert.informs.as_deref().map(|why| one_line(why, 300)),
+            notes: match alert.notes.as_slice() {
+                [] => None,
+                notes => Some(serde_json::to_string(notes)?),
+            },
         })
     }
 
@@ -143,6 +158,11 @@ pub(super) fn insert(conn: &mut Conn, rows: &[NewRow]) -> Result<()> {
         rule_id: Nullable<Text> = |row| row.rule_id.as_deref(),
         group_shown: Nullable<Text> = |row| row.group_shown.as_deref(),
         quiet_id: Nullable<Text> = |row| row.quiet_id.as_deref(),
+        event_at: Nullable<BigInt> = |row| row.event_at,
+        event_seen_at: Nullable<BigInt> = |row| row.event_seen_at,
+        late_events: BigInt = |row| row.late_events,
+        recorded_why: Nullable<Text> = |row| row.recorded_why.as_deref(),
+        notes: Nullable<Text> = |row| row.notes.as_deref(),
     });
     Ok(())
 }

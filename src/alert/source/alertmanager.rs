@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Alert, Batch, Refusal, as_text};
+use super::notes::note;
+use super::{Alert, Batch, Refusal, as_text, times};
+use crate::alert::order::EventTime;
 use crate::base::time::Timestamp;
 
 /// Reads a body.
@@ -36,8 +38,19 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     }
     Ok(Batch {
         truncated,
-        ..Batch::of(alerts)
+        ..Batch::of(grouped(body, alerts))
     })
+}
+
+/// The alerts with the group that the sender put them in, which is the same for all alerts of a body.
+pub(super) fn grouped(body: &Value, mut alerts: Vec<Alert>) -> Vec<Alert> {
+    let group = body.get("groupKey").and_then(as_text);
+    if let Some(group) = group.filter(|group| !group.trim().is_empty()) {
+        for alert in &mut alerts {
+            alert.group = Some(group.clone());
+        }
+    }
+    alerts
 }
 
 /// How many alerts the sender left out. 0.0 where a protobuf layer was in between.
@@ -57,13 +70,15 @@ pub(super) fn one(
     let object = alert
         .as_object()
         .ok_or((at.to_owned(), "must be an object".to_owned()))?;
-    let labels = words(&format!("{at}/labels"), object.get("labels"))?;
-    let annotations = words(&format!("{at}/annotations"), object.get("annotations"))?;
+    let labels = words(&format!("{at}/labels"), object.get("labels"));
+    let annotations = words(&format!("{at}/annotations"), object.get("annotations"));
     let named = object
         .get("fingerprint")
         .and_then(as_text)
         .is_some_and(|text| !text.is_empty());
-    if labels.is_empty() && !(bare && named) {
+    // Without labels, the fingerprint alone says which alert it is.
+    let described = bare || object.get("labels").is_some_and(|labels| !labels.is_object());
+    if labels.is_empty() && !(described && named) {
         return Err((
             format!("{at}/labels"),
             "must be an object with at least one label".to_owned(),
@@ -102,7 +117,8 @@ pub(super) fn one(
         .or(external)
         .filter(|url| url.starts_with("http://") || url.starts_with("https://"))
         .map(str::to_owned);
-    let ended_at = time(&format!("{at}/endsAt"), object.get("endsAt"))?;
+    let started_at = time(&format!("{at}/startsAt"), object.get("startsAt"));
+    let ended_at = time(&format!("{at}/endsAt"), object.get("endsAt"));
     Ok(Alert {
         fingerprint,
         firing,
@@ -112,7 +128,12 @@ pub(super) fn one(
             .unwrap_or_default(),
         title,
         text: annotation(&["description", "message"]).unwrap_or_default(),
-        started_at: time(&format!("{at}/startsAt"), object.get("startsAt"))?,
+        started_at,
+        event_at: if firing {
+            started_at.map(EventTime::beginning)
+        } else {
+            ended_at.map(EventTime::change)
+        },
         // A firing alert's end is only expected, if it is anything.
         ended_at: if firing { None } else { ended_at },
         link,
@@ -123,26 +144,25 @@ pub(super) fn one(
     })
 }
 
-fn words(at: &str, value: Option<&Value>) -> Result<BTreeMap<String, String>, Refusal> {
+fn words(at: &str, value: Option<&Value>) -> BTreeMap<String, String> {
     match value {
-        None | Some(Value::Null) => Ok(BTreeMap::new()),
-        Some(Value::Object(object)) => Ok(object
+        None | Some(Value::Null) => BTreeMap::new(),
+        Some(Value::Object(object)) => object
             .iter()
             .filter_map(|(name, value)| Some((name.clone(), as_text(value)?)))
-            .collect()),
-        Some(_) => Err((at.to_owned(), "must be an object".to_owned())),
+            .collect(),
+        Some(_) => {
+            note(at, "must be an object");
+            BTreeMap::new()
+        }
     }
 }
 
-fn time(at: &str, value: Option<&Value>) -> Result<Option<Timestamp>, Refusal> {
-    match value {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.is_empty() || text.starts_with("0001-01-01T00:00:00") => Ok(None),
-        Some(Value::String(text)) => Timestamp::parse(text)
-            .map(Some)
-            .map_err(|reason| (at.to_owned(), reason)),
-        Some(_) => Err((at.to_owned(), "must be an RFC 3339 time".to_owned())),
-    }
+fn time(at: &str, value: Option<&Value>) -> Option<Timestamp> {
+    times::rfc3339(value?).unwrap_or_else(|reason| {
+        note(at, &reason);
+        None
+    })
 }
 
 fn label_hash(labels: &BTreeMap<String, String>) -> String {

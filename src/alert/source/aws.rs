@@ -7,6 +7,7 @@ use super::doc::{Doc, Labels, word};
 use super::request::document;
 use super::text::{join, lower};
 use super::{Alert, Batch, Refusal, Request, times};
+use crate::alert::order::EventTime;
 use crate::base::time::Timestamp;
 
 /// Records of one body that are looked at.
@@ -20,7 +21,14 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     let body = request.document()?;
     let doc = Doc::new(&body);
     let Some(records) = doc.get("Records") else {
-        return envelope(&doc);
+        let mut batch = envelope(&doc)?;
+        // Delivered raw, the message has its id in a header.
+        if let Some(id) = request.header("x-amz-sns-message-id") {
+            for alert in &mut batch.alerts {
+                alert.message_id = Some(id.to_owned());
+            }
+        }
+        return Ok(batch);
     };
     let records = records.items();
     if records.is_empty() || records.len() > MOST {
@@ -83,7 +91,9 @@ fn message(doc: &Doc<'_>, outer: &Doc<'_>, topic: Option<String>) -> Result<Batc
             "is neither an alarm of CloudWatch nor an event of AWS Health",
         ))
     }?;
+    let id = outer.first(&["MessageId", "id"]).or_else(|| doc.text("id"));
     for alert in &mut batch.alerts {
+        alert.message_id = id.clone();
         if let Some(topic) = &topic {
             alert
                 .labels
@@ -120,7 +130,7 @@ fn alarm(doc: &Doc<'_>) -> Result<Batch, Refusal> {
         let part = |field| doc.text(field).unwrap_or_default();
         format!("{}/{}/{name}", part("AWSAccountId"), part("Region"))
     });
-    let at = doc.time("StateChangeTime", times::rfc3339)?;
+    let at = doc.time("StateChangeTime", times::rfc3339);
     let mut labels = Labels::default();
     labels.put("AlarmName", Some(name.clone()));
     labels.put("AWSAccountId", doc.text("AWSAccountId"));
@@ -147,6 +157,7 @@ fn alarm(doc: &Doc<'_>) -> Result<Batch, Refusal> {
         text: join([doc.text("AlarmDescription"), doc.text("NewStateReason")]),
         started_at: at.filter(|_| firing),
         ended_at: at.filter(|_| !firing),
+        event_at: at.map(EventTime::change),
         labels: labels.0,
         raw: doc.value.clone(),
         ..Alert::default()
@@ -181,10 +192,9 @@ fn action(doc: &Doc<'_>, data: &Doc<'_>) -> Result<Batch, Refusal> {
             part(["region", "awsRegion"])
         )
     });
-    let at: Option<Timestamp> = match data.time("state/timestamp", times::rfc3339)? {
-        Some(at) => Some(at),
-        None => doc.time("time", times::rfc3339)?,
-    };
+    let at: Option<Timestamp> = data
+        .time("state/timestamp", times::rfc3339)
+        .or_else(|| doc.time("time", times::rfc3339));
     let mut labels = Labels::default();
     labels.put("AlarmName", Some(name.clone()));
     labels.put("AWSAccountId", doc.first(&["accountId", "account"]));
@@ -209,6 +219,7 @@ fn action(doc: &Doc<'_>, data: &Doc<'_>) -> Result<Batch, Refusal> {
         ]),
         started_at: at.filter(|_| firing),
         ended_at: at.filter(|_| !firing),
+        event_at: at.map(EventTime::change),
         labels: labels.0,
         raw: doc.value.clone(),
         ..Alert::default()
@@ -219,7 +230,16 @@ fn action(doc: &Doc<'_>, data: &Doc<'_>) -> Result<Batch, Refusal> {
 fn health(doc: &Doc<'_>) -> Result<Batch, Refusal> {
     let detail = doc.object("detail")?;
     let code = detail.need("eventTypeCode")?;
-    let firing = match lower(detail.text("statusCode")).as_str() {
+    let category = lower(detail.text("eventTypeCategory"));
+    let status = lower(detail.text("statusCode"));
+    let informs = match category.as_str() {
+        "scheduledchange" => Some("AWS Health announces a planned change"),
+        "accountnotification" => Some("AWS Health informs the account"),
+        _ if status == "upcoming" => Some("AWS Health announces what is still to come"),
+        "" if code.to_uppercase().contains("SCHEDULED") => Some("AWS Health announces a planned change"),
+        _ => None,
+    };
+    let firing = match status.as_str() {
         "closed" => false,
         "open" | "upcoming" | "" => true,
         _ => return Err(detail.wrong("statusCode", "must be open, upcoming or closed")),
@@ -249,11 +269,11 @@ fn health(doc: &Doc<'_>) -> Result<Batch, Refusal> {
         .get("eventDescription")
         .map(|list| list.items())
         .unwrap_or_default();
-    let started = match detail.time("startTime", times::rfc2822)? {
-        Some(at) => Some(at),
-        None => doc.time("time", times::rfc3339)?,
-    };
-    let ended = detail.first_time(&["endTime", "lastUpdatedTime"], times::rfc2822)?;
+    let started = detail
+        .time("startTime", times::rfc2822)
+        .or_else(|| doc.time("time", times::rfc3339));
+    // The end of what is planned may still be to come: then nothing has ended yet.
+    let ended = detail.first_time(&["endTime", "lastUpdatedTime"], times::rfc2822);
     Ok(Batch::of(vec![Alert {
         fingerprint: detail.text("eventArn").unwrap_or_else(|| {
             format!(
@@ -264,10 +284,15 @@ fn health(doc: &Doc<'_>) -> Result<Batch, Refusal> {
         }),
         firing,
         // A change that is planned and a notice to the account are no outages.
-        severity: match lower(detail.text("eventTypeCategory")).as_str() {
+        severity: match category.as_str() {
             "issue" | "investigation" => String::new(),
             category => category.to_owned(),
         },
+        informs: informs.map(str::to_owned),
+        event_at: detail
+            .time("lastUpdatedTime", times::rfc2822)
+            .or_else(|| doc.time("time", times::rfc3339))
+            .map(EventTime::change),
         title: match detail.text("service") {
             Some(service) => format!("AWS Health, {service}: {code}"),
             None => format!("AWS Health: {code}"),

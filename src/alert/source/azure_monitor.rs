@@ -8,6 +8,8 @@ use serde_json::Value;
 use super::doc::{Doc, Labels};
 use super::text::{join, link, lower};
 use super::{Alert, Batch, Refusal, times};
+use crate::alert::order::EventTime;
+use crate::base::time::Timestamp;
 
 /// Reads a body.
 ///
@@ -45,34 +47,97 @@ fn is_test(essentials: &Doc<'_>) -> bool {
     rule.starts_with("test-") && id.contains("/subscriptions/11111111-1111-1111-1111-111111111111/")
 }
 
-/// Whether the health of a service is well again, and the id of the problem.
-fn health(context: Option<&Doc<'_>>) -> (bool, Option<String>) {
-    let Some(context) = context else {
-        return (false, None);
-    };
-    let stage = context.first(&["properties/stage", "properties/status", "status"]);
+/// What a message about the health of a service says.
+#[derive(Default)]
+struct Health {
+    /// Whether all is well again.
+    well: bool,
+    /// The id that Microsoft tracks the problem by.
+    tracked: Option<String>,
+    /// Why it is no outage: maintenance, advice, or a report that comes afterwards.
+    informs: Option<String>,
+    /// When it was said.
+    said: Option<Timestamp>,
+}
+
+fn health(context: &Doc<'_>) -> Health {
+    let stage = lower(context.first(&["properties/stage", "properties/status", "status"]));
+    let kind = lower(context.first(&["properties/incidentType", "operationName"]));
+    // `Incident`, or `Microsoft.ServiceHealth/incident/action` where the type is missing.
+    let kind = kind
+        .strip_suffix("/action")
+        .and_then(|name| name.rsplit('/').next())
+        .unwrap_or(&kind)
+        .to_owned();
     let well = lower(context.text("properties/currentHealthStatus")) == "available";
-    (
-        lower(stage) == "resolved" || lower(context.text("status")) == "resolved" || well,
-        context.text("properties/trackingId"),
-    )
+    let advice = matches!(
+        kind.as_str(),
+        "maintenance"
+            | "informational"
+            | "information"
+            | "actionrequired"
+            | "security"
+            | "securityadvisory"
+            | "healthadvisory"
+            | "billing"
+    );
+    let passing = matches!(
+        stage.as_str(),
+        "planned"
+            | "rescheduled"
+            | "inprogress"
+            | "in progress"
+            | "complete"
+            | "completed"
+            | "canceled"
+            | "cancelled"
+            | "rca"
+            | "informational"
+    );
+    Health {
+        well: stage == "resolved" || lower(context.text("status")) == "resolved" || well,
+        tracked: context.text("properties/trackingId"),
+        informs: (advice || passing).then(|| {
+            crate::base::text::one_line(
+                &format!("Azure Service Health tells of: {kind}, stage {stage}"),
+                200,
+            )
+        }),
+        said: context.first_time(
+            &[
+                "eventTimestamp",
+                "properties/communicationTimestamp",
+                "submissionTimestamp",
+            ],
+            times::rfc3339,
+        ),
+    }
 }
 
 fn common(doc: &Doc<'_>, essentials: &Doc<'_>) -> Result<Alert, Refusal> {
     let context = doc.get("data/alertContext");
     let service = lower(essentials.text("monitoringService")).replace(' ', "");
     let about_health = service == "servicehealth" || service == "resourcehealth";
-    let (well, tracked) = if about_health {
-        health(context.as_ref())
-    } else {
-        (false, None)
+    let Health {
+        well,
+        tracked,
+        informs,
+        said,
+    } = match &context {
+        Some(context) if about_health => health(context),
+        _ => Health::default(),
     };
     let firing = match essentials.need("monitorCondition")?.to_lowercase().as_str() {
         "fired" => !well,
         "resolved" => false,
         _ => return Err(essentials.wrong("monitorCondition", "must be Fired or Resolved")),
     };
-    let fingerprint = match tracked {
+    // Each message about the health of a resource has an id of its own: the resource is what stays the same.
+    let target = essentials
+        .text("alertTargetIDs/0")
+        .filter(|_| service == "resourcehealth")
+        .map(|target| target.to_lowercase());
+    let fingerprint = match tracked.or(target) {
         Some(tracked) => format!("{service}/{tracked}"),
         None => essentials
             .first(&["alertId", "originAlertId"])
@@ -101,8 +166,8 @@ fn common(doc: &Doc<'_>, essentials: &Doc<'_>) -> Result<Alert, Refusal> {
             labels.tags(metric.get("dimensions"));
         }
     }
-    let fired = essentials.time("firedDateTime", times::rfc3339)?;
-    let resolved = essentials.time("resolvedDateTime", times::rfc3339)?;
+    let fired = essentials.time("firedDateTime", times::rfc3339);
+    let resolved = essentials.time("resolvedDateTime", times::rfc3339);
     let told = context.as_ref().and_then(|context| {
         context.first(&[
             "properties/title",
@@ -130,6 +195,15 @@ fn common(doc: &Doc<'_>, essentials: &Doc<'_>) -> Result<Alert, Refusal> {
         } else {
             resolved.or(fired.filter(|_| well))
         },
+        // An alert of Azure Monitor that is resolved never fires again.
+        event_at: match () {
+            () if about_health => said.or(fired),
+            () if firing => fired,
+            () => resolved.or(fired),
+        }
+        .map(EventTime::change),
+        message_id: context.as_ref().and_then(|context| context.text("eventDataId")),
+        informs,
         link: link(essentials.first(&["investigationLink"])),
         labels: labels.0,
         raw: doc.value.clone(),
@@ -167,7 +241,7 @@ fn classic(doc: &Doc<'_>, data: &Doc<'_>) -> Result<Alert, Refusal> {
         labels.put("metricName", metric.text("metricName"));
         labels.tags(metric.get("dimensions"));
     }
-    let at = context.time("timestamp", times::rfc3339)?;
+    let at = context.time("timestamp", times::rfc3339);
     let severity = lower(context.text("severity"));
     Ok(Alert {
         fingerprint: context
@@ -188,6 +262,7 @@ fn classic(doc: &Doc<'_>, data: &Doc<'_>) -> Result<Alert, Refusal> {
         ]),
         started_at: at.filter(|_| firing),
         ended_at: at.filter(|_| !firing),
+        event_at: at.map(EventTime::change),
         link: link(context.text("portalLink")),
         labels: labels.0,
         raw: doc.value.clone(),
@@ -196,9 +271,14 @@ fn classic(doc: &Doc<'_>, data: &Doc<'_>) -> Result<Alert, Refusal> {
 }
 
 fn activity(doc: &Doc<'_>, log: &Doc<'_>) -> Result<Alert, Refusal> {
-    let (well, tracked) = health(Some(log));
     let source = lower(log.text("eventSource"));
     let about_health = source == "servicehealth" || source == "resourcehealth";
+    let Health {
+        well,
+        tracked,
+        informs,
+        ..
+    } = health(log);
     let firing = !(about_health && well);
     let fingerprint = match tracked {
         Some(tracked) => format!("{source}/{tracked}"),
@@ -217,7 +297,7 @@ fn activity(doc: &Doc<'_>, log: &Doc<'_>) -> Result<Alert, Refusal> {
     ] {
         labels.put(name, log.text(name));
     }
-    let at = log.first_time(&["eventTimestamp", "submissionTimestamp"], times::rfc3339)?;
+    let at = log.first_time(&["eventTimestamp", "submissionTimestamp"], times::rfc3339);
     Ok(Alert {
         fingerprint,
         firing,
@@ -228,6 +308,9 @@ fn activity(doc: &Doc<'_>, log: &Doc<'_>) -> Result<Alert, Refusal> {
         text: join([log.text("description"), log.text("properties/communication")]),
         started_at: at.filter(|_| firing),
         ended_at: at.filter(|_| !firing),
+        event_at: at.map(EventTime::change),
+        message_id: log.text("eventDataId"),
+        informs: informs.filter(|_| about_health),
         labels: labels.0,
         raw: doc.value.clone(),
         ..Alert::default()

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::doc::{Doc, Labels};
 use super::text::{join, link, lower};
 use super::{Alert, Batch, Refusal, statuspage, times};
+use crate::alert::order::EventTime;
 
 /// Reads a body.
 ///
@@ -49,9 +50,10 @@ fn one(doc: &Doc<'_>, data: &Doc<'_>) -> Result<Batch, Refusal> {
     if event.contains("comment") {
         return Ok(Batch::ignored("a comment on an incident"));
     }
-    let resolved_at = attributes.time("resolved_at", times::rfc3339)?;
+    let resolved_at = attributes.time("resolved_at", times::rfc3339);
     let over = resolved_at.is_some() || lower(attributes.text("status")) == "resolved" || event == "resolved";
     let firing = !over || event == "reopened";
+    let started_at = attributes.time("started_at", times::rfc3339);
     let mut labels = Labels::default();
     for name in ["url", "team_name", "http_method", "cause"] {
         labels.put(name, attributes.text(name));
@@ -70,8 +72,16 @@ fn one(doc: &Doc<'_>, data: &Doc<'_>) -> Result<Batch, Refusal> {
             .text("cause")
             .map(|cause| join([Some(cause)]))
             .unwrap_or_default(),
-        started_at: attributes.time("started_at", times::rfc3339)?,
+        started_at,
         ended_at: resolved_at.filter(|_| !firing),
+        event_at: match firing {
+            // It began before its end, and is there again.
+            true if event == "reopened" => attributes
+                .time("updated_at", times::rfc3339)
+                .map(EventTime::change),
+            true => started_at.map(EventTime::beginning),
+            false => resolved_at.map(EventTime::change),
+        },
         link: link(attributes.first(&["origin_url", "response_url", "url"])),
         labels: labels.0,
         raw: data.value.clone(),

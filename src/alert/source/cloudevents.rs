@@ -10,6 +10,7 @@ use super::generic::{self, Mapping};
 use super::request::{base64, document, from_base64};
 use super::text::{join, link};
 use super::{Alert, Batch, Refusal, Request, times};
+use crate::alert::order::EventTime;
 
 /// Events of one batch that are taken.
 const MOST: usize = 10_000;
@@ -118,7 +119,7 @@ fn one(doc: &Doc<'_>) -> Result<Alert, Refusal> {
             text.map(|text| document(text.as_bytes()).unwrap_or(Value::String(text)))
         }
     };
-    let at = doc.time("time", times::rfc3339)?;
+    let at = doc.time("time", times::rfc3339);
     // Data that are an object are read as our own format is, with what the event says where they say nothing.
     let mut alert = match &data {
         Some(object @ Value::Object(_)) => {
@@ -149,7 +150,9 @@ fn one(doc: &Doc<'_>) -> Result<Alert, Refusal> {
     alert.labels = labels.0;
     alert.started_at = alert.started_at.or(at.filter(|_| alert.firing));
     alert.ended_at = alert.ended_at.or(at.filter(|_| !alert.firing));
-    alert.link = alert.link.or_else(|| link(Some(source)));
+    alert.event_at = at.map(EventTime::change).or(alert.event_at);
+    alert.message_id = Some(format!("{source} {id}"));
+    alert.link = alert.link.or_else(|| link(Some(source.clone())));
     alert.raw = doc.value.clone();
     Ok(alert)
 }

@@ -11,6 +11,7 @@ use regex::Regex;
 use super::doc::{Fields, Labels};
 use super::text::{link, lower};
 use super::{Alert, Batch, Refusal, Request, times};
+use crate::alert::order::EventTime;
 
 const TRANSITION: [&str; 2] = ["alerttransition", "transition"];
 /// These hold a word in some templates, and a whole sentence in others.
@@ -60,7 +61,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
             None => with_scope(title.to_owned(), scope.as_deref()),
         },
     };
-    let at = fields.time(&["lastupdated", "date", "timestamp"], times::any)?;
+    let at = fields.time(&["lastupdated", "date", "timestamp"], times::any);
     let mut labels = Labels::default();
     labels.tags(fields.get(&["tags"]));
     labels.put("host", fields.text(&["hostname", "host"]));
@@ -78,6 +79,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         text,
         started_at: at.filter(|_| firing),
         ended_at: at.filter(|_| !firing),
+        event_at: at.map(EventTime::change),
         link: url,
         labels: labels.0,
         raw: body.clone(),

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Refusal;
+use super::notes::note;
 use super::text::unresolved;
 use crate::base::time::Timestamp;
 
@@ -91,16 +92,17 @@ impl<'a> Doc<'a> {
         (at, reason.into())
     }
 
-    /// A time, read by one of the functions of `times`.
+    /// A time, read by one of the functions of `times`. One that cannot be read is noted and left out.
     pub fn time(
         &self,
         path: &str,
         read: fn(&Value) -> Result<Option<Timestamp>, String>,
-    ) -> Result<Option<Timestamp>, Refusal> {
-        match self.get(path) {
-            None => Ok(None),
-            Some(found) => read(found.value).map_err(|reason| (found.at, reason)),
-        }
+    ) -> Option<Timestamp> {
+        let found = self.get(path)?;
+        read(found.value).unwrap_or_else(|reason| {
+            note(&found.at, &reason);
+            None
+        })
     }
 
     /// The first of these times that is there.
@@ -108,13 +110,8 @@ impl<'a> Doc<'a> {
         &self,
         paths: &[&str],
         read: fn(&Value) -> Result<Option<Timestamp>, String>,
-    ) -> Result<Option<Timestamp>, Refusal> {
-        for path in paths {
-            if let Some(time) = self.time(path, read)? {
-                return Ok(Some(time));
-            }
-        }
-        Ok(None)
+    ) -> Option<Timestamp> {
+        paths.iter().find_map(|path| self.time(path, read))
     }
 
     /// The words of an object; what is no word is left out.
@@ -298,20 +295,18 @@ impl<'a> Fields<'a> {
         (at, reason.into())
     }
 
-    /// The first of these times that is there.
+    /// The first of these times that is there. One that cannot be read is noted and left out.
     pub fn time(
         &self,
         names: &[&str],
         read: fn(&Value) -> Result<Option<Timestamp>, String>,
-    ) -> Result<Option<Timestamp>, Refusal> {
-        for name in names {
-            if let Some(found) = self.0.get(*name)
-                && word(found.value).is_some()
-                && let Some(time) = read(found.value).map_err(|reason| (found.at.clone(), reason))?
-            {
-                return Ok(Some(time));
-            }
-        }
-        Ok(None)
+    ) -> Option<Timestamp> {
+        names.iter().find_map(|name| {
+            let found = self.0.get(*name).filter(|found| word(found.value).is_some())?;
+            read(found.value).unwrap_or_else(|reason| {
+                note(&found.at, &reason);
+                None
+            })
+        })
     }
 }

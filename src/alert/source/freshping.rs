@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::doc::{Doc, Labels};
 use super::text::{join, link};
 use super::{Alert, Batch, Refusal, times};
+use crate::alert::order::EventTime;
 
 /// Reads a body.
 ///
@@ -38,10 +39,9 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     if firing && data.text("application_name").as_deref() == Some("Webhook test") {
         return Ok(Batch::ignored("a test of the webhook"));
     }
-    let at = match data.time("request_start_time", times::rfc3339)? {
-        Some(at) => Some(at),
-        None => doc.time("webhook_event_created_on", times::rfc3339)?,
-    };
+    let at = data
+        .time("request_start_time", times::rfc3339)
+        .or_else(|| doc.time("webhook_event_created_on", times::rfc3339));
     let mut labels = Labels::default();
     labels.put(
         "application",
@@ -62,6 +62,7 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
         text: join([Some(state), code]),
         started_at: at.filter(|_| firing),
         ended_at: at.filter(|_| !firing),
+        event_at: at.map(EventTime::change),
         link: link(data.text("request_url")),
         labels: labels.0,
         raw: body.clone(),

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::doc::{Doc, Labels};
 use super::{Alert, Batch, Refusal, times};
+use crate::alert::order::EventTime;
 
 /// Reads a body.
 ///
@@ -59,9 +60,9 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     labels.put("services", services);
     labels.put("account", doc.text("event_data/account_name"));
     labels.put("source", doc.text("source"));
-    let created = doc.time("event_data/event_created_on", times::rfc3339)?;
-    let started = doc.time("start_time", times::rfc3339)?;
-    let ended = doc.time("end_time", times::rfc3339)?;
+    let created = doc.time("event_data/event_created_on", times::rfc3339);
+    let started = doc.time("start_time", times::rfc3339);
+    let ended = doc.time("end_time", times::rfc3339);
     Ok(Batch::of(vec![Alert {
         title: doc
             .text("title")
@@ -71,6 +72,11 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
         text: doc.first(&["description", "message"]).unwrap_or_default(),
         started_at: started.or(created.filter(|_| firing)),
         ended_at: if firing { None } else { ended.or(created) },
+        event_at: created.map(EventTime::change).or(if firing {
+            started.map(EventTime::beginning)
+        } else {
+            ended.map(EventTime::change)
+        }),
         labels: labels.0,
         raw: body.clone(),
         ..Alert::default()

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::doc::{Doc, Labels};
 use super::text::{join, link, lower};
 use super::{Alert, Batch, Refusal, times};
+use crate::alert::order::EventTime;
 
 /// Reads a body.
 ///
@@ -24,8 +25,8 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     }
     let fingerprint = incident.need("incident_id")?;
     let firing = match incident.need("state")?.to_lowercase().as_str() {
-        "open" | "acknowledged" => true,
-        "closed" => false,
+        "open" | "opened" | "acknowledged" => true,
+        "closed" | "close" => false,
         _ => return Err(incident.wrong("state", "must be open or closed")),
     };
     let mut labels = Labels::default();
@@ -61,17 +62,20 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
         "policy_name",
         "summary",
     ]);
+    let started = incident.time("started_at", times::seconds);
+    let ended = incident.time("ended_at", times::seconds).filter(|_| !firing);
     Ok(Batch::of(vec![Alert {
         title: title.unwrap_or_else(|| format!("Incident {fingerprint}")),
         fingerprint,
         firing,
         severity: severity.unwrap_or_default(),
         text: join([incident.text("summary"), documentation]),
-        started_at: incident.time("started_at", times::seconds)?,
-        ended_at: if firing {
-            None
-        } else {
-            incident.time("ended_at", times::seconds)?
+        started_at: started,
+        ended_at: ended,
+        // An incident that is closed never opens again: its end is after its beginning, whenever that was.
+        event_at: match firing {
+            true => started.map(EventTime::beginning),
+            false => ended.or(started).map(EventTime::change),
         },
         link: link(incident.text("url")),
         labels: labels.0,

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Alert, Batch, Refusal, as_text};
+use super::notes::note;
+use super::{Alert, Batch, Refusal, as_text, times};
+use crate::alert::order::EventTime;
 use crate::base::error::FieldError;
 use crate::base::time::Timestamp;
 
@@ -37,6 +39,13 @@ pub struct Mapping {
     /// Until when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<String>,
+    /// When the state changed that this message tells of: messages may come late, and an older one changes nothing. Unset:
+    /// the beginning where it fires, and the end where it is resolved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_at: Option<String>,
+    /// The sender's own id of the message, the same in each attempt to deliver it: a message is taken once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
     /// Where to look at it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
@@ -99,6 +108,8 @@ impl Mapping {
             ("text", &self.text),
             ("started_at", &self.started_at),
             ("ended_at", &self.ended_at),
+            ("event_at", &self.event_at),
+            ("message_id", &self.message_id),
             ("link", &self.link),
         ] {
             if let Some(value) = value {
@@ -222,11 +233,15 @@ pub(super) fn one(mapping: &Mapping, at: &str, alert: &Value) -> Result<Alert, R
             mapping.started_at.as_ref(),
             &["started_at", "startsAt", "timestamp"],
         ),
-    )?;
+    );
     let ended_at = time(
         at,
         field(alert, mapping.ended_at.as_ref(), &["ended_at", "endsAt"]),
-    )?;
+    );
+    let event_at = mapping
+        .event_at
+        .as_ref()
+        .and_then(|pointer| time(at, field(alert, Some(pointer), &[])));
     let labels = match &mapping.labels {
         Some(LabelPointers::Each(each)) => each
             .iter()
@@ -249,6 +264,14 @@ pub(super) fn one(mapping: &Mapping, at: &str, alert: &Value) -> Result<Alert, R
         annotations: words(alert.get("annotations")),
         started_at,
         ended_at: if resolved { ended_at } else { None },
+        event_at: event_at.map(EventTime::change).or(match resolved {
+            true => ended_at.map(EventTime::change),
+            false => started_at.map(EventTime::beginning),
+        }),
+        message_id: mapping
+            .message_id
+            .as_ref()
+            .and_then(|pointer| text(Some(pointer), &[])),
         link: text(
             mapping.link.as_ref(),
             &["link", "url", "link_to_upstream_details"],
@@ -258,6 +281,7 @@ pub(super) fn one(mapping: &Mapping, at: &str, alert: &Value) -> Result<Alert, R
         event: alert.get("people").is_some_and(Value::is_array),
         people: named(alert.get("people")),
         raw: alert.clone(),
+        ..Alert::default()
     })
 }
 
@@ -290,21 +314,10 @@ fn words(value: Option<&Value>) -> BTreeMap<String, String> {
         .unwrap_or_default()
 }
 
-fn time(at: &str, (field, value): (String, Option<&Value>)) -> Result<Option<Timestamp>, Refusal> {
-    let wrong = |reason: String| (format!("{at}{field}"), reason);
-    match value {
-        None => Ok(None),
-        Some(Value::String(text)) if text.is_empty() => Ok(None),
-        Some(Value::String(text)) => Timestamp::parse(text).map(Some).map_err(wrong),
-        Some(Value::Number(number)) => {
-            let number = number
-                .as_f64()
-                .filter(|n| *n > 0.0 && *n < 1e14)
-                .ok_or_else(|| wrong("is not a time".to_owned()))?;
-            // Seconds reach 1e11 in the year 5138; milliseconds passed it in 1973.
-            let seconds = if number < 1e11 { number } else { number / 1_000.0 };
-            Ok(Some(Timestamp::from_micros((seconds * 1e6) as i64)))
-        }
-        Some(_) => Err(wrong("is not a time".to_owned())),
-    }
+/// A time: RFC 3339, or a number since 1970. One that cannot be read is noted and left out.
+fn time(at: &str, (field, value): (String, Option<&Value>)) -> Option<Timestamp> {
+    times::any(value?).unwrap_or_else(|reason| {
+        note(&format!("{at}{field}"), &reason);
+        None
+    })
 }

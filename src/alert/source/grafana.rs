@@ -56,12 +56,13 @@ fn unified(doc: &Doc<'_>) -> Result<Batch, Refusal> {
             .iter()
             .find_map(|name| link(item.text(name)))
             .or_else(|| link(external.clone()));
-        if alert.firing && is_test(&alert) {
+        if is_test(&alert) {
             batch.ignored.push("a test of the contact point".to_owned());
         } else {
             batch.alerts.push(alert);
         }
     }
+    batch.alerts = alertmanager::grouped(doc.value, batch.alerts);
     Ok(batch)
 }
 

@@ -6,6 +6,7 @@
 use super::doc::{Fields, Labels};
 use super::text::link;
 use super::{Alert, Batch, Refusal, Request, times};
+use crate::alert::order::EventTime;
 
 const CODE: [&str; 9] = [
     "code",
@@ -52,7 +53,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         }
         _ => return Err(fields.wrong(&STATUS, "must be up or down")),
     };
-    let at = fields.time(&["now", "time", "timestamp", "date", "at"], times::any)?;
+    let at = fields.time(&["now", "time", "timestamp", "date", "at"], times::any);
     let mut labels = Labels::default();
     let tags = fields.text(&["tags", "checktags"]);
     // Separated by spaces there.
@@ -67,7 +68,10 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         "exit_status",
         fields.text(&["exitstatus"]).filter(|status| status != "-1"),
     );
+    // The button "Test!" sends a check of this name, whose code nothing else has.
+    let test = name.as_deref() == Some("TEST");
     Ok(Batch::of(vec![Alert {
+        informs: test.then(|| "a test of the integration".to_owned()),
         title: name.unwrap_or_else(|| format!("Check {fingerprint}")),
         fingerprint,
         firing,
@@ -76,6 +80,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
             .unwrap_or_default(),
         started_at: at.filter(|_| firing),
         ended_at: at.filter(|_| !firing),
+        event_at: at.map(EventTime::change),
         link: link(fields.text(&["url", "link", "checkurl", "detailsurl"])),
         labels: labels.0,
         raw: body.clone(),

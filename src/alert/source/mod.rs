@@ -15,8 +15,10 @@ mod gcp_monitoring;
 pub mod generic;
 mod grafana;
 mod healthchecks;
+mod mend;
 mod nagios;
 mod new_relic;
+mod notes;
 mod opsgenie;
 pub mod pagerduty;
 mod pingdom;
@@ -38,9 +40,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub use self::request::Request;
-use crate::base::time::Timestamp;
+use crate::alert::order::EventTime;
 use crate::directory::ResourceRef;
 use crate::incident::Severity;
+use crate::base::time::Timestamp;
 
 /// Sources that this release understands.
 pub const KNOWN: [&str; 25] = [
@@ -119,6 +122,20 @@ pub struct Alert {
     pub event: bool,
     /// People that the body names.
     pub people: Vec<PersonRef>,
+    /// The sender's own time of this event; none where the sender gives no time.
+    pub event_at: Option<EventTime>,
+    /// The sender's own id of the message, the same in every attempt to deliver it.
+    pub message_id: Option<String>,
+    /// The group that the sender itself put it in: `groupKey` of Alertmanager and Grafana.
+    pub group: Option<String>,
+    /// Why it is no outage: the sender says that it is planned, that it informs, or that it is a test. It is on record, opens
+    /// no incident, and ends none that is about an outage.
+    pub informs: Option<String>,
+    /// Details that could not be read; it is taken without them.
+    pub notes: Vec<String>,
+    /// All names that the sender has for the problem, the most specific first, where it has several: not every message
+    /// holds all of them.
+    pub keys: Vec<String>,
     /// The alert's part of the body as it came: where rules look.
     pub raw: Value,
 }
@@ -134,6 +151,8 @@ pub struct Batch {
     pub ignored: Vec<String>,
     /// The key by which a sender that let us choose one can resolve its alert: PagerDuty's Events API answers it.
     pub dedup_key: Option<String>,
+    /// Details of the body that could not be read; it is taken without them.
+    pub notes: Vec<String>,
 }
 
 impl Batch {
@@ -156,6 +175,7 @@ impl Batch {
         self.truncated += other.truncated;
         self.ignored.extend(other.ignored);
         self.dedup_key = self.dedup_key.take().or(other.dedup_key);
+        self.notes.extend(other.notes);
     }
 }
 
@@ -167,7 +187,49 @@ pub type Refusal = (String, String);
 /// # Errors
 /// Where in the body, and why it is not of the source's format.
 pub fn parse(source: &str, mapping: Option<&generic::Mapping>, request: &Request) -> Result<Batch, Refusal> {
-    let mut batch = match source {
+    let (batch, notes) = notes::collecting(|| by_source(source, mapping, request));
+    let mut batch = batch?;
+    // Standard Webhooks, whoever sends them.
+    let id = request.header("webhook-id").or(request.header("svix-id"));
+    let alone = batch.alerts.len() == 1;
+    for (index, alert) in batch.alerts.iter_mut().enumerate() {
+        alert.fingerprint = storable(std::mem::take(&mut alert.fingerprint));
+        for key in &mut alert.keys {
+            *key = storable(std::mem::take(key));
+        }
+        alert.message_id = alert
+            .message_id
+            .take()
+            .or(id.map(str::to_owned))
+            .filter(|id| !id.trim().is_empty())
+            .map(storable);
+        if alert.informs.is_none() && is_sample(alert) {
+            alert.informs = Some("a sample event of its sender".to_owned());
+        }
+        let place = index.to_string();
+        alert.notes = notes
+            .iter()
+            .filter(|note| alone || note.at.split('/').any(|part| part == place))
+            .map(said)
+            .collect();
+    }
+    batch.notes = notes.iter().map(said).collect();
+    Ok(batch)
+}
+
+fn said(note: &notes::Note) -> String {
+    format!("{}: {}", note.at, note.reason)
+}
+
+/// Whether a sender made up an event to show what its events look like.
+fn is_sample(alert: &Alert) -> bool {
+    let label = |name: &str| alert.labels.get(name).map(|value| value.to_lowercase());
+    matches!(label("sample_event").as_deref(), Some("yes" | "true" | "1"))
+        || alert.title.starts_with("This is an example")
+}
+
+fn by_source(source: &str, mapping: Option<&generic::Mapping>, request: &Request) -> Result<Batch, Refusal> {
+    match source {
         "alertmanager" => alertmanager::parse(&request.document()?),
         "aws_cloudwatch" | "aws_sns" => aws::parse(request),
         "azure_monitor" => azure_monitor::parse(&request.document()?),
@@ -195,11 +257,7 @@ pub fn parse(source: &str, mapping: Option<&generic::Mapping>, request: &Request
             mapping.unwrap_or(&generic::Mapping::default()),
             &request.document()?,
         ),
-    }?;
-    for alert in &mut batch.alerts {
-        alert.fingerprint = storable(std::mem::take(&mut alert.fingerprint));
     }
-    Ok(batch)
 }
 
 /// Whether bodies of a source may name resources by themselves, without a rule.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::doc::{Fields, Labels};
 use super::text::{join, link, lower};
 use super::{Alert, Batch, Refusal, Request, times};
+use crate::alert::order::EventTime;
 
 const TYPE: [&str; 4] = ["notificationtype", "type", "eventtype", "notificationname"];
 const HOST: [&str; 5] = [
@@ -101,7 +102,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
             "timestamp",
         ],
         times::of_date,
-    )?;
+    );
     let mut labels = Labels::default();
     labels.put("host", Some(host.clone()));
     labels.put("service", service.clone());
@@ -125,6 +126,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         text: join([fields.text(&OUTPUT), long]),
         started_at: at.filter(|_| firing),
         ended_at: at.filter(|_| !firing),
+        event_at: at.map(EventTime::change),
         link: link(fields.text(&["url", "link", "serviceactionurl", "hostactionurl"])),
         labels: labels.0,
         raw: body.clone(),

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::doc::{Doc, Labels, word};
 use super::text::{join, link, lower};
 use super::{Alert, Batch, Refusal, times};
+use crate::alert::order::EventTime;
 
 /// Reads a body.
 ///
@@ -43,6 +44,11 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
         .or_else(|| doc.text("condition_name"))
         .or_else(|| labels.0.get("condition").cloned())
         .or_else(|| labels.0.get("policy").cloned());
+    let started = doc.first_time(&["activatedAt", "createdAt"], times::millis);
+    let closed = doc
+        .first_time(&["closedAt", "updatedAt"], times::millis)
+        .filter(|_| !firing);
+    let changed = doc.first_time(&["updatedAt", "acknowledgedAt"], times::millis);
     Ok(Batch::of(vec![Alert {
         title: title.unwrap_or_else(|| format!("Issue {fingerprint}")),
         fingerprint,
@@ -52,11 +58,14 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
             doc.first(&["details", "description"]),
             words(doc.get("description")),
         ]),
-        started_at: doc.first_time(&["activatedAt", "createdAt"], times::millis)?,
-        ended_at: if firing {
-            None
-        } else {
-            doc.first_time(&["closedAt", "updatedAt"], times::millis)?
+        started_at: started,
+        ended_at: closed,
+        // An issue that is closed never opens again.
+        event_at: match firing {
+            true => changed
+                .map(EventTime::change)
+                .or(started.map(EventTime::beginning)),
+            false => closed.or(started).map(EventTime::change),
         },
         link: link(doc.first(&["issueUrl", "issuePageUrl", "issue_url"])),
         labels: labels.0,
@@ -89,7 +98,7 @@ fn channel(doc: &Doc<'_>) -> Result<Batch, Refusal> {
     if fingerprint == "0" {
         return Ok(Batch::ignored("a test of the notification channel"));
     }
-    let at = doc.time("timestamp", times::millis)?;
+    let at = doc.time("timestamp", times::millis);
     let mut labels = Labels::default();
     for target in doc.get("targets").map(|list| list.items()).unwrap_or_default() {
         labels.put("target", target.text("name"));
@@ -115,6 +124,7 @@ fn channel(doc: &Doc<'_>) -> Result<Batch, Refusal> {
         text: doc.text("details").unwrap_or_default(),
         started_at: at.filter(|_| firing),
         ended_at: at.filter(|_| !firing),
+        event_at: at.map(EventTime::change),
         link: link(doc.text("incident_url")),
         labels: labels.0,
         raw: doc.value.clone(),

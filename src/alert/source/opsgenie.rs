@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::doc::{Doc, Labels};
 use super::text::lower;
 use super::{Alert, Batch, Refusal, times};
+use crate::alert::order::EventTime;
 
 /// Reads a body.
 ///
@@ -32,8 +33,9 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
             return Ok(Batch::ignored(format!("{action} on alert {fingerprint}")));
         }
     };
-    let created = alert.time("createdAt", times::any)?;
-    let changed = alert.first_time(&["closedAt", "updatedAt"], times::any)?;
+    let created = alert.time("createdAt", times::any);
+    let changed = alert.first_time(&["closedAt", "updatedAt"], times::any);
+    let creates = action.eq_ignore_ascii_case("create");
     let mut labels = Labels::default();
     labels.take(alert.words("details"));
     labels.tags(alert.get("tags"));
@@ -64,6 +66,12 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
         text: alert.text("description").unwrap_or_default(),
         started_at: created,
         ended_at: changed.filter(|_| !firing),
+        event_at: changed.or(created.filter(|_| creates)).map(EventTime::change),
+        keys: alert
+            .first(&["alertId", "id"])
+            .into_iter()
+            .chain(alert.text("alias"))
+            .collect(),
         labels: labels.0,
         raw: body.clone(),
         ..Alert::default()

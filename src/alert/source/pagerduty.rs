@@ -8,8 +8,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::doc::{Doc, Labels};
+use super::notes::note;
 use super::text::{join, link, lower};
 use super::{Alert, Batch, Refusal, times};
+use crate::alert::order::EventTime;
 
 /// Fields of the Events API that hold the sender's key.
 const KEYS: [&str; 2] = ["routing_key", "service_key"];
@@ -76,15 +78,18 @@ fn v3(doc: &Doc<'_>) -> Result<Batch, Refusal> {
         return Ok(Batch::ignored(format!("{kind}{}", incident.unwrap_or_default())));
     }
     let firing = state(&data, &kind)?;
-    let occurred = event.time("occurred_at", times::rfc3339)?;
-    let created = data.time("created_at", times::rfc3339)?;
-    let resolved = data.time("resolved_at", times::rfc3339)?;
+    let occurred = event.time("occurred_at", times::rfc3339);
+    let created = data.time("created_at", times::rfc3339);
+    let resolved = data.time("resolved_at", times::rfc3339);
     Ok(Batch::of(vec![Alert {
         fingerprint: data.need("id")?,
         firing,
         // A resolution may be the first that is heard of it: then its time is not the beginning.
         started_at: created.or(occurred.filter(|_| firing)),
         ended_at: if firing { None } else { resolved.or(occurred) },
+        // Of an event, not of the incident: a late acknowledgement has its own time.
+        event_at: occurred.or(resolved).map(EventTime::change),
+        message_id: event.text("id"),
         raw: doc.value.clone(),
         ..incident(&data)
     }]))
@@ -141,20 +146,20 @@ fn v2(doc: &Doc<'_>) -> Result<Batch, Refusal> {
             continue;
         };
         let firing = state(&data, &kind)?;
-        let started = data.first_time(&["created_at", "created_on"], times::rfc3339)?;
+        let started = data.first_time(&["created_at", "created_on"], times::rfc3339);
         let changed = data.first_time(
             &["resolved_at", "last_status_change_at", "last_status_change_on"],
             times::rfc3339,
-        )?;
-        let ended = match changed {
-            Some(at) => Some(at),
-            None => message.time("created_on", times::rfc3339)?,
-        };
+        );
+        let sent = message.first_time(&["created_on", "created_at"], times::rfc3339);
+        let ended = changed.or(sent);
         batch.alerts.push(Alert {
             fingerprint: data.need("id")?,
             firing,
             started_at: started,
             ended_at: ended.filter(|_| !firing),
+            event_at: sent.or(changed).map(EventTime::change),
+            message_id: message.text("id"),
             raw: message.value.clone(),
             ..incident(&data)
         });
@@ -197,19 +202,16 @@ fn events_v2(doc: &Doc<'_>) -> Result<Batch, Refusal> {
         });
     }
     let payload = match (doc.get("payload"), firing) {
-        (Some(payload), _) => payload,
-        (None, false) => Doc::new(&Value::Null),
-        (None, true) => return Err(doc.wrong("payload", "must be an object")),
+        (Some(payload), _) if payload.value.is_object() => payload,
+        (_, false) => Doc::new(&Value::Null),
+        (_, true) => return Err(doc.wrong("payload", "must be an object")),
     };
-    if firing {
-        payload.need("summary")?;
-        payload.need("source")?;
-    }
     let severity = lower(payload.text("severity"));
-    if !["critical", "error", "warning", "info"].contains(&severity.as_str())
-        && (firing || !severity.is_empty())
-    {
-        return Err(payload.wrong("severity", "must be critical, error, warning or info"));
+    if firing && !["critical", "error", "warning", "info"].contains(&severity.as_str()) {
+        note(
+            &format!("{}/severity", payload.at),
+            "is not critical, error, warning or info",
+        );
     }
     let mut labels = Labels::default();
     for name in ["source", "component", "group", "class"] {
@@ -220,7 +222,7 @@ fn events_v2(doc: &Doc<'_>) -> Result<Batch, Refusal> {
         Some(details) if details.value.is_object() => labels.take(payload.words("custom_details")),
         _ => labels.put("custom_details", payload.text("custom_details")),
     }
-    let at = payload.time("timestamp", times::utc)?;
+    let at = payload.time("timestamp", times::utc);
     let links = doc.get("links").map(|links| links.items()).unwrap_or_default();
     let url = links.iter().find_map(|one| link(one.text("href")));
     Ok(Batch {
@@ -229,13 +231,16 @@ fn events_v2(doc: &Doc<'_>) -> Result<Batch, Refusal> {
             fingerprint: key,
             firing,
             severity,
-            title: payload.text("summary").unwrap_or_else(|| "Alert".to_owned()),
+            title: payload
+                .first(&["summary", "source"])
+                .unwrap_or_else(|| "Alert".to_owned()),
             text: join([
                 payload.text("custom_details"),
                 payload.text("source").map(|source| format!("Source: {source}")),
             ]),
             started_at: at.filter(|_| firing),
             ended_at: at.filter(|_| !firing),
+            event_at: at.map(EventTime::change),
             link: url.or_else(|| link(doc.text("client_url"))),
             labels: labels.0,
             raw,
@@ -266,10 +271,7 @@ fn events_v1(doc: &Doc<'_>) -> Result<Batch, Refusal> {
         ..Batch::of(vec![Alert {
             fingerprint: key,
             firing,
-            title: match firing {
-                true => doc.need("description")?,
-                false => doc.text("description").unwrap_or_else(|| "Alert".to_owned()),
-            },
+            title: doc.text("description").unwrap_or_else(|| "Alert".to_owned()),
             text: doc.text("details").unwrap_or_default(),
             link: link(doc.text("client_url")),
             labels: labels.0,

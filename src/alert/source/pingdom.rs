@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::doc::{Doc, Labels};
 use super::text::{join, link, lower};
 use super::{Alert, Batch, Refusal, times};
+use crate::alert::order::EventTime;
 
 /// Reads a body.
 ///
@@ -24,10 +25,9 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
         _ => return Err(doc.wrong("current_state", "must be UP, DOWN, SUCCESS or FAILING")),
     };
     // The text is UTC and does not say so.
-    let at = match doc.time("state_changed_timestamp", times::seconds)? {
-        Some(at) => Some(at),
-        None => doc.time("state_changed_utc_time", times::utc)?,
-    };
+    let at = doc
+        .time("state_changed_timestamp", times::seconds)
+        .or_else(|| doc.time("state_changed_utc_time", times::utc));
     let mut labels = Labels::default();
     labels.tags(doc.get("tags"));
     labels.put("check_type", doc.text("check_type"));
@@ -45,6 +45,7 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
         text: join([doc.text("description"), doc.text("long_description")]),
         started_at: at.filter(|_| firing),
         ended_at: at.filter(|_| !firing),
+        event_at: at.map(EventTime::change),
         link: link(url),
         labels: labels.0,
         raw: body.clone(),

@@ -9,10 +9,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use super::Refusal;
+use super::{Refusal, mend};
 
 /// Headers that say what a body is. No other one is stored, as any may hold a secret.
-const KEPT: [&str; 14] = [
+const KEPT: [&str; 15] = [
     "content-type",
     "user-agent",
     "request-id",
@@ -24,6 +24,7 @@ const KEPT: [&str; 14] = [
     "x-amz-sns-subscription-arn",
     "x-amz-sns-topic-arn",
     "x-grafana-alerting-timestamp",
+    "svix-id",
     "x-webhook-id",
     "webhook-id",
     "webhook-timestamp",
@@ -209,19 +210,23 @@ fn object(pairs: impl Iterator<Item = (String, String)>) -> Value {
     )
 }
 
-/// Bytes as JSON. How deep it may nest is bounded by serde.
+/// Bytes as JSON. How deep it may nest is bounded by serde. What is broken in its texts is mended, so that half of a
+/// character does not cost the alert.
 ///
 /// # Errors
 /// Why it is not JSON.
 pub(super) fn document(body: &[u8]) -> Result<Value, Refusal> {
-    // Some writers put a byte order mark before it.
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    serde_json::from_slice(body).map_err(|error| {
-        (
-            String::new(),
-            format!("is not JSON: {}", crate::base::error::json_reason(&error)),
-        )
-    })
+    if let Ok(value) = serde_json::from_slice(body) {
+        return Ok(value);
+    }
+    let text = mend::text(body);
+    match serde_json::from_str(&text) {
+        Ok(value) => Ok(value),
+        Err(error) => serde_json::from_str(&mend::json(&text)).map_err(|_| {
+            let reason = crate::base::error::json_reason(&error);
+            (String::new(), format!("is not JSON: {reason}"))
+        }),
+    }
 }
 
 /// Bytes that are no text, as base64.

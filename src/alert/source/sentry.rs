@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::doc::{Doc, Labels};
 use super::text::{join, link, lower};
 use super::{Alert, Batch, PersonRef, Refusal, Request, times};
+use crate::alert::order::EventTime;
 
 /// Reads a request.
 ///
@@ -43,7 +44,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
             "is of no known kind, and the header Sentry-Hook-Resource is missing",
         )
     })?;
-    match resource {
+    let batch = match resource {
         "event_alert" => event(&doc, &data.object("event")?, &["triggered_rule"]).map(one),
         "error" => event(&doc, &data.object("error")?, &[]).map(one),
         "issue" => issue(&doc, &data.object("issue")?),
@@ -53,7 +54,20 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
             "an event of the kind {}",
             crate::base::text::one_line(other, 60)
         ))),
+    }?;
+    Ok(as_sent(request, batch))
+}
+
+/// What the headers say of a message: its id, and when it was sent, where the body says no time.
+fn as_sent(request: &Request, mut batch: Batch) -> Batch {
+    let sent = request
+        .header("sentry-hook-timestamp")
+        .and_then(|text| times::seconds(&Value::String(text.to_owned())).ok().flatten());
+    for alert in &mut batch.alerts {
+        alert.message_id = request.header("request-id").map(str::to_owned);
+        alert.event_at = alert.event_at.or(sent.map(EventTime::change));
     }
+    batch
 }
 
 fn one(alert: Alert) -> Batch {
@@ -131,7 +145,8 @@ fn event(doc: &Doc<'_>, event: &Doc<'_>, rules: &[&str]) -> Result<Alert, Refusa
             event.text("culprit"),
             labels.0.get("rule").map(|rule| format!("Rule: {rule}")),
         ]),
-        started_at: event_time(event)?,
+        started_at: event_time(event),
+        event_at: happened(event),
         link: link(event.first(&["web_url", "permalink", "issue_url", "url"])),
         event: true,
         people: people(event),
@@ -141,11 +156,19 @@ fn event(doc: &Doc<'_>, event: &Doc<'_>, rules: &[&str]) -> Result<Alert, Refusa
     })
 }
 
-fn event_time(event: &Doc<'_>) -> Result<Option<crate::base::time::Timestamp>, Refusal> {
-    match event.time("datetime", times::utc)? {
-        Some(at) => Ok(Some(at)),
-        None => event.first_time(&["timestamp", "received"], times::any),
-    }
+/// When Sentry received it, for the order of events. The time of the event itself is that of the clock of whoever was in
+/// it, be it a browser's.
+fn happened(event: &Doc<'_>) -> Option<EventTime> {
+    event
+        .time("received", times::any)
+        .or_else(|| event_time(event))
+        .map(EventTime::change)
+}
+
+fn event_time(event: &Doc<'_>) -> Option<crate::base::time::Timestamp> {
+    event
+        .time("datetime", times::utc)
+        .or_else(|| event.first_time(&["timestamp", "received"], times::any))
 }
 
 fn issue(doc: &Doc<'_>, issue: &Doc<'_>) -> Result<Batch, Refusal> {
@@ -174,7 +197,7 @@ fn issue(doc: &Doc<'_>, issue: &Doc<'_>) -> Result<Batch, Refusal> {
     }
     labels.put("assignee", issue.text("assignedTo/name"));
     // The last event is before the end, not the end.
-    let resolved_at = issue.first_time(&["statusDetails/resolvedAt", "resolvedAt"], times::utc)?;
+    let resolved_at = issue.first_time(&["statusDetails/resolvedAt", "resolvedAt"], times::utc);
     Ok(one(Alert {
         fingerprint,
         firing,
@@ -183,8 +206,9 @@ fn issue(doc: &Doc<'_>, issue: &Doc<'_>) -> Result<Batch, Refusal> {
             .first(&["title", "metadata/title", "culprit"])
             .unwrap_or_else(|| "Issue".to_owned()),
         text: join([issue.text("metadata/value"), issue.text("culprit")]),
-        started_at: issue.time("firstSeen", times::utc)?,
+        started_at: issue.time("firstSeen", times::utc),
         ended_at: resolved_at.filter(|_| !firing),
+        event_at: resolved_at.filter(|_| !firing).map(EventTime::change),
         link: link(issue.first(&["permalink", "web_url", "url"])),
         labels: labels.0,
         raw: doc.value.clone(),
@@ -220,6 +244,8 @@ fn metric(doc: &Doc<'_>, alert: &Doc<'_>) -> Result<Alert, Refusal> {
         .filter_map(|one| super::doc::word(one.value))
         .collect();
     labels.put("project", (!projects.is_empty()).then(|| projects.join(",")));
+    let started = alert.first_time(&["date_started", "date_detected", "date_created"], times::utc);
+    let closed = alert.time("date_closed", times::utc).filter(|_| !firing);
     Ok(Alert {
         // Issues are numbered too.
         fingerprint: format!("metric_alert/{id}"),
@@ -234,11 +260,11 @@ fn metric(doc: &Doc<'_>, alert: &Doc<'_>) -> Result<Alert, Refusal> {
             .or_else(|| alert.first(&["title", "alert_rule/name"]))
             .unwrap_or_else(|| "Metric alert".to_owned()),
         text: data.text("description_text").unwrap_or_default(),
-        started_at: alert.first_time(&["date_started", "date_detected", "date_created"], times::utc)?,
-        ended_at: if firing {
-            None
-        } else {
-            alert.time("date_closed", times::utc)?
+        started_at: started,
+        ended_at: closed,
+        event_at: match firing {
+            true => started.map(EventTime::beginning),
+            false => closed.map(EventTime::change),
         },
         link: link(data.text("web_url").or_else(|| alert.text("web_url"))),
         labels: labels.0,
@@ -255,7 +281,7 @@ fn plugin(doc: &Doc<'_>) -> Result<Alert, Refusal> {
         value: &empty,
     });
     let mut labels = labels(&event);
-    labels.0.insert("project".to_owned(), doc.need("project")?);
+    labels.put("project", doc.first(&["project", "project_slug", "project_name"]));
     labels.put("culprit", doc.text("culprit"));
     labels.put("logger", doc.text("logger"));
     let title = doc.first(&["message", "event/title", "culprit"]);
@@ -265,7 +291,8 @@ fn plugin(doc: &Doc<'_>) -> Result<Alert, Refusal> {
         severity: lower(doc.text("level").or_else(|| event.text("level"))),
         title: title.unwrap_or_else(|| "Error".to_owned()),
         text: join([event.text("metadata/value"), doc.text("culprit")]),
-        started_at: event_time(&event)?,
+        started_at: event_time(&event),
+        event_at: happened(&event),
         link: link(doc.text("url")),
         event: true,
         people: people(&event),

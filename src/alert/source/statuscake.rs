@@ -35,6 +35,9 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         "alerted" => (true, "pagespeed", "notice"),
         "expiring" => (true, "ssl", "notice"),
         "expired" => (true, "ssl", ""),
+        "paused" | "maintenance" | "test" => {
+            return Ok(Batch::ignored(format!("the test is {status}: that is no outage")));
+        }
         _ => return Err(fields.wrong(&["status"], "must be Up, Down, Alerted, Expiring or Expired")),
     };
     let kind = match method.as_str() {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::doc::{Doc, Labels};
 use super::text::{from_html, link, lower};
 use super::{Alert, Batch, Refusal, times};
+use crate::alert::order::EventTime;
 
 /// Reads a body.
 ///
@@ -43,12 +44,17 @@ fn page(labels: &mut Labels, doc: &Doc<'_>, own: &Doc<'_>) {
 
 fn incident(doc: &Doc<'_>, incident: &Doc<'_>) -> Result<Batch, Refusal> {
     let fingerprint = incident.need("id")?;
-    let firing = match incident.need("status")?.to_lowercase().as_str() {
+    let status = lower(incident.text("status"));
+    let planned = incident.get("scheduled_for").is_some()
+        || lower(incident.text("impact")) == "maintenance"
+        || ["scheduled", "in_progress", "verifying", "completed"].contains(&status.as_str());
+    let firing = match status.as_str() {
         "investigating" | "identified" | "monitoring" | "in_progress" | "verifying" => true,
         "resolved" | "postmortem" | "completed" => false,
         "scheduled" => {
             return Ok(Batch::ignored(format!("maintenance {fingerprint} is planned")));
         }
+        "" => return Err(incident.wrong("status", "is missing or holds no text")),
         _ => {
             return Err(incident.wrong(
                 "status",
@@ -70,6 +76,9 @@ fn incident(doc: &Doc<'_>, incident: &Doc<'_>) -> Result<Batch, Refusal> {
     let said = incident
         .get("incident_updates")
         .and_then(|list| list.items().first().and_then(|one| one.text("body")));
+    let started = incident.first_time(&["scheduled_for", "started_at", "created_at"], times::rfc3339);
+    let updated = incident.time("updated_at", times::rfc3339);
+    let ended = incident.time("resolved_at", times::rfc3339).or(updated);
     Ok(Batch::of(vec![Alert {
         title: incident
             .text("name")
@@ -78,12 +87,15 @@ fn incident(doc: &Doc<'_>, incident: &Doc<'_>) -> Result<Batch, Refusal> {
         firing,
         severity: lower(incident.text("impact")),
         text: said.map(|text| from_html(&text)).unwrap_or_default(),
-        started_at: incident.first_time(&["scheduled_for", "started_at", "created_at"], times::rfc3339)?,
-        ended_at: if firing {
-            None
-        } else {
-            incident.first_time(&["resolved_at", "updated_at"], times::rfc3339)?
+        started_at: started,
+        ended_at: ended.filter(|_| !firing),
+        event_at: match firing {
+            true => updated
+                .map(EventTime::change)
+                .or(started.map(EventTime::beginning)),
+            false => updated.or(ended).map(EventTime::change),
         },
+        informs: planned.then(|| "the status page tells of a planned maintenance".to_owned()),
         link: link(incident.first(&["shortlink", "url"])),
         labels: labels.0,
         raw: incident.value.clone(),
@@ -116,10 +128,10 @@ fn component(doc: &Doc<'_>) -> Result<Batch, Refusal> {
             ));
         }
     };
-    let at = match update.time("created_at", times::rfc3339)? {
-        Some(at) => Some(at),
-        None => component.time("updated_at", times::rfc3339)?,
-    };
+    let maintained = status == "under_maintenance";
+    let at = update
+        .time("created_at", times::rfc3339)
+        .or_else(|| component.time("updated_at", times::rfc3339));
     let mut labels = Labels::default();
     page(&mut labels, doc, &component);
     labels.put("component", component.text("name"));
@@ -135,6 +147,8 @@ fn component(doc: &Doc<'_>) -> Result<Batch, Refusal> {
         text: doc.text("page/status_description").unwrap_or_default(),
         started_at: at.filter(|_| firing),
         ended_at: at.filter(|_| !firing),
+        event_at: at.map(EventTime::change),
+        informs: maintained.then(|| "the component is under maintenance".to_owned()),
         link: link(doc.text("page/url")),
         labels: labels.0,
         raw: doc.value.clone(),

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::doc::{Doc, Labels};
 use super::text::link;
 use super::{Alert, Batch, Refusal, times};
+use crate::alert::order::EventTime;
 
 /// Reads a body.
 ///
@@ -52,7 +53,8 @@ fn one(doc: &Doc<'_>) -> Result<Batch, Refusal> {
             ));
         }
     };
-    let started = doc.time("downtime/started_at", times::rfc3339)?;
+    let started = doc.time("downtime/started_at", times::rfc3339);
+    let ended = doc.time("downtime/ended_at", times::rfc3339).filter(|_| !firing);
     let fingerprint = match (
         certificate,
         doc.text("downtime/id"),
@@ -79,11 +81,12 @@ fn one(doc: &Doc<'_>) -> Result<Batch, Refusal> {
             .first(&["description", "downtime/error", "ssl/error", "check/error"])
             .unwrap_or_default(),
         started_at: started,
-        ended_at: if firing {
-            None
-        } else {
-            doc.time("downtime/ended_at", times::rfc3339)?
-        },
+        ended_at: ended,
+        event_at: doc
+            .time("time", times::rfc3339)
+            .or(ended)
+            .map(EventTime::change)
+            .or(started.filter(|_| firing).map(EventTime::beginning)),
         link: link(url),
         labels: labels.0,
         raw: doc.value.clone(),

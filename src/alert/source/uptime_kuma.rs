@@ -4,12 +4,13 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::doc::{Doc, Labels};
 use super::request::document;
 use super::text::{join, link};
 use super::{Alert, Batch, Refusal, Request, times};
+use crate::alert::order::EventTime;
 use crate::base::time::Timestamp;
 
 /// Reads a request.
@@ -56,8 +57,8 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
             ));
         }
     };
-    let at = beat(&heartbeat)?;
-    let since = heartbeat.time("lastDownTime", times::utc)?;
+    let at = beat(&heartbeat);
+    let since = heartbeat.time("lastDownTime", times::utc);
     let mut labels = Labels::default();
     labels.tags(monitor.get("tags"));
     labels.put("monitor", monitor.text("name"));
@@ -76,6 +77,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         ]),
         started_at: if firing { at } else { since },
         ended_at: at.filter(|_| !firing),
+        event_at: at.map(EventTime::change),
         link: link(monitor.text("url")),
         labels: labels.0,
         raw: body.clone(),
@@ -104,21 +106,15 @@ fn unpacked(body: Value) -> Result<Value, Refusal> {
 }
 
 /// When it was: `time` is UTC without saying so, `localDateTime` has its offset beside it.
-fn beat(heartbeat: &Doc<'_>) -> Result<Option<Timestamp>, Refusal> {
-    if let Some(at) = heartbeat.time("time", times::utc)? {
-        return Ok(Some(at));
+fn beat(heartbeat: &Doc<'_>) -> Option<Timestamp> {
+    if let Some(at) = heartbeat.time("time", times::utc) {
+        return Some(at);
     }
-    let Some(local) = heartbeat.text("localDateTime") else {
-        return Ok(None);
-    };
+    let local = heartbeat.text("localDateTime")?;
     let offset: Cow<'_, str> = match heartbeat.text("timezoneOffset") {
         Some(offset) => offset.into(),
         None if heartbeat.text("timezone").as_deref() == Some("UTC") => "+00:00".into(),
         None => return heartbeat.time("localDateTime", times::rfc3339),
     };
-    match times::beside(&local, &offset) {
-        Some(at) => Ok(Some(at)),
-        None => times::rfc3339(&json!(local))
-            .map_err(|reason| (format!("{}/localDateTime", heartbeat.at), reason)),
-    }
+    times::beside(&local, &offset).or_else(|| heartbeat.time("localDateTime", times::rfc3339))
 }

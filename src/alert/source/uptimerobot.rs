@@ -6,6 +6,7 @@
 use super::doc::{Fields, Labels};
 use super::text::{from_html, link};
 use super::{Alert, Batch, Refusal, Request, times};
+use crate::alert::order::EventTime;
 
 const TYPE: [&str; 2] = ["alerttype", "type"];
 const WORD: [&str; 3] = ["alerttypefriendlyname", "status", "state"];
@@ -24,6 +25,12 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         (Some("2"), _) | (None, "up") => (false, false),
         (Some("3"), _) => (true, true),
         (None, word) if word.contains("ssl") => (true, true),
+        (None, "paused" | "started" | "maintenance" | "test")
+        | (Some(_), "paused" | "started" | "maintenance" | "test") => {
+            return Ok(Batch::ignored(format!(
+                "the monitor is {word}: that is no outage"
+            )));
+        }
         (Some(_), _) => return Err(fields.wrong(&TYPE, "must be 1 (down), 2 (up) or 3 (SSL expiry)")),
         (None, _) => return Err(fields.wrong(&TYPE, "is missing: 1 is down, 2 is up")),
     };
@@ -45,7 +52,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     if certificate {
         fingerprint.push_str("/ssl");
     }
-    let at = fields.time(&["alertdatetime", "alerttime", "datetime"], times::any)?;
+    let at = fields.time(&["alertdatetime", "alerttime", "datetime"], times::any);
     // How long it was down; then the beginning is known.
     let lasted = fields
         .text(&["alertduration"])
@@ -78,6 +85,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
             .unwrap_or_default(),
         started_at: started,
         ended_at: at.filter(|_| !firing),
+        event_at: at.map(EventTime::change),
         link: link(url),
         labels: labels.0,
         raw: body.clone(),

@@ -6,6 +6,7 @@
 use super::doc::{Fields, Labels};
 use super::text::{join, link};
 use super::{Alert, Batch, Refusal, Request, times};
+use crate::alert::order::EventTime;
 
 const STATUS: [&str; 6] = [
     "status",
@@ -69,8 +70,8 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     let at = fields.time(
         &["eventtimestamp", "timestamp", "clock", "eventclock"],
         times::seconds,
-    )?;
-    let recovered = fields.time(&["eventrecoverytimestamp", "recoverytimestamp"], times::seconds)?;
+    );
+    let recovered = fields.time(&["eventrecoverytimestamp", "recoverytimestamp"], times::seconds);
     let mut labels = Labels::default();
     labels.tags(fields.get(&["eventtags", "tags", "eventtagsjson"]));
     labels.put("host", host);
@@ -117,6 +118,11 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         ]),
         started_at: at,
         ended_at: recovered.filter(|_| !firing),
+        // The time of the event is that of its beginning, also where it is over.
+        event_at: match firing {
+            true => at.map(EventTime::beginning),
+            false => recovered.or(at).map(EventTime::change),
+        },
         link: url,
         labels: labels.0,
         raw: body.clone(),

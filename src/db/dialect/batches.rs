@@ -102,6 +102,10 @@ pub struct LatestAlert {
     pub incident_id: Option<IncidentId>,
     #[diesel(sql_type = BigInt)]
     pub repeats: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pub event_at: Option<Timestamp>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pub event_seen_at: Option<Timestamp>,
 }
 
 /// The newest alert of each of these fingerprints; of one that flaps there are many older ones, which are not read.
@@ -111,7 +115,8 @@ pub struct LatestAlert {
 pub fn latest_alerts(conn: &mut Conn, integration: &str, fingerprints: &[&str]) -> Result<Vec<LatestAlert>> {
     const NEWEST: &str = "FROM alerts b WHERE b.integration_id = $2 AND b.fingerprint = k.value \
                           ORDER BY b.received_at DESC, b.id DESC LIMIT 1";
-    const SHOWN: &str = "SELECT a.id, a.fingerprint, a.status, a.incident_id, a.repeats";
+    const SHOWN: &str =
+        "SELECT a.id, a.fingerprint, a.status, a.incident_id, a.repeats, a.event_at, a.event_seen_at";
     Ok(match conn {
         // SQLite numbers parameters as they appear.
         Conn::Sqlite(conn) => diesel::sql_query(format!(
@@ -141,6 +146,12 @@ pub struct RepeatRow<'a> {
     pub times: i64,
     /// The silence or maintenance window in which it came last.
     pub quiet: Option<&'a str>,
+    /// The sender's own time of its newest event.
+    pub event_at: Option<Timestamp>,
+    /// When that event came, where it had a time.
+    pub event_seen_at: Option<Timestamp>,
+    /// How many events came that were older than what was known.
+    pub late: i64,
 }
 
 /// Counts alerts that came again, each of them once in the list.
@@ -153,11 +164,28 @@ pub fn repeat_alerts(conn: &mut Conn, now: Timestamp, rows: &[RepeatRow<'_>]) ->
     }
     match conn {
         Conn::Sqlite(conn) => {
-            let rows: Vec<_> = rows.iter().map(|row| (row.id, row.times, row.quiet)).collect();
+            let rows: Vec<_> = rows
+                .iter()
+                .map(|row| {
+                    let micros = |at: Option<Timestamp>| at.map(Timestamp::as_micros);
+                    (
+                        row.id,
+                        row.times,
+                        row.quiet,
+                        micros(row.event_at),
+                        micros(row.event_seen_at),
+                        row.late,
+                    )
+                })
+                .collect();
             diesel::sql_query(
-                "UPDATE alerts SET repeats = repeats + r.times, last_received_at = $1, quiet_id = r.quiet FROM ( \
+                "UPDATE alerts SET repeats = repeats + r.times, last_received_at = $1, \
+                        quiet_id = CASE WHEN r.times > 0 THEN r.quiet ELSE quiet_id END, \
+                        event_at = r.event_at, event_seen_at = r.seen_at, late_events = late_events + r.late FROM ( \
                      SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS times, \
-                            json_extract(value, '$[2]') AS quiet FROM json_each($2)) AS r \
+                            json_extract(value, '$[2]') AS quiet, json_extract(value, '$[3]') AS event_at, \
+                            json_extract(value, '$[4]') AS seen_at, json_extract(value, '$[5]') AS late \
+                     FROM json_each($2)) AS r \
                  WHERE alerts.id = r.id",
             )
             .bind::<BigInt, _>(now)
@@ -167,13 +195,19 @@ pub fn repeat_alerts(conn: &mut Conn, now: Timestamp, rows: &[RepeatRow<'_>]) ->
         }
         Conn::Pg(conn) => {
             diesel::sql_query(
-                "UPDATE alerts SET repeats = repeats + r.times, last_received_at = $1, quiet_id = r.quiet \
-                 FROM UNNEST($2, $3, $4) AS r(id, times, quiet) WHERE alerts.id = r.id",
+                "UPDATE alerts SET repeats = repeats + r.times, last_received_at = $1, \
+                        quiet_id = CASE WHEN r.times > 0 THEN r.quiet ELSE quiet_id END, \
+                        event_at = r.event_at, event_seen_at = r.seen_at, late_events = late_events + r.late \
+                 FROM UNNEST($2, $3, $4, $5, $6, $7) AS r(id, times, quiet, event_at, seen_at, late) \
+                 WHERE alerts.id = r.id",
             )
             .bind::<BigInt, _>(now)
             .bind::<Array<Text>, _>(rows.iter().map(|row| row.id).collect::<Vec<_>>())
             .bind::<Array<BigInt>, _>(rows.iter().map(|row| row.times).collect::<Vec<_>>())
             .bind::<Array<Nullable<Text>>, _>(rows.iter().map(|row| row.quiet).collect::<Vec<_>>())
+            .bind::<Array<Nullable<BigInt>>, _>(rows.iter().map(|row| row.event_at).collect::<Vec<_>>())
+            .bind::<Array<Nullable<BigInt>>, _>(rows.iter().map(|row| row.event_seen_at).collect::<Vec<_>>())
+            .bind::<Array<BigInt>, _>(rows.iter().map(|row| row.late).collect::<Vec<_>>())
             .fixed()
             .execute(conn)?;
         }

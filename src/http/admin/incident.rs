@@ -168,7 +168,15 @@ async fn show(
                 notices: notice::of_incidents(conn, &[id])?,
                 timeline: timeline::list(conn, id)?,
                 alerts: page(
-                    alert::list(conn, None, Some(id), None, alerts_before.as_deref(), ROWS.probe())?,
+                    alert::list(
+                        conn,
+                        None,
+                        Some(id),
+                        None,
+                        alerts_before.as_deref(),
+                        ROWS.probe(),
+                        now,
+                    )?,
                     ROWS,
                     |alert| alert.id.to_string(),
                 ),
@@ -230,7 +238,8 @@ async fn show(
             "timeline": facts.timeline.iter().take(MOST).map(|entry| entry_row(entry, local)).collect::<Vec<_>>(),
             "timeline_more": facts.timeline.len().saturating_sub(MOST),
             "alerts": facts.alerts.items.iter().map(|alert| alert_row(alert, local)).collect::<Vec<_>>(),
-            "alerts_received": incident.alerts,
+            "alerts_count": incident.alerts,
+            "alerts_received": incident.alerts_received,
             "alerts_first": p.alerts_after.is_some().then_some(format!("{base}#alerts")),
             "alerts_next": facts.alerts.next_cursor.as_deref().map(|next| after(&base, "alerts_after", next, "alerts")),
             "steps": facts.steps.iter().map(|step| step_row(step, local)).collect::<Vec<_>>(),
@@ -471,6 +480,10 @@ fn alert_row(alert: &AlertView, local: Option<&TimeZone>) -> Value {
         "integration": format!("/admin/integrations/{}", alert.integration),
         "maintenance": alert.maintenance_window.is_some(),
         "silenced": alert.silence.is_some(),
+        "no_word_since": When::maybe(alert.no_word_since, local),
+        "late": (alert.late_events > 0).then_some(alert.late_events),
+        "recorded_why": alert.recorded_why,
+        "notes": alert.notes,
     })
 }
 

@@ -207,6 +207,7 @@ async fn list_alerts(app: web::Data<App>, params: Params<AlertParams>) -> Answer
     let p = params.0;
     let before: Option<String> = cursor(p.cursor.as_deref())?;
     let limit = p.limit;
+    let now = app.clock().now();
     let rows = app
         .db
         .read(move |conn| {
@@ -218,6 +219,7 @@ async fn list_alerts(app: web::Data<App>, params: Params<AlertParams>) -> Answer
                 p.status,
                 before.as_deref(),
                 limit.probe(),
+                now,
             )
         })
         .await?;

@@ -1,0 +1,158 @@
+//! Groups that the sender itself makes: `groupKey` of Alertmanager and Grafana. Where no rule matches, the alerts of such a
+//! group are one incident, and its title says how many there are, until somebody changes it or a notice is made.
+
+use diesel::prelude::*;
+use serde_json::json;
+
+use super::Work;
+use super::ground::Judged;
+use super::place::Fate;
+use super::row::title;
+use crate::alert::integration::Integration;
+use crate::alert::source::Alert;
+use crate::audit::{Actor, Tx};
+use crate::db::dialect::on_backend;
+use crate::db::schema::{alert_source_groups as sg, alerts as a, notices as n};
+use crate::base::error::Result;
+use crate::base::id::IncidentId;
+use crate::incident::{self, IncidentPatch};
+use crate::base::text::one_line;
+
+/// Names of alerts that are remembered of a group.
+const NAMES: usize = 50;
+
+/// A group that got alerts in this transaction.
+pub(super) struct Grown {
+    incident: IncidentId,
+    names: Vec<String>,
+    actor: Actor,
+}
+
+/// The name of an alert, which all alerts of one rule of the sender share.
+fn name(alert: &Alert) -> String {
+    let name = alert.labels.get("alertname").map(|name| one_line(name, 100));
+    name.filter(|name| !name.is_empty())
+        .unwrap_or_else(|| title(alert))
+}
+
+/// `HighLatency (8 alerts)`, `HighLatency and 4 others (40 alerts)`
+fn of_group(names: &[String], alerts: i64) -> String {
+    let first = names.first().map_or("Alerts", String::as_str);
+    match names.len() {
+        0 | 1 => format!("{first} ({alerts} alerts)"),
+        2 => format!("{first} and 1 other ({alerts} alerts)"),
+        NAMES => format!("{first} and many others ({alerts} alerts)"),
+        count => format!("{first} and {} others ({alerts} alerts)", count - 1),
+    }
+}
+
+impl Work<'_> {
+    /// Remembers which incident a sender's group has, and that it got an alert.
+    pub(super) fn joins_source_group(
+        &mut self,
+        tx: &mut Tx<'_>,
+        judged: &Judged<'_>,
+        integration: &Integration,
+        alert: &Alert,
+        incident: &IncidentId,
+        fate: &Fate,
+    ) -> Result<()> {
+        let (None, Some(group)) = (judged.rule, &judged.group) else {
+            return Ok(());
+        };
+        let held = self.memory.source_group(tx.conn, &group.key)?;
+        if held.as_ref() != Some(incident) {
+            if let Some(held) = &held
+                && self.memory.incident(tx.conn, held)?.status != incident::Status::Resolved
+            {
+                // Its alert was in another incident before, and stays there.
+                return Ok(());
+            }
+            let shown = incident::get(tx.conn, incident)?.title;
+            let names = json!([name(alert)]).to_string();
+            on_backend!(&mut *tx.conn, c => diesel::insert_into(sg::table)
+                .values((
+                    sg::key.eq(&group.key),
+                    sg::integration_id.eq(integration.id.as_str()),
+                    sg::incident_id.eq(incident.as_str()),
+                    sg::names.eq(&names),
+                    sg::title.eq(&shown),
+                    sg::updated_at.eq(tx.now),
+                ))
+                .on_conflict(sg::key)
+                .do_update()
+                .set((
+                    sg::incident_id.eq(incident.as_str()),
+                    sg::names.eq(&names),
+                    sg::title.eq(&shown),
+                    sg::updated_at.eq(tx.now),
+                ))
+                .execute(c))?;
+            self.memory.set_source_group(&group.key, incident);
+        }
+        if matches!(fate, Fate::Joins { grouped: true, .. }) {
+            let text = format!("The sender groups alerts: {}", group.in_words());
+            self.say_once(tx, incident, &text)?;
+        }
+        let grown = self.grown.entry(group.key.clone()).or_insert_with(|| Grown {
+            incident: incident.clone(),
+            names: Vec::new(),
+            actor: tx.actor.clone(),
+        });
+        let name = name(alert);
+        if !grown.names.contains(&name) && grown.names.len() < NAMES {
+            grown.names.push(name);
+        }
+        Ok(())
+    }
+
+    /// Says in the titles of incidents how large their groups are. All alerts are stored by now.
+    pub(super) fn name_groups(&mut self, tx: &mut Tx<'_>) -> Result<()> {
+        for (key, grown) in std::mem::take(&mut self.grown) {
+            let row: Option<(IncidentId, String, String)> = sg::table
+                .find(&key)
+                .select((sg::incident_id, sg::names, sg::title))
+                .first(tx.conn)
+                .optional()?;
+            let Some((incident, names, shown)) = row.filter(|row| row.0 == grown.incident) else {
+                continue;
+            };
+            let mut names: Vec<String> = serde_json::from_str(&names)?;
+            for name in grown.names {
+                if names.len() < NAMES && !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+            let alerts: i64 = a::table
+                .filter(a::incident_id.eq(incident.as_str()))
+                .select(diesel::dsl::count(a::fingerprint).aggregate_distinct())
+                .first(tx.conn)?;
+            if alerts < 2 {
+                continue;
+            }
+            let title = one_line(&of_group(&names, alerts), 300);
+            let told: i64 = n::table
+                .filter(n::incident_id.eq(incident.as_str()))
+                .count()
+                .get_result(tx.conn)?;
+            let own = told == 0 && incident::get(tx.conn, &incident)?.title == shown;
+            if own && title != shown {
+                tx.actor = grown.actor;
+                let patch = IncidentPatch {
+                    title: Some(title.clone()),
+                    ..IncidentPatch::default()
+                };
+                incident::change(tx, &incident, &patch)?;
+            }
+            let title = if own { title } else { shown };
+            diesel::update(sg::table.find(&key))
+                .set((
+                    sg::names.eq(serde_json::to_string(&names)?),
+                    sg::title.eq(title),
+                    sg::updated_at.eq(tx.now),
+                ))
+                .execute(tx.conn)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,144 @@
+//! JSON as senders really write it: texts that were cut in the middle of a character, bytes that are not UTF-8, line breaks
+//! inside a text. What is broken becomes U+FFFD or is escaped; whatever is JSON already stays as it is.
+
+use std::borrow::Cow;
+
+/// A body as text: by its byte order mark UTF-16, otherwise UTF-8, in which broken bytes become U+FFFD.
+pub(super) fn text(body: &[u8]) -> Cow<'_, str> {
+    let wide = |rest: &[u8], of: fn([u8; 2]) -> u16| {
+        let units: Vec<u16> = rest.as_chunks::<2>().0.iter().map(|two| of(*two)).collect();
+        Cow::Owned(String::from_utf16_lossy(&units))
+    };
+    match body {
+        [0xff, 0xfe, rest @ ..] => wide(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => wide(rest, u16::from_be_bytes),
+        [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8_lossy(rest),
+        body => String::from_utf8_lossy(body),
+    }
+}
+
+/// The same JSON with its texts mended: half of a surrogate pair and a zero become U+FFFD, raw control characters are
+/// escaped, and a backslash that escapes nothing is one itself.
+pub(super) fn json(body: &str) -> String {
+    let mut out = String::with_capacity(body.len() + 16);
+    let mut rest = body;
+    let mut inside = false;
+    while let Some(c) = rest.chars().next() {
+        let width = c.len_utf8();
+        match c {
+            '"' => {
+                inside = !inside;
+                out.push('"');
+            }
+            '\\' if inside => {
+                let (mended, taken) = escape(&rest[width..]);
+                out.push_str(&mended);
+                rest = &rest[width + taken..];
+                continue;
+            }
+            '\0' if inside => out.push('\u{fffd}'),
+            c if inside && u32::from(c) < 0x20 => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+        rest = &rest[width..];
+    }
+    out
+}
+
+/// What stands behind a backslash, mended; and how many bytes of it.
+fn escape(behind: &str) -> (Cow<'static, str>, usize) {
+    let unit = |text: &str| {
+        let digits = text.strip_prefix('u')?.get(..4)?;
+        (digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .then(|| u16::from_str_radix(digits, 16).ok())
+            .flatten()
+    };
+    match behind.chars().next() {
+        Some(c @ ('"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't')) => (format!("\\{c}").into(), 1),
+        Some('u') => match unit(behind) {
+            Some(high @ 0xd800..=0xdbff) => {
+                let low = behind
+                    .get(5..)
+                    .and_then(|rest| rest.strip_prefix('\\'))
+                    .and_then(unit);
+                match low {
+                    Some(low @ 0xdc00..=0xdfff) => (format!("\\u{high:04x}\\u{low:04x}").into(), 11),
+                    _ => ("\\ufffd".into(), 5),
+                }
+            }
+            Some(0xdc00..=0xdfff | 0) => ("\\ufffd".into(), 5),
+            Some(other) => (format!("\\u{other:04x}").into(), 5),
+            // The text was cut within the escape.
+            None => {
+                let digits = behind[1..]
+                    .bytes()
+                    .take(3)
+                    .take_while(u8::is_ascii_hexdigit)
+                    .count();
+                ("\\ufffd".into(), 1 + digits)
+            }
+        },
+        _ => ("\\\\".into(), 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(body: &str) -> Value {
+        serde_json::from_str(&json(body)).unwrap_or_else(|error| panic!("{body}: {error}"))
+    }
+
+    #[test]
+    fn what_is_json_stays_what_it_is() {
+        for body in [
+            r#"{"a": "b\\ud83c", "c\n": "\u00e9\ud83d\ude00", "d": [1, null, "\"\/\b\f\r\t"]}"#,
+            r#""\\\\ud83c \\\" ""#,
+            "[]",
+            "\n\t{ }\r\n",
+        ] {
+            assert_eq!(
+                read(body),
+                serde_json::from_str::<Value>(body).expect("JSON"),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn halves_of_characters_are_replaced() {
+        assert_eq!(read(r#""toda\ud83c...""#), json!("toda\u{fffd}..."));
+        assert_eq!(read(r#""\udf0d!""#), json!("\u{fffd}!"));
+        assert_eq!(read(r#""\ud83c\ud83d\ude00""#), json!("\u{fffd}\u{1f600}"));
+        assert_eq!(read(r#""\ud83c\\ud83d""#), json!("\u{fffd}\\ud83d"));
+        assert_eq!(read(r#""\\\ud83c""#), json!("\\\u{fffd}"));
+        assert_eq!(read(r#""a\ud8""#), json!("a\u{fffd}"));
+        assert_eq!(read(r#""a\u0000b""#), json!("a\u{fffd}b"));
+        assert_eq!(read(r#"{"\ud83c": 1}"#), json!({"\u{fffd}": 1}));
+    }
+
+    #[test]
+    fn raw_control_characters_and_stray_backslashes_are_part_of_the_text() {
+        assert_eq!(
+            read("{\"a\": \"one\ntwo\tthree\0\"}"),
+            json!({"a": "one\ntwo\tthree\u{fffd}"})
+        );
+        assert_eq!(read(r#""C:\Windows\x""#), json!("C:\\Windows\\x"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_says_how_it_is_written() {
+        let wide: Vec<u8> = "\u{feff}{\"a\": \"é\"}"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        assert_eq!(text(&wide), "{\"a\": \"é\"}");
+        let big: Vec<u8> = "\u{feff}[1]".encode_utf16().flat_map(u16::to_be_bytes).collect();
+        assert_eq!(text(&big), "[1]");
+        assert_eq!(text(b"\xef\xbb\xbf[]"), "[]");
+        assert_eq!(text(b"\"caf\xe9\""), "\"caf\u{fffd}\"");
+    }
+}
