@@ -38,10 +38,10 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     let full_title = fields
         .text(&TITLE)
         .ok_or_else(|| fields.wrong(&TITLE, "is missing: put $EVENT_TITLE into the template"))?;
-    let (prefix, title) = split(&full_title);
+    let (prefix, title, test) = split(&full_title);
     let firing = state(&fields, prefix)?;
     let text = fields.text(&TEXT).map(|text| plain(&text)).unwrap_or_default();
-    let url = link(fields.text(&LINK));
+    let url = link(fields.text(&LINK)).or_else(|| fields.text(&TEXT).as_deref().and_then(link_in));
     let monitor = fields
         .text(&["alertid", "monitorid", "alertmonitorid"])
         .or_else(|| url.as_deref().and_then(monitor_of))
@@ -81,14 +81,15 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         ended_at: at.filter(|_| !firing),
         event_at: at.map(EventTime::change),
         link: url,
+        informs: test.then(|| "a test notification of the monitor".to_owned()),
         labels: labels.0,
         raw: body.clone(),
         ..Alert::default()
     }]))
 }
 
-/// `[Triggered on {host:a}] CPU is high` in two.
-fn split(title: &str) -> (Option<&str>, &str) {
+/// `[Triggered on {host:a}] CPU is high` in two, and whether it is a test.
+fn split(title: &str) -> (Option<&str>, &str, bool) {
     let title = title.trim();
     let parts = title.strip_prefix('[').and_then(|rest| {
         let end = match rest.find('{') {
@@ -103,10 +104,11 @@ fn split(title: &str) -> (Option<&str>, &str) {
     });
     match parts {
         Some((prefix, rest)) if !rest.is_empty() => {
-            let rest = rest.strip_prefix("[TEST]").map_or(rest, str::trim);
-            (Some(prefix), rest)
+            let test = rest.strip_prefix("[TEST]").map(str::trim);
+            let test = test.or_else(|| prefix.eq_ignore_ascii_case("TEST").then_some(rest));
+            (Some(prefix), test.unwrap_or(rest), test.is_some())
         }
-        _ => (None, title),
+        _ => (None, title, false),
     }
 }
 
@@ -171,6 +173,19 @@ fn monitor_of(text: &str) -> Option<String> {
     static MONITOR: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"/monitors[/#](\d{1,20})").ok());
     let found = MONITOR.as_ref()?.captures(text)?;
     Some(found.get(1)?.as_str().to_owned())
+}
+
+/// The link to the monitor in a text, or else the first link in it.
+fn link_in(text: &str) -> Option<String> {
+    static LINK: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#"https?://[^\s()<>\[\]"'`]+"#).ok());
+    let links: Vec<&str> = LINK
+        .as_ref()?
+        .find_iter(text)
+        .take(100)
+        .map(|found| found.as_str().trim_end_matches(['.', ',', ';', ':', '!']))
+        .collect();
+    let monitor = links.iter().find(|url| monitor_of(url).is_some());
+    link(monitor.or(links.first()).map(|url| (*url).to_owned()))
 }
 
 /// A message without the `%%%` around its markdown.

@@ -276,6 +276,14 @@ impl<'a> Fields<'a> {
             .find_map(|name| self.0.get(*name).and_then(|found| word(found.value)))
     }
 
+    /// Whether one of these is there and holds a placeholder that its sender did not fill.
+    pub fn unfilled(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| {
+            let text = self.0.get(*name).and_then(|found| found.value.as_str());
+            text.is_some_and(unresolved)
+        })
+    }
+
     /// The first of these that is there at all.
     pub fn get(&self, names: &[&str]) -> Option<Doc<'a>> {
         names

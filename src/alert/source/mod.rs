@@ -19,6 +19,7 @@ mod mend;
 mod nagios;
 mod new_relic;
 mod notes;
+mod notification;
 mod opsgenie;
 pub mod pagerduty;
 mod pingdom;

@@ -4,9 +4,10 @@
 //! The state counts, not the type of the notification: a type that still says PROBLEM comes with the state OK. A time
 //! whose zone is an abbreviation that several zones have is no time.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::doc::{Fields, Labels};
+use super::notification;
 use super::text::{join, link, lower};
 use super::{Alert, Batch, Refusal, Request, times};
 use crate::alert::order::EventTime;
@@ -47,14 +48,23 @@ const OUTPUT: [&str; 9] = [
 /// # Errors
 /// Which field is missing or says nothing.
 pub fn parse(request: &Request) -> Result<Batch, Refusal> {
-    let body = match written(&request.body) {
-        Some(body) => body,
-        None => request.fields()?,
+    let by_get = request.method == "GET";
+    let written = if by_get { None } else { notification::read(&request.body) };
+    let written = written
+        .transpose()
+        .map_err(|reason| (String::new(), reason))?;
+    let is_text = written.is_some();
+    let (body, message_id, sent) = match written {
+        Some(written) => (written.fields, written.message_id, written.sent),
+        None => (unpacked(request.fields()?), None, None),
     };
     let fields = Fields::of(&body, &["nagios", "icinga", "notify", "naemon", "contact"])?;
     let host = fields
         .text(&HOST)
-        .ok_or_else(|| fields.wrong(&HOST, "is missing: which host is it?"))?;
+        .ok_or_else(|| match is_text {
+            true => (String::new(), "no host line: which host is it? A line such as \u{201c}Host: db1\u{201d} says it".to_owned()),
+            false => fields.wrong(&HOST, "is missing: which host is it?"),
+        })?;
     let about_host = fields
         .text(&["what"])
         .is_some_and(|what| what.eq_ignore_ascii_case("host"));
@@ -64,11 +74,16 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         Some(_) => SERVICE_STATE.iter().chain(&STATE).copied().collect(),
         None => HOST_STATE.iter().chain(&STATE).copied().collect(),
     };
-    let state = fields.text(&names).ok_or_else(|| {
-        fields.wrong(
+    let state = fields.text(&names).ok_or_else(|| match is_text {
+        true => (
+            String::new(),
+            "no state line: a line such as \u{201c}State: CRITICAL\u{201d} or a headline such as \u{201c}disk on db1 is CRITICAL!\u{201d} says it"
+                .to_owned(),
+        ),
+        false => fields.wrong(
             &names,
             "is missing: put $SERVICESTATE$ or $HOSTSTATE$ into the command",
-        )
+        ),
     })?;
     let firing = match state.trim().to_uppercase().as_str() {
         "WARNING" | "WARN" | "CRITICAL" | "CRIT" | "UNKNOWN" | "UNKN" | "DOWN" | "UNREACHABLE"
@@ -85,6 +100,8 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         Some(service) => format!("{host}/{service}"),
         None => host.clone(),
     };
+    // Somebody takes care of a problem that is known. Without a time it may be one that is over.
+    let acknowledged = kind.starts_with("ack");
     if ["flapping", "downtime"].iter().any(|word| kind.starts_with(word)) {
         return Ok(Batch::ignored(format!(
             "{} of {fingerprint}",
@@ -99,10 +116,18 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
             "longdttime",
             "icingalongdatetime",
             "datetime",
+            "when",
+            "date",
             "timestamp",
         ],
         times::of_date,
     );
+    if acknowledged && at.is_none() && sent.is_none() {
+        return Ok(Batch::ignored(format!(
+            "an acknowledgement of {}",
+            crate::base::text::one_line(&fingerprint, 200)
+        )));
+    }
     let mut labels = Labels::default();
     labels.put("host", Some(host.clone()));
     labels.put("service", service.clone());
@@ -126,7 +151,8 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         text: join([fields.text(&OUTPUT), long]),
         started_at: at.filter(|_| firing),
         ended_at: at.filter(|_| !firing),
-        event_at: at.map(EventTime::change),
+        event_at: at.or(sent).map(EventTime::change),
+        message_id,
         link: link(fields.text(&["url", "link", "serviceactionurl", "hostactionurl"])),
         labels: labels.0,
         raw: body.clone(),
@@ -134,49 +160,24 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     }]))
 }
 
-/// The lines `Name: value` of a notification that is written for people. The subject is not among them: it keeps saying
-/// PROBLEM. What follows `Additional Info` on lines of its own is its value.
-fn written(body: &[u8]) -> Option<Value> {
-    if matches!(body.trim_ascii().first(), None | Some(b'{' | b'[')) || !body.contains(&b'\n') {
-        return None;
-    }
-    let text = String::from_utf8_lossy(body);
-    let mut head = text.lines().take_while(|line| !line.trim().is_empty());
-    if head.any(|line| {
-        line.get(..8)
-            .is_some_and(|start| start.eq_ignore_ascii_case("subject:"))
-    }) {
-        // The body of a mail may be encoded.
-        return lines(&mail_parser::MessageParser::default().parse(body)?.body_text(0)?);
-    }
-    lines(&text)
-}
-
-fn lines(text: &str) -> Option<Value> {
-    let mut fields = Map::new();
-    let mut last: Option<String> = None;
-    for line in text.lines() {
-        let pair = line.split_once(':').filter(|(name, _)| {
-            !name.is_empty() && name.len() <= 30 && !name.starts_with([' ', '\t', '*', '='])
-        });
-        match (pair, &last) {
-            (_, Some(open)) if !line.trim().is_empty() => {
-                fields.insert(open.clone(), Value::String(line.trim().to_owned()));
-                last = None;
+/// The fields of a form or of JSON; where one of them holds the whole text of a notification, those of the text too.
+fn unpacked(body: Value) -> Value {
+    let Value::Object(mut fields) = body else {
+        return body;
+    };
+    let texts: Vec<String> = ["message", "text", "body", "msg", "notification"]
+        .iter()
+        .filter_map(|name| fields.get(*name)?.as_str())
+        .filter(|text| text.contains('\n'))
+        .map(str::to_owned)
+        .collect();
+    for text in texts {
+        for (name, value) in notification::lines(&text) {
+            let there = fields.keys().any(|key| key.eq_ignore_ascii_case(&name));
+            if !there {
+                fields.insert(name, value);
             }
-            (Some((name, value)), _) => {
-                let (name, value) = (name.trim().to_owned(), value.trim().to_owned());
-                let waits = value.is_empty() && matches!(name.as_str(), "Additional Info" | "Info");
-                last = waits.then(|| name.clone());
-                fields.entry(name).or_insert(Value::String(value));
-            }
-            _ => {}
         }
     }
-    let has = |names: &[&str]| {
-        fields
-            .keys()
-            .any(|key| names.iter().any(|name| key.eq_ignore_ascii_case(name)))
-    };
-    (has(&["host", "hostname"]) && has(&["state", "status"])).then_some(Value::Object(fields))
+    Value::Object(fields)
 }

@@ -24,7 +24,8 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     let state = doc.need("state")?;
     let firing = match state.to_lowercase().as_str() {
         "activated" | "created" | "acknowledged" | "open" | "opened" | "active" => true,
-        "closed" => false,
+        "closed" | "resolved" => false,
+        "test" => return Ok(Batch::ignored("a test of the notification")),
         _ => return Err(doc.wrong("state", "must be activated, created, acknowledged or closed")),
     };
     let mut labels = Labels::default();

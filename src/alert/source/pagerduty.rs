@@ -41,6 +41,9 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     if doc.get("event_type").is_some() && doc.get("service_key").is_some() {
         return events_v1(&doc);
     }
+    if doc.get("routing_key").is_some() && doc.get("payload/summary").is_some() {
+        return Ok(Batch::ignored("a change event: it tells of a change, not of a problem"));
+    }
     Err(doc.wrong(
         "",
         "is neither a webhook (event, messages) nor of the Events API (event_action): an incident of the REST API is none of these",

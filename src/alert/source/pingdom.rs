@@ -13,6 +13,9 @@ use crate::alert::order::EventTime;
 /// Where in the body, and why it is not Pingdom's.
 pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     let doc = Doc::new(body);
+    if doc.get("check_id").is_none() && doc.get("check").is_some() && doc.get("action").is_some() {
+        return legacy(&doc);
+    }
     let fingerprint = doc.need("check_id")?;
     let firing = match doc.need("current_state")?.to_uppercase().as_str() {
         "DOWN" | "FAILING" | "FAILED" | "FAILURE" => true,
@@ -49,6 +52,32 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
         link: link(url),
         labels: labels.0,
         raw: body.clone(),
+        ..Alert::default()
+    }]))
+}
+
+/// The webhook before 2016: the state stands in `description`, and `action` says whether somebody is to be told.
+fn legacy(doc: &Doc<'_>) -> Result<Batch, Refusal> {
+    let fingerprint = doc.need("check")?;
+    let firing = match (
+        lower(doc.text("description")).as_str(),
+        lower(doc.text("action")).as_str(),
+    ) {
+        ("down", _) | ("", "assign") => true,
+        ("up", _) | ("", "notify_of_close") => false,
+        _ => return Err(doc.wrong("description", "must be up or down")),
+    };
+    let mut labels = Labels::default();
+    labels.put("hostname", doc.text("host"));
+    labels.put("incident", doc.text("incidentid"));
+    Ok(Batch::of(vec![Alert {
+        title: doc
+            .first(&["checkname", "host"])
+            .unwrap_or_else(|| format!("Check {fingerprint}")),
+        fingerprint,
+        firing,
+        labels: labels.0,
+        raw: doc.value.clone(),
         ..Alert::default()
     }]))
 }

@@ -80,7 +80,36 @@ impl Request {
     /// # Errors
     /// Why it is not JSON.
     pub fn document(&self) -> Result<Value, Refusal> {
-        document(&self.body)
+        if self.body.trim_ascii().is_empty() {
+            return Err((String::new(), "is empty".to_owned()));
+        }
+        document(&self.body).or_else(|refusal| {
+            // Some relays put the JSON into a field of a form.
+            let Some(fields) = self.form() else {
+                return Err(refusal);
+            };
+            ["payload", "data", "json", "body", "message", "event"]
+                .iter()
+                .filter_map(|name| fields.iter().find(|(field, _)| field == name))
+                .find_map(|(_, text)| document(text.as_bytes()).ok())
+                .ok_or_else(|| {
+                    let names: Vec<&str> = fields.iter().take(5).map(|(name, _)| name.as_str()).collect();
+                    let reason = format!(
+                        "is a form with the fields {}; this source sends JSON, or a form with the JSON in the field payload",
+                        crate::base::text::one_line(&names.join(", "), 200)
+                    );
+                    (String::new(), reason)
+                })
+        })
+    }
+
+    /// The fields of a form, where the body is one, whatever its type is said to be.
+    fn form(&self) -> Option<Vec<(String, String)>> {
+        let body = self.body.trim_ascii();
+        if self.media() == "multipart/form-data" || body.starts_with(b"--") {
+            return Some(self.parts()).filter(|parts| !parts.is_empty());
+        }
+        is_form(body).then(|| url::form_urlencoded::parse(body).into_owned().collect())
     }
 
     /// The fields of a GET, a form or a JSON body, as one JSON document.
@@ -101,10 +130,12 @@ impl Request {
         if matches!(body.first(), Some(b'{' | b'[')) {
             return self.document();
         }
-        match self.media().as_str() {
-            "application/x-www-form-urlencoded" => Ok(object(url::form_urlencoded::parse(body).into_owned())),
-            "multipart/form-data" => Ok(object(self.parts().into_iter())),
-            _ => self.document(),
+        match self.form() {
+            Some(fields) => Ok(object(fields.into_iter())),
+            None if self.media() == "application/x-www-form-urlencoded" => {
+                Ok(object(url::form_urlencoded::parse(body).into_owned()))
+            }
+            None => self.document(),
         }
     }
 
@@ -116,14 +147,16 @@ impl Request {
                 (key.trim().eq_ignore_ascii_case(name)).then(|| value.trim().trim_matches('"').to_owned())
             })
         };
-        let Some(boundary) = self
+        let text = String::from_utf8_lossy(&self.body);
+        // Where the header does not say it, the first line is the boundary.
+        let boundary = self
             .header("content-type")
             .and_then(|media| parameter(media, "boundary"))
-            .filter(|boundary| !boundary.is_empty())
-        else {
+            .or_else(|| Some(text.trim_start().strip_prefix("--")?.lines().next()?.trim().to_owned()))
+            .filter(|boundary| !boundary.is_empty());
+        let Some(boundary) = boundary else {
             return Vec::new();
         };
-        let text = String::from_utf8_lossy(&self.body);
         text.split(&format!("--{boundary}"))
             .filter_map(|part| {
                 let part = part.strip_prefix("\r\n").or_else(|| part.strip_prefix('\n'))?;
@@ -200,6 +233,16 @@ fn without(body: Vec<u8>, secret: &[u8]) -> Vec<u8> {
         }
     }
     out
+}
+
+/// `name=value&…`: nothing but what a field's name holds stands before the first `=`.
+pub(super) fn is_form(body: &[u8]) -> bool {
+    let name = body.split(|byte| *byte == b'=').next().unwrap_or_default();
+    name.len() < body.len()
+        && !name.is_empty()
+        && name
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_.%+-[]$".contains(byte))
 }
 
 fn object(pairs: impl Iterator<Item = (String, String)>) -> Value {

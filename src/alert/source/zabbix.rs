@@ -3,7 +3,11 @@
 //!
 //! Its times are local to the server and have no zone: they are not read. Only `{EVENT.TIMESTAMP}` is a time.
 
+use serde_json::Value;
+
 use super::doc::{Fields, Labels};
+use super::notification;
+use super::request::is_form;
 use super::text::{join, link};
 use super::{Alert, Batch, Refusal, Request, times};
 use crate::alert::order::EventTime;
@@ -16,7 +20,15 @@ const STATUS: [&str; 6] = [
     "triggervalue",
     "state",
 ];
-const EVENT: [&str; 4] = ["eventid", "problemid", "problemeventid", "id"];
+const EVENT: [&str; 7] = [
+    "eventid",
+    "problemid",
+    "problemeventid",
+    "originalproblemid",
+    "originaleventid",
+    "alertuid",
+    "id",
+];
 const TRIGGER: [&str; 1] = ["triggerid"];
 const TITLE: [&str; 8] = [
     "eventname",
@@ -36,15 +48,26 @@ const LINK: [&str; 4] = ["link", "url", "eventurl", "triggerurl"];
 /// # Errors
 /// Which field is missing or says nothing.
 pub fn parse(request: &Request) -> Result<Batch, Refusal> {
-    let body = request.fields()?;
+    let body = body(request)?;
     let fields = Fields::of(&body, &[])?;
-    let status = fields
-        .text(&STATUS)
-        .ok_or_else(|| fields.wrong(&STATUS, "is missing: put {EVENT.STATUS} into the template"))?;
+    if fields.unfilled(&STATUS) && fields.text(&STATUS).is_none() && fields.text(&EVENT).is_none() {
+        return Ok(Batch::ignored("a test of the media type: its macros are not filled"));
+    }
+    let status = fields.text(&STATUS).ok_or_else(|| {
+        fields.wrong(
+            &STATUS,
+            "is missing, and neither the subject nor the text says whether there is a problem: put {EVENT.STATUS} into the template",
+        )
+    })?;
     let firing = match status.trim().to_uppercase().as_str() {
-        "PROBLEM" | "1" => true,
-        "OK" | "RESOLVED" | "RECOVERY" | "0" => false,
-        _ => return Err(fields.wrong(&STATUS, "must be PROBLEM, OK or RESOLVED")),
+        "PROBLEM" | "1" | "ALERTING" | "ALERT" | "FIRING" | "TRUE" => true,
+        "OK" | "RESOLVED" | "RECOVERY" | "0" | "FALSE" => false,
+        _ => {
+            return Err(fields.wrong(
+                &STATUS,
+                "must be PROBLEM, OK or RESOLVED, alerting or ok, or 1 or 0",
+            ));
+        }
     };
     let host = fields.text(&HOST);
     let title = fields.text(&TITLE);
@@ -128,6 +151,59 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         raw: body.clone(),
         ..Alert::default()
     }]))
+}
+
+/// The fields of a request. Where none says the status, the subject or the text does, as Zabbix's own templates write them.
+fn body(request: &Request) -> Result<Value, Refusal> {
+    let written = std::str::from_utf8(&request.body).ok().filter(|text| {
+        let start = text.trim_start();
+        request.method != "GET"
+            && !start.is_empty()
+            && !start.starts_with(['{', '[', '-'])
+            && !is_form(start.as_bytes())
+    });
+    let mut fields = match written {
+        Some(text) => text_fields(text),
+        None => request.fields()?,
+    };
+    let known = Fields::of(&fields, &[])?;
+    if known.text(&STATUS).is_some() || known.unfilled(&STATUS) {
+        return Ok(fields);
+    }
+    let texts: Vec<String> = ["subject", "alertsubject", "title", "message", "alertmessage", "text"]
+        .iter()
+        .filter_map(|name| known.text(&[name]))
+        .collect();
+    let Value::Object(object) = &mut fields else {
+        return Ok(fields);
+    };
+    for text in texts {
+        if let Value::Object(found) = text_fields(&text) {
+            for (name, value) in found {
+                object.entry(name).or_insert(value);
+            }
+        }
+    }
+    Ok(fields)
+}
+
+/// What a text of Zabbix's own templates says, line by line.
+fn text_fields(text: &str) -> Value {
+    let mut fields = notification::lines(text);
+    let first = text.trim().to_lowercase();
+    let status = if first.starts_with("problem has been resolved") || first.starts_with("resolved") {
+        Some("RESOLVED")
+    } else if first.starts_with("problem started") || first.starts_with("problem:") {
+        Some("PROBLEM")
+    } else {
+        None
+    };
+    if let Some(status) = status {
+        fields
+            .entry("status")
+            .or_insert_with(|| Value::String(status.to_owned()));
+    }
+    Value::Object(fields)
 }
 
 /// `…/tr_events.php?triggerid=14032&eventid=10528`

@@ -1,0 +1,290 @@
+//! The notifications that Nagios, Icinga and their kin write for people: a text, or a mail around it.
+//!
+//! Such a text says `Name: value` on its lines, or `Name? value`. Icinga 2 says the state in a headline alone: `disk on db1
+//! is CRITICAL!`. The subject of a mail is asked last: some keep saying PROBLEM when all is well.
+
+use std::sync::LazyLock;
+
+use mail_parser::{Encoding, HeaderValue, Message, MessageParser, MimeHeaders, PartType};
+use regex::Regex;
+use serde_json::{Map, Value};
+
+use super::request::is_form;
+use super::text::from_html;
+use crate::base::time::Timestamp;
+
+/// Parts and messages within a mail that are looked at. The reader of mails goes into each of them.
+const DEPTH: usize = 50;
+/// Characters of a text that are read.
+const LONGEST: usize = 200_000;
+
+/// A notification that was written for people.
+pub(super) struct Written {
+    /// Its lines as fields, by their names.
+    pub fields: Value,
+    /// The id of the mail.
+    pub message_id: Option<String>,
+    /// When the mail was sent.
+    pub sent: Option<Timestamp>,
+}
+
+/// Reads a body as such a notification. None where it is JSON or a form. `Err`: why it cannot be read.
+pub(super) fn read(body: &[u8]) -> Option<Result<Written, String>> {
+    let start = body.trim_ascii();
+    if start.is_empty() || matches!(start.first(), Some(b'{' | b'[')) || start.starts_with(b"--") || is_form(start) {
+        return None;
+    }
+    if !is_mail(start) {
+        let text = String::from_utf8_lossy(body);
+        return Some(Ok(Written {
+            fields: Value::Object(lines(&text)),
+            message_id: None,
+            sent: None,
+        }));
+    }
+    Some(mail(start))
+}
+
+/// Whether it begins with the headers of a mail, one of which is the subject.
+fn is_mail(body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(body);
+    text.lines().take_while(|line| !line.trim().is_empty()).any(|line| {
+        line.get(..8)
+            .is_some_and(|start| start.eq_ignore_ascii_case("subject:"))
+    })
+}
+
+fn mail(body: &[u8]) -> Result<Written, String> {
+    let lower = body.to_ascii_lowercase();
+    let nests = |what: &[u8]| lower.windows(what.len()).filter(|window| *window == what).count();
+    if nests(b"multipart/") + nests(b"message/") > DEPTH {
+        return Err(format!("is a mail of more than {DEPTH} parts in one another"));
+    }
+    let message = MessageParser::default()
+        .parse(body)
+        .ok_or_else(|| "is a mail that cannot be read".to_owned())?;
+    let mut best = Map::new();
+    for text in texts(&message, 0) {
+        let found = lines(&text);
+        if score(&found) > score(&best) {
+            best = found;
+        }
+    }
+    // The subject says what the text does not.
+    if let Some(subject) = message.subject() {
+        for (name, value) in headline(subject) {
+            best.entry(name).or_insert(Value::String(value));
+        }
+    }
+    let sent = match message.header("Date") {
+        Some(HeaderValue::DateTime(date)) if date.is_valid() => {
+            Some(Timestamp::from_micros(date.to_timestamp().saturating_mul(1_000_000)))
+        }
+        _ => None,
+    };
+    Ok(Written {
+        fields: Value::Object(best),
+        message_id: message.message_id().map(str::to_owned),
+        sent,
+    })
+}
+
+/// How much of a notification a text holds.
+fn score(fields: &Map<String, Value>) -> usize {
+    let has = |names: &[&str]| {
+        fields
+            .keys()
+            .any(|key| names.iter().any(|name| key.eq_ignore_ascii_case(name)))
+    };
+    2 * usize::from(has(&["state", "status"])) + 2 * usize::from(has(&["host", "hostname"])) + usize::from(has(&["service"]))
+}
+
+/// The texts of a mail, also of a mail that it forwards.
+fn texts(message: &Message<'_>, depth: usize) -> Vec<String> {
+    let mut texts = Vec::new();
+    for part in &message.parts {
+        match &part.body {
+            PartType::Text(decoded) => texts.push(text_of(message, part, decoded)),
+            PartType::Html(decoded) => texts.push(without_tags(&text_of(message, part, decoded))),
+            PartType::Message(inner) if depth < 3 => texts.extend(self::texts(inner, depth + 1)),
+            PartType::Binary(bytes) | PartType::InlineBinary(bytes)
+                if part.content_type().is_none_or(|kind| kind.ctype() == "text") =>
+            {
+                texts.push(text_of(message, part, &String::from_utf8_lossy(bytes)));
+            }
+            _ => {}
+        }
+    }
+    texts
+}
+
+/// A part as text. Quoted-printable with a `=` that escapes nothing is no quoted-printable to strict readers: here such a
+/// `=` is one.
+fn text_of(message: &Message<'_>, part: &mail_parser::MessagePart<'_>, decoded: &str) -> String {
+    let raw = usize::try_from(part.offset_body)
+        .ok()
+        .zip(usize::try_from(part.offset_end).ok())
+        .and_then(|(from, to)| message.raw_message.get(from..to));
+    let (Some(raw), Encoding::QuotedPrintable) = (raw, part.encoding) else {
+        return decoded.to_owned();
+    };
+    let bytes = quoted_printable(raw);
+    match String::from_utf8(bytes) {
+        Ok(text) => text,
+        // Of the charsets that are not UTF-8, these are what is met.
+        Err(error) => error.into_bytes().into_iter().map(char::from).collect(),
+    }
+}
+
+fn quoted_printable(raw: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some((byte, behind)) = rest.split_first() {
+        rest = behind;
+        if *byte != b'=' {
+            out.push(*byte);
+            continue;
+        }
+        let code = behind
+            .get(..2)
+            .filter(|two| two.iter().all(u8::is_ascii_hexdigit))
+            .and_then(|two| std::str::from_utf8(two).ok())
+            .and_then(|two| u8::from_str_radix(two, 16).ok());
+        let blank = behind.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        if let Some(code) = code {
+            out.push(code);
+            rest = &behind[2..];
+        } else if let Some(next) = behind[blank..]
+            .strip_prefix(b"\r\n")
+            .or_else(|| behind[blank..].strip_prefix(b"\n"))
+        {
+            rest = next;
+        } else {
+            out.push(b'=');
+        }
+    }
+    out
+}
+
+/// The text of HTML: what ends a line there ends one here.
+fn without_tags(html: &str) -> String {
+    let mut out = String::with_capacity(html.len());
+    let mut rest = html;
+    while let Some(at) = rest.find('<') {
+        out.push_str(&rest[..at]);
+        let Some(end) = rest[at..].find('>') else {
+            rest = "";
+            break;
+        };
+        let tag = rest[at + 1..at + end].trim_start_matches('/').to_ascii_lowercase();
+        let name: String = tag.chars().take_while(char::is_ascii_alphanumeric).collect();
+        rest = &rest[at + end + 1..];
+        match name.as_str() {
+            "br" | "p" | "div" | "tr" | "table" | "li" | "h1" | "h2" | "h3" | "pre" => out.push('\n'),
+            "td" | "th" => out.push(' '),
+            "style" | "script" => {
+                let close = rest.to_ascii_lowercase().find(&format!("</{name}"));
+                rest = close.map_or(rest, |close| &rest[close..]);
+            }
+            _ => {}
+        }
+    }
+    out.push_str(rest);
+    from_html(&out)
+}
+
+/// What stands before the value on a line.
+fn pair(line: &str) -> Option<(&str, &str)> {
+    let at = line.find([':', '?'])?;
+    let (name, value) = (line[..at].trim(), &line[at + 1..]);
+    let asks = line[at..].starts_with('?');
+    let known = ["when", "service", "host", "info", "ipv4", "ipv6"];
+    let fits = if asks {
+        known.iter().any(|word| name.eq_ignore_ascii_case(word))
+    } else {
+        !name.is_empty() && name.len() <= 30 && !name.starts_with(['*', '='])
+    };
+    fits.then(|| (name, value.trim()))
+}
+
+/// `disk on db1 is CRITICAL!`, `db1 is DOWN`: which host, which service, which state.
+fn headline(line: &str) -> Vec<(String, String)> {
+    static HEADLINE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(
+            r"^(?:(?:Re|Fwd?|AW|WG):\s*)*(?:\[[^\]]*\]\s*)?(?:==>\s*)?(?<what>\S.{0,250}?) is (?<state>OK|WARNING|CRITICAL|UNKNOWN|UP|DOWN|UNREACHABLE)\b!?\s*(?:<==|\*\*)?\s*$",
+        )
+        .ok()
+    });
+    let Some(found) = HEADLINE.as_ref().and_then(|pattern| pattern.captures(line.trim())) else {
+        return Vec::new();
+    };
+    let (what, state) = (&found["what"], &found["state"]);
+    let mut fields = vec![("State".to_owned(), state.to_owned())];
+    let of_host = matches!(state, "UP" | "DOWN" | "UNREACHABLE");
+    match what.rsplit_once(" on ") {
+        Some((service, host)) if !of_host => {
+            fields.push(("Service".to_owned(), service.trim().to_owned()));
+            fields.push(("Host".to_owned(), host.trim().to_owned()));
+        }
+        _ if of_host && !what.contains(' ') => fields.push(("Host".to_owned(), what.trim().to_owned())),
+        _ => {}
+    }
+    fields
+}
+
+/// A name without what is said beside it: `db1 (aka "Database 1")`, `db1 (Display Name: "Database 1")`, `db1 (192.0.2.1)`.
+fn plain(name: &str) -> String {
+    static BESIDE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r#"\s+(?:\((?:aka\b|Display Name:)[^)]*\)|\([0-9a-fA-F:.]{3,45}\)|/ [0-9a-fA-F:.]{3,45})\s*$"#).ok()
+    });
+    match BESIDE.as_ref() {
+        Some(pattern) => pattern.replace(name, "").trim().to_owned(),
+        None => name.trim().to_owned(),
+    }
+}
+
+/// The lines of a notification as fields; of a name that stands there twice, the first value.
+pub(super) fn lines(text: &str) -> Map<String, Value> {
+    let text = text.get(..LONGEST).unwrap_or(text);
+    let mut fields = Map::new();
+    let mut said = Vec::new();
+    // The name whose value stands on a line of its own.
+    let mut open: Option<String> = None;
+    for line in text.lines() {
+        // Quoted in an answer, or an item of a list.
+        let line = line.trim_start_matches(['>', ' ', '\t']);
+        let line = line.strip_prefix("- ").unwrap_or(line).trim();
+        if line.is_empty() || line.starts_with("*****") || line.chars().all(|c| c == '-' || c == ' ') {
+            continue;
+        }
+        if let Some(name) = open.take() {
+            fields.insert(name, Value::String(line.to_owned()));
+            continue;
+        }
+        let found = headline(line);
+        if !found.is_empty() {
+            if said.is_empty() {
+                said = found;
+            }
+            continue;
+        }
+        let Some((name, value)) = pair(line) else { continue };
+        if value.is_empty() && ["additional info", "info"].contains(&name.to_lowercase().as_str()) {
+            open = Some(name.to_owned());
+        }
+        let value = match name.to_lowercase().as_str() {
+            "host" | "hostname" | "service" => plain(value),
+            _ => value.to_owned(),
+        };
+        fields.entry(name).or_insert(Value::String(value));
+    }
+    for (name, value) in said {
+        let there = fields
+            .iter()
+            .any(|(key, held)| key.eq_ignore_ascii_case(&name) && held.as_str() != Some(""));
+        if !there {
+            fields.insert(name, Value::String(value));
+        }
+    }
+    fields
+}
