@@ -420,7 +420,13 @@ async fn an_alert_that_was_recorded_opens_when_a_rule_says_so(env: Env) {
     rule(&app, by_service("open")).await;
     let opened = post(&app, &hook, &[alert.clone(), alert]).await;
     assert_eq!(counted(&opened), [1, 0, 0], "{opened}");
-    assert_eq!(opened["opened"][0]["alerts"], 4);
+    assert_eq!(
+        (
+            &opened["opened"][0]["alerts"],
+            &opened["opened"][0]["alerts_received"]
+        ),
+        (&json!(1), &json!(4))
+    );
     let incident = id(&opened, "opened");
     let affected = app
         .get(&format!("/api/v1/incidents/{incident}/affected"))

@@ -213,19 +213,31 @@ async fn times_are_read_in_every_usual_form(env: Env) {
     .await
     .expect(202);
     assert_eq!(opened["opened"][0]["started_at"], "2024-03-14T07:00:00Z");
-    for time in [
+    for (n, time) in [
         json!("2024-03-14T09:56:00"),
         json!("yesterday"),
         json!(-1),
-        json!(0),
         json!(1e300),
         json!({}),
         json!([1]),
         json!(true),
-    ] {
-        send(&app, &hook, json!({"title": "T", "timestamp": time}))
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // It is taken without that time, and the answer says so.
+        let taken = send(&app, &hook, json!({"title": format!("W{n}"), "timestamp": time}))
             .await
-            .expect_invalid("/timestamp");
+            .expect(202);
+        assert_eq!(taken["opened"][0]["started_at"], "2024-03-14T07:00:00Z", "{time}");
+        let notes = taken["notes"].as_array().expect("notes");
+        assert!(
+            notes.len() == 1
+                && notes[0]
+                    .as_str()
+                    .is_some_and(|note| note.starts_with("/timestamp: ")),
+            "{time}: {taken}"
+        );
     }
     app.finish().await;
 }

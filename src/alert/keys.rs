@@ -7,11 +7,11 @@ use std::time::Duration;
 use diesel::prelude::*;
 
 use super::source::Batch;
+use crate::base::error::Result;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::dialect::on_backend;
 use crate::db::schema::alert_keys as k;
-use crate::base::error::Result;
-use crate::base::time::Timestamp;
 
 /// How long a name is kept that nobody uses.
 const KEPT: Duration = Duration::from_secs(180 * 24 * 3_600);

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 
+use crate::base::error::Result;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::dialect::on_backend;
 use crate::db::schema::alert_messages as m;
-use crate::base::error::Result;
-use crate::base::time::Timestamp;
 
 /// How long the id of a message is kept. Senders give up after a day at most.
 const KEPT: Duration = Duration::from_secs(14 * 24 * 3_600);

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::Status;
+use super::intake::RecordedReason;
 use super::intake::ground::Ground;
 use super::intake::memory::{Known, Memory};
 use super::intake::place::{Fate, fate};
@@ -254,6 +255,9 @@ impl Rehearsal {
             labels: alert.labels,
             annotations: alert.annotations,
             people: alert.people,
+            event_at: alert.event_at.map(|event| event.at),
+            notes: alert.notes,
+            recorded: unchanged.or(alert.informs.map(|_| RecordedReason::Informational)),
         })
     }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::grouping::{self, NewAlertRule, Policy};
 use super::intake::ground::Ground;
-use super::intake::{self, Taken};
+use super::intake::{self, RecordedReason, Taken};
 use super::integration::{self, Integration};
 use super::keys::Keys;
 use super::matcher::Subject;
@@ -110,6 +110,12 @@ pub struct TriedAlert {
     pub references: Vec<Found>,
     /// The people that it names.
     pub people: Vec<PersonRef>,
+    /// The sender's own time of the event; null where it gives none.
+    pub event_at: Option<Timestamp>,
+    /// Details of it that could not be read.
+    pub notes: Vec<String>,
+    /// Why it would change nothing but the record; null where it counts.
+    pub recorded: Option<RecordedReason>,
     /// The first rule that it matches: a stored one, or (`position`) one of those that are tried.
     pub rule: Option<TriedRule>,
     /// The fields and values of its group by that rule.

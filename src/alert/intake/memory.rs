@@ -9,12 +9,12 @@ use diesel::prelude::*;
 
 use crate::alert::Status;
 use crate::alert::order::LastEvent;
-use crate::db::schema::{alert_groups as g, alert_source_groups as sg, alerts as a};
-use crate::db::{Conn, dialect};
 use crate::base::error::Result;
 use crate::base::id::{AlertId, AlertRuleId, IncidentId};
-use crate::incident::{self, Standing};
 use crate::base::time::Timestamp;
+use crate::db::schema::{alert_groups as g, alert_source_groups as sg, alerts as a};
+use crate::db::{Conn, dialect};
+use crate::incident::{self, Standing};
 
 /// The newest alert of a problem.
 #[derive(Clone, Debug)]

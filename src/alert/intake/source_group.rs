@@ -11,12 +11,12 @@ use super::row::title;
 use crate::alert::integration::Integration;
 use crate::alert::source::Alert;
 use crate::audit::{Actor, Tx};
-use crate::db::dialect::on_backend;
-use crate::db::schema::{alert_source_groups as sg, alerts as a, notices as n};
 use crate::base::error::Result;
 use crate::base::id::IncidentId;
-use crate::incident::{self, IncidentPatch};
 use crate::base::text::one_line;
+use crate::db::dialect::on_backend;
+use crate::db::schema::{alert_source_groups as sg, alerts as a, notices as n};
+use crate::incident::{self, IncidentPatch};
 
 /// Names of alerts that are remembered of a group.
 const NAMES: usize = 50;

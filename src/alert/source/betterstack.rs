@@ -51,7 +51,8 @@ fn one(doc: &Doc<'_>, data: &Doc<'_>) -> Result<Batch, Refusal> {
         return Ok(Batch::ignored("a comment on an incident"));
     }
     let resolved_at = attributes.time("resolved_at", times::rfc3339);
-    let over = resolved_at.is_some() || lower(attributes.text("status")) == "resolved" || event == "resolved";
+    // Whether it can be read or not, a time says that it is over.
+    let over = attributes.text("resolved_at").is_some() || lower(attributes.text("status")) == "resolved" || event == "resolved";
     let firing = !over || event == "reopened";
     let started_at = attributes.time("started_at", times::rfc3339);
     let mut labels = Labels::default();

@@ -42,9 +42,9 @@ use sha2::{Digest, Sha256};
 
 pub use self::request::Request;
 use crate::alert::order::EventTime;
+use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
 use crate::incident::Severity;
-use crate::base::time::Timestamp;
 
 /// Sources that this release understands.
 pub const KNOWN: [&str; 25] = [

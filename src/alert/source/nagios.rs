@@ -49,22 +49,25 @@ const OUTPUT: [&str; 9] = [
 /// Which field is missing or says nothing.
 pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     let by_get = request.method == "GET";
-    let written = if by_get { None } else { notification::read(&request.body) };
-    let written = written
-        .transpose()
-        .map_err(|reason| (String::new(), reason))?;
+    let written = if by_get {
+        None
+    } else {
+        notification::read(&request.body)
+    };
+    let written = written.transpose().map_err(|reason| (String::new(), reason))?;
     let is_text = written.is_some();
     let (body, message_id, sent) = match written {
         Some(written) => (written.fields, written.message_id, written.sent),
         None => (unpacked(request.fields()?), None, None),
     };
     let fields = Fields::of(&body, &["nagios", "icinga", "notify", "naemon", "contact"])?;
-    let host = fields
-        .text(&HOST)
-        .ok_or_else(|| match is_text {
-            true => (String::new(), "no host line: which host is it? A line such as \u{201c}Host: db1\u{201d} says it".to_owned()),
-            false => fields.wrong(&HOST, "is missing: which host is it?"),
-        })?;
+    let host = fields.text(&HOST).ok_or_else(|| match is_text {
+        true => (
+            String::new(),
+            "no host line: which host is it? A line such as \u{201c}Host: db1\u{201d} says it".to_owned(),
+        ),
+        false => fields.wrong(&HOST, "is missing: which host is it?"),
+    })?;
     let about_host = fields
         .text(&["what"])
         .is_some_and(|what| what.eq_ignore_ascii_case("host"));

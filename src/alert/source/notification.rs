@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use mail_parser::{Encoding, HeaderValue, Message, MessageParser, MimeHeaders, PartType};
+use mail_parser::{HeaderValue, Message, MessageParser, MimeHeaders, PartType};
 use regex::Regex;
 use serde_json::{Map, Value};
 
@@ -31,7 +31,11 @@ pub(super) struct Written {
 /// Reads a body as such a notification. None where it is JSON or a form. `Err`: why it cannot be read.
 pub(super) fn read(body: &[u8]) -> Option<Result<Written, String>> {
     let start = body.trim_ascii();
-    if start.is_empty() || matches!(start.first(), Some(b'{' | b'[')) || start.starts_with(b"--") || is_form(start) {
+    if start.is_empty()
+        || matches!(start.first(), Some(b'{' | b'['))
+        || start.starts_with(b"--")
+        || is_form(start)
+    {
         return None;
     }
     if !is_mail(start) {
@@ -48,10 +52,12 @@ pub(super) fn read(body: &[u8]) -> Option<Result<Written, String>> {
 /// Whether it begins with the headers of a mail, one of which is the subject.
 fn is_mail(body: &[u8]) -> bool {
     let text = String::from_utf8_lossy(body);
-    text.lines().take_while(|line| !line.trim().is_empty()).any(|line| {
-        line.get(..8)
-            .is_some_and(|start| start.eq_ignore_ascii_case("subject:"))
-    })
+    text.lines()
+        .take_while(|line| !line.trim().is_empty())
+        .any(|line| {
+            line.get(..8)
+                .is_some_and(|start| start.eq_ignore_ascii_case("subject:"))
+        })
 }
 
 fn mail(body: &[u8]) -> Result<Written, String> {
@@ -77,9 +83,9 @@ fn mail(body: &[u8]) -> Result<Written, String> {
         }
     }
     let sent = match message.header("Date") {
-        Some(HeaderValue::DateTime(date)) if date.is_valid() => {
-            Some(Timestamp::from_micros(date.to_timestamp().saturating_mul(1_000_000)))
-        }
+        Some(HeaderValue::DateTime(date)) if date.is_valid() => Some(Timestamp::from_micros(
+            date.to_timestamp().saturating_mul(1_000_000),
+        )),
         _ => None,
     };
     Ok(Written {
@@ -96,7 +102,9 @@ fn score(fields: &Map<String, Value>) -> usize {
             .keys()
             .any(|key| names.iter().any(|name| key.eq_ignore_ascii_case(name)))
     };
-    2 * usize::from(has(&["state", "status"])) + 2 * usize::from(has(&["host", "hostname"])) + usize::from(has(&["service"]))
+    2 * usize::from(has(&["state", "status"]))
+        + 2 * usize::from(has(&["host", "hostname"]))
+        + usize::from(has(&["service"]))
 }
 
 /// The texts of a mail, also of a mail that it forwards.
@@ -125,7 +133,10 @@ fn text_of(message: &Message<'_>, part: &mail_parser::MessagePart<'_>, decoded: 
         .ok()
         .zip(usize::try_from(part.offset_end).ok())
         .and_then(|(from, to)| message.raw_message.get(from..to));
-    let (Some(raw), Encoding::QuotedPrintable) = (raw, part.encoding) else {
+    let quoted = part
+        .content_transfer_encoding()
+        .is_some_and(|encoding| encoding.trim().eq_ignore_ascii_case("quoted-printable"));
+    let Some(raw) = raw.filter(|_| quoted) else {
         return decoded.to_owned();
     };
     let bytes = quoted_printable(raw);
@@ -150,7 +161,10 @@ fn quoted_printable(raw: &[u8]) -> Vec<u8> {
             .filter(|two| two.iter().all(u8::is_ascii_hexdigit))
             .and_then(|two| std::str::from_utf8(two).ok())
             .and_then(|two| u8::from_str_radix(two, 16).ok());
-        let blank = behind.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        let blank = behind
+            .iter()
+            .take_while(|byte| matches!(byte, b' ' | b'\t'))
+            .count();
         if let Some(code) = code {
             out.push(code);
             rest = &behind[2..];
@@ -176,7 +190,9 @@ fn without_tags(html: &str) -> String {
             rest = "";
             break;
         };
-        let tag = rest[at + 1..at + end].trim_start_matches('/').to_ascii_lowercase();
+        let tag = rest[at + 1..at + end]
+            .trim_start_matches('/')
+            .to_ascii_lowercase();
         let name: String = tag.chars().take_while(char::is_ascii_alphanumeric).collect();
         rest = &rest[at + end + 1..];
         match name.as_str() {
@@ -211,11 +227,14 @@ fn pair(line: &str) -> Option<(&str, &str)> {
 fn headline(line: &str) -> Vec<(String, String)> {
     static HEADLINE: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(
-            r"^(?:(?:Re|Fwd?|AW|WG):\s*)*(?:\[[^\]]*\]\s*)?(?:==>\s*)?(?<what>\S.{0,250}?) is (?<state>OK|WARNING|CRITICAL|UNKNOWN|UP|DOWN|UNREACHABLE)\b!?\s*(?:<==|\*\*)?\s*$",
+            r"^(?:(?:Re|Fwd?|AW|WG):\s*)*(?:\[[^\]]*\]\s*)?(?:==>\s*)?(?<what>\S.{0,250}?) is (?<state>OK|WARNING|CRITICAL|UNKNOWN|UP|DOWN|UNREACHABLE)\b!?\s*(?:<=*|\*+)?\s*$",
         )
         .ok()
     });
-    let Some(found) = HEADLINE.as_ref().and_then(|pattern| pattern.captures(line.trim())) else {
+    let Some(found) = HEADLINE
+        .as_ref()
+        .and_then(|pattern| pattern.captures(line.trim()))
+    else {
         return Vec::new();
     };
     let (what, state) = (&found["what"], &found["state"]);
@@ -235,7 +254,10 @@ fn headline(line: &str) -> Vec<(String, String)> {
 /// A name without what is said beside it: `db1 (aka "Database 1")`, `db1 (Display Name: "Database 1")`, `db1 (192.0.2.1)`.
 fn plain(name: &str) -> String {
     static BESIDE: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(r#"\s+(?:\((?:aka\b|Display Name:)[^)]*\)|\([0-9a-fA-F:.]{3,45}\)|/ [0-9a-fA-F:.]{3,45})\s*$"#).ok()
+        Regex::new(
+            r#"\s+(?:\((?:aka\b|Display Name:)[^)]*\)|\([0-9a-fA-F:.]{3,45}\)|/ [0-9a-fA-F:.]{3,45})\s*$"#,
+        )
+        .ok()
     });
     match BESIDE.as_ref() {
         Some(pattern) => pattern.replace(name, "").trim().to_owned(),

@@ -42,7 +42,9 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
         return events_v1(&doc);
     }
     if doc.get("routing_key").is_some() && doc.get("payload/summary").is_some() {
-        return Ok(Batch::ignored("a change event: it tells of a change, not of a problem"));
+        return Ok(Batch::ignored(
+            "a change event: it tells of a change, not of a problem",
+        ));
     }
     Err(doc.wrong(
         "",

@@ -152,7 +152,16 @@ impl Request {
         let boundary = self
             .header("content-type")
             .and_then(|media| parameter(media, "boundary"))
-            .or_else(|| Some(text.trim_start().strip_prefix("--")?.lines().next()?.trim().to_owned()))
+            .or_else(|| {
+                Some(
+                    text.trim_start()
+                        .strip_prefix("--")?
+                        .lines()
+                        .next()?
+                        .trim()
+                        .to_owned(),
+                )
+            })
             .filter(|boundary| !boundary.is_empty());
         let Some(boundary) = boundary else {
             return Vec::new();

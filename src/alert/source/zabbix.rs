@@ -51,7 +51,9 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     let body = body(request)?;
     let fields = Fields::of(&body, &[])?;
     if fields.unfilled(&STATUS) && fields.text(&STATUS).is_none() && fields.text(&EVENT).is_none() {
-        return Ok(Batch::ignored("a test of the media type: its macros are not filled"));
+        return Ok(Batch::ignored(
+            "a test of the media type: its macros are not filled",
+        ));
     }
     let status = fields.text(&STATUS).ok_or_else(|| {
         fields.wrong(
@@ -170,10 +172,17 @@ fn body(request: &Request) -> Result<Value, Refusal> {
     if known.text(&STATUS).is_some() || known.unfilled(&STATUS) {
         return Ok(fields);
     }
-    let texts: Vec<String> = ["subject", "alertsubject", "title", "message", "alertmessage", "text"]
-        .iter()
-        .filter_map(|name| known.text(&[name]))
-        .collect();
+    let texts: Vec<String> = [
+        "subject",
+        "alertsubject",
+        "title",
+        "message",
+        "alertmessage",
+        "text",
+    ]
+    .iter()
+    .filter_map(|name| known.text(&[name]))
+    .collect();
     let Value::Object(object) = &mut fields else {
         return Ok(fields);
     };

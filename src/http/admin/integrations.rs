@@ -65,7 +65,7 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
         "admin/integrations",
         &json!({
             "page": Frame::new(&app, Some(&by.0), "Integrations", "Integrations"),
-            "integrations": rows.iter().map(|(requests, one)| view(one, requests)).collect::<Vec<_>>(),
+            "integrations": rows.iter().map(|(requests, one)| view(&app, one, requests)).collect::<Vec<_>>(),
             "command": call(&app, "POST", "/integrations", Some(&example)),
             "first": at.is_some().then_some("/admin/integrations"),
             "next": next.map(|next| link("/admin/integrations", &[("cursor", Some(&next))])),
@@ -73,7 +73,7 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
     )
 }
 
-fn view(one: &Integration, requests: &[HookRequest]) -> Value {
+fn view(app: &App, one: &Integration, requests: &[HookRequest]) -> Value {
     let watched = [watch::Kind::HttpCheck, watch::Kind::Heartbeat]
         .iter()
         .any(|kind| kind.source() == one.source);
@@ -85,6 +85,11 @@ fn view(one: &Integration, requests: &[HookRequest]) -> Value {
         "signed": one.signed,
         "reports": provider::is_one(&one.source),
         "opens": one.open_incident,
+        "groups": matches!(one.source.as_str(), "alertmanager" | "grafana"),
+        "grouping": call(app, "POST", "/alert-rules", Some(&json!({
+            "name": format!("{}, by service", one.name), "integration": one.id, "policy": "open",
+            "group_by": ["labels.service"], "reopen_within": 600,
+        }))),
         "gone": When::maybe(one.gone_at, None),
         "created": When::utc(one.created_at),
         "rules": one.resource_rules.iter().map(|rule| json!({
@@ -129,7 +134,7 @@ async fn show(
         "admin/integration",
         &json!({
             "page": Frame::with_forms(&app, &by, &one.name, "Integrations"),
-            "integration": view(&one, &requests.items),
+            "integration": view(&app, &one, &requests.items),
             "may_replay": by.0.role.covers(Role::Admin) && one.gone_at.is_none() && !provider::is_one(&one.source),
             "first": at.is_some().then_some(&path),
             "next": requests.next_cursor.map(|next| link(&path, &[("cursor", Some(&next))])),

@@ -1,0 +1,277 @@
+//! Siblings of the formats: the same senders, by another version, another template or another way in.
+
+use candor::alert::source::{self, Alert, Batch, Refusal, Request};
+use serde_json::{Value, json};
+
+fn sent(media: &str, body: impl Into<Vec<u8>>) -> Request {
+    let mut request = Request::json(body);
+    request
+        .headers
+        .insert("content-type".to_owned(), media.to_owned());
+    request
+}
+
+fn read(source: &str, request: &Request) -> Result<Batch, Refusal> {
+    source::parse(source, None, request)
+}
+
+#[track_caller]
+fn only(source: &str, request: &Request) -> Alert {
+    let batch = read(source, request).unwrap_or_else(|refusal| panic!("{source}: {refusal:?}"));
+    assert_eq!(batch.alerts.len(), 1, "{source}: {batch:?}");
+    batch.alerts.into_iter().next().expect("an alert")
+}
+
+#[track_caller]
+fn of_json(source: &str, body: &Value) -> Alert {
+    only(source, &Request::json(body.to_string()))
+}
+
+#[track_caller]
+fn is(alert: &Alert, key: &str, firing: bool) {
+    assert_eq!(
+        (alert.fingerprint.as_str(), alert.firing),
+        (key, firing),
+        "{alert:?}"
+    );
+}
+
+fn began(alert: &Alert) -> Option<String> {
+    alert.started_at.map(|at| at.to_string())
+}
+
+const ICINGA: &str = "***** Icinga 2 Service Monitoring on mon.example *****\n\n==> disk on db1 is CRITICAL! <==\n\n\
+                      Info:    DISK CRITICAL - 97% = full\n\nWhen:    2024-03-14 09:50:00 +0300\n\
+                      Service: disk (Display Name: \"The disk\")\nHost:    db1 (Display Name: \"Database 1\")\nIPv4:    192.0.2.1\n";
+
+#[test]
+fn icinga_says_the_state_in_the_headline() {
+    let alert = only("nagios", &sent("text/plain", ICINGA));
+    is(&alert, "db1/disk", true);
+    assert_eq!(alert.severity, "critical");
+    assert_eq!(alert.text, "DISK CRITICAL - 97% = full");
+    assert_eq!(began(&alert).as_deref(), Some("2024-03-14T06:50:00Z"));
+    // The end of the same problem, in the newer text, by a command that sends it as a form.
+    let newer = "***** Service Monitoring on mon.example *****\n\ndisk on db1 is OK!\n\nInfo:    DISK OK\n\n\
+                 When:    2024-03-14 10:00:00 +0300\nService: disk\nHost:    db1\n";
+    is(
+        &only("nagios", &sent("application/x-www-form-urlencoded", newer)),
+        "db1/disk",
+        false,
+    );
+    // Of a host, and the older one that asks.
+    let host = "***** Icinga 2 Host Monitoring on mon *****\n\n==> db1 is DOWN! <==\n\nInfo?    PING CRITICAL\nWhen?    2024-03-14 09:50:00 +0300\nHost?    db1 (192.0.2.1)\n";
+    is(&only("nagios", &sent("text/plain", host)), "db1", true);
+    // In a field of a form or of JSON.
+    is(
+        &of_json("nagios", &json!({"token": "t", "message": ICINGA})),
+        "db1/disk",
+        true,
+    );
+}
+
+#[test]
+fn a_mail_is_read_however_it_is_written() {
+    let headers = "From: icinga@mon.example\nTo: hook@candor.example\nSubject: [PROBLEM] disk on db1 is CRITICAL!\nMessage-ID: <1@mon.example>\nDate: Thu, 14 Mar 2024 06:50:05 +0000\nMIME-Version: 1.0\n";
+    let mut mails: Vec<(&str, String)> = Vec::new();
+    // Quoted-printable as it should be, and with a bare `=`.
+    let proper = ICINGA.replace('=', "=3D");
+    for text in [ICINGA, &proper] {
+        mails.push((
+            "quoted-printable",
+            format!("{headers}Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\n{text}"),
+        ));
+    }
+    use base64::Engine as _;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(ICINGA);
+    let folded: Vec<&str> = encoded
+        .as_bytes()
+        .chunks(60)
+        .map(|line| std::str::from_utf8(line).expect("ASCII"))
+        .collect();
+    mails.push((
+        "base64",
+        format!(
+            "{headers}Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64\n\n{}\n",
+            folded.join("\n")
+        ),
+    ));
+    let html = "<html><body><p>==&gt; disk on db1 is CRITICAL! &lt;==</p><table><tr><th>When:</th><td>2024-03-14 09:50:00 +0300</td></tr>\
+                <tr><th>Service:</th><td>disk</td></tr><tr><th>Host:</th><td>db1</td></tr></table></body></html>";
+    mails.push((
+        "HTML alone",
+        format!("{headers}Content-Type: text/html\n\n{html}\n"),
+    ));
+    mails.push((
+        "several parts",
+        format!("{headers}Content-Type: multipart/alternative; boundary=b\n\n--b\nContent-Type: text/plain\n\n{ICINGA}\n--b\nContent-Type: text/html\n\n{html}\n--b--\n"),
+    ));
+    mails.push((
+        "forwarded",
+        format!("From: a@b.example\nSubject: Fwd: disk\nContent-Type: multipart/mixed; boundary=c\n\n--c\nContent-Type: text/plain\n\nSee below\n--c\nContent-Type: message/rfc822\n\n{headers}Content-Type: text/plain\n\n{ICINGA}\n--c--\n"),
+    ));
+    let quoted: String = ICINGA.lines().map(|line| format!("> {line}\n")).collect();
+    mails.push((
+        "quoted",
+        format!("{headers}Content-Type: text/plain\n\nFYI\n\n{quoted}"),
+    ));
+    for (how, mail) in &mails {
+        let batch = read("nagios", &sent("message/rfc822", mail.clone()))
+            .unwrap_or_else(|refusal| panic!("{how}: {refusal:?}"));
+        assert_eq!(batch.alerts.len(), 1, "{how}: {batch:?}");
+        is(&batch.alerts[0], "db1/disk", true);
+    }
+    // The id of the mail is that of the message.
+    let first = only("nagios", &sent("message/rfc822", mails[0].1.clone()));
+    assert_eq!(first.message_id.as_deref(), Some("1@mon.example"));
+    // A subject that still says PROBLEM does not count where the text says that all is well.
+    let over = format!(
+        "{headers}Content-Type: text/plain\n\nNotification Type: PROBLEM\n\nService: disk\nHost: db1\nState: OK\n"
+    );
+    is(&only("nagios", &sent("text/plain", over)), "db1/disk", false);
+    // A mail of countless parts in one another ends no process.
+    let deep = format!(
+        "Subject: x\n{}",
+        "Content-Type: message/rfc822\n\n".repeat(40_000)
+    );
+    assert!(read("nagios", &sent("message/rfc822", deep)).is_err());
+}
+
+#[test]
+fn zabbix_says_it_in_many_ways() {
+    let formatted = |state: &str| json!({"alert_uid": "981", "title": "Disk is full on db1", "state": state, "message": "m"});
+    is(&of_json("zabbix", &formatted("alerting")), "981", true);
+    is(&of_json("zabbix", &formatted("ok")), "981", false);
+    let began = "Problem started at 12:51:50 on 2024.03.14\nProblem name: Disk is full\nHost: db1\nSeverity: High\nOriginal problem ID: 981\n";
+    let ended = "Problem has been resolved at 12:53:50 on 2024.03.14\nProblem name: Disk is full\nProblem duration: 2m\nHost: db1\nSeverity: High\nOriginal problem ID: 981\n";
+    for (text, firing) in [(began, true), (ended, false)] {
+        is(&only("zabbix", &sent("text/plain", text)), "981", firing);
+        is(
+            &of_json("zabbix", &json!({"to": "ops", "subject": "s", "message": text})),
+            "981",
+            firing,
+        );
+        let form: String = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("message", text)
+            .finish();
+        is(
+            &only("zabbix", &sent("application/x-www-form-urlencoded", form)),
+            "981",
+            firing,
+        );
+    }
+    let macros = json!({"EVENT.ID": "5", "EVENT.VALUE": "1", "EVENT.NAME": "n", "EVENT.NSEVERITY": "5", "HOST.NAME": "h"});
+    let alert = of_json("zabbix", &macros);
+    is(&alert, "5", true);
+    assert_eq!(alert.severity, "disaster");
+    let refused = read(
+        "zabbix",
+        &Request::json(json!({"event_id": "5", "host": "h"}).to_string()),
+    )
+    .expect_err("no status");
+    assert!(refused.1.contains("{EVENT.STATUS}"), "{refused:?}");
+}
+
+#[test]
+fn datadogs_link_may_stand_in_the_text() {
+    let body = json!({"title": "[Triggered] CPU is high", "alert_transition": "Triggered",
+        "body": "%%%\nSee https://docs.example/x, or the [Monitor Status](https://app.datadoghq.com/monitors/221164084?group=a) · [Edit](https://app.datadoghq.com/monitors/221164084/edit)\n%%%"});
+    let alert = of_json("datadog", &body);
+    is(&alert, "221164084", true);
+    assert_eq!(
+        alert.link.as_deref(),
+        Some("https://app.datadoghq.com/monitors/221164084?group=a")
+    );
+}
+
+#[test]
+fn opsgenies_actions_bring_what_they_have() {
+    let alert = of_json(
+        "opsgenie",
+        &json!({"action": "Close", "alert": {"alertId": "a-1"}}),
+    );
+    is(&alert, "a-1", false);
+    assert_eq!(alert.keys, ["a-1"]);
+    let both = of_json(
+        "opsgenie",
+        &json!({"action": "Create", "alert": {"alertId": "a-1", "alias": "disk", "message": "m"}}),
+    );
+    assert_eq!(both.keys, ["a-1", "disk"]);
+}
+
+#[test]
+fn older_and_newer_bodies_of_the_same_senders_are_read() {
+    // Pingdom before 2016, and a change event that is sent where alerts go.
+    let legacy = |description: &str, action: &str| json!({"check": "77", "checkname": "shop", "host": "a.example", "action": action, "incidentid": 1, "description": description});
+    is(&of_json("pingdom", &legacy("down", "assign")), "77", true);
+    is(&of_json("pingdom", &legacy("up", "notify_of_close")), "77", false);
+    let change =
+        json!({"routing_key": "r", "payload": {"summary": "Deployed", "timestamp": "2024-03-14T06:50:00Z"}});
+    assert!(
+        read("pagerduty", &Request::json(change.to_string()))
+            .expect("understood")
+            .alerts
+            .is_empty()
+    );
+    // An event without what PagerDuty itself would ask for is an event.
+    is(
+        &of_json(
+            "pagerduty",
+            &json!({"event_action": "trigger", "dedup_key": "k", "payload": {"summary": "s"}}),
+        ),
+        "k",
+        true,
+    );
+    // CloudWatch by way of SNS, raw, and by EventBridge: one alarm, one key.
+    let alarm = json!({"AlarmName": "a", "AlarmArn": "arn:aws:cloudwatch:eu-west-1:1:alarm:a", "NewStateValue": "ALARM", "StateChangeTime": "2024-03-14T06:50:00.000+0000"});
+    let envelope =
+        json!({"Type": "Notification", "MessageId": "m", "TopicArn": "t", "Message": alarm.to_string()});
+    let bridge = json!({"id": "e", "detail-type": "CloudWatch Alarm State Change", "resources": ["arn:aws:cloudwatch:eu-west-1:1:alarm:a"],
+        "time": "2024-03-14T06:50:00Z", "detail": {"alarmName": "a", "state": {"value": "ALARM", "timestamp": "2024-03-14T06:50:00.000+0000"}}});
+    let key = "arn:aws:cloudwatch:eu-west-1:1:alarm:a";
+    for (body, id) in [(&alarm, None), (&envelope, Some("m")), (&bridge, Some("e"))] {
+        let alert = of_json("aws_sns", body);
+        is(&alert, key, true);
+        assert_eq!(alert.message_id.as_deref(), id, "{body}");
+    }
+    let mut raw = Request::json(alarm.to_string());
+    raw.headers
+        .insert("x-amz-sns-message-id".to_owned(), "h".to_owned());
+    assert_eq!(only("aws_sns", &raw).message_id.as_deref(), Some("h"));
+    // Azure: each message about the health of a resource has an id of its own, and is about one problem.
+    let health = |id: &str, status: &str| {
+        json!({"data": {"essentials": {"alertId": id, "alertRule": "r", "monitorCondition": "Fired", "monitoringService": "Resource Health",
+            "alertTargetIDs": ["/subscriptions/1/vm/A"], "firedDateTime": "2024-03-14T06:50:00Z"},
+            "alertContext": {"properties": {"currentHealthStatus": status}}}})
+    };
+    let (down, up) = (
+        of_json("azure_monitor", &health("/1", "Unavailable")),
+        of_json("azure_monitor", &health("/2", "Available")),
+    );
+    assert_eq!(
+        (down.firing, up.firing, &down.fingerprint),
+        (true, false, &up.fingerprint)
+    );
+    // StatusCake by GET, by a form and as JSON.
+    let mut get = Request {
+        method: "GET".to_owned(),
+        query: "TestID=5&Status=Down&Name=shop".to_owned(),
+        ..Request::default()
+    };
+    is(&only("statuscake", &get), "5", true);
+    get.query = "TestID=5&Status=Up".to_owned();
+    is(&only("statuscake", &get), "5", false);
+    is(
+        &of_json("statuscake", &json!({"TestID": 5, "Status": "Down"})),
+        "5",
+        true,
+    );
+    // Uptime Kuma: a form whose field holds the JSON, also in parts.
+    let kuma = r#"{"heartbeat":{"status":0},"monitor":{"id":7,"name":"n"},"msg":"m"}"#;
+    let parts = format!("--x\r\nContent-Disposition: form-data; name=\"data\"\r\n\r\n{kuma}\r\n--x--\r\n");
+    is(
+        &only("uptime_kuma", &sent("multipart/form-data; boundary=x", parts)),
+        "7",
+        true,
+    );
+}
