@@ -658,7 +658,7 @@ async fn every_sample_comes_through_the_hook(env: Env) {
             let informs = answer["recorded"]
                 .as_array()
                 .is_some_and(|recorded| recorded.iter().any(|one| one["reason"] == "informational"));
-            let grouped = ["grafana", "alertmanager"].contains(&sample.source.as_str());
+            let grouped = ["grafana", "alertmanager"].contains(&sample.source);
             match firing.len() {
                 0 => assert_eq!(opened, 0, "{}: {answer}", sample.name),
                 _ if informs => assert_eq!(opened, 0, "{}: {answer}", sample.name),
