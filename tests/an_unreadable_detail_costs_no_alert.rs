@@ -30,7 +30,12 @@ fn bodies() -> Vec<(&'static str, Value, &'static [&'static str])> {
         (
             "azure_monitor",
             json!({"schemaId": "x", "data": {"essentials": {"alertId": "/a/1", "alertRule": "r", "severity": "Sev1", "signalType": "Metric", "monitorCondition": "Fired", "monitoringService": "Platform", "alertTargetIDs": ["/t"], "configurationItems": ["c"], "firedDateTime": "2024-03-14T06:50:00Z", "description": "d"}, "alertContext": {"condition": {"allOf": [{"metricName": "m", "dimensions": []}]}}, "customProperties": {"a": "b"}}}),
-            &["/data", "/data/essentials", "/data/essentials/alertId", "/data/essentials/monitorCondition"],
+            &[
+                "/data",
+                "/data/essentials",
+                "/data/essentials/alertId",
+                "/data/essentials/monitorCondition",
+            ],
         ),
         (
             "betterstack",

@@ -52,7 +52,9 @@ fn one(doc: &Doc<'_>, data: &Doc<'_>) -> Result<Batch, Refusal> {
     }
     let resolved_at = attributes.time("resolved_at", times::rfc3339);
     // Whether it can be read or not, a time says that it is over.
-    let over = attributes.text("resolved_at").is_some() || lower(attributes.text("status")) == "resolved" || event == "resolved";
+    let over = attributes.text("resolved_at").is_some()
+        || lower(attributes.text("status")) == "resolved"
+        || event == "resolved";
     let firing = !over || event == "reopened";
     let started_at = attributes.time("started_at", times::rfc3339);
     let mut labels = Labels::default();
