@@ -6,7 +6,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use actix_web::dev::ServerHandle;
-use lettre::message::Mailbox;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -24,6 +23,7 @@ use crate::db::{DatabaseUrl, Db, dialect, migrate};
 use crate::delivery::calling::Endpoints;
 use crate::delivery::channel::Channel;
 use crate::delivery::dkim::Signer;
+use crate::delivery::email::parse_sender;
 use crate::delivery::mailing::{Exit, Mailing, Writer};
 use crate::delivery::outbox;
 use crate::delivery::smtp::Relay;
@@ -198,10 +198,7 @@ async fn prepare(
 ) -> Result<(Arc<App>, Setup, Post)> {
     crate::notice::template::check_builtin()?;
     let pages = Pages::compile()?;
-    let from: Mailbox = config
-        .mail_from
-        .parse()
-        .map_err(|_| Error::invalid("mail_from", "is not an address"))?;
+    let from = parse_sender(&config.mail_from).map_err(|reason| Error::invalid("mail_from", reason))?;
     let exit = match &config.smtp_url {
         Some(url) => {
             let relay = Relay::parse(url).map_err(|reason| Error::invalid("smtp_url", reason))?;

@@ -285,9 +285,7 @@ impl Config {
             // Read, and so checked, at the start.
             "smtp_ca_file" => self.smtp_ca_file = Some(PathBuf::from(value)),
             "mail_from" => {
-                value
-                    .parse::<lettre::message::Mailbox>()
-                    .map_err(|_| "must be an address such as Candor <candor@example.com>")?;
+                crate::delivery::email::parse_sender(&value)?;
                 self.mail_from = value;
             }
             "bounce_address" => {

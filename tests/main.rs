@@ -53,6 +53,7 @@ mod modules_use_only_what_is_below_them;
 mod no_hook_body_is_a_fault_of_ours;
 mod no_sender_can_break_a_source;
 mod odd_mail_servers_are_put_up_with;
+mod one_mailbox_has_many_spellings;
 mod one_process_serves_a_file;
 mod openapi_document;
 mod openapi_snapshots;

@@ -5,6 +5,7 @@ pub(crate) mod columns;
 pub(crate) mod enums;
 pub mod error;
 pub mod id;
+pub mod mailbox;
 pub mod shared;
 pub mod shown_once;
 pub mod text;

@@ -9,7 +9,7 @@ use diesel::PgConnection;
 use diesel::connection::SimpleConnection;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::{Conn, Db, in_transaction};
+use super::{Conn, Db, carry_over, in_transaction};
 use crate::base::error::{Error, Result};
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -31,6 +31,14 @@ pub async fn migrate(db: &Db) -> Result<Vec<String>> {
 /// # Errors
 /// `Internal` where a migration fails; it is rolled back as a whole.
 pub(crate) fn migrate_conn(conn: &mut Conn) -> Result<Vec<String>> {
+    let applied = apply(conn)?;
+    // Locks by itself: a write transaction, in which it looks again.
+    carry_over::addresses(conn)?;
+    Ok(applied)
+}
+
+/// Applies the migrations that are missing.
+fn apply(conn: &mut Conn) -> Result<Vec<String>> {
     // Several processes may start at once on one database. One of them migrates it, and the others wait for that.
     match conn {
         Conn::Sqlite(sqlite) => {

@@ -5,6 +5,7 @@
 //! (the latter lives in [`crate::audit`], because a change and its audit event are one transaction).
 
 pub(crate) mod bulk;
+mod carry_over;
 mod connection;
 mod copy;
 pub mod dialect;

@@ -14,6 +14,7 @@ use lettre::message::{Body, Mailbox, MultiPart, MultiPartKind, SinglePart};
 
 use super::Mail;
 use crate::base::error::{Error, Result};
+use crate::base::mailbox;
 use crate::base::text::one_line;
 use crate::base::time::Timestamp;
 use crate::notice::template::Rendered;
@@ -63,19 +64,34 @@ text_header!(ListUnsubscribe, "List-Unsubscribe");
 text_header!(ListUnsubscribePost, "List-Unsubscribe-Post");
 text_header!(AutoSubmitted, "Auto-Submitted");
 
+/// The sender of mails, from a setting such as `Candor <candor@example.com>`.
+///
+/// # Errors
+/// A sentence for whoever sets it.
+pub fn parse_sender(text: &str) -> std::result::Result<Mailbox, String> {
+    let parsed: Mailbox = text
+        .parse()
+        .map_err(|_| "must be an address such as Candor <candor@example.com>")?;
+    let wrong =
+        |reason: String| format!("must be an address such as Candor <candor@example.com>: it {reason}");
+    let address = mailbox::Mailbox::parse(parsed.email.as_ref()).map_err(wrong)?;
+    if !address.local().is_ascii() {
+        return Err(
+            "must have ASCII characters alone before the @: not every mail server takes others".to_owned(),
+        );
+    }
+    let email = Address::new(address.local(), address.domain()).map_err(|error| error.to_string())?;
+    Ok(Mailbox::new(parsed.name, email))
+}
+
 /// The recipient as an address for the envelope: an international domain in its ASCII form, which every server takes.
 ///
 /// # Errors
 /// `Internal` where it is no address; it was checked when it was frozen.
 pub fn envelope_address(address: &str) -> Result<Address> {
-    let address: Address = address.trim().parse().map_err(Error::internal)?;
-    if address.domain().is_ascii() {
-        return Ok(address);
-    }
-    match url::Host::parse(address.domain()) {
-        Ok(url::Host::Domain(domain)) => Address::new(address.user(), domain).map_err(Error::internal),
-        _ => Ok(address),
-    }
+    let mailbox = mailbox::Mailbox::parse(address).map_err(Error::internal)?;
+    // Checked just now. lettre's own check refuses letters that RFC 6531 allows.
+    Ok(Address::new_dangerous(mailbox.local(), mailbox.domain()))
 }
 
 /// The recipient as a header shows it. A name is data: it becomes one line before it becomes a header.

@@ -21,6 +21,7 @@ pub mod mailing;
 pub mod opt_out;
 pub mod outbox;
 pub mod queue;
+pub mod refusal;
 pub mod skeleton;
 pub mod smtp;
 pub mod verp;
@@ -68,6 +69,8 @@ pub enum Outcome {
     Ambiguous(String),
     /// Never.
     Failed(String),
+    /// Never: the mail server says that there is no such mailbox. Counts like a bounce that says so.
+    NoMailbox(String),
     /// Never, and nothing else is wanted there either.
     Gone(String),
 }
@@ -79,7 +82,7 @@ impl Outcome {
             Outcome::Sent(_) => "sent",
             Outcome::Retry(..) => "retry",
             Outcome::Ambiguous(_) => "ambiguous",
-            Outcome::Failed(_) | Outcome::Gone(_) => "failed",
+            Outcome::Failed(_) | Outcome::NoMailbox(_) | Outcome::Gone(_) => "failed",
         }
     }
 
@@ -90,6 +93,7 @@ impl Outcome {
             | Outcome::Retry(_, text)
             | Outcome::Ambiguous(text)
             | Outcome::Failed(text)
+            | Outcome::NoMailbox(text)
             | Outcome::Gone(text) => text,
         }
     }

@@ -10,6 +10,7 @@ use lettre::Address;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
+use crate::base::mailbox::{self, Mailbox};
 use crate::base::text::hex;
 
 /// Characters of the code: 80 bits. Hexadecimal, as some servers change the case of what is before the @.
@@ -39,13 +40,18 @@ impl Verp {
     /// # Errors
     /// A sentence for whoever sets it.
     pub fn new(key: &[u8], address: &str) -> Result<Self, String> {
-        let parsed: Address = address
-            .parse()
-            .map_err(|_| "must be an address such as bounces@example.com")?;
-        if parsed.user().contains('+') {
+        let parsed = Mailbox::parse(address)
+            .map_err(|reason| format!("must be an address such as bounces@example.com: it {reason}"))?;
+        if !parsed.local().is_ascii() {
+            return Err(
+                "must have ASCII characters alone before the @: not every mail server takes others"
+                    .to_owned(),
+            );
+        }
+        if parsed.local().contains('+') {
             return Err("must have no + before the @: Candor adds one".to_owned());
         }
-        if parsed.user().len() + ADDED > 64 {
+        if parsed.local().len() + ADDED > 64 {
             return Err(format!(
                 "is too long: at most {} characters before the @",
                 64 - ADDED
@@ -53,8 +59,8 @@ impl Verp {
         }
         Ok(Verp {
             key: key.to_vec(),
-            user: parsed.user().to_owned(),
-            domain: parsed.domain().to_owned(),
+            user: parsed.local().to_owned(),
+            domain: parsed.domain().to_ascii_lowercase(),
         })
     }
 
@@ -81,7 +87,9 @@ impl Verp {
 
     /// The delivery that an address stands for, where it was made here.
     pub fn delivery_of(&self, address: &str) -> Option<i64> {
-        let (user, domain) = address.trim().rsplit_once('@')?;
+        // In any spelling: servers show an international domain in letters.
+        let usual = mailbox::key_of(address);
+        let (user, domain) = usual.rsplit_once('@')?;
         let (user, mark) = user.rsplit_once('+')?;
         if !domain.eq_ignore_ascii_case(&self.domain) || !user.eq_ignore_ascii_case(&self.user) {
             return None;

@@ -5,10 +5,10 @@
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::ResourceRef;
 use super::account::AccountInput;
 use super::person::PersonInput;
 use super::resource::ResourceInput;
+use super::{ResourceRef, stored_address};
 use crate::base::check::Check;
 use crate::base::check::Labels;
 use crate::base::error::FieldError;
@@ -286,7 +286,13 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Line, String> {
     let Kind { kind } = typed(text)?;
     match kind.as_ref() {
         "account" => typed(text).map(Line::Account),
-        "person" => typed(text).map(Line::Person),
+        // As it is stored: another spelling of the same mailbox is no change.
+        "person" => typed(text).map(|line: PersonLine| {
+            Line::Person(PersonLine {
+                email: stored_address(&line.email),
+                ..line
+            })
+        }),
         "resource" => typed(text).map(Line::Resource),
         "member" => typed(text).map(Line::Member),
         "collaborator" => typed(text).map(Line::Collaborator),

@@ -21,6 +21,7 @@ mod write;
 use serde::{Deserialize, Serialize};
 
 use crate::base::id::ExternalId;
+use crate::base::mailbox::{self, Mailbox};
 
 /// A resource named by its type and id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -48,34 +49,29 @@ pub enum Gone {
     Shown,
 }
 
-/// What an address must look like before it is stored: one mailbox, which lettre can put on an envelope.
+/// Whether an address can be stored: one mailbox that a mail can be sent to ([`Mailbox::parse`]).
 ///
 /// # Errors
 /// A sentence for the caller.
 pub fn check_address(address: &str) -> Result<(), String> {
-    if address.chars().any(char::is_control) {
-        return Err("holds a control character, such as a line break".to_owned());
-    }
-    if address.len() > 254 {
-        return Err("is longer than 254 characters".to_owned());
-    }
-    match address.parse::<lettre::Address>() {
-        Ok(_) => Ok(()),
-        Err(_) => Err("is not an e-mail address such as ann@example.com".to_owned()),
-    }
+    Mailbox::parse(address).map(drop)
 }
 
-/// The form in which two spellings of one mailbox are equal. The part before the @ is case-sensitive by
-/// RFC 5321, but no provider in use treats it so, and two mails to one person are worse.
+/// The form in which two spellings of one mailbox are equal ([`mailbox::key_of`]).
 pub fn normal_address(address: &str) -> String {
-    address.trim().to_lowercase()
+    mailbox::key_of(address)
+}
+
+/// The address to send to, as it is stored. What is no address stays as it is: it was checked before, or it is empty.
+pub(crate) fn stored_address(address: &str) -> String {
+    Mailbox::parse(address).map_or_else(|_| address.trim().to_owned(), |mailbox| mailbox.address())
 }
 
 /// The domain of an address, in lower case: deliveries are fair between domains.
 pub fn address_domain(address: &str) -> String {
-    address
+    mailbox::key_of(address)
         .rsplit_once('@')
-        .map(|(_, domain)| domain.trim().to_lowercase())
+        .map(|(_, domain)| domain.to_owned())
         .unwrap_or_default()
 }
 

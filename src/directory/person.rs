@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::write::BATCH;
-use super::{Gone, address_mark, check_address, normal_address};
+use super::{Gone, address_mark, check_address, normal_address, stored_address};
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::Check;
 use crate::base::error::{Error, FieldError, Result};
@@ -22,7 +22,8 @@ use crate::db::{Conn, Statement, bulk};
 pub struct PersonInput {
     /// Display name.
     pub name: String,
-    /// Where mail reaches them. May be empty: then they count as unreachable, and are shown so.
+    /// Where mail reaches them: one address such as `ann@example.com`, without a name. An international domain is stored in its
+    /// ASCII form (`xn--…`). May be empty: then they count as unreachable, and are shown so.
     pub email: String,
     /// Language tag.
     #[serde(default)]
@@ -35,7 +36,7 @@ pub struct PersonInput {
 impl PersonInput {
     pub(crate) fn check(&self, check: &mut Check) {
         check.name("/name", &self.name);
-        if !self.email.is_empty()
+        if !self.email.trim().is_empty()
             && let Err(detail) = check_address(&self.email)
         {
             check.errors.push(FieldError::at("/email", detail));
@@ -189,7 +190,7 @@ pub(crate) fn learnt(conn: &mut Conn, since: Timestamp, after: i64, limit: i64) 
         .collect())
 }
 
-/// People in the order of their ids, after the given one; with `email`, only those of that address.
+/// People in the order of their ids, after the given one; with `email`, only those of that mailbox, however it is spelled.
 pub fn list(
     conn: &mut Conn,
     gone: Gone,
@@ -202,7 +203,11 @@ pub fn list(
         query = query.filter(p::gone_at.is_null());
     }
     if let Some(email) = email {
-        query = query.filter(p::email.eq(email));
+        // As in the index.
+        query = query.filter(
+            diesel::dsl::sql::<diesel::sql_types::Bool>("LOWER(email) = ")
+                .bind::<diesel::sql_types::Text, _>(normal_address(email)),
+        );
     }
     if let Some(after) = after {
         query = query.filter(p::id.gt(after));
@@ -258,12 +263,17 @@ pub fn delete(tx: &mut Tx<'_>, id: &str) -> Result<()> {
 /// Upserts people, reviving those who were gone.
 pub(super) fn upsert(conn: &mut Conn, now: Timestamp, rows: &[(&str, &PersonInput)]) -> Result<()> {
     for chunk in rows.chunks(BATCH) {
+        let addresses: Vec<String> = chunk
+            .iter()
+            .map(|(_, input)| stored_address(&input.email))
+            .collect();
         let new: Vec<bulk::NewPerson<'_>> = chunk
             .iter()
-            .map(|(id, input)| bulk::NewPerson {
+            .zip(&addresses)
+            .map(|((id, input), email)| bulk::NewPerson {
                 id,
                 name: &input.name,
-                email: input.email.trim(),
+                email,
                 locale: input.locale.as_deref(),
                 time_zone: input.time_zone.as_deref(),
             })

@@ -103,15 +103,23 @@ fn classify(name: &str, event: &Value) -> Option<Report> {
                 None => text(event, "/delivery-status/code").is_some_and(|code| code.starts_with('5')),
             };
             let reason = text(event, "/reason").unwrap_or_default();
-            let mut report = Report::new(match (permanent, reason.as_str()) {
-                (false, _) => ReportKind::Soft,
-                (true, "suppress-unsubscribe") => ReportKind::Unsubscribed,
-                (true, "suppress-complaint") => ReportKind::Complaint,
+            let number = text(event, "/delivery-status/code").unwrap_or_default();
+            let mut report = Report::new(match (permanent, reason.as_str(), number.as_str()) {
+                // Not sent, as this recipient left or complained before. Mailgun's own codes tell it too.
+                (_, "suppress-unsubscribe", _) | (_, _, "606") => ReportKind::Unsubscribed,
+                (_, "suppress-complaint", _) | (_, _, "607") => ReportKind::Complaint,
+                // It bounced for good before.
+                (true, "suppress-bounce", _) | (true, _, "605") => ReportKind::Hard,
+                (false, ..) => ReportKind::Soft,
                 // Given up after hours of temporary failures.
-                (true, "old") => ReportKind::Soft,
-                (true, _) => ReportKind::Hard,
+                (true, "old", _) => ReportKind::Soft,
+                // Mailgun calls every 5xx permanent, also that of a policy.
+                (true, ..) if code.is_some() || !said.is_empty() => {
+                    status::of_failure(code.as_deref(), &format!("{number} {said}"))
+                }
+                (true, ..) => ReportKind::Hard,
             });
-            report.lost = permanent;
+            report.lost = permanent || matches!(number.as_str(), "605" | "606" | "607");
             report
         }
         "delivered" => Report::new(ReportKind::Delivered),

@@ -210,5 +210,10 @@ fn bare_address(text: &str) -> Option<String> {
         _ => text,
     };
     let address = inner.trim();
-    (address.contains('@') && !address.contains(char::is_whitespace)).then(|| address.to_owned())
+    // "undisclosed-recipients:;" stands where nobody is named; some servers append a domain to it.
+    let nobody = address
+        .trim_start_matches('"')
+        .to_ascii_lowercase()
+        .starts_with("undisclosed");
+    (address.contains('@') && !nobody && !address.contains(char::is_whitespace)).then(|| address.to_owned())
 }

@@ -48,7 +48,11 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
         text(&record, "/Description"),
         text(&record, "/SuppressionReason"),
     ];
+    let hard = text(&record, "/Type").as_deref() == Some("HardBounce");
     report.diagnostic = said.into_iter().flatten().next().unwrap_or_default();
+    if hard && report.kind == ReportKind::Hard {
+        report.kind = status::of_permanent(&report.diagnostic);
+    }
     report.status = status::enhanced(&report.diagnostic).map(str::to_owned);
     report.marks = Marks::in_json(&record);
     report.provider_ids = text(&record, "/MessageID").into_iter().collect();

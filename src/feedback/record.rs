@@ -19,6 +19,7 @@ use crate::audit::{Action, Event, Tx};
 use crate::base::enums::word_enum;
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, IntegrationId, NoticeId};
+use crate::base::mailbox;
 use crate::base::text::hex;
 use crate::base::text::one_line;
 use crate::base::time::Timestamp;
@@ -286,8 +287,12 @@ fn by_provider_id(conn: &mut Conn, provider_id: &str, report: &Report) -> Result
     if !usable || report.addresses.is_empty() {
         return Ok(None);
     }
-    let mut spelled: Vec<String> = report.addresses.clone();
-    spelled.extend(report.addresses.iter().map(|address| normal_address(address)));
+    // The spellings in which it may be frozen, also by an earlier version.
+    let mut spelled: Vec<String> = Vec::new();
+    for address in &report.addresses {
+        let usual = normal_address(address);
+        spelled.extend([address.clone(), mailbox::readable(&usual), usual]);
+    }
     let before = report
         .handed_over_at
         .map_or(Timestamp::from_micros(i64::MAX), |at| at.plus(SKEW));

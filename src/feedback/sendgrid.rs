@@ -57,7 +57,7 @@ fn classify(name: &str, event: &Value) -> Option<Report> {
     let mut report = match name {
         "bounce" => Report::new(match text(event, "/type").as_deref() {
             Some("blocked") => ReportKind::Soft,
-            Some("bounce") => ReportKind::Hard,
+            Some("bounce") => status::of_permanent(&said),
             _ => status::of_failure(code.as_deref(), &said),
         }),
         "blocked" => Report::new(ReportKind::Soft),

@@ -122,7 +122,9 @@ fn classify(kind: &str, detail: &Value, recipient: &Value) -> Report {
             let (class, sub) = (sub_type("/bounceType"), sub_type("/bounceSubType"));
             let dsn = code.is_some() || !said.is_empty() || text(recipient, "/action").is_some();
             Report::new(match (class.as_str(), sub.as_str()) {
-                ("Permanent", _) => ReportKind::Hard,
+                // Suppressed by SES: what the server said before is not repeated.
+                ("Permanent", "Suppressed" | "OnAccountSuppressionList") => ReportKind::Hard,
+                ("Permanent", _) => status::of_permanent(&said),
                 // SES calls a domain that does not exist transient.
                 ("Transient", _) if code.as_deref() == Some("5.4.4") => ReportKind::Hard,
                 // Nobody's server has reported a failure: this is how SES passes out-of-office notes on.

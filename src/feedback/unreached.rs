@@ -16,7 +16,7 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::{accounts as a, delivery_attempts as da, members as m, people as p};
 use crate::directory::{check_address, normal_address};
-use crate::feedback::{Feedback, Filter, ReportKind, stored};
+use crate::feedback::{Feedback, Filter, ReportKind, status, stored};
 use crate::notice;
 
 /// People of one account that are named before they are only counted.
@@ -25,9 +25,9 @@ const MOST: usize = 20;
 word_enum! {
     /// UnreachedReason somebody was not reached.
     UnreachedReason, "a reason" {
-        /// Their server refused the mail, or it was given up.
+        /// Their server refused the mail for another reason, or it was given up.
         Failed = "failed",
-        /// The mail came back: the address is of no use.
+        /// The mail came back, or the server refused it: there is no such mailbox.
         BouncedHard = "bounced_hard",
         /// The mail came back, for a reason that may pass.
         BouncedSoft = "bounced_soft",
@@ -250,7 +250,7 @@ fn lost(conn: &mut Conn, missed: Vec<notice::Missed>, found: &mut BTreeMap<Strin
                 None,
             ),
             (false, _) => match reply {
-                Some((at, reply)) => (UnreachedReason::Failed, None, reply, Some(at)),
+                Some((at, reply)) => (refused(&reply), refusal_code(&reply), reply, Some(at)),
                 None => (UnreachedReason::Failed, None, "given up".to_owned(), None),
             },
         };
@@ -285,6 +285,19 @@ fn names(one: &notice::Missed) -> Vec<String> {
         true => names.into_iter().map(str::to_owned).collect(),
         false => vec![one.name.clone(); one.people.len()],
     }
+}
+
+/// What a refusal at the first hand-over means: the same as that of a bounce with these words.
+fn refused(reply: &str) -> UnreachedReason {
+    let for_good = matches!(status::reply(reply), Some(500..600));
+    match status::of_failure(None, reply) {
+        ReportKind::Hard if for_good => UnreachedReason::BouncedHard,
+        _ => UnreachedReason::Failed,
+    }
+}
+
+fn refusal_code(reply: &str) -> Option<String> {
+    status::enhanced(reply).map(str::to_owned)
 }
 
 fn is_loss(report: &Feedback) -> bool {

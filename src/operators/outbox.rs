@@ -397,7 +397,9 @@ pub(super) fn finish(tx: &mut Tx<'_>, claimed: &Claimed, outcome: &Outcome) -> R
     let usual = Backoff::new(&SCHEDULE).spread_after(claimed.attempts);
     let (state, next, reply) = match outcome {
         Outcome::Sent(reply) => ("sent", tx.now, reply.clone()),
-        Outcome::Failed(reply) | Outcome::Gone(reply) => ("failed", tx.now, reply.clone()),
+        Outcome::Failed(reply) | Outcome::NoMailbox(reply) | Outcome::Gone(reply) => {
+            ("failed", tx.now, reply.clone())
+        }
         Outcome::Retry(asked, reply) => (
             "pending",
             tx.now.plus(asked.unwrap_or_default().max(usual)),

@@ -19,6 +19,7 @@ use diesel::prelude::*;
 
 use super::Outcome;
 use super::channel::Recipient;
+use super::opt_out::{self, SuppressionReason};
 use crate::audit::{Tx, record_attempts};
 use crate::base::error::Result;
 use crate::base::id::{NoticeId, new_uuid};
@@ -28,7 +29,7 @@ use crate::db::schema::{
     deliveries as d, delivery_counts as dc, delivery_receipts as dr, notice_recipients as nr, notices as n,
 };
 use crate::db::{Conn, Fix};
-use crate::directory::endpoint;
+use crate::directory::{endpoint, normal_address};
 use crate::notice::EMAIL;
 use crate::notice::counts::{self, Changes};
 use crate::work::backoff::Backoff;
@@ -368,6 +369,7 @@ fn finish(
         .collect();
     let stopped = stopped_of(tx.conn, notices)?;
     disable_gone(tx, group)?;
+    suppress_unknown(tx, group)?;
     let batch = new_uuid(tx.now).to_string();
     let attempts: Vec<AttemptRow<'_>> = group
         .iter()
@@ -400,6 +402,17 @@ fn finish(
         record_attempts(tx, &batch, known)?;
     }
     Ok(stopped)
+}
+
+/// An address of which its server said that there is no such mailbox gets no more optional mail, as after a bounce that says so.
+fn suppress_unknown(tx: &mut Tx<'_>, group: &[(Claimed, Finish)]) -> Result<()> {
+    for (claimed, finish) in group {
+        if let Finish::Attempt(Outcome::NoMailbox(_)) = finish {
+            let address = normal_address(&claimed.address);
+            opt_out::suppress(tx, &address, SuppressionReason::Bounced, claimed.id)?;
+        }
+    }
+    Ok(())
 }
 
 /// An endpoint that said that it is gone is sent nothing more, from the transaction on that records it.
@@ -444,7 +457,7 @@ fn end(
                 ..at("sent", None)
             };
         }
-        Finish::Attempt(Outcome::Failed(_)) => return at("failed", Some("refused")),
+        Finish::Attempt(Outcome::Failed(_) | Outcome::NoMailbox(_)) => return at("failed", Some("refused")),
         Finish::Attempt(Outcome::Gone(_)) => return at("failed", Some("gone")),
         Finish::Withheld => return at("stopped", None),
         Finish::Released => return at("pending", None),

@@ -26,6 +26,7 @@ use super::relay::{Relay, Security};
 use super::wire::Wire;
 use crate::base::text::one_line;
 use crate::delivery::channel::Doubt;
+use crate::delivery::refusal::{self, Blame};
 use crate::delivery::{Mail, Outcome};
 
 /// Reaching the server.
@@ -322,7 +323,7 @@ impl Dialogue {
         doubt.arise();
         let outcome = match self.ask(Stuffed(&mail.message), TAKEN).await {
             Reply::Yes(text) => Outcome::Sent(text),
-            Reply::No(code, text) if code >= 500 => Outcome::Failed(text),
+            Reply::No(code, text) if code >= 500 => refused_for_good(text),
             Reply::No(_, text) => Outcome::Retry(None, text),
             reply @ (Reply::More | Reply::Lost(_)) => {
                 self.usable = false;
@@ -392,18 +393,15 @@ impl Dialogue {
             let third = self.next_reply().await;
             return match (first, second, third) {
                 (Reply::Yes(_), Reply::Yes(_), Reply::More) => None,
-                (Reply::Yes(_), Reply::Yes(_), third) => Some(self.refused(third)),
+                (Reply::Yes(_), Reply::Yes(_), third) => Some(self.refused(third, false)),
                 (first, second, third) => {
-                    let refusal = if matches!(first, Reply::Yes(_)) {
-                        second
-                    } else {
-                        first
-                    };
+                    let of_sender = !matches!(first, Reply::Yes(_));
+                    let refusal = if of_sender { first } else { second };
                     if matches!(third, Reply::More) {
                         // It wants a mail for nobody. There is no way back from here but to leave.
                         self.usable = false;
                     }
-                    Some(self.refused(refusal))
+                    Some(self.refused(refusal, of_sender))
                 }
             };
         }
@@ -417,7 +415,7 @@ impl Dialogue {
             match (step, self.ask(command, REPLY).await) {
                 (0 | 1, Reply::Yes(_)) | (2, Reply::More) => {}
                 (0, reply) if reply.closes() => return Some(self.broken_off(reply, fresh)),
-                (_, reply) => return Some(self.refused(reply)),
+                (step, reply) => return Some(self.refused(reply, step == 0)),
             }
         }
         None
@@ -434,12 +432,14 @@ impl Dialogue {
         }
     }
 
-    /// The envelope was refused: the connection stays, after a reset.
-    fn refused(&mut self, reply: Reply) -> Transfer {
+    /// The envelope was refused: the connection stays, after a reset. `of_sender`: it was the sender's address.
+    fn refused(&mut self, reply: Reply, of_sender: bool) -> Transfer {
         self.carried += 1;
         self.reset_due = true;
         Transfer::Done(match reply {
-            Reply::No(code, text) if code >= 500 => Outcome::Failed(text),
+            // "User unknown" is about the recipient only where the recipient was asked for.
+            Reply::No(code, text) if code >= 500 && of_sender => Outcome::Failed(text),
+            Reply::No(code, text) if code >= 500 => refused_for_good(text),
             Reply::No(_, text) => Outcome::Retry(None, text),
             // 2xx for DATA, 3xx for an envelope: it cannot be told what the server thinks has happened.
             reply => {
@@ -483,6 +483,14 @@ impl Display for Stuffed<'_> {
         } else {
             "\r\n.\r\n"
         })
+    }
+}
+
+/// What a refusal for good means: the same function judges the words of a bounce.
+fn refused_for_good(text: String) -> Outcome {
+    match refusal::judge(None, &text) {
+        Blame::Mailbox => Outcome::NoMailbox(text),
+        Blame::Other => Outcome::Failed(text),
     }
 }
 

@@ -73,7 +73,7 @@ impl Stats {
             Outcome::Sent(_) => &self.sent,
             Outcome::Retry(..) => &self.retried,
             Outcome::Ambiguous(_) => &self.ambiguous,
-            Outcome::Failed(_) | Outcome::Gone(_) => &self.failed,
+            Outcome::Failed(_) | Outcome::NoMailbox(_) | Outcome::Gone(_) => &self.failed,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }

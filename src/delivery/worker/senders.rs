@@ -73,7 +73,9 @@ pub(super) async fn make_deliveries(
             Finish::Attempt(outcome)
         };
         let went = match &finish {
-            Finish::Attempt(Outcome::Sent(_) | Outcome::Failed(_) | Outcome::Gone(_)) => Went::Well,
+            Finish::Attempt(
+                Outcome::Sent(_) | Outcome::Failed(_) | Outcome::NoMailbox(_) | Outcome::Gone(_),
+            ) => Went::Well,
             Finish::Attempt(_) => Went::Refused,
             Finish::Withheld | Finish::Released => Went::Nowhere,
         };

@@ -17,10 +17,17 @@ pub(super) fn abuse(mail: &Mail) -> Option<Vec<Report>> {
         _ => ReportKind::Other,
     };
     let all = |name: &'static str| -> Vec<&str> { fields.iter().flat_map(|group| group.all(name)).collect() };
-    let mut recipients: Vec<String> = all("original-rcpt-to")
+    // Microsoft and others name whom to take off the list by a field of their own.
+    let mut recipients: Vec<String> = ["original-rcpt-to", "removal-recipient"]
         .into_iter()
-        .filter_map(bare_address)
-        .collect();
+        .map(|name| {
+            all(name)
+                .into_iter()
+                .flat_map(recipient_spellings)
+                .collect::<Vec<_>>()
+        })
+        .find(|found| !found.is_empty())
+        .unwrap_or_default();
     if recipients.is_empty() {
         // Often blackened, in the report and in the mail.
         recipients = mail
@@ -142,9 +149,12 @@ fn of_recipient(mail: &Mail, group: &Group) -> Report {
     let code = group.get("status").and_then(status::enhanced);
     let diagnostic = group
         .get("diagnostic-code")
+        .filter(|text| !text.trim().is_empty())
+        // The only place of the reason in reports of Cisco's appliances: `<192.0.2.9 #5.0.0 smtp; 552 5.2.2 full>`.
+        .or_else(|| group.get("x-supplementary-info").map(|text| text.trim_matches(['<', '>'])))
         .map(|text| match text.split_once(';') {
             // The type of the code, as in `smtp; 550 …`.
-            Some((type_, said)) if !type_.trim().contains(' ') => said.trim(),
+            Some((type_, said)) if !type_.trim().contains(' ') || type_.trim().ends_with(" smtp") => said.trim(),
             _ => text,
         })
         .unwrap_or_default();
@@ -182,11 +192,7 @@ fn of_recipient(mail: &Mail, group: &Group) -> Report {
     let mut addresses = Vec::new();
     for name in ["final-recipient", "original-recipient", "x-actual-recipient"] {
         for value in group.all(name) {
-            let text = value.split_once(';').map_or(value, |(_, address)| address);
-            let found = bare_address(text);
-            // RFC 3461 writes + as +2B there.
-            let plain = found.as_deref().and_then(decode_xtext);
-            for address in found.into_iter().chain(plain) {
+            for address in recipient_spellings(value) {
                 if !addresses.contains(&address) {
                     addresses.push(address);
                 }
@@ -200,6 +206,43 @@ fn of_recipient(mail: &Mail, group: &Group) -> Report {
         diagnostic: said,
         ..Report::new(kind)
     }
+}
+
+/// The address in a field such as `rfc822; ann@example.com`, as it stands there and as it reads when it is decoded: RFC 3461 writes
+/// `+` as `+2B`, RFC 6533 writes `é` as `\x{E9}`.
+fn recipient_spellings(value: &str) -> Vec<String> {
+    let text = match value.split_once(';') {
+        // A type, not a part of an address.
+        Some((type_, address)) if !type_.contains('@') => address,
+        _ => value,
+    };
+    let Some(found) = bare_address(text) else {
+        return Vec::new();
+    };
+    let mut spellings = vec![found];
+    for decode in [decode_unicode as fn(&str) -> Option<String>, decode_xtext] {
+        let decoded: Vec<String> = spellings.iter().filter_map(|text| decode(text)).collect();
+        spellings.extend(decoded);
+    }
+    spellings
+}
+
+/// `\x{E9}` as the character; none where there is nothing of the kind, or it is not well-formed.
+fn decode_unicode(text: &str) -> Option<String> {
+    let mut decoded = String::with_capacity(text.len());
+    let mut parts = text.split("\\x{");
+    decoded.push_str(parts.next()?);
+    let mut changed = false;
+    for part in parts {
+        let (digits, rest) = part.split_once('}')?;
+        let number = u32::from_str_radix(digits, 16)
+            .ok()
+            .filter(|_| digits.len() <= 6)?;
+        decoded.push(char::from_u32(number)?);
+        decoded.push_str(rest);
+        changed = true;
+    }
+    changed.then_some(decoded)
 }
 
 fn decode_xtext(text: &str) -> Option<String> {

@@ -16,7 +16,7 @@ use regex::Regex;
 
 use machine::Group;
 
-use super::{Marks, Report, ReportKind};
+use super::{Marks, Report, ReportKind, bare_address};
 use crate::base::time::Timestamp;
 
 /// How deep messages within messages are looked into.
@@ -217,37 +217,53 @@ impl Mail {
             .is_some_and(|path| path.trim() == "<>")
     }
 
-    /// Whether a machine answered for somebody (RFC 3834, and what was customary before it).
+    /// Whether a machine answered for somebody. Headers tell it in any language (RFC 3834, and what was customary before it); a
+    /// subject is looked at last, and only where it begins as such notes do.
     fn answered_by_itself(&self) -> bool {
+        // Words that answering machines put before the subject that they answer.
         static SUBJECT: LazyLock<Option<Regex>> = LazyLock::new(|| {
             Regex::new(
-                r"(?i)^\s*(auto(matic|mated)?[ -]?(reply|response|answer|antwort)\b|autoreply|autoresponse|auto:|out of (the )?office|away\b|on vacation|vacation\b|abwesen|automatische (antwort|r.ponse)|r.ponse automatique|respuesta autom|risposta automatica|i am (currently )?(away|out of))",
+                r"(?ix)^\s*(
+                    auto(matic|mated)?[\ -]?(reply|response|answer|antwort)\b | autoreply | autoresponse | auto:
+                    | out\ of\ (the\ )?office | away\ (from|until)\b | (on\ )?vacation\ (reply|response|notice|message)\b
+                    | i\ am\ (currently\ )?(away|out\ of)
+                    | abwesen | automatische\ (antwort|r.ponse) | r.ponse\ automatique | absence\ du\ bureau
+                    | respuesta\ autom | resposta\ autom | risposta\ automatica | raspuns\ automat | răspuns\ automat
+                    | automatisch\ antwoord | afwezig | automatisk[t]?\ svar | autosvar | automaattinen\ vastaus
+                    | odpowied[zź]\ automatyczna | automatick[áa]\ odpov[eě]. | automatikus\ v[áa]lasz | otomatik\ yan[ıi]t
+                    | автоматический\ ответ | автоответ | автоматична\ відповідь | αυτόματη\ απάντηση
+                    | 自動応答 | 自動返信 | 自动回复 | 自動回覆 | 자동\ ?(회신|응답) | ตอบกลับอัตโนมัติ | מענה\ אוטומטי | תשובה\ אוטומטית | رد\ تلقائي
+                )",
             )
             .ok()
         });
+        const OWN_HEADERS: [&str; 9] = [
+            "x-autoreply",
+            "x-autoreply-from",
+            "x-auto-reply",
+            "x-auto-reply-from",
+            "x-autorespond",
+            "x-auto-respond",
+            "x-autoresponder",
+            "x-mail-autoreply",
+            "x-ms-exchange-inbox-rules-loop",
+        ];
+        let value = |name: &str| self.header(name).map(|value| value.trim().to_lowercase());
         let says = |name: &str, words: &[&str]| {
-            self.header(name).is_some_and(|value| {
-                let value = value.to_lowercase();
-                words.iter().any(|word| value.starts_with(word))
-            })
+            value(name).is_some_and(|value| words.iter().any(|word| value.starts_with(word)))
         };
-        says("auto-submitted", &["auto-replied", "auto-notified"])
-            || ["x-autoreply", "x-autorespond", "x-autoresponder", "x-auto-reply"]
+        // Anything but "no" is a machine's.
+        value("auto-submitted").is_some_and(|value| !value.is_empty() && !value.starts_with("no"))
+            || OWN_HEADERS
                 .iter()
-                .any(|name| {
-                    self.header(name)
-                        .is_some_and(|value| !value.eq_ignore_ascii_case("no"))
-                })
-            || says("precedence", &["auto_reply", "auto-reply"])
-            || says("x-precedence", &["auto_reply", "auto-reply"])
-            || says("x-auto-response-suppress", &["all"]) && self.subject_says(&SUBJECT)
-            || self.subject_says(&SUBJECT)
-    }
-
-    fn subject_says(&self, pattern: &LazyLock<Option<Regex>>) -> bool {
-        pattern
-            .as_ref()
-            .is_some_and(|pattern| pattern.is_match(&self.subject))
+                .any(|name| value(name).is_some_and(|value| !matches!(value.as_str(), "" | "no" | "false")))
+            || ["precedence", "x-precedence", "preference"]
+                .iter()
+                .any(|name| says(name, &["auto_reply", "auto-reply", "auto_respond"]))
+            || says("x-ms-exchange-generated-message-source", &["mailbox rules agent"])
+            || SUBJECT
+                .as_ref()
+                .is_some_and(|pattern| pattern.is_match(&self.subject))
     }
 }
 
@@ -273,9 +289,9 @@ fn addresses(message: &Message<'_>) -> Vec<String> {
         .to()
         .into_iter()
         .flat_map(|to| to.iter())
-        .filter_map(|to| to.address())
+        .filter_map(|to| bare_address(to.address()?))
         .take(MOST)
-        .map(str::to_lowercase)
+        .map(|address| address.to_lowercase())
         .collect()
 }
 

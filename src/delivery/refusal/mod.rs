@@ -1,0 +1,233 @@
+//! Why a server refused a mail: whether the recipient's mailbox is to blame. Pure.
+//!
+//! An enhanced status code (RFC 3463) decides where it is a specific one. Many servers send a general one (`5.0.0`) with the truth in
+//! the text, so there the text decides. Where nothing decides the mailbox is not to blame: no address is given up on a guess.
+//!
+//! One place judges all refusals: a reply that Candor got when it handed a mail over, a bounce by mail, and a provider's report.
+
+mod words;
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use words::Facts;
+
+static ENHANCED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    // Not a part of an IP address, of a version or of a larger number.
+    Regex::new(r"(?:^|[^0-9.])([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:$|[^0-9.]|\.(?:$|[^0-9]))").ok()
+});
+static REPLY: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"(?:^|[^0-9.#@])([45][0-5][0-9])(?:[ -]|$)").ok());
+
+/// What is to blame for a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The mailbox: it does not exist, it is closed, or its domain takes no mail. Another mail will fare no better.
+    Mailbox,
+    /// Anything else: a full mailbox, a policy, a rate, the sender, an outage, or it is not known.
+    Other,
+}
+
+/// The first enhanced status code in a text.
+pub fn enhanced(text: &str) -> Option<&str> {
+    Some(ENHANCED.as_ref()?.captures(text)?.get(1)?.as_str())
+}
+
+/// The first code in a text that says more than the class; otherwise the first one.
+fn specific(text: &str) -> Option<&str> {
+    let first = enhanced(text)?;
+    let (mut found, mut rest) = (first, text);
+    while found.ends_with(".0.0") {
+        let end = rest.find(found)? + found.len();
+        rest = &rest[end..];
+        match enhanced(rest) {
+            Some(next) => found = next,
+            None => return Some(first),
+        }
+    }
+    Some(found)
+}
+
+/// The first reply code of SMTP in a text that says that something failed.
+pub fn reply(text: &str) -> Option<u16> {
+    REPLY.as_ref()?.captures(text)?.get(1)?.as_str().parse().ok()
+}
+
+/// What a text says of an address; none where it says nothing that is known here.
+pub fn judge_words(text: &str) -> Option<Blame> {
+    let facts = Facts::of(text);
+    facts.speak_of_a_failure().then(|| by_words(facts, text))
+}
+
+/// By the words alone.
+fn by_words(facts: Facts, text: &str) -> Blame {
+    if facts.clears_the_recipient() {
+        return Blame::Other;
+    }
+    // A policy's refusal may say "unavailable" or "rejected" too.
+    let unexplained = facts.rejected && matches!(reply(text), None | Some(550..=553)) && !facts.policy;
+    // "Host not found" may be about the name of the server that sends.
+    let gone = facts.gone && !facts.listed;
+    if gone || (facts.closed && !facts.policy) || unexplained {
+        Blame::Mailbox
+    } else {
+        Blame::Other
+    }
+}
+
+/// What a failure means for its address: `status` as the report has it, `diagnostic` what the server said. The same function judges a
+/// reply that Candor's own connection got (without a `status`) and one that a report tells of.
+///
+/// ```text
+/// the words blame the sender, a full mailbox, a rate, a reputation   not the mailbox, whatever the code
+/// a code about the recipient (5.1.1, 5.2.1, 5.4.4 …)                 the mailbox
+/// a code that says little (5.0.0, 5.1.0, 5.2.0, 5.3.0, 5.5.x)        by the words
+/// a policy (5.7.x)                                                   not the mailbox, unless the words say that there is none
+/// anything else, and where nothing decides                           not the mailbox
+/// ```
+pub fn judge(status: Option<&str>, diagnostic: &str) -> Blame {
+    let facts = Facts::of(diagnostic);
+    let Some(code) = deciding(status.and_then(enhanced), diagnostic) else {
+        return match reply(diagnostic) {
+            Some(400..500) => Blame::Other,
+            _ => by_words(facts, diagnostic),
+        };
+    };
+    let mut numbers = code.split('.').map(|part| part.parse::<u16>().unwrap_or(0));
+    let (class, subject, detail) = (
+        numbers.next().unwrap_or(0),
+        numbers.next().unwrap_or(0),
+        numbers.next().unwrap_or(0),
+    );
+    if class != 5 || facts.clears_the_recipient() {
+        return Blame::Other;
+    }
+    let hard = match (subject, detail) {
+        // No such mailbox, no such domain, bad syntax, ambiguous, moved, a domain that takes no mail.
+        (1, 1..=4 | 6 | 10) => true,
+        // Disabled, not accepting.
+        (2, 1) => facts.gone || !facts.policy,
+        // Full, too large, a mailing list's own trouble.
+        (2, 2..=4) => false,
+        // No such domain: unable to route, the name does not exist.
+        (4, 4 | 310) => true,
+        // Microsoft's way to say that it has no such recipient.
+        (4, 1) => facts.gone || facts.rejected,
+        // Policies: some servers refuse unknown users by one.
+        (7, _) => facts.gone && !facts.listed,
+        // The content.
+        (6, _) => false,
+        // About the sender (5.1.7, 5.1.8), or a code that says little.
+        (1, 7 | 8) => false,
+        _ => by_words(facts, diagnostic) == Blame::Mailbox,
+    };
+    if hard { Blame::Mailbox } else { Blame::Other }
+}
+
+/// What a failure means that a provider calls permanent and the address's fault. Its word stands, unless the server's words blame
+/// something else.
+pub fn judge_permanent(diagnostic: &str) -> Blame {
+    if Facts::of(diagnostic).clears_the_recipient() {
+        Blame::Other
+    } else {
+        Blame::Mailbox
+    }
+}
+
+/// The code that decides: the report's own, unless one in the text is more specific.
+fn deciding<'a>(own: Option<&'a str>, diagnostic: &'a str) -> Option<&'a str> {
+    let said = specific(diagnostic).filter(|code| !code.starts_with('2'));
+    match (own, said) {
+        (Some(own), Some(said)) if own.ends_with(".0.0") => {
+            Some(if said.ends_with(".0.0") { own } else { said })
+        }
+        (Some(own), Some(said))
+            if own.ends_with(".0")
+                && !said.ends_with(".0")
+                && own.starts_with('5')
+                && said.starts_with('5') =>
+        {
+            Some(said)
+        }
+        (own, said) => own.or(said),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_told_from_addresses_and_versions() {
+        for (text, code) in [
+            ("550 5.1.1 no", Some("5.1.1")),
+            ("smtp;550-5.7.26 x", Some("5.7.26")),
+            ("5.0.0 (permanent failure)", Some("5.0.0")),
+            ("#5.1.0 Address rejected.", Some("5.1.0")),
+            ("said: 5.1.1.", Some("5.1.1")),
+            ("host mx[192.0.2.4] said no", None),
+            ("from 4.2.2.2", None),
+            ("4.2.2.2 said", None),
+            ("Server id 15.1.112.19", None),
+            ("version 14.3.5", None),
+            ("", None),
+        ] {
+            assert_eq!(enhanced(text), code, "{text}");
+        }
+    }
+
+    #[test]
+    fn reply_codes_are_told_from_other_numbers() {
+        for (text, code) in [
+            ("550 no", Some(550)),
+            ("said: 450 4.1.1 x", Some(450)),
+            ("421-wait", Some(421)),
+            ("SIZE=1543: x", None),
+            ("192.0.2.550 ", None),
+            ("in 500 days", Some(500)),
+            ("5500 x", None),
+        ] {
+            assert_eq!(reply(text), code, "{text}");
+        }
+    }
+
+    #[test]
+    fn failures_are_hard_only_where_the_address_is_to_blame() {
+        for (status, text, kind) in [
+            (Some("5.1.1"), "", Blame::Mailbox),
+            (Some("5.1.10"), "RESOLVER.ADR.RecipientNotFound", Blame::Mailbox),
+            (Some("5.1.8"), "501 5.1.8 Sender address rejected", Blame::Other),
+            (Some("5.2.1"), "550 5.2.1 disabled", Blame::Mailbox),
+            (Some("5.2.2"), "mailbox full", Blame::Other),
+            (Some("5.7.26"), "unauthenticated mail", Blame::Other),
+            (Some("5.7.1"), "550 5.7.1 relaying denied", Blame::Other),
+            (Some("5.7.1"), "550 5.7.1 no such user here", Blame::Mailbox),
+            (Some("5.4.4"), "unable to route", Blame::Mailbox),
+            (
+                Some("5.4.1"),
+                "Recipient address rejected: Access denied",
+                Blame::Mailbox,
+            ),
+            (Some("5.4.7"), "delivery time expired", Blame::Other),
+            (
+                Some("5.0.0 (permanent failure)"),
+                "5.1.0 - Unknown address error 550-'5.7.1 x'",
+                Blame::Mailbox,
+            ),
+            (Some("5.0.0"), "550 #5.1.0 Address rejected.", Blame::Mailbox),
+            (Some("5.0.0"), "552 mailbox full", Blame::Other),
+            (Some("5.0.0"), "", Blame::Other),
+            (Some("5.0.0"), "450 4.2.0 greylisted", Blame::Other),
+            (Some("4.1.1"), "450 User unknown", Blame::Other),
+            (Some("4.4.7"), "550 5.1.1 user unknown", Blame::Other),
+            (Some(""), "Connection timed out", Blame::Other),
+            (None, "550 user unknown", Blame::Mailbox),
+            (None, "450 user unknown", Blame::Other),
+            (None, "550 rejected", Blame::Other),
+            (None, "something", Blame::Other),
+        ] {
+            assert_eq!(judge(status, text), kind, "{status:?} {text}");
+        }
+    }
+}
