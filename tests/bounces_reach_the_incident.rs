@@ -21,6 +21,7 @@ use crate::support::{Answer, DEADLINE, Env, Mail, TestApp, on_both_databases, wa
 
 on_both_databases!(
     a_hard_bounce_by_mail_shows_on_the_incident_and_spares_the_address,
+    a_refusal_at_the_hand_over_counts_like_the_same_bounce,
     a_bounce_is_taken_once_and_the_mail_may_be_sent_again,
     what_is_late_or_answered_by_a_machine_is_no_bounce,
     a_bounce_is_not_believed_without_proof,
@@ -304,6 +305,55 @@ async fn a_hard_bounce_by_mail_shows_on_the_incident_and_spares_the_address(env:
         assert!(!events.text.contains('@'), "{events}");
     }
     told.app.finish().await;
+}
+
+async fn a_refusal_at_the_hand_over_counts_like_the_same_bounce(env: Env) {
+    let app = TestApp::builder(&env)
+        .smtp_policy(Policy::new(|attempt| match attempt.recipient {
+            to if to == ADDRESSES[0] => Decision::Permanent("550 5.1.1 <amina>: user unknown".to_owned()),
+            to if to == ADDRESSES[1] => {
+                Decision::Permanent("550 5.7.1 Message rejected due to local policy".to_owned())
+            }
+            to if to == ADDRESSES[2] => {
+                Decision::Permanent("550 5.1.0 <candor@localhost> sender rejected".to_owned())
+            }
+            _ => Decision::Accept,
+        }))
+        .start()
+        .await;
+    let incident = app.story_incident().await;
+    let notice = app.tell(&incident, "detection").await;
+    assert_eq!(app.addresses(&notice, "failed").await, ADDRESSES);
+    // Only the unknown user is spared by what is optional.
+    let suppressed = app.all("/api/v1/suppressions").await;
+    assert_eq!(suppressed.len(), 1, "{suppressed:?}");
+    assert_eq!(
+        json!([suppressed[0]["address"], suppressed[0]["reason"]]),
+        json!([ADDRESSES[0], "bounced"])
+    );
+    let unreached = app
+        .get(&format!("/api/v1/incidents/{incident}/unreached"))
+        .await
+        .expect(200);
+    assert_eq!(
+        people(&unreached),
+        [
+            ("amina".to_owned(), "bounced_hard".to_owned()),
+            ("baraka".to_owned(), "failed".to_owned()),
+            ("wanjiru".to_owned(), "failed".to_owned())
+        ]
+    );
+    assert_eq!(unreached.items()[0]["status"], "5.1.1");
+    let update = app.draft(&incident, "update").await;
+    assert_eq!(app.preview(&update).await.expect(200)["recipients"], 2);
+    // It is on the trail once, without the address.
+    let events = app
+        .get("/api/v1/audit?action=address.suppressed")
+        .await
+        .expect(200);
+    assert_eq!(events.items().len(), 1);
+    assert!(!events.text.contains('@'), "{events}");
+    app.finish().await;
 }
 
 async fn a_bounce_is_taken_once_and_the_mail_may_be_sent_again(env: Env) {

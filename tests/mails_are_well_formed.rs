@@ -12,6 +12,7 @@ on_one_database!(
     the_headers_are_what_mail_clients_want,
     the_parts_are_text_and_html,
     a_line_break_cannot_add_a_header,
+    what_is_previewed_is_what_is_read,
     the_link_opts_out_of_updates_alone,
     each_phase_reads_as_in_its_snapshot,
 );
@@ -262,6 +263,95 @@ async fn names_and_subjects_of_all_scripts_arrive(env: Env) {
     let to = message.to().and_then(|to| to.first()).expect("one recipient");
     assert_eq!(to.name(), Some("أمينة \"Mina\", Ñjeri, 阿米娜 🎬"));
     assert_eq!(to.address(), Some("amina@nyota-films.example"));
+    app.finish().await;
+}
+
+/// A text that a mail program could take for something else: an encoded word, an address, the end of a name.
+const MISLEADING: [&str; 6] = [
+    "=?utf-8?q?Account_suspended?=",
+    "Problem =?utf-8?B?SGVsbG8=?= =?utf-8?q?=41?= here",
+    "ceo@bank.example, \"Kim\" <kim@bank.example>; (x) \\",
+    "A word of many letters: \
+     Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaftxxxxxxxxxxxxxxxxxxxxxxxxxx ende",
+    "👩\u{200d}👩\u{200d}👧 👍🏽 🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f} family 👩\u{200d}👩\u{200d}👧 👍🏽 again and again",
+    "invoice \u{202e}fdp.exe\u{202c} of \u{2067}שלום\u{2069}  ",
+];
+
+async fn what_is_previewed_is_what_is_read(env: Env) {
+    let app = TestApp::builder(&env)
+        .config(|config| config.mail_from = "=?utf-8?q?Bank?= <candor@candor.example>".to_owned())
+        .start()
+        .await;
+    let incident = app.story_incident().await;
+    let mut sent = 0;
+    for text in MISLEADING {
+        app.put(
+            "/api/v1/people/amina",
+            json!({"name": text, "email": "amina@nyota-films.example"}),
+        )
+        .await
+        .expect(200);
+        app.put(
+            "/api/v1/resources/file/interview-v1",
+            json!({"name": text, "parent": {"type": "media", "id": "interview"}}),
+        )
+        .await
+        .expect(200);
+        let notice = app
+            .post(
+                &format!("/api/v1/incidents/{incident}/notices"),
+                json!({"phase": "update", "message": format!("{text}\n\nMore."), "subject": text}),
+            )
+            .await
+            .expect(201)
+            .id();
+        let preview = app.preview(&notice).await.expect(200);
+        let samples = preview["samples"].as_array().expect("samples").clone();
+        app.send_as_previewed(&notice).await;
+        app.done(&notice).await;
+        sent += 3;
+        let mails = app.mails(sent).await;
+        for mail in &mails[sent - 3..] {
+            let sample = samples
+                .iter()
+                .find(|sample| sample["to"] == mail.to)
+                .expect("a sample for each");
+            assert_eq!(sample["subject"], mail.subject, "{text}");
+            // The preview has a link of nobody's.
+            let same = |previewed: &serde_json::Value, read: &str| {
+                let shown = |text: &str| -> Vec<String> {
+                    text.replace("\r\n", "\n")
+                        .lines()
+                        .filter(|line| !line.contains("/unsubscribe/"))
+                        .map(str::to_owned)
+                        .collect()
+                };
+                assert_eq!(shown(previewed.as_str().expect("a text")), shown(read), "{text}");
+            };
+            same(&sample["text"], &mail.text);
+            same(&sample["html"], &mail.html);
+            let message = mail_parser::MessageParser::default()
+                .parse(&mail.caught.data)
+                .expect("a mail");
+            let from = message.from().and_then(|from| from.first()).expect("a sender");
+            assert_eq!(from.name(), Some("=?utf-8?q?Bank?="));
+            if mail.to.starts_with("amina@") {
+                let to: Vec<_> = message.to().expect("a recipient").iter().collect();
+                assert_eq!(to.len(), 1, "{text}: a name became an address");
+                assert_eq!(to[0].address(), Some("amina@nyota-films.example"));
+                let name = to[0].name().expect("a name");
+                // Nothing turns the direction of what follows.
+                assert!(
+                    !name.contains(['\u{202e}', '\u{202c}', '\u{2067}', '\u{2069}']),
+                    "{name}"
+                );
+                assert!(
+                    mail.text.contains(name),
+                    "the header's name is the one of the text: {name}"
+                );
+            }
+        }
+    }
     app.finish().await;
 }
 

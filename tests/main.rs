@@ -19,6 +19,7 @@ mod a_notice_is_for_the_roles_of_its_rule;
 mod a_notice_is_sent_once;
 mod a_notice_reaches_exactly_the_previewed_people;
 mod a_policy_keeps_its_limits;
+mod a_refusal_is_judged_by_what_it_is_about;
 mod a_selector_equals_a_naive_reading;
 mod a_selector_never_means_more_than_it_says;
 mod a_slow_domain_slows_nobody_else;

@@ -407,6 +407,197 @@ fn every_mail_among_the_samples_is_read_as_its_facts_say() {
     }
 }
 
+/// A mail of these headers and this text, to where bounces go.
+fn answer(headers: &str, text: &str) -> Vec<u8> {
+    format!(
+        "From: Pat <pat@example.org>\r\nTo: bounces@example.com\r\n{headers}\r\nMIME-Version: 1.0\r\n\
+         Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n{text}\r\n"
+    )
+    .into_bytes()
+}
+
+#[test]
+fn a_machine_is_known_by_its_headers_in_any_language() {
+    for headers in [
+        "Subject: Automatisch antwoord: Problem\r\nAuto-Submitted: auto-generated\r\nX-Auto-Response-Suppress: All",
+        "Subject: =?utf-8?q?Odpowied=C5=BA_automatyczna=3A?= Problem\r\nAuto-Submitted: auto-generated\r\n\
+         X-Auto-Response-Suppress: DR, OOF, AutoReply",
+        "Subject: =?utf-8?b?6Ieq5YuV5b+c562U?=: Problem\r\nAuto-Submitted: auto-generated\r\nX-Auto-Response-Suppress: All",
+        "Subject: Re: Problem\r\nAuto-Submitted: auto-replied (vacation)",
+        "Subject: Anything\r\nPrecedence: auto_reply",
+        "Subject: Anything\r\nX-Autoreply: yes",
+        "Subject: Anything\r\nX-Autorespond: Problem",
+        "Subject: Anything\r\nX-Auto-Reply-From: pat@example.org",
+        "Subject: Re: x\r\nX-MS-Exchange-Generated-Message-Source: Mailbox Rules Agent",
+        // No header tells: the words that such a note begins with.
+        "Subject: =?utf-8?q?Automatische_Antwort=3A_x?=",
+        "Subject: =?utf-8?b?6Ieq5Yqo5Zue5aSNOiB4?=",
+        "Subject: Otomatik yanıt: x",
+        "Subject: Автоответ: x",
+    ] {
+        let found = shown(&mail::parse(&answer(headers, "Until Monday.")));
+        assert_eq!(found, wanted(&[(AutoReply, "", "")]), "{headers}");
+    }
+    for (headers, text) in [
+        (
+            "Return-Path: <>\r\nSubject: Re: Problem",
+            "Thanks! user unknown? no longer needed",
+        ),
+        (
+            "Subject: Re: Out of office: Problem",
+            "I got your note, thank you.",
+        ),
+        ("Subject: Away game tickets", "Do you still have some?"),
+        (
+            "Subject: Re: Problem\r\nAuto-Submitted: no",
+            "550 5.1.1 user unknown, I read.",
+        ),
+        (
+            "Subject: Re: Problem\r\nX-Auto-Response-Suppress: OOF",
+            "It works again.",
+        ),
+        ("Subject: Re: Problem\r\nPrecedence: bulk", "Which of my files?"),
+    ] {
+        let found = shown(&mail::parse(&answer(headers, text)));
+        assert_eq!(found, wanted(&[(Other, "", "")]), "{headers}: {text}");
+    }
+}
+
+#[test]
+fn the_reason_is_found_wherever_a_report_has_it() {
+    for (fields, kind) in [
+        (
+            "Status: 5.1.0\r\nDiagnostic-Code: smtp; 550 5.1.0 <m1@example.com> sender rejected. AUP#In-1310",
+            Soft,
+        ),
+        (
+            "Status: 5.2.0\r\nDiagnostic-Code: smtp; 550 5.2.0 Mail rejete. Mail rejected. ofr_506 [506]",
+            Soft,
+        ),
+        (
+            "Status: 5.0.0\r\nX-Supplementary-Info: <192.0.2.9 #5.0.0 smtp; 552 5.2.2 mailbox full, quota exceeded>",
+            Soft,
+        ),
+        (
+            "Status: 5.0.0\r\nX-Supplementary-Info: <192.0.2.9 #5.0.0 smtp; 550 5.1.1 user unknown>",
+            Hard,
+        ),
+        (
+            "Status: 5.0.0\r\nDiagnostic-Code:\r\nX-Supplementary-Info: <192.0.2.9 #5.0.0 smtp; 550 no such user>",
+            Hard,
+        ),
+        (
+            "Status: 5.3.0\r\nDiagnostic-Code: smtp; 550 Unknown E-Mail Address",
+            Hard,
+        ),
+        (
+            "Status: 5.3.0\r\nDiagnostic-Code: smtp; 553 5.3.0 Addressee unknown",
+            Hard,
+        ),
+        (
+            "Status: 5.1.10\r\nDiagnostic-Code: smtp; 556 5.1.10 Recipient address has null MX",
+            Hard,
+        ),
+        (
+            "Status: 5.0.0\r\nDiagnostic-Code: smtp; 554 delivery error: dd This mailbox is disabled (554.30). - mta1",
+            Hard,
+        ),
+    ] {
+        let body = notification(&format!(
+            "Final-Recipient: rfc822; ann@example.net\r\nAction: failed\r\n{fields}\r\n"
+        ));
+        let reports = mail::parse(body.as_bytes());
+        assert_eq!(reports.len(), 1, "{fields}");
+        assert_eq!(reports[0].kind, kind, "{fields}");
+        assert!(!reports[0].diagnostic.is_empty(), "{fields}");
+    }
+}
+
+#[test]
+fn mailguns_own_codes_say_why_it_did_not_send() {
+    let event = |severity: &str, code: u32, message: &str| {
+        let body = serde_json::json!({"event-data": {
+            "event": "failed", "severity": severity, "reason": "generic", "recipient": "ann@example.com",
+            "delivery-status": {"code": code, "message": message},
+            "message": {"headers": {"message-id": "x@y"}}, "timestamp": 1_700_000_000, "id": "e",
+        }});
+        let batch = feedback::parse("mailgun", body.to_string().as_bytes()).expect("an event");
+        (batch.reports[0].kind, batch.reports[0].lost)
+    };
+    for severity in ["permanent", "temporary"] {
+        assert_eq!(
+            event(severity, 606, "Not delivering to unsubscribed address"),
+            (Unsubscribed, true)
+        );
+        assert_eq!(
+            event(
+                severity,
+                607,
+                "Not delivering to a user who marked your messages as spam"
+            ),
+            (Complaint, true)
+        );
+    }
+    assert_eq!(
+        event("permanent", 605, "Not delivering to previously bounced address"),
+        (Hard, true)
+    );
+    assert_eq!(
+        event("permanent", 550, "5.1.1 The email account does not exist"),
+        (Hard, true)
+    );
+    assert_eq!(
+        event("permanent", 550, "5.7.1 Message rejected due to policy"),
+        (Soft, true)
+    );
+    assert_eq!(event("permanent", 552, "5.2.2 mailbox full"), (Soft, true));
+    assert_eq!(event("temporary", 450, "4.2.1 try later"), (Soft, false));
+}
+
+#[test]
+fn whom_a_complaint_is_about_is_read_from_each_field_that_says_it() {
+    let complaint = |fields: &str, to: &str| {
+        format!(
+            "From: feedback@isp.example\r\nTo: fbl@example.com\r\nSubject: complaint\r\nMIME-Version: 1.0\r\n\
+             Content-Type: multipart/report; report-type=feedback-report; boundary=\"b\"\r\n\r\n\
+             --b\r\nContent-Type: text/plain\r\n\r\nA complaint.\r\n\r\n\
+             --b\r\nContent-Type: message/feedback-report\r\n\r\nFeedback-Type: abuse\r\nVersion: 1\r\n{fields}\r\n\r\n\
+             --b\r\nContent-Type: message/rfc822\r\n\r\nFrom: candor@example.com\r\nTo: {to}\r\nSubject: x\r\n\r\ntext\r\n--b--\r\n"
+        )
+    };
+    for (fields, to, address) in [
+        (
+            "Removal-Recipient: ann@example.net",
+            "undisclosed recipients:;",
+            "ann@example.net",
+        ),
+        (
+            "Removal-Recipient: <ann@example.net>",
+            "redacted@isp.example",
+            "ann@example.net",
+        ),
+        (
+            "Original-Rcpt-To: <bob@example.net>\r\nRemoval-Recipient: ann@example.net",
+            "x@example.net",
+            "bob@example.net",
+        ),
+        ("User-Agent: x", "undisclosed recipients:;", ""),
+        (
+            "User-Agent: x",
+            "\"undisclosed recipients\" <undisclosed-recipients@isp.example>",
+            "",
+        ),
+        (
+            "Original-Rcpt-To: undisclosed recipients",
+            "undisclosed-recipients:;",
+            "",
+        ),
+    ] {
+        let found = shown(&mail::parse(complaint(fields, to).as_bytes()));
+        assert_eq!(found, wanted(&[(Complaint, address, "")]), "{fields}, {to}");
+    }
+}
+
 /// A bounce that follows RFC 3464, for one recipient.
 fn notification(fields: &str) -> String {
     format!(

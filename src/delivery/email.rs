@@ -9,10 +9,11 @@
 use std::time::Duration;
 
 use lettre::Address;
+use lettre::address::Envelope;
 use lettre::message::header::{ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue};
 use lettre::message::{Body, Mailbox, MultiPart, MultiPartKind, SinglePart};
 
-use super::Mail;
+use super::{Mail, header};
 use crate::base::error::{Error, Result};
 use crate::base::mailbox;
 use crate::base::text::one_line;
@@ -81,7 +82,11 @@ pub fn parse_sender(text: &str) -> std::result::Result<Mailbox, String> {
         );
     }
     let email = Address::new(address.local(), address.domain()).map_err(|error| error.to_string())?;
-    Ok(Mailbox::new(parsed.name, email))
+    let name = parsed
+        .name
+        .map(|name| one_line(&name, 200))
+        .filter(|name| !name.is_empty());
+    Ok(Mailbox::new(name, email))
 }
 
 /// The recipient as an address for the envelope: an international domain in its ASCII form, which every server takes.
@@ -118,8 +123,11 @@ pub fn build(addressing: &Addressing<'_>, rendered: &Rendered) -> Result<Mail> {
         Ok::<_, Error>(SinglePart::builder().header(kind).body(body))
     };
     let message = lettre::Message::builder()
-        .from(addressing.from.clone())
-        .to(mailbox(addressing.name, to.clone()))
+        .envelope(
+            Envelope::new(Some(addressing.from.email.clone()), vec![to.clone()]).map_err(Error::internal)?,
+        )
+        .raw_header(header::mailbox("From", addressing.from))
+        .raw_header(header::mailbox("To", &mailbox(addressing.name, to.clone())))
         .date(std::time::UNIX_EPOCH + Duration::from_secs(seconds))
         .message_id(Some(format!("<{}>", addressing.message_id)))
         .references(format!("<{}>", addressing.thread))
@@ -127,7 +135,7 @@ pub fn build(addressing: &Addressing<'_>, rendered: &Rendered) -> Result<Mail> {
         .header(ListUnsubscribe(format!("<{}>", addressing.unsubscribe_url)))
         .header(ListUnsubscribePost("List-Unsubscribe=One-Click".to_owned()))
         .header(AutoSubmitted("auto-generated".to_owned()))
-        .subject(&rendered.subject)
+        .raw_header(header::text("Subject", &rendered.subject))
         .multipart(
             MultiPart::builder()
                 .kind(MultiPartKind::Alternative)

@@ -16,6 +16,7 @@ pub mod channel;
 pub mod dispatch;
 pub mod dkim;
 pub mod email;
+pub mod header;
 pub mod ledger;
 pub mod mailing;
 pub mod opt_out;

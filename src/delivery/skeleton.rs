@@ -13,11 +13,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lettre::message::header::{Headers, Subject, To};
-use lettre::message::{Mailbox, Mailboxes};
+use lettre::message::Mailbox;
+use lettre::message::header::{Header as _, HeaderValue, Headers};
 
-use super::Mail;
 use super::email::{self, Addressing};
+use super::{Mail, header};
 use crate::base::error::Result;
 use crate::notice::compose::{self, Content, RecipientContext};
 use crate::notice::template::{self, MailResource, Rendered, Template};
@@ -356,9 +356,7 @@ impl Skeleton {
         let fixed_subject = if rendered.subject.contains(MARK) {
             None
         } else {
-            Some(header_line(Subject::from(template::finish_subject(
-                &rendered.subject,
-            )?)))
+            Some(subject_line(&template::finish_subject(&rendered.subject)?))
         };
         Ok(Skeleton {
             head: lines,
@@ -379,11 +377,11 @@ impl Skeleton {
         for line in &self.head {
             match line {
                 Line::Fixed(text) => mail.push_str(text),
-                Line::To => mail.push_str(&to_line(email::mailbox(addressing.name, to.clone()))),
+                Line::To => mail.push_str(&to_line(&email::mailbox(addressing.name, to.clone()))),
                 Line::Date => {
                     let (seconds, _) = addressing.date.unix();
                     let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
-                    mail.push_str(&header_line(lettre::message::header::Date::new(at)));
+                    mail.push_str(&header_line(lettre::message::header::Date::new(at).display()));
                 }
                 Line::MessageId => {
                     mail.push_str("Message-ID: <");
@@ -400,7 +398,7 @@ impl Skeleton {
                     None => {
                         let mut subject = String::with_capacity(120);
                         put_together(&self.subject, &values, false, &mut subject);
-                        mail.push_str(&header_line(Subject::from(template::finish_subject(&subject)?)));
+                        mail.push_str(&subject_line(&template::finish_subject(&subject)?));
                     }
                 },
             }
@@ -429,12 +427,16 @@ impl Skeleton {
 }
 
 /// One header as lettre writes it.
-fn header_line(header: impl lettre::message::header::Header) -> String {
+fn header_line(value: HeaderValue) -> String {
     let mut headers = Headers::new();
-    headers.set(header);
+    headers.insert_raw(value);
     headers.to_string()
 }
 
-fn to_line(mailbox: Mailbox) -> String {
-    header_line(To::from(Mailboxes::from(mailbox)))
+fn subject_line(subject: &str) -> String {
+    header_line(header::text("Subject", subject))
+}
+
+fn to_line(mailbox: &Mailbox) -> String {
+    header_line(header::mailbox("To", mailbox))
 }

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::audience::{OWNER, Reason};
+use crate::base::text::undirected;
 use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
 use crate::notice::template::{
@@ -67,17 +68,18 @@ impl RecipientContext {
         resources.truncate(LISTED);
         RecipientContext {
             people,
-            name,
+            name: undirected(&name).into_owned(),
             time_zone,
             resources,
             more_resources,
-            what,
-            reason: why(reasons),
+            what: undirected(&what).into_owned(),
+            reason: undirected(&why(reasons)).into_owned(),
         }
     }
 
     /// Adds somebody behind the same address.
     pub fn add_person(&mut self, id: &str, name: &str) {
+        let name = &*undirected(name);
         self.people.push(id.to_owned());
         if !self.name.split(", ").any(|other| other == name) {
             self.name = format!("{}, {name}", self.name);
@@ -91,10 +93,10 @@ fn mail_resource(reason: &Reason) -> Option<MailResource> {
         type_: type_.to_string(),
         id: id.to_string(),
         label: match &reason.name {
-            Some(name) => format!("{name} ({type_} {id})"),
+            Some(name) => format!("{} ({type_} {id})", undirected(name)),
             None => format!("{type_} {id}"),
         },
-        account: reason.account_name.as_deref().unwrap_or_default().to_owned(),
+        account: undirected(reason.account_name.as_deref().unwrap_or_default()).into_owned(),
     })
 }
 

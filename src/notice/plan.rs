@@ -14,7 +14,7 @@ use super::templates::{self, TemplateView};
 use super::told::{Stands, Told, told};
 use crate::audience::{self, Addressee, At, Audience, Rule};
 use crate::base::error::Result;
-use crate::base::text::hex;
+use crate::base::text::{hex, undirected};
 use crate::db::Conn;
 use crate::db::schema::opt_outs;
 use crate::directory::{check_address, person};
@@ -327,7 +327,7 @@ fn follow_through(
                 address: person.email,
                 context: RecipientContext {
                     people: vec![id.to_string()],
-                    name: person.name,
+                    name: undirected(&person.name).into_owned(),
                     reason: "You receive this because you were told about this incident before.".to_owned(),
                     ..told.context(conn)?
                 },

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use handlebars::html_escape;
+use lettre::address::Envelope;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 
@@ -16,6 +17,7 @@ use crate::base::text::one_line;
 use crate::base::time::Timestamp;
 use crate::delivery::dkim::Signer;
 use crate::delivery::email::envelope_address;
+use crate::delivery::header;
 use crate::delivery::mailing::Exit;
 use crate::delivery::smtp;
 use crate::delivery::{Mail, Outcome, outbox};
@@ -101,13 +103,19 @@ impl Post {
         );
         let name = one_line(name, 100);
         let mut message = lettre::Message::builder()
-            .from(self.from.clone())
-            .to(Mailbox::new((!name.is_empty()).then_some(name), to.clone()))
+            .envelope(
+                Envelope::new(Some(self.from.email.clone()), vec![to.clone()]).map_err(Error::internal)?,
+            )
+            .raw_header(header::mailbox("From", &self.from))
+            .raw_header(header::mailbox(
+                "To",
+                &Mailbox::new((!name.is_empty()).then_some(name), to.clone()),
+            ))
             .date(std::time::UNIX_EPOCH + Duration::from_secs(seconds))
             .message_id(Some(format!("<operator.{id}@{domain}>")))
             .references(thread.clone())
             .in_reply_to(thread)
-            .subject(&rendered.title)
+            .raw_header(header::text("Subject", &rendered.title))
             .multipart(
                 MultiPart::alternative()
                     .singlepart(
