@@ -42,12 +42,12 @@ struct Patterns {
 static PATTERNS: LazyLock<Option<Patterns>> = LazyLock::new(|| {
     Some(Patterns {
         bounce_address: Regex::new(
-            r"[A-Za-z0-9._%-]{1,64}\+[0-9]{1,19}\.[0-9A-Fa-f]{20}@[\p{L}\p{M}\p{N}.-]{1,253}",
+            r"[A-Za-z0-9._%-]{1,64}\+[0-9]{1,19}\.[0-9A-Fa-f]{20}@[\p{L}\p{M}\p{N}.-]+",
         )
         .ok()?,
         link: Regex::new(r"/unsubscribe/([0-9]{1,19}\.[A-Za-z0-9_-]{24})").ok()?,
         message_id: Regex::new(
-            r"[0-9]{1,10}\.[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}@[\p{L}\p{M}\p{N}.-]{1,253}",
+            r"[0-9]{1,10}\.[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}@[\p{L}\p{M}\p{N}.-]+",
         )
         .ok()?,
     })

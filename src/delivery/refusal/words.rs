@@ -168,13 +168,13 @@ const PASSING: &[&str] = &[
 
 /// There is no such mailbox, or no such domain.
 const GONE: &[&str] = &[
-    r"\b(unknown|no such|invalid|bad|non-?existent|non existent|inexistent|unrecogni[sz]ed|not an? (valid|known|real|active|existing|local)|no valid|unrout(e)?able|non-?existing|wrong|incorrect)[ :/-]+((e-?mail|mail|local|virtual|destination|final|target|smtp|forward|or|invalid|unknown|inactive|recipient|user|mailbox|this|envelope|the|mailboxname)[ /-]+){0,4}(users?|username|recipients?|mail ?box(es)?|mailid|address(es)?|addressee|account|person|customer|subscriber|local[ -]?parts?|mail ?drop|alias)\b",
+    r"\b(unknown|no such|invalid|bad|non-?existent|non existent|inexistent|unrecogni[sz]ed|not an? (valid|known|real|active|existing|local)|unrout(e)?able|non-?existing|wrong|incorrect)[ :/-]+((e-?mail|mail|local|virtual|destination|final|target|smtp|forward|or|invalid|unknown|inactive|recipient|user|mailbox|this|envelope|the|mailboxname)[ /-]+){0,4}(users?|username|recipients?|mail ?box(es)?|mailid|address(es)?|addressee|account|person|customer|subscriber|local[ -]?parts?|mail ?drop|alias)\b",
     r"\b(users?|username|user name|recipients?|mail ?box|mailboxname|addressee|address(es)?|account|person|customer|subscriber|local[ -]?part|name)\b[^.;]{0,60}?\b(unknown|not known|not found|(does|do|did)(n't| not) exist|not exist(ing)?|not exists|non-?existent|(is|was|are) (invalid|wrong|incorrect)|not (be )?recogni[sz]ed|not a valid|(could|can)(n't| not|not) be found|(was|were|is)(n't| not) found|not present|not listed|not available in|may not exist)\b",
     r"\b(no|aucun|kein|nessun|ning[uú]n) (mail ?box|user|account|one|person|recipient|such)\b[^.;]{0,40}\b(here|by that name|by this name|with that|with this|at this|at that|found|available|named|called|in this|exists)",
     r"\b(users?|recipients?|mail ?box|address|mailboxname)( mailboxname)? (invalid|wrong|incorrect)\b",
     r"\bno mail ?box\b",
     r"recip(ient)?notfound|recipient notfound|resolver\.adr|nosuchuser|userunknown|user-unknown",
-    r"(does not|doesn't) have an? [^.;]{0,40}account|\b(has no|have no) (such )?(mail ?box|account)",
+    r"(does not|doesn't) have an? [^;]{0,60}account|\b(has no|have no) (such )?(mail ?box|account)",
     r"\bnull mx\b|\b(domain|host) (does not|doesn't) accept (any )?(e-?)?mail",
     r"\b(domain|host)( name)?\b[^.;]{0,30}\b(not found|unknown|(does not|doesn't) exist|not exist|non-?existent|must exist)|\b(unknown|no such|non-?existent) (mail )?(host|domain)|name or service not known|nxdomain",
     r"\b(email|e-mail|mail) address [^.;]{0,60}(could(n't| not) be found|wasn't found|not found|no longer valid)",
@@ -210,7 +210,7 @@ const LISTED: &[&str] = &[
     r"\b(spf|dkim|dmarc|arc|rdns|ptr|fcrdns)\b|reverse (dns|host ?name|lookup|record)|unauthenticated|not authenticated",
     r"\b(helo|ehlo)\b|client host rejected|cannot find your host",
     r"spamhaus|spamcop|barracuda ?(central|networks? reputation)|sorbs|surbl|uribl|\b(rbl|dnsbl|dnsrbl|sbl|xbl|pbl)\b|senderbase|cloudmark|proofpoint dynamic|invaluement|mailspike|abusix",
-    r"black ?list|block ?list|deny ?list|\bblocked using\b|\blisted (in|at|by|on)\b|reputation|\bbanned\b|\bopen relay\b",
+    r"black ?list|block ?list|deny ?list|\bblocked using\b|\b(is|are|been|currently) listed\b|\blisted (at|by|on)\b|reputation|\bbanned\b|\bopen relay\b",
     r"\byour (ip|server|network|host|mta|domain)\b|\bip (address )?\S{0,45} ?(is |has been )?(blocked|rejected|denied|banned|listed)",
     r"\bspam(ming|mer|my)?\b|unsolicited|bulk mail|\bjunk\b|\babuse\b|\bphish|suspicious|malicious",
     r"virus|malware|infected",

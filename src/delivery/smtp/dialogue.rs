@@ -123,6 +123,28 @@ impl Reply {
     }
 }
 
+/// The steps of an envelope.
+#[derive(Clone, Copy)]
+enum Step {
+    /// `MAIL FROM`.
+    Sender,
+    /// `RCPT TO`.
+    Recipient,
+    /// `DATA`.
+    Data,
+}
+
+impl Step {
+    /// The step of this place in the envelope, from 0.
+    fn of(place: usize) -> Step {
+        match place {
+            0 => Step::Sender,
+            1 => Step::Recipient,
+            _ => Step::Data,
+        }
+    }
+}
+
 /// What became of a mail on a connection.
 pub(super) enum Transfer {
     /// It was dealt with.
@@ -393,15 +415,18 @@ impl Dialogue {
             let third = self.next_reply().await;
             return match (first, second, third) {
                 (Reply::Yes(_), Reply::Yes(_), Reply::More) => None,
-                (Reply::Yes(_), Reply::Yes(_), third) => Some(self.refused(third, false)),
+                (Reply::Yes(_), Reply::Yes(_), third) => Some(self.refused(third, Step::Data)),
                 (first, second, third) => {
-                    let of_sender = !matches!(first, Reply::Yes(_));
-                    let refusal = if of_sender { first } else { second };
+                    let (refusal, step) = if matches!(first, Reply::Yes(_)) {
+                        (second, Step::Recipient)
+                    } else {
+                        (first, Step::Sender)
+                    };
                     if matches!(third, Reply::More) {
                         // It wants a mail for nobody. There is no way back from here but to leave.
                         self.usable = false;
                     }
-                    Some(self.refused(refusal, of_sender))
+                    Some(self.refused(refusal, step))
                 }
             };
         }
@@ -415,7 +440,7 @@ impl Dialogue {
             match (step, self.ask(command, REPLY).await) {
                 (0 | 1, Reply::Yes(_)) | (2, Reply::More) => {}
                 (0, reply) if reply.closes() => return Some(self.broken_off(reply, fresh)),
-                (step, reply) => return Some(self.refused(reply, step == 0)),
+                (step, reply) => return Some(self.refused(reply, Step::of(step))),
             }
         }
         None
@@ -432,14 +457,17 @@ impl Dialogue {
         }
     }
 
-    /// The envelope was refused: the connection stays, after a reset. `of_sender`: it was the sender's address.
-    fn refused(&mut self, reply: Reply, of_sender: bool) -> Transfer {
+    /// The envelope was refused: the connection stays, after a reset.
+    fn refused(&mut self, reply: Reply, step: Step) -> Transfer {
         self.carried += 1;
         self.reset_due = true;
         Transfer::Done(match reply {
-            // "User unknown" is about the recipient only where the recipient was asked for.
-            Reply::No(code, text) if code >= 500 && of_sender => Outcome::Failed(text),
-            Reply::No(code, text) if code >= 500 => refused_for_good(text),
+            Reply::No(code, text) if code >= 500 => match step {
+                // "User unknown" is about the recipient only where the recipient was asked for.
+                Step::Sender => Outcome::Failed(format!("{text} (in reply to MAIL FROM)")),
+                Step::Recipient => refused_for_good(text),
+                Step::Data => Outcome::Failed(text),
+            },
             Reply::No(_, text) => Outcome::Retry(None, text),
             // 2xx for DATA, 3xx for an envelope: it cannot be told what the server thinks has happened.
             reply => {
