@@ -266,6 +266,7 @@ async fn prepare(
         callout_allow: config.callout_allow,
         check_allow: config.check_allow,
         update_every: config.update_every,
+        outbox: config.smtp_url.is_none(),
         stats: stats.clone(),
         feedback: Keys {
             links: links.clone(),

@@ -102,7 +102,7 @@ async fn a_second_detection_leaves_out_who_was_told(env: Env) {
         json!([1, 3, 1])
     );
     let warnings = preview["warnings"].to_string();
-    assert!(warnings.contains("told this already"), "{warnings}");
+    assert!(warnings.contains("notified of this already"), "{warnings}");
     app.send_as_previewed(&second).await;
     app.done(&second).await;
     let mails = app.mails(4).await;

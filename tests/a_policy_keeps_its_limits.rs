@@ -50,7 +50,7 @@ async fn as_many_people_as_it_says(env: Env) {
     app.policy(json!({"limits": {"audience_at_most": 4}})).await;
     assert_eq!(
         outcome(&app, &monitoring, "five", "stage").await,
-        held("5 people are more than the policy tells by itself (4)")
+        held("5 people are more than the policy sends to by itself (4)")
     );
     app.mails(0).await;
     app.delete("/api/v1/resources/project/stage/collaborators/person-5")
@@ -173,7 +173,7 @@ async fn trying_leaves_no_trace(env: Env) {
         (
             json!({"limits": {"audience_at_most": 2}}),
             "drafted",
-            json!("3 people are more than the policy tells by itself (2)"),
+            json!("3 people are more than the policy sends to by itself (2)"),
         ),
         (
             json!({"action": "draft"}),

@@ -437,7 +437,10 @@ async fn every_page_shows_the_story(env: Env) {
     for address in ADDRESSES {
         shows(&incident, &[address]);
     }
-    hides(&incident, &["otieno", "zuri", "grace", "tumaini", "NOT TOLD YET"]);
+    hides(
+        &incident,
+        &["otieno", "zuri", "grace", "tumaini", "NOT NOTIFIED YET"],
+    );
     // Why: the role, where it is held, and what is affected through it.
     shows(
         &incident,
@@ -498,7 +501,7 @@ async fn every_page_shows_the_story(env: Env) {
     shows(
         &notice,
         &[
-            "3 of 3 sent",
+            "Emailed 3 of 3",
             "Some files do not open.",
             "badge sent",
             "Message-ID",
@@ -641,7 +644,7 @@ async fn who_was_not_told_is_said_loudly(env: Env) {
         &page,
         &[
             "5 people",
-            "NOT TOLD YET",
+            "NOT NOTIFIED YET",
             "Late Found",
             "1 person cannot be reached",
             "Mute Person",
@@ -657,7 +660,7 @@ async fn who_was_not_told_is_said_loudly(env: Env) {
     let notice = browser
         .page(&format!("/admin/notices/{}", story.detection), 200)
         .await;
-    shows(&notice, &["1 person is affected and NOT TOLD YET"]);
+    shows(&notice, &["1 person is affected and NOT NOTIFIED YET"]);
 
     let unknown = alert("Another one", "GET /api/projects/atlantis/media/lost");
     let mut unknown = unknown;
@@ -1122,7 +1125,7 @@ async fn the_pages_show_endpoints_and_no_secret_of_theirs(env: Env) {
     app.send_as_previewed(&notice).await;
     app.done(&notice).await;
     let sent = browser.page(&path, 200).await;
-    for text in ["3 of 3 sent", "1 of 2 accepted", "1 failed", &shown, "410 Gone"] {
+    for text in ["Emailed 3 of 3", "1 of 2 accepted", "1 failed", &shown, "410 Gone"] {
         assert!(sent.contains(text), "{text}: {}", body(&sent));
     }
     let account = browser.page("/admin/directory/accounts/nyota-films", 200).await;

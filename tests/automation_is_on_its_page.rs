@@ -91,7 +91,7 @@ async fn the_page_shows_what_the_api_knows(env: Env) {
     assert!(!page.contains("geheim") && !page.contains("<Rota>"), "{page}");
     let page = open(&app, "/admin/incidents/1").await;
     for text in [
-        "Policy “Files &amp; more”: detection notice sent by itself to 3 people",
+        "Policy “Files &amp; more”: a detection notice to 3 people is being sent automatically",
         "Next update due",
         "2024-03-14 07:56:00 UTC",
     ] {

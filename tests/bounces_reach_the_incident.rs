@@ -264,7 +264,7 @@ async fn a_hard_bounce_by_mail_shows_on_the_incident_and_spares_the_address(env:
         "came back for good",
         "Could be told instead",
         "Otieno Odhiambo",
-        "told already",
+        "notified already",
     ] {
         assert!(page.contains(words), "{words}");
     }

@@ -58,7 +58,9 @@ async fn a_policy_sends_what_a_person_would_have_sent(env: Env) {
     assert!(!mail.text.contains("storage is broken") && !mail.html.contains("storage is broken"));
     let timeline = app.told_on_timeline(&incident).await;
     assert!(
-        timeline.contains(&"Policy “Big ones”: detection notice sent by itself to 3 people".to_owned()),
+        timeline.contains(
+            &"Policy “Big ones”: a detection notice to 3 people is being sent automatically".to_owned()
+        ),
         "{timeline:#?}"
     );
     let events = app
@@ -230,7 +232,7 @@ async fn a_wait_lets_the_affected_grow(env: Env) {
     let timeline = app.told_on_timeline(&incident).await;
     for text in [
         "Policy “Big ones” acts in 30 s",
-        "Policy “Big ones”: detection notice sent by itself to 3 people; 1 reference is in alerts unknown to the directory: \
+        "Policy “Big ones”: a detection notice to 3 people is being sent automatically; 1 reference is in alerts unknown to the directory: \
          somebody may be missing",
     ] {
         assert!(
@@ -356,7 +358,7 @@ async fn words_that_do_not_fit_any_more_send_nothing(env: Env) {
     let run = app.decided(&incident).await;
     assert_eq!(run["outcome"], "failed", "{run}");
     let timeline = app.told_on_timeline(&incident).await;
-    let said = "Policy “Big ones”: nothing is told by itself: its notice cannot be written any more: /audience/roles/0: \
+    let said = "Policy “Big ones”: nothing is sent automatically: its notice cannot be written any more: /audience/roles/0: \
                 no member of any account has the role 'billing'";
     assert!(timeline.iter().any(|entry| entry == said), "{timeline:#?}");
     app.mails(0).await;

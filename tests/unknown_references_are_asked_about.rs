@@ -21,7 +21,7 @@ on_both_databases!(
 on_one_database!(a_service_that_is_slow_holds_nothing_up,);
 
 const SOURCES: &str = "/api/v1/directory/sources";
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 const ANSWER: [&str; 5] = [
     r#"{"kind":"resource","type":"media","id":"interview","parent":{"type":"project","id":"savanna"}}"#,

@@ -167,7 +167,7 @@ async fn a_notice_reaches_the_affected_account_alone_and_is_signed(env: Env) {
         .filter(|entry| entry["kind"] == "notified")
         .filter_map(|entry| entry["text"].as_str())
         .collect();
-    assert_eq!(told, ["detection notice: the first of 3 told"]);
+    assert_eq!(told, ["detection notice: the first of 3 mails sent"]);
     // Neither the secret nor the path is in the audit trail.
     let audit = app.get("/api/v1/audit/export").await.expect(200).text;
     assert!(audit.contains("endpoint.created"), "{audit}");

@@ -26,7 +26,11 @@ pub const FOLLOWERS: [&str; 2] = ["automation", "operators"];
 pub(super) fn waited_for(action: Action) -> bool {
     matches!(
         action,
-        Action::IncidentOpened | Action::NoticeFinished | Action::DeliveryBounced
+        Action::IncidentOpened
+            | Action::IncidentReopened
+            | Action::NoticeFinished
+            | Action::DeliveryBounced
+            | Action::AutomationDecided
     )
 }
 

@@ -183,6 +183,7 @@ actions! {
     IncidentOpened = "incident.opened",
     IncidentChanged = "incident.changed",
     IncidentStatus = "incident.status",
+    IncidentReopened = "incident.reopened",
     TimelineAdded = "timeline.added",
     AffectedAdded = "affected.added",
     AffectedRemoved = "affected.removed",
@@ -388,13 +389,15 @@ fn append(conn: &mut Conn, now: Timestamp, events: Vec<(Actor, Event)>) -> Resul
     if events.is_empty() {
         return Ok(());
     }
-    let (mut seq, mut prev_hash) = dialect::audit_head(conn)?;
+    let (mut seq, mut prev_hash, last) = dialect::audit_head(conn)?;
+    // Clocks are set back, and those of several processes disagree: the times of the trail stay in order all the same.
+    let at = last.max(now);
     let mut rows = Vec::with_capacity(events.len());
     for (actor, event) in events {
         seq += 1;
         let mut row = Row {
             seq,
-            at: now,
+            at,
             actor_kind: actor.kind.to_owned(),
             actor_id: actor.id,
             actor_name: actor.name,
@@ -427,7 +430,11 @@ fn append(conn: &mut Conn, now: Timestamp, events: Vec<(Actor, Event)>) -> Resul
         hash: Text = |row| row.hash.as_str(),
     });
     diesel::update(audit_head::table.find(1))
-        .set((audit_head::seq.eq(seq), audit_head::hash.eq(prev_hash)))
+        .set((
+            audit_head::seq.eq(seq),
+            audit_head::hash.eq(prev_hash),
+            audit_head::at.eq(at),
+        ))
         .execute(conn)?;
     Ok(())
 }
@@ -463,6 +470,7 @@ const OF_ONE_INCIDENT: &[Action] = &[
     Action::IncidentOpened,
     Action::IncidentChanged,
     Action::IncidentStatus,
+    Action::IncidentReopened,
     Action::TimelineAdded,
     Action::AffectedAdded,
     Action::AffectedRemoved,

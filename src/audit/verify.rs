@@ -38,10 +38,9 @@ pub struct Verification {
 /// Only what the database answers; a broken chain is a result, not an error.
 pub fn verify(conn: &mut Conn) -> Result<Verification> {
     const STEP: i64 = 1_000;
-    let (head_seq, head_hash) = {
-        let head: (i64, i64, String) = audit_head::table.first(conn)?;
-        (head.1, head.2)
-    };
+    let (head_seq, head_hash): (i64, String) = audit_head::table
+        .select((audit_head::seq, audit_head::hash))
+        .first(conn)?;
     let mut last = (0_i64, "0".repeat(64));
     let mut attempts = 0_i64;
     let mut queued = Queued::default();

@@ -68,6 +68,23 @@ impl Caller {
     }
 }
 
+/// Whether a token is valid now and its role includes `needed`.
+///
+/// # Errors
+/// Database errors.
+pub fn holds(conn: &mut Conn, token: &str, needed: Role) -> Result<bool> {
+    let role: Option<String> = t::table
+        .find(token)
+        .filter(t::revoked_at.is_null())
+        .select(t::role)
+        .first(conn)
+        .optional()?;
+    match role {
+        Some(role) => Ok(Role::parse(&role).map_err(Error::internal)?.covers(needed)),
+        None => Ok(false),
+    }
+}
+
 /// A token to make.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]

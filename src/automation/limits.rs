@@ -32,7 +32,7 @@ pub const LATEST: Duration = Duration::from_secs(15 * 60);
 #[serde(deny_unknown_fields)]
 #[schema(as = PolicyLimits)]
 pub struct Limits {
-    /// To at most so many people. `CANDOR_MAX_AUDIENCE` holds beside it.
+    /// To at most so many people and systems of accounts together. `CANDOR_MAX_AUDIENCE` holds beside it.
     pub audience_at_most: u32,
     /// At most so many detections of policies to an account within an hour, 1 to 60; unset: 1. Null: any number.
     #[serde(default = "once")]
@@ -142,18 +142,21 @@ impl Limits {
         if plan.recipients.is_empty() && plan.endpoints.is_empty() {
             return Ok(Some("there is nobody to tell".to_owned()));
         }
-        let people = plan.recipients.len();
-        if people > self.audience_at_most as usize {
+        // Accounts' own systems count like people.
+        let recipients = plan.recipients.len() + plan.endpoints.len();
+        if recipients > self.audience_at_most as usize {
+            let what = if plan.endpoints.is_empty() {
+                "people"
+            } else {
+                "people and systems of accounts"
+            };
             return Ok(Some(format!(
-                "{people} people are more than the policy tells by itself ({})",
+                "{recipients} {what} are more than the policy sends to by itself ({})",
                 self.audience_at_most
             )));
         }
-        if people > sending.max_audience {
-            return Ok(Some(format!(
-                "{people} people are more than {}: a second person must approve it",
-                sending.max_audience
-            )));
+        if let Some(above) = plan.above(sending) {
+            return Ok(Some(format!("{above} it")));
         }
         if let Some(hours) = &self.hours
             && hours.hold(now) != Some(true)
@@ -218,7 +221,7 @@ fn accounts(plan: &Plan) -> BTreeSet<String> {
 ///
 /// # Errors
 /// What the database answers.
-pub fn remember(tx: &mut Tx<'_>, incident: &IncidentId, plan: &Plan) -> Result<()> {
+pub fn remember(tx: &mut Tx<'_>, incident: &IncidentId, episode: i64, plan: &Plan) -> Result<()> {
     diesel::delete(t::table.filter(t::at.lt(tx.now.minus(KEPT)))).execute(tx.conn)?;
     let rows: Vec<_> = accounts(plan)
         .into_iter()
@@ -227,13 +230,14 @@ pub fn remember(tx: &mut Tx<'_>, incident: &IncidentId, plan: &Plan) -> Result<(
                 t::account_id.eq(account),
                 t::incident_id.eq(incident.as_str()),
                 t::at.eq(tx.now),
+                t::episode.eq(episode),
             )
         })
         .collect();
     for chunk in rows.chunks(500) {
         on_backend!(&mut *tx.conn, c => diesel::insert_into(t::table)
             .values(chunk.to_vec())
-            .on_conflict((t::account_id, t::incident_id))
+            .on_conflict((t::account_id, t::incident_id, t::episode))
             .do_update()
             .set(t::at.eq(excluded(t::at)))
             .execute(c))?;

@@ -341,3 +341,18 @@ pub fn delete(tx: &mut Tx<'_>, id: &PolicyId) -> Result<()> {
     );
     Ok(())
 }
+
+/// The ids of whoever made or changed a policy: they wrote what it says.
+///
+/// # Errors
+/// Database errors.
+pub(super) fn authors(conn: &mut Conn, id: &PolicyId) -> Result<Vec<String>> {
+    use crate::db::schema::audit_events as e;
+    let actions = [Action::PolicyCreated.as_str(), Action::PolicyChanged.as_str()];
+    Ok(e::table
+        .filter(e::subject_id.eq(id.as_str()))
+        .filter(e::action.eq_any(actions))
+        .select(e::actor_id)
+        .distinct()
+        .load(conn)?)
+}

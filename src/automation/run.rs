@@ -1,10 +1,11 @@
-//! What a policy did about an incident: chosen when the incident opened, carried out once, and kept.
+//! What a policy did about an incident: chosen when the incident was opened or reopened, carried out once for each
+//! episode, and kept.
 //!
 //! The cursor of the trail moves in the transaction that does it. So what a crash interrupts has not happened and is done
 //! after it, and what has happened is not done again. An incident on which this fails is set aside and tried again: it
 //! does not hold up the others.
 //!
-//! Must never happen here: two runs of one incident, or a notice of a policy beside one that somebody is writing.
+//! An episode has at most one run, and a policy writes no notice where somebody has written one in the episode.
 
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ use crate::notice::{self, Sending, unattended};
 /// The follower's name.
 pub(super) const FOLLOWER: &str = "automation";
 /// What begins a run.
-pub(super) const BEGINS: [Action; 1] = [Action::IncidentOpened];
+pub(super) const BEGINS: [Action; 2] = [Action::IncidentOpened, Action::IncidentReopened];
 /// How often an incident is tried at which this fails.
 const ATTEMPTS: i64 = 5;
 /// The wait after the first failure; it doubles.
@@ -57,6 +58,8 @@ word_enum! {
 pub struct Run {
     /// The incident.
     pub incident: IncidentId,
+    /// The episode of the incident: 1, or more where it was reopened.
+    pub episode: i64,
     /// The policy; it may be gone.
     pub policy: PolicyId,
     /// What it was called then.
@@ -69,7 +72,7 @@ pub struct Run {
     pub reason: Option<String>,
     /// The notice that it wrote.
     pub notice: Option<NoticeId>,
-    /// When the incident was opened.
+    /// When the incident was opened or reopened.
     pub opened_at: Timestamp,
     /// When it is, or was, to act.
     pub due_at: Timestamp,
@@ -93,12 +96,14 @@ struct Row {
     due_at: Timestamp,
     attempts: i64,
     decided_at: Option<Timestamp>,
+    episode: i64,
 }
 
 impl Row {
     fn view(self) -> Result<Run> {
         Ok(Run {
             incident: self.incident_id,
+            episode: self.episode,
             policy: self.policy_id,
             policy_name: self.policy_name,
             action: PolicyAction::parse(&self.action).map_err(Error::internal)?,
@@ -117,31 +122,39 @@ impl Row {
     }
 }
 
-/// What was or is to be done about an incident; none where no policy fits.
+/// What was or is to be done about the last episode of an incident that a policy was for; none where no policy fits.
 ///
 /// # Errors
 /// `NotFound` where there is no such incident.
 pub fn of_incident(conn: &mut Conn, id: &IncidentId) -> Result<Option<Run>> {
     incident::get(conn, id)?;
-    let row: Option<Row> = r::table.find(id.as_str()).first(conn).optional()?;
+    let row: Option<Row> = r::table
+        .filter(r::incident_id.eq(id.as_str()))
+        .order(r::episode.desc())
+        .first(conn)
+        .optional()?;
     row.map(Row::view).transpose()
 }
 
-/// The last runs, newest first, before the given incident.
+/// The last runs, the newest incident first, before the given place: an incident, and an episode of it.
 ///
 /// # Errors
 /// What the database answers.
-pub fn list(conn: &mut Conn, before: Option<&str>, limit: i64) -> Result<Vec<Run>> {
+pub fn list(conn: &mut Conn, before: Option<(&str, i64)>, limit: i64) -> Result<Vec<Run>> {
     let mut query = r::table.into_boxed::<crate::db::Backend>();
-    if let Some(before) = before {
-        query = query.filter(r::incident_id.lt(before));
+    if let Some((incident, episode)) = before {
+        let earlier_episode = r::incident_id.eq(incident).and(r::episode.lt(episode));
+        query = query.filter(r::incident_id.lt(incident).or(earlier_episode));
     }
     // Ids of incidents sort by time.
-    let rows: Vec<Row> = query.order(r::incident_id.desc()).limit(limit).load(conn)?;
+    let rows: Vec<Row> = query
+        .order((r::incident_id.desc(), r::episode.desc()))
+        .limit(limit)
+        .load(conn)?;
     rows.into_iter().map(Row::view).collect()
 }
 
-/// Who opened an incident.
+/// Who opened or reopened an incident.
 #[derive(Clone, Debug)]
 pub(super) struct Opener {
     pub kind: String,
@@ -151,13 +164,13 @@ pub(super) struct Opener {
 /// Why a policy is not for an incident; none: it is.
 pub(super) fn mismatch(policy: &Policy, incident: &Incident, opener: &Opener) -> Option<&'static str> {
     if opener.kind == "token" {
-        return Some("somebody opened the incident by hand: what is told is up to them");
+        return Some("somebody opened or reopened the incident by hand: they decide what is sent");
     }
     let says = &policy.says;
     if let Some(integrations) = &says.integrations
         && !(opener.kind == "integration" && integrations.iter().any(|id| id.as_str() == opener.id))
     {
-        return Some("the incident was not opened by one of its integrations");
+        return Some("the incident was not opened or reopened by one of its integrations");
     }
     if let Some(severities) = &says.severities
         && !severities.contains(&incident.severity)
@@ -167,13 +180,13 @@ pub(super) fn mismatch(policy: &Policy, incident: &Incident, opener: &Opener) ->
     None
 }
 
-/// Who opened an incident, as the trail says.
+/// Who opened an incident, or reopened it last, as the trail says.
 pub(super) fn opener(conn: &mut Conn, id: &IncidentId) -> Result<Opener> {
     use crate::db::schema::audit_events as e;
     let (kind, id): (String, String) = e::table
         .filter(e::subject_id.eq(id.as_str()))
-        .filter(e::action.eq(Action::IncidentOpened.as_str()))
-        .order(e::seq)
+        .filter(e::action.eq_any(BEGINS.map(Action::as_str)))
+        .order(e::seq.desc())
         .select((e::actor_kind, e::actor_id))
         .first(conn)?;
     Ok(Opener { kind, id })
@@ -264,7 +277,13 @@ fn chosen(tx: &mut Tx<'_>, opened: &Followed) -> Result<Option<(Row, Policy)>> {
     let Some(id) = &opened.incident else {
         return Ok(None);
     };
-    let had: i64 = r::table.find(id.as_str()).count().get_result(tx.conn)?;
+    // An opening has no number: it begins the first episode.
+    let said = opened.after.as_ref().and_then(|after| after["episode"].as_i64());
+    let episode = said.unwrap_or(1);
+    let had: i64 = r::table
+        .find((id.as_str(), episode))
+        .count()
+        .get_result(tx.conn)?;
     let policies = policy::tried(tx.conn)?;
     if had > 0 || policies.is_empty() {
         return Ok(None);
@@ -293,6 +312,7 @@ fn chosen(tx: &mut Tx<'_>, opened: &Followed) -> Result<Option<(Row, Policy)>> {
                 .plus(Duration::from_secs(u64::from(policy.says.wait_seconds))),
             attempts: 0,
             decided_at: None,
+            episode,
         };
         (row, policy)
     }))
@@ -313,7 +333,7 @@ impl Decision {
             outcome: Outcome::Nothing,
             reason: Some(reason.to_owned()),
             notice: None,
-            text: said.then(|| format!("nothing is told by itself: {reason}")),
+            text: said.then(|| format!("nothing is sent automatically: {reason}")),
         }
     }
 }
@@ -344,11 +364,19 @@ fn decide(tx: &mut Tx<'_>, row: &Row, sending: &Sending) -> Result<Decision> {
     if says.action == PolicyAction::Nothing {
         return Ok(Decision::nothing("the policy does nothing", false));
     }
-    if incident::get(tx.conn, id)?.status == Status::Resolved {
+    let subject = incident::get(tx.conn, id)?;
+    if subject.episode > row.episode {
+        return Ok(Decision::nothing(
+            "the incident was resolved and reopened before the policy acted",
+            true,
+        ));
+    }
+    if subject.status == Status::Resolved {
         return Ok(Decision::nothing("the incident is resolved already", true));
     }
     let notices: i64 = n::table
         .filter(n::incident_id.eq(id.as_str()))
+        .filter(n::episode.eq(row.episode))
         .count()
         .get_result(tx.conn)?;
     if notices > 0 {
@@ -372,7 +400,8 @@ fn decide(tx: &mut Tx<'_>, row: &Row, sending: &Sending) -> Result<Decision> {
         tx.now.seconds_since(row.due_at) > LATEST.as_secs() as i64,
     );
     let sends = says.action == PolicyAction::Send;
-    let written = unattended::write(tx, id, &words, sending, |conn, plan| match limits {
+    let authors = policy::authors(tx.conn, &row.policy_id)?;
+    let written = unattended::write(tx, id, &words, &authors, sending, |conn, plan| match limits {
         _ if !sends => Ok(Some("the policy only drafts".to_owned())),
         _ if late => Ok(Some(
             "it was due more than 15 minutes ago: somebody should look".to_owned(),
@@ -386,10 +415,10 @@ fn decide(tx: &mut Tx<'_>, row: &Row, sending: &Sending) -> Result<Decision> {
     }
     let text = match &written.held {
         None => {
-            limits::remember(tx, id, &written.plan)?;
+            limits::remember(tx, id, row.episode, &written.plan)?;
             let people = written.plan.recipients.len();
             let s = if people == 1 { "person" } else { "people" };
-            format!("detection notice sent by itself to {people} {s}{doubts}")
+            format!("a detection notice to {people} {s} is being sent automatically{doubts}")
         }
         Some(_) if !sends => format!("a detection notice is drafted{doubts}"),
         Some(reason) => format!("a detection notice is drafted and not sent: {reason}{doubts}"),
@@ -410,13 +439,13 @@ fn failed(reason: &str) -> Decision {
         outcome: Outcome::Failed,
         reason: Some(reason.to_owned()),
         notice: None,
-        text: Some(format!("nothing is told by itself: {reason}")),
+        text: Some(format!("nothing is sent automatically: {reason}")),
     }
 }
 
 fn conclude(tx: &mut Tx<'_>, row: &Row, decision: &Decision) -> Result<()> {
     let id = &row.incident_id;
-    diesel::update(r::table.find(id.as_str()))
+    diesel::update(r::table.find((id.as_str(), row.episode)))
         .set((
             r::state.eq("done"),
             r::outcome.eq(Some(decision.outcome.as_str())),
@@ -434,7 +463,7 @@ fn conclude(tx: &mut Tx<'_>, row: &Row, decision: &Decision) -> Result<()> {
             .incident(id)
             .after(json!({
                 "policy": row.policy_name, "action": row.action, "outcome": decision.outcome,
-                "reason": decision.reason, "notice": decision.notice,
+                "reason": decision.reason, "notice": decision.notice, "episode": row.episode,
             })),
     );
     Ok(())
@@ -463,7 +492,7 @@ pub(super) fn set_aside(tx: &mut Tx<'_>) -> Result<()> {
         return conclude(tx, &row, &failed("it failed again and again; the log says why"));
     }
     let wait = AGAIN * 2_u32.pow(attempts.unsigned_abs() as u32);
-    diesel::update(r::table.find(row.incident_id.as_str()))
+    diesel::update(r::table.find((row.incident_id.as_str(), row.episode)))
         .set((
             r::attempts.eq(attempts),
             r::due_at.eq(row.due_at.max(tx.now.plus(wait))),

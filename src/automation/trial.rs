@@ -1,6 +1,5 @@
 //! What a policy would do about an incident, without doing it.
-//!
-//! Must never happen here: a trace.
+//! It stores nothing.
 
 use serde::Serialize;
 
@@ -22,7 +21,7 @@ pub struct Trial {
     pub fits: bool,
     /// Why it is not.
     pub mismatch: Option<String>,
-    /// What would come of it, where it is.
+    /// What would come of it; `nothing` where the policy is not for the incident.
     pub outcome: Outcome,
     /// Why no more.
     pub reason: Option<String>,
@@ -56,6 +55,9 @@ pub fn attempt(
         recipients: 0,
         warnings: Vec::new(),
     };
+    if let Some(reason) = &mismatch {
+        return Ok(nothing(reason));
+    }
     if policy.says.action == PolicyAction::Nothing {
         return Ok(nothing("the policy does nothing"));
     }

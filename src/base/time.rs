@@ -1,12 +1,12 @@
 //! Time: one stored form (microseconds UTC), one clock, and the formats that people read.
 //!
-//! Must never happen here or elsewhere: a time without a zone being guessed, or the machine's clock
-//! being read anywhere but in [`Clock::now`] (clippy bans it), so that tests and the demo can set it.
+//! Nobody guesses the zone of a time. The machine's clock is read only in [`Clock::now`] (clippy bans it elsewhere), so that
+//! tests and the demo can set it.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use diesel::deserialize::FromSqlRow;
 use diesel::expression::AsExpression;
@@ -262,35 +262,74 @@ pub fn time_zone(name: &str) -> Result<TimeZone, String> {
 
 /// Where the present comes from: the machine, or a hand that sets it.
 #[derive(Clone, Debug)]
-pub struct Clock(Option<Arc<AtomicI64>>);
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System,
+    Manual(Arc<AtomicI64>),
+}
+
+/// The last reading of the machine's clocks, for the whole process.
+static STEADY: Mutex<Option<Steady>> = Mutex::new(None);
+
+/// Turns readings of a wall clock that may be set back into times that never go back.
+///
+/// A step forward is followed at once: the machine may have slept. After a step back, time runs at half the speed of a
+/// monotonic clock until the wall clock has caught up. So leases still end, schedules still come due, and what is ordered by
+/// time stays in order.
+#[derive(Clone, Copy, Debug)]
+struct Steady {
+    /// The time that was answered last.
+    answered: i64,
+    /// The monotonic clock at that time, in microseconds.
+    monotonic: i64,
+}
+
+impl Steady {
+    /// The time to answer for a reading of both clocks, in microseconds, and the state for the next reading.
+    fn next(last: Option<Steady>, wall: i64, monotonic: i64) -> Steady {
+        let answered = match last {
+            None => wall,
+            Some(last) => {
+                let passed = (monotonic - last.monotonic).max(0);
+                wall.max(last.answered + passed / 2)
+            }
+        };
+        Steady { answered, monotonic }
+    }
+}
 
 impl Clock {
     /// The machine's clock.
     pub fn system() -> Self {
-        Clock(None)
+        Clock(Source::System)
     }
 
     /// A clock that stands still until it is set; for tests and the demo.
     pub fn manual(start: Timestamp) -> Self {
-        Clock(Some(Arc::new(AtomicI64::new(start.0))))
+        Clock(Source::Manual(Arc::new(AtomicI64::new(start.0))))
     }
 
-    /// The present.
+    /// The present. The machine's time never goes back within a process, also where its clock is set back.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Some(micros) => Timestamp(micros.load(Ordering::SeqCst)),
-            None => {
-                // The one place that reads the machine's clock.
+            Source::Manual(micros) => Timestamp(micros.load(Ordering::SeqCst)),
+            Source::System => {
+                let mut last = STEADY.lock().unwrap_or_else(PoisonError::into_inner);
+                // The one place that reads the machine's clocks. Read under the lock: readings come in their order.
                 #[allow(clippy::disallowed_methods)]
-                let now = jiff::Timestamp::now();
-                Timestamp(now.as_microsecond())
+                let (wall, monotonic) = (jiff::Timestamp::now().as_microsecond(), monotonic_micros());
+                let next = Steady::next(*last, wall, monotonic);
+                *last = Some(next);
+                Timestamp(next.answered)
             }
         }
     }
 
     /// Sets a manual clock; a system clock stays as it is.
     pub fn set(&self, now: Timestamp) {
-        if let Some(micros) = &self.0 {
+        if let Source::Manual(micros) = &self.0 {
             micros.store(now.0, Ordering::SeqCst);
         }
     }
@@ -298,5 +337,53 @@ impl Clock {
     /// Moves a manual clock forward; a system clock stays as it is.
     pub fn advance(&self, by: Duration) {
         self.set(self.now().plus(by));
+    }
+}
+
+/// Microseconds since the first call, by a clock that nobody sets.
+fn monotonic_micros() -> i64 {
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    let passed = FIRST.get_or_init(Instant::now).elapsed();
+    i64::try_from(passed.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is answered for readings of the wall clock and the monotonic clock, in microseconds.
+    fn answers(readings: &[(i64, i64)]) -> Vec<i64> {
+        let mut last = None;
+        let mut answers = Vec::new();
+        for (wall, monotonic) in readings {
+            let next = Steady::next(last, *wall, *monotonic);
+            answers.push(next.answered);
+            last = Some(next);
+        }
+        answers
+    }
+
+    #[test]
+    fn time_follows_the_wall_clock_and_its_steps_forward() {
+        assert_eq!(
+            answers(&[(1_000, 0), (1_010, 10), (9_000, 20)]),
+            [1_000, 1_010, 9_000]
+        );
+    }
+
+    #[test]
+    fn time_never_goes_back_and_does_not_stand_still_after_a_step_back() {
+        // The wall clock is set back by 600; time runs at half speed until both agree, and then follows again.
+        let readings = [(1_000, 0), (500, 100), (900, 500), (1_700, 1_300), (1_800, 1_400)];
+        assert_eq!(answers(&readings), [1_000, 1_050, 1_250, 1_700, 1_800]);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_to_and_fro_yields_times_in_order() {
+        let readings: Vec<(i64, i64)> = (0..200)
+            .map(|n| (if n % 3 == 0 { 50 } else { 5_000 + n * 7 }, n * 10))
+            .collect();
+        let answers = answers(&readings);
+        assert!(answers.is_sorted(), "{answers:?}");
     }
 }

@@ -106,8 +106,8 @@ fn into_file(file: &mut SqliteConnection, table: &str, columns: &[Column], rows:
         })
         .collect();
     let statement = if table == HEAD {
-        "UPDATE audit_head SET seq = json_extract(h.value, '$.seq'), hash = json_extract(h.value, '$.hash') \
-         FROM json_each($1) AS h WHERE json_extract(h.value, '$.seq') > audit_head.seq"
+        "UPDATE audit_head SET seq = json_extract(h.value, '$.seq'), hash = json_extract(h.value, '$.hash'), \
+         at = COALESCE(json_extract(h.value, '$.at'), 0) FROM json_each($1) AS h WHERE json_extract(h.value, '$.seq') > audit_head.seq"
             .to_owned()
     } else {
         format!(

@@ -62,6 +62,7 @@ diesel::table! {
         id -> BigInt,
         seq -> BigInt,
         hash -> Text,
+        at -> BigInt,
     }
 }
 
@@ -170,6 +171,24 @@ diesel::table! {
         earlier_id -> Nullable<Text>,
         alerts_received -> BigInt,
         alert_count -> BigInt,
+        episode -> BigInt,
+    }
+}
+
+diesel::table! {
+    incident_episodes (incident_id, episode) {
+        incident_id -> Text,
+        episode -> BigInt,
+        reopened_at -> BigInt,
+        resolved_before -> BigInt,
+    }
+}
+
+diesel::table! {
+    notice_authors (notice_id, actor_id) {
+        notice_id -> Text,
+        actor_id -> Text,
+        at -> BigInt,
     }
 }
 
@@ -337,6 +356,8 @@ diesel::table! {
         finished_at -> Nullable<BigInt>,
         endpoints -> BigInt,
         audience -> Nullable<Text>,
+        episode -> BigInt,
+        unreachable -> BigInt,
     }
 }
 
@@ -733,6 +754,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     collaborators,
     endpoints,
     incidents,
+    incident_episodes,
     timeline_entries,
     incident_resources,
     next_steps,
@@ -751,6 +773,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     current_templates,
     admin_sessions,
     notices,
+    notice_authors,
     notice_recipients,
     deliveries,
     delivery_counts,
@@ -801,7 +824,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    automation_runs (incident_id) {
+    automation_runs (incident_id, episode) {
         incident_id -> Text,
         policy_id -> Text,
         policy_name -> Text,
@@ -814,14 +837,16 @@ diesel::table! {
         due_at -> BigInt,
         attempts -> BigInt,
         decided_at -> Nullable<BigInt>,
+        episode -> BigInt,
     }
 }
 
 diesel::table! {
-    automation_told (account_id, incident_id) {
+    automation_told (account_id, incident_id, episode) {
         account_id -> Text,
         incident_id -> Text,
         at -> BigInt,
+        episode -> BigInt,
     }
 }
 

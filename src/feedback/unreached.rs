@@ -93,7 +93,7 @@ pub struct OtherMember {
     pub account_name: String,
     /// Their role in it.
     pub role: String,
-    /// Whether a mail about the incident reached them already, or is on its way.
+    /// Whether a mail about the incident was accepted for them, or is being sent, since it was opened or reopened.
     pub told: bool,
 }
 

@@ -42,6 +42,8 @@ pub struct App {
     pub check_allow: Policy,
     /// How often customers should hear of an unresolved incident.
     pub update_every: Option<std::time::Duration>,
+    /// Whether mails are written to files, as no mail server is set.
+    pub outbox: bool,
     /// Delivery counts of this process.
     pub stats: Arc<Stats>,
     /// What proves that a report is about a mail of ours.

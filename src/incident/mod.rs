@@ -4,12 +4,15 @@
 //! status that both win, or an affected resource that nobody added.
 
 pub mod affected;
+mod episode;
 pub mod metrics;
 pub mod next_step;
 pub mod report;
 pub mod seen;
 pub mod timeline;
 pub mod window;
+
+pub use episode::{Reopening, began_at, number as episode_of, reopenings};
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -144,6 +147,9 @@ pub struct Incident {
     pub alerts_received: i64,
     /// The incident of the same problem before, which was over when this one was opened.
     pub earlier: Option<IncidentId>,
+    /// How often it was opened: 1, and one more for each time that it was reopened. Who was notified is counted per
+    /// episode.
+    pub episode: i64,
 }
 
 #[derive(Insertable, Queryable)]
@@ -165,6 +171,7 @@ struct Row {
     earlier_id: Option<IncidentId>,
     alerts_received: i64,
     alert_count: i64,
+    episode: i64,
 }
 
 fn view(row: Row) -> Result<Incident> {
@@ -184,6 +191,7 @@ fn view(row: Row) -> Result<Incident> {
         alerts: row.alert_count,
         alerts_received: row.alerts_received,
         earlier: row.earlier_id,
+        episode: row.episode,
     })
 }
 
@@ -369,6 +377,7 @@ pub fn open_after(tx: &mut Tx<'_>, new: &NewIncident, earlier: Option<&IncidentI
         earlier_id: earlier.cloned(),
         alerts_received: 0,
         alert_count: 0,
+        episode: 1,
     };
     diesel::insert_into(i::table).values(&row).execute(tx.conn)?;
     let mut after = json!({
@@ -439,6 +448,9 @@ pub fn change(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> Result
         updated_at: tx.now,
         ..before.clone()
     };
+    if patch.started_at.is_some() {
+        check_order(after.started_at, before.resolved_at, "/started_at")?;
+    }
     diesel::update(i::table.find(id.as_str()))
         .set((
             i::title.eq(&after.title),
@@ -462,10 +474,12 @@ pub fn change(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> Result
     Ok(after)
 }
 
-/// Moves an incident to another status and writes it on the timeline. No customer hears of it by that.
+/// Moves an incident to another status and writes it on the timeline. No customer hears of it by that. From resolved to
+/// any other status is a reopening: it begins another episode.
 ///
 /// # Errors
-/// `NotFound`; `Conflict` where it has that status already (of two parallel requests one wins); `Invalid` for a time in the future.
+/// `NotFound`; `Conflict` where it has that status already (of two parallel requests one wins); `Invalid` for a time in the future,
+/// or an end before the start.
 pub fn set_status(tx: &mut Tx<'_>, id: &IncidentId, change: &StatusChange) -> Result<Incident> {
     let mut errors = Vec::new();
     if let Some(message) = &change.message {
@@ -482,10 +496,15 @@ pub fn set_status(tx: &mut Tx<'_>, id: &IncidentId, change: &StatusChange) -> Re
         )));
     }
     let at = change.at.unwrap_or(ZonedTime {
-        at: tx.now,
+        // The start may lie a little in the future: clocks disagree, and some are set back.
+        at: match change.status {
+            Status::Resolved => tx.now.max(before.started_at),
+            _ => tx.now,
+        },
         offset: 0,
     });
     let resolved_at = (change.status == Status::Resolved).then_some(at.at);
+    check_order(before.started_at, resolved_at, "/at")?;
     diesel::update(i::table.find(id.as_str()))
         .set((
             i::status.eq(change.status.as_str()),
@@ -510,5 +529,21 @@ pub fn set_status(tx: &mut Tx<'_>, id: &IncidentId, change: &StatusChange) -> Re
             .before(json!({"status": before.status, "resolved_at": before.resolved_at}))
             .after(json!({"status": change.status, "resolved_at": resolved_at, "at": at.at})),
     );
+    if before.status == Status::Resolved {
+        episode::begin(tx, &before, at.at)?;
+    }
     get(tx.conn, id)
+}
+
+/// An incident cannot be over before it began.
+fn check_order(started_at: Timestamp, resolved_at: Option<Timestamp>, pointer: &str) -> Result<()> {
+    match resolved_at {
+        Some(resolved_at) if resolved_at < started_at => Err(Error::invalid(
+            pointer,
+            format!(
+                "the incident would end at {resolved_at}, before it started at {started_at}; correct the other time first"
+            ),
+        )),
+        _ => Ok(()),
+    }
 }

@@ -64,6 +64,59 @@ impl DeliveryCounts {
     }
 }
 
+/// Where everybody stands, each in one part: `people = accepted + sending + failed + unreachable + not_notified`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Partition {
+    /// All of them.
+    pub people: i64,
+    /// A mail server accepted the mail. Where mails are written to an outbox, the file was written.
+    pub accepted: i64,
+    /// Queued, or being sent.
+    pub sending: i64,
+    /// Refused, given up, or bounced after it was accepted.
+    pub failed: i64,
+    /// No usable address is known.
+    pub unreachable: i64,
+    /// Nothing was sent to them, and nothing is being sent.
+    pub not_notified: i64,
+}
+
+/// What became of the mails of a notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct NoticeCounts {
+    /// The mails by state.
+    #[serde(flatten)]
+    pub mails: DeliveryCounts,
+    /// The same as parts that add up: the recipients, one for each address, and the people for whom the notice was meant
+    /// and who had no usable address when it was sent. All are 0 while it is a draft.
+    pub partition: Partition,
+}
+
+impl NoticeCounts {
+    /// From the mails by state, and the people without a usable address.
+    pub(super) fn new(mails: DeliveryCounts, unreachable: i64) -> Self {
+        NoticeCounts {
+            partition: Partition {
+                people: mails.total() + unreachable,
+                accepted: mails.sent,
+                sending: mails.pending,
+                failed: mails.failed + mails.bounced,
+                unreachable,
+                not_notified: mails.suppressed + mails.stopped,
+            },
+            mails,
+        }
+    }
+}
+
+impl std::ops::Deref for NoticeCounts {
+    type Target = DeliveryCounts;
+
+    fn deref(&self) -> &DeliveryCounts {
+        &self.mails
+    }
+}
+
 /// Deliveries that are neither waiting nor accepted: those that have an index. As in the index, word for word: with
 /// bound values neither database would use it.
 pub fn exceptions() -> SqlLiteral<Bool> {

@@ -5,7 +5,7 @@
 use diesel::prelude::*;
 use serde_json::json;
 
-use super::{CustomerAction, NewNotice, Notice, NoticePatch, Row, get, locked, require_draft};
+use super::{CustomerAction, NewNotice, Notice, NoticePatch, Row, add_author, get, locked, require_draft};
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::check_text;
 use crate::base::error::{Error, FieldError, Result};
@@ -71,7 +71,8 @@ fn check_parts(
 pub fn draft(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewNotice) -> Result<Notice> {
     check_new(tx.conn, new)?;
     check_phase(tx.conn, incident, new.phase)?;
-    let row = new_row(tx.actor.id(), tx.now, incident, new)?;
+    let author = tx.actor.id().to_owned();
+    let row = new_row(tx.conn, &author, tx.now, incident, new)?;
     insert(tx, &row)?;
     get(tx.conn, &row.id)
 }
@@ -103,7 +104,13 @@ pub(crate) fn check_new(conn: &mut Conn, new: &NewNotice) -> Result<()> {
     }
 }
 
-pub(super) fn new_row(author: &str, now: Timestamp, incident: &IncidentId, new: &NewNotice) -> Result<Row> {
+pub(super) fn new_row(
+    conn: &mut Conn,
+    author: &str,
+    now: Timestamp,
+    incident: &IncidentId,
+    new: &NewNotice,
+) -> Result<Row> {
     let action = new
         .customer_action
         .as_ref()
@@ -114,17 +121,19 @@ pub(super) fn new_row(author: &str, now: Timestamp, incident: &IncidentId, new: 
         customer_action: action,
         audience: new.audience.as_ref().map(serde_json::to_string).transpose()?,
         ..Row::by(
+            conn,
             author,
             now,
             incident.clone(),
             new.phase.as_str().to_owned(),
             new.message.trim().to_owned(),
-        )
+        )?
     })
 }
 
 pub(super) fn insert(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
     diesel::insert_into(n::table).values(row).execute(tx.conn)?;
+    add_author(tx, &row.id, &row.drafted_by)?;
     tx.record(
         Event::new(Action::NoticeDrafted, "notice", row.id.as_str())
             .incident(&row.incident_id)
@@ -148,7 +157,8 @@ pub(super) fn check_phase(conn: &mut Conn, id: &IncidentId, phase: Phase) -> Res
     Ok(())
 }
 
-/// Changes a draft. Who changes it last counts as its author.
+/// Changes a draft. Whoever changes it counts as one of its authors, and an approval counts no more. A patch that changes
+/// nothing does nothing: it leaves no author and no event.
 ///
 /// # Errors
 /// `NotFound`; `Conflict` where it is no draft any more; `Invalid`, field by field.
@@ -185,13 +195,29 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
         Some(rule) => Some(serde_json::to_string(rule)?),
         None => before.audience.clone(),
     };
+    let same = message == before.message
+        && subject == before.subject
+        && patch.customer_action.as_ref().map_or(Ok(true), |action| {
+            Ok::<_, Error>(before.action()?.as_ref() == Some(action))
+        })?
+        && patch
+            .audience
+            .as_ref()
+            .map_or(Ok(true), |rule| Ok::<_, Error>(before.rule()? == *rule))?;
+    if same {
+        return get(tx.conn, id);
+    }
+    let episode = incident::episode_of(tx.conn, &before.incident_id)?;
+    let author = tx.actor.id().to_owned();
+    add_author(tx, id, &author)?;
     diesel::update(n::table.find(id.as_str()))
         .set((
             n::message.eq(&message),
             n::subject.eq(&subject),
             n::customer_action.eq(&action),
             n::audience.eq(&rule),
-            n::drafted_by.eq(tx.actor.id()),
+            n::drafted_by.eq(&author),
+            n::episode.eq(episode),
             n::approved_by.eq(None::<String>),
             n::approved_digest.eq(None::<String>),
             n::updated_at.eq(tx.now),

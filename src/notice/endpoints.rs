@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use diesel::dsl::sql;
 use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Nullable, Text};
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use serde::Serialize;
 
 use super::Row;
@@ -34,6 +34,7 @@ pub struct EndpointRecipient {
 pub(super) fn planned(
     conn: &mut Conn,
     row: &Row,
+    episode: i64,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<EndpointRecipient>> {
     // Mostly there is none at all.
@@ -42,9 +43,9 @@ pub(super) fn planned(
     }
     let phase = row.phase()?;
     let told = told(conn, &row.incident_id)?;
-    let mut endpoints = candidates(conn, &row.incident_id, phase, &told, warnings)?;
+    let mut endpoints = candidates(conn, &row.incident_id, phase, episode, &told, warnings)?;
     if row.catch_up_of.is_some() || phase == Phase::Detection {
-        leave_out_told(&mut endpoints, phase, &told);
+        leave_out_told(&mut endpoints, phase, episode, &told);
     }
     Ok(endpoints)
 }
@@ -56,15 +57,15 @@ pub(super) fn missing(conn: &mut Conn, row: &Row) -> Result<usize> {
     }
     let phase = row.phase()?;
     let told = told(conn, &row.incident_id)?;
-    let mut endpoints = candidates(conn, &row.incident_id, phase, &told, &mut Vec::new())?;
-    leave_out_told(&mut endpoints, phase, &told);
+    let mut endpoints = candidates(conn, &row.incident_id, phase, row.episode, &told, &mut Vec::new())?;
+    leave_out_told(&mut endpoints, phase, row.episode, &told);
     Ok(endpoints.len())
 }
 
-fn leave_out_told(endpoints: &mut Vec<EndpointRecipient>, phase: Phase, told: &[Told]) {
+fn leave_out_told(endpoints: &mut Vec<EndpointRecipient>, phase: Phase, episode: i64, told: &[Told]) {
     let covered: HashSet<&str> = told
         .iter()
-        .filter(|told| told.phase == phase.as_str())
+        .filter(|told| told.phase == phase.as_str() && told.episode == episode)
         .map(|told| told.context.endpoint.as_str())
         .collect();
     endpoints.retain(|endpoint| !covered.contains(endpoint.context.endpoint.as_str()));
@@ -74,6 +75,7 @@ fn candidates(
     conn: &mut Conn,
     incident: &IncidentId,
     phase: Phase,
+    episode: i64,
     told: &[Told],
     warnings: &mut Vec<String>,
 ) -> Result<Vec<EndpointRecipient>> {
@@ -115,15 +117,27 @@ fn candidates(
             }
         })
         .collect();
-    if matches!(phase, Phase::Resolution | Phase::Report) {
-        follow_through(conn, told, &mut endpoints)?;
+    match phase {
+        Phase::Resolution | Phase::Report => {
+            let all: Vec<&Told> = told.iter().collect();
+            follow_through(conn, &all, &mut endpoints)?;
+        }
+        // Whoever heard that it was over must hear that it is not.
+        Phase::Detection if episode > 1 => {
+            let over = [Phase::Resolution.as_str(), Phase::Report.as_str()];
+            let over: Vec<&Told> = told
+                .iter()
+                .filter(|told| told.episode < episode && over.contains(&told.phase.as_str()))
+                .collect();
+            follow_through(conn, &over, &mut endpoints)?;
+        }
+        Phase::Detection | Phase::Update => {}
     }
     Ok(endpoints)
 }
 
-/// Adds the accounts that were told anything about the incident and are not affected any more: they hear the end too,
-/// at the endpoints that they have now.
-fn follow_through(conn: &mut Conn, told: &[Told], endpoints: &mut Vec<EndpointRecipient>) -> Result<()> {
+/// Adds the accounts that were told something before and are not affected any more, at the endpoints that they have now.
+fn follow_through(conn: &mut Conn, told: &[&Told], endpoints: &mut Vec<EndpointRecipient>) -> Result<()> {
     let present: HashSet<String> = endpoints
         .iter()
         .map(|endpoint| endpoint.context.account.id.clone())
@@ -163,6 +177,7 @@ fn follow_through(conn: &mut Conn, told: &[Told], endpoints: &mut Vec<EndpointRe
 /// An endpoint that a notice of the incident reached, or is on its way to.
 struct Told {
     phase: String,
+    episode: i64,
     context: EndpointContext,
 }
 
@@ -170,6 +185,8 @@ struct Told {
 struct ToldRow {
     #[diesel(sql_type = Text)]
     phase: String,
+    #[diesel(sql_type = BigInt)]
+    episode: i64,
     #[diesel(sql_type = Text)]
     notice_state: String,
     #[diesel(sql_type = Text)]
@@ -180,7 +197,7 @@ struct ToldRow {
 
 fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> {
     let rows: Vec<ToldRow> = diesel::sql_query(
-        "SELECT n.phase, n.state AS notice_state, nr.context, d.state AS delivery_state \
+        "SELECT n.phase, n.episode, n.state AS notice_state, nr.context, d.state AS delivery_state \
          FROM notices n JOIN notice_recipients nr ON nr.notice_id = n.id AND nr.channel <> 'email' \
          LEFT JOIN deliveries d ON d.notice_id = nr.notice_id AND d.ordinal = nr.ordinal \
          WHERE n.incident_id = $1 ORDER BY n.created_at, nr.notice_id, nr.ordinal",
@@ -198,6 +215,7 @@ fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> {
         .map(|row| {
             Ok(Told {
                 phase: row.phase,
+                episode: row.episode,
                 context: serde_json::from_str(&row.context)?,
             })
         })

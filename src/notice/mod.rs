@@ -5,9 +5,10 @@
 //!                                                 └────────┴─(stop)─► stopped
 //! ```
 //!
-//! Must never happen here: a mail to somebody who was not in the previewed list, a text that was not previewed,
-//! or a second mail of one notice to one address.
+//! Nobody gets a mail who was not in the previewed list, or a text that was not previewed. One notice sends one mail to an
+//! address.
 
+mod approval;
 pub mod compose;
 pub mod counts;
 mod draft;
@@ -17,6 +18,7 @@ mod plan;
 mod preview;
 mod recipients;
 mod send;
+mod standing;
 pub mod template;
 pub mod templates;
 mod told;
@@ -29,15 +31,17 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool};
 use serde::{Deserialize, Serialize};
 
-pub use counts::DeliveryCounts;
+pub use approval::{add_author, approve};
+pub use counts::{DeliveryCounts, NoticeCounts, Partition};
 pub(crate) use draft::check_new;
 pub use draft::{change, draft};
 pub use endpoints::EndpointRecipient;
 pub use plan::{Plan, Recipient, Sending};
 pub use preview::{EndpointSample, Preview, Sample, preview};
 pub use recipients::{Packed, Recipients};
-pub use send::{Digest, Stopped, approve, catch_up, finished, send, stop, stopped, told_somebody};
-pub use told::{Missed, missed, reached_people, told_people};
+pub use send::{Digest, Stopped, catch_up, finished, send, stop, stopped, told_somebody};
+pub use standing::{Standing, partition};
+pub use told::{Missed, Reached, missed, reached_people, told_people};
 
 use crate::audience::Rule;
 use crate::audit::Tx;
@@ -132,16 +136,18 @@ pub struct Notice {
     pub customer_action: Option<CustomerAction>,
     /// Which roles it is for.
     pub audience: Rule,
+    /// The episode of the incident in which it was sent; of a draft, in which it was written.
+    pub episode: i64,
     /// The notice that it catches up.
     pub catch_up_of: Option<NoticeId>,
     /// How many it goes to; 0 while it is a draft.
     pub recipients: i64,
     /// What was sent; null while it is a draft.
     pub digest: Option<String>,
-    /// Whether a second person approved what was to be sent then.
+    /// Whether a second person approved what was to be sent then. Of a draft: whether that approval still counts.
     pub approved: bool,
     /// What became of the mails.
-    pub counts: DeliveryCounts,
+    pub counts: NoticeCounts,
     /// Attempts of which nobody knows whether they arrived: the connection was lost between the last byte and the
     /// reply. They are made again, so that somebody may have it twice.
     pub ambiguous: i64,
@@ -183,16 +189,22 @@ pub(crate) struct Row {
     pub finished_at: Option<Timestamp>,
     pub endpoints: i64,
     pub audience: Option<String>,
+    pub episode: i64,
+    pub unreachable: i64,
 }
 
 impl Row {
-    /// A draft that nobody has approved or sent.
-    fn draft(tx: &Tx<'_>, incident_id: IncidentId, phase: String, message: String) -> Row {
-        Row::by(tx.actor.id(), tx.now, incident_id, phase, message)
-    }
-
-    fn by(author: &str, now: Timestamp, incident_id: IncidentId, phase: String, message: String) -> Row {
-        Row {
+    /// A draft that nobody has approved or sent, in the present episode of the incident.
+    fn by(
+        conn: &mut Conn,
+        author: &str,
+        now: Timestamp,
+        incident_id: IncidentId,
+        phase: String,
+        message: String,
+    ) -> Result<Row> {
+        let episode = incident::episode_of(conn, &incident_id)?;
+        Ok(Row {
             id: NoticeId::new(now),
             incident_id,
             phase,
@@ -215,7 +227,9 @@ impl Row {
             finished_at: None,
             endpoints: 0,
             audience: None,
-        }
+            episode,
+            unreachable: 0,
+        })
     }
 
     pub fn phase(&self) -> Result<Phase> {
@@ -274,6 +288,10 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
     rows.into_iter()
         .map(|row| {
             let state = row.state()?;
+            let approved = match state {
+                State::Draft => approval::counts(conn, &row)?,
+                _ => row.approved_by.is_some(),
+            };
             let mut queued = counts.remove(&row.id).unwrap_or_default();
             let channels = endpoints
                 .remove(&row.id)
@@ -285,13 +303,14 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
                 })
                 .collect();
             let mails = queued.remove(EMAIL).unwrap_or_default();
-            let counts = mails.with_waiting(row.recipients, state);
+            let counts = NoticeCounts::new(mails.with_waiting(row.recipients, state), row.unreachable);
             let in_doubt = ambiguous.get(&row.id).copied().unwrap_or(0);
             Ok(Notice {
                 phase: row.phase()?,
                 customer_action: row.action()?,
                 audience: row.rule()?,
-                approved: row.approved_by.is_some(),
+                approved,
+                episode: row.episode,
                 id: row.id,
                 incident: row.incident_id,
                 state,
@@ -351,7 +370,31 @@ pub fn of_incidents(conn: &mut Conn, incidents: &[&IncidentId]) -> Result<Vec<No
     views(conn, rows)
 }
 
-/// People who are affected now and were not reached by this notice or one that caught it up.
+/// The notices of an incident that say it was over, are from an episode before the given one, and are still being sent.
+fn resolutions_being_sent(conn: &mut Conn, incident: &IncidentId, episode: i64) -> Result<Vec<NoticeId>> {
+    Ok(n::table
+        .filter(n::incident_id.eq(incident.as_str()))
+        .filter(n::phase.eq(Phase::Resolution.as_str()))
+        .filter(n::state.eq_any([State::Queued.as_str(), State::Sending.as_str()]))
+        .filter(n::episode.lt(episode))
+        .order(n::id)
+        .select(n::id)
+        .load(conn)?)
+}
+
+/// Whether a notice of that phase was sent in that episode of the incident.
+fn sent_in(conn: &mut Conn, incident: &IncidentId, phase: Phase, episode: i64) -> Result<bool> {
+    let sent: i64 = n::table
+        .filter(n::incident_id.eq(incident.as_str()))
+        .filter(n::phase.eq(phase.as_str()))
+        .filter(n::state.ne(State::Draft.as_str()))
+        .filter(n::episode.eq(episode))
+        .count()
+        .get_result(conn)?;
+    Ok(sent > 0)
+}
+
+/// People who are affected now and to whom neither this notice nor one that caught it up was delivered.
 ///
 /// # Errors
 /// `NotFound`.

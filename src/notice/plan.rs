@@ -9,15 +9,16 @@ use sha2::{Digest as _, Sha256};
 use super::Row;
 use super::compose::{self, Content, RecipientContext};
 use super::endpoints::{self, EndpointRecipient};
-use super::recipients::{Packed, Recipients};
+use super::recipients::Recipients;
 use super::templates::{self, TemplateView};
 use super::told::{Stands, Told, told};
+use super::{resolutions_being_sent, sent_in};
 use crate::audience::{self, Addressee, At, Audience, Rule};
 use crate::base::error::Result;
 use crate::base::text::{hex, undirected};
 use crate::db::Conn;
 use crate::db::schema::opt_outs;
-use crate::directory::{check_address, person};
+use crate::directory::{check_address, normal_address, person};
 use crate::incident::report;
 use crate::incident::{self, metrics};
 use crate::notice::template::Phase;
@@ -50,9 +51,13 @@ pub struct Plan {
     pub digest: String,
     /// Which roles it is for.
     pub rule: Rule,
+    /// The episode of the incident in which it would be sent: the present one.
+    pub episode: i64,
+    /// People for whom it is meant and who have no usable address.
+    pub unreachable: usize,
     /// What the sender should know before.
     pub warnings: Vec<String>,
-    /// People left out as they have been told this already.
+    /// People left out: they were notified of this already in this episode.
     pub already_told: usize,
     /// Addresses not told anything about the incident before.
     pub added: usize,
@@ -91,24 +96,25 @@ pub(super) fn plan_and_look(
         ..
     } = audience::resolve_by(conn, &row.incident_id, &rule, At::Now)?;
     look(&affected);
+    let unreachable = affected.iter().filter(|one| one.unreachable.is_some()).count();
+    let episode = incident::episode_of(conn, &row.incident_id)?;
     let told = told(conn, &row.incident_id)?;
     let told_addresses: HashSet<&str> = told.iter().map(|told| &*told.address).collect();
-    let mut warnings = Vec::new();
-    let mut recipients = candidates(conn, phase, affected, &told, &mut warnings)?;
-    let mut already_told = 0;
-    if row.catch_up_of.is_some() || phase == Phase::Detection {
-        let covered = Covered::by(phase, &told);
-        let before = recipients.len();
-        if !covered.nobody() {
-            recipients.retain(|packed| Ok(!covered.covers(packed)?))?;
-        }
-        already_told = before - recipients.len();
-        if already_told > 0 && row.catch_up_of.is_none() {
-            warnings.push(format!(
-                "{} told this already and left out",
-                people(already_told, "was", "were")
-            ));
-        }
+    let mut warnings = episode_warnings(conn, row, phase, episode)?;
+    let covered =
+        (row.catch_up_of.is_some() || phase == Phase::Detection).then(|| Covered::by(phase, episode, &told));
+    let heard = Heard {
+        phase,
+        episode,
+        told: &told,
+        covered,
+    };
+    let (recipients, already_told) = candidates(conn, &heard, affected, &mut warnings)?;
+    if already_told > 0 && row.catch_up_of.is_none() {
+        warnings.push(format!(
+            "{} notified of this already and left out",
+            people(already_told, "was", "were")
+        ));
     }
     if counts.unreachable > 0 {
         warnings.push(format!(
@@ -172,9 +178,9 @@ pub(super) fn plan_and_look(
     {
         warnings.push("no report for customers is written: the mail holds the message alone".to_owned());
     }
-    let endpoints = endpoints::planned(conn, row, &mut warnings)?;
+    let endpoints = endpoints::planned(conn, row, episode, &mut warnings)?;
     let template = templates::current(conn, phase)?;
-    let digest = digest(&template.id, &content, &rule, &recipients, &endpoints)?;
+    let digest = digest(&template.id, episode, &content, &rule, &recipients, &endpoints)?;
     Ok(Plan {
         recipients,
         endpoints,
@@ -182,6 +188,8 @@ pub(super) fn plan_and_look(
         template,
         digest,
         rule,
+        episode,
+        unreachable,
         warnings,
         already_told,
         added,
@@ -205,17 +213,96 @@ fn things(count: usize, one: &str, many: &str) -> String {
     }
 }
 
-/// Everybody whom a notice of this phase is for, told already or not, by address.
+/// What whoever sends should know about the episodes of the incident.
+fn episode_warnings(conn: &mut Conn, row: &Row, phase: Phase, episode: i64) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    if row.episode < episode {
+        warnings.push(
+            "the incident was reopened after this notice was drafted: check that its text is still true"
+                .to_owned(),
+        );
+    }
+    if matches!(phase, Phase::Detection | Phase::Update)
+        && !resolutions_being_sent(conn, &row.incident_id, episode)?.is_empty()
+    {
+        warnings.push(
+            "a resolution notice from before the reopening is still being sent: sending this notice stops it"
+                .to_owned(),
+        );
+    }
+    if phase == Phase::Update && episode > 1 && !sent_in(conn, &row.incident_id, Phase::Detection, episode)? {
+        warnings.push(
+            "the incident was reopened and no detection was sent since: an update does not go to those who opted out, \
+             a detection goes to everybody who heard that it was resolved"
+                .to_owned(),
+        );
+    }
+    Ok(warnings)
+}
+
+/// Who heard what before a notice is planned.
+struct Heard<'a> {
+    phase: Phase,
+    /// The episode in which the notice is sent.
+    episode: i64,
+    told: &'a [Told],
+    /// Whoever is left out; none: nobody is.
+    covered: Option<Covered<'a>>,
+}
+
+/// Everybody whom a notice of this phase is for, by address, and how many were left out as they were notified already.
 fn candidates(
     conn: &mut Conn,
-    phase: Phase,
-    affected: Vec<Addressee>,
-    told: &[Told],
+    heard: &Heard<'_>,
+    mut affected: Vec<Addressee>,
     warnings: &mut Vec<String>,
-) -> Result<Recipients> {
+) -> Result<(Recipients, usize)> {
+    let Heard { phase, episode, .. } = *heard;
+    let mut already_told = 0;
+    if let Some(covered) = &heard.covered {
+        affected.retain(|one| {
+            let covers = one.unreachable.is_none() && covered.covers(&one.person.id, &one.person.email);
+            already_told += usize::from(covers);
+            !covers
+        });
+    }
     let mut recipients = Recipients::of(affected)?;
-    if matches!(phase, Phase::Resolution | Phase::Report) {
-        follow_through(conn, told, &mut recipients, warnings)?;
+    match phase {
+        Phase::Resolution | Phase::Report => {
+            let reason = "You receive this because you were told about this incident before.";
+            let all: Vec<&Told> = heard.told.iter().collect();
+            follow_through(
+                conn,
+                &all,
+                heard.covered.as_ref(),
+                reason,
+                &mut recipients,
+                warnings,
+            )?;
+        }
+        // Whoever heard that it was over must hear that it is not.
+        Phase::Detection if episode > 1 => {
+            let reason = "You receive this because you were told that this incident was over.";
+            let over: Vec<&Told> = heard
+                .told
+                .iter()
+                .filter(|told| told.episode < episode && told.stands != Stands::Bounced)
+                .filter(|told| {
+                    [Phase::Resolution, Phase::Report]
+                        .iter()
+                        .any(|over| *told.phase == *over.as_str())
+                })
+                .collect();
+            follow_through(
+                conn,
+                &over,
+                heard.covered.as_ref(),
+                reason,
+                &mut recipients,
+                warnings,
+            )?;
+        }
+        Phase::Detection | Phase::Update => {}
     }
     if phase.optional() {
         let suppressed: Vec<(String, String)> = opt_outs::table
@@ -244,61 +331,74 @@ fn candidates(
             ));
         }
     }
-    Ok(recipients)
+    Ok((recipients, already_told))
 }
 
-/// Whom the notices of a phase reached. A catch-up, also one of a catch-up, is of the phase of its original, so all of
-/// the phase count.
+/// Who was notified by the notices of a phase in one episode. A catch-up, also one of a catch-up, is of the phase of its
+/// original, so all notices of the phase count. A person counts, not an address: an address may belong to somebody else now.
 struct Covered<'a> {
-    addresses: HashSet<&'a str>,
     people: HashSet<&'a str>,
+    /// Whose mail bounced, and where: there it would bounce again, elsewhere it may arrive.
+    bounced: HashSet<(&'a str, &'a str)>,
 }
 
 impl<'a> Covered<'a> {
-    fn by(phase: Phase, told: &'a [Told]) -> Self {
-        let of_phase = || told.iter().filter(|told| *told.phase == *phase.as_str());
-        Covered {
-            addresses: of_phase().map(|told| &*told.address).collect(),
-            // What came back did not reach the person: they may be told at another address.
-            people: of_phase()
-                .filter(|told| told.stands != Stands::Bounced)
-                .flat_map(|told| told.people.iter().map(|id| &**id))
-                .collect(),
+    fn by(phase: Phase, episode: i64, told: &'a [Told]) -> Self {
+        let mut covered = Covered {
+            people: HashSet::new(),
+            bounced: HashSet::new(),
+        };
+        let of_phase = told
+            .iter()
+            .filter(|told| *told.phase == *phase.as_str() && told.episode == episode);
+        for told in of_phase {
+            for person in &told.people {
+                if told.stands == Stands::Bounced {
+                    covered.bounced.insert((&**person, &*told.address));
+                } else {
+                    covered.people.insert(&**person);
+                }
+            }
         }
+        covered
     }
 
-    fn nobody(&self) -> bool {
-        self.addresses.is_empty() && self.people.is_empty()
-    }
-
-    /// Whether the address got it, or everybody behind it did, at an address that they had before.
-    fn covers(&self, packed: &Packed) -> Result<bool> {
-        if self.addresses.contains(packed.key()) {
-            return Ok(true);
-        }
-        Ok(packed.head()?.people.iter().all(|id| self.people.contains(&**id)))
+    /// Whether the person was notified, or a mail to the address that they have now bounced.
+    fn covers(&self, person: &str, address: &str) -> bool {
+        self.people.contains(person)
+            || (!self.bounced.is_empty() && self.bounced.contains(&(person, &*normal_address(address))))
     }
 }
 
-/// How many addresses a sent notice is for that neither it nor another of its phase reached.
+/// How many people a sent notice is for to whom neither it nor another of its phase and episode was delivered.
 pub(super) fn missing(conn: &mut Conn, row: &Row) -> Result<usize> {
     let phase = row.phase()?;
     let audience = audience::resolve_by(conn, &row.incident_id, &row.rule()?, At::Now)?;
     let told = told(conn, &row.incident_id)?;
-    let covered = Covered::by(phase, &told);
-    let mut missing = candidates(conn, phase, audience.people, &told, &mut Vec::new())?;
-    missing.retain(|packed| Ok(!covered.covers(packed)?))?;
-    Ok(missing.len())
+    let heard = Heard {
+        phase,
+        episode: row.episode,
+        told: &told,
+        covered: Some(Covered::by(phase, row.episode, &told)),
+    };
+    let (missing, _) = candidates(conn, &heard, audience.people, &mut Vec::new())?;
+    let mut people = 0;
+    for packed in missing.iter() {
+        people += packed.head()?.people.len();
+    }
+    Ok(people)
 }
 
-/// Adds everybody who was told anything about the incident and is not affected any more: they hear the end too.
+/// Adds whoever was told something before and is not affected any more, at the address that they have now.
 fn follow_through(
     conn: &mut Conn,
-    told: &[Told],
+    told: &[&Told],
+    covered: Option<&Covered<'_>>,
+    reason: &str,
     recipients: &mut Recipients,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
-    // Those of whom it has to be known: told, and not seen yet among those who get it anyway.
+    // Whoever was told and is not among those who get it anyway.
     let mut outside: HashSet<&str> = told
         .iter()
         .flat_map(|told| told.people.iter().map(|id| &**id))
@@ -313,7 +413,7 @@ fn follow_through(
     for told in told {
         for id in &told.people {
             // Each once, with what they were told first.
-            if !outside.remove(&**id) {
+            if !outside.remove(&**id) || covered.is_some_and(|covered| covered.people.contains(&**id)) {
                 continue;
             }
             let person = person::get(conn, id)
@@ -323,12 +423,15 @@ fn follow_through(
                 lost += 1;
                 continue;
             };
+            if covered.is_some_and(|covered| covered.covers(id, &person.email)) {
+                continue;
+            }
             more.push(Recipient {
                 address: person.email,
                 context: RecipientContext {
                     people: vec![id.to_string()],
                     name: undirected(&person.name).into_owned(),
-                    reason: "You receive this because you were told about this incident before.".to_owned(),
+                    reason: reason.to_owned(),
                     ..told.context(conn)?
                 },
             });
@@ -378,6 +481,7 @@ fn content(conn: &mut Conn, row: &Row, phase: Phase, sending: &Sending) -> Resul
 /// SHA-256 over everything that decides who gets what: every rendered text is a pure function of it.
 fn digest(
     template: &str,
+    episode: i64,
     content: &Content,
     rule: &Rule,
     recipients: &Recipients,
@@ -387,6 +491,7 @@ fn digest(
     hasher.update(serde_json::to_vec(&(
         env!("CARGO_PKG_VERSION"),
         template,
+        episode,
         content,
         rule,
     ))?);

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::payload::{self, Payload};
 use super::plan::{Sending, people, plan_and_look};
-use super::{Row, compose, row};
+use super::{Row, approval, compose, row, templates};
 use crate::audience::{self, At, DifferenceCounts, Outline, Rule};
 use crate::base::error::Result;
 use crate::base::id::NoticeId;
@@ -47,7 +47,7 @@ pub struct Preview {
     pub added: usize,
     /// Addresses told before that this notice does not go to.
     pub removed: usize,
-    /// People left out as they have been told this already.
+    /// People left out: they were notified of this already since the incident was opened or reopened.
     pub already_told: usize,
 }
 
@@ -96,6 +96,7 @@ pub fn preview(
     // Not part of what is sent, so not of the digest either: a copy grows older while somebody reads.
     let directory = status::ages(conn, now)?;
     plan.warnings.extend(status::warnings(&directory));
+    plan.warnings.extend(templates::warnings(&plan.template)?);
     let template = plan.template.compile()?;
     let url = format!("{}/unsubscribe/…", sending.public_url);
     let mut channels: BTreeMap<String, usize> = BTreeMap::new();
@@ -131,8 +132,8 @@ pub fn preview(
         .collect::<Result<Vec<_>>>()?;
     Ok(Preview {
         recipients: plan.recipients.len(),
-        approval_required: plan.recipients.len() > sending.max_audience,
-        approved: row.approved_digest.as_deref() == Some(plan.digest.as_str()),
+        approval_required: plan.above(sending).is_some(),
+        approved: approval::approved(conn, &row, &plan.digest)?,
         digest: plan.digest,
         audience: plan.rule,
         since_impact,

@@ -1,4 +1,4 @@
-//! Approving, sending, stopping, catching up: the moments at which a notice changes hands.
+//! Sending, stopping, catching up: the moments at which a notice changes hands.
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -8,16 +8,18 @@ use super::counts::{self, Changes};
 use super::draft::{check_phase, insert};
 use super::endpoints::{self, EndpointRecipient};
 use super::plan::{Plan, Sending, missing, plan};
-use super::{EMAIL, Notice, Row, State, get, locked, require_draft, row, templates};
+use super::{
+    EMAIL, Notice, Row, State, approval, get, locked, require_draft, resolutions_being_sent, row, templates,
+};
 use crate::audit::frozen::{FrozenDigest, FrozenNotice, FrozenRecipient};
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
 use crate::base::id::NoticeId;
 use crate::db::Conn;
-use crate::db::dialect::{analyze, on_backend, tell_workers};
+use crate::db::dialect::{self, analyze, on_backend, tell_workers};
 use crate::db::schema::{deliveries as d, notice_recipients as nr, notices as n};
 use crate::directory::address_domain;
-use crate::incident::timeline;
+use crate::incident::{self, timeline};
 use crate::notice::template::Phase;
 
 /// Recipients from which on PostgreSQL is made to look at what they change: it plans badly until it has.
@@ -44,41 +46,10 @@ pub struct Stopped {
     pub in_flight: i64,
 }
 
-fn changed() -> Error {
+pub(super) fn changed() -> Error {
     Error::Conflict(
         "the recipients or the text are no longer what this digest says; preview again and look at what changed".to_owned(),
     )
-}
-
-/// Approves exactly what the digest says.
-///
-/// # Errors
-/// `Forbidden` for the token that drafted it; `Conflict` where it is no draft, or the digest is not the present one.
-pub fn approve(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) -> Result<Notice> {
-    let row = locked(tx, id)?;
-    require_draft(&row)?;
-    if row.drafted_by == tx.actor.id() {
-        return Err(Error::Forbidden(
-            "a second person must approve: this token drafted the notice".to_owned(),
-        ));
-    }
-    let plan = plan(tx.conn, &row, sending)?;
-    if plan.digest != digest.digest {
-        return Err(changed());
-    }
-    diesel::update(n::table.find(id.as_str()))
-        .set((
-            n::approved_by.eq(Some(tx.actor.id())),
-            n::approved_digest.eq(Some(&plan.digest)),
-            n::updated_at.eq(tx.now),
-        ))
-        .execute(tx.conn)?;
-    tx.record(
-        Event::new(Action::NoticeApproved, "notice", id.as_str())
-            .incident(&row.incident_id)
-            .after(json!({"digest": plan.digest, "recipients": plan.recipients.len()})),
-    );
-    get(tx.conn, id)
 }
 
 /// Freezes a draft and queues it. From here on neither the directory nor the incident has a say in it.
@@ -108,11 +79,12 @@ pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) 
 pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending) -> Result<()> {
     let (id, phase) = (&row.id, plan.content.phase);
     let count = plan.recipients.len();
-    if count > sending.max_audience && row.approved_digest.as_deref() != Some(plan.digest.as_str()) {
-        return Err(Error::Forbidden(format!(
-            "{count} people are more than {}: a second person must approve exactly this list and text",
-            sending.max_audience
-        )));
+    approval::require(tx.conn, row, plan, sending)?;
+    if matches!(phase, Phase::Detection | Phase::Update) {
+        for resolution in resolutions_being_sent(tx.conn, &row.incident_id, plan.episode)? {
+            let resolution = super::row(tx.conn, &resolution)?;
+            halt(tx, &resolution, Some("the incident was reopened"))?;
+        }
     }
     let template = templates::keep(tx, &plan.template)?;
     let content = serde_json::to_string(&plan.content)?;
@@ -170,6 +142,8 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
             n::frozen.eq(Some(&content)),
             n::recipients.eq(count as i64),
             n::endpoints.eq(plan.endpoints.len() as i64),
+            n::episode.eq(plan.episode),
+            n::unreachable.eq(plan.unreachable as i64),
             n::queued_at.eq(Some(tx.now)),
             n::updated_at.eq(tx.now),
         ))
@@ -180,7 +154,7 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
             .incident(&row.incident_id)
             .after(json!({
                 "phase": phase, "digest": plan.digest, "recipients": count, "endpoints": plan.endpoints.len(),
-                "template": template, "approved_by": row.approved_by, "frozen": frozen.finish(),
+                "template": template, "approved_by": row.approved_by, "episode": plan.episode, "frozen": frozen.finish(),
             })),
     );
     Ok(())
@@ -252,6 +226,13 @@ pub fn stop(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
             "the notice is {state}: there is nothing to stop"
         )));
     }
+    halt(tx, &row, None)
+}
+
+/// Stops a notice that is queued or being sent; `why` where nobody asked for it. The caller holds the incident's lock.
+fn halt(tx: &mut Tx<'_>, row: &Row, why: Option<&str>) -> Result<()> {
+    let (id, state) = (&row.id, row.state()?);
+    dialect::lock(tx.conn, dialect::Lock::Notice, id.as_str())?;
     diesel::update(n::table.find(id.as_str()))
         .set((
             n::state.eq(State::Stopped.as_str()),
@@ -277,18 +258,23 @@ pub fn stop(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
     }
     changes.store(tx.conn)?;
     tell_workers(tx.conn, Some(id))?;
+    let mut after = json!({"withheld_in_queue": withheld});
+    if let Some(why) = why {
+        after["reason"] = json!(why);
+    }
     tx.record(
         Event::new(Action::NoticeStopped, "notice", id.as_str())
             .incident(&row.incident_id)
             .before(json!({"state": state}))
-            .after(json!({"withheld_in_queue": withheld})),
+            .after(after),
     );
+    let because = why.map(|why| format!(": {why}")).unwrap_or_default();
     timeline::note(
         tx,
         &row.incident_id,
         timeline::Kind::Note,
         tx.now,
-        &format!("{} notice stopped", row.phase),
+        &format!("{} notice stopped{because}", row.phase),
     )?;
     Ok(())
 }
@@ -322,20 +308,29 @@ pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
             "the notice is a draft: send it, and everybody affected is told".to_owned(),
         ));
     }
+    if row.episode < incident::episode_of(tx.conn, &row.incident_id)? {
+        return Err(Error::Conflict(
+            "the incident was reopened after this notice was sent: draft a new notice, which goes to everybody who is affected"
+                .to_owned(),
+        ));
+    }
     if missing(tx.conn, &row)? == 0 && endpoints::missing(tx.conn, &row)? == 0 {
         return Err(Error::invalid(
             "",
             "everybody who is affected has got this notice",
         ));
     }
+    let author = tx.actor.id().to_owned();
+    let copied = row.id.clone();
     let copy = Row {
         subject: row.subject,
         customer_action: row.customer_action,
         audience: row.audience,
         catch_up_of: Some(row.catch_up_of.unwrap_or(row.id)),
-        ..Row::draft(tx, row.incident_id, row.phase, row.message)
+        ..Row::by(tx.conn, &author, tx.now, row.incident_id, row.phase, row.message)?
     };
     insert(tx, &copy)?;
+    approval::inherit_authors(tx, &copied, &copy.id)?;
     get(tx.conn, &copy.id)
 }
 
@@ -363,8 +358,11 @@ pub fn told_somebody(tx: &mut Tx<'_>, id: &NoticeId, channel: &str) -> Result<()
         timeline::Kind::Notified
     };
     let text = match row.recipients {
-        0 => format!("{} notice: the first system of {} told", row.phase, row.endpoints),
-        people => format!("{} notice: the first of {people} told", row.phase),
+        0 => format!(
+            "{} notice: the first of {} calls accepted",
+            row.phase, row.endpoints
+        ),
+        people => format!("{} notice: the first of {people} mails sent", row.phase),
     };
     timeline::note(tx, &row.incident_id, kind, tx.now, &text)?;
     Ok(())
@@ -412,12 +410,17 @@ pub fn finished(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
         .iter()
         .map(|(channel, counts)| format!("; {channel}: {} of {} accepted", counts.sent, counts.total()))
         .collect();
-    let text = format!("{} notice: {} told{others}{systems}", row.phase, counts.sent);
+    let text = format!(
+        "{} notice: {} of {} mails sent{others}{systems}",
+        row.phase,
+        counts.sent,
+        counts.total()
+    );
     timeline::note(tx, &row.incident_id, timeline::Kind::Note, tx.now, &text)?;
     tx.record(
         Event::new(Action::NoticeFinished, "notice", id.as_str())
             .incident(&row.incident_id)
-            .after(json!({"counts": counts, "channels": channels})),
+            .after(json!({"counts": counts.mails, "channels": channels})),
     );
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::base::error::{Error, Result};
 use crate::db::Conn;
 use crate::db::dialect::on_backend;
 use crate::db::schema::{current_templates as c, templates as t};
-use crate::notice::template::{Phase, Source, Template};
+use crate::notice::template::{MailAction, Phase, Source, Template, samples};
 
 /// The template of a phase, as shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -187,4 +187,60 @@ pub fn reset(tx: &mut Tx<'_>, phase: Phase) -> Result<()> {
     }
     tx.record(Event::new(Action::TemplateReset, "template", phase.as_str()));
     Ok(())
+}
+
+/// What mails of a template leave out that an operator writes for the customer, a sentence for each part. Renders samples.
+///
+/// # Errors
+/// As [`TemplateView::compile`].
+pub fn warnings(view: &TemplateView) -> Result<Vec<String>> {
+    const MESSAGE: &str = "operatorsmessage";
+    const ACTION: &str = "customersaction";
+    const REPORT: &str = "reportssection";
+    let template = view.compile()?;
+    let Some(mut sample) = samples(view.phase).into_iter().next() else {
+        return Ok(Vec::new());
+    };
+    sample.subject = None;
+    sample.paragraphs = vec![MESSAGE.to_owned()];
+    sample.action = Some(MailAction {
+        required: true,
+        text: ACTION.to_owned(),
+    });
+    for section in sample.report.iter_mut().flat_map(|report| &mut report.sections) {
+        section.paragraphs = vec![REPORT.to_owned()];
+    }
+    sample.optional = view.phase.optional();
+    let rendered = template.render(&sample)?;
+    let url = sample.unsubscribe_url.as_str();
+    let mut warnings = Vec::new();
+    for (part, body, ending) in [("text", &rendered.text, "txt"), ("HTML", &rendered.html, "html")] {
+        let mut missing = |wanted: bool, marker: &str, what: &str, how: String| {
+            // The HTML form of a link may escape its characters.
+            let shown =
+                body.contains(marker) || body.replace("&#x3D;", "=").replace("&amp;", "&").contains(marker);
+            if wanted && !shown {
+                warnings.push(format!(
+                    "the {part} part of the {} template does not show {what}: add {how}",
+                    view.phase
+                ));
+            }
+        };
+        let partial = |name: &str| format!("{{{{> {name}.{ending}}}}}");
+        missing(true, MESSAGE, "the operator's message", partial("paragraphs"));
+        missing(true, ACTION, "what the customer has to do", partial("action"));
+        missing(
+            sample.report.is_some(),
+            REPORT,
+            "the sections of the report",
+            "{{#each report.sections}}".to_owned(),
+        );
+        missing(
+            sample.optional,
+            url,
+            "the link to unsubscribe",
+            "{{unsubscribe_url}}".to_owned(),
+        );
+    }
+    Ok(warnings)
 }

@@ -6,7 +6,7 @@
 use super::draft::{check_new, check_phase, insert, new_row};
 use super::plan::{Plan, Sending, plan};
 use super::send::freeze;
-use super::{NewNotice, locked};
+use super::{NewNotice, add_author, locked};
 use crate::audit::Tx;
 use crate::base::error::Result;
 use crate::base::id::{IncidentId, NoticeId};
@@ -23,7 +23,8 @@ pub struct Written {
     pub held: Option<String>,
 }
 
-/// Drafts a notice, shows the judge who would get what, and queues it unless the judge says why not.
+/// Drafts a notice, shows the judge who would get what, and queues it unless the judge says why not. `authors` are the
+/// tokens that wrote its text: they may not approve it.
 ///
 /// # Errors
 /// `NotFound`; `Invalid`, field by field; what the judge answers; `Forbidden` where the plan needs a second person and the
@@ -32,13 +33,18 @@ pub fn write(
     tx: &mut Tx<'_>,
     incident: &IncidentId,
     new: &NewNotice,
+    authors: &[String],
     sending: &Sending,
     judge: impl FnOnce(&mut Conn, &Plan) -> Result<Option<String>>,
 ) -> Result<Written> {
     check_new(tx.conn, new)?;
     check_phase(tx.conn, incident, new.phase)?;
-    let row = new_row(tx.actor.id(), tx.now, incident, new)?;
+    let author = tx.actor.id().to_owned();
+    let row = new_row(tx.conn, &author, tx.now, incident, new)?;
     insert(tx, &row)?;
+    for author in authors {
+        add_author(tx, &row.id, author)?;
+    }
     let row = locked(tx, &row.id)?;
     let plan = plan(tx.conn, &row, sending)?;
     let held = judge(tx.conn, &plan)?;
@@ -66,6 +72,6 @@ pub fn planned(
 ) -> Result<Plan> {
     check_new(conn, new)?;
     check_phase(conn, incident, new.phase)?;
-    let row = new_row(author, now, incident, new)?;
+    let row = new_row(conn, author, now, incident, new)?;
     plan(conn, &row, sending)
 }

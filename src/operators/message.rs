@@ -14,7 +14,7 @@ use crate::notice::DeliveryCounts;
 word_enum! {
     /// What operators hear of.
     OperatorEvent, "an event" {
-        /// An incident opened.
+        /// An incident was opened or reopened.
         Opened = "opened",
         /// Customers were told of an unresolved incident, and have heard nothing for too long.
         Overdue = "overdue",
@@ -22,16 +22,19 @@ word_enum! {
         Sent = "sent",
         /// People could not be reached.
         Unreached = "unreached",
+        /// A policy drafted a notice that somebody has to send, or could not act.
+        Drafted = "drafted",
     }
 }
 
 impl OperatorEvent {
     /// All of them.
-    pub const ALL: [OperatorEvent; 4] = [
+    pub const ALL: [OperatorEvent; 5] = [
         OperatorEvent::Opened,
         OperatorEvent::Overdue,
         OperatorEvent::Sent,
         OperatorEvent::Unreached,
+        OperatorEvent::Drafted,
     ];
 }
 
@@ -50,6 +53,9 @@ pub struct Headline {
     pub title: String,
     /// How bad it is.
     pub severity: Severity,
+    /// Whether it was resolved before and was reopened.
+    #[serde(default)]
+    pub reopened: bool,
 }
 
 impl From<&Incident> for Headline {
@@ -59,6 +65,7 @@ impl From<&Incident> for Headline {
             number: incident.number,
             title: incident.title.clone(),
             severity: incident.severity,
+            reopened: false,
         }
     }
 }
@@ -67,10 +74,11 @@ impl std::fmt::Display for Headline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "#{} {}: {}",
+            "#{} {}: {}{}",
             self.number,
             self.severity,
-            one_line(&self.title, 200)
+            one_line(&self.title, 200),
+            if self.reopened { " (reopened)" } else { "" }
         )
     }
 }
@@ -103,6 +111,12 @@ pub struct Facts {
     /// When customers heard last.
     #[serde(default)]
     pub last_told_at: Option<Timestamp>,
+    /// The policy that drafted the notice, or could not act.
+    #[serde(default)]
+    pub policy: Option<String>,
+    /// Why the policy did not send.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// What became of the mails of a notice.
@@ -166,6 +180,8 @@ impl Facts {
             told: None,
             unreached: 0,
             last_told_at: None,
+            policy: None,
+            reason: None,
         }
     }
 
@@ -188,6 +204,13 @@ impl Facts {
             OperatorEvent::Opened => {
                 let folded = self.others.len() + self.more;
                 let title = match folded {
+                    0 if incident.reopened => {
+                        let plain = Headline {
+                            reopened: false,
+                            ..incident.clone()
+                        };
+                        format!("Incident reopened: {plain}")
+                    }
                     0 => format!("Incident opened: {incident}"),
                     _ => format!("{} incidents opened, the first: {incident}", folded + 1),
                 };
@@ -234,6 +257,24 @@ impl Facts {
                     vec![about],
                 )
             }
+            OperatorEvent::Drafted => {
+                let policy = self.policy.as_deref().unwrap_or_default();
+                let reason = self.reason.as_deref();
+                let (title, line) = match self.notice {
+                    Some(_) => (
+                        format!("#{number}: a {phase} notice is a draft and waits for you"),
+                        format!("The policy “{policy}” drafted it. Nobody gets it until somebody sends it."),
+                    ),
+                    None => (
+                        format!("#{number}: the policy “{policy}” could not act"),
+                        "No notice was drafted or sent.".to_owned(),
+                    ),
+                };
+                let mut lines = vec![line];
+                lines.extend(reason.map(|reason| format!("The reason: {}.", one_line(reason, 300))));
+                lines.push(about);
+                (title, lines)
+            }
             OperatorEvent::Unreached => {
                 let people = match self.unreached {
                     1 => "1 person".to_owned(),
@@ -255,7 +296,9 @@ impl Facts {
             urgency: match (self.event, incident.severity) {
                 (OperatorEvent::Opened, Severity::Critical) => Urgency::Max,
                 (OperatorEvent::Opened, Severity::Major)
-                | (OperatorEvent::Overdue | OperatorEvent::Unreached, _) => Urgency::High,
+                | (OperatorEvent::Overdue | OperatorEvent::Unreached | OperatorEvent::Drafted, _) => {
+                    Urgency::High
+                }
                 _ => Urgency::Usual,
             },
         }

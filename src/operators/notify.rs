@@ -24,13 +24,16 @@ use crate::db::schema::deliveries as d;
 use crate::db::{Conn, Db};
 use crate::feedback::unreached;
 use crate::incident;
+use crate::notice::template::Phase;
 use crate::notice::{self, Notice, State};
 
 /// The follower's name.
 const FOLLOWER: &str = "operators";
 /// What it follows.
-const FOLLOWS: [Action; 3] = [
+const FOLLOWS: [Action; 5] = [
     Action::IncidentOpened,
+    Action::IncidentReopened,
+    Action::AutomationDecided,
     Action::NoticeFinished,
     Action::DeliveryBounced,
 ];
@@ -150,6 +153,41 @@ fn tell(tx: &mut Tx<'_>, operators: &[Operator], event: &Followed, known: &Known
         }
         return Ok(());
     }
+    let said = |field: &str| event.after.as_ref().and_then(|after| after.get(field)).cloned();
+    if event.action == Action::IncidentReopened.as_str() {
+        let reopened = Headline {
+            reopened: true,
+            ..headline.clone()
+        };
+        let facts = Facts::new(OperatorEvent::Opened, reopened);
+        let episode = said("episode")
+            .and_then(|episode| episode.as_i64())
+            .unwrap_or_default();
+        let key = format!("opened:{id}:{episode}");
+        for operator in wanting(OperatorEvent::Opened) {
+            outbox::put_opened(tx, operator, &key, &facts)?;
+        }
+        return Ok(());
+    }
+    let text = |field: &str| said(field).and_then(|value| value.as_str().map(str::to_owned));
+    if event.action == Action::AutomationDecided.as_str() {
+        if !matches!(text("outcome").as_deref(), Some("drafted" | "failed")) {
+            return Ok(());
+        }
+        let facts = Facts {
+            notice: text("notice").and_then(|notice| NoticeId::parse(&notice).ok()),
+            // The phase in which policies write.
+            phase: Some(Phase::Detection.as_str().to_owned()),
+            policy: text("policy"),
+            reason: text("reason"),
+            ..Facts::new(OperatorEvent::Drafted, headline.clone())
+        };
+        let key = format!("drafted:{id}:{}", event.seq);
+        for operator in wanting(OperatorEvent::Drafted) {
+            outbox::put(tx, operator, &key, &facts, tx.now)?;
+        }
+        return Ok(());
+    }
     let finished = event.action == Action::NoticeFinished.as_str();
     let notice = if finished {
         NoticeId::parse(&event.subject).ok()
@@ -167,7 +205,7 @@ fn tell(tx: &mut Tx<'_>, operators: &[Operator], event: &Followed, known: &Known
     };
     if finished {
         let facts = Facts {
-            told: Some(Told::from(notice.counts)),
+            told: Some(Told::from(notice.counts.mails)),
             ..about.clone()
         };
         let key = format!("sent:{}", notice.id);
@@ -237,7 +275,7 @@ fn untold(
         .collect();
     let mut missing = Vec::new();
     for one in &found {
-        let key = format!("overdue:{}:{}", one.incident, one.last.as_micros());
+        let key = format!("overdue:{}:{}", one.incident, one.since.as_micros());
         let fresh: Vec<&Operator> = operators
             .iter()
             .filter(|operator| {

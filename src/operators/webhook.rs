@@ -92,6 +92,7 @@ fn ntfy(topic: &str, facts: &Facts, rendered: &Rendered) -> Value {
         OperatorEvent::Overdue => "hourglass",
         OperatorEvent::Sent => "incoming_envelope",
         OperatorEvent::Unreached => "warning",
+        OperatorEvent::Drafted => "memo",
     };
     json!({
         "topic": topic,
@@ -117,6 +118,7 @@ fn generic(id: &str, facts: &Facts, rendered: &Rendered) -> Value {
         "link": rendered.link,
         "incident": {
             "id": incident.id, "number": incident.number, "title": incident.title, "severity": incident.severity,
+            "reopened": incident.reopened,
         },
         "others": facts.others.len() + facts.more,
         "notice": facts.notice,

@@ -54,6 +54,14 @@ impl Http {
         assert_eq!(taken["opened"], json!([]), "{taken}");
     }
 
+    /// Sends the end of a problem.
+    pub async fn ends(&self, by: &Monitoring, problem: &str) {
+        let alert = json!({"status": "resolved", "fingerprint": problem, "labels": {"alertname": problem},
+            "annotations": {}, "startsAt": "2024-03-14T06:50:00Z", "endsAt": "2024-03-14T06:55:00Z"});
+        let body = json!({"version": "4", "status": "resolved", "alerts": [alert]});
+        self.anonymous().post(&by.hook, body).await.expect(202);
+    }
+
     /// Waits until a policy is chosen for an incident, and not carried out.
     pub async fn waits(&self, incident: &str) {
         let run = eventually("a policy to be chosen", DEADLINE, async || {

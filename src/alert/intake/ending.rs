@@ -2,7 +2,7 @@
 //!
 //! Must never happen here: an incident that resolves by itself, one alert that ends another, or an end that opens anything.
 
-use diesel::dsl::sql;
+use diesel::dsl::{max, sql};
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use serde_json::json;
@@ -18,7 +18,7 @@ use crate::alert::source::Alert;
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::Result;
 use crate::base::id::{AlertId, IncidentId};
-use crate::base::time::Timestamp;
+use crate::base::time::{Timestamp, ZonedTime};
 use crate::db::Fix;
 use crate::db::schema::{alerts as a, timeline_entries as te};
 use crate::incident::{self, StatusChange, timeline};
@@ -112,7 +112,8 @@ impl<'b> Work<'b> {
         }
         match status {
             incident::Status::Investigating | incident::Status::Identified => {
-                self.move_to(tx, id, incident::Status::Monitoring, ALL_RESOLVED)
+                let ended_at = last_end(tx, id)?;
+                self.move_to(tx, id, incident::Status::Monitoring, ALL_RESOLVED, ended_at)
             }
             incident::Status::Monitoring | incident::Status::Resolved => {
                 timeline::note(tx, id, timeline::Kind::Note, tx.now, ALL_RESOLVED)?;
@@ -127,11 +128,12 @@ impl<'b> Work<'b> {
         id: &IncidentId,
         status: incident::Status,
         why: &str,
+        at: Option<Timestamp>,
     ) -> Result<()> {
         let change = StatusChange {
             status,
             message: Some(why.to_owned()),
-            at: None,
+            at: at.map(|at| ZonedTime { at, offset: 0 }),
         };
         incident::set_status(tx, id, &change)?;
         let standing = incident::standing(tx.conn, id)?;
@@ -155,7 +157,7 @@ impl<'b> Work<'b> {
                 .optional()?;
             if last.as_deref() == Some(ALL_RESOLVED) {
                 let why = if returns { AGAIN } else { "Another alert fires" };
-                return self.move_to(tx, id, incident::Status::Investigating, why);
+                return self.move_to(tx, id, incident::Status::Investigating, why, None);
             }
         }
         if returns {
@@ -166,6 +168,18 @@ impl<'b> Work<'b> {
         }
         Ok(())
     }
+}
+
+/// When the last alert of an incident ended, as its source says: it may have been received long after. Never before the
+/// incident was opened or reopened last, and never in the future. None where no source says when.
+fn last_end(tx: &mut Tx<'_>, id: &IncidentId) -> Result<Option<Timestamp>> {
+    let ended: Option<Timestamp> = a::table
+        .filter(a::incident_id.eq(id.as_str()))
+        .select(max(a::ended_at))
+        .first(tx.conn)?;
+    let Some(ended) = ended else { return Ok(None) };
+    let began = incident::began_at(tx.conn, id)?;
+    Ok(Some(ended.max(began).min(tx.now)))
 }
 
 fn any_firing(tx: &mut Tx<'_>, id: &IncidentId) -> Result<bool> {

@@ -182,21 +182,24 @@ pub fn lock_intake(conn: &mut Conn) -> Result<()> {
     Ok(())
 }
 
-/// Locks the end of the audit chain and reads it: the last lock that a transaction takes.
-pub fn audit_head(conn: &mut Conn) -> Result<(i64, String)> {
+/// Locks the end of the audit chain and reads its number, its hash and the time of the last event: the last lock that a
+/// transaction takes.
+pub fn audit_head(conn: &mut Conn) -> Result<(i64, String, Timestamp)> {
     #[derive(QueryableByName)]
     struct Head {
+        #[diesel(sql_type = BigInt)]
+        at: Timestamp,
         #[diesel(sql_type = BigInt)]
         seq: i64,
         #[diesel(sql_type = Text)]
         hash: String,
     }
     let statement = match conn {
-        Conn::Sqlite(_) => "SELECT seq, hash FROM audit_head",
-        Conn::Pg(_) => "SELECT seq, hash FROM audit_head FOR UPDATE",
+        Conn::Sqlite(_) => "SELECT seq, hash, at FROM audit_head",
+        Conn::Pg(_) => "SELECT seq, hash, at FROM audit_head FOR UPDATE",
     };
     let head: Head = diesel::sql_query(statement).fixed().get_result(conn)?;
-    Ok((head.seq, head.hash))
+    Ok((head.seq, head.hash, head.at))
 }
 
 /// Makes PostgreSQL look at tables that have just grown a great deal. Its own daemon does that within minutes; until

@@ -2,7 +2,7 @@
 //!
 //! Must never happen here: a person without a reason, or more people on a page than a page holds.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::tz::TimeZone;
 use serde::Deserialize;
@@ -16,16 +16,21 @@ use crate::feedback::unreached::{Unreached, UnreachedCounts, UnreachedReason};
 use crate::http::page::{Page, page};
 use crate::incident::affected::Relevance;
 use crate::incident::seen::Seen;
+use crate::notice::{self, Partition, Reached, Standing};
 
 /// Which of the people to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Chosen {
-    /// Those who were told nothing and could be.
+    /// Those to whom nothing was sent and who could be mailed.
     NotTold,
-    /// Those who were told something.
+    /// Those for whom a mail was accepted.
     Told,
-    /// Those who cannot be told.
+    /// Those to whom a mail is being sent.
+    Sending,
+    /// Those whose mails were refused or bounced.
+    Failed,
+    /// Those without a usable address.
     Unreachable,
 }
 
@@ -34,48 +39,45 @@ impl Chosen {
         match self {
             Chosen::NotTold => "not_told",
             Chosen::Told => "told",
+            Chosen::Sending => "sending",
+            Chosen::Failed => "failed",
             Chosen::Unreachable => "unreachable",
+        }
+    }
+
+    fn of(standing: Standing) -> Chosen {
+        match standing {
+            Standing::Accepted => Chosen::Told,
+            Standing::Sending => Chosen::Sending,
+            Standing::Failed => Chosen::Failed,
+            Standing::Unreachable => Chosen::Unreachable,
+            Standing::NotNotified => Chosen::NotTold,
         }
     }
 }
 
-/// The section, and how many people are not told yet.
+/// The section, and how many people are not notified yet.
 pub struct Section {
     /// For the page.
     pub shown: Value,
-    /// People who could be told and were not.
+    /// People who could be mailed and to whom nothing was sent.
     pub not_told: usize,
 }
 
 /// Reasons of one person, and resources of one reason, that are shown before they are only counted.
 const MOST: usize = 5;
 
-/// One page of the people of an audience.
+/// One page of the people of an audience. `outbox`: mails are written to files, and no mail server accepts anything.
 pub fn section(
     audience: &Audience,
-    told: &HashMap<String, bool>,
-    bounced: &HashSet<String>,
+    reached: &HashMap<String, Reached>,
     chosen: Option<Chosen>,
     after: Option<&str>,
     base: &str,
+    outbox: bool,
 ) -> Section {
-    let standing =
-        |addressee: &Addressee| match (&addressee.unreachable, told.contains_key(&addressee.person.id)) {
-            (_, true) => Chosen::Told,
-            (Some(_), false) => Chosen::Unreachable,
-            // Sending it there again is no use.
-            (None, false) if bounced.contains(&addressee.person.id) => Chosen::Unreachable,
-            (None, false) => Chosen::NotTold,
-        };
-    let mut numbers = (0, 0, 0);
-    for addressee in &audience.people {
-        match standing(addressee) {
-            Chosen::NotTold => numbers.0 += 1,
-            Chosen::Told => numbers.1 += 1,
-            Chosen::Unreachable => numbers.2 += 1,
-        }
-    }
-    let (not_told, told_people, unreachable) = numbers;
+    let standing = |addressee: &Addressee| Chosen::of(Standing::of(addressee, reached));
+    let parts: Partition = notice::partition(&audience.people, reached);
     let rows: Vec<&Addressee> = audience
         .people
         .iter()
@@ -84,11 +86,6 @@ pub fn section(
         .take(ROWS.probe() as usize)
         .collect();
     let Page { items, next_cursor } = page(rows, ROWS, |addressee| addressee.person.id.clone());
-    let on_its_way = audience
-        .people
-        .iter()
-        .filter(|addressee| told.get(&addressee.person.id) == Some(&false))
-        .count();
     let word = chosen.map(Chosen::as_str);
     let path = |chosen: Option<&str>, after: Option<&str>| {
         format!(
@@ -96,28 +93,52 @@ pub fn section(
             link(base, &[("people", chosen), ("people_after", after)])
         )
     };
-    let tab = |label: &str, n: usize, value: Option<&str>| json!({"label": format!("{label} {}", grouped(n as i64)), "path": path(value, None), "current": word == value});
+    let tab = |label: &str, n: i64, value: Option<&str>| json!({"label": format!("{label} {}", grouped(n)), "path": path(value, None), "current": word == value});
     let counts = &audience.counts;
-    // Of the people above, and those who are gone from the directory.
-    let came_back = audience
-        .people
-        .iter()
-        .filter(|addressee| addressee.unreachable.is_none() && standing(addressee) == Chosen::Unreachable)
-        .count();
-    let unreached = counts.unreachable + came_back;
+    // They stand in no part: they are not among the people any more.
+    let deleted = audience.unreachable.len().saturating_sub(
+        audience
+            .people
+            .iter()
+            .filter(|one| one.unreachable.is_some())
+            .count(),
+    );
+    let mut tabs = vec![
+        tab("all", parts.people, None),
+        tab("not notified yet", parts.not_notified, Some("not_told")),
+        tab("emailed", parts.accepted, Some("told")),
+    ];
+    for (label, n, value) in [
+        ("still sending", parts.sending, "sending"),
+        ("failed or bounced", parts.failed, "failed"),
+        ("no usable address", parts.unreachable, "unreachable"),
+    ] {
+        if n > 0 || word == Some(value) {
+            tabs.push(tab(label, n, Some(value)));
+        }
+    }
     let shown = json!({
         "people": count(counts.people, "person", "people"),
         "accounts": count(counts.accounts, "account", "accounts"),
         "resources": count(counts.resources, "resource", "resources"),
         "any": !audience.people.is_empty(),
-        "told": told_people,
-        "on_its_way": on_its_way,
-        "on_its_way_text": grouped(on_its_way as i64),
-        "told_text": grouped(told_people as i64),
-        "not_told": not_told,
-        "not_told_text": grouped(not_told as i64),
-        "unreachable": unreached,
-        "unreachable_text": grouped(unreached as i64),
+        "accepted_text": format!("{} of {}", grouped(parts.accepted), grouped(parts.people)),
+        // Green only where nothing is open.
+        "all_accepted": parts.people > 0 && parts.accepted == parts.people,
+        "accepted_meaning": match (parts.accepted, outbox) {
+            (0, _) => "nobody so far",
+            (_, true) => "written to files in the outbox; no mail server has got them",
+            (_, false) => "a mail server accepted the mail",
+        },
+        "sending": parts.sending,
+        "sending_text": grouped(parts.sending),
+        "failed": parts.failed,
+        "failed_text": grouped(parts.failed),
+        "not_told": parts.not_notified,
+        "not_told_text": grouped(parts.not_notified),
+        "unreachable": parts.unreachable,
+        "unreachable_text": grouped(parts.unreachable),
+        "deleted": (deleted > 0).then(|| count(deleted, "person was", "people were")),
         "unresolved": counts.unresolved_references,
         "unresolved_text": grouped(counts.unresolved_references as i64),
         "identified": counts.identified,
@@ -126,20 +147,18 @@ pub fn section(
         "any_events": counts.identified > 0 || counts.unidentified > 0 || counts.events_without_user > 0,
         "unidentified_text": grouped(counts.unidentified as i64),
         "without_user_text": grouped(counts.events_without_user),
-        "tabs": [
-            tab("all", audience.people.len(), None),
-            tab("not told yet", not_told, Some("not_told")),
-            tab("told", told_people, Some("told")),
-            tab("unreachable", unreachable, Some("unreachable")),
-        ],
-        "rows": items.iter().map(|addressee| row(addressee, standing(addressee), told.get(&addressee.person.id) == Some(&true))).collect::<Vec<_>>(),
+        "tabs": tabs,
+        "rows": items.iter().map(|addressee| row(addressee, standing(addressee), outbox)).collect::<Vec<_>>(),
         "first": after.map(|_| path(word, None)),
         "next": next_cursor.as_deref().map(|next| path(word, Some(next))),
     });
-    Section { shown, not_told }
+    Section {
+        shown,
+        not_told: usize::try_from(parts.not_notified).unwrap_or_default(),
+    }
 }
 
-fn row(addressee: &Addressee, standing: Chosen, accepted: bool) -> Value {
+fn row(addressee: &Addressee, standing: Chosen, outbox: bool) -> Value {
     let person = &addressee.person;
     let reasons: Vec<Reason> = addressee.reasons.iter().collect();
     let (ways, more) = ways(&reasons);
@@ -148,8 +167,9 @@ fn row(addressee: &Addressee, standing: Chosen, accepted: bool) -> Value {
         "id": person.id,
         "path": person_path(&person.id),
         "email": person.email,
-        "told": accepted,
-        "on_its_way": standing == Chosen::Told && !accepted,
+        "told": (standing == Chosen::Told).then_some(if outbox { "written to the outbox" } else { "emailed" }),
+        "sending": standing == Chosen::Sending,
+        "failed": standing == Chosen::Failed,
         "not_told": standing == Chosen::NotTold,
         "relevance": match addressee.relevance {
             Relevance::Impaired => None,
@@ -162,10 +182,7 @@ fn row(addressee: &Addressee, standing: Chosen, accepted: bool) -> Value {
             "bounced" => "no updates: a mail came back for good",
             _ => "no updates: called a mail spam",
         }),
-        "unreachable": match (&addressee.unreachable, standing) {
-            (None, Chosen::Unreachable) => Some("the mail came back"),
-            (reason, _) => reason.as_deref(),
-        },
+        "unreachable": addressee.unreachable,
         "ways": ways,
         "more_ways": more,
     })

@@ -2,8 +2,6 @@
 //!
 //! Must never happen here: somebody who cannot be reached, or an id that the directory does not know, shown quietly.
 
-use std::collections::HashSet;
-
 use actix_web::{HttpResponse, get, web};
 use jiff::tz::TimeZone;
 use serde::Deserialize;
@@ -93,19 +91,15 @@ impl Standing {
         incident: &Incident,
         chosen: Option<Chosen>,
         after: Option<&str>,
+        outbox: bool,
     ) -> crate::base::error::Result<Self> {
         let id = &incident.id;
         let audience = crate::audience::resolve(conn, id)?;
         let zones = zones(incident, &audience);
         let local = zones.first().map(|(_, zone)| zone);
-        let told = notice::reached_people(conn, id)?;
-        let bounced: HashSet<String> = notice::missed(conn, id)?
-            .into_iter()
-            .filter(|missed| missed.bounced)
-            .flat_map(|missed| missed.people)
-            .collect();
+        let reached = notice::reached_people(conn, id)?;
         let base = format!("/admin/incidents/{}", incident.number);
-        let people = audience::section(&audience, &told, &bounced, chosen, after, &base);
+        let people = audience::section(&audience, &reached, chosen, after, &base, outbox);
         let since = why::since(conn, id, incident.started_at, &audience)?;
         let (counts, unreached) = unreached::of(conn, id, None, ROWS.0)?;
         Ok(Standing {
@@ -139,6 +133,7 @@ async fn show(
     let people_after: Option<String> = cursor(p.people_after.as_deref())?;
     let who = p.who.clone();
     let (memo, now, every) = (app.memo.clone(), app.clock().now(), app.update_every);
+    let outbox = app.outbox;
     let facts = app
         .db
         .read(move |conn| {
@@ -158,7 +153,7 @@ async fn show(
                     let after = people_after.as_deref();
                     let name = format!("page {:?} {after:?}", p.people);
                     memo.of(conn, id, &name, now, |conn| {
-                        Standing::of(conn, &incident, p.people, after)
+                        Standing::of(conn, &incident, p.people, after, outbox)
                     })?
                 },
                 explained: match &who {
@@ -218,6 +213,7 @@ async fn show(
             "title": incident.title,
             "severity": incident.severity,
             "status": incident.status,
+            "reopened": (incident.episode > 1).then(|| count((incident.episode - 1) as usize, "time", "times")),
             "earlier": facts.earlier,
             "later": facts.later,
             "summary": incident.summary.as_deref().map(paragraphs).unwrap_or_default(),
@@ -234,7 +230,7 @@ async fn show(
             "unresolved": standing.unresolved,
             "unidentified": standing.unidentified,
             "affected": affected_section(&facts, &base, local),
-            "notices": facts.notices.iter().map(|notice| notice_row(notice, local)).collect::<Vec<_>>(),
+            "notices": facts.notices.iter().map(|notice| notice_row(notice, local, outbox)).collect::<Vec<_>>(),
             "timeline": facts.timeline.iter().take(MOST).map(|entry| entry_row(entry, local)).collect::<Vec<_>>(),
             "timeline_more": facts.timeline.len().saturating_sub(MOST),
             "alerts": facts.alerts.items.iter().map(|alert| alert_row(alert, local)).collect::<Vec<_>>(),
@@ -302,7 +298,7 @@ fn times(metrics: &Metrics, update_due: Option<Timestamp>, zones: &[(String, Tim
     [
         ("Started", Some(times.started_at)),
         ("Detected", Some(times.detected_at)),
-        ("First told", times.notified_at),
+        ("First notified", times.notified_at),
         ("Mitigated", times.mitigated_at),
         ("Resolved", times.resolved_at),
     ]
@@ -326,7 +322,40 @@ fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
     let mut todo = Vec::new();
     let incident = &facts.incident;
     let new_notice = format!("/incidents/{}/notices", incident.id);
-    let of = |phase: Phase| facts.notices.iter().filter(move |notice| notice.phase == phase);
+    // What was sent before the incident was reopened says nothing of now.
+    let episode = incident.episode;
+    let of = |phase: Phase| {
+        facts
+            .notices
+            .iter()
+            .filter(move |notice| notice.phase == phase && notice.episode == episode)
+    };
+    let sending = |notice: &&Notice| matches!(notice.state, State::Queued | State::Sending);
+    let stale = facts
+        .notices
+        .iter()
+        .filter(|notice| notice.phase == Phase::Resolution && notice.episode < episode)
+        .filter(sending);
+    for resolution in stale {
+        todo.push(json!({
+            "text": "The incident was reopened, and the resolution notice from before is still being sent. Stop it, or send a detection, which stops it:",
+            "path": null, "link": null,
+            "command": call(app, "POST", &format!("/notices/{}/stop", resolution.id), None),
+        }));
+    }
+    if episode > 1
+        && incident.status != Status::Resolved
+        && of(Phase::Detection).all(|notice| notice.state == State::Draft)
+    {
+        let over = |notice: &&Notice| notice.phase == Phase::Resolution && notice.state != State::Draft;
+        if facts.notices.iter().any(|notice| over(&notice)) {
+            let new = json!({"phase": "detection", "message": "The problem is back."});
+            todo.push(json!({
+                "text": "The incident was reopened, and customers still believe that it is resolved. Draft a new detection, which goes to everybody who is affected or heard the resolution:",
+                "path": null, "link": null, "command": call(app, "POST", &new_notice, Some(&new)),
+            }));
+        }
+    }
     let drafts: Vec<&Notice> = facts
         .notices
         .iter()
@@ -340,12 +369,15 @@ fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
     }
     if not_told > 0 && drafts.is_empty() {
         let done = |notice: &&Notice| matches!(notice.state, State::Sent | State::Stopped);
-        let live = |notice: &&Notice| matches!(notice.state, State::Queued | State::Sending);
-        let who = count(not_told, "person is not told yet", "people are not told yet");
+        let who = count(
+            not_told,
+            "person is not notified yet",
+            "people are not notified yet",
+        );
         let new = json!({"phase": "detection", "message": "What we know so far."});
-        todo.push(if let Some(live) = of(Phase::Detection).find(live) {
+        todo.push(if let Some(live) = of(Phase::Detection).find(sending) {
             json!({
-                "text": format!("{who}, and the detection notice is still on its way."),
+                "text": format!("{who}, and the detection notice is still being sent."),
                 "path": format!("/admin/notices/{}", live.id), "link": "Look at it", "command": null,
             })
         } else if let Some(sent) = of(Phase::Detection).rfind(done) {
@@ -367,7 +399,7 @@ fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
     if incident.status == Status::Resolved && heard && of(Phase::Resolution).next().is_none() {
         let body = json!({"phase": "resolution", "message": "What was mended.", "customer_action": {"required": false}});
         todo.push(json!({
-            "text": "It is resolved, and nobody was told so. Draft the resolution:",
+            "text": "The incident is resolved, and no resolution notice was sent. Draft it:",
             "path": null, "link": null, "command": call(app, "POST", &new_notice, Some(&body)),
         }));
     }
@@ -437,16 +469,17 @@ fn relevance(relevance: Relevance) -> Option<&'static str> {
     }
 }
 
-fn notice_row(notice: &Notice, local: Option<&TimeZone>) -> Value {
+fn notice_row(notice: &Notice, local: Option<&TimeZone>, outbox: bool) -> Value {
     json!({
         "path": format!("/admin/notices/{}", notice.id),
         "phase": notice.phase,
         "state": notice.state,
         "subject": notice.subject,
         "excerpt": cut(&notice.message, 160),
-        "progress": progress(notice),
+        "progress": progress(notice, outbox),
         "approved": notice.approved,
         "catch_up": notice.catch_up_of.is_some(),
+        "episode": (notice.episode > 1).then_some(notice.episode),
         "at": When::new(notice.queued_at.unwrap_or(notice.created_at), local),
         "verb": if notice.state == State::Draft { "drafted" } else { "sent off" },
     })

@@ -98,11 +98,11 @@ fn row(incident: &Incident, notices: &[Notice]) -> Value {
         .filter(|notice| notice.state != State::Draft)
         .map(|notice| {
             let counts = notice.counts;
-            let refused = counts.failed + counts.bounced + counts.stopped;
+            let refused = counts.failed + counts.bounced + counts.stopped + counts.partition.unreachable;
             json!({
                 "path": format!("/admin/notices/{}", notice.id),
                 "phase": notice.phase,
-                "text": format!("{} of {}", grouped(counts.sent), grouped(notice.recipients)),
+                "text": format!("{} of {}", grouped(counts.sent), grouped(counts.partition.people)),
                 "bad": refused > 0,
                 "on_its_way": matches!(notice.state, State::Queued | State::Sending),
             })

@@ -94,7 +94,7 @@ async fn show(
         incident.number
     );
     let path = format!("/notices/{}", notice.id);
-    let commands = commands(&app, &notice, preview.as_ref(), not_told, &path);
+    let commands = commands(&app, &notice, preview.as_ref(), not_told, incident.episode, &path);
     app.pages.answer(
         "admin/notice",
         &json!({
@@ -113,10 +113,11 @@ async fn show(
             "paragraphs": paragraphs(&notice.message),
             "action": notice.customer_action,
             "approved": notice.approved,
+            "episode": (notice.episode > 1).then_some(notice.episode),
             "digest": notice.digest,
             "catch_up_of": notice.catch_up_of.as_ref().map(|id| format!("/admin/notices/{id}")),
             "recipients": count(notice.recipients as usize, "recipient", "recipients"),
-            "progress": progress(&notice),
+            "progress": progress(&notice, app.outbox),
             "systems": systems(&notice),
             "not_told": (not_told > 0).then(|| count(not_told, "person is", "people are")),
             "created": When::new(notice.created_at, zone.as_ref()),
@@ -136,7 +137,7 @@ fn systems(notice: &Notice) -> Vec<Value> {
         .iter()
         .map(|(channel, counts)| {
             let others: Vec<Value> = [
-                (counts.pending, "pending", false),
+                (counts.pending, "still sending", false),
                 (counts.failed, "failed", true),
                 (counts.stopped, "stopped", true),
             ]
@@ -167,6 +168,7 @@ fn commands(
     notice: &Notice,
     preview: Option<&Preview>,
     not_told: usize,
+    episode: i64,
     path: &str,
 ) -> Vec<Value> {
     let step = |text: &str, command: String| json!({"text": text, "command": command});
@@ -193,7 +195,8 @@ fn commands(
             call(app, "POST", &format!("{path}/stop"), None),
         ));
     }
-    if not_told > 0 {
+    // A notice from before a reopening cannot be caught up: a new one is needed.
+    if not_told > 0 && notice.episode == episode {
         commands.push(step(
             "Draft the same notice for those who have not got it:",
             call(app, "POST", &format!("{path}/catch-up"), None),
@@ -242,8 +245,9 @@ fn deliveries_section(
             link(&base, &[("state", state), ("cursor", cursor)])
         )
     };
-    let with =
-        |of: fn(&DeliveryCounts) -> i64| of(&notice.counts) + notice.channels.values().map(of).sum::<i64>();
+    let with = |of: fn(&DeliveryCounts) -> i64| {
+        of(&notice.counts.mails) + notice.channels.values().map(of).sum::<i64>()
+    };
     let all = notice.recipients + notice.channels.values().map(DeliveryCounts::total).sum::<i64>();
     let mut tabs = vec![json!({
         "label": format!("all {}", grouped(all)), "path": path(None, None), "current": state.is_none(),

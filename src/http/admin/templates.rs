@@ -79,6 +79,7 @@ fn view(template: &TemplateView, most: usize) -> Value {
         "text": template.text,
         "html": template.html,
         "broken": broken,
+        "warnings": templates::warnings(template).unwrap_or_default(),
         "samples": rendered.into_iter().zip(SAMPLES).enumerate().map(|(index, (mail, label))| json!({
             "label": label, "to": null, "subject": mail.subject, "text": mail.text, "html": mail.html, "open": index == 0 && (most > 1 || template.phase == Phase::Detection),
         })).collect::<Vec<_>>(),

@@ -233,31 +233,37 @@ pub fn call(app: &App, method: &str, path: &str, body: Option<&Value>) -> String
     command
 }
 
-/// How far a notice has come, for its bar. Before it is sent there is nothing to show.
-pub fn progress(notice: &Notice) -> Option<Value> {
+/// How far a notice has come, for its bar. Before it is sent there is nothing to show. `outbox`: mails are written to
+/// files, and no mail server accepts anything.
+pub fn progress(notice: &Notice, outbox: bool) -> Option<Value> {
     if notice.state == State::Draft {
         return None;
     }
     let counts = notice.counts;
-    let refused = counts.failed + counts.bounced;
-    let withheld = counts.suppressed + counts.stopped;
-    let share = |part: i64| (part as f64 * 100.0 / notice.recipients.max(1) as f64 * 100.0).round() / 100.0;
+    let parts = counts.partition;
+    let share = |part: i64| (part as f64 * 100.0 / parts.people.max(1) as f64 * 100.0).round() / 100.0;
     let details: Vec<Value> = [
-        (counts.pending, "pending", false),
+        (counts.pending, "still sending", false),
         (counts.failed, "failed", true),
         (counts.bounced, "bounced", true),
+        (parts.unreachable, "without a usable address", true),
         (counts.suppressed, "opted out", false),
-        (counts.stopped, "stopped", true),
+        (counts.stopped, "not sent: stopped", true),
     ]
     .into_iter()
     .filter(|(n, _, _)| *n > 0)
     .map(|(n, word, bad)| json!({"text": format!("{} {word}", grouped(n)), "bad": bad}))
     .collect();
+    let verb = if outbox {
+        "Written to the outbox:"
+    } else {
+        "Emailed"
+    };
     Some(json!({
-        "sent_share": share(counts.sent),
-        "refused_share": share(refused),
-        "withheld_share": share(withheld),
-        "label": format!("{} of {} sent", grouped(counts.sent), grouped(notice.recipients)),
+        "sent_share": share(parts.accepted),
+        "refused_share": share(parts.failed + parts.unreachable),
+        "withheld_share": share(parts.not_notified),
+        "label": format!("{verb} {} of {}", grouped(parts.accepted), grouped(parts.people)),
         "details": details,
     }))
 }

@@ -1,7 +1,5 @@
 //! The audience of an incident: who, why, as of when, what differs, and why somebody is in it or not.
 
-use std::collections::HashSet;
-
 use actix_web::{HttpResponse, get, web};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
@@ -22,7 +20,7 @@ use crate::http::problem::{Answer, ProblemDocument};
 use crate::incident;
 use crate::incident::affected::Unresolved;
 use crate::incident::seen::Unidentified;
-use crate::notice;
+use crate::notice::{self, Partition, Reached};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config
@@ -36,7 +34,7 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
 struct AudienceItem {
     #[serde(flatten)]
     addressee: Addressee,
-    /// Whether a notice of this incident reached them, or is on its way.
+    /// Whether a mail about this incident was accepted for them, or is being sent, since it was opened or reopened.
     told: bool,
 }
 
@@ -45,8 +43,11 @@ struct AudienceItem {
 struct AudienceCounts {
     #[serde(flatten)]
     counts: Counts,
-    /// People who can be reached and were not told anything yet.
+    /// People who can be reached and to whom nothing was delivered or is being sent. Refused mails count here; bounced
+    /// mails do not.
     not_told: usize,
+    /// Where each of `people` stands since the incident was opened or reopened; the parts add up.
+    partition: Partition,
 }
 
 /// Whom an incident affects.
@@ -142,30 +143,30 @@ async fn get_audience(
     } = params.0;
     let after: Option<String> = cursor(at.as_deref())?;
     let moment = Moment::parse("?as_of", as_of.as_deref(), "now", app.db.clock().now())?;
-    let (at, audience, told, missed) = app
+    let (at, audience, reached) = app
         .db
         .read(move |conn| {
             let at = moment.at(conn, &id)?;
             Ok((
                 at,
                 audience::resolve_by(conn, &id, &Rule::default(), at)?,
-                notice::told_people(conn, &id)?,
-                notice::missed(conn, &id)?,
+                notice::reached_people(conn, &id)?,
             ))
         })
         .await?;
-    // Sending it there again is no use: they count among the unreached.
-    let bounced: HashSet<&String> = missed
-        .iter()
-        .filter(|missed| missed.bounced)
-        .flat_map(|missed| &missed.people)
-        .collect();
+    let told = |person: &str| reached.get(person).is_some_and(Reached::told);
+    // Where a mail bounced another one is of no use.
+    let bounced = |addressee: &Addressee| {
+        let reached = reached.get(&addressee.person.id);
+        reached.is_some_and(|reached| reached.bounced_at(&addressee.person.email))
+    };
     let not_told = audience
         .people
         .iter()
         .filter(|addressee| addressee.unreachable.is_none())
-        .filter(|addressee| !told.contains(&addressee.person.id) && !bounced.contains(&addressee.person.id))
+        .filter(|addressee| !told(&addressee.person.id) && !bounced(addressee))
         .count();
+    let partition = notice::partition(&audience.people, &reached);
     let rows: Vec<Addressee> = audience
         .people
         .into_iter()
@@ -176,7 +177,7 @@ async fn get_audience(
     let items = items
         .into_iter()
         .map(|addressee| AudienceItem {
-            told: told.contains(&addressee.person.id),
+            told: told(&addressee.person.id),
             addressee,
         })
         .collect();
@@ -184,6 +185,7 @@ async fn get_audience(
         counts: AudienceCounts {
             counts: audience.counts,
             not_told,
+            partition,
         },
         items,
         next_cursor,

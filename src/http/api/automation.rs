@@ -137,12 +137,17 @@ async fn attempt(
 #[get("/automation/runs")]
 async fn runs(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
     let Paging { limit, cursor: at } = params.0;
-    let before: Option<String> = cursor(at.as_deref())?;
+    let before: Option<(String, i64)> = cursor(at.as_deref())?;
     let rows = app
         .db
-        .read(move |conn| run::list(conn, before.as_deref(), limit.probe()))
+        .read(move |conn| {
+            let before = before
+                .as_ref()
+                .map(|(incident, episode)| (incident.as_str(), *episode));
+            run::list(conn, before, limit.probe())
+        })
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |run| run.incident.to_string())))
+    Ok(HttpResponse::Ok().json(page(rows, limit, |run| (run.incident.to_string(), run.episode))))
 }
 
 /// What a policy did about an incident.

@@ -15,11 +15,31 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
     config.service(list).service(get_one).service(save).service(reset);
 }
 
+/// A template, and what its mails leave out.
+#[derive(Serialize, utoipa::ToSchema)]
+struct CheckedTemplate {
+    #[serde(flatten)]
+    template: TemplateView,
+    /// What the mails do not show although an operator writes it for the customer: the message, what the customer has to do,
+    /// the report, the link to unsubscribe. A sentence for each; empty where all is shown.
+    warnings: Vec<String>,
+}
+
+impl CheckedTemplate {
+    /// Renders samples: not for use within a transaction that writes.
+    fn of(template: TemplateView) -> Self {
+        // One that does not render any more says so where it is used.
+        let warnings = templates::warnings(&template)
+            .unwrap_or_else(|error| vec![format!("the template does not render any more: {error}")]);
+        CheckedTemplate { template, warnings }
+    }
+}
+
 /// All templates.
 #[derive(Serialize, utoipa::ToSchema)]
 struct Templates {
     /// One for each phase.
-    items: Vec<TemplateView>,
+    items: Vec<CheckedTemplate>,
     /// Always null: there are four.
     next_cursor: Option<String>,
 }
@@ -28,7 +48,7 @@ struct Templates {
 #[utoipa::path(tag = "Templates", responses((status = 200, body = Templates)))]
 #[get("/templates")]
 async fn list(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
-    let items = app
+    let items: Vec<TemplateView> = app
         .db
         .read(|conn| {
             Phase::ALL
@@ -38,22 +58,24 @@ async fn list(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> 
         })
         .await?;
     Ok(HttpResponse::Ok().json(Templates {
-        items,
+        items: items.into_iter().map(CheckedTemplate::of).collect(),
         next_cursor: None,
     }))
 }
 
 /// The template of a phase.
-#[utoipa::path(tag = "Templates", responses((status = 200, body = TemplateView), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Templates", responses((status = 200, body = CheckedTemplate), (status = 404, body = ProblemDocument)))]
 #[get("/templates/{phase}")]
 async fn get_one(app: web::Data<App>, phase: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
     let phase = own("template", Phase::parse(&phase))?;
-    Ok(HttpResponse::Ok().json(app.db.read(move |conn| templates::current(conn, phase)).await?))
+    let template = app.db.read(move |conn| templates::current(conn, phase)).await?;
+    Ok(HttpResponse::Ok().json(CheckedTemplate::of(template)))
 }
 
-/// Saves a template for the next notices of a phase; it is rendered on samples first.
+/// Saves a template for the next notices of a phase; it is rendered on samples first. The answer warns where its mails leave
+/// out what an operator writes.
 #[utoipa::path(tag = "Templates", request_body = Source,
-    responses((status = 200, body = TemplateView), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+    responses((status = 200, body = CheckedTemplate), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[put("/templates/{phase}")]
 async fn save(
     app: web::Data<App>,
@@ -63,11 +85,11 @@ async fn save(
     body: Body<Source>,
 ) -> Answer<HttpResponse> {
     let phase = own("template", Phase::parse(&phase))?;
-    Ok(HttpResponse::Ok().json(
-        app.db
-            .write(&by.0, move |tx| templates::save(tx, phase, &body.0))
-            .await?,
-    ))
+    let template = app
+        .db
+        .write(&by.0, move |tx| templates::save(tx, phase, &body.0))
+        .await?;
+    Ok(HttpResponse::Ok().json(CheckedTemplate::of(template)))
 }
 
 /// Returns a phase to the template that Candor comes with.
