@@ -36,6 +36,7 @@ use crate::http::App;
 use crate::http::hooks::Hooks;
 use crate::http::metrics::{FeedbackStats, HttpStats};
 use crate::http::pages::Pages;
+use crate::http::refusals::{self, Refusals};
 use crate::notice::Sending;
 use crate::operators::mail::Post;
 use crate::operators::worker as operators;
@@ -52,6 +53,7 @@ pub struct Running {
     pub app: Arc<App>,
     server: ServerHandle,
     serving: JoinHandle<std::io::Result<()>>,
+    refusals: refusals::Writer,
     background: Background,
 }
 
@@ -82,6 +84,7 @@ impl Running {
         if let Err(error) = self.serving.await {
             tracing::error!(%error, "the server ended badly");
         }
+        self.refusals.stop().await;
         self.background.stop().await;
     }
 
@@ -92,6 +95,7 @@ impl Running {
     pub async fn run_until(mut self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
         tokio::select! {
             ended = &mut self.serving => {
+                self.refusals.stop().await;
                 self.background.stop().await;
                 ended.map_err(std::io::Error::other)?
             }
@@ -157,11 +161,13 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
     let server = crate::http::server(app.clone(), listener).map_err(Error::internal)?;
     let handle = server.handle();
     let serving = tokio::spawn(server);
+    let refusals = refusals::Writer::start(app.refusals.clone(), app.db.clone());
     Ok(Running {
         address,
         app,
         server: handle,
         serving,
+        refusals,
         background,
     })
 }
@@ -276,6 +282,8 @@ async fn prepare(
         sns: Sns::new(config.sns.clone()),
         intake: Queue::start(db.clone()),
         hooks: Hooks::default(),
+        body_grace: config.body_grace,
+        refusals: Arc::new(Refusals::new(config.trusted_proxies.clone())),
         http_stats: HttpStats::default(),
         work_stats: WorkStats::default(),
         memo: Arc::default(),

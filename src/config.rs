@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::alert::provider::fetch::Fetch;
+use crate::base::network::Networks;
 use crate::db::DatabaseUrl;
 use crate::delivery::dispatch::Limits;
 use crate::delivery::verp::Verp;
@@ -24,6 +25,7 @@ const NAMES: [&str; 22] = [
     "database_url",
     "listen",
     "public_url",
+    "trusted_proxies",
     "smtp_url",
     "smtp_ca_file",
     "mail_from",
@@ -75,6 +77,8 @@ pub struct Config {
     pub listen_is_set: bool,
     /// Base of every link; unset: `http://` and the address listened on.
     pub public_url: Option<String>,
+    /// Proxies whose `X-Forwarded-For` and `Forwarded` are believed.
+    pub trusted_proxies: Networks,
     /// Where mails go; unset: files in `outbox`.
     pub smtp_url: Option<String>,
     /// Certificate authorities of the mail server in PEM, beside those that this machine trusts.
@@ -113,6 +117,8 @@ pub struct Config {
     pub body_retention: Option<Duration>,
     /// Whether this process delivers.
     pub workers: bool,
+    /// How long the body of a request may take, whatever its size. No setting.
+    pub body_grace: Duration,
     /// Text or JSON.
     pub log_format: LogFormat,
     /// How the certificates of SNS are fetched and its subscriptions confirmed: over https, or by a test's own hand. No
@@ -127,6 +133,7 @@ impl Default for Config {
             listen: "127.0.0.1:8080".to_owned(),
             listen_is_set: false,
             public_url: None,
+            trusted_proxies: Networks::default(),
             smtp_url: None,
             smtp_ca_file: None,
             mail_from: "Candor <candor@localhost>".to_owned(),
@@ -148,6 +155,7 @@ impl Default for Config {
             update_every: Some(Duration::from_secs(3_600)),
             body_retention: Some(Duration::from_secs(30 * 24 * 3_600)),
             workers: true,
+            body_grace: Duration::from_secs(20),
             log_format: LogFormat::Text,
             sns: Fetch::https(),
         }
@@ -267,17 +275,8 @@ impl Config {
                 self.listen = value;
                 self.listen_is_set = true;
             }
-            "public_url" => {
-                let url = url::Url::parse(&value)
-                    .map_err(|_| "must be a URL such as https://candor.example.com")?;
-                if !matches!(url.scheme(), "http" | "https")
-                    || url.query().is_some()
-                    || url.fragment().is_some()
-                {
-                    return Err("must be an http or https URL without query or fragment".to_owned());
-                }
-                self.public_url = Some(value.trim_end_matches('/').to_owned());
-            }
+            "public_url" => self.public_url = Some(public_url(&value)?),
+            "trusted_proxies" => self.trusted_proxies = Networks::parse(&value)?,
             "smtp_url" => {
                 crate::delivery::smtp::Relay::parse(&value)?;
                 self.smtp_url = Some(value);
@@ -445,6 +444,34 @@ fn environment() -> Result<Vec<(String, String)>, String> {
 fn known() -> String {
     let files: Vec<String> = SECRETS.iter().map(|name| format!("{name}_file")).collect();
     format!("the settings are {}, {}", NAMES.join(", "), files.join(", "))
+}
+
+/// `scheme://host` or `scheme://host:port`, in lower case. Every path of Candor begins at the root of a host: a cookie's path,
+/// a redirect and a link of a page would not know the path of a proxy.
+fn public_url(value: &str) -> Result<String, String> {
+    let url = url::Url::parse(value)
+        .ok()
+        .filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"))
+        .ok_or("must be an http or https URL such as https://candor.example.com")?;
+    let (wrong, origin) = (
+        |what: &str, right: &str| Err(format!("{what}; it would be {right}")),
+        url.origin(),
+    );
+    let right = origin.ascii_serialization();
+    if !url.username().is_empty() || url.password().is_some() {
+        return wrong("must not hold a user name or password", &right);
+    }
+    // An empty query or fragment is one too.
+    if url.query().is_some() || url.fragment().is_some() {
+        return wrong("must be without query or fragment", &right);
+    }
+    if !matches!(url.path(), "" | "/") {
+        return wrong(
+            "must be without a path: Candor is served at the root of a host, give it a host name of its own",
+            &right,
+        );
+    }
+    Ok(right)
 }
 
 fn policy(value: &str) -> Result<Policy, String> {

@@ -1,7 +1,9 @@
 //! The OpenAPI document: made from the handlers, and true of what is served.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
+use regex::Regex;
 use reqwest::Method;
 use serde_json::Value;
 
@@ -15,6 +17,51 @@ fn every_documented_path_is_served() {
 #[test]
 fn the_document_is_sound() {
     run(Backend::Sqlite, sound);
+}
+
+/// Two types of one name are one schema in the document, and whoever refers to the other one gets the wrong one.
+#[test]
+fn no_two_schemas_share_a_name() {
+    let mut files = Vec::new();
+    source_files(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), &mut files);
+    let declared = Regex::new(
+        r"(?x) (?: derive\([^)]*ToSchema[^)]*\)\] | word_enum!\s*\{ )
+        (?<before> (?: \s* (?: \#\[[^\n]* | ///[^\n]* ) )* ) \s*
+        (?: pub(?:\([a-z]+\))? \s+ )? (?: (?: struct | enum ) \s+ )? (?<name> [A-Z]\w* )",
+    )
+    .unwrap();
+    let renamed = Regex::new(r"schema\((?:.*, )?as = (\w+)").unwrap();
+    let mut seen: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for found in declared.captures_iter(&text) {
+            let name = renamed
+                .captures(&found["before"])
+                .map_or_else(|| found["name"].to_owned(), |renamed| renamed[1].to_owned());
+            if let Some(other) = seen.insert(name.clone(), file.clone()) {
+                panic!(
+                    "the schema {name} is in {} and {}",
+                    other.display(),
+                    file.display()
+                );
+            }
+        }
+    }
+    assert!(seen.len() > 100, "{seen:?}");
+    for name in ["AlertRulePolicy", "Policy", "ProblemDocument", "IncidentStatus"] {
+        assert!(seen.contains_key(name), "{name} is not found in the sources");
+    }
+}
+
+fn source_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            source_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
 }
 
 #[test]

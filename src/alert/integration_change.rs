@@ -12,6 +12,7 @@ use super::rules::ResourceRule;
 use super::source::generic::Mapping;
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::Check;
+use crate::base::code::Code;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::id::IntegrationId;
 use crate::db::dialect;
@@ -80,7 +81,7 @@ pub fn change(tx: &mut Tx<'_>, id: &IntegrationId, patch: &IntegrationPatch) -> 
     dialect::lock(tx.conn, dialect::Lock::Integration, id.as_str())?;
     let before = integration::get(tx.conn, id)?;
     if before.gone_at.is_some() {
-        return Err(Error::Conflict("the integration has ended".to_owned()));
+        return Err(Error::Conflict("the integration has ended".to_owned()).code(Code::IntegrationEnded));
     }
     if patch.is_empty() {
         return Err(Error::invalid("", "changes nothing; give at least one field"));

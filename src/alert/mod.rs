@@ -38,6 +38,7 @@ use crate::db::schema::alerts as a;
 
 word_enum! {
     /// Whether the problem is there.
+    #[schema(as = AlertStatus)]
     Status, "a status of an alert" {
         /// It is.
         Firing = "firing",

@@ -19,6 +19,7 @@ use super::source::{self, PersonRef, Request};
 use super::{Status, kept, provider};
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::Check;
+use crate::base::code::Code;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::id::{AlertRuleId, IntegrationId};
 use crate::base::time::Timestamp;
@@ -339,7 +340,7 @@ fn asked(trial: &Trial, method: String) -> Request {
 pub fn replay(tx: &mut Tx<'_>, id: &IntegrationId, body: i64) -> Result<Taken> {
     let integration = takes_alerts(tx.conn, id)?;
     if integration.gone_at.is_some() {
-        return Err(Error::Conflict("the integration has ended".to_owned()));
+        return Err(Error::Conflict("the integration has ended".to_owned()).code(Code::IntegrationEnded));
     }
     let request = kept::request(tx.conn, id, body)?;
     let batch = source::parse(&integration.source, integration.mapping.as_ref(), &request)

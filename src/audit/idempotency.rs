@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 
+use crate::base::code::Code;
 use crate::base::error::{Error, Result};
 use crate::base::time::Timestamp;
 use crate::db::schema::idempotency_keys as k;
@@ -88,16 +89,16 @@ pub fn begin(conn: &mut Conn, request: &Request<'_>, now: Timestamp) -> Result<B
         .first(conn)?;
     if hash != request.hash {
         let detail = "was used for another request; a key belongs to one request";
-        return Err(Error::invalid("Idempotency-Key", detail));
+        return Err(Error::invalid("Idempotency-Key", detail).code(Code::IdempotencyKeyReused));
     }
     match (state.as_str(), status) {
         ("done", Some(status)) => Ok(Begin::Answer(Stored { status, content_type, body: body.unwrap_or_default() })),
         ("carried_out", _) => Err(Error::Conflict(
             "the request of this key is being answered, or was carried out and its answer lost: look before you repeat it"
                 .to_owned(),
-        )),
+        ).code(Code::IdempotencyKeyInUse)),
         _ if since.plus(DEAD) < now => take_over(conn, &id, request, now),
-        _ => Err(Error::Conflict("the request of this key is still running".to_owned())),
+        _ => Err(Error::Conflict("the request of this key is still running".to_owned()).code(Code::IdempotencyKeyInUse)),
     }
 }
 
@@ -109,9 +110,10 @@ fn take_over(conn: &mut Conn, dead: &str, request: &Request<'_>, now: Timestamp)
     if taken == 1 {
         Ok(Begin::Run)
     } else {
-        Err(Error::Conflict(
-            "the request of this key is still running".to_owned(),
-        ))
+        Err(
+            Error::Conflict("the request of this key is still running".to_owned())
+                .code(Code::IdempotencyKeyInUse),
+        )
     }
 }
 

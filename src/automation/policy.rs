@@ -10,6 +10,7 @@ use crate::audience::Rule;
 use crate::audit::{Action, Event, Tx};
 use crate::automation::limits::Limits;
 use crate::base::check::Check;
+use crate::base::code::Code;
 use crate::base::enums::word_enum;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::id::{IntegrationId, PolicyId};
@@ -247,7 +248,7 @@ pub fn create(tx: &mut Tx<'_>, new: NewPolicy) -> Result<Policy> {
     check(tx.conn, &new)?;
     let held: i64 = p::table.count().get_result(tx.conn)?;
     if held >= MOST {
-        return Err(Error::Conflict(format!("there are {MOST} policies already")));
+        return Err(Error::Conflict(format!("there are {MOST} policies already")).code(Code::LimitReached));
     }
     let position = match new.position {
         Some(position) => position,

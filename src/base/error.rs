@@ -6,6 +6,8 @@
 use serde::Serialize;
 use serde_path_to_error::Segment;
 
+use super::code::Code;
+
 /// What is wrong with one part of an input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct FieldError {
@@ -17,6 +19,14 @@ pub struct FieldError {
     pub line: Option<u64>,
     /// What is wrong and what would be right.
     pub detail: String,
+    /// What is wrong, as a stable word, where a program may want to tell it from other wrong input.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "word")]
+    #[schema(value_type = Option<String>)]
+    pub code: Option<Code>,
+}
+
+fn word<S: serde::Serializer>(code: &Option<Code>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    code.map(Code::as_str).serialize(serializer)
 }
 
 impl FieldError {
@@ -26,7 +36,14 @@ impl FieldError {
             pointer: Some(pointer.into()),
             line: None,
             detail: detail.into(),
+            code: None,
         }
+    }
+
+    /// The same with a word for programs.
+    pub fn code(mut self, code: Code) -> Self {
+        self.code = Some(code);
+        self
     }
 
     /// An error on a line of an import.
@@ -35,6 +52,7 @@ impl FieldError {
             pointer: None,
             line: Some(line),
             detail: detail.into(),
+            code: None,
         }
     }
 }
@@ -62,6 +80,9 @@ pub enum Error {
     /// Not now; the caller should come back.
     #[error("{0}")]
     Unavailable(String),
+    /// One of the others, with a word that says more than its kind.
+    #[error("{1}")]
+    Coded(Code, #[source] Box<Error>),
     /// A fault of ours or of the machine. Logged, never shown.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -89,6 +110,20 @@ impl Error {
         Error::Invalid { detail, errors }
     }
 
+    /// The same error with a word that says more than its kind.
+    pub fn code(self, code: Code) -> Self {
+        Error::Coded(code, Box::new(self))
+    }
+
+    /// The error itself, and its word where it has one: its own, or that of the first wrong field.
+    pub fn coded(&self) -> (&Error, Option<Code>) {
+        match self {
+            Error::Coded(code, inner) => (inner.coded().0, Some(*code)),
+            Error::Invalid { errors, .. } => (self, errors.iter().find_map(|error| error.code)),
+            other => (other, None),
+        }
+    }
+
     /// A fault that no caller can mend.
     pub fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Error::Internal(error.into())
@@ -96,8 +131,9 @@ impl Error {
 
     /// For the log: the whole chain of causes.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
+        let (error, _) = self.coded();
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(error);
         while let Some(error) = source {
             text.push_str(": ");
             text.push_str(&error.to_string());

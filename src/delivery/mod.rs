@@ -35,6 +35,7 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{Action, Event, Tx};
+use crate::base::code::Code;
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, NoticeId};
 use crate::base::time::Timestamp;
@@ -356,7 +357,8 @@ pub fn resend(tx: &mut Tx<'_>, id: i64, lifetime: Duration) -> Result<Delivery> 
         return Err(Error::Conflict(format!(
             "the delivery is {}: only one that failed or bounced can be sent again",
             delivery.state
-        )));
+        ))
+        .code(Code::NothingToResend));
     }
     let lifetime = match &delivery.endpoint {
         None => lifetime,
@@ -390,7 +392,9 @@ pub fn resend_failed(tx: &mut Tx<'_>, notice: &NoticeId, lifetime: Duration) -> 
     let incident = lock_for_resending(tx, notice)?;
     let resent = queue_again(tx, notice, None, &["failed"], lifetime)?;
     if resent == 0 {
-        return Err(Error::Conflict("no delivery of the notice has failed".to_owned()));
+        return Err(
+            Error::Conflict("no delivery of the notice has failed".to_owned()).code(Code::NothingToResend)
+        );
     }
     tx.record(
         Event::new(Action::DeliveryResent, "notice", notice.as_str())

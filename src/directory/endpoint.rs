@@ -14,6 +14,7 @@ use sha2::Sha256;
 
 use super::address_mark;
 use crate::audit::{Action, Event, Tx};
+use crate::base::code::Code;
 use crate::base::error::{Error, Result};
 use crate::base::id::EndpointId;
 use crate::base::shown_once::ShownOnce;
@@ -204,9 +205,9 @@ pub fn create(tx: &mut Tx<'_>, account: &str, new: &NewEndpoint, url: &str) -> R
         .count()
         .get_result(tx.conn)?;
     if held >= MOST {
-        return Err(Error::Conflict(format!(
-            "the account has {MOST} endpoints already"
-        )));
+        return Err(
+            Error::Conflict(format!("the account has {MOST} endpoints already")).code(Code::LimitReached),
+        );
     }
     let id = EndpointId::new(tx.now);
     diesel::insert_into(e::table)
@@ -239,6 +240,7 @@ fn taken_by(owner: &str) -> Error {
     Error::Conflict(format!(
         "an endpoint of {owner} has this URL; make them differ, such as by ?account=…"
     ))
+    .code(Code::AlreadyExists)
 }
 
 /// The endpoint of that id, gone or not.

@@ -1,23 +1,24 @@
 //! Who calls, and whether they may: before anything of the request is read.
 //!
-//! Must never happen here: a path below `/api/v1` that is served without a role. The table below is the default for
-//! every path, so that no handler can forget it.
+//! Every path below `/api/v1` needs a role. The table below is the default for every path, so that no handler can forget it.
 
-use actix_web::body::MessageBody;
+use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage, web};
+use actix_web::{HttpMessage, HttpResponse, web};
 
 use super::problem::Problem;
+use super::refusals::Door;
 use crate::audit::{Action, Actor, Event};
 use crate::auth::{Caller, Role, authenticate};
+use crate::base::code::Code;
 use crate::base::error::Error;
 use crate::http::App;
 
 /// The role that a request needs. `path` is what is behind `/api/v1`, decoded as the router reads it: `%74okens` is `tokens`.
 fn required(method: &Method, path: &str) -> Role {
-    let reading = matches!(*method, Method::GET | Method::HEAD);
+    let reading = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     let first = path.split('/').nth(1).unwrap_or("");
     match (first, reading) {
         ("tokens", _) => Role::Admin,
@@ -41,35 +42,13 @@ fn required(method: &Method, path: &str) -> Role {
 pub async fn guard(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let app = app_of(&req)?;
-    let secret = bearer(&req);
-    let caller = match secret {
-        None => None,
-        Some(secret) => app
-            .db
-            .read(move |conn| authenticate(conn, &secret))
-            .await
-            .map_err(Problem::from)?,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let (app, actor) = match admit(&req).await {
+        Ok(admitted) => admitted,
+        Err(problem) => return Ok(req.into_response(HttpResponse::from_error(problem))),
     };
-    let Some(caller) = caller else {
-        refuse(&app, &Actor::anonymous(), Action::AccessDenied, &req).await?;
-        let why = "a valid token is needed: Authorization: Bearer TOKEN";
-        return Err(Problem::Unauthorized(why).into());
-    };
-    let needed = required(req.method(), req.match_info().unprocessed());
-    if !caller.role.covers(needed) {
-        refuse(&app, &caller.actor(), Action::AccessForbidden, &req).await?;
-        let why = format!(
-            "this needs the role {needed}; the token has the role {}",
-            caller.role
-        );
-        return Err(Problem::Domain(Error::Forbidden(why)).into());
-    }
-    let actor = caller.actor();
-    req.extensions_mut().insert(caller);
     let (method, path) = (req.method().to_string(), req.path().to_owned());
-    let response = next.call(req).await?;
+    let response = next.call(req).await?.map_into_boxed_body();
     // A right that only the domain can refuse (a second person's approval) is a refusal like any other.
     if response.status() == actix_web::http::StatusCode::FORBIDDEN {
         record(&app, &actor, Action::AccessForbidden, method, path).await?;
@@ -77,21 +56,37 @@ pub async fn guard(
     Ok(response)
 }
 
+/// Whoever sends a request, where they may.
+async fn admit(req: &ServiceRequest) -> Result<(web::Data<App>, Actor), Problem> {
+    let app = app_of(req)?;
+    let caller = match bearer(req) {
+        None => None,
+        Some(secret) => app.db.read(move |conn| authenticate(conn, &secret)).await?,
+    };
+    let Some(caller) = caller else {
+        let why = Problem::Unauthorized("a valid token is needed: Authorization: Bearer TOKEN");
+        let now = app.clock().now();
+        return Err(app.refusals.refuse(req.request(), Door::Token, now, why));
+    };
+    let needed = required(req.method(), req.match_info().unprocessed());
+    let actor = caller.actor();
+    if !caller.role.covers(needed) {
+        let (method, path) = (req.method().to_string(), req.path().to_owned());
+        record(&app, &actor, Action::AccessForbidden, method, path).await?;
+        let why = format!(
+            "this needs the role {needed}; the token has the role {}",
+            caller.role
+        );
+        return Err(Error::Forbidden(why).code(Code::RoleMissing).into());
+    }
+    req.extensions_mut().insert(caller);
+    Ok((app, actor))
+}
+
 fn app_of(req: &ServiceRequest) -> Result<web::Data<App>, Problem> {
     req.app_data::<web::Data<App>>()
         .cloned()
         .ok_or_else(|| Problem::Domain(Error::internal("the application is not configured")))
-}
-
-async fn refuse(app: &App, actor: &Actor, action: Action, req: &ServiceRequest) -> Result<(), Problem> {
-    record(
-        app,
-        actor,
-        action,
-        req.method().to_string(),
-        req.path().to_owned(),
-    )
-    .await
 }
 
 /// Records a refusal.

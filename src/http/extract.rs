@@ -2,16 +2,21 @@
 //!
 //! Must never happen here: a field or parameter that is passed over. A misspelt filter must never mean "everything".
 
+use std::time::Duration;
+
 use actix_web::dev::Payload;
-use actix_web::http::header::CONTENT_TYPE;
-use actix_web::{FromRequest, HttpMessage, HttpRequest};
-use futures_util::StreamExt;
+use actix_web::error::PayloadError;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use actix_web::web::Bytes;
+use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use futures_util::future::LocalBoxFuture;
+use futures_util::{Stream, StreamExt};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
 use crate::base::error::{Error, FieldError, misfit};
+use crate::http::App;
 
 /// Largest JSON body, in bytes.
 pub const MAX_JSON: usize = 1024 * 1024;
@@ -23,10 +28,66 @@ pub const MAX_MAIL: usize = 10 * 1024 * 1024;
 /// Largest import, in bytes.
 pub const MAX_IMPORT: u64 = 4 * 1024 * 1024 * 1024;
 
+/// How long a body may be on its way: a while for every body, and more for what comes at a fair rate. A sender that trickles
+/// would hold a connection, and what is in memory for it, for as long as it likes.
+pub struct Pace {
+    until: tokio::time::Instant,
+    received: u64,
+}
+
+impl Pace {
+    /// The slowest sender that is waited for, in bytes a second.
+    const SLOWEST: u64 = 4 * 1024;
+
+    /// Begins to measure the body of a request.
+    pub fn begin(req: &HttpRequest) -> Self {
+        let grace = req
+            .app_data::<web::Data<App>>()
+            .map_or(Duration::ZERO, |app| app.body_grace);
+        Pace {
+            until: tokio::time::Instant::now() + grace,
+            received: 0,
+        }
+    }
+
+    /// The next bytes of a body; none at its end.
+    ///
+    /// # Errors
+    /// 408 where they take too long; 422 where the connection breaks.
+    pub async fn next(
+        &mut self,
+        payload: &mut (impl Stream<Item = Result<Bytes, PayloadError>> + Unpin),
+    ) -> Result<Option<Bytes>, Problem> {
+        let until = self.until + Duration::from_secs(self.received / Self::SLOWEST);
+        match tokio::time::timeout_at(until, payload.next()).await {
+            Err(_) => Err(Problem::TooSlow),
+            Ok(None) => Ok(None),
+            Ok(Some(Ok(chunk))) => {
+                self.received += chunk.len() as u64;
+                Ok(Some(chunk))
+            }
+            Ok(Some(Err(_))) => Err(Error::invalid("", "the body could not be read to its end").into()),
+        }
+    }
+}
+
+/// That a body is sent as it is.
+///
+/// # Errors
+/// 415 where its headers say that it is compressed.
+pub fn uncompressed(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut encodings = headers.get_all(CONTENT_ENCODING);
+    if encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        Ok(())
+    } else {
+        Err(Problem::Compressed)
+    }
+}
+
 /// Reads a body up to a limit.
 ///
 /// # Errors
-/// 413 above it; 422 where the connection breaks.
+/// 413 above it; 408 where it trickles; 415 where it is compressed; 422 where the connection breaks.
 pub async fn read_body(req: &HttpRequest, payload: &mut Payload, limit: usize) -> Result<Vec<u8>, Problem> {
     let announced = req
         .headers()
@@ -36,9 +97,11 @@ pub async fn read_body(req: &HttpRequest, payload: &mut Payload, limit: usize) -
     if announced.is_some_and(|length: usize| length > limit) {
         return Err(Problem::TooLarge(limit));
     }
-    let mut body = Vec::with_capacity(announced.unwrap_or(0).min(limit));
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|_| Error::invalid("", "the body could not be read to its end"))?;
+    uncompressed(req.headers())?;
+    // What is announced need not come: memory is taken as bytes arrive.
+    let mut body = Vec::with_capacity(announced.unwrap_or(0).min(limit).min(64 * 1024));
+    let mut pace = Pace::begin(req);
+    while let Some(chunk) = pace.next(payload).await? {
         if body.len() + chunk.len() > limit {
             return Err(Problem::TooLarge(limit));
         }

@@ -1,7 +1,7 @@
 //! What mail providers report by hook: who sent it is proven first, then it is read, then it is taken in.
 
-use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
 use super::problem::Answer;
@@ -41,6 +41,7 @@ enum Content {
 /// Takes the request of a mail provider's integration; `kept` is what may be stored of it.
 pub(super) async fn receive(
     app: &App,
+    req: &HttpRequest,
     integration: Integration,
     request: Request,
     kept: Request,
@@ -69,13 +70,13 @@ pub(super) async fn receive(
         _ => Err("no way is known to check the secret of this source"),
     });
     if let Err(reason) = proven {
-        return Err(refuse(app, &integration, reason).await?);
+        return Err(refuse(app, req, &integration, reason).await?);
     }
     let content = if integration.source == "aws_ses" {
         let topics: Vec<&str> = integration.secrets.iter().map(String::as_str).collect();
         match of_amazon(app, &topics, body).await {
             Ok(content) => content,
-            Err(why) => return Err(sns::refused(app, &integration, why).await?),
+            Err(why) => return Err(sns::refused(app, req, &integration, why).await?),
         }
     } else {
         match feedback::parse(&integration.source, body) {
@@ -84,9 +85,9 @@ pub(super) async fn receive(
         }
     };
     match content {
-        Content::Batch(batch) => store(app, integration, request.body, kept, batch, token).await,
+        Content::Batch(batch) => store(app, req, integration, request.body, kept, batch, token).await,
         Content::Subscription(envelope) => {
-            let subscription = sns::subscribe(app, integration, kept, &envelope).await?;
+            let subscription = sns::subscribe(app, req, integration, kept, &envelope).await?;
             Ok(HttpResponse::Accepted().json(Received {
                 taken: Tally::default(),
                 subscription: Some(subscription),
@@ -136,6 +137,7 @@ fn read(message: &[u8]) -> Content {
 
 async fn store(
     app: &App,
+    req: &HttpRequest,
     integration: Integration,
     body: Vec<u8>,
     kept: Request,
@@ -167,7 +169,7 @@ async fn store(
         .await?;
     let Some(taken) = taken else {
         let reason = "the signature's token was used for another body";
-        return Err(refuse(app, &integration, reason).await?);
+        return Err(refuse(app, req, &integration, reason).await?);
     };
     app.feedback_stats.count(&taken);
     Ok(HttpResponse::build(success(&integration.source)).json(Received {

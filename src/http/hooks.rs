@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::dev::Payload;
-use actix_web::http::header::CONTENT_ENCODING;
 use actix_web::{HttpRequest, HttpResponse, get, options, post, put, web};
 use serde::Serialize;
 use serde_json::json;
 
-use super::extract::{MAX_HOOK, NoParams, Params, parse_query, read_body};
+use super::edge::is_head;
+use super::extract::{MAX_HOOK, read_body};
 use super::problem::{Answer, Problem};
+use super::refusals::{Counted, Door};
 use super::sns;
 use crate::alert::intake::{self, Taken};
 use crate::alert::integration::{self, Integration};
@@ -92,21 +93,25 @@ pub async fn receive_get(
 #[utoipa::path(tag = "Alerts", request_body(content = String, content_type = "application/json"),
     responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422), (status = 503, description = "Too many wait: come back")))]
 #[post("/v2/enqueue")]
-pub async fn enqueue(
-    app: web::Data<App>,
-    req: HttpRequest,
-    _: Params<NoParams>,
-    payload: web::Payload,
-) -> Answer<HttpResponse> {
+pub async fn enqueue(app: web::Data<App>, req: HttpRequest, payload: web::Payload) -> Answer<HttpResponse> {
     let request = read(&req, payload).await?;
     let Some(token) = pagerduty::routing_key(&request.body) else {
         return Err(Error::invalid("/routing_key", "is missing").into());
     };
-    let found = integration_of(&app, &token).await?;
-    if found.integration.source != "pagerduty" {
-        return Err(Error::NotFound("an integration of this routing key for PagerDuty".to_owned()).into());
-    }
-    take(&app, found, &token, request).await
+    let unknown = || {
+        Problem::Domain(Error::NotFound(
+            "an integration of this routing key for PagerDuty".to_owned(),
+        ))
+    };
+    let found = match integration_of(&app, &req, &token).await? {
+        found if found.integration.source == "pagerduty" => found,
+        _ => {
+            return Err(app
+                .refusals
+                .refuse(&req, Door::Token, app.clock().now(), unknown()));
+        }
+    };
+    take(&app, &req, found, &token, request).await
 }
 
 /// Answers a sender of CloudEvents that asks, before it sends, whether it may.
@@ -116,7 +121,7 @@ pub async fn may_send(
     req: HttpRequest,
     token: web::Path<String>,
 ) -> Answer<HttpResponse> {
-    let integration = read_integration(&app, &token).await?.integration;
+    let integration = read_integration(&app, &req, &token).await?.integration;
     let mut answer = HttpResponse::Ok();
     answer.insert_header(("allow", methods(&integration.source)));
     let origin = req.headers().get("webhook-request-origin");
@@ -129,7 +134,7 @@ pub async fn may_send(
 
 fn methods(source: &str) -> &'static str {
     if source::BY_GET.contains(&source) {
-        "GET, POST, PUT"
+        "GET, HEAD, POST, PUT"
     } else {
         "POST, PUT"
     }
@@ -176,23 +181,30 @@ struct Found {
     remembered: bool,
 }
 
-async fn integration_of(app: &App, token: &str) -> Answer<Found> {
+async fn integration_of(app: &App, req: &HttpRequest, token: &str) -> Answer<Found> {
     if let Some(integration) = app.hooks.known(token) {
         return Ok(Found {
             integration,
             remembered: true,
         });
     }
-    read_integration(app, token).await
+    read_integration(app, req, token).await
 }
 
-async fn read_integration(app: &App, token: &str) -> Answer<Found> {
+async fn read_integration(app: &App, req: &HttpRequest, token: &str) -> Answer<Found> {
     app.hooks.forget(token);
     let named = token.to_owned();
     let integration = app
         .db
         .read(move |conn| integration::by_token(conn, &named))
-        .await?;
+        .await
+        .map_err(|error| match error {
+            unknown @ Error::NotFound(_) => {
+                app.refusals
+                    .refuse(req, Door::Token, app.clock().now(), unknown.into())
+            }
+            error => error.into(),
+        })?;
     let integration = Arc::new(integration);
     app.hooks.remember(token, &integration);
     Ok(Found {
@@ -203,10 +215,6 @@ async fn read_integration(app: &App, token: &str) -> Answer<Found> {
 
 /// The request with its body, as long as that may be.
 async fn read(req: &HttpRequest, payload: web::Payload) -> Answer<Request> {
-    let encoding = req.headers().get(CONTENT_ENCODING);
-    if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(Problem::Compressed);
-    }
     let mut payload: Payload = payload.into_inner();
     let body = read_body(req, &mut payload, MAX_HOOK).await?;
     let headers = req.headers().iter();
@@ -221,26 +229,21 @@ async fn read(req: &HttpRequest, payload: web::Payload) -> Answer<Request> {
 }
 
 async fn by_url(app: &App, req: &HttpRequest, token: String, payload: web::Payload) -> Answer<HttpResponse> {
-    let found = integration_of(app, &token).await?;
-    let by_get = req.method() == "GET";
-    let wrong = |source: &str| {
-        if by_get && !source::BY_GET.contains(&source) {
-            return Some(Problem::NoSuchMethod(methods(source)));
-        }
-        // These have no use for a query: one that is there is a mistake in the URL.
-        let strict = matches!(source, "alertmanager" | "generic") || provider::is_one(source);
-        let query = parse_query::<NoParams>(req.query_string());
-        query.err().filter(|_| strict).map(Problem::from)
-    };
-    if let Some(problem) = wrong(&found.integration.source) {
+    let mut found = integration_of(app, req, &token).await?;
+    if req.method() == "GET" && !source::BY_GET.contains(&found.integration.source.as_str()) {
         if found.remembered {
             // It may have ended, which is what is said then.
-            read_integration(app, &token).await?;
+            found = read_integration(app, req, &token).await?;
         }
-        return Err(problem);
+        return Err(Problem::NoSuchMethod(methods(&found.integration.source).into()));
+    }
+    if is_head(req) {
+        read_integration(app, req, &token).await?;
+        // A monitor that looks whether the URL is there: it has no alert.
+        return Ok(HttpResponse::Ok().finish());
     }
     let request = read(req, payload).await?;
-    take(app, found, &token, request).await
+    take(app, req, found, &token, request).await
 }
 
 /// The actor that an integration is.
@@ -248,7 +251,13 @@ pub(super) fn actor(integration: &Integration) -> Actor {
     Actor::integration(integration.id.as_str(), &integration.name)
 }
 
-async fn take(app: &App, mut found: Found, token: &str, request: Request) -> Answer<HttpResponse> {
+async fn take(
+    app: &App,
+    req: &HttpRequest,
+    mut found: Found,
+    token: &str,
+    request: Request,
+) -> Answer<HttpResponse> {
     loop {
         let integration = &found.integration;
         // Some senders repeat in the body where they send it, or by which key.
@@ -261,19 +270,19 @@ async fn take(app: &App, mut found: Found, token: &str, request: Request) -> Ans
         }
         let kept = request.redacted(&secrets);
         if provider::is_one(&integration.source) {
-            return super::feedback::receive(app, Integration::clone(integration), request, kept).await;
+            return super::feedback::receive(app, req, Integration::clone(integration), request, kept).await;
         }
         let proven = prove(app, integration, &request).await;
         if found.remembered && proven.is_err() {
-            found = read_integration(app, token).await?;
+            found = read_integration(app, req, token).await?;
             continue;
         }
         if let Err(why) = proven {
-            return Err(sns::refused(app, integration, why).await?);
+            return Err(sns::refused(app, req, integration, why).await?);
         }
         if let Some(envelope) = subscription(integration, &request) {
             let integration = Integration::clone(integration);
-            let subscription = sns::subscribe(app, integration, kept, &envelope).await?;
+            let subscription = sns::subscribe(app, req, integration, kept, &envelope).await?;
             return Ok(HttpResponse::Accepted().json(Received {
                 taken: Taken::default(),
                 status: None,
@@ -284,7 +293,7 @@ async fn take(app: &App, mut found: Found, token: &str, request: Request) -> Ans
         }
         let parsed = source::parse(&integration.source, integration.mapping.as_ref(), &request);
         if found.remembered && parsed.is_err() {
-            found = read_integration(app, token).await?;
+            found = read_integration(app, req, token).await?;
             continue;
         }
         let batch = match parsed {
@@ -303,7 +312,7 @@ async fn take(app: &App, mut found: Found, token: &str, request: Request) -> Ans
         let dedup_key = batch.dedup_key.clone();
         let actor = actor(integration);
         match app.intake.take(integration.clone(), batch, kept, actor).await? {
-            Answered::Changed => found = read_integration(app, token).await?,
+            Answered::Changed => found = read_integration(app, req, token).await?,
             Answered::Taken(taken) => {
                 return Ok(HttpResponse::Accepted().json(Received {
                     taken,
@@ -375,20 +384,31 @@ async fn prove(app: &App, integration: &Integration, request: &Request) -> Resul
     Ok(())
 }
 
-/// Records that a request was refused, and answers so. The sender is not told why.
+/// Records that a request was refused, and answers so. The sender is not told why. The first refusals of an address in a
+/// minute are an event each; the others are summarised when the minute is over.
 pub(super) async fn refuse(
     app: &App,
+    req: &HttpRequest,
     integration: &Integration,
     reason: &'static str,
 ) -> Result<Problem, Error> {
     let id = integration.id.to_string();
-    app.db
-        .write(&Actor::anonymous(), move |tx| {
-            let event = Event::new(Action::HookRefused, "integration", id);
-            tx.record(event.after(json!({"reason": reason})));
-            Ok(())
-        })
-        .await?;
+    let source = app.refusals.source(req);
+    let door = Door::Integration(id.clone());
+    match app.refusals.count(source, door, reason, app.clock().now()) {
+        Counted::Above(seconds) => return Ok(Problem::TooManyRefusals(seconds)),
+        Counted::Within { record: false } => {}
+        Counted::Within { record: true } => {
+            let address = source.map(|source| source.to_string());
+            app.db
+                .write(&Actor::anonymous(), move |tx| {
+                    let event = Event::new(Action::HookRefused, "integration", id);
+                    tx.record(event.after(json!({"reason": reason, "address": address})));
+                    Ok(())
+                })
+                .await?;
+        }
+    }
     Ok(Problem::Unproven(
         "the request does not prove that it knows the secret",
     ))

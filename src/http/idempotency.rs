@@ -15,11 +15,11 @@ use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::PayloadError;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage, HttpResponse, web};
-use futures_util::{StreamExt, stream};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
+use futures_util::stream;
 use sha2::{Digest, Sha256};
 
-use super::extract::{MAX_IMPORT, MAX_JSON, MAX_MAIL, read_body};
+use super::extract::{MAX_IMPORT, MAX_JSON, MAX_MAIL, Pace, read_body, uncompressed};
 use super::problem::Problem;
 use crate::audit::idempotency as store;
 use crate::auth::Caller;
@@ -37,12 +37,16 @@ pub struct Running {
 }
 
 /// An import is too large to hold: it goes through a file to be hashed before it is read.
-async fn spool(payload: &mut Payload, hasher: &mut Sha256) -> std::result::Result<Payload, Problem> {
+async fn spool(
+    req: &HttpRequest,
+    payload: &mut Payload,
+    hasher: &mut Sha256,
+) -> std::result::Result<Payload, Problem> {
     const STEP: usize = 64 * 1024;
     let mut file = tempfile::tempfile().map_err(Error::internal)?;
     let mut size = 0;
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|_| Error::invalid("", "the body could not be read to its end"))?;
+    let mut pace = Pace::begin(req);
+    while let Some(chunk) = pace.next(payload).await? {
         size += chunk.len() as u64;
         if size > MAX_IMPORT {
             return Err(Problem::TooLarge(MAX_IMPORT as usize));
@@ -62,6 +66,14 @@ async fn spool(payload: &mut Payload, hasher: &mut Sha256) -> std::result::Resul
     })
 }
 
+/// How a request with a key goes on.
+enum Begun {
+    /// It was answered before.
+    Before(HttpResponse),
+    /// It is carried out, under the row of this id.
+    Now(web::Data<App>, String),
+}
+
 /// Wraps every POST below `/api/v1`.
 pub async fn guard(
     mut req: ServiceRequest,
@@ -71,15 +83,30 @@ pub async fn guard(
         Some(key) if req.method() == Method::POST => key.to_str().unwrap_or("").trim().to_owned(),
         _ => return Ok(next.call(req).await?.map_into_boxed_body()),
     };
+    match begin(&mut req, key).await {
+        Err(problem) => Ok(req.into_response(HttpResponse::from_error(problem))),
+        Ok(Begun::Before(answer)) => Ok(req.into_response(answer)),
+        Ok(Begun::Now(app, id)) => {
+            req.extensions_mut().insert(Running { id: id.clone() });
+            // A task of its own: whoever hangs up meanwhile finds the answer when they ask again.
+            actix_web::rt::spawn(carry_out(app, id, req, next))
+                .await
+                .map_err(|error| Problem::Domain(Error::internal(error)))?
+        }
+    }
+}
+
+/// Takes the key, once the body is there: it is part of what the key stands for.
+async fn begin(req: &mut ServiceRequest, key: String) -> std::result::Result<Begun, Problem> {
     if key.is_empty() || key.len() > 255 {
         let error = Error::invalid("Idempotency-Key", "must be 1 to 255 visible characters");
-        return Err(Problem::Domain(error).into());
+        return Err(Problem::Domain(error));
     }
     let (Some(app), Some(owner)) = (
         req.app_data::<web::Data<App>>().cloned(),
         req.extensions().get::<Caller>().map(|c| c.id.to_string()),
     ) else {
-        return Err(Problem::Domain(Error::internal("idempotency without a caller")).into());
+        return Err(Problem::Domain(Error::internal("idempotency without a caller")));
     };
     let mut hasher = Sha256::new();
     hasher.update(format!(
@@ -90,7 +117,8 @@ pub async fn guard(
     ));
     let mut payload = req.take_payload();
     let payload = if req.path().ends_with("/directory/import") {
-        spool(&mut payload, &mut hasher).await?
+        uncompressed(req.headers())?;
+        spool(req.request(), &mut payload, &mut hasher).await?
     } else {
         let limit = if req.path().ends_with("/inbound-mail") {
             MAX_MAIL
@@ -117,8 +145,7 @@ pub async fn guard(
             };
             store::begin(conn, &request, now)
         })
-        .await
-        .map_err(Problem::from)?;
+        .await?;
     if let store::Begin::Answer(stored) = begun {
         let status = u16::try_from(stored.status)
             .ok()
@@ -128,13 +155,9 @@ pub async fn guard(
         if let Some(content_type) = stored.content_type {
             response.insert_header((header::CONTENT_TYPE, content_type));
         }
-        return Ok(req.into_response(response.body(stored.body)));
+        return Ok(Begun::Before(response.body(stored.body)));
     }
-    req.extensions_mut().insert(Running { id: id.clone() });
-    // A task of its own: whoever hangs up meanwhile finds the answer when they ask again.
-    actix_web::rt::spawn(carry_out(app, id, req, next))
-        .await
-        .map_err(|error| Problem::Domain(Error::internal(error)))?
+    Ok(Begun::Now(app, id))
 }
 
 /// Does the work and keeps its answer. No clone of the request is held meanwhile: the router changes it in place.

@@ -12,7 +12,6 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
-use super::extract::{NoParams, Params};
 use super::problem::{Answer, Problem};
 use crate::base::error::Error;
 use crate::delivery::queue;
@@ -107,14 +106,14 @@ pub async fn observe(
 /// Whether the process answers.
 #[utoipa::path(tag = "Operation", responses((status = 200, description = "The process answers")))]
 #[get("/healthz")]
-pub async fn healthz(_: Params<NoParams>) -> HttpResponse {
+pub async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(serde_json::json!({"ok": true}))
 }
 
 /// Whether the database can be read and written, and the queue works.
 #[utoipa::path(tag = "Operation", responses((status = 200, description = "Ready"), (status = 503, description = "Not ready")))]
 #[get("/readyz")]
-pub async fn readyz(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
+pub async fn readyz(app: web::Data<App>) -> Answer<HttpResponse> {
     let depth = app.db.read(queue::reached).await.map_err(|error| {
         tracing::warn!(error = error.chain(), "not ready");
         Problem::Domain(Error::Unavailable("the database is not reachable".to_owned()))
@@ -131,7 +130,7 @@ pub async fn readyz(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResp
 /// Prometheus metrics.
 #[utoipa::path(tag = "Operation", responses((status = 200, description = "Text format", content_type = "text/plain")))]
 #[get("/metrics")]
-pub async fn metrics(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
+pub async fn metrics(app: web::Data<App>) -> Answer<HttpResponse> {
     let (depth, unmatched) = app
         .db
         .read(|conn| Ok((queue::depth(conn)?, stored::unmatched(conn)?)))
@@ -149,6 +148,7 @@ fn render(app: &App, depth: i64, unmatched: i64) -> Result<Vec<u8>, prometheus::
     for metric in app.work_stats.collectors() {
         registry.register(metric)?;
     }
+    registry.register(Box::new(app.refusals.total().clone()))?;
     for (name, help, value) in [
         (
             "candor_deliveries_pending",

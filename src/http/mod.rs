@@ -1,11 +1,13 @@
 //! HTTP: the API, the hooks, the pages. Parses requests into domain types, calls one domain function, answers.
 //!
-//! Must never happen here: a rule of the domain, SQL, or a path that accepts what it does not know.
+//! A rule of the domain and SQL do not belong here. A path of the API refuses what it does not know.
 
 pub mod admin;
 pub mod api;
 pub mod auth;
 pub mod beats;
+mod client;
+pub mod edge;
 pub mod error_page;
 pub mod extract;
 pub mod feedback;
@@ -17,6 +19,7 @@ pub mod page;
 pub mod pages;
 pub mod problem;
 pub mod public;
+pub mod refusals;
 mod sns;
 mod state;
 
@@ -26,11 +29,15 @@ use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
-use actix_web::{HttpResponse, HttpServer, web};
+use actix_web::{HttpServer, web};
 use utoipa_actix_web::AppExt;
 
-use problem::Problem;
 pub use state::App;
+
+/// How long the head of a request may take to arrive.
+const HEAD_WITHIN: Duration = Duration::from_secs(15);
+/// Connections of one of the server's threads at most; further ones wait to be accepted.
+const MOST_CONNECTIONS: usize = 4_096;
 
 /// The server on a bound listener; it runs when it is awaited.
 ///
@@ -49,10 +56,8 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
             .service(hooks::receive_put)
             .service(hooks::enqueue)
             .service(beats::beat)
-            .service(beats::beat_head)
             .service(beats::beat_post)
             .service(beats::fail)
-            .service(beats::fail_head)
             .service(beats::fail_post)
             .service(metrics::healthz)
             .service(metrics::readyz)
@@ -61,23 +66,25 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
             .service(public::unsubscribe_page)
             .service(public::unsubscribe)
             .split_for_parts();
-        app.wrap(from_fn(metrics::observe))
+        let paths = edge::Paths::new(&document);
+        // The last one wrapped runs first.
+        app.wrap(from_fn(edge::guard))
+            .wrap(from_fn(metrics::observe))
+            .app_data(web::Data::new(paths))
+            .service(web::resource("/").route(web::get().to(edge::root)))
             .configure(admin::routes)
             .app_data(web::Data::new(api::Document::new(document)))
             .service(hooks::may_send)
             .service(api::openapi_json)
             .service(web::resource("/docs").route(web::get().to(api::docs_redirect)))
             .service(api::docs())
-            .default_service(web::to(no_such_path))
+            .default_service(web::to(edge::not_served))
     })
     .shutdown_timeout(20)
-    .client_request_timeout(Duration::from_secs(30))
+    .client_request_timeout(HEAD_WITHIN)
+    .max_connections(MOST_CONNECTIONS)
     // The program listens for signals itself, before it says that it serves; actix would some time after.
     .disable_signals()
     .workers(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)));
     Ok(server.listen(listener)?.run())
-}
-
-async fn no_such_path() -> Result<HttpResponse, Problem> {
-    Err(Problem::NoSuchPath)
 }

@@ -2,12 +2,15 @@
 //!
 //! Must never happen here: the text of an internal error shown to a caller.
 
+use std::borrow::Cow;
+
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
+use crate::base::code::Code;
 use crate::base::error::{Error, FieldError};
 
 /// An error on its way to a caller.
@@ -19,10 +22,14 @@ pub enum Problem {
     Unauthorized(&'static str),
     /// 401 of a hook: some senders show a password only when they are asked for one.
     Unproven(&'static str),
+    /// 429: too many refusals, with the seconds after which to come back.
+    TooManyRefusals(u64),
     /// 404 for a path that is not served.
     NoSuchPath,
     /// 405, with the methods that are served.
-    NoSuchMethod(&'static str),
+    NoSuchMethod(Cow<'static, str>),
+    /// 408: the body trickles.
+    TooSlow,
     /// 413, with the limit in bytes.
     TooLarge(usize),
     /// 415, with what would be right.
@@ -41,7 +48,10 @@ pub struct ProblemDocument {
     pub title: &'static str,
     /// The status code.
     pub status: u16,
-    /// What is wrong this time.
+    /// What is wrong, as a stable word for programs; `docs/errors.md` lists all of them.
+    #[schema(example = "not_found")]
+    pub code: &'static str,
+    /// What is wrong this time, for people.
     pub detail: String,
     /// Field by field, or line by line.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -57,72 +67,83 @@ impl From<Error> for Problem {
 impl Problem {
     /// What is shown of it, as a document or as a page.
     pub(super) fn document(&self) -> ProblemDocument {
-        let (type_, title, status, detail, errors) = match self {
-            Problem::Domain(error) => {
-                let (type_, title, status) = match error {
-                    Error::NotFound(_) => ("/problems/not-found", "Not found", 404),
-                    Error::Conflict(_) => ("/problems/conflict", "Conflict", 409),
-                    Error::Invalid { .. } => ("/problems/invalid", "Invalid input", 422),
-                    Error::Forbidden(_) => ("/problems/forbidden", "Forbidden", 403),
-                    Error::Unavailable(_) => ("/problems/unavailable", "Unavailable", 503),
-                    Error::Internal(_) => ("/problems/internal", "Internal error", 500),
-                };
-                let errors = match error {
-                    Error::Invalid { errors, .. } => errors.clone(),
-                    _ => Vec::new(),
-                };
-                (type_, title, status, error.to_string(), errors)
+        match self {
+            Problem::Domain(error) => of_domain(error),
+            Problem::Unauthorized(why) => kind(Code::Unauthorized, *why),
+            Problem::Unproven(why) => kind(Code::SignatureInvalid, *why),
+            Problem::TooManyRefusals(seconds) => kind(
+                Code::TooManyRefusals,
+                format!("this address was refused too often; try again in {seconds} seconds"),
+            ),
+            Problem::NoSuchPath => kind(Code::NotFound, "nothing is served at this path"),
+            Problem::NoSuchMethod(methods) => {
+                kind(Code::MethodNotAllowed, format!("this path takes {methods}"))
             }
-            Problem::Unauthorized(why) | Problem::Unproven(why) => (
-                "/problems/unauthorized",
-                "Unauthorized",
-                401,
-                (*why).to_owned(),
-                Vec::new(),
+            Problem::Compressed => kind(
+                Code::CompressedBody,
+                "a compressed body is not taken: send it without Content-Encoding",
             ),
-            Problem::NoSuchPath => (
-                "/problems/not-found",
-                "Not found",
-                404,
-                "nothing is served at this path".to_owned(),
-                Vec::new(),
-            ),
-            Problem::NoSuchMethod(methods) => (
-                "/problems/method-not-allowed",
-                "Method not allowed",
-                405,
-                format!("this path takes {methods}"),
-                Vec::new(),
-            ),
-            Problem::Compressed => (
-                "/problems/unsupported-media-type",
-                "Unsupported media type",
-                415,
-                "a compressed body is not taken: send it without Content-Encoding".to_owned(),
-                Vec::new(),
-            ),
-            Problem::TooLarge(limit) => (
-                "/problems/too-large",
-                "Too large",
-                413,
+            Problem::TooLarge(limit) => kind(
+                Code::BodyTooLarge,
                 format!("the body is larger than {limit} bytes"),
-                Vec::new(),
             ),
-            Problem::UnsupportedMedia(right) => (
-                "/problems/unsupported-media-type",
-                "Unsupported media type",
-                415,
+            Problem::TooSlow => kind(
+                Code::BodyTooSlow,
+                "the body arrives too slowly; send at least 4 KiB a second",
+            ),
+            Problem::UnsupportedMedia(right) => kind(
+                Code::UnsupportedMediaType,
                 format!("the Content-Type must be {right}"),
-                Vec::new(),
             ),
-        };
-        ProblemDocument {
-            type_,
-            title,
-            status,
-            detail,
-            errors,
         }
+    }
+}
+
+fn of_domain(error: &Error) -> ProblemDocument {
+    let (inner, code) = error.coded();
+    let general = match inner {
+        Error::NotFound(_) => Code::NotFound,
+        Error::Conflict(_) => Code::Conflict,
+        Error::Invalid { .. } => Code::InvalidInput,
+        Error::Forbidden(_) => Code::Forbidden,
+        Error::Unavailable(_) => Code::Unavailable,
+        Error::Internal(_) | Error::Coded(..) => Code::Internal,
+    };
+    let mut document = kind(general, inner.to_string());
+    if let Error::Invalid { errors, .. } = inner {
+        document.errors.clone_from(errors);
+    }
+    if let Some(code) = code {
+        document.code = code.as_str();
+    }
+    document
+}
+
+/// A document of one of the kinds that have a status, a type and a title of their own.
+fn kind(code: Code, detail: impl Into<String>) -> ProblemDocument {
+    let (status, type_, title) = match code {
+        Code::Unauthorized | Code::SignatureInvalid => (401, "/problems/unauthorized", "Unauthorized"),
+        Code::Forbidden => (403, "/problems/forbidden", "Forbidden"),
+        Code::NotFound => (404, "/problems/not-found", "Not found"),
+        Code::MethodNotAllowed => (405, "/problems/method-not-allowed", "Method not allowed"),
+        Code::BodyTooSlow => (408, "/problems/request-timeout", "Request timeout"),
+        Code::Conflict => (409, "/problems/conflict", "Conflict"),
+        Code::BodyTooLarge => (413, "/problems/too-large", "Too large"),
+        Code::UnsupportedMediaType | Code::CompressedBody => {
+            (415, "/problems/unsupported-media-type", "Unsupported media type")
+        }
+        Code::InvalidInput => (422, "/problems/invalid", "Invalid input"),
+        Code::TooManyRefusals => (429, "/problems/too-many-requests", "Too many requests"),
+        Code::Unavailable => (503, "/problems/unavailable", "Unavailable"),
+        _ => (500, "/problems/internal", "Internal error"),
+    };
+    ProblemDocument {
+        type_,
+        title,
+        status,
+        code: code.as_str(),
+        detail: detail.into(),
+        errors: Vec::new(),
     }
 }
 
@@ -138,7 +159,9 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
-        if let Problem::Domain(error @ Error::Internal(_)) = self {
+        if let Problem::Domain(error) = self
+            && matches!(error.coded().0, Error::Internal(_))
+        {
             tracing::error!(error = error.chain(), "a request failed");
         }
         let document = self.document();
@@ -154,7 +177,16 @@ impl ResponseError for Problem {
             }
             405 => {
                 if let Problem::NoSuchMethod(methods) = self {
-                    response.insert_header((ALLOW, *methods));
+                    response.insert_header((ALLOW, methods.as_ref()));
+                }
+            }
+            // The rest of the body would be taken for the next request.
+            408 => {
+                response.force_close();
+            }
+            429 => {
+                if let Problem::TooManyRefusals(seconds) = self {
+                    response.insert_header((RETRY_AFTER, seconds.to_string()));
                 }
             }
             503 => {

@@ -1,14 +1,15 @@
 //! What anybody may see: published reports, and the way out of optional mails.
 //!
-//! Must never happen here: anything that was not published on purpose, or an opt-out by a GET (scanners follow links).
+//! Query parameters that are not known are ignored: programs that forward links add their own. A GET opts nobody out, as
+//! scanners follow links.
 
 use actix_web::middleware::from_fn;
-use actix_web::{HttpResponse, get, post, web};
+use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use serde_json::json;
 
 use super::error_page::for_browsers;
-use super::extract::{NoParams, Params};
 use super::problem::{Answer, Problem};
+use super::refusals::Door;
 use crate::audit::Actor;
 use crate::base::error::Error;
 use crate::base::time::time_zone;
@@ -20,7 +21,7 @@ use crate::notice::compose::paragraphs;
 /// The public page: reports that were published.
 #[utoipa::path(tag = "Public", responses((status = 200, description = "A page", content_type = "text/html")))]
 #[get("/status", wrap = "from_fn(for_browsers)")]
-pub async fn status(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
+pub async fn status(app: web::Data<App>) -> Answer<HttpResponse> {
     let published = app.db.read(|conn| report::published(conn, 50)).await?;
     let utc = time_zone("UTC").map_err(Error::internal)?;
     let reports: Vec<_> = published
@@ -47,10 +48,11 @@ pub async fn status(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResp
     )
 }
 
-fn target(app: &App, token: &str) -> Result<i64, Problem> {
-    app.links
-        .unsubscribe_target(token)
-        .ok_or_else(|| Problem::Domain(Error::NotFound("a link of ours".to_owned())))
+fn target(app: &App, req: &HttpRequest, token: &str) -> Result<i64, Problem> {
+    app.links.unsubscribe_target(token).ok_or_else(|| {
+        let unknown = Problem::Domain(Error::NotFound("a link of ours".to_owned()));
+        app.refusals.refuse(req, Door::Token, app.clock().now(), unknown)
+    })
 }
 
 fn unsubscribe_view(app: &App, done: bool) -> Answer<HttpResponse> {
@@ -70,10 +72,10 @@ fn unsubscribe_view(app: &App, done: bool) -> Answer<HttpResponse> {
 #[get("/unsubscribe/{token}", wrap = "from_fn(for_browsers)")]
 pub async fn unsubscribe_page(
     app: web::Data<App>,
+    req: HttpRequest,
     token: web::Path<String>,
-    _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
-    target(&app, &token)?;
+    target(&app, &req, &token)?;
     unsubscribe_view(&app, false)
 }
 
@@ -86,10 +88,10 @@ pub async fn unsubscribe_page(
 #[post("/unsubscribe/{token}", wrap = "from_fn(for_browsers)")]
 pub async fn unsubscribe(
     app: web::Data<App>,
+    req: HttpRequest,
     token: web::Path<String>,
-    _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
-    let delivery = target(&app, &token)?;
+    let delivery = target(&app, &req, &token)?;
     app.db
         .write(&Actor::system("unsubscribe link"), move |tx| {
             opt_out::opt_out(tx, delivery)

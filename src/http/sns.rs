@@ -1,5 +1,6 @@
 //! Messages of Amazon SNS, whichever source they are for: who sent them, and the confirmation of a subscription.
 
+use actix_web::HttpRequest;
 use serde_json::json;
 
 use super::hooks::{actor, refuse};
@@ -18,11 +19,12 @@ use crate::http::App;
 /// What the database answers.
 pub(super) async fn refused(
     app: &App,
+    req: &HttpRequest,
     integration: &Integration,
     refused: Refused,
 ) -> Result<Problem, Error> {
     match refused {
-        Refused::Forged(reason) => refuse(app, integration, reason).await,
+        Refused::Forged(reason) => refuse(app, req, integration, reason).await,
         Refused::Unreachable(reason) => {
             tracing::warn!(integration = %integration.id, reason, "a message of SNS has to wait");
             let why = "Amazon SNS could not be asked; send it again".to_owned();
@@ -52,6 +54,7 @@ pub(super) async fn verify(app: &App, envelope: &Envelope, topics: &[&str]) -> R
 /// Why it is not confirmed.
 pub(super) async fn subscribe(
     app: &App,
+    req: &HttpRequest,
     integration: Integration,
     kept: Request,
     envelope: &Envelope,
@@ -61,7 +64,7 @@ pub(super) async fn subscribe(
     } else {
         match app.sns.confirm(envelope).await {
             Ok(()) => "confirmed",
-            Err(why) => return Err(refused(app, &integration, why).await?),
+            Err(why) => return Err(refused(app, req, &integration, why).await?),
         }
     };
     let detail = match subscription {

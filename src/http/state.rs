@@ -8,6 +8,7 @@ use super::hooks::Hooks;
 use super::memo::Memo;
 use super::metrics::{FeedbackStats, HttpStats};
 use super::pages::Pages;
+use super::refusals::Refusals;
 use crate::alert::provider::sns::Sns;
 use crate::alert::queue::Queue;
 use crate::auth::Links;
@@ -56,6 +57,10 @@ pub struct App {
     pub intake: Queue,
     /// The integrations of hooks that were used.
     pub hooks: Hooks,
+    /// How long the body of a request may take at least.
+    pub body_grace: std::time::Duration,
+    /// Refusals of requests without a valid token.
+    pub refusals: Arc<Refusals>,
     /// HTTP counts of this process.
     pub http_stats: HttpStats,
     /// Counts of the background work of this process.

@@ -26,6 +26,7 @@ const MANY: i64 = 1_000;
 
 word_enum! {
     /// How a resource came to be affected.
+    #[schema(as = AffectedSource)]
     Source, "a source" {
         /// An alert named it.
         Alert = "alert",

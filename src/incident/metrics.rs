@@ -65,10 +65,13 @@ pub struct Times<T> {
     /// When it was noticed.
     pub detected_at: T,
     /// When the first customer was told.
+    #[schema(nullable)]
     pub notified_at: Option<T>,
     /// When customers felt it no more.
+    #[schema(nullable)]
     pub mitigated_at: Option<T>,
     /// When it was over.
+    #[schema(nullable)]
     pub resolved_at: Option<T>,
 }
 

@@ -42,6 +42,7 @@ word_enum! {
 
 word_enum! {
     /// Where the work on an incident stands.
+    #[schema(as = IncidentStatus)]
     Status, "a status" {
         /// Nobody knows the cause yet.
         Investigating = "investigating",

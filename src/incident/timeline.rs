@@ -16,6 +16,7 @@ use crate::db::schema::timeline_entries as t;
 
 word_enum! {
     /// What an entry is about. The metrics are computed from some of these.
+    #[schema(as = TimelineKind)]
     Kind, "a kind of timeline entry" {
         /// Anything.
         Note = "note",

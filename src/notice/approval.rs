@@ -11,6 +11,7 @@ use super::send::changed;
 use super::{Digest, Notice, Row, get, locked, require_draft};
 use crate::audit::{Action, Event, Tx};
 use crate::auth::{self, Role};
+use crate::base::code::Code;
 use crate::base::error::{Error, Result};
 use crate::base::id::NoticeId;
 use crate::base::time::Timestamp;
@@ -81,9 +82,10 @@ pub fn approve(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sendin
     require_draft(&row)?;
     let actor = tx.actor.id().to_owned();
     if let Some(what) = wrote(tx.conn, &row, &actor)? {
-        return Err(Error::Forbidden(format!(
-            "a second person must approve: this token {what}"
-        )));
+        return Err(
+            Error::Forbidden(format!("a second person must approve: this token {what}"))
+                .code(Code::OwnApproval),
+        );
     }
     let plan = plan(tx.conn, &row, sending)?;
     if plan.digest != digest.digest {
@@ -170,5 +172,5 @@ pub(super) fn require(conn: &mut Conn, row: &Row, plan: &Plan, sending: &Sending
         Some(void) => format!("{above} exactly this list and text, and {void}"),
         None => format!("{above} exactly this list and text"),
     };
-    Err(Error::Forbidden(reason))
+    Err(Error::Forbidden(reason).code(Code::ApprovalRequired))
 }

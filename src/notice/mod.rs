@@ -45,6 +45,7 @@ pub use told::{Missed, Reached, missed, reached_people, told_people};
 
 use crate::audience::Rule;
 use crate::audit::Tx;
+use crate::base::code::Code;
 use crate::base::enums::word_enum;
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, NoticeId};
@@ -409,9 +410,9 @@ pub fn not_told_yet(conn: &mut Conn, id: &NoticeId) -> Result<usize> {
 fn require_draft(row: &Row) -> Result<()> {
     match row.state()? {
         State::Draft => Ok(()),
-        state => Err(Error::Conflict(format!(
-            "the notice is {state}, no draft any more"
-        ))),
+        state => {
+            Err(Error::Conflict(format!("the notice is {state}, no draft any more")).code(Code::NotADraft))
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::audit::frozen::{FrozenDigest, FrozenNotice, FrozenRecipient};
 use crate::audit::{Action, Event, Tx};
+use crate::base::code::Code;
 use crate::base::error::{Error, Result};
 use crate::base::id::NoticeId;
 use crate::db::Conn;
@@ -49,7 +50,7 @@ pub struct Stopped {
 pub(super) fn changed() -> Error {
     Error::Conflict(
         "the recipients or the text are no longer what this digest says; preview again and look at what changed".to_owned(),
-    )
+    ).code(Code::ChangedSincePreview)
 }
 
 /// Freezes a draft and queues it. From here on neither the directory nor the incident has a say in it.

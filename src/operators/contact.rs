@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::message::OperatorEvent;
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::Check;
+use crate::base::code::Code;
 use crate::base::enums::word_enum;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::id::OperatorId;
@@ -297,7 +298,7 @@ pub fn create(tx: &mut Tx<'_>, new: NewOperator, policy: Policy) -> Result<Opera
         .count()
         .get_result(tx.conn)?;
     if held >= MOST {
-        return Err(Error::Conflict(format!("there are {MOST} operators already")));
+        return Err(Error::Conflict(format!("there are {MOST} operators already")).code(Code::LimitReached));
     }
     diesel::insert_into(o::table)
         .values(Row::of(&operator)?)

@@ -29,6 +29,14 @@ fn record_state(tx: &mut Tx<'_>, row: &Row, after: HeartbeatState, incident: Opt
     });
 }
 
+/// That there is a heartbeat of this token.
+///
+/// # Errors
+/// `NotFound` where there is none, or it is gone.
+pub fn known(conn: &mut Conn, token: &str) -> Result<()> {
+    by_hash(conn, &hash_secret(token)).map(drop)
+}
+
 /// Takes a beat by its URL's token. Where it beat already, that is one update and nothing more.
 ///
 /// # Errors

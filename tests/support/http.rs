@@ -237,6 +237,12 @@ impl Answer {
             let text = answer[member].as_str().unwrap_or_default();
             assert!(!text.is_empty(), "{}: no {member} in {answer}", answer.request);
         }
+        let code = answer["code"].as_str().unwrap_or_default();
+        assert!(
+            candor::base::code::Code::ALL.contains(&code),
+            "{}: no code in {answer}",
+            answer.request
+        );
         answer
     }
 

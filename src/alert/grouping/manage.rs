@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{AlertRule, NewAlertRule, Row};
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::Check;
+use crate::base::code::Code;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::id::AlertRuleId;
 use crate::db::schema::alert_rules as r;
@@ -53,7 +54,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewAlertRule) -> Result<AlertRule> {
             .first(tx.conn)?,
     );
     if held >= MOST {
-        return Err(Error::Conflict(format!("there are {MOST} rules already")));
+        return Err(Error::Conflict(format!("there are {MOST} rules already")).code(Code::LimitReached));
     }
     let rule = new.tried(AlertRuleId::new(tx.now), last.unwrap_or(0) + 1, tx.now);
     diesel::insert_into(r::table)

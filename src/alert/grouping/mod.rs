@@ -30,6 +30,7 @@ pub use manage::{check, create, delete, get, list, order, replace};
 
 word_enum! {
     /// What becomes of an alert that matches.
+    #[schema(as = AlertRulePolicy)]
     Policy, "a policy" {
         /// It joins the open incident of its group, or opens one.
         Open = "open",

@@ -12,6 +12,7 @@ use crate::alert::grouping::check_resources;
 use crate::alert::matcher;
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::Check;
+use crate::base::code::Code;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::id::QuietId;
 use crate::base::time::Timestamp;
@@ -171,7 +172,7 @@ fn insert(tx: &mut Tx<'_>, quiet: Quiet) -> Result<Quiet> {
         .get_result(tx.conn)?;
     if open >= MOST_OPEN {
         let detail = format!("there are {MOST_OPEN} silences and maintenance windows already");
-        return Err(Error::Conflict(detail));
+        return Err(Error::Conflict(detail).code(Code::LimitReached));
     }
     diesel::insert_into(q::table)
         .values((

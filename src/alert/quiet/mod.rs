@@ -27,6 +27,7 @@ pub use manage::{check_silence, check_window, end, get, list, open_window, silen
 
 word_enum! {
     /// Which of the two.
+    #[schema(as = QuietKind)]
     Kind, "a kind" {
         /// A silence.
         Silence = "silence",

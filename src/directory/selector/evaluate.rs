@@ -12,6 +12,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
 use super::{Part, Place, Selector, Spot, Test, Window};
+use crate::base::code::Code;
 use crate::base::error::{Error, FieldError, Result};
 use crate::db::{Conn, Statement, dialect};
 use crate::directory::write;
@@ -229,7 +230,7 @@ impl Part {
                     .push(" AND gone_at IS NULL LIMIT 1");
                 if !any(conn, statement)? {
                     let detail = format!("no resource is of the type '{}'", type_.value);
-                    errors.push(type_.place.error(detail));
+                    errors.push(type_.place.error(detail).code(Code::UnknownType));
                 }
             }
             Part::Label(name, test) => {
@@ -330,7 +331,8 @@ fn labels_known(
         any(conn, statement)
     };
     if !found(conn, &Test::Exists)? {
-        errors.push(name.place.error(format!("no {of} has a label '{}'", name.value)));
+        let detail = format!("no {of} has a label '{}'", name.value);
+        errors.push(name.place.error(detail).code(Code::UnknownLabel));
         return Ok(());
     }
     let values: &[Spot<String>] = match test {

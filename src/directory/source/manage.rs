@@ -11,6 +11,7 @@ use super::{
 };
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::Check;
+use crate::base::code::Code;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::id::SourceId;
 use crate::base::shown_once::ShownOnce;
@@ -134,7 +135,7 @@ impl Checked<'_> {
 }
 
 fn taken(name: &str) -> Error {
-    Error::Conflict(format!("there is a source named '{name}' already"))
+    Error::Conflict(format!("there is a source named '{name}' already")).code(Code::AlreadyExists)
 }
 
 fn on_taken(name: &str) -> impl FnOnce(diesel::result::Error) -> Error {
@@ -184,7 +185,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewSource, settings: Settings<'_>) -> Resul
         .count()
         .get_result(tx.conn)?;
     if held >= MOST {
-        return Err(Error::Conflict(format!("there are {MOST} sources already")));
+        return Err(Error::Conflict(format!("there are {MOST} sources already")).code(Code::LimitReached));
     }
     if by_name(tx.conn, &new.name)?.is_some() {
         return Err(taken(&new.name));
@@ -311,9 +312,10 @@ pub fn delete(tx: &mut Tx<'_>, id: &SourceId) -> Result<()> {
     dialect::lock(tx.conn, Lock::Source, id.as_str())?;
     let row = there(tx.conn, id)?;
     if run::active(tx.conn, id)?.is_some() {
-        return Err(Error::Conflict(
-            "the source is being read; wait until the run has ended".to_owned(),
-        ));
+        return Err(
+            Error::Conflict("the source is being read; wait until the run has ended".to_owned())
+                .code(Code::RunInProgress),
+        );
     }
     run::supersede(tx.conn, id, tx.now)?;
     diesel::delete(directory_origins::table.filter(directory_origins::source_id.eq(id.as_str())))

@@ -11,6 +11,7 @@ use serde_json::json;
 pub use super::changes::{Changes, Example, KindChanges, RunError};
 use super::{applying, there};
 use crate::audit::{Action, Event, Tx};
+use crate::base::code::Code;
 use crate::base::error::{Error, Result};
 use crate::base::id::{RunId, SourceId};
 use crate::base::time::Timestamp;
@@ -229,9 +230,10 @@ pub fn request(tx: &mut Tx<'_>, source: &SourceId, cause: Cause) -> Result<Run> 
         ));
     }
     if let Some(run) = active(tx.conn, source)? {
-        return Err(Error::Conflict(format!(
-            "the source is being read already, by run {run}"
-        )));
+        return Err(
+            Error::Conflict(format!("the source is being read already, by run {run}"))
+                .code(Code::RunInProgress),
+        );
     }
     supersede(tx.conn, source, tx.now)?;
     let id = RunId::new(tx.now);

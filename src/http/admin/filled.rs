@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::session::SignedIn;
 use crate::audit::{Action, Actor};
 use crate::auth::Role;
+use crate::base::code::Code;
 use crate::base::error::{Error, FieldError};
 use crate::http::App;
 use crate::http::auth;
@@ -57,7 +58,7 @@ impl FromRequest for Filled {
             if !by.sent(&app, &fields.take(KEY)) {
                 auth::record(&app, &by.0.actor(), Action::AccessForbidden, method, path).await?;
                 let why = "the form did not come from a page of this session; open the page again";
-                return Err(Problem::Domain(Error::Forbidden(why.to_owned())));
+                return Err(Error::Forbidden(why.to_owned()).code(Code::FormExpired).into());
             }
             Ok(Filled {
                 by,
@@ -91,7 +92,7 @@ pub async fn needs(app: &App, by: &SignedIn, role: Role, method: &str, path: &st
     let (method, path) = (method.to_owned(), path.to_owned());
     auth::record(app, &actor, Action::AccessForbidden, method, path).await?;
     let why = format!("this needs the role {role}; you have the role {}", by.0.role);
-    Err(Problem::Domain(Error::Forbidden(why)))
+    Err(Error::Forbidden(why).code(Code::RoleMissing).into())
 }
 
 /// Back to a page, which the browser asks for anew: what was sent is not sent twice.
@@ -152,6 +153,7 @@ impl Wrong {
         match error {
             Error::Invalid { errors, .. } => Ok(Wrong(errors)),
             Error::Conflict(detail) => Ok(Wrong(vec![FieldError::at("", detail)])),
+            Error::Coded(_, inner) => Wrong::of(*inner),
             other => Err(other),
         }
     }

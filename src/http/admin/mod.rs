@@ -26,10 +26,10 @@ mod watching;
 mod why;
 
 use actix_web::middleware::from_fn;
-use actix_web::{HttpResponse, web};
+use actix_web::web;
 
-use super::error_page;
 use super::problem::{Answer, Problem};
+use super::{edge, error_page};
 use crate::base::error::Error;
 use crate::http::page::Limit;
 
@@ -52,14 +52,10 @@ pub fn routes(config: &mut web::ServiceConfig) {
             .configure(automation::routes)
             .configure(templates::routes)
             .configure(audit::routes)
-            .default_service(web::to(no_such_page))
+            .default_service(web::to(edge::no_such_page))
             .wrap(from_fn(session::guard))
             .wrap(from_fn(error_page::always)),
     );
-}
-
-async fn no_such_page() -> Answer<HttpResponse> {
-    Err(Problem::NoSuchPath)
 }
 
 /// An id of ours in a path: what cannot be one does not exist.

@@ -16,14 +16,13 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::view::Frame;
-use crate::audit::{Action, Actor};
 use crate::auth::sessions;
 use crate::auth::{self, Caller};
 use crate::base::error::Error;
 use crate::http::App;
-use crate::http::auth::record;
 use crate::http::extract::{NoParams, Params, is_media, parse_query, read_body};
 use crate::http::problem::{Answer, Problem};
+use crate::http::refusals::Door;
 
 const COOKIE: &str = "candor_session";
 const SIGN_IN: &str = "/admin/sign-in";
@@ -154,9 +153,11 @@ async fn sign_in(
     let secret = given.token.trim().to_owned();
     let caller = app.db.read(move |conn| auth::authenticate(conn, &secret)).await?;
     let Some(caller) = caller else {
-        let (method, path) = (req.method().to_string(), req.path().to_owned());
-        record(&app, &Actor::anonymous(), Action::AccessDenied, method, path).await?;
-        return sign_in_page(&app, StatusCode::UNAUTHORIZED, true);
+        let wrong = Problem::Unauthorized("the token is not valid");
+        return match app.refusals.refuse(&req, Door::SignIn, app.clock().now(), wrong) {
+            Problem::Unauthorized(_) => sign_in_page(&app, StatusCode::UNAUTHORIZED, true),
+            limited => Err(limited),
+        };
     };
     let actor = caller.actor();
     let session = app

@@ -40,7 +40,7 @@ struct AudienceItem {
 
 /// The numbers of an audience, and how many were not told yet.
 #[derive(Serialize, utoipa::ToSchema)]
-struct AudienceCounts {
+struct IncidentAudienceCounts {
     #[serde(flatten)]
     counts: Counts,
     /// People who can be reached and to whom nothing was delivered or is being sent. Refused mails count here; bounced
@@ -54,7 +54,7 @@ struct AudienceCounts {
 #[derive(Serialize, utoipa::ToSchema)]
 struct AudiencePage {
     /// The numbers over all pages.
-    counts: AudienceCounts,
+    counts: IncidentAudienceCounts,
     /// The people.
     items: Vec<AudienceItem>,
     /// Give it back as `cursor` for the next page; null at the end.
@@ -182,7 +182,7 @@ async fn get_audience(
         })
         .collect();
     Ok(HttpResponse::Ok().json(AudiencePage {
-        counts: AudienceCounts {
+        counts: IncidentAudienceCounts {
             counts: audience.counts,
             not_told,
             partition,

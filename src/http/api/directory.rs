@@ -3,7 +3,6 @@
 use std::io::{BufReader, Seek, SeekFrom, Write};
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
-use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
@@ -18,7 +17,7 @@ use crate::directory::source::table::{self, Columns, Format};
 use crate::directory::{Gone, ResourceRef};
 use crate::http::App;
 use crate::http::auth::By;
-use crate::http::extract::{Body, MAX_IMPORT, NoParams, Params, is_media};
+use crate::http::extract::{Body, MAX_IMPORT, NoParams, Pace, Params, is_media, uncompressed};
 use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::{Answer, Problem, ProblemDocument};
 
@@ -537,8 +536,9 @@ async fn import_directory(
     // To a file first: a slow sender must not hold the transaction, and a large one must not fill the memory.
     let mut file = std::io::BufWriter::new(tempfile::tempfile().map_err(Error::internal)?);
     let mut size = 0_u64;
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|_| Error::invalid("", "the body could not be read to its end"))?;
+    uncompressed(req.headers())?;
+    let mut pace = Pace::begin(&req);
+    while let Some(chunk) = pace.next(&mut payload).await? {
         size += chunk.len() as u64;
         if size > MAX_IMPORT {
             return Err(Problem::TooLarge(MAX_IMPORT as usize));

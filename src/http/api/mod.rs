@@ -6,6 +6,7 @@ pub mod audience;
 pub mod audit;
 pub mod automation;
 pub mod directory;
+mod document;
 pub mod endpoints;
 pub mod feedback;
 pub mod incidents;
@@ -19,6 +20,8 @@ pub mod templates;
 pub mod tokens;
 pub mod watch;
 
+pub use document::Document;
+
 use actix_web::body::MessageBody;
 use actix_web::dev::{HttpServiceFactory, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
@@ -27,7 +30,6 @@ use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::extract::{NoParams, Params};
 use super::problem::{Answer, Problem};
 use super::{auth, idempotency};
 use crate::base::error::Error;
@@ -91,46 +93,12 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(audit::routes)
 }
 
-/// The finished document, rendered once.
-pub struct Document(String);
-
-impl Document {
-    /// Renders it.
-    pub fn new(mut document: OpenApi) -> Self {
-        // Handlers of different files share names; in the document every operation has its own.
-        for (path, item) in &mut document.paths.paths {
-            let operations = [
-                ("get", &mut item.get),
-                ("put", &mut item.put),
-                ("post", &mut item.post),
-                ("patch", &mut item.patch),
-                ("delete", &mut item.delete),
-            ];
-            for (method, operation) in operations {
-                if let Some(operation) = operation {
-                    operation.operation_id = Some(operation_id(method, path));
-                }
-            }
-        }
-        Document(document.to_pretty_json().unwrap_or_default())
-    }
-}
-
-/// `get_incidents_id_timeline` for `GET /api/v1/incidents/{id}/timeline`.
-fn operation_id(method: &str, path: &str) -> String {
-    let path = path.strip_prefix("/api/v1").unwrap_or(path);
-    let words = path
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty());
-    words.fold(method.to_owned(), |id, word| id + "_" + word)
-}
-
 /// The OpenAPI document.
 #[get("/api/openapi.json")]
-pub async fn openapi_json(document: web::Data<Document>, _: Params<NoParams>) -> HttpResponse {
+pub async fn openapi_json(document: web::Data<Document>) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("application/json")
-        .body(document.0.clone())
+        .body(document.json().to_owned())
 }
 
 /// The page for the document; everything it needs is in the binary.

@@ -1,0 +1,160 @@
+//! The finished OpenAPI document: what the handlers declare, and what holds for every operation.
+
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
+
+/// The media type of errors.
+const PROBLEM: &str = "application/problem+json";
+
+/// Problems that the edge, the guards and the extractors answer with: the name in the document, the status, and when.
+const COMMON: [(&str, &str, &str); 12] = [
+    ("Unauthorized", "401", "No valid token, or no proof of the secret"),
+    (
+        "Forbidden",
+        "403",
+        "The token does not have the role, or the domain refuses it",
+    ),
+    ("NotFound", "404", "What is named does not exist"),
+    ("RequestTimeout", "408", "The body arrives too slowly"),
+    (
+        "Conflict",
+        "409",
+        "The state is not what the request assumes, or its `Idempotency-Key` is in use",
+    ),
+    ("TooLarge", "413", "The body is too large"),
+    (
+        "UnsupportedMediaType",
+        "415",
+        "The body is of another type, or compressed",
+    ),
+    (
+        "Invalid",
+        "422",
+        "The input is wrong; `errors` names each field, parameter or line",
+    ),
+    (
+        "TooManyRequests",
+        "429",
+        "This address was refused too often; `Retry-After` says when to come back",
+    ),
+    ("Internal", "500", "A fault of the service"),
+    (
+        "Unavailable",
+        "503",
+        "Not now; `Retry-After` says when to come back",
+    ),
+    (
+        "MethodNotAllowed",
+        "405",
+        "The path takes other methods; `Allow` names them",
+    ),
+];
+
+/// The finished document, rendered once.
+pub struct Document(String);
+
+impl Document {
+    /// Gives every operation a name of its own and every answer that it can have, and renders the document.
+    pub fn new(mut document: OpenApi) -> Self {
+        let components = document.components.get_or_insert_default();
+        for (name, _, when) in COMMON {
+            let response = ResponseBuilder::new()
+                .description(when)
+                .content(PROBLEM, problem())
+                .build();
+            components.responses.insert(name.to_owned(), RefOr::T(response));
+        }
+        for (path, item) in &mut document.paths.paths {
+            let operations = [
+                ("get", &mut item.get),
+                ("put", &mut item.put),
+                ("post", &mut item.post),
+                ("patch", &mut item.patch),
+                ("delete", &mut item.delete),
+            ];
+            for (method, operation) in operations {
+                if let Some(operation) = operation {
+                    // Handlers of different files share names.
+                    operation.operation_id = Some(operation_id(method, path));
+                    errors_are_problems(operation);
+                    add_common(operation, method, path);
+                    if !path.starts_with("/api/v1") {
+                        operation.security = Some(Vec::new());
+                    }
+                }
+            }
+        }
+        Document(document.to_pretty_json().unwrap_or_default())
+    }
+
+    /// As JSON.
+    pub fn json(&self) -> &str {
+        &self.0
+    }
+}
+
+fn problem() -> utoipa::openapi::Content {
+    ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("ProblemDocument")))
+        .build()
+}
+
+/// Whatever a handler declares of an error, it is a problem document of its media type.
+fn errors_are_problems(operation: &mut Operation) {
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        if !status.starts_with(['4', '5']) {
+            continue;
+        }
+        let described = !response.description.is_empty();
+        let known = COMMON.iter().find(|(_, common, _)| common == status);
+        let description = match known {
+            Some((_, _, when)) if !described => (*when).to_owned(),
+            _ => std::mem::take(&mut response.description),
+        };
+        let page = response.content.shift_remove("text/html");
+        *response = Response::new(description);
+        response.content.insert(PROBLEM.to_owned(), problem().into());
+        if let Some(page) = page {
+            response.content.insert("text/html".to_owned(), page);
+        }
+    }
+}
+
+fn add_common(operation: &mut Operation, method: &str, path: &str) {
+    let api = path.starts_with("/api/v1");
+    // Whether the path holds a secret or an id, or its body does.
+    let names = path.contains('{') || path == "/v2/enqueue";
+    let changes = method != "get";
+    let hook = path.starts_with("/hooks/") || path == "/v2/enqueue";
+    let body = matches!(method, "post" | "put" | "patch") && (api || hook);
+    for (name, status, _) in COMMON {
+        let occurs = match status {
+            "401" => api || hook,
+            "403" => api,
+            // A filter may name what does not exist, too.
+            "404" => names || api,
+            "405" => hook && method == "get",
+            "408" | "413" | "415" => body,
+            "409" => api && changes,
+            "422" => api || hook,
+            "429" => api || (names && !path.starts_with("/status")),
+            "500" | "503" => path != "/healthz",
+            _ => changes,
+        };
+        if occurs {
+            let responses = &mut operation.responses.responses;
+            let common = || RefOr::Ref(Ref::from_response_name(name));
+            responses.entry(status.to_owned()).or_insert_with(common);
+        }
+    }
+}
+
+/// `get_incidents_id_timeline` for `GET /api/v1/incidents/{id}/timeline`.
+fn operation_id(method: &str, path: &str) -> String {
+    let path = path.strip_prefix("/api/v1").unwrap_or(path);
+    let words = path
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty());
+    words.fold(method.to_owned(), |id, word| id + "_" + word)
+}

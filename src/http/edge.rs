@@ -1,0 +1,162 @@
+//! What holds for every request and every answer: HEAD is the GET without its body, a path that is served says which methods
+//! it takes, and headers that no page or document may lack.
+
+use std::collections::BTreeSet;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ResourceDef, ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, LOCATION, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use actix_web::middleware::Next;
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
+use utoipa::openapi::OpenApi;
+
+use super::problem::{Answer, Problem};
+
+/// A document and a problem load nothing and run nothing.
+const NOTHING: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// The page of the API's document: its own scripts and styles, and calls of this API.
+const DOCS: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+                    font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// That a request is a HEAD. Handlers see a GET.
+#[derive(Clone, Copy)]
+pub struct IsHead;
+
+/// Whether a request that looks like a GET is a HEAD.
+pub fn is_head(req: &HttpRequest) -> bool {
+    req.extensions().get::<IsHead>().is_some()
+}
+
+/// Wraps everything.
+pub async fn guard(
+    mut req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    if req.method() == Method::HEAD {
+        // The server itself knows that it was a HEAD, and sends the length of the body but not the body.
+        req.head_mut().method = Method::GET;
+        req.extensions_mut().insert(IsHead);
+    }
+    let docs = req.path().starts_with("/docs");
+    let open = docs || req.path() == "/api/openapi.json";
+    let mut response = next.call(req).await?.map_into_boxed_body();
+    let headers = response.headers_mut();
+    let mut set = |name: HeaderName, value: &'static str| {
+        if !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    };
+    set(X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(X_FRAME_OPTIONS, "DENY");
+    set(REFERRER_POLICY, "no-referrer");
+    set(CONTENT_SECURITY_POLICY, if docs { DOCS } else { NOTHING });
+    // All but the documents of the API is about somebody, or is the state of this moment.
+    set(CACHE_CONTROL, if open { "no-cache" } else { "no-store" });
+    Ok(response)
+}
+
+/// The paths that are served, and the methods that each takes.
+#[derive(Clone)]
+pub struct Paths(Vec<(ResourceDef, BTreeSet<&'static str>)>);
+
+impl Paths {
+    /// Those of the document, and those that are not in it.
+    pub fn new(document: &OpenApi) -> Self {
+        let documented = document.paths.paths.iter().map(|(path, item)| {
+            let methods = [
+                ("GET", item.get.is_some()),
+                ("HEAD", item.get.is_some()),
+                ("PUT", item.put.is_some()),
+                ("POST", item.post.is_some()),
+                ("PATCH", item.patch.is_some()),
+                ("DELETE", item.delete.is_some()),
+            ];
+            let methods = methods.into_iter().filter(|(_, served)| *served);
+            (
+                ResourceDef::new(path.as_str()),
+                methods.map(|(method, _)| method).collect(),
+            )
+        });
+        let reading = || BTreeSet::from(["GET", "HEAD"]);
+        let others = ["/", "/docs", "/docs/{_:.*}", "/api/openapi.json"];
+        let others = others.into_iter().map(|path| (ResourceDef::new(path), reading()));
+        Paths(documented.chain(others).collect())
+    }
+
+    fn methods(&self, path: &str) -> BTreeSet<&'static str> {
+        let matching = self.0.iter().filter(|(pattern, _)| pattern.is_match(path));
+        matching
+            .flat_map(|(_, methods)| methods.iter().copied())
+            .collect()
+    }
+}
+
+/// Answers what no handler took: 405 with `Allow` where the path takes other methods, the methods themselves to OPTIONS, the
+/// path without its trailing slash where that is one, and 404.
+pub async fn not_served(req: HttpRequest, paths: web::Data<Paths>) -> Answer<HttpResponse> {
+    // What is behind a prefix was decoded by the router.
+    let path = req.match_info().as_str();
+    let methods = paths.methods(path);
+    if !methods.is_empty() {
+        return other_method(&req, methods);
+    }
+    elsewhere(&req, path, |path| !paths.methods(path).is_empty())
+}
+
+/// The same for pages that are in no document. Of a path that the router knows, the methods are those that pages have.
+pub async fn no_such_page(req: HttpRequest) -> Answer<HttpResponse> {
+    let known = |path: &str| {
+        req.resource_map()
+            .match_pattern(path)
+            .is_some_and(|pattern| pattern.len() > "/admin".len())
+    };
+    let path = req.path();
+    if known(path) || path == "/admin" {
+        let mut methods = BTreeSet::from(["GET", "HEAD", "POST"]);
+        // No handler took this one: the page does not have it.
+        methods.remove(req.method().as_str());
+        if req.method() == Method::GET {
+            methods.remove("HEAD");
+        } else if req.method() == Method::POST {
+            methods.remove("POST");
+        }
+        return other_method(&req, methods);
+    }
+    elsewhere(&req, path, |path| path == "/admin" || known(path))
+}
+
+fn other_method(req: &HttpRequest, methods: BTreeSet<&'static str>) -> Answer<HttpResponse> {
+    let methods = methods.into_iter().collect::<Vec<_>>().join(", ");
+    if req.method() == Method::OPTIONS {
+        return Ok(HttpResponse::NoContent().insert_header((ALLOW, methods)).finish());
+    }
+    Err(Problem::NoSuchMethod(methods.into()))
+}
+
+fn elsewhere(req: &HttpRequest, path: &str, served: impl Fn(&str) -> bool) -> Answer<HttpResponse> {
+    let trimmed = path.trim_end_matches('/');
+    let moved = req.method() == Method::GET && trimmed != path && !trimmed.is_empty() && served(trimmed);
+    // A path that begins with two slashes would lead to another host.
+    if !moved || trimmed.starts_with("//") || !trimmed.starts_with('/') {
+        return Err(Problem::NoSuchPath);
+    }
+    let raw = req.uri().path().trim_end_matches('/');
+    let location = match req.uri().query() {
+        Some(query) => format!("{raw}?{query}"),
+        None => raw.to_owned(),
+    };
+    Ok(HttpResponse::PermanentRedirect()
+        .insert_header((LOCATION, location))
+        .finish())
+}
+
+/// `/` has no page of its own: visitors are shown the public one.
+pub async fn root() -> HttpResponse {
+    HttpResponse::Found()
+        .insert_header((LOCATION, "/status"))
+        .finish()
+}
