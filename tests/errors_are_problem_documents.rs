@@ -438,12 +438,8 @@ async fn a_path_that_is_not_served_is_404(env: Env) {
         (Method::DELETE, "/api/v1/incidents"),
         (Method::PUT, "/api/v1/tokens"),
         (Method::POST, "/healthz"),
-        (Method::GET, "/hooks/x"),
     ] {
-        let answer = app.request(method, path).send().await;
-        assert!([404, 405].contains(&answer.status), "{answer}");
-        let status = answer.status;
-        answer.expect_problem(status);
+        app.request(method, path).send().await.expect_problem(405);
     }
     app.finish().await;
 }

@@ -104,7 +104,10 @@ pub async fn not_served(req: HttpRequest, paths: web::Data<Paths>) -> Answer<Htt
     if !methods.is_empty() {
         return other_method(&req, methods);
     }
-    elsewhere(&req, path, |path| !paths.methods(path).is_empty())
+    // A program that calls the API is told that its path is wrong.
+    elsewhere(&req, path, |path| {
+        !path.starts_with("/api/") && !paths.methods(path).is_empty()
+    })
 }
 
 /// The same for pages that are in no document. Of a path that the router knows, the methods are those that pages have.
