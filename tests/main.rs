@@ -55,6 +55,7 @@ mod mails_go_to_the_outbox_without_smtp;
 mod modules_use_only_what_is_below_them;
 mod no_hook_body_is_a_fault_of_ours;
 mod no_sender_can_break_a_source;
+mod nothing_that_comes_in_ends_the_process;
 mod odd_mail_servers_are_put_up_with;
 mod one_mailbox_has_many_spellings;
 mod one_process_serves_a_file;

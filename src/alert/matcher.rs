@@ -1,20 +1,17 @@
 //! Matchers: a condition on one field of an alert, and what the fields are.
 //!
-//! Must never happen here: a condition that holds because its field is misspelt or missing, a pattern that matches only
-//! a part of a value, or one that takes more than linear time.
+//! What may not happen: a condition that holds because its field is misspelt or missing, or a pattern that matches only
+//! a part of a value. `pattern` bounds how long one takes.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
 
-use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::integration::Integration;
+use super::pattern::Pattern;
 use super::source::{Alert, as_text};
 use crate::base::check::Check;
 use crate::base::error::{Error, FieldError, Result};
-use crate::base::text::one_line;
 
 /// A condition on one field of an alert: one of `is`, `matches` and `in`. A field that the alert does not have fulfils none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -168,7 +165,7 @@ impl<'a> Subject<'a> {
 
 enum Test {
     In(Vec<String>),
-    Matches(Regex),
+    Matches(Pattern),
 }
 
 /// Matchers that are ready to be asked.
@@ -203,46 +200,18 @@ impl Matchers {
                     values.iter().any(|one| one.eq_ignore_ascii_case(value))
                 }
                 Test::In(values) => values.iter().any(|one| one == value),
-                Test::Matches(regex) => regex.is_match(value),
+                Test::Matches(pattern) => pattern.is_whole(value),
             })
         })
     }
 }
 
-/// Patterns that are kept ready: the rules are read anew with each transaction.
-const KEPT: usize = 2_000;
-
 /// A pattern for whole values.
-fn compile(field: &str, pattern: &str) -> Result<Regex, String> {
-    static READY: OnceLock<Mutex<HashMap<(bool, String), Regex>>> = OnceLock::new();
+fn compile(field: &str, pattern: &str) -> Result<Pattern, String> {
     let any_case = field == "severity";
-    let key = (any_case, pattern.to_owned());
-    let ready = READY.get_or_init(Mutex::default);
-    if let Some(regex) = ready.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-        return Ok(regex.clone());
-    }
-    let build = |pattern: &str| {
-        // The regex crate runs in linear time; only its size needs a bound.
-        RegexBuilder::new(pattern)
-            .case_insensitive(any_case)
-            .size_limit(1 << 20)
-            .build()
-            .map_err(|error| {
-                format!(
-                    "is not a regular expression: {}",
-                    one_line(&error.to_string(), 200)
-                )
-            })
-    };
     // By itself first: `a)|(b` is none, although it would be one between brackets.
-    build(pattern)?;
-    let regex = build(&format!(r"\A(?:{pattern})\z"))?;
-    let mut ready = ready.lock().unwrap_or_else(PoisonError::into_inner);
-    if ready.len() >= KEPT {
-        ready.clear();
-    }
-    ready.insert(key, regex.clone());
-    Ok(regex)
+    Pattern::new(pattern, any_case)?;
+    Pattern::new(&format!(r"\A(?:{pattern})\z"), any_case)
 }
 
 #[cfg(test)]
@@ -252,7 +221,7 @@ mod tests {
     #[test]
     fn a_pattern_is_for_the_whole_value() {
         let matches =
-            |pattern: &str, value: &str| compile("title", pattern).map(|regex| regex.is_match(value));
+            |pattern: &str, value: &str| compile("title", pattern).map(|pattern| pattern.is_whole(value));
         assert_eq!(matches("disk", "disk"), Ok(true));
         assert_eq!(matches("disk", "the disk"), Ok(false));
         assert_eq!(matches("a|b", "ab"), Ok(false));
@@ -262,7 +231,7 @@ mod tests {
         assert!(matches("(?x) a # all", "a").is_err());
         assert!(matches("(a{1000}){1000}", "a").is_err());
         assert_eq!(
-            compile("severity", "CRIT.*").map(|regex| regex.is_match("critical")),
+            compile("severity", "CRIT.*").map(|pattern| pattern.is_whole("critical")),
             Ok(true)
         );
     }

@@ -13,6 +13,7 @@ pub mod lookup;
 pub mod matcher;
 pub mod messages;
 pub mod order;
+mod pattern;
 pub mod people;
 pub mod provider;
 pub mod queue;

@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 
-use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::pattern::Pattern;
 use super::source::{Alert, as_text};
 use crate::base::error::{FieldError, Result};
 use crate::base::id::ExternalId;
@@ -111,8 +111,8 @@ impl ResourceRule {
         }
         match (&self.type_, &self.pattern) {
             (Some(_), None) => {}
-            (None, Some(pattern)) => match compile(pattern) {
-                Ok(regex) if regex.capture_names().flatten().count() == 0 => {
+            (None, Some(pattern)) => match Pattern::new(pattern, false) {
+                Ok(known) if known.regex.capture_names().flatten().count() == 0 => {
                     let detail = "has no named group such as (?<project>[^/]+)";
                     errors.push(FieldError::at(format!("{pointer}/pattern"), detail));
                 }
@@ -139,16 +139,22 @@ impl ResourceRule {
                 id: ExternalId::parse(id.trim()).ok()?,
             })
         };
-        match (&self.type_, self.pattern.as_deref().map(compile)) {
+        match (
+            &self.type_,
+            self.pattern
+                .as_deref()
+                .map(|pattern| Pattern::new(pattern, false)),
+        ) {
             (Some(type_), _) => reference(type_.as_str(), text)
                 .map(|one| vec![one])
                 .into_iter()
                 .collect(),
-            (None, Some(Ok(regex))) => regex
-                .captures_iter(text)
-                .take(MAX_MATCHES)
+            (None, Some(Ok(pattern))) => pattern
+                .matches(text, MAX_MATCHES)
+                .into_iter()
                 .map(|captures| {
-                    regex
+                    pattern
+                        .regex
                         .capture_names()
                         .flatten()
                         .filter_map(|name| reference(name, captures.name(name)?.as_str()))
@@ -159,19 +165,6 @@ impl ResourceRule {
             _ => Vec::new(),
         }
     }
-}
-
-fn compile(pattern: &str) -> std::result::Result<Regex, String> {
-    // The regex crate runs in linear time; only its size needs a bound.
-    RegexBuilder::new(pattern)
-        .size_limit(1 << 20)
-        .build()
-        .map_err(|error| {
-            format!(
-                "is not a regular expression: {}",
-                crate::base::text::one_line(&error.to_string(), 200)
-            )
-        })
 }
 
 /// Texts of one field that are looked at.

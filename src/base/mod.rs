@@ -8,6 +8,7 @@ pub mod error;
 pub mod id;
 pub mod mailbox;
 pub mod network;
+pub mod mime;
 pub mod shared;
 pub mod shown_once;
 pub mod text;

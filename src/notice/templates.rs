@@ -146,12 +146,30 @@ pub(super) fn keep(tx: &mut Tx<'_>, view: &TemplateView) -> Result<String> {
     Ok(view.id.clone())
 }
 
+/// A template of a phase that was parsed and rendered on every sample.
+pub struct Checked {
+    phase: Phase,
+    source: Source,
+}
+
+impl Checked {
+    /// Checks a template. It takes the processor for a while: call it outside of transactions.
+    ///
+    /// # Errors
+    /// `Invalid`: it does not parse, holds what is not allowed, or does not render every sample.
+    pub fn new(phase: Phase, source: Source) -> Result<Checked> {
+        Template::compile(phase, &source)?;
+        Ok(Checked { phase, source })
+    }
+}
+
 /// Saves a template for the next notices of a phase.
 ///
 /// # Errors
-/// `Invalid`: it does not parse, or does not render every sample; nothing is saved.
-pub fn save(tx: &mut Tx<'_>, phase: Phase, source: &Source) -> Result<TemplateView> {
-    Template::compile(phase, source)?;
+/// What the database answers.
+pub fn save(tx: &mut Tx<'_>, checked: &Checked) -> Result<TemplateView> {
+    let Checked { phase, source } = checked;
+    let phase = *phase;
     let before = current(tx.conn, phase)?;
     let view = TemplateView {
         phase,

@@ -5,16 +5,15 @@
 
 use std::sync::LazyLock;
 
-use mail_parser::{HeaderValue, Message, MessageParser, MimeHeaders, PartType};
+use mail_parser::{HeaderValue, Message, MimeHeaders, PartType};
 use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::request::is_form;
 use super::text::from_html;
+use crate::base::mime;
 use crate::base::time::Timestamp;
 
-/// Parts and messages within a mail that are looked at. The reader of mails goes into each of them.
-const DEPTH: usize = 50;
 /// Characters of a text that are read.
 const LONGEST: usize = 200_000;
 
@@ -61,16 +60,16 @@ fn is_mail(body: &[u8]) -> bool {
 }
 
 fn mail(body: &[u8]) -> Result<Written, String> {
-    let lower = body.to_ascii_lowercase();
-    let nests = |what: &[u8]| lower.windows(what.len()).filter(|window| *window == what).count();
-    if nests(b"multipart/") + nests(b"message/") > DEPTH {
-        return Err(format!("is a mail of more than {DEPTH} parts in one another"));
-    }
-    let message = MessageParser::default()
-        .parse(body)
-        .ok_or_else(|| "is a mail that cannot be read".to_owned())?;
+    let text: Vec<u8> = String::from_utf8_lossy(body)
+        .replace("\r\n", "\n")
+        .replace('\r', "\n")
+        .into_bytes();
+    mime::with_mail(&text, written_in).ok_or_else(|| "is a mail that cannot be read".to_owned())
+}
+
+fn written_in(message: &Message<'_>) -> Written {
     let mut best = Map::new();
-    for text in texts(&message, 0) {
+    for text in texts(message, 0) {
         let found = lines(&text);
         if score(&found) > score(&best) {
             best = found;
@@ -88,11 +87,11 @@ fn mail(body: &[u8]) -> Result<Written, String> {
         )),
         _ => None,
     };
-    Ok(Written {
+    Written {
         fields: Value::Object(best),
         message_id: message.message_id().map(str::to_owned),
         sent,
-    })
+    }
 }
 
 /// How much of a notification a text holds.

@@ -17,6 +17,7 @@ use regex::Regex;
 use machine::Group;
 
 use super::{Marks, Report, ReportKind, bare_address};
+use crate::base::mime;
 use crate::base::time::Timestamp;
 
 /// How deep messages within messages are looked into.
@@ -28,11 +29,8 @@ const MOST: usize = 100;
 pub fn parse(raw: &[u8]) -> Vec<Report> {
     let text = normal(raw);
     let whole = String::from_utf8_lossy(&text);
-    let parsed = MessageParser::default().parse(text.as_slice());
     let mut mail = Mail::default();
-    if let Some(message) = &parsed {
-        mail.read(message);
-    }
+    mime::with_mail(&text, |message| mail.read(message));
     let mut marks = Marks::default();
     marks.find(&whole);
     // Once more as decoded: a link may be broken by quoted-printable, or hidden by base64.

@@ -12,7 +12,7 @@ use super::view::{Frame, call};
 use crate::http::App;
 use crate::http::extract::{NoParams, Params};
 use crate::http::problem::Answer;
-use crate::notice::template::{MailContext, Phase, Rendered, samples};
+use crate::notice::template::{Phase, Rendered, samples};
 use crate::notice::templates::{self, TemplateView};
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
@@ -88,7 +88,7 @@ fn view(template: &TemplateView, most: usize) -> Value {
 
 fn render(template: &TemplateView, most: usize) -> Result<Vec<Rendered>, String> {
     let compiled = template.compile().map_err(|error| error.to_string())?;
-    let contexts: Vec<MailContext> = samples(template.phase);
+    let contexts = samples(template.phase);
     contexts
         .iter()
         .take(most)

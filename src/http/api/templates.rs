@@ -4,6 +4,7 @@ use actix_web::{HttpResponse, delete, get, put, web};
 use serde::Serialize;
 
 use super::own;
+use crate::base::error::Error;
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, NoParams, Params};
@@ -85,9 +86,12 @@ async fn save(
     body: Body<Source>,
 ) -> Answer<HttpResponse> {
     let phase = own("template", Phase::parse(&phase))?;
+    let checked = web::block(move || templates::Checked::new(phase, body.0))
+        .await
+        .map_err(Error::internal)??;
     let template = app
         .db
-        .write(&by.0, move |tx| templates::save(tx, phase, &body.0))
+        .write(&by.0, move |tx| templates::save(tx, &checked))
         .await?;
     Ok(HttpResponse::Ok().json(CheckedTemplate::of(template)))
 }

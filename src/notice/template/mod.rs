@@ -3,12 +3,17 @@
 //! Two registries: one that escapes HTML for the HTML bodies, one that escapes nothing for subjects and text.
 //! A template that comes in is rendered on samples of every case before it is accepted.
 //!
-//! Must never happen here: unescaped HTML, a line break in a subject, a template that fails only when it is sent,
-//! or a template that calls itself until the process dies.
+//! What may not happen: unescaped HTML, a line break in a subject, a template that fails only when it is sent, or one
+//! that ends or holds the process. `scan` bounds the nesting of a text before it is parsed, `allow` judges what was
+//! parsed, and `budget` bounds the rendering.
+
+mod allow;
+mod budget;
+mod scan;
 
 use std::collections::BTreeMap;
 
-use handlebars::Handlebars;
+use handlebars::{Context, Handlebars, TemplateError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -56,9 +61,9 @@ pub struct Source {
 macro_rules! builtin {
     ($phase:literal) => {
         (
-            include_str!(concat!("../../templates/email/", $phase, "/subject.txt.hbs")),
-            include_str!(concat!("../../templates/email/", $phase, "/body.txt.hbs")),
-            include_str!(concat!("../../templates/email/", $phase, "/body.html.hbs")),
+            include_str!(concat!("../../../templates/email/", $phase, "/subject.txt.hbs")),
+            include_str!(concat!("../../../templates/email/", $phase, "/body.txt.hbs")),
+            include_str!(concat!("../../../templates/email/", $phase, "/body.html.hbs")),
         )
     };
 }
@@ -67,30 +72,67 @@ macro_rules! builtin {
 const PARTIALS: [(&str, &str); 8] = [
     (
         "layout.html",
-        include_str!("../../templates/email/layout.html.hbs"),
+        include_str!("../../../templates/email/layout.html.hbs"),
     ),
     (
         "paragraphs.txt",
-        include_str!("../../templates/email/paragraphs.txt.hbs"),
+        include_str!("../../../templates/email/paragraphs.txt.hbs"),
     ),
     (
         "paragraphs.html",
-        include_str!("../../templates/email/paragraphs.html.hbs"),
+        include_str!("../../../templates/email/paragraphs.html.hbs"),
     ),
-    ("footer.txt", include_str!("../../templates/email/footer.txt.hbs")),
+    (
+        "footer.txt",
+        include_str!("../../../templates/email/footer.txt.hbs"),
+    ),
     (
         "resources.txt",
-        include_str!("../../templates/email/resources.txt.hbs"),
+        include_str!("../../../templates/email/resources.txt.hbs"),
     ),
     (
         "resources.html",
-        include_str!("../../templates/email/resources.html.hbs"),
+        include_str!("../../../templates/email/resources.html.hbs"),
     ),
-    ("action.txt", include_str!("../../templates/email/action.txt.hbs")),
+    (
+        "action.txt",
+        include_str!("../../../templates/email/action.txt.hbs"),
+    ),
     (
         "action.html",
-        include_str!("../../templates/email/action.html.hbs"),
+        include_str!("../../../templates/email/action.html.hbs"),
     ),
+];
+
+/// The names of everything in a [`MailContext`], of the mail and of what lies in its lists and parts.
+const NAMES: [&str; 27] = [
+    "phase",
+    "incident",
+    "number",
+    "severity",
+    "subject",
+    "what",
+    "recipient",
+    "name",
+    "paragraphs",
+    "action",
+    "required",
+    "text",
+    "resources",
+    "type",
+    "id",
+    "label",
+    "account",
+    "more_resources",
+    "times",
+    "report",
+    "title",
+    "sections",
+    "heading",
+    "sender",
+    "reason",
+    "optional",
+    "unsubscribe_url",
 ];
 
 /// Longest subject, in characters.
@@ -269,7 +311,7 @@ impl Template {
             return Err(Error::fields(errors));
         }
         let template = Self::parse(source).map_err(|(pointer, detail)| Error::invalid(pointer, detail))?;
-        for sample in samples(phase) {
+        for sample in samples(phase).into_iter().chain([largest(phase)]) {
             template
                 .render_parts(&sample)
                 .map_err(|(pointer, detail)| Error::invalid(pointer, detail))?;
@@ -289,14 +331,27 @@ impl Template {
             }
         }
         plain.register_escape_fn(handlebars::no_escape);
-        plain
-            .register_template_string("subject", &source.subject)
-            .map_err(|e| ("/subject", e.to_string()))?;
-        plain
-            .register_template_string("text", &source.text)
-            .map_err(|e| ("/text", e.to_string()))?;
-        html.register_template_string("html", &source.html)
-            .map_err(|e| ("/html", e.to_string()))?;
+        for (registry, name, text) in [
+            (&mut plain, "subject", &source.subject),
+            (&mut plain, "text", &source.text),
+            (&mut html, "html", &source.html),
+        ] {
+            let pointer = pointer_of(name);
+            registry
+                .register_template_string(name, text)
+                .map_err(|error| (pointer, unreadable(&error)))?;
+            if let Some(parsed) = registry.get_template(name) {
+                allow::check(parsed, name == "html", false).map_err(|why| (pointer, why))?;
+            }
+        }
+        for registry in [&mut plain, &mut html] {
+            for (name, _) in PARTIALS {
+                if let Some(parsed) = registry.get_template(name) {
+                    allow::check(parsed, true, true).map_err(|why| ("", format!("{name}: {why}")))?;
+                }
+            }
+            budget::count_steps(registry).map_err(|why| ("", why))?;
+        }
         let parts = [&source.subject, &source.text, &source.html].map(String::as_str);
         let partials = PARTIALS.iter().map(|(_, text)| *text);
         let shows_only = parts.into_iter().chain(partials).all(only_shows);
@@ -344,18 +399,14 @@ impl Template {
         &self,
         context: &MailContext,
     ) -> std::result::Result<Rendered, (&'static str, String)> {
-        let subject = self
-            .plain
-            .render("subject", context)
-            .map_err(|e| ("/subject", e.to_string()))?;
-        let text = self
-            .plain
-            .render("text", context)
-            .map_err(|e| ("/text", e.to_string()))?;
-        let html = self
-            .html
-            .render("html", context)
-            .map_err(|e| ("/html", e.to_string()))?;
+        let context =
+            Context::wraps(context).map_err(|error| ("", format!("the values cannot be used: {error}")))?;
+        let part = |registry: &Handlebars<'static>, name: &str| {
+            budget::render(registry, name, &context).map_err(|why| (pointer_of(name), why))
+        };
+        let subject = part(&self.plain, "subject")?;
+        let text = part(&self.plain, "text")?;
+        let html = part(&self.html, "html")?;
         Ok(Rendered { subject, text, html })
     }
 }
@@ -453,45 +504,42 @@ fn check_source(pointer: &str, text: &str) -> std::result::Result<(), String> {
     if text.len() > MAX_SIZE {
         return Err(format!("is larger than {MAX_SIZE} bytes"));
     }
-    let line_of = |position: usize| text[..position].matches('\n').count() + 1;
-    // Inline partials could call themselves for ever; unescaped output could carry markup of strangers.
-    let mut forbidden = vec![
-        ("{{#*", "inline partials are not allowed"),
-        ("{{*", "decorators are not allowed"),
-    ];
-    if pointer == "/html" {
-        forbidden.push(("{{{", "unescaped output is not allowed"));
-        forbidden.push(("{{&", "unescaped output is not allowed"));
+    scan::scan(text, pointer == "/html")
+}
+
+/// The field of a template's source that a part comes from.
+fn pointer_of(name: &str) -> &'static str {
+    match name {
+        "subject" => "/subject",
+        "text" => "/text",
+        _ => "/html",
     }
-    let squeezed = text.replace("{{~", "{{");
-    for (mark, why) in forbidden {
-        if let Some(position) = squeezed.find(mark) {
-            let line = squeezed[..position].matches('\n').count() + 1;
-            return Err(format!("line {line}: {why}"));
-        }
+}
+
+/// Says where a part cannot be read, and how tags are written.
+fn unreadable(error: &TemplateError) -> String {
+    let place = error.pos().map_or(String::new(), |(line, column)| {
+        format!("line {line}, column {column}: ")
+    });
+    format!(
+        "{place}this cannot be read as a template; tags are {{{{name}}}}, {{{{#if name}}}} … {{{{else}}}} … {{{{/if}}}}, \
+         {{{{#each list}}}} … {{{{/each}}}} and {{{{> partial}}}}"
+    )
+}
+
+/// A mail with much in it: a template whose rendering grows out of bounds shows it when it is saved.
+fn largest(phase: Phase) -> MailContext {
+    let [_, mut mail, _] = samples(phase);
+    mail.paragraphs = (1..=500).map(|n| format!("Paragraph {n}.")).collect();
+    if let Some(report) = &mut mail.report {
+        report.sections = (1..=20)
+            .map(|n| MailSection {
+                heading: format!("Section {n}"),
+                paragraphs: vec!["A paragraph.".to_owned(); 20],
+            })
+            .collect();
     }
-    let mut rest = 0;
-    while let Some(found) = text[rest..].find("{{") {
-        let start = rest + found + 2;
-        let tag = text[start..].trim_start_matches(['~', '#']);
-        if let Some(name) = tag.trim_start().strip_prefix('>') {
-            let name: String = name
-                .trim_start()
-                .chars()
-                .take_while(|c| !c.is_whitespace() && *c != '}' && *c != '~')
-                .collect();
-            if !PARTIALS.iter().any(|(known, _)| *known == name) {
-                let known: Vec<&str> = PARTIALS.iter().map(|(known, _)| *known).collect();
-                return Err(format!(
-                    "line {}: the partial '{name}' is not one of {}",
-                    line_of(start),
-                    known.join(", ")
-                ));
-            }
-        }
-        rest = start;
-    }
-    Ok(())
+    mail
 }
 
 /// The built-in templates, checked.
@@ -514,7 +562,7 @@ pub fn check_builtin() -> Result<BTreeMap<&'static str, Template>> {
 }
 
 /// One mail of every shape that can occur: a template that renders them all does not fail when it is sent.
-pub fn samples(phase: Phase) -> Vec<MailContext> {
+pub fn samples(phase: Phase) -> [MailContext; 3] {
     let resource = |n: usize| MailResource {
         type_: "media".to_owned(),
         id: format!("m{n}"),
@@ -581,5 +629,5 @@ pub fn samples(phase: Phase) -> Vec<MailContext> {
         report: None,
         ..base.clone()
     };
-    vec![base, many, bare]
+    [base, many, bare]
 }

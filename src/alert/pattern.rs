@@ -1,0 +1,163 @@
+//! Regular expressions that operators write and that run over texts of strangers.
+//!
+//! One search takes time in proportion to the expression times the text, and a list of matches takes that for each
+//! match. So both are bounded: large expressions look at short texts, and one run has a time limit.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use regex::{Captures, Regex, RegexBuilder};
+
+use crate::base::text::one_line;
+
+/// Compiled size, in bytes, up to which an expression is small.
+const SMALL: usize = 64 * 1024;
+/// Largest compiled size, in bytes.
+const LARGEST: usize = 1024 * 1024;
+/// Bytes of a text that a small expression looks at.
+const SMALL_LOOKS_AT: usize = 64 * 1024;
+/// Bytes of a text that a larger expression looks at.
+const LARGE_LOOKS_AT: usize = 4 * 1024;
+/// How long all matches of one expression in one text may take.
+const TIME: Duration = Duration::from_millis(250);
+/// Expressions that are kept ready.
+const KEPT: usize = 2_000;
+
+/// An expression with its bounds.
+#[derive(Clone)]
+pub(super) struct Pattern {
+    /// The expression itself.
+    pub regex: Regex,
+    looks_at: usize,
+}
+
+impl Pattern {
+    /// An expression, from memory where it was used before.
+    ///
+    /// # Errors
+    /// Why it is none, or that it is too large.
+    pub fn new(pattern: &str, any_case: bool) -> Result<Pattern, String> {
+        static READY: OnceLock<Mutex<HashMap<(bool, String), Pattern>>> = OnceLock::new();
+        let key = (any_case, pattern.to_owned());
+        let ready = READY.get_or_init(Mutex::default);
+        if let Some(known) = ready.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(known.clone());
+        }
+        let build = |size| {
+            RegexBuilder::new(pattern)
+                .case_insensitive(any_case)
+                .size_limit(size)
+                .dfa_size_limit(LARGEST)
+                .nest_limit(50)
+                .build()
+        };
+        let new = match build(SMALL) {
+            Ok(regex) => Pattern {
+                regex,
+                looks_at: SMALL_LOOKS_AT,
+            },
+            Err(_) => Pattern {
+                regex: build(LARGEST).map_err(|error| {
+                    format!(
+                        "is not a regular expression: {}",
+                        one_line(&error.to_string(), 200)
+                    )
+                })?,
+                looks_at: LARGE_LOOKS_AT,
+            },
+        };
+        let mut ready = ready.lock().unwrap_or_else(PoisonError::into_inner);
+        if ready.len() >= KEPT {
+            ready.clear();
+        }
+        ready.insert(key, new.clone());
+        Ok(new)
+    }
+
+    /// Whether the expression, which is anchored at both ends, matches a text. A text that is longer than it looks at is
+    /// not matched: a part of it could match where the whole does not.
+    pub fn is_whole(&self, text: &str) -> bool {
+        self.part(text).len() == text.len() && self.regex.is_match(text)
+    }
+
+    /// The first matches in the part of a text that the expression looks at, `most` of them, or as many as are found in
+    /// time.
+    pub fn matches<'t>(&self, text: &'t str, most: usize) -> Vec<Captures<'t>> {
+        let start = Instant::now();
+        let mut found = Vec::new();
+        for captures in self.regex.captures_iter(self.part(text)).take(most) {
+            found.push(captures);
+            if start.elapsed() > TIME {
+                tracing::warn!(
+                    found = found.len(),
+                    pattern = %one_line(self.regex.as_str(), 200),
+                    "a regular expression took too long over a text; its later matches are not used"
+                );
+                break;
+            }
+        }
+        found
+    }
+
+    fn part<'t>(&self, text: &'t str) -> &'t str {
+        if text.len() <= self.looks_at {
+            return text;
+        }
+        tracing::warn!(
+            pattern = %one_line(self.regex.as_str(), 200),
+            bytes = text.len(),
+            looks_at = self.looks_at,
+            "a text is longer than a regular expression looks at; the rest of it is not searched"
+        );
+        &text[..text.floor_char_boundary(self.looks_at)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_expression_holds_the_processor() {
+        let text = "A".repeat(400_000);
+        for pattern in [
+            "(?<a>.*[^A-Z]|[A-Z])",
+            "(?<a>(?:x+x+)+y|A)",
+            "(?<a>(?:[A-Z]{0,50}){0,20}b|A)",
+            "(?<a>(?:.|A|AA){200}z|A)",
+        ] {
+            let Ok(pattern) = Pattern::new(pattern, false) else {
+                continue;
+            };
+            let start = Instant::now();
+            let found = pattern.matches(&text, 1_000);
+            assert!(!found.is_empty());
+            // Without the bounds some of these take minutes.
+            assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+        }
+    }
+
+    #[test]
+    fn nesting_and_size_are_bounded() {
+        for pattern in [
+            format!("{}a{}", "(".repeat(2_000), ")".repeat(2_000)),
+            format!("{}a{}", "(?:".repeat(500), "){2}".repeat(500)),
+            format!("{}a{}", "[".repeat(2_000), "]".repeat(2_000)),
+            "(a{1000}){1000}".to_owned(),
+            "\\w{1000}".to_owned(),
+        ] {
+            assert!(Pattern::new(&pattern, false).is_err());
+        }
+    }
+
+    #[test]
+    fn a_cut_text_keeps_whole_characters() {
+        let pattern = Pattern::new("ü", false).unwrap();
+        assert_eq!(pattern.matches(&"ü".repeat(100_000), 10).len(), 10);
+        let whole = Pattern::new(r"\A(?:a+)\z", false).unwrap();
+        assert!(whole.is_whole("aaa"));
+        assert!(!whole.is_whole("aab"));
+        assert!(!whole.is_whole(&format!("{}b", "a".repeat(100_000))));
+    }
+}

@@ -1,0 +1,211 @@
+//! Reading of mails that strangers send, with bounds that hold before the parser's work begins.
+//!
+//! `mail_parser` walks nested parts with a list of its own. Only two things recurse with the depth of a mail: messages
+//! that are themselves encoded, and the release of what was read. The first are not decoded here; the second is done
+//! step by step. So no mail overflows the stack, however deep it is.
+
+use mail_parser::{Message, MessageParser, PartType};
+
+/// How deep messages within messages are kept. What lies deeper is left out.
+pub const DEPTH: usize = 8;
+
+/// Reads a mail and passes it on. Messages that lie deeper than [`DEPTH`] are left out, and a message that is encoded as
+/// base64 or quoted-printable within another one is not decoded (RFC 2046, section 5.2.1 forbids that encoding).
+/// The line ends of `raw` must be line feeds. `None`: the bytes are no mail.
+pub fn with_mail<T>(raw: &[u8], read: impl FnOnce(&Message<'_>) -> T) -> Option<T> {
+    let text = without_encoded_messages(raw);
+    let mut message = MessageParser::default().parse(text.as_slice())?;
+    cut(&mut message, 0);
+    Some(read(&message))
+}
+
+/// Releases what lies deeper than [`DEPTH`].
+fn cut(message: &mut Message<'_>, depth: usize) {
+    for part in &mut message.parts {
+        if let PartType::Message(inner) = &mut part.body {
+            if depth < DEPTH {
+                cut(inner, depth + 1);
+            } else {
+                release(std::mem::take(inner));
+            }
+        }
+    }
+}
+
+/// Releases a message level by level: dropping it as it is would recurse once for each level.
+fn release(message: Message<'_>) {
+    let mut open = vec![message];
+    while let Some(message) = open.pop() {
+        open.extend(message.parts.into_iter().filter_map(|part| match part.body {
+            PartType::Message(inner) => Some(inner),
+            _ => None,
+        }));
+    }
+}
+
+/// Media types whose encoded parts are not parsed as messages.
+const LEAVES: [&[u8]; 10] = [
+    b"text/",
+    b"image/",
+    b"audio/",
+    b"video/",
+    b"application/",
+    b"multipart/",
+    b"message/delivery-status",
+    b"message/global-delivery-status",
+    b"message/feedback-report",
+    b"message/global-headers",
+];
+
+/// The mail without the encoding of parts that could be messages.
+///
+/// The check is stricter than the parser's reading: it looks at every run of lines without an empty line between them,
+/// and the headers of a part never reach over an empty line.
+fn without_encoded_messages(raw: &[u8]) -> Vec<u8> {
+    let mut out = raw.to_vec();
+    let mut blocks: Vec<std::ops::Range<usize>> = Vec::new();
+    let mut start = 0;
+    for line in raw.split_inclusive(|byte| *byte == b'\n') {
+        let end = start + line.len();
+        if line.trim_ascii().is_empty() {
+            start = end;
+            blocks.push(start..start);
+            continue;
+        }
+        match blocks.last_mut() {
+            Some(block) if block.end == start => block.end = end,
+            _ => blocks.push(start..end),
+        }
+        start = end;
+    }
+    // A part of a digest is a message without saying so.
+    let digests = blocks.iter().any(|block| {
+        let block = &raw[block.clone()];
+        contains(block, b"content-type") && contains(block, b"digest")
+    });
+    for block in blocks {
+        let lines = &raw[block.clone()];
+        if !contains(lines, b"transfer-encoding") || is_leaf(lines, digests) {
+            continue;
+        }
+        let mut at = block.start;
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            if let Some(found) = find(line, b"transfer-encoding") {
+                out[at + found] = b'x';
+            }
+            at += line.len();
+        }
+    }
+    out
+}
+
+/// Whether a part with these headers is surely no message.
+fn is_leaf(lines: &[u8], digests: bool) -> bool {
+    let mut types = lines
+        .split(|byte| *byte == b'\n')
+        .filter(|line| contains(line, b"content-type"));
+    match (types.next(), types.next()) {
+        (None, _) => !digests,
+        (Some(line), None) => {
+            line.get(..13)
+                .is_some_and(|name| name.eq_ignore_ascii_case(b"content-type:"))
+                && LEAVES.iter().any(|leaf| {
+                    let value = line[13..].trim_ascii_start();
+                    value
+                        .get(..leaf.len())
+                        .is_some_and(|start| start.eq_ignore_ascii_case(leaf))
+                })
+        }
+        _ => false,
+    }
+}
+
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    find(text, word).is_some()
+}
+
+/// Where a word in lower case occurs first, in any case.
+fn find(text: &[u8], word: &[u8]) -> Option<usize> {
+    text.windows(word.len())
+        .position(|window| window.eq_ignore_ascii_case(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    /// Reads a mail in a thread with a small stack: an overflow would end the whole run.
+    fn reads(raw: Vec<u8>) -> usize {
+        std::thread::Builder::new()
+            .stack_size(512 * 1024)
+            .spawn(move || with_mail(&raw, |message| message.parts.len()).unwrap_or(0))
+            .unwrap()
+            .join()
+            .unwrap()
+    }
+
+    const LEVEL: &str = "Content-Type: message/rfc822\n\n";
+
+    #[test]
+    fn any_depth_of_nested_messages_is_read() {
+        let deep = |level: &str, times: usize| format!("From: a@example.com\n{}", level.repeat(times));
+        assert!(reads(deep(LEVEL, 400_000).into_bytes()) > 0);
+        assert!(reads(deep("Content-Type: message/global\n\n", 100_000).into_bytes()) > 0);
+        let folded = "Content-Type:\n message/rfc822\nSubject: x\n\n";
+        assert!(reads(deep(folded, 100_000).into_bytes()) > 0);
+        let multipart = "Content-Type: multipart/mixed; boundary=b\n\n--b\n";
+        assert!(reads(deep(multipart, 20_000).into_bytes()) > 0);
+        let digest = "Content-Type: multipart/digest; boundary=b\n\n--b\n\n";
+        assert!(reads(deep(digest, 20_000).into_bytes()) > 0);
+        let both = "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: message/rfc822\n\n";
+        assert!(reads(deep(both, 20_000).into_bytes()) > 0);
+    }
+
+    #[test]
+    fn an_encoded_message_is_not_taken_apart() {
+        let inner = LEVEL.repeat(40_000);
+        for headers in [
+            "Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n",
+            "Content-Transfer-Encoding: BASE64\nContent-Type: text/plain\nContent-Type: message/rfc822\n",
+            "Content-Transfer-Encoding: base64\nContent-Type:\n message/global\n",
+            "content-transfer-encoding:\n base64\ncontent-type : message/rfc822\n",
+        ] {
+            let mail = format!("From: a@example.com\n{headers}\n{}\n", STANDARD.encode(&inner));
+            assert!(reads(mail.into_bytes()) > 0, "{headers}");
+        }
+        let quoted = inner.replace('=', "=3D").replace('C', "=43");
+        let mail = format!(
+            "Content-Type: message/rfc822\nContent-Transfer-Encoding: quoted-printable\n\n{quoted}\n"
+        );
+        assert!(reads(mail.into_bytes()) > 0);
+        let digest = format!(
+            "Content-Type: multipart/digest; boundary=b\n\n--b\nContent-Transfer-Encoding: base64\n\n{}\n--b--\n",
+            STANDARD.encode(&inner)
+        );
+        assert!(reads(digest.into_bytes()) > 0);
+    }
+
+    #[test]
+    fn texts_and_reports_are_decoded() {
+        let mail = format!(
+            "From: a@example.com\nContent-Type: text/plain\nContent-Transfer-Encoding: base64\n\n{}\n",
+            STANDARD.encode("hello")
+        );
+        let text = with_mail(mail.as_bytes(), |message| {
+            message.body_text(0).map(|text| text.into_owned())
+        });
+        assert_eq!(text.flatten().as_deref(), Some("hello"));
+        let inner = with_mail(
+            b"From: a@example.com\nContent-Type: message/rfc822\n\nSubject: inner\n\nx\n",
+            |message| {
+                message.parts.iter().any(
+                    |part| matches!(&part.body, PartType::Message(inner) if inner.subject() == Some("inner")),
+                )
+            },
+        );
+        assert_eq!(inner, Some(true));
+    }
+}

@@ -1,0 +1,174 @@
+//! What the rendering of one part may take: bytes of output, and steps.
+//!
+//! The template engine has no limit of its own. Each body of an `each` therefore begins with a helper of ours, which
+//! tells the output how many elements the body has; the output stops the rendering when the steps are used up.
+
+use std::io;
+
+use handlebars::template::TemplateElement;
+use handlebars::{
+    Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError,
+    RenderErrorReason, Template,
+};
+
+/// Most bytes that one part of a mail may become.
+const BYTES: usize = 2 * 1024 * 1024;
+/// Most elements that are rendered for one part.
+const STEPS: usize = 200_000;
+
+/// The helper's name. A template that comes in cannot use it: it is not on the list of what is allowed.
+const STEP: &str = "candor_step";
+
+struct Step;
+
+impl HelperDef for Step {
+    fn call<'reg: 'rc, 'rc>(
+        &self,
+        helper: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+        out: &mut dyn Output,
+    ) -> HelperResult {
+        let steps = helper
+            .param(0)
+            .and_then(|count| count.value().as_u64())
+            .unwrap_or(1);
+        for _ in 0..steps {
+            // An empty text is a step, and adds nothing.
+            out.write("")?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a registry's templates count their steps.
+///
+/// # Errors
+/// What the engine says, which it does not of checked templates.
+pub(super) fn count_steps(registry: &mut Handlebars<'static>) -> Result<(), String> {
+    registry.register_helper(STEP, Box::new(Step));
+    let templates: Vec<(String, Template)> = registry
+        .get_templates()
+        .iter()
+        .map(|(name, template)| (name.clone(), template.clone()))
+        .collect();
+    for (name, mut template) in templates {
+        instrument(&mut template)?;
+        registry.register_template(&name, template);
+    }
+    Ok(())
+}
+
+/// Puts the steps into the bodies of a template, and returns how many elements it has.
+fn instrument(template: &mut Template) -> Result<usize, String> {
+    let mut elements = template.elements.len();
+    for element in &mut template.elements {
+        match element {
+            TemplateElement::HelperBlock(block) => {
+                let each = matches!(&block.name, handlebars::template::Parameter::Name(name) if name == "each")
+                    || matches!(&block.name, handlebars::template::Parameter::Path(handlebars::Path::Relative((_, raw))) if raw == "each");
+                if let Some(body) = &mut block.template {
+                    let inner = instrument(body)?;
+                    elements += inner;
+                    if each {
+                        let step = Template::compile(&format!("{{{{{STEP} {}}}}}", inner + 1))
+                            .map_err(|error| error.to_string())?;
+                        for (element, mapping) in step.elements.into_iter().zip(step.mapping).rev() {
+                            body.elements.insert(0, element);
+                            body.mapping.insert(0, mapping);
+                        }
+                    }
+                }
+                if let Some(inverse) = &mut block.inverse {
+                    elements += instrument(inverse)?;
+                }
+            }
+            TemplateElement::PartialBlock(partial) => {
+                if let Some(body) = &mut partial.template {
+                    elements += instrument(body)?;
+                }
+            }
+            // A partial has a few dozen elements at most, and counts the rounds of its own lists.
+            TemplateElement::PartialExpression(_) => elements += 20,
+            _ => {}
+        }
+    }
+    Ok(elements)
+}
+
+/// An output that stops at its limits.
+#[derive(Default)]
+struct Limited {
+    bytes: Vec<u8>,
+    steps: usize,
+}
+
+impl io::Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.steps += 1;
+        if self.steps > STEPS {
+            return Err(io::Error::other(format!(
+                "takes more than {STEPS} steps to render: nest fewer {{{{#each}}}}"
+            )));
+        }
+        if self.bytes.len() + bytes.len() > BYTES {
+            return Err(io::Error::other(format!(
+                "becomes larger than {BYTES} bytes: nest fewer {{{{#each}}}}"
+            )));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Renders a registered template within the limits.
+///
+/// # Errors
+/// In words for whoever wrote the template.
+pub(super) fn render(
+    registry: &Handlebars<'static>,
+    name: &str,
+    context: &Context,
+) -> Result<String, String> {
+    let mut out = Limited::default();
+    registry
+        .render_with_context_to_write(name, context, &mut out)
+        .map_err(|error| said(&error))?;
+    String::from_utf8(out.bytes).map_err(|error| error.to_string())
+}
+
+/// A rendering error in our words.
+fn said(error: &RenderError) -> String {
+    let why = match error.reason() {
+        RenderErrorReason::MissingVariable(Some(path)) => {
+            let last = path.rsplit(['.', '/']).next().unwrap_or(path);
+            if super::NAMES.contains(&last) {
+                format!(
+                    "the variable '{path}' does not exist at this place; the names of the whole mail are reached with @root."
+                )
+            } else {
+                super::allow::unknown(path)
+            }
+        }
+        RenderErrorReason::IOError(limit) => return limit.to_string(),
+        RenderErrorReason::NestedError(inner) => match inner.downcast_ref::<RenderError>() {
+            Some(inner) => return said(inner),
+            None => inner.to_string(),
+        },
+        other => other.to_string(),
+    };
+    match (error.line_no, error.column_no) {
+        (Some(line), Some(column)) => format!("line {line}, column {column}: {why}"),
+        _ => why,
+    }
+}
