@@ -106,13 +106,13 @@ fn hostile() -> Vec<String> {
         "{{if what \"a\"}}",
         "{{recipient.nam}}",
         "{{#if recipent}}a{{/if}}",
-        "{{len (len (len (len (len (len (len (len (len what))))))))}}",
     ]
     .map(str::to_owned)
     .to_vec();
     all.extend([
         "{{#if what}}".repeat(1_185) + &"{{/if}}".repeat(1_185),
         chain,
+        format!("{{{{len {}what{}}}}}", "(len ".repeat(9), ")".repeat(9)),
         format!(
             "{{{{len {}what{}}}}}",
             "(or ".repeat(10_000),

@@ -110,7 +110,11 @@ impl Pattern {
             looks_at = self.looks_at,
             "a text is longer than a regular expression looks at; the rest of it is not searched"
         );
-        &text[..text.floor_char_boundary(self.looks_at)]
+        let mut end = self.looks_at;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        &text[..end]
     }
 }
 

@@ -167,6 +167,7 @@ impl Walk {
                 TemplateElement::Expression(shown) => self.shown(shown),
                 _ => Err("these brackets hold no value".to_owned()),
             },
+            _ => Err("this value is not allowed".to_owned()),
         }
     }
 
@@ -215,6 +216,6 @@ fn text(parameter: &Parameter) -> &str {
         Parameter::Name(name) => name,
         Parameter::Path(Path::Relative((_, raw)) | Path::Local((_, _, raw))) => raw,
         Parameter::Literal(value) => value.as_str().unwrap_or_default(),
-        Parameter::Subexpression(_) => "",
+        _ => "",
     }
 }
