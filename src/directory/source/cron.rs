@@ -9,11 +9,17 @@ use croner::Cron;
 
 use crate::base::time::Timestamp;
 
+/// Longest expression, in bytes.
+const LONGEST: usize = 200;
+
 /// Checks an expression.
 ///
 /// # Errors
 /// A sentence for the caller.
 pub fn check(expression: &str) -> Result<(), String> {
+    if expression.len() > LONGEST {
+        return Err(format!("is longer than {LONGEST} characters"));
+    }
     let fields = expression.split_whitespace().count();
     if fields != 5 && !expression.starts_with('@') {
         return Err(
@@ -57,5 +63,6 @@ mod tests {
             assert!(check(wrong).is_err(), "{wrong}");
         }
         assert!(check("15 3 * * 1-5").is_ok());
+        assert!(check(&format!("{}0 * * * *", "0,".repeat(100_000))).is_err());
     }
 }
