@@ -331,12 +331,13 @@ impl Template {
             }
         }
         plain.register_escape_fn(handlebars::no_escape);
-        for (registry, name, text) in [
-            (&mut plain, "subject", &source.subject),
-            (&mut plain, "text", &source.text),
-            (&mut html, "html", &source.html),
+        for (name, text) in [
+            ("subject", &source.subject),
+            ("text", &source.text),
+            ("html", &source.html),
         ] {
             let pointer = pointer_of(name);
+            let registry = if name == "html" { &mut html } else { &mut plain };
             registry
                 .register_template_string(name, text)
                 .map_err(|error| (pointer, unreadable(&error)))?;
