@@ -133,7 +133,7 @@ impl Walk {
             other => text(other),
         };
         let known = PARTIALS.iter().any(|(known, _)| *known == name);
-        if !known && !(self.ours && name == "@partial-block") {
+        if !(known || self.ours && name == "@partial-block") {
             let known: Vec<&str> = PARTIALS.iter().map(|(known, _)| *known).collect();
             return Err(format!("the partial '{name}' is not one of {}", known.join(", ")));
         }
