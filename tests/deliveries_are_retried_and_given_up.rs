@@ -208,7 +208,11 @@ async fn a_permanent_refusal_is_final(env: Env) {
     app.clock.advance(Duration::from_secs(3 * 24 * 3600));
     let incident = done["incident"].as_str().expect("an id");
     app.tell(incident, "update").await;
-    assert_eq!(app.catcher.attempts(BARAKA), 1, "an update to a mailbox that does not exist");
+    assert_eq!(
+        app.catcher.attempts(BARAKA),
+        1,
+        "an update to a mailbox that does not exist"
+    );
     app.resolve(incident).await;
     app.tell(incident, "resolution").await;
     assert_eq!(app.catcher.attempts(BARAKA), 2, "once for each mandatory notice");
