@@ -366,7 +366,8 @@ async fn sync_source(db: &candor::db::Db, name: String) -> Result<ExitCode, Stri
     bar.finish_and_clear();
     let mut run = run.map_err(shown)?;
     worked.map_err(shown)?;
-    for error in &run.errors {
+    let left_out = run.changes.iter().flat_map(|changes| &changes.left_out);
+    for error in run.errors.iter().chain(left_out) {
         let kind = error.kind.map_or("", LineKind::as_str);
         let row = error.row.map(|row| format!(" row {row}")).unwrap_or_default();
         let key = error
@@ -381,16 +382,20 @@ async fn sync_source(db: &candor::db::Db, name: String) -> Result<ExitCode, Stri
             .unwrap_or_default();
         console::note(&format!("{kind}{row}{key}{column}: {}", error.detail));
     }
+    for warning in run.changes.iter().flat_map(|changes| &changes.warnings) {
+        console::note(&format!("warning: {warning}"));
+    }
     if let Some(changes) = &mut run.changes {
         for kind in LineKind::ALL {
             let counts = *changes.of(kind);
             console::say(&format!(
-                "{}: {} added, {} changed, {} unchanged, {} gone",
+                "{}: {} added, {} changed, {} unchanged, {} gone, {} left out",
                 kind.plural(),
                 counts.added,
                 counts.changed,
                 counts.unchanged,
-                counts.gone
+                counts.gone,
+                counts.left_out
             ))?;
         }
     }

@@ -9,6 +9,8 @@ use crate::support::{Answer, Binary, Env, TestApp, on_both_databases};
 on_both_databases!(
     a_table_is_imported_by_its_columns,
     quotes_line_ends_and_marks_are_understood,
+    spreadsheets_are_read_as_they_are_saved,
+    a_file_that_is_no_table_says_what_it_is,
     a_wrong_cell_is_named_by_line_and_column,
     a_table_must_be_one,
     the_command_imports_tables_too,
@@ -58,6 +60,117 @@ async fn quotes_line_ends_and_marks_are_understood(env: Env) {
         "Ann \"A\", the first"
     );
     assert_eq!(app.get("/api/v1/people/bob").await.expect(200)["email"], "");
+    app.finish().await;
+}
+
+async fn spreadsheets_are_read_as_they_are_saved(env: Env) {
+    let app = TestApp::start(&env).await;
+    let people = |id: &str| format!("/api/v1/people/{id}");
+    let cases: [(&str, &[u8], &[(&str, &str)]); 9] = [
+        // Rows without any value, also whole ones of blanks, and before the header.
+        (
+            "text/csv",
+            b",,\n\nid,name,email\na1,Ann,\n,,\n \t,  ,\n,\nb1,Bo,\n,,,,\n",
+            &[("a1", "Ann"), ("b1", "Bo")],
+        ),
+        (
+            "text/csv",
+            b"id;name;email\r\na2;\"Ann; A\";\r\n;;\r\n",
+            &[("a2", "Ann; A")],
+        ),
+        (
+            "text/csv",
+            b"id\tname\temail\na3\tAnn, A\t\n",
+            &[("a3", "Ann, A")],
+        ),
+        (
+            "text/tab-separated-values",
+            b"id,name,email\na4,Ann,\n",
+            &[("a4", "Ann")],
+        ),
+        (
+            "text/csv",
+            b"sep=;\r\nid;name;email\r\na5;Ann;\r\n",
+            &[("a5", "Ann")],
+        ),
+        (
+            "text/csv",
+            b"\xef\xbb\xbfsep=;\nid;name;email\na6;\"Ann\r\nMaria\n\n Smith\";\n",
+            &[("a6", "Ann Maria Smith")],
+        ),
+        // Blanks, quotes and a line break in the header, and a separator at the end of each line.
+        (
+            "text/csv",
+            b"\" id \",\"name\n\",email ,\na7,Ann,ann7@example.com ,\nb7,Bo,,\n",
+            &[("a7", "Ann"), ("b7", "Bo")],
+        ),
+        ("text/csv", b"id|name|email\na8|Ann|\n", &[("a8", "Ann")]),
+        (
+            "text/csv",
+            b"id,name,email\ra9,Ann,\rb9,Bo,",
+            &[("a9", "Ann"), ("b9", "Bo")],
+        ),
+    ];
+    for (media, bytes, found) in cases {
+        let shown = String::from_utf8_lossy(bytes);
+        let answer = app
+            .post_raw("/api/v1/directory/import?kind=person", media, bytes)
+            .await;
+        assert_eq!(answer.expect(200)["people"], found.len(), "{shown}");
+        for (id, name) in found {
+            assert_eq!(app.get(&people(id)).await.expect(200)["name"], *name, "{shown}");
+        }
+    }
+    assert_eq!(
+        app.get(&people("a7")).await.expect(200)["email"],
+        "ann7@example.com"
+    );
+    app.finish().await;
+}
+
+async fn a_file_that_is_no_table_says_what_it_is(env: Env) {
+    let app = TestApp::start(&env).await;
+    let utf16: Vec<u8> = "id,name,email\na,Ann,\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let mut marked = vec![0xff, 0xfe];
+    marked.extend(&utf16);
+    let cases: [(&[u8], u64, &str); 9] = [
+        (&marked, 1, "UTF-16"),
+        (&utf16, 1, "UTF-16"),
+        (b"PK\x03\x04\x14\0\0\0", 1, "spreadsheet"),
+        (b"id;name;phone\na;Ann;1\n", 1, "semicolons"),
+        (b"id,name,email\na,M\xfcller,\n", 2, "not UTF-8"),
+        (b"id,name,email\na,An\0n,\n", 2, "control character"),
+        (b"id,name,email,\na,Ann,,x\n", 2, "column 4"),
+        (b"id,name,email\na,Ann,,x\n", 2, "4 cells"),
+        (b" id ,name,email,id\n", 1, "'id' is there twice"),
+    ];
+    for (bytes, line, word) in cases {
+        let answer = app
+            .post_raw("/api/v1/directory/import?kind=person", "text/csv", bytes)
+            .await
+            .expect_problem(422);
+        let error = &answer["errors"][0];
+        assert_eq!(error["line"], line, "{word}: {error}");
+        assert!(
+            error["detail"].as_str().is_some_and(|said| said.contains(word)),
+            "{word}: {error}"
+        );
+    }
+    // The lines are counted from the first one of the file.
+    let bytes = b"sep=;\nid;name;email\n\na;Ann;\nb;;\n";
+    let answer = app
+        .post_raw(
+            "/api/v1/directory/import?kind=person",
+            "text/csv",
+            bytes.as_slice(),
+        )
+        .await
+        .expect_problem(422);
+    assert_eq!(answer["errors"][0]["line"], 5, "{answer}");
+    assert_eq!(env.count("people"), 0);
     app.finish().await;
 }
 

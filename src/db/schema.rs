@@ -495,6 +495,7 @@ diesel::table! {
         gone_at -> Nullable<BigInt>,
         created_at -> BigInt,
         updated_at -> BigInt,
+        max_left_out_percent -> BigInt,
     }
 }
 
@@ -548,6 +549,8 @@ diesel::table! {
         seq -> BigInt,
         change -> Nullable<Text>,
         line -> Text,
+        left_out -> Nullable<Text>,
+        reason -> Nullable<Text>,
     }
 }
 

@@ -9,12 +9,15 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::{HttpResponse, get, web};
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use super::problem::{Answer, Problem};
 use crate::base::error::Error;
 use crate::delivery::queue;
+use crate::directory::source::run::State;
+use crate::directory::source::status::{self, SourceStatus};
 use crate::feedback::{Tally, stored};
 use crate::http::App;
 
@@ -131,18 +134,79 @@ pub async fn readyz(app: web::Data<App>) -> Answer<HttpResponse> {
 #[utoipa::path(tag = "Operation", responses((status = 200, description = "Text format", content_type = "text/plain")))]
 #[get("/metrics")]
 pub async fn metrics(app: web::Data<App>) -> Answer<HttpResponse> {
-    let (depth, unmatched) = app
+    let now = app.clock().now();
+    let (depth, unmatched, sources) = app
         .db
-        .read(|conn| Ok((queue::depth(conn)?, stored::unmatched(conn)?)))
+        .read(move |conn| {
+            Ok((
+                queue::depth(conn)?,
+                stored::unmatched(conn)?,
+                status::directory(conn, now)?.sources,
+            ))
+        })
         .await?;
-    let text = render(&app, depth, unmatched).map_err(Error::internal)?;
+    let text = render(&app, depth, unmatched, &sources).map_err(Error::internal)?;
     Ok(HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4")
         .body(text))
 }
 
-fn render(app: &App, depth: i64, unmatched: i64) -> Result<Vec<u8>, prometheus::Error> {
+/// The state of each source of the directory, by its name.
+fn source_metrics(registry: &Registry, sources: &[SourceStatus]) -> Result<(), prometheus::Error> {
+    type Figure = fn(&SourceStatus) -> Option<i64>;
+    let figures: [(&str, &str, Figure); 5] = [
+        (
+            "candor_source_stale",
+            "1 where the last success of a source is longer ago than is allowed, or it has never succeeded",
+            |source| Some(i64::from(source.stale)),
+        ),
+        (
+            "candor_source_age_seconds",
+            "Seconds since the last success of a source; absent where there was none",
+            |source| source.age_seconds,
+        ),
+        (
+            "candor_source_sync_failed",
+            "1 where the last sync of a source failed",
+            |source| {
+                let run = source.last_run.as_ref()?;
+                Some(i64::from(run.state == State::Failed))
+            },
+        ),
+        (
+            "candor_source_sync_needs_confirmation",
+            "1 where a sync of a source waits for confirmation",
+            |source| Some(i64::from(source.needs_confirmation.is_some())),
+        ),
+        (
+            "candor_source_rows_left_out",
+            "Rows that the last sync of a source left out; absent where it stored nothing",
+            |source| {
+                let changes = source.last_run.as_ref()?.changes.as_ref()?;
+                i64::try_from(changes.left_out()).ok()
+            },
+        ),
+    ];
+    for (name, help, figure) in figures {
+        let gauge = IntGaugeVec::new(Opts::new(name, help), &["source"])?;
+        for source in sources {
+            if let Some(value) = figure(source) {
+                gauge.with_label_values(&[source.source.name.as_str()]).set(value);
+            }
+        }
+        registry.register(Box::new(gauge))?;
+    }
+    Ok(())
+}
+
+fn render(
+    app: &App,
+    depth: i64,
+    unmatched: i64,
+    sources: &[SourceStatus],
+) -> Result<Vec<u8>, prometheus::Error> {
     let registry = Registry::new();
+    source_metrics(&registry, sources)?;
     registry.register(Box::new(app.http_stats.requests.clone()))?;
     registry.register(Box::new(app.feedback_stats.reports.clone()))?;
     for metric in app.work_stats.collectors() {

@@ -11,7 +11,7 @@ use mysql::prelude::Queryable;
 use serde_json::{Value, json};
 
 use super::databases::{Another, Backend, Env};
-use super::mysql_server;
+use super::{DEADLINE, TestApp, eventually, mysql_server};
 
 /// Customers of the shop; each has one user, two projects, and a share of the first by the next one's user.
 pub const CUSTOMERS: usize = 30;
@@ -137,11 +137,16 @@ impl Shop {
 
     /// Where it is.
     pub fn url(&self) -> String {
-        match &self.0 {
-            Store::Sqlite(path) => format!("sqlite://{}", path.display()),
-            Store::Postgres(database) => database.env.database_url.clone(),
-            Store::Mysql { url, .. } => url.clone(),
+        let url = match &self.0 {
+            Store::Sqlite(path) => return format!("sqlite://{}", path.display()),
+            Store::Postgres(database) => &database.env.database_url,
+            Store::Mysql { url, .. } => url,
+        };
+        let mut parsed = url::Url::parse(url).expect("a URL");
+        if parsed.password().is_none() {
+            parsed.query_pairs_mut().append_pair("passwordless", "yes");
         }
+        parsed.to_string()
     }
 
     /// The source that brings all of it.
@@ -168,6 +173,47 @@ impl Shop {
             }
         })
     }
+}
+
+/// Where sources are.
+pub const SOURCES: &str = "/api/v1/directory/sources";
+
+/// Makes a source, and answers its id.
+pub async fn made(app: &TestApp, source: &Value) -> String {
+    app.post(SOURCES, source).await.expect(201).id()
+}
+
+/// What a test of a source says.
+pub async fn tried(app: &TestApp, source: &str) -> Value {
+    app.post(&format!("{SOURCES}/{source}/test"), json!({}))
+        .await
+        .expect(200)
+        .json
+        .clone()
+}
+
+/// Syncs a source, waits until the run is over, and answers it.
+pub async fn synced(app: &TestApp, source: &str) -> Value {
+    let run = app
+        .post(&format!("{SOURCES}/{source}/sync"), json!({}))
+        .await
+        .expect(202)
+        .id();
+    run_over(app, source, &run).await
+}
+
+/// Waits until a run is over, and answers it.
+pub async fn run_over(app: &TestApp, source: &str, run: &str) -> Value {
+    eventually("the end of a run", DEADLINE * 3, async || {
+        let run = app
+            .get(&format!("{SOURCES}/{source}/runs/{run}"))
+            .await
+            .expect(200);
+        let state = run["state"].as_str().expect("a state").to_owned();
+        let over = ["done", "failed", "needs_confirmation", "superseded"].contains(&state.as_str());
+        over.then(|| run.json.clone())
+    })
+    .await
 }
 
 fn sqlite(path: &Path) -> SqliteConnection {

@@ -19,6 +19,8 @@ pub struct StagedRow<'a> {
     pub parent: Option<&'a str>,
     pub seq: i64,
     pub line: &'a str,
+    pub left_out: Option<&'a str>,
+    pub reason: Option<&'a str>,
 }
 
 /// Stages rows of a run, and answers how many of them were not there yet.
@@ -26,18 +28,30 @@ pub struct StagedRow<'a> {
 /// # Errors
 /// What the database answers.
 pub fn stage<'a>(conn: &mut Conn, run: &str, rows: impl Iterator<Item = StagedRow<'a>>) -> Result<usize> {
-    const INTO: &str = "INSERT INTO directory_staged (run_id, kind, key, parent, level, seq, line)";
+    const INTO: &str =
+        "INSERT INTO directory_staged (run_id, kind, key, parent, level, seq, line, left_out, reason)";
     const LEVEL: &str = "CASE WHEN r.parent IS NULL THEN 0 END";
     Ok(match conn {
         Conn::Sqlite(conn) => {
             let rows: Vec<_> = rows
-                .map(|row| (row.kind, row.key, row.parent, row.seq, row.line))
+                .map(|row| {
+                    (
+                        row.kind,
+                        row.key,
+                        row.parent,
+                        row.seq,
+                        row.line,
+                        row.left_out,
+                        row.reason,
+                    )
+                })
                 .collect();
             diesel::sql_query(format!(
-                "{INTO} SELECT $1, r.kind, r.key, r.parent, {LEVEL}, r.seq, r.line FROM ( \
+                "{INTO} SELECT $1, r.kind, r.key, r.parent, {LEVEL}, r.seq, r.line, r.left_out, r.reason FROM ( \
                      SELECT json_extract(value, '$[0]') AS kind, json_extract(value, '$[1]') AS key, \
                             json_extract(value, '$[2]') AS parent, json_extract(value, '$[3]') AS seq, \
-                            json_extract(value, '$[4]') AS line FROM json_each($2)) AS r \
+                            json_extract(value, '$[4]') AS line, json_extract(value, '$[5]') AS left_out, \
+                            json_extract(value, '$[6]') AS reason FROM json_each($2)) AS r \
                  WHERE TRUE ON CONFLICT (run_id, kind, key) DO NOTHING"
             ))
             .bind::<Text, _>(run)
@@ -47,16 +61,19 @@ pub fn stage<'a>(conn: &mut Conn, run: &str, rows: impl Iterator<Item = StagedRo
         Conn::Pg(conn) => {
             let (mut kinds, mut keys, mut parents, mut seqs, mut lines) =
                 (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            let (mut left_out, mut reasons) = (Vec::new(), Vec::new());
             for row in rows {
                 kinds.push(row.kind);
                 keys.push(row.key);
                 parents.push(row.parent);
                 seqs.push(row.seq);
                 lines.push(row.line);
+                left_out.push(row.left_out);
+                reasons.push(row.reason);
             }
             diesel::sql_query(format!(
-                "{INTO} SELECT $1, r.kind, r.key, r.parent, {LEVEL}, r.seq, r.line \
-                 FROM UNNEST($2, $3, $4, $5, $6) AS r(kind, key, parent, seq, line) \
+                "{INTO} SELECT $1, r.kind, r.key, r.parent, {LEVEL}, r.seq, r.line, r.left_out, r.reason \
+                 FROM UNNEST($2, $3, $4, $5, $6, $7, $8) AS r(kind, key, parent, seq, line, left_out, reason) \
                  ON CONFLICT (run_id, kind, key) DO NOTHING"
             ))
             .bind::<Text, _>(run)
@@ -65,12 +82,14 @@ pub fn stage<'a>(conn: &mut Conn, run: &str, rows: impl Iterator<Item = StagedRo
             .bind::<Array<Nullable<Text>>, _>(parents)
             .bind::<Array<BigInt>, _>(seqs)
             .bind::<Array<Text>, _>(lines)
+            .bind::<Array<Nullable<Text>>, _>(left_out)
+            .bind::<Array<Nullable<Text>>, _>(reasons)
             .execute(conn)?
         }
     })
 }
 
-/// Makes everything that a run staged the source's own.
+/// Makes everything that a run staged and uses the source's own.
 ///
 /// # Errors
 /// What the database answers.
@@ -78,7 +97,7 @@ pub fn own_staged(conn: &mut Conn, run: &str, source: &str) -> Result<()> {
     // The same text for both: only the enum cannot say ON CONFLICT.
     diesel::sql_query(
         "INSERT INTO directory_origins (kind, key, source_id) \
-         SELECT s.kind, s.key, $1 FROM directory_staged s WHERE s.run_id = $2 \
+         SELECT s.kind, s.key, $1 FROM directory_staged s WHERE s.run_id = $2 AND s.left_out IS NULL \
          ON CONFLICT (kind, key) DO UPDATE SET source_id = excluded.source_id \
          WHERE directory_origins.source_id <> excluded.source_id",
     )

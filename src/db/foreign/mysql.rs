@@ -8,15 +8,25 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mysql::consts::ColumnType;
 use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, OptsBuilder, Params, SslOpts, UrlError, Value as Cell};
 use serde_json::Value;
 use url::Url;
 
-use super::{CONNECT, Counted, Row, count_statement};
+use super::{
+    CONNECT, Collector, Counted, MAX_ROW, OWN, OWN_TABLES, Page, Row, count_statement, too_large,
+    with_credentials,
+};
 
 /// A read-only transaction.
-pub(super) struct Reader(Conn);
+pub(super) struct Reader {
+    conn: Conn,
+    warnings: Vec<String>,
+}
+
+/// The largest packet that is read: a row, and a little for what is around its values.
+const MAX_PACKET: usize = MAX_ROW + 64 * 1024;
 
 const EXAMPLE: &str = "mysql://reader:password@db.example/shop";
 /// Parameters that go to the client library as they are. It has others, which say where to connect, as whom, and what of TLS may be
@@ -40,7 +50,8 @@ impl Target {
         if !text.starts_with("mysql://") {
             return Err("must begin with mysql://".to_owned());
         }
-        let mut url = Url::parse(text).map_err(|_| format!("is not a URL such as {EXAMPLE}"))?;
+        let url = Url::parse(text).map_err(|_| format!("is not a URL such as {EXAMPLE}"))?;
+        let mut url = with_credentials(&url)?;
         let mut given: BTreeMap<String, String> = BTreeMap::new();
         for (name, value) in url.query_pairs() {
             if !["tls", "tls_ca"].contains(&&*name) && !PASSED_ON.contains(&&*name) {
@@ -134,6 +145,9 @@ pub(super) fn check(url: &str) -> Result<(), String> {
 fn said(error: &mysql::Error) -> String {
     match error {
         mysql::Error::MySqlError(error) => format!("{} ({})", error.message, error.code),
+        mysql::Error::CodecError(_) => {
+            format!("{}; or what the server says cannot be read: {error}", too_large())
+        }
         other => other.to_string(),
     }
 }
@@ -151,6 +165,7 @@ impl Reader {
             .read_timeout(Some(wait))
             .write_timeout(Some(wait))
             .stmt_cache_size(0)
+            .max_allowed_packet(Some(MAX_PACKET))
             .local_infile_handler(None);
         let mut conn = Conn::new(opts).map_err(|error| said(&error))?;
         if target.tls {
@@ -167,6 +182,8 @@ impl Reader {
         }
         for statement in [
             "SET SESSION time_zone = '+00:00'",
+            // A CHAR column comes without the blanks that fill it up.
+            "SET SESSION sql_mode = REPLACE(@@sql_mode, 'PAD_CHAR_TO_FULL_LENGTH', '')",
             // For whatever comes after this transaction, too.
             "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
             "SET SESSION TRANSACTION READ ONLY",
@@ -174,7 +191,50 @@ impl Reader {
         ] {
             conn.query_drop(statement).map_err(|error| said(&error))?;
         }
-        Ok(Reader(conn))
+        if is_candors(&mut conn)? {
+            return Err(OWN.to_owned());
+        }
+        let warnings = if may_read_files(&mut conn)? {
+            vec![FILE.to_owned()]
+        } else {
+            Vec::new()
+        };
+        Ok(Reader { conn, warnings })
+    }
+}
+
+const FILE: &str = "the user has the privilege FILE, with which it may read and write files on the machine of the database: \
+    give the source a user that may only SELECT";
+
+/// Whether the user can see all tables that only Candor has together, in one database.
+fn is_candors(conn: &mut Conn) -> Result<bool, String> {
+    let names = OWN_TABLES.map(|name| format!("'{name}'")).join(", ");
+    let found: Option<u64> = conn
+        .query_first(format!(
+            "SELECT COUNT(*) FROM information_schema.tables WHERE table_name IN ({names}) \
+             GROUP BY table_schema HAVING COUNT(*) = {}",
+            OWN_TABLES.len()
+        ))
+        .map_err(|error| said(&error))?;
+    Ok(found.is_some())
+}
+
+/// Whether the user may read files of the server.
+fn may_read_files(conn: &mut Conn) -> Result<bool, String> {
+    let found: Option<u64> = conn
+        .query_first(
+            "SELECT COUNT(*) FROM information_schema.user_privileges \
+             WHERE privilege_type = 'FILE' AND grantee = CONCAT('\'', REPLACE(CURRENT_USER(), '@', '\'@\''), '\'')",
+        )
+        .map_err(|error| said(&error))?;
+    Ok(found.unwrap_or_default() > 0)
+}
+
+/// A function that reads a file on the server cannot be called under another name: what a SELECT says is no text that is put together.
+fn reads_no_file(query: &str) -> Result<(), String> {
+    match query.to_ascii_lowercase().contains("load_file") {
+        true => Err("uses LOAD_FILE: a source reads tables, not files of the database's machine".to_owned()),
+        false => Ok(()),
     }
 }
 
@@ -182,8 +242,13 @@ impl Reader {
 fn page_statement(query: &str, key: &[&str], after: Option<&[Value]>, limit: usize) -> (String, Vec<Value>) {
     let columns: Vec<String> = key.iter().map(|column| format!("q.`{column}`")).collect();
     let mut values = Vec::new();
+    let there: Vec<String> = columns
+        .iter()
+        .map(|column| format!("{column} IS NOT NULL"))
+        .collect();
+    let there = there.join(" AND ");
     let condition = match after {
-        None => String::new(),
+        None => there,
         Some(last) => {
             let alternatives: Vec<String> = (0..columns.len())
                 .map(|depth| {
@@ -197,11 +262,11 @@ fn page_statement(query: &str, key: &[&str], after: Option<&[Value]>, limit: usi
                     format!("({})", parts.join(" AND "))
                 })
                 .collect();
-            format!("WHERE {}", alternatives.join(" OR "))
+            format!("{there} AND ({})", alternatives.join(" OR "))
         }
     };
     let statement = format!(
-        "SELECT * FROM (\n{query}\n) AS q {condition} ORDER BY {} LIMIT {limit}",
+        "SELECT * FROM (\n{query}\n) AS q WHERE {condition} ORDER BY {} LIMIT {limit}",
         columns.join(", ")
     );
     (statement, values)
@@ -236,10 +301,15 @@ fn value(column: &str, cell: Cell) -> Result<Value, String> {
 }
 
 impl super::Reader for Reader {
+    fn warnings(&self) -> Vec<String> {
+        self.warnings.clone()
+    }
+
     fn count(&mut self, query: &str, key: &[&str]) -> Result<Counted, String> {
+        reads_no_file(query)?;
         // Prepared, so that it is one statement and no more.
         let counted: Option<(u64, u64)> = self
-            .0
+            .conn
             .exec_first(count_statement(query, key, '`'), ())
             .map_err(|error| said(&error))?;
         let (rows, keyed) = counted.ok_or("a count has no answer")?;
@@ -252,7 +322,8 @@ impl super::Reader for Reader {
         key: &[&str],
         after: Option<&[Value]>,
         limit: usize,
-    ) -> Result<Vec<Row>, String> {
+    ) -> Result<Page, String> {
+        reads_no_file(query)?;
         let (statement, values) = page_statement(query, key, after, limit);
         let values = values.iter().map(bound).collect::<Result<Vec<_>, _>>()?;
         let params = if values.is_empty() {
@@ -260,24 +331,39 @@ impl super::Reader for Reader {
         } else {
             Params::Positional(values)
         };
-        let rows: Vec<mysql::Row> = self.0.exec(statement, params).map_err(|error| said(&error))?;
-        rows.into_iter()
-            .map(|row| {
-                let names: Vec<String> = row
-                    .columns_ref()
-                    .iter()
-                    .map(|column| column.name_str().into_owned())
-                    .collect();
-                names
-                    .into_iter()
-                    .zip(row.unwrap())
-                    .map(|(name, cell)| {
-                        let value = value(&name, cell)?;
-                        Ok((name, value))
-                    })
-                    .collect()
-            })
-            .collect()
+        let rows = self
+            .conn
+            .exec_iter(statement, params)
+            .map_err(|error| said(&error))?;
+        let mut page = Collector::new(limit);
+        // One row at a time is in memory; those that the page does not take are passed over by the library.
+        for row in rows {
+            let row = row.map_err(|error| said(&error))?;
+            let columns = row.columns();
+            let mut values = Row::new();
+            let mut bytes = 0;
+            for (column, cell) in columns.iter().zip(row.unwrap()) {
+                bytes += match &cell {
+                    Cell::Bytes(bytes) => bytes.len(),
+                    _ => 8,
+                };
+                if bytes > MAX_ROW {
+                    return Err(too_large());
+                }
+                let name = column.name_str();
+                let mut value = value(&name, cell)?;
+                if let (ColumnType::MYSQL_TYPE_STRING, Value::String(text)) =
+                    (column.column_type(), &mut value)
+                {
+                    text.truncate(text.trim_end_matches(' ').len());
+                }
+                values.insert(name.into_owned(), value);
+            }
+            if !page.take(values, bytes) {
+                break;
+            }
+        }
+        Ok(page.page)
     }
 }
 
@@ -291,7 +377,8 @@ mod tests {
         let (statement, values) = page_statement("SELECT 1", &["type", "id"], Some(&last), 3);
         assert_eq!(
             statement,
-            "SELECT * FROM (\nSELECT 1\n) AS q WHERE (q.`type` > ?) OR (q.`type` = ? AND q.`id` > ?) \
+            "SELECT * FROM (\nSELECT 1\n) AS q WHERE q.`type` IS NOT NULL AND q.`id` IS NOT NULL \
+             AND ((q.`type` > ?) OR (q.`type` = ? AND q.`id` > ?)) \
              ORDER BY q.`type`, q.`id` LIMIT 3"
         );
         assert_eq!(values, [Value::from("a"), Value::from("a"), Value::from(2)]);

@@ -1,27 +1,54 @@
 //! Reads a PostgreSQL database of others.
 //!
-//! Must never happen here: a transaction that may write.
+//! Must never happen here: a transaction that may write, a password of the service's own, or a result that is in memory as a whole.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
-use diesel::pg::PgConnection;
+use diesel::pg::{PgConnection, PgRowByRowLoadingMode};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use serde_json::Value;
 use url::Url;
 
-use super::{CONNECT, Counted, Row, count_statement, page_statement};
+use super::{
+    CONNECT, Collector, Counted, MAX_ROW, OWN, OWN_TABLES, Page, Row, count_statement, page_statement,
+    too_large, with_credentials,
+};
 use crate::db::DatabaseUrl;
 use crate::db::connection::discreet;
 
 /// A read-only transaction.
-pub(super) struct Reader(PgConnection);
+pub(super) struct Reader {
+    conn: PgConnection,
+    warnings: Vec<String>,
+    /// Whether the user is a superuser, whose rights are laid down before each statement.
+    superuser: bool,
+    /// By query, the columns that the database fills up with blanks.
+    padded: HashMap<String, HashSet<String>>,
+}
+
+/// The role that a superuser reads as. It may read each table, and no file.
+const READS_ALL: &str = "pg_read_all_data";
 
 #[derive(QueryableByName)]
 struct Line {
-    #[diesel(sql_type = Text)]
-    line: String,
+    /// None: it is too large.
+    #[diesel(sql_type = Nullable<Text>)]
+    line: Option<String>,
+}
+
+#[derive(QueryableByName)]
+struct Rights {
+    #[diesel(sql_type = Bool)]
+    superuser: bool,
+    #[diesel(sql_type = Bool)]
+    may_step_down: bool,
+    #[diesel(sql_type = Nullable<Text>)]
+    memberships: Option<String>,
+    #[diesel(sql_type = Bool)]
+    candors: bool,
 }
 
 #[derive(QueryableByName)]
@@ -41,9 +68,60 @@ pub(super) fn check(url: &str) -> Result<(), String> {
         }
         Err(reason) => return Err(reason),
     }
-    Url::parse(url)
-        .map(drop)
-        .map_err(|_| "is not a URL such as postgres://reader:password@db.example/shop".to_owned())
+    target(url).map(drop)
+}
+
+/// The URL as libpq gets it. Nothing in it makes libpq look for a user or a password elsewhere.
+fn target(url: &str) -> Result<Url, String> {
+    let parsed = Url::parse(url)
+        .map_err(|_| "is not a URL such as postgres://reader:password@db.example/shop".to_owned())?;
+    let mut target = with_credentials(&parsed)?;
+    let given: HashMap<String, String> = parsed.query_pairs().into_owned().collect();
+    for name in ["passfile", "service", "servicefile"] {
+        if given.contains_key(name) {
+            return Err(format!(
+                "has the parameter {name}; give the user and the password in the URL"
+            ));
+        }
+    }
+    let mut more = target.query_pairs_mut();
+    if !given.contains_key("connect_timeout") {
+        more.append_pair("connect_timeout", &CONNECT.as_secs().to_string());
+    }
+    more.append_pair("passfile", "/dev/null");
+    // On a socket of this machine the server may ask nobody for a password, and take whoever is the user of Candor's process.
+    let socket = match given.get("host") {
+        Some(host) => host.starts_with(['/', '@']),
+        None => {
+            let host = parsed.host_str().unwrap_or_default();
+            host.is_empty() || host.starts_with("%2F") || host.starts_with("%2f")
+        }
+    };
+    if socket && !given.contains_key(super::PASSWORDLESS) && !given.contains_key("require_auth") {
+        more.append_pair("require_auth", "!none");
+    }
+    drop(more);
+    Ok(target)
+}
+
+/// What the user may do.
+fn rights(conn: &mut PgConnection) -> Result<Rights, diesel::result::Error> {
+    let names = OWN_TABLES.map(|name| format!("'{name}'")).join(", ");
+    // Through `pg_has_role` a right counts too that the user could take by changing to another role.
+    diesel::sql_query(format!(
+        "SELECT u.rolsuper AS superuser, \
+                EXISTS (SELECT 1 FROM pg_roles WHERE rolname = '{READS_ALL}') AS may_step_down, \
+                (SELECT string_agg(r.rolname, ', ' ORDER BY r.rolname) FROM pg_roles r \
+                 WHERE r.rolname IN ('pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program') \
+                   AND NOT u.rolsuper AND pg_has_role(session_user, r.oid, 'MEMBER'))::text AS memberships, \
+                EXISTS (SELECT c.relnamespace FROM pg_class c \
+                        WHERE c.relkind IN ('r', 'p') AND c.relname IN ({names}) \
+                          AND (has_table_privilege(session_user, c.oid, 'SELECT') OR pg_has_role(session_user, c.relowner, 'MEMBER')) \
+                        GROUP BY c.relnamespace HAVING COUNT(*) = {}) AS candors \
+         FROM pg_roles u WHERE u.rolname = session_user",
+        OWN_TABLES.len()
+    ))
+    .get_result(conn)
 }
 
 fn said(error: &diesel::result::Error) -> String {
@@ -58,14 +136,8 @@ fn said(error: &diesel::result::Error) -> String {
 
 impl Reader {
     pub(super) fn open(url: &str, patience: Duration) -> Result<Self, String> {
-        let mut parsed = Url::parse(url).map_err(|_| "is not a URL".to_owned())?;
-        if !parsed.query_pairs().any(|(name, _)| name == "connect_timeout") {
-            parsed
-                .query_pairs_mut()
-                .append_pair("connect_timeout", &CONNECT.as_secs().to_string());
-        }
         let mut conn =
-            PgConnection::establish(parsed.as_str()).map_err(|error| discreet(error).to_string())?;
+            PgConnection::establish(target(url)?.as_str()).map_err(|error| discreet(error).to_string())?;
         // The default too: a transaction that the query ended by some trick is followed by another that only reads.
         conn.batch_execute(&format!(
             "SET default_transaction_read_only = on; SET client_min_messages = warning; SET lock_timeout = '10s'; \
@@ -74,14 +146,91 @@ impl Reader {
             patience.as_millis()
         ))
         .map_err(|error| said(&error))?;
-        Ok(Reader(conn))
+        let rights = rights(&mut conn).map_err(|error| said(&error))?;
+        if rights.candors {
+            return Err(OWN.to_owned());
+        }
+        if let Some(roles) = rights.memberships {
+            return Err(format!(
+                "the user is a member of {roles}, and may read or write files or run programs on the database's machine: \
+                 give the source a user that may only read its tables"
+            ));
+        }
+        let mut warnings = Vec::new();
+        if rights.superuser {
+            if !rights.may_step_down {
+                return Err(
+                    "the user is a superuser, which may read files and run programs on the database's machine: \
+                     give the source a user that may only read its tables"
+                        .to_owned(),
+                );
+            }
+            warnings.push(format!(
+                "the user is a superuser, which may read files and run programs on the database's machine; \
+                 Candor reads as {READS_ALL}: give the source a user that may only read its tables"
+            ));
+        }
+        Ok(Reader {
+            conn,
+            warnings,
+            superuser: rights.superuser,
+            padded: HashMap::new(),
+        })
+    }
+
+    /// Before each statement: the one before it may have changed the role. Row security must not hide rows from the lower role that
+    /// the user would see, so such a table is an error.
+    fn step_down(&mut self) -> Result<(), String> {
+        if self.superuser {
+            self.conn
+                .batch_execute(&format!(
+                    "SET LOCAL ROLE {READS_ALL}; SET LOCAL row_security = off"
+                ))
+                .map_err(|error| said(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Those of the columns that the database fills up with blanks.
+    fn padded(&mut self, query: &str, row: &Row) -> Result<&HashSet<String>, String> {
+        if !self.padded.contains_key(query) {
+            let types: Vec<String> = row
+                .keys()
+                .map(|name| {
+                    let name = format!("\"{}\"", name.replace('"', "\"\""));
+                    format!("pg_typeof(q.{name})::text AS {name}")
+                })
+                .collect();
+            let line: Option<Line> = diesel::sql_query(format!(
+                "SELECT row_to_json(t)::text AS line FROM (SELECT {} FROM (\n{query}\n) AS q LIMIT 1) AS t",
+                types.join(", ")
+            ))
+            .get_result(&mut self.conn)
+            .optional()
+            .map_err(|error| said(&error))?;
+            let types: Row = line
+                .and_then(|line| line.line)
+                .and_then(|line| serde_json::from_str(&line).ok())
+                .unwrap_or_default();
+            let padded = types
+                .into_iter()
+                .filter_map(|(name, type_)| (type_ == "character").then_some(name))
+                .collect();
+            self.padded.insert(query.to_owned(), padded);
+        }
+        Ok(self.padded.entry(query.to_owned()).or_default())
     }
 }
 
 impl super::Reader for Reader {
+    fn warnings(&self) -> Vec<String> {
+        self.warnings.clone()
+    }
+
     fn count(&mut self, query: &str, key: &[&str]) -> Result<Counted, String> {
+        self.step_down()?;
         let count: Count = diesel::sql_query(count_statement(query, key, '"'))
-            .get_result(&mut self.0)
+            .get_result(&mut self.conn)
             .map_err(|error| said(&error))?;
         Ok(Counted {
             rows: count.n.unsigned_abs(),
@@ -95,7 +244,8 @@ impl super::Reader for Reader {
         key: &[&str],
         after: Option<&[Value]>,
         limit: usize,
-    ) -> Result<Vec<Row>, String> {
+    ) -> Result<Page, String> {
+        self.step_down()?;
         // A literal without a type takes that of the column, so a number is quoted as well.
         let after: Option<Vec<Value>> = after.map(|last| {
             last.iter()
@@ -106,17 +256,38 @@ impl super::Reader for Reader {
                 .collect()
         });
         let statement = page_statement(query, key, after.as_deref(), limit)?;
-        let lines: Vec<Line> = diesel::sql_query(format!(
-            "SELECT row_to_json(p)::text AS line FROM ({statement}) AS p"
-        ))
-        .load(&mut self.0)
-        .map_err(|error| said(&error))?;
-        lines
-            .iter()
-            .map(|line| {
-                serde_json::from_str(&line.line)
-                    .map_err(|error| format!("a row cannot be read as JSON: {error}"))
-            })
-            .collect()
+        // The server measures a row before it sends it; without the OFFSET it would write it twice.
+        let statement = format!(
+            "SELECT CASE WHEN octet_length(l.line) <= {MAX_ROW} THEN l.line END AS line FROM ( \
+                 SELECT row_to_json(p)::text AS line FROM ({statement}) AS p OFFSET 0) AS l"
+        );
+        let mut page = Collector::new(limit);
+        // One row at a time is in memory; those that the page does not take are passed over by the library.
+        let lines = diesel::sql_query(statement)
+            .load_iter::<Line, PgRowByRowLoadingMode>(&mut self.conn)
+            .map_err(|error| said(&error))?;
+        for line in lines {
+            let line = line.map_err(|error| said(&error))?.line.ok_or_else(too_large)?;
+            let row: Row = serde_json::from_str(&line)
+                .map_err(|error| format!("a row cannot be read as JSON: {error}"))?;
+            if !page.take(row, line.len()) {
+                break;
+            }
+        }
+        let mut page = page.page;
+        let ends_blank = |value: &Value| value.as_str().is_some_and(|text| text.ends_with(' '));
+        if let Some(row) = page.rows.iter().find(|row| row.values().any(ends_blank)).cloned() {
+            let padded = self.padded(query, &row)?;
+            for row in &mut page.rows {
+                for (name, value) in row.iter_mut() {
+                    if let Value::String(text) = value
+                        && padded.contains(name)
+                    {
+                        text.truncate(text.trim_end_matches(' ').len());
+                    }
+                }
+            }
+        }
+        Ok(page)
     }
 }

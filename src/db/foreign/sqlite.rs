@@ -1,15 +1,20 @@
 //! Reads a SQLite file of others.
 //!
-//! Must never happen here: a file that is made or written, or a statement that nobody can end.
+//! Must never happen here: a file that is made or written, another file that a query opens, a statement that nobody can end,
+//! or a value without a limit.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde_json::Value;
 
-use super::{Counted, Row, count_statement, page_statement};
+use super::{
+    Collector, Counted, MAX_ROW, OWN, OWN_TABLES, Page, Row, count_statement, page_statement, too_large,
+};
 
 /// A read-only transaction.
 pub(super) struct Reader {
@@ -21,6 +26,35 @@ pub(super) struct Reader {
 
 /// Steps of SQLite's machine between two looks at the clock: some milliseconds at most.
 const STEPS: i32 = 10_000;
+
+/// The most columns of a result or of a table that a query may name.
+const MOST_COLUMNS: i32 = 500;
+
+/// A query may select. It may neither open another file nor set anything.
+fn allowed(context: AuthContext<'_>) -> Authorization {
+    match context.action {
+        AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => Authorization::Allow,
+        AuthAction::Function { function_name }
+            if !["load_extension", "readfile", "writefile", "edit"]
+                .iter()
+                .any(|name| function_name.eq_ignore_ascii_case(name)) =>
+        {
+            Authorization::Allow
+        }
+        _ => Authorization::Deny,
+    }
+}
+
+/// Whether all tables are there that only Candor has together.
+fn is_candors(conn: &Connection) -> Result<bool, rusqlite::Error> {
+    let names = OWN_TABLES.map(|name| format!("'{name}'")).join(", ");
+    let found: i64 = conn.query_row(
+        &format!("SELECT COUNT(*) FROM sqlite_schema WHERE name IN ({names})"),
+        (),
+        |row| row.get(0),
+    )?;
+    Ok(found == OWN_TABLES.len() as i64)
+}
 
 fn value(name: &str, cell: ValueRef<'_>) -> Result<Value, String> {
     match cell {
@@ -47,6 +81,12 @@ pub(super) fn check(url: &str) -> Result<(), String> {
 
 fn said(error: &rusqlite::Error) -> String {
     match error {
+        _ if error.sqlite_error_code() == Some(ErrorCode::TooBig) => {
+            format!(
+                "a value or a row is larger than {} KiB, the most that Candor reads",
+                MAX_ROW / 1024
+            )
+        }
         rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
         other => other.to_string(),
     }
@@ -65,6 +105,17 @@ impl Reader {
             "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA busy_timeout = 10000; BEGIN;",
         )
         .map_err(|error| said(&error))?;
+        if is_candors(&conn).map_err(|error| said(&error))? {
+            return Err(OWN.to_owned());
+        }
+        for (limit, most) in [
+            (Limit::SQLITE_LIMIT_LENGTH, MAX_ROW as i32),
+            (Limit::SQLITE_LIMIT_COLUMN, MOST_COLUMNS),
+            (Limit::SQLITE_LIMIT_ATTACHED, 0),
+        ] {
+            conn.set_limit(limit, most).map_err(|error| said(&error))?;
+        }
+        conn.authorizer(Some(allowed)).map_err(|error| said(&error))?;
         let until = Arc::new(Mutex::new(Instant::now() + patience));
         let limit = until.clone();
         let too_long = move || Instant::now() > *limit.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,6 +153,10 @@ impl From<rusqlite::Error> for Failed {
 }
 
 impl super::Reader for Reader {
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     fn count(&mut self, query: &str, key: &[&str]) -> Result<Counted, String> {
         let statement = count_statement(query, key, '"');
         let (rows, keyed): (i64, i64) =
@@ -118,22 +173,32 @@ impl super::Reader for Reader {
         key: &[&str],
         after: Option<&[Value]>,
         limit: usize,
-    ) -> Result<Vec<Row>, String> {
+    ) -> Result<Page, String> {
         let statement = page_statement(query, key, after, limit)?;
         self.run(|conn| {
             let mut statement = conn.prepare(&statement)?;
             let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
             let mut rows = statement.query(())?;
-            let mut page = Vec::new();
+            let mut page = Collector::new(limit);
             while let Some(row) = rows.next()? {
                 let mut values = Row::new();
+                let mut bytes = 0;
                 for (index, name) in names.iter().enumerate() {
-                    let value = value(name, row.get_ref(index)?).map_err(Failed::Value)?;
-                    values.insert(name.clone(), value);
+                    let cell = row.get_ref(index)?;
+                    bytes += match cell {
+                        ValueRef::Text(text) | ValueRef::Blob(text) => text.len(),
+                        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => 8,
+                    };
+                    if bytes > MAX_ROW {
+                        return Err(Failed::Value(too_large()));
+                    }
+                    values.insert(name.clone(), value(name, cell).map_err(Failed::Value)?);
                 }
-                page.push(values);
+                if !page.take(values, bytes) {
+                    break;
+                }
             }
-            Ok(page)
+            Ok(page.page)
         })
     }
 }
@@ -160,8 +225,10 @@ mod tests {
             .execute_batch("DELETE FROM t")
             .unwrap_err()
             .to_string();
-        assert!(refused.contains("readonly"), "{refused}");
+        assert!(refused.contains("not authorized"), "{refused}");
         // Not even where the connection would let it.
+        let nobody: Option<fn(AuthContext<'_>) -> Authorization> = None;
+        reader.conn.authorizer(nobody).unwrap();
         let refused = reader
             .conn
             .execute_batch("PRAGMA query_only = OFF; DELETE FROM t")
@@ -175,7 +242,7 @@ mod tests {
             .page("SELECT * FROM t", &["id"], Some(&[Value::from(1)]), 10)
             .unwrap();
         assert_eq!(
-            Value::from(rows[0].clone()),
+            Value::from(rows.rows[0].clone()),
             serde_json::json!({"id": 2, "name": null})
         );
         assert!(Reader::open("sqlite:///nowhere/x.db", PATIENCE).is_err());

@@ -70,7 +70,7 @@ pub(crate) async fn ask(
     service: &Service,
     wanted: &[ResourceRef],
     now: Timestamp,
-) -> std::result::Result<Vec<Line>, String> {
+) -> std::result::Result<Answer, String> {
     let body = serde_json::to_vec(&json!({"references": wanted})).map_err(|error| error.to_string())?;
     let id = format!("msg_{}", new_uuid(now).simple());
     let seconds = now.unix().0;
@@ -93,12 +93,22 @@ pub(crate) async fn ask(
     read(&answer.body, wanted)
 }
 
-/// The lines of an answer, in an order in which each uses only what came before.
+/// What can be used of an answer.
+pub(crate) struct Answer {
+    /// Lines in an order in which each uses only what came before.
+    lines: Vec<Line>,
+    /// Lines that are left out: people whose words cannot be used, and their roles.
+    left_out: usize,
+}
+
+/// Reads an answer. A person whose words cannot be used, such as an address that is none, is left out with their roles: the others are
+/// to be notified. Anything else that is wrong refuses the whole answer.
 ///
 /// # Errors
 /// What is wrong with it.
-fn read(body: &[u8], wanted: &[ResourceRef]) -> std::result::Result<Vec<Line>, String> {
+fn read(body: &[u8], wanted: &[ResourceRef]) -> std::result::Result<Answer, String> {
     let mut lines = BTreeMap::new();
+    let mut unusable = BTreeSet::new();
     for (index, bytes) in body.split(|byte| *byte == b'\n').enumerate() {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             continue;
@@ -106,7 +116,10 @@ fn read(body: &[u8], wanted: &[ResourceRef]) -> std::result::Result<Vec<Line>, S
         let number = index + 1;
         let line =
             line::parse(bytes).map_err(|detail| format!("its answer is wrong: line {number}: {detail}"))?;
-        if let Some(error) = line.wrong().into_iter().next() {
+        let wrong = line.wrong().into_iter().next();
+        if let (Some(_), Line::Person(person)) = (&wrong, &line) {
+            unusable.insert(person.id.clone());
+        } else if let Some(error) = wrong {
             let field = error.pointer.unwrap_or_default();
             let field = field.trim_start_matches('/');
             return Err(format!(
@@ -130,16 +143,25 @@ fn read(body: &[u8], wanted: &[ResourceRef]) -> std::result::Result<Vec<Line>, S
         };
         return Err(format!("its answer is about something else: {which}"));
     }
+    let all = lines.len();
+    lines.retain(|_, line| match line {
+        Line::Person(line) => !unusable.contains(&line.id),
+        Line::Member(line) => !unusable.contains(&line.person),
+        Line::Collaborator(line) => !unusable.contains(&line.person),
+        Line::Account(_) | Line::Resource(_) => true,
+    });
+    let left_out = all - lines.len();
     let depths: Vec<(LineKind, usize, String)> = lines
         .iter()
         .map(|((kind, key), line)| (*kind, depth(&lines, line), key.clone()))
         .collect();
     let mut order = depths;
     order.sort();
-    Ok(order
+    let lines = order
         .into_iter()
         .filter_map(|(kind, _, key)| lines.remove(&(kind, key)))
-        .collect())
+        .collect();
+    Ok(Answer { lines, left_out })
 }
 
 type Lines = BTreeMap<(LineKind, String), Line>;
@@ -216,9 +238,9 @@ fn allowed(
 ///
 /// # Errors
 /// `Invalid` where it does not fit the directory; then the caller must roll back.
-pub(crate) fn store(tx: &mut Tx<'_>, service: &SourceId, lines: Vec<Line>) -> Result<Counts> {
+pub(crate) fn store(tx: &mut Tx<'_>, service: &SourceId, answer: Answer) -> Result<Counts> {
     let mut import = Import::begin_as_a_whole(tx)?;
-    for (index, line) in lines.into_iter().enumerate() {
+    for (index, line) in answer.lines.into_iter().enumerate() {
         import.take(tx, index as u64 + 1, line)?;
     }
     let counts = import.finish(tx)?;
@@ -226,7 +248,8 @@ pub(crate) fn store(tx: &mut Tx<'_>, service: &SourceId, lines: Vec<Line>) -> Re
         .set(s::last_success_at.eq(Some(tx.now)))
         .execute(tx.conn)?;
     tx.record(
-        Event::new(Action::CalloutAnswered, "source", service.as_str()).after(json!({"counts": counts})),
+        Event::new(Action::CalloutAnswered, "source", service.as_str())
+            .after(json!({"counts": counts, "left_out": answer.left_out})),
     );
     Ok(counts)
 }
@@ -246,7 +269,8 @@ mod tests {
 
     fn asked(lines: &[&str]) -> std::result::Result<Vec<String>, String> {
         let wanted = [resource::at("media", "m9").unwrap()];
-        read(lines.join("\n").as_bytes(), &wanted).map(|lines| lines.iter().map(Line::to_json).collect())
+        read(lines.join("\n").as_bytes(), &wanted)
+            .map(|answer| answer.lines.iter().map(Line::to_json).collect())
     }
 
     const MEDIA: &str =
@@ -261,6 +285,16 @@ mod tests {
         let lines = asked(&[MEMBER, MEDIA, PERSON, PROJECT, "", ACCOUNT]).unwrap();
         assert_eq!(lines, [ACCOUNT, PERSON, PROJECT, MEDIA, MEMBER]);
         assert_eq!(asked(&[""]).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn somebody_who_cannot_be_written_to_keeps_nobody_else_out() {
+        let bad = r#"{"kind":"person","id":"bob","name":"Bob","email":"bob at home"}"#;
+        let role = r#"{"kind":"member","account":"acme","person":"bob","role":"owner"}"#;
+        let lines = asked(&[MEDIA, PROJECT, ACCOUNT, bad, role, PERSON, MEMBER]).unwrap();
+        assert_eq!(lines, [ACCOUNT, PERSON, PROJECT, MEDIA, MEMBER]);
+        let account = r#"{"kind":"account","id":"acme","name":""}"#;
+        assert!(asked(&[MEDIA, PROJECT, account]).unwrap_err().contains("name"));
     }
 
     #[test]

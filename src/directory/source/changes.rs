@@ -4,7 +4,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::error::FieldError;
 use crate::directory::line::LineKind;
 
 /// What became of the rows of one kind.
@@ -18,6 +17,9 @@ pub struct KindChanges {
     pub unchanged: u64,
     /// Brought by this source before, and not any more.
     pub gone: u64,
+    /// Brought, and not used: what the directory has stays as it is.
+    #[serde(default)]
+    pub left_out: u64,
 }
 
 /// One change, for people who want to see what kind of thing changed.
@@ -48,6 +50,12 @@ pub struct Changes {
     pub brought_before: u64,
     /// Some of the changes.
     pub examples: Vec<Example>,
+    /// Some of the rows that are left out, and why.
+    #[serde(default)]
+    pub left_out: Vec<RunError>,
+    /// What should be changed about the source, such as the rights of its user.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 impl Changes {
@@ -80,6 +88,20 @@ impl Changes {
         self.sum(|kind| kind.gone)
     }
 
+    /// Rows that are not used.
+    pub fn left_out(&self) -> u64 {
+        self.sum(|kind| kind.left_out)
+    }
+
+    /// The counts alone: examples may hold keys, which may be addresses.
+    pub(super) fn summary(&self) -> Changes {
+        Changes {
+            examples: Vec::new(),
+            left_out: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     /// Rows to store.
     pub fn stored(&self) -> u64 {
         self.sum(|kind| kind.added + kind.changed)
@@ -106,6 +128,14 @@ pub struct RunError {
 }
 
 impl RunError {
+    /// About all rows of a kind.
+    pub(super) fn of(kind: LineKind, detail: impl Into<String>) -> Self {
+        RunError {
+            kind: Some(kind),
+            ..RunError::plain(detail)
+        }
+    }
+
     /// About the source as a whole.
     pub fn plain(detail: impl Into<String>) -> Self {
         RunError {
@@ -116,24 +146,4 @@ impl RunError {
             detail: detail.into(),
         }
     }
-}
-
-/// The errors of an import by line, as errors of a run: `words` says what stands on a line.
-pub(super) fn by_line(
-    errors: &[FieldError],
-    words: impl Fn(u64) -> Option<(LineKind, Vec<String>)>,
-) -> Vec<RunError> {
-    errors
-        .iter()
-        .map(|error| {
-            let (kind, key) = error.line.and_then(&words).unzip();
-            RunError {
-                kind,
-                key,
-                row: None,
-                column: None,
-                detail: error.detail.clone(),
-            }
-        })
-        .collect()
 }

@@ -6,8 +6,8 @@ use diesel::prelude::*;
 use serde_json::{Value, json};
 
 use super::{
-    CreatedSource, GONE_PERCENT, MAX_QUERY, MOST, NewSource, Queries, Row, STALE_AFTER, Source, SourceChange,
-    SourceKind, by_name, callout, cron, run, there,
+    CreatedSource, GONE_PERCENT, LEFT_OUT_PERCENT, MAX_QUERY, MOST, NewSource, Queries, Row, STALE_AFTER,
+    Source, SourceChange, SourceKind, by_name, callout, cron, run, there,
 };
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::Check;
@@ -26,7 +26,7 @@ use crate::egress::{Policy, check_url};
 fn mark(row: &Row) -> Result<Value> {
     Ok(json!({
         "name": row.name, "kind": row.kind, "queries": row.queries()?, "schedule": row.schedule,
-        "max_gone_percent": row.max_gone_percent, "stale_after": row.stale_after,
+        "max_gone_percent": row.max_gone_percent, "max_left_out_percent": row.max_left_out_percent, "stale_after": row.stale_after,
         "url": row.url.as_deref().map(address_mark),
     }))
 }
@@ -111,7 +111,7 @@ impl Checked<'_> {
         }
     }
 
-    fn rest(&mut self, schedule: Option<&str>, gone: Option<i64>, stale: Option<i64>) {
+    fn rest(&mut self, schedule: Option<&str>, gone: Option<i64>, left_out: Option<i64>, stale: Option<i64>) {
         if let Some(schedule) = schedule {
             if self.kind.engine().is_none() {
                 self.error(
@@ -122,8 +122,10 @@ impl Checked<'_> {
                 self.error("/schedule", detail);
             }
         }
-        if gone.is_some_and(|percent| !(0..=100).contains(&percent)) {
-            self.error("/max_gone_percent", "must be a number from 0 to 100");
+        for (pointer, percent) in [("/max_gone_percent", gone), ("/max_left_out_percent", left_out)] {
+            if percent.is_some_and(|percent| !(0..=100).contains(&percent)) {
+                self.error(pointer, "must be a number from 0 to 100");
+            }
         }
         if stale.is_some_and(|seconds| !(60..=366 * 24 * 3600).contains(&seconds)) {
             self.error(
@@ -161,7 +163,12 @@ pub fn create(tx: &mut Tx<'_>, new: &NewSource, settings: Settings<'_>) -> Resul
     checked.check.name("/name", &new.name);
     checked.url(&new.url);
     checked.queries(&new.queries);
-    checked.rest(new.schedule.as_deref(), new.max_gone_percent, new.stale_after);
+    checked.rest(
+        new.schedule.as_deref(),
+        new.max_gone_percent,
+        new.max_left_out_percent,
+        new.stale_after,
+    );
     let secret = match (new.kind, &new.secret) {
         (SourceKind::Http, Some(secret)) => {
             if let Err(detail) = key_of(secret) {
@@ -204,6 +211,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewSource, settings: Settings<'_>) -> Resul
         queries: serde_json::to_string(&new.queries)?,
         schedule: new.schedule.clone(),
         max_gone_percent: new.max_gone_percent.unwrap_or(GONE_PERCENT),
+        max_left_out_percent: new.max_left_out_percent.unwrap_or(LEFT_OUT_PERCENT),
         stale_after: new.stale_after.unwrap_or(STALE_AFTER),
         next_run_at: new
             .schedule
@@ -224,6 +232,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewSource, settings: Settings<'_>) -> Resul
             s::queries.eq(&row.queries),
             s::schedule.eq(&row.schedule),
             s::max_gone_percent.eq(row.max_gone_percent),
+            s::max_left_out_percent.eq(row.max_left_out_percent),
             s::stale_after.eq(row.stale_after),
             s::next_run_at.eq(row.next_run_at),
             s::created_at.eq(tx.now),
@@ -278,9 +287,15 @@ pub fn change(
             .and_then(|schedule| cron::next(schedule, tx.now));
     }
     let schedule = change.schedule.clone().flatten();
-    checked.rest(schedule.as_deref(), change.max_gone_percent, change.stale_after);
+    checked.rest(
+        schedule.as_deref(),
+        change.max_gone_percent,
+        change.max_left_out_percent,
+        change.stale_after,
+    );
     checked.check.finish()?;
     row.max_gone_percent = change.max_gone_percent.unwrap_or(row.max_gone_percent);
+    row.max_left_out_percent = change.max_left_out_percent.unwrap_or(row.max_left_out_percent);
     row.stale_after = change.stale_after.unwrap_or(row.stale_after);
     row.updated_at = tx.now;
     diesel::update(s::table.find(id.as_str()))
@@ -290,6 +305,7 @@ pub fn change(
             s::queries.eq(&row.queries),
             s::schedule.eq(&row.schedule),
             s::max_gone_percent.eq(row.max_gone_percent),
+            s::max_left_out_percent.eq(row.max_left_out_percent),
             s::stale_after.eq(row.stale_after),
             s::next_run_at.eq(row.next_run_at),
             s::updated_at.eq(tx.now),

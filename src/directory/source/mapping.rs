@@ -4,6 +4,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::base::id::ExternalId;
 use crate::directory::line::{self, Line, LineKind};
 
 /// What is wrong with one column of a row.
@@ -49,6 +50,17 @@ pub fn key(kind: LineKind) -> &'static [&'static str] {
         LineKind::Member => &["account", "person"],
         LineKind::Collaborator => &["resource_type", "resource_id", "person"],
     }
+}
+
+/// The words of a row's key, where all of them can be ids.
+pub(super) fn key_of(kind: LineKind, row: &Map<String, Value>) -> Option<Vec<String>> {
+    key(kind)
+        .iter()
+        .map(|column| {
+            let word = text(column, row.get(*column)?).ok()??;
+            ExternalId::parse(&word).ok().map(ExternalId::into_string)
+        })
+        .collect()
 }
 
 /// The name in `label_NAME`, where the kind has labels.
@@ -112,6 +124,21 @@ fn labels(value: &Value, into: &mut Map<String, Value>) -> Result<(), Vec<Wrong>
     Ok(())
 }
 
+/// A name and a label's value are one line: a line break in them becomes a blank. An address has no blanks around it.
+fn tidy(kind: LineKind, field: &str, text: String) -> String {
+    if (field == "name" || label(kind, field).is_some()) && text.contains(['\n', '\r']) {
+        let lines = text
+            .split(['\n', '\r'])
+            .map(str::trim)
+            .filter(|line| !line.is_empty());
+        return lines.collect::<Vec<_>>().join(" ");
+    }
+    if field == "email" {
+        return text.trim_matches(' ').to_owned();
+    }
+    text
+}
+
 /// Moves `NAME_type` and `NAME_id` into one reference.
 fn reference(row: &mut Map<String, Value>, name: &str) -> Result<(), Vec<Wrong>> {
     let (type_, id) = (format!("{name}_type"), format!("{name}_id"));
@@ -149,6 +176,7 @@ pub(crate) fn line<'a>(
         if field == "labels" {
             labels(value, &mut found)?;
         } else if let Some(text) = text(field, value)? {
+            let text = tidy(kind, field, text);
             match label(kind, field) {
                 Some(name) => found.insert(name.to_owned(), Value::from(text)),
                 None => row.insert(field.to_owned(), Value::from(text)),

@@ -13,11 +13,14 @@ pub mod changes;
 pub mod cron;
 mod current;
 mod gone;
+mod left_out;
 pub mod manage;
 pub mod mapping;
 mod reading;
+mod references;
 pub mod run;
 pub mod runner;
+mod settle;
 mod stage;
 pub mod status;
 pub mod sync;
@@ -45,6 +48,8 @@ const MAX_QUERY: usize = 20_000;
 const MOST: i64 = 100;
 /// Share of what a source brought that may be marked as gone without asking.
 const GONE_PERCENT: i64 = 10;
+/// Share of the rows of a kind that may be left out.
+const LEFT_OUT_PERCENT: i64 = 10;
 /// Seconds after which a source counts as old.
 const STALE_AFTER: i64 = 24 * 3600;
 
@@ -148,7 +153,7 @@ pub struct NewSource {
     /// What it is.
     pub kind: SourceKind,
     /// `postgres://…`, `mysql://…` (over TLS with `?tls=required`, and `tls_ca` for a file of authorities), `sqlite:///PATH`, or the
-    /// URL of a service. The password in it is never shown.
+    /// URL of a service. The password in it is never shown. A server's URL names a user and a password, or has `passwordless=yes`.
     pub url: String,
     /// What is asked of a database; needed there, at least one of them.
     #[serde(default)]
@@ -160,6 +165,10 @@ pub struct NewSource {
     /// it brought ten or more; 10 if not given.
     #[serde(default)]
     pub max_gone_percent: Option<i64>,
+    /// Share of the rows of a kind that cannot be used and are left out before a sync stops, in percent; 10 if not given. Up to two rows
+    /// are left out whatever the share is, unless it is 0. A sync stops where no row of a kind can be used.
+    #[serde(default)]
+    pub max_left_out_percent: Option<i64>,
     /// Seconds after which the copy counts as old, and notices warn of it; a day if not given.
     #[serde(default)]
     pub stale_after: Option<i64>,
@@ -188,6 +197,9 @@ pub struct SourceChange {
     /// Share that may be marked as gone without asking, in percent.
     #[serde(default)]
     pub max_gone_percent: Option<i64>,
+    /// Share of the rows of a kind that may be left out, in percent.
+    #[serde(default)]
+    pub max_left_out_percent: Option<i64>,
     /// Seconds after which the copy counts as old.
     #[serde(default)]
     pub stale_after: Option<i64>,
@@ -229,6 +241,8 @@ pub struct Source {
     pub schedule: Option<String>,
     /// Share that may be marked as gone without asking, in percent.
     pub max_gone_percent: i64,
+    /// Share of the rows of a kind that may be left out before a sync stops, in percent.
+    pub max_left_out_percent: i64,
     /// Seconds after which the copy counts as old.
     pub stale_after: i64,
     /// When it is read by itself next.
@@ -259,6 +273,7 @@ pub(super) struct Row {
     pub gone_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+    pub max_left_out_percent: i64,
 }
 
 impl Row {
@@ -279,6 +294,7 @@ impl Row {
             name: self.name,
             schedule: self.schedule,
             max_gone_percent: self.max_gone_percent,
+            max_left_out_percent: self.max_left_out_percent,
             stale_after: self.stale_after,
             next_run_at: self.next_run_at,
             last_success_at: self.last_success_at,

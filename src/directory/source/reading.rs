@@ -1,5 +1,7 @@
 //! The thread that reads a source of SQL: counts each query, then gives its rows as lines, page by page.
 //!
+//! A row that cannot be used is sent on as one that is left out, with the reason.
+//!
 //! Must never happen here: a row that is missed without a word, or more than a few pages in memory.
 
 use std::time::Duration;
@@ -9,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::changes::RunError;
 use super::mapping::{self, Wrong};
-use super::stage::NewRow;
+use super::stage::{LeftOut, NewRow, Why};
 use crate::db::foreign::{Engine, Reader};
 use crate::directory::line::LineKind;
 
@@ -17,15 +19,15 @@ use crate::directory::line::LineKind;
 const PAGE: usize = 1_000;
 /// How long one statement of a source may take.
 pub const PATIENCE: Duration = Duration::from_secs(120);
-/// Errors that are reported.
-const MAX_ERRORS: usize = 100;
 
 /// What the thread that reads sends.
 pub(super) enum Message {
-    /// Rows that there will be.
-    Total(u64),
-    Page(Vec<NewRow>),
-    Wrong(Vec<RunError>),
+    /// Rows that there will be, and what is wrong with the rights of the source's user.
+    Total(u64, Vec<String>),
+    /// Rows, and for how many rows of the source they stand.
+    Page(Vec<NewRow>, u64),
+    /// Why no more can be read.
+    Wrong(RunError),
 }
 
 /// Reads everything, page by page; ends where nobody listens any more.
@@ -35,141 +37,148 @@ pub(super) fn read_all(
     asked: &[(LineKind, String)],
     sender: &mpsc::Sender<Message>,
 ) {
-    let send = |message| sender.blocking_send(message).is_ok();
-    let said = |kind: Option<LineKind>, detail: String| {
-        Message::Wrong(vec![RunError {
-            kind,
-            ..RunError::plain(detail)
-        }])
-    };
-    let mut reader = match engine.open(url, PATIENCE) {
-        Ok(reader) => reader,
-        Err(reason) => {
-            send(said(None, format!("the source cannot be read: {reason}")));
-            return;
-        }
-    };
-    let mut total = 0;
-    let mut expected = Vec::new();
-    for (kind, query) in asked {
-        match reader.count(query, mapping::key(*kind)) {
-            Ok(counted) if counted.keyed < counted.rows => {
-                let detail = format!(
-                    "{} of {} rows have a null in {}",
-                    counted.rows - counted.keyed,
-                    counted.rows,
-                    mapping::key(*kind).join(" or ")
-                );
-                send(said(Some(*kind), detail));
-                return;
-            }
-            Ok(counted) => {
-                total += counted.rows;
-                expected.push(counted.rows);
-            }
-            Err(reason) => {
-                send(said(Some(*kind), reason));
-                return;
-            }
-        }
-    }
-    if !send(Message::Total(total)) {
-        return;
-    }
-    let mut seq = 0;
-    let mut errors = Vec::new();
-    for ((kind, query), expected) in asked.iter().zip(expected) {
-        match read_kind(
-            reader.as_mut(),
-            *kind,
-            query,
-            expected,
-            &mut seq,
-            &mut errors,
-            &send,
-        ) {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(reason) => {
-                send(said(Some(*kind), reason));
-                return;
-            }
-        }
-        if errors.len() >= MAX_ERRORS {
-            break;
-        }
-    }
-    if !errors.is_empty() {
-        send(Message::Wrong(errors));
+    if let Err(error) = read(engine, url, asked, sender) {
+        // Where nobody listens any more, nobody has to know.
+        let _ = sender.blocking_send(Message::Wrong(error));
     }
 }
 
-/// Reads one query. False: nobody listens any more.
+/// Whether somebody still listens.
+type Listening = bool;
+
+fn read(
+    engine: Engine,
+    url: &str,
+    asked: &[(LineKind, String)],
+    sender: &mpsc::Sender<Message>,
+) -> Result<(), RunError> {
+    let mut reader = engine
+        .open(url, PATIENCE)
+        .map_err(|reason| RunError::plain(format!("the source cannot be read: {reason}")))?;
+    let mut total = 0;
+    let mut expected = Vec::new();
+    for (kind, query) in asked {
+        let counted = reader
+            .count(query, mapping::key(*kind))
+            .map_err(|reason| RunError::of(*kind, reason))?;
+        total += counted.rows;
+        expected.push(counted);
+    }
+    if sender
+        .blocking_send(Message::Total(total, reader.warnings()))
+        .is_err()
+    {
+        return Ok(());
+    }
+    let mut seq = 0;
+    for ((kind, query), counted) in asked.iter().zip(expected) {
+        let nulls = counted.rows - counted.keyed;
+        if nulls > 0 {
+            seq += 1;
+            let row = NewRow::without_key(*kind, seq, nulls);
+            if sender.blocking_send(Message::Page(vec![row], nulls)).is_err() {
+                return Ok(());
+            }
+        }
+        if !read_kind(reader.as_mut(), *kind, query, counted.keyed, &mut seq, sender)? {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Reads one query.
 fn read_kind(
     reader: &mut dyn Reader,
     kind: LineKind,
     query: &str,
     expected: u64,
     seq: &mut u64,
-    errors: &mut Vec<RunError>,
-    send: &impl Fn(Message) -> bool,
-) -> std::result::Result<bool, String> {
+    sender: &mpsc::Sender<Message>,
+) -> Result<Listening, RunError> {
     let key = mapping::key(kind);
     let mut after: Option<Vec<Value>> = None;
     let mut read = 0_u64;
     loop {
-        let rows = reader.page(query, key, after.as_deref(), PAGE)?;
-        let full = rows.len() == PAGE;
-        let Some(last) = rows.last() else { break };
+        let found = reader
+            .page(query, key, after.as_deref(), PAGE)
+            .map_err(|reason| RunError::of(kind, reason))?;
+        let Some(last) = found.rows.last() else { break };
         let last: Vec<Value> = key
             .iter()
             .map(|column| last.get(*column).cloned().unwrap_or_default())
             .collect();
-        let mut page = Vec::with_capacity(rows.len());
-        for row in &rows {
+        if read == 0
+            && let Some(first) = found.rows.first()
+        {
+            // A column that no row may have is a fault of the query.
+            for column in first.keys() {
+                mapping::check_field(kind, column).map_err(|detail| RunError {
+                    column: Some(column.clone()),
+                    ..RunError::of(kind, detail)
+                })?;
+            }
+        }
+        let mut page = Vec::with_capacity(found.rows.len());
+        for row in &found.rows {
             read += 1;
             *seq += 1;
-            match mapping::line(kind, row.iter().map(|(name, value)| (name.as_str(), value))) {
-                Ok(line) if errors.is_empty() => page.push(NewRow::of(&line, *seq)),
-                Ok(_) => {}
-                Err(wrong) => errors.extend(wrong.into_iter().map(|wrong| about(kind, read, wrong))),
-            }
-            if errors.len() >= MAX_ERRORS {
-                errors.truncate(MAX_ERRORS);
-                return Ok(true);
-            }
+            let cells = row.iter().map(|(name, value)| (name.as_str(), value));
+            page.push(match mapping::line(kind, cells) {
+                Ok(line) => NewRow::of(&line, *seq),
+                Err(wrong) => {
+                    let known = mapping::key_of(kind, row);
+                    NewRow::left_out(kind, known, *seq, left_out(read, wrong))
+                }
+            });
         }
         // A key that stands still would be read for ever.
         if after.as_ref() == Some(&last) || read > expected {
-            return Err(format!(
+            let detail = format!(
                 "is not in an order by {}: give each row one of its own",
                 key.join(", ")
-            ));
+            );
+            return Err(RunError::of(kind, detail));
         }
         after = Some(last);
-        if errors.is_empty() && !send(Message::Page(page)) {
+        let rows = page.len() as u64;
+        if sender.blocking_send(Message::Page(page, rows)).is_err() {
             return Ok(false);
         }
-        if !full {
+        if !found.more {
             break;
         }
     }
-    if read != expected && errors.is_empty() {
-        return Err(format!(
+    if read != expected {
+        let detail = format!(
             "has {expected} rows, but {read} by {}: that is not unique",
             key.join(", ")
-        ));
+        );
+        return Err(RunError::of(kind, detail));
     }
     Ok(true)
 }
 
-/// What is wrong with a row. Its key is left out: it may be an address, and the number tells it as well.
-fn about(kind: LineKind, row: u64, wrong: Wrong) -> RunError {
-    RunError {
-        kind: Some(kind),
-        key: None,
+/// Why a row is left out of which these columns are wrong.
+fn left_out(row: u64, wrong: Vec<Wrong>) -> LeftOut {
+    let mut wrong = wrong.into_iter();
+    let first = wrong.next();
+    let column = first
+        .as_ref()
+        .map(|first| first.field.clone())
+        .filter(|field| !field.is_empty());
+    let mut detail = first.map(|first| first.detail).unwrap_or_default();
+    for more in wrong {
+        detail.push_str("; ");
+        if !more.field.is_empty() {
+            detail.push_str(&more.field);
+            detail.push_str(": ");
+        }
+        detail.push_str(&more.detail);
+    }
+    LeftOut {
         row: Some(row),
-        column: (!wrong.field.is_empty()).then_some(wrong.field),
-        detail: wrong.detail,
+        column,
+        ..LeftOut::new(Why::Wrong, detail)
     }
 }

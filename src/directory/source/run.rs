@@ -57,6 +57,8 @@ const ALL: [(State, &str); 8] = [
 
 /// The states of a run that somebody works on.
 const HELD: [&str; 3] = ["reading", "comparing", "applying"];
+/// The state of a run that stores nothing, from its beginning to its end.
+const TRIAL: &str = "trial";
 
 impl State {
     /// As stored and shown.
@@ -293,6 +295,7 @@ pub fn get(conn: &mut Conn, source: &SourceId, id: &RunId) -> Result<Run> {
     dr::table
         .find(id.as_str())
         .filter(dr::source_id.eq(source.as_str()))
+        .filter(dr::state.ne(TRIAL))
         .first::<Row>(conn)
         .optional()?
         .ok_or_else(|| Error::NotFound(format!("run {id}")))?
@@ -307,6 +310,7 @@ pub fn list(conn: &mut Conn, source: &SourceId, before: Option<&str>, limit: i64
     super::get(conn, source)?;
     let mut query = dr::table
         .filter(dr::source_id.eq(source.as_str()))
+        .filter(dr::state.ne(TRIAL))
         .into_boxed::<crate::db::Backend>();
     if let Some(before) = before {
         query = query.filter(dr::id.lt(before));
@@ -332,6 +336,8 @@ pub struct Claimed {
     pub(super) source: super::Row,
     pub(super) lease: String,
     pub(super) confirmed: bool,
+    /// Whether nothing is stored: somebody tests the source.
+    pub(super) trial: bool,
     pub(super) started_at: Timestamp,
 }
 
@@ -399,8 +405,70 @@ pub fn claim(
         source,
         lease: row.lease.unwrap_or_default(),
         confirmed,
+        trial: false,
         started_at,
     }))
+}
+
+/// Begins a run that stores nothing. It is in no list, and [`end_trial`] forgets it, as this does with those of processes that died.
+///
+/// # Errors
+/// `NotFound`; `Conflict` where the source is a service.
+pub(super) fn begin_trial(
+    conn: &mut Conn,
+    now: Timestamp,
+    source: &SourceId,
+    lease: String,
+    by: &str,
+) -> Result<Claimed> {
+    let source = there(conn, source)?;
+    if source.kind()?.engine().is_none() {
+        return Err(Error::Conflict(
+            "a service is tested by asking it about references".to_owned(),
+        ));
+    }
+    let dead: Vec<String> = dr::table
+        .filter(dr::state.eq(TRIAL))
+        .filter(dr::lease_until.lt(now))
+        .select(dr::id)
+        .load(conn)?;
+    for id in dead {
+        forget(conn, &id)?;
+    }
+    let run = RunId::new(now);
+    diesel::insert_into(dr::table)
+        .values((
+            dr::id.eq(run.as_str()),
+            dr::source_id.eq(source.id.as_str()),
+            dr::state.eq(TRIAL),
+            dr::cause.eq(Cause::Request.as_str()),
+            dr::requested_by.eq(by),
+            dr::done.eq(0),
+            dr::total.eq(0),
+            dr::lease.eq(Some(&lease)),
+            dr::lease_until.eq(now.plus(LEASE)),
+            dr::created_at.eq(now),
+        ))
+        .execute(conn)?;
+    Ok(Claimed {
+        run,
+        source,
+        lease,
+        confirmed: false,
+        trial: true,
+        started_at: now,
+    })
+}
+
+/// Forgets a run that stored nothing.
+pub(super) fn end_trial(conn: &mut Conn, claimed: &Claimed) -> Result<()> {
+    forget(conn, claimed.run.as_str())
+}
+
+fn forget(conn: &mut Conn, id: &str) -> Result<()> {
+    diesel::delete(directory_staged::table.filter(directory_staged::run_id.eq(id))).execute(conn)?;
+    diesel::delete(dr::table.find(id).filter(dr::state.eq(TRIAL))).execute(conn)?;
+    Ok(())
 }
 
 impl Claimed {
@@ -418,14 +486,19 @@ impl Claimed {
         done: u64,
         total: u64,
     ) -> Result<()> {
+        let (held, state) = if self.trial {
+            (vec![TRIAL], TRIAL)
+        } else {
+            (HELD.to_vec(), state.as_str())
+        };
         let held = diesel::update(
             dr::table
                 .find(self.run.as_str())
                 .filter(dr::lease.eq(&self.lease))
-                .filter(dr::state.eq_any(HELD)),
+                .filter(dr::state.eq_any(held)),
         )
         .set((
-            dr::state.eq(state.as_str()),
+            dr::state.eq(state),
             dr::lease_until.eq(now.plus(LEASE)),
             dr::done.eq(done as i64),
             dr::total.eq(total as i64),

@@ -1,13 +1,17 @@
 //! What a run has read: rows in a table of their own, put in an order in which parents come first, and compared with the
 //! directory a batch at a time.
 //!
-//! Must never happen here: all rows in memory, or a row that is there twice.
+//! Must never happen here: all rows in memory, or a row that is used twice.
+
+use std::collections::HashMap;
 
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 
 use super::current;
-use super::run::{Changes, Example, RunError};
+pub(super) use super::left_out::{LeftOut, Why, leave_out};
+use super::references::{self, About};
+use super::run::{Changes, Example};
 use crate::base::error::{Error, Result};
 use crate::base::id::RunId;
 use crate::db::Conn;
@@ -29,7 +33,9 @@ pub(super) struct NewRow {
     pub parent: Option<String>,
     /// Its place among all rows of the run.
     pub seq: u64,
+    /// Empty where it is left out.
     pub line: String,
+    pub left_out: Option<LeftOut>,
 }
 
 impl NewRow {
@@ -40,47 +46,120 @@ impl NewRow {
             parent: line.parent_key(),
             seq,
             line: line.to_json(),
+            left_out: None,
+        }
+    }
+
+    /// A row that cannot be used. Where its key can, what the directory has by that key stays as it is.
+    pub fn left_out(kind: LineKind, key: Option<Vec<String>>, seq: u64, why: LeftOut) -> Self {
+        NewRow {
+            kind,
+            key: match &key {
+                Some(words) => line::key(&words.iter().map(String::as_str).collect::<Vec<_>>()),
+                None => format!("#{seq}"),
+            },
+            parent: None,
+            seq,
+            line: String::new(),
+            left_out: Some(why),
+        }
+    }
+
+    /// All rows of a kind that have no key.
+    pub fn without_key(kind: LineKind, seq: u64, rows: u64) -> Self {
+        let why = LeftOut {
+            rows,
+            ..LeftOut::new(
+                Why::Wrong,
+                format!(
+                    "{rows} rows have a null in {}",
+                    super::mapping::key(kind).join(" or ")
+                ),
+            )
+        };
+        NewRow {
+            key: NO_KEY.to_owned(),
+            ..Self::left_out(kind, None, seq, why)
         }
     }
 }
+
+/// The key under which the rows of a kind that have none are staged. A key is a JSON array, so none is equal to it.
+pub(super) const NO_KEY: &str = "#null";
 
 /// The words of a key.
 pub(super) fn words(key: &str) -> Vec<String> {
     serde_json::from_str(key).unwrap_or_default()
 }
 
-/// Stages rows. Answers what is wrong: a row that was there already.
-pub(super) fn insert(conn: &mut Conn, run: &RunId, rows: &[NewRow]) -> Result<Option<RunError>> {
+/// Stages rows. Of rows that have one key none is used: which of them is meant, nobody knows.
+pub(super) fn insert(conn: &mut Conn, run: &RunId, rows: &[NewRow]) -> Result<()> {
     for chunk in rows.chunks(STEP) {
-        let stored = dialect::stage(
-            conn,
-            run.as_str(),
-            chunk.iter().map(|row| dialect::StagedRow {
-                kind: row.kind.number(),
-                key: &row.key,
-                parent: row.parent.as_deref(),
-                seq: row.seq as i64,
-                line: &row.line,
-            }),
-        )?;
-        if stored != chunk.len() {
-            // Which one it is, is found only now: it happens once.
-            let mut seen = std::collections::HashSet::new();
-            let again = chunk.iter().find(|row| !seen.insert(&row.key));
-            return Ok(Some(RunError {
-                kind: chunk.first().map(|row| row.kind),
-                key: again.map(|row| words(&row.key)),
-                row: None,
-                column: None,
-                detail: "is brought twice by the query".to_owned(),
-            }));
+        let rows: Vec<&NewRow> = chunk.iter().collect();
+        if store(conn, run, &rows)? != chunk.len() {
+            twice(conn, run, chunk)?;
         }
     }
-    Ok(None)
+    Ok(())
 }
 
-/// Finds how deep each resource is among those of the run. Answers those that are above themselves.
-pub(super) fn level(conn: &mut Conn, run: &RunId) -> Result<Vec<RunError>> {
+fn store(conn: &mut Conn, run: &RunId, rows: &[&NewRow]) -> Result<usize> {
+    let reasons: Vec<Option<String>> = rows
+        .iter()
+        .map(|row| row.left_out.as_ref().map(LeftOut::to_json).transpose())
+        .collect::<Result<_>>()?;
+    dialect::stage(
+        conn,
+        run.as_str(),
+        rows.iter().zip(&reasons).map(|(row, reason)| dialect::StagedRow {
+            kind: row.kind.number(),
+            key: &row.key,
+            parent: row.parent.as_deref(),
+            seq: row.seq as i64,
+            line: &row.line,
+            left_out: row.left_out.as_ref().map(|left_out| left_out.why.as_str()),
+            reason: reason.as_deref(),
+        }),
+    )
+}
+
+/// Leaves out the rows of a chunk that were staged already, and those that they are equal to.
+fn twice(conn: &mut Conn, run: &RunId, chunk: &[NewRow]) -> Result<()> {
+    let Some(kind) = chunk.first().map(|row| row.kind) else {
+        return Ok(());
+    };
+    let keys: Vec<&str> = chunk.iter().map(|row| row.key.as_str()).collect();
+    let staged: HashMap<String, i64> = ds::table
+        .filter(ds::run_id.eq(run.as_str()))
+        .filter(ds::kind.eq(kind.number()))
+        .filter(ds::key.eq_any(keys))
+        .select((ds::key, ds::seq))
+        .load::<(String, i64)>(conn)?
+        .into_iter()
+        .collect();
+    let mut again = Vec::new();
+    let mut first = Vec::new();
+    for row in chunk {
+        if staged.get(&row.key).is_none_or(|seq| *seq == row.seq as i64) {
+            continue;
+        }
+        let why = LeftOut {
+            key: Some(words(&row.key)),
+            ..LeftOut::new(Why::Wrong, "is brought twice by the query")
+        };
+        first.push((row.key.clone(), why.clone()));
+        again.push(NewRow::left_out(kind, None, row.seq, why));
+    }
+    first.dedup_by(|a, b| a.0 == b.0);
+    for (key, why) in &first {
+        leave_out(conn, run, kind, key, why)?;
+    }
+    store(conn, run, &again.iter().collect::<Vec<_>>())?;
+    Ok(())
+}
+
+/// Finds how deep each resource is among those of the run. Those that are above themselves are left out.
+pub(super) fn level(conn: &mut Conn, run: &RunId) -> Result<()> {
     let kind = LineKind::Resource.number();
     diesel::sql_query(format!(
         "UPDATE directory_staged SET level = 0 WHERE run_id = $1 AND kind = {kind} AND level IS NULL AND NOT EXISTS ( \
@@ -102,51 +181,61 @@ pub(super) fn level(conn: &mut Conn, run: &RunId) -> Result<Vec<RunError>> {
             break;
         }
     }
-    let circular: Vec<String> = ds::table
-        .filter(ds::run_id.eq(run.as_str()))
-        .filter(ds::level.is_null())
-        .order(ds::key)
-        .limit(EXAMPLES as i64)
-        .select(ds::key)
-        .load(conn)?;
-    Ok(circular
-        .iter()
-        .map(|key| RunError {
-            kind: Some(LineKind::Resource),
-            key: Some(words(key)),
-            row: None,
-            column: Some("parent_id".to_owned()),
-            detail: "its parent is itself or below it, or below one that is: parents must not form a cycle"
-                .to_owned(),
-        })
-        .collect())
+    let why = LeftOut {
+        column: Some("parent_id".to_owned()),
+        ..LeftOut::new(
+            Why::Wrong,
+            "its parent is itself or below it, or below one that is: parents must not form a cycle",
+        )
+    };
+    diesel::update(
+        ds::table
+            .filter(ds::run_id.eq(run.as_str()))
+            .filter(ds::level.is_null())
+            .filter(ds::left_out.is_null()),
+    )
+    .set((
+        ds::left_out.eq(Some(why.why.as_str())),
+        ds::reason.eq(Some(why.to_json()?)),
+    ))
+    .execute(conn)?;
+    Ok(())
 }
 
-/// Compares the next rows of a kind with the directory and notes what each of them changes. Answers the key from which the
-/// next step goes on, and how many rows these were. None: there are no more.
+/// Compares the next rows of a kind and level with the directory and notes what each of them changes, or why it is left out. Answers
+/// the key from which the next step goes on, and how many rows these were. None: there are no more.
 pub(super) fn compare(
     conn: &mut Conn,
-    run: &RunId,
+    about: &About<'_>,
     kind: LineKind,
+    level: i64,
     after: &str,
     changes: &mut Changes,
 ) -> Result<Option<(String, usize)>> {
+    let run = about.run;
     let rows: Vec<(String, String)> = ds::table
         .filter(ds::run_id.eq(run.as_str()))
         .filter(ds::kind.eq(kind.number()))
+        .filter(ds::level.eq(level))
+        .filter(ds::left_out.is_null())
         .filter(ds::key.gt(after))
         .order(ds::key)
         .limit(STEP as i64)
         .select((ds::key, ds::line))
         .load(conn)?;
-    let count = rows.len();
     let Some(last) = rows.last().map(|(key, _)| key.clone()) else {
         return Ok(None);
     };
-    let staged: Vec<(String, Line)> = rows
+    let count = rows.len();
+    let mut staged: Vec<(String, Line)> = rows
         .into_iter()
         .map(|(key, json)| Ok((key, parsed(&json)?)))
         .collect::<Result<_>>()?;
+    let left_out = references::judge(conn, about, &staged)?;
+    for (key, why) in &left_out {
+        leave_out(conn, run, kind, key, why)?;
+    }
+    staged.retain(|(key, _)| !left_out.contains_key(key));
     let lines: Vec<&Line> = staged.iter().map(|(_, line)| line).collect();
     let there = current::lines(conn, kind, &lines)?;
     let (mut added, mut changed) = (Vec::new(), Vec::new());
@@ -197,8 +286,15 @@ pub(super) fn examples<'a>(
         }));
 }
 
-/// Forgets what a comparison noted, so that it can be made again.
+/// Forgets what a comparison noted, so that it can be made again. A row that is wrong by itself stays left out.
 pub(super) fn forget_comparison(conn: &mut Conn, run: &RunId) -> Result<()> {
+    diesel::update(
+        ds::table
+            .filter(ds::run_id.eq(run.as_str()))
+            .filter(ds::left_out.ne(Why::Wrong.as_str())),
+    )
+    .set((ds::left_out.eq(None::<String>), ds::reason.eq(None::<String>)))
+    .execute(conn)?;
     diesel::update(
         ds::table
             .filter(ds::run_id.eq(run.as_str()))
@@ -249,20 +345,6 @@ pub(super) fn changed(
     rows.into_iter()
         .map(|(key, seq, json)| Ok((key, seq.unsigned_abs(), parsed(&json)?)))
         .collect()
-}
-
-/// What stands at these places of the run.
-pub(super) fn at(conn: &mut Conn, run: &RunId, seqs: &[u64]) -> Result<Vec<(u64, LineKind, Vec<String>)>> {
-    let seqs: Vec<i64> = seqs.iter().map(|seq| *seq as i64).collect();
-    let rows: Vec<(i64, i64, String)> = ds::table
-        .filter(ds::run_id.eq(run.as_str()))
-        .filter(ds::seq.eq_any(&seqs))
-        .select((ds::seq, ds::kind, ds::key))
-        .load(conn)?;
-    Ok(rows
-        .into_iter()
-        .filter_map(|(seq, kind, key)| Some((seq.unsigned_abs(), LineKind::of_number(kind)?, words(&key))))
-        .collect())
 }
 
 fn parsed(json: &str) -> Result<Line> {

@@ -24,7 +24,7 @@ pub struct SourceAge {
     pub last_success_at: Option<Timestamp>,
     /// Seconds since then; none: it has never worked.
     pub age_seconds: Option<i64>,
-    /// Whether that is longer than is allowed. A service is never old: it is asked when it is needed.
+    /// Whether that is longer than is allowed, or it has never worked. A service is never old: it is asked when it is needed.
     pub stale: bool,
 }
 
@@ -36,7 +36,7 @@ pub struct SourceStatus {
     pub source: Source,
     /// Seconds since it last worked; none: it never has.
     pub age_seconds: Option<i64>,
-    /// Whether that is longer than is allowed.
+    /// Whether that is longer than is allowed, or it has never worked.
     pub stale: bool,
     /// The run that began last.
     pub last_run: Option<Run>,
@@ -56,9 +56,8 @@ pub struct DirectoryStatus {
 fn age(source: &Source, now: Timestamp) -> (Option<i64>, bool) {
     let age = source.last_success_at.map(|at| now.seconds_since(at).max(0));
     let read = source.kind.engine().is_some();
-    // One that never worked is as old as itself.
-    let since = age.unwrap_or_else(|| now.seconds_since(source.created_at));
-    (age, read && since > source.stale_after)
+    // What was never read is no copy that could be young.
+    (age, read && age.is_none_or(|age| age > source.stale_after))
 }
 
 /// How old each source is.

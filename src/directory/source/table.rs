@@ -1,12 +1,13 @@
 //! The import of a table: CSV or TSV with a header row, each row one line of one kind.
 //!
 //! Which column is which field is said by a mapping: `FIELD:COLUMN` takes a column's values, `FIELD:=VALUE` is the same
-//! for every row. Without one the columns have the names of the fields.
+//! for every row. Without one the columns have the names of the fields. The separator is found out from the header; rows without any value
+//! are passed over.
 //!
 //! Must never happen here: the whole file in memory, half of it stored, or a value in an error's text.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 use std::rc::Rc;
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord};
@@ -127,6 +128,10 @@ const TOO_LONG: &str = "the row is too long; is a quote missing at its end?";
 /// What each column of the file is: for each of its fields the name to show and where it is in a row.
 struct Plan {
     fields: Vec<(String, String, Place)>,
+    /// The columns without a name, such as the one behind a separator at the end of the header.
+    unnamed: Vec<usize>,
+    /// Cells that a row must have: up to the last column with a name.
+    least: usize,
 }
 
 enum Place {
@@ -135,9 +140,10 @@ enum Place {
 }
 
 fn plan(columns: &Columns, header: &StringRecord) -> std::result::Result<Plan, String> {
-    let names: Vec<&str> = header.iter().map(str::trim).collect();
+    let names: Vec<String> = header.iter().map(one_spaced).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for (index, name) in names.iter().enumerate() {
-        if names[..index].contains(name) {
+        if !name.is_empty() && names[..index].contains(name) {
             return Err(format!("the column '{name}' is there twice"));
         }
     }
@@ -145,6 +151,7 @@ fn plan(columns: &Columns, header: &StringRecord) -> std::result::Result<Plan, S
         None => names
             .iter()
             .enumerate()
+            .filter(|(_, name)| !name.is_empty())
             .map(|(index, name)| {
                 check_field(columns.kind, name).map_err(|detail| {
                     format!("the column '{name}' {detail}; say which column is which field, or rename it")
@@ -162,7 +169,7 @@ fn plan(columns: &Columns, header: &StringRecord) -> std::result::Result<Plan, S
                 )),
                 Origin::Column(column) => names
                     .iter()
-                    .position(|name| name == column)
+                    .position(|name| *name == one_spaced(column))
                     .map(|index| (field.clone(), column.clone(), Place::At(index)))
                     .ok_or_else(|| format!("the header has no column '{column}', which is to be {field}")),
             })
@@ -170,7 +177,24 @@ fn plan(columns: &Columns, header: &StringRecord) -> std::result::Result<Plan, S
     };
     complete(columns.kind, fields.iter().map(|(field, _, _)| field.as_str()))
         .map_err(|detail| format!("the header {detail}"))?;
-    Ok(Plan { fields })
+    // Where columns are chosen, the others do not matter.
+    let unnamed: Vec<usize> = (0..names.len())
+        .filter(|index| columns.fields.is_none() && names[*index].is_empty())
+        .collect();
+    let least = names
+        .iter()
+        .rposition(|name| !name.is_empty())
+        .map_or(0, |last| last + 1);
+    Ok(Plan {
+        fields,
+        unnamed,
+        least,
+    })
+}
+
+/// A name in one line, with single blanks.
+fn one_spaced(name: &str) -> String {
+    name.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Imports a table in the caller's transaction.
@@ -184,38 +208,42 @@ pub fn import(tx: &mut Tx<'_>, input: impl Read, format: Format, columns: &Colum
 fn import_all(tx: &mut Tx<'_>, input: impl Read, format: Format, columns: &Columns) -> Result<Counts> {
     let since = Rc::new(Cell::new(0));
     let digest = Rc::new(RefCell::new(Sha256::new()));
-    let mut reader = ReaderBuilder::new()
-        .delimiter(match format {
-            Format::Csv => b',',
-            Format::Tsv => b'\t',
-        })
-        .from_reader(Watched {
-            inner: input,
-            since: since.clone(),
-            digest: digest.clone(),
-        });
+    let mut watched = Watched {
+        inner: input,
+        since: since.clone(),
+        digest: digest.clone(),
+    };
+    let mut beginning = Vec::new();
+    watched
+        .by_ref()
+        .take(BEGINNING)
+        .read_to_end(&mut beginning)
+        .map_err(|error| Error::internal(error.to_string()))?;
     let on_first = |detail: String| Error::fields(vec![FieldError::on_line(1, detail)]);
-    let header = reader
-        .headers()
-        .map_err(|error| match failure(&error) {
-            Some((line, detail)) => Error::fields(vec![FieldError::on_line(line.unwrap_or(1), detail)]),
-            None => Error::internal(error.to_string()),
-        })?
-        .clone();
-    if header.iter().all(str::is_empty) {
-        return Err(on_first(
-            "a header row is needed: the names of the columns".to_owned(),
-        ));
-    }
-    let plan = plan(columns, &header).map_err(on_first)?;
+    let Layout {
+        delimiter,
+        plan,
+        columns: width,
+        skip,
+    } = layout(columns, format, &beginning).map_err(on_first)?;
+    beginning.drain(..skip);
+    let skipped = u64::from(skip > BOM.len());
+    let mut reader = ReaderBuilder::new()
+        .delimiter(delimiter)
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(Cursor::new(beginning).chain(watched));
     let mut import = Import::begin(tx)?;
     let mut record = StringRecord::new();
+    let mut header_read = false;
     while !import.has_enough() {
         since.set(0);
         match reader.read_record(&mut record) {
+            Ok(true) if is_blank(&record) => {}
+            Ok(true) if !header_read => header_read = true,
             Ok(true) => {
-                let line = record.position().map_or(0, csv::Position::line);
-                match row(columns.kind, &plan, &record) {
+                let line = skipped + record.position().map_or(0, csv::Position::line);
+                match row(columns.kind, &plan, width, &record) {
                     Ok(parsed) => import.take(tx, line, parsed)?,
                     Err(errors) => errors
                         .into_iter()
@@ -225,7 +253,8 @@ fn import_all(tx: &mut Tx<'_>, input: impl Read, format: Format, columns: &Colum
             Ok(false) => break,
             Err(error) => match failure(&error) {
                 Some((line, detail)) => {
-                    import.wrong(tx, line.unwrap_or_else(|| reader.position().line()), detail)?;
+                    let line = line.unwrap_or_else(|| reader.position().line());
+                    import.wrong(tx, skipped + line, detail)?;
                     if matches!(error.kind(), ErrorKind::Io(_)) {
                         break;
                     }
@@ -243,14 +272,120 @@ fn import_all(tx: &mut Tx<'_>, input: impl Read, format: Format, columns: &Colum
     Ok(counts)
 }
 
+/// Bytes of a file in which its header must be.
+const BEGINNING: u64 = 64 * 1024;
+/// What some programs write before UTF-8.
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// How a table is to be read.
+struct Layout {
+    delimiter: u8,
+    plan: Plan,
+    /// How many columns the header has.
+    columns: usize,
+    /// Bytes before the header that are passed over.
+    skip: usize,
+}
+
+/// Whether a row has no value.
+fn is_blank(record: &StringRecord) -> bool {
+    record.iter().all(|cell| cell.trim().is_empty())
+}
+
+/// Finds out how a table is to be read from its beginning. Where the header does not fit with the separator that was said, another one
+/// with which it does is taken: spreadsheets of some languages write semicolons into what they call CSV.
+fn layout(columns: &Columns, format: Format, beginning: &[u8]) -> std::result::Result<Layout, String> {
+    if beginning.starts_with(b"\xff\xfe") || beginning.starts_with(b"\xfe\xff") {
+        return Err("the file is UTF-16; save it as UTF-8".to_owned());
+    }
+    if beginning.starts_with(b"PK\x03\x04") {
+        return Err("the file is a spreadsheet or an archive; save the sheet as CSV UTF-8".to_owned());
+    }
+    let mut skip = if beginning.starts_with(BOM) { BOM.len() } else { 0 };
+    let said = match format {
+        Format::Csv => b',',
+        Format::Tsv => b'\t',
+    };
+    let mut delimiters = vec![said];
+    // A first line of `sep=;` is how a spreadsheet is told of it.
+    if let Some(line) = beginning[skip..].split_inclusive(|byte| *byte == b'\n').next()
+        && let Some([separator, rest @ ..]) = line.strip_prefix(b"sep=")
+        && rest.iter().all(u8::is_ascii_whitespace)
+    {
+        skip += line.len();
+        delimiters = vec![*separator];
+    }
+    let beginning = &beginning[skip.min(beginning.len())..];
+    for other in [b',', b';', b'\t', b'|'] {
+        if !delimiters.contains(&other) {
+            delimiters.push(other);
+        }
+    }
+    // Where none fits, the error is about the separator that makes the most columns.
+    let mut most = 0;
+    let mut best = (delimiters[0], String::new());
+    for delimiter in &delimiters {
+        let header = header(beginning, *delimiter);
+        let columns_found = header.as_ref().map_or(0, StringRecord::len);
+        let found = header.and_then(|header| {
+            let plan = plan(columns, &header)?;
+            Ok(Layout {
+                delimiter: *delimiter,
+                columns: header.len(),
+                plan,
+                skip,
+            })
+        });
+        match found {
+            Ok(layout) => return Ok(layout),
+            Err(error) if best.1.is_empty() || columns_found > most => {
+                most = columns_found;
+                best = (*delimiter, error);
+            }
+            Err(_) => {}
+        }
+    }
+    let (delimiter, error) = best;
+    if delimiter == delimiters[0] {
+        return Err(error);
+    }
+    let name = match delimiter {
+        b',' => "commas",
+        b';' => "semicolons",
+        b'\t' => "tabs",
+        _ => "vertical bars",
+    };
+    Err(format!("the columns are separated by {name}, and {error}"))
+}
+
+/// The first row that has a value.
+fn header(beginning: &[u8], delimiter: u8) -> std::result::Result<StringRecord, String> {
+    let mut reader = ReaderBuilder::new()
+        .delimiter(delimiter)
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(beginning);
+    for record in reader.records() {
+        let record = record.map_err(|error| {
+            failure(&error).map_or_else(|| "the header cannot be read".to_owned(), |(_, detail)| detail)
+        })?;
+        if !is_blank(&record) {
+            if record.iter().any(|name| name.contains('\0')) {
+                return Err(
+                    "the header holds NUL characters: the file may be UTF-16; save it as UTF-8".to_owned(),
+                );
+            }
+            return Ok(record);
+        }
+    }
+    Err("a header row is needed: the names of the columns".to_owned())
+}
+
 /// What is wrong with the file where it cannot be read, and on which line. None: it is not the file.
 fn failure(error: &csv::Error) -> Option<(Option<u64>, String)> {
     let line = error.position().map(csv::Position::line);
     match error.kind() {
-        ErrorKind::Utf8 { .. } => Some((line, "is not UTF-8".to_owned())),
-        ErrorKind::UnequalLengths {
-            expected_len, len, ..
-        } => Some((line, format!("has {len} cells, and the header {expected_len}"))),
+        ErrorKind::Utf8 { .. } => Some((line, "is not UTF-8; save the file as UTF-8".to_owned())),
         ErrorKind::Io(error) if error.to_string() == TOO_LONG => Some((line, TOO_LONG.to_owned())),
         _ => None,
     }
@@ -260,8 +395,24 @@ fn failure(error: &csv::Error) -> Option<(Option<u64>, String)> {
 fn row(
     kind: LineKind,
     plan: &Plan,
+    width: usize,
     record: &StringRecord,
 ) -> std::result::Result<crate::directory::line::Line, Vec<String>> {
+    let more = record.iter().skip(width).any(|cell| !cell.trim().is_empty());
+    if more || record.len() < plan.least {
+        let cells = record.len();
+        return Err(vec![format!("has {cells} cells, and the header {width}")]);
+    }
+    if let Some(number) = plan
+        .unnamed
+        .iter()
+        .find(|index| record.get(**index).is_some_and(|cell| !cell.trim().is_empty()))
+    {
+        return Err(vec![format!(
+            "has a value in column {}, which has no name in the header",
+            number + 1
+        )]);
+    }
     let values: Vec<(&str, Value)> = plan
         .fields
         .iter()

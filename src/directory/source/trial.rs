@@ -1,4 +1,6 @@
-//! A look at a source: the first rows of each query, what they would become, and what is wrong with each of them.
+//! A trial of a source: the first rows of each query, what they would become, what is wrong with each of them, and how a sync would end.
+//!
+//! For the last the source is read as a whole and compared as a sync compares it, by the same code.
 //!
 //! Must never happen here: anything that is stored.
 
@@ -7,11 +9,12 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Queries, SourceKind, mapping, there};
+use super::run::{self, Changes, RunError, State};
+use super::{Queries, SourceKind, mapping, sync, there};
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
-use crate::base::id::SourceId;
-use crate::db::Conn;
+use crate::base::id::{SourceId, new_uuid};
+use crate::db::{Conn, Db};
 use crate::directory::line::{Line, LineKind};
 
 /// Rows of each query that are shown.
@@ -23,12 +26,27 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = SourceTrial)]
 pub struct Trial {
-    /// Whether it could be read, and every row that was looked at is right.
+    /// Whether it could be read, a sync would not fail, and it would use every row.
     pub ok: bool,
     /// Why it could not be read at all.
     pub error: Option<String>,
+    /// What should be changed about the source, such as the rights of its user.
+    pub warnings: Vec<String>,
     /// What each query brings.
     pub queries: Vec<TriedQuery>,
+    /// How a sync would end now; null where the source cannot be read.
+    pub sync: Option<TriedSync>,
+}
+
+/// How a sync would end.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct TriedSync {
+    /// done, needs_confirmation or failed.
+    pub state: State,
+    /// What it would change, and which rows it would leave out; null where it would fail.
+    pub changes: Option<Changes>,
+    /// Why it would fail or need a confirmation.
+    pub errors: Vec<RunError>,
 }
 
 /// What one query brings.
@@ -66,7 +84,7 @@ pub struct TriedError {
 }
 
 /// A source to look at. It holds the password, so it cannot be shown.
-pub struct Target {
+struct Target {
     kind: SourceKind,
     url: String,
     queries: Queries,
@@ -76,7 +94,7 @@ pub struct Target {
 ///
 /// # Errors
 /// `NotFound`; `Conflict` where it is a service.
-pub fn target(conn: &mut Conn, id: &SourceId) -> Result<Target> {
+fn target(conn: &mut Conn, id: &SourceId) -> Result<Target> {
     let row = there(conn, id)?;
     let kind = row.kind()?;
     if kind.engine().is_none() {
@@ -97,23 +115,63 @@ pub fn looked(tx: &mut Tx<'_>, id: &SourceId, ok: bool) {
     tx.record(Event::new(Action::SourceTested, "source", id.as_str()).after(after));
 }
 
-/// Looks at it. Blocking: it talks to another database.
-pub fn look(target: &Target) -> Trial {
+/// Tries a source and stores nothing. `by` is who asked.
+///
+/// # Errors
+/// `NotFound`; `Conflict` where it is a service; what the database answers.
+pub async fn run(db: &Db, id: &SourceId, by: &str) -> Result<Trial> {
+    let wanted = id.clone();
+    let target = db.read(move |conn| target(conn, &wanted)).await?;
+    let mut trial = tokio::task::spawn_blocking(move || look(&target))
+        .await
+        .map_err(Error::internal)?;
+    if trial.error.is_some() {
+        return Ok(trial);
+    }
+    let (now, wanted, by) = (db.clock().now(), id.clone(), by.to_owned());
+    let lease = new_uuid(now).simple().to_string();
+    let claimed = db
+        .transaction(move |conn| run::begin_trial(conn, now, &wanted, lease, &by))
+        .await?;
+    let rehearsed = sync::rehearse(db, &claimed).await;
+    db.transaction(move |conn| run::end_trial(conn, &claimed)).await?;
+    let rehearsed = rehearsed?;
+    if let Some(changes) = &rehearsed.changes {
+        trial.warnings.clone_from(&changes.warnings);
+    }
+    trial.ok &= rehearsed
+        .changes
+        .as_ref()
+        .is_some_and(|changes| changes.left_out() == 0);
+    trial.sync = Some(TriedSync {
+        state: rehearsed.state,
+        changes: rehearsed.changes,
+        errors: rehearsed.errors,
+    });
+    Ok(trial)
+}
+
+/// Looks at the first rows. Blocking: it talks to another database.
+fn look(target: &Target) -> Trial {
     let failed = |error: String| Trial {
         ok: false,
         error: Some(error),
+        warnings: Vec::new(),
         queries: Vec::new(),
+        sync: None,
     };
     let Some(engine) = target.kind.engine() else {
         return failed("a service has no queries".to_owned());
     };
     let mut queries = Vec::new();
+    let mut warnings = Vec::new();
     for kind in target.queries.kinds() {
         // A connection for each: in some databases an error ends the transaction.
         let mut reader = match engine.open(&target.url, PATIENCE) {
             Ok(reader) => reader,
             Err(error) => return failed(error),
         };
+        warnings = reader.warnings();
         let query = target.queries.of(kind).unwrap_or_default();
         let key = mapping::key(kind);
         let found = reader
@@ -126,14 +184,15 @@ pub fn look(target: &Target) -> Trial {
                 total: None,
                 rows: Vec::new(),
             },
-            Ok((counted, rows)) => TriedQuery {
+            Ok((counted, page)) => TriedQuery {
                 kind,
                 error: (counted.keyed < counted.rows).then(|| {
                     let nulls = counted.rows - counted.keyed;
                     format!("{nulls} rows have a null in {}", key.join(" or "))
                 }),
                 total: Some(counted.rows),
-                rows: rows
+                rows: page
+                    .rows
                     .iter()
                     .enumerate()
                     .map(|(index, row)| {
@@ -149,7 +208,9 @@ pub fn look(target: &Target) -> Trial {
     Trial {
         ok: queries.iter().all(right),
         error: None,
+        warnings,
         queries,
+        sync: None,
     }
 }
 

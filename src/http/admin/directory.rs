@@ -21,7 +21,7 @@ use crate::directory::line::LineKind;
 use crate::directory::member::{self, Held, Membership};
 use crate::directory::person::{self, Person};
 use crate::directory::resource::{self, Filter, Resource};
-use crate::directory::source::run::State;
+use crate::directory::source::run::{RunError, State};
 use crate::directory::source::status::{self, SourceStatus, how_long};
 use crate::directory::{Gone, ResourceRef};
 use crate::http::App;
@@ -114,6 +114,22 @@ async fn find(params: Form<FindParams>) -> Answer<HttpResponse> {
     Ok(HttpResponse::SeeOther().insert_header((LOCATION, path)).finish())
 }
 
+/// Rows that are shown of those that are left out or wrong.
+const SHOWN: usize = 5;
+
+/// The first errors and the last one.
+fn some_of(errors: &[RunError]) -> Vec<&RunError> {
+    let first = errors.iter().take(SHOWN);
+    first.chain(errors.iter().skip(SHOWN).last()).collect()
+}
+
+fn error_row(error: &RunError) -> Value {
+    json!({
+        "kind": error.kind.map(LineKind::as_str), "row": error.row, "column": error.column, "detail": error.detail,
+        "key": error.key.as_ref().map(|key| key.join(" / ")),
+    })
+}
+
 /// A source, how old its copy is, what became of it last, and the calls that change that.
 fn source_row(app: &App, status: &SourceStatus) -> Value {
     let source = &status.source;
@@ -151,16 +167,17 @@ fn source_row(app: &App, status: &SourceStatus) -> Value {
             "at": When::new(run.finished_at.or(run.started_at).unwrap_or(run.created_at), None),
             "changes": run.changes.clone().map(|mut changes| LineKind::ALL.map(|kind| {
                 let counts = *changes.of(kind);
-                let some = counts.added + counts.changed + counts.gone > 0;
+                let some = counts.added + counts.changed + counts.gone + counts.left_out > 0;
                 let shown = |n: u64| grouped(i64::try_from(n).unwrap_or(i64::MAX));
                 some.then(|| json!({
                     "kind": kind.plural(), "added": shown(counts.added), "changed": shown(counts.changed),
-                    "gone": shown(counts.gone),
+                    "gone": shown(counts.gone), "left_out": (counts.left_out > 0).then(|| shown(counts.left_out)),
                 }))
             }).into_iter().flatten().collect::<Vec<_>>()).unwrap_or_default(),
-            "errors": run.errors.iter().take(5).map(|error| json!({
-                "kind": error.kind.map(LineKind::as_str), "row": error.row, "column": error.column, "detail": error.detail,
-            })).collect::<Vec<_>>(),
+            "warnings": run.changes.as_ref().map(|changes| &changes.warnings),
+            // The last one says why the run stopped; those before are rows.
+            "errors": some_of(&run.errors).into_iter().map(error_row).collect::<Vec<_>>(),
+            "left_out": run.changes.iter().flat_map(|changes| changes.left_out.iter().take(SHOWN)).map(error_row).collect::<Vec<_>>(),
         })),
         "waiting": waiting,
         "calls": calls,

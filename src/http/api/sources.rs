@@ -3,7 +3,6 @@
 use actix_web::{HttpResponse, delete, get, patch, post, web};
 
 use super::own;
-use crate::base::error::Error;
 use crate::base::id::{RunId, SourceId};
 use crate::directory::source::manage::{self, Settings};
 use crate::directory::source::run::{self, Cause, Run};
@@ -127,7 +126,8 @@ async fn delete_one(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Looks at the first rows of each query: what they would become, and what is wrong with them. Nothing is stored.
+/// Reads a source and stores nothing: what the first rows of each query would become, and how a sync would end, with the rows that it
+/// would leave out. It takes as long as reading the source does.
 #[utoipa::path(tag = "Sources",
     responses((status = 200, body = Trial), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/directory/sources/{id}/test")]
@@ -138,11 +138,7 @@ async fn test(
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     let id = source_id(&id)?;
-    let wanted = id.clone();
-    let target = app.db.read(move |conn| trial::target(conn, &wanted)).await?;
-    let trial = web::block(move || trial::look(&target))
-        .await
-        .map_err(Error::internal)?;
+    let trial = trial::run(&app.db, &id, by.0.name()).await?;
     let ok = trial.ok;
     app.db
         .write(&by.0, move |tx| {
