@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::shop::{SOURCES, Shop, made, run_over, synced, tried};
-use crate::support::{Env, TestApp, on_both_databases};
+use crate::support::{DEADLINE, Env, TestApp, eventually, on_both_databases};
 
 on_both_databases!(
     filtered_accounts_are_archived_and_come_back,
@@ -13,6 +13,7 @@ on_both_databases!(
     too_many_bad_rows_stop_the_run,
     what_cannot_be_stored_is_found_before_somebody_confirms,
     a_source_that_never_succeeded_is_stale,
+    operators_hear_of_a_sync_that_fails_or_waits,
     padding_of_a_postgres_is_no_part_of_a_value,
     padding_of_a_mysql_is_no_part_of_a_value,
 );
@@ -332,6 +333,45 @@ async fn a_source_that_never_succeeded_is_stale(env: Env) {
     ] {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }
+    app.finish().await;
+}
+
+async fn operators_hear_of_a_sync_that_fails_or_waits(env: Env) {
+    let (shop, app, id) = product(&env, json!({})).await;
+    let operator = json!({"name": "On call", "email": "on-call@ours.example", "severities": ["critical"]});
+    app.post("/api/v1/operators", operator).await.expect(201);
+    let other = json!({"name": "Other", "email": "other@ours.example", "events": ["opened"]});
+    app.post("/api/v1/operators", other).await.expect(201);
+    let sent = async |n: usize| {
+        eventually("messages", DEADLINE, async || {
+            let all = app.all("/api/v1/operators/messages").await;
+            (all.len() >= n && all.iter().all(|one| one["state"] == "sent")).then_some(all)
+        })
+        .await
+    };
+    // Once, however often it fails.
+    shop.sql("UPDATE users SET email = 'secret at home'");
+    for _ in 0..2 {
+        assert_eq!(synced(&app, &id).await["state"], "failed");
+    }
+    let all = sent(1).await;
+    assert_eq!(all[0]["event"], "sync_failed");
+    assert_eq!(all[0]["incident"], Value::Null);
+    assert_eq!(all[0]["operator_name"], "On call");
+    shop.sql("UPDATE users SET email = ''");
+    assert_eq!(synced(&app, &id).await["state"], "done");
+    shop.sql("DELETE FROM assets");
+    for _ in 0..2 {
+        assert_eq!(synced(&app, &id).await["state"], "needs_confirmation");
+    }
+    let all = sent(2).await;
+    assert_eq!(all[0]["event"], "sync_waiting", "{all:#?}");
+    // It is news again when it succeeded in between.
+    shop.sql("UPDATE users SET name = ''");
+    assert_eq!(synced(&app, &id).await["state"], "failed");
+    let all = sent(3).await;
+    assert_eq!(all.len(), 3, "{all:#?}");
+    assert!(!format!("{all:?}").contains("at home"));
     app.finish().await;
 }
 

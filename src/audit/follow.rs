@@ -20,7 +20,7 @@ use crate::db::schema::{audit_events as e, audit_head as h, trail_cursors as c};
 use crate::db::{Conn, Fix};
 
 /// The followers there are.
-pub const FOLLOWERS: [&str; 2] = ["automation", "operators"];
+pub const FOLLOWERS: [&str; 3] = ["automation", "operators", "operators.syncs"];
 
 /// Whether a follower should be woken for it.
 pub(super) fn waited_for(action: Action) -> bool {
@@ -31,6 +31,8 @@ pub(super) fn waited_for(action: Action) -> bool {
             | Action::NoticeFinished
             | Action::DeliveryBounced
             | Action::AutomationDecided
+            | Action::SyncFailed
+            | Action::SyncStopped
     )
 }
 

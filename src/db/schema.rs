@@ -876,7 +876,7 @@ diesel::table! {
         channel -> Text,
         event -> Text,
         key -> Text,
-        incident_id -> Text,
+        incident_id -> Nullable<Text>,
         facts -> Text,
         state -> Text,
         attempts -> BigInt,

@@ -11,8 +11,9 @@ use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 
 use super::message::Rendered;
+use super::outbox::About;
 use crate::base::error::{Error, Result};
-use crate::base::id::{IncidentId, MessageId};
+use crate::base::id::MessageId;
 use crate::base::text::one_line;
 use crate::base::time::Timestamp;
 use crate::delivery::dkim::Signer;
@@ -76,14 +77,17 @@ impl Post {
     pub fn write(
         &self,
         id: &MessageId,
-        incident: &IncidentId,
+        about: &About,
         (name, address): (&str, &str),
         rendered: &Rendered,
         now: Timestamp,
     ) -> Result<Mail> {
         let to = envelope_address(address)?;
         let domain = self.from.email.domain();
-        let thread = format!("<operators.{incident}@{domain}>");
+        let thread = match about {
+            About::Incident(facts) => format!("<operators.{}@{domain}>", facts.incident.id),
+            About::Sync(facts) => format!("<operators.{}@{domain}>", facts.source),
+        };
         let (seconds, _) = now.unix();
         let text = format!(
             "{}\n\n{}\n\n{}\n",

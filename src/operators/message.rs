@@ -24,17 +24,23 @@ word_enum! {
         Unreached = "unreached",
         /// A policy drafted a notice that somebody has to send, or could not act.
         Drafted = "drafted",
+        /// A sync of a source of the directory failed.
+        SyncFailed = "sync_failed",
+        /// A sync waits for somebody to confirm that it may archive much.
+        SyncWaiting = "sync_waiting",
     }
 }
 
 impl OperatorEvent {
     /// All of them.
-    pub const ALL: [OperatorEvent; 5] = [
+    pub const ALL: [OperatorEvent; 7] = [
         OperatorEvent::Opened,
         OperatorEvent::Overdue,
         OperatorEvent::Sent,
         OperatorEvent::Unreached,
         OperatorEvent::Drafted,
+        OperatorEvent::SyncFailed,
+        OperatorEvent::SyncWaiting,
     ];
 }
 
@@ -161,8 +167,10 @@ pub struct Rendered {
     pub title: String,
     /// More lines.
     pub lines: Vec<String>,
-    /// The page of the incident.
+    /// The page of what it is about.
     pub link: String,
+    /// What a button to it says.
+    pub link_text: &'static str,
     /// How much it matters.
     pub urgency: Urgency,
 }
@@ -275,6 +283,8 @@ impl Facts {
                 lines.push(about);
                 (title, lines)
             }
+            // Of these the facts are others, in `syncs`.
+            OperatorEvent::SyncFailed | OperatorEvent::SyncWaiting => (about.clone(), Vec::new()),
             OperatorEvent::Unreached => {
                 let people = match self.unreached {
                     1 => "1 person".to_owned(),
@@ -293,6 +303,7 @@ impl Facts {
             title: one_line(&title, 250),
             lines,
             link: format!("{base}/admin/incidents/{number}"),
+            link_text: "Open the incident",
             urgency: match (self.event, incident.severity) {
                 (OperatorEvent::Opened, Severity::Critical) => Urgency::Max,
                 (OperatorEvent::Opened, Severity::Major)

@@ -16,6 +16,7 @@ pub mod message;
 pub mod notify;
 pub mod outbox;
 pub mod overdue;
+pub mod syncs;
 pub mod webhook;
 pub mod worker;
 

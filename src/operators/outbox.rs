@@ -7,11 +7,12 @@ use std::time::Duration;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::contact::Operator;
-use super::message::{Facts, OperatorEvent};
+use super::message::{Facts, OperatorEvent, Rendered};
+use super::syncs::SyncFacts;
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, MessageId, OperatorId, new_uuid};
@@ -45,6 +46,42 @@ const LEASE: Duration = Duration::from_secs(300);
 /// Within which an operator is told once of incidents that open.
 const FOLD: Duration = Duration::from_secs(60);
 
+/// What a message is about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum About {
+    /// A sync of a source of the directory.
+    Sync(SyncFacts),
+    /// An incident.
+    Incident(Box<Facts>),
+}
+
+impl About {
+    /// What happened.
+    pub fn event(&self) -> OperatorEvent {
+        match self {
+            About::Sync(facts) => facts.event,
+            About::Incident(facts) => facts.event,
+        }
+    }
+
+    /// The incident, where it is about one.
+    pub fn incident(&self) -> Option<&IncidentId> {
+        match self {
+            About::Sync(_) => None,
+            About::Incident(facts) => Some(&facts.incident.id),
+        }
+    }
+
+    /// The words; `base` is that of links.
+    pub fn render(&self, base: &str) -> Rendered {
+        match self {
+            About::Sync(facts) => facts.render(base),
+            About::Incident(facts) => facts.render(base),
+        }
+    }
+}
+
 /// A message, as shown.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 #[schema(as = OperatorMessage)]
@@ -59,8 +96,8 @@ pub struct Message {
     pub channel: String,
     /// What it is about.
     pub event: OperatorEvent,
-    /// The incident.
-    pub incident: IncidentId,
+    /// The incident; null where it is about a source of the directory.
+    pub incident: Option<IncidentId>,
     /// What it says, in a line.
     pub title: String,
     /// pending, sent or failed.
@@ -107,7 +144,15 @@ pub fn list(conn: &mut Conn, filter: &Filter, before: Option<&str>, limit: i64) 
         query = query.filter(m::id.lt(before));
     }
     type Row = (
-        (MessageId, OperatorId, String, String, IncidentId, String, String),
+        (
+            MessageId,
+            OperatorId,
+            String,
+            String,
+            Option<IncidentId>,
+            String,
+            String,
+        ),
         (
             i64,
             Timestamp,
@@ -146,7 +191,7 @@ pub fn list(conn: &mut Conn, filter: &Filter, before: Option<&str>, limit: i64) 
                 (id, operator, channel, event, incident, facts, state),
                 (attempts, next, created_at, finished_at, reply, operator_name),
             )| {
-                let facts: Facts = serde_json::from_str(&facts)?;
+                let facts: About = serde_json::from_str(&facts)?;
                 Ok(Message {
                     id,
                     operator,
@@ -178,8 +223,28 @@ pub(super) fn put(
     facts: &Facts,
     due_at: Timestamp,
 ) -> Result<()> {
+    put_about(
+        tx,
+        operator,
+        key,
+        &About::Incident(Box::new(facts.clone())),
+        due_at,
+    )
+}
+
+/// The same for anything that a message can be about.
+///
+/// # Errors
+/// What the database answers.
+pub(super) fn put_about(
+    tx: &mut Tx<'_>,
+    operator: &Operator,
+    key: &str,
+    about: &About,
+    due_at: Timestamp,
+) -> Result<()> {
     for channel in operator.ways() {
-        insert(tx, operator, channel, key, facts, due_at)?;
+        insert(tx, operator, channel, key, about, due_at)?;
     }
     Ok(())
 }
@@ -189,17 +254,17 @@ fn insert(
     operator: &Operator,
     channel: &str,
     key: &str,
-    facts: &Facts,
+    about: &About,
     due_at: Timestamp,
 ) -> Result<()> {
     let row = (
         m::id.eq(MessageId::new(tx.now)),
         m::operator_id.eq(operator.id.as_str()),
         m::channel.eq(channel),
-        m::event.eq(facts.event.as_str()),
+        m::event.eq(about.event().as_str()),
         m::key.eq(key),
-        m::incident_id.eq(facts.incident.id.as_str()),
-        m::facts.eq(serde_json::to_string(facts)?),
+        m::incident_id.eq(about.incident().map(IncidentId::as_str)),
+        m::facts.eq(serde_json::to_string(about)?),
         m::state.eq("pending"),
         m::attempts.eq(0),
         m::next_attempt_at.eq(due_at),
@@ -220,6 +285,7 @@ fn insert(
 /// # Errors
 /// What the database answers.
 pub(super) fn put_opened(tx: &mut Tx<'_>, operator: &Operator, key: &str, facts: &Facts) -> Result<()> {
+    let about = About::Incident(Box::new(facts.clone()));
     for channel in operator.ways() {
         let last: Option<(MessageId, String, String, i64, Timestamp)> = m::table
             .filter(m::operator_id.eq(operator.id.as_str()))
@@ -230,7 +296,7 @@ pub(super) fn put_opened(tx: &mut Tx<'_>, operator: &Operator, key: &str, facts:
             .first(tx.conn)
             .optional()?;
         let Some((id, state, held, attempts, due_at)) = last else {
-            insert(tx, operator, channel, key, facts, tx.now)?;
+            insert(tx, operator, channel, key, &about, tx.now)?;
             continue;
         };
         if state == "pending" && attempts == 0 {
@@ -260,7 +326,7 @@ pub(super) fn put_opened(tx: &mut Tx<'_>, operator: &Operator, key: &str, facts:
             operator,
             channel,
             key,
-            facts,
+            &about,
             first_due.plus(FOLD).max(tx.now),
         )?;
     }
@@ -314,7 +380,7 @@ pub(super) struct Claimed {
     pub lease: String,
     /// With this one.
     pub attempts: i64,
-    pub facts: Facts,
+    pub about: About,
     /// None: they are gone, or hear nothing any more.
     pub operator: Option<Operator>,
     pub expires_at: Timestamp,
@@ -365,7 +431,7 @@ pub(super) fn claim(conn: &mut Conn, channel: &str, now: Timestamp, most: i64) -
             id: MessageId::parse(&id).map_err(Error::internal)?,
             lease,
             attempts,
-            facts: serde_json::from_str(&facts)?,
+            about: serde_json::from_str(&facts)?,
             operator,
             expires_at,
         });
@@ -434,11 +500,12 @@ pub(super) fn finish(tx: &mut Tx<'_>, claimed: &Claimed, outcome: &Outcome) -> R
             Action::OperatorGivenUp
         };
         // Not the reply: it may repeat an address.
-        tx.record(
-            Event::new(action, "message", claimed.id.as_str())
-                .incident(&claimed.facts.incident.id)
-                .after(json!({"event": claimed.facts.event, "attempts": claimed.attempts})),
-        );
+        let event = Event::new(action, "message", claimed.id.as_str())
+            .after(json!({"event": claimed.about.event(), "attempts": claimed.attempts}));
+        tx.record(match claimed.about.incident() {
+            Some(incident) => event.incident(incident),
+            None => event,
+        });
     }
     Ok(())
 }

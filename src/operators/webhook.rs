@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::contact::{Webhook, WebhookKind};
-use super::message::{Facts, OperatorEvent, Rendered, Urgency};
+use super::message::{OperatorEvent, Rendered, Urgency};
+use super::outbox::About;
 use crate::base::time::Timestamp;
 use crate::delivery::Outcome;
 use crate::delivery::calling::unanswered;
@@ -53,7 +54,7 @@ fn slack(rendered: &Rendered) -> Value {
         text.push_str(&slack_text(line));
     }
     // A URL of ours: it holds none of the characters that end it.
-    text.push_str(&format!("\n<{}|Open the incident>", rendered.link));
+    text.push_str(&format!("\n<{}|{}>", rendered.link, rendered.link_text));
     json!({"text": text})
 }
 
@@ -79,19 +80,19 @@ fn teams(rendered: &Rendered) -> Value {
                 "version": "1.4",
                 "msteams": {"width": "Full"},
                 "body": body,
-                "actions": [{"type": "Action.OpenUrl", "title": "Open the incident", "url": rendered.link}],
+                "actions": [{"type": "Action.OpenUrl", "title": rendered.link_text, "url": rendered.link}],
             },
         }],
     })
 }
 
 /// As JSON: its headers take no UTF-8.
-fn ntfy(topic: &str, facts: &Facts, rendered: &Rendered) -> Value {
-    let tag = match facts.event {
+fn ntfy(topic: &str, about: &About, rendered: &Rendered) -> Value {
+    let tag = match about.event() {
         OperatorEvent::Opened => "rotating_light",
         OperatorEvent::Overdue => "hourglass",
         OperatorEvent::Sent => "incoming_envelope",
-        OperatorEvent::Unreached => "warning",
+        OperatorEvent::Unreached | OperatorEvent::SyncFailed | OperatorEvent::SyncWaiting => "warning",
         OperatorEvent::Drafted => "memo",
     };
     json!({
@@ -108,21 +109,27 @@ fn ntfy(topic: &str, facts: &Facts, rendered: &Rendered) -> Value {
     })
 }
 
-fn generic(id: &str, facts: &Facts, rendered: &Rendered) -> Value {
-    let incident = &facts.incident;
-    json!({
+fn generic(id: &str, about: &About, rendered: &Rendered) -> Value {
+    let mut body = json!({
         "id": id,
-        "event": facts.event,
+        "event": about.event(),
         "title": rendered.title,
         "text": rendered.lines.join("\n"),
         "link": rendered.link,
-        "incident": {
-            "id": incident.id, "number": incident.number, "title": incident.title, "severity": incident.severity,
-            "reopened": incident.reopened,
-        },
-        "others": facts.others.len() + facts.more,
-        "notice": facts.notice,
-    })
+    });
+    match about {
+        About::Incident(facts) => {
+            let incident = &facts.incident;
+            body["incident"] = json!({
+                "id": incident.id, "number": incident.number, "title": incident.title, "severity": incident.severity,
+                "reopened": incident.reopened,
+            });
+            body["others"] = json!(facts.others.len() + facts.more);
+            body["notice"] = json!(facts.notice);
+        }
+        About::Sync(facts) => body["source"] = json!({"id": facts.source, "name": facts.name}),
+    }
+    body
 }
 
 /// Where to and what.
@@ -132,18 +139,18 @@ fn generic(id: &str, facts: &Facts, rendered: &Rendered) -> Value {
 fn request(
     webhook: &Webhook,
     id: &str,
-    facts: &Facts,
+    about: &About,
     rendered: &Rendered,
 ) -> Result<(String, Value), String> {
     let url = webhook.url.clone();
     Ok(match webhook.kind {
         WebhookKind::Slack => (url, slack(rendered)),
         WebhookKind::Teams => (url, teams(rendered)),
-        WebhookKind::Generic => (url, generic(id, facts, rendered)),
+        WebhookKind::Generic => (url, generic(id, about, rendered)),
         WebhookKind::Ntfy => {
             let url = Url::parse(&url).map_err(|_| "the URL is none".to_owned())?;
             let (topic, base) = ntfy_topic(&url)?;
-            (base.into(), ntfy(&topic, facts, rendered))
+            (base.into(), ntfy(&topic, about, rendered))
         }
     })
 }
@@ -153,11 +160,11 @@ pub(super) async fn deliver(
     client: &Client,
     webhook: &Webhook,
     id: &str,
-    facts: &Facts,
+    about: &About,
     rendered: &Rendered,
     now: Timestamp,
 ) -> Outcome {
-    let built = request(webhook, id, facts, rendered)
+    let built = request(webhook, id, about, rendered)
         .and_then(|(url, body)| Ok((url, serde_json::to_vec(&body).map_err(|error| error.to_string())?)));
     let (url, body) = match built {
         Ok(built) => built,

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::mail::{Post, Postman};
 use super::outbox::{self, Claimed};
-use super::{ACTOR, notify, webhook};
+use super::{ACTOR, notify, syncs, webhook};
 use crate::audit::Actor;
 use crate::base::error::Result;
 use crate::db::Db;
@@ -119,7 +119,9 @@ impl Service for Messages {
 }
 
 async fn trail(db: &Db) -> Result<bool> {
-    Ok(notify::any(db).await? && notify::follow_trail(db).await?)
+    let syncs = syncs::follow_trail(db).await?;
+    let incidents = notify::any(db).await? && notify::follow_trail(db).await?;
+    Ok(syncs || incidents)
 }
 
 async fn claim(db: &Db, channel: &'static str, most: i64) -> Result<Vec<Claimed>> {
@@ -200,11 +202,11 @@ impl Service for Mails {
                 .operator
                 .as_ref()
                 .and_then(|operator| Some((operator.name.as_str(), operator.email.as_deref()?)));
-            let rendered = one.facts.render(&self.public_url);
+            let rendered = one.about.render(&self.public_url);
             let written = address.map(|to| {
                 let now = self.db.clock().now();
                 self.post
-                    .write(&one.id, &one.facts.incident.id, to, &rendered, now)
+                    .write(&one.id, &one.about, to, &rendered, now)
             });
             let outcome = match written {
                 None => Some(gone()),
@@ -264,10 +266,10 @@ impl Service for Calls {
             let outcome = match hook {
                 None => Some(gone()),
                 Some(hook) => {
-                    let rendered = one.facts.render(public_url);
+                    let rendered = one.about.render(public_url);
                     let now = db.clock().now();
                     let attempt =
-                        webhook::deliver(client, &hook, one.id.as_str(), &one.facts, &rendered, now);
+                        webhook::deliver(client, &hook, one.id.as_str(), &one.about, &rendered, now);
                     unless_stopped(stop, attempt).await
                 }
             };

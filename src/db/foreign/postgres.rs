@@ -88,7 +88,8 @@ fn target(url: &str) -> Result<Url, String> {
     if !given.contains_key("connect_timeout") {
         more.append_pair("connect_timeout", &CONNECT.as_secs().to_string());
     }
-    more.append_pair("passfile", "/dev/null");
+    // A path that no file can have: the passwords of the user that Candor runs as are not for sources.
+    more.append_pair("passfile", "/dev/null/none");
     // On a socket of this machine the server may ask nobody for a password, and take whoever is the user of Candor's process.
     let socket = match given.get("host") {
         Some(host) => host.starts_with(['/', '@']),

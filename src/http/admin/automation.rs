@@ -160,6 +160,9 @@ fn message_row(message: &Message) -> Value {
         "attempts": message.attempts,
         "next": When::maybe(message.next_attempt_at, None),
         "reply": message.reply,
-        "path": format!("/admin/incidents/{}", message.incident),
+        "path": match &message.incident {
+            Some(incident) => format!("/admin/incidents/{incident}"),
+            None => "/admin/directory".to_owned(),
+        },
     })
 }
