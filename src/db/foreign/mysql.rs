@@ -224,7 +224,7 @@ fn may_read_files(conn: &mut Conn) -> Result<bool, String> {
     let found: Option<u64> = conn
         .query_first(
             "SELECT COUNT(*) FROM information_schema.user_privileges \
-             WHERE privilege_type = 'FILE' AND grantee = CONCAT('\'', REPLACE(CURRENT_USER(), '@', '\'@\''), '\'')",
+             WHERE privilege_type = 'FILE' AND grantee = CONCAT('''', REPLACE(CURRENT_USER(), '@', '''@'''), '''')",
         )
         .map_err(|error| said(&error))?;
     Ok(found.unwrap_or_default() > 0)

@@ -102,13 +102,13 @@ pub(crate) struct Answer {
 }
 
 /// Reads an answer. A person whose words cannot be used, such as an address that is none, is left out with their roles: the others are
-/// to be notified. Anything else that is wrong refuses the whole answer.
+/// to be notified, where there are others. Anything else that is wrong refuses the whole answer.
 ///
 /// # Errors
 /// What is wrong with it.
 fn read(body: &[u8], wanted: &[ResourceRef]) -> std::result::Result<Answer, String> {
     let mut lines = BTreeMap::new();
-    let mut unusable = BTreeSet::new();
+    let mut unusable = BTreeMap::new();
     for (index, bytes) in body.split(|byte| *byte == b'\n').enumerate() {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             continue;
@@ -116,16 +116,14 @@ fn read(body: &[u8], wanted: &[ResourceRef]) -> std::result::Result<Answer, Stri
         let number = index + 1;
         let line =
             line::parse(bytes).map_err(|detail| format!("its answer is wrong: line {number}: {detail}"))?;
-        let wrong = line.wrong().into_iter().next();
-        if let (Some(_), Line::Person(person)) = (&wrong, &line) {
-            unusable.insert(person.id.clone());
-        } else if let Some(error) = wrong {
+        if let Some(error) = line.wrong().into_iter().next() {
             let field = error.pointer.unwrap_or_default();
             let field = field.trim_start_matches('/');
-            return Err(format!(
-                "its answer is wrong: line {number}: {field}: {}",
-                error.detail
-            ));
+            let reason = format!("its answer is wrong: line {number}: {field}: {}", error.detail);
+            let Line::Person(person) = &line else {
+                return Err(reason);
+            };
+            unusable.insert(person.id.clone(), reason);
         }
         if lines.insert((line.kind(), line.key()), line).is_some() {
             return Err(format!(
@@ -145,12 +143,18 @@ fn read(body: &[u8], wanted: &[ResourceRef]) -> std::result::Result<Answer, Stri
     }
     let all = lines.len();
     lines.retain(|_, line| match line {
-        Line::Person(line) => !unusable.contains(&line.id),
-        Line::Member(line) => !unusable.contains(&line.person),
-        Line::Collaborator(line) => !unusable.contains(&line.person),
+        Line::Person(line) => !unusable.contains_key(&line.id),
+        Line::Member(line) => !unusable.contains_key(&line.person),
+        Line::Collaborator(line) => !unusable.contains_key(&line.person),
         Line::Account(_) | Line::Resource(_) => true,
     });
     let left_out = all - lines.len();
+    // Where nobody is left, something would be affected of which nobody could be told.
+    if !lines.keys().any(|(kind, _)| *kind == LineKind::Person)
+        && let Some((_, reason)) = unusable.into_iter().next()
+    {
+        return Err(reason);
+    }
     let depths: Vec<(LineKind, usize, String)> = lines
         .iter()
         .map(|((kind, key), line)| (*kind, depth(&lines, line), key.clone()))
@@ -293,6 +297,11 @@ mod tests {
         let role = r#"{"kind":"member","account":"acme","person":"bob","role":"owner"}"#;
         let lines = asked(&[MEDIA, PROJECT, ACCOUNT, bad, role, PERSON, MEMBER]).unwrap();
         assert_eq!(lines, [ACCOUNT, PERSON, PROJECT, MEDIA, MEMBER]);
+        assert!(
+            asked(&[MEDIA, PROJECT, ACCOUNT, bad, role])
+                .unwrap_err()
+                .contains("email")
+        );
         let account = r#"{"kind":"account","id":"acme","name":""}"#;
         assert!(asked(&[MEDIA, PROJECT, account]).unwrap_err().contains("name"));
     }

@@ -2,6 +2,8 @@
 //!
 //! Must never happen here: a URL or a secret in the audit trail, or a source that cannot work by what is known of it.
 
+use std::os::unix::fs::MetadataExt;
+
 use diesel::prelude::*;
 use serde_json::{Value, json};
 
@@ -68,9 +70,16 @@ impl Checked<'_> {
     /// Candor's own file holds secrets, and reading it would copy the directory from itself.
     fn not_our_own(&self, url: &str) -> std::result::Result<(), String> {
         let whole = |path: &str| std::fs::canonicalize(path).ok();
+        // A file may have several names without a link between them.
+        let file = |path: &str| {
+            let found = std::fs::metadata(path).ok()?;
+            Some((found.dev(), found.ino()))
+        };
         match (self.settings.own_file, url.strip_prefix("sqlite://")) {
             (Some(own), Some(path))
-                if path == own || (whole(path).is_some() && whole(path) == whole(own)) =>
+                if path == own
+                    || (whole(path).is_some() && whole(path) == whole(own))
+                    || (file(path).is_some() && file(path) == file(own)) =>
             {
                 Err("is Candor's own database".to_owned())
             }

@@ -174,7 +174,7 @@ fn source_row(app: &App, status: &SourceStatus) -> Value {
                     "gone": shown(counts.gone), "left_out": (counts.left_out > 0).then(|| shown(counts.left_out)),
                 }))
             }).into_iter().flatten().collect::<Vec<_>>()).unwrap_or_default(),
-            "warnings": run.changes.as_ref().map(|changes| &changes.warnings),
+            "warnings": run.changes.iter().flat_map(|changes| &changes.warnings).collect::<Vec<_>>(),
             // The last one says why the run stopped; those before are rows.
             "errors": some_of(&run.errors).into_iter().map(error_row).collect::<Vec<_>>(),
             "left_out": run.changes.iter().flat_map(|changes| changes.left_out.iter().take(SHOWN)).map(error_row).collect::<Vec<_>>(),
