@@ -205,8 +205,7 @@ impl Service for Mails {
             let rendered = one.about.render(&self.public_url);
             let written = address.map(|to| {
                 let now = self.db.clock().now();
-                self.post
-                    .write(&one.id, &one.about, to, &rendered, now)
+                self.post.write(&one.id, &one.about, to, &rendered, now)
             });
             let outcome = match written {
                 None => Some(gone()),
