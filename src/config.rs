@@ -21,7 +21,7 @@ const NOT_SETTINGS: [&str; 3] = [
     "CANDOR_REQUIRE_POSTGRES",
 ];
 
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 23] = [
     "database_url",
     "listen",
     "public_url",
