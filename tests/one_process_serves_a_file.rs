@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::support::{Backend, Binary, Env, on_both_databases, run};
 
-on_both_databases!(what_is_written_is_the_users_own);
+on_both_databases!(empty: what_is_written_is_the_users_own);
 
 #[test]
 fn by_whatever_path() {

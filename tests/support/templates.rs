@@ -3,8 +3,9 @@
 //! A runner may start one process for each test. So a template outlives the process, and its name says which build
 //! of which checkout made it. A new build replaces the templates of the builds before it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -26,7 +27,9 @@ pub fn copy_sqlite(to: &Path) {
             make_sqlite(&template);
         }
     }
-    if let Err(error) = fs::copy(&template, to) {
+    // As the service makes one: for its user alone.
+    let copied = fs::copy(&template, to).and_then(|_| fs::set_permissions(to, Permissions::from_mode(0o600)));
+    if let Err(error) = copied {
         panic!("copying {} to {}: {error}", template.display(), to.display());
     }
 }
