@@ -229,14 +229,14 @@ fn next(tx: &mut Tx<'_>) -> Result<Option<Work>> {
 }
 
 /// What one step did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// There was nothing to do.
     Idle,
     /// Something was done.
     Done,
-    /// A notice was queued.
-    Queued,
+    /// A notice was queued; these resolutions were stopped by it.
+    Queued(Vec<NoticeId>),
 }
 
 /// Does the next thing that there is to do, whole.
@@ -343,7 +343,10 @@ fn act(tx: &mut Tx<'_>, row: &Row, sending: &Sending) -> Result<Step> {
     let decision = decide(tx, row, sending)?;
     conclude(tx, row, &decision)?;
     Ok(match decision.outcome {
-        Outcome::Sent => Step::Queued,
+        Outcome::Sent => Step::Queued(match &decision.notice {
+            Some(notice) => notice::stopped_before(tx.conn, notice)?,
+            None => Vec::new(),
+        }),
         _ => Step::Done,
     })
 }

@@ -47,7 +47,10 @@ impl Service for Policies {
         match self.act(woken).await {
             Ok(Step::Idle) => Ok(Next::Wait),
             Ok(done) => {
-                if done == Step::Queued {
+                if let Step::Queued(stopped) = done {
+                    for resolution in stopped {
+                        self.delivery.stopped(resolution);
+                    }
                     self.delivery.due();
                 }
                 Ok(Next::AtOnce)

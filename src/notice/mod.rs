@@ -383,6 +383,26 @@ fn resolutions_being_sent(conn: &mut Conn, incident: &IncidentId, episode: i64) 
         .load(conn)?)
 }
 
+/// The resolutions from before the episode of a sent notice that are stopped. Whoever delivers must hear of them once that
+/// notice is stored: what a worker has claimed already goes out otherwise.
+///
+/// # Errors
+/// `NotFound`.
+pub fn stopped_before(conn: &mut Conn, id: &NoticeId) -> Result<Vec<NoticeId>> {
+    let row = row(conn, id)?;
+    if row.episode == 1 {
+        return Ok(Vec::new());
+    }
+    Ok(n::table
+        .filter(n::incident_id.eq(row.incident_id.as_str()))
+        .filter(n::phase.eq(Phase::Resolution.as_str()))
+        .filter(n::state.eq(State::Stopped.as_str()))
+        .filter(n::episode.lt(row.episode))
+        .order(n::id)
+        .select(n::id)
+        .load(conn)?)
+}
+
 /// Whether a notice of that phase was sent in that episode of the incident.
 fn sent_in(conn: &mut Conn, incident: &IncidentId, phase: Phase, episode: i64) -> Result<bool> {
     let sent: i64 = n::table

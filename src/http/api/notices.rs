@@ -178,10 +178,17 @@ async fn send(
 ) -> Answer<HttpResponse> {
     let id = notice_id(&id)?;
     let sending = app.sending.clone();
-    let notice = app
+    let (notice, stopped) = app
         .db
-        .write(&by.0, move |tx| notice::send(tx, &id, &body.0, &sending))
+        .write(&by.0, move |tx| {
+            let notice = notice::send(tx, &id, &body.0, &sending)?;
+            let stopped = notice::stopped_before(tx.conn, &notice.id)?;
+            Ok((notice, stopped))
+        })
         .await?;
+    for resolution in stopped {
+        app.wake.stopped(resolution);
+    }
     app.wake.due();
     Ok(HttpResponse::Accepted().json(notice))
 }
