@@ -21,7 +21,7 @@ const NOT_SETTINGS: [&str; 3] = [
     "CANDOR_REQUIRE_POSTGRES",
 ];
 
-const NAMES: [&str; 23] = [
+const NAMES: &[&str] = &[
     "database_url",
     "listen",
     "public_url",
