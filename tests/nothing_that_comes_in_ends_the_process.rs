@@ -8,7 +8,12 @@ use serde_json::json;
 
 use crate::support::{Env, TestApp, on_both_databases};
 
-on_both_databases!(deep_input_is_read_or_refused_and_the_service_goes_on);
+on_both_databases!(
+    deep_input_is_read_or_refused_and_the_service_goes_on,
+    every_source_reads_or_refuses_deep_bodies,
+    what_a_rule_did_not_look_at_is_said,
+    other_changes_go_on_while_a_slow_rule_looks
+);
 
 const LEVEL: &str = "Content-Type: message/rfc822\n\n";
 
@@ -72,6 +77,191 @@ async fn deep_input_is_read_or_refused_and_the_service_goes_on(env: Env) {
         template["html"]
     );
     app.finish().await;
+}
+
+async fn every_source_reads_or_refuses_deep_bodies(env: Env) {
+    let app = TestApp::builder(&env).at("2024-03-14T02:00:00Z").start().await;
+    let n = 50_000;
+    let arrays = "[".repeat(n);
+    let objects = "{\"a\":".repeat(n);
+    // Within JSON, a text that is JSON itself, as Amazon sends it.
+    let within = json!({"Type": "Notification", "Message": arrays, "payload": objects}).to_string();
+    let closed = format!("{}{}", "{\"alerts\":[".repeat(n), "]}".repeat(n));
+    let form = format!("a{}=1&payload={}", "[a]".repeat(n), "%7B%22a%22%3A".repeat(n));
+    let multipart = "--b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n".repeat(10_000);
+    let xml = "<a>".repeat(n);
+    let bodies = [
+        ("application/json", &arrays),
+        ("application/json", &objects),
+        ("application/json", &within),
+        ("application/json", &closed),
+        ("application/x-www-form-urlencoded", &form),
+        ("multipart/form-data; boundary=b", &multipart),
+        ("text/plain", &xml),
+    ];
+    for source in candor::alert::source::KNOWN {
+        let made = app
+            .post("/api/v1/integrations", json!({"name": source, "source": source}))
+            .await
+            .expect(201);
+        let hook = made["hook_url"].as_str().expect("a URL");
+        for (type_, body) in bodies {
+            let answer = app.anonymous().post_raw(hook, type_, body.clone()).await;
+            assert!(answer.status < 500, "{source}, {type_}: {}", answer.status);
+        }
+    }
+    // The directory's lines and tables, selectors as objects and as text, and expressions of time.
+    let line = format!("{{\"kind\":\"account\",\"id\":\"a\",\"labels\":{objects}");
+    for (type_, body) in [
+        ("application/x-ndjson", &line),
+        ("application/x-ndjson", &arrays),
+        ("text/csv", &"\"".repeat(n)),
+        ("text/csv", &",".repeat(n)),
+    ] {
+        let answer = app
+            .post_raw("/api/v1/directory/import", type_, body.clone())
+            .await;
+        assert!((400..500).contains(&answer.status), "{type_}: {}", answer.status);
+    }
+    let mut selectors = vec![
+        format!("{{\"selector\":{objects}"),
+        format!("{{\"selector\":{}{}}}", "{\"all\":[".repeat(n), "]}".repeat(n)),
+    ];
+    for text in [
+        format!("{}type=file{}", "(".repeat(n), ")".repeat(n)),
+        format!("{}type=file", "not ".repeat(n)),
+        format!("{}type=file", "!".repeat(n)),
+        "type=file and ".repeat(n),
+    ] {
+        selectors.push(json!({"selector": text}).to_string());
+    }
+    for body in selectors {
+        let answer = app
+            .post_raw("/api/v1/selectors/count", "application/json", body)
+            .await;
+        assert!((400..500).contains(&answer.status), "{}", answer.status);
+    }
+    for schedule in ["*/1,".repeat(n), "(".repeat(n), "1-".repeat(n)] {
+        let window = json!({"name": "Nights", "until": "2024-04-14T00:00:00Z", "schedule": schedule, "duration": 3600,
+            "matchers": [{"field": "labels.job", "is": "backup"}]});
+        app.post("/api/v1/maintenance-windows", window)
+            .await
+            .expect_invalid("/schedule");
+    }
+    app.get("/api/v1/incidents").await.expect(200);
+    app.finish().await;
+}
+
+/// An integration with a resource rule, and the URL of its hook.
+async fn with_rule(app: &TestApp, field: &str, pattern: &str) -> (String, String) {
+    let made = app
+        .post(
+            "/api/v1/integrations",
+            json!({"name": "Own", "source": "generic", "resource_rules": [{"field": field, "pattern": pattern}]}),
+        )
+        .await
+        .expect(201);
+    let hook = made["hook_url"].as_str().expect("a URL").to_owned();
+    (made.id(), hook)
+}
+
+async fn what_a_rule_did_not_look_at_is_said(env: Env) {
+    let app = TestApp::start(&env).await;
+    let (integration, hook) = with_rule(&app, "text", "media (?<media>m[0-9]+)").await;
+    let text = format!("media m1 {} media m2", "x".repeat(70_000));
+    let alert = json!({"fingerprint": "a", "status": "firing", "title": "Files are missing", "text": text});
+    let taken = app.anonymous().post(&hook, &alert).await.expect(202);
+    let notes = taken["notes"].to_string();
+    assert!(notes.contains("resource rule 1 (text)"), "{notes}");
+    assert_eq!(taken["unresolved_references"], 1);
+    let kept = app
+        .all(&format!("/api/v1/integrations/{integration}/requests"))
+        .await;
+    assert!(
+        kept[0]["detail"].to_string().contains("resource rule 1 (text)"),
+        "{kept:?}"
+    );
+    let alerts = app.all("/api/v1/alerts").await;
+    assert!(
+        alerts[0]["notes"].to_string().contains("resource rule 1 (text)"),
+        "{alerts:?}"
+    );
+    // A condition of an alert rule that did not look at it.
+    app.post(
+        "/api/v1/alert-rules",
+        json!({"name": "Ends", "matchers": [{"field": "text", "matches": ".*m2"}], "policy": "record"}),
+    )
+    .await
+    .expect(201);
+    let second = json!({"fingerprint": "b", "status": "firing", "title": "Files are missing", "text": text});
+    app.anonymous().post(&hook, &second).await.expect(202);
+    let alerts = app.all("/api/v1/alerts").await;
+    let notes = alerts
+        .iter()
+        .find(|alert| alert["fingerprint"] == "b")
+        .map(|alert| alert["notes"].to_string())
+        .unwrap_or_default();
+    assert!(notes.contains("Ends"), "{notes}");
+    app.finish().await;
+}
+
+async fn other_changes_go_on_while_a_slow_rule_looks(env: Env) {
+    let app = TestApp::start(&env).await;
+    // Each match looks at the text to its end first.
+    let (_, hook) = with_rule(&app, "texts", "(?<media>[A-Z]+[^A-Z]|[A-Z])").await;
+    let texts = vec!["A".repeat(60_000); 15];
+    let alert = json!({"fingerprint": "a", "status": "firing", "title": "Slow", "texts": texts});
+    let start = Instant::now();
+    let anonymous = app.anonymous();
+    let sent = tokio::spawn(async move { anonymous.post(&hook, &alert).await });
+    let mut longest = Duration::ZERO;
+    let mut changes = 0;
+    while !sent.is_finished() {
+        let begun = Instant::now();
+        app.post(
+            "/api/v1/incidents",
+            json!({"title": "Another", "severity": "minor"}),
+        )
+        .await
+        .expect(201);
+        longest = longest.max(begun.elapsed());
+        changes += 1;
+    }
+    let taken = sent.await.expect("the hook's answer").expect(202);
+    let whole = start.elapsed();
+    assert!(
+        taken["notes"].to_string().contains("resource rule 1"),
+        "{:?}",
+        taken["notes"]
+    );
+    // The rule looks for longer than any of the changes takes.
+    assert!(
+        changes >= 3 && longest < whole / 2,
+        "{changes} changes, {longest:?} of {whole:?}"
+    );
+    app.finish().await;
+}
+
+#[test]
+fn a_mail_that_is_too_much_says_so() {
+    let source = Source {
+        subject: "S".to_owned(),
+        text: "{{#each paragraphs}}{{this}}{{/each}}".to_owned(),
+        html: "<p>{{what}}</p>".to_owned(),
+    };
+    let template = Template::compile(Phase::Detection, &source).expect("a template");
+    let [mut sample, ..] = samples(Phase::Detection);
+    sample.paragraphs = vec!["x".to_owned(); 400_000];
+    match template.render_to_show(&sample) {
+        Err(candor::base::error::Error::Invalid { errors, .. }) => {
+            assert_eq!(errors[0].pointer.as_deref(), Some("/template/text"));
+            assert_eq!(
+                errors[0].code.map(candor::base::code::Code::as_str),
+                Some("limit_reached")
+            );
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 /// HTML parts that are to be refused.

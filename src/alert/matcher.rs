@@ -191,6 +191,18 @@ impl Matchers {
         Ok(Matchers(ready.collect::<Result<_>>()?))
     }
 
+    /// The fields whose values are longer than the expressions for them look at: these do not match.
+    pub fn too_long(&self, subject: Subject<'_>) -> Vec<&str> {
+        let unseen = self.0.iter().filter(|(field, test)| match test {
+            Test::Matches(pattern) => subject
+                .values(field)
+                .iter()
+                .any(|value| pattern.is_too_long(value)),
+            Test::In(_) => false,
+        });
+        unseen.map(|(field, _)| field.as_str()).collect()
+    }
+
     /// Whether all of them hold.
     pub fn hold(&self, subject: Subject<'_>) -> bool {
         self.0.iter().all(|(field, test)| {

@@ -78,38 +78,46 @@ impl Pattern {
     /// Whether the expression, which is anchored at both ends, matches a text. A text that is longer than it looks at is
     /// not matched: a part of it could match where the whole does not.
     pub fn is_whole(&self, text: &str) -> bool {
-        self.part(text).len() == text.len() && self.regex.is_match(text)
+        !self.is_too_long(text) && self.regex.is_match(text)
     }
 
     /// The first matches in the part of a text that the expression looks at, `most` of them, or as many as are found in
-    /// time.
-    pub fn matches<'t>(&self, text: &'t str, most: usize) -> Vec<Captures<'t>> {
+    /// time; and what was not looked at, in words, where it is so.
+    pub fn matches<'t>(&self, text: &'t str, most: usize) -> (Vec<Captures<'t>>, Option<String>) {
         let start = Instant::now();
+        let part = self.part(text);
         let mut found = Vec::new();
-        for captures in self.regex.captures_iter(self.part(text)).take(most) {
+        for captures in self.regex.captures_iter(part).take(most) {
             found.push(captures);
             if start.elapsed() > TIME {
-                tracing::warn!(
-                    found = found.len(),
-                    pattern = %one_line(self.regex.as_str(), 200),
-                    "a regular expression took too long over a text; its later matches are not used"
+                let note = format!(
+                    "took longer than {} ms over a text of {} bytes; matches after the first {} are not used",
+                    TIME.as_millis(),
+                    text.len(),
+                    found.len()
                 );
-                break;
+                return (found, Some(note));
             }
         }
-        found
+        let cut = (part.len() < text.len()).then(|| {
+            format!(
+                "looks at the first {} bytes of a text, and this one has {}; the rest was not searched",
+                self.looks_at,
+                text.len()
+            )
+        });
+        (found, cut)
+    }
+
+    /// Whether a text is longer than the expression looks at: then it is no whole match.
+    pub fn is_too_long(&self, text: &str) -> bool {
+        text.len() > self.looks_at
     }
 
     fn part<'t>(&self, text: &'t str) -> &'t str {
-        if text.len() <= self.looks_at {
+        if !self.is_too_long(text) {
             return text;
         }
-        tracing::warn!(
-            pattern = %one_line(self.regex.as_str(), 200),
-            bytes = text.len(),
-            looks_at = self.looks_at,
-            "a text is longer than a regular expression looks at; the rest of it is not searched"
-        );
         let mut end = self.looks_at;
         while !text.is_char_boundary(end) {
             end -= 1;
@@ -135,8 +143,9 @@ mod tests {
                 continue;
             };
             let start = Instant::now();
-            let found = pattern.matches(&text, 1_000);
+            let (found, note) = pattern.matches(&text, 1_000);
             assert!(!found.is_empty());
+            assert!(note.is_some_and(|note| note.contains("400000")));
             // Without the bounds some of these take minutes.
             assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
         }
@@ -158,7 +167,11 @@ mod tests {
     #[test]
     fn a_cut_text_keeps_whole_characters() {
         let pattern = Pattern::new("ü", false).unwrap();
-        assert_eq!(pattern.matches(&"ü".repeat(100_000), 10).len(), 10);
+        let text = "ü".repeat(100_000);
+        let (found, note) = pattern.matches(&text, 10);
+        assert_eq!(found.len(), 10);
+        assert!(note.is_some());
+        assert!(pattern.matches("üü", 10).1.is_none());
         let whole = Pattern::new(r"\A(?:a+)\z", false).unwrap();
         assert!(whole.is_whole("aaa"));
         assert!(!whole.is_whole("aab"));

@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::intake::{self, Body, Taken};
 use super::integration::Integration;
+use super::rules;
 use super::source::{Batch, Request};
 use crate::audit::{Actor, Tx};
 use crate::base::error::{Error, Result};
@@ -28,6 +29,8 @@ const MOST: usize = 1_024;
 const ROOM: usize = 32 * 1_024;
 /// Bodies in one transaction.
 const TOGETHER: usize = 256;
+/// Bodies that resource rules look at at a time.
+const LOOKING: usize = 8;
 /// How long a body waits before its sender is told to come back. Many senders give up after ten seconds.
 const PATIENCE: Duration = Duration::from_secs(8);
 
@@ -54,6 +57,7 @@ struct Waiting {
 pub struct Queue {
     sender: mpsc::Sender<Waiting>,
     room: Arc<Semaphore>,
+    looking: Arc<Semaphore>,
     refused: AtomicU64,
     writing: Arc<AtomicUsize>,
 }
@@ -75,6 +79,7 @@ impl Queue {
         Queue {
             sender,
             room: Arc::new(Semaphore::new(ROOM)),
+            looking: Arc::new(Semaphore::new(LOOKING)),
             refused: AtomicU64::new(0),
             writing,
         }
@@ -117,6 +122,7 @@ impl Queue {
             .clone()
             .try_acquire_many_owned(size)
             .map_err(|_| self.overloaded())?;
+        let batch = self.look(&integration, batch).await?;
         let (answer, answered) = oneshot::channel();
         self.sender
             .try_send(Waiting {
@@ -133,6 +139,31 @@ impl Queue {
             // Its place is given up with the receiver: where its transaction has not begun, it is passed over.
             Err(_) => Err(self.overloaded()),
         }
+    }
+}
+
+impl Queue {
+    /// Lets the resource rules look at a body before it waits: not in the transaction, and not for many bodies at a time.
+    async fn look(&self, integration: &Arc<Integration>, mut batch: Batch) -> Result<Batch> {
+        if integration
+            .resource_rules
+            .iter()
+            .all(|rule| rule.pattern.is_none())
+        {
+            return Ok(batch);
+        }
+        let place = tokio::time::timeout(PATIENCE, self.looking.clone().acquire_owned())
+            .await
+            .map_err(|_| self.overloaded())?
+            .map_err(Error::internal)?;
+        let integration = integration.clone();
+        tokio::task::spawn_blocking(move || {
+            rules::find(&integration.resource_rules, &mut batch);
+            drop(place);
+            batch
+        })
+        .await
+        .map_err(Error::internal)
     }
 }
 

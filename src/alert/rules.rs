@@ -4,14 +4,16 @@
 //! directory knows is affected, and every one that it does not know is kept to be shown.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::pattern::Pattern;
-use super::source::{Alert, as_text};
+use super::source::{Alert, Batch, as_text};
 use crate::base::error::{FieldError, Result};
 use crate::base::id::ExternalId;
+use crate::base::text::one_line;
 use crate::db::Conn;
 use crate::directory::{ResourceRef, resource};
 
@@ -30,14 +32,63 @@ pub struct ResourceRule {
     pub pattern: Option<String>,
 }
 
-/// The references of an alert: what the rules find, one list for each match, and what its body names as resources.
-pub fn chains(rules: &[ResourceRule], alert: &Alert) -> Vec<Vec<ResourceRef>> {
-    let named = alert.resources.iter().map(|named| vec![named.clone()]);
-    rules
-        .iter()
-        .flat_map(|rule| rule.matches(alert))
-        .chain(named)
-        .collect()
+/// How long the rules may look at the alerts of one body.
+const BODY: Duration = Duration::from_secs(2);
+/// Notes of one alert about what the rules did not look at.
+const MOST_NOTES: usize = 10;
+
+/// Lets the rules look at the alerts of a body. It can take the processor for seconds: call it outside of transactions.
+/// The notes of the alerts and of the body say what was not looked at.
+pub(super) fn find(rules: &[ResourceRule], batch: &mut Batch) {
+    let end = Instant::now() + BODY;
+    for alert in &mut batch.alerts {
+        let (found, notes) = chains_until(rules, alert, end);
+        alert.found = Some(found);
+        for note in notes {
+            if !batch.notes.contains(&note) {
+                batch.notes.push(note.clone());
+            }
+            alert.notes.push(note);
+        }
+    }
+}
+
+/// The references of an alert: what the rules found or find, one list for each match, and what its body names as
+/// resources.
+pub(super) fn chains(rules: &[ResourceRule], alert: &Alert) -> Vec<Vec<ResourceRef>> {
+    match &alert.found {
+        Some(found) => found.clone(),
+        None => chains_until(rules, alert, Instant::now() + BODY).0,
+    }
+}
+
+/// The references that are found until a time, and what was not looked at.
+fn chains_until(rules: &[ResourceRule], alert: &Alert, end: Instant) -> (Vec<Vec<ResourceRef>>, Vec<String>) {
+    let mut found = Vec::new();
+    let mut notes = Vec::new();
+    for (index, rule) in rules.iter().enumerate() {
+        for text in lookup(alert, &rule.field) {
+            let why = if rule.pattern.is_some() && Instant::now() > end {
+                let limit = BODY.as_secs();
+                Some(format!(
+                    "was not tried on all of it: the rules of one body have {limit} s"
+                ))
+            } else {
+                let (more, why) = rule.matches_in(&text);
+                found.extend(more);
+                why
+            };
+            if let Some(why) = why.filter(|_| notes.len() < MOST_NOTES) {
+                let field = one_line(&rule.field, 100);
+                let note = format!("resource rule {} ({field}) {why}", index + 1);
+                if !notes.contains(&note) {
+                    notes.push(note);
+                }
+            }
+        }
+    }
+    found.extend(alert.resources.iter().map(|named| vec![named.clone()]));
+    (found, notes)
 }
 
 /// References, and what the directory knows of them.
@@ -124,46 +175,40 @@ impl ResourceRule {
         errors
     }
 
-    /// The references that an alert holds by this rule: one list for each match, outermost first.
-    pub fn matches(&self, alert: &Alert) -> Vec<Vec<ResourceRef>> {
-        lookup(alert, &self.field)
-            .iter()
-            .flat_map(|text| self.matches_in(text))
-            .collect()
-    }
-
-    fn matches_in(&self, text: &str) -> Vec<Vec<ResourceRef>> {
+    /// The references that a text holds by this rule, one list for each match, outermost first; and what of the text was
+    /// not looked at.
+    fn matches_in(&self, text: &str) -> (Vec<Vec<ResourceRef>>, Option<String>) {
         let reference = |type_: &str, id: &str| {
             Some(ResourceRef {
                 type_: ExternalId::parse(type_).ok()?,
                 id: ExternalId::parse(id.trim()).ok()?,
             })
         };
-        match (
-            &self.type_,
-            self.pattern
-                .as_deref()
-                .map(|pattern| Pattern::new(pattern, false)),
-        ) {
-            (Some(type_), _) => reference(type_.as_str(), text)
-                .map(|one| vec![one])
-                .into_iter()
-                .collect(),
-            (None, Some(Ok(pattern))) => pattern
-                .matches(text, MAX_MATCHES)
-                .into_iter()
-                .map(|captures| {
-                    pattern
-                        .regex
-                        .capture_names()
-                        .flatten()
-                        .filter_map(|name| reference(name, captures.name(name)?.as_str()))
-                        .collect()
-                })
-                .filter(|chain: &Vec<ResourceRef>| !chain.is_empty())
-                .collect(),
-            _ => Vec::new(),
+        if let Some(type_) = &self.type_ {
+            let named = reference(type_.as_str(), text).map(|one| vec![one]);
+            return (named.into_iter().collect(), None);
         }
+        let pattern = self
+            .pattern
+            .as_deref()
+            .map(|pattern| Pattern::new(pattern, false));
+        let Some(Ok(pattern)) = pattern else {
+            return (Vec::new(), None);
+        };
+        let (matches, unseen) = pattern.matches(text, MAX_MATCHES);
+        let chains = matches
+            .into_iter()
+            .map(|captures| {
+                pattern
+                    .regex
+                    .capture_names()
+                    .flatten()
+                    .filter_map(|name| reference(name, captures.name(name)?.as_str()))
+                    .collect()
+            })
+            .filter(|chain: &Vec<ResourceRef>| !chain.is_empty())
+            .collect();
+        (chains, unseen)
     }
 }
 

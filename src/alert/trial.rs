@@ -14,7 +14,7 @@ use super::integration::{self, Integration};
 use super::keys::Keys;
 use super::matcher::Subject;
 use super::rehearsal::{Rehearsal, TriedQuiet, TriedRule, Would};
-use super::rules::ResourceRule;
+use super::rules::{self, ResourceRule};
 use super::source::{self, PersonRef, Request};
 use super::{Status, kept, provider};
 use crate::audit::{Action, Event, Tx};
@@ -294,6 +294,8 @@ fn rehearse(
         Some(mut keys) => keys.linked(&batch),
         None => batch,
     };
+    let mut batch = batch;
+    rules::find(&integration.resource_rules, &mut batch);
     let mut rehearsal = Rehearsal::new(integration, ground, stored, now);
     let mut alerts = Vec::new();
     for alert in batch.alerts {
@@ -343,8 +345,9 @@ pub fn replay(tx: &mut Tx<'_>, id: &IntegrationId, body: i64) -> Result<Taken> {
         return Err(Error::Conflict("the integration has ended".to_owned()).code(Code::IntegrationEnded));
     }
     let request = kept::request(tx.conn, id, body)?;
-    let batch = source::parse(&integration.source, integration.mapping.as_ref(), &request)
+    let mut batch = source::parse(&integration.source, integration.mapping.as_ref(), &request)
         .map_err(|(pointer, detail)| Error::invalid(format!("/body{pointer}"), detail))?;
+    rules::find(&integration.resource_rules, &mut batch);
     tx.record(Event::new(Action::HookReplayed, "integration", id.as_str()).after(json!({"body": body})));
     intake::take_again(tx, &integration, &batch, &request)
 }

@@ -77,7 +77,8 @@ pub struct EndpointSample {
 /// The preview of a draft, with up to `samples` rendered mails. Changes nothing.
 ///
 /// # Errors
-/// `NotFound`; `Conflict` where the notice is no draft any more.
+/// `NotFound`; `Conflict` where the notice is no draft any more; `Invalid` where its template cannot be rendered within
+/// the limits.
 pub fn preview(
     conn: &mut Conn,
     id: &NoticeId,
@@ -121,7 +122,7 @@ pub fn preview(
             let recipient = packed.unpack()?;
             let optional = plan.content.phase.optional();
             let context = compose::context(&plan.content, &recipient.context, optional, url.clone());
-            let Rendered { subject, text, html } = template.render(&context)?;
+            let Rendered { subject, text, html } = template.render_to_show(&context)?;
             Ok(Sample {
                 to: recipient.address.clone(),
                 subject,

@@ -284,6 +284,15 @@ impl Ready {
         of.is_none_or(|id| *id == subject.integration.id) && self.matchers.hold(subject)
     }
 
+    /// The fields that are longer than its expressions look at.
+    pub fn too_long(&self, subject: Subject<'_>) -> Vec<&str> {
+        let of = self.rule.integration.as_ref();
+        if of.is_some_and(|id| *id != subject.integration.id) {
+            return Vec::new();
+        }
+        self.matchers.too_long(subject)
+    }
+
     /// How bad an incident of this alert is.
     pub fn severity(&self, word: &str) -> Severity {
         let mapped = self.rule.severity.get(&word.trim().to_lowercase());

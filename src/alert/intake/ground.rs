@@ -5,10 +5,14 @@ use crate::alert::matcher::Subject;
 use crate::alert::quiet::{self, Kind, Named, Quiet};
 use crate::alert::{rules, source};
 use crate::base::error::Result;
+use crate::base::text::one_line;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::directory::ResourceRef;
 use crate::incident::Severity;
+
+/// Notes of one alert about conditions that did not look at it.
+const MOST_NOTES: usize = 10;
 
 /// What alerts are judged by.
 pub(in crate::alert) struct Ground {
@@ -30,6 +34,8 @@ pub(in crate::alert) struct Judged<'g> {
     pub severity: Severity,
     /// What it names, and what the rule says is affected.
     pub chains: Vec<Vec<ResourceRef>>,
+    /// Conditions that did not look at the alert, because its texts are too long for them.
+    pub notes: Vec<String>,
 }
 
 impl Judged<'_> {
@@ -120,6 +126,29 @@ impl Ground {
             ),
             rule,
             chains,
+            notes: self.unseen(subject),
         })
+    }
+
+    /// The conditions that do not look at an alert, in words.
+    fn unseen(&self, subject: Subject<'_>) -> Vec<String> {
+        let rules = self.rules.iter().flat_map(|ready| {
+            let fields = ready.too_long(subject).into_iter();
+            fields.map(move |field| ("alert rule", ready.rule.name.as_str(), field))
+        });
+        let quiets = self.quiets.iter().flat_map(|ready| {
+            let fields = ready.too_long(subject).into_iter();
+            fields.map(move |field| (ready.quiet.kind.as_str(), ready.quiet.name.as_str(), field))
+        });
+        rules
+            .chain(quiets)
+            .take(MOST_NOTES)
+            .map(|(what, name, field)| {
+                let (name, field) = (one_line(name, 100), one_line(field, 100));
+                format!(
+                    "{what} \u{201c}{name}\u{201d}: the value of {field} is longer than its expression looks at, so it does not match"
+                )
+            })
+            .collect()
     }
 }

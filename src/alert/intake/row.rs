@@ -78,6 +78,8 @@ impl NewRow {
             .take(crate::base::check::MAX_TEXT)
             .filter(|c| *c != '\0')
             .collect();
+        let unseen = judged.into_iter().flat_map(|judged| &judged.notes);
+        let notes: Vec<&String> = alert.notes.iter().chain(unseen).collect();
         let rule = judged.and_then(|judged| judged.rule);
         let group = judged.and_then(|judged| judged.group.as_ref());
         let quiet = judged.and_then(|judged| judged.quiet);
@@ -108,7 +110,7 @@ impl NewRow {
             event_seen_at: event.seen_at,
             late_events: 0,
             recorded_why: alert.informs.as_deref().map(|why| one_line(why, 300)),
-            notes: match alert.notes.as_slice() {
+            notes: match notes.as_slice() {
                 [] => None,
                 notes => Some(serde_json::to_string(notes)?),
             },

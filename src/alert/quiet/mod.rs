@@ -313,6 +313,11 @@ pub(super) trait Named {
 }
 
 impl Ready {
+    /// The fields that are longer than its expressions look at.
+    pub fn too_long(&self, subject: Subject<'_>) -> Vec<&str> {
+        self.matchers.too_long(subject)
+    }
+
     /// Whether it is about this alert.
     ///
     /// # Errors

@@ -137,6 +137,8 @@ pub struct Alert {
     /// All names that the sender has for the problem, the most specific first, where it has several: not every message
     /// holds all of them.
     pub keys: Vec<String>,
+    /// The references that resource rules found in it, with those of `resources`; none where they did not look yet.
+    pub found: Option<Vec<Vec<ResourceRef>>>,
     /// The alert's part of the body as it came: where rules look.
     pub raw: Value,
 }

@@ -132,7 +132,8 @@ async fn change(
 
 /// Who exactly would get exactly what. Changes nothing.
 #[utoipa::path(tag = "Notices",
-    responses((status = 200, body = Preview), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+    responses((status = 200, body = Preview), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
+        (status = 422, body = ProblemDocument)))]
 #[get("/notices/{id}/preview")]
 async fn preview(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
     let id = notice_id(&id)?;

@@ -17,6 +17,7 @@ use handlebars::{Context, Handlebars, TemplateError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::base::code::Code;
 use crate::base::enums::word_enum;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::text::{hex, one_line};
@@ -376,6 +377,18 @@ impl Template {
     pub fn render(&self, context: &MailContext) -> Result<Rendered> {
         self.render_parts(context)
             .map_err(|(pointer, detail)| Error::internal(format!("template {pointer}: {detail}")))
+    }
+
+    /// Renders a mail for somebody who looks at it before it is sent.
+    ///
+    /// # Errors
+    /// `Invalid` with the code `limit_reached`: this mail takes more than rendering may.
+    pub fn render_to_show(&self, context: &MailContext) -> Result<Rendered> {
+        self.render_parts(context).map_err(|(pointer, detail)| {
+            Error::fields(vec![
+                FieldError::at(format!("/template{pointer}"), detail).code(Code::LimitReached),
+            ])
+        })
     }
 
     /// Renders a mail whose subject is not finished yet (see [`finish_subject`]).
