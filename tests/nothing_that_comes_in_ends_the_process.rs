@@ -207,9 +207,16 @@ async fn what_a_rule_did_not_look_at_is_said(env: Env) {
 
 async fn other_changes_go_on_while_a_slow_rule_looks(env: Env) {
     let app = TestApp::start(&env).await;
-    // Each match looks at the text to its end first.
-    let (_, hook) = with_rule(&app, "texts", "(?<media>[A-Z]+[^A-Z]|[A-Z])").await;
-    let texts = vec!["A".repeat(60_000); 15];
+    // Each match looks at the text to its end first, and no automaton of it is small.
+    let (_, hook) = with_rule(&app, "texts", "(?<media>[AB]*A[AB]{200}C|A)").await;
+    let mut seed = 7_u32;
+    let text: String = std::iter::repeat_with(|| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        if seed >> 31 == 0 { 'A' } else { 'B' }
+    })
+    .take(60_000)
+    .collect();
+    let texts = vec![text; 15];
     let alert = json!({"fingerprint": "a", "status": "firing", "title": "Slow", "texts": texts});
     let start = Instant::now();
     let anonymous = app.anonymous();
