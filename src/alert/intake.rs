@@ -67,7 +67,7 @@ pub struct Taken {
     pub ignored: usize,
     /// Events that changed nothing but the record, and why.
     pub recorded: Vec<Recorded>,
-    /// Details of the body that could not be read; it was taken without them.
+    /// Details of the body that could not be read, or that a rule did not look at; it was taken without them.
     pub notes: Vec<String>,
 }
 

@@ -99,7 +99,7 @@ pub struct AlertView {
     /// Why it is on record and opens no incident, where the sender itself says that it is no outage: it is planned, it
     /// informs, or it is a test.
     pub recorded_why: Option<String>,
-    /// Details of it that could not be read when it came first; it was taken without them.
+    /// Details of it that could not be read, or that a rule did not look at, when it came first; it was taken without them.
     pub notes: Vec<String>,
 }
 

@@ -113,7 +113,7 @@ pub struct TriedAlert {
     pub people: Vec<PersonRef>,
     /// The sender's own time of the event; null where it gives none.
     pub event_at: Option<Timestamp>,
-    /// Details of it that could not be read.
+    /// Details of it that could not be read, or that a rule did not look at.
     pub notes: Vec<String>,
     /// Why it would change nothing but the record; null where it counts.
     pub recorded: Option<RecordedReason>,
