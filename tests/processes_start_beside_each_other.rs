@@ -13,8 +13,6 @@ on_both_databases!(
 );
 on_both_databases!(empty: commands_run_beside_a_first_start);
 
-on_both_databases!(empty: commands_run_beside_a_first_start);
-
 /// Rounds of each of the five tests, which may run at a time.
 const ROUNDS: usize = 10;
 /// Rounds of one test at a time.
