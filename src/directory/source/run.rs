@@ -25,6 +25,7 @@ pub(super) const LEASE: Duration = Duration::from_secs(90);
 /// Where a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = RunState)]
 pub enum State {
     /// It waits for a process that works on it.
     Queued,
