@@ -348,7 +348,7 @@ async fn an_alert_that_comes_back_reaches_operators_and_policies(env: Env) {
     app.resolve(&incident).await;
     app.set_clock("2024-03-14T07:05:00Z");
     app.ends(&by, "storage").await;
-    app.fires_again(&by, "storage").await;
+    app.fires_anew(&by, "storage", "2024-03-14T07:04:00Z").await;
     assert_eq!(
         app.get(&format!("/api/v1/incidents/{incident}"))
             .await

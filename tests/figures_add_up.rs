@@ -55,7 +55,7 @@ async fn each_person_stands_in_one_part(env: Env) {
     let app = TestApp::builder(&env).smtp_policy(refuses).start().await;
     let incident = app.story_incident().await;
     let audience = format!("/api/v1/incidents/{incident}/audience");
-    app.put("/api/v1/people/nobody", json!({"name": "Nobody"}))
+    app.put("/api/v1/people/nobody", json!({"name": "Nobody", "email": ""}))
         .await
         .expect(201);
     collaborator(&app, "nobody").await;

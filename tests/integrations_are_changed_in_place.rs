@@ -239,7 +239,7 @@ async fn a_kept_body_is_taken_in_again_by_a_button(env: Env) {
     admin.send_from(&page, &button(0), &[]).await.expect(422);
     let none = format!("{page}/bodies/x/replay");
     admin.send_from(&page, &none, &[]).await.expect(404);
-    admin.open(&button(1)).await.expect(404);
+    admin.open(&button(1)).await.expect(405);
     admin.send(&button(1), &[]).await.expect(403);
     app.anonymous()
         .request(Method::POST, &button(1))

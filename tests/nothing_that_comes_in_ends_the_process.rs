@@ -331,7 +331,7 @@ fn refused(part: &str, text: &str) -> String {
     }
     match Template::compile(Phase::Detection, &source) {
         Ok(_) => panic!("{text} was taken"),
-        Err(error) => format!("{error:?}"),
+        Err(error) => error.to_string(),
     }
 }
 

@@ -715,7 +715,9 @@ fn zabbix_leaves_macros_as_they_are_written_and_its_times_have_no_zone() {
             .values()
             .any(|value| value.contains('{') || value.contains('*'))
     );
-    assert_eq!(refused("zabbix", &body("{EVENT.STATUS}", "1", "x")), "/status");
+    // Zabbix's test of a media type fills no macro.
+    let test = read("zabbix", &body("{EVENT.STATUS}", "1", "x")).unwrap();
+    assert_eq!((test.alerts.len(), test.ignored.len()), (0, 1));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::{Backend, Binary, Env, run};
+use crate::support::{Backend, Binary, Env, run, run_on_empty};
 
 #[test]
 fn a_wrong_setting_ends_the_start() {
@@ -18,7 +18,7 @@ fn a_wrong_file_ends_the_start() {
 
 #[test]
 fn every_command_checks_the_settings() {
-    run(Backend::Sqlite, every_command);
+    run_on_empty(Backend::Sqlite, every_command);
 }
 
 #[test]

@@ -233,7 +233,7 @@ async fn every_way_of_asking_is_a_beat(env: Env) {
         .await
         .expect(200);
     assert_eq!(shown(&app, &id).await["beats"], 5);
-    anonymous.put(&path, json!({})).await.expect(404);
+    anonymous.put(&path, json!({})).await.expect(405);
     for wrong in [
         "/heartbeats/nonsense",
         "/heartbeats/nonsense/fail",

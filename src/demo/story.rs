@@ -281,7 +281,7 @@ impl Play<'_> {
         let incident = self.api.get(&self.path("")).await?;
         self.tell.fact(&format!(
             "{} alerts have come in, all attached to incident #{}. No second incident, no second mail.",
-            incident["alerts"], incident["number"]
+            incident["alerts_received"], incident["number"]
         ));
         if self.catcher.accepted() != self.arrived {
             self.tell.alarm("a repeat has sent a mail");
@@ -304,7 +304,7 @@ impl Play<'_> {
         self.tell.step(&time, "The alert resolves");
         self.tell.fact(&format!(
             "{} alerts in all; the last one is over. The incident is {}: it never resolves by itself, and nobody is told by itself.",
-            incident["alerts"],
+            incident["alerts_received"],
             text(&incident["status"])
         ));
         Ok(())

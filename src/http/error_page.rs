@@ -6,7 +6,7 @@
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpResponse, web};
 use serde_json::{Value, json};
@@ -105,10 +105,11 @@ fn dress(
     };
     match page(&app, &response, &shown) {
         Ok(mut answer) => {
-            if status == StatusCode::SERVICE_UNAVAILABLE
-                && let Some(wait) = response.headers().get(RETRY_AFTER)
-            {
-                answer.headers_mut().insert(RETRY_AFTER, wait.clone());
+            // What a program is told in headers, a browser is told too.
+            for name in [RETRY_AFTER, ALLOW] {
+                if let Some(value) = response.headers().get(&name) {
+                    answer.headers_mut().insert(name, value.clone());
+                }
             }
             response.into_response(answer)
         }

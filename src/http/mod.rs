@@ -71,7 +71,7 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
         app.wrap(from_fn(edge::guard))
             .wrap(from_fn(metrics::observe))
             .app_data(web::Data::new(paths))
-            .service(web::resource("/").route(web::get().to(edge::root)))
+            .service(web::resource("/").route(web::get().to(edge::root)).default_service(web::to(edge::not_served)))
             .configure(admin::routes)
             .app_data(web::Data::new(api::Document::new(document)))
             .service(hooks::may_send)

@@ -339,7 +339,8 @@ async fn again(app: &TestApp, hook: &str, time: &str, incident: &str) {
     assert_eq!(attached[0]["id"], incident);
     let minutes: i64 = time[3..].parse().expect("minutes");
     // One before 10:01, and one every five minutes from then on.
-    assert_eq!(attached[0]["alerts"], 2 + (minutes - 1) / 5);
+    assert_eq!(attached[0]["alerts_received"], 2 + (minutes - 1) / 5);
+    assert_eq!(attached[0]["alerts"], 1);
 }
 
 fn owned(affected: (&str, &str, &str)) -> (String, String, String) {

@@ -47,8 +47,13 @@ impl Http {
 
     /// Sends an alert of a problem whose incident is open.
     pub async fn fires_again(&self, by: &Monitoring, problem: &str) {
+        self.fires_anew(by, problem, "2024-03-14T06:50:00Z").await;
+    }
+
+    /// Sends an alert of a problem that has an incident: it began at this time.
+    pub async fn fires_anew(&self, by: &Monitoring, problem: &str, began: &str) {
         let alert = json!({"status": "firing", "fingerprint": problem, "labels": {"alertname": problem},
-            "annotations": {}, "startsAt": "2024-03-14T06:50:00Z", "endsAt": "0001-01-01T00:00:00Z"});
+            "annotations": {}, "startsAt": began, "endsAt": "0001-01-01T00:00:00Z"});
         let body = json!({"version": "4", "status": "firing", "alerts": [alert]});
         let taken = self.anonymous().post(&by.hook, body).await.expect(202);
         assert_eq!(taken["opened"], json!([]), "{taken}");
