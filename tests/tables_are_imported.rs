@@ -66,7 +66,12 @@ async fn quotes_line_ends_and_marks_are_understood(env: Env) {
 async fn spreadsheets_are_read_as_they_are_saved(env: Env) {
     let app = TestApp::start(&env).await;
     let people = |id: &str| format!("/api/v1/people/{id}");
-    let cases: [(&str, &[u8], &[(&str, &str)]); 9] = [
+    type Case = (
+        &'static str,
+        &'static [u8],
+        &'static [(&'static str, &'static str)],
+    );
+    let cases: [Case; 9] = [
         // Rows without any value, also whole ones of blanks, and before the header.
         (
             "text/csv",

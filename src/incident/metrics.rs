@@ -65,13 +65,13 @@ pub struct Times<T> {
     /// When it was noticed.
     pub detected_at: T,
     /// When the first customer was told.
-    #[schema(nullable)]
+    #[schema(value_type = Option<String>)]
     pub notified_at: Option<T>,
     /// When customers felt it no more.
-    #[schema(nullable)]
+    #[schema(value_type = Option<String>)]
     pub mitigated_at: Option<T>,
     /// When it was over.
-    #[schema(nullable)]
+    #[schema(value_type = Option<String>)]
     pub resolved_at: Option<T>,
 }
 
