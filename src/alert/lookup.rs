@@ -44,8 +44,8 @@ impl Service for Lookups {
     const NAME: &'static str = "lookups";
     const POLL: Duration = Duration::from_millis(500);
 
-    async fn step(&mut self, _: bool, _: &Stop) -> Result<Next> {
-        Ok(if round(&self.db, &self.client).await? {
+    async fn step(&mut self, _: bool, stop: &Stop) -> Result<Next> {
+        Ok(if round(&self.db, &self.client, stop).await? {
             Next::AtOnce
         } else {
             Next::Wait
@@ -81,7 +81,7 @@ fn due(conn: &mut Conn, now: Timestamp) -> Result<Vec<ResourceRef>> {
 }
 
 /// Asks about what is due. Answers whether there was anything.
-async fn round(db: &Db, client: &Client) -> Result<bool> {
+async fn round(db: &Db, client: &Client, stop: &Stop) -> Result<bool> {
     let now = db.clock().now();
     let found = db
         .read(move |conn| {
@@ -105,7 +105,15 @@ async fn round(db: &Db, client: &Client) -> Result<bool> {
     if wanted.is_empty() {
         return Ok(false);
     }
-    let answer = callout::ask(client, &service, &wanted, now).await;
+    let mut stop = stop.clone();
+    let answer = tokio::select! {
+        answer = callout::ask(client, &service, &wanted, now) => answer,
+        () = stop.wait() => {
+            // Whoever starts next asks again.
+            db.transaction(move |conn| note(conn, &wanted, "wanted", None, now, now)).await?;
+            return Ok(false);
+        }
+    };
     let outcome = match answer {
         Err(reason) => Err(reason),
         Ok(lines) => {

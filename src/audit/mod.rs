@@ -449,6 +449,7 @@ const WITHOUT_INFLUENCE: &[Action] = &[
     Action::AlertRepeated,
     Action::HookRefused,
     Action::HookInvalid,
+    Action::HookIgnored,
     Action::CheckState,
     Action::HeartbeatState,
     Action::PolicyCreated,

@@ -297,6 +297,8 @@ fn chosen(tx: &mut Tx<'_>, opened: &Followed) -> Result<Option<(Row, Policy)>> {
         .into_iter()
         .find(|policy| mismatch(policy, &incident, &opener).is_none());
     Ok(first.map(|policy| {
+        // The trail's times never go back. Where the clock was set back, the event may be from the future.
+        let opened_at = opened.at.min(tx.now);
         let row = Row {
             incident_id: id.clone(),
             policy_id: policy.id.clone(),
@@ -306,10 +308,8 @@ fn chosen(tx: &mut Tx<'_>, opened: &Followed) -> Result<Option<(Row, Policy)>> {
             outcome: None,
             reason: None,
             notice_id: None,
-            opened_at: opened.at,
-            due_at: opened
-                .at
-                .plus(Duration::from_secs(u64::from(policy.says.wait_seconds))),
+            opened_at,
+            due_at: opened_at.plus(Duration::from_secs(u64::from(policy.says.wait_seconds))),
             attempts: 0,
             decided_at: None,
             episode,

@@ -220,7 +220,7 @@ fn pages(
 fn into_table(target: &mut PgConnection, table: &str, columns: &[Column], rows: &[Row]) -> Result<()> {
     let statement = match table {
         HEAD => format!(
-            "UPDATE {HEAD} SET seq = s.seq, hash = s.hash FROM json_populate_recordset(NULL::{HEAD}, $1::json) s \
+            "UPDATE {HEAD} SET seq = s.seq, hash = s.hash, at = COALESCE(s.at, 0) FROM json_populate_recordset(NULL::{HEAD}, $1::json) s \
              WHERE s.seq > {HEAD}.seq"
         ),
         _ => {

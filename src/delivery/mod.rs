@@ -412,6 +412,7 @@ fn lock_for_resending(tx: &mut Tx<'_>, notice: &NoticeId) -> Result<IncidentId> 
             "the notice was stopped: draft its catch-up for those who were not told".to_owned(),
         ));
     }
+    notice.check_still_true(tx.conn)?;
     Ok(notice.incident_id)
 }
 

@@ -371,6 +371,23 @@ pub fn of_incidents(conn: &mut Conn, incidents: &[&IncidentId]) -> Result<Vec<No
     views(conn, rows)
 }
 
+impl Row {
+    /// Checks that a notice which says that the incident is over does not say so of an episode before the present one.
+    ///
+    /// # Errors
+    /// `Conflict` where the incident was reopened since.
+    pub(crate) fn check_still_true(&self, conn: &mut Conn) -> Result<()> {
+        let says_over = matches!(self.phase()?, Phase::Resolution | Phase::Report);
+        if says_over && self.episode < incident::episode_of(conn, &self.incident_id)? {
+            return Err(Error::Conflict(
+                "the incident was reopened after this notice was sent, so what it says is no longer true"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// The notices of an incident that say it was over, are from an episode before the given one, and are still being sent.
 fn resolutions_being_sent(conn: &mut Conn, incident: &IncidentId, episode: i64) -> Result<Vec<NoticeId>> {
     Ok(n::table

@@ -81,12 +81,6 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
     let (id, phase) = (&row.id, plan.content.phase);
     let count = plan.recipients.len();
     approval::require(tx.conn, row, plan, sending)?;
-    if matches!(phase, Phase::Detection | Phase::Update) {
-        for resolution in resolutions_being_sent(tx.conn, &row.incident_id, plan.episode)? {
-            let resolution = super::row(tx.conn, &resolution)?;
-            halt(tx, &resolution, Some("the incident was reopened"))?;
-        }
-    }
     let template = templates::keep(tx, &plan.template)?;
     let content = serde_json::to_string(&plan.content)?;
     let mut frozen = FrozenDigest::of(&FrozenNotice {
@@ -149,6 +143,13 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
             n::updated_at.eq(tx.now),
         ))
         .execute(tx.conn)?;
+    // Last, as it holds the counts of the resolution, which the workers store outcomes in.
+    if matches!(phase, Phase::Detection | Phase::Update) {
+        for resolution in resolutions_being_sent(tx.conn, &row.incident_id, plan.episode)? {
+            let resolution = super::row(tx.conn, &resolution)?;
+            halt(tx, &resolution, Some("the incident was reopened"))?;
+        }
+    }
     tell_workers(tx.conn, None)?;
     tx.record(
         Event::new(Action::NoticeQueued, "notice", id.as_str())

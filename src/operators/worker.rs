@@ -102,26 +102,39 @@ impl Service for Messages {
     const SETTLE: Duration = Duration::from_millis(50);
 
     async fn step(&mut self, _: bool, _: &Stop) -> Result<Next> {
-        let made = trail(&self.db).await?;
+        // One of the three that fails must not keep operators from hearing of the other two.
+        let incidents = of_incidents(&self.db).await;
+        let syncs = syncs::follow_trail(&self.db).await;
+        let overdue = self.overdue().await;
+        let made = matches!(incidents, Ok(true)) || matches!(syncs, Ok(true));
         if made {
             for wake in &self.made {
                 wake.notify_one();
             }
         }
-        if let Some(every) = self.update_every
-            && self.examined.is_none_or(|at| at.elapsed() >= OVERDUE)
-        {
-            self.examined = Some(Instant::now());
-            notify::look_at_the_time(&self.db, every).await?;
-        }
+        incidents?;
+        syncs?;
+        overdue?;
         Ok(if made { Next::AtOnce } else { Next::Wait })
     }
 }
 
-async fn trail(db: &Db) -> Result<bool> {
-    let syncs = syncs::follow_trail(db).await?;
-    let incidents = notify::any(db).await? && notify::follow_trail(db).await?;
-    Ok(syncs || incidents)
+impl Messages {
+    /// Makes messages about incidents whose customers wait for an update, where it is time to look for them.
+    async fn overdue(&mut self) -> Result<()> {
+        let Some(every) = self.update_every else {
+            return Ok(());
+        };
+        if self.examined.is_some_and(|at| at.elapsed() < OVERDUE) {
+            return Ok(());
+        }
+        self.examined = Some(Instant::now());
+        notify::look_at_the_time(&self.db, every).await
+    }
+}
+
+async fn of_incidents(db: &Db) -> Result<bool> {
+    Ok(notify::any(db).await? && notify::follow_trail(db).await?)
 }
 
 async fn claim(db: &Db, channel: &'static str, most: i64) -> Result<Vec<Claimed>> {

@@ -96,8 +96,13 @@ fn tell(tx: &mut Tx<'_>, alarm: &Alarm<'_>) -> Result<Option<IncidentId>> {
         "fingerprint": alarm.id, "status": status, "severity": alarm.severity, "title": alarm.title, "text": alarm.text,
         "labels": {alarm.kind.source(): alarm.name}, "resources": alarm.resources, when: alarm.at,
     }))?);
-    let batch = source::parse("generic", None, &request)
+    let mut batch = source::parse("generic", None, &request)
         .map_err(|(pointer, detail)| Error::internal(format!("an alert of ours: {pointer}: {detail}")))?;
+    // These come in order, as the row that they are about is locked or has a version. A clock that was set back must not make
+    // one of them late.
+    for alert in &mut batch.alerts {
+        alert.event_at = None;
+    }
     let taken = intake::take(tx, &integration, &batch, &request)?;
     let incidents = taken.opened.into_iter().chain(taken.attached);
     Ok(incidents.map(|incident| incident.id).next())

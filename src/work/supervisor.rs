@@ -1,14 +1,17 @@
 //! Starts the services of a process, keeps them running, and stops them.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::time::Instant;
 
+use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
 use super::service::{Next, Service, Stop, Wake};
 use super::stats::WorkStats;
+use crate::base::error::Error;
 
 /// A part of the process that is stopped with the services and manages its own tasks.
 pub trait Part: Send {
@@ -69,7 +72,11 @@ async fn run<S: Service>(mut service: S, mut wake: Wake, mut stop: Stop, stats: 
         wake.forget();
         // A duration, not a time of day: the clock of the database is not needed for it.
         let began = Instant::now();
-        let result = service.step(woken, &stop).await;
+        // A fault in one step must not end the service for good.
+        let result = AssertUnwindSafe(service.step(woken, &stop))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Err(Error::internal("a step of background work ended by a fault")));
         stats.count(S::NAME, began.elapsed(), result.is_err());
         let next = match result {
             Ok(next) => {

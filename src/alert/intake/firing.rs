@@ -44,14 +44,14 @@ impl<'b> Work<'b> {
         let (incident, returns) = match &fate {
             Fate::Repeats(incident) => {
                 if let Some(known) = known {
-                    self.repeat(tx, integration, alert, &judged, known);
+                    self.repeat(tx, integration, alert, &judged, known)?;
                 }
                 self.attach(&incident.id);
                 return Ok(Some(incident.id.clone()));
             }
             Fate::Records => {
                 match known {
-                    Some(known) if known.recorded() => self.repeat(tx, integration, alert, &judged, known),
+                    Some(known) if known.recorded() => self.repeat(tx, integration, alert, &judged, known)?,
                     known => {
                         self.leave(tx, known)?;
                         self.insert(tx, integration, alert, &judged, None)?;
@@ -227,7 +227,14 @@ impl<'b> Work<'b> {
         alert: &'b Alert,
         judged: &Judged<'_>,
         mut known: Known,
-    ) {
+    ) -> Result<()> {
+        let notes: Vec<&String> = alert.notes.iter().chain(&judged.notes).collect();
+        if !notes.is_empty() {
+            self.insert_fresh(tx)?;
+            diesel::update(a::table.find(known.id.as_str()))
+                .set(a::notes.eq(Some(serde_json::to_string(&notes)?)))
+                .execute(tx.conn)?;
+        }
         known.repeats += 1;
         self.count(known.incident.as_ref(), 0, 1);
         let last = known.last_event();
@@ -243,6 +250,7 @@ impl<'b> Work<'b> {
         let (id, incident) = (known.id.clone(), known.incident.clone());
         self.remember(integration, alert, known);
         self.names(alert, judged, &id, incident.as_ref());
+        Ok(())
     }
 
     /// An alert whose incident was closed by hand while it fired: from here on it counts as a new problem.

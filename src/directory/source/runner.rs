@@ -41,7 +41,11 @@ impl Service for SourceRuns {
     const POLL: Duration = Duration::from_secs(1);
 
     async fn step(&mut self, _: bool, _: &Stop) -> Result<Next> {
-        while self.running.try_join_next().is_some() {}
+        while let Some(ended) = self.running.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a run of a source ended by a fault");
+            }
+        }
         if self.running.len() >= MOST {
             return Ok(Next::Wait);
         }
