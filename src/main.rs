@@ -127,11 +127,7 @@ fn main() -> ExitCode {
     // What the program writes (the database, backups, mails) holds secrets and personal data: nobody else may read it.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let cli = Cli::parse();
-    let system = actix_web::rt::System::new();
-    let ended = system.block_on(run(cli.command));
-    // All of our work has ended. A thread may still wait for the server of a directory source, and must not hold the exit.
-    std::mem::forget(system);
-    match ended {
+    match actix_web::rt::System::new().block_on(run(cli.command)) {
         Ok(code) => code,
         Err(reason) => {
             console::fail(&reason);
