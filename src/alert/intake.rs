@@ -1,14 +1,17 @@
-//! Intake: from hooks' bodies to alerts, incidents and affected resources, many bodies in one transaction.
+//! Intake: turns the bodies of hook requests into alerts, incidents and affected resources. Many bodies are
+//! stored in one transaction.
 //!
-//! The same problem again (integration, fingerprint, its incident still open) belongs to that incident and opens nothing.
-//! Otherwise the first rule that the alert matches says where it belongs (`ground`, `place`); without one, it opens an
-//! incident. A closed incident never takes a new problem in. When all alerts of an incident are resolved it moves to
-//! monitoring, and that is all: nobody is told by an alert, and nothing resolves by itself.
+//! A repeat (the same integration and fingerprint, and the incident is still open) belongs to the open
+//! incident and opens nothing. For other alerts, the first alert rule that matches decides where the alert
+//! belongs (`ground`, `place`). Without a rule, the alert opens an incident. A closed incident never takes a
+//! new problem. When all alerts of an incident are resolved, the incident moves to monitoring. Intake
+//! notifies nobody and resolves no incident.
 //!
-//! What happens to one alert is decided in memory; what can be written for many at once is written at the end of the
-//! transaction (`Work::finish`), so that a storm costs few statements an alert.
+//! The placement of each alert is decided in memory. Rows that can be written for many alerts at once are
+//! written at the end of the transaction (`Work::finish`), so that an alert storm needs few statements for
+//! each alert.
 //!
-//! Must never happen here: a repeat that notifies, or an alert that is counted and not stored.
+//! A repeat notifies nobody, and each alert that is counted is also stored.
 
 mod ending;
 mod firing;
@@ -46,35 +49,34 @@ use crate::db::dialect::{self, RepeatRow};
 use crate::directory::ResourceRef;
 use crate::incident::{self, Incident};
 
-/// What became of a body.
+/// The result of one request to a hook.
 #[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
 pub struct Taken {
-    /// Alerts in the body.
+    /// The number of alerts in the body.
     pub alerts: usize,
     /// Incidents that were opened.
     pub opened: Vec<Incident>,
-    /// Incidents that were open and took an alert in.
+    /// Open incidents that an alert of this body joined.
     pub attached: Vec<Incident>,
-    /// Incidents that had been closed a moment ago and were opened again.
+    /// Incidents that had been closed recently and were reopened.
     pub reopened: Vec<Incident>,
-    /// Alerts that said that their problem is over.
+    /// The number of alerts that report the end of their problem.
     pub resolved: usize,
-    /// Alerts that a silence is about: they are on record.
+    /// The number of alerts that a silence covers. They are only recorded.
     pub silenced: usize,
-    /// Ids that the directory does not know.
+    /// The number of IDs that the directory does not know.
     pub unresolved_references: usize,
-    /// What was understood and is no alert: a test of the connection, a note on an incident.
+    /// The number of parts of the body that were understood but are not alerts, for example a test of the
+    /// connection or a note on an incident.
     pub ignored: usize,
-    /// Events that changed nothing but the record, and why.
+    /// Events that changed nothing and were only recorded, with the reason.
     pub recorded: Vec<Recorded>,
-    /// Details of the body that could not be read, or that a rule did not look at; it was taken without them.
+    /// Details of the body that could not be read, or that a rule did not examine. The body was accepted
+    /// without them.
     pub notes: Vec<String>,
 }
 
-/// Keeps a body that is not of the integration's format.
-///
-/// # Errors
-/// What the database answers.
+/// Saves a request whose body is not in the format of the integration.
 pub fn keep_invalid(
     tx: &mut Tx<'_>,
     integration: &Integration,
@@ -90,33 +92,34 @@ pub fn keep_invalid(
     Ok(())
 }
 
-/// Events of one body that are said in words.
+/// The number of events of one body that are described in full.
 const MOST_SAID: usize = 10;
 
-/// A body that was understood.
+/// A body that was parsed.
 #[derive(Clone)]
 pub(crate) struct Body<'b> {
     pub integration: &'b Integration,
     pub batch: &'b Batch,
     pub request: &'b Request,
-    /// Who brought it.
+    /// Who sent the body.
     pub actor: Actor,
-    /// Whether somebody takes a kept body in again: then it does not matter whether its message was taken before.
+    /// Whether this is a replay of a saved request. A replay is processed even if its message was processed
+    /// before.
     pub again: bool,
 }
 
-/// Takes one body in.
+/// Stores one body.
 ///
 /// # Errors
-/// What the database answers; then nothing of the body is stored.
+/// `Internal` or `Unavailable` if the database fails. Nothing of the body is stored then.
 pub fn take(tx: &mut Tx<'_>, integration: &Integration, batch: &Batch, request: &Request) -> Result<Taken> {
     take_one(tx, integration, batch, request, false)
 }
 
-/// Takes a kept body in again.
+/// Replays one saved request.
 ///
 /// # Errors
-/// What the database answers; then nothing of the body is stored.
+/// `Internal` or `Unavailable` if the database fails. Nothing of the body is stored then.
 pub fn take_again(
     tx: &mut Tx<'_>,
     integration: &Integration,
@@ -144,12 +147,13 @@ fn take_one(
     Ok(taken.into_iter().next().unwrap_or_default())
 }
 
-/// Takes bodies in, one after another, and answers for each of them.
+/// Stores bodies one after another and returns one result for each.
 ///
 /// # Errors
-/// What the database answers; then nothing of any of them is stored.
+/// `Internal` or `Unavailable` if the database fails. Nothing of any body is stored then.
 pub(crate) fn take_all(tx: &mut Tx<'_>, bodies: Vec<Body<'_>>) -> Result<Vec<Taken>> {
-    // One transaction after another: two at once must not open two incidents.
+    // Only one transaction at a time may place alerts. Otherwise two of them could open two incidents for one
+    // problem.
     dialect::lock_intake(tx.conn)?;
     let actor = tx.actor.clone();
     let ground = Ground::read(tx.conn, tx.now)?;
@@ -173,7 +177,8 @@ pub(crate) fn take_all(tx: &mut Tx<'_>, bodies: Vec<Body<'_>>) -> Result<Vec<Tak
     taken
 }
 
-/// The batches whose alerts have several names, with the fingerprints that these lead to.
+/// Returns, for each batch whose alerts have several keys, the batch with the fingerprints that these keys
+/// lead to.
 fn linked(tx: &mut Tx<'_>, bodies: &[Body<'_>]) -> Result<Vec<Option<Batch>>> {
     let mut by_integration: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, body) in bodies.iter().enumerate() {
@@ -199,7 +204,7 @@ fn linked(tx: &mut Tx<'_>, bodies: &[Body<'_>]) -> Result<Vec<Option<Batch>>> {
     Ok(linked)
 }
 
-/// What became of a body, before all of it is written.
+/// The result of one body, before everything is written.
 struct Outcome<'b> {
     body: Body<'b>,
     opened: Vec<IncidentId>,
@@ -211,31 +216,31 @@ struct Outcome<'b> {
     recorded: Vec<Recorded>,
 }
 
-/// An alert that is stored already, and about which something came.
+/// An alert that is stored already and for which another event arrived.
 struct Again {
-    /// How often it came again now.
+    /// The number of repeats in this transaction.
     times: i64,
-    /// How often it came again in all.
+    /// The number of repeats in all.
     total: i64,
-    /// How many events of it came late now.
+    /// The number of late events in this transaction.
     late: i64,
-    /// Its newest event.
+    /// The newest event of the alert.
     last: LastEvent,
     incident: Option<IncidentId>,
     quiet: Option<QuietId>,
     actor: Actor,
 }
 
-/// Bodies that are being taken in.
+/// The state of one intake transaction.
 struct Work<'b> {
     memory: Memory,
     fresh: Vec<NewRow>,
     again: BTreeMap<AlertId, Again>,
     named: Vec<Named<'b>>,
     ended: BTreeMap<IncidentId, Actor>,
-    /// How many new alerts came for these incidents, and how many messages in all.
+    /// For each incident: the number of new alerts, and the number of messages in all.
     counted: BTreeMap<IncidentId, (i64, i64)>,
-    /// Groups of their senders that got alerts, by their keys.
+    /// The groups of senders that got alerts, by the key of the group.
     grown: BTreeMap<String, Grown>,
     messages: Messages,
     said: HashSet<(IncidentId, String)>,
@@ -258,7 +263,7 @@ impl<'b> Work<'b> {
         }
     }
 
-    /// Reads what is known of all the alerts at once.
+    /// Reads the known state of all the alerts with a few queries.
     fn look_ahead(&mut self, tx: &mut Tx<'_>, bodies: &[Body<'_>]) -> Result<()> {
         let mut fingerprints: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         let mut messages: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -316,7 +321,8 @@ impl<'b> Work<'b> {
             self.outcome().recorded.push(recorded);
         }
         let of = integration.id.as_str();
-        // One message may hold several alerts: whether it was taken before is asked for all of them first.
+        // One message can contain several alerts. So check all message IDs before the first alert is
+        // processed.
         let messages = batch
             .alerts
             .iter()
@@ -366,17 +372,17 @@ impl<'b> Work<'b> {
     }
 
     fn outcome(&mut self) -> &mut Outcome<'b> {
-        // There is always the one that `take` has pushed.
+        // `take` has always pushed one before.
         let last = self.outcomes.len() - 1;
         &mut self.outcomes[last]
     }
 
-    /// Stores the new alerts so far.
+    /// Stores the new alerts that are not stored yet.
     fn insert_fresh(&mut self, tx: &mut Tx<'_>) -> Result<()> {
         row::insert(tx.conn, &std::mem::take(&mut self.fresh))
     }
 
-    /// Writes what is not written yet, and answers for each body.
+    /// Writes everything that is not written yet, and returns the result of each body.
     fn finish(mut self, tx: &mut Tx<'_>) -> Result<Vec<Taken>> {
         self.insert_fresh(tx)?;
         let again = std::mem::take(&mut self.again);
@@ -443,7 +449,7 @@ impl<'b> Work<'b> {
         Ok(taken)
     }
 
-    /// Says on the trail which events changed nothing, once for each body.
+    /// Records on the audit trail which events changed nothing, with one event for each body.
     fn record_unchanged(&self, tx: &mut Tx<'_>) {
         for outcome in &self.outcomes {
             let recorded: Vec<&Recorded> = outcome
@@ -465,7 +471,7 @@ impl<'b> Work<'b> {
         }
     }
 
-    /// Keeps the bodies, of each integration the last ones.
+    /// Saves the requests. For each integration, only the most recent ones are saved.
     fn keep(&self, tx: &mut Tx<'_>) -> Result<()> {
         let mut of: BTreeMap<&str, Vec<(String, &Request)>> = BTreeMap::new();
         let mut ids = HashMap::new();

@@ -1,4 +1,4 @@
-//! Integrations: somewhere that alerts come from, with a secret URL to send them to.
+//! Integrations: the sources of alerts. Each has a secret URL that the source sends its alerts to.
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -17,30 +17,33 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::integrations as i;
 
-/// An integration to make.
+/// A new integration.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewIntegration {
-    /// What people call it.
+    /// The name of the integration.
     pub name: String,
-    /// Whose bodies it takes: `alertmanager`, `grafana`, `sentry`, `pagerduty` and so on, or `generic`; or, for what mail
-    /// providers report, `aws_ses`, `mailgun`, `postmark` or `sendgrid`. An unknown one is answered with all of them.
+    /// The source whose requests it accepts: `alertmanager`, `grafana`, `sentry`, `pagerduty` and so on, or
+    /// `generic`. For the reports of mail providers: `aws_ses`, `mailgun`, `postmark` or `sendgrid`. An
+    /// unknown source is answered with the list of all sources.
     pub source: String,
-    /// Given: requests must prove that they know it. For `sendgrid` the verification key of its signed webhook, for
-    /// `mailgun` its signing key, for `aws_ses` and `aws_sns` the ARN of the SNS topic.
+    /// If set, each request must prove that its sender knows the secret. For `sendgrid` this is the
+    /// verification key of the signed webhook, for `mailgun` the signing key, and for `aws_ses` and `aws_sns`
+    /// the ARN of the SNS topic.
     #[serde(default)]
     pub secret: Option<String>,
-    /// More secrets, any of which is as good: while one is changed for another.
+    /// More secrets. A request that proves any one of the secrets is accepted, so that a secret can be
+    /// replaced without an interruption.
     #[serde(default)]
     pub secrets: Vec<String>,
-    /// Which ids its alerts name.
+    /// Resource rules: which IDs are extracted from the alerts.
     #[serde(default)]
     pub resource_rules: Vec<ResourceRule>,
-    /// For `generic`: where in a body is what.
+    /// For `generic`: which field of a body has which meaning.
     #[serde(default)]
     pub mapping: Option<Mapping>,
-    /// Whether a new problem opens an incident; unset: true. Otherwise its alerts are only recorded. A rule for alerts that
-    /// one matches says it instead.
+    /// Whether a new problem opens an incident. The default is true. If false, alerts are only recorded,
+    /// unless they belong to an open incident. If an alert rule matches, the rule decides instead.
     #[serde(default = "opens_by_default")]
     pub open_incident: bool,
 }
@@ -49,52 +52,54 @@ fn opens_by_default() -> bool {
     true
 }
 
-/// A new integration. The URL is shown this once: it holds the secret that is stored only as a hash.
+/// A new integration with its URL. The URL is shown only in this answer, because it contains a secret that is
+/// stored only as a hash.
 #[derive(Clone, Serialize, utoipa::ToSchema)]
 pub struct CreatedIntegration {
-    /// Its id.
+    /// The ID of the integration.
     pub id: IntegrationId,
-    /// Where to send alerts. The answer to a repeat of the request leaves it out, and names it in `withheld`.
+    /// The URL to send alerts to. The answer to a repeat of the request omits it and lists it in `withheld`.
     #[schema(required = false)]
     pub hook_url: ShownOnce,
 }
 
-/// An integration, as shown.
+/// An integration.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Integration {
-    /// Its id.
+    /// The ID of the integration.
     pub id: IntegrationId,
-    /// What people call it.
+    /// The name of the integration.
     pub name: String,
-    /// Whose bodies it takes.
+    /// The source whose requests it accepts.
     pub source: String,
-    /// Whether requests must prove that they know the secret.
+    /// Whether requests must prove that their sender knows a secret.
     pub signed: bool,
-    /// How many secrets it has, any of which is as good: two while one is changed for another.
+    /// The number of secrets. There are two while one secret is replaced by another.
     pub secret_count: usize,
-    /// Which ids its alerts name.
+    /// Resource rules: which IDs are extracted from the alerts.
     pub resource_rules: Vec<ResourceRule>,
-    /// Where in a body is what.
+    /// For `generic`: which field of a body has which meaning.
     pub mapping: Option<Mapping>,
-    /// Whether a new problem opens an incident.
+    /// Whether a new problem opens an incident if no alert rule matches.
     pub open_incident: bool,
-    /// When it was deleted.
+    /// When the integration was deleted. Null if it is not deleted.
     pub gone_at: Option<Timestamp>,
-    /// When it was made.
+    /// When the integration was created.
     pub created_at: Timestamp,
-    /// What requests must prove to know one of; empty: nothing is checked.
+    /// The secrets. A request must prove that its sender knows one of them. If there are none, requests are
+    /// not verified.
     #[serde(skip)]
     pub(crate) secrets: Vec<String>,
-    /// Counts its changes.
+    /// The number of changes of the integration.
     #[serde(skip)]
     pub(crate) version: i64,
 }
 
 impl Integration {
-    /// Whether a check holds for one of the secrets; without any, there is nothing to prove.
+    /// Returns `Ok` if the check succeeds for one of the secrets, or if there are no secrets.
     ///
     /// # Errors
-    /// Why it does not hold for the first of them.
+    /// The reason why the check failed for the first secret.
     pub(crate) fn proves(
         &self,
         check: impl Fn(&str) -> std::result::Result<(), &'static str>,
@@ -149,7 +154,7 @@ impl Row {
     }
 }
 
-/// Secrets of one integration beside the first.
+/// The number of secrets that an integration can have in addition to the first one.
 pub(super) const MAX_SECRETS: usize = 10;
 
 fn check_secrets(check: &mut Check, source: &str, secret: Option<&str>, more: &[String]) {
@@ -166,7 +171,7 @@ fn check_secrets(check: &mut Check, source: &str, secret: Option<&str>, more: &[
     }
 }
 
-/// What is wrong with one secret. It is not repeated.
+/// Adds an error if a secret is not valid. The error does not contain the secret.
 pub(super) fn check_secret(check: &mut Check, pointer: &str, source: &str, secret: &str) {
     if secret.chars().count() < 8 {
         check
@@ -181,7 +186,7 @@ pub(super) fn check_secret(check: &mut Check, pointer: &str, source: &str, secre
     }
 }
 
-/// What is wrong with the rules by which resources are found.
+/// Adds an error for each resource rule that is not valid.
 pub(super) fn check_rules(check: &mut Check, source: &str, rules: &[ResourceRule]) {
     if provider::is_one(source) && !rules.is_empty() {
         check.errors.push(FieldError::at(
@@ -196,7 +201,7 @@ pub(super) fn check_rules(check: &mut Check, source: &str, rules: &[ResourceRule
     }
 }
 
-/// What is wrong with a mapping.
+/// Adds an error if a mapping is not valid.
 pub(super) fn check_mapping(check: &mut Check, source: &str, mapping: Option<&Mapping>) {
     match mapping {
         Some(mapping) if source == "generic" => check.errors.extend(mapping.check()),
@@ -208,10 +213,10 @@ pub(super) fn check_mapping(check: &mut Check, source: &str, mapping: Option<&Ma
     }
 }
 
-/// Makes an integration; `public_url` is the base of its hook.
+/// Creates an integration. `public_url` is the base of its hook URL.
 ///
 /// # Errors
-/// `Invalid`, field by field.
+/// `Invalid` with one error for each wrong field.
 pub fn create(tx: &mut Tx<'_>, new: &NewIntegration, public_url: &str) -> Result<CreatedIntegration> {
     let mut check = Check::default();
     check.name("/name", &new.name);
@@ -257,10 +262,10 @@ pub fn create(tx: &mut Tx<'_>, new: &NewIntegration, public_url: &str) -> Result
     })
 }
 
-/// The integration of that id, gone or not.
+/// Returns the integration with this ID, even if it is deleted.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if no integration has this ID.
 pub fn get(conn: &mut Conn, id: &IntegrationId) -> Result<Integration> {
     i::table
         .find(id.as_str())
@@ -270,10 +275,10 @@ pub fn get(conn: &mut Conn, id: &IntegrationId) -> Result<Integration> {
         .view()
 }
 
-/// The integration of a hook's token.
+/// Returns the integration whose hook URL has this token.
 ///
 /// # Errors
-/// `NotFound` where there is none, or it is gone.
+/// `NotFound` if no integration has this token, or if it is deleted.
 pub fn by_token(conn: &mut Conn, token: &str) -> Result<Integration> {
     i::table
         .filter(i::token_hash.eq(hash_secret(token)))
@@ -284,10 +289,7 @@ pub fn by_token(conn: &mut Conn, token: &str) -> Result<Integration> {
         .view()
 }
 
-/// Integrations that are there, oldest first, after the given one.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the integrations that are not deleted, oldest first, after the given ID.
 pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Integration>> {
     i::table
         .filter(i::gone_at.is_null())
@@ -300,10 +302,10 @@ pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Inte
         .collect()
 }
 
-/// Ends an integration: its URL answers 404 from now on.
+/// Deletes an integration. Its URL answers 404 from then on.
 ///
 /// # Errors
-/// `NotFound`, also where it has ended already.
+/// `NotFound` if the integration does not exist or is already deleted.
 pub fn delete(tx: &mut Tx<'_>, id: &IntegrationId) -> Result<()> {
     let changed = diesel::update(i::table.find(id.as_str()).filter(i::gone_at.is_null()))
         .set((

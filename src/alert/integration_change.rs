@@ -1,7 +1,8 @@
-//! Changing an integration in its place: its name, what its alerts name, and its secrets, one for another without a gap.
+//! Changes an existing integration: its name, its resource rules, its mapping and its secrets. A secret can
+//! be replaced without an interruption.
 //!
-//! Must never happen here: a secret in an event or an error, or an integration that takes requests without proof
-//! because of a slip.
+//! Events and errors never contain a secret. An integration never stops verifying requests by mistake: only
+//! an explicit empty list removes the last secret.
 
 use diesel::prelude::*;
 use serde::{Deserialize, Deserializer};
@@ -18,35 +19,37 @@ use crate::base::id::IntegrationId;
 use crate::db::dialect;
 use crate::db::schema::integrations as i;
 
-/// A change of an integration; what is left out stays.
+/// A change of an integration. Fields that are left out do not change.
 #[derive(Clone, Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IntegrationPatch {
-    /// What people call it.
+    /// The new name of the integration.
     #[serde(default)]
     pub name: Option<String>,
-    /// All of its secrets from now on. An empty list: requests need no proof any more.
+    /// The new list of all secrets. With an empty list, requests are no longer verified.
     #[serde(default)]
     pub secrets: Option<Vec<String>>,
-    /// One more secret, as good as those that it has.
+    /// A secret to add. The existing secrets stay valid.
     #[serde(default)]
     pub add_secret: Option<String>,
-    /// A secret that it has, which counts no more. The last one stays: `secrets` alone says that there is none.
+    /// A secret to remove. The last secret cannot be removed in this way; set `secrets` to an empty list
+    /// instead.
     #[serde(default)]
     pub drop_secret: Option<String>,
-    /// All rules by which resources are found.
+    /// The new list of all resource rules.
     #[serde(default)]
     pub resource_rules: Option<Vec<ResourceRule>>,
-    /// For `generic`: the whole mapping; null: fields of the usual names.
+    /// For `generic`: the whole new mapping. Null removes the mapping; fields with the usual names are read
+    /// then.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<Mapping>)]
     pub mapping: Option<Option<Mapping>>,
-    /// Whether a new problem of no rule opens an incident.
+    /// Whether a new problem opens an incident if no alert rule matches.
     #[serde(default)]
     pub open_incident: Option<bool>,
 }
 
-/// A null is a value, and not the same as nothing.
+/// Distinguishes a null from a field that is left out.
 fn given<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Option<Option<Mapping>>, D::Error> {
@@ -65,7 +68,8 @@ impl IntegrationPatch {
     }
 }
 
-/// Everything but the secrets, of which only the number is said.
+/// Returns the audited values of an integration: everything except the secrets, of which only the number is
+/// recorded.
 fn mark(integration: &Integration) -> Value {
     json!({
         "name": integration.name, "secrets": integration.secret_count, "mapping": integration.mapping,
@@ -76,7 +80,8 @@ fn mark(integration: &Integration) -> Value {
 /// Changes an integration.
 ///
 /// # Errors
-/// `NotFound`; `Conflict` where it has ended; `Invalid`, field by field, or where nothing is given.
+/// `NotFound` if the integration does not exist. `Conflict` if it is deleted. `Invalid` with one error for
+/// each wrong field, or if no field is given.
 pub fn change(tx: &mut Tx<'_>, id: &IntegrationId, patch: &IntegrationPatch) -> Result<Integration> {
     dialect::lock(tx.conn, dialect::Lock::Integration, id.as_str())?;
     let before = integration::get(tx.conn, id)?;
@@ -129,7 +134,7 @@ pub fn change(tx: &mut Tx<'_>, id: &IntegrationId, patch: &IntegrationPatch) -> 
     Ok(after)
 }
 
-/// The secrets after the change.
+/// Returns the secrets after the change.
 fn secrets(check: &mut Check, before: &Integration, patch: &IntegrationPatch) -> Vec<String> {
     let mut wrong = |pointer: &str, detail: &str| check.errors.push(FieldError::at(pointer, detail));
     let mut secrets = before.secrets.clone();

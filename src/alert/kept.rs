@@ -1,6 +1,7 @@
-//! The last bodies of an integration, taken or refused: to be looked at, and to be taken in again.
+//! Saved requests: the most recent requests of each integration, accepted or rejected. They can be viewed and
+//! replayed.
 //!
-//! Must never happen here: a secret in what is kept, or a body that is kept for ever.
+//! A saved request contains no secret, and it is deleted after a limited time.
 
 use std::collections::BTreeMap;
 
@@ -19,27 +20,28 @@ use crate::db::Conn;
 use crate::db::many::insert_many;
 use crate::db::schema::hook_requests as h;
 
-/// Bodies that are kept for each integration.
+/// The number of saved requests for each integration.
 const KEPT: i64 = 100;
 
-/// A body that came in, as shown.
+/// A saved request.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct HookRequest {
-    /// Its id.
+    /// The ID of the saved request.
     pub id: i64,
-    /// When.
+    /// When the request was received.
     pub received_at: Timestamp,
-    /// Whether it was understood.
+    /// Whether the body was understood.
     pub accepted: bool,
-    /// What became of it, or why it was not understood.
+    /// What the request caused, or why its body was not understood.
     pub detail: String,
-    /// How it was sent.
+    /// The HTTP method of the request.
     pub method: String,
-    /// What was behind the `?` of the URL.
+    /// The part of the URL after the `?`.
     pub query: String,
-    /// The headers that say what the body is. Others are not kept, as any may hold a secret.
+    /// The headers that describe the body. Other headers are not saved, because any of them could contain a
+    /// secret.
     pub headers: BTreeMap<String, String>,
-    /// The body, as text. The hook's own token is cut out of it.
+    /// The body as text. The token of the hook is removed from it.
     pub body: String,
 }
 
@@ -87,10 +89,7 @@ const COLUMNS: (
     h::headers,
 );
 
-/// Keeps a request, which holds no secret any more, and forgets the oldest ones.
-///
-/// # Errors
-/// What the database answers.
+/// Saves a request and deletes the oldest ones. The caller has removed the secrets from the request.
 pub fn keep(
     tx: &mut Tx<'_>,
     id: &IntegrationId,
@@ -101,12 +100,9 @@ pub fn keep(
     store(tx, id, &[(accepted, detail, request)])
 }
 
-/// Keeps the last of these requests, which were understood, and forgets the oldest ones.
-///
-/// # Errors
-/// What the database answers.
+/// Saves the most recent of these requests, which were all understood, and deletes the oldest saved requests.
 pub fn keep_all(tx: &mut Tx<'_>, id: &IntegrationId, bodies: &[(String, &Request)]) -> Result<()> {
-    // Of more than are kept, the first would be forgotten at once.
+    // Requests over the limit would be deleted at once.
     let skipped = bodies.len().saturating_sub(KEPT as usize);
     let rows: Vec<_> = bodies
         .iter()
@@ -116,10 +112,8 @@ pub fn keep_all(tx: &mut Tx<'_>, id: &IntegrationId, bodies: &[(String, &Request
     store(tx, id, &rows)
 }
 
-/// Forgets the bodies that came before a time: they may hold what is somebody's own. Answers how many.
-///
-/// # Errors
-/// What the database answers.
+/// Deletes the requests that were received before a time, because they can contain personal data. Returns how
+/// many were deleted.
 pub fn forget(conn: &mut Conn, before: Timestamp) -> Result<usize> {
     Ok(diesel::delete(h::table.filter(h::received_at.lt(before))).execute(conn)?)
 }
@@ -147,7 +141,7 @@ fn store(tx: &mut Tx<'_>, id: &IntegrationId, bodies: &[(bool, &str, &Request)])
             detail: one_line(detail, 1_000),
             body: &request.body,
             method: &request.method,
-            // PostgreSQL has no text with a zero byte.
+            // PostgreSQL does not store a text with a zero byte.
             query: request.query.replace('\0', ""),
             headers: serde_json::to_string(&request.headers)?,
         });
@@ -181,10 +175,10 @@ fn store(tx: &mut Tx<'_>, id: &IntegrationId, bodies: &[(bool, &str, &Request)])
     Ok(())
 }
 
-/// The last bodies of an integration, newest first, before the given one.
+/// Returns the saved requests of an integration before the given ID, newest first.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if the integration does not exist.
 pub fn list(
     conn: &mut Conn,
     id: &IntegrationId,
@@ -202,23 +196,21 @@ pub fn list(
     rows.into_iter().map(|row| Ok(read(row)?.0)).collect()
 }
 
-/// A body that is kept, without what was in it.
+/// A saved request without its body.
 #[derive(Clone, Debug, Queryable)]
 pub struct KeptHead {
-    /// Its id.
+    /// The ID of the saved request.
     pub id: i64,
-    /// Whose it is.
+    /// The integration that received the request.
     pub integration: IntegrationId,
-    /// When it came.
+    /// When the request was received.
     pub received_at: Timestamp,
-    /// What became of it.
+    /// What the request caused.
     pub detail: String,
 }
 
-/// The last bodies of these integrations, newest first; of each one a few.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the saved requests of these integrations, newest first, and at most `each` of them for one
+/// integration.
 pub fn heads(conn: &mut Conn, integrations: &[IntegrationId], each: i64) -> Result<Vec<KeptHead>> {
     let mut heads: Vec<KeptHead> = Vec::new();
     for id in integrations {
@@ -234,10 +226,10 @@ pub fn heads(conn: &mut Conn, integrations: &[IntegrationId], each: i64) -> Resu
     Ok(heads)
 }
 
-/// A body of an integration, as it was sent.
+/// Returns a saved request as it was sent.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if the integration has no saved request with this ID.
 pub fn request(conn: &mut Conn, id: &IntegrationId, body: i64) -> Result<Request> {
     let row: Option<Row> = h::table
         .filter(h::integration_id.eq(id.as_str()))

@@ -1,5 +1,6 @@
-//! Several names of one problem: a key that a caller chose and the sender's own id, of which a message may bring only one.
-//! Each leads to the fingerprint of the alert, so that one problem is never two.
+//! Connects the several keys of one problem, for example a key that the caller chose and the sender's own ID.
+//! A message may contain only one of them. All keys of a problem lead to the fingerprint of one alert, so
+//! that one problem never becomes two alerts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,10 +14,10 @@ use crate::db::Conn;
 use crate::db::dialect::on_backend;
 use crate::db::schema::alert_keys as k;
 
-/// How long a name is kept that nobody uses.
+/// How long an unused key is stored.
 const KEPT: Duration = Duration::from_secs(180 * 24 * 3_600);
 
-/// The names of problems of one integration, and what they lead to.
+/// The keys of the problems of one integration, and the fingerprints that they lead to.
 pub(super) struct Keys {
     integration: String,
     known: BTreeMap<String, String>,
@@ -24,10 +25,8 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// What is known of the names in these batches of one integration. None where no alert has several names.
-    ///
-    /// # Errors
-    /// What the database answers.
+    /// Reads the stored keys that occur in these batches of one integration. Returns None if no alert has
+    /// several keys.
     pub fn of<'b>(
         conn: &mut Conn,
         integration: &str,
@@ -58,7 +57,8 @@ impl Keys {
         }))
     }
 
-    /// The batch with the fingerprints that its names lead to. The most specific name that is known counts.
+    /// Returns the batch with the fingerprints that its keys lead to. The most specific key that is known
+    /// decides.
     pub fn linked(&mut self, batch: &Batch) -> Batch {
         let mut batch = batch.clone();
         for alert in batch.alerts.iter_mut().filter(|alert| !alert.keys.is_empty()) {
@@ -75,10 +75,7 @@ impl Keys {
         batch
     }
 
-    /// Stores what the names that were used lead to.
-    ///
-    /// # Errors
-    /// What the database answers.
+    /// Stores the fingerprints of the keys that were used.
     pub fn store(&self, conn: &mut Conn, now: Timestamp) -> Result<()> {
         let rows: Vec<_> = self
             .known
@@ -105,10 +102,7 @@ impl Keys {
     }
 }
 
-/// Forgets names that nobody has used for long. Answers how many.
-///
-/// # Errors
-/// What the database answers.
+/// Deletes the keys that nobody has used for a long time. Returns how many were deleted.
 pub(super) fn forget(conn: &mut Conn, now: Timestamp) -> Result<usize> {
     Ok(diesel::delete(k::table.filter(k::used_at.lt(now.minus(KEPT)))).execute(conn)?)
 }

@@ -1,6 +1,8 @@
-//! The service that asks the product's own service about references which the directory does not know, and makes the
-//! resources affected once they are known. A reference that stays unknown is kept with the reason; nobody becomes affected by
-//! a guess. No request is made inside a transaction, and no reference is asked about over and over.
+//! A background service that asks the product about references that the directory does not know. Once a
+//! resource is known, it becomes affected.
+//!
+//! A reference that stays unknown is stored with the reason. A resource never becomes affected by a guess. No
+//! request is made inside a transaction, and the answer to a reference is reused for a while.
 
 use std::time::Duration;
 
@@ -23,20 +25,20 @@ use crate::egress::client::Client;
 use crate::incident::{self, affected};
 use crate::work::{Next, Service, Stop};
 
-/// How long a reference is left to the process that asks about it.
+/// How long other processes leave a reference to the process that asks about it.
 const LEASE: Duration = Duration::from_secs(60);
-/// How long "unknown" is believed.
+/// How long the answer "unknown" is valid.
 const UNKNOWN: Duration = Duration::from_secs(60);
-/// How long is waited after a failure; twice as long after each further one.
+/// The wait after a failure. It doubles with each further failure.
 const FAILED: Duration = Duration::from_secs(30);
-/// How often a service that fails is asked about a reference by itself.
+/// How many times the service asks about a reference automatically while the requests fail.
 const ATTEMPTS: i64 = 6;
 
-/// Looks references up.
+/// The service that looks up references.
 pub struct Lookups {
     /// The database.
     pub db: Db,
-    /// Makes the requests.
+    /// The HTTP client that makes the requests.
     pub client: Client,
 }
 
@@ -61,7 +63,7 @@ struct Reference {
     resource_id: String,
 }
 
-/// References of incidents that are not over, that were not asked, or whose answer is too old to be believed.
+/// Returns references of open incidents that were never asked about, or whose answer is no longer valid.
 fn due(conn: &mut Conn, now: Timestamp) -> Result<Vec<ResourceRef>> {
     let rows: Vec<Reference> = diesel::sql_query(format!(
         "SELECT DISTINCT ar.resource_type, ar.resource_id FROM alert_references ar \
@@ -80,7 +82,7 @@ fn due(conn: &mut Conn, now: Timestamp) -> Result<Vec<ResourceRef>> {
         .collect())
 }
 
-/// Asks about what is due. Answers whether there was anything.
+/// Asks about the references that are due. Returns whether there were any.
 async fn round(db: &Db, client: &Client, stop: &Stop) -> Result<bool> {
     let now = db.clock().now();
     let found = db
@@ -95,7 +97,7 @@ async fn round(db: &Db, client: &Client, stop: &Stop) -> Result<bool> {
     let id = service.id.clone();
     let wanted = db
         .transaction(move |conn| {
-            // Of several processes one asks.
+            // The lock ensures that only one process asks.
             dialect::lock(conn, Lock::Source, id.as_str())?;
             let wanted = due(conn, now)?;
             note(conn, &wanted, "asking", None, now, now.plus(LEASE))?;
@@ -109,7 +111,7 @@ async fn round(db: &Db, client: &Client, stop: &Stop) -> Result<bool> {
     let answer = tokio::select! {
         answer = callout::ask(client, &service, &wanted, now) => answer,
         () = stop.wait() => {
-            // Whoever starts next asks again.
+            // The next start asks again.
             db.transaction(move |conn| note(conn, &wanted, "wanted", None, now, now)).await?;
             return Ok(false);
         }
@@ -151,7 +153,7 @@ async fn round(db: &Db, client: &Client, stop: &Stop) -> Result<bool> {
 }
 
 async fn failed(db: &Db, service: &callout::Service, wanted: Vec<ResourceRef>, reason: &str) -> Result<()> {
-    // Not the reason itself: it may repeat what the service said.
+    // Do not log the reason: it can repeat what the service answered.
     tracing::warn!(source = %service.id, "a call-out failed: its incidents say why");
     let (id, name, reason) = (service.id.clone(), service.name.clone(), reason.to_owned());
     db.write(&Actor::system("call-out"), move |tx| {
@@ -160,7 +162,7 @@ async fn failed(db: &Db, service: &callout::Service, wanted: Vec<ResourceRef>, r
             tx.now.for_people(None)
         );
         note(tx.conn, &wanted, "failed", Some(&reason), tx.now, tx.now)?;
-        // Later and later, up to an hour.
+        // The wait grows with each attempt, up to about half an hour.
         for at in &wanted {
             let row = dl::table.find((at.type_.as_str(), at.id.as_str()));
             let attempts: i64 = row.select(dl::attempts).first(tx.conn)?;
@@ -219,10 +221,8 @@ fn forget(conn: &mut Conn, refs: &[ResourceRef]) -> Result<()> {
     Ok(())
 }
 
-/// Makes affected what alerts named and the directory knows by now, of these references. Answers how many are known.
-///
-/// # Errors
-/// What the database answers.
+/// Updates the alerts that name these references. Resources that the directory knows by now become affected.
+/// Returns how many of the references are known.
 pub fn resolve(tx: &mut Tx<'_>, refs: &[ResourceRef]) -> Result<usize> {
     let known = resource::keys(tx.conn, &refs.iter().collect::<Vec<_>>())?;
     let mut touched: Vec<(AlertId, Option<IncidentId>)> = Vec::new();
@@ -282,21 +282,22 @@ pub fn resolve(tx: &mut Tx<'_>, refs: &[ResourceRef]) -> Result<usize> {
     Ok(known.len())
 }
 
-/// What became of the wish to have references looked up.
+/// The result of a request to look up the references of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Wanted {
-    /// The directory knows them by now.
+    /// The number of references that the directory knows by now.
     pub resolved: usize,
-    /// A service is asked about them.
+    /// The number of references that a service will be asked about.
     pub asked: usize,
-    /// Nobody can be asked about them, or they were asked a moment ago.
+    /// The number of references that stay unknown for now: there is no service to ask, or it was asked a
+    /// moment ago.
     pub left: usize,
 }
 
-/// Looks up what the alerts of an incident named and nobody knew: in the directory at once, and at the service soon.
+/// Looks up the unmatched references of an incident: in the directory at once, and soon after at the service.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if the incident does not exist.
 pub fn want(tx: &mut Tx<'_>, incident: &IncidentId) -> Result<Wanted> {
     incident::get(tx.conn, incident)?;
     let refs: Vec<ResourceRef> = affected::unresolved(tx.conn, incident)?
@@ -314,7 +315,8 @@ pub fn want(tx: &mut Tx<'_>, incident: &IncidentId) -> Result<Wanted> {
                 .select((dl::state, dl::expires_at))
                 .first(tx.conn)
                 .optional()?;
-            // An answer is believed for its time, also when somebody is impatient; a failure is none.
+            // An answer stays valid for its time, even if somebody asks again sooner. A failure is not an
+            // answer.
             let believed = held.is_some_and(|(state, until)| {
                 ["unknown", "asking"].contains(&state.as_str()) && until > tx.now
             });

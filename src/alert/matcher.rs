@@ -1,7 +1,7 @@
-//! Matchers: a condition on one field of an alert, and what the fields are.
+//! Matchers: conditions on one field of an alert.
 //!
-//! What may not happen: a condition that holds because its field is misspelt or missing, or a pattern that matches only
-//! a part of a value. `pattern` bounds how long one takes.
+//! A condition never matches if its field is misspelt or missing. A pattern must match the whole value.
+//! `pattern` limits the time that a regular expression can take.
 
 use std::borrow::Cow;
 
@@ -13,38 +13,40 @@ use super::source::{Alert, as_text};
 use crate::base::check::Check;
 use crate::base::error::{Error, FieldError, Result};
 
-/// A condition on one field of an alert: one of `is`, `matches` and `in`. A field that the alert does not have fulfils none.
+/// A condition on one field of an alert: exactly one of `is`, `matches` and `in`. If the alert does not have
+/// the field, the condition does not match.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = AlertMatcher)]
 pub struct Matcher {
-    /// `labels.NAME`, `annotations.NAME`, `title`, `text`, `severity`, `fingerprint`, `link`, `source` (as the integration
-    /// says it), `integration` (its id), or a JSON pointer into the alert's part of the body.
+    /// `labels.NAME`, `annotations.NAME`, `title`, `text`, `severity`, `fingerprint`, `link`, `source` (the
+    /// source of the integration), `integration` (the ID of the integration), or a JSON pointer into the part
+    /// of the body that is about this alert.
     pub field: String,
-    /// The value is this one.
+    /// The field has exactly this value. For `severity`, upper and lower case are the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is: Option<String>,
-    /// The whole value matches this regular expression.
+    /// This regular expression matches the whole value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matches: Option<String>,
-    /// The value is one of these.
+    /// The field has one of these values. For `severity`, upper and lower case are the same.
     #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
     pub one_of: Option<Vec<String>>,
 }
 
-/// Matchers of one rule or silence.
+/// The number of matchers in one rule or silence.
 const MOST: usize = 20;
-/// Values of one list.
+/// The number of values in one list.
 const MOST_VALUES: usize = 500;
-/// Characters of a value or a pattern.
+/// The number of characters in a value, a pattern or the name of a field.
 const LONGEST: usize = 1_000;
-/// Texts of one field that are looked at.
+/// The number of texts of one field that are examined.
 const MAX_TEXTS: usize = 100;
 
 /// Checks the name of a field.
 ///
 /// # Errors
-/// A sentence for the caller.
+/// A sentence for the caller that says what is wrong.
 pub fn check_field(field: &str) -> Result<(), String> {
     let known = [
         "title",
@@ -70,7 +72,7 @@ pub fn check_field(field: &str) -> Result<(), String> {
     ))
 }
 
-/// Checks a list of matchers, of which all have to hold.
+/// Checks a list of matchers and adds an error for each wrong field.
 pub(super) fn check(check: &mut Check, pointer: &str, matchers: &[Matcher]) {
     let mut wrong = |at: String, detail: String| check.errors.push(FieldError::at(at, detail));
     if matchers.len() > MOST {
@@ -120,7 +122,7 @@ pub(super) fn check(check: &mut Check, pointer: &str, matchers: &[Matcher]) {
     }
 }
 
-/// An alert and where it came from.
+/// An alert and the integration that received it.
 #[derive(Clone, Copy)]
 pub(super) struct Subject<'a> {
     pub integration: &'a Integration,
@@ -128,7 +130,7 @@ pub(super) struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    /// The values of a field: one, each of a list, or none.
+    /// Returns the values of a field: none, one, or one for each element of a list.
     pub fn values(self, field: &str) -> Vec<Cow<'a, str>> {
         let Subject { integration, alert } = self;
         let one = |text: &'a str| match text {
@@ -168,14 +170,14 @@ enum Test {
     Matches(Pattern),
 }
 
-/// Matchers that are ready to be asked.
+/// Compiled matchers.
 pub(super) struct Matchers(Vec<(String, Test)>);
 
 impl Matchers {
-    /// Makes stored matchers ready.
+    /// Compiles stored matchers.
     ///
     /// # Errors
-    /// Where they were not checked before.
+    /// `Internal` if a matcher is not valid. Matchers are checked before they are stored.
     pub fn compile(matchers: &[Matcher]) -> Result<Self> {
         let ready = matchers.iter().map(|matcher| {
             let test = match (&matcher.is, &matcher.matches, &matcher.one_of) {
@@ -191,7 +193,8 @@ impl Matchers {
         Ok(Matchers(ready.collect::<Result<_>>()?))
     }
 
-    /// The fields whose values are longer than the expressions for them look at: these do not match.
+    /// Returns the fields with a value that is too long for its regular expression. Such a value does not
+    /// match.
     pub fn too_long(&self, subject: Subject<'_>) -> Vec<&str> {
         let unseen = self.0.iter().filter(|(field, test)| match test {
             Test::Matches(pattern) => subject
@@ -203,11 +206,11 @@ impl Matchers {
         unseen.map(|(field, _)| field.as_str()).collect()
     }
 
-    /// Whether all of them hold.
+    /// Returns whether all conditions match.
     pub fn hold(&self, subject: Subject<'_>) -> bool {
         self.0.iter().all(|(field, test)| {
             subject.values(field).iter().any(|value| match test {
-                // The sources give the word in lower case.
+                // The sources give severities in lower case.
                 Test::In(values) if field == "severity" => {
                     values.iter().any(|one| one.eq_ignore_ascii_case(value))
                 }
@@ -218,10 +221,10 @@ impl Matchers {
     }
 }
 
-/// A pattern for whole values.
+/// Compiles a pattern that must match the whole value.
 fn compile(field: &str, pattern: &str) -> Result<Pattern, String> {
     let any_case = field == "severity";
-    // By itself first: `a)|(b` is none, although it would be one between brackets.
+    // Compile the pattern alone first: `a)|(b` is not valid, but it would be valid inside the brackets below.
     Pattern::new(pattern, any_case)?;
     Pattern::new(&format!(r"\A(?:{pattern})\z"), any_case)
 }

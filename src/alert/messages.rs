@@ -1,5 +1,5 @@
-//! Messages that were taken, by the sender's own id of them. Senders deliver a message again where they are not sure that
-//! it arrived: each is taken once, by whichever process, also after a restart.
+//! Stores the IDs of processed messages, so that each message is processed once. Senders deliver a message
+//! again if they are not sure that it arrived. A repeat is recognised by any process, also after a restart.
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::db::Conn;
 use crate::db::dialect::on_backend;
 use crate::db::schema::alert_messages as m;
 
-/// How long the id of a message is kept. Senders give up after a day at most.
+/// How long the ID of a message is stored. Senders stop their retries after one day at most.
 const KEPT: Duration = Duration::from_secs(14 * 24 * 3_600);
 
-/// The ids of messages that were taken before, and those that are taken now.
+/// The IDs of messages that were processed before, and of those that are processed now.
 #[derive(Debug, Default)]
 pub(super) struct Messages {
     taken: HashSet<(String, String)>,
@@ -23,10 +23,7 @@ pub(super) struct Messages {
 }
 
 impl Messages {
-    /// Reads which of these messages of an integration were taken before.
-    ///
-    /// # Errors
-    /// What the database answers.
+    /// Reads which of these messages of an integration were processed before.
     pub fn read(&mut self, conn: &mut Conn, integration: &str, ids: &BTreeSet<&str>) -> Result<()> {
         let ids: Vec<&str> = ids.iter().copied().collect();
         for chunk in ids.chunks(500) {
@@ -41,12 +38,12 @@ impl Messages {
         Ok(())
     }
 
-    /// Whether a message was taken already.
+    /// Returns whether a message was processed before.
     pub fn was_taken(&self, integration: &str, id: &str) -> bool {
         self.taken.contains(&(integration.to_owned(), id.to_owned()))
     }
 
-    /// Says that a message is taken now.
+    /// Marks a message as processed.
     pub fn take(&mut self, integration: &str, id: &str) {
         let key = (integration.to_owned(), id.to_owned());
         if self.taken.insert(key.clone()) {
@@ -54,10 +51,7 @@ impl Messages {
         }
     }
 
-    /// Stores the ids of the messages that were taken now.
-    ///
-    /// # Errors
-    /// What the database answers.
+    /// Stores the IDs of the messages that were processed in this transaction.
     pub fn store(&mut self, conn: &mut Conn, now: Timestamp) -> Result<()> {
         let rows: Vec<_> = std::mem::take(&mut self.fresh)
             .into_iter()
@@ -79,10 +73,8 @@ impl Messages {
     }
 }
 
-/// Forgets the ids of messages that are too old to come again, and names of problems that nobody uses. Answers how many.
-///
-/// # Errors
-/// What the database answers.
+/// Deletes the IDs of messages that are too old to be repeated, and unused keys of problems. Returns how many
+/// were deleted.
 pub fn forget(conn: &mut Conn, now: Timestamp) -> Result<usize> {
     let messages = diesel::delete(m::table.filter(m::received_at.lt(now.minus(KEPT)))).execute(conn)?;
     Ok(messages + super::keys::forget(conn, now)?)

@@ -1,7 +1,7 @@
-//! Alerts: what told us. Integrations with a secret URL, the bodies they send, the alerts read from them.
+//! Alerts: integrations with a secret URL, the requests that they receive, and the alerts in these requests.
 //!
-//! Must never happen here: a customer told by an alert, a repeat that opens a second incident, a reference that is
-//! dropped because the directory does not know it, or a body that is lost because it was not understood.
+//! An alert notifies no customer. A repeat opens no second incident. A reference that the directory does not
+//! know is stored as unmatched. A body that was not understood is saved.
 
 pub mod grouping;
 pub mod intake;
@@ -38,68 +38,69 @@ use crate::db::Conn;
 use crate::db::schema::alerts as a;
 
 word_enum! {
-    /// Whether the problem is there.
+    /// Whether the problem still exists.
     #[schema(as = AlertStatus)]
     Status, "a status of an alert" {
-        /// It is.
+        /// The problem exists.
         Firing = "firing",
-        /// It was.
+        /// The problem has ended.
         Resolved = "resolved",
     }
 }
 
-/// An alert, as shown.
+/// An alert.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct AlertView {
-    /// Its id.
+    /// The ID of the alert.
     pub id: AlertId,
-    /// Where it came from.
+    /// The integration that received the alert.
     pub integration: IntegrationId,
-    /// What makes it the same problem again.
+    /// Identifies the problem within the integration. An alert with the same fingerprint is the same problem.
     pub fingerprint: String,
-    /// Whether the problem is there.
+    /// `firing` while the problem exists, `resolved` after it has ended.
     pub status: String,
-    /// The source's own word for how bad it is; `unknown` where it says none.
+    /// The severity by the source, in the words of the source. `unknown` if the source gives none.
     pub severity: String,
-    /// One line.
+    /// The title, on one line.
     pub title: String,
-    /// More.
+    /// The description, which can have several lines.
     pub text: String,
-    /// Since when, by the source.
+    /// When the problem began, by the source.
     pub started_at: Timestamp,
-    /// Until when, by the source.
+    /// When the problem ended, by the source.
     pub ended_at: Option<Timestamp>,
-    /// The incident it belongs to; null where it only was recorded.
+    /// The incident that the alert belongs to. Null if the alert was only recorded.
     pub incident: Option<IncidentId>,
-    /// How often it came again while it was firing.
+    /// How many times the alert was repeated while it was firing.
     pub repeats: i64,
-    /// The rule that it matched, where it was placed by one.
+    /// The alert rule that matched. Null if no rule matched.
     pub rule: Option<AlertRuleId>,
-    /// The fields and values of its group by that rule.
+    /// The fields and values of the group that the alert belongs to.
     pub group: Option<Value>,
-    /// The silence by which it was silenced when it came last.
+    /// The silence that covered the alert when it was last received.
     pub silence: Option<QuietId>,
-    /// The maintenance window in which it came last.
+    /// The maintenance window that covered the alert when it was last received.
     pub maintenance_window: Option<QuietId>,
-    /// Where to look at it.
+    /// A link to the alert at the source.
     pub link: Option<String>,
-    /// Its labels.
+    /// The labels of the alert.
     pub labels: Value,
-    /// When it came first.
+    /// When the alert was first received.
     pub received_at: Timestamp,
-    /// When it came last.
+    /// When the alert was last received.
     pub last_received_at: Timestamp,
-    /// Of an alert that fires and about which nothing came for more than an hour: since when. A sender that silences an
-    /// alert says nothing more, not even that it is over.
+    /// When the alert was last received, if it is firing and nothing was received about it for more than an
+    /// hour. A sender that silences an alert sends nothing more, not even the end of the problem.
     pub no_word_since: Option<Timestamp>,
-    /// The sender's own time of the newest event that changed it; null where the sender gives no time.
+    /// The sender's own time of the newest event that changed the alert. Null if the sender gives no time.
     pub event_at: Option<Timestamp>,
-    /// How many events came that were older than what was known by then. They changed nothing.
+    /// The number of events that were older than the known state of the alert. They changed nothing.
     pub late_events: i64,
-    /// Why it is on record and opens no incident, where the sender itself says that it is no outage: it is planned, it
-    /// informs, or it is a test.
+    /// Why the alert was recorded and opened no incident, if the sender says that it is not an outage: it is
+    /// planned, it is information, or it is a test.
     pub recorded_why: Option<String>,
-    /// Details of it that could not be read, or that a rule did not look at, when it came first; it was taken without them.
+    /// Details of the alert that could not be read, or that a rule did not examine. The alert was accepted
+    /// without them.
     pub notes: Vec<String>,
 }
 
@@ -129,7 +130,7 @@ type Row = (
     Option<String>,
 );
 
-/// Silence about an alert that fires, in seconds, after which it is shown.
+/// Seconds without a message about an alert that fires, after which `no_word_since` is shown.
 const NO_WORD: i64 = 3_600;
 
 fn view(row: Row, kinds: &HashMap<String, quiet::Kind>, now: Timestamp) -> Result<AlertView> {
@@ -196,10 +197,10 @@ fn view(row: Row, kinds: &HashMap<String, quiet::Kind>, now: Timestamp) -> Resul
     })
 }
 
-/// Alerts that match, newest first, before the given one.
+/// Returns the alerts that match the filters, newest first, before the given ID.
 ///
 /// # Errors
-/// `NotFound` where the incident or the integration does not exist.
+/// `NotFound` if the incident or the integration does not exist.
 pub fn list(
     conn: &mut Conn,
     integration: Option<&IntegrationId>,

@@ -1,7 +1,8 @@
-//! Regular expressions that operators write and that run over texts of strangers.
+//! Regular expressions that operators write and that run on texts from outside.
 //!
-//! One search takes time in proportion to the expression times the text, and a list of matches takes that for each
-//! match. So both are bounded: large expressions look at short texts, and one run has a time limit.
+//! The time of one search is proportional to the size of the expression times the length of the text, and a
+//! list of matches takes that time for each match. So both are limited: a large expression searches only a
+//! short text, and each run has a time limit.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -11,32 +12,32 @@ use regex::{Captures, Regex, RegexBuilder};
 
 use crate::base::text::one_line;
 
-/// Compiled size, in bytes, up to which an expression is small.
+/// The largest compiled size of a small expression, in bytes.
 const SMALL: usize = 64 * 1024;
-/// Largest compiled size, in bytes.
+/// The largest compiled size of any expression, in bytes.
 const LARGEST: usize = 1024 * 1024;
-/// Bytes of a text that a small expression looks at.
+/// The length of text that a small expression searches, in bytes.
 const SMALL_LOOKS_AT: usize = 64 * 1024;
-/// Bytes of a text that a larger expression looks at.
+/// The length of text that a larger expression searches, in bytes.
 const LARGE_LOOKS_AT: usize = 4 * 1024;
-/// How long all matches of one expression in one text may take.
+/// The time limit for all matches of one expression in one text.
 const TIME: Duration = Duration::from_millis(250);
-/// Expressions that are kept ready.
+/// The number of compiled expressions in the cache.
 const KEPT: usize = 2_000;
 
-/// An expression with its bounds.
+/// A compiled expression with its limits.
 #[derive(Clone)]
 pub(super) struct Pattern {
-    /// The expression itself.
+    /// The compiled expression.
     pub regex: Regex,
     looks_at: usize,
 }
 
 impl Pattern {
-    /// An expression, from memory where it was used before.
+    /// Compiles an expression, or takes it from the cache.
     ///
     /// # Errors
-    /// Why it is none, or that it is too large.
+    /// A sentence that says why the expression is not valid or that it is too large.
     pub fn new(pattern: &str, any_case: bool) -> Result<Pattern, String> {
         static READY: OnceLock<Mutex<HashMap<(bool, String), Pattern>>> = OnceLock::new();
         let key = (any_case, pattern.to_owned());
@@ -75,14 +76,15 @@ impl Pattern {
         Ok(new)
     }
 
-    /// Whether the expression, which is anchored at both ends, matches a text. A text that is longer than it looks at is
-    /// not matched: a part of it could match where the whole does not.
+    /// Returns whether the expression, which is anchored at both ends, matches a text. A text that is too
+    /// long never matches, because a part of it could match although the whole text does not.
     pub fn is_whole(&self, text: &str) -> bool {
         !self.is_too_long(text) && self.regex.is_match(text)
     }
 
-    /// The first matches in the part of a text that the expression looks at, `most` of them, or as many as are found in
-    /// time; and what was not looked at, in words, where it is so.
+    /// Returns the first matches in the part of a text that the expression searches. The list has at most
+    /// `most` matches, or those that were found within the time limit. The second value describes what was
+    /// not searched.
     pub fn matches<'t>(&self, text: &'t str, most: usize) -> (Vec<Captures<'t>>, Option<String>) {
         let start = Instant::now();
         let part = self.part(text);
@@ -109,7 +111,7 @@ impl Pattern {
         (found, cut)
     }
 
-    /// Whether a text is longer than the expression looks at: then it is no whole match.
+    /// Returns whether a text is too long for the expression. Such a text never matches as a whole.
     pub fn is_too_long(&self, text: &str) -> bool {
         text.len() > self.looks_at
     }
@@ -146,7 +148,7 @@ mod tests {
             let (found, note) = pattern.matches(&text, 1_000);
             assert!(!found.is_empty());
             assert!(note.is_some_and(|note| note.contains("400000")));
-            // Without the bounds some of these take minutes.
+            // Without the limits, some of these expressions take minutes.
             assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
         }
     }

@@ -1,10 +1,11 @@
-//! The people whom events name: found in the directory by their id, then by their address, and affected then. Whom it
-//! does not know is counted, and looked for again when the directory has learnt somebody.
+//! Finds the users that events name in the directory, by their ID and then by their email address. A user who
+//! is found becomes affected. An unknown user is counted, and is searched for again when the directory gets
+//! new people.
 //!
-//! Of somebody unknown nothing is stored but keyed hashes, by which they are told apart and recognised later.
+//! Of an unknown user, Candor stores only keyed hashes. They distinguish unknown users and recognise them
+//! later. The ID and the address of an unknown user are never stored here in clear text.
 //!
-//! Must never happen here: somebody affected by guess, an event that is not counted, or an unknown user's id or address
-//! in clear text.
+//! Nobody becomes affected by a guess, and every event is counted.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -30,14 +31,15 @@ use crate::db::{Conn, Db, Fix};
 use crate::directory::{normal_address, person};
 use crate::incident::seen::RecognisedBy;
 
-/// Events that lie further back than this when they come move no start: a clock is wrong, or somebody sent history.
+/// An event that is older than this on arrival does not move the start time of an incident: a clock is wrong,
+/// or somebody sent old events.
 const OLDEST: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Known people whom one event of the audit trail names.
+/// The number of known people that one audit event names.
 const NAMED: usize = 50;
 /// The setting that holds the key of the hashes.
 const KEY: &str = "people_key";
 
-/// What tells users apart: hashes that nobody can make without the key of this database.
+/// Makes the hashes that distinguish users. Nobody can make them without the key of this database.
 struct Marks(Hmac<Sha256>);
 
 impl Marks {
@@ -47,7 +49,7 @@ impl Marks {
         ))
     }
 
-    /// The key of this database, made when it is first needed.
+    /// Returns the key of this database, and creates it at the first use.
     fn of(tx: &mut Tx<'_>) -> Result<Marks> {
         if let Some(key) = stored_key(tx.conn)? {
             return Marks::new(&key);
@@ -95,7 +97,8 @@ struct User<'a> {
     email_mark: Option<String>,
 }
 
-/// The users of an event by their marks, each once. Who has neither id nor address nor name is nobody.
+/// Returns the users of an event by their hashes, each user once. A user without an ID, an address and a name
+/// is ignored.
 fn users<'a>(marks: &Marks, people: &'a [PersonRef]) -> BTreeMap<String, User<'a>> {
     fn word(text: Option<&String>) -> Option<&str> {
         text.map(|text| text.trim()).filter(|text| !text.is_empty())
@@ -111,7 +114,7 @@ fn users<'a>(marks: &Marks, people: &'a [PersonRef]) -> BTreeMap<String, User<'a
         };
         users.insert(
             mark,
-            // What holds a control character is in no directory, and PostgreSQL would not take it.
+            // A value with a control character is in no directory, and PostgreSQL would not accept it.
             User {
                 id: id.filter(|id| !id.chars().any(char::is_control)),
                 address: email
@@ -125,7 +128,8 @@ fn users<'a>(marks: &Marks, people: &'a [PersonRef]) -> BTreeMap<String, User<'a
     users
 }
 
-/// Since when an alert says that its problem is there; nothing where it does not say, or where that is not to be believed.
+/// Returns when the problem began by its alert. None if the alert gives no time, or a time that is too old to
+/// be credible.
 pub(super) fn believed_start(alert: &Alert, now: Timestamp) -> Option<Timestamp> {
     alert
         .started_at
@@ -133,10 +137,7 @@ pub(super) fn believed_start(alert: &Alert, now: Timestamp) -> Option<Timestamp>
         .filter(|at| *at >= now.minus(OLDEST))
 }
 
-/// Takes in whom an event that was just stored names.
-///
-/// # Errors
-/// What the database answers.
+/// Stores the users of an event that was just stored.
 pub(super) fn seen(
     tx: &mut Tx<'_>,
     alert: &Alert,
@@ -191,8 +192,8 @@ pub(super) fn seen(
     Ok(())
 }
 
-/// Counts one event of the user of that mark. What says that a problem is over is no event more for whom it names, if they
-/// were seen before.
+/// Counts one event of the user with this hash. An event that reports the end of a problem does not increase
+/// the count of a user who is already stored.
 fn count(
     conn: &mut Conn,
     alert: &AlertId,
@@ -228,15 +229,15 @@ fn count(
     Ok(())
 }
 
-/// How far the trail was followed.
+/// The setting that holds the position of the subscriber on the audit trail.
 const FOLLOWED: &str = "people_identified";
-/// How long what is new in the trail is looked at again: whoever takes in an event at the same time may have looked the
-/// directory up just before.
+/// How long new events of the audit trail are processed again. A transaction that stores an event at the same
+/// time may have read the directory just before the change.
 const AGAIN: Duration = Duration::from_secs(10);
-/// People looked at in one query, and unknown users that are looked for at a time.
+/// The number of people that one query reads.
 const STEP: i64 = 5_000;
 const MOST: i64 = 100_000;
-/// What may have put people into the directory.
+/// The audit events after which the directory may contain new people.
 const LEARNT: [Action; 4] = [
     Action::PersonPut,
     Action::DirectoryImported,
@@ -244,10 +245,10 @@ const LEARNT: [Action; 4] = [
     Action::CalloutAnswered,
 ];
 
-/// Unknown users by a mark: the rows that have it.
+/// Unknown users by one of their hashes, with the rows that have this hash.
 type Wanted = HashMap<String, Vec<(AlertId, String)>>;
 
-/// An unknown user, and who they turned out to be.
+/// An unknown user, and the person that this user turned out to be.
 struct Found {
     alert: AlertId,
     mark: String,
@@ -255,12 +256,13 @@ struct Found {
     by: RecognisedBy,
 }
 
-/// How far the trail was seen, and since when that is so: it is followed from there only after a while.
+/// The newest event that was seen on the audit trail, and when it was seen. The position moves on only after
+/// a while.
 #[derive(Default)]
 pub struct Follower(Mutex<Option<(i64, Instant)>>);
 
 impl Follower {
-    /// Notes the newest event; answers how far the trail need not be followed again.
+    /// Stores the newest event. Returns the position up to which the trail need not be processed again.
     fn note(&self, newest: i64) -> Option<i64> {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match *noted {
@@ -277,10 +279,7 @@ impl Follower {
     }
 }
 
-/// Looks for unknown users among those whom the directory has learnt since it was last looked.
-///
-/// # Errors
-/// What the database answers.
+/// Searches for unknown users among the people who were added to the directory since the last search.
 pub async fn identify(db: &Db, follower: &Follower) -> Result<()> {
     let Some((newest, found)) = db.read(look).await? else {
         return Ok(());
@@ -304,8 +303,8 @@ pub async fn identify(db: &Db, follower: &Follower) -> Result<()> {
     .await
 }
 
-/// The newest event of the directory that was not followed, and who was found; nothing where there is none, or nobody to
-/// look for.
+/// Returns the newest unprocessed event of the directory and the users who were found. None if there is no
+/// such event or no unknown user.
 fn look(conn: &mut Conn) -> Result<Option<(i64, Vec<Found>)>> {
     let any: Option<String> = ap::table
         .filter(ap::person_key.is_null())
@@ -356,7 +355,8 @@ fn look(conn: &mut Conn) -> Result<Option<(i64, Vec<Found>)>> {
             }
         }
     }
-    // Whoever is recognised by the id is the one; of those with one address, the one who was there first.
+    // A match by ID comes before a match by address. Among people with the same address, the one who was
+    // stored first comes first.
     found.sort_by_key(|one| (one.by, one.person));
     Ok(Some((newest, found)))
 }
@@ -381,7 +381,7 @@ fn wanted(conn: &mut Conn) -> Result<(Wanted, Wanted)> {
     Ok((by_id, by_address))
 }
 
-/// Makes those affected who were found, and says so once for each alert.
+/// Stores the users who were found, with one audit event for each alert. They become affected.
 fn store(tx: &mut Tx<'_>, found: Vec<Found>) -> Result<()> {
     let mut of_alerts: BTreeMap<AlertId, Vec<i64>> = BTreeMap::new();
     for one in found {

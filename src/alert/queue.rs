@@ -1,10 +1,12 @@
-//! Where bodies wait to be taken in: bounded, with one committer that takes all that wait into one transaction.
+//! The queue of bodies that wait to be stored. It is bounded, and one task stores all waiting bodies in one
+//! transaction.
 //!
-//! A disk syncs a thousand times a second at best, and a storm is ten thousand alerts: each transaction takes what has
-//! come while the one before was written. A body is answered after the commit that holds it. What finds no room is
-//! refused at once, and its sender comes back; nothing is promised before it is on disk.
+//! A disk can sync about a thousand times a second, and an alert storm has ten thousand alerts. So each
+//! transaction stores everything that arrived while the one before was written. A body is answered after the
+//! commit of its transaction. If the queue is full, the body is rejected at once and its sender retries. A
+//! success is answered only when the data is on disk.
 //!
-//! Must never happen here: an answer before the commit, a body that fails the others, or a queue without a bound.
+//! A body that cannot be stored does not make the others fail.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,23 +25,23 @@ use crate::base::error::{Error, Result};
 use crate::db::Db;
 use crate::db::schema::integrations as i;
 
-/// Bodies that wait.
+/// The number of bodies that can wait.
 const MOST: usize = 1_024;
 /// KiB of bodies that wait or are being written.
 const ROOM: usize = 32 * 1_024;
-/// Bodies in one transaction.
+/// The number of bodies in one transaction.
 const TOGETHER: usize = 256;
-/// Bodies that resource rules look at at a time.
+/// The number of bodies that resource rules examine at the same time.
 const LOOKING: usize = 8;
-/// How long a body waits before its sender is told to come back. Many senders give up after ten seconds.
+/// How long a body waits before its sender is asked to retry. Many senders give up after ten seconds.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// What became of a body that was understood.
+/// The result for a body that was parsed.
 #[derive(Debug)]
 pub enum Answered {
-    /// It is on disk.
+    /// The body is stored on disk.
     Taken(Taken),
-    /// The integration was changed or ended since it was read: nothing was stored.
+    /// The integration was changed or deleted after it was read. Nothing was stored.
     Changed,
 }
 
@@ -49,7 +51,7 @@ struct Waiting {
     request: Request,
     actor: Actor,
     answer: oneshot::Sender<Result<Answered>>,
-    /// Given back when it is answered.
+    /// The permits are released when the body is answered.
     _room: OwnedSemaphorePermit,
 }
 
@@ -63,7 +65,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Starts the committer. It ends when nobody holds the queue any more.
+    /// Starts the task that stores the bodies. The task ends when the queue is dropped.
     pub fn start(db: Db) -> Self {
         let (sender, mut receiver) = mpsc::channel(MOST);
         let writing = Arc::<AtomicUsize>::default();
@@ -85,17 +87,18 @@ impl Queue {
         }
     }
 
-    /// Bodies that wait now.
+    /// Returns the number of bodies that wait now.
     pub fn waiting(&self) -> usize {
         self.sender.max_capacity() - self.sender.capacity()
     }
 
-    /// Bodies in the transaction that is being written.
+    /// Returns the number of bodies in the transaction that is being written.
     pub fn writing(&self) -> usize {
         self.writing.load(Ordering::Relaxed)
     }
 
-    /// Bodies that found no room, since the start of the process.
+    /// Returns the number of bodies that were rejected because the queue was full, since the start of the
+    /// process.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
@@ -105,10 +108,10 @@ impl Queue {
         Error::Unavailable("too many alerts wait to be stored; please try again".to_owned())
     }
 
-    /// Takes a body in; answers when it is on disk.
+    /// Stores a body, and returns when it is on disk.
     ///
     /// # Errors
-    /// `Unavailable` where there is no room or it takes too long; what the database answers.
+    /// `Unavailable` if the queue is full or storing takes too long.
     pub async fn take(
         &self,
         integration: Arc<Integration>,
@@ -136,14 +139,15 @@ impl Queue {
             .map_err(|_| self.overloaded())?;
         match tokio::time::timeout(PATIENCE, answered).await {
             Ok(answered) => answered.map_err(Error::internal)?,
-            // Its place is given up with the receiver: where its transaction has not begun, it is passed over.
+            // The receiver is dropped here. If the transaction has not begun, the body is skipped.
             Err(_) => Err(self.overloaded()),
         }
     }
 }
 
 impl Queue {
-    /// Lets the resource rules look at a body before it waits: not in the transaction, and not for many bodies at a time.
+    /// Runs the resource rules on a body before it waits, outside of the transaction and for a few bodies at
+    /// a time.
     async fn look(&self, integration: &Arc<Integration>, mut batch: Batch) -> Result<Batch> {
         if integration
             .resource_rules
@@ -167,9 +171,9 @@ impl Queue {
     }
 }
 
-/// Writes what waits, and answers.
+/// Stores the waiting bodies and answers them.
 async fn commit(db: &Db, mut waiting: Vec<Waiting>) {
-    // Whoever has gone away will come back with the same.
+    // A sender that has disconnected sends the same body again.
     waiting.retain(|one| !one.answer.is_closed());
     if waiting.is_empty() {
         return;
@@ -179,12 +183,13 @@ async fn commit(db: &Db, mut waiting: Vec<Waiting>) {
     let bodies = waiting.clone();
     let mut done = db.write(&actor, move |tx| together(tx, &bodies)).await;
     if waiting.len() > 1 && matches!(&done, Err(error) if !matches!(error, Error::Unavailable(_))) {
-        // One of them cannot be stored: it must not take the others with it.
+        // One of the bodies cannot be stored. Store each one separately, so that the others do not fail too.
         let bodies = waiting.clone();
         done = db.write(&actor, move |tx| one_by_one(tx, &bodies)).await;
     }
     let Ok(waiting) = Arc::try_unwrap(waiting) else {
-        // The closures that shared it have ended, or panicked; then every waiting answer is dropped with them.
+        // The closures that shared the bodies have ended or panicked. In that case all waiting answers are
+        // dropped.
         tracing::error!("bodies are held by a transaction that has ended");
         return;
     };
@@ -215,7 +220,7 @@ async fn commit(db: &Db, mut waiting: Vec<Waiting>) {
     }
 }
 
-/// Which of these are of an integration that is still as it was read.
+/// Returns for each body whether its integration is unchanged since it was read.
 fn current(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<bool>> {
     let mut ids: Vec<&str> = waiting.iter().map(|one| one.integration.id.as_str()).collect();
     ids.sort_unstable();
@@ -243,7 +248,7 @@ fn body(one: &Waiting) -> Body<'_> {
     }
 }
 
-/// All of them, or none.
+/// Stores all bodies or none.
 fn together(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<Result<Answered>>> {
     let current = current(tx, waiting)?;
     let bodies = waiting
@@ -265,7 +270,7 @@ fn together(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<Result<Answered>
     Ok(answers.collect())
 }
 
-/// Each of them in a savepoint of its own.
+/// Stores each body in its own savepoint.
 fn one_by_one(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<Result<Answered>>> {
     let current = current(tx, waiting)?;
     let mut answers = Vec::with_capacity(waiting.len());

@@ -1,6 +1,7 @@
-//! What would happen to the alerts of a body: decided as intake decides it, one after another, in memory alone.
+//! Computes what would happen to the alerts of a body. It decides about one alert after another with the same
+//! code as intake, but only in memory.
 //!
-//! Must never happen here: a write, or an answer that intake would not give.
+//! It writes nothing, and its answer is the same as that of intake.
 
 use std::collections::HashMap;
 
@@ -24,82 +25,84 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::incident::{self, Standing};
 
-/// A rule that an alert matches.
+/// The alert rule that an alert matches.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct TriedRule {
-    /// Its id; null where it is only tried.
+    /// The ID of the rule. Null if the rule was given for the trial and is not stored.
     pub id: Option<AlertRuleId>,
-    /// Its place, from 1.
+    /// The position of the rule, from 1.
     pub position: i64,
-    /// What it is called.
+    /// The name of the rule.
     pub name: String,
 }
 
-/// A silence or maintenance window that is about an alert.
+/// The silence or maintenance window that covers an alert.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct TriedQuiet {
-    /// Its id.
+    /// The ID of the silence or maintenance window.
     pub id: QuietId,
-    /// The window's name, or why there is a silence.
+    /// The name of the maintenance window, or the reason of the silence.
     pub name: String,
 }
 
 word_enum! {
     /// What would happen to an alert.
     TriedFate, "what happens to an alert" {
-        /// It would open an incident.
+        /// The alert would open an incident.
         Opens = "opens",
-        /// It would join an open incident.
+        /// The alert would join an open incident.
         Attaches = "attaches",
-        /// It would open again an incident that was closed a moment ago.
+        /// The alert would reopen an incident that was closed recently.
         Reopens = "reopens",
-        /// It would be on record, and no more.
+        /// The alert would only be recorded.
         Records = "records",
-        /// It fires already: it would be counted.
+        /// The alert is already firing: it would be counted as a repeat.
         Repeats = "repeats",
-        /// It would end its alert.
+        /// The event would resolve its alert.
         Resolves = "resolves",
-        /// Its alert has ended already, or the event is older than what is known of it: nothing.
+        /// Nothing would change: the alert is already resolved, or the event is older than the known state of
+        /// the alert.
         Nothing = "nothing",
     }
 }
 
-/// What would happen.
+/// What would happen to one alert.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Would {
-    /// In a word.
+    /// The kind of result.
     pub happens: TriedFate,
-    /// The incident that it would join, open again, or be counted in.
+    /// The incident that the alert would join, reopen, or be counted in.
     pub incident: Option<TriedIncident>,
-    /// Where that is opened by another alert of the body: which one, from 0.
+    /// If another alert of the same body would open the incident: the index of that alert, from 0.
     pub opened_by: Option<usize>,
-    /// The earlier incident that a new one would name.
+    /// The earlier incident that a new incident would refer to.
     pub earlier: Option<TriedIncident>,
 }
 
-/// An incident that is there.
+/// An existing incident.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct TriedIncident {
-    /// Its id.
+    /// The ID of the incident.
     pub id: IncidentId,
-    /// Its number.
+    /// The number of the incident.
     pub number: i64,
 }
 
-/// Takes alerts in as intake does, and writes it down nowhere but here: what one of a body does to the next.
+/// Places alerts as intake does, and stores the results only in memory, because an alert of a body can change
+/// the result of the next one.
 pub(super) struct Rehearsal {
     integration: Integration,
     ground: Ground,
-    /// Whether the rules are the stored ones.
+    /// Whether the alert rules are the stored ones.
     stored: bool,
     now: Timestamp,
     memory: Memory,
-    /// Incidents that alerts of this body would open, and which of them.
+    /// Incidents that alerts of this body would open, with the index of the alert.
     opened: HashMap<IncidentId, usize>,
 }
 
 impl Rehearsal {
-    /// With these rules and silences; `stored` says whether the rules are the stored ones.
+    /// Creates a trial with these rules and silences. `stored` says whether the rules are the stored ones.
     pub fn new(integration: Integration, ground: Ground, stored: bool, now: Timestamp) -> Self {
         Rehearsal {
             integration,
@@ -111,10 +114,7 @@ impl Rehearsal {
         }
     }
 
-    /// What would become of the alert at that place of the body.
-    ///
-    /// # Errors
-    /// What the database answers.
+    /// Returns what would happen to the alert at this index of the body.
     pub fn tried(&mut self, conn: &mut Conn, index: usize, alert: Alert) -> Result<TriedAlert> {
         let subject = Subject {
             integration: &self.integration,
@@ -271,7 +271,7 @@ impl Rehearsal {
             .and_then(|incident| self.opened.get(&incident.id).copied());
         Would {
             happens,
-            // One that another alert of the body would open is not there, and has no number.
+            // An incident that another alert of the body would open does not exist and has no number.
             incident: incident.filter(|_| opened_by.is_none()).map(shown),
             opened_by,
             earlier: earlier

@@ -1,7 +1,8 @@
-//! Resource rules: which ids an alert names.
+//! Resource rules: which IDs of resources an alert contains.
 //!
-//! Must never happen here: a reference that widens. A match names one chain of resources; the deepest one that the
-//! directory knows is affected, and every one that it does not know is kept to be shown.
+//! A rule never makes more affected than it matched. Each match names one chain of resources. The deepest
+//! resource of the chain that the directory knows becomes affected, and each one that it does not know is
+//! stored as unmatched.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -17,28 +18,29 @@ use crate::base::text::one_line;
 use crate::db::Conn;
 use crate::directory::{ResourceRef, resource};
 
-/// A rule: a field's value is an id of a type, or a pattern's named groups are ids of the types that they name.
+/// A resource rule: either the value of a field is an ID of the given type, or the named groups of a pattern
+/// are IDs, and the name of each group is the type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResourceRule {
-    /// Where to look: `labels.NAME`, `annotations.NAME`, `title`, `text`, `link`, a dotted path into the alert's body,
-    /// or a JSON pointer into it. Of a list, each text is looked at.
+    /// Where to search: `labels.NAME`, `annotations.NAME`, `title`, `text`, `link`, a dotted path into the
+    /// body of the alert, or a JSON pointer into it. If the field is a list, each text of it is searched.
     pub field: String,
-    /// The type of the id that the field holds.
+    /// The type of the ID that the field contains.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub type_: Option<ExternalId>,
-    /// A regular expression with named groups.
+    /// A regular expression with named groups, for example `/projects/(?<project>[^/]+)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
 }
 
-/// How long the rules may look at the alerts of one body.
+/// The time limit for all resource rules on the alerts of one body.
 const BODY: Duration = Duration::from_secs(2);
-/// Notes of one alert about what the rules did not look at.
+/// The number of notes on one alert about texts that the rules did not search.
 const MOST_NOTES: usize = 10;
 
-/// Lets the rules look at the alerts of a body. It can take the processor for seconds: call it outside of transactions.
-/// The notes of the alerts and of the body say what was not looked at.
+/// Runs the resource rules on the alerts of a body. This can take seconds of processor time, so call it
+/// outside of a transaction. The notes of the alerts and of the body say what was not searched.
 pub(super) fn find(rules: &[ResourceRule], batch: &mut Batch) {
     let end = Instant::now() + BODY;
     for alert in &mut batch.alerts {
@@ -53,8 +55,8 @@ pub(super) fn find(rules: &[ResourceRule], batch: &mut Batch) {
     }
 }
 
-/// The references of an alert: what the rules found or find, one list for each match, and what its body names as
-/// resources.
+/// Returns the references of an alert: those that the rules find, one list for each match, and those that the
+/// body itself names as resources.
 pub(super) fn chains(rules: &[ResourceRule], alert: &Alert) -> Vec<Vec<ResourceRef>> {
     match &alert.found {
         Some(found) => found.clone(),
@@ -62,7 +64,7 @@ pub(super) fn chains(rules: &[ResourceRule], alert: &Alert) -> Vec<Vec<ResourceR
     }
 }
 
-/// The references that are found until a time, and what was not looked at.
+/// Returns the references that are found before a time, and notes about what was not searched.
 fn chains_until(rules: &[ResourceRule], alert: &Alert, end: Instant) -> (Vec<Vec<ResourceRef>>, Vec<String>) {
     let mut found = Vec::new();
     let mut notes = Vec::new();
@@ -93,18 +95,15 @@ fn chains_until(rules: &[ResourceRule], alert: &Alert, end: Instant) -> (Vec<Vec
 
 /// References, and what the directory knows of them.
 pub struct Resolved {
-    /// All of them, each once.
+    /// All references, each once.
     pub all: Vec<ResourceRef>,
-    /// The keys of those that the directory knows.
+    /// The keys of the references that the directory knows.
     pub keys: HashMap<ResourceRef, i64>,
-    /// The keys of the affected ones: the deepest of each match.
+    /// The keys of the affected resources: the deepest known one of each match.
     pub hit: Vec<i64>,
 }
 
-/// Looks references up.
-///
-/// # Errors
-/// What the database answers.
+/// Looks up references in the directory.
 pub fn resolve(conn: &mut Conn, chains: &[Vec<ResourceRef>]) -> Result<Resolved> {
     let mut all: Vec<&ResourceRef> = chains.iter().flatten().collect();
     all.sort_unstable();
@@ -119,16 +118,13 @@ pub fn resolve(conn: &mut Conn, chains: &[Vec<ResourceRef>]) -> Result<Resolved>
 
 /// What the directory knows of references, for many alerts at once.
 pub(super) struct Lookup {
-    /// The keys of those that it knows.
+    /// The keys of the references that the directory knows.
     pub keys: HashMap<ResourceRef, i64>,
     depths: HashMap<i64, i64>,
 }
 
 impl Lookup {
-    /// Looks references up, each of which is there once.
-    ///
-    /// # Errors
-    /// What the database answers.
+    /// Looks up references. Each of them must occur only once.
     pub fn of(conn: &mut Conn, all: &[&ResourceRef]) -> Result<Self> {
         let keys = resource::keys(conn, all)?;
         let known: Vec<i64> = keys.values().copied().collect();
@@ -136,11 +132,12 @@ impl Lookup {
         Ok(Lookup { keys, depths })
     }
 
-    /// The keys of the affected ones: the deepest of each match.
+    /// Returns the keys of the affected resources: the deepest known one of each match.
     pub fn hit(&self, chains: &[Vec<ResourceRef>]) -> Vec<i64> {
         let deepest = |chain: &Vec<ResourceRef>| {
             let known = chain.iter().filter_map(|at| self.keys.get(at).copied());
-            // The last of the deepest: groups are named from the outside to the inside.
+            // If several are equally deep, the last one counts, because groups are written from the outside
+            // to the inside.
             known.max_by_key(|key| self.depths.get(key).copied())
         };
         let mut hit: Vec<i64> = chains.iter().filter_map(deepest).collect();
@@ -150,11 +147,11 @@ impl Lookup {
     }
 }
 
-/// Matches of one pattern that are looked at in one text.
+/// The number of matches of one pattern in one text.
 const MAX_MATCHES: usize = 1_000;
 
 impl ResourceRule {
-    /// What is wrong with the rule at that place of the input.
+    /// Returns what is wrong with the rule. `pointer` is its JSON pointer in the input.
     pub fn check(&self, pointer: &str) -> Vec<FieldError> {
         let mut errors = Vec::new();
         if self.field.is_empty() {
@@ -175,8 +172,8 @@ impl ResourceRule {
         errors
     }
 
-    /// The references that a text holds by this rule, one list for each match, outermost first; and what of the text was
-    /// not looked at.
+    /// Returns the references that the rule finds in a text, and what was not searched. There is one list for
+    /// each match, with the outermost resource first.
     fn matches_in(&self, text: &str) -> (Vec<Vec<ResourceRef>>, Option<String>) {
         let reference = |type_: &str, id: &str| {
             Some(ResourceRef {
@@ -212,10 +209,10 @@ impl ResourceRule {
     }
 }
 
-/// Texts of one field that are looked at.
+/// The number of texts of one field that are searched.
 const MAX_TEXTS: usize = 1_000;
 
-/// The texts of a field: one, or each of a list.
+/// Returns the texts of a field: one, or one for each element of a list.
 fn lookup(alert: &Alert, field: &str) -> Vec<String> {
     let own = |words: &std::collections::BTreeMap<String, String>, name: &str| match words.get(name) {
         Some(text) => vec![text.clone()],
@@ -241,7 +238,7 @@ fn in_body(body: &Value, field: &str) -> Vec<String> {
     let found = if field.starts_with('/') {
         body.pointer(field)
     } else {
-        // A name may hold dots itself: `info.host_id`.
+        // A field name can contain dots itself, for example `info.host_id`.
         body.get(field).or_else(|| {
             field.split('.').try_fold(body, |value, part| match value {
                 Value::Array(items) => items.get(part.parse::<usize>().ok()?),

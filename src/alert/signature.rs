@@ -1,9 +1,11 @@
-//! Whether a hook's request was made by somebody who knows the integration's secret. Over the raw bytes, in constant time.
+//! Verifies that the sender of a hook request knows the secret of the integration. The check covers the raw
+//! bytes, and secrets are compared in constant time.
 //!
-//! Every source may show the secret itself in `Authorization` or `X-Candor-Token`, as most senders can sign nothing. Those
-//! that sign do so each in their own way; where they sign a time, an old request is refused.
+//! Every source can send the secret itself in `Authorization` or `X-Candor-Token`, because most senders
+//! cannot sign. The senders that sign each do it in their own way. If the signature covers a time, an old
+//! request is rejected.
 //!
-//! Must never happen here: a wrong proof that is passed over because another one is there.
+//! A wrong proof is always rejected, even if the request contains another one.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,10 +17,10 @@ use super::source::request::TOKENS;
 use super::source::{Request, pagerduty, statuscake};
 use crate::base::time::Timestamp;
 
-/// How old a signed request may be, in seconds.
+/// The largest age of a signed request, in seconds.
 const TOLERANCE: u64 = 300;
 
-/// Sources whose senders can put a secret nowhere but in the URL.
+/// Sources whose senders can put a secret only into the URL.
 const BY_QUERY: [&str; 11] = [
     "azure_monitor",
     "cloudevents",
@@ -40,7 +42,7 @@ fn equal(a: &[u8], b: &[u8]) -> bool {
 }
 
 fn hmac(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
-    // HMAC takes a key of any length.
+    // HMAC accepts a key of any length.
     let mut mac = match Hmac::<Sha256>::new_from_slice(key) {
         Ok(mac) => mac,
         Err(never) => unreachable!("{never}"),
@@ -53,16 +55,16 @@ fn holds(yes: bool, otherwise: &'static str) -> Proven {
     if yes { Ok(()) } else { Err(otherwise) }
 }
 
-/// Whether a time in seconds is near enough to the present.
+/// Returns whether a time in seconds is close enough to now. None if the text is not a number.
 fn fresh(seconds: &str, now: Timestamp) -> Option<bool> {
     let sent: i64 = seconds.trim().parse().ok()?;
     Some((now.as_micros() / 1_000_000).abs_diff(sent) <= TOLERANCE)
 }
 
-/// Checks a request against a secret.
+/// Verifies a request with a secret.
 ///
 /// # Errors
-/// Why it does not hold, for the audit trail; the sender is told only that it does not.
+/// The reason why the request is not valid, for the audit trail. The sender learns only that it is not valid.
 pub fn check(source: &str, secret: &str, request: &Request, now: Timestamp) -> Proven {
     if let Some(authorization) = request.header("authorization") {
         let given = match authorization.split_once(' ') {
@@ -113,7 +115,7 @@ fn in_query(secret: &str, request: &Request) -> Proven {
     holds(found, "neither a header nor the query holds the secret")
 }
 
-/// Standard Webhooks, or a signature over the body in our own header.
+/// Verifies a signature of Standard Webhooks, or a signature over the body in Candor's own header.
 fn ours(secret: &str, request: &Request, now: Timestamp) -> Proven {
     if let Some(signatures) = request.header("webhook-signature") {
         let (Some(id), Some(timestamp)) = (request.header("webhook-id"), request.header("webhook-timestamp"))
@@ -156,7 +158,8 @@ fn hex(secret: &str, parts: &[&[u8]]) -> String {
     crate::base::text::hex(&hmac(secret.as_bytes(), parts))
 }
 
-/// Bare hexadecimal over the body. The client secret is hexadecimal too, and is used as the text that it is.
+/// Verifies a hexadecimal signature over the body. The client secret is hexadecimal too, and its text is used
+/// as the key.
 fn sentry(secret: &str, request: &Request) -> Proven {
     let given = request
         .header("sentry-hook-signature")
@@ -170,7 +173,8 @@ fn sentry(secret: &str, request: &Request) -> Proven {
     )
 }
 
-/// `v1=HEX` over the body, several while PagerDuty's secret is changed. What sends to the Events API shows its key.
+/// Verifies `v1=HEX` over the body. There are several signatures while the secret of PagerDuty is replaced. A
+/// sender of the Events API sends its key instead of a signature.
 fn pagerduty(secret: &str, request: &Request) -> Proven {
     let Some(signatures) = request.header("x-pagerduty-signature") else {
         return match pagerduty::routing_key(&request.body) {
@@ -191,8 +195,8 @@ fn pagerduty(secret: &str, request: &Request) -> Proven {
     holds(found, "X-PagerDuty-Signature does not hold")
 }
 
-/// Hexadecimal over the body, or over `TIME:BODY`. Both headers can be renamed in Grafana, so any whose name speaks of a
-/// signature or a timestamp is tried.
+/// Verifies a hexadecimal signature over the body, or over `TIME:BODY`. Both headers can be renamed in
+/// Grafana, so every header is tried whose name contains "signature" or "timestamp".
 fn grafana(secret: &str, request: &Request, now: Timestamp) -> Proven {
     let named = |word: &'static str| {
         request

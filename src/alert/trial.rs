@@ -1,6 +1,6 @@
-//! What would be understood of a body, without anything being stored; and a kept body taken in again.
+//! Shows how a body would be understood without storing anything, and replays a saved request.
 //!
-//! Must never happen here: a trial that leaves a trace.
+//! A trial leaves no trace.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ use crate::base::id::{AlertRuleId, IntegrationId};
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 
-/// Rules that are tried at a time.
+/// The number of alert rules in one trial.
 const MOST_RULES: usize = 50;
 
 /// A body to try.
@@ -33,100 +33,101 @@ const MOST_RULES: usize = 50;
 #[serde(deny_unknown_fields)]
 #[schema(as = AlertTrial)]
 pub struct Trial {
-    /// The body: JSON as it is, or a text for anything else. Either this or `body_id`.
+    /// The body: JSON, or a text for any other format. Give either this or `body_id`.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub body: Option<Value>,
-    /// A kept body of this integration.
+    /// The ID of a saved request of this integration. Give either this or `body`.
     #[serde(default)]
     pub body_id: Option<i64>,
-    /// With `body`: the headers that say what it is, such as `Sentry-Hook-Resource`.
+    /// With `body`: the headers that describe it, for example `Sentry-Hook-Resource`.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// With `body`: what is behind the `?` of the URL.
+    /// With `body`: the part of the URL after the `?`.
     #[serde(default)]
     pub query: Option<String>,
-    /// With `body`: GET, POST or PUT; POST if not given.
+    /// With `body`: `GET`, `POST` or `PUT`. The default is `POST`.
     #[serde(default)]
     pub method: Option<String>,
-    /// In the place of the integration's own rules.
+    /// Resource rules to use instead of those of the integration.
     #[serde(default)]
     pub resource_rules: Option<Vec<ResourceRule>>,
-    /// In the place of the stored rules for alerts, in this order.
+    /// Alert rules to use instead of the stored ones, in this order.
     #[serde(default)]
     pub alert_rules: Option<Vec<NewAlertRule>>,
 }
 
-/// What would be understood.
+/// How a body would be understood.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Understood {
-    /// Whether the body is of the source's format.
+    /// Whether the body is in the format of the source.
     pub accepted: bool,
-    /// Otherwise: where in the body, and why it is not.
+    /// Why the body is not in the format of the source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
     /// The alerts of the body.
     pub alerts: Vec<TriedAlert>,
-    /// What was understood and is no alert.
+    /// Parts of the body that were understood but are not alerts.
     pub ignored: Vec<String>,
-    /// Alerts that the sender left out.
+    /// The number of alerts that the sender left out.
     pub truncated: u64,
 }
 
-/// Why a body is not of its source's format.
+/// Why a body is not in the format of its source.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Refused {
-    /// Where.
+    /// The JSON pointer of the error in the body.
     pub pointer: String,
-    /// Why.
+    /// What is wrong there.
     pub detail: String,
 }
 
-/// An alert as it would be taken.
+/// An alert as it would be stored.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct TriedAlert {
-    /// What makes it the same problem again.
+    /// Identifies the problem within the integration. An alert with the same fingerprint is the same problem.
     pub fingerprint: String,
-    /// Whether the problem is there.
+    /// Whether the problem still exists.
     pub status: Status,
-    /// The source's own word for how bad it is.
+    /// The severity in the words of the source.
     pub severity: String,
-    /// How bad an incident it would open.
+    /// The severity of the incident that the alert would open.
     pub incident_severity: crate::incident::Severity,
-    /// One line.
+    /// The title, on one line.
     pub title: String,
-    /// More.
+    /// The description.
     pub text: String,
-    /// Since when, by the source.
+    /// When the problem began, by the source.
     pub started_at: Option<Timestamp>,
-    /// Until when, by the source.
+    /// When the problem ended, by the source.
     pub ended_at: Option<Timestamp>,
-    /// Where to look at it.
+    /// A link to the alert at the source.
     pub link: Option<String>,
-    /// Its labels.
+    /// The labels of the alert.
     pub labels: BTreeMap<String, String>,
-    /// Its annotations.
+    /// The annotations of the alert.
     pub annotations: BTreeMap<String, String>,
-    /// The resources that it names.
+    /// The resources that the alert names.
     pub references: Vec<Found>,
-    /// The people that it names.
+    /// The people that the alert names.
     pub people: Vec<PersonRef>,
-    /// The sender's own time of the event; null where it gives none.
+    /// The sender's own time of the event. Null if the sender gives none.
     pub event_at: Option<Timestamp>,
-    /// Details of it that could not be read, or that a rule did not look at.
+    /// Details of the alert that could not be read, or that a resource rule did not search.
     pub notes: Vec<String>,
-    /// Why it would change nothing but the record; null where it counts.
+    /// Why the event would change nothing and only be recorded. Null if it counts.
     pub recorded: Option<RecordedReason>,
-    /// The first rule that it matches: a stored one, or (`position`) one of those that are tried.
+    /// The first alert rule that matches: a stored one, or the one at `position` in the tried rules.
     pub rule: Option<TriedRule>,
-    /// The fields and values of its group by that rule.
+    /// The fields and values of the group that the alert would belong to.
     #[schema(value_type = Option<Object>)]
     pub group: Option<Value>,
-    /// What would become of it by that rule; without one, by `open_incident` of the integration.
+    /// What would happen with the alert by that rule. If no rule matches, `open_incident` of the integration
+    /// decides.
     pub policy: Policy,
-    /// The silence that is about it.
+    /// The silence that covers the alert.
     pub silence: Option<TriedQuiet>,
-    /// The maintenance window that is about it.
+    /// The maintenance window that covers the alert.
     pub maintenance_window: Option<TriedQuiet>,
     /// What would happen.
     pub would: Would,
@@ -136,21 +137,22 @@ pub struct TriedAlert {
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = AlertResource)]
 pub struct Found {
-    /// Its type.
+    /// The type of the resource.
     #[serde(rename = "type")]
     pub type_: crate::base::id::ExternalId,
-    /// Its id.
+    /// The ID of the resource.
     pub id: crate::base::id::ExternalId,
-    /// Whether the directory knows it.
+    /// Whether the directory knows the resource.
     pub known: bool,
-    /// Whether it would become affected: the deepest known one of its match.
+    /// Whether the resource would become affected. Of each match, only the deepest known resource does.
     pub affected: bool,
 }
 
-/// Reads a body as the integration would, and stores nothing.
+/// Parses a body as the integration would, and stores nothing.
 ///
 /// # Errors
-/// `NotFound`; `Invalid`, field by field.
+/// `NotFound` if the integration or the saved request does not exist. `Invalid` with one error for each wrong
+/// field.
 pub fn read(conn: &mut Conn, id: &IntegrationId, trial: &Trial, now: Timestamp) -> Result<Understood> {
     let integration = takes_alerts(conn, id)?;
     let mut check = Check::default();
@@ -206,21 +208,23 @@ pub fn read(conn: &mut Conn, id: &IntegrationId, trial: &Trial, now: Timestamp) 
     rehearse(conn, integration, ground, instead.is_none(), &request, now)
 }
 
-/// A rule tried among the stored ones.
+/// The result of trying an alert rule together with the stored ones.
 #[derive(Clone, Debug)]
 pub struct TriedAmong {
-    /// Its place.
+    /// The position of the tried rule.
     pub position: i64,
-    /// What would become of the alerts of the body.
+    /// What would happen to the alerts of the body.
     pub understood: Understood,
-    /// Whether each of them matches the rule, be it that an earlier one takes it.
+    /// For each alert: whether it matches the tried rule, even if an earlier rule takes it.
     pub holds: Vec<bool>,
 }
 
-/// Tries a rule on a kept body, and stores nothing: in the place of the stored rule `of`, or behind all others.
+/// Tries an alert rule on a saved request, and stores nothing. The rule replaces the stored rule `of`, or
+/// comes after all other rules.
 ///
 /// # Errors
-/// `NotFound`; `Invalid`, field by field of the rule.
+/// `NotFound` if the integration or the saved request does not exist. `Invalid` with one error for each wrong
+/// field of the rule.
 pub fn among(
     conn: &mut Conn,
     id: &IntegrationId,
@@ -269,7 +273,8 @@ pub fn among(
     })
 }
 
-/// What would become of a body on this ground; `stored` says whether its rules are the stored ones.
+/// Returns what would happen to a body with these rules and silences. `stored` says whether the rules are the
+/// stored ones.
 fn rehearse(
     conn: &mut Conn,
     integration: Integration,
@@ -335,10 +340,11 @@ fn asked(trial: &Trial, method: String) -> Request {
     request
 }
 
-/// Takes a kept body in again, as if it arrived now.
+/// Replays a saved request, as if it arrived now.
 ///
 /// # Errors
-/// `NotFound`; `Invalid` where it is still not of the source's format, or the integration has ended.
+/// `NotFound` if the integration or the saved request does not exist. `Invalid` if the body is still not in
+/// the format of the source. `Conflict` if the integration is deleted.
 pub fn replay(tx: &mut Tx<'_>, id: &IntegrationId, body: i64) -> Result<Taken> {
     let integration = takes_alerts(tx.conn, id)?;
     if integration.gone_at.is_some() {

@@ -1,6 +1,6 @@
-//! Making, changing, ordering and deleting rules for alerts.
+//! Creates, changes, orders and deletes alert rules.
 //!
-//! Must never happen here: a rule without a place, two that share one, or a change without its event.
+//! Every rule has a position, no two rules share one, and every change has an audit event.
 
 use diesel::prelude::*;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use crate::base::id::AlertRuleId;
 use crate::db::schema::alert_rules as r;
 use crate::db::{Conn, dialect};
 
-/// Rules at one time.
+/// The number of alert rules that can exist at the same time.
 const MOST: i64 = 500;
 
 fn mark(rule: &AlertRule) -> Value {
@@ -25,23 +25,23 @@ fn mark(rule: &AlertRule) -> Value {
     })
 }
 
-/// Checks a rule without making it.
+/// Checks an alert rule without storing it.
 ///
 /// # Errors
-/// `Invalid`, field by field.
+/// `Invalid` with one error for each wrong field.
 pub fn check(conn: &mut Conn, new: &NewAlertRule) -> Result<()> {
     let mut check = Check::default();
     new.check(conn, &mut check, "")?;
     check.finish()
 }
 
-/// Makes a rule, as the last one.
+/// Creates an alert rule at the last position.
 ///
 /// # Errors
-/// `Invalid`, field by field; `Conflict` where there are 500.
+/// `Invalid` with one error for each wrong field. `Conflict` if there are already 500 rules.
 pub fn create(tx: &mut Tx<'_>, new: &NewAlertRule) -> Result<AlertRule> {
     check(tx.conn, new)?;
-    // Two at once must not get the same place.
+    // The lock ensures that two requests at the same time do not get the same position.
     dialect::lock_intake(tx.conn)?;
     let (held, last): (i64, Option<i64>) = (
         r::table
@@ -77,10 +77,10 @@ pub fn create(tx: &mut Tx<'_>, new: &NewAlertRule) -> Result<AlertRule> {
     Ok(rule)
 }
 
-/// The rule of that id, gone or not.
+/// Returns the alert rule with this ID, even if it is deleted.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if no rule has this ID.
 pub fn get(conn: &mut Conn, id: &AlertRuleId) -> Result<AlertRule> {
     r::table
         .find(id.as_str())
@@ -90,10 +90,7 @@ pub fn get(conn: &mut Conn, id: &AlertRuleId) -> Result<AlertRule> {
         .view()
 }
 
-/// Rules that are there, in order, after the given place.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the alert rules that are not deleted, in order, after the given position.
 pub fn list(conn: &mut Conn, after: Option<i64>, limit: i64) -> Result<Vec<AlertRule>> {
     r::table
         .filter(r::gone_at.is_null())
@@ -114,10 +111,10 @@ fn there(tx: &mut Tx<'_>, id: &AlertRuleId) -> Result<AlertRule> {
     Ok(rule)
 }
 
-/// Makes a rule another one, in its place. Groups that it has keep their incidents.
+/// Replaces the content of an alert rule. The rule keeps its position, and its groups keep their incidents.
 ///
 /// # Errors
-/// `NotFound`; `Invalid`, field by field.
+/// `NotFound` if the rule does not exist or is deleted. `Invalid` with one error for each wrong field.
 pub fn replace(tx: &mut Tx<'_>, id: &AlertRuleId, new: &NewAlertRule) -> Result<AlertRule> {
     let before = there(tx, id)?;
     check(tx.conn, new)?;
@@ -146,10 +143,10 @@ pub fn replace(tx: &mut Tx<'_>, id: &AlertRuleId, new: &NewAlertRule) -> Result<
     Ok(after)
 }
 
-/// Deletes a rule. Alerts that it placed stay where they are, and name it.
+/// Deletes an alert rule. The alerts that it placed stay in their incidents and still name this rule.
 ///
 /// # Errors
-/// `NotFound`, also where it is gone already.
+/// `NotFound` if the rule does not exist or is already deleted.
 pub fn delete(tx: &mut Tx<'_>, id: &AlertRuleId) -> Result<()> {
     let before = there(tx, id)?;
     diesel::update(r::table.find(id.as_str()))
@@ -159,10 +156,10 @@ pub fn delete(tx: &mut Tx<'_>, id: &AlertRuleId) -> Result<()> {
     Ok(())
 }
 
-/// Puts the rules into this order.
+/// Puts the alert rules into the given order.
 ///
 /// # Errors
-/// `Invalid` where the list does not name each rule once.
+/// `Invalid` if the list does not contain each rule exactly once.
 pub fn order(tx: &mut Tx<'_>, ids: &[AlertRuleId]) -> Result<Vec<AlertRule>> {
     dialect::lock_intake(tx.conn)?;
     let before = list(tx.conn, None, MOST)?;

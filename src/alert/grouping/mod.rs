@@ -1,8 +1,8 @@
-//! Rules for alerts, in order: the first one that an alert matches says what becomes of it. Which incident it belongs to,
-//! how bad that is, what it affects, and whether one is opened at all.
+//! Alert rules: the first rule that matches an alert decides what happens with it.
 //!
-//! Must never happen here: a rule that matches everything by a slip, or a group that holds alerts of which nothing is
-//! known to be the same.
+//! A rule decides which incident the alert belongs to, the severity of the incident, what is affected, and
+//! whether an incident is opened at all. A rule must not match every alert by mistake, so a rule without an
+//! integration needs at least one matcher. A group never contains alerts that have nothing in common.
 
 mod manage;
 
@@ -29,89 +29,92 @@ use crate::incident::Severity;
 pub use manage::{check, create, delete, get, list, order, replace};
 
 word_enum! {
-    /// What becomes of an alert that matches.
+    /// What happens with an alert that matches the rule.
     #[schema(as = AlertRulePolicy)]
     Policy, "a policy" {
-        /// It joins the open incident of its group, or opens one.
+        /// The alert joins the open incident of its group, or opens a new incident.
         Open = "open",
-        /// It joins an open incident of a group of the same fields and values, whichever rule opened it; otherwise it is
-        /// only recorded.
+        /// The alert joins an open incident of a group with the same fields and values, even if another rule
+        /// opened that incident. If there is none, the alert is only recorded.
         Attach = "attach",
-        /// It is only recorded.
+        /// The alert is only recorded.
         Record = "record",
     }
 }
 
-/// A rule to make, or what one is to be from now on.
+/// The content of a new alert rule, or the new content of an existing one.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewAlertRule {
-    /// What people call it; timelines name it.
+    /// The name of the rule. It is shown on timelines.
     pub name: String,
-    /// Only alerts of this integration.
+    /// The rule applies only to alerts of this integration.
     #[serde(default)]
     pub integration: Option<IntegrationId>,
-    /// All of them have to hold. They may be left out where an integration is named.
+    /// Conditions on the alert. All of them must match. They can be left out if `integration` is set.
     #[serde(default)]
     pub matchers: Vec<Matcher>,
-    /// Alerts whose values of these fields are the same are one group, and a group has one open incident; without any, all
-    /// that match are. An alert that lacks one of the fields is a group of its own.
+    /// The fields whose values form a group: alerts with the same values in all these fields belong to one
+    /// group. A group has at most one open incident. If the list is empty, all alerts that match the rule are
+    /// one group. An alert that lacks one of the fields is a group of its own.
     #[serde(default)]
     pub group_by: Vec<String>,
-    /// The source's words for how bad it is, and ours. Others mean what they mean without a rule.
+    /// Maps the severity of the source to the severity of the incident. A value that is not listed here is
+    /// mapped as if there were no rule.
     #[serde(default)]
     pub severity: BTreeMap<String, Severity>,
-    /// What is affected by any alert that matches, beside what it names itself.
+    /// Resources that become affected by each alert that matches, in addition to the resources that the alert
+    /// names.
     #[serde(default)]
     pub resources: Vec<ResourceRef>,
-    /// What becomes of an alert that matches.
+    /// What happens with an alert that matches the rule.
     pub policy: Policy,
-    /// Seconds after the end of an incident within which the same alert opens it again; after that it opens another, which
-    /// names the earlier one. 0 if not given: never.
+    /// Seconds after the end of an incident within which the same alert reopens it. A later alert opens a new
+    /// incident that refers to the earlier one. The default is 0: an incident is never reopened.
     #[serde(default)]
     pub reopen_within: i64,
 }
 
-/// A rule, as shown.
+/// An alert rule.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct AlertRule {
-    /// Its id.
+    /// The ID of the rule.
     pub id: AlertRuleId,
-    /// Its place, from 1.
+    /// The position of the rule in the order, from 1. The first rule that matches an alert applies.
     pub position: i64,
-    /// What people call it.
+    /// The name of the rule. It is shown on timelines.
     pub name: String,
-    /// Only alerts of this integration.
+    /// The rule applies only to alerts of this integration. If null, it applies to all integrations.
     pub integration: Option<IntegrationId>,
-    /// All of them have to hold.
+    /// Conditions on the alert. All of them must match.
     pub matchers: Vec<Matcher>,
-    /// The fields whose values make a group.
+    /// The fields whose values form a group.
     pub group_by: Vec<String>,
-    /// The source's words for how bad it is, and ours.
+    /// Maps the severity of the source, in lower case, to the severity of the incident.
     pub severity: BTreeMap<String, Severity>,
-    /// What is affected by any alert that matches.
+    /// Resources that become affected by each alert that matches.
     pub resources: Vec<ResourceRef>,
-    /// What becomes of an alert that matches.
+    /// What happens with an alert that matches the rule.
     pub policy: Policy,
-    /// Seconds within which a closed incident is opened again.
+    /// Seconds after the end of an incident within which the same alert reopens it. 0 means never.
     pub reopen_within: i64,
-    /// When it was deleted.
+    /// When the rule was deleted. Null if it is not deleted.
     pub gone_at: Option<Timestamp>,
-    /// When it was made.
+    /// When the rule was created.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// When the rule was last changed.
     pub updated_at: Timestamp,
 }
 
-/// Fields of one group.
+/// The number of fields that can form a group.
 const MAX_FIELDS: usize = 20;
-/// Words that are mapped, and resources that are named.
+/// The number of severities that a rule can map, and of resources that it can name.
 const MOST: usize = 500;
-/// A month.
+/// The longest time for `reopen_within`: 30 days, in seconds.
 const LONGEST_REOPENING: i64 = 30 * 24 * 3600;
 
 impl NewAlertRule {
-    /// What is wrong with it at that place of the input.
+    /// Adds an error for each wrong field. `at` is the JSON pointer of the rule in the input.
     pub(super) fn check(&self, conn: &mut Conn, check: &mut Check, at: &str) -> Result<()> {
         check.name(&format!("{at}/name"), &self.name);
         matcher::check(check, &format!("{at}/matchers"), &self.matchers);
@@ -178,7 +181,7 @@ impl NewAlertRule {
         check_resources(conn, check, &format!("{at}/resources"), &self.resources)
     }
 
-    /// The same as a rule, for a trial.
+    /// Returns the rule as it would be stored.
     pub(super) fn tried(&self, id: AlertRuleId, position: i64, now: Timestamp) -> AlertRule {
         AlertRule {
             id,
@@ -197,7 +200,8 @@ impl NewAlertRule {
         }
     }
 
-    /// The mapping of severities, in lower case as the sources give the words.
+    /// Returns the mapping of severities with its keys in lower case, because the sources give severities in
+    /// lower case.
     fn words(&self) -> BTreeMap<String, Severity> {
         self.severity
             .iter()
@@ -206,7 +210,7 @@ impl NewAlertRule {
     }
 }
 
-/// Each of these has to be known to the directory.
+/// Adds an error for each resource that the directory does not know.
 pub(super) fn check_resources(
     conn: &mut Conn,
     check: &mut Check,
@@ -262,29 +266,29 @@ impl Row {
     }
 }
 
-/// A rule that is ready to be asked.
+/// An alert rule with its compiled matchers.
 pub(super) struct Ready {
     pub rule: AlertRule,
     matchers: Matchers,
 }
 
 impl Ready {
-    /// Makes a rule ready.
+    /// Compiles the matchers of a stored rule.
     ///
     /// # Errors
-    /// Where it was not checked before.
+    /// `Internal` if a matcher is not valid. The matchers are checked before a rule is stored.
     pub fn of(rule: AlertRule) -> Result<Self> {
         let matchers = Matchers::compile(&rule.matchers)?;
         Ok(Ready { rule, matchers })
     }
 
-    /// Whether an alert matches.
+    /// Returns whether the rule matches an alert.
     pub fn holds(&self, subject: Subject<'_>) -> bool {
         let of = self.rule.integration.as_ref();
         of.is_none_or(|id| *id == subject.integration.id) && self.matchers.hold(subject)
     }
 
-    /// The fields that are longer than its expressions look at.
+    /// Returns the fields with a value that is too long for its regular expression.
     pub fn too_long(&self, subject: Subject<'_>) -> Vec<&str> {
         let of = self.rule.integration.as_ref();
         if of.is_some_and(|id| *id != subject.integration.id) {
@@ -293,16 +297,16 @@ impl Ready {
         self.matchers.too_long(subject)
     }
 
-    /// How bad an incident of this alert is.
+    /// Returns the severity of an incident that this alert opens. `word` is the severity of the source.
     pub fn severity(&self, word: &str) -> Severity {
         let mapped = self.rule.severity.get(&word.trim().to_lowercase());
         mapped.copied().unwrap_or_else(|| source::severity(word))
     }
 
-    /// The group of an alert that matches.
+    /// Returns the group of an alert that matches.
     pub fn group(&self, subject: Subject<'_>) -> Group {
         let mut fields: Vec<&String> = self.rule.group_by.iter().collect();
-        // Rules that name the same fields in another order speak of the same groups.
+        // Rules with the same fields in a different order have the same groups.
         fields.sort();
         let mut missing = false;
         let mut shown = serde_json::Map::new();
@@ -323,7 +327,7 @@ impl Ready {
                 json!([field, values])
             })
             .collect();
-        // What lacks a field is not known to be the same as anything but itself.
+        // An alert that lacks a field has nothing in common with other alerts, so it is a group of its own.
         let alone = missing.then(|| {
             let (id, fingerprint) = (&subject.integration.id, &subject.alert.fingerprint);
             shown.insert("fingerprint".to_owned(), json!(one_line(fingerprint, 200)));
@@ -336,8 +340,8 @@ impl Ready {
     }
 }
 
-/// The group that the sender itself put an alert in, within its integration. Where no rule says otherwise, the alerts of
-/// one such group are one incident.
+/// Returns the group that the sender put an alert in, within its integration. If no alert rule matches, the
+/// alerts of one such group are one incident.
 pub(super) fn of_source(integration: &IntegrationId, name: &str) -> Group {
     let key = json!(["source", integration, name]).to_string();
     Group {
@@ -346,17 +350,17 @@ pub(super) fn of_source(integration: &IntegrationId, name: &str) -> Group {
     }
 }
 
-/// What alerts of one incident have in common.
+/// A group of alerts that belong to one incident.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
-    /// Names it, whatever the rule.
+    /// Identifies the group. The same for all rules with the same fields.
     pub key: String,
-    /// Its fields and values.
+    /// The fields and values of the group.
     pub shown: Value,
 }
 
 impl Group {
-    /// `labels.service = media, title = Disk full`
+    /// Returns the group as text, for example `labels.service = media, title = Disk full`.
     pub fn in_words(&self) -> String {
         let pairs = self.shown.as_object().into_iter().flatten();
         let words: Vec<String> = pairs
@@ -369,10 +373,7 @@ impl Group {
     }
 }
 
-/// All rules that are there, in order, ready to be asked.
-///
-/// # Errors
-/// What the database answers.
+/// Returns all alert rules that are not deleted, in order, with their compiled matchers.
 pub(super) fn ready(conn: &mut Conn) -> Result<Vec<Ready>> {
     r::table
         .filter(r::gone_at.is_null())

@@ -1,6 +1,7 @@
-//! The end of an alert, what its incident makes of it, and its return.
+//! Handles the end of an alert, what the end means for its incident, and an alert that fires again.
 //!
-//! Must never happen here: an incident that resolves by itself, one alert that ends another, or an end that opens anything.
+//! An incident never resolves automatically. One alert never ends another alert. The end of an alert never
+//! opens an incident.
 
 use diesel::dsl::{max, sql};
 use diesel::prelude::*;
@@ -26,7 +27,8 @@ use crate::incident::{self, StatusChange, timeline};
 const ALL_RESOLVED: &str = "All alerts are resolved";
 
 impl<'b> Work<'b> {
-    /// Ends exactly the alert of this key. Whom its body names met the problem all the same.
+    /// Resolves the alert with this fingerprint, and no other. The users that the body names hit the error,
+    /// even though the alert has ended.
     pub(super) fn resolve(
         &mut self,
         tx: &mut Tx<'_>,
@@ -63,7 +65,7 @@ impl<'b> Work<'b> {
                 self.remember(integration, alert, known.with_event(last));
                 named
             }
-            // It is over already. A newer time of its end makes older events late.
+            // The alert is resolved already. A newer end time makes older events late.
             Some(known) => {
                 self.again_of(tx, &known);
                 let last = known.last_event().after(false, alert.event_at, tx.now);
@@ -71,7 +73,7 @@ impl<'b> Work<'b> {
                 self.remember(integration, alert, known.with_event(last));
                 (id, incident)
             }
-            // The beginning was missed; what is over opens nothing, but it is on record.
+            // The firing event was never received. A resolved alert opens no incident, but it is recorded.
             None => {
                 let last = LastEvent::default().after(false, alert.event_at, tx.now);
                 let row = NewRow::of(tx.now, integration, alert, None, None, last)?;
@@ -96,7 +98,7 @@ impl<'b> Work<'b> {
                 alert,
                 id,
                 incident,
-                // What is affected was named when it began.
+                // The affected resources were named when the alert began.
                 chains: Vec::new(),
                 outcome: self.outcomes.len() - 1,
             });
@@ -141,8 +143,9 @@ impl<'b> Work<'b> {
         Ok(())
     }
 
-    /// An alert joins an incident that is open. Where that only watched because its alerts had ended, work goes on. One
-    /// that `returns` is said on the timeline, unless others fire anyway.
+    /// Handles an alert that joins an open incident. If the incident is in monitoring because all its alerts
+    /// were resolved, it goes back to investigating. If the alert `returns` and no other alert of the
+    /// incident fires, this is noted on the timeline.
     pub(super) fn fires_again(&mut self, tx: &mut Tx<'_>, id: &IncidentId, returns: bool) -> Result<()> {
         const AGAIN: &str = "An alert fires again";
         let watching = self.memory.incident(tx.conn, id)?.status == incident::Status::Monitoring;
@@ -170,8 +173,9 @@ impl<'b> Work<'b> {
     }
 }
 
-/// When the last alert of an incident ended, as its source says: it may have been received long after. Never before the
-/// incident was opened or reopened last, and never in the future. None where no source says when.
+/// Returns when the last alert of an incident ended, by the time of its source, because the alert can be
+/// received much later. The result is never before the incident was opened or last reopened, and never in the
+/// future. None if no source gives a time.
 fn last_end(tx: &mut Tx<'_>, id: &IncidentId) -> Result<Option<Timestamp>> {
     let ended: Option<Timestamp> = a::table
         .filter(a::incident_id.eq(id.as_str()))

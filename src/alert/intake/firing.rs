@@ -1,8 +1,8 @@
-//! An alert that fires is put where it belongs: counted, recorded, or into an incident that is there, is opened, or is
-//! opened again.
+//! Stores an alert that fires: as a repeat, as a record without an incident, or in an incident that is open,
+//! is opened or is reopened.
 //!
-//! Must never happen here: two alerts of one fingerprint that fire at the same time, or an incident that does not say
-//! which rule brought alerts to it.
+//! At most one alert of a fingerprint fires at a time. The timeline of an incident names each alert rule that
+//! brought alerts to it.
 
 use diesel::prelude::*;
 use serde_json::json;
@@ -25,7 +25,8 @@ use crate::db::schema::{alert_groups as g, alert_references as ar, alerts as a};
 use crate::incident::{self, NewIncident, StatusChange, timeline};
 
 impl<'b> Work<'b> {
-    /// Places an alert that fires. Answers the incident that it is in.
+    /// Stores an alert that fires. Returns the incident that the alert is in, or None if the alert is only
+    /// recorded.
     pub(super) fn fire(
         &mut self,
         tx: &mut Tx<'_>,
@@ -149,7 +150,7 @@ impl<'b> Work<'b> {
         Ok(())
     }
 
-    /// Remembers which incident a group has, and says on its timeline which rule brings alerts there.
+    /// Stores which incident the group has, and notes on the timeline which rule brings alerts there.
     fn group(
         &mut self,
         tx: &mut Tx<'_>,
@@ -199,7 +200,7 @@ impl<'b> Work<'b> {
         Ok(())
     }
 
-    /// Says something on a timeline once, however often it is so.
+    /// Adds a note to a timeline, unless the timeline contains the same text already.
     pub(super) fn say_once(&mut self, tx: &mut Tx<'_>, incident: &IncidentId, text: &str) -> Result<()> {
         if !self.said.insert((incident.clone(), text.to_owned())) || timeline::says(tx.conn, incident, text)?
         {
@@ -219,7 +220,7 @@ impl<'b> Work<'b> {
         });
     }
 
-    /// Counts an alert that came again.
+    /// Counts a repeat of an alert.
     fn repeat(
         &mut self,
         tx: &mut Tx<'_>,
@@ -238,7 +239,7 @@ impl<'b> Work<'b> {
         known.repeats += 1;
         self.count(known.incident.as_ref(), 0, 1);
         let last = known.last_event();
-        // Of events that happened to somebody an older one counts too, and leaves the newest one the newest.
+        // An older event of an error counts too, but it does not become the newest event.
         if !last.makes_late(true, alert.event_at, tx.now) {
             known = known.with_event(last.after(true, alert.event_at, tx.now));
         }
@@ -253,7 +254,8 @@ impl<'b> Work<'b> {
         Ok(())
     }
 
-    /// An alert whose incident was closed by hand while it fired: from here on it counts as a new problem.
+    /// Ends the stored alert of an incident that a person closed while the alert was firing. The next event
+    /// of the alert is a new problem.
     fn leave(&mut self, tx: &mut Tx<'_>, known: Option<Known>) -> Result<()> {
         if let Some(known) = known.filter(|known| known.firing) {
             self.insert_fresh(tx)?;
@@ -264,7 +266,7 @@ impl<'b> Work<'b> {
         Ok(())
     }
 
-    /// An alert that was only recorded, and that has an incident from now on.
+    /// Moves an alert that was only recorded into an incident.
     fn adopt(
         &mut self,
         tx: &mut Tx<'_>,
@@ -309,7 +311,8 @@ impl<'b> Work<'b> {
                 .incident(incident)
                 .after(json!({"recorded_before": true, "repeats": known.repeats, "rule": judged.rule.map(|rule| &rule.rule.id)})),
         );
-        // All of it comes to the incident: how often it was recorded, and this time.
+        // The incident counts all messages of the alert: the earlier ones that were only recorded, and this
+        // one.
         self.count(Some(incident), 1, known.repeats + 1);
         self.names(alert, judged, &known.id, Some(incident));
         self.remember(integration, alert, known);

@@ -1,4 +1,5 @@
-//! What an alert is judged by: the rules, the silences and the maintenance windows, read once for many alerts.
+//! Reads what decides about alerts: the alert rules, the silences and the maintenance windows. They are read
+//! once for many alerts.
 
 use crate::alert::grouping::{self, Group, Policy};
 use crate::alert::matcher::Subject;
@@ -11,40 +12,40 @@ use crate::db::Conn;
 use crate::directory::ResourceRef;
 use crate::incident::Severity;
 
-/// Notes of one alert about conditions that did not look at it.
+/// The number of notes on one alert about conditions that did not examine it.
 const MOST_NOTES: usize = 10;
 
-/// What alerts are judged by.
+/// The alert rules, silences and maintenance windows that decide about alerts.
 pub(in crate::alert) struct Ground {
     rules: Vec<grouping::Ready>,
     quiets: Vec<quiet::Ready>,
 }
 
-/// What the rules say of one alert.
+/// The decision about one alert.
 pub(in crate::alert) struct Judged<'g> {
-    /// The first rule that it matches.
+    /// The first alert rule that matches.
     pub rule: Option<&'g grouping::Ready>,
-    /// Its group by that rule; without a rule, the group that its sender put it in.
+    /// The group by that rule. Without a rule, the group that the sender put the alert in.
     pub group: Option<Group>,
-    /// The silence, or else the maintenance window, that is about it.
+    /// The silence that covers the alert, or else the maintenance window.
     pub quiet: Option<&'g Quiet>,
-    /// What is to become of it.
+    /// What happens with the alert.
     pub policy: Policy,
-    /// How bad an incident of it is.
+    /// The severity of an incident that this alert opens.
     pub severity: Severity,
-    /// What it names, and what the rule says is affected.
+    /// The references of the alert, and the resources that the rule adds.
     pub chains: Vec<Vec<ResourceRef>>,
-    /// Conditions that did not look at the alert, because its texts are too long for them.
+    /// Conditions that did not examine the alert because its texts are too long for them.
     pub notes: Vec<String>,
 }
 
 impl Judged<'_> {
-    /// Whether a silence is about it.
+    /// Returns whether a silence covers the alert.
     pub fn silenced(&self) -> bool {
         self.quiet.is_some_and(|quiet| quiet.kind == Kind::Silence)
     }
 
-    /// Whether it came in a maintenance window.
+    /// Returns whether a maintenance window covers the alert.
     pub fn in_maintenance(&self) -> bool {
         self.quiet.is_some_and(|quiet| quiet.kind == Kind::Maintenance)
     }
@@ -65,10 +66,7 @@ impl Named for Chains<'_> {
 }
 
 impl Ground {
-    /// Reads what holds now.
-    ///
-    /// # Errors
-    /// What the database answers.
+    /// Reads the rules, and the silences and maintenance windows that apply now.
     pub fn read(conn: &mut Conn, now: Timestamp) -> Result<Self> {
         Ok(Ground {
             rules: grouping::ready(conn)?,
@@ -76,15 +74,12 @@ impl Ground {
         })
     }
 
-    /// The same with these rules in the place of the stored ones.
+    /// Returns the same with these rules instead of the stored ones.
     pub fn with_rules(self, rules: Vec<grouping::Ready>) -> Self {
         Ground { rules, ..self }
     }
 
-    /// What the rules say of an alert.
-    ///
-    /// # Errors
-    /// What the database answers.
+    /// Decides about one alert.
     pub fn judge<'g>(&'g self, conn: &mut Conn, subject: Subject<'_>) -> Result<Judged<'g>> {
         let Subject { integration, alert } = subject;
         let rule = self.rules.iter().find(|rule| rule.holds(subject));
@@ -114,7 +109,7 @@ impl Ground {
             },
             quiet,
             policy: match rule {
-                // Its sender says that it is no outage.
+                // The sender says that this is not an outage.
                 _ if alert.informs.is_some() => Policy::Record,
                 Some(rule) => rule.rule.policy,
                 None if integration.open_incident => Policy::Open,
@@ -130,7 +125,7 @@ impl Ground {
         })
     }
 
-    /// The conditions that do not look at an alert, in words.
+    /// Describes the conditions that do not examine an alert because a value is too long.
     fn unseen(&self, subject: Subject<'_>) -> Vec<String> {
         let rules = self.rules.iter().flat_map(|ready| {
             let fields = ready.too_long(subject).into_iter();

@@ -1,7 +1,8 @@
-//! What is known of alerts, incidents and groups while bodies are taken in: read once, and kept true by whoever changes it.
+//! The cache of an intake transaction: what is known of alerts, incidents and groups. Each entry is read
+//! once, and the code that changes the database also updates the cache.
 //!
-//! Must never happen here: an incident that is taken for open although somebody has closed it. Each is locked before it is
-//! looked at, and stays so until the transaction ends.
+//! An incident is locked before it is read, and stays locked until the transaction ends. So intake never
+//! treats an incident as open that somebody else has just closed.
 
 use std::collections::HashMap;
 
@@ -16,23 +17,23 @@ use crate::db::schema::{alert_groups as g, alert_source_groups as sg, alerts as 
 use crate::db::{Conn, dialect};
 use crate::incident::{self, Standing};
 
-/// The newest alert of a problem.
+/// The newest stored alert of a problem.
 #[derive(Clone, Debug)]
 pub(in crate::alert) struct Known {
     pub id: AlertId,
     pub firing: bool,
     pub incident: Option<IncidentId>,
-    /// Where it has none: the last incident of an earlier alert of the same problem.
+    /// If the alert has no incident: the last incident of an earlier alert of the same problem.
     pub before: Option<IncidentId>,
     pub repeats: i64,
-    /// The sender's own time of its newest event.
+    /// The sender's own time of the newest event.
     pub event_at: Option<Timestamp>,
-    /// When that event came, where it had a time.
+    /// When that event arrived. None if the event had no time.
     pub event_seen_at: Option<Timestamp>,
 }
 
 impl Known {
-    /// The newest event of it.
+    /// Returns the newest event of the alert.
     pub fn last_event(&self) -> LastEvent {
         LastEvent {
             firing: self.firing,
@@ -41,7 +42,7 @@ impl Known {
         }
     }
 
-    /// The same after an event that is not late.
+    /// Returns the same alert after an event that is not late.
     pub fn with_event(self, event: LastEvent) -> Known {
         Known {
             firing: event.firing,
@@ -51,13 +52,13 @@ impl Known {
         }
     }
 
-    /// Whether it fires and was only recorded.
+    /// Returns whether the alert fires and is only recorded.
     pub fn recorded(&self) -> bool {
         self.firing && self.incident.is_none()
     }
 }
 
-/// What is known.
+/// The cache of an intake transaction or of a trial.
 pub(in crate::alert) struct Memory {
     alerts: HashMap<(String, String), Option<Known>>,
     incidents: HashMap<IncidentId, Standing>,
@@ -67,7 +68,7 @@ pub(in crate::alert) struct Memory {
 }
 
 impl Memory {
-    /// For changes: what is looked at is locked.
+    /// Creates a cache for changes. It locks each incident that it reads.
     pub fn locking() -> Self {
         Memory {
             alerts: HashMap::new(),
@@ -78,7 +79,7 @@ impl Memory {
         }
     }
 
-    /// For looking only.
+    /// Creates a cache for a trial, which changes nothing. It takes no locks.
     pub fn looking() -> Self {
         Memory {
             locks: false,
@@ -86,10 +87,7 @@ impl Memory {
         }
     }
 
-    /// Reads the newest alerts of these fingerprints at once.
-    ///
-    /// # Errors
-    /// What the database answers.
+    /// Reads the newest alerts of these fingerprints with few queries.
     pub fn read(&mut self, conn: &mut Conn, integration: &str, fingerprints: &[&str]) -> Result<()> {
         for chunk in fingerprints.chunks(1_000) {
             let found = dialect::latest_alerts(conn, integration, chunk)?;
@@ -126,10 +124,7 @@ impl Memory {
         Ok(())
     }
 
-    /// The newest alert of a problem.
-    ///
-    /// # Errors
-    /// What the database answers.
+    /// Returns the newest alert of a problem.
     pub fn alert(&mut self, conn: &mut Conn, integration: &str, fingerprint: &str) -> Result<Option<Known>> {
         let key = (integration.to_owned(), fingerprint.to_owned());
         if !self.alerts.contains_key(&key) {
@@ -138,16 +133,13 @@ impl Memory {
         Ok(self.alerts.get(&key).cloned().flatten())
     }
 
-    /// Says what the newest alert of a problem is now.
+    /// Sets the newest alert of a problem.
     pub fn set_alert(&mut self, integration: &str, fingerprint: &str, known: Known) {
         self.alerts
             .insert((integration.to_owned(), fingerprint.to_owned()), Some(known));
     }
 
-    /// Where an incident stands.
-    ///
-    /// # Errors
-    /// What the database answers.
+    /// Returns the state of an incident.
     pub fn incident(&mut self, conn: &mut Conn, id: &IncidentId) -> Result<Standing> {
         if let Some(standing) = self.incidents.get(id) {
             return Ok(standing.clone());
@@ -160,15 +152,13 @@ impl Memory {
         Ok(standing)
     }
 
-    /// Says where an incident stands now.
+    /// Sets the state of an incident.
     pub fn set_incident(&mut self, standing: Standing) {
         self.incidents.insert(standing.id.clone(), standing);
     }
 
-    /// The last incidents of a group, by the rules that placed alerts in them.
-    ///
-    /// # Errors
-    /// What the database answers.
+    /// Returns the last incidents of a group, each with the alert rule that placed alerts in it. The newest
+    /// is first.
     pub fn group(&mut self, conn: &mut Conn, key: &str) -> Result<Vec<(AlertRuleId, IncidentId)>> {
         if let Some(held) = self.groups.get(key) {
             return Ok(held.clone());
@@ -182,10 +172,7 @@ impl Memory {
         Ok(rows)
     }
 
-    /// The last incident of a group that the sender itself made.
-    ///
-    /// # Errors
-    /// What the database answers.
+    /// Returns the last incident of a group that the sender made.
     pub fn source_group(&mut self, conn: &mut Conn, key: &str) -> Result<Option<IncidentId>> {
         if let Some(held) = self.source_groups.get(key) {
             return Ok(held.clone());
@@ -199,12 +186,12 @@ impl Memory {
         Ok(incident)
     }
 
-    /// Says which incident is the last one of a group that the sender itself made.
+    /// Sets the last incident of a group that the sender made.
     pub fn set_source_group(&mut self, key: &str, incident: &IncidentId) {
         self.source_groups.insert(key.to_owned(), Some(incident.clone()));
     }
 
-    /// Says which incident a group's last one is by a rule.
+    /// Sets the last incident of a group for one alert rule.
     pub fn set_group(&mut self, key: &str, rule: &AlertRuleId, incident: &IncidentId) {
         let held = self.groups.entry(key.to_owned()).or_default();
         held.retain(|(of, _)| of != rule);

@@ -1,6 +1,7 @@
-//! What alerts name: known resources become affected, and the rest is kept to be shown. For many alerts at once.
+//! Stores the references of alerts, for many alerts at once. Resources that the directory knows become
+//! affected.
 //!
-//! Must never happen here: a reference that is dropped because the directory does not know it.
+//! A reference that the directory does not know is stored as unmatched and is never dropped.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -20,22 +21,23 @@ use crate::db::schema::{alert_chains as ac, alert_references as ar};
 use crate::directory::ResourceRef;
 use crate::incident::{affected, window};
 
-/// An alert that is stored, with what it names.
+/// A stored alert with its references.
 pub(super) struct Named<'b> {
-    /// What came.
+    /// The alert as it was received.
     pub alert: &'b Alert,
-    /// As which it is stored.
+    /// The ID of the stored alert.
     pub id: AlertId,
-    /// The incident that it is in.
+    /// The incident that the alert is in.
     pub incident: Option<IncidentId>,
-    /// The references in it.
+    /// The references of the alert.
     pub chains: Vec<Vec<ResourceRef>>,
-    /// In which body it came.
+    /// The index of the body that contained the alert, in the list of outcomes.
     pub outcome: usize,
 }
 
-/// Makes affected what the alerts name, and keeps what the directory does not know. Here every alert is stored, and has
-/// its incident: what else is to be done for each of them has its place here.
+/// Makes the resources affected that the alerts name, and stores the references that the directory does not
+/// know. At this point every alert is stored and has its final incident, so other work for each alert also
+/// belongs here.
 pub(super) fn refer(tx: &mut Tx<'_>, named: Vec<Named<'_>>, outcomes: &mut [Outcome<'_>]) -> Result<()> {
     see(tx, &named, outcomes)?;
     let all: BTreeSet<&ResourceRef> = named.iter().flat_map(|one| one.chains.iter().flatten()).collect();
@@ -134,7 +136,8 @@ pub(super) fn refer(tx: &mut Tx<'_>, named: Vec<Named<'_>>, outcomes: &mut [Outc
     Ok(())
 }
 
-/// Takes in the users of events, and widens the windows of impact: each incident's once, to the earliest of its alerts.
+/// Stores the users who hit the errors, and moves the start time of each incident back to the earliest start
+/// of its alerts.
 fn see(tx: &mut Tx<'_>, named: &[Named<'_>], outcomes: &[Outcome<'_>]) -> Result<()> {
     let mut starts: BTreeMap<&IncidentId, (Timestamp, usize)> = BTreeMap::new();
     for one in named {

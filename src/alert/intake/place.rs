@@ -1,7 +1,7 @@
-//! Where an alert that fires belongs: decided without changing anything, so that a trial can ask the same.
+//! Decides the placement of an alert that fires. It changes nothing, so that a trial can use the same code.
 //!
-//! Must never happen here: an alert that a closed incident swallows, a group that takes what its rule does not match, or an
-//! incident that a silence or a window did not keep from being opened.
+//! An alert never joins a closed incident, unless a rule reopens that incident. A group never takes an alert
+//! that its rule does not match. A silence or a maintenance window prevents that an incident is opened.
 
 use crate::alert::grouping::Policy;
 use crate::base::error::Result;
@@ -12,23 +12,24 @@ use crate::incident::{Standing, Status};
 use super::ground::Judged;
 use super::memory::{Known, Memory};
 
-/// What becomes of an alert that fires.
+/// The placement of an alert that fires.
 #[derive(Clone, Debug)]
 pub(in crate::alert) enum Fate {
-    /// It fires already, on an open incident.
+    /// The alert already fires in this open incident.
     Repeats(Standing),
-    /// It joins an open incident: its own of before, or (`grouped`) its group's.
+    /// The alert joins an open incident.
     Joins {
-        /// The incident.
+        /// The incident that the alert joins.
         incident: Standing,
-        /// Whether its group says so, be it a rule's or its sender's.
+        /// Whether a group, of a rule or of the sender, leads to this incident. If false, the alert was in
+        /// this incident before.
         grouped: bool,
     },
-    /// Its own incident was closed a moment ago, and is opened again.
+    /// The incident of the alert was closed recently and is reopened.
     Reopens(Standing),
-    /// It opens an incident; this one was the last of it before.
+    /// The alert opens a new incident. This is the last earlier incident of the alert or of its group.
     Opens(Option<Standing>),
-    /// It is on record, and that is all.
+    /// The alert is only recorded.
     Records,
 }
 
@@ -36,10 +37,7 @@ fn open(standing: &Standing) -> bool {
     standing.status != Status::Resolved
 }
 
-/// What becomes of an alert that fires.
-///
-/// # Errors
-/// What the database answers.
+/// Decides the placement of an alert that fires.
 pub(in crate::alert) fn fate(
     conn: &mut Conn,
     memory: &mut Memory,

@@ -1,4 +1,5 @@
-//! An alert as it is stored: whatever its source wrote, it fits.
+//! The stored row of an alert. Values of the source that are too long or empty are shortened or replaced, so
+//! that every alert can be stored.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
@@ -18,14 +19,14 @@ use crate::db::Conn;
 use crate::db::many::insert_many;
 use crate::db::schema::alerts as a;
 
-/// One line that says something, whatever the source wrote: an alert is not lost over its title.
+/// Returns a title of one line that is never empty. An alert must not be lost because of its title.
 pub(in crate::alert) fn title(alert: &Alert) -> String {
     Some(one_line(&alert.title, 300))
         .filter(|title| !title.is_empty())
         .unwrap_or("Alert without a title".to_owned())
 }
 
-/// A new alert.
+/// The row of a new alert.
 #[derive(Insertable)]
 #[diesel(table_name = a)]
 #[diesel(treat_none_as_default_value = false)]
@@ -96,7 +97,7 @@ impl NewRow {
                 .link
                 .clone()
                 .filter(|link| !link.chars().any(char::is_control)),
-            // Of one whose beginning was missed, the end is the earliest that is known.
+            // If the firing event was never received, the end is the earliest known time.
             started_at: alert.started_at.or(alert.ended_at).unwrap_or(now),
             ended_at: alert.ended_at,
             incident_id: incident.cloned(),
@@ -117,7 +118,7 @@ impl NewRow {
         })
     }
 
-    /// That it came.
+    /// Returns the audit event for the receipt of this alert.
     pub fn event(&self, integration: &Integration, alert: &Alert) -> Event {
         let mut after = json!({
             "integration": integration.id, "fingerprint": alert.fingerprint, "status": self.status, "title": self.title,
@@ -137,9 +138,6 @@ impl NewRow {
 }
 
 /// Stores new alerts.
-///
-/// # Errors
-/// What the database answers.
 pub(super) fn insert(conn: &mut Conn, rows: &[NewRow]) -> Result<()> {
     insert_many!(conn, a::table, "alerts", rows, {
         id: Text = |row| row.id.as_str(),

@@ -1,5 +1,7 @@
-//! Groups that the sender itself makes: `groupKey` of Alertmanager and Grafana. Where no rule matches, the alerts of such a
-//! group are one incident, and its title says how many there are, until somebody changes it or a notice is made.
+//! Groups that the sender makes, for example `groupKey` of Alertmanager and Grafana.
+//!
+//! If no alert rule matches, the alerts of such a group are one incident. The title of the incident says how
+//! many alerts there are, until somebody changes the title or a notice is created.
 
 use diesel::prelude::*;
 use serde_json::json;
@@ -18,7 +20,7 @@ use crate::db::dialect::on_backend;
 use crate::db::schema::{alert_source_groups as sg, alerts as a, notices as n};
 use crate::incident::{self, IncidentPatch};
 
-/// Names of alerts that are remembered of a group.
+/// The number of alert names that are stored for a group.
 const NAMES: usize = 50;
 
 /// A group that got alerts in this transaction.
@@ -28,14 +30,15 @@ pub(super) struct Grown {
     actor: Actor,
 }
 
-/// The name of an alert, which all alerts of one rule of the sender share.
+/// Returns the name of an alert. All alerts of one rule of the sender have the same name.
 fn name(alert: &Alert) -> String {
     let name = alert.labels.get("alertname").map(|name| one_line(name, 100));
     name.filter(|name| !name.is_empty())
         .unwrap_or_else(|| title(alert))
 }
 
-/// `HighLatency (8 alerts)`, `HighLatency and 4 others (40 alerts)`
+/// Makes the title of a group, for example `HighLatency (8 alerts)` or `HighLatency and 4 others (40
+/// alerts)`.
 fn of_group(names: &[String], alerts: i64) -> String {
     let first = names.first().map_or("Alerts", String::as_str);
     match names.len() {
@@ -47,7 +50,7 @@ fn of_group(names: &[String], alerts: i64) -> String {
 }
 
 impl Work<'_> {
-    /// Remembers which incident a sender's group has, and that it got an alert.
+    /// Stores which incident the group of a sender has, and that the group got an alert.
     pub(super) fn joins_source_group(
         &mut self,
         tx: &mut Tx<'_>,
@@ -65,7 +68,7 @@ impl Work<'_> {
             if let Some(held) = &held
                 && self.memory.incident(tx.conn, held)?.status != incident::Status::Resolved
             {
-                // Its alert was in another incident before, and stays there.
+                // The alert was in another incident before and stays there.
                 return Ok(());
             }
             let shown = incident::get(tx.conn, incident)?.title;
@@ -106,7 +109,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Says in the titles of incidents how large their groups are. All alerts are stored by now.
+    /// Updates the titles of incidents with the size of their groups. All alerts are stored at this point.
     pub(super) fn name_groups(&mut self, tx: &mut Tx<'_>) -> Result<()> {
         for (key, grown) in std::mem::take(&mut self.grown) {
             let row: Option<(IncidentId, String, String)> = sg::table

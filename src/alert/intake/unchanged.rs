@@ -1,5 +1,5 @@
-//! Events that change nothing but the record: those that are late, messages that were taken already, and what a sender
-//! says that is no outage.
+//! Events that change nothing and are only recorded: late events, repeated messages, and events that are not
+//! an outage by the word of the sender.
 
 use serde::Serialize;
 
@@ -14,37 +14,37 @@ use crate::base::text::one_line;
 use crate::base::time::Timestamp;
 
 word_enum! {
-    /// Why an event changed nothing but the record.
+    /// Why an event changed nothing and was only recorded.
     RecordedReason, "a reason to record only" {
-        /// It is older than what is known of its alert.
+        /// The event is older than the known state of its alert.
         Late = "late",
-        /// Its message was taken before.
+        /// The message was processed before.
         RepeatedMessage = "repeated_message",
-        /// Its sender says that it is no outage: it is planned, it informs, or it is a test.
+        /// The sender says that this is not an outage: it is planned, it is information, or it is a test.
         Informational = "informational",
-        /// It is no alert at all: a note on an incident, a test of the connection.
+        /// The body contains no alert, for example a note on an incident or a test of the connection.
         NoAlert = "no_alert",
     }
 }
 
-/// An event that changed nothing but the record.
+/// An event that changed nothing and was only recorded.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = RecordedEvent)]
 pub struct Recorded {
-    /// The alert that it is about; null where it is about none.
+    /// The fingerprint of the alert. Null if the event is not about an alert.
     pub fingerprint: Option<String>,
-    /// Why it changed nothing.
+    /// The reason why the event changed nothing.
     pub reason: RecordedReason,
-    /// The same in words.
+    /// The reason in words, for people.
     pub detail: String,
 }
 
-/// Why an event leaves the alert that is known as it is. None where it counts.
+/// Returns why an event does not change the known alert, or None if the event counts.
 pub(in crate::alert) fn unchanged(known: &Known, alert: &Alert, now: Timestamp) -> Option<RecordedReason> {
     if alert.informs.is_some() && known.firing && known.incident.is_some() {
         return Some(RecordedReason::Informational);
     }
-    // What happened to somebody is no change of state: it counts in any order while the problem is there.
+    // An event of an error is not a change of state. It counts in any order while the alert fires.
     if alert.event && alert.firing && known.firing && known.incident.is_some() {
         return None;
     }
@@ -55,7 +55,7 @@ pub(in crate::alert) fn unchanged(known: &Known, alert: &Alert, now: Timestamp) 
 }
 
 impl<'b> Work<'b> {
-    /// Says in the answer, and with the kept body, that an event changed nothing.
+    /// Adds an event that changed nothing to the answer and to the saved request.
     pub(super) fn recorded(&mut self, alert: &Alert, reason: RecordedReason, detail: &str) {
         let recorded = Recorded {
             fingerprint: Some(alert.fingerprint.clone()),
@@ -65,7 +65,7 @@ impl<'b> Work<'b> {
         self.outcome().recorded.push(recorded);
     }
 
-    /// Records an event that leaves its alert as it is.
+    /// Records an event that does not change its alert.
     pub(super) fn keep_unchanged(
         &mut self,
         tx: &mut Tx<'_>,
@@ -94,7 +94,7 @@ impl<'b> Work<'b> {
         }
         self.remember(integration, alert, known.clone());
         if alert.event && !alert.people.is_empty() {
-            // Whoever was in it hit the error all the same.
+            // The users of the event hit the error, even though the event changes nothing.
             self.named.push(Named {
                 alert,
                 id: known.id.clone(),
@@ -105,7 +105,8 @@ impl<'b> Work<'b> {
         }
     }
 
-    /// What is to be written at the end of an alert that is stored already.
+    /// Returns the pending update of an alert that is stored already. It is written at the end of the
+    /// transaction.
     pub(super) fn again_of(&mut self, tx: &Tx<'_>, known: &Known) -> &mut Again {
         self.again.entry(known.id.clone()).or_insert_with(|| Again {
             times: 0,
@@ -118,7 +119,7 @@ impl<'b> Work<'b> {
         })
     }
 
-    /// Says what is known of an alert from here on.
+    /// Updates the cached state of an alert.
     pub(super) fn remember(&mut self, integration: &Integration, alert: &Alert, known: Known) {
         if let Some(again) = self.again.get_mut(&known.id) {
             again.last = known.last_event();

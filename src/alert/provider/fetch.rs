@@ -1,6 +1,6 @@
-//! GET of a small document from Amazon, over https: a certificate, or the confirmation of a subscription.
+//! Fetches a small document from Amazon over HTTPS: a certificate, or the confirmation of a subscription.
 //!
-//! Must never happen here: a redirect that is followed, an answer without a bound, or a wait without one.
+//! A redirect is not followed. The size of the answer and the time of the request are limited.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -15,19 +15,19 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 use url::Url;
 
-/// How long one may take.
+/// The time limit of one request.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Largest answer, in bytes. A certificate has about 2,000.
+/// The largest answer, in bytes. A certificate has about 2,000 bytes.
 const LARGEST: usize = 64 * 1024;
 
 type Answer = Pin<Box<dyn Future<Output = Result<Vec<u8>, String>> + Send>>;
 
-/// How documents are fetched.
+/// A way to fetch documents.
 #[derive(Clone)]
 pub struct Fetch(Arc<dyn Fn(Url) -> Answer + Send + Sync>);
 
 impl Fetch {
-    /// From the internet, over https.
+    /// Fetches documents from the internet over HTTPS.
     pub fn https() -> Self {
         Fetch(Arc::new(|url| {
             Box::pin(async move {
@@ -38,7 +38,7 @@ impl Fetch {
         }))
     }
 
-    /// By a function: for tests, which sign with a certificate of their own.
+    /// Fetches documents with a function. Tests use this, because they sign with their own certificate.
     pub fn by(answer: impl Fn(&Url) -> Result<Vec<u8>, String> + Send + Sync + 'static) -> Self {
         Fetch(Arc::new(move |url| {
             let answer = answer(&url);
@@ -46,10 +46,10 @@ impl Fetch {
         }))
     }
 
-    /// The document.
+    /// Returns the document.
     ///
     /// # Errors
-    /// Why there is none.
+    /// A sentence that says why there is no document.
     pub async fn get(&self, url: Url) -> Result<Vec<u8>, String> {
         (self.0)(url).await
     }
@@ -93,7 +93,7 @@ async fn get(url: Url) -> Result<Vec<u8>, String> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| error.to_string())?;
-    // Ends with the sender, at the latest.
+    // The task ends at the latest when `sender` is dropped.
     let connection = tokio::spawn(connection);
     let target = match url.query() {
         Some(query) => format!("{}?{query}", url.path()),

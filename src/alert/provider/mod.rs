@@ -1,8 +1,9 @@
-//! Mail providers that report by hook what became of mails, and how each proves that a request is its own. Always over
-//! the raw bytes, in constant time where a secret is compared.
+//! Verifies the requests of mail providers, which report what happened to emails. Each provider proves in its
+//! own way who sent a request. The check always covers the raw bytes, and secrets are compared in constant
+//! time.
 //!
-//! Must never happen here: a signature that is passed over as it is missing, or an outside address that is asked before
-//! it is known to be Amazon's.
+//! A missing signature is never accepted. Candor requests no external URL before the URL is known to be one
+//! of Amazon.
 
 pub mod fetch;
 pub mod sns;
@@ -17,30 +18,31 @@ use subtle::ConstantTimeEq;
 
 use crate::base::time::Timestamp;
 
-/// Integrations of these sources take what mail providers report, and no alerts.
+/// Integrations with these sources accept the reports of mail providers, and no alerts.
 pub const SOURCES: [&str; 4] = ["aws_ses", "mailgun", "postmark", "sendgrid"];
 
-/// How old a signature of Mailgun may be, in seconds. It sends again for eight hours what was not taken; within this
-/// time each of its tokens counts for one body.
+/// The largest age of a Mailgun signature, in seconds. Mailgun retries for eight hours. Within this time,
+/// each token is accepted for one body only.
 const MAILGUN_AGE: i64 = 12 * 3600;
-/// How far ahead a sender's clock may be, in seconds.
+/// How far, in seconds, a sender's clock may be ahead.
 const AHEAD: i64 = 300;
 
-/// What comes before the point in the public key of SendGrid: a SubjectPublicKeyInfo for P-256, whose length is fixed.
+/// The bytes before the point in a public key of SendGrid: a SubjectPublicKeyInfo for P-256, which has a
+/// fixed length.
 const P256: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
     0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
-/// Whether an integration of this source takes reports of mails.
+/// Returns whether an integration with this source accepts reports about emails.
 pub fn is_one(source: &str) -> bool {
     SOURCES.contains(&source)
 }
 
-/// Checks that a secret is what the provider gives for its signatures.
+/// Checks that a secret has the form that the provider uses.
 ///
 /// # Errors
-/// A sentence for the caller, which does not repeat it.
+/// A sentence for the caller. It does not contain the secret.
 pub fn check_secret(source: &str, secret: &str) -> Result<(), String> {
     match source {
         "aws_ses" if !sns::is_topic(secret) => Err(
@@ -61,11 +63,11 @@ fn p256(key: &str) -> Option<Vec<u8>> {
     (point.len() == 65 && point[0] == 4).then(|| point.to_vec())
 }
 
-/// Checks SendGrid's signed event webhook: ECDSA over the timestamp and the body. The timestamp needs no check of its
-/// own: a request that comes again holds events that were taken already, whenever that is.
+/// Verifies SendGrid's signed event webhook: ECDSA over the timestamp and the body. The age of the timestamp
+/// is not checked, because a repeated request contains events that are already stored and have no effect.
 ///
 /// # Errors
-/// Why it does not hold, for the audit trail.
+/// The reason why the signature is not valid, for the audit trail.
 pub fn sendgrid(
     key: &str,
     signature: Option<&str>,
@@ -85,11 +87,12 @@ pub fn sendgrid(
         .map_err(|_| "the signature does not hold")
 }
 
-/// Checks Postmark's requests, which are not signed: the secret is the password of basic authentication in the URL or of
-/// the webhook's settings, a bearer token, or the header `X-Candor-Token`.
+/// Verifies Postmark's requests, which are not signed. The secret is one of these: the password of basic
+/// authentication, in the URL or in the settings of the webhook; a bearer token; or the header
+/// `X-Candor-Token`.
 ///
 /// # Errors
-/// Why it does not hold, for the audit trail.
+/// The reason why the request is not valid, for the audit trail.
 pub fn postmark(secret: &str, authorization: Option<&str>, token: Option<&str>) -> Result<(), &'static str> {
     let equal = |given: &[u8]| -> bool { given.ct_eq(secret.as_bytes()).into() };
     if let Some(authorization) = authorization {
@@ -115,24 +118,25 @@ pub fn postmark(secret: &str, authorization: Option<&str>, token: Option<&str>) 
     }
 }
 
-/// The part of Mailgun's requests that is signed. The events beside it are not.
+/// The signed part of a Mailgun request. The events in the request are not signed.
 #[derive(Clone, Debug, Deserialize)]
 pub struct MailgunSignature {
-    /// Seconds since 1970.
+    /// When Mailgun made the signature, in seconds since 1970.
     pub timestamp: String,
-    /// Fifty random characters, once for each request.
+    /// Fifty random characters, different for each request.
     pub token: String,
-    /// HMAC-SHA256 of both, in hexadecimal.
+    /// HMAC-SHA256 of the timestamp and the token, in hexadecimal.
     pub signature: String,
 }
 
-/// Checks Mailgun's signature. It covers the token alone, so the caller has to see to it that a token counts for one body.
+/// Verifies Mailgun's signature. The signature covers only the timestamp and the token, so the caller must
+/// ensure that each token is accepted for one body only.
 ///
 /// # Errors
-/// Why it does not hold, for the audit trail.
+/// The reason why the signature is not valid, for the audit trail.
 pub fn mailgun(key: &str, given: Option<&MailgunSignature>, now: Timestamp) -> Result<(), &'static str> {
     let given = given.ok_or("the body holds no signature")?;
-    // HMAC takes a key of any length.
+    // HMAC accepts a key of any length.
     let mut mac = match Hmac::<Sha256>::new_from_slice(key.as_bytes()) {
         Ok(mac) => mac,
         Err(never) => unreachable!("{never}"),

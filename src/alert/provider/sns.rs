@@ -1,6 +1,6 @@
-//! Amazon SNS: the envelope, its signature, and the confirmation of a subscription.
+//! Amazon SNS: the envelope of a message, its signature, and the confirmation of a subscription.
 //!
-//! Must never happen here: a URL that is visited before its host is known to be one of SNS.
+//! Candor requests a URL only after its host is known to be a host of SNS.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -22,50 +22,50 @@ use webpki::EndEntityCert;
 
 use super::fetch::Fetch;
 
-/// Certificates that are kept. Amazon has one for each region at a time.
+/// The number of certificates in the cache. Amazon uses one for each region at a time.
 const KEPT: usize = 32;
 
-/// What SNS sends.
+/// A message of SNS.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Envelope {
-    /// Notification, SubscriptionConfirmation or UnsubscribeConfirmation.
+    /// `Notification`, `SubscriptionConfirmation` or `UnsubscribeConfirmation`.
     #[serde(rename = "Type")]
     pub kind: String,
-    /// The same in every attempt to deliver it.
+    /// The ID of the message, the same in every attempt to deliver it.
     pub message_id: String,
-    /// Which topic.
+    /// The ARN of the topic.
     #[serde(default)]
     pub topic_arn: String,
-    /// What was published, or a text for people.
+    /// The published message, or a text for people.
     pub message: String,
-    /// Of a notification that has one.
+    /// The subject of a notification, if it has one.
     #[serde(default)]
     pub subject: Option<String>,
-    /// When it was published; kept as text, as it is signed.
+    /// When the message was published. Stored as text, because the text is signed.
     #[serde(default)]
     pub timestamp: String,
-    /// 1 for SHA-1, 2 for SHA-256.
+    /// `1` for SHA-1, `2` for SHA-256.
     #[serde(default)]
     pub signature_version: String,
-    /// In base64.
+    /// The signature in base64.
     #[serde(default)]
     pub signature: String,
-    /// Where the certificate is.
+    /// The URL of the certificate.
     #[serde(default, rename = "SigningCertURL", alias = "SigningCertUrl")]
     pub signing_cert_url: String,
-    /// What to visit to confirm a subscription.
+    /// The URL to request to confirm a subscription.
     #[serde(default, rename = "SubscribeURL")]
     pub subscribe_url: Option<String>,
-    /// Of a confirmation.
+    /// The token of a confirmation.
     #[serde(default)]
     pub token: Option<String>,
 }
 
-/// The messages of a body: one, or those in the records that a Lambda function gets.
+/// Returns the messages of a body: one message, or the messages in the records that a Lambda function gets.
 ///
 /// # Errors
-/// Where there is none: then nothing is signed.
+/// `Forged` if the body contains no message. Nothing is signed then.
 pub fn envelopes(body: &[u8]) -> Result<Vec<Envelope>, Refused> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -88,14 +88,14 @@ pub fn envelopes(body: &[u8]) -> Result<Vec<Envelope>, Refused> {
     }
 }
 
-/// Whether a text is the ARN of a topic.
+/// Returns whether a text is the ARN of a topic.
 pub fn is_topic(text: &str) -> bool {
     static TOPIC: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"^arn:aws[a-z-]*:sns:[a-z0-9-]{3,}:\d{12}:[A-Za-z0-9_.-]{1,256}$").ok());
     TOPIC.as_ref().is_some_and(|topic| topic.is_match(text))
 }
 
-/// The URL, if it is one of SNS over https.
+/// Returns the URL if it is an HTTPS URL of SNS.
 fn trusted(text: &str) -> Result<Url, &'static str> {
     static HOST: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"^sns\.[a-zA-Z0-9-]{3,}\.amazonaws\.com(\.cn)?$").ok());
@@ -113,23 +113,23 @@ fn trusted(text: &str) -> Result<Url, &'static str> {
     Ok(url)
 }
 
-/// Why a message was not taken.
+/// Why a message was rejected.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// It is not proven to be from Amazon.
+    /// The message is not proven to be from Amazon.
     Forged(&'static str),
-    /// The certificate, or the confirmation, could not be fetched: Amazon sends the message again.
+    /// The certificate or the confirmation could not be fetched. Amazon sends the message again.
     Unreachable(String),
 }
 
-/// Checks messages, and keeps the certificates that it has seen.
+/// Verifies messages, and caches the certificates.
 pub struct Sns {
     fetch: Fetch,
     certificates: Mutex<HashMap<Url, Vec<u8>>>,
 }
 
 impl Sns {
-    /// With this way to fetch certificates.
+    /// Creates a verifier that fetches certificates in this way.
     pub fn new(fetch: Fetch) -> Self {
         Sns {
             fetch,
@@ -137,10 +137,10 @@ impl Sns {
         }
     }
 
-    /// Checks that the message was signed by Amazon and is of this topic.
+    /// Checks that Amazon signed the message and that it is from this topic.
     ///
     /// # Errors
-    /// Why it is not taken.
+    /// The reason why the message is rejected.
     pub async fn verify(&self, envelope: &Envelope, topic: &str) -> Result<(), Refused> {
         if envelope.topic_arn != topic {
             return Err(Refused::Forged("the message is of another topic"));
@@ -182,7 +182,7 @@ impl Sns {
             .get(url.clone())
             .await
             .map_err(|reason| Refused::Unreachable(format!("the certificate of SNS: {reason}")))?;
-        // Only what is a certificate is kept: a page of an outage must not be.
+        // Cache only a valid certificate. An error page must not be cached.
         CertificateDer::from_pem_slice(&pem)
             .map_err(|_| Refused::Unreachable("the certificate of SNS is none".to_owned()))?;
         let mut certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
@@ -193,10 +193,11 @@ impl Sns {
         Ok(pem)
     }
 
-    /// Confirms a subscription by visiting the URL that the message holds. The message must have been verified before.
+    /// Confirms a subscription by requesting the URL in the message. The caller must verify the message
+    /// first.
     ///
     /// # Errors
-    /// Why it is not confirmed.
+    /// The reason why the subscription was not confirmed.
     pub async fn confirm(&self, envelope: &Envelope) -> Result<(), Refused> {
         let url = envelope.subscribe_url.as_deref().unwrap_or_default();
         let url = trusted(url).map_err(Refused::Forged)?;
@@ -214,7 +215,7 @@ impl Sns {
     }
 }
 
-/// What is signed: the names and values of some fields, a line each, by name.
+/// Returns the signed text: the names and values of some fields, one per line, sorted by name.
 fn string_to_sign(envelope: &Envelope) -> Option<String> {
     let mut fields = vec![
         ("Message", envelope.message.as_str()),
@@ -244,15 +245,15 @@ fn string_to_sign(envelope: &Envelope) -> Option<String> {
     )
 }
 
-/// RSA with PKCS #1 v1.5, as SNS signs. SHA-1 is what it still signs with unless it is told otherwise; webpki has no such
-/// algorithm, as certificates may not use it any more.
+/// RSA with PKCS #1 v1.5, which SNS uses. SNS signs with SHA-1 unless it is configured otherwise. webpki does
+/// not contain this algorithm, because certificates may no longer use it.
 #[derive(Debug)]
 struct Rsa(&'static RsaParameters, AlgorithmIdentifier);
 
 static SHA256: Rsa = Rsa(&RSA_PKCS1_2048_8192_SHA256, alg_id::RSA_PKCS1_SHA256);
 static SHA1: Rsa = Rsa(
     &RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
-    // sha1WithRSAEncryption: an object identifier and a NULL. It is not compared with anything here.
+    // `sha1WithRSAEncryption`: an object identifier and a NULL. It is not compared with anything here.
     AlgorithmIdentifier::from_slice(&[
         0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x05, 0x05, 0x00,
     ]),

@@ -1,6 +1,4 @@
-//! Making, listing and ending silences and maintenance windows.
-//!
-//! Must never happen here: one of them made or ended without its event.
+//! Creates, lists and ends silences and maintenance windows. Each of these changes has an audit event.
 
 use std::time::Duration;
 
@@ -20,13 +18,13 @@ use crate::db::Conn;
 use crate::db::schema::quiet_periods as q;
 use crate::directory::source::cron;
 
-/// The longest time that one may hold.
+/// The longest duration of a silence or a maintenance window: 366 days.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
-/// The longest time for which a window with a schedule holds each time, in seconds: a week.
+/// The longest duration of each occurrence of a maintenance window with a schedule, in seconds: one week.
 const LONGEST_TURN: i64 = 7 * 24 * 3600;
-/// Resources of one window.
+/// The number of resources that one maintenance window can name.
 const MOST: usize = 500;
-/// Those that have not ended, at one time.
+/// The number of silences and maintenance windows that can exist at the same time without having ended.
 const MOST_OPEN: i64 = 1_000;
 
 fn check_times(check: &mut Check, from: Timestamp, until: Timestamp, now: Timestamp) {
@@ -51,10 +49,10 @@ fn mark(quiet: &Quiet) -> Value {
     })
 }
 
-/// Checks a silence without making it.
+/// Checks a silence without storing it.
 ///
 /// # Errors
-/// `Invalid`, field by field.
+/// `Invalid` with one error for each wrong field.
 pub fn check_silence(new: &NewSilence, now: Timestamp) -> Result<()> {
     let mut check = Check::default();
     check.name("/reason", &new.reason);
@@ -67,10 +65,11 @@ pub fn check_silence(new: &NewSilence, now: Timestamp) -> Result<()> {
     check.finish()
 }
 
-/// Makes a silence.
+/// Creates a silence.
 ///
 /// # Errors
-/// `Invalid`, field by field; `Conflict` where there are too many.
+/// `Invalid` with one error for each wrong field. `Conflict` if there are too many silences and maintenance
+/// windows.
 pub fn silence(tx: &mut Tx<'_>, new: &NewSilence) -> Result<Quiet> {
     check_silence(new, tx.now)?;
     let from = new.from.unwrap_or(tx.now);
@@ -93,10 +92,10 @@ pub fn silence(tx: &mut Tx<'_>, new: &NewSilence) -> Result<Quiet> {
     )
 }
 
-/// Checks a maintenance window without making it.
+/// Checks a maintenance window without storing it.
 ///
 /// # Errors
-/// `Invalid`, field by field.
+/// `Invalid` with one error for each wrong field.
 pub fn check_window(conn: &mut Conn, new: &NewWindow, now: Timestamp) -> Result<()> {
     let mut check = Check::default();
     check.name("/name", &new.name);
@@ -138,10 +137,11 @@ pub fn check_window(conn: &mut Conn, new: &NewWindow, now: Timestamp) -> Result<
     check.finish()
 }
 
-/// Makes a maintenance window.
+/// Creates a maintenance window.
 ///
 /// # Errors
-/// `Invalid`, field by field; `Conflict` where there are too many.
+/// `Invalid` with one error for each wrong field. `Conflict` if there are too many silences and maintenance
+/// windows.
 pub fn open_window(tx: &mut Tx<'_>, new: &NewWindow) -> Result<Quiet> {
     check_window(tx.conn, new, tx.now)?;
     let from = new.from.unwrap_or(tx.now);
@@ -204,10 +204,10 @@ fn what(kind: Kind) -> &'static str {
     }
 }
 
-/// The silence or window of that id, over or not.
+/// Returns the silence or maintenance window with this ID, even if it has ended.
 ///
 /// # Errors
-/// `NotFound`, also where it is of the other kind.
+/// `NotFound` if there is none with this ID, or if it is of the other kind.
 pub fn get(conn: &mut Conn, kind: Kind, id: &QuietId) -> Result<Quiet> {
     q::table
         .find(id.as_str())
@@ -218,10 +218,7 @@ pub fn get(conn: &mut Conn, kind: Kind, id: &QuietId) -> Result<Quiet> {
         .view()
 }
 
-/// Silences or windows, newest first, before the given one.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the silences or maintenance windows before the given ID, newest first.
 pub fn list(
     conn: &mut Conn,
     kind: Kind,
@@ -257,10 +254,10 @@ pub fn list(
         .collect()
 }
 
-/// Ends one before its time.
+/// Ends a silence or maintenance window early.
 ///
 /// # Errors
-/// `NotFound`; `Conflict` where it is over.
+/// `NotFound` if it does not exist. `Conflict` if it has already ended.
 pub fn end(tx: &mut Tx<'_>, kind: Kind, id: &QuietId) -> Result<Quiet> {
     let before = get(tx.conn, kind, id)?;
     let over = || Error::Conflict(format!("the {} is over already", what(kind)));

@@ -1,10 +1,11 @@
-//! Silences and maintenance windows: times in which an alert opens nothing.
+//! Silences and maintenance windows: times in which an alert opens no incident.
 //!
-//! A silenced alert is only recorded. One in a maintenance window joins the incident that is open for it, and opens none.
-//! Both say by which silence or window that was, and stay as history when they have ended.
+//! A silenced alert is only recorded. An alert in a maintenance window joins the open incident that it
+//! belongs to, and opens none. Each alert stores which silence or maintenance window covered it. A silence or
+//! maintenance window that has ended stays as history.
 //!
-//! Must never happen here: one that hides everything, one that never ends, or one that hides a problem of something that
-//! it does not name.
+//! No silence or maintenance window covers every alert, none lasts forever, and none hides a problem of a
+//! resource that it does not name.
 
 mod manage;
 
@@ -26,121 +27,124 @@ use crate::directory::{ResourceRef, resource};
 pub use manage::{check_silence, check_window, end, get, list, open_window, silence};
 
 word_enum! {
-    /// Which of the two.
+    /// The two kinds.
     #[schema(as = QuietKind)]
     Kind, "a kind" {
-        /// A silence.
+        /// A silence: alerts that match are only recorded.
         Silence = "silence",
-        /// A maintenance window.
+        /// A maintenance window: alerts that match open no incident.
         Maintenance = "maintenance",
     }
 }
 
 word_enum! {
-    /// Whether it holds.
+    /// Whether a silence or a maintenance window is active.
     QuietState, "a state" {
         /// It has not begun.
         Pending = "pending",
-        /// It has begun and not ended.
+        /// It has begun and has not ended.
         Active = "active",
-        /// It is over.
+        /// It has ended.
         Ended = "ended",
     }
 }
 
-/// A silence to make.
+/// A new silence.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewSilence {
-    /// All of them have to hold.
+    /// Conditions on the alert. All of them must match.
     pub matchers: Vec<Matcher>,
-    /// From when; unset: now.
+    /// When the silence begins. The default is now.
     #[serde(default)]
     pub from: Option<Timestamp>,
-    /// Until when; a year at most.
+    /// When the silence ends. At most 366 days after `from`.
     pub until: Timestamp,
-    /// Why.
+    /// Why the alerts are silenced.
     pub reason: String,
 }
 
-/// A maintenance window to make.
+/// A new maintenance window.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewMaintenanceWindow)]
 pub struct NewWindow {
-    /// What people call it; timelines name it.
+    /// The name of the maintenance window. It is shown on timelines.
     pub name: String,
-    /// From when; unset: now.
+    /// When the window begins. The default is now.
     #[serde(default)]
     pub from: Option<Timestamp>,
-    /// Until when; a year at most.
+    /// When the window ends. At most 366 days after `from`.
     pub until: Timestamp,
-    /// Only for `duration` seconds from each time of this cron expression (five fields, in UTC).
+    /// A cron expression with five fields, in UTC. If set, the window is in force only for `duration` seconds
+    /// from each time of the expression.
     #[serde(default)]
     pub schedule: Option<String>,
-    /// How long it holds each time, in seconds.
+    /// How long the window is in force at each time of `schedule`, in seconds: 60 to 604800.
     #[serde(default)]
     pub duration: Option<i64>,
-    /// All of them have to hold.
+    /// Conditions on the alert. All of them must match.
     #[serde(default)]
     pub matchers: Vec<Matcher>,
-    /// Alerts that name only these resources, or what is part of them. With `matchers` too, both have to hold.
+    /// The window covers alerts that name only these resources or parts of them. If `matchers` is set too,
+    /// both must match.
     #[serde(default)]
     pub resources: Vec<ResourceRef>,
 }
 
-/// A silence, as shown.
+/// A silence.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Silence {
-    /// Its id.
+    /// The ID of the silence.
     pub id: QuietId,
-    /// All of them have to hold.
+    /// Conditions on the alert. All of them must match.
     pub matchers: Vec<Matcher>,
-    /// From when.
+    /// When the silence begins.
     pub from: Timestamp,
-    /// Until when it was meant to hold.
+    /// When the silence was planned to end.
     pub until: Timestamp,
-    /// Why.
+    /// Why the alerts are silenced.
     pub reason: String,
-    /// Whether it holds.
+    /// Whether the silence is active.
     pub state: QuietState,
-    /// When it was ended early.
+    /// When the silence was ended early. Null if it was not.
     pub ended_at: Option<Timestamp>,
-    /// Who made it.
+    /// Who created the silence.
     pub created_by: String,
-    /// When it was made.
+    /// When the silence was created.
     pub created_at: Timestamp,
 }
 
-/// A maintenance window, as shown.
+/// A maintenance window.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = MaintenanceWindow)]
 pub struct Window {
-    /// Its id.
+    /// The ID of the maintenance window.
     pub id: QuietId,
-    /// What people call it.
+    /// The name of the maintenance window.
     pub name: String,
-    /// From when.
+    /// When the window begins.
     pub from: Timestamp,
-    /// Until when it was meant to last.
+    /// When the window was planned to end.
     pub until: Timestamp,
-    /// The times at which it holds.
+    /// The cron expression of the times at which the window is in force, in UTC.
     pub schedule: Option<String>,
-    /// How long it holds each time, in seconds.
+    /// How long the window is in force at each time of `schedule`, in seconds.
     pub duration: Option<i64>,
-    /// All of them have to hold.
+    /// Conditions on the alert. All of them must match.
     pub matchers: Vec<Matcher>,
-    /// The resources that it is about.
+    /// The window covers alerts that name only these resources or parts of them.
     pub resources: Vec<ResourceRef>,
-    /// Whether it has begun, and ended. One with a schedule may be between two of its times.
+    /// Whether the window has begun and ended. An active window with a schedule can be between two of its
+    /// times; see `in_force`.
     pub state: QuietState,
-    /// Whether it holds at this moment.
+    /// Whether the window covers alerts at this moment.
     pub in_force: bool,
-    /// When it was ended early.
+    /// When the window was ended early. Null if it was not.
     pub ended_at: Option<Timestamp>,
-    /// Who made it.
+    /// Who created the maintenance window.
     pub created_by: String,
-    /// When it was made.
+    /// When the maintenance window was created.
     pub created_at: Timestamp,
 }
 
@@ -160,12 +164,12 @@ struct Row {
     created_at: Timestamp,
 }
 
-/// A silence or a window, as stored.
+/// A silence or a maintenance window, as it is stored.
 #[derive(Clone, Debug)]
 pub struct Quiet {
     pub(super) id: QuietId,
     pub(super) kind: Kind,
-    /// A window's name, or why there is a silence.
+    /// The name of a maintenance window, or the reason of a silence.
     pub(super) name: String,
     matchers: Vec<Matcher>,
     resources: Vec<ResourceRef>,
@@ -208,13 +212,14 @@ impl Quiet {
         }
     }
 
-    /// Whether it holds now.
+    /// Returns whether it covers alerts now.
     fn in_force(&self, now: Timestamp) -> bool {
         if self.state(now) != QuietState::Active {
             return false;
         }
         match (&self.schedule, self.duration) {
-            // The first of its times after the last that could still hold: it has come, or not.
+            // Find the first scheduled time whose occurrence could still be in force, and check whether it
+            // has begun.
             (Some(schedule), Some(seconds)) => {
                 let since = now.minus(Duration::from_secs(seconds.unsigned_abs()));
                 cron::next(schedule, since).is_some_and(|at| at <= now && at >= self.starts_at)
@@ -223,17 +228,17 @@ impl Quiet {
         }
     }
 
-    /// Which of the two.
+    /// Returns whether this is a silence or a maintenance window.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Its id, as pages go on from it.
+    /// Returns the ID, from which the next page continues.
     pub fn id(&self) -> String {
         self.id.to_string()
     }
 
-    /// As a silence.
+    /// Converts it to a silence.
     pub fn silence(self, now: Timestamp) -> Silence {
         Silence {
             state: self.state(now),
@@ -248,7 +253,7 @@ impl Quiet {
         }
     }
 
-    /// As a maintenance window.
+    /// Converts it to a maintenance window.
     pub fn window(self, now: Timestamp) -> Window {
         Window {
             state: self.state(now),
@@ -268,18 +273,16 @@ impl Quiet {
     }
 }
 
-/// One that holds now, ready to be asked.
+/// A silence or maintenance window that is in force, with its compiled matchers.
 pub(super) struct Ready {
     pub quiet: Quiet,
     matchers: Matchers,
-    /// The keys of its resources. One that is gone is none any more.
+    /// The keys of its resources. Archived resources are not in it.
     resources: HashSet<i64>,
 }
 
-/// All that hold now: silences first, the oldest of each kind first.
-///
-/// # Errors
-/// What the database answers.
+/// Returns all silences and maintenance windows that are in force: silences first, and the oldest of each
+/// kind first.
 pub(super) fn ready(conn: &mut Conn, now: Timestamp) -> Result<Vec<Ready>> {
     let rows: Vec<Row> = q::table
         .filter(q::ended_at.is_null())
@@ -303,25 +306,20 @@ pub(super) fn ready(conn: &mut Conn, now: Timestamp) -> Result<Vec<Ready>> {
     Ok(ready)
 }
 
-/// What an alert names, for windows that are about resources; looked up when one asks.
+/// The references of an alert, for maintenance windows with resources. They are looked up only when a window
+/// needs them.
 pub(super) trait Named {
-    /// The keys of the resources that the alert makes affected.
-    ///
-    /// # Errors
-    /// What the database answers.
+    /// Returns the keys of the resources that the alert makes affected.
     fn hit(&mut self, conn: &mut Conn) -> Result<Vec<i64>>;
 }
 
 impl Ready {
-    /// The fields that are longer than its expressions look at.
+    /// Returns the fields with a value that is too long for its regular expression.
     pub fn too_long(&self, subject: Subject<'_>) -> Vec<&str> {
         self.matchers.too_long(subject)
     }
 
-    /// Whether it is about this alert.
-    ///
-    /// # Errors
-    /// What the database answers.
+    /// Returns whether it covers this alert.
     pub fn holds(&self, conn: &mut Conn, subject: Subject<'_>, named: &mut impl Named) -> Result<bool> {
         if !self.matchers.hold(subject) {
             return Ok(false);
@@ -336,15 +334,13 @@ impl Ready {
                 within.insert(start, true);
             }
         }
-        // All that it names: what is named beside them is not being worked on.
+        // All resources of the alert must be covered. A resource that the window does not name is not under
+        // maintenance.
         Ok(!within.is_empty() && within.values().all(|inside| *inside))
     }
 }
 
-/// The kinds of these, by id.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the kinds of these silences and maintenance windows, by ID.
 pub(super) fn kinds(conn: &mut Conn, ids: &[&str]) -> Result<HashMap<String, Kind>> {
     if ids.is_empty() {
         return Ok(HashMap::new());

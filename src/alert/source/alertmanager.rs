@@ -1,7 +1,8 @@
-//! Prometheus Alertmanager's webhook, versions "4" and "3".
+//! Prometheus Alertmanager: its webhook, versions "4" and "3".
 //!
-//! The state is each alert's own: a body that is "firing" carries resolved ones too. `endsAt` says nothing by itself:
-//! it is Go's zero time while the alert fires, and in some senders afterwards.
+//! The status of each alert counts, because a body with the status "firing" also contains resolved alerts.
+//! `endsAt` alone does not mean that the alert has ended: it is Go's zero time while the alert fires, and
+//! with some senders also afterwards.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +14,10 @@ use super::{Alert, Batch, Refusal, as_text, times};
 use crate::alert::order::EventTime;
 use crate::base::time::Timestamp;
 
-/// Reads a body.
+/// Parses a body.
 ///
 /// # Errors
-/// Where in the body, and why it is not Alertmanager's.
+/// A JSON pointer into the body, and the reason why the body is not one of Alertmanager.
 pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     let object = body
         .as_object()
@@ -42,7 +43,7 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     })
 }
 
-/// The alerts with the group that the sender put them in, which is the same for all alerts of a body.
+/// Adds the group of the sender to the alerts. It is the same for all alerts of a body.
 pub(super) fn grouped(body: &Value, mut alerts: Vec<Alert>) -> Vec<Alert> {
     let group = body.get("groupKey").and_then(as_text);
     if let Some(group) = group.filter(|group| !group.trim().is_empty()) {
@@ -53,13 +54,15 @@ pub(super) fn grouped(body: &Value, mut alerts: Vec<Alert>) -> Vec<Alert> {
     alerts
 }
 
-/// How many alerts the sender left out. 0.0 where a protobuf layer was in between.
+/// Returns how many alerts the sender left out. The number can be a float such as `0.0` if the body passed
+/// through a protobuf layer.
 pub(super) fn truncated(body: &Value) -> u64 {
     let count = body.get("truncatedAlerts").and_then(Value::as_f64);
     count.unwrap_or(0.0).max(0.0) as u64
 }
 
-/// One alert. `bare` ones may lack labels if they have a fingerprint: a test of Grafana's, say.
+/// Parses one alert. With `bare`, an alert may lack labels if it has a fingerprint, for example a test of
+/// Grafana.
 pub(super) fn one(
     at: &str,
     alert: &Value,
@@ -76,7 +79,7 @@ pub(super) fn one(
         .get("fingerprint")
         .and_then(as_text)
         .is_some_and(|text| !text.is_empty());
-    // Without labels, the fingerprint alone says which alert it is.
+    // Without labels, the fingerprint alone identifies the alert.
     let described = bare || object.get("labels").is_some_and(|labels| !labels.is_object());
     if labels.is_empty() && !(described && named) {
         return Err((
@@ -95,10 +98,10 @@ pub(super) fn one(
         .filter(|text| !text.is_empty())
     {
         Some(fingerprint) => fingerprint,
-        // Version 3 and early version 4 send none: the label set is what it is a hash of.
+        // Version 3 and early versions of 4 send no fingerprint, so it is computed from the labels.
         None => label_hash(&labels),
     };
-    // A template of the sender's may have rendered nothing; that must not cost the alert.
+    // A template of the sender can produce an empty text. The alert must not be lost because of that.
     let said = |text: &&String| !text.trim().is_empty();
     let annotation = |names: &[&str]| {
         names
@@ -134,7 +137,7 @@ pub(super) fn one(
         } else {
             ended_at.map(EventTime::change)
         },
-        // A firing alert's end is only expected, if it is anything.
+        // While an alert fires, its end is at most an expected end.
         ended_at: if firing { None } else { ended_at },
         link,
         labels,

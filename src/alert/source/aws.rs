@@ -1,7 +1,8 @@
-//! Amazon: alarms of CloudWatch and events of AWS Health, through SNS (an envelope with JSON in a text), delivered raw, in
-//! the records that a Lambda function gets, or as CloudWatch hands them to a function or to EventBridge.
+//! Amazon: alarms of CloudWatch and events of AWS Health. They arrive through SNS (an envelope with JSON in a
+//! text), delivered raw, in the records that a Lambda function gets, or as CloudWatch sends them to a
+//! function or to EventBridge.
 //!
-//! Rules look into the message itself: `Trigger.Dimensions.0.value`, not `Message`.
+//! Resource rules read the message inside the envelope: `Trigger.Dimensions.0.value`, not `Message`.
 
 use super::doc::{Doc, Labels, word};
 use super::request::document;
@@ -10,19 +11,19 @@ use super::{Alert, Batch, Refusal, Request, times};
 use crate::alert::order::EventTime;
 use crate::base::time::Timestamp;
 
-/// Records of one body that are looked at.
+/// The number of records of one body that are read.
 const MOST: usize = 1_000;
 
-/// Reads a request.
+/// Parses a request.
 ///
 /// # Errors
-/// Where in the body, and why it is none of these.
+/// A JSON pointer into the body, and the reason why it is none of these formats.
 pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     let body = request.document()?;
     let doc = Doc::new(&body);
     let Some(records) = doc.get("Records") else {
         let mut batch = envelope(&doc)?;
-        // Delivered raw, the message has its id in a header.
+        // If the message is delivered raw, its ID is in a header.
         if let Some(id) = request.header("x-amz-sns-message-id") {
             for alert in &mut batch.alerts {
                 alert.message_id = Some(id.to_owned());
@@ -104,7 +105,8 @@ fn message(doc: &Doc<'_>, outer: &Doc<'_>, topic: Option<String>) -> Result<Batc
     Ok(batch)
 }
 
-/// Whether an alarm's state is one that fires. That data are missing is neither an alarm nor its end.
+/// Returns whether the state of an alarm means firing. None if there is not enough data: that is neither an
+/// alarm nor its end.
 fn state(doc: &Doc<'_>, path: &str) -> Result<Option<bool>, Refusal> {
     match doc.need(path)?.as_str() {
         "ALARM" => Ok(Some(true)),
@@ -178,7 +180,7 @@ fn dimensions(labels: &mut Labels, list: Option<Doc<'_>>) {
     }
 }
 
-/// What CloudWatch hands to a Lambda function or to EventBridge.
+/// Parses an alarm as CloudWatch sends it to a Lambda function or to EventBridge.
 fn action(doc: &Doc<'_>, data: &Doc<'_>) -> Result<Batch, Refusal> {
     let name = data.need("alarmName")?;
     let Some(firing) = state(data, "state/value")? else {
@@ -226,7 +228,7 @@ fn action(doc: &Doc<'_>, data: &Doc<'_>) -> Result<Batch, Refusal> {
     }]))
 }
 
-/// An event of AWS Health. It is there until its status is `closed`.
+/// Parses an event of AWS Health. It fires until its status is `closed`.
 fn health(doc: &Doc<'_>) -> Result<Batch, Refusal> {
     let detail = doc.object("detail")?;
     let code = detail.need("eventTypeCode")?;
@@ -272,7 +274,7 @@ fn health(doc: &Doc<'_>) -> Result<Batch, Refusal> {
     let started = detail
         .time("startTime", times::rfc2822)
         .or_else(|| doc.time("time", times::rfc3339));
-    // The end of what is planned may still be to come: then nothing has ended yet.
+    // The end of a planned change can be in the future. Then nothing has ended yet.
     let ended = detail.first_time(&["endTime", "lastUpdatedTime"], times::rfc2822);
     Ok(Batch::of(vec![Alert {
         fingerprint: detail.text("eventArn").unwrap_or_else(|| {
@@ -283,7 +285,7 @@ fn health(doc: &Doc<'_>) -> Result<Batch, Refusal> {
             )
         }),
         firing,
-        // A change that is planned and a notice to the account are no outages.
+        // A planned change and a message to the account are not outages.
         severity: match category.as_str() {
             "issue" | "investigation" => String::new(),
             category => category.to_owned(),

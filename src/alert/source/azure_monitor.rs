@@ -1,7 +1,8 @@
-//! Azure Monitor: the common alert schema, and the bodies of metric alerts, activity logs and log searches without it.
+//! Azure Monitor: the common alert schema, and the bodies of metric alerts, activity logs and log searches
+//! without it.
 //!
-//! An alert about the health of a service that says that all is well again comes as `Fired`: there the stage counts, and
-//! the id that Microsoft tracks the problem by is the key.
+//! A message about the health of a service that reports the end of a problem arrives as `Fired`. For these
+//! messages the stage decides, and the tracking ID of Microsoft is the key.
 
 use serde_json::Value;
 
@@ -11,10 +12,10 @@ use super::{Alert, Batch, Refusal, times};
 use crate::alert::order::EventTime;
 use crate::base::time::Timestamp;
 
-/// Reads a body.
+/// Parses a body.
 ///
 /// # Errors
-/// Where in the body, and why it is none of these.
+/// A JSON pointer into the body, and the reason why it is none of these formats.
 pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     let doc = Doc::new(body);
     let alert = if doc.get("data/essentials").is_some() {
@@ -40,30 +41,30 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     Ok(Batch::of(vec![alert]))
 }
 
-/// What the portal's test sends names a subscription that cannot be.
+/// Returns whether this is the test of the portal. It names a subscription that cannot exist.
 fn is_test(essentials: &Doc<'_>) -> bool {
     let rule = lower(essentials.text("alertRule"));
     let id = essentials.text("alertId").unwrap_or_default();
     rule.starts_with("test-") && id.contains("/subscriptions/11111111-1111-1111-1111-111111111111/")
 }
 
-/// What a message about the health of a service says.
+/// The content of a message about the health of a service.
 #[derive(Default)]
 struct Health {
-    /// Whether all is well again.
+    /// Whether the problem has ended.
     well: bool,
-    /// The id that Microsoft tracks the problem by.
+    /// The tracking ID of Microsoft.
     tracked: Option<String>,
-    /// Why it is no outage: maintenance, advice, or a report that comes afterwards.
+    /// Why this is not an outage: maintenance, advice, or a report after the fact.
     informs: Option<String>,
-    /// When it was said.
+    /// When the message was published.
     said: Option<Timestamp>,
 }
 
 fn health(context: &Doc<'_>) -> Health {
     let stage = lower(context.first(&["properties/stage", "properties/status", "status"]));
     let kind = lower(context.first(&["properties/incidentType", "operationName"]));
-    // `Incident`, or `Microsoft.ServiceHealth/incident/action` where the type is missing.
+    // The kind is `Incident`, or comes from `Microsoft.ServiceHealth/incident/action` if the type is missing.
     let kind = kind
         .strip_suffix("/action")
         .and_then(|name| name.rsplit('/').next())
@@ -132,7 +133,7 @@ fn common(doc: &Doc<'_>, essentials: &Doc<'_>) -> Result<Alert, Refusal> {
         "resolved" => false,
         _ => return Err(essentials.wrong("monitorCondition", "must be Fired or Resolved")),
     };
-    // Each message about the health of a resource has an id of its own: the resource is what stays the same.
+    // Each message about the health of a resource has its own ID, so the resource is the key.
     let target = essentials
         .text("alertTargetIDs/0")
         .filter(|_| service == "resourcehealth")
@@ -189,7 +190,7 @@ fn common(doc: &Doc<'_>, essentials: &Doc<'_>) -> Result<Alert, Refusal> {
         severity: lower(essentials.text("severity")),
         text: join([essentials.text("description"), told]),
         started_at: fired,
-        // One that is Fired to say that all is well was fired at its end.
+        // A `Fired` message that reports the end of a problem was fired when the problem ended.
         ended_at: if firing {
             None
         } else {
@@ -211,7 +212,8 @@ fn common(doc: &Doc<'_>, essentials: &Doc<'_>) -> Result<Alert, Refusal> {
     })
 }
 
-/// Metric alerts without the common schema: classic ones (`status`, `context`), and those of 2018 (the same in `data`).
+/// Parses metric alerts without the common schema: classic ones (`status`, `context`), and those of 2018 (the
+/// same inside `data`).
 fn classic(doc: &Doc<'_>, data: &Doc<'_>) -> Result<Alert, Refusal> {
     let context = data.object("context")?;
     let firing = match data.need("status")?.to_lowercase().as_str() {
@@ -317,7 +319,8 @@ fn activity(doc: &Doc<'_>, log: &Doc<'_>) -> Result<Alert, Refusal> {
     })
 }
 
-/// A log search alert without the common schema, which only ever says that something was found.
+/// Parses a log search alert without the common schema. It only reports that something was found, never an
+/// end.
 fn search(doc: &Doc<'_>, data: &Doc<'_>) -> Result<Alert, Refusal> {
     let rule = data.need("AlertRuleName")?;
     let subscription = data.text("SubscriptionId").unwrap_or_default();
@@ -336,7 +339,7 @@ fn search(doc: &Doc<'_>, data: &Doc<'_>) -> Result<Alert, Refusal> {
         },
         title: rule,
         text: data.text("Description").unwrap_or_default(),
-        // The times of the search are in the style of the United States, without a zone: no time.
+        // The times of the search have the format of the United States and no zone, so they are not read.
         link: link(data.first(&["LinkToFilteredSearchResultsUI", "LinkToSearchResults"])),
         labels: labels.0,
         raw: doc.value.clone(),

@@ -1,5 +1,5 @@
-//! Better Stack: its incidents as the webhook sends them, one or a list. The state is in the times, as the name of the
-//! event is not in every body.
+//! Better Stack: its incidents as the webhook sends them, one or a list. The state is derived from the times,
+//! because the name of the event is missing in some bodies.
 
 use serde_json::Value;
 
@@ -8,13 +8,13 @@ use super::text::{join, link, lower};
 use super::{Alert, Batch, Refusal, statuspage, times};
 use crate::alert::order::EventTime;
 
-/// Reads a body.
+/// Parses a body.
 ///
 /// # Errors
-/// Where in the body, and why it is not Better Stack's.
+/// A JSON pointer into the body, and the reason why the body is not one of Better Stack.
 pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     let doc = Doc::new(body);
-    // The webhook of a status page's subscribers.
+    // This is the webhook for the subscribers of a status page.
     if doc.get("page").is_some() && doc.get("incident").is_some() {
         return statuspage::parse(body);
     }
@@ -51,7 +51,7 @@ fn one(doc: &Doc<'_>, data: &Doc<'_>) -> Result<Batch, Refusal> {
         return Ok(Batch::ignored("a comment on an incident"));
     }
     let resolved_at = attributes.time("resolved_at", times::rfc3339);
-    // Whether it can be read or not, a time says that it is over.
+    // If there is an end time, the problem is over, even if the time cannot be parsed.
     let over = attributes.text("resolved_at").is_some()
         || lower(attributes.text("status")) == "resolved"
         || event == "resolved";
@@ -78,7 +78,7 @@ fn one(doc: &Doc<'_>, data: &Doc<'_>) -> Result<Batch, Refusal> {
         started_at,
         ended_at: resolved_at.filter(|_| !firing),
         event_at: match firing {
-            // It began before its end, and is there again.
+            // A reopened incident began before its end, so the time of the update is used.
             true if event == "reopened" => attributes
                 .time("updated_at", times::rfc3339)
                 .map(EventTime::change),

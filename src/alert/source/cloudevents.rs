@@ -1,7 +1,8 @@
-//! CloudEvents 1.0 over HTTP: structured, batched, and binary with its attributes in headers.
+//! CloudEvents 1.0 over HTTP: structured, batched, and binary with the attributes in headers.
 //!
-//! An event has no state and no severity; if it has, they are in its data, under the usual names. Its key is its source
-//! and id, unless the data name the problem: an end that comes as another event has to.
+//! An event itself has no state and no severity. They are read from its data, under the usual names. The key
+//! is the source and the ID, unless the data contains a fingerprint of the problem. A sender that reports the
+//! end in another event must send such a fingerprint.
 
 use serde_json::{Map, Value, json};
 
@@ -12,13 +13,13 @@ use super::text::{join, link};
 use super::{Alert, Batch, Refusal, Request, times};
 use crate::alert::order::EventTime;
 
-/// Events of one batch that are taken.
+/// The number of events in one batch.
 const MOST: usize = 10_000;
 
-/// Reads a request.
+/// Parses a request.
 ///
 /// # Errors
-/// Where in the body, and why it is no event.
+/// A JSON pointer into the body, and the reason why it is not an event.
 pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     if request.header("ce-id").is_some()
         || request.header("ce-type").is_some()
@@ -46,7 +47,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         .map(Batch::of)
 }
 
-/// An event whose attributes are headers, in the form of the others.
+/// Converts an event with its attributes in headers to the structured form.
 fn binary(request: &Request) -> Result<Value, Refusal> {
     let mut event = Map::new();
     for (name, value) in &request.headers {
@@ -120,7 +121,8 @@ fn one(doc: &Doc<'_>) -> Result<Alert, Refusal> {
         }
     };
     let at = doc.time("time", times::rfc3339);
-    // Data that are an object are read as our own format is, with what the event says where they say nothing.
+    // If the data is an object, it is read like a body of the source `generic`. Missing values come from the
+    // event.
     let mut alert = match &data {
         Some(object @ Value::Object(_)) => {
             let mut named = object.clone();

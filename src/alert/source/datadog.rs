@@ -1,8 +1,9 @@
-//! Datadog's webhooks integration. Its user writes the body, so fields are looked for by the names of its variables, in
-//! any spelling; values that come as `$NAME` were unknown to Datadog.
+//! Datadog: its webhooks integration. The user of Datadog writes the body, so fields are searched for by the
+//! names of the variables in any spelling. A value that is still `$NAME` was unknown to Datadog and is
+//! ignored.
 //!
-//! The template that Datadog offers has no transition: there the beginning of the title says it, and the monitor is the
-//! one that the text links to.
+//! The default template of Datadog contains no transition. In that case the beginning of the title gives the
+//! state, and the monitor is the one that the text links to.
 
 use std::sync::LazyLock;
 
@@ -14,7 +15,7 @@ use super::{Alert, Batch, Refusal, Request, times};
 use crate::alert::order::EventTime;
 
 const TRANSITION: [&str; 2] = ["alerttransition", "transition"];
-/// These hold a word in some templates, and a whole sentence in others.
+/// These fields contain one word in some templates, and a whole sentence in others.
 const STATUS: [&str; 3] = ["alertstatus", "status", "state"];
 const TITLE: [&str; 4] = ["eventtitle", "title", "alerttitle", "alertname"];
 const TEXT: [&str; 7] = [
@@ -28,10 +29,10 @@ const TEXT: [&str; 7] = [
 ];
 const LINK: [&str; 4] = ["link", "url", "alerturl", "eventurl"];
 
-/// Reads a request.
+/// Parses a request.
 ///
 /// # Errors
-/// Where in the body, and why it is not one that Datadog's variables were put into.
+/// A JSON pointer into the body, and the reason why it is not a template with Datadog's variables.
 pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     let body = request.fields()?;
     let fields = Fields::of(&body, &[])?;
@@ -53,7 +54,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         fields.text(&["alertcyclekey", "cyclekey"]),
         fields.text(&["aggregkey", "aggregationkey"]),
     ) {
-        // The same from trigger to recovery.
+        // The cycle key is the same from the trigger to the recovery.
         (Some(cycle), _) => cycle,
         (None, Some(aggregate)) => with_scope(aggregate, scope.as_deref()),
         (None, None) => match monitor {
@@ -88,12 +89,13 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     }]))
 }
 
-/// `[Triggered on {host:a}] CPU is high` in two, and whether it is a test.
+/// Splits a title such as `[Triggered on {host:a}] CPU is high` into the prefix and the rest. The last value
+/// says whether it is a test.
 fn split(title: &str) -> (Option<&str>, &str, bool) {
     let title = title.trim();
     let parts = title.strip_prefix('[').and_then(|rest| {
         let end = match rest.find('{') {
-            // A scope may hold brackets of its own.
+            // A scope can contain brackets itself.
             Some(open) if rest.find(']').is_some_and(|close| open < close) => {
                 open + rest.get(open..)?.find("}]")? + 1
             }
@@ -168,14 +170,14 @@ fn of_word(word: &str) -> Option<bool> {
     }
 }
 
-/// The monitor that a link leads to: `…/monitors/221164084?…`.
+/// Returns the ID of the monitor in a link such as `…/monitors/221164084?…`.
 fn monitor_of(text: &str) -> Option<String> {
     static MONITOR: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"/monitors[/#](\d{1,20})").ok());
     let found = MONITOR.as_ref()?.captures(text)?;
     Some(found.get(1)?.as_str().to_owned())
 }
 
-/// The link to the monitor in a text, or else the first link in it.
+/// Returns the link to the monitor in a text, or else the first link in it.
 fn link_in(text: &str) -> Option<String> {
     static LINK: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#"https?://[^\s()<>\[\]"'`]+"#).ok());
     let links: Vec<&str> = LINK
@@ -188,7 +190,7 @@ fn link_in(text: &str) -> Option<String> {
     link(monitor.or(links.first()).map(|url| (*url).to_owned()))
 }
 
-/// A message without the `%%%` around its markdown.
+/// Returns a message without the `%%%` around its markdown.
 fn plain(text: &str) -> String {
     text.trim()
         .trim_start_matches("%%%")

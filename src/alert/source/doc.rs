@@ -1,6 +1,6 @@
-//! Reading a JSON body field by field, so that a refusal names the place.
+//! Reads a JSON body field by field, so that a rejection names the place of the error.
 //!
-//! Must never happen here: a number that loses digits. Keys and nanoseconds are read as integers.
+//! Numbers do not lose digits: keys and nanoseconds are read as integers.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::notes::note;
 use super::text::unresolved;
 use crate::base::time::Timestamp;
 
-/// A value and where it is in the body.
+/// A value, and its JSON pointer in the body.
 #[derive(Clone, Debug)]
 pub(super) struct Doc<'a> {
     pub at: String,
@@ -26,7 +26,7 @@ impl<'a> Doc<'a> {
         }
     }
 
-    /// What is at a path such as `data/issue`; null is as good as missing.
+    /// Returns the value at a path such as `data/issue`. A null counts as missing.
     pub fn get(&self, path: &str) -> Option<Doc<'a>> {
         let value = path.split('/').try_fold(self.value, |value, name| match value {
             Value::Array(items) => items.get(name.parse::<usize>().ok()?),
@@ -38,14 +38,14 @@ impl<'a> Doc<'a> {
         })
     }
 
-    /// An object that has to be there.
+    /// Returns a required object.
     pub fn object(&self, path: &str) -> Result<Doc<'a>, Refusal> {
         self.get(path)
             .filter(|found| found.value.is_object())
             .ok_or_else(|| self.wrong(path, "must be an object"))
     }
 
-    /// The items of a list that has to be there.
+    /// Returns the elements of a required list.
     pub fn list(&self, path: &str) -> Result<Vec<Doc<'a>>, Refusal> {
         self.get(path)
             .filter(|found| found.value.is_array())
@@ -53,7 +53,7 @@ impl<'a> Doc<'a> {
             .ok_or_else(|| self.wrong(path, "must be an array"))
     }
 
-    /// The items, where this is a list.
+    /// Returns the elements, or none if the value is not a list.
     pub fn items(&self) -> Vec<Doc<'a>> {
         let items = self.value.as_array().map(Vec::as_slice).unwrap_or_default();
         items
@@ -66,23 +66,24 @@ impl<'a> Doc<'a> {
             .collect()
     }
 
-    /// A text, number or boolean as text; none where it is empty, or a placeholder that the sender did not fill.
+    /// Returns a text, number or boolean as text. None if it is empty, or is a placeholder that the sender
+    /// did not replace.
     pub fn text(&self, path: &str) -> Option<String> {
         self.get(path).and_then(|found| word(found.value))
     }
 
-    /// The first of these that is there.
+    /// Returns the text of the first of these paths that has one.
     pub fn first(&self, paths: &[&str]) -> Option<String> {
         paths.iter().find_map(|path| self.text(path))
     }
 
-    /// A text that has to be there.
+    /// Returns a required text.
     pub fn need(&self, path: &str) -> Result<String, Refusal> {
         self.text(path)
             .ok_or_else(|| self.wrong(path, "is missing or holds no text"))
     }
 
-    /// A refusal at a place.
+    /// Makes a rejection for the given path.
     pub fn wrong(&self, path: &str, reason: impl Into<String>) -> Refusal {
         let at = if path.is_empty() {
             self.at.clone()
@@ -92,7 +93,7 @@ impl<'a> Doc<'a> {
         (at, reason.into())
     }
 
-    /// A time, read by one of the functions of `times`. One that cannot be read is noted and left out.
+    /// Reads a time with one of the functions of `times`. A time that cannot be parsed is noted and left out.
     pub fn time(
         &self,
         path: &str,
@@ -105,7 +106,7 @@ impl<'a> Doc<'a> {
         })
     }
 
-    /// The first of these times that is there.
+    /// Returns the first of these times that can be read.
     pub fn first_time(
         &self,
         paths: &[&str],
@@ -114,7 +115,7 @@ impl<'a> Doc<'a> {
         paths.iter().find_map(|path| self.time(path, read))
     }
 
-    /// The words of an object; what is no word is left out.
+    /// Returns the scalar values of an object as text, and leaves out all other values.
     pub fn words(&self, path: &str) -> BTreeMap<String, String> {
         let found = self.get(path);
         let object = found.as_ref().and_then(|found| found.value.as_object());
@@ -126,7 +127,7 @@ impl<'a> Doc<'a> {
     }
 }
 
-/// A scalar as text. A whole number that some layer made a float (`92.0`) is what it was before.
+/// Returns a scalar as text. A whole number that became a float (`92.0`) is written as an integer again.
 pub(super) fn word(value: &Value) -> Option<String> {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -142,7 +143,7 @@ pub(super) fn word(value: &Value) -> Option<String> {
     (!text.trim().is_empty() && !unresolved(&text)).then_some(text)
 }
 
-/// Labels, put together from what a source has in several places; the first one counts.
+/// Labels that are collected from several places of a body. The first value of a label counts.
 #[derive(Default)]
 pub(super) struct Labels(pub BTreeMap<String, String>);
 
@@ -159,7 +160,8 @@ impl Labels {
         }
     }
 
-    /// Tags as text (`env:prod,team:web`), a list of such, or of pairs: each with a colon is a label, and all are `tags`.
+    /// Adds tags, which can be a text (`env:prod,team:web`), a list of such texts, or a list of pairs. Each
+    /// tag with a colon becomes a label, and all tags together become the label `tags`.
     pub fn tags(&mut self, tags: Option<Doc<'_>>) {
         let Some(tags) = tags else { return };
         let mut all: Vec<String> = Vec::new();
@@ -223,12 +225,13 @@ impl Doc<'_> {
     }
 }
 
-/// The fields of a body whose names its user chose: `ALERT_TRANSITION`, `alertTransition` and `alert.transition` are one.
+/// The fields of a body whose names the user chose. `ALERT_TRANSITION`, `alertTransition` and
+/// `alert.transition` are the same field.
 #[derive(Debug)]
 pub(super) struct Fields<'a>(BTreeMap<String, Doc<'a>>);
 
 impl<'a> Fields<'a> {
-    /// Of an object and the objects in it. Prefixes such as `NAGIOS_` are left off.
+    /// Collects the fields of an object and of the objects in it. Prefixes such as `NAGIOS_` are removed.
     pub fn of(value: &'a Value, prefixes: &[&str]) -> Result<Self, Refusal> {
         if !value.is_object() {
             return Err((String::new(), "must be an object".to_owned()));
@@ -269,14 +272,14 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The first of these that holds a word.
+    /// Returns the text of the first of these fields that has one.
     pub fn text(&self, names: &[&str]) -> Option<String> {
         names
             .iter()
             .find_map(|name| self.0.get(*name).and_then(|found| word(found.value)))
     }
 
-    /// Whether one of these is there and holds a placeholder that its sender did not fill.
+    /// Returns whether one of these fields contains a placeholder that the sender did not replace.
     pub fn unfilled(&self, names: &[&str]) -> bool {
         names.iter().any(|name| {
             let text = self.0.get(*name).and_then(|found| found.value.as_str());
@@ -284,7 +287,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// The first of these that is there at all.
+    /// Returns the first of these fields that exists and is not null.
     pub fn get(&self, names: &[&str]) -> Option<Doc<'a>> {
         names
             .iter()
@@ -293,7 +296,7 @@ impl<'a> Fields<'a> {
             .cloned()
     }
 
-    /// A refusal at the first of these that is there, or at the name that was expected.
+    /// Makes a rejection at the first of these fields that exists, or at the expected name.
     pub fn wrong(&self, names: &[&str], reason: impl Into<String>) -> Refusal {
         let at = names.iter().find_map(|name| self.0.get(*name));
         let at = at.map_or_else(
@@ -303,7 +306,7 @@ impl<'a> Fields<'a> {
         (at, reason.into())
     }
 
-    /// The first of these times that is there. One that cannot be read is noted and left out.
+    /// Returns the first of these times that can be read. A time that cannot be parsed is noted and left out.
     pub fn time(
         &self,
         names: &[&str],

@@ -7,10 +7,10 @@ use super::text::{join, link};
 use super::{Alert, Batch, Refusal, times};
 use crate::alert::order::EventTime;
 
-/// Reads a body.
+/// Parses a body.
 ///
 /// # Errors
-/// Where in the body, and why it is not Freshping's.
+/// A JSON pointer into the body, and the reason why the body is not one of Freshping.
 pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     let doc = Doc::new(body);
     let data = doc.object("webhook_event_data")?;

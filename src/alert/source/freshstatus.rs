@@ -1,4 +1,5 @@
-//! Freshstatus, another status page: incidents and the notes on them. Its values are Python's: `None`, a space in times.
+//! Freshstatus, a status page: its incidents and the notes on them. Values have the format of Python, for
+//! example `None`, and a space in times.
 
 use serde_json::Value;
 
@@ -6,14 +7,14 @@ use super::doc::{Doc, Labels};
 use super::{Alert, Batch, Refusal, times};
 use crate::alert::order::EventTime;
 
-/// Reads a body.
+/// Parses a body.
 ///
 /// # Errors
-/// Where in the body, and why it is not Freshstatus's.
+/// A JSON pointer into the body, and the reason why the body is not one of Freshstatus.
 pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     let doc = Doc::new(body);
     let kind = doc.need("event_data/event_type")?;
-    // The test of the webhook is the template itself, half filled in.
+    // The test of the webhook is the template itself, with only some of its values replaced.
     if doc
         .get("notification_options")
         .and_then(|options| options.value.as_str().map(|text| text.starts_with('{')))

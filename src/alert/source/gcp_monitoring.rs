@@ -1,4 +1,4 @@
-//! Google Cloud Monitoring: one incident for each body, versions 1.1 and 1.2, and the console's test.
+//! Google Cloud Monitoring: one incident in each body, versions 1.1 and 1.2, and the test of the console.
 
 use serde_json::Value;
 
@@ -7,10 +7,10 @@ use super::text::{join, link, lower};
 use super::{Alert, Batch, Refusal, times};
 use crate::alert::order::EventTime;
 
-/// Reads a body.
+/// Parses a body.
 ///
 /// # Errors
-/// Where in the body, and why it is not Cloud Monitoring's.
+/// A JSON pointer into the body, and the reason why the body is not one of Cloud Monitoring.
 pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     let doc = Doc::new(body);
     if doc.get("incident").is_none() && doc.get("event_info").is_some() {
@@ -49,7 +49,7 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     }
     labels.put("resource_type", incident.text("resource/type"));
     labels.put("metric_type", incident.text("metric/type"));
-    // By convention a label, before there was a field.
+    // Before there was a field for the severity, it was a label by convention.
     let severity = incident
         .text("severity")
         .or_else(|| incident.text("policy_user_labels/severity"))
@@ -72,7 +72,7 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
         text: join([incident.text("summary"), documentation]),
         started_at: started,
         ended_at: ended,
-        // An incident that is closed never opens again: its end is after its beginning, whenever that was.
+        // A closed incident never opens again, so its end is always after its beginning.
         event_at: match firing {
             true => started.map(EventTime::beginning),
             false => ended.or(started).map(EventTime::change),

@@ -1,4 +1,5 @@
-//! Any JSON body, read through JSON pointers. Without a mapping, fields of the usual names are read.
+//! The source `generic`: any JSON body, read through JSON pointers. Without a mapping, fields with the usual
+//! names are read.
 
 use std::collections::BTreeMap;
 
@@ -11,62 +12,67 @@ use crate::alert::order::EventTime;
 use crate::base::error::FieldError;
 use crate::base::time::Timestamp;
 
-/// Where in a body each part of an alert is. Everything is optional.
+/// Where each part of an alert is in the body. Each value is a JSON pointer such as `/event/title`. All
+/// fields are optional.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mapping {
-    /// An array of alerts; the other pointers then start at each of its elements.
+    /// The array of alerts. The other pointers then start at each of its elements.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alerts: Option<String>,
-    /// What makes it the same problem again; unset: the title.
+    /// The text that identifies the problem. If not set, the title is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
-    /// Whether it fires.
+    /// Whether the alert is firing or resolved. See `resolved_values`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
-    /// How bad it is.
+    /// The severity. See `severity_values`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub severity: Option<String>,
-    /// One line.
+    /// The title, on one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// More.
+    /// The description.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// Since when: RFC 3339, or seconds or milliseconds since 1970.
+    /// When the problem began: RFC 3339, or seconds or milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<String>,
-    /// Until when.
+    /// When the problem ended, in the same formats as `started_at`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<String>,
-    /// When the state changed that this message tells of: messages may come late, and an older one changes nothing. Unset:
-    /// the beginning where it fires, and the end where it is resolved.
+    /// When the state changed that the message reports, in the same formats as `started_at`. Messages can
+    /// arrive late, and an older one changes nothing. If not set, the start time is used while the alert
+    /// fires, and the end time when it is resolved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event_at: Option<String>,
-    /// The sender's own id of the message, the same in each attempt to deliver it: a message is taken once.
+    /// The sender's own ID of the message. It must be the same in each attempt to deliver the message,
+    /// because a message is processed once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
-    /// Where to look at it.
+    /// A link to the alert at the source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
-    /// A pointer to an object of labels, or a pointer for each label.
+    /// A pointer to an object of labels, or one pointer for each label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<LabelPointers>,
-    /// Values of `status` that mean resolved; unset: resolved, ok, closed, up, recovered, …
+    /// Values of `status` that mean resolved. The default is `resolved`, `ok`, `closed`, `up`, `recovered`
+    /// and similar words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolved_values: Option<Vec<String>>,
-    /// The body's words for severities, and ours.
+    /// Maps the severities in the body to other severities. The mapped severity is then handled like one that
+    /// the body contains.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub severity_values: BTreeMap<String, String>,
 }
 
-/// Where labels are.
+/// Where the labels are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(untagged)]
 pub enum LabelPointers {
-    /// An object of labels.
+    /// A pointer to an object of labels.
     Object(String),
-    /// A pointer for each label.
+    /// One pointer for each label.
     Each(BTreeMap<String, String>),
 }
 
@@ -88,7 +94,7 @@ const RESOLVED: [&str; 14] = [
 ];
 
 impl Mapping {
-    /// What is wrong with the pointers.
+    /// Returns an error for each value that is not a JSON pointer.
     pub fn check(&self) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let mut pointer = |field: String, value: &str| {
@@ -128,10 +134,10 @@ impl Mapping {
     }
 }
 
-/// Reads a body.
+/// Parses a body.
 ///
 /// # Errors
-/// Where in the body, and what the mapping misses there.
+/// A JSON pointer into the body, and what is missing there.
 pub fn parse(mapping: &Mapping, body: &Value) -> Result<Batch, Refusal> {
     let alerts = match &mapping.alerts {
         Some(pointer) => {
@@ -152,7 +158,7 @@ pub fn parse(mapping: &Mapping, body: &Value) -> Result<Batch, Refusal> {
     Ok(Batch::of(alerts))
 }
 
-/// The value of a mapped field, or of the first usual name that is there.
+/// Returns the value of a mapped field, or of the first usual name that exists.
 fn field<'a>(
     alert: &'a Value,
     pointer: Option<&String>,
@@ -175,7 +181,7 @@ fn field<'a>(
     }
 }
 
-/// Names that a title goes by.
+/// The usual names of a title.
 pub(super) const TITLES: [&str; 6] = ["title", "name", "summary", "alertname", "subject", "message"];
 
 pub(super) fn one(mapping: &Mapping, at: &str, alert: &Value) -> Result<Alert, Refusal> {
@@ -285,7 +291,8 @@ pub(super) fn one(mapping: &Mapping, at: &str, alert: &Value) -> Result<Alert, R
     })
 }
 
-/// References that the body names as such. Other senders use these names for something else: what is not one is left.
+/// Returns the references that the body contains under a usual name. Other senders use these names for
+/// something else, so an element that is not a reference is ignored.
 fn named<T: serde::de::DeserializeOwned>(value: Option<&Value>) -> Vec<T> {
     let items = value
         .and_then(Value::as_array)
@@ -299,7 +306,7 @@ fn named<T: serde::de::DeserializeOwned>(value: Option<&Value>) -> Vec<T> {
         .collect()
 }
 
-/// References of one alert that are read.
+/// The number of references that are read from one alert.
 const MAX_NAMED: usize = 1_000;
 
 fn words(value: Option<&Value>) -> BTreeMap<String, String> {
@@ -314,7 +321,7 @@ fn words(value: Option<&Value>) -> BTreeMap<String, String> {
         .unwrap_or_default()
 }
 
-/// A time: RFC 3339, or a number since 1970. One that cannot be read is noted and left out.
+/// Parses a time: RFC 3339, or a number since 1970. A time that cannot be parsed is noted and left out.
 fn time(at: &str, (field, value): (String, Option<&Value>)) -> Option<Timestamp> {
     times::any(value?).unwrap_or_else(|reason| {
         note(&format!("{at}{field}"), &reason);

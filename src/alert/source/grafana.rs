@@ -1,8 +1,8 @@
-//! Grafana: the webhook of its alerting (9 and later; shaped like Alertmanager's), and the notification channel of 8 and
-//! before, which sends one rule and no time.
+//! Grafana: the webhook of Grafana Alerting (version 9 and later, in the format of Alertmanager), and the
+//! notification channel of version 8 and earlier, which sends one rule and no time.
 //!
-//! The state is each alert's own: the body's `state` contradicts it in old releases. A test of the contact point is
-//! told by what it always says.
+//! The status of each alert counts, because the `state` of the body is wrong in old releases. A test of the
+//! contact point is recognised by its fixed content.
 
 use serde_json::Value;
 
@@ -10,10 +10,10 @@ use super::doc::{Doc, Labels};
 use super::text::{join, link};
 use super::{Alert, Batch, Refusal, alertmanager};
 
-/// Reads a body.
+/// Parses a body.
 ///
 /// # Errors
-/// Where in the body, and why it is not Grafana's.
+/// A JSON pointer into the body, and the reason why the body is not one of Grafana.
 pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     let doc = Doc::new(body);
     if doc.get("alerts").is_some() {
@@ -47,7 +47,7 @@ fn unified(doc: &Doc<'_>) -> Result<Batch, Refusal> {
             external.as_deref(),
             true,
         )?;
-        // A rule without labels of its own is named by the body.
+        // If a rule has no labels, only the body contains its name.
         if alert.labels.is_empty() && alert.annotations.is_empty() {
             alert.title = doc.text("title").unwrap_or(alert.title);
         }
@@ -69,7 +69,7 @@ fn unified(doc: &Doc<'_>) -> Result<Batch, Refusal> {
     Ok(batch)
 }
 
-/// The button "Test" of a contact point sends an alert of this name, from an instance called Grafana.
+/// The button "Test" of a contact point sends an alert with this name, from an instance called Grafana.
 fn is_test(alert: &Alert) -> bool {
     let label = |name: &str| alert.labels.get(name).map(String::as_str);
     label("alertname") == Some("TestAlert") && label("instance") == Some("Grafana")

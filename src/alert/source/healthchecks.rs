@@ -1,7 +1,8 @@
-//! Healthchecks.io: its user writes the request, by GET, POST or PUT, with fields named after its placeholders.
+//! Healthchecks.io: its user writes the request, by GET, POST or PUT, with fields that are named after its
+//! placeholders.
 //!
-//! There is no body of its own, so one that names no check and no status cannot be understood. What its API answers is
-//! no notification.
+//! There is no standard body, so a request without a check and a status cannot be understood. An answer of
+//! the Healthchecks.io API is not a notification.
 
 use super::doc::{Fields, Labels};
 use super::text::link;
@@ -22,10 +23,10 @@ const CODE: [&str; 9] = [
 const STATUS: [&str; 4] = ["status", "checkstatus", "state", "checkstate"];
 const NAME: [&str; 5] = ["name", "checkname", "namejson", "check", "title"];
 
-/// Reads a request.
+/// Parses a request.
 ///
 /// # Errors
-/// Which field is missing or says nothing.
+/// The field that is missing or has no valid value.
 pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     let body = request.fields()?;
     if body.is_array() || body.get("checks").is_some() || body.get("flips").is_some() {
@@ -56,7 +57,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     let at = fields.time(&["now", "time", "timestamp", "date", "at"], times::any);
     let mut labels = Labels::default();
     let tags = fields.text(&["tags", "checktags"]);
-    // Separated by spaces there.
+    // The tags are separated by spaces.
     let tags =
         tags.map(|tags| serde_json::Value::String(tags.split_whitespace().collect::<Vec<_>>().join(",")));
     if let Some(tags) = &tags {
@@ -68,7 +69,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         "exit_status",
         fields.text(&["exitstatus"]).filter(|status| status != "-1"),
     );
-    // The button "Test!" sends a check of this name, whose code nothing else has.
+    // The button "Test!" sends a check with this name and with a code that no other check has.
     let test = name.as_deref() == Some("TEST");
     Ok(Batch::of(vec![Alert {
         informs: test.then(|| "a test of the integration".to_owned()),

@@ -1,9 +1,10 @@
-//! JSON as senders really write it: texts that were cut in the middle of a character, bytes that are not UTF-8, line breaks
-//! inside a text. What is broken becomes U+FFFD or is escaped; whatever is JSON already stays as it is.
+//! Repairs JSON as senders really write it: texts that were cut in the middle of a character, bytes that are
+//! not UTF-8, line breaks inside a text. A broken part becomes U+FFFD or is escaped. Valid JSON does not
+//! change.
 
 use std::borrow::Cow;
 
-/// A body as text: by its byte order mark UTF-16, otherwise UTF-8, in which broken bytes become U+FFFD.
+/// Decodes a body: UTF-16 if it has such a byte order mark, otherwise UTF-8. Broken bytes become U+FFFD.
 pub(super) fn text(body: &[u8]) -> Cow<'_, str> {
     let wide = |rest: &[u8], of: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = rest.as_chunks::<2>().0.iter().map(|two| of(*two)).collect();
@@ -17,8 +18,8 @@ pub(super) fn text(body: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// The same JSON with its texts mended: half of a surrogate pair and a zero become U+FFFD, raw control characters are
-/// escaped, and a backslash that escapes nothing is one itself.
+/// Repairs the texts in a JSON body. Half of a surrogate pair and a zero character become U+FFFD, raw control
+/// characters are escaped, and a backslash that escapes nothing is kept as a backslash.
 pub(super) fn json(body: &str) -> String {
     let mut out = String::with_capacity(body.len() + 16);
     let mut rest = body;
@@ -45,7 +46,7 @@ pub(super) fn json(body: &str) -> String {
     out
 }
 
-/// What stands behind a backslash, mended; and how many bytes of it.
+/// Repairs what follows a backslash. Returns the repaired escape, and how many bytes it replaces.
 fn escape(behind: &str) -> (Cow<'static, str>, usize) {
     let unit = |text: &str| {
         let digits = text.strip_prefix('u')?.get(..4)?;
@@ -68,7 +69,7 @@ fn escape(behind: &str) -> (Cow<'static, str>, usize) {
             }
             Some(0xdc00..=0xdfff | 0) => ("\\ufffd".into(), 5),
             Some(other) => (format!("\\u{other:04x}").into(), 5),
-            // The text was cut within the escape.
+            // The text was cut inside the escape.
             None => {
                 let digits = behind[1..]
                     .bytes()

@@ -1,6 +1,8 @@
-//! The sources: each a small file that turns its own requests into alerts. Pure: a request in, alerts or a reason out.
+//! The alert sources. Each is a small file that turns the requests of one source into alerts, or returns the
+//! reason why it cannot.
 //!
-//! Must never happen here: a panic on any input, or a guess where the source says nothing.
+//! The sources do no I/O. No input causes a panic. A value that the source does not give is left out and not
+//! guessed.
 
 pub mod alertmanager;
 mod aws;
@@ -46,7 +48,7 @@ use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
 use crate::incident::Severity;
 
-/// Sources that this release understands.
+/// The sources that this release supports.
 pub const KNOWN: [&str; 25] = [
     "alertmanager",
     "aws_cloudwatch",
@@ -75,71 +77,74 @@ pub const KNOWN: [&str; 25] = [
     "zabbix",
 ];
 
-/// Sources that may ask by GET, with their fields in the query.
+/// Sources that can send a GET request with their fields in the query.
 pub const BY_GET: [&str; 4] = ["healthchecks", "statuscake", "uptime_kuma", "uptimerobot"];
 
-/// A person that an alert names, by whatever its sender knows them by: the user of an event of Sentry, or what the field
-/// `people` of our own format says. Kept beside the alert for whoever looks people up; never in labels.
+/// A person that an alert names, in any way that the sender knows the person: the user of a Sentry event, or
+/// an element of the field `people` of the source `generic`. People are stored separately and never in
+/// labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[schema(as = AlertPerson)]
 pub struct PersonRef {
-    /// The sender's id of them.
+    /// The ID of the person at the sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Their address.
+    /// The email address of the person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-    /// What they sign in by.
+    /// The name that the person signs in with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
 }
 
-/// One alert, whatever sent it.
+/// One alert, independent of its source.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Alert {
-    /// What makes it the same problem again, within its integration.
+    /// Identifies the problem within the integration. An alert with the same fingerprint is the same problem.
     pub fingerprint: String,
-    /// Whether the problem is there.
+    /// Whether the problem exists.
     pub firing: bool,
-    /// The source's own word for how bad it is, in lower case; empty where it says none.
+    /// The severity in the words of the source, in lower case. Empty if the source gives none.
     pub severity: String,
-    /// One line.
+    /// The title, on one line.
     pub title: String,
-    /// More.
+    /// The description, which can have several lines.
     pub text: String,
-    /// Labels.
+    /// The labels.
     pub labels: BTreeMap<String, String>,
-    /// Annotations, where the source has them apart from labels.
+    /// The annotations, if the source has them in addition to labels.
     pub annotations: BTreeMap<String, String>,
-    /// Since when; none where the source does not say.
+    /// When the problem began. None if the source does not say it.
     pub started_at: Option<Timestamp>,
-    /// Until when; none while it fires or where the source does not say.
+    /// When the problem ended. None while the alert fires, or if the source does not say it.
     pub ended_at: Option<Timestamp>,
-    /// Where to look at it.
+    /// A link to the alert at the source.
     pub link: Option<String>,
-    /// Resources that the body names as such: a field `resources` of `{type, id}`. Others are found by rules.
+    /// Resources that the body itself names in a field `resources` of `{type, id}`. Resource rules find other
+    /// references.
     pub resources: Vec<ResourceRef>,
-    /// Whether it is an event that happened to somebody: then whom it names counts, and also that it names nobody.
+    /// Whether this is an error that happened to a user. Then its users are counted, and an event without a
+    /// user is counted too.
     pub event: bool,
-    /// People that the body names.
+    /// The people that the body names.
     pub people: Vec<PersonRef>,
-    /// The sender's own time of this event; none where the sender gives no time.
+    /// The sender's own time of this event. None if the sender gives no time.
     pub event_at: Option<EventTime>,
-    /// The sender's own id of the message, the same in every attempt to deliver it.
+    /// The sender's own ID of the message, the same in every attempt to deliver it.
     pub message_id: Option<String>,
-    /// The group that the sender itself put it in: `groupKey` of Alertmanager and Grafana.
+    /// The group that the sender put the alert in, for example `groupKey` of Alertmanager and Grafana.
     pub group: Option<String>,
-    /// Why it is no outage: the sender says that it is planned, that it informs, or that it is a test. It is on record, opens
-    /// no incident, and ends none that is about an outage.
+    /// Why this is not an outage, if the sender says that it is planned, that it is information, or that it
+    /// is a test. Such an alert is recorded. It opens no incident and resolves no alert of an outage.
     pub informs: Option<String>,
-    /// Details that could not be read; it is taken without them.
+    /// Details that could not be read. The alert is accepted without them.
     pub notes: Vec<String>,
-    /// All names that the sender has for the problem, the most specific first, where it has several: not every message
-    /// holds all of them.
+    /// All keys that the sender has for the problem, the most specific first, if there are several. A message
+    /// may contain only some of them.
     pub keys: Vec<String>,
-    /// The references that resource rules found in it, with those of `resources`; none where they did not look yet.
+    /// The references that resource rules found, and those of `resources`. None if the rules did not run yet.
     pub found: Option<Vec<Vec<ResourceRef>>>,
-    /// The alert's part of the body as it came: where rules look.
+    /// The part of the body that is about this alert, as it was received. Rules search it.
     pub raw: Value,
 }
 
@@ -148,13 +153,16 @@ pub struct Alert {
 pub struct Batch {
     /// The alerts.
     pub alerts: Vec<Alert>,
-    /// Alerts that the sender left out for length: the impact is incomplete.
+    /// The number of alerts that the sender left out because the message was too long. The impact is then
+    /// incomplete.
     pub truncated: u64,
-    /// What was understood and is no alert: a test of the connection, a note on an incident.
+    /// Parts that were understood but are not alerts, for example a test of the connection or a note on an
+    /// incident.
     pub ignored: Vec<String>,
-    /// The key by which a sender that let us choose one can resolve its alert: PagerDuty's Events API answers it.
+    /// The key with which the sender can resolve its alert, if Candor chose the key. The Events API of
+    /// PagerDuty returns it.
     pub dedup_key: Option<String>,
-    /// Details of the body that could not be read; it is taken without them.
+    /// Details of the body that could not be read. The body is accepted without them.
     pub notes: Vec<String>,
 }
 
@@ -182,17 +190,17 @@ impl Batch {
     }
 }
 
-/// Why a body is not of its source's format: a pointer into it and a reason.
+/// Why a body is not in the format of its source: a JSON pointer into the body, and a reason.
 pub type Refusal = (String, String);
 
-/// Reads a request.
+/// Parses a request.
 ///
 /// # Errors
-/// Where in the body, and why it is not of the source's format.
+/// A JSON pointer into the body, and the reason why the body is not in the format of the source.
 pub fn parse(source: &str, mapping: Option<&generic::Mapping>, request: &Request) -> Result<Batch, Refusal> {
     let (batch, notes) = notes::collecting(|| by_source(source, mapping, request));
     let mut batch = batch?;
-    // Standard Webhooks, whoever sends them.
+    // The message ID of Standard Webhooks, which several senders use.
     let id = request.header("webhook-id").or(request.header("svix-id"));
     let alone = batch.alerts.len() == 1;
     for (index, alert) in batch.alerts.iter_mut().enumerate() {
@@ -224,7 +232,7 @@ fn said(note: &notes::Note) -> String {
     format!("{}: {}", note.at, note.reason)
 }
 
-/// Whether a sender made up an event to show what its events look like.
+/// Returns whether this is a sample event that the sender made up.
 fn is_sample(alert: &Alert) -> bool {
     let label = |name: &str| alert.labels.get(name).map(|value| value.to_lowercase());
     matches!(label("sample_event").as_deref(), Some("yes" | "true" | "1"))
@@ -263,12 +271,13 @@ fn by_source(source: &str, mapping: Option<&generic::Mapping>, request: &Request
     }
 }
 
-/// Whether bodies of a source may name resources by themselves, without a rule.
+/// Returns whether a body of this source can name resources itself, without a rule.
 pub fn names_resources(source: &str) -> bool {
     matches!(source, "generic" | "cloudevents")
 }
 
-/// A fingerprint as it is stored and looked up: one that is long or holds control characters is named by its hash.
+/// Returns a fingerprint that can be stored. A fingerprint that is long or contains control characters is
+/// replaced by its hash.
 fn storable(fingerprint: String) -> String {
     if fingerprint.len() <= 500 && !fingerprint.chars().any(char::is_control) {
         return fingerprint;
@@ -279,7 +288,7 @@ fn storable(fingerprint: String) -> String {
     )
 }
 
-/// How bad the sources' words are for an incident. Unknown words and none are major: neither cried nor whispered.
+/// Maps the severity of a source to the severity of an incident. An unknown or missing severity is major.
 pub fn severity(word: &str) -> Severity {
     match word.trim().to_lowercase().as_str() {
         "critical" | "crit" | "page" | "emergency" | "disaster" | "fatal" | "p1" | "sev0" | "sev1"
@@ -307,7 +316,7 @@ pub fn severity(word: &str) -> Severity {
     }
 }
 
-/// A text value, or a number or boolean as text.
+/// Returns a text, number or boolean as text.
 pub(super) fn as_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

@@ -1,8 +1,8 @@
-//! Nagios, Icinga and Checkmk: what a notification command makes of its macros, as JSON or a form; or the text of its
-//! mail, with or without the mail around it.
+//! Nagios, Icinga and Checkmk: what a notification command makes of its macros, as JSON or as a form; or the
+//! text of a notification, with or without the email around it.
 //!
-//! The state counts, not the type of the notification: a type that still says PROBLEM comes with the state OK. A time
-//! whose zone is an abbreviation that several zones have is no time.
+//! The state counts and not the type of the notification, because a message of the type PROBLEM can have the
+//! state OK. A time is ignored if several zones have the abbreviation of its zone.
 
 use serde_json::Value;
 
@@ -43,10 +43,10 @@ const OUTPUT: [&str; 9] = [
     "summary",
 ];
 
-/// Reads a request.
+/// Parses a request.
 ///
 /// # Errors
-/// Which field is missing or says nothing.
+/// The field that is missing or has no valid value.
 pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     let by_get = request.method == "GET";
     let written = if by_get {
@@ -103,7 +103,8 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         Some(service) => format!("{host}/{service}"),
         None => host.clone(),
     };
-    // Somebody takes care of a problem that is known. Without a time it may be one that is over.
+    // An acknowledgement is about a known problem. Without a time, it could be about a problem that is over,
+    // so it is ignored.
     let acknowledged = kind.starts_with("ack");
     if ["flapping", "downtime"].iter().any(|word| kind.starts_with(word)) {
         return Ok(Batch::ignored(format!(
@@ -163,7 +164,8 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     }]))
 }
 
-/// The fields of a form or of JSON; where one of them holds the whole text of a notification, those of the text too.
+/// Returns the fields of a form or of JSON. If a field contains the whole text of a notification, the fields
+/// of that text are added.
 fn unpacked(body: Value) -> Value {
     let Value::Object(mut fields) = body else {
         return body;

@@ -1,6 +1,6 @@
-//! New Relic: issues of its workflows, whose template its user may change, and incidents of the older channels.
+//! New Relic: issues of workflows, whose template the user can change, and incidents of the older channels.
 //!
-//! Times are milliseconds; anything else there is refused rather than guessed.
+//! Times are in milliseconds. A time in another unit is rejected and not guessed.
 
 use serde_json::Value;
 
@@ -9,10 +9,10 @@ use super::text::{join, link, lower};
 use super::{Alert, Batch, Refusal, times};
 use crate::alert::order::EventTime;
 
-/// Reads a body.
+/// Parses a body.
 ///
 /// # Errors
-/// Where in the body, and why it is not New Relic's.
+/// A JSON pointer into the body, and the reason why the body is not one of New Relic.
 pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     let doc = Doc::new(body);
     if doc.get("incident_id").is_some() || doc.get("current_state").is_some() {
@@ -61,7 +61,7 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
         ]),
         started_at: started,
         ended_at: closed,
-        // An issue that is closed never opens again.
+        // A closed issue never opens again.
         event_at: match firing {
             true => changed
                 .map(EventTime::change)
@@ -75,7 +75,7 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     }]))
 }
 
-/// A word, or a list of words in one.
+/// Returns a text, or the elements of a list as one text.
 fn words(doc: Option<Doc<'_>>) -> Option<String> {
     let doc = doc?;
     let items: Vec<String> = doc.items().iter().filter_map(|item| word(item.value)).collect();

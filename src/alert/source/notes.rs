@@ -1,9 +1,9 @@
-//! Details that could not be read: one of them must not cost the alert. The readers note them here, and whoever reads a
-//! request collects them.
+//! Collects the details of a body that could not be read. An alert must not be lost because of one detail, so
+//! a parser adds a note here and continues.
 
 use std::cell::RefCell;
 
-/// Notes of one body.
+/// The number of notes on one body.
 const MOST: usize = 20;
 
 thread_local! {
@@ -13,13 +13,13 @@ thread_local! {
 /// A detail that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Note {
-    /// Where it is in the body.
+    /// The JSON pointer of the detail in the body.
     pub at: String,
-    /// Why it could not be read.
+    /// Why the detail could not be read.
     pub reason: String,
 }
 
-/// Notes that a detail is left out.
+/// Adds a note that a detail is left out.
 pub(super) fn note(at: &str, reason: &str) {
     NOTES.with_borrow_mut(|notes| {
         if let Some(notes) = notes.as_mut().filter(|notes| notes.len() < MOST) {
@@ -31,7 +31,7 @@ pub(super) fn note(at: &str, reason: &str) {
     });
 }
 
-/// Reads something, and collects what is noted meanwhile.
+/// Runs a parser and returns its result with the notes that it added.
 pub(super) fn collecting<T>(read: impl FnOnce() -> T) -> (T, Vec<Note>) {
     NOTES.set(Some(Vec::new()));
     let done = read();

@@ -1,7 +1,9 @@
-//! The notifications that Nagios, Icinga and their kin write for people: a text, or a mail around it.
+//! Reads the notifications that Nagios, Icinga and similar programs write for people: a text, or an email
+//! that contains it.
 //!
-//! Such a text says `Name: value` on its lines, or `Name? value`. Icinga 2 says the state in a headline alone: `disk on db1
-//! is CRITICAL!`. The subject of a mail is asked last: some keep saying PROBLEM when all is well.
+//! The lines of such a text have the form `Name: value` or `Name? value`. Icinga 2 gives the state only in a
+//! headline, for example `disk on db1 is CRITICAL!`. The subject of an email is used only for missing values,
+//! because some subjects still say PROBLEM after the problem is over.
 
 use std::sync::LazyLock;
 
@@ -14,20 +16,21 @@ use super::text::from_html;
 use crate::base::mime;
 use crate::base::time::Timestamp;
 
-/// Characters of a text that are read.
+/// The number of characters that are read.
 const LONGEST: usize = 200_000;
 
 /// A notification that was written for people.
 pub(super) struct Written {
-    /// Its lines as fields, by their names.
+    /// The lines as fields, by their names.
     pub fields: Value,
-    /// The id of the mail.
+    /// The message ID of the email.
     pub message_id: Option<String>,
-    /// When the mail was sent.
+    /// When the email was sent.
     pub sent: Option<Timestamp>,
 }
 
-/// Reads a body as such a notification. None where it is JSON or a form. `Err`: why it cannot be read.
+/// Reads a body as a notification. Returns None if it is JSON or a form, and `Err` with the reason if it
+/// cannot be read.
 pub(super) fn read(body: &[u8]) -> Option<Result<Written, String>> {
     let start = body.trim_ascii();
     if start.is_empty()
@@ -48,7 +51,7 @@ pub(super) fn read(body: &[u8]) -> Option<Result<Written, String>> {
     Some(mail(start))
 }
 
-/// Whether it begins with the headers of a mail, one of which is the subject.
+/// Returns whether the body begins with the headers of an email, including a subject.
 fn is_mail(body: &[u8]) -> bool {
     let text = String::from_utf8_lossy(body);
     text.lines()
@@ -75,7 +78,7 @@ fn written_in(message: &Message<'_>) -> Written {
             best = found;
         }
     }
-    // The subject says what the text does not.
+    // The subject supplies the values that the text does not contain.
     if let Some(subject) = message.subject() {
         for (name, value) in headline(subject) {
             best.entry(name).or_insert(Value::String(value));
@@ -94,7 +97,7 @@ fn written_in(message: &Message<'_>) -> Written {
     }
 }
 
-/// How much of a notification a text holds.
+/// Returns how many of the expected fields a text contains. State and host count double.
 fn score(fields: &Map<String, Value>) -> usize {
     let has = |names: &[&str]| {
         fields
@@ -106,7 +109,7 @@ fn score(fields: &Map<String, Value>) -> usize {
         + usize::from(has(&["service"]))
 }
 
-/// The texts of a mail, also of a mail that it forwards.
+/// Returns the texts of an email, including those of emails that it forwards.
 fn texts(message: &Message<'_>, depth: usize) -> Vec<String> {
     let mut texts = Vec::new();
     for part in &message.parts {
@@ -125,8 +128,8 @@ fn texts(message: &Message<'_>, depth: usize) -> Vec<String> {
     texts
 }
 
-/// A part as text. Quoted-printable with a `=` that escapes nothing is no quoted-printable to strict readers: here such a
-/// `=` is one.
+/// Returns a part as text. In broken quoted-printable text, a `=` that escapes nothing is kept as a `=`.
+/// Strict parsers reject such a text.
 fn text_of(message: &Message<'_>, part: &mail_parser::MessagePart<'_>, decoded: &str) -> String {
     let raw = usize::try_from(part.offset_body)
         .ok()
@@ -141,7 +144,7 @@ fn text_of(message: &Message<'_>, part: &mail_parser::MessagePart<'_>, decoded: 
     let bytes = quoted_printable(raw);
     match String::from_utf8(bytes) {
         Ok(text) => text,
-        // Of the charsets that are not UTF-8, these are what is met.
+        // Of the charsets other than UTF-8, Latin-1 is the usual one.
         Err(error) => error.into_bytes().into_iter().map(char::from).collect(),
     }
 }
@@ -179,7 +182,7 @@ fn quoted_printable(raw: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The text of HTML: what ends a line there ends one here.
+/// Returns the text of HTML. Elements that end a line in HTML end a line in the text.
 fn without_tags(html: &str) -> String {
     let mut out = String::with_capacity(html.len());
     let mut rest = html;
@@ -208,7 +211,7 @@ fn without_tags(html: &str) -> String {
     from_html(&out)
 }
 
-/// What stands before the value on a line.
+/// Splits a line into the name and the value.
 fn pair(line: &str) -> Option<(&str, &str)> {
     let at = line.find([':', '?'])?;
     let (name, value) = (line[..at].trim(), &line[at + 1..]);
@@ -222,7 +225,7 @@ fn pair(line: &str) -> Option<(&str, &str)> {
     fits.then(|| (name, value.trim()))
 }
 
-/// `disk on db1 is CRITICAL!`, `db1 is DOWN`: which host, which service, which state.
+/// Parses a headline such as `disk on db1 is CRITICAL!` or `db1 is DOWN` into host, service and state.
 fn headline(line: &str) -> Vec<(String, String)> {
     static HEADLINE: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(
@@ -250,7 +253,8 @@ fn headline(line: &str) -> Vec<(String, String)> {
     fields
 }
 
-/// A name without what is said beside it: `db1 (aka "Database 1")`, `db1 (Display Name: "Database 1")`, `db1 (192.0.2.1)`.
+/// Removes an addition from a name, as in `db1 (aka "Database 1")`, `db1 (Display Name: "Database 1")` or
+/// `db1 (192.0.2.1)`.
 fn plain(name: &str) -> String {
     static BESIDE: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(
@@ -264,15 +268,15 @@ fn plain(name: &str) -> String {
     }
 }
 
-/// The lines of a notification as fields; of a name that stands there twice, the first value.
+/// Returns the lines of a notification as fields. If a name occurs twice, the first value counts.
 pub(super) fn lines(text: &str) -> Map<String, Value> {
     let text = text.get(..LONGEST).unwrap_or(text);
     let mut fields = Map::new();
     let mut said = Vec::new();
-    // The name whose value stands on a line of its own.
+    // The name whose value is on the next line.
     let mut open: Option<String> = None;
     for line in text.lines() {
-        // Quoted in an answer, or an item of a list.
+        // Remove the mark of a quotation or of a list item.
         let line = line.trim_start_matches(['>', ' ', '\t']);
         let line = line.strip_prefix("- ").unwrap_or(line).trim();
         if line.is_empty() || line.starts_with("*****") || line.chars().all(|c| c == '-' || c == ' ') {

@@ -1,7 +1,8 @@
-//! Opsgenie's outgoing webhook. What happened is said by `action` alone; there is no state.
+//! Opsgenie: its outgoing webhook. Only `action` says what happened; the body has no state.
 //!
-//! `Create` comes again when an alert is routed to another team, so it is no more than "it is there". An action that can
-//! be taken on a closed alert too (a note, a tag) says nothing of the state and is no alert.
+//! `Create` is sent again when an alert is routed to another team, so it only means that the alert exists. An
+//! action that is also possible on a closed alert (a note, a tag) says nothing about the state and is not an
+//! alert.
 
 use serde_json::Value;
 
@@ -10,15 +11,15 @@ use super::text::lower;
 use super::{Alert, Batch, Refusal, times};
 use crate::alert::order::EventTime;
 
-/// Reads a body.
+/// Parses a body.
 ///
 /// # Errors
-/// Where in the body, and why it is not Opsgenie's.
+/// A JSON pointer into the body, and the reason why the body is not one of Opsgenie.
 pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     let doc = Doc::new(body);
     let action = doc.need("action")?;
     let alert = doc.object("alert")?;
-    // The alias is what the caller knows the alert by; where none was given, it is the id.
+    // The caller identifies the alert by its alias. If the caller gave none, the alias is the ID.
     let fingerprint = alert
         .first(&["alias", "alertId", "id"])
         .ok_or_else(|| alert.wrong("alertId", "is missing"))?;
@@ -49,7 +50,7 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
         .collect();
     labels.put("teams", (!teams.is_empty()).then(|| teams.join(",")));
     labels.put("integration", doc.text("integrationName"));
-    // Documented as P1 to P5; a bare number has been seen.
+    // The documented priorities are P1 to P5, but a number alone was observed too.
     let priority = lower(alert.text("priority"));
     let severity = if priority.len() == 1 && priority.bytes().all(|b| b.is_ascii_digit()) {
         format!("p{priority}")

@@ -1,8 +1,8 @@
-//! PagerDuty: webhooks of version 3, those of version 2 and 1 that are still around, and the bodies of its Events API,
-//! so that what speaks to PagerDuty can be pointed here.
+//! PagerDuty: webhooks of version 3, the older versions 2 and 1, and the bodies of its Events API, so that a
+//! sender of PagerDuty events can send them to Candor instead.
 //!
-//! Where an event is not about an incident itself (a note, a status update), the incident is nested in it and has no
-//! state: such an event is no alert.
+//! An event that is not about an incident itself (a note, a status update) contains the incident without its
+//! state. Such an event is not an alert.
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -13,20 +13,20 @@ use super::text::{join, link, lower};
 use super::{Alert, Batch, Refusal, times};
 use crate::alert::order::EventTime;
 
-/// Fields of the Events API that hold the sender's key.
+/// Fields of the Events API that contain the sender's key.
 const KEYS: [&str; 2] = ["routing_key", "service_key"];
 
-/// The key of a body of the Events API: it proves the sender, and is not stored.
+/// Returns the key in a body of the Events API. It proves who the sender is, and it is not stored.
 pub fn routing_key(body: &[u8]) -> Option<String> {
     let body: Value = serde_json::from_slice(body).ok()?;
     KEYS.iter()
         .find_map(|name| body.get(name)?.as_str().map(str::to_owned))
 }
 
-/// Reads a body.
+/// Parses a body.
 ///
 /// # Errors
-/// Where in the body, and why it is not PagerDuty's.
+/// A JSON pointer into the body, and the reason why the body is not one of PagerDuty.
 pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     let doc = Doc::new(body);
     if doc.get("event").is_some_and(|event| event.value.is_object()) {
@@ -53,7 +53,7 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
 }
 
 fn state(incident: &Doc<'_>, event: &str) -> Result<bool, Refusal> {
-    // The incident says it; some events are sent before it does.
+    // The status of the incident decides. Some events have no status, so the event type decides then.
     match lower(incident.text("status")).as_str() {
         "triggered" | "acknowledged" | "escalated" => Ok(true),
         "resolved" => Ok(false),
@@ -89,10 +89,10 @@ fn v3(doc: &Doc<'_>) -> Result<Batch, Refusal> {
     Ok(Batch::of(vec![Alert {
         fingerprint: data.need("id")?,
         firing,
-        // A resolution may be the first that is heard of it: then its time is not the beginning.
+        // If the resolution is the first message that arrives, its time is not the beginning.
         started_at: created.or(occurred.filter(|_| firing)),
         ended_at: if firing { None } else { resolved.or(occurred) },
-        // Of an event, not of the incident: a late acknowledgement has its own time.
+        // Use the time of the event and not of the incident, because a late acknowledgement has its own time.
         event_at: occurred.or(resolved).map(EventTime::change),
         message_id: event.text("id"),
         raw: doc.value.clone(),
@@ -100,7 +100,7 @@ fn v3(doc: &Doc<'_>) -> Result<Batch, Refusal> {
     }]))
 }
 
-/// What version 2 and 3 say of an incident in the same way.
+/// Parses the fields that versions 2 and 3 have in common.
 fn incident(data: &Doc<'_>) -> Alert {
     let mut labels = Labels::default();
     labels.put("service", data.first(&["service/summary", "service/name"]));
@@ -172,7 +172,7 @@ fn v2(doc: &Doc<'_>) -> Result<Batch, Refusal> {
     Ok(batch)
 }
 
-/// The body without the sender's key.
+/// Returns the body without the sender's key.
 fn without_keys(body: &Value) -> Value {
     let mut body = body.clone();
     if let Value::Object(fields) = &mut body {
@@ -196,7 +196,7 @@ fn events_v2(doc: &Doc<'_>) -> Result<Batch, Refusal> {
     };
     let key = match (given, action.as_str()) {
         (Some(key), _) => key,
-        // The sender asks us to choose. The same event is the same problem.
+        // The sender lets the receiver choose the key. An equal event gets an equal key.
         (None, "trigger") => crate::base::text::hex(&Sha256::digest(raw.to_string().as_bytes())[..16]),
         (None, _) => return Err(doc.wrong("dedup_key", "is missing: which alert is meant?")),
     };

@@ -1,4 +1,5 @@
-//! Pingdom's state-change webhook: UP and DOWN of uptime checks, SUCCESS and FAILING of transaction checks.
+//! Pingdom: its state-change webhook, with UP and DOWN of uptime checks, and SUCCESS and FAILING of
+//! transaction checks.
 
 use serde_json::Value;
 
@@ -7,10 +8,10 @@ use super::text::{join, link, lower};
 use super::{Alert, Batch, Refusal, times};
 use crate::alert::order::EventTime;
 
-/// Reads a body.
+/// Parses a body.
 ///
 /// # Errors
-/// Where in the body, and why it is not Pingdom's.
+/// A JSON pointer into the body, and the reason why the body is not one of Pingdom.
 pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     let doc = Doc::new(body);
     if doc.get("check_id").is_none() && doc.get("check").is_some() && doc.get("action").is_some() {
@@ -27,7 +28,7 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
         }
         _ => return Err(doc.wrong("current_state", "must be UP, DOWN, SUCCESS or FAILING")),
     };
-    // The text is UTC and does not say so.
+    // The text is in UTC, although it has no zone.
     let at = doc
         .time("state_changed_timestamp", times::seconds)
         .or_else(|| doc.time("state_changed_utc_time", times::utc));
@@ -56,7 +57,8 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     }]))
 }
 
-/// The webhook before 2016: the state stands in `description`, and `action` says whether somebody is to be told.
+/// Parses the webhook before 2016. The state is in `description`, and `action` says whether somebody must be
+/// notified.
 fn legacy(doc: &Doc<'_>) -> Result<Batch, Refusal> {
     let fingerprint = doc.need("check")?;
     let firing = match (

@@ -1,7 +1,7 @@
-//! A hook's request as a source reads it: how it was asked, and the bytes that came.
+//! The request to a hook as a source reads it: the method, the query, the headers and the body.
 //!
-//! Must never happen here: a secret that is kept. What proves the sender is checked on the whole request; what is
-//! stored of it is a copy without tokens, and with no header that is not on the list.
+//! No secret is stored. The proof of the sender is checked on the whole request. The stored copy contains no
+//! tokens and only the listed headers.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::{Refusal, mend};
 
-/// Headers that say what a body is. No other one is stored, as any may hold a secret.
+/// Headers that describe a body. No other header is stored, because any of them could contain a secret.
 const KEPT: [&str; 15] = [
     "content-type",
     "user-agent",
@@ -29,26 +29,26 @@ const KEPT: [&str; 15] = [
     "webhook-id",
     "webhook-timestamp",
 ];
-/// What stands where a secret was.
+/// The text that replaces a secret.
 pub const REDACTED: &str = "[secret]";
-/// Names of query parameters that hold a secret.
+/// Names of query parameters that contain a secret.
 pub const TOKENS: [&str; 4] = ["token", "access_token", "auth_token", "secret"];
 
-/// A request.
+/// A request to a hook.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
-    /// GET, POST or PUT.
+    /// The HTTP method: GET, POST or PUT.
     pub method: String,
-    /// What is behind the `?`, as it came.
+    /// The part of the URL after the `?`, as it was received.
     pub query: String,
-    /// Headers by their names in lower case.
+    /// The headers, by their names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// The body, as it came.
+    /// The body, as it was received.
     pub body: Vec<u8>,
 }
 
 impl Request {
-    /// A POST of a JSON body.
+    /// Creates a POST request with a JSON body.
     pub fn json(body: impl Into<Vec<u8>>) -> Self {
         Request {
             method: "POST".to_owned(),
@@ -58,27 +58,27 @@ impl Request {
         }
     }
 
-    /// A header, by its name in lower case.
+    /// Returns a header by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
 
-    /// The type of the body, without its parameters, in lower case.
+    /// Returns the media type of the body in lower case, without its parameters.
     pub fn media(&self) -> String {
         let media = self.header("content-type").unwrap_or_default();
         let essence = media.split(';').next().unwrap_or_default();
         essence.trim().to_ascii_lowercase()
     }
 
-    /// The parameters of the query, decoded.
+    /// Returns the decoded parameters of the query.
     pub fn params(&self) -> impl Iterator<Item = (String, String)> + '_ {
         url::form_urlencoded::parse(self.query.as_bytes()).into_owned()
     }
 
-    /// The body as JSON, whatever its type is said to be: SNS calls it text/plain.
+    /// Returns the body as JSON, whatever its content type is, because SNS sends JSON as text/plain.
     ///
     /// # Errors
-    /// Why it is not JSON.
+    /// The reason why the body is not JSON.
     pub fn document(&self) -> Result<Value, Refusal> {
         if self.body.trim_ascii().is_empty() {
             return Err((String::new(), "is empty".to_owned()));
@@ -103,7 +103,7 @@ impl Request {
         })
     }
 
-    /// The fields of a form, where the body is one, whatever its type is said to be.
+    /// Returns the fields if the body is a form, whatever its content type is.
     fn form(&self) -> Option<Vec<(String, String)>> {
         let body = self.body.trim_ascii();
         if self.media() == "multipart/form-data" || body.starts_with(b"--") {
@@ -112,10 +112,10 @@ impl Request {
         is_form(body).then(|| url::form_urlencoded::parse(body).into_owned().collect())
     }
 
-    /// The fields of a GET, a form or a JSON body, as one JSON document.
+    /// Returns the fields of a GET request, a form or a JSON body as one JSON document.
     ///
     /// # Errors
-    /// Why it is none of these.
+    /// The reason why it is none of these.
     pub fn fields(&self) -> Result<Value, Refusal> {
         let body = self.body.trim_ascii();
         if self.method == "GET" || body.is_empty() {
@@ -126,7 +126,7 @@ impl Request {
                 self.params().filter(|(name, _)| !TOKENS.contains(&name.as_str())),
             ));
         }
-        // What it looks like counts for more than what it is said to be: scripts send JSON as a form.
+        // The content decides and not the content type, because scripts send JSON as a form.
         if matches!(body.first(), Some(b'{' | b'[')) {
             return self.document();
         }
@@ -139,7 +139,7 @@ impl Request {
         }
     }
 
-    /// The parts of a multipart form that have a name and hold text.
+    /// Returns the parts of a multipart form that have a name and contain text.
     fn parts(&self) -> Vec<(String, String)> {
         let parameter = |text: &str, name: &str| -> Option<String> {
             text.split(';').skip(1).find_map(|one| {
@@ -148,7 +148,7 @@ impl Request {
             })
         };
         let text = String::from_utf8_lossy(&self.body);
-        // Where the header does not say it, the first line is the boundary.
+        // If the header does not contain the boundary, it is the first line.
         let boundary = self
             .header("content-type")
             .and_then(|media| parameter(media, "boundary"))
@@ -182,7 +182,8 @@ impl Request {
             .collect()
     }
 
-    /// The request as it may be stored: only headers that are known to hold no secret, and none of these secrets.
+    /// Returns the request as it may be stored: without these secrets, and only with the headers that are
+    /// known to contain no secret.
     pub fn redacted(&self, secrets: &[String]) -> Request {
         let secrets: Vec<&str> = secrets
             .iter()
@@ -244,7 +245,8 @@ fn without(body: Vec<u8>, secret: &[u8]) -> Vec<u8> {
     out
 }
 
-/// `name=value&…`: nothing but what a field's name holds stands before the first `=`.
+/// Returns whether the body is a form such as `name=value&…`: the part before the first `=` contains only
+/// characters of a field name.
 pub(super) fn is_form(body: &[u8]) -> bool {
     let name = body.split(|byte| *byte == b'=').next().unwrap_or_default();
     name.len() < body.len()
@@ -262,11 +264,11 @@ fn object(pairs: impl Iterator<Item = (String, String)>) -> Value {
     )
 }
 
-/// Bytes as JSON. How deep it may nest is bounded by serde. What is broken in its texts is mended, so that half of a
-/// character does not cost the alert.
+/// Parses bytes as JSON. serde limits the depth. Broken texts are repaired, so that an alert is not lost
+/// because of half a character.
 ///
 /// # Errors
-/// Why it is not JSON.
+/// The reason why the bytes are not JSON.
 pub(super) fn document(body: &[u8]) -> Result<Value, Refusal> {
     if let Ok(value) = serde_json::from_slice(body) {
         return Ok(value);
@@ -281,12 +283,12 @@ pub(super) fn document(body: &[u8]) -> Result<Value, Refusal> {
     }
 }
 
-/// Bytes that are no text, as base64.
+/// Encodes bytes that are not text as base64.
 pub(super) fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-/// What base64 stands for.
+/// Decodes base64.
 pub(super) fn from_base64(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text.trim()).ok()
 }

@@ -1,7 +1,8 @@
 //! Sentry: the webhooks of its integration platform, and the legacy plugin.
 //!
-//! What kind of event a body holds is said by a header alone; where some proxy lost it, the body's shape tells. An issue
-//! alert never resolves: the same issue does, by a webhook of the kind `issue`, so both have the issue's id as their key.
+//! Only a header says which kind of event a body contains. If a proxy removed the header, the structure of
+//! the body decides. An issue alert never resolves. The issue itself does, by a webhook of the kind `issue`.
+//! So both use the ID of the issue as their key.
 
 use serde_json::Value;
 
@@ -10,10 +11,10 @@ use super::text::{join, link, lower};
 use super::{Alert, Batch, PersonRef, Refusal, Request, times};
 use crate::alert::order::EventTime;
 
-/// Reads a request.
+/// Parses a request.
 ///
 /// # Errors
-/// Where in the body, and why it is not Sentry's.
+/// A JSON pointer into the body, and the reason why the body is not one of Sentry.
 pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     let body = request.document()?;
     let doc = Doc::new(&body);
@@ -49,7 +50,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         "error" => event(&doc, &data.object("error")?, &[]).map(one),
         "issue" => issue(&doc, &data.object("issue")?),
         "metric_alert" => metric(&doc, &data.object("metric_alert")?).map(one),
-        // Kinds that come beside alerts: installation, comment, and what Sentry adds.
+        // Other kinds that Sentry sends in addition to alerts, for example installation and comment.
         other => Ok(Batch::ignored(format!(
             "an event of the kind {}",
             crate::base::text::one_line(other, 60)
@@ -58,7 +59,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     Ok(as_sent(request, batch))
 }
 
-/// What the headers say of a message: its id, and when it was sent, where the body says no time.
+/// Adds the values of the headers: the ID of the message, and when it was sent if the body contains no time.
 fn as_sent(request: &Request, mut batch: Batch) -> Batch {
     let sent = request
         .header("sentry-hook-timestamp")
@@ -74,7 +75,7 @@ fn one(alert: Alert) -> Batch {
     Batch::of(vec![alert])
 }
 
-/// The id of the issue that an event belongs to. Older bodies have it in a URL alone.
+/// Returns the ID of the issue that an event belongs to. Older bodies contain it only in a URL.
 fn issue_id(event: &Doc<'_>) -> Option<String> {
     event
         .first(&["issue_id", "groupID", "group_id", "issue/id"])
@@ -88,7 +89,7 @@ fn issue_id(event: &Doc<'_>) -> Option<String> {
         })
 }
 
-/// The user in whose session it happened.
+/// Returns the user whose session had the error.
 fn people(event: &Doc<'_>) -> Vec<PersonRef> {
     let user = event.get("user").or_else(|| event.get("sentry.interfaces.User"));
     user.map(|user| PersonRef {
@@ -104,7 +105,7 @@ fn people(event: &Doc<'_>) -> Vec<PersonRef> {
 fn labels(event: &Doc<'_>) -> Labels {
     let mut labels = Labels::default();
     labels.tags(event.get("tags"));
-    // Says who the user is.
+    // These labels identify the user.
     labels.0.retain(|name, _| name != "user" && name != "sentry:user");
     labels.0.remove("tags");
     for name in [
@@ -156,8 +157,8 @@ fn event(doc: &Doc<'_>, event: &Doc<'_>, rules: &[&str]) -> Result<Alert, Refusa
     })
 }
 
-/// When Sentry received it, for the order of events. The time of the event itself is that of the clock of whoever was in
-/// it, be it a browser's.
+/// Returns when Sentry received the event, for the order of events. The event's own time comes from the
+/// user's clock, for example that of a browser.
 fn happened(event: &Doc<'_>) -> Option<EventTime> {
     event
         .time("received", times::any)
@@ -196,7 +197,7 @@ fn issue(doc: &Doc<'_>, issue: &Doc<'_>) -> Result<Batch, Refusal> {
         labels.put(name, issue.text(name));
     }
     labels.put("assignee", issue.text("assignedTo/name"));
-    // The last event is before the end, not the end.
+    // The last event is before the resolution, so its time is not used.
     let resolved_at = issue.first_time(&["statusDetails/resolvedAt", "resolvedAt"], times::utc);
     Ok(one(Alert {
         fingerprint,
@@ -226,7 +227,7 @@ fn metric(doc: &Doc<'_>, alert: &Doc<'_>) -> Result<Alert, Refusal> {
         (None, Some(identifier), Some(organization)) => format!("{organization}/{identifier}"),
         _ => return Err(alert.wrong("id", "is missing")),
     };
-    // Its `status` is a number that says nothing certain.
+    // The field `status` is a number without a clear meaning.
     let action = doc.need("action")?.to_lowercase();
     let firing = match action.as_str() {
         "critical" | "warning" | "open" => true,
@@ -247,7 +248,7 @@ fn metric(doc: &Doc<'_>, alert: &Doc<'_>) -> Result<Alert, Refusal> {
     let started = alert.first_time(&["date_started", "date_detected", "date_created"], times::utc);
     let closed = alert.time("date_closed", times::utc).filter(|_| !firing);
     Ok(Alert {
-        // Issues are numbered too.
+        // The prefix is needed because issues have numbers too.
         fingerprint: format!("metric_alert/{id}"),
         firing,
         severity: if action == "resolved" || action == "open" {
@@ -273,7 +274,7 @@ fn metric(doc: &Doc<'_>, alert: &Doc<'_>) -> Result<Alert, Refusal> {
     })
 }
 
-/// The body of the plugin WebHooks, which only ever says that something happened.
+/// Parses the body of the plugin WebHooks, which only reports that an error happened.
 fn plugin(doc: &Doc<'_>) -> Result<Alert, Refusal> {
     let empty = Value::Null;
     let event = doc.get("event").unwrap_or(Doc {

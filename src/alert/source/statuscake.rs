@@ -1,6 +1,7 @@
-//! StatusCake: a form for uptime tests, page speed and certificates, with the account's static token in it.
+//! StatusCake: a form for uptime tests, page speed and certificates. It contains the static token of the
+//! account.
 //!
-//! It has no times and no severity. A certificate has neither a name nor a number.
+//! The form has no times and no severity. A message about a certificate has neither a name nor an ID.
 
 use serde_json::Value;
 
@@ -8,16 +9,16 @@ use super::doc::{Fields, Labels};
 use super::text::link;
 use super::{Alert, Batch, Refusal, Request};
 
-/// The token of the account: it proves the sender, and is not stored.
+/// Returns the token of the account. It proves who the sender is, and it is not stored.
 pub fn token(request: &Request) -> Option<String> {
     let body = request.fields().ok()?;
     Fields::of(&body, &[]).ok()?.text(&["token"])
 }
 
-/// Reads a request.
+/// Parses a request.
 ///
 /// # Errors
-/// Which field is missing or says nothing.
+/// The field that is missing or has no valid value.
 pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     let mut body = request.fields()?;
     if let Value::Object(fields) = &mut body {

@@ -1,6 +1,8 @@
-//! Statuspage: what a provider's page tells its subscribers (an incident, or a component), and the summary of its API.
+//! Statuspage: what the status page of a provider sends to its subscribers (an incident or a component), and
+//! the summary of its API.
 //!
-//! No field says which of them a body is: the one that is there does. A maintenance that is only planned is no alert.
+//! No field gives the kind of a body, so the kind depends on which field exists. A planned maintenance is not
+//! an alert.
 
 use serde_json::Value;
 
@@ -9,10 +11,10 @@ use super::text::{from_html, link, lower};
 use super::{Alert, Batch, Refusal, times};
 use crate::alert::order::EventTime;
 
-/// Reads a body.
+/// Parses a body.
 ///
 /// # Errors
-/// Where in the body, and why it is not Statuspage's.
+/// A JSON pointer into the body, and the reason why the body is not one of Statuspage.
 pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     let doc = Doc::new(body);
     if doc.get("incident").is_some() {
@@ -72,7 +74,7 @@ fn incident(doc: &Doc<'_>, incident: &Doc<'_>) -> Result<Batch, Refusal> {
     labels.put("components", (!names.is_empty()).then(|| names.join(",")));
     let ids: Vec<String> = components.iter().filter_map(|one| one.text("id")).collect();
     labels.put("component_ids", (!ids.is_empty()).then(|| ids.join(",")));
-    // The newest is first.
+    // The newest update is the first.
     let said = incident
         .get("incident_updates")
         .and_then(|list| list.items().first().and_then(|one| one.text("body")));

@@ -1,7 +1,8 @@
-//! Texts as the senders write them: placeholders that nobody filled, names in HTML, links that are none.
+//! Functions for the texts of senders: placeholders that were not replaced, HTML entities, and links that are
+//! not valid.
 
-/// Whether a text is a placeholder that the sender left as it is: `$HOSTNAME`, `{EVENT.RECOVERY.ID}`,
-/// `*alertFriendlyDuration*`, `*UNKNOWN*`.
+/// Returns whether a text is a placeholder that the sender did not replace, for example `$HOSTNAME`,
+/// `{EVENT.RECOVERY.ID}`, `*alertFriendlyDuration*` or `*UNKNOWN*`.
 pub(super) fn unresolved(text: &str) -> bool {
     let text = text.trim();
     let name = |inner: &str, allowed: fn(char) -> bool| {
@@ -21,7 +22,7 @@ pub(super) fn unresolved(text: &str) -> bool {
     false
 }
 
-/// A text in which characters were written as HTML entities.
+/// Replaces the HTML entities in a text.
 pub(super) fn from_html(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -67,7 +68,7 @@ fn entity(name: &str) -> Option<char> {
     }
 }
 
-/// A link that can be followed: a path or an empty host is none.
+/// Returns a link if it is a full HTTP URL with a host.
 pub(super) fn link(text: Option<String>) -> Option<String> {
     text.map(|text| text.trim().to_owned()).filter(|text| {
         text.len() <= 4_000
@@ -78,7 +79,7 @@ pub(super) fn link(text: Option<String>) -> Option<String> {
     })
 }
 
-/// Texts, one under the other, each once.
+/// Joins texts with an empty line between them. Each text occurs once.
 pub(super) fn join(texts: impl IntoIterator<Item = Option<String>>) -> String {
     let mut seen: Vec<String> = Vec::new();
     for text in texts.into_iter().flatten() {
@@ -90,7 +91,7 @@ pub(super) fn join(texts: impl IntoIterator<Item = Option<String>>) -> String {
     seen.join("\n\n")
 }
 
-/// A word in lower case, or nothing.
+/// Returns a text in lower case, or an empty text.
 pub(super) fn lower(word: Option<String>) -> String {
     word.map(|word| word.trim().to_lowercase()).unwrap_or_default()
 }

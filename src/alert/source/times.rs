@@ -1,7 +1,7 @@
-//! Times as the senders write them.
+//! Parses times in the formats of the senders.
 //!
-//! Must never happen here: a time without a zone that is taken for one of ours. Only where a sender's documents say that
-//! its times are UTC are they read so; others without a zone are no time.
+//! A time without a zone is never read as UTC, unless the documents of the sender say that its times are in
+//! UTC. Otherwise it is not a time.
 
 use jiff::fmt::temporal::DateTimeParser;
 use jiff::tz::{Offset, TimeZone};
@@ -15,7 +15,7 @@ fn shown(text: &str) -> String {
     text.chars().take(60).collect()
 }
 
-/// Words that say that there is no time.
+/// Returns whether a text means that there is no time.
 fn none(text: &str) -> bool {
     let text = text.trim();
     text.is_empty()
@@ -26,7 +26,8 @@ fn none(text: &str) -> bool {
         || super::text::unresolved(text)
 }
 
-/// RFC 3339, also with a space for the T, with an offset without a colon, and with more digits than we keep.
+/// Parses RFC 3339, also with a space instead of the T, with an offset without a colon, and with more digits
+/// than Candor stores.
 pub(super) fn rfc3339(value: &Value) -> Read {
     match value {
         Value::Null => Ok(None),
@@ -36,7 +37,7 @@ pub(super) fn rfc3339(value: &Value) -> Read {
     }
 }
 
-/// An offset as RFC 3339 wants it: `+0000` of Amazon is `+00:00`, and ` +0100` of Icinga is too.
+/// Writes an offset in the form of RFC 3339: `+0000` of Amazon and ` +0100` of Icinga get a colon.
 fn colon(text: &str) -> String {
     let Some(at) = text.rfind(['+', '-']).filter(|at| *at >= 16) else {
         return text.to_owned();
@@ -52,7 +53,7 @@ fn colon(text: &str) -> String {
     }
 }
 
-/// RFC 3339, or a date and time without a zone that the sender's documents say to be UTC.
+/// Parses RFC 3339, or a date and time without a zone that is in UTC by the documents of the sender.
 pub(super) fn utc(value: &Value) -> Read {
     rfc3339(value).or_else(|reason| {
         let text = value.as_str().unwrap_or_default().trim();
@@ -71,7 +72,7 @@ fn civil(text: &str) -> Option<jiff::civil::DateTime> {
     Some(pieces.date().to_datetime(pieces.time()?))
 }
 
-/// A date and time without a zone, and the offset that stands beside it (`+02:00`).
+/// Parses a date and time without a zone, and its offset (`+02:00`) from another field.
 pub(super) fn beside(text: &str, offset: &str) -> Option<Timestamp> {
     let civil = civil(text.trim())?;
     let (sign, digits) = match offset.trim().split_at_checked(1)? {
@@ -90,7 +91,7 @@ pub(super) fn beside(text: &str, offset: &str) -> Option<Timestamp> {
     Some(Timestamp::from_micros(at.as_microsecond()))
 }
 
-/// RFC 2822, as AWS Health writes it; or RFC 3339.
+/// Parses RFC 2822, which AWS Health uses, or RFC 3339.
 pub(super) fn rfc2822(value: &Value) -> Read {
     rfc3339(value).or_else(|reason| {
         let text = value.as_str().unwrap_or_default().trim();
@@ -101,7 +102,8 @@ pub(super) fn rfc2822(value: &Value) -> Read {
     })
 }
 
-/// `Sat Oct 26 23:20:39 UTC 2024` of `date`. Other abbreviations than UTC and GMT are of several zones.
+/// Parses the output of `date`, for example `Sat Oct 26 23:20:39 UTC 2024`. Abbreviations other than UTC and
+/// GMT belong to several zones and are rejected.
 pub(super) fn of_date(value: &Value) -> Read {
     let Some(text) = value.as_str() else {
         return seconds(value);
@@ -123,7 +125,7 @@ pub(super) fn of_date(value: &Value) -> Read {
         .map_err(|_| wrong())
 }
 
-/// How many micros or nanoseconds a unit has: a fraction as numerator and denominator of microseconds.
+/// Parses a number since 1970. `up / down` is the number of microseconds in one unit.
 fn unix(value: &Value, up: i128, down: i128, unit: &str) -> Read {
     let wrong = |text: String| format!("'{}' is not a time in {unit} since 1970", shown(&text));
     let micros = match value {
@@ -145,7 +147,7 @@ fn unix(value: &Value, up: i128, down: i128, unit: &str) -> Read {
         },
         other => return Err(wrong(other.to_string())),
     };
-    // Zero is what senders write where there is no time.
+    // Senders write zero if there is no time.
     if micros == 0 {
         return Ok(None);
     }
@@ -161,22 +163,23 @@ fn fraction(float: f64, up: i128, down: i128) -> Option<i128> {
     (micros.is_finite() && micros.abs() < 1e18).then_some(micros.round() as i128)
 }
 
-/// Seconds since 1970, with a fraction or without, also as text.
+/// Parses seconds since 1970, with or without a fraction, also as text.
 pub(super) fn seconds(value: &Value) -> Read {
     unix(value, 1_000_000, 1, "seconds")
 }
 
-/// Milliseconds since 1970, also as text.
+/// Parses milliseconds since 1970, also as text.
 pub(super) fn millis(value: &Value) -> Read {
     unix(value, 1_000, 1, "milliseconds")
 }
 
-/// Nanoseconds since 1970, also as text. As integers: a float has not enough digits.
+/// Parses nanoseconds since 1970, also as text. They are read as integers, because a float does not have
+/// enough digits.
 pub(super) fn nanos(value: &Value) -> Read {
     unix(value, 1, 1_000, "nanoseconds")
 }
 
-/// RFC 3339, or a number since 1970 whose size tells its unit.
+/// Parses RFC 3339, or a number since 1970 whose size determines its unit.
 pub(super) fn any(value: &Value) -> Read {
     let number = match value {
         Value::String(text) => text.trim().parse::<f64>().ok(),
@@ -184,7 +187,8 @@ pub(super) fn any(value: &Value) -> Read {
     };
     match number.map(f64::abs) {
         None => rfc3339(value),
-        // Seconds reach 1e11 in the year 5138, milliseconds passed it in 1973; and so on.
+        // Seconds reach 1e11 in the year 5138, and milliseconds passed it in 1973. The other limits work in
+        // the same way.
         Some(size) if size < 1e11 => seconds(value),
         Some(size) if size < 1e14 => millis(value),
         Some(size) if size < 1e17 => unix(value, 1, 1, "microseconds"),

@@ -1,5 +1,5 @@
-//! updown.io: an array of events. The check in an event is as it is when the event is sent, so only the event's name tells
-//! what happened.
+//! updown.io: an array of events. An event contains the check as it is when the event is sent, so only the
+//! name of the event says what happened.
 
 use serde_json::Value;
 
@@ -8,10 +8,10 @@ use super::text::link;
 use super::{Alert, Batch, Refusal, times};
 use crate::alert::order::EventTime;
 
-/// Reads a body.
+/// Parses a body.
 ///
 /// # Errors
-/// Where in the body, and why it is not updown's.
+/// A JSON pointer into the body, and the reason why the body is not one of updown.
 pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     let doc = Doc::new(body);
     let items = if body.is_object() {
@@ -33,7 +33,7 @@ fn one(doc: &Doc<'_>) -> Result<Batch, Refusal> {
     let event = doc.need("event")?;
     let check = doc.object("check")?;
     let token = check.need("token")?;
-    // A certificate is a problem of its own beside the outages.
+    // A problem with a certificate is separate from an outage.
     let (firing, severity, certificate) = match event.as_str() {
         "check.down" | "check.still_down" => (true, "", false),
         "check.up" => (false, "", false),
@@ -63,7 +63,7 @@ fn one(doc: &Doc<'_>) -> Result<Batch, Refusal> {
         (true, ..) => format!("{token}/ssl"),
         (_, Some(id), _) => id,
         (_, None, Some(started)) => format!("{token}/{started}"),
-        // The first "up" there ever was.
+        // The first "up" of a check has no downtime.
         (_, None, None) => token.clone(),
     };
     let url = check.text("url");

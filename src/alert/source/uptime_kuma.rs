@@ -1,6 +1,8 @@
-//! Uptime Kuma: JSON, a form whose field `data` holds the JSON, or GET with `heartbeat` and `monitor` in the query.
+//! Uptime Kuma: JSON, a form whose field `data` contains the JSON, or GET with `heartbeat` and `monitor` in
+//! the query.
 //!
-//! A test and a notice of an ending certificate have no heartbeat. What it links to is what it watches.
+//! A test and a message about an expiring certificate have no heartbeat. The link of an alert is the
+//! monitored URL.
 
 use std::borrow::Cow;
 
@@ -13,10 +15,10 @@ use super::{Alert, Batch, Refusal, Request, times};
 use crate::alert::order::EventTime;
 use crate::base::time::Timestamp;
 
-/// Reads a request.
+/// Parses a request.
 ///
 /// # Errors
-/// Where in the body, and why it is not Uptime Kuma's.
+/// A JSON pointer into the body, and the reason why the body is not one of Uptime Kuma.
 pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     let body = unpacked(request.fields()?)?;
     let doc = Doc::new(&body);
@@ -85,7 +87,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     }]))
 }
 
-/// The JSON that a form or a query holds as text.
+/// Parses the JSON that a form or a query contains as text.
 fn unpacked(body: Value) -> Result<Value, Refusal> {
     let inner = |name: &str, text: &str| {
         document(text.as_bytes()).map_err(|(_, reason)| (format!("/{name}"), reason))
@@ -105,7 +107,8 @@ fn unpacked(body: Value) -> Result<Value, Refusal> {
     Ok(out)
 }
 
-/// When it was: `time` is UTC without saying so, `localDateTime` has its offset beside it.
+/// Returns when the heartbeat was. `time` is in UTC without a zone, and `localDateTime` has its offset in
+/// another field.
 fn beat(heartbeat: &Doc<'_>) -> Option<Timestamp> {
     if let Some(at) = heartbeat.time("time", times::utc) {
         return Some(at);

@@ -1,7 +1,8 @@
-//! UptimeRobot: by GET with a query (its default), as a form, or as JSON, where its user may have chosen other names.
+//! UptimeRobot: by GET with a query (its default), as a form, or as JSON, in which the user may have chosen
+//! other names.
 //!
-//! What does not apply is sent as the name of the variable between stars. Names are written in HTML. The contacts hold the
-//! hook's own URL, so they are no label.
+//! A value that does not apply is sent as the name of the variable between stars. Names contain HTML
+//! entities. The contacts contain the URL of the hook, so they do not become a label.
 
 use super::doc::{Fields, Labels};
 use super::text::{from_html, link};
@@ -12,10 +13,10 @@ const TYPE: [&str; 2] = ["alerttype", "type"];
 const WORD: [&str; 3] = ["alerttypefriendlyname", "status", "state"];
 const NAME: [&str; 3] = ["monitorfriendlyname", "friendlyname", "monitorname"];
 
-/// Reads a request.
+/// Parses a request.
 ///
 /// # Errors
-/// Which field is missing or says nothing.
+/// The field that is missing or has no valid value.
 pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     let body = request.fields()?;
     let fields = Fields::of(&body, &[])?;
@@ -53,7 +54,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         fingerprint.push_str("/ssl");
     }
     let at = fields.time(&["alertdatetime", "alerttime", "datetime"], times::any);
-    // How long it was down; then the beginning is known.
+    // The duration of the outage gives its beginning.
     let lasted = fields
         .text(&["alertduration"])
         .and_then(|text| text.parse::<u32>().ok())
@@ -70,7 +71,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     Ok(Batch::of(vec![Alert {
         fingerprint,
         firing,
-        // It is days until then.
+        // The certificate expires only in some days.
         severity: if certificate {
             "notice".to_owned()
         } else {

@@ -1,7 +1,8 @@
-//! Zabbix: a script or a template of its user makes the body, so fields are looked for by the names of its macros, in any
-//! spelling. Macros that were not resolved come as they are written.
+//! Zabbix: the user's script or template makes the body, so fields are searched for by the names of their
+//! macros in any spelling. Macros that Zabbix did not resolve arrive unchanged.
 //!
-//! Its times are local to the server and have no zone: they are not read. Only `{EVENT.TIMESTAMP}` is a time.
+//! Its times are local to the server and have no zone, so they are not read. Only `{EVENT.TIMESTAMP}` is a
+//! time.
 
 use serde_json::Value;
 
@@ -43,10 +44,10 @@ const TITLE: [&str; 8] = [
 const HOST: [&str; 5] = ["hostname", "host", "hostvisiblename", "hosthost", "host1"];
 const LINK: [&str; 4] = ["link", "url", "eventurl", "triggerurl"];
 
-/// Reads a request.
+/// Parses a request.
 ///
 /// # Errors
-/// Which field is missing or says nothing.
+/// The field that is missing or has no valid value.
 pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     let body = body(request)?;
     let fields = Fields::of(&body, &[])?;
@@ -74,7 +75,8 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     let host = fields.text(&HOST);
     let title = fields.text(&TITLE);
     let url = link(fields.text(&LINK));
-    // The event of a problem keeps its number until it is over. In a link, only the trigger's does.
+    // The event ID of a problem stays the same until the problem is over. In a link, only the trigger ID
+    // does.
     let fingerprint = fields
         .text(&EVENT)
         .or_else(|| fields.text(&TRIGGER))
@@ -143,7 +145,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         ]),
         started_at: at,
         ended_at: recovered.filter(|_| !firing),
-        // The time of the event is that of its beginning, also where it is over.
+        // The timestamp of the event is its beginning, also after the problem is over.
         event_at: match firing {
             true => at.map(EventTime::beginning),
             false => recovered.or(at).map(EventTime::change),
@@ -155,7 +157,8 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     }]))
 }
 
-/// The fields of a request. Where none says the status, the subject or the text does, as Zabbix's own templates write them.
+/// Returns the fields of a request. If no field contains the status, it is read from the subject or the text,
+/// as the default templates of Zabbix write them.
 fn body(request: &Request) -> Result<Value, Refusal> {
     let written = std::str::from_utf8(&request.body).ok().filter(|text| {
         let start = text.trim_start();
@@ -196,7 +199,7 @@ fn body(request: &Request) -> Result<Value, Refusal> {
     Ok(fields)
 }
 
-/// What a text of Zabbix's own templates says, line by line.
+/// Parses a text of Zabbix's default templates line by line.
 fn text_fields(text: &str) -> Value {
     let mut fields = notification::lines(text);
     let first = text.trim().to_lowercase();
@@ -215,7 +218,7 @@ fn text_fields(text: &str) -> Value {
     Value::Object(fields)
 }
 
-/// `…/tr_events.php?triggerid=14032&eventid=10528`
+/// Returns the trigger ID in a link such as `…/tr_events.php?triggerid=14032&eventid=10528`.
 fn trigger_of(link: &str) -> Option<String> {
     let url = url::Url::parse(link).ok()?;
     url.query_pairs()
@@ -223,7 +226,7 @@ fn trigger_of(link: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
-/// The word of a severity that came as a number.
+/// Returns the name of a severity that is given as a number.
 fn named(word: &str) -> String {
     match word.trim() {
         "0" => "not classified",
