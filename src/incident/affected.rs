@@ -1,7 +1,7 @@
-//! Which resources an incident affects: named one by one, found by a selector, or read from alerts.
+//! The resources that an incident affects: added one by one, found by a selector, or named by alerts.
 //!
-//! Must never happen here: something affected that nobody named and no selector found when it was used. A selector
-//! that is wrong or matches nothing is an error, and nothing is added then.
+//! A resource becomes affected only if somebody named it or a selector found it at the time of its use. A
+//! selector that is not valid or that finds nothing is an error, and nothing is added.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
@@ -21,32 +21,33 @@ use crate::db::{Conn, Statement, dialect, keyed};
 use crate::directory::selector::{Json, Selector, SelectorSchema};
 use crate::directory::{ResourceRef, resource};
 
-/// Resources added at once of which the database is told, so that it plans for them.
+/// The number of resources added at once from which the database updates its statistics, so that it plans
+/// well.
 const MANY: i64 = 1_000;
 
 word_enum! {
-    /// How a resource came to be affected.
+    /// How a resource became affected.
     #[schema(as = AffectedSource)]
     Source, "a source" {
-        /// An alert named it.
+        /// An alert named the resource.
         Alert = "alert",
-        /// Somebody named it.
+        /// An operator added the resource.
         Operator = "operator",
-        /// A selector found it.
+        /// A selector found the resource.
         Selector = "selector",
     }
 }
 
 word_enum! {
-    /// How surely a resource is affected.
+    /// How certain it is that a resource is affected.
     #[derive(Default)]
     Relevance, "a relevance" {
-        /// It is.
+        /// The resource is affected.
         #[default]
         Impaired = "impaired",
-        /// It may be.
+        /// The resource is possibly affected.
         Possibly = "possibly",
-        /// Nobody knows yet.
+        /// It is not known yet whether the resource is affected.
         Unknown = "unknown",
     }
 }
@@ -61,7 +62,7 @@ impl Relevance {
     }
 }
 
-/// The surer is the greater.
+/// The more certain one is greater.
 impl Ord for Relevance {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.strength().cmp(&other.strength())
@@ -74,30 +75,32 @@ impl PartialOrd for Relevance {
     }
 }
 
-/// What to add: either a list or a selector.
+/// The resources to add: either a list or a selector.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddAffected {
-    /// These resources.
+    /// Adds these resources.
     #[serde(default)]
     pub resources: Option<Vec<ResourceRef>>,
-    /// What this finds now, as an object or as text. What is found later is not added by it.
+    /// Adds the resources that this selector finds now, as an object or as text. Resources that match it
+    /// later are not added.
     #[serde(default)]
     #[schema(value_type = Option<SelectorSchema>)]
     pub selector: Option<Json>,
-    /// How surely they are affected; unset: `impaired`, and what is affected already stays as it is.
+    /// How certain it is that the resources are affected. If not set, new resources are `impaired`, and
+    /// resources that are affected already do not change.
     #[serde(default)]
     pub relevance: Option<Relevance>,
 }
 
-/// What was added.
+/// The result of adding resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Added {
-    /// Newly affected.
+    /// The number of resources that became affected.
     pub added: i64,
-    /// Affected before.
+    /// The number of resources that were affected before.
     pub already: i64,
-    /// Of those affected before, how many are of another relevance now.
+    /// The number of resources that were affected before and got another relevance.
     #[serde(skip_serializing_if = "is_zero")]
     pub changed: i64,
 }
@@ -107,42 +110,44 @@ fn is_zero(count: &i64) -> bool {
     *count == 0
 }
 
-/// An affected resource, as shown.
+/// An affected resource.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Affected {
-    /// Which.
+    /// The type and ID of the resource.
     pub resource: ResourceRef,
-    /// Its name.
+    /// The name of the resource.
     pub name: Option<String>,
-    /// How it came to be affected.
+    /// How the resource became affected.
     pub source: Source,
-    /// How surely it is.
+    /// How certain it is that the resource is affected.
     pub relevance: Relevance,
-    /// Since when it is known.
+    /// When the resource was added to the incident.
     pub added_at: Timestamp,
-    /// When it was deleted from the directory: nobody is told through it any more.
+    /// When the resource was archived in the directory. Nobody is notified because of an archived resource.
+    /// Null if it is not archived.
     pub gone_at: Option<Timestamp>,
     #[serde(skip)]
     pub(crate) key: i64,
 }
 
-/// An id that an alert named and the directory does not know.
+/// An unmatched ID: an alert named it, and the directory does not know it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
 pub struct Unresolved {
-    /// The type that the rule gave it.
+    /// The type that the resource rule gave to the ID.
     #[serde(rename = "type")]
     pub type_: String,
-    /// The id in the alert.
+    /// The ID in the alert.
     pub id: String,
-    /// Why it is still unknown, where a service was asked.
+    /// Why the ID is still unmatched, if a service was asked about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// Adds what the request names.
+/// Adds the resources of a request.
 ///
 /// # Errors
-/// `NotFound`; `Invalid` for neither or both of list and selector, and as [`add`] and [`add_selected`] say.
+/// `NotFound` if the incident does not exist. `Invalid` if the request has neither or both of list and
+/// selector, and in the cases of [`add`] and [`add_selected`].
 pub fn add_requested(tx: &mut Tx<'_>, incident: &IncidentId, request: &AddAffected) -> Result<Added> {
     get(tx.conn, incident)?;
     match (&request.resources, &request.selector) {
@@ -158,10 +163,10 @@ pub fn add_requested(tx: &mut Tx<'_>, incident: &IncidentId, request: &AddAffect
     }
 }
 
-/// Adds the named resources.
+/// Adds these resources.
 ///
 /// # Errors
-/// `Invalid` for an empty list or for each resource that is not known; nothing is added then.
+/// `Invalid` if the list is empty or a resource is not known. Nothing is added then.
 pub fn add(
     tx: &mut Tx<'_>,
     incident: &IncidentId,
@@ -172,7 +177,7 @@ pub fn add(
     add_keys(tx, incident, &keys, source, what)
 }
 
-/// The keys of these resources, and what the audit event says of them.
+/// Returns the keys of these resources, and the description for the audit event.
 fn named(conn: &mut Conn, resources: &[ResourceRef]) -> Result<(Vec<i64>, serde_json::Value)> {
     if resources.is_empty() {
         return Err(Error::invalid("/resources", "names nothing"));
@@ -202,11 +207,11 @@ fn named(conn: &mut Conn, resources: &[ResourceRef]) -> Result<(Vec<i64>, serde_
     Ok((keys, json!({"resources": named})))
 }
 
-/// Adds what a selector finds at this moment. The resources are what is kept, not the selector: whatever is moved,
-/// labelled or made later does not become affected by it.
+/// Adds the resources that a selector finds now. The resources are stored and not the selector, so a resource
+/// that is moved, labelled or created later does not become affected.
 ///
 /// # Errors
-/// `Invalid`: a name that nothing has, or nothing found; nothing is added then.
+/// `Invalid` if the selector contains an unknown name or finds nothing. Nothing is added then.
 pub fn add_selected(
     tx: &mut Tx<'_>,
     incident: &IncidentId,
@@ -229,7 +234,7 @@ pub fn add_selected(
         .text(relevance.unwrap_or_default().as_str())
         .push(" FROM (");
     selector.keys(tx.conn, &mut statement);
-    // Without the WHERE, SQLite takes ON for the condition of a join.
+    // Without the `WHERE`, SQLite would parse `ON` as the condition of a join.
     statement.push(") found WHERE TRUE").push(AGAIN);
     let added = statement.finish().execute(tx.conn)? as i64;
     if added > 0 {
@@ -253,12 +258,12 @@ pub fn add_selected(
     finish_adding(tx, incident, counts, Source::Selector, what)
 }
 
-/// A resource that was taken off becomes affected again; one that is affected stays as it is.
+/// A resource that was removed becomes affected again. A resource that is affected does not change.
 const AGAIN: &str = " ON CONFLICT (incident_id, resource_key) DO UPDATE \
      SET removed_at = NULL, source = excluded.source, added_at = excluded.added_at, relevance = excluded.relevance \
      WHERE incident_resources.removed_at IS NOT NULL";
 
-/// Begins the statement that gives another relevance to what is affected of the keys that follow.
+/// Begins a statement that changes the relevance of the affected resources with the keys that follow.
 fn judge<'a>(statement: &'a mut Statement, incident: &IncidentId, relevance: Relevance) -> &'a mut Statement {
     statement
         .push("UPDATE incident_resources SET relevance = ")
@@ -270,7 +275,7 @@ fn judge<'a>(statement: &'a mut Statement, incident: &IncidentId, relevance: Rel
         .push(" AND resource_key IN (")
 }
 
-/// Which of these keys are affected.
+/// Returns which of these keys are affected.
 pub(crate) fn among(
     conn: &mut Conn,
     incident: &IncidentId,
@@ -289,7 +294,7 @@ pub(crate) fn among(
     Ok(found)
 }
 
-/// Adds resources by key; `what` goes into the audit event.
+/// Adds resources by key. `what` is the description for the audit event.
 pub(crate) fn add_keys(
     tx: &mut Tx<'_>,
     incident: &IncidentId,
@@ -300,7 +305,7 @@ pub(crate) fn add_keys(
     add_keys_as(tx, incident, keys, source, None, what)
 }
 
-/// What is affected already keeps its relevance unless one is given.
+/// Adds resources by key. A resource that is affected already keeps its relevance, unless one is given.
 fn add_keys_as(
     tx: &mut Tx<'_>,
     incident: &IncidentId,
@@ -371,10 +376,11 @@ fn finish_adding(
     Ok(counts)
 }
 
-/// Takes a resource off an incident. Whoever was told stays told, and hears the end.
+/// Removes a resource from an incident. A person who was already notified because of it still gets the
+/// resolution.
 ///
 /// # Errors
-/// `NotFound` where it is not affected.
+/// `NotFound` if the incident does not exist or the resource is not affected.
 pub fn remove(tx: &mut Tx<'_>, incident: &IncidentId, at: &ResourceRef) -> Result<()> {
     get(tx.conn, incident)?;
     dialect::lock(tx.conn, dialect::Lock::Incident, incident.as_str())?;
@@ -399,10 +405,11 @@ pub fn remove(tx: &mut Tx<'_>, incident: &IncidentId, at: &ResourceRef) -> Resul
     Ok(())
 }
 
-/// The affected resources, in the order in which they entered the directory, after the given key.
+/// Returns the affected resources after the given key, in the order in which they were added to the
+/// directory.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if the incident does not exist.
 pub fn list(conn: &mut Conn, incident: &IncidentId, after: Option<i64>, limit: i64) -> Result<Vec<Affected>> {
     get(conn, incident)?;
     type Row = (
@@ -449,10 +456,7 @@ pub fn list(conn: &mut Conn, incident: &IncidentId, after: Option<i64>, limit: i
         .collect()
 }
 
-/// The ids that alerts of this incident named and the directory does not know.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the unmatched IDs of the alerts of this incident.
 pub fn unresolved(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Unresolved>> {
     use alert_references as ar;
     let rows: Vec<(String, String, Option<String>)> = ar::table

@@ -1,5 +1,5 @@
-//! Episodes: an incident that is reopened begins another one. Who was notified is counted per episode, so that everybody
-//! who heard that it was over can be told that it is back.
+//! Episodes: each reopening of an incident begins a new episode. Notifications are counted for each episode,
+//! so that everybody who was notified of the end can also be notified of the reopening.
 
 use diesel::prelude::*;
 use serde_json::json;
@@ -17,16 +17,16 @@ use crate::db::schema::{incident_episodes as e, incidents as i};
 pub struct Reopening {
     /// The number of the episode that began, from 2.
     pub episode: i64,
-    /// When it began.
+    /// When the episode began.
     pub reopened_at: Timestamp,
-    /// When the episode before it had ended.
+    /// When the episode before it ended.
     pub resolved_before: Timestamp,
 }
 
-/// The number of an incident's present episode.
+/// Returns the number of the current episode of an incident.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if the incident does not exist.
 pub fn number(conn: &mut Conn, id: &IncidentId) -> Result<i64> {
     i::table
         .find(id.as_str())
@@ -36,10 +36,7 @@ pub fn number(conn: &mut Conn, id: &IncidentId) -> Result<i64> {
         .ok_or_else(|| Error::NotFound(format!("incident {id}")))
 }
 
-/// When an incident was reopened, oldest first.
-///
-/// # Errors
-/// Database errors.
+/// Returns the reopenings of an incident, oldest first.
 pub fn reopenings(conn: &mut Conn, id: &IncidentId) -> Result<Vec<Reopening>> {
     let rows: Vec<(i64, Timestamp, Timestamp)> = e::table
         .filter(e::incident_id.eq(id.as_str()))
@@ -56,10 +53,10 @@ pub fn reopenings(conn: &mut Conn, id: &IncidentId) -> Result<Vec<Reopening>> {
         .collect())
 }
 
-/// When the present episode of an incident began: its start, or the last reopening.
+/// Returns when the current episode began: at the start of the incident, or at the last reopening.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if the incident does not exist.
 pub fn began_at(conn: &mut Conn, id: &IncidentId) -> Result<Timestamp> {
     match reopenings(conn, id)?.last() {
         Some(last) => Ok(last.reopened_at),
@@ -67,11 +64,11 @@ pub fn began_at(conn: &mut Conn, id: &IncidentId) -> Result<Timestamp> {
     }
 }
 
-/// Begins the next episode of an incident that was resolved and is not any more. The caller holds the incident's lock.
+/// Begins the next episode of an incident that was resolved. The caller holds the lock of the incident.
 pub(super) fn begin(tx: &mut Tx<'_>, before: &Incident, at: Timestamp) -> Result<()> {
     let episode = before.episode + 1;
     let resolved_before = before.resolved_at.unwrap_or(at);
-    // A time that was written for the reopening may lie before the end that was written for the episode before.
+    // The time of the reopening is given by an operator and can be before the end of the previous episode.
     let reopened_at = at.max(resolved_before);
     diesel::update(i::table.find(before.id.as_str()))
         .set(i::episode.eq(episode))

@@ -1,8 +1,9 @@
-//! How long it took: to detect, to notify, to mitigate, to resolve. Computed from the timeline, never stored.
+//! Metrics of an incident: the time to detect, to notify, to mitigate and to resolve. They are computed from
+//! the timeline and never stored.
 //!
-//! What somebody wrote by hand wins over what Candor noted itself: times are often corrected afterwards. Times arrive in any
-//! order: an alert may be received after it ended, and clocks disagree. So no duration is negative, and no mitigation
-//! comes after the end.
+//! An entry that a person wrote takes precedence over an automatic one, because times are often corrected
+//! afterwards. Times can be in any order, because an alert can arrive after its end, and clocks differ. So no
+//! duration is negative, and no mitigation is after the end.
 
 use serde::Serialize;
 
@@ -13,29 +14,30 @@ use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 
-/// Durations in whole seconds; null where one of the two times is not known.
+/// Durations in whole seconds. Null if one of the two times is not known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Metrics {
-    /// From the start to the detection.
+    /// Seconds from the start to the detection.
     pub time_to_detect: Option<i64>,
-    /// From the detection to the first notice that reached somebody.
+    /// Seconds from the detection to the first notice that was sent to somebody.
     pub time_to_notify: Option<i64>,
-    /// From the detection to the mitigation; 0 where it was mitigated before it was detected. Null while the last episode is
-    /// not mitigated.
+    /// Seconds from the detection to the mitigation. 0 if the mitigation was before the detection. Null while
+    /// the last episode is not mitigated.
     pub time_to_mitigate: Option<i64>,
-    /// From the detection to the end; 0 where it ended before it was detected. Null while the last episode has not ended.
+    /// Seconds from the detection to the end. 0 if the end was before the detection. Null while the last
+    /// episode has not ended.
     pub time_to_resolve: Option<i64>,
-    /// How long customers felt it: from the start to the mitigation, or to the end, over all episodes. Null while the last
-    /// episode is not mitigated.
+    /// Seconds in which customers were affected: from the start to the mitigation or to the end, over all
+    /// episodes. Null while the last episode is not mitigated.
     pub impact: Option<i64>,
-    /// The incident from each opening or reopening to its end, oldest first.
+    /// The episodes of the incident, oldest first. Each opening or reopening begins one.
     pub episodes: Vec<EpisodeMetrics>,
-    /// The times behind them, in UTC.
+    /// The times from which the durations are computed, in UTC.
     pub times: Times<Timestamp>,
-    /// The zone of `local_times`.
+    /// The time zone of `local_times`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
-    /// The same times in the zone that was asked for.
+    /// The same times in the requested time zone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_times: Option<Times<String>>,
 }
@@ -43,42 +45,42 @@ pub struct Metrics {
 /// One episode of an incident: from its opening or a reopening to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct EpisodeMetrics {
-    /// Its number, from 1.
+    /// The number of the episode, from 1.
     pub episode: i64,
-    /// Since when customers felt it: the start of the incident, or the reopening.
+    /// When customers began to be affected: the start of the incident, or the reopening.
     pub started_at: Timestamp,
-    /// When the first customer was notified in it.
+    /// When the first customer was notified in this episode.
     pub notified_at: Option<Timestamp>,
-    /// When customers felt it no more.
+    /// When customers were no longer affected.
     pub mitigated_at: Option<Timestamp>,
-    /// When it was over.
+    /// When the episode ended.
     pub resolved_at: Option<Timestamp>,
-    /// Seconds from its start to its mitigation, or to its end.
+    /// Seconds from the start of the episode to its mitigation or its end.
     pub impact: Option<i64>,
 }
 
-/// The times that matter.
+/// The important times of an incident.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Times<T> {
-    /// Since when customers felt it.
+    /// When customers began to be affected.
     pub started_at: T,
-    /// When it was noticed.
+    /// When the incident was detected.
     pub detected_at: T,
-    /// When the first customer was told.
+    /// When the first customer was notified.
     #[schema(value_type = Option<String>)]
     pub notified_at: Option<T>,
-    /// When customers felt it no more.
+    /// When customers were no longer affected.
     #[schema(value_type = Option<String>)]
     pub mitigated_at: Option<T>,
-    /// When it was over.
+    /// When the incident was resolved.
     #[schema(value_type = Option<String>)]
     pub resolved_at: Option<T>,
 }
 
-/// The metrics of an incident, with the times in `zone` too where it is given.
+/// Returns the metrics of an incident. If `zone` is given, the times are also returned in this time zone.
 ///
 /// # Errors
-/// `NotFound`; `Invalid` where the zone is not known.
+/// `NotFound` if the incident does not exist. `Invalid` if the time zone is not known.
 pub fn metrics(conn: &mut Conn, id: &IncidentId, zone: Option<&str>) -> Result<Metrics> {
     let incident = get(conn, id)?;
     let entries = entries(conn, id)?;
@@ -96,7 +98,7 @@ pub fn metrics(conn: &mut Conn, id: &IncidentId, zone: Option<&str>) -> Result<M
         time_to_notify: since_detected(times.notified_at),
         time_to_mitigate: since_detected(times.mitigated_at),
         time_to_resolve: since_detected(times.resolved_at),
-        // One episode that goes on makes the sum unknown.
+        // The sum is unknown while one episode is not mitigated.
         impact: episodes.iter().map(|episode| episode.impact).sum(),
         episodes,
         local_times: local.map(|zone| Times {
@@ -111,7 +113,7 @@ pub fn metrics(conn: &mut Conn, id: &IncidentId, zone: Option<&str>) -> Result<M
     })
 }
 
-/// Whole seconds from one time to another; 0 where the other is not later.
+/// Returns the whole seconds from one time to another, or 0 if the second time is not later.
 fn seconds(from: Timestamp, to: Timestamp) -> i64 {
     to.seconds_since(from).max(0)
 }
@@ -138,7 +140,7 @@ fn times(
         .zip(ends)
         .enumerate()
         .map(|(index, (start, end))| {
-            // What was written of a time before the first start belongs to the first episode.
+            // An entry with a time before the start of the incident belongs to the first episode.
             let from = if index == 0 { None } else { Some(start) };
             let within: Vec<&Entry> = entries
                 .iter()
@@ -159,7 +161,7 @@ fn times(
     (times, episodes)
 }
 
-/// The times of one episode, from what was written within it.
+/// Computes the times of one episode from the entries within it.
 fn episode(number: i64, start: Timestamp, end: Option<Timestamp>, entries: &[&Entry]) -> EpisodeMetrics {
     let of = |kind: Kind, automatic: bool| {
         entries
@@ -171,8 +173,8 @@ fn episode(number: i64, start: Timestamp, end: Option<Timestamp>, entries: &[&En
         .max()
         .or(end)
         .map(|at| at.max(start));
-    // Work that goes on after a time of watching says that it was not mitigated then. Entries are numbered as they were
-    // written; their times may be set back.
+    // If work continued after the status was monitoring, the incident was not mitigated then. Entries are
+    // compared by ID, because their times can be changed.
     let work = of(Kind::Investigating, true)
         .chain(of(Kind::Identified, true))
         .map(|e| e.id)

@@ -1,7 +1,7 @@
-//! Incidents: what happened to whom since when, from investigating to resolved.
+//! Incidents: what happened, when, and what it affects, from investigating to resolved.
 //!
-//! Must never happen here: a mail (an incident changes without any customer hearing of it), two changes of
-//! status that both win, or an affected resource that nobody added.
+//! A change of an incident notifies no customer. If two requests change the status to the same value at the
+//! same time, one of them fails. A resource becomes affected only if somebody or an alert added it.
 
 pub mod affected;
 mod episode;
@@ -29,127 +29,128 @@ use crate::db::{Conn, dialect};
 use crate::directory::ResourceRef;
 
 word_enum! {
-    /// How bad it is.
+    /// The severity of an incident.
     Severity, "a severity" {
         /// Nothing works, or data is lost.
         Critical = "critical",
-        /// Something important does not work.
+        /// An important function does not work.
         Major = "major",
-        /// A nuisance.
+        /// A problem with little effect.
         Minor = "minor",
     }
 }
 
 word_enum! {
-    /// Where the work on an incident stands.
+    /// The state of the work on an incident.
     #[schema(as = IncidentStatus)]
     Status, "a status" {
-        /// Nobody knows the cause yet.
+        /// The cause is not known yet.
         Investigating = "investigating",
         /// The cause is known.
         Identified = "identified",
-        /// It looks mended and is being watched.
+        /// The problem appears to be fixed and is observed.
         Monitoring = "monitoring",
-        /// It is over.
+        /// The incident is over.
         Resolved = "resolved",
     }
 }
 
-/// Longest title, in characters.
+/// The longest title, in characters.
 const MAX_TITLE: usize = 300;
 
-/// An incident to open.
+/// A new incident.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewIncident {
-    /// What is wrong, for those who work on it. Customers do not see it.
+    /// The title, for the people who work on the incident. Customers do not see it.
     pub title: String,
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// More about it, internal.
+    /// A description for the people who work on the incident. Customers do not see it.
     #[serde(default)]
     pub summary: Option<String>,
-    /// Since when customers feel it; unset: now.
+    /// When customers began to be affected. The default is the time of detection, but not later than now.
     #[serde(default)]
     pub started_at: Option<Timestamp>,
-    /// When it was noticed; unset: now.
+    /// When the incident was detected. The default is now.
     #[serde(default)]
     pub detected_at: Option<Timestamp>,
-    /// IANA time zone in which the people who work on it read times.
+    /// The IANA time zone in which the people who work on the incident read times, for example
+    /// `Europe/Berlin`.
     #[serde(default)]
     pub time_zone: Option<String>,
-    /// What it affects.
+    /// The affected resources.
     #[serde(default)]
     pub affected: Vec<ResourceRef>,
 }
 
-/// A change of an incident; what is left out stays.
+/// A change of an incident. Fields that are left out do not change.
 #[derive(Clone, Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IncidentPatch {
-    /// New title.
+    /// The new title.
     pub title: Option<String>,
-    /// New severity.
+    /// The new severity.
     pub severity: Option<Severity>,
-    /// New summary.
+    /// The new summary.
     pub summary: Option<String>,
-    /// New start.
+    /// The new start time. From then on, alerts no longer move the start time.
     pub started_at: Option<Timestamp>,
-    /// New time of detection.
+    /// The new time of detection.
     pub detected_at: Option<Timestamp>,
-    /// New time zone.
+    /// The new IANA time zone.
     pub time_zone: Option<String>,
 }
 
-/// A change of status.
+/// A change of the status.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StatusChange {
     /// The new status.
     pub status: Status,
-    /// What to write on the timeline; internal.
+    /// A message for the timeline. Customers do not see it.
     #[serde(default)]
     pub message: Option<String>,
-    /// When it was so; unset: now.
+    /// When the status changed. The default is now.
     #[serde(default)]
     pub at: Option<ZonedTime>,
 }
 
-/// An incident, as shown.
+/// An incident.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Incident {
-    /// Its id.
+    /// The ID of the incident.
     pub id: IncidentId,
-    /// Its number, from 1; what people call it.
+    /// The number of the incident, from 1. Pages and messages show it as `#17`.
     pub number: i64,
-    /// What is wrong, for those who work on it.
+    /// The title, for the people who work on the incident.
     pub title: String,
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// Where the work stands.
+    /// The state of the work.
     pub status: Status,
-    /// More about it.
+    /// A description for the people who work on the incident.
     pub summary: Option<String>,
-    /// Time zone of those who work on it.
+    /// The IANA time zone in which the people who work on the incident read times.
     pub time_zone: Option<String>,
-    /// Since when customers feel it.
+    /// When customers began to be affected.
     pub started_at: Timestamp,
-    /// When it was noticed.
+    /// When the incident was detected.
     pub detected_at: Timestamp,
-    /// When it was over; null while it is not.
+    /// When the incident was resolved. Null while it is not resolved.
     pub resolved_at: Option<Timestamp>,
-    /// When it was opened here.
+    /// When the incident was opened in Candor.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// When the incident was last changed.
     pub updated_at: Timestamp,
-    /// How many alerts it has, each counted once.
+    /// The number of alerts of the incident, each counted once.
     pub alerts: i64,
-    /// How many alerts were received for it, repeats included.
+    /// The number of messages about these alerts, including repeats.
     pub alerts_received: i64,
-    /// The incident of the same problem before, which was over when this one was opened.
+    /// The earlier incident of the same problem, which was resolved before this one was opened.
     pub earlier: Option<IncidentId>,
-    /// How often it was opened: 1, and one more for each time that it was reopened. Who was notified is counted per
-    /// episode.
+    /// The number of the current episode: 1, and one more after each reopening. Notifications are counted for
+    /// each episode.
     pub episode: i64,
 }
 
@@ -196,10 +197,7 @@ fn view(row: Row) -> Result<Incident> {
     })
 }
 
-/// Counts alerts that came for an incident: how many new ones, and how many messages in all.
-///
-/// # Errors
-/// What the database answers.
+/// Increases the counts of an incident by the number of new alerts and by the number of messages.
 pub(crate) fn count_alerts(conn: &mut Conn, id: &IncidentId, new: i64, received: i64) -> Result<()> {
     diesel::update(i::table.find(id.as_str()))
         .set((
@@ -210,23 +208,23 @@ pub(crate) fn count_alerts(conn: &mut Conn, id: &IncidentId, new: i64, received:
     Ok(())
 }
 
-/// Where an incident stands.
+/// The state of an incident, without its texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// Its id.
+    /// The ID of the incident.
     pub id: IncidentId,
-    /// Its number.
+    /// The number of the incident.
     pub number: i64,
-    /// Where the work stands.
+    /// The state of the work.
     pub status: Status,
-    /// When it was over.
+    /// When the incident was resolved.
     pub resolved_at: Option<Timestamp>,
 }
 
-/// Where the incident of that id stands.
+/// Returns the state of an incident.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if the incident does not exist.
 pub fn standing(conn: &mut Conn, id: &IncidentId) -> Result<Standing> {
     let row: Option<(i64, String, Option<Timestamp>)> = i::table
         .find(id.as_str())
@@ -242,10 +240,8 @@ pub fn standing(conn: &mut Conn, id: &IncidentId) -> Result<Standing> {
     })
 }
 
-/// The number of the incident as which this one came back, the first one.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the number of the first later incident of the same problem, which refers to this one as the
+/// earlier incident.
 pub fn came_back_as(conn: &mut Conn, id: &IncidentId) -> Result<Option<i64>> {
     Ok(i::table
         .filter(i::earlier_id.eq(id.as_str()))
@@ -255,28 +251,25 @@ pub fn came_back_as(conn: &mut Conn, id: &IncidentId) -> Result<Option<i64>> {
         .optional()?)
 }
 
-/// The incident of that id.
+/// Returns the incident with this ID.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if no incident has this ID.
 pub fn get(conn: &mut Conn, id: &IncidentId) -> Result<Incident> {
     let row: Option<Row> = i::table.find(id.as_str()).first(conn).optional()?;
     view(row.ok_or_else(|| Error::NotFound(format!("incident {id}")))?)
 }
 
-/// The incident of that number.
+/// Returns the incident with this number.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if no incident has this number.
 pub fn by_number(conn: &mut Conn, number: i64) -> Result<Incident> {
     let row: Option<Row> = i::table.filter(i::number.eq(number)).first(conn).optional()?;
     view(row.ok_or_else(|| Error::NotFound(format!("incident #{number}")))?)
 }
 
-/// Incidents that match, newest first, below the given number.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the incidents that match the filters, newest first, below the given number.
 pub fn list(
     conn: &mut Conn,
     status: Option<Status>,
@@ -317,7 +310,7 @@ fn check_title(errors: &mut Vec<FieldError>, title: &str) {
 }
 
 fn check_past(errors: &mut Vec<FieldError>, pointer: &str, at: Option<Timestamp>, now: Timestamp) {
-    // A minute for clocks that disagree.
+    // One minute of tolerance, because clocks differ.
     if at.is_some_and(|at| at > now.plus(std::time::Duration::from_secs(60))) {
         errors.push(FieldError::at(
             pointer,
@@ -337,15 +330,15 @@ fn finish(errors: Vec<FieldError>) -> Result<()> {
 /// Opens an incident.
 ///
 /// # Errors
-/// `Invalid`: a wrong field, a time in the future, an affected resource that is not known.
+/// `Invalid` if a field is wrong, a time is in the future, or an affected resource is not known.
 pub fn open(tx: &mut Tx<'_>, new: &NewIncident) -> Result<Incident> {
     open_after(tx, new, None)
 }
 
-/// Opens an incident of a problem that had one before, which is over.
+/// Opens an incident. `earlier` is the earlier, resolved incident of the same problem.
 ///
 /// # Errors
-/// As [`open`].
+/// As for [`open`].
 pub fn open_after(tx: &mut Tx<'_>, new: &NewIncident, earlier: Option<&IncidentId>) -> Result<Incident> {
     let mut check = Check::default();
     check_title(&mut check.errors, &new.title);
@@ -402,7 +395,7 @@ pub fn open_after(tx: &mut Tx<'_>, new: &NewIncident, earlier: Option<&IncidentI
     )?;
     if !new.affected.is_empty() {
         affected::add(tx, &id, &new.affected, affected::Source::Operator).map_err(|error| match error {
-            // Said of `resources` there; here the field has another name.
+            // The error names the field `resources`, but this request calls it `affected`.
             Error::Invalid { errors, .. } => Error::fields(
                 errors
                     .into_iter()
@@ -418,10 +411,10 @@ pub fn open_after(tx: &mut Tx<'_>, new: &NewIncident, earlier: Option<&IncidentI
     get(tx.conn, &id)
 }
 
-/// Changes what is given.
+/// Changes an incident.
 ///
 /// # Errors
-/// `NotFound`; `Invalid` where nothing is given or a field is wrong.
+/// `NotFound` if the incident does not exist. `Invalid` if a field is wrong.
 pub fn change(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> Result<Incident> {
     let mut check = Check::default();
     if let Some(title) = &patch.title {
@@ -475,12 +468,13 @@ pub fn change(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> Result
     Ok(after)
 }
 
-/// Moves an incident to another status and writes it on the timeline. No customer hears of it by that. From resolved to
-/// any other status is a reopening: it begins another episode.
+/// Changes the status of an incident and writes it on the timeline. This notifies no customer. A change from
+/// resolved to any other status is a reopening and begins a new episode.
 ///
 /// # Errors
-/// `NotFound`; `Conflict` where it has that status already (of two parallel requests one wins); `Invalid` for a time in the future,
-/// or an end before the start.
+/// `NotFound` if the incident does not exist. `Conflict` if it already has this status; of two requests at
+/// the same time, one gets this error. `Invalid` if a time is in the future, or if the end would be before
+/// the start.
 pub fn set_status(tx: &mut Tx<'_>, id: &IncidentId, change: &StatusChange) -> Result<Incident> {
     let mut errors = Vec::new();
     if let Some(message) = &change.message {
@@ -497,7 +491,7 @@ pub fn set_status(tx: &mut Tx<'_>, id: &IncidentId, change: &StatusChange) -> Re
         )));
     }
     let at = change.at.unwrap_or(ZonedTime {
-        // The start may lie a little in the future: clocks disagree, and some are set back.
+        // The start can be slightly in the future, because clocks differ and can be set back.
         at: match change.status {
             Status::Resolved => tx.now.max(before.started_at),
             _ => tx.now,
@@ -536,7 +530,7 @@ pub fn set_status(tx: &mut Tx<'_>, id: &IncidentId, change: &StatusChange) -> Re
     get(tx.conn, id)
 }
 
-/// An incident cannot be over before it began.
+/// Checks that an incident does not end before it began.
 fn check_order(started_at: Timestamp, resolved_at: Option<Timestamp>, pointer: &str) -> Result<()> {
     match resolved_at {
         Some(resolved_at) if resolved_at < started_at => Err(Error::invalid(

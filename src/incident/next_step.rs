@@ -1,4 +1,5 @@
-//! Next steps: what must still be done, by whom, until when. They outlive the incident.
+//! Next steps: tasks that follow from an incident, each with an owner and a due date. They remain after the
+//! incident is resolved.
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -13,60 +14,60 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::next_steps as n;
 
-/// A step to add.
+/// A new next step.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewStep {
-    /// What is to be done.
+    /// The task.
     pub text: String,
-    /// Who does it.
+    /// The person or team that does it.
     pub owner: String,
-    /// Where it is tracked: an http or https URL.
+    /// An HTTP or HTTPS URL where the task is tracked.
     #[serde(default)]
     pub link: Option<String>,
-    /// Until when, as a date: `2024-04-30`.
+    /// The due date, for example `2024-04-30`.
     #[serde(default)]
     pub due_on: Option<String>,
 }
 
-/// A change of a step.
+/// A change of a next step.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepPatch {
-    /// Whether it is done.
+    /// Whether the step is done.
     pub done: bool,
 }
 
-/// A step, as shown.
+/// A next step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Queryable, Insertable, utoipa::ToSchema)]
 #[diesel(table_name = n)]
 #[diesel(treat_none_as_default_value = false)]
 pub struct NextStep {
-    /// Its id.
+    /// The ID of the step.
     pub id: NextStepId,
-    /// The incident it came from.
+    /// The incident that the step belongs to.
     #[serde(rename = "incident")]
     pub incident_id: IncidentId,
-    /// What is to be done.
+    /// The task.
     pub text: String,
-    /// Who does it.
+    /// The person or team that does it.
     pub owner: String,
-    /// Where it is tracked.
+    /// An HTTP or HTTPS URL where the task is tracked.
     pub link: Option<String>,
-    /// Until when.
+    /// The due date, for example `2024-04-30`.
     pub due_on: Option<String>,
-    /// When it was done; null while it is open.
+    /// When the step was done. Null while it is open.
     pub done_at: Option<Timestamp>,
-    /// When it was added.
+    /// When the step was added.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// When the step was last changed.
     pub updated_at: Timestamp,
 }
 
-/// Adds a step to an incident, open or closed.
+/// Adds a step to an incident, which can be resolved.
 ///
 /// # Errors
-/// `NotFound`; `Invalid`, field by field.
+/// `NotFound` if the incident does not exist. `Invalid` with one error for each wrong field.
 pub fn add(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewStep) -> Result<NextStep> {
     let mut errors = Vec::new();
     for (pointer, text) in [("/text", &new.text), ("/owner", &new.owner)] {
@@ -110,10 +111,10 @@ pub fn add(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewStep) -> Result<Next
     Ok(step)
 }
 
-/// Marks a step as done, or open again.
+/// Marks a step as done or as open.
 ///
 /// # Errors
-/// `NotFound`; `Conflict` where it is so already.
+/// `NotFound` if the step does not exist. `Conflict` if it already is in this state.
 pub fn change(tx: &mut Tx<'_>, id: &NextStepId, patch: &StepPatch) -> Result<NextStep> {
     let mut step: NextStep = n::table
         .find(id.as_str())
@@ -141,10 +142,11 @@ pub fn change(tx: &mut Tx<'_>, id: &NextStepId, patch: &StepPatch) -> Result<Nex
     Ok(step)
 }
 
-/// Steps, oldest first, after the given one: of one incident or of all, open or done or both.
+/// Returns the steps after the given ID, oldest first. The filters select one incident, and open or done
+/// steps.
 ///
 /// # Errors
-/// `NotFound` where there is no such incident.
+/// `NotFound` if the incident does not exist.
 pub fn list(
     conn: &mut Conn,
     incident: Option<&IncidentId>,

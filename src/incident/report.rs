@@ -1,6 +1,5 @@
-//! The post-incident report: one record, three audiences. Each section names the widest audience that may read it.
-//!
-//! Must never happen here: a section shown to a wider audience than its own.
+//! The post-incident report: one record for three audiences. Each section names the widest audience that may
+//! read it, and is never shown to a wider one.
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -18,19 +17,19 @@ use crate::db::schema::{incidents, reports as r};
 use crate::incident;
 
 word_enum! {
-    /// Who may read.
+    /// Who may read a section or a report.
     Audience, "an audience" {
-        /// Ourselves: everything.
+        /// Only people who work with Candor. They read every section.
         Internal = "internal",
-        /// The customers who were affected: what is for them and what is public.
+        /// The affected customers. They read the sections for customers and the public sections.
         Customer = "customer",
-        /// Everybody: only what is public.
+        /// Everybody. They read only the public sections.
         Public = "public",
     }
 }
 
 impl Audience {
-    /// Whether a section written for `self` may be shown to `reader`.
+    /// Returns whether a section for the audience `self` may be shown to `reader`.
     fn shown_to(self, reader: Audience) -> bool {
         let width = |audience| match audience {
             Audience::Internal => 0,
@@ -41,51 +40,51 @@ impl Audience {
     }
 }
 
-/// A section.
+/// A section of a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Section {
-    /// Heading.
+    /// The heading.
     pub heading: String,
-    /// Text, paragraphs separated by empty lines.
+    /// The text. Paragraphs are separated by empty lines.
     pub text: String,
-    /// The widest audience that may read it.
+    /// The widest audience that may read the section.
     pub audience: Audience,
 }
 
-/// A report to write.
+/// The content of a report.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReportInput {
-    /// Title, read by every audience.
+    /// The title. Every audience reads it.
     pub title: String,
-    /// Sections, in order.
+    /// The sections, in order.
     pub sections: Vec<Section>,
 }
 
 /// A report as one audience reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Report {
-    /// Title.
+    /// The title.
     pub title: String,
-    /// The sections for that audience.
+    /// The sections that this audience may read.
     pub sections: Vec<Section>,
-    /// Who reads.
+    /// The audience.
     pub audience: Audience,
-    /// When the public version was published; null while it is not.
+    /// When the public version was last published. Null if it was never published.
     pub published_at: Option<Timestamp>,
 }
 
 /// A published report.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Published {
-    /// The incident's number.
+    /// The number of the incident.
     pub number: i64,
-    /// Title.
+    /// The title.
     pub title: String,
-    /// Public sections.
+    /// The public sections.
     pub sections: Vec<Section>,
-    /// When it was published.
+    /// When the report was published.
     pub published_at: Timestamp,
 }
 
@@ -98,10 +97,10 @@ type Row = (
     Timestamp,
 );
 
-/// The report of an incident as `reader` reads it; none where it was not written.
+/// Returns the report of an incident as `reader` may read it, or None if there is no report.
 ///
 /// # Errors
-/// `NotFound` where there is no such incident.
+/// `NotFound` if the incident does not exist.
 pub fn find(conn: &mut Conn, incident: &IncidentId, reader: Audience) -> Result<Option<Report>> {
     incident::get(conn, incident)?;
     let Some((_, title, sections, _, published_at, _)) =
@@ -122,18 +121,18 @@ pub fn find(conn: &mut Conn, incident: &IncidentId, reader: Audience) -> Result<
     }))
 }
 
-/// The same, where it must exist.
+/// Returns the report of an incident as `reader` may read it.
 ///
 /// # Errors
-/// `NotFound` where there is no such incident or no report of it.
+/// `NotFound` if the incident does not exist or has no report.
 pub fn get(conn: &mut Conn, incident: &IncidentId, reader: Audience) -> Result<Report> {
     find(conn, incident, reader)?.ok_or_else(|| Error::NotFound("the report of this incident".to_owned()))
 }
 
-/// Writes the report of an incident, as a whole.
+/// Stores the report of an incident and replaces an earlier one.
 ///
 /// # Errors
-/// `NotFound`; `Invalid`, field by field.
+/// `NotFound` if the incident does not exist. `Invalid` with one error for each wrong field.
 pub fn put(tx: &mut Tx<'_>, id: &IncidentId, input: &ReportInput) -> Result<Report> {
     let mut errors = Vec::new();
     if input.title.trim().is_empty() {
@@ -189,10 +188,10 @@ pub fn put(tx: &mut Tx<'_>, id: &IncidentId, input: &ReportInput) -> Result<Repo
     get(tx.conn, id, Audience::Internal)
 }
 
-/// Publishes the public version as it is now. Later changes are not shown until it is published again.
+/// Publishes the current public version. Later changes become public only when it is published again.
 ///
 /// # Errors
-/// `NotFound`; `Invalid` where no section is public.
+/// `NotFound` if the incident does not exist or has no report. `Invalid` if no section is public.
 pub fn publish(tx: &mut Tx<'_>, id: &IncidentId) -> Result<Report> {
     let report = get(tx.conn, id, Audience::Public)?;
     if report.sections.is_empty() {
@@ -216,10 +215,7 @@ pub fn publish(tx: &mut Tx<'_>, id: &IncidentId) -> Result<Report> {
     get(tx.conn, id, Audience::Public)
 }
 
-/// What was published, newest first.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the published reports, newest first.
 pub fn published(conn: &mut Conn, limit: i64) -> Result<Vec<Published>> {
     let rows: Vec<(i64, Option<String>, Option<Timestamp>)> = r::table
         .inner_join(incidents::table.on(incidents::id.eq(r::incident_id)))

@@ -1,7 +1,8 @@
-//! Who was seen in the events of an incident: the users of errors, as far as the directory knows them, and how many it
-//! does not.
+//! The users who hit the error: the known users in the events of an incident, and the number of unknown
+//! users.
 //!
-//! Must never happen here: somebody affected whom no event named, or an event that named nobody left uncounted.
+//! A person counts as affected here only if an event named this person. An event without a user is counted
+//! too.
 
 use std::collections::BTreeMap;
 
@@ -16,62 +17,62 @@ use crate::base::time::Timestamp;
 use crate::db::{Conn, Fix};
 
 word_enum! {
-    /// What a user was recognised by.
+    /// How a user was found in the directory.
     #[derive(PartialOrd, Ord)]
     RecognisedBy, "what a user is recognised by" {
-        /// The directory's id of them.
+        /// By the ID in the directory.
         Id = "id",
-        /// Their address.
+        /// By the email address.
         Address = "address",
     }
 }
 
-/// Somebody was the user of events of one alert.
+/// A person was the user of events of one alert.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, utoipa::ToSchema)]
 #[schema(as = SeenInEvents)]
 pub struct Seen {
-    /// Which alert: events of one problem are one alert.
+    /// The alert. All events of one problem belong to one alert.
     pub alert: AlertId,
-    /// What it says, internal.
+    /// The title of the alert. Customers do not see it.
     pub title: String,
-    /// How the user was recognised.
+    /// How the user was found in the directory.
     pub recognised_by: RecognisedBy,
-    /// How many of its events.
+    /// The number of events of this user.
     pub events: i64,
-    /// When the first of them was.
+    /// When the first of these events happened.
     pub first_seen_at: Timestamp,
-    /// When the last of them was.
+    /// When the last of these events happened.
     pub last_seen_at: Timestamp,
 }
 
-/// Events of an alert whose users are not known.
+/// The events of an alert whose users are unknown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = UnidentifiedInEvents)]
 pub struct Unidentified {
-    /// Which alert.
+    /// The alert.
     pub alert: AlertId,
-    /// What it says, internal.
+    /// The title of the alert. Customers do not see it.
     pub title: String,
-    /// Users of its events whom the directory does not know, each once.
+    /// The number of different unknown users.
     pub users: i64,
-    /// Their events.
+    /// The number of events of these users.
     pub events: i64,
-    /// Events that name no user at all: nobody can say how many people that were.
+    /// The number of events that name no user at all. It is not known how many people hit these errors.
     pub without_user: i64,
-    /// When the first of these events was.
+    /// When the first of these events happened.
     pub first_seen_at: Timestamp,
-    /// When the last of them was.
+    /// When the last of these events happened.
     pub last_seen_at: Timestamp,
 }
 
-/// What the events of an incident say of people.
+/// The users in the events of an incident.
 #[derive(Clone, Debug, Default)]
 pub struct InEvents {
-    /// The known ones, by their keys.
+    /// The known users, by the key of the person.
     pub people: BTreeMap<i64, Vec<Seen>>,
-    /// The others, by alert.
+    /// The events of unknown users, by alert.
     pub unidentified: Vec<Unidentified>,
-    /// Users whom the directory does not know, each once over all alerts.
+    /// The number of different unknown users over all alerts.
     pub unidentified_users: usize,
 }
 
@@ -117,10 +118,7 @@ struct Counted {
     n: i64,
 }
 
-/// What the events of an incident say of people.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the users in the events of an incident.
 pub fn in_events(conn: &mut Conn, incident: &IncidentId) -> Result<InEvents> {
     let rows: Vec<SeenRow> = diesel::sql_query(
         "SELECT ap.person_key, a.id AS alert, a.title, MAX(ap.matched_by) AS matched_by, \
@@ -138,7 +136,7 @@ pub fn in_events(conn: &mut Conn, incident: &IncidentId) -> Result<InEvents> {
         found.people.entry(row.person_key).or_default().push(Seen {
             alert: row.alert,
             title: row.title,
-            // Of both the surer one, which is also the last by the alphabet.
+            // If both occur, the more certain one counts: `id`, which is also the last in alphabetical order.
             recognised_by: RecognisedBy::parse(&row.matched_by).map_err(Error::internal)?,
             events: row.events,
             first_seen_at: row.first_seen_at,

@@ -1,4 +1,5 @@
-//! The timeline: what happened when, written as it happens or afterwards, with the time and zone in which it was seen.
+//! The timeline of an incident: what happened and when. Entries are written as things happen or afterwards,
+//! with the time and the UTC offset in which they were observed.
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -15,52 +16,52 @@ use crate::db::Conn;
 use crate::db::schema::timeline_entries as t;
 
 word_enum! {
-    /// What an entry is about. The metrics are computed from some of these.
+    /// The kind of an entry. Some kinds are used to compute the metrics.
     #[schema(as = TimelineKind)]
     Kind, "a kind of timeline entry" {
-        /// Anything.
+        /// A general note.
         Note = "note",
-        /// Customers felt it from here.
+        /// Customers began to be affected.
         Started = "started",
-        /// It was noticed.
+        /// The incident was detected.
         Detected = "detected",
-        /// Somebody took it on.
+        /// Somebody took responsibility for the incident.
         Acknowledged = "acknowledged",
-        /// Somebody else was called.
+        /// The incident was escalated to somebody else.
         Escalated = "escalated",
-        /// Work goes on, again.
+        /// The investigation began or continued.
         Investigating = "investigating",
         /// The cause is known.
         Identified = "identified",
-        /// Customers were told.
+        /// Customers were notified.
         Notified = "notified",
-        /// A change went out.
+        /// A change was deployed.
         Deployed = "deployed",
-        /// Customers feel it no more.
+        /// Customers are no longer affected.
         Mitigated = "mitigated",
-        /// It is being watched.
+        /// The fix is observed.
         Monitoring = "monitoring",
-        /// It is over.
+        /// The incident is over.
         Resolved = "resolved",
         /// A report was written or sent.
         Reported = "reported",
-        /// Something to do afterwards.
+        /// A task for later.
         FollowUp = "follow_up",
     }
 }
 
-/// An entry to write.
+/// A new timeline entry.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewEntry {
-    /// When it happened; unset: now.
+    /// When it happened. The default is now.
     #[serde(default)]
     pub at: Option<ZonedTime>,
-    /// What it is about.
+    /// The kind of the entry.
     pub kind: Kind,
     /// What happened.
     pub text: String,
-    /// Whether it stays inside; unset: true.
+    /// Whether the entry is hidden from customers. The default is true.
     #[serde(default = "internal_by_default")]
     pub internal: bool,
 }
@@ -69,26 +70,26 @@ fn internal_by_default() -> bool {
     true
 }
 
-/// An entry, as shown.
+/// A timeline entry.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Entry {
-    /// Its id.
+    /// The ID of the entry.
     pub id: i64,
     /// When it happened, in UTC.
     pub at: Timestamp,
-    /// The same with the offset in which it was given.
+    /// The same time with the UTC offset in which it was given.
     pub local_at: String,
-    /// What it is about.
+    /// The kind of the entry.
     pub kind: Kind,
     /// What happened.
     pub text: String,
-    /// Whether it stays inside.
+    /// Whether the entry is hidden from customers.
     pub internal: bool,
-    /// Whether Candor wrote it by itself.
+    /// Whether Candor wrote the entry automatically.
     pub automatic: bool,
-    /// Who wrote it.
+    /// Who wrote the entry.
     pub author: String,
-    /// When it was written.
+    /// When the entry was written.
     pub created_at: Timestamp,
 }
 
@@ -105,10 +106,10 @@ type Row = (
     Timestamp,
 );
 
-/// The entries of an incident, by time.
+/// Returns the entries of an incident, ordered by time.
 ///
 /// # Errors
-/// `NotFound` where there is no such incident.
+/// `NotFound` if the incident does not exist.
 pub fn list(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Entry>> {
     get(conn, incident)?;
     entries(conn, incident)
@@ -138,10 +139,10 @@ pub(super) fn entries(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Entr
         .collect()
 }
 
-/// Writes an entry by hand.
+/// Adds an entry that a person wrote.
 ///
 /// # Errors
-/// `NotFound`; `Invalid` for an empty text or a time in the future.
+/// `NotFound` if the incident does not exist. `Invalid` if the text is empty or the time is in the future.
 pub fn add(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewEntry) -> Result<Entry> {
     let mut errors = Vec::new();
     if new.text.trim().is_empty() {
@@ -164,7 +165,7 @@ pub fn add(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewEntry) -> Result<Ent
     Ok(entry)
 }
 
-/// Whether an entry says exactly this.
+/// Returns whether the timeline contains an entry with exactly this text.
 pub(crate) fn says(conn: &mut Conn, incident: &IncidentId, text: &str) -> Result<bool> {
     let said: i64 = t::table
         .filter(t::incident_id.eq(incident.as_str()))
@@ -174,7 +175,7 @@ pub(crate) fn says(conn: &mut Conn, incident: &IncidentId, text: &str) -> Result
     Ok(said > 0)
 }
 
-/// An entry that Candor writes by itself, beside an event that the caller records.
+/// Adds an automatic entry. The caller records the audit event.
 pub(crate) fn note(
     tx: &mut Tx<'_>,
     incident: &IncidentId,

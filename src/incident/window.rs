@@ -1,6 +1,5 @@
-//! Since when customers feel an incident: events move its start back, until somebody says when it was.
-//!
-//! Must never happen here: what somebody set by hand moved by an event.
+//! The start time of an incident. Alerts move it back, until an operator sets it. After that, no alert
+//! changes it.
 
 use diesel::dsl::{exists, not};
 use diesel::prelude::*;
@@ -13,10 +12,7 @@ use crate::base::time::Timestamp;
 use crate::db::dialect::on_backend;
 use crate::db::schema::{incident_starts as s, incidents as i};
 
-/// From here on no event moves the start: somebody said it.
-///
-/// # Errors
-/// What the database answers.
+/// Marks the start time as set by an operator. From then on, no alert moves it.
 pub fn hold(tx: &mut Tx<'_>, id: &IncidentId) -> Result<()> {
     on_backend!(&mut *tx.conn, c => diesel::insert_into(s::table)
         .values((s::incident_id.eq(id.as_str()), s::set_at.eq(tx.now)))
@@ -26,10 +22,7 @@ pub fn hold(tx: &mut Tx<'_>, id: &IncidentId) -> Result<()> {
     Ok(())
 }
 
-/// Moves the start back to `at`, unless it is as early already or somebody said when it was.
-///
-/// # Errors
-/// What the database answers.
+/// Moves the start time back to `at`, unless it is already as early or an operator has set it.
 pub(crate) fn widen(tx: &mut Tx<'_>, id: &IncidentId, at: Timestamp) -> Result<()> {
     let by_hand = s::table.filter(s::incident_id.eq(id.as_str()));
     let later: Option<Timestamp> = i::table

@@ -1,6 +1,7 @@
-//! What an answer changes: so many failures in a row are an alert, so many good answers end it.
+//! Stores the result of one request of a check, and sends an alert if the state changes: after a number of
+//! failures in a row the check is down, and after a number of good answers in a row it is up again.
 //!
-//! Must never happen here: an alert before so many failures in a row, or the answer to another question.
+//! The result of a request counts only if the check was not changed while the request ran.
 
 use diesel::prelude::*;
 use serde_json::json;
@@ -12,13 +13,11 @@ use crate::base::error::Result;
 use crate::base::id::CheckId;
 use crate::db::schema::checks as c;
 
-/// Records what came of asking, and tells the intake where that changes what is known.
-///
-/// # Errors
-/// What the database answers.
+/// Stores the result of a request, and sends an alert to the intake if the check starts or stops failing, or
+/// still fails.
 pub(super) fn record(tx: &mut Tx<'_>, id: &CheckId, version: i64, result: &CheckResult) -> Result<()> {
     let row = row(tx.conn, id)?;
-    // Changed, paused or deleted while it was asked: the answer is to another question.
+    // The check was changed, paused or deleted while the request ran, so the result does not count.
     if row.version != version || row.gone_at.is_some() {
         return Ok(());
     }

@@ -1,6 +1,4 @@
-//! HTTP checks: made, shown, changed and ended.
-//!
-//! Must never happen here: a header's value shown again.
+//! Creates, reads, changes and deletes HTTP checks. The values of request headers are never shown again.
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -19,55 +17,55 @@ use crate::db::schema::checks as c;
 use crate::egress::Policy;
 
 word_enum! {
-    /// What is known of what is checked.
+    /// The state of a check.
     CheckState, "a state of a check" {
-        /// Not asked yet, or not often enough.
+        /// There is no result yet, or there are not enough results.
         New = "new",
-        /// As expected.
+        /// The last answers were as expected.
         Up = "up",
-        /// Not as expected, so many times in a row.
+        /// The check failed the configured number of times in a row.
         Down = "down",
     }
 }
 
-/// What came of asking once.
+/// The result of one request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CheckResult {
-    /// When it was asked.
+    /// When the request was made.
     pub at: Timestamp,
     /// Whether the answer was as expected.
     pub ok: bool,
-    /// What was wrong.
+    /// What was not as expected, one sentence for each problem.
     pub problems: Vec<String>,
-    /// The status of the answer; null where there was none.
+    /// The HTTP status of the answer. Null if there was no answer.
     pub status: Option<u16>,
-    /// How long it took, in milliseconds; null where there was no answer.
+    /// How long the answer took, in milliseconds. Null if there was no answer.
     pub latency_ms: Option<u64>,
-    /// When the certificate runs out.
+    /// When the certificate of the server expires.
     pub certificate_expires_at: Option<Timestamp>,
 }
 
-/// A check, as shown.
+/// An HTTP check.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Check {
-    /// Its id.
+    /// The ID of the check.
     pub id: CheckId,
-    /// As it was given, but for the values of its headers.
+    /// The settings of the check, without the values of its headers.
     #[serde(flatten)]
     pub given: NewCheck,
-    /// What is known.
+    /// The state of the check.
     pub state: CheckState,
-    /// Since when it is in that state.
+    /// When the check changed to this state. Null if the state never changed.
     pub changed_at: Option<Timestamp>,
-    /// Failures in a row so far.
+    /// The number of failures in a row up to now.
     pub failed_in_a_row: i64,
-    /// The last answer.
+    /// The result of the last request. Null if there was none yet.
     pub last: Option<CheckResult>,
-    /// When it is asked next.
+    /// When the next request is due.
     pub next_at: Timestamp,
-    /// When it was deleted.
+    /// When the check was deleted. Null if it is not deleted.
     pub gone_at: Option<Timestamp>,
-    /// When it was made.
+    /// When the check was created.
     pub created_at: Timestamp,
 }
 
@@ -96,7 +94,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// As it was given, headers and all.
+    /// Returns the settings of the check, with the values of its headers.
     pub fn given(&self) -> Result<NewCheck> {
         let mut given: NewCheck = serde_json::from_str(&self.target)?;
         given.headers = serde_json::from_str(&self.headers)?;
@@ -127,10 +125,10 @@ impl Row {
     }
 }
 
-/// Makes a check. It is asked at once.
+/// Creates a check. Its first request is due at once.
 ///
 /// # Errors
-/// `Invalid`, field by field.
+/// `Invalid` with one error for each wrong field.
 pub fn create(tx: &mut Tx<'_>, new: &NewCheck, policy: Policy) -> Result<Check> {
     check(tx.conn, new, policy)?;
     let id = CheckId::new(tx.now);
@@ -166,18 +164,15 @@ pub(super) fn row(conn: &mut Conn, id: &CheckId) -> Result<Row> {
         .ok_or_else(|| Error::NotFound(format!("check {id}")))
 }
 
-/// The check of that id, gone or not.
+/// Returns the check with this ID, even if it is deleted.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if no check has this ID.
 pub fn get(conn: &mut Conn, id: &CheckId) -> Result<Check> {
     row(conn, id)?.view()
 }
 
-/// Checks that are there, oldest first, after the given one.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the checks that are not deleted, oldest first, after the given ID.
 pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Check>> {
     c::table
         .filter(c::gone_at.is_null())
@@ -190,11 +185,11 @@ pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Chec
         .collect()
 }
 
-/// Changes what is given: a JSON merge patch. It is asked at once, and counts from the start; what is down stays down until
-/// it answers well, or is paused.
+/// Changes a check with a JSON merge patch. The next request is due at once, and the counts of failures and
+/// good answers start at 0. A check that is down stays down until it gets good answers or is paused.
 ///
 /// # Errors
-/// `NotFound`, also where it is gone; `Invalid`, field by field.
+/// `NotFound` if the check does not exist or is deleted. `Invalid` with one error for each wrong field.
 pub fn change(tx: &mut Tx<'_>, id: &CheckId, patch: &Value, policy: Policy) -> Result<Check> {
     let row = there(tx.conn, id)?;
     let before = row.given()?;
@@ -247,10 +242,10 @@ fn there(conn: &mut Conn, id: &CheckId) -> Result<Row> {
     }
 }
 
-/// Ends a check. What it said is wrong counts as over.
+/// Deletes a check. Its firing alert is resolved.
 ///
 /// # Errors
-/// `NotFound`, also where it has ended already.
+/// `NotFound` if the check does not exist or is already deleted.
 pub fn delete(tx: &mut Tx<'_>, id: &CheckId) -> Result<()> {
     let row = there(tx.conn, id)?;
     diesel::update(c::table.find(id.as_str()))

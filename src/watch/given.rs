@@ -1,6 +1,5 @@
-//! A check as it is given: what is asked, how often, and what is expected; checked before it is stored, its headers apart.
-//!
-//! Must never happen here: a value of a header in an event.
+//! The settings of a check: which URL is requested, how often, and what answer is expected. They are checked
+//! before they are stored. The values of headers are stored in a separate column and never occur in an event.
 
 use std::collections::BTreeMap;
 
@@ -19,69 +18,71 @@ use crate::egress::{Policy, check_url};
 use crate::incident::Severity;
 
 word_enum! {
-    /// How it is asked.
+    /// The HTTP method of a check.
     #[derive(Default)]
     CheckMethod, "a method" {
-        /// With the body.
+        /// A GET request. Expectations about the body are possible.
         #[default]
         Get = "get",
-        /// Without.
+        /// A HEAD request. The answer has no body.
         Head = "head",
     }
 }
 
-/// A check to make. Left out: what the description says.
+/// The settings of an HTTP check. Fields that are left out get their defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewCheck {
-    /// What people call it.
+    /// The name of the check.
     pub name: String,
-    /// What is asked. Where it may lead is said by `CANDOR_CHECK_ALLOW`.
+    /// The URL that is requested. `CANDOR_CHECK_ALLOW` configures which internal addresses it may lead to.
     pub url: String,
-    /// `get` if not given.
+    /// The HTTP method. The default is `get`.
     #[serde(default)]
     pub method: CheckMethod,
-    /// The status is one of these: `200`, `"200-299"`. Every success if not given.
+    /// The expected HTTP statuses, for example `200` or `"200-299"`. The default is `"200-299"`.
     #[serde(default = "Statuses::success")]
     #[schema(value_type = Vec<String>)]
     pub status: Vec<Statuses>,
-    /// The body holds this text; its first 256 KiB are read.
+    /// The body must contain this text. Only the first 256 KiB of the body are read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_contains: Option<String>,
-    /// The body does not hold this text.
+    /// The body must not contain this text. Only the first 256 KiB of the body are read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_lacks: Option<String>,
-    /// The answer takes this long at most, in milliseconds.
+    /// The longest time that the answer may take, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_at_most_ms: Option<u64>,
-    /// The certificate holds for so many days at least.
+    /// The certificate must be valid for at least this number of days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_days_at_least: Option<u32>,
-    /// Asked every so many seconds, 10 or more; 60 if not given.
+    /// Seconds between two requests: 10 to 86400. The default is 60.
     #[serde(default = "usual_period")]
     pub every_seconds: i64,
-    /// Seconds in which it must answer, at most 60 and at most as long as the period; 10 if not given.
+    /// Seconds after which a request without an answer fails: at most 60, and at most `every_seconds`. The
+    /// default is 10.
     #[serde(default = "usual_timeout")]
     pub timeout_seconds: i64,
-    /// Failures in a row after which it is down; 3 if not given.
+    /// The number of failures in a row after which the check is down. The default is 3.
     #[serde(default = "usual_failures")]
     pub failures: i64,
-    /// Good answers in a row after which it is up again; 1 if not given.
+    /// The number of good answers in a row after which the check is up again. The default is 1.
     #[serde(default = "usual_recoveries")]
     pub recoveries: i64,
-    /// How bad the incident is that it opens; `major` if not given.
+    /// The severity of the incident that the check opens. The default is `major`.
     #[serde(default = "usual_severity")]
     pub severity: Severity,
-    /// What is affected while it is down.
+    /// The resources that are affected while the check is down.
     #[serde(default)]
     pub resources: Vec<ResourceRef>,
-    /// Sent along. Their values are never shown again.
+    /// Headers of the request. Their values are never shown again.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// Whether up to 5 redirects are followed, each to where the URL itself may lead; else they are answers.
+    /// Whether redirects are followed, at most 5. Each redirect must lead to an address that the URL itself
+    /// may lead to. If false, a redirect is an answer like any other.
     #[serde(default)]
     pub follow_redirects: bool,
-    /// Not asked while this is so.
+    /// Whether the check is paused. A paused check makes no requests.
     #[serde(default)]
     pub paused: bool,
 }
@@ -98,7 +99,7 @@ fn usual_failures() -> i64 {
 fn usual_recoveries() -> i64 {
     1
 }
-/// Sent by the client itself, or a matter of the connection.
+/// Headers that the client itself sends, or that control the connection.
 const NOT_GIVEN: [&str; 8] = [
     "host",
     "connection",
@@ -157,7 +158,8 @@ pub(super) fn check(conn: &mut Conn, new: &NewCheck, policy: Policy) -> Result<(
         }
     }
     check_range(errors, "/every_seconds", new.every_seconds, 10, 86_400);
-    // A period that is none bounds nothing: each of the two is told what is wrong with itself.
+    // If the period is not valid, it does not limit the timeout, so that each of the two fields gets its own
+    // error.
     let longest = if (10..=86_400).contains(&new.every_seconds) {
         new.every_seconds.min(60)
     } else {
@@ -187,7 +189,8 @@ pub(super) fn check(conn: &mut Conn, new: &NewCheck, policy: Policy) -> Result<(
     input.finish()
 }
 
-/// What an event says of a check: everything but the values of its headers, and of the URL no query, which may hold a key.
+/// Returns what an audit event contains of a check: everything except the values of its headers and the query
+/// of its URL, which can contain a key.
 pub(super) fn told(new: &NewCheck) -> Result<Value> {
     let mut told = serde_json::to_value(new)?;
     told["headers"] = json!(new.headers.keys().collect::<Vec<_>>());
@@ -195,7 +198,7 @@ pub(super) fn told(new: &NewCheck) -> Result<Value> {
     Ok(told)
 }
 
-/// The check without the values of its headers, and these apart.
+/// Returns the settings without the values of the headers, and the headers separately.
 pub(super) fn stored(new: &NewCheck) -> Result<(String, String)> {
     let headers = serde_json::to_string(&new.headers)?;
     let target = NewCheck {
@@ -206,7 +209,7 @@ pub(super) fn stored(new: &NewCheck) -> Result<(String, String)> {
     Ok((serde_json::to_string(&target)?, headers))
 }
 
-/// What is expected.
+/// Returns the expectations about an answer.
 pub(super) fn expected(given: &NewCheck) -> Expected {
     Expected {
         status: given.status.clone(),

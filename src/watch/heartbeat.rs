@@ -1,7 +1,8 @@
-//! Heartbeats: something says every so often that it is alive; its silence is the alert. Made, shown, changed and ended
-//! here; `silence` takes the beats and misses them.
+//! Heartbeats: a job requests the URL of its heartbeat regularly, and a missing request is an alert. This
+//! module creates, reads, changes and deletes heartbeats. `silence` counts the beats and finds the missing
+//! ones.
 //!
-//! Must never happen here: the secret of a heartbeat's URL shown again.
+//! The secret in the URL of a heartbeat is never shown again.
 
 use std::time::Duration;
 
@@ -24,34 +25,34 @@ use crate::directory::ResourceRef;
 use crate::incident::Severity;
 
 word_enum! {
-    /// What is known of what should beat.
+    /// The state of a heartbeat.
     HeartbeatState, "a state of a heartbeat" {
-        /// It has not beaten yet: nothing is expected.
+        /// There was no beat yet. No beat is expected before the first one.
         New = "new",
-        /// It beats.
+        /// The beats arrive in time.
         Up = "up",
-        /// It has fallen silent.
+        /// A beat is missing.
         Silent = "silent",
-        /// It said itself that it failed.
+        /// The job reported a failure.
         Failed = "failed",
     }
 }
 
-/// A heartbeat to make. Left out: what the description says.
+/// The settings of a heartbeat. Fields that are left out get their defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewHeartbeat {
-    /// What people call it.
+    /// The name of the heartbeat.
     pub name: String,
-    /// Seconds in which a beat must come, from 10 to 31 days.
+    /// Seconds within which the next beat must arrive: 10 seconds to 31 days.
     pub every_seconds: i64,
-    /// Seconds that are waited beyond that; 60 if not given.
+    /// Seconds that a beat may be late in addition: 0 seconds to 31 days. The default is 60.
     #[serde(default = "usual_grace")]
     pub grace_seconds: i64,
-    /// How bad the incident is that its silence opens; `major` if not given.
+    /// The severity of the incident that a missing beat opens. The default is `major`.
     #[serde(default = "usual_severity")]
     pub severity: Severity,
-    /// What is affected while it is silent.
+    /// The resources that are affected while the beats are missing.
     #[serde(default)]
     pub resources: Vec<ResourceRef>,
 }
@@ -60,38 +61,41 @@ fn usual_grace() -> i64 {
     60
 }
 
-/// A new heartbeat. The URL is shown this once: it holds the secret that is stored only as a hash.
+/// A new heartbeat with its URL. The URL is shown only in this answer, because it contains a secret that is
+/// stored only as a hash.
 #[derive(Clone, Serialize, utoipa::ToSchema)]
 pub struct CreatedHeartbeat {
-    /// Its id.
+    /// The ID of the heartbeat.
     pub id: HeartbeatId,
-    /// What must be asked for at least every so often, by GET, HEAD or POST; with `/fail` behind it: it failed. The
-    /// answer to a repeat of the request leaves it out, and names it in `withheld`.
+    /// The URL that the job must request within each period, by GET, HEAD or POST. With `/fail` at the end,
+    /// the job reports a failure. The answer to a repeat of the request omits the URL and lists it in
+    /// `withheld`.
     #[schema(required = false)]
     pub url: ShownOnce,
 }
 
-/// A heartbeat, as shown.
+/// A heartbeat.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Heartbeat {
-    /// Its id.
+    /// The ID of the heartbeat.
     pub id: HeartbeatId,
-    /// As it was given.
+    /// The settings of the heartbeat.
     #[serde(flatten)]
     pub given: NewHeartbeat,
-    /// What is known.
+    /// The state of the heartbeat.
     pub state: HeartbeatState,
-    /// Since when it is in that state.
+    /// When the heartbeat changed to this state. Null if the state never changed.
     pub changed_at: Option<Timestamp>,
-    /// Beats so far.
+    /// The number of beats up to now.
     pub beats: i64,
-    /// The last one.
+    /// When the last beat arrived. Null if there was none yet.
     pub last_beat_at: Option<Timestamp>,
-    /// When its silence becomes an alert; null before its first beat and while it is one.
+    /// When a missing beat becomes an alert. Null before the first beat, and while the heartbeat is silent or
+    /// failed.
     pub deadline_at: Option<Timestamp>,
-    /// When it was deleted.
+    /// When the heartbeat was deleted. Null if it is not deleted.
     pub gone_at: Option<Timestamp>,
-    /// When it was made.
+    /// When the heartbeat was created.
     pub created_at: Timestamp,
 }
 
@@ -146,7 +150,7 @@ impl Row {
     }
 }
 
-/// The longest period, in seconds.
+/// The longest period and the longest grace time, in seconds: 31 days.
 const LONGEST: i64 = 31 * 86_400;
 
 fn check(conn: &mut Conn, new: &NewHeartbeat) -> Result<()> {
@@ -164,10 +168,10 @@ fn check(conn: &mut Conn, new: &NewHeartbeat) -> Result<()> {
     input.finish()
 }
 
-/// Makes a heartbeat; `public_url` is the base of its URL.
+/// Creates a heartbeat. `public_url` is the base of its URL.
 ///
 /// # Errors
-/// `Invalid`, field by field.
+/// `Invalid` with one error for each wrong field.
 pub fn create(tx: &mut Tx<'_>, new: &NewHeartbeat, public_url: &str) -> Result<CreatedHeartbeat> {
     check(tx.conn, new)?;
     let id = HeartbeatId::new(tx.now);
@@ -212,18 +216,15 @@ fn there(conn: &mut Conn, id: &HeartbeatId) -> Result<Row> {
     }
 }
 
-/// The heartbeat of that id, gone or not.
+/// Returns the heartbeat with this ID, even if it is deleted.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if no heartbeat has this ID.
 pub fn get(conn: &mut Conn, id: &HeartbeatId) -> Result<Heartbeat> {
     row(conn, id)?.view()
 }
 
-/// Heartbeats that are there, oldest first, after the given one.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the heartbeats that are not deleted, oldest first, after the given ID.
 pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Heartbeat>> {
     h::table
         .filter(h::gone_at.is_null())
@@ -236,10 +237,11 @@ pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Hear
         .collect()
 }
 
-/// Changes what is given: a JSON merge patch. Where it beats, it has a whole period from now.
+/// Changes a heartbeat with a JSON merge patch. If beats are expected, the next one is due a whole period
+/// from now.
 ///
 /// # Errors
-/// `NotFound`, also where it is gone; `Invalid`, field by field.
+/// `NotFound` if the heartbeat does not exist or is deleted. `Invalid` with one error for each wrong field.
 pub fn change(tx: &mut Tx<'_>, id: &HeartbeatId, patch: &Value) -> Result<Heartbeat> {
     let before = there(tx.conn, id)?.given()?;
     let after: NewHeartbeat = patched(&before, patch)?;
@@ -270,10 +272,10 @@ pub(super) fn patience(given: &NewHeartbeat) -> Duration {
     Duration::from_secs(given.every_seconds.unsigned_abs() + given.grace_seconds.unsigned_abs())
 }
 
-/// Ends a heartbeat: its URL answers 404 from now on, and its silence counts as over.
+/// Deletes a heartbeat. Its URL answers 404 from then on, and its firing alert is resolved.
 ///
 /// # Errors
-/// `NotFound`, also where it has ended already.
+/// `NotFound` if the heartbeat does not exist or is already deleted.
 pub fn delete(tx: &mut Tx<'_>, id: &HeartbeatId) -> Result<()> {
     let row = there(tx.conn, id)?;
     diesel::update(h::table.find(id.as_str()))

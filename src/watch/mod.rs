@@ -1,8 +1,8 @@
-//! Watching by itself: what is asked over HTTP whether it works, and what must say that it is alive. Both are sources of
-//! alerts like any other, and their alerts go through the same intake.
+//! Checks and heartbeats: Candor requests URLs, and jobs report that they are running. Both are alert sources
+//! like any other, and their alerts go through the same intake.
 //!
-//! Must never happen here: an alert because this service was away itself, a state that changed without its event, or a
-//! header of a check shown again.
+//! While Candor itself was down, no heartbeat counts as missing. Each change of a state has an audit event.
+//! The headers of a check are never shown again.
 
 mod answer;
 pub mod check;
@@ -33,22 +33,23 @@ use crate::db::schema::{alerts as a, integrations as i};
 use crate::directory::{ResourceRef, resource};
 use crate::incident::{Severity, timeline};
 
-/// How often what is still wrong is said again: so that a problem whose incident was closed too early is not forgotten.
+/// How often an alert is sent again while the problem continues, so that a problem is not forgotten if
+/// somebody closed its incident too early.
 const AGAIN: Duration = Duration::from_secs(300);
-/// Resources that one check or heartbeat stands for.
+/// The number of resources that one check or heartbeat can name.
 const MOST_RESOURCES: usize = 1_000;
 
-/// The two sources.
+/// The two kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Asked over HTTP.
+    /// An HTTP check.
     HttpCheck,
-    /// Says itself that it is alive.
+    /// A heartbeat.
     Heartbeat,
 }
 
 impl Kind {
-    /// The source, as stored and shown.
+    /// Returns the name of the alert source, as it is stored and shown.
     pub fn source(self) -> &'static str {
         match self {
             Kind::HttpCheck => "http_check",
@@ -56,7 +57,8 @@ impl Kind {
         }
     }
 
-    /// The id of the built-in integration: the same in every database, so that two processes make one.
+    /// Returns the ID of the built-in integration. It is the same in every database, so that two processes do
+    /// not create two integrations.
     fn integration(self) -> &'static str {
         match self {
             Kind::HttpCheck => "00000000-0000-7000-8000-00000000c4ec",
@@ -72,10 +74,10 @@ impl Kind {
     }
 }
 
-/// What the intake is told.
+/// The content of an alert of a check or heartbeat.
 struct Alarm<'a> {
     kind: Kind,
-    /// The id of the check or heartbeat: what makes it the same problem again.
+    /// The ID of the check or heartbeat. It is the fingerprint of the alert.
     id: &'a str,
     name: &'a str,
     severity: Severity,
@@ -83,11 +85,11 @@ struct Alarm<'a> {
     firing: bool,
     title: String,
     text: String,
-    /// Since when, or until when.
+    /// When the problem began or ended.
     at: Timestamp,
 }
 
-/// Gives an alert to the intake, in the format that any service could send. Answers its incident.
+/// Sends an alert to the intake, in the format of the source `generic`. Returns its incident.
 fn tell(tx: &mut Tx<'_>, alarm: &Alarm<'_>) -> Result<Option<IncidentId>> {
     let integration = builtin(tx, alarm.kind)?;
     let status = if alarm.firing { "firing" } else { "resolved" };
@@ -98,8 +100,8 @@ fn tell(tx: &mut Tx<'_>, alarm: &Alarm<'_>) -> Result<Option<IncidentId>> {
     }))?);
     let mut batch = source::parse("generic", None, &request)
         .map_err(|(pointer, detail)| Error::internal(format!("an alert of ours: {pointer}: {detail}")))?;
-    // These come in order, as the row that they are about is locked or has a version. A clock that was set back must not make
-    // one of them late.
+    // These alerts are always in order, because the row of the check or heartbeat is locked or has a version.
+    // So an alert must not count as late after the clock was set back.
     for alert in &mut batch.alerts {
         alert.event_at = None;
     }
@@ -108,7 +110,7 @@ fn tell(tx: &mut Tx<'_>, alarm: &Alarm<'_>) -> Result<Option<IncidentId>> {
     Ok(incidents.map(|incident| incident.id).next())
 }
 
-/// The integration of the source; made when its first alert comes. Nobody knows its hook's token.
+/// Returns the built-in integration, and creates it for its first alert. Nobody knows the token of its hook.
 fn builtin(tx: &mut Tx<'_>, kind: Kind) -> Result<Integration> {
     let id = IntegrationId::parse(kind.integration()).map_err(Error::internal)?;
     let token = hash_secret(&random_secret()?);
@@ -134,7 +136,8 @@ fn builtin(tx: &mut Tx<'_>, kind: Kind) -> Result<Integration> {
     integration::get(tx.conn, &id)
 }
 
-/// Ends what fires of something that is not watched any more, and says on its incident why.
+/// Resolves the firing alert of a check or heartbeat that no longer runs, and notes the reason on the
+/// incident.
 fn release(tx: &mut Tx<'_>, alarm: &Alarm<'_>) -> Result<()> {
     let incident: Option<Option<IncidentId>> = a::table
         .filter(a::integration_id.eq(alarm.kind.integration()))
@@ -151,7 +154,7 @@ fn release(tx: &mut Tx<'_>, alarm: &Alarm<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What is wrong with the resources that a check or heartbeat stands for.
+/// Adds an error for each resource that the directory does not know.
 fn check_resources(conn: &mut Conn, resources: &[ResourceRef], errors: &mut Vec<FieldError>) -> Result<()> {
     if resources.len() > MOST_RESOURCES {
         let detail = format!("names more than {MOST_RESOURCES}");
@@ -168,17 +171,17 @@ fn check_resources(conn: &mut Conn, resources: &[ResourceRef], errors: &mut Vec<
     Ok(())
 }
 
-/// What is wrong with a number of `what`.
+/// Adds an error if a number is out of range.
 fn check_range(errors: &mut Vec<FieldError>, pointer: &str, value: i64, least: i64, most: i64) {
     if !(least..=most).contains(&value) {
         errors.push(FieldError::at(pointer, format!("must be from {least} to {most}")));
     }
 }
 
-/// What was given of something, with a change laid over it (RFC 7396): what is left out stays, null takes away.
+/// Applies a JSON merge patch (RFC 7396) to a value: fields that are left out stay, and null removes a field.
 ///
 /// # Errors
-/// `Invalid`: the change is no object, or what comes of it does not fit.
+/// `Invalid` if the patch is not an object, if it is empty, or if the result is not valid.
 fn patched<T: Serialize + DeserializeOwned>(before: &T, patch: &Value) -> Result<T> {
     let Value::Object(fields) = patch else {
         return Err(Error::invalid("", "must be an object"));
@@ -210,12 +213,12 @@ fn lay_over(target: &mut Value, patch: &Value) {
     }
 }
 
-/// A URL for people and records: a query may hold a key.
+/// Returns a URL without its query, for people and audit events. A query can contain a key.
 pub(crate) fn without_query(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or_default()
 }
 
-/// How bad an incident is where nothing is said.
+/// The default severity.
 fn usual_severity() -> Severity {
     Severity::Major
 }

@@ -22,13 +22,14 @@ use crate::db::{Conn, Db};
 use crate::egress::client::{Client, Look};
 use crate::work::{Next, Service, Stop};
 
-/// Checks that are asked at a time.
+/// The number of requests that run at the same time.
 const AT_ONCE: usize = 32;
-/// Bytes of an answer that are read.
+/// The number of bytes of an answer that are read.
 const MOST_READ: usize = 256 * 1024;
-/// Redirects that are followed where they are.
+/// The number of redirects that are followed, if the check follows redirects.
 const REDIRECTS: usize = 5;
-/// When nothing could be looked at for so long, neither could a beat be taken: silence begins anew.
+/// If heartbeats could not be examined for this long, beats may have been lost too. All heartbeats then get a
+/// whole new period.
 const AWAY: Duration = Duration::from_secs(30);
 
 /// Requests the URLs of checks and finds overdue heartbeats.
@@ -41,7 +42,7 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// The service; `client` makes the requests.
+    /// Creates the service. `client` makes the requests.
     pub fn new(db: Db, client: Client) -> Checks {
         Checks {
             db,
@@ -76,7 +77,7 @@ impl Service for Checks {
         Ok(Next::Wait)
     }
 
-    /// Ends the requests that are running: each is made again at its next due time.
+    /// Stops the requests that are running. Each is made again at its next due time.
     async fn finish(&mut self) {
         self.running.shutdown().await;
     }
@@ -91,7 +92,7 @@ async fn listen(db: &Db, away: bool) -> Result<()> {
     silence::look(db).await
 }
 
-/// A check whose turn it is.
+/// A check whose request is due.
 struct Due {
     id: CheckId,
     version: i64,
@@ -109,7 +110,7 @@ async fn claim(db: &Db, room: usize) -> Result<Vec<Due>> {
         for row in due(conn, now, room)? {
             let given = row.given()?;
             let period = Duration::from_secs(given.every_seconds.unsigned_abs());
-            // In step, unless its turn was missed.
+            // Keep the rhythm of the check, unless the next time is already past.
             let next = Some(row.due_at.plus(period))
                 .filter(|next| *next > now)
                 .unwrap_or(now.plus(period));
@@ -139,7 +140,7 @@ fn due(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Vec<Row>> {
         .load(conn)?)
 }
 
-/// Asks once, and records what came of it.
+/// Makes the request of a check and stores the result.
 async fn ask(db: Db, client: Arc<Client>, due: Due) {
     let Due { id, version, given } = due;
     let at = db.clock().now();

@@ -1,8 +1,7 @@
-//! Beats, failures and silence: what comes in by a heartbeat's URL, and what does not.
+//! Receives beats and failures, and finds missing beats.
 //!
-//! A beat is one update of one row. Silence counts from the first beat on, and never while this service itself was away.
-//!
-//! Must never happen here: an alert before the first beat, or one because nobody was there to take a beat.
+//! A beat is one update of one row. Before its first beat, a heartbeat never counts as silent. The time in
+//! which Candor itself was down does not count either, because it could not receive beats then.
 
 use std::time::Duration;
 
@@ -29,18 +28,18 @@ fn record_state(tx: &mut Tx<'_>, row: &Row, after: HeartbeatState, incident: Opt
     });
 }
 
-/// That there is a heartbeat of this token.
+/// Checks that a heartbeat has this token.
 ///
 /// # Errors
-/// `NotFound` where there is none, or it is gone.
+/// `NotFound` if no heartbeat has this token, or if it is deleted.
 pub fn known(conn: &mut Conn, token: &str) -> Result<()> {
     by_hash(conn, &hash_secret(token)).map(drop)
 }
 
-/// Takes a beat by its URL's token. Where it beat already, that is one update and nothing more.
+/// Stores a beat. If the heartbeat is up already, this is a single update.
 ///
 /// # Errors
-/// `NotFound` where there is none of that token, or it is gone.
+/// `NotFound` if no heartbeat has this token, or if it is deleted.
 pub fn beat(tx: &mut Tx<'_>, token: &str) -> Result<()> {
     let hash = hash_secret(token);
     let beaten = diesel::sql_query(
@@ -68,7 +67,7 @@ pub fn beat(tx: &mut Tx<'_>, token: &str) -> Result<()> {
         ))
         .execute(tx.conn)?;
     if mine == 0 {
-        // Another beat of this very moment was first.
+        // Another beat arrived at the same moment and was stored first.
         return Ok(());
     }
     if matches!(state, HeartbeatState::Silent | HeartbeatState::Failed) {
@@ -80,10 +79,10 @@ pub fn beat(tx: &mut Tx<'_>, token: &str) -> Result<()> {
     Ok(())
 }
 
-/// It says itself that it failed: that is an alert at once.
+/// Stores a failure that the job reported, and sends an alert at once.
 ///
 /// # Errors
-/// `NotFound` where there is none of that token, or it is gone.
+/// `NotFound` if no heartbeat has this token, or if it is deleted.
 pub fn fail(tx: &mut Tx<'_>, token: &str) -> Result<()> {
     let row = by_hash(tx.conn, &hash_secret(token))?;
     let given = row.given()?;
@@ -115,10 +114,8 @@ fn by_hash(conn: &mut Conn, hash: &str) -> Result<Row> {
         .ok_or_else(|| Error::NotFound("a heartbeat of this URL".to_owned()))
 }
 
-/// Gives what beats a whole period from `now` on, where its deadline is earlier: nobody was there to take its beats.
-///
-/// # Errors
-/// What the database answers.
+/// Moves the deadline of each heartbeat to a whole period after `now`, unless it is later already. Candor
+/// could not receive beats before. Returns how many deadlines moved.
 pub fn grant(conn: &mut Conn, now: Timestamp) -> Result<usize> {
     Ok(diesel::sql_query(
         "UPDATE heartbeats SET deadline_at = $1 + (every_seconds + grace_seconds) * 1000000 \
@@ -129,10 +126,8 @@ pub fn grant(conn: &mut Conn, now: Timestamp) -> Result<usize> {
     .execute(conn)?)
 }
 
-/// Looks for those that have fallen silent, and says again what is silent still.
-///
-/// # Errors
-/// What the database answers.
+/// Finds heartbeats whose beat is missing, and sends the alerts again of those that are still silent or
+/// failed.
 pub(super) async fn look(db: &Db) -> Result<()> {
     let now = db.clock().now();
     let found = db
@@ -173,7 +168,7 @@ fn silence(tx: &mut Tx<'_>, row: &Row) -> Result<Option<IncidentId>> {
 }
 
 fn falls_silent(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
-    // Unless it beat in the meantime, or another process was first.
+    // Change nothing if a beat arrived in the meantime, or if another process was first.
     let mine = diesel::update(
         h::table
             .find(row.id.as_str())

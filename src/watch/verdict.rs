@@ -1,4 +1,4 @@
-//! What is expected of an answer, and what is wrong with one. Pure.
+//! Compares an answer with what is expected of it. This module does no I/O.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::base::text::one_line;
 use crate::base::time::Timestamp;
 use crate::egress::client::{Looked, Unanswered};
 
-/// One status, or all from one to another: `200`, `"200-299"`.
+/// One HTTP status or a range of them, for example `200` or `"200-299"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Statuses {
     first: u16,
@@ -17,10 +17,10 @@ pub struct Statuses {
 }
 
 impl Statuses {
-    /// Parses what a caller sent.
+    /// Parses a status or a range.
     ///
     /// # Errors
-    /// A sentence for the caller.
+    /// A sentence for the caller that says what is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || "is not a status such as 200 or 200-299".to_owned();
         let number = |text: &str| {
@@ -44,7 +44,7 @@ impl Statuses {
         (self.first..=self.last).contains(&status)
     }
 
-    /// Every success.
+    /// Returns the range of all success statuses, 200 to 299.
     pub fn success() -> Vec<Self> {
         vec![Statuses {
             first: 200,
@@ -92,20 +92,21 @@ impl<'de> Deserialize<'de> for Statuses {
 /// What is expected of an answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Expected {
-    /// Any of these.
+    /// The status must be one of these.
     pub status: Vec<Statuses>,
-    /// The body holds this.
+    /// The body must contain this text.
     pub body_contains: Option<String>,
-    /// The body does not hold this.
+    /// The body must not contain this text.
     pub body_lacks: Option<String>,
-    /// It takes this long at most, in milliseconds.
+    /// The longest time that the answer may take, in milliseconds.
     pub latency_at_most_ms: Option<u64>,
-    /// The certificate holds for so many days at least.
+    /// The certificate must be valid for at least this number of days.
     pub certificate_days_at_least: Option<u32>,
 }
 
 impl Expected {
-    /// What is wrong with an answer that was seen at `now`; nothing where it is as expected.
+    /// Returns what was not as expected in an answer that was received at `now`. Empty if everything was as
+    /// expected.
     pub fn problems(&self, seen: &Result<Looked, Unanswered>, now: Timestamp) -> Vec<String> {
         let seen = match seen {
             Ok(seen) => seen,
@@ -213,7 +214,7 @@ mod tests {
             };
             assert_eq!(problems(&certificate, &seen(200, "")), wrong, "{days}");
         }
-        // All that is wrong is said.
+        // All problems are listed, not only the first.
         assert_eq!(
             problems(
                 &Expected {
