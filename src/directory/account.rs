@@ -15,19 +15,20 @@ use crate::base::time::Timestamp;
 use crate::db::schema::accounts as a;
 use crate::db::{Conn, bulk};
 
-/// What a caller says of an account.
+/// The content of an account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccountInput {
-    /// Display name.
+    /// The name of the account.
     pub name: String,
-    /// Language tag, e.g. `en`.
+    /// A language tag, for example `en`.
     #[serde(default)]
     pub locale: Option<String>,
-    /// IANA time zone, e.g. `Africa/Nairobi`; times in its mails are shown in it too.
+    /// An IANA time zone, for example `Africa/Nairobi`. Times in emails to this account are also shown in
+    /// this zone.
     #[serde(default)]
     pub time_zone: Option<String>,
-    /// Free labels.
+    /// Labels, which can be chosen freely.
     #[serde(default)]
     pub labels: Labels,
 }
@@ -41,24 +42,24 @@ impl AccountInput {
     }
 }
 
-/// An account, as shown.
+/// An account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Account {
-    /// The caller's id.
+    /// The caller's ID of the account.
     pub id: String,
-    /// Display name.
+    /// The name of the account.
     pub name: String,
-    /// Language tag.
+    /// A language tag, for example `en`.
     pub locale: Option<String>,
-    /// IANA time zone.
+    /// An IANA time zone, for example `Africa/Nairobi`.
     pub time_zone: Option<String>,
-    /// Labels.
+    /// The labels of the account.
     pub labels: Labels,
-    /// When it was deleted.
+    /// When the account was archived. Null if it is not archived.
     pub gone_at: Option<Timestamp>,
-    /// When it was first put.
+    /// When the account was created.
     pub created_at: Timestamp,
-    /// When it was last put.
+    /// When the account was last written.
     pub updated_at: Timestamp,
 }
 
@@ -90,10 +91,10 @@ impl Row {
     }
 }
 
-/// The account of that id, gone or not.
+/// Returns the account with this ID, even if it is archived.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if no account has this ID.
 pub fn get(conn: &mut Conn, id: &str) -> Result<Account> {
     a::table
         .filter(a::id.eq(id))
@@ -103,7 +104,7 @@ pub fn get(conn: &mut Conn, id: &str) -> Result<Account> {
         .view()
 }
 
-/// Accounts in the order of their ids, after the given one.
+/// Returns the accounts after the given ID, ordered by ID.
 pub fn list(conn: &mut Conn, gone: Gone, after: Option<&str>, limit: i64) -> Result<Vec<Account>> {
     let mut query = a::table.into_boxed::<crate::db::Backend>();
     if gone == Gone::Hidden {
@@ -121,10 +122,10 @@ pub fn list(conn: &mut Conn, gone: Gone, after: Option<&str>, limit: i64) -> Res
         .collect()
 }
 
-/// Makes or changes an account. Answers it, and whether it is new.
+/// Creates or replaces an account. Returns the account, and whether it is new.
 ///
 /// # Errors
-/// `Invalid`, field by field.
+/// `Invalid` with one error for each wrong field.
 pub fn put(tx: &mut Tx<'_>, id: &ExternalId, input: &AccountInput) -> Result<(Account, bool)> {
     let mut check = Check::default();
     input.check(&mut check);
@@ -141,10 +142,10 @@ pub fn put(tx: &mut Tx<'_>, id: &ExternalId, input: &AccountInput) -> Result<(Ac
     Ok((get(tx.conn, id.as_str())?, before.is_none()))
 }
 
-/// Marks an account as gone. What belongs to it tells nobody any more.
+/// Archives an account. Nobody is notified because of its resources any more.
 ///
 /// # Errors
-/// `NotFound`, also where it is gone already.
+/// `NotFound` if the account does not exist or is already archived.
 pub fn delete(tx: &mut Tx<'_>, id: &str) -> Result<()> {
     let changed = diesel::update(a::table.filter(a::id.eq(id)).filter(a::gone_at.is_null()))
         .set(a::gone_at.eq(Some(tx.now)))
@@ -156,7 +157,7 @@ pub fn delete(tx: &mut Tx<'_>, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Upserts accounts, reviving those that were gone; no two of them the same.
+/// Creates or replaces accounts. Archived accounts become active again. Each account must occur only once.
 pub(super) fn upsert(conn: &mut Conn, now: Timestamp, rows: &[(&str, &AccountInput)]) -> Result<()> {
     for chunk in rows.chunks(BATCH) {
         let new = chunk

@@ -1,6 +1,8 @@
-//! Endpoints: where an account's own systems hear what its people are mailed, with the secret that signs it.
+//! Endpoints: the URLs of an account's own systems, which receive the notices for the account as signed
+//! requests.
 //!
-//! Must never happen here: a secret shown a second time, or a URL in the audit trail (its path may be a secret too).
+//! A secret is shown only once. The audit trail never contains the URL of an endpoint, because its path can
+//! be a secret too.
 
 use std::collections::HashMap;
 
@@ -23,23 +25,25 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::{accounts as a, endpoints as e};
 
-/// What a secret begins with (Standard Webhooks).
+/// The prefix of a secret, as in Standard Webhooks.
 const PREFIX: &str = "whsec_";
-/// Bytes of a secret that we make.
+/// The length of a secret that Candor creates, in bytes.
 const SECRET: usize = 32;
-/// Endpoints of one account at most.
+/// The largest number of endpoints of one account.
 const MOST: i64 = 20;
 
-/// An endpoint to make.
+/// A new endpoint.
 #[derive(Clone, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewEndpoint {
-    /// Where to send: https, a public address, no credentials. No other endpoint may have the same.
+    /// The HTTPS URL to call. It must have a public address and no credentials, and no other endpoint may
+    /// have the same URL.
     pub url: String,
-    /// How it is spoken to; unset: `webhook`.
+    /// The channel of the endpoint. The default is `webhook`.
     #[serde(default = "webhook")]
     pub channel: String,
-    /// `whsec_` and 24 to 64 bytes in base64; unset: made here.
+    /// The secret that signs the requests: `whsec_` and 24 to 64 bytes in base64. If not set, Candor creates
+    /// one.
     #[serde(default)]
     pub secret: Option<String>,
 }
@@ -48,37 +52,39 @@ fn webhook() -> String {
     "webhook".to_owned()
 }
 
-/// A new endpoint; the only time that its secret is shown.
+/// A new endpoint with its secret. The secret is shown only in this answer.
 #[derive(Clone, Serialize, utoipa::ToSchema)]
 pub struct CreatedEndpoint {
     /// The endpoint.
     #[serde(flatten)]
     pub endpoint: Endpoint,
-    /// Signs what is sent there. The answer to a repeat of the request leaves it out, and names it in `withheld`.
+    /// The secret that signs the requests to the endpoint. The answer to a repeat of the request omits it and
+    /// lists it in `withheld`.
     #[schema(required = false)]
     pub secret: ShownOnce,
 }
 
-/// An endpoint, as shown.
+/// An endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Endpoint {
-    /// Its id.
+    /// The ID of the endpoint.
     pub id: EndpointId,
-    /// Whose systems these are.
+    /// The ID of the account whose systems receive the notices.
     pub account: String,
-    /// How it is spoken to.
+    /// The channel of the endpoint.
     pub channel: String,
-    /// Where.
+    /// The URL that is called.
     pub url: String,
-    /// Whether notices are sent there.
+    /// Whether notices are sent to the endpoint.
     pub enabled: bool,
-    /// When it was disabled: it said that it is gone.
+    /// When the endpoint was disabled because it answered that it no longer exists. Null if it is not
+    /// disabled.
     pub disabled_at: Option<Timestamp>,
-    /// Why.
+    /// Why the endpoint was disabled.
     pub disabled_reason: Option<String>,
-    /// When it was deleted.
+    /// When the endpoint was deleted. Null if it is not deleted.
     pub gone_at: Option<Timestamp>,
-    /// When it was made.
+    /// When the endpoint was created.
     pub created_at: Timestamp,
 }
 
@@ -130,16 +136,17 @@ fn view((id, account, channel, url, disabled_at, disabled_reason, gone_at, creat
     }
 }
 
-/// What the audit trail holds of an endpoint: where it is without what may be secret in it.
+/// Returns what the audit trail contains of an endpoint: its origin and a hash of its URL, because the URL
+/// can contain a secret.
 fn mark(account: &str, channel: &str, url: &str) -> Value {
     let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization());
     json!({"account": account, "channel": channel, "origin": origin.ok(), "url": address_mark(url)})
 }
 
-/// The key in a secret.
+/// Decodes the key in a secret.
 ///
 /// # Errors
-/// A sentence for the caller where it is none.
+/// A sentence for the caller that says what a secret looks like.
 pub fn key_of(secret: &str) -> std::result::Result<Vec<u8>, String> {
     let wrong = || format!("must be {PREFIX} and 24 to 64 bytes in base64");
     let text = secret.strip_prefix(PREFIX).ok_or_else(wrong)?;
@@ -150,10 +157,11 @@ pub fn key_of(secret: &str) -> std::result::Result<Vec<u8>, String> {
         .ok_or_else(wrong)
 }
 
-/// `v1,` and the base64 of HMAC-SHA256 over the id, the seconds and the body, with the key in the secret (Standard Webhooks).
+/// Signs a request as in Standard Webhooks: `v1,` and the base64 of HMAC-SHA256 over the ID, the seconds and
+/// the body.
 ///
 /// # Errors
-/// A sentence where the secret is none.
+/// A sentence if the secret is not valid.
 pub(crate) fn sign(secret: &str, id: &str, seconds: u64, body: &[u8]) -> std::result::Result<String, String> {
     let key = key_of(secret).map_err(|_| "the endpoint's secret is not usable")?;
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).map_err(|error| error.to_string())?;
@@ -168,11 +176,11 @@ pub(super) fn fresh_secret() -> Result<String> {
     Ok(format!("{PREFIX}{}", STANDARD.encode(bytes)))
 }
 
-/// Makes an endpoint of an account. `url` is the normal form of the one in `new`: its channel has checked it.
+/// Creates an endpoint of an account. `url` is the normalised URL of `new`, which its channel has checked.
 ///
 /// # Errors
-/// `NotFound` where there is no such account; `Invalid` for a secret that is none; `Conflict` where there is an endpoint
-/// of this URL.
+/// `NotFound` if the account does not exist. `Invalid` if the secret is not valid. `Conflict` if an endpoint
+/// has this URL, or if the account has 20 endpoints.
 pub fn create(tx: &mut Tx<'_>, account: &str, new: &NewEndpoint, url: &str) -> Result<CreatedEndpoint> {
     let secret = match &new.secret {
         Some(secret) => {
@@ -243,10 +251,10 @@ fn taken_by(owner: &str) -> Error {
     .code(Code::AlreadyExists)
 }
 
-/// The endpoint of that id, gone or not.
+/// Returns the endpoint with this ID, even if it is deleted.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if no endpoint has this ID.
 pub fn get(conn: &mut Conn, id: &EndpointId) -> Result<Endpoint> {
     e::table
         .inner_join(a::table)
@@ -258,10 +266,10 @@ pub fn get(conn: &mut Conn, id: &EndpointId) -> Result<Endpoint> {
         .ok_or_else(|| Error::NotFound(format!("endpoint {id}")))
 }
 
-/// The endpoints of an account that are there, oldest first, after the given one.
+/// Returns the endpoints of an account that are not deleted, oldest first, after the given ID.
 ///
 /// # Errors
-/// `NotFound` where the account is not known.
+/// `NotFound` if the account does not exist.
 pub fn list(conn: &mut Conn, account: &str, after: Option<&str>, limit: i64) -> Result<Vec<Endpoint>> {
     super::account::get(conn, account)?;
     let rows: Vec<Row> = e::table
@@ -276,10 +284,7 @@ pub fn list(conn: &mut Conn, account: &str, after: Option<&str>, limit: i64) -> 
     Ok(rows.into_iter().map(view).collect())
 }
 
-/// Whether there is any endpoint: where there is none, nobody has to look for those of an audience.
-///
-/// # Errors
-/// What the database answers.
+/// Returns whether any endpoint exists. If none does, the endpoints of an audience need not be searched.
 pub fn any(conn: &mut Conn) -> Result<bool> {
     let first: Option<EndpointId> = e::table
         .filter(e::gone_at.is_null())
@@ -289,10 +294,7 @@ pub fn any(conn: &mut Conn) -> Result<bool> {
     Ok(first.is_some())
 }
 
-/// The endpoints of these accounts that notices are sent to, with the accounts' names, by account and id.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the enabled endpoints of these accounts with the names of the accounts, ordered by account and ID.
 pub fn enabled_of(conn: &mut Conn, accounts: &[&str]) -> Result<Vec<(Endpoint, String)>> {
     let mut found = Vec::new();
     for accounts in accounts.chunks(500) {
@@ -310,10 +312,7 @@ pub fn enabled_of(conn: &mut Conn, accounts: &[&str]) -> Result<Vec<(Endpoint, S
     Ok(found)
 }
 
-/// The accounts of these endpoints, gone or not.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the accounts of these endpoints, including deleted endpoints.
 pub fn accounts_of(conn: &mut Conn, ids: &[&str]) -> Result<HashMap<String, String>> {
     Ok(e::table
         .inner_join(a::table)
@@ -324,10 +323,8 @@ pub fn accounts_of(conn: &mut Conn, ids: &[&str]) -> Result<HashMap<String, Stri
         .collect())
 }
 
-/// The secrets of these endpoints, as far as something may be sent there now: not of one that was disabled or deleted.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the secrets of these endpoints. Disabled and deleted endpoints are left out, because nothing is
+/// sent to them.
 pub fn secrets(conn: &mut Conn, ids: &[impl AsRef<str>]) -> Result<HashMap<String, String>> {
     let ids: Vec<&str> = ids.iter().map(AsRef::as_ref).collect();
     let rows: Vec<(String, Option<String>)> = e::table
@@ -342,10 +339,10 @@ pub fn secrets(conn: &mut Conn, ids: &[impl AsRef<str>]) -> Result<HashMap<Strin
         .collect())
 }
 
-/// Ends an endpoint and forgets its secret.
+/// Deletes an endpoint and its secret.
 ///
 /// # Errors
-/// `NotFound`, also where it has ended already.
+/// `NotFound` if the endpoint does not exist or is already deleted.
 pub fn delete(tx: &mut Tx<'_>, id: &EndpointId) -> Result<()> {
     let endpoint = there(tx.conn, id)?;
     diesel::update(e::table.find(id.as_str()))
@@ -372,10 +369,10 @@ fn there(conn: &mut Conn, id: &EndpointId) -> Result<Endpoint> {
     })
 }
 
-/// Lets notices go to an endpoint again. Doing it again changes nothing.
+/// Enables an endpoint again, so that notices are sent to it. If it is already enabled, nothing changes.
 ///
 /// # Errors
-/// `NotFound`, also where it was deleted.
+/// `NotFound` if the endpoint does not exist or is deleted.
 pub fn enable(tx: &mut Tx<'_>, id: &EndpointId) -> Result<Endpoint> {
     let before = there(tx.conn, id)?;
     if before.enabled {
@@ -395,10 +392,8 @@ pub fn enable(tx: &mut Tx<'_>, id: &EndpointId) -> Result<Endpoint> {
     get(tx.conn, id)
 }
 
-/// Sends nothing to an endpoint any more, as it said that it is gone. One that is disabled or deleted stays so.
-///
-/// # Errors
-/// What the database answers.
+/// Disables an endpoint because it answered that it no longer exists. If it is already disabled or deleted,
+/// nothing changes.
 pub fn disable(tx: &mut Tx<'_>, id: &str, reason: &str) -> Result<()> {
     let reason = one_line(reason, 500);
     let changed = diesel::update(
@@ -414,7 +409,8 @@ pub fn disable(tx: &mut Tx<'_>, id: &str, reason: &str) -> Result<()> {
     ))
     .execute(tx.conn)?;
     if changed > 0 {
-        // Not the reason itself: it is the endpoint's own text, which may hold anything.
+        // The event does not contain the reason itself, because it is a text of the endpoint and can contain
+        // anything.
         tx.record(
             Event::new(Action::EndpointDisabled, "endpoint", id)
                 .after(json!({"because": "it said that it is gone"})),
@@ -423,17 +419,17 @@ pub fn disable(tx: &mut Tx<'_>, id: &str, reason: &str) -> Result<()> {
     Ok(())
 }
 
-/// The secret of an endpoint, to send it a test. Also of one that is disabled.
+/// Returns an endpoint and its secret for a test request. The endpoint may be disabled.
 ///
 /// # Errors
-/// `NotFound`, also where it was deleted.
+/// `NotFound` if the endpoint does not exist or is deleted.
 pub fn for_test(conn: &mut Conn, id: &EndpointId) -> Result<(Endpoint, String)> {
     let endpoint = there(conn, id)?;
     let secret: Option<String> = e::table.find(id.as_str()).select(e::secret).first(conn)?;
     Ok((endpoint, secret.unwrap_or_default()))
 }
 
-/// Records that a test was sent, and what came of it.
+/// Records that a test request was sent, with its outcome.
 pub fn tested(tx: &mut Tx<'_>, id: &EndpointId, outcome: &str) {
     tx.record(Event::new(Action::EndpointTested, "endpoint", id.as_str()).after(json!({"outcome": outcome})));
 }

@@ -1,7 +1,8 @@
-//! Lines of an import, gathered until one statement of each kind can take them: checked one by one, and together as far as
-//! that needs no database.
+//! Gathers the lines of an import into batches that are written with one statement for each kind. Each line
+//! is checked alone, and the lines are checked together as far as no database is needed.
 //!
-//! Must never happen here: a row twice in one batch, which PostgreSQL refuses, or a line that uses a later one.
+//! A batch never contains the same row twice, because PostgreSQL rejects that. A line never refers to a later
+//! line.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,27 +18,27 @@ use crate::base::check::Check;
 use crate::base::error::FieldError;
 use crate::base::id::ExternalId;
 
-/// Errors that are reported before an import gives up.
+/// The number of errors that are reported before an import stops.
 pub(super) const MAX_ERRORS: usize = 100;
 
-/// How many lines of each kind were imported.
+/// The number of imported lines of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = ImportCounts)]
 pub struct Counts {
-    /// Accounts.
+    /// The number of accounts.
     pub accounts: u64,
-    /// People.
+    /// The number of people.
     pub people: u64,
-    /// Resources.
+    /// The number of resources.
     pub resources: u64,
-    /// Members of accounts.
+    /// The number of members of accounts.
     pub members: u64,
-    /// Collaborators on resources.
+    /// The number of collaborators on resources.
     pub collaborators: u64,
 }
 
 impl Counts {
-    /// Of all kinds.
+    /// Returns the number of lines of all kinds.
     pub(super) fn lines(&self) -> u64 {
         self.accounts + self.people + self.resources + self.members + self.collaborators
     }
@@ -51,28 +52,28 @@ impl Counts {
     }
 }
 
-/// What must be in the database already.
+/// A reference to an entry that must already be in the database.
 pub(super) enum Outside {
     Account(ExternalId),
     Person(ExternalId),
     Resource(ResourceRef),
 }
 
-/// Lines that can be written together, no row twice.
+/// Lines that can be written together. No row occurs twice.
 #[derive(Default)]
 pub(super) struct Batch {
     pub counts: Counts,
-    /// What is wrong with lines, by their numbers.
+    /// The errors in lines, with the numbers of the lines.
     pub errors: Vec<FieldError>,
     pub accounts: Vec<(ExternalId, AccountInput)>,
     pub people: Vec<(ExternalId, PersonInput)>,
-    /// With the numbers of their lines.
+    /// The resources, with the numbers of their lines.
     pub resources: Vec<(u64, ResourceRef, ResourceInput)>,
     pub members: Vec<(ExternalId, ExternalId, ExternalId)>,
     pub collaborators: Vec<(ResourceRef, ExternalId, ExternalId)>,
-    /// By what resources are called, their places in the list.
+    /// The index of each resource in the list `resources`.
     pub places: HashMap<ResourceRef, usize>,
-    /// References to what no earlier line of the batch makes, with the numbers of their lines.
+    /// References to entries that no earlier line of the batch creates, with the numbers of their lines.
     pub outside: Vec<(u64, Outside)>,
     seen_accounts: HashSet<ExternalId>,
     seen_people: HashSet<ExternalId>,
@@ -87,7 +88,8 @@ pub(super) struct Gatherer {
 }
 
 impl Gatherer {
-    /// Takes a line. Where it does not fit into the batch any more, that one is answered, and the line begins the next.
+    /// Adds a line. If the line does not fit into the current batch, returns that batch and begins a new one
+    /// with the line.
     pub fn take(&mut self, number: u64, line: Line) -> Option<Batch> {
         let full = self.batch.is_full() || self.batch.has(&line);
         let before = full.then(|| std::mem::take(&mut self.batch));
@@ -95,13 +97,14 @@ impl Gatherer {
         before
     }
 
-    /// Notes that a line is wrong. Of a file with nothing but wrong lines a batch is answered now and then too.
+    /// Adds an error in a line. A batch is returned after [`MAX_ERRORS`] errors, even if there are no valid
+    /// lines.
     pub fn wrong(&mut self, number: u64, detail: impl Into<String>) -> Option<Batch> {
         self.batch.errors.push(FieldError::on_line(number, detail));
         (self.batch.errors.len() >= MAX_ERRORS).then(|| std::mem::take(&mut self.batch))
     }
 
-    /// What is left.
+    /// Returns the last batch.
     pub fn rest(&mut self) -> Batch {
         std::mem::take(&mut self.batch)
     }
@@ -119,7 +122,8 @@ impl Batch {
         self.errors.len() >= MAX_ERRORS || most.into_iter().any(|rows| rows >= BATCH)
     }
 
-    /// Whether the row is in it already: the same row twice in one statement is an error in PostgreSQL.
+    /// Returns whether the batch already contains the row. The same row twice in one statement is an error in
+    /// PostgreSQL.
     fn has(&self, line: &Line) -> bool {
         match line {
             Line::Account(line) => self.seen_accounts.contains(&line.id),

@@ -1,9 +1,10 @@
-//! The NDJSON import: an upsert a line, streamed, all or nothing, errors by line.
+//! The NDJSON import: each line creates or replaces one entry. The lines are streamed, all or none of them
+//! are stored, and each error names its line.
 //!
-//! Lines are gathered into batches by kind. References are looked up before a batch is written, so that a line
-//! can use what earlier lines made and nothing that comes later, wherever the batches happen to end.
+//! Lines are gathered into batches by kind. References are looked up before a batch is written. So a line can
+//! refer to earlier lines but not to later ones, no matter where a batch ends.
 //!
-//! Must never happen here: the whole file in memory, or half of it stored.
+//! The file is never in memory as a whole.
 
 use std::collections::HashMap;
 use std::io::BufRead;
@@ -23,12 +24,13 @@ use crate::base::id::ExternalId;
 use crate::base::text::hex;
 use crate::db::{Pages, dialect};
 
-/// Longest line, in bytes.
+/// The longest line, in bytes.
 const MAX_LINE: usize = 64 * 1024;
-/// Batches that wait while another is written and the next is gathered: a batch may be large.
+/// The number of batches that wait while another batch is written and the next one is gathered. It is 0
+/// because a batch can be large.
 const AHEAD: usize = 0;
-/// Lines after which the database first looks at how the tables have grown; then each time when they are four times
-/// as many.
+/// The number of lines after which the database updates its statistics of the tables for the first time. It
+/// does so again each time the number has grown by a factor of four.
 const FIRST_LOOK: u64 = 5_000;
 /// The tables that an import fills.
 const TABLES: [&str; 6] = [
@@ -40,23 +42,23 @@ const TABLES: [&str; 6] = [
     "collaborators",
 ];
 
-/// Imports every line of `input` in the caller's transaction. They are read, checked and gathered on a thread of their own,
-/// while the database writes those before.
+/// Imports every line of `input` in the caller's transaction. A separate thread reads, checks and gathers the
+/// lines while the database writes the earlier ones.
 ///
 /// # Errors
-/// `Invalid` with up to 100 errors by line; nothing of the file is stored then.
+/// `Invalid` with up to 100 errors by line. Nothing of the file is stored then.
 pub fn import(tx: &mut Tx<'_>, input: impl BufRead + Send) -> Result<Counts> {
     with_room(tx, |tx| import_all(tx, input))
 }
 
-/// Does what writes a great part of the directory with more room for the pages of the database that it comes back to.
+/// Runs work that writes a large part of the directory, with a larger page cache of the database.
 ///
 /// # Errors
-/// What the work or the database answers.
+/// The error of the work.
 pub(super) fn with_room<T>(tx: &mut Tx<'_>, work: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Result<T> {
     dialect::keep_pages(tx.conn, Pages::Many)?;
     let done = work(tx);
-    // Where the work failed, what it answers is what matters.
+    // If the work failed, its error is the one that matters.
     let back = dialect::keep_pages(tx.conn, Pages::Usual);
     let done = done?;
     back?;
@@ -68,7 +70,7 @@ fn import_all(tx: &mut Tx<'_>, input: impl BufRead + Send) -> Result<Counts> {
     let digest = thread::scope(|scope| {
         let (send, receive) = mpsc::sync_channel(AHEAD);
         let reader = scope.spawn(move || read(input, &send));
-        // Gone when this ends early, which ends the reader too.
+        // The receiver is dropped if this ends early. That also ends the reader.
         let receive = receive;
         for batch in &receive {
             import.store(tx, batch)?;
@@ -90,7 +92,7 @@ fn import_all(tx: &mut Tx<'_>, input: impl BufRead + Send) -> Result<Counts> {
     Ok(counts)
 }
 
-/// Reads all lines, and sends them on in batches while somebody takes them. Answers what all of them hash to.
+/// Reads all lines and sends them in batches while the receiver exists. Returns the hash of all lines.
 fn read(input: impl BufRead, send: &SyncSender<Batch>) -> Result<String> {
     let mut hasher = Sha256::new();
     let mut lines = Lines {
@@ -119,7 +121,7 @@ fn read(input: impl BufRead, send: &SyncSender<Batch>) -> Result<String> {
             return Ok(String::new());
         }
     }
-    // Whoever takes no more has enough errors already.
+    // If the receiver no longer exists, there are enough errors already.
     let _ = send.send(gatherer.rest());
     Ok(hex(&hasher.finalize()))
 }
@@ -131,7 +133,8 @@ struct Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
-    /// The next line, or why it cannot be read; an endless line is cut, not held.
+    /// Returns the next line, or why it cannot be read. A line that is too long is cut and not kept in
+    /// memory.
     #[allow(clippy::type_complexity)]
     fn next(&mut self) -> Result<Option<(u64, Result<&[u8], String>)>> {
         self.buffer.clear();
@@ -155,34 +158,35 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-/// What lines refer to, with its keys.
+/// The keys of the entries that lines refer to.
 struct Known {
     accounts: HashMap<String, i64>,
     people: HashMap<String, i64>,
     resources: HashMap<ResourceRef, i64>,
 }
 
-/// An import under way: lines go in one by one, in an order in which each uses only what came before.
+/// An import in progress. Lines are added one by one, and each line refers only to earlier ones.
 #[derive(Default)]
 pub(super) struct Import {
     counts: Counts,
-    /// Lines after which the database was last made to look at the tables.
+    /// The number of lines at the last update of the database's statistics.
     analyzed: u64,
     errors: Vec<FieldError>,
     gatherer: Gatherer,
-    /// Resources that were there before, by line: where the shape of the tree is looked at once, at the end.
+    /// Existing resources that the import changes, with the numbers of their lines. If set, the structure of
+    /// the tree is checked once at the end.
     later: Option<Vec<(u64, i64)>>,
 }
 
 impl Import {
-    /// Keeps everybody else from changing the directory until the transaction ends.
+    /// Begins an import, and locks the directory until the transaction ends.
     pub(super) fn begin(tx: &mut Tx<'_>) -> Result<Self> {
         dialect::lock_directory(tx.conn)?;
         Ok(Import::default())
     }
 
-    /// The same for lines that are one change as a whole: trees may move to another account bit by bit. Parents come before
-    /// what is below them.
+    /// Begins an import whose lines are one change, so that trees may move to another account step by step.
+    /// Parents must come before their children.
     pub(super) fn begin_as_a_whole(tx: &mut Tx<'_>) -> Result<Self> {
         Ok(Import {
             later: Some(Vec::new()),
@@ -190,7 +194,7 @@ impl Import {
         })
     }
 
-    /// Takes a line, and writes those before where they are many.
+    /// Adds a line, and writes the earlier lines if there are many.
     pub(super) fn take(&mut self, tx: &mut Tx<'_>, number: u64, line: Line) -> Result<()> {
         match self.gatherer.take(number, line) {
             Some(batch) => self.store(tx, batch),
@@ -198,7 +202,7 @@ impl Import {
         }
     }
 
-    /// Notes that a line is wrong; nothing is stored then.
+    /// Adds an error in a line. Nothing is stored then.
     pub(super) fn wrong(&mut self, tx: &mut Tx<'_>, number: u64, detail: impl Into<String>) -> Result<()> {
         match self.gatherer.wrong(number, detail) {
             Some(batch) => self.store(tx, batch),
@@ -206,15 +210,15 @@ impl Import {
         }
     }
 
-    /// Whether there are as many errors as are reported.
+    /// Returns whether there are as many errors as are reported.
     pub(super) fn has_enough(&self) -> bool {
         self.errors.len() >= MAX_ERRORS
     }
 
-    /// Writes what is left.
+    /// Writes the remaining lines.
     ///
     /// # Errors
-    /// `Invalid` with the errors by line; then the caller must roll back.
+    /// `Invalid` with the errors by line. The caller must then roll back.
     pub(super) fn finish(mut self, tx: &mut Tx<'_>) -> Result<Counts> {
         let rest = self.gatherer.rest();
         self.store(tx, rest)?;
@@ -238,7 +242,7 @@ impl Import {
         Err(Error::fields(self.errors))
     }
 
-    /// Writes a batch. After the first error lines are only checked, as nothing will be stored.
+    /// Writes a batch. After the first error, lines are only checked, because nothing will be stored.
     fn store(&mut self, tx: &mut Tx<'_>, mut batch: Batch) -> Result<()> {
         self.counts.add(&batch.counts);
         self.errors.append(&mut batch.errors);
@@ -256,7 +260,8 @@ impl Import {
         Ok(())
     }
 
-    /// Looks up what the gathered lines refer to and do not hold; what is not there is an error of its line.
+    /// Looks up the entries that the lines of the batch refer to and that are not in the batch. A missing
+    /// entry is an error of its line.
     fn check_outside(&mut self, tx: &mut Tx<'_>, batch: &Batch) -> Result<Known> {
         let mut accounts = Vec::new();
         let mut people = Vec::new();
@@ -309,7 +314,7 @@ impl Import {
             .collect();
         person::upsert(tx.conn, tx.now, &people)?;
 
-        // Those that were just written; the rest is known.
+        // Only the entries that were just written are looked up here. The others are known.
         let named = batch
             .resources
             .iter()

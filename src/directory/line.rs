@@ -1,6 +1,6 @@
-//! What an import brings, row by row: the five kinds of lines, read from JSON and written to it in one way.
+//! The lines of an import: the five kinds, and how they are read from JSON and written to it.
 //!
-//! Must never happen here: an unknown field that is passed over, or two ways to write the same line.
+//! An unknown field is an error. There is only one way to write a line.
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use crate::base::check::Labels;
 use crate::base::error::FieldError;
 use crate::base::id::ExternalId;
 
-/// What a line is about.
+/// The kind of a line.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
 )]
@@ -33,7 +33,7 @@ pub enum LineKind {
 }
 
 impl LineKind {
-    /// All of them; a line refers to lines of its own kind or of those before.
+    /// All kinds. A line refers only to lines of its own kind or of an earlier kind in this list.
     pub const ALL: [LineKind; 5] = [
         LineKind::Account,
         LineKind::Person,
@@ -42,7 +42,7 @@ impl LineKind {
         LineKind::Collaborator,
     ];
 
-    /// As in a line.
+    /// Returns the kind as it is written in a line.
     pub fn as_str(self) -> &'static str {
         match self {
             LineKind::Account => "account",
@@ -53,7 +53,7 @@ impl LineKind {
         }
     }
 
-    /// Many of them, as in the counts of an import.
+    /// Returns the plural, as in the counts of an import.
     pub fn plural(self) -> &'static str {
         match self {
             LineKind::Account => "accounts",
@@ -64,10 +64,10 @@ impl LineKind {
         }
     }
 
-    /// Parses a word.
+    /// Parses a kind.
     ///
     /// # Errors
-    /// A sentence for the caller.
+    /// A sentence for the caller with the kinds that exist.
     pub fn parse(text: &str) -> Result<Self, String> {
         Self::ALL
             .into_iter()
@@ -75,7 +75,7 @@ impl LineKind {
             .ok_or_else(|| "must be account, person, resource, member or collaborator".to_owned())
     }
 
-    /// Its place among the kinds, as it is stored.
+    /// Returns the index of the kind, as it is stored.
     pub(super) fn number(self) -> i64 {
         self as i64
     }
@@ -96,14 +96,15 @@ pub(crate) enum Line {
     Collaborator(CollaboratorLine),
 }
 
-/// What a line is. Read first, and by itself: serde's tagged enums forget which field was wrong.
+/// The kind of a line. It is read first and separately, because serde's tagged enums do not say which field
+/// is wrong.
 #[derive(Deserialize)]
 struct Kind<'a> {
     #[serde(borrow)]
     kind: std::borrow::Cow<'a, str>,
 }
 
-/// Nothing that is unset is written.
+/// Fields that are not set are not written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AccountLine {
@@ -222,7 +223,7 @@ impl Line {
         }
     }
 
-    /// What it is about, as an array in JSON: the same for two lines about the same thing.
+    /// Returns the key as a JSON array. Two lines about the same entry have the same key.
     pub fn key(&self) -> String {
         key(&match self {
             Line::Account(line) => vec![line.id.as_str()],
@@ -237,7 +238,7 @@ impl Line {
         })
     }
 
-    /// The key of the resource that it is part of.
+    /// Returns the key of the parent of a resource.
     pub fn parent_key(&self) -> Option<String> {
         match self {
             Line::Resource(line) => line.parent.as_ref().map(resource_key),
@@ -245,12 +246,12 @@ impl Line {
         }
     }
 
-    /// The one way to write it.
+    /// Returns the line as JSON. There is only one way to write it.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// What is wrong with its words, field by field.
+    /// Returns an error for each field with a wrong value.
     pub fn wrong(&self) -> Vec<FieldError> {
         let mut check = Check::default();
         match self.clone() {
@@ -263,30 +264,31 @@ impl Line {
     }
 }
 
-/// The key of these words.
+/// Makes a key from its parts.
 pub(crate) fn key(words: &[&str]) -> String {
     serde_json::to_string(words).unwrap_or_default()
 }
 
-/// The key of a resource's line.
+/// Returns the key of a resource.
 pub(crate) fn resource_key(at: &ResourceRef) -> String {
     key(&[at.type_.as_str(), at.id.as_str()])
 }
 
-/// Reads a line.
+/// Parses a line.
 ///
 /// # Errors
-/// A sentence that begins with the field, where one is wrong.
+/// A sentence that begins with the name of the wrong field, if there is one.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Line, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
-    // serde takes an array for a struct, field by field.
+    // serde accepts an array for a struct, so check that this is an object.
     if !text.trim_start().starts_with('{') {
         return Err("is not a JSON object".to_owned());
     }
     let Kind { kind } = typed(text)?;
     match kind.as_ref() {
         "account" => typed(text).map(Line::Account),
-        // As it is stored: another spelling of the same mailbox is no change.
+        // Normalise the address as it is stored, so that another spelling of the same mailbox is not a
+        // change.
         "person" => typed(text).map(|line: PersonLine| {
             Line::Person(PersonLine {
                 email: stored_address(&line.email),
@@ -305,7 +307,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Line, String> {
     }
 }
 
-/// Parses a line, naming the field that is wrong.
+/// Parses a line. An error names the wrong field.
 fn typed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let line: T = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {

@@ -1,4 +1,4 @@
-//! Who has which role: members of accounts, collaborators on resources.
+//! Roles of people: members of accounts and collaborators on resources.
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -16,22 +16,23 @@ use crate::db::schema::{accounts as a, collaborators as k, members as m, people 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RoleInput {
-    /// `owner` is told of everything of the account; any other word is the caller's own.
+    /// The name of the role. An `owner` of an account is notified of everything about the account. All other
+    /// names are the caller's own.
     pub role: ExternalId,
 }
 
-/// A person's role, as shown.
+/// A person and the role of this person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Membership {
-    /// Who.
+    /// The ID of the person.
     pub person: String,
-    /// Their name.
+    /// The name of the person.
     pub name: String,
-    /// In which role.
+    /// The name of the role.
     pub role: String,
-    /// When it ended.
+    /// When the role ended. Null if it has not ended.
     pub gone_at: Option<Timestamp>,
-    /// Since when it is known.
+    /// When the role was first stored.
     pub created_at: Timestamp,
 }
 
@@ -69,10 +70,10 @@ fn resource_key(conn: &mut Conn, at: &ResourceRef) -> Result<i64> {
         .ok_or_else(|| not_found(format!("{} '{}'", at.type_, at.id)))
 }
 
-/// The members of an account who are there, by person.
+/// Returns the current members of an account, ordered by the ID of the person.
 ///
 /// # Errors
-/// `NotFound` where the account is not known.
+/// `NotFound` if the account does not exist.
 pub fn members(conn: &mut Conn, account: &str, after: Option<&str>, limit: i64) -> Result<Vec<Membership>> {
     let key: i64 = a::table
         .filter(a::id.eq(account))
@@ -92,10 +93,10 @@ pub fn members(conn: &mut Conn, account: &str, after: Option<&str>, limit: i64) 
     Ok(rows.into_iter().map(view).collect())
 }
 
-/// One member of an account, gone or not.
+/// Returns one member of an account, even if the membership has ended.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if this person was never a member of the account.
 pub fn member(conn: &mut Conn, account: &str, person: &str) -> Result<Membership> {
     m::table
         .inner_join(p::table)
@@ -109,10 +110,10 @@ pub fn member(conn: &mut Conn, account: &str, person: &str) -> Result<Membership
         .ok_or_else(|| not_found(format!("member '{person}' of account '{account}'")))
 }
 
-/// Makes a person a member of an account, or changes their role. Answers it, and whether it is new.
+/// Makes a person a member of an account, or changes the role. Returns the member, and whether it is new.
 ///
 /// # Errors
-/// `NotFound` where the account or the person is not known.
+/// `NotFound` if the account or the person does not exist.
 pub fn put_member(
     tx: &mut Tx<'_>,
     account: &str,
@@ -134,7 +135,7 @@ pub fn put_member(
 /// Ends a membership.
 ///
 /// # Errors
-/// `NotFound`, also where it has ended already.
+/// `NotFound` if there is no such member or the membership has already ended.
 pub fn delete_member(tx: &mut Tx<'_>, account: &str, person: &str) -> Result<()> {
     let missing = || not_found(format!("member '{person}' of account '{account}'"));
     let keys: (i64, i64) = m::table
@@ -158,10 +159,10 @@ pub fn delete_member(tx: &mut Tx<'_>, account: &str, person: &str) -> Result<()>
     Ok(())
 }
 
-/// The collaborators on a resource who are there, by person.
+/// Returns the current collaborators on a resource, ordered by the ID of the person.
 ///
 /// # Errors
-/// `NotFound` where the resource is not known.
+/// `NotFound` if the resource does not exist.
 pub fn collaborators(
     conn: &mut Conn,
     at: &ResourceRef,
@@ -181,10 +182,10 @@ pub fn collaborators(
     Ok(rows.into_iter().map(view).collect())
 }
 
-/// One collaborator on a resource, gone or not.
+/// Returns one collaborator on a resource, even if the role has ended.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if this person was never a collaborator on the resource.
 pub fn collaborator(conn: &mut Conn, at: &ResourceRef, person: &str) -> Result<Membership> {
     k::table
         .inner_join(p::table)
@@ -199,10 +200,11 @@ pub fn collaborator(conn: &mut Conn, at: &ResourceRef, person: &str) -> Result<M
         .ok_or_else(|| not_found(format!("collaborator '{person}' on {at}")))
 }
 
-/// Makes a person a collaborator on a resource, or changes their role. Answers it, and whether it is new.
+/// Makes a person a collaborator on a resource, or changes the role. Returns the collaborator, and whether it
+/// is new.
 ///
 /// # Errors
-/// `NotFound` where the resource or the person is not known.
+/// `NotFound` if the resource or the person does not exist.
 pub fn put_collaborator(
     tx: &mut Tx<'_>,
     at: &ResourceRef,
@@ -221,10 +223,10 @@ pub fn put_collaborator(
     Ok((collaborator(tx.conn, at, person)?, before.is_none()))
 }
 
-/// Ends a collaboration.
+/// Ends the role of a collaborator.
 ///
 /// # Errors
-/// `NotFound`, also where it has ended already.
+/// `NotFound` if there is no such collaborator or the role has already ended.
 pub fn delete_collaborator(tx: &mut Tx<'_>, at: &ResourceRef, person: &str) -> Result<()> {
     let keys: (i64, i64) = k::table
         .inner_join(p::table)
@@ -248,21 +250,19 @@ pub fn delete_collaborator(tx: &mut Tx<'_>, at: &ResourceRef, person: &str) -> R
     Ok(())
 }
 
-/// A role that a person has, and on what.
+/// A role of a person on an account or a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held<T> {
-    /// The account's id, or the resource.
+    /// The ID of the account, or the resource.
     pub on: T,
-    /// Its name.
+    /// The name of the account or the resource.
     pub name: Option<String>,
-    /// Which role.
+    /// The name of the role.
     pub role: String,
 }
 
-/// The accounts of which a person is a member, as far as neither has ended, by id.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the accounts that a person is a member of, ordered by ID. Ended roles and archived accounts are
+/// left out.
 pub fn accounts_of(conn: &mut Conn, person: &str, limit: i64) -> Result<Vec<Held<String>>> {
     let rows: Vec<(String, String, String)> = m::table
         .inner_join(p::table)
@@ -284,10 +284,8 @@ pub fn accounts_of(conn: &mut Conn, person: &str, limit: i64) -> Result<Vec<Held
         .collect())
 }
 
-/// The resources on which a person works, as far as neither has ended, by type and id.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the resources that a person is a collaborator on, ordered by type and ID. Ended roles and archived
+/// resources are left out.
 pub fn resources_of(conn: &mut Conn, person: &str, limit: i64) -> Result<Vec<Held<ResourceRef>>> {
     let rows: Vec<(String, String, Option<String>, String)> = k::table
         .inner_join(p::table)

@@ -1,10 +1,10 @@
-//! Who owns what: accounts, people, resources and who has which role on them.
+//! The directory: accounts, people, resources, and the roles of people on them.
 //!
-//! Ids are the caller's own. Deleting marks a row as gone: history keeps it, nothing is told to or through
-//! it any more, and putting it again revives it.
+//! IDs are the caller's own. An entry is never deleted but archived: its history stays, and nobody is
+//! notified because of it any more. An archived entry that is written again becomes active again.
 //!
-//! Must never happen here: a cycle of parents, a resource below a resource of another account, or a deletion
-//! that makes an audience wider.
+//! Parents never form a cycle. A resource never belongs to another account than its parent. A deletion never
+//! widens an audience.
 
 pub mod account;
 pub mod endpoint;
@@ -23,14 +23,14 @@ use serde::{Deserialize, Serialize};
 use crate::base::id::ExternalId;
 use crate::base::mailbox::{self, Mailbox};
 
-/// A resource named by its type and id.
+/// A resource, identified by its type and ID.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResourceRef {
-    /// Its type, e.g. `project`.
+    /// The type of the resource, for example `project`.
     #[serde(rename = "type")]
     pub type_: ExternalId,
-    /// Its id among those of its type.
+    /// The ID of the resource. It is unique among the resources of the same type.
     pub id: ExternalId,
 }
 
@@ -40,34 +40,36 @@ impl std::fmt::Display for ResourceRef {
     }
 }
 
-/// Whether rows that are gone are wanted too.
+/// Whether archived entries are included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gone {
-    /// Only what is there.
+    /// Archived entries are left out.
     Hidden,
-    /// Everything, with its `gone_at`.
+    /// Archived entries are included, with their `gone_at`.
     Shown,
 }
 
-/// Whether an address can be stored: one mailbox that a mail can be sent to ([`Mailbox::parse`]).
+/// Checks that an address can be stored: it must be one mailbox that an email can be sent to
+/// ([`Mailbox::parse`]).
 ///
 /// # Errors
-/// A sentence for the caller.
+/// A sentence for the caller that says what is wrong.
 pub fn check_address(address: &str) -> Result<(), String> {
     Mailbox::parse(address).map(drop)
 }
 
-/// The form in which two spellings of one mailbox are equal ([`mailbox::key_of`]).
+/// Returns the form in which two spellings of one mailbox are equal ([`mailbox::key_of`]).
 pub fn normal_address(address: &str) -> String {
     mailbox::key_of(address)
 }
 
-/// The address to send to, as it is stored. What is no address stays as it is: it was checked before, or it is empty.
+/// Returns the address as it is stored and sent to. A text that is not an address does not change: it was
+/// checked before, or it is empty.
 pub(crate) fn stored_address(address: &str) -> String {
     Mailbox::parse(address).map_or_else(|_| address.trim().to_owned(), |mailbox| mailbox.address())
 }
 
-/// The domain of an address, in lower case: deliveries are fair between domains.
+/// Returns the domain of an address in lower case. Deliveries are shared fairly between domains.
 pub fn address_domain(address: &str) -> String {
     mailbox::key_of(address)
         .rsplit_once('@')
@@ -75,7 +77,8 @@ pub fn address_domain(address: &str) -> String {
         .unwrap_or_default()
 }
 
-/// For the audit trail: tells whether an address changed without holding it.
+/// Returns a hash of an address for the audit trail. It shows whether an address changed without containing
+/// the address.
 pub(crate) fn address_mark(address: &str) -> String {
     use sha2::{Digest, Sha256};
     let digest = Sha256::digest(normal_address(address).as_bytes());

@@ -1,4 +1,4 @@
-//! People: who can be told.
+//! People: who can be notified.
 
 use std::collections::HashMap;
 
@@ -16,19 +16,20 @@ use crate::base::time::Timestamp;
 use crate::db::schema::people as p;
 use crate::db::{Conn, Statement, bulk};
 
-/// What a caller says of a person.
+/// The content of a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PersonInput {
-    /// Display name.
+    /// The name of the person.
     pub name: String,
-    /// Where mail reaches them: one address such as `ann@example.com`, without a name. An international domain is stored in its
-    /// ASCII form (`xn--…`). May be empty: then they count as unreachable, and are shown so.
+    /// The email address of the person: one address such as `ann@example.com`, without a name. An
+    /// international domain is stored in its ASCII form (`xn--…`). If it is empty, the person is shown as
+    /// unreachable.
     pub email: String,
-    /// Language tag.
+    /// A language tag, for example `en`.
     #[serde(default)]
     pub locale: Option<String>,
-    /// IANA time zone; wins over the account's.
+    /// An IANA time zone. It takes precedence over the time zone of the account.
     #[serde(default)]
     pub time_zone: Option<String>,
 }
@@ -46,24 +47,24 @@ impl PersonInput {
     }
 }
 
-/// A person, as shown.
+/// A person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Person {
-    /// The caller's id.
+    /// The caller's ID of the person.
     pub id: String,
-    /// Display name.
+    /// The name of the person.
     pub name: String,
-    /// Address; empty where none is known.
+    /// The email address. Empty if none is known.
     pub email: String,
-    /// Language tag.
+    /// A language tag, for example `en`.
     pub locale: Option<String>,
-    /// IANA time zone.
+    /// An IANA time zone, for example `Africa/Nairobi`.
     pub time_zone: Option<String>,
-    /// When they were deleted.
+    /// When the person was archived. Null if the person is not archived.
     pub gone_at: Option<Timestamp>,
-    /// When they were first put.
+    /// When the person was created.
     pub created_at: Timestamp,
-    /// When they were last put.
+    /// When the person was last written.
     pub updated_at: Timestamp,
 }
 
@@ -95,10 +96,10 @@ impl From<Row> for Person {
     }
 }
 
-/// The person of that id, gone or not.
+/// Returns the person with this ID, even if archived.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if no person has this ID.
 pub fn get(conn: &mut Conn, id: &str) -> Result<Person> {
     p::table
         .filter(p::id.eq(id))
@@ -108,12 +109,10 @@ pub fn get(conn: &mut Conn, id: &str) -> Result<Person> {
         .ok_or_else(|| Error::NotFound(format!("person '{id}'")))
 }
 
-/// The keys of the people of these ids, gone or not, and of those who are there and have these addresses, which are in
-/// their usual form ([`normal_address`]). Of several with one address it is the one who was there first: they share
-/// the mailbox.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the keys of the people with these IDs, including archived ones, and of the people with these
+/// addresses who are not archived. The addresses must be in their normal form ([`normal_address`]). If
+/// several people have the same address, the one who was stored first is returned, because they share the
+/// mailbox.
 pub(crate) fn known(conn: &mut Conn, ids: &[&str], addresses: &[&str]) -> Result<Known> {
     #[derive(QueryableByName)]
     struct Found {
@@ -132,7 +131,7 @@ pub(crate) fn known(conn: &mut Conn, ids: &[&str], addresses: &[&str]) -> Result
     }
     for chunk in addresses.chunks(BATCH) {
         let mut statement = Statement::default();
-        // As in the index.
+        // The expression is the same as in the index.
         statement.push("SELECT key, email FROM people WHERE gone_at IS NULL AND LOWER(email) IN (");
         for (index, address) in chunk.iter().enumerate() {
             if index > 0 {
@@ -149,32 +148,27 @@ pub(crate) fn known(conn: &mut Conn, ids: &[&str], addresses: &[&str]) -> Result
     Ok(known)
 }
 
-/// The id of the person of that key.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the ID of the person with this key.
 pub(crate) fn id_of(conn: &mut Conn, key: i64) -> Result<String> {
     Ok(p::table.find(key).select(p::id).first(conn)?)
 }
 
-/// See [`known`].
+/// The result of [`known`].
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     pub by_id: HashMap<String, i64>,
     pub by_address: HashMap<String, i64>,
 }
 
-/// Somebody whom the directory has learnt or changed since a time.
+/// A person who was created or changed since a time.
 pub(crate) struct Learnt {
     pub key: i64,
     pub id: String,
     pub email: String,
 }
 
-/// The people who are there and were put at or after `since`, by key after the given one.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the people who are not archived and were written at or after `since`, ordered by key, after the
+/// given key.
 pub(crate) fn learnt(conn: &mut Conn, since: Timestamp, after: i64, limit: i64) -> Result<Vec<Learnt>> {
     let rows: Vec<(i64, String, String)> = p::table
         .filter(p::key.gt(after))
@@ -190,7 +184,8 @@ pub(crate) fn learnt(conn: &mut Conn, since: Timestamp, after: i64, limit: i64) 
         .collect())
 }
 
-/// People in the order of their ids, after the given one; with `email`, only those of that mailbox, however it is spelled.
+/// Returns the people after the given ID, ordered by ID. With `email`, only the people with this mailbox are
+/// returned, in any spelling.
 pub fn list(
     conn: &mut Conn,
     gone: Gone,
@@ -203,7 +198,7 @@ pub fn list(
         query = query.filter(p::gone_at.is_null());
     }
     if let Some(email) = email {
-        // As in the index.
+        // The expression is the same as in the index.
         query = query.filter(
             diesel::dsl::sql::<diesel::sql_types::Bool>("LOWER(email) = ")
                 .bind::<diesel::sql_types::Text, _>(normal_address(email)),
@@ -221,10 +216,10 @@ pub fn list(
         .collect())
 }
 
-/// Makes or changes a person. Answers them, and whether they are new.
+/// Creates or replaces a person. Returns the person, and whether the person is new.
 ///
 /// # Errors
-/// `Invalid`, field by field.
+/// `Invalid` with one error for each wrong field.
 pub fn put(tx: &mut Tx<'_>, id: &ExternalId, input: &PersonInput) -> Result<(Person, bool)> {
     let mut check = Check::default();
     input.check(&mut check);
@@ -245,10 +240,10 @@ pub fn put(tx: &mut Tx<'_>, id: &ExternalId, input: &PersonInput) -> Result<(Per
     Ok((get(tx.conn, id.as_str())?, before.is_none()))
 }
 
-/// Marks a person as gone. They are told nothing any more.
+/// Archives a person, who is not notified any more.
 ///
 /// # Errors
-/// `NotFound`, also where they are gone already.
+/// `NotFound` if the person does not exist or is already archived.
 pub fn delete(tx: &mut Tx<'_>, id: &str) -> Result<()> {
     let changed = diesel::update(p::table.filter(p::id.eq(id)).filter(p::gone_at.is_null()))
         .set(p::gone_at.eq(Some(tx.now)))
@@ -260,7 +255,7 @@ pub fn delete(tx: &mut Tx<'_>, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Upserts people, reviving those who were gone.
+/// Creates or replaces people. Archived people become active again.
 pub(super) fn upsert(conn: &mut Conn, now: Timestamp, rows: &[(&str, &PersonInput)]) -> Result<()> {
     for chunk in rows.chunks(BATCH) {
         let addresses: Vec<String> = chunk

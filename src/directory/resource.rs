@@ -1,4 +1,5 @@
-//! Resources: what can break for a customer. A tree of any depth; the account is the nearest one named upwards.
+//! Resources: the things of a customer that can fail. They form trees of any depth. A resource belongs to the
+//! account that is set on itself or on its nearest ancestor.
 
 use std::collections::HashMap;
 
@@ -15,20 +16,21 @@ use crate::base::time::Timestamp;
 use crate::db::schema::{accounts as a, resource_labels as l, resources as r};
 use crate::db::{Conn, dialect, keyed};
 
-/// What a caller says of a resource.
+/// The content of a resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResourceInput {
-    /// Display name, shown in mails.
+    /// The name of the resource. It is shown in emails.
     #[serde(default)]
     pub name: Option<String>,
-    /// The account it belongs to; unset: that of its nearest ancestor.
+    /// The ID of the account that the resource belongs to. If not set, it belongs to the account of its
+    /// nearest ancestor.
     #[serde(default)]
     pub account: Option<crate::base::id::ExternalId>,
-    /// The resource that it is part of.
+    /// The parent: the resource that this one is part of.
     #[serde(default)]
     pub parent: Option<ResourceRef>,
-    /// Labels, for selectors.
+    /// Labels, which selectors can use.
     #[serde(default)]
     pub labels: Labels,
 }
@@ -42,29 +44,29 @@ impl ResourceInput {
     }
 }
 
-/// A resource, as shown.
+/// A resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Resource {
-    /// Its type.
+    /// The type of the resource.
     #[serde(rename = "type")]
     pub type_: String,
-    /// Its id among those of its type.
+    /// The ID of the resource. It is unique among the resources of the same type.
     pub id: String,
-    /// Display name.
+    /// The name of the resource.
     pub name: Option<String>,
-    /// The account named on it.
+    /// The ID of the account that is set on the resource itself.
     pub account: Option<String>,
-    /// The account that it belongs to, through its ancestors too.
+    /// The ID of the account that the resource belongs to, which can be set on an ancestor.
     pub belongs_to: Option<String>,
-    /// The resource that it is part of.
+    /// The parent: the resource that this one is part of.
     pub parent: Option<ResourceRef>,
-    /// Labels.
+    /// The labels of the resource.
     pub labels: Labels,
-    /// When it was deleted.
+    /// When the resource was archived. Null if it is not archived.
     pub gone_at: Option<Timestamp>,
-    /// When it was first put.
+    /// When the resource was created.
     pub created_at: Timestamp,
-    /// When it was last put.
+    /// When the resource was last written.
     pub updated_at: Timestamp,
 }
 
@@ -121,15 +123,15 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Resource>> {
         .collect())
 }
 
-/// A reference from stored words, which were checked when they were stored.
+/// Makes a reference from stored texts, which were checked when they were stored.
 pub(crate) fn reference(type_: &str, id: &str) -> Option<ResourceRef> {
     at(type_, id).ok()
 }
 
-/// The resource of that type and id, gone or not.
+/// Returns the resource with this type and ID, even if it is archived.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if there is no such resource.
 pub fn get(conn: &mut Conn, at: &ResourceRef) -> Result<Resource> {
     let row: Option<Row> = r::table
         .filter(r::type_.eq(at.type_.as_str()))
@@ -145,20 +147,20 @@ pub fn get(conn: &mut Conn, at: &ResourceRef) -> Result<Resource> {
 /// Which resources to list.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Of this type.
+    /// Only resources of this type.
     pub type_: Option<String>,
-    /// That name this account.
+    /// Only resources on which this account is set.
     pub account: Option<String>,
-    /// Directly below this one.
+    /// Only direct children of this resource.
     pub parent: Option<ResourceRef>,
-    /// With this label, `name=value`.
+    /// Only resources with this label, `name=value`.
     pub label: Option<(String, String)>,
 }
 
-/// Resources that match, by type and id, after the given one.
+/// Returns the resources that match the filter, ordered by type and ID, after the given one.
 ///
 /// # Errors
-/// `Invalid` where the filter names a type, account, parent or label that nothing has.
+/// `Invalid` if the filter contains an unknown type, account, parent or label.
 pub fn list(
     conn: &mut Conn,
     filter: &Filter,
@@ -204,7 +206,7 @@ pub fn list(
     views(conn, rows)
 }
 
-/// A type that no resource has is a misspelling.
+/// Checks that a resource has this type. A type that no resource has is probably misspelt.
 pub(crate) fn check_type(conn: &mut Conn, pointer: &str, type_: &str) -> Result<()> {
     let seen: Option<i64> = r::table
         .filter(r::type_.eq(type_))
@@ -221,7 +223,7 @@ pub(crate) fn check_type(conn: &mut Conn, pointer: &str, type_: &str) -> Result<
     }
 }
 
-/// A label that no resource has is a misspelling.
+/// Checks that a resource has this label. A label that no resource has is probably misspelt.
 pub(crate) fn check_label(conn: &mut Conn, pointer: &str, name: &str) -> Result<()> {
     let seen: Option<i64> = l::table
         .filter(l::name.eq(name))
@@ -238,18 +240,12 @@ pub(crate) fn check_label(conn: &mut Conn, pointer: &str, name: &str) -> Result<
     }
 }
 
-/// The keys of the resources that are there.
-///
-/// # Errors
-/// What the database answers. A resource that is not known is not in the map.
+/// Returns the keys of the resources that are not archived. An unknown resource is not in the map.
 pub fn keys(conn: &mut Conn, refs: &[&ResourceRef]) -> Result<HashMap<ResourceRef, i64>> {
     write::resource_keys(conn, refs, false)
 }
 
-/// How many ancestors each of these has.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the depth of each of these resources: the number of its ancestors, plus one.
 pub fn depths(conn: &mut Conn, keys: &[i64]) -> Result<HashMap<i64, i64>> {
     use diesel::sql_types::BigInt;
     #[derive(QueryableByName)]
@@ -274,10 +270,8 @@ pub fn depths(conn: &mut Conn, keys: &[i64]) -> Result<HashMap<i64, i64>> {
     Ok(rows.into_iter().map(|row| (row.key, row.depth)).collect())
 }
 
-/// Pairs of one of these and each resource that it is or is part of. What is gone cuts the chain.
-///
-/// # Errors
-/// What the database answers.
+/// Returns pairs of each of these resources and itself or one of its ancestors. The chain ends at an archived
+/// resource.
 pub fn above(conn: &mut Conn, keys: &[i64]) -> Result<Vec<(i64, i64)>> {
     use diesel::sql_types::BigInt;
     #[derive(QueryableByName)]
@@ -302,10 +296,11 @@ pub fn above(conn: &mut Conn, keys: &[i64]) -> Result<Vec<(i64, i64)>> {
     Ok(rows.into_iter().map(|row| (row.start, row.node)).collect())
 }
 
-/// Makes or changes a resource. Answers it, and whether it is new.
+/// Creates or replaces a resource. Returns the resource, and whether it is new.
 ///
 /// # Errors
-/// `Invalid`: a wrong field, an account or a parent that is not known, a cycle, a parent of another account.
+/// `Invalid` if a field is wrong, the account or the parent is not known, parents would form a cycle, or the
+/// parent belongs to another account.
 pub fn put(tx: &mut Tx<'_>, at: &ResourceRef, input: &ResourceInput) -> Result<(Resource, bool)> {
     let mut check = Check::default();
     input.check(&mut check);
@@ -350,10 +345,11 @@ pub fn put(tx: &mut Tx<'_>, at: &ResourceRef, input: &ResourceInput) -> Result<(
     Ok((get(tx.conn, at)?, before.is_none()))
 }
 
-/// Marks a resource as gone. What is below it belongs to nobody through it any more.
+/// Archives a resource. Nobody is notified through it any more, and the resources below it no longer belong
+/// to an account through it.
 ///
 /// # Errors
-/// `NotFound`, also where it is gone already.
+/// `NotFound` if the resource does not exist or is already archived.
 pub fn delete(tx: &mut Tx<'_>, at: &ResourceRef) -> Result<()> {
     let changed = diesel::update(
         r::table
@@ -374,10 +370,10 @@ pub fn delete(tx: &mut Tx<'_>, at: &ResourceRef) -> Result<()> {
     Ok(())
 }
 
-/// A reference from a caller's words.
+/// Makes a reference from a type and an ID.
 ///
 /// # Errors
-/// A sentence for the caller where one of them cannot be an id.
+/// A sentence for the caller if one of them is not a valid ID.
 pub fn at(type_: &str, id: &str) -> Result<ResourceRef, String> {
     Ok(ResourceRef {
         type_: crate::base::id::ExternalId::parse(type_)?,

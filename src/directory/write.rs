@@ -1,9 +1,11 @@
-//! The upserts that single calls and imports share, a batch at a time, and the checks on the tree of resources.
+//! The upserts that single calls and imports share, in batches, and the checks on the tree of resources.
 //!
-//! A batch is written first and checked afterwards, inside the caller's transaction: rows of one batch have their keys before
-//! they are written, so they may be each other's parents in any depth, and a wrong one rolls everything back.
+//! A batch is written first and checked afterwards, in the caller's transaction. The rows of a batch get
+//! their keys before they are written, so they can be each other's parents at any depth. An error rolls
+//! everything back.
 //!
-//! Must never happen here: a batch of more than [`BATCH`] rows (memory), or a row replaced by delete and insert.
+//! A batch has at most [`BATCH`] rows, to limit the memory. A row is never replaced by a deletion and an
+//! insertion.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,20 +19,20 @@ use crate::base::time::Timestamp;
 use crate::db::schema::resource_labels;
 use crate::db::{Conn, bulk, keyed};
 
-/// Rows of one statement at most.
+/// The largest number of rows in one statement.
 pub(super) const BATCH: usize = 4_000;
 
-/// Where a row's parent is.
+/// The parent of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Parent {
     None,
-    /// In the database.
+    /// The key of a resource in the database.
     Key(i64),
-    /// Another row of the same batch, by its index.
+    /// The index of another row in the same batch.
     InBatch(usize),
 }
 
-/// A resource to write, its references looked up.
+/// A resource to write, with the keys of its references.
 pub(super) struct ResourceRow<'a> {
     pub at: &'a ResourceRef,
     pub name: Option<&'a str>,
@@ -39,17 +41,17 @@ pub(super) struct ResourceRow<'a> {
     pub labels: &'a Labels,
 }
 
-/// What became of a batch of resources.
+/// The result of writing a batch of resources.
 pub(super) struct Written {
-    /// Their keys, in the order of the batch.
+    /// The keys of the resources, in the order of the batch.
     pub keys: Vec<i64>,
-    /// What is wrong, by index into the batch; then the caller must roll back.
+    /// The errors, by index in the batch. If there are any, the caller must roll back.
     pub wrong: Vec<(usize, String)>,
     existing: HashSet<i64>,
 }
 
 impl Written {
-    /// The rows that were there before, by index into the batch, with their keys.
+    /// Returns the rows that existed before, by index in the batch, with their keys.
     pub fn before(&self) -> impl Iterator<Item = (usize, i64)> {
         self.keys
             .iter()
@@ -59,7 +61,7 @@ impl Written {
     }
 }
 
-/// Upserts up to [`BATCH`] resources, no two of them the same.
+/// Creates or replaces up to [`BATCH`] resources. Each of them must occur only once.
 pub(super) fn resources(conn: &mut Conn, now: Timestamp, rows: &[ResourceRow<'_>]) -> Result<Written> {
     let (keys, existing) = store(conn, now, rows)?;
     let wrong = check_tree(conn, rows, &keys, &existing)?;
@@ -70,8 +72,8 @@ pub(super) fn resources(conn: &mut Conn, now: Timestamp, rows: &[ResourceRow<'_>
     })
 }
 
-/// The same where more batches follow that belong to the change: only what is above a row is checked, and the caller checks
-/// the rest at the end, by [`check_shape`].
+/// Does the same if more batches of the same change follow. Only the ancestors of a row are checked here. The
+/// caller checks the rest at the end with [`check_shape`].
 pub(super) fn resources_of_many(
     conn: &mut Conn,
     now: Timestamp,
@@ -86,7 +88,8 @@ pub(super) fn resources_of_many(
     })
 }
 
-/// Whether these may be where they are: not above themselves, and nothing below them that is another account's.
+/// Checks the place of these resources: their parents must form no cycle, and no resource below them may
+/// belong to another account.
 pub(super) fn check_shape(conn: &mut Conn, keys: &[i64]) -> Result<Vec<(i64, &'static str)>> {
     let mut wrong: Vec<(i64, &str)> = in_a_circle(conn, keys)?
         .into_iter()
@@ -102,7 +105,7 @@ pub(super) fn check_shape(conn: &mut Conn, keys: &[i64]) -> Result<Vec<(i64, &'s
 const CIRCULAR: &str = "its parent is itself or below it: parents must not form a cycle";
 const SPLIT: &str = "a resource below it belongs to another account";
 
-/// Upserts the rows; answers their keys, and which of those were there before.
+/// Creates or replaces the rows. Returns their keys, and which of them existed before.
 fn store(conn: &mut Conn, now: Timestamp, rows: &[ResourceRow<'_>]) -> Result<(Vec<i64>, HashSet<i64>)> {
     let refs: Vec<&ResourceRef> = rows.iter().map(|row| row.at).collect();
     let known = resource_keys(conn, &refs, true)?;
@@ -113,7 +116,7 @@ fn store(conn: &mut Conn, now: Timestamp, rows: &[ResourceRow<'_>]) -> Result<(V
         .map(|row| known.get(row.at).copied().or_else(|| new.next()))
         .collect::<Option<_>>()
         .ok_or_else(|| Error::internal("a resource has no key"))?;
-    // New ones first: what was there may move below them.
+    // New rows are written first, because existing resources can move below them.
     let (known, new): (Vec<_>, Vec<_>) = rows
         .iter()
         .zip(&keys)
@@ -194,7 +197,7 @@ fn check_tree(
             .map(|(index, _)| (index, detail.to_owned()))
             .collect()
     };
-    // A new row cannot close a circle: nothing points to it but rows after it.
+    // A new row cannot close a cycle, because only later rows can refer to it.
     let moved: Vec<i64> = rows
         .iter()
         .zip(keys)
@@ -215,7 +218,7 @@ fn check_tree(
     Ok(wrong)
 }
 
-/// Whether a row that names an account is below another one's.
+/// Checks that no row with an account is below a resource of another account.
 fn check_owners(conn: &mut Conn, rows: &[ResourceRow<'_>], keys: &[i64]) -> Result<Vec<(usize, String)>> {
     let parents: Vec<i64> = rows
         .iter()
@@ -234,7 +237,8 @@ fn check_owners(conn: &mut Conn, rows: &[ResourceRow<'_>], keys: &[i64]) -> Resu
     Ok(wrong)
 }
 
-/// Integers of ours, written into a statement: no bind limit, and nothing to inject.
+/// Writes keys into a statement. They are Candor's own integers, so there is no limit on bound values and no
+/// injection.
 fn list(keys: &[i64]) -> String {
     let mut unique = keys.to_vec();
     unique.sort_unstable();
@@ -254,7 +258,7 @@ fn in_a_circle(conn: &mut Conn, keys: &[i64]) -> Result<HashSet<i64>> {
     if keys.is_empty() {
         return Ok(HashSet::new());
     }
-    // UNION, not UNION ALL: it ends on a circle too.
+    // UNION instead of UNION ALL, so that the query also ends if there is a cycle.
     let rows: Vec<KeyAndAccount> = diesel::sql_query(format!(
         "WITH RECURSIVE up(start, node) AS ( \
              SELECT key, parent_key FROM resources WHERE key IN ({}) \
@@ -266,7 +270,8 @@ fn in_a_circle(conn: &mut Conn, keys: &[i64]) -> Result<HashSet<i64>> {
     Ok(rows.into_iter().map(|row| row.key).collect())
 }
 
-/// The account of each resource: the one named on it or on its nearest ancestor. None: not in the map.
+/// Returns the account of each resource: the one that is set on itself or on its nearest ancestor. A resource
+/// without an account is not in the map.
 pub(super) fn effective_accounts(conn: &mut Conn, keys: &[i64]) -> Result<HashMap<i64, i64>> {
     if keys.is_empty() {
         return Ok(HashMap::new());
@@ -287,7 +292,7 @@ pub(super) fn effective_accounts(conn: &mut Conn, keys: &[i64]) -> Result<HashMa
         .collect())
 }
 
-/// Those of `keys` below which a resource names another account than theirs.
+/// Returns which of `keys` have a resource below them with another account.
 fn contradicting_descendants(conn: &mut Conn, keys: &[i64]) -> Result<HashSet<i64>> {
     if keys.is_empty() {
         return Ok(HashSet::new());
@@ -314,24 +319,24 @@ fn contradicting_descendants(conn: &mut Conn, keys: &[i64]) -> Result<HashSet<i6
         .collect())
 }
 
-/// Upserts members, no two the same: (account, person, role).
+/// Creates or replaces members: account, person and role. Each of them must occur only once.
 pub(super) fn members(conn: &mut Conn, now: Timestamp, rows: &[(i64, i64, &str)]) -> Result<()> {
     rows.chunks(BATCH)
         .try_for_each(|chunk| bulk::members(conn, now, chunk))
 }
 
-/// Upserts collaborators, no two the same: (resource, person, role).
+/// Creates or replaces collaborators: resource, person and role. Each of them must occur only once.
 pub(super) fn collaborators(conn: &mut Conn, now: Timestamp, rows: &[(i64, i64, &str)]) -> Result<()> {
     rows.chunks(BATCH)
         .try_for_each(|chunk| bulk::collaborators(conn, now, chunk))
 }
 
-/// The keys of accounts that are there.
+/// Returns the keys of accounts that are not archived.
 pub(super) fn account_keys(conn: &mut Conn, ids: &[&str]) -> Result<HashMap<String, i64>> {
     keys_of(conn, "accounts", ids)
 }
 
-/// The keys of people who are there.
+/// Returns the keys of people who are not archived.
 pub(super) fn person_keys(conn: &mut Conn, ids: &[&str]) -> Result<HashMap<String, i64>> {
     keys_of(conn, "people", ids)
 }
@@ -349,7 +354,7 @@ fn keys_of(conn: &mut Conn, table: &'static str, ids: &[&str]) -> Result<HashMap
     Ok(found)
 }
 
-/// The keys of resources that are there, or with `gone` also of those that were.
+/// Returns the keys of resources that are not archived. With `gone`, archived ones are returned too.
 pub(super) fn resource_keys(
     conn: &mut Conn,
     refs: &[&ResourceRef],

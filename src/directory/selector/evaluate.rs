@@ -1,10 +1,10 @@
-//! A selector against the directory: first whether everything that it names is there, then one statement that finds
-//! the keys of the resources, for counting and for `INSERT … SELECT`.
+//! Evaluates a selector on the directory. First it checks that every name in the selector exists. Then one
+//! statement finds the keys of the resources, for counting and for `INSERT … SELECT`.
 //!
-//! A conjunction is one query whose conditions are `IN`s, which both databases join by their indexes; `or` is a
-//! UNION and `not` an EXCEPT, so that no row is ever compared with each of another set.
+//! A conjunction is one query with `IN` conditions, which both databases answer with their indexes. `or` is a
+//! UNION and `not` an EXCEPT, so that no row is ever compared with each row of another set.
 //!
-//! Must never happen here: a resource that is gone, or one reached through an ancestor that is gone.
+//! The result never contains an archived resource, or one that is reached only through an archived ancestor.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::base::error::{Error, FieldError, Result};
 use crate::db::{Conn, Statement, dialect};
 use crate::directory::write;
 
-/// Writes a selector's query.
+/// Writes the query of a selector.
 struct Writer<'a> {
     to: &'a mut Statement,
     /// See [`dialect::account_label`].
@@ -92,7 +92,7 @@ impl Writer<'_> {
             }
             Part::AccountLabel(name, test) => {
                 self.to.push(OWNED);
-                // The name is a value of the expression, and stands in it once.
+                // The name is a bound value of the expression and occurs in it once.
                 let expression = self.account_label.clone();
                 let (before, after) = expression.split_once("{name}").unwrap_or((&expression, ""));
                 self.to.push(before).text(&name.value);
@@ -105,7 +105,7 @@ impl Writer<'_> {
                 self.within("r.created_at", &window.value);
                 self.to.push(" OR ");
                 self.within("r.updated_at", &window.value);
-                // What moved in the window and was put again since.
+                // Include resources that were changed in the window and were written again after it.
                 self.to
                     .push(" OR r.key IN (SELECT h.resource_key FROM resource_history h WHERE ");
                 self.within("h.valid_to", &window.value);
@@ -134,7 +134,7 @@ impl Writer<'_> {
     }
 }
 
-/// `(value, value …)`
+/// Writes `(value, value …)`.
 fn list<'a>(to: &mut Statement, values: impl Iterator<Item = &'a str>) {
     to.push("(");
     for (index, value) in values.enumerate() {
@@ -162,7 +162,7 @@ fn test_on(to: &mut Statement, column: &str, test: &Test) {
     }
 }
 
-/// What belongs to some accounts: what names one of them, and what is below that and names none.
+/// The resources of accounts: those with one of the accounts, and those below them without an account.
 const OWNED: &str = "r.key IN (WITH RECURSIVE owned(key) AS ( \
      SELECT o.key FROM resources o WHERE o.gone_at IS NULL \
          AND o.account_key IN (SELECT a.key FROM accounts a WHERE a.gone_at IS NULL AND ";
@@ -175,24 +175,24 @@ struct Number {
     n: i64,
 }
 
-/// Whether the query finds anything.
+/// Returns whether the query finds anything.
 fn any(conn: &mut Conn, statement: Statement) -> Result<bool> {
     let row: Option<Number> = statement.finish().get_result(conn).optional()?;
     Ok(row.is_some_and(|row| row.n == 1))
 }
 
 impl Selector {
-    /// Adds a query for the keys of what is found; its one column is `key`.
+    /// Adds a query for the keys of the resources that are found. Its only column is `key`.
     pub fn keys(&self, conn: &Conn, to: &mut Statement) {
         let account_label = dialect::account_label(conn);
         Writer { to, account_label }.query(&self.root);
     }
 
-    /// Checks that the directory knows everything that is named, and that something is found.
-    /// Answers how much, by type.
+    /// Checks that the directory knows every name in the selector, and that something is found. Returns the
+    /// number of resources by type.
     ///
     /// # Errors
-    /// `Invalid`: each name that nothing has any more, or that nothing is found.
+    /// `Invalid` with one error for each unknown name, or if nothing is found.
     pub fn count(&self, conn: &mut Conn) -> Result<BTreeMap<String, i64>> {
         #[derive(QueryableByName)]
         struct Counted {
@@ -219,7 +219,7 @@ impl Selector {
 }
 
 impl Part {
-    /// Adds an error for each name that nothing has.
+    /// Adds an error for each unknown name.
     fn known(&self, conn: &mut Conn, errors: &mut Vec<FieldError>) -> Result<()> {
         match self {
             Part::Type(type_) => {
@@ -288,7 +288,7 @@ impl Part {
                     part.known(conn, errors)?;
                 }
             }
-            // A misspelt exception would exclude nothing: it is as bad as any other.
+            // A misspelt exception would exclude nothing, so it is an error like any other.
             Part::Not(inner) => inner.value.known(conn, errors)?,
             Part::Created(_) | Part::Changed(_) => {}
         }
@@ -315,7 +315,7 @@ fn account_known(conn: &mut Conn, id: &str, place: &Place, errors: &mut Vec<Fiel
     Ok(())
 }
 
-/// Adds an error where nothing has the label, or for each value that nothing has.
+/// Adds an error if nothing has the label, or for each value that nothing has.
 fn labels_known(
     conn: &mut Conn,
     name: &Spot<String>,

@@ -1,6 +1,7 @@
-//! The JSON form of a selector. Read by hand, so that every error names its place and a field given twice is one.
+//! The JSON form of a selector. It is parsed by hand, so that every error names its place and a field that
+//! occurs twice is an error.
 //!
-//! Must never happen here: a field, a null or an empty list that is passed over.
+//! An unknown field, a null and an empty list are errors and are never ignored.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
@@ -11,14 +12,14 @@ use crate::base::id::ExternalId;
 use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
 
-/// A JSON value whose objects remember every field, also one that is there twice.
+/// A JSON value. Its objects keep every field, even one that occurs twice.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Json {
-    /// `null`
+    /// The value `null`.
     Null,
-    /// `true` or `false`
+    /// The value `true` or `false`.
     Bool(bool),
-    /// Any number.
+    /// A number, whose value does not matter.
     Number,
     /// A string.
     Text(String),
@@ -93,7 +94,7 @@ impl<'de> Deserialize<'de> for Json {
     }
 }
 
-/// A name as a step of a JSON pointer.
+/// Escapes a name for a JSON pointer.
 fn step(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
@@ -106,7 +107,7 @@ fn wrong(errors: &mut Vec<FieldError>, pointer: &str, detail: impl Into<String>)
     errors.push(FieldError::at(pointer, detail));
 }
 
-/// The condition that stands at `pointer`; what is wrong with it goes to `errors`.
+/// Parses the condition at `pointer`. Errors are added to `errors`.
 pub(super) fn part(pointer: &str, given: &Json, errors: &mut Vec<FieldError>, depth: usize) -> Option<Part> {
     if depth > MAX_DEPTH {
         wrong(
@@ -236,7 +237,7 @@ fn several(pointer: &str, value: &Json, errors: &mut Vec<FieldError>, depth: usi
         .enumerate()
         .filter_map(|(index, item)| part(&format!("{pointer}/{index}"), item, errors, depth + 1))
         .collect();
-    // One that was not understood has its error; the others alone would mean something else.
+    // If one part was not understood, it has an error. The other parts alone would have another meaning.
     (parts.len() == items.len()).then_some(parts)
 }
 
@@ -315,7 +316,7 @@ fn test(pointer: &str, value: &Json, errors: &mut Vec<FieldError>) -> Option<Tes
     }
 }
 
-/// One value is the value itself.
+/// Makes a test for a list of values. A list of one value is a test for that value.
 pub(super) fn one_of(mut values: Vec<Spot<String>>) -> Test {
     match values.pop() {
         Some(only) if values.is_empty() => Test::Is(only),
@@ -384,7 +385,7 @@ fn window(pointer: &str, value: &Json, errors: &mut Vec<FieldError>) -> Option<S
     }
 }
 
-/// The JSON form of a condition.
+/// Returns the JSON form of a condition.
 pub(super) fn value(part: &Part) -> Value {
     let each = |parts: &[Part]| parts.iter().map(value).collect::<Vec<_>>();
     match part {

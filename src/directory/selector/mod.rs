@@ -1,9 +1,10 @@
-//! Selectors: which resources are meant, said by type, label, place, account or time of change, and by `and`, `or`
-//! and `not` of these. Written as JSON ([`json`]) or as a line of text ([`text`]); both give the same tree.
+//! Selectors: which resources are meant. They contain conditions on type, label, ancestor, account or time of
+//! change, combined with `and`, `or` and `not`. They are written as JSON ([`json`]) or as a line of text
+//! ([`text`]). Both forms give the same tree.
 //!
-//! Must never happen here: a selector that means more than it says. A name that nothing has, an empty list, a
-//! `not` without anything positive beside it, and a selector that matches nothing are errors, and none of them is
-//! passed over because another part matches.
+//! A selector never means more than it says. An unknown name, an empty list, a `not` without a positive
+//! condition beside it, and a selector that finds nothing are errors. None of these is ignored because
+//! another part matches.
 
 mod evaluate;
 mod json;
@@ -18,29 +19,29 @@ use crate::base::time::Timestamp;
 
 pub use json::Json;
 
-/// Parts of one selector at most, and values of one part.
+/// The largest number of parts and values in one selector.
 pub const MAX_PARTS: usize = 500;
-/// Deepest nesting.
+/// The deepest nesting.
 pub const MAX_DEPTH: usize = 24;
-/// Longest text form, in characters.
+/// The longest text form, in characters.
 pub const MAX_TEXT: usize = 20_000;
 
-/// Where a part was written, to name it in an error.
+/// The place where a part was written, for errors.
 #[derive(Clone, Debug)]
 pub enum Place {
-    /// In a JSON document.
+    /// A JSON pointer.
     Pointer(String),
-    /// In a line of text that stands at `pointer`: its first character is 1.
+    /// A character in a line of text.
     Character {
-        /// Where the text is.
+        /// The JSON pointer of the text.
         pointer: String,
-        /// Which character of it.
+        /// The index of the character, from 1.
         at: usize,
     },
 }
 
 impl Place {
-    /// An error about this part.
+    /// Makes an error about this part.
     pub fn error(&self, detail: impl std::fmt::Display) -> FieldError {
         match self {
             Place::Pointer(pointer) => FieldError::at(pointer, detail.to_string()),
@@ -49,12 +50,12 @@ impl Place {
     }
 }
 
-/// A value, and where it was written. Equal where the values are.
+/// A value with the place where it was written. Two of them are equal if their values are equal.
 #[derive(Clone, Debug)]
 pub struct Spot<T> {
     /// The value.
     pub value: T,
-    /// Where it was written.
+    /// Where the value was written.
     pub place: Place,
 }
 
@@ -70,25 +71,25 @@ impl<T: PartialEq> PartialEq for Spot<T> {
     }
 }
 
-/// What a label must be.
+/// A condition on the value of a label.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Test {
-    /// This value.
+    /// The label has this value.
     Is(Spot<String>),
-    /// One of these, two or more.
+    /// The label has one of these values, two or more.
     In(Vec<Spot<String>>),
-    /// Any.
+    /// The label exists, with any value.
     Exists,
 }
 
-/// A time window: from `from` on, before `to`; one of them may be open.
+/// A time window. One of its ends can be open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
-    /// From this time on.
+    /// The beginning of the window, which belongs to it. If not set, the window has no beginning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Timestamp>,
-    /// Before this time.
+    /// The end of the window, which does not belong to it. If not set, the window has no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Timestamp>,
 }
@@ -108,30 +109,30 @@ impl Window {
 /// One condition on a resource.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Part {
-    /// Of this type.
+    /// The resource has this type.
     Type(Spot<ExternalId>),
-    /// With this label.
+    /// The resource has this label.
     Label(Spot<String>, Test),
-    /// Below this resource, at any depth.
+    /// The resource is below this one, at any depth.
     Under(Spot<ResourceRef>),
-    /// Of one of these accounts, by the account on it or on its nearest ancestor.
+    /// The resource belongs to one of these accounts, which is set on itself or on its nearest ancestor.
     Accounts(Vec<Spot<ExternalId>>),
-    /// Of an account with this label.
+    /// The resource belongs to an account with this label.
     AccountLabel(Spot<String>, Test),
-    /// First put into the directory in this window.
+    /// The resource was created in the directory in this window.
     Created(Spot<Window>),
-    /// Put, moved, or given to another account in this window, or first put.
+    /// The resource was created, written, moved, or given to another account in this window.
     Changed(Spot<Window>),
-    /// All of these, two or more.
+    /// All of these conditions match, two or more.
     All(Vec<Part>),
-    /// Any of these, two or more.
+    /// At least one of these conditions matches, two or more.
     Any(Vec<Part>),
-    /// Not this; somewhere beside it stands what it is taken from.
+    /// This condition does not match. A positive condition must stand beside it.
     Not(Spot<Box<Part>>),
 }
 
 impl Part {
-    /// All of `parts`, of which there is one at least.
+    /// Combines one or more parts that must all match.
     fn all(parts: Vec<Part>) -> Part {
         Part::joined(parts, Part::All, |part| match part {
             Part::All(inner) => Ok(inner),
@@ -139,7 +140,7 @@ impl Part {
         })
     }
 
-    /// Any of `parts`, of which there is one at least.
+    /// Combines one or more parts of which at least one must match.
     fn any(parts: Vec<Part>) -> Part {
         Part::joined(parts, Part::Any, |part| match part {
             Part::Any(inner) => Ok(inner),
@@ -147,7 +148,7 @@ impl Part {
         })
     }
 
-    /// One form for one meaning: nothing nested that need not be, no list of one.
+    /// Flattens nested lists and lists of one part, so that equal meanings have an equal form.
     fn joined(
         parts: Vec<Part>,
         list: impl Fn(Vec<Part>) -> Part,
@@ -170,7 +171,8 @@ impl Part {
         }
     }
 
-    /// Whether it says by itself what is meant; adds an error for each `not` that stands alone.
+    /// Returns whether the part contains a positive condition. Adds an error for each `not` that stands
+    /// alone.
     fn positive(&self, errors: &mut Vec<FieldError>) -> bool {
         match self {
             Part::Not(inner) => {
@@ -191,7 +193,7 @@ impl Part {
         }
     }
 
-    /// Adds an error where nothing positive is in it.
+    /// Adds an error if the part contains no positive condition.
     fn stands(&self, errors: &mut Vec<FieldError>) {
         if self.positive(errors) {
             return;
@@ -228,7 +230,7 @@ impl Part {
     }
 }
 
-/// A selector that was understood. Whether the directory knows what it names is another question: [`Selector::check`].
+/// A parsed selector. [`Selector::count`] checks whether the directory knows its names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Selector {
     root: Part,
@@ -236,17 +238,17 @@ pub struct Selector {
 }
 
 impl PartialEq for Place {
-    /// Two selectors are equal wherever they were written.
+    /// Two places are always equal, so that selectors are equal wherever they were written.
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
 impl Selector {
-    /// Parses what stands at `pointer` of a request: an object, or the text form.
+    /// Parses the selector at `pointer` of a request, which is an object or the text form.
     ///
     /// # Errors
-    /// `Invalid`, each wrong part with its place.
+    /// `Invalid` with one error for each wrong part.
     pub fn parse(pointer: &str, given: &Json) -> Result<Self> {
         match given {
             Json::Text(line) => Selector::parse_text(pointer, line),
@@ -258,10 +260,10 @@ impl Selector {
         }
     }
 
-    /// Parses the text form, which stands at `pointer`.
+    /// Parses the text form at `pointer` of a request.
     ///
     /// # Errors
-    /// `Invalid`, with the character at which it goes wrong.
+    /// `Invalid` with the character of the error.
     pub fn parse_text(pointer: &str, line: &str) -> Result<Self> {
         match text::parse(pointer, line) {
             Ok(root) => Selector::checked(pointer, Some(root), Vec::new()),
@@ -296,62 +298,63 @@ impl Selector {
         }
     }
 
-    /// The JSON form; it parses to an equal selector.
+    /// Returns the JSON form. It parses to an equal selector.
     pub fn to_json(&self) -> serde_json::Value {
         json::value(&self.root)
     }
 }
 
 impl std::fmt::Display for Selector {
-    /// The text form; it parses to an equal selector.
+    /// Writes the text form. It parses to an equal selector.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&text::line(&self.root))
     }
 }
 
-/// A selector as callers write it: as an object, whose fields must all hold, or as a line of text.
+/// A selector: an object whose fields must all match, or a line of text.
 #[derive(utoipa::ToSchema)]
 #[schema(as = Selector)]
 #[allow(dead_code)]
 pub enum SelectorSchema {
-    /// `type:file provider:s3 under:project/42 account:acme changed:2026-01-01T00:00Z..2026-01-02T00:00Z not(tier:free)`.
-    /// Parts beside each other must all hold; `or` and parentheses group; `label:*` asks for any value, `label:a,b`
-    /// for one of several, `account.label:value` for a label of the account.
+    /// A line of text, for example `type:file provider:s3 under:project/42 account:acme
+    /// changed:2026-01-01T00:00Z..2026-01-02T00:00Z not(tier:free)`. All parts must match. `or` and
+    /// parentheses combine parts. `label:*` matches any value, `label:a,b` matches one of several values, and
+    /// `account.label:value` matches a label of the account.
     #[schema(title = "Text")]
     Text(String),
-    /// Every field that is given must hold.
+    /// An object. All of its fields must match.
     #[schema(title = "Object")]
     Object(Box<SelectorObject>),
 }
 
-/// The fields of a selector. All that are given must hold.
+/// The fields of a selector. All fields that are given must match.
 #[derive(utoipa::ToSchema)]
 #[allow(dead_code)]
 pub struct SelectorObject {
-    /// Of this type.
+    /// The resource has this type.
     #[schema(rename = "type")]
     type_: Option<String>,
-    /// With these labels: `"value"`, `{"in": ["a", "b"]}`, or `{"exists": true}`.
+    /// The resource has these labels: `"value"`, `{"in": ["a", "b"]}`, or `{"exists": true}`.
     #[schema(value_type = Option<Object>)]
     labels: Option<()>,
-    /// Below this resource, at any depth.
+    /// The resource is below this one, at any depth.
     under: Option<ResourceRef>,
-    /// Of one of these accounts.
+    /// The resource belongs to one of these accounts.
     accounts: Option<Vec<String>>,
-    /// Of accounts with these labels, said as `labels` are.
+    /// The resource belongs to an account with these labels, in the same form as `labels`.
     #[schema(value_type = Option<Object>)]
     account_labels: Option<()>,
-    /// First put into the directory in this window.
+    /// The resource was created in the directory in this window.
     created: Option<Window>,
-    /// Put, moved, or given to another account in this window.
+    /// The resource was created, written, moved, or given to another account in this window.
     changed: Option<Window>,
-    /// All of these selectors.
+    /// All of these selectors match.
     #[schema(value_type = Option<Vec<Object>>)]
     and: Option<()>,
-    /// Any of these selectors.
+    /// At least one of these selectors matches.
     #[schema(value_type = Option<Vec<Object>>)]
     or: Option<()>,
-    /// Not this selector; something positive must stand beside it.
+    /// This selector does not match. A positive condition must stand beside it.
     #[schema(value_type = Option<Object>)]
     not: Option<()>,
 }

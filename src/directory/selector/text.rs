@@ -5,10 +5,11 @@
 //! all    = term (["and"] term)*
 //! term   = "not" term | "(" any ")" | name ":" value
 //! ```
-//! The names `type`, `under`, `account`, `created` and `changed` have their own meaning, `account.NAME` is a label of
-//! the account, any other name a label. A name or value in quotes is taken as it stands, so a label may have any name.
+//! The names `type`, `under`, `account`, `created` and `changed` have their own meaning. `account.NAME` is a
+//! label of the account, and any other name is a label of the resource. A quoted name or value is used
+//! literally, so a label can have any name.
 //!
-//! Must never happen here: a character that is passed over, or an error that does not say at which one.
+//! No character is ignored, and each error names the character where it occurred.
 
 use super::json::one_of;
 use super::{MAX_DEPTH, MAX_TEXT, Part, Place, Spot, Test, Window};
@@ -17,14 +18,14 @@ use crate::base::id::ExternalId;
 use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
 
-/// Names that are no labels unless they are quoted.
+/// Names that are labels only if they are quoted.
 const RESERVED: [&str; 8] = [
     "type", "under", "account", "created", "changed", "and", "or", "not",
 ];
-/// The start of a label of the account.
+/// The prefix of a label of the account.
 const OF_ACCOUNT: &str = "account.";
 
-/// Parses a line that stands at `pointer` of a request.
+/// Parses the line at `pointer` of a request.
 pub(super) fn parse(pointer: &str, line: &str) -> Result<Part, FieldError> {
     let mut parser = Parser {
         pointer,
@@ -56,7 +57,7 @@ struct Parser<'a> {
     at: usize,
 }
 
-/// Whether a character stands for itself in a name or value without quotes.
+/// Returns whether a character can be used in a name or value without quotes.
 fn plain(c: char) -> bool {
     !c.is_whitespace() && !matches!(c, '(' | ')' | ',' | '"')
 }
@@ -74,7 +75,7 @@ impl Parser<'_> {
         there
     }
 
-    /// Skips spaces. Whether anything is left.
+    /// Skips spaces. Returns whether anything is left.
     fn more(&mut self) -> bool {
         while self.peek().is_some_and(char::is_whitespace) {
             self.at += 1;
@@ -93,7 +94,7 @@ impl Parser<'_> {
         self.place(at).error(detail)
     }
 
-    /// Eats a word such as `or`, where it stands for itself and is no name.
+    /// Consumes a word such as `or` if it stands alone and is not the beginning of a name.
     fn eats_word(&mut self, word: &str) -> bool {
         if !self.more() {
             return false;
@@ -131,7 +132,7 @@ impl Parser<'_> {
             let start = self.at;
             let ends = !self.more() || self.peek() == Some(')') || self.eats_word("or");
             if ends {
-                // The `or` is the caller's.
+                // The caller consumes the `or`.
                 self.at = start;
                 return match and {
                     true => Err(self.wrong(start, "something must follow this and")),
@@ -178,7 +179,7 @@ impl Parser<'_> {
         }
     }
 
-    /// What is in quotes, whose first character is the next one.
+    /// Parses a quoted text. The next character is the opening quote.
     fn quoted(&mut self) -> Result<String, FieldError> {
         let start = self.at;
         self.at += 1;
@@ -260,7 +261,7 @@ impl Parser<'_> {
         }
     }
 
-    /// One value: whether it was quoted, and where it began.
+    /// Parses one value. Returns the value, whether it was quoted, and where it began.
     fn value(&mut self) -> Result<(String, bool, usize), FieldError> {
         let start = self.at;
         let quoted = self.peek() == Some('"');
@@ -373,7 +374,7 @@ impl Parser<'_> {
     }
 }
 
-/// The text form of a condition.
+/// Returns the text form of a condition.
 pub(super) fn line(part: &Part) -> String {
     match part {
         Part::Type(type_) => format!("type:{}", value(type_.value.as_str())),

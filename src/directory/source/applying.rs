@@ -1,7 +1,5 @@
-//! How far the runs are that this process is storing: kept in memory, as nothing of a transaction that is under way can be
-//! seen from outside of it.
-//!
-//! Must never happen here: a count that stays when its run is over.
+//! The progress of the runs that this process is storing. It is kept in memory, because other connections
+//! cannot see the rows of an open transaction. A count is removed when its run ends.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +15,7 @@ fn counts() -> MutexGuard<'static, Counts> {
     COUNTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A run that is being stored, until it is dropped.
+/// The progress of a run. It is removed when this is dropped.
 pub(super) struct Applying {
     run: RunId,
     done: Arc<AtomicU64>,
@@ -33,7 +31,7 @@ impl Applying {
         }
     }
 
-    /// Counts rows as it goes on; shared with whoever stores them.
+    /// Returns the counter of stored rows, which is shared with the code that stores them.
     pub fn counter(&self) -> Arc<AtomicU64> {
         self.done.clone()
     }
@@ -45,7 +43,8 @@ impl Drop for Applying {
     }
 }
 
-/// The rows of a run that are stored so far; none where this process is not storing it.
+/// Returns the number of rows of a run that are stored up to now. None if this process is not storing the
+/// run.
 pub(super) fn done(run: &RunId) -> Option<u64> {
     counts().get(run).map(|done| done.load(Ordering::Relaxed))
 }

@@ -1,8 +1,9 @@
-//! A call-out: the product's own service is asked about references that the directory does not know. What it answers are
-//! lines of an import about just these, what is above them, and whose they are.
+//! Call-outs: Candor asks the product's own service about references that the directory does not know. The
+//! answer consists of import lines about these references, their ancestors, and the accounts and people they
+//! belong to.
 //!
-//! Must never happen here: an answer about something else that is taken in, one that is read without bound, or a guess
-//! where there is no answer.
+//! An answer about anything else is rejected. The size of an answer is limited. Without an answer, nothing is
+//! guessed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,29 +24,26 @@ use crate::directory::line::{self, Line, LineKind};
 use crate::egress::client::{Bounds, Client, Unanswered};
 use diesel::prelude::*;
 
-/// References of one request at most.
+/// The largest number of references in one request.
 pub const BATCH: usize = 100;
-/// How much is waited for and read of an answer.
+/// The limits on the time and the size of an answer.
 const BOUNDS: Bounds = Bounds {
     patience: Duration::from_secs(10),
     body: 1024 * 1024,
 };
 
-/// The service to ask. It holds the secret, so it cannot be shown.
+/// The service to ask. It contains a secret, so it does not implement `Debug`.
 #[derive(Clone)]
 pub struct Service {
-    /// Its id.
+    /// The ID of the source.
     pub id: SourceId,
-    /// What it is called.
+    /// The name of the source.
     pub name: String,
     url: String,
     secret: String,
 }
 
-/// The service, where there is one.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the service, if one is configured.
 pub fn service(conn: &mut Conn) -> Result<Option<Service>> {
     let row: Option<Row> = s::table
         .filter(s::kind.eq(SourceKind::Http.as_str()))
@@ -61,10 +59,10 @@ pub fn service(conn: &mut Conn) -> Result<Option<Service>> {
     }))
 }
 
-/// Asks about references.
+/// Asks the service about references.
 ///
 /// # Errors
-/// Why there is no answer that can be used: a part of a sentence, without what the service said.
+/// Why there is no usable answer, as a part of a sentence. It does not contain texts of the service.
 pub(crate) async fn ask(
     client: &Client,
     service: &Service,
@@ -93,19 +91,19 @@ pub(crate) async fn ask(
     read(&answer.body, wanted)
 }
 
-/// What can be used of an answer.
+/// The usable part of an answer.
 pub(crate) struct Answer {
-    /// Lines in an order in which each uses only what came before.
+    /// The lines, in an order in which each line refers only to earlier ones.
     lines: Vec<Line>,
-    /// Lines that are left out: people whose words cannot be used, and their roles.
+    /// The number of lines that are left out: people with unusable values, and their roles.
     left_out: usize,
 }
 
-/// Reads an answer. A person whose words cannot be used, such as an address that is none, is left out with their roles: the others are
-/// to be notified, where there are others. Anything else that is wrong refuses the whole answer.
+/// Reads an answer. A person with unusable values, such as an invalid address, is left out together with
+/// their roles, so that the other people are still notified. Any other error rejects the whole answer.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with the answer.
 fn read(body: &[u8], wanted: &[ResourceRef]) -> std::result::Result<Answer, String> {
     let mut lines = BTreeMap::new();
     let mut unusable = BTreeMap::new();
@@ -134,7 +132,7 @@ fn read(body: &[u8], wanted: &[ResourceRef]) -> std::result::Result<Answer, Stri
     let allowed = allowed(&lines, wanted)?;
     if let Some(((kind, key), _)) = lines.iter().find(|(at, _)| !allowed.contains(at)) {
         let words: Vec<String> = serde_json::from_str(key).unwrap_or_default();
-        // A person's key may be an address.
+        // The key of a person can be an email address, so it is not shown.
         let which = match kind {
             LineKind::Resource => format!("{} {}", kind.as_str(), words.join(" ")),
             _ => format!("{} that has nothing to do with it", kind.as_str()),
@@ -149,7 +147,7 @@ fn read(body: &[u8], wanted: &[ResourceRef]) -> std::result::Result<Answer, Stri
         Line::Account(_) | Line::Resource(_) => true,
     });
     let left_out = all - lines.len();
-    // Where nobody is left, something would be affected of which nobody could be told.
+    // If no person is left, a resource would be affected and nobody could be notified.
     if !lines.keys().any(|(kind, _)| *kind == LineKind::Person)
         && let Some((_, reason)) = unusable.into_iter().next()
     {
@@ -174,7 +172,8 @@ fn parent<'a>(lines: &'a Lines, line: &Line) -> Option<&'a Line> {
     lines.get(&(LineKind::Resource, line.parent_key()?))
 }
 
-/// How many of its ancestors are in the answer; a circle ends somewhere, and the import refuses it.
+/// Returns how many ancestors of a resource are in the answer. A cycle ends the count, and the import rejects
+/// it.
 fn depth(lines: &Lines, line: &Line) -> usize {
     let mut depth = 0;
     let mut at = parent(lines, line);
@@ -185,7 +184,8 @@ fn depth(lines: &Lines, line: &Line) -> usize {
     depth
 }
 
-/// What an answer may be about: what was asked, what is above it, and whose that is.
+/// Returns what an answer may contain: the requested references, their ancestors, and the accounts and people
+/// they belong to.
 fn allowed(
     lines: &Lines,
     wanted: &[ResourceRef],
@@ -196,7 +196,7 @@ fn allowed(
         let mut key = Some(line::resource_key(at));
         while let Some(this) = key.take() {
             let place = (LineKind::Resource, this);
-            // Where it was already, what is above it was too.
+            // If the resource was handled already, its ancestors were too.
             if let Some(Line::Resource(line)) = lines.get(&place)
                 && allowed.insert(place)
             {
@@ -238,10 +238,10 @@ fn allowed(
     Ok(allowed)
 }
 
-/// Stores what a service answered.
+/// Stores the answer of a service.
 ///
 /// # Errors
-/// `Invalid` where it does not fit the directory; then the caller must roll back.
+/// `Invalid` if the answer does not fit the directory. The caller must then roll back.
 pub(crate) fn store(tx: &mut Tx<'_>, service: &SourceId, answer: Answer) -> Result<Counts> {
     let mut import = Import::begin_as_a_whole(tx)?;
     for (index, line) in answer.lines.into_iter().enumerate() {
@@ -258,7 +258,7 @@ pub(crate) fn store(tx: &mut Tx<'_>, service: &SourceId, answer: Answer) -> Resu
     Ok(counts)
 }
 
-/// Why an answer does not fit the directory, as a part of a sentence.
+/// Returns why an answer does not fit the directory, as a part of a sentence.
 pub fn misfit(error: &Error) -> Option<String> {
     match error {
         Error::Invalid { detail, .. } => Some(format!("its answer does not fit: {detail}")),
@@ -323,7 +323,7 @@ mod tests {
         }
         assert!(asked(&[MEDIA, MEDIA]).unwrap_err().contains("twice"));
         assert!(asked(&["<html>"]).unwrap_err().contains("line 1"));
-        // A circle ends.
+        // A cycle ends.
         let circle = r#"{"kind":"resource","type":"project","id":"42","parent":{"type":"media","id":"m9"}}"#;
         assert_eq!(asked(&[MEDIA, circle]).unwrap().len(), 2);
     }

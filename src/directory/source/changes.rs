@@ -1,65 +1,66 @@
-//! What a run changes, and what is wrong with what a source brought: as shown, and as stored with the run.
+//! The changes of a run and the errors in the rows of a source, as they are shown and as they are stored with
+//! the run.
 //!
-//! Must never happen here: a value of a row, which may be an address.
+//! An error never contains a value of a row, because it can be an email address.
 
 use serde::{Deserialize, Serialize};
 
 use crate::directory::line::LineKind;
 
-/// What became of the rows of one kind.
+/// The number of rows of one kind, by what happened to them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct KindChanges {
-    /// Not there before.
+    /// Rows that were not in the directory before.
     pub added: u64,
-    /// There, and now different.
+    /// Rows that differ from the directory.
     pub changed: u64,
-    /// As they were.
+    /// Rows that are the same as in the directory.
     pub unchanged: u64,
-    /// Brought by this source before, and not any more.
+    /// Rows that this source brought before and does not bring any more. They are archived.
     pub gone: u64,
-    /// Brought, and not used: what the directory has stays as it is.
+    /// Rows that are not used. Their entries in the directory do not change.
     #[serde(default)]
     pub left_out: u64,
 }
 
-/// One change, for people who want to see what kind of thing changed.
+/// One example of a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Example {
-    /// Of what.
+    /// The kind of the row.
     pub kind: LineKind,
-    /// added, changed or gone.
+    /// The change: `added`, `changed` or `gone`.
     pub change: String,
-    /// Which: the words of its key, such as type and id.
+    /// The key of the row, for example its type and ID.
     pub key: Vec<String>,
 }
 
-/// What a run changes.
+/// The changes of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Changes {
-    /// Accounts.
+    /// The changes of accounts.
     pub accounts: KindChanges,
-    /// People.
+    /// The changes of people.
     pub people: KindChanges,
-    /// Resources.
+    /// The changes of resources.
     pub resources: KindChanges,
-    /// Members of accounts.
+    /// The changes of members of accounts.
     pub members: KindChanges,
-    /// Collaborators on resources.
+    /// The changes of collaborators on resources.
     pub collaborators: KindChanges,
-    /// Rows that this source had brought before.
+    /// The number of rows that this source had brought before.
     pub brought_before: u64,
-    /// Some of the changes.
+    /// Examples of the changes.
     pub examples: Vec<Example>,
-    /// Some of the rows that are left out, and why.
+    /// Examples of the rows that are left out, with the reasons.
     #[serde(default)]
     pub left_out: Vec<RunError>,
-    /// What should be changed about the source, such as the rights of its user.
+    /// What should be changed at the source, for example the rights of its database user.
     #[serde(default)]
     pub warnings: Vec<String>,
 }
 
 impl Changes {
-    /// The changes of a kind.
+    /// Returns the changes of a kind.
     pub fn of(&mut self, kind: LineKind) -> &mut KindChanges {
         match kind {
             LineKind::Account => &mut self.accounts,
@@ -83,17 +84,17 @@ impl Changes {
         .sum()
     }
 
-    /// Rows to mark as gone.
+    /// Returns the number of rows that are archived.
     pub fn gone(&self) -> u64 {
         self.sum(|kind| kind.gone)
     }
 
-    /// Rows that are not used.
+    /// Returns the number of rows that are left out.
     pub fn left_out(&self) -> u64 {
         self.sum(|kind| kind.left_out)
     }
 
-    /// The counts alone: examples may hold keys, which may be addresses.
+    /// Returns only the counts. Examples can contain keys, which can be email addresses.
     pub(super) fn summary(&self) -> Changes {
         Changes {
             examples: Vec::new(),
@@ -102,25 +103,25 @@ impl Changes {
         }
     }
 
-    /// Rows to store.
+    /// Returns the number of rows that are stored.
     pub fn stored(&self) -> u64 {
         self.sum(|kind| kind.added + kind.changed)
     }
 }
 
-/// What is wrong with what a source brought.
+/// An error in what a source brought.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RunError {
-    /// Of which kind; none: it is the source as a whole.
+    /// The kind of the row. Not set if the error is about the whole source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<LineKind>,
-    /// Which row: the words of its key, where it has one.
+    /// The key of the row, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Vec<String>>,
-    /// Which row of the query, from 1.
+    /// The number of the row in its query, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub row: Option<u64>,
-    /// Which column.
+    /// The name of the column.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
     /// What is wrong.
@@ -128,7 +129,7 @@ pub struct RunError {
 }
 
 impl RunError {
-    /// About all rows of a kind.
+    /// Makes an error about all rows of a kind.
     pub(super) fn of(kind: LineKind, detail: impl Into<String>) -> Self {
         RunError {
             kind: Some(kind),
@@ -136,7 +137,7 @@ impl RunError {
         }
     }
 
-    /// About the source as a whole.
+    /// Makes an error about the whole source.
     pub fn plain(detail: impl Into<String>) -> Self {
         RunError {
             kind: None,

@@ -1,6 +1,5 @@
-//! When a source is read by itself: a cron expression, in UTC.
-//!
-//! Must never happen here: a time of day that means another hour in summer.
+//! When a source is read automatically: a cron expression in UTC, so that a time of day does not change with
+//! daylight saving time.
 
 use std::str::FromStr;
 
@@ -9,13 +8,13 @@ use croner::Cron;
 
 use crate::base::time::Timestamp;
 
-/// Longest expression, in bytes.
+/// The longest expression, in bytes.
 const LONGEST: usize = 200;
 
-/// Checks an expression.
+/// Checks a cron expression.
 ///
 /// # Errors
-/// A sentence for the caller.
+/// A sentence for the caller that says what is wrong.
 pub fn check(expression: &str) -> Result<(), String> {
     if expression.len() > LONGEST {
         return Err(format!("is longer than {LONGEST} characters"));
@@ -34,7 +33,7 @@ pub fn check(expression: &str) -> Result<(), String> {
         .map_err(|_| "names no time that ever comes".to_owned())
 }
 
-/// The next time after this one. None where there is none.
+/// Returns the next time after the given one. None if there is none.
 pub fn next(expression: &str, after: Timestamp) -> Option<Timestamp> {
     let cron = Cron::from_str(expression).ok()?;
     let start = DateTime::from_timestamp_micros(after.as_micros())?;

@@ -1,6 +1,7 @@
-//! How the directory says today what a source brings: the same lines, so that what is unchanged is equal.
+//! Reads the current state of the directory as import lines, so that an unchanged row of a source is equal to
+//! its line.
 //!
-//! Must never happen here: a line that is written otherwise than `line` writes it.
+//! `line` writes these lines too, so that there is only one form.
 
 use std::collections::HashMap;
 
@@ -19,7 +20,8 @@ use crate::directory::line::{
 };
 use crate::directory::{ResourceRef, resource, write};
 
-/// The lines of what these are about, by key; what is not there, or gone, is left out.
+/// Returns the current lines of these entries, by key. Entries that do not exist or are archived are left
+/// out.
 pub(super) fn lines(conn: &mut Conn, kind: LineKind, wanted: &[&Line]) -> Result<HashMap<String, String>> {
     let found = match kind {
         LineKind::Account => accounts(conn, wanted)?,

@@ -1,6 +1,5 @@
-//! What a source brought before and does not bring any more: counted, and marked as gone.
-//!
-//! Must never happen here: a row marked that another source, or nobody, brought.
+//! The rows that a source brought before and does not bring any more: they are counted and archived. A row
+//! that another source or nobody brought is never archived.
 
 use std::collections::HashMap;
 
@@ -33,7 +32,7 @@ struct Key {
 const MISSING: &str = "FROM directory_origins o WHERE o.source_id = $1 AND o.kind = $2 AND NOT EXISTS ( \
      SELECT 1 FROM directory_staged s WHERE s.run_id = $3 AND s.kind = o.kind AND s.key = o.key)";
 
-/// How many rows a source has brought.
+/// Returns how many rows the source has brought.
 pub(super) fn brought(conn: &mut Conn, source: &SourceId) -> Result<u64> {
     let rows: i64 = o::table
         .filter(o::source_id.eq(source.as_str()))
@@ -42,7 +41,7 @@ pub(super) fn brought(conn: &mut Conn, source: &SourceId) -> Result<u64> {
     Ok(rows.unsigned_abs())
 }
 
-/// How many rows of a kind a source has brought.
+/// Returns how many rows of a kind the source has brought.
 pub(super) fn brought_of(conn: &mut Conn, source: &SourceId, kind: LineKind) -> Result<u64> {
     let rows: i64 = o::table
         .filter(o::source_id.eq(source.as_str()))
@@ -52,7 +51,7 @@ pub(super) fn brought_of(conn: &mut Conn, source: &SourceId, kind: LineKind) -> 
     Ok(rows.unsigned_abs())
 }
 
-/// How many rows of a kind the source has brought and this run has not.
+/// Returns how many rows of a kind the source has brought before and not in this run.
 pub(super) fn count(conn: &mut Conn, source: &SourceId, run: &RunId, kind: LineKind) -> Result<u64> {
     let counted: Counted = diesel::sql_query(format!("SELECT COUNT(*) AS n {MISSING}"))
         .bind::<Text, _>(source.as_str())
@@ -62,7 +61,7 @@ pub(super) fn count(conn: &mut Conn, source: &SourceId, run: &RunId, kind: LineK
     Ok(counted.n.unsigned_abs())
 }
 
-/// Some of them, by key.
+/// Returns the keys of some of these rows.
 pub(super) fn some(
     conn: &mut Conn,
     source: &SourceId,
@@ -78,7 +77,8 @@ pub(super) fn some(
     Ok(keys.into_iter().map(|row| row.key).collect())
 }
 
-/// Marks them as gone. The source did not bring them, so it owns them no more: answers how many there were.
+/// Archives these rows. The source no longer brings them, so it no longer owns them. Returns how many there
+/// were.
 pub(super) fn mark(
     conn: &mut Conn,
     source: &SourceId,
@@ -185,7 +185,8 @@ enum AccountOrPerson {
     Person,
 }
 
-/// The keys of accounts or people, also of those that are gone already: a role ends with the run that ends its person.
+/// Returns the keys of accounts or people, including archived ones, because a role ends in the same run as
+/// its person.
 fn keys_by_id(
     conn: &mut Conn,
     keys: &[Vec<String>],

@@ -1,8 +1,10 @@
-//! The rows of a run that are left out: why each of them is, how many there are, and when they are too many.
+//! The rows of a run that are left out: the reason for each of them, how many there are, and when they are
+//! too many.
 //!
-//! What the directory has by the key of such a row stays as it is. It is neither changed nor archived, for the source still has it.
+//! The directory entry with the key of such a row does not change. It is not archived either, because the
+//! source still has the row.
 //!
-//! Must never happen here: a value of a row in a reason.
+//! A reason never contains a value of a row.
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -14,26 +16,26 @@ use crate::db::Conn;
 use crate::db::schema::directory_staged as ds;
 use crate::directory::line::LineKind;
 
-/// Rows that are shown.
+/// The number of rows that are shown.
 const SHOWN: usize = 100;
-/// Rows of a kind that may be left out whatever the share is, unless the share is 0.
+/// The number of rows of a kind that may be left out whatever the share is, unless the share is 0.
 const FEW: u64 = 2;
 
 /// Why a row is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
-    /// Its own values cannot be used.
+    /// A value of the row cannot be used.
     Wrong,
-    /// It refers to what neither the source nor the directory has.
+    /// The row refers to an entry that neither the source nor the directory has.
     Unknown,
-    /// It refers to what is archived, or is archived by this run.
+    /// The row refers to an entry that is archived or that this run archives.
     Archived,
-    /// It refers to a row that is left out.
+    /// The row refers to a row that is left out.
     Follows,
 }
 
 impl Why {
-    /// As it is stored.
+    /// Returns the reason as it is stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Why::Wrong => "wrong",
@@ -44,26 +46,27 @@ impl Why {
     }
 }
 
-/// Those that count towards the share. The others follow from something else: an account that the query filters, or a row that counts.
+/// The reasons that count towards the share. The others follow from something else: a filter in the query of
+/// the accounts, or a row that counts itself.
 const COUNTED: [&str; 2] = ["wrong", "unknown"];
 
-/// Why a row is left out, in words.
+/// Why a row is left out, with details.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct LeftOut {
     #[serde(skip, default = "wrong")]
     pub why: Why,
-    /// Its key, where it is staged under another.
+    /// The key of the row, if it is staged under another key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Vec<String>>,
-    /// Its place in the query, from 1.
+    /// The number of the row in its query, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub row: Option<u64>,
-    /// Which column is wrong.
+    /// The name of the wrong column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
     /// What is wrong.
     pub detail: String,
-    /// How many rows of the source it stands for.
+    /// The number of rows of the source that this entry stands for.
     pub rows: u64,
 }
 
@@ -105,7 +108,7 @@ pub(super) fn leave_out(
     Ok(())
 }
 
-/// Leaves out the row at a place of the run. Answers whether there was one that was used.
+/// Leaves out the row with this number in the run. Returns whether the row existed and was in use.
 pub(super) fn leave_out_at(conn: &mut Conn, run: &RunId, seq: u64, detail: &str) -> Result<bool> {
     let why = LeftOut::new(Why::Wrong, detail);
     let found = diesel::update(
@@ -122,7 +125,7 @@ pub(super) fn leave_out_at(conn: &mut Conn, run: &RunId, seq: u64, detail: &str)
     Ok(found > 0)
 }
 
-/// Counts the rows that are left out, and shows some of them: first those that are wrong.
+/// Counts the rows that are left out, and adds some of them to `changes`. Rows with wrong values come first.
 pub(super) fn count(conn: &mut Conn, run: &RunId, kinds: &[LineKind], changes: &mut Changes) -> Result<()> {
     for kind in kinds {
         let rows: i64 = ds::table
@@ -168,7 +171,7 @@ fn shown(kind: i64, key: &str, reason: Option<&str>) -> Result<RunError> {
     })
 }
 
-/// Rows without a key are staged as one. Answers how many more they are.
+/// Returns how many more rows without a key there are than entries, because all of them are staged as one.
 fn more_without_key(conn: &mut Conn, run: &RunId, kind: LineKind) -> Result<u64> {
     let reason: Option<Option<String>> = ds::table
         .find((run.as_str(), kind.number(), super::stage::NO_KEY))
@@ -182,7 +185,8 @@ fn more_without_key(conn: &mut Conn, run: &RunId, kind: LineKind) -> Result<u64>
     Ok(reason.rows.saturating_sub(1))
 }
 
-/// Why the run must stop, as too many rows cannot be used: all of a kind, or more than the share of one.
+/// Returns why the run must stop because too many rows cannot be used: all rows of a kind, or more than the
+/// allowed share of a kind.
 pub(super) fn too_many(
     conn: &mut Conn,
     run: &RunId,

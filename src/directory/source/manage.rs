@@ -1,6 +1,6 @@
-//! Making, changing and ending sources: what a caller says is checked, and what was done is recorded.
+//! Creates, changes and deletes sources. Each input is checked, and each change is recorded.
 //!
-//! Must never happen here: a URL or a secret in the audit trail, or a source that cannot work by what is known of it.
+//! The audit trail never contains a URL or a secret. A source that is known not to work is rejected.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -24,7 +24,8 @@ use crate::directory::address_mark;
 use crate::directory::endpoint::{fresh_secret, key_of};
 use crate::egress::{Policy, check_url};
 
-/// What the audit trail holds of a source: everything but its URL and secret, and a mark that tells whether the URL changed.
+/// Returns the audited values of a source: everything except its secret, and a hash of its URL that shows
+/// whether it changed.
 fn mark(row: &Row) -> Result<Value> {
     Ok(json!({
         "name": row.name, "kind": row.kind, "queries": row.queries()?, "schedule": row.schedule,
@@ -33,16 +34,16 @@ fn mark(row: &Row) -> Result<Value> {
     }))
 }
 
-/// What a source is checked against.
+/// The settings that a source is checked against.
 #[derive(Clone, Copy)]
 pub struct Settings<'a> {
-    /// The path of Candor's own database, where it is a file.
+    /// The path of Candor's own database, if it is a file.
     pub own_file: Option<&'a str>,
-    /// Where a service may be.
+    /// Which addresses a service may have.
     pub callout_allow: Policy,
 }
 
-/// Checks what a caller says of a source, and collects what is wrong.
+/// Checks the input for a source and collects the errors.
 struct Checked<'a> {
     kind: SourceKind,
     check: Check,
@@ -67,10 +68,11 @@ impl Checked<'_> {
         }
     }
 
-    /// Candor's own file holds secrets, and reading it would copy the directory from itself.
+    /// Rejects Candor's own database file. It contains secrets, and the directory would be copied from
+    /// itself.
     fn not_our_own(&self, url: &str) -> std::result::Result<(), String> {
         let whole = |path: &str| std::fs::canonicalize(path).ok();
-        // A file may have several names without a link between them.
+        // A file can have several names without a symbolic link between them.
         let file = |path: &str| {
             let found = std::fs::metadata(path).ok()?;
             Some((found.dev(), found.ino()))
@@ -159,10 +161,11 @@ fn on_taken(name: &str) -> impl FnOnce(diesel::result::Error) -> Error {
     }
 }
 
-/// Makes a source.
+/// Creates a source.
 ///
 /// # Errors
-/// `Invalid`, field by field; `Conflict` where the name is taken.
+/// `Invalid` with one error for each wrong field. `Conflict` if the name is in use, there are 100 sources, or
+/// there is already a service.
 pub fn create(tx: &mut Tx<'_>, new: &NewSource, settings: Settings<'_>) -> Result<CreatedSource> {
     let mut checked = Checked {
         kind: new.kind,
@@ -259,7 +262,8 @@ pub fn create(tx: &mut Tx<'_>, new: &NewSource, settings: Settings<'_>) -> Resul
 /// Changes a source.
 ///
 /// # Errors
-/// `NotFound`; `Invalid`, field by field; `Conflict` where the name is taken.
+/// `NotFound` if the source does not exist. `Invalid` with one error for each wrong field. `Conflict` if the
+/// name is in use.
 pub fn change(
     tx: &mut Tx<'_>,
     id: &SourceId,
@@ -329,10 +333,11 @@ pub fn change(
     row.view()
 }
 
-/// Ends a source and forgets its URL and secret. What it brought stays, and belongs to no source any more.
+/// Deletes a source with its URL and secret. The entries that it brought stay and no longer belong to a
+/// source.
 ///
 /// # Errors
-/// `NotFound`, also where it has ended already; `Conflict` while it is being read.
+/// `NotFound` if the source does not exist or is already deleted. `Conflict` while it is being read.
 pub fn delete(tx: &mut Tx<'_>, id: &SourceId) -> Result<()> {
     dialect::lock(tx.conn, Lock::Source, id.as_str())?;
     let row = there(tx.conn, id)?;

@@ -1,18 +1,19 @@
-//! From a row with columns to a line of an import: which columns each kind has, and what is wrong with a row.
+//! Turns a row with columns into an import line: which columns each kind has, and what is wrong with a row.
 //!
-//! Must never happen here: a column that is passed over, or a value in an error's text (it may be an address).
+//! An unknown column is an error. The text of an error never contains a value, because it can be an email
+//! address.
 
 use serde_json::{Map, Value};
 
 use crate::base::id::ExternalId;
 use crate::directory::line::{self, Line, LineKind};
 
-/// What is wrong with one column of a row.
+/// An error in one column of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong {
-    /// The field; empty where it is the row as a whole.
+    /// The name of the field. Empty if the error is about the whole row.
     pub field: String,
-    /// What is wrong with it.
+    /// What is wrong.
     pub detail: String,
 }
 
@@ -23,7 +24,7 @@ fn wrong(field: impl Into<String>, detail: impl Into<String>) -> Vec<Wrong> {
     }]
 }
 
-/// The fields of a kind, beside `label_NAME`.
+/// Returns the fields of a kind, without `label_NAME`.
 pub fn fields(kind: LineKind) -> &'static [&'static str] {
     match kind {
         LineKind::Account => &["id", "name", "locale", "time_zone", "labels"],
@@ -42,7 +43,7 @@ pub fn fields(kind: LineKind) -> &'static [&'static str] {
     }
 }
 
-/// The columns that name a row of a kind; a query is read in their order.
+/// Returns the columns that identify a row of a kind. A query is read in their order.
 pub fn key(kind: LineKind) -> &'static [&'static str] {
     match kind {
         LineKind::Account | LineKind::Person => &["id"],
@@ -52,7 +53,7 @@ pub fn key(kind: LineKind) -> &'static [&'static str] {
     }
 }
 
-/// The words of a row's key, where all of them can be ids.
+/// Returns the key of a row, if each of its values is a valid ID.
 pub(super) fn key_of(kind: LineKind, row: &Map<String, Value>) -> Option<Vec<String>> {
     key(kind)
         .iter()
@@ -63,7 +64,7 @@ pub(super) fn key_of(kind: LineKind, row: &Map<String, Value>) -> Option<Vec<Str
         .collect()
 }
 
-/// The name in `label_NAME`, where the kind has labels.
+/// Returns the name in `label_NAME`, if the kind has labels.
 fn label(kind: LineKind, field: &str) -> Option<&str> {
     matches!(kind, LineKind::Account | LineKind::Resource)
         .then(|| field.strip_prefix("label_"))
@@ -71,10 +72,10 @@ fn label(kind: LineKind, field: &str) -> Option<&str> {
         .filter(|name| !name.is_empty())
 }
 
-/// Whether the kind has such a field.
+/// Checks that the kind has this field.
 ///
 /// # Errors
-/// A sentence that names those that it has.
+/// A sentence with the names of its fields.
 pub fn check_field(kind: LineKind, field: &str) -> Result<(), String> {
     if fields(kind).contains(&field) || label(kind, field).is_some() {
         return Ok(());
@@ -91,7 +92,7 @@ pub fn check_field(kind: LineKind, field: &str) -> Result<(), String> {
     ))
 }
 
-/// A text; numbers and truths are written as such. None: null.
+/// Returns a value as text. Numbers and booleans are written as text, and a null is None.
 fn text(field: &str, value: &Value) -> Result<Option<String>, Vec<Wrong>> {
     match value {
         Value::Null => Ok(None),
@@ -124,7 +125,7 @@ fn labels(value: &Value, into: &mut Map<String, Value>) -> Result<(), Vec<Wrong>
     Ok(())
 }
 
-/// A name and a label's value are one line: a line break in them becomes a blank. An address has no blanks around it.
+/// Removes line breaks from names and values of labels, and spaces around addresses.
 fn tidy(kind: LineKind, field: &str, text: String) -> String {
     if (field == "name" || label(kind, field).is_some()) && text.contains(['\n', '\r']) {
         let lines = text
@@ -139,7 +140,7 @@ fn tidy(kind: LineKind, field: &str, text: String) -> String {
     text
 }
 
-/// Moves `NAME_type` and `NAME_id` into one reference.
+/// Combines `NAME_type` and `NAME_id` into one reference.
 fn reference(row: &mut Map<String, Value>, name: &str) -> Result<(), Vec<Wrong>> {
     let (type_, id) = (format!("{name}_type"), format!("{name}_id"));
     match (row.remove(&type_), row.remove(&id)) {
@@ -159,10 +160,10 @@ fn reference(row: &mut Map<String, Value>, name: &str) -> Result<(), Vec<Wrong>>
     }
 }
 
-/// The line that a row becomes.
+/// Turns a row into an import line.
 ///
 /// # Errors
-/// What is wrong with it, column by column.
+/// The errors, by column.
 pub(crate) fn line<'a>(
     kind: LineKind,
     cells: impl IntoIterator<Item = (&'a str, &'a Value)>,
@@ -188,7 +189,7 @@ pub(crate) fn line<'a>(
     if !found.is_empty() {
         row.insert("labels".to_owned(), Value::Object(found));
     }
-    // Somebody without an address is shown as one who cannot be reached.
+    // A person without an address is shown as unreachable.
     if kind == LineKind::Person && !row.contains_key("email") {
         row.insert("email".to_owned(), Value::from(""));
     }
@@ -212,7 +213,7 @@ pub(crate) fn line<'a>(
     if errors.is_empty() { Ok(line) } else { Err(errors) }
 }
 
-/// `parent.id` is the column `parent_id`.
+/// Returns the column for a path, for example `parent_id` for `parent.id`.
 fn column(path: &str) -> String {
     match path.split_once(['.', '/']) {
         Some((first @ ("parent" | "resource"), rest)) => format!("{first}_{rest}"),
@@ -221,7 +222,7 @@ fn column(path: &str) -> String {
     }
 }
 
-/// What the parser of lines says, in terms of columns.
+/// Translates an error of the line parser into an error about a column.
 fn named(kind: LineKind, reason: &str) -> Vec<Wrong> {
     if let Some(name) = reason
         .strip_prefix("missing field `")

@@ -1,11 +1,10 @@
-//! Where the directory comes from: databases that are read on a schedule, and services that are asked.
+//! The sources of the directory: databases that are read on a schedule, and services that are asked.
 //!
-//! A source of SQL is read into a staging table, compared with the directory, and applied in one transaction with the
-//! upserts that the import uses; see `sync`. One of HTTP is asked about references that nobody knows; see `callout`.
-//! What tells one SQL database from another is in `db::foreign`.
+//! An SQL source is read into a staging table, compared with the directory, and applied in one transaction
+//! with the same upserts as the import; see `sync`. An HTTP source is asked about unknown references; see
+//! `callout`. The differences between SQL databases are in `db::foreign`.
 //!
-//! Must never happen here: a password or a secret in what is shown, logged or audited, or a row of one source that
-//! another one marks as gone.
+//! A password or a secret is never shown, logged or audited. A source never archives a row of another source.
 
 mod applying;
 pub mod callout;
@@ -42,18 +41,18 @@ use crate::db::dialect::{self, Lock};
 use crate::db::foreign::{Engine, shown_url};
 use crate::db::schema::{directory_runs as dr, directory_sources as s};
 
-/// Longest query, in bytes.
+/// The longest query, in bytes.
 const MAX_QUERY: usize = 20_000;
-/// Sources at most.
+/// The largest number of sources.
 const MOST: i64 = 100;
-/// Share of what a source brought that may be marked as gone without asking.
+/// The default share of a source's rows that may be archived without a confirmation, in percent.
 const GONE_PERCENT: i64 = 10;
-/// Share of the rows of a kind that may be left out.
+/// The default share of the rows of a kind that may be left out, in percent.
 const LEFT_OUT_PERCENT: i64 = 10;
-/// Seconds after which a source counts as old.
+/// The default number of seconds after which the data of a source counts as stale.
 const STALE_AFTER: i64 = 24 * 3600;
 
-/// What kind of source it is.
+/// The kind of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceKind {
@@ -75,7 +74,7 @@ impl SourceKind {
         (SourceKind::Http, "http"),
     ];
 
-    /// As stored and shown.
+    /// Returns the kind as it is stored and shown.
     pub fn as_str(self) -> &'static str {
         Self::ALL
             .iter()
@@ -91,7 +90,7 @@ impl SourceKind {
             .ok_or_else(|| Error::internal("a source of an unknown kind"))
     }
 
-    /// The database that it is; none: it is a service.
+    /// Returns the database engine. None for a service.
     pub fn engine(self) -> Option<Engine> {
         match self {
             SourceKind::Postgres => Some(Engine::Postgres),
@@ -102,29 +101,31 @@ impl SourceKind {
     }
 }
 
-/// A query for each kind of row; one that is unset is not asked, and what was brought by it stays.
+/// The queries, one for each kind of row. If a query is not set, rows of that kind are not read, and the
+/// entries that it brought before stay.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Queries {
-    /// Columns: id, name; locale, time_zone, labels (a JSON object), label_NAME.
+    /// Columns: `id`, `name`. Optional: `locale`, `time_zone`, `labels` (a JSON object), `label_NAME`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accounts: Option<String>,
-    /// Columns: id, name, email; locale, time_zone.
+    /// Columns: `id`, `name`, `email`. Optional: `locale`, `time_zone`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub people: Option<String>,
-    /// Columns: type, id; name, account, parent_type, parent_id, labels, label_NAME.
+    /// Columns: `type`, `id`. Optional: `name`, `account`, `parent_type`, `parent_id`, `labels`,
+    /// `label_NAME`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<String>,
-    /// Columns: account, person, role.
+    /// Columns: `account`, `person`, `role`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub members: Option<String>,
-    /// Columns: resource_type, resource_id, person, role.
+    /// Columns: `resource_type`, `resource_id`, `person`, `role`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collaborators: Option<String>,
 }
 
 impl Queries {
-    /// The query of a kind.
+    /// Returns the query of a kind.
     pub fn of(&self, kind: LineKind) -> Option<&str> {
         match kind {
             LineKind::Account => self.accounts.as_deref(),
@@ -135,7 +136,7 @@ impl Queries {
         }
     }
 
-    /// The kinds that it asks for.
+    /// Returns the kinds that have a query.
     pub fn kinds(&self) -> Vec<LineKind> {
         LineKind::ALL
             .into_iter()
@@ -144,116 +145,123 @@ impl Queries {
     }
 }
 
-/// A source to make.
+/// A new source.
 #[derive(Clone, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewSource {
-    /// What it is called; no other source may be called so.
+    /// The name of the source. It must be unique.
     pub name: String,
-    /// What it is.
+    /// The kind of the source.
     pub kind: SourceKind,
-    /// `postgres://…`, `mysql://…` (over TLS with `?tls=required`, and `tls_ca` for a file of authorities), `sqlite:///PATH`, or the
-    /// URL of a service. The password in it is never shown. A server's URL names a user and a password, or has `passwordless=yes`.
+    /// `postgres://…`, `mysql://…` (over TLS with `?tls=required`, and `tls_ca` for a file of certificate
+    /// authorities), `sqlite:///PATH`, or the URL of a service. The password in it is never shown. The URL of
+    /// a server contains a user and a password, or has `passwordless=yes`.
     pub url: String,
-    /// What is asked of a database; needed there, at least one of them.
+    /// The queries. A database needs at least one of them, and a service has none.
     #[serde(default)]
     pub queries: Queries,
-    /// When a database is read by itself: five fields of cron, in UTC.
+    /// When a database is read automatically: a cron expression with five fields, in UTC.
     #[serde(default)]
     pub schedule: Option<String>,
-    /// Share of what it brought before that a sync may mark as gone without asking, in percent, of all rows and of each kind of which
-    /// it brought ten or more; 10 if not given.
+    /// The share of the entries which this source brought before that a sync may archive without a
+    /// confirmation, in percent. It applies to all entries together, and to each kind with ten or more
+    /// entries. The default is 10.
     #[serde(default)]
     pub max_gone_percent: Option<i64>,
-    /// Share of the rows of a kind that cannot be used and are left out before a sync stops, in percent; 10 if not given. Up to two rows
-    /// are left out whatever the share is, unless it is 0. A sync stops where no row of a kind can be used.
+    /// The share of the rows of a kind that may be unusable and left out before a sync stops, in percent. The
+    /// default is 10. Up to two rows are left out whatever the share is, unless it is 0. A sync stops if no
+    /// row of a kind can be used.
     #[serde(default)]
     pub max_left_out_percent: Option<i64>,
-    /// Seconds after which the copy counts as old, and notices warn of it; a day if not given.
+    /// Seconds after which the data of the source counts as stale and notices warn of it. The default is
+    /// 86400 (one day).
     #[serde(default)]
     pub stale_after: Option<i64>,
-    /// Signs what a service is asked: `whsec_` and 24 to 64 bytes in base64; unset: made here.
+    /// For a service: the secret that signs the requests to it, `whsec_` and 24 to 64 bytes in base64. If not
+    /// set, Candor creates one.
     #[serde(default)]
     pub secret: Option<String>,
 }
 
-/// What changes about a source; what is not given stays.
+/// A change of a source. Fields that are left out do not change.
 #[derive(Clone, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceChange {
-    /// What it is called.
+    /// The new name.
     #[serde(default)]
     pub name: Option<String>,
-    /// The whole URL, with the password.
+    /// The whole new URL, including the password.
     #[serde(default)]
     pub url: Option<String>,
-    /// All queries.
+    /// All new queries.
     #[serde(default)]
     pub queries: Option<Queries>,
-    /// When it is read by itself; null: not any more.
+    /// The new schedule. With null, the source is no longer read automatically.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     pub schedule: Option<Option<String>>,
-    /// Share that may be marked as gone without asking, in percent.
+    /// The new share that may be archived without a confirmation, in percent.
     #[serde(default)]
     pub max_gone_percent: Option<i64>,
-    /// Share of the rows of a kind that may be left out, in percent.
+    /// The new share of the rows of a kind that may be left out, in percent.
     #[serde(default)]
     pub max_left_out_percent: Option<i64>,
-    /// Seconds after which the copy counts as old.
+    /// The new number of seconds after which the data counts as stale.
     #[serde(default)]
     pub stale_after: Option<i64>,
 }
 
-/// A null is a value, and not the same as nothing.
+/// Distinguishes a null from a field that is left out.
 fn given<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Option<Option<String>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
-/// A new source; the only time that the secret of a service is shown.
+/// A new source. The secret of a service is shown only in this answer.
 #[derive(Clone, Serialize, utoipa::ToSchema)]
 pub struct CreatedSource {
     /// The source.
     #[serde(flatten)]
     pub source: Source,
-    /// Signs what a service is asked. The answer to a repeat of the request leaves it out, and names it in `withheld`.
+    /// The secret that signs the requests to a service. The answer to a repeat of the request omits it and
+    /// lists it in `withheld`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<ShownOnce>,
 }
 
-/// A source, as shown.
+/// A source of the directory.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = DirectorySource)]
 pub struct Source {
-    /// Its id.
+    /// The ID of the source.
     pub id: SourceId,
-    /// What it is called.
+    /// The name of the source.
     pub name: String,
-    /// What it is.
+    /// The kind of the source.
     pub kind: SourceKind,
-    /// Where it is, with `***` in the place of what is secret.
+    /// The URL of the source. Secrets in it are replaced by `***`.
     pub url: String,
-    /// What is asked of it.
+    /// The queries of the source.
     pub queries: Queries,
-    /// When it is read by itself.
+    /// When the source is read automatically: a cron expression in UTC.
     pub schedule: Option<String>,
-    /// Share that may be marked as gone without asking, in percent.
+    /// The share that may be archived without a confirmation, in percent.
     pub max_gone_percent: i64,
-    /// Share of the rows of a kind that may be left out before a sync stops, in percent.
+    /// The share of the rows of a kind that may be left out before a sync stops, in percent.
     pub max_left_out_percent: i64,
-    /// Seconds after which the copy counts as old.
+    /// Seconds after which the data of the source counts as stale.
     pub stale_after: i64,
-    /// When it is read by itself next.
+    /// When the source is next read automatically.
     pub next_run_at: Option<Timestamp>,
-    /// What the copy shows is how it was then; for a service, when it last answered.
+    /// The time that the data is from: the beginning of the last successful sync. For a service, the time of
+    /// its last answer.
     pub last_success_at: Option<Timestamp>,
-    /// When it was deleted.
+    /// When the source was deleted. Null if it is not deleted.
     pub gone_at: Option<Timestamp>,
-    /// When it was made.
+    /// When the source was created.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// When the source was last changed.
     pub updated_at: Timestamp,
 }
 
@@ -322,20 +330,20 @@ fn by_name(conn: &mut Conn, name: &str) -> Result<Option<Row>> {
         .optional()?)
 }
 
-/// The source of that name.
+/// Returns the source with this name.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if no source has this name.
 pub fn named(conn: &mut Conn, name: &str) -> Result<Source> {
     by_name(conn, name)?
         .ok_or_else(|| Error::NotFound(format!("source '{name}'")))?
         .view()
 }
 
-/// A source, also one that was deleted.
+/// Returns the source with this ID, even if it is deleted.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if no source has this ID.
 pub fn get(conn: &mut Conn, id: &SourceId) -> Result<Source> {
     s::table
         .find(id.as_str())
@@ -345,7 +353,7 @@ pub fn get(conn: &mut Conn, id: &SourceId) -> Result<Source> {
         .view()
 }
 
-/// The sources that are there, oldest first.
+/// Returns the sources that are not deleted, oldest first, after the given ID.
 pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Source>> {
     s::table
         .filter(s::gone_at.is_null())
@@ -358,10 +366,7 @@ pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Sour
         .collect()
 }
 
-/// Queues a run for each source whose time has come. Answers whether there was one.
-///
-/// # Errors
-/// What the database answers.
+/// Queues a run for each source whose scheduled time has come. Returns whether there was one.
 pub fn queue_due(tx: &mut Tx<'_>) -> Result<bool> {
     let due: Vec<SourceId> = s::table
         .filter(s::gone_at.is_null())
@@ -370,7 +375,7 @@ pub fn queue_due(tx: &mut Tx<'_>) -> Result<bool> {
         .load(tx.conn)?;
     for id in &due {
         dialect::lock(tx.conn, Lock::Source, id.as_str())?;
-        // Another process may have been quicker.
+        // Another process may have queued the run already.
         let Ok(row) = there(tx.conn, id) else { continue };
         if row.next_run_at.is_none_or(|at| at > tx.now) {
             continue;
@@ -389,10 +394,7 @@ pub fn queue_due(tx: &mut Tx<'_>) -> Result<bool> {
     Ok(!due.is_empty())
 }
 
-/// Whether the time of a source has come.
-///
-/// # Errors
-/// What the database answers.
+/// Returns whether the scheduled time of a source has come.
 pub fn any_due(conn: &mut Conn, now: Timestamp) -> Result<bool> {
     let due: Option<SourceId> = s::table
         .filter(s::gone_at.is_null())
@@ -404,7 +406,7 @@ pub fn any_due(conn: &mut Conn, now: Timestamp) -> Result<bool> {
     Ok(due.is_some())
 }
 
-/// Whether anything waits for confirmation: the run's id.
+/// Returns the ID of the run that waits for a confirmation.
 pub(super) fn waiting(conn: &mut Conn, id: &SourceId) -> Result<Option<String>> {
     Ok(dr::table
         .filter(dr::source_id.eq(id.as_str()))

@@ -1,8 +1,8 @@
-//! The thread that reads a source of SQL: counts each query, then gives its rows as lines, page by page.
+//! The thread that reads an SQL source. It counts the rows of each query and then sends them as lines, page
+//! by page.
 //!
-//! A row that cannot be used is sent on as one that is left out, with the reason.
-//!
-//! Must never happen here: a row that is missed without a word, or more than a few pages in memory.
+//! A row that cannot be used is sent as one that is left out, with the reason. No row is skipped silently,
+//! and only a few pages are in memory.
 
 use std::time::Duration;
 
@@ -15,22 +15,22 @@ use super::stage::{LeftOut, NewRow, Why};
 use crate::db::foreign::{Engine, Reader};
 use crate::directory::line::LineKind;
 
-/// Rows that are read at a time.
+/// The number of rows that are read at a time.
 const PAGE: usize = 1_000;
-/// How long one statement of a source may take.
+/// The time limit of one statement on a source.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What the thread that reads sends.
+/// A message of the thread that reads.
 pub(super) enum Message {
-    /// Rows that there will be, and what is wrong with the rights of the source's user.
+    /// The number of rows that will follow, and warnings about the rights of the source's database user.
     Total(u64, Vec<String>),
-    /// Rows, and for how many rows of the source they stand.
+    /// Rows, and the number of rows of the source that they stand for.
     Page(Vec<NewRow>, u64),
-    /// Why no more can be read.
+    /// Why the reading stopped.
     Wrong(RunError),
 }
 
-/// Reads everything, page by page; ends where nobody listens any more.
+/// Reads everything, page by page. It ends if the receiver is dropped.
 pub(super) fn read_all(
     engine: Engine,
     url: &str,
@@ -38,12 +38,12 @@ pub(super) fn read_all(
     sender: &mpsc::Sender<Message>,
 ) {
     if let Err(error) = read(engine, url, asked, sender) {
-        // Where nobody listens any more, nobody has to know.
+        // If the receiver is dropped, nobody needs the error.
         let _ = sender.blocking_send(Message::Wrong(error));
     }
 }
 
-/// Whether somebody still listens.
+/// Whether the receiver still exists.
 type Listening = bool;
 
 fn read(
@@ -111,7 +111,7 @@ fn read_kind(
         if read == 0
             && let Some(first) = found.rows.first()
         {
-            // A column that no row may have is a fault of the query.
+            // A column that no row may have is an error in the query.
             for column in first.keys() {
                 mapping::check_field(kind, column).map_err(|detail| RunError {
                     column: Some(column.clone()),
@@ -132,7 +132,7 @@ fn read_kind(
                 }
             });
         }
-        // A key that stands still would be read for ever.
+        // If the key did not advance, the loop would never end.
         if after.as_ref() == Some(&last) || read > expected {
             let detail = format!(
                 "is not in an order by {}: give each row one of its own",
@@ -159,7 +159,7 @@ fn read_kind(
     Ok(true)
 }
 
-/// Why a row is left out of which these columns are wrong.
+/// Makes the reason for leaving out a row with these errors.
 fn left_out(row: u64, wrong: Vec<Wrong>) -> LeftOut {
     let mut wrong = wrong.into_iter();
     let first = wrong.next();

@@ -1,9 +1,10 @@
-//! What staged rows refer to: whether it will be there when the run is stored.
+//! Checks whether the entries that staged rows refer to will exist when the run is stored.
 //!
-//! A reference holds where the run brings what it names, or where the directory has it and this run does not archive it. The answer is
-//! the same when the same rows are read again, for it looks at what will be there and not at what is there now.
+//! A reference is valid if the run brings the entry, or if the directory has it and this run does not archive
+//! it. The result looks at the state after the run and not at the present state, so it is the same if the
+//! same rows are read again.
 //!
-//! Must never happen here: a row that is compared as usable and refused when it is stored.
+//! A row that is compared as usable is never rejected when it is stored.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -21,11 +22,11 @@ use crate::directory::{ResourceRef, write};
 pub(super) struct About<'a> {
     pub run: &'a RunId,
     pub source: &'a SourceId,
-    /// The kinds that the source is asked for.
+    /// The kinds that the source has queries for.
     pub kinds: &'a [LineKind],
 }
 
-/// One thing that a row refers to.
+/// One reference of a row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Reference {
     Account(String),
@@ -60,7 +61,7 @@ impl std::fmt::Display for Reference {
     }
 }
 
-/// What a line refers to, by column.
+/// Returns the references of a line, with their columns.
 fn of(line: &Line) -> Vec<(&'static str, Reference)> {
     let account = |id: &str| ("account", Reference::Account(id.to_owned()));
     let person = |id: &str| ("person", Reference::Person(id.to_owned()));
@@ -81,7 +82,8 @@ fn of(line: &Line) -> Vec<(&'static str, Reference)> {
     }
 }
 
-/// Which of these rows refer to what will not be there, and why. What they refer to must have been judged before.
+/// Returns which of these rows refer to an entry that will not exist, and why. The entries themselves must
+/// have been checked before.
 pub(super) fn judge(
     conn: &mut Conn,
     about: &About<'_>,
@@ -115,7 +117,7 @@ pub(super) fn judge(
     Ok(left_out)
 }
 
-/// Which of these will not be there, and why.
+/// Returns which of these entries will not exist, and why.
 fn missing(
     conn: &mut Conn,
     about: &About<'_>,
@@ -128,7 +130,7 @@ fn missing(
             continue;
         }
         let keys: Vec<String> = of_kind.iter().map(|one| one.key()).collect();
-        // Whether each of them is used, by key.
+        // By key: whether the staged row is used.
         let staged: HashMap<String, bool> = ds::table
             .filter(ds::run_id.eq(about.run.as_str()))
             .filter(ds::kind.eq(kind.number()))
@@ -149,12 +151,12 @@ fn missing(
         } else {
             HashSet::new()
         };
-        // Whether each of them is there, or is archived.
+        // Whether each of them is active or archived.
         let known = known(conn, kind, &of_kind)?;
         for (one, key) in of_kind.into_iter().zip(keys) {
             let why = match (staged.get(&key), known.get(one)) {
                 (Some(true), _) => continue,
-                // It stays as it is.
+                // The row is left out, so the entry in the directory stays.
                 (Some(false), Some(true)) => continue,
                 (Some(false), _) => Why::Follows,
                 (None, Some(true)) if own.contains(&key) => Why::Archived,
@@ -168,7 +170,8 @@ fn missing(
     Ok(missing)
 }
 
-/// Those that the directory knows, and whether they are there; otherwise they are archived.
+/// Returns the entries that the directory knows. The value is true if the entry is active, and false if it is
+/// archived.
 fn known(conn: &mut Conn, kind: LineKind, wanted: &[&Reference]) -> Result<HashMap<Reference, bool>> {
     let mut known = HashMap::new();
     let ids = || {

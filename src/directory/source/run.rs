@@ -1,6 +1,5 @@
-//! The runs of a source: one at a time, held by a lease that the process working on it renews.
-//!
-//! Must never happen here: two active runs of one source, or a run that ends without saying how.
+//! The runs of a source. A source has at most one active run. A process holds it with a lease that it renews
+//! while it works, and every run ends with a final state.
 
 use std::time::Duration;
 
@@ -19,29 +18,29 @@ use crate::db::Conn;
 use crate::db::dialect::{self, Lock};
 use crate::db::schema::{directory_runs as dr, directory_sources as s, directory_staged};
 
-/// How long a run is held without a sign of life.
+/// How long a run stays with its process without a renewal of the lease.
 pub(super) const LEASE: Duration = Duration::from_secs(90);
 
-/// Where a run is.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = RunState)]
 pub enum State {
-    /// It waits for a process that works on it.
+    /// The run waits for a process.
     Queued,
-    /// The source is read.
+    /// The source is being read.
     Reading,
-    /// What was read is compared with the directory.
+    /// The rows are being compared with the directory.
     Comparing,
-    /// What changed is stored.
+    /// The changes are being stored.
     Applying,
-    /// It would mark too much as gone, and stored nothing: somebody must look.
+    /// The run would archive too many entries and stored nothing. An operator must confirm it.
     NeedsConfirmation,
-    /// It is done.
+    /// The run is complete.
     Done,
-    /// It stored nothing, and says why.
+    /// The run stored nothing. See `errors`.
     Failed,
-    /// It waited for confirmation, and a newer run began.
+    /// The run waited for a confirmation, and a newer run began.
     Superseded,
 }
 
@@ -56,13 +55,13 @@ const ALL: [(State, &str); 8] = [
     (State::Superseded, "superseded"),
 ];
 
-/// The states of a run that somebody works on.
+/// The states of a run that a process is working on.
 const HELD: [&str; 3] = ["reading", "comparing", "applying"];
-/// The state of a run that stores nothing, from its beginning to its end.
+/// The state of a trial run from its beginning to its end. It stores nothing.
 const TRIAL: &str = "trial";
 
 impl State {
-    /// As stored and shown.
+    /// Returns the state as it is stored and shown.
     pub fn as_str(self) -> &'static str {
         ALL.iter()
             .find(|(state, _)| *state == self)
@@ -76,7 +75,7 @@ impl State {
             .ok_or_else(|| Error::internal("a run of an unknown state"))
     }
 
-    /// Whether nothing more will come of it by itself.
+    /// Returns whether the run has ended or waits for an operator.
     pub fn over(self) -> bool {
         !matches!(
             self,
@@ -89,9 +88,9 @@ impl State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
-    /// Somebody asked for it.
+    /// Somebody requested it.
     Request,
-    /// Its time had come.
+    /// The scheduled time had come.
     Schedule,
 }
 
@@ -104,41 +103,41 @@ impl Cause {
     }
 }
 
-/// How far a run is in its state.
+/// The progress of a run within its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Progress {
-    /// Rows done.
+    /// The number of rows that are done.
     pub done: i64,
-    /// Of so many; 0 while that is not known.
+    /// The number of rows in all. 0 while it is not known.
     pub total: i64,
 }
 
-/// A run, as shown.
+/// A run of a source.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Run {
-    /// Its id.
+    /// The ID of the run.
     pub id: RunId,
     /// The source.
     pub source: SourceId,
-    /// Where it is.
+    /// The state of the run.
     pub state: State,
-    /// Why it began: request or schedule.
+    /// Why the run began: `request` or `schedule`.
     pub cause: String,
-    /// Who asked for it.
+    /// Who requested the run.
     pub requested_by: String,
-    /// Who let it go on although it marks much as gone.
+    /// Who confirmed that the run may archive this many entries.
     pub confirmed_by: Option<String>,
-    /// How far it is.
+    /// The progress within the state.
     pub progress: Progress,
-    /// What it changes, once that is known.
+    /// The changes of the run. Null until they are known.
     pub changes: Option<Changes>,
-    /// Why it failed.
+    /// Why the run failed or needs a confirmation.
     pub errors: Vec<RunError>,
-    /// When it was asked for.
+    /// When the run was requested.
     pub created_at: Timestamp,
-    /// When it began.
+    /// When the run began.
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// When the run ended.
     pub finished_at: Option<Timestamp>,
 }
 
@@ -164,7 +163,7 @@ pub(super) struct Row {
 impl Row {
     fn view(self) -> Result<Run> {
         let state = State::parse(&self.state)?;
-        // What this process knows is newer than what it stored.
+        // The count of this process is newer than the stored one.
         let done = match state {
             State::Applying => applying::done(&self.id).map_or(self.done, |done| done as i64),
             _ => self.done,
@@ -192,10 +191,7 @@ impl Row {
     }
 }
 
-/// The run of a source that has not ended.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the run of a source that has not ended.
 pub fn active(conn: &mut Conn, source: &SourceId) -> Result<Option<RunId>> {
     Ok(dr::table
         .filter(dr::source_id.eq(source.as_str()))
@@ -205,7 +201,7 @@ pub fn active(conn: &mut Conn, source: &SourceId) -> Result<Option<RunId>> {
         .optional()?)
 }
 
-/// Ends the run of a source that waits for confirmation.
+/// Ends the run of a source that waits for a confirmation.
 pub(super) fn supersede(conn: &mut Conn, source: &SourceId, now: Timestamp) -> Result<()> {
     let Some(id) = super::waiting(conn, source)? else {
         return Ok(());
@@ -223,7 +219,7 @@ pub(super) fn supersede(conn: &mut Conn, source: &SourceId, now: Timestamp) -> R
 /// Queues a run.
 ///
 /// # Errors
-/// `NotFound`; `Conflict` where the source is read already, or is a service.
+/// `NotFound` if the source does not exist. `Conflict` if the source is already being read, or is a service.
 pub fn request(tx: &mut Tx<'_>, source: &SourceId, cause: Cause) -> Result<Run> {
     dialect::lock(tx.conn, Lock::Source, source.as_str())?;
     let row = there(tx.conn, source)?;
@@ -260,10 +256,10 @@ pub fn request(tx: &mut Tx<'_>, source: &SourceId, cause: Cause) -> Result<Run> 
     get(tx.conn, source, &id)
 }
 
-/// Lets a run go on that would mark much as gone.
+/// Confirms a run that would archive many entries, so that it continues.
 ///
 /// # Errors
-/// `NotFound`; `Conflict` where it does not wait for that.
+/// `NotFound` if the run does not exist. `Conflict` if it does not wait for a confirmation.
 pub fn confirm(tx: &mut Tx<'_>, source: &SourceId, id: &RunId) -> Result<Run> {
     dialect::lock(tx.conn, Lock::Source, source.as_str())?;
     there(tx.conn, source)?;
@@ -288,10 +284,10 @@ pub fn confirm(tx: &mut Tx<'_>, source: &SourceId, id: &RunId) -> Result<Run> {
     get(tx.conn, source, id)
 }
 
-/// A run of a source.
+/// Returns a run of a source.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if the source has no such run.
 pub fn get(conn: &mut Conn, source: &SourceId, id: &RunId) -> Result<Run> {
     dr::table
         .find(id.as_str())
@@ -303,10 +299,10 @@ pub fn get(conn: &mut Conn, source: &SourceId, id: &RunId) -> Result<Run> {
         .view()
 }
 
-/// The runs of a source, newest first, older than the given one.
+/// Returns the runs of a source, newest first, before the given ID.
 ///
 /// # Errors
-/// `NotFound` where there is no such source.
+/// `NotFound` if the source does not exist.
 pub fn list(conn: &mut Conn, source: &SourceId, before: Option<&str>, limit: i64) -> Result<Vec<Run>> {
     super::get(conn, source)?;
     let mut query = dr::table
@@ -325,27 +321,24 @@ pub fn list(conn: &mut Conn, source: &SourceId, before: Option<&str>, limit: i64
         .collect()
 }
 
-/// The run of each of these sources that began last.
+/// Returns the newest run of a source.
 pub(super) fn latest(conn: &mut Conn, source: &SourceId) -> Result<Option<Run>> {
     Ok(list(conn, source, None, 1)?.pop())
 }
 
-/// A run that this process now works on.
+/// A run that this process is working on.
 #[derive(Clone)]
 pub struct Claimed {
     pub(super) run: RunId,
     pub(super) source: super::Row,
     pub(super) lease: String,
     pub(super) confirmed: bool,
-    /// Whether nothing is stored: somebody tests the source.
+    /// Whether this is a trial, which stores nothing.
     pub(super) trial: bool,
     pub(super) started_at: Timestamp,
 }
 
-/// Whether a run waits for somebody to work on it.
-///
-/// # Errors
-/// What the database answers.
+/// Returns whether a run waits for a process.
 pub fn any_waiting(conn: &mut Conn, now: Timestamp) -> Result<bool> {
     Ok(next(conn, now, None)?.is_some())
 }
@@ -361,10 +354,8 @@ fn next(conn: &mut Conn, now: Timestamp, wanted: Option<&RunId>) -> Result<Optio
     Ok(query.order(dr::id).select(dr::id).first(conn).optional()?)
 }
 
-/// Takes the oldest run that waits, or the wanted one. A run of a process that died begins anew.
-///
-/// # Errors
-/// What the database answers.
+/// Claims the oldest run that waits, or the wanted one. A run of a process that died starts again from the
+/// beginning.
 pub fn claim(
     conn: &mut Conn,
     now: Timestamp,
@@ -390,7 +381,7 @@ pub fn claim(
         return Ok(None);
     }
     let row: Row = dr::table.find(id.as_str()).first(conn)?;
-    // A run that was confirmed goes on with what it has read, which is as old as it was.
+    // A confirmed run continues with the rows that it has read, so its start time does not change.
     let confirmed = row.confirmed_by.is_some();
     let started_at = row.started_at.filter(|_| confirmed).unwrap_or(now);
     if !confirmed {
@@ -411,10 +402,11 @@ pub fn claim(
     }))
 }
 
-/// Begins a run that stores nothing. It is in no list, and [`end_trial`] forgets it, as this does with those of processes that died.
+/// Begins a trial run, which stores nothing and is in no list. [`end_trial`] deletes it. This function
+/// deletes trial runs of processes that died.
 ///
 /// # Errors
-/// `NotFound`; `Conflict` where the source is a service.
+/// `NotFound` if the source does not exist. `Conflict` if it is a service.
 pub(super) fn begin_trial(
     conn: &mut Conn,
     now: Timestamp,
@@ -461,7 +453,7 @@ pub(super) fn begin_trial(
     })
 }
 
-/// Forgets a run that stored nothing.
+/// Deletes a trial run.
 pub(super) fn end_trial(conn: &mut Conn, claimed: &Claimed) -> Result<()> {
     forget(conn, claimed.run.as_str())
 }
@@ -473,12 +465,13 @@ fn forget(conn: &mut Conn, id: &str) -> Result<()> {
 }
 
 impl Claimed {
-    /// The run's id.
+    /// Returns the ID of the run.
     pub fn id(&self) -> &RunId {
         &self.run
     }
 
-    /// A sign of life: where it is and how far. Fails where another process has taken the run.
+    /// Renews the lease, and stores the state and the progress. Fails with `Conflict` if another process has
+    /// claimed the run.
     pub(super) fn report(
         &self,
         conn: &mut Conn,
@@ -511,7 +504,7 @@ impl Claimed {
         Ok(())
     }
 
-    /// Gives the run back: another process, or this one after its start, begins it anew.
+    /// Gives the run back. The process that claims it next starts it again from the beginning.
     pub(super) fn give_back(&self, conn: &mut Conn) -> Result<()> {
         diesel::update(
             dr::table
@@ -524,7 +517,7 @@ impl Claimed {
         Ok(())
     }
 
-    /// Ends the run, or lets it wait for confirmation: then what was read is kept.
+    /// Ends the run, or lets it wait for a confirmation. In the second case the rows that were read stay.
     pub(super) fn end(
         &self,
         tx: &mut Tx<'_>,

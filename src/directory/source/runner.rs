@@ -1,5 +1,5 @@
-//! The service that carries out the runs of directory sources: a few at a time, the oldest first. A process that stops gives
-//! its runs back, or finishes those that are just being stored.
+//! The service that executes the runs of directory sources, a few at a time and the oldest first. A process
+//! that stops gives its runs back, but completes those that are being stored.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,19 +14,19 @@ use crate::base::id::{RunId, new_uuid};
 use crate::db::Db;
 use crate::work::{Next, Service, Stop};
 
-/// Runs at the same time at most, each of another source.
+/// The largest number of runs at the same time, each of another source.
 const MOST: usize = 2;
 
-/// Carries out runs.
+/// Executes runs.
 pub struct SourceRuns {
     db: Db,
     running: JoinSet<()>,
-    /// Tells the runs that the process stops.
+    /// Tells the runs that the process is stopping.
     stopping: Arc<AtomicBool>,
 }
 
 impl SourceRuns {
-    /// The service.
+    /// Creates the service.
     pub fn new(db: Db) -> SourceRuns {
         SourceRuns {
             db,
@@ -68,10 +68,7 @@ impl Service for SourceRuns {
     }
 }
 
-/// Takes the oldest run that waits, or the wanted one.
-///
-/// # Errors
-/// What the database answers.
+/// Claims the oldest run that waits, or the wanted one.
 pub async fn claim(db: &Db, wanted: Option<RunId>) -> Result<Option<run::Claimed>> {
     let now = db.clock().now();
     if wanted.is_none() && !db.read(move |conn| run::any_waiting(conn, now)).await? {
@@ -82,10 +79,7 @@ pub async fn claim(db: &Db, wanted: Option<RunId>) -> Result<Option<run::Claimed
         .await
 }
 
-/// Queues a run for each source whose time has come.
-///
-/// # Errors
-/// What the database answers.
+/// Queues a run for each source whose scheduled time has come.
 pub async fn queue_due(db: &Db) -> Result<()> {
     let now = db.clock().now();
     if db.read(move |conn| super::any_due(conn, now)).await? {

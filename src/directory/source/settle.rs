@@ -1,10 +1,11 @@
-//! From what a run has read to what is stored: compare it with the directory, leave out what cannot be used, ask where too much would
-//! be archived, and apply what changed in one transaction.
+//! Handles a run after the reading: it compares the rows with the directory, leaves out rows that cannot be
+//! used, asks for a confirmation if too many entries would be archived, and applies the changes in one
+//! transaction.
 //!
-//! What cannot be stored is found before anybody is asked to confirm: where a run waits for that, or is only a trial, it is stored and
-//! rolled back.
+//! Rows that cannot be stored are found before anybody is asked for a confirmation: in that case, and in a
+//! trial, the run is stored and rolled back.
 //!
-//! Must never happen here: half of a run stored, or a row that somebody confirms and that then cannot be stored.
+//! A run is never stored in part. A confirmed run does not fail because a row cannot be stored.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -27,22 +28,23 @@ use crate::db::{Db, dialect};
 use crate::directory::import::{Import, with_room};
 use crate::directory::line::LineKind;
 
-/// Of a kind of which a source brought at least so many rows the share counts by itself, and it never vanishes altogether without
-/// somebody looking: each query may go wrong alone, and a few owners are nothing beside a million files.
+/// The number of rows of a kind from which the share of that kind is checked separately. Such a kind is also
+/// never archived as a whole without a confirmation. Each query can fail alone, and a few owners do not count
+/// among a million files.
 const COUNTED: u64 = 10;
-/// How often rows are left out that do not fit the directory, a hundred at a time, before the run stops.
+/// How many times rows that do not fit the directory are left out, a hundred at a time, before the run stops.
 const ROUNDS: usize = 20;
-/// A trial does not try to store more changes than these, as nobody else could write meanwhile.
+/// The largest number of changes that a trial tries to store. Nobody else can write during that time.
 const TRIED: u64 = 50_000;
 
-/// What became of what was read.
+/// The result of a run.
 pub(super) struct Settled {
     pub changes: Changes,
-    /// Why nothing was stored before somebody confirms it.
+    /// Why a confirmation is needed before anything is stored.
     pub confirm: Option<String>,
 }
 
-/// Compares what was read, and stores it unless it is a trial or somebody must confirm it.
+/// Compares the rows and stores them, unless this is a trial or a confirmation is needed.
 pub(super) async fn settle(
     db: &Db,
     claimed: &Claimed,
@@ -80,7 +82,7 @@ pub(super) async fn settle(
     ))]))
 }
 
-/// Stops where too many rows cannot be used.
+/// Stops the run if too many rows cannot be used.
 async fn too_many(db: &Db, claimed: &Claimed, changes: &Changes) -> std::result::Result<(), Stop> {
     let (this, kinds) = (claimed.clone(), claimed.source.queries()?.kinds());
     let percent = claimed.source.max_left_out_percent.unsigned_abs();
@@ -139,7 +141,8 @@ async fn compare(db: &Db, claimed: &Claimed, stop: &Arc<AtomicBool>) -> std::res
     let kinds = claimed.source.queries()?.kinds();
     for kind in kinds.clone() {
         let levels = if kind == LineKind::Resource { deepest } else { 0 };
-        // Parents first: whether they are left out is known before those below them are looked at.
+        // Parents come first, so that it is known whether they are left out before their children are
+        // checked.
         for level in 0..=levels {
             let mut after = String::new();
             loop {
@@ -188,7 +191,7 @@ async fn compare(db: &Db, claimed: &Claimed, stop: &Arc<AtomicBool>) -> std::res
         .await?)
 }
 
-/// Why a run must not mark as gone what it would without somebody looking.
+/// Returns why the run must not archive entries without a confirmation.
 async fn too_much(
     db: &Db,
     claimed: &Claimed,
@@ -233,7 +236,7 @@ async fn too_much(
         .await?)
 }
 
-/// What the import says of the lines of a run; empty: it took all of them.
+/// Returns the errors of the import. Empty if all lines were accepted.
 fn refused(stored: Result<()>) -> Result<Vec<FieldError>> {
     match stored {
         Ok(()) => Ok(Vec::new()),
@@ -242,14 +245,14 @@ fn refused(stored: Result<()>) -> Result<Vec<FieldError>> {
     }
 }
 
-/// Stores a run and rolls it back. Answers what cannot be stored.
+/// Stores a run and rolls it back. Returns the rows that cannot be stored.
 async fn rehearse(
     db: &Db,
     claimed: &Claimed,
     changes: &Changes,
 ) -> std::result::Result<Vec<FieldError>, Stop> {
     let (this, now, total) = (claimed.clone(), db.clock().now(), changes.stored());
-    // While it lasts, nobody says that this process is alive.
+    // The lease is extended, because it is not renewed during the transaction.
     db.transaction(move |conn| this.report(conn, now.plus(APPLY), State::Comparing, total, total))
         .await?;
     let this = claimed.clone();
@@ -268,7 +271,7 @@ async fn rehearse(
     Ok(refused(stored)?)
 }
 
-/// Stores a run. Answers what cannot be stored; then nothing is.
+/// Stores a run. Returns the rows that cannot be stored; nothing is stored then.
 async fn apply(db: &Db, claimed: &Claimed, changes: &Changes) -> std::result::Result<Vec<FieldError>, Stop> {
     let (this, now, total) = (claimed.clone(), db.clock().now(), changes.stored());
     db.transaction(move |conn| this.report(conn, now.plus(APPLY), State::Applying, 0, total))
@@ -288,8 +291,8 @@ async fn apply(db: &Db, claimed: &Claimed, changes: &Changes) -> std::result::Re
     Ok(refused(applied)?)
 }
 
-/// Says how far the storing is, for other processes to show, as long as it lasts. An embedded database has no other process
-/// that serves, and while one writes there nobody else can.
+/// Reports the progress while the run is stored, so that other processes can show it. With SQLite, no other
+/// process serves requests, and nobody else can write at the same time.
 async fn tell_others(db: &Db, claimed: &Claimed, done: &AtomicU64, total: u64) -> Infallible {
     if db.url().sqlite_path().is_some() {
         return std::future::pending().await;
@@ -301,23 +304,24 @@ async fn tell_others(db: &Db, claimed: &Claimed, done: &AtomicU64, total: u64) -
             db.clock().now().plus(APPLY),
             done.load(Ordering::Relaxed),
         );
-        // Where it cannot be said, the storing itself says what is wrong.
+        // If the report fails, the storing itself reports the error.
         let _ = db
             .transaction(move |conn| claimed.report(conn, now, State::Applying, done, total))
             .await;
     }
 }
 
-/// How often that is said.
+/// The interval between two reports.
 const TELL: Duration = Duration::from_secs(1);
 
-/// How long storing may take before another process thinks that this one died. It could not store anything then either.
+/// How long storing may take before another process treats this one as dead. The other process could not
+/// store anything in the meantime either.
 const APPLY: Duration = Duration::from_secs(2 * 3600);
 
 /// Stores the rows of a run that change something.
 fn store(tx: &mut Tx<'_>, claimed: &Claimed, done: &AtomicU64) -> Result<()> {
     let run = &claimed.run;
-    // Nobody deletes or changes the source meanwhile.
+    // The lock prevents that somebody deletes or changes the source in the meantime.
     dialect::lock(tx.conn, dialect::Lock::Source, claimed.source.id.as_str())?;
     there(tx.conn, &claimed.source.id)?;
     let mut import = Import::begin_as_a_whole(tx)?;
@@ -352,7 +356,7 @@ fn apply_all(tx: &mut Tx<'_>, claimed: &Claimed, changes: &Changes, done: &Atomi
         gone::mark(tx.conn, &claimed.source.id, run, kind, tx.now)?;
     }
     diesel::update(s::table.find(claimed.source.id.as_str()))
-        // What is shown is how it was when the reading began.
+        // The data is from the time when the reading began.
         .set(s::last_success_at.eq(Some(claimed.started_at)))
         .execute(tx.conn)?;
     tx.record(

@@ -1,7 +1,7 @@
-//! What a run has read: rows in a table of their own, put in an order in which parents come first, and compared with the
-//! directory a batch at a time.
+//! The staging table of a run: the rows that it has read, in an order in which parents come first. They are
+//! compared with the directory in batches.
 //!
-//! Must never happen here: all rows in memory, or a row that is used twice.
+//! The rows are never in memory as a whole, and no row is used twice.
 
 use std::collections::HashMap;
 
@@ -19,11 +19,11 @@ use crate::db::dialect;
 use crate::db::schema::directory_staged as ds;
 use crate::directory::line::{self, Line, LineKind};
 
-/// Rows of one step.
+/// The number of rows in one step.
 pub(super) const STEP: usize = 500;
-/// Resources one below the other at most.
+/// The largest depth of resources.
 const DEEPEST: i64 = 1_000;
-/// Examples of each kind of change that are kept.
+/// The number of examples of each kind of change.
 const EXAMPLES: usize = 20;
 
 /// A row to stage.
@@ -31,9 +31,9 @@ pub(super) struct NewRow {
     pub kind: LineKind,
     pub key: String,
     pub parent: Option<String>,
-    /// Its place among all rows of the run.
+    /// The number of the row among all rows of the run.
     pub seq: u64,
-    /// Empty where it is left out.
+    /// The import line. Empty if the row is left out.
     pub line: String,
     pub left_out: Option<LeftOut>,
 }
@@ -50,7 +50,8 @@ impl NewRow {
         }
     }
 
-    /// A row that cannot be used. Where its key can, what the directory has by that key stays as it is.
+    /// Creates a row that cannot be used. If its key can be read, the directory entry with that key does not
+    /// change.
     pub fn left_out(kind: LineKind, key: Option<Vec<String>>, seq: u64, why: LeftOut) -> Self {
         NewRow {
             kind,
@@ -65,7 +66,7 @@ impl NewRow {
         }
     }
 
-    /// All rows of a kind that have no key.
+    /// Creates one row for all rows of a kind that have no key.
     pub fn without_key(kind: LineKind, seq: u64, rows: u64) -> Self {
         let why = LeftOut {
             rows,
@@ -84,15 +85,17 @@ impl NewRow {
     }
 }
 
-/// The key under which the rows of a kind that have none are staged. A key is a JSON array, so none is equal to it.
+/// The key under which rows without a key are staged. Other keys are JSON arrays, so none of them is equal to
+/// it.
 pub(super) const NO_KEY: &str = "#null";
 
-/// The words of a key.
+/// Returns the parts of a key.
 pub(super) fn words(key: &str) -> Vec<String> {
     serde_json::from_str(key).unwrap_or_default()
 }
 
-/// Stages rows. Of rows that have one key none is used: which of them is meant, nobody knows.
+/// Stages rows. If several rows have the same key, none of them is used, because it is not known which one is
+/// right.
 pub(super) fn insert(conn: &mut Conn, run: &RunId, rows: &[NewRow]) -> Result<()> {
     for chunk in rows.chunks(STEP) {
         let rows: Vec<&NewRow> = chunk.iter().collect();
@@ -123,7 +126,8 @@ fn store(conn: &mut Conn, run: &RunId, rows: &[&NewRow]) -> Result<usize> {
     )
 }
 
-/// Leaves out the rows of a chunk that were staged already, and those that they are equal to.
+/// Leaves out the rows of a chunk whose keys were staged already, and the rows that were staged with these
+/// keys.
 fn twice(conn: &mut Conn, run: &RunId, chunk: &[NewRow]) -> Result<()> {
     let Some(kind) = chunk.first().map(|row| row.kind) else {
         return Ok(());
@@ -158,7 +162,8 @@ fn twice(conn: &mut Conn, run: &RunId, chunk: &[NewRow]) -> Result<()> {
     Ok(())
 }
 
-/// Finds how deep each resource is among those of the run. Those that are above themselves are left out.
+/// Computes the depth of each resource among those of the run. Resources whose parents form a cycle are left
+/// out.
 pub(super) fn level(conn: &mut Conn, run: &RunId) -> Result<()> {
     let kind = LineKind::Resource.number();
     diesel::sql_query(format!(
@@ -202,8 +207,9 @@ pub(super) fn level(conn: &mut Conn, run: &RunId) -> Result<()> {
     Ok(())
 }
 
-/// Compares the next rows of a kind and level with the directory and notes what each of them changes, or why it is left out. Answers
-/// the key from which the next step goes on, and how many rows these were. None: there are no more.
+/// Compares the next rows of a kind and level with the directory, and stores what each of them changes or why
+/// it is left out. Returns the key from which the next step continues, and the number of rows. None if there
+/// are no more rows.
 pub(super) fn compare(
     conn: &mut Conn,
     about: &About<'_>,
@@ -265,7 +271,7 @@ pub(super) fn compare(
     Ok(Some((last, count)))
 }
 
-/// Keeps a few of the changes to be shown.
+/// Adds a few of the changes to the examples.
 pub(super) fn examples<'a>(
     changes: &mut Changes,
     kind: LineKind,
@@ -286,7 +292,7 @@ pub(super) fn examples<'a>(
         }));
 }
 
-/// Forgets what a comparison noted, so that it can be made again. A row that is wrong by itself stays left out.
+/// Deletes the results of a comparison, so that it can be repeated. A row with wrong values stays left out.
 pub(super) fn forget_comparison(conn: &mut Conn, run: &RunId) -> Result<()> {
     diesel::update(
         ds::table
@@ -305,7 +311,7 @@ pub(super) fn forget_comparison(conn: &mut Conn, run: &RunId) -> Result<()> {
     Ok(())
 }
 
-/// How many rows the run has read.
+/// Returns the number of rows that the run has read.
 pub(super) fn count(conn: &mut Conn, run: &RunId) -> Result<u64> {
     let rows: i64 = ds::table
         .filter(ds::run_id.eq(run.as_str()))
@@ -314,7 +320,7 @@ pub(super) fn count(conn: &mut Conn, run: &RunId) -> Result<u64> {
     Ok(rows.unsigned_abs())
 }
 
-/// How deep the deepest resource of the run is.
+/// Returns the depth of the deepest resource of the run.
 pub(super) fn deepest(conn: &mut Conn, run: &RunId) -> Result<i64> {
     let deepest: Option<i64> = ds::table
         .filter(ds::run_id.eq(run.as_str()))
@@ -324,7 +330,7 @@ pub(super) fn deepest(conn: &mut Conn, run: &RunId) -> Result<i64> {
     Ok(deepest.unwrap_or_default())
 }
 
-/// The next rows of a kind and level that change something: key, place and line.
+/// Returns the next rows of a kind and level that change something: key, number and line.
 pub(super) fn changed(
     conn: &mut Conn,
     run: &RunId,

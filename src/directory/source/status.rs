@@ -1,6 +1,5 @@
-//! How old the copy is: for each source, when it last worked, and whether that is too long ago.
-//!
-//! Must never happen here: an age that looks younger than it is.
+//! The age of the data: when each source was last read successfully, and whether that is too long ago. An age
+//! is never shown smaller than it is.
 
 use serde::Serialize;
 
@@ -11,59 +10,57 @@ use crate::base::id::SourceId;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 
-/// How old the copy from one source is.
+/// The age of the data of one source.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct SourceAge {
-    /// The source.
+    /// The ID of the source.
     pub id: SourceId,
-    /// What it is called.
+    /// The name of the source.
     pub name: String,
-    /// What it is.
+    /// The kind of the source.
     pub kind: SourceKind,
-    /// The copy shows how it was then.
+    /// The time that the data is from.
     pub last_success_at: Option<Timestamp>,
-    /// Seconds since then; none: it has never worked.
+    /// Seconds since then. Null if the source was never read successfully.
     pub age_seconds: Option<i64>,
-    /// Whether that is longer than is allowed, or it has never worked. A service is never old: it is asked when it is needed.
+    /// Whether the data is older than allowed, or the source was never read successfully. A service is never
+    /// stale, because it is asked when it is needed.
     pub stale: bool,
 }
 
-/// A source with what became of it last.
+/// A source with the state of its data.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct SourceStatus {
     /// The source.
     #[serde(flatten)]
     pub source: Source,
-    /// Seconds since it last worked; none: it never has.
+    /// Seconds since the time that the data is from. Null if the source was never read successfully.
     pub age_seconds: Option<i64>,
-    /// Whether that is longer than is allowed, or it has never worked.
+    /// Whether the data is older than allowed, or the source was never read successfully.
     pub stale: bool,
-    /// The run that began last.
+    /// The newest run.
     pub last_run: Option<Run>,
-    /// The run that waits for confirmation.
+    /// The ID of the run that waits for a confirmation.
     pub needs_confirmation: Option<String>,
 }
 
-/// How old the directory is.
+/// The age of the directory.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct DirectoryStatus {
-    /// Whether any source is older than is allowed.
+    /// Whether any source is stale.
     pub stale: bool,
-    /// Each source. What was put or imported by hand belongs to none.
+    /// All sources. Entries that were written or imported through the API belong to no source.
     pub sources: Vec<SourceStatus>,
 }
 
 fn age(source: &Source, now: Timestamp) -> (Option<i64>, bool) {
     let age = source.last_success_at.map(|at| now.seconds_since(at).max(0));
     let read = source.kind.engine().is_some();
-    // What was never read is no copy that could be young.
+    // A source that was never read has no data that could be fresh.
     (age, read && age.is_none_or(|age| age > source.stale_after))
 }
 
-/// How old each source is.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the age of each source.
 pub fn ages(conn: &mut Conn, now: Timestamp) -> Result<Vec<SourceAge>> {
     Ok(super::list(conn, None, super::MOST)?
         .into_iter()
@@ -81,7 +78,7 @@ pub fn ages(conn: &mut Conn, now: Timestamp) -> Result<Vec<SourceAge>> {
         .collect())
 }
 
-/// What to say before a notice: one sentence for each source that is too old.
+/// Returns the warnings for a notice: one sentence for each stale source.
 pub fn warnings(ages: &[SourceAge]) -> Vec<String> {
     ages.iter()
         .filter(|age| age.stale)
@@ -92,7 +89,7 @@ pub fn warnings(ages: &[SourceAge]) -> Vec<String> {
         .collect()
 }
 
-/// A time for people, in its largest unit.
+/// Returns a duration for people, in its largest unit.
 pub fn how_long(seconds: i64) -> String {
     let (count, unit) = match seconds {
         ..60 => (seconds.max(0), "second"),
@@ -104,10 +101,7 @@ pub fn how_long(seconds: i64) -> String {
     format!("{count} {unit}{s}")
 }
 
-/// A source with what became of it last.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the status of a source.
 pub fn of(conn: &mut Conn, source: Source, now: Timestamp) -> Result<SourceStatus> {
     let (age_seconds, stale) = age(&source, now);
     Ok(SourceStatus {
@@ -119,10 +113,7 @@ pub fn of(conn: &mut Conn, source: Source, now: Timestamp) -> Result<SourceStatu
     })
 }
 
-/// How old the directory is.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the status of the directory.
 pub fn directory(conn: &mut Conn, now: Timestamp) -> Result<DirectoryStatus> {
     let sources = super::list(conn, None, super::MOST)?
         .into_iter()

@@ -1,9 +1,10 @@
-//! A run of a source of SQL: read it into the staging table, then compare and apply it (see `settle`).
+//! A run of an SQL source: it reads the source into the staging table, and then compares and applies the rows
+//! (see `settle`).
 //!
-//! The source is read by a thread of its own, in one read-only transaction there, while what it brought is staged in
-//! short transactions here.
+//! A separate thread reads the source in one read-only transaction. Meanwhile its rows are staged here in
+//! short transactions.
 //!
-//! Must never happen here: the whole of a source in memory, or half of a run stored.
+//! The data of a source is never in memory as a whole, and a run is never stored in part.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,15 +23,16 @@ use crate::base::error::{Error, Result};
 use crate::db::Db;
 use crate::directory::line::LineKind;
 
-/// How long is waited beyond that: a network may swallow the answer.
+/// How much longer than one statement may take this process waits for an answer, because the network can lose
+/// it.
 const GRACE: Duration = Duration::from_secs(30);
 /// Why a run stopped.
 pub(super) enum Stop {
-    /// This process ends: another one begins the run anew.
+    /// This process is stopping. Another one starts the run again.
     Leaving,
-    /// The source is wrong.
+    /// There is an error in the source.
     Wrong(Vec<RunError>),
-    /// It is ours.
+    /// There is an error in Candor.
     Fault(Error),
 }
 
@@ -44,10 +46,10 @@ fn wrong(detail: impl Into<String>) -> Stop {
     Stop::Wrong(vec![RunError::plain(detail)])
 }
 
-/// Works on a run until it is over, or until `stop`.
+/// Works on a run until it ends or until `stop` is set.
 ///
 /// # Errors
-/// What the database answers; the run is begun anew when its lease ends.
+/// `Internal` or `Unavailable` if the database fails. The run starts again when its lease ends.
 pub async fn execute(db: &Db, claimed: Claimed, stop: &Arc<AtomicBool>) -> Result<()> {
     let outcome = attempt(db, &claimed, stop).await;
     let run = claimed.run.clone();
@@ -55,7 +57,7 @@ pub async fn execute(db: &Db, claimed: Claimed, stop: &Arc<AtomicBool>) -> Resul
         Ok(()) => Ok(()),
         Err(Stop::Leaving) => db.transaction(move |conn| claimed.give_back(conn)).await,
         Err(Stop::Wrong(errors)) => {
-            // What is wrong may hold an address, so the log only says where to look.
+            // The errors can contain an email address, so the log only names the run.
             tracing::warn!(source = %claimed.source.id, %run, "a source could not be read: see its run");
             fail(db, claimed, errors).await
         }
@@ -100,10 +102,7 @@ async fn attempt(db: &Db, claimed: &Claimed, stop: &Arc<AtomicBool>) -> std::res
         .await?)
 }
 
-/// Reads a source and finds out what a run would do, without storing anything of it.
-///
-/// # Errors
-/// What the database answers.
+/// Reads a source and computes what a run would do, without storing anything of it.
 pub(super) async fn rehearse(db: &Db, claimed: &Claimed) -> Result<Rehearsed> {
     let never = Arc::new(AtomicBool::new(false));
     let outcome = async {
@@ -136,7 +135,7 @@ pub(super) struct Rehearsed {
     pub changes: Option<Changes>,
 }
 
-/// Reads a source into the staging table. Answers what is wrong with the rights of its user.
+/// Reads a source into the staging table. Returns warnings about the rights of its database user.
 async fn read(db: &Db, claimed: &Claimed, stop: &Arc<AtomicBool>) -> std::result::Result<Vec<String>, Stop> {
     let kind = claimed.source.kind()?;
     let (Some(engine), Some(url)) = (kind.engine(), claimed.source.url.clone()) else {
@@ -148,7 +147,7 @@ async fn read(db: &Db, claimed: &Claimed, stop: &Arc<AtomicBool>) -> std::result
         .into_iter()
         .filter_map(|kind| Some((kind, queries.of(kind)?.to_owned())))
         .collect();
-    // Two pages ahead at most.
+    // At most two pages wait.
     let (sender, mut messages) = mpsc::channel(2);
     tokio::task::spawn_blocking(move || read_all(engine, &url, &asked, &sender));
     let (mut done, mut total) = (0_u64, 0_u64);
@@ -157,7 +156,8 @@ async fn read(db: &Db, claimed: &Claimed, stop: &Arc<AtomicBool>) -> std::result
         if stop.load(Ordering::SeqCst) {
             return Err(Stop::Leaving);
         }
-        // In short waits: a run that waits for a slow source is alive, and gives up when this process ends.
+        // The waits are short, so that a run renews its lease while the source is slow, and gives up when
+        // this process stops.
         let message = next(db, claimed, &mut messages, stop, (done, total)).await?;
         let (rows, read) = match message {
             None if done == total => return Ok(warnings),

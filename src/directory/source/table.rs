@@ -1,10 +1,12 @@
-//! The import of a table: CSV or TSV with a header row, each row one line of one kind.
+//! The import of a table: CSV or TSV with a header row. Each row becomes one line, and all rows have the same
+//! kind.
 //!
-//! Which column is which field is said by a mapping: `FIELD:COLUMN` takes a column's values, `FIELD:=VALUE` is the same
-//! for every row. Without one the columns have the names of the fields. The separator is found out from the header; rows without any value
-//! are passed over.
+//! A mapping says which column is which field: `FIELD:COLUMN` takes the values of a column, and
+//! `FIELD:=VALUE` is the same for every row. Without a mapping, the columns have the names of the fields. The
+//! separator is detected from the header. Empty rows are skipped.
 //!
-//! Must never happen here: the whole file in memory, half of it stored, or a value in an error's text.
+//! The file is never in memory as a whole and never stored in part. The text of an error never contains a
+//! value.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Cursor, Read};
@@ -21,25 +23,25 @@ use crate::base::text::hex;
 use crate::directory::import::{Counts, Import, with_room};
 use crate::directory::line::LineKind;
 
-/// Longest row, in bytes. One that is longer has a quote too few.
+/// The longest row, in bytes. A longer row probably lacks a quote.
 const MAX_ROW: u64 = 256 * 1024;
 
-/// Where a field's values come from.
+/// Where the values of a field come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Origin {
     Column(String),
     Value(String),
 }
 
-/// What the rows are, and which column is which field.
+/// The kind of the rows, and which column is which field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Columns {
     kind: LineKind,
-    /// None: the header has the names of the fields.
+    /// None if the header contains the names of the fields.
     fields: Option<Vec<(String, Origin)>>,
 }
 
-/// How cells are set apart.
+/// How cells are separated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// By commas.
@@ -49,7 +51,7 @@ pub enum Format {
 }
 
 impl Columns {
-    /// Parses what a caller says of a table.
+    /// Parses the parameters of a table import.
     ///
     /// # Errors
     /// `Invalid` at `?kind` or `?columns`.
@@ -90,7 +92,7 @@ fn parse_fields(kind: LineKind, text: &str) -> std::result::Result<Vec<(String, 
     Ok(fields)
 }
 
-/// Without a field of the key no row could be right.
+/// Checks that all fields of the key exist. Otherwise no row could be valid.
 fn complete<'a>(
     kind: LineKind,
     fields: impl Iterator<Item = &'a str> + Clone,
@@ -104,7 +106,7 @@ fn complete<'a>(
     }
 }
 
-/// Bounds a row and takes the digest of all bytes.
+/// Limits the length of a row and computes the digest of all bytes.
 struct Watched<R> {
     inner: R,
     since: Rc<Cell<u64>>,
@@ -125,12 +127,12 @@ impl<R: Read> Read for Watched<R> {
 
 const TOO_LONG: &str = "the row is too long; is a quote missing at its end?";
 
-/// What each column of the file is: for each of its fields the name to show and where it is in a row.
+/// The meaning of the columns: for each field its name, the name to show in errors, and its place in a row.
 struct Plan {
     fields: Vec<(String, String, Place)>,
-    /// The columns without a name, such as the one behind a separator at the end of the header.
+    /// The columns without a name, for example after a separator at the end of the header.
     unnamed: Vec<usize>,
-    /// Cells that a row must have: up to the last column with a name.
+    /// The number of cells that a row must have: up to the last column with a name.
     least: usize,
 }
 
@@ -177,7 +179,7 @@ fn plan(columns: &Columns, header: &StringRecord) -> std::result::Result<Plan, S
     };
     complete(columns.kind, fields.iter().map(|(field, _, _)| field.as_str()))
         .map_err(|detail| format!("the header {detail}"))?;
-    // Where columns are chosen, the others do not matter.
+    // If a mapping chooses columns, the other columns do not matter.
     let unnamed: Vec<usize> = (0..names.len())
         .filter(|index| columns.fields.is_none() && names[*index].is_empty())
         .collect();
@@ -192,7 +194,7 @@ fn plan(columns: &Columns, header: &StringRecord) -> std::result::Result<Plan, S
     })
 }
 
-/// A name in one line, with single blanks.
+/// Returns a name on one line, with single spaces.
 fn one_spaced(name: &str) -> String {
     name.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -200,7 +202,7 @@ fn one_spaced(name: &str) -> String {
 /// Imports a table in the caller's transaction.
 ///
 /// # Errors
-/// `Invalid` with up to 100 errors by line and column; nothing of the table is stored then.
+/// `Invalid` with up to 100 errors by line and column. Nothing of the table is stored then.
 pub fn import(tx: &mut Tx<'_>, input: impl Read, format: Format, columns: &Columns) -> Result<Counts> {
     with_room(tx, |tx| import_all(tx, input, format, columns))
 }
@@ -272,28 +274,28 @@ fn import_all(tx: &mut Tx<'_>, input: impl Read, format: Format, columns: &Colum
     Ok(counts)
 }
 
-/// Bytes of a file in which its header must be.
+/// The number of bytes in which the header must be.
 const BEGINNING: u64 = 64 * 1024;
-/// What some programs write before UTF-8.
+/// The byte order mark that some programs write before UTF-8.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// How a table is to be read.
+/// How a table is read.
 struct Layout {
     delimiter: u8,
     plan: Plan,
-    /// How many columns the header has.
+    /// The number of columns in the header.
     columns: usize,
-    /// Bytes before the header that are passed over.
+    /// The number of bytes before the header that are skipped.
     skip: usize,
 }
 
-/// Whether a row has no value.
+/// Returns whether a row contains no value.
 fn is_blank(record: &StringRecord) -> bool {
     record.iter().all(|cell| cell.trim().is_empty())
 }
 
-/// Finds out how a table is to be read from its beginning. Where the header does not fit with the separator that was said, another one
-/// with which it does is taken: spreadsheets of some languages write semicolons into what they call CSV.
+/// Detects from its beginning how a table is read. If the header does not fit the expected separator, another
+/// separator is tried, because spreadsheets in some languages write semicolons into CSV.
 fn layout(columns: &Columns, format: Format, beginning: &[u8]) -> std::result::Result<Layout, String> {
     if beginning.starts_with(b"\xff\xfe") || beginning.starts_with(b"\xfe\xff") {
         return Err("the file is UTF-16; save it as UTF-8".to_owned());
@@ -307,7 +309,7 @@ fn layout(columns: &Columns, format: Format, beginning: &[u8]) -> std::result::R
         Format::Tsv => b'\t',
     };
     let mut delimiters = vec![said];
-    // A first line of `sep=;` is how a spreadsheet is told of it.
+    // A first line such as `sep=;` tells spreadsheet programs the separator.
     if let Some(line) = beginning[skip..].split_inclusive(|byte| *byte == b'\n').next()
         && let Some([separator, rest @ ..]) = line.strip_prefix(b"sep=")
         && rest.iter().all(u8::is_ascii_whitespace)
@@ -321,7 +323,7 @@ fn layout(columns: &Columns, format: Format, beginning: &[u8]) -> std::result::R
             delimiters.push(other);
         }
     }
-    // Where none fits, the error is about the separator that makes the most columns.
+    // If no separator fits, the error is about the one that gives the most columns.
     let mut most = 0;
     let mut best = (delimiters[0], String::new());
     for delimiter in &delimiters {
@@ -358,7 +360,7 @@ fn layout(columns: &Columns, format: Format, beginning: &[u8]) -> std::result::R
     Err(format!("the columns are separated by {name}, and {error}"))
 }
 
-/// The first row that has a value.
+/// Returns the first row that contains a value.
 fn header(beginning: &[u8], delimiter: u8) -> std::result::Result<StringRecord, String> {
     let mut reader = ReaderBuilder::new()
         .delimiter(delimiter)
@@ -381,7 +383,7 @@ fn header(beginning: &[u8], delimiter: u8) -> std::result::Result<StringRecord, 
     Err("a header row is needed: the names of the columns".to_owned())
 }
 
-/// What is wrong with the file where it cannot be read, and on which line. None: it is not the file.
+/// Returns why the file cannot be read, and on which line. None if the file is not the cause.
 fn failure(error: &csv::Error) -> Option<(Option<u64>, String)> {
     let line = error.position().map(csv::Position::line);
     match error.kind() {
@@ -391,7 +393,7 @@ fn failure(error: &csv::Error) -> Option<(Option<u64>, String)> {
     }
 }
 
-/// The line that a row becomes. An empty cell is no value.
+/// Turns a row into an import line. An empty cell is no value.
 fn row(
     kind: LineKind,
     plan: &Plan,
@@ -427,7 +429,7 @@ fn row(
             (field.as_str(), value)
         })
         .collect();
-    // A reference is all there or not at all: a constant type of a parent that is not there is no parent.
+    // A reference is complete or absent: a constant type of a parent without an ID is no reference.
     let empty = |name: &str| {
         values
             .iter()

@@ -1,8 +1,8 @@
-//! A trial of a source: the first rows of each query, what they would become, what is wrong with each of them, and how a sync would end.
+//! A trial of a source: the first rows of each query, what they would become, the errors in each of them, and
+//! how a sync would end.
 //!
-//! For the last the source is read as a whole and compared as a sync compares it, by the same code.
-//!
-//! Must never happen here: anything that is stored.
+//! For the last part, the whole source is read and compared with the same code as in a sync. Nothing is
+//! stored.
 
 use std::time::Duration;
 
@@ -17,83 +17,83 @@ use crate::base::id::{SourceId, new_uuid};
 use crate::db::{Conn, Db};
 use crate::directory::line::{Line, LineKind};
 
-/// Rows of each query that are shown.
+/// The number of rows of each query that are shown.
 const ROWS: usize = 10;
-/// How long one statement may take.
+/// The time limit of one statement.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a look at a source showed.
+/// The result of a trial.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = SourceTrial)]
 pub struct Trial {
-    /// Whether it could be read, a sync would not fail, and it would use every row.
+    /// Whether the source could be read, a sync would not fail, and it would use every row.
     pub ok: bool,
-    /// Why it could not be read at all.
+    /// Why the source could not be read.
     pub error: Option<String>,
-    /// What should be changed about the source, such as the rights of its user.
+    /// What should be changed at the source, for example the rights of its database user.
     pub warnings: Vec<String>,
-    /// What each query brings.
+    /// The result of each query.
     pub queries: Vec<TriedQuery>,
-    /// How a sync would end now; null where the source cannot be read.
+    /// How a sync would end now. Null if the source cannot be read.
     pub sync: Option<TriedSync>,
 }
 
 /// How a sync would end.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct TriedSync {
-    /// done, needs_confirmation or failed.
+    /// The final state: `done`, `needs_confirmation` or `failed`.
     pub state: State,
-    /// What it would change, and which rows it would leave out; null where it would fail.
+    /// What the sync would change, and which rows it would leave out. Null if it would fail.
     pub changes: Option<Changes>,
-    /// Why it would fail or need a confirmation.
+    /// Why the sync would fail or need a confirmation.
     pub errors: Vec<RunError>,
 }
 
-/// What one query brings.
+/// The result of one query.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct TriedQuery {
-    /// What it brings.
+    /// The kind of the rows.
     pub kind: LineKind,
-    /// What the database says where it cannot be asked.
+    /// The error of the database, or a problem of the query.
     pub error: Option<String>,
-    /// Rows that there are in all.
+    /// The number of rows in all.
     pub total: Option<u64>,
-    /// The first of them.
+    /// The first rows.
     pub rows: Vec<TriedRow>,
 }
 
-/// One row.
+/// One row of a query.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct TriedRow {
-    /// Its number, from 1.
+    /// The number of the row, from 1.
     pub row: usize,
-    /// The line of an import that it would become.
+    /// The import line that the row would become.
     #[schema(value_type = Option<Object>)]
     pub becomes: Option<Value>,
-    /// What is wrong with it.
+    /// The errors in the row.
     pub errors: Vec<TriedError>,
 }
 
-/// What is wrong with a row.
+/// An error in a row.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct TriedError {
-    /// The column; none: the row as a whole.
+    /// The column. Null if the error is about the whole row.
     pub column: Option<String>,
     /// What is wrong.
     pub detail: String,
 }
 
-/// A source to look at. It holds the password, so it cannot be shown.
+/// A source to try. It contains the password, so it does not implement `Debug`.
 struct Target {
     kind: SourceKind,
     url: String,
     queries: Queries,
 }
 
-/// What is needed to look at a source.
+/// Reads what is needed to try a source.
 ///
 /// # Errors
-/// `NotFound`; `Conflict` where it is a service.
+/// `NotFound` if the source does not exist. `Conflict` if it is a service.
 fn target(conn: &mut Conn, id: &SourceId) -> Result<Target> {
     let row = there(conn, id)?;
     let kind = row.kind()?;
@@ -109,16 +109,16 @@ fn target(conn: &mut Conn, id: &SourceId) -> Result<Target> {
     })
 }
 
-/// Records that somebody looked: what came back may be personal.
+/// Records that somebody tried the source, because the rows can contain personal data.
 pub fn looked(tx: &mut Tx<'_>, id: &SourceId, ok: bool) {
     let after = serde_json::json!({"ok": ok});
     tx.record(Event::new(Action::SourceTested, "source", id.as_str()).after(after));
 }
 
-/// Tries a source and stores nothing. `by` is who asked.
+/// Tries a source and stores nothing. `by` is the person who asked.
 ///
 /// # Errors
-/// `NotFound`; `Conflict` where it is a service; what the database answers.
+/// `NotFound` if the source does not exist. `Conflict` if it is a service.
 pub async fn run(db: &Db, id: &SourceId, by: &str) -> Result<Trial> {
     let wanted = id.clone();
     let target = db.read(move |conn| target(conn, &wanted)).await?;
@@ -151,7 +151,7 @@ pub async fn run(db: &Db, id: &SourceId, by: &str) -> Result<Trial> {
     Ok(trial)
 }
 
-/// Looks at the first rows. Blocking: it talks to another database.
+/// Reads the first rows. This blocks, because it uses another database.
 fn look(target: &Target) -> Trial {
     let failed = |error: String| Trial {
         ok: false,
@@ -166,7 +166,7 @@ fn look(target: &Target) -> Trial {
     let mut queries = Vec::new();
     let mut warnings = Vec::new();
     for kind in target.queries.kinds() {
-        // A connection for each: in some databases an error ends the transaction.
+        // Each query gets its own connection, because in some databases an error ends the transaction.
         let mut reader = match engine.open(&target.url, PATIENCE) {
             Ok(reader) => reader,
             Err(error) => return failed(error),
