@@ -1,20 +1,21 @@
-//! As of when the directory is asked: a row of history that was valid then stands in for the table's.
+//! The time at which the directory is read. For an earlier time, the row of the history table that was valid
+//! then replaces the row of the table.
 //!
-//! Must never happen here: somebody's words in the text of a statement; only times and keys of ours stand there.
+//! The text of a statement contains only times and Candor's own keys, never texts of a caller.
 
 use crate::base::time::Timestamp;
 
-/// As of when the directory is asked.
+/// The time at which the directory is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
-    /// As it is.
+    /// The directory as it is now.
     Now,
-    /// As it was at that time, as far as it was known to Candor then.
+    /// The directory as it was at this time, as far as Candor knew it then.
     Then(Timestamp),
 }
 
 impl At {
-    /// The history beside a table, where it is asked as of a time. `on` joins the two.
+    /// Returns the join with the history table if an earlier time is read. `on` is the condition of the join.
     pub(super) fn history(self, table: &str, on: &str) -> String {
         match self {
             At::Now => String::new(),
@@ -25,7 +26,7 @@ impl At {
         }
     }
 
-    /// What a column said: the table's, or that of the history.
+    /// Returns the expression for the value of a column, from the table or from the history.
     pub(super) fn column(self, row: &str, column: &str) -> String {
         match self {
             At::Now => format!("{row}.{column}"),
@@ -35,7 +36,8 @@ impl At {
         }
     }
 
-    /// 2 where the row was there, 1 where it was gone, 0 where it was not known yet.
+    /// Returns an expression that is 2 if the row was active, 1 if it was archived, and 0 if it was not known
+    /// yet.
     pub(super) fn standing(self, row: &str) -> String {
         let now = format!("WHEN {row}.gone_at IS NULL THEN CAST(2 AS BIGINT) ELSE CAST(1 AS BIGINT) END");
         match self {
@@ -49,7 +51,7 @@ impl At {
         }
     }
 
-    /// That the row was there.
+    /// Returns the condition that the row was active.
     pub(super) fn there(self, row: &str) -> String {
         match self {
             At::Now => format!("{row}.gone_at IS NULL"),
@@ -58,7 +60,7 @@ impl At {
     }
 }
 
-/// See [`At::standing`].
+/// The value of [`At::standing`] for an active row.
 pub(super) const THERE: i64 = 2;
-/// See [`At::standing`].
+/// The value of [`At::standing`] for a row that was not known yet.
 pub(super) const UNKNOWN: i64 = 0;

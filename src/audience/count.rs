@@ -1,4 +1,4 @@
-//! What a selector finds and whom it would reach, before anything is stored.
+//! Counts what a selector finds and how many people would be notified, before anything is stored.
 
 use std::collections::BTreeMap;
 
@@ -12,31 +12,33 @@ use crate::base::error::Result;
 use crate::db::Conn;
 use crate::directory::selector::Selector;
 
-/// Resources above which accounts and people are not counted: whoever asks wants to know at once.
+/// The number of resources up to which accounts and people are counted. Above it, counting would take too
+/// long.
 const MOST: i64 = 200_000;
 
 /// What a selector finds now.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 #[schema(as = SelectorCount)]
 pub struct Found {
-    /// The selector as text: the usual form of what was understood.
+    /// The selector as text, in its normal form.
     pub selector: String,
-    /// The same as an object.
+    /// The selector as an object.
     pub json: serde_json::Value,
-    /// Resources.
+    /// The number of resources.
     pub resources: i64,
-    /// Resources of each type.
+    /// The number of resources of each type.
     pub by_type: BTreeMap<String, i64>,
-    /// Accounts that own them; null where there are too many resources to look.
+    /// The number of accounts that own them. Null if there are more than 200,000 resources.
     pub accounts: Option<usize>,
-    /// Their owners and collaborators who would be told by the usual rule; null likewise.
+    /// The number of owners and collaborators who would be notified by the default rule. Null if there are
+    /// more than 200,000 resources.
     pub people: Option<usize>,
 }
 
-/// Counts what a selector finds now, by the very evaluation that adds it to an incident.
+/// Counts what a selector finds now, with the same evaluation that adds resources to an incident.
 ///
 /// # Errors
-/// `Invalid`: a name that nothing has, or nothing found.
+/// `Invalid` if the selector contains an unknown name or finds nothing.
 pub fn count(conn: &mut Conn, selector: &Selector) -> Result<Found> {
     let by_type = selector.count(conn)?;
     let resources = by_type.values().sum();

@@ -1,6 +1,8 @@
-//! Who owned what is affected at one time and who at another: people who came, who left, and whose reasons changed.
+//! Compares the audiences of an incident at two times: people who were added, people who were removed, and
+//! people with other reasons.
 //!
-//! Must never happen here: somebody who owned it then and does not now, left out of the difference.
+//! A person who owned a resource at the first time and does not own it at the second time is always in the
+//! difference.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -14,56 +16,56 @@ use crate::base::id::IncidentId;
 use crate::db::Conn;
 
 word_enum! {
-    /// What became of a person between two times.
+    /// How the audience of a person differs between two times.
     Change, "a change" {
-        /// In the audience as of the second time alone.
+        /// The person is in the audience only at the second time.
         Added = "added",
-        /// In the audience as of the first time alone.
+        /// The person is in the audience only at the first time.
         Removed = "removed",
-        /// In both, for other reasons.
+        /// The person is in the audience at both times, with other reasons.
         Changed = "changed",
     }
 }
 
-/// A person of whom the two audiences say different things.
+/// A person with a difference between the two audiences.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Changed {
-    /// Who.
+    /// The person.
     pub person: PersonRef,
-    /// What became of them.
+    /// The kind of difference.
     pub change: Change,
-    /// Their reasons as of the first time.
+    /// The reasons at the first time.
     pub before: Vec<Reason>,
-    /// Their reasons as of the second time.
+    /// The reasons at the second time.
     pub after: Vec<Reason>,
 }
 
-/// How many.
+/// The numbers of a difference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct DifferenceCounts {
-    /// People who came.
+    /// The number of people who were added.
     pub added: usize,
-    /// People who left.
+    /// The number of people who were removed.
     pub removed: usize,
-    /// People whose reasons are others.
+    /// The number of people with other reasons.
     pub changed: usize,
-    /// Affected resources that the directory did not know as of the first time.
+    /// The number of affected resources that the directory did not know at the first time.
     pub not_known_then: usize,
 }
 
-/// What differs between two audiences of an incident, by the ids of the people.
+/// The differences between two audiences of an incident, ordered by the ID of the person.
 #[derive(Clone, Debug)]
 pub struct Difference {
     /// The numbers.
     pub counts: DifferenceCounts,
-    /// The people.
+    /// The people with a difference.
     pub people: Vec<Changed>,
 }
 
-/// Compares the audience as of one time with that of another.
+/// Compares the audience at one time with the audience at another.
 ///
 /// # Errors
-/// `NotFound` where there is no such incident.
+/// `NotFound` if the incident does not exist.
 pub fn difference(
     conn: &mut Conn,
     incident: &IncidentId,
@@ -118,16 +120,18 @@ pub fn compare(before: &Audience, after: &Audience) -> Difference {
     }
 }
 
-/// Who is in an audience and for which reasons, in a few bytes each: enough to count what differs.
+/// The people of an audience with a hash of their reasons. It needs only a few bytes for each person, which
+/// is enough to count differences.
 pub struct Outline {
-    /// In the order of the ids, with a hash of the reasons: equal for equal ones, and hardly ever else.
+    /// The IDs of the people in order, each with a hash of the reasons. Equal reasons have equal hashes, and
+    /// different reasons almost never do.
     people: Vec<(Box<str>, u64)>,
     hashes: RandomState,
     not_known: usize,
 }
 
 impl Outline {
-    /// Of an audience, which is used up.
+    /// Makes the outline of an audience, which is consumed.
     pub fn of(audience: Audience) -> Self {
         let hashes = RandomState::new();
         let not_known = audience.counts.not_known_then;
@@ -143,7 +147,7 @@ impl Outline {
         }
     }
 
-    /// How another audience of the incident differs from it; its people are in the order of their ids.
+    /// Counts how another audience of the incident differs from this one. Its people must be ordered by ID.
     pub fn until(&self, after: &[Addressee]) -> DifferenceCounts {
         let mut counts = DifferenceCounts {
             not_known_then: self.not_known,

@@ -1,12 +1,13 @@
-//! What the events of an incident say of one person, for whoever asks why they are told or not.
+//! Explains what the events of an incident say about one person.
 
 use super::explain::{Step, StepAbout};
 use crate::incident::seen::{InEvents, RecognisedBy};
 
-/// Alerts that are named one by one.
+/// The number of alerts that are described separately.
 const NAMED: usize = 5;
 
-/// Of what events they were the user; or that they were of none, where there are any.
+/// Adds the events whose user the person was. If the incident has events and none of them is of this person,
+/// a step says so.
 pub(super) fn steps(events: &InEvents, person: i64, steps: &mut Vec<Step>) {
     let step = |ok, detail| Step {
         about: StepAbout::Events,

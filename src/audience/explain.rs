@@ -1,7 +1,7 @@
-//! Why somebody is in the audience of an incident, or why not: every role that they have or had, and where the way
-//! from it to what is affected ends.
+//! Explains why a person is in the audience of an incident, or why not: every role that the person has or
+//! had, and where the path from the role to an affected resource ends.
 //!
-//! Must never happen here: an answer that says less than the audience does, or "no" without a reason.
+//! An explanation contains everything that the audience contains, and every "no" has a reason.
 
 use std::collections::BTreeSet;
 
@@ -21,44 +21,45 @@ use crate::db::schema::{
 use crate::directory::normal_address;
 use crate::incident::seen;
 
-/// Resources that one sentence names.
+/// The number of resources that one sentence names.
 const NAMED: usize = 3;
-/// Roles of one person that are explained.
+/// The number of roles of one person that are explained.
 const ROLES: i64 = 500;
 
-/// Whose place is asked about.
+/// The person or address to explain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Who {
-    /// The person of this id.
+    /// The person with this ID.
     Person(String),
-    /// Everybody at this address.
+    /// Everybody with this email address.
     Address(String),
 }
 
 word_enum! {
     /// What a step of an explanation is about.
     StepAbout, "a step" {
-        /// Whether the directory has them.
+        /// Whether the directory knows the person.
         Directory = "directory",
-        /// Whether their address is of use.
+        /// Whether the email address is valid.
         Address = "address",
-        /// Whether they get optional notices.
+        /// Whether the person gets optional notices.
         Suppression = "suppression",
-        /// Membership of an account.
+        /// A membership of an account.
         Membership = "membership",
         /// A role on a resource.
         Collaboration = "collaboration",
-        /// Events whose user they were.
+        /// Events whose user the person was.
         Events = "events",
     }
 }
 
-/// One thing that was looked at.
+/// One fact that was checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Step {
-    /// What it is about.
+    /// What the step is about.
     pub about: StepAbout,
-    /// Whether it speaks for telling them: a role that leads to something affected, an address that is of use.
+    /// Whether the fact is in favour of notifying the person, for example a role that leads to an affected
+    /// resource, or a valid address.
     pub ok: bool,
     /// What was found.
     pub detail: String,
@@ -67,26 +68,26 @@ pub struct Step {
 /// Why a person is in the audience, or why not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Explained {
-    /// Who.
+    /// The person.
     pub person: PersonRef,
-    /// Whether they are in the audience.
+    /// Whether the person is in the audience.
     pub in_audience: bool,
-    /// Whether a notice would be sent to them: in the audience, and with an address of use.
+    /// Whether a notice would be sent to the person, who is in the audience and has a valid address.
     pub reachable: bool,
-    /// The rule by which roles count, in words.
+    /// The audience rule, in words.
     pub rule: String,
-    /// Every reason for which they are in it.
+    /// Every reason for which the person is in the audience.
     pub reasons: Vec<Reason>,
-    /// Everything that was looked at.
+    /// All facts that were checked.
     pub steps: Vec<Step>,
 }
 
 type PersonRow = (i64, String, String, String, Option<Timestamp>);
 
-/// Explains the place of a person, or of everybody at an address, by their ids.
+/// Explains the place of a person, or of everybody with an address, ordered by ID.
 ///
 /// # Errors
-/// `NotFound` where there is no such incident, or where the directory knows nobody of that id or address.
+/// `NotFound` if the incident does not exist, or if the directory has no person with this ID or address.
 pub fn explain(conn: &mut Conn, incident: &IncidentId, who: &Who, rule: &Rule) -> Result<Vec<Explained>> {
     let audience = resolve_by(conn, incident, rule, At::Now)?;
     let mut query = p::table
@@ -97,7 +98,7 @@ pub fn explain(conn: &mut Conn, incident: &IncidentId, who: &Who, rule: &Rule) -
     query = match who {
         Who::Person(id) => query.filter(p::id.eq(id.as_str())),
         Who::Address(address) => {
-            // As it is stored, or as it is usually spelt; the index holds neither, and this is asked seldom.
+            // The expression is the same as in the index.
             let usual = normal_address(address);
             query.filter(
                 diesel::dsl::sql::<diesel::sql_types::Bool>("LOWER(email) = ")
@@ -190,18 +191,18 @@ fn about_person(conn: &mut Conn, person: &PersonRef, gone_at: Option<Timestamp>)
     Ok(steps)
 }
 
-/// What an incident affects, and by which rule it is told.
+/// The affected resources of an incident, and the audience rule.
 struct Scene<'a> {
     graph: Graph,
     rule: &'a Rule,
 }
 
-/// Where the ways from a role lead.
+/// The paths between a role and the affected resources.
 #[derive(Default)]
 struct Ways {
-    /// To something affected.
+    /// Paths that lead to an affected resource.
     open: Vec<String>,
-    /// Not, and why.
+    /// Why paths do not lead to an affected resource.
     closed: BTreeSet<String>,
     closed_more: usize,
 }
@@ -243,7 +244,7 @@ impl Scene<'_> {
         self.graph.reference(node).to_string()
     }
 
-    /// `file v1 (part of media m9, part of project 42)`
+    /// Describes a path, for example `file v1 (part of media m9, part of project 42)`.
     fn way(&self, chain: &[NodeIndex], end: NodeIndex) -> String {
         let mut steps = Vec::new();
         for key in chain {
@@ -261,7 +262,8 @@ impl Scene<'_> {
         }
     }
 
-    /// Follows the ways from everything that is or was affected to `end`; it answers where on the whole chain that is.
+    /// Follows the path up from every resource that is or was affected. `end` returns the index of the role's
+    /// account or resource in the whole path, if it is there.
     fn ways(&self, end: impl Fn(&[NodeIndex]) -> Option<usize>) -> Ways {
         let mut ways = Ways::default();
         for affected in &self.graph.affected {
@@ -277,7 +279,7 @@ impl Scene<'_> {
         ways
     }
 
-    /// Why the way from an affected resource up to `depth` is not open.
+    /// Returns why the path from an affected resource up to `depth` is interrupted.
     fn closed(
         &self,
         affected: &Affected,

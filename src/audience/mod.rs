@@ -1,11 +1,15 @@
-//! From affected resources to people, each with every reason.
+//! Computes the audience of an incident: the people that its affected resources lead to, each with every
+//! reason.
 //!
-//! A resource belongs to the account named on it or on its nearest ancestor. Its people are that account's owners and
-//! the collaborators on it or on any of its ancestors, unless a rule names other roles. An ancestor that is gone cuts
-//! the chain; an account that is gone has nobody. Beside them stands whoever was the user of an error, whatever the rule. One computation answers the preview and the send: `graph` reads what
-//! is affected and what is above it, here it becomes people. It can be asked as of a time too.
+//! A resource belongs to the account that is set on itself or on its nearest ancestor. Its people are the
+//! owners of that account and the collaborators on the resource or on any ancestor, unless a rule names other
+//! roles. An archived ancestor ends the path. An archived account has no people. In addition, the users who
+//! hit the error are in the audience, whatever the rule is. The preview and the send use the same
+//! computation. `graph` reads the affected resources and their ancestors, and this module computes the
+//! people. The audience can also be computed for an earlier time.
 //!
-//! Must never happen here: somebody of an account that owns nothing affected, or somebody left out in silence.
+//! Nobody is in the audience because of an account that owns nothing affected, and nobody is left out without
+//! being listed.
 
 mod at;
 mod count;
@@ -48,17 +52,17 @@ use roles::Person;
 /// A person of the audience.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Addressee {
-    /// Who.
+    /// The person.
     pub person: PersonRef,
-    /// Every reason.
+    /// Every reason why the person is in the audience.
     #[schema(value_type = Vec<Reason>)]
     pub reasons: Reasons,
-    /// How surely they are affected: the strongest of the reasons.
+    /// How certain it is that the person is affected: the strongest relevance of the reasons.
     pub relevance: Relevance,
-    /// Why they cannot be reached; null where they can.
+    /// Why the person cannot be reached. Null if the person can be reached.
     pub unreachable: Option<String>,
-    /// Why they get no optional notices: `opted_out`, `bounced` or `complained`. What is mandatory goes to them all
-    /// the same.
+    /// Why the person gets no optional notices: `opted_out`, `bounced` or `complained`. Mandatory notices are
+    /// sent to the person anyway. Null if the person gets all notices.
     pub suppressed: Option<String>,
     #[serde(skip)]
     pub(crate) time_zone: Option<String>,
@@ -66,23 +70,23 @@ pub struct Addressee {
     pub(crate) locale: Option<String>,
 }
 
-/// A person, as far as an audience shows them.
+/// A person, with the data that an audience shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct PersonRef {
-    /// The caller's id.
+    /// The caller's ID of the person.
     pub id: String,
-    /// Name.
+    /// The name of the person.
     pub name: String,
-    /// Address; empty where none is known.
+    /// The email address. Empty if none is known.
     pub email: String,
 }
 
-/// Somebody who should hear of it and cannot.
+/// A person who should be notified and cannot be reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Unreachable {
-    /// Who.
+    /// The person.
     pub person: PersonRef,
-    /// Why not.
+    /// Why the person cannot be reached.
     pub reason: String,
 }
 
@@ -90,61 +94,62 @@ pub struct Unreachable {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = AudienceCounts)]
 pub struct Counts {
-    /// People affected, reachable or not.
+    /// The number of affected people, whether they can be reached or not.
     pub people: usize,
-    /// Accounts that own something affected.
+    /// The number of accounts that own an affected resource.
     pub accounts: usize,
-    /// Affected resources.
+    /// The number of affected resources.
     pub resources: usize,
-    /// People who cannot be reached.
+    /// The number of people who cannot be reached.
     pub unreachable: usize,
-    /// People who can be reached, but not by optional notices: they opted out, a mail came back for good, or they
-    /// called one spam.
+    /// The number of people who can be reached but get no optional notices: they opted out, an email to them
+    /// bounced permanently, or they complained.
     pub suppressed: usize,
-    /// Ids in alerts that the directory does not know.
+    /// The number of unmatched IDs: alerts named them, and the directory does not know them.
     pub unresolved_references: usize,
-    /// People who were the user of an error.
+    /// The number of known people who hit the error.
     pub identified: usize,
-    /// Users of errors whom the directory does not know, each once.
+    /// The number of different unknown users who hit the error.
     pub unidentified: usize,
-    /// Errors that name no user: nobody can say how many people that were.
+    /// The number of errors without a user. It is not known how many people hit them.
     pub events_without_user: i64,
-    /// Affected resources that were deleted from the directory: nobody is told through them.
+    /// The number of affected resources that are archived in the directory. Nobody is notified because of
+    /// them.
     pub gone_resources: usize,
-    /// Affected resources that belong to no account.
+    /// The number of affected resources that belong to no account.
     pub without_account: usize,
-    /// Affected resources that the directory did not know at the time that is asked about.
+    /// The number of affected resources that the directory did not know at the time that is asked about.
     pub not_known_then: usize,
 }
 
-/// Everybody whom an incident affects, by the ids of the people.
+/// Everybody whom an incident affects, ordered by the ID of the person.
 #[derive(Clone, Debug)]
 pub struct Audience {
     /// The people.
     pub people: Vec<Addressee>,
     /// The numbers.
     pub counts: Counts,
-    /// Who cannot be reached, and why.
+    /// The people who cannot be reached, with the reasons.
     pub unreachable: Vec<Unreachable>,
-    /// What alerts named and the directory does not know.
+    /// The unmatched IDs: alerts named them, and the directory does not know them.
     pub unresolved: Vec<Unresolved>,
-    /// Events whose users are not known, by alert.
+    /// The events of unknown users, by alert.
     pub unidentified: Vec<Unidentified>,
 }
 
-/// Resolves the audience of an incident as the directory is now, for the usual roles.
+/// Computes the audience of an incident with the current directory and the default rule.
 ///
 /// # Errors
-/// `NotFound` where there is no such incident.
+/// `NotFound` if the incident does not exist.
 pub fn resolve(conn: &mut Conn, incident: &IncidentId) -> Result<Audience> {
     resolve_by(conn, incident, &Rule::default(), At::Now)
 }
 
-/// Resolves the audience of an incident for the roles of a rule, as of a time. What is affected is what is affected
-/// now; who owns it and works on it is as it was then. Names and addresses are today's.
+/// Computes the audience of an incident for a rule at a time. The affected resources are the current ones.
+/// Their owners and collaborators are those of that time. Names and addresses are the current ones.
 ///
 /// # Errors
-/// `NotFound` where there is no such incident.
+/// `NotFound` if the incident does not exist.
 pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -> Result<Audience> {
     crate::incident::get(conn, incident)?;
     let graph = Graph::of_incident(conn, incident, at, false)?;
@@ -177,7 +182,7 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
             name: row.name,
             email: row.email,
         };
-        // Whoever was the user of an error may have come into the directory later.
+        // A user who hit the error can be newer in the directory than that time.
         if !row.known {
             continue;
         }
@@ -186,7 +191,8 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
             gone.insert(person.id.clone(), Unreachable { person, reason });
             continue;
         }
-        // Where they have none of their own, that of the account by which they were found first.
+        // If the person has no locale or time zone, those of the account are used through which the person
+        // was found first.
         let account = place
             .and_then(|place| folded.first_account(place))
             .map(|account| graph.account(account));
@@ -250,8 +256,8 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
     })
 }
 
-/// In the order of the ids of the people. Most ids differ in their beginnings, which stand side by side while they are
-/// sorted; the ids themselves are looked at only where they do not.
+/// Sorts people by ID. Most IDs differ in their first bytes, which are compared first. The IDs themselves are
+/// compared only if these are equal.
 fn by_id(people: Vec<(Option<usize>, Person)>) -> impl Iterator<Item = (Option<usize>, Person)> {
     let beginning = |id: &str| {
         let mut bytes = [0; 16];
@@ -274,7 +280,7 @@ fn by_id(people: Vec<(Option<usize>, Person)>) -> impl Iterator<Item = (Option<u
         .filter_map(move |(_, index)| people[index].take())
 }
 
-/// Addresses that get no optional notices, and why.
+/// Returns the addresses that get no optional notices, with the reasons.
 fn suppressed(conn: &mut Conn) -> Result<HashMap<String, String>> {
     let rows: Vec<(String, String)> = opt_outs::table
         .select((opt_outs::address, opt_outs::reason))
@@ -291,7 +297,7 @@ fn unreachable(person: &PersonRef) -> Option<String> {
         .map(|reason| format!("the address {reason}"))
 }
 
-/// An affected resource with an endpoint of the account that it belongs to.
+/// An affected resource with an endpoint of its account.
 pub(crate) struct EndpointRow {
     pub id: EndpointId,
     pub channel: String,
@@ -303,10 +309,7 @@ pub(crate) struct EndpointRow {
     pub resource_name: Option<String>,
 }
 
-/// The endpoints of the accounts that own something affected, once for each affected resource.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the endpoints of the accounts that own an affected resource, once for each affected resource.
 pub(crate) fn endpoints(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<EndpointRow>> {
     type Columns = (BigInt, Text, Text, Text, Nullable<BigInt>);
     type Row = (i64, EndpointId, String, String, Option<i64>);

@@ -1,20 +1,20 @@
-//! Where the row of a key lies in a list. Keys of one directory come close together, so places are kept in pages of
-//! numbers: whoever asks in the order of the keys looks at one page again and again.
+//! Maps keys to indexes of a list. The keys of a directory are close together, so the indexes are stored in
+//! pages of numbers. A lookup in the order of the keys then uses the same page many times.
 //!
-//! Must never happen here: a place for a key that was not given.
+//! A key that was never stored has no index.
 
 use std::collections::HashMap;
 
-/// Keys of a page.
+/// The number of keys in a page.
 const PAGE: i64 = 32;
-/// Nobody has asked for that key.
+/// The key was not requested.
 const NONE: u32 = u32::MAX;
-/// It was asked for, and has no place yet.
+/// The key was requested and has no index yet.
 const ASKED: u32 = u32::MAX - 1;
-/// Places above this have other meanings.
+/// The largest index. Larger values have other meanings.
 const MOST: u32 = ASKED - 1;
 
-/// Places by key.
+/// Indexes by key.
 #[derive(Clone, Default)]
 pub(super) struct Places {
     pages: HashMap<i64, Box<[u32; PAGE as usize]>>,
@@ -29,7 +29,8 @@ impl Places {
         &mut page[key.rem_euclid(PAGE) as usize]
     }
 
-    /// Gives a key its place. One beyond four billion is none: nothing of ours has as many rows in memory.
+    /// Stores the index of a key. An index above four billion is not stored, because no list in memory is
+    /// that long.
     pub fn put(&mut self, key: i64, place: usize) {
         *self.cell(key) = u32::try_from(place)
             .ok()
@@ -37,7 +38,7 @@ impl Places {
             .unwrap_or(ASKED);
     }
 
-    /// Notes that a key is asked for; answers whether it is for the first time.
+    /// Marks a key as requested. Returns whether it is the first request.
     pub fn ask(&mut self, key: i64) -> bool {
         let cell = self.cell(key);
         let first = *cell == NONE;
@@ -47,13 +48,13 @@ impl Places {
         first
     }
 
-    /// Whether a key was asked for and has no place yet.
+    /// Returns whether a key was requested and has no index yet.
     pub fn awaits(&self, key: i64) -> bool {
         let page = self.pages.get(&key.div_euclid(PAGE));
         page.is_some_and(|page| page[key.rem_euclid(PAGE) as usize] == ASKED)
     }
 
-    /// The place of a key, where it has one.
+    /// Returns the index of a key, if it has one.
     pub fn get(&self, key: i64) -> Option<usize> {
         let page = self.pages.get(&key.div_euclid(PAGE))?;
         let place = page[key.rem_euclid(PAGE) as usize];

@@ -1,7 +1,8 @@
-//! Why somebody is in an audience: each role that leads to something affected with the way there, and each error that they
-//! were the user of. Reasons are kept as places in the graph, a few bytes each, and put into words when somebody reads them.
+//! The reasons why a person is in an audience: each role that leads to an affected resource, with the path to
+//! it, and each error that the person hit. Reasons are stored as indexes into the graph, a few bytes each,
+//! and are converted to texts when they are read.
 //!
-//! Must never happen here: a reason without something affected or an event behind it.
+//! Every reason has an affected resource or an event.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -20,12 +21,13 @@ use crate::directory::ResourceRef;
 use crate::incident::affected::Relevance;
 use crate::incident::seen::Seen;
 
-/// The way from an affected resource to where a role is held, both ends included. Put into words when it is asked for.
+/// The path from an affected resource to the place of a role, both ends included. It is computed when it is
+/// read.
 #[derive(Clone)]
 pub struct Way(Option<(Arc<Folded>, Brief)>);
 
 impl Way {
-    /// The steps.
+    /// Returns the steps of the path.
     pub fn steps(&self) -> impl Iterator<Item = ResourceRef> {
         self.0
             .as_ref()
@@ -60,37 +62,37 @@ impl Serialize for Way {
     }
 }
 
-/// Why somebody is in the audience: through something affected, or as the user of an error.
+/// A reason why a person is in the audience: an affected resource, or an error that the person hit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Reason {
-    /// The affected resource; null where they were the user of an error, as `seen` says.
+    /// The affected resource. Null if the person hit an error; see `seen`.
     pub resource: Option<ResourceRef>,
-    /// Its name.
+    /// The name of the affected resource.
     pub name: Option<Shared>,
-    /// The ancestor on which the role or the account is; null where it is the resource itself.
+    /// The ancestor on which the role or the account is set. Null if it is set on the resource itself.
     pub through: Option<ResourceRef>,
-    /// The account that the resource belongs to.
+    /// The ID of the account that the resource belongs to.
     pub account: Option<Shared>,
-    /// The account's name.
+    /// The name of the account.
     pub account_name: Option<Shared>,
-    /// `owner` of the account, or the role of the collaborator; `user` with `seen`.
+    /// `owner` or another role in the account, or the role of the collaborator. `user` if `seen` is set.
     pub role: Shared,
-    /// Whether it is the account's owner who is meant, not a collaborator with a role of that name.
+    /// Whether this is a role in the account, and not a collaborator with a role of the same name.
     #[serde(skip)]
     pub by_account: bool,
-    /// How surely the resource is affected.
+    /// How certain it is that the resource is affected.
     pub relevance: Relevance,
-    /// From the affected resource to where the role is held: a resource above it, or at the end
-    /// `{"type": "account", "id": …}`.
+    /// The path from the affected resource to the place of the role: an ancestor of the resource, or at the
+    /// end `{"type": "account", "id": …}`.
     #[schema(value_type = Vec<ResourceRef>)]
     pub path: Way,
-    /// The events of one alert whose user they were.
+    /// The events of one alert whose user the person was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seen: Option<Box<Seen>>,
 }
 
 impl Reason {
-    /// For the user of an error.
+    /// Makes the reason of a user who hit an error.
     fn seen(seen: Seen) -> Reason {
         Reason {
             resource: None,
@@ -107,43 +109,43 @@ impl Reason {
     }
 }
 
-/// A role of somebody that leads to something affected.
+/// A role that leads to an affected resource.
 #[derive(Clone, Copy)]
 pub(super) struct Brief {
-    /// What is affected.
+    /// The affected resource.
     node: NodeIndex,
-    /// The account that it belongs to.
+    /// The account that the resource belongs to.
     account: Option<AccountIndex>,
-    /// By its place among the words.
+    /// The index of the role in the list of roles.
     role: u32,
-    /// How far above the node the role is held.
+    /// How many levels above the resource the role is set.
     depth: u32,
     by_account: bool,
     relevance: Relevance,
 }
 
-/// Every role of everybody that leads to something affected, with the graph that it leads through.
+/// All roles of all people that lead to an affected resource, with the graph.
 pub(super) struct Folded {
     pub graph: Graph,
     roles: Words,
-    /// Those of one person stand together.
+    /// The roles. Those of one person are next to each other.
     briefs: Vec<Brief>,
-    /// In the order of their keys.
+    /// The people, ordered by key.
     people: Vec<Told>,
-    /// How much of what is affected leads to an account.
+    /// The numbers of affected resources, by whether they belong to an account.
     pub numbers: Numbers,
 }
 
-/// Somebody with a role that leads to something affected.
+/// A person with a role that leads to an affected resource.
 struct Told {
     key: i64,
-    /// Where their roles begin.
+    /// The index of the person's first role.
     start: u32,
-    /// The account by which they were found first, where it was by one.
+    /// The account through which the person was found first, if there is one.
     first: Option<AccountIndex>,
 }
 
-/// Every reason of one person.
+/// All reasons of one person.
 #[derive(Clone)]
 pub struct Reasons {
     of: Arc<Folded>,
@@ -153,7 +155,7 @@ pub struct Reasons {
 }
 
 impl Folded {
-    /// Finds the roles that lead to what is affected, those of each person in their order.
+    /// Finds the roles that lead to the affected resources. The roles of each person are sorted.
     pub fn of(conn: &mut Conn, mut graph: Graph, rule: &Rule) -> Result<Folded> {
         let Reached {
             accounts,
@@ -172,9 +174,10 @@ impl Folded {
         let mut found = found(&graph, &members, &collaborators);
         drop((members, collaborators));
         graph.forget_keys();
-        // Stable: the first of each person is the one by whose account they were found first.
+        // The sort is stable, so the first role of each person is the one through which the person was found
+        // first.
         found.sort_by_key(|(person, _)| *person);
-        // Where one ends must be a number of this size too.
+        // The index of the end of the list must also fit into a `u32`.
         u32::try_from(found.len()).map_err(Error::internal)?;
         let mut people: Vec<Told> = Vec::new();
         let mut briefs: Vec<Brief> = Vec::with_capacity(found.len());
@@ -202,17 +205,18 @@ impl Folded {
         })
     }
 
-    /// The keys of the people, in their order.
+    /// Returns the keys of the people, in order.
     pub fn people(&self) -> impl Iterator<Item = i64> {
         self.people.iter().map(|told| told.key)
     }
 
-    /// The account by which the person at that place was found first, where it was by one.
+    /// Returns the account through which the person at this index was found first, if there is one.
     pub fn first_account(&self, place: usize) -> Option<AccountIndex> {
         self.people[place].first
     }
 
-    /// Where a person stands among [`people`](Self::people). Whoever asks in their order gives the place after the last.
+    /// Returns the index of a person in [`people`](Self::people). `guess` is tried first: in a lookup in
+    /// order, it is the index after the last one.
     pub fn place(&self, person: i64, guess: usize) -> Option<usize> {
         match self.people.get(guess) {
             Some(told) if told.key == person => Some(guess),
@@ -221,7 +225,7 @@ impl Folded {
     }
 }
 
-/// In the order of what is affected.
+/// Finds the roles, in the order of the affected resources.
 fn found(graph: &Graph, members: &HeldOn, collaborators: &HeldOn) -> Vec<(i64, Brief)> {
     let mut found = Vec::with_capacity(graph.affected.len() * 2);
     let mut chain = Vec::new();
@@ -255,7 +259,7 @@ fn found(graph: &Graph, members: &HeldOn, collaborators: &HeldOn) -> Vec<(i64, B
 }
 
 impl Brief {
-    /// Where the role is held, where that is above what is affected.
+    /// Returns the resource with the role, if it is above the affected resource.
     fn through(&self, graph: &Graph) -> Option<NodeIndex> {
         match self.depth {
             0 => None,
@@ -263,7 +267,7 @@ impl Brief {
         }
     }
 
-    /// By what is affected, by what is above it, then by the role.
+    /// Compares by affected resource, then by the ancestor with the role, and then by role.
     fn order(&self, other: &Self, graph: &Graph, roles: &Words) -> Ordering {
         let place = |one: &Self| one.through(graph).map(|node| graph.words(node));
         let at = match self.node == other.node {
@@ -297,7 +301,7 @@ impl Brief {
 }
 
 impl Reasons {
-    /// Those of the person at that place, and the events whose user they were.
+    /// Makes the reasons of the person at this index, with the events whose user the person was.
     pub(super) fn new(of: &Arc<Folded>, place: Option<usize>, mut seen: Vec<Seen>) -> Reasons {
         seen.sort_unstable();
         let end = |place: usize| {
@@ -321,34 +325,34 @@ impl Reasons {
         &self.of.briefs[self.from as usize..self.to as usize]
     }
 
-    /// Each in words: errors first, then by what is affected.
+    /// Returns each reason as text: errors first, and then by affected resource.
     pub fn iter(&self) -> impl Iterator<Item = Reason> {
         let seen = self.seen.iter().cloned().map(Reason::seen);
         seen.chain(self.briefs().iter().map(|brief| brief.in_words(&self.of)))
     }
 
-    /// How many.
+    /// Returns the number of reasons.
     pub fn len(&self) -> usize {
         self.seen.len() + self.briefs().len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no reasons.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether they were the user of an error.
+    /// Returns whether the person hit an error.
     pub fn was_seen(&self) -> bool {
         !self.seen.is_empty()
     }
 
-    /// The ids of the accounts through which they are affected; one may come again.
+    /// Returns the IDs of the accounts through which the person is affected. An ID can occur several times.
     pub fn accounts(&self) -> impl Iterator<Item = &Shared> {
         let accounts = self.briefs().iter().filter_map(|brief| brief.account);
         accounts.map(|account| &self.of.graph.account(account).id)
     }
 
-    /// The strongest of their relevances.
+    /// Returns the strongest relevance of the reasons.
     pub(super) fn relevance(&self) -> Relevance {
         let seen = self.seen.first().map(|_| Relevance::Impaired);
         let most = self.briefs().iter().map(|brief| brief.relevance).max();
@@ -357,7 +361,8 @@ impl Reasons {
 }
 
 impl Reasons {
-    /// Each role by keys, which mean the same in every audience that is read in one transaction: the words need not be looked at.
+    /// Returns each role with keys. Keys mean the same in every audience that is read in one transaction, so
+    /// the texts need not be compared.
     fn by_keys(&self) -> impl Iterator<Item = ByKeys<'_, impl Iterator<Item = i64>>> {
         let Folded { graph, roles, .. } = &*self.of;
         self.briefs().iter().map(move |brief| ByKeys {
@@ -372,7 +377,7 @@ impl Reasons {
     }
 }
 
-/// A role that leads to something affected, by the keys of the way there.
+/// A role that leads to an affected resource, with the keys of the path.
 struct ByKeys<'a, Up> {
     up: Up,
     account: Option<i64>,

@@ -1,7 +1,6 @@
-//! Who has which role on accounts and resources, and who these people are: a query for each few thousand keys, or one
-//! that reads a whole table where most of it is wanted.
-//!
-//! Must never happen here: a query for each person.
+//! Reads the roles on accounts and resources, and the people who have them. There is one query for each few
+//! thousand keys, or one that reads a whole table if most of it is needed. There is never one query for each
+//! person.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
@@ -13,12 +12,12 @@ use crate::base::shared::Shared;
 use crate::db::Conn;
 use crate::db::keyed::{self, CHUNK, Keyed, Word, load, load_keyed};
 
-/// Roles by their places: any words, but few of them.
+/// The names of roles, by index. Any name is possible, but there are few of them.
 #[derive(Default)]
 pub(super) struct Words(Vec<Shared>);
 
 impl Words {
-    /// Words that are looked for among those that are there; beyond, each is a new one.
+    /// The number of names that are searched for an existing one. After that, each name is stored again.
     const FEW: usize = 100;
 
     fn place(&mut self, word: &str) -> u32 {
@@ -29,23 +28,23 @@ impl Words {
         }) as u32
     }
 
-    /// The word at a place that was given.
+    /// Returns the name at an index.
     pub fn get(&self, place: u32) -> &Shared {
         &self.0[place as usize]
     }
 }
 
-/// A person with a role on something.
+/// A person with a role.
 #[derive(Clone, Copy)]
 pub(super) struct Held {
     pub person: i64,
-    /// By its place among the words.
+    /// The index of the name of the role.
     pub role: u32,
 }
 
-/// Who has roles, by the place of the account or resource in the graph.
+/// The people with roles, by the index of the account or resource in the graph.
 pub(super) struct HeldOn {
-    /// Where those of each place begin; one more than there are places.
+    /// The index of the first person of each account or resource, and one more for the end.
     starts: Vec<u32>,
     held: Vec<Held>,
 }
@@ -69,7 +68,7 @@ impl HeldOn {
         HeldOn { starts, held }
     }
 
-    /// Those at a place.
+    /// Returns the people of the account or resource at this index.
     pub fn at(&self, place: usize) -> &[Held] {
         match (self.starts.get(place), self.starts.get(place + 1)) {
             (Some(start), Some(end)) => &self.held[*start as usize..*end as usize],
@@ -78,7 +77,8 @@ impl HeldOn {
     }
 }
 
-/// Who has one of `roles` (none given: any) on these keys. `table` is `members` or `collaborators`.
+/// Returns the people with one of `roles` on these keys. With None, every role counts. `table` is `members`
+/// or `collaborators`.
 fn held(
     conn: &mut Conn,
     at: At,
@@ -111,7 +111,7 @@ fn held(
     Ok(rows)
 }
 
-/// The members of these accounts in these roles.
+/// Returns the members of these accounts with one of these roles.
 pub(super) fn members(
     conn: &mut Conn,
     graph: &Graph,
@@ -126,7 +126,7 @@ pub(super) fn members(
     Ok(by_place(graph.accounts_len(), rows, place, words))
 }
 
-/// The collaborators on these resources, in these roles or in any.
+/// Returns the collaborators on these resources with one of these roles, or with any role.
 pub(super) fn collaborators(
     conn: &mut Conn,
     graph: &Graph,
@@ -144,7 +144,8 @@ pub(super) fn collaborators(
     Ok(by_place(graph.len(), rows, place, words))
 }
 
-/// Where a whole table was read there are others among them, which have no place.
+/// Orders the rows by the index of their account or resource. If the whole table was read, other rows have no
+/// index and are left out.
 fn by_place(
     places: usize,
     rows: Vec<(i64, i64, Word)>,
@@ -162,7 +163,7 @@ fn by_place(
     HeldOn::new(places, &rows)
 }
 
-/// A person, as the audience needs them.
+/// A person, with the data that the audience needs.
 #[derive(Clone, Debug)]
 pub(super) struct Person {
     pub key: i64,
@@ -171,15 +172,15 @@ pub(super) struct Person {
     pub email: String,
     pub locale: Option<String>,
     pub time_zone: Option<String>,
-    /// Whether they were there as of the time that is asked about.
+    /// Whether the person was active at the time that is asked about.
     pub there: bool,
-    /// Whether the directory knew them then, there or gone.
+    /// Whether the directory knew the person at that time, active or archived.
     pub known: bool,
-    /// Whether they are gone now.
+    /// Whether the person is archived now.
     pub gone_now: bool,
 }
 
-/// These people, in no order; others may be among them.
+/// Returns these people in no particular order. The result can contain other people too.
 pub(super) fn people(conn: &mut Conn, at: At, wanted: &[i64]) -> Result<Vec<Person>> {
     type Columns = (
         BigInt,

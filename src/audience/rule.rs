@@ -1,6 +1,7 @@
-//! Which roles a notice is for: the members of the owning account in these roles, and the collaborators.
+//! Audience rules: which roles a notice is for. A rule names roles of members of the owning account, and
+//! collaborators.
 //!
-//! Must never happen here: a rule that names nobody, or a role that nobody has, taken for a wish.
+//! A rule that names nobody is an error, and so is a role that nobody has.
 
 use diesel::prelude::*;
 use serde::de::{SeqAccess, Visitor};
@@ -11,28 +12,29 @@ use crate::base::id::ExternalId;
 use crate::db::Conn;
 use crate::db::schema::{collaborators as k, members as m};
 
-/// The role that is told of everything of its account.
+/// The role that is notified of everything about its account.
 pub const OWNER: &str = "owner";
 
-/// Which of the collaborators.
+/// Which collaborators are notified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(untagged)]
 pub enum Collaborators {
-    /// All of them, or none.
+    /// All collaborators, or none.
     All(bool),
-    /// Those in these roles.
+    /// Collaborators with one of these roles.
     Roles(Vec<ExternalId>),
 }
 
-/// An audience rule: `{"roles": ["owner", "billing"], "collaborators": true}`. What is left out is as in the default:
-/// owners, and all collaborators.
+/// An audience rule, for example `{"roles": ["owner", "billing"], "collaborators": true}`. The default is the
+/// owners and all collaborators.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// Members of the owning account in these roles.
+    /// The roles of members of the owning account. The default is `owner`.
     #[serde(default = "owners")]
     pub roles: Vec<ExternalId>,
-    /// Collaborators on what is affected or above it: all, none, or those in these roles.
+    /// The collaborators on the affected resources and their ancestors: `true` for all, `false` for none, or
+    /// a list of roles. The default is `true`.
     #[serde(default = "all")]
     pub collaborators: Collaborators,
 }
@@ -79,10 +81,7 @@ impl<'de> Deserialize<'de> for Collaborators {
 }
 
 impl Rule {
-    /// Checks a rule that stands at `pointer` of a request: no empty list, and no role that nobody has.
-    ///
-    /// # Errors
-    /// What the database answers; what is wrong with the rule goes to `errors`.
+    /// Checks a rule at `pointer` of a request. Empty lists and roles that nobody has are added to `errors`.
     pub fn check(&self, conn: &mut Conn, pointer: &str, errors: &mut Vec<FieldError>) -> Result<()> {
         if self.roles.is_empty() {
             let detail = "is an empty list; leave it out to tell the owners";
@@ -122,12 +121,12 @@ impl Rule {
         Ok(())
     }
 
-    /// Whether members in this role are told.
+    /// Returns whether members with this role are notified.
     pub fn covers_member(&self, role: &str) -> bool {
         self.roles.iter().any(|covered| covered.as_str() == role)
     }
 
-    /// Whether collaborators in this role are told.
+    /// Returns whether collaborators with this role are notified.
     pub fn covers_collaborator(&self, role: &str) -> bool {
         match &self.collaborators {
             Collaborators::All(all) => *all,
@@ -139,7 +138,7 @@ impl Rule {
         self.roles.iter().map(ExternalId::as_str).collect()
     }
 
-    /// The collaborators' roles that count; None: any.
+    /// Returns the roles of collaborators that count. None means every role.
     pub(super) fn collaborator_roles(&self) -> Option<Vec<&str>> {
         match &self.collaborators {
             Collaborators::All(true) => None,
@@ -150,7 +149,7 @@ impl Rule {
 }
 
 impl std::fmt::Display for Rule {
-    /// For people: `owner, billing and all collaborators`.
+    /// Writes the rule for people, for example `owner, billing of the account and all collaborators`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let words = |roles: &[ExternalId]| {
             roles

@@ -1,7 +1,7 @@
-//! The limits within which a policy sends. Outside them its notice stays a draft, with the reason.
+//! The limits within which a policy sends. Outside the limits its notice stays a draft, with the reason.
 //!
-//! Must never happen here: a limit that is passed over as it could not be computed, or a warning that only a person can
-//! judge taken for nothing.
+//! A limit that cannot be computed is never treated as fulfilled. A warning that only a person can judge
+//! keeps the notice a draft.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,24 +20,26 @@ use crate::db::schema::automation_told as t;
 use crate::directory::source::status;
 use crate::notice::{Packed, Plan, Sending};
 
-/// What "per hour" means.
+/// The period for `per_account_per_hour`.
 const HOUR: Duration = Duration::from_secs(3_600);
-/// How long it is remembered which accounts were told.
+/// How long it is stored which accounts were notified.
 const KEPT: Duration = Duration::from_secs(86_400);
-/// How long after it was due a policy still sends. Later the world has moved on, and somebody should look.
+/// How long after its due time a policy still sends. After that, the situation can have changed, and a person
+/// should check it.
 pub const LATEST: Duration = Duration::from_secs(15 * 60);
 
-/// Within which a policy sends.
+/// The limits within which a policy sends automatically.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PolicyLimits)]
 pub struct Limits {
-    /// To at most so many people and systems of accounts together. `CANDOR_MAX_AUDIENCE` holds beside it.
+    /// The largest number of people and endpoints together. `CANDOR_MAX_AUDIENCE` applies too.
     pub audience_at_most: u32,
-    /// At most so many detections of policies to an account within an hour, 1 to 60; unset: 1. Null: any number.
+    /// The largest number of detection notices that policies send to one account within one hour: 1 to 60, or
+    /// null for no limit. The default is 1.
     #[serde(default = "once")]
     pub per_account_per_hour: Option<u32>,
-    /// Only at these hours of the day; unset: at any.
+    /// The hours of the day in which the policy sends. If not set, it sends at any time.
     #[serde(default)]
     pub hours: Option<Hours>,
 }
@@ -46,20 +48,20 @@ fn once() -> Option<u32> {
     Some(1)
 }
 
-/// Hours of a day: from the one, and until before the other; over midnight where the second is earlier.
+/// A period of the day. If `until` is earlier than `from`, the period includes midnight.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PolicyHours)]
 pub struct Hours {
-    /// `HH:MM`
+    /// The beginning of the period, as `HH:MM`.
     pub from: String,
-    /// `HH:MM`, up to `24:00`.
+    /// The end of the period, which does not belong to it, as `HH:MM`, up to `24:00`.
     pub until: String,
-    /// IANA time zone in which they are meant.
+    /// The IANA time zone of both times, for example `Europe/Berlin`.
     pub time_zone: String,
 }
 
-/// Minutes since midnight, up to 24:00.
+/// Returns the minutes since midnight, up to 24:00.
 fn minutes(text: &str) -> Option<i64> {
     let (hours, minutes) = text.split_once(':')?;
     let digits = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -72,7 +74,7 @@ fn minutes(text: &str) -> Option<i64> {
 }
 
 impl Hours {
-    /// Whether the clocks there show a time within; none where these are no hours.
+    /// Returns whether the time is within the period. None if the period is not valid.
     fn hold(&self, now: Timestamp) -> Option<bool> {
         let zone = time_zone(&self.time_zone).ok()?;
         let (from, until) = (minutes(&self.from)?, minutes(&self.until)?);
@@ -92,7 +94,8 @@ impl std::fmt::Display for Hours {
 }
 
 impl Limits {
-    /// What is wrong with them at that place of the input.
+    /// Returns an error for each limit that is not valid. `pointer` is the JSON pointer of the limits in the
+    /// input.
     pub fn check(&self, pointer: &str) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let mut wrong =
@@ -128,10 +131,7 @@ impl Limits {
         errors
     }
 
-    /// Why a notice stays a draft; none: it may be sent.
-    ///
-    /// # Errors
-    /// What the database answers.
+    /// Returns why a notice stays a draft, or None if it may be sent.
     pub fn judge(
         &self,
         conn: &mut Conn,
@@ -142,7 +142,7 @@ impl Limits {
         if plan.recipients.is_empty() && plan.endpoints.is_empty() {
             return Ok(Some("there is nobody to tell".to_owned()));
         }
-        // Accounts' own systems count like people.
+        // Endpoints count like people.
         let recipients = plan.recipients.len() + plan.endpoints.len();
         if recipients > self.audience_at_most as usize {
             let what = if plan.endpoints.is_empty() {
@@ -166,12 +166,12 @@ impl Limits {
         if let Some(reason) = self.lately(conn, plan, now)? {
             return Ok(Some(reason));
         }
-        // A copy that is too old may name the wrong people; only somebody can know whether it does.
+        // Stale data can name the wrong people, and only a person can judge whether it does.
         let stale = status::warnings(&status::ages(conn, now)?);
         Ok(stale.into_iter().next())
     }
 
-    /// Whether policies have told one of the accounts too often lately.
+    /// Returns a reason if policies notified one of the accounts too often in the last hour.
     fn lately(&self, conn: &mut Conn, plan: &Plan, now: Timestamp) -> Result<Option<String>> {
         let Some(most) = self.per_account_per_hour else {
             return Ok(None);
@@ -204,7 +204,7 @@ impl Limits {
     }
 }
 
-/// The accounts through which somebody is told.
+/// Returns the accounts through which somebody is notified.
 fn accounts(plan: &Plan) -> BTreeSet<String> {
     let people = plan.recipients.iter().flat_map(Packed::accounts);
     people
@@ -217,10 +217,7 @@ fn accounts(plan: &Plan) -> BTreeSet<String> {
         .collect()
 }
 
-/// Remembers whom a policy has told.
-///
-/// # Errors
-/// What the database answers.
+/// Stores which accounts a policy has notified.
 pub fn remember(tx: &mut Tx<'_>, incident: &IncidentId, episode: i64, plan: &Plan) -> Result<()> {
     diesel::delete(t::table.filter(t::at.lt(tx.now.minus(KEPT)))).execute(tx.conn)?;
     let rows: Vec<_> = accounts(plan)
@@ -278,7 +275,8 @@ mod tests {
         }
         let whole = hours("00:00", "24:00", "UTC");
         assert_eq!(whole.hold(at("2024-03-14T23:59:59Z")), Some(true));
-        // Clocks are put forward there at 02:00: 02:30 does not exist, and nothing is sent in its name.
+        // Clocks are set forward there at 02:00, so 02:30 does not exist. It must not count as within the
+        // period.
         let spring = hours("02:00", "03:00", "Europe/Berlin");
         assert_eq!(spring.hold(at("2024-03-31T00:59:59Z")), Some(false));
         assert_eq!(spring.hold(at("2024-03-31T01:00:00Z")), Some(false));

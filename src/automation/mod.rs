@@ -1,14 +1,15 @@
-//! What happens without a person: policies, and what they did about each incident that opened.
+//! Automation: policies, and what they did about each incident that was opened.
 //!
 //! ```text
-//! incident.opened ─► the first policy that fits ─► nothing | a draft | a detection, within the policy's limits
+//! incident.opened ─► the first policy that matches ─► nothing | a draft | a detection, within the policy's limits
 //! ```
 //!
-//! A [`worker`] follows the audit trail and decides once about each incident. A policy sends by the same way as a person:
-//! a draft, a plan of who gets what, a digest, a frozen list; and whatever a person would have to judge keeps it a draft.
+//! A [`worker`] subscribes to the audit trail and decides once about each episode of an incident. A policy
+//! sends in the same way as a person: with a draft, a plan of who gets what, a digest, and a frozen list. If
+//! a person would have to judge something, the notice stays a draft.
 //!
-//! Must never happen here: a mail without a policy that an admin wrote, a text that came from an alert, a second decision
-//! about one incident, or something done of which the timeline does not say by which policy.
+//! An email is sent only by a policy that an admin wrote, and it never contains a text from an alert. The
+//! timeline names the policy for everything that was done.
 
 pub mod limits;
 pub mod policy;
@@ -20,5 +21,5 @@ pub use policy::{NewPolicy, Policy, PolicyAction};
 pub use run::{Outcome, Run};
 pub use trial::{Trial, attempt};
 
-/// Who acts.
+/// The name of the actor in the audit trail.
 pub const ACTOR: &str = "automation";

@@ -1,6 +1,6 @@
-//! Policies: which incidents they are for, what is done, in which words, and within which limits.
+//! Policies: which incidents they apply to, what they do, with which message, and within which limits.
 //!
-//! Must never happen here: a policy that sends without words of its own, or without a largest audience.
+//! A policy that sends must have its own message and a largest audience.
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -21,62 +21,65 @@ use crate::incident::Severity;
 use crate::notice::template::Phase;
 use crate::notice::{self, CustomerAction, NewNotice};
 
-/// Policies at most.
+/// The largest number of policies.
 const MOST: i64 = 200;
-/// Longest wait, in seconds.
+/// The longest wait, in seconds.
 const MAX_WAIT: u32 = 3_600;
-/// Largest position.
+/// The largest position.
 const MAX_POSITION: i64 = 1_000_000;
 
 word_enum! {
-    /// What a policy does about an incident that opens.
+    /// What a policy does about an incident that is opened.
     PolicyAction, "an action" {
-        /// Nothing: it keeps later policies from it.
+        /// It does nothing. Later policies are not tried.
         Nothing = "nothing",
-        /// Drafts a detection for somebody to look at and send.
+        /// It drafts a detection notice, which a person checks and sends.
         Draft = "draft",
-        /// Sends a detection, within the limits; outside them it is drafted.
+        /// It sends a detection notice if the limits allow it. Otherwise the notice stays a draft.
         Send = "send",
     }
 }
 
-/// A policy to make.
+/// The content of a policy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewPolicy {
-    /// What people call it; the timeline names it.
+    /// The name of the policy. It is shown on timelines.
     pub name: String,
-    /// Policies are tried by position, from the lowest; among equals the oldest first. Unset: behind all others.
+    /// The position in the order in which policies are tried, from the lowest. If several have the same
+    /// position, the oldest is tried first. If not set, the policy comes last.
     #[serde(default)]
     pub position: Option<i64>,
-    /// Whether it is tried; unset: true.
+    /// Whether the policy is tried. The default is true.
     #[serde(default = "enabled")]
     pub enabled: bool,
-    /// For incidents that alerts of these integrations opened; unset: of any, and incidents that Candor opened by itself.
-    /// An incident that somebody opened by hand is no policy's.
+    /// The policy applies to incidents that alerts of these integrations opened. If not set, it applies to
+    /// all integrations, and to incidents that Candor itself opened. No policy applies to an incident that a
+    /// person opened.
     #[serde(default)]
     pub integrations: Option<Vec<IntegrationId>>,
-    /// For incidents of these severities; unset: of any.
+    /// The policy applies to incidents with these severities. If not set, it applies to all severities.
     #[serde(default)]
     pub severities: Option<Vec<Severity>>,
-    /// What is done.
+    /// What the policy does.
     pub action: PolicyAction,
-    /// What customers are told; required for `draft` and `send`. Nothing of an alert is ever in it.
+    /// The message to customers. Required for `draft` and `send`. It never contains a text from an alert.
     #[serde(default)]
     pub message: Option<String>,
-    /// A subject of one's own.
+    /// A subject for the emails, instead of the default subject.
     #[serde(default)]
     pub subject: Option<String>,
-    /// What the customer has to do.
+    /// Whether the customer must do something, and what.
     #[serde(default)]
     pub customer_action: Option<CustomerAction>,
-    /// Which roles are told; unset: owners and all collaborators.
+    /// Which roles are notified. The default is the owners and all collaborators.
     #[serde(default)]
     pub audience: Option<Rule>,
-    /// Within which it sends; required for `send`.
+    /// The limits within which the policy sends. Required for `send`.
     #[serde(default)]
     pub limits: Option<Limits>,
-    /// Seconds from the opening until it acts, 0 to 3600: what is affected may still grow. Unset: 0.
+    /// Seconds between the opening of the incident and the action of the policy, 0 to 3600. In this time,
+    /// more resources can become affected. The default is 0.
     #[serde(default)]
     pub wait_seconds: u32,
 }
@@ -85,51 +88,51 @@ fn enabled() -> bool {
     true
 }
 
-/// A policy, as shown.
+/// A policy.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Policy {
-    /// Its id.
+    /// The ID of the policy.
     pub id: PolicyId,
-    /// Its place among the others.
+    /// The position in the order in which policies are tried.
     pub position: i64,
-    /// What it says.
+    /// The content of the policy.
     #[serde(flatten)]
     pub says: PolicySays,
-    /// When it was made.
+    /// When the policy was created.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// When the policy was last changed.
     pub updated_at: Timestamp,
 }
 
-/// What a policy says, beside its place.
+/// The content of a policy, without its position.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PolicySays {
-    /// What people call it.
+    /// The name of the policy. It is shown on timelines.
     pub name: String,
-    /// Whether it is tried.
+    /// Whether the policy is tried.
     pub enabled: bool,
-    /// Whose alerts; null: any.
+    /// The integrations whose incidents it applies to. Null means all.
     pub integrations: Option<Vec<IntegrationId>>,
-    /// Which severities; null: any.
+    /// The severities that it applies to. Null means all.
     pub severities: Option<Vec<Severity>>,
-    /// What is done.
+    /// What the policy does.
     pub action: PolicyAction,
-    /// What customers are told.
+    /// The message to customers.
     pub message: Option<String>,
-    /// The subject.
+    /// The subject of the emails.
     pub subject: Option<String>,
-    /// What the customer has to do.
+    /// Whether the customer must do something, and what.
     pub customer_action: Option<CustomerAction>,
-    /// Which roles are told; null: owners and all collaborators.
+    /// Which roles are notified. Null means the owners and all collaborators.
     pub audience: Option<Rule>,
-    /// Within which it sends.
+    /// The limits within which the policy sends.
     pub limits: Option<Limits>,
-    /// Seconds until it acts.
+    /// Seconds between the opening of the incident and the action of the policy.
     pub wait_seconds: u32,
 }
 
 impl PolicySays {
-    /// The notice that it writes; none where it has no words.
+    /// Returns the notice of the policy. None if it has no message.
     pub fn notice(&self) -> Option<NewNotice> {
         Some(NewNotice {
             phase: Phase::Detection,
@@ -240,10 +243,10 @@ fn check(conn: &mut Conn, new: &NewPolicy) -> Result<()> {
     check.finish()
 }
 
-/// Makes a policy.
+/// Creates a policy.
 ///
 /// # Errors
-/// `Invalid`, field by field; `Conflict` where there are too many.
+/// `Invalid` with one error for each wrong field. `Conflict` if there are already 200 policies.
 pub fn create(tx: &mut Tx<'_>, new: NewPolicy) -> Result<Policy> {
     check(tx.conn, &new)?;
     let held: i64 = p::table.count().get_result(tx.conn)?;
@@ -274,28 +277,22 @@ pub fn create(tx: &mut Tx<'_>, new: NewPolicy) -> Result<Policy> {
     Ok(policy)
 }
 
-/// The policy of that id.
+/// Returns the policy with this ID.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if no policy has this ID.
 pub fn get(conn: &mut Conn, id: &PolicyId) -> Result<Policy> {
     let row: Option<Row> = p::table.find(id.as_str()).first(conn).optional()?;
     row.ok_or_else(|| Error::NotFound(format!("policy {id}")))?.view()
 }
 
-/// All policies, in the order in which they are tried. There are few.
-///
-/// # Errors
-/// What the database answers.
+/// Returns all policies, in the order in which they are tried.
 pub fn list(conn: &mut Conn) -> Result<Vec<Policy>> {
     let rows: Vec<Row> = p::table.order((p::position, p::created_at, p::id)).load(conn)?;
     rows.into_iter().map(Row::view).collect()
 }
 
-/// Those that are tried.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the enabled policies, in the order in which they are tried.
 pub fn tried(conn: &mut Conn) -> Result<Vec<Policy>> {
     let rows: Vec<Row> = p::table
         .filter(p::enabled.eq(true))
@@ -304,10 +301,10 @@ pub fn tried(conn: &mut Conn) -> Result<Vec<Policy>> {
     rows.into_iter().map(Row::view).collect()
 }
 
-/// Puts another policy in the place of one.
+/// Replaces the content of a policy.
 ///
 /// # Errors
-/// `NotFound`; `Invalid`, field by field.
+/// `NotFound` if the policy does not exist. `Invalid` with one error for each wrong field.
 pub fn replace(tx: &mut Tx<'_>, id: &PolicyId, new: NewPolicy) -> Result<Policy> {
     let before = get(tx.conn, id)?;
     check(tx.conn, &new)?;
@@ -330,10 +327,10 @@ pub fn replace(tx: &mut Tx<'_>, id: &PolicyId, new: NewPolicy) -> Result<Policy>
     Ok(after)
 }
 
-/// Deletes a policy. What waits for it is not done.
+/// Deletes a policy. Runs that wait for it do nothing.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if the policy does not exist.
 pub fn delete(tx: &mut Tx<'_>, id: &PolicyId) -> Result<()> {
     let before = get(tx.conn, id)?;
     diesel::delete(p::table.find(id.as_str())).execute(tx.conn)?;
@@ -343,10 +340,7 @@ pub fn delete(tx: &mut Tx<'_>, id: &PolicyId) -> Result<()> {
     Ok(())
 }
 
-/// The ids of whoever made or changed a policy: they wrote what it says.
-///
-/// # Errors
-/// Database errors.
+/// Returns the IDs of the actors who created or changed a policy, because they wrote its content.
 pub(super) fn authors(conn: &mut Conn, id: &PolicyId) -> Result<Vec<String>> {
     use crate::db::schema::audit_events as e;
     let actions = [Action::PolicyCreated.as_str(), Action::PolicyChanged.as_str()];

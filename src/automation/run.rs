@@ -1,11 +1,12 @@
-//! What a policy did about an incident: chosen when the incident was opened or reopened, carried out once for each
-//! episode, and kept.
+//! The runs of policies. A run is created when an incident is opened or reopened, is executed once for each
+//! episode, and is stored with its result.
 //!
-//! The cursor of the trail moves in the transaction that does it. So what a crash interrupts has not happened and is done
-//! after it, and what has happened is not done again. An incident on which this fails is set aside and tried again: it
-//! does not hold up the others.
+//! The position on the audit trail moves in the same transaction. So work that a crash interrupts is done
+//! after the restart, and finished work is not done again. An incident that fails is postponed and tried
+//! again, so that it does not delay the others.
 //!
-//! An episode has at most one run, and a policy writes no notice where somebody has written one in the episode.
+//! An episode has at most one run. A policy writes no notice if somebody has already written one in the
+//! episode.
 
 use std::time::Duration;
 
@@ -29,54 +30,54 @@ use crate::db::{Conn, Fix};
 use crate::incident::{self, Incident, Status, timeline};
 use crate::notice::{self, Sending, unattended};
 
-/// The follower's name.
+/// The name of the subscriber to the audit trail.
 pub(super) const FOLLOWER: &str = "automation";
-/// What begins a run.
+/// The audit events that begin a run.
 pub(super) const BEGINS: [Action; 2] = [Action::IncidentOpened, Action::IncidentReopened];
-/// How often an incident is tried at which this fails.
+/// The number of attempts for an incident that fails.
 const ATTEMPTS: i64 = 5;
-/// The wait after the first failure; it doubles.
+/// The wait after a failure. It doubles with each further failure.
 const AGAIN: Duration = Duration::from_secs(2);
 
 word_enum! {
-    /// What came of a policy.
+    /// The outcome of a run.
     Outcome, "an outcome" {
         /// Nothing was done.
         Nothing = "nothing",
-        /// A detection was drafted.
+        /// A detection notice was drafted.
         Drafted = "drafted",
-        /// A detection was sent.
+        /// A detection notice was sent.
         Sent = "sent",
-        /// It could not be carried out.
+        /// The policy could not be executed.
         Failed = "failed",
     }
 }
 
-/// What a policy did, as shown.
+/// What a policy did about an incident.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 #[schema(as = AutomationRun)]
 pub struct Run {
     /// The incident.
     pub incident: IncidentId,
-    /// The episode of the incident: 1, or more where it was reopened.
+    /// The episode of the incident: 1, or a higher number after a reopening.
     pub episode: i64,
-    /// The policy; it may be gone.
+    /// The policy. It can be deleted.
     pub policy: PolicyId,
-    /// What it was called then.
+    /// The name of the policy at that time.
     pub policy_name: String,
-    /// What it is to do.
+    /// The action of the policy at that time.
     pub action: PolicyAction,
-    /// What came of it; null while it waits.
+    /// The outcome. Null while the run waits.
     pub outcome: Option<Outcome>,
-    /// Why no more came of it.
+    /// Why the policy did not do more.
     pub reason: Option<String>,
-    /// The notice that it wrote.
+    /// The notice that the policy wrote.
     pub notice: Option<NoticeId>,
     /// When the incident was opened or reopened.
     pub opened_at: Timestamp,
-    /// When it is, or was, to act.
+    /// When the policy acts or acted.
     pub due_at: Timestamp,
-    /// When it did; null while it waits.
+    /// When the policy acted. Null while the run waits.
     pub decided_at: Option<Timestamp>,
 }
 
@@ -122,10 +123,10 @@ impl Row {
     }
 }
 
-/// What was or is to be done about the last episode of an incident that a policy was for; none where no policy fits.
+/// Returns the newest run of an incident, or None if no policy applied to it.
 ///
 /// # Errors
-/// `NotFound` where there is no such incident.
+/// `NotFound` if the incident does not exist.
 pub fn of_incident(conn: &mut Conn, id: &IncidentId) -> Result<Option<Run>> {
     incident::get(conn, id)?;
     let row: Option<Row> = r::table
@@ -136,17 +137,14 @@ pub fn of_incident(conn: &mut Conn, id: &IncidentId) -> Result<Option<Run>> {
     row.map(Row::view).transpose()
 }
 
-/// The last runs, the newest incident first, before the given place: an incident, and an episode of it.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the runs before the given incident and episode, with the newest incident first.
 pub fn list(conn: &mut Conn, before: Option<(&str, i64)>, limit: i64) -> Result<Vec<Run>> {
     let mut query = r::table.into_boxed::<crate::db::Backend>();
     if let Some((incident, episode)) = before {
         let earlier_episode = r::incident_id.eq(incident).and(r::episode.lt(episode));
         query = query.filter(r::incident_id.lt(incident).or(earlier_episode));
     }
-    // Ids of incidents sort by time.
+    // IDs of incidents sort by time.
     let rows: Vec<Row> = query
         .order((r::incident_id.desc(), r::episode.desc()))
         .limit(limit)
@@ -154,14 +152,14 @@ pub fn list(conn: &mut Conn, before: Option<(&str, i64)>, limit: i64) -> Result<
     rows.into_iter().map(Row::view).collect()
 }
 
-/// Who opened or reopened an incident.
+/// The actor who opened or reopened an incident.
 #[derive(Clone, Debug)]
 pub(super) struct Opener {
     pub kind: String,
     pub id: String,
 }
 
-/// Why a policy is not for an incident; none: it is.
+/// Returns why a policy does not apply to an incident, or None if it applies.
 pub(super) fn mismatch(policy: &Policy, incident: &Incident, opener: &Opener) -> Option<&'static str> {
     if opener.kind == "token" {
         return Some("somebody opened or reopened the incident by hand: they decide what is sent");
@@ -180,7 +178,7 @@ pub(super) fn mismatch(policy: &Policy, incident: &Incident, opener: &Opener) ->
     None
 }
 
-/// Who opened an incident, or reopened it last, as the trail says.
+/// Returns who opened an incident or last reopened it, from the audit trail.
 pub(super) fn opener(conn: &mut Conn, id: &IncidentId) -> Result<Opener> {
     use crate::db::schema::audit_events as e;
     let (kind, id): (String, String) = e::table
@@ -192,18 +190,15 @@ pub(super) fn opener(conn: &mut Conn, id: &IncidentId) -> Result<Opener> {
     Ok(Opener { kind, id })
 }
 
-/// What there is to do.
+/// The next work.
 enum Work {
-    /// A run that waited.
+    /// A waiting run that is due.
     Due(Row),
-    /// An incident that opened.
+    /// An incident that was opened or reopened.
     Opened(Followed),
 }
 
-/// Whether there may be something to do. Holds nothing.
-///
-/// # Errors
-/// What the database answers.
+/// Returns whether there may be work. It takes no lock.
 pub(super) fn any(conn: &mut Conn, now: Timestamp) -> Result<bool> {
     Ok(due(conn, now)?.is_some() || follow::any(conn, FOLLOWER, &BEGINS)?)
 }
@@ -221,28 +216,28 @@ fn due(conn: &mut Conn, now: Timestamp) -> Result<Option<Row>> {
 
 fn next(tx: &mut Tx<'_>) -> Result<Option<Work>> {
     let at = follow::hold(tx.conn, FOLLOWER)?;
-    // Who opens next is not to wait for those that were set aside.
+    // New incidents come first, so that they do not wait for postponed ones.
     if let Some(opened) = follow::behind(tx.conn, at, &BEGINS, 1)?.pop() {
         return Ok(Some(Work::Opened(opened)));
     }
     Ok(due(tx.conn, tx.now)?.map(Work::Due))
 }
 
-/// What one step did.
+/// The result of one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// There was nothing to do.
     Idle,
     /// Something was done.
     Done,
-    /// A notice was queued; these resolutions were stopped by it.
+    /// A notice was queued, and these earlier resolutions were stopped because of it.
     Queued(Vec<NoticeId>),
 }
 
-/// Does the next thing that there is to do, whole.
+/// Does the next work completely.
 ///
 /// # Errors
-/// What the database answers, or what is wrong with the incident; then nothing is done.
+/// The error of the work. Nothing is stored then.
 pub(super) fn step(tx: &mut Tx<'_>, sending: &Sending) -> Result<Step> {
     let row = match next(tx)? {
         None => return Ok(Step::Idle),
@@ -272,12 +267,12 @@ pub(super) fn step(tx: &mut Tx<'_>, sending: &Sending) -> Result<Step> {
     act(tx, &row, sending)
 }
 
-/// The run that an incident gets, where a policy is for it and it has none.
+/// Returns the run of an incident, if a policy applies to it and it has no run yet.
 fn chosen(tx: &mut Tx<'_>, opened: &Followed) -> Result<Option<(Row, Policy)>> {
     let Some(id) = &opened.incident else {
         return Ok(None);
     };
-    // An opening has no number: it begins the first episode.
+    // The event of an opening has no episode number. It begins the first episode.
     let said = opened.after.as_ref().and_then(|after| after["episode"].as_i64());
     let episode = said.unwrap_or(1);
     let had: i64 = r::table
@@ -297,7 +292,8 @@ fn chosen(tx: &mut Tx<'_>, opened: &Followed) -> Result<Option<(Row, Policy)>> {
         .into_iter()
         .find(|policy| mismatch(policy, &incident, &opener).is_none());
     Ok(first.map(|policy| {
-        // The trail's times never go back. Where the clock was set back, the event may be from the future.
+        // The times on the audit trail never go back. After the clock was set back, the event can be in the
+        // future.
         let opened_at = opened.at.min(tx.now);
         let row = Row {
             incident_id: id.clone(),
@@ -318,12 +314,12 @@ fn chosen(tx: &mut Tx<'_>, opened: &Followed) -> Result<Option<(Row, Policy)>> {
     }))
 }
 
-/// What is decided about an incident.
+/// The decision about an incident.
 struct Decision {
     outcome: Outcome,
     reason: Option<String>,
     notice: Option<NoticeId>,
-    /// For the timeline; none: nothing worth a line.
+    /// The text for the timeline, or None if nothing needs to be written.
     text: Option<String>,
 }
 
@@ -388,7 +384,7 @@ fn decide(tx: &mut Tx<'_>, row: &Row, sending: &Sending) -> Result<Decision> {
     let words = says
         .notice()
         .ok_or_else(|| Error::internal("a policy without words"))?;
-    // Roles may have gone since the policy was written. Nothing is stored yet.
+    // A role can have lost its last person since the policy was written. Nothing is stored yet.
     if let Err(error) = notice::check_new(tx.conn, &words) {
         return match error {
             Error::Invalid { detail, .. } => Ok(failed(&format!(
@@ -472,11 +468,8 @@ fn conclude(tx: &mut Tx<'_>, row: &Row, decision: &Decision) -> Result<()> {
     Ok(())
 }
 
-/// Sets aside what [`step`] failed at, so that the others are not held up: it is tried again later, and given up in the
-/// end, which the timeline says.
-///
-/// # Errors
-/// What the database answers.
+/// Postpones the incident that [`step`] failed at, so that the others are not delayed. It is tried again
+/// later. After the last attempt it is given up, and the timeline says so.
 pub(super) fn set_aside(tx: &mut Tx<'_>) -> Result<()> {
     let row = match next(tx)? {
         None => return Ok(()),

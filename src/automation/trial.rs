@@ -1,5 +1,4 @@
-//! What a policy would do about an incident, without doing it.
-//! It stores nothing.
+//! Computes what a policy would do about an incident. Nothing is done and nothing is stored.
 
 use serde::Serialize;
 
@@ -13,28 +12,28 @@ use crate::db::Conn;
 use crate::incident;
 use crate::notice::{Sending, unattended};
 
-/// What a policy would do, if the incident opened now.
+/// What a policy would do if the incident were opened now.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 #[schema(as = PolicyTrial)]
 pub struct Trial {
-    /// Whether the policy is for this incident.
+    /// Whether the policy applies to this incident.
     pub fits: bool,
-    /// Why it is not.
+    /// Why the policy does not apply.
     pub mismatch: Option<String>,
-    /// What would come of it; `nothing` where the policy is not for the incident.
+    /// The outcome. It is `nothing` if the policy does not apply to the incident.
     pub outcome: Outcome,
-    /// Why no more.
+    /// Why the policy would not do more.
     pub reason: Option<String>,
-    /// How many people would be told.
+    /// The number of people who would be notified.
     pub recipients: usize,
-    /// What a person would be warned of.
+    /// The warnings that a person would see.
     pub warnings: Vec<String>,
 }
 
-/// Answers what a policy would do. Whether an earlier policy would come first is not looked at.
+/// Computes what a policy would do. Whether an earlier policy would come first is not checked.
 ///
 /// # Errors
-/// `NotFound`; `Invalid` where its notice cannot be written any more.
+/// `NotFound` if the policy or the incident does not exist. `Invalid` if its notice can no longer be written.
 pub fn attempt(
     conn: &mut Conn,
     id: &PolicyId,

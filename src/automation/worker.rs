@@ -1,5 +1,5 @@
-//! The service that runs policies. A commit that opened an incident wakes it, so that an incident does not wait for the next
-//! poll. A policy that fails is set aside, so that it does not delay the others.
+//! The service that runs policies. A commit that opened an incident wakes it, so that an incident does not
+//! wait for the next poll. A policy that fails is postponed, so that it does not delay the others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub struct Policies {
 impl Policies {
     async fn act(&self, woken: bool) -> Result<Step> {
         if !woken {
-            // A read does not wait for writers. Mostly nothing is due.
+            // A read does not wait for writers, and usually nothing is due.
             let now = self.db.clock().now();
             if !self.db.read(move |conn| run::any(conn, now)).await? {
                 return Ok(Step::Idle);

@@ -1,6 +1,6 @@
-//! Operators: who is on call, how they are reached, and what they want to hear.
+//! Operators: who is on call, how they are notified, and of which events.
 //!
-//! Must never happen here: a webhook's URL that is shown whole. Whoever knows it can write into that channel.
+//! The URL of a webhook is never shown in full, because anybody who knows it can write into that channel.
 
 use diesel::prelude::*;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -20,53 +20,55 @@ use crate::directory::{address_mark, check_address};
 use crate::egress::{Policy, check_url};
 use crate::incident::Severity;
 
-/// Operators at most.
+/// The largest number of operators.
 const MOST: i64 = 200;
 
 word_enum! {
-    /// How a webhook is spoken to.
+    /// The format of a webhook.
     WebhookKind, "a kind of webhook" {
-        /// An incoming webhook of Slack, or of what speaks as Slack does (Mattermost, Rocket.Chat, Discord's `/slack`).
+        /// An incoming webhook of Slack, or of a service with the same format (Mattermost, Rocket.Chat, the
+        /// `/slack` URL of Discord).
         Slack = "slack",
-        /// A webhook of Microsoft Teams, as its Workflows make it.
+        /// A webhook of Microsoft Teams that was created with Workflows.
         Teams = "teams",
-        /// A topic of ntfy, on ntfy.sh or elsewhere.
+        /// A topic of ntfy, on ntfy.sh or on another server.
         Ntfy = "ntfy",
-        /// Anything: JSON with the event, a title, a text and the incident.
+        /// Any other service: JSON with the event, a title, a text and the incident.
         Generic = "generic",
     }
 }
 
-/// A webhook of an operator. Where it is shown, the URL is cut after its host.
+/// The webhook of an operator. In answers, the URL is cut after its host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = OperatorWebhook)]
 pub struct Webhook {
-    /// How it is spoken to.
+    /// The format of the webhook.
     pub kind: WebhookKind,
-    /// Where to: https, a public address (`CANDOR_CALLOUT_ALLOW`). Of ntfy the URL of a topic.
+    /// An HTTPS URL with a public address. `CANDOR_CALLOUT_ALLOW` configures exceptions. For ntfy, this is
+    /// the URL of a topic.
     pub url: String,
 }
 
-/// An operator to make. At least one of `email` and `webhook` is needed.
+/// A new operator. At least one of `email` and `webhook` is required.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewOperator {
-    /// What people call them: a person, or a rota.
+    /// The name of a person or of an on-call rota.
     pub name: String,
-    /// Where they are mailed.
+    /// The email address of the operator.
     #[serde(default)]
     pub email: Option<String>,
-    /// Where else they hear.
+    /// The webhook of the operator.
     #[serde(default)]
     pub webhook: Option<Webhook>,
-    /// What they hear of; unset: everything.
+    /// The events that the operator is notified of. The default is all events.
     #[serde(default = "everything")]
     pub events: Vec<OperatorEvent>,
-    /// Of incidents of these severities; unset: of any.
+    /// The severities of incidents that the operator is notified of. The default is all severities.
     #[serde(default)]
     pub severities: Option<Vec<Severity>>,
-    /// Whether they hear anything; unset: true.
+    /// Whether the operator is notified at all. The default is true.
     #[serde(default = "enabled")]
     pub enabled: bool,
 }
@@ -79,57 +81,57 @@ fn enabled() -> bool {
     true
 }
 
-/// A change of an operator; what is left out stays, and null takes away.
+/// A change of an operator. Fields that are left out do not change, and null removes a value.
 #[derive(Clone, Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OperatorPatch {
-    /// What people call them.
+    /// The new name.
     pub name: Option<String>,
-    /// Where they are mailed; null: nowhere.
+    /// The new email address. Null removes it.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     pub email: Option<Option<String>>,
-    /// Where else they hear; null: nowhere.
+    /// The new webhook. Null removes it.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<Webhook>)]
     pub webhook: Option<Option<Webhook>>,
-    /// What they hear of.
+    /// The new list of events.
     pub events: Option<Vec<OperatorEvent>>,
-    /// Of which severities; null: of any.
+    /// The new list of severities. Null means all severities.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<Vec<Severity>>)]
     pub severities: Option<Option<Vec<Severity>>>,
-    /// Whether they hear anything.
+    /// Whether the operator is notified at all.
     pub enabled: Option<bool>,
 }
 
-/// A field that is there, null or not.
+/// Distinguishes a null from a field that is left out.
 fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
-/// An operator, as shown.
+/// An operator: a person or an on-call rota that is notified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Operator {
-    /// Their id.
+    /// The ID of the operator.
     pub id: OperatorId,
-    /// What people call them.
+    /// The name of the person or of the on-call rota.
     pub name: String,
-    /// Where they are mailed.
+    /// The email address of the operator.
     pub email: Option<String>,
-    /// Where else they hear; the URL is cut after its host.
+    /// The webhook of the operator. The URL is cut after its host.
     pub webhook: Option<Webhook>,
-    /// What they hear of.
+    /// The events that the operator is notified of.
     pub events: Vec<OperatorEvent>,
-    /// Of which severities; null: of any.
+    /// The severities of incidents that the operator is notified of. Null means all.
     pub severities: Option<Vec<Severity>>,
-    /// Whether they hear anything.
+    /// Whether the operator is notified at all.
     pub enabled: bool,
-    /// When they were made.
+    /// When the operator was created.
     pub created_at: Timestamp,
-    /// When they were last changed.
+    /// When the operator was last changed.
     pub updated_at: Timestamp,
 }
 
@@ -151,7 +153,7 @@ struct Row {
 }
 
 impl Row {
-    /// The operator, with the whole URL.
+    /// Returns the operator with the full URL of the webhook.
     fn whole(self) -> Result<Operator> {
         let webhook = match (self.webhook_kind, self.webhook_url) {
             (Some(kind), Some(url)) => Some(Webhook {
@@ -197,7 +199,7 @@ impl Row {
     }
 }
 
-/// A URL without what may be secret in it: its path and what follows.
+/// Returns a URL without its path and everything after it, which can be secret.
 fn origin(url: &str) -> String {
     url::Url::parse(url).map_or_else(
         |_| "…".to_owned(),
@@ -213,7 +215,7 @@ impl Operator {
         self
     }
 
-    /// Whether they want to hear of this.
+    /// Returns whether the operator is notified of this event.
     pub fn wants(&self, event: OperatorEvent, severity: Severity) -> bool {
         self.enabled
             && self.events.contains(&event)
@@ -223,14 +225,15 @@ impl Operator {
                 .is_none_or(|severities| severities.contains(&severity))
     }
 
-    /// The ways by which they hear.
+    /// Returns the channels of the operator.
     pub fn ways(&self) -> Vec<&'static str> {
         let mail = self.email.as_ref().map(|_| super::outbox::EMAIL);
         let hook = self.webhook.as_ref().map(|_| super::outbox::WEBHOOK);
         mail.into_iter().chain(hook).collect()
     }
 
-    /// What the audit trail holds: whether an address or a URL changed, and not what it is.
+    /// Returns the audited values of an operator. They show whether an address or a URL changed, but do not
+    /// contain it.
     fn mark(&self) -> Value {
         json!({
             "name": self.name, "events": self.events, "severities": self.severities, "enabled": self.enabled,
@@ -241,7 +244,7 @@ impl Operator {
         })
     }
 
-    /// Checks all of it, and gives the webhook's URL its normal form.
+    /// Checks all fields, and normalises the URL of the webhook.
     fn check(&mut self, policy: Policy) -> Result<()> {
         let mut check = Check::default();
         check.name("/name", &self.name);
@@ -276,10 +279,10 @@ impl Operator {
     }
 }
 
-/// Makes an operator; `policy` says where a webhook may be.
+/// Creates an operator. `policy` decides which addresses a webhook may have.
 ///
 /// # Errors
-/// `Invalid`, field by field; `Conflict` where there are too many.
+/// `Invalid` with one error for each wrong field. `Conflict` if there are already 200 operators.
 pub fn create(tx: &mut Tx<'_>, new: NewOperator, policy: Policy) -> Result<Operator> {
     let mut operator = Operator {
         id: OperatorId::new(tx.now),
@@ -307,10 +310,10 @@ pub fn create(tx: &mut Tx<'_>, new: NewOperator, policy: Policy) -> Result<Opera
     Ok(operator.masked())
 }
 
-/// The operator, with the whole URL of their webhook: for sending.
+/// Returns the operator with the full URL of the webhook, for sending.
 ///
 /// # Errors
-/// `NotFound`, also where they are gone.
+/// `NotFound` if the operator does not exist or is deleted.
 pub(super) fn whole(conn: &mut Conn, id: &OperatorId) -> Result<Operator> {
     let row: Option<Row> = o::table
         .find(id.as_str())
@@ -321,18 +324,15 @@ pub(super) fn whole(conn: &mut Conn, id: &OperatorId) -> Result<Operator> {
         .whole()
 }
 
-/// The operator of that id.
+/// Returns the operator with this ID.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if the operator does not exist or is deleted.
 pub fn get(conn: &mut Conn, id: &OperatorId) -> Result<Operator> {
     whole(conn, id).map(Operator::masked)
 }
 
-/// All operators, by their age. There are few.
-///
-/// # Errors
-/// What the database answers.
+/// Returns all operators, oldest first.
 pub fn list(conn: &mut Conn) -> Result<Vec<Operator>> {
     let rows: Vec<Row> = o::table.filter(o::gone_at.is_null()).order(o::id).load(conn)?;
     rows.into_iter()
@@ -340,10 +340,10 @@ pub fn list(conn: &mut Conn) -> Result<Vec<Operator>> {
         .collect()
 }
 
-/// Changes what is given.
+/// Changes an operator.
 ///
 /// # Errors
-/// `NotFound`; `Invalid`, field by field.
+/// `NotFound` if the operator does not exist or is deleted. `Invalid` with one error for each wrong field.
 pub fn change(tx: &mut Tx<'_>, id: &OperatorId, patch: OperatorPatch, policy: Policy) -> Result<Operator> {
     let before = whole(tx.conn, id)?;
     let mut after = Operator {
@@ -380,10 +380,11 @@ pub fn change(tx: &mut Tx<'_>, id: &OperatorId, patch: OperatorPatch, policy: Po
     Ok(after.masked())
 }
 
-/// Ends an operator, and forgets how they were reached. What waits for them is not sent.
+/// Deletes an operator with the email address and the webhook. Messages that wait for the operator are not
+/// sent.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if the operator does not exist or is already deleted.
 pub fn delete(tx: &mut Tx<'_>, id: &OperatorId) -> Result<()> {
     let before = whole(tx.conn, id)?;
     diesel::update(o::table.find(id.as_str()))

@@ -1,6 +1,7 @@
-//! Messages as mails: text and HTML, from the service's own address, over a connection of their own.
+//! Sends messages to operators as emails with text and HTML, from Candor's own address and over a separate
+//! connection.
 //!
-//! Must never happen here: a line break from data in a header, markup from a title, or an address in a log.
+//! Data never causes a line break in a header. A title never becomes markup. An address is never logged.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,18 +24,18 @@ use crate::delivery::mailing::Exit;
 use crate::delivery::smtp;
 use crate::delivery::{Mail, Outcome, outbox};
 
-/// What mails to operators need of the settings.
+/// What emails to operators need from the settings.
 #[derive(Clone)]
 pub struct Post {
-    /// Where mails go.
+    /// The relay or the outbox directory that emails are written to.
     pub exit: Exit,
-    /// The sender.
+    /// The sender of the emails.
     pub from: Mailbox,
-    /// Signs mails.
+    /// Signs the emails with DKIM.
     pub dkim: Option<Signer>,
 }
 
-/// Takes mails out, one at a time.
+/// Sends emails, one at a time.
 pub(super) enum Postman {
     Smtp(Box<smtp::Sender>),
     Outbox(PathBuf),
@@ -55,7 +56,7 @@ impl Postman {
         }
     }
 
-    /// Says good-bye, when there is nothing to send.
+    /// Closes the connection when there is nothing to send.
     pub async fn close(&mut self) {
         if let Postman::Smtp(sender) = self
             && sender.is_open()
@@ -70,10 +71,10 @@ fn raw(name: &'static str, value: &str) -> HeaderValue {
 }
 
 impl Post {
-    /// The mail of a message.
+    /// Makes the email of a message.
     ///
     /// # Errors
-    /// `Internal` where the address cannot be put on an envelope; it was checked when it was stored.
+    /// `Internal` if the address cannot be used in an envelope. The address was checked when it was stored.
     pub fn write(
         &self,
         id: &MessageId,
@@ -134,7 +135,7 @@ impl Post {
                     ),
             )
             .map_err(Error::internal)?;
-        // No vacation note is to answer it.
+        // This header prevents automatic replies, such as out-of-office messages.
         message
             .headers_mut()
             .insert_raw(raw("Auto-Submitted", "auto-generated"));

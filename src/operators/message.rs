@@ -1,6 +1,7 @@
-//! What a message says: the facts as they were, and the words made from them, the same for every way.
+//! The content of a message to operators: the facts when it was created, and the text that is made from them.
+//! The text is the same for every channel.
 //!
-//! Must never happen here: markup. Titles come from alerts, and each way escapes them as it must.
+//! The text contains no markup. Titles come from alerts, and each channel escapes them in its own way.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,27 +13,28 @@ use crate::incident::{Incident, Severity};
 use crate::notice::DeliveryCounts;
 
 word_enum! {
-    /// What operators hear of.
+    /// The events that operators are notified of.
     OperatorEvent, "an event" {
         /// An incident was opened or reopened.
         Opened = "opened",
-        /// Customers were told of an unresolved incident, and have heard nothing for too long.
+        /// An update is overdue: customers were notified of an incident that is not resolved, and not again
+        /// for too long.
         Overdue = "overdue",
-        /// A notice went out.
+        /// A notice was sent.
         Sent = "sent",
-        /// People could not be reached.
+        /// Some people could not be reached.
         Unreached = "unreached",
-        /// A policy drafted a notice that somebody has to send, or could not act.
+        /// A policy drafted a notice that somebody must send, or a policy could not act.
         Drafted = "drafted",
         /// A sync of a source of the directory failed.
         SyncFailed = "sync_failed",
-        /// A sync waits for somebody to confirm that it may archive much.
+        /// A sync waits for a confirmation, because it would archive many entries.
         SyncWaiting = "sync_waiting",
     }
 }
 
 impl OperatorEvent {
-    /// All of them.
+    /// All events.
     pub const ALL: [OperatorEvent; 7] = [
         OperatorEvent::Opened,
         OperatorEvent::Overdue,
@@ -44,22 +46,22 @@ impl OperatorEvent {
     ];
 }
 
-/// Incidents that a message names; more are counted.
+/// The number of incidents that a message names. Further ones are only counted.
 pub const NAMED: usize = 10;
 
-/// An incident in a line.
+/// An incident in one line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[schema(as = MessageIncident)]
 pub struct Headline {
-    /// Its id.
+    /// The ID of the incident.
     pub id: IncidentId,
-    /// Its number.
+    /// The number of the incident.
     pub number: i64,
-    /// What is wrong.
+    /// The title of the incident.
     pub title: String,
-    /// How bad it is.
+    /// The severity of the incident.
     pub severity: Severity,
-    /// Whether it was resolved before and was reopened.
+    /// Whether the incident was resolved before and was reopened.
     #[serde(default)]
     pub reopened: bool,
 }
@@ -92,32 +94,32 @@ impl std::fmt::Display for Headline {
 /// The facts of a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
-    /// What happened.
+    /// The event.
     pub event: OperatorEvent,
-    /// To which incident.
+    /// The incident.
     pub incident: Headline,
-    /// Incidents that opened within the same minute, the first ones.
+    /// The first of the other incidents that were opened within the same minute.
     #[serde(default)]
     pub others: Vec<Headline>,
-    /// How many more did.
+    /// The number of further incidents that were opened within the same minute.
     #[serde(default)]
     pub more: usize,
     /// The notice.
     #[serde(default)]
     pub notice: Option<NoticeId>,
-    /// What the notice is about.
+    /// The phase of the notice.
     #[serde(default)]
     pub phase: Option<String>,
-    /// What became of its mails.
+    /// The number of emails of the notice, by state.
     #[serde(default)]
     pub told: Option<Told>,
-    /// People who could not be reached.
+    /// The number of people who could not be reached.
     #[serde(default)]
     pub unreached: usize,
-    /// When customers heard last.
+    /// When customers were last notified.
     #[serde(default)]
     pub last_told_at: Option<Timestamp>,
-    /// The policy that drafted the notice, or could not act.
+    /// The policy that drafted the notice, or that could not act.
     #[serde(default)]
     pub policy: Option<String>,
     /// Why the policy did not send.
@@ -125,16 +127,16 @@ pub struct Facts {
     pub reason: Option<String>,
 }
 
-/// What became of the mails of a notice.
+/// The number of emails of a notice, by state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
-    /// Accepted.
+    /// Emails that were delivered to the mail server.
     pub sent: i64,
-    /// Refused, or given up.
+    /// Emails that were rejected or given up.
     pub failed: i64,
-    /// Came back.
+    /// Emails that bounced.
     pub bounced: i64,
-    /// Did not go out, as their recipients want none.
+    /// Emails that were not sent because their recipients want none.
     pub suppressed: i64,
 }
 
@@ -149,34 +151,34 @@ impl From<DeliveryCounts> for Told {
     }
 }
 
-/// How much it matters: what ntfy calls a priority.
+/// How urgent a message is. ntfy calls this the priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
-    /// Wakes somebody.
+    /// The message must wake somebody.
     Max,
-    /// Rings.
+    /// The message makes a sound.
     High,
-    /// Is there.
+    /// The message is only shown.
     Usual,
 }
 
-/// A message in words.
+/// A message as text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rendered {
-    /// One line.
+    /// The title, on one line.
     pub title: String,
-    /// More lines.
+    /// The other lines.
     pub lines: Vec<String>,
-    /// The page of what it is about.
+    /// The link to the page about the incident or source.
     pub link: String,
-    /// What a button to it says.
+    /// The label of the button for the link.
     pub link_text: &'static str,
-    /// How much it matters.
+    /// How urgent the message is.
     pub urgency: Urgency,
 }
 
 impl Facts {
-    /// Facts of an event about an incident, without more.
+    /// Creates the facts of an event about an incident, with all other values empty.
     pub fn new(event: OperatorEvent, incident: Headline) -> Facts {
         Facts {
             event,
@@ -193,7 +195,7 @@ impl Facts {
         }
     }
 
-    /// Takes another incident into a message about one that opened.
+    /// Adds another opened incident to a message.
     pub fn fold(&mut self, other: Headline) {
         if self.others.len() + 1 < NAMED {
             self.others.push(other);
@@ -202,7 +204,7 @@ impl Facts {
         }
     }
 
-    /// The words; `base` is that of links.
+    /// Makes the text. `base` is the base of links.
     pub fn render(&self, base: &str) -> Rendered {
         let incident = &self.incident;
         let number = incident.number;
@@ -283,7 +285,7 @@ impl Facts {
                 lines.push(about);
                 (title, lines)
             }
-            // Of these the facts are others, in `syncs`.
+            // These events have other facts, in `syncs`.
             OperatorEvent::SyncFailed | OperatorEvent::SyncWaiting => (about.clone(), Vec::new()),
             OperatorEvent::Unreached => {
                 let people = match self.unreached {

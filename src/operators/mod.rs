@@ -1,14 +1,14 @@
-//! Our own people on call: who hears what of it, by mail and by webhook.
+//! Notifies our own people on call, by email and by webhook.
 //!
 //! ```text
-//! the audit trail, and the time ─► notify ─► a message for each operator and way ─► outbox ─► mail | webhook
+//! the audit trail, and the time ─► notify ─► a message for each operator and channel ─► outbox ─► mail | webhook
 //! ```
 //!
-//! Messages have a table, workers and a connection of their own. They never go through the customers' queue, never count
-//! among customers' deliveries, and what becomes of them changes nothing about an incident.
+//! Messages have a separate table, separate workers and a separate connection. They never go through the
+//! queue of customer deliveries and are never counted there. Their outcome changes nothing about an incident.
 //!
-//! Must never happen here: a customer as the recipient, an address or a webhook's URL in a log or on the trail, or a
-//! message that is sent by two processes.
+//! A customer is never a recipient of a message. An address or the URL of a webhook is never in a log or in
+//! the audit trail. Two processes never send the same message.
 
 pub mod contact;
 pub mod mail;
@@ -24,5 +24,5 @@ pub use contact::{NewOperator, Operator, OperatorPatch, Webhook, WebhookKind};
 pub use message::{Facts, OperatorEvent, Rendered};
 pub use outbox::Message;
 
-/// Who acts.
+/// The name of the actor in the audit trail.
 pub const ACTOR: &str = "operators";

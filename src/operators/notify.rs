@@ -1,9 +1,10 @@
-//! From what happened to messages: a follower of the audit trail, and a look at the time.
+//! Creates messages from audit events and from the time: a subscriber to the audit trail, and a check for
+//! overdue updates.
 //!
-//! Who could not be reached is counted before, on a connection that only reads: it takes a look at a whole audience.
-//! The messages are then stored with the cursor of the trail, in one transaction.
+//! People who could not be reached are counted first, on a read-only connection, because that reads a whole
+//! audience. Then the messages are stored in one transaction with the position on the audit trail.
 //!
-//! Must never happen here: an event of which somebody hears twice, or a look at an audience while everybody else waits.
+//! An operator is notified of an event only once. An audience is never read while others wait for a lock.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -27,9 +28,9 @@ use crate::incident;
 use crate::notice::template::Phase;
 use crate::notice::{self, Notice, State};
 
-/// The follower's name.
+/// The name of the subscriber to the audit trail.
 const FOLLOWER: &str = "operators";
-/// What it follows.
+/// The audit events that it handles.
 const FOLLOWS: [Action; 5] = [
     Action::IncidentOpened,
     Action::IncidentReopened,
@@ -37,34 +38,32 @@ const FOLLOWS: [Action; 5] = [
     Action::NoticeFinished,
     Action::DeliveryBounced,
 ];
-/// Events in one go.
+/// The number of events in one step.
 const BATCH: i64 = 100;
-/// Mails that come back come together: how long is waited for more of them.
+/// How long to wait for more bounces before a message is sent, because several emails usually bounce
+/// together.
 const GATHER: Duration = Duration::from_secs(60);
 
-/// Whether there is anything new on the trail. Holds nothing.
-///
-/// # Errors
-/// What the database answers.
+/// Returns whether there are new events on the audit trail. It takes no lock.
 pub(super) async fn any(db: &Db) -> Result<bool> {
     db.read(|conn| follow::any(conn, FOLLOWER, &FOLLOWS)).await
 }
 
-/// What was found out about notices before anything is written.
+/// What was read about notices before anything is written.
 struct Known {
-    /// The last event that was looked at.
+    /// The sequence number of the last event that was read.
     until: i64,
-    /// The notice of each delivery that came back.
+    /// The notice of each delivery that bounced.
     bounced: HashMap<i64, NoticeId>,
     notices: HashMap<NoticeId, Notice>,
-    /// People who could not be reached, by incident.
+    /// The number of people who could not be reached, by incident.
     unreached: HashMap<IncidentId, usize>,
 }
 
-/// Makes messages of what happened since the last time. Answers whether there may be more.
+/// Creates messages from the new audit events. Returns whether there may be more.
 ///
 /// # Errors
-/// What the database answers; then nothing is stored.
+/// `Internal` or `Unavailable` if the database fails. Nothing is stored then.
 pub(super) async fn follow_trail(db: &Db) -> Result<bool> {
     let known = db
         .read(|conn| {
@@ -80,7 +79,7 @@ pub(super) async fn follow_trail(db: &Db) -> Result<bool> {
     let Some(known) = known else { return Ok(false) };
     db.write(&Actor::system(ACTOR), move |tx| {
         let at = follow::hold(tx.conn, FOLLOWER)?;
-        // Of several processes one may have been quicker.
+        // Another process may have handled the events in the meantime.
         let events = follow::behind(tx.conn, at, &FOLLOWS, BATCH)?;
         let operators = contact::list(tx.conn)?;
         for event in events.iter().filter(|event| event.seq <= known.until) {
@@ -176,7 +175,7 @@ fn tell(tx: &mut Tx<'_>, operators: &[Operator], event: &Followed, known: &Known
         }
         let facts = Facts {
             notice: text("notice").and_then(|notice| NoticeId::parse(&notice).ok()),
-            // The phase in which policies write.
+            // Policies only write detection notices.
             phase: Some(Phase::Detection.as_str().to_owned()),
             policy: text("policy"),
             reason: text("reason"),
@@ -222,7 +221,8 @@ fn tell(tx: &mut Tx<'_>, operators: &[Operator], event: &Followed, known: &Known
         };
         let key = format!("unreached:{}", notice.id);
         outbox::recount(tx, &key, &facts)?;
-        // Where some came back already, more will: also when that was quicker than the look at the end of the notice.
+        // If some emails bounced already, more will follow. A bounce can also be faster than the check at the
+        // end of the notice.
         let all_known = finished && notice.counts.bounced == 0;
         let due_at = if all_known { tx.now } else { tx.now.plus(GATHER) };
         for operator in wanting(OperatorEvent::Unreached) {
@@ -232,10 +232,7 @@ fn tell(tx: &mut Tx<'_>, operators: &[Operator], event: &Followed, known: &Known
     Ok(())
 }
 
-/// Makes messages of incidents whose customers have heard nothing for too long: one for each silence.
-///
-/// # Errors
-/// What the database answers.
+/// Creates messages about incidents with an overdue update: one for each period without a notice.
 pub(super) async fn look_at_the_time(db: &Db, every: Duration) -> Result<()> {
     let now = db.clock().now();
     let missing = db
@@ -251,7 +248,7 @@ pub(super) async fn look_at_the_time(db: &Db, every: Duration) -> Result<()> {
         return Ok(());
     }
     db.write(&Actor::system(ACTOR), move |tx| {
-        // Two processes that found the same wait for each other here, and a key is used once.
+        // Two processes that found the same incidents wait for each other here, and a key is used only once.
         follow::hold(tx.conn, FOLLOWER)?;
         for (operator, key, facts) in &missing {
             outbox::put(tx, operator, key, facts, tx.now)?;
@@ -261,7 +258,7 @@ pub(super) async fn look_at_the_time(db: &Db, every: Duration) -> Result<()> {
     .await
 }
 
-/// Who has not been told yet of which silence.
+/// Returns which operators were not notified yet of which overdue update.
 fn untold(
     conn: &mut Conn,
     operators: &[Operator],

@@ -1,6 +1,5 @@
-//! Messages on their way: stored when something happened, claimed with a lease, tried until they are taken or too old.
-//!
-//! Must never happen here: a message that two workers send, or one that is tried for ever.
+//! The stored messages to operators. They are created with an event, claimed with a lease, and tried until
+//! they are sent or too old. Two workers never send the same message.
 
 use std::time::Duration;
 
@@ -24,14 +23,15 @@ use crate::db::{Conn, Fix};
 use crate::delivery::Outcome;
 use crate::work::backoff::Backoff;
 
-/// By mail.
+/// The channel for emails.
 pub const EMAIL: &str = "email";
-/// By webhook.
+/// The channel for webhooks.
 pub const WEBHOOK: &str = "webhook";
-/// States of a message.
+/// The states of a message.
 pub const STATES: [&str; 3] = ["pending", "sent", "failed"];
 
-/// Waits between attempts; the last one repeats. Each is a fifth longer or shorter, by chance.
+/// The waits between attempts. The last one repeats. Each wait is changed by a random amount of up to a
+/// fifth.
 const SCHEDULE: [Duration; 5] = [
     Duration::from_secs(5),
     Duration::from_secs(30),
@@ -39,11 +39,11 @@ const SCHEDULE: [Duration; 5] = [
     Duration::from_secs(600),
     Duration::from_secs(1_800),
 ];
-/// How long a message is tried. Later it is no news.
+/// How long a message is tried. After that it is out of date.
 const LIFETIME: Duration = Duration::from_secs(6 * 3_600);
-/// How long a claim holds; longer than an attempt can take.
+/// How long a claim lasts. It is longer than an attempt can take.
 const LEASE: Duration = Duration::from_secs(300);
-/// Within which an operator is told once of incidents that open.
+/// An operator gets at most one message about opened incidents within this time.
 const FOLD: Duration = Duration::from_secs(60);
 
 /// What a message is about.
@@ -57,7 +57,7 @@ pub enum About {
 }
 
 impl About {
-    /// What happened.
+    /// Returns the event.
     pub fn event(&self) -> OperatorEvent {
         match self {
             About::Sync(facts) => facts.event,
@@ -65,7 +65,7 @@ impl About {
         }
     }
 
-    /// The incident, where it is about one.
+    /// Returns the incident, if the message is about one.
     pub fn incident(&self) -> Option<&IncidentId> {
         match self {
             About::Sync(_) => None,
@@ -73,7 +73,7 @@ impl About {
         }
     }
 
-    /// The words; `base` is that of links.
+    /// Makes the text. `base` is the base of links.
     pub fn render(&self, base: &str) -> Rendered {
         match self {
             About::Sync(facts) => facts.render(base),
@@ -82,53 +82,50 @@ impl About {
     }
 }
 
-/// A message, as shown.
+/// A message to an operator.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 #[schema(as = OperatorMessage)]
 pub struct Message {
-    /// Its id.
+    /// The ID of the message.
     pub id: MessageId,
-    /// To whom.
+    /// The ID of the operator.
     pub operator: OperatorId,
-    /// Their name.
+    /// The name of the operator.
     pub operator_name: String,
-    /// email or webhook.
+    /// The channel: `email` or `webhook`.
     pub channel: String,
-    /// What it is about.
+    /// The event.
     pub event: OperatorEvent,
-    /// The incident; null where it is about a source of the directory.
+    /// The incident. Null if the message is about a source of the directory.
     pub incident: Option<IncidentId>,
-    /// What it says, in a line.
+    /// The title of the message.
     pub title: String,
-    /// pending, sent or failed.
+    /// The state: `pending`, `sent` or `failed`.
     pub state: String,
-    /// Attempts so far.
+    /// The number of attempts up to now.
     pub attempts: i64,
-    /// When it is tried next; null where it is not.
+    /// When the next attempt is due. Null if there is none.
     pub next_attempt_at: Option<Timestamp>,
-    /// When it was made.
+    /// When the message was created.
     pub created_at: Timestamp,
-    /// When it was sent or given up.
+    /// When the message was sent or given up.
     pub finished_at: Option<Timestamp>,
-    /// What was answered last.
+    /// The last answer of the mail server or of the webhook.
     pub reply: Option<String>,
 }
 
 /// Which messages to list.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Of this operator.
+    /// Only messages to this operator.
     pub operator: Option<OperatorId>,
-    /// About this incident.
+    /// Only messages about this incident.
     pub incident: Option<IncidentId>,
-    /// In this state.
+    /// Only messages in this state.
     pub state: Option<String>,
 }
 
-/// Messages that match, newest first, before the given one.
-///
-/// # Errors
-/// What the database answers.
+/// Returns the messages that match the filter, newest first, before the given ID.
 pub fn list(conn: &mut Conn, filter: &Filter, before: Option<&str>, limit: i64) -> Result<Vec<Message>> {
     let mut query = m::table.inner_join(o::table).into_boxed::<crate::db::Backend>();
     if let Some(operator) = &filter.operator {
@@ -212,10 +209,7 @@ pub fn list(conn: &mut Conn, filter: &Filter, before: Option<&str>, limit: i64) 
         .collect()
 }
 
-/// Stores a message by each way of an operator who wants it, unless one of this key is there.
-///
-/// # Errors
-/// What the database answers.
+/// Stores a message for each channel of an operator, unless there is one with this key.
 pub(super) fn put(
     tx: &mut Tx<'_>,
     operator: &Operator,
@@ -232,10 +226,7 @@ pub(super) fn put(
     )
 }
 
-/// The same for anything that a message can be about.
-///
-/// # Errors
-/// What the database answers.
+/// Does the same for anything that a message can be about.
 pub(super) fn put_about(
     tx: &mut Tx<'_>,
     operator: &Operator,
@@ -279,11 +270,8 @@ fn insert(
     Ok(())
 }
 
-/// Tells an operator of an incident that opened: at most once a minute by each way. What opens in between goes into the
-/// next message, which waits until the minute is over.
-///
-/// # Errors
-/// What the database answers.
+/// Stores a message about an opened incident, at most one each minute for each channel. Incidents that are
+/// opened in between are added to the next message, which waits until the minute is over.
 pub(super) fn put_opened(tx: &mut Tx<'_>, operator: &Operator, key: &str, facts: &Facts) -> Result<()> {
     let about = About::Incident(Box::new(facts.clone()));
     for channel in operator.ways() {
@@ -302,7 +290,7 @@ pub(super) fn put_opened(tx: &mut Tx<'_>, operator: &Operator, key: &str, facts:
         if state == "pending" && attempts == 0 {
             let mut held: Facts = serde_json::from_str(&held)?;
             held.fold(facts.incident.clone());
-            // Somebody may be sending it just now.
+            // Another process may be sending the message at this moment.
             let folded = diesel::update(
                 m::table
                     .find(id.as_str())
@@ -315,7 +303,8 @@ pub(super) fn put_opened(tx: &mut Tx<'_>, operator: &Operator, key: &str, facts:
                 continue;
             }
         }
-        // A minute from when the last one was due at first: what it waited for since is not news.
+        // The minute begins when the last message was first due. The time that it waited since then does not
+        // count.
         let first_due = if attempts == 0 {
             due_at
         } else {
@@ -333,16 +322,13 @@ pub(super) fn put_opened(tx: &mut Tx<'_>, operator: &Operator, key: &str, facts:
     Ok(())
 }
 
-/// When a message was due at first.
+/// Returns when a message was first due.
 fn due_of(conn: &mut Conn, id: &MessageId) -> Result<Timestamp> {
     let expires: Timestamp = m::table.find(id.as_str()).select(m::expires_at).first(conn)?;
     Ok(expires.minus(LIFETIME))
 }
 
-/// Which of these keys a way of an operator has a message of, about an incident.
-///
-/// # Errors
-/// What the database answers.
+/// Returns which keys have a message about one of these incidents, with the operator and the channel.
 pub(super) fn keys(
     conn: &mut Conn,
     incidents: &[&str],
@@ -355,10 +341,7 @@ pub(super) fn keys(
         .load(conn)?)
 }
 
-/// Brings what is known of people who were not reached into messages that were not tried yet.
-///
-/// # Errors
-/// What the database answers.
+/// Updates the number of people who could not be reached in messages that were not tried yet.
 pub(super) fn recount(tx: &mut Tx<'_>, key: &str, facts: &Facts) -> Result<()> {
     diesel::update(
         m::table
@@ -373,23 +356,20 @@ pub(super) fn recount(tx: &mut Tx<'_>, key: &str, facts: &Facts) -> Result<()> {
     Ok(())
 }
 
-/// A message to send.
+/// A message that a worker has claimed.
 #[derive(Clone)]
 pub(super) struct Claimed {
     pub id: MessageId,
     pub lease: String,
-    /// With this one.
+    /// The attempt number, from 1.
     pub attempts: i64,
     pub about: About,
-    /// None: they are gone, or hear nothing any more.
+    /// None if the operator is deleted or disabled.
     pub operator: Option<Operator>,
     pub expires_at: Timestamp,
 }
 
-/// Whether a message of a way is due.
-///
-/// # Errors
-/// What the database answers.
+/// Returns whether a message of a channel is due.
 pub(super) fn any_due(conn: &mut Conn, channel: &str, now: Timestamp) -> Result<bool> {
     let first: Option<MessageId> = m::table
         .filter(sql::<Bool>("operator_messages.state = 'pending'"))
@@ -404,10 +384,8 @@ pub(super) fn any_due(conn: &mut Conn, channel: &str, now: Timestamp) -> Result<
     Ok(first.is_some())
 }
 
-/// Claims messages of a way that are due. One that a process took and did not finish is due again after a while.
-///
-/// # Errors
-/// What the database answers.
+/// Claims due messages of a channel. A message that a process claimed and did not finish becomes due again
+/// when the lease ends.
 pub(super) fn claim(conn: &mut Conn, channel: &str, now: Timestamp, most: i64) -> Result<Vec<Claimed>> {
     let ids = dialect::due_messages(conn, channel, now, most)?;
     let mut claimed = Vec::with_capacity(ids.len());
@@ -439,10 +417,8 @@ pub(super) fn claim(conn: &mut Conn, channel: &str, now: Timestamp, most: i64) -
     Ok(claimed)
 }
 
-/// Makes a message due again that was claimed and not ended. Where the claim has ended in the meantime, another worker has it.
-///
-/// # Errors
-/// What the database answers.
+/// Makes a claimed message due again. If the claim has ended in the meantime, another worker has the message,
+/// and nothing changes.
 pub(super) fn give_back(conn: &mut Conn, claimed: &Claimed, now: Timestamp) -> Result<()> {
     diesel::update(
         m::table
@@ -455,10 +431,8 @@ pub(super) fn give_back(conn: &mut Conn, claimed: &Claimed, now: Timestamp) -> R
     Ok(())
 }
 
-/// Stores what came of an attempt. Where the claim has ended in the meantime, another worker's counts.
-///
-/// # Errors
-/// What the database answers.
+/// Stores the outcome of an attempt. If the claim has ended in the meantime, the outcome of another worker
+/// counts, and nothing changes.
 pub(super) fn finish(tx: &mut Tx<'_>, claimed: &Claimed, outcome: &Outcome) -> Result<()> {
     let usual = Backoff::new(&SCHEDULE).spread_after(claimed.attempts);
     let (state, next, reply) = match outcome {
@@ -499,7 +473,7 @@ pub(super) fn finish(tx: &mut Tx<'_>, claimed: &Claimed, outcome: &Outcome) -> R
         } else {
             Action::OperatorGivenUp
         };
-        // Not the reply: it may repeat an address.
+        // The event does not contain the reply, because the reply can repeat an address.
         let event = Event::new(action, "message", claimed.id.as_str())
             .after(json!({"event": claimed.about.event(), "attempts": claimed.attempts}));
         tx.record(match claimed.about.incident() {

@@ -1,9 +1,11 @@
-//! From syncs of the directory's sources that failed or wait to messages: a follower of the audit trail of its own.
+//! Creates messages about syncs of directory sources that failed or wait for a confirmation. It is a separate
+//! subscriber to the audit trail.
 //!
-//! Operators hear once of a source that fails, and once of one that waits, until it succeeds again: a source that is read every
-//! hour would otherwise say the same every hour.
+//! Operators are notified once of a source that fails, and once of a source that waits, until it succeeds
+//! again. Otherwise a source that is read every hour would cause the same message every hour.
 //!
-//! Must never happen here: what is wrong with a row, which may hold an address. The page of the directory shows it.
+//! A message never contains an error in a row, because the error can contain an address. The directory page
+//! shows the errors.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,27 +21,27 @@ use crate::base::text::one_line;
 use crate::db::Db;
 use crate::directory::source;
 
-/// The follower's name.
+/// The name of the subscriber to the audit trail.
 const FOLLOWER: &str = "operators.syncs";
-/// What it follows.
+/// The audit events that it handles.
 const FOLLOWS: [Action; 2] = [Action::SyncFailed, Action::SyncStopped];
-/// Events in one go.
+/// The number of events in one step.
 const BATCH: i64 = 100;
 
 /// The facts of a sync.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SyncFacts {
-    /// sync_failed or sync_waiting.
+    /// The event: `sync_failed` or `sync_waiting`.
     pub event: OperatorEvent,
-    /// The source.
+    /// The ID of the source.
     pub source: SourceId,
-    /// What it is called.
+    /// The name of the source.
     pub name: String,
 }
 
 impl SyncFacts {
-    /// The words; `base` is that of links.
+    /// Makes the text. `base` is the base of links.
     pub fn render(&self, base: &str) -> Rendered {
         let name = one_line(&self.name, 100);
         let (title, line) = match self.event {
@@ -63,10 +65,10 @@ impl SyncFacts {
     }
 }
 
-/// Makes messages of what happened since the last time. Answers whether there was anything.
+/// Creates messages from the new audit events. Returns whether there were any.
 ///
 /// # Errors
-/// What the database answers; then nothing is stored.
+/// `Internal` or `Unavailable` if the database fails. Nothing is stored then.
 pub(super) async fn follow_trail(db: &Db) -> Result<bool> {
     if !db.read(|conn| follow::any(conn, FOLLOWER, &FOLLOWS)).await? {
         return Ok(false);
@@ -74,7 +76,7 @@ pub(super) async fn follow_trail(db: &Db) -> Result<bool> {
     db.write(&Actor::system(ACTOR), |tx| {
         let at = follow::hold(tx.conn, FOLLOWER)?;
         let events = follow::behind(tx.conn, at, &FOLLOWS, BATCH)?;
-        // Of several processes one may have been quicker.
+        // Another process may have handled the events in the meantime.
         let Some(until) = events.last().map(|event| event.seq) else {
             return Ok(());
         };

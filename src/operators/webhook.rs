@@ -1,6 +1,7 @@
-//! Messages as requests: each kind of webhook in its own format, and what its answer means.
+//! Sends messages to operators as webhook requests: the format of each kind of webhook, and the meaning of
+//! its answers.
 //!
-//! Must never happen here: a title that becomes markup or a link in somebody's chat, or the URL in a reason.
+//! A title never becomes markup or a link in a chat. A reason never contains the URL.
 
 use std::time::Duration;
 
@@ -17,13 +18,13 @@ use crate::delivery::calling::unanswered;
 use crate::egress::client::{Answer, Client};
 use crate::work::retry_after::retry_after;
 
-/// Longest `Retry-After` that is heeded.
+/// The longest `Retry-After` that is followed.
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 
-/// The topic in the URL of one of ntfy's, and the URL to publish to.
+/// Returns the topic in the URL of an ntfy webhook, and the URL to publish to.
 ///
 /// # Errors
-/// A sentence for the caller.
+/// A sentence for the caller that says what is wrong.
 pub(super) fn ntfy_topic(url: &Url) -> Result<(String, Url), String> {
     let wrong = "must be the URL of a topic, such as https://ntfy.sh/our-incidents";
     let path = url.path().trim_end_matches('/');
@@ -40,7 +41,7 @@ pub(super) fn ntfy_topic(url: &Url) -> Result<(String, Url), String> {
     Ok((topic.to_owned(), base))
 }
 
-/// Slack's three.
+/// Escapes the three characters that have a meaning in Slack.
 fn slack_text(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
@@ -53,12 +54,13 @@ fn slack(rendered: &Rendered) -> Value {
         text.push('\n');
         text.push_str(&slack_text(line));
     }
-    // A URL of ours: it holds none of the characters that end it.
+    // The URL is Candor's own and contains none of the characters that would end it.
     text.push_str(&format!("\n<{}|{}>", rendered.link, rendered.link_text));
     json!({"text": text})
 }
 
-/// An adaptive card in a message, as the Workflows of Teams take it. Text runs know no Markdown.
+/// Makes a message with an adaptive card, as the Workflows of Teams expect it. Text runs do not interpret
+/// Markdown.
 fn teams(rendered: &Rendered) -> Value {
     let run = |text: &str, weight: &str| {
         json!({
@@ -86,7 +88,7 @@ fn teams(rendered: &Rendered) -> Value {
     })
 }
 
-/// As JSON: its headers take no UTF-8.
+/// Makes the JSON form of an ntfy message, because its headers do not support UTF-8.
 fn ntfy(topic: &str, about: &About, rendered: &Rendered) -> Value {
     let tag = match about.event() {
         OperatorEvent::Opened => "rotating_light",
@@ -132,7 +134,7 @@ fn generic(id: &str, about: &About, rendered: &Rendered) -> Value {
     body
 }
 
-/// Where to and what.
+/// Returns the URL and the body of the request.
 ///
 /// # Errors
 /// Why there can be no such request.
@@ -177,7 +179,8 @@ pub(super) async fn deliver(
     }
 }
 
-/// What an answer means. One that says that the request is wrong, or leads nowhere, says so again the next time.
+/// Returns the outcome for an answer. A request that is rejected as wrong or redirected is not tried again,
+/// because it would get the same answer.
 fn outcome(answer: &Answer, now: Timestamp) -> Outcome {
     let said = answer.said();
     match answer.status {

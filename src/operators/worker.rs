@@ -1,6 +1,8 @@
-//! The services that send messages to operators: one makes them, one mails them, one calls webhooks, so that a webhook that
-//! hangs delays no email. An outcome is stored outside the attempt, and no network I/O happens inside a transaction. A process
-//! that stops waits two seconds for what is under way; the rest is tried again at the next start.
+//! The services that send messages to operators: one creates them, one sends emails, and one calls webhooks.
+//! So a webhook that hangs delays no email.
+//!
+//! An outcome is stored after the attempt, and no network I/O happens inside a transaction. A process that
+//! stops waits two seconds for the attempts in progress. The others are tried again at the next start.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,12 +25,12 @@ use crate::work::{Next, Service, Stop, Supervisor, Wake};
 const POLL: Duration = Duration::from_millis(500);
 /// How often incidents are examined whose customers wait for an update.
 const OVERDUE: Duration = Duration::from_secs(2);
-/// Webhooks that are called at the same time.
+/// The number of webhooks that are called at the same time.
 const CALLS: i64 = 16;
-/// How long an email may take; a claim holds longer.
+/// The time limit of one email. A claim lasts longer.
 const MAIL: Duration = Duration::from_secs(120);
-/// How long what is under way may still take when the process stops. What takes longer is tried again at the next start: an
-/// operator may be notified twice rather than not at all.
+/// How long the attempts in progress may continue when the process stops. Longer attempts are tried again at
+/// the next start, so an operator may be notified twice but is never missed.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// What the services need.
@@ -37,9 +39,9 @@ pub struct Setup {
     pub db: Db,
     /// How emails are written and sent.
     pub post: Post,
-    /// Calls webhooks.
+    /// Calls the webhooks.
     pub client: Client,
-    /// Base of links.
+    /// The base of links.
     pub public_url: String,
     /// How often customers should receive an update; `None`: operators are not reminded.
     pub update_every: Option<Duration>,
@@ -91,18 +93,18 @@ struct Messages {
     update_every: Option<Duration>,
     /// When overdue updates were last looked for.
     examined: Option<Instant>,
-    /// Whom to wake when messages were made.
+    /// The services to wake after messages were created.
     made: [Arc<Notify>; 2],
 }
 
 impl Service for Messages {
     const NAME: &'static str = "operators";
     const POLL: Duration = POLL;
-    // Messages to customers go first, and the events of a storm come together.
+    // Messages to customers go first, and the events of an alert storm are handled together.
     const SETTLE: Duration = Duration::from_millis(50);
 
     async fn step(&mut self, _: bool, _: &Stop) -> Result<Next> {
-        // One of the three that fails must not keep operators from hearing of the other two.
+        // If one of the three fails, operators must still be notified of the other two.
         let incidents = of_incidents(&self.db).await;
         let syncs = syncs::follow_trail(&self.db).await;
         let overdue = self.overdue().await;
@@ -120,7 +122,7 @@ impl Service for Messages {
 }
 
 impl Messages {
-    /// Makes messages about incidents whose customers wait for an update, where it is time to look for them.
+    /// Creates messages about incidents with an overdue update, if the last check was long enough ago.
     async fn overdue(&mut self) -> Result<()> {
         let Some(every) = self.update_every else {
             return Ok(());
@@ -139,7 +141,7 @@ async fn of_incidents(db: &Db) -> Result<bool> {
 
 async fn claim(db: &Db, channel: &'static str, most: i64) -> Result<Vec<Claimed>> {
     let now = db.clock().now();
-    // A read does not wait for writers. Mostly nothing is due.
+    // A read does not wait for writers, and usually nothing is due.
     if !db.read(move |conn| outbox::any_due(conn, channel, now)).await? {
         return Ok(Vec::new());
     }
@@ -154,7 +156,7 @@ async fn finish(db: &Db, claimed: Claimed, outcome: Outcome) {
         })
         .await;
     if let Err(error) = stored {
-        // It is due again when the claim ends.
+        // The message becomes due again when the claim ends.
         tracing::warn!(
             error = error.chain(),
             "what came of a message to an operator could not be stored"
@@ -162,7 +164,7 @@ async fn finish(db: &Db, claimed: Claimed, outcome: Outcome) {
     }
 }
 
-/// The outcome of an attempt; `None` where the process stops and the attempt does not end soon.
+/// Returns the outcome of an attempt. None if the process stops and the attempt does not end soon.
 async fn unless_stopped(stop: &Stop, attempt: impl Future<Output = Outcome>) -> Option<Outcome> {
     let mut stop = stop.clone();
     tokio::pin!(attempt);
@@ -173,14 +175,14 @@ async fn unless_stopped(stop: &Stop, attempt: impl Future<Output = Outcome>) -> 
     timeout(GRACE, attempt).await.ok()
 }
 
-/// Makes a message due that was not ended.
+/// Makes a message due again whose attempt did not end.
 async fn give_back(db: &Db, claimed: Claimed) {
     let now = db.clock().now();
     let stored = db
         .transaction(move |conn| outbox::give_back(conn, &claimed, now))
         .await;
     if let Err(error) = stored {
-        // It is due again when the claim ends.
+        // The message becomes due again when the claim ends.
         tracing::warn!(
             error = error.chain(),
             "a message to an operator could not be given back"
@@ -192,12 +194,12 @@ fn gone() -> Outcome {
     Outcome::Failed("the operator was deleted, disabled or changed since".to_owned())
 }
 
-/// Mails messages, one at a time.
+/// Sends messages by email, one at a time.
 struct Mails {
     db: Db,
     post: Post,
     public_url: String,
-    /// The connection to the mail server; `None` once an email was broken off in the middle.
+    /// The connection to the mail server. None after an email was interrupted.
     postman: Option<Postman>,
 }
 
@@ -236,7 +238,7 @@ impl Service for Mails {
                 Some(outcome) => finish(&self.db, one, outcome).await,
                 None => {
                     give_back(&self.db, one).await;
-                    // SMTP has no way to end a session in the middle of an email.
+                    // SMTP cannot end a session in the middle of an email.
                     self.postman = None;
                     return Ok(Next::Wait);
                 }
@@ -247,7 +249,7 @@ impl Service for Mails {
 
     async fn finish(&mut self) {
         if let Some(mut postman) = self.postman.take() {
-            // A mail server that does not answer is not waited for.
+            // Do not wait for a mail server that does not answer.
             let _ = timeout(GRACE, postman.close()).await;
         }
     }

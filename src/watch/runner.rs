@@ -1,8 +1,10 @@
-//! The service that requests the URLs of checks, a bounded number at a time, and finds heartbeats that are overdue.
+//! The service that requests the URLs of checks, a limited number at a time, and finds heartbeats that are
+//! overdue.
 //!
-//! The time of the next request is stored in the database. The process that moves it on makes the request, so that several
-//! processes share the checks and no check is requested twice at a time. A request that a dying process leaves behind is made
-//! again at the next due time. No request is made inside a transaction.
+//! The time of the next request is stored in the database. The process that moves this time on makes the
+//! request. So several processes share the checks, and no check is requested twice at a time. If a process
+//! dies during a request, the request is made again at the next due time. No request is made inside a
+//! transaction.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
-//! Reads what is affected, with everything above it and the accounts that own it, in a few queries a level: each
-//! resource once, however many are affected through it.
+//! Reads the affected resources, their ancestors and the accounts that own them, with a few queries for each
+//! level. Each resource is read once, even if many affected resources are below it.
 //!
-//! Must never happen here: a query for each resource, account or person.
+//! There is never one query for each resource, account or person.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
@@ -18,14 +18,14 @@ use crate::db::{Conn, Statement};
 use crate::directory::selector::Selector;
 use crate::incident::affected::Relevance;
 
-/// A graph in the making: what its nodes refer to, by key.
+/// A graph that is being built, with the keys that its nodes refer to.
 struct Loader {
     graph: Graph,
     parent_keys: Vec<Option<i64>>,
     account_keys: Vec<Option<i64>>,
 }
 
-/// Key, type, id, parent, account, standing.
+/// The columns: key, type, ID, parent, account, state.
 type NodeColumns = (BigInt, Text, Text, Nullable<BigInt>, Nullable<BigInt>, BigInt);
 type NodeRow = (i64, Word, Word, Option<i64>, Option<i64>, i64);
 
@@ -65,7 +65,7 @@ impl Loader {
         let (key, Word(type_), Word(id), parent_key, account_key, standing) = row;
         let graph = &mut self.graph;
         let index = NodeIndex(u32::try_from(graph.nodes.len()).map_err(Error::internal)?);
-        // Mostly that of the row before.
+        // The type is usually the same as in the row before.
         let last = graph.nodes.last().map(|node| node.type_ as usize);
         let known = last
             .filter(|place| graph.types[*place].as_str() == &*type_)
@@ -109,14 +109,15 @@ impl Loader {
         Ok(())
     }
 
-    /// Loads what is above the nodes that are there, then the accounts. What is gone is walked through too: who explains a
-    /// chain that is cut needs to know where it would lead.
+    /// Loads the ancestors of the nodes, and then the accounts. Archived ancestors are loaded too, because an
+    /// explanation of an interrupted path names where it would lead.
     fn finish(mut self, conn: &mut Conn) -> Result<Graph> {
         let nodes = &self.graph.nodes;
         self.graph
             .affected
             .sort_unstable_by_key(|affected| nodes[affected.node.get()].key);
-        // Some of them with all that is above, then the next: what belongs together lies together in the database too.
+        // Load some nodes with all their ancestors, then the next nodes, because related rows are also close
+        // to each other in the database.
         let first = self.graph.nodes.len();
         for start in (0..first).step_by(CHUNK) {
             let mut level = start..(start + CHUNK).min(first);
@@ -170,7 +171,7 @@ impl Loader {
         graph.accounts.reserve(named.len());
         let mut take = |rows: Vec<Row>| -> Result<()> {
             for (key, Word(id), Word(name), locale, time_zone, standing) in rows {
-                // Where the whole table was read there are others among them.
+                // If the whole table was read, the result also contains other accounts.
                 if !graph.accounts_by_key.awaits(key) {
                     continue;
                 }
@@ -199,7 +200,8 @@ impl Loader {
 }
 
 impl Graph {
-    /// What an incident affects; with `removed`, also what was taken off it.
+    /// Loads the affected resources of an incident. With `removed`, resources that were removed from the
+    /// incident are loaded too.
     pub fn of_incident(conn: &mut Conn, incident: &IncidentId, at: At, removed: bool) -> Result<Graph> {
         type Columns = (NodeColumns, Nullable<Text>, Text, Nullable<BigInt>);
         type Row = (NodeRow, Option<Word>, Word, Option<Timestamp>);
@@ -229,7 +231,7 @@ impl Graph {
         loader.finish(conn)
     }
 
-    /// What a selector finds, as if an incident affected it.
+    /// Loads the resources that a selector finds, as if an incident affected them.
     pub fn of_selector(conn: &mut Conn, selector: &Selector) -> Result<Graph> {
         #[derive(QueryableByName)]
         struct Key {

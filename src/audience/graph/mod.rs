@@ -1,6 +1,7 @@
-//! What is affected and everything above it, in memory, with the accounts that own it. The way up is walked here; `load` reads it.
+//! The graph of the affected resources, their ancestors and the accounts that own them, in memory. This
+//! module follows the paths upwards, and `load` reads the graph.
 //!
-//! Must never happen here: a question to the database.
+//! This module does not access the database.
 
 mod load;
 
@@ -12,19 +13,20 @@ use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
 use crate::incident::affected::Relevance;
 
-/// A resource of the graph, by its place in it.
+/// A resource of the graph, by its index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct NodeIndex(u32);
 
-/// An account of the graph, by its place in it.
+/// An account of the graph, by its index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct AccountIndex(u32);
 
-/// A resource of the graph. There may be a million: what is not asked of each is kept elsewhere.
+/// A resource of the graph. There can be a million of them, so data that is not needed for each one is stored
+/// elsewhere.
 pub(super) struct Node {
     pub key: i64,
     id: Box<str>,
-    /// By its place among the types.
+    /// The index of the type in the list of types.
     type_: u32,
     parent: Option<NodeIndex>,
     account: Option<AccountIndex>,
@@ -36,13 +38,13 @@ impl Node {
         i64::from(self.standing) == THERE
     }
 
-    /// Whether the directory did not know it yet.
+    /// Returns whether the directory did not know the resource yet.
     pub fn unknown(&self) -> bool {
         i64::from(self.standing) == UNKNOWN
     }
 }
 
-/// An account that owns something of the graph.
+/// An account that owns resources of the graph.
 pub(super) struct Account {
     pub key: i64,
     pub id: Shared,
@@ -57,60 +59,62 @@ pub(super) struct Account {
 pub(super) struct Affected {
     pub node: NodeIndex,
     pub relevance: Relevance,
-    /// When it was taken off.
+    /// When the resource was removed from the incident.
     pub removed_at: Option<Timestamp>,
 }
 
-/// Who owns a resource, and how far up its account is named.
+/// The account that owns a resource, and how many levels above the resource it is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
     pub account: AccountIndex,
     pub depth: usize,
 }
 
-/// How much of what is affected leads to an account.
+/// The numbers of affected resources, by whether they belong to an account.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Numbers {
-    /// Affected resources that are there.
+    /// The number of affected resources that are active.
     pub resources: usize,
-    /// Accounts that own them, and are there.
+    /// The number of active accounts that own them.
     pub accounts: usize,
-    /// Resources of nobody, or of an account that is gone.
+    /// The number of resources without an account, or with an archived account.
     pub without_account: usize,
-    /// Affected resources that are gone.
+    /// The number of affected resources that are archived.
     pub gone: usize,
-    /// Affected resources that the directory did not know then.
+    /// The number of affected resources that the directory did not know at that time.
     pub unknown: usize,
 }
 
-/// Where the ways up from what is affected lead.
+/// The accounts and resources that the paths up from the affected resources reach.
 pub(super) struct Reached {
-    /// Accounts that own something affected and are there, in the order of their keys.
+    /// The active accounts that own an affected resource, ordered by key.
     pub accounts: Vec<AccountIndex>,
-    /// What is affected and what is above it, in the order of their keys, but for what belongs to an account that is gone.
+    /// The affected resources and their ancestors, ordered by key. Resources of an archived account are left
+    /// out.
     pub nodes: Vec<NodeIndex>,
     pub numbers: Numbers,
 }
 
-/// What is affected, and everything above it.
+/// The affected resources and all their ancestors.
 pub(super) struct Graph {
-    /// By key.
+    /// The affected resources, ordered by key.
     pub affected: Vec<Affected>,
     nodes: Vec<Node>,
-    /// Of what is affected, which comes first; nobody asks for the names of what is above it.
+    /// The names of the affected resources, which are the first nodes. The names of their ancestors are not
+    /// needed.
     names: Vec<Option<Shared>>,
     accounts: Vec<Account>,
     by_key: Places,
     accounts_by_key: Places,
     types: Vec<ExternalId>,
-    /// `account`, as the last step of a way.
+    /// The type `account`, for the last step of a path.
     account_type: ExternalId,
-    /// As of when.
+    /// The time at which the directory was read.
     pub at: At,
 }
 
 impl Graph {
-    /// Its type and id.
+    /// Returns the type and ID of a resource.
     pub fn reference(&self, node: NodeIndex) -> ResourceRef {
         let node = self.node(node);
         ResourceRef {
@@ -119,18 +123,18 @@ impl Graph {
         }
     }
 
-    /// Its type and id, to be compared.
+    /// Returns the type and ID of a resource, for comparisons.
     pub fn words(&self, node: NodeIndex) -> (&str, &str) {
         let node = self.node(node);
         (self.types[node.type_ as usize].as_str(), &node.id)
     }
 
-    /// The name of something affected, where it has one.
+    /// Returns the name of an affected resource, if it has one.
     pub fn name(&self, node: NodeIndex) -> Option<&Shared> {
         self.names.get(node.get())?.as_ref()
     }
 
-    /// An account as the last step of a way.
+    /// Returns an account as the last step of a path.
     pub fn account_reference(&self, account: AccountIndex) -> ResourceRef {
         ResourceRef {
             type_: self.account_type.clone(),
@@ -146,59 +150,60 @@ impl Graph {
         &self.accounts[account.0 as usize]
     }
 
-    /// How many resources, affected or above.
+    /// Returns the number of resources, including ancestors.
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
 
-    /// How many accounts.
+    /// Returns the number of accounts.
     pub fn accounts_len(&self) -> usize {
         self.accounts.len()
     }
 
-    /// The resource of that key, where it is part of this.
+    /// Returns the resource with this key, if it is in the graph.
     pub fn find(&self, key: i64) -> Option<NodeIndex> {
         self.by_key.get(key).map(|place| NodeIndex(place as u32))
     }
 
-    /// The account of that key, where it is part of this.
+    /// Returns the account with this key, if it is in the graph.
     pub fn find_account(&self, key: i64) -> Option<AccountIndex> {
         self.accounts_by_key
             .get(key)
             .map(|place| AccountIndex(place as u32))
     }
 
-    /// Gives back the memory by which things are found by their keys, once nobody looks for them so any more.
+    /// Frees the memory of the indexes by key. Nothing can be found by its key after that.
     pub fn forget_keys(&mut self) {
         (self.by_key, self.accounts_by_key) = (Places::default(), Places::default());
     }
 
-    /// What is affected: there or gone, but not taken off.
+    /// Returns the affected resources, active or archived, without those that were removed from the incident.
     pub fn current(&self) -> impl Iterator<Item = &Affected> {
         self.affected
             .iter()
             .filter(|affected| affected.removed_at.is_none())
     }
 
-    /// A resource and everything above it, there or gone. As of a time it may go on for ever: nobody checked for circles then.
+    /// Returns a resource and all its ancestors, active or archived. For an earlier time the iterator can be
+    /// endless, because cycles were not checked then.
     pub fn up(&self, node: NodeIndex) -> impl Iterator<Item = NodeIndex> {
         std::iter::successors(Some(node), |node| self.node(*node).parent)
     }
 
-    /// A resource and what is above it; up to the first that is gone, or all of it.
+    /// Returns a resource and its ancestors: up to the first archived one, or all of them.
     pub fn chain(&self, node: NodeIndex, through_gone: bool) -> Vec<NodeIndex> {
         let mut chain = Vec::with_capacity(4);
         self.climb(node, through_gone, &mut chain);
         chain
     }
 
-    /// The same, into a list that is used again.
+    /// Does the same with a list that is reused.
     pub fn climb(&self, node: NodeIndex, through_gone: bool, chain: &mut Vec<NodeIndex>) {
         chain.clear();
         let mut next = Some(node);
         while let Some(index) = next {
             let node = self.node(index);
-            // A circle cannot be stored; as of a time nobody checked.
+            // A cycle cannot be stored, but for an earlier time nothing checks that.
             if (!through_gone && !node.there()) || chain.contains(&index) {
                 break;
             }
@@ -207,7 +212,8 @@ impl Graph {
         }
     }
 
-    /// The account that is named on the first of a chain that names one, whether it is there or not.
+    /// Returns the account that is set on the first resource of a chain with an account. The account can be
+    /// archived.
     pub fn owner(&self, chain: &[NodeIndex]) -> Option<Owner> {
         chain.iter().enumerate().find_map(|(depth, index)| {
             let account = self.node(*index).account?;
@@ -215,12 +221,13 @@ impl Graph {
         })
     }
 
-    /// Whether the owner's account is there.
+    /// Returns whether the account of the owner is active.
     pub fn is_there(&self, owner: Owner) -> bool {
         self.account(owner.account).there
     }
 
-    /// Where the ways up lead, and how many of what is affected lead nowhere.
+    /// Returns the accounts and resources that the paths reach, and counts the affected resources without an
+    /// account.
     pub fn reached(&self) -> Reached {
         let mut accounts = vec![false; self.accounts.len()];
         let mut nodes = vec![false; self.nodes.len()];
@@ -270,14 +277,14 @@ impl Graph {
 }
 
 impl NodeIndex {
-    /// For lists that run beside the graph's own.
+    /// Returns the index, for lists that are parallel to those of the graph.
     pub fn get(self) -> usize {
         self.0 as usize
     }
 }
 
 impl AccountIndex {
-    /// For lists that run beside the graph's own.
+    /// Returns the index, for lists that are parallel to those of the graph.
     pub fn get(self) -> usize {
         self.0 as usize
     }
