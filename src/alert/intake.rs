@@ -3,9 +3,9 @@
 //!
 //! A repeat (the same integration and fingerprint, and the incident is still open) belongs to the open
 //! incident and opens nothing. For other alerts, the first alert rule that matches decides where the alert
-//! belongs (`ground`, `place`). Without a rule, the alert opens an incident. A closed incident never takes a
-//! new problem. When all alerts of an incident are resolved, the incident moves to monitoring. Intake
-//! notifies nobody and resolves no incident.
+//! belongs (`ground`, `place`). Without a rule, the alert opens an incident. A closed incident gets a new
+//! alert only if a rule reopens it. When all alerts of an incident are resolved, the incident moves to
+//! monitoring. Intake notifies nobody and resolves no incident.
 //!
 //! The placement of each alert is decided in memory. Rows that can be written for many alerts at once are
 //! written at the end of the transaction (`Work::finish`), so that an alert storm needs few statements for

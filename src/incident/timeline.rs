@@ -61,7 +61,8 @@ pub struct NewEntry {
     pub kind: Kind,
     /// What happened.
     pub text: String,
-    /// Whether the entry is hidden from customers. The default is true.
+    /// Whether the entry is internal. Candor never sends timeline entries to customers: the flag tells other
+    /// programs which entries they may show to customers. The default is true.
     #[serde(default = "internal_by_default")]
     pub internal: bool,
 }
@@ -83,7 +84,7 @@ pub struct Entry {
     pub kind: Kind,
     /// What happened.
     pub text: String,
-    /// Whether the entry is hidden from customers.
+    /// Whether the entry is internal. Other programs may show the entry to customers only if this is false.
     pub internal: bool,
     /// Whether Candor wrote the entry automatically.
     pub automatic: bool,

@@ -16,7 +16,7 @@ pub struct KindChanges {
     pub changed: u64,
     /// Rows that are the same as in the directory.
     pub unchanged: u64,
-    /// Rows that this source brought before and does not bring any more. They are archived.
+    /// Rows that this source brought before and does not bring any more. The run archives their entries.
     pub gone: u64,
     /// Rows that are not used. Their entries in the directory do not change.
     #[serde(default)]
