@@ -148,10 +148,11 @@ impl Client {
         })
     }
 
-    /// Sends a body there and reads the whole answer, or none: one that breaks off, or is longer than allowed, is none.
+    /// Sends a body with POST and returns the whole answer. An answer that breaks off, or that is longer than the
+    /// bounds allow, is an error.
     ///
     /// # Errors
-    /// Why there is no answer.
+    /// The reason why there is no answer.
     pub async fn ask(
         &self,
         url: &str,
@@ -159,9 +160,29 @@ impl Client {
         body: Vec<u8>,
         bounds: Bounds,
     ) -> std::result::Result<WholeAnswer, Unanswered> {
+        self.whole(Method::POST, url, headers, body, bounds).await
+    }
+
+    /// Requests a document with GET and returns the whole answer. An answer that breaks off, or that is longer than the
+    /// bounds allow, is an error.
+    ///
+    /// # Errors
+    /// The reason why there is no answer.
+    pub async fn fetch(&self, url: &str, bounds: Bounds) -> std::result::Result<WholeAnswer, Unanswered> {
+        self.whole(Method::GET, url, &[], Vec::new(), bounds).await
+    }
+
+    async fn whole(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+        bounds: Bounds,
+    ) -> std::result::Result<WholeAnswer, Unanswered> {
         let url =
             check_url(url, self.policy).map_err(|reason| Unanswered::Refused(format!("the URL {reason}")))?;
-        let request = request(Method::POST, &url, headers, body).map_err(Unanswered::Refused)?;
+        let request = request(method, &url, headers, body).map_err(Unanswered::Refused)?;
         let (parts, body) = timeout(bounds.patience, self.exchange(&url, request, bounds.body, true))
             .await
             .unwrap_or_else(|_| Err(late(bounds.patience)))?;
