@@ -1,10 +1,10 @@
-//! Channels to accounts' own systems: each takes a call and answers an outcome, and what all of them share is here.
+//! The common part of all channels to systems of accounts. Each channel takes a call and returns an outcome.
 //!
-//! Planning, freezing, the queue, claims, leases, the record, the API and the pages know these channels by their names
-//! alone. One more is one file that implements [`EndpointChannel`], and one line in [`Endpoints::builtin`]; see
-//! `docs/channels.md`.
+//! The planning, the freezing, the queue, the leases, the audit trail, the API and the pages know these
+//! channels only by name. A new channel needs one file that implements [`EndpointChannel`], and one line in
+//! [`Endpoints::builtin`]. See `docs/channels.md`.
 //!
-//! Must never happen here: a channel that reads or writes the database, or one that decides by itself who is told.
+//! A channel never reads or writes the database, and never decides who is notified.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,35 +21,36 @@ use crate::egress::Policy;
 use crate::egress::client::Unanswered;
 use crate::notice::payload::{self, Payload};
 
-/// How long a delivery to an endpoint is tried before it is given up. Longer than a mail: it is a machine that is mended
-/// after the weekend, not a person who needs to know now.
+/// How long a delivery to an endpoint is tried. It is longer than for an email, because a system that fails
+/// may be repaired only after a weekend.
 pub const LIFETIME: Duration = Duration::from_secs(4 * 24 * 3600);
 
 /// How long one call may take.
 pub const MOST_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Calls of one channel at the same time at most. Most of them wait for a distant server.
+/// The largest number of calls of one channel at the same time. Most calls wait for a distant server, so this
+/// number can be high.
 const CALLS: usize = 64;
 
-/// One attempt to tell an endpoint something.
+/// One attempt to call an endpoint.
 #[derive(Clone)]
 pub struct Call {
-    /// Where.
+    /// The URL of the endpoint.
     pub url: String,
-    /// The endpoint's secret, `whsec_…`.
+    /// The secret of the endpoint, in the form `whsec_…`.
     pub secret: String,
-    /// Names what is told: the same in every attempt, and never used for anything else.
+    /// The ID of the message. It is the same in every attempt, and no other message has it.
     pub id: String,
-    /// The how-many-th attempt this is, from 1.
+    /// The attempt number, from 1.
     pub attempt: u32,
-    /// The present.
+    /// The current time.
     pub now: Timestamp,
-    /// What is told.
+    /// The content of the call.
     pub payload: Payload,
 }
 
 impl std::fmt::Debug for Call {
-    /// Without the secret, and without the URL, which may hold one.
+    /// Leaves out the secret, and the URL, because a URL may contain a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Call")
             .field("id", &self.id)
@@ -58,55 +59,56 @@ impl std::fmt::Debug for Call {
     }
 }
 
-/// A way to speak to an account's own systems.
+/// A channel to systems of accounts.
 pub trait EndpointChannel: Send + Sync {
-    /// Its name, as in an endpoint's `channel`. Never `email`, which is the people's.
+    /// Returns the name that an endpoint has in its `channel`. It is never `email`, which is the channel to
+    /// people.
     fn name(&self) -> &'static str;
 
-    /// Checks the URL of a new endpoint and gives its normal form.
+    /// Checks the URL of a new endpoint and returns its normal form.
     ///
     /// # Errors
     /// A sentence for the caller, which does not repeat the URL.
     fn check(&self, url: &str) -> std::result::Result<String, String>;
 
-    /// Waits between attempts; the last one repeats until the delivery is given up.
+    /// Returns the waits between attempts. The last one repeats until the delivery expires.
     fn schedule(&self) -> &[Duration];
 
-    /// Makes one attempt, within [`MOST_PATIENCE`].
+    /// Makes one attempt, which may take at most [`MOST_PATIENCE`].
     fn deliver<'a>(&'a self, call: &'a Call) -> Pending<'a, Outcome>;
 }
 
-/// The channels to endpoints of a process, by name.
+/// The channels to endpoints that this process has, by name.
 #[derive(Clone, Default)]
 pub struct Endpoints(Arc<BTreeMap<&'static str, Arc<dyn EndpointChannel>>>);
 
 impl Endpoints {
-    /// Those that come with Candor.
+    /// Returns the channels that are part of Candor.
     ///
     /// # Errors
-    /// `Internal` where one cannot be set up.
+    /// `Internal` if a channel cannot be set up.
     pub fn builtin(policy: Policy) -> Result<Endpoints> {
         Ok(Endpoints::default().with(Arc::new(Webhook::new(policy)?)))
     }
 
-    /// The same and one more.
+    /// Returns a copy with one more channel.
     pub fn with(&self, channel: Arc<dyn EndpointChannel>) -> Endpoints {
         let mut all = BTreeMap::clone(&self.0);
         all.insert(channel.name(), channel);
         Endpoints(Arc::new(all))
     }
 
-    /// The channel of that name.
+    /// Returns the channel with this name.
     pub fn get(&self, name: &str) -> Option<&Arc<dyn EndpointChannel>> {
         self.0.get(name)
     }
 
-    /// All names.
+    /// Returns the names of all channels.
     pub fn names(&self) -> Vec<&'static str> {
         self.0.keys().copied().collect()
     }
 
-    /// As the queue knows channels.
+    /// Returns the channels in the form that the queue uses.
     pub fn for_queue(&self, clock: &Clock) -> Vec<Arc<dyn Channel>> {
         self.0
             .values()
@@ -120,7 +122,7 @@ impl Endpoints {
     }
 }
 
-/// Makes calls of the queue's tasks.
+/// Turns the tasks of the queue into calls of a channel.
 #[derive(Clone)]
 struct Calling {
     channel: Arc<dyn EndpointChannel>,
@@ -178,7 +180,7 @@ impl Calling {
     }
 }
 
-/// What follows from there being no answer to a request.
+/// Returns the outcome of a request that got no answer.
 pub fn unanswered(reason: Unanswered) -> Outcome {
     match reason {
         Unanswered::Refused(reason) => Outcome::Failed(reason),
@@ -186,7 +188,8 @@ pub fn unanswered(reason: Unanswered) -> Outcome {
     }
 }
 
-/// What names a delivery to an endpoint, made from its Message-ID: `msg_`, the notice and the place in its list.
+/// Makes the ID of a call from the Message-ID of its delivery: `msg_`, the notice, and the position in its
+/// frozen list.
 pub fn call_id(message_id: &str) -> String {
     let local = message_id.split('@').next().unwrap_or_default();
     match local.split_once('.') {

@@ -1,7 +1,9 @@
-//! What a way out looks like to the queue. A channel is one file: it says how many deliveries it makes at a time and how
-//! often it tries again, and makes them. Everything else (claims, leases, receipts, retries, audit) is the queue's.
+//! The interface between the queue and a channel. A channel is one file. It says how many deliveries it makes
+//! at the same time and how long it waits between attempts, and it makes the deliveries. The queue does
+//! everything else: claims, leases, outcome records, repeated attempts and the audit trail.
 //!
-//! Must never happen here or in a channel: a look at the database. A task holds all that is needed, frozen.
+//! Neither this module nor a channel accesses the database. A task contains all data that is needed, and this
+//! data is frozen.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,105 +15,107 @@ use super::queue::{Claimed, Frozen};
 use crate::notice::compose::RecipientContext;
 use crate::notice::payload::EndpointContext;
 
-/// A future of a channel.
+/// A future that a channel returns.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// One delivery to make.
+/// One delivery that a channel has to make.
 pub struct Task {
-    /// Which, to where.
+    /// The claimed delivery, with its address.
     pub claimed: Claimed,
-    /// What is the same for all of the notice.
+    /// The part of the notice that is the same for all recipients.
     pub notice: Arc<Frozen>,
-    /// Who it is for.
+    /// The recipient.
     pub to: Recipient,
 }
 
-/// What is frozen of a recipient.
+/// The frozen data of a recipient.
 #[derive(Clone)]
 pub enum Recipient {
-    /// People behind a mail address.
+    /// The people who share an email address.
     People {
-        /// What is their own.
+        /// The data of this recipient.
         own: RecipientContext,
-        /// Whether they may opt out of it.
+        /// Whether the recipient may opt out of this notice.
         optional: bool,
     },
-    /// An account's own system.
+    /// A system of an account.
     Endpoint {
-        /// What is its own.
+        /// The data of this endpoint.
         own: EndpointContext,
-        /// Signs what is sent there, as it is now; none where the endpoint was disabled or deleted since.
+        /// The current secret that signs the call. `None` if the endpoint was disabled or deleted after the
+        /// notice was frozen.
         secret: Option<String>,
     },
 }
 
-/// A way out.
+/// A channel, such as email or webhook.
 pub trait Channel: Send + Sync {
-    /// The word in `deliveries.channel`.
+    /// Returns the name that is stored in `deliveries.channel`.
     fn name(&self) -> &'static str;
 
-    /// Deliveries that may be under way at a time.
+    /// Returns how many deliveries may be under way at the same time.
     fn concurrency(&self) -> usize;
 
-    /// Waits between attempts; the last one repeats until the delivery expires.
+    /// Returns the waits between attempts. The last one repeats until the delivery expires.
     fn schedule(&self) -> &[Duration];
 
-    /// One that makes deliveries, one after another.
+    /// Returns a new sender, which makes deliveries one after another.
     fn sender(&self) -> Box<dyn Sender>;
 }
 
-/// Whether the other side may have what is being delivered, as far as is known. Clones share it.
+/// Whether the other side can have received the delivery that is being made. Clones share the value.
 #[derive(Clone, Debug)]
 pub struct Doubt(Arc<AtomicBool>);
 
 impl Doubt {
-    /// Nothing has been handed over.
+    /// Starts with the value that nothing was handed over.
     pub fn none() -> Self {
         Doubt(Arc::new(AtomicBool::new(false)))
     }
 
-    /// It may have been handed over at any time.
+    /// Starts with the value that the delivery can have been handed over at any time.
     pub fn always() -> Self {
         Doubt(Arc::new(AtomicBool::new(true)))
     }
 
-    /// A new delivery begins, and nothing of it has been handed over.
+    /// Marks the beginning of a new delivery, of which nothing was handed over yet.
     pub fn begin(&self) {
         self.0.store(false, Ordering::SeqCst);
     }
 
-    /// From now on the other side may have it.
+    /// Marks that the other side can have received the delivery from now on.
     pub fn arise(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Whether the other side may have it.
+    /// Returns whether the other side can have received the delivery.
     pub fn exists(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }
 
-/// Makes deliveries, one at a time; it may keep a connection between them.
+/// Makes deliveries one at a time. A sender may keep a connection open between them.
 pub trait Sender: Send {
-    /// Makes one delivery.
+    /// Makes one delivery and returns its outcome.
     fn deliver<'a>(&'a mut self, task: &'a Task) -> Pending<'a, Outcome>;
 
-    /// Tells, while a delivery is made and after it was broken off, whether the other side may have it.
+    /// Returns the flag that says, during a delivery and after it was interrupted, whether the other side can
+    /// have received it.
     fn doubt(&self) -> Doubt {
         Doubt::always()
     }
 
-    /// Whether a connection is open, which [`Sender::close`] would end.
+    /// Returns whether a connection is open. [`Sender::close`] closes it.
     fn is_open(&self) -> bool {
         false
     }
 
-    /// When the other side may be tried again, where it could not be reached at all lately.
+    /// Returns when the other side may be tried again, if the last attempt to connect failed.
     fn closed_until(&self) -> Option<Instant> {
         None
     }
 
-    /// Ends the connection politely.
+    /// Closes the connection as the protocol requires.
     fn close(&mut self) -> Pending<'_, ()> {
         Box::pin(std::future::ready(()))
     }

@@ -1,10 +1,13 @@
-//! Who is next: claimed deliveries, by domain, so that a slow domain holds up nobody but itself.
+//! Chooses the next delivery. Claimed deliveries are kept by domain, so that a slow domain delays only its
+//! own deliveries.
 //!
-//! Each domain has a queue and a number of connections that it may use at a time. That number begins small, grows with
-//! every delivery that goes well, and falls back where the domain is slow beside others that wait, or refuses for now.
-//! Settings may cap it, and may cap deliveries per time.
+//! Each domain has a queue and a limit for the number of its connections. The limit begins small and grows
+//! with every successful delivery. It falls if the domain is slow while other domains wait, or if the domain
+//! refuses deliveries for now. Settings can cap the number of connections and the number of deliveries per
+//! time.
 //!
-//! Must never happen here: a delivery that is handed out twice, or a domain that waits while nobody else wants its turn.
+//! A delivery is never handed out twice. A domain never waits while a connection is free that no other domain
+//! wants.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,31 +15,35 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-/// Connections of a domain of which nothing is known yet, and of one that is slow while others wait.
+/// The connections of a new domain, and of a domain that is slow while others wait.
 const FIRST: usize = 2;
-/// Connections that nobody else has a use for are given to a domain beyond its number, one in this time: soon enough for
-/// a slow server that is alone, late enough for the others to come.
+/// If no other domain wants a free connection, a domain may exceed its limit by one connection after this
+/// time. The time is short enough for a slow server that is alone, and long enough for deliveries of other
+/// domains to arrive.
 const GRACE: Duration = Duration::from_millis(40);
-/// A domain is slow that takes this many times as long as deliveries do in general...
+/// A domain is slow if a delivery takes this many times as long as the average delivery. It must also take
+/// longer than [`SLOW_LEAST`].
 const SLOW_FACTOR: f64 = 4.0;
-/// ...and longer than this, in seconds.
+/// The duration, in seconds, above which a domain can count as slow.
 const SLOW_LEAST: f64 = 0.1;
-/// A domain with this many deliveries waiting for each of its connections is not claimed for.
+/// No more deliveries are claimed for a domain that has this many waiting for each of its connections.
 const AHEAD: usize = 32;
-/// Domains that are remembered at most without anything of theirs waiting.
+/// The number of domains that are kept in memory. Above it, a domain is removed as soon as it has no
+/// delivery.
 const REMEMBERED: usize = 4_096;
-/// Domains that one claim leaves out at most.
+/// The largest number of domains that one claim leaves out.
 const LEFT_OUT: usize = 200;
 
-/// What settings say of a domain.
+/// The limits that the settings give for a domain.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Limit {
     connections: usize,
-    /// Between two deliveries.
+    /// The shortest time between the starts of two deliveries.
     pause: Option<Duration>,
 }
 
-/// `CANDOR_DOMAIN_LIMITS`: at most so many connections, and so many deliveries per time, for a domain.
+/// The setting `CANDOR_DOMAIN_LIMITS`: the largest number of connections, and of deliveries per time, for
+/// each domain.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Limits {
     by_domain: BTreeMap<String, Limit>,
@@ -44,11 +51,11 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Parses `DOMAIN=CONNECTIONS[@COUNT/UNIT]`, separated by commas, where the unit is s, m or h and `*` stands for every
-    /// domain that is not named: `example.com=4@20/s,*=16`.
+    /// Parses entries of the form `DOMAIN=CONNECTIONS[@COUNT/UNIT]`, separated by commas. The unit is s, m or
+    /// h, and `*` stands for every domain without its own entry. Example: `example.com=4@20/s,*=16`.
     ///
     /// # Errors
-    /// A sentence that names the entry.
+    /// A sentence that names the wrong entry.
     pub fn parse(text: &str) -> Result<Limits, String> {
         let mut limits = Limits::default();
         for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
@@ -99,46 +106,46 @@ impl Limits {
 struct Domain<T> {
     queue: VecDeque<T>,
     in_use: usize,
-    /// Connections that it may use now.
+    /// The number of connections that it may use now.
     limit: usize,
-    /// The most that it may ever use.
+    /// The largest number of connections that it may ever use.
     most: usize,
     pause: Option<Duration>,
     not_before: Option<Instant>,
-    /// When it was last given a connection, or had as many as it may.
+    /// When the domain last got an additional connection or reached its limit.
     grown: Option<Instant>,
-    /// Seconds that a delivery takes, lately.
+    /// The recent average duration of a delivery, in seconds.
     takes: f64,
     in_ring: bool,
 }
 
 struct State<T> {
     domains: HashMap<Arc<str>, Domain<T>>,
-    /// Domains that have something waiting, in turn.
+    /// The domains with waiting deliveries, in the order in which they get a connection.
     ring: VecDeque<Arc<str>>,
-    /// Seconds that a delivery takes in general, lately.
+    /// The recent average duration of a delivery to any domain, in seconds.
     typical: f64,
     closed: bool,
 }
 
-/// Something to deliver, handed to a sender; to be given back with [`Dispatcher::done`].
+/// A delivery that was given to a sender. The sender returns it with [`Dispatcher::done`].
 pub(super) struct Turn<T> {
     pub(super) work: T,
     pub(super) domain: Arc<str>,
 }
 
-/// How a delivery went, for the domain's sake.
+/// How a delivery went. The limit of the domain depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Went {
-    /// Dealt with.
+    /// The server accepted or rejected the delivery permanently.
     Well,
-    /// The server asked for patience.
+    /// The attempt must be repeated.
     Refused,
-    /// It never began.
+    /// No attempt was made.
     Nowhere,
 }
 
-/// The queues of one channel of one process.
+/// The queues of one channel in one process.
 pub(super) struct Dispatcher<T> {
     state: Mutex<State<T>>,
     changed: Notify,
@@ -165,7 +172,7 @@ impl<T> Dispatcher<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds what was claimed.
+    /// Adds claimed deliveries.
     pub(super) fn push(&self, work: impl IntoIterator<Item = (String, T)>) {
         let mut added = 0;
         {
@@ -199,17 +206,17 @@ impl<T> Dispatcher<T> {
         if added >= self.concurrency {
             return self.changed.notify_waiters();
         }
-        // As many as there is work for: those who waited last, as they still have their connections.
+        // Wake one sender for each delivery. The senders that waited last still have their connections open.
         for _ in 0..added {
             self.changed.notify_last();
         }
     }
 
-    /// The next to deliver; waits for it. None when there will be none any more.
+    /// Waits for the next delivery and returns it. Returns `None` when the dispatcher is closed.
     pub(super) async fn take(&self) -> Option<Turn<T>> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
-            // Listens from here on, so that nothing is missed between looking and waiting.
+            // Register before the check, so that a change between the check and the wait is not missed.
             changed.as_mut().enable();
             let earliest = {
                 let mut state = self.lock();
@@ -232,7 +239,7 @@ impl<T> Dispatcher<T> {
         }
     }
 
-    /// Gives a turn back: how it went, and how long it took.
+    /// Returns a delivery, with the way it went and its duration.
     pub(super) fn done(&self, name: &Arc<str>, went: Went, took: Duration) {
         let more = {
             let state = &mut *self.lock();
@@ -265,13 +272,14 @@ impl<T> Dispatcher<T> {
             }
             more
         };
-        // The sender that calls this takes one itself; a grown limit lets another in.
+        // The sender that calls this takes the next delivery itself. A higher limit allows one more sender.
         if more {
             self.changed.notify_one();
         }
     }
 
-    /// Domains of which more is waiting than can be sent soon: nothing more of theirs should be claimed.
+    /// Returns the domains that have more deliveries waiting than can be sent soon. No more deliveries are
+    /// claimed for them.
     pub(super) fn crowded(&self) -> Vec<String> {
         self.lock()
             .domains
@@ -282,7 +290,7 @@ impl<T> Dispatcher<T> {
             .collect()
     }
 
-    /// Takes out what waits and is not to be delivered any more.
+    /// Removes and returns the waiting deliveries that must not be made any more.
     pub(super) fn extract(&self, unwanted: impl Fn(&T) -> bool) -> Vec<T> {
         let state = &mut *self.lock();
         let mut out = Vec::new();
@@ -296,7 +304,7 @@ impl<T> Dispatcher<T> {
         out
     }
 
-    /// Ends it: whoever waits is answered, and what still waits is given back.
+    /// Closes the dispatcher. Waiting senders get `None`, and the deliveries that still wait are returned.
     pub(super) fn close(&self) -> Vec<T> {
         let left = {
             let state = &mut *self.lock();
@@ -318,9 +326,9 @@ impl<T> Dispatcher<T> {
 
 enum Next<T> {
     Turn(Turn<T>),
-    /// Not before.
+    /// No delivery may start before this time.
     At(Instant),
-    /// Until something changes.
+    /// No delivery may start until something changes.
     Wait,
 }
 
@@ -361,7 +369,8 @@ impl<T> State<T> {
 }
 
 impl<T> Domain<T> {
-    /// None: its next delivery may begin. Otherwise when it may, where that is a matter of time.
+    /// Returns `None` if the next delivery of the domain may start now. Otherwise the inner value is the time
+    /// at which it may start, or `None` if it must wait for another delivery to end.
     fn waits_until(&mut self, now: Instant, may_grow: bool) -> Option<Option<Instant>> {
         if let Some(at) = self.not_before.filter(|at| *at > now) {
             return Some(Some(at));

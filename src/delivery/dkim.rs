@@ -1,11 +1,13 @@
-//! DKIM signatures (RFC 6376; Ed25519 by RFC 8463), so that a recipient's server knows the mail is from us, unchanged.
+//! DKIM signatures (RFC 6376, with Ed25519 from RFC 8463). They let the recipient's server verify who sent an
+//! email and that nobody changed it.
 //!
-//! Both canonicalisations are `relaxed`. Covered are the headers that a reader sees, those that make the thread, and both
-//! unsubscribe headers, as RFC 8058 asks. Signing is done by `ring`: with Ed25519 it takes some microseconds, with RSA-2048
-//! a millisecond or more, so those mails are made on threads of their own. With several keys a mail carries several
-//! signatures: not every server knows Ed25519 yet.
+//! Both canonicalisations are `relaxed`. The signature covers the headers that a reader sees, the headers
+//! that make the thread, and both unsubscribe headers, as RFC 8058 requires. `aws-lc-rs` makes the
+//! signatures. Ed25519 takes some microseconds. RSA-2048 takes about a millisecond or more, so these emails
+//! are made on blocking threads. With several keys an email gets several signatures, because some servers do
+//! not support Ed25519 yet.
 //!
-//! Must never happen here: a private key in an error or a log.
+//! No private key ever appears in an error or a log.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,8 +23,8 @@ use rustls::pki_types::pem::PemObject;
 use crate::base::error::{Error, Result};
 use crate::base::time::Timestamp;
 
-/// Headers that are signed, where the mail has them. From is named twice: a second one added on the way breaks the
-/// signature.
+/// The headers that are signed if the email has them. From is listed twice, so that a second From header that
+/// is added later breaks the signature.
 const SIGNED: [&str; 13] = [
     "From",
     "From",
@@ -38,7 +40,7 @@ const SIGNED: [&str; 13] = [
     "MIME-Version",
     "Content-Type",
 ];
-/// Where the base64 of a signature is folded.
+/// The length at which the base64 text of a signature is folded.
 const FOLD: usize = 70;
 
 enum Key {
@@ -51,7 +53,7 @@ struct Named {
     key: Key,
 }
 
-/// Signs mails for one domain.
+/// Signs emails for one domain.
 #[derive(Clone)]
 pub struct Signer {
     domain: String,
@@ -59,11 +61,12 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// From `SELECTOR:FILE`, separated by commas; each file holds a private key as PEM (PKCS#8, or PKCS#1 for RSA). The
-    /// public key of each is to be found at `SELECTOR._domainkey.DOMAIN`.
+    /// Loads the keys of a setting such as `SELECTOR:FILE`, separated by commas. Each file contains a private
+    /// key in PEM (PKCS#8, or PKCS#1 for RSA). The public key of each must be published at
+    /// `SELECTOR._domainkey.DOMAIN`.
     ///
     /// # Errors
-    /// A sentence that names the selector; it never holds anything of the key.
+    /// A sentence that names the selector. It never contains any part of the key.
     pub fn load(setting: &str, domain: &str) -> std::result::Result<Signer, String> {
         let mut keys = Vec::new();
         for entry in setting.split(',').map(str::trim) {
@@ -83,15 +86,15 @@ impl Signer {
         })
     }
 
-    /// Whether signing takes some microseconds rather than most of a millisecond.
+    /// Returns whether signing takes only some microseconds, which is true for Ed25519 and not for RSA.
     pub fn is_quick(&self) -> bool {
         self.keys.iter().all(|named| matches!(named.key, Key::Ed25519(_)))
     }
 
-    /// Puts a signature for each key in front of the message, which has CRLF line ends.
+    /// Adds a signature for each key in front of the message. The message must have CRLF as line ends.
     ///
     /// # Errors
-    /// `Internal` where the message has no headers or the key does not work.
+    /// `Internal` if the message has no headers or if signing fails.
     pub fn sign(&self, message: &mut String, at: Timestamp) -> Result<()> {
         let (head, body) = message
             .split_once("\r\n\r\n")
@@ -114,7 +117,7 @@ impl Signer {
                     relaxed_header(name, value, &mut covered);
                     covered.push_str("\r\n");
                 }
-                // Named although it is not there: it must not come to be there.
+                // A header that is listed but absent must not be added later.
                 None if name == "From" => names.push(name),
                 None => {}
             }
@@ -167,7 +170,8 @@ fn read_key(file: &Path) -> std::result::Result<Key, String> {
             .map_err(|_| wrong()),
         PrivateKeyDer::Pkcs8(key) => {
             let der = key.secret_pkcs8_der();
-            // "Maybe unchecked": openssl leaves the public half out, with which it would be checked.
+            // The unchecked function is needed because openssl leaves out the public key that the check
+            // compares with.
             if let Ok(key) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der) {
                 return Ok(Key::Ed25519(Box::new(key)));
             }
@@ -194,7 +198,7 @@ fn sign(key: &Key, data: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
-/// The headers, each with its value as it stands, folds included.
+/// Returns the headers with their values, unchanged and including line folds.
 fn headers(head: &str) -> Vec<(&str, &str)> {
     let mut headers = Vec::new();
     let mut rest = head;
@@ -221,7 +225,8 @@ fn headers(head: &str) -> Vec<(&str, &str)> {
     headers
 }
 
-/// RFC 6376, 3.4.2: the name in lower case, the value unfolded, runs of white space one space, none at the ends.
+/// Writes a header as RFC 6376, section 3.4.2 requires: the name in lower case, the value unfolded, each run
+/// of white space as one space, and no white space at the ends.
 fn relaxed_header(name: &str, value: &str, text: &mut String) {
     text.push_str(&name.to_ascii_lowercase());
     text.push(':');
@@ -238,7 +243,8 @@ fn relaxed_header(name: &str, value: &str, text: &mut String) {
     }
 }
 
-/// RFC 6376, 3.4.4: no white space at line ends, runs of it one space, no empty lines at the end.
+/// Hashes the body as RFC 6376, section 3.4.4 requires: no white space at the ends of lines, each run of
+/// white space as one space, and no empty lines at the end.
 fn hash_body(body: &str) -> aws_lc_rs::digest::Digest {
     let mut hash = Context::new(&SHA256);
     let mut empty = 0;
@@ -273,7 +279,7 @@ fn hash_body(body: &str) -> aws_lc_rs::digest::Digest {
     hash.finish()
 }
 
-/// A long base64 text over several lines of a header.
+/// Writes a long base64 text over several lines of a header.
 fn fold(text: &str, header: &mut String) {
     let mut rest = text;
     while rest.len() > FOLD {

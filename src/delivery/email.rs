@@ -1,10 +1,10 @@
-//! Mails as they go over the wire: headers, two bodies, and the thread of the incident. Pure.
+//! The format of an email: the headers, the two bodies and the thread of the incident. This module does no
+//! I/O.
 //!
-//! [`build`] makes a mail the plain way, with lettre. Both bodies are always quoted-printable, whatever they hold, and the
-//! boundary is always the same: then nothing in the frame of a mail depends on the recipient, which is what
-//! [`super::skeleton`] lives on.
+//! [`build`] makes one email with lettre. Both bodies are always quoted-printable, and the boundary is always
+//! the same. So the frame of an email does not depend on the recipient, which [`super::skeleton`] relies on.
 //!
-//! Must never happen here: a line break from data in a header, or a mail that differs from the previewed one.
+//! A line break from data never reaches a header, and an email never differs from its preview.
 
 use std::time::Duration;
 
@@ -20,28 +20,29 @@ use crate::base::text::one_line;
 use crate::base::time::Timestamp;
 use crate::notice::template::Rendered;
 
-/// What is needed besides the text to build a message.
+/// The data that an email needs besides its texts.
 #[derive(Clone, Debug)]
 pub struct Addressing<'a> {
-    /// From.
+    /// The From header.
     pub from: &'a Mailbox,
-    /// Envelope sender, where it is another: bounces come back to it.
+    /// The envelope sender if it differs from From. Bounces are sent to it.
     pub return_path: Option<&'a Address>,
-    /// Recipient's name.
+    /// The name of the recipient.
     pub name: &'a str,
-    /// Recipient's address.
+    /// The email address of the recipient.
     pub address: &'a str,
-    /// Message-ID, without angle brackets.
+    /// The Message-ID, without angle brackets.
     pub message_id: &'a str,
-    /// The thread that the mail belongs to: an id made from the incident's, without angle brackets.
+    /// The ID of the thread, without angle brackets. It is made from the ID of the incident.
     pub thread: &'a str,
-    /// Where one-click unsubscribing posts to.
+    /// The URL for one-click unsubscribing.
     pub unsubscribe_url: &'a str,
-    /// When it was written.
+    /// The value of the Date header.
     pub date: Timestamp,
 }
 
-/// Between the two bodies. Quoted-printable never leaves `=_` in a body, so none can hold it.
+/// The boundary between the two bodies. Quoted-printable text never contains `=_`, so no body can contain the
+/// boundary.
 const BOUNDARY: &str = "=_candor_alternative";
 
 macro_rules! text_header {
@@ -65,10 +66,10 @@ text_header!(ListUnsubscribe, "List-Unsubscribe");
 text_header!(ListUnsubscribePost, "List-Unsubscribe-Post");
 text_header!(AutoSubmitted, "Auto-Submitted");
 
-/// The sender of mails, from a setting such as `Candor <candor@example.com>`.
+/// Parses the sender of the emails from a setting such as `Candor <candor@example.com>`.
 ///
 /// # Errors
-/// A sentence for whoever sets it.
+/// A sentence for the operator who sets it.
 pub fn parse_sender(text: &str) -> std::result::Result<Mailbox, String> {
     let parsed: Mailbox = text
         .parse()
@@ -89,31 +90,34 @@ pub fn parse_sender(text: &str) -> std::result::Result<Mailbox, String> {
     Ok(Mailbox::new(name, email))
 }
 
-/// The recipient as an address for the envelope: an international domain in its ASCII form, which every server takes.
+/// Returns the recipient as an envelope address. An internationalised domain is in its ASCII form, which
+/// every server accepts.
 ///
 /// # Errors
-/// `Internal` where it is no address; it was checked when it was frozen.
+/// `Internal` if it is not an address, although it was checked when it was frozen.
 pub fn envelope_address(address: &str) -> Result<Address> {
     let mailbox = mailbox::Mailbox::parse(address).map_err(Error::internal)?;
-    // Checked just now. lettre's own check refuses letters that RFC 6531 allows.
+    // The address was checked by the line above. lettre's own check refuses letters that RFC 6531 allows.
     Ok(Address::new_dangerous(mailbox.local(), mailbox.domain()))
 }
 
-/// The recipient as a header shows it. A name is data: it becomes one line before it becomes a header.
+/// Returns the recipient for the To header. The name is reduced to one line first, because it is data from
+/// outside.
 pub(super) fn mailbox(name: &str, address: Address) -> Mailbox {
     let name = one_line(name, 100);
     Mailbox::new((!name.is_empty()).then_some(name), address)
 }
 
-/// Names a mail in the outbox.
+/// Returns the file name of an email in the outbox, without its extension.
 pub(super) fn file_name(message_id: &str) -> String {
     message_id.replace(['@', '/'], "_")
 }
 
-/// Builds the message: multipart text and HTML, threaded by incident, with one-click unsubscribing.
+/// Builds an email with a text body and an HTML body, with the thread of the incident, and with one-click
+/// unsubscribing.
 ///
 /// # Errors
-/// `Internal` where the address cannot be put on an envelope; it was checked when it was frozen.
+/// `Internal` if the address is not valid for an envelope, although it was checked when it was frozen.
 pub fn build(addressing: &Addressing<'_>, rendered: &Rendered) -> Result<Mail> {
     let to = envelope_address(addressing.address)?;
     let (seconds, _) = addressing.date.unix();

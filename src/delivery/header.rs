@@ -1,10 +1,12 @@
-//! Header fields with text in them, written so that a mail program shows exactly that text. Pure.
+//! Writes header fields with text, so that an email program shows exactly this text. This module does no I/O.
 //!
-//! A program decodes whatever looks like an encoded word (`=?utf-8?q?…?=`, RFC 2047), also where it stands in a name or a subject as
-//! somebody typed it. So a text that looks encoded is encoded itself, and so is one that would not survive folding: a long word, two
-//! spaces in a row. Everything else stays as it is, for people who read the source of a mail.
+//! An email program decodes everything that looks like an encoded word (`=?utf-8?q?…?=`, RFC 2047), even if
+//! it is part of a name or a subject that somebody typed. So a text that looks encoded is encoded itself.
+//! Text that folding would change is encoded too, for example a long word or two spaces in a row. All other
+//! text stays unchanged, so that the source of an email is readable.
 //!
-//! Lines are at most 78 characters where the text allows it (RFC 5322), and lines with encoded words at most 76.
+//! A line has at most 78 characters if the text allows it (RFC 5322). A line with an encoded word has at most
+//! 76.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,17 +14,18 @@ use lettre::Address;
 use lettre::message::Mailbox;
 use lettre::message::header::{HeaderName, HeaderValue};
 
-/// The longest line.
+/// The largest length of a line, in characters.
 const LINE: usize = 78;
-/// The longest line that holds an encoded word, and the longest word.
+/// The largest length of a line with an encoded word. [`ENCODED_WORD`] is the largest length of the word
+/// itself.
 const ENCODED_LINE: usize = 76;
 const ENCODED_WORD: usize = 75;
-/// The longest word that is left as it is.
+/// The largest length of a word that is not encoded, in bytes.
 const WORD: usize = 60;
 const START: &str = "=?utf-8?B?";
 const END: &str = "?=";
 
-/// A field of free text, such as Subject.
+/// Returns a field with free text, such as Subject.
 pub fn text(name: &'static str, value: &str) -> HeaderValue {
     let encoded = if is_plain(value) {
         fold(value, name.len() + 2)
@@ -32,12 +35,13 @@ pub fn text(name: &'static str, value: &str) -> HeaderValue {
     field(name, value.to_owned(), encoded)
 }
 
-/// A field with one mailbox, such as From and To. A name is optional, and may look like an address: it stays a name.
+/// Returns a field with one mailbox, such as From or To. The name is optional. If the name looks like an
+/// address, it is still written as a name.
 pub fn mailbox(name: &'static str, mailbox: &Mailbox) -> HeaderValue {
     let display = mailbox.name.as_deref().unwrap_or_default();
     field(
         name,
-        // lettre reads the sender from this; the name does not matter for it.
+        // lettre reads the envelope sender from this value and does not need the name.
         mailbox.email.to_string(),
         written(name, display, &mailbox.email),
     )
@@ -72,7 +76,7 @@ fn written(name: &str, display: &str, address: &Address) -> String {
     format!("{phrase}{space}{address}")
 }
 
-/// Whether a text can stand in a header as it is.
+/// Returns whether a text can be written without encoding.
 fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
         && !text.contains("=?")
@@ -82,7 +86,7 @@ fn is_plain(text: &str) -> bool {
         && text.split(' ').all(|word| word.len() <= WORD)
 }
 
-/// Whether a word of a name needs no quotes (RFC 5322, 3.2.3).
+/// Returns whether a word of a name needs no quotes (RFC 5322, section 3.2.3).
 fn is_atom(word: &str) -> bool {
     !word.is_empty()
         && word
@@ -103,7 +107,7 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
-/// Breaks lines before spaces. A reader takes the line break out again.
+/// Breaks lines before spaces. An email program removes these line breaks again.
 fn fold(text: &str, used: usize) -> String {
     let mut folded = String::with_capacity(text.len() + 8);
     let mut at = used;
@@ -122,14 +126,14 @@ fn fold(text: &str, used: usize) -> String {
     folded
 }
 
-/// All of a text as encoded words, each of whole characters. A reader joins them without what is between. Answers how long the last
-/// line is, too.
+/// Encodes a whole text as encoded words. Each encoded word contains whole characters, and an email program
+/// joins the words without the white space between them. Also returns the length of the last line.
 fn encode(text: &str, used: usize) -> (String, usize) {
     let mut encoded = String::with_capacity(text.len() * 2);
     let mut at = used;
     let mut rest = text;
     loop {
-        // In base64 three bytes are four characters.
+        // Base64 writes three bytes as four characters.
         let room = ENCODED_WORD.min(ENCODED_LINE.saturating_sub(at)) - START.len() - END.len();
         let mut end = rest.len().min(room / 4 * 3);
         while !rest.is_char_boundary(end) {
@@ -161,7 +165,7 @@ mod tests {
         written
     }
 
-    /// How a mail program reads the subject and the recipient.
+    /// Reads the subject and the recipient as an email program does.
     fn read(subject: &str, name: &str, address: &str) -> (String, String, String) {
         let address: Address = address.parse().unwrap();
         let to = Mailbox::new((!name.is_empty()).then(|| name.to_owned()), address);
@@ -214,7 +218,7 @@ mod tests {
         }
         let long = "x".repeat(180);
         assert_eq!(read(&long, &long, "ann@example.com").0, long);
-        // What needs no encoding is left readable.
+        // Text that needs no encoding stays readable.
         let written = field_of("Subject", text("Subject", "Files cannot be opened"));
         assert_eq!(written, "Subject: Files cannot be opened\r\n");
         let to = Mailbox::new(Some("Lee, Kim".to_owned()), "kim@example.com".parse().unwrap());

@@ -1,20 +1,21 @@
-//! Receipts: what became of a delivery, written down before its sender goes on, so that a killed process repeats at most
-//! the one mail that each of its connections was busy with.
+//! Outcome records. The outcome of an attempt is written to a record before its sender continues. So a killed
+//! process repeats at most the one email that each of its connections was sending.
 //!
-//! Outcomes are stored in the tables in groups, since that is what makes it fast. Between the outcome and the group's
-//! transaction lies a moment in which a `kill -9` would lose it, and the mail would go out twice. A receipt closes it:
+//! Outcomes are stored in the tables in batches, because this is fast. Between an outcome and the transaction
+//! of its batch, a `kill -9` would lose the outcome, and the email would be sent twice. An outcome record
+//! (`Receipt`) prevents this:
 //!
 //! ```text
-//! outcome ─► receipt ─► the sender takes its next mail
-//!               └──────► in groups: attempts, states, audit ─► the receipts are done with
+//! outcome ─► outcome record ─► the sender takes its next email
+//!                   └────────► in batches: attempts, states, audit ─► the records are not needed any more
 //! ```
 //!
-//! Beside an embedded database it is a file, written to without waiting for the disk: it outlives the process, though not
-//! a power cut (the README says what that means). Its room is taken when the process starts, so that a full disk cannot
-//! keep an outcome from being written down. With PostgreSQL it is a table, so that another worker can read
-//! what a dead one left.
+//! With SQLite the records are in a file, which is written without waiting for the disk. The file survives
+//! the death of the process, but not a power failure (see the README). Its space is reserved when the process
+//! starts, so that a full disk cannot prevent a record. With PostgreSQL the records are in a table, so that
+//! another worker can read what a dead worker left.
 //!
-//! Must never happen here: a receipt that counts for another claim than its own. Each carries the lease and the attempt.
+//! A record counts only for its own claim, because it contains the lease and the attempt number.
 
 use std::fs::File;
 use std::io;
@@ -32,44 +33,45 @@ use super::Outcome;
 use super::queue::{self, Claimed, Finish};
 use crate::db::Db;
 
-/// Room for the receipts of one group, in bytes. There are two groups: the one being stored, and the next.
+/// The space for the outcome records of one batch, in bytes. The file has space for two batches: the one that
+/// is being stored, and the next one.
 const ROOM: u64 = 1024 * 1024;
-/// Before every receipt of the file: what it is, its length, and a checksum.
+/// The length of the header of each record in the file: a fixed mark, the length of the body, and a checksum.
 const HEADER: usize = 4 + 4 + 8;
 const MAGIC: [u8; 4] = *b"CnR1";
-/// Receipts that one statement writes at most.
+/// The largest number of records that one statement writes.
 const GROUP: usize = 256;
-/// How long is waited between two tries to write receipts to the database.
+/// The wait between two tries to write records to the database.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// What became of one claimed delivery.
+/// The outcome of one claimed delivery.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Receipt {
-    /// The claim.
+    /// The lease of the claim.
     pub lease: String,
-    /// The delivery.
+    /// The ID of the delivery.
     pub delivery: i64,
-    /// The how-many-th attempt it was.
+    /// The attempt number, from 1.
     pub attempt: i64,
-    /// The outcome.
+    /// The outcome of the attempt.
     pub outcome: Outcome,
 }
 
-/// A delivery that its sender is done with.
+/// A delivery that its sender has finished.
 pub(super) struct Done {
     pub(super) claimed: Claimed,
     pub(super) finish: Finish,
 }
 
-/// Outcomes that wait to be stored, and their receipts.
+/// The outcomes that wait to be stored, and their records.
 pub(super) struct Ledger {
     lease: String,
     pending: Mutex<Pending>,
     kind: Kind,
-    /// Told when the first outcome waits, and when as many do as [`Ledger::tell_at`] said.
+    /// Notifies the recorder when the first outcome waits, and when as many wait as [`Ledger::tell_at`] set.
     pub(super) changed: Notify,
     tell_at: AtomicUsize,
-    /// Told when a group was stored.
+    /// Notifies the senders when a batch was stored.
     stored: Notify,
 }
 
@@ -77,10 +79,10 @@ pub(super) struct Ledger {
 struct Pending {
     done: Vec<Done>,
     since: Option<Instant>,
-    /// The half of the file that is written to, and how far.
+    /// The half of the file that is being written, and the number of bytes that it contains.
     half: u64,
     at: u64,
-    /// The last row of receipts that holds any of them.
+    /// The last row of the table that contains a record of a waiting outcome.
     row: i64,
 }
 
@@ -89,18 +91,19 @@ enum Kind {
     Table(mpsc::Sender<(Done, oneshot::Sender<()>)>),
 }
 
-/// A group of outcomes to store.
+/// A batch of outcomes to store.
 pub(super) struct Group {
     pub(super) done: Vec<Done>,
-    /// Rows of receipts up to here are done with once the group is stored.
+    /// The last row with records of this batch. When the batch is stored, the rows up to this one are not
+    /// needed any more.
     pub(super) row: i64,
 }
 
 impl Ledger {
-    /// A ledger in a file, whose room is taken now.
+    /// Creates a ledger in a file and reserves its space.
     ///
     /// # Errors
-    /// Where there is no room.
+    /// An I/O error, for example if the disk has no space.
     pub(super) fn in_file(path: &Path, lease: String) -> io::Result<Self> {
         let file = File::options()
             .create(true)
@@ -123,7 +126,7 @@ impl Ledger {
         ))
     }
 
-    /// A ledger in the database; the other half is to be run by [`write_rows`].
+    /// Creates a ledger in the database. The caller must run [`write_rows`] with the returned receiver.
     pub(super) fn in_table(lease: String) -> (Self, mpsc::Receiver<(Done, oneshot::Sender<()>)>) {
         let (sender, receiver) = mpsc::channel(GROUP * 2);
         (Self::new(lease, Kind::Table(sender)), receiver)
@@ -140,13 +143,13 @@ impl Ledger {
         }
     }
 
-    /// How many outcomes have to wait until the clerk is told.
+    /// Sets how many outcomes must wait before the recorder is notified.
     pub(super) fn tell_at(&self, outcomes: usize) {
         self.tell_at.store(outcomes, Ordering::Relaxed);
     }
 
     fn tell(&self, waiting: usize) {
-        // With one the clerk's patience begins.
+        // The recorder starts its short wait for further outcomes when it gets the first one.
         if waiting == 1 || waiting >= self.tell_at.load(Ordering::Relaxed) {
             self.changed.notify_one();
         }
@@ -156,19 +159,20 @@ impl Ledger {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes an outcome in. Returns when its sender may go on.
+    /// Accepts an outcome. Returns when its sender may continue.
     pub(super) async fn settle(&self, done: Done) {
         match &self.kind {
             Kind::File { file, .. } => {
                 let mut done = Some(done);
                 loop {
-                    // Listens from here on, so that nothing is missed between looking and waiting.
+                    // Register before the check, so that a change between the check and the wait is not
+                    // missed.
                     let mut stored = std::pin::pin!(self.stored.notified());
                     stored.as_mut().enable();
                     if let Some(waiting) = done.take() {
                         match self.write(file, waiting) {
                             Ok(waiting) => return self.tell(waiting),
-                            // No room in this half: wait until the group before is stored.
+                            // This half of the file is full. Wait until the batch before is stored.
                             Err(waiting) => done = Some(*waiting),
                         }
                     }
@@ -178,7 +182,7 @@ impl Ledger {
             }
             Kind::Table(sender) => {
                 let (recorded, wait) = oneshot::channel();
-                // Both fail only when the process is ending without its database.
+                // Both can fail only if the process stops while the database is not available.
                 if sender.send((done, recorded)).await.is_ok() {
                     let _ = wait.await;
                 }
@@ -186,7 +190,7 @@ impl Ledger {
         }
     }
 
-    /// Takes in what was never begun: it needs no receipt.
+    /// Accepts deliveries for which no attempt was made. They need no record.
     pub(super) fn put_by(&self, done: Vec<Done>) {
         let mut pending = self.lock();
         for done in done {
@@ -194,8 +198,10 @@ impl Ledger {
         }
     }
 
-    /// A short write to the page cache: no more than a memory copy, so it is done in place.
-    /// Answers how many outcomes wait, or gives the outcome back where there is no room.
+    /// Writes a record to the page cache. This is as quick as a copy in memory, so it runs on the calling
+    /// thread.
+    ///
+    /// Returns how many outcomes wait. If the half of the file is full, the outcome is returned as the error.
     fn write(&self, file: &File, done: Done) -> Result<usize, Box<Done>> {
         let mut pending = self.lock();
         if let Some(bytes) = receipt(&self.lease, &done).and_then(|receipt| frame(&receipt)) {
@@ -204,7 +210,8 @@ impl Ledger {
             }
             let at = pending.half * ROOM + pending.at;
             if let Err(error) = file.write_all_at(&bytes, at) {
-                // The room was taken before, so this is a broken disk. The tables will say the same.
+                // The space was reserved before, so the disk is faulty. The database will report the same
+                // fault.
                 tracing::error!(%error, "a receipt could not be written");
             }
             pending.at += bytes.len() as u64;
@@ -213,7 +220,7 @@ impl Ledger {
         Ok(pending.done.len())
     }
 
-    /// Outcomes that wait, and how long the first has.
+    /// Returns how many outcomes wait, and how long the first of them has waited.
     pub(super) fn waiting(&self) -> (usize, Duration) {
         let pending = self.lock();
         (
@@ -222,7 +229,7 @@ impl Ledger {
         )
     }
 
-    /// Takes what waits, to store it. One group at a time.
+    /// Removes and returns the waiting outcomes, to be stored. Only one batch may be stored at a time.
     pub(super) fn take(&self) -> Group {
         let mut pending = self.lock();
         pending.since = None;
@@ -234,12 +241,12 @@ impl Ledger {
         }
     }
 
-    /// The group that was taken is stored: its receipts are done with.
+    /// Marks the taken batch as stored. Its records are not needed any more.
     pub(super) fn stored(&self) {
         self.stored.notify_waiters();
     }
 
-    /// Everything is stored and nobody sends any more.
+    /// Removes the file. Called when everything is stored and nothing is sent any more.
     pub(super) fn end(&self) {
         if let Kind::File { path, .. } = &self.kind
             && let Err(error) = std::fs::remove_file(path)
@@ -256,7 +263,7 @@ impl Pending {
     }
 }
 
-/// The receipt of an attempt; none where there was no attempt.
+/// Makes the outcome record of a delivery. Returns `None` if no attempt was made.
 fn receipt(lease: &str, done: &Done) -> Option<Receipt> {
     let Finish::Attempt(outcome) = &done.finish else {
         return None;
@@ -280,10 +287,11 @@ fn frame(receipt: &Receipt) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Reads what a process that died left in its file. What is torn or makes no sense was never acknowledged.
+/// Reads the records that a dead process left in its file. An incomplete or damaged record is skipped,
+/// because its sender never continued.
 ///
 /// # Errors
-/// Where the file is there and cannot be read.
+/// An I/O error if the file exists and cannot be read.
 pub fn read_file(path: &Path) -> io::Result<Vec<Receipt>> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
@@ -313,7 +321,8 @@ fn read_half(mut bytes: &[u8]) -> Vec<Receipt> {
     receipts
 }
 
-/// Writes receipts to the database, all that have gathered in one statement, and lets their senders go on.
+/// Writes outcome records to the database, with one statement for all that have arrived, and then lets their
+/// senders continue.
 pub(super) async fn write_rows(
     db: Db,
     ledger: std::sync::Arc<Ledger>,
@@ -340,13 +349,15 @@ pub(super) async fn write_rows(
                 match written {
                     Ok(()) => break,
                     Err(error) => {
-                        // The senders wait here: what went out must be on record before anything else goes out.
+                        // The senders wait here, because an outcome must be recorded before anything else is
+                        // sent.
                         tracing::error!(
                             error = error.chain(),
                             "outcomes cannot be written down; sending waits"
                         );
                         if *stop.borrow() && since.elapsed() > patience {
-                            // The group itself is tried once more, by whoever stores it.
+                            // The batch itself is still stored by the recorder if the database returns in
+                            // time.
                             break;
                         }
                         tokio::time::sleep(AGAIN).await;
@@ -369,7 +380,7 @@ pub(super) async fn write_rows(
         }
         ledger.tell(if before == 0 { 1 } else { after });
         for recorded in acknowledged {
-            // A sender that has ended needs no answer.
+            // This fails only if the sender has ended, and then it needs no answer.
             let _ = recorded.send(());
         }
     }

@@ -1,6 +1,6 @@
-//! The mail channel: from a task to a mail, and to the relay or the outbox with it.
+//! The email channel. It makes an email from a task and gives it to the relay or writes it to the outbox.
 //!
-//! Must never happen here: an address or a credential in a log.
+//! No address and no credential ever appears in a log.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,16 +18,16 @@ use crate::auth::Links;
 use crate::base::time::Clock;
 use crate::notice::compose::RecipientContext;
 
-/// Where mails go.
+/// The place that emails are given to.
 #[derive(Clone)]
 pub enum Exit {
     /// A mail server.
     Relay(Relay),
-    /// A folder.
+    /// A folder that gets one file for each email.
     Outbox(PathBuf),
 }
 
-/// Mails, by SMTP or into a folder.
+/// The email channel, which sends by SMTP or writes to a folder.
 pub struct Mailing {
     exit: Exit,
     concurrency: usize,
@@ -35,22 +35,23 @@ pub struct Mailing {
     writer: Arc<Writer>,
 }
 
-/// What every mail is written with.
+/// The parts that every email is written with.
 pub struct Writer {
-    /// The sender of every mail.
+    /// The sender of every email.
     pub from: Mailbox,
-    /// Makes the envelope sender of each mail, where bounces have an address of their own.
+    /// Makes the envelope sender of each email if each email has its own bounce address.
     pub verp: Option<Verp>,
-    /// Signs links.
+    /// Signs the links in emails.
     pub links: Links,
-    /// Dates mails.
+    /// Gives the date of each email.
     pub clock: Clock,
-    /// Signs mails.
+    /// Makes the DKIM signature of each email, if keys are set.
     pub dkim: Option<Signer>,
 }
 
 impl Mailing {
-    /// Mails through `exit`, over at most `concurrency` connections, tried again by `schedule`.
+    /// Creates the channel. It sends through `exit` over at most `concurrency` connections, and repeats
+    /// attempts by `schedule`.
     pub fn new(exit: Exit, concurrency: usize, schedule: Vec<Duration>, writer: Writer) -> Self {
         Mailing {
             exit,
@@ -137,7 +138,7 @@ impl channel::Sender for Postman {
     }
 }
 
-/// Whom a mail is for, and whether they may opt out of it.
+/// Returns the recipient of an email, and whether the recipient may opt out of it.
 fn people(task: &Task) -> Result<(&RecipientContext, bool), String> {
     match &task.to {
         Recipient::People { own, optional } => Ok((own, *optional)),
@@ -146,9 +147,10 @@ fn people(task: &Task) -> Result<(&RecipientContext, bool), String> {
 }
 
 impl Writer {
-    /// The mail of a task; or why there cannot be one.
+    /// Returns the email of a task, or the reason why it cannot be made.
     async fn mail(self: &Arc<Self>, task: &Task) -> Result<Mail, String> {
-        // Rendering takes long and may run a stranger's template, so it is done elsewhere. Putting together is not.
+        // Rendering takes long and may run an untrusted template, so it runs on a blocking thread. Filling
+        // prepared pieces is quick enough to run here.
         let (own, optional) = people(task)?;
         let quick = task.notice.prepared.is_ready(own, optional);
         if quick && self.dkim.as_ref().is_none_or(Signer::is_quick) {

@@ -1,15 +1,17 @@
-//! Deliveries: one mail to one address, from the queue to an outcome that is on record.
+//! Deliveries. A delivery is one email to one address, or one call to one endpoint, from the queue to a
+//! recorded outcome.
 //!
-//! Frozen notices are expanded into rows, rows are claimed with a lease, sent outside any transaction, and finished
-//! in groups. A connection takes its next mail only when there is a receipt for the outcome of the last one: that bounds
-//! what a crash can repeat to one mail for each open connection.
+//! Frozen notices are expanded into rows. A worker claims rows with a lease, sends them outside any
+//! transaction, and stores the outcomes in batches. A connection takes its next email only when the outcome
+//! of the last one is in an outcome record. So a crash can repeat at most one email for each open connection.
 //!
 //! ```text
 //! queue ─(claim)─► dispatch ─► a channel's sender ─► ledger ─(finish and claim the next)─► queue
 //!                              mailing: skeleton, email, dkim, smtp
 //! ```
 //!
-//! Must never happen here: a read of the incident or the directory (a notice is frozen), or an outcome that is lost.
+//! This module never reads the incident, because a notice is frozen. Of the directory it reads only the
+//! accounts and the secrets of endpoints. It never loses an outcome.
 
 pub mod calling;
 pub mod channel;
@@ -45,40 +47,43 @@ use crate::directory::endpoint;
 use crate::notice::EMAIL;
 use crate::notice::counts::{Changes, exceptions};
 
-/// A mail, ready to be handed over.
+/// An email that is ready to be handed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mail {
-    /// Envelope sender: what cannot be delivered comes back to it.
+    /// The envelope sender. Bounces are sent to this address.
     pub from: lettre::Address,
-    /// Envelope recipient.
+    /// The envelope recipient.
     pub to: lettre::Address,
-    /// Headers and body, with CRLF line ends.
+    /// The headers and the body, with CRLF as line ends.
     pub message: String,
-    /// Names it in the outbox.
+    /// The file name of the email in the outbox, without its extension.
     pub name: String,
 }
 
-/// What became of one attempt. Channels answer this and touch nothing else.
+/// The result of one attempt. A channel returns it and changes nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// Taken over by the next server. The text is its reply.
+    /// The next server accepted the message. The text is its reply.
     Sent(String),
-    /// Not now; try again, after this long where the channel knows better than the schedule.
+    /// The attempt failed for now and is repeated. The duration is the wait that the channel asks for.
+    /// Without it, the schedule decides.
     Retry(Option<Duration>, String),
-    /// Nobody knows: the connection was lost between the last byte and the reply. It is tried again with the same
-    /// Message-ID, by which the recipient's server may tell.
+    /// It is not known whether the message arrived, because the connection was lost between the last byte and
+    /// the reply. The attempt is repeated with the same Message-ID, so that the recipient's server can
+    /// recognise a duplicate.
     Ambiguous(String),
-    /// Never.
+    /// The attempt failed permanently.
     Failed(String),
-    /// Never: the mail server says that there is no such mailbox. Counts like a bounce that says so.
+    /// The attempt failed permanently, because the mail server says that the mailbox does not exist. This has
+    /// the same effect as a bounce with this reason.
     NoMailbox(String),
-    /// Never, and nothing else is wanted there either.
+    /// The attempt failed permanently, and the endpoint wants no further calls.
     Gone(String),
 }
 
 impl Outcome {
-    /// As stored and shown.
+    /// Returns the word that is stored and shown.
     pub fn word(&self) -> &'static str {
         match self {
             Outcome::Sent(_) => "sent",
@@ -88,7 +93,7 @@ impl Outcome {
         }
     }
 
-    /// What the server said, or why there was no server.
+    /// Returns the reply of the server, or the reason why there was none.
     pub fn reply(&self) -> &str {
         match self {
             Outcome::Sent(text)
@@ -101,70 +106,73 @@ impl Outcome {
     }
 }
 
-/// A delivery, as shown.
+/// A delivery, as the API shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Delivery {
-    /// Its id.
+    /// The ID of the delivery.
     pub id: i64,
-    /// Its place in the frozen list.
+    /// The position in the frozen list, from 1.
     #[serde(skip)]
     pub ordinal: i64,
-    /// The notice it belongs to.
+    /// The notice that the delivery belongs to.
     pub notice: NoticeId,
-    /// To whom; null where it goes to an account's own systems.
+    /// The recipient. Null if the delivery goes to an endpoint of an account.
     pub person: Option<DeliveryPerson>,
-    /// Whose systems it goes to; null where it is a mail.
+    /// The endpoint. Null if the delivery is an email.
     pub endpoint: Option<DeliveryEndpoint>,
-    /// Where it goes.
+    /// The email address, or the URL of the endpoint.
     pub address: String,
-    /// email, or the channel of the endpoint, such as webhook.
+    /// `email`, or the channel of the endpoint, such as `webhook`.
     pub channel: String,
-    /// pending, sent, failed, bounced, suppressed or stopped.
+    /// The state: pending, sent, failed, bounced, suppressed or stopped.
     pub state: String,
-    /// Message-ID of the mail, or what names it to the endpoint (`webhook-id`); the same in every attempt.
+    /// The Message-ID of the email, or the `webhook-id` of the call to the endpoint. It is the same in every
+    /// attempt.
     pub message_id: String,
-    /// Attempts so far.
+    /// The attempts so far, in their order.
     pub attempts: Vec<Attempt>,
-    /// When it is tried next; null where it is not.
+    /// When the next attempt is due. Null if none is planned, or if a worker has claimed the delivery.
     pub next_attempt_at: Option<Timestamp>,
-    /// When it was accepted.
+    /// When the server accepted the message.
     pub sent_at: Option<Timestamp>,
-    /// Why it failed: `refused` by the server, or `expired` (tried for too long).
+    /// Why the delivery failed: `refused` (the server rejected it), `expired` (it was tried for too long), or
+    /// `gone` (the endpoint wants no further calls).
     pub reason: Option<String>,
 }
 
-/// A person of a delivery.
+/// The recipient of an email.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct DeliveryPerson {
-    /// The caller's id.
+    /// The ID of the person in the directory.
     pub id: String,
-    /// Name, as it was when the notice was frozen.
+    /// The name of the person when the notice was frozen.
     pub name: String,
 }
 
 /// The endpoint of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct DeliveryEndpoint {
-    /// Its id.
+    /// The ID of the endpoint.
     pub id: String,
-    /// Whose it is.
+    /// The ID of the account that the endpoint belongs to.
     pub account: String,
-    /// The account's name, as it was when the notice was frozen.
+    /// The name of the account when the notice was frozen.
     pub name: String,
 }
 
-/// One attempt.
+/// One attempt to deliver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Attempt {
-    /// When.
+    /// When the attempt was recorded.
     pub at: Timestamp,
-    /// sent, retry, failed, or ambiguous (the connection was lost between the last byte and the reply).
+    /// The outcome: sent, retry, failed, or ambiguous (the connection was lost between the last byte and the
+    /// reply).
     pub outcome: String,
-    /// What the server said, or why there was no server.
+    /// The reply of the server, or the reason why there was none.
     pub reply: String,
 }
 
-/// States of a delivery.
+/// The states that a delivery can have.
 pub const STATES: [&str; 6] = ["pending", "sent", "failed", "bounced", "suppressed", "stopped"];
 
 type Row = (
@@ -302,10 +310,10 @@ fn load(
         .collect())
 }
 
-/// The deliveries of a notice, after the given place in its frozen list.
+/// Returns the deliveries of a notice after the given position in its frozen list.
 ///
 /// # Errors
-/// `NotFound` where there is no such notice; `Invalid` for an unknown state.
+/// `NotFound` if the notice does not exist, `Invalid` if the state is unknown.
 pub fn list(
     conn: &mut Conn,
     notice: &NoticeId,
@@ -333,10 +341,10 @@ pub fn list(
     )
 }
 
-/// One delivery.
+/// Returns one delivery.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if it does not exist.
 pub fn get(conn: &mut Conn, id: i64) -> Result<Delivery> {
     load(conn, None, (None, None), Some(id), 0, 1)?
         .pop()
@@ -346,12 +354,14 @@ pub fn get(conn: &mut Conn, id: i64) -> Result<Delivery> {
 /// Queues a delivery again that failed or bounced. It keeps its Message-ID.
 ///
 /// # Errors
-/// `NotFound`; `Conflict` where it was sent, is pending, or the person opted out (nobody is mailed twice), and where
-/// the notice was stopped (its catch-up is for those who were not told) or the endpoint was disabled or deleted.
+/// - `NotFound` if the delivery does not exist.
+/// - `Conflict` if it was sent, is pending or is suppressed, because nobody may get the same email twice.
+/// - `Conflict` if the notice was stopped. Its catch-up goes to the people who were not notified.
+/// - `Conflict` if the endpoint was disabled or deleted.
 pub fn resend(tx: &mut Tx<'_>, id: i64, lifetime: Duration) -> Result<Delivery> {
     let delivery = get(tx.conn, id)?;
     let incident = lock_for_resending(tx, &delivery.notice)?;
-    // Read again, now that the notice is locked.
+    // Another transaction can have changed the delivery before this one got the lock.
     let delivery = get(tx.conn, id)?;
     if !matches!(delivery.state.as_str(), "failed" | "bounced") {
         return Err(Error::Conflict(format!(
@@ -384,10 +394,10 @@ pub fn resend(tx: &mut Tx<'_>, id: i64, lifetime: Duration) -> Result<Delivery> 
     get(tx.conn, id)
 }
 
-/// Queues every delivery of a notice again that failed. Answers how many.
+/// Queues every delivery of a notice again that failed, and returns how many there are.
 ///
 /// # Errors
-/// `NotFound`; `Conflict` where none failed, or where the notice was stopped.
+/// `NotFound` if the notice does not exist, `Conflict` if none failed or if the notice was stopped.
 pub fn resend_failed(tx: &mut Tx<'_>, notice: &NoticeId, lifetime: Duration) -> Result<i64> {
     let incident = lock_for_resending(tx, notice)?;
     let resent = queue_again(tx, notice, None, &["failed"], lifetime)?;
@@ -404,7 +414,7 @@ pub fn resend_failed(tx: &mut Tx<'_>, notice: &NoticeId, lifetime: Duration) -> 
     Ok(resent)
 }
 
-/// Locks a notice whose deliveries are to be sent again; answers its incident.
+/// Locks a notice whose deliveries are sent again, and returns the ID of its incident.
 fn lock_for_resending(tx: &mut Tx<'_>, notice: &NoticeId) -> Result<IncidentId> {
     let notice = crate::notice::locked(tx, notice)?;
     if notice.state()? == crate::notice::State::Stopped {

@@ -1,6 +1,7 @@
-//! Addresses that get no optional notices: by the link in a mail, after a hard bounce, or after a complaint.
+//! The addresses that get no optional notices, because the recipient used the link in an email, because of a
+//! permanent bounce, or because of a complaint.
 //!
-//! Must never happen here: a mandatory notice ("you are affected") that is kept from somebody by any of these.
+//! A mandatory notice is always sent, also to these addresses.
 
 use diesel::prelude::*;
 use serde::Serialize;
@@ -17,17 +18,18 @@ use crate::directory::{address_mark, normal_address};
 word_enum! {
     /// Why an address gets no optional notices.
     SuppressionReason, "a reason" {
-        /// The person asked for it.
+        /// The person opted out.
         OptedOut = "opted_out",
-        /// Mails to it came back for good.
+        /// An email to the address bounced permanently.
         Bounced = "bounced",
-        /// The person said that a mail was spam.
+        /// The person reported an email as spam.
         Complained = "complained",
     }
 }
 
 impl SuppressionReason {
-    /// A person's own word is not replaced by what a server said.
+    /// Returns the priority of a reason. A reason that the person gave is not replaced by one that a server
+    /// gave.
     fn rank(self) -> u8 {
         match self {
             SuppressionReason::OptedOut => 2,
@@ -37,21 +39,21 @@ impl SuppressionReason {
     }
 }
 
-/// An address that gets no optional notices, as shown.
+/// An address that gets no optional notices, as the API shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Suppression {
-    /// In the form in which two spellings of one mailbox are equal.
+    /// The email address in its normal form, in which all spellings of one mailbox are equal.
     pub address: String,
-    /// Why.
+    /// Why the address gets no optional notices.
     pub reason: SuppressionReason,
-    /// Since when.
+    /// When the address was suppressed.
     pub at: Timestamp,
 }
 
-/// Takes the address of a delivery out of optional notices. Doing it again changes nothing.
+/// Suppresses the address of a delivery. Calling it again changes nothing.
 ///
 /// # Errors
-/// `NotFound` where there is no such delivery.
+/// `NotFound` if the delivery does not exist.
 pub fn opt_out(tx: &mut Tx<'_>, delivery: i64) -> Result<()> {
     let address = normal_address(&super::get(tx.conn, delivery)?.address);
     if put(tx, &address, SuppressionReason::OptedOut)? {
@@ -60,10 +62,10 @@ pub fn opt_out(tx: &mut Tx<'_>, delivery: i64) -> Result<()> {
     Ok(())
 }
 
-/// Takes an address out of optional notices, as was reported of that delivery. Answers whether that is new.
+/// Suppresses an address because of a report about the given delivery. Returns whether this changed anything.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn suppress(tx: &mut Tx<'_>, address: &str, reason: SuppressionReason, delivery: i64) -> Result<bool> {
     let changed = put(tx, address, reason)?;
     if changed {
@@ -75,7 +77,8 @@ pub fn suppress(tx: &mut Tx<'_>, address: &str, reason: SuppressionReason, deliv
     Ok(changed)
 }
 
-/// Answers whether anything changed: the address is new, or its reason a stronger one.
+/// Stores a suppression. Returns whether anything changed, which means that the address is new or that its
+/// reason has a higher priority.
 fn put(tx: &mut Tx<'_>, address: &str, reason: SuppressionReason) -> Result<bool> {
     let added = crate::db::dialect::on_backend!(&mut *tx.conn, c => diesel::insert_into(o::table)
         .values((o::address.eq(address), o::at.eq(tx.now), o::reason.eq(reason.as_str())))
@@ -95,10 +98,10 @@ fn put(tx: &mut Tx<'_>, address: &str, reason: SuppressionReason) -> Result<bool
     Ok(true)
 }
 
-/// Suppressed addresses, in their order, after the given one.
+/// Returns the suppressed addresses after the given one, in alphabetical order.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn list(
     conn: &mut Conn,
     reason: Option<SuppressionReason>,
@@ -125,10 +128,10 @@ pub fn list(
         .collect()
 }
 
-/// Lets an address have optional notices again.
+/// Removes the suppression of an address, so that it gets optional notices again.
 ///
 /// # Errors
-/// `NotFound` where it is not suppressed.
+/// `NotFound` if the address is not suppressed.
 pub fn lift(tx: &mut Tx<'_>, address: &str) -> Result<()> {
     let address = normal_address(address);
     let missing = || Error::NotFound("a suppression of this address".to_owned());

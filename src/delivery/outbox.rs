@@ -1,4 +1,5 @@
-//! The channel without a mail server: each mail is a file that any mail program opens. Only the service's own user may read it.
+//! The outbox, which is used without a mail server. Each email is a file that any email program can open.
+//! Only the user that runs Candor can read it.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use super::{Mail, Outcome};
 use crate::db::file;
 
-/// Writes the mail as `NAME.eml`, whole or not at all.
+/// Writes the email as `NAME.eml`. The file is either complete or absent.
 pub async fn deliver(directory: &Path, mail: &Mail) -> Outcome {
     let target: PathBuf = directory.join(format!("{}.eml", mail.name));
     let part: PathBuf = directory.join(format!("{}.part", mail.name));
@@ -30,8 +31,8 @@ pub async fn deliver(directory: &Path, mail: &Mail) -> Outcome {
     }
 }
 
-/// Takes the rights of other users off mails that were written before. A folder that exists keeps its permissions: it may be
-/// one that is used for other things too.
+/// Removes the permissions of other users from emails that were written before. The permissions of an
+/// existing folder stay unchanged, because it may also be used for other files.
 pub fn make_private(directory: &Path) {
     let Ok(entries) = std::fs::read_dir(directory) else {
         return;

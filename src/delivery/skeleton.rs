@@ -1,14 +1,16 @@
-//! Mails put together from pieces: rendered and encoded once for all that differ only in names, links and labels.
+//! Builds emails from prepared pieces. Emails that differ only in names, links and labels are rendered and
+//! encoded once.
 //!
-//! Rendering and encoding a mail costs more than sending it. But what a mail says of its recipient stands in a few lines.
-//! So each *shape* of a notice's mails (how many resources, which values are empty, which time zone) is rendered once
-//! with marks in the place of the personal values, and encoded, except for the lines that hold a mark. A mail is then
-//! those lines, filled in and encoded, between the finished ones. That is the same, byte for byte, as rendering the mail
-//! and encoding it whole: quoted-printable works line by line. A property test holds it to that, and the first mail of
+//! Rendering and encoding an email takes longer than sending it. But the text about the recipient is in only
+//! a few lines. The *shape* of an email is the number of resources, which values are empty, and the time
+//! zone. For each shape of a notice, one email is rendered with marks instead of the personal values. All
+//! lines without a mark are encoded at once. For each email, only the lines with marks are filled and
+//! encoded. The result is the same, byte for byte, as an email that is rendered and encoded as a whole,
+//! because quoted-printable works line by line. A property test checks this. In addition, the first email of
 //! each shape is made both ways and compared before the shape is used.
 //!
-//! Must never happen here: a mail that differs from the plain way's. A template that asks for more of a personal value
-//! than to show it, or whether it is empty, is rendered mail by mail.
+//! An email never differs from one that is rendered as a whole. If a template does more with a personal value
+//! than show it or test whether it is empty, each email is rendered separately.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,24 +24,25 @@ use crate::base::error::Result;
 use crate::notice::compose::{self, Content, RecipientContext};
 use crate::notice::template::{self, MailResource, Rendered, Template};
 
-/// Begins a mark. A private-use character: where a text holds one of these, mails are rendered one by one.
+/// The first character of a mark. It is a private-use character. If a text contains such a character, each
+/// email is rendered separately.
 const MARK: char = '\u{FDE00}';
-/// The number of a slot follows the mark, as a character from here on.
+/// The second character of a mark is this code point plus the number of the slot.
 const SLOT: u32 = 0xF_E000;
-/// Shapes that are kept for one notice.
+/// The number of shapes that are kept for one notice.
 const SHAPES: usize = 256;
 
-/// A notice's frozen texts and template, and what was prepared of them.
+/// The frozen texts and the template of a notice, and the pieces that were prepared from them.
 pub struct Prepared {
     content: Content,
     template: Arc<Template>,
-    /// Whether mails may be put together from pieces at all.
+    /// Whether emails may be built from pieces.
     pieces: bool,
     shapes: Mutex<HashMap<Vec<u8>, Option<Arc<Skeleton>>>>,
 }
 
 impl Prepared {
-    /// From what is frozen with a notice.
+    /// Prepares the emails of a notice from its frozen content and template.
     pub fn new(content: Content, template: Arc<Template>) -> Self {
         let marked = serde_json::to_string(&content).is_ok_and(|text| is_marked(&text));
         Prepared {
@@ -50,7 +53,8 @@ impl Prepared {
         }
     }
 
-    /// The same for a notice to so few that pieces are not worth their making: each mail is rendered whole.
+    /// Prepares the emails of a notice to so few recipients that pieces would take longer. Each email is
+    /// rendered separately.
     pub fn for_few(content: Content, template: Arc<Template>) -> Self {
         Prepared {
             content,
@@ -60,16 +64,16 @@ impl Prepared {
         }
     }
 
-    /// Whether [`Prepared::write`] will be quick: nothing has to be rendered.
+    /// Returns whether [`Prepared::write`] will be quick, because nothing has to be rendered.
     pub fn is_ready(&self, own: &RecipientContext, optional: bool) -> bool {
         let shapes = self.shapes.lock().unwrap_or_else(PoisonError::into_inner);
         matches!(shapes.get(&shape(own, optional)), Some(Some(_)))
     }
 
-    /// The mail to one recipient.
+    /// Builds the email to one recipient.
     ///
     /// # Errors
-    /// `Internal`: a checked template fails only by a fault of ours.
+    /// `Internal` if rendering or encoding fails. A checked template fails only because of a bug in Candor.
     pub fn write(&self, own: &RecipientContext, optional: bool, addressing: &Addressing<'_>) -> Result<Mail> {
         match self.skeleton(own, optional, addressing)? {
             Some(skeleton) => skeleton.fill(own, addressing),
@@ -77,17 +81,17 @@ impl Prepared {
         }
     }
 
-    /// The same, rendered and encoded for this recipient alone.
+    /// Builds the same email without pieces, by rendering and encoding it as a whole.
     ///
     /// # Errors
-    /// As [`Prepared::write`].
+    /// The same as [`Prepared::write`].
     pub fn plain(&self, own: &RecipientContext, optional: bool, addressing: &Addressing<'_>) -> Result<Mail> {
         let url = addressing.unsubscribe_url.to_owned();
         let context = compose::context(&self.content, own, optional, url);
         email::build(addressing, &self.template.render(&context)?)
     }
 
-    /// The skeleton for mails of this shape; none where they cannot be put together from pieces.
+    /// Returns the skeleton for emails of this shape. Returns `None` if they cannot be built from pieces.
     fn skeleton(
         &self,
         own: &RecipientContext,
@@ -129,7 +133,7 @@ const SLOT_WHAT: usize = 1;
 const SLOT_REASON: usize = 2;
 const SLOT_URL: usize = 3;
 const SLOT_RESOURCES: usize = 4;
-/// Values of one resource.
+/// The number of personal values of one resource.
 const PER_RESOURCE: usize = 4;
 
 fn is_marked(text: &str) -> bool {
@@ -141,7 +145,7 @@ fn mark(slot: usize) -> String {
     [MARK, number].iter().collect()
 }
 
-/// The personal values, in the order of their slots.
+/// Returns the personal values in the order of their slots.
 fn values<'a>(own: &'a RecipientContext, url: &'a str) -> impl Iterator<Item = &'a str> {
     [own.name.as_str(), own.what.as_str(), own.reason.as_str(), url]
         .into_iter()
@@ -155,7 +159,8 @@ fn values<'a>(own: &'a RecipientContext, url: &'a str) -> impl Iterator<Item = &
         }))
 }
 
-/// What decides how a mail reads, apart from the values that it shows.
+/// Returns a key for the shape of an email. The key contains everything that changes the text, except the
+/// personal values themselves.
 fn shape(own: &RecipientContext, optional: bool) -> Vec<u8> {
     let mut key = Vec::with_capacity(64);
     key.push(u8::from(optional));
@@ -165,7 +170,8 @@ fn shape(own: &RecipientContext, optional: bool) -> Vec<u8> {
     key
 }
 
-/// The recipient with marks for values. An empty value stays empty: templates may ask for that.
+/// Returns the recipient with marks instead of values. An empty value stays empty, because a template may
+/// test this.
 fn marked(own: &RecipientContext) -> RecipientContext {
     let put = |slot: usize, value: &str| {
         if value.is_empty() {
@@ -203,7 +209,7 @@ enum Piece {
     Slot(usize),
 }
 
-/// Takes a text with marks apart.
+/// Splits a text at its marks.
 fn pieces(text: &str) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut rest = text;
@@ -239,7 +245,7 @@ fn put_together(pieces: &[Piece], values: &[&str], escape: bool, text: &mut Stri
     }
 }
 
-/// A part of a body: finished, or a line to fill in.
+/// A part of a body: encoded text, or a line that must be filled.
 enum Chunk {
     Encoded(String),
     Lines(Vec<Piece>),
@@ -264,7 +270,7 @@ fn chunks(text: &str) -> Vec<Chunk> {
     chunks
 }
 
-/// Quoted-printable with CRLF line ends, as lettre does it: whole lines in, whole lines out.
+/// Encodes whole lines as quoted-printable with CRLF line ends, in the same way as lettre.
 fn encode(lines: &str) -> String {
     let mut text = String::with_capacity(lines.len() + 8);
     let mut before = '\0';
@@ -278,7 +284,7 @@ fn encode(lines: &str) -> String {
     quoted_printable::encode_to_str(text)
 }
 
-/// A header of the frame: the same in all mails, or written for each.
+/// A header of the frame. It is the same in all emails, or it is written for each email.
 enum Line {
     Fixed(String),
     To,
@@ -288,23 +294,24 @@ enum Line {
     Subject,
 }
 
-/// Everything of a shape's mails that is known before the recipient is.
+/// All parts of the emails of a shape that do not depend on the recipient.
 struct Skeleton {
     head: Vec<Line>,
     subject: Vec<Piece>,
-    /// Where the subject holds nothing personal.
+    /// The header line of the subject if the subject contains no personal value.
     fixed_subject: Option<String>,
     text: Vec<Chunk>,
     between: String,
     html: Vec<Chunk>,
     end: String,
-    /// Bytes of a mail, roughly.
+    /// The approximate size of an email, in bytes.
     size: usize,
 }
 
 impl Skeleton {
     fn new(rendered: &Rendered, addressing: &Addressing<'_>) -> Result<Skeleton> {
-        // The frame is taken from a mail that lettre made. The two words stand for the bodies.
+        // The frame is taken from an email that lettre made. The two words are the placeholders of the
+        // bodies.
         let words = ("candor-text-body", "candor-html-body");
         let frame = email::build(
             addressing,
@@ -426,7 +433,7 @@ impl Skeleton {
     }
 }
 
-/// One header as lettre writes it.
+/// Returns one header as lettre writes it.
 fn header_line(value: HeaderValue) -> String {
     let mut headers = Headers::new();
     headers.insert_raw(value);

@@ -1,9 +1,9 @@
-//! Addresses for bounces: one for each delivery, so that whatever comes back names its mail.
+//! Bounce addresses. Each delivery has its own, so that a bounce identifies its email.
 //!
-//! `bounces@example.com` becomes `bounces+4711.3f0c…@example.com`: the delivery, and a code that only this instance can
-//! make. A bounce is trivially forged; this part of it is not.
+//! `bounces@example.com` becomes `bounces+4711.3f0c…@example.com`. It contains the ID of the delivery and a
+//! code that only this instance can make. A bounce is easy to forge, but this code is not.
 //!
-//! Must never happen here: an address that names a delivery without proving it.
+//! An address never identifies a delivery without a valid code.
 
 use hmac::{Hmac, Mac};
 use lettre::Address;
@@ -13,12 +13,14 @@ use subtle::ConstantTimeEq;
 use crate::base::mailbox::{self, Mailbox};
 use crate::base::text::hex;
 
-/// Characters of the code: 80 bits. Hexadecimal, as some servers change the case of what is before the @.
+/// The length of the code, in characters. It has 80 bits. It is hexadecimal, because some servers change the
+/// case of the part before the @.
 const CODE: usize = 20;
-/// What `+`, a delivery's id and the code add to the part before the @, at most.
+/// The largest number of characters that `+`, the ID of a delivery, the dot and the code add to the part
+/// before the @.
 const ADDED: usize = 1 + 19 + 1 + CODE;
 
-/// Makes and reads such addresses.
+/// Makes and reads bounce addresses.
 #[derive(Clone)]
 pub struct Verp {
     key: Vec<u8>,
@@ -27,18 +29,18 @@ pub struct Verp {
 }
 
 impl Verp {
-    /// Checks an address for bounces.
+    /// Checks a bounce address from the settings.
     ///
     /// # Errors
-    /// A sentence for whoever sets it.
+    /// A sentence for the operator who sets it.
     pub fn check(address: &str) -> Result<(), String> {
         Self::new(&[], address).map(drop)
     }
 
-    /// Addresses below `address`, signed with `key`.
+    /// Makes bounce addresses from `address`, with codes that are made with `key`.
     ///
     /// # Errors
-    /// A sentence for whoever sets it.
+    /// A sentence for the operator who sets the address.
     pub fn new(key: &[u8], address: &str) -> Result<Self, String> {
         let parsed = Mailbox::parse(address)
             .map_err(|reason| format!("must be an address such as bounces@example.com: it {reason}"))?;
@@ -65,7 +67,7 @@ impl Verp {
     }
 
     fn code(&self, delivery: i64) -> String {
-        // HMAC takes a key of any length.
+        // HMAC accepts a key of any length.
         let mut mac = match Hmac::<Sha256>::new_from_slice(&self.key) {
             Ok(mac) => mac,
             Err(never) => unreachable!("{never}"),
@@ -74,10 +76,10 @@ impl Verp {
         hex(&mac.finalize().into_bytes()[..CODE / 2])
     }
 
-    /// The envelope sender of a delivery's mail.
+    /// Returns the envelope sender of a delivery's email.
     ///
     /// # Errors
-    /// Where it is no address, which `new` has ruled out.
+    /// An error if the result is not an address, which `new` has already ruled out.
     pub fn address(&self, delivery: i64) -> Result<Address, lettre::address::AddressError> {
         Address::new(
             format!("{}+{delivery}.{}", self.user, self.code(delivery)),
@@ -85,9 +87,10 @@ impl Verp {
         )
     }
 
-    /// The delivery that an address stands for, where it was made here.
+    /// Returns the ID of the delivery for which this address was made. Returns `None` if this instance did
+    /// not make the address.
     pub fn delivery_of(&self, address: &str) -> Option<i64> {
-        // In any spelling: servers show an international domain in letters.
+        // Every spelling is accepted, because some servers show an internationalised domain in Unicode.
         let usual = mailbox::key_of(address);
         let (user, domain) = usual.rsplit_once('@')?;
         let (user, mark) = user.rsplit_once('+')?;
@@ -96,7 +99,7 @@ impl Verp {
         }
         let (id, code) = mark.split_once('.')?;
         let delivery: i64 = id.parse().ok()?;
-        // One spelling for each delivery: no sign, no leading zero.
+        // Only one spelling of the ID is accepted, without a sign and without leading zeros.
         if delivery <= 0 || delivery.to_string() != id {
             return None;
         }
@@ -140,7 +143,7 @@ mod tests {
                 let Ok(changed) = String::from_utf8(bytes) else {
                     continue;
                 };
-                // The case of letters alone says nothing.
+                // A difference in the case of letters does not matter.
                 if !changed.eq_ignore_ascii_case(&address) {
                     assert_eq!(verp.delivery_of(&changed), None, "{changed}");
                 }

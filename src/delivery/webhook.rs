@@ -1,6 +1,8 @@
-//! The webhook channel: a signed POST (Standard Webhooks) to an account's own endpoint, and what its answer means.
+//! The webhook channel. It sends a signed POST request (Standard Webhooks) to an endpoint of an account and
+//! judges the answer.
 //!
-//! Must never happen here: a secret in a request or a reason, or an endpoint that decides how often it is called.
+//! The secret never appears in a request or in a reason. An endpoint cannot make Candor call it more often
+//! than the schedule allows.
 
 use std::time::Duration;
 
@@ -17,10 +19,10 @@ use crate::egress::client::{Answer, Client};
 use crate::work::backoff::Backoff;
 use crate::work::retry_after::retry_after;
 
-/// Longest `Retry-After` that is heeded.
+/// The largest `Retry-After` that is obeyed.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
-/// Waits between attempts, as Standard Webhooks suggests them.
+/// The waits between attempts, which Standard Webhooks recommends.
 const SCHEDULE: [Duration; 9] = [
     Duration::from_secs(5),
     Duration::from_secs(5 * 60),
@@ -33,14 +35,14 @@ const SCHEDULE: [Duration; 9] = [
     Duration::from_secs(24 * 3600),
 ];
 
-/// The channel.
+/// The webhook channel.
 pub struct Webhook(Client);
 
 impl Webhook {
-    /// The channel, where `policy` says that it may connect to.
+    /// Creates the channel. `policy` decides which addresses it may connect to.
     ///
     /// # Errors
-    /// `Internal` where TLS cannot be set up.
+    /// `Internal` if TLS cannot be set up.
     pub fn new(policy: Policy) -> Result<Webhook> {
         Ok(Webhook(Client::new(policy)?))
     }
@@ -88,7 +90,7 @@ fn signature(call: &Call, body: &[u8]) -> std::result::Result<String, String> {
     sign(&call.secret, &call.id, call.now.unix().0, body)
 }
 
-/// What an answer means.
+/// Returns the outcome that an answer means.
 fn outcome(answer: &Answer, call: &Call) -> Outcome {
     let said = answer.said();
     match answer.status {
@@ -102,8 +104,8 @@ fn outcome(answer: &Answer, call: &Call) -> Outcome {
     }
 }
 
-/// When the endpoint asked to be called again, but never sooner than by the schedule: one that always says "in a second"
-/// would be called for days without a pause.
+/// Returns the wait that the endpoint asked for. It is never shorter than the wait of the schedule, because
+/// an endpoint that always asks for one second would otherwise be called without a pause for days.
 fn asked(headers: &HeaderMap, call: &Call) -> Option<Duration> {
     let soonest = Backoff::new(&SCHEDULE).after(i64::from(call.attempt));
     retry_after(headers, call.now, LONGEST_WAIT).map(|wait| wait.max(soonest))
@@ -135,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_signature_is_that_of_the_specification() {
-        // The example that the Standard Webhooks' libraries test against.
+        // This is the example that the libraries of Standard Webhooks use in their tests.
         let now = Timestamp::parse("2021-02-25T15:02:10Z").unwrap();
         let signed = signature(&Call { now, ..call(1) }, br#"{"test": 2432232314}"#).unwrap();
         assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");

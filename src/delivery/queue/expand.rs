@@ -1,6 +1,6 @@
-//! From the frozen list of a notice to its rows in the queue, in steps that can be resumed after a crash.
+//! Creates the deliveries of a notice from its frozen list, in steps that can be resumed after a crash.
 //!
-//! Must never happen here: a recipient without a delivery, or with two.
+//! Every recipient gets exactly one delivery.
 
 use std::time::Duration;
 
@@ -20,28 +20,30 @@ use crate::delivery::calling;
 use crate::notice::EMAIL;
 use crate::notice::counts::{Changes, exceptions};
 
-/// Rows that one step of the expansion writes.
+/// The largest number of rows that one step writes.
 const EXPAND: i64 = 10_000;
-/// Recipients from which on an expansion changes what PostgreSQL has to know of the queue to plan well. The first step
-/// writes no more than these: PostgreSQL looks at all of them, and of ten times as many that took as long as the step.
+/// The number of recipients from which PostgreSQL gets new statistics of the queue, which it needs for good
+/// query plans. The first step writes at most this many rows. PostgreSQL reads all of them for the
+/// statistics, and for ten times as many this took as long as the step itself.
 const MANY: i64 = 1_000;
 
-/// The ordinals that one step writes: after `cursor` up to `end`. Those after `people` are not mails.
+/// The positions that one step writes: after `cursor` and up to `end`. Positions after `people` belong to
+/// endpoints.
 struct Step {
     cursor: i64,
     end: i64,
     people: i64,
 }
 
-/// Recipients up to which an expansion takes no longer than a claim.
+/// The largest number of recipients for which an expansion takes no longer than a claim.
 const FEW: i64 = 100;
 
-/// What deliveries are made with.
+/// The settings that deliveries are created with.
 #[derive(Clone, Debug)]
 pub struct Expansion {
-    /// The right-hand side of Message-IDs.
+    /// The part of a Message-ID after the @.
     pub domain: String,
-    /// How long a mail is tried before it is given up.
+    /// How long an email is tried before it fails.
     pub lifetime: Duration,
 }
 
@@ -52,21 +54,22 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Whether its expansion holds nobody up.
+    /// Returns whether its expansion is short enough to run in the transaction of a claim.
     pub fn is_short(&self) -> bool {
         self.recipients <= FEW
     }
 }
 
-/// Which notices are under way, in the words of their index: SQLite compares words, not values.
+/// Returns the condition for notices that are being sent, written exactly as in their index. SQLite uses a
+/// partial index only if the text is the same.
 pub(super) fn active() -> SqlLiteral<Bool> {
     sql("notices.state IN ('queued', 'sending')")
 }
 
-/// The notice that was queued first of those that wait to be expanded.
+/// Returns the notice that was queued first of the notices that wait to be expanded.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub(super) fn waiting(conn: &mut Conn) -> Result<Option<Waiting>> {
     let found: Option<(NoticeId, i64)> = n::table
         .filter(active())
@@ -80,10 +83,10 @@ pub(super) fn waiting(conn: &mut Conn) -> Result<Option<Waiting>> {
     Ok(found.map(|(id, recipients)| Waiting { id, recipients }))
 }
 
-/// Writes the next rows of a queued notice into the queue. Answers whether there was anything to do.
+/// Writes the next rows of a queued notice into the queue. Returns whether a notice waited.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn expand_step(tx: &mut Tx<'_>, by: &Expansion) -> Result<bool> {
     let Some(Waiting { id, .. }) = waiting(tx.conn)? else {
         return Ok(false);
@@ -99,7 +102,7 @@ pub fn expand_step(tx: &mut Tx<'_>, by: &Expansion) -> Result<bool> {
         ))
         .first(tx.conn)?;
     if state != "queued" {
-        // Another worker was faster, or it was stopped meanwhile.
+        // Another worker has expanded the notice, or it was stopped in the meantime.
         return Ok(true);
     }
     let rows = if cursor == 0 { MANY } else { EXPAND };
@@ -127,7 +130,7 @@ pub fn expand_step(tx: &mut Tx<'_>, by: &Expansion) -> Result<bool> {
     diesel::update(n::table.find(id.as_str()))
         .set((n::expand_cursor.eq(end), n::state.eq(state)))
         .execute(tx.conn)?;
-    // Once: from then on the server concludes from the size of the file how many more there are.
+    // Once is enough, because from then on the server estimates the number of rows from the size of the file.
     if recipients >= MANY && cursor == 0 {
         dialect::analyze(tx.conn, &["deliveries"])?;
     }
@@ -143,7 +146,8 @@ pub fn expand_step(tx: &mut Tx<'_>, by: &Expansion) -> Result<bool> {
     Ok(true)
 }
 
-/// Most are mails that wait; only the others are looked at one by one.
+/// Updates the counts of the notice. Most deliveries are pending emails, so only the others are counted with
+/// a query.
 fn count(tx: &mut Tx<'_>, id: &NoticeId, step: &Step, made: usize) -> Result<()> {
     let suppressed: i64 = d::table
         .filter(d::notice_id.eq(id.as_str()))

@@ -1,6 +1,4 @@
-//! The frozen part of a notice, as the channels need it.
-//!
-//! Must never happen here: a look at the incident or the directory.
+//! Reads the frozen part of a notice, as the channels need it. It never reads the incident or the directory.
 
 use diesel::prelude::*;
 
@@ -13,27 +11,28 @@ use crate::delivery::skeleton::Prepared;
 use crate::notice::compose::Content;
 use crate::notice::templates;
 
-/// Recipients from which on their mails are put together from pieces: the first of a shape takes three renderings.
+/// The number of recipients from which emails are built from prepared pieces. The first email of a shape
+/// needs three renderings, so pieces are slower for fewer recipients.
 const WORTH_PIECES: i64 = 4;
 
 /// A frozen notice, as a channel needs it.
 pub struct Frozen {
-    /// Its id.
+    /// The ID of the notice.
     pub notice: NoticeId,
-    /// What is the same in every message.
+    /// The content that is the same in every message.
     pub content: Content,
-    /// The incident, for the thread.
+    /// The ID of the incident, which makes the thread of the emails.
     pub incident: String,
-    /// When it was sent off.
+    /// When the notice was queued.
     pub queued_at: Option<Timestamp>,
-    /// Its mails, prepared.
+    /// The prepared emails of the notice.
     pub prepared: Prepared,
 }
 
-/// The frozen part of a notice.
+/// Reads the frozen part of a notice.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database, or `Internal` if the frozen data is not valid.
 pub fn frozen(conn: &mut Conn, id: &NoticeId) -> Result<Frozen> {
     type Columns = (Option<String>, String, Option<String>, Option<Timestamp>, i64);
     let (content, incident, template, queued_at, recipients): Columns = n::table

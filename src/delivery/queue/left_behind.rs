@@ -1,6 +1,6 @@
-//! Receipts of what was sent and not stored yet: written, and settled when their worker has died.
+//! Stores what a dead worker sent and did not store. It reads the outcome records of this worker.
 //!
-//! Must never happen here: a receipt that counts for another claim than the one that it was written under.
+//! A record counts only for the claim that it was written for.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -16,8 +16,8 @@ use crate::db::schema::{deliveries as d, delivery_receipts as dr};
 use crate::delivery::ledger::Receipt;
 use crate::notice::counts::Changes;
 
-/// Of deliveries whose claim has run out, stores those of which their dead worker wrote down what became, and takes them
-/// out of what is due.
+/// Looks at due deliveries whose lease has ended. If their dead worker left an outcome record, this stores
+/// the outcome and removes the delivery from `due`.
 pub(super) fn settle_left_behind(
     tx: &mut Tx<'_>,
     schedules: &HashMap<&'static str, Vec<Duration>>,
@@ -49,10 +49,10 @@ pub(super) fn settle_left_behind(
     Ok(())
 }
 
-/// Stores what receipts say, each for the claim that it was written under. Answers how many there were.
+/// Stores the outcomes of records, each for the claim that it was written for. Returns how many there were.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn settle(
     tx: &mut Tx<'_>,
     schedules: &HashMap<&'static str, Vec<Duration>>,
@@ -89,10 +89,10 @@ pub fn settle(
     Ok(settled)
 }
 
-/// Writes receipts down. Doing it again changes nothing.
+/// Writes outcome records. Writing the same row again changes nothing.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn write_receipts(conn: &mut Conn, lease: &str, row: i64, body: &str) -> Result<()> {
     on_backend!(conn, c => diesel::insert_into(dr::table)
         .values((dr::lease.eq(lease), dr::seq.eq(row), dr::body.eq(body)))
@@ -101,10 +101,10 @@ pub fn write_receipts(conn: &mut Conn, lease: &str, row: i64, body: &str) -> Res
     Ok(())
 }
 
-/// Clears receipts of workers that hold nothing any more.
+/// Removes the outcome records of workers that have no claims any more. Returns how many rows it removed.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn clear_receipts(conn: &mut Conn) -> Result<usize> {
     let leases: Vec<String> = dr::table.select(dr::lease).distinct().load(conn)?;
     let mut cleared = 0;

@@ -1,8 +1,9 @@
-//! The queue: expand, claim, renew, finish, release. Each is one short transaction.
+//! The queue: expand, claim, renew, finish, release. Each of them is one short transaction.
 //!
-//! `next_attempt_at` is due time, backoff and visibility timeout in one: a claimed row is due again when its lease ends,
-//! which the living worker keeps from happening. Every finish is fenced by the lease. A row whose lease has ended is
-//! claimed again only where its dead worker left no receipt for it ([`super::ledger`]); where it did, that is stored.
+//! `next_attempt_at` is the due time, and also the end of a claim. A claimed row becomes due again when its
+//! lease ends, unless its worker renews the lease. An outcome is stored only if the lease still holds. A row
+//! whose lease has ended is claimed again only if its dead worker left no outcome record for it
+//! ([`super::ledger`]). If there is a record, its outcome is stored.
 
 mod expand;
 mod frozen;
@@ -34,83 +35,87 @@ use crate::notice::EMAIL;
 use crate::notice::counts::{self, Changes};
 use crate::work::backoff::Backoff;
 
-/// How long a claim holds without being renewed. Longer than a restart of the database takes, so that its worker can
-/// still record what went out; short enough that the mails of a dead worker do not wait long.
+/// How long a claim holds without being renewed. It is longer than a restart of the database takes, so that
+/// the worker can still record what was sent. It is short enough that the emails of a dead worker do not wait
+/// long.
 pub const LEASE: Duration = Duration::from_secs(45);
-/// A claimed delivery: its id, notice and place in the frozen list, where it goes (`address`, `domain` in lower case) by
-/// which channel, the how-many-th attempt this is, its Message-ID without angle brackets, and when it is given up.
+/// A claimed delivery: its ID, its notice and its position in the frozen list, its channel, its `address`,
+/// its `domain` in lower case, the attempt number, the Message-ID without angle brackets, and the time at
+/// which it expires.
 pub type Claimed = dialect::ClaimedRow;
 
-/// A claimed delivery with what is frozen for it; without, where that is missing.
+/// A claimed delivery with its frozen data.
 pub struct Claim {
-    /// The delivery.
+    /// The claimed delivery.
     pub claimed: Claimed,
-    /// Who it is for.
+    /// The frozen recipient. `None` if it is missing.
     pub recipient: Option<Recipient>,
 }
 
-/// What is to be recorded of a claimed delivery.
+/// What is recorded about a claimed delivery.
 #[derive(Clone, Debug)]
 pub enum Finish {
     /// An attempt was made.
     Attempt(Outcome),
-    /// No attempt was made, as the notice was stopped.
+    /// No attempt was made, because the notice was stopped.
     Withheld,
-    /// No attempt was made, as the worker stops; the row is due at once.
+    /// No attempt was made, because the worker stops. The row is due at once.
     Released,
 }
 
-/// One channel's part of a turn.
+/// What one channel wants to claim.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// Which channel.
+    /// The name of the channel.
     pub channel: &'static str,
-    /// Deliveries to claim at most.
+    /// The largest number of deliveries to claim.
     pub room: i64,
-    /// Domains of which enough is waiting.
+    /// The domains for which nothing is claimed, because enough of their deliveries wait.
     pub without: Vec<String>,
 }
 
-/// What a turn is to do.
+/// What one transaction of the recorder has to do.
 pub struct Orders<'a> {
-    /// Whose claims they are.
+    /// The lease of the worker.
     pub lease: &'a str,
-    /// When what could not be delivered is tried again, by channel.
+    /// The waits between attempts, by channel.
     pub schedules: &'a HashMap<&'static str, Vec<Duration>>,
-    /// What became of deliveries.
+    /// The batch of outcomes to store.
     pub group: &'a [(Claimed, Finish)],
-    /// Rows of receipts after the first number and up to the second are done with then.
+    /// The rows of outcome records that are removed: after the first number, up to and including the second.
     pub rows: (i64, i64),
-    /// What the worker knows that it holds, where it may hold more.
+    /// The IDs of the deliveries that the worker knows it has claimed. It is set only if the database may
+    /// contain further claims of the worker.
     pub known: Option<&'a [i64]>,
-    /// What it has room for.
+    /// What each channel wants to claim.
     pub wanted: &'a [Wanted],
-    /// How a notice of few recipients that waits is expanded on the way, where nothing else is to be done.
+    /// The settings for expanding a short notice in the same transaction, if there is nothing else to do.
     pub expansion: &'a Expansion,
 }
 
-/// What a turn came to.
+/// The result of one transaction of the recorder.
 #[derive(Default)]
 pub struct Turn {
-    /// Stopped notices among those that were looked at.
+    /// The notices of the batch that are stopped.
     pub stopped: HashSet<NoticeId>,
-    /// What was claimed, by channel.
+    /// The claimed deliveries, by channel.
     pub claims: Vec<(&'static str, Vec<Claim>)>,
-    /// A notice waits to be expanded.
+    /// Whether a notice waits to be expanded.
     pub queued: bool,
-    /// Notices of which nothing waits any more: whoever took the turn ends them, each in a transaction of its own. That takes the
-    /// incident's lock, for which a transaction that holds counts or deliveries must not wait: whoever sends again or stops
-    /// has that lock first, and then waits for these.
+    /// The notices without pending deliveries. The caller finishes each of them in a separate transaction,
+    /// because finishing takes the lock of the incident. A transaction that has locked counts or deliveries
+    /// must not wait for that lock, because resending and stopping take the lock of the incident first and
+    /// then wait for the counts and deliveries.
     pub complete: Vec<NoticeId>,
 }
 
-/// Stores what became of a group of deliveries and claims the next: one transaction, so that neither waits for the disk
-/// alone.
+/// Stores a batch of outcomes and claims the next deliveries. Both are done in one transaction, so that the
+/// disk is synchronised only once.
 ///
 /// # Errors
-/// What the database answers; then nothing was stored or claimed, unless the connection was lost in the commit: that may
-/// have been done. To store the same group again changes nothing then, and what was claimed is given back by the next
-/// turn that says what is `known`.
+/// An error of the database. Then nothing was stored or claimed, unless the connection was lost during the
+/// commit, which may have succeeded. In that case it does no harm to store the same batch again, and the next
+/// call with `known` gives back the unknown claims.
 pub fn turn(tx: &mut Tx<'_>, orders: &Orders<'_>) -> Result<Turn> {
     let Orders {
         lease,
@@ -125,10 +130,11 @@ pub fn turn(tx: &mut Tx<'_>, orders: &Orders<'_>) -> Result<Turn> {
     }
     let starved = turn.claim(tx, orders)?;
     if !group.is_empty() {
-        // After the claim: whoever holds the counts should be done soon.
+        // This comes after the claim, because a transaction that has locked the counts should end soon.
         let mut changes = Changes::default();
         turn.stopped = finish(tx, lease, schedules, group, &mut changes)?;
-        // From both sides: what was deleted before is still in the table until it is vacuumed, and would be read each time.
+        // The rows are listed one by one. Deleted rows stay in the table until it is vacuumed, and a range
+        // condition would read them each time.
         let (after, upto) = orders.rows;
         let seqs: Vec<i64> = (after + 1..=upto).collect();
         if !seqs.is_empty() {
@@ -138,12 +144,13 @@ pub fn turn(tx: &mut Tx<'_>, orders: &Orders<'_>) -> Result<Turn> {
         changes.store(tx.conn)?;
     }
     if starved {
-        // Nothing more is due: then a notice may be complete, or wait to be expanded.
+        // Nothing more is due, so a notice may be complete or may wait to be expanded.
         turn.complete = complete(tx.conn)?;
         let mut waiting = expand::waiting(tx.conn)?;
         let free = group.is_empty() && turn.claims.is_empty() && orders.wants_any();
         if free && waiting.as_ref().is_some_and(expand::Waiting::is_short) {
-            // Who are few are not to wait for two more transactions.
+            // A notice to few recipients is expanded here, so that it does not wait for two more
+            // transactions.
             expand_step(tx, orders.expansion)?;
             turn.claim(tx, orders)?;
             waiting = expand::waiting(tx.conn)?;
@@ -160,7 +167,8 @@ impl Orders<'_> {
 }
 
 impl Turn {
-    /// Claims what there is room for; answers whether there was less than that everywhere.
+    /// Claims up to the wanted number for each channel. Returns whether every channel got fewer deliveries
+    /// than it wanted.
     fn claim(&mut self, tx: &mut Tx<'_>, orders: &Orders<'_>) -> Result<bool> {
         let mut starved = true;
         for part in orders.wanted.iter().filter(|part| part.room > 0) {
@@ -174,7 +182,7 @@ impl Turn {
     }
 }
 
-/// Claims what is due for the holder of `lease`.
+/// Claims due deliveries of one channel for the worker with this lease.
 fn claim(
     tx: &mut Tx<'_>,
     lease: &str,
@@ -215,7 +223,8 @@ fn claim(
     Ok(claims)
 }
 
-/// All that is read of the directory after a notice is frozen: what signs a call, and whether the endpoint still wants it.
+/// Adds the secrets of endpoints. This is the only data that is read from the directory after a notice is
+/// frozen: the secret that signs a call, and whether the endpoint is still enabled.
 fn give_secrets(conn: &mut Conn, claims: &mut [Claim]) -> Result<()> {
     let endpoints: Vec<String> = claims
         .iter()
@@ -233,7 +242,7 @@ fn give_secrets(conn: &mut Conn, claims: &mut [Claim]) -> Result<()> {
     Ok(())
 }
 
-/// What is frozen for claimed deliveries, by their ids.
+/// Returns the frozen recipients of claimed deliveries, by the ID of the delivery.
 fn frozen_recipients(conn: &mut Conn, rows: &[Claimed]) -> Result<HashMap<i64, dialect::RecipientRow>> {
     let mut by_notice: BTreeMap<&NoticeId, HashMap<i64, i64>> = BTreeMap::new();
     for row in rows {
@@ -254,8 +263,8 @@ fn frozen_recipients(conn: &mut Conn, rows: &[Claimed]) -> Result<HashMap<i64, d
     Ok(recipients)
 }
 
-/// Takes out what belongs to a stopped notice. Such a row was claimed when its notice was stopped, and its worker has
-/// died or given it back since: nobody sends it any more.
+/// Removes the deliveries of stopped notices and sets them to stopped. Such a row was claimed when its notice
+/// was stopped, and its worker then died or gave it back.
 fn withhold_stopped(conn: &mut Conn, rows: &mut Vec<Claimed>) -> Result<()> {
     let notices: HashSet<&str> = rows.iter().map(|row| row.notice_id.as_str()).collect();
     let stopped = stopped_of(conn, notices)?;
@@ -287,10 +296,11 @@ fn stopped_of<'a>(conn: &mut Conn, notices: impl IntoIterator<Item = &'a str>) -
         .collect())
 }
 
-/// Whether a delivery is due that `own` does not hold, or a notice waits to be expanded or finished.
+/// Returns whether a delivery is due that the worker `own` has not claimed, or whether a notice waits to be
+/// expanded or finished.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn anything_to_do(conn: &mut Conn, channels: &[&str], now: Timestamp, own: &str) -> Result<bool> {
     for channel in channels {
         if dialect::is_due(conn, channel, now, own)? {
@@ -300,10 +310,10 @@ pub fn anything_to_do(conn: &mut Conn, channels: &[&str], now: Timestamp, own: &
     Ok(expand::waiting(conn)?.is_some() || !complete(conn)?.is_empty())
 }
 
-/// Notices being sent of which no delivery is pending any more.
+/// Returns the notices that are being sent and have no pending delivery.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn complete(conn: &mut Conn) -> Result<Vec<NoticeId>> {
     Ok(n::table
         .filter(expand::active())
@@ -319,18 +329,19 @@ pub fn complete(conn: &mut Conn) -> Result<Vec<NoticeId>> {
         .load(conn)?)
 }
 
-/// Keeps the claims of a living worker on the deliveries of these ids.
+/// Extends the claims of a worker on the deliveries with these IDs.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn renew(conn: &mut Conn, now: Timestamp, lease: &str, ids: &[i64]) -> Result<()> {
     dialect::renew(conn, lease, now.plus(LEASE), ids)
 }
 
-/// Frees every claim: right only where no other worker can be alive (an embedded database at its start).
+/// Gives back every claim and returns how many there were. This is correct only if no other worker can be
+/// alive, which is true for SQLite at the start of the process.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn release_all(conn: &mut Conn, now: Timestamp) -> Result<usize> {
     Ok(diesel::update(
         d::table
@@ -341,8 +352,9 @@ pub fn release_all(conn: &mut Conn, now: Timestamp) -> Result<usize> {
     .execute(conn)?)
 }
 
-/// Notes on the timelines of whose incident these are the first customers told. That takes the incident's lock, so it comes before
-/// anything else is changed: whoever sends again or stops has that lock first too.
+/// Adds an entry to the timeline if these outcomes contain the first accepted delivery of a notice. This
+/// takes the lock of the incident, so it comes before every other change: resending and stopping also take
+/// this lock first.
 fn note_first_told<'a>(tx: &mut Tx<'_>, outcomes: impl Iterator<Item = &'a (Claimed, Finish)>) -> Result<()> {
     let sent_to: BTreeSet<(&NoticeId, &str)> = outcomes
         .filter(|(_, finish)| matches!(finish, Finish::Attempt(Outcome::Sent(_))))
@@ -354,8 +366,8 @@ fn note_first_told<'a>(tx: &mut Tx<'_>, outcomes: impl Iterator<Item = &'a (Clai
     Ok(())
 }
 
-/// Records what became of a group of claimed deliveries, with one audit event for its attempts.
-/// Answers which of their notices are stopped.
+/// Records the outcomes of a batch of claimed deliveries, with one audit event for all attempts. Returns
+/// which of their notices are stopped.
 fn finish(
     tx: &mut Tx<'_>,
     lease: &str,
@@ -385,7 +397,8 @@ fn finish(
             })
         })
         .collect();
-    // Fewer are new where a worker that was thought dead comes back after another has stored its receipts.
+    // Fewer rows are new if another worker has already stored the outcome records of this one, because it
+    // seemed dead.
     let recorded = dialect::insert_attempts(tx.conn, tx.now, &batch, &attempts)?;
     let mut ends: BTreeMap<(&NoticeId, &str, End), Vec<i64>> = BTreeMap::new();
     for (claimed, finish) in group {
@@ -404,7 +417,8 @@ fn finish(
     Ok(stopped)
 }
 
-/// An address of which its server said that there is no such mailbox gets no more optional mail, as after a bounce that says so.
+/// Suppresses an address if its server said that the mailbox does not exist. The effect is the same as for a
+/// bounce with this reason.
 fn suppress_unknown(tx: &mut Tx<'_>, group: &[(Claimed, Finish)]) -> Result<()> {
     for (claimed, finish) in group {
         if let Finish::Attempt(Outcome::NoMailbox(_)) = finish {
@@ -415,7 +429,7 @@ fn suppress_unknown(tx: &mut Tx<'_>, group: &[(Claimed, Finish)]) -> Result<()> 
     Ok(())
 }
 
-/// An endpoint that said that it is gone is sent nothing more, from the transaction on that records it.
+/// Disables an endpoint that wants no further calls, in the same transaction that records its answer.
 fn disable_gone(tx: &mut Tx<'_>, group: &[(Claimed, Finish)]) -> Result<()> {
     for (claimed, finish) in group {
         let Finish::Attempt(Outcome::Gone(reason)) = finish else {
@@ -434,7 +448,7 @@ fn disable_gone(tx: &mut Tx<'_>, group: &[(Claimed, Finish)]) -> Result<()> {
     Ok(())
 }
 
-/// What becomes of a delivery.
+/// Returns the new state of a delivery.
 fn end(
     now: Timestamp,
     schedules: &HashMap<&'static str, Vec<Duration>>,
@@ -483,26 +497,27 @@ fn end(
     end
 }
 
-/// The wait before the next attempt: the schedule, spread by up to a fifth so that a relay that comes back is not
-/// met by everybody at once. The spread is the delivery's own, not random: nothing here needs to be unpredictable.
+/// Returns the wait before the next attempt. It is the wait of the schedule plus up to a fifth, so that not
+/// all deliveries arrive at the same time when a relay works again. The addition depends on the ID of the
+/// delivery. It need not be random.
 fn wait(schedule: &[Duration], claimed: &Claimed) -> Duration {
     let base = Backoff::new(schedule).after(claimed.attempt);
     base + base.mul_f64((claimed.id % 21) as f64 / 100.0)
 }
 
-/// Deliveries that wait, where the queue itself can be read too.
+/// Returns the number of pending deliveries, after a check that the queue itself can be read.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn reached(conn: &mut Conn) -> Result<i64> {
     d::table.select(d::id).first::<i64>(conn).optional()?;
     depth(conn)
 }
 
-/// Deliveries that wait, for the metrics.
+/// Returns the number of pending deliveries, for the metrics.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn depth(conn: &mut Conn) -> Result<i64> {
     counts::all_in(conn, "pending")
 }

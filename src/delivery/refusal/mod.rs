@@ -1,9 +1,11 @@
-//! Why a server refused a mail: whether the recipient's mailbox is to blame. Pure.
+//! Decides whether a rejection is about the recipient's mailbox. This module does no I/O.
 //!
-//! An enhanced status code (RFC 3463) decides where it is a specific one. Many servers send a general one (`5.0.0`) with the truth in
-//! the text, so there the text decides. Where nothing decides the mailbox is not to blame: no address is given up on a guess.
+//! A specific enhanced status code (RFC 3463) decides. Many servers send a general code (`5.0.0`) and give
+//! the reason only in the text, so then the text decides. If nothing decides, the mailbox is not to blame,
+//! because an address must not be suppressed on a guess.
 //!
-//! One place judges all refusals: a reply that Candor got when it handed a mail over, a bounce by mail, and a provider's report.
+//! All rejections are judged here: a reply to Candor's own connection, a bounce by email, and a report of a
+//! provider.
 
 mod words;
 
@@ -14,27 +16,28 @@ use regex::Regex;
 use words::Facts;
 
 static ENHANCED: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    // Not a part of an IP address, of a version or of a larger number.
+    // The code must not be part of an IP address, of a version or of a larger number.
     Regex::new(r"(?:^|[^0-9.])([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:$|[^0-9.]|\.(?:$|[^0-9]))").ok()
 });
 static REPLY: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(?:^|[^0-9.#@])([45][0-5][0-9])(?:[ -]|$)").ok());
 
-/// What is to blame for a refusal.
+/// What is to blame for a rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
-    /// The mailbox: it does not exist, it is closed, or its domain takes no mail. Another mail will fare no better.
+    /// The mailbox: it does not exist, it is closed, or its domain accepts no email. Another email would be
+    /// rejected too.
     Mailbox,
-    /// Anything else: a full mailbox, a policy, a rate, the sender, an outage, or it is not known.
+    /// Anything else: a full mailbox, a policy, a rate limit, the sender, an outage, or an unknown reason.
     Other,
 }
 
-/// The first enhanced status code in a text.
+/// Returns the first enhanced status code in a text.
 pub fn enhanced(text: &str) -> Option<&str> {
     Some(ENHANCED.as_ref()?.captures(text)?.get(1)?.as_str())
 }
 
-/// The first code in a text that says more than the class; otherwise the first one.
+/// Returns the first code in a text that is not just `X.0.0`. If there is none, it returns the first code.
 fn specific(text: &str) -> Option<&str> {
     let first = enhanced(text)?;
     let (mut found, mut rest) = (first, text);
@@ -49,25 +52,25 @@ fn specific(text: &str) -> Option<&str> {
     Some(found)
 }
 
-/// The first reply code of SMTP in a text that says that something failed.
+/// Returns the first SMTP reply code in a text that reports a failure (4xx or 5xx).
 pub fn reply(text: &str) -> Option<u16> {
     REPLY.as_ref()?.captures(text)?.get(1)?.as_str().parse().ok()
 }
 
-/// What a text says of an address; none where it says nothing that is known here.
+/// Judges a text by its words. Returns `None` if no known words report a failure.
 pub fn judge_words(text: &str) -> Option<Blame> {
     let facts = Facts::of(text);
     facts.speak_of_a_failure().then(|| by_words(facts, text))
 }
 
-/// By the words alone.
+/// Judges by the words alone.
 fn by_words(facts: Facts, text: &str) -> Blame {
     if facts.clears_the_recipient() {
         return Blame::Other;
     }
-    // A policy's refusal may say "unavailable" or "rejected" too.
+    // A rejection because of a policy can also contain "unavailable" or "rejected".
     let unexplained = facts.rejected && matches!(reply(text), None | Some(550..=553)) && !facts.policy;
-    // "Host not found" may be about the name of the server that sends.
+    // "Host not found" can be about the name of the sending server.
     let gone = facts.gone && !facts.listed;
     if gone || (facts.closed && !facts.policy) || unexplained {
         Blame::Mailbox
@@ -76,15 +79,16 @@ fn by_words(facts: Facts, text: &str) -> Blame {
     }
 }
 
-/// What a failure means for its address: `status` as the report has it, `diagnostic` what the server said. The same function judges a
-/// reply that Candor's own connection got (without a `status`) and one that a report tells of.
+/// Judges a failure. `status` is the status code of the report, and `diagnostic` is the text of the server.
+/// This function judges both a reply to Candor's own connection (without a `status`) and a failure in a
+/// report.
 ///
 /// ```text
-/// the words blame the sender, a full mailbox, a rate, a reputation   not the mailbox, whatever the code
+/// the words blame the sender, a full mailbox, a rate, a reputation   not the mailbox, for every code
 /// a code about the recipient (5.1.1, 5.2.1, 5.4.4 …)                 the mailbox
-/// a code that says little (5.0.0, 5.1.0, 5.2.0, 5.3.0, 5.5.x)        by the words
+/// a general code (5.0.0, 5.1.0, 5.2.0, 5.3.0, 5.5.x)                 the words decide
 /// a policy (5.7.x)                                                   not the mailbox, unless the words say that there is none
-/// anything else, and where nothing decides                           not the mailbox
+/// anything else, and if nothing decides                              not the mailbox
 /// ```
 pub fn judge(status: Option<&str>, diagnostic: &str) -> Blame {
     let facts = Facts::of(diagnostic);
@@ -104,29 +108,30 @@ pub fn judge(status: Option<&str>, diagnostic: &str) -> Blame {
         return Blame::Other;
     }
     let hard = match (subject, detail) {
-        // No such mailbox, no such domain, bad syntax, ambiguous, moved, a domain that takes no mail.
+        // The mailbox or the domain does not exist, the address has a syntax error, is ambiguous or has
+        // moved, or the domain accepts no email.
         (1, 1..=4 | 6 | 10) => true,
-        // Disabled, not accepting.
+        // The mailbox is disabled or accepts no messages.
         (2, 1) => facts.gone || !facts.policy,
-        // Full, too large, a mailing list's own trouble.
+        // The mailbox is full, the message is too large, or a mailing list has a problem.
         (2, 2..=4) => false,
-        // No such domain: unable to route, the name does not exist.
+        // The domain does not exist or has no route.
         (4, 4 | 310) => true,
-        // Microsoft's way to say that it has no such recipient.
+        // Microsoft uses this code if the recipient does not exist.
         (4, 1) => facts.gone || facts.rejected,
-        // Policies: some servers refuse unknown users by one.
+        // This code is for policies, but some servers also use it for unknown users.
         (7, _) => facts.gone && !facts.listed,
-        // The content.
+        // This code is about the content.
         (6, _) => false,
-        // About the sender (5.1.7, 5.1.8), or a code that says little.
+        // These codes are about the sender. A general code is handled by the next arm.
         (1, 7 | 8) => false,
         _ => by_words(facts, diagnostic) == Blame::Mailbox,
     };
     if hard { Blame::Mailbox } else { Blame::Other }
 }
 
-/// What a failure means that a provider calls permanent and the address's fault. Its word stands, unless the server's words blame
-/// something else.
+/// Judges a failure that a provider calls permanent and caused by the address. The provider is right unless
+/// the words of the server blame something else.
 pub fn judge_permanent(diagnostic: &str) -> Blame {
     if Facts::of(diagnostic).clears_the_recipient() {
         Blame::Other
@@ -135,7 +140,7 @@ pub fn judge_permanent(diagnostic: &str) -> Blame {
     }
 }
 
-/// The code that decides: the report's own, unless one in the text is more specific.
+/// Returns the code that decides. This is the code of the report, unless a code in the text is more specific.
 fn deciding<'a>(own: Option<&'a str>, diagnostic: &'a str) -> Option<&'a str> {
     let said = specific(diagnostic).filter(|code| !code.starts_with('2'));
     match (own, said) {

@@ -1,35 +1,38 @@
-//! What the words of a server's reply are about: the recipient, the sender, a full mailbox, a rate, a policy.
+//! Finds what the words of a server's reply are about: the recipient, the sender, a full mailbox, a rate
+//! limit or a policy.
 //!
-//! Servers word one reason in many ways, so most patterns are a noun and what is said of it, in either order. Before they are read,
-//! addresses and links are taken out: `no-reply@policy.example` says nothing about a policy.
+//! Servers use many words for one reason, so most patterns contain a noun and a statement about it, in either
+//! order. Addresses and links are removed before the search, because `no-reply@policy.example` says nothing
+//! about a policy.
 
 use std::sync::LazyLock;
 
 use regex::{Regex, RegexSet};
 
-/// Bytes of a text that are read. A reply has a few hundred.
+/// The number of bytes of a text that are read. A reply has a few hundred.
 const READ: usize = 8_000;
 
-/// Facts in a text. Several may hold: a policy's refusal may name the recipient.
+/// The facts in a text. Several can be true, for example if a rejection because of a policy names the
+/// recipient.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// The sender is to blame: its address, its domain.
+    /// The sender is to blame, that is its address or its domain.
     pub sender: bool,
-    /// The mailbox is there, and has no room, or not for a mail of this size.
+    /// The mailbox exists, but it has no space, or no space for an email of this size.
     pub full: bool,
-    /// Too many mails in a time.
+    /// Too many emails were sent in a period.
     pub rate: bool,
-    /// The server says that it will pass.
+    /// The server says that the failure is temporary.
     pub passing: bool,
-    /// There is no such mailbox or domain.
+    /// The mailbox or the domain does not exist.
     pub gone: bool,
-    /// The mailbox was there once, and is closed.
+    /// The mailbox existed earlier and is closed.
     pub closed: bool,
-    /// A refusal of the recipient that names no reason.
+    /// The recipient was rejected without a reason.
     pub rejected: bool,
-    /// Authentication, reputation or lists of senders.
+    /// The failure is about authentication, reputation or lists of senders.
     pub listed: bool,
-    /// Another policy, the content, or relaying.
+    /// The failure is about another policy, the content, or relaying.
     pub policy: bool,
 }
 
@@ -53,13 +56,14 @@ impl Facts {
         }
     }
 
-    /// Whether the words say that it is not the recipient's mailbox that is at fault, whatever the code.
+    /// Returns whether the words say that the recipient's mailbox is not to blame, whatever the code is.
     pub fn clears_the_recipient(self) -> bool {
-        // "No such user, check the address and try again" is about the recipient all the same.
+        // "No such user, check the address and try again" is still about the recipient.
         self.sender || self.full || self.rate || ((self.passing || self.listed) && !self.gone)
     }
 
-    /// Whether they say what became of a mail. That something is not allowed stands in many a mail.
+    /// Returns whether the words report the failure of an email. `policy` and `passing` are left out, because
+    /// many other emails also say that something is not allowed or is temporary.
     pub fn speak_of_a_failure(self) -> bool {
         self.sender || self.full || self.rate || self.gone || self.closed || self.rejected || self.listed
     }
@@ -82,7 +86,8 @@ struct Patterns {
 
 static PATTERNS: LazyLock<Option<Patterns>> = LazyLock::new(|| {
     Some(Patterns {
-        // A word of its own: "user <…> unknown" still reads as a sentence about a user.
+        // An address is replaced by one word, so that "user <…> unknown" still reads as a sentence about a
+        // user.
         address: Regex::new(r"<[^<>\s]*@[^<>\s]*>|[^\s<>:;,(]+@[^\s<>:;,)]+").ok()?,
         link: Regex::new(r"(?i)https?://\S+|www\.\S+").ok()?,
         space: Regex::new(r"[\s_]+").ok()?,
@@ -99,7 +104,7 @@ static PATTERNS: LazyLock<Option<Patterns>> = LazyLock::new(|| {
 });
 
 impl Patterns {
-    /// In lower case, without addresses, links and double white space.
+    /// Returns the text in lower case, without addresses, links and repeated white space.
     fn readable(&self, text: &str) -> String {
         let mut end = text.len().min(READ);
         while !text.is_char_boundary(end) {
@@ -108,7 +113,7 @@ impl Patterns {
         let text = text[..end].to_lowercase().replace(['’', '`'], "'");
         let text = self.link.replace_all(&text, " ");
         let text = self.address.replace_all(&text, " mailboxname ");
-        // A reply of several lines repeats its code: "550-5.1.1 no such 550-5.1.1 user".
+        // A reply of several lines repeats its code, for example "550-5.1.1 no such 550-5.1.1 user".
         static AGAIN: LazyLock<Option<Regex>> =
             LazyLock::new(|| Regex::new(r"\b[45]\d\d[- ](#?[45]\.\d{1,3}\.\d{1,3} ?)?").ok());
         let text = match AGAIN.as_ref() {
@@ -119,7 +124,8 @@ impl Patterns {
     }
 }
 
-/// "Sender address rejected", "Invalid sender", "Domain of sender does not exist", in reply to `MAIL FROM`.
+/// The sender is rejected. Examples are "Sender address rejected", "Invalid sender", "Domain of sender does
+/// not exist" in reply to `MAIL FROM`.
 const SENDER: &[&str] = &[
     r"\bsender(s|'s)?( (ip|e-?mail|mail|envelope|address|domain|host|id|name|is|was|has|been|mailboxname|not|could|be|on)){0,6} (rejected|refused|denied|blocked|blacklisted|disallowed|unknown|invalid|forged|verif|fail|allowed|accepted|authori[sz]ed|approved|exist|found|resolve|empty|spammer)",
     r"\b(invalid|bad|bogus|unrout(e)?able|unknown|unverified|forged|illegal|spoofed|unauthori[sz]ed|envelope|null) (envelope |e-?mail |mail )?sender",
@@ -133,7 +139,7 @@ const SENDER: &[&str] = &[
     r"\b(recipient|user)( \S+)? (only )?accept(s|ing)? (only )?mail (only )?from",
 ];
 
-/// The mailbox or the disk is full, or the mail is too large.
+/// The mailbox or the disk is full, or the email is too large.
 const FULL: &[&str] = &[
     r"\bquotas?\b",
     r"over ?quota",
@@ -147,7 +153,7 @@ const FULL: &[&str] = &[
     r"\b(boite|boîte)[^.;]{0,30} pleine|postfach[^.;]{0,20} voll|speicherplatz|casella[^.;]{0,20} piena|buz[oó]n[^.;]{0,20} lleno|caixa[^.;]{0,20} cheia|переполнен",
 ];
 
-/// Too many mails, recipients or connections in a time.
+/// There were too many emails, recipients or connections in a period.
 const RATE: &[&str] = &[
     r"\bat a rate\b|rate[- ]?limit|\brate of\b|\bsending rate\b|slow down|again slower",
     r"\b(daily|hourly|sending|recipient|connection|message|frequency|receiving|per[- ](hour|day|minute|domain|ip)) (user )?(sending |message )?(limit|limits|limited|quota)\b",
@@ -158,7 +164,7 @@ const RATE: &[&str] = &[
     r"trop de (connexions|messages|mails)|слишком много",
 ];
 
-/// The server says that it is for now.
+/// The failure is temporary.
 const PASSING: &[&str] = &[
     r"\btemporar(y|ily|ly)\b|\btransient\b|momentan|vorübergehend|temporairement",
     r"gr[ea]y-?list|\btry (again|it again|later)|\bretry later|come back later|please retry",
@@ -166,7 +172,7 @@ const PASSING: &[&str] = &[
     r"\bmail loop|\bloops? (back|detected)|routing loop|too many hops|hop count",
 ];
 
-/// There is no such mailbox, or no such domain.
+/// The mailbox or the domain does not exist.
 const GONE: &[&str] = &[
     r"\b(unknown|no such|invalid|bad|non-?existent|non existent|inexistent|unrecogni[sz]ed|not an? (valid|known|real|active|existing|local|registered|hosted)|unrout(e)?able|non-?existing|wrong|incorrect)[ :/-]+((e-?mail|mail|local|virtual|destination|final|target|smtp|gateway|forward|or|invalid|unknown|inactive|recipient|user|mailbox|this|envelope|the|mailboxname)[ /-]+){0,4}(users?|username|recipients?|mail ?box(es)?|mailid|address(es)?|addressee|account|person|customer|subscriber|local[ -]?parts?|mail ?drop|alias)\b",
     r"\b(users?|username|user name|recipients?|mail ?box|mailboxname|addressee|address(es)?|account|person|customer|subscriber|local[ -]?part|name)\b[^.;]{0,60}?\b(unknown|not known|not found|(does|do|did)(n't| not) exist|not exist(ing)?|not exists|non-?existent|(is|was|are) (invalid|wrong|incorrect)|not (be )?recogni[sz]ed|not a valid|(could|can)(n't| not|not) be found|(was|were|is)(n't| not) found|not present|not listed|not available in|may not exist)\b",
@@ -187,7 +193,7 @@ const GONE: &[&str] = &[
     r"\b(unbekannter?|unknown|onbekende?|okänd|ukendt|ukjent|nieznany) (empfänger|benutzer|ontvanger|gebruiker|mottagare|modtager|mottaker|odbiorca|u[zż]ytkownik)",
 ];
 
-/// The mailbox was there once.
+/// The mailbox existed earlier and is closed.
 const CLOSED: &[&str] = &[
     r"\b(users?|recipients?|mail ?box|mailboxname|address|account|customer|subscriber)\b[^.;]{0,60}\b(disabled|inactive|deactivated|suspended|terminated|closed|discontinued|deleted|removed|expired|locked|frozen|archived|not active|cancell?ed|abandoned)\b",
     r"\b(disabled|inactive|deactivated|suspended|closed|archived|expired|deleted|blocked or disabled) (user|recipient|mail ?box|account|address)",
@@ -197,7 +203,7 @@ const CLOSED: &[&str] = &[
     r"due to extended inactivity",
 ];
 
-/// The recipient was refused, and why is not told.
+/// The recipient was rejected without a reason.
 const REJECTED: &[&str] = &[
     r"\b(recipient |e-?mail )?address(es)? rejected\b|\brecipient(s)? (address(es)? )?(rejected|refused|not accepted|not ok)",
     r"\bmail ?box (is )?(unavailable|unavaiable|not available|currently unavailable)",
@@ -205,7 +211,7 @@ const REJECTED: &[&str] = &[
     r"\bnot our customer\b|\bcan't accept user\b|\bbadrcptto\b",
 ];
 
-/// Authentication of mail, reputation, lists of senders.
+/// The failure is about authentication, reputation or lists of senders.
 const LISTED: &[&str] = &[
     r"\b(spf|dkim|dmarc|arc|rdns|ptr|fcrdns)\b|reverse (dns|host ?name|lookup|record)|unauthenticated|not authenticated",
     r"\b(helo|ehlo)\b|client host rejected|cannot find your host",
@@ -216,7 +222,7 @@ const LISTED: &[&str] = &[
     r"virus|malware|infected",
 ];
 
-/// Other policies, the content, and relaying.
+/// The failure is about another policy, the content, or relaying.
 const POLICY: &[&str] = &[
     r"\bpolic(y|ies)\b|\bprohibit|\brestrict|\bnot (authori[sz]ed|permitted|allowed|accepting)|access denied|permission|security|authenticat|authori[sz]ation required",
     r"\brelay(ing)?\b|not a gateway|allowed rcpthosts|don't handle mail|do not handle mail",

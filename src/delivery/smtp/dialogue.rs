@@ -1,14 +1,15 @@
-//! One connection's dialogue with the server: greeting, TLS, signing in, and mail after mail.
+//! The dialogue with the server on one connection: greeting, TLS, authentication, and then one email after
+//! another.
 //!
-//! The commands of an envelope leave in one write where the server advertises PIPELINING (RFC 2920); every command has
-//! exactly one reply, also then. What a reply means for the recipient is decided here:
+//! If the server offers PIPELINING (RFC 2920), the commands of an envelope are sent in one write. Every
+//! command still gets exactly one reply. This module decides what a reply means for the delivery:
 //!
 //! ```text
-//! before the mail's own bytes   lost or refused for now → again later, refused for good → failed
-//! after they began to leave     no reply → ambiguous: the server may have it
+//! before the first byte of the message   lost or refused for now → try again, refused permanently → failed
+//! after the first byte of the message    no reply → ambiguous, because the server may have it
 //! ```
 //!
-//! Must never happen here: a reply that is taken for the answer to another command.
+//! A reply is never taken as the answer to another command.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -29,19 +30,20 @@ use crate::delivery::channel::Doubt;
 use crate::delivery::refusal::{self, Blame};
 use crate::delivery::{Mail, Outcome};
 
-/// Reaching the server.
+/// How long opening the TCP connection may take.
 const CONNECT: Duration = Duration::from_secs(20);
-/// The banner: servers delay it on purpose to shake off robots (RFC 5321 allows five minutes).
+/// How long the greeting may take. Some servers delay it on purpose against spam, and RFC 5321 allows five
+/// minutes.
 const BANNER: Duration = Duration::from_secs(90);
-/// One reply to a command of the session or the envelope.
+/// How long a reply to a command of the session or the envelope may take.
 const REPLY: Duration = Duration::from_secs(60);
-/// The reply after the last byte: a server that checks the mail first takes its time, and who leaves early sends twice
-/// (RFC 5321, 4.5.3.2.6).
+/// How long the reply after the last byte may take. A server that checks the email first needs time, and a
+/// client that gives up too early sends the email twice (RFC 5321, section 4.5.3.2.6).
 const TAKEN: Duration = Duration::from_secs(600);
-/// Characters of a reply that are kept.
+/// The number of characters of a reply that are kept.
 const KEPT: usize = 300;
 
-/// What the server offers.
+/// The extensions that the server offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Offers {
     pipelining: bool,
@@ -50,20 +52,20 @@ struct Offers {
     start_tls: bool,
     plain: bool,
     login: bool,
-    /// Largest mail, in bytes.
+    /// The largest email that the server accepts, in bytes.
     size: Option<usize>,
-    /// Mails per connection (RFC 9422).
+    /// The number of emails that the server accepts on one connection (RFC 9422).
     mail_max: Option<usize>,
 }
 
 impl Offers {
-    /// From the lines of an EHLO reply.
+    /// Parses the lines of a reply to EHLO.
     fn parse(reply: &str) -> Offers {
         let mut offers = Offers::default();
-        // The first line is the server's name.
+        // The first line contains the name of the server.
         for line in reply.lines().skip(1) {
             let Some(line) = line.get(4..) else { continue };
-            // Some servers write AUTH=PLAIN, as a draft once had it.
+            // Some servers write AUTH=PLAIN, which an old draft of the standard specified.
             let line = line.replacen("AUTH=", "AUTH ", 1).to_ascii_uppercase();
             let mut words = line.split_whitespace();
             match words.next().unwrap_or_default() {
@@ -96,25 +98,25 @@ impl Offers {
     }
 }
 
-/// A reply, or that there was none.
+/// The reply to a command, or the reason why there was none.
 enum Reply {
-    /// 2xx.
+    /// The command succeeded (2xx).
     Yes(String),
-    /// 3xx: go on.
+    /// The server waits for more input (3xx).
     More,
-    /// 4xx or 5xx.
+    /// The command failed (4xx or 5xx).
     No(u16, String),
-    /// The connection ended, stayed silent, or made no sense.
+    /// The connection was closed, there was no reply in time, or the reply was not valid.
     Lost(String),
 }
 
 impl Reply {
-    /// 421 says that the server is closing the connection.
+    /// Returns whether the connection is closed. The reply code 421 announces this.
     fn closes(&self) -> bool {
         matches!(self, Reply::No(421, _) | Reply::Lost(_))
     }
 
-    /// A sentence for whoever has to find out what is wrong.
+    /// Returns a sentence for the person who looks for the cause.
     fn text(self) -> String {
         match self {
             Reply::Yes(text) | Reply::No(_, text) | Reply::Lost(text) => text,
@@ -126,16 +128,16 @@ impl Reply {
 /// The steps of an envelope.
 #[derive(Clone, Copy)]
 enum Step {
-    /// `MAIL FROM`.
+    /// The command `MAIL FROM`.
     Sender,
-    /// `RCPT TO`.
+    /// The command `RCPT TO`.
     Recipient,
-    /// `DATA`.
+    /// The command `DATA`.
     Data,
 }
 
 impl Step {
-    /// The step of this place in the envelope, from 0.
+    /// Returns the step with this index in the envelope, from 0.
     fn of(place: usize) -> Step {
         match place {
             0 => Step::Sender,
@@ -145,31 +147,35 @@ impl Step {
     }
 }
 
-/// What became of a mail on a connection.
+/// The result of an email on a connection.
 pub(super) enum Transfer {
-    /// It was dealt with.
+    /// The attempt ended with an outcome.
     Done(Outcome),
-    /// The connection had ended before: the mail was not touched. `limit`: after how many mails the server closed it.
+    /// The server had already closed the connection, so the email was not handed over.
     Stale {
-        /// Mails that the connection had carried, where the server said that it was closing.
+        /// The number of emails that the connection carried, if the server announced that it closed the
+        /// connection.
         limit: Option<usize>,
     },
 }
 
-/// A connection that is open, encrypted and signed in as the settings want it.
+/// An open connection with the encryption and authentication that the settings require.
 pub(super) struct Dialogue {
     smtp: AsyncSmtpConnection,
     wire: Wire,
     offers: Offers,
-    /// Mails that it has carried, refused ones too.
+    /// The number of emails that the connection has carried, including rejected ones.
     carried: usize,
-    /// An envelope was refused half-way: it must be reset before the next.
+    /// Whether an envelope was rejected. The session must then be reset before the next envelope.
     reset_due: bool,
     usable: bool,
 }
 
 impl Dialogue {
-    /// Opens a connection; or says why not.
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// A sentence that says why it failed.
     pub(super) async fn open(relay: &Relay) -> Result<Dialogue, String> {
         let address = (relay.host.as_str(), relay.port);
         let stream = timeout(CONNECT, TcpStream::connect(address))
@@ -228,7 +234,7 @@ impl Dialogue {
             other => return Err(other.text()),
         }
         encrypt(relay, &self.wire).await?;
-        // What was offered in the clear counts no more.
+        // Extensions that were offered without encryption do not count any more.
         match self.ask(Ehlo::new(hello.clone()), REPLY).await {
             Reply::Yes(_) => self.offers = Offers::parse(&self.wire.last_reply()),
             other => return Err(other.text()),
@@ -249,7 +255,7 @@ impl Dialogue {
         };
         let failed = |error: lettre::transport::smtp::Error| error_text(&error);
         let mut command = Auth::new(mechanism, credentials.clone(), None).map_err(failed)?;
-        // LOGIN asks twice.
+        // The mechanism LOGIN asks for the user and the password separately.
         for _ in 0..4 {
             let response = timeout(REPLY, self.smtp.command(command))
                 .await
@@ -263,35 +269,35 @@ impl Dialogue {
         Err("it keeps asking for more on signing in".to_owned())
     }
 
-    /// Mails that went over it.
+    /// Returns the number of emails that the connection has carried.
     pub(super) fn carried(&self) -> usize {
         self.carried
     }
 
-    /// Whether it has carried as many mails as the server announced to take.
+    /// Returns whether the connection has carried as many emails as the server announced to accept.
     pub(super) fn is_full(&self) -> bool {
         self.offers.mail_max.is_some_and(|most| self.carried >= most)
     }
 
-    /// Whether it can be used for another mail.
+    /// Returns whether the connection can be used for another email.
     pub(super) fn is_usable(&self) -> bool {
         self.usable
     }
 
-    /// Whether the server is still there, and silent.
+    /// Returns whether the connection is still open and the server has sent nothing unexpected.
     pub(super) fn listens(&self) -> bool {
         self.usable && self.wire.is_quiet()
     }
 
-    /// Asks a server that has not heard from us for a while.
+    /// Checks with NOOP whether the server still answers, after the connection was idle.
     pub(super) async fn noop(&mut self) -> bool {
         matches!(self.ask(Noop, Duration::from_secs(10)).await, Reply::Yes(_))
     }
 
-    /// Ends it politely.
+    /// Closes the connection with QUIT.
     pub(super) async fn quit(&mut self) {
         self.usable = false;
-        // Whatever it answers, we are leaving.
+        // The answer does not matter, because the connection is closed in every case.
         let _ = self.ask(Quit, Duration::from_secs(2)).await;
     }
 
@@ -326,7 +332,7 @@ impl Dialogue {
         reply
     }
 
-    /// Hands one mail over. `doubt` arises when the mail's own bytes begin to leave.
+    /// Hands over one email. `doubt` arises when the first byte of the message is sent.
     pub(super) async fn transfer(&mut self, mail: &Mail, doubt: &Doubt) -> Transfer {
         let parameters = match self.parameters(mail) {
             Ok(parameters) => parameters,
@@ -335,7 +341,7 @@ impl Dialogue {
         if let Some(transfer) = self.envelope(mail, &parameters).await {
             return transfer;
         }
-        // The server waits for the mail and must have nothing else to say: its next word decides.
+        // The server must not have sent anything else, because its next reply is the answer to the message.
         if !self.wire.is_quiet() {
             self.usable = false;
             let reason = "the mail server said more than it was asked";
@@ -355,7 +361,7 @@ impl Dialogue {
         Transfer::Done(outcome)
     }
 
-    /// The parameters of MAIL, or why the server cannot take the mail.
+    /// Returns the parameters of MAIL, or the reason why the server cannot accept the email.
     fn parameters(&self, mail: &Mail) -> Result<String, String> {
         let mut parameters = String::new();
         let international = [&mail.from, &mail.to].into_iter().any(|address| {
@@ -388,7 +394,8 @@ impl Dialogue {
         Ok(parameters)
     }
 
-    /// The envelope, up to the server's 354. Answers what became of the mail where it did not come to that.
+    /// Sends the envelope up to the reply 354 of the server. Returns the result if the server did not send
+    /// this reply.
     async fn envelope(&mut self, mail: &Mail, parameters: &str) -> Option<Transfer> {
         let from = format!("MAIL FROM:<{}>{parameters}\r\n", mail.from);
         let to = format!("RCPT TO:<{}>\r\n", mail.to);
@@ -423,7 +430,8 @@ impl Dialogue {
                         (first, Step::Sender)
                     };
                     if matches!(third, Reply::More) {
-                        // It wants a mail for nobody. There is no way back from here but to leave.
+                        // The server waits for a message without a recipient. The only safe way out is to
+                        // close the connection.
                         self.usable = false;
                     }
                     Some(self.refused(refusal, step))
@@ -446,7 +454,8 @@ impl Dialogue {
         None
     }
 
-    /// The connection ended in the envelope. One that had served before had simply come to its end.
+    /// Handles a connection that was closed during the envelope. If it has carried emails before, it has only
+    /// reached its end, and the email can be sent on another connection.
     fn broken_off(&mut self, reply: Reply, fresh: bool) -> Transfer {
         self.usable = false;
         if fresh {
@@ -457,19 +466,20 @@ impl Dialogue {
         }
     }
 
-    /// The envelope was refused: the connection stays, after a reset.
+    /// Handles a rejected envelope. The connection stays open and is reset before the next email.
     fn refused(&mut self, reply: Reply, step: Step) -> Transfer {
         self.carried += 1;
         self.reset_due = true;
         Transfer::Done(match reply {
             Reply::No(code, text) if code >= 500 => match step {
-                // "User unknown" is about the recipient only where the recipient was asked for.
+                // "User unknown" is about the recipient only in a reply to RCPT TO.
                 Step::Sender => Outcome::Failed(format!("{text} (in reply to MAIL FROM)")),
                 Step::Recipient => refused_for_good(text),
                 Step::Data => Outcome::Failed(text),
             },
             Reply::No(_, text) => Outcome::Retry(None, text),
-            // 2xx for DATA, 3xx for an envelope: it cannot be told what the server thinks has happened.
+            // A 2xx reply to DATA or a 3xx reply to another command is against the protocol, so the state of
+            // the server is unknown.
             reply => {
                 self.usable = false;
                 Outcome::Retry(
@@ -491,7 +501,7 @@ async fn encrypt(relay: &Relay, wire: &Wire) -> Result<(), String> {
         .map_err(|error| format!("TLS failed: {}", one_line(&error.to_string(), KEPT)))
 }
 
-/// A mail with the dots that SMTP adds, and the one that ends it.
+/// An email with the additional dots that SMTP requires, and with the final dot.
 struct Stuffed<'a>(&'a str);
 
 impl Display for Stuffed<'_> {
@@ -514,7 +524,7 @@ impl Display for Stuffed<'_> {
     }
 }
 
-/// What a refusal for good means: the same function judges the words of a bounce.
+/// Returns the outcome of a permanent rejection. The function that judges bounces decides here too.
 fn refused_for_good(text: String) -> Outcome {
     match refusal::judge(None, &text) {
         Blame::Mailbox => Outcome::NoMailbox(text),

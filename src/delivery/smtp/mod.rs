@@ -1,11 +1,13 @@
-//! The mail channel's way out: SMTP connections of our own, each held by one sender.
+//! The SMTP connections of the email channel. Each sender has its own connection.
 //!
-//! lettre's transports leave Nagle's algorithm on, which costs 40 ms a mail on a local relay, cap nothing and pipeline
-//! nothing. So each sender keeps one of lettre's `AsyncSmtpConnection`s over a [`wire`] of ours, and there are as many
-//! senders as the settings allow. One that hangs holds up nobody but itself.
+//! The transports of lettre keep Nagle's algorithm on, which takes 40 ms for each email on a local relay.
+//! They also have no limits and no pipelining. So each sender uses lettre's `AsyncSmtpConnection` over its
+//! own stream ([`wire`]). There are as many senders as the settings allow. A connection that hangs delays
+//! only its own sender.
 //!
-//! Must never happen here: a mail that counts as sent without the server's 2xx after the last byte, a mail that is tried
-//! again at once after the server may have taken it, or an address or a credential in a log.
+//! - An email counts as sent only after a 2xx reply of the server to its last byte.
+//! - An email that the server may have accepted is never repeated at once.
+//! - No address and no credential ever appears in a log.
 
 mod dialogue;
 mod relay;
@@ -21,10 +23,10 @@ use super::channel::Doubt;
 use super::{Mail, Outcome};
 use dialogue::{Dialogue, Transfer};
 
-/// How long a connection may idle before the server is asked whether it still listens.
+/// After this idle time, the server is asked with NOOP whether it still answers.
 const ASK_AFTER: Duration = Duration::from_secs(5);
 
-/// One sender: a relay and, while there is work, a connection to it.
+/// One sender. It has a relay and, while there are emails to send, a connection to it.
 pub struct Sender {
     relay: Relay,
     open: Option<(Dialogue, Instant)>,
@@ -32,7 +34,7 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// A sender without a connection yet.
+    /// Creates a sender without a connection.
     pub fn new(relay: Relay) -> Self {
         Sender {
             relay,
@@ -41,14 +43,15 @@ impl Sender {
         }
     }
 
-    /// Sends one mail. A connection that turns out to have ended before this mail is replaced once, at no cost to the
-    /// mail: the server cannot have taken it.
+    /// Sends one email. If the server closed the open connection before this email, the sender opens another
+    /// one, once. This is safe, because the server cannot have accepted the email.
     pub async fn deliver(&mut self, mail: &Mail) -> Outcome {
         self.doubt.begin();
         for _ in 0..2 {
             let mut dialogue = match self.connection().await {
                 Ok(dialogue) => dialogue,
-                // Whatever the server says while greeting or signing in is about us, not about the recipient.
+                // An error during the greeting or the authentication is about Candor and not about the
+                // recipient.
                 Err(reason) => {
                     self.relay.is_ill();
                     return Outcome::Retry(None, format!("no connection to the mail server: {reason}"));
@@ -74,7 +77,7 @@ impl Sender {
         )
     }
 
-    /// The open connection, where it still serves, or a new one.
+    /// Returns the open connection if it still works, or opens a new one.
     async fn connection(&mut self) -> Result<Dialogue, String> {
         if let Some((mut dialogue, since)) = self.open.take() {
             let full = self
@@ -93,25 +96,25 @@ impl Sender {
         Ok(dialogue)
     }
 
-    /// Says good-bye, when there is nothing to send.
+    /// Closes the connection when there is nothing to send.
     pub async fn close(&mut self) {
         if let Some((mut dialogue, _)) = self.open.take() {
-            // The server may have hung up already; then there is nobody to say it to.
+            // An error does not matter here, because the server may already have closed the connection.
             let _ = timeout(Duration::from_secs(2), dialogue.quit()).await;
         }
     }
 
-    /// Tells whether the server may have the mail that is being sent.
+    /// Returns the flag that says whether the server can have received the email that is being sent.
     pub fn doubt(&self) -> Doubt {
         self.doubt.clone()
     }
 
-    /// Whether a connection is open.
+    /// Returns whether a connection is open.
     pub fn is_open(&self) -> bool {
         self.open.is_some()
     }
 
-    /// When the next connection may be tried, where the last ones failed.
+    /// Returns when the next connection may be tried, if the last ones failed.
     pub fn closed_until(&self) -> Option<Instant> {
         if self.is_open() {
             None

@@ -1,6 +1,6 @@
-//! Where mails go: the relay of `CANDOR_SMTP_URL`, and what is known about its health.
+//! The relay of `CANDOR_SMTP_URL`, and what is known about its state.
 //!
-//! Must never happen here: the URL, which may hold a password, in an error or a log.
+//! The URL may contain a password, so it never appears in an error or a log.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,27 +13,28 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio_rustls::TlsConnector;
 
-/// The wait after the first failure to connect; it doubles from there.
+/// The wait after the first failure to connect. It doubles with every further failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// The longest wait between two tries to connect.
+/// The largest wait between two tries to connect.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The most bytes of a file of certificate authorities.
+/// The largest size of a file with certificate authorities, in bytes.
 const MOST_AUTHORITIES: u64 = 1024 * 1024;
 
-/// Connections that were ended after the same number of mails, one after another, before that is taken for a limit.
+/// How many connections in a row must end after the same number of emails before this number counts as a
+/// limit.
 const ENOUGH: u32 = 4;
 
-/// A mail server that takes our mails. Clones share what is known about it.
+/// A mail server that accepts the emails of Candor. Clones share what is known about it.
 #[derive(Clone)]
 pub struct Relay {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) security: Security,
     pub(super) credentials: Option<Credentials>,
-    /// Mails that one connection carries at most, by the settings.
+    /// The largest number of emails on one connection, from the settings.
     pub(super) max_messages: Option<usize>,
-    /// Certificate authorities that are trusted beside those of this machine.
+    /// The certificate authorities that are trusted in addition to those of the machine.
     authorities: Vec<CertificateDer<'static>>,
     shared: Arc<Shared>,
 }
@@ -42,9 +43,10 @@ pub struct Relay {
 struct Shared {
     tls: OnceLock<TlsConnector>,
     health: Mutex<Health>,
-    /// Mails after which the server ends its connections; 0: not known.
+    /// The number of emails after which the server closes its connections. 0 means that it is not known.
     learned_limit: AtomicUsize,
-    /// After how many mails it ended one last, and how often in a row after as many.
+    /// The number of emails after which the server closed the last connection, and how many times in a row
+    /// this was the same number.
     ended_after: Mutex<(usize, u32)>,
 }
 
@@ -56,21 +58,22 @@ struct Health {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Security {
-    /// STARTTLS where the server offers it.
+    /// STARTTLS is used if the server offers it.
     Opportunistic,
-    /// STARTTLS or nothing.
+    /// STARTTLS is required.
     Required,
-    /// TLS from the first byte.
+    /// The connection uses TLS from the first byte.
     Implicit,
-    /// Plain, as on a local relay.
+    /// The connection is not encrypted, for example to a local relay.
     Plain,
 }
 
 impl Relay {
-    /// Parses `smtp://[USER:PASSWORD@]HOST[:PORT][?tls=required|opportunistic|none][&max_messages=N]` or `smtps://…`.
+    /// Parses `smtp://[USER:PASSWORD@]HOST[:PORT][?tls=required|opportunistic|none][&max_messages=N]` or
+    /// `smtps://…`.
     ///
     /// # Errors
-    /// A sentence that does not repeat the URL: it may hold a password.
+    /// A sentence that does not repeat the URL, because the URL may contain a password.
     pub fn parse(text: &str) -> Result<Relay, String> {
         let url = url::Url::parse(text).map_err(|_| "must be a URL such as smtp://localhost:25")?;
         let host = url
@@ -125,10 +128,11 @@ impl Relay {
         })
     }
 
-    /// The same server, whose certificate may also come from an authority in this file: one or more certificates in PEM.
+    /// Adds the certificate authorities of a file with one or more certificates in PEM.
     ///
     /// # Errors
-    /// A sentence with the file's name, if it cannot be read or holds no certificate, or one that is not valid.
+    /// A sentence with the name of the file, if the file cannot be read, or contains no certificate or an
+    /// invalid one.
     pub fn trusting(mut self, file: &Path) -> Result<Relay, String> {
         let about = |reason: &str| format!("{}: {reason}", file.display());
         let metadata = std::fs::metadata(file).map_err(|error| about(&error.to_string()))?;
@@ -152,12 +156,12 @@ impl Relay {
         if self.authorities.is_empty() {
             return Err(about("holds no certificate in PEM (-----BEGIN CERTIFICATE-----)"));
         }
-        // A connector that was made before does not know them.
+        // An existing TLS connector does not know the new authorities.
         self.shared = Arc::default();
         Ok(self)
     }
 
-    /// Mails that one connection carries at most: by the settings, or as the server has shown.
+    /// Returns the largest number of emails on one connection, from the settings or learned from the server.
     pub(super) fn message_limit(&self) -> Option<usize> {
         let learned = self.shared.learned_limit.load(Ordering::Relaxed);
         [self.max_messages, (learned > 0).then_some(learned)]
@@ -166,8 +170,8 @@ impl Relay {
             .min()
     }
 
-    /// The server ended a connection (421) after this many mails. It may just be restarting; only one that does so again
-    /// and again after as many mails has a limit.
+    /// Records that the server closed a connection (421) after this number of emails. This can be a restart
+    /// of the server. It counts as a limit only if it happens several times in a row after the same number.
     pub(super) fn learn_message_limit(&self, mails: usize) {
         let mut ended = self
             .shared
@@ -184,23 +188,24 @@ impl Relay {
         }
     }
 
-    /// When it may be connected to, where it could not be lately.
+    /// Returns when a connection may be tried again, if the last one failed.
     pub fn closed_until(&self) -> Option<Instant> {
         let health = self.shared.health.lock().unwrap_or_else(PoisonError::into_inner);
         health.not_before.filter(|at| *at > Instant::now())
     }
 
-    /// It could be reached.
+    /// Records that a connection succeeded.
     pub(super) fn is_well(&self) {
         *self.shared.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::default();
     }
 
-    /// It could not be reached. All senders wait, longer each time, and not all equally long.
+    /// Records that a connection failed. All senders then wait. The wait grows with each failure and contains
+    /// a random part.
     pub(super) fn is_ill(&self) {
         let mut health = self.shared.health.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if health.not_before.is_some_and(|at| at > now) {
-            // Another sender has just found out the same.
+            // Another sender has just recorded the same failure.
             return;
         }
         let pause = FIRST_PAUSE
@@ -210,10 +215,11 @@ impl Relay {
         health.not_before = Some(now + pause.mul_f64(0.8 + 0.4 * chance()));
     }
 
-    /// For TLS, with the authorities that this machine trusts and those of the settings; loaded once.
+    /// Returns the TLS connector with the certificate authorities of the machine and of the settings. It is
+    /// made once.
     ///
     /// # Errors
-    /// Where there are none.
+    /// A sentence, if there are no certificate authorities or if TLS cannot be set up.
     pub(super) fn tls(&self) -> Result<TlsConnector, String> {
         if let Some(connector) = self.shared.tls.get() {
             return Ok(connector.clone());

@@ -1,10 +1,11 @@
-//! The stream under an SMTP connection: without Nagle's delay, line by line, and able to change to TLS in place.
+//! The stream under an SMTP connection. It has no Nagle delay, is read line by line, and can change to TLS.
 //!
-//! lettre reads replies through a buffer that nobody can look into. This stream hands out one line at a time and keeps
-//! the rest itself. So it is known whether the server has said more than it was asked, which must never be taken for the
-//! answer to the next command, and whether it hung up while nothing was being sent.
+//! lettre reads replies through a buffer that other code cannot see. This stream gives lettre one line at a
+//! time and keeps the rest in its own buffer. So Candor knows whether the server has sent more than one
+//! reply, which must never count as the answer to the next command. It also knows whether the server closed
+//! the connection while nothing was being sent.
 //!
-//! Must never happen here: a byte read before TLS that counts after it.
+//! A byte that was read before TLS never counts after it.
 
 use std::fmt;
 use std::io;
@@ -20,35 +21,37 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Bytes of one read, and the most that is kept of what the server says at a time.
+/// The number of bytes of one read, and the largest part of a reply that is kept for [`Wire::last_reply`].
 const CHUNK: usize = 8 * 1024;
-/// The most bytes of all replies to one write, of which a pipelined envelope has four.
+/// The largest number of bytes of all replies to one write. A pipelined envelope has four replies.
 const LONGEST: usize = 16 * 1024;
-/// The most lines of these. A reply has a few; lettre reads it again from its beginning with every line that is added, so that one
-/// without end would take all the time of the processor before it took the memory.
+/// The largest number of lines of all replies to one write. A normal reply has a few lines. lettre parses a
+/// reply again from its beginning with every line that is added, so an endless reply would use all processor
+/// time.
 const MOST_LINES: usize = 200;
 
 enum Io {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
-    /// While TLS is being set up, and after that failed.
+    /// TLS is being set up, or setting it up failed.
     Gone,
 }
 
 struct Inner {
     io: Io,
     inbox: Vec<u8>,
-    /// How much of the inbox was handed out.
+    /// The number of bytes of `inbox` that were given to lettre.
     read: usize,
-    /// What was handed out since the last write: the reply to it.
+    /// The reply to the last write.
     said: Vec<u8>,
-    /// Bytes that were handed out since the last write.
+    /// The number of bytes that were given to lettre since the last write.
     heard: usize,
-    /// Whole lines, likewise.
+    /// The number of complete lines that were given to lettre since the last write.
     lines: usize,
 }
 
-/// A stream that two hold: lettre's connection, which talks through it, and ours, which looks at it.
+/// A stream with two owners: lettre's connection, which reads and writes, and the dialogue, which inspects
+/// it.
 #[derive(Clone)]
 pub(super) struct Wire {
     inner: Arc<Mutex<Inner>>,
@@ -56,10 +59,11 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// Over a TCP connection, from which Nagle's delay is taken: with it each mail waits 40 ms for a delayed ACK.
+    /// Creates the stream from a TCP connection and turns off Nagle's algorithm. With it, each email would
+    /// wait 40 ms for a delayed ACK.
     ///
     /// # Errors
-    /// Where the peer has left already.
+    /// An I/O error, for example if the server has already closed the connection.
     pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let peer = stream.peer_addr()?;
@@ -80,11 +84,11 @@ impl Wire {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Encrypts what follows.
+    /// Changes the connection to TLS.
     ///
     /// # Errors
-    /// Where the server has said more than it was asked before (it would count as said under TLS), or where the handshake
-    /// fails.
+    /// An I/O error, if the server sent more than one reply before TLS (it would otherwise count as sent
+    /// under TLS), or if the handshake fails.
     pub(super) async fn encrypt(
         &self,
         connector: &TlsConnector,
@@ -112,22 +116,23 @@ impl Wire {
         Ok(())
     }
 
-    /// Whether what goes over it is encrypted.
+    /// Returns whether the connection is encrypted.
     pub(super) fn is_encrypted(&self) -> bool {
         matches!(self.lock().io, Io::Tls(_))
     }
 
-    /// Whether the peer is this machine.
+    /// Returns whether the server runs on the same machine.
     pub(super) fn is_local(&self) -> bool {
         self.peer.ip().is_loopback()
     }
 
-    /// The last reply, as it came.
+    /// Returns the last reply unchanged.
     pub(super) fn last_reply(&self) -> String {
         String::from_utf8_lossy(&self.lock().said).into_owned()
     }
 
-    /// Whether the connection is open and the server silent, as it must be before a command.
+    /// Returns whether the connection is open and the server has sent nothing unexpected. This must be true
+    /// before each command.
     pub(super) fn is_quiet(&self) -> bool {
         let mut inner = self.lock();
         if inner.read < inner.inbox.len() {
@@ -135,9 +140,10 @@ impl Wire {
         }
         let mut byte = [0; 1];
         let mut buffer = ReadBuf::new(&mut byte);
-        // Whoever reads next registers a waker of their own.
+        // The next reader registers its own waker.
         let mut context = Context::from_waker(Waker::noop());
-        // Ready would be words without a question, the end, or an error.
+        // If the read is ready, the server sent something unexpected, closed the connection, or there was an
+        // error.
         inner.io.poll_read(&mut context, &mut buffer).is_pending()
     }
 }

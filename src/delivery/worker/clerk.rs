@@ -1,7 +1,8 @@
-//! The clerk: stores what became of deliveries, claims what is due next, expands queued notices.
+//! The recorder (`Clerk`). It stores the outcomes of deliveries, claims the next due deliveries, and expands
+//! queued notices.
 //!
-//! Must never happen here: an outcome that is dropped because its transaction failed. It is tried until it is stored, and
-//! nothing more is claimed meanwhile.
+//! An outcome is never lost because its transaction failed. The recorder tries again until the outcome is
+//! stored, and claims nothing until then.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,22 +19,23 @@ use crate::delivery::channel::Task;
 use crate::delivery::ledger::{Done, Group};
 use crate::delivery::queue::{self, Claim, Claimed, Expansion, Finish, Frozen, Orders, Wanted};
 
-/// How long an outcome waits for others to be stored with it.
+/// How long an outcome waits for other outcomes of the same batch.
 const LINGER: Duration = Duration::from_millis(20);
-/// Deliveries that a channel holds claimed at most.
+/// The largest number of deliveries that a channel has claimed.
 const WINDOW: usize = 2_000;
-/// A window that is used up faster than this grows.
+/// If a batch takes less time than this, the number of claims grows.
 const BRISK: Duration = Duration::from_millis(200);
-/// A window that takes longer than this shrinks.
+/// If a batch takes more time than this, the number of claims falls.
 const SLUGGISH: Duration = Duration::from_secs(2);
-/// Claims for each delivery that is made at a time, at first and at least.
+/// The smallest and first number of claims for each delivery that a channel makes at the same time.
 const AHEAD: usize = 2;
-/// Steps of an expansion between two turns at most: the other channels wait no longer than a moment.
+/// The largest number of expansion steps between two transactions. More steps would delay the other channels
+/// too much.
 const STEPS: usize = 4;
-/// Frozen notices that are kept in memory.
+/// The number of frozen notices that are kept in memory.
 const NOTICES: usize = 32;
 
-/// Stores, claims, expands.
+/// The recorder of one process.
 pub(super) struct Clerk {
     office: Arc<Office>,
     stop: watch::Receiver<bool>,
@@ -41,21 +43,23 @@ pub(super) struct Clerk {
     schedules: Arc<HashMap<&'static str, Vec<Duration>>>,
     expansion: Arc<Expansion>,
     notices: HashMap<NoticeId, Arc<Frozen>>,
-    /// A group whose transaction failed: it is tried until it is stored.
+    /// A batch whose transaction failed. It is tried again until it is stored.
     unstored: Option<Arc<Sheet>>,
-    /// The last row of receipts that is done with.
+    /// The last row of outcome records that is not needed any more.
     cleared: i64,
-    /// The last turn failed, and nobody knows whether it was committed: more may be claimed than is known here. Such rows
-    /// would stay with a living worker for good.
+    /// Whether the last transaction failed and may still have been committed. Then the database may contain
+    /// claims that this worker does not know. Without a check they would stay claimed as long as the worker
+    /// lives.
     in_doubt: bool,
-    /// The last round wrote rows of a notice into the queue: there may be more, however much is due already.
+    /// Whether the last round wrote rows of a notice into the queue. There may be more rows to write, even if
+    /// many deliveries are already due.
     expanding: bool,
-    /// Deliveries that a channel may hold claimed for each that it makes at a time.
+    /// The number of claims for each delivery that a channel makes at the same time.
     ahead: usize,
     last_turn: Instant,
 }
 
-/// A group as it is stored.
+/// A batch as it is stored.
 struct Sheet {
     done: Vec<(Claimed, Finish)>,
     row: i64,
@@ -88,13 +92,14 @@ impl Clerk {
         clerk
     }
 
-    /// Deliveries that a channel may hold claimed: each has its own, so that one with many connections does not claim
-    /// for those with few.
+    /// Returns the largest number of deliveries that a channel may have claimed. Each channel has its own, so
+    /// that a channel with many connections does not claim for one with few.
     fn window(&self, desk: &Desk) -> usize {
         (desk.channel.concurrency() * self.ahead).min(WINDOW)
     }
 
-    /// Outcomes that are stored without waiting for more: half of what the busiest channel holds.
+    /// Returns the number of outcomes that are stored without waiting for more. It is half of the largest
+    /// number of claims of a channel with work.
     fn threshold(&self) -> usize {
         let busy = |desk: &&Arc<Desk>| desk.outstanding.load(Ordering::SeqCst) > 0;
         let desks = &self.office.desks;
@@ -132,7 +137,8 @@ impl Clerk {
         }
     }
 
-    /// Waits until there is something to store, or something may be due; answers whether the latter.
+    /// Waits until there is something to store or until something may be due. Returns true in the second
+    /// case.
     async fn wait(&mut self) -> bool {
         let poll = Instant::now() + POLL;
         loop {
@@ -159,7 +165,7 @@ impl Clerk {
         }
     }
 
-    /// One round: stores, claims, expands. Answers whether another one should follow at once.
+    /// Does one round: stores, claims and expands. Returns whether another round must follow at once.
     async fn round(&mut self, look: bool) -> Result<bool> {
         let office = self.office.clone();
         self.take_out_stopped();
@@ -190,7 +196,8 @@ impl Clerk {
                     queue::expand_step(tx, &expansion)
                 })
                 .await?;
-            // Where a channel holds all that it may and nothing waits to be stored, a turn would find little to do.
+            // If a channel has all the claims that it may have, and no outcome waits, a transaction would
+            // have little to do, so expand more.
             let full = |desk: &Arc<Desk>| desk.outstanding.load(Ordering::SeqCst) >= self.window(desk);
             let idle = office.ledger.waiting().0 == 0 && office.desks.iter().any(full);
             if !idle || !self.expanding || *self.stop.borrow() {
@@ -200,7 +207,8 @@ impl Clerk {
         Ok(queued)
     }
 
-    /// What waits of a stopped notice does not wait for a sender: that may take long.
+    /// Removes the waiting deliveries of stopped notices, because they could otherwise wait long for a
+    /// sender.
     fn take_out_stopped(&self) {
         let wake = &self.office.setup.wake;
         if !wake.newly_stopped.swap(false, Ordering::SeqCst) {
@@ -218,7 +226,7 @@ impl Clerk {
         }
     }
 
-    /// Stores what waits and claims what is due. Answers whether a notice waits to be expanded.
+    /// Stores the waiting outcomes and claims what is due. Returns whether a notice waits to be expanded.
     async fn turn(&mut self, claim: bool) -> Result<bool> {
         let office = self.office.clone();
         let sheet = self.sheet();
@@ -308,7 +316,7 @@ impl Clerk {
         }
         self.office.ledger.tell_at(self.threshold());
         for notice in turn.complete {
-            // Where this fails, the next look finds it again.
+            // If this fails, the next transaction finds the notice again.
             let end = move |tx: &mut Tx<'_>| crate::notice::finished(tx, &notice);
             office.setup.db.write(&Actor::system("delivery"), end).await?;
         }
@@ -325,8 +333,9 @@ impl Clerk {
         })
     }
 
-    /// A fast relay is worth many claims ahead; with a slow one they would only wait here, where no other worker and no
-    /// stop reaches them as easily.
+    /// Adapts the number of claims to the speed of the relay. A fast relay needs many claims in advance. With
+    /// a slow relay they would only wait in this process, where other workers cannot send them and a stop
+    /// reaches them later.
     fn adapt(&mut self, stored: usize) {
         if stored == 0 {
             return;
@@ -334,7 +343,7 @@ impl Clerk {
         let took = self.last_turn.elapsed();
         self.last_turn = Instant::now();
         if stored >= self.threshold() && took < BRISK {
-            // No further than to the largest window of the channel with the fewest connections.
+            // The limit is the largest number of claims of the channel with the fewest connections.
             let fewest = self
                 .office
                 .desks
@@ -381,7 +390,7 @@ impl Clerk {
         Ok(())
     }
 
-    /// A frozen notice; or why it cannot be sent at all.
+    /// Returns a frozen notice, or the reason why it cannot be sent.
     async fn notice(&mut self, id: &NoticeId) -> std::result::Result<Arc<Frozen>, String> {
         if let Some(known) = self.notices.get(id) {
             return Ok(known.clone());
@@ -396,7 +405,8 @@ impl Clerk {
                 .await;
             match found {
                 Ok(frozen) => {
-                    // A handful of notices are on their way at a time; old ones need not stay.
+                    // Only a few notices are being sent at the same time, so all of them can be removed at
+                    // once.
                     if self.notices.len() >= NOTICES {
                         self.notices.clear();
                     }
@@ -416,7 +426,8 @@ impl Clerk {
         }
     }
 
-    /// Stores what the senders still bring in, and gives back what nobody began.
+    /// Stores the outcomes that the senders still return, and gives back the deliveries that no sender
+    /// started.
     async fn wind_up(mut self) {
         let office = self.office.clone();
         let left: Vec<Claimed> = office
@@ -447,7 +458,7 @@ impl Clerk {
                 return;
             };
             if since.elapsed() > LAST_CHANCE {
-                // Receipts and leases bring everything back.
+                // The outcome records and the leases restore the correct state later.
                 tracing::error!(
                     error = problem.chain(),
                     "ending without having stored the last outcomes; they are stored when Candor runs again"

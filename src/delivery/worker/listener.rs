@@ -1,6 +1,6 @@
-//! The listener: with PostgreSQL, what other processes queue or stop is heard at once.
+//! The listener. With PostgreSQL, it receives at once what other processes queue or stop.
 //!
-//! Must never happen here: anything that only listening would find out. It is all in the tables, which are looked at anyway.
+//! Nothing depends on the listener alone. Everything is also in the tables, which are polled.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use super::{POLL, Setup};
 use crate::base::id::NoticeId;
 
-/// Hears what other processes queue and stop. libpq has no way to wait that we could use without unsafe code, so it
-/// looks often: a look costs one read that does not block.
+/// Starts the thread that receives notifications of other processes. Waiting for them with libpq would need
+/// unsafe code, so the thread polls. One poll is a read that does not block.
 pub(super) fn listen(setup: &Setup, stop: watch::Receiver<bool>) -> Option<std::thread::JoinHandle<()>> {
     const LOOK: Duration = Duration::from_millis(20);
     setup.receipts.is_none().then_some(())?;
@@ -23,7 +23,8 @@ pub(super) fn listen(setup: &Setup, stop: watch::Receiver<bool>) -> Option<std::
                 None => crate::db::connect_alone(db.url()).and_then(|mut fresh| {
                     crate::db::dialect::listen(&mut fresh)?;
                     connection = Some(fresh);
-                    // What was said while nobody listened is in the tables.
+                    // Notifications that were missed before the connection was open are also in the tables,
+                    // so poll them once.
                     Ok(vec![String::new()])
                 }),
             };

@@ -1,12 +1,15 @@
 //! The delivery workers of one process.
 //!
-//! The players: the [`clerk`] stores outcomes and claims what is due next, in one transaction, and expands queued notices;
-//! a [dispatcher](super::dispatch) for each channel says who is next, fairly between domains; each of the [`senders`]
-//! makes one delivery at a time and goes on when the [ledger](super::ledger) has a receipt of it; a renewer keeps the
-//! claims; with PostgreSQL a [`listener`] hears what other processes queued or stopped.
+//! - The [recorder](clerk) stores outcomes and claims the next due deliveries in one transaction, and expands
+//!   queued notices.
+//! - A [dispatcher](super::dispatch) for each channel chooses the next delivery, fairly between domains.
+//! - Each of the [`senders`] makes one delivery at a time. It continues when the [ledger](super::ledger) has
+//!   an outcome record of the delivery.
+//! - A renewer extends the leases.
+//! - With PostgreSQL, a [`listener`] receives what other processes queued or stopped.
 //!
-//! Must never happen here: network I/O inside a transaction, a claim that outlives its worker by more than a lease,
-//! or a job that needs the machine to stay up (everything is idempotent and starts again from the tables).
+//! There is no network I/O inside a transaction. A claim ends at most one lease after its worker died. All
+//! work is idempotent and starts again from the tables, so the machine may stop at any time.
 
 mod clerk;
 mod listener;
@@ -33,30 +36,30 @@ use crate::base::id::{NoticeId, new_uuid};
 use crate::db::Db;
 use crate::work::Part;
 
-/// How often the tables are looked at when nothing wakes the clerk.
+/// The poll interval of the recorder if nothing wakes it.
 const POLL: Duration = Duration::from_millis(500);
-/// A claim that ends sooner than this is not used any more.
+/// A claim whose lease ends sooner than this is not used any more.
 const MARGIN: Duration = Duration::from_secs(5);
-/// How long it then tries to store what came of them.
+/// How long a process that stops tries to store the last outcomes.
 const LAST_CHANCE: Duration = Duration::from_secs(15);
 
-/// Counts for the metrics, and what is wrong at the moment.
+/// Counters for the metrics, and the current fault.
 #[derive(Default)]
 pub struct Stats {
-    /// Attempts that were accepted.
+    /// The number of accepted attempts.
     pub sent: AtomicU64,
-    /// Attempts to be repeated.
+    /// The number of attempts that are repeated.
     pub retried: AtomicU64,
-    /// Attempts of which nobody knows whether they arrived.
+    /// The number of attempts for which it is not known whether the message arrived.
     pub ambiguous: AtomicU64,
-    /// Attempts refused for good.
+    /// The number of attempts that failed permanently.
     pub failed: AtomicU64,
-    /// Why outcomes cannot be stored, while they cannot. Nothing is claimed then.
+    /// Why outcomes cannot be stored at the moment. Until they are stored, nothing is claimed.
     trouble: Mutex<Option<String>>,
 }
 
 impl Stats {
-    /// Why sending has stopped, where it has.
+    /// Returns why sending has stopped, if it has.
     pub fn trouble(&self) -> Option<String> {
         self.trouble
             .lock()
@@ -79,23 +82,24 @@ impl Stats {
     }
 }
 
-/// How the rest of the process, and other processes, get the workers' attention.
+/// Wakes the workers, from the same process or from other processes.
 #[derive(Default)]
 pub struct Wake {
     due: Notify,
-    /// Stopped is for good, so the set only grows: a few ids for the life of the process.
+    /// The stopped notices. A notice that was stopped stays stopped, so the set only grows. It contains a few
+    /// IDs for the lifetime of the process.
     stopped: Mutex<HashSet<NoticeId>>,
-    /// The set has grown since the clerk looked.
+    /// Whether a notice was added to the set since the recorder last checked.
     newly_stopped: AtomicBool,
 }
 
 impl Wake {
-    /// Something is due.
+    /// Tells the workers that something is due.
     pub fn due(&self) {
         self.due.notify_one();
     }
 
-    /// Nothing more of this notice may go out.
+    /// Tells the workers that nothing more of this notice may be sent.
     pub fn stopped(&self, notice: NoticeId) {
         self.stopped
             .lock()
@@ -113,34 +117,34 @@ impl Wake {
     }
 }
 
-/// What the workers need.
+/// The parts and settings that the workers need.
 #[derive(Clone)]
 pub struct Setup {
     /// The database.
     pub db: Db,
-    /// The ways out.
+    /// The channels that deliveries are sent through.
     pub channels: Vec<Arc<dyn Channel>>,
-    /// The right-hand side of Message-IDs.
+    /// The part of a Message-ID after the @.
     pub domain: String,
-    /// How long a delivery is tried before it is given up.
+    /// How long a delivery is tried before it fails.
     pub lifetime: Duration,
-    /// What settings say of domains.
+    /// The limits that the settings give for domains.
     pub limits: Limits,
-    /// Where receipts are written, with an embedded database.
+    /// The file for outcome records with SQLite. `None` with PostgreSQL, which has a table for them.
     pub receipts: Option<PathBuf>,
-    /// Tells that something is due.
+    /// Wakes the workers.
     pub wake: Arc<Wake>,
-    /// Counts.
+    /// The counters for the metrics.
     pub stats: Arc<Stats>,
 }
 
-/// A delivery on its way to a sender.
+/// A claimed delivery that waits for a sender.
 struct Job {
-    /// Before the claim: it holds for a lease from here.
+    /// The time just before the claim. The lease is valid from then on.
     claimed_at: Instant,
-    /// From when on a renewal counts for it.
+    /// The time from which a renewal includes this delivery.
     held_since: Instant,
-    /// Or why it cannot be made.
+    /// The task, or the reason why it cannot be made.
     task: std::result::Result<Task, (Claimed, String)>,
 }
 
@@ -160,28 +164,29 @@ impl Job {
     }
 }
 
-/// One channel at work.
+/// A channel with its dispatcher.
 struct Desk {
     channel: Arc<dyn Channel>,
     dispatcher: Dispatcher<Job>,
-    /// Claimed and not stored yet.
+    /// The number of deliveries that are claimed and whose outcomes are not stored yet.
     outstanding: AtomicUsize,
 }
 
-/// What the players share.
+/// The data that all tasks of the workers share.
 struct Office {
     setup: Setup,
     lease: Arc<str>,
     ledger: Arc<Ledger>,
     desks: Vec<Arc<Desk>>,
-    /// The ids of what is claimed and not stored yet: what a renewal is for.
+    /// The IDs of the deliveries that are claimed and whose outcomes are not stored yet. The renewer extends
+    /// their leases.
     held: Mutex<HashSet<i64>>,
-    /// When the claims were last renewed, as of the time the renewal began.
+    /// When the last successful renewal began.
     renewed: Mutex<Option<Instant>>,
 }
 
 impl Office {
-    /// Whether the claim on it still holds for long enough to begin.
+    /// Returns whether the lease of a delivery holds long enough to start the delivery.
     fn holds(&self, job: &Job) -> bool {
         let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
         let since = renewed
@@ -214,10 +219,11 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts the players. What a process before this one left in its receipts is stored first.
+    /// Starts the tasks of the workers. With SQLite, the outcome records that an earlier process left are
+    /// stored first.
     ///
     /// # Errors
-    /// `Unavailable` where there is no room for receipts, or what the database answers.
+    /// `Unavailable` if the file of outcome records cannot be created, or an error of the database.
     pub async fn start(setup: Setup) -> Result<Workers> {
         let (stop, stopped) = watch::channel(false);
         let (senders_ended, ended) = watch::channel(false);
@@ -290,9 +296,10 @@ impl Workers {
         })
     }
 
-    /// Finishes the deliveries that are under way, stores them, gives the rest back, and ends.
+    /// Stops the workers. It finishes the deliveries that are being made, stores their outcomes and gives
+    /// back the rest.
     async fn end(self) {
-        // Nobody listens any more where everything has ended by itself.
+        // This fails only if all tasks have already ended.
         let _ = self.stop.send(true);
         for sender in self.senders {
             ended(sender.await);
@@ -301,7 +308,7 @@ impl Workers {
         ended(self.clerk.await);
         ended(self.renewer.await);
         if let Some(writer) = self.writer {
-            // Nobody hands it anything any more.
+            // All senders have ended, so nothing more arrives.
             writer.abort();
         }
         if let Some(listener) = self.listener
@@ -334,8 +341,8 @@ fn schedules(setup: &Setup) -> HashMap<&'static str, Vec<Duration>> {
         .collect()
 }
 
-/// With an embedded database nobody else can be alive: stores what the process before left in its receipts, and frees
-/// its other claims.
+/// Stores the outcome records that an earlier process left, and gives back its other claims. With SQLite no
+/// other process can be alive.
 async fn take_over(setup: &Setup, path: &std::path::Path) -> Result<()> {
     let receipts = ledger::read_file(path)
         .map_err(|error| Error::Unavailable(format!("cannot read {}: {error}", path.display())))?;

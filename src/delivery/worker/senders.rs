@@ -1,6 +1,6 @@
-//! The senders, which make deliveries one after another, and the renewer, which keeps their claims.
+//! The senders, which make deliveries one after another, and the renewer, which extends their leases.
 //!
-//! Must never happen here: a delivery that begins after its claim has run out, or whose notice is known to be stopped.
+//! No delivery starts after its lease has ended, or if its notice is known to be stopped.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,15 +14,15 @@ use crate::delivery::dispatch::{Turn, Went};
 use crate::delivery::ledger::Done;
 use crate::delivery::queue::{self, Finish};
 
-/// How often claims are renewed; well inside [`queue::LEASE`].
+/// The time between two renewals, which is much shorter than [`queue::LEASE`].
 const RENEW: Duration = Duration::from_secs(10);
-/// How long a connection is kept without a delivery.
+/// How long a connection is kept open without a delivery.
 const IDLE: Duration = Duration::from_secs(15);
-/// How long a process that is told to end waits for deliveries that the other side may have.
+/// How long a stopping process waits for deliveries that the other side can have received.
 const DRAIN: Duration = Duration::from_secs(25);
-/// How long it waits for those that the other side cannot have yet.
+/// How long a stopping process waits for deliveries that the other side cannot have received.
 const GRACE: Duration = Duration::from_secs(2);
-/// How often it looks which kind a delivery is.
+/// The interval at which the process checks which of the two a delivery is.
 const LOOK: Duration = Duration::from_millis(100);
 
 pub(super) async fn make_deliveries(
@@ -87,11 +87,11 @@ pub(super) async fn make_deliveries(
     sender.close().await;
 }
 
-/// Ends when a delivery under way has had its time after the process was told to end. One that the other side cannot have
-/// yet has little: it is made again later, and nobody gets it twice.
+/// Returns when a delivery must be interrupted, because the process stops and the delivery has used its time.
+/// If the other side cannot have received it, the time is short, because repeating it later is safe.
 async fn drained(stop: &mut watch::Receiver<bool>, doubt: &Doubt) {
     if stop.wait_for(|stop| *stop).await.is_err() {
-        // The workers are gone without a word: there is nobody to wait for.
+        // The workers ended without a stop signal, so there is nothing to wait for.
         return;
     }
     let began = Instant::now();
@@ -101,7 +101,7 @@ async fn drained(stop: &mut watch::Receiver<bool>, doubt: &Doubt) {
     }
 }
 
-/// What came of a delivery that had to be broken off.
+/// Returns the outcome of a delivery that was interrupted.
 fn broken_off(doubt: &Doubt) -> Outcome {
     if doubt.exists() {
         Outcome::Ambiguous("the process had to end before the server had answered".to_owned())
@@ -119,7 +119,7 @@ pub(super) async fn renew(office: Arc<Office>, mut stop: watch::Receiver<bool>) 
             () = tokio::time::sleep(RENEW) => {}
             _ = stop.changed() => {}
         }
-        // Deliveries that are under way when the process is told to end need their claims too.
+        // While the process stops, deliveries that are being made still need their leases.
         if office.outstanding() == 0 {
             if *stop.borrow() {
                 return;
@@ -128,7 +128,7 @@ pub(super) async fn renew(office: Arc<Office>, mut stop: watch::Receiver<bool>) 
         }
         let (ids, began) = {
             let held = office.held();
-            // What comes to be held from now on is not among them.
+            // Deliveries that are added after this time are not in this renewal.
             (held.iter().copied().collect::<Vec<i64>>(), Instant::now())
         };
         let (now, lease) = (office.setup.db.clock().now(), office.lease.clone());
