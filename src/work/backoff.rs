@@ -1,4 +1,4 @@
-//! How long to wait before the next attempt.
+//! The waits between the attempts of background work.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ pub struct Backoff<'a> {
 }
 
 impl<'a> Backoff<'a> {
-    /// A backoff with these waits. Without any, each wait is a minute.
+    /// Creates a backoff with these waits. If there are none, each wait is one minute.
     pub const fn new(waits: &'a [Duration]) -> Backoff<'a> {
         Backoff { waits }
     }
 
-    /// The wait after this attempt, counted from 1.
+    /// Returns the wait after this attempt number, from 1.
     pub fn after(&self, attempt: i64) -> Duration {
         let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(0);
         let last = self.waits.len().saturating_sub(1);
@@ -24,14 +24,15 @@ impl<'a> Backoff<'a> {
             .unwrap_or(Duration::from_secs(60))
     }
 
-    /// The wait after this attempt, up to a fifth shorter or longer by chance, so that not all attempts come at the same
-    /// moment.
+    /// Returns the wait after this attempt number, up to a fifth shorter or longer at random, so that not all
+    /// attempts happen at the same time.
     pub fn spread_after(&self, attempt: i64) -> Duration {
         self.after(attempt).mul_f64(0.8 + 0.4 * chance())
     }
 }
 
-/// A number from 0 to 1. Without randomness it is a half: all wait equally long, and nothing else depends on it.
+/// Returns a random number from 0 to 1. If the operating system has no random bytes, it returns 0.5, so that
+/// all waits are equal. Nothing else depends on the number.
 pub fn chance() -> f64 {
     let mut bytes = [0; 4];
     match getrandom::fill(&mut bytes) {

@@ -1,4 +1,4 @@
-//! The `Retry-After` header of an answer (RFC 9110, 10.2.3).
+//! Reads the `Retry-After` header of an answer (RFC 9110, section 10.2.3).
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -6,8 +6,8 @@ use hyper::header::{HeaderMap, RETRY_AFTER};
 
 use crate::base::time::Timestamp;
 
-/// The wait that an answer asks for, in seconds or as a date, at most `longest`. `None` where it asks for none, or where the
-/// header cannot be read.
+/// Returns the wait that an answer asks for, in seconds or as a date, but at most `longest`. Returns `None`
+/// if the answer does not ask for a wait or if the header is not valid.
 pub fn retry_after(headers: &HeaderMap, now: Timestamp, longest: Duration) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse::<u64>() {

@@ -1,4 +1,4 @@
-//! What a service is, how it is woken, and how it learns that the process stops.
+//! The interface of a service, the ways to wake it, and the signal that the process stops.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::base::error::Result;
 /// What a service wants after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Another step at once: there may be more to do.
+    /// The service wants another step at once, because there may be more to do.
     AtOnce,
     /// Nothing is due. The next step comes when something wakes the service, or after the poll interval.
     Wait,
@@ -25,15 +25,15 @@ pub trait Service: Send + 'static {
     /// The time between a wake-up and the step, so that work that comes in bursts is done together.
     const SETTLE: Duration = Duration::ZERO;
 
-    /// Does what is due now, or a part of it. `woken` is false where only the poll interval has passed or the step before
-    /// asked for another one: a service may then check cheaply whether anything is due. A step that waits for somebody else's
-    /// server ends early when `stop` is set.
+    /// Does what is due now, or a part of it. `woken` is false if only the poll interval has passed, or if
+    /// the step before asked for another one. A service may then first check with a cheap query whether
+    /// anything is due. A step that waits for a server of somebody else ends early when `stop` is set.
     ///
     /// # Errors
-    /// Why the step failed. The supervisor logs it and waits before the next step.
+    /// The reason why the step failed. The supervisor logs it and waits before the next step.
     fn step(&mut self, woken: bool, stop: &Stop) -> impl Future<Output = Result<Next>> + Send;
 
-    /// Ends what earlier steps left running. It is called once, after the last step.
+    /// Ends the work that earlier steps left running. It is called once, after the last step.
     fn finish(&mut self) -> impl Future<Output = ()> + Send {
         async {}
     }
@@ -45,12 +45,12 @@ pub enum Wake {
     Commit(watch::Receiver<u64>),
     /// A notification in this process.
     Notify(Arc<Notify>),
-    /// Nothing: the service only polls.
+    /// Nothing wakes the service. It only polls.
     Never,
 }
 
 impl Wake {
-    /// Forgets the wake-ups so far. What is written from here on wakes the service again.
+    /// Forgets earlier wake-ups. A later write wakes the service again.
     pub(super) fn forget(&mut self) {
         if let Wake::Commit(written) = self {
             written.mark_unchanged();
@@ -62,7 +62,7 @@ impl Wake {
         match self {
             Wake::Commit(written) => {
                 if written.changed().await.is_err() {
-                    // Nobody is left who could write.
+                    // Every writer has ended, so no wake-up can come.
                     std::future::pending::<()>().await;
                 }
             }
@@ -72,19 +72,19 @@ impl Wake {
     }
 }
 
-/// Tells that the process stops.
+/// The signal that the process stops.
 #[derive(Clone)]
 pub struct Stop(pub(super) watch::Receiver<bool>);
 
 impl Stop {
-    /// Whether the process stops.
+    /// Returns whether the process stops.
     pub fn is_set(&self) -> bool {
         *self.0.borrow()
     }
 
     /// Waits until the process stops.
     pub async fn wait(&mut self) {
-        // An error means that the supervisor is gone, which is an end as well.
+        // An error means that the supervisor has ended, so the process stops too.
         let _ = self.0.wait_for(|stop| *stop).await;
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use prometheus::core::Collector;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts};
 
-/// Duration, failures and state of the services.
+/// The duration, the failures and the state of the services.
 #[derive(Clone)]
 pub struct WorkStats {
     seconds: HistogramVec,
@@ -56,7 +56,7 @@ impl WorkStats {
         self.failing.with_label_values(&[service]).set(i64::from(failed));
     }
 
-    /// The metrics, to be registered with a registry.
+    /// Returns the metrics, so that they can be registered.
     pub fn collectors(&self) -> [Box<dyn Collector>; 3] {
         [
             Box::new(self.seconds.clone()),

@@ -15,7 +15,7 @@ use crate::base::error::Error;
 
 /// A part of the process that is stopped with the services and manages its own tasks.
 pub trait Part: Send {
-    /// Ends what is under way, then ends.
+    /// Finishes the work that is being done, and then ends the part.
     fn stop(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
@@ -28,7 +28,7 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// A supervisor without services. `stats` counts the steps of all services that it starts.
+    /// Creates a supervisor without services. `stats` counts the steps of all services that it starts.
     pub fn new(stats: WorkStats) -> Supervisor {
         Supervisor {
             stop: watch::channel(false).0,
@@ -46,7 +46,8 @@ impl Supervisor {
         self.services.push((S::NAME, task));
     }
 
-    /// Takes over a part that runs already. It is stopped after the services; the part that came last is stopped first.
+    /// Adds a part that already runs. It is stopped after the services. The part that was added last is
+    /// stopped first.
     pub fn adopt(&mut self, part: impl Part + 'static) {
         self.parts.push(Box::new(part));
     }
@@ -70,9 +71,9 @@ async fn run<S: Service>(mut service: S, mut wake: Wake, mut stop: Stop, stats: 
     let mut failing = false;
     while !stop.is_set() {
         wake.forget();
-        // A duration, not a time of day: the clock of the database is not needed for it.
+        // Only the duration is needed here, so the clock of the database is not used.
         let began = Instant::now();
-        // A fault in one step must not end the service for good.
+        // A panic in one step must not end the service.
         let result = AssertUnwindSafe(service.step(woken, &stop))
             .catch_unwind()
             .await
