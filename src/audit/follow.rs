@@ -1,12 +1,14 @@
-//! Following the trail: work that begins when something was done, whoever did it.
+//! Subscribers of the audit trail. A subscriber starts its work when an event is written, no matter who
+//! caused it.
 //!
-//! Events are numbered in the order in which their transactions commit, as each takes the end of the chain last. So a
-//! follower needs nothing but the number that it has come to: it holds its cursor, reads what is behind it, does its work
-//! and moves the cursor in one transaction. What it does is done once, whatever ends in between and however many
-//! processes there are. It is woken when something was written, and looks by itself now and then.
+//! Transactions number their events in the order of their commits, because each of them locks the end of the
+//! chain last. So a subscriber needs only the number of the last event that it has handled. In one
+//! transaction it locks its cursor, reads the events after it, does its work and moves the cursor. So its
+//! work is done once, even after a crash and with several processes. A subscriber is woken after a write and
+//! also polls.
 //!
-//! Must never happen here: a follower that changes what was done, or one that begins with the past. A new one begins at
-//! the end of the trail.
+//! A subscriber never changes what was done before. A new subscriber begins at the end of the trail and does
+//! not handle earlier events.
 
 use diesel::prelude::*;
 use serde_json::Value;
@@ -19,10 +21,10 @@ use crate::db::dialect::{self, Lock, on_backend};
 use crate::db::schema::{audit_events as e, audit_head as h, trail_cursors as c};
 use crate::db::{Conn, Fix};
 
-/// The followers there are.
+/// The names of all subscribers.
 pub const FOLLOWERS: [&str; 3] = ["automation", "operators", "operators.syncs"];
 
-/// Whether a follower should be woken for it.
+/// Returns whether an event with this action wakes the subscribers.
 pub(super) fn waited_for(action: Action) -> bool {
     matches!(
         action,
@@ -36,31 +38,31 @@ pub(super) fn waited_for(action: Action) -> bool {
     )
 }
 
-/// An event, as far as followers need it.
+/// The part of an event that subscribers need.
 #[derive(Clone, Debug)]
 pub struct Followed {
-    /// Its number.
+    /// The number of the event in the chain.
     pub seq: i64,
-    /// When it was.
+    /// When the event happened.
     pub at: Timestamp,
-    /// What was done.
+    /// The action, such as `incident.opened`.
     pub action: String,
-    /// token, integration, system or anonymous.
+    /// The kind of the actor: token, integration, system or anonymous.
     pub actor_kind: String,
-    /// Id of the actor.
+    /// The ID of the actor.
     pub actor_id: String,
-    /// On what.
+    /// The ID of the subject that was changed.
     pub subject: String,
-    /// The incident it belongs to.
+    /// The incident that the event belongs to, if there is one.
     pub incident: Option<IncidentId>,
-    /// How it is since.
+    /// The state of the subject after the event.
     pub after: Option<Value>,
 }
 
-/// Makes the cursors that are missing: they begin at the end of the trail.
+/// Creates the cursors that do not exist yet. They begin at the end of the trail.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn begin(conn: &mut Conn) -> Result<()> {
     for name in FOLLOWERS {
         let seq: i64 = h::table.select(h::seq).first(conn)?;
@@ -73,27 +75,28 @@ pub fn begin(conn: &mut Conn) -> Result<()> {
     Ok(())
 }
 
-/// How far a follower has come. Holds nothing.
+/// Returns the number of the last event that a subscriber has handled, without a lock.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn cursor(conn: &mut Conn, follower: &str) -> Result<i64> {
     Ok(c::table.find(follower).select(c::seq).first(conn)?)
 }
 
-/// Takes a follower's cursor until the transaction ends, and says how far it has come.
+/// Locks the cursor of a subscriber until the transaction ends, and returns the number of the last event that
+/// it has handled.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn hold(conn: &mut Conn, follower: &str) -> Result<i64> {
     dialect::lock(conn, Lock::Cursor, follower)?;
     cursor(conn, follower)
 }
 
-/// Moves a cursor that is held.
+/// Moves a locked cursor to this event.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn advance(conn: &mut Conn, follower: &str, seq: i64) -> Result<()> {
     diesel::update(c::table.find(follower))
         .set(c::seq.eq(seq))
@@ -101,10 +104,10 @@ pub fn advance(conn: &mut Conn, follower: &str, seq: i64) -> Result<()> {
     Ok(())
 }
 
-/// Whether there is anything of these actions behind a cursor. Holds nothing.
+/// Returns whether there is an event with one of these actions after the cursor, without a lock.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn any(conn: &mut Conn, follower: &str, actions: &[Action]) -> Result<bool> {
     let seq = cursor(conn, follower)?;
     Ok(!behind(conn, seq, actions, 1)?.is_empty())
@@ -121,10 +124,10 @@ type Row = (
     Option<String>,
 );
 
-/// The next events of these actions behind a place of the trail.
+/// Returns the next events with one of these actions after the given event.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn behind(conn: &mut Conn, seq: i64, actions: &[Action], limit: i64) -> Result<Vec<Followed>> {
     let words: Vec<&str> = actions.iter().map(|action| action.as_str()).collect();
     let rows: Vec<Row> = e::table
@@ -142,7 +145,7 @@ pub fn behind(conn: &mut Conn, seq: i64, actions: &[Action], limit: i64) -> Resu
             e::incident_id.nullable(),
             e::after_json,
         ))
-        // Each follower asks for its own few actions.
+        // The statement may be prepared, because each subscriber always asks for the same few actions.
         .fixed()
         .load(conn)?;
     rows.into_iter()

@@ -1,5 +1,5 @@
-//! What was frozen of a notice: its event holds a digest over the texts and over each recipient as it is stored, so that a
-//! later change of any of them is noticed.
+//! The digest of a frozen notice. The event of a queued notice contains a digest of its texts and of each
+//! stored recipient, so that a later change of any of them is found.
 
 use diesel::prelude::*;
 use serde::Serialize;
@@ -11,60 +11,61 @@ use crate::base::text::hex;
 use crate::db::Conn;
 use crate::db::schema::{notice_recipients as r, notices as n, templates as t};
 
-/// Recipients that are read at a time.
+/// The number of recipients that are read at once.
 const STEP: i64 = 2_000;
 
 /// The texts of a notice.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct FrozenNotice<'a> {
-    /// The notice.
+    /// The ID of the notice.
     pub id: &'a str,
-    /// What was previewed and, above the limit, approved.
+    /// The digest of the preview that was sent and, above the limit, approved.
     pub digest: &'a str,
-    /// What it says, as JSON.
+    /// The content of the notice, as JSON.
     pub content: &'a str,
-    /// The id of its template.
+    /// The ID of the template.
     pub template: &'a str,
-    /// The template's subject.
+    /// The subject of the template.
     pub subject: &'a str,
-    /// The template's text.
+    /// The text body of the template.
     pub text: &'a str,
-    /// The template's HTML.
+    /// The HTML body of the template.
     pub html: &'a str,
 }
 
 /// One recipient, as it is stored.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct FrozenRecipient<'a> {
-    /// The place in the list, from 1.
+    /// The position in the list, from 1.
     pub ordinal: i64,
-    /// The person, or the endpoint.
+    /// The ID of the person or of the endpoint.
     pub person: &'a str,
-    /// The name.
+    /// The name of the recipient.
     pub name: &'a str,
-    /// Where it goes.
+    /// The email address, or the URL of the endpoint.
     pub address: &'a str,
-    /// Whether it may be opted out of.
+    /// Whether the recipient may opt out of the notice.
     pub optional: bool,
-    /// What is their own, as JSON.
+    /// The data of this recipient, as JSON.
     pub context: &'a str,
-    /// How it goes there.
+    /// The channel, such as `email`.
     pub channel: &'a str,
-    /// The domain or host.
+    /// The domain of the address, or the host of the URL.
     pub domain: &'a str,
 }
 
-/// SHA-256 over the notice and its recipients in order, each as a JSON object on a line.
+/// A SHA-256 digest of the notice and its recipients in order. Each of them is a JSON object on its own line.
 pub struct FrozenDigest {
     hasher: Sha256,
     line: Vec<u8>,
 }
 
 impl FrozenDigest {
-    /// Begins with the texts.
+    /// Starts the digest with the texts.
     ///
     /// # Errors
-    /// None in practice: the fields are texts and numbers.
+    /// `Internal` if the JSON cannot be written. This does not happen, because the fields are texts and
+    /// numbers.
     pub fn of(notice: &FrozenNotice<'_>) -> Result<Self> {
         let mut digest = FrozenDigest {
             hasher: Sha256::new(),
@@ -77,12 +78,13 @@ impl FrozenDigest {
     /// Adds the next recipient.
     ///
     /// # Errors
-    /// None in practice: the fields are texts and numbers.
+    /// `Internal` if the JSON cannot be written. This does not happen, because the fields are texts and
+    /// numbers.
     pub fn recipient(&mut self, recipient: &FrozenRecipient<'_>) -> Result<()> {
         self.add(recipient)
     }
 
-    /// The digest, in hexadecimal.
+    /// Returns the digest in hexadecimal.
     pub fn finish(self) -> String {
         hex(&self.hasher.finalize())
     }
@@ -96,22 +98,22 @@ impl FrozenDigest {
     }
 }
 
-/// What is stored of a notice that was queued.
+/// The stored data of a queued notice.
 pub(super) struct Stored {
     /// The digest of the preview that was sent.
     pub preview: String,
-    /// Recipients and endpoints.
+    /// The number of recipients, including endpoints.
     pub recipients: i64,
-    /// As [`FrozenDigest`] makes it.
+    /// The digest that [`FrozenDigest`] computes from the stored data.
     pub digest: String,
 }
 
 type Recipient = (i64, String, String, String, bool, String, String, String);
 
-/// Reads a notice that was queued. None where there is no such notice, or where it lacks what is frozen.
+/// Reads a queued notice. Returns `None` if the notice does not exist or if its frozen data is missing.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub(super) fn stored(conn: &mut Conn, id: &NoticeId) -> Result<Option<Stored>> {
     type Notice = (Option<String>, Option<String>, Option<String>);
     let notice: Option<Notice> = n::table

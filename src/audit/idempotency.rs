@@ -1,10 +1,10 @@
-//! Idempotency keys: which requests are running, which were carried out, and what they were answered.
+//! Idempotency keys. They store which requests are running, which were carried out, and their answers.
 //!
-//! A key is taken before the work, marked as carried out in the transaction of the work itself (see
-//! [`crate::audit`]), and completed with the answer afterwards. A crash before the work leaves the key to whoever
-//! asks again later; a crash after it leaves the mark, and the work is not done again.
+//! A key is reserved before the work. It is marked as carried out in the transaction of the work (see
+//! [`crate::audit`]), and the answer is stored afterwards. After a crash before the work, the key goes to a
+//! later request. After a crash that comes later, the mark stays, and the work is not repeated.
 //!
-//! Must never happen here: the work done twice under one key.
+//! The work is never done twice with the same key.
 
 use std::time::Duration;
 
@@ -16,36 +16,37 @@ use crate::base::time::Timestamp;
 use crate::db::schema::idempotency_keys as k;
 use crate::db::{Conn, dialect::on_backend};
 
-/// After this long a request that was never carried out is taken for dead. Its own late commit is then refused.
+/// After this time, a request that was not carried out counts as dead. If it tries to commit later, the
+/// commit is refused.
 const DEAD: Duration = Duration::from_secs(15 * 60);
 
 /// A stored answer.
 pub struct Stored {
-    /// Status code.
+    /// The status code.
     pub status: i64,
-    /// Content type.
+    /// The content type, if the answer has one.
     pub content_type: Option<String>,
-    /// Body.
+    /// The body.
     pub body: Vec<u8>,
 }
 
-/// What to do with a request that carries a key.
+/// What the caller must do with a request that has a key.
 pub enum Begin {
-    /// Carry it out.
+    /// The request must be carried out.
     Run,
-    /// Answer this again.
+    /// This answer must be returned again.
     Answer(Stored),
 }
 
-/// One request with a key.
+/// A request with a key.
 pub struct Request<'a> {
-    /// Names the row; the caller makes it.
+    /// The ID of the row. The caller creates it.
     pub id: &'a str,
-    /// Whose key it is.
+    /// The owner of the key.
     pub owner: &'a str,
-    /// The key.
+    /// The idempotency key that the client sent.
     pub key: &'a str,
-    /// Hash of the request.
+    /// A hash of the request.
     pub hash: &'a str,
 }
 
@@ -61,11 +62,11 @@ type Row = (
     Timestamp,
 );
 
-/// Takes a key, or finds the answer that it had.
+/// Reserves a key, or returns the answer that is stored for it.
 ///
 /// # Errors
-/// `Invalid` where the key was used for another request; `Conflict` where its request is still running, or was carried
-/// out and its answer lost.
+/// `Invalid` if the key was used for another request. `Conflict` if the first request is still running, or if
+/// it was carried out and its answer was lost.
 pub fn begin(conn: &mut Conn, request: &Request<'_>, now: Timestamp) -> Result<Begin> {
     let new = (
         k::id.eq(request.id),
@@ -102,7 +103,7 @@ pub fn begin(conn: &mut Conn, request: &Request<'_>, now: Timestamp) -> Result<B
     }
 }
 
-/// Gives the key to a new request. The old one no longer finds its row, and so cannot commit any more.
+/// Gives the key to a new request. The dead request does not find its row any more, so it cannot commit.
 fn take_over(conn: &mut Conn, dead: &str, request: &Request<'_>, now: Timestamp) -> Result<Begin> {
     let taken = diesel::update(k::table.filter(k::id.eq(dead)).filter(k::state.eq("running")))
         .set((k::id.eq(request.id), k::created_at.eq(now)))
@@ -120,7 +121,7 @@ fn take_over(conn: &mut Conn, dead: &str, request: &Request<'_>, now: Timestamp)
 /// Marks a request as carried out, in the transaction of its work.
 ///
 /// # Errors
-/// `Conflict` where the key was given to a later request meanwhile; then the work must not be committed.
+/// `Conflict` if the key was given to a later request in the meantime. The work must then not be committed.
 pub(crate) fn carried_out(conn: &mut Conn, id: &str) -> Result<()> {
     let marked = diesel::update(k::table.find(id))
         .set(k::state.eq("carried_out"))
@@ -133,10 +134,10 @@ pub(crate) fn carried_out(conn: &mut Conn, id: &str) -> Result<()> {
     ))
 }
 
-/// Keeps the answer.
+/// Stores the answer of a request.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn complete(
     conn: &mut Conn,
     id: &str,
@@ -155,19 +156,19 @@ pub fn complete(
     Ok(())
 }
 
-/// Gives a key free that was not carried out.
+/// Deletes the key of a request that was not carried out.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn release(conn: &mut Conn, id: &str) -> Result<()> {
     diesel::delete(k::table.find(id).filter(k::state.eq("running"))).execute(conn)?;
     Ok(())
 }
 
-/// Removes keys made before `oldest`.
+/// Deletes the keys that were created before `oldest`, and returns how many there were.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn forget(conn: &mut Conn, oldest: Timestamp) -> Result<usize> {
     Ok(diesel::delete(k::table.filter(k::created_at.lt(oldest))).execute(conn)?)
 }

@@ -1,12 +1,13 @@
-//! The audit trail: who did what, to which subject, when, before and after. Append-only, each event
-//! holding the hash of the one before.
+//! The audit trail: who did what to which subject, when, and the state before and after. It is append-only,
+//! and each event contains the hash of the event before.
 //!
-//! A change is made through a [`Tx`], which only [`Db::write`] gives out. Events that are recorded on it are
-//! appended as the last statements of the same transaction, so that no change is without its event and the
-//! end of the chain is locked only for a moment.
+//! A change is made with a [`Tx`], which only [`Db::write`] provides. The events of a change are appended by
+//! the last statements of its transaction. So no change is without its event, and the end of the chain is
+//! locked only for a moment.
 //!
-//! Must never happen here: a swallowed error (it fails the change), an address or a secret in an event,
-//! or an event written outside the transaction of its change.
+//! - An error while an event is appended is never ignored. It fails the change.
+//! - An event never contains an address or a secret.
+//! - An event is never written outside the transaction of its change.
 
 pub mod follow;
 pub mod frozen;
@@ -29,18 +30,19 @@ use crate::db::{Conn, Db, dialect};
 pub use trail::{ActorView, EventView, Filter, SubjectView, list, page};
 pub use verify::{Verification, record_attempts, verify};
 
-/// Who acts.
+/// The actor of a change.
 #[derive(Clone, Debug)]
 pub struct Actor {
     kind: &'static str,
     id: String,
     name: String,
-    /// The idempotency key of the request, marked as carried out in the same transaction as its change.
+    /// The ID of the idempotency key of the request. It is marked as carried out in the same transaction as
+    /// the change.
     request: Option<String>,
 }
 
 impl Actor {
-    /// An API token.
+    /// Returns an actor for an API token.
     pub fn token(id: &TokenId, name: &str) -> Self {
         Actor {
             kind: "token",
@@ -50,7 +52,7 @@ impl Actor {
         }
     }
 
-    /// Candor itself; `part` says which part of it.
+    /// Returns an actor for Candor itself. `part` is the name of the part that acts.
     pub fn system(part: &str) -> Self {
         Actor {
             kind: "system",
@@ -60,7 +62,7 @@ impl Actor {
         }
     }
 
-    /// An integration, by its hook.
+    /// Returns an actor for an integration that called its hook.
     pub fn integration(id: &str, name: &str) -> Self {
         Actor {
             kind: "integration",
@@ -70,7 +72,7 @@ impl Actor {
         }
     }
 
-    /// Somebody who did not say who they are.
+    /// Returns an actor for a caller without a token.
     pub fn anonymous() -> Self {
         Actor {
             kind: "anonymous",
@@ -80,18 +82,18 @@ impl Actor {
         }
     }
 
-    /// The same actor, acting under an idempotency key.
+    /// Returns the same actor, which now acts for a request with an idempotency key.
     pub fn for_request(mut self, key_id: String) -> Self {
         self.request = Some(key_id);
         self
     }
 
-    /// The actor's id: a token's, an integration's, or the part of the system.
+    /// Returns the ID of the token or the integration, or the part of the system.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The actor's name, for people.
+    /// Returns the name of the actor, for people.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -99,16 +101,16 @@ impl Actor {
 
 macro_rules! actions {
     ($($variant:ident = $text:literal),+ $(,)?) => {
-        /// What was done.
+        /// The action of an event.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[allow(missing_docs)]
         pub enum Action { $($variant),+ }
 
         impl Action {
-            /// Every action, as text.
+            /// All actions, as text.
             pub const ALL: &[&str] = &[$($text),+];
 
-            /// The action as stored and shown.
+            /// Returns the action as it is stored and shown.
             pub fn as_str(self) -> &'static str {
                 match self { $(Action::$variant => $text),+ }
             }
@@ -220,7 +222,7 @@ actions! {
     DatabaseRestored = "database.restored",
 }
 
-/// One thing that was done, about to be recorded.
+/// An event that is to be recorded.
 #[derive(Clone, Debug)]
 pub struct Event {
     action: Action,
@@ -232,7 +234,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// `action` on the subject of that type and id.
+    /// Creates an event for an action on the subject with this type and ID.
     pub fn new(action: Action, subject_type: &'static str, subject_id: impl Into<String>) -> Self {
         let subject_id = subject_id.into();
         Event {
@@ -245,46 +247,48 @@ impl Event {
         }
     }
 
-    /// The incident it belongs to.
+    /// Sets the incident that the event belongs to.
     pub fn incident(mut self, id: &IncidentId) -> Self {
         self.incident = Some(id.to_string());
         self
     }
 
-    /// How it was before.
+    /// Sets the state before the change.
     pub fn before(mut self, value: impl Into<Value>) -> Self {
         self.before = Some(value.into());
         self
     }
 
-    /// How it is now.
+    /// Sets the state after the change.
     pub fn after(mut self, value: impl Into<Value>) -> Self {
         self.after = Some(value.into());
         self
     }
 }
 
-/// A write transaction: the connection, the actor, the time, and the events to append at its end.
+/// A write transaction: the connection, the actor, the time, and the events that are appended at its end.
 pub struct Tx<'a> {
     /// The connection, for diesel.
     pub conn: &'a mut Conn,
-    /// The present, the same throughout the transaction.
+    /// The current time, which is the same during the whole transaction.
     pub now: Timestamp,
-    /// Who acts. Where one transaction carries out what several asked for, it is changed between them.
+    /// The actor of the change. It is changed between the parts if one transaction carries out requests of
+    /// several actors.
     pub actor: Actor,
     events: Vec<(Actor, Event)>,
 }
 
 impl Tx<'_> {
-    /// Records what was done. It is stored with the change, or neither is.
+    /// Records an event. It is stored together with the change, or neither of them is stored.
     pub fn record(&mut self, event: Event) {
         self.events.push((self.actor.clone(), event));
     }
 
-    /// Does a part of the work that may fail by itself: then it is undone, and its events are forgotten.
+    /// Does a part of the work that may fail without failing the rest. If it fails, its changes are rolled
+    /// back and its events are dropped.
     ///
     /// # Errors
-    /// Where it cannot be undone; the inner error is the part's own.
+    /// An error of the database if the part cannot be rolled back. The inner error is the error of the part.
     pub(crate) fn attempt<T>(&mut self, part: impl FnOnce(&mut Self) -> Result<T>) -> Result<Result<T>> {
         let (kept, actor) = (self.events.len(), self.actor.clone());
         dialect::savepoint(self.conn)?;
@@ -308,7 +312,7 @@ impl Db {
     /// Runs `work` in one write transaction and appends the events that it recorded.
     ///
     /// # Errors
-    /// What `work` answers, or what the database refuses; then nothing is stored.
+    /// The error of `work`, or an error of the database. Then nothing is stored.
     pub async fn write<T, F>(&self, actor: &Actor, work: F) -> Result<T>
     where
         T: Send + 'static,
@@ -365,7 +369,8 @@ struct Row {
 }
 
 impl Row {
-    /// SHA-256 over every field and the hash before, as one JSON array: unambiguous, and easy to recompute elsewhere.
+    /// Returns the SHA-256 hash of all fields and of the hash before, as one JSON array. This is unambiguous
+    /// and easy to recompute with other tools.
     fn compute_hash(&self) -> Result<String> {
         let fields = serde_json::to_vec(&(
             self.seq,
@@ -390,7 +395,8 @@ fn append(conn: &mut Conn, now: Timestamp, events: Vec<(Actor, Event)>) -> Resul
         return Ok(());
     }
     let (mut seq, mut prev_hash, last) = dialect::audit_head(conn)?;
-    // Clocks are set back, and those of several processes disagree: the times of the trail stay in order all the same.
+    // A clock can be set back, and the clocks of several processes differ. The times in the trail still stay
+    // in order.
     let at = last.max(now);
     let mut rows = Vec::with_capacity(events.len());
     for (actor, event) in events {
@@ -439,7 +445,8 @@ fn append(conn: &mut Conn, now: Timestamp, events: Vec<(Actor, Event)>) -> Resul
     Ok(())
 }
 
-/// Events that nothing depends on which is computed over an audience. The attempts are looked at apart.
+/// The actions that do not influence anything that is computed from an audience. Delivery attempts influence
+/// some of it and are checked separately.
 const WITHOUT_INFLUENCE: &[Action] = &[
     Action::DeliveryAttempts,
     Action::AccessDenied,
@@ -462,7 +469,7 @@ const WITHOUT_INFLUENCE: &[Action] = &[
     Action::OperatorGivenUp,
 ];
 
-/// Events that matter to their own incident alone.
+/// The actions that influence only their own incident.
 const OF_ONE_INCIDENT: &[Action] = &[
     Action::AlertReceived,
     Action::AlertResolved,
@@ -492,19 +499,20 @@ const OF_ONE_INCIDENT: &[Action] = &[
     Action::AutomationDecided,
 ];
 
-/// How far the trail has come: what was computed from the records holds as long as this is the same.
+/// A position in the trail. A result that was computed from the database stays valid as long as this position
+/// does not change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// The last event that could matter.
+    /// The number of the last event that can influence the result.
     pub change: i64,
-    /// The last attempts.
+    /// The number of the last event about delivery attempts.
     pub attempts: i64,
 }
 
-/// How far the trail has come for what is computed over the audience of an incident.
+/// Returns the position in the trail for results that are computed from the audience of an incident.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn mark(conn: &mut Conn, incident: &IncidentId) -> Result<Mark> {
     let words = |actions: &[Action]| actions.iter().map(|action| action.as_str()).collect::<Vec<_>>();
     let change: Option<i64> = audit_events::table

@@ -1,4 +1,4 @@
-//! Reading the trail: who did what, on which subject, between when and when.
+//! Reads the audit trail, filtered by actor, action, subject, incident and time.
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -11,49 +11,49 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::audit_events;
 
-/// An event, as shown.
+/// An event, as the API shows it.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct EventView {
-    /// Position in the chain, from 1, without gaps.
+    /// The position in the chain, from 1 and without gaps.
     pub seq: i64,
-    /// When.
+    /// When the event happened.
     pub at: Timestamp,
-    /// Who.
+    /// The actor.
     pub actor: ActorView,
-    /// What was done, e.g. `incident.status`.
+    /// The action, for example `incident.status`.
     pub action: String,
-    /// On what.
+    /// The subject that was changed.
     pub subject: SubjectView,
-    /// The incident it belongs to.
+    /// The ID of the incident that the event belongs to, if there is one.
     pub incident: Option<String>,
-    /// How it was.
+    /// The state before the change.
     pub before: Option<Value>,
-    /// How it is now.
+    /// The state after the change.
     pub after: Option<Value>,
-    /// Hash of the event before.
+    /// The hash of the event before.
     pub prev_hash: String,
-    /// Hash of this event.
+    /// The hash of this event.
     pub hash: String,
 }
 
-/// Who acted, as shown.
+/// The actor of an event, as the API shows it.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct ActorView {
-    /// token, integration, system or anonymous.
+    /// The kind of the actor: token, integration, system or anonymous.
     pub kind: String,
-    /// Id of the token or integration, or the part of the system.
+    /// The ID of the token or the integration, or the part of the system.
     pub id: String,
-    /// Its name at that time.
+    /// The name of the actor at that time.
     pub name: String,
 }
 
-/// What was acted on, as shown.
+/// The subject of an event, as the API shows it.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct SubjectView {
-    /// incident, notice, account, …
+    /// The type of the subject, such as incident, notice or account.
     #[serde(rename = "type")]
     pub type_: String,
-    /// Its id.
+    /// The ID of the subject.
     pub id: String,
 }
 
@@ -84,20 +84,20 @@ impl From<Row> for EventView {
     }
 }
 
-/// Which events to list. Every field that is given narrows.
+/// A filter for events. An event must match every field that is set.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Filter {
-    /// Of this incident.
+    /// Only events of this incident.
     pub incident: Option<IncidentId>,
-    /// By the actor of this id or name.
+    /// Only events of the actor with this ID or name.
     pub actor: Option<String>,
-    /// Of this action.
+    /// Only events with this action.
     pub action: Option<String>,
-    /// On the subject of this id, or `type/id`.
+    /// Only events on the subject with this ID, or with this `type/id`.
     pub subject: Option<String>,
-    /// At or after.
+    /// Only events at or after this time.
     pub from: Option<Timestamp>,
-    /// Before.
+    /// Only events before this time.
     pub to: Option<Timestamp>,
 }
 
@@ -140,7 +140,8 @@ fn filtered(filter: &Filter) -> Result<Query<'_>> {
     Ok(query)
 }
 
-/// A filter that names what never was is an error: an empty answer would look like "nobody did anything".
+/// Checks that the filter names only things that have events. Otherwise an empty answer would look as if
+/// nothing was ever done.
 fn check_known(conn: &mut Conn, filter: &Filter) -> Result<()> {
     let incident = Filter {
         incident: filter.incident.clone(),
@@ -173,10 +174,10 @@ fn check_known(conn: &mut Conn, filter: &Filter) -> Result<()> {
     Ok(())
 }
 
-/// Events that match, newest first, before the given position.
+/// Returns the events that match, newest first, before the given position.
 ///
 /// # Errors
-/// `Invalid` where the filter names an action, actor, subject or incident that never was.
+/// `Invalid` if the filter names an action, actor, subject or incident that has no event.
 pub fn list(conn: &mut Conn, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<EventView>> {
     check_known(conn, filter)?;
     let mut query = filtered(filter)?;
@@ -187,7 +188,7 @@ pub fn list(conn: &mut Conn, filter: &Filter, before: Option<i64>, limit: i64) -
     Ok(rows.into_iter().map(EventView::from).collect())
 }
 
-/// Events in the order of the chain, after the given position; for the export.
+/// Returns events in the order of the chain after the given position. The export uses it.
 pub fn page(conn: &mut Conn, after: i64, limit: i64) -> Result<Vec<EventView>> {
     Ok(rows_after(conn, after, limit)?
         .into_iter()

@@ -1,5 +1,5 @@
-//! Whether the chain holds: every hash, the order, the head, and what events answer for beside it: delivery attempts, and
-//! what was frozen of a notice.
+//! Verifies the audit trail: every hash, the order and the head of the chain, and the data outside the chain
+//! that events contain digests of, which are the delivery attempts and the frozen notices.
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -14,28 +14,28 @@ use crate::db::Conn;
 use crate::db::dialect::AttemptRow;
 use crate::db::schema::{audit_head, delivery_attempts};
 
-/// The result of walking the chain.
+/// The result of a verification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Verification {
-    /// Whether everything holds.
+    /// Whether the whole trail is intact.
     pub ok: bool,
-    /// Events seen.
+    /// The number of events that were verified.
     pub events: i64,
-    /// Hash of the last event.
+    /// The hash of the last event that was verified.
     pub head: String,
-    /// The first event that does not hold.
+    /// The first event that is not correct.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broken_at: Option<i64>,
-    /// Why not.
+    /// The reason why it is not correct.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// Walks the whole chain: every hash, the order, the head, and the delivery attempts and frozen notices against the digests
-/// of their events.
+/// Verifies the whole trail: every hash, the order and the head of the chain, and the delivery attempts and
+/// the frozen notices against the digests in their events.
 ///
 /// # Errors
-/// Only what the database answers; a broken chain is a result, not an error.
+/// An error of the database. A broken chain is a result and not an error.
 pub fn verify(conn: &mut Conn) -> Result<Verification> {
     const STEP: i64 = 1_000;
     let (head_seq, head_hash): (i64, String) = audit_head::table
@@ -124,7 +124,7 @@ pub fn verify(conn: &mut Conn) -> Result<Verification> {
     })
 }
 
-/// Notices and recipients that events have told of.
+/// The numbers of notices and recipients according to the events.
 #[derive(Default)]
 struct Queued {
     notices: i64,
@@ -132,7 +132,7 @@ struct Queued {
 }
 
 impl Queued {
-    /// What is stored and no event has told of.
+    /// Compares the numbers with the stored data. Returns what is wrong, if anything is.
     fn compare(&self, conn: &mut Conn) -> Result<Option<String>> {
         use crate::db::schema::{deliveries as d, notice_recipients as r, notices as n};
         let notices: i64 = n::table
@@ -167,18 +167,18 @@ impl Queued {
     }
 }
 
-/// What the event of a queued notice says about it.
+/// What the event of a queued notice contains about the notice.
 #[derive(Deserialize)]
 struct QueuedDigest {
     digest: String,
     recipients: i64,
     #[serde(default)]
     endpoints: i64,
-    /// Events of the first versions lack it.
+    /// The digest of the frozen notice. Events of the first versions of Candor do not contain it.
     frozen: Option<String>,
 }
 
-/// Compares what is stored of a queued notice with its event. Answers what is wrong.
+/// Compares a queued notice with its event. Returns what is wrong, if anything is.
 fn check_frozen(
     conn: &mut Conn,
     id: &str,
@@ -211,7 +211,7 @@ fn check_frozen(
     Ok(None)
 }
 
-/// What the event of one batch of attempts says about them.
+/// What the event of a batch of attempts contains about them.
 #[derive(Serialize, Deserialize)]
 struct AttemptsDigest {
     batch: String,
@@ -245,7 +245,8 @@ fn digest_attempts(conn: &mut Conn, batch: &str) -> Result<(i64, String)> {
     Ok((rows.len() as i64, digest(lines)?))
 }
 
-/// SHA-256 over the attempts of a batch in the order of their deliveries, each as a JSON array on a line.
+/// Returns the SHA-256 digest of the attempts of a batch, ordered by delivery and attempt number. Each
+/// attempt is a JSON array on its own line.
 fn digest<'a>(attempts: impl Iterator<Item = (i64, i64, Timestamp, &'a str, &'a str)>) -> Result<String> {
     let mut hasher = Sha256::new();
     let mut line = Vec::with_capacity(256);
@@ -258,10 +259,11 @@ fn digest<'a>(attempts: impl Iterator<Item = (i64, i64, Timestamp, &'a str, &'a 
     Ok(hex(&hasher.finalize()))
 }
 
-/// The event for a batch of attempts that this transaction has just stored: as `known`, or as they are in the table.
+/// Records the event for a batch of attempts that this transaction has just stored. The attempts are read
+/// from the table if `known` is `None`.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn record_attempts(tx: &mut Tx<'_>, batch: &str, known: Option<Vec<AttemptRow<'_>>>) -> Result<()> {
     let (count, digest) = match known {
         Some(mut attempts) => {
