@@ -1,6 +1,8 @@
-//! Who may do what: API tokens with roles, and what is signed with the instance's secret key (links, sessions).
+//! Authentication and authorisation: API tokens with roles, and signatures with the secret key of the
+//! instance (for links and sessions).
 //!
-//! Must never happen here: a token stored or logged in the clear, or a comparison that tells by its time how close a guess was.
+//! - A token is never stored or logged in plain text.
+//! - The duration of a comparison never reveals how much of a guess was correct.
 
 pub mod sessions;
 
@@ -24,21 +26,21 @@ use crate::db::dialect::{on_backend, serves_with};
 use crate::db::schema::{admin_sessions, api_tokens as t, audit_events as e, settings};
 
 word_enum! {
-    /// What a token may do; each role includes those before it.
+    /// What a token is allowed to do. Each role includes the roles before it.
     Role, "a role" {
-        /// Reads.
+        /// The role may read.
         Viewer = "viewer",
-        /// Writes, and sends within the limits.
+        /// The role may also write, and send within the limits.
         Operator = "operator",
-        /// Approves.
+        /// The role may also approve notices.
         Approver = "approver",
-        /// Manages tokens, integrations and templates.
+        /// The role may also manage tokens, integrations and templates.
         Admin = "admin",
     }
 }
 
 impl Role {
-    /// Whether this role includes `needed`.
+    /// Returns whether this role includes `needed`.
     pub fn covers(self, needed: Role) -> bool {
         let rank = |role| match role {
             Role::Viewer => 0,
@@ -50,28 +52,28 @@ impl Role {
     }
 }
 
-/// Somebody who has shown a valid token.
+/// A caller with a valid token.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// The token's id.
+    /// The ID of the token.
     pub id: TokenId,
-    /// The token's name.
+    /// The name of the token.
     pub name: String,
-    /// What it may do.
+    /// The role of the token.
     pub role: Role,
 }
 
 impl Caller {
-    /// The caller, as an actor.
+    /// Returns the caller as an actor for the audit trail.
     pub fn actor(&self) -> Actor {
         Actor::token(&self.id, &self.name)
     }
 }
 
-/// Whether a token is valid now and its role includes `needed`.
+/// Returns whether a token is valid now and its role includes `needed`.
 ///
 /// # Errors
-/// Database errors.
+/// An error of the database.
 pub fn holds(conn: &mut Conn, token: &str, needed: Role) -> Result<bool> {
     let role: Option<String> = t::table
         .find(token)
@@ -85,61 +87,63 @@ pub fn holds(conn: &mut Conn, token: &str, needed: Role) -> Result<bool> {
     }
 }
 
-/// A token to make.
+/// A token to create.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
-    /// Whose or what it is.
+    /// The name of the person or the program that gets the token.
     pub name: String,
-    /// What it may do.
+    /// The role of the token.
     pub role: Role,
 }
 
-/// A new token; the only time that it is shown.
+/// A new token. Its secret is shown only once.
 #[derive(Clone, Serialize, utoipa::ToSchema)]
 pub struct CreatedToken {
-    /// Its id.
+    /// The ID of the token.
     pub id: TokenId,
-    /// The secret, for `Authorization: Bearer`. The answer to a repeat of the request leaves it out, and names it in
-    /// `withheld`.
+    /// The secret, for `Authorization: Bearer`. If the request is repeated, the answer leaves it out and
+    /// names it in `withheld`.
     #[schema(required = false)]
     pub token: ShownOnce,
 }
 
-/// A token, as shown.
+/// A token, as the API shows it.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct TokenView {
-    /// Its id.
+    /// The ID of the token.
     pub id: TokenId,
-    /// Whose or what it is.
+    /// The name of the person or the program that has the token.
     pub name: String,
-    /// What it may do.
+    /// The role of the token.
     pub role: Role,
-    /// When it was made.
+    /// When the token was created.
     pub created_at: Timestamp,
 }
 
 type Row = (TokenId, String, String, String, Timestamp, Option<Timestamp>);
 
-/// Random bytes from the operating system, as text without special characters.
+/// Returns 32 random bytes of the operating system, as text without special characters.
 ///
 /// # Errors
-/// `Internal` where the system has none.
+/// `Internal` if the operating system has no random bytes.
 pub fn random_secret() -> Result<String> {
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes).map_err(|error| Error::internal(error.to_string()))?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// What is stored of a secret. The secrets are random and long, so that a plain hash is enough.
+/// Returns the hash of a secret, which is stored instead of it. A plain hash is enough, because the secrets
+/// are long and random.
 pub fn hash_secret(secret: &str) -> String {
     hex(&Sha256::digest(secret.as_bytes()))
 }
 
-/// Makes a token.
+/// Creates a token.
 ///
 /// # Errors
-/// `Invalid` for an empty or overlong name.
+/// `Invalid` if the name is empty, too long, has control characters, or is the name of the token from the
+/// settings.
 pub fn create(tx: &mut Tx<'_>, new: &NewToken) -> Result<CreatedToken> {
     let name = new.name.trim();
     if name.is_empty() || name.chars().count() > 200 || name.chars().any(char::is_control) {
@@ -176,10 +180,10 @@ fn insert(tx: &mut Tx<'_>, id: &TokenId, name: &str, role: Role, secret: &str) -
     Ok(())
 }
 
-/// Tokens that are valid, oldest first, after the given one.
+/// Returns the valid tokens after the given one, oldest first.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<TokenView>> {
     let rows: Vec<Row> = t::table
         .filter(t::revoked_at.is_null())
@@ -199,10 +203,10 @@ fn view((id, name, role, _, created_at, _): Row) -> Result<TokenView> {
     })
 }
 
-/// A valid token.
+/// Returns a valid token.
 ///
 /// # Errors
-/// `NotFound`, also where it has ended.
+/// `NotFound` if it does not exist or was revoked.
 pub fn get(conn: &mut Conn, id: &TokenId) -> Result<TokenView> {
     t::table
         .find(id.as_str())
@@ -214,10 +218,10 @@ pub fn get(conn: &mut Conn, id: &TokenId) -> Result<TokenView> {
         .ok_or_else(|| Error::NotFound(format!("token {id}")))
 }
 
-/// Ends a token at once, with the sessions that were begun with it.
+/// Revokes a token at once, and ends the sessions that were started with it.
 ///
 /// # Errors
-/// `NotFound`, also where it has ended already.
+/// `NotFound` if it does not exist or was already revoked.
 pub fn revoke(tx: &mut Tx<'_>, id: &TokenId) -> Result<()> {
     let changed = diesel::update(t::table.find(id.as_str()).filter(t::revoked_at.is_null()))
         .set(t::revoked_at.eq(Some(tx.now)))
@@ -239,10 +243,11 @@ fn caller((id, name, role, _, _, _): Row) -> Result<Caller> {
     })
 }
 
-/// Whose token this is, if it is valid. The look-up is by hash, so its time says nothing about the secret.
+/// Returns the caller of this token if the token is valid. The lookup uses the hash, so its duration reveals
+/// nothing about the secret.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn authenticate(conn: &mut Conn, secret: &str) -> Result<Option<Caller>> {
     t::table
         .filter(t::hash.eq(hash_secret(secret)))
@@ -253,10 +258,10 @@ pub fn authenticate(conn: &mut Conn, secret: &str) -> Result<Option<Caller>> {
         .transpose()
 }
 
-/// The holder of a session, as long as their token is valid.
+/// Returns the caller of a session if its token is still valid.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn session_holder(conn: &mut Conn, id: &TokenId) -> Result<Option<Caller>> {
     t::table
         .find(id.as_str())
@@ -267,16 +272,17 @@ pub fn session_holder(conn: &mut Conn, id: &TokenId) -> Result<Option<Caller>> {
         .transpose()
 }
 
-/// Name of the token that the settings give.
+/// The name of the token from the settings.
 const ADMIN_NAME: &str = "admin (from the settings)";
 
-/// Makes the settings' admin token valid. An earlier one of the settings is revoked, unless a process that is alive serves
-/// with it. A token that somebody revoked stays revoked: then the answer is false.
+/// Makes the admin token from the settings valid. An earlier token from the settings is revoked, unless
+/// another running process still uses it. Returns false if a person or a program has revoked the token,
+/// because it then stays revoked.
 ///
-/// To be called by one starting process after another, see [`crate::db::dialect::lock_start`].
+/// Starting processes must call this one after another, see [`crate::db::dialect::lock_start`].
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn ensure_admin(tx: &mut Tx<'_>, secret: &str) -> Result<bool> {
     let hash = hash_secret(secret);
     let stored: Vec<(TokenId, String)> = t::table
@@ -299,7 +305,7 @@ pub fn ensure_admin(tx: &mut Tx<'_>, secret: &str) -> Result<bool> {
         .optional()?;
     match old {
         Some(id) if revoked_by_somebody(tx.conn, &id)? => return Ok(false),
-        // It was set before, another one took its place, and now it is set again.
+        // The token was in the settings before, was replaced by another one, and is in the settings again.
         Some(id) => {
             diesel::update(t::table.find(id.as_str()))
                 .set((
@@ -318,7 +324,7 @@ pub fn ensure_admin(tx: &mut Tx<'_>, secret: &str) -> Result<bool> {
     Ok(true)
 }
 
-/// Whether a token was last revoked by a person or a program, and not by the start of a process.
+/// Returns whether a token was last revoked by a person or a program, and not by the start of a process.
 fn revoked_by_somebody(conn: &mut Conn, id: &TokenId) -> Result<bool> {
     let by: Option<(String, String)> = e::table
         .filter(e::subject_id.eq(id.as_str()))
@@ -330,13 +336,14 @@ fn revoked_by_somebody(conn: &mut Conn, id: &TokenId) -> Result<bool> {
     Ok(by.is_some_and(|(kind, id)| (kind.as_str(), id.as_str()) != ("system", STARTING)))
 }
 
-/// The part of the system that acts while a process starts.
+/// The name of the part of Candor that acts while a process starts.
 pub const STARTING: &str = "start";
 
-/// The key of this instance: from the settings, or made once and kept in the database.
+/// Returns the secret key of this instance. It comes from the settings, or is created once and stored in the
+/// database.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn secret_key(tx: &mut Tx<'_>, configured: Option<&str>) -> Result<Vec<u8>> {
     if let Some(key) = configured {
         return Ok(key.as_bytes().to_vec());
@@ -354,7 +361,7 @@ pub fn secret_key(tx: &mut Tx<'_>, configured: Option<&str>) -> Result<Vec<u8>> 
     Ok(stored.into_bytes())
 }
 
-/// Signs and checks links and sessions.
+/// Signs and verifies links and sessions.
 #[derive(Clone)]
 pub struct Links {
     key: Vec<u8>,
@@ -362,13 +369,13 @@ pub struct Links {
 }
 
 impl Links {
-    /// Links below `public_url`, signed with `key`.
+    /// Creates links below `public_url`, which are signed with `key`.
     pub fn new(key: Vec<u8>, public_url: String) -> Self {
         Links { key, public_url }
     }
 
     fn sign(&self, text: &str) -> String {
-        // HMAC takes a key of any length.
+        // HMAC accepts a key of any length.
         let mut mac = match Hmac::<Sha256>::new_from_slice(&self.key) {
             Ok(mac) => mac,
             Err(never) => unreachable!("{never}"),
@@ -382,13 +389,13 @@ impl Links {
         self.sign(text).as_bytes().ct_eq(signature.as_bytes()).into()
     }
 
-    /// Where the recipient of a delivery opts out.
+    /// Returns the link with which the recipient of a delivery opts out.
     pub fn unsubscribe(&self, delivery: i64) -> String {
         let signature = self.sign(&format!("unsubscribe:{delivery}"));
         format!("{}/unsubscribe/{delivery}.{signature}", self.public_url)
     }
 
-    /// The delivery of such a link, where it was signed here.
+    /// Returns the delivery of such a link. Returns `None` if this instance did not sign the link.
     pub fn unsubscribe_target(&self, token: &str) -> Option<i64> {
         let (delivery, signature) = token.split_once('.')?;
         let delivery: i64 = delivery.parse().ok()?;
@@ -396,12 +403,12 @@ impl Links {
             .then_some(delivery)
     }
 
-    /// What the forms of a session carry: a page of somebody else's cannot know it.
+    /// Returns the key that the forms of a session contain. A page of another site cannot know it.
     pub fn form_key(&self, session: &str) -> String {
         self.sign(&format!("form:{session}"))
     }
 
-    /// Whether a form came from a page of this session.
+    /// Returns whether a form came from a page of this session.
     pub fn is_form_key(&self, session: &str, key: &str) -> bool {
         self.holds(&format!("form:{session}"), key)
     }

@@ -1,5 +1,6 @@
-//! Sessions of the admin pages. Each is a row: signing out, revoking the token and the end of its time end it on the server,
-//! for whoever has copied the cookie too, and in every process.
+//! Sessions of the admin pages. Each session is a row in the database. So signing out, revoking the token and
+//! the end of its lifetime end it on the server and in every process. A copied cookie then does not work
+//! either.
 
 use std::time::Duration;
 
@@ -13,13 +14,13 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::admin_sessions as s;
 
-/// How long a session lasts: a shift.
+/// How long a session lasts, which is one shift.
 pub const LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
-/// Begins a session of a caller. Answers its secret, which the cookie holds.
+/// Starts a session for a caller and returns its secret, which is stored in the cookie.
 ///
 /// # Errors
-/// `Internal` where the system has no random bytes.
+/// `Internal` if the operating system has no random bytes, or an error of the database.
 pub fn begin(tx: &mut Tx<'_>, caller: &Caller) -> Result<String> {
     let secret = random_secret()?;
     diesel::insert_into(s::table)
@@ -34,10 +35,10 @@ pub fn begin(tx: &mut Tx<'_>, caller: &Caller) -> Result<String> {
     Ok(secret)
 }
 
-/// Whose session this is, if it has not ended and its token is valid.
+/// Returns the caller of a session if the session has not ended and its token is valid.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn holder(conn: &mut Conn, secret: &str, now: Timestamp) -> Result<Option<Caller>> {
     let token: Option<TokenId> = s::table
         .find(hash_secret(secret))
@@ -51,10 +52,10 @@ pub fn holder(conn: &mut Conn, secret: &str, now: Timestamp) -> Result<Option<Ca
     }
 }
 
-/// Ends a session at once. One that has ended already stays so.
+/// Ends a session at once. If it has already ended, nothing changes.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn end(tx: &mut Tx<'_>, caller: &Caller, secret: &str) -> Result<()> {
     let ended = diesel::delete(s::table.find(hash_secret(secret))).execute(tx.conn)?;
     if ended > 0 {
@@ -63,18 +64,19 @@ pub fn end(tx: &mut Tx<'_>, caller: &Caller, secret: &str) -> Result<()> {
     Ok(())
 }
 
-/// Removes sessions whose time is over.
+/// Deletes the sessions that have expired, and returns how many there were.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn forget(conn: &mut Conn, now: Timestamp) -> Result<usize> {
     Ok(diesel::delete(s::table.filter(s::expires_at.le(now))).execute(conn)?)
 }
 
-/// Ends every session: those that a backup brings back may have been ended since.
+/// Ends every session, and returns how many there were. This is needed after a restore, because a backup may
+/// contain sessions that were ended later.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn end_all(conn: &mut Conn) -> Result<usize> {
     Ok(diesel::delete(s::table).execute(conn)?)
 }
