@@ -1,10 +1,13 @@
-//! An HTTP client for strangers' URLs: one request to a checked address, one bounded answer, and the connection is closed.
+//! An HTTP client for URLs that somebody else chose. It sends one request to a checked address, reads an
+//! answer of limited size, and closes the connection.
 //!
-//! Each request resolves the name, checks the addresses that came of it and connects to one of them, so a name that
-//! resolves to something else the next moment changes nothing. Redirects are answers, not directions.
+//! For each request it resolves the name, checks the resulting addresses and connects to one of them. So it
+//! is safe if the name resolves to another address a moment later.
 //!
-//! Must never happen here: a connection to an address that was not checked, a redirect that is followed, an answer that
-//! is read without bound, or a proxy from the environment.
+//! - It never connects to an address that was not checked.
+//! - `post`, `ask` and `fetch` never follow a redirect.
+//! - It never reads an answer without a limit.
+//! - It never uses a proxy from the environment.
 
 mod look;
 
@@ -32,34 +35,34 @@ use super::{Policy, Unresolved, check_url, resolve};
 use crate::base::error::{Error, Result};
 use crate::base::text::one_line;
 
-/// How long one request may take, from the name to the last byte that is read.
+/// How long one request may take, from resolving the name to the last byte that is read.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long one address may take to answer the connection, where there are several.
+/// How long the connection to one address may take. The next address is tried afterwards.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Bytes of an answer that are read.
+/// The number of bytes of an answer that are read.
 const MOST_READ: usize = 4 * 1024;
-/// Bytes of an answer's head that are taken in.
+/// The largest size of the headers of an answer, in bytes.
 const MOST_HEAD: usize = 16 * 1024;
 
-/// Where it may connect to, and whom it trusts.
+/// The HTTP client, with its policy and the certificate authorities that it trusts.
 pub struct Client {
     policy: Policy,
     tls: TlsConnector,
 }
 
-/// How much of an answer is waited for and read, where all of it counts.
+/// The limits of a request that reads a whole answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// How long it may take, from the name to the last byte.
+    /// How long it may take, from resolving the name to the last byte.
     pub patience: Duration,
-    /// Bytes of the body at most.
+    /// The largest size of the body, in bytes.
     pub body: usize,
 }
 
 /// A whole answer.
 #[derive(Clone, Debug)]
 pub struct WholeAnswer {
-    /// The status.
+    /// The status code.
     pub status: StatusCode,
     /// The body.
     pub body: Vec<u8>,
@@ -68,16 +71,16 @@ pub struct WholeAnswer {
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unanswered {
-    /// Trying again will not help.
+    /// Another attempt will fail too.
     Refused(String),
-    /// It may.
+    /// Another attempt may succeed.
     Away(String),
 }
 
-/// What came back.
+/// An answer, of which only the beginning of the body was read.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The status.
+    /// The status code.
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
@@ -86,17 +89,17 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// For the record: the status and the beginning of the body, in one line.
+    /// Returns the status code and the beginning of the body in one line, to be stored.
     pub fn said(&self) -> String {
         one_line(&format!("{} {}", self.status, self.text), 500)
     }
 }
 
 impl Client {
-    /// A client that trusts the system's certificate authorities.
+    /// Creates a client that trusts the certificate authorities of the system.
     ///
     /// # Errors
-    /// `Internal` where TLS cannot be set up.
+    /// `Internal` if TLS cannot be set up.
     pub fn new(policy: Policy) -> Result<Client> {
         let mut roots = RootCertStore::empty();
         let found = rustls_native_certs::load_native_certs();
@@ -116,7 +119,7 @@ impl Client {
         })
     }
 
-    /// Checks a URL and gives its normal form; see [`check_url`].
+    /// Checks a URL and returns its normal form, see [`check_url`].
     ///
     /// # Errors
     /// A sentence for the caller.
@@ -124,17 +127,17 @@ impl Client {
         check_url(url, self.policy).map(String::from)
     }
 
-    /// Sends a body there and reads the beginning of the answer.
+    /// Sends a body to a URL and reads the beginning of the answer.
     ///
     /// # Errors
-    /// Why there is no answer.
+    /// The reason why there is no answer.
     pub async fn post(
         &self,
         url: &str,
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> std::result::Result<Answer, Unanswered> {
-        // Checked when it was stored; the settings may have changed since.
+        // The URL was checked when it was stored, but the settings may have changed since then.
         let url =
             check_url(url, self.policy).map_err(|reason| Unanswered::Refused(format!("the URL {reason}")))?;
         let request = request(Method::POST, &url, headers, body).map_err(Unanswered::Refused)?;
@@ -226,7 +229,7 @@ impl Client {
     }
 }
 
-/// The head of an answer, and what was read of its body.
+/// The status and the headers of an answer, and the part of its body that was read.
 type Exchanged = ((StatusCode, HeaderMap), Vec<u8>);
 
 fn late(patience: Duration) -> Unanswered {
@@ -266,14 +269,14 @@ fn server_name(url: &Url) -> std::result::Result<ServerName<'static>, Unanswered
     let name = match url.host() {
         Some(Host::Ipv4(address)) => Ok(ServerName::from(std::net::IpAddr::V4(address))),
         Some(Host::Ipv6(address)) => Ok(ServerName::from(std::net::IpAddr::V6(address))),
-        // A name with a dot at its end is the same name to TLS.
+        // For TLS, a name with a dot at its end is the same name.
         Some(Host::Domain(name)) => ServerName::try_from(name.trim_end_matches('.').to_owned()),
         None => return Err(Unanswered::Refused("the URL has no host".to_owned())),
     };
     name.map_err(|error| Unanswered::Refused(format!("the host's name is not usable: {error}")))
 }
 
-/// The first of these addresses that answers.
+/// Connects to the first of these addresses that answers.
 async fn connect(addresses: &[SocketAddr]) -> std::result::Result<TcpStream, Unanswered> {
     let mut last = "no address".to_owned();
     for address in addresses {
@@ -291,7 +294,7 @@ async fn connect(addresses: &[SocketAddr]) -> std::result::Result<TcpStream, Una
     Err(Unanswered::Away(format!("no connection: {last}")))
 }
 
-/// One request and its answer, then the connection is closed.
+/// Sends one request, reads its answer and closes the connection.
 async fn converse<S>(
     stream: S,
     request: Request<Full<Bytes>>,
@@ -318,17 +321,18 @@ where
         };
         Ok(((status, headers), body))
     };
-    // The connection is driven here and ends with this function, however it ends.
+    // The connection is driven in this function and ends with it in every case.
     tokio::pin!(talk);
     tokio::pin!(connection);
     tokio::select! {
         answer = &mut talk => answer,
-        // It may end before its last answer has been taken in.
+        // The connection may end before the last part of the answer was read.
         _ = &mut connection => talk.await,
     }
 }
 
-/// The first bytes of an answer's body; what follows is not waited for. A body that breaks off is as good as a short one.
+/// Reads the first bytes of the body of an answer and does not wait for the rest. If the body is interrupted,
+/// the bytes so far are returned.
 async fn beginning(response: Response<Incoming>, most: usize) -> Vec<u8> {
     let mut body = response.into_body();
     let mut read: Vec<u8> = Vec::new();
@@ -346,7 +350,7 @@ async fn beginning(response: Response<Incoming>, most: usize) -> Vec<u8> {
     read
 }
 
-/// All of an answer's body.
+/// Reads the whole body of an answer.
 async fn all(response: Response<Incoming>, most: usize) -> std::result::Result<Vec<u8>, Unanswered> {
     let mut body = response.into_body();
     let mut read: Vec<u8> = Vec::new();

@@ -1,10 +1,12 @@
-//! Where this process may connect to on a customer's behalf: addresses on the public internet, and nothing inside.
+//! Decides which addresses this process may connect to for a URL that somebody else chose: addresses on the
+//! public internet, and no internal ones.
 //!
-//! An endpoint's URL is a customer's word, and so are the addresses that its name resolves to. Without this check it could
-//! name the database beside us, a router, or the metadata service of a cloud, and have us talk to it.
+//! A customer chooses the URL of an endpoint, and also the addresses that its name resolves to. Without this
+//! check the URL could name a database in the same network, a router, or the metadata service of a cloud, and
+//! Candor would connect to it.
 //!
-//! Must never happen here: an address that is let through because of how it is written. What is checked is the address
-//! that is connected to, after resolution, and the connection goes to that address and not to the name again.
+//! An address is never allowed because of its notation. The check is made on the resolved address, and the
+//! connection uses this address without resolving the name again.
 
 pub mod client;
 
@@ -12,25 +14,25 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use url::{Host, Url};
 
-/// Longest URL of an endpoint, in bytes.
+/// The largest length of the URL of an endpoint, in bytes.
 pub const MAX_URL: usize = 2_000;
 
-/// What may be connected to.
+/// Which addresses may be connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// `https` to public addresses.
+    /// Only `https` to public addresses is allowed.
     Public,
-    /// Also `http`, and private and loopback addresses: for an intranet, and for tests. What can never be a customer's
-    /// endpoint, such as a metadata service, stays refused.
+    /// `http` and private and loopback addresses are also allowed, for an intranet and for tests. Addresses
+    /// that can never be an endpoint of a customer, such as a metadata service, stay refused.
     Private,
 }
 
-/// An address that is not connected to. Names the kind, not the address.
+/// The reason why an address is refused. It contains the kind of the address and not the address itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is {0}")]
 pub struct Refused(pub &'static str);
 
-/// Metadata services at addresses that look like somebody's own: Alibaba, AWS, Google, Azure.
+/// The metadata services of Alibaba, AWS, Google and Azure whose addresses look like private or public ones.
 const METADATA: [IpAddr; 4] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
@@ -38,10 +40,10 @@ const METADATA: [IpAddr; 4] = [
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
 ];
 
-/// A block of addresses, by its first address and the bits that count.
+/// A block of addresses: the first address, the number of bits of the prefix, and the kind.
 type Block<A> = (A, u32, &'static str);
 
-/// Blocks that a private policy lets through.
+/// The blocks that [`Policy::Private`] allows.
 const PRIVATE_V4: [Block<Ipv4Addr>; 5] = [
     (Ipv4Addr::new(10, 0, 0, 0), 8, "a private address"),
     (Ipv4Addr::new(100, 64, 0, 0), 10, "a shared address of a carrier"),
@@ -50,7 +52,7 @@ const PRIVATE_V4: [Block<Ipv4Addr>; 5] = [
     (Ipv4Addr::new(192, 168, 0, 0), 16, "a private address"),
 ];
 
-/// Blocks that nobody's endpoint is in (IANA's registry of special-purpose addresses).
+/// The blocks that never contain an endpoint (from IANA's registry of special-purpose addresses).
 const NEVER_V4: [Block<Ipv4Addr>; 10] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8, "an address of this network"),
     (Ipv4Addr::new(169, 254, 0, 0), 16, "a link-local address"),
@@ -64,7 +66,8 @@ const NEVER_V4: [Block<Ipv4Addr>; 10] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4, "reserved"),
 ];
 
-/// Of IPv6 all is refused but global unicast, and within that what is not what it looks like.
+/// The blocks of IPv6 that are refused although they are global unicast. All addresses that are not global
+/// unicast are refused too, except those that [`Policy::Private`] allows.
 const NEVER_V6: [Block<Ipv6Addr>; 4] = [
     (
         Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0),
@@ -96,10 +99,10 @@ fn in_v6(address: Ipv6Addr, (first, bits, _): &Block<Ipv6Addr>) -> bool {
     (address.to_bits() ^ first.to_bits()) >> (128 - bits) == 0
 }
 
-/// Whether an address may be connected to.
+/// Checks whether an address may be connected to.
 ///
 /// # Errors
-/// What kind of address it is, where it may not.
+/// The kind of the address, if it is refused.
 pub fn check(address: IpAddr, policy: Policy) -> Result<(), Refused> {
     if METADATA.contains(&address) {
         return Err(Refused("the metadata service of a cloud"));
@@ -134,7 +137,8 @@ fn check_v6(address: Ipv6Addr, policy: Policy) -> Result<(), Refused> {
         [0, 0, 0, 0, 0, 0, 0, 0] => own(false, "the unspecified address"),
         [0, 0, 0, 0, 0, 0, 0, 1] => own(true, "a loopback address"),
         [0, 0, 0, 0, 0, 0xffff, _, _] => own(false, "an IPv4 address written as IPv6"),
-        // A network that reaches IPv4 by translation alone: what counts is the address behind it.
+        // Networks without IPv4 use this prefix to reach IPv4 addresses, so the IPv4 address inside is
+        // checked.
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => check(
             IpAddr::V4(Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low))),
             policy,
@@ -150,8 +154,9 @@ fn check_v6(address: Ipv6Addr, policy: Policy) -> Result<(), Refused> {
     }
 }
 
-/// Checks the URL of an endpoint and gives its normal form: scheme, host, no credentials, no fragment. An address in it
-/// is checked in whatever notation it stands; a name can only be checked when it is connected to.
+/// Checks the URL of an endpoint and returns its normal form, which has a scheme and a host, and no
+/// credentials and no fragment. An address in the URL is checked in any notation. A name can be checked only
+/// when a connection is made.
 ///
 /// # Errors
 /// A sentence for the caller, which does not repeat the URL.
@@ -184,7 +189,8 @@ pub fn check_url(text: &str, policy: Policy) -> Result<Url, String> {
     Ok(url)
 }
 
-/// The address in a URL; none where it holds a name. The URL's parser has made `0x7f.1` and the like an address.
+/// Returns the address in a URL, or `None` if the URL has a name. The URL parser has already turned notations
+/// such as `0x7f.1` into an address.
 fn literal(url: &Url) -> Option<IpAddr> {
     match url.host()? {
         Host::Ipv4(address) => Some(IpAddr::V4(address)),
@@ -196,19 +202,19 @@ fn literal(url: &Url) -> Option<IpAddr> {
 /// Why there is no address to connect to.
 #[derive(Debug, thiserror::Error)]
 pub enum Unresolved {
-    /// None of its addresses may be connected to.
+    /// No address of the host may be connected to.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// The name has no address now.
+    /// The name has no address at the moment.
     #[error("the name cannot be resolved")]
     Unknown,
 }
 
-/// The addresses of a URL's host that may be connected to, in the order that the system prefers. Names are resolved now:
-/// connect to what this answers, not to the name.
+/// Resolves the host of a URL and returns the addresses that may be connected to, in the order that the
+/// system prefers. The caller must connect to these addresses and must not resolve the name again.
 ///
 /// # Errors
-/// Why there are none.
+/// The reason why there are none.
 pub async fn resolve(url: &Url, policy: Policy) -> Result<Vec<SocketAddr>, Unresolved> {
     let port = url.port_or_known_default().ok_or(Unresolved::Unknown)?;
     let found: Vec<SocketAddr> = match literal(url) {

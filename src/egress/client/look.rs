@@ -1,7 +1,7 @@
-//! One look at a URL: what it answers, how long that took, and until when its certificate holds.
+//! Requests a URL for a check: its answer, the duration, and the expiry of its certificate.
 //!
-//! Must never happen here: a redirect that leads where the first URL may not, or a header of the caller's sent to another
-//! host than the one that it is for.
+//! - A redirect never leads to a URL that the policy does not allow.
+//! - The headers of the caller are never sent to another origin than the one they are for.
 
 use std::time::{Duration, Instant};
 
@@ -17,33 +17,33 @@ use webpki::{EndEntityCert, KeyUsage};
 use super::{Client, Unanswered, check_url, connect, converse, late, request};
 use crate::base::time::Timestamp;
 
-/// What to look at.
+/// The request to make.
 #[derive(Clone, Debug)]
 pub struct Look {
-    /// GET or HEAD.
+    /// The method, which is GET or HEAD.
     pub method: Method,
-    /// Where.
+    /// The URL.
     pub url: String,
-    /// Sent along, to that origin alone.
+    /// The headers to send. They are sent only to the origin of the URL.
     pub headers: Vec<(String, String)>,
-    /// How long all of it may take.
+    /// How long everything may take together.
     pub patience: Duration,
-    /// Bytes of the body that are read at most.
+    /// The largest number of bytes of the body that are read.
     pub most: usize,
-    /// Redirects that are followed.
+    /// The largest number of redirects that are followed. If it is 0, a redirect is returned as the answer.
     pub redirects: usize,
 }
 
-/// What was seen.
+/// The result of the request.
 #[derive(Clone, Debug)]
 pub struct Looked {
-    /// The status of the last answer.
+    /// The status code of the last answer.
     pub status: StatusCode,
-    /// The beginning of its body.
+    /// The beginning of the body of the last answer.
     pub body: Vec<u8>,
-    /// From the name to the last byte that was read, redirects included.
+    /// The duration from resolving the name to the last byte that was read, including redirects.
     pub took: Duration,
-    /// When the first of the certificates that the last server showed runs out; none without TLS.
+    /// The earliest expiry of the certificates that the last server presented. `None` without TLS.
     pub certificate_expires_at: Option<Timestamp>,
 }
 
@@ -56,10 +56,10 @@ struct Seen {
 }
 
 impl Client {
-    /// Looks at a URL.
+    /// Requests a URL.
     ///
     /// # Errors
-    /// Why there is no answer.
+    /// The reason why there is no answer.
     pub async fn look(&self, look: &Look) -> Result<Looked, Unanswered> {
         let begun = Instant::now();
         let seen = timeout(look.patience, self.follow(look))
@@ -123,17 +123,17 @@ impl Client {
     }
 }
 
-/// Where an answer leads.
+/// Returns the URL that an answer redirects to, if it is a redirect.
 fn redirect(url: &Url, seen: &Seen) -> Option<Url> {
     let elsewhere = matches!(seen.status.as_u16(), 301 | 302 | 303 | 307 | 308);
     let location = seen.headers.get(LOCATION).filter(|_| elsewhere)?;
     url.join(location.to_str().ok()?).ok()
 }
 
-/// When a certificate runs out. The verifier says so when it is asked about a time at which nothing holds any more: the
-/// dates are what it looks at first.
+/// Returns the expiry of a certificate. It asks the verifier about a time at which every certificate has
+/// expired. The verifier checks the dates first and returns the expiry in its error.
 fn expires_at(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
-    // The last second of the year 9999, the latest that a certificate can name.
+    // The last second of the year 9999 is the latest time that a certificate can contain.
     let late = UnixTime::since_unix_epoch(Duration::from_secs(253_402_300_799));
     let certificate = EndEntityCert::try_from(certificate).ok()?;
     match certificate.verify_for_usage(&[], &[], &[], late, KeyUsage::server_auth(), None, None) {
