@@ -1,9 +1,9 @@
-//! A built-in SMTP server that catches mail, for the demo and the tests; it never forwards anything.
+//! A built-in SMTP server that stores emails, for the demo and the tests. It never forwards anything.
 //!
-//! It listens on the loopback interface, takes what it is given and keeps it in memory. A [`Policy`]
-//! decides for each recipient what happens, so that a test can play every way in which a real server
-//! misbehaves. It stands apart from the rest: it must never relay, look up or resolve anything, never
-//! listen on an outside address, and nothing of the service may depend on it.
+//! It listens on the loopback interface, accepts emails and keeps them in memory. A [`Policy`] decides what
+//! happens for each recipient, so that a test can reproduce every fault of a real server. This module is
+//! independent of the rest of Candor. It never relays, looks up or resolves anything, never listens on an
+//! external address, and the service never depends on it.
 
 mod session;
 
@@ -20,27 +20,29 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use session::Session;
 
-/// What the server does with one recipient. Taken at RCPT; the last two show after the mail's data.
+/// What the server does with one recipient. The decision is made at RCPT. The last two kinds take effect
+/// after the data of the email.
 #[derive(Clone, Debug)]
 pub enum Decision {
-    /// Taken.
+    /// The recipient is accepted.
     Accept,
-    /// Refused for now: 451, or the 4xx code that the text begins with.
+    /// The recipient is refused for now, with 451 or with the 4xx code at the beginning of the text.
     Temporary(String),
-    /// Refused for good: 550, or the 5xx code that the text begins with.
+    /// The recipient is refused permanently, with 550 or with the 5xx code at the beginning of the text.
     Permanent(String),
-    /// The mail is taken, and the connection closed without a reply: the sender cannot know.
+    /// The email is accepted, and the connection is closed without a reply, so the sender cannot know the
+    /// outcome.
     DropAfterData,
-    /// The mail is taken, and the reply waits for a permit, which is used up.
+    /// The email is accepted, and the reply waits for a permit of this semaphore. The permit is used up.
     Hold(Arc<Semaphore>),
 }
 
-/// One RCPT command, as the policy sees it.
+/// One RCPT command, as the policy gets it.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt<'a> {
-    /// The address, as it was written.
+    /// The recipient address as the client wrote it.
     pub recipient: &'a str,
-    /// The how-many-th for this recipient, from 1.
+    /// The number of this command for this recipient, from 1.
     pub number: usize,
 }
 
@@ -51,12 +53,12 @@ type Decide = dyn Fn(&Attempt<'_>) -> Decision + Send + Sync;
 pub struct Policy(Arc<Decide>);
 
 impl Policy {
-    /// What the function says, which may be asked by several connections at once.
+    /// Creates a policy from a function. Several connections may call the function at the same time.
     pub fn new(decide: impl Fn(&Attempt<'_>) -> Decision + Send + Sync + 'static) -> Self {
         Self(Arc::new(decide))
     }
 
-    /// Every mail is taken.
+    /// Creates a policy that accepts every email.
     pub fn accept_all() -> Self {
         Self::new(|_| Decision::Accept)
     }
@@ -68,19 +70,19 @@ impl Default for Policy {
     }
 }
 
-/// A mail as it came: the envelope, and the data without the dots that SMTP adds.
+/// A received email: the envelope, and the data without the additional dots of SMTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaughtMail {
-    /// The envelope's sender; empty for a bounce.
+    /// The sender of the envelope. It is empty for a bounce.
     pub from: String,
     /// The recipients that were not refused.
     pub to: Vec<String>,
-    /// Headers and body.
+    /// The headers and the body.
     pub data: Vec<u8>,
 }
 
 impl CaughtMail {
-    /// The first header of that name, unfolded and otherwise raw (encoded words stay encoded).
+    /// Returns the first header with this name. It is unfolded, and encoded words stay encoded.
     pub fn header(&self, name: &str) -> Option<String> {
         let text = self.text_lossy();
         let mut found: Option<String> = None;
@@ -104,13 +106,13 @@ impl CaughtMail {
         found.map(|value| value.trim().to_owned())
     }
 
-    /// The whole mail, headers included, with invalid UTF-8 replaced.
+    /// Returns the whole email, including headers. Invalid UTF-8 is replaced.
     pub fn text_lossy(&self) -> String {
         String::from_utf8_lossy(&self.data).into_owned()
     }
 }
 
-/// A running server. It stops, with every open connection, when this is dropped.
+/// A running server. When it is dropped, it stops and closes every connection.
 pub struct Catcher {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -118,18 +120,18 @@ pub struct Catcher {
 }
 
 impl Catcher {
-    /// Listens on a free port of 127.0.0.1 and accepts everything. Needs a tokio runtime.
+    /// Listens on a free port of 127.0.0.1 and accepts everything. It needs a tokio runtime.
     ///
     /// # Errors
-    /// Where there is no runtime, or no port to listen on.
+    /// An I/O error if there is no runtime or no free port.
     pub fn start() -> io::Result<Self> {
         Self::start_with(Policy::accept_all())
     }
 
-    /// The same, with a policy of one's own.
+    /// Listens on a free port of 127.0.0.1 and decides with the given policy. It needs a tokio runtime.
     ///
     /// # Errors
-    /// Where there is no runtime, or no port to listen on.
+    /// An I/O error if there is no runtime or no free port.
     pub fn start_with(policy: Policy) -> io::Result<Self> {
         let runtime = tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -152,50 +154,50 @@ impl Catcher {
         })
     }
 
-    /// Where it listens.
+    /// Returns the address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// `smtp://127.0.0.1:PORT`
+    /// Returns the URL of the server, `smtp://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("smtp://{}", self.address)
     }
 
-    /// Every mail whose data arrived whole, in that order. One that is held or whose connection was
-    /// dropped is among them: the server has it, whatever the sender knows.
+    /// Returns every email whose data arrived completely, in the order of arrival. This includes an email
+    /// whose reply is held back or whose connection was dropped, because the server has received it.
     pub fn mails(&self) -> Vec<CaughtMail> {
         lock(&self.shared.mails).clone()
     }
 
-    /// How many mails [`Catcher::mails`] would give.
+    /// Returns the number of emails that [`Catcher::mails`] returns.
     pub fn accepted(&self) -> usize {
         lock(&self.shared.mails).len()
     }
 
-    /// How many times somebody tried to send to this address, refusals included.
+    /// Returns how many times a client tried to send to this address, including refused attempts.
     pub fn attempts(&self, recipient: &str) -> usize {
         lock(&self.shared.attempts).get(recipient).copied().unwrap_or(0)
     }
 
-    /// Connections that are open now.
+    /// Returns the number of connections that are open now.
     pub fn open_connections(&self) -> usize {
         self.shared.open.load(Ordering::SeqCst)
     }
 
-    /// The most connections that were open at one time.
+    /// Returns the largest number of connections that were open at the same time.
     pub fn peak_connections(&self) -> usize {
         self.shared.peak.load(Ordering::SeqCst)
     }
 
-    /// Waits for `n` mails in all, and gives all that arrived.
+    /// Waits until `n` emails have arrived in total, and returns all that arrived.
     ///
     /// # Errors
-    /// What arrived in time, where it is fewer.
+    /// The emails that arrived in time, if they are fewer.
     pub async fn wait_for(&self, n: usize, within: Duration) -> Result<Vec<CaughtMail>, Vec<CaughtMail>> {
         let enough = async {
             loop {
-                // Registered before looking, so that no arrival in between is missed.
+                // Register before the check, so that no arrival in between is missed.
                 let mut arrived = std::pin::pin!(self.shared.arrived.notified());
                 arrived.as_mut().enable();
                 if self.accepted() >= n {
@@ -243,12 +245,12 @@ impl Shared {
     }
 }
 
-/// Nothing is left half-written under these locks, so a panic elsewhere does not spoil them.
+/// The data under these locks is never left in an invalid state, so a panic in another thread does no harm.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Counts a connection for as long as it lives, however it ends.
+/// Counts a connection as open until this value is dropped.
 struct Open(Arc<Shared>);
 
 impl Open {
@@ -266,19 +268,20 @@ impl Drop for Open {
 }
 
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    // Owns the connections: aborting this task closes them too.
+    // The set owns the connections, so aborting this task also closes them.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else {
-                    // Of one connection, which is gone, or for want of descriptors, which come back.
+                    // The error is about one connection, which has ended, or there are no free file
+                    // descriptors, which is temporary.
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     continue;
                 };
                 let open = Open::new(Arc::clone(&shared));
                 connections.spawn(async move {
-                    // A broken connection is the client's affair; there is nobody to tell.
+                    // An error of a connection concerns only its client.
                     let _ = Session::new(stream, &open.0)?.run().await;
                     io::Result::Ok(())
                 });
@@ -297,7 +300,7 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(10);
 
-    /// Sends all of `input` at once and reads until the server closes.
+    /// Sends all of `input` at once and reads until the server closes the connection.
     async fn talk(catcher: &Catcher, input: &str) -> String {
         let mut stream = TcpStream::connect(catcher.address()).await.unwrap();
         stream.write_all(input.as_bytes()).await.unwrap();

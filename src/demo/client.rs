@@ -1,9 +1,9 @@
-//! The demo's HTTP client: the same requests that anybody would make with curl.
+//! The HTTP client of the demo. It makes the same requests that a user could make with curl.
 
 use reqwest::Method;
 use serde_json::Value;
 
-/// Speaks to the service with one token.
+/// Calls the API with one token.
 pub(super) struct Client {
     http: reqwest::Client,
     base: String,
@@ -40,7 +40,7 @@ impl Client {
             .await
     }
 
-    /// To a whole URL, without a token: as a monitoring system does.
+    /// Calls a complete URL without a token, as a monitoring system does.
     pub async fn hook(&self, url: &str, body: &Value) -> Result<Value, String> {
         let request = self
             .http

@@ -1,10 +1,11 @@
-//! `candor demo`: a real incident, played from the alert to the report against the real service.
+//! `candor demo`: a real incident, repeated from the alert to the report with the real service.
 //!
-//! In March 2024 a file service lost its `s3` storage handler. The operator queried the database by hand, wrote to
-//! the owner by hand, forgot two collaborators and told them that it was over 13 minutes after telling the owner.
-//! Here the same morning runs through Candor: its HTTP API, an embedded database, a mail server that keeps what it gets.
+//! In March 2024 a file service lost its `s3` storage handler. The operator queried the database by hand and
+//! wrote to the owner by hand. The operator forgot two collaborators, and told them 13 minutes after the
+//! owner that the problem was solved. The demo repeats this morning with Candor: with its HTTP API, an SQLite
+//! database, and a mail server that keeps all emails.
 //!
-//! Must never happen here: a mail that leaves the machine, or a step that is told but not done.
+//! No email ever leaves the machine, and every step that the demo describes is really done.
 
 pub mod catcher;
 mod client;
@@ -20,17 +21,17 @@ use crate::base::time::{Clock, Timestamp};
 use crate::config::Config;
 use crate::demo::catcher::{Catcher, Policy};
 
-/// The morning begins: 9:51 in Nairobi, five minutes before the first alert.
+/// The time at which the demo begins: 9:51 in Nairobi, five minutes before the first alert.
 const START: &str = "2024-03-14T09:51:00+03:00";
 
-/// How long the mails of one notice may take.
+/// How long the emails of one notice may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Plays the story; then serves the pages until it is interrupted, or ends where `exit` is given. Of the settings it takes
-/// where to listen; everything else is its own.
+/// Runs the demo. Afterwards it serves the pages until it is interrupted, or ends at once if `exit` is true.
+/// Of the settings, it uses only the listen address.
 ///
 /// # Errors
-/// A sentence where the service does not start, or a step fails.
+/// A sentence, if the service does not start.
 pub async fn run(config: Config, exit: bool) -> Result<ExitCode, String> {
     let arrived = perform(config, exit, Policy::accept_all(), PATIENCE).await?;
     Ok(if arrived {
@@ -40,11 +41,11 @@ pub async fn run(config: Config, exit: bool) -> Result<ExitCode, String> {
     })
 }
 
-/// The same with a mail server that does as `policy` says, and for whose mails each step waits `patience` at most.
-/// Answers whether every mail arrived, and none too many.
+/// Runs the demo with a mail server that follows `policy`. Each step waits at most `patience` for its emails.
+/// Returns whether exactly the expected emails arrived.
 ///
 /// # Errors
-/// A sentence where the service does not start.
+/// A sentence, if the service does not start.
 pub async fn perform(
     settings: Config,
     exit: bool,
@@ -87,7 +88,8 @@ pub async fn perform(
     Ok(arrived)
 }
 
-/// The usual port where it is free, so that the address is easy to type; any other where it is not.
+/// Returns the default address if its port is free, because it is easy to type. Otherwise it returns an
+/// address with any free port.
 fn free_address() -> String {
     let usual = "127.0.0.1:8080";
     match std::net::TcpListener::bind(usual) {

@@ -1,4 +1,4 @@
-//! The story, step by step.
+//! The steps of the demo.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::app::Running;
 use crate::base::time::{Clock, Timestamp};
 use crate::demo::catcher::Catcher;
 
-/// Who must hear of it, by address.
+/// The email addresses of the people who must be notified, in alphabetical order.
 const AFFECTED: [&str; 3] = [
     "amina@nyota-films.example",
     "baraka@sound-works.example",
@@ -25,15 +25,15 @@ struct Play<'a> {
     clock: &'a Clock,
     hook: String,
     incident: String,
-    /// How long the mails of one notice may take.
+    /// How long the emails of one notice may take.
     patience: Duration,
-    /// Mails that have arrived so far.
+    /// The number of emails that have arrived so far.
     arrived: usize,
-    /// Whether every notice reached exactly those it should.
+    /// Whether every notice so far went to exactly the right people.
     complete: bool,
 }
 
-/// Plays it. Answers whether every mail arrived, and none too many.
+/// Runs all steps. Returns whether exactly the expected emails arrived.
 pub(super) async fn play(
     running: &Running,
     catcher: &Catcher,
@@ -69,7 +69,7 @@ pub(super) async fn play(
     Ok(play.complete)
 }
 
-/// Where to look now.
+/// Prints where the user can look at the result.
 pub(super) fn invite(running: &Running, token: &str) {
     let tell = Teller::new();
     let base = running.base_url();
@@ -246,9 +246,9 @@ impl Play<'_> {
         Ok(())
     }
 
-    /// Waits until the outcome of every mail is on record.
+    /// Waits until the outcome of every email is stored.
     async fn settle(&self, id: &str) -> Result<(), String> {
-        // A minute at most; the outcome is recorded before the next mail of a connection goes out.
+        // This takes at most a minute. An outcome is recorded before the connection sends its next email.
         for _ in 0..600 {
             let notice = self.api.get(&format!("/api/v1/notices/{id}")).await?;
             if notice["state"] == "sent" {

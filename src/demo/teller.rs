@@ -1,8 +1,9 @@
-//! How the demo speaks: a time, a headline, lines beneath. Plain text; bold and dim only on a terminal.
+//! Prints the demo: a time, a headline, and lines below it. The output is plain text. Bold and dim text is
+//! used only on a terminal.
 
 use std::io::IsTerminal;
 
-/// Writes to standard output.
+/// Writes to the standard output.
 pub(super) struct Teller {
     styled: bool,
 }
@@ -22,13 +23,13 @@ impl Teller {
         }
     }
 
-    /// A step: the time in Nairobi and what happens.
+    /// Prints the headline of a step with the time in Nairobi.
     pub fn step(&self, time: &str, headline: &str) {
         println!();
         println!("{}  {}", self.style("36;1", time), self.style("1", headline));
     }
 
-    /// What Candor did or found.
+    /// Prints what Candor did or found.
     pub fn fact(&self, text: &str) {
         for (index, line) in wrap(text, 92).into_iter().enumerate() {
             println!(
@@ -42,26 +43,26 @@ impl Teller {
         }
     }
 
-    /// Why it matters, or how it went without Candor.
+    /// Prints why it matters, or what happened without Candor.
     pub fn aside(&self, text: &str) {
         for line in wrap(text, 92) {
             println!("           {}", self.style("2", &line));
         }
     }
 
-    /// Text as it is, such as a mail.
+    /// Prints a text unchanged, such as an email.
     pub fn quote(&self, text: &str) {
         for line in text.lines() {
             println!("           {} {line}", self.style("2", "|"));
         }
     }
 
-    /// Something is wrong.
+    /// Prints that something is wrong.
     pub fn alarm(&self, text: &str) {
         println!("         {} {text}", self.style("31;1", "!"));
     }
 
-    /// Plain text.
+    /// Prints plain text.
     pub fn say(&self, text: &str) {
         for line in wrap(text, 100) {
             println!("{line}");

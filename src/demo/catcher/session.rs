@@ -1,6 +1,6 @@
-//! One connection to the catcher: the SMTP dialogue (RFC 5321), with its input pipelined or not.
+//! One connection of the mail catcher: the SMTP dialogue (RFC 5321), with or without pipelining.
 //!
-//! What happens to a recipient is the policy's to say, never decided here.
+//! The policy decides what happens to a recipient. This module never decides it.
 
 use std::future;
 use std::io;
@@ -18,7 +18,7 @@ const NAME: &str = "catcher.localhost";
 const MAX_MAIL: usize = 32 * 1024 * 1024;
 const MAX_COMMAND: usize = 4096;
 
-/// The mail under way between MAIL and the end of DATA.
+/// An email between MAIL and the end of DATA.
 struct Envelope {
     from: String,
     smtputf8: bool,
@@ -33,7 +33,7 @@ enum Line {
     End,
 }
 
-/// Whether the connection goes on after a command.
+/// Whether the connection stays open after a command.
 enum Next {
     Continue,
     Close,
@@ -49,7 +49,8 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub(super) fn new(stream: TcpStream, shared: &'a Shared) -> io::Result<Self> {
-        // A reply is smaller than a packet: without this each would wait for the peer's delayed ACK.
+        // A reply is smaller than a packet. With Nagle's algorithm each reply would wait for a delayed ACK of
+        // the client.
         stream.set_nodelay(true)?;
         let (reader, writer) = stream.into_split();
         Ok(Self {
@@ -61,7 +62,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Until the client leaves, or is left.
+    /// Handles commands until the connection is closed.
     pub(super) async fn run(mut self) -> io::Result<()> {
         self.reply(&format!("220 {NAME} ESMTP, catches all and forwards nothing"))
             .await?;
@@ -196,11 +197,11 @@ impl<'a> Session<'a> {
         let mut data = Vec::new();
         let mut too_large = false;
         let mut line = Vec::new();
-        // Only CRLF ends a line, so that a lone LF before a dot is seen as the text that it is.
+        // Only CRLF ends a line, so a single LF before a dot is part of the text.
         let mut line_starts = true;
         loop {
             match self.read_line(&mut line, MAX_MAIL).await? {
-                // Never finished, so never sent.
+                // The client did not finish the email, so it does not count as sent.
                 Line::End => return Ok(Next::Close),
                 Line::TooLong => too_large = true,
                 Line::Whole if line_starts && line == b".\r\n" => break,
@@ -219,7 +220,7 @@ impl<'a> Session<'a> {
             return self.say("552 Too large").await;
         }
 
-        // An id of its own, as relays give one: some report what became of a mail by nothing else.
+        // Each email gets an ID, as relays do, because some reports identify an email only by this ID.
         let id = format!("{:x}", Sha256::digest(&data));
         self.shared.keep(CaughtMail {
             from: envelope.from,
@@ -228,10 +229,11 @@ impl<'a> Session<'a> {
         });
         for permits in envelope.holds {
             tokio::select! {
-                // A permit is not spent on a client that has gone meanwhile.
+                // `biased` checks the client first, so that no permit is used for a client that has closed
+                // the connection.
                 biased;
                 () = gone(&mut self.reader) => return Ok(Next::Close),
-                // An error means that the semaphore is closed: whoever held the mail back has let go.
+                // An error means that the semaphore was closed, so the reply is not held back any more.
                 permit = permits.acquire() => permit.into_iter().for_each(|permit| permit.forget()),
             }
         }
@@ -251,12 +253,12 @@ impl<'a> Session<'a> {
         self.writer.write_all(b"\r\n").await
     }
 
-    /// Reads to the next LF, which is kept. Of a line longer than `limit`, only the last bytes are kept.
+    /// Reads up to and including the next LF. If a line is longer than `limit`, only its last bytes are kept.
     async fn read_line(&mut self, line: &mut Vec<u8>, limit: usize) -> io::Result<Line> {
         line.clear();
         let mut too_long = false;
         loop {
-            // The replies to pipelined commands leave together, before the next wait for input.
+            // The replies to pipelined commands are sent together, before the next wait for input.
             if !self.reader.buffer().contains(&b'\n') {
                 self.writer.flush().await?;
             }
@@ -279,7 +281,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Ends when the client has closed the connection.
+/// Returns when the client has closed the connection.
 async fn gone(reader: &mut BufReader<OwnedReadHalf>) {
     match reader.fill_buf().await {
         Ok(pipelined) if !pipelined.is_empty() => future::pending().await,
@@ -287,7 +289,7 @@ async fn gone(reader: &mut BufReader<OwnedReadHalf>) {
     }
 }
 
-/// Takes `FROM:<address> PARAMETERS` apart.
+/// Splits `FROM:<address> PARAMETERS` into the address and the parameters.
 fn path<'a>(argument: &'a str, keyword: &str) -> Option<(&'a str, &'a str)> {
     let head = argument.get(..keyword.len())?;
     if !head.eq_ignore_ascii_case(keyword) {
@@ -308,7 +310,8 @@ fn path<'a>(argument: &'a str, keyword: &str) -> Option<(&'a str, &'a str)> {
     None
 }
 
-/// The reply line of a refusal. A line break in the text would be a second reply.
+/// Returns the reply line of a refusal. Line breaks in the text are replaced, because they would make a
+/// second reply.
 fn refusal(class: char, code: &str, text: &str) -> String {
     let text = text.replace(char::is_control, " ");
     let (first, rest) = text.split_once(' ').unwrap_or((&text, ""));
