@@ -1,19 +1,19 @@
-//! Checks that many requests share: names, texts, time zones, locales and labels. A check collects every fault with
-//! the JSON pointer of its field, so that one answer names all of them.
+//! Checks that many requests share, for names, texts, time zones, locales and labels. A check collects every
+//! error with the JSON pointer of its field, so that one answer contains all of them.
 
 use super::error::{Error, FieldError, Result};
 use super::id::ExternalId;
 
-/// Longest text of a summary, a message or an entry, in characters.
+/// The largest length of a long text, such as a summary, a message or a timeline entry, in characters.
 pub const MAX_TEXT: usize = 20_000;
 
-/// Labels: names and values, both text.
+/// Labels, which are pairs of a name and a value.
 pub type Labels = std::collections::BTreeMap<String, String>;
 
-/// Longest display name, in characters.
+/// The largest length of a display name, in characters.
 pub const MAX_NAME: usize = 500;
 
-/// Checks the words that every kind of row shares, and collects what is wrong.
+/// Checks the fields that many kinds of entries share, and collects the errors.
 #[derive(Default)]
 pub(crate) struct Check {
     pub errors: Vec<FieldError>,
@@ -33,7 +33,7 @@ impl Check {
             let detail = format!("is {length} characters long; at most {MAX_NAME} are allowed");
             self.errors.push(FieldError::at(pointer, detail));
         }
-        // CR and LF in a name would end up in a mail's header.
+        // A line break in a name could reach the header of an email.
         if text.chars().any(char::is_control) {
             self.errors.push(FieldError::at(
                 pointer,
@@ -50,7 +50,7 @@ impl Check {
 
     pub fn locale(&mut self, pointer: &str, locale: Option<&str>) {
         let Some(locale) = locale else { return };
-        // The shape of a BCP 47 tag, not the register of all of them.
+        // Only the form of a BCP 47 tag is checked. The tag need not be registered.
         let fits = (2..=35).contains(&locale.len())
             && locale.split(['-', '_']).enumerate().all(|(i, part)| {
                 let letters = part.bytes().all(|b| b.is_ascii_alphanumeric());
@@ -90,7 +90,7 @@ impl Check {
     }
 }
 
-/// Checks a long text: its length, and that it holds no control characters but line breaks and tabs.
+/// Checks the length of a long text, and that it contains no control characters except line breaks and tabs.
 pub(crate) fn check_text(errors: &mut Vec<FieldError>, pointer: &str, text: &str) {
     if text.chars().count() > MAX_TEXT {
         errors.push(FieldError::at(

@@ -1,17 +1,17 @@
-//! The stable words by which a program tells one error from another. `docs/errors.md` explains each.
+//! The stable error codes, with which a program distinguishes errors. `docs/errors.md` explains each of them.
 
 macro_rules! codes {
     ($($variant:ident = $text:literal),+ $(,)?) => {
-        /// What went wrong, as a stable word. A word that was released keeps its meaning.
+        /// A stable error code. A code that was released keeps its meaning.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[allow(missing_docs)]
         pub enum Code { $($variant),+ }
 
         impl Code {
-            /// Every word.
+            /// All codes, as text.
             pub const ALL: &[&str] = &[$($text),+];
 
-            /// The word.
+            /// Returns the code as text.
             pub fn as_str(self) -> &'static str {
                 match self { $(Code::$variant => $text),+ }
             }
@@ -20,7 +20,7 @@ macro_rules! codes {
 }
 
 codes! {
-    // Of the request.
+    // Errors about the request.
     InvalidInput = "invalid_input",
     Unauthorized = "unauthorized",
     SignatureInvalid = "signature_invalid",
@@ -36,22 +36,22 @@ codes! {
     TooManyRefusals = "too_many_refusals",
     IdempotencyKeyReused = "idempotency_key_reused",
     IdempotencyKeyInUse = "idempotency_key_in_use",
-    // Of the state of things.
+    // Errors about the current state.
     Conflict = "conflict",
     AlreadyExists = "already_exists",
     LimitReached = "limit_reached",
     IntegrationEnded = "integration_ended",
     RunInProgress = "run_in_progress",
-    // Of notices and deliveries.
+    // Errors about notices and deliveries.
     ApprovalRequired = "approval_required",
     OwnApproval = "own_approval",
     ChangedSincePreview = "changed_since_preview",
     NotADraft = "not_a_draft",
     NothingToResend = "nothing_to_resend",
-    // Of selectors.
+    // Errors about selectors.
     UnknownLabel = "unknown_label",
     UnknownType = "unknown_type",
-    // Of the service.
+    // Errors of the service itself.
     Unavailable = "unavailable",
     Internal = "internal",
 }

@@ -1,6 +1,7 @@
-//! Newtypes in columns: the one macro behind typed ids and times, apart from both so that neither needs the other.
+//! The macro that stores newtypes in database columns. Typed IDs and times both use it, and neither of them
+//! depends on the other.
 
-/// Gives a newtype the columns of the type that it wraps, on every backend.
+/// Lets a newtype be stored in the same columns as the type that it wraps, on every database.
 macro_rules! newtype_columns {
     ($name:ident, $sql:ty, $inner:ty) => {
         impl<DB: diesel::backend::Backend> diesel::deserialize::FromSql<$sql, DB> for $name

@@ -1,4 +1,4 @@
-//! Enums whose values are words in the database and in the API.
+//! Enums that are stored as words in the database and in the API.
 
 /// Defines an enum whose variants are stored and shown as words, with `as_str`, `parse` and `Display`.
 macro_rules! word_enum {
@@ -9,15 +9,15 @@ macro_rules! word_enum {
         pub enum $name { $($(#[$vdoc])* $variant),+ }
 
         impl $name {
-            /// As stored and shown.
+            /// Returns the word that is stored and shown.
             pub fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $text),+ }
             }
 
-            /// Parses what was stored or sent.
+            /// Parses a word that was stored or sent.
             ///
             /// # Errors
-            /// A sentence with the words that are allowed.
+            /// A sentence that lists the allowed words.
             pub fn parse(text: &str) -> Result<Self, String> {
                 match text {
                     $($text => Ok($name::$variant),)+

@@ -1,7 +1,8 @@
-//! The one error of the domain. What each variant means to a caller is decided here, once;
-//! `http::problem` turns it into an RFC 9457 document, the commands into a line and an exit code.
+//! The error type of the domain. This module decides what each error means for a caller. `http::problem`
+//! turns an error into an RFC 9457 document. The commands turn it into a line and an exit code.
 //!
-//! Must never happen here: HTTP types, or an inner error's text shown to a caller (it may hold secrets or addresses).
+//! This module uses no HTTP types. The text of an inner error is never shown to a caller, because it may
+//! contain secrets or addresses.
 
 use serde::Serialize;
 use serde_path_to_error::Segment;
@@ -11,15 +12,16 @@ use super::code::Code;
 /// What is wrong with one part of an input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct FieldError {
-    /// JSON pointer to the field, or `?name` for a query parameter.
+    /// The JSON pointer of the field, or `?name` for a query parameter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
-    /// Line of an imported file, from 1.
+    /// The line of an imported file, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u64>,
-    /// What is wrong and what would be right.
+    /// A sentence that says what is wrong and what would be correct.
     pub detail: String,
-    /// What is wrong, as a stable word, where a program may want to tell it from other wrong input.
+    /// The stable code of the error. It is set if a program may need to distinguish it from other invalid
+    /// input.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "word")]
     #[schema(value_type = Option<String>)]
     pub code: Option<Code>,
@@ -30,7 +32,7 @@ fn word<S: serde::Serializer>(code: &Option<Code>, serializer: S) -> std::result
 }
 
 impl FieldError {
-    /// An error at a JSON pointer.
+    /// Creates an error at a JSON pointer.
     pub fn at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         FieldError {
             pointer: Some(pointer.into()),
@@ -40,13 +42,13 @@ impl FieldError {
         }
     }
 
-    /// The same with a word for programs.
+    /// Adds a stable code.
     pub fn code(mut self, code: Code) -> Self {
         self.code = Some(code);
         self
     }
 
-    /// An error on a line of an import.
+    /// Creates an error on a line of an import.
     pub fn on_line(line: u64, detail: impl Into<String>) -> Self {
         FieldError {
             pointer: None,
@@ -57,33 +59,33 @@ impl FieldError {
     }
 }
 
-/// Why a domain function did not do what it was asked.
+/// The reason why a domain function failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// What was named does not exist. The text says what.
+    /// The named entity does not exist. The text names it.
     #[error("{0} not found")]
     NotFound(String),
-    /// The state of things is not what the caller assumed.
+    /// The current state does not allow the operation.
     #[error("{0}")]
     Conflict(String),
-    /// The input is wrong; each part with its reason.
+    /// The input is invalid. Each invalid part has its reason.
     #[error("{detail}")]
     Invalid {
-        /// One sentence over all.
+        /// One sentence for the whole input.
         detail: String,
-        /// Field by field, or line by line.
+        /// The errors by field or by line.
         errors: Vec<FieldError>,
     },
-    /// The caller may not do this.
+    /// The caller has no permission.
     #[error("{0}")]
     Forbidden(String),
-    /// Not now; the caller should come back.
+    /// The operation is not possible at the moment. The caller may try again later.
     #[error("{0}")]
     Unavailable(String),
-    /// One of the others, with a word that says more than its kind.
+    /// Another error with a stable code that is more specific.
     #[error("{1}")]
     Coded(Code, #[source] Box<Error>),
-    /// A fault of ours or of the machine. Logged, never shown.
+    /// A fault of Candor or of the machine. It is logged and never shown to a caller.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -92,12 +94,12 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// One wrong field.
+    /// Creates an error for one invalid field.
     pub fn invalid(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Error::fields(vec![FieldError::at(pointer, detail)])
     }
 
-    /// Several wrong fields or lines.
+    /// Creates an error for several invalid fields or lines.
     pub fn fields(errors: Vec<FieldError>) -> Self {
         let detail = match errors.first() {
             Some(first) => match (&first.pointer, first.line) {
@@ -110,12 +112,13 @@ impl Error {
         Error::Invalid { detail, errors }
     }
 
-    /// The same error with a word that says more than its kind.
+    /// Adds a stable code that is more specific than the kind of the error.
     pub fn code(self, code: Code) -> Self {
         Error::Coded(code, Box::new(self))
     }
 
-    /// The error itself, and its word where it has one: its own, or that of the first wrong field.
+    /// Returns the error without its code, and the code if there is one. The code is its own or that of the
+    /// first invalid field that has one.
     pub fn coded(&self) -> (&Error, Option<Code>) {
         match self {
             Error::Coded(code, inner) => (inner.coded().0, Some(*code)),
@@ -124,12 +127,12 @@ impl Error {
         }
     }
 
-    /// A fault that no caller can mend.
+    /// Creates an error for a fault that no caller can correct.
     pub fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Error::Internal(error.into())
     }
 
-    /// For the log: the whole chain of causes.
+    /// Returns the error and all its causes as one text, for the log.
     pub fn chain(&self) -> String {
         let (error, _) = self.coded();
         let mut text = error.to_string();
@@ -143,7 +146,7 @@ impl Error {
     }
 }
 
-/// What databases say of a disk that is full: SQLite, SQLite where a file may not grow, and PostgreSQL.
+/// The messages for a full disk: from SQLite, from SQLite if a file may not grow, and from PostgreSQL.
 const NO_ROOM: [&str; 3] = [
     "database or disk is full",
     "disk I/O error",
@@ -182,7 +185,7 @@ impl From<serde_json::Error> for Error {
     }
 }
 
-/// serde's reason without its "at line 1 column 7": our inputs are named by field.
+/// Returns serde's reason without its "at line 1 column 7", because Candor names the field instead.
 pub fn json_reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rfind(" at line ") {
@@ -191,7 +194,7 @@ pub fn json_reason(error: &serde_json::Error) -> String {
     }
 }
 
-/// JSON that does not fit what it is for, as an error at the field that is wrong.
+/// Turns an error about JSON with a wrong structure into an error at the wrong field.
 pub fn misfit(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
     let pointer: String = error
         .path()
@@ -206,7 +209,8 @@ pub fn misfit(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
     Error::invalid(with_named_field(pointer, &reason), reason)
 }
 
-/// serde names a missing or unknown field in its text, and points to the object that should or should not have it.
+/// Adds a missing or unknown field to the pointer. serde names such a field only in its text, and its path
+/// ends at the object around it.
 fn with_named_field(pointer: String, reason: &str) -> String {
     let quoted = ["missing field `", "unknown field `", "duplicate field `"]
         .iter()

@@ -1,6 +1,6 @@
-//! Typed ids: UUIDv7 for what the API shows, and the caller's own ids, checked once at the edge.
+//! Typed IDs: UUIDv7 for entities of Candor, and the IDs of the caller, which are checked when they arrive.
 //!
-//! Must never happen here: one kind of id accepted where another is meant, or an id made outside [`new_uuid`].
+//! An ID of one kind is never accepted as another kind. A UUID is never created outside [`new_uuid`].
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -13,7 +13,7 @@ use uuid::{ContextV7, Timestamp as UuidTime, Uuid};
 
 use crate::base::time::Timestamp;
 
-/// A new UUIDv7 whose time is `now`; ids of one process sort in the order they were made.
+/// Creates a UUIDv7 with the time `now`. The IDs of one process sort in the order in which they were created.
 pub fn new_uuid(now: Timestamp) -> Uuid {
     static CONTEXT: OnceLock<Mutex<ContextV7>> = OnceLock::new();
     let (seconds, nanos) = now.unix();
@@ -35,15 +35,15 @@ macro_rules! uuid_id {
         crate::base::columns::newtype_columns!($name, Text, String);
 
         impl $name {
-            /// A new id, made at `now`.
+            /// Creates a new ID with the time `now`.
             pub fn new(now: Timestamp) -> Self {
                 $name(new_uuid(now).hyphenated().to_string())
             }
 
-            /// Parses what a caller sent.
+            /// Parses an ID that a caller sent.
             ///
             /// # Errors
-            /// A sentence for the caller where it is not a UUID.
+            /// A sentence for the caller, if the text is not a UUID.
             pub fn parse(text: &str) -> Result<Self, String> {
                 match Uuid::try_parse(text) {
                     Ok(uuid) => Ok($name(uuid.hyphenated().to_string())),
@@ -51,7 +51,7 @@ macro_rules! uuid_id {
                 }
             }
 
-            /// The id as text.
+            /// Returns the ID as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -86,57 +86,59 @@ macro_rules! uuid_id {
     };
 }
 
-uuid_id!(/// An incident.
+uuid_id!(/// The ID of an incident.
     IncidentId, "an incident");
-uuid_id!(/// A notice.
+uuid_id!(/// The ID of a notice.
     NoticeId, "a notice");
-uuid_id!(/// An integration: somewhere that alerts come from.
+uuid_id!(/// The ID of an integration, which receives alerts from one monitoring system.
     IntegrationId, "an integration");
-uuid_id!(/// An alert.
+uuid_id!(/// The ID of an alert.
     AlertId, "an alert");
-uuid_id!(/// A rule for alerts.
+uuid_id!(/// The ID of an alert rule.
     AlertRuleId, "a rule for alerts");
-uuid_id!(/// A silence or a maintenance window.
+uuid_id!(/// The ID of a silence or a maintenance window.
     QuietId, "a silence or a maintenance window");
-uuid_id!(/// An API token (not the secret itself).
+uuid_id!(/// The ID of an API token. It is not the secret.
     TokenId, "a token");
-uuid_id!(/// An endpoint: where an account's own systems hear of incidents.
+uuid_id!(/// The ID of an endpoint, which is a system of an account that is called about incidents.
     EndpointId, "an endpoint");
-uuid_id!(/// A source of the directory.
+uuid_id!(/// The ID of a source of the directory.
     SourceId, "a source");
-uuid_id!(/// A run of a source.
+uuid_id!(/// The ID of a run of a source.
     RunId, "a run");
-uuid_id!(/// An HTTP check.
+uuid_id!(/// The ID of an HTTP check.
     CheckId, "a check");
-uuid_id!(/// A heartbeat.
+uuid_id!(/// The ID of a heartbeat.
     HeartbeatId, "a heartbeat");
-uuid_id!(/// A next step of an incident.
+uuid_id!(/// The ID of a next step of an incident.
     NextStepId, "a next step");
-uuid_id!(/// A policy: what happens without a person.
+uuid_id!(/// The ID of a policy, which decides what is sent without a person.
     PolicyId, "a policy");
-uuid_id!(/// An operator: somebody of our own who is on call.
+uuid_id!(/// The ID of an operator, who is a person of our own organisation.
     OperatorId, "an operator");
-uuid_id!(/// A message to an operator.
+uuid_id!(/// The ID of a message to an operator.
     MessageId, "a message");
 
-/// Longest id, type, role or label that a caller may use, in characters.
+/// The largest length of an ID, a type, a role or the name of a label of the caller, in characters.
 pub const MAX_ID: usize = 200;
 
-/// A word of the caller's own: an id, a type, a role, a label's name. 1 to 200 characters, none of them a control character.
-/// Cheap to clone: an audience names the same resources again and again.
+/// An identifier that the caller chose, such as an ID, a type, a role or the name of a label. It has 1 to 200
+/// characters and no control character. It is cheap to clone, because an audience contains the same resources
+/// many times.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExternalId(Arc<str>);
 
 impl ExternalId {
-    /// One that was parsed before it was stored.
+    /// Creates the identifier from a stored text, which was parsed before it was stored.
     pub(crate) fn stored(text: &str) -> Self {
         ExternalId(text.into())
     }
 
-    /// Parses what a caller sent.
+    /// Parses an identifier that a caller sent.
     ///
     /// # Errors
-    /// A sentence for the caller where it is empty, too long, or holds control characters.
+    /// A sentence for the caller, if it is empty, is too long, or contains control characters or invalid
+    /// UTF-8.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("must not be empty".to_owned());
@@ -150,19 +152,20 @@ impl ExternalId {
         if text.chars().any(char::is_control) {
             return Err("holds a control character".to_owned());
         }
-        // What actix puts in the place of bytes that are not UTF-8: two ids must not become one.
+        // actix replaces bytes that are not UTF-8 with this character. Two different IDs must not become the
+        // same.
         if text.contains('\u{FFFD}') {
             return Err("is not UTF-8".to_owned());
         }
         Ok(ExternalId(Arc::from(text)))
     }
 
-    /// The id as text.
+    /// Returns the identifier as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The id as owned text.
+    /// Returns the identifier as owned text.
     pub fn into_string(self) -> String {
         self.0.as_ref().to_owned()
     }

@@ -1,25 +1,29 @@
-//! Mailboxes: when an e-mail address can be used, and when two addresses are the same mailbox. Pure.
+//! Mailboxes: which email addresses can be used, and which addresses are the same mailbox. This module does
+//! no I/O.
 //!
-//! One mailbox has many spellings: `Info@Bücher.example` and `info@xn--bcher-kva.example` reach the same person. Everything that
-//! compares addresses (recipients of a notice, opt-outs, suppressions, bounces, complaints) compares [`key_of`] of them. Everything
-//! that is stored to be sent to is a [`Mailbox`], whose [`Mailbox::address`] every mail server can read.
+//! One mailbox has many spellings. `Info@Bücher.example` and `info@xn--bcher-kva.example` reach the same
+//! person. All code that compares addresses (recipients of a notice, opt-outs, suppressions, bounces,
+//! complaints) compares their [`key_of`]. All addresses that are stored for sending are a [`Mailbox`]. Every
+//! mail server can read its [`Mailbox::address`].
 //!
 //! ```text
 //! part before the @   Unicode form NFC; the case of letters does not count
 //! domain              UTS 46 (non-transitional) to ASCII, in lower case
 //! ```
 //!
-//! The part before the @ is case-sensitive by RFC 5321, but no provider in use treats it so, and two mails to one person are worse.
-//! An address with letters outside ASCII before the @ is accepted. Such a mail needs a mail server that offers SMTPUTF8.
+//! In RFC 5321 the part before the @ is case-sensitive. But no provider treats it so, and two emails to one
+//! person are worse. An address with characters outside ASCII before the @ is accepted. Sending to it needs a
+//! mail server that offers SMTPUTF8.
 
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 
-/// The most bytes before the @ (RFC 5321, 4.5.3.1.1).
+/// The largest number of bytes before the @ (RFC 5321, section 4.5.3.1.1).
 const MAX_LOCAL: usize = 64;
-/// The most bytes of an address in SMTP: a path of 256 without its angle brackets.
+/// The largest number of bytes of an address in SMTP, which is a path of 256 bytes without its angle
+/// brackets.
 const MAX_ADDRESS: usize = 254;
 
-/// An address that a mail can be sent to.
+/// An address that an email can be sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mailbox {
     local: String,
@@ -27,10 +31,11 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// Reads an address as a person, a file or a database gives it. ASCII white space around it does not count.
+    /// Parses an address from a person, a file or a database. ASCII white space around it is ignored.
     ///
     /// # Errors
-    /// What is wrong with it and what would be right, as the end of a sentence that begins with the field's name.
+    /// What is wrong and what would be correct, as the end of a sentence that begins with the name of the
+    /// field.
     pub fn parse(text: &str) -> Result<Mailbox, String> {
         let text = text.trim_matches(|c: char| c.is_ascii_whitespace());
         check_characters(text)?;
@@ -49,30 +54,31 @@ impl Mailbox {
         Ok(Mailbox { local, domain })
     }
 
-    /// The address to send to: the domain is ASCII. In lower case it equals [`Mailbox::key`], also where a database can change the
-    /// case of ASCII letters only.
+    /// Returns the address for sending, with the domain in ASCII. Its lower case is equal to
+    /// [`Mailbox::key`], even if a database can change only the case of ASCII letters.
     pub fn address(&self) -> String {
         format!("{}@{}", self.local, self.domain)
     }
 
-    /// The part before the @, without quotes.
+    /// Returns the part before the @, without quotes.
     pub fn local(&self) -> &str {
         &self.local
     }
 
-    /// The domain, in ASCII.
+    /// Returns the domain, in ASCII.
     pub fn domain(&self) -> &str {
         &self.domain
     }
 
-    /// Equal for every spelling of one mailbox.
+    /// Returns a key that is equal for all spellings of one mailbox.
     pub fn key(&self) -> String {
         format!("{}@{}", folded(&self.local), self.domain.to_ascii_lowercase())
     }
 }
 
-/// [`Mailbox::key`] of an address. What cannot be sent to has a key too, so that it can be compared: reports of other programs hold
-/// such addresses, and so do rows of earlier versions.
+/// Returns the [`Mailbox::key`] of an address. An address that cannot be sent to also has a key, because
+/// reports of other programs and rows of earlier versions contain such addresses, and they must be compared
+/// too.
 pub fn key_of(text: &str) -> String {
     let text = text.trim();
     let plain = text.is_ascii() && !text.contains('"') && !text.ends_with('.');
@@ -85,8 +91,8 @@ pub fn key_of(text: &str) -> String {
     }
 }
 
-/// The address to send to of a row that was stored before addresses were checked as they are now: invisible characters are taken
-/// out. None where it cannot be sent to.
+/// Returns the address for sending of a row that was stored before the current checks existed. Invisible
+/// characters are removed. Returns `None` if the address cannot be used.
 pub(crate) fn repaired(text: &str) -> Option<String> {
     let mailbox = Mailbox::parse(text).or_else(|_| {
         let visible: String = text.chars().filter(|c| invisible(*c).is_none()).collect();
@@ -95,7 +101,8 @@ pub(crate) fn repaired(text: &str) -> Option<String> {
     mailbox.ok().map(|mailbox| mailbox.address())
 }
 
-/// The domain as people read it: `bücher.example` for `xn--bcher-kva.example`.
+/// Returns the address with a readable domain, for example `bücher.example` instead of
+/// `xn--bcher-kva.example`.
 pub fn readable(address: &str) -> String {
     match address.rsplit_once('@') {
         Some((local, domain)) if domain.to_ascii_lowercase().contains("xn--") => {
@@ -109,13 +116,13 @@ pub fn readable(address: &str) -> String {
     }
 }
 
-/// One form for letters that look the same (NFC), in lower case.
+/// Returns the text in lower case and in the Unicode form NFC, so that letters that look the same are equal.
 fn folded(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
     let nfc = icu_normalizer::ComposingNormalizerBorrowed::new_nfc();
-    // Twice: the lower case of a letter may be several, and these may combine.
+    // NFC is applied twice, because the lower case of a letter can be several characters, which may combine.
     nfc.normalize(&nfc.normalize(text).to_lowercase()).into_owned()
 }
 
@@ -141,7 +148,7 @@ fn check_characters(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Refuses what holds an address but is not one, each with its own reason.
+/// Refuses a text that contains an address but is not one. Each case has its own reason.
 fn check_form(text: &str) -> Result<(), String> {
     const ALONE: &str = "give the address alone, such as ann@example.com";
     if text
@@ -156,7 +163,7 @@ fn check_form(text: &str) -> Result<(), String> {
         ));
     }
     if text.starts_with('"') {
-        // What is between the quotes may be anything; the part before the @ is checked later.
+        // The text between the quotes may contain anything here. The part before the @ is checked later.
         return Ok(());
     }
     if text.contains([',', ';']) {
@@ -199,7 +206,8 @@ fn checked_local(local: &str) -> Result<String, String> {
             "has the character {wrong:?} before the @, which is not allowed there"
         ));
     }
-    // In ASCII the spelling is kept: a database compares it in lower case as well as this program does.
+    // An ASCII spelling is kept, because a database compares it in lower case in the same way as this
+    // program.
     let local = if local.is_ascii() {
         local.to_owned()
     } else {
@@ -248,7 +256,7 @@ fn checked_domain(domain: &str) -> Result<String, String> {
     if last.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("has a domain that ends in a number; no domain name does".to_owned());
     }
-    // As it was written, where that is ASCII: see `checked_local`.
+    // An ASCII spelling is kept, for the same reason as in `checked_local`.
     Ok(if domain.is_ascii() {
         domain.to_owned()
     } else {
@@ -261,7 +269,7 @@ fn is_dot_atom(text: &str) -> bool {
         .all(|atom| !atom.is_empty() && atom.chars().all(is_atext))
 }
 
-/// What may stand before the @ without quotes (RFC 5322, RFC 6531).
+/// Returns whether a character may be used before the @ without quotes (RFC 5322, RFC 6531).
 fn is_atext(character: char) -> bool {
     if character.is_ascii() {
         return character.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(character);
@@ -269,8 +277,9 @@ fn is_atext(character: char) -> bool {
     !character.is_whitespace() && !character.is_control() && invisible(character).is_none()
 }
 
-/// The name of a character that shows nothing, or that changes the order of what is shown. ZERO WIDTH JOINER and NON-JOINER are
-/// among them: in an address nobody can tell whether they are there.
+/// Returns the name of a character that is not visible or that changes the order of the visible text. ZERO
+/// WIDTH JOINER and ZERO WIDTH NON-JOINER are among them, because nobody can see whether an address contains
+/// them.
 pub(crate) fn invisible(character: char) -> Option<&'static str> {
     Some(match character {
         '\u{00A0}' | '\u{202F}' | '\u{2007}' => "a no-break space",

@@ -1,17 +1,18 @@
-//! Reading of mails that strangers send, with bounds that hold before the parser's work begins.
+//! Reads emails from unknown senders, with limits that apply before the parser starts.
 //!
-//! `mail_parser` walks nested parts with a list of its own. Only two things recurse with the depth of a mail: messages
-//! that are themselves encoded, and the release of what was read. The first are not decoded here; the second is done
-//! step by step. So no mail overflows the stack, however deep it is.
+//! `mail_parser` handles nested parts with its own list and without recursion. Only two things recurse with
+//! the depth of an email: messages that are themselves encoded, and dropping the parsed message. Encoded
+//! messages are not decoded here, and the parsed message is dropped level by level. So no email can overflow
+//! the stack.
 
 use mail_parser::{Message, MessageParser, PartType};
 
-/// How deep messages within messages are kept. What lies deeper is left out.
+/// The depth up to which messages inside messages are kept. Deeper messages are left out.
 pub const DEPTH: usize = 8;
 
-/// Reads a mail and passes it on. Messages that lie deeper than [`DEPTH`] are left out, and a message that is encoded as
-/// base64 or quoted-printable within another one is not decoded (RFC 2046, section 5.2.1 forbids that encoding).
-/// The line ends of `raw` must be line feeds. `None`: the bytes are no mail.
+/// Parses an email and passes it to `read`. Messages deeper than [`DEPTH`] are left out. A message that is
+/// encoded as base64 or quoted-printable inside another one is not decoded (RFC 2046, section 5.2.1 forbids
+/// that encoding). The line ends of `raw` must be line feeds. Returns `None` if the bytes are not an email.
 pub fn with_mail<T>(raw: &[u8], read: impl FnOnce(&Message<'_>) -> T) -> Option<T> {
     let text = without_encoded_messages(raw);
     let mut message = MessageParser::default().parse(text.as_slice())?;
@@ -19,7 +20,7 @@ pub fn with_mail<T>(raw: &[u8], read: impl FnOnce(&Message<'_>) -> T) -> Option<
     Some(read(&message))
 }
 
-/// Releases what lies deeper than [`DEPTH`].
+/// Removes the messages that are deeper than [`DEPTH`].
 fn cut(message: &mut Message<'_>, depth: usize) {
     for part in &mut message.parts {
         if let PartType::Message(inner) = &mut part.body {
@@ -32,7 +33,7 @@ fn cut(message: &mut Message<'_>, depth: usize) {
     }
 }
 
-/// Releases a message level by level: dropping it as it is would recurse once for each level.
+/// Drops a message level by level. The default drop would recurse once for each level.
 fn release(message: Message<'_>) {
     let mut open = vec![message];
     while let Some(message) = open.pop() {
@@ -43,7 +44,7 @@ fn release(message: Message<'_>) {
     }
 }
 
-/// Media types whose encoded parts are not parsed as messages.
+/// The media types whose encoded parts are not parsed as messages.
 const LEAVES: [&[u8]; 10] = [
     b"text/",
     b"image/",
@@ -57,10 +58,10 @@ const LEAVES: [&[u8]; 10] = [
     b"message/global-headers",
 ];
 
-/// The mail without the encoding of parts that could be messages.
+/// Returns the email without the encoding of parts that may be messages.
 ///
-/// The check is stricter than the parser's reading: it looks at every run of lines without an empty line between them,
-/// and the headers of a part never reach over an empty line.
+/// This check treats more text as headers than the parser does. It looks at every block of lines without an
+/// empty line, and the headers of a part never continue after an empty line.
 fn without_encoded_messages(raw: &[u8]) -> Vec<u8> {
     let mut out = raw.to_vec();
     let mut blocks: Vec<std::ops::Range<usize>> = Vec::new();
@@ -78,7 +79,7 @@ fn without_encoded_messages(raw: &[u8]) -> Vec<u8> {
         }
         start = end;
     }
-    // A part of a digest is a message without saying so.
+    // A part of a digest is a message even if it has no content type.
     let digests = blocks.iter().any(|block| {
         let block = &raw[block.clone()];
         contains(block, b"content-type") && contains(block, b"digest")
@@ -99,7 +100,7 @@ fn without_encoded_messages(raw: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Whether a part with these headers is surely no message.
+/// Returns whether a part with these headers is certainly not a message.
 fn is_leaf(lines: &[u8], digests: bool) -> bool {
     let mut types = lines
         .split(|byte| *byte == b'\n')
@@ -124,7 +125,7 @@ fn contains(text: &[u8], word: &[u8]) -> bool {
     find(text, word).is_some()
 }
 
-/// Where a word in lower case occurs first, in any case.
+/// Returns the first position of a word that is given in lower case. The case of letters does not matter.
 fn find(text: &[u8], word: &[u8]) -> Option<usize> {
     text.windows(word.len())
         .position(|window| window.eq_ignore_ascii_case(word))
@@ -137,7 +138,7 @@ mod tests {
 
     use super::*;
 
-    /// Reads a mail in a thread with a small stack: an overflow would end the whole run.
+    /// Reads an email in a thread with a small stack. An overflow would end the whole test run.
     fn reads(raw: Vec<u8>) -> usize {
         std::thread::Builder::new()
             .stack_size(512 * 1024)

@@ -1,4 +1,5 @@
-//! What every other module may use, and what uses none of them: ids, times, errors, words and checks of fields.
+//! IDs, times, errors, text, enums and checks of fields. Every other module may use this one, and it uses
+//! none of them.
 
 pub mod check;
 pub mod code;

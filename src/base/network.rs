@@ -1,4 +1,4 @@
-//! Networks of addresses in CIDR notation, and whether an address is in one of them.
+//! Networks in CIDR notation, and the check whether an address belongs to one of them.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -14,10 +14,11 @@ struct Network {
 }
 
 impl Networks {
-    /// Reads networks and single addresses, separated by commas: `10.0.0.0/8, 2001:db8::/32, 192.0.2.7`.
+    /// Parses networks and single addresses, separated by commas, for example `10.0.0.0/8, 2001:db8::/32,
+    /// 192.0.2.7`.
     ///
     /// # Errors
-    /// The part that is no network, and what is wrong with it.
+    /// A sentence with the part that is not a network and the reason.
     pub fn parse(text: &str) -> Result<Self, String> {
         text.split(',')
             .map(|part| Network::parse(part.trim()))
@@ -25,7 +26,8 @@ impl Networks {
             .map(Networks)
     }
 
-    /// Whether an address is in one of them. An IPv4 address that is written as IPv6 (`::ffff:192.0.2.7`) is the IPv4 address.
+    /// Returns whether an address belongs to one of the networks. An IPv4 address that is written as IPv6
+    /// (`::ffff:192.0.2.7`) counts as IPv4.
     pub fn contain(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(address))
     }
@@ -70,7 +72,7 @@ fn width(address: IpAddr) -> u32 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
-/// The first address of the network of that many bits which holds this one.
+/// Returns the first address of the network with this prefix length that contains the address.
 pub fn masked(address: IpAddr, bits: u32) -> IpAddr {
     match address {
         IpAddr::V4(v4) => {

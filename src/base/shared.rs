@@ -1,4 +1,4 @@
-//! Text that many places hold at a time: a name that stands in a hundred thousand reasons is stored once.
+//! Text that is shared between many places. A name that appears in 100,000 reasons is stored once in memory.
 
 use std::fmt;
 use std::ops::Deref;

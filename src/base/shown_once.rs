@@ -1,8 +1,8 @@
-//! A secret that an answer shows this once: it is stored nowhere in the clear, not even in the answer that is kept to be
-//! repeated (see `http::idempotency`).
+//! A secret that is shown only once. It is stored nowhere in plain text, not even in the answer that is
+//! stored for repeated requests (see `http::idempotency`).
 //!
-//! Nobody has to remember that: a secret of this type is noted when it is written into an answer, and what keeps the answer
-//! takes out whatever was noted.
+//! This works without special code in a handler. A secret of this type is noted when it is written into an
+//! answer, and the code that stores the answer removes all noted secrets.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -11,21 +11,21 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 tokio::task_local! {
-    /// The secrets that were written while the present request was answered.
+    /// The secrets that were written while the current request was answered.
     static WRITTEN: RefCell<Vec<String>>;
 }
 
-/// A secret, or a text that holds one, which an answer shows this once.
+/// A secret, or a text that contains one, which an answer shows only once.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ShownOnce(String);
 
 impl ShownOnce {
-    /// Marks a text as one that is shown this once.
+    /// Marks a text as one that is shown only once.
     pub fn new(secret: String) -> Self {
         ShownOnce(secret)
     }
 
-    /// The text, to be shown.
+    /// Returns the text, so that it can be shown.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -39,7 +39,7 @@ impl fmt::Debug for ShownOnce {
 
 impl Serialize for ShownOnce {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Outside a request whose answer is kept nobody collects them.
+        // Outside a request whose answer is stored, no list exists and the secret need not be noted.
         let _ = WRITTEN.try_with(|written| written.borrow_mut().push(self.0.clone()));
         serializer.serialize_str(&self.0)
     }
@@ -52,7 +52,7 @@ impl utoipa::PartialSchema for ShownOnce {
 }
 impl utoipa::ToSchema for ShownOnce {}
 
-/// Runs the work of one request. Answers its result, and the secrets that were written meanwhile.
+/// Runs the work of one request. Returns its result and the secrets that were written during it.
 pub async fn collect<T>(work: impl Future<Output = T>) -> (T, Vec<String>) {
     WRITTEN
         .scope(RefCell::default(), async {
@@ -63,7 +63,8 @@ pub async fn collect<T>(work: impl Future<Output = T>) -> (T, Vec<String>) {
         .await
 }
 
-/// A body without these secrets. Fields that hold one are left out, and `withheld` lists their JSON pointers.
+/// Returns a JSON body without these secrets. A field that contains a secret is left out, and `withheld`
+/// lists the JSON pointers of these fields.
 pub fn without(body: &[u8], secrets: &[String]) -> Vec<u8> {
     let Ok(mut value) = serde_json::from_slice::<Value>(body) else {
         return json!({"withheld": [""]}).to_string().into_bytes();
@@ -79,7 +80,7 @@ pub fn without(body: &[u8], secrets: &[String]) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
-/// Takes secrets out of objects and lists, at any depth: what was written cannot be nested deeper than a parser goes.
+/// Removes secrets from objects and lists at any depth. The depth is limited, because the parser has a limit.
 fn take_out(value: &mut Value, secrets: &[String], at: &str, withheld: &mut Vec<String>) {
     let holds_one = |value: &Value| {
         value

@@ -1,14 +1,15 @@
 //! Small functions on text that every other module may use.
 
-/// Whether a character turns the direction of the text that follows it. Such a mark in a name can show a text that is not there
-/// (`cod.\u{202E}exe`), and reaches beyond the name where nothing ends it. The letters of a right-to-left script need none of them.
+/// Returns whether a character changes the direction of the text after it. In a name, such a character can
+/// show another text than the real one (`cod.\u{202E}exe`), and it also affects the text after the name.
+/// Right-to-left scripts do not need these characters.
 fn turns_direction(character: char) -> bool {
     matches!(character, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A text without the marks that turn its direction.
+/// Returns a text without the characters that change its direction.
 pub fn undirected(text: &str) -> std::borrow::Cow<'_, str> {
-    // All of these marks begin with the same byte.
+    // All these characters begin with the same byte, so most texts need no further check.
     if text.as_bytes().contains(&0xE2) && text.contains(turns_direction) {
         text.chars()
             .filter(|c| !turns_direction(*c))
@@ -19,8 +20,8 @@ pub fn undirected(text: &str) -> std::borrow::Cow<'_, str> {
     }
 }
 
-/// One line of at most `most` characters: every run of white space and control characters becomes a space. Marks that turn the
-/// direction of text are left out.
+/// Returns one line of at most `most` characters. Each run of white space and control characters becomes one
+/// space. Characters that change the direction of text are removed.
 pub fn one_line(text: &str, most: usize) -> String {
     let text = undirected(text);
     let words: Vec<&str> = text
@@ -35,7 +36,7 @@ pub fn one_line(text: &str, most: usize) -> String {
     }
 }
 
-/// Lower-case hexadecimal.
+/// Returns bytes as hexadecimal text in lower case.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes

@@ -1,7 +1,7 @@
-//! Time: one stored form (microseconds UTC), one clock, and the formats that people read.
+//! Times: the stored form (microseconds in UTC), the clock, and the formats for people.
 //!
-//! Nobody guesses the zone of a time. The machine's clock is read only in [`Clock::now`] (clippy bans it elsewhere), so that
-//! tests and the demo can set it.
+//! The time zone of a time is never guessed. The clock of the machine is read only in [`Clock::now`] (clippy
+//! bans it elsewhere), so that tests and the demo can set the time.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,7 +14,7 @@ use diesel::sql_types::BigInt;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A point in time: microseconds since 1970-01-01T00:00:00Z.
+/// A point in time, as microseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, AsExpression, FromSqlRow)]
 #[diesel(sql_type = BigInt)]
 pub struct Timestamp(i64);
@@ -22,33 +22,34 @@ pub struct Timestamp(i64);
 crate::base::columns::newtype_columns!(Timestamp, BigInt, i64);
 
 impl Timestamp {
-    /// From microseconds since the epoch, as stored.
+    /// Creates a time from microseconds since the epoch, which is the stored form.
     pub const fn from_micros(micros: i64) -> Self {
         Timestamp(micros)
     }
 
-    /// Microseconds since the epoch.
+    /// Returns the microseconds since the epoch.
     pub const fn as_micros(self) -> i64 {
         self.0
     }
 
-    /// Parses RFC 3339 with an offset. Nanoseconds are cut to microseconds.
+    /// Parses an RFC 3339 time with an offset. Digits after the microseconds are cut off.
     ///
     /// # Errors
-    /// A sentence for the caller where the text is not a time, or has no offset.
+    /// A sentence for the caller, if the text is not a time or has no offset.
     pub fn parse(text: &str) -> Result<Self, String> {
         ZonedTime::parse(text).map(|time| time.at)
     }
 
-    /// What a clock in `zone` shows, as a form gives it: `2024-03-14T09:56`.
+    /// Parses the local time of a form in a time zone, for example `2024-03-14T09:56`.
     ///
     /// # Errors
-    /// A sentence for the caller where the text is no such time, or where the clocks are changed and show it never or twice.
+    /// A sentence for the caller, if the text is not such a time, or if the time does not exist or exists
+    /// twice because the clocks change.
     pub fn on_clock(text: &str, zone: &TimeZone) -> Result<Self, String> {
         let shown: String = text.chars().take(60).collect();
         let wrong = || format!("'{shown}' is not a date and a time of day such as 2024-03-14 09:56");
         let (_, clock) = text.split_once(['T', ' ']).ok_or_else(wrong)?;
-        // An offset would be passed over.
+        // Without this check, an offset would be ignored.
         let plain = |c: char| c.is_ascii_digit() || matches!(c, ':' | '.');
         if !clock.contains(':') || !clock.chars().all(plain) {
             return Err(wrong());
@@ -61,7 +62,8 @@ impl Timestamp {
         Ok(Timestamp(at.as_microsecond()))
     }
 
-    /// What a clock in `zone` shows at this time, as a form takes it: `2024-03-14T09:56`, with seconds where there are any.
+    /// Returns the local time in a time zone for a form, for example `2024-03-14T09:56`. Seconds are added if
+    /// they are not zero.
     pub fn clock_in(self, zone: &TimeZone) -> String {
         let local = self.to_jiff().to_zoned(zone.clone());
         let format = if local.second() == 0 {
@@ -72,7 +74,7 @@ impl Timestamp {
         local.strftime(format).to_string()
     }
 
-    /// This time plus `duration`, at most the largest time there is.
+    /// Returns this time plus `duration`, but at most the largest possible time.
     pub fn plus(self, duration: Duration) -> Self {
         Timestamp(
             self.0
@@ -80,7 +82,7 @@ impl Timestamp {
         )
     }
 
-    /// This time minus `duration`, at least the smallest time there is.
+    /// Returns this time minus `duration`, but at least the smallest possible time.
     pub fn minus(self, duration: Duration) -> Self {
         Timestamp(
             self.0
@@ -88,7 +90,8 @@ impl Timestamp {
         )
     }
 
-    /// Whole seconds from `earlier` to this time; negative where it is not earlier.
+    /// Returns the whole seconds from `earlier` to this time. The result is negative if `earlier` is in fact
+    /// later.
     pub fn seconds_since(self, earlier: Timestamp) -> i64 {
         (self.0 - earlier.0).div_euclid(1_000_000)
     }
@@ -97,8 +100,8 @@ impl Timestamp {
         jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
     }
 
-    /// For people: `14 March 2024, 06:56 UTC`, and with a zone ` (09:56 EAT)` behind it, with the
-    /// date again where it is another day there.
+    /// Returns the time for people: `14 March 2024, 06:56 UTC`, followed by ` (09:56 EAT)` if a time zone is
+    /// given. The local date is added if it differs.
     pub fn for_people(self, zone: Option<&TimeZone>) -> String {
         let utc = self.to_jiff().to_zoned(TimeZone::UTC);
         let shown = utc.strftime("%-d %B %Y, %H:%M UTC").to_string();
@@ -116,7 +119,7 @@ impl Timestamp {
         }
     }
 
-    /// `2024-03-14 06:56 UTC`, or the same in `zone` with its abbreviation.
+    /// Returns the time as `2024-03-14 06:56:00 UTC`, or in `zone` with the abbreviation of the zone.
     pub fn short(self, zone: &TimeZone) -> String {
         let format = if *zone == TimeZone::UTC {
             "%Y-%m-%d %H:%M:%S UTC"
@@ -126,7 +129,7 @@ impl Timestamp {
         self.to_jiff().to_zoned(zone.clone()).strftime(format).to_string()
     }
 
-    /// RFC 3339 in `zone`, e.g. `2024-03-14T09:56:00+03:00`.
+    /// Returns the time in RFC 3339 in `zone`, for example `2024-03-14T09:56:00+03:00`.
     pub fn rfc3339_in(self, zone: &TimeZone) -> String {
         self.to_jiff()
             .to_zoned(zone.clone())
@@ -134,7 +137,7 @@ impl Timestamp {
             .to_string()
     }
 
-    /// RFC 3339 with a fixed offset of `seconds` east of UTC.
+    /// Returns the time in RFC 3339 with a fixed offset of `seconds` east of UTC.
     pub fn rfc3339_at_offset(self, seconds: i64) -> String {
         let offset = i32::try_from(seconds)
             .ok()
@@ -142,13 +145,13 @@ impl Timestamp {
         self.rfc3339_in(&offset.map_or(TimeZone::UTC, TimeZone::fixed))
     }
 
-    /// Minutes since midnight on the clocks of `zone`: 0 to 1439.
+    /// Returns the minutes since midnight in `zone`, from 0 to 1439.
     pub fn minute_of_day(self, zone: &TimeZone) -> i64 {
         let local = self.to_jiff().to_zoned(zone.clone());
         i64::from(local.hour()) * 60 + i64::from(local.minute())
     }
 
-    /// Seconds and nanoseconds since the epoch, as UUIDv7 and SMTP dates want them.
+    /// Returns the seconds and nanoseconds since the epoch, for UUIDv7 and the dates of emails.
     pub fn unix(self) -> (u64, u32) {
         let seconds = self.0.div_euclid(1_000_000).max(0);
         let nanos = self.0.rem_euclid(1_000_000) * 1_000;
@@ -193,20 +196,20 @@ impl utoipa::PartialSchema for Timestamp {
 }
 impl utoipa::ToSchema for Timestamp {}
 
-/// A time as somebody wrote it: the instant, and the offset in which it was given.
+/// A time with the offset in which it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ZonedTime {
-    /// The instant.
+    /// The point in time.
     pub at: Timestamp,
-    /// Seconds east of UTC.
+    /// The offset, in seconds east of UTC.
     pub offset: i64,
 }
 
 impl ZonedTime {
-    /// Parses RFC 3339, whose offset is required.
+    /// Parses an RFC 3339 time. The offset is required.
     ///
     /// # Errors
-    /// A sentence for the caller where the text is not a time, or has no offset.
+    /// A sentence for the caller, if the text is not a time or has no offset.
     pub fn parse(text: &str) -> Result<Self, String> {
         let shown: String = text.chars().take(60).collect();
         let pieces = jiff::fmt::temporal::DateTimeParser::new()
@@ -249,10 +252,10 @@ impl utoipa::PartialSchema for ZonedTime {
 }
 impl utoipa::ToSchema for ZonedTime {}
 
-/// Looks an IANA time zone up, e.g. `Africa/Nairobi`.
+/// Returns the IANA time zone with this name, for example `Africa/Nairobi`.
 ///
 /// # Errors
-/// A sentence for the caller where the database does not know it.
+/// A sentence for the caller, if the time zone is unknown.
 pub fn time_zone(name: &str) -> Result<TimeZone, String> {
     TimeZone::get(name).map_err(|_| {
         let shown: String = name.chars().take(60).collect();
@@ -260,7 +263,7 @@ pub fn time_zone(name: &str) -> Result<TimeZone, String> {
     })
 }
 
-/// Where the present comes from: the machine, or a hand that sets it.
+/// The source of the current time: the clock of the machine, or a clock that is set by a test or the demo.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
@@ -273,21 +276,21 @@ enum Source {
 /// The last reading of the machine's clocks, for the whole process.
 static STEADY: Mutex<Option<Steady>> = Mutex::new(None);
 
-/// Turns readings of a wall clock that may be set back into times that never go back.
+/// Turns readings of a clock that can be set back into times that never go back.
 ///
-/// A step forward is followed at once: the machine may have slept. After a step back, time runs at half the speed of a
-/// monotonic clock until the wall clock has caught up. So leases still end, schedules still come due, and what is ordered by
-/// time stays in order.
+/// If the clock jumps forward, the time follows at once, because the machine may have been suspended. If the
+/// clock is set back, the time runs at half the speed of a monotonic clock until the clock has caught up. So
+/// leases still end, schedules still become due, and events stay in the order of their times.
 #[derive(Clone, Copy, Debug)]
 struct Steady {
-    /// The time that was answered last.
+    /// The last returned time, in microseconds.
     answered: i64,
     /// The monotonic clock at that time, in microseconds.
     monotonic: i64,
 }
 
 impl Steady {
-    /// The time to answer for a reading of both clocks, in microseconds, and the state for the next reading.
+    /// Returns the time for a reading of both clocks, in microseconds, and the state for the next reading.
     fn next(last: Option<Steady>, wall: i64, monotonic: i64) -> Steady {
         let answered = match last {
             None => wall,
@@ -301,23 +304,25 @@ impl Steady {
 }
 
 impl Clock {
-    /// The machine's clock.
+    /// Returns the clock of the machine.
     pub fn system() -> Self {
         Clock(Source::System)
     }
 
-    /// A clock that stands still until it is set; for tests and the demo.
+    /// Creates a clock that changes only when it is set, for tests and the demo.
     pub fn manual(start: Timestamp) -> Self {
         Clock(Source::Manual(Arc::new(AtomicI64::new(start.0))))
     }
 
-    /// The present. The machine's time never goes back within a process, also where its clock is set back.
+    /// Returns the current time. The system time never goes back within a process, even if the clock is set
+    /// back.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::Manual(micros) => Timestamp(micros.load(Ordering::SeqCst)),
             Source::System => {
                 let mut last = STEADY.lock().unwrap_or_else(PoisonError::into_inner);
-                // The one place that reads the machine's clocks. Read under the lock: readings come in their order.
+                // This is the only place that reads the clocks of the machine. It reads them under the lock,
+                // so that the readings are in order.
                 #[allow(clippy::disallowed_methods)]
                 let (wall, monotonic) = (jiff::Timestamp::now().as_microsecond(), monotonic_micros());
                 let next = Steady::next(*last, wall, monotonic);
@@ -327,20 +332,20 @@ impl Clock {
         }
     }
 
-    /// Sets a manual clock; a system clock stays as it is.
+    /// Sets a manual clock. It has no effect on the system clock.
     pub fn set(&self, now: Timestamp) {
         if let Source::Manual(micros) = &self.0 {
             micros.store(now.0, Ordering::SeqCst);
         }
     }
 
-    /// Moves a manual clock forward; a system clock stays as it is.
+    /// Moves a manual clock forward. It has no effect on the system clock.
     pub fn advance(&self, by: Duration) {
         self.set(self.now().plus(by));
     }
 }
 
-/// Microseconds since the first call, by a clock that nobody sets.
+/// Returns the microseconds since the first call, from a monotonic clock.
 fn monotonic_micros() -> i64 {
     static FIRST: OnceLock<Instant> = OnceLock::new();
     let passed = FIRST.get_or_init(Instant::now).elapsed();
@@ -351,7 +356,7 @@ fn monotonic_micros() -> i64 {
 mod tests {
     use super::*;
 
-    /// What is answered for readings of the wall clock and the monotonic clock, in microseconds.
+    /// Returns the times for readings of the wall clock and the monotonic clock, in microseconds.
     fn answers(readings: &[(i64, i64)]) -> Vec<i64> {
         let mut last = None;
         let mut answers = Vec::new();
@@ -373,7 +378,8 @@ mod tests {
 
     #[test]
     fn time_never_goes_back_and_does_not_stand_still_after_a_step_back() {
-        // The wall clock is set back by 600; time runs at half speed until both agree, and then follows again.
+        // The wall clock is set back by 600. The time runs at half speed until both clocks agree, and then
+        // follows the wall clock again.
         let readings = [(1_000, 0), (500, 100), (900, 500), (1_700, 1_300), (1_800, 1_400)];
         assert_eq!(answers(&readings), [1_000, 1_050, 1_250, 1_700, 1_800]);
     }
