@@ -1,6 +1,7 @@
-//! How the parts of a process are put together, started and drained.
+//! Builds the parts of a process, starts them and stops them.
 //!
-//! Must never happen here: a start that half succeeds. A wrong setting, a broken template or a locked database ends it.
+//! A start either succeeds completely or fails. A wrong setting, a broken template or a locked database makes
+//! it fail.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -45,11 +46,11 @@ use crate::watch::runner::Checks;
 use crate::watch::silence;
 use crate::work::{Supervisor, Wake, WorkStats};
 
-/// A started process part: what `serve`, the demo and tests hold on to.
+/// A running process. `serve`, the demo and the tests hold it.
 pub struct Running {
-    /// Where it listens.
+    /// The address that the server listens on.
     pub address: SocketAddr,
-    /// What it shares.
+    /// The state that all requests share.
     pub app: Arc<App>,
     server: ServerHandle,
     serving: JoinHandle<std::io::Result<()>>,
@@ -57,14 +58,14 @@ pub struct Running {
     background: Background,
 }
 
-/// Background work, with the lock that keeps a second process off an embedded database.
+/// The background work, with the lock that keeps a second process away from an SQLite database.
 pub struct Background {
     work: Option<Supervisor>,
     _lock: Option<FileLock>,
 }
 
 impl Background {
-    /// Finishes what is under way, then ends.
+    /// Finishes the work that is being done, and then ends.
     pub async fn stop(self) {
         if let Some(work) = self.work {
             work.stop().await;
@@ -73,12 +74,12 @@ impl Background {
 }
 
 impl Running {
-    /// `http://ADDRESS:PORT`
+    /// Returns the URL of the server, `http://ADDRESS:PORT`.
     pub fn base_url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Answers the requests that are under way, finishes the mails on the wire, then ends.
+    /// Answers the requests that are being handled, finishes the emails that are being sent, and then ends.
     pub async fn stop(self) {
         self.server.stop(true).await;
         if let Err(error) = self.serving.await {
@@ -88,10 +89,10 @@ impl Running {
         self.background.stop().await;
     }
 
-    /// Serves until `stop` says so, then ends as [`Running::stop`] does.
+    /// Serves until `stop` completes, and then ends in the same way as [`Running::stop`].
     ///
     /// # Errors
-    /// Where the server ended by itself, and why.
+    /// An I/O error, if the server ended by itself.
     pub async fn run_until(mut self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
         tokio::select! {
             ended = &mut self.serving => {
@@ -107,10 +108,11 @@ impl Running {
     }
 }
 
-/// Opens and migrates the database of these settings.
+/// Opens the database of the settings and migrates it.
 ///
 /// # Errors
-/// `Unavailable` where it cannot be opened; `Internal` where a migration fails.
+/// `Invalid` if the database URL is not valid, `Unavailable` if the database cannot be opened, `Internal` if
+/// a migration fails.
 pub async fn open_database(config: &Config, clock: Clock) -> Result<Db> {
     open_serving(config, clock, None).await
 }
@@ -123,19 +125,19 @@ async fn open_serving(config: &Config, clock: Clock, admin: Option<&str>) -> Res
     Ok(db)
 }
 
-/// Starts everything: database, workers (where settings want them), schedule, HTTP.
+/// Starts everything: the database, the background work (if the settings want it) and HTTP.
 ///
 /// # Errors
-/// Whatever is wrong, before anything is served.
+/// The first thing that is wrong. In this case nothing is served.
 pub async fn start(config: Config, clock: Clock) -> Result<Running> {
     let endpoints = Endpoints::builtin(config.webhook_allow)?;
     start_with(config, clock, endpoints).await
 }
 
-/// The same with these channels to accounts' own systems.
+/// Starts everything, with these channels to systems of accounts.
 ///
 /// # Errors
-/// Whatever is wrong, before anything is served.
+/// The first thing that is wrong. In this case nothing is served.
 pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> Result<Running> {
     let listener = TcpListener::bind(&config.listen)
         .map_err(|error| Error::Unavailable(format!("cannot listen on {}: {error}", config.listen)))?;
@@ -144,10 +146,10 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
         .public_url
         .clone()
         .unwrap_or_else(|| format!("http://{address}"));
-    // Before anything is changed: a second process is refused without a trace.
+    // The lock is taken before anything is changed, so that a second process that is refused leaves no trace.
     let lock = take_lock(&config)?;
     let (app, setup, post) = prepare(&config, clock, public_url, Tokens::AsSet, endpoints).await?;
-    // While nobody was here to take beats, nothing was silent.
+    // A heartbeat is not missing for the time in which no process could receive it.
     let now = app.clock().now();
     app.db.transaction(move |conn| silence::grant(conn, now)).await?;
     let background = if config.workers {
@@ -172,10 +174,10 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
     })
 }
 
-/// Starts the workers and the schedule without HTTP.
+/// Starts the background work without HTTP.
 ///
 /// # Errors
-/// Whatever is wrong, before anything is sent.
+/// The first thing that is wrong. In this case nothing is sent.
 pub async fn start_worker(config: Config, clock: Clock) -> Result<Background> {
     let public_url = config
         .public_url
@@ -187,8 +189,8 @@ pub async fn start_worker(config: Config, clock: Clock) -> Result<Background> {
     start_background(setup, post, &app, &config, lock).await
 }
 
-/// Whether the settings' admin token is put in force. A worker takes no requests: what its settings say of tokens, or
-/// leave out, must not end the token of the process that does.
+/// Whether the admin token of the settings is made valid. A worker accepts no requests. So the token in its
+/// settings, or a missing one, must not revoke the token of a process that serves.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tokens {
     AsSet,
@@ -322,7 +324,8 @@ async fn prepare(
     Ok((app, setup, post))
 }
 
-/// The lock of an embedded database. PostgreSQL needs none: there any number may deliver.
+/// Takes the lock of an SQLite database. PostgreSQL needs no lock, because any number of processes may
+/// deliver.
 fn take_lock(config: &Config) -> Result<Option<FileLock>> {
     let url =
         DatabaseUrl::parse(&config.database_url).map_err(|reason| Error::invalid("database_url", reason))?;
@@ -338,7 +341,8 @@ async fn start_background(
 ) -> Result<Background> {
     let db = &setup.db;
     let mut work = Supervisor::new(app.work_stats.clone());
-    // Parts end after the services, the last one first: the delivery workers end when nothing more can be queued.
+    // Parts stop after the services, and the last one stops first. So the delivery workers stop when nothing
+    // more can be queued.
     let workers = Workers::start(setup.clone()).await?;
     work.adopt(workers);
     work.adopt(Schedule::start(db.clone(), config.body_retention).await?);

@@ -1,8 +1,9 @@
-//! Backup and restore: one consistent file, taken while the service runs. The file is an embedded database, from
-//! whichever kind it was taken, so that a backup can be looked at, and can move a service from one kind to the other.
+//! Backup and restore. A backup is one consistent file, which is written while the service runs. It is always
+//! an SQLite database, even if it was made from PostgreSQL. So a backup can be inspected, and it can move a
+//! service from one database to the other.
 //!
-//! Must never happen here: a file that is half a backup under the name of a whole one, or data replaced without being
-//! asked twice.
+//! - An incomplete backup never has the name of a complete one.
+//! - Existing data is never replaced without an explicit option.
 
 use std::path::Path;
 
@@ -16,10 +17,10 @@ use crate::config::Config;
 use crate::db::schema::{accounts, audit_events, incidents, integrations, people};
 use crate::db::{Conn, DatabaseUrl, Db, connect_alone, dialect, file, migrate, migrate_conn};
 
-/// Writes a consistent copy to a file that does not exist yet.
+/// Writes a consistent copy of the database to a file that must not exist yet.
 ///
 /// # Errors
-/// `Conflict` where the file exists; `Internal` where it cannot be written.
+/// `Conflict` if the file exists, `Internal` if it cannot be written.
 pub async fn backup(db: &Db, file: &Path) -> Result<()> {
     if file.exists() {
         return Err(Error::Conflict(format!("{} exists already", file.display())));
@@ -29,7 +30,7 @@ pub async fn backup(db: &Db, file: &Path) -> Result<()> {
         .to_str()
         .map(str::to_owned)
         .ok_or_else(|| Error::invalid("", "the file's name is not UTF-8"))?;
-    // What an interrupted backup left is in the way.
+    // An interrupted backup may have left this file.
     remove(&name)?;
     file::create_private(&name).map_err(Error::internal)?;
     let copied = if db.url().sqlite_path().is_some() {
@@ -38,7 +39,7 @@ pub async fn backup(db: &Db, file: &Path) -> Result<()> {
             .await
     } else {
         let name = name.clone();
-        // One read transaction sees one state, however long it takes.
+        // One read transaction sees one consistent state, even if it takes long.
         db.read(move |conn| dialect::copy_to_file(conn, &name, || fresh_file(&name)))
             .await
     };
@@ -59,7 +60,7 @@ fn fresh_file(name: &str) -> Result<Conn> {
     Ok(conn)
 }
 
-/// Removes an embedded database that is only a part of an attempt.
+/// Removes an incomplete SQLite database.
 fn remove(name: &str) -> Result<()> {
     for suffix in ["", "-wal", "-shm"] {
         match std::fs::remove_file(format!("{name}{suffix}")) {
@@ -70,7 +71,7 @@ fn remove(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether nobody has put anything into a database.
+/// Returns whether a database contains no data of a user.
 fn is_empty(conn: &mut Conn) -> Result<bool> {
     let mut rows: i64 = accounts::table.count().get_result(conn)?;
     rows += people::table.count().get_result::<i64>(conn)?;
@@ -79,18 +80,21 @@ fn is_empty(conn: &mut Conn) -> Result<bool> {
     Ok(rows == 0)
 }
 
-/// Puts a backup in the place of the settings' database, whole or not at all.
+/// Replaces the database of the settings with a backup. If this fails, the database stays unchanged.
 ///
 /// # Errors
-/// `Conflict` where the database holds something and `force` is not given; `Unavailable` where a process is connected to
-/// it; `Invalid` where the file is no backup, or its audit trail does not hold.
+/// - `NotFound` if the file does not exist.
+/// - `Conflict` if the database contains data and `force` is false, or if the file is the database itself.
+/// - `Unavailable` if a process is connected to the database.
+/// - `Invalid` if the file is not a backup or its audit trail is not intact.
 pub async fn restore(config: &Config, file: &Path, force: bool) -> Result<()> {
     let url =
         DatabaseUrl::parse(&config.database_url).map_err(|reason| Error::invalid("database_url", reason))?;
     if !file.is_file() {
         return Err(Error::NotFound(file.display().to_string()));
     }
-    // A checked copy, so that the backup itself stays as it is. Beside an embedded target, to be moved in one step.
+    // A checked copy is restored, so that the backup itself stays unchanged. If the target is SQLite, the
+    // copy is in the same folder, so that it can be moved in one step.
     let folder = tempfile::tempdir().map_err(Error::internal)?;
     let target = url.sqlite_path().map(file::real_path);
     let part = match &target {
@@ -102,7 +106,8 @@ pub async fn restore(config: &Config, file: &Path, force: bool) -> Result<()> {
     {
         return Err(Error::Conflict(format!("{file} is the database itself")));
     }
-    // Held to the end, so that no process begins to serve from what is being replaced.
+    // The locks are held until the end, so that no process starts to serve the database that is being
+    // replaced.
     let locks = target.as_deref().map(file::lock).transpose()?;
     remove(&part)?;
     std::fs::copy(file, &part).map_err(Error::internal)?;
@@ -120,7 +125,7 @@ pub async fn restore(config: &Config, file: &Path, force: bool) -> Result<()> {
     let from = file.display().to_string();
     let actor = Actor::system("command line");
     let recorded = db.write(&actor, move |tx| {
-        // Some may have been ended since the backup.
+        // Some of these sessions may have been ended after the backup was made.
         sessions::end_all(tx.conn)?;
         tx.record(Event::new(Action::DatabaseRestored, "database", from));
         Ok(())
@@ -130,10 +135,12 @@ pub async fn restore(config: &Config, file: &Path, force: bool) -> Result<()> {
     Ok(())
 }
 
-/// Whether a file is a backup of ours whose audit trail holds; then all of it is in the one file.
+/// Checks that a file is a backup of Candor with an intact audit trail. Afterwards all data is in this one
+/// file.
 fn check(part: &str) -> Result<()> {
     let no_backup = |_| Error::invalid("", "the file is no backup of Candor's");
-    // One connection, no pool: nobody else may have the file open when it is sealed and moved.
+    // One connection is used instead of a pool, because no other connection may have the file open when it is
+    // closed and moved.
     let mut conn = connect_alone(&DatabaseUrl::Sqlite(part.to_owned())).map_err(no_backup)?;
     audit_events::table
         .count()
@@ -149,12 +156,13 @@ fn check(part: &str) -> Result<()> {
     dialect::fold_log(&mut conn)
 }
 
-/// Runs work that blocks where it may.
+/// Runs blocking work on a blocking thread.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(Error::internal)?
 }
 
-/// Replaces the database. Of an embedded one, answers the lock of its new file: the old one is on a file that is gone.
+/// Replaces the database. For SQLite, returns the lock of the new file, because the old lock belongs to a
+/// file that does not exist any more.
 fn replace(url: &DatabaseUrl, part: &str, force: bool) -> Result<Option<file::FileLock>> {
     let target = url.sqlite_path().map(str::to_owned);
     let mut conn = connect_alone(url)?;

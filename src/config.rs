@@ -1,6 +1,6 @@
-//! Typed settings, from the environment first and `candor.toml` second.
+//! The settings, from the environment first and from `candor.toml` second.
 //!
-//! Must never happen here: a wrong or unknown setting that is passed over, or a secret in an error's text.
+//! A wrong or unknown setting is never ignored. A secret never appears in the text of an error.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -14,7 +14,7 @@ use crate::delivery::dispatch::Limits;
 use crate::delivery::verp::Verp;
 use crate::egress::Policy;
 
-/// Variables with the prefix that are not settings: tests and CI set them around the program.
+/// Variables with the prefix that are not settings. Tests and CI set them.
 const NOT_SETTINGS: [&str; 3] = [
     "CANDOR_TEST_POSTGRES_URL",
     "CANDOR_TEST_MYSQL_URL",
@@ -47,82 +47,86 @@ const NAMES: &[&str] = &[
     "log_format",
 ];
 
-/// Settings that hold a secret, or may. Each may also be given as the name of a file that holds the value, under its own name
-/// with `_file` behind it.
+/// The settings that contain a secret or may contain one. Each of them can also be given as the path of a
+/// file that contains the value. The name of this setting ends in `_file`.
 const SECRETS: [&str; 4] = ["database_url", "smtp_url", "admin_token", "secret_key"];
 
-/// The most bytes of a file that holds a secret.
+/// The largest size of a file that contains a secret, in bytes.
 const LONGEST_SECRET: u64 = 64 * 1024;
 
-/// The fewest characters of an admin token: an attacker may try many a second.
+/// The smallest length of an admin token, in characters. Short tokens can be guessed.
 const SHORTEST_TOKEN: usize = 16;
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object on each line.
     Json,
 }
 
-/// All settings, checked.
+/// All settings, after they were checked.
 #[derive(Clone)]
 pub struct Config {
-    /// `sqlite://PATH` or `postgres://…`
+    /// The URL of the database: `sqlite://PATH` or `postgres://…`.
     pub database_url: String,
-    /// Address and port to listen on; port 0 takes a free one.
+    /// The address and port to listen on. Port 0 means any free port.
     pub listen: String,
-    /// Whether that was set, or is the default.
+    /// Whether `listen` was set. It is false for the default.
     pub listen_is_set: bool,
-    /// Base of every link; unset: `http://` and the address listened on.
+    /// The base URL of all links. Without it, `http://` and the listen address are used.
     pub public_url: Option<String>,
-    /// Proxies whose `X-Forwarded-For` and `Forwarded` are believed.
+    /// The proxies whose `X-Forwarded-For` and `Forwarded` headers are trusted.
     pub trusted_proxies: Networks,
-    /// Where mails go; unset: files in `outbox`.
+    /// The URL of the mail server. Without it, emails are written to files in `outbox`.
     pub smtp_url: Option<String>,
-    /// Certificate authorities of the mail server in PEM, beside those that this machine trusts.
+    /// A PEM file with certificate authorities for the mail server, in addition to those that the machine
+    /// trusts.
     pub smtp_ca_file: Option<PathBuf>,
-    /// The sender of every mail.
+    /// The sender of every email.
     pub mail_from: String,
-    /// Where bounces go: the envelope sender of every mail, with the delivery in it. Unset: the address of `mail_from`.
+    /// The bounce address. The envelope sender of every email is made from it and contains the delivery.
+    /// Without it, the address of `mail_from` is used.
     pub bounce_address: Option<String>,
-    /// An API token with role admin.
+    /// An API token with the role admin.
     pub admin_token: Option<String>,
-    /// Signs links and sessions; unset: made at first start, kept in the database.
+    /// The key that signs links and sessions. Without it, a key is created at the first start and stored in
+    /// the database.
     pub secret_key: Option<String>,
-    /// Open SMTP connections at most.
+    /// The largest number of open SMTP connections.
     pub send_concurrency: usize,
-    /// People of a notice above which a second person must approve.
+    /// The largest number of people that a notice may have without the approval of a second person.
     pub max_audience: usize,
-    /// Where mails are written without SMTP.
+    /// The folder that emails are written to if there is no mail server.
     pub outbox: PathBuf,
-    /// Waits between attempts; the last one repeats until the delivery expires.
+    /// The waits between attempts. The last one repeats until the delivery expires.
     pub retry_schedule: Vec<Duration>,
-    /// How long a delivery is tried before it is given up.
+    /// How long a delivery is tried before it fails.
     pub delivery_lifetime: Duration,
-    /// Connections and rates for domains.
+    /// The limits of connections and rates for domains.
     pub domain_limits: Limits,
-    /// Keys that mails are signed with: `SELECTOR:FILE`, separated by commas.
+    /// The keys for DKIM signatures, as `SELECTOR:FILE`, separated by commas.
     pub dkim_keys: Option<String>,
-    /// Where endpoints may be.
+    /// Which addresses endpoints may have.
     pub webhook_allow: Policy,
-    /// Where a service that is asked about references may be.
+    /// Which addresses call-outs may have.
     pub callout_allow: Policy,
-    /// Where HTTP checks may lead.
+    /// Which addresses HTTP checks may have.
     pub check_allow: Policy,
-    /// How often customers should hear of an unresolved incident; none: operators are not reminded.
+    /// How often customers should get an update about an unresolved incident. `None` means that operators are
+    /// not reminded.
     pub update_every: Option<Duration>,
-    /// How long bodies that hooks were sent are kept; none: until a hundred newer ones have come.
+    /// How long saved requests are kept. `None` means until 100 newer ones have arrived.
     pub body_retention: Option<Duration>,
-    /// Whether this process delivers.
+    /// Whether this process does background work and sends deliveries.
     pub workers: bool,
-    /// How long the body of a request may take, whatever its size. No setting.
+    /// How long the body of a request may take to arrive, for every size. This cannot be set by a user.
     pub body_grace: Duration,
-    /// Text or JSON.
+    /// The format of log lines.
     pub log_format: LogFormat,
-    /// How the certificates of SNS are fetched and its subscriptions confirmed: over https, or by a test's own hand. No
-    /// setting.
+    /// How the certificates of SNS are fetched and its subscriptions confirmed: over https, or by a test.
+    /// This cannot be set by a user.
     pub sns: Fetch,
 }
 
@@ -163,7 +167,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Defaults for a test: the given database, a free port.
+    /// Returns the defaults for a test, with the given database and a free port.
     pub fn for_test(database_url: &str) -> Self {
         Config {
             database_url: database_url.to_owned(),
@@ -175,12 +179,13 @@ impl Config {
     /// Reads the environment of this process and `candor.toml` in the current directory.
     ///
     /// # Errors
-    /// One line that names the setting and what is wrong with it.
+    /// One line that names the setting and says what is wrong with it.
     pub fn load() -> Result<Self, String> {
         Self::from_sources(environment()?, Path::new(FILE))
     }
 
-    /// How errors are to be written that the other settings have: as far as this one setting can be read, and is right.
+    /// Returns the format for errors in the other settings. It reads only this one setting, and uses the
+    /// default if it cannot be read.
     pub fn log_format_alone() -> LogFormat {
         let of_file = || {
             let text = std::fs::read_to_string(FILE).ok()?;
@@ -193,10 +198,10 @@ impl Config {
         }
     }
 
-    /// Reads the given variables (first) and the file, where it exists.
+    /// Reads the given variables first, and then the file if it exists.
     ///
     /// # Errors
-    /// One line that names the setting and what is wrong with it.
+    /// One line that names the setting and says what is wrong with it.
     pub fn from_sources(environment: Vec<(String, String)>, file: &Path) -> Result<Self, String> {
         let mut values = Values::new();
         if file.exists() {
@@ -281,7 +286,7 @@ impl Config {
                 crate::delivery::smtp::Relay::parse(&value)?;
                 self.smtp_url = Some(value);
             }
-            // Read, and so checked, at the start.
+            // The file is read and checked at the start.
             "smtp_ca_file" => self.smtp_ca_file = Some(PathBuf::from(value)),
             "mail_from" => {
                 crate::delivery::email::parse_sender(&value)?;
@@ -315,7 +320,7 @@ impl Config {
                     .ok_or("must be a time of at least a minute, such as 48h")?;
             }
             "domain_limits" => self.domain_limits = Limits::parse(&value)?,
-            // Read, and so checked, at the start, when the domain is known.
+            // The keys are read and checked at the start, when the domain is known.
             "dkim_keys" => self.dkim_keys = Some(value),
             "webhook_allow" => self.webhook_allow = policy(&value)?,
             "callout_allow" => self.callout_allow = policy(&value)?,
@@ -353,22 +358,22 @@ impl Config {
     }
 }
 
-/// The file of settings, in the current directory.
+/// The file with settings, in the current directory.
 const FILE: &str = "candor.toml";
 
-/// A value, and where it stands.
+/// A value and the place where it was given.
 struct Given {
-    /// The variable, or the file and its key.
+    /// The variable, or the file and the key in it.
     shown: String,
     value: String,
-    /// The value is the path of a file that holds the setting's value.
+    /// Whether the value is the path of a file that contains the value of the setting.
     in_file: bool,
 }
 
-/// Values, by setting.
+/// The values, by setting.
 type Values = BTreeMap<String, Given>;
 
-/// The setting that a name gives, and whether it gives it as a file.
+/// Returns the setting that a name belongs to, and whether the value is in a file.
 fn setting_of(name: &str) -> Option<(&str, bool)> {
     if NAMES.contains(&name) {
         return Some((name, false));
@@ -378,7 +383,7 @@ fn setting_of(name: &str) -> Option<(&str, bool)> {
         .map(|setting| (setting, true))
 }
 
-/// Keeps a value of one source, which gives each setting in one way.
+/// Adds a value of one source. A source may give each setting only once.
 fn insert(values: &mut Values, name: &str, shown: String, value: String) -> Result<(), String> {
     let Some((setting, in_file)) = setting_of(name) else {
         return Err(format!("{shown}: unknown setting; {}", known()));
@@ -398,7 +403,7 @@ fn insert(values: &mut Values, name: &str, shown: String, value: String) -> Resu
     Ok(())
 }
 
-/// The secret in a file: all of it but the white space around.
+/// Returns the secret in a file, without white space around it.
 fn secret_in(path: &str) -> Result<String, String> {
     let path = path.trim();
     if path.is_empty() {
@@ -413,7 +418,7 @@ fn secret_in(path: &str) -> Result<String, String> {
     }
     let file = std::fs::File::open(path).map_err(|error| about(error.to_string()))?;
     let mut text = Vec::new();
-    // A pipe has no size that could be looked at before.
+    // A pipe has no size that could be checked before, so the read itself is limited.
     file.take(LONGEST_SECRET + 1)
         .read_to_end(&mut text)
         .map_err(|error| about(error.to_string()))?;
@@ -427,7 +432,7 @@ fn secret_in(path: &str) -> Result<String, String> {
     Ok(text.trim().to_owned())
 }
 
-/// The variables of this process that have our prefix.
+/// Returns the variables of this process that have Candor's prefix.
 fn environment() -> Result<Vec<(String, String)>, String> {
     let mut values = Vec::new();
     for (name, value) in std::env::vars_os() {
@@ -446,8 +451,9 @@ fn known() -> String {
     format!("the settings are {}, {}", NAMES.join(", "), files.join(", "))
 }
 
-/// `scheme://host` or `scheme://host:port`, in lower case. Every path of Candor begins at the root of a host: a cookie's path,
-/// a redirect and a link of a page would not know the path of a proxy.
+/// Returns `scheme://host` or `scheme://host:port`, in lower case. A path is refused, because every path of
+/// Candor begins at the root of a host. The path of a cookie, a redirect and a link on a page do not contain
+/// the path of a proxy.
 fn public_url(value: &str) -> Result<String, String> {
     let url = url::Url::parse(value)
         .ok()
@@ -461,7 +467,7 @@ fn public_url(value: &str) -> Result<String, String> {
     if !url.username().is_empty() || url.password().is_some() {
         return wrong("must not hold a user name or password", &right);
     }
-    // An empty query or fragment is one too.
+    // An empty query or fragment is also refused.
     if url.query().is_some() || url.fragment().is_some() {
         return wrong("must be without query or fragment", &right);
     }
@@ -495,7 +501,7 @@ fn schedule(text: &str) -> Result<Vec<Duration>, String> {
         .collect()
 }
 
-/// A time such as 5s, 2m or 1h.
+/// Parses a duration such as 5s, 2m or 1h.
 fn wait(text: &str) -> Option<Duration> {
     let text = text.trim();
     let seconds = match text.chars().last()? {

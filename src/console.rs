@@ -1,5 +1,5 @@
-//! What the commands write beside the log: as text, or each line as a JSON object of the same form as a log line, where the
-//! settings ask for such logs.
+//! The output of the commands, apart from the log. It is text. If the settings ask for JSON logs, each line
+//! is a JSON object in the same form as a log line.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use serde_json::json;
 
 static JSON: AtomicBool = AtomicBool::new(false);
 
-/// How lines are written from now on. With JSON, a panic is written as a line of the log too.
+/// Sets the format of all later lines. With JSON, a panic is also written as a log line.
 pub fn set_format(format: LogFormat) {
     JSON.store(format == LogFormat::Json, Ordering::SeqCst);
     if format == LogFormat::Json {
@@ -18,18 +18,18 @@ pub fn set_format(format: LogFormat) {
     }
 }
 
-/// Writes what the program does, to standard output.
+/// Writes to the standard output what the program does.
 ///
 /// # Errors
-/// If standard output cannot be written.
+/// A sentence, if the standard output cannot be written.
 pub fn say(text: &str) -> Result<(), String> {
     answer(&line("INFO", text))
 }
 
-/// Writes something that a program may read, to standard output: it is the same in each format.
+/// Writes text for other programs to the standard output. It is the same in both formats.
 ///
 /// # Errors
-/// If standard output cannot be written.
+/// A sentence, if the standard output cannot be written.
 pub fn answer(text: &str) -> Result<(), String> {
     let mut output = std::io::stdout().lock();
     writeln!(output, "{text}")
@@ -37,12 +37,12 @@ pub fn answer(text: &str) -> Result<(), String> {
         .map_err(|error| format!("standard output: {error}"))
 }
 
-/// Writes an explanation for people, to standard error.
+/// Writes an explanation for people to the standard error.
 pub fn note(text: &str) {
     error_line(&line("INFO", text));
 }
 
-/// Writes why the program ends, to standard error.
+/// Writes to the standard error why the program ends.
 pub fn fail(reason: &str) {
     let text = if JSON.load(Ordering::SeqCst) {
         reason.to_owned()
@@ -61,6 +61,6 @@ fn line(level: &str, text: &str) -> String {
 }
 
 fn error_line(text: &str) {
-    // Where standard error is closed there is nobody to tell.
+    // If the standard error is closed, there is no other place to write to.
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

@@ -1,13 +1,13 @@
-//! Candor: which customers does this incident hit, who exactly should hear of it, what have we told
-//! them, and can we prove it?
+//! Candor tells customers about incidents. It finds out which customers an incident affects and who must be
+//! notified, it shows what these people were told, and it keeps the proof.
 //!
-//! The modules, in the order in which data goes through them:
-//! `alert ─► incident ─► affected resources ─► audience ─► notice ─► delivery`, all of it ─► `audit`.
+//! Data goes through the modules in this order: `alert ─► incident ─► affected resources ─► audience ─►
+//! notice ─► delivery`. Each of them writes to `audit`.
 
 pub mod base;
 
 pub mod db;
-// After the database comes what everything writes to.
+// All modules below write to the audit trail.
 pub mod audit;
 
 pub mod auth;

@@ -1,4 +1,5 @@
-//! The commands. Each reads the settings, calls the library, and ends with an exit code that says how it went.
+//! The commands. Each of them reads the settings, calls the library, and ends with an exit code for its
+//! result.
 
 mod console;
 
@@ -26,7 +27,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Customer incident communication: who is affected, who should hear of it, what they were told, and the proof.
+/// Communicates incidents to customers: who is affected, who must be notified, what they were told, and the
+/// proof.
 #[derive(Parser)]
 #[command(name = "candor", version, about)]
 struct Cli {
@@ -36,36 +38,37 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serves the API, the hooks and the pages, and delivers mail.
+    /// Serves the API, the hooks and the pages, and sends notices.
     Serve {
-        /// HTTP only: another process delivers.
+        /// Serves only HTTP. Another process must send the notices.
         #[arg(long)]
         no_workers: bool,
     },
-    /// Delivers mail and does scheduled work, without HTTP.
+    /// Sends notices and does the other background work, without HTTP.
     Worker,
-    /// Plays a real incident from the alert to the report, with mails that go nowhere.
+    /// Repeats a real incident from the alert to the report. Its emails never leave this machine.
     Demo {
-        /// Ends after the last step; the exit code is 0 only if every mail arrived.
+        /// Ends after the last step. The exit code is 0 only if exactly the expected emails arrived.
         #[arg(long)]
         exit: bool,
     },
-    /// Brings the database up to date.
+    /// Migrates the database to the schema of this version.
     Migrate,
-    /// Imports a directory from a file, all or nothing: lines of JSON, or a table in a .csv or .tsv file.
+    /// Imports a directory from a file, completely or not at all: lines of JSON, or a table in a .csv or .tsv
+    /// file.
     Import {
-        /// The file.
+        /// The file to import.
         file: PathBuf,
-        /// What the rows of a table are: account, person, resource, member or collaborator.
+        /// The kind of all rows of a table: account, person, resource, member or collaborator.
         #[arg(long)]
         kind: Option<String>,
-        /// Which column of a table is which field: FIELD:COLUMN or FIELD:=VALUE, separated by commas.
+        /// The columns of a table: FIELD:COLUMN or FIELD:=VALUE, separated by commas.
         #[arg(long)]
         columns: Option<String>,
     },
     /// Reads a source of the directory now.
     Sync {
-        /// What the source is called.
+        /// The name of the source.
         name: String,
     },
     /// Manages API tokens.
@@ -73,21 +76,21 @@ enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
-    /// Checks the audit trail.
+    /// Verifies the audit trail.
     Audit {
         #[command(subcommand)]
         command: AuditCommand,
     },
-    /// Writes one consistent copy of an embedded database, while it is in use.
+    /// Writes one consistent copy of the database to a file. The service may run.
     Backup {
-        /// The file to write; it must not exist.
+        /// The file to write. It must not exist.
         file: PathBuf,
     },
-    /// Puts a backup in the place of the database.
+    /// Replaces the database with a backup.
     Restore {
-        /// The backup.
+        /// The file with the backup.
         file: PathBuf,
-        /// Also where the database holds something.
+        /// Replaces the database even if it contains data.
         #[arg(long)]
         force: bool,
     },
@@ -95,36 +98,39 @@ enum Command {
 
 #[derive(Subcommand)]
 enum TokenCommand {
-    /// Makes a token and prints it, this once.
+    /// Creates a token and prints it. It is shown only once.
     Create {
-        /// Whose or what it is.
+        /// The name of the person or the program that gets the token.
         #[arg(long)]
         name: String,
-        /// viewer, operator, approver or admin.
+        /// The role: viewer, operator, approver or admin.
         #[arg(long, value_parser = Role::parse)]
         role: Role,
     },
-    /// Lists the valid tokens: id, role, when it was made, and name, with tabs between them.
+    /// Lists the valid tokens: ID, role, creation time and name, separated by tabs.
     List,
-    /// Ends a token at once, and with it the sessions that were begun with it.
+    /// Revokes a token at once, and ends the sessions that were started with it.
     Revoke {
-        /// Its id, as `candor token list` shows it.
+        /// The ID of the token, as `candor token list` shows it.
         id: String,
     },
 }
 
 #[derive(Subcommand)]
 enum AuditCommand {
-    /// Walks the hash chain; exit code 1 and the first broken event where it does not hold.
+    /// Verifies the whole audit trail. If it is not intact, prints the first wrong event and ends with exit
+    /// code 1.
     Verify,
 }
 
 fn main() -> ExitCode {
-    // A page of two megabytes stays as long as one small block of it is in use: with them, sending takes twice the memory.
-    // Where the system does not let them be switched off, it takes that.
+    // Transparent huge pages are switched off. A page of two megabytes stays in memory as long as a small
+    // part of it is used, so that sending would need twice the memory. If the system does not allow this, the
+    // program only uses more memory.
     #[cfg(target_os = "linux")]
     let _ = rustix::thread::disable_transparent_huge_pages(true);
-    // What the program writes (the database, backups, mails) holds secrets and personal data: nobody else may read it.
+    // The files that the program writes (database, backups, emails) contain secrets and personal data, so no
+    // other user may read them.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let cli = Cli::parse();
     match actix_web::rt::System::new().block_on(run(cli.command)) {
@@ -264,7 +270,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the valid tokens, a line each.
+/// Prints the valid tokens, one on each line.
 async fn list_tokens(db: &candor::db::Db) -> Result<(), Error> {
     const STEP: i64 = 500;
     let mut after: Option<String> = None;
@@ -290,7 +296,7 @@ fn command_line() -> Actor {
     Actor::system("command line")
 }
 
-/// Logs go to standard error; standard output is for answers.
+/// Starts the log on the standard error. The standard output is only for the results of commands.
 fn start_log(format: LogFormat, usual: &str) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
@@ -304,7 +310,8 @@ fn start_log(format: LogFormat, usual: &str) {
     }
 }
 
-/// SIGTERM or SIGINT. Listened for before the program says that it is ready: from then on it ends in order.
+/// The signals SIGTERM and SIGINT. The program listens for them before it says that it is ready, so that it
+/// stops in the correct order from then on.
 struct StopSignal {
     terminate: Signal,
     interrupt: Signal,
@@ -327,7 +334,7 @@ impl StopSignal {
     }
 }
 
-/// Queues a run of a source and works on it here, unless a serving process was quicker.
+/// Queues a run of a source and does it in this process, unless a serving process has already started it.
 async fn sync_source(db: &candor::db::Db, name: String) -> Result<ExitCode, String> {
     let shown = |error: Error| error.chain();
     let begun = db
@@ -409,7 +416,7 @@ async fn sync_source(db: &candor::db::Db, name: String) -> Result<ExitCode, Stri
     }
 }
 
-/// How a file is read that has this name; none: it has lines of JSON.
+/// Returns how a file with this name is read as a table. Returns `None` if it contains lines of JSON.
 fn table_of(
     file: &Path,
     kind: Option<&str>,

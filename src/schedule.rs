@@ -1,5 +1,5 @@
-//! Scheduled work. tokio-cron-scheduler is the clock and nothing more: each job is one idempotent function, and every
-//! deadline is stored in the database.
+//! Work at fixed times. tokio-cron-scheduler is used only as a clock. Each job is one idempotent function,
+//! and every deadline is stored in the database.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,10 +28,11 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Starts the jobs. Saved requests of hooks that are older than `body_retention` are deleted at once and every hour.
+    /// Starts the jobs. Saved requests that are older than `body_retention` are deleted at once and every
+    /// hour.
     ///
     /// # Errors
-    /// `Internal` where the scheduler does not start.
+    /// `Internal` if the scheduler does not start.
     pub async fn start(db: Db, body_retention: Option<Duration>) -> Result<Schedule> {
         // A process that restarts more often than once an hour must delete them too.
         forget_bodies(&db, body_retention).await;
@@ -40,7 +41,7 @@ impl Schedule {
             stopped: Arc::default(),
         };
         let (hourly, early, due, users) = (db.clone(), db.clone(), db.clone(), db);
-        // At minute 7: most other scheduled jobs of a machine run on the hour.
+        // The job runs at minute 7, because most other scheduled jobs of a machine run at minute 0.
         schedule
             .job("0 7 * * * *", "cleanup", move || {
                 cleanup(hourly.clone(), body_retention)
@@ -69,8 +70,8 @@ impl Schedule {
         Ok(schedule)
     }
 
-    /// Adds a job that runs by this cron expression (with seconds, in UTC). A failure is logged, and the job runs again the
-    /// next time.
+    /// Adds a job that runs by this cron expression (with seconds, in UTC). A failure is logged, and the job
+    /// runs again at the next time.
     async fn job<F, Work, Done>(&self, cron: &str, name: &'static str, work: F) -> Result<()>
     where
         F: Fn() -> Work + Send + Sync + 'static,
@@ -116,7 +117,8 @@ async fn cleanup(db: Db, body_retention: Option<Duration>) -> Result<()> {
     Ok(())
 }
 
-/// Deletes saved requests that are older than the retention, and the ids of messages that cannot come again.
+/// Deletes saved requests that are older than the retention, and the IDs of messages that are too old to be
+/// sent again.
 async fn forget_bodies(db: &Db, retention: Option<Duration>) {
     let now = db.clock().now();
     if let Err(error) = db.transaction(move |conn| messages::forget(conn, now)).await {
@@ -130,7 +132,7 @@ async fn forget_bodies(db: &Db, retention: Option<Duration>) {
     }
 }
 
-/// Applies bounces that came before the outcome of their attempt was recorded.
+/// Applies bounces that arrived before the outcome of their attempt was recorded.
 async fn apply_early(db: Db) -> Result<()> {
     if db.read(record::any_early).await? {
         db.write(&Actor::system("feedback"), record::apply_early).await?;
