@@ -1,19 +1,19 @@
-//! Mailgun: webhooks as JSON (`signature` and `event-data`), and the older ones as form fields.
+//! Reads the webhooks of Mailgun: JSON (`signature` and `event-data`), and the older ones with form fields.
 //!
-//! A temporary failure is soft, and Mailgun goes on trying: the mail is not lost by it.
+//! A temporary failure is a soft bounce, and Mailgun tries again. The email does not count as lost.
 
 use serde_json::{Map, Value, json};
 
 use super::{Batch, Marks, Refusal, Report, ReportKind, refusal, status, text, unix};
 use crate::alert::provider::MailgunSignature;
 
-/// The signature in a body, where there is one.
+/// Returns the signature in a body, if there is one.
 pub fn signature(body: &[u8]) -> Option<MailgunSignature> {
     let body = read(body).ok()?;
     serde_json::from_value(body.pointer("/signature")?.clone()).ok()
 }
 
-/// The body as JSON; form fields in the shape of the newer webhooks.
+/// Returns the body as JSON. Form fields are changed to the structure of the newer webhooks.
 fn read(body: &[u8]) -> Result<Value, Refusal> {
     let start = body.trim_ascii_start();
     if start.is_empty() || start.starts_with(b"{") || start.starts_with(b"[") || !body.contains(&b'=') {
@@ -28,7 +28,8 @@ fn read(body: &[u8]) -> Result<Value, Refusal> {
     };
     let (event, severity) = match event {
         "bounced" => ("failed", "permanent"),
-        // Not sent any more, after trying or for an earlier failure: the code says which.
+        // Mailgun does not send the email any more, after several tries or because of an earlier failure. The
+        // code says which.
         "dropped" => ("failed", "permanent"),
         other => (other, ""),
     };
@@ -50,7 +51,7 @@ fn read(body: &[u8]) -> Result<Value, Refusal> {
 /// Reads one event.
 ///
 /// # Errors
-/// Where it is not of the format.
+/// A pointer and a reason, if the body is not in the format.
 pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
     let whole = read(body)?;
     let Some(event) = whole.pointer("/event-data").filter(|event| event.is_object()) else {
@@ -65,7 +66,7 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
             ..Batch::default()
         });
     };
-    // Rejected before it was tried: only the header tells to whom it was.
+    // If the email was rejected before it was tried, only the header contains the recipient.
     report.addresses = text(event, "/recipient")
         .or_else(|| text(event, "/message/headers/to"))
         .as_deref()
@@ -105,15 +106,16 @@ fn classify(name: &str, event: &Value) -> Option<Report> {
             let reason = text(event, "/reason").unwrap_or_default();
             let number = text(event, "/delivery-status/code").unwrap_or_default();
             let mut report = Report::new(match (permanent, reason.as_str(), number.as_str()) {
-                // Not sent, as this recipient left or complained before. Mailgun's own codes tell it too.
+                // Mailgun did not send the email, because this recipient unsubscribed or complained before.
+                // The codes of Mailgun say this too.
                 (_, "suppress-unsubscribe", _) | (_, _, "606") => ReportKind::Unsubscribed,
                 (_, "suppress-complaint", _) | (_, _, "607") => ReportKind::Complaint,
-                // It bounced for good before.
+                // An earlier email to this address bounced permanently.
                 (true, "suppress-bounce", _) | (true, _, "605") => ReportKind::Hard,
                 (false, ..) => ReportKind::Soft,
-                // Given up after hours of temporary failures.
+                // Mailgun stopped after hours of temporary failures.
                 (true, "old", _) => ReportKind::Soft,
-                // Mailgun calls every 5xx permanent, also that of a policy.
+                // Mailgun calls every 5xx reply permanent, even for a policy.
                 (true, ..) if code.is_some() || !said.is_empty() => {
                     status::of_failure(code.as_deref(), &format!("{number} {said}"))
                 }
@@ -126,7 +128,7 @@ fn classify(name: &str, event: &Value) -> Option<Report> {
         "complained" => Report::new(ReportKind::Complaint),
         "unsubscribed" => Report::new(ReportKind::Unsubscribed),
         "rejected" => Report::new(ReportKind::Soft),
-        // Accepted, opened, clicked, stored, lists: nothing that matters here.
+        // Other events, such as accepted, opened, clicked, stored or list events, are not needed.
         _ => return None,
     };
     report.status = code;

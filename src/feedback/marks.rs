@@ -1,7 +1,9 @@
-//! What in a report names a mail of ours: the address that its bounces go to, its unsubscribe link, its Message-ID.
+//! Finds what identifies an email of Candor in a report: its bounce address, its unsubscribe link, its
+//! Message-ID.
 //!
-//! The first two hold a code that only this instance can make and that only the recipient's side has seen, so they
-//! prove that the report is about that mail. A Message-ID can be guessed from another one of the same notice.
+//! A bounce address and a link contain a code that only this instance can make and that only the recipient's
+//! side has seen. So they prove that the report is about this email. A Message-ID can be guessed from another
+//! one of the same notice.
 
 use std::sync::LazyLock;
 
@@ -10,26 +12,27 @@ use regex::Regex;
 use crate::auth::Links;
 use crate::delivery::verp::Verp;
 
-/// Marks of each sort that are looked at: a report is about one mail, and a text may hold any number.
+/// The largest number of marks of each kind that are read. A report is about one email, but a text can
+/// contain any number of marks.
 const MOST: usize = 20;
 
-/// Reads what proves that a report is about a mail of ours.
+/// The keys that verify which email a report is about.
 #[derive(Clone)]
 pub struct Keys {
-    /// Unsubscribe links.
+    /// Verifies unsubscribe links.
     pub links: Links,
-    /// Addresses for bounces, where mails have them.
+    /// Verifies bounce addresses, if emails have their own.
     pub verp: Option<Verp>,
 }
 
-/// What was found, in the order in which it stands in the report; nothing of it is checked yet.
+/// The marks that were found, in their order in the report. They are not verified yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
-    /// Addresses such as those that [`Verp`] makes.
+    /// Addresses in the form that [`Verp`] makes.
     pub bounce_addresses: Vec<String>,
-    /// What stands behind `/unsubscribe/` in links.
+    /// The parts of links after `/unsubscribe/`.
     pub links: Vec<String>,
-    /// Message-IDs such as ours, without angle brackets.
+    /// Message-IDs in the form that Candor makes, without angle brackets.
     pub message_ids: Vec<String>,
 }
 
@@ -54,7 +57,7 @@ static PATTERNS: LazyLock<Option<Patterns>> = LazyLock::new(|| {
 });
 
 impl Marks {
-    /// Adds those of a text.
+    /// Adds the marks in a text.
     pub fn find(&mut self, text: &str) {
         let Some(patterns) = PATTERNS.as_ref() else { return };
         let add = |marks: &mut Vec<String>, mark: &str| {
@@ -75,7 +78,7 @@ impl Marks {
         }
     }
 
-    /// Those of every text in a JSON value.
+    /// Returns the marks in all texts of a JSON value.
     pub fn in_json(value: &serde_json::Value) -> Marks {
         let mut marks = Marks::default();
         marks.walk(value);

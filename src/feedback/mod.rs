@@ -1,10 +1,12 @@
-//! What comes back: bounces, complaints and other reports of what became of a mail after it was accepted.
+//! Reports about emails after they were accepted: bounces, complaints and others.
 //!
-//! One pure parser for each way in (`ses`, `mailgun`, `sendgrid`, `postmark` by hook, `mail` by mail) turns bytes into
-//! [`Report`]s; `record` finds the delivery that each is about and stores it.
+//! There is one parser for each kind of report (`ses`, `mailgun`, `sendgrid` and `postmark` by hook, `mail`
+//! by email). A parser turns bytes into [`Report`]s and does no I/O. `record` finds the delivery that a
+//! report is about and stores it.
 //!
-//! Must never happen here: a report that is lost as nothing matches it, a delivery found by its address alone, or a
-//! mail that is only late, or answered by a machine, taken for one that came back.
+//! - A report that matches no delivery is stored too.
+//! - A delivery is never found by its address alone.
+//! - A delayed email or an automatic reply never counts as a bounce.
 
 pub mod mail;
 pub mod mailgun;
@@ -28,29 +30,30 @@ use crate::base::enums::word_enum;
 use crate::base::time::Timestamp;
 
 word_enum! {
-    /// What a report says.
+    /// The kind of a report.
     ReportKind, "a kind of report" {
-        /// The address is of no use: it does not exist, or nobody may write to it.
+        /// A permanent bounce: the address does not exist or accepts no email.
         Hard = "hard",
-        /// Not delivered, for a reason that may pass or is not the address: a full mailbox, a policy, an outage.
+        /// A bounce for a reason that is temporary or not about the address, such as a full mailbox, a policy
+        /// or an outage.
         Soft = "soft",
-        /// Not delivered yet; it is still being tried.
+        /// The email is not delivered yet, and the server still tries.
         Delayed = "delayed",
-        /// The recipient said that it is spam.
+        /// The recipient reported the email as spam.
         Complaint = "complaint",
-        /// Delivered.
+        /// The email was delivered.
         Delivered = "delivered",
-        /// A machine answered, such as an out-of-office note.
+        /// A program answered, for example with an out-of-office note.
         AutoReply = "auto_reply",
         /// The recipient unsubscribed at the provider.
         Unsubscribed = "unsubscribed",
-        /// Anything else, such as a person's answer.
+        /// Anything else, such as an answer of a person.
         Other = "other",
     }
 }
 
 impl ReportKind {
-    /// The worse, the higher: what a mail that says several things is called.
+    /// Returns the severity of a kind. A worse kind has a higher number.
     fn rank(self) -> u8 {
         match self {
             ReportKind::Hard => 7,
@@ -64,7 +67,7 @@ impl ReportKind {
         }
     }
 
-    /// What several reports of one body are called together.
+    /// Returns the worst of several kinds, which stands for all reports of one body.
     pub fn of_all(kinds: impl IntoIterator<Item = ReportKind>) -> ReportKind {
         kinds
             .into_iter()
@@ -73,38 +76,40 @@ impl ReportKind {
     }
 }
 
-/// Bytes of a report that are kept for people to look at.
+/// The number of bytes of a report that are kept for people to read.
 pub const RAW: usize = 64 * 1024;
 
-/// What somebody reports of one mail to one recipient. Texts are as they came; `record` makes them storable.
+/// A report about one email to one recipient. Texts are unchanged here. `record` makes them safe to store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// What it says.
+    /// The kind of the report.
     pub kind: ReportKind,
-    /// Whether it means that the mail did not reach the person and will not: what is still being tried does not.
+    /// Whether the email did not reach the person and will not. It is false while the email is still being
+    /// tried.
     pub lost: bool,
-    /// The recipient, first as it was tried last, then under the names it had before; none where it is not told.
+    /// The addresses of the recipient: first the one that was tried last, then earlier ones. Empty if the
+    /// report does not contain any.
     pub addresses: Vec<String>,
-    /// What in it names a mail of ours.
+    /// The marks that identify an email of Candor.
     pub marks: Marks,
-    /// The provider's own ids of the mail, as the reply to the attempt may hold them.
+    /// The IDs that the provider gave the email. The reply to the attempt may contain them.
     pub provider_ids: Vec<String>,
-    /// When the mail was handed over to the provider, where that is told.
+    /// When the email was handed over to the provider, if the report says so.
     pub handed_over_at: Option<Timestamp>,
-    /// When it happened; none: when it was received.
+    /// When the event happened. Without it, the time of receipt is used.
     pub at: Option<Timestamp>,
-    /// Enhanced status code (RFC 3463), e.g. `5.1.1`.
+    /// The enhanced status code (RFC 3463), for example `5.1.1`.
     pub status: Option<String>,
-    /// What the recipient's server said.
+    /// The text of the recipient's server.
     pub diagnostic: String,
-    /// What makes it the same report when it comes again.
+    /// The key of the report. The same report has the same key when it is sent again.
     pub key: Option<String>,
-    /// Its part of the body, as it came, up to [`RAW`] bytes.
+    /// The part of the body that contains the report, unchanged, with at most [`RAW`] bytes.
     pub raw: Vec<u8>,
 }
 
 impl Report {
-    /// A report of that kind. Hard and soft ones say that the mail is lost.
+    /// Creates a report of a kind. Hard and soft bounces mean that the email is lost.
     fn new(kind: ReportKind) -> Self {
         Report {
             kind,
@@ -121,7 +126,8 @@ impl Report {
         }
     }
 
-    /// Keeps its part of the body, and makes it what the report is known by where the provider gives it no id.
+    /// Keeps the part of the body with the report. If the provider gives no ID, the hash of this part becomes
+    /// the key.
     fn keep(&mut self, raw: &[u8]) {
         if self.key.is_none() {
             self.key = Some(crate::base::text::hex(&Sha256::digest(raw)));
@@ -130,23 +136,23 @@ impl Report {
     }
 }
 
-/// The reports of one body, and how many events in it say nothing that matters here (opened, clicked and the like).
+/// The reports of one body.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// The reports.
     pub reports: Vec<Report>,
-    /// Events that were passed over.
+    /// The number of events that are not needed, such as opened or clicked.
     pub ignored: usize,
 }
 
-/// Why a body is not of its provider's format: a pointer into it and a reason.
+/// Why a body is not in the format of its provider: a pointer into the body and a reason.
 pub type Refusal = (String, String);
 
-/// Reads the body of a provider's hook. For `aws_ses` that is what is inside the envelope of SNS, or the body itself
-/// where the topic delivers it raw.
+/// Reads the body of a provider's hook. For `aws_ses` this is the content of the SNS envelope, or the body
+/// itself if the topic uses raw delivery.
 ///
 /// # Errors
-/// Where in the body, and why it is not of the provider's format.
+/// A pointer and a reason, if the body is not in the format of the provider.
 pub fn parse(source: &str, body: &[u8]) -> Result<Batch, Refusal> {
     match source {
         "aws_ses" => ses::parse(body),
@@ -170,7 +176,7 @@ fn refusal<T>(pointer: &str, reason: &str) -> Result<T, Refusal> {
     Err((pointer.to_owned(), reason.to_owned()))
 }
 
-/// A text at a pointer, or a number as text; empty texts are none.
+/// Returns the text at a pointer, or a number as text. An empty text counts as absent.
 fn text(value: &Value, pointer: &str) -> Option<String> {
     match value.pointer(pointer)? {
         Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
@@ -179,20 +185,21 @@ fn text(value: &Value, pointer: &str) -> Option<String> {
     }
 }
 
-/// Seconds since 1970, with or without a fraction.
+/// Reads seconds since 1970, with or without a fraction.
 fn unix(value: &Value, pointer: &str) -> Option<Timestamp> {
     let seconds = match value.pointer(pointer)? {
         Value::Number(number) => number.as_f64()?,
         Value::String(text) => text.parse().ok()?,
         _ => return None,
     };
-    // Outside of it is no time that anything is sent at.
+    // A time outside this range cannot be the time of an email.
     (0.0..=253_402_300_799.0)
         .contains(&seconds)
         .then(|| Timestamp::from_micros((seconds * 1_000_000.0) as i64))
 }
 
-/// RFC 3339, also with a space before the offset and no colon in it, as some write it.
+/// Reads an RFC 3339 time. Some providers write a space before the offset and no colon in it, which is
+/// accepted too.
 fn time(value: &Value, pointer: &str) -> Option<Timestamp> {
     let text = text(value, pointer)?;
     Timestamp::parse(&text).ok().or_else(|| {
@@ -203,14 +210,14 @@ fn time(value: &Value, pointer: &str) -> Option<Timestamp> {
     })
 }
 
-/// The address in `Name <address>`, or the text itself.
+/// Returns the address in `Name <address>`, or the text itself.
 fn bare_address(text: &str) -> Option<String> {
     let inner = match (text.rfind('<'), text.rfind('>')) {
         (Some(open), Some(close)) if open < close => &text[open + 1..close],
         _ => text,
     };
     let address = inner.trim();
-    // "undisclosed-recipients:;" stands where nobody is named; some servers append a domain to it.
+    // "undisclosed-recipients:;" means that no recipient is named. Some servers append a domain to it.
     let nobody = address
         .trim_start_matches('"')
         .to_ascii_lowercase()

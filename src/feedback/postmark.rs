@@ -1,4 +1,5 @@
-//! Postmark: one object a request, told by `RecordType`, or in older bodies by its fields.
+//! Reads the webhooks of Postmark. Each request contains one object. Its `RecordType` gives its type, and in
+//! older bodies the fields show it.
 
 use serde_json::Value;
 
@@ -7,7 +8,7 @@ use super::{Batch, Marks, Refusal, Report, ReportKind, json, refusal, status, te
 /// Reads one record.
 ///
 /// # Errors
-/// Where it is not of the format.
+/// A pointer and a reason, if the body is not in the format.
 pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
     let record = json(body)?;
     if !record.is_object() {
@@ -72,7 +73,7 @@ fn ignored() -> Batch {
     }
 }
 
-/// By Postmark's own type of a bounce; none where it says nothing that matters here.
+/// Returns the report for a type of bounce of Postmark. Returns `None` if the type is not needed.
 fn bounce(word: &str) -> Option<Report> {
     Some(Report::new(match word {
         "HardBounce" | "BadEmailAddress" => ReportKind::Hard,
@@ -83,7 +84,8 @@ fn bounce(word: &str) -> Option<Report> {
         "AutoResponder" => ReportKind::AutoReply,
         "AddressChange" | "ChallengeVerification" | "OpenRelayTest" | "InboundError" => ReportKind::Other,
         "Subscribe" => return None,
-        // Blocked, by the recipient or a policy; a full mailbox; DNS; deactivated by hand; or not known here.
+        // The other types are a block by the recipient or a policy, a full mailbox, a DNS error, a manual
+        // deactivation, or types that are not known here.
         _ => ReportKind::Soft,
     }))
 }
@@ -93,12 +95,12 @@ fn change(record: &Value) -> Report {
     let reason = text(record, "/SuppressionReason").unwrap_or_default();
     let by_hand = text(record, "/Origin").is_none_or(|origin| origin == "Recipient");
     let kind = match (suppressed, reason.as_str()) {
-        // Subscribed again.
+        // The recipient subscribed again.
         (false, _) => ReportKind::Other,
         (true, "HardBounce") => ReportKind::Hard,
         (true, "SpamComplaint") => ReportKind::Complaint,
         (true, _) if by_hand => ReportKind::Unsubscribed,
-        // By the operator of the account, or by its API.
+        // The operator of the Postmark account did this, in the web interface or with the API.
         (true, _) => ReportKind::Other,
     };
     Report::new(kind)

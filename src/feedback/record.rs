@@ -1,10 +1,12 @@
-//! Finds the delivery that a report is about, stores the report, and changes what follows from it.
+//! Finds the delivery that a report is about, stores the report, and applies its effects.
 //!
-//! What changes a delivery must be about it beyond doubt: proven by a code in the report, or from a provider's hook (or a
-//! mail, where bounces have no address of their own) with our Message-ID or the provider's id *and* the same recipient.
+//! A report changes a delivery only if it is certainly about this delivery. Either a code in the report
+//! proves it. Or the report comes from a provider's hook (or by email, if emails have no bounce addresses of
+//! their own), and contains Candor's Message-ID or the provider's ID *and* the same recipient.
 //!
-//! Must never happen here: a delivery found by its address alone, an address in an audit event, or the same report
-//! counted twice.
+//! - A delivery is never found by its address alone.
+//! - An audit event never contains an address.
+//! - The same report never counts twice.
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
@@ -33,58 +35,59 @@ use crate::delivery::opt_out::{self, SuppressionReason};
 use crate::directory::normal_address;
 use crate::notice::counts::Changes;
 
-/// Notices among which a provider's own id is looked for: those that were sent off last before the mail was handed over.
+/// The number of notices that are searched for the ID of a provider. These are the last notices that were
+/// queued before the email was handed over.
 const NOTICES: i64 = 200;
-/// How far a provider's clock may be off, when it tells when a mail was handed over.
+/// How much the clock of a provider may differ when it reports the time of the handover.
 const SKEW: std::time::Duration = std::time::Duration::from_secs(3600);
-/// How long a token of a signature is remembered; longer than its signature is taken.
+/// How long a token of a signature is stored. It is longer than the signature is accepted.
 const TOKENS: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
 word_enum! {
-    /// By what a report was found to be about a delivery.
+    /// How the delivery of a report was found.
     MatchedBy, "a way to match" {
-        /// The address that bounces of it go to.
+        /// By the bounce address of the email.
         BounceAddress = "bounce_address",
-        /// Its unsubscribe link.
+        /// By the unsubscribe link of the email.
         Link = "link",
-        /// Its Message-ID.
+        /// By the Message-ID of the email.
         MessageId = "message_id",
-        /// The provider's own id, from the reply to the attempt.
+        /// By the ID of the provider, which is in the reply to the attempt.
         ProviderId = "provider_id",
     }
 }
 
-/// Who reports.
+/// The origin of a report.
 #[derive(Clone, Debug)]
 pub struct Origin {
     /// `mail`, or the source of the integration.
     pub source: String,
-    /// By which hook; none for mail.
+    /// The integration whose hook received the report. `None` for a report by email.
     pub integration: Option<IntegrationId>,
 }
 
-/// What became of the reports of one body.
+/// The result for the reports of one body.
 #[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
 pub struct Tally {
-    /// Reports in the body.
+    /// The number of reports in the body.
     pub reports: usize,
-    /// Of them, those that are about a delivery of ours.
+    /// How many of them are about a known delivery.
     pub matched: usize,
-    /// Of them, those that are not, or cannot be told to be. They are kept.
+    /// How many of them match no delivery for certain. They are stored too.
     pub unmatched: usize,
-    /// Of them, those that were taken before and change nothing.
+    /// How many of them were received before and change nothing.
     pub duplicates: usize,
-    /// Events beside them that say nothing that matters here.
+    /// The number of other events, which are not needed.
     pub ignored: usize,
-    /// The reports, as stored.
+    /// The reports as they are stored.
     #[serde(skip)]
     pub entries: Vec<Feedback>,
-    /// Of `entries`, those that are new.
+    /// The new reports among `entries`: the kind, and whether a delivery was found.
     #[serde(skip)]
     pub new: Vec<(ReportKind, bool)>,
 }
 
-/// A delivery that may be the one.
+/// A delivery that the report may be about.
 struct Candidate {
     id: i64,
     address: String,
@@ -94,10 +97,10 @@ struct Candidate {
     by: MatchedBy,
 }
 
-/// Takes the reports of one body in.
+/// Stores the reports of one body and applies their effects.
 ///
 /// # Errors
-/// What the database answers; then nothing of the body is stored.
+/// An error of the database. Then nothing of the body is stored.
 pub fn take(
     tx: &mut Tx<'_>,
     origin: &Origin,
@@ -105,7 +108,8 @@ pub fn take(
     reports: &[Report],
     ignored: usize,
 ) -> Result<Tally> {
-    // One body after another: two that name the same deliveries must not wait for each other.
+    // Bodies are handled one after another, because two bodies about the same deliveries could otherwise
+    // deadlock.
     dialect::lock_feedback(tx.conn)?;
     let mut taken = Tally {
         reports: reports.len(),
@@ -160,11 +164,11 @@ fn take_one(
     };
     let address = match (report.addresses.first(), &found) {
         (Some(address), _) => address.clone(),
-        // Blackened by the reporter; the delivery knows.
+        // The reporter has redacted the address, but the delivery contains it.
         (None, Some(delivery)) => delivery.address.clone(),
         (None, None) => String::new(),
     };
-    // Once it is delivered there is nothing to look into.
+    // The raw text of a successful delivery is not needed.
     let raw: &[u8] = match report.kind {
         ReportKind::Delivered => &[],
         _ => &report.raw,
@@ -198,14 +202,14 @@ fn dedup_key(origin: &Origin, report: &Report, index: usize) -> String {
     hasher.update(origin.integration.as_ref().map_or("", IntegrationId::as_str));
     hasher.update(b"\n");
     hasher.update(report.key.as_deref().unwrap_or_default());
-    // A mail tells of several recipients under one key; a provider's event has one of its own.
+    // An email reports several recipients with one key. An event of a provider has its own key.
     if origin.integration.is_none() {
         hasher.update(format!("\n{index}"));
     }
     hex(&hasher.finalize())
 }
 
-/// The delivery that a report is about.
+/// Finds the delivery that a report is about.
 fn find(conn: &mut Conn, keys: &Keys, report: &Report) -> Result<Option<Candidate>> {
     let marks = &report.marks;
     let proven = marks
@@ -258,7 +262,8 @@ fn delivery(conn: &mut Conn, id: i64, by: MatchedBy) -> Result<Option<Candidate>
     }))
 }
 
-/// By the parts of our Message-ID, so that an index serves: `ORDINAL.NOTICE@domain`.
+/// Finds a delivery by the parts of its Message-ID (`ORDINAL.NOTICE@domain`), because an index exists for
+/// them.
 fn by_message_id(conn: &mut Conn, message_id: &str) -> Result<Option<i64>> {
     let parts = message_id
         .split_once('.')
@@ -277,9 +282,10 @@ fn by_message_id(conn: &mut Conn, message_id: &str) -> Result<Option<i64>> {
         .map(|(id, _)| id))
 }
 
-/// By the id that the provider gave when it took the mail over (`250 Ok <id>`), among the attempts for the same address.
+/// Finds a delivery by the ID that the provider gave when it accepted the email (`250 Ok <id>`), among the
+/// attempts to the same address.
 fn by_provider_id(conn: &mut Conn, provider_id: &str, report: &Report) -> Result<Option<i64>> {
-    // A short one could stand in any reply.
+    // A short ID could be part of any reply.
     let usable = (12..=200).contains(&provider_id.len())
         && provider_id
             .bytes()
@@ -287,7 +293,7 @@ fn by_provider_id(conn: &mut Conn, provider_id: &str, report: &Report) -> Result
     if !usable || report.addresses.is_empty() {
         return Ok(None);
     }
-    // The spellings in which it may be frozen, also by an earlier version.
+    // These are the spellings in which the address may be frozen, also by an earlier version.
     let mut spelled: Vec<String> = Vec::new();
     for address in &report.addresses {
         let usual = normal_address(address);
@@ -322,7 +328,7 @@ fn by_provider_id(conn: &mut Conn, provider_id: &str, report: &Report) -> Result
         .map(|(id, _)| id))
 }
 
-/// Changes what follows from a report about this delivery, and says what that was.
+/// Applies the effects of a report about this delivery, and returns the effect.
 fn apply(
     tx: &mut Tx<'_>,
     origin: &Origin,
@@ -338,11 +344,13 @@ fn apply(
         .any(|other| normal_address(other) == address);
     let proven = matches!(delivery.by, MatchedBy::BounceAddress | MatchedBy::Link);
     let trusted = if proven {
-        // Of several recipients behind one address, such as a list's, another one says nothing of this one.
+        // If several recipients share one address, such as that of a mailing list, a report about another
+        // recipient says nothing about this one.
         same || sole
     } else {
-        // Whoever got one mail of a notice can guess the Message-IDs of the others. A hook is known by its secret
-        // address; a mail is not, and has proof in it where bounces have an address of their own.
+        // A recipient of one email can guess the Message-IDs of the other emails of the notice. A hook is
+        // trusted, because its address is secret. An email is not, and it contains a proof if emails have
+        // their own bounce addresses.
         (same || (report.addresses.is_empty() && sole))
             && (origin.integration.is_some() || keys.verp.is_none())
     };
@@ -371,14 +379,15 @@ fn apply(
         )? {
             effect = "bounced";
         } else if delivery.state == "pending" && delivery.attempt > 0 {
-            // The relay was faster than our record of it.
+            // The report arrived before the outcome of the attempt was recorded.
             effect = "early";
         }
     }
     Ok(effect)
 }
 
-/// From `sent` to `bounced`. A delivery in any other state stays as it is.
+/// Changes a delivery from `sent` to `bounced`. A delivery in another state stays unchanged. Returns whether
+/// it was changed.
 fn bounce(
     tx: &mut Tx<'_>,
     delivery: i64,
@@ -408,17 +417,18 @@ fn bounce(
     Ok(true)
 }
 
-/// Applies the reports that came before the outcome of their attempt was recorded. Answers how many.
+/// Applies the reports that arrived before the outcome of their attempt was recorded. Returns how many were
+/// applied.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn apply_early(tx: &mut Tx<'_>) -> Result<usize> {
     let rows: Vec<(i64, String, Option<String>, IncidentId)> = f::table
         .inner_join(d::table.on(f::delivery_id.eq(d::id.nullable())))
         .inner_join(n::table.on(n::id.eq(d::notice_id)))
         .filter(sql::<Bool>("feedback.effect = 'early'"))
         .filter(d::state.eq("sent"))
-        // Sent again since, it has to bounce again.
+        // If the email was sent again, it must also bounce again.
         .filter(f::attempt.eq(d::attempt.nullable()))
         .order(f::id)
         .limit(1_000)
@@ -433,10 +443,10 @@ pub fn apply_early(tx: &mut Tx<'_>) -> Result<usize> {
     Ok(applied)
 }
 
-/// Whether there is anything for [`apply_early`].
+/// Returns whether there is work for [`apply_early`].
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn any_early(conn: &mut Conn) -> Result<bool> {
     let one: Option<i64> = f::table
         .inner_join(d::table.on(f::delivery_id.eq(d::id.nullable())))
@@ -451,11 +461,11 @@ pub fn any_early(conn: &mut Conn) -> Result<bool> {
     Ok(one.is_some())
 }
 
-/// Remembers the token of a signature that does not cover the body. Answers whether it may be used for this body: a
-/// token counts for one.
+/// Stores the token of a signature that does not cover the body. Returns whether the token may be used for
+/// this body, because a token is valid for only one body.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn use_token(tx: &mut Tx<'_>, integration: &IntegrationId, token: &str, body: &[u8]) -> Result<bool> {
     dialect::lock_feedback(tx.conn)?;
     diesel::delete(ft::table.filter(ft::seen_at.lt(tx.now.minus(TOKENS)))).execute(tx.conn)?;

@@ -1,4 +1,5 @@
-//! SendGrid's event webhook: an array of events, mixed and of any mails. One event comes twice at times.
+//! Reads the event webhook of SendGrid. A body is an array of events of different kinds about any emails.
+//! SendGrid sometimes sends the same event twice.
 
 use serde_json::Value;
 
@@ -7,7 +8,7 @@ use super::{Batch, Refusal, Report, ReportKind, json, refusal, status, text, uni
 /// Reads the events of one request.
 ///
 /// # Errors
-/// Where it is not of the format; then none of them is taken.
+/// A pointer and a reason, if the body is not in the format. Then no event is used.
 pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
     let whole = json(body)?;
     let events: &[Value] = match &whole {
@@ -29,12 +30,13 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
             .and_then(super::bare_address)
             .into_iter()
             .collect();
-        // Custom arguments stand beside the rest and could say anything: only the id of the mail is looked at.
+        // Custom arguments are in the same object and can contain anything, so only the ID of the email is
+        // used.
         let own = text(event, "/smtp-id").unwrap_or_default();
         report.marks.find(&own);
         report.provider_ids = [
             own.trim_matches(['<', '>']).split('@').next().map(str::to_owned),
-            // Before the first point is what the SMTP reply holds; behind it, which server sent it.
+            // The part before the first dot is in the SMTP reply. The rest says which server sent the email.
             text(event, "/sg_message_id").and_then(|id| id.split('.').next().map(str::to_owned)),
         ]
         .into_iter()
@@ -68,10 +70,10 @@ fn classify(name: &str, event: &Value) -> Option<Report> {
                 _ if reason.contains("bounced address") => ReportKind::Hard,
                 _ if reason.contains("unsubscribed") => ReportKind::Unsubscribed,
                 _ if reason.contains("spam reporting") => ReportKind::Complaint,
-                // The content, the account's limit, a wrong header.
+                // The cause is the content, a limit of the account, or a wrong header.
                 _ => ReportKind::Soft,
             });
-            // Whatever the reason, it was not sent.
+            // The email was not sent, for every reason.
             report.lost = true;
             report
         }
@@ -79,7 +81,7 @@ fn classify(name: &str, event: &Value) -> Option<Report> {
         "delivered" => Report::new(ReportKind::Delivered),
         "spamreport" => Report::new(ReportKind::Complaint),
         "unsubscribe" | "group_unsubscribe" => Report::new(ReportKind::Unsubscribed),
-        // Processed, opened, clicked, subscribed again: nothing that matters here.
+        // Other events, such as processed, opened, clicked or subscribed again, are not needed.
         _ => return None,
     };
     report.status = code.or_else(|| status::enhanced(&said).map(str::to_owned));

@@ -1,21 +1,22 @@
-//! Amazon SES: notifications of identities (`notificationType`) and of configuration sets (`eventType`), as they are
-//! inside the envelope of SNS.
+//! Reads the notifications of Amazon SES from identities (`notificationType`) and configuration sets
+//! (`eventType`), without the SNS envelope.
 //!
-//! The recipients are those of the event, never those of the mail: a mail to three may bounce for one.
+//! The recipients are those of the event and never those of the email, because an email to three recipients
+//! can bounce for one of them.
 
 use serde_json::Value;
 
 use super::{Batch, Marks, Refusal, Report, ReportKind, json, refusal, status, text, time};
 
-/// Where the recipients of an event are, and which field of each holds the address.
+/// The pointer to the recipients of an event, and the field of each recipient that contains the address.
 type Recipients = (&'static str, Option<&'static str>);
 
 /// Reads one notification.
 ///
 /// # Errors
-/// Where it is not of the format.
+/// A pointer and a reason, if the body is not in the format.
 pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
-    // SES says so once, in plain text, when a topic is set.
+    // SES sends this plain text once, when a topic is set.
     if body.starts_with(b"Successfully validated SNS topic for Amazon SES") {
         return Ok(Batch {
             ignored: 1,
@@ -56,7 +57,8 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
             ..Batch::default()
         });
     }
-    // What was never tried has no recipients of its own; a mail of ours has one.
+    // An event about an email that was never tried has no recipients of its own. An email of Candor has
+    // exactly one recipient.
     let listed = match recipients.0 {
         "" => event.pointer("/mail/destination"),
         pointer => detail.pointer(pointer),
@@ -86,7 +88,7 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
             report.handed_over_at = time(&event, "/mail/timestamp");
             report.at = time(detail, "/timestamp").or_else(|| time(&event, "/mail/timestamp"));
             report.keep(body);
-            // One event tells of several recipients.
+            // One event is about several recipients, so the key contains the recipient.
             let id = text(detail, "/feedbackId").or(report.key).unwrap_or_default();
             let recipient = report.addresses.first().map_or("", String::as_str);
             report.key = Some(format!("{id} {kind} {recipient}"));
@@ -96,7 +98,8 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
     Ok(Batch { reports, ignored: 0 })
 }
 
-/// Only what SES repeats of our mail can name it: its headers.
+/// Returns the marks in the headers of the email that SES repeats. No other part of the event can identify an
+/// email of Candor.
 fn marks(event: &Value) -> Marks {
     let mut marks = Marks::default();
     for part in ["/mail/headers", "/mail/commonHeaders"] {
@@ -122,12 +125,12 @@ fn classify(kind: &str, detail: &Value, recipient: &Value) -> Report {
             let (class, sub) = (sub_type("/bounceType"), sub_type("/bounceSubType"));
             let dsn = code.is_some() || !said.is_empty() || text(recipient, "/action").is_some();
             Report::new(match (class.as_str(), sub.as_str()) {
-                // Suppressed by SES: what the server said before is not repeated.
+                // SES suppressed the email and does not repeat the earlier reply of the server.
                 ("Permanent", "Suppressed" | "OnAccountSuppressionList") => ReportKind::Hard,
                 ("Permanent", _) => status::of_permanent(&said),
                 // SES calls a domain that does not exist transient.
                 ("Transient", _) if code.as_deref() == Some("5.4.4") => ReportKind::Hard,
-                // Nobody's server has reported a failure: this is how SES passes out-of-office notes on.
+                // No server reported a failure. SES reports out-of-office notes in this way.
                 ("Transient", "General") if !dsn => ReportKind::AutoReply,
                 _ => ReportKind::Soft,
             })
@@ -137,14 +140,15 @@ fn classify(kind: &str, detail: &Value, recipient: &Value) -> Report {
                 "not-spam" | "auth-failure" => ReportKind::Other,
                 _ => ReportKind::Complaint,
             });
-            // Not sent, as this recipient complained before.
+            // SES did not send the email, because this recipient complained before.
             report.lost = sub_type("/complaintSubType") == "OnAccountSuppressionList";
             report
         }
         "Delivery" => Report::new(ReportKind::Delivered),
         "DeliveryDelay" => Report::new(ReportKind::Delayed),
         "Subscription" => Report::new(ReportKind::Unsubscribed),
-        // Rejected, or not rendered: never sent, and not for the address.
+        // The email was rejected or could not be rendered. It was never sent, and the address is not the
+        // reason.
         _ => Report::new(ReportKind::Soft),
     };
     report.status = code;

@@ -1,4 +1,4 @@
-//! Hard or soft: what [`refusal`] says of a failure, in the terms of a report.
+//! Turns the result of [`refusal`] into the kind of a report, which is hard or soft.
 
 pub use crate::delivery::refusal::{enhanced, reply};
 
@@ -12,17 +12,18 @@ fn kind(blame: Blame) -> ReportKind {
     }
 }
 
-/// What a failure means for its address: `status` as the report has it, `diagnostic` what the server said.
+/// Returns the kind of a failure. `status` is the status code of the report, and `diagnostic` is the text of
+/// the server.
 pub fn of_failure(status: Option<&str>, diagnostic: &str) -> ReportKind {
     kind(refusal::judge(status, diagnostic))
 }
 
-/// What a failure means that a provider calls permanent and the address's fault.
+/// Returns the kind of a failure that a provider calls permanent and caused by the address.
 pub fn of_permanent(diagnostic: &str) -> ReportKind {
     kind(refusal::judge_permanent(diagnostic))
 }
 
-/// What a text says of an address; none where it says nothing that is known here.
+/// Returns the kind of the failure that a text reports. Returns `None` if no known words report one.
 pub fn of_words(text: &str) -> Option<ReportKind> {
     refusal::judge_words(text).map(kind)
 }

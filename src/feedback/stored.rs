@@ -1,4 +1,4 @@
-//! Reading what was taken in.
+//! Reads the stored reports.
 
 use std::collections::HashMap;
 
@@ -13,52 +13,53 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::{deliveries as d, feedback as f, notices as n};
 
-/// A stored report.
+/// A stored report, as the API shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Feedback {
-    /// Its id.
+    /// The ID of the report.
     pub id: i64,
-    /// When it came in.
+    /// When the report was received.
     pub received_at: Timestamp,
-    /// When it happened, as far as that was told.
+    /// When the event happened. If the report does not say so, it is the time of receipt.
     pub at: Timestamp,
-    /// `mail`, `aws_ses`, `mailgun`, `postmark` or `sendgrid`.
+    /// The source: `mail`, `aws_ses`, `mailgun`, `postmark` or `sendgrid`.
     pub source: String,
-    /// By which hook; null for mail.
+    /// The integration whose hook received the report. Null for a report by email.
     pub integration: Option<IntegrationId>,
-    /// What it says.
+    /// The kind of the report.
     pub kind: ReportKind,
-    /// The recipient; empty where it is not told.
+    /// The address of the recipient. Empty if the report does not contain one.
     pub address: String,
-    /// The delivery that it is about; null where none was found.
+    /// The delivery that the report is about. Null if none was found.
     pub delivery: Option<i64>,
-    /// The notice of that delivery.
+    /// The notice of this delivery.
     pub notice: Option<NoticeId>,
-    /// The incident of that notice.
+    /// The incident of this notice.
     pub incident: Option<IncidentId>,
-    /// By what the delivery was found.
+    /// How the delivery was found.
     pub matched_by: Option<MatchedBy>,
-    /// What it changed: `bounced` (the delivery; a hard one also suppresses the address), `suppressed` (the address),
-    /// `early` (the delivery was on its way, and is looked at again), or `none`.
+    /// The effect: `bounced` (the delivery bounced, and a hard bounce also suppresses the address),
+    /// `suppressed` (the address was suppressed), `early` (the outcome of the attempt was not recorded yet,
+    /// so the report is applied later), or `none`.
     pub effect: String,
-    /// Enhanced status code (RFC 3463), e.g. `5.1.1`.
+    /// The enhanced status code (RFC 3463), for example `5.1.1`.
     pub status: Option<String>,
-    /// What the recipient's server or the provider said.
+    /// The text of the recipient's server or of the provider.
     pub diagnostic: String,
 }
 
-/// Which reports to list; what is none does not matter.
+/// A filter for reports. A report must match every field that is set.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// What they say.
+    /// Only reports of this kind.
     pub kind: Option<ReportKind>,
-    /// Whether a delivery was found.
+    /// Only reports with a delivery (true) or without one (false).
     pub matched: Option<bool>,
-    /// About this delivery.
+    /// Only reports about this delivery.
     pub delivery: Option<i64>,
-    /// About deliveries of this notice.
+    /// Only reports about deliveries of this notice.
     pub notice: Option<NoticeId>,
-    /// About deliveries of this incident.
+    /// Only reports about deliveries of this incident.
     pub incident: Option<IncidentId>,
 }
 
@@ -145,10 +146,10 @@ pub(super) fn by_key(conn: &mut Conn, key: &str) -> Result<Option<Feedback>> {
         .transpose()
 }
 
-/// Reports, newest first, before the given one.
+/// Returns the reports before the given one, newest first.
 ///
 /// # Errors
-/// `NotFound` where the delivery, the notice or the incident does not exist.
+/// `NotFound` if the delivery, the notice or the incident of the filter does not exist.
 pub fn list(conn: &mut Conn, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<Feedback>> {
     let mut query = rows!();
     if let Some(kind) = filter.kind {
@@ -181,10 +182,10 @@ pub fn list(conn: &mut Conn, filter: &Filter, before: Option<i64>, limit: i64) -
         .collect()
 }
 
-/// One report, and its part of the body that it came in, up to [`super::RAW`] bytes.
+/// Returns one report and its part of the received body, with at most [`super::RAW`] bytes.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if it does not exist.
 pub fn get(conn: &mut Conn, id: i64) -> Result<(Feedback, Vec<u8>)> {
     let found = rows!()
         .filter(f::id.eq(id))
@@ -195,10 +196,10 @@ pub fn get(conn: &mut Conn, id: i64) -> Result<(Feedback, Vec<u8>)> {
     Ok((entry(found)?, raw))
 }
 
-/// The reports about these deliveries, oldest first.
+/// Returns the reports about these deliveries, oldest first.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn of_deliveries(conn: &mut Conn, deliveries: &[i64]) -> Result<HashMap<i64, Vec<Feedback>>> {
     let mut found: HashMap<i64, Vec<Feedback>> = HashMap::new();
     for chunk in deliveries.chunks(500) {
@@ -216,10 +217,10 @@ pub fn of_deliveries(conn: &mut Conn, deliveries: &[i64]) -> Result<HashMap<i64,
     Ok(found)
 }
 
-/// Reports that are about no delivery that could be found.
+/// Returns the number of reports for which no delivery was found.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn unmatched(conn: &mut Conn) -> Result<i64> {
     Ok(f::table
         .filter(f::delivery_id.is_null())

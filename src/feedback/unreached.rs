@@ -1,7 +1,8 @@
-//! Who should have heard of an incident and could not be reached, why, and who else could be told instead.
+//! Finds the people who should have been notified of an incident and could not be reached, why, and who else
+//! could be notified.
 //!
-//! Must never happen here: somebody who is missing from the list as a mail to them was accepted once, or somebody
-//! offered instead who could not be reached either.
+//! - A person is in the list even if an earlier email to this person was accepted.
+//! - A person who was not reached is never offered as a replacement.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -19,85 +20,87 @@ use crate::directory::{check_address, normal_address};
 use crate::feedback::{Feedback, Filter, ReportKind, status, stored};
 use crate::notice;
 
-/// People of one account that are named before they are only counted.
+/// The largest number of people of one account that are listed. The others are only counted.
 const MOST: usize = 20;
 
 word_enum! {
-    /// UnreachedReason somebody was not reached.
+    /// Why a person was not reached.
     UnreachedReason, "a reason" {
-        /// Their server refused the mail for another reason, or it was given up.
+        /// The server rejected the email for another reason than the mailbox, or the delivery expired.
         Failed = "failed",
-        /// The mail came back, or the server refused it: there is no such mailbox.
+        /// The email bounced permanently, or the server rejected it because the mailbox does not exist.
         BouncedHard = "bounced_hard",
-        /// The mail came back, for a reason that may pass.
+        /// The email bounced for a reason that may be temporary.
         BouncedSoft = "bounced_soft",
-        /// They got it, and said that it is spam: updates do not go to them any more.
+        /// The person got the email and reported it as spam. The person gets no more updates.
         Complained = "complained",
-        /// No usable address is known.
+        /// No valid address is known.
         NoAddress = "no_address",
     }
 }
 
-/// The numbers of who could not be reached.
+/// The numbers of people who could not be reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct UnreachedCounts {
-    /// People who could not be reached. Those who complained were, and are not among them.
+    /// The number of people who could not be reached. People who complained were reached and are not counted.
     pub people: usize,
-    /// Of them: refused, or given up.
+    /// How many of them have a rejected or expired delivery.
     pub failed: usize,
-    /// Of them: came back, the address is of no use.
+    /// How many of them have a permanent bounce.
     pub bounced_hard: usize,
-    /// Of them: came back, for a reason that may pass.
+    /// How many of them have a bounce for a reason that may be temporary.
     pub bounced_soft: usize,
-    /// Of them: no usable address is known.
+    /// How many of them have no valid address.
     pub no_address: usize,
-    /// Beside them: people who were reached, and complained.
+    /// The number of people who were reached and complained. They are not included in `people`.
     pub complained: usize,
 }
 
-/// Somebody who could not be reached, or who complained.
+/// A person who could not be reached, or who complained.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Unreached {
-    /// Who.
+    /// The person.
     pub person: PersonRef,
-    /// Where it was tried; empty where no address is known.
+    /// The address that was tried. Empty if no address is known.
     pub address: String,
-    /// UnreachedReason.
+    /// The reason.
     pub why: UnreachedReason,
-    /// Enhanced status code (RFC 3463), e.g. `5.1.1`.
+    /// The enhanced status code (RFC 3463), for example `5.1.1`.
     pub status: Option<String>,
-    /// What the server said last, or what is wrong with the address.
+    /// The last text of the server, or what is wrong with the address.
     pub diagnostic: String,
-    /// When that was.
+    /// When this happened.
     pub at: Option<Timestamp>,
-    /// The last delivery that did not reach them.
+    /// The last delivery that did not reach the person.
     pub delivery: Option<i64>,
-    /// Its notice.
+    /// The notice of this delivery.
     pub notice: Option<NoticeId>,
-    /// Phases of which nothing reached them.
+    /// The phases whose notices did not reach the person.
     pub phases: Vec<String>,
-    /// OtherMember members of the accounts through which they are affected, who could be told instead: owners first.
+    /// Other members of the accounts through which the person is affected. They could be notified instead.
+    /// Owners come first.
     pub others: Vec<OtherMember>,
-    /// How many more there are.
+    /// The number of further members that are not listed.
     pub more_others: usize,
 }
 
-/// Somebody who could be told instead.
+/// A person who could be notified instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct OtherMember {
-    /// Who.
+    /// The person.
     pub person: PersonRef,
-    /// The account that they are a member of.
+    /// The ID of the account that the person is a member of.
     pub account: String,
-    /// Its name.
+    /// The name of the account.
     pub account_name: String,
-    /// Their role in it.
+    /// The role of the person in the account.
     pub role: String,
-    /// Whether a mail about the incident was accepted for them, or is being sent, since it was opened or reopened.
+    /// Whether an email about the incident to this person was accepted or is being sent, since the incident
+    /// was opened or reopened.
     pub told: bool,
 }
 
-/// What is known of one person before anybody is looked for instead.
+/// What is known about a person who was not reached, before replacements are searched.
 struct Found {
     name: String,
     why: UnreachedReason,
@@ -110,10 +113,10 @@ struct Found {
     phases: BTreeSet<String>,
 }
 
-/// Who could not be reached about an incident, by the ids of the people, after the given one.
+/// Returns the people who could not be reached about an incident, ordered by ID, after the given one.
 ///
 /// # Errors
-/// `NotFound` where there is no such incident.
+/// `NotFound` if the incident does not exist.
 pub fn of(
     conn: &mut Conn,
     incident: &IncidentId,
@@ -151,7 +154,7 @@ pub fn of(
         no_address: count(UnreachedReason::NoAddress),
         complained,
     };
-    // Nobody is offered instead who was not reached either.
+    // A person who was not reached is not offered as a replacement.
     let unreached: HashSet<String> = found
         .iter()
         .filter(|(_, one)| one.why != UnreachedReason::Complained)
@@ -172,12 +175,12 @@ pub fn of(
     let mut items = Vec::with_capacity(shown.len());
     for (id, one) in shown {
         let accounts: Vec<String> = match (one.why, through.get(id.as_str())) {
-            // They were reached: nobody has to be told instead.
+            // The person was reached, so nobody else must be notified.
             (UnreachedReason::Complained, _) => Vec::new(),
             (_, Some(accounts)) if !accounts.is_empty() => {
                 accounts.iter().map(|id| (*id).to_owned()).collect()
             }
-            // Who is not affected any more had accounts all the same.
+            // A person who is not affected any more may still be a member of accounts.
             _ => crate::directory::member::accounts_of(conn, &id, MOST as i64)?
                 .into_iter()
                 .map(|held| held.on)
@@ -221,7 +224,8 @@ pub fn of(
     Ok((counts, items))
 }
 
-/// Whose mails were refused, given up, or came back. The last one of each person tells why.
+/// Adds the people whose emails were rejected, expired or bounced. The last delivery of each person gives the
+/// reason.
 fn lost(conn: &mut Conn, missed: Vec<notice::Missed>, found: &mut BTreeMap<String, Found>) -> Result<()> {
     let ids: Vec<i64> = missed.iter().map(|one| one.delivery).collect();
     let mut reports = stored::of_deliveries(conn, &ids)?;
@@ -278,7 +282,7 @@ fn lost(conn: &mut Conn, missed: Vec<notice::Missed>, found: &mut BTreeMap<Strin
     Ok(())
 }
 
-/// The name of each person behind the address, as far as they can be told apart.
+/// Returns the name of each person behind an address, if the names can be separated.
 fn names(one: &notice::Missed) -> Vec<String> {
     let names: Vec<&str> = one.name.split(", ").collect();
     match names.len() == one.people.len() {
@@ -287,7 +291,7 @@ fn names(one: &notice::Missed) -> Vec<String> {
     }
 }
 
-/// What a refusal at the first hand-over means: the same as that of a bounce with these words.
+/// Returns the reason for a rejection during the handover. It is the same as for a bounce with these words.
 fn refused(reply: &str) -> UnreachedReason {
     let for_good = matches!(status::reply(reply), Some(500..600));
     match status::of_failure(None, reply) {
@@ -307,7 +311,7 @@ fn is_loss(report: &Feedback) -> bool {
     )
 }
 
-/// What was said at the last attempt of each of these deliveries.
+/// Returns the time and the reply of the last attempt of each of these deliveries.
 fn replies(conn: &mut Conn, deliveries: &[i64]) -> Result<HashMap<i64, (Timestamp, String)>> {
     let mut replies = HashMap::new();
     for chunk in deliveries.chunks(500) {
@@ -321,7 +325,7 @@ fn replies(conn: &mut Conn, deliveries: &[i64]) -> Result<HashMap<i64, (Timestam
     Ok(replies)
 }
 
-/// Who got a mail and called it spam.
+/// Adds the people who got an email and reported it as spam.
 fn complained(conn: &mut Conn, incident: &IncidentId, found: &mut BTreeMap<String, Found>) -> Result<()> {
     let filter = Filter {
         kind: Some(ReportKind::Complaint),
@@ -349,7 +353,7 @@ fn complained(conn: &mut Conn, incident: &IncidentId, found: &mut BTreeMap<Strin
     Ok(())
 }
 
-/// The present addresses of these people.
+/// Returns the current addresses of these people.
 fn present<'a>(conn: &mut Conn, ids: impl Iterator<Item = &'a str>) -> Result<HashMap<String, String>> {
     let ids: Vec<&str> = ids.collect();
     let mut people = HashMap::new();
@@ -363,7 +367,7 @@ fn present<'a>(conn: &mut Conn, ids: impl Iterator<Item = &'a str>) -> Result<Ha
     Ok(people)
 }
 
-/// The members of an account who could be told: owners first, then by id.
+/// Returns the members of an account who could be notified: owners first, then ordered by ID.
 fn members_of(
     conn: &mut Conn,
     account: &str,

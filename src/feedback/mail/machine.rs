@@ -1,4 +1,4 @@
-//! The parts of a mail that are for machines: delivery status (RFC 3464) and feedback reports (RFC 5965).
+//! Reads the machine-readable parts of an email: delivery status (RFC 3464) and feedback reports (RFC 5965).
 
 use super::{Mail, seconds, words};
 use crate::base::time::Timestamp;
@@ -13,11 +13,11 @@ pub(super) fn abuse(mail: &Mail) -> Option<Vec<Report>> {
     let kind = match type_.trim() {
         "abuse" | "fraud" | "virus" | "other" | "miscategorized" => ReportKind::Complaint,
         "opt-out" | "opt-out-list" => ReportKind::Unsubscribed,
-        // Of authentication, or the opposite of a complaint.
+        // The report is about authentication, or says that an email is not spam.
         _ => ReportKind::Other,
     };
     let all = |name: &'static str| -> Vec<&str> { fields.iter().flat_map(|group| group.all(name)).collect() };
-    // Microsoft and others name whom to take off the list by a field of their own.
+    // Microsoft and others name the recipient in a field that is not in the standard.
     let mut recipients: Vec<String> = ["original-rcpt-to", "removal-recipient"]
         .into_iter()
         .map(|name| {
@@ -29,7 +29,7 @@ pub(super) fn abuse(mail: &Mail) -> Option<Vec<Report>> {
         .find(|found| !found.is_empty())
         .unwrap_or_default();
     if recipients.is_empty() {
-        // Often blackened, in the report and in the mail.
+        // The address of the recipient is often redacted, both in the report and in the returned email.
         recipients = mail
             .original_to
             .iter()
@@ -55,7 +55,7 @@ pub(super) fn abuse(mail: &Mail) -> Option<Vec<Report>> {
     })
 }
 
-/// Fields that belong together: of the whole mail, or of one recipient. Names are in lower case.
+/// A group of fields, about the whole email or about one recipient. The names are in lower case.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Group(Vec<(String, String)>);
 
@@ -76,7 +76,7 @@ impl Group {
     }
 }
 
-/// Every group of fields in a text.
+/// Returns every group of fields in a text.
 fn groups_of(text: &str) -> Vec<Group> {
     let mut groups = vec![Group::default()];
     for line in text.lines() {
@@ -103,7 +103,7 @@ fn groups_of(text: &str) -> Vec<Group> {
         if !is_name {
             continue;
         }
-        // The blank line between two recipients is missing at times.
+        // Some reports have no empty line between two recipients.
         let again = matches!(name.as_str(), "final-recipient" | "original-recipient")
             && group.0.iter().any(|(other, _)| *other == name);
         if again {
@@ -117,7 +117,7 @@ fn groups_of(text: &str) -> Vec<Group> {
     groups
 }
 
-/// The groups that are about a recipient.
+/// Returns the groups that are about a recipient.
 pub(super) fn recipient_groups(text: &str) -> Vec<Group> {
     let mut found: Vec<Group> = Vec::new();
     for group in groups_of(text) {
@@ -125,7 +125,7 @@ pub(super) fn recipient_groups(text: &str) -> Vec<Group> {
             found.push(group);
             continue;
         }
-        // At others there is one too many, between a recipient and what became of it.
+        // Some reports have an additional empty line between a recipient and the result.
         let rest = group.get("action").is_some() || group.get("status").is_some();
         if let Some(last) = found.last_mut()
             && rest
@@ -150,15 +150,16 @@ fn of_recipient(mail: &Mail, group: &Group) -> Report {
     let diagnostic = group
         .get("diagnostic-code")
         .filter(|text| !text.trim().is_empty())
-        // The only place of the reason in reports of Cisco's appliances: `<192.0.2.9 #5.0.0 smtp; 552 5.2.2 full>`.
+        // Reports of Cisco appliances contain the reason only in this field: `<192.0.2.9 #5.0.0 smtp; 552
+        // 5.2.2 full>`.
         .or_else(|| group.get("x-supplementary-info").map(|text| text.trim_matches(['<', '>'])))
         .map(|text| match text.split_once(';') {
-            // The type of the code, as in `smtp; 550 …`.
+            // The part before the semicolon is the type of the code, as in `smtp; 550 …`.
             Some((type_, said)) if !type_.trim().contains(' ') || type_.trim().ends_with(" smtp") => said.trim(),
             _ => text,
         })
         .unwrap_or_default();
-    // The words of the machine's part, or else what it says for people.
+    // Use the words of the machine-readable part. If there are none, the text for people is used below.
     let said = match (diagnostic.is_empty(), group.get("status")) {
         (false, _) => diagnostic.to_owned(),
         (true, Some(status)) if status.contains('(') => status.to_owned(),
@@ -185,7 +186,7 @@ fn of_recipient(mail: &Mail, group: &Group) -> Report {
         }
         (_, Some('2')) => ReportKind::Delivered,
         (_, Some('5')) => of_failure(),
-        // It failed for now, and whether it is tried again is not told.
+        // The attempt failed for now. The report does not say whether it is repeated.
         (_, Some('4')) => ReportKind::Delayed,
         _ => ReportKind::Other,
     };
@@ -208,11 +209,11 @@ fn of_recipient(mail: &Mail, group: &Group) -> Report {
     }
 }
 
-/// The address in a field such as `rfc822; ann@example.com`, as it stands there and as it reads when it is decoded: RFC 3461 writes
-/// `+` as `+2B`, RFC 6533 writes `é` as `\x{E9}`.
+/// Returns the address in a field such as `rfc822; ann@example.com`, unchanged and decoded. RFC 3461 writes
+/// `+` as `+2B`, and RFC 6533 writes `é` as `\x{E9}`.
 fn recipient_spellings(value: &str) -> Vec<String> {
     let text = match value.split_once(';') {
-        // A type, not a part of an address.
+        // The part before the semicolon is a type and not a part of an address.
         Some((type_, address)) if !type_.contains('@') => address,
         _ => value,
     };
@@ -227,7 +228,7 @@ fn recipient_spellings(value: &str) -> Vec<String> {
     spellings
 }
 
-/// `\x{E9}` as the character; none where there is nothing of the kind, or it is not well-formed.
+/// Decodes `\x{E9}` to its character. Returns `None` if the text contains no such code or an invalid one.
 fn decode_unicode(text: &str) -> Option<String> {
     let mut decoded = String::with_capacity(text.len());
     let mut parts = text.split("\\x{");

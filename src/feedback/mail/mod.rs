@@ -1,10 +1,10 @@
-//! Mails that come back: delivery status notifications (RFC 3464), abuse reports (RFC 5965), automatic replies
-//! (RFC 3834), and the bounces of servers that follow none of them.
+//! Reads emails that report about an email of Candor: delivery status notifications (RFC 3464), abuse reports
+//! (RFC 5965), automatic replies (RFC 3834), and bounces of servers that do not follow these standards.
 //!
-//! The machine's part decides over the part for people. Without one, words are believed only of a mail that a mail
-//! system wrote: a person who writes "user unknown" has not bounced.
+//! The machine-readable part has priority over the text for people. Without such a part, the text counts only
+//! if a mail system wrote the email. If a person writes "user unknown", this is not a bounce.
 //!
-//! Must never happen here: a panic or an endless loop on any bytes, or an answer taken for a bounce.
+//! No input causes a panic or an endless loop. An automatic reply never counts as a bounce.
 
 mod machine;
 mod words;
@@ -20,12 +20,13 @@ use super::{Marks, Report, ReportKind, bare_address};
 use crate::base::mime;
 use crate::base::time::Timestamp;
 
-/// How deep messages within messages are looked into.
+/// The depth up to which messages inside messages are read.
 const DEPTH: usize = 6;
-/// Recipients of one report that are taken.
+/// The largest number of recipients of one email that are read.
 const MOST: usize = 100;
 
-/// What a mail says of mails of ours: one report for each recipient that it names, and at least one.
+/// Returns what an email reports about emails of Candor: one report for each recipient that it names, and at
+/// least one.
 pub fn parse(raw: &[u8]) -> Vec<Report> {
     let text = normal(raw);
     let whole = String::from_utf8_lossy(&text);
@@ -33,7 +34,7 @@ pub fn parse(raw: &[u8]) -> Vec<Report> {
     mime::with_mail(&text, |message| mail.read(message));
     let mut marks = Marks::default();
     marks.find(&whole);
-    // Once more as decoded: a link may be broken by quoted-printable, or hidden by base64.
+    // The decoded texts are searched too, because quoted-printable can break a link and base64 can hide it.
     for text in mail.texts.iter().chain(&mail.originals) {
         marks.find(text);
     }
@@ -47,7 +48,7 @@ pub fn parse(raw: &[u8]) -> Vec<Report> {
     reports
 }
 
-/// With line feeds alone, and without the line that mailboxes put before a mail.
+/// Returns the text with line feeds as line ends and without the line that mailbox files put before an email.
 fn normal(raw: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(raw.len());
     let mut bytes = raw.strip_prefix(b"\xef\xbb\xbf").unwrap_or(raw).iter().peekable();
@@ -70,33 +71,33 @@ fn normal(raw: &[u8]) -> Vec<u8> {
     text
 }
 
-/// What matters of a mail.
+/// The parts of an email that matter here.
 #[derive(Default)]
 struct Mail {
-    /// Sender, as address and name, in lower case.
+    /// The address of the sender in lower case. The name follows in `from_name`.
     from: String,
     from_name: String,
-    /// Addresses that it went to, in lower case.
+    /// The recipient addresses of the email, in lower case.
     to: Vec<String>,
     subject: String,
-    /// Every header that has no structure of its own here, by name in lower case.
+    /// All headers without their own field here. The names are in lower case.
     headers: Vec<(String, String)>,
-    /// `report-type` of multipart/report.
+    /// The `report-type` of multipart/report.
     report_type: String,
     date: Option<Timestamp>,
-    /// message/delivery-status of the mail itself.
+    /// The message/delivery-status parts of the email itself.
     status: Vec<String>,
-    /// The same of a message within it.
+    /// The message/delivery-status parts of messages inside it.
     wrapped_status: Vec<String>,
-    /// message/feedback-report.
+    /// The message/feedback-report parts.
     feedback: Vec<String>,
-    /// Texts for people, decoded; of HTML without its tags.
+    /// The texts for people, decoded. HTML is without its tags.
     texts: Vec<String>,
-    /// Texts of messages within it.
+    /// The texts of messages inside it.
     wrapped_texts: Vec<String>,
-    /// What came back: headers and text of the messages that it holds.
+    /// The headers and texts of the returned messages.
     originals: Vec<String>,
-    /// To whom these were.
+    /// The recipients of the returned messages.
     original_to: Vec<String>,
 }
 
@@ -179,7 +180,7 @@ impl Mail {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Whether a mail system wrote it.
+    /// Returns whether a mail system wrote the email.
     fn by_a_system(&self) -> bool {
         const USERS: [&str; 8] = [
             "mailer-daemon",
@@ -208,17 +209,17 @@ impl Mail {
             || (self.without_sender() && speaks_of_failure(&self.subject))
     }
 
-    /// Whether its envelope had no sender, as that of a bounce has none.
+    /// Returns whether the envelope had no sender, as for a bounce.
     fn without_sender(&self) -> bool {
         self.header("return-path")
             .or(self.header("x-envelope-from"))
             .is_some_and(|path| path.trim() == "<>")
     }
 
-    /// Whether a machine answered for somebody. Headers tell it in any language (RFC 3834, and what was customary before it); a
-    /// subject is looked at last, and only where it begins as such notes do.
+    /// Returns whether a program answered for a person. Headers show this in every language (RFC 3834, and
+    /// older headers). The subject is checked last, and only its beginning.
     fn answered_by_itself(&self) -> bool {
-        // Words that answering machines put before the subject that they answer.
+        // Words that programs for automatic replies put before the original subject.
         static SUBJECT: LazyLock<Option<Regex>> = LazyLock::new(|| {
             Regex::new(
                 r"(?ix)^\s*(
@@ -250,7 +251,7 @@ impl Mail {
         let says = |name: &str, words: &[&str]| {
             value(name).is_some_and(|value| words.iter().any(|word| value.starts_with(word)))
         };
-        // Anything but "no" is a machine's.
+        // Every value except "no" means that a program sent it.
         value("auto-submitted").is_some_and(|value| !value.is_empty() && !value.starts_with("no"))
             || OWN_HEADERS
                 .iter()
@@ -341,8 +342,8 @@ fn classify(mail: &Mail) -> Vec<Report> {
         return reports;
     }
     let system = mail.by_a_system();
-    // Somebody's gateway may have put the report into a message of its own. A person who forwards one has words of
-    // their own around it.
+    // A gateway may have put the report into another message. If a person forwards a report, the email
+    // contains text of the person.
     let wrapper = system || mail.texts.iter().all(|text| text.trim().is_empty());
     if wrapper {
         let groups: Vec<Group> = mail
@@ -355,7 +356,7 @@ fn classify(mail: &Mail) -> Vec<Report> {
         }
     }
     if system {
-        // A broken boundary leaves the fields in a text.
+        // If a boundary is broken, the fields are in a text.
         let groups: Vec<Group> = mail
             .texts
             .iter()
@@ -370,7 +371,7 @@ fn classify(mail: &Mail) -> Vec<Report> {
             return reports;
         }
         if !mail.status.is_empty() {
-            // A report that names nobody: it failed, and why is not told.
+            // The report names no recipient. It says that the email failed and does not say why.
             let mut report = Report::new(ReportKind::Soft);
             report.addresses = mail.original_to.iter().take(1).cloned().collect();
             return vec![report];

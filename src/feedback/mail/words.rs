@@ -1,6 +1,6 @@
-//! Bounces without a part for machines, as many servers have written them: what their words say.
+//! Reads bounces without a machine-readable part from their words. Many servers have written such bounces.
 //!
-//! Read only of what a mail system wrote, and only before the message that it returns.
+//! Only the text of a mail system is read, and only the part before the returned message.
 
 use std::sync::LazyLock;
 
@@ -16,7 +16,7 @@ static ADDRESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
-/// What a mail system says of the failure, without the message that it returns.
+/// Returns the text of the mail system without the returned message.
 pub(super) fn own(text: &str) -> String {
     static RETURNED: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(
@@ -40,7 +40,8 @@ pub(super) fn own(text: &str) -> String {
     text[..end].to_owned()
 }
 
-/// A bounce in words alone; none where the words are not those of one.
+/// Returns the reports of a bounce that has only words. Returns `None` if the words are not those of a
+/// bounce.
 pub(super) fn bounce(mail: &Mail) -> Option<Vec<Report>> {
     let own: String = mail
         .texts
@@ -65,7 +66,7 @@ pub(super) fn bounce(mail: &Mail) -> Option<Vec<Report>> {
         ReportKind::Delayed
     } else {
         match status::of_failure(None, &said) {
-            // The reason may stand elsewhere than the code.
+            // The reason can be in another place than the code.
             ReportKind::Soft if status::enhanced(&said).is_none() && status::reply(&said).is_none() => {
                 status::of_words(&own).unwrap_or(ReportKind::Soft)
             }
@@ -84,7 +85,7 @@ pub(super) fn bounce(mail: &Mail) -> Option<Vec<Report>> {
     })
 }
 
-/// Whether it is still being tried.
+/// Returns whether the server still tries to deliver the email.
 fn waits(subject: &str, own: &str) -> bool {
     static WAITS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(
@@ -105,7 +106,7 @@ fn waits(subject: &str, own: &str) -> bool {
     tried && (!ended || own.to_lowercase().contains("warning"))
 }
 
-/// The line that tells why, with what follows it in the same paragraph.
+/// Returns the paragraph that contains the reason, as one line.
 fn reason(own: &str) -> String {
     let paragraphs: Vec<String> = own
         .split("\n\n")
@@ -130,8 +131,8 @@ fn reason(own: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Whom a bounce in words is about: addresses that stand alone or lead a line, or else the first that is not the one
-/// it came from or went to.
+/// Returns the recipients that a bounce in words is about. These are addresses at the beginning of a line. If
+/// there are none, it is the first address that is not the sender or a recipient of the bounce itself.
 fn recipients(mail: &Mail, own: &str) -> Vec<String> {
     let Some(pattern) = ADDRESS.as_ref() else {
         return Vec::new();
