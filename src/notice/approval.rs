@@ -1,7 +1,9 @@
-//! The second person: who may approve a notice, and whether an approval still counts when the notice is sent.
+//! The approval by a second person: who may approve a notice, and whether an approval is still valid when the
+//! notice is sent.
 //!
-//! Whoever ever wrote a part of what a notice says may not approve it: who drafted or changed it, who made the policy that
-//! drafted it, who wrote the report that it holds, and who saved its template while it was a draft.
+//! Nobody may approve a notice if they wrote a part of it. This includes the person who drafted or changed
+//! it, who made the policy that drafted it, who wrote the report in it, and who saved its template while it
+//! was a draft.
 
 use diesel::prelude::*;
 use serde_json::json;
@@ -20,10 +22,10 @@ use crate::db::dialect::on_backend;
 use crate::db::schema::{audit_events as e, notice_authors as a, notices as n};
 use crate::notice::template::Phase;
 
-/// Remembers that somebody wrote a part of a notice.
+/// Records that an actor wrote a part of a notice.
 ///
 /// # Errors
-/// Database errors.
+/// An error of the database.
 pub fn add_author(tx: &mut Tx<'_>, notice: &NoticeId, actor: &str) -> Result<()> {
     on_backend!(&mut *tx.conn, c => diesel::insert_into(a::table)
         .values((a::notice_id.eq(notice.as_str()), a::actor_id.eq(actor), a::at.eq(tx.now)))
@@ -33,7 +35,7 @@ pub fn add_author(tx: &mut Tx<'_>, notice: &NoticeId, actor: &str) -> Result<()>
     Ok(())
 }
 
-/// Whoever wrote a part of `from` wrote a part of `to`, which repeats its text.
+/// Copies the authors of `from` to `to`, which repeats its text.
 pub(super) fn inherit_authors(tx: &mut Tx<'_>, from: &NoticeId, to: &NoticeId) -> Result<()> {
     let authors: Vec<String> = a::table
         .filter(a::notice_id.eq(from.as_str()))
@@ -45,7 +47,7 @@ pub(super) fn inherit_authors(tx: &mut Tx<'_>, from: &NoticeId, to: &NoticeId) -
     Ok(())
 }
 
-/// What the actor wrote of a notice; none: nothing, and they may approve it.
+/// Returns what the actor wrote of a notice. Returns `None` if the actor wrote nothing and so may approve it.
 fn wrote(conn: &mut Conn, row: &Row, actor: &str) -> Result<Option<&'static str>> {
     let authored: i64 = a::table.find((row.id.as_str(), actor)).count().get_result(conn)?;
     if authored > 0 || row.drafted_by == actor {
@@ -73,10 +75,11 @@ fn wrote(conn: &mut Conn, row: &Row, actor: &str) -> Result<Option<&'static str>
     Ok(None)
 }
 
-/// Approves exactly what the digest says.
+/// Approves exactly the recipients and texts of this digest.
 ///
 /// # Errors
-/// `Forbidden` for whoever wrote a part of it; `Conflict` where it is no draft, or the digest is not the present one.
+/// `NotFound` if the notice does not exist. `Forbidden` if the actor wrote a part of it. `Conflict` if it is
+/// not a draft, or if the digest is not the current one.
 pub fn approve(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) -> Result<Notice> {
     let row = locked(tx, id)?;
     require_draft(&row)?;
@@ -106,7 +109,8 @@ pub fn approve(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sendin
     get(tx.conn, id)
 }
 
-/// Why the approval of a draft counts no more; none: it counts, or there is none.
+/// Returns why the approval of a draft is not valid any more. Returns `None` if it is valid or if there is no
+/// approval.
 fn void(conn: &mut Conn, row: &Row) -> Result<Option<&'static str>> {
     let Some(approver) = &row.approved_by else {
         return Ok(None);
@@ -119,23 +123,23 @@ fn void(conn: &mut Conn, row: &Row) -> Result<Option<&'static str>> {
     Ok(wrote(conn, row, approver)?.map(|_| "whoever approved it wrote a part of it since"))
 }
 
-/// Whether somebody approved a draft and the approval still counts, whatever it was for.
+/// Returns whether a draft has a valid approval. It may be for another digest than the current one.
 pub(super) fn counts(conn: &mut Conn, row: &Row) -> Result<bool> {
     Ok(row.approved_by.is_some() && void(conn, row)?.is_none())
 }
 
-/// Whether exactly this was approved, and the approval still counts.
+/// Returns whether exactly this digest was approved and the approval is still valid.
 pub(super) fn approved(conn: &mut Conn, row: &Row, digest: &str) -> Result<bool> {
     Ok(row.approved_digest.as_deref() == Some(digest) && counts(conn, row)?)
 }
 
-/// What is counted against the limit: the people and the accounts' own systems.
+/// Returns the number that the limit applies to: people and endpoints.
 pub(super) fn counted(plan: &Plan) -> usize {
     plan.recipients.len() + plan.endpoints.len()
 }
 
 impl Plan {
-    /// Why a second person must approve it; none: nobody has to.
+    /// Returns why a second person must approve the plan. Returns `None` if no approval is needed.
     pub fn above(&self, sending: &Sending) -> Option<String> {
         let all = counted(self);
         (all > sending.max_audience).then(|| {
@@ -157,10 +161,10 @@ impl Plan {
     }
 }
 
-/// Checks that what is to be sent was approved, where it has to be.
+/// Checks that the plan was approved, if it needs an approval.
 ///
 /// # Errors
-/// `Forbidden` with the reason.
+/// `Forbidden` with the reason, if an approval is needed and missing.
 pub(super) fn require(conn: &mut Conn, row: &Row, plan: &Plan, sending: &Sending) -> Result<()> {
     let Some(above) = plan.above(sending) else {
         return Ok(());

@@ -1,5 +1,6 @@
-//! From frozen facts to the context of one mail. Pure: what is frozen with a notice and with a recipient decides
-//! every word, so the preview shows what will be sent, and the digest over both covers every rendered text.
+//! Makes the content of one email from frozen data. This module does no I/O. The frozen data of the notice
+//! and of the recipient decides every word. So the preview shows exactly what is sent, and the digest over
+//! both covers every rendered text.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,53 +13,53 @@ use crate::notice::template::{
     Phase,
 };
 
-/// Resources that a mail lists by name.
+/// The number of resources that an email lists by name.
 const LISTED: usize = 25;
 
-/// What is the same in every mail of a notice; frozen when it is sent.
+/// The content that is the same in every email of a notice. It is frozen when the notice is sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Content {
-    /// What it is about.
+    /// The phase of the notice.
     pub phase: Phase,
-    /// The incident's number.
+    /// The number of the incident.
     pub number: i64,
-    /// The incident's severity.
+    /// The severity of the incident.
     pub severity: String,
-    /// The operator's own subject.
+    /// The subject that the operator wrote, if there is one.
     pub subject: Option<String>,
-    /// The operator's message.
+    /// The message of the operator.
     pub message: String,
-    /// What the customer has to do.
+    /// What the customer must do.
     pub action: Option<MailAction>,
-    /// Times worth knowing, by label.
+    /// Important times, each with its label.
     pub times: Vec<(String, Timestamp)>,
-    /// The customers' version of the report.
+    /// The version of the report for customers.
     pub report: Option<MailReport>,
-    /// Who writes.
+    /// The name of the company that sends the notice.
     pub sender: String,
 }
 
-/// What is one recipient's own; frozen when the notice is sent.
+/// The data of one recipient. It is frozen when the notice is sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecipientContext {
-    /// Ids of the people behind the address.
+    /// The IDs of the people with this address.
     pub people: Vec<String>,
-    /// Their name or names.
+    /// The name of the person, or the names of all people with this address.
     pub name: String,
-    /// IANA time zone, for times.
+    /// The IANA time zone in which times are shown.
     pub time_zone: Option<String>,
-    /// Their affected resources, the first ones.
+    /// The first of the affected resources of the recipient.
     pub resources: Vec<MailResource>,
-    /// How many more there are.
+    /// The number of further resources that are not listed.
     pub more_resources: usize,
-    /// For sentences such as "a problem with …".
+    /// What is affected, for sentences such as "a problem with …".
     pub what: String,
-    /// Why they get it.
+    /// Why the recipient gets the notice.
     pub reason: String,
 }
 
 impl RecipientContext {
-    /// From the reasons for which somebody is in the audience.
+    /// Makes the data of a recipient from the reasons for which the person is in the audience.
     pub fn new(people: Vec<String>, name: String, time_zone: Option<String>, reasons: &[Reason]) -> Self {
         let mut resources: Vec<MailResource> = reasons.iter().filter_map(mail_resource).collect();
         resources.sort();
@@ -77,7 +78,7 @@ impl RecipientContext {
         }
     }
 
-    /// Adds somebody behind the same address.
+    /// Adds another person with the same address.
     pub fn add_person(&mut self, id: &str, name: &str) {
         let name = &*undirected(name);
         self.people.push(id.to_owned());
@@ -102,7 +103,7 @@ fn mail_resource(reason: &Reason) -> Option<MailResource> {
 
 fn what(reasons: &[Reason], resources: &[MailResource]) -> String {
     match resources {
-        // Nothing of theirs is affected: they used what did not work.
+        // No resource of the person is affected. The person used the service while it had the error.
         [] if reasons.iter().any(|reason| reason.seen.is_some()) => "our service".to_owned(),
         [] => "your resources".to_owned(),
         [one] => reasons
@@ -166,7 +167,7 @@ fn why(reasons: &[Reason]) -> String {
     }
 }
 
-/// A sentence bears a few names; the mail lists the rest.
+/// Returns the first names for a sentence. The email lists the rest.
 fn first(names: &[String]) -> Vec<&str> {
     let mut first: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
     if names.len() > 3 {
@@ -183,7 +184,8 @@ fn and(names: &[&str]) -> String {
     }
 }
 
-/// Paragraphs of plain text: separated by empty lines, trimmed.
+/// Splits plain text into paragraphs, which are separated by empty lines. White space at their ends is
+/// removed.
 pub fn paragraphs(text: &str) -> Vec<String> {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let mut paragraphs: Vec<String> = Vec::new();
@@ -199,7 +201,7 @@ pub fn paragraphs(text: &str) -> Vec<String> {
     paragraphs
 }
 
-/// The sections of a report, for a mail.
+/// Returns the sections of a report, for an email.
 pub fn mail_report(report: crate::incident::report::Report) -> MailReport {
     MailReport {
         title: report.title,
@@ -214,14 +216,14 @@ pub fn mail_report(report: crate::incident::report::Report) -> MailReport {
     }
 }
 
-/// Everything that one mail says.
+/// Returns all data that a template can show in one email.
 pub fn context(
     content: &Content,
     recipient: &RecipientContext,
     optional: bool,
     unsubscribe_url: String,
 ) -> MailContext {
-    // A zone that was valid when it was stored and is no more: then UTC alone.
+    // A time zone that was valid when it was stored may not be valid any more. Then only UTC is shown.
     let zone = recipient
         .time_zone
         .as_deref()

@@ -1,9 +1,10 @@
-//! How many deliveries of a notice are in each state, kept beside them: whoever shows a notice must not count a million.
+//! The numbers of deliveries of a notice in each state. They are stored separately, so that a million
+//! deliveries need not be counted when a notice is shown.
 //!
-//! Whoever changes the state of deliveries says so here, in the same transaction and at its end: the rows of a notice's
-//! counts are where the transactions of all workers meet, and should be held briefly.
+//! Code that changes the state of deliveries must also update the counts, in the same transaction and at its
+//! end. All workers update the same rows of a notice, so these rows should be locked only briefly.
 //!
-//! Must never happen here: counts that differ from the deliveries.
+//! The counts never differ from the deliveries.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,20 +20,20 @@ use crate::base::id::NoticeId;
 use crate::db::schema::delivery_counts as dc;
 use crate::db::{Conn, Fix};
 
-/// How many deliveries are in which state.
+/// The number of deliveries in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct DeliveryCounts {
-    /// Not yet.
+    /// The delivery is not finished yet.
     pub pending: i64,
-    /// Accepted by the recipient's server or the relay.
+    /// The recipient's server or the relay accepted the email.
     pub sent: i64,
-    /// Refused for good, or given up.
+    /// The server rejected the email, or the delivery expired.
     pub failed: i64,
-    /// Accepted first, and came back.
+    /// The email was accepted and bounced later.
     pub bounced: i64,
-    /// Not sent, as the person opted out.
+    /// The email was not sent, because the address is suppressed.
     pub suppressed: i64,
-    /// Not sent, as the notice was stopped.
+    /// The email was not sent, because the notice was stopped.
     pub stopped: i64,
 }
 
@@ -48,12 +49,13 @@ impl DeliveryCounts {
         }
     }
 
-    /// All of them.
+    /// Returns the number of all deliveries.
     pub fn total(&self) -> i64 {
         self.pending + self.sent + self.failed + self.bounced + self.suppressed + self.stopped
     }
 
-    /// With those of `frozen` that are not in the queue yet: they wait, or will never be queued.
+    /// Adds the frozen recipients that are not in the queue yet. They are pending, or they will not be queued
+    /// because the notice was stopped.
     pub(super) fn with_waiting(mut self, frozen: i64, state: State) -> DeliveryCounts {
         let waiting = (frozen - self.total()).max(0);
         match state {
@@ -64,36 +66,37 @@ impl DeliveryCounts {
     }
 }
 
-/// Where everybody stands, each in one part: `people = accepted + sending + failed + unreachable + not_notified`.
+/// The number of people in each state of being notified. Each person counts once: `people = accepted +
+/// sending + failed + unreachable + not_notified`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Partition {
-    /// All of them.
+    /// The number of all people.
     pub people: i64,
-    /// A mail server accepted the mail. Where mails are written to an outbox, the file was written.
+    /// A mail server accepted the email. With an outbox, the file was written.
     pub accepted: i64,
-    /// Queued, or being sent.
+    /// The email is queued or being sent.
     pub sending: i64,
-    /// Refused, given up, or bounced after it was accepted.
+    /// The email was rejected, expired, or bounced after it was accepted.
     pub failed: i64,
-    /// No usable address is known.
+    /// No valid address is known.
     pub unreachable: i64,
-    /// Nothing was sent to them, and nothing is being sent.
+    /// Nothing was sent to the person, and nothing is being sent.
     pub not_notified: i64,
 }
 
-/// What became of the mails of a notice.
+/// The numbers of deliveries of a notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct NoticeCounts {
-    /// The mails by state.
+    /// The emails by state.
     #[serde(flatten)]
     pub mails: DeliveryCounts,
-    /// The same as parts that add up: the recipients, one for each address, and the people for whom the notice was meant
-    /// and who had no usable address when it was sent. All are 0 while it is a draft.
+    /// The same as parts that add up: the recipients (one for each address), and the people of the audience
+    /// who had no valid address when the notice was sent. All numbers are 0 while the notice is a draft.
     pub partition: Partition,
 }
 
 impl NoticeCounts {
-    /// From the mails by state, and the people without a usable address.
+    /// Makes the counts from the emails by state and the number of people without a valid address.
     pub(super) fn new(mails: DeliveryCounts, unreachable: i64) -> Self {
         NoticeCounts {
             partition: Partition {
@@ -117,25 +120,25 @@ impl std::ops::Deref for NoticeCounts {
     }
 }
 
-/// Deliveries that are neither waiting nor accepted: those that have an index. As in the index, word for word: with
-/// bound values neither database would use it.
+/// Returns the condition for deliveries that are neither pending nor accepted, which have an index. The text
+/// is the same as in the index. With bound values, neither database would use the index.
 pub fn exceptions() -> SqlLiteral<Bool> {
     sql("deliveries.state NOT IN ('pending', 'sent')")
 }
 
-/// What a transaction did to the states of deliveries.
+/// The changes of a transaction to the states of deliveries.
 #[derive(Debug, Default)]
 pub struct Changes(BTreeMap<(String, String, String), i64>);
 
 impl Changes {
-    /// `count` deliveries of the notice and channel went from one state to another.
+    /// Notes that `count` deliveries of the notice and channel changed from one state to another.
     pub fn moved(&mut self, notice: &NoticeId, channel: &str, from: &str, to: &str, count: usize) {
         let count = count as i64;
         *self.of(notice, channel, from) -= count;
         *self.of(notice, channel, to) += count;
     }
 
-    /// `count` deliveries of the notice and channel are new, in this state.
+    /// Notes that `count` new deliveries of the notice and channel have this state.
     pub fn made(&mut self, notice: &NoticeId, channel: &str, state: &str, count: usize) {
         *self.of(notice, channel, state) += count as i64;
     }
@@ -146,11 +149,11 @@ impl Changes {
             .or_default()
     }
 
-    /// Stores them. The last thing that a transaction does, but for its audit events. Always in the same order: two
-    /// transactions must not wait for each other.
+    /// Stores the changes. This must be the last work of a transaction, apart from its audit events. The
+    /// order is always the same, so that two transactions do not deadlock.
     ///
     /// # Errors
-    /// What the database answers.
+    /// An error of the database.
     pub fn store(self, conn: &mut Conn) -> Result<()> {
         for ((notice, channel, state), change) in self.0 {
             if change == 0 {
@@ -171,10 +174,10 @@ impl Changes {
     }
 }
 
-/// By channel.
+/// The counts by channel.
 pub(super) type ByChannel = BTreeMap<String, DeliveryCounts>;
 
-/// The deliveries of these notices that are in the queue.
+/// Returns the counts of the deliveries of these notices that are in the queue.
 pub(super) fn of(conn: &mut Conn, notices: &[&str]) -> Result<HashMap<NoticeId, ByChannel>> {
     let rows: Vec<(NoticeId, String, String, i64)> = dc::table
         .filter(dc::notice_id.eq_any(notices))
@@ -188,10 +191,11 @@ pub(super) fn of(conn: &mut Conn, notices: &[&str]) -> Result<HashMap<NoticeId, 
     Ok(counts)
 }
 
-/// The channels of a notice by which deliveries are in one of these states, with how many.
+/// Returns the channels of a notice that have deliveries in one of these states, with the number of these
+/// deliveries.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn in_states(conn: &mut Conn, notice: &NoticeId, states: &[&str]) -> Result<BTreeMap<String, i64>> {
     let rows: Vec<(String, i64)> = dc::table
         .filter(dc::notice_id.eq(notice.as_str()))
@@ -206,10 +210,10 @@ pub fn in_states(conn: &mut Conn, notice: &NoticeId, states: &[&str]) -> Result<
     Ok(channels)
 }
 
-/// Deliveries of all notices in one state.
+/// Returns the number of deliveries of all notices in one state.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn all_in(conn: &mut Conn, state: &str) -> Result<i64> {
     let counts: Vec<i64> = dc::table
         .filter(dc::state.eq(state))

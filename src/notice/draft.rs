@@ -1,6 +1,6 @@
-//! How a notice is drafted and changed, and what it must say.
+//! Drafts and changes notices, and checks what a notice must contain.
 //!
-//! Must never happen here: a draft that could not be sent, or a change of what was sent.
+//! A draft is always complete enough to be sent. A notice that was sent never changes.
 
 use diesel::prelude::*;
 use serde_json::json;
@@ -66,8 +66,8 @@ fn check_parts(
 /// Drafts a notice.
 ///
 /// # Errors
-/// `NotFound`; `Invalid`, field by field (a resolution needs `customer_action`); `Conflict` where a resolution is
-/// drafted for an incident that is not resolved.
+/// `NotFound` if the incident does not exist. `Invalid` with each wrong field (a resolution needs
+/// `customer_action`). `Conflict` if a resolution is drafted for an incident that is not resolved.
 pub fn draft(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewNotice) -> Result<Notice> {
     check_new(tx.conn, new)?;
     check_phase(tx.conn, incident, new.phase)?;
@@ -77,10 +77,10 @@ pub fn draft(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewNotice) -> Result<
     get(tx.conn, &row.id)
 }
 
-/// Checks a notice to draft, whoever is to draft it and when.
+/// Checks a new notice, regardless of its author and of the incident.
 ///
 /// # Errors
-/// `Invalid`, field by field.
+/// `Invalid` with each wrong field.
 pub(crate) fn check_new(conn: &mut Conn, new: &NewNotice) -> Result<()> {
     let mut errors = Vec::new();
     check_parts(
@@ -145,7 +145,7 @@ pub(super) fn insert(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
     Ok(())
 }
 
-/// "It is over" may only be said when it is; a report must have been written.
+/// Checks that a resolution is drafted only for a resolved incident.
 pub(super) fn check_phase(conn: &mut Conn, id: &IncidentId, phase: Phase) -> Result<()> {
     let incident = incident::get(conn, id)?;
     if phase == Phase::Resolution && incident.status != Status::Resolved {
@@ -157,11 +157,12 @@ pub(super) fn check_phase(conn: &mut Conn, id: &IncidentId, phase: Phase) -> Res
     Ok(())
 }
 
-/// Changes a draft. Whoever changes it counts as one of its authors, and an approval counts no more. A patch that changes
-/// nothing does nothing: it leaves no author and no event.
+/// Changes a draft. The actor becomes one of its authors, and an existing approval is not valid any more. A
+/// patch that changes nothing has no effect: it adds no author and no event.
 ///
 /// # Errors
-/// `NotFound`; `Conflict` where it is no draft any more; `Invalid`, field by field.
+/// `NotFound` if it does not exist, `Conflict` if it is not a draft any more, `Invalid` with each wrong
+/// field.
 pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Notice> {
     let mut errors = Vec::new();
     check_parts(

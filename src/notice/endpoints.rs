@@ -1,5 +1,6 @@
-//! Which endpoints a notice goes to: those of the accounts that own something affected, beside their people's mails.
-//! The same rules as for people: nobody twice in a phase, and who heard the beginning hears the end.
+//! Decides which endpoints a notice goes to. These are the endpoints of the accounts that own affected
+//! resources, in addition to the emails to people. The rules are the same as for people: an endpoint is not
+//! called twice for a phase, and an account that was notified of the beginning is notified of the end.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -19,25 +20,25 @@ use crate::db::{Conn, Fix};
 use crate::directory::endpoint;
 use crate::notice::template::Phase;
 
-/// One request to be: where, and what is the endpoint's own.
+/// One planned call to an endpoint.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EndpointRecipient {
-    /// How it is spoken to.
+    /// The channel of the endpoint, such as `webhook`.
     pub channel: String,
-    /// Where it goes.
+    /// The URL of the endpoint.
     pub url: String,
-    /// What is its own.
+    /// The data of this endpoint.
     pub context: EndpointContext,
 }
 
-/// The endpoints that a notice would go to if it were sent now, by account and id.
+/// Returns the endpoints that the notice would go to if it were sent now, ordered by account and ID.
 pub(super) fn planned(
     conn: &mut Conn,
     row: &Row,
     episode: i64,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<EndpointRecipient>> {
-    // Mostly there is none at all.
+    // Most installations have no endpoints.
     if !endpoint::any(conn)? {
         return Ok(Vec::new());
     }
@@ -50,7 +51,7 @@ pub(super) fn planned(
     Ok(endpoints)
 }
 
-/// Endpoints that a sent notice is for and that neither it nor another of its phase reached.
+/// Returns the number of endpoints that a sent notice is for and that no notice of its phase has reached.
 pub(super) fn missing(conn: &mut Conn, row: &Row) -> Result<usize> {
     if !endpoint::any(conn)? {
         return Ok(0);
@@ -122,7 +123,7 @@ fn candidates(
             let all: Vec<&Told> = told.iter().collect();
             follow_through(conn, &all, &mut endpoints)?;
         }
-        // Whoever heard that it was over must hear that it is not.
+        // An account that was told that the incident was over must be notified that it is not.
         Phase::Detection if episode > 1 => {
             let over = [Phase::Resolution.as_str(), Phase::Report.as_str()];
             let over: Vec<&Told> = told
@@ -136,7 +137,7 @@ fn candidates(
     Ok(endpoints)
 }
 
-/// Adds the accounts that were told something before and are not affected any more, at the endpoints that they have now.
+/// Adds the current endpoints of accounts that were notified before and are not affected any more.
 fn follow_through(conn: &mut Conn, told: &[&Told], endpoints: &mut Vec<EndpointRecipient>) -> Result<()> {
     let present: HashSet<String> = endpoints
         .iter()
@@ -174,7 +175,7 @@ fn follow_through(conn: &mut Conn, told: &[&Told], endpoints: &mut Vec<EndpointR
     Ok(())
 }
 
-/// An endpoint that a notice of the incident reached, or is on its way to.
+/// An endpoint that a notice of the incident reached or will reach.
 struct Told {
     phase: String,
     episode: i64,
@@ -209,7 +210,7 @@ fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> {
         .filter(|row| match row.delivery_state.as_deref() {
             Some("sent" | "pending") => true,
             Some(_) => false,
-            // Frozen, not yet queued one by one.
+            // The recipient is frozen and is not a row in the queue yet.
             None => matches!(row.notice_state.as_str(), "queued" | "sending"),
         })
         .map(|row| {
@@ -222,12 +223,13 @@ fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> {
         .collect()
 }
 
-/// As in the partial indexes, word for word: with a bound value neither database would use them.
+/// Returns the condition with the same text as in the partial indexes. With a bound value, neither database
+/// would use them.
 fn not_mail() -> SqlLiteral<Bool> {
     sql("channel <> 'email'")
 }
 
-/// How many calls were frozen, by notice and channel, of those of these notices that have any.
+/// Returns the numbers of frozen calls by notice and channel. Notices without calls are left out.
 pub(super) fn frozen(conn: &mut Conn, notices: &[Row]) -> Result<HashMap<NoticeId, BTreeMap<String, i64>>> {
     let ids: Vec<&str> = notices
         .iter()

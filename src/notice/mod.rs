@@ -1,12 +1,13 @@
-//! Notices: what we tell customers about an incident, drafted, previewed, approved, sent once.
+//! Notices: the messages to customers about an incident. A notice is drafted, previewed, approved and sent
+//! once.
 //!
 //! ```text
 //! draft ─(send: frozen recipients and texts)─► queued ─► sending ─► sent
 //!                                                 └────────┴─(stop)─► stopped
 //! ```
 //!
-//! Nobody gets a mail who was not in the previewed list, or a text that was not previewed. One notice sends one mail to an
-//! address.
+//! Nobody gets an email who was not in the preview, and nobody gets a text that was not in the preview. One
+//! notice sends one email to an address.
 
 mod approval;
 pub mod compose;
@@ -56,28 +57,28 @@ use crate::incident;
 use crate::notice::template::{MailAction, Phase};
 
 word_enum! {
-    /// Where a notice stands.
+    /// The state of a notice.
     State, "a state of a notice" {
-        /// Being written.
+        /// The notice is being written.
         Draft = "draft",
-        /// Frozen, about to be sent.
+        /// The notice is frozen and waits to be expanded into deliveries.
         Queued = "queued",
-        /// On its way.
+        /// The deliveries are being sent.
         Sending = "sending",
-        /// Everybody was told or could not be.
+        /// No delivery is pending any more.
         Sent = "sent",
-        /// Halted by hand.
+        /// A person stopped the notice, or a later notice of a reopened incident did.
         Stopped = "stopped",
     }
 }
 
-/// What the customer has to do.
+/// What the customer must do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CustomerAction {
-    /// Whether they have to do anything.
+    /// Whether the customer must do anything.
     pub required: bool,
-    /// What; required where `required` is true.
+    /// What the customer must do. It must be set if `required` is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
 }
@@ -86,81 +87,82 @@ pub struct CustomerAction {
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewNotice {
-    /// What it is about.
+    /// The phase of the notice.
     pub phase: Phase,
-    /// What to tell, in plain text; empty lines separate paragraphs.
+    /// The message in plain text. Empty lines separate paragraphs.
     pub message: String,
-    /// A subject of one's own.
+    /// The subject. Without it, the template makes one.
     #[serde(default)]
     pub subject: Option<String>,
-    /// What the customer has to do; required for a resolution.
+    /// What the customer must do. It must be set for a resolution.
     #[serde(default)]
     pub customer_action: Option<CustomerAction>,
-    /// Which roles it is for; unset: owners and all collaborators.
+    /// The roles that the notice is for. Without it, these are owners and all collaborators.
     #[serde(default)]
     pub audience: Option<Rule>,
 }
 
-/// A change of a draft; what is left out stays.
+/// A change of a draft. A field that is left out stays unchanged.
 #[derive(Clone, Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NoticePatch {
-    /// New message.
+    /// The new message.
     pub message: Option<String>,
-    /// New subject.
+    /// The new subject.
     pub subject: Option<String>,
-    /// New action.
+    /// The new customer action.
     pub customer_action: Option<CustomerAction>,
-    /// New rule.
+    /// The new audience rule.
     pub audience: Option<Rule>,
 }
 
-/// The channel of people's mails.
+/// The name of the channel for emails to people.
 pub const EMAIL: &str = "email";
 
-/// A notice, as shown.
+/// A notice, as the API shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Notice {
-    /// Its id.
+    /// The ID of the notice.
     pub id: NoticeId,
-    /// The incident it is about.
+    /// The ID of the incident.
     pub incident: IncidentId,
-    /// What it is about.
+    /// The phase of the notice.
     pub phase: Phase,
-    /// Where it stands.
+    /// The state of the notice.
     pub state: State,
-    /// The subject of one's own.
+    /// The subject that the operator wrote, if there is one.
     pub subject: Option<String>,
-    /// What it tells.
+    /// The message.
     pub message: String,
-    /// What the customer has to do.
+    /// What the customer must do.
     pub customer_action: Option<CustomerAction>,
-    /// Which roles it is for.
+    /// The roles that the notice is for.
     pub audience: Rule,
-    /// The episode of the incident in which it was sent; of a draft, in which it was written.
+    /// The episode of the incident in which the notice was sent. For a draft, the episode in which it was
+    /// written.
     pub episode: i64,
-    /// The notice that it catches up.
+    /// The notice whose missing recipients this one is for, if it is a catch-up.
     pub catch_up_of: Option<NoticeId>,
-    /// How many it goes to; 0 while it is a draft.
+    /// The number of recipients. It is 0 while the notice is a draft.
     pub recipients: i64,
-    /// What was sent; null while it is a draft.
+    /// The digest of what was sent. Null while the notice is a draft.
     pub digest: Option<String>,
-    /// Whether a second person approved what was to be sent then. Of a draft: whether that approval still counts.
+    /// Whether a second person approved it. For a draft, whether this approval is still valid.
     pub approved: bool,
-    /// What became of the mails.
+    /// The numbers of emails by state.
     pub counts: NoticeCounts,
-    /// Attempts of which nobody knows whether they arrived: the connection was lost between the last byte and the
-    /// reply. They are made again, so that somebody may have it twice.
+    /// The number of attempts for which it is not known whether the email arrived, because the connection was
+    /// lost between the last byte and the reply. They are repeated, so a recipient may get the email twice.
     pub ambiguous: i64,
-    /// What became of what went to accounts' own systems beside the mails, by channel.
+    /// The numbers of calls to endpoints, by channel.
     pub channels: BTreeMap<String, DeliveryCounts>,
-    /// When it was drafted.
+    /// When the notice was drafted.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// When the notice was last changed.
     pub updated_at: Timestamp,
-    /// When it was sent off.
+    /// When the notice was queued.
     pub queued_at: Option<Timestamp>,
-    /// When it was done or stopped.
+    /// When the notice was finished or stopped.
     pub finished_at: Option<Timestamp>,
 }
 
@@ -195,7 +197,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// A draft that nobody has approved or sent, in the present episode of the incident.
+    /// Creates a draft without an approval, in the current episode of the incident.
     fn by(
         conn: &mut Conn,
         author: &str,
@@ -265,8 +267,9 @@ pub(crate) fn row(conn: &mut Conn, id: &NoticeId) -> Result<Row> {
         .ok_or_else(|| Error::NotFound(format!("notice {id}")))
 }
 
-/// The row, locked until the transaction ends. The incident first, always: whoever changes what is affected waits, or has
-/// finished, and a timeline entry beside the notice's change needs the incident too.
+/// Returns the row and locks it until the transaction ends. The incident is always locked first. So a
+/// transaction that changes the affected resources waits or has finished. A timeline entry for the change
+/// also needs the lock of the incident.
 pub(crate) fn locked(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Row> {
     let incident = row(tx.conn, id)?.incident_id;
     dialect::lock(tx.conn, dialect::Lock::Incident, incident.as_str())?;
@@ -279,7 +282,7 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
     let mut counts = counts::of(conn, &ids)?;
     let ambiguous: Vec<(NoticeId, i64)> = d::table
         .filter(d::notice_id.eq_any(&ids))
-        // As in the partial index, word for word.
+        // The text is the same as in the partial index.
         .filter(sql::<Bool>("ambiguous > 0"))
         .group_by(d::notice_id)
         .select((d::notice_id, sql::<BigInt>("CAST(SUM(ambiguous) AS BIGINT)")))
@@ -332,10 +335,10 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
         .collect()
 }
 
-/// The notice of that id.
+/// Returns the notice with this ID.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if it does not exist.
 pub fn get(conn: &mut Conn, id: &NoticeId) -> Result<Notice> {
     let row = row(conn, id)?;
     views(conn, vec![row])?
@@ -343,10 +346,10 @@ pub fn get(conn: &mut Conn, id: &NoticeId) -> Result<Notice> {
         .ok_or_else(|| Error::NotFound(format!("notice {id}")))
 }
 
-/// The notices of an incident, oldest first, after the given one.
+/// Returns the notices of an incident after the given one, oldest first.
 ///
 /// # Errors
-/// `NotFound` where there is no such incident.
+/// `NotFound` if the incident does not exist.
 pub fn list(conn: &mut Conn, incident: &IncidentId, after: Option<&str>, limit: i64) -> Result<Vec<Notice>> {
     incident::get(conn, incident)?;
     let rows: Vec<Row> = n::table
@@ -358,10 +361,10 @@ pub fn list(conn: &mut Conn, incident: &IncidentId, after: Option<&str>, limit: 
     views(conn, rows)
 }
 
-/// The notices of these incidents, oldest first.
+/// Returns the notices of these incidents, oldest first.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn of_incidents(conn: &mut Conn, incidents: &[&IncidentId]) -> Result<Vec<Notice>> {
     let ids: Vec<&str> = incidents.iter().map(|id| id.as_str()).collect();
     let rows: Vec<Row> = n::table
@@ -372,10 +375,11 @@ pub fn of_incidents(conn: &mut Conn, incidents: &[&IncidentId]) -> Result<Vec<No
 }
 
 impl Row {
-    /// Checks that a notice which says that the incident is over does not say so of an episode before the present one.
+    /// Checks that the notice is still true. A notice that says that the incident is over must be of the
+    /// current episode.
     ///
     /// # Errors
-    /// `Conflict` where the incident was reopened since.
+    /// `Conflict` if the incident was reopened after the notice was sent.
     pub(crate) fn check_still_true(&self, conn: &mut Conn) -> Result<()> {
         let says_over = matches!(self.phase()?, Phase::Resolution | Phase::Report);
         if says_over && self.episode < incident::episode_of(conn, &self.incident_id)? {
@@ -388,7 +392,8 @@ impl Row {
     }
 }
 
-/// The notices of an incident that say it was over, are from an episode before the given one, and are still being sent.
+/// Returns the resolutions of an incident that are from an episode before the given one and are still being
+/// sent.
 fn resolutions_being_sent(conn: &mut Conn, incident: &IncidentId, episode: i64) -> Result<Vec<NoticeId>> {
     Ok(n::table
         .filter(n::incident_id.eq(incident.as_str()))
@@ -400,11 +405,12 @@ fn resolutions_being_sent(conn: &mut Conn, incident: &IncidentId, episode: i64) 
         .load(conn)?)
 }
 
-/// The resolutions from before the episode of a sent notice that are stopped. Whoever delivers must hear of them once that
-/// notice is stored: what a worker has claimed already goes out otherwise.
+/// Returns the stopped resolutions from before the episode of a sent notice. The workers must be told about
+/// them when that notice is stored. Otherwise deliveries that a worker has already claimed would still be
+/// sent.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if the notice does not exist.
 pub fn stopped_before(conn: &mut Conn, id: &NoticeId) -> Result<Vec<NoticeId>> {
     let row = row(conn, id)?;
     if row.episode == 1 {
@@ -420,7 +426,7 @@ pub fn stopped_before(conn: &mut Conn, id: &NoticeId) -> Result<Vec<NoticeId>> {
         .load(conn)?)
 }
 
-/// Whether a notice of that phase was sent in that episode of the incident.
+/// Returns whether a notice of this phase was sent in this episode of the incident.
 fn sent_in(conn: &mut Conn, incident: &IncidentId, phase: Phase, episode: i64) -> Result<bool> {
     let sent: i64 = n::table
         .filter(n::incident_id.eq(incident.as_str()))
@@ -432,10 +438,11 @@ fn sent_in(conn: &mut Conn, incident: &IncidentId, phase: Phase, episode: i64) -
     Ok(sent > 0)
 }
 
-/// People who are affected now and to whom neither this notice nor one that caught it up was delivered.
+/// Returns the number of people who are affected now and to whom neither this notice nor a catch-up of it was
+/// delivered.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if the notice does not exist.
 pub fn not_told_yet(conn: &mut Conn, id: &NoticeId) -> Result<usize> {
     let row = row(conn, id)?;
     if row.state()? == State::Draft {

@@ -1,8 +1,9 @@
-//! What an account's systems are sent: the JSON beside the mails. Pure: made of what is frozen with the notice and with
-//! the recipient, so the preview shows what will be sent and the digest covers it.
+//! The JSON that is sent to endpoints, in addition to the emails. This module does no I/O. The payload is
+//! made from the frozen data of the notice and of the recipient. So the preview shows exactly what is sent,
+//! and the digest covers it.
 //!
-//! Must never happen here: what customers are not told, such as the incident's internal title, or another account's
-//! resources.
+//! A payload never contains data that customers do not get, such as the internal title of the incident, or
+//! resources of another account.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,24 +13,25 @@ use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
 use crate::notice::template::{MailAction, MailReport, Phase};
 
-/// Resources that a payload lists; of the rest it gives the number.
+/// The number of resources that a payload lists. The rest is only counted.
 pub const LISTED: usize = 100;
 
-/// What is one endpoint's own; frozen when the notice is sent.
+/// The data of one endpoint. It is frozen when the notice is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointContext {
-    /// The endpoint.
+    /// The ID of the endpoint.
     pub endpoint: EndpointId,
-    /// Whose systems these are.
+    /// The account that the endpoint belongs to.
     pub account: PayloadAccount,
-    /// The account's affected resources, the first ones.
+    /// The first of the affected resources of the account.
     pub resources: Vec<PayloadResource>,
-    /// How many more there are.
+    /// The number of further resources that are not listed.
     pub more_resources: usize,
 }
 
 impl EndpointContext {
-    /// For the account's affected resources, each once, the first ones by type and id.
+    /// Makes the data from the affected resources of the account. Each resource appears once, ordered by type
+    /// and ID, and the list is limited.
     pub fn new(endpoint: EndpointId, account: PayloadAccount, mut resources: Vec<PayloadResource>) -> Self {
         resources.sort();
         resources.dedup();
@@ -47,29 +49,29 @@ impl EndpointContext {
 /// The account in a payload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PayloadAccount {
-    /// The caller's id.
+    /// The ID of the account in the directory.
     pub id: String,
-    /// Display name.
+    /// The display name of the account.
     pub name: String,
 }
 
 /// A resource in a payload.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PayloadResource {
-    /// Its type and id.
+    /// The type and ID of the resource.
     #[serde(flatten)]
     pub at: PayloadRef,
-    /// Its name.
+    /// The name of the resource, if it has one.
     pub name: Option<String>,
 }
 
-/// A resource's type and id in a payload.
+/// The type and ID of a resource in a payload.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PayloadRef {
-    /// Its type.
+    /// The type of the resource.
     #[serde(rename = "type")]
     pub type_: String,
-    /// Its id among those of its type.
+    /// The ID of the resource, which is unique within its type.
     pub id: String,
 }
 
@@ -85,65 +87,65 @@ impl From<&ResourceRef> for PayloadRef {
 /// The body of a request to an endpoint.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Payload {
-    /// What this tells of: `incident.notice`, or `endpoint.test`.
+    /// The kind of the payload: `incident.notice` or `endpoint.test`.
     #[serde(rename = "type")]
     pub type_: &'static str,
-    /// When the notice was sent off; the same in every attempt. Null in a preview.
+    /// When the notice was queued. It is the same in every attempt. Null in a preview.
     pub timestamp: Option<Timestamp>,
-    /// What is told.
+    /// The content.
     pub data: PayloadData,
 }
 
-/// What a payload tells.
+/// The content of a payload.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct PayloadData {
-    /// The incident; null in a test.
+    /// The incident. Null in a test.
     pub incident: Option<PayloadIncident>,
-    /// The notice; null in a test.
+    /// The notice. Null in a test.
     pub notice: Option<PayloadNotice>,
-    /// Whose systems this is sent to.
+    /// The account that the endpoint belongs to.
     pub account: PayloadAccount,
-    /// The account's affected resources.
+    /// The first of the affected resources of the account.
     pub resources: Vec<PayloadResource>,
-    /// How many more there are.
+    /// The number of further resources that are not listed.
     pub more_resources: usize,
-    /// Times worth knowing; what has not happened is left out.
+    /// Important times. A time that has not come is left out.
     pub times: PayloadTimes,
 }
 
 /// The incident in a payload.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct PayloadIncident {
-    /// Its number.
+    /// The number of the incident.
     pub number: i64,
-    /// critical, major or minor.
+    /// The severity: critical, major or minor.
     pub severity: String,
 }
 
 /// The notice in a payload.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct PayloadNotice {
-    /// Its id.
+    /// The ID of the notice.
     pub id: NoticeId,
-    /// What it is about.
+    /// The phase of the notice.
     pub phase: Phase,
-    /// The operator's own subject.
+    /// The subject that the operator wrote, if there is one.
     pub subject: Option<String>,
-    /// What it tells, in plain text.
+    /// The message, in plain text.
     pub message: String,
-    /// What the customer has to do; null where it does not say.
+    /// What the customer must do. Null if the notice does not say it.
     pub customer_action: Option<PayloadAction>,
-    /// The customers' version of the report, in a notice of that phase.
+    /// The version of the report for customers, if the phase is `report`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<PayloadReport>,
 }
 
-/// What the customer has to do.
+/// What the customer must do.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct PayloadAction {
-    /// Whether anything.
+    /// Whether the customer must do anything.
     pub required: bool,
-    /// What; left out where nothing.
+    /// What the customer must do. Left out if there is nothing to do.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub text: String,
 }
@@ -160,18 +162,18 @@ impl From<&MailAction> for PayloadAction {
 /// A report in a payload.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct PayloadReport {
-    /// Title.
+    /// The title of the report.
     pub title: String,
-    /// Sections.
+    /// The sections of the report.
     pub sections: Vec<PayloadSection>,
 }
 
 /// A section of a report in a payload.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct PayloadSection {
-    /// Heading.
+    /// The heading of the section.
     pub heading: String,
-    /// Plain text; empty lines separate paragraphs.
+    /// The text of the section, in plain text. Empty lines separate paragraphs.
     pub text: String,
 }
 
@@ -191,16 +193,16 @@ impl From<&MailReport> for PayloadReport {
     }
 }
 
-/// Times in a payload.
+/// The times in a payload.
 #[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
 pub struct PayloadTimes {
     /// When the incident began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
-    /// When it was noticed.
+    /// When the incident was detected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detected_at: Option<Timestamp>,
-    /// When it was over.
+    /// When the incident was resolved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<Timestamp>,
 }
@@ -222,7 +224,7 @@ impl PayloadTimes {
     }
 }
 
-/// What an endpoint is sent of a notice that was sent off at `at`.
+/// Returns the payload for an endpoint. `at` is the time at which the notice was queued.
 pub fn payload(
     notice: &NoticeId,
     content: &Content,
@@ -253,7 +255,7 @@ pub fn payload(
     }
 }
 
-/// What an endpoint is sent to try it out.
+/// Returns the payload of a test call to an endpoint.
 pub fn test(account: PayloadAccount, at: Timestamp) -> Payload {
     Payload {
         type_: "endpoint.test",

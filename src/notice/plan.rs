@@ -1,4 +1,4 @@
-//! Exactly who would get exactly what: the one computation behind the preview and the send.
+//! Computes exactly who would get exactly what. The preview and the send use this same computation.
 
 use std::collections::{HashMap, HashSet};
 
@@ -23,65 +23,65 @@ use crate::incident::report;
 use crate::incident::{self, metrics};
 use crate::notice::template::Phase;
 
-/// What times are called in mails, and how they are found again in what is frozen.
+/// The labels of times in emails. They also find a time in frozen data.
 pub(super) const STARTED: &str = "Started";
 pub(super) const DETECTED: &str = "Detected";
 pub(super) const RESOLVED: &str = "Resolved";
 
-/// One mail to be: the address and what is the recipient's own.
+/// One planned email: the address and the data of the recipient.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Recipient {
-    /// Where it goes.
+    /// The email address.
     pub address: String,
-    /// What is their own.
+    /// The data of the recipient.
     pub context: RecipientContext,
 }
 
 /// Who would get what if a notice were sent now.
 pub struct Plan {
-    /// By address; none twice.
+    /// The recipients, ordered by address. Each address appears once.
     pub recipients: Recipients,
-    /// What goes to the accounts' own systems beside the mails.
+    /// The calls to endpoints, in addition to the emails.
     pub endpoints: Vec<EndpointRecipient>,
-    /// What is the same for all.
+    /// The content that is the same for all recipients.
     pub content: Content,
     /// The template.
     pub template: TemplateView,
-    /// Covers the recipients and every text.
+    /// The digest of the recipients and all texts.
     pub digest: String,
-    /// Which roles it is for.
+    /// The roles that the notice is for.
     pub rule: Rule,
-    /// The episode of the incident in which it would be sent: the present one.
+    /// The episode in which the notice would be sent, which is the current one.
     pub episode: i64,
-    /// People for whom it is meant and who have no usable address.
+    /// The number of people of the audience without a valid address.
     pub unreachable: usize,
-    /// What the sender should know before.
+    /// What the operator should know before sending.
     pub warnings: Vec<String>,
-    /// People left out: they were notified of this already in this episode.
+    /// The number of people who are left out, because they were already notified of this in this episode.
     pub already_told: usize,
-    /// Addresses not told anything about the incident before.
+    /// The number of addresses that have not been notified of the incident before.
     pub added: usize,
-    /// Addresses told before that this notice does not go to.
+    /// The number of addresses that were notified before and do not get this notice.
     pub removed: usize,
 }
 
-/// What a notice needs to know of the settings.
+/// The settings that a notice needs.
 #[derive(Clone, Debug)]
 pub struct Sending {
-    /// Recipients above which a second person must approve.
+    /// The number of recipients above which a second person must approve.
     pub max_audience: usize,
-    /// Base of links.
+    /// The base URL of links.
     pub public_url: String,
-    /// The sender's display name.
+    /// The display name of the sender.
     pub sender: String,
 }
 
-/// Computes who would get what.
+/// Computes the plan of a notice.
 pub(super) fn plan(conn: &mut Conn, row: &Row, sending: &Sending) -> Result<Plan> {
     plan_and_look(conn, row, sending, |_| ())
 }
 
-/// The same, and shows whom the incident affects now, by the ids of the people.
+/// Computes the plan of a notice, and passes the current audience to `look`, ordered by the ID of the person.
 pub(super) fn plan_and_look(
     conn: &mut Conn,
     row: &Row,
@@ -213,7 +213,7 @@ fn things(count: usize, one: &str, many: &str) -> String {
     }
 }
 
-/// What whoever sends should know about the episodes of the incident.
+/// Returns what the operator should know about the episodes of the incident.
 fn episode_warnings(conn: &mut Conn, row: &Row, phase: Phase, episode: i64) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     if row.episode < episode {
@@ -240,17 +240,18 @@ fn episode_warnings(conn: &mut Conn, row: &Row, phase: Phase, episode: i64) -> R
     Ok(warnings)
 }
 
-/// Who heard what before a notice is planned.
+/// The people who were notified before a notice is planned.
 struct Heard<'a> {
     phase: Phase,
     /// The episode in which the notice is sent.
     episode: i64,
     told: &'a [Told],
-    /// Whoever is left out; none: nobody is.
+    /// The people who are left out. `None` means that nobody is left out.
     covered: Option<Covered<'a>>,
 }
 
-/// Everybody whom a notice of this phase is for, by address, and how many were left out as they were notified already.
+/// Returns everybody that a notice of this phase is for, ordered by address, and how many people were left
+/// out because they were already notified.
 fn candidates(
     conn: &mut Conn,
     heard: &Heard<'_>,
@@ -280,7 +281,7 @@ fn candidates(
                 warnings,
             )?;
         }
-        // Whoever heard that it was over must hear that it is not.
+        // A person who was told that the incident was over must be notified that it is not.
         Phase::Detection if episode > 1 => {
             let reason = "You receive this because you were told that this incident was over.";
             let over: Vec<&Told> = heard
@@ -334,11 +335,13 @@ fn candidates(
     Ok((recipients, already_told))
 }
 
-/// Who was notified by the notices of a phase in one episode. A catch-up, also one of a catch-up, is of the phase of its
-/// original, so all notices of the phase count. A person counts, not an address: an address may belong to somebody else now.
+/// The people who were notified by the notices of a phase in one episode. A catch-up has the phase of its
+/// original, so all notices of the phase count. People count and not addresses, because an address may now
+/// belong to another person.
 struct Covered<'a> {
     people: HashSet<&'a str>,
-    /// Whose mail bounced, and where: there it would bounce again, elsewhere it may arrive.
+    /// The people and addresses with a bounce. An email to the same address would bounce again. An email to
+    /// another address may arrive.
     bounced: HashSet<(&'a str, &'a str)>,
 }
 
@@ -363,14 +366,16 @@ impl<'a> Covered<'a> {
         covered
     }
 
-    /// Whether the person was notified, or a mail to the address that they have now bounced.
+    /// Returns whether the person was notified, or whether an email to the current address of the person
+    /// bounced.
     fn covers(&self, person: &str, address: &str) -> bool {
         self.people.contains(person)
             || (!self.bounced.is_empty() && self.bounced.contains(&(person, &*normal_address(address))))
     }
 }
 
-/// How many people a sent notice is for to whom neither it nor another of its phase and episode was delivered.
+/// Returns the number of people that a sent notice is for and to whom no notice of its phase and episode was
+/// delivered.
 pub(super) fn missing(conn: &mut Conn, row: &Row) -> Result<usize> {
     let phase = row.phase()?;
     let audience = audience::resolve_by(conn, &row.incident_id, &row.rule()?, At::Now)?;
@@ -389,7 +394,7 @@ pub(super) fn missing(conn: &mut Conn, row: &Row) -> Result<usize> {
     Ok(people)
 }
 
-/// Adds whoever was told something before and is not affected any more, at the address that they have now.
+/// Adds people who were notified before and are not affected any more, with their current address.
 fn follow_through(
     conn: &mut Conn,
     told: &[&Told],
@@ -398,7 +403,7 @@ fn follow_through(
     recipients: &mut Recipients,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
-    // Whoever was told and is not among those who get it anyway.
+    // The people who were notified and who are not already among the recipients.
     let mut outside: HashSet<&str> = told
         .iter()
         .flat_map(|told| told.people.iter().map(|id| &**id))
@@ -412,7 +417,7 @@ fn follow_through(
     let mut more = Vec::new();
     for told in told {
         for id in &told.people {
-            // Each once, with what they were told first.
+            // Each person is added once, with the data of the first notice.
             if !outside.remove(&**id) || covered.is_some_and(|covered| covered.people.contains(&**id)) {
                 continue;
             }
@@ -478,7 +483,8 @@ fn content(conn: &mut Conn, row: &Row, phase: Phase, sending: &Sending) -> Resul
     })
 }
 
-/// SHA-256 over everything that decides who gets what: every rendered text is a pure function of it.
+/// Returns the SHA-256 digest of everything that decides who gets what. Every rendered text depends only on
+/// this data.
 fn digest(
     template: &str,
     episode: i64,
@@ -496,7 +502,7 @@ fn digest(
         rule,
     ))?);
     for packed in recipients.iter() {
-        // As a `Recipient` is written, whose context is there already.
+        // This is the JSON form of a `Recipient`, whose context is already JSON.
         hasher.update(b"\n{\"address\":");
         serde_json::to_writer(&mut hasher, packed.address())?;
         hasher.update(b",\"context\":");

@@ -1,6 +1,6 @@
-//! What a draft would do if it were sent now, and what whoever sends should know before.
+//! Shows what a draft would do if it were sent now, and what the operator should know before sending.
 //!
-//! Must never happen here: anything that is changed, or a number of another audience than the one that would be sent to.
+//! A preview changes nothing. Its numbers are always those of the audience that the notice would be sent to.
 
 use std::collections::BTreeMap;
 
@@ -18,67 +18,69 @@ use crate::directory::source::status::{self, SourceAge};
 use crate::incident;
 use crate::notice::template::Rendered;
 
-/// A preview, as shown.
+/// A preview, as the API shows it.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Preview {
-    /// How many mails.
+    /// The number of emails.
     pub recipients: usize,
-    /// How many requests to accounts' own systems, by channel, beside the mails.
+    /// The number of calls to endpoints, by channel.
     pub channels: BTreeMap<String, usize>,
-    /// To be given back on approving and sending.
+    /// The digest. The caller must send it back to approve or send the notice.
     pub digest: String,
     /// Whether a second person must approve.
     pub approval_required: bool,
-    /// Whether one has approved exactly this.
+    /// Whether a second person has approved exactly this digest.
     pub approved: bool,
-    /// Which roles it is for. The digest covers it.
+    /// The roles that the notice is for. The digest covers them.
     pub audience: Rule,
-    /// How the audience differs from that as of the time of impact, when somebody else may have owned what is affected.
+    /// How the audience differs from the audience at the start of the incident, when other people may have
+    /// owned the affected resources.
     pub since_impact: DifferenceCounts,
-    /// What to know before sending.
+    /// What the operator should know before sending.
     pub warnings: Vec<String>,
-    /// How old the copy of the directory is, by source.
+    /// How old the data of each source of the directory is.
     pub directory: Vec<SourceAge>,
-    /// The first mails, rendered.
+    /// The first emails, rendered.
     pub samples: Vec<Sample>,
-    /// The first requests to accounts' own systems.
+    /// The first calls to endpoints.
     pub endpoint_samples: Vec<EndpointSample>,
-    /// Addresses not told anything about the incident before.
+    /// The number of addresses that have not been notified of the incident before.
     pub added: usize,
-    /// Addresses told before that this notice does not go to.
+    /// The number of addresses that were notified before and do not get this notice.
     pub removed: usize,
-    /// People left out: they were notified of this already since the incident was opened or reopened.
+    /// The number of people who are left out, because they were already notified of this since the incident
+    /// was opened or reopened.
     pub already_told: usize,
 }
 
-/// A rendered mail, as shown.
+/// A rendered email, as the API shows it.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Sample {
-    /// To whom.
+    /// The address of the recipient.
     pub to: String,
-    /// Subject.
+    /// The subject.
     pub subject: String,
-    /// Text body.
+    /// The text body.
     pub text: String,
-    /// HTML body.
+    /// The HTML body.
     pub html: String,
 }
 
-/// A request to an account's own systems, as shown.
+/// A call to an endpoint, as the API shows it.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct EndpointSample {
-    /// How the endpoint is spoken to.
+    /// The channel of the endpoint.
     pub channel: String,
-    /// Where to.
+    /// The URL of the endpoint.
     pub to: String,
-    /// What is sent.
+    /// The content of the call.
     pub payload: Payload,
 }
-/// The preview of a draft, with up to `samples` rendered mails. Changes nothing.
+/// Returns the preview of a draft with up to `samples` rendered emails. It changes nothing.
 ///
 /// # Errors
-/// `NotFound`; `Conflict` where the notice is no draft any more; `Invalid` where its template cannot be rendered within
-/// the limits.
+/// `NotFound` if the notice does not exist, `Conflict` if it is not a draft any more, `Invalid` if its
+/// template cannot be rendered within the limits.
 pub fn preview(
     conn: &mut Conn,
     id: &NoticeId,
@@ -88,13 +90,14 @@ pub fn preview(
 ) -> Result<Preview> {
     let row = row(conn, id)?;
     super::require_draft(&row)?;
-    // Before the plan: the two audiences are never held at a time.
+    // This comes before the plan, so that the two audiences are never in memory at the same time.
     let then = at_impact(conn, &row)?;
     let mut since_impact = DifferenceCounts::default();
     let mut plan = plan_and_look(conn, &row, sending, |now| since_impact = then.until(now))?;
     drop(then);
     plan.warnings.extend(lost_since(&since_impact));
-    // Not part of what is sent, so not of the digest either: a copy grows older while somebody reads.
+    // The age of the directory is not part of what is sent, so the digest does not cover it. It changes while
+    // the operator reads.
     let directory = status::ages(conn, now)?;
     plan.warnings.extend(status::warnings(&directory));
     plan.warnings.extend(templates::warnings(&plan.template)?);
@@ -149,14 +152,15 @@ pub fn preview(
     })
 }
 
-/// Whom it affected at the time of impact. Only who previews needs to know.
+/// Returns the audience at the start of the incident. Only the preview needs it.
 fn at_impact(conn: &mut Conn, row: &Row) -> Result<Outline> {
     let started = incident::get(conn, &row.incident_id)?.started_at;
     let then = audience::resolve_by(conn, &row.incident_id, &row.rule()?, At::Then(started))?;
     Ok(Outline::of(then))
 }
 
-/// Warns of whoever owned it then and does not now.
+/// Returns a warning about people who owned affected resources at the start of the incident and do not own
+/// them now.
 fn lost_since(since_impact: &DifferenceCounts) -> Option<String> {
     (since_impact.removed > 0).then(|| {
         people(

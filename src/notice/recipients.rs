@@ -1,7 +1,8 @@
-//! The list of who gets a mail, kept small: addresses in order, and what is each one's own as the text that is frozen and
-//! hashed. A million are a few hundred megabytes; as values they would be several times that.
+//! The list of the recipients of emails in a compact form: the addresses in order, and the data of each
+//! recipient as the JSON text that is frozen and hashed. A million recipients need a few hundred megabytes.
+//! As values they would need several times as much.
 //!
-//! Must never happen here: an address twice, or a text that differs from what is frozen.
+//! No address appears twice. The text is always the one that is frozen.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,31 +16,31 @@ use crate::base::error::Result;
 use crate::base::shared::Shared;
 use crate::directory::normal_address;
 
-/// Who gets a mail, by address.
+/// The recipients, ordered by address.
 #[derive(Default)]
 pub struct Recipients {
     list: Vec<Packed>,
 }
 
-/// One mail to be.
+/// One planned email.
 pub struct Packed {
-    /// As addresses are compared.
+    /// The address in its normal form, for comparisons.
     key: Box<str>,
-    /// Where it goes, where that is spelled otherwise.
+    /// The address to send to, if its spelling differs from the key.
     address: Option<Box<str>>,
-    /// What is their own, as JSON.
+    /// The data of the recipient, as JSON.
     context: Box<str>,
-    /// The accounts through which they are affected.
+    /// The accounts through which the people are affected.
     accounts: Box<[Shared]>,
 }
 
-/// What is looked at of a context without unpacking all of it.
+/// The part of the data that is read without parsing all of it.
 #[derive(Deserialize)]
 pub(super) struct Head<'a> {
-    /// Ids of the people behind the address.
+    /// The IDs of the people with this address.
     #[serde(borrow)]
     pub people: Vec<Cow<'a, str>>,
-    /// Their name or names.
+    /// The name of the person, or the names of all people with this address.
     #[serde(borrow)]
     pub name: Cow<'a, str>,
 }
@@ -54,32 +55,33 @@ impl Packed {
         })
     }
 
-    /// As addresses are compared.
+    /// Returns the address in its normal form, for comparisons.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// Where it goes.
+    /// Returns the address to send to.
     pub fn address(&self) -> &str {
         self.address.as_deref().unwrap_or(&self.key)
     }
 
-    /// What is their own, as it is frozen.
+    /// Returns the data of the recipient, as it is frozen.
     pub fn context(&self) -> &str {
         &self.context
     }
 
-    /// The accounts through which they are affected; none where they only were told before.
+    /// Returns the accounts through which the people are affected. Empty if the people were only notified
+    /// before.
     pub fn accounts(&self) -> &[Shared] {
         &self.accounts
     }
 
-    /// The people behind it.
+    /// Returns the people with this address.
     pub(super) fn head(&self) -> Result<Head<'_>> {
         Ok(serde_json::from_str(&self.context)?)
     }
 
-    /// All of it.
+    /// Parses all data of the recipient.
     pub(super) fn unpack(&self) -> Result<Recipient> {
         Ok(Recipient {
             address: self.address().to_owned(),
@@ -89,8 +91,9 @@ impl Packed {
 }
 
 impl Recipients {
-    /// One mail for each address: people who share one are written to together. Uses the people up, so that nobody's words
-    /// are held in both forms; what their reasons share stays until the last one.
+    /// Makes one email for each address. People who share an address get one email together. The people are
+    /// consumed, so that no text is in memory in both forms. Data that their reasons share is dropped with
+    /// the last of them.
     pub(super) fn of(people: Vec<Addressee>) -> Result<Self> {
         let mut order: Vec<(Box<str>, u32)> = people
             .iter()
@@ -100,7 +103,7 @@ impl Recipients {
             .collect();
         order.sort_unstable();
         let mut list = Vec::with_capacity(order.len());
-        // In place: the two are of one size.
+        // The collection happens in place, because both types have the same size.
         let mut people: Vec<Option<Addressee>> = people.into_iter().map(Some).collect();
         let mut order = order.into_iter().peekable();
         let mut group: Vec<Addressee> = Vec::new();
@@ -114,35 +117,35 @@ impl Recipients {
         Ok(Recipients { list })
     }
 
-    /// How many.
+    /// Returns the number of recipients.
     pub fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// Whether there is nobody.
+    /// Returns whether there are no recipients.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// By address.
+    /// Returns the recipients, ordered by address.
     pub fn iter(&self) -> std::slice::Iter<'_, Packed> {
         self.list.iter()
     }
 
-    /// In parts, by address.
+    /// Returns the recipients in parts, ordered by address.
     pub(super) fn chunks(&self, size: usize) -> std::slice::Chunks<'_, Packed> {
         self.list.chunks(size)
     }
 
-    /// Whether somebody has the address, as addresses are compared.
+    /// Returns whether a recipient has this address in its normal form.
     pub(super) fn contains(&self, key: &str) -> bool {
         self.find(key).is_ok()
     }
 
-    /// Takes out those who are not to be kept.
+    /// Removes the recipients for which `keep` returns false.
     ///
     /// # Errors
-    /// The first that `keep` answers.
+    /// The first error that `keep` returns.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&Packed) -> Result<bool>) -> Result<()> {
         let mut failed = None;
         self.list.retain(|packed| {
@@ -155,12 +158,13 @@ impl Recipients {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Adds people, each with the address that they have now: to the mail that goes there anyway, or with one of their own.
+    /// Adds people with their current address. If the address already gets an email, they are added to it.
+    /// Otherwise they get their own.
     pub(super) fn add(&mut self, more: Vec<Recipient>) -> Result<()> {
         let mut new: BTreeMap<String, Recipient> = BTreeMap::new();
         for recipient in more {
             let key = normal_address(&recipient.address);
-            // They share a mailbox with somebody who gets it anyway.
+            // These people share a mailbox with somebody who already gets the email.
             let join = |other: &mut Recipient| {
                 for id in &recipient.context.people {
                     other.context.add_person(id, &recipient.context.name);
@@ -188,7 +192,7 @@ impl Recipients {
     }
 }
 
-/// The mail to people of one address, in the order of their ids.
+/// Makes the email to people with the same address, in the order of their IDs.
 fn together(key: String, group: Vec<Addressee>) -> Result<Packed> {
     let mut names: Vec<&str> = group
         .iter()

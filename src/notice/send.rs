@@ -1,4 +1,4 @@
-//! Sending, stopping, catching up: the moments at which a notice changes hands.
+//! Sends, stops and finishes notices, and drafts catch-ups.
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -23,27 +23,29 @@ use crate::directory::address_domain;
 use crate::incident::{self, timeline};
 use crate::notice::template::Phase;
 
-/// Recipients from which on PostgreSQL is made to look at what they change: it plans badly until it has.
+/// The number of recipients from which PostgreSQL gets new statistics of the rows that it changes. Without
+/// them its query plans are bad.
 const MANY: usize = 1_000;
 
-/// The digest of a preview, given back.
+/// The digest of a preview, which the caller sends back.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Digest {
-    /// As the preview said.
+    /// The digest that the preview returned.
     pub digest: String,
 }
 
-/// A stopped notice.
+/// The state of a stopped notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Stopped {
     /// Always `stopped`.
     pub state: State,
-    /// Mails that went out before.
+    /// The number of emails that were sent before.
     pub sent: i64,
-    /// Recipients who were not told.
+    /// The number of recipients who were not notified.
     pub not_sent: i64,
-    /// Mails that were on the wire when it was stopped and whose outcome is not known yet.
+    /// The number of emails that were being sent when the notice was stopped and whose outcome is not known
+    /// yet.
     pub in_flight: i64,
 }
 
@@ -53,11 +55,15 @@ pub(super) fn changed() -> Error {
     ).code(Code::ChangedSincePreview)
 }
 
-/// Freezes a draft and queues it. From here on neither the directory nor the incident has a say in it.
+/// Freezes a draft and queues it. From then on, changes of the directory and the incident have no effect on
+/// it.
 ///
 /// # Errors
-/// `Conflict` where it is no draft any more, where the digest is not the present one, or where a resolution is told of
-/// an incident that is not resolved; `Invalid` where there is nobody to tell; `Forbidden` where approval is missing.
+/// - `NotFound` if the notice does not exist.
+/// - `Conflict` if it is not a draft any more, if the digest is not the current one, or if it is a resolution
+///   and the incident is not resolved.
+/// - `Invalid` if it has no recipients.
+/// - `Forbidden` if an approval is missing.
 pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) -> Result<Notice> {
     let row = locked(tx, id)?;
     require_draft(&row)?;
@@ -73,10 +79,10 @@ pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) 
     get(tx.conn, id)
 }
 
-/// Freezes a draft that is locked as it was planned in this transaction, and queues it.
+/// Freezes a locked draft exactly as it was planned in this transaction, and queues it.
 ///
 /// # Errors
-/// `Forbidden` where approval is missing.
+/// `Forbidden` if an approval is missing.
 pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending) -> Result<()> {
     let (id, phase) = (&row.id, plan.content.phase);
     let count = plan.recipients.len();
@@ -143,7 +149,8 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
             n::updated_at.eq(tx.now),
         ))
         .execute(tx.conn)?;
-    // Last, as it holds the counts of the resolution, which the workers store outcomes in.
+    // This comes last, because it locks the counts of the resolution, and the workers need these counts to
+    // store outcomes.
     if matches!(phase, Phase::Detection | Phase::Update) {
         for resolution in resolutions_being_sent(tx.conn, &row.incident_id, plan.episode)? {
             let resolution = super::row(tx.conn, &resolution)?;
@@ -162,7 +169,7 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
     Ok(())
 }
 
-/// Whose turn a call is among others: its host's.
+/// Returns the host of a call. The dispatcher shares connections fairly between hosts.
 fn url_host(url: &str) -> String {
     url::Url::parse(url)
         .ok()
@@ -170,7 +177,7 @@ fn url_host(url: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Freezes what goes to endpoints, behind the mails.
+/// Freezes the calls to endpoints, after the emails.
 fn freeze_endpoints(
     tx: &mut Tx<'_>,
     id: &NoticeId,
@@ -186,7 +193,7 @@ fn freeze_endpoints(
                 let ordinal = (mails + index * 500 + offset + 1) as i64;
                 let context = serde_json::to_string(&endpoint.context)?;
                 let domain = url_host(&endpoint.url);
-                // Who wants no more of it deletes the endpoint.
+                // An account that wants no calls deletes the endpoint.
                 let optional = false;
                 frozen.recipient(&FrozenRecipient {
                     ordinal,
@@ -216,10 +223,10 @@ fn freeze_endpoints(
     Ok(())
 }
 
-/// Halts a notice: what is not on the wire yet stays here.
+/// Stops a notice. Deliveries that are not being sent yet are not sent.
 ///
 /// # Errors
-/// `Conflict` where it is not being sent.
+/// `NotFound` if the notice does not exist, `Conflict` if it is not being sent.
 pub fn stop(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
     let row = locked(tx, id)?;
     let state = row.state()?;
@@ -231,7 +238,8 @@ pub fn stop(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
     halt(tx, &row, None)
 }
 
-/// Stops a notice that is queued or being sent; `why` where nobody asked for it. The caller holds the incident's lock.
+/// Stops a notice that is queued or being sent. `why` is the reason if no person stopped it. The caller must
+/// hold the lock of the incident.
 fn halt(tx: &mut Tx<'_>, row: &Row, why: Option<&str>) -> Result<()> {
     let (id, state) = (&row.id, row.state()?);
     dialect::lock(tx.conn, dialect::Lock::Notice, id.as_str())?;
@@ -242,7 +250,8 @@ fn halt(tx: &mut Tx<'_>, row: &Row, why: Option<&str>) -> Result<()> {
             n::updated_at.eq(tx.now),
         ))
         .execute(tx.conn)?;
-    // Claimed rows are left to the worker that holds them: only it knows whether they are on the wire.
+    // Only the worker that has claimed a row knows whether it is being sent, so claimed rows are left to the
+    // worker.
     let mut changes = Changes::default();
     let mut withheld = 0;
     for channel in counts::in_states(tx.conn, id, &["pending"])?.into_keys() {
@@ -281,13 +290,13 @@ fn halt(tx: &mut Tx<'_>, row: &Row, why: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// What became of a stopped notice.
+/// Returns the state of a stopped notice.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if it does not exist.
 pub fn stopped(conn: &mut Conn, id: &NoticeId) -> Result<Stopped> {
     let notice = get(conn, id)?;
-    // Those that no worker held were taken out of the queue when it was stopped.
+    // Deliveries that no worker had claimed were set to stopped when the notice was stopped.
     let in_flight = counts::in_states(conn, id, &["pending"])?
         .remove(EMAIL)
         .unwrap_or_default();
@@ -299,10 +308,11 @@ pub fn stopped(conn: &mut Conn, id: &NoticeId) -> Result<Stopped> {
     })
 }
 
-/// Drafts the same notice for those who are affected now and did not get it.
+/// Drafts the same notice for the people who are affected now and did not get it.
 ///
 /// # Errors
-/// `Conflict` where the notice was not sent; `Invalid` where nobody is missing.
+/// `NotFound` if the notice does not exist, `Conflict` if it was not sent or the incident was reopened,
+/// `Invalid` if nobody is missing.
 pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
     let row = locked(tx, id)?;
     if row.state()? == State::Draft {
@@ -336,12 +346,12 @@ pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
     get(tx.conn, &copy.id)
 }
 
-/// Notes on the timeline when the first recipient of a notice is told: called before a delivery of this channel is
-/// recorded as sent. It does not wait for the last one, whose address may be refused for days. Where people are mailed
-/// they count, not a system that hears it beside them.
+/// Adds an entry to the timeline when the first recipient of a notice is notified. It is called before a
+/// delivery of this channel is recorded as sent. It does not wait for the last recipient, whose address may
+/// fail for days. If the notice has emails, only these count, and calls to endpoints do not.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn told_somebody(tx: &mut Tx<'_>, id: &NoticeId, channel: &str) -> Result<()> {
     if channel != EMAIL && row(tx.conn, id)?.recipients > 0 {
         return Ok(());
@@ -349,7 +359,7 @@ pub fn told_somebody(tx: &mut Tx<'_>, id: &NoticeId, channel: &str) -> Result<()
     if anybody_told(tx.conn, id, channel)? {
         return Ok(());
     }
-    // Of two workers one writes it.
+    // If two workers are here at the same time, only one of them adds the entry.
     let row = locked(tx, id)?;
     if anybody_told(tx.conn, id, channel)? {
         return Ok(());
@@ -374,16 +384,16 @@ fn anybody_told(conn: &mut Conn, id: &NoticeId, channel: &str) -> Result<bool> {
     Ok(counts::in_states(conn, id, &["sent", "bounced"])?.contains_key(channel))
 }
 
-/// Ends a notice of which nothing waits any more, and notes on the timeline what became of it.
+/// Finishes a notice without pending deliveries, and adds the result to the timeline.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn finished(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
     let row = locked(tx, id)?;
     if row.state()? != State::Sending {
         return Ok(());
     }
-    // One may have been queued again between the look and the lock.
+    // A delivery may have been queued again before the lock was taken.
     if !counts::in_states(tx.conn, id, &["pending"])?.is_empty() {
         return Ok(());
     }
@@ -394,7 +404,7 @@ pub fn finished(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
             n::updated_at.eq(tx.now),
         ))
         .execute(tx.conn)?;
-    // PostgreSQL knows them as they were when they were made: all waiting.
+    // PostgreSQL still has statistics from when all of these rows were pending.
     if row.recipients >= MANY as i64 {
         analyze(tx.conn, &["deliveries"])?;
     }

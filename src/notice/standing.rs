@@ -1,4 +1,5 @@
-//! Where each person of an audience stands: one computation for the API and the pages, so that their figures add up.
+//! Decides whether each person of an audience was notified. The API and the pages use the same computation,
+//! so that their numbers agree.
 
 use std::collections::HashMap;
 
@@ -6,23 +7,23 @@ use super::counts::Partition;
 use super::told::Reached;
 use crate::audience::Addressee;
 
-/// Where one person stands in the present episode of an incident.
+/// Whether one person was notified in the current episode of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// A mail server accepted a mail to them, or it was written to the outbox.
+    /// A mail server accepted an email to the person, or it was written to the outbox.
     Accepted,
-    /// A mail to them is queued or being sent.
+    /// An email to the person is queued or being sent.
     Sending,
-    /// Every mail to the address that they have was refused or bounced.
+    /// Every email to the current address of the person was rejected, expired or bounced.
     Failed,
-    /// No usable address is known.
+    /// No valid address is known.
     Unreachable,
-    /// Nothing was sent to them at the address that they have, and nothing is being sent.
+    /// Nothing was sent to the current address of the person, and nothing is being sent.
     NotNotified,
 }
 
 impl Standing {
-    /// Of a person of the audience, by what is known of the mails to them.
+    /// Returns the value for a person of the audience, from what is known about the emails to this person.
     pub fn of(addressee: &Addressee, reached: &HashMap<String, Reached>) -> Standing {
         let reached = reached.get(&addressee.person.id);
         match reached {
@@ -35,7 +36,7 @@ impl Standing {
     }
 }
 
-/// How many people of an audience stand where.
+/// Returns the number of people of an audience for each value.
 pub fn partition(people: &[Addressee], reached: &HashMap<String, Reached>) -> Partition {
     let mut parts = Partition::default();
     for addressee in people {

@@ -1,7 +1,6 @@
-//! Which template a phase has: the built-in one, or one that an admin saved. Versions are immutable and named by
-//! their content, so that a notice keeps the one with which it was frozen.
-//!
-//! Must never happen here: a version whose content changes. What was parsed is remembered by its name.
+//! The template of each phase: the built-in one, or one that an admin saved. A version never changes, and its
+//! ID is a hash of its content. So a notice keeps the template with which it was frozen, and a parsed version
+//! can be cached by its ID.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,16 +16,16 @@ use crate::db::dialect::on_backend;
 use crate::db::schema::{current_templates as c, templates as t};
 use crate::notice::template::{MailAction, Phase, Source, Template, samples};
 
-/// The template of a phase, as shown.
+/// The template of a phase, as the API shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct TemplateView {
-    /// Which phase.
+    /// The phase.
     pub phase: Phase,
-    /// Names its content.
+    /// The ID, which is a hash of the content.
     pub id: String,
-    /// Whether it is the one that Candor comes with.
+    /// Whether it is the built-in template.
     pub builtin: bool,
-    /// One line.
+    /// The subject, which is one line.
     pub subject: String,
     /// The text body.
     pub text: String,
@@ -34,10 +33,10 @@ pub struct TemplateView {
     pub html: String,
 }
 
-/// The template that the next notice of a phase will have.
+/// Returns the template for the next notice of a phase.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn current(conn: &mut Conn, phase: Phase) -> Result<TemplateView> {
     let saved: Option<(String, String, String, String)> = c::table
         .inner_join(t::table.on(t::id.eq(c::template_id)))
@@ -69,15 +68,15 @@ pub fn current(conn: &mut Conn, phase: Phase) -> Result<TemplateView> {
     })
 }
 
-/// Parsed versions, by phase and name.
+/// Parsed versions, by phase and ID.
 type Parsed = HashMap<(Phase, String), Arc<Template>>;
 
-/// Versions that were parsed last: to parse one takes as long as to render a hundred mails.
+/// The cache of parsed versions. Parsing one takes as long as rendering a hundred emails.
 static PARSED: Mutex<Option<Parsed>> = Mutex::new(None);
-/// Versions that are remembered.
+/// The largest number of versions in the cache.
 const REMEMBERED: usize = 16;
 
-/// The parsed version of that name, from memory or from its source.
+/// Returns the parsed version with this ID, from the cache or from its source.
 fn parsed(phase: Phase, id: &str, source: impl FnOnce() -> Result<Source>) -> Result<Arc<Template>> {
     let key = (phase, id.to_owned());
     {
@@ -99,7 +98,7 @@ fn parsed(phase: Phase, id: &str, source: impl FnOnce() -> Result<Source>) -> Re
 /// Parses and checks the template of a stored version.
 ///
 /// # Errors
-/// `Internal` where the version is not stored.
+/// An error, if the version is not stored or does not render any more.
 pub fn load(conn: &mut Conn, phase: Phase, id: &str) -> Result<Arc<Template>> {
     parsed(phase, id, || {
         let (subject, text, html) = t::table
@@ -111,10 +110,10 @@ pub fn load(conn: &mut Conn, phase: Phase, id: &str) -> Result<Arc<Template>> {
 }
 
 impl TemplateView {
-    /// Parses and checks it.
+    /// Parses and checks the template.
     ///
     /// # Errors
-    /// `Invalid` where it does not render any more (a saved one, after an upgrade).
+    /// `Invalid` if it does not render any more, for example a saved template after an upgrade.
     pub fn compile(&self) -> Result<Arc<Template>> {
         parsed(self.phase, &self.id, || Ok(self.source()))
     }
@@ -128,7 +127,7 @@ impl TemplateView {
     }
 }
 
-/// Stores a version, unless it is stored already. Answers its id.
+/// Stores a version if it is not stored yet, and returns its ID.
 pub(super) fn keep(tx: &mut Tx<'_>, view: &TemplateView) -> Result<String> {
     let row = (
         t::id.eq(&view.id),
@@ -146,17 +145,18 @@ pub(super) fn keep(tx: &mut Tx<'_>, view: &TemplateView) -> Result<String> {
     Ok(view.id.clone())
 }
 
-/// A template of a phase that was parsed and rendered on every sample.
+/// A template of a phase that was parsed and rendered with every sample.
 pub struct Checked {
     phase: Phase,
     source: Source,
 }
 
 impl Checked {
-    /// Checks a template. It takes the processor for a while: call it outside of transactions.
+    /// Checks a template. This needs much processor time, so call it outside transactions.
     ///
     /// # Errors
-    /// `Invalid`: it does not parse, holds what is not allowed, or does not render every sample.
+    /// `Invalid` if it cannot be parsed, contains something that is not allowed, or cannot render every
+    /// sample.
     pub fn new(phase: Phase, source: Source) -> Result<Checked> {
         Template::compile(phase, &source)?;
         Ok(Checked { phase, source })
@@ -166,7 +166,7 @@ impl Checked {
 /// Saves a template for the next notices of a phase.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn save(tx: &mut Tx<'_>, checked: &Checked) -> Result<TemplateView> {
     let Checked { phase, source } = checked;
     let phase = *phase;
@@ -194,10 +194,10 @@ pub fn save(tx: &mut Tx<'_>, checked: &Checked) -> Result<TemplateView> {
     Ok(view)
 }
 
-/// Returns a phase to the template that Candor comes with.
+/// Sets a phase back to its built-in template.
 ///
 /// # Errors
-/// `NotFound` where it has that one already.
+/// `NotFound` if the phase already has it.
 pub fn reset(tx: &mut Tx<'_>, phase: Phase) -> Result<()> {
     let removed = diesel::delete(c::table.find(phase.as_str())).execute(tx.conn)?;
     if removed == 0 {
@@ -207,10 +207,11 @@ pub fn reset(tx: &mut Tx<'_>, phase: Phase) -> Result<()> {
     Ok(())
 }
 
-/// What mails of a template leave out that an operator writes for the customer, a sentence for each part. Renders samples.
+/// Returns a warning for each text of an operator that the emails of a template do not show. It renders
+/// samples.
 ///
 /// # Errors
-/// As [`TemplateView::compile`].
+/// The same as [`TemplateView::compile`].
 pub fn warnings(view: &TemplateView) -> Result<Vec<String>> {
     const MESSAGE: &str = "operatorsmessage";
     const ACTION: &str = "customersaction";
@@ -234,7 +235,7 @@ pub fn warnings(view: &TemplateView) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     for (part, body, ending) in [("text", &rendered.text, "txt"), ("HTML", &rendered.html, "html")] {
         let mut missing = |wanted: bool, marker: &str, what: &str, how: String| {
-            // The HTML form of a link may escape its characters.
+            // The HTML form of a link may contain escaped characters.
             let shown =
                 body.contains(marker) || body.replace("&#x3D;", "=").replace("&amp;", "&").contains(marker);
             if wanted && !shown {

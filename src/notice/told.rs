@@ -1,4 +1,5 @@
-//! Who was told what about an incident: the basis of "nobody twice" and of "who heard the beginning hears the end".
+//! Who was notified of what about an incident. The rules "nobody is notified twice" and "a person who was
+//! notified of the beginning is notified of the end" use this data.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,46 +18,47 @@ use crate::db::schema::{deliveries as d, notice_recipients as nr, notices as n};
 use crate::directory::normal_address;
 use crate::incident;
 
-/// Places of a frozen list that are read at a time: nobody holds what a million mails say.
+/// The number of positions of a frozen list that are read at once, so that the data of a million emails is
+/// never in memory.
 const STEP: i64 = 10_000;
 
-/// What became of a mail that told somebody, or will.
+/// The state of an email that notified a person or will notify a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stands {
-    /// Their server took it.
+    /// The recipient's server accepted the email.
     Accepted,
-    /// In the queue.
+    /// The email is in the queue.
     Waiting,
-    /// Frozen, and not in the queue yet.
+    /// The email is frozen and not in the queue yet.
     Frozen,
-    /// Accepted first, and bounced later.
+    /// The email was accepted and bounced later.
     Bounced,
-    /// Refused, or given up.
+    /// The email was rejected, or its delivery expired.
     Failed,
 }
 
-/// Somebody whom a notice of the incident reached, or is on its way to.
+/// An address that a notice of the incident reached or will reach.
 pub(super) struct Told {
     pub phase: Shared,
-    /// The episode of the incident in which it was sent.
+    /// The episode of the incident in which the notice was sent.
     pub episode: i64,
-    /// As it is compared.
+    /// The address in its normal form.
     pub address: Box<str>,
     pub stands: Stands,
-    /// Ids of the people behind the address.
+    /// The IDs of the people with this address.
     pub people: Box<[Box<str>]>,
     notice: Shared,
     ordinal: i64,
 }
 
-/// All that is read of most of what is frozen.
+/// The only part of the frozen data that is usually needed.
 #[derive(Deserialize)]
 struct People {
     people: Box<[Box<str>]>,
 }
 
 impl Told {
-    /// What was frozen for them.
+    /// Returns the frozen data of this recipient.
     pub(super) fn context(&self, conn: &mut Conn) -> Result<RecipientContext> {
         let context: String = nr::table
             .find((&*self.notice, self.ordinal))
@@ -66,10 +68,10 @@ impl Told {
     }
 }
 
-/// Goes through every mail that was sent, is being sent, or was tried, by notice and address. Stopped and suppressed mails
-/// are left out: nobody tried to deliver them.
-/// Both tables are read by the place in the list, and put together here: whatever a planner knows of them, it cannot go
-/// wrong.
+/// Visits every email that was sent, is being sent, or was tried, ordered by notice and position. Stopped and
+/// suppressed emails are left out, because no attempt was made.
+///
+/// Both tables are read by position and joined here, so the speed does not depend on the query planner.
 fn each(conn: &mut Conn, incident: &IncidentId, mut tell: impl FnMut(Told)) -> Result<()> {
     let notices: Vec<(String, String, String, i64, i64)> = n::table
         .filter(n::incident_id.eq(incident.as_str()))
@@ -79,10 +81,11 @@ fn each(conn: &mut Conn, incident: &IncidentId, mut tell: impl FnMut(Told)) -> R
         .load(conn)?;
     for (id, phase, state, recipients, episode) in notices {
         let (id, phase) = (Shared::from(id), Shared::from(phase));
-        // Frozen, not yet queued one by one: it will be told, unless it was stopped before.
+        // The notice is frozen and not every recipient is in the queue yet. They will be notified, unless the
+        // notice was stopped before.
         let on_its_way = matches!(state.as_str(), "queued" | "sending");
         for after in (0..recipients).step_by(STEP as usize) {
-            // Mails come before what goes to endpoints.
+            // The positions of emails are before those of endpoints.
             let upto = (after + STEP).min(recipients);
             let made: HashMap<i64, String> = d::table
                 .filter(d::notice_id.eq(&*id))
@@ -123,7 +126,8 @@ fn each(conn: &mut Conn, incident: &IncidentId, mut tell: impl FnMut(Told)) -> R
     Ok(())
 }
 
-/// Everybody told so far in any episode, by notice and address. A mail that was refused told nobody anything.
+/// Returns every address that was notified in any episode, ordered by notice and position. A rejected email
+/// notified nobody.
 pub(super) fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> {
     let mut all = Vec::new();
     each(conn, incident, |told| {
@@ -134,40 +138,41 @@ pub(super) fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> 
     Ok(all)
 }
 
-/// What is known of the mails about an incident to one person, over all notices of the present episode.
+/// What is known about the emails to one person, from all notices of the current episode.
 #[derive(Clone, Debug, Default)]
 pub struct Reached {
-    /// A mail server accepted one, or it was written to the outbox.
+    /// Whether a mail server accepted an email, or it was written to the outbox.
     pub accepted: bool,
-    /// One is queued or being sent.
+    /// Whether an email is queued or being sent.
     pub sending: bool,
-    /// Where one bounced or was refused, as addresses are compared.
+    /// The addresses with an email that bounced or failed, in their normal form.
     lost: Vec<Box<str>>,
-    /// Where one bounced.
+    /// The addresses with an email that bounced, in their normal form.
     bounced: Vec<Box<str>>,
 }
 
 impl Reached {
-    /// Whether a mail was accepted for them, or is being sent.
+    /// Returns whether an email to the person was accepted or is being sent.
     pub fn told(&self) -> bool {
         self.accepted || self.sending
     }
 
-    /// Whether a mail to this address bounced: sending it there again is of no use.
+    /// Returns whether an email to this address bounced. Another email to it would bounce too.
     pub fn bounced_at(&self, address: &str) -> bool {
         self.bounced.iter().any(|lost| **lost == *normal_address(address))
     }
 
-    /// Whether a mail to this address bounced or was refused.
+    /// Returns whether an email to this address bounced or failed.
     pub fn lost_at(&self, address: &str) -> bool {
         self.lost.iter().any(|lost| **lost == *normal_address(address))
     }
 }
 
-/// The people to whom mails about the incident were sent in its present episode, by id, with what became of these mails.
+/// Returns the people to whom emails about the incident were sent in its current episode, by ID, with the
+/// state of these emails.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if the incident does not exist.
 pub fn reached_people(conn: &mut Conn, incident: &IncidentId) -> Result<HashMap<String, Reached>> {
     let present = incident::episode_of(conn, incident)?;
     let mut reached: HashMap<String, Reached> = HashMap::new();
@@ -191,32 +196,32 @@ pub fn reached_people(conn: &mut Conn, incident: &IncidentId) -> Result<HashMap<
     Ok(reached)
 }
 
-/// The ids of the people who were notified of the incident in its present episode. Whoever has only mails that bounced was
-/// not.
+/// Returns the IDs of the people who were notified of the incident in its current episode. A person whose
+/// emails all bounced was not notified.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound` if the incident does not exist.
 pub fn told_people(conn: &mut Conn, incident: &IncidentId) -> Result<HashSet<String>> {
     let reached = reached_people(conn, incident)?;
     let told = reached.into_iter().filter(|(_, reached)| reached.told());
     Ok(told.map(|(person, _)| person).collect())
 }
 
-/// A mail that did not reach its people: refused, given up, or come back.
+/// An email that did not reach its people, because it was rejected, expired or bounced.
 pub struct Missed {
-    /// The delivery.
+    /// The ID of the delivery.
     pub delivery: i64,
-    /// Its notice.
+    /// The notice of the delivery.
     pub notice: NoticeId,
-    /// What the notice is about.
+    /// The phase of the notice.
     pub phase: String,
-    /// Where it went.
+    /// The address of the delivery.
     pub address: String,
-    /// Whether it was accepted first.
+    /// Whether the email was accepted and bounced later.
     pub bounced: bool,
-    /// The people behind the address, by id, with their names as they were then.
+    /// The IDs of the people with this address who were not reached by another email.
     pub people: Vec<String>,
-    /// Their names, together.
+    /// The names of the people when the notice was frozen, as one text.
     pub name: String,
 }
 
@@ -238,13 +243,13 @@ struct LostRow {
     context: String,
 }
 
-/// The mails that did not reach their people, oldest first, each with those of its people to whom no other mail of the
-/// same phase was delivered, or is being sent, in the same episode or a later one.
+/// Returns the emails that did not reach their people, oldest first. Each contains only the people to whom no
+/// other email of the same phase was delivered or is being sent, in the same episode or a later one.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn missed(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Missed>> {
-    // The condition of the index stands here too, word for word.
+    // The query repeats the condition of the index with the same text.
     let rows: Vec<LostRow> = diesel::sql_query(
         "SELECT d.id, d.notice_id, n.phase, n.episode, d.address, d.state, nr.context \
          FROM notices n JOIN deliveries d ON d.notice_id = n.id AND d.channel = 'email' \
@@ -258,7 +263,8 @@ pub fn missed(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Missed>> {
         return Ok(Vec::new());
     }
     let mut lost = Vec::with_capacity(rows.len());
-    // The people that the lost mails were for, and the last episode in which another mail of the phase reached them.
+    // For each phase, the people of the lost emails, and the last episode in which another email of the phase
+    // reached them.
     let mut reached: HashMap<String, HashMap<String, i64>> = HashMap::new();
     for row in rows {
         let context: RecipientContext = serde_json::from_str(&row.context)?;

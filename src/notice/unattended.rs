@@ -1,7 +1,8 @@
-//! Notices that nobody looks at before they go: drafted, planned, judged and queued in one transaction, through the same
-//! plan as a person's preview and send. What is judged is what is frozen: nothing can change between the two.
+//! Notices that are sent without a person. They are drafted, planned, judged and queued in one transaction,
+//! with the same plan as a preview and a send by a person. So exactly what was judged is frozen, and nothing
+//! can change in between.
 //!
-//! Must never happen here: a way to send that leaves out the plan, or a rule of when to send (that is the caller's).
+//! Nothing is sent here without a plan. This module does not decide when to send. The caller does.
 
 use super::draft::{check_new, check_phase, insert, new_row};
 use super::plan::{Plan, Sending, plan};
@@ -13,22 +14,22 @@ use crate::base::id::{IncidentId, NoticeId};
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 
-/// A notice that was written, and sent unless something held it back.
+/// A notice that was written, and was queued unless there was a reason against it.
 pub struct Written {
-    /// The notice.
+    /// The ID of the notice.
     pub id: NoticeId,
-    /// Who would get what, or does.
+    /// The plan of the notice: who would get or gets what.
     pub plan: Plan,
-    /// Why it stays a draft; none: it was queued.
+    /// Why the notice stays a draft. `None` if it was queued.
     pub held: Option<String>,
 }
 
-/// Drafts a notice, shows the judge who would get what, and queues it unless the judge says why not. `authors` are the
-/// tokens that wrote its text: they may not approve it.
+/// Drafts a notice, passes its plan to `judge`, and queues it unless `judge` returns a reason against it.
+/// `authors` are the IDs of the tokens that wrote its text. They may not approve it.
 ///
 /// # Errors
-/// `NotFound`; `Invalid`, field by field; what the judge answers; `Forbidden` where the plan needs a second person and the
-/// judge let it pass. Then nothing is stored.
+/// `NotFound` if the incident does not exist. `Invalid` with each wrong field. The error of `judge`.
+/// `Forbidden` if the plan needs an approval and `judge` returned no reason. In all cases nothing is stored.
 pub fn write(
     tx: &mut Tx<'_>,
     incident: &IncidentId,
@@ -58,10 +59,10 @@ pub fn write(
     })
 }
 
-/// Who would get what if `author` wrote this notice now. Stores nothing.
+/// Returns the plan of this notice if `author` wrote it now. Nothing is stored.
 ///
 /// # Errors
-/// `NotFound`; `Invalid`, field by field.
+/// `NotFound` if the incident does not exist, `Invalid` with each wrong field.
 pub fn planned(
     conn: &mut Conn,
     author: &str,

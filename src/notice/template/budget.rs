@@ -1,7 +1,8 @@
-//! What the rendering of one part may take: bytes of output, and steps.
+//! The limits for rendering one part of an email: bytes of output, and steps.
 //!
-//! The template engine has no limit of its own. Each body of an `each` therefore begins with a helper of ours, which
-//! tells the output how many elements the body has; the output stops the rendering when the steps are used up.
+//! The template engine has no limits of its own. So each body of an `each` begins with a helper of Candor,
+//! which reports the number of its elements to the output. The output stops the rendering when all steps are
+//! used.
 
 use std::io;
 
@@ -11,12 +12,12 @@ use handlebars::{
     RenderErrorReason, Template,
 };
 
-/// Most bytes that one part of a mail may become.
+/// The largest number of bytes of one rendered part of an email.
 const BYTES: usize = 2 * 1024 * 1024;
-/// Most elements that are rendered for one part.
+/// The largest number of elements that are rendered for one part.
 const STEPS: usize = 200_000;
 
-/// The helper's name. A template that comes in cannot use it: it is not on the list of what is allowed.
+/// The name of the helper. A template cannot use it, because it is not in the list of allowed names.
 const STEP: &str = "candor_step";
 
 struct Step;
@@ -35,17 +36,17 @@ impl HelperDef for Step {
             .and_then(|count| count.value().as_u64())
             .unwrap_or(1);
         for _ in 0..steps {
-            // An empty text is a step, and adds nothing.
+            // An empty text counts as a step and adds nothing to the output.
             out.write("")?;
         }
         Ok(())
     }
 }
 
-/// Makes a registry's templates count their steps.
+/// Makes the templates of a registry count their steps.
 ///
 /// # Errors
-/// What the engine says, which it does not of checked templates.
+/// The error of the template engine. This does not happen for checked templates.
 pub(super) fn count_steps(registry: &mut Handlebars<'static>) -> Result<(), String> {
     registry.register_helper(STEP, Box::new(Step));
     let templates: Vec<(String, Template)> = registry
@@ -60,7 +61,7 @@ pub(super) fn count_steps(registry: &mut Handlebars<'static>) -> Result<(), Stri
     Ok(())
 }
 
-/// Puts the steps into the bodies of a template, and returns how many elements it has.
+/// Adds the steps to the bodies of a template, and returns the number of its elements.
 fn instrument(template: &mut Template) -> Result<usize, String> {
     let mut elements = template.elements.len();
     for element in &mut template.elements {
@@ -89,7 +90,7 @@ fn instrument(template: &mut Template) -> Result<usize, String> {
                     elements += instrument(body)?;
                 }
             }
-            // A partial has a few dozen elements at most, and counts the rounds of its own lists.
+            // A partial has at most a few dozen elements, and its own lists count their steps themselves.
             TemplateElement::PartialExpression(_) => elements += 20,
             _ => {}
         }
@@ -97,7 +98,7 @@ fn instrument(template: &mut Template) -> Result<usize, String> {
     Ok(elements)
 }
 
-/// An output that stops at its limits.
+/// An output with limits.
 #[derive(Default)]
 struct Limited {
     bytes: Vec<u8>,
@@ -134,7 +135,7 @@ impl io::Write for Limited {
 /// Renders a registered template within the limits.
 ///
 /// # Errors
-/// In words for whoever wrote the template.
+/// A sentence for the author of the template.
 pub(super) fn render(
     registry: &Handlebars<'static>,
     name: &str,
@@ -147,7 +148,7 @@ pub(super) fn render(
     String::from_utf8(out.bytes).map_err(|error| error.to_string())
 }
 
-/// A rendering error in our words.
+/// Returns a rendering error as a sentence of Candor.
 fn said(error: &RenderError) -> String {
     let why = match error.reason() {
         RenderErrorReason::MissingVariable(Some(path)) => {

@@ -1,11 +1,13 @@
-//! Mail templates: parse, check, render. Pure: no database, no clock, no network.
+//! Email templates: parsing, checking and rendering. This module uses no database, no clock and no network.
 //!
-//! Two registries: one that escapes HTML for the HTML bodies, one that escapes nothing for subjects and text.
-//! A template that comes in is rendered on samples of every case before it is accepted.
+//! There are two registries. The one for HTML bodies escapes HTML. The one for subjects and text escapes
+//! nothing. A new template is rendered with samples of every case before it is accepted.
 //!
-//! What may not happen: unescaped HTML, a line break in a subject, a template that fails only when it is sent, or one
-//! that ends or holds the process. `scan` bounds the nesting of a text before it is parsed, `allow` judges what was
-//! parsed, and `budget` bounds the rendering.
+//! - HTML is always escaped.
+//! - A subject never contains a line break.
+//! - A template never fails for the first time when it is sent.
+//! - A template never ends or blocks the process. `scan` limits the nesting of a text before it is parsed,
+//!   `allow` checks the parsed template, and `budget` limits the rendering.
 
 mod allow;
 mod budget;
@@ -23,15 +25,15 @@ use crate::base::error::{Error, FieldError, Result};
 use crate::base::text::{hex, one_line};
 
 word_enum! {
-    /// What a notice is about.
+    /// The phase of a notice.
     Phase, "a phase" {
-        /// We know of it.
+        /// The incident was detected.
         Detection = "detection",
-        /// News of it.
+        /// There is news about the incident.
         Update = "update",
-        /// It is over.
+        /// The incident is resolved.
         Resolution = "resolution",
-        /// What it was.
+        /// The report after the incident.
         Report = "report",
     }
 }
@@ -40,18 +42,19 @@ impl Phase {
     /// All phases, in the order in which they happen.
     pub const ALL: [Phase; 4] = [Phase::Detection, Phase::Update, Phase::Resolution, Phase::Report];
 
-    /// Whether a person may opt out of it. The others say "you are affected", and always go out.
+    /// Returns whether a person may opt out of the notices of this phase. Notices of the other phases are
+    /// always sent.
     pub fn optional(self) -> bool {
         self == Phase::Update
     }
 }
 
-/// The three parts of a mail's template.
+/// The three parts of an email template.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = TemplateSource)]
 pub struct Source {
-    /// One line.
+    /// The subject, which is one line.
     pub subject: String,
     /// The text body.
     pub text: String,
@@ -69,7 +72,7 @@ macro_rules! builtin {
     };
 }
 
-/// Partials that templates may use, by name.
+/// The partials that templates may use, by name.
 const PARTIALS: [(&str, &str); 8] = [
     (
         "layout.html",
@@ -105,7 +108,7 @@ const PARTIALS: [(&str, &str); 8] = [
     ),
 ];
 
-/// The names of everything in a [`MailContext`], of the mail and of what lies in its lists and parts.
+/// The names of all fields in a [`MailContext`], including those in its lists and objects.
 const NAMES: [&str; 27] = [
     "phase",
     "incident",
@@ -136,13 +139,13 @@ const NAMES: [&str; 27] = [
     "unsubscribe_url",
 ];
 
-/// Longest subject, in characters.
+/// The largest length of a subject, in characters.
 const SUBJECT: usize = 200;
-/// Largest part of a template, in bytes.
+/// The largest size of one part of a template, in bytes.
 const MAX_SIZE: usize = 64 * 1024;
 
 impl Source {
-    /// The template that Candor comes with.
+    /// Returns the built-in template of a phase.
     pub fn builtin(phase: Phase) -> Source {
         let (subject, text, html) = match phase {
             Phase::Detection => builtin!("detection"),
@@ -157,7 +160,7 @@ impl Source {
         }
     }
 
-    /// Names the content: the same for the same phase, parts and partials.
+    /// Returns an ID that depends only on the phase, the parts and the partials.
     pub fn id(&self, phase: Phase) -> String {
         let mut hasher = Sha256::new();
         for part in [phase.as_str(), &self.subject, &self.text, &self.html] {
@@ -172,111 +175,111 @@ impl Source {
     }
 }
 
-/// Everything that a mail can say. All of it is data: nothing in it is a template.
+/// All data that an email can show. Nothing in it is interpreted as a template.
 #[derive(Clone, Debug, Serialize)]
 pub struct MailContext {
-    /// detection, update, resolution or report.
+    /// The phase: detection, update, resolution or report.
     pub phase: Phase,
     /// The incident, without its internal title.
     pub incident: MailIncident,
-    /// The operator's own subject.
+    /// The subject that the operator wrote, if there is one.
     pub subject: Option<String>,
-    /// What of the recipient's is affected, for sentences such as "a problem with …".
+    /// What is affected for the recipient, for sentences such as "a problem with …".
     pub what: String,
-    /// Whom it is written to.
+    /// The recipient.
     pub recipient: MailRecipient,
-    /// The operator's message.
+    /// The paragraphs of the operator's message.
     pub paragraphs: Vec<String>,
-    /// What the customer has to do.
+    /// What the customer must do.
     pub action: Option<MailAction>,
-    /// The recipient's affected resources, the first ones.
+    /// The first of the affected resources of the recipient.
     pub resources: Vec<MailResource>,
-    /// How many more there are.
+    /// The number of further resources that are not listed.
     pub more_resources: usize,
-    /// Times worth knowing.
+    /// Important times.
     pub times: Vec<MailTime>,
-    /// The report, in phase report.
+    /// The report, in the phase `report`.
     pub report: Option<MailReport>,
-    /// The name of the company that writes.
+    /// The name of the company that sends the email.
     pub sender: String,
-    /// One sentence: why they get it.
+    /// One sentence that says why the recipient gets the email.
     pub reason: String,
-    /// Whether they can opt out of it.
+    /// Whether the recipient can opt out of it.
     pub optional: bool,
-    /// Where.
+    /// The URL for opting out.
     pub unsubscribe_url: String,
 }
 
-/// An incident in a mail.
+/// The incident in an email.
 #[derive(Clone, Debug, Serialize)]
 pub struct MailIncident {
-    /// Its number.
+    /// The number of the incident.
     pub number: i64,
-    /// critical, major or minor.
+    /// The severity: critical, major or minor.
     pub severity: String,
 }
 
-/// A recipient in a mail.
+/// The recipient in an email.
 #[derive(Clone, Debug, Serialize)]
 pub struct MailRecipient {
-    /// Name.
+    /// The name of the recipient.
     pub name: String,
 }
 
-/// What the customer has to do.
+/// What the customer must do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailAction {
-    /// Whether anything.
+    /// Whether the customer must do anything.
     pub required: bool,
-    /// What; empty where nothing.
+    /// What the customer must do. Empty if there is nothing to do.
     pub text: String,
 }
 
-/// An affected resource in a mail.
+/// An affected resource in an email.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MailResource {
-    /// Type.
+    /// The type of the resource.
     #[serde(rename = "type")]
     pub type_: String,
-    /// Id.
+    /// The ID of the resource.
     pub id: String,
-    /// For people.
+    /// The description of the resource for people.
     pub label: String,
-    /// The account's name, or empty.
+    /// The name of the account, or an empty text.
     pub account: String,
 }
 
-/// A time in a mail.
+/// A time in an email.
 #[derive(Clone, Debug, Serialize)]
 pub struct MailTime {
-    /// Which.
+    /// The label of the time.
     pub label: String,
-    /// In UTC and in the recipient's zone.
+    /// The time in UTC and in the time zone of the recipient.
     pub text: String,
 }
 
-/// A report in a mail.
+/// A report in an email.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailReport {
-    /// Title.
+    /// The title of the report.
     pub title: String,
-    /// Sections.
+    /// The sections of the report.
     pub sections: Vec<MailSection>,
 }
 
-/// A section of a report in a mail.
+/// A section of a report in an email.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailSection {
-    /// Heading.
+    /// The heading of the section.
     pub heading: String,
-    /// Paragraphs.
+    /// The paragraphs of the section.
     pub paragraphs: Vec<String>,
 }
 
-/// A rendered mail.
+/// A rendered email.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
-    /// One line.
+    /// The subject, which is one line.
     pub subject: String,
     /// The text body.
     pub text: String,
@@ -292,10 +295,10 @@ pub struct Template {
 }
 
 impl Template {
-    /// Parses a template and renders it on samples of every case.
+    /// Parses a template and renders it with samples of every case.
     ///
     /// # Errors
-    /// `Invalid`, naming the part and the line.
+    /// `Invalid` with the part and the line.
     pub fn compile(phase: Phase, source: &Source) -> Result<Template> {
         let parts = [
             ("/subject", &source.subject),
@@ -364,25 +367,25 @@ impl Template {
         })
     }
 
-    /// Whether the template does no more with what differs between recipients than to show it, or to ask whether it is
-    /// empty. Then a mail can be put together from pieces.
+    /// Returns whether the template does no more with the values of a recipient than show them or test
+    /// whether they are empty. Then emails can be built from prepared pieces.
     pub fn shows_only(&self) -> bool {
         self.shows_only
     }
 
-    /// Renders a mail.
+    /// Renders an email.
     ///
     /// # Errors
-    /// `Internal`: a checked template fails only by a fault of ours.
+    /// `Internal` if rendering fails. A checked template fails only because of a bug in Candor.
     pub fn render(&self, context: &MailContext) -> Result<Rendered> {
         self.render_parts(context)
             .map_err(|(pointer, detail)| Error::internal(format!("template {pointer}: {detail}")))
     }
 
-    /// Renders a mail for somebody who looks at it before it is sent.
+    /// Renders an email for a preview.
     ///
     /// # Errors
-    /// `Invalid` with the code `limit_reached`: this mail takes more than rendering may.
+    /// `Invalid` with the code `limit_reached`, if this email exceeds the limits for rendering.
     pub fn render_to_show(&self, context: &MailContext) -> Result<Rendered> {
         self.render_parts(context).map_err(|(pointer, detail)| {
             Error::fields(vec![
@@ -391,10 +394,10 @@ impl Template {
         })
     }
 
-    /// Renders a mail whose subject is not finished yet (see [`finish_subject`]).
+    /// Renders an email whose subject is not finished yet (see [`finish_subject`]).
     ///
     /// # Errors
-    /// As [`Template::render`].
+    /// The same as [`Template::render`].
     pub fn render_raw(&self, context: &MailContext) -> Result<Rendered> {
         self.render_unfinished(context)
             .map_err(|(pointer, detail)| Error::internal(format!("template {pointer}: {detail}")))
@@ -425,10 +428,10 @@ impl Template {
     }
 }
 
-/// A rendered subject as it goes into the mail: one line, not too long.
+/// Returns a rendered subject as one line of limited length.
 ///
 /// # Errors
-/// `Internal` where nothing is left of it: templates are checked for that.
+/// `Internal` if the result is empty, which the check of a template rules out.
 pub fn finish_subject(rendered: &str) -> Result<String> {
     let subject = one_line(rendered, SUBJECT);
     if subject.is_empty() {
@@ -437,7 +440,8 @@ pub fn finish_subject(rendered: &str) -> Result<String> {
     Ok(subject)
 }
 
-/// What of a [`MailContext`] differs between the recipients of a notice, and the words that can mean any of it.
+/// The parts of a [`MailContext`] that differ between the recipients of a notice, and all names that can
+/// refer to them.
 const PERSONAL: [&str; 14] = [
     "recipient",
     "name",
@@ -455,7 +459,8 @@ const PERSONAL: [&str; 14] = [
     "@root",
 ];
 
-/// Whether a template's source does no more with personal values than to show them or to ask whether they are empty.
+/// Returns whether the source of a template does no more with the values of a recipient than show them or
+/// test whether they are empty.
 fn only_shows(source: &str) -> bool {
     let mut rest = source;
     while let Some(start) = rest.find("{{") {
@@ -477,7 +482,7 @@ fn only_shows(source: &str) -> bool {
             ["#if" | "#unless" | "#each" | ">" | "#>" | "^", one] | ["else", "if" | "unless", one] => {
                 !one.starts_with('(')
             }
-            // These too ask no more than whether something is empty.
+            // These also test only whether something is empty.
             ["#if" | "#unless", rest @ ..] | ["else", "if" | "unless", rest @ ..]
                 if rest
                     .iter()
@@ -490,7 +495,7 @@ fn only_shows(source: &str) -> bool {
                 .iter()
                 .flat_map(|word| {
                     let bare = word.trim_matches(['(', ')']);
-                    // The whole context, by its other names.
+                    // These are other names for the whole context.
                     if bare == "." || bare.contains("..") {
                         "this"
                     } else {
@@ -521,7 +526,7 @@ fn check_source(pointer: &str, text: &str) -> std::result::Result<(), String> {
     scan::scan(text, pointer == "/html")
 }
 
-/// The field of a template's source that a part comes from.
+/// Returns the field of a template's source that a part comes from.
 fn pointer_of(name: &str) -> &'static str {
     match name {
         "subject" => "/subject",
@@ -530,7 +535,7 @@ fn pointer_of(name: &str) -> &'static str {
     }
 }
 
-/// Says where a part cannot be read, and how tags are written.
+/// Returns where a part cannot be parsed, and how tags are written.
 fn unreadable(error: &TemplateError) -> String {
     let place = error.pos().map_or(String::new(), |(line, column)| {
         format!("line {line}, column {column}: ")
@@ -541,7 +546,7 @@ fn unreadable(error: &TemplateError) -> String {
     )
 }
 
-/// A mail with much in it: a template whose rendering grows out of bounds shows it when it is saved.
+/// Returns a large email. A template whose output grows too much fails with it when it is saved.
 fn largest(phase: Phase) -> MailContext {
     let [_, mut mail, _] = samples(phase);
     mail.paragraphs = (1..=500).map(|n| format!("Paragraph {n}.")).collect();
@@ -556,10 +561,10 @@ fn largest(phase: Phase) -> MailContext {
     mail
 }
 
-/// The built-in templates, checked.
+/// Returns the built-in templates after checking them.
 ///
 /// # Errors
-/// `Invalid`, naming the phase: then the program does not start.
+/// `Invalid` with the phase. The program then does not start.
 pub fn check_builtin() -> Result<BTreeMap<&'static str, Template>> {
     Phase::ALL
         .into_iter()
@@ -575,7 +580,8 @@ pub fn check_builtin() -> Result<BTreeMap<&'static str, Template>> {
         .collect()
 }
 
-/// One mail of every shape that can occur: a template that renders them all does not fail when it is sent.
+/// Returns one email of every kind that can occur. A template that renders all of them does not fail when it
+/// is sent.
 pub fn samples(phase: Phase) -> [MailContext; 3] {
     let resource = |n: usize| MailResource {
         type_: "media".to_owned(),

@@ -1,17 +1,18 @@
-//! A look at a template's text before the parser sees it: the parser, the rendering and the release of a parsed template
-//! recurse with its nesting, so the nesting is bounded first.
+//! Scans the text of a template before it is parsed. The parser, the rendering and dropping a parsed template
+//! recurse with its nesting, so the nesting is limited first.
 //!
-//! Only tags whose end is beyond doubt pass: no braces and no backslashes within a tag, quotes and brackets closed. So
-//! nothing that nests can hide in a text, a string or a comment.
+//! Only tags with a certain end are accepted. They contain no braces and no backslashes, and their quotes and
+//! brackets are closed. So no nesting can be hidden in a text, a string or a comment.
 
-/// How deep blocks may nest. Each `else if` of an open block counts as one level, for it is one after parsing.
+/// The largest depth of nested blocks. Each `else if` of an open block counts as one level, because the
+/// parser makes one of it.
 pub(super) const DEPTH: usize = 32;
-/// How deep brackets may nest within one tag.
+/// The largest depth of nested brackets within one tag.
 pub(super) const BRACKETS: usize = 8;
-/// Tags in one part.
+/// The largest number of tags in one part.
 pub(super) const TAGS: usize = 2_000;
 
-/// A position in a text, for people.
+/// Returns a position in a text for people.
 pub(super) fn place(text: &str, position: usize) -> String {
     let before = &text[..position];
     let line = before.matches('\n').count() + 1;
@@ -25,10 +26,10 @@ struct Open {
     position: usize,
 }
 
-/// Checks the tags of one part. `html`: whether the part is HTML, where no output may go unescaped.
+/// Checks the tags of one part. `html` says whether the part is HTML, where all output must be escaped.
 ///
 /// # Errors
-/// What is wrong, with line and column.
+/// A sentence with the line and the column.
 pub(super) fn scan(text: &str, html: bool) -> Result<(), String> {
     let mut open: Vec<Open> = Vec::new();
     let mut tags = 0;
@@ -122,7 +123,7 @@ pub(super) fn scan(text: &str, html: bool) -> Result<(), String> {
     }
 }
 
-/// Checks what stands between the braces of a tag.
+/// Checks the text between the braces of a tag.
 fn check_tag(content: &str) -> Result<(), String> {
     if content.contains(['{', '}', '\\']) {
         return Err("braces and backslashes are not allowed within a tag".to_owned());
@@ -176,7 +177,7 @@ mod tests {
             format!("{{{{len {}what{}}}}}", "(or ".repeat(n), ")".repeat(n)),
             format!("{{{{len {}{}}}}}", "[".repeat(n), "]".repeat(n)),
             format!("{{{{eq what {}1{}}}}}", "{\"a\":".repeat(n), "}".repeat(n)),
-            // Closings in places where they close nothing.
+            // These closing tags are in places where they close nothing.
             "{{#if what}}{{!-- {{/if}} --}}".repeat(n),
             "{{#if what}}{{eq what \"{{/if}}\"}}".repeat(n),
             "{{#if what}}\\{{/if}}".repeat(n),
