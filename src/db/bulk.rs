@@ -1,7 +1,8 @@
-//! Many rows of the directory at a time: their keys are found or given out, and they are written, in one statement that is the
-//! same however many they are. PostgreSQL takes a list for each column, SQLite a list of lists.
+//! Writes many rows of the directory, or finds or creates their keys, in one statement. The text of the
+//! statement does not depend on the number of rows. PostgreSQL gets one list for each column, and SQLite gets
+//! a list of lists.
 //!
-//! Must never happen here: two rows of one call that are the same, or a row replaced by delete and insert.
+//! One call must not contain the same row twice. A row is never replaced by a delete and an insert.
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
@@ -12,28 +13,30 @@ use super::Conn;
 use crate::base::error::{Error, Result};
 use crate::base::time::Timestamp;
 
-/// The columns of rows as SQLite reads them: the places of a list, and then the time twice, where there is one.
+/// Returns the query with which SQLite reads the rows: the positions of a list, and then the time twice if
+/// the rows have times.
 fn places(columns: usize, stamped: bool) -> String {
     let places: Vec<String> = (0..columns)
         .map(|place| format!("list ->> '$[{place}]'"))
         .chain(std::iter::repeat_n("$1".to_owned(), if stamped { 2 } else { 0 }))
         .collect();
-    // SQLite numbers parameters as they first appear.
+    // SQLite numbers parameters in the order in which they first appear.
     let list = if stamped { "$2" } else { "$1" };
-    // As binary JSON: `json_each` would put each inner list into words, which each column reads again. The limit keeps SQLite from
-    // making the inner list anew for each column.
+    // Binary JSON is used, because `json_each` would turn each inner list into text, which every column would
+    // parse again. The limit prevents SQLite from creating the inner list again for each column.
     format!(
         "SELECT {} FROM (SELECT value AS list FROM jsonb_each({list}) LIMIT -1) WHERE TRUE",
         places.join(", ")
     )
 }
 
-/// A statement for SQLite: what is inserted into, how many columns without the two times, and what is done in a conflict.
+/// Returns a statement for SQLite. `head` is the insert, `columns` is the number of columns without the two
+/// times, and `tail` says what happens on a conflict.
 fn of_lists(head: &str, columns: usize, tail: &str) -> SqlQuery {
     diesel::sql_query(format!("{head} {} {tail}", places(columns, true)))
 }
 
-/// An account to write; `labels` as JSON.
+/// An account to write. `labels` is JSON.
 #[allow(missing_docs)]
 pub(crate) struct NewAccount<'a> {
     pub id: &'a str,
@@ -43,10 +46,10 @@ pub(crate) struct NewAccount<'a> {
     pub labels: String,
 }
 
-/// Upserts accounts, reviving those that were gone.
+/// Inserts or updates accounts. Archived accounts become active again.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub(crate) fn accounts(conn: &mut Conn, now: Timestamp, rows: &[NewAccount<'_>]) -> Result<()> {
     const HEAD: &str = "INSERT INTO accounts (id, name, locale, time_zone, labels, created_at, updated_at)";
     const TAIL: &str = "ON CONFLICT (id) DO UPDATE SET name = excluded.name, locale = excluded.locale, \
@@ -88,10 +91,10 @@ pub(crate) struct NewPerson<'a> {
     pub time_zone: Option<&'a str>,
 }
 
-/// Upserts people, reviving those who were gone.
+/// Inserts or updates people. Archived people become active again.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub(crate) fn people(conn: &mut Conn, now: Timestamp, rows: &[NewPerson<'_>]) -> Result<()> {
     const HEAD: &str = "INSERT INTO people (id, name, email, locale, time_zone, created_at, updated_at)";
     const TAIL: &str = "ON CONFLICT (id) DO UPDATE SET name = excluded.name, email = excluded.email, \
@@ -134,17 +137,18 @@ pub(crate) struct NewResource<'a> {
     pub parent_key: Option<i64>,
 }
 
-/// Keys for so many new resources, which nobody else is given. So they may refer to each other before they are there.
+/// Creates keys for new resources. Nobody else gets these keys, so the resources can refer to each other
+/// before they are stored.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub(crate) fn new_resource_keys(conn: &mut Conn, count: usize) -> Result<Vec<i64>> {
     if count == 0 {
         return Ok(Vec::new());
     }
     let count = i64::try_from(count).map_err(Error::internal)?;
     Ok(match conn {
-        // Nobody else writes meanwhile, and a row with such a key moves the number on.
+        // No other connection writes at the same time, and a row with such a key increases the sequence.
         Conn::Sqlite(conn) => {
             let last: i64 = sql::<BigInt>(
                 "SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'resources'), 0)",
@@ -152,7 +156,7 @@ pub(crate) fn new_resource_keys(conn: &mut Conn, count: usize) -> Result<Vec<i64
             .get_result(conn)?;
             (last + 1..=last + count).collect()
         }
-        // OFFSET keeps the name of the sequence from being looked up for each row.
+        // OFFSET prevents PostgreSQL from looking up the name of the sequence for each row.
         Conn::Pg(conn) => sql::<BigInt>(
             "SELECT nextval(s.name) FROM \
              (SELECT CAST(pg_get_serial_sequence('resources', 'key') AS regclass) AS name OFFSET 0) s, generate_series(1, ",
@@ -163,18 +167,18 @@ pub(crate) fn new_resource_keys(conn: &mut Conn, count: usize) -> Result<Vec<i64
     })
 }
 
-/// Writes resources that were never there, in any order: the one above another may come after it.
+/// Writes new resources in any order. A parent may come after its child.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub(crate) fn new_resources(conn: &mut Conn, now: Timestamp, rows: &[NewResource<'_>]) -> Result<()> {
     write_resources(conn, now, rows, "")
 }
 
-/// Writes resources that are there or were, reviving those that were gone. Those above them must be there.
+/// Writes resources that exist or existed. Archived resources become active again. Their parents must exist.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub(crate) fn known_resources(conn: &mut Conn, now: Timestamp, rows: &[NewResource<'_>]) -> Result<()> {
     const TAIL: &str = "ON CONFLICT (key) DO UPDATE SET name = excluded.name, account_key = excluded.account_key, \
         parent_key = excluded.parent_key, gone_at = NULL, updated_at = excluded.updated_at";
@@ -224,10 +228,10 @@ fn write_resources(conn: &mut Conn, now: Timestamp, rows: &[NewResource<'_>], ta
     Ok(())
 }
 
-/// Writes labels of resources that have none: key, name, value.
+/// Writes labels of resources that have no labels yet: key, name, value.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub(crate) fn labels(conn: &mut Conn, rows: &[(i64, &str, &str)]) -> Result<()> {
     const HEAD: &str = "INSERT INTO resource_labels (resource_key, name, value)";
     match conn {
@@ -247,18 +251,18 @@ pub(crate) fn labels(conn: &mut Conn, rows: &[(i64, &str, &str)]) -> Result<()> 
     Ok(())
 }
 
-/// Upserts members, reviving those that had left: account, person, role.
+/// Inserts or updates members: account, person, role. Archived members become active again.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub(crate) fn members(conn: &mut Conn, now: Timestamp, rows: &[(i64, i64, &str)]) -> Result<()> {
     held(conn, now, ("members", "account_key"), rows)
 }
 
-/// Upserts collaborators, reviving those that had left: resource, person, role.
+/// Inserts or updates collaborators: resource, person, role. Archived collaborators become active again.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub(crate) fn collaborators(conn: &mut Conn, now: Timestamp, rows: &[(i64, i64, &str)]) -> Result<()> {
     held(conn, now, ("collaborators", "resource_key"), rows)
 }
@@ -294,30 +298,30 @@ fn column<'a, R, V>(rows: &'a [R], of: impl Fn(&'a R) -> V) -> Vec<V> {
     rows.iter().map(of).collect()
 }
 
-/// Whose keys are looked up.
+/// The rows whose keys are looked up.
 #[derive(Clone, Copy)]
 pub(crate) struct Named<'a> {
-    /// The table.
+    /// The name of the table.
     pub table: &'static str,
-    /// The type, where ids are told apart by it.
+    /// The type, for tables whose IDs are unique only within a type.
     pub type_: Option<&'a str>,
-    /// Whether also what is not there any more.
+    /// Whether archived rows are included.
     pub gone: bool,
 }
 
-/// The keys of the rows that have one of these ids, each of which stands once in the list.
+/// Returns the keys of the rows with one of these IDs. Each ID must appear only once in the list.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub(crate) fn keys(conn: &mut Conn, named: Named<'_>, ids: &[&str]) -> Result<Vec<(String, i64)>> {
     type Columns = (Text, BigInt);
     let Named { table, type_, gone } = named;
     let there = if gone { "" } else { " AND t.gone_at IS NULL" };
-    // Without a type that is no condition.
+    // Without a type, this condition is always true.
     let of_type = if type_.is_some() { "t.type" } else { "''" };
     let type_ = type_.unwrap_or_default();
     Ok(match conn {
-        // In the order of the list: behind `IN` it would be made a table first.
+        // The join follows the order of the list. With `IN`, SQLite would first make a table of the list.
         Conn::Sqlite(conn) => sql::<Columns>("SELECT t.id, t.key FROM json_each(")
             .bind::<Text, _>(serde_json::to_string(ids)?)
             .sql(&format!(

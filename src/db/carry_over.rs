@@ -1,7 +1,9 @@
-//! What a migration needs that SQL cannot say: addresses of earlier versions are brought into the form of [`mailbox`].
+//! The part of a migration that SQL cannot express: addresses of earlier versions are changed to the form of
+//! [`mailbox`].
 //!
-//! Runs after the migrations, in one transaction that only one process holds at a time, and once: a counter holds the version of the form that the rows are in. A step that
-//! was interrupted is rolled back and runs again at the next start.
+//! It runs once, after the migrations, in one transaction that only one process holds at a time. A counter
+//! contains the version of the form that the rows have. An interrupted step is rolled back and runs again at
+//! the next start.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
@@ -11,9 +13,9 @@ use super::{Conn, dialect};
 use crate::base::error::Result;
 use crate::base::mailbox;
 
-/// The counter's name.
+/// The name of the counter.
 const COUNTER: &str = "mailbox_form";
-/// To be raised where the rules of [`mailbox`] change what is stored.
+/// The version of the form. It must be increased if the rules of [`mailbox`] change what is stored.
 const FORM: i64 = 1;
 
 #[derive(QueryableByName)]
@@ -34,10 +36,10 @@ struct OptOut {
     reason: String,
 }
 
-/// Brings stored addresses into the present form, where that was not done before.
+/// Changes stored addresses to the current form, if this was not done before.
 ///
 /// # Errors
-/// What the database answers; then nothing was changed.
+/// An error of the database. Then nothing was changed.
 pub(super) fn addresses(conn: &mut Conn) -> Result<()> {
     if form(conn)? >= FORM {
         return Ok(());
@@ -59,14 +61,15 @@ fn form(conn: &mut Conn) -> Result<i64> {
 
 fn change(conn: &mut Conn) -> Result<()> {
     if let Conn::Pg(conn) = conn {
-        // Several processes may start at once on one database. An embedded one has one writer.
+        // Several processes may start at the same time on one PostgreSQL database. SQLite has only one
+        // writer.
         diesel::sql_query("SELECT pg_advisory_xact_lock(727001)").execute(conn)?;
     }
-    // Another process may have been faster.
+    // Another process may have done it in the meantime.
     if form(conn)? >= FORM {
         return Ok(());
     }
-    // Only these can have another form now: what is not ASCII, and what has quotes.
+    // Only addresses with characters outside ASCII or with quotes can have another form now.
     let people: Vec<Person> = diesel::sql_query(
         "SELECT key, email FROM people WHERE LENGTH(email) <> OCTET_LENGTH(email) OR email LIKE '%\"%'",
     )
@@ -102,7 +105,8 @@ fn change(conn: &mut Conn) -> Result<()> {
     Ok(())
 }
 
-/// Two spellings become one row, with the stronger reason: a person's own word is not replaced by what a server said.
+/// Merges two spellings into one row. The reason with the higher priority is kept: a reason that the person
+/// gave is not replaced by one that a server gave.
 fn move_opt_out(conn: &mut Conn, old: &OptOut, address: &str) -> Result<usize> {
     if old.address == address {
         return Ok(0);

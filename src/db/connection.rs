@@ -1,6 +1,6 @@
-//! From a URL to a connection: which database, with which settings, pooled how.
+//! Opens connections: the kind of database, its settings, and the pools.
 //!
-//! Must never happen here: a connection without its safety settings (foreign keys, full sync, UTC).
+//! Every connection has its safety settings (foreign keys, full synchronisation, UTC).
 
 use std::time::{Duration, Instant};
 
@@ -12,21 +12,21 @@ use diesel::sqlite::SqliteConnection;
 
 use super::file;
 
-/// A connection to either database. Domain functions take `&mut Conn`.
+/// A connection to one of the two databases. Domain functions take `&mut Conn`.
 #[derive(diesel::MultiConnection)]
 pub enum Conn {
-    /// The embedded database.
+    /// A connection to SQLite.
     Sqlite(SqliteConnection),
-    /// PostgreSQL.
+    /// A connection to PostgreSQL.
     Pg(PgConnection),
 }
 
 /// A parsed `CANDOR_DATABASE_URL`.
 #[derive(Clone, PartialEq, Eq)]
 pub enum DatabaseUrl {
-    /// `sqlite://PATH`
+    /// The path of `sqlite://PATH`.
     Sqlite(String),
-    /// `postgres://…`, as libpq takes it; it may hold a password.
+    /// A URL `postgres://…` in the form of libpq. It may contain a password.
     Postgres(String),
 }
 
@@ -34,10 +34,12 @@ impl DatabaseUrl {
     /// Parses the setting.
     ///
     /// # Errors
-    /// A sentence where the scheme is another one or the path is missing. The URL itself is not repeated: it may hold a password.
+    /// A sentence, if the scheme is unknown or the path is missing. It does not repeat the URL, which may
+    /// contain a password.
     pub fn parse(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("sqlite://") {
-            // SQLite reads file: as a URI, whose path is another one than the text.
+            // SQLite interprets a text that begins with `file:` as a URI, and then uses another path than the
+            // text.
             if path.is_empty() || path.contains('?') || path.starts_with("file:") || path.starts_with(':') {
                 return Err("must be sqlite://PATH with the path of a file and nothing behind it".to_owned());
             }
@@ -57,7 +59,7 @@ impl DatabaseUrl {
         Err("must begin with sqlite:// or postgres://".to_owned())
     }
 
-    /// The path of an embedded database.
+    /// Returns the path of an SQLite database.
     pub fn sqlite_path(&self) -> Option<&str> {
         match self {
             DatabaseUrl::Sqlite(path) => Some(path),
@@ -65,7 +67,7 @@ impl DatabaseUrl {
         }
     }
 
-    /// `SQLite` or `PostgreSQL`, for people.
+    /// Returns `SQLite` or `PostgreSQL`, for people.
     pub fn kind(&self) -> &'static str {
         match self {
             DatabaseUrl::Sqlite(_) => "SQLite",
@@ -79,22 +81,23 @@ impl DatabaseUrl {
 pub(super) enum Mode {
     Read,
     Write,
-    /// Everything, while no other process of Candor is connected.
+    /// The connection may do everything, and no other process of Candor is connected.
     Alone,
 }
 
-/// The lock of PostgreSQL that each connection of Candor shares, and that a restore takes for itself alone: so it is known
-/// whether a process is connected.
+/// The number of a PostgreSQL lock. Each connection of Candor holds it as shared, and a restore takes it
+/// exclusively. So a restore knows whether a process is connected.
 const CONNECTED: i64 = 727_003;
-/// The lock that each connection of a process shares that serves with an admin token, with a number made from the token.
+/// The class of a PostgreSQL lock. Each connection of a process that serves with an admin token holds it as
+/// shared, together with a number that is made from the token.
 const ADMIN_TOKEN: i32 = 727_005;
-/// How often is looked whether the last process has left.
+/// How many times a restore checks whether the last process has disconnected.
 const LOOKS: u32 = 20;
-/// How long a connection waits for a file that another process is just switching to its log.
+/// How long a connection waits for a file that another process is switching to the write-ahead log.
 const SWITCHING: Duration = Duration::from_secs(10);
 
 pub(super) struct PoolSizes {
-    /// 0: reads go through the writers' pool.
+    /// The number of reading connections. 0 means that reads use the pool of the writers.
     pub readers: u32,
     pub writers: u32,
 }
@@ -119,7 +122,8 @@ fn bad(reason: impl Into<String>) -> diesel::r2d2::Error {
     diesel::r2d2::Error::ConnectionError(ConnectionError::BadConnection(reason.into()))
 }
 
-/// Connects. `admin` is a number for the admin token of a process that serves, see [`super::Db::open_serving`].
+/// Opens a connection. `admin` is a number for the admin token of a process that serves, see
+/// [`super::Db::open_serving`].
 pub(super) fn connect(
     url: &DatabaseUrl,
     mode: Mode,
@@ -133,12 +137,13 @@ pub(super) fn connect(
             conn.batch_execute("PRAGMA busy_timeout = 10000;")
                 .map_err(Error::QueryError)?;
             use_log(&mut conn).map_err(Error::QueryError)?;
-            // FULL: what was answered with 2xx must survive a power cut.
+            // FULL is needed, because data that was answered with 2xx must survive a power failure.
             conn.batch_execute(
                 "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;",
             )
             .map_err(Error::QueryError)?;
-            // Each connection has a cache of its own, and the system's lies below: readers, who are many, need little.
+            // Each connection has its own cache, and below it is the cache of the operating system. There are
+            // many readers, so each of them gets a small cache.
             let own = match mode {
                 Mode::Read => "PRAGMA query_only = ON; PRAGMA cache_size = -4000;",
                 Mode::Write | Mode::Alone => "PRAGMA wal_autocheckpoint = 4000;",
@@ -152,7 +157,7 @@ pub(super) fn connect(
         DatabaseUrl::Postgres(url) => {
             let mut conn =
                 PgConnection::establish(url).map_err(|error| Error::ConnectionError(discreet(error)))?;
-            // Compiling a plan takes longer than any of ours saves by it.
+            // JIT compilation takes longer than it saves for the queries of Candor.
             conn.batch_execute(
                 "SET TIME ZONE 'UTC'; SET client_min_messages = warning; SET lock_timeout = '10s'; SET jit = off;",
             )
@@ -163,8 +168,8 @@ pub(super) fn connect(
     }
 }
 
-/// Switches the file to its write-ahead log. Two processes that do so at once on a new file may be told at once that it is
-/// locked, whatever the timeout says.
+/// Switches the file to the write-ahead log. If two processes do this at the same time on a new file, SQLite
+/// may report at once that it is locked and ignore the timeout.
 fn use_log(conn: &mut SqliteConnection) -> QueryResult<()> {
     let began = Instant::now();
     loop {
@@ -177,7 +182,7 @@ fn use_log(conn: &mut SqliteConnection) -> QueryResult<()> {
     }
 }
 
-/// Whether SQLite refuses because somebody else uses the file at this moment.
+/// Returns whether SQLite refused because another connection uses the file at the moment.
 pub(super) fn is_locked(error: &diesel::result::Error) -> bool {
     matches!(error, diesel::result::Error::DatabaseError(_, information)
         if ["database is locked", "database schema is locked", "database table is locked"]
@@ -191,7 +196,8 @@ struct Taken {
     taken: bool,
 }
 
-/// Lets other processes see that this one is connected, or makes sure that no other one is.
+/// Takes the shared lock that shows other processes that this one is connected. In the mode `Alone`, it
+/// checks instead that no other process is connected.
 fn announce(conn: &mut PgConnection, mode: Mode, admin: Option<i32>) -> Result<(), diesel::r2d2::Error> {
     use diesel::r2d2::Error;
     let mut take = |statement: &str| {
@@ -220,14 +226,15 @@ fn announce(conn: &mut PgConnection, mode: Mode, admin: Option<i32>) -> Result<(
         return Ok(());
     }
     if let Some(key) = admin {
-        // Another process may be looking at this moment whether the token is in use, for an instant.
+        // This waits only briefly, because another process holds this lock exclusively only while it checks
+        // whether the token is in use.
         conn.batch_execute(&format!("SELECT pg_advisory_lock_shared({ADMIN_TOKEN}, {key})"))
             .map_err(Error::QueryError)?;
     }
     Ok(())
 }
 
-/// The number of an admin token, from its hash, among the locks that connections share.
+/// Returns the number of an admin token for the shared lock, made from the hash of the token.
 pub(super) fn admin_key(hash: &str) -> i32 {
     let first = hash
         .get(..8)
@@ -235,7 +242,8 @@ pub(super) fn admin_key(hash: &str) -> i32 {
     first.unwrap_or_default().cast_signed()
 }
 
-/// Whether another process serves with the admin token of this hash. To be asked in a transaction.
+/// Returns whether another process serves with the admin token of this hash. It must be called in a
+/// transaction.
 pub(super) fn serves_with(conn: &mut PgConnection, hash: &str) -> QueryResult<bool> {
     let statement = format!(
         "SELECT pg_try_advisory_xact_lock({ADMIN_TOKEN}, {}) AS taken",
@@ -245,12 +253,12 @@ pub(super) fn serves_with(conn: &mut PgConnection, hash: &str) -> QueryResult<bo
     Ok(!free.taken)
 }
 
-/// How much of its file a connection that writes to SQLite keeps in memory.
+/// How much of the file a writing SQLite connection keeps in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pages {
     /// 16 MB.
     Usual,
-    /// 64 MB: enough for the pages of every index that a large import comes back to.
+    /// 64 MB. This is enough for the pages of every index that a large import needs repeatedly.
     Many,
 }
 
@@ -261,7 +269,8 @@ pub(super) fn keep_pages(conn: &mut SqliteConnection, pages: Pages) -> QueryResu
     })
 }
 
-/// libpq repeats a URL that it cannot read, password and all. What a server or the network said is harmless, once it is one line.
+/// Removes the URL from an error. libpq repeats a URL that it cannot parse, including the password. The text
+/// of a server or of the network is safe and is kept as one line.
 pub(super) fn discreet(error: ConnectionError) -> ConnectionError {
     match error {
         ConnectionError::BadConnection(text)
@@ -278,18 +287,18 @@ pub(super) fn discreet(error: ConnectionError) -> ConnectionError {
     }
 }
 
-/// A connection that was used a moment ago is not asked whether it is alive: that would be one more question for each
-/// transaction, and the answer holds no longer than this.
+/// A connection that was used within this time is not checked. A check would need one more query for each
+/// transaction, and its result is not valid for longer.
 const FRESH: Duration = Duration::from_millis(250);
 
 /// A connection of a pool.
 pub struct Pooled {
     pub(super) conn: Conn,
-    /// When it last did what it was asked; none where that went wrong.
+    /// When its last work succeeded. `None` if the last work failed.
     pub(super) worked: Option<Instant>,
 }
 
-/// Makes and checks pooled connections.
+/// Creates and checks the connections of a pool.
 pub struct Manager {
     pub(super) url: DatabaseUrl,
     pub(super) mode: Mode,
@@ -309,7 +318,7 @@ impl ManageConnection for Manager {
 
     fn is_valid(&self, pooled: &mut Pooled) -> Result<(), Self::Error> {
         match &mut pooled.conn {
-            // A file does not hang up.
+            // A connection to a file cannot be lost.
             Conn::Sqlite(_) => Ok(()),
             Conn::Pg(_) if pooled.worked.is_some_and(|at| at.elapsed() < FRESH) => Ok(()),
             Conn::Pg(conn) => conn
@@ -319,7 +328,7 @@ impl ManageConnection for Manager {
     }
 
     fn has_broken(&self, pooled: &mut Pooled) -> bool {
-        // A panic or a lost server leaves a transaction open: such a connection is thrown away.
+        // A panic or a lost server leaves a transaction open. Such a connection is not used again.
         let status =
             <Conn as Connection>::TransactionManager::transaction_manager_status_mut(&mut pooled.conn);
         let clean = match status {

@@ -1,9 +1,9 @@
-//! Carries every table between PostgreSQL and an embedded file, row by row as JSON: a backup is one file of one
-//! format, whichever database it was taken from.
+//! Copies every table between PostgreSQL and an SQLite file, as JSON rows. So a backup is one file in one
+//! format, from both databases.
 //!
-//! The tables and columns are read from the embedded schema itself, so that a migration is never forgotten here.
+//! The tables and columns are read from the SQLite schema, so that a new migration needs no change here.
 //!
-//! Must never happen here: a table left out, or the whole of one in memory.
+//! No table is left out, and a table is never in memory as a whole.
 
 use diesel::connection::SimpleConnection;
 use diesel::pg::PgConnection;
@@ -13,11 +13,11 @@ use diesel::sqlite::SqliteConnection;
 
 use crate::base::error::{Error, Result};
 
-/// Rows that are carried at a time.
+/// The number of rows that are copied at once.
 const STEP: i64 = 500;
-/// Made by a migration with one row that is changed, never deleted.
+/// A table with one row that a migration created. The row is changed and never deleted.
 const HEAD: &str = "audit_head";
-/// Its rows refer to each other in any order.
+/// The table whose rows refer to each other in any order.
 const TREE: &str = "resources";
 
 #[derive(QueryableByName)]
@@ -42,7 +42,7 @@ struct Row {
     row: String,
 }
 
-/// The tables, those that others refer to first.
+/// Returns the tables. A table comes after the tables that it refers to.
 fn tables(file: &mut SqliteConnection) -> Result<Vec<String>> {
     let names: Vec<Name> = diesel::sql_query(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' \
@@ -68,10 +68,10 @@ fn quoted(columns: &[Column]) -> String {
         .join(", ")
 }
 
-/// Fills an embedded database that was just migrated from PostgreSQL, within a transaction there.
+/// Fills a new SQLite database from PostgreSQL. It runs within a transaction of PostgreSQL.
 ///
 /// # Errors
-/// What either database answers.
+/// An error of one of the databases.
 pub(super) fn from_postgres(source: &mut PgConnection, file: &mut SqliteConnection) -> Result<()> {
     file.batch_execute("PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE; DELETE FROM counters;")?;
     for table in tables(file)? {
@@ -97,7 +97,7 @@ fn into_file(file: &mut SqliteConnection, table: &str, columns: &[Column], rows:
         .iter()
         .map(|column| {
             let value = format!("json_extract(value, '$.{}')", column.name);
-            // PostgreSQL writes bytes as \x and hexadecimal digits.
+            // PostgreSQL writes bytes as `\x` and hexadecimal digits.
             if column.kind == "BLOB" {
                 format!("unhex(substr({value}, 3))")
             } else {
@@ -127,10 +127,11 @@ fn array(rows: &[Row]) -> String {
     format!("[{}]", rows.join(","))
 }
 
-/// Takes Candor's own tables out of a PostgreSQL database, and nothing else, within a transaction there.
+/// Removes Candor's own tables from a PostgreSQL database, and nothing else. It runs within a transaction of
+/// PostgreSQL.
 ///
 /// # Errors
-/// What either database answers.
+/// An error of one of the databases.
 pub(super) fn clear_postgres(target: &mut PgConnection, file: &mut SqliteConnection) -> Result<()> {
     for table in tables(file)?.iter().rev() {
         target.batch_execute(&format!("DROP TABLE IF EXISTS {table} CASCADE"))?;
@@ -143,10 +144,10 @@ pub(super) fn clear_postgres(target: &mut PgConnection, file: &mut SqliteConnect
     Ok(())
 }
 
-/// Fills a PostgreSQL database that was just migrated from an embedded one, within a transaction there.
+/// Fills a new PostgreSQL database from an SQLite database. It runs within a transaction of PostgreSQL.
 ///
 /// # Errors
-/// What either database answers.
+/// An error of one of the databases.
 pub(super) fn into_postgres(file: &mut SqliteConnection, target: &mut PgConnection) -> Result<()> {
     target.batch_execute("DELETE FROM counters;")?;
     for table in tables(file)? {
@@ -155,7 +156,8 @@ pub(super) fn into_postgres(file: &mut SqliteConnection, target: &mut PgConnecti
             into_table(target, &table, &columns, rows)
         })?;
         if table == TREE {
-            // Now every parent is there. None has moved: history is not to say so.
+            // All parents exist now. The trigger is disabled, because setting the parents is not a change
+            // that belongs into the history.
             target.batch_execute(&format!("ALTER TABLE {TREE} DISABLE TRIGGER {TREE}_history"))?;
             pages(file, &table, &columns, |rows| {
                 diesel::sql_query(format!(
@@ -244,7 +246,7 @@ fn into_table(target: &mut PgConnection, table: &str, columns: &[Column], rows: 
     Ok(())
 }
 
-/// Two databases of the same kind are not copied this way.
+/// Returns the error for a copy between two databases of the same kind.
 pub(super) fn mismatch() -> Error {
     Error::internal("a copy goes between PostgreSQL and an embedded file")
 }

@@ -1,9 +1,10 @@
-//! The file of an embedded database: who may read it, and the lock that lets one process serve from it.
+//! The file of an SQLite database: its permissions, and the lock that lets only one process serve from it.
 //!
-//! The lock is on the file itself, so a symlink, a hard link or another spelling of the path leads to the same lock. It is
-//! `flock`'s, which does not meet the byte ranges that SQLite locks with `fcntl`. One thing does connect the two: when a
-//! process closes any descriptor of a file, it loses all its `fcntl` locks on that file, and with them SQLite's. A file
-//! that was opened here therefore stays open until the process ends.
+//! The lock is on the file itself, so a symlink, a hard link or another spelling of the path leads to the
+//! same lock. It uses `flock`, which does not affect the byte ranges that SQLite locks with `fcntl`. But
+//! there is one connection between them. When a process closes any descriptor of a file, it loses all its
+//! `fcntl` locks on this file, including those of SQLite. So a file that was opened here stays open until the
+//! process ends.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -14,10 +15,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::error::{Error, Result};
 
-/// What SQLite and the delivery workers put beside the file, under its name with this behind it.
+/// The endings of the files that SQLite and the delivery workers create next to the database file.
 const BESIDE: [&str; 4] = ["-wal", "-shm", "-journal", ".receipts"];
 
-/// Device and inode: one file, whatever the path to it.
+/// The device and the inode, which identify a file for every path to it.
 type Identity = (u64, u64);
 
 struct Opened {
@@ -25,10 +26,10 @@ struct Opened {
     held: bool,
 }
 
-/// The files that this process has opened to lock them. They are never closed, see above.
+/// The files that this process has opened to lock them. They are never closed, for the reason given above.
 static OPENED: Mutex<BTreeMap<Identity, Opened>> = Mutex::new(BTreeMap::new());
 
-/// The right to serve from a file. It ends when this is dropped, or with the process.
+/// The lock for serving from a file. It ends when this value is dropped, or with the process.
 #[derive(Debug)]
 pub struct FileLock {
     identity: Identity,
@@ -51,10 +52,10 @@ fn identity(path: &str) -> io::Result<Identity> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// Takes the right to serve from the file at `path`, which is created if it does not exist.
+/// Takes the lock for serving from the file at `path`. The file is created if it does not exist.
 ///
 /// # Errors
-/// `Unavailable` if another process has that right, or if the file cannot be opened.
+/// `Unavailable` if another process holds the lock, or if the file cannot be opened.
 pub fn lock(path: &str) -> Result<FileLock> {
     let cannot = |error: io::Error| Error::Unavailable(format!("cannot open the database: {path}: {error}"));
     let busy = || {
@@ -62,7 +63,8 @@ pub fn lock(path: &str) -> Result<FileLock> {
             "another process delivers from {path}; an embedded database has one (use PostgreSQL for more)"
         ))
     };
-    // A restore may put another file at the path between two of these steps. Then the lock is on a file that is gone.
+    // A restore may put another file at the path between two of these steps. Then the lock is on a file that
+    // does not exist any more, so try again.
     for _ in 0..10 {
         create_private(path).map_err(cannot)?;
         let identity_now = identity(path).map_err(cannot)?;
@@ -110,7 +112,8 @@ pub fn lock(path: &str) -> Result<FileLock> {
     )))
 }
 
-/// The path of a file behind symlinks. A file that does not exist has only the path given.
+/// Returns the path of a file after following symlinks. If the file does not exist, the given path is
+/// returned.
 pub fn real_path(path: &str) -> String {
     match fs::canonicalize(path) {
         Ok(real) => real.to_str().unwrap_or(path).to_owned(),
@@ -118,20 +121,22 @@ pub fn real_path(path: &str) -> String {
     }
 }
 
-/// Whether both paths lead to one file.
+/// Returns whether both paths lead to the same file.
 pub fn is_same(one: &str, other: &str) -> bool {
     matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
 }
 
-/// Creates the file if it does not exist, and takes the rights of other users off it and off what lies beside it.
+/// Creates the file if it does not exist, and removes the permissions of other users from it and from the
+/// files next to it.
 ///
 /// # Errors
-/// If the file cannot be created. Where the permissions cannot be changed (the file is another user's), a warning is logged.
+/// An I/O error, if the file cannot be created. If the permissions cannot be changed because the file belongs
+/// to another user, only a warning is logged.
 pub fn create_private(path: &str) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // Not opened where it exists: closing it would take SQLite's locks away.
+            // An existing file is not opened, because closing it would release the locks of SQLite.
             OpenOptions::new()
                 .write(true)
                 .create(true)
@@ -148,7 +153,7 @@ pub fn create_private(path: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the rights of other users off a file that exists.
+/// Removes the permissions of other users from an existing file.
 pub fn make_private(path: &Path) {
     let Ok(metadata) = fs::metadata(path) else { return };
     let mode = metadata.permissions().mode();
@@ -160,10 +165,10 @@ pub fn make_private(path: &Path) {
     }
 }
 
-/// Bytes that are free on the disk of the file, for who is not the system's administrator.
+/// Returns the bytes on the disk of the file that are free for a user without special rights.
 ///
 /// # Errors
-/// What the system answers.
+/// An error of the operating system.
 pub fn free_space(path: &str) -> io::Result<u64> {
     let disk = rustix::fs::statvfs(path)?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))

@@ -1,8 +1,8 @@
-//! Statements written by hand whose text is always the same, or one of a few: the connection keeps them prepared, as it does
-//! with the others. To parse one takes longer than many of them run.
+//! Statements that are written by hand and stay prepared on the connection. Their text is always the same, or
+//! one of a few. Parsing such a statement takes longer than running it many times.
 //!
-//! Must never happen here: a text that holds a value, or that is another one for each number of values. Each stays with the
-//! connection for good.
+//! The text must not contain a value and must not depend on the number of values, because every text stays
+//! prepared as long as the connection lives.
 
 use diesel::QueryResult;
 use diesel::backend::Backend;
@@ -12,9 +12,9 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 /// A statement that stays prepared.
 pub(crate) struct Fixed<Q>(Q);
 
-/// Statements that can stay prepared.
+/// A statement that can stay prepared.
 pub(crate) trait Fix: Sized {
-    /// Says that the text is always the same, or one of a few.
+    /// Marks the statement as one whose text is always the same, or one of a few.
     fn fixed(self) -> Fixed<Self>;
 }
 

@@ -1,7 +1,7 @@
-//! Whether the database can be written at the moment, for whoever asks whether the service is ready.
+//! Checks whether the database can be written at the moment. The readiness check uses this.
 //!
-//! What is written anyway answers it. Only when nothing was written for a while is a row written for the question, and never
-//! twice at a time.
+//! Normal writes answer the question. A row is written for the check only if nothing was written for a while,
+//! and only one such write runs at a time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,32 +14,32 @@ use super::schema::settings;
 use super::{Conn, Db, connection, file};
 use crate::base::error::{Error, Result};
 
-/// A write that is not older than this says that writing works.
+/// A write that is not older than this shows that writing works.
 const RECENT: Duration = Duration::from_secs(5);
-/// How long somebody who asks waits for an answer.
+/// How long a check waits for an answer.
 const WAIT: Duration = Duration::from_secs(2);
-/// Bytes that must be free on the disk of an embedded database.
+/// The number of bytes that must be free on the disk of an SQLite database.
 const ROOM: u64 = 4 * 1024 * 1024;
-/// The row that is written for the question.
+/// The row that the check writes.
 const ROW: &str = "last_write_check";
-/// What is said where the database refuses. Why is for the log.
+/// The reason that is shown if the database refuses. The cause is only in the log.
 const REFUSED: &str = "the database cannot be written";
 
-/// What is known of writing.
+/// What is known about writing.
 #[derive(Default)]
 pub(super) struct Writes {
-    /// When something was committed last, as long as nothing was refused since.
+    /// The time of the last commit. `None` if a transaction was refused after it.
     latest: Mutex<Option<Instant>>,
     asking: AtomicBool,
 }
 
 impl Writes {
-    /// A transaction was committed.
+    /// Notes that a transaction was committed.
     pub(super) fn committed(&self) {
         self.set(Some(Instant::now()));
     }
 
-    /// A transaction was refused, by whatever: the next question is asked of the database.
+    /// Notes that a transaction failed, so that the next check asks the database.
     pub(super) fn refused(&self) {
         self.set(None);
     }
@@ -55,7 +55,7 @@ impl Writes {
 }
 
 impl Db {
-    /// Whether the database can be written.
+    /// Checks whether the database can be written.
     ///
     /// # Errors
     /// `Unavailable` with a reason that may be shown to anybody.
@@ -70,12 +70,12 @@ impl Db {
         if self.writes.recent() {
             return Ok(());
         }
-        // Where all connections that write are busy, others are writing.
+        // If all writing connections are busy, other transactions are writing.
         if self.write_permits.available_permits() == 0 {
             return Ok(());
         }
         if self.writes.asking.swap(true, Ordering::SeqCst) {
-            // Somebody else is asking already; what was known before is what is known.
+            // Another check is already running. Until it ends, the earlier result counts.
             return Ok(());
         }
         let (db, writes) = (self.clone(), Arc::clone(&self.writes));
@@ -86,7 +86,7 @@ impl Db {
             written
         });
         match tokio::time::timeout(WAIT, asked).await {
-            // It waits for others who are writing.
+            // The write waits for other writers.
             Err(_) => Ok(()),
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(error))) if is_busy(&error) => Ok(()),
@@ -112,7 +112,7 @@ fn write(conn: &mut Conn, now: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether somebody else was writing all the time.
+/// Returns whether the write failed because other connections were writing all the time.
 fn is_busy(error: &Error) -> bool {
     let Error::Internal(inner) = error else {
         return false;

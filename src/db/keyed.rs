@@ -1,7 +1,7 @@
-//! Rows by their keys, many at a time. They are read by the position of a column, not by its name: of a hundred thousand
-//! rows the search for names takes longer than the database.
+//! Reads rows by many keys. The values are read by the position of the column and not by its name. For
+//! 100,000 rows, looking up the names takes longer than the query.
 //!
-//! Must never happen here: somebody's words in the text of a statement; only keys of ours stand there.
+//! The text of a statement contains only Candor's own keys and never texts of a caller.
 
 use std::fmt::Write as _;
 
@@ -16,15 +16,15 @@ use diesel::sqlite::Sqlite;
 use super::Conn;
 use crate::base::error::Result;
 
-/// Keys in one query.
+/// The number of keys in one query.
 pub(crate) const CHUNK: usize = 5_000;
-/// Of a table that has fewer rows than this for each key that is wanted, all of it is read: rows in a row cost less than
-/// a search for each key.
+/// A table is read as a whole if it has fewer rows than this for each wanted key, because reading consecutive
+/// rows is cheaper than searching each key.
 const WHOLE: i64 = 3;
-/// Keys below which a table is not looked at as a whole.
+/// For fewer keys than this, a table is never read as a whole.
 const MANY: usize = 1_000;
 
-/// A text of a row, in one piece of memory of its own size.
+/// A text of a row, in a memory block of exactly its size.
 #[derive(Debug, FromSqlRow)]
 #[diesel(sql_type = Text)]
 pub(crate) struct Word(pub Box<str>);
@@ -40,36 +40,38 @@ impl FromSql<Text, Pg> for Word {
     }
 }
 
-/// Keys of ours, written into a statement: nothing to inject, and no limit of parameters.
+/// Returns Candor's own keys as text for a statement. Keys are numbers, so nothing can be injected, and there
+/// is no limit for parameters.
 pub(crate) fn list(keys: &[i64]) -> String {
     let mut text = String::with_capacity(keys.len() * 8);
     for (index, key) in keys.iter().enumerate() {
         if index > 0 {
             text.push(',');
         }
-        // A text takes what is written.
+        // Writing into a `String` never fails.
         let _ = write!(text, "{key}");
     }
     text
 }
 
-/// What is read of the rows of many keys.
+/// A query for the rows of many keys.
 pub(crate) struct Keyed<'a> {
-    /// In the order of the tuple.
+    /// The columns, in the order of the tuple.
     pub columns: &'a str,
-    /// The table, with its short name.
+    /// The table, with its alias.
     pub table: &'a str,
-    /// What is joined to it, if anything.
+    /// The joined tables, if there are any.
     pub joined: &'a str,
-    /// The column that a key is compared with.
+    /// The column that the keys are compared with.
     pub on: &'a str,
-    /// What else must hold; or `TRUE`.
+    /// The further condition, or `TRUE`.
     pub condition: &'a str,
 }
 
 impl Keyed<'_> {
-    /// For SQLite: each key is looked up as it is read. A list behind `IN` would be made a table first, and functions that
-    /// yield rows cost more than the search for them. No key may stand there twice.
+    /// Returns the statement for SQLite, which looks up each key as it reads it. With `IN`, SQLite would
+    /// first make a table of the list, and functions that return rows are slower than the lookup itself. No
+    /// key may appear twice.
     pub fn by_values(&self, keys: &[i64]) -> String {
         let Keyed {
             columns,
@@ -82,7 +84,7 @@ impl Keyed<'_> {
         text.reserve(keys.len() * 10 + 200);
         for (index, key) in keys.iter().enumerate() {
             let comma = if index > 0 { "," } else { "" };
-            // A text takes what is written.
+            // Writing into a `String` never fails.
             let _ = write!(text, "{comma}({key})");
         }
         let _ = write!(
@@ -92,12 +94,12 @@ impl Keyed<'_> {
         text
     }
 
-    /// For PostgreSQL, up to the list of keys, which is a parameter.
+    /// Returns the statement for PostgreSQL up to the list of keys, which is a parameter.
     pub fn by_list(&self) -> String {
         format!("{} AND {} = ANY(", self.whole(), self.on)
     }
 
-    /// Of the whole table.
+    /// Returns the statement for the whole table.
     pub fn whole(&self) -> String {
         let Keyed {
             columns,
@@ -110,7 +112,7 @@ impl Keyed<'_> {
     }
 }
 
-/// Loads the columns of these SQL types by a statement: tuples, in its order.
+/// Loads columns with these SQL types by a statement, as tuples in the order of the statement.
 macro_rules! load {
     ($conn:expr, $types:ty, $statement:expr) => {{
         let statement: &str = &$statement;
@@ -119,7 +121,7 @@ macro_rules! load {
 }
 pub(crate) use load;
 
-/// The same for the rows of these keys. They come in no order.
+/// Loads the rows with these keys, as tuples. The rows are in no order.
 macro_rules! load_keyed {
     ($conn:expr, $types:ty, $query:expr, $keys:expr) => {{
         let (query, keys): (&$crate::db::keyed::Keyed<'_>, &[i64]) = (&$query, $keys);
@@ -134,17 +136,17 @@ macro_rules! load_keyed {
 }
 pub(crate) use load_keyed;
 
-/// About how many rows a table of ours has.
+/// Returns the approximate number of rows of one of Candor's tables.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 fn about_rows(conn: &mut Conn, table: &str) -> Result<i64> {
     Ok(match conn {
-        // The newest row's number: nothing is ever deleted.
+        // The number of the newest row is used, because rows are never deleted.
         Conn::Sqlite(conn) => {
             sql::<BigInt>(&format!("SELECT COALESCE(MAX(rowid), 0) FROM {table}")).get_result(conn)?
         }
-        // As of the last look; before the first there is none, and then it is taken for large.
+        // The number is from the last statistics. If there are none yet, the table counts as large.
         Conn::Pg(conn) => sql::<BigInt>(&format!(
             "SELECT CASE WHEN reltuples < 0 THEN 9223372036854775807 ELSE CAST(reltuples AS BIGINT) END \
              FROM pg_class WHERE oid = '{table}'::regclass"
@@ -153,19 +155,20 @@ fn about_rows(conn: &mut Conn, table: &str) -> Result<i64> {
     })
 }
 
-/// Whether so much of a table is wanted that all of it should be read.
+/// Returns whether so many rows of a table are wanted that the whole table should be read.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub(crate) fn is_most(conn: &mut Conn, table: &str, keys: &[i64]) -> Result<bool> {
     Ok(keys.len() >= MANY && about_rows(conn, table)? / WHOLE <= keys.len() as i64)
 }
 
-/// Who has a role on something: the key of that, the key of the person, and the role, of those rows of `query` that are
-/// of one of `keys` (none given: all), and whose column `role` is one of `roles` (none given: any).
+/// Returns who has a role on what: the key of the account or resource, the key of the person, and the role.
+/// Only the rows of `query` with one of `keys` are returned (all rows if `None`), and only those whose column
+/// `role` is one of `roles` (any role if `None`).
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub(crate) fn held(
     conn: &mut Conn,
     query: &Keyed<'_>,
@@ -180,7 +183,7 @@ pub(crate) fn held(
                 None => query.whole(),
             };
             match roles {
-                // The usual rule has one; to look each up among several takes a table.
+                // The default rule has one role. For several roles SQLite needs a table.
                 Some([one]) => sql::<Columns>(&format!("{text} AND {role} = "))
                     .bind::<Text, _>(*one)
                     .load(conn)?,

@@ -1,10 +1,12 @@
-//! Many new rows of one table at once, by statements that are the same however many they are, and stay prepared: SQLite
-//! takes one after another, PostgreSQL a list for each column. A statement with a place for every value of every row would be
-//! parsed and planned anew each time, which takes longer than to carry it out.
+//! Inserts many rows into one table. The text of the statements does not depend on the number of rows, so
+//! they stay prepared. SQLite inserts the rows one after another, and PostgreSQL gets a list for each column.
+//! A statement with a parameter for every value of every row would be parsed and planned each time, which
+//! takes longer than the insert itself.
 //!
-//! Must never happen here: a column that is named and not given, or rows that replace others.
+//! Every named column must have a value, and rows never replace others.
 
-/// Inserts rows (`Insertable`) into a table: its module, its name, and for each column the type and where a row has it.
+/// Inserts rows (`Insertable`) into a table. The arguments are its module, its name, and for each column the
+/// type and the expression for its value.
 macro_rules! insert_many {
     ($conn:expr, $table:path, $name:literal, $rows:expr, { $($column:ident: $type:ty = $value:expr),+ $(,)? }) => {{
         let rows = $rows;

@@ -1,7 +1,7 @@
-//! Brings the schema up to date: the same migrations, by the same names, in both databases.
+//! Migrates the schema. Both databases have the same migrations with the same names.
 //!
-//! Must never happen here: a migration that an older binary beside it cannot live with
-//! (expand first, contract in a later release).
+//! An older binary must be able to run next to every migration, so first add, and remove only in a later
+//! release.
 
 use std::time::Duration;
 
@@ -18,31 +18,32 @@ const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 /// How long a process waits for another one that migrates.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Applies the migrations that are missing and answers their names.
+/// Applies the missing migrations and returns their names.
 ///
 /// # Errors
-/// `Internal` where a migration fails; it is rolled back as a whole.
+/// `Internal` if a migration fails. It is rolled back completely.
 pub async fn migrate(db: &Db) -> Result<Vec<String>> {
     db.bare(migrate_conn).await
 }
 
-/// The same on one connection.
+/// Applies the missing migrations on one connection and returns their names.
 ///
 /// # Errors
-/// `Internal` where a migration fails; it is rolled back as a whole.
+/// `Internal` if a migration fails. It is rolled back completely.
 pub(crate) fn migrate_conn(conn: &mut Conn) -> Result<Vec<String>> {
     let applied = apply(conn)?;
-    // Locks by itself: a write transaction, in which it looks again.
+    // This takes its own write transaction, in which it checks again.
     carry_over::addresses(conn)?;
     Ok(applied)
 }
 
-/// Applies the migrations that are missing.
+/// Applies the missing migrations.
 fn apply(conn: &mut Conn) -> Result<Vec<String>> {
-    // Several processes may start at once on one database. One of them migrates it, and the others wait for that.
+    // Several processes may start at the same time on one database. One of them migrates it, and the others
+    // wait.
     match conn {
         Conn::Sqlite(sqlite) => {
-            // Mostly there is nothing to do, and nobody to wait for.
+            // Usually there is nothing to do, and then no lock is needed.
             if !sqlite.has_pending_migration(SQLITE).map_err(Error::Internal)? {
                 return Ok(Vec::new());
             }
@@ -69,10 +70,10 @@ fn apply(conn: &mut Conn) -> Result<Vec<String>> {
     }
 }
 
-/// Applies what is missing as a part of a transaction that has begun.
+/// Applies the missing migrations as a part of a transaction that has begun.
 ///
 /// # Errors
-/// `Internal` where a migration fails.
+/// `Internal` if a migration fails.
 pub(super) fn migrate_within(conn: &mut PgConnection) -> Result<()> {
     run(conn, POSTGRES).map_err(Error::Internal)?;
     Ok(())

@@ -1,8 +1,8 @@
-//! The database: one pool for reading, one for writing, and the transaction around every closure.
+//! The database: a pool for reading, a pool for writing, and a transaction around every closure.
 //!
-//! Must never happen here: knowledge of what the tables mean, or network I/O inside a transaction.
-//! No other module names a backend or holds a pooled connection outside [`Db::read`] and `Db::write`
-//! (the latter lives in [`crate::audit`], because a change and its audit event are one transaction).
+//! This module does not know what the tables mean. There is no network I/O inside a transaction. No other
+//! module names a database backend, or holds a pooled connection outside [`Db::read`] and `Db::write` (the
+//! latter is in [`crate::audit`], because a change and its audit event are one transaction).
 
 pub(crate) mod bulk;
 mod carry_over;
@@ -16,7 +16,7 @@ mod health;
 pub(crate) mod keyed;
 pub(crate) mod many;
 mod migrate;
-// Columns are documented where they are made, in the migrations.
+// The migrations document the columns.
 #[allow(missing_docs)]
 pub mod schema;
 mod statement;
@@ -31,7 +31,7 @@ pub use connection::{Conn, DatabaseUrl, Pages};
 pub(crate) use fixed::Fix;
 pub use statement::Statement;
 
-/// What boxed queries are generic over.
+/// The backend type of boxed queries.
 pub type Backend = <Conn as diesel::Connection>::Backend;
 
 pub use migrate::migrate;
@@ -41,10 +41,10 @@ use crate::base::error::{Error, Result};
 use crate::base::time::Clock;
 use connection::Manager;
 
-/// How long a request waits for a connection before it is told to come back.
+/// How long a request waits for a connection before it fails.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Access to the database. Cheap to clone.
+/// Access to the database. It is cheap to clone.
 #[derive(Clone)]
 pub struct Db {
     readers: Pool<Manager>,
@@ -53,25 +53,25 @@ pub struct Db {
     write_permits: Arc<Semaphore>,
     url: DatabaseUrl,
     clock: Clock,
-    /// How often something was written that is followed (see `audit::follow`).
+    /// A counter of writes that subscribers of the audit trail wait for (see `audit::follow`).
     written: Arc<watch::Sender<u64>>,
     writes: Arc<health::Writes>,
 }
 
 impl Db {
-    /// Opens the pools. The schema is not touched; see [`migrate`].
+    /// Opens the pools. The schema is not changed, see [`migrate`].
     ///
     /// # Errors
-    /// `Unavailable` where the database cannot be reached or opened, with the reason.
+    /// `Unavailable` with the reason, if the database cannot be reached or opened.
     pub async fn open(url: DatabaseUrl, clock: Clock) -> Result<Self> {
         Self::open_serving(url, clock, None).await
     }
 
-    /// The same for a process that serves with the admin token of that hash. Other processes can see that the token is in
-    /// use as long as this one is connected.
+    /// Opens the pools for a process that serves with the admin token of this hash. While this process is
+    /// connected, other processes can see that the token is in use.
     ///
     /// # Errors
-    /// `Unavailable` where the database cannot be reached or opened, with the reason.
+    /// `Unavailable` with the reason, if the database cannot be reached or opened.
     pub async fn open_serving(url: DatabaseUrl, clock: Clock, admin: Option<&str>) -> Result<Self> {
         let admin = admin.map(connection::admin_key);
         tokio::task::spawn_blocking(move || Self::open_blocking(url, clock, admin))
@@ -80,8 +80,9 @@ impl Db {
     }
 
     fn open_blocking(url: DatabaseUrl, clock: Clock, admin: Option<i32>) -> Result<Self> {
-        // One look first: the pool would only say that it timed out. And kept until the pools are built: the first
-        // connection to an embedded file switches it to WAL, which nobody else may be doing at the same time.
+        // One connection is opened first, because the pool would report only a timeout. It is kept until the
+        // pools are built. The first connection to an SQLite file switches it to WAL, and no other connection
+        // may do this at the same time.
         let _first = connection::connect(&url, connection::Mode::Write, admin)
             .map_err(|error| Error::Unavailable(format!("cannot open the database: {error}")))?;
         let sizes = connection::pool_sizes(&url);
@@ -98,7 +99,7 @@ impl Db {
                 .map_err(|error| Error::Unavailable(format!("cannot open the database: {error}")))
         };
         let writers = build(connection::Mode::Write, sizes.writers)?;
-        // PostgreSQL reads and writes through one pool; SQLite has one writer and many readers.
+        // PostgreSQL reads and writes through one pool. SQLite has one writer and many readers.
         let (readers, read_permits) = if sizes.readers == 0 {
             (writers.clone(), sizes.writers)
         } else {
@@ -122,22 +123,22 @@ impl Db {
         })
     }
 
-    /// Changes whenever something was written that followers of the audit trail wait for.
+    /// Returns a receiver that changes after each write that subscribers of the audit trail wait for.
     pub fn written(&self) -> watch::Receiver<u64> {
         self.written.subscribe()
     }
 
-    /// Wakes the followers of the audit trail in this process.
+    /// Wakes the subscribers of the audit trail in this process.
     pub(crate) fn wake_followers(&self) {
         self.written.send_modify(|times| *times = times.wrapping_add(1));
     }
 
-    /// The clock that stamps what is written.
+    /// Returns the clock that gives the times of changes.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// Where the database is.
+    /// Returns the URL of the database.
     pub fn url(&self) -> &DatabaseUrl {
         &self.url
     }
@@ -145,7 +146,7 @@ impl Db {
     /// Runs `work` in one read-only transaction with one consistent view.
     ///
     /// # Errors
-    /// What `work` answers; `Unavailable` where no connection came free in ten seconds.
+    /// The error of `work`, or `Unavailable` if no connection became free within ten seconds.
     pub async fn read<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
@@ -153,7 +154,7 @@ impl Db {
     {
         run(&self.readers, &self.read_permits, move |conn| {
             dialect::begin_read(conn)?;
-            // Nothing was changed, so the end of it is the same either way.
+            // Nothing was changed, so a rollback has the same effect as a commit.
             let result = work(conn);
             dialect::roll_back(conn);
             result
@@ -161,7 +162,7 @@ impl Db {
         .await
     }
 
-    /// Runs `work` in one write transaction, without audit: `audit` builds `Db::write` on it.
+    /// Runs `work` in one write transaction without audit events. `Db::write` in `audit` uses it.
     pub(crate) async fn transaction<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
@@ -172,7 +173,7 @@ impl Db {
             let done = in_transaction(conn, work);
             match &done {
                 Ok(_) => writes.committed(),
-                // What a caller did wrong says nothing about the database.
+                // An error of the caller says nothing about the database.
                 Err(Error::Internal(_) | Error::Unavailable(_)) => writes.refused(),
                 Err(_) => {}
             }
@@ -181,7 +182,7 @@ impl Db {
         .await
     }
 
-    /// Runs `work` on a writer's connection outside any transaction (migrations, backups).
+    /// Runs `work` on a connection of the writers outside any transaction (for migrations and backups).
     pub(crate) async fn bare<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
@@ -205,11 +206,11 @@ fn in_transaction<T>(conn: &mut Conn, work: impl FnOnce(&mut Conn) -> Result<T>)
     }
 }
 
-/// A connection of its own, outside any pool: to a file that is being made or read, or to a PostgreSQL database that no other
-/// process of Candor is connected to.
+/// Opens a connection outside the pools: to a file that is being written or read, or to a PostgreSQL database
+/// that no other process of Candor is connected to.
 ///
 /// # Errors
-/// `Unavailable` where it cannot be opened, or where another process is connected.
+/// `Unavailable` if it cannot be opened, or if another process is connected.
 pub(crate) fn connect_alone(url: &DatabaseUrl) -> Result<Conn> {
     connection::connect(url, connection::Mode::Alone, None)
         .map_err(|error| Error::Unavailable(format!("cannot open the database: {error}")))

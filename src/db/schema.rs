@@ -1,4 +1,5 @@
-//! The tables as diesel knows them. Kept by hand, in the order of the migrations; a test compares it with both databases.
+//! The tables as diesel knows them. This file is written by hand, in the order of the migrations. A test
+//! compares it with both databases.
 
 diesel::table! {
     settings (name) {

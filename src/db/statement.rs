@@ -1,6 +1,6 @@
-//! A statement that is put together in pieces, with the values that stand in it.
+//! A statement that is built from parts, together with its values.
 //!
-//! Must never happen here: somebody's words in the text of a statement.
+//! The text of a statement never contains a text of a caller.
 
 use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_types::{BigInt, Text};
@@ -13,7 +13,8 @@ enum Bind {
     Time(Timestamp),
 }
 
-/// A statement in the making. Values are numbered in the order in which they stand in it: SQLite counts them so.
+/// A statement that is being built. The values are numbered in the order in which they appear, as SQLite does
+/// it.
 #[derive(Default)]
 pub struct Statement {
     sql: String,
@@ -21,23 +22,23 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// Adds words of ours.
+    /// Adds SQL text that Candor wrote.
     pub fn push(&mut self, sql: &str) -> &mut Self {
         self.sql.push_str(sql);
         self
     }
 
-    /// Adds somebody's words, as a value.
+    /// Adds a text of a caller as a value.
     pub fn text(&mut self, value: &str) -> &mut Self {
         self.bind(Bind::Text(value.to_owned()))
     }
 
-    /// Adds a time, as a value.
+    /// Adds a time as a value.
     pub fn time(&mut self, value: Timestamp) -> &mut Self {
         self.bind(Bind::Time(value))
     }
 
-    /// To be loaded or executed.
+    /// Returns the query, which can be loaded or executed.
     pub fn finish<'a>(self) -> BoxedSqlQuery<'a, Backend, SqlQuery> {
         let mut query = diesel::sql_query(self.sql).into_boxed::<Backend>();
         for bind in self.binds {

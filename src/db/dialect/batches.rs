@@ -1,6 +1,6 @@
-//! Statements about many rows at a time that differ between the databases: rows that sources stage, and alerts.
+//! Statements about many rows that differ between the databases: staged rows of sources, and alerts.
 //!
-//! Must never happen here: a row that is written twice by one call.
+//! One call never writes the same row twice.
 
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Nullable, Text};
@@ -10,7 +10,7 @@ use crate::base::id::{AlertId, IncidentId};
 use crate::base::time::Timestamp;
 use crate::db::{Conn, Fix};
 
-/// A row that a source brought, about to be staged.
+/// A row of a source that will be staged.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
 pub struct StagedRow<'a> {
@@ -23,10 +23,10 @@ pub struct StagedRow<'a> {
     pub reason: Option<&'a str>,
 }
 
-/// Stages rows of a run, and answers how many of them were not there yet.
+/// Stages rows of a run. Returns how many of them were new.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn stage<'a>(conn: &mut Conn, run: &str, rows: impl Iterator<Item = StagedRow<'a>>) -> Result<usize> {
     const INTO: &str =
         "INSERT INTO directory_staged (run_id, kind, key, parent, level, seq, line, left_out, reason)";
@@ -89,12 +89,13 @@ pub fn stage<'a>(conn: &mut Conn, run: &str, rows: impl Iterator<Item = StagedRo
     })
 }
 
-/// Makes everything that a run staged and uses the source's own.
+/// Makes the source the owner of everything that a run staged and uses.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn own_staged(conn: &mut Conn, run: &str, source: &str) -> Result<()> {
-    // The same text for both: only the enum cannot say ON CONFLICT.
+    // The text is the same for both databases. It is written by hand, because diesel cannot build ON CONFLICT
+    // for both at once.
     diesel::sql_query(
         "INSERT INTO directory_origins (kind, key, source_id) \
          SELECT s.kind, s.key, $1 FROM directory_staged s WHERE s.run_id = $2 AND s.left_out IS NULL \
@@ -127,17 +128,18 @@ pub struct LatestAlert {
     pub event_seen_at: Option<Timestamp>,
 }
 
-/// The newest alert of each of these fingerprints; of one that flaps there are many older ones, which are not read.
+/// Returns the newest alert of each of these fingerprints. Older alerts, of which a fingerprint can have
+/// many, are not read.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn latest_alerts(conn: &mut Conn, integration: &str, fingerprints: &[&str]) -> Result<Vec<LatestAlert>> {
     const NEWEST: &str = "FROM alerts b WHERE b.integration_id = $2 AND b.fingerprint = k.value \
                           ORDER BY b.received_at DESC, b.id DESC LIMIT 1";
     const SHOWN: &str =
         "SELECT a.id, a.fingerprint, a.status, a.incident_id, a.repeats, a.event_at, a.event_seen_at";
     Ok(match conn {
-        // SQLite numbers parameters as they appear.
+        // SQLite numbers parameters in the order in which they appear.
         Conn::Sqlite(conn) => diesel::sql_query(format!(
             "{SHOWN} FROM json_each($1) AS k JOIN alerts a ON a.id = (SELECT b.id {NEWEST})"
         ))
@@ -145,7 +147,8 @@ pub fn latest_alerts(conn: &mut Conn, integration: &str, fingerprints: &[&str]) 
         .bind::<Text, _>(integration)
         .fixed()
         .load(conn)?,
-        // One by one, by the index, whatever the planner knows of a table that has just grown.
+        // The lateral join uses the index for each fingerprint, even if PostgreSQL has no current statistics
+        // of a table that grew quickly.
         Conn::Pg(conn) => diesel::sql_query(format!(
             "{SHOWN} FROM UNNEST($1) AS k(value), LATERAL (SELECT b.* {NEWEST}) AS a"
         ))
@@ -156,27 +159,27 @@ pub fn latest_alerts(conn: &mut Conn, integration: &str, fingerprints: &[&str]) 
     })
 }
 
-/// An alert that came again.
+/// An alert that was repeated.
 #[derive(Clone, Copy, Debug)]
 pub struct RepeatRow<'a> {
-    /// The alert.
+    /// The ID of the alert.
     pub id: &'a str,
-    /// How often.
+    /// The number of repeats.
     pub times: i64,
-    /// The silence or maintenance window in which it came last.
+    /// The silence or maintenance window of the last repeat.
     pub quiet: Option<&'a str>,
-    /// The sender's own time of its newest event.
+    /// The time of the newest event, from the clock of the sender.
     pub event_at: Option<Timestamp>,
-    /// When that event came, where it had a time.
+    /// When this event was received, if it had a time.
     pub event_seen_at: Option<Timestamp>,
-    /// How many events came that were older than what was known.
+    /// The number of events that were older than the known state.
     pub late: i64,
 }
 
-/// Counts alerts that came again, each of them once in the list.
+/// Counts repeats of alerts. Each alert must appear only once in the list.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn repeat_alerts(conn: &mut Conn, now: Timestamp, rows: &[RepeatRow<'_>]) -> Result<()> {
     if rows.is_empty() {
         return Ok(());

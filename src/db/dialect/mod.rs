@@ -1,7 +1,7 @@
-//! The only place that matches on the backend: the few statements that truly differ, and
-//! [`on_backend!`] for those that diesel can build for each database but not for the enum of both.
+//! The only place that matches on the kind of database. It contains the few statements that differ, and
+//! [`on_backend!`] for expressions that diesel can build for each database but not for the enum of both.
 //!
-//! Must never happen here: a rule of the domain.
+//! This module contains no rule of the domain.
 
 mod batches;
 mod queue;
@@ -21,7 +21,7 @@ use super::{Conn, Fix, copy};
 use crate::base::error::{Error, Result};
 use crate::base::time::Timestamp;
 
-/// Runs the same diesel expression against whichever database it is (batch inserts, `ON CONFLICT`).
+/// Runs the same diesel expression on either database (for batch inserts and `ON CONFLICT`).
 macro_rules! on_backend {
     ($conn:expr, $inner:ident => $body:expr) => {
         match $conn {
@@ -32,8 +32,8 @@ macro_rules! on_backend {
 }
 pub(crate) use on_backend;
 
-/// Begins a transaction that will write. SQLite takes the write lock at once: a deferred
-/// transaction that reads first cannot be upgraded while another one writes.
+/// Begins a transaction that writes. SQLite takes the write lock at once, because a deferred transaction that
+/// has read cannot start to write while another one writes.
 pub(super) fn begin_write(conn: &mut Conn) -> Result<()> {
     match conn {
         Conn::Sqlite(conn) => AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN IMMEDIATE")?,
@@ -42,7 +42,7 @@ pub(super) fn begin_write(conn: &mut Conn) -> Result<()> {
     Ok(())
 }
 
-/// Begins a transaction that only reads and sees one state throughout.
+/// Begins a transaction that only reads and always sees the same state.
 pub(super) fn begin_read(conn: &mut Conn) -> Result<()> {
     match conn {
         Conn::Sqlite(conn) => AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN")?,
@@ -59,57 +59,57 @@ pub(super) fn commit(conn: &mut Conn) -> Result<()> {
     Ok(())
 }
 
-/// Rolls back; where that fails the connection is thrown away by the pool.
+/// Rolls a transaction back. If this fails, the pool drops the connection.
 pub(super) fn roll_back(conn: &mut Conn) {
     if let Err(error) = <Conn as Connection>::TransactionManager::rollback_transaction(conn) {
         tracing::debug!(%error, "rollback failed; the connection is dropped");
     }
 }
 
-/// Begins a part of a transaction that can be undone by itself.
+/// Begins a part of a transaction that can be rolled back separately.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn savepoint(conn: &mut Conn) -> Result<()> {
     <Conn as Connection>::TransactionManager::begin_transaction(conn)?;
     Ok(())
 }
 
-/// Ends the part that was begun last, and keeps it.
+/// Ends the part that was begun last and keeps its changes.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn release(conn: &mut Conn) -> Result<()> {
     commit(conn)
 }
 
-/// Undoes the part that was begun last.
+/// Rolls back the part that was begun last.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn undo(conn: &mut Conn) -> Result<()> {
     <Conn as Connection>::TransactionManager::rollback_transaction(conn)?;
     Ok(())
 }
 
-/// A table whose rows are locked by id.
+/// A table whose rows are locked by ID.
 #[derive(Clone, Copy, Debug)]
 pub enum Lock {
-    /// One incident: its status, its affected resources, its notices.
+    /// An incident, with its status, its affected resources and its notices.
     Incident,
-    /// One notice: its state.
+    /// A notice, with its state.
     Notice,
-    /// One integration: its alerts are taken in one request after another.
+    /// An integration. Its requests are handled one after another.
     Integration,
-    /// One source of the directory: its runs.
+    /// A source of the directory, with its runs.
     Source,
-    /// One reader of the audit trail.
+    /// The cursor of a subscriber of the audit trail.
     Cursor,
 }
 
-/// Waits for and takes the row's lock until the transaction ends. SQLite has one writer, so holds it already.
-/// NO KEY: rows that refer to this one by a foreign key may still be written, or two transactions that lock in
-/// turn an incident and its notice could wait for each other.
+/// Waits for the lock of a row and holds it until the transaction ends. SQLite has one writer, so the lock is
+/// already held. NO KEY allows other transactions to write rows that refer to this one by a foreign key.
+/// Without it, two transactions that lock an incident and its notice one after the other could deadlock.
 pub fn lock(conn: &mut Conn, what: Lock, id: &str) -> Result<()> {
     let Conn::Pg(conn) = conn else { return Ok(()) };
     let statement = match what {
@@ -126,21 +126,23 @@ pub fn lock(conn: &mut Conn, what: Lock, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Keeps the shape of the directory still while parents and owners are checked. Imports and single
-/// changes take it; reading does not wait for it.
+/// Prevents changes of the structure of the directory while parents and owners are checked. Imports and
+/// single changes take this lock. Reading does not wait for it.
 pub fn lock_directory(conn: &mut Conn) -> Result<()> {
     let Conn::Pg(conn) = conn else { return Ok(()) };
-    // Any constant will do, as long as nothing else of Candor's uses it.
+    // The address step after a migration (`carry_over`) takes the lock with the same number. No other lock of
+    // Candor may use it.
     diesel::sql_query("SELECT pg_advisory_xact_lock(727001)")
         .fixed()
         .execute(conn)?;
     Ok(())
 }
 
-/// How much of its file a writing connection to SQLite keeps in memory from now on. PostgreSQL has a memory of its own.
+/// Sets how much of the file a writing SQLite connection keeps in memory. PostgreSQL has its own memory
+/// settings.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn keep_pages(conn: &mut Conn, pages: Pages) -> Result<()> {
     match conn {
         Conn::Sqlite(conn) => connection::keep_pages(conn, pages)?,
@@ -149,8 +151,8 @@ pub fn keep_pages(conn: &mut Conn, pages: Pages) -> Result<()> {
     Ok(())
 }
 
-/// A label of the account `a`, to be compared with a value: `{name}` is to become the parameter with its name.
-/// Accounts keep their labels as JSON.
+/// Returns the expression for a label of the account `a`. The caller replaces `{name}` with the parameter for
+/// the name of the label. The labels of accounts are stored as JSON.
 pub fn account_label(conn: &Conn) -> String {
     match conn {
         Conn::Sqlite(_) => "(SELECT e.value FROM json_each(a.labels) e WHERE e.key = {name})",
@@ -159,8 +161,8 @@ pub fn account_label(conn: &Conn) -> String {
     .to_owned()
 }
 
-/// Takes in what was reported of mails one body after another: two that name the same deliveries in another order would
-/// wait for each other.
+/// Makes the bodies of feedback reports be handled one after another. Two bodies that name the same
+/// deliveries in another order could otherwise deadlock.
 pub fn lock_feedback(conn: &mut Conn) -> Result<()> {
     let Conn::Pg(conn) = conn else { return Ok(()) };
     diesel::sql_query("SELECT pg_advisory_xact_lock(727002)")
@@ -169,11 +171,11 @@ pub fn lock_feedback(conn: &mut Conn) -> Result<()> {
     Ok(())
 }
 
-/// Takes alerts in one transaction after another: a group may span integrations, and two at once must not open two
-/// incidents of it.
+/// Makes transactions that store alerts run one after another. A group may contain alerts of several
+/// integrations, and two transactions at the same time must not open two incidents for it.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn lock_intake(conn: &mut Conn) -> Result<()> {
     let Conn::Pg(conn) = conn else { return Ok(()) };
     diesel::sql_query("SELECT pg_advisory_xact_lock(727014)")
@@ -182,8 +184,8 @@ pub fn lock_intake(conn: &mut Conn) -> Result<()> {
     Ok(())
 }
 
-/// Locks the end of the audit chain and reads its number, its hash and the time of the last event: the last lock that a
-/// transaction takes.
+/// Locks the end of the audit chain and returns its number, its hash and the time of the last event. This is
+/// the last lock that a transaction takes.
 pub fn audit_head(conn: &mut Conn) -> Result<(i64, String, Timestamp)> {
     #[derive(QueryableByName)]
     struct Head {
@@ -202,22 +204,23 @@ pub fn audit_head(conn: &mut Conn) -> Result<(i64, String, Timestamp)> {
     Ok((head.seq, head.hash, head.at))
 }
 
-/// Makes PostgreSQL look at tables that have just grown a great deal. Its own daemon does that within minutes; until
-/// then it takes them for nearly empty, and joins them row by row: an audience of 40,000 never came to an end.
-/// SQLite plans by its indexes here, and needs no such help.
+/// Makes PostgreSQL compute statistics of tables that have just grown a lot. PostgreSQL does this by itself
+/// only after some minutes. Until then it assumes that the tables are nearly empty and joins them row by row,
+/// so that the query for an audience of 40,000 people did not finish. SQLite needs no statistics for these
+/// queries.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn analyze(conn: &mut Conn, tables: &[&str]) -> Result<()> {
     let Conn::Pg(conn) = conn else { return Ok(()) };
     diesel::sql_query(format!("ANALYZE {}", tables.join(", "))).execute(conn)?;
     Ok(())
 }
 
-/// Locks messages to operators that are due by a way, and that no other worker is claiming.
+/// Locks messages to operators that are due on a channel and that no other worker is claiming.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn due_messages(conn: &mut Conn, channel: &str, now: Timestamp, limit: i64) -> Result<Vec<String>> {
     #[derive(QueryableByName)]
     struct Id {
@@ -239,11 +242,11 @@ pub fn due_messages(conn: &mut Conn, channel: &str, now: Timestamp, limit: i64) 
     Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
-/// Writes a consistent copy to a new file: an embedded database, whichever kind this one is. `fresh` opens and
-/// migrates that file where the rows have to be carried over.
+/// Writes a consistent copy to a new SQLite file, from either database. `fresh` opens and migrates this file
+/// if the rows must be copied from PostgreSQL.
 ///
 /// # Errors
-/// What either database answers.
+/// An error of one of the databases.
 pub fn copy_to_file(conn: &mut Conn, file: &str, fresh: impl FnOnce() -> Result<Conn>) -> Result<()> {
     match conn {
         Conn::Sqlite(conn) => {
@@ -259,10 +262,10 @@ pub fn copy_to_file(conn: &mut Conn, file: &str, fresh: impl FnOnce() -> Result<
     }
 }
 
-/// Replaces all that Candor keeps in a PostgreSQL database by what a file holds, in one transaction.
+/// Replaces all data of Candor in a PostgreSQL database with the data of a file, in one transaction.
 ///
 /// # Errors
-/// What either database answers; then nothing is replaced.
+/// An error of one of the databases. Then nothing is replaced.
 pub fn replace_from_file(conn: &mut Conn, file: &mut Conn) -> Result<()> {
     let (Conn::Pg(target), Conn::Sqlite(file)) = (conn, file) else {
         return Err(copy::mismatch());
@@ -274,7 +277,8 @@ pub fn replace_from_file(conn: &mut Conn, file: &mut Conn) -> Result<()> {
     match replaced {
         Ok(()) => AnsiTransactionManager::commit_transaction(target)?,
         Err(error) => {
-            // The first error says what is wrong. If it cannot be undone either, the end of the connection undoes it.
+            // The first error is the useful one. If the rollback fails too, the server rolls back when the
+            // connection ends.
             let _ = AnsiTransactionManager::rollback_transaction(target);
             return Err(error);
         }
@@ -282,20 +286,21 @@ pub fn replace_from_file(conn: &mut Conn, file: &mut Conn) -> Result<()> {
     Ok(())
 }
 
-/// Lets one process after another do what the start of a process does once.
+/// Makes processes do the work of their start one after another.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn lock_start(conn: &mut Conn) -> Result<()> {
     let Conn::Pg(conn) = conn else { return Ok(()) };
     diesel::sql_query("SELECT pg_advisory_xact_lock(727004)").execute(conn)?;
     Ok(())
 }
 
-/// Whether another process that is alive serves with the admin token of this hash. An embedded database has one process.
+/// Returns whether another running process serves with the admin token of this hash. With SQLite there is
+/// only one process.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn serves_with(conn: &mut Conn, hash: &str) -> Result<bool> {
     match conn {
         Conn::Sqlite(_) => Ok(false),
@@ -303,14 +308,15 @@ pub fn serves_with(conn: &mut Conn, hash: &str) -> Result<bool> {
     }
 }
 
-/// Brings an embedded database into its one file and keeps everybody else from it until the connection ends.
+/// Writes everything of an SQLite database into its one file, and keeps other connections away until this
+/// connection ends.
 ///
 /// # Errors
-/// `Unavailable` where a process is connected to it.
+/// `Unavailable` if a process is connected to the database.
 pub fn seize(conn: &mut Conn) -> Result<()> {
     use diesel::connection::SimpleConnection;
     let Conn::Sqlite(conn) = conn else { return Ok(()) };
-    // Only a connection that is alone can give up the log.
+    // Only a connection without others can switch off the write-ahead log.
     let seized = conn
         .batch_execute("PRAGMA busy_timeout = 2000; PRAGMA wal_checkpoint(TRUNCATE);")
         .and_then(|()| conn.batch_execute("PRAGMA journal_mode = DELETE;"))
@@ -324,7 +330,7 @@ pub fn seize(conn: &mut Conn) -> Result<()> {
     }
 }
 
-/// Brings everything of an embedded database into its one file, so that the file can be moved.
+/// Writes everything of an SQLite database into its one file, so that the file can be moved.
 pub fn fold_log(conn: &mut Conn) -> Result<()> {
     use diesel::connection::SimpleConnection;
     if let Conn::Sqlite(conn) = conn {

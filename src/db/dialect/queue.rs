@@ -1,7 +1,7 @@
-//! The statements of the queue that differ between the databases: what is due, claims and their ends, what is frozen, and
-//! how workers of several processes hear of each other.
+//! The statements of the queue that differ between the databases: due deliveries, claims and their ends,
+//! frozen data, and notifications between the workers of several processes.
 //!
-//! Must never happen here: a claim of a row that somebody else holds.
+//! A row is never claimed while another worker holds its lease.
 
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text};
@@ -14,29 +14,30 @@ use crate::db::{Conn, Fix};
 /// A delivery that is due.
 #[derive(Clone, Debug, QueryableByName)]
 pub struct Due {
-    /// Its id.
+    /// The ID of the delivery.
     #[diesel(sql_type = BigInt)]
     pub id: i64,
-    /// Whose claim on it has run out.
+    /// The lease of an earlier claim that has ended.
     #[diesel(sql_type = Nullable<Text>)]
     pub lease: Option<String>,
-    /// Attempts so far.
+    /// The number of attempts so far.
     #[diesel(sql_type = BigInt)]
     pub attempt: i64,
 }
 
-/// Rows that were tried before and are due again of which at most so many are looked at for a domain that is not to be
-/// left out.
+/// The largest number of rows with earlier attempts that are searched for domains that are not left out.
 const LOOK: i64 = 10_000;
 
-/// Locks deliveries that are due: those first that were tried before, none that another worker is claiming or that `own`
-/// holds (a claim of one's own is alive, however late its renewal), none of the domains to leave out.
+/// Locks due deliveries. Deliveries with earlier attempts come first. Deliveries that another worker is
+/// claiming are skipped. So are deliveries that `own` holds, because a worker's own claim is alive even if
+/// its renewal is late. The domains in `without` are left out.
 ///
-/// Both indexes are partial: their conditions stand here word for word. What is due for the first time is found by
-/// domain, between those that are left out: however much waits for these, it is not looked at.
+/// Both indexes are partial, so the statements repeat their conditions with the same text. Deliveries without
+/// an earlier attempt are searched by domain, in the ranges between the domains that are left out. So the
+/// rows of these domains are not read, however many there are.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn due(
     conn: &mut Conn,
     channel: &str,
@@ -48,7 +49,7 @@ pub fn due(
     let mut rows = due_again(conn, channel, now, own, limit, without)?;
     let mut left_out: Vec<&str> = without.iter().map(String::as_str).collect();
     left_out.sort_unstable();
-    // No domain is longer than 255 bytes, and none begins with the last of all characters.
+    // A domain has at most 255 bytes, and no domain begins with the last Unicode character.
     let starts = std::iter::once("").chain(left_out.iter().copied());
     let ends = left_out.iter().copied().chain(std::iter::once("\u{10FFFF}"));
     for (index, (start, end)) in starts.zip(ends).enumerate() {
@@ -119,10 +120,10 @@ fn due_again(
     })
 }
 
-/// Whether a delivery of the channel is due that `own` does not hold.
+/// Returns whether a delivery of the channel is due that `own` does not hold.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn is_due(conn: &mut Conn, channel: &str, now: Timestamp, own: &str) -> Result<bool> {
     #[derive(QueryableByName)]
     struct One {
@@ -131,7 +132,7 @@ pub fn is_due(conn: &mut Conn, channel: &str, now: Timestamp, own: &str) -> Resu
         id: i64,
     }
     for (kind, order) in [
-        // SQLite numbers parameters as they first appear: no `$2` before `$1`.
+        // SQLite numbers parameters in the order in which they first appear, so `$2` must not be before `$1`.
         (
             "deferred_until IS NOT NULL AND deferred_until <= $2",
             "deferred_until, id",
@@ -155,7 +156,8 @@ pub fn is_due(conn: &mut Conn, channel: &str, now: Timestamp, own: &str) -> Resu
     Ok(false)
 }
 
-/// A statement about the rows that have one of these numbers: `{among}` in it says so, and they are its last parameter.
+/// Runs a statement on the rows with these IDs. `{among}` in the statement is replaced with the condition,
+/// and the IDs are the last parameter.
 macro_rules! about_ids {
     ($conn:expr, $ids:expr, $last:literal, $statement:expr, |$query:ident| $bound:expr, $run:ident) => {
         match $conn {
@@ -168,7 +170,7 @@ macro_rules! about_ids {
                     .$run(conn)?
             }
             Conn::Pg(conn) => {
-                // Not a subquery: with that the planner may read the whole table.
+                // With a subquery, the planner could read the whole table.
                 let among = concat!("= ANY(", $last, ")");
                 let $query = diesel::sql_query($statement.replace("{among}", among));
                 $bound.bind::<Array<BigInt>, _>($ids).fixed().$run(conn)?
@@ -177,7 +179,7 @@ macro_rules! about_ids {
     };
 }
 
-/// A delivery that was claimed.
+/// A claimed delivery.
 #[derive(Clone, Debug, QueryableByName)]
 #[allow(missing_docs)]
 pub struct ClaimedRow {
@@ -201,10 +203,10 @@ pub struct ClaimedRow {
     pub channel: String,
 }
 
-/// Claims the deliveries of these ids until the given time.
+/// Claims the deliveries with these IDs until the given time.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn claim(conn: &mut Conn, ids: &[i64], lease: &str, until: Timestamp) -> Result<Vec<ClaimedRow>> {
     let statement = "UPDATE deliveries SET attempt = attempt + 1, lease = $1, next_attempt_at = $2 \
                      WHERE id {among} AND state = 'pending' \
@@ -219,10 +221,10 @@ pub fn claim(conn: &mut Conn, ids: &[i64], lease: &str, until: Timestamp) -> Res
     ))
 }
 
-/// Of the deliveries of these ids, those that `lease` holds.
+/// Returns the deliveries with these IDs that `lease` holds.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn held(conn: &mut Conn, ids: &[i64], lease: &str) -> Result<Vec<ClaimedRow>> {
     let statement = "SELECT id, notice_id, ordinal, address, attempt, message_id, expires_at, domain, channel \
                      FROM deliveries WHERE lease = $1 AND state = 'pending' AND id {among}";
@@ -236,10 +238,10 @@ pub fn held(conn: &mut Conn, ids: &[i64], lease: &str) -> Result<Vec<ClaimedRow>
     ))
 }
 
-/// Keeps the claim of `lease` on the deliveries of these ids until the given time.
+/// Extends the claims of `lease` on the deliveries with these IDs until the given time.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn renew(conn: &mut Conn, lease: &str, until: Timestamp, ids: &[i64]) -> Result<()> {
     let statement =
         "UPDATE deliveries SET next_attempt_at = $1 WHERE lease = $2 AND state = 'pending' AND id {among}";
@@ -254,7 +256,7 @@ pub fn renew(conn: &mut Conn, lease: &str, until: Timestamp, ids: &[i64]) -> Res
     Ok(())
 }
 
-/// What is frozen of a delivery's recipient.
+/// The frozen data of a recipient.
 #[derive(Clone, Debug, QueryableByName)]
 #[allow(missing_docs)]
 pub struct RecipientRow {
@@ -266,10 +268,10 @@ pub struct RecipientRow {
     pub optional: bool,
 }
 
-/// The frozen recipients of a notice at these places.
+/// Returns the frozen recipients of a notice at these positions.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn recipients(conn: &mut Conn, notice: &NoticeId, ordinals: &[i64]) -> Result<Vec<RecipientRow>> {
     Ok(match conn {
         Conn::Sqlite(conn) => diesel::sql_query(
@@ -280,7 +282,8 @@ pub fn recipients(conn: &mut Conn, notice: &NoticeId, ordinals: &[i64]) -> Resul
         .bind::<Text, _>(serde_json::to_string(ordinals)?)
         .fixed()
         .load(conn)?,
-        // One by one: of a list that was frozen a moment ago the planner knows nothing, and reads all of it.
+        // The lateral join reads the rows one by one. PostgreSQL has no statistics of a list that was frozen
+        // a moment ago, and would read the whole list.
         Conn::Pg(conn) => diesel::sql_query(
             "SELECT nr.ordinal, nr.context, nr.optional FROM UNNEST($1) AS wanted (ordinal), \
              LATERAL (SELECT * FROM notice_recipients \
@@ -296,20 +299,21 @@ pub fn recipients(conn: &mut Conn, notice: &NoticeId, ordinals: &[i64]) -> Resul
 /// An attempt, as it is stored.
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptRow<'a> {
-    /// The delivery.
+    /// The ID of the delivery.
     pub delivery_id: i64,
-    /// The how-many-th it is.
+    /// The attempt number, from 1.
     pub attempt: i64,
-    /// What became of it.
+    /// The outcome of the attempt.
     pub outcome: &'a str,
-    /// What the other side said.
+    /// The reply of the other side.
     pub reply: &'a str,
 }
 
-/// Stores attempts that were made at the same time; one that is stored already is left alone. Answers how many were new.
+/// Stores attempts that were made at the same time. An attempt that is already stored stays unchanged.
+/// Returns how many were new.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn insert_attempts(
     conn: &mut Conn,
     at: Timestamp,
@@ -319,9 +323,10 @@ pub fn insert_attempts(
     match conn {
         Conn::Sqlite(conn) => {
             let mut inserted = 0;
-            // A statement of its own for each: it stays prepared.
+            // Each row has its own statement, because the statement stays prepared.
             for row in attempts {
-                // Not ON CONFLICT DO NOTHING: the trigger that keeps rows from being replaced comes first.
+                // ON CONFLICT DO NOTHING cannot be used, because the trigger that prevents replacing rows
+                // runs first.
                 inserted += diesel::sql_query(
                     "INSERT INTO delivery_attempts (delivery_id, attempt, at, outcome, reply, batch) \
                      SELECT $1, $2, $3, $4, $5, $6 WHERE NOT EXISTS \
@@ -354,27 +359,28 @@ pub fn insert_attempts(
     }
 }
 
-/// What becomes of deliveries at the end of a claim.
+/// The new state of deliveries at the end of a claim.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct End {
-    /// The state they are in from now on.
+    /// The new state.
     pub state: &'static str,
-    /// When they are due, where they are pending.
+    /// When the deliveries are due, if they are pending.
     pub next_attempt_at: Timestamp,
-    /// When they were accepted.
+    /// When the deliveries were accepted.
     pub sent_at: Option<Timestamp>,
-    /// Why they failed.
+    /// Why the deliveries failed.
     pub reason: Option<&'static str>,
-    /// Attempts of which nobody knows whether they arrived: 0 or 1.
+    /// The number of attempts for which it is not known whether the message arrived: 0 or 1.
     pub ambiguous: i64,
-    /// Until when it waits, where it does.
+    /// Until when the deliveries wait for the next attempt, if they do.
     pub deferred_until: Option<Timestamp>,
 }
 
-/// Ends the claim of `lease` on the deliveries of these ids; those that it does not hold any more are left alone.
+/// Ends the claims of `lease` on the deliveries with these IDs. Deliveries that it does not hold any more
+/// stay unchanged. Returns how many it held.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn end_claim(conn: &mut Conn, lease: &str, end: &End, ids: &[i64]) -> Result<usize> {
     let statement = "UPDATE deliveries SET state = $1, lease = NULL, next_attempt_at = $2, sent_at = $3, reason = $4, \
                      ambiguous = ambiguous + $5, deferred_until = $6 WHERE lease = $7 AND state = 'pending' AND id {among}";
@@ -395,10 +401,10 @@ pub fn end_claim(conn: &mut Conn, lease: &str, end: &End, ids: &[i64]) -> Result
     ))
 }
 
-/// Makes due what `lease` holds apart from the deliveries of these ids.
+/// Makes the deliveries that `lease` holds due again, except those with these IDs.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn give_back_others(conn: &mut Conn, lease: &str, now: Timestamp, ids: &[i64]) -> Result<usize> {
     let statement = "UPDATE deliveries SET lease = NULL, next_attempt_at = $1 \
                      WHERE lease = $2 AND state = 'pending' AND NOT (id {among})";
@@ -412,14 +418,14 @@ pub fn give_back_others(conn: &mut Conn, lease: &str, now: Timestamp, ids: &[i64
     ))
 }
 
-/// Where workers listen.
+/// The name of the PostgreSQL notification channel of the workers.
 const WORK: &str = "candor_work";
 
-/// Tells the workers of every process, when the transaction commits: something is due, or (`stopped`) a notice was
-/// stopped. With an embedded database there is but one process, and it knows.
+/// Notifies the workers of all processes when the transaction commits: something is due, or a notice was
+/// stopped (`stopped`). With SQLite there is only one process, and it already knows.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn tell_workers(conn: &mut Conn, stopped: Option<&NoticeId>) -> Result<()> {
     let Conn::Pg(conn) = conn else { return Ok(()) };
     diesel::sql_query("SELECT pg_notify($1, $2)")
@@ -430,14 +436,14 @@ pub fn tell_workers(conn: &mut Conn, stopped: Option<&NoticeId>) -> Result<()> {
     Ok(())
 }
 
-/// What [`tell_followers`] says.
+/// The text that [`tell_followers`] sends.
 pub const FOLLOWED: &str = "trail";
 
-/// Tells every process, when the transaction commits, that something was written which followers of the audit trail
-/// wait for.
+/// Notifies all processes, when the transaction commits, that an event was written that subscribers of the
+/// audit trail wait for.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn tell_followers(conn: &mut Conn) -> Result<()> {
     let Conn::Pg(conn) = conn else { return Ok(()) };
     diesel::sql_query("SELECT pg_notify($1, $2)")
@@ -448,20 +454,21 @@ pub fn tell_followers(conn: &mut Conn) -> Result<()> {
     Ok(())
 }
 
-/// Begins to listen to [`tell_workers`] on this connection.
+/// Makes this connection listen to the notifications of [`tell_workers`].
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn listen(conn: &mut Conn) -> Result<()> {
     let Conn::Pg(conn) = conn else { return Ok(()) };
     diesel::sql_query(format!("LISTEN {WORK}")).execute(conn)?;
     Ok(())
 }
 
-/// What was told since the last look: a notice's id, or nothing but that something is due. Does not wait.
+/// Returns the notifications since the last call. Each is the ID of a stopped notice, [`FOLLOWED`], or an
+/// empty text, which means that something is due. It does not wait.
 ///
 /// # Errors
-/// Where the connection is lost.
+/// An error, if the connection is lost.
 pub fn heard(conn: &mut Conn) -> Result<Vec<String>> {
     let Conn::Pg(conn) = conn else {
         return Ok(Vec::new());

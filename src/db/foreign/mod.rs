@@ -1,13 +1,15 @@
-//! Databases of others, which are read and never written: where a directory may come from.
+//! Databases of others, from which a directory is read. They are never written.
 //!
-//! Rows come out as JSON, a page at a time in the order of their key, within one read-only transaction. What a database
-//! says of an error is repeated in one line, without the password.
+//! Rows are returned as JSON, in pages that are ordered by the key, within one read-only transaction. An
+//! error of the database is repeated in one line without the password.
 //!
-//! What a source may take in memory is bounded: a row by [`MAX_ROW`], a page by [`MAX_PAGE`]. A database that holds Candor's own
-//! tables is refused, and so is a role that may read files of the database's machine or run programs there.
+//! The memory for a source is limited: a row by [`MAX_ROW`] and a page by [`MAX_PAGE`]. A database with
+//! Candor's own tables is refused. So is a role that may read files or run programs on the machine of the
+//! database.
 //!
-//! Must never happen here: a statement that writes (the connection itself refuses it), a type of a client library in a
-//! signature, or a password in an error.
+//! - No statement can write, because the connection itself refuses it.
+//! - No signature contains a type of a client library.
+//! - No error contains a password.
 
 mod mysql;
 mod postgres;
@@ -20,58 +22,59 @@ use url::Url;
 
 use crate::base::text::one_line;
 
-/// How long a server may take to answer the connection.
+/// How long connecting to a server may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// The largest row, in bytes of its values. A larger one ends the reading.
+/// The largest size of a row, in bytes of its values. A larger row is an error.
 const MAX_ROW: usize = 1024 * 1024;
-/// Bytes of values after which a page ends, however few rows it has.
+/// A page ends when its values have at least this many bytes, even if it has few rows.
 const MAX_PAGE: usize = 8 * 1024 * 1024;
-/// Tables that only Candor has together. Where a source's user can read them, the source is Candor's own database or a copy of it.
+/// Tables that exist together only in a database of Candor. If the user of a source can read them, the source
+/// is Candor's own database or a copy of it.
 const OWN_TABLES: [&str; 4] = [
     "audit_head",
     "directory_sources",
     "directory_origins",
     "trail_cursors",
 ];
-/// Why such a database is refused.
+/// The reason why such a database is refused.
 const OWN: &str = "holds Candor's own tables: a source must not be Candor's own database or a copy of it";
-/// The parameter of a URL that says that there is no password on purpose.
+/// The URL parameter that says that the password is missing on purpose.
 const PASSWORDLESS: &str = "passwordless";
 
-/// A row, by column.
+/// The values of a row, by column.
 pub type Row = Map<String, Value>;
 
-/// Which kind of database.
+/// The kind of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
-    /// PostgreSQL.
+    /// A PostgreSQL database.
     Postgres,
-    /// MySQL or MariaDB.
+    /// A MySQL or MariaDB database.
     Mysql,
-    /// A SQLite file.
+    /// An SQLite file.
     Sqlite,
 }
 
-/// How many rows a query has.
+/// The numbers of rows of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted {
-    /// All of them.
+    /// The number of all rows.
     pub rows: u64,
-    /// Those of which no column of the key is null.
+    /// The number of rows in which no column of the key is null.
     pub keyed: u64,
 }
 
-/// Some rows of a query.
+/// A page of rows of a query.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
-    /// The rows, in the order of the key.
+    /// The rows, ordered by the key.
     pub rows: Vec<Row>,
-    /// Whether there may be more rows behind them.
+    /// Whether there may be more rows after this page.
     pub more: bool,
 }
 
-/// Collects the rows of a page, and ends it where it has enough bytes.
+/// Collects the rows of a page, and ends the page when it has enough rows or bytes.
 struct Collector {
     page: Page,
     limit: usize,
@@ -87,7 +90,7 @@ impl Collector {
         }
     }
 
-    /// Takes a row that is `bytes` long. Answers whether the page takes another one.
+    /// Adds a row with this number of bytes. Returns whether the page can take another row.
     fn take(&mut self, row: Row, bytes: usize) -> bool {
         self.page.rows.push(row);
         self.bytes += bytes;
@@ -96,7 +99,7 @@ impl Collector {
     }
 }
 
-/// The error of a row that is too large.
+/// Returns the error for a row that is too large.
 fn too_large() -> String {
     format!(
         "a row is larger than {} KiB, the most that Candor reads of one row",
@@ -104,21 +107,21 @@ fn too_large() -> String {
     )
 }
 
-/// One read-only transaction with one view of the data.
+/// A read-only transaction with one consistent view of the data.
 pub trait Reader: Send {
-    /// What is wrong with the rights of the user that the source signs in as, in sentences.
+    /// Returns warnings about the rights of the user of the source, as sentences.
     fn warnings(&self) -> Vec<String>;
 
-    /// How many rows the query has, and how many of them a key.
+    /// Counts the rows of the query, and the rows that have a key.
     ///
     /// # Errors
-    /// What the database says, in one line.
+    /// The error of the database, in one line.
     fn count(&mut self, query: &str, key: &[&str]) -> Result<Counted, String>;
 
-    /// The rows after a key of which no column is null, in the order of the key.
+    /// Returns the rows after a key, ordered by the key. Rows with a null in the key are left out.
     ///
     /// # Errors
-    /// What the database says, in one line.
+    /// The error of the database, in one line.
     fn page(
         &mut self,
         query: &str,
@@ -132,7 +135,7 @@ impl Engine {
     /// Checks a URL without connecting.
     ///
     /// # Errors
-    /// A sentence for the caller that does not repeat the URL.
+    /// A sentence for the caller, which does not repeat the URL.
     pub fn check(self, url: &str) -> Result<(), String> {
         if url.chars().any(char::is_control) {
             return Err("holds a control character".to_owned());
@@ -144,10 +147,10 @@ impl Engine {
         }
     }
 
-    /// Connects, and begins the transaction. No statement may take longer than `patience`.
+    /// Connects and begins the transaction. No statement may take longer than `patience`.
     ///
     /// # Errors
-    /// What the database says, in one line without the password.
+    /// The error of the database, in one line and without the password.
     pub fn open(self, url: &str, patience: Duration) -> Result<Box<dyn Reader>, String> {
         self.check(url)?;
         let opened: Result<Box<dyn Reader>, String> = match self {
@@ -165,7 +168,8 @@ impl Engine {
     }
 }
 
-/// The URL as it may be shown: `***` in the place of the password and of every parameter's value.
+/// Returns the URL in a form that may be shown. The password and the value of every parameter are replaced
+/// with `***`.
 pub fn shown_url(url: &str) -> String {
     let Ok(mut parsed) = Url::parse(url) else {
         return "***".to_owned();
@@ -181,10 +185,11 @@ pub fn shown_url(url: &str) -> String {
     parsed.to_string()
 }
 
-/// The URL without the parameter that says that there is no password on purpose, where there is one.
+/// Returns the URL without the parameter that says that the password is missing on purpose.
 ///
 /// # Errors
-/// A sentence where the user or the password is missing: the client library would sign in as the user that Candor runs as.
+/// A sentence, if the user or the password is missing. Without them, the client library would sign in as the
+/// operating system user of Candor.
 fn with_credentials(url: &Url) -> Result<Url, String> {
     let mut on_purpose = false;
     let mut user = !url.username().is_empty();
@@ -206,7 +211,7 @@ fn with_credentials(url: &Url) -> Result<Url, String> {
             "has no password; give the user one, or add {PASSWORDLESS}=yes where the database asks for none"
         ));
     }
-    // The rest as it was written: libpq takes a plus sign for itself, and not for a blank.
+    // The rest of the query stays unchanged, because in libpq a plus sign does not mean a space.
     let rest: Vec<&str> = url
         .query()
         .unwrap_or_default()
@@ -219,7 +224,7 @@ fn with_credentials(url: &Url) -> Result<Url, String> {
     Ok(url)
 }
 
-/// A server may repeat what it was given.
+/// Removes the password from an error, because a server may repeat what it got.
 fn without_password(url: &str, reason: &str) -> String {
     let mut reason = one_line(reason, 600);
     let secrets = Url::parse(url).ok().and_then(|parsed| {
@@ -256,7 +261,8 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A value of a key as a literal, for the engines that give it the type of what it is compared with.
+/// Returns a value of a key as a literal, for databases that give a literal the type of the column that it is
+/// compared with.
 fn literal(value: &Value) -> Result<String, String> {
     match value {
         Value::Number(number) => Ok(number.to_string()),
@@ -269,7 +275,8 @@ fn literal(value: &Value) -> Result<String, String> {
     }
 }
 
-/// The page's statement where rows can be compared as a whole: the query, continued after the last key.
+/// Returns the statement of a page that continues after the last key, for databases that can compare whole
+/// rows.
 fn page_statement(
     query: &str,
     key: &[&str],
@@ -287,7 +294,7 @@ fn page_statement(
         conditions.push(format!("({columns}) > ({})", last.join(", ")));
     }
     let condition = conditions.join(" AND ");
-    // The line break ends a comment that the query may end with.
+    // The line break ends a comment at the end of the query.
     Ok(format!(
         "SELECT * FROM (\n{query}\n) AS q WHERE {condition} ORDER BY {columns} LIMIT {limit}"
     ))

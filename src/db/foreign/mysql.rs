@@ -1,7 +1,8 @@
 //! Reads a MySQL or MariaDB database of others.
 //!
-//! Must never happen here: a transaction that may write, a file that the server asks for, or a password over a connection
-//! that should have been encrypted.
+//! - The transaction never writes.
+//! - A file that the server asks for is never sent.
+//! - A password is never sent over a connection that should be encrypted and is not.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,27 +26,29 @@ pub(super) struct Reader {
     warnings: Vec<String>,
 }
 
-/// The largest packet that is read: a row, and a little for what is around its values.
+/// The largest packet that is read: a row, and some space for the data around its values.
 const MAX_PACKET: usize = MAX_ROW + 64 * 1024;
 
 const EXAMPLE: &str = "mysql://reader:password@db.example/shop";
-/// Parameters that go to the client library as they are. It has others, which say where to connect, as whom, and what of TLS may be
-/// skipped: the URL itself says the first, and nobody may say the last.
+/// The parameters that are given to the client library unchanged. The library has more parameters. Some of
+/// them say where to connect and as whom, which the URL itself says. Others skip checks of TLS, which is not
+/// allowed.
 const PASSED_ON: [&str; 3] = ["compress", "enable_cleartext_plugin", "prefer_socket"];
-/// The largest file of authorities, in bytes.
+/// The largest size of a file with certificate authorities, in bytes.
 const MOST_AUTHORITIES: u64 = 1 << 20;
 
-/// What a URL says.
+/// The parts of a URL.
 struct Target {
     opts: Opts,
-    /// Whether nothing may be said in the open.
+    /// Whether the connection must be encrypted.
     tls: bool,
-    /// A file with the authorities that are believed beside the public ones.
+    /// A file with certificate authorities that are trusted in addition to the public ones.
     authorities: Option<PathBuf>,
 }
 
 impl Target {
-    /// `tls` (`required` or `none`, which is usual) and `tls_ca` are ours.
+    /// Parses a URL. The parameters `tls` (`required` or `none`, and `none` is the default) and `tls_ca`
+    /// belong to Candor.
     fn parse(text: &str) -> Result<Target, String> {
         if !text.starts_with("mysql://") {
             return Err("must begin with mysql://".to_owned());
@@ -55,7 +58,7 @@ impl Target {
         let mut given: BTreeMap<String, String> = BTreeMap::new();
         for (name, value) in url.query_pairs() {
             if !["tls", "tls_ca"].contains(&&*name) && !PASSED_ON.contains(&&*name) {
-                // Not repeated: a password with a question mark in it looks like one.
+                // The name is not repeated, because a password with a question mark looks like a parameter.
                 let known = PASSED_ON.join(", ");
                 return Err(format!(
                     "has a parameter that is not known: there are tls, tls_ca, {known}"
@@ -107,10 +110,10 @@ impl Target {
         })
     }
 
-    /// For the library: none where nothing is encrypted.
+    /// Returns the TLS options for the library. Returns `None` if the connection is not encrypted.
     fn ssl(&self) -> Result<Option<SslOpts>, String> {
         if let Some(path) = &self.authorities {
-            // The library says neither which file it cannot read, nor stops reading one without end.
+            // The library does not name a file that it cannot read, and it reads a file without a limit.
             let of_file = |reason: &str| format!("tls_ca, {}: {reason}", path.display());
             let file = fs::metadata(path).map_err(|error| of_file(&error.to_string()))?;
             if !file.is_file() || file.len() > MOST_AUTHORITIES {
@@ -123,8 +126,9 @@ impl Target {
     }
 }
 
-/// Whether the server answers what it is asked. The library keeps what was said before the encryption began, and takes it for the first
-/// answers after it: somebody in the way could put them there. Nobody can know this question before it is asked.
+/// Checks that the server answers the question that it gets. The library keeps data that arrived before the
+/// encryption began, and uses it as the first answers after it. So an attacker on the network could insert
+/// answers. Nobody can know this random question in advance.
 fn answers_for_itself(conn: &mut Conn) -> Result<(), String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| error.to_string())?;
@@ -156,7 +160,8 @@ impl Reader {
     pub(super) fn open(url: &str, patience: Duration) -> Result<Self, String> {
         let target = Target::parse(url)?;
         let ssl = target.ssl()?;
-        // A little longer than the statement may take: the server's own answer says more.
+        // The wait is a little longer than the statement may take, because the error of the server contains
+        // more information.
         let wait = patience + CONNECT;
         let opts = OptsBuilder::from_opts(target.opts)
             .ssl_opts(ssl)
@@ -171,7 +176,7 @@ impl Reader {
         if target.tls {
             answers_for_itself(&mut conn)?;
         }
-        // MariaDB counts in seconds and MySQL in milliseconds, and neither knows the other's word.
+        // MariaDB counts in seconds and MySQL in milliseconds, and neither knows the setting of the other.
         let mariadb = format!("SET SESSION max_statement_time = {}", patience.as_secs().max(1));
         if conn.query_drop(mariadb).is_err() {
             conn.query_drop(format!(
@@ -182,9 +187,9 @@ impl Reader {
         }
         for statement in [
             "SET SESSION time_zone = '+00:00'",
-            // A CHAR column comes without the blanks that fill it up.
+            // CHAR columns are returned without the spaces that fill them.
             "SET SESSION sql_mode = REPLACE(@@sql_mode, 'PAD_CHAR_TO_FULL_LENGTH', '')",
-            // For whatever comes after this transaction, too.
+            // The setting also applies to any transaction after this one.
             "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
             "SET SESSION TRANSACTION READ ONLY",
             "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
@@ -206,7 +211,7 @@ impl Reader {
 const FILE: &str = "the user has the privilege FILE, with which it may read and write files on the machine of the database: \
     give the source a user that may only SELECT";
 
-/// Whether the user can see all tables that only Candor has together, in one database.
+/// Returns whether the user can see all tables of Candor in one database.
 fn is_candors(conn: &mut Conn) -> Result<bool, String> {
     let names = OWN_TABLES.map(|name| format!("'{name}'")).join(", ");
     let found: Option<u64> = conn
@@ -219,7 +224,7 @@ fn is_candors(conn: &mut Conn) -> Result<bool, String> {
     Ok(found.is_some())
 }
 
-/// Whether the user may read files of the server.
+/// Returns whether the user may read files of the server.
 fn may_read_files(conn: &mut Conn) -> Result<bool, String> {
     let found: Option<u64> = conn
         .query_first(
@@ -230,7 +235,8 @@ fn may_read_files(conn: &mut Conn) -> Result<bool, String> {
     Ok(found.unwrap_or_default() > 0)
 }
 
-/// A function that reads a file on the server cannot be called under another name: what a SELECT says is no text that is put together.
+/// Refuses a query that reads a file on the server. The function cannot be called with another name, because
+/// a SELECT cannot run a text that it builds.
 fn reads_no_file(query: &str) -> Result<(), String> {
     match query.to_ascii_lowercase().contains("load_file") {
         true => Err("uses LOAD_FILE: a source reads tables, not files of the database's machine".to_owned()),
@@ -238,7 +244,7 @@ fn reads_no_file(query: &str) -> Result<(), String> {
     }
 }
 
-/// The page's statement. A comparison of whole rows would not use an index here.
+/// Returns the statement of a page. A comparison of whole rows would not use an index in MySQL.
 fn page_statement(query: &str, key: &[&str], after: Option<&[Value]>, limit: usize) -> (String, Vec<Value>) {
     let columns: Vec<String> = key.iter().map(|column| format!("q.`{column}`")).collect();
     let mut values = Vec::new();
@@ -295,7 +301,7 @@ fn value(column: &str, cell: Cell) -> Result<Value, String> {
         Cell::UInt(number) => Value::from(number),
         Cell::Float(number) => Value::from(number),
         Cell::Double(number) => Value::from(number),
-        // Dates and times, as the server would write them.
+        // Dates and times are written as the server would write them.
         other => Value::from(other.as_sql(true).trim_matches('\'').to_owned()),
     })
 }
@@ -307,7 +313,7 @@ impl super::Reader for Reader {
 
     fn count(&mut self, query: &str, key: &[&str]) -> Result<Counted, String> {
         reads_no_file(query)?;
-        // Prepared, so that it is one statement and no more.
+        // A prepared statement can contain only one statement.
         let counted: Option<(u64, u64)> = self
             .conn
             .exec_first(count_statement(query, key, '`'), ())
@@ -336,7 +342,7 @@ impl super::Reader for Reader {
             .exec_iter(statement, params)
             .map_err(|error| said(&error))?;
         let mut page = Collector::new(limit);
-        // One row at a time is in memory; those that the page does not take are passed over by the library.
+        // Only one row is in memory at a time. The library skips the rows that the page does not take.
         for row in rows {
             let row = row.map_err(|error| said(&error))?;
             let columns = row.columns();

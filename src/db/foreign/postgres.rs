@@ -1,6 +1,8 @@
 //! Reads a PostgreSQL database of others.
 //!
-//! Must never happen here: a transaction that may write, a password of the service's own, or a result that is in memory as a whole.
+//! - The transaction never writes.
+//! - The passwords of Candor's operating system user are never used.
+//! - A result is never in memory as a whole.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -23,18 +25,19 @@ use crate::db::connection::discreet;
 pub(super) struct Reader {
     conn: PgConnection,
     warnings: Vec<String>,
-    /// Whether the user is a superuser, whose rights are laid down before each statement.
+    /// Whether the user is a superuser. Before each statement, a superuser changes to a role with fewer
+    /// rights.
     superuser: bool,
-    /// By query, the columns that the database fills up with blanks.
+    /// The columns that the database fills with spaces, by query.
     padded: HashMap<String, HashSet<String>>,
 }
 
-/// The role that a superuser reads as. It may read each table, and no file.
+/// The role that a superuser changes to. It may read every table and no files.
 const READS_ALL: &str = "pg_read_all_data";
 
 #[derive(QueryableByName)]
 struct Line {
-    /// None: it is too large.
+    /// The row as JSON. `None` if the row is too large.
     #[diesel(sql_type = Nullable<Text>)]
     line: Option<String>,
 }
@@ -71,7 +74,7 @@ pub(super) fn check(url: &str) -> Result<(), String> {
     target(url).map(drop)
 }
 
-/// The URL as libpq gets it. Nothing in it makes libpq look for a user or a password elsewhere.
+/// Returns the URL for libpq. Nothing in it lets libpq use a user or a password from another place.
 fn target(url: &str) -> Result<Url, String> {
     let parsed = Url::parse(url)
         .map_err(|_| "is not a URL such as postgres://reader:password@db.example/shop".to_owned())?;
@@ -88,9 +91,11 @@ fn target(url: &str) -> Result<Url, String> {
     if !given.contains_key("connect_timeout") {
         more.append_pair("connect_timeout", &CONNECT.as_secs().to_string());
     }
-    // A path that no file can have: the passwords of the user that Candor runs as are not for sources.
+    // No file can have this path. The password file of Candor's operating system user must not be used for
+    // sources.
     more.append_pair("passfile", "/dev/null/none");
-    // On a socket of this machine the server may ask nobody for a password, and take whoever is the user of Candor's process.
+    // On a socket of this machine, the server may ask for no password and accept the operating system user of
+    // Candor.
     let socket = match given.get("host") {
         Some(host) => host.starts_with(['/', '@']),
         None => {
@@ -105,10 +110,10 @@ fn target(url: &str) -> Result<Url, String> {
     Ok(target)
 }
 
-/// What the user may do.
+/// Returns the rights of the user.
 fn rights(conn: &mut PgConnection) -> Result<Rights, diesel::result::Error> {
     let names = OWN_TABLES.map(|name| format!("'{name}'")).join(", ");
-    // Through `pg_has_role` a right counts too that the user could take by changing to another role.
+    // `pg_has_role` also finds rights that the user gets by changing to another role.
     diesel::sql_query(format!(
         "SELECT u.rolsuper AS superuser, \
                 EXISTS (SELECT 1 FROM pg_roles WHERE rolname = '{READS_ALL}') AS may_step_down, \
@@ -139,7 +144,7 @@ impl Reader {
     pub(super) fn open(url: &str, patience: Duration) -> Result<Self, String> {
         let mut conn =
             PgConnection::establish(target(url)?.as_str()).map_err(|error| discreet(error).to_string())?;
-        // The default too: a transaction that the query ended by some trick is followed by another that only reads.
+        // The default is set too, so that a transaction that follows this one can only read.
         conn.batch_execute(&format!(
             "SET default_transaction_read_only = on; SET client_min_messages = warning; SET lock_timeout = '10s'; \
              SET statement_timeout = {}; SET TIME ZONE 'UTC'; \
@@ -179,8 +184,9 @@ impl Reader {
         })
     }
 
-    /// Before each statement: the one before it may have changed the role. Row security must not hide rows from the lower role that
-    /// the user would see, so such a table is an error.
+    /// Changes to the role with fewer rights. This is done before each statement, because the statement
+    /// before may have changed the role. Row security must not hide rows that the user would see, so a table
+    /// with row security is an error.
     fn step_down(&mut self) -> Result<(), String> {
         if self.superuser {
             self.conn
@@ -192,7 +198,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Those of the columns that the database fills up with blanks.
+    /// Returns the columns that the database fills with spaces.
     fn padded(&mut self, query: &str, row: &Row) -> Result<&HashSet<String>, String> {
         if !self.padded.contains_key(query) {
             let types: Vec<String> = row
@@ -247,7 +253,7 @@ impl super::Reader for Reader {
         limit: usize,
     ) -> Result<Page, String> {
         self.step_down()?;
-        // A literal without a type takes that of the column, so a number is quoted as well.
+        // A literal without a type gets the type of the column, so numbers are quoted too.
         let after: Option<Vec<Value>> = after.map(|last| {
             last.iter()
                 .map(|value| match value {
@@ -257,13 +263,13 @@ impl super::Reader for Reader {
                 .collect()
         });
         let statement = page_statement(query, key, after.as_deref(), limit)?;
-        // The server measures a row before it sends it; without the OFFSET it would write it twice.
+        // The server measures a row before it sends it. Without the OFFSET it would build the row twice.
         let statement = format!(
             "SELECT CASE WHEN octet_length(l.line) <= {MAX_ROW} THEN l.line END AS line FROM ( \
                  SELECT row_to_json(p)::text AS line FROM ({statement}) AS p OFFSET 0) AS l"
         );
         let mut page = Collector::new(limit);
-        // One row at a time is in memory; those that the page does not take are passed over by the library.
+        // Only one row is in memory at a time. The library skips the rows that the page does not take.
         let lines = diesel::sql_query(statement)
             .load_iter::<Line, PgRowByRowLoadingMode>(&mut self.conn)
             .map_err(|error| said(&error))?;

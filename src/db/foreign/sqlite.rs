@@ -1,7 +1,8 @@
-//! Reads a SQLite file of others.
+//! Reads an SQLite file of others.
 //!
-//! Must never happen here: a file that is made or written, another file that a query opens, a statement that nobody can end,
-//! or a value without a limit.
+//! - A file is never created or written.
+//! - A query cannot open another file.
+//! - Every statement has a time limit, and every value has a size limit.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,17 +21,18 @@ use super::{
 pub(super) struct Reader {
     conn: Connection,
     patience: Duration,
-    /// When the statement that runs has taken too long.
+    /// The time at which the running statement has taken too long.
     until: Arc<Mutex<Instant>>,
 }
 
-/// Steps of SQLite's machine between two looks at the clock: some milliseconds at most.
+/// The number of steps of SQLite's virtual machine between two checks of the time. They take at most some
+/// milliseconds.
 const STEPS: i32 = 10_000;
 
-/// The most columns of a result or of a table that a query may name.
+/// The largest number of columns of a result or of a table in a query.
 const MOST_COLUMNS: i32 = 500;
 
-/// A query may select. It may neither open another file nor set anything.
+/// Decides what a query may do. It may select. It may not open another file or change a setting.
 fn allowed(context: AuthContext<'_>) -> Authorization {
     match context.action {
         AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => Authorization::Allow,
@@ -45,7 +47,7 @@ fn allowed(context: AuthContext<'_>) -> Authorization {
     }
 }
 
-/// Whether all tables are there that only Candor has together.
+/// Returns whether all tables of Candor exist in the file.
 fn is_candors(conn: &Connection) -> Result<bool, rusqlite::Error> {
     let names = OWN_TABLES.map(|name| format!("'{name}'")).join(", ");
     let found: i64 = conn.query_row(
@@ -98,7 +100,7 @@ impl Reader {
         if !std::path::Path::new(path).is_file() {
             return Err("there is no such file on the machine that Candor runs on".to_owned());
         }
-        // The connection goes to the thread that reads, and is used there alone.
+        // Only one thread uses the connection, so SQLite needs no mutex.
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(path, flags).map_err(|error| said(&error))?;
         conn.execute_batch(
@@ -128,7 +130,7 @@ impl Reader {
         })
     }
 
-    /// Runs a statement, which may take as long as the patience lasts.
+    /// Runs a statement, which must end within `patience`.
     fn run<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Failed>) -> Result<T, String> {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + self.patience;
         work(&self.conn).map_err(|failed| match failed {
@@ -226,7 +228,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(refused.contains("not authorized"), "{refused}");
-        // Not even where the connection would let it.
+        // The file itself must refuse writing, even if the connection allows it.
         let nobody: Option<fn(AuthContext<'_>) -> Authorization> = None;
         reader.conn.authorizer(nobody).unwrap();
         let refused = reader
@@ -264,7 +266,7 @@ mod tests {
         assert_eq!(counted, "the statement took longer than 0.1 s");
         let page = reader.page(ENDLESS, &["id"], None, 10).unwrap_err();
         assert_eq!(page, counted);
-        // The next one has its own time.
+        // The next statement has its own time limit.
         assert_eq!(
             reader.count("SELECT * FROM t", &["id"]).unwrap(),
             Counted { rows: 1, keyed: 1 }
