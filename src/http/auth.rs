@@ -1,6 +1,7 @@
-//! Who calls, and whether they may: before anything of the request is read.
+//! Checks who sends a request and whether the caller has the role, before the request is read.
 //!
-//! Every path below `/api/v1` needs a role. The table below is the default for every path, so that no handler can forget it.
+//! Every path below `/api/v1` needs a role. The table below applies to every path, so no handler can forget
+//! the check.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -16,16 +17,17 @@ use crate::base::code::Code;
 use crate::base::error::Error;
 use crate::http::App;
 
-/// The role that a request needs. `path` is what is behind `/api/v1`, decoded as the router reads it: `%74okens` is `tokens`.
+/// Returns the role that a request needs. `path` is the part after `/api/v1`, decoded in the same way as by
+/// the router: `%74okens` is `tokens`.
 fn required(method: &Method, path: &str) -> Role {
     let reading = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     let first = path.split('/').nth(1).unwrap_or("");
     match (first, reading) {
         ("tokens", _) => Role::Admin,
         (_, true) => Role::Viewer,
-        // Counting stores nothing; it is a POST as a selector does not fit into a query.
+        // Counting stores nothing. It is a POST, because a selector is too long for a query.
         ("selectors", _) => Role::Viewer,
-        // A trial stores nothing.
+        // A test stores nothing.
         ("automation", false) if path.ends_with("/try") => Role::Operator,
         (
             "integrations" | "templates" | "checks" | "heartbeats" | "automation" | "operators"
@@ -38,7 +40,7 @@ fn required(method: &Method, path: &str) -> Role {
     }
 }
 
-/// Lets requests with a valid token of a sufficient role through, and records the others.
+/// Accepts requests with a valid token and a sufficient role, and records all others.
 pub async fn guard(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -49,14 +51,15 @@ pub async fn guard(
     };
     let (method, path) = (req.method().to_string(), req.path().to_owned());
     let response = next.call(req).await?.map_into_boxed_body();
-    // A right that only the domain can refuse (a second person's approval) is a refusal like any other.
+    // A permission that only the domain can deny (the approval by a second person) is recorded in the same
+    // way.
     if response.status() == actix_web::http::StatusCode::FORBIDDEN {
         record(&app, &actor, Action::AccessForbidden, method, path).await?;
     }
     Ok(response)
 }
 
-/// Whoever sends a request, where they may.
+/// Returns the caller of a request, if the caller has the role.
 async fn admit(req: &ServiceRequest) -> Result<(web::Data<App>, Actor), Problem> {
     let app = app_of(req)?;
     let caller = match bearer(req) {
@@ -89,7 +92,7 @@ fn app_of(req: &ServiceRequest) -> Result<web::Data<App>, Problem> {
         .ok_or_else(|| Problem::Domain(Error::internal("the application is not configured")))
 }
 
-/// Records a refusal.
+/// Records a refusal in the audit trail.
 pub(super) async fn record(
     app: &App,
     actor: &Actor,
@@ -116,7 +119,7 @@ fn bearer(req: &ServiceRequest) -> Option<String> {
         .filter(|token| !token.is_empty())
 }
 
-/// The caller that [`guard`] let through, acting under the request's idempotency key where there is one.
+/// The caller that [`guard`] accepted. It acts for the idempotency key of the request, if there is one.
 pub struct By(pub Actor);
 
 impl actix_web::FromRequest for By {

@@ -1,5 +1,6 @@
-//! The heartbeats' URLs: whoever asks for one is alive. The secret is in the URL; how it is asked does not matter, nor what
-//! a client adds behind a `?` or as a body. A HEAD is a beat like a GET: `curl -I` and `wget --spider` are used for this.
+//! The URLs of the heartbeats. A request to such a URL means that its sender is alive. The secret is in the
+//! URL. The method, the query and the body do not matter. A HEAD request counts like a GET request, because
+//! `curl -I` and `wget --spider` use it.
 
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 
@@ -10,7 +11,7 @@ use crate::base::error::Error;
 use crate::http::App;
 use crate::watch::silence;
 
-/// Takes a beat.
+/// Receives a heartbeat.
 #[utoipa::path(tag = "Watching", description = "The `url` of a heartbeat, asked for at least every so often.",
     responses((status = 200, content_type = "text/plain", body = String), (status = 404)))]
 #[get("/heartbeats/{token}")]
@@ -18,7 +19,7 @@ pub async fn beat(app: web::Data<App>, req: HttpRequest, token: web::Path<String
     beaten(&app, &req, token.into_inner()).await
 }
 
-/// Takes a beat; the same as GET. The body is not read.
+/// Receives a heartbeat, in the same way as GET. The body is not read.
 #[utoipa::path(tag = "Watching", responses((status = 200, content_type = "text/plain", body = String), (status = 404)))]
 #[post("/heartbeats/{token}")]
 pub async fn beat_post(
@@ -29,14 +30,14 @@ pub async fn beat_post(
     beaten(&app, &req, token.into_inner()).await
 }
 
-/// Says that what should beat has failed: an alert at once.
+/// Reports that the monitored job failed, which makes an alert at once.
 #[utoipa::path(tag = "Watching", responses((status = 200, content_type = "text/plain", body = String), (status = 404)))]
 #[get("/heartbeats/{token}/fail")]
 pub async fn fail(app: web::Data<App>, req: HttpRequest, token: web::Path<String>) -> Answer<HttpResponse> {
     failed(&app, &req, token.into_inner()).await
 }
 
-/// Says that it has failed; the same as GET. The body is not read.
+/// Reports that the monitored job failed, in the same way as GET. The body is not read.
 #[utoipa::path(tag = "Watching", responses((status = 200, content_type = "text/plain", body = String), (status = 404)))]
 #[post("/heartbeats/{token}/fail")]
 pub async fn fail_post(
@@ -63,7 +64,7 @@ async fn take(
 ) -> Answer<HttpResponse> {
     let now = app.clock().now();
     let known = if app.refusals.suspects(req, now) {
-        // A flood of wrong tokens must not hold up those who write.
+        // Many requests with wrong tokens must not delay writers, so the token is checked with a read first.
         let token = token.clone();
         app.db.read(move |conn| silence::known(conn, &token)).await
     } else {

@@ -1,7 +1,8 @@
-//! The address of the client that sent a request.
+//! Finds the address of the client that sent a request.
 //!
-//! Anybody can send `X-Forwarded-For` and `Forwarded`. Only what a trusted proxy appended is believed: the walk begins at
-//! the address that the connection comes from, and goes on to the left for as long as the address it stands at is trusted.
+//! Anybody can send `X-Forwarded-For` and `Forwarded`. Only entries that a trusted proxy appended are used.
+//! The search begins at the address of the connection and continues to the left while the current address is
+//! a trusted proxy.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,11 +11,11 @@ use actix_web::http::header::HeaderMap;
 
 use crate::base::network::{Networks, masked};
 
-/// Entries of a header that are looked at. A longer chain of proxies does not exist.
+/// The number of entries of a header that are read. No real chain of proxies is longer.
 const MOST: usize = 32;
 
-/// Where a request comes from: an IPv4 address, or the /64 network of an IPv6 address, as one subscriber has at least that
-/// many addresses.
+/// The source of a request: an IPv4 address, or the /64 network of an IPv6 address, because one subscriber
+/// has at least that many addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Source(IpAddr);
 
@@ -36,10 +37,10 @@ impl fmt::Display for Source {
     }
 }
 
-/// The address of the client: `peer`, unless that is a trusted proxy which says for whom it asks.
+/// Returns the address of the client. This is `peer`, unless it is a trusted proxy that names its client.
 ///
-/// Where both headers are there and say different things, a proxy passes on one that it does not know; then neither is
-/// believed, and the proxy's own address is the answer.
+/// If both headers exist and differ, the proxy passed on one of them without knowing it. Then neither is
+/// used, and the result is the address of the proxy.
 pub fn client(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> IpAddr {
     let peer = peer.to_canonical();
     if !trusted.contain(peer) {
@@ -48,7 +49,7 @@ pub fn client(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> IpAddr {
     let of = |name: &str, parse: fn(&str) -> Vec<Option<IpAddr>>| {
         let lines: Option<Vec<&str>> = headers.get_all(name).map(|value| value.to_str().ok()).collect();
         match lines {
-            // A line that is not even text says nothing.
+            // A header that is not text is ignored.
             None => Some(peer),
             Some(lines) if lines.is_empty() => None,
             Some(lines) => Some(walk(peer, &parse(&lines.join(",")), trusted)),
@@ -62,7 +63,8 @@ pub fn client(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> IpAddr {
     }
 }
 
-/// From the right to the first address that is not trusted. What cannot be read ends the walk at the proxy that sent it.
+/// Goes from the right to the first address that is not trusted. An entry that cannot be parsed ends the
+/// search at the proxy that sent it.
 fn walk(peer: IpAddr, chain: &[Option<IpAddr>], trusted: &Networks) -> IpAddr {
     let mut at = peer;
     for entry in chain.iter().rev().take(MOST) {
@@ -78,7 +80,7 @@ fn x_forwarded_for(text: &str) -> Vec<Option<IpAddr>> {
     text.split(',').map(address).collect()
 }
 
-/// The `for` of each element (RFC 7239). An element without one says nothing of an address.
+/// Returns the `for` of each element (RFC 7239). An element without it contains no address.
 fn forwarded(text: &str) -> Vec<Option<IpAddr>> {
     split(text, ',')
         .into_iter()
@@ -91,7 +93,7 @@ fn forwarded(text: &str) -> Vec<Option<IpAddr>> {
         .collect()
 }
 
-/// Splits where the separator does not stand within quotation marks.
+/// Splits a text at a separator that is not within quotation marks.
 fn split(text: &str, separator: char) -> Vec<&str> {
     let (mut parts, mut begin, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
     for (at, c) in text.char_indices() {
@@ -110,7 +112,8 @@ fn split(text: &str, separator: char) -> Vec<&str> {
     parts
 }
 
-/// An address, with or without a port: `192.0.2.7`, `192.0.2.7:4711`, `2001:db8::7`, `[2001:db8::7]:4711`.
+/// Parses an address with or without a port: `192.0.2.7`, `192.0.2.7:4711`, `2001:db8::7`,
+/// `[2001:db8::7]:4711`.
 fn address(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let text = match text.strip_prefix('"') {
@@ -156,11 +159,11 @@ mod tests {
     #[test]
     fn only_what_a_trusted_proxy_appended_is_believed() {
         for (peer, value, client) in [
-            // Nobody's proxy.
+            // The peer is not a trusted proxy.
             ("203.0.113.9", "198.51.100.1", "203.0.113.9"),
             ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
             ("::ffff:10.0.0.1", "198.51.100.1", "198.51.100.1"),
-            // What the client itself sent stands on the left.
+            // The entries of the client itself are on the left.
             ("10.0.0.1", "192.0.2.66, 198.51.100.1", "198.51.100.1"),
             ("10.0.0.1", "192.0.2.66, 198.51.100.1, 10.0.0.2", "198.51.100.1"),
             ("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.3"),
@@ -170,7 +173,7 @@ mod tests {
             ("10.0.0.1", "[2a00::7]", "2a00::7"),
             ("10.0.0.1", "::ffff:198.51.100.1", "198.51.100.1"),
             ("2001:db8:1::5", "198.51.100.1 , 2001:db8:1::6", "198.51.100.1"),
-            // Malformed: the proxy that passed it on is all that is known.
+            // The header is malformed, so only the proxy that passed it on is known.
             ("10.0.0.1", "unknown", "10.0.0.1"),
             ("10.0.0.1", "198.51.100.1, nonsense, 10.0.0.2", "10.0.0.2"),
             ("10.0.0.1", "198.51.100.1,", "10.0.0.1"),
@@ -186,7 +189,7 @@ mod tests {
                 "{peer} {value}"
             );
         }
-        // Several lines are one list.
+        // Several header lines are one list.
         let lines = [
             ("x-forwarded-for", "192.0.2.66"),
             ("x-forwarded-for", "198.51.100.1"),

@@ -1,5 +1,5 @@
-//! What holds for every request and every answer: HEAD is the GET without its body, a path that is served says which methods
-//! it takes, and headers that no page or document may lack.
+//! What applies to every request and every answer. HEAD is the GET without its body. A known path tells which
+//! methods it accepts. Every page and document has the security headers.
 
 use std::collections::BTreeSet;
 
@@ -16,28 +16,28 @@ use utoipa::openapi::OpenApi;
 
 use super::problem::{Answer, Problem};
 
-/// A document and a problem load nothing and run nothing.
+/// The policy for documents and errors, which load and run nothing.
 const NOTHING: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// The page of the API's document: its own scripts and styles, and calls of this API.
+/// The policy for the documentation page, which uses its own scripts and styles and calls this API.
 const DOCS: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                     font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// That a request is a HEAD. Handlers see a GET.
+/// Marks a request as HEAD. Handlers get a GET.
 #[derive(Clone, Copy)]
 pub struct IsHead;
 
-/// Whether a request that looks like a GET is a HEAD.
+/// Returns whether a request that looks like a GET is a HEAD.
 pub fn is_head(req: &HttpRequest) -> bool {
     req.extensions().get::<IsHead>().is_some()
 }
 
-/// Wraps everything.
+/// The guard around everything.
 pub async fn guard(
     mut req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     if req.method() == Method::HEAD {
-        // The server itself knows that it was a HEAD, and sends the length of the body but not the body.
+        // The server itself remembers that it was a HEAD. It sends the length of the body but not the body.
         req.head_mut().method = Method::GET;
         req.extensions_mut().insert(IsHead);
     }
@@ -54,17 +54,18 @@ pub async fn guard(
     set(X_FRAME_OPTIONS, "DENY");
     set(REFERRER_POLICY, "no-referrer");
     set(CONTENT_SECURITY_POLICY, if docs { DOCS } else { NOTHING });
-    // All but the documents of the API is about somebody, or is the state of this moment.
+    // Everything except the documents of the API is about a person or is only the current state, so it must
+    // not be stored.
     set(CACHE_CONTROL, if open { "no-cache" } else { "no-store" });
     Ok(response)
 }
 
-/// The paths that are served, and the methods that each takes.
+/// The paths that are served, with the methods of each.
 #[derive(Clone)]
 pub struct Paths(Vec<(ResourceDef, BTreeSet<&'static str>)>);
 
 impl Paths {
-    /// Those of the document, and those that are not in it.
+    /// Collects the paths of the OpenAPI document and the paths that are not in it.
     pub fn new(document: &OpenApi) -> Self {
         let documented = document.paths.paths.iter().map(|(path, item)| {
             let methods = [
@@ -95,22 +96,24 @@ impl Paths {
     }
 }
 
-/// Answers what no handler took: 405 with `Allow` where the path takes other methods, the methods themselves to OPTIONS, the
-/// path without its trailing slash where that is one, and 404.
+/// Answers requests that no handler accepted: with 405 and `Allow` if the path has other methods, with the
+/// methods for OPTIONS, with a redirect if the path exists without its trailing slash, and otherwise with
+/// 404.
 pub async fn not_served(req: HttpRequest, paths: web::Data<Paths>) -> Answer<HttpResponse> {
-    // What is behind a prefix was decoded by the router.
+    // The router has already decoded the part after a prefix.
     let path = req.match_info().as_str();
     let methods = paths.methods(path);
     if !methods.is_empty() {
         return other_method(&req, methods);
     }
-    // A program that calls the API is told that its path is wrong.
+    // A program that calls the API gets no redirect, so that it notices its wrong path.
     elsewhere(&req, path, |path| {
         !path.starts_with("/api/") && !paths.methods(path).is_empty()
     })
 }
 
-/// The same for pages that are in no document. Of a path that the router knows, the methods are those that pages have.
+/// Does the same for pages that are in no document. For a path that the router knows, the methods are those
+/// of pages.
 pub async fn no_such_page(req: HttpRequest) -> Answer<HttpResponse> {
     let known = |path: &str| {
         req.resource_map()
@@ -120,7 +123,7 @@ pub async fn no_such_page(req: HttpRequest) -> Answer<HttpResponse> {
     let path = req.path();
     if known(path) || path == "/admin" {
         let mut methods = BTreeSet::from(["GET", "HEAD", "POST"]);
-        // No handler took this one: the page does not have it.
+        // No handler accepted this method, so the page does not have it.
         methods.remove(req.method().as_str());
         if req.method() == Method::GET {
             methods.remove("HEAD");
@@ -143,7 +146,7 @@ fn other_method(req: &HttpRequest, methods: BTreeSet<&'static str>) -> Answer<Ht
 fn elsewhere(req: &HttpRequest, path: &str, served: impl Fn(&str) -> bool) -> Answer<HttpResponse> {
     let trimmed = path.trim_end_matches('/');
     let moved = req.method() == Method::GET && trimmed != path && !trimmed.is_empty() && served(trimmed);
-    // A path that begins with two slashes would lead to another host.
+    // A path that begins with two slashes would redirect to another host.
     if !moved || trimmed.starts_with("//") || !trimmed.starts_with('/') {
         return Err(Problem::NoSuchPath);
     }
@@ -157,7 +160,7 @@ fn elsewhere(req: &HttpRequest, path: &str, served: impl Fn(&str) -> bool) -> An
         .finish())
 }
 
-/// `/` has no page of its own: visitors are shown the public one.
+/// Redirects `/` to the public page.
 pub async fn root() -> HttpResponse {
     HttpResponse::Found()
         .insert_header((LOCATION, "/status"))

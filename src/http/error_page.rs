@@ -1,7 +1,7 @@
-//! Errors as pages, for people with a browser. The same words as in the problem documents, in the frame of the page
-//! that they looked for.
+//! Shows errors as pages, for people with a browser. The text is the same as in the problem documents, with
+//! the frame of the requested page.
 //!
-//! Must never happen here: a status that differs from the one the API would answer, or the text of an internal error.
+//! The status code is always the same as that of the API. The text of an internal error is never shown.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -15,7 +15,7 @@ use super::problem::{Problem, ProblemDocument};
 use crate::auth::Caller;
 use crate::http::App;
 
-/// Below `/admin` every error is a page.
+/// Makes every error below `/admin` a page.
 pub async fn always(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -32,7 +32,8 @@ pub async fn always(
     }))
 }
 
-/// On public paths an error is a page where the caller asks for one, as browsers do, and a problem document otherwise.
+/// Makes an error on a public path a page if the caller accepts HTML, as browsers do. Otherwise it stays a
+/// problem document.
 pub async fn for_browsers(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -52,7 +53,7 @@ pub async fn for_browsers(
     }))
 }
 
-/// What a page says of an error.
+/// The data of an error page.
 struct Shown {
     title: String,
     document: Option<ProblemDocument>,
@@ -104,7 +105,7 @@ fn dress(
     };
     match page(&app, &response, &shown) {
         Ok(mut answer) => {
-            // What a program is told in headers, a browser is told too.
+            // A browser gets the same headers as a program.
             for name in [RETRY_AFTER, ALLOW] {
                 if let Some(value) = response.headers().get(&name) {
                     answer.headers_mut().insert(name, value.clone());

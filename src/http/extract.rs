@@ -1,6 +1,6 @@
-//! From requests to parsed input: bodies and query parameters in which nothing unknown is let through.
+//! Parses requests: bodies and query parameters. Unknown fields and parameters are errors.
 //!
-//! Must never happen here: a field or parameter that is passed over. A misspelt filter must never mean "everything".
+//! A field or a parameter is never ignored. A misspelled filter must never mean "everything".
 
 use std::time::Duration;
 
@@ -18,28 +18,28 @@ use super::problem::Problem;
 use crate::base::error::{Error, FieldError, misfit};
 use crate::http::App;
 
-/// Largest JSON body, in bytes.
+/// The largest size of a JSON body, in bytes.
 pub const MAX_JSON: usize = 1024 * 1024;
-/// Largest body of a hook, in bytes.
+/// The largest size of a hook's body, in bytes.
 pub const MAX_HOOK: usize = 2 * 1024 * 1024;
-/// Largest mail that comes in, in bytes: what came back may hold what was sent.
+/// The largest size of a received email, in bytes. A bounce may contain the original email.
 pub const MAX_MAIL: usize = 10 * 1024 * 1024;
 
-/// Largest import, in bytes.
+/// The largest size of an import, in bytes.
 pub const MAX_IMPORT: u64 = 4 * 1024 * 1024 * 1024;
 
-/// How long a body may be on its way: a while for every body, and more for what comes at a fair rate. A sender that trickles
-/// would hold a connection, and what is in memory for it, for as long as it likes.
+/// Limits how long a body may take to arrive: a fixed time for every body, plus the time for its bytes at the
+/// slowest accepted rate. A slower sender could hold a connection and its memory without an end.
 pub struct Pace {
     until: tokio::time::Instant,
     received: u64,
 }
 
 impl Pace {
-    /// The slowest sender that is waited for, in bytes a second.
+    /// The slowest accepted rate, in bytes per second.
     const SLOWEST: u64 = 4 * 1024;
 
-    /// Begins to measure the body of a request.
+    /// Starts to measure the body of a request.
     pub fn begin(req: &HttpRequest) -> Self {
         let grace = req
             .app_data::<web::Data<App>>()
@@ -50,10 +50,10 @@ impl Pace {
         }
     }
 
-    /// The next bytes of a body; none at its end.
+    /// Returns the next bytes of a body, or `None` at its end.
     ///
     /// # Errors
-    /// 408 where they take too long; 422 where the connection breaks.
+    /// 408 if they take too long, 422 if the connection is interrupted.
     pub async fn next(
         &mut self,
         payload: &mut (impl Stream<Item = Result<Bytes, PayloadError>> + Unpin),
@@ -71,10 +71,10 @@ impl Pace {
     }
 }
 
-/// That a body is sent as it is.
+/// Checks that a body is not compressed.
 ///
 /// # Errors
-/// 415 where its headers say that it is compressed.
+/// 415 if its headers say that it is compressed.
 pub fn uncompressed(headers: &HeaderMap) -> Result<(), Problem> {
     let mut encodings = headers.get_all(CONTENT_ENCODING);
     if encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
@@ -87,7 +87,7 @@ pub fn uncompressed(headers: &HeaderMap) -> Result<(), Problem> {
 /// Reads a body up to a limit.
 ///
 /// # Errors
-/// 413 above it; 408 where it trickles; 415 where it is compressed; 422 where the connection breaks.
+/// 413 if it is larger, 408 if it is too slow, 415 if it is compressed, 422 if the connection is interrupted.
 pub async fn read_body(req: &HttpRequest, payload: &mut Payload, limit: usize) -> Result<Vec<u8>, Problem> {
     let announced = req
         .headers()
@@ -98,7 +98,7 @@ pub async fn read_body(req: &HttpRequest, payload: &mut Payload, limit: usize) -
         return Err(Problem::TooLarge(limit));
     }
     uncompressed(req.headers())?;
-    // What is announced need not come: memory is taken as bytes arrive.
+    // Memory is allocated as the bytes arrive, because the announced length may be wrong.
     let mut body = Vec::with_capacity(announced.unwrap_or(0).min(limit).min(64 * 1024));
     let mut pace = Pace::begin(req);
     while let Some(chunk) = pace.next(payload).await? {
@@ -134,12 +134,12 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
     }
 }
 
-/// Parses JSON, naming the field that is wrong.
+/// Parses JSON and names the wrong field.
 ///
 /// # Errors
 /// `Invalid` with a JSON pointer.
 pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
-    // serde takes an array for a struct, field by field; to a caller that is a mistake.
+    // serde accepts an array as a struct, field by field. For a caller this is a mistake.
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(Error::invalid("", "must be a JSON object, not an array"));
     }
@@ -158,7 +158,7 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     Ok(value)
 }
 
-/// Query parameters.
+/// The query parameters of a request.
 pub struct Params<T>(pub T);
 
 impl<T: DeserializeOwned> FromRequest for Params<T> {
@@ -173,7 +173,8 @@ impl<T: DeserializeOwned> FromRequest for Params<T> {
 /// Parses a query string.
 ///
 /// # Errors
-/// `Invalid`, naming the parameter: unknown, empty, twice, of a wrong value, or with a control character.
+/// `Invalid` with the name of a parameter that is unknown, empty, given twice, has a wrong value, or contains
+/// a control character.
 pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
     let pairs: Vec<(String, String)> =
         serde_urlencoded::from_str(query).map_err(|_| Error::invalid("?", "is not a query string"))?;
@@ -213,12 +214,12 @@ fn form_urlencoded_pairs(query: &str) -> url::form_urlencoded::Parse<'_> {
     url::form_urlencoded::parse(query.as_bytes())
 }
 
-/// No query parameters at all.
+/// The type for requests without query parameters.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoParams {}
 
-/// Whether a request's body is said to be of this type.
+/// Returns whether the body of a request has this media type.
 pub fn is_media(req: &HttpRequest, essence: &str) -> bool {
     req.headers()
         .get(CONTENT_TYPE)

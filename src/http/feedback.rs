@@ -1,4 +1,5 @@
-//! What mail providers report by hook: who sent it is proven first, then it is read, then it is taken in.
+//! Receives the reports of mail providers by hook. The sender is proven first, then the report is parsed, and
+//! then it is stored.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse};
@@ -16,29 +17,29 @@ use crate::feedback::{self, Batch, Origin, Tally, record};
 use crate::http::App;
 use crate::http::hooks::{actor, refuse};
 
-/// What became of a provider's request.
+/// The result of a provider's request.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = FeedbackReceived)]
 pub struct Received {
     #[serde(flatten)]
     taken: Tally,
-    /// Where the request asked to confirm a subscription: `confirmed`; or `by_hand`, as nothing proved who asks, and the
-    /// URL to visit is in the request, which is kept.
+    /// The result if the request asked to confirm a subscription: `confirmed`, or `by_hand` if nothing proves
+    /// who sent it. Then a person must open the URL in the saved request.
     #[serde(skip_serializing_if = "Option::is_none")]
     subscription: Option<&'static str>,
 }
 
-/// What a request is, once it is known who sent it.
+/// The content of a request with a known sender.
 enum Content {
-    /// Reports.
+    /// Reports about emails.
     Batch(Batch),
-    /// SNS asks whether we want its messages.
+    /// A message with which SNS asks to confirm a subscription.
     Subscription(Box<Envelope>),
-    /// Not of the format.
+    /// The request is not in the format.
     Invalid(feedback::Refusal),
 }
 
-/// Takes the request of a mail provider's integration; `kept` is what may be stored of it.
+/// Handles the request of a mail provider's integration. `kept` is the part of it that may be stored.
 pub(super) async fn receive(
     app: &App,
     req: &HttpRequest,
@@ -65,7 +66,7 @@ pub(super) async fn receive(
             request.header("x-candor-token"),
         ),
         "mailgun" => provider::mailgun(secret, token.as_ref(), now),
-        // SNS signs its envelope, which has to be read first.
+        // SNS signs its envelope, which must be parsed first.
         "aws_ses" => Ok(()),
         _ => Err("no way is known to check the secret of this source"),
     });
@@ -105,7 +106,8 @@ pub(super) async fn receive(
     }
 }
 
-/// A notification of SES, in the envelope of SNS or, where the topic delivers raw and nothing has to be proven, without.
+/// Reads a notification of SES with its SNS envelope. Without secrets, raw delivery without an envelope is
+/// accepted too.
 async fn of_amazon(app: &App, topics: &[&str], body: &[u8]) -> Result<Content, Refused> {
     let Ok(envelope) = serde_json::from_slice::<Envelope>(body) else {
         return match topics {
@@ -178,7 +180,8 @@ async fn store(
     }))
 }
 
-/// Mailgun and Postmark send again whatever was not answered by 200, and nothing else.
+/// Returns the status for success. Mailgun and Postmark repeat every request that is not answered with
+/// exactly 200.
 fn success(source: &str) -> StatusCode {
     match source {
         "mailgun" | "postmark" => StatusCode::OK,

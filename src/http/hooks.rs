@@ -1,4 +1,5 @@
-//! The hooks: where alerts come in. The secret is in the URL; fields that are not known are the sender's business.
+//! The hooks that receive alerts. The secret is in the URL. Unknown fields are allowed, because the sender
+//! decides about them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,27 +25,27 @@ use crate::base::error::Error;
 use crate::base::time::Timestamp;
 use crate::http::App;
 
-/// What became of a hook's request.
+/// The result of a hook's request.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct Received {
     #[serde(flatten)]
     taken: Taken,
-    /// Of an event as PagerDuty's Events API takes it: `success`, as that API says.
+    /// `success` for an event in the format of PagerDuty's Events API, which has this field.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<&'static str>,
-    /// The same in words.
+    /// The same result as a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<&'static str>,
-    /// The key by which its sender can resolve it.
+    /// The key with which the sender can resolve the alert.
     #[serde(skip_serializing_if = "Option::is_none")]
     dedup_key: Option<String>,
-    /// Where SNS asked to confirm a subscription: `confirmed`; or `by_hand`, as nothing proved who asks, and the URL to
-    /// visit is in the request, which is kept.
+    /// The result if SNS asked to confirm a subscription: `confirmed`, or `by_hand` if nothing proves who
+    /// sent it. Then a person must open the URL in the saved request.
     #[serde(skip_serializing_if = "Option::is_none")]
     subscription: Option<&'static str>,
 }
 
-/// Takes alerts in.
+/// Receives alerts.
 #[utoipa::path(
     tag = "Alerts",
     description = "The source's own body, sent to the `hook_url` of an integration. Of a mail provider's integration the \
@@ -62,7 +63,7 @@ pub async fn receive(
     by_url(&app, &req, token.into_inner(), payload).await
 }
 
-/// Takes alerts in from senders that use PUT; the same as POST.
+/// Receives alerts from senders that use PUT, in the same way as POST.
 #[utoipa::path(tag = "Alerts", request_body(content = String, content_type = "application/json"),
     responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422), (status = 503, description = "Too many wait: come back")))]
 #[put("/hooks/{token}")]
@@ -75,7 +76,8 @@ pub async fn receive_put(
     by_url(&app, &req, token.into_inner(), payload).await
 }
 
-/// Takes an alert in from senders that put its fields into the URL: UptimeRobot, Uptime Kuma, Healthchecks.io, StatusCake.
+/// Receives an alert from senders that put its fields into the URL: UptimeRobot, Uptime Kuma,
+/// Healthchecks.io, StatusCake.
 #[utoipa::path(tag = "Alerts",
     responses((status = 202, body = Received), (status = 401), (status = 404), (status = 405), (status = 422)))]
 #[get("/hooks/{token}")]
@@ -88,8 +90,8 @@ pub async fn receive_get(
     by_url(&app, &req, token.into_inner(), payload).await
 }
 
-/// Takes an event in as PagerDuty's Events API does: `routing_key` is the token at the end of the `hook_url` of an
-/// integration whose source is `pagerduty`.
+/// Receives an event in the format of PagerDuty's Events API. `routing_key` is the token at the end of the
+/// `hook_url` of an integration whose source is `pagerduty`.
 #[utoipa::path(tag = "Alerts", request_body(content = String, content_type = "application/json"),
     responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422), (status = 503, description = "Too many wait: come back")))]
 #[post("/v2/enqueue")]
@@ -114,7 +116,7 @@ pub async fn enqueue(app: web::Data<App>, req: HttpRequest, payload: web::Payloa
     take(&app, &req, found, &token, request).await
 }
 
-/// Answers a sender of CloudEvents that asks, before it sends, whether it may.
+/// Answers a CloudEvents sender that asks for permission before it sends.
 #[options("/hooks/{token}")]
 pub async fn may_send(
     app: web::Data<App>,
@@ -140,14 +142,14 @@ fn methods(source: &str) -> &'static str {
     }
 }
 
-/// The integrations of hooks that were used, as they were when they were read last. What is taken in by one that has changed
-/// since is not stored (see `alert/queue.rs`), and what one of them refuses is looked at again by what is stored: so nothing
-/// is ever decided by an old one.
+/// The cache of integrations whose hooks were used. A request for an integration that has changed since is
+/// not stored (see `alert/queue.rs`). If a cached integration refuses a request, the stored integration is
+/// checked again. So an old integration never decides.
 #[derive(Default)]
 pub struct Hooks(Mutex<HashMap<String, Arc<Integration>>>);
 
 impl Hooks {
-    /// Integrations that are remembered.
+    /// The largest number of integrations in the cache.
     const MOST: usize = 1_000;
 
     fn known(&self, token: &str) -> Option<Arc<Integration>> {
@@ -156,7 +158,8 @@ impl Hooks {
     }
 
     fn remember(&self, token: &str, integration: &Arc<Integration>) {
-        // What mail providers report goes another way, and what Amazon signs is asked of Amazon.
+        // Reports of mail providers are handled in another module, and messages that Amazon signs are
+        // verified with Amazon, so these are not cached.
         if provider::is_one(&integration.source) || is_amazon(&integration.source) {
             return;
         }
@@ -175,7 +178,7 @@ impl Hooks {
     }
 }
 
-/// The integration of a token, and whether it is only remembered.
+/// The integration of a token, and whether it comes from the cache.
 struct Found {
     integration: Arc<Integration>,
     remembered: bool,
@@ -213,7 +216,7 @@ async fn read_integration(app: &App, req: &HttpRequest, token: &str) -> Answer<F
     })
 }
 
-/// The request with its body, as long as that may be.
+/// Reads the request with its body, up to the largest size.
 async fn read(req: &HttpRequest, payload: web::Payload) -> Answer<Request> {
     let mut payload: Payload = payload.into_inner();
     let body = read_body(req, &mut payload, MAX_HOOK).await?;
@@ -232,21 +235,21 @@ async fn by_url(app: &App, req: &HttpRequest, token: String, payload: web::Paylo
     let mut found = integration_of(app, req, &token).await?;
     if req.method() == "GET" && !source::BY_GET.contains(&found.integration.source.as_str()) {
         if found.remembered {
-            // It may have ended, which is what is said then.
+            // The integration may have been ended, which must then be the answer.
             found = read_integration(app, req, &token).await?;
         }
         return Err(Problem::NoSuchMethod(methods(&found.integration.source).into()));
     }
     if is_head(req) {
         read_integration(app, req, &token).await?;
-        // A monitor that looks whether the URL is there: it has no alert.
+        // A monitor checks whether the URL exists. It sends no alert.
         return Ok(HttpResponse::Ok().finish());
     }
     let request = read(req, payload).await?;
     take(app, req, found, &token, request).await
 }
 
-/// The actor that an integration is.
+/// Returns the actor for an integration.
 pub(super) fn actor(integration: &Integration) -> Actor {
     Actor::integration(integration.id.as_str(), &integration.name)
 }
@@ -260,7 +263,7 @@ async fn take(
 ) -> Answer<HttpResponse> {
     loop {
         let integration = &found.integration;
-        // Some senders repeat in the body where they send it, or by which key.
+        // Some senders repeat the URL or the key in the body.
         let mut secrets = vec![token.to_owned()];
         secrets.extend(integration.secrets.iter().cloned());
         match integration.source.as_str() {
@@ -326,7 +329,7 @@ async fn take(
     }
 }
 
-/// How old a message of SNS may be, and how far ahead its clock, in seconds.
+/// The largest age of an SNS message, in seconds. [`AHEAD`] is how far its clock may be ahead.
 const SNS_AGE: i64 = 2 * 3600;
 const AHEAD: i64 = 300;
 
@@ -334,7 +337,7 @@ fn is_amazon(source: &str) -> bool {
     matches!(source, "aws_sns" | "aws_cloudwatch")
 }
 
-/// The message by which SNS asks whether we want a topic.
+/// Returns the message with which SNS asks to confirm a subscription, if the request is one.
 fn subscription(integration: &Integration, request: &Request) -> Option<Envelope> {
     if !is_amazon(&integration.source) {
         return None;
@@ -351,13 +354,14 @@ async fn prove(app: &App, integration: &Integration, request: &Request) -> Resul
             .proves(|secret| signature::check(source, secret, request, now))
             .map_err(Refused::Forged);
     }
-    // The ARN of a topic stands for Amazon's signature; another secret is shown as by any sender.
+    // The ARN of a topic requires Amazon's signature. Other secrets are proven in the same way as by any
+    // sender.
     let mut shown = Ok(());
     for secret in integration.secrets.iter().filter(|secret| !is_topic(secret)) {
         shown = signature::check(source, secret, request, now);
         if shown.is_ok() {
             return match subscription(integration, request) {
-                // What is visited must be Amazon's own wish.
+                // The URL must come from Amazon, because it will be requested.
                 Some(envelope) => app.sns.verify(&envelope, &envelope.topic_arn).await,
                 None => Ok(()),
             };
@@ -374,7 +378,7 @@ async fn prove(app: &App, integration: &Integration, request: &Request) -> Resul
     }
     for envelope in envelopes(&request.body)? {
         sns::verify(app, &envelope, &topics).await?;
-        // Its time is signed. SNS tries for an hour.
+        // The time is signed. SNS repeats a message for an hour.
         let sent =
             Timestamp::parse(&envelope.timestamp).map_err(|_| Refused::Forged("the message has no time"))?;
         if !(-AHEAD..=SNS_AGE).contains(&now.seconds_since(sent)) {
@@ -384,8 +388,8 @@ async fn prove(app: &App, integration: &Integration, request: &Request) -> Resul
     Ok(())
 }
 
-/// Records that a request was refused, and answers so. The sender is not told why. The first refusals of an address in a
-/// minute are an event each; the others are summarised when the minute is over.
+/// Records that a request was refused and returns the answer, which does not tell the reason. The first
+/// refusals of an address in a minute are one event each. The others are summarised after the minute.
 pub(super) async fn refuse(
     app: &App,
     req: &HttpRequest,

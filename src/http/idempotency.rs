@@ -1,12 +1,13 @@
-//! `Idempotency-Key`: the same key and request give the first answer again.
+//! `Idempotency-Key`: the same key with the same request returns the first answer again.
 //!
-//! The key is taken before the work, marked as carried out in the transaction of the work itself, and completed with
-//! the answer afterwards. A crash in between leaves the mark: the work is then not done again, and the caller is told so.
+//! The key is reserved before the work, marked as carried out in the transaction of the work, and completed
+//! with the answer afterwards. After a crash in between, the mark stays. The work is then not repeated, and
+//! the caller is told so.
 //!
-//! An answer that shows a secret this once is kept without it: a repeat gets the rest of the answer, and `withheld` names
-//! what is left out.
+//! An answer with a secret that is shown only once is stored without the secret. A repeated request gets the
+//! rest of the answer, and `withheld` names the missing fields.
 //!
-//! The work is done once under one key, and no secret is kept in the clear.
+//! The work is done once for each key, and no secret is stored in plain text.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 
@@ -29,14 +30,14 @@ use crate::base::shown_once;
 use crate::base::text::hex;
 use crate::http::App;
 
-/// The key under which a request runs.
+/// The key of the request that is being carried out.
 #[derive(Clone, Debug)]
 pub struct Running {
-    /// Names the stored row.
+    /// The ID of the stored row.
     pub id: String,
 }
 
-/// An import is too large to hold: it goes through a file to be hashed before it is read.
+/// Writes a body to a file while it is hashed, because an import is too large for the memory.
 async fn spool(
     req: &HttpRequest,
     payload: &mut Payload,
@@ -66,15 +67,15 @@ async fn spool(
     })
 }
 
-/// How a request with a key goes on.
+/// How a request with a key continues.
 enum Begun {
-    /// It was answered before.
+    /// The request was answered before.
     Before(HttpResponse),
-    /// It is carried out, under the row of this id.
+    /// The request is carried out, with the row of this ID.
     Now(web::Data<App>, String),
 }
 
-/// Wraps every POST below `/api/v1`.
+/// The guard around every POST below `/api/v1`.
 pub async fn guard(
     mut req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -88,7 +89,8 @@ pub async fn guard(
         Ok(Begun::Before(answer)) => Ok(req.into_response(answer)),
         Ok(Begun::Now(app, id)) => {
             req.extensions_mut().insert(Running { id: id.clone() });
-            // A task of its own: whoever hangs up meanwhile finds the answer when they ask again.
+            // A separate task completes the work even if the client disconnects. The client gets the answer
+            // when it repeats the request.
             actix_web::rt::spawn(carry_out(app, id, req, next))
                 .await
                 .map_err(|error| Problem::Domain(Error::internal(error)))?
@@ -96,7 +98,7 @@ pub async fn guard(
     }
 }
 
-/// Takes the key, once the body is there: it is part of what the key stands for.
+/// Reserves the key after the body was read, because the body is a part of the request's hash.
 async fn begin(req: &mut ServiceRequest, key: String) -> std::result::Result<Begun, Problem> {
     if key.is_empty() || key.len() > 255 {
         let error = Error::invalid("Idempotency-Key", "must be 1 to 255 visible characters");
@@ -160,7 +162,8 @@ async fn begin(req: &mut ServiceRequest, key: String) -> std::result::Result<Beg
     Ok(Begun::Now(app, id))
 }
 
-/// Does the work and keeps its answer. No clone of the request is held meanwhile: the router changes it in place.
+/// Does the work and stores its answer. There must be no clone of the request during this, because the router
+/// changes it in place.
 async fn carry_out(
     app: web::Data<App>,
     id: String,
@@ -170,7 +173,7 @@ async fn carry_out(
     let (response, secrets) = shown_once::collect(next.call(req)).await;
     let response = match response {
         Ok(response) => response.map_into_boxed_body(),
-        // Handlers turn their errors into answers themselves: nothing was carried out.
+        // Handlers turn their errors into answers, so here nothing was carried out.
         Err(error) => {
             app.db
                 .transaction(move |conn| store::release(conn, &id))
@@ -190,7 +193,7 @@ async fn carry_out(
     let body = to_bytes(body)
         .await
         .map_err(|_| Problem::Domain(Error::internal("an answer could not be read")))?;
-    // What is shown this once is kept nowhere: a repeat hears that the request was carried out.
+    // A secret that is shown only once is not stored.
     let kept = if secrets.is_empty() {
         body.clone()
     } else {
@@ -199,7 +202,8 @@ async fn carry_out(
     app.db
         .transaction(move |conn| {
             if status.is_server_error() {
-                // Not carried out, or not known: a repeat decides. What was carried out stays marked so.
+                // The work failed or its result is unknown, so a repeated request decides. A request that was
+                // carried out keeps its mark.
                 return store::release(conn, &id);
             }
             store::complete(conn, &id, status.as_u16(), content_type.as_deref(), &kept)

@@ -1,10 +1,13 @@
-//! What was computed over a whole audience, kept until something changes that it could depend on.
+//! A cache for results that are computed from a whole audience. A result is used until something changes that
+//! it may depend on.
 //!
-//! No change is without its event in the audit trail, so the last event that could matter says whether what is kept still
-//! holds: whatever is not known to be without influence counts. While mails go out their attempts are recorded many times
-//! a second; what took long to compute may then be a little older than they are, and says as of when it is.
+//! Every change has its event in the audit trail, so the last relevant event says whether a cached result is
+//! still valid. Every action that is not known to be irrelevant counts as relevant. While emails are sent,
+//! attempts are recorded many times per second. A result that took long to compute may then be a little
+//! older, and it contains its time.
 //!
-//! Must never happen here: an answer from before a change of the directory, of what is affected, or of a notice.
+//! A result from before a change of the directory, of the affected resources or of a notice is never
+//! returned.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -17,15 +20,15 @@ use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 
-/// Answers that are kept.
+/// The largest number of results in the cache.
 const KEPT: usize = 256;
-/// What takes less to compute is never older than the last attempt.
+/// A result that took less time than this to compute is never older than the last attempt.
 const QUICK: Duration = Duration::from_millis(100);
-/// How many times as long as it took to compute an answer may be shown although attempts were recorded since: computing
-/// it takes a tenth of one processor at most.
+/// How long a result may be used although attempts were recorded since, as a multiple of the time that
+/// computing it took. So computing it uses at most a tenth of one processor.
 const SHARE: u32 = 10;
 
-/// Keeps answers.
+/// The cache.
 #[derive(Default)]
 pub struct Memo {
     kept: Mutex<HashMap<String, Kept>>,
@@ -33,27 +36,28 @@ pub struct Memo {
 
 struct Kept {
     mark: Mark,
-    /// When it was computed, on the machine's clock.
+    /// When it was computed, on a monotonic clock.
     at: Instant,
-    /// How long that took.
+    /// How long computing it took.
     took: Duration,
     as_of: Timestamp,
     value: Arc<dyn Any + Send + Sync>,
 }
 
-/// An answer.
+/// A result.
 pub struct Known<T> {
-    /// What was computed.
+    /// The computed value.
     pub value: Arc<T>,
-    /// As of when, where mails have been attempted since.
+    /// The time of the result, if attempts were recorded since.
     pub as_of: Option<Timestamp>,
 }
 
 impl Memo {
-    /// What `compute` answers about the incident, computed before under the same name or now.
+    /// Returns the result of `compute` about the incident. It is computed now or comes from the cache, where
+    /// it has this name.
     ///
     /// # Errors
-    /// What `compute` answers.
+    /// The error of `compute`.
     pub fn of<T: Send + Sync + 'static>(
         &self,
         conn: &mut Conn,

@@ -1,6 +1,6 @@
 //! `/healthz`, `/readyz`, `/metrics`, and the counting and logging of requests.
 //!
-//! Must never happen here: a path with an id or a token in a label or a log line (routes are named by their patterns).
+//! A label or a log line never contains a path with an ID or a token. Routes are named by their patterns.
 
 use std::sync::atomic::Ordering;
 
@@ -21,7 +21,7 @@ use crate::directory::source::status::{self, SourceStatus};
 use crate::feedback::{Tally, stored};
 use crate::http::App;
 
-/// Request counts and times of this process.
+/// The numbers and durations of the requests of this process.
 pub struct HttpStats {
     requests: HistogramVec,
 }
@@ -32,7 +32,7 @@ impl Default for HttpStats {
             "candor_http_request_seconds",
             "Requests, by route and status, in seconds",
         );
-        // The names above are valid, which is all that can fail here.
+        // The names above are valid, and nothing else can fail here.
         let requests = match HistogramVec::new(options, &["route", "method", "status"]) {
             Ok(requests) => requests,
             Err(never) => unreachable!("{never}"),
@@ -41,7 +41,7 @@ impl Default for HttpStats {
     }
 }
 
-/// What this process was told of mails after they were sent.
+/// The numbers of reports about emails that this process received.
 pub struct FeedbackStats {
     reports: IntCounterVec,
 }
@@ -52,7 +52,7 @@ impl Default for FeedbackStats {
             "candor_feedback_reports_total",
             "Reports of what became of mails, by this process, by kind and by whether a delivery was found",
         );
-        // The names above are valid, which is all that can fail here.
+        // The names above are valid, and nothing else can fail here.
         let reports = match IntCounterVec::new(options, &["kind", "matched"]) {
             Ok(reports) => reports,
             Err(never) => unreachable!("{never}"),
@@ -62,7 +62,7 @@ impl Default for FeedbackStats {
 }
 
 impl FeedbackStats {
-    /// Counts what was new of a body.
+    /// Counts the new reports of a body.
     pub fn count(&self, taken: &Tally) {
         for (kind, matched) in &taken.new {
             let matched = if *matched { "true" } else { "false" };
@@ -78,7 +78,7 @@ pub async fn observe(
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let app = req.app_data::<web::Data<App>>().cloned();
     let method = req.method().to_string();
-    // A duration, not a time of day: no clock of ours can measure it.
+    // Only the duration is needed here, so Candor's clock is not used.
     let start = std::time::Instant::now();
     let result = next.call(req).await;
     let (route, status) = match &result {
@@ -106,14 +106,14 @@ pub async fn observe(
     result
 }
 
-/// Whether the process answers.
+/// Checks that the process answers.
 #[utoipa::path(tag = "Operation", responses((status = 200, description = "The process answers")))]
 #[get("/healthz")]
 pub async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(serde_json::json!({"ok": true}))
 }
 
-/// Whether the database can be read and written, and the queue works.
+/// Checks that the database can be read and written, and that the queue works.
 #[utoipa::path(tag = "Operation", responses((status = 200, description = "Ready"), (status = 503, description = "Not ready")))]
 #[get("/readyz")]
 pub async fn readyz(app: web::Data<App>) -> Answer<HttpResponse> {
@@ -130,7 +130,7 @@ pub async fn readyz(app: web::Data<App>) -> Answer<HttpResponse> {
         .json(serde_json::json!({"ok": true, "delivers": app.delivers, "pending_deliveries": depth})))
 }
 
-/// Prometheus metrics.
+/// Returns the Prometheus metrics.
 #[utoipa::path(tag = "Operation", responses((status = 200, description = "Text format", content_type = "text/plain")))]
 #[get("/metrics")]
 pub async fn metrics(app: web::Data<App>) -> Answer<HttpResponse> {
@@ -151,7 +151,7 @@ pub async fn metrics(app: web::Data<App>) -> Answer<HttpResponse> {
         .body(text))
 }
 
-/// The state of each source of the directory, by its name.
+/// Adds the state of each source of the directory, by its name.
 fn source_metrics(registry: &Registry, sources: &[SourceStatus]) -> Result<(), prometheus::Error> {
     type Figure = fn(&SourceStatus) -> Option<i64>;
     let figures: [(&str, &str, Figure); 5] = [

@@ -1,6 +1,7 @@
-//! HTTP: the API, the hooks, the pages. Parses requests into domain types, calls one domain function, answers.
+//! HTTP: the API, the hooks and the pages. A handler parses a request into domain types, calls one domain
+//! function, and returns the answer.
 //!
-//! A rule of the domain and SQL do not belong here. A path of the API refuses what it does not know.
+//! Rules of the domain and SQL do not belong here. A path of the API refuses unknown input.
 
 pub mod admin;
 pub mod api;
@@ -34,15 +35,15 @@ use utoipa_actix_web::AppExt;
 
 pub use state::App;
 
-/// How long the head of a request may take to arrive.
+/// How long the headers of a request may take to arrive.
 const HEAD_WITHIN: Duration = Duration::from_secs(15);
-/// Connections of one of the server's threads at most; further ones wait to be accepted.
+/// The largest number of connections of one server thread. Further connections wait to be accepted.
 const MOST_CONNECTIONS: usize = 4_096;
 
-/// The server on a bound listener; it runs when it is awaited.
+/// Creates the server on a bound listener. It runs when it is awaited.
 ///
 /// # Errors
-/// Where the listener cannot be used.
+/// An I/O error, if the listener cannot be used.
 pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
     let data = web::Data::from(app);
     let server = HttpServer::new(move || {
@@ -67,7 +68,7 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
             .service(public::unsubscribe)
             .split_for_parts();
         let paths = edge::Paths::new(&document);
-        // The last one wrapped runs first.
+        // The guard that is added last runs first.
         app.wrap(from_fn(edge::guard))
             .wrap(from_fn(metrics::observe))
             .app_data(web::Data::new(paths))
@@ -83,7 +84,7 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
     .shutdown_timeout(20)
     .client_request_timeout(HEAD_WITHIN)
     .max_connections(MOST_CONNECTIONS)
-    // The program listens for signals itself, before it says that it serves; actix would some time after.
+    // The program listens for signals itself before it says that it serves. actix would begin only later.
     .disable_signals()
     .workers(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)));
     Ok(server.listen(listener)?.run())

@@ -1,4 +1,4 @@
-//! Lists in pages: an opaque cursor, a limit, and one more row than asked for to know whether there is more.
+//! Lists in pages: an opaque cursor, a limit, and one additional row that shows whether there are more.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,13 +12,13 @@ use crate::base::error::{Error, Result};
 /// A page of a list.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct Page<T> {
-    /// The rows.
+    /// The rows on this page.
     pub items: Vec<T>,
-    /// Give it back as `cursor` for the next page; null at the end.
+    /// Send this value as `cursor` to get the next page. Null on the last page.
     pub next_cursor: Option<String>,
 }
 
-/// `limit` of a list: 1 to 500.
+/// The `limit` of a list, from 1 to 500.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit(pub i64);
 
@@ -40,13 +40,14 @@ impl<'de> Deserialize<'de> for Limit {
 }
 
 impl Limit {
-    /// Rows to read: one more than asked for.
+    /// Returns the number of rows to read, which is one more than requested.
     pub fn probe(self) -> i64 {
         self.0 + 1
     }
 }
 
-/// The page of up to `limit` rows out of those read with [`Limit::probe`]; `key` makes the cursor of a row.
+/// Makes a page of up to `limit` rows from those that were read with [`Limit::probe`]. `key` makes the cursor
+/// of a row.
 pub fn page<T, K: Serialize>(mut items: Vec<T>, limit: Limit, key: impl Fn(&T) -> K) -> Page<T> {
     let more = items.len() as i64 > limit.0;
     items.truncate(limit.0 as usize);
@@ -58,10 +59,10 @@ fn encode(key: &impl Serialize) -> String {
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(key).unwrap_or_default())
 }
 
-/// The key in a cursor.
+/// Returns the key in a cursor.
 ///
 /// # Errors
-/// `Invalid` where it is not one that a list gave out.
+/// `Invalid` if no list has returned this cursor.
 pub fn cursor<K: DeserializeOwned>(text: Option<&str>) -> Result<Option<K>> {
     let Some(text) = text else { return Ok(None) };
     URL_SAFE_NO_PAD
@@ -74,7 +75,7 @@ pub fn cursor<K: DeserializeOwned>(text: Option<&str>) -> Result<Option<K>> {
         .ok_or_else(|| Error::invalid("?cursor", "is not a cursor of this list"))
 }
 
-/// No key holds a control character, and PostgreSQL takes no NUL.
+/// Returns whether a key contains a control character. No real key does, and PostgreSQL refuses NUL.
 fn holds_control(value: &Value) -> bool {
     match value {
         Value::String(text) => text.chars().any(char::is_control),
@@ -83,15 +84,15 @@ fn holds_control(value: &Value) -> bool {
     }
 }
 
-/// How to page through a list.
+/// The paging parameters of a list.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Paging {
-    /// Rows at most, 1 to 500; 50 if not given.
+    /// The largest number of rows, from 1 to 500. The default is 50.
     #[serde(default)]
     #[param(value_type = Option<i64>)]
     pub limit: Limit,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     pub cursor: Option<String>,
 }

@@ -1,6 +1,7 @@
-//! The pages' templates: compiled at start, escaped always, everything they need in the binary.
+//! The templates of the pages. They are compiled at the start, they always escape, and everything they need
+//! is in the binary.
 //!
-//! Must never happen here: a page that loads anything from elsewhere, or markup of strangers.
+//! A page never loads anything from another place, and never contains markup of other people.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -12,7 +13,7 @@ use crate::base::error::{Error, Result};
 
 macro_rules! sources {
     ($($name:literal),+ $(,)?) => {
-        /// Every page and partial, by name.
+        /// All pages and partials, by name.
         const SOURCES: &[(&str, &str)] =
             &[$(($name, include_str!(concat!("../../templates/", $name, ".html.hbs")))),+];
     };
@@ -73,17 +74,17 @@ sources! {
     "admin/verify",
 }
 
-/// Nothing is loaded and nothing runs: the style stands in the page, and there is no script at all.
+/// The policy allows no loading and no scripts. The style is inside the page.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// Compiled pages.
+/// The compiled pages.
 pub struct Pages(Handlebars<'static>);
 
 impl Pages {
-    /// Compiles all of them.
+    /// Compiles all pages.
     ///
     /// # Errors
-    /// `Invalid` where one is broken: then the program does not start.
+    /// `Invalid` if a page is broken. The program then does not start.
     pub fn compile() -> Result<Pages> {
         let mut registry = Handlebars::new();
         registry.set_strict_mode(true);
@@ -95,18 +96,18 @@ impl Pages {
         Ok(Pages(registry))
     }
 
-    /// Renders a page as an answer that may not be framed, sniffed or scripted.
+    /// Renders a page as an answer with headers that forbid frames, content sniffing and scripts.
     ///
     /// # Errors
-    /// `Internal` where the data do not fit the page.
+    /// `Internal` if the data does not fit the page.
     pub fn answer(&self, name: &str, data: &impl Serialize) -> std::result::Result<HttpResponse, Problem> {
         self.answer_with(StatusCode::OK, name, data)
     }
 
-    /// The same with another status.
+    /// Renders a page as an answer with another status code.
     ///
     /// # Errors
-    /// `Internal` where the data do not fit the page.
+    /// `Internal` if the data does not fit the page.
     pub fn answer_with(
         &self,
         status: StatusCode,

@@ -1,6 +1,6 @@
-//! Errors as RFC 9457 problem documents: the one place that gives them status codes.
+//! Errors as RFC 9457 problem documents. Only this module gives them status codes.
 //!
-//! Must never happen here: the text of an internal error shown to a caller.
+//! The text of an internal error is never shown to a caller.
 
 use std::borrow::Cow;
 
@@ -13,47 +13,47 @@ use serde::Serialize;
 use crate::base::code::Code;
 use crate::base::error::{Error, FieldError};
 
-/// An error on its way to a caller.
+/// An error that is returned to a caller.
 #[derive(Debug)]
 pub enum Problem {
-    /// Of the domain.
+    /// An error of the domain.
     Domain(Error),
-    /// 401: no valid token, session or signature.
+    /// 401: there is no valid token, session or signature.
     Unauthorized(&'static str),
-    /// 401 of a hook: some senders show a password only when they are asked for one.
+    /// 401 for a hook. Some senders send a password only after they are asked for one.
     Unproven(&'static str),
-    /// 429: too many refusals, with the seconds after which to come back.
+    /// 429: there were too many refusals. The number is the seconds to wait.
     TooManyRefusals(u64),
-    /// 404 for a path that is not served.
+    /// 404: the path is not served.
     NoSuchPath,
     /// 405, with the methods that are served.
     NoSuchMethod(Cow<'static, str>),
-    /// 408: the body trickles.
+    /// 408: the body is too slow.
     TooSlow,
-    /// 413, with the limit in bytes.
+    /// 413, with the largest size in bytes.
     TooLarge(usize),
-    /// 415, with what would be right.
+    /// 415, with what would be correct.
     UnsupportedMedia(&'static str),
-    /// 415 for a body that is compressed.
+    /// 415: the body is compressed.
     Compressed,
 }
 
-/// RFC 9457.
+/// A problem document (RFC 9457).
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct ProblemDocument {
-    /// What kind of problem: a URI reference.
+    /// The kind of the problem, as a URI reference.
     #[serde(rename = "type")]
     pub type_: &'static str,
-    /// The kind, for people.
+    /// The kind of the problem, for people.
     pub title: &'static str,
     /// The status code.
     pub status: u16,
-    /// What is wrong, as a stable word for programs; `docs/errors.md` lists all of them.
+    /// The stable error code for programs. `docs/errors.md` lists all of them.
     #[schema(example = "not_found")]
     pub code: &'static str,
-    /// What is wrong this time, for people.
+    /// What is wrong in this case, for people.
     pub detail: String,
-    /// Field by field, or line by line.
+    /// The errors by field or by line.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
 }
@@ -65,7 +65,7 @@ impl From<Error> for Problem {
 }
 
 impl Problem {
-    /// What is shown of it, as a document or as a page.
+    /// Returns the data that a document or a page shows.
     pub(super) fn document(&self) -> ProblemDocument {
         match self {
             Problem::Domain(error) => of_domain(error),
@@ -119,7 +119,7 @@ fn of_domain(error: &Error) -> ProblemDocument {
     document
 }
 
-/// A document of one of the kinds that have a status, a type and a title of their own.
+/// Returns a document of a kind with its own status, type and title.
 fn kind(code: Code, detail: impl Into<String>) -> ProblemDocument {
     let (status, type_, title) = match code {
         Code::Unauthorized | Code::SignatureInvalid => (401, "/problems/unauthorized", "Unauthorized"),
@@ -180,7 +180,7 @@ impl ResponseError for Problem {
                     response.insert_header((ALLOW, methods.as_ref()));
                 }
             }
-            // The rest of the body would be taken for the next request.
+            // The connection is closed, because the rest of the body would be read as the next request.
             408 => {
                 response.force_close();
             }
@@ -198,5 +198,5 @@ impl ResponseError for Problem {
     }
 }
 
-/// What handlers answer.
+/// The result of a handler.
 pub type Answer<T> = Result<T, Problem>;

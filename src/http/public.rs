@@ -1,7 +1,7 @@
-//! What anybody may see: published reports, and the way out of optional mails.
+//! The public pages: published reports, and opting out of optional notices.
 //!
-//! Query parameters that are not known are ignored: programs that forward links add their own. A GET opts nobody out, as
-//! scanners follow links.
+//! Unknown query parameters are ignored, because programs that forward links add their own. A GET opts nobody
+//! out, because scanners follow links.
 
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
@@ -18,7 +18,7 @@ use crate::http::App;
 use crate::incident::report;
 use crate::notice::compose::paragraphs;
 
-/// The public page: reports that were published.
+/// Shows the public page with the published reports.
 #[utoipa::path(tag = "Public", responses((status = 200, description = "A page", content_type = "text/html")))]
 #[get("/status", wrap = "from_fn(for_browsers)")]
 pub async fn status(app: web::Data<App>) -> Answer<HttpResponse> {
@@ -67,7 +67,7 @@ fn unsubscribe_view(app: &App, done: bool) -> Answer<HttpResponse> {
     )
 }
 
-/// The page behind the link in a mail. It changes nothing.
+/// Shows the page behind the link in an email. It changes nothing.
 #[utoipa::path(tag = "Public", responses((status = 200, description = "A page", content_type = "text/html"), (status = 404)))]
 #[get("/unsubscribe/{token}", wrap = "from_fn(for_browsers)")]
 pub async fn unsubscribe_page(
@@ -79,7 +79,7 @@ pub async fn unsubscribe_page(
     unsubscribe_view(&app, false)
 }
 
-/// Opts the recipient out of optional mails (RFC 8058, one click). Doing it again changes nothing.
+/// Opts the recipient out of optional notices (RFC 8058, one click). Calling it again changes nothing.
 #[utoipa::path(
     tag = "Public",
     request_body(content = String, content_type = "application/x-www-form-urlencoded"),

@@ -1,10 +1,13 @@
-//! Refusals of requests without a valid token, session link or signature: counted, limited, and summarised on the audit trail.
+//! Refusals of requests without a valid token, session, link or signature. They are counted, limited and
+//! summarised in the audit trail.
 //!
-//! One refusal costs a look into a table in memory. For each source address and minute the trail gets one event, which
-//! says how often the address was refused and what it tried. Above a limit the refusal is a 429 with `Retry-After`. The
-//! secret is always checked first: whoever has a valid one is let in, whatever else comes from the same address.
+//! A refusal needs only a lookup in a table in memory. For each source address and minute, the trail gets one
+//! event that says how often the address was refused and what it tried. Above a limit, the answer is a 429
+//! with `Retry-After`. The secret is always checked first, so a caller with a valid one is never refused
+//! because of other requests from the same address.
 //!
-//! The summaries are written when their minute is over, and when the process shuts down. Several processes count on their own.
+//! The summaries are written when their minute has passed, and when the process stops. Each process counts
+//! separately.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,29 +25,32 @@ use crate::base::network::Networks;
 use crate::base::time::Timestamp;
 use crate::db::Db;
 
-/// Refusals of one address in one minute that are answered as what they are; all others are a 429.
+/// The number of refusals of one address in one minute that get their normal answer. All others get a 429.
 const MOST: u64 = 100;
-/// The same at the sign-in, where a person types.
+/// The same number for the sign-in page, where a person types.
 const MOST_SIGN_INS: u64 = 20;
-/// Refusals of an integration's hook, of one address in one minute, that are an event each, with its reason.
+/// The number of refusals of an integration's hook, from one address in one minute, that are one event each
+/// with its reason.
 const AT_ONCE: u64 = 20;
-/// Addresses that are counted one by one at the same time. All others are counted together.
+/// The largest number of addresses that are counted separately. All others are counted together.
 const MOST_SOURCES: usize = 10_000;
-/// Events of one minute on the trail: the addresses that were refused most often, and one for all others together.
+/// The largest number of events of one minute in the trail: the addresses with the most refusals, and one
+/// event for all others.
 const MOST_EVENTS: usize = 200;
-/// Different things that an address tried in one minute which are named; all others are counted together.
+/// The largest number of different requests of an address in one minute that are named. All others are
+/// counted together.
 const MOST_TRIED: usize = 10;
-/// How often the table is looked at for minutes that are over.
+/// How often the table is checked for minutes that have passed.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// What was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Door {
-    /// A request without a valid token: of the API, of a hook, of a link.
+    /// A request without a valid token: for the API, a hook or a link.
     Token,
     /// A sign-in with a wrong token.
     SignIn,
-    /// A request to this integration's hook that does not prove that its sender knows the secret.
+    /// A request to the hook of this integration that does not prove that its sender knows the secret.
     Integration(String),
 }
 
@@ -57,17 +63,18 @@ impl Door {
     }
 }
 
-/// An address at a door. No address: all those for which there was no room.
+/// An address and what it was refused. Without an address, it stands for all addresses that had no space in
+/// the table.
 type Key = (Option<Source>, Door);
 
-/// What one address was refused at one door, in one minute.
+/// The refusals of one address for one kind of request, in one minute.
 struct Count {
     minute: i64,
     first: Timestamp,
     last: Timestamp,
-    /// All refusals, by which they are limited.
+    /// The number of all refusals, which the limit uses.
     seen: u64,
-    /// Refusals that are not on the trail yet.
+    /// The number of refusals that are not in the trail yet.
     unwritten: u64,
     tried: BTreeMap<String, u64>,
 }
@@ -111,7 +118,7 @@ fn minute(now: Timestamp) -> i64 {
 #[derive(Default)]
 struct Table {
     open: HashMap<Key, Count>,
-    /// Minutes that are over and not on the trail yet.
+    /// The minutes that have passed and are not in the trail yet.
     over: HashMap<(Key, i64), Count>,
 }
 
@@ -121,7 +128,8 @@ impl Table {
             return;
         }
         let at = (key, count.minute);
-        // The trail cannot be written, or is slow: what is counted stays bounded, and no refusal is lost.
+        // If the trail is slow or cannot be written, the counts stay limited in number, and no refusal is
+        // lost.
         let at = if self.over.len() < MOST_SOURCES || self.over.contains_key(&at) {
             at
         } else {
@@ -134,15 +142,15 @@ impl Table {
     }
 }
 
-/// How a refusal that was counted is to be answered.
+/// How a counted refusal is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counted {
-    /// As what it is.
+    /// The refusal gets its normal answer.
     Within {
-        /// Whether the caller has to record it: it is in no summary.
+        /// Whether the caller must record it, because it is in no summary.
         record: bool,
     },
-    /// With 429, to come back after that many seconds.
+    /// The refusal gets a 429 with this number of seconds to wait.
     Above(u64),
 }
 
@@ -154,13 +162,13 @@ pub struct Refusals {
 }
 
 impl Refusals {
-    /// None yet; the headers of these proxies are believed.
+    /// Creates an empty table. The headers of these proxies are trusted.
     pub fn new(trusted: Networks) -> Self {
         let total = prometheus::IntCounter::new(
             "candor_refusals_total",
             "Requests without a valid token or signature that this process refused",
         );
-        // The name above is valid, which is all that can fail here.
+        // The name above is valid, and nothing else can fail here.
         let total = match total {
             Ok(total) => total,
             Err(never) => unreachable!("{never}"),
@@ -172,18 +180,18 @@ impl Refusals {
         }
     }
 
-    /// How often anything was refused.
+    /// Returns the number of all refusals.
     pub fn total(&self) -> &prometheus::IntCounter {
         &self.total
     }
 
-    /// Where a request comes from. None where its connection is gone.
+    /// Returns the source of a request. Returns `None` if its connection is closed.
     pub fn source(&self, req: &HttpRequest) -> Option<Source> {
         let peer = req.peer_addr()?.ip();
         Some(client(peer, req.headers(), &self.trusted).into())
     }
 
-    /// Counts a refusal of `what`, which holds neither a secret nor a name.
+    /// Counts a refusal of `what`, which must contain neither a secret nor a name.
     pub fn count(&self, source: Option<Source>, door: Door, what: &str, now: Timestamp) -> Counted {
         self.total.inc();
         let most = door.most();
@@ -199,7 +207,7 @@ impl Refusals {
         } else {
             (None, Door::Token)
         };
-        // All those for which there is no room are in a summary.
+        // The refusals of addresses without space in the table are all in a summary.
         let at_once = if key.0.is_some() { at_once } else { 0 };
         if table
             .open
@@ -224,9 +232,9 @@ impl Refusals {
         }
     }
 
-    /// Counts a refusal of a request, and answers what it is answered with: `usually`, or 429 where there were too many.
+    /// Counts a refusal of a request, and returns its answer: `usually`, or a 429 if there were too many.
     pub fn refuse(&self, req: &HttpRequest, door: Door, now: Timestamp, usually: Problem) -> Problem {
-        // The route and not the path: that may hold a token.
+        // The route is used and not the path, because the path may contain a token.
         let route = req.match_pattern().unwrap_or_else(|| "unknown path".to_owned());
         let what = format!("{} {route}", req.method());
         match self.count(self.source(req), door, &what, now) {
@@ -235,7 +243,8 @@ impl Refusals {
         }
     }
 
-    /// Whether the source of a request was refused in this minute: then a look costs less than a transaction that fails.
+    /// Returns whether the source of a request was refused in this minute. Then a read is cheaper than a
+    /// transaction that probably fails.
     pub fn suspects(&self, req: &HttpRequest, now: Timestamp) -> bool {
         let key = (self.source(req), Door::Token);
         let table = self.table();
@@ -250,7 +259,7 @@ impl Refusals {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what is to be written out of the table: the minutes that are over, or all.
+    /// Removes and returns the counts that must be written: those of minutes that have passed, or all.
     fn due(&self, now: Timestamp, all: bool) -> Vec<(Key, i64, Count)> {
         let mut table = self.table();
         let over: Vec<Key> = table
@@ -270,7 +279,8 @@ impl Refusals {
             .collect()
     }
 
-    /// Writes the summaries of the minutes that are over, or of all, in one transaction. What cannot be written stays.
+    /// Writes the summaries of the minutes that have passed, or of all, in one transaction. Counts that
+    /// cannot be written stay in the table.
     pub async fn write(&self, db: &Db, all: bool) {
         let due = self.due(db.clock().now(), all);
         if due.is_empty() {
@@ -298,9 +308,9 @@ impl Refusals {
     }
 }
 
-/// The events of what is due: one for each address and minute, and one for all that are too many.
+/// Returns the events to write: one for each address and minute, and one for all above the limit.
 fn summaries(due: &[(Key, i64, Count)]) -> Vec<Event> {
-    // At the sign-in and elsewhere without a token is one event: the limits differ, not the kind.
+    // Refusals at the sign-in page and elsewhere without a token become one event. Only their limits differ.
     let mut merged: HashMap<(Option<Source>, Option<&str>, i64), Count> = HashMap::new();
     for ((source, door), minute, count) in due {
         let integration = match door {
@@ -363,7 +373,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Begins.
+    /// Starts the writer.
     pub fn start(refusals: Arc<Refusals>, db: Db) -> Self {
         let stop = Arc::new(Notify::new());
         let stopped = stop.clone();
@@ -382,7 +392,7 @@ impl Writer {
         Writer { stop, task }
     }
 
-    /// Writes what is left, then ends.
+    /// Writes the remaining summaries and then ends.
     pub async fn stop(self) {
         self.stop.notify_one();
         if let Err(error) = self.task.await {

@@ -1,4 +1,5 @@
-//! Messages of Amazon SNS, whichever source they are for: who sent them, and the confirmation of a subscription.
+//! Messages of Amazon SNS, for all sources: the proof of their sender, and the confirmation of a
+//! subscription.
 
 use actix_web::HttpRequest;
 use serde_json::json;
@@ -13,10 +14,10 @@ use crate::audit::{Action, Event};
 use crate::base::error::Error;
 use crate::http::App;
 
-/// What a message that was not taken is answered with.
+/// Returns the answer to a message that was not accepted.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub(super) async fn refused(
     app: &App,
     req: &HttpRequest,
@@ -33,10 +34,10 @@ pub(super) async fn refused(
     }
 }
 
-/// Checks that a message is signed, and of one of these topics.
+/// Checks that a message has a valid signature and belongs to one of these topics.
 ///
 /// # Errors
-/// Why it is not taken.
+/// The reason why it is not accepted.
 pub(super) async fn verify(app: &App, envelope: &Envelope, topics: &[&str]) -> Result<(), Refused> {
     let topic = topics
         .iter()
@@ -47,11 +48,11 @@ pub(super) async fn verify(app: &App, envelope: &Envelope, topics: &[&str]) -> R
     app.sns.verify(envelope, topic).await
 }
 
-/// Confirms a subscription where the message is proven to be of a topic that was expected; without a secret it is
-/// kept for a person to decide, as anybody who knows the hook's address could ask for it.
+/// Confirms a subscription if the message is proven to belong to an expected topic. Without a secret, it is
+/// saved and a person must decide, because anybody who knows the address of the hook could send it.
 ///
 /// # Errors
-/// Why it is not confirmed.
+/// The reason why it is not confirmed.
 pub(super) async fn subscribe(
     app: &App,
     req: &HttpRequest,

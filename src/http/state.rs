@@ -1,4 +1,4 @@
-//! What every request can reach.
+//! The state that every request can use.
 
 use std::sync::Arc;
 
@@ -21,62 +21,62 @@ use crate::feedback::Keys;
 use crate::notice::Sending;
 use crate::work::WorkStats;
 
-/// What every request can reach.
+/// The state that every request can use.
 pub struct App {
     /// The database.
     pub db: Db,
     /// Signs links and sessions.
     pub links: Links,
-    /// What notices need to know of the settings.
+    /// The settings that notices need.
     pub sending: Sending,
-    /// How accounts' own systems are spoken to.
+    /// The channels to endpoints.
     pub endpoints: Endpoints,
     /// Wakes the delivery workers of this process.
     pub wake: Arc<Wake>,
-    /// Wakes what reads sources of the directory in this process.
+    /// Wakes the service of this process that reads the sources of the directory.
     pub sources: Arc<Notify>,
-    /// Wakes what asks about references in this process.
+    /// Wakes the service of this process that looks up unknown references.
     pub lookups: Arc<Notify>,
-    /// Where a service that is asked may be.
+    /// Which addresses call-outs may have.
     pub callout_allow: Policy,
-    /// Where HTTP checks may lead.
+    /// Which addresses HTTP checks may have.
     pub check_allow: Policy,
-    /// How often customers should hear of an unresolved incident.
+    /// How often customers should get an update about an unresolved incident.
     pub update_every: Option<std::time::Duration>,
-    /// Whether mails are written to files, as no mail server is set.
+    /// Whether emails are written to files, because no mail server is set.
     pub outbox: bool,
-    /// Delivery counts of this process.
+    /// The delivery counters of this process.
     pub stats: Arc<Stats>,
-    /// What proves that a report is about a mail of ours.
+    /// Verifies which email a report is about.
     pub feedback: Keys,
-    /// Reports that this process took in.
+    /// The counters of the reports that this process received.
     pub feedback_stats: FeedbackStats,
-    /// Checks what comes through Amazon SNS.
+    /// Verifies the messages of Amazon SNS.
     pub sns: Sns,
-    /// Where alerts wait to be stored.
+    /// The queue of alerts that wait to be stored.
     pub intake: Queue,
-    /// The integrations of hooks that were used.
+    /// The cache of integrations whose hooks were used.
     pub hooks: Hooks,
-    /// How long the body of a request may take at least.
+    /// The time that every body of a request gets at least.
     pub body_grace: std::time::Duration,
-    /// Refusals of requests without a valid token.
+    /// The refusals of requests without a valid token.
     pub refusals: Arc<Refusals>,
-    /// HTTP counts of this process.
+    /// The HTTP counters of this process.
     pub http_stats: HttpStats,
-    /// Counts of the background work of this process.
+    /// The counters of the background work of this process.
     pub work_stats: WorkStats,
-    /// What was computed over whole audiences.
+    /// The cache of results that are computed from whole audiences.
     pub memo: Arc<Memo>,
-    /// Compiled pages.
+    /// The compiled pages.
     pub pages: Pages,
-    /// Whether this process delivers.
+    /// Whether this process sends deliveries.
     pub delivers: bool,
-    /// How long a delivery is tried before it is given up.
+    /// How long a delivery is tried before it fails.
     pub lifetime: std::time::Duration,
 }
 
 impl App {
-    /// The clock.
+    /// Returns the clock.
     pub fn clock(&self) -> &Clock {
         self.db.clock()
     }

@@ -1,6 +1,7 @@
-//! The people of an incident: who, why, by which way, and whether they were told.
+//! The people of an incident on its page: who they are, why they are affected, and whether they were
+//! notified.
 //!
-//! Must never happen here: a person without a reason, or more people on a page than a page holds.
+//! Every person has at least one reason. A page has a limited number of people.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,19 +19,19 @@ use crate::incident::affected::Relevance;
 use crate::incident::seen::Seen;
 use crate::notice::{self, Partition, Reached, Standing};
 
-/// Which of the people to show.
+/// The group of people to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Chosen {
-    /// Those to whom nothing was sent and who could be mailed.
+    /// People with a valid address to whom nothing was sent.
     NotTold,
-    /// Those for whom a mail was accepted.
+    /// People for whom an email was accepted.
     Told,
-    /// Those to whom a mail is being sent.
+    /// People to whom an email is being sent.
     Sending,
-    /// Those whose mails were refused or bounced.
+    /// People whose emails were rejected, expired or bounced.
     Failed,
-    /// Those without a usable address.
+    /// People without a valid address.
     Unreachable,
 }
 
@@ -56,18 +57,20 @@ impl Chosen {
     }
 }
 
-/// The section, and how many people are not notified yet.
+/// The section of the page, and the number of people who are not notified yet.
 pub struct Section {
-    /// For the page.
+    /// The data for the template.
     pub shown: Value,
-    /// People who could be mailed and to whom nothing was sent.
+    /// The number of people with a valid address to whom nothing was sent.
     pub not_told: usize,
 }
 
-/// Reasons of one person, and resources of one reason, that are shown before they are only counted.
+/// The largest number of reasons of one person, and of resources of one reason, that are listed. The rest is
+/// only counted.
 const MOST: usize = 5;
 
-/// One page of the people of an audience. `outbox`: mails are written to files, and no mail server accepts anything.
+/// Returns one page of the people of an audience. `outbox` says that emails are written to files, so no mail
+/// server accepts anything.
 pub fn section(
     audience: &Audience,
     reached: &HashMap<String, Reached>,
@@ -95,7 +98,7 @@ pub fn section(
     };
     let tab = |label: &str, n: i64, value: Option<&str>| json!({"label": format!("{label} {}", grouped(n)), "path": path(value, None), "current": word == value});
     let counts = &audience.counts;
-    // They stand in no part: they are not among the people any more.
+    // Archived people are in no group, because they are not in the audience any more.
     let deleted = audience.unreachable.len().saturating_sub(
         audience
             .people
@@ -123,7 +126,7 @@ pub fn section(
         "resources": count(counts.resources, "resource", "resources"),
         "any": !audience.people.is_empty(),
         "accepted_text": format!("{} of {}", grouped(parts.accepted), grouped(parts.people)),
-        // Green only where nothing is open.
+        // The number is green only if everybody was notified.
         "all_accepted": parts.people > 0 && parts.accepted == parts.people,
         "accepted_meaning": match (parts.accepted, outbox) {
             (0, _) => "nobody so far",
@@ -176,7 +179,7 @@ fn row(addressee: &Addressee, standing: Chosen, outbox: bool) -> Value {
             Relevance::Possibly => Some("possibly affected"),
             Relevance::Unknown => Some("not known whether affected"),
         },
-        // Shown beside what became of the mails: no update reaches them.
+        // This is shown in addition to the state of the emails, because these people get no updates.
         "suppressed": addressee.suppressed.as_deref().map(|reason| match reason {
             "opted_out" => "wants no updates",
             "bounced" => "no updates: a mail came back for good",
@@ -188,17 +191,20 @@ fn row(addressee: &Addressee, standing: Chosen, outbox: bool) -> Value {
     })
 }
 
-/// A role, and what carries it.
+/// The key of a reason: whether it is a role on a resource, the role, the account, and the resource of the
+/// role.
 type Way<'a> = (bool, &'a str, Option<&'a str>, Option<&'a ResourceRef>);
 
-/// The reasons of a person, one for each role and the place where it is held, with what is affected through it.
+/// Returns the reasons of a person, one for each role and each account or resource that it is on, with the
+/// affected resources. Also returns the number of reasons that are not listed.
 fn ways(reasons: &[Reason]) -> (Vec<Value>, usize) {
     let mut grouped: BTreeMap<Way<'_>, Vec<(&Reason, &ResourceRef)>> = BTreeMap::new();
     for reason in reasons {
         let Some(resource) = &reason.resource else {
             continue;
         };
-        // By account, an owner is one however the resource belongs to it; the way there is told with the resource.
+        // An owner is listed once for each account. The path between an affected resource and the account is
+        // shown with the resource.
         let through = if reason.by_account {
             None
         } else {
@@ -226,7 +232,7 @@ fn ways(reasons: &[Reason]) -> (Vec<Value>, usize) {
             .map(|(reason, at)| {
                 json!({
                     "at": resource(at, reason.name.as_deref()),
-                    // Only what is on the way and not the thing itself.
+                    // The path is shown only if it has another resource than the affected one.
                     "through": reason.through.as_ref().filter(|_| reason.by_account).map(|at| resource(at, None)),
                 })
             })
@@ -251,7 +257,7 @@ fn ways(reasons: &[Reason]) -> (Vec<Value>, usize) {
     (ways, all.saturating_sub(MOST))
 }
 
-/// A reason that is no role: they were the user of an error.
+/// Returns the reason of a person who hit the error. It is not a role.
 fn met(seen: &Seen) -> Value {
     json!({
         "role": null, "account": null, "on": null, "itself": false, "resources": [], "more_resources": 0,
@@ -265,7 +271,7 @@ fn met(seen: &Seen) -> Value {
     })
 }
 
-/// Errors whose users are not known, by alert.
+/// Returns the errors with unknown users, by alert.
 pub fn unidentified(audience: &Audience, zone: Option<&TimeZone>) -> Value {
     const SHOWN: usize = 50;
     let counts = &audience.counts;
@@ -320,7 +326,7 @@ pub fn unidentified(audience: &Audience, zone: Option<&TimeZone>) -> Value {
     })
 }
 
-/// Who could not be reached, why, and who else of their accounts could be told instead.
+/// Returns the people who could not be reached, why, and who else of their accounts could be notified.
 pub fn unreached(counts: &UnreachedCounts, people: &[Unreached], zone: Option<&TimeZone>) -> Value {
     let reasons: Vec<String> = [
         (counts.bounced_hard, "came back for good"),
@@ -343,11 +349,11 @@ pub fn unreached(counts: &UnreachedCounts, people: &[Unreached], zone: Option<&T
         json!({
             "name": one.person.name, "path": person_path(&one.person.id),
             "address": one.address,
-            // What they have now, where the directory has learnt another one since.
+            // The current address, if it differs from the one that was tried.
             "present": (!one.person.email.is_empty() && normal_address(&one.person.email) != normal_address(&one.address))
                 .then_some(&one.person.email),
             "word": word, "bad": bad,
-            // What the server said mostly begins with it.
+            // The text of the server usually begins with the code.
             "status": one.status.as_ref().filter(|status| !one.diagnostic.contains(status.as_str())),
             "diagnostic": cut(&one.diagnostic, 300),
             "at": When::maybe(one.at, zone),
@@ -364,7 +370,7 @@ pub fn unreached(counts: &UnreachedCounts, people: &[Unreached], zone: Option<&T
     let (complained, lost): (Vec<&Unreached>, Vec<&Unreached>) = people
         .iter()
         .partition(|one| one.why == UnreachedReason::Complained);
-    // Where nothing was tried there is nothing but the directory to blame.
+    // If nothing was tried, the reason is only the directory.
     let title = match counts.people == counts.no_address {
         true => count(
             counts.people,

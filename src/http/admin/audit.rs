@@ -1,6 +1,6 @@
-//! `/admin/audit`: who did what, to which subject, when; and whether the chain holds.
+//! `/admin/audit`: who did what to which subject, when, and whether the audit trail is intact.
 //!
-//! Must never happen here: an empty list for a filter that names what never was. That is an error, said as one.
+//! A filter that names something without events is an error and never an empty list.
 
 use actix_web::{HttpResponse, get, web};
 use serde::Deserialize;
@@ -27,7 +27,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 #[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListParams {
-    /// Id or number.
+    /// The ID or the number of the incident.
     incident: Option<String>,
     actor: Option<String>,
     action: Option<String>,
@@ -132,7 +132,7 @@ fn row(event: &EventView) -> Value {
     })
 }
 
-/// Walks the whole chain; a page of its own, because that takes a while where there is much of it.
+/// Verifies the whole audit trail. It is a separate page, because a long trail takes some time.
 #[get("/audit/verify")]
 async fn verify(app: web::Data<App>, by: SignedIn, _: Params<NoParams>) -> Answer<HttpResponse> {
     let verified = app.db.read(audit::verify).await?;

@@ -1,6 +1,6 @@
-//! `/admin/automation`: what happens without a person, who of our own hears of it, and what they heard last.
+//! `/admin/automation`: the policies and what they did, the operators, and their last messages.
 //!
-//! Must never happen here: the URL of a webhook. Whoever knows it can write into that channel.
+//! The URL of a webhook is never shown, because everybody who knows it can write to that channel.
 
 use actix_web::{HttpResponse, get, web};
 use serde::Deserialize;
@@ -24,10 +24,10 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.service(show);
 }
 
-/// What policies did last.
+/// The number of the last runs that are listed.
 const RUNS: i64 = 20;
 const MESSAGES: Limit = Limit(50);
-/// Characters of a policy's words on the page.
+/// The number of characters of a policy's text that are shown.
 const WORDS: usize = 2_000;
 
 #[derive(Deserialize)]

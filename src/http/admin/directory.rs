@@ -1,7 +1,8 @@
-//! `/admin/directory`: who owns what. Lists by id, and a look-up that goes straight to one row.
+//! `/admin/directory`: accounts, people, resources and sources. It has lists that are ordered by ID, and a
+//! lookup of one exact ID or address.
 //!
-//! Must never happen here: a search by parts of a name or an address. It would load what no page needs, and a wrong
-//! hit is worse than none when it decides who is told.
+//! There is no search by parts of a name or an address. It would load data that no page needs. A wrong result
+//! is worse than none if it decides who is notified.
 
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpResponse, get, web};
@@ -41,9 +42,10 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(show_resource);
 }
 
-/// Rows of each kind on the first page.
+/// The number of rows of each kind on the first page.
 const FIRST: Limit = Limit(8);
-/// Ancestors of a resource that are walked; a tree that is deeper is shown from below.
+/// The largest number of ancestors of a resource that are shown. In a deeper tree, only the lowest ones are
+/// shown.
 const DEEPEST: usize = 100;
 
 #[get("/directory")]
@@ -66,7 +68,7 @@ async fn home(app: web::Data<App>, by: SignedIn, _: Params<NoParams>) -> Answer<
     app.pages.answer(
         "admin/directory",
         &json!({
-            // While a source is read, the page shows how far it is.
+            // While a source is read, the page reloads to show the progress.
             "page": Frame::new(&app, Some(&by.0), "Directory", "Directory").refreshed(active.then_some(3)),
             "sources": sources.iter().map(|source| source_row(&app, source)).collect::<Vec<_>>(),
             "accounts": accounts.iter().map(account_row).collect::<Vec<_>>(),
@@ -94,7 +96,7 @@ struct FindParams {
     email: Option<String>,
 }
 
-/// Goes to the row of that id, or to those of that address.
+/// Redirects to the entry with this ID, or to the people with this address.
 #[get("/directory/find")]
 async fn find(params: Form<FindParams>) -> Answer<HttpResponse> {
     let p = params.0;
@@ -114,10 +116,10 @@ async fn find(params: Form<FindParams>) -> Answer<HttpResponse> {
     Ok(HttpResponse::SeeOther().insert_header((LOCATION, path)).finish())
 }
 
-/// Rows that are shown of those that are left out or wrong.
+/// The number of skipped or invalid rows that are listed.
 const SHOWN: usize = 5;
 
-/// The first errors and the last one.
+/// Returns the first errors and the last one.
 fn some_of(errors: &[RunError]) -> Vec<&RunError> {
     let first = errors.iter().take(SHOWN);
     first.chain(errors.iter().skip(SHOWN).last()).collect()
@@ -130,7 +132,7 @@ fn error_row(error: &RunError) -> Value {
     })
 }
 
-/// A source, how old its copy is, what became of it last, and the calls that change that.
+/// Returns a source with the age of its data, its last run, and the API calls that change it.
 fn source_row(app: &App, status: &SourceStatus) -> Value {
     let source = &status.source;
     let base = format!("/directory/sources/{}", source.id);
@@ -175,7 +177,7 @@ fn source_row(app: &App, status: &SourceStatus) -> Value {
                 }))
             }).into_iter().flatten().collect::<Vec<_>>()).unwrap_or_default(),
             "warnings": run.changes.iter().flat_map(|changes| &changes.warnings).collect::<Vec<_>>(),
-            // The last one says why the run stopped; those before are rows.
+            // The last error says why the run stopped. The errors before it are about rows.
             "errors": some_of(&run.errors).into_iter().map(error_row).collect::<Vec<_>>(),
             "left_out": run.changes.iter().flat_map(|changes| changes.left_out.iter().take(SHOWN)).map(error_row).collect::<Vec<_>>(),
         })),
@@ -483,7 +485,7 @@ async fn show_resource(
         .read(move |conn| {
             let one = resource::get(conn, &at)?;
             let above = ancestors(conn, &one)?;
-            // What is gone has neither.
+            // An archived resource has neither collaborators nor parts.
             if one.gone_at.is_some() {
                 return Ok((one, above, Vec::new(), Vec::new()));
             }
@@ -517,7 +519,7 @@ async fn show_resource(
     )
 }
 
-/// What a resource is part of, outermost first.
+/// Returns the ancestors of a resource, the highest first.
 fn ancestors(conn: &mut Conn, of: &Resource) -> Result<Vec<Resource>> {
     let mut above: Vec<Resource> = Vec::new();
     let mut next = of.parent.clone();

@@ -1,8 +1,9 @@
-//! Forms that change something: read, proven to come from a page of ours, and shown again with what is wrong beside what was
-//! typed.
+//! Forms that change something. A form is read, proven to come from a page of Candor, and shown again with
+//! its errors next to the given values.
 //!
-//! Must never happen here: a form taken without its key or without the role, a field that is passed over, or a field that
-//! means something else when it is given twice.
+//! - A form without its key, or from a caller without the role, is never accepted.
+//! - A field is never ignored.
+//! - A field that is given twice is an error.
 
 use std::collections::BTreeMap;
 
@@ -22,16 +23,16 @@ use crate::http::auth;
 use crate::http::extract::{is_media, read_body};
 use crate::http::problem::{Answer, Problem};
 
-/// Largest form, in bytes.
+/// The largest size of a form, in bytes.
 const MAX_FORM: usize = 512 * 1024;
-/// The field that holds the form's key.
+/// The name of the field with the key of the form.
 const KEY: &str = "form_key";
 
-/// A form that came from a page of the caller's session.
+/// A form that was sent from a page of the caller's session.
 pub struct Filled {
-    /// Whoever sent it.
+    /// The caller who sent the form.
     pub by: SignedIn,
-    /// What it held.
+    /// The fields of the form.
     pub fields: Fields,
     method: String,
     path: String,
@@ -71,19 +72,19 @@ impl FromRequest for Filled {
 }
 
 impl Filled {
-    /// Whoever sent it, where they have this role.
+    /// Returns the caller as an actor, if the caller has this role.
     ///
     /// # Errors
-    /// `Forbidden`, which is recorded.
+    /// `Forbidden`, which is recorded in the audit trail.
     pub async fn needs(&self, app: &App, role: Role) -> Answer<Actor> {
         needs(app, &self.by, role, &self.method, &self.path).await
     }
 }
 
-/// Whoever is signed in, where they have this role.
+/// Returns the signed-in caller as an actor, if the caller has this role.
 ///
 /// # Errors
-/// `Forbidden`, which is recorded.
+/// `Forbidden`, which is recorded in the audit trail.
 pub async fn needs(app: &App, by: &SignedIn, role: Role, method: &str, path: &str) -> Answer<Actor> {
     let actor = by.0.actor();
     if by.0.role.covers(role) {
@@ -95,7 +96,7 @@ pub async fn needs(app: &App, by: &SignedIn, role: Role, method: &str, path: &st
     Err(Error::Forbidden(why).code(Code::RoleMissing).into())
 }
 
-/// Back to a page, which the browser asks for anew: what was sent is not sent twice.
+/// Redirects to a page. The browser loads it with GET, so a reload does not send the form again.
 pub fn back_to(path: &str) -> HttpResponse {
     HttpResponse::SeeOther()
         .insert_header((LOCATION, path))
@@ -103,7 +104,7 @@ pub fn back_to(path: &str) -> HttpResponse {
         .finish()
 }
 
-/// The fields of a form by their names, with the line breaks of this machine.
+/// The fields of a form by name, with `\n` as line breaks.
 pub struct Fields(BTreeMap<String, String>);
 
 impl Fields {
@@ -121,17 +122,17 @@ impl Fields {
         Ok(Fields(fields))
     }
 
-    /// A field without the space around it; one that is not there is empty.
+    /// Removes and returns a field without white space around it. An absent field is empty.
     pub fn take(&mut self, name: &str) -> String {
         self.0
             .remove(name)
             .map_or_else(String::new, |value| value.trim().to_owned())
     }
 
-    /// That nothing is left.
+    /// Checks that no field is left.
     ///
     /// # Errors
-    /// `Invalid`, naming a field that the form does not have.
+    /// `Invalid` with the name of a field that the form does not have.
     pub fn finish(self) -> Result<(), Error> {
         match self.0.into_keys().next() {
             None => Ok(()),
@@ -140,15 +141,15 @@ impl Fields {
     }
 }
 
-/// What is wrong with a form.
+/// The errors of a form.
 #[derive(Default)]
 pub struct Wrong(Vec<FieldError>);
 
 impl Wrong {
-    /// What the domain says of an input, to be shown in the form.
+    /// Returns the errors that the domain reports about an input, so that the form can show them.
     ///
     /// # Errors
-    /// Whatever is not about the input.
+    /// The error itself, if it is not about the input.
     pub fn of(error: Error) -> Result<Self, Error> {
         match error {
             Error::Invalid { errors, .. } => Ok(Wrong(errors)),
@@ -158,12 +159,12 @@ impl Wrong {
         }
     }
 
-    /// One more.
+    /// Adds an error.
     pub fn add(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
         self.0.push(FieldError::at(pointer, detail));
     }
 
-    /// What else is wrong, with fields of which nothing is said yet.
+    /// Adds the errors for fields that have no errors yet.
     pub fn join(&mut self, other: Wrong) {
         let field = |error: &FieldError| {
             let pointer = error.pointer.as_deref().unwrap_or_default();
@@ -174,12 +175,12 @@ impl Wrong {
         self.0.extend(more);
     }
 
-    /// Whether anything is.
+    /// Returns whether there are no errors.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Takes out what is wrong at or below a pointer: what is behind it, and the reason.
+    /// Removes and returns the errors at or below a pointer: the rest of the pointer, and the reason.
     fn below(&mut self, pointer: &str) -> Vec<(String, String)> {
         let (of, others) = std::mem::take(&mut self.0).into_iter().partition(|error| {
             error
@@ -198,7 +199,7 @@ impl Wrong {
             .collect()
     }
 
-    /// The reasons at a field.
+    /// Removes and returns the reasons for a field.
     pub fn at(&mut self, pointer: &str) -> Vec<String> {
         self.below(pointer)
             .into_iter()
@@ -206,7 +207,7 @@ impl Wrong {
             .collect()
     }
 
-    /// The reasons at a field of a line for each item, naming the item.
+    /// Removes and returns the reasons for a field with one item on each line. Each reason names its item.
     pub fn at_lines(&mut self, pointer: &str, text: &str) -> Vec<String> {
         let items: Vec<&str> = lines(text).collect();
         self.below(pointer)
@@ -221,7 +222,7 @@ impl Wrong {
             .collect()
     }
 
-    /// What belongs to no field.
+    /// Returns the errors that belong to no field.
     pub fn rest(self) -> Vec<String> {
         self.0
             .into_iter()
@@ -233,12 +234,12 @@ impl Wrong {
     }
 }
 
-/// The lines of a field that hold something.
+/// Returns the lines of a field that are not empty.
 pub fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty())
 }
 
-/// A field of a form as its page shows it.
+/// Returns a field of a form for its template.
 pub fn field(name: &str, label: &str, hint: &str, value: &str, errors: Vec<String>) -> Value {
     json!({
         "name": name, "label": label, "hint": hint, "value": value, "errors": errors, "type": "text",
@@ -246,20 +247,20 @@ pub fn field(name: &str, label: &str, hint: &str, value: &str, errors: Vec<Strin
     })
 }
 
-/// A field of one or more lines.
+/// Changes a field to one with several lines.
 pub fn lined(mut field: Value, least: usize) -> Value {
     let held = field["value"].as_str().unwrap_or("").lines().count();
     field["rows"] = json!(held.clamp(least, 12));
     field
 }
 
-/// A field of another kind: `number`, `datetime-local`.
+/// Changes the type of a field, for example to `number` or `datetime-local`.
 pub fn typed(mut field: Value, kind: &str) -> Value {
     field["type"] = json!(kind);
     field
 }
 
-/// A field with a list to choose from.
+/// Changes a field to a list of options.
 pub fn choice<'a>(mut field: Value, options: impl IntoIterator<Item = (&'a str, String)>) -> Value {
     let value = field["value"].clone();
     field["options"] = options

@@ -1,6 +1,7 @@
-//! `/admin/incidents/{id or number}`: one page that answers who is affected, what they were told, and what is missing.
+//! `/admin/incidents/{id or number}`: one page that shows who is affected, what these people were told, and
+//! what is missing.
 //!
-//! Must never happen here: somebody who cannot be reached, or an id that the directory does not know, shown quietly.
+//! People who cannot be reached and unmatched IDs are always shown clearly.
 
 use actix_web::{HttpResponse, get, web};
 use jiff::tz::TimeZone;
@@ -40,7 +41,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.service(show);
 }
 
-/// Entries and ids that a section shows before it only counts.
+/// The number of entries and IDs that a section lists. The rest is only counted.
 const MOST: usize = 200;
 
 #[derive(Deserialize)]
@@ -50,11 +51,11 @@ struct ShowParams {
     people_after: Option<String>,
     affected_after: Option<String>,
     alerts_after: Option<String>,
-    /// Whose place to explain: an id or an address.
+    /// The ID or the address of the person to explain.
     who: Option<String>,
 }
 
-/// Everything that the page shows, read in one consistent view.
+/// All data of the page, from one consistent view.
 struct Facts {
     incident: Incident,
     metrics: Metrics,
@@ -68,12 +69,13 @@ struct Facts {
     reports: Vec<Report>,
     ages: Vec<SourceAge>,
     update_due: Option<Timestamp>,
-    /// The number of the incident of the same problem before, and of the one after.
+    /// The number of the previous incident about the same problem. The field below is the number of the next
+    /// one.
     earlier: Option<i64>,
     later: Option<i64>,
 }
 
-/// What is computed over the whole audience, as the page shows it.
+/// The results that are computed from the whole audience, as the page shows them.
 struct Standing {
     counts: Counts,
     zones: Vec<(String, TimeZone)>,
@@ -250,8 +252,8 @@ fn after(base: &str, name: &str, cursor: &str, section: &str) -> String {
     format!("{}#{section}", link(base, &[(name, Some(cursor))]))
 }
 
-/// The zones in which somebody reads these times: the one of those who work on it first, then the customers', each
-/// kind of clock once.
+/// Returns the time zones in which the times are shown: first the one of the incident's team, then those of
+/// the customers. Time zones with the same local time appear once.
 fn zones(incident: &Incident, audience: &Audience) -> Vec<(String, TimeZone)> {
     const SHOWN: usize = 4;
     let mut counted: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
@@ -303,7 +305,7 @@ fn times(metrics: &Metrics, update_due: Option<Timestamp>, zones: &[(String, Tim
         ("Resolved", times.resolved_at),
     ]
     .into_iter()
-    // Of one that is over, or of which nobody knows, there is nothing to wait for.
+    // A resolved incident, and one that nobody was notified of, need no update.
     .chain(update_due.map(|at| ("Next update due", Some(at))))
     .map(|(label, at)| {
         json!({
@@ -317,12 +319,12 @@ fn times(metrics: &Metrics, update_due: Option<Timestamp>, zones: &[(String, Tim
     .collect()
 }
 
-/// What is obviously to be done next, the most urgent first, each with the call that does it.
+/// Returns the obvious next steps, the most urgent first, each with the API call that does it.
 fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
     let mut todo = Vec::new();
     let incident = &facts.incident;
     let new_notice = format!("/incidents/{}/notices", incident.id);
-    // What was sent before the incident was reopened says nothing of now.
+    // Notices from before the incident was reopened say nothing about the current state.
     let episode = incident.episode;
     let of = |phase: Phase| {
         facts
@@ -406,7 +408,7 @@ fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
     todo
 }
 
-/// How old what the audience is made from is.
+/// Returns how old the data of a source is.
 fn age_row(age: &SourceAge) -> Value {
     json!({
         "name": age.name,
@@ -460,7 +462,7 @@ fn affected_section(facts: &Facts, base: &str, local: Option<&TimeZone>) -> Valu
     })
 }
 
-/// What is surely affected needs no word.
+/// Returns the word for the relevance of a resource. A resource that is certainly affected needs no word.
 fn relevance(relevance: Relevance) -> Option<&'static str> {
     match relevance {
         Relevance::Impaired => None,
@@ -486,7 +488,7 @@ fn notice_row(notice: &Notice, local: Option<&TimeZone>, outbox: bool) -> Value 
 }
 
 fn entry_row(entry: &Entry, local: Option<&TimeZone>) -> Value {
-    // Somebody wrote it in a zone of their own: that one is theirs to read, where the page has none.
+    // The author gave the time in another time zone. It is shown if the page itself has no local time zone.
     let written = (local.is_none() && !entry.local_at.ends_with("+00:00")).then_some(&entry.local_at);
     json!({
         "at": When::new(entry.at, local),

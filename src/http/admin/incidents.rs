@@ -1,6 +1,6 @@
-//! `/admin`: the incidents, newest first, each with who was told.
+//! `/admin`: the incidents, newest first, each with the number of notified people.
 //!
-//! Must never happen here: an audience resolved for every row. What was told is counted from the notices.
+//! The audience is not computed for each row. The numbers come from the counts of the notices.
 
 use std::collections::HashMap;
 

@@ -1,7 +1,7 @@
-//! `/admin/integrations`: where alerts come from, what became of the last bodies, and a button that takes one in again.
+//! `/admin/integrations`: the integrations, their last requests, and a button that replays a saved request.
 //!
-//! Must never happen here: a hook's URL or a signing secret (they were shown once, when the integration was made), or a
-//! body taken in for somebody who may not do so through the API.
+//! The URL of a hook and a signing secret are never shown here, because they are shown only once, when the
+//! integration is created. A request is never replayed for a caller who could not do it through the API.
 
 use actix_web::{HttpResponse, get, post, web};
 use serde::Deserialize;
@@ -30,9 +30,9 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 }
 
 const ROWS: Limit = Limit(25);
-/// Requests of each integration on the list.
+/// The number of requests of each integration in the list.
 const LAST: i64 = 3;
-/// Characters of a body on a page; the API has all of it.
+/// The number of characters of a body that are shown. The API returns all of it.
 const BODY: usize = 20_000;
 
 #[derive(Deserialize)]
@@ -95,7 +95,7 @@ fn view(app: &App, one: &Integration, requests: &[HookRequest]) -> Value {
         "rules": one.resource_rules.iter().map(|rule| json!({
             "field": rule.field, "type": rule.type_, "pattern": rule.pattern,
         })).collect::<Vec<_>>(),
-        // What is watched here is told by nobody else.
+        // Only Candor sends alerts to the integrations of its own checks.
         "watched": watched,
         "names_itself": !watched && source::names_resources(&one.source),
         "mapping": one.mapping.as_ref().and_then(|mapping| serde_json::to_string_pretty(mapping).ok()),
@@ -142,7 +142,7 @@ async fn show(
     )
 }
 
-/// Takes a kept body in again.
+/// Replays a saved request.
 #[post("/integrations/{id}/bodies/{body}/replay")]
 async fn replay(
     app: web::Data<App>,
@@ -159,6 +159,6 @@ async fn replay(
     app.db
         .write(&actor, move |tx| trial::replay(tx, &id, body))
         .await?;
-    // What became of it is the first line there.
+    // The page shows the result in its first line.
     Ok(back_to(&page))
 }

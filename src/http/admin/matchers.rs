@@ -1,6 +1,6 @@
-//! Matchers in a form: a row each, of a field, a condition and a value; and in words.
+//! Matchers in a form, with one row for each field, condition and value, and matchers as sentences.
 //!
-//! Must never happen here: a row that is passed over, or a condition that changes by being shown and sent back.
+//! A row is never ignored. Showing a condition and sending it back never changes it.
 
 use serde_json::{Value, json};
 
@@ -8,13 +8,13 @@ use super::filled::{Fields, Wrong, lines};
 use super::view::cut;
 use crate::alert::matcher::Matcher;
 
-/// Rows of a form at most; a rule may have as many.
+/// The largest number of rows in a form, which is also the largest number in a rule.
 const MOST: usize = 20;
-/// Empty rows behind those that are filled.
+/// The number of empty rows after the filled ones.
 const SPARE: usize = 2;
-/// Rows of an empty form.
+/// The number of rows of an empty form.
 const LEAST: usize = 3;
-/// The conditions, and how they read.
+/// The conditions and their labels.
 const CONDITIONS: [(&str, &str); 3] = [("is", "is"), ("matches", "matches (regex)"), ("in", "is one of")];
 
 /// A row as it was typed.
@@ -30,7 +30,7 @@ struct Row {
 pub struct Rows(Vec<Row>);
 
 impl Rows {
-    /// The rows of a form that are filled.
+    /// Reads the filled rows of a form.
     pub fn read(fields: &mut Fields) -> Rows {
         let rows = (0..MOST).map(|index| Row {
             field: fields.take(&format!("matchers.{index}.field")),
@@ -43,7 +43,7 @@ impl Rows {
         )
     }
 
-    /// The rows of what is stored.
+    /// Makes the rows for stored matchers.
     pub fn of(matchers: &[Matcher]) -> Rows {
         let rows = matchers.iter().map(|matcher| {
             let (condition, value) = match (&matcher.is, &matcher.matches, &matcher.one_of) {
@@ -63,7 +63,7 @@ impl Rows {
         Rows(rows.collect())
     }
 
-    /// As a browser would send them: without the space around each field.
+    /// Returns the rows as a browser would send them, without white space around each field.
     pub fn as_sent(&self) -> Rows {
         let rows = self.0.iter().map(|row| Row {
             field: row.field.trim().to_owned(),
@@ -78,7 +78,7 @@ impl Rows {
         Rows(rows.collect())
     }
 
-    /// What they say.
+    /// Returns the matchers of the rows.
     pub fn matchers(&self, wrong: &mut Wrong) -> Vec<Matcher> {
         let mut matchers = Vec::with_capacity(self.0.len());
         for (index, row) in self.0.iter().enumerate() {
@@ -99,7 +99,7 @@ impl Rows {
         matchers
     }
 
-    /// For the page, with what is wrong with each.
+    /// Returns the rows for the template, each with its errors.
     pub fn view(&self, wrong: &mut Wrong) -> Value {
         let shown = (self.0.len() + SPARE).clamp(LEAST, MOST.max(self.0.len()));
         let rows: Vec<Value> = (0..shown)
@@ -122,7 +122,7 @@ impl Rows {
     }
 }
 
-/// Matchers as people read them.
+/// Returns matchers as text for people.
 pub fn in_words(matchers: &[Matcher]) -> Vec<Value> {
     const SHOWN: usize = 200;
     matchers

@@ -1,8 +1,11 @@
-//! The admin pages: what the API knows, for people. Rules for alerts, silences and maintenance windows are made here too,
-//! and a kept body is taken in again; of other changes a page shows the call of the API.
+//! The admin pages. They show what the API returns. Alert rules, silences and maintenance windows can be
+//! created here, and saved requests can be replayed. For all other changes, a page shows the API call.
 //!
-//! Must never happen here: a page without a session, a change without the form's key and the role that the API asks for, a
-//! rule of the domain, a secret on a page, or a list that is loaded whole where it has no bound.
+//! - No page is shown without a session.
+//! - No change is made without the key of the form and the role that the API requires.
+//! - No rule of the domain is here.
+//! - No secret is on a page.
+//! - No unlimited list is loaded as a whole.
 
 mod audience;
 mod audit;
@@ -33,10 +36,10 @@ use super::{edge, error_page};
 use crate::base::error::Error;
 use crate::http::page::Limit;
 
-/// Rows of a list on a page.
+/// The number of rows of a list on one page.
 const ROWS: Limit = Limit(100);
 
-/// The pages below `/admin`.
+/// Adds the pages below `/admin`.
 pub fn routes(config: &mut web::ServiceConfig) {
     config.service(
         web::scope("/admin")
@@ -58,7 +61,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
     );
 }
 
-/// An id of ours in a path: what cannot be one does not exist.
+/// Parses an ID of Candor in a path. A text that cannot be an ID is answered with "not found".
 fn own<T>(what: &str, parsed: Result<T, String>) -> Answer<T> {
     parsed.map_err(|_| Problem::Domain(Error::NotFound(format!("{what} of this id"))))
 }

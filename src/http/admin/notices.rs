@@ -1,7 +1,8 @@
-//! `/admin/notices/{id}`: what it says, exactly who would get it while it is a draft, and then what became of it.
+//! `/admin/notices/{id}`: the text of a notice, exactly who would get it while it is a draft, and the state
+//! of its deliveries afterwards.
 //!
-//! Must never happen here: a preview by another computation than the send's, or a page that asks the server for ever:
-//! it renews itself only while mails are on their way.
+//! The preview is computed in the same way as the send. The page reloads only while deliveries are being
+//! sent.
 
 use std::collections::HashMap;
 
@@ -29,9 +30,9 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.service(show);
 }
 
-/// Rendered mails of a preview.
+/// The number of rendered emails in a preview.
 const SAMPLES: usize = 3;
-/// Seconds between two looks at a notice that is being sent.
+/// The seconds between two reloads while a notice is being sent.
 const LIVE: u32 = 2;
 
 #[derive(Deserialize)]
@@ -63,7 +64,7 @@ async fn show(
                 State::Draft => Some(notice::preview(conn, &id, &sending, SAMPLES, now)?),
                 _ => None,
             };
-            // Computed over the whole audience: only once nothing moves any more.
+            // This needs the whole audience, so it is computed only when the notice does not change any more.
             let not_told = match notice.state {
                 State::Sent | State::Stopped => {
                     let name = format!("not told of {id}");
@@ -130,7 +131,7 @@ async fn show(
     )
 }
 
-/// What became of what went to accounts' own systems, a line for each channel.
+/// Returns the state of the calls to endpoints, one line for each channel.
 fn systems(notice: &Notice) -> Vec<Value> {
     notice
         .channels
@@ -162,7 +163,7 @@ fn capital(word: &str) -> String {
     }
 }
 
-/// The calls that would do the obvious next thing.
+/// Returns the API calls for the obvious next steps.
 fn commands(
     app: &App,
     notice: &Notice,
@@ -195,7 +196,7 @@ fn commands(
             call(app, "POST", &format!("{path}/stop"), None),
         ));
     }
-    // A notice from before a reopening cannot be caught up: a new one is needed.
+    // A notice from before the incident was reopened has no catch-up. A new notice is needed.
     if not_told > 0 && notice.episode == episode {
         commands.push(step(
             "Draft the same notice for those who have not got it:",

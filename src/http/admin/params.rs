@@ -1,7 +1,7 @@
-//! Query parameters of pages.
+//! The query parameters of pages.
 //!
-//! Must never happen here: a parameter that is passed over. An empty field of a form is the one thing that means
-//! "not given": browsers send every field.
+//! No parameter is ignored. Only an empty field of a form means "not given", because browsers send every
+//! field.
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
@@ -11,7 +11,7 @@ use crate::base::error::Error;
 use crate::http::extract::parse_query;
 use crate::http::problem::Problem;
 
-/// The parameters of a form that was sent by GET.
+/// The parameters of a form that was sent with GET.
 pub struct Form<T>(pub T);
 
 impl<T: DeserializeOwned> FromRequest for Form<T> {

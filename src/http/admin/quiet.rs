@@ -1,7 +1,7 @@
-//! `/admin/quiet`: silences and maintenance windows, those that hold, those to come and those that are over, and how one is
-//! ended before its time. How one is made is in [`super::quiet_forms`].
+//! `/admin/quiet`: active, pending and ended silences and maintenance windows, and the buttons that end one
+//! early. [`super::quiet_forms`] creates them.
 //!
-//! Must never happen here: a time without its zone.
+//! A time always has its time zone.
 
 use actix_web::{HttpResponse, get, post, web};
 use serde::Deserialize;
@@ -33,9 +33,9 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 
 pub(super) const PATH: &str = "/admin/quiet";
 pub(super) const PART: &str = "Quiet times";
-/// Those that hold or are to come, of each kind.
+/// The largest number of active and pending ones of each kind that are listed.
 const OPEN: i64 = 200;
-/// Those that are over, on one page.
+/// The number of ended ones on one page.
 const OVER: Limit = Limit(20);
 
 #[derive(Deserialize)]
@@ -116,7 +116,7 @@ fn row(id: &QuietId, what: &str, state: QuietState, name: &str) -> Value {
         "over": state == QuietState::Ended,
         "pending": state == QuietState::Pending,
         "end": format!("{PATH}/{what}/{id}/end"),
-        // What silences do not have.
+        // Only maintenance windows have these values.
         "resources": null, "more": null, "schedule": null, "duration": null, "next": null,
     })
 }

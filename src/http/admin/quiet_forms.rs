@@ -1,6 +1,6 @@
-//! `/admin/quiet/…/new`: how a silence and a maintenance window are made.
+//! `/admin/quiet/…/new`: the forms for a new silence and a new maintenance window.
 //!
-//! Must never happen here: a time without its zone, or what was typed lost where some of it is wrong.
+//! A time always has its time zone. The typed values are kept if some of them are wrong.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
@@ -29,8 +29,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(window);
 }
 
-/// Joins what storing said of a form, or looking at it where something was wrong already, to what is wrong. Answers whether
-/// it was stored.
+/// Adds an error of storing or checking the form to the other errors. Returns whether the form was stored.
 fn is_stored(said: Result<()>, wrong: &mut Wrong) -> Answer<bool> {
     match said {
         Ok(()) => return Ok(wrong.is_empty()),
@@ -39,10 +38,10 @@ fn is_stored(said: Result<()>, wrong: &mut Wrong) -> Answer<bool> {
     Ok(false)
 }
 
-/// How long one holds unless somebody says otherwise.
+/// The default duration of a silence or a maintenance window.
 const USUAL: std::time::Duration = std::time::Duration::from_secs(2 * 3_600);
 
-/// When it holds, as it was typed.
+/// The times as they were typed.
 #[derive(Default)]
 struct Times {
     from: String,
@@ -59,7 +58,7 @@ impl Times {
         }
     }
 
-    /// From now on, for two hours.
+    /// Returns the default times: from now on, for two hours.
     fn usual(now: Timestamp) -> Times {
         let minute = Timestamp::from_micros(now.as_micros() / 60_000_000 * 60_000_000);
         Times {
@@ -69,7 +68,7 @@ impl Times {
         }
     }
 
-    /// From when and until when. Where the end cannot be read, it is one that would do.
+    /// Returns the start and the end. If the end cannot be read, a valid one is used instead.
     fn times(&self, wrong: &mut Wrong, now: Timestamp) -> (Option<Timestamp>, Timestamp) {
         let (from, until) = self.given(wrong);
         let later = from.unwrap_or(now).max(now).plus(USUAL);
@@ -136,7 +135,7 @@ struct SilenceForm {
 }
 
 impl SilenceForm {
-    /// The silence, and what cannot be one: without that, the silence is what was meant.
+    /// Returns the silence and the errors. If there are no errors, the silence is exactly what was typed.
     fn silence(&self, now: Timestamp) -> (NewSilence, Wrong) {
         let mut wrong = Wrong::default();
         let (from, until) = self.times.times(&mut wrong, now);
@@ -219,7 +218,8 @@ struct WindowForm {
 }
 
 impl WindowForm {
-    /// The window, and what cannot be one: without that, the window is what was meant.
+    /// Returns the maintenance window and the errors. If there are no errors, the window is exactly what was
+    /// typed.
     fn window(&self, now: Timestamp) -> (NewWindow, Wrong) {
         let mut wrong = Wrong::default();
         let (from, until) = self.times.times(&mut wrong, now);

@@ -1,6 +1,6 @@
-//! The form of a rule for alerts: from what is stored to what is typed, and back.
+//! The form of an alert rule: from a stored rule to form fields, and back.
 //!
-//! Must never happen here: a rule that changes by being opened and saved.
+//! Opening and saving a rule never changes it.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::base::id::IntegrationId;
 use crate::directory::{ResourceRef, resource};
 use crate::incident::Severity;
 
-/// What somebody typed.
+/// The fields as they were typed.
 #[derive(Clone, Default)]
 pub struct RuleForm {
     name: String,
@@ -24,12 +24,12 @@ pub struct RuleForm {
     severity: String,
     resources: String,
     reopen_within: String,
-    /// The kept body that it is tried on: `INTEGRATION/BODY`.
+    /// The saved request to test the rule with, as `INTEGRATION/BODY`.
     pub body: String,
 }
 
 impl RuleForm {
-    /// What was typed.
+    /// Reads the fields of the form.
     pub fn read(fields: &mut Fields) -> RuleForm {
         RuleForm {
             name: fields.take("name"),
@@ -44,7 +44,7 @@ impl RuleForm {
         }
     }
 
-    /// A form in which nothing is typed yet.
+    /// Returns an empty form.
     pub fn empty() -> RuleForm {
         RuleForm {
             policy: Policy::Open.as_str().to_owned(),
@@ -53,7 +53,8 @@ impl RuleForm {
         }
     }
 
-    /// What is stored, as it would be typed. None where the form cannot hold it: a value that begins with a space, say.
+    /// Makes the form of a stored rule. Returns `None` if the form cannot represent it, for example because a
+    /// value begins with a space.
     pub fn of(rule: &AlertRule) -> Option<RuleForm> {
         let form = RuleForm {
             name: rule.name.clone(),
@@ -88,7 +89,7 @@ impl RuleForm {
         (wrong.is_empty() && same(&sent)).then_some(form)
     }
 
-    /// As a browser would send it: without the space around each field.
+    /// Returns the form as a browser would send it, without white space around each field.
     fn as_sent(&self) -> RuleForm {
         let trimmed = |text: &String| text.trim().to_owned();
         RuleForm {
@@ -104,7 +105,7 @@ impl RuleForm {
         }
     }
 
-    /// The rule, and what cannot be one: without that, the rule is what was meant.
+    /// Returns the rule and the errors. If there are no errors, the rule is exactly what was typed.
     pub fn rule(&self) -> (NewAlertRule, Wrong) {
         let mut wrong = Wrong::default();
         let integration = match self.integration.as_str() {
@@ -157,7 +158,8 @@ impl RuleForm {
         (rule, wrong)
     }
 
-    /// For the page, with what is wrong beside each field. `integrations` are those to choose from.
+    /// Returns the form for the template, with the errors of each field. `integrations` are the options to
+    /// choose from.
     pub fn view(&self, mut wrong: Wrong, integrations: &[(IntegrationId, String)]) -> Value {
         let matchers = self.matchers.view(&mut wrong);
         let name = field(
@@ -233,13 +235,13 @@ impl RuleForm {
     }
 }
 
-/// Resources, one on each line.
+/// Returns resources as text, one on each line.
 pub fn shown(resources: &[ResourceRef]) -> String {
     let lines: Vec<String> = resources.iter().map(ToString::to_string).collect();
     lines.join("\n")
 }
 
-/// The resources of a field of lines: a type, a space and an id.
+/// Parses the resources of a field. Each line has a type, a space and an ID.
 pub fn resources(text: &str, wrong: &mut Wrong) -> Vec<ResourceRef> {
     let mut found = Vec::new();
     for line in lines(text) {
@@ -255,7 +257,7 @@ pub fn resources(text: &str, wrong: &mut Wrong) -> Vec<ResourceRef> {
     found
 }
 
-/// The field of resources as its page shows it.
+/// Returns the field for resources for its template.
 pub fn resources_field(label: &str, hint: &str, text: &str, wrong: &mut Wrong) -> Value {
     let errors = wrong.at_lines("/resources", text);
     lined(field("resources", label, hint, text, errors), 2)

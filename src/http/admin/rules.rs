@@ -1,7 +1,7 @@
-//! `/admin/rules`: the rules for alerts in their order, the form of one, and what it would make of a kept body.
+//! `/admin/rules`: the alert rules in their order, the form of a rule, and the test of a rule with a saved
+//! request.
 //!
-//! Must never happen here: a rule made, changed or moved past the functions that the API calls, or a trial that stores
-//! anything.
+//! Rules are created, changed and moved only by the functions that the API also uses. A test stores nothing.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
@@ -28,7 +28,7 @@ use crate::http::extract::{NoParams, Params};
 use crate::http::problem::{Answer, Problem};
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
-    // The words first: they are no ids.
+    // Paths with a fixed word come before paths with an ID.
     config
         .service(list)
         .service(create)
@@ -42,20 +42,20 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 
 const PATH: &str = "/admin/rules";
 const PART: &str = "Rules";
-/// Rules there can be.
+/// The largest number of rules.
 const MOST: i64 = 500;
-/// Integrations to choose from.
+/// The largest number of integrations to choose from.
 const MOST_INTEGRATIONS: i64 = 200;
-/// Kept bodies of each to choose from.
+/// The number of saved requests of each integration to choose from.
 const BODIES: i64 = 5;
-/// Alerts of a trial on the page.
+/// The largest number of alerts of a test that are shown.
 const TRIED: usize = 50;
 
 fn rule_id(text: &str) -> Answer<AlertRuleId> {
     own("rule", AlertRuleId::parse(text))
 }
 
-/// The integrations that take alerts, by their names.
+/// Returns the integrations that receive alerts, with their names.
 fn integrations(conn: &mut Conn) -> Result<Vec<(IntegrationId, String)>> {
     let all = integration::list(conn, None, MOST_INTEGRATIONS)?;
     Ok(all
@@ -124,7 +124,7 @@ fn row(rule: &AlertRule, integrations: &[(IntegrationId, String)], first: bool, 
     })
 }
 
-/// A form, with what is wrong in it and what a trial of it said.
+/// Returns the page of a form, with its errors and the result of a test.
 async fn form_page(
     app: &App,
     by: &SignedIn,
@@ -183,7 +183,7 @@ async fn fresh(
     form_page(&app, &by, StatusCode::OK, &form, (None, Wrong::default()), None).await
 }
 
-/// The rule of a form, which is there.
+/// Returns the rule with this ID, if it was not deleted.
 async fn there(app: &App, id: AlertRuleId) -> Answer<AlertRule> {
     let rule = app.db.read(move |conn| grouping::get(conn, &id)).await?;
     if rule.gone_at.is_some() {
@@ -264,7 +264,8 @@ async fn save(app: web::Data<App>, sent: Filled, id: Option<AlertRuleId>) -> Ans
     form_page(&app, &by, status, &form, (of.as_ref(), wrong), None).await
 }
 
-/// What else is wrong with a rule of which something could not even be read: all of it is said at once.
+/// Returns the further errors of a rule for which some fields could not be parsed, so that all errors are
+/// shown at once.
 async fn rest(app: &App, rule: NewAlertRule) -> Answer<Wrong> {
     match app.db.read(move |conn| grouping::check(conn, &rule)).await {
         Ok(()) => Ok(Wrong::default()),
@@ -274,12 +275,12 @@ async fn rest(app: &App, rule: NewAlertRule) -> Answer<Wrong> {
 
 fn read_form(fields: &mut Fields) -> RuleForm {
     let form = RuleForm::read(fields);
-    // The button tells nothing: where the form is sent to says what is wanted.
+    // This field is not needed here, because the path of the form says what to do.
     fields.take("of");
     form
 }
 
-/// Tries what is typed on a kept body. Nothing is stored, and the form comes back as it was.
+/// Tests the typed rule with a saved request. Nothing is stored, and the form is shown again unchanged.
 #[post("/rules/try")]
 async fn try_it(app: web::Data<App>, sent: Filled, _: Params<NoParams>) -> Answer<HttpResponse> {
     sent.needs(&app, Role::Admin).await?;
@@ -400,7 +401,7 @@ fn tried_row(alert: &TriedAlert, holds: bool, position: i64) -> Value {
     })
 }
 
-/// One place up or down.
+/// Moves a rule one place up or down.
 #[post("/rules/{id}/move")]
 async fn step(
     app: web::Data<App>,
@@ -430,7 +431,7 @@ async fn step(
                 .position(|one| *one == id)
                 .ok_or_else(|| Error::NotFound(format!("rule {id}")))?;
             let other = if up { at.checked_sub(1) } else { Some(at + 1) };
-            // At the end already: somebody else may have moved it there.
+            // If the rule is already at the end, nothing changes. Somebody else may have moved it there.
             if let Some(other) = other.filter(|other| *other < ids.len()) {
                 ids.swap(at, other);
                 grouping::order(tx, &ids)?;

@@ -1,9 +1,9 @@
-//! Signing in and out, and the door before every other page.
+//! Signing in and out, and the guard of all other pages.
 //!
-//! The cookie holds the secret of a session. Whether that has ended, and whether its token is valid, is asked of the
-//! database each time.
+//! The cookie contains the secret of a session. The database is asked each time whether the session has ended
+//! and whether its token is valid.
 //!
-//! Must never happen here: the token itself in the cookie, on a page or in a log, or a page without a valid session.
+//! The token itself is never in the cookie, on a page or in a log. No page is shown without a valid session.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::cookie::{Cookie, SameSite};
@@ -26,27 +26,27 @@ use crate::http::refusals::Door;
 
 const COOKIE: &str = "candor_session";
 const SIGN_IN: &str = "/admin/sign-in";
-/// Largest form, in bytes.
+/// The largest size of the sign-in form, in bytes.
 const MAX_FORM: usize = 8 * 1024;
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.service(form).service(sign_in).service(sign_out);
 }
 
-/// Whoever is signed in, and their session; present wherever [`guard`] let a request through.
+/// The signed-in caller and the session. It exists for every request that [`guard`] accepted.
 pub struct SignedIn(pub Caller, Session);
 
-/// A session, as its cookie names it.
+/// The secret of a session, from its cookie.
 #[derive(Clone)]
 struct Session(String);
 
 impl SignedIn {
-    /// What the forms of this session carry.
+    /// Returns the key that the forms of this session contain.
     pub fn form_key(&self, app: &App) -> String {
         app.links.form_key(&self.1.0)
     }
 
-    /// Whether a form came from a page of this session.
+    /// Returns whether a form came from a page of this session.
     pub fn sent(&self, app: &App, key: &str) -> bool {
         app.links.is_form_key(&self.1.0, key)
     }
@@ -68,7 +68,7 @@ impl FromRequest for SignedIn {
     }
 }
 
-/// Lets requests with a valid session through, and sends the others to the sign-in.
+/// Accepts requests with a valid session and redirects all others to the sign-in page.
 pub async fn guard(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -118,7 +118,7 @@ fn sign_in_page(app: &App, status: StatusCode, wrong: bool) -> Answer<HttpRespon
         .answer_with(status, "admin/sign-in", &json!({"page": frame, "wrong": wrong}))
 }
 
-/// The form.
+/// Shows the sign-in form.
 #[get("/sign-in")]
 async fn form(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
     sign_in_page(&app, StatusCode::OK, false)
@@ -131,7 +131,7 @@ struct Given {
     token: String,
 }
 
-/// Starts a session where the token is valid.
+/// Starts a session if the token is valid.
 #[post("/sign-in")]
 async fn sign_in(
     app: web::Data<App>,
@@ -144,7 +144,7 @@ async fn sign_in(
     }
     let body = read_body(&req, &mut payload.into_inner(), MAX_FORM).await?;
     let body = String::from_utf8(body).map_err(|_| Error::invalid("", "is not UTF-8"))?;
-    // An empty field is a wrong token, not a wrong form.
+    // An empty field is a wrong token and not a malformed form.
     let given: Given = if body == "token=" {
         Given { token: String::new() }
     } else {
@@ -168,7 +168,7 @@ async fn sign_in(
     Ok(with_cookie(to("/admin"), &app, session, seconds))
 }
 
-/// Ends the session, in this browser and for whoever has copied its cookie.
+/// Ends the session, also for anybody who has copied its cookie.
 #[post("/sign-out")]
 async fn sign_out(app: web::Data<App>, _: Params<NoParams>, by: SignedIn) -> Answer<HttpResponse> {
     let SignedIn(caller, session) = by;
@@ -187,7 +187,7 @@ fn with_cookie(mut response: HttpResponse, app: &App, value: String, seconds: i6
         .secure(app.sending.public_url.starts_with("https://"))
         .max_age(actix_web::cookie::time::Duration::seconds(seconds))
         .finish();
-    // Base64, digits and dashes: always a valid header.
+    // The value has only base64 characters, digits and dashes, so it is always a valid header.
     if let Ok(value) = cookie.to_string().parse() {
         response.headers_mut().append(SET_COOKIE, value);
     }

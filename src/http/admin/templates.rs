@@ -1,7 +1,7 @@
-//! `/admin/templates`: the mails' templates, each with rendered samples.
+//! `/admin/templates`: the email templates, each with rendered samples.
 //!
-//! Must never happen here: a saved template that fails the page. One that does not render any more is shown with the
-//! reason, because somebody must mend it before the next notice.
+//! A saved template that does not render any more never breaks the page. It is shown with the reason, because
+//! somebody must correct it before the next notice.
 
 use actix_web::{HttpResponse, get, web};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.service(list).service(show);
 }
 
-/// What the samples of [`samples`] show, in their order.
+/// The titles of the samples of [`samples`], in their order.
 const SAMPLES: [&str; 3] = ["The usual mail", "The longest mail", "The shortest mail"];
 
 #[get("/templates")]

@@ -1,6 +1,6 @@
-//! What the pages share: the frame around each, and how times, durations and links are written.
+//! The shared parts of the pages: the frame around each page, and the formats of times, durations and links.
 //!
-//! Must never happen here: a time without the name of its zone, or a link whose scheme is not http or https.
+//! A time always has the name of its time zone. A link always has the scheme http or https.
 
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -14,7 +14,7 @@ use crate::directory::ResourceRef;
 use crate::http::App;
 use crate::notice::{Notice, State};
 
-/// The parts of the house, with the path of each.
+/// The parts of the admin pages with their paths.
 const PARTS: [(&str, &str); 9] = [
     ("Incidents", "/admin"),
     ("Directory", "/admin/directory"),
@@ -27,7 +27,7 @@ const PARTS: [(&str, &str); 9] = [
     ("Audit", "/admin/audit"),
 ];
 
-/// What stands around every page.
+/// The data of the frame around a page.
 #[derive(Serialize)]
 pub struct Frame {
     title: String,
@@ -35,14 +35,14 @@ pub struct Frame {
     parts: Vec<Value>,
     caller: Option<Value>,
     now: When,
-    /// Seconds after which the browser asks again; none on a page that does not change by itself.
+    /// The seconds after which the browser reloads the page. `None` if the page does not change by itself.
     refresh: Option<u32>,
-    /// What the forms of the page carry; none on a page without any.
+    /// The key that the forms of the page contain. `None` if the page has no forms.
     form_key: Option<String>,
 }
 
 impl Frame {
-    /// The frame of a page of that title in that part of the house.
+    /// Creates the frame of a page with this title, in this part.
     pub fn new(app: &App, caller: Option<&Caller>, title: &str, part: &str) -> Frame {
         Frame {
             title: title.to_owned(),
@@ -58,7 +58,7 @@ impl Frame {
         }
     }
 
-    /// The frame of a page with forms that change something.
+    /// Creates the frame of a page with forms that change something.
     pub fn with_forms(app: &App, by: &SignedIn, title: &str, part: &str) -> Frame {
         Frame {
             form_key: Some(by.form_key(app)),
@@ -66,14 +66,14 @@ impl Frame {
         }
     }
 
-    /// Lets the browser ask again by itself.
+    /// Sets after how many seconds the browser reloads the page.
     pub fn refreshed(mut self, seconds: Option<u32>) -> Frame {
         self.refresh = seconds;
         self
     }
 }
 
-/// A time as pages show it: in UTC, and in a zone of interest.
+/// A time as pages show it: in UTC, and in another time zone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct When {
     iso: String,
@@ -82,12 +82,12 @@ pub struct When {
 }
 
 impl When {
-    /// In UTC alone.
+    /// Makes a time that is shown only in UTC.
     pub fn utc(at: Timestamp) -> When {
         When::new(at, None)
     }
 
-    /// In UTC and in `zone`; the date again only where it is another day there.
+    /// Makes a time that is shown in UTC and in `zone`. The date is repeated only if it differs.
     pub fn new(at: Timestamp, zone: Option<&TimeZone>) -> When {
         let utc = at.short(&TimeZone::UTC);
         let local = zone.map(|zone| {
@@ -104,19 +104,20 @@ impl When {
         }
     }
 
-    /// The same, where there is a time.
+    /// Makes a time that is shown in UTC and in `zone`, if there is a time.
     pub fn maybe(at: Option<Timestamp>, zone: Option<&TimeZone>) -> Option<When> {
         at.map(|at| When::new(at, zone))
     }
 }
 
-/// The zone of that name, unless it is unknown or UTC, which is shown anyway.
+/// Returns the time zone with this name. Returns `None` if it is unknown, or if it is UTC, which is shown in
+/// every case.
 pub fn zone(name: Option<&str>) -> Option<TimeZone> {
     name.and_then(|name| time_zone(name).ok())
         .filter(|zone| *zone != TimeZone::UTC)
 }
 
-/// A duration for people: `4 min`, `1 h 5 min`, `2 d 3 h`; the two largest units.
+/// Returns a duration for people, with its two largest units: `4 min`, `1 h 5 min`, `2 d 3 h`.
 pub fn duration(seconds: i64) -> String {
     let sign = if seconds < 0 { "−" } else { "" };
     let all = seconds.unsigned_abs();
@@ -133,12 +134,12 @@ pub fn duration(seconds: i64) -> String {
     }
 }
 
-/// `1 person`, `3 people`.
+/// Returns a number with its noun: `1 person`, `3 people`.
 pub fn count(n: usize, one: &str, many: &str) -> String {
     format!("{} {}", grouped(n as i64), if n == 1 { one } else { many })
 }
 
-/// `1,234,567`
+/// Returns a number with thousands separators: `1,234,567`.
 pub fn grouped(n: i64) -> String {
     let digits = n.unsigned_abs().to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3 + 1);
@@ -154,7 +155,7 @@ pub fn grouped(n: i64) -> String {
     text
 }
 
-/// A word as the segment of a path.
+/// Encodes a text as one segment of a path.
 pub fn segment(text: &str) -> String {
     use std::fmt::Write as _;
     text.bytes()
@@ -168,7 +169,7 @@ pub fn segment(text: &str) -> String {
         })
 }
 
-/// A path with those of the parameters that are given.
+/// Returns a path with those query parameters that have a value.
 pub fn link(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     for (name, value) in parameters {
@@ -182,12 +183,12 @@ pub fn link(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
     }
 }
 
-/// A link that a stranger gave, if it may be followed.
+/// Returns a link that somebody else gave, if its scheme is http or https.
 pub fn outward(link: Option<&str>) -> Option<&str> {
     link.filter(|link| url::Url::parse(link).is_ok_and(|url| matches!(url.scheme(), "http" | "https")))
 }
 
-/// An endpoint's URL as pages show it: without its query, which may hold a secret.
+/// Returns the URL of an endpoint without its query, which may contain a secret.
 pub fn shown_url(url: &str) -> String {
     match url.split_once('?') {
         Some((before, _)) => format!("{before}?…"),
@@ -195,22 +196,22 @@ pub fn shown_url(url: &str) -> String {
     }
 }
 
-/// The page of an account.
+/// Returns the path of the page of an account.
 pub fn account_path(id: &str) -> String {
     format!("/admin/directory/accounts/{}", segment(id))
 }
 
-/// The page of a person.
+/// Returns the path of the page of a person.
 pub fn person_path(id: &str) -> String {
     format!("/admin/directory/people/{}", segment(id))
 }
 
-/// The page of a resource.
+/// Returns the path of the page of a resource.
 pub fn resource_path(type_: &str, id: &str) -> String {
     format!("/admin/directory/resources/{}/{}", segment(type_), segment(id))
 }
 
-/// A resource with its link: `media interview`, and its name where it has one.
+/// Returns a resource with its link: `media interview`, and its name if it has one.
 pub fn resource(at: &ResourceRef, name: Option<&str>) -> Value {
     json!({
         "label": at.to_string(),
@@ -219,22 +220,22 @@ pub fn resource(at: &ResourceRef, name: Option<&str>) -> Value {
     })
 }
 
-/// The call of the API that does what a page talks of, for a shell in which `TOKEN` is set.
+/// Returns an API call as a shell command. The shell variable `TOKEN` must contain the token.
 pub fn call(app: &App, method: &str, path: &str, body: Option<&Value>) -> String {
     let mut command = format!(
         "curl -X {method} '{}/api/v1{path}' \\\n  -H \"Authorization: Bearer $TOKEN\"",
         app.sending.public_url
     );
     if let Some(body) = body {
-        // In a shell's single quotes only a single quote is special.
+        // Within single quotes, only the single quote is special in a shell.
         let body = body.to_string().replace('\'', r"'\''");
         command.push_str(&format!(" -H 'Content-Type: application/json' \\\n  -d '{body}'"));
     }
     command
 }
 
-/// How far a notice has come, for its bar. Before it is sent there is nothing to show. `outbox`: mails are written to
-/// files, and no mail server accepts anything.
+/// Returns the numbers for the progress bar of a notice. Returns `None` for a draft. `outbox` says that
+/// emails are written to files, so no mail server accepts anything.
 pub fn progress(notice: &Notice, outbox: bool) -> Option<Value> {
     if notice.state == State::Draft {
         return None;
@@ -268,7 +269,7 @@ pub fn progress(notice: &Notice, outbox: bool) -> Option<Value> {
     }))
 }
 
-/// The first `most` characters, and whether there were more.
+/// Returns the first `most` characters, followed by `…` if there are more.
 pub fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -1,6 +1,7 @@
-//! `/admin/watching`: what is watched without another service, how it stands, and what came of the last look.
+//! `/admin/watching`: the checks and heartbeats, their states, and their last results.
 //!
-//! Must never happen here: a heartbeat's URL, the value of a check's header, or a query, which may hold a key.
+//! The URL of a heartbeat, the value of a check's header, and a query are never shown, because they may
+//! contain a secret.
 
 use actix_web::{HttpResponse, get, web};
 use serde::Deserialize;

@@ -1,6 +1,7 @@
-//! On an incident's page: why somebody is affected or not, and who owned what is affected when it began.
+//! The parts of an incident's page that explain why a person is affected or not, and who owned the affected
+//! resources at the start of the incident.
 //!
-//! Must never happen here: an answer that differs from the API's.
+//! The answers are always the same as those of the API.
 
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -12,13 +13,14 @@ use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 
-/// People who are named before they are only counted.
+/// The number of people who are listed. The rest is only counted.
 const MOST: usize = 10;
 
-/// Explains the place of whoever has this id, or else of everybody at this address. None: the directory knows nobody.
+/// Explains the place of the person with this ID, or of everybody with this address. The result is empty if
+/// the directory has no such person.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn explained(conn: &mut Conn, incident: &IncidentId, who: &str) -> Result<Vec<Explained>> {
     for who in [Who::Person(who.to_owned()), Who::Address(who.to_owned())] {
         match audience::explain(conn, incident, &who, &Rule::default()) {
@@ -29,7 +31,7 @@ pub fn explained(conn: &mut Conn, incident: &IncidentId, who: &str) -> Result<Ve
     Ok(Vec::new())
 }
 
-/// The form, and the answer where somebody was asked about.
+/// Returns the form, and the explanation if a person was asked about.
 pub fn section(asked: Option<&str>, explained: &[Explained], path: &str) -> Value {
     json!({
         "path": path,
@@ -50,10 +52,10 @@ pub fn section(asked: Option<&str>, explained: &[Explained], path: &str) -> Valu
     })
 }
 
-/// Compares the audience of now with that of the time of impact.
+/// Compares the current audience with the audience at the start of the incident.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn since(
     conn: &mut Conn,
     incident: &IncidentId,
@@ -64,7 +66,7 @@ pub fn since(
     Ok(audience::compare(&then, now))
 }
 
-/// Who owned it when it began and does not now, and the other way round.
+/// Returns the people who owned affected resources at the start and do not own them now, and the reverse.
 pub fn since_section(difference: &Difference, started: Timestamp, zone: Option<&TimeZone>) -> Value {
     let of = |change: Change| {
         let people = difference.people.iter().filter(move |one| one.change == change);

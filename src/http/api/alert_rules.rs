@@ -1,4 +1,4 @@
-//! Rules for alerts, in order.
+//! The API for alert rules, which have an order.
 
 use actix_web::{HttpResponse, delete, get, post, put, web};
 use serde::Deserialize;
@@ -26,7 +26,7 @@ fn rule_id(text: &str) -> Answer<AlertRuleId> {
     own("rule", AlertRuleId::parse(text))
 }
 
-/// Makes a rule, as the last one. The first that an alert matches says what becomes of it.
+/// Creates a rule as the last one. The first rule that an alert matches decides about it.
 #[utoipa::path(tag = "Alerts", request_body = NewAlertRule,
     responses((status = 201, body = AlertRule), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/alert-rules")]
@@ -43,7 +43,7 @@ async fn create(
     Ok(HttpResponse::Created().json(made))
 }
 
-/// The rules, in order.
+/// Returns the rules in their order.
 #[utoipa::path(tag = "Alerts", params(Paging), responses((status = 200, body = Page<AlertRule>)))]
 #[get("/alert-rules")]
 async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
@@ -60,11 +60,11 @@ async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpRespons
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct AlertRuleOrder {
-    /// The ids of all rules, in their new order.
+    /// The IDs of all rules, in their new order.
     rules: Vec<AlertRuleId>,
 }
 
-/// Puts the rules into another order, and answers them.
+/// Changes the order of the rules and returns them.
 #[utoipa::path(tag = "Alerts", request_body = AlertRuleOrder,
     responses((status = 200, body = Vec<AlertRule>), (status = 422, body = ProblemDocument)))]
 #[post("/alert-rules/order")]
@@ -81,7 +81,7 @@ async fn order(
     Ok(HttpResponse::Ok().json(rules))
 }
 
-/// A rule, also one that was deleted.
+/// Returns a rule, even if it was deleted.
 #[utoipa::path(tag = "Alerts", responses((status = 200, body = AlertRule), (status = 404, body = ProblemDocument)))]
 #[get("/alert-rules/{id}")]
 async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
@@ -89,7 +89,7 @@ async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| grouping::get(conn, &id)).await?))
 }
 
-/// Makes a rule another one, in its place. Its groups keep their incidents.
+/// Replaces a rule. The new rule has the same position, and its groups keep their incidents.
 #[utoipa::path(tag = "Alerts", request_body = NewAlertRule,
     responses((status = 200, body = AlertRule), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[put("/alert-rules/{id}")]
@@ -108,7 +108,7 @@ async fn replace(
     Ok(HttpResponse::Ok().json(rule))
 }
 
-/// Deletes a rule. Alerts that it placed stay where they are.
+/// Deletes a rule. Alerts that it has placed stay in their incidents.
 #[utoipa::path(tag = "Alerts", responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/alert-rules/{id}")]
 async fn delete_one(

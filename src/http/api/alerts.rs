@@ -1,4 +1,4 @@
-//! Integrations and the alerts that came through them.
+//! The API for integrations and their alerts.
 
 use actix_web::{HttpResponse, delete, get, patch, post, web};
 use serde::Deserialize;
@@ -32,7 +32,7 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(list_alerts);
 }
 
-/// Makes an integration. Its `hook_url` is shown this once.
+/// Creates an integration. Its `hook_url` is shown only once.
 #[utoipa::path(tag = "Alerts", request_body = NewIntegration,
     responses((status = 201, body = CreatedIntegration), (status = 422, body = ProblemDocument)))]
 #[post("/integrations")]
@@ -50,7 +50,7 @@ async fn create(
     Ok(HttpResponse::Created().json(created))
 }
 
-/// Integrations, oldest first.
+/// Returns the integrations, oldest first.
 #[utoipa::path(tag = "Alerts", params(Paging), responses((status = 200, body = Page<Integration>)))]
 #[get("/integrations")]
 async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
@@ -63,7 +63,7 @@ async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpRespons
     Ok(HttpResponse::Ok().json(page(rows, limit, |integration| integration.id.to_string())))
 }
 
-/// An integration, also one that has ended.
+/// Returns an integration, even if it was ended.
 #[utoipa::path(tag = "Alerts", responses((status = 200, body = Integration), (status = 404, body = ProblemDocument)))]
 #[get("/integrations/{id}")]
 async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
@@ -71,8 +71,8 @@ async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| integration::get(conn, &id)).await?))
 }
 
-/// Changes an integration; what is not given stays. A secret is changed for another by adding the new one, letting the
-/// sender use it, and dropping the old one.
+/// Changes an integration. Fields that are left out stay unchanged. To replace a secret, add the new one,
+/// make the sender use it, and then remove the old one.
 #[utoipa::path(tag = "Alerts", request_body = IntegrationPatch,
     responses((status = 200, body = Integration), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
         (status = 422, body = ProblemDocument)))]
@@ -92,7 +92,7 @@ async fn change(
     Ok(HttpResponse::Ok().json(changed))
 }
 
-/// Ends an integration: its URL answers 404 from now on.
+/// Ends an integration. Its URL answers with 404 from now on.
 #[utoipa::path(tag = "Alerts", responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/integrations/{id}")]
 async fn delete_one(
@@ -108,8 +108,8 @@ async fn delete_one(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// The last 100 bodies that came in, also those that were not understood, with how they were sent and what became of them;
-/// newest first.
+/// Returns the last 100 requests, newest first, with how they were sent and their result. Requests that could
+/// not be parsed are included.
 #[utoipa::path(tag = "Alerts", params(Paging),
     responses((status = 200, body = Page<HookRequest>), (status = 404, body = ProblemDocument)))]
 #[get("/integrations/{id}/bodies")]
@@ -128,7 +128,7 @@ async fn last(app: &App, id: &str, params: Paging) -> Answer<HttpResponse> {
     Ok(HttpResponse::Ok().json(page(rows, limit, |request| request.id)))
 }
 
-/// Takes a kept body in again, as if it arrived now.
+/// Replays a saved request, as if it arrived now.
 #[utoipa::path(tag = "Alerts",
     responses((status = 202, body = Taken), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
         (status = 422, body = ProblemDocument)))]
@@ -149,8 +149,8 @@ async fn replay(
     Ok(HttpResponse::Accepted().json(taken))
 }
 
-/// What would become of a body: its alerts, the resources that they name, the rule, silence or maintenance window of each,
-/// and the incident that it would open or join. Nothing is stored.
+/// Shows what would happen with a request: its alerts, the resources that they name, the rule, silence or
+/// maintenance window of each alert, and the incident that it would open or join. Nothing is stored.
 #[utoipa::path(tag = "Alerts", request_body = Trial,
     responses((status = 200, body = Understood), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/integrations/{id}/try")]
@@ -169,7 +169,7 @@ async fn try_body(
     Ok(HttpResponse::Ok().json(understood))
 }
 
-/// The same as `bodies`, by its older name.
+/// Returns the same as `bodies`. This is its older name.
 #[utoipa::path(tag = "Alerts", params(Paging),
     responses((status = 200, body = Page<HookRequest>), (status = 404, body = ProblemDocument)))]
 #[get("/integrations/{id}/requests")]
@@ -185,21 +185,21 @@ async fn requests(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct AlertParams {
-    /// Rows at most, 1 to 500; 50 if not given.
+    /// The largest number of rows, from 1 to 500. The default is 50.
     #[serde(default)]
     #[param(value_type = Option<i64>)]
     limit: Limit,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     cursor: Option<String>,
-    /// Only of this integration.
+    /// Only alerts of this integration.
     integration: Option<IntegrationId>,
-    /// Only of this incident.
+    /// Only alerts of this incident.
     incident: Option<IncidentId>,
-    /// Only those that are firing, or resolved.
+    /// Only alerts with this status, which is firing or resolved.
     status: Option<Status>,
 }
 
-/// Alerts, newest first.
+/// Returns the alerts, newest first.
 #[utoipa::path(tag = "Alerts", params(AlertParams),
     responses((status = 200, body = Page<AlertView>), (status = 404, body = ProblemDocument)))]
 #[get("/alerts")]

@@ -1,4 +1,5 @@
-//! The audience of an incident: who, why, as of when, what differs, and why somebody is in it or not.
+//! The API for the audience of an incident: the people with their reasons, at different times, the difference
+//! between two times, and the explanation for one person.
 
 use actix_web::{HttpResponse, get, web};
 use serde::{Deserialize, Serialize};
@@ -29,43 +30,45 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(compare_audience);
 }
 
-/// A person of the audience, and whether they were told.
+/// A person of the audience, and whether the person was notified.
 #[derive(Serialize, utoipa::ToSchema)]
 struct AudienceItem {
     #[serde(flatten)]
     addressee: Addressee,
-    /// Whether a mail about this incident was accepted for them, or is being sent, since it was opened or reopened.
+    /// Whether an email about this incident to the person was accepted or is being sent, since the incident
+    /// was opened or reopened.
     told: bool,
 }
 
-/// The numbers of an audience, and how many were not told yet.
+/// The numbers of an audience, and how many people were not notified yet.
 #[derive(Serialize, utoipa::ToSchema)]
 struct IncidentAudienceCounts {
     #[serde(flatten)]
     counts: Counts,
-    /// People who can be reached and to whom nothing was delivered or is being sent. Refused mails count here; bounced
-    /// mails do not.
+    /// The number of people who can be reached and to whom nothing was delivered or is being sent. A person
+    /// whose email was rejected counts. A person whose email bounced does not.
     not_told: usize,
-    /// Where each of `people` stands since the incident was opened or reopened; the parts add up.
+    /// How many of `people` are in each state since the incident was opened or reopened. Each person counts
+    /// once.
     partition: Partition,
 }
 
-/// Whom an incident affects.
+/// The people that an incident affects.
 #[derive(Serialize, utoipa::ToSchema)]
 struct AudiencePage {
-    /// The numbers over all pages.
+    /// The numbers for all pages together.
     counts: IncidentAudienceCounts,
-    /// The people.
+    /// The people on this page.
     items: Vec<AudienceItem>,
-    /// Give it back as `cursor` for the next page; null at the end.
+    /// Send this value as `cursor` to get the next page. Null on the last page.
     next_cursor: Option<String>,
-    /// Who cannot be reached, and why.
+    /// The people who cannot be reached, with the reasons.
     unreachable: Vec<Unreachable>,
-    /// What alerts named and the directory does not know.
+    /// The unmatched IDs, which alerts contain and the directory does not.
     unresolved: Vec<Unresolved>,
-    /// Errors whose users are not known, by alert.
+    /// The errors with unknown users, by alert.
     unidentified: Vec<Unidentified>,
-    /// As of when the directory was asked; null: as it is now.
+    /// The time at which the directory was read. Null if it is the current state.
     as_of: Option<Timestamp>,
 }
 
@@ -73,18 +76,18 @@ struct AudiencePage {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct AudienceParams {
-    /// Rows at most, 1 to 500; 50 if not given.
+    /// The largest number of rows, from 1 to 500. The default is 50.
     #[serde(default)]
     #[param(value_type = Option<i64>)]
     limit: Limit,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     cursor: Option<String>,
-    /// As of when the directory is asked: `now`, `impact` (when the incident began), or a time. What is affected is
-    /// what is affected now.
+    /// The time at which the directory is read: `now`, `impact` (the start of the incident), or a time. The
+    /// affected resources are always the current ones.
     as_of: Option<String>,
 }
 
-/// A moment as it stands in a query.
+/// A time in a query.
 enum Moment {
     Now,
     Impact,
@@ -109,7 +112,7 @@ impl Moment {
         }
     }
 
-    /// Of an incident.
+    /// Returns the time for an incident.
     fn at(&self, conn: &mut Conn, id: &IncidentId) -> Result<At, Error> {
         Ok(match self {
             Moment::Now => At::Now,
@@ -126,7 +129,7 @@ fn time_of(at: At) -> Option<Timestamp> {
     }
 }
 
-/// Whom it affects, each with every reason.
+/// Returns the people that an incident affects, each with all reasons.
 #[utoipa::path(tag = "Incidents", params(AudienceParams),
     responses((status = 200, body = AudiencePage), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[get("/incidents/{id}/audience")]
@@ -155,7 +158,7 @@ async fn get_audience(
         })
         .await?;
     let told = |person: &str| reached.get(person).is_some_and(Reached::told);
-    // Where a mail bounced another one is of no use.
+    // Another email to an address that bounced would bounce too.
     let bounced = |addressee: &Addressee| {
         let reached = reached.get(&addressee.person.id);
         reached.is_some_and(|reached| reached.bounced_at(&addressee.person.email))
@@ -200,22 +203,23 @@ async fn get_audience(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ExplainParams {
-    /// Whose place to explain, by the directory's id.
+    /// The ID in the directory of the person to explain.
     person: Option<String>,
-    /// Or everybody's at this address.
+    /// The address to explain instead. All people with this address are explained.
     address: Option<String>,
-    /// By the audience rule of this notice of the incident; else by the usual one.
+    /// Uses the audience rule of this notice of the incident. Without it, the default rule is used.
     notice: Option<String>,
 }
 
 /// Why people are in an audience, or why not.
 #[derive(Serialize, utoipa::ToSchema)]
 struct Explanation {
-    /// One for each person of that id or address.
+    /// One explanation for each person with this ID or address.
     items: Vec<Explained>,
 }
 
-/// Why somebody is in the audience, or why not: every role that they have or had, and where the way from it ends.
+/// Explains why a person is in the audience, or why not: every role that the person has or had, and where the
+/// path from it ends.
 #[utoipa::path(tag = "Incidents", params(ExplainParams),
     responses((status = 200, body = Explanation), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[get("/incidents/{id}/audience/explain")]
@@ -258,34 +262,34 @@ async fn explain_audience(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct CompareParams {
-    /// Rows at most, 1 to 500; 50 if not given.
+    /// The largest number of rows, from 1 to 500. The default is 50.
     #[serde(default)]
     #[param(value_type = Option<i64>)]
     limit: Limit,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     cursor: Option<String>,
-    /// As of when first: `impact` if not given, `now`, or a time.
+    /// The first time: `now`, `impact`, or a time. The default is `impact`.
     from: Option<String>,
-    /// As of when then: `now` if not given, `impact`, or a time.
+    /// The second time: `now`, `impact`, or a time. The default is `now`.
     to: Option<String>,
 }
 
-/// How the audience as of one time differs from that as of another.
+/// The difference between the audiences at two times.
 #[derive(Serialize, utoipa::ToSchema)]
 struct ComparisonPage {
-    /// As of when first; null: now.
+    /// The first time. Null if it is the current state.
     from: Option<Timestamp>,
-    /// As of when then; null: now.
+    /// The second time. Null if it is the current state.
     to: Option<Timestamp>,
-    /// The numbers over all pages.
+    /// The numbers for all pages together.
     counts: DifferenceCounts,
-    /// The people who came, left, or have other reasons.
+    /// The people who were added or removed, or who have other reasons.
     items: Vec<Changed>,
-    /// Give it back as `cursor` for the next page; null at the end.
+    /// Send this value as `cursor` to get the next page. Null on the last page.
     next_cursor: Option<String>,
 }
 
-/// Who owned what is affected at one time and who at another. Both are about what is affected now.
+/// Compares who owned the affected resources at two times. Both use the current affected resources.
 #[utoipa::path(tag = "Incidents", params(CompareParams),
     responses((status = 200, body = ComparisonPage), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[get("/incidents/{id}/audience/difference")]

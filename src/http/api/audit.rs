@@ -1,4 +1,4 @@
-//! The audit trail.
+//! The API for the audit trail.
 
 use actix_web::{HttpResponse, get, web};
 use futures_util::stream;
@@ -21,27 +21,27 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct AuditParams {
-    /// Rows at most, 1 to 500; 50 if not given.
+    /// The largest number of rows, from 1 to 500. The default is 50.
     #[serde(default)]
     #[param(value_type = Option<i64>)]
     limit: Limit,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     cursor: Option<String>,
-    /// Only of this incident.
+    /// Only events of this incident.
     incident: Option<IncidentId>,
-    /// Only by the actor of this id or name.
+    /// Only events of the actor with this ID or name.
     actor: Option<String>,
-    /// Only this action.
+    /// Only events with this action.
     action: Option<String>,
-    /// Only on the subject of this id, or `type/id`.
+    /// Only events on the subject with this ID, or with this `type/id`.
     subject: Option<String>,
-    /// At or after.
+    /// Only events at or after this time.
     from: Option<Timestamp>,
-    /// Before.
+    /// Only events before this time.
     to: Option<Timestamp>,
 }
 
-/// Who did what, on which subject, when, before and after; newest first.
+/// Returns who did what to which subject, when, and the state before and after, newest first.
 #[utoipa::path(tag = "Audit", params(AuditParams),
     responses((status = 200, body = Page<EventView>), (status = 422, body = ProblemDocument)))]
 #[get("/audit")]
@@ -64,14 +64,14 @@ async fn list(app: web::Data<App>, params: Params<AuditParams>) -> Answer<HttpRe
     Ok(HttpResponse::Ok().json(page(rows, limit, |event| event.seq)))
 }
 
-/// Walks the whole chain.
+/// Verifies the whole audit trail.
 #[utoipa::path(tag = "Audit", responses((status = 200, body = Verification)))]
 #[get("/audit/verify")]
 async fn verify(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
     Ok(HttpResponse::Ok().json(app.db.read(audit::verify).await?))
 }
 
-/// Every event in the order of the chain, as NDJSON.
+/// Returns every event in the order of the chain, as NDJSON.
 #[utoipa::path(tag = "Audit", responses((status = 200, description = "One event a line", content_type = "application/x-ndjson")))]
 #[get("/audit/export")]
 async fn export(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {

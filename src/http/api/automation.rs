@@ -1,4 +1,4 @@
-//! Policies: what happens without a person, and what did.
+//! The API for policies and for what they did.
 
 use actix_web::{HttpResponse, delete, get, post, put, web};
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ fn policy_id(text: &str) -> Answer<PolicyId> {
     own("policy", PolicyId::parse(text))
 }
 
-/// Makes a policy. The first enabled one that fits an incident decides what is done when it opens.
+/// Creates a policy. When an incident opens, the first enabled policy that matches it decides what happens.
 #[utoipa::path(tag = "Automation", request_body = NewPolicy,
     responses((status = 201, body = Policy), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/automation/policies")]
@@ -47,13 +47,13 @@ async fn create(
 /// All policies.
 #[derive(Serialize, utoipa::ToSchema)]
 struct Policies {
-    /// In the order in which they are tried.
+    /// The policies, in the order in which they are tried.
     items: Vec<Policy>,
-    /// Always null: there are few.
+    /// Always null, because all policies are on one page.
     next_cursor: Option<String>,
 }
 
-/// All policies, in the order in which they are tried.
+/// Returns all policies, in the order in which they are tried.
 #[utoipa::path(tag = "Automation", responses((status = 200, body = Policies)))]
 #[get("/automation/policies")]
 async fn list(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
@@ -64,7 +64,7 @@ async fn list(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> 
     }))
 }
 
-/// A policy.
+/// Returns a policy.
 #[utoipa::path(tag = "Automation", responses((status = 200, body = Policy), (status = 404, body = ProblemDocument)))]
 #[get("/automation/policies/{id}")]
 async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
@@ -72,7 +72,7 @@ async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| policy::get(conn, &id)).await?))
 }
 
-/// Puts another policy in the place of one. What is left out is as in a new one, but for its position.
+/// Replaces a policy. Fields that are left out get their defaults, but the position stays unchanged.
 #[utoipa::path(tag = "Automation", request_body = NewPolicy,
     responses((status = 200, body = Policy), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[put("/automation/policies/{id}")]
@@ -91,7 +91,7 @@ async fn replace(
     Ok(HttpResponse::Ok().json(policy))
 }
 
-/// Deletes a policy. What waits for it is not done.
+/// Deletes a policy. What still waits for it is not done.
 #[utoipa::path(tag = "Automation", responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/automation/policies/{id}")]
 async fn delete_one(
@@ -105,7 +105,7 @@ async fn delete_one(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// What to try a policy on.
+/// What a policy is tested with.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct TryPolicy {
@@ -113,7 +113,7 @@ struct TryPolicy {
     incident: IncidentId,
 }
 
-/// What a policy would do about an incident if it opened now. Leaves no trace.
+/// Shows what a policy would do about an incident if it opened now. Nothing is stored.
 #[utoipa::path(tag = "Automation", request_body = TryPolicy,
     responses((status = 200, body = Trial), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/automation/policies/{id}/try")]
@@ -132,7 +132,7 @@ async fn attempt(
     Ok(HttpResponse::Ok().json(trial))
 }
 
-/// What policies did, newest first.
+/// Returns what policies did, newest first.
 #[utoipa::path(tag = "Automation", params(Paging), responses((status = 200, body = Page<Run>)))]
 #[get("/automation/runs")]
 async fn runs(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
@@ -153,14 +153,14 @@ async fn runs(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpRespons
 /// What a policy did about an incident.
 #[derive(Serialize, utoipa::ToSchema)]
 struct IncidentAutomation {
-    /// Null where no policy is for it.
+    /// The run of the policy. Null if no policy matches the incident.
     run: Option<Run>,
-    /// When its customers should hear again (`CANDOR_UPDATE_EVERY` after the last notice); null where none of them was
-    /// told, or it is resolved.
+    /// When the next update to the customers is due (`CANDOR_UPDATE_EVERY` after the last notice). Null if no
+    /// customer was notified, or if the incident is resolved.
     update_due_at: Option<Timestamp>,
 }
 
-/// What a policy did about an incident, or is about to do.
+/// Returns what a policy did or will do about an incident.
 #[utoipa::path(tag = "Automation", responses((status = 200, body = IncidentAutomation), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}/automation")]
 async fn of_incident(

@@ -1,4 +1,4 @@
-//! The directory: accounts, people, resources, members, collaborators, and the import.
+//! The API for the directory: accounts, people, resources, members, collaborators, and the import.
 
 use std::io::{BufReader, Seek, SeekFrom, Write};
 
@@ -46,7 +46,7 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(import_directory);
 }
 
-/// 201 with what was made, 200 with what was changed.
+/// Returns 201 with a created entry, or 200 with a changed one.
 fn put_answer<T: Serialize>((value, new): (T, bool)) -> HttpResponse {
     if new {
         HttpResponse::Created().json(value)
@@ -63,7 +63,7 @@ fn gone(include: Option<bool>) -> Gone {
     }
 }
 
-/// Makes or changes an account.
+/// Creates or changes an account.
 #[utoipa::path(tag = "Directory", request_body = AccountInput,
     responses((status = 200, body = Account), (status = 201, body = Account), (status = 422, body = ProblemDocument)))]
 #[put("/accounts/{account}")]
@@ -82,7 +82,7 @@ async fn put_account(
     ))
 }
 
-/// An account, also one that is gone.
+/// Returns an account, even if it is archived.
 #[utoipa::path(tag = "Directory", responses((status = 200, body = Account), (status = 404, body = ProblemDocument)))]
 #[get("/accounts/{account}")]
 async fn get_account(
@@ -94,7 +94,7 @@ async fn get_account(
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| account::get(conn, id.as_str())).await?))
 }
 
-/// Marks an account as gone; history keeps it.
+/// Archives an account. Its history is kept.
 #[utoipa::path(tag = "Directory", responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/accounts/{account}")]
 async fn delete_account(
@@ -114,17 +114,17 @@ async fn delete_account(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct AccountParams {
-    /// Rows at most, 1 to 500; 50 if not given.
+    /// The largest number of rows, from 1 to 500. The default is 50.
     #[serde(default)]
     #[param(value_type = Option<i64>)]
     limit: Limit,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     cursor: Option<String>,
-    /// Also those that are gone.
+    /// Also returns archived accounts.
     gone: Option<bool>,
 }
 
-/// Accounts, by id.
+/// Returns the accounts, ordered by ID.
 #[utoipa::path(tag = "Directory", params(AccountParams), responses((status = 200, body = Page<Account>)))]
 #[get("/accounts")]
 async fn list_accounts(app: web::Data<App>, params: Params<AccountParams>) -> Answer<HttpResponse> {
@@ -137,7 +137,7 @@ async fn list_accounts(app: web::Data<App>, params: Params<AccountParams>) -> An
     Ok(HttpResponse::Ok().json(page(rows, p.limit, |account| account.id.clone())))
 }
 
-/// Makes or changes a person.
+/// Creates or changes a person.
 #[utoipa::path(tag = "Directory", request_body = PersonInput,
     responses((status = 200, body = Person), (status = 201, body = Person), (status = 422, body = ProblemDocument)))]
 #[put("/people/{person}")]
@@ -156,7 +156,7 @@ async fn put_person(
     ))
 }
 
-/// A person, also one who is gone.
+/// Returns a person, even if the person is archived.
 #[utoipa::path(tag = "Directory", responses((status = 200, body = Person), (status = 404, body = ProblemDocument)))]
 #[get("/people/{person}")]
 async fn get_person(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
@@ -164,7 +164,7 @@ async fn get_person(app: web::Data<App>, id: web::Path<String>, _: Params<NoPara
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| person::get(conn, id.as_str())).await?))
 }
 
-/// Marks a person as gone; history keeps them.
+/// Archives a person. The history is kept.
 #[utoipa::path(tag = "Directory", responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/people/{person}")]
 async fn delete_person(
@@ -184,19 +184,19 @@ async fn delete_person(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct PeopleParams {
-    /// Rows at most, 1 to 500; 50 if not given.
+    /// The largest number of rows, from 1 to 500. The default is 50.
     #[serde(default)]
     #[param(value_type = Option<i64>)]
     limit: Limit,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     cursor: Option<String>,
-    /// Also those who are gone.
+    /// Also returns archived people.
     gone: Option<bool>,
-    /// Only those of this address.
+    /// Only people with this address.
     email: Option<String>,
 }
 
-/// People, by id.
+/// Returns the people, ordered by ID.
 #[utoipa::path(tag = "Directory", params(PeopleParams), responses((status = 200, body = Page<Person>)))]
 #[get("/people")]
 async fn list_people(app: web::Data<App>, params: Params<PeopleParams>) -> Answer<HttpResponse> {
@@ -225,7 +225,7 @@ fn resource_at(path: (String, String)) -> Answer<ResourceRef> {
     })
 }
 
-/// Makes or changes a resource.
+/// Creates or changes a resource.
 #[utoipa::path(tag = "Directory", request_body = ResourceInput,
     responses((status = 200, body = Resource), (status = 201, body = Resource), (status = 422, body = ProblemDocument)))]
 #[put("/resources/{type}/{id}")]
@@ -244,7 +244,7 @@ async fn put_resource(
     ))
 }
 
-/// A resource, also one that is gone.
+/// Returns a resource, even if it is archived.
 #[utoipa::path(tag = "Directory", responses((status = 200, body = Resource), (status = 404, body = ProblemDocument)))]
 #[get("/resources/{type}/{id}")]
 async fn get_resource(
@@ -256,7 +256,7 @@ async fn get_resource(
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| resource::get(conn, &at)).await?))
 }
 
-/// Marks a resource as gone; history keeps it.
+/// Archives a resource. Its history is kept.
 #[utoipa::path(tag = "Directory", responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/resources/{type}/{id}")]
 async fn delete_resource(
@@ -274,27 +274,27 @@ async fn delete_resource(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ResourceParams {
-    /// Rows at most, 1 to 500; 50 if not given.
+    /// The largest number of rows, from 1 to 500. The default is 50.
     #[serde(default)]
     #[param(value_type = Option<i64>)]
     limit: Limit,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     cursor: Option<String>,
-    /// Also those that are gone.
+    /// Also returns archived resources.
     gone: Option<bool>,
-    /// Only of this type.
+    /// Only resources of this type.
     #[serde(rename = "type")]
     #[param(rename = "type")]
     type_: Option<String>,
-    /// Only those that name this account.
+    /// Only resources for which this account is set.
     account: Option<String>,
-    /// Only those directly below this one, as `type/id`.
+    /// Only resources with this parent, as `type/id`.
     parent: Option<String>,
-    /// Only those with this label, as `name=value`.
+    /// Only resources with this label, as `name=value`.
     label: Option<String>,
 }
 
-/// Resources, by type and id.
+/// Returns the resources, ordered by type and ID.
 #[utoipa::path(tag = "Directory", params(ResourceParams),
     responses((status = 200, body = Page<Resource>), (status = 422, body = ProblemDocument)))]
 #[get("/resources")]
@@ -334,7 +334,7 @@ async fn list_resources(app: web::Data<App>, params: Params<ResourceParams>) -> 
     })))
 }
 
-/// Makes a person a member of an account, or changes their role.
+/// Makes a person a member of an account, or changes the role of the person.
 #[utoipa::path(tag = "Directory", request_body = RoleInput,
     responses((status = 200, body = Membership), (status = 201, body = Membership), (status = 404, body = ProblemDocument)))]
 #[put("/accounts/{account}/members/{person}")]
@@ -355,7 +355,7 @@ async fn put_member(
     Ok(put_answer(put))
 }
 
-/// A member of an account, also one who is gone.
+/// Returns a member of an account, even if the membership has ended.
 #[utoipa::path(tag = "Directory", responses((status = 200, body = Membership), (status = 404, body = ProblemDocument)))]
 #[get("/accounts/{account}/members/{person}")]
 async fn get_member(
@@ -371,7 +371,7 @@ async fn get_member(
     Ok(HttpResponse::Ok().json(member))
 }
 
-/// Ends a membership; history keeps it.
+/// Ends a membership. Its history is kept.
 #[utoipa::path(tag = "Directory", responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/accounts/{account}/members/{person}")]
 async fn delete_member(
@@ -389,7 +389,7 @@ async fn delete_member(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// The members of an account, by person.
+/// Returns the members of an account, ordered by person.
 #[utoipa::path(tag = "Directory", params(Paging),
     responses((status = 200, body = Page<Membership>), (status = 404, body = ProblemDocument)))]
 #[get("/accounts/{account}/members")]
@@ -408,7 +408,7 @@ async fn list_members(
     Ok(HttpResponse::Ok().json(page(rows, limit, |member| member.person.clone())))
 }
 
-/// Makes a person a collaborator on a resource, or changes their role.
+/// Makes a person a collaborator on a resource, or changes the role of the person.
 #[utoipa::path(tag = "Directory", request_body = RoleInput,
     responses((status = 200, body = Membership), (status = 201, body = Membership), (status = 404, body = ProblemDocument)))]
 #[put("/resources/{type}/{id}/collaborators/{person}")]
@@ -430,7 +430,7 @@ async fn put_collaborator(
     Ok(put_answer(put))
 }
 
-/// A collaborator on a resource, also one who is gone.
+/// Returns a collaborator on a resource, even if the collaboration has ended.
 #[utoipa::path(tag = "Directory", responses((status = 200, body = Membership), (status = 404, body = ProblemDocument)))]
 #[get("/resources/{type}/{id}/collaborators/{person}")]
 async fn get_collaborator(
@@ -447,7 +447,7 @@ async fn get_collaborator(
     Ok(HttpResponse::Ok().json(found))
 }
 
-/// Ends a collaboration; history keeps it.
+/// Ends a collaboration. Its history is kept.
 #[utoipa::path(tag = "Directory", responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/resources/{type}/{id}/collaborators/{person}")]
 async fn delete_collaborator(
@@ -466,7 +466,7 @@ async fn delete_collaborator(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// The collaborators on a resource, by person.
+/// Returns the collaborators on a resource, ordered by person.
 #[utoipa::path(tag = "Directory", params(Paging),
     responses((status = 200, body = Page<Membership>), (status = 404, body = ProblemDocument)))]
 #[get("/resources/{type}/{id}/collaborators")]
@@ -489,15 +489,17 @@ async fn list_collaborators(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ImportParams {
-    /// What the rows of a table are: account, person, resource, member or collaborator. For a table alone, and needed there.
+    /// The kind of all rows of a table: account, person, resource, member or collaborator. It is required for
+    /// a table and not allowed otherwise.
     kind: Option<String>,
-    /// Which column of a table is which field: `FIELD:COLUMN` or `FIELD:=VALUE`, separated by commas, such as
-    /// `type:=file,id:file_id,account:owner`. Columns that are not named are left out. Without it the columns have the
-    /// names of the fields.
+    /// The columns of a table: `FIELD:COLUMN` or `FIELD:=VALUE`, separated by commas, for example
+    /// `type:=file,id:file_id,account:owner`. Columns that are not named are ignored. Without this parameter,
+    /// the columns have the names of the fields.
     columns: Option<String>,
 }
 
-/// Imports a directory, all or nothing: lines of JSON, or a table in CSV or TSV, whose first row has the columns' names.
+/// Imports a directory, completely or not at all: lines of JSON, or a table in CSV or TSV whose first row
+/// contains the names of the columns.
 #[utoipa::path(
     tag = "Directory",
     params(ImportParams),
@@ -533,7 +535,8 @@ async fn import_directory(
         };
         Some((format, Columns::parse(kind.as_deref(), columns.as_deref())?))
     };
-    // To a file first: a slow sender must not hold the transaction, and a large one must not fill the memory.
+    // The body is written to a file first, so that a slow sender does not hold the transaction and a large
+    // body does not fill the memory.
     let mut file = std::io::BufWriter::new(tempfile::tempfile().map_err(Error::internal)?);
     let mut size = 0_u64;
     uncompressed(req.headers())?;

@@ -1,4 +1,4 @@
-//! The finished OpenAPI document: what the handlers declare, and what holds for every operation.
+//! The complete OpenAPI document: what the handlers declare, and what applies to every operation.
 
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
@@ -6,7 +6,8 @@ use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBui
 /// The media type of errors.
 const PROBLEM: &str = "application/problem+json";
 
-/// Problems that the edge, the guards and the extractors answer with: the name in the document, the status, and when.
+/// The errors of the guards and the extractors: the name in the document, the status code, and the
+/// description.
 const COMMON: [(&str, &str, &str); 12] = [
     ("Unauthorized", "401", "No valid token, or no proof of the secret"),
     (
@@ -50,11 +51,11 @@ const COMMON: [(&str, &str, &str); 12] = [
     ),
 ];
 
-/// The finished document, rendered once.
+/// The complete document, which is rendered once.
 pub struct Document(String);
 
 impl Document {
-    /// Gives every operation a name of its own and every answer that it can have, and renders the document.
+    /// Gives every operation a unique name and all answers that it can have, and renders the document.
     pub fn new(mut document: OpenApi) -> Self {
         let components = document.components.get_or_insert_default();
         for (name, _, when) in COMMON {
@@ -74,7 +75,7 @@ impl Document {
             ];
             for (method, operation) in operations {
                 if let Some(operation) = operation {
-                    // Handlers of different files share names.
+                    // Handlers in different files have the same names.
                     operation.operation_id = Some(operation_id(method, path));
                     errors_are_problems(operation);
                     add_common(operation, method, path);
@@ -87,7 +88,7 @@ impl Document {
         Document(document.to_pretty_json().unwrap_or_default())
     }
 
-    /// As JSON.
+    /// Returns the document as JSON.
     pub fn json(&self) -> &str {
         &self.0
     }
@@ -99,7 +100,7 @@ fn problem() -> utoipa::openapi::Content {
         .build()
 }
 
-/// Whatever a handler declares of an error, it is a problem document of its media type.
+/// Makes every declared error a problem document with its media type.
 fn errors_are_problems(operation: &mut Operation) {
     for (status, response) in &mut operation.responses.responses {
         let RefOr::T(response) = response else { continue };
@@ -123,7 +124,7 @@ fn errors_are_problems(operation: &mut Operation) {
 
 fn add_common(operation: &mut Operation, method: &str, path: &str) {
     let api = path.starts_with("/api/v1");
-    // Whether the path holds a secret or an id, or its body does.
+    // Whether the path or the body contains a secret or an ID.
     let names = path.contains('{') || path == "/v2/enqueue";
     let changes = method != "get";
     let hook = path.starts_with("/hooks/") || path == "/v2/enqueue";
@@ -132,7 +133,7 @@ fn add_common(operation: &mut Operation, method: &str, path: &str) {
         let occurs = match status {
             "401" => api || hook,
             "403" => api,
-            // A filter may name what does not exist, too.
+            // A filter can also name something that does not exist.
             "404" => names || api,
             "405" => hook && method == "get",
             "408" | "413" | "415" => body,
@@ -150,7 +151,8 @@ fn add_common(operation: &mut Operation, method: &str, path: &str) {
     }
 }
 
-/// `get_incidents_id_timeline` for `GET /api/v1/incidents/{id}/timeline`.
+/// Returns the name of an operation, for example `get_incidents_id_timeline` for `GET
+/// /api/v1/incidents/{id}/timeline`.
 fn operation_id(method: &str, path: &str) -> String {
     let path = path.strip_prefix("/api/v1").unwrap_or(path);
     let words = path

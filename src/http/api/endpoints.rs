@@ -1,4 +1,4 @@
-//! Endpoints: where an account's own systems hear what its people are mailed.
+//! The API for endpoints, through which systems of an account get the notices to its people.
 
 use actix_web::{HttpResponse, delete, get, post, web};
 use serde::Serialize;
@@ -30,7 +30,7 @@ fn endpoint_id(text: &str) -> Answer<EndpointId> {
     own("endpoint", EndpointId::parse(text))
 }
 
-/// Makes an endpoint of an account. Its secret is shown this once.
+/// Creates an endpoint of an account. Its secret is shown only once.
 #[utoipa::path(tag = "Endpoints", request_body = NewEndpoint,
     responses((status = 201, body = CreatedEndpoint), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
         (status = 422, body = ProblemDocument)))]
@@ -60,7 +60,7 @@ async fn create(
     Ok(HttpResponse::Created().json(created))
 }
 
-/// The endpoints of an account, oldest first.
+/// Returns the endpoints of an account, oldest first.
 #[utoipa::path(tag = "Endpoints", params(Paging),
     responses((status = 200, body = Page<Endpoint>), (status = 404, body = ProblemDocument)))]
 #[get("/accounts/{account}/endpoints")]
@@ -75,7 +75,7 @@ async fn list(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>
     Ok(HttpResponse::Ok().json(page(rows, limit, |endpoint| endpoint.id.to_string())))
 }
 
-/// An endpoint, also one that was deleted.
+/// Returns an endpoint, even if it was deleted.
 #[utoipa::path(tag = "Endpoints", responses((status = 200, body = Endpoint), (status = 404, body = ProblemDocument)))]
 #[get("/endpoints/{id}")]
 async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
@@ -83,7 +83,7 @@ async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| endpoint::get(conn, &id)).await?))
 }
 
-/// Ends an endpoint. What waits for it is not sent.
+/// Deletes an endpoint. Calls that still wait for it are not made.
 #[utoipa::path(tag = "Endpoints", responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/endpoints/{id}")]
 async fn delete_one(
@@ -97,7 +97,7 @@ async fn delete_one(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Lets notices go to an endpoint again that said that it is gone.
+/// Enables an endpoint again that was disabled because it wanted no further calls.
 #[utoipa::path(tag = "Endpoints", responses((status = 200, body = Endpoint), (status = 404, body = ProblemDocument)))]
 #[post("/endpoints/{id}/enable")]
 async fn enable(
@@ -111,16 +111,17 @@ async fn enable(
     Ok(HttpResponse::Ok().json(endpoint))
 }
 
-/// What came of a test.
+/// The result of a test.
 #[derive(Serialize, utoipa::ToSchema)]
 struct Tested {
-    /// sent, retry or failed; nothing is tried again.
+    /// The outcome: sent, retry or failed. The call is not repeated.
     outcome: &'static str,
-    /// What the endpoint said, or why it did not.
+    /// The reply of the endpoint, or the reason why there was none.
     reply: String,
 }
 
-/// Sends an endpoint an `endpoint.test` at once, and says what it answered. Also one that is disabled; it stays so.
+/// Sends an `endpoint.test` to an endpoint at once and returns its answer. This also works for a disabled
+/// endpoint, which stays disabled.
 #[utoipa::path(tag = "Endpoints",
     responses((status = 200, body = Tested), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/endpoints/{id}/test")]

@@ -1,4 +1,4 @@
-//! What came back, and the addresses that get no updates for it.
+//! The API for reports about emails, and for the suppressed addresses.
 
 use actix_web::dev::Payload;
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, web};
@@ -30,25 +30,25 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct MailParams {
-    /// To whom the mail came, as its envelope says: the address that Candor made for the bounces of one mail, which is
-    /// not always in a header.
+    /// The recipient in the envelope of the email. This is the bounce address that Candor made for one email.
+    /// It is not always in a header.
     recipient: Option<String>,
 }
 
-/// What a mail that came in was taken for.
+/// The result for a received email.
 #[derive(Serialize, utoipa::ToSchema)]
 struct Classified {
-    /// The worst of what it says.
+    /// The worst kind of all reports in the email.
     kind: ReportKind,
-    /// The delivery that it is about; null where none was found.
+    /// The delivery that the email is about. Null if none was found.
     delivery: Option<i64>,
     #[serde(flatten)]
     counts: Tally,
-    /// What it says of each recipient.
+    /// The reports, one for each recipient.
     items: Vec<Feedback>,
 }
 
-/// Takes a mail in that came back: a bounce, a complaint, or what a machine or a person answered.
+/// Accepts an email about an email of Candor: a bounce, a complaint, or an answer of a program or a person.
 #[utoipa::path(tag = "Feedback", params(MailParams),
     request_body(content = String, content_type = "message/rfc822"),
     responses((status = 202, body = Classified), (status = 413, body = ProblemDocument), (status = 415, body = ProblemDocument),
@@ -73,7 +73,7 @@ async fn inbound_mail(
     if body.trim_ascii().is_empty() {
         return Err(Error::invalid("", "is empty; send the mail as it came").into());
     }
-    // Some megabytes of it take their time.
+    // Parsing an email of some megabytes takes time, so it runs on a blocking thread.
     let mut reports = web::block(move || feedback::mail::parse(&body))
         .await
         .map_err(Error::internal)?;
@@ -108,25 +108,25 @@ async fn inbound_mail(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct FeedbackParams {
-    /// Rows at most, 1 to 500; 50 if not given.
+    /// The largest number of rows, from 1 to 500. The default is 50.
     #[serde(default)]
     #[param(value_type = Option<i64>)]
     limit: Limit,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     cursor: Option<String>,
-    /// Only what says this.
+    /// Only reports of this kind.
     kind: Option<ReportKind>,
-    /// Only what is about a delivery of ours, or what is not.
+    /// Only reports with a delivery (true) or without one (false).
     matched: Option<bool>,
-    /// Only about this delivery.
+    /// Only reports about this delivery.
     delivery: Option<i64>,
-    /// Only about deliveries of this notice.
+    /// Only reports about deliveries of this notice.
     notice: Option<NoticeId>,
-    /// Only about deliveries of this incident.
+    /// Only reports about deliveries of this incident.
     incident: Option<IncidentId>,
 }
 
-/// What was reported of mails, newest first; also what matches no delivery.
+/// Returns the reports about emails, newest first, including reports without a delivery.
 #[utoipa::path(tag = "Feedback", params(FeedbackParams),
     responses((status = 200, body = Page<Feedback>), (status = 404, body = ProblemDocument)))]
 #[get("/feedback")]
@@ -148,16 +148,16 @@ async fn list(app: web::Data<App>, params: Params<FeedbackParams>) -> Answer<Htt
     Ok(HttpResponse::Ok().json(page(rows, limit, |entry| entry.id)))
 }
 
-/// A report, with what it was read from.
+/// A report with its source text.
 #[derive(Serialize, utoipa::ToSchema)]
 struct Whole {
     #[serde(flatten)]
     entry: Feedback,
-    /// The event or the mail as it came, up to 65,536 bytes, as text. Of a delivered mail nothing is kept.
+    /// The received event or email as text, up to 65,536 bytes. It is empty for a successful delivery.
     raw: String,
 }
 
-/// A report, with what it was read from.
+/// Returns a report with its source text.
 #[utoipa::path(tag = "Feedback", responses((status = 200, body = Whole), (status = 404, body = ProblemDocument)))]
 #[get("/feedback/{id}")]
 async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
@@ -173,17 +173,17 @@ async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct SuppressionParams {
-    /// Rows at most, 1 to 500; 50 if not given.
+    /// The largest number of rows, from 1 to 500. The default is 50.
     #[serde(default)]
     #[param(value_type = Option<i64>)]
     limit: Limit,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     cursor: Option<String>,
-    /// Only for this reason.
+    /// Only addresses that are suppressed for this reason.
     reason: Option<SuppressionReason>,
 }
 
-/// Addresses that get no optional notices, in their order.
+/// Returns the addresses that get no optional notices, in alphabetical order.
 #[utoipa::path(tag = "Feedback", params(SuppressionParams), responses((status = 200, body = Page<Suppression>)))]
 #[get("/suppressions")]
 async fn suppressions(app: web::Data<App>, params: Params<SuppressionParams>) -> Answer<HttpResponse> {
@@ -197,7 +197,7 @@ async fn suppressions(app: web::Data<App>, params: Params<SuppressionParams>) ->
     Ok(HttpResponse::Ok().json(page(rows, limit, |one| one.address.clone())))
 }
 
-/// Lets an address have optional notices again.
+/// Removes the suppression of an address, so that it gets optional notices again.
 #[utoipa::path(tag = "Feedback", responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/suppressions/{address}")]
 async fn lift(
@@ -206,7 +206,8 @@ async fn lift(
     address: web::Path<String>,
     _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
-    // What cannot be an address is not suppressed either, and may hold what no database takes.
+    // A text that is not an address cannot be suppressed, and may contain characters that the database
+    // refuses.
     own("suppression", check_address(&address))?;
     app.db.write(&by.0, move |tx| opt_out::lift(tx, &address)).await?;
     Ok(HttpResponse::NoContent().finish())

@@ -1,4 +1,5 @@
-//! Incidents: lifecycle, timeline, affected resources, metrics, next steps, and who could not be reached.
+//! The API for incidents: the lifecycle, the timeline, the affected resources, the metrics, the next steps,
+//! and the people who could not be reached.
 
 use actix_web::{HttpResponse, delete, get, patch, post, web};
 use serde::{Deserialize, Serialize};
@@ -72,19 +73,19 @@ async fn open(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct IncidentParams {
-    /// Rows at most, 1 to 500; 50 if not given.
+    /// The largest number of rows, from 1 to 500. The default is 50.
     #[serde(default)]
     #[param(value_type = Option<i64>)]
     limit: Limit,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     cursor: Option<String>,
-    /// Only of this status.
+    /// Only incidents with this status.
     status: Option<Status>,
-    /// Only of this severity.
+    /// Only incidents with this severity.
     severity: Option<Severity>,
 }
 
-/// Incidents, newest first.
+/// Returns the incidents, newest first.
 #[utoipa::path(tag = "Incidents", params(IncidentParams), responses((status = 200, body = Page<Incident>)))]
 #[get("/incidents")]
 async fn list(app: web::Data<App>, params: Params<IncidentParams>) -> Answer<HttpResponse> {
@@ -97,7 +98,7 @@ async fn list(app: web::Data<App>, params: Params<IncidentParams>) -> Answer<Htt
     Ok(HttpResponse::Ok().json(page(rows, p.limit, |incident| incident.number)))
 }
 
-/// An incident.
+/// Returns an incident.
 #[utoipa::path(tag = "Incidents", responses((status = 200, body = Incident), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}")]
 async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
@@ -105,7 +106,7 @@ async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| incident::get(conn, &id)).await?))
 }
 
-/// Changes what is given.
+/// Changes the given fields of an incident.
 #[utoipa::path(tag = "Incidents", request_body = IncidentPatch,
     responses((status = 200, body = Incident), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[patch("/incidents/{id}")]
@@ -124,7 +125,7 @@ async fn change(
     Ok(HttpResponse::Ok().json(incident))
 }
 
-/// Moves an incident to another status. No customer hears of it by that.
+/// Changes the status of an incident. Customers are not notified by this.
 #[utoipa::path(tag = "Incidents", request_body = StatusChange,
     responses((status = 200, body = Incident), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/incidents/{id}/status")]
@@ -143,7 +144,7 @@ async fn set_status(
     Ok(HttpResponse::Ok().json(incident))
 }
 
-/// Writes a timeline entry, also afterwards, with its own time and zone.
+/// Adds a timeline entry with its own time and time zone. This is also possible afterwards.
 #[utoipa::path(tag = "Incidents", request_body = NewEntry,
     responses((status = 201, body = Entry), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/incidents/{id}/timeline")]
@@ -162,7 +163,7 @@ async fn add_entry(
     Ok(HttpResponse::Created().json(entry))
 }
 
-/// The timeline, by the times of what happened.
+/// Returns the timeline, ordered by the times of the entries.
 #[utoipa::path(tag = "Incidents", params(Paging),
     responses((status = 200, body = Page<Entry>), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}/timeline")]
@@ -181,7 +182,7 @@ async fn list_entries(
     Ok(HttpResponse::Ok().json(page(rows, limit, |entry| (entry.at, entry.id))))
 }
 
-/// Adds affected resources, by list or by selector.
+/// Adds affected resources from a list or with a selector.
 #[utoipa::path(tag = "Incidents", request_body = AddAffected,
     responses((status = 200, body = Added), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/incidents/{id}/affected")]
@@ -200,18 +201,18 @@ async fn add_affected(
     Ok(HttpResponse::Ok().json(added))
 }
 
-/// Affected resources, and what alerts named that the directory does not know.
+/// The affected resources and the unmatched IDs.
 #[derive(Serialize, utoipa::ToSchema)]
 struct AffectedPage {
-    /// The resources.
+    /// The resources on this page.
     items: Vec<Affected>,
-    /// Give it back as `cursor` for the next page; null at the end.
+    /// Send this value as `cursor` to get the next page. Null on the last page.
     next_cursor: Option<String>,
-    /// Ids in alerts that the directory does not know.
+    /// The unmatched IDs, which alerts contain and the directory does not.
     unresolved: Vec<Unresolved>,
 }
 
-/// What is affected.
+/// Returns the affected resources.
 #[utoipa::path(tag = "Incidents", params(Paging),
     responses((status = 200, body = AffectedPage), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}/affected")]
@@ -240,7 +241,7 @@ async fn list_affected(
     }))
 }
 
-/// Looks up what alerts named and the directory did not know: there again at once, and at the product's service soon.
+/// Searches the unmatched IDs again: at once in the directory, and soon after at the service of the product.
 #[utoipa::path(tag = "Incidents", responses((status = 202, body = Wanted), (status = 404, body = ProblemDocument)))]
 #[post("/incidents/{id}/resolve-references")]
 async fn resolve_references(
@@ -255,7 +256,7 @@ async fn resolve_references(
     Ok(HttpResponse::Accepted().json(wanted))
 }
 
-/// Takes a resource off. Whoever was told stays told, and hears the end.
+/// Removes an affected resource. People who were already notified are still notified of the end.
 #[utoipa::path(tag = "Incidents", responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/incidents/{id}/affected/{type}/{resource}")]
 async fn remove_affected(
@@ -279,11 +280,11 @@ async fn remove_affected(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct MetricsParams {
-    /// IANA time zone in which to show the times too.
+    /// The IANA time zone in which the times are shown too.
     time_zone: Option<String>,
 }
 
-/// How long it took to detect, tell, mitigate and resolve, in seconds.
+/// Returns how long it took to detect, notify, mitigate and resolve, in seconds.
 #[utoipa::path(tag = "Incidents", params(MetricsParams),
     responses((status = 200, body = Metrics), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}/metrics")]
@@ -301,18 +302,18 @@ async fn get_metrics(
     ))
 }
 
-/// Who could not be reached.
+/// The people who could not be reached.
 #[derive(Serialize, utoipa::ToSchema)]
 struct UnreachedPage {
-    /// The numbers over all pages.
+    /// The numbers for all pages together.
     counts: UnreachedCounts,
-    /// The people, and who else of their accounts could be told instead.
+    /// The people on this page, with other people of their accounts who could be notified instead.
     items: Vec<Unreached>,
-    /// Give it back as `cursor` for the next page; null at the end.
+    /// Send this value as `cursor` to get the next page. Null on the last page.
     next_cursor: Option<String>,
 }
 
-/// Who could not be reached, why, and who else of the same account could be told instead.
+/// Returns the people who could not be reached, why, and who else of the same account could be notified.
 #[utoipa::path(tag = "Incidents", params(Paging),
     responses((status = 200, body = UnreachedPage), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}/unreached")]
@@ -336,7 +337,7 @@ async fn get_unreached(
     }))
 }
 
-/// Adds a next step; it outlives the incident.
+/// Adds a next step. It stays open when the incident is closed.
 #[utoipa::path(tag = "Next steps", request_body = NewStep,
     responses((status = 201, body = NextStep), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/incidents/{id}/next-steps")]
@@ -366,13 +367,13 @@ enum StepStatus {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct StepParams {
-    /// Rows at most, 1 to 500; 50 if not given.
+    /// The largest number of rows, from 1 to 500. The default is 50.
     #[serde(default)]
     #[param(value_type = Option<i64>)]
     limit: Limit,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     cursor: Option<String>,
-    /// Only open ones, or only done ones.
+    /// Only open steps, or only done steps.
     #[param(inline)]
     status: Option<StepStatus>,
 }
@@ -388,7 +389,7 @@ async fn steps(app: &App, incident: Option<IncidentId>, p: StepParams) -> Answer
     Ok(HttpResponse::Ok().json(page(rows, limit, |step| step.id.to_string())))
 }
 
-/// The next steps of an incident.
+/// Returns the next steps of an incident.
 #[utoipa::path(tag = "Next steps", params(StepParams),
     responses((status = 200, body = Page<NextStep>), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}/next-steps")]
@@ -400,14 +401,14 @@ async fn list_steps(
     steps(&app, Some(incident_id(&id)?), params.0).await
 }
 
-/// The next steps of all incidents.
+/// Returns the next steps of all incidents.
 #[utoipa::path(tag = "Next steps", params(StepParams), responses((status = 200, body = Page<NextStep>)))]
 #[get("/next-steps")]
 async fn list_all_steps(app: web::Data<App>, params: Params<StepParams>) -> Answer<HttpResponse> {
     steps(&app, None, params.0).await
 }
 
-/// Marks a step as done, or open again.
+/// Marks a step as done or as open.
 #[utoipa::path(tag = "Next steps", request_body = StepPatch,
     responses((status = 200, body = NextStep), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[patch("/next-steps/{id}")]

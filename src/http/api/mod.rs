@@ -1,4 +1,5 @@
-//! The API below `/api/v1`: one file for each part of the domain, and the OpenAPI document made from the handlers.
+//! The API below `/api/v1`. It has one file for each part of the domain. The OpenAPI document is made from
+//! the handlers.
 
 pub mod alert_rules;
 pub mod alerts;
@@ -35,7 +36,7 @@ use super::{auth, idempotency};
 use crate::base::error::Error;
 use crate::base::id::ExternalId;
 
-/// The OpenAPI document before the handlers add themselves.
+/// Returns the OpenAPI document without the handlers, which add themselves later.
 pub fn document() -> OpenApi {
     let mut document = OpenApi::new(
         utoipa::openapi::InfoBuilder::new()
@@ -59,7 +60,7 @@ pub fn document() -> OpenApi {
     document
 }
 
-/// Everything below `/api/v1`, behind authentication and idempotency.
+/// Returns everything below `/api/v1`, behind authentication and idempotency.
 pub fn routes() -> utoipa_actix_web::scope::Scope<
     impl ServiceFactory<
         ServiceRequest,
@@ -70,7 +71,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
     >,
 > {
     utoipa_actix_web::scope("/api/v1")
-        // The last one wrapped runs first.
+        // The guard that is added last runs first.
         .wrap(from_fn(idempotency::guard))
         .wrap(from_fn(auth::guard))
         .configure(tokens::routes)
@@ -93,7 +94,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(audit::routes)
 }
 
-/// The OpenAPI document.
+/// Returns the OpenAPI document.
 #[get("/api/openapi.json")]
 pub async fn openapi_json(document: web::Data<Document>) -> HttpResponse {
     HttpResponse::Ok()
@@ -101,24 +102,24 @@ pub async fn openapi_json(document: web::Data<Document>) -> HttpResponse {
         .body(document.json().to_owned())
 }
 
-/// The page for the document; everything it needs is in the binary.
+/// Returns the documentation page. Everything that it needs is in the binary.
 pub fn docs() -> impl HttpServiceFactory {
     SwaggerUi::new("/docs/{_:.*}").config(Config::from("/api/openapi.json"))
 }
 
-/// `/docs` without the slash that the page's relative links need.
+/// Redirects `/docs` to `/docs/`, because the relative links of the page need the slash.
 pub async fn docs_redirect() -> HttpResponse {
     HttpResponse::TemporaryRedirect()
         .insert_header(("location", "/docs/"))
         .finish()
 }
 
-/// A caller's own id in a path.
+/// Parses an ID of the caller in a path.
 pub(super) fn external(name: &str, text: &str) -> Answer<ExternalId> {
     ExternalId::parse(text).map_err(|detail| Problem::Domain(Error::invalid(format!("{{{name}}}"), detail)))
 }
 
-/// An id of ours in a path: what cannot be one does not exist.
+/// Parses an ID of Candor in a path. A text that cannot be an ID is answered with "not found".
 pub(super) fn own<T>(what: &str, parsed: Result<T, String>) -> Answer<T> {
     parsed.map_err(|_| Problem::Domain(Error::NotFound(format!("{what} of this id"))))
 }

@@ -1,4 +1,4 @@
-//! Notices and their deliveries.
+//! The API for notices and their deliveries.
 
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::{Answer, Problem, ProblemDocument};
 use crate::notice::{self, Digest, EMAIL, NewNotice, Notice, NoticePatch, Preview, Stopped};
 
-/// Rendered mails in a preview.
+/// The number of rendered emails in a preview.
 const SAMPLES: usize = 3;
-/// How long a stop waits for mails on the wire before it answers without their outcome.
+/// How long a stop waits for emails that are being sent before it answers without their outcomes.
 const SETTLE: Duration = Duration::from_secs(5);
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
@@ -63,7 +63,7 @@ async fn draft(
     Ok(HttpResponse::Created().json(notice))
 }
 
-/// The notices of an incident, oldest first.
+/// Returns the notices of an incident, oldest first.
 #[utoipa::path(tag = "Notices", params(Paging),
     responses((status = 200, body = Page<Notice>), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}/notices")]
@@ -78,16 +78,17 @@ async fn list(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>
     Ok(HttpResponse::Ok().json(page(rows, limit, |notice| notice.id.to_string())))
 }
 
-/// A notice, and how many people are affected who have not got it.
+/// A notice, and how many affected people have not got it.
 #[derive(Serialize, utoipa::ToSchema)]
 struct NoticeView {
     #[serde(flatten)]
     notice: Notice,
-    /// People affected now who have not got it. While mails go out to very many, it may be some seconds old.
+    /// The number of people who are affected now and have not got the notice. While a notice is sent to very
+    /// many people, the number may be some seconds old.
     not_told_yet: usize,
 }
 
-/// A notice with its progress.
+/// Returns a notice with its progress.
 #[utoipa::path(tag = "Notices", responses((status = 200, body = NoticeView), (status = 404, body = ProblemDocument)))]
 #[get("/notices/{id}")]
 async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
@@ -130,7 +131,7 @@ async fn change(
     Ok(HttpResponse::Ok().json(notice))
 }
 
-/// Who exactly would get exactly what. Changes nothing.
+/// Shows who exactly would get exactly what. Nothing is changed.
 #[utoipa::path(tag = "Notices",
     responses((status = 200, body = Preview), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
         (status = 422, body = ProblemDocument)))]
@@ -145,7 +146,8 @@ async fn preview(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>
     Ok(HttpResponse::Ok().json(preview))
 }
 
-/// Approves exactly what the digest says; by another token than the one that drafted it.
+/// Approves exactly the recipients and texts of the digest. The token must not have written a part of the
+/// notice.
 #[utoipa::path(tag = "Notices", request_body = Digest,
     responses((status = 200, body = Notice), (status = 403, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/notices/{id}/approve")]
@@ -194,7 +196,7 @@ async fn send(
     Ok(HttpResponse::Accepted().json(notice))
 }
 
-/// Halts a notice that is being sent, and says who got it before.
+/// Stops a notice that is being sent, and returns how many emails were sent before.
 #[utoipa::path(tag = "Notices",
     responses((status = 200, body = Stopped), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/notices/{id}/stop")]
@@ -208,7 +210,8 @@ async fn stop(
     let target = id.clone();
     app.db.write(&by.0, move |tx| notice::stop(tx, &target)).await?;
     app.wake.stopped(id.clone());
-    // What is on the wire is at most one mail for each connection: wait for it, to answer with the truth.
+    // At most one email for each connection is being sent, so wait for these outcomes to give the correct
+    // numbers.
     let started = std::time::Instant::now();
     loop {
         let target = id.clone();
@@ -220,7 +223,7 @@ async fn stop(
     }
 }
 
-/// Drafts the same notice for those who are affected now and have not got it.
+/// Drafts the same notice for the people who are affected now and have not got it.
 #[utoipa::path(tag = "Notices",
     responses((status = 201, body = Notice), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/notices/{id}/catch-up")]
@@ -239,28 +242,28 @@ async fn catch_up(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct DeliveryParams {
-    /// Rows at most, 1 to 500; 50 if not given.
+    /// The largest number of rows, from 1 to 500. The default is 50.
     #[serde(default)]
     #[param(value_type = Option<i64>)]
     limit: Limit,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     cursor: Option<String>,
-    /// pending, sent, failed, bounced, suppressed or stopped.
+    /// Only deliveries in this state: pending, sent, failed, bounced, suppressed or stopped.
     state: Option<String>,
-    /// email, or the channel of an endpoint, such as webhook.
+    /// Only deliveries of this channel: email, or the channel of an endpoint, such as webhook.
     channel: Option<String>,
 }
 
-/// A delivery, and what was reported of it after it was sent.
+/// A delivery with the reports about it.
 #[derive(Serialize, utoipa::ToSchema)]
 struct DeliveryView {
     #[serde(flatten)]
     delivery: Delivery,
-    /// Bounces, complaints and the like, oldest first.
+    /// The bounces, complaints and other reports, oldest first.
     feedback: Vec<Feedback>,
 }
 
-/// What became of each mail of a notice, and of what went to accounts' own systems.
+/// Returns the deliveries of a notice: the emails and the calls to endpoints.
 #[utoipa::path(tag = "Notices", params(DeliveryParams),
     responses((status = 200, body = Page<DeliveryView>), (status = 404, body = ProblemDocument)))]
 #[get("/notices/{id}/deliveries")]
@@ -299,15 +302,15 @@ async fn deliveries(
     Ok(HttpResponse::Ok().json(page(rows, limit, |view: &DeliveryView| view.delivery.ordinal)))
 }
 
-/// How many were queued again.
+/// The number of deliveries that were queued again.
 #[derive(Serialize, utoipa::ToSchema)]
 struct Resent {
-    /// Deliveries.
+    /// The number of deliveries.
     resent: i64,
 }
 
-/// Sends every delivery of a notice again that failed: refused for good, or given up. Those that bounced are left alone:
-/// their addresses were heard of.
+/// Sends every failed delivery of a notice again, which was rejected permanently or expired. Deliveries that
+/// bounced are left out, because another email to the same address would bounce too.
 #[utoipa::path(tag = "Notices",
     responses((status = 202, body = Resent), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/notices/{id}/resend-failed")]
@@ -327,7 +330,7 @@ async fn resend_failed(
     Ok(HttpResponse::Accepted().json(Resent { resent }))
 }
 
-/// Sends a mail again that failed or bounced, or what an endpoint did not take.
+/// Sends a delivery again that failed or bounced.
 #[utoipa::path(tag = "Notices",
     responses((status = 202, body = Delivery), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/deliveries/{id}/resend")]

@@ -1,4 +1,4 @@
-//! Operators: our own people on call, and what they were told.
+//! The API for operators, who are our own people on call, and for their messages.
 
 use actix_web::{HttpResponse, delete, get, patch, post, web};
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use crate::operators::outbox::{self, Filter, STATES};
 use crate::operators::{Message, NewOperator, Operator, OperatorPatch, contact};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
-    // The list of messages first: `messages` is no id.
+    // The list of messages comes first, because `messages` is not an ID.
     config
         .service(messages)
         .service(create)
@@ -30,7 +30,7 @@ fn operator_id(text: &str) -> Answer<OperatorId> {
     own("operator", OperatorId::parse(text))
 }
 
-/// Makes an operator.
+/// Creates an operator.
 #[utoipa::path(tag = "Operators", request_body = NewOperator,
     responses((status = 201, body = Operator), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/operators")]
@@ -52,13 +52,13 @@ async fn create(
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = OperatorList)]
 struct Operators {
-    /// By their age.
+    /// The operators, oldest first.
     items: Vec<Operator>,
-    /// Always null: there are few.
+    /// Always null, because all operators are on one page.
     next_cursor: Option<String>,
 }
 
-/// All operators.
+/// Returns all operators.
 #[utoipa::path(tag = "Operators", responses((status = 200, body = Operators)))]
 #[get("/operators")]
 async fn list(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
@@ -69,7 +69,7 @@ async fn list(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> 
     }))
 }
 
-/// An operator.
+/// Returns an operator.
 #[utoipa::path(tag = "Operators", responses((status = 200, body = Operator), (status = 404, body = ProblemDocument)))]
 #[get("/operators/{id}")]
 async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
@@ -97,7 +97,7 @@ async fn change(
     Ok(HttpResponse::Ok().json(operator))
 }
 
-/// Ends an operator. What waits for them is not sent.
+/// Deletes an operator. Messages that still wait are not sent.
 #[utoipa::path(tag = "Operators", responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/operators/{id}")]
 async fn delete_one(
@@ -115,21 +115,21 @@ async fn delete_one(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct MessageParams {
-    /// Rows at most, 1 to 500; 50 if not given.
+    /// The largest number of rows, from 1 to 500. The default is 50.
     #[serde(default)]
     #[param(value_type = Option<i64>)]
     limit: Limit,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     cursor: Option<String>,
-    /// To this operator.
+    /// Only messages to this operator.
     operator: Option<OperatorId>,
-    /// About this incident.
+    /// Only messages about this incident.
     incident: Option<IncidentId>,
-    /// pending, sent or failed.
+    /// Only messages in this state: pending, sent or failed.
     state: Option<String>,
 }
 
-/// What operators were told, newest first.
+/// Returns the messages to operators, newest first.
 #[utoipa::path(tag = "Operators", params(MessageParams),
     responses((status = 200, body = Page<Message>), (status = 422, body = ProblemDocument)))]
 #[get("/operators/messages")]

@@ -1,4 +1,4 @@
-//! Silences and maintenance windows.
+//! The API for silences and maintenance windows.
 
 use actix_web::{HttpResponse, get, post, web};
 use serde::Deserialize;
@@ -29,13 +29,13 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct QuietParams {
-    /// Rows at most, 1 to 500; 50 if not given.
+    /// The largest number of rows, from 1 to 500. The default is 50.
     #[serde(default)]
     #[param(value_type = Option<i64>)]
     limit: Limit,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     cursor: Option<String>,
-    /// Only those that have not begun, that hold, or that are over.
+    /// Only those in this state: pending, active or ended.
     state: Option<QuietState>,
 }
 
@@ -68,7 +68,7 @@ async fn end(app: &App, by: By, kind: Kind, id: &str) -> Answer<Quiet> {
     Ok(app.db.write(&by.0, move |tx| quiet::end(tx, kind, &id)).await?)
 }
 
-/// Silences alerts for a time: what matches is recorded, and opens and joins nothing.
+/// Creates a silence. Alerts that match it are recorded, and open or join no incident.
 #[utoipa::path(tag = "Alerts", request_body = NewSilence,
     responses((status = 201, body = Silence), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/silences")]
@@ -82,7 +82,7 @@ async fn silence(
     Ok(HttpResponse::Created().json(made.silence(app.clock().now())))
 }
 
-/// Silences, newest first, also those that are over.
+/// Returns the silences, newest first, including ended ones.
 #[utoipa::path(tag = "Alerts", params(QuietParams), responses((status = 200, body = Page<Silence>)))]
 #[get("/silences")]
 async fn silences(app: web::Data<App>, params: Params<QuietParams>) -> Answer<HttpResponse> {
@@ -92,7 +92,7 @@ async fn silences(app: web::Data<App>, params: Params<QuietParams>) -> Answer<Ht
     Ok(HttpResponse::Ok().json(Page { items, next_cursor }))
 }
 
-/// A silence.
+/// Returns a silence.
 #[utoipa::path(tag = "Alerts", responses((status = 200, body = Silence), (status = 404, body = ProblemDocument)))]
 #[get("/silences/{id}")]
 async fn one_silence(
@@ -104,7 +104,7 @@ async fn one_silence(
     Ok(HttpResponse::Ok().json(found.silence(app.clock().now())))
 }
 
-/// Ends a silence before its time. What still fires opens when it comes again.
+/// Ends a silence early. An alert that still fires opens an incident with its next repeat.
 #[utoipa::path(tag = "Alerts",
     responses((status = 200, body = Silence), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/silences/{id}/end")]
@@ -118,7 +118,7 @@ async fn end_silence(
     Ok(HttpResponse::Ok().json(ended.silence(app.clock().now())))
 }
 
-/// Opens a maintenance window: what matches joins the incident that is open for it, and opens none.
+/// Creates a maintenance window. Alerts that match it join an incident that is already open, and open none.
 #[utoipa::path(tag = "Alerts", request_body = NewWindow,
     responses((status = 201, body = Window), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/maintenance-windows")]
@@ -135,7 +135,7 @@ async fn open_window(
     Ok(HttpResponse::Created().json(made.window(app.clock().now())))
 }
 
-/// Maintenance windows, newest first, also those that are over.
+/// Returns the maintenance windows, newest first, including ended ones.
 #[utoipa::path(tag = "Alerts", params(QuietParams), responses((status = 200, body = Page<Window>)))]
 #[get("/maintenance-windows")]
 async fn windows(app: web::Data<App>, params: Params<QuietParams>) -> Answer<HttpResponse> {
@@ -145,7 +145,7 @@ async fn windows(app: web::Data<App>, params: Params<QuietParams>) -> Answer<Htt
     Ok(HttpResponse::Ok().json(Page { items, next_cursor }))
 }
 
-/// A maintenance window.
+/// Returns a maintenance window.
 #[utoipa::path(tag = "Alerts", responses((status = 200, body = Window), (status = 404, body = ProblemDocument)))]
 #[get("/maintenance-windows/{id}")]
 async fn one_window(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
@@ -153,7 +153,7 @@ async fn one_window(app: web::Data<App>, id: web::Path<String>, _: Params<NoPara
     Ok(HttpResponse::Ok().json(found.window(app.clock().now())))
 }
 
-/// Ends a maintenance window before its time.
+/// Ends a maintenance window early.
 #[utoipa::path(tag = "Alerts",
     responses((status = 200, body = Window), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/maintenance-windows/{id}/end")]

@@ -1,4 +1,4 @@
-//! Post-incident reports: one record, three audiences.
+//! The API for reports after an incident. A report is one text with versions for three audiences.
 
 use actix_web::{HttpResponse, get, post, put, web};
 use serde::Deserialize;
@@ -20,7 +20,7 @@ fn incident_id(text: &str) -> Answer<IncidentId> {
     own("incident", IncidentId::parse(text))
 }
 
-/// Writes the report, as a whole.
+/// Writes the whole report.
 #[utoipa::path(tag = "Reports", request_body = ReportInput,
     responses((status = 200, body = Report), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[put("/incidents/{id}/report")]
@@ -43,11 +43,11 @@ async fn put_report(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ReportParams {
-    /// Who reads: internal, customer or public; internal if not given.
+    /// The audience: internal, customer or public. The default is internal.
     audience: Option<Audience>,
 }
 
-/// The report as one audience reads it.
+/// Returns the report for one audience.
 #[utoipa::path(tag = "Reports", params(ReportParams),
     responses((status = 200, body = Report), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}/report")]
@@ -61,7 +61,7 @@ async fn get_report(
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| report::get(conn, &id, reader)).await?))
 }
 
-/// Publishes the public version as it is now.
+/// Publishes the current public version.
 #[utoipa::path(tag = "Reports",
     responses((status = 200, body = Report), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/incidents/{id}/report/publish")]

@@ -1,4 +1,4 @@
-//! Selectors: what one finds, before it is used.
+//! The API that shows what a selector finds, before it is used.
 
 use actix_web::{HttpResponse, post, web};
 use serde::Deserialize;
@@ -13,16 +13,17 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
     config.service(count);
 }
 
-/// A selector to try.
+/// A selector to test.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CountRequest {
-    /// As an object or as text.
+    /// The selector, as an object or as text.
     #[schema(value_type = SelectorSchema)]
     selector: Json,
 }
 
-/// How much a selector finds now, and whom it would reach. Stores nothing; `POST /incidents/{id}/affected` finds the same.
+/// Counts what a selector finds now and how many people would be notified. Nothing is stored. `POST
+/// /incidents/{id}/affected` finds the same.
 #[utoipa::path(tag = "Selectors", request_body = CountRequest,
     responses((status = 200, body = Found), (status = 422, body = ProblemDocument)))]
 #[post("/selectors/count")]

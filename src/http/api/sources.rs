@@ -1,4 +1,5 @@
-//! Sources of the directory: where it comes from, how old it is, and what each run changed.
+//! The API for the sources of the directory: where the data comes from, how old it is, and what each run
+//! changed.
 
 use actix_web::{HttpResponse, delete, get, patch, post, web};
 
@@ -45,7 +46,7 @@ fn settings(app: &App) -> Settings<'_> {
     }
 }
 
-/// Makes a source. The password in its URL is not shown again.
+/// Creates a source. The password in its URL is not shown again.
 #[utoipa::path(tag = "Sources", request_body = NewSource,
     responses((status = 201, body = CreatedSource), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/directory/sources")]
@@ -63,7 +64,7 @@ async fn create(
     Ok(HttpResponse::Created().json(created))
 }
 
-/// The sources, oldest first.
+/// Returns the sources, oldest first.
 #[utoipa::path(tag = "Sources", params(Paging), responses((status = 200, body = Page<Source>)))]
 #[get("/directory/sources")]
 async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
@@ -76,7 +77,7 @@ async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpRespons
     Ok(HttpResponse::Ok().json(page(rows, limit, |source| source.id.to_string())))
 }
 
-/// A source, how old its copy is, and its last run.
+/// Returns a source with the age of its data and its last run.
 #[utoipa::path(tag = "Sources", responses((status = 200, body = SourceStatus), (status = 404, body = ProblemDocument)))]
 #[get("/directory/sources/{id}")]
 async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
@@ -91,7 +92,7 @@ async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>
     Ok(HttpResponse::Ok().json(found))
 }
 
-/// Changes a source; what is not given stays.
+/// Changes a source. Fields that are left out stay unchanged.
 #[utoipa::path(tag = "Sources", request_body = SourceChange,
     responses((status = 200, body = Source), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
         (status = 422, body = ProblemDocument)))]
@@ -111,7 +112,7 @@ async fn change(
     Ok(HttpResponse::Ok().json(changed))
 }
 
-/// Ends a source. What it brought stays.
+/// Deletes a source. The entries that it created stay in the directory.
 #[utoipa::path(tag = "Sources",
     responses((status = 204), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[delete("/directory/sources/{id}")]
@@ -126,8 +127,8 @@ async fn delete_one(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Reads a source and stores nothing: what the first rows of each query would become, and how a sync would end, with the rows that it
-/// would leave out. It takes as long as reading the source does.
+/// Reads a source and stores nothing. It shows what the first rows of each query would become, how a sync
+/// would end, and which rows it would leave out. It takes as long as reading the source.
 #[utoipa::path(tag = "Sources",
     responses((status = 200, body = Trial), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/directory/sources/{id}/test")]
@@ -149,7 +150,7 @@ async fn test(
     Ok(HttpResponse::Ok().json(trial))
 }
 
-/// Reads a source in the background: what the run answers here can be followed.
+/// Starts a run that reads a source in the background. The returned run can be polled.
 #[utoipa::path(tag = "Sources",
     responses((status = 202, body = Run), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/directory/sources/{id}/sync")]
@@ -168,7 +169,7 @@ async fn sync(
     Ok(HttpResponse::Accepted().json(run))
 }
 
-/// The runs of a source, newest first.
+/// Returns the runs of a source, newest first.
 #[utoipa::path(tag = "Sources", params(Paging),
     responses((status = 200, body = Page<Run>), (status = 404, body = ProblemDocument)))]
 #[get("/directory/sources/{id}/runs")]
@@ -183,7 +184,7 @@ async fn runs(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>
     Ok(HttpResponse::Ok().json(page(rows, limit, |run| run.id.to_string())))
 }
 
-/// A run: where it is, what it changes, and what was wrong.
+/// Returns a run with its progress, its changes and its errors.
 #[utoipa::path(tag = "Sources", responses((status = 200, body = Run), (status = 404, body = ProblemDocument)))]
 #[get("/directory/sources/{id}/runs/{run}")]
 async fn run_one(
@@ -195,7 +196,7 @@ async fn run_one(
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| run::get(conn, &id, &run)).await?))
 }
 
-/// Lets a run go on that would mark much as gone.
+/// Confirms a run that waits because it would archive many entries.
 #[utoipa::path(tag = "Sources",
     responses((status = 202, body = Run), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/directory/sources/{id}/runs/{run}/confirm")]
@@ -211,7 +212,7 @@ async fn confirm(
     Ok(HttpResponse::Accepted().json(run))
 }
 
-/// How old the directory is.
+/// Returns how old the directory is.
 #[utoipa::path(tag = "Sources", responses((status = 200, body = DirectoryStatus)))]
 #[get("/directory/status")]
 async fn directory_status(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {

@@ -1,4 +1,4 @@
-//! Mail templates.
+//! The API for email templates.
 
 use actix_web::{HttpResponse, delete, get, put, web};
 use serde::Serialize;
@@ -16,20 +16,22 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
     config.service(list).service(get_one).service(save).service(reset);
 }
 
-/// A template, and what its mails leave out.
+/// A template, and what its emails do not show.
 #[derive(Serialize, utoipa::ToSchema)]
 struct CheckedTemplate {
     #[serde(flatten)]
     template: TemplateView,
-    /// What the mails do not show although an operator writes it for the customer: the message, what the customer has to do,
-    /// the report, the link to unsubscribe. A sentence for each; empty where all is shown.
+    /// The texts that an operator writes for the customer and that the emails do not show: the message, the
+    /// customer action, the report, the link for opting out. There is one sentence for each, and none if
+    /// everything is shown.
     warnings: Vec<String>,
 }
 
 impl CheckedTemplate {
-    /// Renders samples: not for use within a transaction that writes.
+    /// Adds the warnings of a template. It renders samples, so it must not be used within a write
+    /// transaction.
     fn of(template: TemplateView) -> Self {
-        // One that does not render any more says so where it is used.
+        // A template that does not render any more is reported when it is used.
         let warnings = templates::warnings(&template)
             .unwrap_or_else(|error| vec![format!("the template does not render any more: {error}")]);
         CheckedTemplate { template, warnings }
@@ -39,13 +41,13 @@ impl CheckedTemplate {
 /// All templates.
 #[derive(Serialize, utoipa::ToSchema)]
 struct Templates {
-    /// One for each phase.
+    /// The templates, one for each phase.
     items: Vec<CheckedTemplate>,
-    /// Always null: there are four.
+    /// Always null, because there are only four templates.
     next_cursor: Option<String>,
 }
 
-/// The templates in use, one for each phase.
+/// Returns the current templates, one for each phase.
 #[utoipa::path(tag = "Templates", responses((status = 200, body = Templates)))]
 #[get("/templates")]
 async fn list(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
@@ -64,7 +66,7 @@ async fn list(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> 
     }))
 }
 
-/// The template of a phase.
+/// Returns the template of a phase.
 #[utoipa::path(tag = "Templates", responses((status = 200, body = CheckedTemplate), (status = 404, body = ProblemDocument)))]
 #[get("/templates/{phase}")]
 async fn get_one(app: web::Data<App>, phase: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
@@ -73,8 +75,8 @@ async fn get_one(app: web::Data<App>, phase: web::Path<String>, _: Params<NoPara
     Ok(HttpResponse::Ok().json(CheckedTemplate::of(template)))
 }
 
-/// Saves a template for the next notices of a phase; it is rendered on samples first. The answer warns where its mails leave
-/// out what an operator writes.
+/// Saves a template for the next notices of a phase. It is rendered with samples first. The answer contains
+/// warnings about texts of an operator that its emails do not show.
 #[utoipa::path(tag = "Templates", request_body = Source,
     responses((status = 200, body = CheckedTemplate), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[put("/templates/{phase}")]
@@ -96,7 +98,7 @@ async fn save(
     Ok(HttpResponse::Ok().json(CheckedTemplate::of(template)))
 }
 
-/// Returns a phase to the template that Candor comes with.
+/// Sets a phase back to its built-in template.
 #[utoipa::path(tag = "Templates", responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/templates/{phase}")]
 async fn reset(

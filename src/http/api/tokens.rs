@@ -1,4 +1,4 @@
-//! API tokens.
+//! The API for tokens.
 
 use actix_web::{HttpResponse, delete, get, post, web};
 
@@ -19,7 +19,7 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(revoke);
 }
 
-/// Makes a token. It is shown this once.
+/// Creates a token. It is shown only once.
 #[utoipa::path(tag = "Tokens", request_body = NewToken,
     responses((status = 201, body = CreatedToken), (status = 403, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/tokens")]
@@ -33,7 +33,7 @@ async fn create(
     Ok(HttpResponse::Created().json(created))
 }
 
-/// Valid tokens.
+/// Returns the valid tokens.
 #[utoipa::path(tag = "Tokens", params(Paging), responses((status = 200, body = Page<TokenView>)))]
 #[get("/tokens")]
 async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
@@ -46,7 +46,7 @@ async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpRespons
     Ok(HttpResponse::Ok().json(page(rows, limit, |token| token.id.to_string())))
 }
 
-/// A valid token, without its secret.
+/// Returns a valid token without its secret.
 #[utoipa::path(tag = "Tokens",
     responses((status = 200, body = TokenView), (status = 404, body = ProblemDocument)))]
 #[get("/tokens/{id}")]
@@ -56,7 +56,7 @@ async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>
     Ok(HttpResponse::Ok().json(token))
 }
 
-/// Ends a token at once.
+/// Revokes a token at once.
 #[utoipa::path(tag = "Tokens", responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/tokens/{id}")]
 async fn revoke(

@@ -1,4 +1,4 @@
-//! HTTP checks and heartbeats: what is watched without another service.
+//! The API for HTTP checks and heartbeats, with which Candor itself monitors systems.
 
 use actix_web::{HttpResponse, delete, get, patch, post, web};
 use serde_json::Value;
@@ -35,7 +35,8 @@ fn heartbeat_id(text: &str) -> Answer<HeartbeatId> {
     own("heartbeat", HeartbeatId::parse(text))
 }
 
-/// Makes a check; it is asked at once. So many failures in a row open an incident, and so many good answers end its alert.
+/// Creates a check, which runs at once. After the set number of failures in a row it opens an incident, and
+/// after the set number of successes its alert is resolved.
 #[utoipa::path(tag = "Watching", request_body = NewCheck,
     responses((status = 201, body = Check), (status = 422, body = ProblemDocument)))]
 #[post("/checks")]
@@ -53,7 +54,7 @@ async fn create_check(
     Ok(HttpResponse::Created().json(made))
 }
 
-/// Checks, oldest first, each with its state and its last answer.
+/// Returns the checks, oldest first, each with its state and its last result.
 #[utoipa::path(tag = "Watching", params(Paging), responses((status = 200, body = Page<Check>)))]
 #[get("/checks")]
 async fn list_checks(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
@@ -66,7 +67,7 @@ async fn list_checks(app: web::Data<App>, params: Params<Paging>) -> Answer<Http
     Ok(HttpResponse::Ok().json(page(rows, limit, |one| one.id.to_string())))
 }
 
-/// A check, also one that was deleted.
+/// Returns a check, even if it was deleted.
 #[utoipa::path(tag = "Watching", responses((status = 200, body = Check), (status = 404, body = ProblemDocument)))]
 #[get("/checks/{id}")]
 async fn get_check(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
@@ -74,7 +75,8 @@ async fn get_check(app: web::Data<App>, id: web::Path<String>, _: Params<NoParam
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| check::get(conn, &id)).await?))
 }
 
-/// Changes a check: a JSON merge patch (RFC 7396) of what it was made from. What is left out stays, null takes away.
+/// Changes a check with a JSON merge patch (RFC 7396) of its settings. Fields that are left out stay
+/// unchanged, and null removes a field.
 #[utoipa::path(tag = "Watching", request_body(content = Object, content_type = "application/json"),
     responses((status = 200, body = Check), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[patch("/checks/{id}")]
@@ -93,7 +95,7 @@ async fn change_check(
     Ok(HttpResponse::Ok().json(changed))
 }
 
-/// Ends a check. What it said is wrong counts as over.
+/// Deletes a check. Its alert is resolved.
 #[utoipa::path(tag = "Watching", responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/checks/{id}")]
 async fn delete_check(
@@ -107,7 +109,8 @@ async fn delete_check(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Makes a heartbeat. Its URL is shown this once. Silence counts from the first beat on.
+/// Creates a heartbeat. Its URL is shown only once. A missing heartbeat counts only after the first one was
+/// received.
 #[utoipa::path(tag = "Watching", request_body = NewHeartbeat,
     responses((status = 201, body = CreatedHeartbeat), (status = 422, body = ProblemDocument)))]
 #[post("/heartbeats")]
@@ -125,7 +128,7 @@ async fn create_heartbeat(
     Ok(HttpResponse::Created().json(made))
 }
 
-/// Heartbeats, oldest first, each with its state and its last beat.
+/// Returns the heartbeats, oldest first, each with its state and the time of the last one received.
 #[utoipa::path(tag = "Watching", params(Paging), responses((status = 200, body = Page<Heartbeat>)))]
 #[get("/heartbeats")]
 async fn list_heartbeats(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
@@ -138,7 +141,7 @@ async fn list_heartbeats(app: web::Data<App>, params: Params<Paging>) -> Answer<
     Ok(HttpResponse::Ok().json(page(rows, limit, |one| one.id.to_string())))
 }
 
-/// A heartbeat, also one that was deleted.
+/// Returns a heartbeat, even if it was deleted.
 #[utoipa::path(tag = "Watching", responses((status = 200, body = Heartbeat), (status = 404, body = ProblemDocument)))]
 #[get("/heartbeats/{id}")]
 async fn get_heartbeat(
@@ -150,8 +153,8 @@ async fn get_heartbeat(
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| heartbeat::get(conn, &id)).await?))
 }
 
-/// Changes a heartbeat: a JSON merge patch (RFC 7396) of what it was made from. Where it beats, it has a whole period from
-/// now.
+/// Changes a heartbeat with a JSON merge patch (RFC 7396) of its settings. An active heartbeat gets a whole
+/// period from now on.
 #[utoipa::path(tag = "Watching", request_body(content = Object, content_type = "application/json"),
     responses((status = 200, body = Heartbeat), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[patch("/heartbeats/{id}")]
@@ -170,7 +173,7 @@ async fn change_heartbeat(
     Ok(HttpResponse::Ok().json(changed))
 }
 
-/// Ends a heartbeat: its URL answers 404 from now on.
+/// Deletes a heartbeat. Its URL answers with 404 from now on.
 #[utoipa::path(tag = "Watching", responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/heartbeats/{id}")]
 async fn delete_heartbeat(
