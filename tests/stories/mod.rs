@@ -1,4 +1,5 @@
-//! The five stories, each start to finish through the front door, every figure of it asserted.
+//! The five stories. Each of them runs from its beginning to its end from outside, and every number of it is
+//! asserted.
 
 mod story_1_file_access;
 mod story_3_upload_outage;

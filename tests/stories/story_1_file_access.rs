@@ -1,7 +1,9 @@
-//! The file-access incident. A file service loses its s3 storage handler; six alerts arrive for one error. By hand, the
-//! owner was told at 10:00, and the two collaborators heard that it was over 13 minutes after the owner did.
+//! The file-access incident. A file service lost its s3 storage handler, and six alerts arrived for one
+//! error. By hand, the owner was notified at 10:00, and the two collaborators were told 13 minutes after the
+//! owner that the problem was solved.
 //!
-//! Here everybody hears everything at once, at the times of that day: 14 March 2024, East Africa Time (UTC+3).
+//! With Candor everybody is notified at once, at the times of that day: 14 March 2024, East Africa Time
+//! (UTC+3).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +14,7 @@ use crate::support::{Env, Http, Mail, TestApp, on_both_databases, story_director
 
 on_both_databases!(everybody_affected_hears_the_beginning_and_the_end_at_once);
 
-/// Who was given access to the project between the detection and the end.
+/// The person who gets access to the project between the detection and the end.
 const ADDED: (&str, &str) = ("otieno", "otieno@nyota-films.example");
 
 const INTERNAL: &str = "The s3 handler was merged for an experiment and hidden behind a flag of the client.";
@@ -25,7 +27,7 @@ async fn everybody_affected_hears_the_beginning_and_the_end_at_once(env: Env) {
     the_directory_is_imported(&app).await;
     let hook = integration(&app).await;
 
-    // 9:56: the first alert opens an incident and names the media item. Nobody is told by it.
+    // 9:56: the first alert opens an incident and names the media item. Nobody is notified by it.
     app.set_clock(&eat("09:56"));
     let taken = alert(&app, &hook).await;
     assert_eq!(
@@ -46,7 +48,7 @@ async fn everybody_affected_hears_the_beginning_and_the_end_at_once(env: Env) {
     assert_eq!(opened[0]["detected_at"], "2024-03-14T06:56:00Z");
     assert_eq!(affected(&app, &at).await, [("media", MEDIA, "alert")].map(owned));
 
-    // 9:58: what is stored with s3 is affected: exactly the two versions of that item.
+    // 9:58: everything that is stored with s3 is affected, which is exactly the two versions of that item.
     app.set_clock(&eat("09:58"));
     let selector = json!({"selector": {"type": "file", "labels": {"provider": "s3"}}});
     let added = clement
@@ -67,7 +69,7 @@ async fn everybody_affected_hears_the_beginning_and_the_end_at_once(env: Env) {
     assert_eq!(env.count("deliveries"), 0, "nobody was told anything yet");
     app.mails(0).await;
 
-    // 10:00: the detection reaches all three at once.
+    // 10:00: the detection is sent to all three people at once.
     app.set_clock(&eat("10:00"));
     let too_early =
         json!({"phase": "resolution", "message": "It is over.", "customer_action": {"required": false}});
@@ -110,11 +112,12 @@ async fn everybody_affected_hears_the_beginning_and_the_end_at_once(env: Env) {
         assert_eq!(delivery["sent_at"], "2024-03-14T07:00:00Z", "{delivery}");
     }
 
-    // Until 10:21 five more alerts of the same error: the same incident, and no mail.
+    // Until 10:21 five more alerts arrive for the same error. They join the same incident, and no email is
+    // sent.
     for time in ["10:01", "10:06", "10:11", "10:16"] {
         again(&app, &hook, time, &incident).await;
     }
-    // Meanwhile the accountant is given access to the project.
+    // In the meantime the accountant gets access to the project.
     app.put(
         &format!("/api/v1/resources/project/{PROJECT}/collaborators/{}", ADDED.0),
         json!({"role": "viewer"}),
@@ -124,7 +127,7 @@ async fn everybody_affected_hears_the_beginning_and_the_end_at_once(env: Env) {
     let late = app.notice(&detection).await;
     assert_eq!(late["not_told_yet"], 1);
 
-    // 10:15 merged, 10:19 deployed; written down afterwards, in the time of the place.
+    // The patch was merged at 10:15 and deployed at 10:19. Both are added afterwards, in local time.
     app.set_clock(&eat("10:20"));
     note(&clement, &at, "10:15", "note", "The patch is merged").await;
     note(&clement, &at, "10:19", "deployed", "The patch is in production").await;
@@ -141,7 +144,7 @@ async fn everybody_affected_hears_the_beginning_and_the_end_at_once(env: Env) {
     assert_eq!(alerts.len(), 1, "{alerts:#?}");
     assert_eq!(alerts[0]["repeats"], 5);
 
-    // A step that outlives the incident.
+    // A next step that stays open after the incident.
     let step = clement
         .post(
             &format!("{at}/next-steps"),
@@ -155,7 +158,8 @@ async fn everybody_affected_hears_the_beginning_and_the_end_at_once(env: Env) {
         .await
         .expect(201);
 
-    // 10:24: it is over, and everybody who heard the beginning hears it at once, with the one who came since.
+    // 10:24: the incident is resolved. Everybody who was notified of the beginning is notified at once, and
+    // so is the person who was added since.
     app.set_clock(&eat("10:24"));
     clement
         .post(
@@ -201,7 +205,7 @@ async fn everybody_affected_hears_the_beginning_and_the_end_at_once(env: Env) {
     the_metrics_are_those_of_the_story(&app, &at).await;
     the_timeline_tells_it_in_order(&app, &at).await;
 
-    // A week later: one report, three audiences.
+    // A week later: one report for three audiences.
     app.set_clock("2024-03-21T12:00:00+03:00");
     the_report_has_three_audiences(&app, &clement, &at).await;
     let report = draft(
@@ -226,7 +230,7 @@ async fn everybody_affected_hears_the_beginning_and_the_end_at_once(env: Env) {
     }
     app.done(&report).await;
 
-    // The incident is closed, the step is not.
+    // The incident is closed, and the next step is still open.
     assert_eq!(app.get(&at).await.expect(200)["status"], "resolved");
     let open = app.all("/api/v1/next-steps?status=open").await;
     assert_eq!(open.len(), 1);
@@ -259,7 +263,7 @@ async fn everybody_affected_hears_the_beginning_and_the_end_at_once(env: Env) {
     app.finish().await;
 }
 
-/// That time on the day of the story.
+/// Returns this time on the day of the story.
 fn eat(time: &str) -> String {
     format!("2024-03-14T{time}:00+03:00")
 }
@@ -280,7 +284,8 @@ async fn the_directory_is_imported(app: &TestApp) {
     );
 }
 
-/// The integration's hook, which takes the project and the media item out of an alert's description.
+/// Creates the integration. Its rule extracts the project and the media item from the description of an
+/// alert.
 async fn integration(app: &TestApp) -> String {
     let made = app
         .post(
@@ -299,7 +304,7 @@ async fn integration(app: &TestApp) -> String {
     made["hook_url"].as_str().expect("a URL").to_owned()
 }
 
-/// The error of the story, as Alertmanager sends it.
+/// Sends the alert of the story in the format of Alertmanager.
 async fn alert(app: &TestApp, hook: &str) -> Value {
     let body = json!({
         "version": "4",
@@ -329,7 +334,7 @@ async fn alert(app: &TestApp, hook: &str) -> Value {
     app.anonymous().post(hook, body).await.expect(202).json
 }
 
-/// A repeat at that time: it joins the incident and opens nothing.
+/// Repeats the alert at this time. It joins the incident and opens nothing.
 async fn again(app: &TestApp, hook: &str, time: &str, incident: &str) {
     app.set_clock(&eat(time));
     let taken = alert(app, hook).await;
@@ -338,7 +343,7 @@ async fn again(app: &TestApp, hook: &str, time: &str, incident: &str) {
     assert_eq!(attached.len(), 1, "{taken:#}");
     assert_eq!(attached[0]["id"], incident);
     let minutes: i64 = time[3..].parse().expect("minutes");
-    // One before 10:01, and one every five minutes from then on.
+    // There was one alert before 10:01, and one every five minutes from then on.
     assert_eq!(attached[0]["alerts_received"], 2 + (minutes - 1) / 5);
     assert_eq!(attached[0]["alerts"], 1);
 }
@@ -351,7 +356,7 @@ fn owned(affected: (&str, &str, &str)) -> (String, String, String) {
     )
 }
 
-/// Type, id and source of what is affected, sorted.
+/// Returns the type, ID and source of each affected resource, sorted.
 async fn affected(app: &TestApp, at: &str) -> Vec<(String, String, String)> {
     let text = |value: &Value| value.as_str().expect("text").to_owned();
     let mut found: Vec<_> = app
@@ -394,7 +399,7 @@ async fn the_audience_is_the_owner_and_the_two_collaborators(app: &TestApp, at: 
     for (item, address) in audience.items().iter().zip(ADDRESSES) {
         assert_eq!(item["person"]["email"], address);
         assert_eq!(item["told"], false);
-        // Each of the three affected resources is a reason, through the project on which the role is.
+        // Each of the three affected resources is a reason, through the project that the role is on.
         let reasons: BTreeSet<String> = item["reasons"]
             .as_array()
             .expect("reasons")
@@ -437,7 +442,8 @@ fn addresses(mails: &[Mail]) -> BTreeSet<String> {
     mails.iter().map(|mail| mail.to.clone()).collect()
 }
 
-/// Text and HTML both name what of theirs is affected, the message, and nothing of anybody else's.
+/// Checks that the text and the HTML name the recipient's affected resources and the message, and nothing of
+/// other customers.
 fn is_about_their_own_files(mail: &Mail, message: &str) {
     assert!(
         mail.header("content-type").starts_with("multipart/alternative"),
@@ -594,7 +600,7 @@ async fn the_report_has_three_audiences(app: &TestApp, by: &Http, at: &str) {
 }
 
 async fn the_audit_says_who_did_what(app: &TestApp, incident: &str, notices: &[&String]) {
-    // Who told customers what, and when.
+    // Who notified customers of what, and when.
     let queued = app
         .all(&format!("/api/v1/audit?incident={incident}&action=notice.queued"))
         .await;
@@ -648,7 +654,7 @@ async fn the_audit_says_who_did_what(app: &TestApp, incident: &str, notices: &[&
         !done.contains_key("incident.status"),
         "resolved only after 10:10: {done:#?}"
     );
-    // Every accepted mail is on record: one attempt each.
+    // Every accepted email is recorded, with one attempt each.
     for notice in notices {
         for delivery in app.deliveries(notice).await {
             assert_eq!(

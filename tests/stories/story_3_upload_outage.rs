@@ -1,10 +1,13 @@
-//! The upload outage: 16 hours on 5 and 6 October 2021, noticed in the morning, two people affected, pieced together
-//! afterwards as the error log held no user. Times of that day are in US Pacific (UTC-7).
+//! The upload outage. It lasted 16 hours on 5 and 6 October 2021, was noticed in the morning, and affected
+//! two people. They were found only afterwards, because the error log contained no user. The times of that
+//! day are in US Pacific (UTC-7).
 //!
-//! Here the upload service is watched: its heartbeat's silence and a check open incidents by themselves, minutes after the
-//! deployment. Errors say who their users are, as far as they do; and the times of the story are entered afterwards.
+//! With Candor the upload service is monitored. A missing heartbeat and a check open incidents by themselves,
+//! minutes after the deployment. Errors contain their users as far as they are known, and the times of the
+//! story are entered afterwards.
 //!
-//! Not yet to be shown: a feed of the status page, a feed within the product, and a value for each recipient (a gift code).
+//! Three things do not exist yet: a feed of the status page, a feed within the product, and a value for each
+//! recipient (a gift code).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,7 +23,8 @@ on_both_databases!(silence_and_errors_say_what_nobody_noticed);
 
 const ZONE: &str = "America/Los_Angeles";
 
-/// The two who met it: one had just donated. The first is known by her id, the other by his address.
+/// The two people who hit the error, of whom one had just donated. The error names the first by her ID and
+/// the second by his address.
 const AFFECTED: [(&str, &str); 2] = [
     ("dana", "dana@family.example"),
     ("miguel", "miguel@archive.example"),
@@ -56,7 +60,7 @@ async fn silence_and_errors_say_what_nobody_noticed(env: Env) {
         .expect(201);
     let cristina = app.as_role(made["token"].as_str().expect("a token"));
 
-    // What there was not then: the upload service says that it is alive, and is asked whether it is.
+    // This did not exist at that time: the upload service sends a heartbeat and is checked.
     let status = Arc::new(AtomicU16::new(200));
     let answer = status.clone();
     let upload = Receiver::answering(move |_, _| Reply::of(answer.load(Ordering::SeqCst)));
@@ -80,10 +84,11 @@ async fn silence_and_errors_say_what_nobody_noticed(env: Env) {
     }
     assert_eq!(env.count("incidents"), 0);
 
-    // 16:19: the deployment. Nothing answers any more, and nothing says that it is alive.
+    // 16:19: the deployment. From now on the check fails and no heartbeat arrives.
     asked(&app, &check, 5, "16:18").await;
     status.store(503, Ordering::SeqCst);
-    // The last beat came at 16:14, so the next one was due at 16:19; at 16:20 its silence is an alert.
+    // The last heartbeat came at 16:14, so the next one was due at 16:19. At 16:20 it counts as missing,
+    // which makes an alert.
     for time in ["16:19", "16:20", "16:21"] {
         asked(&app, &check, 5, time).await;
     }
@@ -119,7 +124,7 @@ async fn silence_and_errors_say_what_nobody_noticed(env: Env) {
         );
     }
 
-    // In the evening people fail to upload. Two of them are known; the errors of others name nobody whom we know, or nobody.
+    // In the evening uploads fail. Two of the users are known. The other errors name unknown users or nobody.
     let incident = error(&app, &hook, "20:03", Some(json!({"id": "dana"}))).await;
     for (time, user) in [
         ("20:05", Some(json!({"id": "dana"}))),
@@ -157,7 +162,7 @@ async fn silence_and_errors_say_what_nobody_noticed(env: Env) {
         app.all(&format!("/api/v1/alerts?incident={incident}")).await[0]["repeats"],
         8
     );
-    // The first of the errors came in last: the window is as wide as they are.
+    // The first of the errors arrived last, so the incident begins with its time.
     assert_eq!(
         app.get(&at).await.expect(200)["started_at"],
         utc("2021-10-06T03:01:00Z")
@@ -181,7 +186,7 @@ async fn silence_and_errors_say_what_nobody_noticed(env: Env) {
         assert_eq!(app.get(&path).await.expect(200)["status"], "monitoring");
     }
 
-    // At 14:00 they sit together and write down what they know, in the time of the place.
+    // At 14:00 the team meets and adds what it knows, in local time.
     app.set_clock(&pacific(6, "14:00"));
     app.patch(&at, json!({"time_zone": ZONE, "started_at": pacific(5, "16:19")}))
         .await
@@ -240,7 +245,7 @@ async fn silence_and_errors_say_what_nobody_noticed(env: Env) {
     for mail in &mails {
         is_for_somebody_who_met_it(mail);
     }
-    // Dana reads the times in her own zone too.
+    // Dana gets the times in her own time zone too.
     let dana = mails
         .iter()
         .find(|mail| mail.to.starts_with("dana"))
@@ -254,7 +259,7 @@ async fn silence_and_errors_say_what_nobody_noticed(env: Env) {
     app.finish().await;
 }
 
-/// That time on that day of October, in US Pacific.
+/// Returns this time on this day of October, in US Pacific.
 fn pacific(day: u8, time: &str) -> String {
     format!("2021-10-{day:02}T{time}:00-07:00")
 }
@@ -263,7 +268,7 @@ fn utc(time: &str) -> Value {
     json!(time)
 }
 
-/// Sets the clock and waits until the check was asked then.
+/// Sets the clock and waits until the check ran at this time.
 async fn asked(app: &TestApp, check: &str, day: u8, time: &str) {
     let at = candor::base::time::Timestamp::parse(&pacific(day, time)).expect("a time");
     app.set_clock(&pacific(day, time));
@@ -274,8 +279,8 @@ async fn asked(app: &TestApp, check: &str, day: u8, time: &str) {
     .await;
 }
 
-/// Somebody fails to upload on the evening of the 5th, and the error log says so; it arrives at 22:40 at the latest.
-/// Answers the incident.
+/// Sends the error of a failed upload on the evening of the 5th. It arrives at 22:40 at the latest. Returns
+/// the incident.
 async fn error(app: &TestApp, hook: &str, time: &str, user: Option<Value>) -> String {
     app.set_clock(&pacific(5, if time == "20:01" { "22:40" } else { time }));
     let mut event = json!({
@@ -301,7 +306,8 @@ async fn the_metrics_are_those_of_the_story(app: &TestApp, at: &str) {
         .await
         .expect(200);
     let minutes = |n: i64| json!(n * 60);
-    // "Total 16 hours partial downtime"; told after 14 minutes; noticed after more than 15 hours.
+    // "Total 16 hours partial downtime". Customers were notified after 14 minutes. The outage was noticed
+    // after more than 15 hours.
     assert_eq!(metrics["impact"], minutes(15 * 60 + 51));
     let hours = metrics["impact"].as_f64().expect("seconds") / 3_600.0;
     assert_eq!(format!("{hours:.0}"), "16");
@@ -364,7 +370,7 @@ async fn the_report_is_blameless(app: &TestApp, by: &Http, at: &str) {
             "Summary"
         ]
     );
-    // Users do not follow social media: the public page says it.
+    // The public page shows it, because users do not follow social media.
     by.post(&format!("{at}/report/publish"), json!({}))
         .await
         .expect(200);
@@ -375,7 +381,8 @@ async fn the_report_is_blameless(app: &TestApp, by: &Http, at: &str) {
     }
 }
 
-/// Text and HTML say why they get it and what they can do, and nothing of what stays inside.
+/// Checks that the text and the HTML say why the recipient gets the email and what they can do, and nothing
+/// internal.
 fn is_for_somebody_who_met_it(mail: &Mail) {
     for part in [&mail.text, &mail.html] {
         let part = part.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -1,4 +1,4 @@
-//! The service in this process, with its own database, mail server and clock.
+//! Runs the service in the process of the test, with its own database, mail server and clock.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::http::{ADMIN_TOKEN, Http};
 use super::mail::Mail;
 use super::wait::DEADLINE;
 
-/// A running service. Calls on it are requests with the admin token; end each test with `finish`.
+/// A running service. Calls on it are requests with the admin token. Each test ends with `finish`.
 pub struct TestApp {
     pub env: Env,
     pub catcher: Catcher,
@@ -26,7 +26,7 @@ pub struct TestApp {
     running: Option<Running>,
 }
 
-/// How the service of a test differs from the usual.
+/// Changes the default settings of the service for a test.
 pub struct Builder {
     env: Env,
     clock: Clock,
@@ -38,7 +38,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A clock that stands at this time, until the test moves it.
+    /// Uses a clock that stays at this time until the test moves it.
     pub fn at(mut self, time: &str) -> Self {
         self.clock = Clock::manual(time_of(time));
         self
@@ -49,13 +49,13 @@ impl Builder {
         self
     }
 
-    /// Mails become files, in `outbox` of the test's directory.
+    /// Writes emails as files to `outbox` in the directory of the test.
     pub fn without_smtp(mut self) -> Self {
         self.without_smtp = true;
         self
     }
 
-    /// Mails go to this server, and not to the catcher.
+    /// Sends emails to this server instead of the catcher.
     pub fn relay(mut self, url: impl Into<String>) -> Self {
         self.relay = Some(url.into());
         self
@@ -73,18 +73,18 @@ impl Builder {
         self.config(|config| config.retry_schedule = waits.into())
     }
 
-    /// Whether this process delivers.
+    /// Sets whether this process sends deliveries.
     pub fn workers(self, on: bool) -> Self {
         self.config(|config| config.workers = on)
     }
 
-    /// One more channel to accounts' systems.
+    /// Adds a channel to systems of accounts.
     pub fn channel(mut self, channel: Arc<dyn EndpointChannel>) -> Self {
         self.channels.push(channel);
         self
     }
 
-    /// Any other setting.
+    /// Changes any other setting.
     pub fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(&mut self.config);
         self
@@ -135,7 +135,8 @@ impl TestApp {
         self.clock.set(time_of(time));
     }
 
-    /// All mails so far, once there are `n`: neither fewer, after a deadline, nor more.
+    /// Waits for `n` emails and returns all that have arrived. It fails after a deadline if there are fewer,
+    /// and if there are more.
     pub async fn mails(&self, n: usize) -> Vec<Mail> {
         let caught = self
             .catcher
@@ -153,7 +154,7 @@ impl TestApp {
         mails
     }
 
-    /// A page as a signed-in admin sees it, as HTML.
+    /// Returns a page as HTML, as a signed-in admin gets it.
     pub async fn admin_page(&self, path: &str) -> String {
         let form = format!("token={ADMIN_TOKEN}");
         let signed = self
@@ -178,33 +179,33 @@ impl TestApp {
         page.text
     }
 
-    /// Stops it and starts it again on the same database; its port is another one.
+    /// Stops the service and starts it again with the same database and another port.
     pub async fn restart(&mut self) {
         self.stop().await;
         self.start_again().await;
     }
 
-    /// Starts it on the same database after it was stopped.
+    /// Starts the service again with the same database after it was stopped.
     pub async fn start_again(&mut self) {
         let running = start(&self.config, &self.clock, &self.channels).await;
         self.http = Http::new(&running.base_url(), Some(ADMIN_TOKEN));
         self.running = Some(running);
     }
 
-    /// Stops it and starts it again at that time of a clock that was made with `Builder::at`.
+    /// Stops the service, sets a clock that was made with `Builder::at`, and starts the service again.
     pub async fn down_until(&mut self, time: &str) {
         self.stop().await;
         self.set_clock(time);
         self.start_again().await;
     }
 
-    /// `http://ADDRESS:PORT`
+    /// Returns `http://ADDRESS:PORT`.
     pub fn base(&self) -> String {
         self.running.as_ref().expect("a running service").base_url()
     }
 
-    /// The end of every test: the audit chain is whole, the service stops in time, and what it counted beside the
-    /// deliveries is what they are.
+    /// Ends a test. The audit trail must be intact, the service must stop in time, and the stored counts must
+    /// agree with the deliveries.
     pub async fn finish(mut self) {
         let verified = self.get("/api/v1/audit/verify").await.expect(200);
         assert_eq!(verified["ok"], true, "the audit chain does not hold: {verified}");
@@ -220,7 +221,7 @@ impl TestApp {
         assert_eq!(counted, there, "deliveries are counted wrongly");
     }
 
-    /// Stops it; `start_again` starts it.
+    /// Stops the service. `start_again` starts it.
     pub async fn stop(&mut self) {
         let running = self.running.take().expect("a running service");
         tokio::time::timeout(DEADLINE, running.stop())

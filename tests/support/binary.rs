@@ -1,4 +1,4 @@
-//! The real program, as a process that can be killed.
+//! Runs the real program as a process that can be killed.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -15,20 +15,20 @@ use super::databases::Env;
 use super::http::{ADMIN_TOKEN, Http};
 use super::wait::DEADLINE;
 
-/// The program and its settings. Calls on it are requests with the admin token, while it serves.
+/// The program and its settings. While it serves, calls on it are requests with the admin token.
 pub struct Binary {
     env: Env,
     settings: BTreeMap<String, String>,
-    /// What starts the program, where it is not started as it is.
+    /// The command that starts the program. Empty if it is started directly.
     launcher: Vec<String>,
     process: Option<Process>,
     http: Option<Http>,
 }
 
-/// What a command wrote and how it ended.
+/// The output of a command and its exit code.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// None where a signal ended it.
+    /// The exit code. `None` if a signal ended the command.
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
@@ -49,7 +49,8 @@ impl Output {
 }
 
 impl Binary {
-    /// On the test's database, a free port, and without SMTP; nothing runs yet.
+    /// Prepares the program with the database of the test, a free port, and without SMTP. Nothing is started
+    /// yet.
     pub fn new(env: &Env) -> Self {
         let binary = Self {
             env: env.clone(),
@@ -64,26 +65,27 @@ impl Binary {
             .setting("admin_token", ADMIN_TOKEN)
     }
 
-    /// A setting, under its name in `candor.toml`.
+    /// Sets a setting by its name in `candor.toml`.
     pub fn setting(mut self, name: &str, value: impl Display) -> Self {
         self.settings
             .insert(format!("CANDOR_{}", name.to_uppercase()), value.to_string());
         self
     }
 
-    /// Without this setting.
+    /// Removes a setting.
     pub fn without(mut self, name: &str) -> Self {
         self.settings.remove(&format!("CANDOR_{}", name.to_uppercase()));
         self
     }
 
-    /// A variable of its environment that is no setting of ours.
+    /// Sets an environment variable that is not a setting of Candor.
     pub fn environment(mut self, name: &str, value: impl Display) -> Self {
         self.settings.insert(name.to_owned(), value.to_string());
         self
     }
 
-    /// From now on this command starts the program: it gets the program and its arguments as its last ones.
+    /// Uses this command to start the program from now on. It gets the program and its arguments as its last
+    /// arguments.
     pub fn launched_by(&mut self, launcher: impl IntoIterator<Item = impl Into<String>>) {
         self.launcher = launcher.into_iter().map(Into::into).collect();
     }
@@ -99,12 +101,13 @@ impl Binary {
         self.http = Some(Http::new(&url, Some(ADMIN_TOKEN)));
     }
 
-    /// Starts `candor worker` and waits until it delivers. It takes no requests.
+    /// Starts `candor worker` and waits until it delivers. It accepts no requests.
     pub async fn work(&mut self) {
         self.start(["worker"], "delivering").await;
     }
 
-    /// Starts a command and waits until it writes a line that begins so; gives the rest of that line.
+    /// Starts a command and waits until it writes a line that begins with `ready`. Returns the rest of that
+    /// line.
     async fn start(&mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>, ready: &str) -> String {
         assert!(self.process.is_none(), "it runs already");
         let mut process = Process::spawn(&mut self.command(arguments));
@@ -125,14 +128,14 @@ impl Binary {
         rest
     }
 
-    /// kill -9.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
         self.running().kill();
         self.process = None;
         self.http = None;
     }
 
-    /// SIGTERM, and waits for the end that it leads to.
+    /// Sends SIGTERM and waits until the program ends.
     pub async fn terminate(&mut self) -> Output {
         let process = self.running();
         let id = process.child.id().to_string();
@@ -151,19 +154,19 @@ impl Binary {
         Process::spawn(&mut command).ended(&what).await
     }
 
-    /// Whether it runs.
+    /// Returns whether the program runs.
     pub fn is_alive(&mut self) -> bool {
         self.process
             .as_mut()
             .is_some_and(|process| process.child.try_wait().expect("a child").is_none())
     }
 
-    /// What the running program has written so far.
+    /// Returns what the running program has written so far.
     pub fn log(&self) -> String {
         self.process.as_ref().map(Process::log).unwrap_or_default()
     }
 
-    /// The end of every test: it stops when asked to, and the audit chain is whole.
+    /// Ends a test. The program must stop after SIGTERM, and the audit trail must be intact.
     pub async fn finish(mut self) {
         if self.process.is_some() {
             self.terminate().await.expect(0);
@@ -176,7 +179,7 @@ impl Binary {
     }
 
     fn command(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-        // Another build of it, such as one with optimisations, may be named.
+        // The variable can name another build of the program, such as one with optimisations.
         let program = std::env::var_os("CANDOR_TEST_BINARY")
             .unwrap_or_else(|| OsStr::new(env!("CARGO_BIN_EXE_candor")).to_owned());
         let mut command = match self.launcher.split_first() {
@@ -192,7 +195,8 @@ impl Binary {
                 command.env_remove(name);
             }
         }
-        // In the test's own directory, where no `candor.toml` lies about and an outbox may be made.
+        // The program runs in the directory of the test. There is no `candor.toml`, and an outbox may be
+        // created.
         command
             .args(arguments)
             .envs(&self.settings)
@@ -219,7 +223,7 @@ impl Drop for Binary {
     }
 }
 
-/// What a line says: the line itself, or the message of a line of JSON.
+/// Returns the text of a line, which is the line itself or the message of a JSON line.
 fn message(line: &str) -> String {
     serde_json::from_str::<serde_json::Value>(line)
         .ok()
@@ -227,11 +231,11 @@ fn message(line: &str) -> String {
         .unwrap_or_else(|| line.to_owned())
 }
 
-/// A child process whose output is read all the time, and which does not outlive its test.
+/// A child process whose output is always read. It is killed at the end of its test.
 struct Process {
     child: Child,
     written: Arc<Mutex<Written>>,
-    /// The lines of its standard output; closed when both outputs are.
+    /// The lines of its standard output. The channel closes when both outputs are closed.
     lines: UnboundedReceiver<String>,
 }
 
@@ -269,7 +273,7 @@ impl Process {
         }
     }
 
-    /// Waits for its end.
+    /// Waits until the process ends.
     async fn ended(&mut self, what: &str) -> Output {
         if timeout(DEADLINE, async { while self.lines.recv().await.is_some() {} })
             .await
@@ -287,7 +291,7 @@ impl Process {
     }
 
     fn kill(&mut self) {
-        // An error means that it has ended already.
+        // An error means that the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -304,7 +308,7 @@ impl Drop for Process {
     }
 }
 
-/// Reads one output in a thread of its own: the test may be busy, and the pipe must not fill up.
+/// Reads one output in its own thread, because the pipe must not fill up while the test is busy.
 fn read(
     output: impl Read + Send + 'static,
     written: &Arc<Mutex<Written>>,
@@ -321,7 +325,7 @@ fn read(
             line.clear();
             part(&mut written.lock().expect("no panic while writing")).push_str(&text);
             if send {
-                // Nobody may be waiting for lines any more.
+                // The receiver may have ended already.
                 let _ = lines.send(text);
             }
         }

@@ -1,4 +1,4 @@
-//! Somebody with a browser: signs in, opens pages, and sends the forms that stand on them.
+//! A browser that signs in, opens pages and sends their forms.
 
 use reqwest::Method;
 
@@ -12,7 +12,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Signs in, as the form does.
+    /// Signs in with the form.
     pub async fn signed_in(app: &TestApp, token: &str) -> Browser {
         let answer = app
             .anonymous()
@@ -30,7 +30,7 @@ impl Browser {
         }
     }
 
-    /// A page.
+    /// Opens a page.
     pub async fn open(&self, path: &str) -> Answer {
         self.http
             .request(Method::GET, path)
@@ -39,12 +39,12 @@ impl Browser {
             .await
     }
 
-    /// The text of a page that is there.
+    /// Opens an existing page and returns its text.
     pub async fn page(&self, path: &str) -> String {
         self.open(path).await.expect(200).text
     }
 
-    /// What the forms of a page carry.
+    /// Returns the key that the forms of a page contain.
     pub async fn key(&self, path: &str) -> String {
         let page = self.page(path).await;
         let (_, rest) = page
@@ -55,7 +55,7 @@ impl Browser {
         key
     }
 
-    /// Sends a form with these fields and no other.
+    /// Sends a form with these fields and no others.
     pub async fn send(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
         self.http
             .request(Method::POST, path)
@@ -65,7 +65,7 @@ impl Browser {
             .await
     }
 
-    /// Sends a form that stands on that page.
+    /// Sends a form that is on this page.
     pub async fn send_from(&self, page: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
         let key = self.key(page).await;
         let fields: Vec<(&str, &str)> = std::iter::once(("form_key", key.as_str()))

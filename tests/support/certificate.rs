@@ -1,4 +1,4 @@
-//! Certificates for servers of the tests, and the files that a client or a server of another kind needs of them.
+//! Certificates for servers in tests, and the files that a client or another server program needs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,19 +21,19 @@ fn pem(what: &str, der: &[u8]) -> String {
     )
 }
 
-/// A certificate that nobody has signed, made for one test.
+/// A self-signed certificate that is made for one test.
 pub struct Certificate {
     certificate: Vec<u8>,
     key: Vec<u8>,
 }
 
 impl Certificate {
-    /// For localhost and 127.0.0.1.
+    /// Creates a certificate for localhost and 127.0.0.1.
     pub fn new() -> Self {
         Self::named(&["localhost", "127.0.0.1"])
     }
 
-    /// For other names.
+    /// Creates a certificate for other names.
     pub fn named(names: &[&str]) -> Self {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
@@ -43,7 +43,7 @@ impl Certificate {
         }
     }
 
-    /// For localhost and 127.0.0.1, running out so long from now.
+    /// Creates a certificate for localhost and 127.0.0.1 that expires after this time.
     pub fn running_out_in(time: std::time::Duration) -> Self {
         let names = ["localhost", "127.0.0.1"].map(str::to_owned);
         let mut params = rcgen::CertificateParams::new(names).expect("names");
@@ -56,21 +56,21 @@ impl Certificate {
         }
     }
 
-    /// Writes a file of the one authority to trust, for `SSL_CERT_FILE`.
+    /// Writes a file with the certificate as the only trusted authority, for `SSL_CERT_FILE`.
     pub fn trusted_by(&self, directory: &Path) -> PathBuf {
         let path = directory.join("authority.pem");
         std::fs::write(&path, pem("CERTIFICATE", &self.certificate)).expect("a file");
         path
     }
 
-    /// Writes a file of the key, for a server that is another program.
+    /// Writes a file with the key, for a server that is another program.
     pub fn key_file(&self, directory: &Path) -> PathBuf {
         let path = directory.join("key.pem");
         std::fs::write(&path, pem("PRIVATE KEY", &self.key)).expect("a file");
         path
     }
 
-    /// For a server that shows it.
+    /// Returns the configuration of a server with this certificate.
     pub fn server(&self) -> Arc<ServerConfig> {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()));
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

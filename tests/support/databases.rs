@@ -1,4 +1,4 @@
-//! A database of its own for every test, gone at its end whether it passed or panicked.
+//! Creates a separate database for every test and removes it at the end, even if the test panics.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::{postgres, templates};
 
-/// A test that takes longer has hung.
+/// A test that takes longer than this hangs.
 const LONGEST: Duration = Duration::from_secs(300);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Backend {
     Postgres,
 }
 
-/// What a test gets: a database and a directory, both for it alone.
+/// The database and the directory of one test.
 #[derive(Clone, Debug)]
 pub struct Env {
     pub backend: Backend,
@@ -29,7 +29,7 @@ pub struct Env {
 }
 
 impl Env {
-    /// Runs SQL behind the service's back: for what cannot be done from outside, such as tampering.
+    /// Runs SQL directly on the database, for things that cannot be done from outside, such as tampering.
     pub fn sql(&self, statements: &str) -> diesel::QueryResult<()> {
         match self.backend {
             Backend::Sqlite => self.sqlite().batch_execute(statements),
@@ -37,7 +37,8 @@ impl Env {
         }
     }
 
-    /// How many rows a table has, or a table with a condition: `"deliveries WHERE state = 'sent'"`.
+    /// Returns the number of rows of a table, which may have a condition: `"deliveries WHERE state =
+    /// 'sent'"`.
     pub fn count(&self, table: &str) -> i64 {
         #[derive(QueryableByName)]
         struct Counted {
@@ -54,7 +55,7 @@ impl Env {
             .n
     }
 
-    /// The values of one column, which the query names `value`: `"SELECT name AS value FROM …"`.
+    /// Returns the values of one column, which the query must name `value`: `"SELECT name AS value FROM …"`.
     pub fn texts(&self, query: &str) -> Vec<String> {
         #[derive(QueryableByName)]
         struct Row {
@@ -70,7 +71,7 @@ impl Env {
         rows.into_iter().map(|row| row.value).collect()
     }
 
-    /// Keeps everybody else from writing to an embedded database, until what this gives is dropped.
+    /// Prevents all other writes to an SQLite database until the returned connection is dropped.
     pub fn hold_writes(&self) -> SqliteConnection {
         let mut connection = self.sqlite();
         connection
@@ -93,8 +94,8 @@ impl Env {
     }
 }
 
-/// Makes of each named function, `async fn(env: Env)`, the tests `name::sqlite` and `name::postgres`. After `empty:`
-/// the database has no tables yet.
+/// Makes the tests `name::sqlite` and `name::postgres` from each function `async fn(env: Env)`. After
+/// `empty:` the database has no tables yet.
 macro_rules! on_both_databases {
     (empty: $($name:ident),+ $(,)?) => { $crate::support::on_both_databases!(run_on_empty $($name)+); };
     ($($name:ident),+ $(,)?) => { $crate::support::on_both_databases!(run $($name)+); };
@@ -114,8 +115,8 @@ macro_rules! on_both_databases {
 }
 pub(crate) use on_both_databases;
 
-/// Makes of each named function the test `name::sqlite`: for what no database can change, such as a parser, a page
-/// or a protocol.
+/// Makes the test `name::sqlite` from each function, for behaviour that does not depend on the database, such
+/// as a parser, a page or a protocol.
 macro_rules! on_one_database {
     ($($name:ident),+ $(,)?) => { $(
         mod $name {
@@ -128,8 +129,8 @@ macro_rules! on_one_database {
 }
 pub(crate) use on_one_database;
 
-/// Runs one test on one migrated database. Without a PostgreSQL to run on it says so and passes, unless
-/// `CANDOR_REQUIRE_POSTGRES=1`.
+/// Runs one test with a migrated database. If there is no PostgreSQL server, the test reports this and
+/// passes, unless `CANDOR_REQUIRE_POSTGRES=1`.
 pub fn run<Body, Running>(backend: Backend, body: Body)
 where
     Body: FnOnce(Env) -> Running,
@@ -138,7 +139,7 @@ where
     run_on(backend, Content::Migrated, body);
 }
 
-/// The same on an empty database, for a test of what the service makes of one.
+/// Runs one test with an empty database.
 pub fn run_on_empty<Body, Running>(backend: Backend, body: Body)
 where
     Body: FnOnce(Env) -> Running,
@@ -152,7 +153,8 @@ where
     Body: FnOnce(Env) -> Running,
     Running: Future<Output = ()>,
 {
-    // Before the runtime, so that it is dropped after it: nothing uses the database any more.
+    // The database is created before the runtime, so that it is dropped after it, when nothing uses it any
+    // more.
     let Some(database) = Database::create(backend, content) else {
         return;
     };
@@ -163,14 +165,14 @@ where
         .unwrap_or_else(|_| panic!("the test still ran after {LONGEST:?}"));
 }
 
-/// A second database of a test, gone when it is dropped.
+/// A second database for a test. It is removed when this value is dropped.
 pub struct Another {
     pub env: Env,
     _database: Database,
 }
 
 impl Another {
-    /// One of this kind without tables.
+    /// Creates an empty database of this kind.
     pub fn of(backend: Backend) -> Self {
         let database =
             Database::create(backend, Content::Empty).expect("the kind of database that the test runs on");
@@ -181,18 +183,18 @@ impl Another {
     }
 }
 
-/// What is in a new database.
+/// The content of a new database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Content {
-    /// The tables of the service, without rows.
+    /// The database has the tables of the service without rows.
     Migrated,
-    /// Nothing.
+    /// The database has no tables.
     Empty,
 }
 
 struct Database {
     env: Env,
-    /// The database's name, and the URL of the one from which it can be dropped.
+    /// The name of the database, and the URL of the database from which it can be dropped.
     on_server: Option<(String, String)>,
     _directory: TempDir,
 }
@@ -221,7 +223,7 @@ impl Database {
                     Content::Migrated => templates::copy_postgres(server, &name),
                     Content::Empty => PgConnection::establish(server)
                         .expect("a connection to the PostgreSQL server")
-                        // From template0: template1 may have been changed, or be in use.
+                        // template0 is used, because template1 may have been changed or be in use.
                         .batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'"))
                         .expect("a new database"),
                 }
@@ -244,8 +246,8 @@ impl Database {
     }
 }
 
-/// Where the tests' files go: into memory where that has room, since a test waits for the disk at each commit.
-/// `TMPDIR` overrides it.
+/// Returns the folder for the files of the tests. It is in memory if there is enough space, because a commit
+/// waits for the disk. `TMPDIR` overrides it.
 fn place() -> PathBuf {
     const MEMORY: &str = "/dev/shm";
     const ROOM: u64 = 1 << 30;
@@ -274,7 +276,7 @@ impl Drop for Database {
                     .batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
                     .map_err(|error| error.to_string())
             });
-        // No panic: this may run because of one.
+        // This must not panic, because it may run during a panic.
         if let Err(error) = dropped {
             eprintln!("the database {name} stays behind: {error}");
         }

@@ -1,4 +1,4 @@
-//! A client for the API: a line per call, and on failure the whole answer in the message.
+//! A client for the API. Each call is one line, and a failed assertion shows the whole answer.
 
 use std::fmt::Display;
 use std::ops::Index;
@@ -9,10 +9,10 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// The admin token that every test's service is started with.
+/// The admin token of the service in every test.
 pub const ADMIN_TOKEN: &str = "candor-admin-token-of-the-tests";
 
-/// One server and one token. Cheap to clone; connections are shared.
+/// A client for one server with one token. It is cheap to clone, and clones share connections.
 #[derive(Clone)]
 pub struct Http {
     client: Client,
@@ -24,10 +24,11 @@ impl Http {
     pub fn new(base: &str, token: Option<&str>) -> Self {
         let client = Client::builder()
             .no_proxy()
-            // A redirect is an answer that a test may want to see.
+            // A test may want to check a redirect, so redirects are not followed.
             .redirect(reqwest::redirect::Policy::none())
             .timeout(Duration::from_secs(60))
-            // The server ends a connection that idles; on a busy machine a request would meet that now and then.
+            // The server closes idle connections, and on a busy machine a request could use such a
+            // connection.
             .pool_max_idle_per_host(0)
             .build()
             .expect("an HTTP client");
@@ -38,7 +39,7 @@ impl Http {
         }
     }
 
-    /// The same server, by another token.
+    /// Returns a client for the same server with another token.
     pub fn as_role(&self, token: &str) -> Self {
         Self {
             token: Some(token.to_owned()),
@@ -46,12 +47,12 @@ impl Http {
         }
     }
 
-    /// The same server, by a new token of that role.
+    /// Returns a client for the same server with a new token of this role.
     pub async fn as_new(&self, role: &str) -> Self {
         self.as_role(&self.token(role).await)
     }
 
-    /// The same server, without a token.
+    /// Returns a client for the same server without a token.
     pub fn anonymous(&self) -> Self {
         Self {
             token: None,
@@ -59,7 +60,7 @@ impl Http {
         }
     }
 
-    /// A new API token of that role.
+    /// Creates an API token with this role.
     pub async fn token(&self, role: &str) -> String {
         let made = self
             .post(
@@ -70,7 +71,7 @@ impl Http {
         made.expect(201)["token"].as_str().expect("a token").to_owned()
     }
 
-    /// A request to build on; a path that is a whole URL (such as a `hook_url`) is taken as it is.
+    /// Starts a request. A path that is a complete URL (such as a `hook_url`) is used unchanged.
     pub fn request(&self, method: Method, path: &str) -> Request {
         let url = if path.starts_with("http://") {
             path.to_owned()
@@ -114,13 +115,13 @@ impl Http {
             .await
     }
 
-    /// Imports a directory, given as NDJSON.
+    /// Imports a directory in NDJSON.
     pub async fn import(&self, ndjson: impl Into<Vec<u8>>) -> Answer {
         self.post_raw("/api/v1/directory/import", "application/x-ndjson", ndjson)
             .await
     }
 
-    /// The items of all pages of a list.
+    /// Returns the items of all pages of a list.
     pub async fn all(&self, path: &str) -> Vec<Value> {
         let separator = if path.contains('?') { '&' } else { '?' };
         let mut items = Vec::new();
@@ -170,7 +171,7 @@ impl Request {
             .unwrap_or_else(|error| panic!("{line}: no answer: {error:?}"))
     }
 
-    /// For a server that may be gone.
+    /// Sends a request to a server that may not be running.
     pub async fn try_send(self) -> Result<Answer, reqwest::Error> {
         let response = self.builder.send().await?;
         let status = response.status().as_u16();
@@ -199,14 +200,14 @@ impl Request {
     }
 }
 
-/// What came back. `answer["field"]` reads its JSON.
+/// The answer to a request. `answer["field"]` reads its JSON.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The method and the path of the request.
     pub request: String,
     pub status: u16,
     pub headers: HeaderMap,
-    /// Null where the answer is not JSON.
+    /// The JSON of the answer. Null if the answer is not JSON.
     pub json: Value,
     pub text: String,
 }
@@ -222,7 +223,7 @@ impl Answer {
         self
     }
 
-    /// A problem document of that status, as RFC 9457 wants it.
+    /// Expects a problem document (RFC 9457) with this status.
     #[track_caller]
     pub fn expect_problem(self, status: u16) -> Self {
         let answer = self.expect(status);
@@ -246,7 +247,7 @@ impl Answer {
         answer
     }
 
-    /// A 422 that names this place: a JSON pointer, `?parameter`, or `line 7`.
+    /// Expects a 422 that names this place: a JSON pointer, `?parameter`, or `line 7`.
     #[track_caller]
     pub fn expect_invalid(self, place: &str) -> Self {
         let answer = self.expect_problem(422);
@@ -259,7 +260,7 @@ impl Answer {
         answer
     }
 
-    /// Where the input is wrong: the pointers and lines of the problem's `errors`.
+    /// Returns the pointers and lines in the `errors` of the problem.
     pub fn places(&self) -> Vec<String> {
         let errors = self.json["errors"]
             .as_array()
@@ -274,7 +275,7 @@ impl Answer {
             .collect()
     }
 
-    /// The header, or nothing.
+    /// Returns the header, or an empty text.
     pub fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
@@ -291,7 +292,7 @@ impl Answer {
         }
     }
 
-    /// The items of one page of a list.
+    /// Returns the items of one page of a list.
     #[track_caller]
     pub fn items(&self) -> &[Value] {
         self.json["items"]

@@ -1,4 +1,4 @@
-//! An HTTPS server that answers 200 to whoever trusts its certificate.
+//! An HTTPS server that answers every client that trusts its certificate with 200.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -7,7 +7,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::certificate::Certificate;
 
-/// A running server on a port of its own.
+/// A running server on its own port.
 pub struct Https {
     port: u16,
     server: JoinHandle<()>,
@@ -32,7 +32,7 @@ impl Https {
                     }
                 }
                 let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nalive";
-                // Whoever hung up is not our matter.
+                // The client may have closed the connection already.
                 let _ = stream.write_all(answer).await;
                 let _ = stream.shutdown().await;
             }

@@ -1,11 +1,11 @@
-//! A caught mail, read as a mail client reads it.
+//! Reads a caught email as an email program does.
 
 use candor::demo::catcher::CaughtMail;
 use mail_parser::MessageParser;
 
 #[derive(Clone, Debug)]
 pub struct Mail {
-    /// The one recipient of the envelope.
+    /// The only recipient of the envelope.
     pub to: String,
     pub subject: String,
     pub text: String,
@@ -32,7 +32,7 @@ impl Mail {
         }
     }
 
-    /// The first header of that name, unfolded, or nothing.
+    /// Returns the first header with this name, unfolded, or an empty text.
     pub fn header(&self, name: &str) -> String {
         self.caught.header(name).unwrap_or_default()
     }

@@ -1,7 +1,7 @@
-//! What the tests share: a database for each, the service in this process or as the real program, a
-//! mail server, an HTTP client that says what went wrong, and the directory of the first story.
+//! Shared code of the tests: a database for each test, the service in the process or as the real program, a
+//! mail server, an HTTP client with useful messages, and the directory of the first story.
 //!
-//! Nothing here asserts a behaviour of its own, except that every test leaves a whole audit chain.
+//! Nothing here asserts a behaviour, except that every test leaves an intact audit trail.
 
 mod app;
 mod binary;

@@ -1,11 +1,11 @@
-//! A monitoring system that opens incidents: an integration whose alerts name a project, or a media item of one.
+//! A monitoring system that opens incidents: an integration whose alerts name a project or a media item.
 
 use serde_json::{Value, json};
 
 use super::http::Http;
 use super::wait::{DEADLINE, eventually};
 
-/// An integration, as alerts come in by it.
+/// An integration and the path of its hook.
 #[derive(Clone)]
 pub struct Monitoring {
     pub id: String,
@@ -13,7 +13,7 @@ pub struct Monitoring {
 }
 
 impl Http {
-    /// Makes an integration.
+    /// Creates an integration.
     pub async fn monitoring(&self) -> Monitoring {
         let made = self
             .post(
@@ -27,12 +27,12 @@ impl Http {
             .expect(201);
         Monitoring {
             id: made.id(),
-            // Its path: after a restart the port is another one.
+            // Only the path is kept, because the port changes after a restart.
             hook: hook_path(made["hook_url"].as_str().expect("a URL")),
         }
     }
 
-    /// Sends an alert of a problem that names a project, and gives the incident that it opened.
+    /// Sends an alert that names a project, and returns the incident that it opened.
     pub async fn fires(&self, by: &Monitoring, problem: &str, project: &str, severity: &str) -> String {
         let alert = json!({
             "status": "firing", "fingerprint": problem,
@@ -45,12 +45,12 @@ impl Http {
         taken["opened"][0]["id"].as_str().expect("an incident").to_owned()
     }
 
-    /// Sends an alert of a problem whose incident is open.
+    /// Repeats an alert whose incident is open.
     pub async fn fires_again(&self, by: &Monitoring, problem: &str) {
         self.fires_anew(by, problem, "2024-03-14T06:50:00Z").await;
     }
 
-    /// Sends an alert of a problem that has an incident: it began at this time.
+    /// Sends an alert of a known problem, with this start time.
     pub async fn fires_anew(&self, by: &Monitoring, problem: &str, began: &str) {
         let alert = json!({"status": "firing", "fingerprint": problem, "labels": {"alertname": problem},
             "annotations": {}, "startsAt": began, "endsAt": "0001-01-01T00:00:00Z"});
@@ -59,7 +59,7 @@ impl Http {
         assert_eq!(taken["opened"], json!([]), "{taken}");
     }
 
-    /// Sends the end of a problem.
+    /// Sends the resolved alert of a problem.
     pub async fn ends(&self, by: &Monitoring, problem: &str) {
         let alert = json!({"status": "resolved", "fingerprint": problem, "labels": {"alertname": problem},
             "annotations": {}, "startsAt": "2024-03-14T06:50:00Z", "endsAt": "2024-03-14T06:55:00Z"});
@@ -67,7 +67,7 @@ impl Http {
         self.anonymous().post(&by.hook, body).await.expect(202);
     }
 
-    /// Waits until a policy is chosen for an incident, and not carried out.
+    /// Waits until a policy was chosen for an incident and is not carried out yet.
     pub async fn waits(&self, incident: &str) {
         let run = eventually("a policy to be chosen", DEADLINE, async || {
             let run = self.run_of(incident).await;
@@ -77,7 +77,7 @@ impl Http {
         assert_eq!(run["outcome"], Value::Null, "{run}");
     }
 
-    /// What a policy did about an incident, once it has.
+    /// Waits until a policy has acted on an incident and returns its run.
     pub async fn decided(&self, incident: &str) -> Value {
         eventually("a policy to act", DEADLINE, async || {
             let run = self.run_of(incident).await;
@@ -86,7 +86,7 @@ impl Http {
         .await
     }
 
-    /// What a policy did about an incident, or is to do.
+    /// Returns the run of a policy for an incident.
     pub async fn run_of(&self, incident: &str) -> Value {
         let answer = self
             .get(&format!("/api/v1/incidents/{incident}/automation"))
@@ -95,7 +95,7 @@ impl Http {
         answer["run"].clone()
     }
 
-    /// Makes a policy: `more` over one that sends to at most 100 people.
+    /// Creates a policy that sends to at most 100 people. `more` changes its fields.
     pub async fn policy(&self, more: Value) -> String {
         self.post("/api/v1/automation/policies", policy(more))
             .await
@@ -103,7 +103,7 @@ impl Http {
             .id()
     }
 
-    /// The timeline's texts, in their order.
+    /// Returns the texts of the timeline in their order.
     pub async fn told_on_timeline(&self, incident: &str) -> Vec<String> {
         self.all(&format!("/api/v1/incidents/{incident}/timeline"))
             .await
@@ -118,7 +118,7 @@ fn hook_path(url: &str) -> String {
     format!("/hooks/{path}")
 }
 
-/// A policy that sends to at most 100 people, with `more` over it.
+/// Returns a policy that sends to at most 100 people. `more` changes its fields.
 pub fn policy(more: Value) -> Value {
     let mut policy = json!({
         "name": "Big ones", "action": "send", "message": "Some of your files cannot be opened. We are on it.",

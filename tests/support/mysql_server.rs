@@ -1,6 +1,6 @@
-//! Finds a MySQL or MariaDB server for the tests, or starts one: `CANDOR_TEST_MYSQL_URL`, else a MariaDB from installed
-//! binaries on a port and in a directory of its own. A small shell keeps it, and ends it when this process is gone,
-//! however it ends.
+//! Finds a MySQL or MariaDB server for the tests, or starts one. It uses `CANDOR_TEST_MYSQL_URL`, or else
+//! starts an installed MariaDB with its own port and directory. A small shell runs the server and ends it
+//! when this process has ended, however it ended.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
@@ -13,30 +13,31 @@ use mysql::prelude::Queryable;
 
 use super::certificate::Certificate;
 
-/// Runs the server until its standard input is closed; then nobody needs the data any more.
+/// Runs the server until its standard input is closed. Then the data is deleted.
 const KEEPER: &str = "trap '' INT; data=$1; shift; \"$@\" & server=$!; read -r line; kill -9 $server; wait $server 2>/dev/null; rm -rf \"$data\"";
 
-/// The password of the user that the tests come with: it must be seen nowhere.
+/// The password of the user of the tests. It must never appear anywhere.
 pub const PASSWORD: &str = "s3cr-et!pass";
 
-/// The one name in the certificate: an address, so that what else this machine calls itself is a wrong one.
+/// The only name in the certificate. It is an address, so that other names of this machine are wrong names.
 pub const NAME: &str = "127.0.0.1";
 
 struct Server {
     url: String,
-    /// Whose certificates to believe, where it is a server of the tests' own.
+    /// The authority of the server's certificate, if the tests started the server.
     authority: Option<PathBuf>,
-    /// Its standard input is what keeps the server.
+    /// The shell keeps the server running as long as its standard input is open.
     _keeper: Option<Child>,
 }
 
-/// The URL of a server on which databases can be created. `None`, after saying so, where there is none.
+/// Returns the URL of a server on which databases can be created. If there is none, it reports this and
+/// returns `None`.
 pub fn url() -> Option<&'static str> {
     server().map(|server| server.url.as_str())
 }
 
-/// The file with the authority of the server that [`url`] answers, which shows a certificate for [`NAME`]. `None`, after saying so,
-/// where that is not a server of the tests' own.
+/// Returns the file with the authority of the server that [`url`] returns. The server's certificate is for
+/// [`NAME`]. If the tests did not start the server, it reports this and returns `None`.
 pub fn authority() -> Option<&'static Path> {
     static SAID: OnceLock<()> = OnceLock::new();
     let found = server()?.authority.as_deref();
@@ -64,7 +65,7 @@ fn server() -> Option<&'static Server> {
                 "CANDOR_REQUIRE_POSTGRES=1, but there is no MySQL or MariaDB either: {why}"
             );
             SAID.get_or_init(|| {
-                // Not `eprintln!`, which the test runner swallows when the test passes.
+                // The test runner hides `eprintln!` if the test passes.
                 let _ = writeln!(
                     std::io::stderr(),
                     "not tested: sources of MySQL, for want of a server: {why}"
@@ -77,7 +78,7 @@ fn server() -> Option<&'static Server> {
 
 fn find() -> Result<Server, String> {
     if let Ok(url) = std::env::var("CANDOR_TEST_MYSQL_URL") {
-        // Asked for by name, so another one will not do.
+        // The server was named explicitly, so no other server is used instead.
         answers(&url).unwrap_or_else(|error| panic!("CANDOR_TEST_MYSQL_URL: {error}"));
         return Ok(Server {
             url,
@@ -118,7 +119,7 @@ fn start(server: &Path, install: &Path) -> Result<Server, String> {
             "--skip-test-db",
         ])
         .args([&user, &directory])
-        // Two that begin at the same moment give their temporary tables the same names.
+        // Two servers that start at the same moment would give their temporary tables the same names.
         .env("TMPDIR", &data)
         .stdin(Stdio::null())
         .output()
@@ -168,7 +169,7 @@ fn start(server: &Path, install: &Path) -> Result<Server, String> {
     }
     let mut conn = mysql::Conn::new(mysql::Opts::from_url(&root).map_err(|error| error.to_string())?)
         .map_err(|error| error.to_string())?;
-    // It may do everything: that nothing is written is not for want of a right.
+    // The user has all rights, so that a missing right is not the reason that nothing is written.
     for statement in [
         format!("CREATE USER 'tester'@'%' IDENTIFIED BY '{PASSWORD}'"),
         "GRANT ALL PRIVILEGES ON *.* TO 'tester'@'%'".to_owned(),

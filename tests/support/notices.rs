@@ -1,4 +1,4 @@
-//! The steps that most tests of notices begin with, each through the API.
+//! The steps with which most tests of notices begin. All of them use the API.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,8 @@ use super::story::{FILES, story_directory};
 use super::wait::{DEADLINE, eventually};
 
 impl Http {
-    /// Imports the story's directory and opens an incident that affects its two files, and so three people.
+    /// Imports the directory of the story and opens an incident that affects its two files and so three
+    /// people.
     pub async fn story_incident(&self) -> String {
         self.import(story_directory()).await.expect(200);
         self.incident(FILES.map(|file| ("file", file))).await
@@ -23,7 +24,7 @@ impl Http {
         self.post("/api/v1/incidents", body).await.expect(201).id()
     }
 
-    /// Makes more resources affected.
+    /// Adds an affected resource.
     pub async fn affect(&self, incident: &str, type_: &str, id: &str) {
         let body = json!({"resources": [{"type": type_, "id": id}]});
         self.post(&format!("/api/v1/incidents/{incident}/affected"), body)
@@ -31,7 +32,7 @@ impl Http {
             .expect(200);
     }
 
-    /// Moves an incident to `resolved`.
+    /// Changes the status of an incident to `resolved`.
     pub async fn resolve(&self, incident: &str) {
         self.post(
             &format!("/api/v1/incidents/{incident}/status"),
@@ -41,7 +42,7 @@ impl Http {
         .expect(200);
     }
 
-    /// Drafts a notice of that phase and gives its id. The customer has nothing to do.
+    /// Drafts a notice of this phase and returns its ID. The customer has nothing to do.
     pub async fn draft(&self, incident: &str, phase: &str) -> String {
         let body = json!({
             "phase": phase,
@@ -58,13 +59,13 @@ impl Http {
         self.get(&format!("/api/v1/notices/{notice}/preview")).await
     }
 
-    /// The digest of what would be sent now.
+    /// Returns the current digest of a draft.
     pub async fn digest(&self, notice: &str) -> String {
         let preview = self.preview(notice).await.expect(200);
         preview["digest"].as_str().expect("a digest").to_owned()
     }
 
-    /// Sends what that digest says.
+    /// Sends a notice with this digest.
     pub async fn send(&self, notice: &str, digest: &str) -> Answer {
         self.post(
             &format!("/api/v1/notices/{notice}/send"),
@@ -73,7 +74,7 @@ impl Http {
         .await
     }
 
-    /// Approves what that digest says.
+    /// Approves a notice with this digest.
     pub async fn approve(&self, notice: &str, digest: &str) -> Answer {
         self.post(
             &format!("/api/v1/notices/{notice}/approve"),
@@ -82,13 +83,13 @@ impl Http {
         .await
     }
 
-    /// Previews a draft and sends it as it is.
+    /// Previews a draft and sends it unchanged.
     pub async fn send_as_previewed(&self, notice: &str) -> Answer {
         let digest = self.digest(notice).await;
         self.send(notice, &digest).await.expect(202)
     }
 
-    /// Drafts, previews and sends; gives the notice's id once nothing of it waits any more.
+    /// Drafts, previews and sends a notice. Returns its ID when it has no pending delivery.
     pub async fn tell(&self, incident: &str, phase: &str) -> String {
         let notice = self.draft(incident, phase).await;
         self.send_as_previewed(&notice).await;
@@ -96,8 +97,8 @@ impl Http {
         notice
     }
 
-    /// Imports a directory made by `crowd`, opens an incident that affects all of it, and sends a detection; gives
-    /// the ids of the incident and the notice.
+    /// Imports a directory from `crowd`, opens an incident that affects all of it, and sends a detection.
+    /// Returns the IDs of the incident and the notice.
     pub async fn tell_crowd(&self, directory: String) -> (String, String) {
         self.import(directory).await.expect(200);
         let incident = self.incident([("project", "stage")]).await;
@@ -106,7 +107,7 @@ impl Http {
         (incident, notice)
     }
 
-    /// The notice, once it is sent.
+    /// Waits until the notice is sent and returns it.
     pub async fn done(&self, notice: &str) -> Answer {
         eventually("the notice to be sent", DEADLINE, async || {
             let answer = self.notice(notice).await;
@@ -119,13 +120,13 @@ impl Http {
         self.get(&format!("/api/v1/notices/{notice}")).await.expect(200)
     }
 
-    /// All deliveries of a notice.
+    /// Returns all deliveries of a notice.
     pub async fn deliveries(&self, notice: &str) -> Vec<Value> {
         self.all(&format!("/api/v1/notices/{notice}/deliveries?limit=500"))
             .await
     }
 
-    /// The addresses of a notice's deliveries in that state, sorted.
+    /// Returns the addresses of a notice's deliveries in this state, sorted.
     pub async fn addresses(&self, notice: &str, state: &str) -> Vec<String> {
         let path = format!("/api/v1/notices/{notice}/deliveries?limit=500&state={state}");
         let mut addresses: Vec<String> = self
@@ -139,7 +140,7 @@ impl Http {
     }
 }
 
-/// The outcomes of a delivery's attempts, in their order.
+/// Returns the outcomes of a delivery's attempts in their order.
 pub fn outcomes(delivery: &Value) -> Vec<&str> {
     let attempts = delivery["attempts"].as_array().expect("attempts");
     attempts
@@ -148,7 +149,7 @@ pub fn outcomes(delivery: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// What was recorded as the reply to a delivery's last attempt.
+/// Returns the recorded reply to the last attempt of a delivery.
 pub fn last_reply(delivery: &Value) -> &str {
     let attempts = delivery["attempts"].as_array().expect("attempts");
     attempts
@@ -157,13 +158,13 @@ pub fn last_reply(delivery: &Value) -> &str {
         .unwrap_or_default()
 }
 
-/// A directory of one account whose project `stage` has this many collaborators and no owner:
+/// Returns a directory of one account. Its project `stage` has this number of collaborators and no owner:
 /// `person-1@crowd.example` and so on.
 pub fn crowd(people: usize) -> String {
     crowd_at((1..=people).map(|n| format!("person-{n}@crowd.example")))
 }
 
-/// The same, with collaborators at these addresses: `person-1` and so on.
+/// Returns the same directory with collaborators at these addresses: `person-1` and so on.
 pub fn crowd_at(addresses: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let mut lines = vec![
         json!({"kind": "account", "id": "crowd", "name": "Crowd"}),

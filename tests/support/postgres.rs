@@ -1,10 +1,11 @@
 //! Finds a PostgreSQL server for the tests, or starts one.
 //!
-//! In this order: `CANDOR_TEST_POSTGRES_URL`; a server on this machine; one that is started here from
-//! installed binaries. The last is shared by all test processes, since some runners give each test its
-//! own: the first starts it, each later one finds it by a well-known directory and signs in there, and
-//! a small shell script, which outlives them all, stops it and deletes its data when no process that
-//! signed in has been alive for a while. So nothing is left behind even where the tests are killed.
+//! It tries in this order: `CANDOR_TEST_POSTGRES_URL`, a server on this machine, and a server that it starts
+//! from installed binaries. The last one is shared by all test processes, because some runners start a
+//! process for each test. The first process starts the server. Each later process finds it in a fixed
+//! directory and registers there. A small shell script that outlives all of them stops the server and deletes
+//! its data when no registered process has been alive for a while. So nothing is left even if the tests are
+//! killed.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
@@ -23,7 +24,8 @@ use url::Url;
 
 const KEEPER: &str = include_str!("postgres_keeper.sh");
 
-/// The URL of a database on which databases can be created. `None`, after saying so, where there is none.
+/// Returns the URL of a database from which databases can be created. If there is none, it reports this and
+/// returns `None`.
 pub fn server() -> Option<&'static str> {
     static FOUND: OnceLock<Result<String, String>> = OnceLock::new();
     static SAID: OnceLock<()> = OnceLock::new();
@@ -35,7 +37,7 @@ pub fn server() -> Option<&'static str> {
                 "CANDOR_REQUIRE_POSTGRES=1, but there is no PostgreSQL: {why}"
             );
             SAID.get_or_init(|| {
-                // Not `eprintln!`, which the test runner swallows when the test passes.
+                // The test runner hides `eprintln!` if the test passes.
                 let _ = writeln!(
                     std::io::stderr(),
                     "tested on SQLite alone, for want of a PostgreSQL: {why}"
@@ -48,7 +50,7 @@ pub fn server() -> Option<&'static str> {
 
 fn find() -> Result<String, String> {
     if let Ok(url) = std::env::var("CANDOR_TEST_POSTGRES_URL") {
-        // Asked for by name, so another one will not do.
+        // The server was named explicitly, so no other server is used instead.
         usable(&url).unwrap_or_else(|error| panic!("CANDOR_TEST_POSTGRES_URL: {error}"));
         return Ok(url);
     }
@@ -62,7 +64,7 @@ fn find() -> Result<String, String> {
     own_server()
 }
 
-/// Whether somebody answers there who lets us create databases.
+/// Checks that a server answers and that the user may create databases.
 fn usable(url: &str) -> Result<(), String> {
     #[derive(QueryableByName)]
     struct Role {
@@ -89,7 +91,8 @@ fn own_server() -> Result<String, String> {
     let binaries = binaries().ok_or("no server answers, and initdb and postgres are not installed")?;
     let base = base_directory().map_err(|error| format!("the directory for a server: {error}"))?;
     let starting = File::create(base.join("lock")).map_err(|error| error.to_string())?;
-    // Held to the end of this function: one process starts, the others wait and join.
+    // The lock is held until the end of this function. One process starts the server, and the others wait and
+    // join.
     starting.lock().map_err(|error| error.to_string())?;
     if let Some(url) = join(&base) {
         return Ok(url);
@@ -97,11 +100,11 @@ fn own_server() -> Result<String, String> {
     start(&binaries, &base).map_err(|error| format!("starting {}: {error}", binaries.display()))
 }
 
-/// The directory that holds both `initdb` and `postgres`.
+/// Returns the directory that contains both `initdb` and `postgres`.
 fn binaries() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    // Distributions keep the server's programs out of PATH, in a directory for each version.
+    // Distributions put the programs of the server in a directory for each version, which is not in PATH.
     for (parent, begin) in [
         ("/usr/lib/postgresql", ""),
         ("/usr", "pgsql-"),
@@ -126,7 +129,7 @@ fn binaries() -> Option<PathBuf> {
         .find(|place| place.join("initdb").is_file() && place.join("postgres").is_file())
 }
 
-/// One for each user of the machine, readable by the user that the server runs as.
+/// Returns the directory for this user. The user that the server runs as can read it.
 fn base_directory() -> std::io::Result<PathBuf> {
     let me = my_user_id()?;
     let base = std::env::temp_dir().join(format!("candor-test-postgres-{me}"));
@@ -143,14 +146,15 @@ fn base_directory() -> std::io::Result<PathBuf> {
 }
 
 fn my_user_id() -> std::io::Result<u32> {
-    // The owner of a new file: the standard library has no other way to ask.
+    // The user ID is the owner of a new file, because the standard library has no other way to ask for it.
     Ok(tempfile::tempfile()?.metadata()?.uid())
 }
 
-/// Signs in to the running server, if there is one.
+/// Registers at the running server, if there is one.
 ///
-/// First signed in, then looked again: the keeper takes the server's name away first and then looks
-/// for users. So either it sees us, or we see that the name is gone.
+/// This process registers first and checks the server's name afterwards. The keeper removes the name first
+/// and checks for registered processes afterwards. So either the keeper sees this process, or this process
+/// sees that the name is gone.
 fn join(base: &Path) -> Option<String> {
     let current = base.join("current");
     let name = fs::read_to_string(&current).ok()?;
@@ -189,10 +193,10 @@ fn start(binaries: &Path, base: &Path) -> Result<String, String> {
         let mut server = cluster
             .command("postgres")
             .args(cluster.options(port))
-            // Its data are worth nothing, so they need not reach the disk.
+            // The data is not needed later, so it need not reach the disk.
             .args(["-c", "synchronous_commit=off", "-c", "full_page_writes=off"])
-            // Out of this process's group, or the runner's Ctrl-C would reach it; and nothing of ours
-            // may stay open in it, or the runner would wait for it.
+            // The server has its own process group, so that Ctrl-C of the runner does not reach it. It must
+            // not keep any file of this process open, because the runner would wait for it.
             .process_group(0)
             .stdout(output.try_clone().map_err(failed)?)
             .stderr(output)
@@ -201,7 +205,7 @@ fn start(binaries: &Path, base: &Path) -> Result<String, String> {
         let url = format!("postgres://candor@127.0.0.1:{port}/postgres");
         match ready(&mut server, &url) {
             Ok(()) => break (server, url),
-            // Somebody may have taken the port meanwhile.
+            // Another program may have taken the port in the meantime.
             Err(_) if tries < 2 => tries += 1,
             Err(error) => {
                 let log = fs::read_to_string(&log).unwrap_or_default();
@@ -210,7 +214,7 @@ fn start(binaries: &Path, base: &Path) -> Result<String, String> {
         }
     };
 
-    // From here on the directory is the keeper's.
+    // From now on the keeper owns the directory.
     let directory = directory.keep();
     let current = base.join("current");
     Command::new("/bin/sh")
@@ -232,7 +236,7 @@ fn start(binaries: &Path, base: &Path) -> Result<String, String> {
     Ok(url)
 }
 
-/// The data of a server and how its programs are called.
+/// The data of a server, and the way to run its programs.
 struct Cluster {
     binaries: PathBuf,
     data: PathBuf,
@@ -240,7 +244,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    /// In a directory that does not exist yet.
+    /// Creates the data in a directory that does not exist yet.
     fn create(binaries: &Path, data: PathBuf) -> Result<Self, String> {
         let failed = |error: std::io::Error| error.to_string();
         fs::create_dir(&data).map_err(failed)?;
@@ -307,8 +311,8 @@ impl Cluster {
     }
 }
 
-/// A server that one test may stop and start again. It is gone, data and all, when this is dropped, and also
-/// where the test is killed.
+/// A server that one test may stop and start again. The server and its data are removed when this value is
+/// dropped, and also if the test is killed.
 pub struct OwnServer {
     cluster: Cluster,
     port: u16,
@@ -317,18 +321,19 @@ pub struct OwnServer {
 }
 
 impl OwnServer {
-    /// Runs the server until its standard input has a line, or is closed: then nobody needs the data any more.
+    /// Runs the server until its standard input has a line or is closed. After it was closed, the data is
+    /// deleted.
     const KEEPER: &str = "trap '' INT; data=$1; shift; \"$@\" & server=$!; \
         read -r line; asked=$?; kill -INT $server; wait $server; [ $asked = 0 ] || rm -rf \"$data\"/*";
 
-    /// None, after saying so, where PostgreSQL is not installed.
+    /// Starts a server. If PostgreSQL is not installed, it reports this and returns `None`.
     pub fn start() -> Option<Self> {
         let Some(binaries) = binaries() else {
             assert!(
                 std::env::var("CANDOR_REQUIRE_POSTGRES").as_deref() != Ok("1"),
                 "CANDOR_REQUIRE_POSTGRES=1, but there is no PostgreSQL installed that a test may stop"
             );
-            // Not `eprintln!`, which the test runner swallows when the test passes.
+            // The test runner hides `eprintln!` if the test passes.
             let _ = writeln!(
                 std::io::stderr(),
                 "not tested: PostgreSQL going away, for want of an installed initdb and postgres"
@@ -351,12 +356,12 @@ impl OwnServer {
         Some(server)
     }
 
-    /// The database that every new server has.
+    /// Returns the URL of the database that every new server has.
     pub fn url(&self) -> String {
         format!("postgres://candor@127.0.0.1:{}/postgres", self.port)
     }
 
-    /// Starts it, on the same port and data, and waits until it answers.
+    /// Starts the server again with the same port and data, and waits until it answers.
     pub fn start_again(&mut self) {
         assert!(self.keeper.is_none(), "it runs already");
         let log = self.cluster.data.join("log-of-the-test");
@@ -374,7 +379,7 @@ impl OwnServer {
             .arg("-D")
             .arg(&self.cluster.data)
             .args(self.cluster.options(self.port))
-            // Out of this process's group, or the runner's Ctrl-C would reach it.
+            // The server has its own process group, so that Ctrl-C of the runner does not reach it.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(output.try_clone().expect("a log"))
@@ -390,7 +395,7 @@ impl OwnServer {
         self.keeper = Some(keeper);
     }
 
-    /// Stops it, as a restart does: clients are disconnected. Answers when it has ended.
+    /// Stops the server as a restart does, which disconnects clients. Returns when the server has ended.
     pub fn stop(&mut self) {
         let mut keeper = self.keeper.take().expect("it runs");
         let mut asking = keeper.stdin.take().expect("a pipe");
@@ -404,13 +409,14 @@ impl Drop for OwnServer {
     fn drop(&mut self) {
         if let Some(mut keeper) = self.keeper.take() {
             drop(keeper.stdin.take());
-            // It is the shell that ends it; there is nothing to do about an error.
+            // The shell ends the server, and an error cannot be handled here.
             let _ = keeper.wait();
         }
     }
 }
 
-/// `postgres` where the package made it, else the user that every system has.
+/// Returns the user `postgres` if the package created it, or else the unprivileged user that every system
+/// has.
 fn unprivileged_user() -> Result<(u32, u32), String> {
     let users = fs::read_to_string("/etc/passwd").map_err(|error| error.to_string())?;
     ["postgres", "nobody"]

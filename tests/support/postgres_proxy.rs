@@ -1,4 +1,4 @@
-//! Stands between the program and PostgreSQL, and breaks a connection at a chosen statement.
+//! A proxy between the program and PostgreSQL that breaks a connection at a chosen statement.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use url::Url;
 
-/// What becomes of a connection whose client has just sent something.
+/// What happens to a connection whose client has just sent something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Break {
     No,
-    /// The server never hears of it.
+    /// The connection is broken before the server gets the message.
     Before,
-    /// The server does what it is told, and its answer is lost.
+    /// The server carries out the message, and its answer is lost.
     After,
 }
 
 type Rule = dyn Fn(&[u8]) -> Break + Send + Sync;
 
-/// A running proxy. It stops, with every connection, when this is dropped.
+/// A running proxy. It stops and closes every connection when this value is dropped.
 pub struct PostgresProxy {
     address: SocketAddr,
     url: Url,
@@ -28,7 +28,7 @@ pub struct PostgresProxy {
 }
 
 impl PostgresProxy {
-    /// In front of the database of this URL. The rule sees what clients send, message by message as they write them.
+    /// Starts a proxy for the database of this URL. The rule gets every message that a client sends.
     pub fn start(database_url: &str, rule: impl Fn(&[u8]) -> Break + Send + Sync + 'static) -> Self {
         let url = Url::parse(database_url).expect("a URL");
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
@@ -43,12 +43,12 @@ impl PostgresProxy {
         PostgresProxy { address, url, proxy }
     }
 
-    /// Whether the server of this URL is reached over TCP, which is what this understands.
+    /// Returns whether the server of this URL is reached over TCP, which the proxy needs.
     pub fn reaches(database_url: &str) -> bool {
         Url::parse(database_url).is_ok_and(|url| url.host_str().is_some_and(|host| !host.is_empty()))
     }
 
-    /// The same database, through this.
+    /// Returns the URL of the same database through the proxy.
     pub fn url(&self) -> String {
         let mut url = self.url.clone();
         url.set_ip_host(self.address.ip()).expect("a URL with a host");
@@ -65,7 +65,7 @@ impl Drop for PostgresProxy {
 }
 
 async fn serve(listener: TcpListener, server: (String, u16), rule: Arc<Rule>) {
-    // Owns the connections: aborting this task closes them too.
+    // The set owns the connections, so aborting this task also closes them.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -96,7 +96,7 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, rule: &Rule) -> std:
                     Break::No => server.write_all(message).await?,
                     Break::After => {
                         server.write_all(message).await?;
-                        // Once it answers it has been done.
+                        // The answer shows that the server has carried out the message.
                         return server.read(&mut answered).await.map(|_| ());
                     }
                 }

@@ -1,4 +1,4 @@
-//! An HTTP server that plays a customer's system: it keeps what it is sent, and answers as the test says.
+//! An HTTP server that plays a system of a customer. It keeps all requests and answers as the test says.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::wait::{DEADLINE, eventually};
 
-/// A request as it came in.
+/// A received request.
 #[derive(Clone, Debug)]
 pub struct Received {
     pub method: String,
@@ -20,7 +20,7 @@ pub struct Received {
 }
 
 impl Received {
-    /// The header, or nothing.
+    /// Returns the header, or an empty text.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map(String::as_str).unwrap_or_default()
     }
@@ -30,13 +30,13 @@ impl Received {
     }
 }
 
-/// What it answers.
+/// The answer of the server.
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: String,
-    /// Waits for a permit first.
+    /// A semaphore whose permit the answer waits for.
     pub hold: Option<Arc<Semaphore>>,
 }
 
@@ -67,7 +67,7 @@ struct Shared {
     received: Arc<Mutex<Vec<Received>>>,
 }
 
-/// A running server on a port of its own.
+/// A running server on its own port.
 pub struct Receiver {
     shared: Shared,
     port: u16,
@@ -75,12 +75,13 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Answers 200 to everything.
+    /// Starts a server that answers everything with 200.
     pub fn start() -> Self {
         Self::answering(|_, _| Reply::of(200))
     }
 
-    /// Answers as the script says, by the number of the request, from 1, and what it holds.
+    /// Starts a server that answers with a script. The script gets the number of the request, from 1, and the
+    /// request.
     pub fn answering(script: impl Fn(usize, &Received) -> Reply + Send + Sync + 'static) -> Self {
         let shared = Shared {
             script: Arc::new(script),
@@ -103,7 +104,7 @@ impl Receiver {
         Receiver { shared, port, handle }
     }
 
-    /// Its URL by its address.
+    /// Returns the URL of a path, with the address of the server.
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
@@ -112,7 +113,7 @@ impl Receiver {
         self.port
     }
 
-    /// What has come in so far.
+    /// Returns the requests so far.
     pub fn received(&self) -> Vec<Received> {
         self.shared
             .received
@@ -121,7 +122,8 @@ impl Receiver {
             .clone()
     }
 
-    /// All requests so far, once there are `n`: neither fewer, after a deadline, nor more.
+    /// Waits for `n` requests and returns all so far. It fails after a deadline if there are fewer, and if
+    /// there are more.
     pub async fn requests(&self, n: usize) -> Vec<Received> {
         let received = eventually(&format!("{n} requests"), DEADLINE, async || {
             let received = self.received();
@@ -135,7 +137,7 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        // Sends the stop; the server ends with the test's runtime at the latest.
+        // This sends the stop. The server ends with the runtime of the test at the latest.
         drop(self.handle.stop(false));
     }
 }

@@ -1,5 +1,5 @@
-//! A made-up product with a database of its own: customers, users, projects, assets and shares, in each kind of database
-//! that a source can be.
+//! An example product with its own database: customers, users, projects, assets and shares. It exists in
+//! every kind of database that a source can have.
 
 use std::path::{Path, PathBuf};
 
@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 use super::databases::{Another, Backend, Env};
 use super::{DEADLINE, TestApp, eventually, mysql_server};
 
-/// Customers of the shop; each has one user, two projects, and a share of the first by the next one's user.
+/// The number of customers of the shop. Each has one user and two projects, and shares the first project with
+/// the next customer's user.
 pub const CUSTOMERS: usize = 30;
-/// Assets of the first project: more than a page of what is read.
+/// The number of assets of the first project. They need more than one page.
 pub const ASSETS: usize = 1_100;
-/// Rows that a source brings from it.
+/// The number of rows that a source reads from the shop.
 pub const ROWS: usize = CUSTOMERS * 6 + ASSETS;
 
 enum Store {
@@ -26,7 +27,7 @@ enum Store {
     Mysql { url: String, name: String },
 }
 
-/// The product. It is gone when this is dropped.
+/// The product. It is removed when this value is dropped.
 pub struct Shop(Store);
 
 const SCHEMA: &str = "
@@ -73,12 +74,13 @@ fn rows() -> Vec<String> {
 }
 
 impl Shop {
-    /// In a file in the test's directory.
+    /// Creates the shop in a file in the directory of the test.
     pub fn sqlite(env: &Env) -> Self {
         Self::filled(Store::Sqlite(env.directory.join("shop 100%.db")))
     }
 
-    /// In a database of its own on the tests' server. None, after saying so, where there is none.
+    /// Creates the shop in its own database on the server of the tests. If there is no server, it reports
+    /// this and returns `None`.
     pub fn postgres() -> Option<Self> {
         super::postgres::server()?;
         Some(Self::filled(Store::Postgres(Box::new(Another::of(
@@ -86,7 +88,8 @@ impl Shop {
         )))))
     }
 
-    /// In a database of its own on a MySQL or MariaDB server. None, after saying so, where there is none.
+    /// Creates the shop in its own database on a MySQL or MariaDB server. If there is no server, it reports
+    /// this and returns `None`.
     pub fn mysql() -> Option<Self> {
         let server = mysql_server::url()?;
         let name = format!("shop_{}", new_uuid(Clock::system().now()).simple());
@@ -109,7 +112,7 @@ impl Shop {
         shop
     }
 
-    /// A statement of the product's own.
+    /// Runs a statement of the product.
     #[track_caller]
     pub fn sql(&self, statement: &str) {
         let done = match &self.0 {
@@ -126,7 +129,7 @@ impl Shop {
         done.unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
 
-    /// As a source names it.
+    /// Returns the kind of the database as a source names it.
     pub fn kind(&self) -> &'static str {
         match &self.0 {
             Store::Sqlite(_) => "sqlite",
@@ -135,7 +138,7 @@ impl Shop {
         }
     }
 
-    /// Where it is.
+    /// Returns the URL of the database.
     pub fn url(&self) -> String {
         let url = match &self.0 {
             Store::Sqlite(path) => return format!("sqlite://{}", path.display()),
@@ -149,9 +152,9 @@ impl Shop {
         parsed.to_string()
     }
 
-    /// The source that brings all of it.
+    /// Returns a source that reads the whole shop.
     pub fn source(&self) -> Value {
-        // PostgreSQL fills CHAR up with blanks, and MySQL can cast to nothing else.
+        // PostgreSQL fills CHAR with spaces, and MySQL can cast text only to CHAR.
         let text = match &self.0 {
             Store::Mysql { .. } => "CHAR(40)",
             Store::Sqlite(_) | Store::Postgres(_) => "VARCHAR(40)",
@@ -175,15 +178,15 @@ impl Shop {
     }
 }
 
-/// Where sources are.
+/// The path of the sources.
 pub const SOURCES: &str = "/api/v1/directory/sources";
 
-/// Makes a source, and answers its id.
+/// Creates a source and returns its ID.
 pub async fn made(app: &TestApp, source: &Value) -> String {
     app.post(SOURCES, source).await.expect(201).id()
 }
 
-/// What a test of a source says.
+/// Returns the result of the test of a source.
 pub async fn tried(app: &TestApp, source: &str) -> Value {
     app.post(&format!("{SOURCES}/{source}/test"), json!({}))
         .await
@@ -192,7 +195,7 @@ pub async fn tried(app: &TestApp, source: &str) -> Value {
         .clone()
 }
 
-/// Syncs a source, waits until the run is over, and answers it.
+/// Syncs a source, waits until the run has ended, and returns the run.
 pub async fn synced(app: &TestApp, source: &str) -> Value {
     let run = app
         .post(&format!("{SOURCES}/{source}/sync"), json!({}))
@@ -202,7 +205,7 @@ pub async fn synced(app: &TestApp, source: &str) -> Value {
     run_over(app, source, &run).await
 }
 
-/// Waits until a run is over, and answers it.
+/// Waits until a run has ended and returns it.
 pub async fn run_over(app: &TestApp, source: &str, run: &str) -> Value {
     eventually("the end of a run", DEADLINE * 3, async || {
         let run = app
@@ -230,7 +233,7 @@ impl Drop for Shop {
                 .map_err(mysql::Error::from)
                 .and_then(mysql::Conn::new)
                 .and_then(|mut conn| conn.query_drop(format!("DROP DATABASE {name}")));
-            // No panic: this may run because of one.
+            // This must not panic, because it may run during a panic.
             if let Err(error) = dropped {
                 eprintln!("the database {name} stays behind: {error}");
             }

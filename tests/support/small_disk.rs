@@ -1,26 +1,27 @@
-//! A disk of a few megabytes that a test can fill up.
+//! A disk of a few megabytes that a test can fill.
 //!
-//! It is a tmpfs in a mount namespace of its own, which needs no rights where the kernel lets users have such
-//! namespaces. A shell holds the namespace; the program is launched into it. The test itself reaches the disk through
-//! `/proc/PID/root`, but for its database: SQLite follows that link by its text, back to where it is called.
+//! It is a tmpfs in its own mount namespace, which needs no rights if the kernel allows such namespaces for
+//! users. A shell keeps the namespace alive, and the program is started inside it. The test itself accesses
+//! the disk through `/proc/PID/root`, except for its database, because SQLite resolves that link by its text
+//! to the namespace of the test.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// Gone when it is dropped, and also where the test is killed.
+/// The disk is removed when this value is dropped, and also if the test is killed.
 pub struct SmallDisk {
     holder: Child,
 }
 
-/// Where it is mounted, in its namespace.
+/// The mount point of the disk in its namespace.
 pub const SMALL_DISK: &str = "/mnt";
 
 impl SmallDisk {
-    /// None, after saying so, where this machine does not allow it.
+    /// Mounts a disk. If this machine does not allow it, it reports this and returns `None`.
     pub fn mount(megabytes: usize) -> Option<Self> {
-        // The shell ends, and the disk with it, when its standard input is closed.
+        // The shell and the disk end when the standard input of the shell is closed.
         let script =
             format!("mount -t tmpfs -o size={megabytes}m none {SMALL_DISK} && echo mounted && read -r end");
         let spawned = Command::new("unshare")
@@ -47,7 +48,7 @@ impl SmallDisk {
             }
             Err(error) => format!("unshare: {error}"),
         };
-        // Not `eprintln!`, which the test runner swallows when the test passes.
+        // The test runner hides `eprintln!` if the test passes.
         let _ = writeln!(
             std::io::stderr(),
             "not tested: a disk that is full, for want of a small one: {why}"
@@ -55,7 +56,7 @@ impl SmallDisk {
         None
     }
 
-    /// What launches a program into the namespace, where the disk is at [`SMALL_DISK`].
+    /// Returns the command that starts a program in the namespace, where the disk is at [`SMALL_DISK`].
     pub fn launcher(&self) -> Vec<String> {
         let target = self.holder.id().to_string();
         [
@@ -71,12 +72,12 @@ impl SmallDisk {
         .to_vec()
     }
 
-    /// Its directory, from here.
+    /// Returns the directory of the disk as this process sees it.
     fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{SMALL_DISK}", self.holder.id()))
     }
 
-    /// Leaves no byte free.
+    /// Fills the disk completely.
     pub fn fill(&self) {
         let mut filler = File::options()
             .create(true)
@@ -84,12 +85,12 @@ impl SmallDisk {
             .open(self.filler())
             .expect("a file");
         for size in [1 << 20, 1 << 12, 1] {
-            // Until there is no room for another piece of this size.
+            // Write until there is no space for another piece of this size.
             while filler.write_all(&vec![0; size]).is_ok() {}
         }
     }
 
-    /// Gives back what `fill` took.
+    /// Frees the space that `fill` used.
     pub fn free(&self) {
         fs::remove_file(self.filler()).expect("a filler to remove");
     }

@@ -1,8 +1,10 @@
 //! A mail server that does what a test says, at every step of the dialogue.
 //!
-//! The catcher plays the well-behaved server, which takes or refuses; this one breaks: it hangs up, stalls, babbles or
-//! lies at any step. A script is asked at each step what to do, and the server keeps a record of what it read and of
-//! what it took. Must never happen here: a dialogue that depends on time, except where the script asks for it.
+//! The catcher plays a server without faults, which accepts or refuses. This server has faults: it closes the
+//! connection, stalls, or sends wrong or false replies at any step. At each step a script says what to do.
+//! The server records what it read and what it accepted.
+//!
+//! The dialogue never depends on time, unless the script says so.
 
 use std::collections::HashMap;
 use std::io;
@@ -23,10 +25,10 @@ use tokio_rustls::rustls::ServerConfig;
 
 use super::certificate::Certificate;
 
-/// Where in the dialogue something happens. Each is asked for before the server answers there.
+/// The steps of the dialogue. The script is asked before the server answers at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// The connection is open; nothing has been said. Usually nothing is.
+    /// The connection is open and nothing has been sent. By default the server sends nothing here.
     Connect,
     /// The greeting.
     Banner,
@@ -34,112 +36,113 @@ pub enum Step {
     StartTls,
     /// The first bytes of the TLS handshake have arrived.
     Tls,
-    /// EHLO inside of TLS.
+    /// EHLO within TLS.
     EhloTls,
     Auth,
     Mail,
     Rcpt,
-    /// DATA, before 354.
+    /// DATA, before the reply 354.
     Data,
-    /// Some of the mail has arrived. Usually nothing is said.
+    /// A part of the email has arrived. By default the server sends nothing here.
     Body,
-    /// The final dot has arrived, and with it the whole mail.
+    /// The final dot has arrived, so the email is complete.
     Dot,
-    /// The reply to the final dot is out. Usually nothing is said.
+    /// The reply to the final dot was sent. By default the server sends nothing here.
     Taken,
     Rset,
     Quit,
-    /// NOOP and everything else.
+    /// NOOP and all other commands.
     Other,
 }
 
 /// What the server does at a step.
 #[derive(Clone, Debug)]
 pub enum Act {
-    /// What a decent server does.
+    /// The server does what a server without faults does.
     Usual,
-    /// The same, a byte at a time, each in a packet of its own.
+    /// The server sends its default reply one byte at a time, each byte in its own packet.
     Bytewise,
-    /// These replies, likewise.
+    /// The server sends these replies one byte at a time, each byte in its own packet.
     SayBytewise(String),
-    /// These replies, one a line, in place of the usual one, and on with the dialogue.
+    /// The server sends these replies, one on each line, instead of the default one, and continues.
     Say(String),
-    /// These bytes in place of the usual reply, and on with the dialogue.
+    /// The server sends these bytes instead of the default reply, and continues.
     Bytes(Vec<u8>),
-    /// These bytes, and hangs up.
+    /// The server sends these bytes and closes the connection.
     BytesAndClose(Vec<u8>),
-    /// Hangs up without a word.
+    /// The server closes the connection without a reply.
     Close,
-    /// Writes this again and again until the client hangs up, or so many bytes are out; then hangs up.
+    /// The server writes these bytes repeatedly until the client closes the connection or this number of
+    /// bytes was written. Then it closes the connection.
     Endless(Vec<u8>, usize),
-    /// Waits for a permit, which is used up, and then does the other thing.
+    /// The server waits for a permit, uses it up, and then does the other thing.
     Wait(Arc<Semaphore>, Box<Act>),
-    /// A slow server: waits this long, and then does the usual.
+    /// The server waits for this time and then does its default.
     Slow(Duration),
 }
 
 impl Act {
-    /// Waits for a permit, then does the usual.
+    /// Waits for a permit and then does the default.
     pub fn wait(permits: &Arc<Semaphore>) -> Self {
         Act::Wait(Arc::clone(permits), Box::new(Act::Usual))
     }
 
-    /// Says this line, and hangs up.
+    /// Sends this line and closes the connection.
     pub fn say_and_close(line: &str) -> Self {
         Act::BytesAndClose(format!("{line}\r\n").into_bytes())
     }
 }
 
-/// A step, as the script sees it.
+/// A step as the script gets it.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment<'a> {
     pub step: Step,
-    /// The how-many-th connection this is, from 1.
+    /// The number of the connection, from 1.
     pub connection: usize,
-    /// The how-many-th time that the dialogue comes to this step, over all connections, from 1.
+    /// How many times the dialogue has come to this step on all connections, from 1.
     pub nth: usize,
-    /// The same, within this connection.
+    /// How many times the dialogue has come to this step on this connection, from 1.
     pub nth_here: usize,
-    /// The address of the last RCPT of this mail; at RCPT, of this one.
+    /// The address of the last RCPT of this email. At RCPT, the address of this command.
     pub recipient: &'a str,
 }
 
 type Script = dyn Fn(&Moment<'_>) -> Act + Send + Sync;
 
-/// One command as it came in.
+/// A received command.
 #[derive(Clone, Debug)]
 pub struct Command {
     pub connection: usize,
     pub line: String,
-    /// Whether more had arrived already: the client did not wait for the reply to this one.
+    /// Whether more data had already arrived, so that the client did not wait for the reply.
     pub ahead: bool,
     pub encrypted: bool,
 }
 
-/// A mail that arrived whole.
+/// An email that arrived completely.
 #[derive(Clone, Debug)]
 pub struct Whole {
     pub mail: CaughtMail,
     pub encrypted: bool,
     /// When its last byte was read.
     pub at: Instant,
-    /// What was said from its first byte on, as far as that is known: empty where nothing was said.
+    /// What was sent from the first byte of the email on, as far as it is known. Empty if nothing was sent.
     pub reply: Vec<u8>,
 }
 
 impl Whole {
-    /// Whether the server said that it does not take it. Where it said nothing it has it.
+    /// Returns whether the server refused the email. If it sent nothing, it has accepted the email.
     pub fn is_refused(&self) -> bool {
         matches!(self.reply.first(), Some(b'4' | b'5'))
     }
 
-    /// Its one recipient.
+    /// Returns the only recipient.
     pub fn to(&self) -> &str {
         self.mail.to.first().map(String::as_str).unwrap_or_default()
     }
 }
 
-/// What the server can do, before it starts.
+/// The settings of a server before it starts.
 pub struct Builder {
     extensions: Vec<String>,
     starttls: Option<Arc<ServerConfig>>,
@@ -149,43 +152,44 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Does not know this extension.
+    /// Removes an extension.
     pub fn without(mut self, extension: &str) -> Self {
         self.extensions.retain(|known| !known.starts_with(extension));
         self
     }
 
-    /// Knows this one too, as a line of the reply to EHLO.
+    /// Adds an extension, as a line of the reply to EHLO.
     pub fn extension(mut self, line: &str) -> Self {
         self.extensions.push(line.to_owned());
         self
     }
 
-    /// Offers STARTTLS, with this certificate.
+    /// Offers STARTTLS with this certificate.
     pub fn starttls(mut self, certificate: &Certificate) -> Self {
         self.starttls = Some(certificate.server());
         self
     }
 
-    /// Speaks TLS from the first byte on, with this certificate.
+    /// Uses TLS from the first byte, with this certificate.
     pub fn implicit_tls(mut self, certificate: &Certificate) -> Self {
         self.implicit = Some(certificate.server());
         self
     }
 
-    /// Takes mail from this user alone.
+    /// Accepts emails only from this user.
     pub fn user(mut self, name: &str, password: &str) -> Self {
         self.credentials = Some((name.to_owned(), password.to_owned()));
         self
     }
 
-    /// Says 421 to the mail after so many on one connection, and hangs up.
+    /// After this number of emails on one connection, refuses the next one with 421 and closes the
+    /// connection.
     pub fn most_mails(mut self, mails: usize) -> Self {
         self.most_mails = Some(mails);
         self
     }
 
-    /// Listens on a free port of 127.0.0.1. Needs a tokio runtime.
+    /// Listens on a free port of 127.0.0.1. It needs a tokio runtime.
     pub fn start(self, script: impl Fn(&Moment<'_>) -> Act + Send + Sync + 'static) -> SmtpScript {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         listener.set_nonblocking(true).expect("a socket");
@@ -215,7 +219,7 @@ struct Record {
     steps: HashMap<Step, usize>,
     commands: Vec<Command>,
     whole: Vec<Whole>,
-    /// What was said at which step of which connection.
+    /// What was sent at which step of which connection.
     said: Vec<(usize, String)>,
 }
 
@@ -224,9 +228,9 @@ struct Shared {
     script: Mutex<Arc<Script>>,
     record: Mutex<Record>,
     open: AtomicUsize,
-    /// The most bytes of one endless reply.
+    /// The largest number of bytes of one endless reply.
     most_written: AtomicUsize,
-    /// Counts how often all connections were hung up.
+    /// Counts how many times all connections were closed.
     hang_up: watch::Sender<usize>,
 }
 
@@ -240,7 +244,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A running server. It stops, with every connection, when this is dropped.
+/// A running server. It stops and closes every connection when this value is dropped.
 pub struct SmtpScript {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -248,7 +252,7 @@ pub struct SmtpScript {
 }
 
 impl SmtpScript {
-    /// A server that knows PIPELINING, 8BITMIME, SMTPUTF8 and SIZE.
+    /// Returns the settings of a server that offers PIPELINING, 8BITMIME, SMTPUTF8 and SIZE.
     pub fn builder() -> Builder {
         Builder {
             extensions: ["PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 33554432"]
@@ -265,7 +269,7 @@ impl SmtpScript {
         Self::builder().start(script)
     }
 
-    /// `smtp://127.0.0.1:PORT`
+    /// Returns `smtp://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("smtp://{}", self.address)
     }
@@ -274,27 +278,27 @@ impl SmtpScript {
         self.address.port()
     }
 
-    /// Does from now on as this script says.
+    /// Uses this script from now on.
     pub fn turn(&self, script: impl Fn(&Moment<'_>) -> Act + Send + Sync + 'static) {
         *lock(&self.shared.script) = Arc::new(script);
     }
 
-    /// Is decent from now on.
+    /// Behaves without faults from now on.
     pub fn behave(&self) {
         self.turn(|_| Act::Usual);
     }
 
-    /// Hangs up every connection, whatever it is at.
+    /// Closes every connection, at any step.
     pub fn hang_up(&self) {
         self.shared.hang_up.send_modify(|times| *times += 1);
     }
 
-    /// How often the dialogue came to this step.
+    /// Returns how many times the dialogue came to this step.
     pub fn came_to(&self, step: Step) -> usize {
         self.shared.record().steps.get(&step).copied().unwrap_or(0)
     }
 
-    /// How many connections there have been.
+    /// Returns how many connections there have been.
     pub fn connections(&self) -> usize {
         self.shared.record().connections
     }
@@ -303,36 +307,36 @@ impl SmtpScript {
         self.shared.open.load(Ordering::SeqCst)
     }
 
-    /// The most bytes of an endless reply that one client has let it write.
+    /// Returns the largest number of bytes of an endless reply that one client read.
     pub fn most_written(&self) -> usize {
         self.shared.most_written.load(Ordering::SeqCst)
     }
 
-    /// Every command so far.
+    /// Returns all commands so far.
     pub fn commands(&self) -> Vec<Command> {
         self.shared.record().commands.clone()
     }
 
-    /// What was asked and said on a connection: for the message of a test that fails.
+    /// Returns what was received and sent on a connection, for the message of a failed test.
     pub fn transcript(&self, connection: usize) -> String {
         let record = self.shared.record();
         let lines = record.said.iter().filter(|(of, _)| *of == connection);
         lines.map(|(_, line)| format!("{line}\n")).collect()
     }
 
-    /// Every mail whose last byte arrived, refused or not.
+    /// Returns every email whose last byte arrived, including refused ones.
     pub fn whole(&self) -> Vec<Whole> {
         self.shared.record().whole.clone()
     }
 
-    /// Every mail that the server has: not refused, whether the client knows of it or not.
+    /// Returns every email that the server has accepted, even if the client does not know this.
     pub fn taken(&self) -> Vec<Whole> {
         let mut whole = self.whole();
         whole.retain(|mail| !mail.is_refused());
         whole
     }
 
-    /// How many [`SmtpScript::taken`] would give.
+    /// Returns the number of emails that [`SmtpScript::taken`] returns.
     pub fn count(&self) -> usize {
         let record = self.shared.record();
         record.whole.iter().filter(|mail| !mail.is_refused()).count()
@@ -346,7 +350,7 @@ impl Drop for SmtpScript {
 }
 
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    // Owns the connections: aborting this task closes them too.
+    // The set owns the connections, so aborting this task also closes them.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -358,7 +362,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
                     shared.open.fetch_add(1, Ordering::SeqCst);
                     let dialogue = Dialogue::new(stream, &shared);
                     tokio::select! {
-                        // A broken connection is what this is for.
+                        // An error of a connection is a part of the script.
                         _ = dialogue.run() => {}
                         _ = hang_up.changed() => {}
                     }
@@ -373,7 +377,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
 
-/// The connection is at its end. Not an error: nobody is told.
+/// The end of a connection, which is not an error.
 struct End;
 
 impl From<io::Error> for End {
@@ -411,7 +415,7 @@ impl<'a> Dialogue<'a> {
             record.connections += 1;
             record.connections
         };
-        // Each write is a packet of its own.
+        // Each write is its own packet.
         stream.set_nodelay(true).expect("a socket");
         Dialogue {
             wire: Box::new(stream),
@@ -589,14 +593,16 @@ impl<'a> Dialogue<'a> {
             Some(_) => b"354 Go on\r\n",
         };
         let said = self.step_says(Step::Data, usual).await?;
-        // What counts is what the client was told: after a 3xx it may send the mail, whatever was meant.
+        // Only the reply that the client got matters. After a 3xx it may send the email, even if the script
+        // meant something else.
         if !said.starts_with(b"3") {
             return Ok(());
         }
         if self.input.is_empty() {
             self.fill().await?;
         }
-        // A word before the final dot reaches the client as the reply to it: the mail is all sent by then.
+        // A reply before the final dot reaches the client as the reply to it, because by then the email has
+        // been sent.
         let already = self.step_says(Step::Body, b"").await?;
         let data = self.body().await?;
         let envelope = self.envelope.take().unwrap_or_default();
@@ -610,7 +616,7 @@ impl<'a> Dialogue<'a> {
                 },
                 encrypted: self.encrypted,
                 at: Instant::now(),
-                // Until more is known: the client may be told nothing more.
+                // This is what is known so far, because the client may get no further reply.
                 reply: already.clone(),
             });
             record.whole.len() - 1
@@ -622,13 +628,13 @@ impl<'a> Dialogue<'a> {
             b"250 2.0.0 Taken\r\n"
         };
         let act = self.ask(Step::Dot);
-        // On record before it is said: a client that knows must not be ahead of the record.
+        // The reply is recorded before it is sent, so that a client is never ahead of the record.
         self.shared.record().whole[nth].reply = [already, said_by(&act, usual)].concat();
         self.perform(act, usual).await?;
         self.step(Step::Taken, b"").await
     }
 
-    /// Everything up to the final dot, without what SMTP adds.
+    /// Reads everything up to the final dot, without the additional dots of SMTP.
     async fn body(&mut self) -> Going<Vec<u8>> {
         let mut data = Vec::new();
         loop {
@@ -645,7 +651,7 @@ impl<'a> Dialogue<'a> {
             self.fill().await?;
         }
         self.step(Step::Tls, b"").await?;
-        // What has been read already comes first.
+        // The bytes that were already read come first.
         let (reading, writing) = tokio::io::split(self.wire);
         let already = io::Cursor::new(std::mem::take(&mut self.input));
         let wire = tokio::io::join(already.chain(reading), writing);
@@ -681,7 +687,7 @@ impl<'a> Dialogue<'a> {
         act
     }
 
-    /// For the transcript.
+    /// Adds a line to the transcript.
     fn note(&self, line: String) {
         let line = line.chars().take(300).collect();
         self.shared.record().said.push((self.connection, line));
@@ -691,7 +697,7 @@ impl<'a> Dialogue<'a> {
         self.step_says(step, usual).await.map(|_| ())
     }
 
-    /// Whether what was said is a refusal.
+    /// Returns whether the reply at this step is a refusal.
     async fn step_refuses(&mut self, step: Step, usual: &[u8]) -> Going<bool> {
         let said = self.step_says(step, usual).await?;
         Ok(!said.starts_with(b"2"))
@@ -707,7 +713,7 @@ impl<'a> Dialogue<'a> {
     async fn write_bytewise(&mut self, reply: &[u8]) -> Going {
         for byte in reply {
             self.write(&[*byte]).await?;
-            // Lets the client see it alone.
+            // This lets the client read the byte alone.
             tokio::task::yield_now().await;
         }
         Ok(())
@@ -735,7 +741,7 @@ impl<'a> Dialogue<'a> {
                 Err(End)
             }
             Act::Wait(permits, then) => {
-                // An error means that the semaphore is closed: whoever held it back has let go.
+                // An error means that the semaphore was closed, so nothing is held back any more.
                 if let Ok(permit) = permits.acquire().await {
                     permit.forget();
                 }
@@ -764,7 +770,7 @@ impl<'a> Dialogue<'a> {
         }
     }
 
-    /// The next line, with its CRLF. A lone LF ends none.
+    /// Returns the next line with its CRLF. A single LF does not end a line.
     async fn line(&mut self) -> Going<Vec<u8>> {
         let mut seen = 0;
         loop {
@@ -772,14 +778,14 @@ impl<'a> Dialogue<'a> {
             if let Some(at) = self.input[from..].windows(2).position(|pair| pair == b"\r\n") {
                 return Ok(self.input.drain(..from + at + 2).collect());
             }
-            // The CR may have come without its LF.
+            // The CR may have arrived without its LF.
             seen = self.input.len().saturating_sub(1);
             self.fill().await?;
         }
     }
 }
 
-/// What the client is told, as far as that can be said beforehand.
+/// Returns what the client gets, as far as it is known in advance.
 fn said_by(act: &Act, usual: &[u8]) -> Vec<u8> {
     match act {
         Act::Usual | Act::Bytewise | Act::Slow(_) => usual.to_vec(),
@@ -794,7 +800,7 @@ fn lines(text: &str) -> String {
     text.lines().map(|line| format!("{line}\r\n")).collect()
 }
 
-/// The address between the angle brackets.
+/// Returns the address between the angle brackets.
 fn inside(argument: &str) -> &str {
     let start = argument.find('<').map_or(0, |at| at + 1);
     let end = argument.rfind('>').unwrap_or(argument.len());

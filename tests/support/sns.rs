@@ -1,4 +1,4 @@
-//! Messages as Amazon SNS signs them, by a key of the tests.
+//! Messages with the signature of Amazon SNS, made with a key of the tests.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
@@ -6,10 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-/// Where the certificate of the key is said to be.
+/// The URL of the certificate in the messages.
 pub const CERTIFICATE: &str = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-1.pem";
 
-/// The message with its signature, as SNS makes it in version 2.
+/// Returns the message with its signature, as SNS makes it in version 2.
 pub fn signed(mut message: Value) -> Value {
     let key = RsaKeyPair::from_pkcs8(include_bytes!("../fixtures/sns/key.pk8")).expect("a key");
     let mut names = vec!["Message", "MessageId", "Timestamp", "TopicArn", "Type"];

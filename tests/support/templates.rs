@@ -1,7 +1,8 @@
-//! Migrated databases that each test gets a copy of: the migrations run once for each build of the tests.
+//! Migrated databases that each test gets a copy of. So the migrations run only once for each build of the
+//! tests.
 //!
-//! A runner may start one process for each test. So a template outlives the process, and its name says which build
-//! of which checkout made it. A new build replaces the templates of the builds before it.
+//! A runner may start one process for each test. So a template outlives the process, and its name contains
+//! the build and the checkout that made it. A new build replaces the templates of earlier builds.
 
 use std::fs::{self, File, Permissions};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,17 +18,17 @@ use diesel::sql_types::{Integer, Text};
 use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl, SqliteConnection};
 use url::Url;
 
-/// Puts a migrated SQLite database into this file, which does not exist yet.
+/// Copies a migrated SQLite database to this file, which must not exist yet.
 pub fn copy_sqlite(to: &Path) {
     let template = folder().join(format!("{}.db", name().full));
-    // A copy that fails half-way leaves a file, so the template is looked for first.
+    // A copy that fails leaves a file, so the check for the template comes first.
     if !template.exists() {
         let _making = lock();
         if !template.exists() {
             make_sqlite(&template);
         }
     }
-    // As the service makes one: for its user alone.
+    // Only the user of the service can read a database, so the copy gets the same permissions.
     let copied = fs::copy(&template, to).and_then(|_| fs::set_permissions(to, Permissions::from_mode(0o600)));
     if let Err(error) = copied {
         panic!("copying {} to {}: {error}", template.display(), to.display());
@@ -44,7 +45,7 @@ fn make_sqlite(template: &Path) {
     let directory = tempfile::tempdir_in(folder()).expect("a directory");
     let migrated = directory.path().join("migrated");
     migrate(&format!("sqlite://{}", migrated.display()));
-    // One file without a log beside it, and in the mode that the service would give it.
+    // The template is one file without a log, in the mode that the service would set.
     let copy = directory.path().join("copy");
     let mut connection = SqliteConnection::establish(&migrated.to_string_lossy()).expect("a connection");
     connection
@@ -59,7 +60,7 @@ fn make_sqlite(template: &Path) {
     fs::rename(copy, template).expect("the template");
 }
 
-/// Makes a migrated database of this name on a PostgreSQL server.
+/// Creates a migrated database with this name on a PostgreSQL server.
 pub fn copy_postgres(server: &str, to: &str) {
     let mut connection = PgConnection::establish(server).expect("a connection to the PostgreSQL server");
     let copy = format!(
@@ -86,16 +87,17 @@ fn make_postgres(server: &str, connection: &mut PgConnection) {
             .batch_execute(&format!("DROP DATABASE IF EXISTS {old} WITH (FORCE)"))
             .unwrap_or_else(|error| panic!("dropping the old template {old}: {error}"));
     }
-    // It gets its name when it is whole.
+    // The database gets its final name when it is complete.
     let unfinished = format!("{}_unfinished", name().full);
     connection
-        // From template0: template1 may have been changed, or be in use.
+        // template0 is used, because template1 may have been changed or be in use.
         .batch_execute(&format!("CREATE DATABASE {unfinished} TEMPLATE template0 ENCODING 'UTF8'"))
         .expect("a new database");
     migrate(&on_server(server, &unfinished));
     connection
         .batch_execute(&format!(
-            // The pool that migrated it may still be closing; nobody connects to a template.
+            // The pool that migrated the database may still be closing, and a template must have no
+            // connections.
             "ALTER DATABASE {unfinished} ALLOW_CONNECTIONS false; \
              SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
              WHERE datname = '{unfinished}' AND usename = current_user;"
@@ -106,7 +108,7 @@ fn make_postgres(server: &str, connection: &mut PgConnection) {
         .expect("the template");
 }
 
-/// The templates of this checkout.
+/// Returns the templates of this checkout.
 fn templates(connection: &mut PgConnection) -> Vec<String> {
     #[derive(QueryableByName)]
     struct Named {
@@ -121,7 +123,8 @@ fn templates(connection: &mut PgConnection) -> Vec<String> {
     named.into_iter().map(|one| one.name).collect()
 }
 
-/// How a server copies a small database fastest: by its files. Older ones know only this way, and no word for it.
+/// Returns the option with which a server copies a small database fastest, which is by file. Older servers
+/// have only this way and no option for it.
 fn by_file(connection: &mut PgConnection) -> &'static str {
     #[derive(QueryableByName)]
     struct Version {
@@ -138,7 +141,7 @@ fn by_file(connection: &mut PgConnection) -> &'static str {
     }
 }
 
-/// The URL of this database on that server.
+/// Returns the URL of this database on this server.
 pub fn on_server(server: &str, database: &str) -> String {
     let mut url = Url::parse(server).expect("the server's URL");
     url.set_path(database);
@@ -148,7 +151,7 @@ pub fn on_server(server: &str, database: &str) -> String {
 /// Runs all migrations, as the service does when it starts.
 fn migrate(database_url: &str) {
     let config = Config::for_test(database_url);
-    // In a thread of its own: the caller may be inside a runtime.
+    // This runs in its own thread, because the caller may be inside a runtime.
     let migrated = std::thread::spawn(move || {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -165,9 +168,9 @@ fn migrate(database_url: &str) {
 }
 
 struct Name {
-    /// How the names of all templates of this checkout begin.
+    /// The beginning of the names of all templates of this checkout.
     checkout: String,
-    /// The template of this build.
+    /// The name of the template of this build.
     full: String,
 }
 
@@ -189,7 +192,8 @@ fn name() -> &'static Name {
     })
 }
 
-/// Held while a template is made: one process makes it, the others wait and use it.
+/// Returns a lock that is held while a template is made. One process makes it, and the others wait and use
+/// it.
 fn lock() -> File {
     let path = folder().join("lock");
     let file = File::create(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

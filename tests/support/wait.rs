@@ -1,10 +1,10 @@
-//! Waiting for what has no notification: look, and look again, until a deadline.
+//! Waits for a condition that has no notification: it is checked repeatedly until a deadline.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Long enough for a busy machine; a test that passes never waits this long.
+/// The deadline is long enough for a busy machine. A test that passes never waits this long.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -14,7 +14,7 @@ pub async fn wait_until(what: &str, within: Duration, mut condition: impl AsyncF
     eventually(what, within, async || condition().await.then_some(())).await;
 }
 
-/// Waits until there is a value, and gives it.
+/// Waits until there is a value, and returns it.
 pub async fn eventually<T>(what: &str, within: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + within;
     loop {
