@@ -1,4 +1,5 @@
-//! One file, taken while the service runs, restores every row, in either kind of database.
+//! A backup is one file that is made while the service runs. It restores every row, in both kinds of
+//! database.
 
 use serde_json::json;
 
@@ -13,12 +14,12 @@ on_both_databases!(
     what_is_no_backup_changes_nothing
 );
 
-/// A service with a directory, an incident and a notice that was sent.
+/// Starts a service with a directory, an incident and a notice that was sent.
 async fn filled(env: &Env) -> (Binary, String) {
     let mut candor = Binary::new(env);
     candor.serve().await;
     candor.import(story_directory()).await.expect(200);
-    // Something that history is to remember.
+    // This change must be in the history.
     candor
         .put(
             "/api/v1/resources/project/savanna/collaborators/baraka",
@@ -66,7 +67,7 @@ async fn filled(env: &Env) -> (Binary, String) {
     (candor, incident)
 }
 
-/// Rows of what the directory said before.
+/// Counts the rows of the history tables of the directory.
 fn history(env: &Env) -> [i64; 5] {
     [
         "account_history",
@@ -110,7 +111,7 @@ async fn a_backup_restores_into_an_empty_database(env: Env) {
     assert_eq!(before, after);
     assert_eq!(history(&env), [0, 0, 1, 0, 1]);
     assert_eq!(history(&other.env), history(&env));
-    // New rows do not meet the old ones' keys.
+    // New rows get keys that the old rows do not have.
     restored
         .put("/api/v1/accounts/new-account", json!({"name": "New"}))
         .await

@@ -1,5 +1,5 @@
-//! Another way to speak to an account's systems is one type: all that is here, and nothing else knows of it. See
-//! `docs/channels.md`.
+//! A further channel to systems of accounts needs only the one type in this file, and no other code knows it.
+//! See `docs/channels.md`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ on_both_databases!(
     a_channel_that_is_not_there_any_more_loses_nothing,
 );
 
-/// Writes a line to a file for each notice.
+/// A channel that writes a line to a file for each notice.
 struct LogFile {
     directory: PathBuf,
 }
@@ -103,7 +103,7 @@ async fn a_third_channel_is_planned_queued_tried_again_and_recorded(env: Env) {
         })
         .await
     };
-    // The folder is not there yet.
+    // The folder does not exist yet.
     let waiting = call(|call| call["attempts"][0].is_object()).await;
     assert_eq!(
         json!([waiting["state"], waiting["attempts"][0]["outcome"]]),
@@ -135,7 +135,7 @@ async fn a_channel_that_is_not_there_any_more_loses_nothing(env: Env) {
         .await
         .expect(201);
     app.finish().await;
-    // A process without the channel: an older release, or another build.
+    // A process without the channel, such as an older release or another build.
     let without = TestApp::builder(&env).at("2024-03-14T10:00:00Z").start().await;
     let notice = without.draft(&incident, "detection").await;
     without.send_as_previewed(&notice).await;

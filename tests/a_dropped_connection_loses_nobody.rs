@@ -1,5 +1,6 @@
-//! A mail server hangs up, at any step of the dialogue: everybody is told exactly once, but for whoever's mail the
-//! server had taken without saying so: that one comes again, as the same mail, and the record says that it may have.
+//! A mail server closes the connection at any step of the dialogue. Everybody gets exactly one email. The
+//! only exception is an email that the server accepted without a reply: it is sent again as the same email,
+//! and the record says that it may have been sent twice.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ on_both_databases!(
 
 const PEOPLE: usize = 6;
 const CONNECTIONS: usize = 2;
-/// How often it hangs up at each step.
+/// How many times the server closes the connection at each step.
 const TIMES: usize = 2;
 
 async fn at_any_step_in_the_open(env: Env) {
@@ -92,7 +93,8 @@ async fn at_any_step_with_tls_from_the_first_byte(env: Env) {
     hang_up_at_each(candor, &server, &steps, Act::Close).await;
 }
 
-/// 421: the server is about to hang up. It says so in place of its reply, so it has not taken the mail either.
+/// 421 means that the server is about to close the connection. It is sent instead of the reply, so the server
+/// has not accepted the email.
 async fn with_a_word_of_farewell(env: Env) {
     let server = SmtpScript::start(|_| Act::Usual);
     let candor = Binary::new(&env).setting("smtp_url", server.url());
@@ -109,7 +111,8 @@ async fn with_a_word_of_farewell(env: Env) {
     hang_up_at_each(candor, &server, &steps, farewell).await;
 }
 
-/// A notice for each step, during which the server hangs up twice at that step, and is decent otherwise.
+/// Sends a notice for each step. The server closes the connection twice at this step and otherwise has no
+/// faults.
 async fn hang_up_at_each(candor: Binary, server: &SmtpScript, steps: &[Step], how: Act) {
     let mut candor = candor
         .setting("send_concurrency", CONNECTIONS)
@@ -120,7 +123,7 @@ async fn hang_up_at_each(candor: Binary, server: &SmtpScript, steps: &[Step], ho
     let mut ambiguous = 0;
     for (n, step) in steps.iter().copied().enumerate() {
         let silently_taken = step == Step::Dot && matches!(how, Act::Close);
-        // From the beginning of a dialogue, so that it comes to each of the steps.
+        // This starts a new dialogue, which comes to each of the steps.
         server.hang_up();
         wait_until("the connections to be closed", DEADLINE, async || {
             server.open_connections() == 0
@@ -131,7 +134,7 @@ async fn hang_up_at_each(candor: Binary, server: &SmtpScript, steps: &[Step], ho
         let (counting, how) = (Arc::clone(&done), how.clone());
         server.turn(move |moment: &Moment<'_>| {
             let counted = |counter: &AtomicUsize| counter.fetch_add(1, Ordering::SeqCst) < TIMES;
-            // Only a refused mail is taken back with RSET, before the next mail of its connection.
+            // RSET is sent only after a refused email, before the next email on its connection.
             let not_yet = counting.load(Ordering::SeqCst) < TIMES;
             if step == Step::Rset && moment.step == Step::Rcpt && not_yet {
                 return Act::Say("451 4.7.1 Not now".to_owned());
@@ -184,7 +187,7 @@ async fn hang_up_at_each(candor: Binary, server: &SmtpScript, steps: &[Step], ho
                 let address = delivery["address"].as_str().expect("an address");
                 assert_eq!(doubts, mails[address].len() - 1, "{delivery}");
             } else if step != Step::Body {
-                // In the middle of the mail the client cannot know how far it came.
+                // In the middle of the email, the client cannot know how much has arrived.
                 assert_eq!(doubts, 0, "{step:?}: {delivery}");
             }
         }
@@ -199,7 +202,7 @@ async fn hang_up_at_each(candor: Binary, server: &SmtpScript, steps: &[Step], ho
     candor.finish().await;
 }
 
-/// The Message-IDs of what each address got.
+/// Returns the Message-IDs of the emails to each address.
 fn by_recipient(mails: &[Whole]) -> HashMap<String, Vec<String>> {
     let mut found: HashMap<String, Vec<String>> = HashMap::new();
     for whole in mails {
@@ -209,7 +212,7 @@ fn by_recipient(mails: &[Whole]) -> HashMap<String, Vec<String>> {
     found
 }
 
-/// Servers hang up on who is silent. The next mail gets a new connection, and that costs nobody an attempt.
+/// Servers close idle connections. The next email uses a new connection, and this counts as no attempt.
 async fn between_two_notices(env: Env) {
     let server = SmtpScript::start(|_| Act::Usual);
     let app = TestApp::builder(&env)

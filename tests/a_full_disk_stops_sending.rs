@@ -1,4 +1,5 @@
-//! The disk is full: the program says so, sends no mail that it cannot record, and goes on when there is room.
+//! If the disk is full, the program reports it, sends no email whose outcome it cannot record, and continues
+//! when there is space.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,13 +14,14 @@ use crate::support::{
 
 const PEOPLE: usize = 600;
 const CONNECTIONS: usize = 8;
-/// How many have been told when the disk is filled.
+/// How many people have been notified when the disk is filled.
 const TOLD: usize = 100;
 
-/// What SQLite says when there is no room: the second where a file may not grow.
+/// The errors of SQLite for a full disk. The second one appears if a file may not grow.
 const REASONS: [&str; 2] = ["database or disk is full", "disk I/O error"];
 
-/// Nothing is being sent and nobody writes: whoever asks is told that nothing can be stored, and again that it can.
+/// Nothing is being sent or written. The readiness check reports that nothing can be stored, and later that
+/// it can.
 #[test]
 fn it_is_not_ready_meanwhile() {
     run(Backend::Sqlite, async |env: Env| {
@@ -60,7 +62,8 @@ fn until_there_is_room_again() {
     });
 }
 
-/// What went out is on record although the disk is full: whoever kills the process then has nobody told twice.
+/// The outcomes of sent emails are recorded although the disk is full. If the process is killed then, nobody
+/// is notified twice.
 #[test]
 fn and_a_kill_then_forgets_nothing() {
     run(Backend::Sqlite, async |env: Env| {
@@ -81,11 +84,11 @@ fn and_a_kill_then_forgets_nothing() {
     });
 }
 
-/// A limit on the size of files has the same effect, and is there where nobody may mount a disk. It ends with the
-/// process.
+/// A limit for the size of files has the same effect, and works where users may not mount a disk. It ends
+/// with the process.
 #[test]
 fn until_it_is_started_with_room() {
-    /// In blocks of 512 bytes.
+    /// The limit, in blocks of 512 bytes.
     const LIMIT: usize = 6 << 11;
     run(Backend::Sqlite, async |env: Env| {
         let (catcher, permits) = held_after_the_first();
@@ -103,7 +106,7 @@ fn until_it_is_started_with_room() {
     });
 }
 
-/// A mail server that answers the first mails at once, and the others when there are permits.
+/// A mail server that answers the first emails at once, and the others when there are permits.
 fn held_after_the_first() -> (Catcher, Arc<Semaphore>) {
     let permits = Arc::new(Semaphore::new(TOLD));
     let hold = Arc::clone(&permits);
@@ -111,7 +114,7 @@ fn held_after_the_first() -> (Catcher, Arc<Semaphore>) {
     (Catcher::start_with(policy).unwrap(), permits)
 }
 
-/// Uses up what SQLite has written before and keeps for writing again. A write that there is no room for is answered so.
+/// Uses the space that SQLite has allocated before. A write without space is answered with this error.
 async fn fill(candor: &Binary, incident: &str) {
     let path = format!("/api/v1/incidents/{incident}/timeline");
     let note = json!({"kind": "note", "text": "No end of news. ".repeat(500)});
@@ -130,7 +133,7 @@ fn new(env: &Env, catcher: &Catcher) -> Binary {
         .setting("max_audience", PEOPLE)
 }
 
-/// Starts it, and waits until it is in the middle of sending. Gives the ids of the incident and the notice.
+/// Starts the program and waits until it is sending. Returns the IDs of the incident and the notice.
 async fn sending(candor: &mut Binary, catcher: &Catcher) -> (String, String) {
     candor.serve().await;
     let ids = candor.tell_crowd(crowd(PEOPLE)).await;
@@ -139,7 +142,7 @@ async fn sending(candor: &mut Binary, catcher: &Catcher) -> (String, String) {
     ids
 }
 
-/// Waits until it has noticed, and until nothing goes out any more.
+/// Waits until the program has noticed the full disk and nothing is sent any more.
 async fn stopped(candor: &Binary, catcher: &Catcher) {
     wait_until("it to say why in the log", DEADLINE, async || {
         failures(candor) > 0
@@ -150,7 +153,7 @@ async fn stopped(candor: &Binary, catcher: &Catcher) {
         answer.status == 503 && REASONS.iter().any(|reason| answer.text.contains(reason))
     })
     .await;
-    // It goes on trying, and sends nothing on that account.
+    // The program tries again and sends nothing because of it.
     let mut before = (failures(candor), catcher.accepted());
     wait_until("it to try again without sending", DEADLINE, async || {
         let now = (failures(candor), catcher.accepted());
@@ -164,13 +167,13 @@ async fn stopped(candor: &Binary, catcher: &Catcher) {
     candor.anonymous().get("/healthz").await.expect(200);
 }
 
-/// How often the log says that there is no room.
+/// Returns how many times the log reports that there is no space.
 fn failures(candor: &Binary) -> usize {
     let log = candor.log();
     REASONS.iter().map(|reason| log.matches(reason).count()).sum()
 }
 
-/// Waits until everybody is told; nobody was told twice.
+/// Waits until everybody was notified, and checks that nobody was notified twice.
 async fn all_are_told(candor: Binary, catcher: &Catcher, notice: &str) {
     wait_until("everybody to be told", 4 * DEADLINE, async || {
         candor.notice(notice).await["state"] == "sent"

@@ -1,5 +1,5 @@
-//! A process that is told to end does not wait for a mail server that hangs before it has the mail: the delivery is to be
-//! made again, and nobody is left in doubt.
+//! A process that is told to stop does not wait for a mail server that hangs before it has the email. The
+//! delivery is made later, and its outcome is never ambiguous.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,10 +18,11 @@ on_both_databases!(
 );
 
 const PEOPLE: usize = 3;
-/// What is left of it is for others: HTTP, the database.
+/// The rest of the time is for HTTP and the database.
 const SOON: Duration = Duration::from_secs(10);
 
-/// Hangs at this step, is told to end meanwhile, and delivers to everybody once after the next start.
+/// The server hangs at this step while the process is told to stop. After the next start everybody gets one
+/// email.
 async fn hangs_at(env: Env, step: Step) {
     let never = Arc::new(Semaphore::new(0));
     let wait = Arc::clone(&never);
@@ -75,7 +76,7 @@ async fn in_the_envelope(env: Env) {
     hangs_at(env, Step::Rcpt).await;
 }
 
-/// The server may have it: to end before its answer would be to send it twice.
+/// The server may have the email. Stopping before its reply would send the email twice.
 async fn after_the_mail_it_is_waited_for(env: Env) {
     let permits = Arc::new(Semaphore::new(0));
     let wait = Arc::clone(&permits);

@@ -1,5 +1,5 @@
-//! A mail server that answers anything at all: only a 2xx to the final dot counts as sent, the program lives on, and
-//! everything goes out once the server is decent again.
+//! A mail server sends any false replies. Only a 2xx reply to the final dot counts as sent, the program
+//! continues to run, and everything is sent when the server has no faults any more.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -17,9 +17,9 @@ on_both_databases!(
     a_reply_without_end_is_cut_short,
 );
 
-/// How many connections are lied to. `CANDOR_TEST_LIES` asks for another number.
+/// The number of connections with false replies. `CANDOR_TEST_LIES` sets another number.
 const LIES: usize = 300;
-/// `CANDOR_TEST_SEED` asks for other lies.
+/// The seed of the random replies. `CANDOR_TEST_SEED` sets another one.
 const SEED: u64 = 20_240_314;
 const PEOPLE: usize = 40;
 
@@ -32,11 +32,11 @@ fn from_environment<T: std::str::FromStr>(name: &str, default: T) -> T {
     }
 }
 
-/// SplitMix64: small, and the same everywhere.
+/// The SplitMix64 generator, which is small and gives the same numbers everywhere.
 struct Lots(u64);
 
 impl Lots {
-    /// Lies depend on where they are told, not on when: connections run beside each other.
+    /// The false replies depend on the step and not on the time, because connections run in parallel.
     fn drawn(seed: u64, connection: usize, step: Step, nth: usize) -> Self {
         let mut lots = Lots(seed);
         for part in [connection as u64, step as u64, nth as u64] {
@@ -63,11 +63,11 @@ impl Lots {
     }
 }
 
-/// What to answer. A reply that the client may take for unfinished is followed by hanging up: otherwise both would
-/// wait for the other, which is another test's affair.
+/// Returns a false reply. After a reply that the client may see as incomplete, the connection is closed.
+/// Otherwise both sides would wait for each other, which another test covers.
 fn lie(lots: &mut Lots, step: Step) -> Act {
     let usual = match step {
-        // Nothing is said here; an uncalled-for word is a lie as well.
+        // By default nothing is sent at these steps, so any text is a false reply.
         Step::Connect | Step::Body | Step::Taken => {
             return match lots.below(20) {
                 0 => Act::Close,
@@ -109,7 +109,7 @@ fn lie(lots: &mut Lots, step: Step) -> Act {
         10 => Act::BytesAndClose(usual.as_bytes()[..2].to_vec()),
         11 => Act::BytesAndClose(format!("{usual}-there is more, but not for you\r\n").into_bytes()),
         12 => {
-            // All replies to the mail after this one, and more.
+            // The replies to the next email and more.
             let ahead = "250 OK\n250 OK\n354 Go on\n250 Taken\n";
             Act::Say(format!("{usual} OK\n{}", ahead.repeat(1 + lots.below(3))))
         }
@@ -125,7 +125,7 @@ fn lie(lots: &mut Lots, step: Step) -> Act {
     }
 }
 
-/// Whether a client may take this for a yes: the first whole reply is 2xx throughout.
+/// Returns whether a client may see this as success, because the first complete reply has only 2xx lines.
 fn is_a_yes(reply: &[u8]) -> bool {
     for line in reply.split_inclusive(|byte| *byte == b'\n') {
         let is_whole = line.ends_with(b"\n");
@@ -146,7 +146,7 @@ fn message_id(whole: &Whole) -> String {
     whole.mail.header("message-id").unwrap_or_default()
 }
 
-/// The dialogues about this address.
+/// Returns the dialogues about this address.
 fn transcripts(server: &SmtpScript, address: &str) -> String {
     (1..=server.connections())
         .map(|connection| (connection, server.transcript(connection)))
@@ -175,7 +175,7 @@ async fn whatever_it_answers(env: Env) {
         let phase = if notices.is_empty() { "detection" } else { "update" };
         let notice = candor.draft(&incident, phase).await;
         candor.send_as_previewed(&notice).await;
-        // How long all lies take depends on the machine; none of them may bring everything to a halt.
+        // The time for all false replies depends on the machine. None of them may stop everything.
         let mut over = false;
         while !over {
             let before = server.connections();
@@ -208,10 +208,10 @@ async fn whatever_it_answers(env: Env) {
     candor.finish().await;
 }
 
-/// Who is recorded as sent was told by a mail that the server said yes to, and who is recorded as failed was refused.
-/// Gives the latter.
+/// Checks that each delivery that is recorded as sent was accepted by the server, and each one that is
+/// recorded as failed was refused. Returns the failed deliveries.
 async fn believed_only_what_is_true(candor: &Binary, server: &SmtpScript, notice: &str) -> Vec<Value> {
-    // The record first: what it knows must have happened by now.
+    // The record is read first, because everything in it must have happened by now.
     let deliveries = candor.deliveries(notice).await;
     let yes: HashSet<String> = server
         .whole()
@@ -246,9 +246,9 @@ async fn believed_only_what_is_true(candor: &Binary, server: &SmtpScript, notice
     failed
 }
 
-/// The 250 arrives together with the 354, before the mail; what the server says to the mail itself is no.
+/// The 250 arrives together with the 354, before the email. The reply to the email itself is a refusal.
 async fn a_reply_that_is_older_than_its_question_does_not_count(env: Env) {
-    // Once for each connection: in place of the reply to RCPT, to DATA, and to the mail before.
+    // One case for each connection: instead of the reply to RCPT, to DATA, and to the email before.
     let server = SmtpScript::start(|moment| match (moment.step, moment.connection % 3) {
         (Step::Rcpt, 0) => Act::Say("250 OK\n354 Go on\n250 2.0.0 Taken".to_owned()),
         (Step::Data, 1) => Act::Say("354 Go on\n250 2.0.0 Taken".to_owned()),
@@ -292,9 +292,9 @@ async fn a_reply_that_is_older_than_its_question_does_not_count(env: Env) {
     app.finish().await;
 }
 
-/// A reply is a few lines. Of one that does not end, a client must not keep what it reads.
+/// A normal reply has a few lines. A client must not keep an endless reply in memory.
 async fn a_reply_without_end_is_cut_short(env: Env) {
-    /// What the server writes before it gives up.
+    /// The number of bytes after which the server stops writing.
     const MOST: usize = 64 << 20;
     for endless in ["250-and so on\r\n", "250 and so on "] {
         let another = crate::support::Another::of(env.backend);

@@ -1,5 +1,5 @@
-//! Mails are put together from pieces that were rendered and encoded once. That must not show: each is byte for byte the
-//! mail that rendering and encoding it whole gives, whatever names, labels, texts and templates hold.
+//! Emails are built from pieces that were rendered and encoded once. Each email is equal, byte for byte, to
+//! the one that is rendered and encoded as a whole, for all names, labels, texts and templates.
 
 use std::sync::Arc;
 
@@ -10,7 +10,8 @@ use candor::notice::compose::{Content, RecipientContext};
 use candor::notice::template::{MailAction, MailReport, MailResource, MailSection, Phase, Source, Template};
 use proptest::prelude::*;
 
-/// Text as people and attackers write it: words, other scripts, markup, quotes, dots and blanks at line ends, long runs.
+/// Text as people and attackers write it: words, other scripts, markup, quotes, dots and spaces at the ends
+/// of lines, long words.
 fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         6 => "[a-zA-Z]{1,12}",
@@ -99,7 +100,8 @@ fn content(phase: Phase) -> impl Strategy<Value = Content> {
         })
 }
 
-/// Operators' templates: some that show values alone, and some that ask more of them, whose mails cannot come apart.
+/// Templates of operators. Some only show values, and some do more with them, so that their emails cannot be
+/// built from pieces.
 fn source(phase: Phase) -> impl Strategy<Value = Source> {
     let own = |subject: &str, text: &str, html: &str| Source {
         subject: subject.to_owned(),
@@ -157,7 +159,7 @@ proptest! {
         let prepared = Prepared::new(content, Arc::new(template));
         let from = "Quickbyte <help@quickbyte.example>".parse().unwrap();
         for (own, number) in recipients.iter().zip(numbers) {
-            // A second of the same shape takes the way from pieces for certain.
+            // A second email of the same shape is certainly built from pieces.
             let twin = RecipientContext {
                 name: if own.name.is_empty() { String::new() } else { format!("{}x{number}", own.name) },
                 what: if own.what.is_empty() { String::new() } else { format!("{number} {}", own.what) },
@@ -186,7 +188,8 @@ proptest! {
     }
 }
 
-/// The built-in templates do come apart: else all of this would be for nothing, and nobody would notice.
+/// Emails of the built-in templates are built from pieces. Without this test, nobody would notice if they
+/// were not.
 #[test]
 fn the_built_in_mails_are_made_from_pieces() {
     for phase in Phase::ALL {

@@ -1,4 +1,4 @@
-//! Nothing that is misspelt, unknown or empty ever means "everything": it is an error, and changes nothing.
+//! Input that is misspelled, unknown or empty never means "everything". It is an error and changes nothing.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -112,7 +112,7 @@ async fn a_selector_says_what_it_means(env: Env) {
         assert_eq!(affected(&app, &id).await, [""; 0], "{body}");
     }
     assert_eq!(env.count("audit_events"), events);
-    // And what is right finds exactly what it says.
+    // A correct selector finds exactly what it says.
     let found = app
         .post(
             &path,
@@ -122,7 +122,7 @@ async fn a_selector_says_what_it_means(env: Env) {
         .expect(200);
     assert_eq!(found.json, json!({"added": 2, "already": 0}));
     assert_eq!(affected(&app, &id).await, ["interview-v1", "interview-v2"]);
-    // What is gone is not found, and is not the last of its type either.
+    // An archived resource is not found, and does not keep its type known.
     app.delete("/api/v1/resources/file/interview-v1")
         .await
         .expect(204);
@@ -185,7 +185,7 @@ async fn a_list_holds_only_what_is_known(env: Env) {
     app.finish().await;
 }
 
-/// The operations of the OpenAPI document, with every `{parameter}` filled in.
+/// Returns the operations of the OpenAPI document, with every `{parameter}` replaced.
 async fn operations(app: &Http) -> Vec<(Method, String, Value)> {
     let document = app.get("/api/openapi.json").await.expect(200);
     let mut operations = Vec::new();
@@ -225,7 +225,8 @@ async fn an_unknown_parameter_is_refused_everywhere(env: Env) {
     assert!(operations.len() > 50, "{} operations", operations.len());
     let events = env.count("audit_events");
     for (method, path, _) in &operations {
-        // What is for everybody is not the API's: programs that forward links and call hooks add parameters of their own.
+        // Public paths and hooks are left out, because programs that forward links and call hooks add their
+        // own parameters.
         if !path.starts_with("/api/v1/") {
             continue;
         }
@@ -279,7 +280,7 @@ async fn pages_are_within_their_limits(env: Env) {
             continue;
         }
         assert_eq!(method, Method::GET, "{path}");
-        // An incident that is there, so that the page is what is asked about.
+        // The incident exists, so that the error is about the page.
         let path = if path.contains("/incidents/") {
             path.replace("01890000-0000-7000-8000-000000000000", &id)
         } else {
@@ -290,7 +291,8 @@ async fn pages_are_within_their_limits(env: Env) {
                 .await
                 .expect_invalid("?limit");
         }
-        // No JSON; null; an object; a text with a NUL; a pair with one; not even letters.
+        // A cursor that is not JSON, null, an object, a text with a NUL, a pair with one, and one without
+        // letters.
         for cursor in [
             "nonsense",
             "bnVsbA",
@@ -300,7 +302,7 @@ async fn pages_are_within_their_limits(env: Env) {
             "%F0%9F%A6%93",
         ] {
             let answer = app.get(&format!("{path}?cursor={cursor}")).await;
-            // A path with a made-up id may be answered by 404 where the cursor could be one of that list.
+            // A path with an unknown ID may be answered with 404 if the cursor could belong to this list.
             assert!(
                 answer.status == 422 || answer.status == 404,
                 "{path} {cursor}: {answer}"
@@ -351,7 +353,7 @@ async fn the_audit_trail_knows_what_it_is_asked_for(env: Env) {
         .await
         .expect(200);
     assert_eq!(found.items().len(), 1);
-    // A known action that nobody has done yet is an answer, not an error.
+    // A known action without events is a valid filter.
     let none = app.get("/api/v1/audit?action=notice.stopped").await.expect(200);
     assert_eq!(none.items().len(), 0);
     app.finish().await;

@@ -1,5 +1,5 @@
-//! A notice goes to the roles of its audience rule: owners and all collaborators, unless it says otherwise. The preview
-//! shows the rule, the digest covers it, and no change of the directory ever widens it.
+//! A notice goes to the roles of its audience rule, which are owners and all collaborators by default. The
+//! preview shows the rule, the digest covers it, and no change of the directory ever adds roles to it.
 
 use serde_json::{Value, json};
 
@@ -36,7 +36,8 @@ async fn draft(app: &Http, incident: &str, audience: Option<Value>) -> Answer {
         .await
 }
 
-/// Checks whom a notice would go to, by the part of their addresses before the @, sorted. A preview shows the first three.
+/// Checks who would get a notice, by the parts of their addresses before the @, sorted. A preview shows the
+/// first three.
 async fn goes_to(app: &Http, notice: &str, expected: &[&str]) {
     let preview = app.preview(notice).await.expect(200);
     assert_eq!(preview["recipients"], expected.len(), "{expected:?}: {preview}");
@@ -59,7 +60,7 @@ async fn the_usual_rule_is_owners_and_all_collaborators(env: Env) {
     assert_eq!(notice["audience"], usual);
     assert_eq!(app.preview(&notice.id()).await.expect(200)["audience"], usual);
     goes_to(&app, &notice.id(), &["amina", "baraka", "wanjiru"]).await;
-    // Said in full it is the same, and so is the digest.
+    // If the default rule is written explicitly, the rule and the digest are the same.
     let digest = app.digest(&notice.id()).await;
     let path = format!("/api/v1/notices/{}", notice.id());
     app.patch(&path, json!({"audience": usual})).await.expect(200);
@@ -88,7 +89,8 @@ async fn other_roles_are_told_where_the_rule_says_so(env: Env) {
         goes_to(&app, &notice, expected).await;
         assert!(digests.insert(app.digest(&notice).await), "{rule}");
     }
-    // A rule that finds the same people is another rule: whoever approved one did not approve the other.
+    // A rule that finds the same people is still another rule, so an approval of one does not apply to the
+    // other.
     let notice = draft(
         &app,
         &incident,
@@ -105,7 +107,7 @@ async fn other_roles_are_told_where_the_rule_says_so(env: Env) {
         .expect(200);
     goes_to(&app, &notice, &["amina", "baraka", "wanjiru"]).await;
     app.send(&notice, &digest).await.expect_problem(409);
-    // Whoever is told by a role of another name reads why.
+    // A person who is notified because of another role gets the correct reason.
     app.patch(
         &path,
         json!({"audience": {"roles": ["billing"], "collaborators": false}}),
@@ -145,13 +147,13 @@ async fn a_wrong_rule_is_refused(env: Env) {
     app.finish().await;
 }
 
-/// Deleting, moving or relabelling never widens a rule or a notice that exists.
+/// Deleting, moving or relabelling never adds anybody to an existing rule or notice.
 async fn a_rule_never_widens(env: Env) {
     let (app, incident) = start(&env).await;
     let rule = json!({"roles": ["billing"], "collaborators": ["sound"]});
     let notice = draft(&app, &incident, Some(rule.clone())).await.expect(201).id();
     goes_to(&app, &notice, &["baraka", "otieno"]).await;
-    // The last of a role is gone: nobody takes their place.
+    // The last person with a role is archived, and nobody replaces this person.
     app.delete("/api/v1/accounts/nyota-films/members/otieno")
         .await
         .expect(204);
@@ -166,7 +168,7 @@ async fn a_rule_never_widens(env: Env) {
     let digest = app.digest(&notice).await;
     app.send(&notice, &digest).await.expect_problem(422);
     assert_eq!(app.notice(&notice).await["audience"], rule);
-    // Another account's billing is not this one's, wherever the resource or the label goes.
+    // The billing contact of another account never gets it, wherever the resource or the label is moved.
     app.put(
         "/api/v1/accounts/kilele-studio/members/grace",
         json!({"role": "billing"}),
@@ -191,7 +193,7 @@ async fn a_catch_up_keeps_the_rule(env: Env) {
     app.send_as_previewed(&notice).await;
     app.done(&notice).await;
     assert_eq!(app.addresses(&notice, "sent").await.len(), 1);
-    // Owners were not told, and are not meant by this notice: nobody is missing.
+    // The notice is not for owners, so nobody is missing although they were not notified.
     app.post(&format!("/api/v1/notices/{notice}/catch-up"), json!({}))
         .await
         .expect_problem(422);
@@ -207,7 +209,7 @@ async fn a_catch_up_keeps_the_rule(env: Env) {
         .expect(201);
     assert_eq!(again["audience"], rule);
     goes_to(&app, &again.id(), &["zuri"]).await;
-    // Moving what is affected to another account afterwards adds nobody to what was sent.
+    // Moving an affected resource to another account later adds nobody to a sent notice.
     let deliveries = app.deliveries(&notice).await.len();
     let moved = json!({"parent": {"type": "media", "id": "stalls"}});
     app.put(&format!("/api/v1/resources/file/{}", FILES[0]), moved)

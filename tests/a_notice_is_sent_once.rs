@@ -1,4 +1,5 @@
-//! However often and however parallel somebody asks: one notice is one set of mails, and nobody gets two detections.
+//! One notice sends each email once, and nobody gets two detections, however many requests there are and
+//! however many run in parallel.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -93,7 +94,8 @@ async fn a_second_detection_leaves_out_who_was_told(env: Env) {
     let app = TestApp::start(&env).await;
     let incident = app.story_incident().await;
     app.tell(&incident, "detection").await;
-    // The other project's file too: its collaborator was not told yet, the owner of both was.
+    // The file of the other project is affected too. Its collaborator was not notified yet, and the owner of
+    // both was.
     app.affect(&incident, "file", "ferry-v1").await;
     let second = app.draft(&incident, "detection").await;
     let preview = app.preview(&second).await.expect(200);
@@ -107,7 +109,7 @@ async fn a_second_detection_leaves_out_who_was_told(env: Env) {
     app.done(&second).await;
     let mails = app.mails(4).await;
     assert_eq!(mails[3].to, "zuri@nyota-films.example");
-    // A third finds nobody left.
+    // A third detection finds nobody to notify.
     let third = app.draft(&incident, "detection").await;
     let digest = app.digest(&third).await;
     app.send(&third, &digest).await.expect_problem(422);
@@ -164,7 +166,7 @@ async fn an_idempotency_key_repeats_the_answer(env: Env) {
     };
     let first = send().await.expect(202);
     app.done(&notice).await;
-    // Done by now; under the key it is the answer of then.
+    // The notice is sent by now. With the same key, the answer is still the first one.
     let again = send().await.expect(202);
     assert_eq!(first.json, again.json);
     assert_eq!(first["state"], "queued");
@@ -205,7 +207,7 @@ async fn of_parallel_requests_with_one_key_one_is_carried_out(env: Env) {
         }
     }
     assert_eq!(env.count("notices"), 1);
-    // By now it is answered.
+    // By now the request was answered.
     assert!(made.contains(&draft().await.expect(201).id()));
     app.finish().await;
 }
@@ -226,7 +228,7 @@ async fn a_restart_in_the_middle_repeats_nothing(env: Env) {
     candor.terminate().await.expect(0);
     let before = catcher.accepted();
     assert!(before < PEOPLE, "it was too fast to be stopped in the middle");
-    // What went out is on record, and nothing is left claimed.
+    // The outcomes of sent emails are recorded, and nothing is claimed any more.
     assert_eq!(
         env.count("deliveries WHERE state = 'sent'"),
         i64::try_from(before).unwrap()
@@ -267,7 +269,7 @@ async fn processes_share_the_queue_or_are_refused(env: Env) {
     let incident = one.incident([("project", "stage")]).await;
     let notice = one.draft(&incident, "detection").await;
     one.send_as_previewed(&notice).await;
-    // More than one of them may open: so both are sending.
+    // The server lets several processes send, so that both are sending.
     catcher
         .wait_for(2 * CONNECTIONS, DEADLINE)
         .await

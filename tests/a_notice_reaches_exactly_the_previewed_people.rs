@@ -1,4 +1,5 @@
-//! Who is previewed gets the mail that was previewed, and nobody else. Whatever changes in between needs a new look.
+//! Exactly the people of the preview get exactly the previewed email. Any change in between requires a new
+//! preview.
 
 use std::collections::BTreeSet;
 
@@ -48,7 +49,7 @@ async fn the_mails_are_the_previewed_ones(env: Env) {
     let mails = app.mails(3).await;
     let samples = preview["samples"].as_array().expect("samples");
     assert_eq!(samples.len(), 3);
-    // Only the link at the end is each delivery's own.
+    // Only the link at the end differs between deliveries.
     let before_the_link = |text: &str| {
         text.split("/unsubscribe/")
             .next()
@@ -145,7 +146,7 @@ async fn each_change_makes_the_digest_void(env: Env) {
     for (what, method, path, body) in changes {
         match method {
             "PATCH" => app.patch(&path, body).await.expect(200),
-            // 201 where it is new.
+            // The answer is 201 if the entry is new.
             "PUT" => {
                 let answer = app.put(&path, body).await;
                 let status = if answer.status == 201 { 201 } else { 200 };
@@ -159,12 +160,12 @@ async fn each_change_makes_the_digest_void(env: Env) {
         digest = app.digest(&notice).await;
         assert!(seen.insert(digest.clone()), "{what} does not change the digest");
     }
-    // The template decides the text too.
+    // The template also decides the text.
     let template = app.get("/api/v1/templates/detection").await.expect(200);
     let body = json!({"subject": "News: {{what}}", "text": template["text"], "html": template["html"]});
     app.put("/api/v1/templates/detection", body).await.expect(200);
     app.send(&notice, &digest).await.expect_problem(409);
-    // Nothing was sent meanwhile; what is previewed last can be.
+    // Nothing was sent in the meantime. The last preview can be sent.
     assert_eq!(env.count("deliveries"), 0);
     app.mails(0).await;
     app.send_as_previewed(&notice).await;
@@ -173,7 +174,7 @@ async fn each_change_makes_the_digest_void(env: Env) {
 }
 
 impl TestApp {
-    /// A second person's approval of a digest that is no longer the present one.
+    /// Approves a digest that is not the current one any more, as a second person.
     async fn approve_as_another(&self, notice: &str, digest: &str) {
         let approver = self.as_new("approver").await;
         approver.approve(notice, digest).await.expect_problem(409);
@@ -183,7 +184,7 @@ impl TestApp {
 async fn people_with_one_address_get_one_mail(env: Env) {
     let app = TestApp::start(&env).await;
     let incident = app.story_incident().await;
-    // The same mailbox, spelled differently.
+    // The same mailbox in another spelling.
     let person = json!({"name": "Baraka Mushi", "email": "Amina@Nyota-Films.example"});
     app.put("/api/v1/people/baraka", person).await.expect(200);
     let audience = app
@@ -204,7 +205,7 @@ async fn people_with_one_address_get_one_mail(env: Env) {
         assert!(shared[0].text.contains(name), "{}", shared[0].text);
     }
     app.done(&notice).await;
-    // Both count as told, and nobody is left.
+    // Both people count as notified, and nobody is left.
     let audience = app
         .get(&format!("/api/v1/incidents/{incident}/audience"))
         .await
@@ -311,7 +312,7 @@ async fn nobody_to_tell_is_an_error(env: Env) {
     let digest = preview["digest"].as_str().expect("a digest");
     app.send(&notice, digest).await.expect_problem(422);
     assert_eq!(app.notice(&notice).await["state"], "draft");
-    // The same notice can be sent once somebody is affected.
+    // The same notice can be sent when somebody is affected.
     app.affect(&incident, "file", FILES[0]).await;
     app.send_as_previewed(&notice).await;
     app.mails(3).await;

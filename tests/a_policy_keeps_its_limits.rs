@@ -1,5 +1,5 @@
-//! The limits of a policy, each on its own and at its border: within it people are told, outside it there is a draft that
-//! says why.
+//! The limits of a policy, each separately and at its exact value. Within the limit people are notified.
+//! Above it there is a draft that names the reason.
 
 use std::time::Duration;
 
@@ -88,7 +88,8 @@ async fn an_account_once_an_hour(env: Env) {
     app.clock.advance(Duration::from_micros(3_599_999_999));
     let lately = held("policies told the account crowd within the last hour (at most 1)");
     assert_eq!(outcome(&app, &monitoring, "second", "stage").await, lately);
-    // Another account's people are told in the meantime, and what was held back counts for nothing.
+    // People of another account are notified in the meantime, and the notice that was not sent does not
+    // count.
     assert_eq!(outcome(&app, &monitoring, "elsewhere", PROJECT).await, told());
     app.clock.advance(Duration::from_micros(1));
     assert_eq!(outcome(&app, &monitoring, "third", "stage").await, told());
@@ -96,7 +97,7 @@ async fn an_account_once_an_hour(env: Env) {
     app.finish().await;
 }
 
-/// Two alerts at once open two incidents of one account: one of them is told.
+/// Two alerts at the same time open two incidents of one account. People are notified of only one of them.
 async fn at_once_is_one_after_the_other(env: Env) {
     let app = TestApp::start(&env).await;
     app.import(crowd(2)).await.expect(200);

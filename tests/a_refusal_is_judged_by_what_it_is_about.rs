@@ -1,14 +1,16 @@
-//! Replies as large providers and mail servers give them: is the recipient's mailbox to blame, so that no more optional mail goes
-//! there, or something else? When in doubt it is something else.
+//! Replies of large providers and mail servers. Each test decides whether the recipient's mailbox is to
+//! blame, so that the address gets no more optional notices. If it is not certain, the mailbox is not to
+//! blame.
 
 use candor::delivery::refusal::{Blame, judge};
 
 use Blame::{Mailbox, Other};
 
-/// Where the reply comes from, the status of the report (empty: there is none), the reply, and what is to blame.
+/// The origin of the reply, the status of the report (empty if there is none), the reply, and what is to
+/// blame.
 type Case = (&'static str, &'static str, &'static str, Blame);
 
-/// No such mailbox, no such domain, or a mailbox that is closed.
+/// The mailbox or the domain does not exist, or the mailbox is closed.
 const UNKNOWN: &[Case] = &[
     (
         "Gmail",
@@ -364,7 +366,7 @@ const UNKNOWN: &[Case] = &[
     ),
 ];
 
-/// The mailbox may well be there.
+/// The mailbox may exist.
 const SOMETHING_ELSE: &[Case] = &[
     (
         "Gmail",
@@ -781,7 +783,8 @@ fn replies_of_the_world_are_judged_by_what_they_are_about() {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// The words are those of the server, whoever reports them: a change of case, of line breaks or of the address changes nothing.
+/// The text is that of the server, even if another program reports it. Another case, other line breaks or
+/// another address do not change the result.
 #[test]
 fn the_way_in_which_a_reply_is_written_changes_nothing() {
     for (server, status, reply, blame) in UNKNOWN.iter().chain(SOMETHING_ELSE) {

@@ -1,4 +1,5 @@
-//! Whoever heard that an incident was over hears that it is back, and everything works again in each episode.
+//! A person who was told that an incident was over is notified when it is reopened. All steps work again in
+//! each episode.
 
 use std::sync::Arc;
 
@@ -51,7 +52,7 @@ async fn whoever_heard_the_resolution_hears_that_it_is_back(env: Env) {
     app.tell(&incident, "detection").await;
     app.resolve(&incident).await;
     app.tell(&incident, "resolution").await;
-    // He is not affected any more, and heard that it is over.
+    // This person is not affected any more and was told that it is over.
     app.delete("/api/v1/resources/project/savanna/collaborators/baraka")
         .await
         .expect(204);
@@ -75,7 +76,7 @@ async fn whoever_heard_the_resolution_hears_that_it_is_back(env: Env) {
         page.contains("customers still believe that it is resolved"),
         "{page}"
     );
-    // An update would not reach whoever opted out.
+    // An update would not be sent to a person who opted out.
     let update = app.draft(&incident, "update").await;
     let warnings = app.preview(&update).await.expect(200)["warnings"].to_string();
     assert!(warnings.contains("no detection was sent since"), "{warnings}");
@@ -134,13 +135,13 @@ async fn each_episode_is_notified_once_and_can_be_caught_up(env: Env) {
     app.resolve(&incident).await;
     app.tell(&incident, "resolution").await;
     status(&app, &incident, "investigating").await;
-    // What was sent in the episode before is not caught up in this one.
+    // A notice of the episode before has no catch-up in this episode.
     app.post(&format!("/api/v1/notices/{first}/catch-up"), json!({}))
         .await
         .expect_problem(409);
     let detection = app.tell(&incident, "detection").await;
     assert_eq!(app.notice(&detection).await["episode"], 2);
-    // Within the episode nobody is notified twice.
+    // Within an episode nobody is notified twice.
     let again = app.draft(&incident, "detection").await;
     let preview = app.preview(&again).await.expect(200);
     assert_eq!(
@@ -163,7 +164,8 @@ async fn each_episode_is_notified_once_and_can_be_caught_up(env: Env) {
         "grace@kilele-studio.example"
     );
     app.delete(grace).await.expect(204);
-    // She is not affected any more. She heard of the second episode: she hears its end, and that it is back.
+    // She is not affected any more. She was notified in the second episode, so she is notified of its end and
+    // of the reopening.
     app.resolve(&incident).await;
     app.tell(&incident, "resolution").await;
     status(&app, &incident, "investigating").await;
@@ -183,7 +185,7 @@ async fn each_episode_is_notified_once_and_can_be_caught_up(env: Env) {
 }
 
 async fn a_resolution_that_is_being_sent_is_stopped_by_the_new_detection(env: Env) {
-    // The detection goes through, the resolution is held.
+    // The emails of the detection are accepted, and the replies to those of the resolution are held back.
     let permits = Arc::new(Semaphore::new(0));
     let hold = Arc::clone(&permits);
     let policy = Policy::new(move |attempt| match attempt.number {
@@ -209,7 +211,7 @@ async fn a_resolution_that_is_being_sent_is_stopped_by_the_new_detection(env: En
     assert!(page.contains("from before is still being sent"), "{page}");
     let detection = app.draft(&incident, "detection").await;
     let preview = app.preview(&detection).await.expect(200);
-    // Whoever is about to hear that it is over hears that it is not.
+    // Everybody who may get the resolution is notified that the incident is not over.
     assert_eq!(preview["recipients"], 3);
     assert!(
         preview["warnings"]
@@ -221,7 +223,7 @@ async fn a_resolution_that_is_being_sent_is_stopped_by_the_new_detection(env: En
     assert_eq!(app.notice(&resolution).await["state"], "stopped");
     permits.add_permits(10);
     app.done(&detection).await;
-    // No more than the one that was on the wire said that it is over.
+    // Only the one email that was being sent said that it is over.
     let over = app.addresses(&resolution, "sent").await;
     assert!(over.len() <= 1, "{over:?}");
     assert_eq!(app.addresses(&detection, "sent").await, ADDRESSES);
@@ -238,7 +240,7 @@ async fn a_draft_from_before_the_reopening_warns(env: Env) {
     status(&app, &incident, "investigating").await;
     app.send(&resolution, &digest).await.expect_problem(409);
     app.resolve(&incident).await;
-    // The same words, but of another episode: somebody has to look again.
+    // The text is the same but the episode differs, so the operator must look at it again.
     app.send(&resolution, &digest).await.expect_problem(409);
     let preview = app.preview(&resolution).await.expect(200);
     assert!(
@@ -262,7 +264,7 @@ async fn without_a_resolution_a_reopening_is_told_to_those_affected(env: Env) {
         .expect(204);
     app.resolve(&incident).await;
     status(&app, &incident, "monitoring").await;
-    // He never heard that it was over.
+    // He was never told that it was over.
     let detection = app.draft(&incident, "detection").await;
     assert_eq!(app.preview(&detection).await.expect(200)["recipients"], 2);
     app.finish().await;
@@ -298,7 +300,7 @@ async fn a_report_after_a_reopening_goes_to_everybody_once(env: Env) {
     app.finish().await;
 }
 
-/// A rule under which an alert that is back within ten minutes reopens its incident.
+/// Creates a rule that reopens an incident if its alert fires again within ten minutes.
 async fn flapping(app: &TestApp) {
     let rule = json!({"name": "Flapping", "policy": "open", "group_by": ["labels.alertname"], "reopen_within": 600,
         "matchers": [{"field": "source", "is": "alertmanager"}]});
@@ -332,7 +334,7 @@ async fn an_alert_that_comes_back_reaches_operators_and_policies(env: Env) {
         (&first["outcome"], &first["episode"]),
         (&json!("drafted"), &json!(1))
     );
-    // The draft waits for somebody, and somebody hears of it.
+    // The draft waits for a person, and an operator is notified of this.
     let told = messages(&app, 2).await;
     let drafted = told
         .iter()

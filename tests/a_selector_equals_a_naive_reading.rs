@@ -1,5 +1,5 @@
-//! Random directories and random selectors: what is found is what a naive reading of the selector's JSON says, and it
-//! is refused exactly where it names something that nothing has, or finds nothing.
+//! Random directories and random selectors. A selector finds what a naive reading of its JSON finds. It is
+//! refused exactly if it names something unknown or finds nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +33,7 @@ struct Resource {
 
 #[derive(Clone, Debug)]
 struct Model {
-    /// Gone or not, and the tier.
+    /// Whether the account is archived, and its tier.
     accounts: Vec<(bool, Option<&'static str>)>,
     resources: Vec<Resource>,
 }
@@ -97,7 +97,7 @@ fn selector() -> impl Strategy<Value = Value> {
         word(&["free", "pro"]).prop_map(|value| json!({"account_labels": {"tier": value}})),
         prop::collection::vec(0..=ACCOUNTS, 1..3)
             .prop_map(|ids| json!({"accounts": ids.iter().map(usize::to_string).collect::<Vec<_>>()})),
-        // Ids are of one type here; another one is not known.
+        // The IDs are of one type here, and the other type is unknown.
         (0..RESOURCES, word(&["file", "media"]))
             .prop_map(|(id, type_)| json!({"under": {"type": type_, "id": id.to_string()}})),
     ];
@@ -115,7 +115,7 @@ impl Model {
         !self.resources[at].gone
     }
 
-    /// It and what is above it, up to the first that is gone.
+    /// Returns the resource and its ancestors, up to the first archived one.
     fn chain(&self, at: usize) -> Vec<usize> {
         let mut chain = Vec::new();
         let mut next = Some(at);
@@ -126,7 +126,7 @@ impl Model {
         chain
     }
 
-    /// The account that it belongs to, if that is there.
+    /// Returns the account that the resource belongs to, if it is active.
     fn account(&self, at: usize) -> Option<usize> {
         let account = self.chain(at).iter().find_map(|at| self.resources[*at].account)?;
         (!self.accounts[account].0).then_some(account)
@@ -136,7 +136,7 @@ impl Model {
         (0..self.resources.len()).filter(|at| self.there(*at))
     }
 
-    /// Whether a resource is meant, reading the JSON as it stands.
+    /// Returns whether the selector finds a resource, from a naive reading of its JSON.
     fn means(&self, selector: &Value, at: usize) -> bool {
         let one = &self.resources[at];
         let each = |list: &Value| list.as_array().expect("a list").clone();
@@ -173,7 +173,7 @@ impl Model {
             })
     }
 
-    /// Whether everything that is named is there.
+    /// Returns whether everything that the selector names exists.
     fn knows(&self, selector: &Value) -> bool {
         let each = |list: &Value| list.as_array().expect("a list").clone();
         let values = |test: &Value| match test {
@@ -238,7 +238,8 @@ impl Model {
     }
 }
 
-/// Puts the model into the database, and answers what is affected where the selector is used; none: it is refused.
+/// Stores the model in the database and returns the affected resources after the selector is used. Returns
+/// `None` if it is refused.
 fn found(
     tx: &mut Tx<'_>,
     model: &Model,
@@ -287,7 +288,7 @@ type Answer = candor::base::error::Result<Option<BTreeSet<usize>>>;
 async fn whatever_is_selected(env: Env) {
     let config = Config::for_test(&env.database_url);
     let db = open_database(&config, Clock::system()).await.expect("a database");
-    // proptest runs its cases in a thread of its own, and asks this one to carry each of them out.
+    // proptest runs its cases in its own thread, which asks this one to carry out each case.
     let (cases, mut asked) =
         tokio::sync::mpsc::unbounded_channel::<(Model, Value, std::sync::mpsc::Sender<Answer>)>();
     let runner = std::thread::spawn(move || {
@@ -316,7 +317,7 @@ async fn whatever_is_selected(env: Env) {
     while let Some((model, selector, answer)) = asked.recv().await {
         let by = Actor::system("a test");
         let found = db.write(&by, move |tx| found(tx, &model, &selector)).await;
-        // An error here means that the runner has given up, and says so itself.
+        // An error here means that the runner has stopped, and it reports this itself.
         let _ = answer.send(found);
     }
     if let Err(failed) = runner.join().expect("the runner's thread") {

@@ -1,5 +1,5 @@
-//! Selectors find what they say, as JSON and as text; whatever is wrong, unknown or gone is an error that names its
-//! place; and nothing that exists is ever widened by a change of the directory.
+//! Selectors find exactly what they say, as JSON and as text. Anything wrong, unknown or archived is an error
+//! that names its place. No change of the directory ever adds to an existing selection.
 
 use candor::directory::selector::{Json, Selector};
 use proptest::prelude::*;
@@ -23,7 +23,7 @@ async fn count(app: &Http, selector: impl Into<Value>) -> Answer {
     app.post("/api/v1/selectors/count", body).await
 }
 
-/// Opens an incident and adds what a selector finds; answers the ids of what is affected, sorted.
+/// Opens an incident and adds what a selector finds. Returns the IDs of the affected resources, sorted.
 async fn found(app: &Http, selector: impl Into<Value>) -> Vec<String> {
     let id = open(app).await;
     let body = json!({"selector": selector.into()});
@@ -48,7 +48,7 @@ async fn affected(app: &Http, incident: &str) -> Vec<String> {
     ids
 }
 
-/// The story's directory, and an account with labels whose resources were put later.
+/// Imports the directory of the story, and an account with labels whose resources are created later.
 async fn start(env: &Env) -> TestApp {
     let app = TestApp::builder(env).at("2026-01-01T00:00:00Z").start().await;
     app.import(story_directory()).await.expect(200);
@@ -181,7 +181,7 @@ async fn each_part_finds_what_it_says(env: Env) {
             assert_eq!(found(&app, selector.clone()).await, expected, "{selector}");
             let counted = count(&app, selector.clone()).await.expect(200);
             assert_eq!(counted["resources"], expected.len(), "{selector}: {counted}");
-            // What was understood finds the same, in both of its forms.
+            // Both normal forms of the selector find the same.
             for form in ["selector", "json"] {
                 assert_eq!(
                     found(&app, counted[form].clone()).await,
@@ -317,7 +317,7 @@ async fn an_error_in_json_points_at_the_part(env: Env) {
             "/selector/not/not",
             "positive",
         ),
-        // What is misspelt in an exception would except nothing.
+        // A misspelled part of an exception would exclude nothing.
         (
             json!({"type": "file", "not": {"labels": {"provider": "s4"}}}),
             "/selector/not/labels/provider",
@@ -428,7 +428,7 @@ async fn an_error_in_text_points_at_the_character(env: Env) {
 async fn what_is_gone_is_unknown(env: Env) {
     let app = start(&env).await;
     app.delete("/api/v1/resources/file/ferry-v1").await.expect(204);
-    // The last with this label is gone, so a selector that names it is a mistake now.
+    // The last resource with this label is archived, so a selector that names the label is an error now.
     count(&app, "moved_from:s3").await.expect_invalid("/selector");
     count(&app, json!({"labels": {"moved_from": "s3"}}))
         .await
@@ -440,7 +440,7 @@ async fn what_is_gone_is_unknown(env: Env) {
     count(&app, json!({"under": {"type": "project", "id": "savanna"}}))
         .await
         .expect_invalid("/selector/under");
-    // What hung below it belongs to nobody through it.
+    // The resources below it do not belong to its account any more.
     assert_eq!(found(&app, "account:nyota-films").await, ["ferry", "harbour"]);
     app.delete("/api/v1/accounts/nyota-films").await.expect(204);
     count(&app, json!({"accounts": ["nyota-films"]}))
@@ -463,7 +463,7 @@ async fn what_is_gone_is_unknown(env: Env) {
     app.finish().await;
 }
 
-/// Deleting, moving or relabelling a resource, an account or a label never widens what a selector has found.
+/// Deleting, moving or relabelling a resource, an account or a label never adds to what a selector has found.
 async fn what_was_found_stays_what_it_was(env: Env) {
     let app = start(&env).await;
     let id = open(&app).await;
@@ -486,11 +486,12 @@ async fn what_was_found_stays_what_it_was(env: Env) {
         let body = json!({"parent": {"type": "media", "id": parent}, "labels": labels});
         app.put(&format!("/api/v1/resources/file/{id}"), body).await;
     };
-    // Another resource comes to fit the selector, by a label, by losing the excepted one, and by being new.
+    // Another resource matches the selector later: by a label, by no longer being excluded, or as a new
+    // resource.
     put("opening-v1", "opening", json!({"provider": "s3", "version": "1"})).await;
     put("interview-v2", "interview", json!({"provider": "s3"})).await;
     put("stalls-v9", "stalls", json!({"provider": "s3", "version": "1"})).await;
-    // What it is found by is gone.
+    // The property that the selector used is removed.
     app.delete("/api/v1/resources/file/interview-v2")
         .await
         .expect(204);
@@ -500,7 +501,7 @@ async fn what_was_found_stays_what_it_was(env: Env) {
         people(&app.get(&format!("{path}/audience")).await.expect(200)),
         before
     );
-    // And what was found does not fit any more: it stays affected until somebody takes it off.
+    // The resource does not match any more. It stays affected until somebody removes it.
     put("interview-v1", "interview", json!({})).await;
     assert_eq!(affected(&app, &id).await, ["interview-v1"]);
     app.delete("/api/v1/accounts/nyota-films/members/amina")
@@ -516,7 +517,7 @@ async fn what_was_found_stays_what_it_was(env: Env) {
         [""; 0]
     );
 
-    // Everybody can see by which selector it was.
+    // The timeline shows the selector.
     let timeline = app.all(&format!("{path}/timeline")).await;
     assert!(
         timeline
@@ -600,7 +601,7 @@ async fn a_relevance_goes_with_what_is_added(env: Env) {
     add(json!({"resources": [{"type": "file", "id": "stalls-v1"}], "relevance": "unknown"}))
         .await
         .expect(200);
-    // Said again without one, it stays; with one, it is that.
+    // If it is added again without a relevance, the relevance stays. With one, it changes.
     let again = add(json!({"resources": one})).await.expect(200);
     assert_eq!(again.json, json!({"added": 0, "already": 1}));
     let relevances = async || -> Vec<(String, String)> {
@@ -636,7 +637,7 @@ async fn a_relevance_goes_with_what_is_added(env: Env) {
             is("stalls-v1", "possibly")
         ]
     );
-    // A person is as surely affected as the surest of their resources.
+    // The relevance of a person is the highest one of the person's resources.
     let audience = app.get(&format!("{path}/audience")).await.expect(200);
     let of = |id: &str| {
         let item = audience
@@ -689,7 +690,7 @@ async fn many_are_added_at_once(env: Env) {
     app.finish().await;
 }
 
-/// Any selector, as JSON: words that need quotes, and every way of nesting.
+/// Any selector as JSON, with words that need quotes and every kind of nesting.
 fn selector() -> impl Strategy<Value = Value> {
     let word = || {
         prop_oneof![
@@ -736,7 +737,7 @@ fn parsed(value: &Value) -> Result<Selector, String> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Text and JSON say the same: one becomes the other and back.
+    /// Text and JSON are equivalent, and each can be converted to the other and back.
     #[test]
     fn text_and_json_are_the_same_tree(given in selector()) {
         let tree = parsed(&given).map_err(TestCaseError::fail)?;
@@ -749,7 +750,7 @@ proptest! {
         prop_assert_eq!(from_json, tree);
     }
 
-    /// Whatever is typed is understood or refused at a character that is there.
+    /// Any text is parsed, or refused at a position within the text.
     #[test]
     fn any_text_is_understood_or_refused(text in "[a-z:\"(),. *\\\\/é-]{0,40}|(type:a|not|or|and|\\(|\\)| ){0,12}") {
         if let Err(candor::base::error::Error::Invalid { errors, .. }) = Selector::parse_text("/selector", &text) {

@@ -1,4 +1,4 @@
-//! A relay that takes its time for the mails of one domain does not hold up the mails of the others.
+//! A relay that is slow for the emails of one domain does not delay the emails of other domains.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +12,11 @@ use crate::support::{DEADLINE, Env, TestApp, crowd_at, on_both_databases, wait_u
 on_both_databases!(the_others_take_as_long_as_without_it);
 
 const OTHERS: usize = 640;
-/// Measurements, at most.
+/// The largest number of measurements.
 const ROUNDS: usize = 3;
 const SLOW: usize = 32;
 const CONNECTIONS: usize = 16;
-/// What the server takes for a mail: 640 of them on 16 connections take two seconds.
+/// The time that the server needs for an email. 640 emails on 16 connections take two seconds.
 const USUAL: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_secs(2);
 
@@ -39,7 +39,7 @@ async fn the_others_take_as_long_as_without_it(env: Env) {
     ))
     .await
     .expect(200);
-    // Among the others in every order: by number, by address, by when they were made known.
+    // The slow domain is among the others in every order: by number, by address, and by the time of creation.
     let mut annex = vec![json!({"kind": "resource", "type": "project", "id": "annex", "account": "crowd"})];
     for n in 1..=SLOW {
         let id = format!("person-{}-slow", n * OTHERS / SLOW);
@@ -52,7 +52,7 @@ async fn the_others_take_as_long_as_without_it(env: Env) {
 
     let alone = app.incident([("project", "stage")]).await;
     let together = app.incident([("project", "stage"), ("project", "annex")]).await;
-    // A busy machine spoils a measurement, and cannot improve one: one good round in three is enough.
+    // A busy machine can make a measurement worse but not better, so one good round of three is enough.
     for round in 1..=ROUNDS {
         let before = server.count();
         let phase = if round == 1 { "detection" } else { "update" };
@@ -65,7 +65,7 @@ async fn the_others_take_as_long_as_without_it(env: Env) {
         })
         .await;
         let second = time_for_the_others(&app, &server, &alone, "update").await;
-        // What two runs of the same differ by is the machine's.
+        // The difference between two equal runs comes from the machine.
         let noise = first.abs_diff(second);
         let most = first.max(second).mul_f64(1.1) + noise;
         println!("alone {first:?} and {second:?}, beside a slow domain {beside:?}");
@@ -84,7 +84,7 @@ fn is_slow(address: &str) -> bool {
     address.ends_with("@slow.example")
 }
 
-/// From the first to the last of the others' mails of one notice.
+/// Returns the time from the first to the last email to the other domains for one notice.
 async fn time_for_the_others(app: &TestApp, server: &SmtpScript, incident: &str, phase: &str) -> Duration {
     let before = server.count();
     let notice = app.draft(incident, phase).await;

@@ -1,4 +1,5 @@
-//! A source reads tables of a product. It leads neither to Candor's own secrets nor to files of a machine, and it fills no memory.
+//! A source reads the tables of a product. It gives no access to Candor's own secrets or to files of a
+//! machine, and it never fills the memory.
 
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ on_both_databases!(
     a_large_value_of_a_mysql_is_refused,
 );
 
-/// What a test and a sync of these queries say: the same.
+/// Checks that a test and a sync of these queries fail with the same error, and returns it.
 async fn refused(app: &TestApp, name: &str, mut source: Value, queries: Value) -> String {
     source["name"] = json!(name);
     source["queries"] = queries;
@@ -55,7 +56,7 @@ async fn candors_own_database_is_no_source(env: Env) {
         app.finish().await;
         return;
     };
-    // By another name, the same file is found when it is read.
+    // The same file with another name is recognised when it is read.
     let link = env.directory.join("a link.db");
     std::os::unix::fs::symlink(path, &link).expect("a link");
     let source = json!({"name": "link", "kind": "sqlite", "url": format!("sqlite://{}", link.display()), "queries": people.clone()});
@@ -183,7 +184,7 @@ async fn a_mysql_reads_no_files(env: Env) {
         .await;
         assert!(said.contains(why), "{query}: {said}");
     }
-    // The tests' user may do everything, which is said at a test and at a sync.
+    // The user of the tests has all rights. A test and a sync warn about it.
     let id = made(&app, &shop.source()).await;
     let look = tried(&app, &id).await;
     let run = synced(&app, &id).await;
@@ -230,7 +231,7 @@ async fn is_bounded(env: &Env, shop: &Shop, queries: &[&str]) {
         .await;
         assert!(said.contains("larger than 1024 KiB"), "{query}: {said}");
     }
-    // Wide rows that are small enough come in smaller pages, and none of them is lost.
+    // Wide rows below the limit come in smaller pages, and none of them is lost.
     let wide = match shop.kind() {
         "sqlite" => "hex(zeroblob(200000))",
         "postgres" => "repeat('x', 400000)",

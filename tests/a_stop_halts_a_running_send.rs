@@ -1,4 +1,5 @@
-//! A stop halts a send at once: what is on the wire goes through, the rest stays here, and the answer says which.
+//! A stop ends a send at once. Emails that are being sent are finished, the others are not sent, and the
+//! answer gives both numbers.
 
 use std::sync::Arc;
 
@@ -22,14 +23,15 @@ on_both_databases!(
 const PEOPLE: usize = 30;
 const CONNECTIONS: usize = 4;
 
-/// A server that answers no mail before there are permits, and the permits.
+/// Returns a policy that answers emails only when there are permits, and the permits.
 fn holding() -> (Policy, Arc<Semaphore>) {
     let permits = Arc::new(Semaphore::new(0));
     let hold = Arc::clone(&permits);
     (Policy::new(move |_| Decision::Hold(Arc::clone(&hold))), permits)
 }
 
-/// A service that sends to the crowd over four connections, on each of which a mail waits for its answer.
+/// Starts a service that sends to the crowd on four connections. On each of them an email waits for its
+/// reply.
 async fn sending(env: &Env) -> (TestApp, Arc<Semaphore>, String) {
     let (policy, permits) = holding();
     let app = TestApp::builder(env)
@@ -45,7 +47,7 @@ async fn sending(env: &Env) -> (TestApp, Arc<Semaphore>, String) {
     (app, permits, notice)
 }
 
-/// Stops the notice and, once it is stopped, lets the server answer everything.
+/// Stops the notice and then lets the server answer everything.
 async fn stop(app: &TestApp, permits: &Semaphore, notice: &str) -> Value {
     let path = format!("/api/v1/notices/{notice}/stop");
     let (answer, ()) = tokio::join!(app.post(&path, json!({})), async {
@@ -66,7 +68,7 @@ async fn only_what_is_on_the_wire_goes_through(env: Env) {
         stopped,
         json!({"state": "stopped", "sent": sent, "not_sent": not_sent, "in_flight": 0})
     );
-    // The record says who got it, and the mail server says the same.
+    // The record and the mail server agree about who got the email.
     let mut got: Vec<String> = app
         .mails(CONNECTIONS)
         .await
@@ -97,7 +99,7 @@ async fn whoever_was_not_told_can_be_caught_up(env: Env) {
     stop(&app, &permits, &notice).await;
     let rest = PEOPLE - CONNECTIONS;
     assert_eq!(app.notice(&notice).await["not_told_yet"], rest);
-    // One by one is no way around the stop.
+    // Resending single deliveries does not bypass the stop.
     let stopped = app
         .all(&format!("/api/v1/notices/{notice}/deliveries?state=stopped"))
         .await;
@@ -134,7 +136,7 @@ async fn a_stopped_notice_stays_stopped_when_its_process_dies(env: Env) {
     let notice = candor.draft(&incident, "detection").await;
     candor.send_as_previewed(&notice).await;
     catcher.wait_for(CONNECTIONS, DEADLINE).await.expect("held mails");
-    // Nobody waits for the answer: it comes when the wire is quiet.
+    // No other task waits for the answer. It comes when no email is being sent any more.
     let http = candor.clone();
     let path = format!("/api/v1/notices/{notice}/stop");
     let asked = tokio::spawn(async move {
@@ -151,7 +153,7 @@ async fn a_stopped_notice_stays_stopped_when_its_process_dies(env: Env) {
     let _ = asked.await;
     permits.add_permits(PEOPLE);
     if env.backend == Backend::Postgres {
-        // What was claimed becomes due when its lease ends, a minute later: now.
+        // Claimed deliveries become due when their lease ends, which this statement brings forward.
         env.sql("UPDATE deliveries SET next_attempt_at = 0 WHERE lease IS NOT NULL")
             .unwrap();
     }
@@ -173,7 +175,7 @@ async fn a_stopped_notice_stays_stopped_when_its_process_dies(env: Env) {
 async fn a_notice_stopped_in_the_queue_reaches_nobody(env: Env) {
     let catcher = Catcher::start().unwrap();
     let mut candor = Binary::new(&env).setting("smtp_url", catcher.url());
-    // Nobody delivers yet.
+    // No process delivers yet.
     candor.serve_with(["serve", "--no-workers"]).await;
     candor.import(crowd(PEOPLE)).await.expect(200);
     let incident = candor.incident([("project", "stage")]).await;
@@ -188,7 +190,7 @@ async fn a_notice_stopped_in_the_queue_reaches_nobody(env: Env) {
         answer.json,
         json!({"state": "stopped", "sent": 0, "not_sent": PEOPLE, "in_flight": 0})
     );
-    // It was first in the queue: when another one has gone through, it had its turn.
+    // The stopped notice was the first in the queue. So when another notice is sent, its turn has passed.
     let next = candor.draft(&incident, "update").await;
     candor.send_as_previewed(&next).await;
     candor.terminate().await.expect(0);
@@ -211,13 +213,13 @@ async fn what_was_told_before_the_stop_counts(env: Env) {
         .as_str()
         .expect("an id")
         .to_owned();
-    // The first customers have been told, whatever became of the rest.
+    // The first customers were notified, whatever happened to the rest.
     let metrics = app
         .get(&format!("/api/v1/incidents/{incident}/metrics"))
         .await
         .expect(200);
     assert!(metrics["time_to_notify"].is_i64(), "{metrics}");
-    // Somebody who was told hears the end; the others are affected, and hear it too.
+    // A person who was notified is notified of the end. The other people are affected and are notified too.
     app.resolve(&incident).await;
     app.delete(&format!("/api/v1/incidents/{incident}/affected/project/stage"))
         .await

@@ -1,5 +1,5 @@
-//! A storm: ten thousand alerts of one cause are one incident, too many are sent away with a time to come back, and what
-//! was answered with 2xx is on disk, whatever happens then.
+//! Ten thousand alerts with one cause are one incident. If too many requests wait, further ones are refused
+//! with a time to retry. What was answered with 2xx is on disk, even after a crash.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +23,8 @@ on_both_databases!(
 );
 
 const CONNECTIONS: usize = 64;
-/// Alertmanager's own limit for a webhook, unless it is told another one, is far above; many senders give up after ten.
+/// The default limit of Alertmanager for a webhook is much higher. Many senders stop waiting after ten
+/// seconds.
 const SENDERS_LIMIT: Duration = Duration::from_secs(10);
 
 fn firing(fingerprint: &str) -> Value {
@@ -47,7 +48,7 @@ async fn by_service(http: &Http) {
     http.post("/api/v1/alert-rules", rule).await.expect(201);
 }
 
-/// Posts these at the same time, over so many connections; answers the slowest.
+/// Posts these bodies at the same time on this number of connections, and returns the time of the slowest.
 async fn storm(http: &Http, hook: &str, bodies: Vec<Value>) -> Duration {
     let slowest = Mutex::new(Duration::ZERO);
     futures_util::stream::iter(bodies)
@@ -109,7 +110,7 @@ async fn repeats_of_many_are_all_counted(env: Env) {
         ]
     );
     assert_eq!(env.count("incidents"), 2);
-    // Each transaction says once how often it came by then, and the last one is right.
+    // Each transaction records once how many repeats there were so far, and the last number is correct.
     let said = app.all("/api/v1/audit?action=alert.repeated&limit=500").await;
     let most = said
         .iter()
@@ -119,7 +120,7 @@ async fn repeats_of_many_are_all_counted(env: Env) {
     app.finish().await;
 }
 
-/// Nobody can store alerts until this is dropped.
+/// Prevents storing alerts until it is dropped.
 enum Stalled {
     Sqlite(#[allow(dead_code)] diesel::SqliteConnection),
     Postgres(#[allow(dead_code)] PgConnection),
@@ -143,7 +144,7 @@ async fn too_many_are_sent_away_and_nothing_is_lost(env: Env) {
     let app = TestApp::start(&env).await;
     by_service(&app).await;
     let hook = hook(&app).await;
-    // Known, so that nothing but storing has to wait.
+    // The integration is in the cache, so that only storing has to wait.
     app.anonymous()
         .post(&hook, body(&[firing("first")]))
         .await
@@ -162,7 +163,7 @@ async fn too_many_are_sent_away_and_nothing_is_lost(env: Env) {
     };
     let all = futures_util::future::join_all((0..BODIES).map(one));
     let release = async {
-        // They are sent away while nothing can be stored, not when it is over.
+        // They are refused while nothing can be stored, not afterwards.
         wait_until("somebody to be sent away", DEADLINE, async || {
             refused.load(Ordering::SeqCst) >= 20
         })
@@ -202,7 +203,7 @@ async fn too_many_are_sent_away_and_nothing_is_lost(env: Env) {
     let counted = format!("candor_intake_refused_total {}", BODIES - taken.len());
     assert!(metrics.contains(&counted), "{metrics}");
     assert!(metrics.contains("candor_intake_waiting 0"), "{metrics}");
-    // And then all is as before.
+    // Afterwards everything works as before.
     app.anonymous()
         .post(&hook, body(&[firing("last")]))
         .await
@@ -218,7 +219,7 @@ async fn one_that_cannot_be_stored_fails_alone(env: Env) {
         .post(&hook, body(&[firing("first")]))
         .await
         .expect(202);
-    // A rule of the database's that one of the bodies breaks.
+    // A rule of the database that one of the bodies violates.
     let trap = match env.backend {
         Backend::Sqlite => {
             "CREATE TRIGGER trap BEFORE INSERT ON alerts WHEN NEW.fingerprint = 'poison' \
@@ -227,7 +228,7 @@ async fn one_that_cannot_be_stored_fails_alone(env: Env) {
         Backend::Postgres => "ALTER TABLE alerts ADD CONSTRAINT trap CHECK (fingerprint <> 'poison')",
     };
     env.sql(trap).expect("a trap");
-    // They wait behind another one, so that they are written together.
+    // The bodies wait behind another one, so that they are stored together.
     let stalled = stall(&env);
     let http = app.anonymous();
     let post = async |name: String| http.post(&hook, body(&[firing(&name)])).await.status;
@@ -263,7 +264,7 @@ async fn one_that_cannot_be_stored_fails_alone(env: Env) {
     }
     assert_eq!(env.count("alerts WHERE fingerprint LIKE 'good%'"), 19);
     assert_eq!(app.all("/api/v1/incidents").await[0]["alerts"], 21);
-    // What it had said of itself is forgotten with it.
+    // The events of the failed body are dropped with it.
     let events = app
         .get("/api/v1/audit?action=alert.received&limit=500")
         .await
@@ -294,7 +295,7 @@ async fn what_was_answered_is_there_after_kill_9(env: Env) {
                             answered.lock().expect("no panic").insert(name);
                         }
                         Ok(answer) => panic!("{answer}"),
-                        // It is gone.
+                        // The service has been killed.
                         Err(_) => return,
                     }
                 }
@@ -329,7 +330,7 @@ async fn what_was_answered_is_there_after_kill_9(env: Env) {
 }
 
 async fn a_changed_integration_counts_at_once(env: Env) {
-    // On a clock that stands still: not the time says that something has changed.
+    // The clock does not move, so the change must be found without the time.
     let app = TestApp::builder(&env).at("2024-03-14T07:00:00Z").start().await;
     let new = json!({"name": "x", "source": "generic", "secret": "the-old-secret"});
     let made = app.post("/api/v1/integrations", new).await.expect(201);

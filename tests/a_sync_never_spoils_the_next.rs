@@ -1,4 +1,5 @@
-//! A sync leaves out what it cannot use, says so, and ends in the same way however often the same rows are read.
+//! A sync leaves out the rows that it cannot use and reports them. Reading the same rows again always has the
+//! same result.
 
 use serde_json::{Value, json};
 
@@ -33,7 +34,7 @@ fn reasons(run: &Value) -> Vec<String> {
         .collect()
 }
 
-/// What a run changed, without examples and what depends on the time.
+/// Returns the changes of a run without examples and without values that depend on the time.
 fn outcome(run: &Value) -> Value {
     let kinds = ["accounts", "people", "resources", "members", "collaborators"];
     json!([
@@ -43,7 +44,7 @@ fn outcome(run: &Value) -> Value {
     ])
 }
 
-/// A small product in a SQLite file.
+/// Creates a small product in an SQLite file.
 async fn product(env: &Env, queries: Value) -> (Shop, TestApp, String) {
     let shop = Shop::sqlite(env);
     shop.sql(
@@ -65,7 +66,7 @@ async fn filtered_accounts_are_archived_and_come_back(env: Env) {
     let (shop, app, id) = product(&env, filtered).await;
     assert_eq!(synced(&app, &id).await["state"], "done");
     shop.sql("UPDATE customers SET deleted = 1 WHERE id = 7");
-    // Also what is new below an archived account.
+    // New rows below an archived account are also left out.
     shop.sql("INSERT INTO projects VALUES (700, 7, 'New', 'pro', 0)");
     let promised = tried(&app, &id).await;
     let second = synced(&app, &id).await;
@@ -96,7 +97,7 @@ async fn filtered_accounts_are_archived_and_come_back(env: Env) {
         );
     }
     assert_eq!(env.count("resources WHERE id = '700'"), 0);
-    // Restored, all of it is there again.
+    // When the account is restored, everything below it is there again.
     shop.sql("UPDATE customers SET deleted = 0");
     let back = synced(&app, &id).await;
     assert_eq!(back["state"], "done");
@@ -133,7 +134,7 @@ async fn filtered_people_and_parents_do_not_spoil_a_sync(env: Env) {
         assert_eq!(run["state"], "done", "{run:#}");
         assert_eq!(left_out(run, "resources"), 1, "{run:#}");
         assert_eq!(left_out(run, "members"), 1);
-        // Of person 9, and on project 2.
+        // The rows of person 9, and those on project 2.
         assert_eq!(left_out(run, "collaborators"), 2);
         for reason in ["person '9' is archived", "project 2 is archived"] {
             assert!(reasons(run).contains(&reason.to_owned()), "{run:#}");
@@ -144,7 +145,7 @@ async fn filtered_people_and_parents_do_not_spoil_a_sync(env: Env) {
     app.get("/api/v1/resources/asset/below-2")
         .await
         .expect_problem(404);
-    // Archived by hand, an account is archived for the source, too, unless the source brings it.
+    // An account that was archived by hand is also archived for the source, unless the source contains it.
     let source = json!({"queries": {"members": "SELECT customer_id AS account, id AS person, 'owner' AS role FROM users"}});
     app.patch(&format!("{SOURCES}/{id}"), &source).await.expect(200);
     app.delete("/api/v1/accounts/5").await.expect(204);
@@ -169,13 +170,13 @@ async fn one_bad_row_keeps_nobody_from_arriving(env: Env) {
     assert_eq!(bad["row"], 3);
     assert_eq!(bad["column"], "email");
     assert!(!first.to_string().contains("at home"), "{first:#}");
-    // Whoever refers to the row is left out with it.
+    // A row that refers to the left-out row is left out too.
     assert!(
         reasons(&first).contains(&"person '3' is left out".to_owned()),
         "{first:#}"
     );
     app.get("/api/v1/people/30").await.expect(200);
-    // What is there stays where its row becomes bad.
+    // An existing entry stays unchanged if its row becomes invalid.
     shop.sql("UPDATE users SET email = 'user3@example.com' WHERE id = 3");
     assert_eq!(synced(&app, &id).await["changes"]["left_out"], json!([]));
     shop.sql("UPDATE users SET email = 'x@y@z', name = 'Renamed' WHERE id = 3");
@@ -278,7 +279,7 @@ async fn too_many_bad_rows_stop_the_run(env: Env) {
 async fn what_cannot_be_stored_is_found_before_somebody_confirms(env: Env) {
     let (shop, app, id) = product(&env, json!({})).await;
     assert_eq!(synced(&app, &id).await["state"], "done");
-    // Most assets vanish, and one moves below a project while another owner has put something below it.
+    // Most assets disappear, and one moves below a project while another owner has put something below it.
     app.put(
         "/api/v1/resources/asset/by-hand",
         json!({"account": "1", "parent": {"type": "project", "id": "1"}}),
@@ -349,7 +350,7 @@ async fn operators_hear_of_a_sync_that_fails_or_waits(env: Env) {
         })
         .await
     };
-    // Once, however often it fails.
+    // There is one message, however often the sync fails.
     shop.sql("UPDATE users SET email = 'secret at home'");
     for _ in 0..2 {
         assert_eq!(synced(&app, &id).await["state"], "failed");
@@ -366,7 +367,7 @@ async fn operators_hear_of_a_sync_that_fails_or_waits(env: Env) {
     }
     let all = sent(2).await;
     assert_eq!(all[0]["event"], "sync_waiting", "{all:#?}");
-    // It is news again when it succeeded in between.
+    // There is a new message if a sync has succeeded in between.
     shop.sql("UPDATE users SET name = ''");
     assert_eq!(synced(&app, &id).await["state"], "failed");
     let all = sent(3).await;

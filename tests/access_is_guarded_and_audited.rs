@@ -1,4 +1,4 @@
-//! Nobody does anything without a token of a sufficient role, and every refusal is on record.
+//! Nobody can do anything without a token with a sufficient role, and every refusal is recorded.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,7 +26,7 @@ async fn refusals(app: &Http, action: &str) -> Vec<Value> {
 }
 
 async fn without_a_valid_token_nothing_is_served(env: Env) {
-    // Each request comes from an address of its own: what one address is refused is limited.
+    // Each request comes from a different address, because the refusals of one address are limited.
     let app = TestApp::builder(&env)
         .config(|config| config.trusted_proxies = Networks::parse("127.0.0.1").unwrap())
         .start()
@@ -61,7 +61,7 @@ async fn without_a_valid_token_nothing_is_served(env: Env) {
             paths.push(path.clone());
         }
     }
-    // Where nothing is, nobody learns so.
+    // Without a token, an unknown path is not recognisable as such.
     nobody.get("/api/v1/nothing").await.expect_problem(401);
     for wrong in [
         "wrong",
@@ -93,7 +93,7 @@ async fn without_a_valid_token_nothing_is_served(env: Env) {
         .get(&format!("/api/v1/incidents?token={ADMIN_TOKEN}"))
         .await
         .expect_problem(401);
-    // The word before the token is case-insensitive.
+    // The scheme before the token is case-insensitive.
     let lower = format!("bearer {ADMIN_TOKEN}");
     nobody
         .request(Method::GET, "/api/v1/incidents")
@@ -102,7 +102,7 @@ async fn without_a_valid_token_nothing_is_served(env: Env) {
         .await
         .expect(200);
 
-    // All of it is on the trail, at the latest when the process stops.
+    // Everything is in the trail when the process has stopped, at the latest.
     let mut app = app;
     app.restart().await;
     let nobody = app.anonymous();
@@ -124,7 +124,7 @@ async fn without_a_valid_token_nothing_is_served(env: Env) {
         )),
         0
     );
-    // These alone are for everybody.
+    // Only these paths are public.
     for path in [
         "/healthz",
         "/readyz",
@@ -192,7 +192,7 @@ async fn each_role_does_what_it_may_and_no_more(env: Env) {
     for role in ROLES {
         let caller = app.as_new(role).await;
         for (method, path, needed) in &requests {
-            // With a body that no operation takes: whoever may gets as far as to be told so.
+            // The body is invalid for every operation. A caller with the role gets an error about the body.
             let mut request = caller.request(method.clone(), path);
             if ["POST", "PUT", "PATCH"].contains(&method.as_str()) {
                 request = request.json(json!({"unknown": true}));
@@ -223,7 +223,7 @@ async fn each_role_does_what_it_may_and_no_more(env: Env) {
         })
         .collect();
     assert_eq!(events, refused);
-    // Nothing was changed by anybody.
+    // None of these callers changed anything.
     let changes: BTreeSet<String> = env
         .texts("SELECT DISTINCT action AS value FROM audit_events")
         .into_iter()
@@ -273,7 +273,7 @@ async fn an_encoded_path_needs_the_same_role(env: Env) {
         env.count("api_tokens WHERE name = 'stolen'") + env.count("integrations") + env.count("incidents"),
         0
     );
-    // It is the same path for those who may.
+    // For a caller with the role it is the same path.
     viewer.get("/api/v1/inc%69dents").await.expect(200);
     app.finish().await;
 }
@@ -298,7 +298,7 @@ async fn a_token_is_shown_once_and_ends_at_once(env: Env) {
         (&shown["name"], &shown["role"]),
         (&json!("A script"), &json!("operator"))
     );
-    // Nor is it stored, or on record.
+    // The token is also not stored and not recorded.
     assert_eq!(
         env.count(&format!(
             "api_tokens WHERE hash = '{secret}' OR name = '{secret}'"
@@ -364,7 +364,7 @@ async fn another_admin_token_in_the_settings_ends_the_old_one(env: Env) {
     assert_eq!(tokens.items()[0]["role"], "admin");
     changed.terminate().await.expect(0);
 
-    // And back: the first one is valid again, the other one is not.
+    // The first token is set again, so it is valid and the other one is not.
     candor.serve().await;
     candor.get("/api/v1/tokens").await.expect(200);
     candor

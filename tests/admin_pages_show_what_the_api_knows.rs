@@ -1,4 +1,5 @@
-//! The pages show what the API knows, to those who are signed in; and everybody only what was published.
+//! The admin pages show the data of the API to signed-in callers. Everybody else sees only what was
+//! published.
 
 use candor::egress::Policy;
 use reqwest::Method;
@@ -28,14 +29,14 @@ on_one_database!(
     a_page_explains_who_is_told_and_says_who_owned_it,
 );
 
-/// Somebody with a browser.
+/// A browser with a session.
 struct Browser {
     http: Http,
     cookie: String,
 }
 
 impl Browser {
-    /// Signs in, as the form does.
+    /// Signs in with the form.
     async fn signed_in(app: &TestApp, token: &str) -> Browser {
         let answer = sign_in(app, token).await.expect(303);
         assert_eq!(answer.header("location"), "/admin");
@@ -61,7 +62,7 @@ impl Browser {
             .await
     }
 
-    /// A page, as HTML and without a trace of JSON.
+    /// Returns a page as HTML, and checks that it contains no JSON.
     async fn page(&self, path: &str, status: u16) -> String {
         let answer = self.open(path).await.expect(status);
         assert_eq!(
@@ -95,7 +96,7 @@ async fn sign_in(app: &TestApp, token: &str) -> Answer {
         .await
 }
 
-/// For messages: without the head and its style.
+/// Returns the body of a page without its head and style, for messages of failed tests.
 fn body(page: &str) -> &str {
     page.split_once("<body>").map_or(page, |(_, body)| body)
 }
@@ -366,7 +367,7 @@ async fn without_a_valid_session_every_page_leads_to_the_sign_in(env: Env) {
     for cookie in &forged {
         Browser::with(&app, cookie).is_sent_to_the_sign_in("/admin").await;
     }
-    // A token for the API is none for the pages.
+    // An API token is not valid for the pages.
     let bearer = app.get("/admin").await.expect(303);
     assert_eq!(bearer.header("location"), "/admin/sign-in");
 
@@ -410,9 +411,9 @@ async fn signing_out_takes_the_cookie_away(env: Env) {
         "another path would leave the cookie: {cookie}"
     );
     out("").await.expect(303);
-    // The session has ended, whoever kept its cookie.
+    // The session has ended, also for a copy of its cookie.
     browser.is_sent_to_the_sign_in("/admin").await;
-    // Links do not sign anybody out.
+    // A link does not sign anybody out.
     let other = Browser::signed_in(&app, ADMIN_TOKEN).await;
     other.page("/admin/sign-out", 405).await;
     other.page("/admin", 200).await;
@@ -452,7 +453,7 @@ async fn every_page_shows_the_story(env: Env) {
         &incident,
         &["otieno", "zuri", "grace", "tumaini", "NOT NOTIFIED YET"],
     );
-    // Why: the role, where it is held, and what is affected through it.
+    // The page shows the role, where it is held, and the affected resources.
     shows(
         &incident,
         &[
@@ -470,7 +471,7 @@ async fn every_page_shows_the_story(env: Env) {
             "Interview with the rangers",
         ],
     );
-    // The figures of the story, and its times in UTC and in the zone of those who worked on it.
+    // The page shows the numbers of the story, and its times in UTC and in the time zone of the team.
     shows(
         &incident,
         &[
@@ -811,7 +812,7 @@ async fn text_of_strangers_stays_text(env: Env) {
         assert!(answer.status == 404 || answer.status == 422, "{answer}");
         hides(&answer.text, &["<script", "</script>", "\"double\"", "<b>"]);
     }
-    // Where it stands it is readable, not lost.
+    // The text is shown escaped and is not lost.
     let escaped = "&lt;script&gt;alert(1)&lt;/script&gt;";
     shows(
         &browser.page("/admin/incidents/2", 200).await,
@@ -957,7 +958,7 @@ async fn what_is_wrong_is_said_on_a_page(env: Env) {
         let page = browser.page(path, 404).await;
         shows(&page, &["Not found", "Sign out"]);
     }
-    // On the public paths a browser gets a page. Parameters that they do not know are not theirs.
+    // On public paths a browser gets a page. Unknown parameters are ignored there.
     app.anonymous().get("/status?sttaus=open").await.expect(200);
     let browser = app
         .anonymous()
@@ -1005,7 +1006,7 @@ async fn the_public_page_shows_what_was_published_and_nothing_else(env: Env) {
         ],
     );
     hides(&page.text, &secrets);
-    // What is written afterwards stays inside until it is published again.
+    // A later change of the report is not public until the report is published again.
     let sections = json!([{"heading": "More", "text": "later-words", "audience": "public"}]);
     app.put(&path, json!({"title": "Another title", "sections": sections}))
         .await
@@ -1163,7 +1164,7 @@ async fn a_page_explains_who_is_told_and_says_who_owned_it(env: Env) {
     let page = browser.page(&path, 200).await;
     assert!(page.contains("Why is somebody told, or not?"), "{page}");
     assert!(!page.contains("when it began, and no longer"), "{page}");
-    // By id, and by address; in, out, and unknown.
+    // By ID and by address; in the audience, not in it, and unknown.
     let asked = async |who: &str| browser.page(&format!("{path}?who={who}"), 200).await;
     let amina = asked("amina").await;
     assert!(

@@ -1,5 +1,5 @@
-//! Rules say which incident an alert belongs to: one for each group, none that swallows a new problem, and one that
-//! flaps is opened again.
+//! Alert rules decide which incident an alert belongs to. Each group has one incident, a closed incident gets
+//! no new problem, and an alert that flaps reopens its incident.
 
 use serde_json::{Value, json};
 
@@ -106,12 +106,12 @@ async fn alerts_of_one_group_are_one_incident(env: Env) {
     .await;
     assert_eq!(counted(&opened), [2, 0, 0], "{opened}");
     let incident = id(&opened, "opened");
-    // A group spans integrations.
+    // A group may contain alerts of several integrations.
     let joined = post(&app, &second, &[media("a")]).await;
     assert_eq!(counted(&joined), [0, 1, 0], "{joined}");
     assert_eq!(id(&joined, "attached"), incident);
     assert_eq!(joined["attached"][0]["alerts"], 3);
-    // A repeat is counted, and no more.
+    // A repeat is only counted.
     let entries = texts(&app, &incident).await;
     let notes = || {
         entries
@@ -141,7 +141,7 @@ async fn alerts_of_one_group_are_one_incident(env: Env) {
             &json!(one)
         )
     );
-    // One that is resolved closes only itself; the incident is watched when the last one is.
+    // A resolved alert ends only itself. The incident becomes `monitoring` when the last one is resolved.
     let status = async || {
         app.get(&format!("/api/v1/incidents/{incident}"))
             .await
@@ -152,7 +152,7 @@ async fn alerts_of_one_group_are_one_incident(env: Env) {
     assert_eq!(status().await, "investigating");
     post(&app, &second, &[resolved(&media("a"))]).await;
     assert_eq!(status().await, "monitoring");
-    // Another alert of the group joins while the incident is open, and work goes on.
+    // Another alert of the group joins while the incident is open, and work continues.
     assert_eq!(counted(&post(&app, &first, &[media("d")]).await), [0, 1, 0]);
     assert_eq!(status().await, "investigating");
     assert_eq!((env.count("incidents"), env.count("notices")), (2, 0));
@@ -174,17 +174,17 @@ async fn the_first_rule_that_matches_counts(env: Env) {
         [0, 0, 0]
     );
     assert_eq!(alert_of(&app, "noise-1").await["rule"], json!(noise));
-    // All have to hold, and a pattern is for the whole value.
+    // All matchers must match, and a pattern must match the whole value.
     let bad = firing("noise-2", json!({"severity": "critical"}));
     let other = firing("the noise", json!({"severity": "info"}));
     let opened = post(&app, &hook_one, &[bad, other]).await;
     assert_eq!(counted(&opened), [1, 0, 0], "{opened}");
     assert_eq!(alert_of(&app, "noise-2").await["rule"], json!(all));
-    // No rule for the other integration: as without any.
+    // No rule applies to the other integration, so it behaves as without rules.
     let two = post(&app, &hook_two, &[firing("x", json!({})), firing("y", json!({}))]).await;
     assert_eq!(counted(&two), [2, 0, 0]);
     assert_eq!(alert_of(&app, "x").await["rule"], Value::Null);
-    // In another order the same alert is another rule's.
+    // In another order, another rule decides about the same alert.
     app.post("/api/v1/alert-rules/order", json!({"rules": [all, noise]}))
         .await
         .expect(200);
@@ -200,7 +200,8 @@ async fn a_closed_incident_swallows_nothing_of_its_group(env: Env) {
     let alert = |fingerprint: &str| firing(fingerprint, json!({"service": "media"}));
     let first = id(&post(&app, &hook, &[alert("a")]).await, "opened");
     resolve_incident(&app, &first).await;
-    // Another alert of the group, and the one that fired all the time: one new incident, which names the earlier one.
+    // Another alert of the group, and the one that fired all the time, open one new incident that names the
+    // earlier one.
     let again = post(&app, &hook, &[alert("b"), alert("a")]).await;
     assert_eq!(counted(&again), [1, 0, 0], "{again}");
     let second = id(&again, "opened");
@@ -212,7 +213,7 @@ async fn a_closed_incident_swallows_nothing_of_its_group(env: Env) {
     );
     assert_eq!(closed["earlier"], Value::Null);
     assert!(texts(&app, &second).await.iter().any(|text| text.contains("#1")));
-    // The pages lead from one to the other.
+    // The pages link the two incidents to each other.
     let cookie = app
         .anonymous()
         .post_raw(
@@ -238,7 +239,7 @@ async fn a_closed_incident_swallows_nothing_of_its_group(env: Env) {
             .expect(200);
         assert!(page.text.contains(shown), "{}", page.text);
     }
-    // From here on the new one is the group's.
+    // From now on the group belongs to the new incident.
     assert_eq!(id(&post(&app, &hook, &[alert("c")]).await, "attached"), second);
     app.finish().await;
 }
@@ -270,18 +271,18 @@ async fn an_alert_that_flaps_opens_its_incident_again(env: Env) {
             .iter()
             .any(|text| text.contains("By service, open"))
     );
-    // Another alert does not flap: it is a new problem, although the time is not over.
+    // Another alert does not flap. It is a new problem, although the time has not passed.
     post(&app, &hook, &[resolved(&alert("a"))]).await;
     resolve_incident(&app, &incident).await;
     let other = post(&app, &hook, &[alert("b")]).await;
     assert_eq!(counted(&other), [1, 0, 0], "{other}");
     assert_eq!(other["opened"][0]["earlier"], json!(incident));
     let second = id(&other, "opened");
-    // While the group has an open incident, that is where the first one goes.
+    // While the group has an open incident, the first alert joins that one.
     assert_eq!(id(&post(&app, &hook, &[alert("a")]).await, "attached"), second);
     post(&app, &hook, &[resolved(&alert("a")), resolved(&alert("b"))]).await;
     resolve_incident(&app, &second).await;
-    // A second too late.
+    // This is one second too late.
     app.set_clock("2024-03-14T07:20:01Z");
     let late = post(&app, &hook, &[alert("a")]).await;
     assert_eq!(counted(&late), [1, 0, 0], "{late}");
@@ -308,7 +309,8 @@ async fn what_only_attaches_opens_nothing(env: Env) {
         .await,
         "opened",
     );
-    // The same fields with the same values, whichever rule opened it; also what was only recorded before.
+    // The same fields with the same values join, whichever rule opened the incident. This includes alerts
+    // that were only recorded before.
     assert_eq!(
         id(&post(&app, &hook, &[warning("w2")]).await, "attached"),
         incident
@@ -396,7 +398,7 @@ async fn a_rule_names_what_is_affected_and_how_bad_it_is(env: Env) {
     )
     .await;
     assert_eq!(opened["opened"][0]["severity"], "critical");
-    // What is gone from the directory by then is said, and not dropped.
+    // A resource that is archived by then is reported and not dropped.
     app.delete("/api/v1/resources/project/savanna").await.expect(204);
     let opened = post(&app, &hook, &[firing("c", json!({"service": "z"}))]).await;
     assert_eq!(opened["unresolved_references"], 1, "{opened}");
@@ -483,7 +485,7 @@ async fn rules_are_kept_in_order_and_in_history(env: Env) {
     app.delete(&path).await.expect(204);
     app.delete(&path).await.expect_problem(404);
     app.put(&path, &other).await.expect_problem(404);
-    // What it placed stays, and its name can still be looked up.
+    // What the rule has placed stays, and its name can still be read.
     assert_ne!(app.get(&path).await.expect(200)["gone_at"], Value::Null);
     assert_eq!(alert_of(&app, "a").await["incident"], json!(incident));
     assert_eq!(listed().await, [json!(ids[0]), json!(ids[1])]);

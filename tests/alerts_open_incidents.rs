@@ -1,4 +1,5 @@
-//! From alerts to incidents: one problem is one incident, however often it is said, and nobody is told by an alert.
+//! Alerts open incidents. One problem is one incident, however often it is reported, and an alert notifies
+//! nobody.
 
 use serde_json::{Value, json};
 
@@ -29,7 +30,7 @@ async fn integration(app: &TestApp, mut body: Value) -> String {
     made["hook_url"].as_str().expect("a URL").to_owned()
 }
 
-/// As story 1's error names what broke.
+/// Returns the resource rules that read the error of the first story.
 fn rules() -> Value {
     json!([{
         "field": "annotations.description",
@@ -37,7 +38,7 @@ fn rules() -> Value {
     }])
 }
 
-/// An alert of Alertmanager's version 4.
+/// Returns an alert of Alertmanager's version 4.
 fn alert(fingerprint: &str, status: &str) -> Value {
     json!({
         "status": status,
@@ -50,7 +51,7 @@ fn alert(fingerprint: &str, status: &str) -> Value {
     })
 }
 
-/// A body of a sender that says no group: each alert is a problem of its own.
+/// Returns a body without a group, so that each alert is a separate problem.
 fn body(alerts: &[Value]) -> Value {
     json!({
         "version": "4", "groupKey": "", "truncatedAlerts": 0, "status": "firing",
@@ -166,7 +167,7 @@ async fn six_identical_alerts_are_one_incident(env: Env) {
         counted(&post(&app, &other, &[alert("f1", "firing")]).await),
         [1, 1, 0, 0, 0]
     );
-    // Nobody was told.
+    // Nobody was notified.
     assert_eq!((env.count("notices"), env.count("deliveries")), (0, 0));
     app.mails(0).await;
     app.finish().await;
@@ -183,7 +184,7 @@ async fn one_body_mixes_firing_and_resolved(env: Env) {
     .await;
     assert_eq!(counted(&opened), [3, 2, 0, 0, 0]);
     let id = |n: usize| opened["opened"][n]["id"].as_str().unwrap().to_owned();
-    // The body as a whole says firing; each alert says its own.
+    // The status of the body is firing, and each alert has its own status.
     let mixed = post(
         &app,
         &hook,
@@ -216,7 +217,7 @@ async fn one_body_mixes_firing_and_resolved(env: Env) {
             (json!("a"), json!("resolved"), json!(1)),
             (json!("b"), json!("firing"), json!(1)),
             (json!("c"), json!("firing"), json!(0)),
-            // Its beginning was missed: on record, and it opens nothing.
+            // The firing alert was missed. The resolved one is recorded and opens nothing.
             (json!("d"), json!("resolved"), json!(0)),
         ]
     );
@@ -251,7 +252,7 @@ async fn an_incident_is_watched_only_when_all_of_its_alerts_are_resolved(env: En
         "{entries:?}"
     );
     assert_eq!(alerts(&app).await[1]["ended_at"], "2024-03-14T07:21:00Z");
-    // It never resolves by itself, also when it is said again.
+    // The incident never becomes resolved by itself, even if the alerts are resolved again.
     post(&app, &hook, &[alert("a", "resolved"), alert("b", "resolved")]).await;
     assert_eq!(status_of(&app, &one).await, "monitoring");
     assert_eq!(timeline(&app, &one).await, entries);
@@ -270,7 +271,7 @@ async fn a_problem_that_returns_attaches_to_its_open_incident(env: Env) {
         counted(&post(&app, &hook, &[alert("a", "firing")]).await),
         [1, 0, 1, 0, 0]
     );
-    // What the end of the alerts had moved, their return moves back.
+    // The status that changed with the end of the alerts changes back.
     assert_eq!(status_of(&app, &id).await, "investigating");
     assert!(
         timeline(&app, &id)
@@ -278,7 +279,7 @@ async fn a_problem_that_returns_attaches_to_its_open_incident(env: Env) {
             .contains(&("investigating".to_owned(), "An alert fires again".to_owned()))
     );
     assert_eq!(alerts(&app).await.len(), 2);
-    // What somebody decided stays.
+    // A status that a person set stays.
     app.post(
         &format!("/api/v1/incidents/{id}/status"),
         json!({"status": "monitoring", "message": "A fix is out"}),
@@ -332,7 +333,7 @@ async fn a_closed_incident_takes_nothing_in(env: Env) {
             (&json!("resolved"), &json!(1))
         );
     }
-    // From there on the new ones are the open ones.
+    // From now on the new alerts are the open ones.
     assert_eq!(
         counted(&post(&app, &hook, &[alert("still firing", "firing")]).await),
         [1, 0, 1, 0, 0]
@@ -361,7 +362,7 @@ async fn what_an_alert_names_is_affected(env: Env) {
         {"field": "/annotations/other", "pattern": "(?<media>[a-z]+),"},
     ]);
     let hook = integration(&app, json!({"resource_rules": rules})).await;
-    // The deepest known one of a match: the media item, not the project with everything in it.
+    // The deepest known resource of a match becomes affected: the media item and not the whole project.
     let opened = post(&app, &hook, &[alert("a", "firing")]).await;
     let id = opened["opened"][0]["id"].as_str().unwrap().to_owned();
     assert_eq!(
@@ -378,7 +379,7 @@ async fn what_an_alert_names_is_affected(env: Env) {
         .map(|item| &item["person"]["id"])
         .collect();
     assert_eq!(people, ["amina", "baraka", "wanjiru"]);
-    // Every match, of every rule; a number or an id with spaces around it too.
+    // Every match of every rule counts, including a number and an ID with spaces around it.
     let mut more = alert("a", "firing");
     more["annotations"]["description"] =
         json!("/api/projects/savanna/media/opening and /api/projects/market-day/media/stalls");
@@ -417,11 +418,11 @@ async fn an_unknown_resource_is_kept_and_shown(env: Env) {
     assert_eq!(audience["counts"]["people"], 0);
     assert_eq!(audience["counts"]["unresolved_references"], 2);
     assert_eq!(audience["unresolved"], both);
-    // A repeat adds nothing to it.
+    // A repeat adds no reference.
     assert_eq!(counted(&post(&app, &hook, &[unknown]).await), [1, 0, 1, 0, 2]);
     assert_eq!(affected(&app, &id).await.1, both);
 
-    // Where the deepest is unknown, the known one above it is affected, and the unknown one shown.
+    // If the deepest resource is unknown, its known parent becomes affected and the unknown one is shown.
     let mut half = alert("b", "firing");
     half["annotations"]["description"] = json!("/api/projects/savanna/media/harp");
     let opened = post(&app, &hook, &[half]).await;
@@ -433,7 +434,7 @@ async fn an_unknown_resource_is_kept_and_shown(env: Env) {
             json!([{"type": "media", "id": "harp"}])
         )
     );
-    // One that is gone is not known.
+    // An archived resource counts as unknown.
     app.delete("/api/v1/resources/media/interview").await.expect(204);
     let opened = post(&app, &hook, &[alert("c", "firing")]).await;
     assert_eq!(counted(&opened), [1, 1, 0, 0, 1]);
@@ -471,7 +472,7 @@ async fn alerts_may_be_recorded_only(env: Env) {
 async fn an_alertmanager_of_any_age_is_understood(env: Env) {
     let app = TestApp::builder(&env).at("2024-03-14T07:00:00Z").start().await;
     let hook = integration(&app, json!({})).await;
-    // Version 3: a number for a key, no fingerprint, no status of its own.
+    // Version 3 has a number as group key, no fingerprint and no status.
     let mut old = alert("x", "firing");
     for field in ["fingerprint", "status", "generatorURL"] {
         old.as_object_mut().unwrap().remove(field);
@@ -482,7 +483,7 @@ async fn an_alertmanager_of_any_age_is_understood(env: Env) {
     three.as_object_mut().unwrap().remove("truncatedAlerts");
     let opened = app.anonymous().post(&hook, &three).await.expect(202);
     assert_eq!(counted(&opened), [1, 1, 0, 0, 0]);
-    // Where none is sent the labels are the key, in whatever order.
+    // Without a fingerprint the labels are the key, in any order.
     assert_eq!(
         counted(&app.anonymous().post(&hook, &three).await.expect(202)),
         [1, 0, 1, 0, 0]
@@ -493,7 +494,7 @@ async fn an_alertmanager_of_any_age_is_understood(env: Env) {
         counted(&app.anonymous().post(&hook, &three).await.expect(202)),
         [1, 1, 0, 0, 0]
     );
-    // Neither an end that is only expected resolves, nor does a missing one keep firing.
+    // An expected end time does not resolve an alert, and a missing one does not keep it firing.
     let mut expected = alert("z", "firing");
     expected["endsAt"] = json!("2024-03-14T06:59:00Z");
     assert_eq!(counted(&post(&app, &hook, &[expected]).await), [1, 1, 0, 0, 0]);
@@ -505,9 +506,9 @@ async fn an_alertmanager_of_any_age_is_understood(env: Env) {
     let mut ended = alert("z", "resolved");
     ended["endsAt"] = json!("0001-01-01T00:00:00Z");
     assert_eq!(counted(&post(&app, &hook, &[ended]).await), [1, 0, 0, 1, 0]);
-    // The end is not known, so it is when it was heard.
+    // The end time is unknown, so the time of receipt is used.
     assert_eq!(alerts(&app).await[2]["ended_at"], "2024-03-14T07:00:00Z");
-    // Without a link of its own, Alertmanager's.
+    // Without a link in the alert, Alertmanager's own link is used.
     assert_eq!(shown[0]["link"], "https://alertmanager.example");
     app.finish().await;
 }
@@ -588,7 +589,7 @@ async fn a_body_of_another_format_is_kept_for_inspection(env: Env) {
         app.all("/api/v1/audit?action=hook.invalid").await.len(),
         wrong.len() + 1
     );
-    // The type that a sender gives its body does not matter.
+    // The content type of the body does not matter.
     app.anonymous()
         .post_raw(hook, "text/plain", body(&[alert("a", "firing")]).to_string())
         .await
@@ -697,7 +698,7 @@ async fn an_ended_integration_takes_nothing(env: Env) {
         .await
         .expect(201);
     let hook = made["hook_url"].as_str().unwrap();
-    // The URL is a secret: it is shown this once, and stored as a hash.
+    // The URL is a secret. It is shown only once and stored as a hash.
     let token = hook.rsplit('/').next().unwrap();
     let shown = app.get("/api/v1/integrations").await.expect(200);
     assert!(!shown.text.contains(token), "{shown}");
@@ -727,7 +728,7 @@ async fn an_ended_integration_takes_nothing(env: Env) {
 async fn two_at_once_open_one_incident(env: Env) {
     let app = TestApp::start(&env).await;
     let hook = integration(&app, json!({})).await;
-    // High availability: both of a pair send the same.
+    // Both members of a high-availability pair send the same alerts.
     let same = [alert("a", "firing"), alert("b", "firing")];
     let answers = futures_util::future::join_all((0..8).map(|_| post(&app, &hook, &same))).await;
     let opened: usize = answers.iter().map(|answer| counted(answer)[1]).sum();

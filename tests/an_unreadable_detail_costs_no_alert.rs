@@ -1,4 +1,4 @@
-//! One detail that cannot be read does not cost the alert: it is taken without it, and the answer says so.
+//! An alert with one unreadable detail is accepted without this detail, and the answer says so.
 
 use candor::alert::source::{self, Request};
 use serde_json::{Value, json};
@@ -7,7 +7,8 @@ use crate::support::{Env, TestApp, on_both_databases};
 
 on_both_databases!(broken_texts_and_times_come_through_the_hook);
 
-/// A whole body of each source, and the fields without which nobody knows which problem it is, or how it stands.
+/// Returns a complete body of each source, and the fields that are needed to identify the problem and its
+/// state.
 fn bodies() -> Vec<(&'static str, Value, &'static [&'static str])> {
     vec![
         (
@@ -151,7 +152,7 @@ fn bodies() -> Vec<(&'static str, Value, &'static [&'static str])> {
     ]
 }
 
-/// Every place in a body.
+/// Returns every place in a body.
 fn places(value: &Value, at: &str, into: &mut Vec<String>) {
     let inner: Vec<(String, &Value)> = match value {
         Value::Object(object) => object.iter().map(|(name, value)| (name.clone(), value)).collect(),
@@ -196,7 +197,8 @@ fn any_detail_may_be_missing_or_of_another_kind() {
         let mut all = Vec::new();
         places(&body, "", &mut all);
         for place in all {
-            // What is within the list of alerts is a detail, but its state, its labels and its place in the list.
+            // Within the list of alerts everything is a detail, except the state, the labels and the position
+            // in the list.
             let needed = identity.contains(&place.as_str())
                 || ["/alerts/0", "/alerts/0/labels", "/alerts/0/status"].contains(&place.as_str());
             if needed {
@@ -255,7 +257,7 @@ async fn broken_texts_and_times_come_through_the_hook(env: Env) {
     let kuma = r#"{"heartbeat":{"monitorID":7,"status":0,"time":"2024-03-14 06:50:00.123","msg":"on sale toda\ud83c..."},"monitor":{"id":7,"name":"Shop \udf0d"},"msg":"toda\ud83c..."}"#;
     let raw: [(&str, &str, Vec<u8>); 8] = [
         ("uptime_kuma", "application/json", kuma.into()),
-        // Half a character, a zero, and a line break within a text.
+        // A part of a character, a NUL, and a line break within a text.
         ("generic", "application/json", b"{\"title\": \"caf\xe9 \\u0000\", \"text\": \"one\ntwo\"}".to_vec()),
         ("generic", "application/json", b"\xef\xbb\xbf{\"title\": \"mark\"}".to_vec()),
         (
@@ -263,7 +265,7 @@ async fn broken_texts_and_times_come_through_the_hook(env: Env) {
             "application/json",
             "\u{feff}{\"title\": \"wide\"}".encode_utf16().flat_map(u16::to_le_bytes).collect(),
         ),
-        // A form by any name.
+        // A form with any field name.
         (
             "statuscake",
             "multipart/form-data; boundary=b",
@@ -288,7 +290,7 @@ async fn broken_texts_and_times_come_through_the_hook(env: Env) {
             "{source}: {shown}: {taken}"
         );
     }
-    // It is said what was left out, in the answer and beside the alert.
+    // The answer and the alert say what was left out.
     let url = hook("generic").await;
     let taken = app
         .anonymous()
@@ -303,7 +305,7 @@ async fn broken_texts_and_times_come_through_the_hook(env: Env) {
     );
     let alert = app.get("/api/v1/alerts?limit=1").await.expect(200).items()[0].clone();
     assert_eq!(alert["notes"], taken["notes"]);
-    // What is not of the format at all is refused, and the reason is about the format that the body is in.
+    // A body that is not in the format is refused, and the reason is about the format of the body.
     for (source, media, body, said) in [
         (
             "pingdom",

@@ -1,4 +1,4 @@
-//! The source `generic`: JSON pointers read an alert out of any body.
+//! The source `generic` reads an alert from any JSON body with JSON pointers.
 
 use serde_json::{Value, json};
 
@@ -68,7 +68,7 @@ async fn a_mapping_reads_any_body(env: Env) {
         "labels": {"region": "eu", "count": "2"}, "repeats": 0,
     });
     assert_is(&newest(&app).await, expected);
-    // The same key is the same problem, whatever else is said.
+    // The same key means the same problem, whatever else the body contains.
     body["event"]["what"] = json!(["Uploads still stop"]);
     assert_eq!(
         send(&app, &hook, body.clone()).await.expect(202)["attached"]
@@ -76,7 +76,7 @@ async fn a_mapping_reads_any_body(env: Env) {
             .map(Vec::len),
         Some(1)
     );
-    // The mapping's own words for the end, in any case.
+    // The mapping has its own words for a resolved alert, in any case.
     body["event"]["phase"] = json!("vorbei");
     body["event"]["when"]["to"] = json!("2024-03-14T09:59:00+03:00");
     let ended = send(&app, &hook, body.clone()).await.expect(202);
@@ -85,7 +85,7 @@ async fn a_mapping_reads_any_body(env: Env) {
         &newest(&app).await,
         json!({"status": "resolved", "ended_at": "2024-03-14T06:59:00Z", "repeats": 1}),
     );
-    // And then the usual ones are not.
+    // In this case the default words do not count.
     body["event"]["key"] = json!("another");
     body["event"]["phase"] = json!("ok");
     assert_eq!(send(&app, &hook, body).await.expect(202)["resolved"], 0);
@@ -115,7 +115,7 @@ async fn a_list_of_alerts_is_read_one_by_one(env: Env) {
         &alerts[2],
         json!({"fingerprint": "a", "repeats": 1, "labels": {"x": "1", "y": "true"}}),
     );
-    // One wrong element refuses the whole: half a body would say half of the truth.
+    // One invalid element refuses the whole body, because half of a body could be misleading.
     let wrong = json!({"data": {"items": [{"n": "d", "s": "bad"}, {"s": "bad"}]}});
     send(&app, &hook, wrong).await.expect_invalid("/data/items/1/n");
     for wrong in [
@@ -139,12 +139,12 @@ async fn usual_names_need_no_mapping(env: Env) {
             json!({"title": "T1", "text": "X", "severity": "Critical", "status": "firing", "fingerprint": "f", "link": "http://a.example/", "started_at": "2024-03-14T06:00:00Z", "labels": {"a": "b"}}),
             json!({"title": "T1", "text": "X", "severity": "critical", "status": "firing", "fingerprint": "f", "link": "http://a.example/", "started_at": "2024-03-14T06:00:00Z", "labels": {"a": "b"}}),
         ),
-        // Grafana OnCall's form.
+        // The format of Grafana OnCall.
         (
             json!({"alert_uid": "u1", "title": "T2", "state": "alerting", "link_to_upstream_details": "https://b.example/", "message": "M", "image_url": "x"}),
             json!({"fingerprint": "u1", "title": "T2", "status": "firing", "link": "https://b.example/", "text": "M", "severity": "unknown"}),
         ),
-        // Nothing but a name: it is the key too, and it fires since now.
+        // A body with only a name: the name is the key, and the alert fires from now on.
         (
             json!({"name": "T3"}),
             json!({"fingerprint": "T3", "title": "T3", "status": "firing", "started_at": "2024-03-14T07:00:00Z", "link": null, "text": ""}),
@@ -204,7 +204,7 @@ async fn times_are_read_in_every_usual_form(env: Env) {
             .expect(202);
         assert_eq!(opened["opened"][0]["started_at"], expected, "{time}");
     }
-    // A start in the future is a clock that goes wrong: the incident starts now.
+    // A start time in the future comes from a wrong clock, so the incident starts now.
     let opened = send(
         &app,
         &hook,
@@ -225,7 +225,7 @@ async fn times_are_read_in_every_usual_form(env: Env) {
     .into_iter()
     .enumerate()
     {
-        // It is taken without that time, and the answer says so.
+        // The alert is accepted without this time, and the answer says so.
         let taken = send(&app, &hook, json!({"title": format!("W{n}"), "timestamp": time}))
             .await
             .expect(202);
@@ -249,7 +249,7 @@ async fn what_the_mapping_misses_is_said(env: Env) {
         (json!({"b": "x", "c": "x"}), "/a"),
         (json!({"a": "", "b": "x", "c": "x"}), "/a"),
         (json!({"a": {"x": 1}, "b": "x", "c": "x"}), "/a"),
-        // No guess: without its status it neither fires nor ends.
+        // Nothing is guessed: without its status an alert neither fires nor is resolved.
         (json!({"a": "x", "c": "x"}), "/b"),
         (json!({"a": "x", "b": [1], "c": "x"}), "/b"),
         (json!({"a": "x", "b": "x"}), "/c"),

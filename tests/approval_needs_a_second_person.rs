@@ -1,4 +1,5 @@
-//! Above the limit nothing is sent until another person than the author has approved exactly that list and text.
+//! Above the limit nothing is sent until a person who is not an author has approved exactly this list and
+//! text.
 
 use serde_json::json;
 
@@ -19,7 +20,7 @@ on_both_databases!(
     endpoints_count_like_people,
 );
 
-/// The story's audience is three people, one more than the limit.
+/// The audience of the story has three people, one more than the limit.
 async fn one_above_the_limit(env: &Env) -> (TestApp, Http, String) {
     let app = TestApp::builder(env).max_audience(2).start().await;
     let incident = app.story_incident().await;
@@ -58,7 +59,7 @@ async fn above_the_limit_sending_waits_for_a_second_person(env: Env) {
     assert_eq!(refused.len(), 1, "{refused:#?}");
     assert_eq!(refused[0]["actor"]["name"], "a test's operator");
 
-    // An operator may not approve at all, and nobody may approve what they wrote.
+    // An operator may not approve, and nobody may approve their own text.
     author.approve(&notice, digest).await.expect_problem(403);
     let other_operator = app.as_new("operator").await;
     other_operator.approve(&notice, digest).await.expect_problem(403);
@@ -79,7 +80,7 @@ async fn above_the_limit_sending_waits_for_a_second_person(env: Env) {
         .await;
     assert_eq!(refused.len(), 1, "{refused:#?}");
 
-    // A digest that nobody previewed is not approved.
+    // A digest that nobody previewed cannot be approved.
     writes_and_approves
         .approve(&notice, "0000")
         .await
@@ -134,7 +135,7 @@ async fn an_edit_makes_the_approval_void(env: Env) {
     author.send(&notice, &digest).await.expect_problem(409);
     let new_digest = author.digest(&notice).await;
     author.send(&notice, &new_digest).await.expect_problem(403);
-    // Not even when the text is again what was approved.
+    // The approval stays void even if the text is changed back.
     let again = json!({"message": "What we have to say in the detection."});
     author
         .patch(&format!("/api/v1/notices/{notice}"), again)
@@ -166,7 +167,7 @@ async fn a_change_of_the_audience_makes_the_approval_void(env: Env) {
     );
     let wider = wider["digest"].as_str().expect("a digest");
     author.send(&notice, wider).await.expect_problem(403);
-    // The list is again the approved one: the approval was for exactly this.
+    // The list is the approved one again, and the approval was for exactly this list.
     app.delete(&format!("{collaborators}/grace")).await.expect(204);
     author.send(&notice, &digest).await.expect(202);
     app.mails(3).await;
@@ -205,7 +206,7 @@ async fn who_ever_wrote_a_part_of_it_may_not_approve(env: Env) {
     );
     let notice = first.draft(&incident, "detection").await;
     let path = format!("/api/v1/notices/{notice}");
-    // Neither an empty patch nor a real one by a colleague makes the first author somebody else.
+    // A patch of a colleague, whether empty or not, does not make the first author somebody else.
     for patch in [
         json!({}),
         json!({"message": "In other words."}),
@@ -218,7 +219,7 @@ async fn who_ever_wrote_a_part_of_it_may_not_approve(env: Env) {
     }
     let digest = second.digest(&notice).await;
     second.approve(&notice, &digest).await.expect_problem(403);
-    // A catch-up repeats their words.
+    // A catch-up repeats the text of the authors.
     third.approve(&notice, &digest).await.expect(200);
     first.send(&notice, &digest).await.expect(202);
     app.done(&notice).await;
@@ -265,7 +266,7 @@ async fn a_patch_that_changes_nothing_does_nothing(env: Env) {
         .all(&format!("/api/v1/audit?action=notice.changed&subject={notice}"))
         .await;
     assert!(changed.is_empty(), "{changed:#?}");
-    // So the colleague wrote nothing, and may approve.
+    // The colleague wrote nothing and so may approve.
     colleague.approve(&notice, &digest).await.expect(200);
     colleague.patch(&path, json!({})).await.expect(200);
     author.send(&notice, &digest).await.expect(202);
@@ -331,7 +332,7 @@ async fn who_changed_the_template_or_the_report_may_not_approve(env: Env) {
     let digest = author.digest(&notice).await;
     admin.approve(&notice, &digest).await.expect_problem(403);
     let incident = incident_of(&app, &notice).await;
-    // A template that was there before is nobody's words in this notice.
+    // A template that existed before is not part of what was written for this notice.
     let later = author.draft(&incident, "detection").await;
     let digest = author.digest(&later).await;
     admin.approve(&later, &digest).await.expect(200);

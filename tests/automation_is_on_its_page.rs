@@ -1,4 +1,4 @@
-//! The page of what happens by itself shows policies, what they did, operators and their messages, and no secret.
+//! The automation page shows policies, what they did, operators and their messages, and no secret.
 
 use reqwest::Method;
 use serde_json::json;
@@ -9,7 +9,7 @@ use crate::support::{ADMIN_TOKEN, DEADLINE, Env, TestApp, on_one_database, story
 
 on_one_database!(the_page_shows_what_the_api_knows,);
 
-/// A page, by somebody who is signed in.
+/// Opens a page as a signed-in caller.
 async fn open(app: &TestApp, path: &str) -> String {
     let form = app
         .anonymous()

@@ -1,5 +1,5 @@
-//! What comes back of a mail finds its delivery, changes what follows from it, and shows on the incident, with who else
-//! could be told. Nothing else changes anything: no forged report, no late mail, no answer of a machine.
+//! A report about an email finds its delivery, has its effects, and is shown on the incident with other
+//! people who could be notified. Forged reports, delays and automatic replies change nothing.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
@@ -43,7 +43,7 @@ on_both_databases!(
 const KEY: &str = "a secret key of the tests, of 32 characters";
 const BOUNCES: &str = "bounces@candor.example";
 
-/// Told of the detection: three mails that were accepted.
+/// A service that has sent the detection: three emails were accepted.
 struct Told {
     app: TestApp,
     incident: String,
@@ -99,7 +99,7 @@ impl Told {
             .expect("a delivery to this address")
     }
 
-    /// The address that bounces of this delivery go to.
+    /// Returns the bounce address of this delivery.
     async fn bounce_address(&self, address: &str) -> String {
         let id = self.delivery(address).await["id"].as_i64().expect("an id");
         let verp = Verp::new(KEY.as_bytes(), BOUNCES).expect("an address");
@@ -129,7 +129,7 @@ impl Told {
         ])
     }
 
-    /// The notice as it was: everybody told, nobody suppressed.
+    /// Checks that the notice is unchanged: everybody was notified and nobody is suppressed.
     async fn unchanged(&self) {
         assert_eq!(self.counts().await, json!([3, 0, 0, 0]));
         assert_eq!(self.app.env.count("opt_outs"), 0);
@@ -163,7 +163,7 @@ impl Told {
     }
 }
 
-/// A bounce by RFC 3464. `returned` are the headers of the mail that came back.
+/// Returns a bounce in the format of RFC 3464. `returned` are the headers of the returned email.
 fn bounce(to: &str, recipient: &str, action: &str, status: &str, returned: &str) -> String {
     format!(
         "Return-Path: <>\r\nFrom: MAILER-DAEMON@mx.example.net (Mail Delivery System)\r\nTo: {to}\r\n\
@@ -178,7 +178,7 @@ fn bounce(to: &str, recipient: &str, action: &str, status: &str, returned: &str)
     )
 }
 
-/// The headers of a mail of ours, as a server would return them.
+/// Returns the headers of an email as a server would return them.
 fn headers(mail: &Mail) -> String {
     let text = mail.caught.text_lossy();
     text.split("\r\n\r\n").next().expect("headers").to_owned()
@@ -201,7 +201,7 @@ async fn a_hard_bounce_by_mail_shows_on_the_incident_and_spares_the_address(env:
     let told = Told::new(&env).await;
     let app = &told.app;
     let to = told.bounce_address(ADDRESSES[0]).await;
-    // Where the mail said that it wants its bounces.
+    // This is the envelope sender of the email.
     assert_eq!(told.mail(ADDRESSES[0]).caught.from, to);
     let mail = bounce(&to, ADDRESSES[0], "failed", "5.1.1", "Subject: x");
     let taken = told.receive(&mail).await.expect(202);
@@ -225,10 +225,10 @@ async fn a_hard_bounce_by_mail_shows_on_the_incident_and_spares_the_address(env:
     );
     assert_eq!(delivery["state"], "bounced");
     assert_eq!(delivery["feedback"][0]["kind"], "hard");
-    // The notice stays done, and its numbers stay exact.
+    // The notice stays done, and its counts are exact.
     assert_eq!(told.counts().await, json!([2, 1, 0, 0]));
     assert_eq!(app.notice(&told.notice).await["state"], "sent");
-    // The incident says who it is, why, and who else could be told.
+    // The incident shows the person, the reason, and who else could be notified.
     let unreached = told.unreached().await;
     assert_eq!(
         people(&unreached),
@@ -268,7 +268,7 @@ async fn a_hard_bounce_by_mail_shows_on_the_incident_and_spares_the_address(env:
     ] {
         assert!(page.contains(words), "{words}");
     }
-    // She was not told after all; a mail to the same address again is no way to mend it.
+    // She counts as not notified. Sending to the same address again would not help.
     let audience = app
         .get(&format!("/api/v1/incidents/{}/audience", told.incident))
         .await
@@ -281,7 +281,7 @@ async fn a_hard_bounce_by_mail_shows_on_the_incident_and_spares_the_address(env:
     assert_eq!(audience["counts"]["not_told"], 0);
     let page = told.page(&format!("/admin/notices/{}", told.notice)).await;
     assert!(page.contains("reported by mail"));
-    // Optional mail spares the address; what she must hear goes there all the same.
+    // Optional notices leave the address out. Mandatory notices are still sent to it.
     let update = app.draft(&told.incident, "update").await;
     let preview = app.preview(&update).await.expect(200);
     assert_eq!(preview["recipients"], 2);
@@ -324,7 +324,7 @@ async fn a_refusal_at_the_hand_over_counts_like_the_same_bounce(env: Env) {
     let incident = app.story_incident().await;
     let notice = app.tell(&incident, "detection").await;
     assert_eq!(app.addresses(&notice, "failed").await, ADDRESSES);
-    // Only the unknown user is spared by what is optional.
+    // Only the unknown user is left out of optional notices.
     let suppressed = app.all("/api/v1/suppressions").await;
     assert_eq!(suppressed.len(), 1, "{suppressed:?}");
     assert_eq!(
@@ -346,7 +346,7 @@ async fn a_refusal_at_the_hand_over_counts_like_the_same_bounce(env: Env) {
     assert_eq!(unreached.items()[0]["status"], "5.1.1");
     let update = app.draft(&incident, "update").await;
     assert_eq!(app.preview(&update).await.expect(200)["recipients"], 2);
-    // It is on the trail once, without the address.
+    // The trail has one event for it, without the address.
     let events = app
         .get("/api/v1/audit?action=address.suppressed")
         .await
@@ -363,7 +363,7 @@ async fn a_bounce_is_taken_once_and_the_mail_may_be_sent_again(env: Env) {
     let mail = bounce(&to, ADDRESSES[1], "failed", "4.2.2", "Subject: x");
     let first = told.receive(&mail).await.expect(202);
     assert_eq!(json!([first["kind"], first["duplicates"]]), json!(["soft", 0]));
-    // Soft: a person who did not get it, and an address that may be written to again.
+    // A soft bounce means that the person did not get the email, and that the address may be used again.
     assert_eq!(
         people(&told.unreached().await),
         [("baraka".to_owned(), "bounced_soft".to_owned())]
@@ -376,7 +376,7 @@ async fn a_bounce_is_taken_once_and_the_mail_may_be_sent_again(env: Env) {
     app.mails(4).await;
     app.done(&told.notice).await;
     told.unchanged().await;
-    // The same report again is about what was mended since.
+    // The same report again is about the email before it was sent again.
     let second = told.receive(&mail).await.expect(202);
     assert_eq!(
         json!([second["kind"], second["duplicates"], second["items"][0]["id"]]),
@@ -384,11 +384,11 @@ async fn a_bounce_is_taken_once_and_the_mail_may_be_sent_again(env: Env) {
     );
     told.unchanged().await;
     assert_eq!(env.count("feedback"), 1);
-    // Another one is news.
+    // Another report counts.
     let again = bounce(&to, ADDRESSES[1], "failed", "4.2.2", "Subject: x");
     told.receive(&again).await.expect(202);
     assert_eq!(told.counts().await, json!([2, 1, 0, 0]));
-    // An idempotency key gives the first answer again.
+    // An idempotency key returns the first answer again.
     let with_key = async || {
         app.request(Method::POST, "/api/v1/inbound-mail")
             .header("idempotency-key", "one")
@@ -422,7 +422,7 @@ async fn what_is_late_or_answered_by_a_machine_is_no_bounce(env: Env) {
     let relayed = bounce(&to, address, "relayed", "2.0.0", "Subject: x");
     assert_eq!(told.receive(&relayed).await.expect(202)["kind"], "delivered");
     told.unchanged().await;
-    // They are shown on the delivery.
+    // The reports are shown on the delivery.
     let shown: Vec<Value> = told.delivery(address).await["feedback"]
         .as_array()
         .expect("feedback")
@@ -445,7 +445,7 @@ async fn a_bounce_is_not_believed_without_proof(env: Env) {
     let told = Told::new(&env).await;
     let right = told.bounce_address(ADDRESSES[0]).await;
     let id = told.mail(ADDRESSES[0]).header("message-id");
-    // Whoever got one mail can guess the Message-IDs of the others, and reads the unsubscribe link of no other.
+    // A recipient of one email can guess the Message-IDs of the others, but not their unsubscribe links.
     let guessed = bounce(
         "candor@localhost",
         ADDRESSES[0],
@@ -472,7 +472,7 @@ async fn a_bounce_is_not_believed_without_proof(env: Env) {
         .await
         .expect(202);
     assert_eq!(json!([taken["kind"], taken["matched"]]), json!(["hard", 0]));
-    // The address alone is never enough.
+    // An address alone is never enough.
     let taken = told
         .receive(&bounce(
             "candor@localhost",
@@ -485,7 +485,7 @@ async fn a_bounce_is_not_believed_without_proof(env: Env) {
         .expect(202);
     assert_eq!(taken["matched"], 0);
     told.unchanged().await;
-    // Of several recipients of a list, another one says nothing of this one.
+    // A report about another recipient of a mailing list says nothing about this one.
     let both = bounce(&right, "somebody@else.example", "failed", "5.1.1", "Subject: x").replace(
         "\r\n--b\r\nContent-Type: text/rfc822-headers",
         "\r\nFinal-Recipient: rfc822; another@else.example\r\nAction: delivered\r\nStatus: 2.0.0\r\n\r\n--b\r\nContent-Type: text/rfc822-headers",
@@ -493,7 +493,7 @@ async fn a_bounce_is_not_believed_without_proof(env: Env) {
     let taken = told.receive(&both).await.expect(202);
     assert_eq!(json!([taken["reports"], taken["matched"]]), json!([2, 2]));
     told.unchanged().await;
-    // The link in the returned headers is proof as good as the address.
+    // The link in the returned headers is as good a proof as the bounce address.
     let headers = headers(told.mail(ADDRESSES[0]));
     let taken = told
         .receive(&bounce(
@@ -509,7 +509,7 @@ async fn a_bounce_is_not_believed_without_proof(env: Env) {
         json!([taken["items"][0]["matched_by"], taken["items"][0]["effect"]]),
         json!(["link", "bounced"])
     );
-    // And so is the envelope's recipient, where no header has it.
+    // So is the envelope recipient, if no header contains it.
     let elsewhere = told.bounce_address(ADDRESSES[1]).await.replace('+', "%2B");
     let taken = told
         .app
@@ -575,7 +575,7 @@ fn complaint(mail: &Mail) -> String {
          Content-Type: multipart/report; report-type=feedback-report; boundary=\"b\"\r\n\r\n\
          --b\r\nContent-Type: text/plain\r\n\r\nA complaint.\r\n\r\n--b\r\nContent-Type: message/feedback-report\r\n\r\n\
          Feedback-Type: abuse\r\nUser-Agent: isp/1\r\nVersion: 1\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n{}\r\n--b--\r\n",
-        // As most of them do, this one blackens the recipient.
+        // This provider redacts the recipient, as most of them do.
         headers(mail).replace(&mail.to, "redacted@isp.example")
     )
 }
@@ -593,7 +593,7 @@ async fn a_complaint_is_shown_and_spares_the_address(env: Env) {
         ]),
         json!(["complaint", "link", "suppressed", address])
     );
-    // She got it.
+    // She got the email.
     assert_eq!(told.counts().await, json!([3, 0, 0, 0]));
     let unreached = told.unreached().await;
     assert_eq!(
@@ -628,7 +628,7 @@ async fn a_bounce_that_is_faster_than_the_record_is_not_lost(env: Env) {
     let incident = app.story_incident().await;
     let notice = app.draft(&incident, "detection").await;
     app.send_as_previewed(&notice).await;
-    // The relay has them, and its answer has not come yet.
+    // The relay has the emails and has not answered yet.
     let mails = app.mails(3).await;
     let told = Told {
         app,
@@ -700,7 +700,7 @@ async fn what_matches_nothing_is_kept_and_counted(env: Env) {
     app.get("/api/v1/feedback?kinds=hard")
         .await
         .expect_invalid("?kinds");
-    // All of it can be looked at.
+    // All reports can be read.
     let unmatched = app
         .get("/api/v1/feedback?matched=false&kind=hard")
         .await
@@ -722,7 +722,7 @@ async fn what_matches_nothing_is_kept_and_counted(env: Env) {
     ] {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }
-    // What was taken in is not changed any more.
+    // A stored report cannot be changed.
     assert!(env.sql("UPDATE feedback SET kind = 'other'").is_err());
     assert!(env.sql("DELETE FROM feedback").is_err());
     told.app.finish().await;
@@ -759,7 +759,7 @@ async fn what_is_no_mail_is_refused(env: Env) {
         .post_raw("/api/v1/inbound-mail", "message/rfc822", "Subject: x\r\n\r\n")
         .await
         .expect_problem(401);
-    // Zeros and what is no UTF-8 are kept as well as can be.
+    // NUL bytes and invalid UTF-8 are stored as far as possible.
     app.post_raw(
         "/api/v1/inbound-mail",
         "message/rfc822",
@@ -791,7 +791,7 @@ async fn suppressions_are_listed_and_lifted(env: Env) {
         )
         .await
         .expect(200);
-    // Her own word stays, whatever a server says later.
+    // The reason that she gave stays, whatever a server reports later.
     let to = told.bounce_address(ADDRESSES[2]).await;
     told.receive(&bounce(&to, ADDRESSES[2], "failed", "5.1.1", "Subject: x"))
         .await
@@ -834,7 +834,7 @@ async fn suppressions_are_listed_and_lifted(env: Env) {
     told.app.finish().await;
 }
 
-// ---- By hook
+// Reports by hook.
 
 struct Hook<'a> {
     told: &'a Told,
@@ -869,7 +869,7 @@ impl<'a> Hook<'a> {
         request.send().await
     }
 
-    /// 401, nothing stored but the event, and nothing changed.
+    /// Checks that a request is answered with 401, that only the event is stored, and that nothing changes.
     async fn refuses(&self, headers: &[(&str, &str)], body: &str) {
         let tables = ["feedback", "hook_requests", "opt_outs", "feedback_tokens"];
         let before = tables.map(|table| self.told.app.env.count(table));
@@ -888,7 +888,7 @@ impl<'a> Hook<'a> {
 }
 
 const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:bounces";
-/// Answers as Amazon would, with a certificate of the tests, and notes what was asked for.
+/// Answers as Amazon would, with a certificate of the tests, and records the requests.
 fn amazon() -> (Fetch, Arc<Mutex<Vec<String>>>) {
     let asked = Arc::<Mutex<Vec<String>>>::default();
     let noted = asked.clone();
@@ -974,7 +974,7 @@ async fn amazons_reports_are_signed_by_amazon(env: Env) {
         wrong[field] = value;
         hook.refuses(&[], &wrong.to_string()).await;
     }
-    // Raw delivery signs nothing.
+    // Raw delivery has no signature.
     hook.refuses(&[], &bounce.to_string()).await;
     told.unchanged().await;
     assert!(
@@ -985,7 +985,7 @@ async fn amazons_reports_are_signed_by_amazon(env: Env) {
             .all(|url| url == CERTIFICATE),
         "only Amazon is asked, and only for certificates"
     );
-    // A certificate that cannot be had now is no forgery: Amazon sends again.
+    // If the certificate cannot be fetched now, this is not a forgery. Amazon sends the message again.
     let mut later = right.clone();
     later["SigningCertURL"] = json!("https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-2.pem");
     hook.send(&[], &later.to_string()).await.expect_problem(503);
@@ -1013,7 +1013,7 @@ async fn amazons_reports_are_signed_by_amazon(env: Env) {
         .filter(|url| *url == CERTIFICATE)
         .count();
     assert_eq!(certificates, 1, "the certificate is kept");
-    // What SES says once when the topic is set.
+    // SES sends this text once, when the topic is set.
     let mut hello = notification(&json!(null));
     hello["Message"] = json!("Successfully validated SNS topic for Amazon SES event publishing.");
     let taken = hook.send(&[], &signed(hello).to_string()).await.expect(202);
@@ -1038,7 +1038,7 @@ async fn a_subscription_is_confirmed_only_where_it_is_proven(env: Env) {
             .cloned()
             .collect::<Vec<_>>()
     };
-    // Nothing proves who asks: a person decides.
+    // Nothing proves the sender, so a person must decide.
     let open = Hook::new(&told, "aws_ses", None).await;
     let taken = open.send(&[], &message.to_string()).await.expect(202);
     assert_eq!(taken["subscription"], "by_hand");
@@ -1065,7 +1065,7 @@ async fn a_subscription_is_confirmed_only_where_it_is_proven(env: Env) {
         .expect(202);
     assert_eq!(taken["subscription"], "confirmed");
     assert_eq!(visited().len(), 1);
-    // The same, signed with SHA-1 as SNS does unless it is told otherwise. The signature was made by OpenSSL.
+    // The same message signed with SHA-1, which is the default of SNS. OpenSSL made the signature.
     let mut old = message;
     old["SignatureVersion"] = json!("1");
     old["SigningCertURL"] = json!(CERTIFICATE);
@@ -1120,7 +1120,7 @@ async fn mailguns_reports_are_signed_and_each_token_counts_once(env: Env) {
     ] {
         hook.refuses(&[], &wrong).await;
     }
-    // What is tried again is not lost.
+    // An email that is tried again does not count as lost.
     let later = mailgun_failure(told.mail(ADDRESSES[0]), "event-0", "temporary");
     let taken = hook
         .send(&[], &mailgun(SIGNING, now, "token-0", &later))
@@ -1132,7 +1132,7 @@ async fn mailguns_reports_are_signed_and_each_token_counts_once(env: Env) {
     let taken = hook.send(&[], &right).await.expect(200);
     assert_eq!(json!([taken["reports"], taken["matched"]]), json!([1, 1]));
     assert_eq!(told.counts().await, json!([2, 1, 0, 0]));
-    // The same request again is no harm; its token for another body would be.
+    // The same request may be repeated. Its token is refused for another body.
     assert_eq!(hook.send(&[], &right).await.expect(200)["duplicates"], 1);
     let other = mailgun_failure(told.mail(ADDRESSES[1]), "event-2", "permanent");
     hook.refuses(&[], &mailgun(SIGNING, now, "token-1", &other)).await;
@@ -1148,7 +1148,7 @@ async fn sendgrids_reports_are_signed(env: Env) {
     let mut public = STANDARD
         .decode("MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE")
         .expect("base64");
-    // That was the algorithm and the first byte of the point.
+    // The removed bytes were the algorithm and the first byte of the point.
     public.truncate(26);
     public.extend_from_slice(key.public_key().as_ref());
     let public = STANDARD.encode(public);
@@ -1160,7 +1160,7 @@ async fn sendgrids_reports_are_signed(env: Env) {
         .await
         .expect_invalid("/secret");
     let hook = Hook::new(&told, "sendgrid", Some(&public)).await;
-    // As SendGrid sends it: the line break at the end is signed too.
+    // SendGrid also signs the line break at the end.
     let body = format!(
         "{}\r\n",
         json!([
@@ -1221,7 +1221,7 @@ async fn sendgrids_reports_are_signed(env: Env) {
         told.delivery(ADDRESSES[1]).await["feedback"][0]["kind"],
         "delayed"
     );
-    // SendGrid sends an event twice at times, beside others.
+    // SendGrid sometimes sends an event twice, together with others.
     let more = json!([{"event": "bounce", "email": ADDRESSES[0], "sg_event_id": "e1"}, {"event": "spamreport", "email": ADDRESSES[2],
         "sg_event_id": "e4", "smtp-id": told.mail(ADDRESSES[2]).header("message-id")}]).to_string();
     let taken = send(&headers(&sign(at, &more), at), &more, false)
@@ -1290,7 +1290,7 @@ async fn postmarks_reports_show_the_secret(env: Env) {
 }
 
 async fn a_provider_without_a_secret_is_believed_for_its_own_mails(env: Env) {
-    // SES puts an id of its own into its answer, and into its reports instead of our headers.
+    // SES puts its own ID into its reply and into its reports, instead of Candor's headers.
     let told = Told::new(&env).await;
     let hook = Hook::new(&told, "aws_ses", None).await;
     let delivery = told.delivery(ADDRESSES[0]).await;
@@ -1299,7 +1299,7 @@ async fn a_provider_without_a_secret_is_believed_for_its_own_mails(env: Env) {
     let mut report = ses_bounce(told.mail(ADDRESSES[0]), "feedback-1");
     report["mail"]["headers"] = json!([]);
     report["mail"]["timestamp"] = json!(told.app.clock.now());
-    // Too short or of another mail.
+    // IDs that are too short or belong to another email.
     for wrong in ["Ok", "250", "0100018e3b2c-bbbb-000000"] {
         report["mail"]["messageId"] = json!(wrong);
         report["bounce"]["feedbackId"] = json!(format!("feedback of {wrong}"));
@@ -1310,7 +1310,7 @@ async fn a_provider_without_a_secret_is_believed_for_its_own_mails(env: Env) {
             "{wrong}"
         );
     }
-    // Raw delivery, without an envelope.
+    // Raw delivery without an envelope.
     if given.len() >= 12 {
         report["mail"]["messageId"] = json!(given);
         report["bounce"]["feedbackId"] = json!("feedback-2");
@@ -1323,7 +1323,7 @@ async fn a_provider_without_a_secret_is_believed_for_its_own_mails(env: Env) {
     } else {
         panic!("the catcher's reply holds no id: {reply}");
     }
-    // Of somebody else's mail it is not believed, whatever Message-ID it names.
+    // A report about another email is not trusted, whatever Message-ID it contains.
     let mut other = ses_bounce(told.mail(ADDRESSES[1]), "feedback-3");
     other["bounce"]["bouncedRecipients"][0]["emailAddress"] = json!("else@where.example");
     let taken = hook.send(&[], &other.to_string()).await.expect(202);
@@ -1363,7 +1363,7 @@ async fn a_body_that_is_not_of_the_provider_is_refused_and_kept(env: Env) {
         );
     }
     assert_eq!(env.count("feedback"), 0);
-    // Such an integration has no alerts, and so no rules for them.
+    // Such an integration has no alerts and so no resource rules.
     told.app
         .post(
             "/api/v1/integrations",

@@ -1,5 +1,5 @@
-//! HTTP checks: asked when they are due, down after so many failures in a row, up again after so many good answers; and
-//! their alerts are alerts like any other.
+//! HTTP checks run when they are due. After a number of failures in a row a check is down, and after a number
+//! of successes it is up again. Their alerts are handled as all others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -35,7 +35,7 @@ on_both_databases!(
 const CHECKS: &str = "/api/v1/checks";
 const START: &str = "2021-10-05T20:00:00Z";
 
-/// That many seconds after the start.
+/// Returns the time this number of seconds after the start.
 fn after(seconds: i64) -> String {
     let start = candor::base::time::Timestamp::parse(START).expect("a time");
     start
@@ -51,7 +51,7 @@ async fn started(env: &Env) -> TestApp {
         .await
 }
 
-/// A service that answers with the status that is set.
+/// Starts a service that answers with the status that is set.
 fn service() -> (Receiver, Arc<AtomicU16>) {
     let status = Arc::new(AtomicU16::new(200));
     let answer = status.clone();
@@ -68,7 +68,7 @@ async fn shown(app: &TestApp, id: &str) -> Value {
     app.get(&format!("{CHECKS}/{id}")).await.expect(200).json.clone()
 }
 
-/// Waits for the answer of that second.
+/// Waits for the result of the check at this second.
 async fn asked(app: &TestApp, id: &str, seconds: i64) -> Value {
     app.set_clock(&after(seconds));
     eventually(&format!("the answer of second {seconds}"), DEADLINE, async || {
@@ -146,10 +146,10 @@ async fn so_many_failures_in_a_row_open_an_incident(env: Env) {
         affected[0]["resource"],
         json!({"type": "project", "id": "savanna"})
     );
-    // It is one problem, however long it lasts.
+    // It stays one problem, however long it lasts.
     asked(&app, &id, 40).await;
     assert_eq!(app.all("/api/v1/alerts").await[0]["repeats"], 0);
-    // One good answer is not enough, and does not count beside one that came after a failure.
+    // One success is not enough, and a success before a failure does not count.
     status.store(200, Ordering::SeqCst);
     assert_eq!(asked(&app, &id, 50).await["state"], "down");
     status.store(503, Ordering::SeqCst);
@@ -167,7 +167,7 @@ async fn so_many_failures_in_a_row_open_an_incident(env: Env) {
         .await
         .expect(200);
     assert_eq!(opened["status"], "monitoring");
-    // The trail has what changed, and not each answer.
+    // The trail contains the changes of the state and not each result.
     let states: Vec<Value> = app
         .all("/api/v1/audit?action=check.state")
         .await
@@ -199,7 +199,7 @@ async fn one_failure_is_none(env: Env) {
         assert_eq!(asked(&app, &id, second + 10).await["failed_in_a_row"], 0);
     }
     assert_eq!(env.count("alerts"), 0);
-    // A turn that was missed is not made up for: it is asked once, and then in its period again.
+    // A missed run is not repeated. The check runs once and then in its period again.
     let late = asked(&app, &id, 5_003).await;
     assert_eq!(late["next_at"], json!(after(5_013)));
     assert_eq!(service.received().len(), 8);
@@ -217,7 +217,7 @@ async fn what_is_down_says_so_again(env: Env) {
     .await;
     asked(&app, &id, 0).await;
     let first = app.all("/api/v1/alerts").await[0].clone();
-    // Somebody closes its incident too early. Within five minutes of what it said last, it is quiet.
+    // A person closes the incident too early. Nothing happens within five minutes of its last alert.
     let closed = first["incident"].as_str().expect("an incident").to_owned();
     app.resolve(&closed).await;
     asked(&app, &id, 240).await;
@@ -263,7 +263,7 @@ async fn every_expectation_counts(env: Env) {
         );
     }
     assert_eq!(service.received().last().expect("a request").method, "HEAD");
-    // Nobody there.
+    // No server listens there.
     let closed = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         listener.local_addr().expect("an address")
@@ -322,7 +322,7 @@ async fn redirects_are_answers_unless_they_are_to_be_followed(env: Env) {
         refused["problems"],
         json!(["it redirects to a URL that is not allowed"])
     );
-    // What is for one host is not shown to another.
+    // The headers for one host are not sent to another.
     for request in target.received() {
         assert_eq!(
             (request.path.as_str(), request.header("authorization")),
@@ -358,7 +358,7 @@ async fn a_check_leads_nowhere_inside(env: Env) {
             .expect_problem(422);
         assert_eq!(refused["errors"][0]["pointer"], "/url", "{url}: {refused}");
     }
-    // A name is checked where it leads, each time.
+    // A name is resolved and checked each time.
     let url = format!("https://localhost:{}/", service.port());
     let id = make(&app, json!({"name": "A", "url": url, "every_seconds": 3600})).await;
     let shown = asked(&app, &id, 0).await;
@@ -384,7 +384,7 @@ async fn headers_are_sent_and_never_shown(env: Env) {
     let id = made.id();
     asked(&app, &id, 0).await;
     assert_eq!(service.received()[0].header("x-api-key"), "v3ry-secret");
-    // A patch changes one and takes the other away; what was not named stays.
+    // A patch changes one header and removes the other. Headers that are not named stay.
     let patch = json!({"headers": {"X-Other": null, "X-More": "m0re-secret"}});
     let changed = app.patch(&format!("{CHECKS}/{id}"), patch).await.expect(200);
     assert_eq!(changed["headers"], json!({"X-Api-Key": "***", "X-More": "***"}));
@@ -422,7 +422,7 @@ async fn a_check_is_changed_as_a_whole(env: Env) {
     let id = make(&app, check).await;
     let path = format!("{CHECKS}/{id}");
     assert_eq!(asked(&app, &id, 0).await["last"]["ok"], false);
-    // A change that does not hold changes nothing.
+    // An invalid change changes nothing.
     for (patch, pointer) in [
         (json!({}), ""),
         (json!([]), ""),
@@ -443,7 +443,7 @@ async fn a_check_is_changed_as_a_whole(env: Env) {
         json!(["B", "minor", 10])
     );
     assert_eq!(changed.json.get("body_contains"), None);
-    // Asked at once, and counting from the start.
+    // The check runs at once, and its counts start again.
     app.set_clock(&after(1));
     let good = eventually("a good answer", DEADLINE, async || {
         let shown = shown(&app, &id).await;
@@ -502,7 +502,7 @@ async fn what_is_paused_or_deleted_is_over(env: Env) {
             timeline.iter().any(|entry| entry["text"] == json!(why)),
             "{timeline:#?}"
         );
-        // It is not asked any more: another one is, at a time when it would be.
+        // It does not run any more. Another check runs at a time when it would have run.
         let asked_so_far = service.received().len();
         let other = make(
             &app,
@@ -573,7 +573,7 @@ async fn wrong_checks_are_refused_field_by_field(env: Env) {
         refused["errors"][0]["detail"] == "must be from 1 to 10",
         "{refused}"
     );
-    // What is wrong with the period is said of the period alone.
+    // An error in the period is reported only for the period.
     let mut never = good.clone();
     never["every_seconds"] = json!(0);
     let refused = app.post(CHECKS, never.clone()).await.expect_problem(422);
@@ -586,7 +586,7 @@ async fn wrong_checks_are_refused_field_by_field(env: Env) {
         "{refused}"
     );
     assert_eq!(refused["errors"][1]["detail"], "must be from 1 to 60");
-    // Where private targets are allowed, http is too.
+    // If private targets are allowed, http is allowed too.
     let mut other = good.clone();
     other["url"] = json!("ftp://127.0.0.1/");
     let refused = app.post(CHECKS, other).await.expect_problem(422);
@@ -616,7 +616,7 @@ async fn only_admins_make_them(env: Env) {
 
 async fn two_processes_ask_once(env: Env) {
     if env.backend == Backend::Sqlite {
-        // An embedded database has one process.
+        // With SQLite there is only one process.
         return;
     }
     let (service, status) = service();

@@ -1,5 +1,5 @@
-//! A mail that is refused for now is tried again and again, one that is refused for good is not, and the record shows
-//! each attempt with what the server said.
+//! An email that is refused for now is tried again, and one that is refused permanently is not. The record
+//! shows each attempt with the reply of the server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ on_both_databases!(
 
 const BARAKA: &str = "baraka@sound-works.example";
 
-/// Refuses Baraka's mails as `decide` says, by the number of the attempt, and takes all others.
+/// Refuses the emails to Baraka as `decide` says, by the attempt number, and accepts all others.
 fn refusing_baraka(decide: fn(usize) -> Decision) -> Policy {
     Policy::new(move |attempt| match attempt.recipient {
         BARAKA => decide(attempt.number),
@@ -37,7 +37,7 @@ fn refusing_baraka(decide: fn(usize) -> Decision) -> Policy {
     })
 }
 
-/// Baraka's delivery, once the condition holds of it.
+/// Waits until the condition holds for Baraka's delivery, and returns the delivery.
 async fn baraka(app: &TestApp, notice: &str, condition: impl Fn(&Value) -> bool) -> Value {
     eventually("the delivery", DEADLINE, async || {
         let deliveries = app.deliveries(notice).await;
@@ -47,7 +47,7 @@ async fn baraka(app: &TestApp, notice: &str, condition: impl Fn(&Value) -> bool)
     .await
 }
 
-/// Sends the detection and gives its id.
+/// Sends the detection and returns its ID.
 async fn detection(app: &TestApp) -> String {
     let incident = app.story_incident().await;
     let notice = app.draft(&incident, "detection").await;
@@ -82,7 +82,7 @@ async fn a_temporary_refusal_is_tried_again_when_its_time_has_come(env: Env) {
         reply.contains("451") && reply.contains("greylisted, come back"),
         "{reply}"
     );
-    // The schedule says a minute, spread by up to a fifth.
+    // The schedule says one minute, plus up to a fifth.
     let next = first["next_attempt_at"].as_str().expect("a time");
     assert!(
         ("2024-03-14T07:01:00Z"..="2024-03-14T07:01:12Z").contains(&next),
@@ -122,7 +122,8 @@ async fn a_connection_that_breaks_after_the_mail_is_tried_again(env: Env) {
         .await;
     let notice = detection(&app).await;
     app.done(&notice).await;
-    // Nobody can know whether the first one counts: better twice than never, and recognisably the same mail.
+    // It is not known whether the first attempt succeeded. Sending twice is better than never, and it is
+    // recognisably the same email.
     let mails = app.mails(4).await;
     let his: Vec<_> = mails.iter().filter(|mail| mail.to == BARAKA).collect();
     assert_eq!(his.len(), 2);
@@ -134,7 +135,7 @@ async fn a_connection_that_breaks_after_the_mail_is_tried_again(env: Env) {
 }
 
 async fn a_server_that_is_away_is_waited_for(env: Env) {
-    // A port on which nobody listens: bound, and given back.
+    // A port on which no program listens, because it was bound and released.
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -160,7 +161,7 @@ async fn a_server_that_is_away_is_waited_for(env: Env) {
         let reply = delivery["attempts"][0]["reply"].as_str().expect("a reply");
         assert!(reply.starts_with("no connection to the mail server"), "{reply}");
     }
-    // Somebody mends it, by a new setting and a restart.
+    // The operator corrects the setting and restarts the process.
     let catcher = Catcher::start().unwrap();
     candor.terminate().await.expect(0);
     env.sql("UPDATE deliveries SET next_attempt_at = 0, deferred_until = 0")
@@ -204,7 +205,8 @@ async fn a_permanent_refusal_is_final(env: Env) {
         json!(["failed", null, null, "baraka"])
     );
     assert_eq!(app.addresses(&notice, "failed").await, [BARAKA]);
-    // Days later it has still been tried once. An update spares a mailbox that does not exist; what is mandatory goes there.
+    // After some days there was still only one attempt. An update leaves out a mailbox that does not exist.
+    // Mandatory notices are sent to it.
     app.clock.advance(Duration::from_secs(3 * 24 * 3600));
     let incident = done["incident"].as_str().expect("an id");
     app.tell(incident, "update").await;
@@ -230,7 +232,7 @@ async fn after_two_days_a_delivery_is_given_up(env: Env) {
         .start()
         .await;
     let notice = detection(&app).await;
-    // Every twelve hours and up to a fifth more; after two days there is no next time.
+    // The wait is twelve hours plus up to a fifth. After two days there is no next attempt.
     let mut tried = 1;
     let last = loop {
         let delivery = baraka(&app, &notice, |delivery| outcomes(delivery).len() == tried).await;
@@ -276,7 +278,7 @@ async fn a_failed_delivery_can_be_sent_again_as_the_same_mail(env: Env) {
     assert_eq!(mails[2].header("message-id"), message_id);
     let done = app.done(&notice).await;
     assert_eq!(done["counts"]["sent"], 3);
-    // What arrived is not sent again, neither his nor anybody's.
+    // A delivery that arrived is not sent again, neither his nor any other.
     for delivery in app.deliveries(&notice).await {
         resend(&delivery["id"]).await.expect_problem(409);
     }
@@ -318,7 +320,7 @@ async fn the_first_customer_told_counts_while_others_wait(env: Env) {
 }
 
 async fn no_address_reaches_the_log(env: Env) {
-    // Servers like to repeat the address.
+    // Servers often repeat the address in the reply.
     let catcher = Catcher::start_with(Policy::new(|attempt| match attempt.recipient {
         BARAKA => Decision::Permanent(format!("5.1.1 <{}> unknown", attempt.recipient)),
         _ => Decision::Accept,
@@ -349,8 +351,9 @@ async fn no_address_reaches_the_log(env: Env) {
     candor.finish().await;
 }
 
-/// Whoever stops a notice or sends again has the incident's lock first, and then changes counts and deliveries: a worker that
-/// has changed those must not wait for the incident. Where one process writes at a time nobody can.
+/// Stopping and resending take the lock of the incident first and then change counts and deliveries. So a
+/// worker that has changed those must not wait for the incident. On SQLite only one connection writes at a
+/// time, so this cannot happen.
 async fn an_outcome_waits_for_nobody_who_holds_the_incident(env: Env) {
     let answer = Arc::new(Semaphore::new(0));
     let permits = Arc::clone(&answer);
@@ -361,7 +364,7 @@ async fn an_outcome_waits_for_nobody_who_holds_the_incident(env: Env) {
     let app = TestApp::builder(&env).relay(server.url()).start().await;
     let (_, notice) = app.tell_crowd(crowd(2)).await;
     let sent = async || app.notice(&notice).await["counts"]["sent"].as_u64();
-    // The first is noted on the incident's timeline.
+    // The first outcome is added to the timeline of the incident.
     wait_until("the first to be told", DEADLINE, async || sent().await == Some(1)).await;
     let held = (env.backend == Backend::Postgres).then(|| {
         let mut connection = PgConnection::establish(&env.database_url).expect("a connection");
@@ -371,7 +374,7 @@ async fn an_outcome_waits_for_nobody_who_holds_the_incident(env: Env) {
         connection
     });
     answer.add_permits(1);
-    // Sooner than anybody gives up waiting for a lock.
+    // This is sooner than the timeout of a lock.
     wait_until("the outcome", Duration::from_secs(8), async || {
         sent().await == Some(2)
     })

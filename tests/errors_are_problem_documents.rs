@@ -1,4 +1,4 @@
-//! Whatever is wrong with a request, the answer is a problem document that says what, and nothing is stored.
+//! Every wrong request is answered with a problem document that says what is wrong, and nothing is stored.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ async fn a_body_over_the_limit_is_413(env: Env) {
             .await
             .expect_problem(413);
         assert!(answer.text.contains("1048576"), "{answer}");
-        // Under an idempotency key too.
+        // The same applies with an idempotency key.
         let request = app.request(Method::POST, path).header("idempotency-key", "large");
         request
             .body("application/json", body(1024 * 1024))
@@ -68,7 +68,7 @@ async fn a_body_over_the_limit_is_413(env: Env) {
         assert_eq!(env.count(table), 0, "{table}");
     }
     assert_eq!(env.count("audit_events"), events);
-    // Just below it, a body is read.
+    // A body just below the limit is read.
     app.post_raw("/api/v1/incidents", "application/json", body(1024 * 1024 - 100))
         .await
         .expect_invalid("/title");
@@ -318,7 +318,7 @@ async fn a_wrong_field_is_named_by_a_pointer(env: Env) {
             "{refused}"
         );
     }
-    // Several at once.
+    // Several errors at once.
     let body = json!({"title": "", "severity": "minor", "time_zone": "X", "summary": "\u{1}"});
     let refused = app.post("/api/v1/incidents", body).await.expect_problem(422);
     assert_eq!(refused.places(), ["/title", "/summary", "/time_zone"]);
@@ -369,7 +369,7 @@ async fn a_time_needs_a_zone(env: Env) {
         app.get(&format!("/api/v1/incidents/{id}")).await.expect(200)["status"],
         "investigating"
     );
-    // With a zone it is the same moment, shown in UTC, and in its own zone where it was seen.
+    // A time with a zone is the same moment. It is shown in UTC, and in its own zone where it was observed.
     let new = json!({"title": "T", "severity": "minor", "started_at": "2024-03-14T09:56:00+03:00"});
     assert_eq!(
         app.post("/api/v1/incidents", new).await.expect(201)["started_at"],
@@ -400,7 +400,7 @@ async fn a_path_that_is_not_served_is_404(env: Env) {
     ] {
         app.get(path).await.expect_problem(404);
     }
-    // What is not an id of ours, or of nothing, does not exist.
+    // A text that is not an ID of Candor, or that is the ID of nothing, does not exist.
     for id in [
         "1",
         "x",
@@ -433,7 +433,7 @@ async fn a_path_that_is_not_served_is_404(env: Env) {
             .await
             .expect_problem(404);
     }
-    // A method that a path does not have.
+    // A method that the path does not have.
     for (method, path) in [
         (Method::DELETE, "/api/v1/incidents"),
         (Method::PUT, "/api/v1/tokens"),

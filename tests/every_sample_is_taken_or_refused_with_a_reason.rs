@@ -1,5 +1,6 @@
-//! Every body in `../shared/payloads` of a source of alerts, where that folder is there: its key, state, severity and
-//! times were read off it by hand, after the facts beside it. A sample that nobody has read yet fails the test.
+//! Every body in `../shared/payloads` of a source of alerts, if that folder exists. The key, state, severity
+//! and times of each were read by hand, using the facts next to it. A sample without expectations fails the
+//! test.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +14,8 @@ use crate::support::{Env, TestApp, on_both_databases};
 
 on_both_databases!(every_sample_comes_through_the_hook);
 
-/// Folders whose samples are told of here. Alertmanager's are told of in `the_samples_are_understood`.
+/// The folders whose samples are listed here. The samples of Alertmanager are in
+/// `the_samples_are_understood`.
 const FOLDERS: [&str; 22] = [
     "aws_cloudwatch",
     "aws_sns",
@@ -40,8 +42,8 @@ const FOLDERS: [&str; 22] = [
 ];
 const ZABBIX: &str = "zabbix";
 
-/// What becomes of each sample: `STATE|KEY|SEVERITY|STARTED|ENDED` for an alert, `ignored` for something that is no alert,
-/// `refused POINTER`.
+/// The expected result of each sample: `STATE|KEY|SEVERITY|STARTED|ENDED` for an alert, `ignored` for
+/// something that is not an alert, `refused POINTER`.
 const EXPECTED: &[(&str, &[&str])] = &[
     (
         "aws_cloudwatch/powertools_alarm_lambda_action_composite.json",
@@ -64,7 +66,7 @@ const EXPECTED: &[(&str, &[&str])] = &[
             "firing|arn:aws:health:us-east-1::event/ACM/AWS_ACM_RENEWAL_STATE_CHANGE/AWS_ACM_RENEWAL_STATE_CHANGE-837a9d58-dd89-441a-bee9-fea9425565e2|scheduledchange|2022-04-06T06:00:53Z|",
         ],
     ),
-    // A text that is no alarm: whether anything is wrong is not said.
+    // A text that is not an alarm does not say whether anything is wrong.
     ("aws_sns/docs_Notification.json", &["refused /Message"]),
     ("aws_sns/docs_SubscriptionConfirmation.json", &["ignored"]),
     (
@@ -131,7 +133,7 @@ const EXPECTED: &[(&str, &[&str])] = &[
         "cloudevents/spec_10_binary_mode.http",
         &["firing|/mycontext D234-1234-1234||2018-04-05T17:31:00Z|"],
     ),
-    // The specification leaves their data out.
+    // The specification leaves out the data of these events.
     ("cloudevents/spec_15_http_binding.http", &["refused /data"]),
     ("cloudevents/spec_17_http_binding.http", &["refused "]),
     ("cloudevents/spec_20_http_binding.http", &["refused "]),
@@ -181,7 +183,7 @@ const EXPECTED: &[(&str, &[&str])] = &[
     ("grafana/alerta_grafana_alert_ok.json", &["resolved|7|||"]),
     ("grafana/cloudforet_grafana_params3.json", &["resolved|1/92|||"]),
     ("grafana/cloudforet_grafana_params7.json", &["firing|1/81|||"]),
-    // Payloads of somebody's own.
+    // Payloads in a custom format.
     ("grafana/cloudforet_grafana_params8.json", &["refused "]),
     (
         "grafana/zulip_alert_test_anomalous_notification.json",
@@ -195,7 +197,7 @@ const EXPECTED: &[(&str, &[&str])] = &[
             "firing|6f9cd313db421ef1||2022-06-17T01:03:00.782137Z|",
         ],
     ),
-    // A test that says that all is well is no harm.
+    // A test that says that all is well does no harm.
     ("grafana/zulip_alert_ok_v7.json", &["resolved|0/0|||"]),
     ("grafana/zulip_alert_paused_v7.json", &["ignored"]),
     (
@@ -259,7 +261,7 @@ const EXPECTED: &[(&str, &[&str])] = &[
         "opsgenie/zulip_delete.json",
         &["resolved|aliastest||2015-01-05T10:03:11.104Z|2015-01-05T10:06:14.669001Z"],
     ),
-    // An incident of the REST API is no webhook.
+    // An incident of the REST API is not a webhook.
     ("pagerduty/keep_rest_incident_object.json", &["refused "]),
     (
         "pagerduty/zulip_acknowledged_v3.json",
@@ -449,7 +451,7 @@ struct Sample {
     request: Request,
 }
 
-/// All samples, as they would be sent; none where the folder is not there.
+/// Returns all samples as they would be sent. Empty if the folder does not exist.
 fn samples() -> Vec<Sample> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/payloads");
     let mut samples = Vec::new();
@@ -465,7 +467,7 @@ fn samples() -> Vec<Sample> {
         files.sort();
         for file in files {
             let name = file.file_name().and_then(|name| name.to_str()).expect("a name");
-            // Facts, and headers that belong to a body.
+            // Files with facts, and headers that belong to a body.
             if name.ends_with(".md") || name.ends_with(".headers") {
                 continue;
             }
@@ -529,7 +531,7 @@ fn lines<'a>(lines: impl Iterator<Item = &'a str>) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// A listing of a whole HTTP message, with or without its first line.
+/// Parses the text of a whole HTTP message, with or without its first line.
 fn message(text: &str) -> Request {
     let (head, body) = text.split_once("\n\n").expect("a head and a body");
     Request {
@@ -662,7 +664,7 @@ async fn every_sample_comes_through_the_hook(env: Env) {
             match firing.len() {
                 0 => assert_eq!(opened, 0, "{}: {answer}", sample.name),
                 _ if informs => assert_eq!(opened, 0, "{}: {answer}", sample.name),
-                // The alerts of a group of the sender's are one incident.
+                // The alerts of one group of the sender are one incident.
                 most if grouped => assert!((1..=most).contains(&opened), "{}: {answer}", sample.name),
                 all => assert_eq!(opened, all, "{}: {answer}", sample.name),
             }
@@ -677,7 +679,7 @@ async fn every_sample_comes_through_the_hook(env: Env) {
                 );
             }
         }
-        // It is kept either way, and whoever tries it sees the same again.
+        // The request is saved in both cases, and a trial of it shows the same result.
         let kept = app
             .get(&format!("/api/v1/integrations/{}/bodies", made.id()))
             .await
@@ -697,7 +699,7 @@ async fn every_sample_comes_through_the_hook(env: Env) {
     app.finish().await;
 }
 
-/// What a trial says, in the words of the table.
+/// Returns the result of a trial in the form of the table.
 fn again(tried: &Value) -> Vec<String> {
     if let Some(pointer) = tried["refused"]["pointer"].as_str() {
         return vec![format!("refused {pointer}")];

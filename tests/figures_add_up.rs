@@ -1,4 +1,4 @@
-//! What is shown as a fact is one: the same parts, in the API and on the pages, and they add up.
+//! All shown numbers are correct. The API and the pages use the same parts, and the parts add up.
 
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ async fn each_person_stands_in_one_part(env: Env) {
     );
     collaborator(&app, "grace").await;
     assert_eq!(parts(&app, &audience).await, part(5, 2, 0, 1, 1, 1));
-    // Whoever has another address now can be notified there.
+    // A person with a new address can be notified there.
     app.put(
         "/api/v1/people/baraka",
         json!({"name": "Baraka Mushi", "email": "baraka@elsewhere.example"}),

@@ -1,4 +1,4 @@
-//! Storms by default: what Alertmanager and Grafana group is one incident, unless a rule says otherwise.
+//! By default, the alerts that Alertmanager and Grafana group are one incident, unless a rule says otherwise.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -52,7 +52,7 @@ async fn a_group_is_one_incident_and_its_title_says_how_many(env: Env) {
         assert_eq!(length(&opened, "opened"), 1, "{source}: {opened}");
         assert_eq!(opened["opened"][0]["title"], "HighLatency (8 alerts)");
         let incident = opened["opened"][0]["id"].as_str().expect("an id").to_owned();
-        // More of the group, in later bodies, of other names; and all of it again.
+        // Further alerts of the group with other names arrive in later bodies, and then all of them again.
         for name in ["DiskFull", "QueueLong", "ErrorRate", "CertExpiry"] {
             let more: Vec<Value> = (0..8).map(|n| alert(name, n, "firing")).collect();
             for _ in 0..2 {
@@ -77,7 +77,7 @@ async fn a_group_is_one_incident_and_its_title_says_how_many(env: Env) {
             .await;
         assert_eq!(alerts.len(), 40);
         assert_eq!(alerts[0]["group"], json!({"group_key": "{}:{}"}));
-        // A title that somebody wrote stays.
+        // A title that a person wrote stays.
         app.patch(
             &format!("/api/v1/incidents/{incident}"),
             json!({"title": "The network is slow"}),
@@ -90,7 +90,7 @@ async fn a_group_is_one_incident_and_its_title_says_how_many(env: Env) {
             .await
             .expect(200);
         assert_eq!(shown["title"], "The network is slow");
-        // Another group is another incident; so is the same group of another integration.
+        // Another group is another incident, and so is the same group of another integration.
         assert_eq!(
             length(
                 &post(&app, &hook, "{}:{a=\"b\"}", &[alert("B", 1, "firing")]).await,
@@ -106,7 +106,7 @@ async fn a_group_is_one_incident_and_its_title_says_how_many(env: Env) {
             ),
             1
         );
-        // A sender that says no group, and an alert alone, are as they were.
+        // A sender without groups and a single alert behave as before.
         let alone = post(
             &app,
             &other,
@@ -173,7 +173,7 @@ async fn a_rule_says_otherwise(env: Env) {
         .map(|(n, name)| alert(name, n, "firing"))
         .collect();
     assert_eq!(length(&post(&app, &hook, "g", &alerts).await, "opened"), 2);
-    // An integration that opens nothing opens no group.
+    // An integration that opens no incidents opens no group.
     let made = app
         .post(
             "/api/v1/integrations",
@@ -199,13 +199,13 @@ async fn no_word_for_long_is_shown(env: Env) {
     assert_eq!(alert_now["last_received_at"], "2024-03-14T07:00:00Z");
     let page = app.admin_page(&format!("/admin/incidents/{incident}")).await;
     assert!(page.contains("No word since"), "{page}");
-    // A word ends it, and so does the end of the alert.
+    // A status change by a person ends it, and so does the end of the alert.
     post(&app, &hook, "g", &[alert("A", 1, "firing")]).await;
     assert_eq!(newest(&app).await["no_word_since"], Value::Null);
     app.finish().await;
 }
 
-/// A process that ends with the test.
+/// A process that is killed at the end of the test.
 struct Ends(Child);
 
 impl Drop for Ends {
@@ -236,7 +236,7 @@ async fn forty_alerts_through_a_real_alertmanager_are_one_incident(env: Env) {
     let (id, hook) = hook(&app, "alertmanager").await;
     let folder = tempfile::tempdir().expect("a folder");
     let settings = folder.path().join("alertmanager.yml");
-    // Its defaults, but that nothing is waited for.
+    // These are its default settings, without waiting times.
     let text = format!(
         "route: {{receiver: candor, group_wait: 200ms, group_interval: 1s}}\nreceivers: [{{name: candor, webhook_configs: [{{url: '{hook}'}}]}}]\n"
     );

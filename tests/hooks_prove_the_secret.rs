@@ -1,4 +1,5 @@
-//! An integration with a secret takes only what proves to know it; everything else leaves a trace and nothing more.
+//! An integration with a secret accepts only requests that prove the secret. All others leave only an audit
+//! event.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -32,7 +33,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn body() -> String {
-    // With spaces, as it was sent: what is signed are the bytes, not what they mean.
+    // The spaces are kept, because the signature covers the bytes of the body.
     "{ \"title\":  \"It broke\" }".to_owned()
 }
 
@@ -66,7 +67,7 @@ impl<'a> Hook<'a> {
         request.send().await
     }
 
-    /// 401, and nothing stored but the event.
+    /// Checks that a request is answered with 401 and that only the event is stored.
     async fn refuses(&self, headers: &[(&str, &str)], body: &str) {
         let tables = ["alerts", "incidents", "hook_requests", "timeline_entries"];
         let before = tables.map(|table| self.app.env.count(table));
@@ -136,10 +137,10 @@ async fn a_standard_webhook_is_signed_over_id_time_and_body(env: Env) {
             hook.refuses(&pairs, body).await;
         };
         send(headers(&right, "msg_1", &now), &body).await.expect(202);
-        // While a secret is changed, there are several; one of them has to hold.
+        // While a secret is being replaced there are several signatures, and one of them must be valid.
         let several = format!("v1,{} v1a,xyz {right}", STANDARD.encode(b"another"));
         send(headers(&several, "msg_1", &now), &body).await.expect(202);
-        // A clock may be some minutes off, either way.
+        // A clock may differ by some minutes in both directions.
         for off in [-299, 299] {
             let at = NOW + off;
             send(
@@ -210,7 +211,7 @@ async fn a_signature_over_the_body_is_taken(env: Env) {
         &body,
     )
     .await;
-    // A body that is not understood is refused for that only after its signature holds.
+    // A body that cannot be parsed is refused for this reason only after its signature was verified.
     let wrong = "not JSON";
     hook.refuses(&[("x-candor-signature", &right)], wrong).await;
     let signed = format!("sha256={}", hex(&hmac(SECRET.as_bytes(), wrong.as_bytes())));
@@ -247,7 +248,7 @@ async fn shows_the_secret(app: &TestApp, source: &str, body: &str) {
         hook.refuses(&[("authorization", &wrong)], body).await;
     }
     hook.refuses(&[], body).await;
-    // A wrong secret is not mended by a right signature beside it, nor the other way round.
+    // A wrong secret with a correct signature is refused, and so is the reverse.
     let signed = format!("sha256={}", hex(&hmac(SECRET.as_bytes(), body.as_bytes())));
     hook.refuses(
         &[("authorization", "Bearer wrong"), ("x-candor-signature", &signed)],
@@ -266,7 +267,7 @@ async fn alertmanager_shows_the_secret(env: Env) {
     let app = TestApp::start(&env).await;
     let body = json!({"alerts": [{"status": "firing", "labels": {"alertname": "x"}}]}).to_string();
     shows_the_secret(&app, "alertmanager", &body).await;
-    // Alertmanager signs nothing: a signature is not what it would be known by.
+    // Alertmanager signs nothing, so a signature does not prove it.
     let hook = Hook::new(&app, "alertmanager", Some(SECRET)).await;
     let signed = format!("sha256={}", hex(&hmac(SECRET.as_bytes(), body.as_bytes())));
     hook.refuses(&[("x-candor-signature", &signed)], &body).await;

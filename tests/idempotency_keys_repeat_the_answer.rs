@@ -1,4 +1,5 @@
-//! `Idempotency-Key`: the same request under the same key is carried out once, and answered the same again.
+//! `Idempotency-Key`: the same request with the same key is carried out once, and each repeat gets the same
+//! answer.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -44,7 +45,7 @@ async fn a_repeat_gets_the_first_answer(env: Env) {
         assert_eq!(again.header("idempotency-replayed"), "true");
     }
     assert_eq!((env.count("incidents"), env.count("audit_events")), (1, events));
-    // What has happened since does not change the answer: the status of then, not of now.
+    // Later changes do not change the answer. It contains the earlier status and not the current one.
     let status = format!("/api/v1/incidents/{}/status", first.id());
     let resolved = keyed(&app, "two", &status, json!({"status": "resolved"}))
         .await
@@ -86,7 +87,7 @@ async fn a_key_belongs_to_one_request(env: Env) {
         .await
         .expect_invalid("Idempotency-Key");
     assert_eq!(env.count("incidents"), 1);
-    // The first one is not spoilt by it.
+    // This does not affect the first request.
     assert_eq!(
         keyed(&app, "one", "/api/v1/incidents", incident("T"))
             .await
@@ -107,7 +108,7 @@ async fn a_key_belongs_to_one_token(env: Env) {
         .await
         .expect(201);
     assert_ne!(mine.id(), theirs.id());
-    // A token that may not is refused before its key means anything.
+    // A token without the role is refused before its key is used.
     let viewer = app.as_new("viewer").await;
     keyed(&viewer, "one", "/api/v1/incidents", incident("T"))
         .await
@@ -127,7 +128,7 @@ async fn a_refusal_is_repeated_too(env: Env) {
         .await
         .expect_invalid("/affected/0");
     app.import(story_directory()).await.expect(200);
-    // It would be right by now; the key stands for the answer that was given.
+    // The request would be valid by now, but the key returns the earlier answer.
     let again = keyed(&app, "one", "/api/v1/incidents", wrong.clone())
         .await
         .expect_invalid("/affected/0");
@@ -150,7 +151,7 @@ async fn of_parallel_repeats_one_is_carried_out(env: Env) {
     let created: Vec<&Answer> = answers.iter().filter(|answer| answer.status == 201).collect();
     assert!(!created.is_empty());
     for answer in &answers {
-        // Whoever comes while it runs is told so.
+        // A repeat while the request is running is told so.
         assert!([201, 409].contains(&answer.status), "{answer}");
     }
     assert!(created.iter().all(|answer| answer.text == created[0].text));
@@ -180,7 +181,7 @@ async fn an_import_is_known_by_its_content(env: Env) {
             .header("idempotency-key", key);
         request.body("application/x-ndjson", text).send().await
     };
-    // Longer than any body that is held in memory, by the blanks between the fields.
+    // Spaces between the fields make the body longer than any body that is kept in memory.
     let mut text = story_directory().to_owned();
     for n in 0..2_000 {
         text += &format!(
@@ -197,7 +198,7 @@ async fn an_import_is_known_by_its_content(env: Env) {
         (first.text, true)
     );
     assert_eq!(env.count("audit_events WHERE action = 'directory.imported'"), 1);
-    // Of the same length, and another file.
+    // Another file with the same length.
     import("one", text.replace("Person 7", "Parson 7"))
         .await
         .expect_invalid("Idempotency-Key");
@@ -219,7 +220,7 @@ async fn a_key_is_checked(env: Env) {
     keyed(&app, &"x".repeat(255), "/api/v1/incidents", incident("T"))
         .await
         .expect(201);
-    // Reading takes no key, and none is stored for it.
+    // A read needs no key, and none is stored for it.
     let read = app
         .request(Method::GET, "/api/v1/incidents")
         .header("idempotency-key", "read")

@@ -1,5 +1,5 @@
-//! An integration is changed without a new URL: its name, its rules, its secrets one for another; and a kept body is taken
-//! in again by a button.
+//! An integration keeps its URL when its name, its rules or its secrets are changed. A saved request can be
+//! replayed with a button.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -60,7 +60,7 @@ async fn what_is_not_given_stays(env: Env) {
         .await
         .expect(200);
     assert_eq!(affected.items().len(), 1);
-    // A null is a value: no mapping any more.
+    // Null is a value: it removes the mapping.
     let changed = app.patch(&path, json!({"mapping": null})).await.expect(200);
     assert_eq!(
         (&changed["mapping"], &changed["name"]),
@@ -116,7 +116,7 @@ async fn a_secret_is_changed_for_another_without_a_gap(env: Env) {
         (send("the-old-secret").await, send("the-new-secret").await),
         (401, 202)
     );
-    // The last one goes only by a word that says so.
+    // The last secret is removed only with an explicit field.
     app.patch(&path, json!({"drop_secret": "the-new-secret"}))
         .await
         .expect_invalid("/drop_secret");
@@ -141,7 +141,7 @@ async fn a_secret_is_changed_for_another_without_a_gap(env: Env) {
     let open = app.patch(&path, json!({"secrets": []})).await.expect(200);
     assert_eq!(open["signed"], false);
     assert_eq!(send("anything").await, 202);
-    // None of them is shown anywhere.
+    // None of the secrets is shown anywhere.
     for shown in ["/api/v1/integrations", "/api/v1/audit?limit=500", &path] {
         let text = app.get(shown).await.expect(200).text;
         for secret in [
@@ -235,7 +235,8 @@ async fn a_kept_body_is_taken_in_again_by_a_button(env: Env) {
     );
     let events = app.all("/api/v1/audit?action=hook.replayed").await;
     assert_eq!((events.len(), &events[0]["actor"]["kind"]), (1, &json!("token")));
-    // What is still not understood is said, and nothing happens by looking, without a session, or for a lower role.
+    // A request that still cannot be parsed is reported. Nothing happens by opening the page, without a
+    // session, or for a lower role.
     admin.send_from(&page, &button(0), &[]).await.expect(422);
     let none = format!("{page}/bodies/x/replay");
     admin.send_from(&page, &none, &[]).await.expect(404);

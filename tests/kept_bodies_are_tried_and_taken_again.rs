@@ -1,4 +1,4 @@
-//! The last bodies of an integration can be looked at, tried without a trace, and taken in again.
+//! The last requests of an integration can be read, tested without storing anything, and replayed.
 
 use serde_json::{Value, json};
 
@@ -48,7 +48,7 @@ async fn bodies_are_kept_no_longer_than_the_setting_says(env: Env) {
             .as_str()
             .is_some_and(|body| body.contains("\"2\""))
     );
-    // What they told stays.
+    // The alerts in these requests stay.
     assert_eq!(app.all("/api/v1/alerts").await.len(), 2);
     app.finish().await;
 }
@@ -87,7 +87,7 @@ async fn the_last_bodies_say_what_became_of_them(env: Env) {
             .is_some_and(|body| body.contains("savanna"))
     );
     assert!(kept[1]["received_at"].is_string());
-    // Whoever may look may not send.
+    // A viewer may read but not replay.
     let viewer = app.as_new("viewer").await;
     assert_eq!(viewer.all(&path).await.len(), 2);
     viewer
@@ -113,7 +113,7 @@ async fn the_last_bodies_say_what_became_of_them(env: Env) {
 async fn a_body_is_taken_in_again(env: Env) {
     let app = TestApp::start(&env).await;
     let (id, hook) = made(&app, json!({"name": "Sentry", "source": "sentry"})).await;
-    // The kind is in a header alone: it is kept with the body.
+    // The kind is only in a header, which is saved with the body.
     let body = json!({"action": "created", "data": {"error": {"issue_id": "7", "title": "It broke"}, "issue": {"id": "8", "title": "Another", "status": "unresolved"}}});
     let sent = app
         .anonymous()
@@ -140,7 +140,7 @@ async fn a_body_is_taken_in_again(env: Env) {
         (alerts.len(), &alerts[0]["fingerprint"], &alerts[0]["repeats"]),
         (1, &json!("7"), &json!(1))
     );
-    // It arrived now, so it is kept again, and the trail says who sent it.
+    // The request arrived now, so it is saved again, and the trail contains its sender.
     assert_eq!(app.all(&path).await.len(), 3);
     let events = app.all("/api/v1/audit?action=hook.replayed").await;
     assert_eq!((events.len(), &events[0]["actor"]["kind"]), (1, &json!("token")));
@@ -207,7 +207,7 @@ async fn a_trial_stores_nothing(env: Env) {
         (&alert["started_at"], &alert["incident_severity"]),
         (&Value::Null, &json!("major"))
     );
-    // Other rules, on a kept body.
+    // Other rules are tested with a saved request.
     let other = json!([{"field": "labels.other", "type": "project"}, {"field": "incident.resource.labels.project", "pattern": "(?<project>.+)"}]);
     let tried = app
         .post(&path, json!({"body_id": kept[0]["id"], "resource_rules": other}))
@@ -217,7 +217,7 @@ async fn a_trial_stores_nothing(env: Env) {
         tried["alerts"][0]["references"],
         json!([{"type": "project", "id": "nowhere", "known": false, "affected": false}, {"type": "project", "id": "savanna", "known": true, "affected": true}])
     );
-    // A text is a body as it is, and what is not understood is the answer.
+    // A text is used as the body unchanged, and the answer says that it cannot be parsed.
     let tried = app.post(&path, json!({"body": "not JSON"})).await.expect(200);
     assert_eq!(
         (&tried["accepted"], &tried["refused"]["pointer"]),
@@ -235,7 +235,7 @@ async fn a_trial_stores_nothing(env: Env) {
         .expect(200);
     assert_eq!(tried["ignored"].as_array().map(Vec::len), Some(1), "{tried}");
     assert_eq!(tables.map(|table| env.count(table)), before);
-    // Those that come by GET or are told by a header.
+    // Sources that use GET or a header.
     let (robot, _) = made(&app, json!({"name": "Robot", "source": "uptimerobot"})).await;
     let tried = app
         .post(

@@ -1,4 +1,5 @@
-//! kill -9 in the middle of sending: after a restart everybody is told, hardly anybody twice, and the record holds.
+//! The process is killed with SIGKILL while it is sending. After a restart everybody is notified, almost
+//! nobody twice, and the record is correct.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ on_both_databases!(
 
 const PEOPLE: usize = 2_000;
 const CONNECTIONS: usize = 16;
-/// How many have been told when it is killed.
+/// How many people have been notified when the process is killed.
 const TOLD: usize = 400;
 
 async fn killed_at_any_moment(env: Env) {
@@ -37,7 +38,7 @@ async fn killed_at_any_moment(env: Env) {
     candor.finish().await;
 }
 
-/// The worst moment: each connection has handed over a mail, and none knows what became of it.
+/// The worst moment: each connection has handed over an email, and no outcome is known.
 async fn killed_while_every_connection_waits_for_an_answer(env: Env) {
     let permits = Arc::new(Semaphore::new(0));
     let (hold, taken) = (Arc::clone(&permits), AtomicUsize::new(0));
@@ -53,15 +54,16 @@ async fn killed_while_every_connection_waits_for_an_answer(env: Env) {
         .expect("all connections to wait");
     candor.kill();
     assert_eq!(catcher.accepted(), TOLD + CONNECTIONS);
-    // What was answered is written down before the connection goes on: in the tables, or in a receipt at least.
+    // An answer is recorded before the connection continues: in the tables, or at least in an outcome record.
     permits.add_permits(2 * PEOPLE);
     come_back(&env, &mut candor, &notice).await;
-    // Nobody can know about those on the wire: each of them is sent again, and nothing else.
+    // The outcomes of the emails that were being sent cannot be known. Each of them is sent again, and
+    // nothing else.
     assert_eq!(repeated(&catcher, PEOPLE, |_| true), CONNECTIONS);
     candor.finish().await;
 }
 
-/// The program, in the middle of sending a detection to 2,000 people.
+/// Starts the program and waits until it is sending a detection to 2,000 people.
 async fn sending(env: &Env, catcher: &Catcher) -> (Binary, String) {
     let mut candor = Binary::new(env)
         .setting("smtp_url", catcher.url())
@@ -75,7 +77,7 @@ async fn sending(env: &Env, catcher: &Catcher) -> (Binary, String) {
     (candor, notice)
 }
 
-/// Starts it again and waits until the notice is sent.
+/// Starts the program again and waits until the notice is sent.
 async fn come_back(env: &Env, candor: &mut Binary, notice: &str) {
     leases_end(env);
     candor.serve().await;
@@ -87,16 +89,17 @@ async fn come_back(env: &Env, candor: &mut Binary, notice: &str) {
     assert_eq!(sent["counts"]["sent"], PEOPLE, "{sent}");
 }
 
-/// The only process with workers is dead.
+/// Makes the leases end, because the only process with workers is dead.
 fn leases_end(env: &Env) {
     if env.backend == Backend::Postgres {
-        // Another process may live, so a dead one's claims are left until their lease ends, a minute later: now.
+        // Another process may be alive, so the claims of a dead one stay until their lease ends. This
+        // statement brings the end forward.
         env.sql("UPDATE deliveries SET next_attempt_at = 0 WHERE lease IS NOT NULL AND state = 'pending'")
             .unwrap();
     }
 }
 
-/// How many mails were one too many, once it is certain that exactly those were told who can be.
+/// Returns the number of additional emails, after checking that exactly the right people were notified.
 fn repeated(catcher: &Catcher, people: usize, can_be_told: impl Fn(usize) -> bool) -> usize {
     let mut mails: HashMap<String, usize> = HashMap::new();
     for mail in catcher.mails() {
@@ -114,7 +117,7 @@ fn repeated(catcher: &Catcher, people: usize, can_be_told: impl Fn(usize) -> boo
     mails.values().sum::<usize>() - expected
 }
 
-/// How many people the long ones tell. `CANDOR_TEST_RECIPIENTS` asks for another number.
+/// The number of people in the long tests. `CANDOR_TEST_RECIPIENTS` sets another number.
 const MANY: usize = 3_000;
 
 fn many() -> usize {
@@ -124,8 +127,8 @@ fn many() -> usize {
     }
 }
 
-/// One in a hundred is told to come back, one in a thousand is unknown, and one connection in five hundred mails
-/// breaks after the last byte.
+/// The faults of the server: one email in a hundred is refused for now, one in a thousand has an unknown
+/// recipient, and one connection in five hundred emails breaks after the last byte.
 struct Trouble {
     dropped: Arc<AtomicUsize>,
     come_back: Arc<AtomicUsize>,
@@ -170,7 +173,8 @@ impl Trouble {
         (policy, trouble)
     }
 
-    /// Counts exact, nobody missing, nobody unknown told, and no more repeats than there are reasons for.
+    /// Checks that the counts are exact, nobody is missing, no unknown recipient was notified, and there are
+    /// no more repeats than reasons for them.
     fn check(&self, people: usize, catcher: &Catcher, sent: &Answer, in_doubt: usize) {
         let unknown = (1..=people).filter(|n| Self::is_unknown(*n)).count();
         assert_eq!(sent["counts"]["sent"], people - unknown, "{sent}");
@@ -230,7 +234,7 @@ async fn killed_three_times_among_refusals_and_dropped_connections(env: Env) {
     candor.finish().await;
 }
 
-/// Three workers beside each other, of which two are killed: the third one sends what they had claimed.
+/// Three workers run in parallel and two of them are killed. The third one sends what they had claimed.
 #[test]
 fn two_of_three_workers_are_killed() {
     run(Backend::Postgres, async |env: Env| {
@@ -260,7 +264,7 @@ fn two_of_three_workers_are_killed() {
             catcher.accepted() < people - people / 100,
             "they were too fast to be killed"
         );
-        // Nobody tells the third one: what the dead had claimed is due again when their leases end.
+        // The third worker is not told. The claims of the dead ones become due when their leases end.
         wait_until("everybody to be told", LEASE + 6 * DEADLINE, async || {
             candor.notice(&notice).await["state"] == "sent"
         })
@@ -272,7 +276,7 @@ fn two_of_three_workers_are_killed() {
     });
 }
 
-/// Looks at the number alone: to copy thousands of mails each time would slow down what is watched.
+/// Reads only the number, because copying thousands of emails each time would slow down the test.
 async fn until_taken(catcher: &Catcher, mails: usize) {
     wait_until("mails to be taken", 4 * DEADLINE, async || {
         catcher.accepted() >= mails

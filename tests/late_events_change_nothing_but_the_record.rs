@@ -1,4 +1,5 @@
-//! The order of events: whatever order they arrive in, and however often, the newest event says how an alert stands.
+//! The newest event decides the state of an alert, whatever the order in which events arrive and however
+//! often.
 
 use candor::alert::order::{EventTime, LastEvent};
 use candor::alert::source::{self, Request};
@@ -18,12 +19,13 @@ on_both_databases!(
 
 const START: i64 = 1_710_399_000;
 
-/// `2024-03-14T06:50:00.000Z`, so many seconds later.
+/// Returns `2024-03-14T06:50:00.000Z` plus this number of seconds.
 fn at(seconds: i64) -> String {
     Timestamp::from_micros((START + seconds) * 1_000_000).to_string()
 }
 
-/// A sender with event times: its source, and its body about one problem that began at `began`, as it stands at `now`.
+/// A sender with event times: its source, and its body about one problem that began at `began`, in its state
+/// at `now`.
 type Sender = (&'static str, fn(firing: bool, began: i64, now: i64) -> Value);
 
 const SENDERS: [Sender; 17] = [
@@ -100,10 +102,11 @@ const SENDERS: [Sender; 17] = [
     }),
 ];
 
-/// What a problem did: whether it fires from then on, when that occurrence began, and when it was.
+/// The events of a problem: whether it fires from then on, when that occurrence began, and the time of the
+/// event.
 const STORY: [(bool, i64, i64); 4] = [(true, 0, 0), (false, 0, 60), (true, 120, 120), (false, 120, 180)];
 
-/// All orders of so many things.
+/// Returns all orders of this number of items.
 fn orders(count: usize) -> Vec<Vec<usize>> {
     if count == 0 {
         return vec![Vec::new()];
@@ -119,7 +122,7 @@ fn orders(count: usize) -> Vec<Vec<usize>> {
     all
 }
 
-/// How an alert stands after these events, by the pure state machine.
+/// Returns the state of an alert after these events, computed by the pure state machine.
 fn stands(events: &[(bool, Option<EventTime>)]) -> LastEvent {
     let now = Timestamp::from_micros((START + 200) * 1_000_000);
     events.iter().fold(LastEvent::default(), |last, (firing, event)| {
@@ -183,7 +186,7 @@ proptest! {
             })
             .collect();
         let arrived: Vec<_> = order.iter().map(|index| sent[*index]).collect();
-        // At the same time, the end counts.
+        // If both have the same time, the resolved event counts.
         let newest = events.iter().max_by_key(|(firing, at)| (*at, !firing)).expect("an event");
         prop_assert_eq!(stands(&arrived).firing, newest.0);
     }
@@ -193,7 +196,7 @@ proptest! {
 fn a_clock_that_is_ahead_blocks_nothing_for_ever() {
     let time = |seconds: i64| Timestamp::from_micros((START + seconds) * 1_000_000);
     let event = |seconds: i64| Some(EventTime::change(time(seconds)));
-    // The end came from a clock that was a day ahead.
+    // The resolved event came from a clock that was a day ahead.
     let day = 86_400;
     let ended = LastEvent::default().after(false, event(day), time(0));
     assert!(
@@ -208,7 +211,8 @@ fn a_clock_that_is_ahead_blocks_nothing_for_ever() {
         !ended.makes_late(true, event(60), time(61)),
         "the clock was set right"
     );
-    // A beginning that is older than the end is believed after an hour: the problem may be back.
+    // A firing event that is older than the resolved one is accepted after an hour, because the problem may
+    // have returned.
     let ended = LastEvent::default().after(false, event(60), time(60));
     let began = Some(EventTime::beginning(time(0)));
     assert!(ended.makes_late(true, began, time(120)));
@@ -217,7 +221,7 @@ fn a_clock_that_is_ahead_blocks_nothing_for_ever() {
         ended.makes_late(true, event(0), time(60 + 3_601)),
         "a change of state has its own time"
     );
-    // Without a time, the order of arrival counts.
+    // Without a time, the order of arrival decides.
     let ended = ended.after(false, None, time(100));
     assert!(!ended.makes_late(true, None, time(101)));
     assert!(ended.makes_late(true, event(59), time(101)));
@@ -266,7 +270,7 @@ async fn every_order_of_a_senders_events_ends_in_the_newest_state(env: Env) {
             assert_eq!(incidents, 1, "{name}: {order:?}");
         }
     }
-    // And an end that is the newest.
+    // The same with a resolved event as the newest.
     for (name, body) in SENDERS.iter().skip(1).step_by(4) {
         for order in orders(2) {
             let (id, hook) = hook(&app, name).await;
@@ -292,12 +296,12 @@ async fn an_older_alarm_of_cloudwatch_opens_nothing(env: Env) {
     let app = TestApp::builder(&env).at(&at(200)).start().await;
     let (id, hook) = hook(&app, "aws_sns").await;
     let (_, body) = SENDERS[2];
-    // The end arrives first, and its alarm a minute later.
+    // The resolved event arrives first, and the alarm arrives a minute later.
     assert_eq!(opened(&post(&app, &hook, &body(false, 0, 60)).await), 0);
     let late = post(&app, &hook, &body(true, 0, 0)).await;
     assert_eq!((opened(&late), reasons(&late)), (0, vec!["late".to_owned()]));
     assert_eq!(env.count("incidents"), 0);
-    // The body is kept, and says what became of it; so does the trail.
+    // The request is saved with its result, and the trail contains it too.
     let kept = app
         .get(&format!("/api/v1/integrations/{id}/bodies"))
         .await
@@ -305,7 +309,7 @@ async fn an_older_alarm_of_cloudwatch_opens_nothing(env: Env) {
     let detail = kept.items()[0]["detail"].as_str().expect("a detail").to_owned();
     assert!(detail.contains("older than the newest event"), "{detail}");
     assert_eq!(app.all("/api/v1/audit?action=hook.ignored").await.len(), 1);
-    // Who tries it is told the same.
+    // A test of the request shows the same result.
     let tried = app
         .post(
             &format!("/api/v1/integrations/{id}/try"),
@@ -315,7 +319,7 @@ async fn an_older_alarm_of_cloudwatch_opens_nothing(env: Env) {
         .expect(200);
     assert_eq!(tried["alerts"][0]["would"]["happens"], "nothing");
     assert_eq!(tried["alerts"][0]["recorded"], "late");
-    // A newer alarm is news.
+    // A newer alarm counts.
     assert_eq!(opened(&post(&app, &hook, &body(true, 0, 90)).await), 1);
     app.finish().await;
 }
@@ -338,7 +342,7 @@ async fn a_message_is_taken_once(env: Env) {
     )
     .await
     .expect(200);
-    // This alarm says no time. Its message is known all the same, also after a restart.
+    // This alarm has no time. Its message is still recognised, even after a restart.
     for restart in [false, true] {
         if restart {
             app.restart().await;
@@ -351,11 +355,11 @@ async fn a_message_is_taken_once(env: Env) {
     }
     let alerts = app.all(&format!("/api/v1/alerts?integration={id}")).await;
     assert_eq!((alerts.len(), &alerts[0]["status"]), (1, &json!("resolved")));
-    // Another message is another event; so is the same id of another integration.
+    // Another message is another event, and so is the same ID of another integration.
     assert_eq!(opened(&post(&app, &path, &message("m-3", true)).await), 1);
     let other = self::hook(&app, "aws_sns").await.1;
     assert_eq!(opened(&post(&app, &other, &message("m-1", true)).await), 1);
-    // Standard Webhooks, whoever sends them: a message of several alerts is one message.
+    // Standard Webhooks from any sender: a message with several alerts is one message.
     let generic = self::hook(&app, "generic").await.1;
     for (n, expected) in [1, 0, 0].into_iter().enumerate() {
         let answer = app
@@ -388,7 +392,7 @@ async fn a_late_acknowledgement_does_not_fire_again(env: Env) {
         .await
         .expect(200);
     assert_eq!(shown["status"], "monitoring");
-    // What is later than the end counts.
+    // An event after the end counts.
     let again = post(&app, &hook, &event("reopened", "triggered", 90)).await;
     assert_eq!(again["attached"][0]["id"], incident.as_str());
     app.finish().await;
@@ -404,7 +408,7 @@ async fn one_problem_with_two_keys_is_one_alert(env: Env) {
         }
         json!({"action": action, "alert": alert})
     };
-    // The end names the id alone, the beginning both.
+    // The resolved event has only the ID, and the firing one has both keys.
     let (id, hook) = self::hook(&app, "opsgenie").await;
     assert_eq!(
         opened(&post(&app, &hook, &body("Create", Some("disk"), 0)).await),
@@ -418,7 +422,7 @@ async fn one_problem_with_two_keys_is_one_alert(env: Env) {
         (&only["fingerprint"], &only["status"]),
         (&json!("disk"), &json!("resolved"))
     );
-    // In the other order, too.
+    // The same in the other order.
     let (id, hook) = self::hook(&app, "opsgenie").await;
     post(&app, &hook, &body("Close", None, 60)).await;
     assert_eq!(

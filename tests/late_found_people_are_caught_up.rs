@@ -1,4 +1,5 @@
-//! Whoever is found affected after a notice went out is shown as not told yet, and can be sent the same notice.
+//! A person who is found to be affected after a notice was sent is shown as not notified, and can get the
+//! same notice.
 
 use serde_json::{Value, json};
 
@@ -88,7 +89,7 @@ async fn without_anybody_missing_there_is_nothing_to_catch_up(env: Env) {
     let app = TestApp::start(&env).await;
     let incident = app.story_incident().await;
     let draft = app.draft(&incident, "detection").await;
-    // A draft reaches everybody when it is sent.
+    // A draft goes to everybody when it is sent.
     app.post(&format!("/api/v1/notices/{draft}/catch-up"), json!({}))
         .await
         .expect_problem(409);
@@ -96,7 +97,7 @@ async fn without_anybody_missing_there_is_nothing_to_catch_up(env: Env) {
     app.post(&format!("/api/v1/notices/{notice}/catch-up"), json!({}))
         .await
         .expect_problem(422);
-    // Who is found and lost again before the catch-up is sent is not told.
+    // A person who is added and removed again before the catch-up is sent does not get it.
     add_collaborator(&app, "grace").await;
     let late = catch_up(&app, &notice).await;
     let digest = app.digest(&late).await;

@@ -1,5 +1,6 @@
-//! What the settings ask of the connection to the mail server holds: with TLS required nothing is said in the open,
-//! a certificate is believed only from an authority that is, and a wrong password is our fault and no recipient's.
+//! The settings for the connection to the mail server are obeyed. If TLS is required, nothing is sent without
+//! it. A certificate is accepted only from a trusted authority. A wrong password is an error of Candor and
+//! not of a recipient.
 
 use serde_json::Value;
 
@@ -20,7 +21,7 @@ on_one_database!(
 const PEOPLE: usize = 4;
 const PASSWORD: &str = "correct-horse";
 
-/// Sends to the crowd, and waits until everybody is told.
+/// Sends to the crowd and waits until everybody was notified.
 async fn all_are_told(candor: Binary) {
     let mut candor = candor
         .setting("send_concurrency", 2)
@@ -31,8 +32,8 @@ async fn all_are_told(candor: Binary) {
     candor.finish().await;
 }
 
-/// Sends to the crowd, and waits until everybody's mail has been tried once, in vain. Gives the deliveries, and what
-/// the program wrote.
+/// Sends to the crowd and waits until each email failed once. Returns the deliveries and the output of the
+/// program.
 async fn all_must_wait(candor: Binary) -> (Vec<Value>, String) {
     let mut candor = candor
         .setting("send_concurrency", 2)
@@ -58,7 +59,7 @@ fn trusting(env: &Env, certificate: &Certificate) -> Binary {
     Binary::new(env).environment("SSL_CERT_FILE", certificate.trusted_by(&env.directory).display())
 }
 
-/// The commands that came over connections without TLS, or before it.
+/// Returns the commands on connections without TLS, or before TLS.
 fn in_the_open(server: &SmtpScript) -> Vec<String> {
     let commands = server.commands();
     let verbs = commands
@@ -167,8 +168,8 @@ async fn a_wrong_password_is_no_recipients_fault(env: Env) {
     assert_eq!(server.came_to(Step::Mail), 0);
 }
 
-/// Whoever sits in between can add words to the reply to STARTTLS, before the encryption: they must not be taken for
-/// what the server says inside of it.
+/// An attacker on the network can add text to the reply to STARTTLS before the encryption. It must not count
+/// as text of the server within TLS.
 async fn what_was_said_in_the_open_does_not_count_inside(env: Env) {
     let certificate = Certificate::new();
     let server = SmtpScript::builder()

@@ -1,5 +1,5 @@
-//! DKIM: with keys in the settings every mail carries a signature of each, over what a reader sees and both unsubscribe
-//! headers; it holds as the mail arrived, and no longer once anything of it is changed.
+//! DKIM: if keys are set, every email has a signature for each of them. It covers what a reader sees and both
+//! unsubscribe headers. It is valid for the received email, and invalid after any change.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{
@@ -15,14 +15,14 @@ on_one_database!(
     a_key_that_is_none_stops_the_start,
 );
 
-/// Keys that sign nothing but these tests' mails.
+/// These keys sign only the emails of these tests.
 const ED25519_KEY: &str = include_str!("support/keys/dkim_ed25519.pem");
 const RSA_KEY: &str = include_str!("support/keys/dkim_rsa.pem");
 
-/// What a signature says, and what it is about.
+/// The fields of a signature and the headers that it covers.
 struct Signature {
     tags: Vec<(String, String)>,
-    /// The header as it stands, without the signature itself.
+    /// The header without the signature itself.
     unsigned: String,
 }
 
@@ -83,7 +83,7 @@ async fn a_mail_is_signed_with_every_key(env: Env) {
     app.finish().await;
 }
 
-/// A key that cannot be used stops the start, and nothing of it is shown.
+/// An invalid key makes the start fail, and no part of it is shown.
 async fn a_key_that_is_none_stops_the_start(env: Env) {
     let file = env.directory.join("key.pem");
     std::fs::write(
@@ -142,14 +142,14 @@ fn signatures(message: &str) -> Vec<Signature> {
         .collect()
 }
 
-/// RFC 6376, 3.4.2.
+/// The relaxed canonicalisation of RFC 6376, section 3.4.2.
 fn relaxed(header: &str) -> String {
     let (name, value) = header.split_once(':').unwrap();
     let words: Vec<&str> = value.split_whitespace().collect();
     format!("{}:{}", name.trim().to_lowercase(), words.join(" "))
 }
 
-/// Verifies as a recipient's server does.
+/// Verifies a signature as the recipient's server does.
 fn holds(message: &str, signature: &Signature) -> bool {
     let body = message.split_once("\r\n\r\n").unwrap().1;
     let mut lines: Vec<String> = body

@@ -1,5 +1,5 @@
-//! What goes over the wire is a mail that clients thread, filter and let people unsubscribe from, and that nobody's data
-//! can break out of. How each phase reads is held by snapshots.
+//! Email programs can thread and filter the emails, people can unsubscribe, and no data can change their
+//! structure. Snapshots contain the text of each phase.
 
 use std::collections::BTreeSet;
 
@@ -36,7 +36,7 @@ async fn the_headers_are_what_mail_clients_want(env: Env) {
     let mut deliveries = app.deliveries(&detection).await;
     deliveries.extend(app.deliveries(&update).await);
     for mail in &mails[..6] {
-        // Each is found in the record by its Message-ID.
+        // Each email can be found in the record by its Message-ID.
         let message_id = mail.header("message-id");
         let delivery = deliveries
             .iter()
@@ -64,7 +64,8 @@ async fn the_headers_are_what_mail_clients_want(env: Env) {
         assert!(ids.insert(mail.header("message-id")), "a Message-ID twice");
         assert!(links.insert(link), "a link for two mails");
     }
-    // One thread for each incident: all mails refer to the same, and another incident's to another.
+    // Each incident has one thread. All its emails refer to the same ID, and those of another incident refer
+    // to another one.
     let threads =
         |mails: &[Mail]| -> BTreeSet<String> { mails.iter().map(|mail| mail.header("references")).collect() };
     let (one, other) = (threads(&mails[..6]), threads(&mails[6..]));
@@ -88,7 +89,7 @@ async fn the_parts_are_text_and_html(env: Env) {
         let data = mail.caught.text_lossy();
         let text = data.find("Content-Type: text/plain; charset=utf-8");
         let html = data.find("Content-Type: text/html; charset=utf-8");
-        // The last alternative is the richest: clients take that.
+        // Email programs show the last alternative, which is the HTML.
         assert!(text.is_some() && text < html, "{data}");
         for line in data.split("\r\n") {
             assert!(line.len() <= 998, "a line of {} bytes", line.len());
@@ -103,7 +104,7 @@ async fn the_parts_are_text_and_html(env: Env) {
     app.finish().await;
 }
 
-/// Markup as somebody would try it, in text and in an attribute.
+/// Hostile markup in text and in an attribute.
 const HOSTILE: &str = r#"<script>alert("1")</script>'"><img src=x onerror=alert(2)>{{sender}} &amp;"#;
 
 async fn hostile_data_stays_data(env: Env) {
@@ -160,9 +161,9 @@ async fn hostile_data_stays_data(env: Env) {
             "{}",
             mail.html
         );
-        // Templates are not filled in twice.
+        // A value is not interpreted as a template.
         assert!(mail.html.contains("{{sender}}"), "{}", mail.html);
-        // Text is text: as it was written.
+        // The text part is not changed.
         assert!(mail.text.contains(HOSTILE), "{}", mail.text);
         assert_eq!(mail.subject, HOSTILE);
     }
@@ -195,7 +196,8 @@ async fn a_line_break_cannot_add_a_header(env: Env) {
     .expect_invalid("/email");
     assert_eq!(env.count("audit_events"), events, "something was changed");
 
-    // A resource's name reaches the subject by the template, and may come from anywhere: behind the service's back here.
+    // The template puts the name of a resource into the subject, and the name can come from anywhere. Here it
+    // is written directly to the database.
     env.sql(
         "UPDATE resources SET name = 'Files' || chr(13) || chr(10) || 'Bcc: everybody@evil.example' WHERE id = 'interview-v1'"
             .replace("chr(", if env.database_url.starts_with("sqlite") { "char(" } else { "chr(" })
@@ -266,7 +268,7 @@ async fn names_and_subjects_of_all_scripts_arrive(env: Env) {
     app.finish().await;
 }
 
-/// A text that a mail program could take for something else: an encoded word, an address, the end of a name.
+/// Texts that an email program could misinterpret: an encoded word, an address, the end of a name.
 const MISLEADING: [&str; 6] = [
     "=?utf-8?q?Account_suspended?=",
     "Problem =?utf-8?B?SGVsbG8=?= =?utf-8?q?=41?= here",
@@ -317,7 +319,7 @@ async fn what_is_previewed_is_what_is_read(env: Env) {
                 .find(|sample| sample["to"] == mail.to)
                 .expect("a sample for each");
             assert_eq!(sample["subject"], mail.subject, "{text}");
-            // The preview has a link of nobody's.
+            // The link in the preview belongs to no delivery.
             let same = |previewed: &serde_json::Value, read: &str| {
                 let shown = |text: &str| -> Vec<String> {
                     text.replace("\r\n", "\n")
@@ -340,7 +342,7 @@ async fn what_is_previewed_is_what_is_read(env: Env) {
                 assert_eq!(to.len(), 1, "{text}: a name became an address");
                 assert_eq!(to[0].address(), Some("amina@nyota-films.example"));
                 let name = to[0].name().expect("a name");
-                // Nothing turns the direction of what follows.
+                // No character changes the direction of the text after it.
                 assert!(
                     !name.contains(['\u{202e}', '\u{202c}', '\u{2067}', '\u{2069}']),
                     "{name}"
@@ -367,10 +369,10 @@ async fn the_link_opts_out_of_updates_alone(env: Env) {
     let link = hers.header("list-unsubscribe");
     let link = link.trim_matches(['<', '>']);
     assert!(hers.text.contains(link), "{}", hers.text);
-    // Scanners follow links: a GET changes nothing.
+    // Scanners follow links, so a GET changes nothing.
     app.anonymous().get(link).await.expect(200);
     assert_eq!(env.count("opt_outs"), 0);
-    // One click, and one more.
+    // One click, and then another one.
     for _ in 0..2 {
         app.anonymous()
             .post_raw(
@@ -397,7 +399,7 @@ async fn the_link_opts_out_of_updates_alone(env: Env) {
         "an update after the opt-out"
     );
     assert_eq!(app.notice(&update).await["not_told_yet"], 0);
-    // The end is no update.
+    // A resolution is not an update, so it is still sent.
     app.resolve(&incident).await;
     app.tell(&incident, "resolution").await;
     let mails = app.mails(8).await;

@@ -1,4 +1,5 @@
-//! Without a mail server each mail is a file that a mail program opens, and the start says so.
+//! Without a mail server each email is a file that an email program can open, and the program says so at the
+//! start.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,7 +22,7 @@ fn files(outbox: &Path) -> Vec<std::path::PathBuf> {
         .collect()
 }
 
-/// The mails in the outbox, by the recipient in their header.
+/// Returns the emails in the outbox, ordered by the recipient in their header.
 fn mails(outbox: &Path) -> Vec<Mail> {
     let mut mails: Vec<Mail> = files(outbox)
         .iter()
@@ -88,7 +89,7 @@ async fn the_start_says_so(env: Env) {
 
 async fn an_outbox_that_cannot_be_written_is_tried_again(env: Env) {
     let outbox = env.directory.join("outbox");
-    // A file where the folder should be.
+    // A file is in the place of the folder.
     std::fs::write(&outbox, "in the way").unwrap();
     let app = TestApp::builder(&env)
         .without_smtp()

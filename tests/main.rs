@@ -1,10 +1,10 @@
-//! Candor's behaviours, tested from outside: through HTTP, SMTP, the program and its databases.
+//! Tests of Candor's behaviour from outside: through HTTP, SMTP, the program and its databases.
 //!
-//! All of them are one binary, so that they are linked once. Each file holds the tests of one
-//! behaviour and is named after it; what they share is in `support`. A behaviour that touches the
-//! database is tested on SQLite and on PostgreSQL (`on_both_databases!`).
+//! All of them are one binary, so that they are linked only once. Each file contains the tests of one
+//! behaviour and has its name. Shared code is in `support`. A behaviour that uses the database is tested on
+//! SQLite and on PostgreSQL (`on_both_databases!`).
 
-// Here a failure is a panic, wherever it happens.
+// In tests a failure is a panic.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
 mod a_backup_brings_everything_back;

@@ -1,9 +1,10 @@
-//! The layering that `docs/architecture.md` describes, read off the imports of every file under `src`.
+//! Checks the layers that `docs/architecture.md` describes, from the imports of every file under `src`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// The top-level modules, from the bottom to the top. A module may use those before it, and none behind it.
+/// The top-level modules, from the bottom to the top. A module may use the modules before it and none after
+/// it.
 const ORDER: &[&str] = &[
     "base",
     "db",
@@ -31,12 +32,12 @@ const ORDER: &[&str] = &[
     "main",
 ];
 
-/// The top-level modules that a file uses: `crate::NAME`, also within `use crate::{…}`.
+/// Returns the top-level modules that a file uses: `crate::NAME`, also within `use crate::{…}`.
 fn used(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
         for behind in line.split("crate::").skip(1) {
-            // The one form of a list that the formatter leaves on a line: `use crate::{a, b::c};`.
+            // The formatter leaves only this form of a list on one line: `use crate::{a, b::c};`.
             let names: Vec<&str> = match behind.strip_prefix('{') {
                 Some(list) => list.split(['}', ';']).next().unwrap_or("").split(',').collect(),
                 None => vec![behind],
@@ -56,12 +57,12 @@ fn used(text: &str) -> BTreeSet<String> {
     found
 }
 
-/// The place of a module in the order.
+/// Returns the position of a module in the order.
 fn place(module: &str) -> Option<usize> {
     ORDER.iter().position(|name| *name == module)
 }
 
-/// Every use of a module that stands above the one that uses it.
+/// Returns every use of a module by one below it.
 fn upward(files: &[(String, String)]) -> Vec<String> {
     let mut wrong = Vec::new();
     for (path, text) in files {
@@ -77,7 +78,7 @@ fn upward(files: &[(String, String)]) -> Vec<String> {
             match place(&name) {
                 Some(other) if other <= own => {}
                 Some(_) => wrong.push(format!("{path}: '{module}' uses '{name}', which stands above it")),
-                // A macro or function at the root would be one that nobody can place.
+                // A macro or a function at the root has no position in the order.
                 None => wrong.push(format!("{path}: '{name}' has no place in ORDER")),
             }
         }

@@ -1,4 +1,4 @@
-//! Whatever anybody sends to a hook, the answer is 202 or 422 and the service goes on.
+//! Every request to a hook is answered with 202 or 422, and the service continues.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, TestRunner};
@@ -8,7 +8,7 @@ use crate::support::{Env, TestApp, on_both_databases, story_directory};
 
 on_both_databases!(any_json_and_any_bytes_are_answered);
 
-/// Words that the sources look for, and some that hurt.
+/// Words that the sources search for, and some difficult ones.
 fn word() -> impl Strategy<Value = String> {
     prop_oneof![
         3 => prop::sample::select(vec![
@@ -42,7 +42,7 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Bodies that look like those of Alertmanager and of our own mapping, with anything in their places.
+/// Bodies that look like those of Alertmanager and of Candor's own mapping, with any values.
 fn likely() -> impl Strategy<Value = Value> {
     let labels = prop_oneof![9 => prop::collection::btree_map(word(), word(), 1..4).prop_map(|map| json!(map)), 1 => value()];
     let status = prop_oneof![9 => prop::sample::select(vec!["firing", "resolved"]).prop_map(|word| json!(word)), 1 => value()];
@@ -82,7 +82,7 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
         4 => likely().prop_map(|value| value.to_string().into_bytes()),
         2 => value().prop_map(|value| value.to_string().into_bytes()),
         1 => prop::collection::vec(any::<u8>(), 0..200),
-        // A body that was cut off, or in which a byte was changed on its way.
+        // A body that was cut off, or with one changed byte.
         1 => (likely(), any::<prop::sample::Index>(), any::<u8>()).prop_map(|(value, at, byte)| {
             let mut bytes = value.to_string().into_bytes();
             let at = at.index(bytes.len());
@@ -111,7 +111,7 @@ async fn any_json_and_any_bytes_are_answered(env: Env) {
         let made = app.post("/api/v1/integrations", new).await.expect(201);
         hooks.push(made["hook_url"].as_str().expect("a URL").to_owned());
     }
-    // proptest runs its cases in a thread of its own, and asks this one to carry each of them out.
+    // proptest runs its cases in its own thread, which asks this one to carry out each case.
     let (cases, mut asked) =
         tokio::sync::mpsc::unbounded_channel::<(Vec<u8>, std::sync::mpsc::Sender<Vec<u16>>)>();
     let runner = std::thread::spawn(move || {
@@ -145,14 +145,14 @@ async fn any_json_and_any_bytes_are_answered(env: Env) {
             );
         }
         taken += statuses.iter().filter(|status| **status == 202).count();
-        // An error here means that the runner has given up, and says so itself.
+        // An error here means that the runner has stopped, and it reports this itself.
         let _ = answer.send(statuses);
     }
     if let Err(failed) = runner.join().expect("the runner's thread") {
         panic!("{failed}");
     }
     assert!(taken > 10, "only {taken} of these were alerts at all");
-    // And what was taken can be read again.
+    // Everything that was accepted can be read again.
     let incidents = app.all("/api/v1/incidents?limit=500").await;
     app.all("/api/v1/alerts?limit=500").await;
     for incident in incidents.iter().take(50) {

@@ -1,4 +1,5 @@
-//! Whatever is sent to whichever source, by whatever method: an answer of 202, 4xx, and never a fault of ours.
+//! Every request to every source, with any method, is answered with 202 or 4xx, and never with an internal
+//! error.
 
 use candor::alert::source::{self, Request};
 use proptest::prelude::*;
@@ -10,7 +11,7 @@ use crate::support::{Env, TestApp, on_both_databases};
 
 on_both_databases!(every_source_answers_whatever_comes);
 
-/// A body of each source that is right, so that what is changed in it gets far.
+/// Returns a valid body of each source, so that a changed one is still parsed far.
 fn right(source: &str) -> Value {
     let alarm = json!({"AlarmName": "CPU", "NewStateValue": "ALARM", "StateChangeTime": "2021-06-27T13:53:39.351+0000", "Trigger": {"Dimensions": [{"name": "a", "value": "b"}]}});
     match source {
@@ -87,7 +88,7 @@ fn right(source: &str) -> Value {
     }
 }
 
-/// Values that hurt in some place or other.
+/// Values that are difficult in some places.
 fn odd() -> impl Strategy<Value = Value> {
     prop_oneof![
         4 => prop::sample::select(vec![
@@ -104,7 +105,7 @@ fn odd() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// The pointers of all values in a document.
+/// Collects the pointers of all values in a document.
 fn places(value: &Value, at: &str, all: &mut Vec<String>) {
     all.push(at.to_owned());
     match value {
@@ -202,7 +203,7 @@ fn request() -> impl Strategy<Value = Sent> {
                 }
                 body => body.to_string().into_bytes(),
             });
-            // One in some is cut off on its way.
+            // Some of the bodies are cut off.
             if let Some(cut) = cut.filter(|cut| cut.index(6) == 0) {
                 bytes.truncate(cut.index(bytes.len() + 1));
             }
@@ -230,7 +231,7 @@ fn what_is_right_is_taken() {
 #[test]
 fn no_request_makes_a_source_panic() {
     let runs = Runs {
-        // Others in each run: two hundred for each source, and more with each run.
+        // Each run uses other cases: about two hundred for each source.
         cases: 5_000,
         failure_persistence: None,
         ..Runs::default()
@@ -251,7 +252,7 @@ fn no_request_makes_a_source_panic() {
                         );
                         prop_assert!(!alert.firing || alert.ended_at.is_none(), "{alert:?}");
                     }
-                    // What is kept of it is understood in the same way.
+                    // A saved request is parsed with the same result.
                     let again = source::parse(sent.source, None, &kept);
                     let keys = |batch: &source::Batch| {
                         batch
@@ -282,7 +283,7 @@ async fn every_source_answers_whatever_comes(env: Env) {
             .expect(201);
         hooks.insert(source, made["hook_url"].as_str().expect("a URL").to_owned());
     }
-    // proptest runs its cases in a thread of its own, and asks this one to carry each of them out.
+    // proptest runs its cases in its own thread, which asks this one to carry out each case.
     let (cases, mut asked) = tokio::sync::mpsc::unbounded_channel::<(Sent, std::sync::mpsc::Sender<u16>)>();
     let runner = std::thread::spawn(move || {
         let runs = Runs {
@@ -319,14 +320,14 @@ async fn every_source_answers_whatever_comes(env: Env) {
         let media = sent.request.header("content-type").unwrap_or_default();
         let status = call.body(media, sent.request.body.clone()).send().await.status;
         taken += usize::from(status == 202);
-        // An error here means that the runner has given up, and says so itself.
+        // An error here means that the runner has stopped, and it reports this itself.
         let _ = answer.send(status);
     }
     if let Err(failed) = runner.join().expect("the runner's thread") {
         panic!("{failed}");
     }
     assert!(taken > 50, "only {taken} of these were understood");
-    // And what was taken can be read again.
+    // Everything that was accepted can be read again.
     app.all("/api/v1/incidents?limit=500").await;
     app.all("/api/v1/alerts?limit=500").await;
     for source in app.all("/api/v1/integrations").await {

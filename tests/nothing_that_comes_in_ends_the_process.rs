@@ -1,5 +1,6 @@
-//! Mails, templates, expressions and JSON that nest as deep as their size allows are read or refused, and the service
-//! goes on. A template is judged by what it holds and not by how it is written, and its rendering has a budget.
+//! Emails, templates, expressions and JSON with the deepest nesting that their size allows are parsed or
+//! refused, and the service continues. The content of a template decides and not its notation, and its
+//! rendering has limits.
 
 use std::time::{Duration, Instant};
 
@@ -84,7 +85,7 @@ async fn every_source_reads_or_refuses_deep_bodies(env: Env) {
     let n = 50_000;
     let arrays = "[".repeat(n);
     let objects = "{\"a\":".repeat(n);
-    // Within JSON, a text that is JSON itself, as Amazon sends it.
+    // A text within JSON that is JSON itself, as Amazon sends it.
     let within = json!({"Type": "Notification", "Message": arrays, "payload": objects}).to_string();
     let closed = format!("{}{}", "{\"alerts\":[".repeat(n), "]}".repeat(n));
     let form = format!("a{}=1&payload={}", "[a]".repeat(n), "%7B%22a%22%3A".repeat(n));
@@ -110,7 +111,7 @@ async fn every_source_reads_or_refuses_deep_bodies(env: Env) {
             assert!(answer.status < 500, "{source}, {type_}: {}", answer.status);
         }
     }
-    // The directory's lines and tables, selectors as objects and as text, and expressions of time.
+    // Lines and tables of the directory, selectors as objects and as text, and time expressions.
     let line = format!("{{\"kind\":\"account\",\"id\":\"a\",\"labels\":{objects}");
     for (type_, body) in [
         ("application/x-ndjson", &line),
@@ -152,7 +153,7 @@ async fn every_source_reads_or_refuses_deep_bodies(env: Env) {
     app.finish().await;
 }
 
-/// An integration with a resource rule, and the URL of its hook.
+/// Creates an integration with a resource rule and returns its ID and the URL of its hook.
 async fn with_rule(app: &TestApp, field: &str, pattern: &str) -> (String, String) {
     let made = app
         .post(
@@ -186,7 +187,7 @@ async fn what_a_rule_did_not_look_at_is_said(env: Env) {
         alerts[0]["notes"].to_string().contains("resource rule 1 (text)"),
         "{alerts:?}"
     );
-    // A condition of an alert rule that did not look at it.
+    // A matcher of an alert rule that did not search the text.
     app.post(
         "/api/v1/alert-rules",
         json!({"name": "Ends", "matchers": [{"field": "text", "matches": ".*m2"}], "policy": "record"}),
@@ -207,7 +208,7 @@ async fn what_a_rule_did_not_look_at_is_said(env: Env) {
 
 async fn other_changes_go_on_while_a_slow_rule_looks(env: Env) {
     let app = TestApp::start(&env).await;
-    // Each match looks at the text to its end first, and no automaton of it is small.
+    // Each match first searches the text to its end, and every automaton for it is large.
     let (_, hook) = with_rule(&app, "texts", "(?<media>[AB]*A[AB]{200}C|A)").await;
     let mut seed = 7_u32;
     let text: String = std::iter::repeat_with(|| {
@@ -241,7 +242,7 @@ async fn other_changes_go_on_while_a_slow_rule_looks(env: Env) {
         "{:?}",
         taken["notes"]
     );
-    // The rule looks for longer than any of the changes takes.
+    // The rule needs more time than any of the changes.
     assert!(
         changes >= 3 && longest < whole / 2,
         "{changes} changes, {longest:?} of {whole:?}"
@@ -271,7 +272,7 @@ fn a_mail_that_is_too_much_says_so() {
     }
 }
 
-/// HTML parts that are to be refused.
+/// HTML parts that must be refused.
 fn hostile() -> Vec<String> {
     let each = "{{#each resources}}".repeat(6) + "{{label}}" + &"{{/each}}".repeat(6);
     let silent = "{{#each ../resources}}".repeat(6) + &"{{/each}}".repeat(6);

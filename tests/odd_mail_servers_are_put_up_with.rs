@@ -1,5 +1,6 @@
-//! Mail servers differ: slow ones, talkative ones, ones that limit, ones that can do little. All of them get their
-//! mails, in the way that they ask for, and what one of them does to a mail is no other mail's affair.
+//! Mail servers differ: some are slow, some send long replies, some have limits, some have few extensions.
+//! All of them get their emails in the way that they need, and the result of one email does not affect
+//! others.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,7 +37,7 @@ async fn app_with(env: &Env, server: &SmtpScript, connections: usize) -> TestApp
         .await
 }
 
-/// How many mails each address got, refused ones aside.
+/// Returns how many emails each address got, without refused ones.
 fn told(server: &SmtpScript) -> HashMap<String, usize> {
     let mut told = HashMap::new();
     for mail in server.taken() {
@@ -45,7 +46,7 @@ fn told(server: &SmtpScript) -> HashMap<String, usize> {
     told
 }
 
-/// Everybody was told, by their first attempt.
+/// Checks that everybody was notified with the first attempt.
 async fn all_at_once(app: &TestApp, server: &SmtpScript, notice: &str) {
     app.done(notice).await;
     let deliveries = app.deliveries(notice).await;
@@ -139,7 +140,7 @@ async fn replies_may_come_in_single_bytes(env: Env) {
     app.finish().await;
 }
 
-/// Each further line costs a client as much as all before it.
+/// Each further line takes a client as long as all lines before it.
 async fn a_reply_has_an_end(env: Env) {
     for (lines, is_believed) in [(150, true), (250, false)] {
         let another = Another::of(env.backend);
@@ -157,7 +158,7 @@ async fn a_reply_has_an_end(env: Env) {
 }
 
 async fn a_refusal_does_not_cost_the_connection(env: Env) {
-    // Greylisting: who comes again is let in.
+    // Greylisting accepts the second attempt.
     let greeted = Mutex::new(HashSet::new());
     let server = SmtpScript::start(move |moment| {
         let word = moment.recipient.split('-').next().unwrap_or_default();
@@ -204,7 +205,7 @@ async fn a_refusal_does_not_cost_the_connection(env: Env) {
     app.finish().await;
 }
 
-/// LIMITS (RFC 9422).
+/// The extension LIMITS (RFC 9422).
 async fn a_limit_of_mails_is_kept_where_it_is_announced(env: Env) {
     let server = SmtpScript::builder()
         .extension("LIMITS MAILMAX=3 RCPTMAX=50")
@@ -236,7 +237,7 @@ async fn a_limit_of_mails_costs_nobody_an_attempt(env: Env) {
     app.finish().await;
 }
 
-/// PIPELINING (RFC 2920).
+/// The extension PIPELINING (RFC 2920).
 async fn commands_are_sent_together_only_where_that_is_understood(env: Env) {
     let knows = SmtpScript::start(|_| Act::Usual);
     let app = app_with(&env, &knows, 2).await;
@@ -255,7 +256,8 @@ async fn commands_are_sent_together_only_where_that_is_understood(env: Env) {
         "it waits for each reply: {:?}",
         knows.commands()
     );
-    // After these the client must wait: for what the server can do, and for whether it wants the mail.
+    // After these commands the client must wait for the reply, which says what the server offers or whether
+    // it accepts the email.
     let waiting = ["EHLO", "DATA", "QUIT"];
     for command in knows.commands() {
         let waits = waiting.iter().any(|verb| command.line.starts_with(verb));
@@ -274,7 +276,8 @@ async fn commands_are_sent_together_only_where_that_is_understood(env: Env) {
     app.finish().await;
 }
 
-/// With PIPELINING a server may say 354 before the client knows that nobody is left to send to (RFC 2920, 3.1).
+/// With PIPELINING a server may send 354 before the client knows that no recipient is left (RFC 2920, section
+/// 3.1).
 async fn a_refused_recipient_is_refused_even_if_the_mail_is_asked_for(env: Env) {
     const REFUSED: &str = "person-1@crowd.example";
     let server = SmtpScript::start(|moment| match (moment.step, moment.recipient) {
@@ -305,7 +308,7 @@ async fn a_refused_recipient_is_refused_even_if_the_mail_is_asked_for(env: Env) 
     app.finish().await;
 }
 
-/// SMTPUTF8 (RFC 6531).
+/// The extension SMTPUTF8 (RFC 6531).
 async fn an_address_beyond_ascii_needs_a_server_that_knows_it(env: Env) {
     const BEYOND: &str = "märta@crowd.example";
     let directory = || crowd_at([BEYOND, "person-2@crowd.example"]);

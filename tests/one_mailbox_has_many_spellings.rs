@@ -1,5 +1,5 @@
-//! Which mailbox is meant: addresses that differ in spelling alone are one recipient, one opt-out and one suppression, and a report
-//! about any spelling finds its delivery. What cannot be sent to is refused when it comes in.
+//! Addresses that differ only in their spelling are one recipient, one opt-out and one suppression. A report
+//! about any spelling finds its delivery. An address that cannot be sent to is refused when it arrives.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ on_both_databases!(
     each_address_that_is_accepted_is_sent_to,
 );
 
-/// One account with a project that these people own: `p1`, `p2`, and so on.
+/// Returns one account with a project whose owners are these people: `p1`, `p2`, and so on.
 fn directory(addresses: &[&str]) -> String {
     let mut lines = vec![
         json!({"kind": "account", "id": "acme", "name": "Acme"}),
@@ -60,7 +60,7 @@ async fn three_spellings_get_one_mail_and_share_one_opt_out(env: Env) {
             "kim.lee@example.org".to_owned()
         ])
     );
-    // The link in that one mail is the opt-out of all spellings.
+    // The link in this one email opts out all spellings.
     let mail = mails
         .iter()
         .find(|mail| mail.to.ends_with("bcher-kva.example"))
@@ -83,7 +83,7 @@ async fn three_spellings_get_one_mail_and_share_one_opt_out(env: Env) {
     let update = app.draft(&incident, "update").await;
     let preview = app.preview(&update).await.expect(200);
     assert_eq!(preview["recipients"], 1, "{preview}");
-    // And it is lifted in any spelling.
+    // The suppression can be removed with any spelling.
     app.delete("/api/v1/suppressions/INFO@B%C3%BCcher.example")
         .await
         .expect(204);
@@ -92,7 +92,7 @@ async fn three_spellings_get_one_mail_and_share_one_opt_out(env: Env) {
     app.finish().await;
 }
 
-/// A bounce of `mail`, with the lines of its recipient.
+/// Returns a bounce with the lines of its recipient.
 fn bounce(message_id: &str, recipient: &str) -> String {
     format!(
         "Return-Path: <>\r\nFrom: MAILER-DAEMON@mx.example.net\r\nTo: candor@localhost\r\n\
@@ -164,7 +164,7 @@ async fn a_report_about_any_spelling_finds_the_delivery(env: Env) {
     }
     assert_eq!(app.addresses(&notice, "bounced").await.len(), cases.len());
     assert_eq!(env.count("opt_outs"), cases.len() as i64);
-    // All of them are spared by what is optional.
+    // All spellings are left out of optional notices.
     let update = app.draft(&incident, "update").await;
     assert_eq!(app.preview(&update).await.expect(200)["recipients"], 0);
     app.finish().await;
@@ -199,7 +199,7 @@ async fn what_cannot_be_sent_to_is_refused_at_the_import(env: Env) {
         );
     }
     assert_eq!(env.count("people"), 0);
-    // Quotes that are not needed, and white space around, mean nothing.
+    // Unnecessary quotes and white space around an address do not matter.
     for address in ["\"ann\"@example.com", " ann@example.com ", "ann@example.com\t"] {
         let stored = app
             .put("/api/v1/people/x", json!({"name": "X", "email": address}))
@@ -220,7 +220,7 @@ async fn an_address_is_looked_up_in_any_spelling(env: Env) {
     app.finish().await;
 }
 
-/// What an earlier version stored, put there behind the service's back.
+/// The addresses that an earlier version stored are written directly to the database.
 async fn addresses_of_an_earlier_version_are_brought_over(env: Env) {
     let mut app = TestApp::start(&env).await;
     app.import(directory(&[
@@ -277,7 +277,7 @@ async fn addresses_of_an_earlier_version_are_brought_over(env: Env) {
         app.stop().await;
     }
     app.start_again().await;
-    // What still cannot be sent to is shown as such, with its reason.
+    // An address that still cannot be sent to is shown with its reason.
     let incident = app.incident([("project", "site")]).await;
     let unreached = app
         .get(&format!("/api/v1/incidents/{incident}/unreached"))
@@ -289,7 +289,7 @@ async fn addresses_of_an_earlier_version_are_brought_over(env: Env) {
     app.finish().await;
 }
 
-/// The lines that a server saw of every address, with letters of many kinds.
+/// Every accepted address, with letters of many scripts, appears in the lines that the server gets.
 async fn each_address_that_is_accepted_is_sent_to(env: Env) {
     let addresses = [
         "o'brien+news@example.com",
@@ -320,7 +320,7 @@ async fn each_address_that_is_accepted_is_sent_to(env: Env) {
     app.finish().await;
 }
 
-/// Whatever RFC 5321 and RFC 6531 allow in `RCPT TO:<…>`, without quotes and literals.
+/// Returns whether RFC 5321 and RFC 6531 allow the address in `RCPT TO:<…>`, without quotes and literals.
 fn is_path(address: &str) -> bool {
     let Some((local, domain)) = address.rsplit_once('@') else {
         return false;
@@ -342,7 +342,7 @@ fn is_path(address: &str) -> bool {
     local.len() <= 64 && address.len() <= 254 && local.split('.').all(atom) && domain.split('.').all(label)
 }
 
-/// Pieces that addresses are made of, and what people put into the field by mistake.
+/// Parts of addresses, and things that people put into the field by mistake.
 fn address_like() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         8 => "[a-zA-Z0-9]{1,8}",

@@ -1,4 +1,5 @@
-//! An embedded database has one process, by whatever path the others come; and nobody but its user may read what is written.
+//! An SQLite database has one process, whatever path other processes use, and only its user may read the
+//! files.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -63,7 +64,7 @@ fn by_whatever_path() {
         assert_eq!(env.count("audit_events"), events);
         candor.get("/api/v1/accounts").await.expect(200);
         candor.terminate().await.expect(0);
-        // A link is as good a path as any other, for one process at a time; and what was sent stays so.
+        // A link is as valid as any other path, for one process at a time. Sent emails stay sent.
         let mut linked = Binary::new(&env).setting(
             "database_url",
             format!("sqlite://{}", folder.join("link.db").display()),
@@ -74,7 +75,7 @@ fn by_whatever_path() {
     });
 }
 
-/// A restore through a link replaces what the link leads to, and the link stays one.
+/// A restore through a link replaces the target of the link, and the link stays a link.
 #[test]
 fn a_link_stays_a_link() {
     run(Backend::Sqlite, async |env: Env| {
@@ -93,7 +94,7 @@ fn a_link_stays_a_link() {
         assert!(fs::symlink_metadata(&link).expect("a link").is_symlink());
         candor.serve().await;
         candor.get("/api/v1/accounts/later").await.expect(404);
-        // A database is not restored from itself.
+        // A database cannot be restored from itself.
         candor.terminate().await.expect(0);
         let refused = candor.run(["restore", "link.db", "--force"]).await.expect(1);
         assert!(refused.stderr.contains("itself"), "{}", refused.stderr);
@@ -101,7 +102,7 @@ fn a_link_stays_a_link() {
     });
 }
 
-/// The files and folders of a directory that others than their user may read or enter.
+/// Returns the files and folders of a directory that other users may read or enter.
 fn open_to_others(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).expect("a directory").flatten() {
@@ -119,7 +120,7 @@ fn open_to_others(directory: &Path) -> Vec<PathBuf> {
 
 async fn what_is_written_is_the_users_own(env: Env) {
     let mut candor = Binary::new(&env);
-    // As a usual shell has it.
+    // A usual shell has this umask.
     candor.launched_by(["sh", "-c", "umask 022; exec \"$@\"", "sh"]);
     candor.serve().await;
     let incident = candor.story_incident().await;
@@ -128,7 +129,7 @@ async fn what_is_written_is_the_users_own(env: Env) {
     assert!(env.directory.join("outbox").is_dir());
     assert_eq!(open_to_others(&env.directory), [] as [PathBuf; 0]);
     candor.terminate().await.expect(0);
-    // What an earlier version has left open is closed at the start.
+    // Files that an earlier version left readable are made private at the start.
     let mails: Vec<PathBuf> = fs::read_dir(env.directory.join("outbox"))
         .expect("a folder")
         .map(|entry| entry.expect("a file").path())

@@ -1,4 +1,4 @@
-//! The OpenAPI document: made from the handlers, and true of what is served.
+//! The OpenAPI document is made from the handlers and describes what is served.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,8 @@ fn the_document_is_sound() {
     run(Backend::Sqlite, sound);
 }
 
-/// Two types of one name are one schema in the document, and whoever refers to the other one gets the wrong one.
+/// Two types with one name become one schema in the document, and one of them would then be described
+/// wrongly.
 #[test]
 fn no_two_schemas_share_a_name() {
     let mut files = Vec::new();
@@ -109,7 +110,7 @@ async fn sound(env: Env) {
         "{}",
         document["openapi"]
     );
-    // Every operation has a name of its own, a summary, an answer, and the parameters of its path.
+    // Every operation has a unique name, a summary, an answer, and the parameters of its path.
     let mut names = BTreeSet::new();
     for (path, item) in document["paths"].as_object().expect("paths") {
         for (method, operation) in item.as_object().expect("operations") {
@@ -138,7 +139,7 @@ async fn sound(env: Env) {
             assert_eq!(declared, in_path, "{method} {path}");
         }
     }
-    // Whatever is referred to is there.
+    // Every reference has a target.
     let mut references = BTreeSet::new();
     collect_references(&document.json, &mut references);
     assert!(references.len() > 20);
@@ -148,7 +149,7 @@ async fn sound(env: Env) {
             .expect("a reference into the document");
         assert!(document.json.pointer(pointer).is_some(), "{reference} is nowhere");
     }
-    // What the contract promises is documented.
+    // Everything in the contract is documented.
     for (path, method) in [
         ("/api/v1/tokens", "post"),
         ("/api/v1/directory/import", "post"),
@@ -192,7 +193,7 @@ async fn page(env: Env) {
     assert_eq!(moved.header("location"), "/docs/");
     let page = nobody.get("/docs/").await.expect(200);
     assert!(page.header("content-type").starts_with("text/html"), "{page}");
-    // It works without a network: whatever it loads is ours.
+    // The page works without a network, so it loads only files of Candor.
     for (at, _) in page
         .text
         .match_indices("src=\"")

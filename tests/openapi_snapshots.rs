@@ -1,5 +1,6 @@
-//! The OpenAPI document is the one that was reviewed: one snapshot for each tag, so that changes in different areas
-//! touch different files. Texts for readers are left out, so that a reworded sentence changes no snapshot.
+//! The OpenAPI document is the one that was reviewed. There is one snapshot for each tag, so that changes in
+//! different areas change different files. Texts for readers are left out, so that another wording changes no
+//! snapshot.
 //!
 //! After a change: `INSTA_UPDATE=always cargo test openapi_snapshots`, then review the difference.
 
@@ -11,15 +12,16 @@ use serde_json::{Map, Value, json};
 
 use crate::support::{Backend, Env, TestApp, run};
 
-/// Where the snapshots are, below `tests/`.
+/// The folder of the snapshots, below `tests/`.
 const FOLDER: &str = "snapshots/openapi";
 /// The snapshot of the schemas that several tags use.
 const SHARED: &str = "shared_schemas";
-/// The snapshot of what stands outside paths and schemas.
+/// The snapshot of everything outside paths and schemas.
 const REST: &str = "document";
-/// Fields of the document that only a reader uses.
+/// The fields of the document that are only for readers.
 const PROSE: [&str; 4] = ["description", "summary", "example", "examples"];
-/// Fields of the document whose keys are names, not fields: a property may be named `description`.
+/// The fields of the document whose keys are names and not fields. For example, a property may have the name
+/// `description`.
 const MAPS: [&str; 9] = [
     "properties",
     "schemas",
@@ -31,9 +33,9 @@ const MAPS: [&str; 9] = [
     "securitySchemes",
     "mapping",
 ];
-/// Fields of the document that hold a value of the API's own, not a part of the document.
+/// The fields of the document that contain a value of the API and not a part of the document.
 const VALUES: [&str; 3] = ["const", "default", "enum"];
-/// What fits into this many characters stands on one line.
+/// A value with at most this many characters is written on one line.
 const WIDTH: usize = 120;
 
 #[test]
@@ -45,7 +47,7 @@ async fn reviewed(env: Env) {
     let app = TestApp::start(&env).await;
     let answer = app.anonymous().get("/api/openapi.json").await.expect(200);
     assert_eq!(answer.header("content-type"), "application/json");
-    // The version changes with every release; what clients rely on does not.
+    // The version changes with every release, but clients do not rely on it.
     let mut document = answer.json.clone();
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
     document["info"]["version"] = Value::from("VERSION");
@@ -60,7 +62,7 @@ async fn reviewed(env: Env) {
             insta::assert_snapshot!(name.as_str(), shown(part));
         });
     }
-    // A tag that is gone leaves no file behind.
+    // The file of a tag that does not exist any more is deleted.
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(FOLDER);
     let files: BTreeSet<String> = std::fs::read_dir(folder)
         .expect("the folder of the snapshots")
@@ -101,7 +103,7 @@ fn each_change_of_the_api_changes_the_snapshot_of_its_tag() {
         touched.join(" ")
     };
     let schema = "/components/schemas";
-    // A property is not prose because of its name, nor is a value.
+    // The name of a property or a value does not make it a text for readers.
     assert_eq!(
         change(
             &format!("{schema}/B/properties/description/type"),
@@ -129,7 +131,7 @@ fn each_change_of_the_api_changes_the_snapshot_of_its_tag() {
     );
 }
 
-/// Two tags that share a schema, and one schema that only the second tag uses.
+/// Returns a document with two tags that share a schema, and one schema that only the second tag uses.
 fn example() -> Value {
     let answer = |name: &str| {
         json!({"200": {"description": "What it is", "content": {"application/json": {"schema":
@@ -154,8 +156,8 @@ fn example() -> Value {
     })
 }
 
-/// The document without its prose, in parts: the operations of each tag with the schemas that only they use, the
-/// schemas that several tags use, and the rest.
+/// Splits the document without its texts into parts: the operations of each tag with the schemas that only
+/// they use, the schemas that several tags use, and the rest.
 fn split(document: &Value) -> BTreeMap<String, Value> {
     let mut rest = without_prose(document);
     let paths = take(&mut rest, &["paths"]);
@@ -176,7 +178,7 @@ fn split(document: &Value) -> BTreeMap<String, Value> {
                 .insert(format!("{} {path}", method.to_uppercase()), operation.clone());
         }
     }
-    // Which tags reach which schema, over any number of steps.
+    // The tags that use each schema, directly or through other schemas.
     let mut users: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for (tag, operations) in &operations {
         let mut open: Vec<String> = operations.values().flat_map(references).collect();
@@ -202,7 +204,7 @@ fn split(document: &Value) -> BTreeMap<String, Value> {
     parts
 }
 
-/// Takes an object out of the document.
+/// Removes an object from the document and returns it.
 fn take(document: &mut Value, fields: &[&str]) -> Map<String, Value> {
     let (last, before) = fields.split_last().expect("a field");
     let parent = before.iter().fold(document, |value, field| &mut value[*field]);
@@ -234,7 +236,7 @@ fn without_prose(value: &Value) -> Value {
     }
 }
 
-/// The names of the schemas that this refers to.
+/// Returns the names of the schemas that this value refers to.
 fn references(value: &Value) -> Vec<String> {
     match value {
         Value::Object(fields) => fields
@@ -253,7 +255,8 @@ fn references(value: &Value) -> Vec<String> {
     }
 }
 
-/// As JSON in which a short value stands on one line: a fifth of the lines, and each difference still easy to see.
+/// Returns JSON in which a short value is on one line. It has a fifth of the lines, and each difference is
+/// still easy to see.
 fn shown(value: &Value) -> String {
     let mut text = String::new();
     show(value, 0, &mut text);

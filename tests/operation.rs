@@ -1,4 +1,4 @@
-//! What those who run it look at: whether it lives, whether it is ready, and its numbers.
+//! What the people who run Candor check: whether it is alive, whether it is ready, and its metrics.
 
 use serde_json::json;
 
@@ -33,7 +33,7 @@ async fn without_its_database_it_is_not_ready(env: Env) {
         .expect("a missing table");
     let not_ready = app.anonymous().get("/readyz").await.expect_problem(503);
     assert_ne!(not_ready.header("retry-after"), "");
-    // Why is for the log, not for whoever asks.
+    // The cause is only in the log and not in the answer.
     assert!(
         !not_ready.text.contains("elsewhere")
             && !not_ready.text.contains("relation")
@@ -47,7 +47,7 @@ async fn without_its_database_it_is_not_ready(env: Env) {
     app.finish().await;
 }
 
-/// The value of a sample, by the beginning of its line.
+/// Returns the value of a metric, by the beginning of its line.
 fn sample(text: &str, start: &str) -> Option<f64> {
     text.lines()
         .find(|line| line.starts_with(start))?
@@ -107,7 +107,7 @@ async fn the_numbers_are_there_for_prometheus(env: Env) {
     let line =
         "candor_http_request_seconds_count{method=\"POST\",route=\"/api/v1/incidents\",status=\"201\"}";
     assert_eq!(sample(text, line), Some(1.0), "{text}");
-    // Routes are named by their patterns: no id, no token, no endless number of series.
+    // Routes are named by their patterns, so there is no ID, no token, and no unlimited number of series.
     assert!(!text.contains(&id) && !text.contains(&notice), "{text}");
     let route = "candor_http_request_seconds_count{method=\"POST\",route=\"/api/v1/incidents/{id}/notices\",status=\"201\"}";
     assert_eq!(sample(text, route), Some(1.0), "{text}");
@@ -122,7 +122,7 @@ async fn a_process_may_leave_delivery_to_others(env: Env) {
     app.finish().await;
 }
 
-/// A database that can be read and not written, such as one after a failover.
+/// A database that can be read but not written, such as one after a failover.
 async fn without_writing_it_is_not_ready(env: Env) {
     let mut candor = Binary::new(&env);
     candor.serve_with(["serve", "--no-workers"]).await;
@@ -139,7 +139,7 @@ async fn without_writing_it_is_not_ready(env: Env) {
         ),
     };
     env.sql(refuse).expect("a trigger");
-    // What was written a moment ago still speaks for it.
+    // A recent write still counts as proof.
     let answer = eventually("it to be not ready", DEADLINE, async || {
         let answer = candor.anonymous().get("/readyz").await;
         (answer.status == 503).then_some(answer)

@@ -1,4 +1,5 @@
-//! Our own people hear of what happens, each by their own ways, once, and whatever becomes of it nothing else changes.
+//! Operators are notified of events once, each through their own channels. The outcome of a message changes
+//! nothing else.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,7 +58,7 @@ async fn operator(app: &TestApp, body: Value) -> String {
     app.post("/api/v1/operators", operator).await.expect(201).id()
 }
 
-/// The messages, oldest first, once the condition holds.
+/// Waits until the condition holds, and returns the messages, oldest first.
 async fn messages(app: &TestApp, what: &str, condition: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     eventually(what, DEADLINE, async || {
         let mut messages = app.all("/api/v1/operators/messages").await;
@@ -67,7 +68,7 @@ async fn messages(app: &TestApp, what: &str, condition: impl Fn(&[Value]) -> boo
     .await
 }
 
-/// All messages, once there are so many and all are sent.
+/// Waits until there are this many messages and all are sent, and returns them.
 async fn sent(app: &TestApp, n: usize) -> Vec<Value> {
     let all = messages(app, &format!("{n} messages to be sent"), |all| {
         all.len() >= n && all.iter().all(|message| message["state"] == "sent")
@@ -77,7 +78,7 @@ async fn sent(app: &TestApp, n: usize) -> Vec<Value> {
     all
 }
 
-/// Waits until so many attempts of a message are made and recorded, and it waits for the next.
+/// Waits until this many attempts of a message were made and recorded, and it waits for the next one.
 async fn settled(env: &Env, attempts: i64) {
     let waiting =
         format!("operator_messages WHERE state = 'pending' AND lease IS NULL AND attempts = {attempts}");
@@ -142,7 +143,7 @@ async fn each_event_is_told_by_mail_and_by_webhook(env: Env) {
         overdue.iter().all(|message| message["created_at"] == due),
         "{overdue:#?}"
     );
-    // Two to customers, four to us; no more for the same silence.
+    // Two emails go to customers and four to operators. The same missing heartbeat causes no more.
     let mails = app.mails(6).await;
     let ours: Vec<_> = mails.iter().filter(|mail| mail.to == ON_CALL).collect();
     assert_eq!(ours.len(), 4);
@@ -171,7 +172,7 @@ async fn each_event_is_told_by_mail_and_by_webhook(env: Env) {
         assert!(events.contains(&json!(event)), "{events:?}");
     }
     assert_eq!(requests[0].json()["incident"]["number"], 1);
-    // They are nobody's deliveries.
+    // They are not deliveries of the notice.
     let counts = &app.notice(&notice).await["counts"];
     assert_eq!((&counts["sent"], &counts["failed"]), (&json!(2), &json!(1)));
     assert_eq!(env.count("deliveries"), 3);
@@ -239,11 +240,11 @@ async fn each_kind_of_webhook_has_its_format(env: Env) {
         (&card["type"], &card["version"]),
         (&json!("AdaptiveCard"), &json!("1.4"))
     );
-    // Text runs know no Markdown: a title makes no link.
+    // Text runs do not interpret Markdown, so a title cannot become a link.
     assert_eq!(card["body"][0]["type"], "RichTextBlock");
     assert_eq!(card["body"][0]["inlines"][0]["text"], said);
     assert!(link(&card["actions"][0]["url"]));
-    // Published as JSON to the server itself, with the topic in the body.
+    // ntfy gets JSON at the root of the server, with the topic in the body.
     let ntfy = requests
         .iter()
         .find(|request| request.path == "/ntfy/?key=1")
@@ -300,7 +301,7 @@ async fn a_storm_is_one_message_a_minute(env: Env) {
     let text = request.json()["text"].as_str().expect("a text").to_owned();
     assert_eq!(text.lines().count(), 11, "{text}");
     assert!(text.ends_with("and 3 more"), "{text}");
-    // A quiet hour later the next one is told at once.
+    // After an hour without messages the next one is sent at once.
     app.clock.advance(Duration::from_secs(3_600));
     app.incident([("project", PROJECT)]).await;
     sent(&app, 3).await;
@@ -327,7 +328,7 @@ async fn what_fails_is_tried_again_by_the_schedule(env: Env) {
             .as_str()
             .is_some_and(|reply| reply.contains("500") && reply.contains("not now"))
     );
-    // Five seconds, a fifth longer or shorter by chance.
+    // The wait is five seconds, up to a fifth shorter or longer at random.
     let next = Timestamp::parse(first["next_attempt_at"].as_str().expect("a time")).expect("a time");
     let wait = next.as_micros() - app.clock.now().as_micros();
     assert!((4_000_000..=6_000_000).contains(&wait), "{wait}");
@@ -382,7 +383,7 @@ async fn what_fails_for_good_is_given_up_and_changes_nothing(env: Env) {
         assert_eq!(away.received().len() as i64, attempt);
         app.clock.advance(Duration::from_secs(3_600));
     }
-    // The next one would come after six hours.
+    // The next attempt would be after six hours.
     messages(&app, "the other to be given up", |all| over(all, "away")).await;
     let all = app.all("/api/v1/operators/messages?state=failed").await;
     let one = all.iter().find(|one| one["operator_name"] == "away").expect("it");
@@ -466,7 +467,7 @@ async fn a_stop_waits_for_no_server_and_loses_no_message(env: Env) {
     hold.add_permits(10);
     server.behave();
     app.start_again().await;
-    // At once, and not when the claim would have ended.
+    // It is sent at once and not when the lease would have ended.
     let all = sent(&app, 2).await;
     assert!(all.iter().all(|message| message["attempts"] == 2), "{all:#?}");
     assert_eq!(hook.received().len(), 2);
@@ -510,7 +511,7 @@ async fn everybody_hears_what_they_want(env: Env) {
         .map(|(name, event)| (name.to_owned(), event.to_owned()));
     assert_eq!(heard, expected);
     app.mails(6).await;
-    // What was made before is not sent to somebody who wants nothing any more.
+    // A message that was created before is not sent to an operator who wants no more messages.
     app.clock.advance(Duration::from_secs(30));
     app.incident(FILES.map(|file| ("file", file))).await;
     messages(&app, "a message that waits for its minute", |all| {

@@ -1,4 +1,5 @@
-//! What a sender itself says to be planned, informational or a test is on record, and neither opens nor ends anything.
+//! An event that the sender calls planned, informational or a test is recorded, and neither opens nor ends
+//! anything.
 
 use candor::alert::source::{self, Request};
 use serde_json::{Value, json};
@@ -24,7 +25,7 @@ fn aws(category: &str, status: &str) -> Value {
         "eventTypeCategory": category, "statusCode": status, "startTime": "Thu, 14 Mar 2024 06:00:00 GMT"}})
 }
 
-/// Bodies of several senders that tell of no outage.
+/// Bodies of several senders that report no outage.
 fn informing() -> Vec<(&'static str, Value)> {
     let time = "2024-03-14T06:50:00Z";
     let mut all: Vec<(&str, Value)> = vec![
@@ -71,7 +72,7 @@ fn informing() -> Vec<(&'static str, Value)> {
     all
 }
 
-/// Bodies that are tests, or tell of a state that is neither up nor down.
+/// Bodies that are tests, or that report a state that is neither up nor down.
 fn no_alerts() -> Vec<(&'static str, Value)> {
     vec![
         (
@@ -128,7 +129,7 @@ fn a_body_that_tells_of_no_outage_is_marked_as_such() {
             "{name}: {body}"
         );
     }
-    // A problem is still one.
+    // A problem is still a problem.
     for (name, body) in [
         ("aws_sns", aws("issue", "open")),
         (
@@ -219,7 +220,7 @@ async fn what_is_no_outage_never_ends_one(env: Env) {
         (1, &json!("firing")),
         "{alerts:?}"
     );
-    // Its own end does; the report that follows, and reports of maintenance, open nothing again.
+    // Its own end resolves it. The report after it and reports of maintenance open nothing.
     post(
         &app,
         &hook,

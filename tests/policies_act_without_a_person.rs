@@ -1,4 +1,5 @@
-//! What happens without a person: the first policy that fits decides once about each incident that an alert opened.
+//! Policies act without a person. The first policy that matches decides once about each incident that an
+//! alert opened.
 
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ async fn a_policy_sends_what_a_person_would_have_sent(env: Env) {
         "{}",
         mail.text
     );
-    // Nothing of the alert reaches a customer.
+    // No text of the alert is sent to a customer.
     assert!(!mail.text.contains("storage is broken") && !mail.html.contains("storage is broken"));
     let timeline = app.told_on_timeline(&incident).await;
     assert!(
@@ -74,7 +75,7 @@ async fn a_policy_sends_what_a_person_would_have_sent(env: Env) {
         assert!(actions.contains(&action), "{actions:?}");
     }
     assert!(events.iter().all(|event| event["actor"]["kind"] == "system"));
-    // Said again by the alert, told once.
+    // The alert is repeated, and customers are notified once.
     app.fires_again(&monitoring, "storage").await;
     assert_eq!(
         app.all(&format!("/api/v1/incidents/{incident}/notices"))
@@ -94,7 +95,7 @@ async fn without_a_policy_nothing_is_told(env: Env) {
         .await;
     let second = app.fires(&monitoring, "two", PROJECT, "critical").await;
     let third = app.fires(&monitoring, "three", PROJECT, "info").await;
-    // Each is decided in its turn: what the last got, the others had before.
+    // Incidents are decided in order, so when the last one is decided, the others were too.
     assert_eq!(app.decided(&third).await["outcome"], "nothing");
     for incident in [&first, &second, &third] {
         assert!(
@@ -127,7 +128,7 @@ async fn a_policy_may_only_draft(env: Env) {
         "{timeline:#?}"
     );
     app.mails(0).await;
-    // It is a draft like any other.
+    // It is a draft as any other.
     let notice = run["notice"].as_str().expect("a notice");
     app.send_as_previewed(notice).await;
     app.mails(3).await;
@@ -218,7 +219,7 @@ async fn a_wait_lets_the_affected_grow(env: Env) {
         .await;
     app.waits(&incident).await;
     app.affect(&incident, "project", PROJECT).await;
-    // A second before it is due, another look finds nothing to do.
+    // One second before it is due, another poll finds nothing to do.
     app.clock.advance(Duration::from_secs(29));
     let other = app
         .fires(&monitoring, "network", "unknown-to-all", "critical")
@@ -240,7 +241,7 @@ async fn a_wait_lets_the_affected_grow(env: Env) {
             "{text}: {timeline:#?}"
         );
     }
-    // Nobody known is nobody told.
+    // If nobody is known to be affected, nobody is notified.
     app.clock.advance(Duration::from_secs(29));
     let run = app.decided(&other).await;
     assert_eq!(
@@ -290,7 +291,7 @@ async fn a_wait_ends_for_whoever_was_quicker(env: Env) {
     app.finish().await;
 }
 
-/// The incident is committed and nobody has acted when the process ends; another one acts, once.
+/// The incident is committed, and the process ends before the policy has acted. Another process acts once.
 async fn what_was_not_done_before_a_crash_is_done_after_it(env: Env) {
     let receiving = TestApp::builder(&env).workers(false).start().await;
     receiving.import(story_directory()).await.expect(200);
@@ -303,7 +304,7 @@ async fn what_was_not_done_before_a_crash_is_done_after_it(env: Env) {
     assert_eq!(app.decided(&incident).await["outcome"], "sent");
     app.mails(3).await;
     app.restart().await;
-    // The next incident is decided after whatever would be done again.
+    // The next incident is decided after anything that would be repeated.
     let next = app.fires(&monitoring, "network", PROJECT, "critical").await;
     assert_eq!(app.decided(&next).await["outcome"], "drafted");
     app.mails(3).await;

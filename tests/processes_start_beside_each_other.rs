@@ -1,5 +1,5 @@
-//! Any number of processes start, stop and run commands beside each other on one database: none of them ends another one,
-//! and none takes back what another one's settings say.
+//! Any number of processes start, stop and run commands in parallel with one database. None of them ends
+//! another one or reverts the settings of another one.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -14,14 +14,14 @@ on_both_databases!(
 );
 on_both_databases!(empty: commands_run_beside_a_first_start);
 
-/// Rounds of each of the five tests, which may run at a time.
+/// The number of rounds of each of the five tests, which may run in parallel.
 const ROUNDS: usize = 10;
-/// Held during a test's rounds: the four processes of a round take some forty connections, and a PostgreSQL as it is
-/// installed has a hundred for all tests.
+/// The lock is held during the rounds of a test. The four processes of a round need about forty connections,
+/// and a default PostgreSQL has a hundred for all tests.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 const OTHER_TOKEN: &str = "another-admin-token-of-the-tests";
 
-/// Fifty times, in five tests.
+/// Fifty rounds in five tests.
 mod two_that_serve_and_two_that_work_start_on_an_empty_database {
     use super::{Backend, Env, ONE_AT_A_TIME, PoisonError, ROUNDS, a_round, run};
 
@@ -63,7 +63,7 @@ mod two_that_serve_and_two_that_work_start_on_an_empty_database {
 async fn a_round(round: usize) {
     let database = Another::of(Backend::Postgres);
     let new = || Binary::new(&database.env);
-    // The same token, two tokens, or one that has none.
+    // The same token, two tokens, or one process without a token.
     let (mut one, mut two) = match round % 3 {
         0 => (new(), new()),
         1 => (new(), new().setting("admin_token", OTHER_TOKEN)),
@@ -97,12 +97,12 @@ fn a_new_token_ends_the_old_one_when_nobody_serves_with_it() {
         tokio::join!(one.serve(), two.serve());
         one.terminate().await.expect(0);
         let (mut three, mut four) = (new(), new());
-        // With a new token, at once.
+        // The new token is valid at once.
         tokio::join!(three.serve(), four.serve());
         two.get("/api/v1/tokens").await.expect(200);
         three.as_role(OTHER_TOKEN).get("/api/v1/tokens").await.expect(200);
         two.terminate().await.expect(0);
-        // The last process that served with the old one is gone.
+        // The last process that served with the old token has ended.
         four.terminate().await.expect(0);
         four.serve().await;
         for process in [&three, &four] {
@@ -155,7 +155,7 @@ async fn a_token_that_somebody_revoked_stays_revoked(env: Env) {
     candor.finish().await;
 }
 
-/// What an administrator does in a script: the commands do not wait for the service to be there.
+/// Commands in a script of an administrator do not wait for the service to start.
 async fn commands_run_beside_a_first_start(env: Env) {
     std::fs::write(env.directory.join("directory.ndjson"), story_directory()).expect("a file");
     let mut candor = Binary::new(&env);
@@ -178,7 +178,7 @@ async fn commands_run_beside_a_first_start(env: Env) {
     candor.finish().await;
 }
 
-/// A process that is alive, of whatever kind, keeps a restore away; the data is untouched.
+/// A running process of any kind prevents a restore, and the data stays unchanged.
 #[test]
 fn a_restore_waits_for_nobody_and_takes_nothing_away() {
     for backend in [Backend::Sqlite, Backend::Postgres] {
@@ -212,7 +212,7 @@ async fn restores_beside(env: Env) {
     worker.work().await;
     new().run(["restore", "copy.db", "--force"]).await.expect(1);
     worker.terminate().await.expect(0);
-    // A killed process keeps nobody away.
+    // A killed process prevents nothing.
     candor.serve().await;
     candor.get("/api/v1/accounts/later").await.expect(200);
     candor.kill();

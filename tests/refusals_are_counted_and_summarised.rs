@@ -1,5 +1,5 @@
-//! Refusals without a valid token: one event for each address and minute, 429 above a limit, and nobody with a valid token
-//! is locked out.
+//! Refusals without a valid token: one event for each address and minute, 429 above a limit, and nobody with
+//! a valid token is refused.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ async fn sign_in(app: &Http, address: &str, token: &str) -> Answer {
         .await
 }
 
-/// The summaries, once the minute is over and there are `n` of them.
+/// Waits until the minute has passed and there are `n` summaries, and returns them.
 async fn summaries(app: &TestApp, n: usize) -> Vec<Value> {
     app.clock.advance(Duration::from_secs(60));
     let mut events = Vec::new();
@@ -92,7 +92,7 @@ async fn a_thousand_wrong_tokens_are_one_event(env: Env) {
             "tried": {"GET /api/v1/incidents": 500, "GET /api/v1/people/{person}": 500},
         })
     );
-    // In the next minute it is asked for a token again.
+    // In the next minute the answer is 401 again.
     from(&wrong, "198.51.100.1", Method::GET, "/api/v1/incidents")
         .await
         .expect_problem(401);
@@ -126,7 +126,7 @@ async fn each_door_is_counted_and_limited(env: Env) {
         let answer = request.header("x-forwarded-for", "198.51.100.9").send().await;
         assert_eq!(limited(&answer), n >= 100, "{n}: {answer}");
     }
-    // A person types a token: fewer tries are enough.
+    // A person types the token, so fewer tries are allowed.
     for n in 0..25 {
         let answer = sign_in(&app, "198.51.100.10", "wrong").await;
         assert_eq!(limited(&answer), n >= 20, "{n}: {answer}");
@@ -175,7 +175,7 @@ async fn who_has_a_valid_token_is_never_locked_out(env: Env) {
     for _ in 0..30 {
         sign_in(&app, address, "wrong").await;
     }
-    // A neighbour in the same /64 is refused too; those with a secret are not.
+    // A neighbour in the same /64 network is refused too. Callers with a valid secret are not.
     for neighbour in [address, "2a00:1:2:3:ffff::9"] {
         let refused = from(&app.anonymous(), neighbour, Method::GET, "/api/v1/incidents").await;
         assert!(limited(&refused), "{refused}");
@@ -210,7 +210,7 @@ async fn who_has_a_valid_token_is_never_locked_out(env: Env) {
 
 async fn a_clients_address_is_what_a_trusted_proxy_says(env: Env) {
     let plain = TestApp::builder(&env).at(START).start().await;
-    // Nobody is trusted: the header is anybody's word.
+    // No proxy is trusted, so the header is ignored.
     for n in 0..3 {
         let address = format!("198.51.100.{n}");
         from(&plain.anonymous(), &address, Method::GET, "/api/v1/incidents")

@@ -1,5 +1,5 @@
-//! HEAD, OPTIONS, other methods, added parameters, trailing slashes, compressed and slow bodies: what monitors, browsers,
-//! proxies and mail programs send.
+//! HEAD, OPTIONS, other methods, additional parameters, trailing slashes, compressed and slow bodies, as
+//! monitors, browsers, proxies and email programs send them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -43,7 +43,7 @@ fn a_body_is_read_by_its_type_and_never_compressed() {
 const ID: &str = "01890000-0000-7000-8000-000000000000";
 const METHODS: [&str; 5] = ["GET", "PUT", "POST", "PATCH", "DELETE"];
 
-/// Every documented path, filled, with the methods that it takes: those of all patterns that fit.
+/// Returns every documented path with example values, and the methods of all patterns that match it.
 async fn documented(app: &Http) -> Vec<(String, BTreeSet<String>)> {
     let document = app.get("/api/openapi.json").await.expect(200);
     let paths = document["paths"].as_object().expect("paths");
@@ -121,7 +121,7 @@ async fn every_get_has_its_head(env: Env) {
             .await
             .expect(200);
     }
-    // A HEAD at a hook that takes alerts by GET is a look, and no alert.
+    // A HEAD on a hook that accepts alerts by GET is only a check and no alert.
     let new = json!({"name": "Monitor", "source": "uptimerobot"});
     let made = app.post("/api/v1/integrations", new).await.expect(201);
     let hook = made["hook_url"].as_str().expect("a URL");
@@ -150,7 +150,7 @@ async fn a_link_with_added_parameters_works(env: Env) {
             nobody.get(&format!("{path}?{query}")).await.expect(200);
         }
     }
-    // A link that is not ours stays one; ours is tried where mails are.
+    // An invalid link stays invalid. A valid one is tested in the tests of emails.
     nobody
         .get("/unsubscribe/1.x?utm_source=mail")
         .await
@@ -171,7 +171,7 @@ async fn a_link_with_added_parameters_works(env: Env) {
             "{source}"
         );
     }
-    // The API itself takes a word that it does not know for a mistake.
+    // For the API, an unknown parameter is an error.
     app.get("/api/v1/incidents?utm_source=mail")
         .await
         .expect_invalid("?utm_source");
@@ -304,7 +304,7 @@ async fn slashes(env: Env) {
         let location = answer.header("location");
         assert!(location.is_empty() || location == "/status", "{path}: {answer}");
     }
-    // A program that calls the API is told, and not sent elsewhere.
+    // A program that calls the API gets an error and no redirect.
     app.get("/api/v1/incidents/").await.expect_problem(404);
     app.post("/api/v1/incidents/", json!({}))
         .await
@@ -424,7 +424,7 @@ fn a_public_url_is_the_root_of_a_host() {
         "file:///etc",
     ] {
         match read(wrong) {
-            // Dots are no path.
+            // Dots are not a path.
             Ok(kept) if wrong.ends_with("/.") => assert_eq!(kept.as_deref(), Some("https://example.com")),
             Ok(kept) => panic!("{wrong} is taken as {kept:?}"),
             Err(error) => assert!(

@@ -1,4 +1,5 @@
-//! "It is over" is said only when it is, and always with what the customer still has to do, or that it is nothing.
+//! A resolution can be sent only for a resolved incident, and it always says what the customer must do, or
+//! that there is nothing to do.
 
 use serde_json::{Value, json};
 
@@ -50,7 +51,7 @@ async fn the_incident_must_be_resolved(env: Env) {
     app.resolve(&incident).await;
     let notice = app.post(&path, &body).await.expect(201).id();
     let digest = app.digest(&notice).await;
-    // It was not over after all: what is drafted cannot go out.
+    // The incident was not over after all, so the draft cannot be sent.
     app.post(
         &format!("/api/v1/incidents/{incident}/status"),
         json!({"status": "investigating"}),

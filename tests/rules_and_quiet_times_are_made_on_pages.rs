@@ -1,5 +1,5 @@
-//! Rules for alerts, silences and maintenance windows are made, changed and ended on the pages: by the same roles, with the
-//! same words for what is wrong and the same events as through the API, and by forms of our own pages alone.
+//! Alert rules, silences and maintenance windows are created, changed and ended on the pages. The roles, the
+//! error texts and the events are the same as in the API, and only forms of Candor's own pages are accepted.
 
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ async fn started(env: &Env) -> (TestApp, Browser) {
     (app, browser)
 }
 
-/// A rule as the form sends it: every field, as a browser does.
+/// A rule as the form sends it, with every field, as a browser does.
 const RULE: [(&str, &str); 14] = [
     ("of", ""),
     ("name", "Storage"),
@@ -140,7 +140,7 @@ async fn a_rule_is_made_changed_moved_and_deleted(env: Env) {
         ],
     );
     hides(&page, &["Move up", "Move down"]);
-    // What is opened and saved stays what it was.
+    // A rule that is opened and saved stays unchanged.
     let path = format!("{RULES}/{id}");
     shows(
         &browser.page(&path).await,
@@ -199,7 +199,7 @@ async fn a_rule_is_made_changed_moved_and_deleted(env: Env) {
         .send_from(RULES, &step, &[("to", "down")])
         .await
         .expect(303);
-    // At the end it stays there.
+    // At the end of the list it stays at its place.
     browser
         .send_from(RULES, &step, &[("to", "down")])
         .await
@@ -319,7 +319,7 @@ async fn what_is_wrong_with_a_rule_stands_beside_it(env: Env) {
         shows(&answer.text, &["Nothing was saved"]);
         shows(&answer.text, &texts);
     }
-    // All of it is said at once, also what can only be checked when the rest can be read.
+    // All errors are shown at once, including those that need the other fields.
     let change = [
         ("name", ""),
         ("matchers.0.field", "service"),
@@ -340,7 +340,7 @@ async fn what_is_wrong_with_a_rule_stands_beside_it(env: Env) {
         ],
     );
     assert!(rules(&app).await.is_empty());
-    // What no form of ours sends is no form of ours.
+    // A form that no page of Candor sends is refused.
     for (change, text) in [
         (("nmae", "x"), "is no field of this form"),
         (("matchers.99.field", "title"), "is no field of this form"),
@@ -404,7 +404,7 @@ async fn a_rule_is_tried_on_a_kept_body(env: Env) {
             "selected>Disks",
         ],
     );
-    // An earlier rule goes first, and the page says so.
+    // An earlier rule has priority, and the page says so.
     app.post(
         "/api/v1/alert-rules",
         json!({"name": "All disks", "integration": made.id(), "policy": "record"}),
@@ -420,7 +420,7 @@ async fn a_rule_is_tried_on_a_kept_body(env: Env) {
             "only recorded",
         ],
     );
-    // A stored rule is tried in its place, as it is typed.
+    // A stored rule is tested at its position with the typed values.
     let id = rules(&app).await[0]["id"].as_str().expect("an id").to_owned();
     let tried = try_it(&[("body", &body), ("of", &id)], 200).await;
     shows(
@@ -469,7 +469,7 @@ const SILENCE: [(&str, &str); 7] = [
 async fn a_silence_is_made_and_ended(env: Env) {
     let (app, browser) = started(&env).await;
     shows(&browser.page(QUIET).await, &["None now, and none to come."]);
-    // Two hours from now on, unless somebody says otherwise.
+    // The default is two hours from now on.
     shows(
         &browser.page(NEW_SILENCE).await,
         &["value=\"2024-03-14T08:56\"", "value=\"UTC\""],
@@ -531,7 +531,7 @@ async fn a_silence_is_made_and_ended(env: Env) {
         &[">Past<", "ended <time datetime=\"2024-03-14T06:56:00Z\">"],
     );
     browser.send_from(QUIET, &end, &[]).await.expect(409);
-    // Neither is a window, nor is anything that is not there.
+    // A silence is not a maintenance window, and neither is an ID that does not exist.
     browser
         .send_from(QUIET, &format!("/admin/quiet/windows/{id}/end"), &[])
         .await
@@ -545,7 +545,7 @@ async fn a_silence_is_made_and_ended(env: Env) {
         actions(&app, "silence.").await,
         [by("silence.created"), by("silence.created"), by("silence.ended")]
     );
-    // What is over comes in pages.
+    // Ended ones are shown in pages.
     for n in 0..21 {
         let reason = format!("Old {n}");
         let new = json!({"reason": reason, "matchers": [{"field": "title", "is": "x"}], "until": "2024-03-14T07:00:00Z"});
@@ -673,7 +673,7 @@ async fn what_is_wrong_with_a_quiet_time_stands_beside_it(env: Env) {
             vec![("time_zone", "")],
             vec!["id=\"e-time_zone\"", "whose clocks show these times?"],
         ),
-        // The clocks of Berlin never show this, and this twice.
+        // In Berlin the first of these times does not exist, and the second exists twice.
         (
             vec![("until", "2024-03-31T02:30"), ("time_zone", "Europe/Berlin")],
             vec!["never or twice on the clocks"],
@@ -726,7 +726,7 @@ async fn what_is_wrong_with_a_quiet_time_stands_beside_it(env: Env) {
         shows(&answer.text, &["Nothing was saved"]);
         shows(&answer.text, &texts);
     }
-    // All of it is said at once.
+    // All errors are shown at once.
     let change = [
         ("name", ""),
         ("until", "soon"),
@@ -763,7 +763,7 @@ async fn what_is_wrong_with_a_quiet_time_stands_beside_it(env: Env) {
     app.finish().await;
 }
 
-/// Each form: where it is sent, and a filling that would do.
+/// Returns each form: the path that it is sent to, and valid values.
 async fn forms(app: &TestApp, browser: &Browser) -> Vec<(String, Vec<(&'static str, &'static str)>)> {
     browser.send_from(NEW_RULE, RULES, &RULE).await.expect(303);
     browser
@@ -823,7 +823,7 @@ async fn only_forms_of_the_session_change_anything(env: Env) {
             fields.push(("form_key", key));
             browser.send(path, &fields).await.expect(403);
         }
-        // Without a session it is not even looked at.
+        // Without a session the form is not read.
         let nobody = app.anonymous();
         let answer = nobody
             .post_raw(path, "application/x-www-form-urlencoded", "a=b")
@@ -843,7 +843,7 @@ async fn only_who_may_by_the_api_may_here(env: Env) {
     let forms = forms(&app, &browser).await;
     let viewer = Browser::signed_in(&app, &app.token("viewer").await).await;
     let operator = Browser::signed_in(&app, &app.token("operator").await).await;
-    // Everybody may look.
+    // Everybody with a session may read.
     for who in [&viewer, &operator] {
         let page = who.page(RULES).await;
         shows(&page, &["1. Storage"]);

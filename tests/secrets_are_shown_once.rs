@@ -1,4 +1,5 @@
-//! A secret that an answer shows this once is in no table afterwards: the answer that is kept for a repeat does not hold it.
+//! A secret that is shown only once is in no table afterwards. The answer that is stored for repeated
+//! requests does not contain it.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ async fn keyed(app: &TestApp, key: &str, path: &str, body: &Value) -> Answer {
         .await
 }
 
-/// Every text that the database holds, a row each.
+/// Returns every text in the database, one for each row.
 fn everything(env: &Env) -> Vec<String> {
     let tables = env.texts(match env.backend {
         Backend::Sqlite => {
@@ -77,7 +78,7 @@ async fn a_repeat_says_that_it_was_done_without_the_secret(env: Env) {
             "url",
             true,
         ),
-        // What is signed with must be known: these are in their own table, and nowhere else.
+        // Secrets that sign requests must be stored. They are only in their own table.
         (
             format!("/api/v1/accounts/{account}/endpoints"),
             json!({"url": "https://example.com/hook"}),
@@ -97,7 +98,7 @@ async fn a_repeat_says_that_it_was_done_without_the_secret(env: Env) {
         let shown = first[*field]
             .as_str()
             .unwrap_or_else(|| panic!("no {field}: {first}"));
-        // Of a URL, what makes it one's own.
+        // The secret part of a URL.
         let secret = match shown.starts_with("http") {
             true => shown.rsplit('/').next().expect("a secret"),
             false => shown,
@@ -119,7 +120,7 @@ async fn a_repeat_says_that_it_was_done_without_the_secret(env: Env) {
             assert_eq!(again.header("idempotency-replayed"), "true");
             assert!(!again.text.contains(secret), "{again}");
             assert_eq!(again.json["withheld"], json!([format!("/{field}")]), "{again}");
-            // The rest of it is as it was.
+            // The rest of the answer is unchanged.
             let mut rest = first.json.clone();
             let fields = rest.as_object_mut().expect("an object");
             fields.remove(*field);
@@ -128,12 +129,12 @@ async fn a_repeat_says_that_it_was_done_without_the_secret(env: Env) {
             assert_eq!(kept, rest);
         }
     }
-    // The secrets are as good as those of requests without a key.
+    // The secrets are as valid as those of requests without a key.
     assert_eq!(env.count("api_tokens"), 2);
     app.finish().await;
 }
 
-/// What an earlier version has kept is taken out by the migration.
+/// The migration removes secrets that an earlier version stored.
 async fn answers_that_were_kept_before_are_cleared(env: Env) {
     let mut app = TestApp::start(&env).await;
     keyed(
@@ -170,7 +171,7 @@ async fn answers_that_were_kept_before_are_cleared(env: Env) {
             .iter()
             .all(|text| !text.contains("cnd_0123456789"))
     );
-    // It is not carried out again: nobody knows any more what was answered.
+    // The request is not carried out again, because its answer is not known any more.
     keyed(
         &app,
         "made",

@@ -1,4 +1,4 @@
-//! The traps of each sender of alerts: what its bodies hold that a reader would take for something else.
+//! The difficult points of each sender of alerts, which a parser could easily misinterpret.
 
 use candor::alert::source::{self, Alert, Batch, PersonRef, Refusal, Request};
 use serde_json::{Value, json};
@@ -83,7 +83,7 @@ fn grafana_sends_firing_and_resolved_ones_in_one_body() {
         .map(|a| (a.firing, a.fingerprint.as_str()))
         .collect();
     assert_eq!(states, [(false, "a1"), (true, "a2")]);
-    // A relative link is none; an end that is Go's zero is none.
+    // A relative link is ignored, and so is an end time that is Go's zero time.
     assert_eq!(
         batch.alerts[1].link.as_deref(),
         Some("https://grafana.example.com/d/1")
@@ -160,7 +160,7 @@ fn sentry_names_the_user_of_an_event() {
         assert_eq!(times(&alert).0.as_deref(), Some("2024-03-14T06:56:00.5Z"));
         assert_eq!(alert.labels["project_id"], "42");
         assert_eq!(alert.labels["zone"], "b");
-        // Who it was is nobody's label.
+        // The user is in no label.
         assert!(
             !alert
                 .labels
@@ -307,7 +307,7 @@ fn opsgenies_nanoseconds_keep_their_digits() {
         .expect("an alert")
         .alerts
         .remove(0);
-    // As a float the last digits would be another microsecond.
+    // As a float, the last digits would give another microsecond.
     assert_eq!(
         times(&alert),
         (
@@ -387,7 +387,7 @@ fn datadogs_own_template_tells_the_state_in_its_title() {
         "datadog",
         &body("[Recovered on {host:a,zone:[b]}] Tracking", "8306082202796025695"),
     );
-    // The id is of the event, another one each time.
+    // The ID belongs to the event and is different each time.
     assert_eq!(beginning.fingerprint, end.fingerprint);
     assert_eq!(
         (beginning.firing, end.firing, beginning.title.as_str()),
@@ -412,7 +412,7 @@ fn an_alarm_of_cloudwatch_is_json_in_a_text() {
             "StateChangeTime": "2021-06-27T13:53:39.351+0000", "Region": "EU (Ireland)", "AlarmArn": "arn:aws:cloudwatch:eu-west-1:123456789012:alarm:CPU",
             "Trigger": {"Metrics": [{"Id": "m1", "MetricStat": {"Metric": {"MetricName": "CPUUtilization", "Namespace": "AWS/EC2", "Dimensions": [{"name": "InstanceId", "value": "i-1"}]}}}]}})
     };
-    // text/plain, as SNS calls it; and raw, where the topic is set so.
+    // SNS sends it as text/plain, or raw if the topic is set so.
     let enveloped = source::parse(
         "aws_sns",
         None,
@@ -423,7 +423,7 @@ fn an_alarm_of_cloudwatch_is_json_in_a_text() {
         alert.fingerprint,
         "arn:aws:cloudwatch:eu-west-1:123456789012:alarm:CPU"
     );
-    // An offset without a colon is not RFC 3339.
+    // An offset without a colon is not valid RFC 3339.
     assert_eq!(times(&alert).0.as_deref(), Some("2021-06-27T13:53:39.351Z"));
     assert_eq!(alert.labels["InstanceId"], "i-1");
     let raw = one("aws_sns", &alarm("OK"));
@@ -540,7 +540,7 @@ fn uptimerobot_writes_names_in_html_and_leaves_variables_as_they_are() {
     assert!(source::parse("uptimerobot", None, &get("")).is_err());
 }
 
-// The others
+// Other senders.
 
 #[test]
 fn google_calls_a_state_open_or_closed_in_any_case() {
@@ -591,7 +591,7 @@ fn azure_fires_to_say_that_a_service_is_well_again() {
         refused("azure_monitor", &body("Active", "Smoked")),
         "/data/essentials/monitorCondition"
     );
-    // The budget's alert has nulls where others have words.
+    // The alert of a budget has null where others have words.
     let budget = json!({"schemaId": "azureMonitorCommonAlertSchema", "data": {"essentials": {"monitoringService": "CostAlerts", "firedDateTime": "2024-03-14T06:56:00Z",
         "description": "Your budget", "alertRule": null, "severity": null, "signalType": null, "monitorCondition": "Fired", "alertId": "b"}, "alertContext": {"AlertData": {"BudgetName": "n"}}}});
     assert_eq!(one("azure_monitor", &budget).severity, "");
@@ -615,7 +615,7 @@ fn uptime_kumas_times_are_utc_or_have_their_offset_beside_them() {
         &body(json!({"status": 1, "localDateTime": "2024-03-14 09:56:00", "timezoneOffset": "+03:00"})),
     );
     assert_eq!(times(&local), (None, Some("2024-03-14T06:56:00Z".to_owned())));
-    // A time that may be anywhere is none.
+    // A time without a known zone is ignored.
     let nowhere = one(
         "uptime_kuma",
         &body(json!({"status": 0, "localDateTime": "2024-03-14 09:56:00"})),
@@ -702,7 +702,7 @@ fn zabbix_leaves_macros_as_they_are_written_and_its_times_have_no_zone() {
         one("zabbix", &body("PROBLEM", "1", "web is unreachable")),
         one("zabbix", &body("OK", "2", "web is reachable")),
     );
-    // The event's id in the link and the title change; the trigger's does not.
+    // The ID of the event in the link and the title change. The ID of the trigger does not.
     assert_eq!(begins.fingerprint, ends.fingerprint);
     assert_eq!(
         (begins.firing, ends.firing, begins.severity.as_str()),
@@ -715,7 +715,7 @@ fn zabbix_leaves_macros_as_they_are_written_and_its_times_have_no_zone() {
             .values()
             .any(|value| value.contains('{') || value.contains('*'))
     );
-    // Zabbix's test of a media type fills no macro.
+    // Zabbix fills no macro in the test of a media type.
     let test = read("zabbix", &body("{EVENT.STATUS}", "1", "x")).unwrap();
     assert_eq!((test.alerts.len(), test.ignored.len()), (0, 1));
 }
@@ -726,7 +726,7 @@ fn nagioss_state_counts_and_not_the_notifications_type() {
     let ok = one("nagios", &body("OK", "Sat Oct 26 23:20:39 UTC 2024"));
     assert_eq!((ok.firing, ok.fingerprint.as_str()), (false, "web/Disk"));
     assert_eq!(times(&ok).1.as_deref(), Some("2024-10-26T23:20:39Z"));
-    // CEST is a word, not an offset.
+    // CEST is a name and not an offset.
     let bad = one("nagios", &body("CRITICAL", "Wed Sep 19 15:29:14 CEST 2018"));
     assert_eq!(
         (bad.firing, bad.severity.as_str(), times(&bad).0),
@@ -736,7 +736,7 @@ fn nagioss_state_counts_and_not_the_notifications_type() {
     let mut flapping = body("WARNING", "");
     flapping["NOTIFICATIONTYPE"] = json!("FLAPPINGSTART");
     ignored("nagios", &flapping);
-    // The text of a mail, alone and as it was sent; the subject still says PROBLEM.
+    // The text of an email, alone and as it was sent. The subject still says PROBLEM.
     let text = "***** Nagios *****\n\nNotification Type: PROBLEM\n\nService: Disk\nHost: web\nAddress: \nState: OK\n\nDate/Time: 2016-01-31 10:46:20 +0100\n\nAdditional Info:\n\nDISK OK = fine\n";
     let quoted = text.replace('=', "=3D");
     let mail = format!(
@@ -761,7 +761,7 @@ fn nagioss_state_counts_and_not_the_notifications_type() {
             assert_eq!(times(&alert).1.as_deref(), Some("2016-01-31T09:46:20Z"));
         }
     }
-    // What a shell puts together is not always JSON.
+    // JSON that a shell builds is sometimes invalid.
     let broken = Request::json("{\"HOSTNAME\": \"web\", \"SERVICEOUTPUT\": \"disk \"full\"\"}");
     assert!(source::parse("nagios", None, &broken).is_err());
     let checkmk = json!({"NOTIFY_WHAT": "SERVICE", "NOTIFY_HOSTNAME": "web", "NOTIFY_SERVICEDESC": "CPU", "NOTIFY_SERVICESTATE": "CRITICAL", "url": "/check_mk/x"});
@@ -900,7 +900,7 @@ fn an_event_is_known_by_its_source_and_id_together() {
         one("cloudevents", &event("/a", "1", json!(1.5))).fingerprint,
         one("cloudevents", &event("/b", "1", json!("text"))).fingerprint
     );
-    // Data that name the problem bring its beginning and its end together.
+    // Data that identifies the problem connects its beginning with its end.
     let data = |status: &str| json!({"dedup_key": "disk", "status": status, "severity": "critical", "title": "Disk full", "resources": [{"type": "project", "id": "42"}], "people": [{"email": "a@example.com"}]});
     let (begins, ends) = (
         one("cloudevents", &event("/a", "1", data("firing"))),
@@ -962,7 +962,7 @@ fn an_event_is_known_by_its_source_and_id_together() {
     );
 }
 
-// Through the front door
+// The whole service.
 
 async fn made(app: &TestApp, source: &str) -> (String, String) {
     let made = app
@@ -1041,12 +1041,12 @@ async fn an_end_finds_its_beginning(env: Env) {
     let issue = |action: &str, status: &str| json!({"action": action, "data": {"issue": {"id": "77", "title": "It broke", "status": status, "level": "error"}}});
     let event = json!({"action": "triggered", "data": {"event": {"issue_id": "77", "title": "It broke", "level": "error", "user": {"email": "ann@example.com"}}}});
     let (id, url) = made(&app, "sentry").await;
-    // An issue alert, the same again, and the issue's own end.
+    // An issue alert, the same again, and the resolved issue.
     let opened = app.anonymous().post(&url, &event).await.expect(202);
     assert_eq!(opened["opened"].as_array().map(Vec::len), Some(1), "{opened}");
     let again = app.anonymous().post(&url, &event).await.expect(202);
     assert_eq!(again["attached"].as_array().map(Vec::len), Some(1), "{again}");
-    // Archived: nobody said that it is over.
+    // The issue was archived, which does not mean that it is resolved.
     app.anonymous()
         .post(&url, issue("archived", "ignored"))
         .await
@@ -1070,7 +1070,7 @@ async fn an_end_finds_its_beginning(env: Env) {
         .await
         .expect(200);
     assert_eq!(incident["status"], "monitoring");
-    // What the audit trail and the alert hold names nobody.
+    // The audit trail and the alert contain no user.
     let shown = format!(
         "{} {}",
         app.get("/api/v1/audit/export").await.expect(200).text,
@@ -1178,7 +1178,7 @@ async fn senders_that_do_not_post_json_are_served(env: Env) {
     let down = "monitorID=1&monitorFriendlyName=Shop&alertType=1&alertDateTime=1710399360";
     let opened = app.anonymous().get(&format!("{robot}?{down}")).await.expect(202);
     assert_eq!(opened["opened"].as_array().map(Vec::len), Some(1));
-    // The same by GET again is the same.
+    // The same request by GET is a repeat.
     let again = app.anonymous().get(&format!("{robot}?{down}")).await.expect(202);
     assert_eq!(again["attached"].as_array().map(Vec::len), Some(1));
     let up = "monitorID=1&monitorFriendlyName=Shop&alertType=2";
@@ -1188,14 +1188,14 @@ async fn senders_that_do_not_post_json_are_served(env: Env) {
         .await
         .expect(202);
     assert_eq!(ended["resolved"], 1);
-    // Where nothing comes by GET, it is no method.
+    // GET is not allowed for a source that does not use it.
     let (_, plain) = made(&app, "alertmanager").await;
     let refused = app.anonymous().get(&plain).await.expect_problem(405);
     assert_eq!(refused.header("allow"), "POST, PUT");
     let (_, grafana) = made(&app, "grafana").await;
     let body = json!({"alerts": [{"status": "firing", "fingerprint": "f", "labels": {"a": "b"}}]});
     app.anonymous().put(&grafana, &body).await.expect(202);
-    // CloudEvents ask before they send.
+    // A CloudEvents sender asks before it sends.
     let (_, events) = made(&app, "cloudevents").await;
     let asked = app
         .anonymous()
@@ -1211,7 +1211,7 @@ async fn senders_that_do_not_post_json_are_served(env: Env) {
         ),
         ("events.example.com", "*")
     );
-    // PagerDuty's own path: the key is the hook's token.
+    // The path of PagerDuty's API, where the key is the token of the hook.
     let (_, pagerduty) = made(&app, "pagerduty").await;
     let token = pagerduty.rsplit('/').next().expect("a token");
     let mut event = json!({"routing_key": token, "event_action": "trigger", "dedup_key": "disk", "payload": {"summary": "Disk full", "source": "db", "severity": "critical"}});

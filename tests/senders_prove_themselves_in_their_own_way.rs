@@ -1,4 +1,5 @@
-//! Senders that sign do so each in their own way; the others show the secret. While a secret is changed, either holds.
+//! Each sender that signs does so in its own way. The others send the secret. While a secret is being
+//! replaced, both the old and the new one are valid.
 
 use std::sync::{Arc, Mutex};
 
@@ -68,13 +69,13 @@ impl<'a> Hook<'a> {
         request.send().await
     }
 
-    /// 401, and nothing stored but the event.
+    /// Checks that a request is answered with 401 and that only the event is stored.
     async fn refuses(&self, headers: &[(&str, &str)], body: &str) {
         let tables = ["alerts", "incidents", "hook_requests", "timeline_entries"];
         let before = tables.map(|table| self.app.env.count(table));
         let events = self.app.env.count("audit_events");
         let refused = self.send(headers, body).await.expect_problem(401);
-        // Google and SNS show a password only after they are asked for one.
+        // Google and SNS send a password only after they are asked for one.
         assert!(
             refused.header("www-authenticate").starts_with("Basic"),
             "{refused}"
@@ -94,7 +95,7 @@ impl<'a> Hook<'a> {
 async fn sentry_signs_the_raw_bytes(env: Env) {
     let app = TestApp::start(&env).await;
     let hook = Hook::new(&app, "sentry", json!({"secret": SECRET})).await;
-    // Escaped as Sentry writes it: put together again it would be other bytes.
+    // The escapes are those of Sentry. Serialising the body again would give other bytes.
     let body = r#"{"action": "created",  "data": {"issue": {"id": "1", "title": "Gr\u00f6\u00dfe", "status": "unresolved"}}}"#;
     let right = hex(SECRET, &[body]);
     let kind = ("sentry-hook-resource", "issue");
@@ -118,7 +119,7 @@ async fn sentry_signs_the_raw_bytes(env: Env) {
     hook.refuses(&[kind, ("sentry-hook-signature", &hex(OLD, &[body]))], body)
         .await;
     hook.refuses(&[kind], body).await;
-    // A body that is not understood is refused for that only after its signature holds.
+    // A body that cannot be parsed is refused for this reason only after its signature was verified.
     let wrong = r#"{"action": "created", "data": 1}"#;
     hook.refuses(&[kind, ("sentry-hook-signature", &right)], wrong)
         .await;
@@ -128,7 +129,7 @@ async fn sentry_signs_the_raw_bytes(env: Env) {
     app.finish().await;
 }
 
-/// Made by `openssl dgst -sha256 -hmac`, and not by the code that is tested.
+/// `openssl dgst -sha256 -hmac` made this signature, and not the tested code.
 const KNOWN_BODY: &str = r#"{"event":{"id":"01HRYX0TESTS","event_type":"pagey.ping","data":{"type":"ping","message":"Hello, Candor \u00e4"}}}"#;
 const KNOWN_SECRET: &str = "a signing secret of these tests, made for openssl";
 const KNOWN_SIGNATURE: &str = "v1=a3cdd379faa6c1461c97b5e724c5c8f163fe263fb168cf4de41cac254371a177";
@@ -165,13 +166,13 @@ async fn pagerduty_signs_with_either_secret_while_one_is_changed(env: Env) {
     hook.refuses(&[("x-pagerduty-signature", &new)], &body.replace("P1", "P2"))
         .await;
     hook.refuses(&[], body).await;
-    // What sends events shows its key.
+    // A sender of events sends its key.
     let event = |key: &str| {
         json!({"routing_key": key, "event_action": "trigger", "payload": {"summary": "s", "source": "x", "severity": "info"}}).to_string()
     };
     hook.send(&[], &event(SECRET)).await.expect(202);
     hook.refuses(&[], &event("another key altogether")).await;
-    // A signature that somebody else's tool made.
+    // A signature that another tool made.
     let known = Hook::new(&app, "pagerduty", json!({"secret": KNOWN_SECRET})).await;
     known
         .send(&[("x-pagerduty-signature", KNOWN_SIGNATURE)], KNOWN_BODY)
@@ -183,7 +184,7 @@ async fn pagerduty_signs_with_either_secret_while_one_is_changed(env: Env) {
             &KNOWN_BODY.replace("Hello", "hello"),
         )
         .await;
-    // Each secret is checked as it is given.
+    // Each secret is checked when it is set.
     for (secrets, pointer) in [
         (json!({"secret": SECRET, "secrets": [OLD, "short"]}), "/secrets/1"),
         (json!({"secrets": ["a line\nbreak"]}), "/secrets/0"),
@@ -215,7 +216,7 @@ async fn grafana_signs_the_body_or_its_time_too(env: Env) {
     hook.send(&[("X-Grafana-Alerting-Signature", &plain)], body)
         .await
         .expect(202);
-    // Both headers can be called otherwise.
+    // Both headers can have other names.
     hook.send(&[("X-My-Signature", &plain)], body).await.expect(202);
     for (at, holds) in [
         (NOW, true),
@@ -233,7 +234,7 @@ async fn grafana_signs_the_body_or_its_time_too(env: Env) {
         ];
         if holds {
             hook.send(&headers, body).await.expect(202);
-            // Without its time, or with another one, it does not hold.
+            // Without its time, or with another one, the signature is invalid.
             hook.refuses(&headers[..1], body).await;
             hook.refuses(&[headers[0], ("x-grafana-alerting-timestamp", "1")], body)
                 .await;
@@ -308,14 +309,14 @@ async fn senders_that_cannot_sign_show_the_secret(env: Env) {
         hook.refuses(&[("authorization", "Bearer something else")], &body)
             .await;
         hook.refuses(&[("x-candor-token", "something else")], &body).await;
-        // A wrong proof is not mended by a right one beside it.
+        // A wrong proof together with a correct one is refused.
         hook.refuses(
             &[("authorization", "Basic eDp5"), ("x-candor-token", SECRET)],
             &body,
         )
         .await;
     }
-    // Those that have nothing but a URL put it there.
+    // Senders that have only a URL put the secret there.
     for (source, body) in [
         (
             "gcp_monitoring",
@@ -353,7 +354,7 @@ async fn senders_that_cannot_sign_show_the_secret(env: Env) {
 }
 
 const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:alarms";
-/// Answers as Amazon would, with a certificate of the tests, and notes what was asked for.
+/// Answers as Amazon would, with a certificate of the tests, and records the requests.
 fn amazon() -> (Fetch, Arc<Mutex<Vec<String>>>) {
     let asked = Arc::<Mutex<Vec<String>>>::default();
     let noted = asked.clone();
@@ -398,7 +399,7 @@ async fn amazon_signs_its_alarms_and_its_subscription_is_confirmed(env: Env) {
         wrong[field] = value;
         hook.refuses(&[], &plain(&wrong)).await;
     }
-    // Signed, but of long ago, or of another topic; and not signed at all.
+    // Messages with a valid signature that are old or of another topic, and one without a signature.
     hook.refuses(&[], &plain(&signed(message("2024-03-14T04:00:00.000Z", TOPIC))))
         .await;
     hook.refuses(
@@ -427,7 +428,7 @@ async fn amazon_signs_its_alarms_and_its_subscription_is_confirmed(env: Env) {
     let mut elsewhere = subscription.clone();
     elsewhere["SubscribeURL"] = json!("https://evil.example/?Action=ConfirmSubscription");
     hook.refuses(&[], &plain(&elsewhere)).await;
-    // Without a secret it is for a person to decide; nothing is visited.
+    // Without a secret a person must decide, and no URL is requested.
     let open = Hook::new(&app, "aws_sns", json!({})).await;
     let before = asked.lock().expect("no panic").len();
     assert_eq!(
@@ -441,7 +442,7 @@ async fn amazon_signs_its_alarms_and_its_subscription_is_confirmed(env: Env) {
 
 async fn no_secret_is_kept(env: Env) {
     let app = TestApp::start(&env).await;
-    // UptimeRobot repeats the hook's own URL among the contacts.
+    // UptimeRobot repeats the URL of the hook in the list of contacts.
     let robot = Hook::new(&app, "uptimerobot", json!({})).await;
     let token = robot.url.rsplit('/').next().expect("a token").to_owned();
     let contacts = format!("monitorAlertContacts=1%3B5%3Bhttps%3A%2F%2Fcandor.example%2Fhooks%2F{token}%3F");
@@ -495,7 +496,7 @@ async fn no_secret_is_kept(env: Env) {
         .await
         .expect(200);
     assert_eq!(kept.items()[0]["headers"]["user-agent"], "tests");
-    // What is kept can be taken in again all the same.
+    // A saved request can still be replayed.
     let kept = app
         .get(&format!("/api/v1/integrations/{}/bodies", robot.id))
         .await

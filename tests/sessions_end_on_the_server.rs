@@ -1,4 +1,4 @@
-//! A session of the pages ends where it was begun, on the server: whoever has copied its cookie has nothing then.
+//! A session of the pages ends on the server, so that a copied cookie does not work any more.
 
 use reqwest::Method;
 use serde_json::json;
@@ -40,7 +40,7 @@ async fn signing_out_ends_it_for_a_copied_cookie_too(env: Env) {
     let (here, elsewhere) = (sign_in(&app, ADMIN_TOKEN).await, sign_in(&app, ADMIN_TOKEN).await);
     assert_ne!(here, elsewhere);
     assert!(is_in(&app, &here).await && is_in(&app, &elsewhere).await);
-    // The cookie's secret is in the database as a hash alone.
+    // The secret of the cookie is stored only as a hash.
     let secret = here.split('=').nth(1).expect("a value");
     assert_eq!(env.count(&format!("admin_sessions WHERE id = '{secret}'")), 0);
     with(&app, &here, Method::POST, "/admin/sign-out")
@@ -49,7 +49,7 @@ async fn signing_out_ends_it_for_a_copied_cookie_too(env: Env) {
     assert!(!is_in(&app, &here).await, "a copied cookie");
     assert!(is_in(&app, &elsewhere).await, "another session of the same token");
     assert_eq!(env.count("audit_events WHERE action = 'admin.signed_out'"), 1);
-    // Again, with the copy: nothing to end.
+    // A second sign-out with the copy ends nothing.
     with(&app, &here, Method::POST, "/admin/sign-out")
         .await
         .expect(303);
@@ -70,7 +70,7 @@ async fn a_token_that_is_revoked_takes_its_sessions_along(env: Env) {
         .await
         .expect(204);
     assert!(!is_in(&app, &cookie).await);
-    // Not even where the token were made valid again.
+    // It stays ended even if the token were made valid again.
     env.sql("UPDATE api_tokens SET revoked_at = NULL")
         .expect("a change");
     assert!(!is_in(&app, &cookie).await);
@@ -97,9 +97,9 @@ async fn a_cookie_that_was_not_given_out_opens_nothing(env: Env) {
         "x",
         &secret[1..],
         &secret.to_uppercase(),
-        // What the database holds is no key.
+        // The stored value is not a valid cookie.
         &hash,
-        // As sessions once were.
+        // The form of an earlier version.
         "00000000-0000-0000-0000-000000000000.9999999999999999.c2lnbmF0dXJl",
     ] {
         assert!(!is_in(&app, &format!("{name}={value}")).await, "{value}");

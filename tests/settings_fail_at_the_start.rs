@@ -1,4 +1,4 @@
-//! A wrong or unknown setting ends the start with one clear line, which repeats no secret.
+//! A wrong or unknown setting ends the start with one clear line that repeats no secret.
 
 use std::fs;
 
@@ -26,10 +26,10 @@ fn the_environment_wins_over_the_file() {
     run(Backend::Sqlite, environment_and_file);
 }
 
-/// In values that must not be repeated.
+/// A secret in values that must not be repeated.
 const SECRET: &str = "hunter2hunter2";
 
-/// Starts and expects it to end with one line on standard error that holds these words.
+/// Starts the program and expects it to end with one line on standard error that contains these words.
 async fn refused(candor: &Binary, arguments: &[&str], words: &[&str]) {
     let output = candor.run(arguments).await;
     let shown = format!(
@@ -98,7 +98,7 @@ async fn wrong_settings(env: Env) {
             format!("postgres://candor:{SECRET}@127.0.0.1:1/candor"),
             vec!["database"],
         ),
-        // TLS that is not built in is not silently left out.
+        // If TLS is not built in, the setting is an error and is not ignored.
         (
             "database_url",
             format!("postgres://candor:{SECRET}@127.0.0.1:1/candor?sslmode=require"),
@@ -108,7 +108,7 @@ async fn wrong_settings(env: Env) {
                 vec!["CANDOR_DATABASE_URL", "postgres-tls"]
             },
         ),
-        // What libpq cannot read it would repeat.
+        // libpq would repeat a URL that it cannot parse.
         (
             "database_url",
             format!("postgres://candor:{SECRET}@[::1/candor"),
@@ -186,7 +186,7 @@ async fn wrong_settings(env: Env) {
         ),
         (
             "admin_token",
-            // A character too few.
+            // The token is one character too short.
             format!("{SECRET}x"),
             vec!["CANDOR_ADMIN_TOKEN", "short"],
         ),
@@ -272,7 +272,7 @@ async fn every_command(env: Env) {
     ] {
         refused(&candor, arguments, &["CANDOR_COLOUR"]).await;
     }
-    // It ended before it touched anything.
+    // The command ended before it created anything.
     assert_eq!(fs::read_dir(&env.directory).expect("a directory").count(), 0);
 }
 
@@ -288,7 +288,7 @@ async fn environment_and_file(env: Env) {
         let made = candor.post("/api/v1/integrations", integration).await.expect(201);
         made["hook_url"].as_str().expect("a URL").to_owned()
     };
-    // `listen` is given in both; `public_url` in the file alone.
+    // `listen` is set in both places, and `public_url` only in the file.
     let mut candor = Binary::new(&env);
     candor.serve().await;
     let url = hook_url(&candor).await;

@@ -1,4 +1,5 @@
-//! Siblings of the formats: the same senders, by another version, another template or another way in.
+//! Variants of the formats: the same senders with another version, another template or another way of
+//! sending.
 
 use candor::alert::source::{self, Alert, Batch, Refusal, Request};
 use serde_json::{Value, json};
@@ -51,7 +52,7 @@ fn icinga_says_the_state_in_the_headline() {
     assert_eq!(alert.severity, "critical");
     assert_eq!(alert.text, "DISK CRITICAL - 97% = full");
     assert_eq!(began(&alert).as_deref(), Some("2024-03-14T06:50:00Z"));
-    // The end of the same problem, in the newer text, by a command that sends it as a form.
+    // The end of the same problem, in the newer text, from a command that sends it as a form.
     let newer = "***** Service Monitoring on mon.example *****\n\ndisk on db1 is OK!\n\nInfo:    DISK OK\n\n\
                  When:    2024-03-14 10:00:00 +0300\nService: disk\nHost:    db1\n";
     is(
@@ -59,7 +60,7 @@ fn icinga_says_the_state_in_the_headline() {
         "db1/disk",
         false,
     );
-    // Of a host, and the older one that asks.
+    // A host, and the older form with a question mark.
     let host = "***** Icinga 2 Host Monitoring on mon *****\n\n==> db1 is DOWN! <==\n\nInfo?    PING CRITICAL\nWhen?    2024-03-14 09:50:00 +0300\nHost?    db1 (192.0.2.1)\n";
     is(&only("nagios", &sent("text/plain", host)), "db1", true);
     // In a field of a form or of JSON.
@@ -74,7 +75,7 @@ fn icinga_says_the_state_in_the_headline() {
 fn a_mail_is_read_however_it_is_written() {
     let headers = "From: icinga@mon.example\nTo: hook@candor.example\nSubject: [PROBLEM] disk on db1 is CRITICAL!\nMessage-ID: <1@mon.example>\nDate: Thu, 14 Mar 2024 06:50:05 +0000\nMIME-Version: 1.0\n";
     let mut mails: Vec<(&str, String)> = Vec::new();
-    // Quoted-printable as it should be, and with a bare `=`.
+    // Correct quoted-printable, and with a bare `=`.
     let proper = ICINGA.replace('=', "=3D");
     for text in [ICINGA, &proper] {
         mails.push((
@@ -121,15 +122,15 @@ fn a_mail_is_read_however_it_is_written() {
         assert_eq!(batch.alerts.len(), 1, "{how}: {batch:?}");
         is(&batch.alerts[0], "db1/disk", true);
     }
-    // The id of the mail is that of the message.
+    // The ID of the email is that of the message.
     let first = only("nagios", &sent("message/rfc822", mails[0].1.clone()));
     assert_eq!(first.message_id.as_deref(), Some("1@mon.example"));
-    // A subject that still says PROBLEM does not count where the text says that all is well.
+    // A subject that still says PROBLEM does not count if the text says that all is well.
     let over = format!(
         "{headers}Content-Type: text/plain\n\nNotification Type: PROBLEM\n\nService: disk\nHost: db1\nState: OK\n"
     );
     is(&only("nagios", &sent("text/plain", over)), "db1/disk", false);
-    // A mail of countless parts in one another ends no process.
+    // An email with a very deep nesting of parts does not end the process.
     let deep = format!(
         "Subject: x\n{}",
         "Content-Type: message/rfc822\n\n".repeat(40_000)
@@ -201,7 +202,7 @@ fn opsgenies_actions_bring_what_they_have() {
 
 #[test]
 fn older_and_newer_bodies_of_the_same_senders_are_read() {
-    // Pingdom before 2016, and a change event that is sent where alerts go.
+    // Pingdom before 2016, and a change event that is sent as an alert.
     let legacy = |description: &str, action: &str| json!({"check": "77", "checkname": "shop", "host": "a.example", "action": action, "incidentid": 1, "description": description});
     is(&of_json("pingdom", &legacy("down", "assign")), "77", true);
     is(&of_json("pingdom", &legacy("up", "notify_of_close")), "77", false);
@@ -213,7 +214,7 @@ fn older_and_newer_bodies_of_the_same_senders_are_read() {
             .alerts
             .is_empty()
     );
-    // An event without what PagerDuty itself would ask for is an event.
+    // An event without the fields that PagerDuty requires is still an event.
     is(
         &of_json(
             "pagerduty",
@@ -222,7 +223,7 @@ fn older_and_newer_bodies_of_the_same_senders_are_read() {
         "k",
         true,
     );
-    // CloudWatch by way of SNS, raw, and by EventBridge: one alarm, one key.
+    // CloudWatch through SNS, raw, and through EventBridge: one alarm has one key.
     let alarm = json!({"AlarmName": "a", "AlarmArn": "arn:aws:cloudwatch:eu-west-1:1:alarm:a", "NewStateValue": "ALARM", "StateChangeTime": "2024-03-14T06:50:00.000+0000"});
     let envelope =
         json!({"Type": "Notification", "MessageId": "m", "TopicArn": "t", "Message": alarm.to_string()});
@@ -238,7 +239,7 @@ fn older_and_newer_bodies_of_the_same_senders_are_read() {
     raw.headers
         .insert("x-amz-sns-message-id".to_owned(), "h".to_owned());
     assert_eq!(only("aws_sns", &raw).message_id.as_deref(), Some("h"));
-    // Azure: each message about the health of a resource has an id of its own, and is about one problem.
+    // Azure: each message about the health of a resource has its own ID and is about one problem.
     let health = |id: &str, status: &str| {
         json!({"data": {"essentials": {"alertId": id, "alertRule": "r", "monitorCondition": "Fired", "monitoringService": "Resource Health",
             "alertTargetIDs": ["/subscriptions/1/vm/A"], "firedDateTime": "2024-03-14T06:50:00Z"},
@@ -252,7 +253,7 @@ fn older_and_newer_bodies_of_the_same_senders_are_read() {
         (down.firing, up.firing, &down.fingerprint),
         (true, false, &up.fingerprint)
     );
-    // StatusCake by GET, by a form and as JSON.
+    // StatusCake by GET, as a form and as JSON.
     let mut get = Request {
         method: "GET".to_owned(),
         query: "TestID=5&Status=Down&Name=shop".to_owned(),
@@ -266,7 +267,7 @@ fn older_and_newer_bodies_of_the_same_senders_are_read() {
         "5",
         true,
     );
-    // Uptime Kuma: a form whose field holds the JSON, also in parts.
+    // Uptime Kuma: a form with JSON in its field, also as multipart.
     let kuma = r#"{"heartbeat":{"status":0},"monitor":{"id":7,"name":"n"},"msg":"m"}"#;
     let parts = format!("--x\r\nContent-Disposition: form-data; name=\"data\"\r\n\r\n{kuma}\r\n--x--\r\n");
     is(

@@ -1,5 +1,5 @@
-//! Heartbeats: whoever says every so often that it is alive is missed when it falls silent; not before its first beat, and
-//! not because the service itself was away.
+//! Heartbeats: a job that should report regularly is missing if it does not. It is not missing before its
+//! first heartbeat, or because Candor itself was down.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ on_both_databases!(
 const HEARTBEATS: &str = "/api/v1/heartbeats";
 const START: &str = "2021-10-05T20:00:00Z";
 
-/// That many seconds after the start.
+/// Returns the time this number of seconds after the start.
 fn after(seconds: i64) -> String {
     let start = candor::base::time::Timestamp::parse(START).expect("a time");
     start
@@ -38,14 +38,14 @@ async fn started(env: &Env) -> TestApp {
     TestApp::builder(env).at(START).start().await
 }
 
-/// Its id and its URL's path.
+/// Creates a heartbeat and returns its ID and the path of its URL.
 async fn make(app: &TestApp, name: &str, every: i64, grace: i64) -> (String, String) {
     let body = json!({"name": name, "every_seconds": every, "grace_seconds": grace});
     let made = app.post(HEARTBEATS, body).await.expect(201);
     (made.id(), path_of(&made["url"]))
 }
 
-/// The path alone: after a restart the port is another one.
+/// Returns only the path, because the port changes after a restart.
 fn path_of(url: &Value) -> String {
     let url = url::Url::parse(url.as_str().expect("a URL")).expect("a URL");
     url.path().to_owned()
@@ -64,7 +64,7 @@ async fn shown(app: &TestApp, id: &str) -> Value {
         .clone()
 }
 
-/// Waits until it is in that state.
+/// Waits until the heartbeat is in this state.
 async fn becomes(app: &TestApp, id: &str, state: &str) -> Value {
     eventually(&format!("the state {state}"), DEADLINE, async || {
         let shown = shown(app, id).await;
@@ -73,7 +73,8 @@ async fn becomes(app: &TestApp, id: &str, state: &str) -> Value {
     .await
 }
 
-/// Waits until everything that is due at that second has been looked at: another heartbeat falls silent then.
+/// Waits until everything that is due at this second was handled. Another heartbeat becomes missing then,
+/// which shows this.
 async fn at(app: &TestApp, seconds: i64) {
     app.set_clock(&after(seconds - 11));
     let (id, path) = make(app, "marker", 10, 0).await;
@@ -113,7 +114,7 @@ async fn silence_opens_an_incident_and_a_beat_ends_it(env: Env) {
         ]),
         json!(["up", 2, after(100), after(460)])
     );
-    // Until the last moment it may still come.
+    // Until the last moment the heartbeat may still arrive.
     at(&app, 459).await;
     assert_eq!(shown(&app, &id).await["state"], "up");
     app.set_clock(&after(460));
@@ -195,7 +196,7 @@ async fn what_never_beat_is_not_missed(env: Env) {
 async fn a_failure_is_told_at_once(env: Env) {
     let app = started(&env).await;
     let (id, path) = make(&app, "backup", 86_400, 0).await;
-    // Also where it never beat.
+    // This also works before the first heartbeat.
     app.anonymous().get(&format!("{path}/fail")).await.expect(200);
     assert_eq!(shown(&app, &id).await["state"], "failed");
     let alert = app.all("/api/v1/alerts?status=firing").await[0].clone();
@@ -221,7 +222,7 @@ async fn every_way_of_asking_is_a_beat(env: Env) {
     let (id, path) = make(&app, "job", 60, 0).await;
     let anonymous = app.anonymous();
     anonymous.get(&path).await.expect(200);
-    // As clients of other services ask: with a number of the run, with what the job wrote.
+    // Clients of other services add the number of the run or the output of the job.
     anonymous.get(&format!("{path}?rid=7")).await.expect(200);
     anonymous.request(Method::HEAD, &path).send().await.expect(200);
     anonymous
@@ -274,14 +275,14 @@ async fn the_services_own_absence_is_no_silence(env: Env) {
     beat(&app, &path).await;
     let (untouched, _) = make(&app, "never", 60, 30).await;
     app.down_until(&after(7_200)).await;
-    // A whole period and its grace from the start on.
+    // A whole period and its grace period from the start on.
     assert_eq!(shown(&app, &id).await["deadline_at"], json!(after(7_290)));
     assert_eq!(shown(&app, &untouched).await["deadline_at"], Value::Null);
     at(&app, 7_289).await;
     assert_eq!(shown(&app, &id).await["state"], "up");
     app.set_clock(&after(7_290));
     becomes(&app, &id, "silent").await;
-    // What was silent before is silent still, and is told apart from what is granted a period.
+    // A heartbeat that was missing before is still missing, and one that gets a new period is not.
     app.down_until(&after(9_000)).await;
     assert_eq!(shown(&app, &id).await["state"], "silent");
     beat(&app, &path).await;
@@ -419,7 +420,7 @@ async fn wrong_heartbeats_are_refused_field_by_field(env: Env) {
 
 async fn two_processes_miss_it_once(env: Env) {
     if env.backend == Backend::Sqlite {
-        // An embedded database has one process.
+        // With SQLite there is only one process.
         return;
     }
     let (app, other) = (started(&env).await, started(&env).await);
@@ -434,7 +435,7 @@ async fn two_processes_miss_it_once(env: Env) {
     for id in &ids {
         becomes(&app, id, "silent").await;
     }
-    // The marker comes after everything that is due, in both.
+    // In both processes, the marker comes after everything that is due.
     at(&other, 100).await;
     at(&app, 100).await;
     let alerts = app.all("/api/v1/alerts?status=firing").await;

@@ -1,5 +1,5 @@
-//! A silence records what it is about and opens nothing; a maintenance window opens no incident, and hides nothing beside
-//! what it names.
+//! An alert that a silence matches is recorded and opens nothing. A maintenance window opens no incident and
+//! affects only the alerts that it names.
 
 use serde_json::{Value, json};
 
@@ -104,12 +104,12 @@ async fn a_silenced_alert_is_recorded_and_opens_when_the_silence_is_over(env: En
         ),
         (&Value::Null, &json!(1), &json!(silence.id()), &Value::Null)
     );
-    // Another alert is no business of it.
+    // The silence does not affect another alert.
     assert_eq!(
         counted(&post(&app, &hook, &[firing("b", json!({"service": "mail"}))]).await),
         [1, 0, 0]
     );
-    // It ends by itself, and what still fires opens when it comes again.
+    // The silence ends by itself, and an alert that still fires opens an incident with its next repeat.
     app.set_clock("2024-03-14T07:30:00Z");
     let opened = post(&app, &hook, std::slice::from_ref(&alert)).await;
     assert_eq!(counted(&opened), [1, 0, 0], "{opened}");
@@ -130,7 +130,7 @@ async fn a_silenced_alert_is_recorded_and_opens_when_the_silence_is_over(env: En
     app.post(&format!("/api/v1/silences/{}/end", silence.id()), json!({}))
         .await
         .expect_problem(409);
-    // One for later holds from then on, and is ended by hand.
+    // A silence for later is active from its start on, and a person ends it.
     let later = json!({"matchers": [{"field": "labels.service", "matches": "m.*"}], "from": "2024-03-14T08:00:00Z",
         "until": "2024-03-15T08:00:00Z", "reason": "Tests"});
     let later = app.post("/api/v1/silences", later).await.expect(201);
@@ -139,7 +139,7 @@ async fn a_silenced_alert_is_recorded_and_opens_when_the_silence_is_over(env: En
     assert_eq!(counted(&post(&app, &hook, &[fresh(1)]).await), [1, 0, 0]);
     app.set_clock("2024-03-14T08:00:00Z");
     assert_eq!(counted(&post(&app, &hook, &[fresh(2)]).await), [0, 0, 1]);
-    // A repeat on an open incident stays where it is; an end ends.
+    // A repeat on an open incident stays there, and a resolved alert still resolves.
     assert_eq!(
         counted(&post(&app, &hook, std::slice::from_ref(&alert)).await),
         [0, 1, 1]
@@ -155,7 +155,8 @@ async fn a_silenced_alert_is_recorded_and_opens_when_the_silence_is_over(env: En
         (&json!("ended"), &json!("2024-03-14T08:00:00Z"))
     );
     assert_eq!(counted(&post(&app, &hook, &[fresh(3)]).await), [1, 0, 0]);
-    // One that was over, and comes back while it is silenced: its incident is still open, and takes it in afterwards.
+    // An alert that was resolved fires again while it is silenced. Its incident is still open and gets it
+    // afterwards.
     post(&app, &hook, &[resolved(&alert)]).await;
     let again = json!({"matchers": [{"field": "fingerprint", "is": "a"}], "until": "2024-03-14T08:10:00Z", "reason": "Once more"});
     let again = app.post("/api/v1/silences", again).await.expect(201);
@@ -239,7 +240,7 @@ async fn a_window_opens_no_incident_and_joins_one_that_is_open(env: Env) {
         counted(&post(&app, &hook, &[alert("c", "mail")]).await),
         [1, 0, 0]
     );
-    // A silence is no window, and the other way round.
+    // A silence is not a maintenance window, and the reverse.
     app.get(&format!("/api/v1/silences/{}", window.id()))
         .await
         .expect_problem(404);
@@ -442,7 +443,7 @@ async fn a_trial_says_where_an_alert_goes(env: Env) {
     assert_eq!(of(1)["references"][0]["id"], "savanna");
     assert_eq!(of(6)["silence"], json!({"id": silence, "name": "We know"}));
     assert_eq!((&of(9)["rule"], &of(9)["group"]), (&none, &none));
-    // Other rules, which nobody has stored.
+    // Other rules that are not stored.
     let other = json!({"name": "Nothing", "policy": "record", "matchers": [{"field": "title", "matches": "Alert .*"}]});
     let tried = app
         .post(
@@ -468,7 +469,7 @@ async fn a_trial_says_where_an_alert_goes(env: Env) {
     .await
     .expect_invalid("/alert_rules/0/matchers");
     assert_eq!(tables.map(|table| env.count(table)), before);
-    // And that is what happens.
+    // The real request has the same result.
     let taken = post(&app, &hook, &alerts).await;
     assert_eq!(counted(&taken), [2, 1, 1], "{taken}");
     assert_eq!(taken["reopened"].as_array().map(Vec::len), Some(1), "{taken}");

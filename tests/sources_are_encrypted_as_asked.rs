@@ -1,5 +1,5 @@
-//! What the URL of a MySQL source asks of its connection holds: where TLS is required nothing is said in the open, and a
-//! certificate is believed only from an authority that is, and for the name in the URL.
+//! The URL of a MySQL source decides about the encryption. If TLS is required, nothing is sent without it. A
+//! certificate is accepted only from a trusted authority and for the name in the URL.
 
 use std::net::{Ipv4Addr, ToSocketAddrs};
 use std::time::Duration;
@@ -22,7 +22,7 @@ on_both_databases!(
 
 const SOURCES: &str = "/api/v1/directory/sources";
 
-/// Looks at a source, which is deleted afterwards: what it says is wrong, or nothing, and all that it says.
+/// Tests a source and deletes it afterwards. Returns its error, if there is one, and the whole answer.
 async fn looked_at(app: &TestApp, source: &Value) -> (String, Value) {
     let id = app.post(SOURCES, source).await.expect(201).id();
     let look = app
@@ -51,7 +51,7 @@ async fn a_mysql_is_read_over_tls(env: Env) {
     };
     let required = format!("?tls=required&tls_ca={}", authority.display());
 
-    // The server itself lets `sealed` in over TLS alone.
+    // The server itself accepts the user `sealed` only with TLS.
     let name = mysql_server::NAME;
     let (said, look) = looked_at(&app, &at("sealed", name, &required)).await;
     assert_eq!(said, "", "{look}");
@@ -62,7 +62,7 @@ async fn a_mysql_is_read_over_tls(env: Env) {
         .expect("the resources");
     assert_eq!(resources["total"], CUSTOMERS * 2 + ASSETS);
 
-    // The server listens on the one address only; elsewhere it cannot be reached by that name.
+    // The server listens on one address only, so the other name cannot be reached.
     let mut addresses = ("localhost", 0).to_socket_addrs().expect("an address");
     let of_another_name = match addresses.next().is_some_and(|first| first.is_ipv4()) {
         true => "not valid for name",
@@ -94,14 +94,14 @@ async fn a_mysql_is_read_over_tls(env: Env) {
     app.finish().await;
 }
 
-/// A packet of the protocol, with its number in the exchange.
+/// Returns a packet of the protocol, with its number in the exchange.
 fn packet(number: u8, parts: &[&[u8]]) -> Vec<u8> {
     let payload = parts.concat();
     let length = u8::try_from(payload.len()).expect("a short packet");
     [&[length, 0, 0, number], &payload[..]].concat()
 }
 
-/// The greeting of a server: protocol 10, and a password by `mysql_native_password`.
+/// Returns the greeting of a server: protocol 10, and a password with `mysql_native_password`.
 fn greeting(offers_tls: bool) -> Vec<u8> {
     const PROTOCOL_41_AND_SECURE: u16 = 0x8200;
     const TLS: u16 = 0x0800;
@@ -123,7 +123,7 @@ fn greeting(offers_tls: bool) -> Vec<u8> {
     packet(0, &parts)
 }
 
-/// A server for one connection, as it goes on after it was connected to.
+/// Runs a server for one connection with the given dialogue.
 async fn server<T: Send + 'static, F: Future<Output = T> + Send>(
     then: impl FnOnce(TcpStream) -> F + Send + 'static,
 ) -> (u16, JoinHandle<T>) {
@@ -158,14 +158,14 @@ async fn a_mysql_without_tls_hears_no_password(env: Env) {
         let user = heard.windows(6).any(|part| part == b"hushed");
         assert_eq!(user, hears, "{parameters}: {said}: {heard:?}");
         if !hears {
-            // A goodbye at the most.
+            // The server gets at most a goodbye.
             assert!([&[][..], &[1, 0, 0, 0, 1]].contains(&&heard[..]), "{heard:?}");
         }
     }
     app.finish().await;
 }
 
-/// Somebody in the way cannot read what is encrypted, but can put answers before it.
+/// An attacker on the network cannot read encrypted data, but can insert answers before the encryption.
 async fn what_was_said_in_the_open_does_not_count_inside(env: Env) {
     let app = TestApp::start(&env).await;
     let certificate = Certificate::new();
@@ -193,13 +193,13 @@ async fn what_was_said_in_the_open_does_not_count_inside(env: Env) {
         .concat();
         let said = [greeting(true), welcome, answer.repeat(20)].concat();
         stream.write_all(&said).await.expect("a greeting and more");
-        // What asks for TLS.
+        // The request for TLS.
         let mut asked = [0; 36];
         stream.read_exact(&mut asked).await.expect("a question");
         let acceptor = TlsAcceptor::from(certificate.server());
         let mut stream = acceptor.accept(stream).await.expect("TLS");
         let mut heard = Vec::new();
-        // Whoever is not taken in waits for an answer: not for ever.
+        // A refused client waits for an answer, but not without an end.
         let all = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut heard));
         let _ = all.await;
         heard

@@ -1,5 +1,5 @@
-//! A source of SQL: looked at, read, read again after changes, stopped where too much would go, and never written to. Each
-//! against a real database of its kind.
+//! An SQL source is tested, read, read again after changes, stopped if too much would be archived, and never
+//! written. Each test uses a real database of its kind.
 
 use serde_json::{Value, json};
 
@@ -55,7 +55,7 @@ async fn is_synced(env: &Env, shop: &Shop) {
     let id = made(&app, &shop.source()).await;
     let source = format!("{SOURCES}/{id}");
 
-    // A look stores nothing.
+    // A test stores nothing.
     let look = app.post(&format!("{source}/test"), json!({})).await.expect(200);
     assert_eq!(look["ok"], true, "{look}");
     let resources = look["queries"]
@@ -90,7 +90,7 @@ async fn is_synced(env: &Env, shop: &Shop) {
     assert_eq!(change(&again, "resources"), [0, 0, two + ASSETS as u64, 0]);
     assert_eq!(change(&again, "collaborators"), [0, 0, all, 0]);
 
-    // A change, a new row, and a row that is gone.
+    // A changed row, a new row, and a deleted row.
     shop.sql("UPDATE users SET email = 'new@example.com' WHERE id = 2");
     shop.sql("UPDATE projects SET tier = 'free' WHERE id = 3");
     shop.sql("INSERT INTO assets VALUES ('added', 2)");
@@ -118,13 +118,13 @@ async fn is_synced(env: &Env, shop: &Shop) {
             .len(),
         0
     );
-    // It comes back.
+    // The deleted row returns.
     shop.sql("INSERT INTO assets VALUES ('it''s-7', 1)");
     assert_eq!(change(&synced(&app, &id).await, "resources")[0], 1);
     let back = app.get("/api/v1/resources/asset/it's-7").await.expect(200);
     assert_eq!(back["gone_at"], Value::Null);
 
-    // Too much at once: nothing is stored until somebody says so.
+    // Too much would be archived, so nothing is stored until it is confirmed.
     shop.sql("DELETE FROM assets WHERE id <> 'added'");
     shop.sql("UPDATE customers SET name = 'Renamed' WHERE id = 1");
     let stopped = synced(&app, &id).await;
@@ -160,7 +160,7 @@ async fn is_synced(env: &Env, shop: &Shop) {
         .await
         .expect_problem(409);
 
-    // The password is seen nowhere.
+    // The password appears nowhere.
     let secret = url::Url::parse(&shop.url())
         .ok()
         .and_then(|url| url.password().map(str::to_owned));
@@ -226,7 +226,7 @@ async fn a_mysql_refuses_to_be_written(env: Env) {
     is_refused(&env, &shop, &tries).await;
 }
 
-/// Each query is refused by the database itself, for the reason given.
+/// Checks that the database itself refuses each query with the given reason.
 async fn is_refused(env: &Env, shop: &Shop, tries: &[(&str, &str)]) {
     let app = TestApp::start(env).await;
     for (index, (query, why)) in tries.iter().enumerate() {
@@ -245,7 +245,7 @@ async fn is_refused(env: &Env, shop: &Shop, tries: &[(&str, &str)]) {
         let said = run["errors"][0]["detail"].as_str().unwrap_or_default();
         assert!(said.contains(why), "{query}: {run:#}");
     }
-    // It is all still there.
+    // All data is still there.
     let id = made(&app, &shop.source()).await;
     let run = synced(&app, &id).await;
     assert_eq!(change(&run, "people")[0], CUSTOMERS as u64, "{run:#}");
@@ -303,7 +303,7 @@ async fn what_is_wrong_is_said_and_nothing_stored(env: Env) {
             .is_some_and(|why| why.contains("5 rows have a null in id")),
         "{errors}"
     );
-    // Members of an account that nobody knows.
+    // Members of an unknown account.
     let errors = failed(
         &app,
         &shop,
@@ -341,7 +341,7 @@ async fn what_is_wrong_is_said_and_nothing_stored(env: Env) {
     ] {
         assert_eq!(env.count(table), 0, "{table}");
     }
-    // A look says the same, row by row.
+    // A test reports the same, row by row.
     let mut source = shop.source();
     source["queries"] = json!({"people": "SELECT id, name, email FROM users"});
     let id = made(&app, &source).await;
@@ -457,7 +457,7 @@ async fn a_source_runs_on_its_schedule(env: Env) {
     assert_eq!(status["next_run_at"], "2024-03-15T03:00:00Z");
     assert_eq!(status["last_success_at"], "2024-03-14T03:00:00Z");
     assert_eq!(status["age_seconds"], 0);
-    // The file is gone: the next run fails, and the copy grows old.
+    // The file does not exist any more. The next run fails, and the data becomes older.
     shop.sql("DROP TABLE customers");
     app.set_clock("2024-03-15T03:00:00Z");
     eventually("a run that fails", DEADLINE, async || {
@@ -554,13 +554,13 @@ async fn storing_shows_how_far_it_is(env: Env) {
     app.finish().await;
 }
 
-/// Beside all assets a few members are hardly anything, and yet nobody would tell these owners.
+/// A few members are a very small share of all rows, but nobody would notify these owners.
 async fn a_share_of_one_kind_is_too_much(env: Env) {
     let shop = Shop::sqlite(&env);
     let app = TestApp::start(&env).await;
     let id = made(&app, &shop.source()).await;
     synced(&app, &id).await;
-    // A tenth may go, and a quarter may not.
+    // A tenth may be archived, but not a quarter.
     shop.sql("UPDATE users SET owns = NULL WHERE id <= 3");
     let mut source = shop.source();
     source["queries"]["members"] =
@@ -602,10 +602,10 @@ async fn two_sources_leave_each_others_rows_alone(env: Env) {
         ids.push(made(&app, &source).await);
         synced(&app, &ids[ids.len() - 1]).await;
     }
-    // 11 to 20 were brought by the second source last. The first one brings nothing more.
+    // The second source has written 11 to 20 last, and the first one does not contain them any more.
     shop.sql("UPDATE customers SET name = 'x' WHERE id <= 20");
     let run = synced(&app, &ids[0]).await;
-    // A kind of ten rows that vanishes altogether is looked at whatever the share.
+    // If all rows of a kind with ten rows disappear, the run must be confirmed, whatever the share is.
     assert_eq!(run["state"], "needs_confirmation", "{run:#}");
     let confirm = format!(
         "{SOURCES}/{}/runs/{}/confirm",
@@ -625,7 +625,7 @@ async fn two_sources_leave_each_others_rows_alone(env: Env) {
         let shown = app.get(&format!("/api/v1/accounts/{account}")).await.expect(200);
         assert_eq!(shown["gone_at"] != Value::Null, gone, "{account}");
     }
-    // A source that ends takes nothing with it.
+    // Deleting a source does not change its entries.
     app.delete(&format!("{SOURCES}/{}", ids[1])).await.expect(204);
     assert_eq!(env.count("accounts WHERE gone_at IS NULL"), 21);
     assert_eq!(env.count("directory_origins"), 0);
@@ -638,7 +638,7 @@ async fn a_tree_is_moved_as_a_whole(env: Env) {
     let mut source = shop.source();
     source["queries"] = json!({
         "accounts": "SELECT id, name FROM customers",
-        // Every row names its account, and parents sort behind their children.
+        // Every row names its account, and parents are sorted after their children.
         "resources": "SELECT 'project' AS type, CAST(id AS TEXT) AS id, customer_id AS account, NULL AS parent_type, NULL AS parent_id FROM projects \
                       UNION ALL SELECT 'asset', a.id, p.customer_id, 'project', a.project_id FROM assets a JOIN projects p ON p.id = a.project_id",
     });

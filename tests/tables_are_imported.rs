@@ -1,4 +1,5 @@
-//! CSV and TSV: a table of one kind of rows, with a mapping of its columns, whole or not at all.
+//! CSV and TSV: a table with rows of one kind and a mapping of its columns is imported completely or not at
+//! all.
 
 use std::fmt::Write as _;
 
@@ -72,7 +73,7 @@ async fn spreadsheets_are_read_as_they_are_saved(env: Env) {
         &'static [(&'static str, &'static str)],
     );
     let cases: [Case; 9] = [
-        // Rows without any value, also whole ones of blanks, and before the header.
+        // Rows without any value, including rows of spaces, and rows before the header.
         (
             "text/csv",
             b",,\n\nid,name,email\na1,Ann,\n,,\n \t,  ,\n,\nb1,Bo,\n,,,,\n",
@@ -103,7 +104,7 @@ async fn spreadsheets_are_read_as_they_are_saved(env: Env) {
             b"\xef\xbb\xbfsep=;\nid;name;email\na6;\"Ann\r\nMaria\n\n Smith\";\n",
             &[("a6", "Ann Maria Smith")],
         ),
-        // Blanks, quotes and a line break in the header, and a separator at the end of each line.
+        // Spaces, quotes and a line break in the header, and a separator at the end of each line.
         (
             "text/csv",
             b"\" id \",\"name\n\",email ,\na7,Ann,ann7@example.com ,\nb7,Bo,,\n",
@@ -164,7 +165,7 @@ async fn a_file_that_is_no_table_says_what_it_is(env: Env) {
             "{word}: {error}"
         );
     }
-    // The lines are counted from the first one of the file.
+    // The lines are counted from the first line of the file.
     let bytes = b"sep=;\nid;name;email\n\na;Ann;\nb;;\n";
     let answer = app
         .post_raw(
@@ -239,7 +240,7 @@ async fn a_wrong_cell_is_named_by_line_and_column(env: Env) {
             "{query}: {errors:?}"
         );
     }
-    // A quote that never ends is not read to the end of the file.
+    // After a quote that is never closed, the file is not read to its end.
     let errors = refused(
         table(
             &app,

@@ -1,5 +1,5 @@
-//! Random directories and random changes of them: who is affected is what a naive reading of the rules says, now and
-//! as of every time in between, and never anybody of an account that owns nothing affected.
+//! Random directories and random changes. The audience is what a naive reading of the rules finds, now and at
+//! every time in between. It never contains anybody of an account that owns nothing affected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ use crate::support::{Env, on_both_databases};
 
 on_both_databases!(whatever_the_directory_is);
 
-/// Small numbers, so that things meet: ids are indices.
+/// The numbers are small, so that entries often refer to each other. IDs are indices.
 #[derive(Clone, Debug)]
 struct Model {
     accounts: Vec<Gone>,
@@ -32,23 +32,23 @@ struct Model {
     members: BTreeMap<(usize, usize), (bool, Gone)>,
     collaborators: BTreeMap<(usize, usize), (String, Gone)>,
     affected: BTreeSet<usize>,
-    /// Who was the user of an error.
+    /// The people who hit the error.
     seen: BTreeSet<usize>,
     rule: Rule,
 }
 
-/// A change of the directory. Some are impossible, and are refused.
+/// A change of the directory. Some changes are impossible and are refused.
 #[derive(Clone, Debug)]
 enum Op {
-    /// Gives a role in an account, or ends the membership.
+    /// Sets the role of a person in an account, or ends the membership.
     Member(usize, usize, Option<bool>),
-    /// Gives a role on a resource, or ends the collaboration.
+    /// Sets the role of a person on a resource, or ends the collaboration.
     Collaborator(usize, usize, Option<String>),
-    /// Puts a resource at another place, or deletes it.
+    /// Moves a resource or archives it.
     Resource(usize, Option<(Option<usize>, Option<usize>)>),
-    /// Deletes a person, or brings them back.
+    /// Archives a person or makes the person active again.
     Person(usize, Gone),
-    /// Deletes an account, or brings it back.
+    /// Archives an account or makes it active again.
     Account(usize, Gone),
 }
 
@@ -146,7 +146,7 @@ fn model() -> impl Strategy<Value = Model> {
             |(accounts, people, resources, members, collaborators, (affected, seen), rule)| {
                 let mut placed: Vec<Resource> = Vec::new();
                 for (index, (gone, account, parent)) in resources.into_iter().enumerate() {
-                    // Parents come before their children; a child of an account keeps to it.
+                    // Parents come before their children, and a child stays in its account.
                     let parent = parent.filter(|_| index > 0).map(|at| at.index(index));
                     let above = parent.and_then(|at| named_above(&placed, at));
                     let account = account.filter(|account| above.is_none_or(|above| above == *account));
@@ -186,7 +186,7 @@ fn named_above(resources: &[Resource], at: usize) -> Option<usize> {
 type Reason = (usize, Option<usize>, Option<usize>, String);
 
 impl Model {
-    /// A resource and what it is part of, up to the first one that is gone.
+    /// Returns a resource and its ancestors, up to the first archived one.
     fn chain(&self, resource: usize) -> Vec<usize> {
         let mut chain = Vec::new();
         let mut next = Some(resource);
@@ -197,7 +197,7 @@ impl Model {
         chain
     }
 
-    /// The rules, word for word.
+    /// Computes the audience exactly as the rules say.
     fn audience(&self) -> BTreeMap<usize, BTreeSet<Reason>> {
         let mut people: BTreeMap<usize, BTreeSet<Reason>> = BTreeMap::new();
         for affected in &self.affected {
@@ -234,14 +234,14 @@ impl Model {
                 }
             }
         }
-        // Whatever the rule and the roles.
+        // These people are included for every rule and role.
         for person in self.seen() {
             people.entry(person).or_default();
         }
         people
     }
 
-    /// Who was the user of an error and is there.
+    /// Returns the active people who hit the error.
     fn seen(&self) -> impl Iterator<Item = usize> {
         self.seen
             .iter()
@@ -249,7 +249,7 @@ impl Model {
             .filter(|person| !self.people[*person].gone)
     }
 
-    /// Those users as an event names them: some by their ids, some by their addresses.
+    /// Returns those people as an event names them: some by their IDs and some by their addresses.
     fn users(&self) -> Vec<PersonRef> {
         self.seen
             .iter()
@@ -266,7 +266,7 @@ impl Model {
             .collect()
     }
 
-    /// As an import, everything there at first.
+    /// Returns the model as an import in which everything is active.
     fn lines(&self) -> String {
         let mut lines: Vec<Value> = Vec::new();
         for index in 0..self.accounts.len() {
@@ -301,7 +301,7 @@ impl Model {
     }
 }
 
-/// The state of the model at a time, and what was resolved as of then.
+/// The state of the model at a time, and the audience that was computed for this time.
 type State = (Model, Audience);
 type Resolved = candor::base::error::Result<(Vec<State>, Model)>;
 
@@ -309,9 +309,10 @@ fn at(index: usize) -> ResourceRef {
     resource::at("r", &index.to_string()).expect("an id")
 }
 
-/// Puts the model into the database, whatever was there, and opens an incident.
+/// Replaces the directory in the database with the model and opens an incident.
 fn begin(tx: &mut Tx<'_>, model: &Model) -> candor::base::error::Result<IncidentId> {
-    // What an earlier case left is gone, and the resources stand alone: this case brings back its own.
+    // The entries of an earlier case are archived, and the resources have no parents. This case restores its
+    // own entries.
     for index in (0..RESOURCES).rev() {
         if resource::get(tx.conn, &at(index)).is_ok() {
             let alone = serde_json::from_value(json!({})).expect("a resource");
@@ -382,7 +383,7 @@ fn begin(tx: &mut Tx<'_>, model: &Model) -> candor::base::error::Result<Incident
     Ok(incident)
 }
 
-/// Carries a change out, in the database and in the model.
+/// Makes a change in the database and in the model.
 fn carry_out(tx: &mut Tx<'_>, model: &mut Model, op: &Op) -> candor::base::error::Result<()> {
     let word = |word: &str| ExternalId::parse(word).expect("a word");
     match op {
@@ -463,7 +464,7 @@ fn carry_out(tx: &mut Tx<'_>, model: &mut Model, op: &Op) -> candor::base::error
     Ok(())
 }
 
-/// Carries out a case, a change a second, and resolves the audience as of each second, and now.
+/// Runs a case with one change per second, and computes the audience at each second and now.
 async fn resolved(db: &Db, mut model: Model, ops: Vec<Op>) -> Resolved {
     let second = std::time::Duration::from_secs(1);
     let by = Actor::system("a test");
@@ -480,7 +481,7 @@ async fn resolved(db: &Db, mut model: Model, ops: Vec<Op>) -> Resolved {
         });
         match done.await {
             Ok(next) => model = next,
-            // It cannot be done: a circle, another account's, or somebody who is not there.
+            // The change is impossible: a circle, a parent of another account, or an unknown person.
             Err(Error::Invalid { .. } | Error::NotFound(_)) => {}
             Err(other) => return Err(other),
         }
@@ -493,7 +494,7 @@ async fn resolved(db: &Db, mut model: Model, ops: Vec<Op>) -> Resolved {
             let mut all = Vec::new();
             for (at, state) in states {
                 let then = audience::resolve_by(conn, &incident, &state.rule, At::Then(at))?;
-                // Nothing changes before the next change.
+                // Nothing changes until the next change.
                 let after = At::Then(at.plus(second / 2));
                 let later = audience::resolve_by(conn, &incident, &state.rule, after)?;
                 assert_eq!(then.people, later.people);
@@ -510,7 +511,7 @@ async fn whatever_the_directory_is(env: Env) {
     let config = Config::for_test(&env.database_url);
     let clock = Clock::manual(Timestamp::parse("2026-01-01T00:00:00Z").expect("a time"));
     let db = open_database(&config, clock).await.expect("a database");
-    // proptest runs its cases in a thread of its own, and asks this one to carry each of them out.
+    // proptest runs its cases in its own thread, which asks this one to carry out each case.
     let (cases, mut asked) =
         tokio::sync::mpsc::unbounded_channel::<(Model, Vec<Op>, std::sync::mpsc::Sender<Resolved>)>();
     let runner = std::thread::spawn(move || {
@@ -532,12 +533,12 @@ async fn whatever_the_directory_is(env: Env) {
             }
             Ok(())
         });
-        // Only the text is of use, and the error itself holds the whole directory.
+        // Only the text is useful, because the error itself contains the whole directory.
         result.map_err(|error| error.to_string())
     });
     while let Some((model, ops, answer)) = asked.recv().await {
         let audience = resolved(&db, model, ops).await;
-        // An error here means that the runner has given up, and says so itself.
+        // An error here means that the runner has stopped, and it reports this itself.
         let _ = answer.send(audience);
     }
     if let Err(failed) = runner.join().expect("the runner's thread") {
@@ -547,7 +548,7 @@ async fn whatever_the_directory_is(env: Env) {
     assert!(verified.ok, "{verified:?}");
 }
 
-/// Compares what was resolved with the model as it was then; `last` is the model as it is now.
+/// Compares the computed audience with the model at that time. `last` is the current model.
 fn check(model: &Model, last: &Model, audience: &Audience) -> Result<(), TestCaseError> {
     let index = |id: &str| id.parse::<usize>().expect("an index");
     let id = |id: &ExternalId| index(id.as_str());
@@ -561,7 +562,7 @@ fn check(model: &Model, last: &Model, audience: &Audience) -> Result<(), TestCas
                 prop_assert!(!again, "{} was seen twice", addressee.person.id);
                 continue;
             };
-            // The way goes up from the resource, step by step, to where the role is held.
+            // The path goes from the resource up to the one that the role is on.
             let affected = id(&resource.id);
             let end = reason.through.as_ref().map_or(affected, |at| id(&at.id));
             let mut way: Vec<usize> = Vec::new();
@@ -601,12 +602,12 @@ fn check(model: &Model, last: &Model, audience: &Audience) -> Result<(), TestCas
     prop_assert_eq!(&seen, &model.seen().collect::<BTreeSet<usize>>());
     prop_assert_eq!(audience.counts.identified, seen.len());
     prop_assert_eq!(audience.counts.unidentified, 0);
-    // Whoever has no address is affected and counted apart; whoever is gone is only counted.
+    // A person without an address is affected and counted separately. An archived person is only counted.
     for addressee in &audience.people {
         let person = &last.people[index(&addressee.person.id)];
         prop_assert_eq!(addressee.unreachable.is_none(), person.reachable && !person.gone);
     }
-    // Nobody of an account that owns nothing affected, unless by a collaboration on the way up.
+    // Nobody of an account that owns nothing affected is included, except collaborators on an ancestor.
     let owning: BTreeSet<usize> = model
         .affected
         .iter()
@@ -632,7 +633,7 @@ fn check(model: &Model, last: &Model, audience: &Audience) -> Result<(), TestCas
     Ok(())
 }
 
-/// The account that owns it, if it is there.
+/// Returns the account that owns the resource, if it is active.
 fn self_or_above(model: &Model, resource: usize) -> Option<usize> {
     let chain = model.chain(resource);
     let account = chain.iter().find_map(|at| model.resources[*at].account)?;

@@ -1,4 +1,4 @@
-//! The audit trail: nothing in it can be changed without being found, and it answers who did what to which when.
+//! Every change of the audit trail is found, and the trail says who did what to which subject and when.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ async fn some_events(app: &TestApp) -> String {
     id
 }
 
-/// Sends a detection notice to the three people of the story, and waits for the end of it.
+/// Sends a detection notice to the three people of the story and waits until it is sent.
 async fn some_mails(app: &TestApp, incident: &str) {
     let draft = json!({"phase": "detection", "message": "Some files cannot be opened."});
     let notice = app
@@ -103,7 +103,7 @@ async fn the_database_itself_refuses_changes(env: Env) {
     app.finish().await;
 }
 
-/// What a thief with the keys of the house would do first.
+/// Removes the protection of the tables, as an attacker with full access would do first.
 fn disarm(env: &Env) {
     let tables = ["audit_events", "audit_head", "delivery_attempts"];
     match env.backend {
@@ -126,7 +126,7 @@ fn disarm(env: &Env) {
     }
 }
 
-/// Tampers, expects the first broken event to be this one, and takes it back.
+/// Changes the data, expects this event to be the first wrong one, and reverts the change.
 async fn found(app: &TestApp, what: &str, tamper: &str, first_broken: i64, repair: &str) {
     app.env
         .sql(tamper)
@@ -153,7 +153,7 @@ async fn whatever_is_tampered_with_is_found(env: Env) {
     disarm(&env);
     let events = verify(&app).await["events"].as_i64().expect("a number");
     assert!(events >= 5, "{events}");
-    // Every field of an event, also of the first and of the last one.
+    // Every field of an event, including the first and the last event.
     for seq in [1, 3, events] {
         for (field, value) in [
             ("at", "at + 1"),
@@ -193,7 +193,7 @@ async fn whatever_is_tampered_with_is_found(env: Env) {
         let tamper = format!("{} DELETE FROM audit_events WHERE {condition}", keep(&condition));
         found(&app, what, &tamper, first_broken, back).await;
     }
-    // An event whose hash is made anew fits no more to the one behind it.
+    // An event with a recomputed hash does not match the next event any more.
     let seq = 3;
     let line = export(&app)
         .await
@@ -209,7 +209,7 @@ async fn whatever_is_tampered_with_is_found(env: Env) {
     );
     let repair = "UPDATE audit_events SET actor_name = (SELECT actor_name FROM kept), hash = (SELECT hash FROM kept) WHERE seq = 3";
     found(&app, "an event with a new hash", &tamper, seq + 1, repair).await;
-    // One more behind the end that was recorded, with a hash that holds.
+    // One more event after the recorded end, with a valid hash.
     let mut added = export(&app).await.pop().expect("an event");
     added["seq"] = json!(events + 1);
     added["prev_hash"] = added["hash"].clone();
@@ -274,7 +274,7 @@ async fn changed_delivery_attempts_are_found(env: Env) {
         "DELETE FROM delivery_attempts WHERE attempt = 99",
     )
     .await;
-    // Of a batch that no event covers.
+    // An attempt of a batch without an event.
     let tamper = format!(
         "{keep} UPDATE kept SET attempt = 99, batch = 'mine'; INSERT INTO delivery_attempts SELECT * FROM kept"
     );
@@ -331,7 +331,8 @@ async fn export(app: &TestApp) -> Vec<Value> {
         .collect()
 }
 
-/// The hash of an exported event, as the documentation says: SHA-256 over a JSON array of its fields.
+/// Returns the hash of an exported event as the documentation defines it: SHA-256 of a JSON array of its
+/// fields.
 fn hash_of(event: &Value) -> String {
     let at = Timestamp::parse(event["at"].as_str().expect("a time"))
         .expect("a time")
@@ -365,7 +366,7 @@ async fn an_export_can_be_recomputed(env: Env) {
     let app = TestApp::start(&env).await;
     let id = some_events(&app).await;
     some_mails(&app, &id).await;
-    // More than one step of the export: 1,200 alerts in one body.
+    // The export needs several steps: 1,200 alerts in one body.
     let integration = json!({"name": "Recorder \"quoted\" \u{1F993}", "source": "generic", "mapping": {"alerts": "/all"}, "open_incident": false});
     let hook = app.post("/api/v1/integrations", integration).await.expect(201);
     let alerts: Vec<Value> = (0..1_200).map(|n| json!({"title": format!("Alert {n} <&\"\\ \u{7f} ü"), "started_at": "2024-03-14T06:56:00.123456Z"})).collect();
@@ -387,7 +388,7 @@ async fn an_export_can_be_recomputed(env: Env) {
         (&json!(events.len()), &json!(prev))
     );
     assert!(events.len() > 1_200);
-    // The list holds the same, newest first.
+    // The list contains the same events, newest first.
     let mut listed = app.all("/api/v1/audit?limit=500").await;
     listed.reverse();
     assert_eq!(listed, events);
@@ -465,7 +466,7 @@ async fn the_trail_is_filtered(env: Env) {
         seen("subject=resource/t/1").await,
         [format!("07:20 {admin} resource.put")]
     );
-    // From is within, to is not; both in any zone.
+    // `from` is included and `to` is not, in any time zone.
     assert_eq!(
         seen("from=2024-03-14T07:10:00Z&to=2024-03-14T07:20:00Z")
             .await
@@ -479,7 +480,7 @@ async fn the_trail_is_filtered(env: Env) {
         2
     );
     assert_eq!(seen("from=2024-03-14T07:20:00.000001Z").await.len(), 0);
-    // All of them narrow: who did what to this incident between then and then.
+    // All filters apply together: who did what to this incident between two times.
     assert_eq!(
         seen(&format!(
             "incident={two}&actor=a%20test%27s%20operator&action=incident.status&from=2024-03-14T07:00:00Z"
@@ -565,7 +566,7 @@ async fn no_change_is_without_its_event(env: Env) {
         "integration.created",
     )
     .await;
-    // Before and after are told apart.
+    // The states before and after are different.
     let changed = app.get("/api/v1/audit?action=incident.changed").await.expect(200);
     assert_eq!(
         (
@@ -574,7 +575,7 @@ async fn no_change_is_without_its_event(env: Env) {
         ),
         (&json!("major"), &json!("minor"))
     );
-    // No address in any of them.
+    // No event contains an address.
     let actions: BTreeSet<String> = env
         .texts(
             "SELECT action AS value FROM audit_events WHERE after_json LIKE '%@%' OR before_json LIKE '%@%'",

@@ -1,5 +1,5 @@
-//! What the program writes can be read by programs: a token alone on standard output, each line of a JSON log as JSON; and
-//! what it is given can come from files and private authorities.
+//! Programs can read the output of the commands: only the token on the standard output, and each line of a
+//! JSON log as JSON. Input can come from files and private authorities.
 
 use std::fs;
 
@@ -79,7 +79,7 @@ async fn every_line_of_a_json_log_is_json(env: Env) {
         &["migrate"][..],
         &["audit", "verify"],
         &["backup", "copy.db"],
-        // Refused: it is there already, or is no backup, or does not exist.
+        // These are refused: the file exists already, is not a backup, or does not exist.
         &["backup", "copy.db"],
         &["restore", "nothing.db"],
         &["token", "revoke", "nonsense"],
@@ -89,7 +89,7 @@ async fn every_line_of_a_json_log_is_json(env: Env) {
         let lines = all_json(&format!("{}{}", output.stdout, output.stderr));
         assert!(!lines.is_empty(), "{arguments:?}");
     }
-    // Also where a setting is wrong, in the environment or in the file.
+    // The same applies to a wrong setting in the environment or in the file.
     let wrong = Binary::new(&env)
         .setting("log_format", "json")
         .setting("listen", "x");
@@ -134,7 +134,7 @@ async fn secrets_come_from_files(env: Env) {
         candor.log()
     );
     candor.terminate().await.expect(0);
-    // In `candor.toml` likewise, and the environment wins over it whichever way it says so.
+    // The same works in `candor.toml`, and the environment has priority in both forms.
     let toml = env.directory.join("candor.toml");
     fs::write(
         &toml,
@@ -172,7 +172,7 @@ async fn secrets_come_from_files(env: Env) {
             file("other", "mysql://root:hunter2hunter2@localhost/x"),
             "sqlite://",
         ),
-        // There is no such file for what is no secret.
+        // A setting that is not a secret cannot be given as a file.
         ("listen_file", token.clone(), "unknown"),
         ("mail_from_file", token.clone(), "unknown"),
     ] {
@@ -214,7 +214,7 @@ async fn a_private_authority_vouches_for_the_mail_server(env: Env) {
     let (_, notice) = candor.tell_crowd(crowd(2)).await;
     assert_eq!(candor.done(&notice).await["counts"]["sent"], 2);
     candor.finish().await;
-    // Several in one file; and what is none stops the start.
+    // Several certificates in one file are accepted, and an invalid file makes the start fail.
     let one = fs::read_to_string(&authority).expect("a file");
     let two = fs::read_to_string(another.trusted_by(&env.directory)).expect("a file");
     for (text, word) in [
@@ -252,7 +252,7 @@ fn the_demo_listens_where_it_is_told_to() {
     run(Backend::Sqlite, async |env: Env| {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
-        // Taken: it does not go elsewhere without a word.
+        // The port is in use, so the demo fails and does not use another one.
         let demo = || {
             Binary::new(&env)
                 .without("database_url")

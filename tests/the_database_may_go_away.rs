@@ -1,5 +1,5 @@
-//! The database goes away in the middle of sending: no mail goes out that could not be recorded, and when it is back
-//! sending goes on where it was, with nothing lost, repeated or recorded wrongly.
+//! The database becomes unavailable while emails are being sent. No email is sent whose outcome could not be
+//! recorded. When the database is back, sending continues, and nothing is lost, repeated or recorded wrongly.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use crate::support::{Backend, Binary, DEADLINE, Env, OwnServer, crowd, outcomes,
 
 const PEOPLE: usize = 800;
 const CONNECTIONS: usize = 8;
-/// How many have been told when it goes away.
+/// How many people have been notified when the database becomes unavailable.
 const TOLD: usize = 200;
-/// How long it is away. `CANDOR_TEST_OUTAGE_SECONDS` asks for longer.
+/// How long the database is unavailable. `CANDOR_TEST_OUTAGE_SECONDS` sets a longer time.
 const OUTAGE: Duration = Duration::from_secs(3);
 
 fn outage() -> Duration {
@@ -34,9 +34,9 @@ fn sqlite_is_locked() {
         let catcher = Catcher::start().unwrap();
         let (candor, notice) = sending(&env, &catcher).await;
         let held = env.hold_writes();
-        // Receipts go to a file of their own, so what has been claimed may go out.
+        // Outcome records are written to a separate file, so claimed deliveries may be sent.
         away(&candor, &catcher, PEOPLE).await;
-        // Who only reads has not noticed.
+        // Readers do not notice it.
         let recorded = candor.notice(&notice).await["counts"]["sent"].clone();
         assert_eq!(recorded, env.count("deliveries WHERE state = 'sent'"));
         drop(held);
@@ -44,7 +44,8 @@ fn sqlite_is_locked() {
     });
 }
 
-/// What went out while nobody could write to the database is not forgotten when the process is killed then.
+/// Emails that were sent while the database could not be written are not forgotten if the process is killed
+/// then.
 #[test]
 fn sqlite_is_locked_and_the_process_killed() {
     run(Backend::Sqlite, async |env: Env| {
@@ -87,7 +88,7 @@ fn postgres_restarts() {
     });
 }
 
-/// The program, in the middle of sending.
+/// Starts the program and waits until it is sending.
 async fn sending(env: &Env, catcher: &Catcher) -> (Binary, String) {
     let mut candor = Binary::new(env)
         .setting("smtp_url", catcher.url())
@@ -100,7 +101,8 @@ async fn sending(env: &Env, catcher: &Catcher) -> (Binary, String) {
     (candor, notice)
 }
 
-/// Waits for the end of the outage. Meanwhile the program lives, and no more mails go out than can be recorded.
+/// Waits for the end of the outage. Until then the program runs, and no more emails are sent than can be
+/// recorded.
 async fn away(candor: &Binary, catcher: &Catcher, most: usize) {
     let (before, since) = (catcher.accepted(), Instant::now());
     assert!(
@@ -143,7 +145,7 @@ fn mails_of_each(catcher: &Catcher) -> HashMap<String, usize> {
     mails
 }
 
-/// A process whose database is away says so to whoever asks, and in time.
+/// A process without its database reports this to every caller, and in time.
 #[test]
 fn without_postgres_it_is_not_ready() {
     run(Backend::Postgres, async |env: Env| {
@@ -176,7 +178,7 @@ fn without_postgres_it_is_not_ready() {
     });
 }
 
-/// The connection breaks between the commit and the answer to it: whoever committed cannot know.
+/// The connection breaks between the commit and its answer, so the process does not know the result.
 #[test]
 fn postgres_commits_and_nobody_hears_of_it() {
     const EVERY: usize = 7;
@@ -193,7 +195,7 @@ fn postgres_commits_and_nobody_hears_of_it() {
     });
 }
 
-/// The connection breaks before the commit: nothing has been done.
+/// The connection breaks before the commit, so nothing was done.
 #[test]
 fn postgres_never_hears_of_a_commit() {
     const EVERY: usize = 7;
@@ -210,7 +212,8 @@ fn postgres_never_hears_of_a_commit() {
     });
 }
 
-/// The connection breaks between the claim of a mail and the reading of its text: that is no fault of the mail.
+/// The connection breaks between the claim of an email and reading its text. This is not a failure of the
+/// email.
 #[test]
 fn postgres_breaks_off_while_mails_are_prepared() {
     const TIMES: usize = 20;
@@ -227,7 +230,7 @@ fn postgres_breaks_off_while_mails_are_prepared() {
     });
 }
 
-/// The same for what is frozen of the whole notice, which is read before its first mail.
+/// The same for the frozen data of the whole notice, which is read before its first email.
 #[test]
 fn postgres_breaks_off_while_a_notice_is_read() {
     const TIMES: usize = 3;
@@ -244,7 +247,8 @@ fn postgres_breaks_off_while_a_notice_is_read() {
     });
 }
 
-/// Sends to the crowd through a proxy that breaks connections by this rule, which is told when mails are going out.
+/// Sends to the crowd through a proxy that breaks connections by this rule. The rule knows whether emails are
+/// being sent.
 fn broken_by<Rule>(rule: impl FnOnce(Arc<AtomicBool>) -> Rule)
 where
     Rule: Fn(&[u8]) -> Break + Send + Sync + 'static,
@@ -278,10 +282,10 @@ where
         let (_, notice) = candor.tell_crowd(crowd(FEW)).await;
         let first = catcher.wait_for(1, DEADLINE).await;
         assert!(first.is_ok(), "no mail goes out");
-        // From here on it is only the sending that talks to the database.
+        // From now on only the sending uses the database.
         on.store(true, Ordering::SeqCst);
         permits.add_permits(10 * FEW);
-        // What was claimed by a claim that nobody heard of waits until its lease ends.
+        // Deliveries of a claim whose answer was lost wait until their lease ends.
         wait_until("everybody to be told", LEASE + 3 * DEADLINE, async || {
             env.count("deliveries WHERE state = 'pending'") == 0
         })

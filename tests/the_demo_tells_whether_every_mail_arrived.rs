@@ -1,4 +1,4 @@
-//! `candor demo`: it plays the story, and its exit code says whether every mail arrived.
+//! `candor demo` runs the story, and its exit code says whether exactly the expected emails arrived.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The NDJSON import: an upsert a line, and everything of a file or nothing.
+//! The NDJSON import inserts or updates one entry per line, and stores either everything of a file or
+//! nothing.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ on_both_databases!(
 
 const KINDS: [&str; 5] = ["accounts", "people", "resources", "members", "collaborators"];
 
-/// No row of the directory, and no event of an import.
+/// Checks that the directory has no rows and that there is no event of an import.
 #[track_caller]
 fn assert_nothing_stored(env: &Env) {
     for table in KINDS.iter().chain(&["resource_labels"]) {
@@ -65,7 +66,7 @@ async fn the_storys_directory_is_counted_and_stored(env: Env) {
     app.finish().await;
 }
 
-/// Accounts with a project of media and files each, and their people between them: 35 lines an account.
+/// Returns accounts with a project of media and files each, and their people, with 35 lines for each account.
 fn large_directory(accounts: usize) -> String {
     let mut text = String::new();
     for a in 0..accounts {
@@ -112,7 +113,7 @@ async fn a_file_that_breaks_at_line_70_000_stores_nothing(env: Env) {
     assert_eq!(refused["errors"].as_array().map(Vec::len), Some(1), "{refused}");
     assert!(refused.text.contains("email"), "{refused}");
     assert_nothing_stored(&env);
-    // What it is about is that nobody waits for minutes; a busy machine takes some seconds.
+    // The test checks that nobody waits for minutes. A busy machine needs some seconds.
     assert!(
         started.elapsed() < Duration::from_secs(60),
         "{:?}",
@@ -131,7 +132,7 @@ async fn a_line_may_use_what_an_earlier_line_made_and_nothing_later(env: Env) {
     let member = json!({"kind": "member", "account": "acme", "person": "ann", "role": "owner"});
     let collaborator = json!({"kind": "collaborator", "resource": {"type": "project", "id": "42"}, "person": "ann", "role": "editor"});
 
-    // Each reference once before what it names.
+    // Each reference comes once before the entry that it names.
     for (order, missing) in [
         (
             [&project, &account, &person, &media, &member, &collaborator],
@@ -167,7 +168,7 @@ async fn a_line_may_use_what_an_earlier_line_made_and_nothing_later(env: Env) {
         assert!(refused.text.contains(missing), "{missing}: {refused}");
         assert_nothing_stored(&env);
     }
-    // A resource cannot be its own beginning either.
+    // A resource cannot be its own parent.
     let itself = json!({"kind": "resource", "type": "t", "id": "x", "parent": {"type": "t", "id": "x"}});
     app.import(lines(&[itself])).await.expect_invalid("line 1");
 
@@ -176,7 +177,7 @@ async fn a_line_may_use_what_an_earlier_line_made_and_nothing_later(env: Env) {
         counts(&app.import(lines(&right)).await.expect(200)),
         [1, 1, 2, 1, 1]
     );
-    // What the directory has already may be named by any line.
+    // Any line may refer to an existing entry.
     let more = [
         json!({"kind": "collaborator", "resource": {"type": "media", "id": "m"}, "person": "ann", "role": "editor"}),
         json!({"kind": "resource", "type": "file", "id": "f", "parent": {"type": "media", "id": "m"}}),
@@ -269,7 +270,7 @@ async fn every_wrong_line_is_named(env: Env) {
     ]);
     let refused = app.import(text).await.expect_problem(422);
     assert_eq!(refused.places(), ["line 1", "line 3"]);
-    // A file of nothing but errors is given up after a hundred of them.
+    // After a hundred errors the rest of the file is not read.
     let refused = app.import("x\n".repeat(100_000)).await.expect_problem(422);
     let places = refused.places();
     assert_eq!(places.len(), 100);
@@ -297,7 +298,7 @@ async fn lines_about_one_thing_are_taken_in_their_order(env: Env) {
     assert_eq!(KINDS.map(|table| env.count(table)), [1, 1, 2, 1, 1]);
     let account = app.get("/api/v1/accounts/acme").await.expect(200);
     assert_eq!(account["name"], "Second");
-    // A line says all that is known: what it leaves out is not kept.
+    // A line is complete: fields that it leaves out are removed.
     assert_eq!(
         (&account["time_zone"], &account["labels"]),
         (&Value::Null, &json!({"b": "2"}))
@@ -352,7 +353,8 @@ async fn parents_form_trees_within_one_account(env: Env) {
             json!({"kind": "resource", "type": "t", "id": "new", "account": "two", "parent": {"type": "t", "id": "leaf"}}),
             "another account",
         ),
-        // The account above a resource that names its own, and a subtree that is moved with such a resource in it.
+        // A parent whose account differs from that of a resource, and a moved subtree that contains such a
+        // resource.
         (
             json!({"kind": "resource", "type": "t", "id": "root", "account": "two"}),
             "another account",
@@ -370,7 +372,7 @@ async fn parents_form_trees_within_one_account(env: Env) {
         assert!(refused.text.contains(what), "{line}: {refused}");
         assert_eq!(env.count("accounts"), 2);
     }
-    // Two lines that only together are a circle.
+    // Two lines that together form a circle.
     let circle = lines(&[
         json!({"kind": "resource", "type": "t", "id": "root", "parent": {"type": "t", "id": "middle"}}),
         json!({"kind": "resource", "type": "t", "id": "middle", "parent": {"type": "t", "id": "root"}}),
@@ -395,7 +397,7 @@ async fn an_import_revives_what_was_deleted(env: Env) {
         app.delete(path).await.expect(204);
         assert_ne!(app.get(path).await.expect(200)["gone_at"], Value::Null, "{path}");
     }
-    // Until then nothing can be hung on what is gone.
+    // Before that, nothing can be put below an archived resource.
     let below = r#"{"kind":"resource","type":"file","id":"new","parent":{"type":"media","id":"interview"}}"#;
     app.import(below).await.expect_invalid("line 1");
     app.import(story_directory()).await.expect(200);

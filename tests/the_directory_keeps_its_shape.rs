@@ -1,4 +1,5 @@
-//! The directory, call by call: what can be put is there, and what would bend its shape is refused.
+//! The directory, call by call: valid entries are stored, and entries that would break its structure are
+//! refused.
 
 use serde_json::{Value, json};
 
@@ -71,7 +72,7 @@ async fn each_kind_is_put_read_deleted_and_revived(env: Env) {
         assert_shows(&revived.json, &first, path);
         assert_eq!(revived["gone_at"], Value::Null, "{path}");
     }
-    // Every one of these is on record; what was refused or not found is not.
+    // All of these changes are recorded. Refused ones and those that found nothing are not.
     for kind in ["account", "person", "resource", "member", "collaborator"] {
         let base = i64::from(matches!(kind, "account" | "person" | "resource"));
         assert_eq!(
@@ -85,7 +86,7 @@ async fn each_kind_is_put_read_deleted_and_revived(env: Env) {
             "{kind}"
         );
     }
-    // Addresses are no business of the trail.
+    // The trail contains no addresses.
     assert_eq!(
         env.count(
             "audit_events WHERE after_json LIKE '%ann@example.com%' OR before_json LIKE '%ann@example.com%'"
@@ -102,7 +103,7 @@ fn assert_shows(shown: &Value, expected: &Value, path: &str) {
     }
 }
 
-/// Every byte that is not unreserved, as `%XX`.
+/// Encodes every byte that is not unreserved as `%XX`.
 fn encoded(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
@@ -218,7 +219,7 @@ async fn an_id_of_10_kb_is_refused(env: Env) {
         app.put("/api/v1/accounts/a/members/p", json!({"role": bad}))
             .await
             .expect_invalid("/role");
-        // Reading, deleting and listing hold the same.
+        // The same limit applies to reading, deleting and listing.
         for path in [
             format!("/api/v1/accounts/{at}/members/p"),
             format!("/api/v1/accounts/a/members/{at}"),
@@ -279,7 +280,7 @@ async fn parents_are_checked_from_both_sides(env: Env) {
             "cycle",
         ),
         ("middle", json!({"parent": {"type": "t", "id": "named"}}), "cycle"),
-        // A parent of another account, named on the child.
+        // A parent of another account, set on the child.
         (
             "new",
             json!({"account": "two", "parent": {"type": "t", "id": "leaf"}}),
@@ -290,13 +291,13 @@ async fn parents_are_checked_from_both_sides(env: Env) {
             json!({"account": "two", "parent": {"type": "t", "id": "leaf"}}),
             "another account",
         ),
-        // A subtree moved below another account, which names its own further down.
+        // A subtree that is moved below another account and contains a resource with its own account.
         (
             "middle",
             json!({"parent": {"type": "t", "id": "other"}}),
             "another account",
         ),
-        // The account changed above such a resource.
+        // The account of an ancestor of such a resource is changed.
         ("root", json!({"account": "two"}), "another account"),
         (
             "leaf",
@@ -311,7 +312,7 @@ async fn parents_are_checked_from_both_sides(env: Env) {
         assert!(refused.text.contains(why), "{id} {body}: {refused}");
     }
     assert_eq!(app.all("/api/v1/resources").await, before);
-    // Within one account, and to where no account is, a subtree moves freely.
+    // Within one account, and to a place without an account, a subtree can be moved freely.
     app.put(
         "/api/v1/resources/t/middle",
         json!({"parent": {"type": "t", "id": "free"}}),
@@ -379,7 +380,7 @@ async fn what_is_not_known_cannot_be_referred_to(env: Env) {
     app.get("/api/v1/resources/project/x/collaborators")
         .await
         .expect_problem(404);
-    // What is gone is not known either.
+    // An archived entry counts as unknown.
     app.delete("/api/v1/resources/project/savanna").await.expect(204);
     app.delete("/api/v1/accounts/kilele-studio").await.expect(204);
     app.delete("/api/v1/people/zuri").await.expect(204);

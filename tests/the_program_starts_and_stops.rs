@@ -1,4 +1,5 @@
-//! The service starts on an empty database, and what it answered for survives its end.
+//! The service starts with an empty database, and everything that it confirmed is still there after it
+//! stopped.
 
 use crate::support::{Backend, Binary, Env, TestApp, on_both_databases, run};
 
@@ -67,7 +68,7 @@ fn a_second_process_is_refused_without_a_trace() {
             refused.stderr
         );
         assert_eq!(env.count("audit_events"), events);
-        // The first one's token is still the admin's.
+        // The token of the first process is still the admin token.
         candor.get("/api/v1/tokens").await.expect(200);
         candor.finish().await;
     });

@@ -1,5 +1,5 @@
-//! Bodies that real systems sent: `../shared/payloads`, where that folder is there. What is asserted of each file
-//! was read off it by hand.
+//! Bodies of real systems in `../shared/payloads`, if that folder exists. The expectations for each file were
+//! read by hand.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,8 @@ use crate::support::{Env, TestApp, on_both_databases};
 
 on_both_databases!(every_sample_becomes_alerts);
 
-/// An alert of a sample: its fingerprint (none: the file has none, one is derived), state, severity, start and end.
+/// An alert of a sample: its fingerprint (`None` if the file has none and one is derived), state, severity,
+/// start and end.
 type Expected = (
     Option<&'static str>,
     &'static str,
@@ -30,7 +31,7 @@ const ALERTMANAGER: [(&str, &[Expected]); 9] = [
         "alerta_prometheus_v4_alert.json",
         &[(None, "firing", "critical", "2017-08-03T19:17:37.804Z", None)],
     ),
-    // It fires, although its end is given: the end that was expected.
+    // It fires although it has an end time, because this is the expected end.
     (
         "alertmanager-bot_firing_offset_no_fingerprint.json",
         &[(None, "firing", "critical", "2018-11-04T21:43:58.283995Z", None)],
@@ -49,7 +50,7 @@ const ALERTMANAGER: [(&str, &[Expected]); 9] = [
         "alertmonitor_firing_three_instances.json",
         &[(None, "firing", "major", "2019-09-27T16:27:56.612666Z", None); 3],
     ),
-    // It is resolved, although its end is Go's zero time.
+    // It is resolved although its end time is Go's zero time.
     (
         "alertmonitor_resolved_three_instances.json",
         &[(None, "resolved", "major", "2019-09-27T16:27:56.612666Z", None); 3],
@@ -95,7 +96,7 @@ const ALERTMANAGER: [(&str, &[Expected]); 9] = [
     ),
 ];
 
-/// The samples of a source, or a line that says that they are not there.
+/// Returns the samples of a source, or reports that they do not exist.
 fn samples(source: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../shared/payloads")
@@ -137,7 +138,7 @@ fn an_alertmanager_sample_is_read_as_its_facts_say() {
         let sent = json["alerts"].as_array().expect("alerts");
         assert_eq!(batch.alerts.len(), sent.len(), "{name}");
         for (alert, sent) in batch.alerts.iter().zip(sent) {
-            // Of any sample, also of one that is not in the list below.
+            // This applies to every sample, including those that are not in the list below.
             let status = sent["status"]
                 .as_str()
                 .or(json["status"].as_str())
@@ -173,7 +174,7 @@ fn an_alertmanager_sample_is_read_as_its_facts_say() {
             assert_eq!(time(alert.started_at).as_deref(), Some(*started_at), "{name}");
             assert_eq!(time(alert.ended_at).as_deref(), *ended_at, "{name}");
         }
-        // Each of them is a problem of its own.
+        // Each of them is a separate problem.
         let mut fingerprints: Vec<&String> = batch.alerts.iter().map(|alert| &alert.fingerprint).collect();
         fingerprints.sort();
         fingerprints.dedup();
@@ -249,7 +250,7 @@ async fn every_sample_becomes_alerts(env: Env) {
                 .all(&format!("/api/v1/alerts?integration={}", made.id()))
                 .await;
             assert_eq!(taken["alerts"], alerts.len(), "{}: {taken}", file.display());
-            // The alerts of a group of the sender's are one incident.
+            // The alerts of one group of the sender are one incident.
             let firing = alerts.iter().filter(|alert| alert["status"] == "firing").count();
             let grouped = json.get("groupKey").is_some_and(|key| *key != "");
             assert_eq!(
@@ -268,7 +269,7 @@ async fn every_sample_becomes_alerts(env: Env) {
             }
         }
     }
-    // The example of Grafana OnCall, which is public, in our own words.
+    // The public example of Grafana OnCall, rewritten.
     let made = app
         .post(
             "/api/v1/integrations",

@@ -1,4 +1,4 @@
-//! Both databases are made by migrations of the same names, and both are what diesel was told.
+//! Both databases have migrations with the same names, and both have the schema that diesel knows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,7 +12,7 @@ on_both_databases!(
     the_migrations_are_applied_once
 );
 
-/// Folders of migrations, by name.
+/// Returns the names of the migration folders.
 fn migrations(database: &str) -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("migrations")
@@ -38,10 +38,10 @@ fn the_migrations_have_the_same_names() {
     assert_eq!(names, migrations("postgres"));
 }
 
-/// A column as both databases can be asked for it: its kind, and whether it may be null.
+/// The columns of a table, by name: the kind, and whether null is allowed.
 type Columns = BTreeMap<String, (String, bool)>;
 
-/// The tables of `schema.rs`.
+/// Returns the tables of `schema.rs`.
 fn declared() -> BTreeMap<String, Columns> {
     let mut tables: BTreeMap<String, Columns> = BTreeMap::new();
     let mut table: Option<String> = None;
@@ -77,7 +77,7 @@ fn declared() -> BTreeMap<String, Columns> {
     tables
 }
 
-/// The tables of the database, without those that keep its books.
+/// Returns the tables of the database, without its internal ones.
 fn stored(env: &Env) -> BTreeMap<String, Columns> {
     let query = match env.backend {
         Backend::Sqlite => {

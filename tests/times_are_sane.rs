@@ -1,4 +1,5 @@
-//! Whatever order times arrive in, and whatever a clock does: nothing negative, nothing before its beginning.
+//! Whatever the order of times and whatever a clock does, no duration is negative, and nothing ends before it
+//! began.
 
 use serde_json::{Value, json};
 
@@ -142,7 +143,7 @@ async fn no_duration_is_negative(env: Env) {
     let app = TestApp::builder(&env).at("2024-03-14T20:00:00Z").start().await;
     let incident = app.story_incident().await;
     let entries = format!("/api/v1/incidents/{incident}/timeline");
-    // Written afterwards, in any order, and before everything else.
+    // The entries are added afterwards, in any order, and before all others.
     for (kind, at) in [
         ("mitigated", "2024-03-14T19:00:00Z"),
         ("notified", "2024-03-14T18:00:00Z"),
@@ -153,7 +154,7 @@ async fn no_duration_is_negative(env: Env) {
             .expect(201);
         metrics(&app, &incident).await;
     }
-    // The clock of this machine is set back, and it is resolved all the same.
+    // The clock of the machine is set back, and the incident is still resolved.
     app.set_clock("2024-03-14T17:00:00Z");
     status(&app, &incident, json!({"status": "resolved"})).await;
     metrics(&app, &incident).await;

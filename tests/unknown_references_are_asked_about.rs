@@ -1,5 +1,5 @@
-//! The product's own service is asked about what an alert names and nobody knows. However it answers, nobody is affected
-//! by guess, nothing hangs, and the incident says what is unknown and why.
+//! The service of the product is asked about unknown references in alerts. Whatever it answers, nobody is
+//! affected by a guess, nothing hangs, and the incident shows what is unknown and why.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ async fn service(app: &TestApp, url: &str) -> String {
     made.id()
 }
 
-/// An alert names the media of a project; answers its incident.
+/// Sends an alert that names the media of a project, and returns its incident.
 async fn alerted(app: &TestApp) -> String {
     let integration = json!({"name": "Monitoring", "source": "alertmanager", "resource_rules": [{
         "field": "annotations.description",
@@ -75,7 +75,7 @@ async fn audience(app: &TestApp, incident: &str) -> Value {
         .clone()
 }
 
-/// Waits until each unknown reference says why it is.
+/// Waits until each unknown reference has a reason.
 async fn reasons(app: &TestApp, incident: &str, word: &str) -> Vec<String> {
     eventually("a reason", DEADLINE, async || {
         let audience = audience(app, incident).await;
@@ -122,7 +122,7 @@ async fn a_service_says_whose_it_is(env: Env) {
     .await;
     assert_eq!(audience["counts"]["unresolved_references"], 0);
     assert_eq!(audience["items"][0]["person"]["id"], "amina");
-    // The deepest of the chain, and nothing above it.
+    // Only the deepest resource of the chain is affected.
     let affected = app.all(&format!("/api/v1/incidents/{incident}/affected")).await;
     assert_eq!(affected.len(), 1, "{affected:#?}");
     assert_eq!(
@@ -140,7 +140,7 @@ async fn a_service_says_whose_it_is(env: Env) {
     assert!(!shown.text.contains(SECRET));
     assert_eq!(env.count("directory_lookups"), 0);
     assert_eq!(env.count("alert_chains"), 0);
-    // One that is asked is enough.
+    // The first source that knows the reference is enough.
     let other = json!({"name": "another", "kind": "http", "url": product.url("/")});
     app.post(SOURCES, other).await.expect_problem(409);
     app.post(&format!("{SOURCES}/{id}/sync"), json!({}))
@@ -155,7 +155,7 @@ async fn what_a_service_does_not_know_is_said(env: Env) {
     service(&app, &product.url("/")).await;
     let incident = alerted(&app).await;
     reasons(&app, &incident, "the product does not know it").await;
-    // Its answer is believed for a while, whoever asks.
+    // Its answer is used again for a while.
     let again = app
         .post(
             &format!("/api/v1/incidents/{incident}/resolve-references"),
@@ -169,7 +169,7 @@ async fn what_a_service_does_not_know_is_said(env: Env) {
         "{again}"
     );
     product.requests(1).await;
-    // Somebody mends the directory by hand: what is known by now becomes affected.
+    // A person corrects the directory, and the references that are known by then become affected.
     app.import(ANSWER[2..].join("\n")).await.expect(200);
     app.import([ANSWER[1], ANSWER[0]].join("\n")).await.expect(200);
     let mended = app
@@ -191,7 +191,7 @@ async fn a_service_that_is_wrong_affects_nobody(env: Env) {
         ("<html>surprise</html>".to_owned(), "line 1"),
         ([&ANSWER[..], &[other]].concat().join("\n"), "something else"),
         ([&ANSWER[..], &[stranger]].concat().join("\n"), "something else"),
-        // An account that it forgot to tell.
+        // The answer does not contain the account.
         (ANSWER[1].to_owned(), "does not fit"),
         (ANSWER.join("\n").replace("amina@example.com", "amina"), "email"),
     ];
@@ -239,7 +239,7 @@ async fn a_service_that_is_slow_holds_nothing_up(env: Env) {
     });
     let app = started(&env).await;
     service(&app, &product.url("/")).await;
-    // The hook has answered long before.
+    // The hook has answered long before this.
     let incident = alerted(&app).await;
     product.requests(1).await;
     let counts = &audience(&app, &incident).await["counts"];

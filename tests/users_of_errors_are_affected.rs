@@ -1,5 +1,5 @@
-//! Errors that say in whose session they happened make that person affected; those that do not are counted and shown.
-//! The events of one issue are one alert, and the window of impact widens with them.
+//! If an error names its user, this person is affected. Errors without a user are counted and shown. All
+//! events of one issue are one alert, and the start time of the incident is that of the first event.
 
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ async fn hook(app: &TestApp, source: &str) -> String {
     made["hook_url"].as_str().expect("a URL").to_owned()
 }
 
-/// An event as Sentry's integration platform sends it.
+/// Returns an event as Sentry's integration platform sends it.
 fn event(issue: &str, at: &str, user: Option<Value>) -> Value {
     let mut event = json!({
         "issue_id": issue, "level": "error", "title": "UploadError: socket hang up", "datetime": at,
@@ -53,7 +53,7 @@ fn event(issue: &str, at: &str, user: Option<Value>) -> Value {
     json!({"action": "created", "data": {"error": event}})
 }
 
-/// Sends it; answers the incident.
+/// Sends the event and returns the incident.
 async fn happen(app: &TestApp, hook: &str, event: Value) -> String {
     let taken = app.anonymous().post(hook, event).await.expect(202);
     let incident = ["opened", "attached"]
@@ -68,7 +68,7 @@ async fn audience(app: &TestApp, incident: &str) -> Value {
     app.get(&path).await.expect(200).json.clone()
 }
 
-/// People, identified, unidentified, events without a user.
+/// Returns the numbers of people, known users, unknown users, and events without a user.
 fn numbers(audience: &Value) -> [i64; 4] {
     ["people", "identified", "unidentified", "events_without_user"].map(|name| {
         audience["counts"][name]
@@ -82,7 +82,7 @@ async fn the_user_of_an_error_is_affected(env: Env) {
     let hook = hook(&app, "sentry").await;
     let at = "2021-10-06T11:59:00Z";
     let incident = happen(&app, &hook, event("7", at, Some(json!({"id": "zuri"})))).await;
-    // An address in another spelling; the id is the product's own, which the directory does not have.
+    // The address has another spelling, and the ID belongs to the product and is not in the directory.
     let user = json!({"id": 4711, "email": " Amina@NYOTA-films.example "});
     assert_eq!(happen(&app, &hook, event("7", at, Some(user))).await, incident);
     let found = audience(&app, &incident).await;
@@ -112,7 +112,7 @@ async fn the_user_of_an_error_is_affected(env: Env) {
             })
         );
     }
-    // By a rule of other roles they are affected all the same: it is about roles.
+    // They are affected even if the rule has other roles, because the rule is only about roles.
     let notice = json!({"phase": "detection", "message": "We see it.", "audience": {"collaborators": false}});
     let path = format!("/api/v1/incidents/{incident}/notices");
     let notice = app.post(&path, notice).await.expect(201).id();
@@ -139,7 +139,7 @@ async fn who_is_unknown_is_counted_and_not_stored(env: Env) {
         event("7", START, Some(json!({"username": "another-body-y"}))),
     )
     .await;
-    // Of another issue, and so of another alert, but the same user.
+    // Another issue is another alert, but the user is the same.
     let other = happen(
         &app,
         &hook,
@@ -147,7 +147,7 @@ async fn who_is_unknown_is_counted_and_not_stored(env: Env) {
     )
     .await;
     assert_ne!(other, incident);
-    // Nobody; and what says nothing of who it is.
+    // An event without a user, and one whose user has no ID.
     happen(&app, &hook, event("7", START, None)).await;
     happen(
         &app,
@@ -168,7 +168,7 @@ async fn who_is_unknown_is_counted_and_not_stored(env: Env) {
         json!([one["title"], one["users"], one["events"], one["without_user"]]),
         json!(["UploadError: socket hang up", 2, 3, 3])
     );
-    // A draft says so before it is sent, as loudly as of unknown references.
+    // The draft shows this before it is sent, in the same way as unmatched IDs.
     let notice = app.draft(&incident, "detection").await;
     let preview = app.preview(&notice).await.expect(200);
     let warnings = preview["warnings"].to_string();
@@ -180,7 +180,7 @@ async fn who_is_unknown_is_counted_and_not_stored(env: Env) {
         warnings.contains("3 errors name no user: somebody may be missing"),
         "{warnings}"
     );
-    // What is stored of them beside the kept bodies, which are forgotten after a while, says nothing.
+    // Apart from saved requests, which are deleted after a while, the stored data does not reveal the users.
     let stored = env.texts(
         "SELECT COALESCE(id_mark, '') || ' ' || COALESCE(email_mark, '') || ' ' || mark AS value FROM alert_people",
     );
@@ -203,7 +203,7 @@ async fn an_id_goes_before_an_address(env: Env) {
     assert_eq!(numbers(&found), [1, 1, 0, 0]);
     assert_eq!(found["items"][0]["person"]["id"], "zuri");
     assert_eq!(found["items"][0]["reasons"][0]["seen"]["recognised_by"], "id");
-    // A body of our own format names several; each counts once, however often it is named.
+    // A body in Candor's own format may name several people. Each counts once.
     let own = self::hook(&app, "generic").await;
     let body = json!({"title": "Uploads fail", "people": [
         {"email": "amina@nyota-films.example"}, {"email": "AMINA@nyota-films.example"}, {"id": "grace"}, {"id": "nobody-we-know"},
@@ -267,7 +267,7 @@ async fn the_window_widens_until_somebody_sets_it(env: Env) {
     assert_eq!(started_at(&incident).await, "2021-10-06T11:30:00Z");
     happen(&app, &hook, event("7", "2021-10-06T11:20:00Z", None)).await;
     assert_eq!(started_at(&incident).await, "2021-10-06T11:20:00Z");
-    // Later, in the future, or with a clock that is wrong: it stays.
+    // A later time, a time in the future, or one of a wrong clock does not change the start.
     for at in [
         "2021-10-06T11:40:00Z",
         "2021-10-06T23:00:00Z",
@@ -287,14 +287,14 @@ async fn the_window_widens_until_somebody_sets_it(env: Env) {
         json!({"started_at": "2021-10-06T11:30:00Z"})
     );
     assert_eq!(changes[0]["after"], json!({"started_at": "2021-10-06T11:20:00Z"}));
-    // Somebody knows better.
+    // A person sets the start time.
     let patch = json!({"started_at": "2021-10-06T11:25:00Z"});
     app.patch(&format!("/api/v1/incidents/{incident}"), patch)
         .await
         .expect(200);
     happen(&app, &hook, event("7", "2021-10-06T11:05:00Z", None)).await;
     assert_eq!(started_at(&incident).await, "2021-10-06T11:25:00Z");
-    // What was said when it was opened by hand holds as well.
+    // The same applies to a start time that was given when the incident was opened by hand.
     let body = json!({"title": "By hand", "severity": "minor", "started_at": "2021-10-06T11:00:00Z"});
     app.post("/api/v1/incidents", body).await.expect(201);
     assert_eq!(env.count("incident_starts"), 2);
@@ -309,7 +309,7 @@ async fn who_is_learnt_later_is_identified(env: Env) {
     happen(&app, &hook, event("7", START, Some(by_mail))).await;
     happen(&app, &hook, event("7", START, Some(json!({"id": "never"})))).await;
     assert_eq!(numbers(&audience(&app, &incident).await), [0, 0, 3, 0]);
-    // One by one, and by an import.
+    // Through single calls, and through an import.
     app.put(
         "/api/v1/people/newcomer",
         json!({"name": "New", "email": "new@example.com"}),
@@ -343,7 +343,7 @@ async fn who_is_learnt_later_is_identified(env: Env) {
     let named: Vec<&Value> = audited.iter().map(|event| &event["after"]["people"]).collect();
     assert_eq!(named, [&json!(["late"]), &json!(["newcomer"])]);
     assert_eq!(audited[0]["actor"]["kind"], "system");
-    // Seen again they are known at once.
+    // If they appear again, they are known at once.
     happen(&app, &hook, event("7", START, Some(json!({"id": "newcomer"})))).await;
     let found = audience(&app, &incident).await;
     assert_eq!(numbers(&found), [2, 2, 1, 0]);
@@ -379,7 +379,7 @@ async fn who_is_gone_or_has_no_address_is_unreachable(env: Env) {
         unreachable,
         [("mute", "no address"), ("zuri", "deleted from the directory")]
     );
-    // Whoever leaves later is not told either.
+    // A person who is archived later is not notified either.
     app.delete("/api/v1/people/amina").await.expect(204);
     let notice = app.draft(&incident, "detection").await;
     assert_eq!(app.preview(&notice).await.expect(200)["recipients"], 0);
@@ -418,11 +418,11 @@ async fn a_mail_to_somebody_without_resources_reads_well(env: Env) {
     let app = started(&env).await;
     let hook = hook(&app, "sentry").await;
     let incident = happen(&app, &hook, event("7", START, Some(json!({"id": "zuri"})))).await;
-    // Amina was the user of it, and owns something that is affected.
+    // Amina hit the error and also owns an affected resource.
     happen(&app, &hook, event("7", START, Some(json!({"id": "amina"})))).await;
     app.affect(&incident, "file", "interview-v1").await;
     app.tell(&incident, "detection").await;
-    // She, the two collaborators, and Zuri.
+    // The recipients are she, the two collaborators, and Zuri.
     let mails = app.mails(4).await;
     let of = |name: &str| {
         mails
@@ -501,7 +501,7 @@ async fn a_body_that_knows_no_people_counts_nobody(env: Env) {
     assert_eq!(numbers(&found), [0, 0, 0, 0]);
     assert_eq!(found["unidentified"], json!([]));
     assert_eq!(env.count("alert_people"), 0);
-    // An empty list says that there could have been somebody.
+    // An empty list means that users could have been named.
     let other = happen(&app, &hook, json!({"title": "Uploads fail", "people": []})).await;
     assert_eq!(numbers(&audience(&app, &other).await), [0, 0, 0, 1]);
     app.finish().await;
@@ -525,7 +525,7 @@ async fn who_comes_with_the_end_is_affected_and_reopens_nothing(env: Env) {
             assert_eq!(taken[place], json!([]), "{place}");
         }
     };
-    // Somebody known, somebody who was seen before, and somebody unknown.
+    // A known person, a person who was seen before, and an unknown one.
     end(json!([{"id": "amina"}, {"id": "zuri"}, {"id": "x1"}])).await;
     let found = audience(&app, &incident).await;
     assert_eq!(numbers(&found), [2, 2, 1, 0]);
@@ -535,10 +535,11 @@ async fn who_comes_with_the_end_is_affected_and_reopens_nothing(env: Env) {
         .iter()
         .map(|item| &item["reasons"][0]["seen"]["events"])
         .collect();
-    // The end is no event more for whom it names again.
+    // The resolved event does not count again for the users that it repeats.
     assert_eq!(events, [&json!(1), &json!(1)]);
     assert_eq!(app.get(&path).await.expect(200)["status"], "monitoring");
-    // Said once more, after somebody closed it: it stays closed, and those who come are affected.
+    // The resolved event is repeated after a person closed the incident. The incident stays closed, and new
+    // users are affected.
     app.resolve(&incident).await;
     end(json!([{"email": "amina@nyota-films.example"}, {"id": "x2"}])).await;
     end(json!([])).await;
@@ -551,7 +552,7 @@ async fn who_comes_with_the_end_is_affected_and_reopens_nothing(env: Env) {
         (&alerts[0]["status"], &alerts[0]["repeats"]),
         (&json!("resolved"), &json!(0))
     );
-    // Of what began unseen, people are on record, and nothing opens.
+    // If the firing event was missed, the users are recorded and nothing is opened.
     let missed = json!({"title": "Other", "status": "resolved", "people": [{"id": "zuri"}]});
     app.anonymous().post(&hook, missed).await.expect(202);
     assert_eq!((env.count("incidents"), env.count("alerts")), (1, 2));
@@ -590,7 +591,7 @@ async fn the_page_shows_who_is_unidentified(env: Env) {
         "{shown}"
     );
     assert!(shown.contains("met the error"), "{shown}");
-    // What is kept of the page is not older than the last event.
+    // The cached part of the page is not older than the last event.
     happen(&app, &hook, event("7", START, None)).await;
     let shown = page().await;
     assert!(

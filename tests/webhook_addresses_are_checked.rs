@@ -1,5 +1,5 @@
-//! An endpoint is on the public internet and is who it says it is, or nothing is sent there: whatever its URL looks like,
-//! whatever its name resolves to.
+//! An endpoint must be on the public internet and must prove its name. Otherwise nothing is sent to it,
+//! whatever its URL and its DNS entries are.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ fn endpoints() -> String {
     format!("/api/v1/accounts/{ACCOUNT}/endpoints")
 }
 
-/// The only call of a notice, once there has been an attempt.
+/// Waits until the only call of a notice had an attempt, and returns it.
 async fn attempted(app: &Http, notice: &str) -> Value {
     eventually("an attempt", DEADLINE, async || {
         let calls = app
@@ -143,7 +143,7 @@ async fn a_name_that_leads_inside_is_refused_when_it_is_resolved(env: Env) {
     let port = inside.local_addr().expect("an address").port();
     let app = TestApp::start(&env).await;
     let incident = app.story_incident().await;
-    // As a name it may be anything; what counts is where it leads when it is called.
+    // Any name is accepted. The address that it resolves to is checked when it is called.
     let url = format!("https://localhost:{port}/");
     let id = app.post(&endpoints(), json!({"url": url})).await.expect(201).id();
     let notice = app.tell(&incident, "detection").await;
@@ -160,7 +160,7 @@ async fn a_name_that_leads_inside_is_refused_when_it_is_resolved(env: Env) {
         .await
         .expect(200);
     assert_eq!(tested["outcome"], "failed");
-    // Nobody has even knocked.
+    // No connection was attempted.
     let knocked = inside.accept().map(|(_, from)| from);
     assert_eq!(
         knocked.map_err(|error| error.kind()),
@@ -219,7 +219,8 @@ async fn a_setting_that_became_narrower_counts_at_once(env: Env) {
     app.finish().await;
 }
 
-/// A TLS server of that name, which answers 200 to every request; and the certificate of its authority.
+/// Starts a TLS server with this name that answers every request with 200. Returns its port and the
+/// certificate of its authority.
 async fn tls_server(name: &str) -> (u16, String) {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -247,7 +248,7 @@ async fn tls_server(name: &str) -> (u16, String) {
     let port = listener.local_addr().expect("an address").port();
     actix_web::rt::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            // Whoever does not trust us hangs up here.
+            // A client that does not trust the certificate closes the connection here.
             let Ok(mut stream) = acceptor.accept(stream).await else {
                 continue;
             };
@@ -281,7 +282,7 @@ async fn a_certificate_must_be_valid_for_the_name(env: Env) {
             .expect(200)
             .json
     };
-    // Signed by nobody whom this machine trusts.
+    // The authority is not trusted by this machine.
     let unknown = test(&candor, &right).await;
     assert_eq!(unknown["outcome"], "retry");
     let reply = unknown["reply"].as_str().expect("a reply");
@@ -302,13 +303,14 @@ async fn a_certificate_must_be_valid_for_the_name(env: Env) {
     candor.finish().await;
 }
 
-/// The blocks of IANA's registries of special-purpose addresses, as text: another form, another way of looking.
+/// The blocks of IANA's registries of special-purpose addresses as text, which is independent of the tested
+/// code.
 const NOT_PUBLIC: &str = "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 \
      192.0.2.0/24 192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4 \
      168.63.129.16/32 ::/3 2001::/23 2001:db8::/32 2002::/16 3fff::/20 4000::/2 8000::/1";
 
 fn reference(address: IpAddr) -> bool {
-    // Translated addresses are as good as what they stand for.
+    // A translated address is treated as the address that it stands for.
     if let IpAddr::V6(v6) = address
         && let [0x64, 0xff9b, 0, 0, 0, 0, ..] = v6.segments()
     {
@@ -377,7 +379,7 @@ fn addresses() -> impl Strategy<Value = IpAddr> {
     prop_oneof![4 => near, 1 => any_v4, 1 => any_v6]
 }
 
-/// The ways in which a browser would still read an IPv4 address.
+/// The notations in which a browser would accept an IPv4 address.
 fn notations(address: Ipv4Addr) -> Vec<String> {
     let [a, b, c, d] = address.octets();
     let whole = address.to_bits();
@@ -407,7 +409,7 @@ proptest! {
     fn an_address_is_public_where_the_registry_says_so(address in addresses()) {
         let allowed = egress::check(address, Policy::Public).is_ok();
         prop_assert_eq!(allowed, reference(address), "{}", address);
-        // What is wider allows no less.
+        // The wider policy allows at least the same addresses.
         prop_assert!(!allowed || egress::check(address, Policy::Private).is_ok());
     }
 

@@ -1,5 +1,5 @@
-//! A customer's own systems hear what its people are mailed: by signed requests, once, of their own resources alone, and
-//! by a schedule that asks neither too often nor for ever.
+//! Systems of a customer get what its people get by email: as signed requests, once, only about their own
+//! resources, and with a schedule that is neither too frequent nor endless.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +41,7 @@ async fn start(env: &Env) -> TestApp {
     TestApp::builder(env).config(private).start().await
 }
 
-/// A clock that stands, so that nothing is tried again before the test says so.
+/// Starts a service whose clock does not move, so that nothing is tried again before the test says so.
 async fn start_at_ten(env: &Env) -> TestApp {
     TestApp::builder(env)
         .config(private)
@@ -54,7 +54,7 @@ fn private(config: &mut candor::config::Config) {
     config.webhook_allow = Policy::Private;
 }
 
-/// Makes an endpoint of an account and gives the answer.
+/// Creates an endpoint of an account and returns the answer.
 async fn endpoint(app: &TestApp, account: &str, url: &str) -> Answer {
     let path = format!("/api/v1/accounts/{account}/endpoints");
     app.post(&path, json!({"url": url, "secret": SECRET}))
@@ -62,13 +62,13 @@ async fn endpoint(app: &TestApp, account: &str, url: &str) -> Answer {
         .expect(201)
 }
 
-/// What became of what went to the systems of a notice.
+/// Returns the calls to endpoints of a notice.
 async fn calls(app: &TestApp, notice: &str) -> Vec<Value> {
     app.all(&format!("/api/v1/notices/{notice}/deliveries?channel=webhook"))
         .await
 }
 
-/// The only such delivery, once the condition holds of it.
+/// Waits until the condition holds for the only call, and returns it.
 async fn call(app: &TestApp, notice: &str, condition: impl Fn(&Value) -> bool) -> Value {
     eventually("the call", DEADLINE, async || {
         let calls = calls(app, notice).await;
@@ -82,7 +82,7 @@ fn attempts(call: &Value) -> usize {
     call["attempts"].as_array().expect("attempts").len()
 }
 
-/// Computed as a receiver would, by the words of the specification.
+/// Computes the signature as a receiver would, from the text of the specification.
 fn signature(received: &Received) -> String {
     let key = STANDARD
         .decode(SECRET.strip_prefix("whsec_").expect("the prefix"))
@@ -137,7 +137,7 @@ async fn a_notice_reaches_the_affected_account_alone_and_is_signed(env: Env) {
         })
     );
 
-    // The people's mails are counted as ever, and the systems beside them.
+    // The emails are counted as always, and the calls are counted separately.
     app.mails(3).await;
     let done = app.done(&notice).await;
     assert_eq!(
@@ -160,7 +160,7 @@ async fn a_notice_reaches_the_affected_account_alone_and_is_signed(env: Env) {
             receiver.url("/hooks/candor?from=status"),
         ])
     );
-    // People were told once, at the time of the first mail.
+    // The timeline says once that people were notified, at the time of the first email.
     let timeline = app.all(&format!("/api/v1/incidents/{incident}/timeline")).await;
     let told: Vec<&str> = timeline
         .iter()
@@ -196,12 +196,12 @@ async fn the_preview_counts_systems_and_its_digest_covers_them(env: Env) {
     let sample = &preview["endpoint_samples"][0];
     assert_eq!(sample["to"], receiver.url("/"));
     app.send_as_previewed(&notice).await;
-    // It was sent as it was shown.
+    // The call contains exactly what the preview showed.
     let mut sent = receiver.requests(1).await[0].json();
     assert!(sent["timestamp"].is_string(), "{sent}");
     sent["timestamp"] = Value::Null;
     assert_eq!(sent, sample["payload"]);
-    // A secret of their own never shows.
+    // A secret that the caller chose is never shown.
     let id = made.id();
     for path in [
         format!("/api/v1/endpoints/{id}"),
@@ -242,7 +242,7 @@ async fn an_endpoint_that_is_busy_is_called_when_it_asked(env: Env) {
             "2024-03-14T10:10:00Z"
         ])
     );
-    // The people have been told, and the notice is not done before the system has.
+    // The people were notified, and the notice is not done before the call has an outcome.
     app.mails(3).await;
     assert_eq!(app.notice(&notice).await["state"], "sending");
     app.set_clock("2024-03-14T10:09:59Z");
@@ -273,7 +273,7 @@ async fn an_endpoint_that_is_busy_is_called_when_it_asked(env: Env) {
 }
 
 async fn an_endpoint_that_fails_is_called_by_the_schedule_and_given_up(env: Env) {
-    // It would be called every second, if it had a say in that.
+    // The endpoint asks for a call every second, which is ignored.
     let receiver = Receiver::answering(|number, _| match number {
         2 => Reply::of(503).header("retry-after", "1"),
         _ => Reply::of(500).body("oops"),
@@ -306,7 +306,7 @@ async fn an_endpoint_that_fails_is_called_by_the_schedule_and_given_up(env: Env)
         json!([done["counts"]["sent"], done["channels"]["webhook"]["failed"]]),
         json!([3, 1])
     );
-    // Somebody mends it, and has it sent again as the same message.
+    // The endpoint is repaired, and the call is resent as the same message.
     let resend = format!("/api/v1/deliveries/{}/resend", last["id"]);
     app.post(&resend, json!({})).await.expect(202);
     receiver.requests(11).await;
@@ -340,7 +340,7 @@ async fn gone_disables_until_somebody_enables_it(env: Env) {
         json!([id, "delivery"])
     );
 
-    // It is sent nothing, neither anew nor again, and the preview says so.
+    // Nothing is sent to it, neither a new call nor a repeated one, and the preview says so.
     let draft = app.draft(&incident, "update").await;
     let preview = app.preview(&draft).await.expect(200);
     assert_eq!(preview["channels"], json!({}));
@@ -392,10 +392,10 @@ async fn who_heard_the_beginning_hears_the_end(env: Env) {
     let incident = app.story_incident().await;
     let first = endpoint(&app, ACCOUNT, &receiver.url("/first")).await.id();
     app.tell(&incident, "detection").await;
-    // Another detection is for those who have not heard it.
+    // Another detection is for those who were not notified.
     let again = app.draft(&incident, "detection").await;
     assert_eq!(app.preview(&again).await.expect(200)["channels"], json!({}));
-    // The account moves its endpoint, and its files turn out to be well.
+    // The account changes its endpoint, and its files are not affected any more.
     app.delete(&format!("/api/v1/endpoints/{first}"))
         .await
         .expect(204);
@@ -462,7 +462,7 @@ async fn a_slow_endpoint_holds_up_no_mail(env: Env) {
     }
     let notice = app.draft(&incident, "detection").await;
     app.send_as_previewed(&notice).await;
-    // They wait for their answers, side by side, and the mails go out beside them.
+    // The calls wait for their answers in parallel, and the emails are sent at the same time.
     wait_until("two requests", DEADLINE, async || receiver.received().len() >= 2).await;
     app.mails(3).await;
     let sending = app.notice(&notice).await;
@@ -510,11 +510,11 @@ async fn a_stop_withholds_what_waits(env: Env) {
         .post(&format!("/api/v1/notices/{notice}/stop"), json!({}))
         .await
         .expect(200);
-    // Its numbers are those of the people.
+    // The numbers of the stop are about people.
     assert_eq!(json!([stopped["sent"], stopped["not_sent"]]), json!([3, 0]));
     let call = call(&app, &notice, |call| call["state"] == "stopped").await;
     assert_eq!(call["next_attempt_at"], Value::Null);
-    // What is due again would be called in the next round, and the next round takes this one too.
+    // A repeated call would be made in the next round, and the next round also handles this one.
     app.clock.advance(Duration::from_secs(3_600));
     let update = app.draft(&incident, "update").await;
     app.send_as_previewed(&update).await;
@@ -590,7 +590,7 @@ async fn endpoints_are_made_listed_and_ended(env: Env) {
     let app = start(&env).await;
     app.story_incident().await;
     let path = format!("/api/v1/accounts/{ACCOUNT}/endpoints");
-    // A secret is made where none is given.
+    // A secret is created if none is given.
     let made = app
         .post(&path, json!({"url": "https://hooks.example.com"}))
         .await
@@ -612,7 +612,7 @@ async fn endpoints_are_made_listed_and_ended(env: Env) {
         (&listed[0]["id"], listed[0].get("secret")),
         (&made.json["id"], None)
     );
-    // Nobody else has this URL, in whatever spelling, until it is given up.
+    // Nobody else can use this URL in any spelling until it is deleted.
     let same = json!({"url": "HTTPS://hooks.EXAMPLE.com:443/"});
     app.post("/api/v1/accounts/kilele-studio/endpoints", &same)
         .await
@@ -635,7 +635,7 @@ async fn endpoints_are_made_listed_and_ended(env: Env) {
     app.post("/api/v1/accounts/kilele-studio/endpoints", &same)
         .await
         .expect(201);
-    // Whoever may only read may only read.
+    // A viewer may only read.
     let viewer = app.as_new("viewer").await;
     viewer.get(&path).await.expect(200);
     viewer.post(&path, &same).await.expect_problem(403);

@@ -1,5 +1,6 @@
-//! Bounces, complaints and answers, by hook and by mail, are told apart: real ones of `../shared/payloads`, where that
-//! folder is there, as its facts say, and ones of our own that are always there.
+//! Bounces, complaints and replies, by hook and by email, are distinguished: real ones in
+//! `../shared/payloads`, if that folder exists, with the facts next to them, and some that are always in this
+//! file.
 
 use std::fs;
 use std::path::Path;
@@ -9,10 +10,11 @@ use proptest::prelude::*;
 
 use ReportKind::{AutoReply, Complaint, Delayed, Delivered, Hard, Other, Soft, Unsubscribed};
 
-/// A report of a sample: what it says, of whom (empty: not told), and the status code (empty: none).
+/// The expected report of a sample: its kind, its recipient (empty if unknown), and the status code (empty if
+/// there is none).
 type Expected = (ReportKind, &'static str, &'static str);
 
-/// By provider, as `feedback::parse` calls it; none: the body is to be refused.
+/// The samples of each provider, as `feedback::parse` names it. `None` means that the body must be refused.
 const HOOKS: [(&str, &str, Option<&[Expected]>); 21] = [
     (
         "aws_ses",
@@ -117,7 +119,8 @@ const HOOKS: [(&str, &str, Option<&[Expected]>); 21] = [
     ),
 ];
 
-/// The rest of Postmark's, apart as a resubscription says the opposite of what it looks like.
+/// The other samples of Postmark. They are separate, because a resubscription means the opposite of what it
+/// looks like.
 const SUBSCRIPTIONS: [(&str, ReportKind); 2] = [
     ("anymail_unsubscribe.json", Unsubscribed),
     ("anymail_resubscribe.json", Other),
@@ -129,7 +132,7 @@ const MAILS: [(&str, &str, &[Expected]); 34] = [
         "flanker_broken-mime.eml",
         &[(Soft, "info@example.net", "")],
     ),
-    // Called delayed, and given up after five days.
+    // It is called delayed, and the server stopped after five days.
     (
         "dsn",
         "flanker_delayed.eml",
@@ -190,7 +193,7 @@ const MAILS: [(&str, &str, &[Expected]); 34] = [
         "sisimai_lhost-office365-01.eml",
         &[(Hard, "kijitora@example.com", "5.1.10")],
     ),
-    // "Sender address rejected" says nothing of the recipient.
+    // "Sender address rejected" says nothing about the recipient.
     (
         "dsn",
         "sisimai_lhost-office365-05.eml",
@@ -232,7 +235,7 @@ const MAILS: [(&str, &str, &[Expected]); 34] = [
         "sisimai_lhost-postfix-49.eml",
         &[(Soft, "kijitora-neko-nyaan@ntt.example.ne.jp", "4.0.0")],
     ),
-    // A report that names no recipient: whom it was for is read from the mail that it returns.
+    // A report that names no recipient. The recipient is read from the returned email.
     (
         "dsn",
         "sisimai_lhost-postfix-64.eml",
@@ -305,7 +308,7 @@ const MAILS: [(&str, &str, &[Expected]); 34] = [
     ),
 ];
 
-/// The files of a folder of samples, by name; none where the samples are not there.
+/// Returns the files of a folder of samples by name. Empty if the samples do not exist.
 fn samples(folder: &str, extension: &str) -> Vec<(String, Vec<u8>)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../shared/payloads")
@@ -346,7 +349,7 @@ fn wanted(expected: &[Expected]) -> Vec<(ReportKind, String, String)> {
         .collect()
 }
 
-/// What is inside the envelope of SNS, where there is one.
+/// Returns the content of an SNS envelope, if there is one.
 fn unwrapped(body: &[u8]) -> Vec<u8> {
     let json: serde_json::Value = serde_json::from_slice(body).expect("JSON");
     match json["Message"].as_str() {
@@ -380,7 +383,7 @@ fn every_sample_of_a_provider_is_read_as_its_facts_say() {
                         "{name}"
                     );
                 }
-                // A body that came later: whatever it is, it is read or refused.
+                // A body that was added later must be parsed or refused.
                 (None, None) => eprintln!(
                     "{folder}/{name} has no expectation here: {:?}",
                     read.map(|batch| shown(&batch.reports))
@@ -397,7 +400,7 @@ fn every_mail_among_the_samples_is_read_as_its_facts_say() {
             let found = shown(&mail::parse(&body));
             match MAILS.iter().find(|(of, file, _)| *of == folder && *file == name) {
                 Some((_, _, expected)) => assert_eq!(found, wanted(expected), "{folder}/{name}"),
-                // One that came later: whatever it is, it is something.
+                // An email that was added later must have a result.
                 None => {
                     eprintln!("{folder}/{name} has no expectation here: {found:?}");
                     assert!(!found.is_empty(), "{folder}/{name}");
@@ -407,7 +410,7 @@ fn every_mail_among_the_samples_is_read_as_its_facts_say() {
     }
 }
 
-/// A mail of these headers and this text, to where bounces go.
+/// Returns an email with these headers and this text, sent to the bounce address.
 fn answer(headers: &str, text: &str) -> Vec<u8> {
     format!(
         "From: Pat <pat@example.org>\r\nTo: bounces@example.com\r\n{headers}\r\nMIME-Version: 1.0\r\n\
@@ -429,7 +432,7 @@ fn a_machine_is_known_by_its_headers_in_any_language() {
         "Subject: Anything\r\nX-Autorespond: Problem",
         "Subject: Anything\r\nX-Auto-Reply-From: pat@example.org",
         "Subject: Re: x\r\nX-MS-Exchange-Generated-Message-Source: Mailbox Rules Agent",
-        // No header tells: the words that such a note begins with.
+        // No header shows it, so the first words of the subject decide.
         "Subject: =?utf-8?q?Automatische_Antwort=3A_x?=",
         "Subject: =?utf-8?b?6Ieq5Yqo5Zue5aSNOiB4?=",
         "Subject: Otomatik yanıt: x",
@@ -598,7 +601,7 @@ fn whom_a_complaint_is_about_is_read_from_each_field_that_says_it() {
     }
 }
 
-/// A bounce that follows RFC 3464, for one recipient.
+/// Returns a bounce for one recipient in the format of RFC 3464.
 fn notification(fields: &str) -> String {
     format!(
         "From: MAILER-DAEMON@mx.example.net (Mail Delivery System)\r\nTo: candor@example.com\r\nSubject: Undelivered\r\n\
@@ -644,7 +647,7 @@ fn the_machines_part_of_a_notification_decides() {
         );
         says(&notification(&fields), kind, "ann@example.net");
     }
-    // In bare line feeds, in bare carriage returns, and behind a mailbox's separator.
+    // With only line feeds, with only carriage returns, and after the separator of a mailbox file.
     let fields = "Final-Recipient: rfc822; ann@example.net\r\nAction: failed\r\nStatus: 5.1.1\r\n";
     let mail = notification(fields);
     says(&mail.replace("\r\n", "\n"), Hard, "ann@example.net");
@@ -736,7 +739,7 @@ fn what_people_and_machines_answer_is_no_bounce() {
         Other,
         "",
     );
-    // Somebody forwards a bounce that they got: it is theirs.
+    // A person forwards a bounce of their own email.
     let bounce =
         notification("Final-Recipient: rfc822; bob@example.net\r\nAction: failed\r\nStatus: 5.1.1\r\n");
     let forwarded = format!(
@@ -745,7 +748,7 @@ fn what_people_and_machines_answer_is_no_bounce() {
          --o\r\nContent-Type: message/rfc822\r\n\r\n{bounce}\r\n--o--\r\n"
     );
     says(&forwarded, Other, "");
-    // A gateway that wraps one adds no words.
+    // A gateway that wraps a bounce adds no text.
     let wrapped = forwarded.replace("Do you know why?", "");
     says(&wrapped, Hard, "bob@example.net");
 }
@@ -850,7 +853,7 @@ fn what_is_still_tried_is_not_lost() {
     );
     let transient = r#""bounceType": "Transient", "bounceSubType": "General""#;
     assert_eq!(ses(transient, r#", "status": "4.4.1""#), (Soft, true));
-    // A domain that does not exist.
+    // The domain does not exist.
     assert_eq!(ses(transient, r#", "status": "5.4.4""#), (Hard, true));
     assert_eq!(
         ses(
@@ -873,7 +876,7 @@ fn mailguns_older_webhooks_are_read_too() {
     );
 }
 
-/// Pieces that bounces are made of, in any order and number.
+/// Parts of bounces in any order and number.
 fn piece() -> impl Strategy<Value = String> {
     let known = prop::sample::select(vec![
         "From: MAILER-DAEMON@x\r\n",

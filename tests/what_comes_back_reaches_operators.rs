@@ -1,4 +1,4 @@
-//! Mails that come back after a notice is done come together: operators hear of them in one message.
+//! Bounces after a notice is done are collected, and operators get one message about them.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ async fn bounces_are_gathered_into_one_message(env: Env) {
         messages(&app).await[0]["state"] == "sent"
     })
     .await;
-    // The page says how many there are by now; operators are not told of each.
+    // The page shows the current number. Operators do not get a message for each bounce.
     bounce(&app, &reports, 3, to(ADDRESSES[2])).await;
     let seen = "trail_cursors WHERE name = 'operators' AND seq >= \
                 (SELECT MAX(seq) FROM audit_events WHERE action = 'delivery.bounced')";

@@ -1,11 +1,11 @@
-//! What was recorded and frozen is not replaced by a statement that calls itself an insert, and whoever takes the guards away
-//! first is found out: a changed recipient, text, template, attempt or delivery.
+//! No statement can replace recorded or frozen rows, not even an insert. If somebody removes the protection
+//! first, the change is found: a changed recipient, text, template, attempt or delivery.
 
 use crate::support::{Backend, Env, TestApp, on_both_databases};
 
 on_both_databases!(no_statement_replaces_a_row, a_change_of_what_was_frozen_is_found,);
 
-/// A service that has told the story's people.
+/// Starts a service that has notified the people of the story.
 async fn told(env: &Env) -> (TestApp, String) {
     let app = TestApp::start(env).await;
     let incident = app.story_incident().await;
@@ -70,7 +70,7 @@ async fn no_statement_replaces_a_row(env: Env) {
                         format!(
                             "INSERT OR REPLACE INTO notice_recipients {columns} SELECT {recipient} FROM notice_recipients"
                         ),
-                        // By its other key.
+                        // With its other unique key.
                         format!(
                             "INSERT OR REPLACE INTO notice_recipients {columns} SELECT notice_id, ordinal + 100, person_id, \
                              'x', address, optional, context, domain, channel FROM notice_recipients"
@@ -128,7 +128,7 @@ async fn no_statement_replaces_a_row(env: Env) {
     app.finish().await;
 }
 
-/// Takes away whatever keeps rows as they are.
+/// Removes everything that protects the rows.
 fn disarm(env: &Env) {
     match env.backend {
         Backend::Sqlite => {
@@ -154,7 +154,7 @@ async fn a_change_of_what_was_frozen_is_found(env: Env) {
     disarm(&env);
     assert!(holds(&app).await);
     let changes = [
-        // Each with what undoes it.
+        // Each change with the statement that reverts it.
         (
             "UPDATE notice_recipients SET address = address || 'x' WHERE ordinal = 2",
             "UPDATE notice_recipients SET address = substr(address, 1, length(address) - 1) WHERE ordinal = 2",

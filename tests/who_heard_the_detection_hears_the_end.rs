@@ -1,4 +1,5 @@
-//! Whoever was told anything about an incident is told how it ended, whatever has changed since.
+//! A person who was notified of anything about an incident is notified of its end, whatever has changed
+//! since.
 
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ async fn somebody_no_longer_affected_hears_it(env: Env) {
     app.delete("/api/v1/resources/project/savanna/collaborators/baraka")
         .await
         .expect(204);
-    // An update is for those affected now.
+    // An update is only for people who are affected now.
     app.tell(&incident, "update").await;
     assert_eq!(to(&app.mails(5).await[3..]), [ADDRESSES[0], ADDRESSES[2]]);
     app.resolve(&incident).await;
@@ -55,7 +56,7 @@ async fn somebody_no_longer_affected_hears_it(env: Env) {
         his.text
     );
     assert!(his.text.contains("rangers-interview-v1.mov"), "{}", his.text);
-    // Even when nothing is affected any more.
+    // This holds even if nothing is affected any more.
     for file in FILES {
         app.delete(&format!("/api/v1/incidents/{incident}/affected/file/{file}"))
             .await
@@ -74,7 +75,7 @@ async fn a_changed_address_is_used(env: Env) {
         let person = json!({"name": name, "email": format!("{id}@elsewhere.example")});
         app.put(&format!("/api/v1/people/{id}"), person).await.expect(200);
     }
-    // One of the two is not even affected any more.
+    // One of the two is not affected any more.
     app.delete("/api/v1/resources/project/savanna/collaborators/baraka")
         .await
         .expect(204);
@@ -150,7 +151,7 @@ async fn who_was_refused_is_not_counted_as_told(env: Env) {
     let detection = app.tell(&incident, "detection").await;
     app.mails(2).await;
     assert_eq!(app.notice(&detection).await["not_told_yet"], 1);
-    // Not told, and not affected any more: the end is no news for him.
+    // He was not notified and is not affected any more, so he does not get the resolution.
     app.delete("/api/v1/resources/project/savanna/collaborators/baraka")
         .await
         .expect(204);
@@ -161,7 +162,7 @@ async fn who_was_refused_is_not_counted_as_told(env: Env) {
 }
 
 async fn a_stopped_resolution_is_caught_up_for_all_who_were_told(env: Env) {
-    // The detection goes through, the resolution is held.
+    // The emails of the detection are accepted, and the replies to those of the resolution are held back.
     let permits = Arc::new(Semaphore::new(0));
     let hold = Arc::clone(&permits);
     let policy = Policy::new(move |attempt| match attempt.number {
@@ -188,7 +189,7 @@ async fn a_stopped_resolution_is_caught_up_for_all_who_were_told(env: Env) {
         permits.add_permits(10);
     });
     assert_eq!(stopped.expect(200)["not_sent"], 2);
-    // Nobody is affected any more; two people still wait for the end of what they were told.
+    // Nobody is affected any more, and two people still must be notified of the end.
     for file in FILES {
         app.delete(&format!("/api/v1/incidents/{incident}/affected/file/{file}"))
             .await

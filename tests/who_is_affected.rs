@@ -1,4 +1,5 @@
-//! From affected resources to people: the account's owners and the collaborators on the way up, each once, with every reason.
+//! From affected resources to people: the owners of the account and the collaborators on all ancestors, each
+//! once and with every reason.
 
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ on_both_databases!(
     a_resource_taken_off_affects_nobody,
 );
 
-/// Opens an incident that affects these resources, and answers its id.
+/// Opens an incident that affects these resources, and returns its ID.
 async fn incident(app: &Http, affected: &[(&str, &str)]) -> String {
     let affected: Vec<Value> = affected
         .iter()
@@ -41,7 +42,7 @@ fn people(audience: &Answer) -> Vec<&str> {
         .collect()
 }
 
-/// `resource through account role`, one for each reason of that person.
+/// Returns `resource through account role` for each reason of a person.
 fn reasons(audience: &Answer, person: &str) -> Vec<String> {
     let item = audience
         .items()
@@ -88,7 +89,8 @@ async fn owners_and_collaborators_each_once_with_every_reason(env: Env) {
     assert_eq!(audience["counts"]["unreachable"], 0);
     assert_eq!(audience["counts"]["unresolved_references"], 0);
     assert_eq!(audience["counts"]["not_told"], 3);
-    // The owner: through the project, which names the account; and as a collaborator on the media item.
+    // The owner has two reasons: through the project, for which the account is set, and as a collaborator on
+    // the media item.
     assert_eq!(
         reasons(&audience, "amina"),
         [
@@ -108,7 +110,8 @@ async fn owners_and_collaborators_each_once_with_every_reason(env: Env) {
             "media/interview project/savanna nyota-films sound",
         ]
     );
-    // A member of the account counts by the role of a collaborator, not by the membership.
+    // A member of the account is included because of the role as a collaborator and not because of the
+    // membership.
     assert_eq!(
         reasons(&audience, "wanjiru")[0],
         "file/interview-v1 project/savanna nyota-films editor"
@@ -165,7 +168,7 @@ async fn the_nearest_account_counts(env: Env) {
     let audience = audience(&app, &id).await;
     assert_eq!(people(&audience), ["ann", "zoe"]);
     assert_eq!(audience["counts"]["accounts"], 2);
-    // One reason, by the nearest of the two that name the account.
+    // There is one reason, through the nearest of the two resources with an account.
     assert_eq!(reasons(&audience, "ann"), ["t/low t/middle acme owner"]);
     assert_eq!(reasons(&audience, "zoe"), ["t/own - zeta owner"]);
     app.finish().await;
@@ -201,7 +204,7 @@ async fn collaborators_on_every_ancestor_are_told(env: Env) {
     }
     let id = incident(&app, &[("t", "3")]).await;
     let audience = audience(&app, &id).await;
-    // Upwards, and never downwards.
+    // The search goes upwards and never downwards.
     assert_eq!(people(&audience), ["p0", "p1", "p2", "p3"]);
     assert_eq!(reasons(&audience, "p0"), ["t/3 t/0 acme owner"]);
     assert_eq!(reasons(&audience, "p3"), ["t/3 - acme owner"]);
@@ -233,7 +236,7 @@ async fn what_is_gone_tells_nobody(env: Env) {
         ["grace", "tumaini", "wanjiru"]
     );
 
-    // A person who is gone is told nothing, and is not left out in silence.
+    // An archived person is not notified, and is still shown.
     app.delete("/api/v1/people/wanjiru").await.expect(204);
     let without = audience(&app, &id).await;
     assert_eq!(people(&without), ["grace", "tumaini"]);
@@ -243,13 +246,13 @@ async fn what_is_gone_tells_nobody(env: Env) {
     let reason = without["unreachable"][0]["reason"].as_str().unwrap();
     assert!(reason.contains("deleted"), "{reason}");
 
-    // An account that is gone has nobody, not even collaborators.
+    // Nobody of an archived account is included, not even collaborators.
     app.delete("/api/v1/accounts/kilele-studio").await.expect(204);
     let without = audience(&app, &id).await;
     assert_eq!(people(&without), [""; 0]);
     assert_eq!(without["counts"]["accounts"], 1);
 
-    // What was deleted while it was affected is shown, and tells nobody.
+    // A resource that was archived while it was affected is shown, and nobody is notified because of it.
     app.import(story_directory()).await.expect(200);
     app.delete("/api/v1/resources/file/stalls-v1").await.expect(204);
     let without = audience(&app, &id).await;
@@ -267,14 +270,14 @@ async fn what_is_gone_tells_nobody(env: Env) {
 async fn deleting_never_widens(env: Env) {
     let app = TestApp::start(&env).await;
     app.import(story_directory()).await.expect(200);
-    // The media item names the account too, so that the chain above it may break.
+    // The account is also set on the media item, so that the chain above it may be interrupted.
     let media = json!({"account": "nyota-films", "parent": {"type": "project", "id": "savanna"}});
     app.put("/api/v1/resources/media/interview", media)
         .await
         .expect(200);
     let id = incident(&app, &[("file", FILES[0])]).await;
     assert_eq!(people(&audience(&app, &id).await), AFFECTED);
-    // An ancestor that is gone cuts off what is above it.
+    // An archived ancestor cuts off everything above it.
     app.delete("/api/v1/resources/project/savanna").await.expect(204);
     let cut = audience(&app, &id).await;
     assert_eq!(people(&cut), ["amina"]);
@@ -300,7 +303,7 @@ async fn who_cannot_be_reached_is_shown(env: Env) {
     .expect(200);
     let id = incident(&app, &[("file", FILES[0])]).await;
     let audience = audience(&app, &id).await;
-    // Affected all the same.
+    // They are still affected.
     assert_eq!(people(&audience), AFFECTED);
     assert_eq!(audience["counts"]["people"], 3);
     assert_eq!(
@@ -384,7 +387,7 @@ async fn a_resource_taken_off_affects_nobody(env: Env) {
         .await
         .expect_problem(404);
     assert_eq!(people(&audience(&app, &id).await), AFFECTED);
-    // And back again.
+    // The resource is added again.
     let resources =
         json!({"resources": [{"type": "file", "id": "stalls-v1"}, {"type": "file", "id": FILES[0]}]});
     let added = app

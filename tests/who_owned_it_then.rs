@@ -1,5 +1,5 @@
-//! Who owned what is affected when the incident began, and who owns it now: both can be asked for, and the difference
-//! is shown before anything is sent.
+//! The audience at the start of the incident and the current audience can both be read, and the difference is
+//! shown before anything is sent.
 
 use serde_json::{Value, json};
 
@@ -41,7 +41,8 @@ async fn it_is_asked_as_of_a_time(env: Env) {
     let before = audience(&app, &incident, "now").await.expect(200);
     assert_eq!(people(before.items()), AFFECTED);
     app.set_clock("2026-01-01T11:00:00Z");
-    // The owner leaves, a collaborator's role changes, the project goes to another account, and a person is deleted.
+    // The owner leaves, the role of a collaborator changes, the project moves to another account, and a
+    // person is archived.
     app.delete("/api/v1/accounts/nyota-films/members/amina")
         .await
         .expect(204);
@@ -72,7 +73,7 @@ async fn it_is_asked_as_of_a_time(env: Env) {
         (AFFECTED.to_vec(), &json!(BEGAN))
     );
     assert_eq!(impact.items()[1]["reasons"], before.items()[1]["reasons"]);
-    // Whoever is gone since was affected then, and cannot be reached.
+    // A person who was archived since was affected at that time and cannot be reached.
     assert_eq!(
         impact.items()[2]["unreachable"],
         "deleted from the directory since"
@@ -92,7 +93,7 @@ async fn it_is_asked_as_of_a_time(env: Env) {
         ["baraka", "grace", "wanjiru"]
     );
     assert_eq!(of("2026-01-01T13:00:00Z").await, ["baraka", "grace"]);
-    // Brought back, they are there again, and were not in between.
+    // After they are restored they are active again, and they were not active in between.
     app.set_clock("2026-01-01T14:00:00Z");
     app.import(story_directory()).await.expect(200);
     assert_eq!(of("now").await, AFFECTED);
@@ -178,7 +179,7 @@ async fn the_difference_is_shown(env: Env) {
         app.get(&format!("{path}?{query}")).await.expect_invalid(place);
     }
 
-    // Before sending.
+    // The difference is shown before sending.
     let preview = app.preview(&notice).await.expect(200);
     let warning = "2 people owned or worked on affected resources at the time of impact and no longer do";
     assert_eq!(preview["warnings"], json!([warning]));
@@ -229,7 +230,8 @@ async fn importing_the_same_again_changes_nothing(env: Env) {
     for table in HISTORY {
         assert_eq!(env.count(table), 0, "{table}");
     }
-    // One that moves leaves one row, with its parent before it in the same batch or not.
+    // A moved entry leaves one row in the history, whether its parent comes before it in the same batch or
+    // not.
     app.set_clock("2026-01-01T13:00:00Z");
     let line = |id: &str| json!({"kind": "resource", "type": "media", "id": id, "parent": {"type": "project", "id": "harbour"}});
     let project = json!({"kind": "resource", "type": "project", "id": "harbour", "account": "nyota-films"});

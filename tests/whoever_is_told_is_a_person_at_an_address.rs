@@ -1,4 +1,4 @@
-//! Somebody was notified when a mail to them was delivered, whoever owns that address now.
+//! A person was notified if an email to this person was delivered, whoever has the address now.
 
 use candor::demo::catcher::{Decision, Policy};
 use serde_json::json;
@@ -33,7 +33,7 @@ async fn collaborator(app: &TestApp, person: &str) {
     .expect(201);
 }
 
-/// Catches a notice up, and gives the addresses that it went to.
+/// Sends a catch-up of a notice and returns the addresses that it went to.
 async fn caught_up(app: &TestApp, notice: &str) -> Vec<String> {
     let late = app
         .post(&format!("/api/v1/notices/{notice}/catch-up"), json!({}))
@@ -49,7 +49,7 @@ async fn an_address_that_passed_on_does_not_count_for_its_new_owner(env: Env) {
     let app = TestApp::start(&env).await;
     let incident = app.story_incident().await;
     let detection = app.tell(&incident, "detection").await;
-    // Her address belongs to another person now, who is affected too.
+    // Another person has her address now, and is affected too.
     person(&app, "amina", "amina@elsewhere.example").await;
     person(&app, "wangari", "Amina@nyota-films.example").await;
     collaborator(&app, "wangari").await;
@@ -63,7 +63,7 @@ async fn an_address_that_passed_on_does_not_count_for_its_new_owner(env: Env) {
         assert_eq!(item["told"], !is_new, "{item}");
     }
     assert_eq!(caught_up(&app, &detection).await, ["Amina@nyota-films.example"]);
-    // The end goes to both, each at the address that they have.
+    // The resolution goes to both people at their current addresses.
     app.resolve(&incident).await;
     let resolution = app.tell(&incident, "resolution").await;
     let mut sent = app.addresses(&resolution, "sent").await;
@@ -103,7 +103,7 @@ async fn a_bounce_counts_at_its_address_alone(env: Env) {
     person(&app, "amina", "amina@elsewhere.example").await;
     person(&app, "wangari", ADDRESSES[0]).await;
     collaborator(&app, "wangari").await;
-    // Both are not notified: the one at another address, the other for the first time.
+    // Both are not notified: one at another address, the other for the first time.
     let audience = app
         .get(&format!("/api/v1/incidents/{incident}/audience"))
         .await
@@ -137,7 +137,7 @@ async fn who_joins_a_shared_address_hears_it(env: Env) {
     assert_eq!(app.notice(&detection).await["not_told_yet"], 1);
     assert_eq!(caught_up(&app, &detection).await, [ADDRESSES[0]]);
     let mails = app.mails(4).await;
-    // It is written to the one who was not notified.
+    // The email names the person who was not notified.
     assert!(mails[3].text.contains("Person wangari"), "{}", mails[3].text);
     assert!(!mails[3].text.contains("Amina"), "{}", mails[3].text);
     app.finish().await;

@@ -1,4 +1,5 @@
-//! Why somebody is in the audience of an incident, or why not: every role, and where the way from it ends.
+//! Explains why a person is in the audience of an incident, or why not: every role, and where the path from
+//! it ends.
 
 use serde_json::{Value, json};
 
@@ -17,12 +18,12 @@ async fn explain(app: &Http, incident: &str, query: &str) -> Answer {
         .await
 }
 
-/// Of one person: whether they are in, and what was found, as `about yes|no: detail`.
+/// Returns whether a person is in the audience, and the steps as `about yes|no: detail`.
 async fn explained(app: &Http, incident: &str, query: &str) -> (bool, Vec<String>) {
     let answer = explain(app, incident, query).await.expect(200);
     assert_eq!(answer.items().len(), 1, "{answer}");
     let one = &answer.items()[0];
-    // It says the same as the audience itself.
+    // The explanation agrees with the audience itself.
     let audience = app.all(&format!("/api/v1/incidents/{incident}/audience")).await;
     let item = audience
         .iter()
@@ -76,7 +77,7 @@ async fn whoever_is_in_is_explained(env: Env) {
             "collaboration yes: works as sound on project savanna, by which is affected: file interview-v1 (part of media",
         ],
     );
-    // The reasons hold the whole way, from what is affected to where the role is.
+    // The reasons contain the whole path from the affected resource to the one that the role is on.
     let answer = explain(&app, &incident, "person=amina").await.expect(200);
     let step = |type_: &str, id: &str| json!({"type": type_, "id": id});
     assert_eq!(
@@ -103,7 +104,7 @@ async fn whoever_is_in_is_explained(env: Env) {
 async fn whoever_is_out_is_explained(env: Env) {
     let app = TestApp::start(&env).await;
     let incident = app.story_incident().await;
-    // Another account; another project; a role that is not told; none at all.
+    // Another account, another project, a role that is not notified, and no role.
     says(
         &explained(&app, &incident, "person=grace").await,
         false,
@@ -139,7 +140,7 @@ async fn whoever_is_out_is_explained(env: Env) {
         false,
         &["is and was no member of any account and no collaborator"],
     );
-    // A role that ended.
+    // A role that has ended.
     app.delete("/api/v1/accounts/nyota-films/members/grace")
         .await
         .expect(204);
@@ -156,7 +157,7 @@ async fn whoever_is_out_is_explained(env: Env) {
         false,
         &["worked as sound on project savanna until 20"],
     );
-    // A resource that was taken off, one that was deleted, a chain that is cut, an account that is gone.
+    // A resource that was removed, one that was archived, an interrupted chain, and an archived account.
     app.delete(&format!(
         "/api/v1/incidents/{incident}/affected/file/interview-v1"
     ))
@@ -249,7 +250,7 @@ async fn who_cannot_be_written_to_is_explained(env: Env) {
     );
     let answer = explain(&app, &incident, "person=baraka").await.expect(200);
     assert_eq!(answer.items()[0]["reachable"], false);
-    // Whoever wants no updates is told what is mandatory, and shown as what they are.
+    // A person who wants no updates gets mandatory notices and is shown with this reason.
     env.sql(
         "INSERT INTO opt_outs (address, reason, at) VALUES ('wanjiru@nyota-films.example', 'opted_out', 1)",
     )
@@ -274,7 +275,7 @@ async fn who_cannot_be_written_to_is_explained(env: Env) {
         (&json!(1), &json!("opted_out"))
     );
     assert_eq!(audience.items()[2]["unreachable"], Value::Null);
-    // Two people, one address: both are explained.
+    // Two people have one address, and both are explained.
     app.put(
         "/api/v1/people/grace",
         json!({"name": "Grace", "email": "Amina@nyota-films.example"}),
