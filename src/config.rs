@@ -60,7 +60,7 @@ const SHORTEST_TOKEN: usize = 16;
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Text for people.
+    /// Each line is text that a person can read easily.
     Text,
     /// One JSON object on each line.
     Json,
@@ -370,7 +370,7 @@ struct Given {
     in_file: bool,
 }
 
-/// The values, by setting.
+/// The values that were given, by the name of the setting.
 type Values = BTreeMap<String, Given>;
 
 /// Returns the setting that a name belongs to, and whether the value is in a file.

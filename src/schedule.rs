@@ -20,7 +20,7 @@ use crate::work::Part;
 /// How long the answer to an idempotency key is kept.
 const KEY_LIFETIME: Duration = Duration::from_secs(48 * 3600);
 
-/// The running scheduler.
+/// The scheduler and its jobs, which run at fixed intervals.
 pub struct Schedule {
     scheduler: JobScheduler,
     // A tick can still run after the scheduler's shutdown. Each job checks this first.

@@ -43,7 +43,7 @@ pub(super) fn waited_for(action: Action) -> bool {
 pub struct Followed {
     /// The number of the event in the chain.
     pub seq: i64,
-    /// When the event happened.
+    /// The time of the transaction that appended the event.
     pub at: Timestamp,
     /// The action, such as `incident.opened`.
     pub action: String,

@@ -20,13 +20,13 @@ use crate::db::{Conn, dialect::on_backend};
 /// commit is refused.
 const DEAD: Duration = Duration::from_secs(15 * 60);
 
-/// A stored answer.
+/// The answer to the first request with a key. A repeated request gets it again.
 pub struct Stored {
-    /// The status code.
+    /// The HTTP status code of the answer.
     pub status: i64,
     /// The content type, if the answer has one.
     pub content_type: Option<String>,
-    /// The body.
+    /// The body of the answer, without secrets that are shown only once.
     pub body: Vec<u8>,
 }
 

@@ -107,7 +107,7 @@ macro_rules! actions {
         pub enum Action { $($variant),+ }
 
         impl Action {
-            /// All actions, as text.
+            /// The text of every action, as the audit trail stores it.
             pub const ALL: &[&str] = &[$($text),+];
 
             /// Returns the action as it is stored and shown.
@@ -268,7 +268,7 @@ impl Event {
 
 /// A write transaction: the connection, the actor, the time, and the events that are appended at its end.
 pub struct Tx<'a> {
-    /// The connection, for diesel.
+    /// The connection on which the transaction is open. Statements of diesel run on it.
     pub conn: &'a mut Conn,
     /// The current time, which is the same during the whole transaction.
     pub now: Timestamp,

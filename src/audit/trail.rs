@@ -16,9 +16,9 @@ use crate::db::schema::audit_events;
 pub struct EventView {
     /// The position in the chain, from 1 and without gaps.
     pub seq: i64,
-    /// When the event happened.
+    /// The time of the transaction that appended the event.
     pub at: Timestamp,
-    /// The actor.
+    /// The actor that caused the event, for example a token or an integration.
     pub actor: ActorView,
     /// The action, for example `incident.status`.
     pub action: String,

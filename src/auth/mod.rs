@@ -28,7 +28,7 @@ use crate::db::schema::{admin_sessions, api_tokens as t, audit_events as e, sett
 word_enum! {
     /// What a token is allowed to do. Each role includes the roles before it.
     Role, "a role" {
-        /// The role may read.
+        /// The role may read everything except tokens. It may change nothing.
         Viewer = "viewer",
         /// The role may also write, and send within the limits.
         Operator = "operator",
@@ -87,7 +87,7 @@ pub fn holds(conn: &mut Conn, token: &str, needed: Role) -> Result<bool> {
     }
 }
 
-/// A token to create.
+/// The name and the role of an API token that is created.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewToken {

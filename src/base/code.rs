@@ -8,7 +8,7 @@ macro_rules! codes {
         pub enum Code { $($variant),+ }
 
         impl Code {
-            /// All codes, as text.
+            /// The text of every code, as a problem document shows it.
             pub const ALL: &[&str] = &[$($text),+];
 
             /// Returns the code as text.

@@ -42,7 +42,7 @@ impl FieldError {
         }
     }
 
-    /// Adds a stable code.
+    /// Sets the stable code, with which a program recognises this error.
     pub fn code(mut self, code: Code) -> Self {
         self.code = Some(code);
         self

@@ -199,7 +199,7 @@ impl utoipa::ToSchema for Timestamp {}
 /// A time with the offset in which it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ZonedTime {
-    /// The point in time.
+    /// The point in time, which does not depend on the offset.
     pub at: Timestamp,
     /// The offset, in seconds east of UTC.
     pub offset: i64,

@@ -81,7 +81,7 @@ pub(crate) fn accounts(conn: &mut Conn, now: Timestamp, rows: &[NewAccount<'_>])
     Ok(())
 }
 
-/// A person to write.
+/// The columns of a person who is inserted or updated.
 #[allow(missing_docs)]
 pub(crate) struct NewPerson<'a> {
     pub id: &'a str,

@@ -15,13 +15,13 @@ use super::file;
 /// A connection to one of the two databases. Domain functions take `&mut Conn`.
 #[derive(diesel::MultiConnection)]
 pub enum Conn {
-    /// A connection to SQLite.
+    /// A connection to an SQLite file.
     Sqlite(SqliteConnection),
-    /// A connection to PostgreSQL.
+    /// A connection to a PostgreSQL server.
     Pg(PgConnection),
 }
 
-/// A parsed `CANDOR_DATABASE_URL`.
+/// The database that the setting `CANDOR_DATABASE_URL` names.
 #[derive(Clone, PartialEq, Eq)]
 pub enum DatabaseUrl {
     /// The path of `sqlite://PATH`.
@@ -256,7 +256,7 @@ pub(super) fn serves_with(conn: &mut PgConnection, hash: &str) -> QueryResult<bo
 /// How much of the file a writing SQLite connection keeps in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pages {
-    /// 16 MB.
+    /// The connection keeps 16 MB, which is the default of Candor.
     Usual,
     /// 64 MB. This is enough for the pages of every index that a large import needs repeatedly.
     Many,

@@ -43,7 +43,8 @@ pub struct Call {
     pub id: String,
     /// The attempt number, from 1.
     pub attempt: u32,
-    /// The current time.
+    /// The time of this attempt. The signature covers it, and a `Retry-After` with a date is compared with
+    /// it.
     pub now: Timestamp,
     /// The content of the call.
     pub payload: Payload,

@@ -24,7 +24,7 @@ pub struct Task {
     pub claimed: Claimed,
     /// The part of the notice that is the same for all recipients.
     pub notice: Arc<Frozen>,
-    /// The recipient.
+    /// The frozen data of the recipient, which is different for each delivery of the notice.
     pub to: Recipient,
 }
 

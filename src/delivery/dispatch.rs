@@ -141,7 +141,7 @@ pub(super) enum Went {
     Well,
     /// The attempt must be repeated.
     Refused,
-    /// No attempt was made.
+    /// No attempt was made. The limit of the domain stays unchanged.
     Nowhere,
 }
 
@@ -172,7 +172,7 @@ impl<T> Dispatcher<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds claimed deliveries.
+    /// Adds claimed deliveries, each with its domain, and wakes senders.
     pub(super) fn push(&self, work: impl IntoIterator<Item = (String, T)>) {
         let mut added = 0;
         {

@@ -23,7 +23,7 @@ use crate::notice::template::Rendered;
 /// The data that an email needs besides its texts.
 #[derive(Clone, Debug)]
 pub struct Addressing<'a> {
-    /// The From header.
+    /// The value of the From header.
     pub from: &'a Mailbox,
     /// The envelope sender if it differs from From. Bounces are sent to it.
     pub return_path: Option<&'a Address>,

@@ -21,7 +21,7 @@ use crate::notice::compose::RecipientContext;
 /// The place that emails are given to.
 #[derive(Clone)]
 pub enum Exit {
-    /// A mail server.
+    /// A mail server that accepts emails by SMTP.
     Relay(Relay),
     /// A folder that gets one file for each email.
     Outbox(PathBuf),

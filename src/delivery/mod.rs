@@ -52,7 +52,7 @@ use crate::notice::counts::{Changes, exceptions};
 pub struct Mail {
     /// The envelope sender. Bounces are sent to this address.
     pub from: lettre::Address,
-    /// The envelope recipient.
+    /// The envelope recipient. An email has exactly one.
     pub to: lettre::Address,
     /// The headers and the body, with CRLF as line ends.
     pub message: String,
@@ -73,7 +73,7 @@ pub enum Outcome {
     /// the reply. The attempt is repeated with the same Message-ID, so that the recipient's server can
     /// recognise a duplicate.
     Ambiguous(String),
-    /// The attempt failed permanently.
+    /// The attempt failed permanently. The text is the reply or the reason.
     Failed(String),
     /// The attempt failed permanently, because the mail server says that the mailbox does not exist. This has
     /// the same effect as a bounce with this reason.
@@ -160,7 +160,7 @@ pub struct DeliveryEndpoint {
     pub name: String,
 }
 
-/// One attempt to deliver.
+/// One attempt to make a delivery, as the API shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Attempt {
     /// When the attempt was recorded.

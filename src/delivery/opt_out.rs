@@ -18,7 +18,7 @@ use crate::directory::{address_mark, normal_address};
 word_enum! {
     /// Why an address gets no optional notices.
     SuppressionReason, "a reason" {
-        /// The person opted out.
+        /// The person unsubscribed by the link in an email or at the provider.
         OptedOut = "opted_out",
         /// An email to the address bounced permanently.
         Bounced = "bounced",

@@ -35,7 +35,7 @@ const SCHEDULE: [Duration; 9] = [
     Duration::from_secs(24 * 3600),
 ];
 
-/// The webhook channel.
+/// The channel that posts signed JSON to the URL of an endpoint.
 pub struct Webhook(Client);
 
 impl Webhook {

@@ -24,7 +24,7 @@ use session::Session;
 /// after the data of the email.
 #[derive(Clone, Debug)]
 pub enum Decision {
-    /// The recipient is accepted.
+    /// The recipient is accepted with 250.
     Accept,
     /// The recipient is refused for now, with 451 or with the 4xx code at the beginning of the text.
     Temporary(String),

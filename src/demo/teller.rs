@@ -62,7 +62,7 @@ impl Teller {
         println!("         {} {text}", self.style("31;1", "!"));
     }
 
-    /// Prints plain text.
+    /// Prints plain text in lines of at most 100 characters.
     pub fn say(&self, text: &str) {
         for line in wrap(text, 100) {
             println!("{line}");

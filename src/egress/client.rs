@@ -59,30 +59,30 @@ pub struct Bounds {
     pub body: usize,
 }
 
-/// A whole answer.
+/// An answer of which the complete body was read.
 #[derive(Clone, Debug)]
 pub struct WholeAnswer {
-    /// The status code.
+    /// The HTTP status code of the answer.
     pub status: StatusCode,
-    /// The body.
+    /// The complete body, which is not larger than [`Bounds::body`].
     pub body: Vec<u8>,
 }
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unanswered {
-    /// Another attempt will fail too.
+    /// Another attempt will fail too. The text is the reason.
     Refused(String),
-    /// Another attempt may succeed.
+    /// Another attempt may succeed. The text is the reason.
     Away(String),
 }
 
 /// An answer, of which only the beginning of the body was read.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The status code.
+    /// The HTTP status code of the answer.
     pub status: StatusCode,
-    /// The headers.
+    /// The headers of the answer, for example `Retry-After`.
     pub headers: HeaderMap,
     /// The beginning of the body.
     pub text: String,

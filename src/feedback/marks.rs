@@ -19,9 +19,9 @@ const MOST: usize = 20;
 /// The keys that verify which email a report is about.
 #[derive(Clone)]
 pub struct Keys {
-    /// Verifies unsubscribe links.
+    /// The key that verifies unsubscribe links.
     pub links: Links,
-    /// Verifies bounce addresses, if emails have their own.
+    /// The key that verifies bounce addresses. `None` if emails have no bounce addresses of their own.
     pub verp: Option<Verp>,
 }
 

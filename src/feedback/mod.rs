@@ -41,7 +41,7 @@ word_enum! {
         Delayed = "delayed",
         /// The recipient reported the email as spam.
         Complaint = "complaint",
-        /// The email was delivered.
+        /// The report says that the email was delivered.
         Delivered = "delivered",
         /// A program answered, for example with an out-of-office note.
         AutoReply = "auto_reply",
@@ -139,7 +139,7 @@ impl Report {
 /// The reports of one body.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
-    /// The reports.
+    /// The reports. Each of them is about one email.
     pub reports: Vec<Report>,
     /// The number of events that are not needed, such as opened or clicked.
     pub ignored: usize,

@@ -61,15 +61,16 @@ pub struct UnreachedCounts {
 pub struct Unreached {
     /// The person.
     pub person: PersonRef,
-    /// The address that was tried. Empty if no address is known.
+    /// The address that was tried, or the invalid address that is stored for the person. Empty if no address
+    /// is known.
     pub address: String,
-    /// The reason.
+    /// The reason why the person was not reached, or that the person complained.
     pub why: UnreachedReason,
     /// The enhanced status code (RFC 3463), for example `5.1.1`.
     pub status: Option<String>,
     /// The last text of the server, or what is wrong with the address.
     pub diagnostic: String,
-    /// When this happened.
+    /// The time of the report, or of the last attempt if there is no report. Null if there was neither.
     pub at: Option<Timestamp>,
     /// The last delivery that did not reach the person.
     pub delivery: Option<i64>,

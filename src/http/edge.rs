@@ -1,5 +1,5 @@
-//! What applies to every request and every answer. HEAD is the GET without its body. A known path tells which
-//! methods it accepts. Every page and document has the security headers.
+//! Rules for every request and every answer: HEAD is answered like GET, but without the body. If a known path
+//! does not accept a method, the answer names the methods that it accepts. Every answer has security headers.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ pub fn is_head(req: &HttpRequest) -> bool {
     req.extensions().get::<IsHead>().is_some()
 }
 
-/// The guard around everything.
+/// Turns HEAD into GET for the handlers, and adds the security headers to every answer.
 pub async fn guard(
     mut req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

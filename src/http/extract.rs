@@ -110,7 +110,7 @@ pub async fn read_body(req: &HttpRequest, payload: &mut Payload, limit: usize) -
     Ok(body)
 }
 
-/// A JSON body.
+/// A request body that was parsed as JSON. An unknown field is an error.
 pub struct Body<T>(pub T);
 
 impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {

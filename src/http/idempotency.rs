@@ -2,7 +2,7 @@
 //!
 //! The key is reserved before the work, marked as carried out in the transaction of the work, and completed
 //! with the answer afterwards. After a crash in between, the mark stays. The work is then not repeated, and
-//! the caller is told so.
+//! the answer says so.
 //!
 //! An answer with a secret that is shown only once is stored without the secret. A repeated request gets the
 //! rest of the answer, and `withheld` names the missing fields.

@@ -28,7 +28,7 @@ const QUICK: Duration = Duration::from_millis(100);
 /// computing it took. So computing it uses at most a tenth of one processor.
 const SHARE: u32 = 10;
 
-/// The cache.
+/// The cache of results about incidents. When it is full, the oldest result is removed.
 #[derive(Default)]
 pub struct Memo {
     kept: Mutex<HashMap<String, Kept>>,
@@ -44,9 +44,9 @@ struct Kept {
     value: Arc<dyn Any + Send + Sync>,
 }
 
-/// A result.
+/// A result that was computed now or that was in the cache.
 pub struct Known<T> {
-    /// The computed value.
+    /// The value that `compute` returned. Other requests can share it.
     pub value: Arc<T>,
     /// The time of the result, if attempts were recorded since.
     pub as_of: Option<Timestamp>,

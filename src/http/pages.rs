@@ -77,7 +77,7 @@ sources! {
 /// The policy allows no loading and no scripts. The style is inside the page.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// The compiled pages.
+/// The templates of all pages, compiled at the start.
 pub struct Pages(Handlebars<'static>);
 
 impl Pages {

@@ -46,7 +46,7 @@ pub struct ProblemDocument {
     pub type_: &'static str,
     /// The kind of the problem, for people.
     pub title: &'static str,
-    /// The status code.
+    /// The HTTP status code. It is the same as that of the answer.
     pub status: u16,
     /// The stable error code for programs. `docs/errors.md` lists all of them.
     #[schema(example = "not_found")]

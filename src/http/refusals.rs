@@ -43,7 +43,7 @@ const MOST_TRIED: usize = 10;
 /// How often the table is checked for minutes that have passed.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// What was refused.
+/// The kind of request that was refused. Each kind is counted on its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Door {
     /// A request without a valid token: for the API, a hook or a link.
@@ -373,7 +373,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the writer.
+    /// Starts the task that writes the summaries to the audit trail.
     pub fn start(refusals: Arc<Refusals>, db: Db) -> Self {
         let stop = Arc::new(Notify::new());
         let stopped = stop.clone();

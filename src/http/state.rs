@@ -23,13 +23,13 @@ use crate::work::WorkStats;
 
 /// The state that every request can use.
 pub struct App {
-    /// The database.
+    /// The access to the database, which also contains the clock.
     pub db: Db,
-    /// Signs links and sessions.
+    /// The key that signs and verifies links and sessions.
     pub links: Links,
-    /// The settings that notices need.
+    /// The settings that notices need, for example the public URL.
     pub sending: Sending,
-    /// The channels to endpoints.
+    /// The channels that call endpoints, for example to test one.
     pub endpoints: Endpoints,
     /// Wakes the delivery workers of this process.
     pub wake: Arc<Wake>,
@@ -47,7 +47,7 @@ pub struct App {
     pub outbox: bool,
     /// The delivery counters of this process.
     pub stats: Arc<Stats>,
-    /// Verifies which email a report is about.
+    /// The keys that verify which email a report is about.
     pub feedback: Keys,
     /// The counters of the reports that this process received.
     pub feedback_stats: FeedbackStats,
@@ -67,7 +67,7 @@ pub struct App {
     pub work_stats: WorkStats,
     /// The cache of results that are computed from whole audiences.
     pub memo: Arc<Memo>,
-    /// The compiled pages.
+    /// The templates of the pages for people.
     pub pages: Pages,
     /// Whether this process sends deliveries.
     pub delivers: bool,
@@ -76,7 +76,7 @@ pub struct App {
 }
 
 impl App {
-    /// Returns the clock.
+    /// Returns the clock that gives the current time. Tests and the demo can set it.
     pub fn clock(&self) -> &Clock {
         self.db.clock()
     }

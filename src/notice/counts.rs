@@ -87,7 +87,7 @@ pub struct Partition {
 /// The numbers of deliveries of a notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct NoticeCounts {
-    /// The emails by state.
+    /// The numbers of emails in each state.
     #[serde(flatten)]
     pub mails: DeliveryCounts,
     /// The same as parts that add up: the recipients (one for each address), and the people of the audience
@@ -174,7 +174,7 @@ impl Changes {
     }
 }
 
-/// The counts by channel.
+/// The counts of deliveries, by the name of the channel.
 pub(super) type ByChannel = BTreeMap<String, DeliveryCounts>;
 
 /// Returns the counts of the deliveries of these notices that are in the queue.

@@ -83,7 +83,7 @@ pub struct CustomerAction {
     pub text: Option<String>,
 }
 
-/// A notice to draft.
+/// The content of a notice that is created as a draft.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewNotice {
@@ -106,7 +106,7 @@ pub struct NewNotice {
 #[derive(Clone, Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NoticePatch {
-    /// The new message.
+    /// The new message in plain text. Empty lines separate paragraphs.
     pub message: Option<String>,
     /// The new subject.
     pub subject: Option<String>,
@@ -132,7 +132,7 @@ pub struct Notice {
     pub state: State,
     /// The subject that the operator wrote, if there is one.
     pub subject: Option<String>,
-    /// The message.
+    /// The message that the operator wrote, in plain text.
     pub message: String,
     /// What the customer must do.
     pub customer_action: Option<CustomerAction>,

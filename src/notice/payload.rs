@@ -92,7 +92,7 @@ pub struct Payload {
     pub type_: &'static str,
     /// When the notice was queued. It is the same in every attempt. Null in a preview.
     pub timestamp: Option<Timestamp>,
-    /// The content.
+    /// What the endpoint is notified of.
     pub data: PayloadData,
 }
 

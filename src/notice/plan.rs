@@ -31,7 +31,7 @@ pub(super) const RESOLVED: &str = "Resolved";
 /// One planned email: the address and the data of the recipient.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Recipient {
-    /// The email address.
+    /// The email address that the email is sent to.
     pub address: String,
     /// The data of the recipient.
     pub context: RecipientContext,
@@ -45,7 +45,7 @@ pub struct Plan {
     pub endpoints: Vec<EndpointRecipient>,
     /// The content that is the same for all recipients.
     pub content: Content,
-    /// The template.
+    /// The template from which the emails are rendered.
     pub template: TemplateView,
     /// The digest of the recipients and all texts.
     pub digest: String,

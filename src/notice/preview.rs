@@ -21,7 +21,7 @@ use crate::notice::template::Rendered;
 /// A preview, as the API shows it.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Preview {
-    /// The number of emails.
+    /// The number of emails that would be sent: one for each address.
     pub recipients: usize,
     /// The number of calls to endpoints, by channel.
     pub channels: BTreeMap<String, usize>,
@@ -40,7 +40,7 @@ pub struct Preview {
     pub warnings: Vec<String>,
     /// How old the data of each source of the directory is.
     pub directory: Vec<SourceAge>,
-    /// The first emails, rendered.
+    /// The first emails in the order of their addresses, rendered.
     pub samples: Vec<Sample>,
     /// The first calls to endpoints.
     pub endpoint_samples: Vec<EndpointSample>,
@@ -58,11 +58,11 @@ pub struct Preview {
 pub struct Sample {
     /// The address of the recipient.
     pub to: String,
-    /// The subject.
+    /// The subject as the recipient would see it.
     pub subject: String,
-    /// The text body.
+    /// The plain text body. Its unsubscribe URL does not work, because it contains no token.
     pub text: String,
-    /// The HTML body.
+    /// The HTML body. Its unsubscribe URL does not work, because it contains no token.
     pub html: String,
 }
 

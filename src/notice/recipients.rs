@@ -22,7 +22,7 @@ pub struct Recipients {
     list: Vec<Packed>,
 }
 
-/// One planned email.
+/// One planned email, in a form that uses little memory.
 pub struct Packed {
     /// The address in its normal form, for comparisons.
     key: Box<str>,

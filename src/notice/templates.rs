@@ -19,7 +19,7 @@ use crate::notice::template::{MailAction, Phase, Source, Template, samples};
 /// The template of a phase, as the API shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct TemplateView {
-    /// The phase.
+    /// The phase whose notices use the template.
     pub phase: Phase,
     /// The ID, which is a hash of the content.
     pub id: String,

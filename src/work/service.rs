@@ -57,7 +57,7 @@ impl Wake {
         }
     }
 
-    /// Waits for a wake-up.
+    /// Waits until something wakes the service. It waits for ever if nothing can wake it.
     pub(super) async fn wait(&mut self) {
         match self {
             Wake::Commit(written) => {

@@ -45,7 +45,7 @@ impl Default for WorkStats {
 }
 
 impl WorkStats {
-    /// Counts one step.
+    /// Counts one step of a service, with its duration and whether it failed.
     pub(super) fn count(&self, service: &'static str, took: Duration, failed: bool) {
         self.seconds
             .with_label_values(&[service])

@@ -38,7 +38,8 @@ impl Supervisor {
         }
     }
 
-    /// Starts a service.
+    /// Starts a service in its own task. `wake` says what wakes the service before its poll interval has
+    /// passed.
     pub fn start<S: Service>(&mut self, service: S, wake: Wake) {
         let stop = Stop(self.stop.subscribe());
         let span = tracing::info_span!("work", service = S::NAME);

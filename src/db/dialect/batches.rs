@@ -164,7 +164,7 @@ pub fn latest_alerts(conn: &mut Conn, integration: &str, fingerprints: &[&str]) 
 pub struct RepeatRow<'a> {
     /// The ID of the alert.
     pub id: &'a str,
-    /// The number of repeats.
+    /// How often the alert was repeated in this transaction.
     pub times: i64,
     /// The silence or maintenance window of the last repeat.
     pub quiet: Option<&'a str>,

@@ -179,7 +179,7 @@ macro_rules! about_ids {
     };
 }
 
-/// A claimed delivery.
+/// A delivery that a worker has claimed, as the database returns it.
 #[derive(Clone, Debug, QueryableByName)]
 #[allow(missing_docs)]
 pub struct ClaimedRow {
@@ -362,13 +362,13 @@ pub fn insert_attempts(
 /// The new state of deliveries at the end of a claim.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct End {
-    /// The new state.
+    /// The state that the deliveries get, for example `sent` or `pending`.
     pub state: &'static str,
     /// When the deliveries are due, if they are pending.
     pub next_attempt_at: Timestamp,
     /// When the deliveries were accepted.
     pub sent_at: Option<Timestamp>,
-    /// Why the deliveries failed.
+    /// The reason for the failure. `None` if the deliveries did not fail.
     pub reason: Option<&'static str>,
     /// The number of attempts for which it is not known whether the message arrived: 0 or 1.
     pub ambiguous: i64,

@@ -20,7 +20,7 @@ use super::{
     with_credentials,
 };
 
-/// A read-only transaction.
+/// A read-only transaction on a MySQL or MariaDB server, which reads a source of the directory.
 pub(super) struct Reader {
     conn: Conn,
     warnings: Vec<String>,

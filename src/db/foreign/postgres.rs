@@ -21,7 +21,7 @@ use super::{
 use crate::db::DatabaseUrl;
 use crate::db::connection::discreet;
 
-/// A read-only transaction.
+/// A read-only transaction on a PostgreSQL server, which reads a source of the directory.
 pub(super) struct Reader {
     conn: PgConnection,
     warnings: Vec<String>,

@@ -17,7 +17,7 @@ use super::{
     Collector, Counted, MAX_ROW, OWN, OWN_TABLES, Page, Row, count_statement, page_statement, too_large,
 };
 
-/// A read-only transaction.
+/// A read-only transaction on an SQLite file, which reads a source of the directory.
 pub(super) struct Reader {
     conn: Connection,
     patience: Duration,

@@ -46,7 +46,7 @@ pub type Claimed = dialect::ClaimedRow;
 
 /// A claimed delivery with its frozen data.
 pub struct Claim {
-    /// The claimed delivery.
+    /// The row of the queue, as the claim returned it.
     pub claimed: Claimed,
     /// The frozen recipient. `None` if it is missing.
     pub recipient: Option<Recipient>,
@@ -55,7 +55,7 @@ pub struct Claim {
 /// What is recorded about a claimed delivery.
 #[derive(Clone, Debug)]
 pub enum Finish {
-    /// An attempt was made.
+    /// An attempt was made, and it had this outcome.
     Attempt(Outcome),
     /// No attempt was made, because the notice was stopped.
     Withheld,

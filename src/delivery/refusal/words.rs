@@ -164,7 +164,7 @@ const RATE: &[&str] = &[
     r"trop de (connexions|messages|mails)|слишком много",
 ];
 
-/// The failure is temporary.
+/// Words that say that the failure is temporary.
 const PASSING: &[&str] = &[
     r"\btemporar(y|ily|ly)\b|\btransient\b|momentan|vorübergehend|temporairement",
     r"gr[ea]y-?list|\btry (again|it again|later)|\bretry later|come back later|please retry",

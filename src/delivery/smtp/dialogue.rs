@@ -100,11 +100,11 @@ impl Offers {
 
 /// The reply to a command, or the reason why there was none.
 enum Reply {
-    /// The command succeeded (2xx).
+    /// The command succeeded (2xx). The text is the reply.
     Yes(String),
     /// The server waits for more input (3xx).
     More,
-    /// The command failed (4xx or 5xx).
+    /// The command failed. The number is the reply code (4xx or 5xx), and the text is the reply.
     No(u16, String),
     /// The connection was closed, there was no reply in time, or the reply was not valid.
     Lost(String),

@@ -60,7 +60,7 @@ struct Health {
 pub(super) enum Security {
     /// STARTTLS is used if the server offers it.
     Opportunistic,
-    /// STARTTLS is required.
+    /// STARTTLS is required. Without it, no email is sent.
     Required,
     /// The connection uses TLS from the first byte.
     Implicit,

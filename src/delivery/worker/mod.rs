@@ -120,7 +120,7 @@ impl Wake {
 /// The parts and settings that the workers need.
 #[derive(Clone)]
 pub struct Setup {
-    /// The database.
+    /// The database with the queue of deliveries.
     pub db: Db,
     /// The channels that deliveries are sent through.
     pub channels: Vec<Arc<dyn Channel>>,
@@ -132,7 +132,7 @@ pub struct Setup {
     pub limits: Limits,
     /// The file for outcome records with SQLite. `None` with PostgreSQL, which has a table for them.
     pub receipts: Option<PathBuf>,
-    /// Wakes the workers.
+    /// Wakes the workers when deliveries become due and when a notice is stopped.
     pub wake: Arc<Wake>,
     /// The counters for the metrics.
     pub stats: Arc<Stats>,

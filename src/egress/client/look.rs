@@ -17,12 +17,12 @@ use webpki::{EndEntityCert, KeyUsage};
 use super::{Client, Unanswered, check_url, connect, converse, late, request};
 use crate::base::time::Timestamp;
 
-/// The request to make.
+/// A GET or HEAD request and its limits.
 #[derive(Clone, Debug)]
 pub struct Look {
     /// The method, which is GET or HEAD.
     pub method: Method,
-    /// The URL.
+    /// The URL of the first request. Redirects can lead to others.
     pub url: String,
     /// The headers to send. They are sent only to the origin of the URL.
     pub headers: Vec<(String, String)>,
@@ -47,7 +47,7 @@ pub struct Looked {
     pub certificate_expires_at: Option<Timestamp>,
 }
 
-/// One answer.
+/// The answer to one request, which can be a redirect.
 struct Seen {
     status: StatusCode,
     headers: HeaderMap,

@@ -159,7 +159,7 @@ impl Wrong {
         }
     }
 
-    /// Adds an error.
+    /// Adds an error for the field at a JSON pointer.
     pub fn add(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
         self.0.push(FieldError::at(pointer, detail));
     }

@@ -44,7 +44,7 @@ impl RuleForm {
         }
     }
 
-    /// Returns an empty form.
+    /// Returns the form for a new rule, with the default values.
     pub fn empty() -> RuleForm {
         RuleForm {
             policy: Policy::Open.as_str().to_owned(),

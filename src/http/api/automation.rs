@@ -44,7 +44,7 @@ async fn create(
     Ok(HttpResponse::Created().json(policy))
 }
 
-/// All policies.
+/// The answer with all policies.
 #[derive(Serialize, utoipa::ToSchema)]
 struct Policies {
     /// The policies, in the order in which they are tried.
@@ -109,7 +109,7 @@ async fn delete_one(
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct TryPolicy {
-    /// The incident.
+    /// The ID of the incident that the policy is tested with.
     incident: IncidentId,
 }
 

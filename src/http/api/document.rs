@@ -1,4 +1,5 @@
-//! The complete OpenAPI document: what the handlers declare, and what applies to every operation.
+//! Builds the complete OpenAPI document. It adds the errors that every operation can return to what the
+//! handlers declare.
 
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};

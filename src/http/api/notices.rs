@@ -305,7 +305,7 @@ async fn deliveries(
 /// The number of deliveries that were queued again.
 #[derive(Serialize, utoipa::ToSchema)]
 struct Resent {
-    /// The number of deliveries.
+    /// The number of deliveries that are pending again.
     resent: i64,
 }
 

@@ -48,7 +48,7 @@ async fn create(
     Ok(HttpResponse::Created().json(operator))
 }
 
-/// All operators.
+/// The answer with all operators.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = OperatorList)]
 struct Operators {

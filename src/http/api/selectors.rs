@@ -13,7 +13,7 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
     config.service(count);
 }
 
-/// A selector to test.
+/// The selector whose results are counted.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CountRequest {

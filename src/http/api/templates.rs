@@ -38,7 +38,7 @@ impl CheckedTemplate {
     }
 }
 
-/// All templates.
+/// The answer with all templates.
 #[derive(Serialize, utoipa::ToSchema)]
 struct Templates {
     /// The templates, one for each phase.

@@ -1,4 +1,4 @@
-//! The API for tokens.
+//! The API for tokens: create, list, read and revoke.
 
 use actix_web::{HttpResponse, delete, get, post, web};
 

@@ -98,7 +98,7 @@ fn instrument(template: &mut Template) -> Result<usize, String> {
     Ok(elements)
 }
 
-/// An output with limits.
+/// An output that fails when it gets too many bytes or steps.
 #[derive(Default)]
 struct Limited {
     bytes: Vec<u8>,

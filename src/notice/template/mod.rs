@@ -186,7 +186,7 @@ pub struct MailContext {
     pub subject: Option<String>,
     /// What is affected for the recipient, for sentences such as "a problem with …".
     pub what: String,
-    /// The recipient.
+    /// The person or the people who get the email.
     pub recipient: MailRecipient,
     /// The paragraphs of the operator's message.
     pub paragraphs: Vec<String>,
@@ -196,7 +196,7 @@ pub struct MailContext {
     pub resources: Vec<MailResource>,
     /// The number of further resources that are not listed.
     pub more_resources: usize,
-    /// Important times.
+    /// The times of the incident that are known, for example when it started.
     pub times: Vec<MailTime>,
     /// The report, in the phase `report`.
     pub report: Option<MailReport>,
@@ -276,7 +276,7 @@ pub struct MailSection {
     pub paragraphs: Vec<String>,
 }
 
-/// A rendered email.
+/// The texts of an email, after the template was filled with the data of one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
     /// The subject, which is one line.
