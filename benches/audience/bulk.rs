@@ -1,7 +1,9 @@
-//! What the database does alone: the same rows, taken over into an empty database of the same schema in one transaction.
-//! PostgreSQL takes them from files by `COPY`, SQLite by `INSERT … SELECT` from the other file.
+//! Measures how long the database alone needs for the rows of an import. The same rows are copied into an
+//! empty database with the same schema, in one transaction. PostgreSQL reads them from files with `COPY`.
+//! SQLite reads them from the other database file with `INSERT … SELECT`.
 //!
-//! Must never happen here: fewer rows than were imported.
+//! The measurement fails if a row is missing in the copy on SQLite. On PostgreSQL it fails if `psql` reports
+//! an error.
 
 use std::path::Path;
 use std::process::Command;
@@ -16,7 +18,7 @@ use super::support::postgres::Server;
 use super::support::process::run;
 use super::support::{Context, Result};
 
-/// What an import fills, each after what it refers to.
+/// The tables that an import fills. Each table comes after the tables that it refers to.
 const TABLES: [&str; 6] = [
     "accounts",
     "people",
@@ -26,10 +28,11 @@ const TABLES: [&str; 6] = [
     "collaborators",
 ];
 
-/// Seconds that it takes.
+/// Copies the rows of an imported database into a new one, and returns the seconds that this took.
 ///
 /// # Errors
-/// Where a tool is missing (`psql`), or the database refuses.
+/// The reason why it failed, for example that the tool `psql` is missing or that the database refused a
+/// statement.
 pub fn seconds(scratch: &Path, server: Option<&Server>, from: &Database<'_>) -> Result<f64> {
     let into = Database::empty(scratch, server)?;
     into.migrate()?;
@@ -52,7 +55,7 @@ fn sqlite(from: &Database<'_>, into: &Database<'_>) -> Result<f64> {
             "PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA cache_size=-65536; ATTACH '{}' AS other",
             from.file().display()
         ))
-        .context("attaching")?;
+        .context("ATTACH of the other database")?;
     let statements: String = TABLES
         .iter()
         .map(|table| format!("INSERT INTO main.{table} SELECT * FROM other.{table};"))

@@ -1,4 +1,5 @@
-//! The directory that is asked: many customers with projects, folders and files in any depth, and people who work on them.
+//! Writes the directory of which audiences are computed. It has many customers with projects, folders at
+//! different depths, files, and people who work on them.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -8,27 +9,30 @@ use serde_json::{Value, json};
 
 use super::support::{Context, Result};
 
-/// Resources of each account, in a chain of folders of which the last one holds the files.
+/// The number of resources of each account: one project, a chain of folders, and the files in the last
+/// folder.
 const RESOURCES_EACH: u64 = 10;
-/// People of each account: an owner and two more members.
+/// The number of people of each account: one owner and two other members.
 const PEOPLE_EACH: u64 = 3;
-/// How many lines a resource of it comes to, with the account, the people and the edges that belong to it.
+/// The number of lines in the directory for each resource. It counts the resources, and the accounts, people,
+/// members and collaborators that belong to them.
 pub const LINES_EACH: f64 = (1 + PEOPLE_EACH + RESOURCES_EACH + 3 + 2) as f64 / RESOURCES_EACH as f64;
 
-/// What an incident affects: about a tenth of all resources.
+/// The resources that an incident affects, which are about a tenth of all resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Affected {
-    /// One file of each account: nothing above them is shared, and every account has somebody to tell.
+    /// One file of each account is affected. These files have no common ancestor, and every account has
+    /// people in the audience.
     Spread,
-    /// All files of a seventh of the accounts.
+    /// All files of a seventh of the accounts are affected.
     Whole,
 }
 
 impl Affected {
-    /// Both.
+    /// Both selections, in the order in which they are measured.
     pub const ALL: [Affected; 2] = [Affected::Spread, Affected::Whole];
 
-    /// As in the table.
+    /// Returns the name that the table shows.
     pub fn name(self) -> &'static str {
         match self {
             Affected::Spread => "a file of each account",
@@ -36,7 +40,7 @@ impl Affected {
         }
     }
 
-    /// The body of a request.
+    /// Returns the body of the request that marks these resources as affected.
     pub fn selector(self) -> Value {
         match self {
             Affected::Spread => json!({"selector": {"type": "file", "labels": {"provider": "s3"}}}),
@@ -45,11 +49,11 @@ impl Affected {
     }
 }
 
-/// Writes a directory of so many resources as NDJSON: a tenth as many accounts, three tenths as many people, and half as
-/// many members and collaborators.
+/// Writes a directory with this many resources as NDJSON. It has a tenth as many accounts, three tenths as
+/// many people, three tenths as many members, and a fifth as many collaborators.
 ///
 /// # Errors
-/// Where the file cannot be written.
+/// The reason why the file cannot be written.
 pub fn write(resources: u64, path: &Path) -> Result<()> {
     let file = File::create(path).context(path.display())?;
     let mut out = BufWriter::with_capacity(1 << 20, file);
@@ -62,7 +66,7 @@ pub fn write(resources: u64, path: &Path) -> Result<()> {
     out.flush().context(path.display())
 }
 
-/// The lines of one account, each after those that it refers to.
+/// Returns the lines of one account. Each line comes after the lines that it refers to.
 fn account(a: u64, accounts: u64) -> Vec<Value> {
     let account = format!("studio-{a}");
     let mut lines = vec![json!({"kind": "account", "id": account, "name": format!("Studio {a} Pictures")})];
@@ -80,7 +84,7 @@ fn account(a: u64, accounts: u64) -> Vec<Value> {
         json!({"kind": "resource", "type": "project", "id": resource(1), "account": account,
         "name": format!("Launch film {a}")}),
     );
-    // One to three folders deep.
+    // The chain has one, two or three folders.
     let folders = 1 + a % 3;
     let mut parent = json!({"type": "project", "id": resource(1)});
     for n in 2..2 + folders {
@@ -97,7 +101,9 @@ fn account(a: u64, accounts: u64) -> Vec<Value> {
         lines.push(json!({"kind": "resource", "type": "file", "id": resource(n), "name": format!("Interview {a}, take {n}"),
             "parent": parent, "labels": {"provider": provider, "shard": (a % 7).to_string()}}));
     }
-    // One of the account's own people on the project, and somebody of an earlier account on the last folder.
+    // A member of the account is a collaborator on the project. Another person is a collaborator on the last
+    // folder. In about half of the accounts this person belongs to an earlier account, and in the others to
+    // the same account.
     lines.push(
         json!({"kind": "collaborator", "resource": {"type": "project", "id": resource(1)},
         "person": format!("person-{a}-2"), "role": "editor"}),

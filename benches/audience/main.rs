@@ -1,15 +1,18 @@
-//! How fast a directory is imported and an audience is resolved, beside what the same database does alone.
+//! Measures how fast a directory is imported and an audience is computed, and compares this with the time
+//! that the same database needs for the same work alone.
 //!
-//! `cargo bench --bench audience` imports directories of 10,000, 100,000 and 1,000,000 resources, on SQLite and on
-//! PostgreSQL, next to the database's own bulk insert of the same rows; and resolves the audience of an incident that
-//! affects a tenth of them, in turns with a plain recursive query in the same database. See `benches/README.md`.
+//! `cargo bench --bench audience` imports directories of 10,000, 100,000 and 1,000,000 resources, on SQLite
+//! and on PostgreSQL. It compares each import with a bulk insert of the same rows by the database itself. It
+//! also computes the audience of an incident that affects a tenth of the resources, and compares this with a
+//! simple recursive query in the same database. The two take turns. See `benches/README.md`.
 //!
-//! Must never happen here: two answers compared that are not the same, or two measurements at one time.
+//! Two results are compared only if they contain the same number of reasons. Two measurements never run at
+//! the same time.
 
 mod bulk;
 mod directory;
 mod recursive;
-// What another bench uses is not used here.
+// Each bench uses only a part of the support code.
 #[allow(dead_code)]
 #[path = "../support/mod.rs"]
 mod support;
@@ -29,47 +32,47 @@ use support::machine;
 use support::postgres::Server;
 use support::{Context, Result};
 
-/// As the program has it.
+/// The program uses the same allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The load above which the machine is at something else.
+/// If the load is higher than this, the machine is also busy with something else.
 const IDLE: f64 = 0.5;
 
-/// Measures imports and audiences beside what the database does alone.
+/// Measures imports and audiences, and compares them with what the database needs alone.
 #[derive(Parser)]
 #[command(name = "cargo bench --bench audience --")]
 struct Args {
-    /// Resources of the directories, in turn.
+    /// The numbers of resources of the directories, which are measured one after another.
     #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000], value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
     resources: Vec<u64>,
-    /// How many times an audience is resolved at least, in turns with the recursive query.
+    /// The smallest number of times that an audience is computed, in turns with the recursive query.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..=1000))]
     rounds: u64,
-    /// 2,000 and 10,000 resources: whether the measuring works. Its figures mean nothing.
+    /// Measures only 2,000 and 10,000 resources, to check that the bench works. The figures have no meaning.
     #[arg(long)]
     quick: bool,
-    /// Databases.
+    /// The databases that are measured.
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["sqlite", "postgres"])]
     on: Vec<On>,
-    /// What cargo adds when it measures.
+    /// The option that `cargo bench` adds. Without it, nothing is measured.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// Where the data are.
+/// The kind of database that contains the data.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum On {
-    /// Embedded.
+    /// SQLite, which runs inside the process.
     Sqlite,
-    /// A server.
+    /// A PostgreSQL server.
     Postgres,
 }
 
 fn main() -> ExitCode {
     let mut args = Args::parse();
     if !args.bench {
-        // `cargo test --benches` ends here: a test is not the time to load the machine.
+        // `cargo test --benches` also starts this program. A test must not put load on the machine.
         println!("nothing is measured without --bench; run: cargo bench --bench audience");
         return ExitCode::SUCCESS;
     }
@@ -92,9 +95,9 @@ fn main() -> ExitCode {
 
 async fn measure(args: &Args) -> Result<()> {
     let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    println!("The machine should be idle: nothing else may run while this measures.");
+    println!("The machine should be idle. Run nothing else during the measurement.");
     if let Some(load) = machine::load().filter(|load| *load > IDLE) {
-        println!("It is not: its load is {load}. Absolute figures will be too low, and ratios will vary.");
+        println!("The machine is not idle: its load is {load}. Rates will be too low, and ratios will vary.");
     }
     for line in machine::describe(scratch)? {
         println!("{line}");
@@ -105,7 +108,7 @@ async fn measure(args: &Args) -> Result<()> {
             On::Sqlite => None,
             On::Postgres => match Server::find(scratch) {
                 Ok(server) => {
-                    println!("beside    {}", server.origin);
+                    println!("compared  with {}", server.origin);
                     Some(server)
                 }
                 Err(reason) => {
@@ -125,30 +128,30 @@ async fn measure(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// How long an audience is resolved again and again at least: what takes some milliseconds is done many times, since the machine is
-/// now fast and now slow for longer than that.
+/// The shortest time in which an audience is computed repeatedly. A computation that takes some milliseconds
+/// is repeated many times, because the speed of the machine changes over longer periods than that.
 const ENOUGH: Duration = Duration::from_secs(3);
 
-/// What was measured with one directory.
+/// The results for one directory.
 struct Measured {
     kind: &'static str,
     resources: u64,
     imported: Imported,
-    /// Seconds of the database's own bulk insert of the same rows.
+    /// The seconds of the database's own bulk insert of the same rows.
     bulk: f64,
     audiences: Vec<Resolved>,
 }
 
-/// What was measured with one incident.
+/// The results for one incident.
 struct Resolved {
     what: directory::Affected,
-    /// Seconds of each resolution.
+    /// The seconds that Candor needed, one value for each round.
     ours: Series,
-    /// How much longer the recursive query took, by round.
+    /// How many times as long the recursive query took, one value for each round.
     faster: Series,
-    /// The same against its execution alone, with nothing fetched.
+    /// The same ratio for the query alone, whose rows are counted in the database and not fetched.
     faster_than_counting: Series,
-    /// Seconds of the recursive query.
+    /// The seconds that the recursive query needed, one value for each round.
     recursive: Series,
     people: usize,
     affected: usize,
@@ -161,7 +164,7 @@ async fn one(args: &Args, scratch: &Path, server: Option<&Server>, resources: u6
     let imported = database.import(file.path())?;
     drop(file);
     println!(
-        "imported  {}: {} resources, {} rows in all, in {:.1} s, {:.0} MiB at most",
+        "imported  {}: {} resources, {} rows in total, in {:.1} s, memory at most {:.0} MiB",
         database.kind().name(),
         grouped(resources as f64),
         grouped(resources as f64 * directory::LINES_EACH),
@@ -169,8 +172,8 @@ async fn one(args: &Args, scratch: &Path, server: Option<&Server>, resources: u6
         imported.peak
     );
     let bulk = bulk::seconds(scratch, server, &database)?;
-    println!("bulk      the database alone: {bulk:.1} s");
-    // Mails go nowhere: nothing is sent.
+    println!("bulk      bulk insert by the database alone: {bulk:.1} s");
+    // No email is sent in this bench, so the port of the mail server is not used.
     let service = database.serve(1, false)?;
     let mut incidents = Vec::new();
     for what in directory::Affected::ALL {
@@ -230,11 +233,11 @@ async fn resolve(db: &Db, what: directory::Affected, id: &IncidentId, rounds: u6
             .context("the recursive query")?;
         if rows != reasons {
             return Err(format!(
-                "{reasons} reasons of ours, {rows} rows of the recursive query"
+                "Candor found {reasons} reasons, but the recursive query returned {rows} rows"
             ));
         }
         (resolved.people, resolved.affected) = (people, affected);
-        // The first time warms both up.
+        // The first round only fills the caches of both, so it is not counted.
         if round > 0 {
             resolved.ours.push(ours);
             resolved.recursive.push(theirs);
@@ -244,7 +247,7 @@ async fn resolve(db: &Db, what: directory::Affected, id: &IncidentId, rounds: u6
         round += 1;
     }
     println!(
-        "audience  {}: {} people of {} affected resources: {:.0} ms, the recursive query {:.0} ms",
+        "audience  {}: {} people of {} affected resources: Candor {:.0} ms, recursive query {:.0} ms",
         what.name(),
         grouped(resolved.people as f64),
         grouped(resolved.affected as f64),
@@ -266,13 +269,13 @@ impl Measured {
             Line::figure(
                 format!("{name}: import"),
                 format!(
-                    "{} rows/s, the database alone {}/s; {:.0} MiB at most",
+                    "{} rows/s, the database alone {} rows/s; memory at most {:.0} MiB",
                     grouped(rows / self.imported.seconds),
                     grouped(rows / self.bulk),
                     self.imported.peak
                 ),
             )
-            .against("of bulk insert", of_bulk, goal(Goal::ratio(0.5, 0.8))),
+            .against("speed of bulk insert", of_bulk, goal(Goal::ratio(0.5, 0.8))),
         ];
         for resolved in &self.audiences {
             let what = resolved.what.name();
@@ -280,7 +283,7 @@ impl Measured {
                 Line::figure(
                     format!("{name}: audience, {what}"),
                     format!(
-                        "{:.0} ms for {} affected, {} people; recursive query {:.0} ms",
+                        "{:.0} ms for {} affected resources, {} people; recursive query {:.0} ms",
                         resolved.ours.median() * 1e3,
                         grouped(resolved.affected as f64),
                         grouped(resolved.people as f64),
@@ -288,7 +291,7 @@ impl Measured {
                     ),
                 )
                 .against(
-                    "faster than it",
+                    "speed of the query",
                     resolved.faster.clone(),
                     goal(Goal::ratio(2.0, 4.0)),
                 ),
@@ -296,29 +299,31 @@ impl Measured {
             lines.push(
                 Line::figure(
                     format!("{name}: the same"),
-                    "the query's rows counted, not fetched".to_owned(),
+                    "compared with a query that only counts the rows".to_owned(),
                 )
-                .against("faster than it", resolved.faster_than_counting.clone(), None),
+                .against("speed of the query", resolved.faster_than_counting.clone(), None),
             );
         }
         lines
     }
 
-    /// Microseconds for each affected resource, where they are spread: ours, and those of the recursive query.
+    /// Returns the microseconds for each affected resource if one file of each account is affected: first
+    /// those of Candor, then those of the recursive query.
     fn audience(&self) -> [f64; 2] {
         self.audiences.first().map_or([f64::NAN; 2], |resolved| {
             [&resolved.ours, &resolved.recursive].map(|one| one.median() * 1e6 / resolved.affected as f64)
         })
     }
 
-    /// Microseconds for each resource that was imported: ours, and those of the database's own insert.
+    /// Returns the microseconds for each imported resource: first those of Candor, then those of the
+    /// database's own insert.
     fn import(&self) -> [f64; 2] {
         [self.imported.seconds, self.bulk].map(|one| one * 1e6 / self.resources as f64)
     }
 }
 
-/// How the time for each grows from the smallest directory to the largest, where 1 is linear; ours, and what the database
-/// does without us.
+/// Returns how the time for each resource grows from the smallest directory to the largest. A value of 1
+/// means that the total time grows linearly. The lines show Candor, and the database without Candor.
 fn growth(sizes: &[Measured]) -> Vec<Line> {
     let (Some(first), Some(last)) = (sizes.first(), sizes.last()) else {
         return Vec::new();
@@ -334,18 +339,26 @@ fn growth(sizes: &[Measured]) -> Vec<Line> {
         let mut grown = Series::default();
         grown.push(each(last) / each(first));
         Line::figure(format!("{}: {what}", last.kind), points.join(", ")).against(
-            "of the smallest",
+            "smallest directory",
             grown,
             goal,
         )
     };
     let goal = || Some(Goal::at_most(1.2, 1.0, ""));
     vec![
-        line("audience, for each affected", &|size| size.audience()[0], goal()),
-        line("the recursive query, likewise", &|size| size.audience()[1], None),
-        line("import, for each resource", &|size| size.import()[0], goal()),
         line(
-            "the database's own insert, likewise",
+            "audience, time for each affected resource",
+            &|size| size.audience()[0],
+            goal(),
+        ),
+        line(
+            "recursive query, time for each affected resource",
+            &|size| size.audience()[1],
+            None,
+        ),
+        line("import, time for each resource", &|size| size.import()[0], goal()),
+        line(
+            "bulk insert, time for each resource",
             &|size| size.import()[1],
             None,
         ),

@@ -1,5 +1,6 @@
-//! The audience as somebody would ask for it at a SQL console: one recursive query up the tree, with the owners and the
-//! collaborators joined to it. It answers keys; nothing is looked up or folded.
+//! The audience as a person would query it at an SQL console: one recursive query from the affected resources
+//! to their ancestors, joined with the owners and the collaborators. It returns only keys. It reads no names,
+//! and it does not group the rows by person.
 
 use std::time::Instant;
 
@@ -9,7 +10,8 @@ use candor::db::Conn;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
-/// Everything that is affected, with everything above it, up to the account.
+/// Selects each affected resource with all of its ancestors, and for these the owners of their account and
+/// the collaborators.
 const QUERY: &str = "WITH RECURSIVE up(start, node, parent, account) AS ( \
         SELECT r.key, r.key, r.parent_key, r.account_key FROM incident_resources ir JOIN resources r ON r.key = ir.resource_key \
         WHERE ir.incident_id = $1 AND ir.removed_at IS NULL AND r.gone_at IS NULL \
@@ -41,10 +43,11 @@ struct Count {
     rows: i64,
 }
 
-/// Seconds that it takes with its rows fetched, how many these are, and seconds with the rows counted by the database.
+/// Runs the query twice. Returns the seconds with the rows fetched, the number of rows, and the seconds with
+/// the rows only counted in the database.
 ///
 /// # Errors
-/// What the database answers.
+/// An error of the database.
 pub fn seconds(conn: &mut Conn, incident: &IncidentId) -> Result<(f64, usize, f64)> {
     let started = Instant::now();
     let rows: Vec<Row> = diesel::sql_query(QUERY)

@@ -1,7 +1,8 @@
-//! How long it takes from an alert to a mail at the mail server, one after another: Alertmanager with no wait for a group,
-//! and Candor with a policy that sends a detection by itself.
+//! Measures the time from an alert to the email at the mail server, one alert after another. Alertmanager
+//! does not wait for more alerts of a group. Candor has a policy that sends a detection automatically.
 //!
-//! Must never happen here: a time of a mail that was another alert's. Each is waited for before the next alert goes out.
+//! A time never belongs to the email of another alert, because the next alert is posted only after the email
+//! of the previous alert has arrived.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,20 +15,21 @@ use super::support::alertmanager::Alertmanager;
 use super::support::candor::Database;
 use super::support::{Context, Result};
 
-/// How long a mail may take.
+/// The longest time that an email may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Between a mail and the next alert: what is written down afterwards is not on the way of either side's next one.
+/// The pause between an email and the next alert. In this time both programs finish the writes that follow an
+/// email, so that these writes do not delay the next alert.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Alerts before it counts.
+/// The number of alerts at the beginning whose times are not counted.
 const WARM_UP: usize = 10;
-/// Who is told.
+/// The address of the person who is notified.
 const PERSON: &str = "ann@crowd.example";
 
-/// Seconds from each alert to its mail, sorted.
+/// The seconds from each alert to its email, in ascending order.
 pub struct Delays(Vec<f64>);
 
 impl Delays {
-    /// Seconds within which this share of the mails was there.
+    /// Returns the seconds within which this share of the emails arrived.
     pub fn within(&self, share: f64) -> f64 {
         let last = self.0.len().saturating_sub(1);
         let place = (last as f64 * share).round() as usize;
@@ -40,12 +42,12 @@ async fn measure(catcher: &Catcher, port: u16, path: &str, bodies: &[String]) ->
     for (index, body) in bodies.iter().enumerate() {
         let before = catcher.accepted();
         if before != index {
-            return Err(format!("{before} mails for {index} alerts"));
+            return Err(format!("{before} emails arrived for {index} alerts"));
         }
         let started = Instant::now();
         load::post(port, path, std::slice::from_ref(body), 1).await?;
         if catcher.wait_for(index + 1, PATIENCE).await.is_err() {
-            return Err(format!("no mail for the alert {index}"));
+            return Err(format!("no email arrived in time for alert {index}"));
         }
         if index >= WARM_UP {
             delays.push(started.elapsed().as_secs_f64());
@@ -56,12 +58,12 @@ async fn measure(catcher: &Catcher, port: u16, path: &str, bodies: &[String]) ->
     Ok(Delays(delays))
 }
 
-/// Alertmanager's: each alert is a group of its own, which waits for nothing.
+/// Measures Alertmanager. Each alert is a group of its own, and the group does not wait for more alerts.
 ///
 /// # Errors
-/// Where it does not start, or a mail is missing.
+/// The reason why Alertmanager does not start, or that an email is missing.
 pub async fn of_alertmanager(program: &Alertmanager, scratch: &Path, bodies: &[String]) -> Result<Delays> {
-    let catcher = Catcher::start().context("the mail catcher")?;
+    let catcher = Catcher::start().context("the email catcher")?;
     let settings = format!(
         "global: {{smtp_smarthost: '127.0.0.1:{}', smtp_from: alerts@sender.example, smtp_require_tls: false}}\n\
          route: {{receiver: ann, group_by: ['...'], group_wait: 0s}}\n\
@@ -72,12 +74,12 @@ pub async fn of_alertmanager(program: &Alertmanager, scratch: &Path, bodies: &[S
     measure(&catcher, running.port, "/api/v2/alerts", bodies).await
 }
 
-/// Candor's: each alert opens an incident, of which the one owner of what it names is told.
+/// Measures Candor. Each alert opens an incident, and the only owner of the named resource is notified.
 ///
 /// # Errors
-/// Where something does not work, or a mail is missing.
+/// The reason why a step failed, or that an email is missing.
 pub async fn of_candor(empty: &Database<'_>, scratch: &Path, bodies: &[String]) -> Result<Delays> {
-    let catcher = Catcher::start().context("the mail catcher")?;
+    let catcher = Catcher::start().context("the email catcher")?;
     let database = empty.copy(scratch)?;
     let directory = [
         json!({"kind": "account", "id": "savanna", "name": "Savanna Pictures"}),
@@ -101,8 +103,13 @@ pub async fn of_candor(empty: &Database<'_>, scratch: &Path, bodies: &[String]) 
         "limits": {"audience_at_most": 10, "per_account_per_hour": null},
     });
     service.post("/api/v1/automation/policies", &policy).await?;
-    let url = integration["hook_url"].as_str().context("no URL")?;
-    let path = url.rfind("/hooks/").map(|at| &url[at..]).context("no path")?;
+    let url = integration["hook_url"]
+        .as_str()
+        .context("the integration has no hook URL")?;
+    let path = url
+        .rfind("/hooks/")
+        .map(|at| &url[at..])
+        .context("the hook URL has no path /hooks/")?;
     let delays = measure(&catcher, service.port()?, path, bodies).await?;
     service.stop()?;
     database.verify()?;

@@ -1,6 +1,7 @@
-//! Many connections that post prepared bodies, as fast as they are answered: the same for both sides.
+//! Posts prepared bodies over many connections. Each connection posts the next body as soon as it has its
+//! answer. The code is the same for Alertmanager and for Candor.
 //!
-//! Must never happen here: a request that is counted and was not answered with 2xx.
+//! A request is counted only if its answer has a 2xx status.
 
 use std::time::{Duration, Instant};
 
@@ -9,19 +10,19 @@ use tokio::net::TcpStream;
 
 use super::support::{Context, Result};
 
-/// How long an answer may take.
+/// The longest time that an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a load was like.
+/// The times of one measurement.
 pub struct Loaded {
-    /// From the first request until the last answer.
+    /// The seconds from the first request to the last answer.
     pub seconds: f64,
-    /// Seconds that each answer took, sorted.
+    /// The seconds that each answer took, in ascending order.
     pub times: Vec<f64>,
 }
 
 impl Loaded {
-    /// Seconds within which this share of the answers came.
+    /// Returns the seconds within which this share of the answers arrived.
     pub fn within(&self, share: f64) -> f64 {
         let last = self.times.len().saturating_sub(1);
         let place = (last as f64 * share).round() as usize;
@@ -29,10 +30,10 @@ impl Loaded {
     }
 }
 
-/// Posts the bodies to that path of a port of this machine, over so many connections that stay open.
+/// Posts the bodies to a path at a port of 127.0.0.1, over this many connections, which stay open.
 ///
 /// # Errors
-/// Where one of them is not answered with 2xx.
+/// The reason why a request failed, for example that its answer does not have a 2xx status.
 pub async fn post(port: u16, path: &str, bodies: &[String], connections: usize) -> Result<Loaded> {
     let requests: Vec<Vec<u8>> = bodies
         .iter()
@@ -67,7 +68,7 @@ pub async fn post(port: u16, path: &str, bodies: &[String], connections: usize) 
             stream.write_all(request).await.context("sending")?;
             tokio::time::timeout(PATIENCE, answered(&mut stream, &mut read))
                 .await
-                .context("an answer")??;
+                .context("waiting for an answer")??;
             times.push(since.elapsed().as_secs_f64());
         }
     });
@@ -75,13 +76,17 @@ pub async fn post(port: u16, path: &str, bodies: &[String], connections: usize) 
     let seconds = started.elapsed().as_secs_f64();
     let mut times = lanes.concat();
     if times.len() != bodies.len() {
-        return Err(format!("{} bodies, {} answers", bodies.len(), times.len()));
+        return Err(format!(
+            "{} bodies were posted, but {} answers arrived",
+            bodies.len(),
+            times.len()
+        ));
     }
     times.sort_by(f64::total_cmp);
     Ok(Loaded { seconds, times })
 }
 
-/// Reads one answer with a Content-Length, and nothing behind it.
+/// Reads one answer that has a Content-Length. It expects no other data after the answer.
 async fn answered(stream: &mut TcpStream, read: &mut Vec<u8>) -> Result<()> {
     read.clear();
     loop {
@@ -105,7 +110,10 @@ async fn answered(stream: &mut TcpStream, read: &mut Vec<u8>) -> Result<()> {
             }
         }
         if !head.starts_with("http/1.1 2") {
-            return Err(format!("not taken: {}", String::from_utf8_lossy(read)));
+            return Err(format!(
+                "the request was refused: {}",
+                String::from_utf8_lossy(read)
+            ));
         }
         return Ok(());
     }

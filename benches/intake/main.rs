@@ -1,14 +1,16 @@
-//! How fast alerts come in: deduplicated, attached to their incident, and on disk when they are answered.
+//! Measures how fast alerts are received. When Candor answers, the alert is deduplicated, attached to its
+//! incident, and on disk.
 //!
-//! `cargo bench --bench intake` runs, in one go and in turns, Alertmanager, Candor on SQLite and Candor on PostgreSQL. Each
-//! gets the same alerts over the same connections: first alerts that it has never seen, then the same ones again. See
-//! `benches/README.md`.
+//! `cargo bench --bench intake` measures Alertmanager, Candor on SQLite and Candor on PostgreSQL in turns, in
+//! one run. Each receives the same alerts over the same number of connections: first alerts that it has never
+//! received, then repeats of the same alerts. See `benches/README.md`.
 //!
-//! Must never happen here: a rate whose alerts were not all found afterwards, or two measurements at one time.
+//! A rate is reported only if all of its alerts were counted afterwards. Two measurements never run at the
+//! same time.
 
 mod delay;
 mod load;
-// Each bench uses a part of it.
+// Each bench uses only a part of the support code.
 #[allow(dead_code)]
 #[path = "../support/mod.rs"]
 mod support;
@@ -25,54 +27,54 @@ use support::machine::{self, Cpu};
 use support::postgres::Server;
 use support::{Context, Result};
 
-/// The load above which the machine is at something else.
+/// If the load is higher than this, the machine is also busy with something else.
 const IDLE: f64 = 0.5;
 const GOAL: Goal = Goal::ratio(0.5, 1.0);
 const DELAY: Goal = Goal::at_most(2.0, 1.0, "");
 
-/// Measures how fast Candor takes alerts in, beside Alertmanager.
+/// Measures how fast Candor receives alerts, and compares this with Alertmanager.
 #[derive(Parser)]
 #[command(name = "cargo bench --bench intake --")]
 struct Args {
-    /// Alerts in each measurement, one in a request.
+    /// The number of alerts in each measurement. A request contains one alert.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
     alerts: u32,
-    /// Different alerts among those that come again.
+    /// The number of different alerts among the repeats.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     different: u32,
-    /// Connections at the same time.
+    /// The number of connections that are open at the same time.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     connections: u16,
-    /// Alerts of which each is followed until its mail is there, in each round.
+    /// The number of alerts in each round for which the time to the email is measured.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(20..=100_000))]
     followed: u32,
-    /// How many times everything is measured, in turns.
+    /// The number of rounds. Each round measures everything once.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
     rounds: u64,
-    /// 2,000 alerts, once: whether the measuring works. Its figures mean nothing.
+    /// Measures only 2,000 alerts in one round, to check that the bench works. The figures have no meaning.
     #[arg(long)]
     quick: bool,
-    /// Databases.
+    /// The databases that are measured.
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["sqlite", "postgres"])]
     on: Vec<On>,
-    /// What cargo adds when it measures.
+    /// The option that `cargo bench` adds. Without it, nothing is measured.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// Where the data are.
+/// The kind of database that contains the data.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum On {
-    /// Embedded.
+    /// SQLite, which runs inside the process.
     Sqlite,
-    /// A server.
+    /// A PostgreSQL server.
     Postgres,
 }
 
 fn main() -> ExitCode {
     let mut args = Args::parse();
     if !args.bench {
-        // `cargo test --benches` ends here: a test is not the time to load the machine.
+        // `cargo test --benches` also starts this program. A test must not put load on the machine.
         println!("nothing is measured without --bench; run: cargo bench --bench intake");
         return ExitCode::SUCCESS;
     }
@@ -92,7 +94,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The labels and the rest of one alert, the same for both sides.
+/// Returns the labels of one alert, which are the same for Alertmanager and for Candor.
 fn labels(n: u32) -> serde_json::Value {
     json!({
         "alertname": "FileAccessError", "service": "media", "severity": "critical", "cluster": "eu-1",
@@ -107,7 +109,7 @@ fn annotations() -> serde_json::Value {
     })
 }
 
-/// As Prometheus posts it to Alertmanager.
+/// Returns the body with which Prometheus posts an alert to Alertmanager.
 fn theirs(n: u32) -> String {
     json!([{
         "labels": labels(n), "annotations": annotations(), "startsAt": "2024-03-14T06:50:00Z",
@@ -116,7 +118,7 @@ fn theirs(n: u32) -> String {
     .to_string()
 }
 
-/// As Alertmanager posts it on.
+/// Returns the body with which Alertmanager posts an alert to a webhook.
 fn ours(n: u32) -> String {
     json!({
         "version": "4", "groupKey": "{}:{service=\"media\"}", "status": "firing", "receiver": "candor",
@@ -129,7 +131,7 @@ fn ours(n: u32) -> String {
     .to_string()
 }
 
-/// Alerts that were never seen, and then a few of them again and again.
+/// The bodies of new alerts, and the bodies of repeats of a smaller number of alerts.
 struct Bodies {
     fresh: Vec<String>,
     again: Vec<String>,
@@ -145,7 +147,7 @@ impl Bodies {
     }
 }
 
-/// What one side did.
+/// The rates that one program reached, in alerts per second.
 #[derive(Default)]
 struct Rates {
     fresh: Series,
@@ -158,22 +160,22 @@ struct Lane<'a> {
     rates: Rates,
     fresh_ratio: Series,
     again_ratio: Series,
-    /// Milliseconds from an alert to its mail, in the middle of a round.
+    /// The milliseconds from an alert to its email. Each value is the median of one round.
     delay: Series,
     delay_ratio: Series,
     notes: Vec<String>,
 }
 
 async fn measure(args: &Args) -> Result<()> {
-    // In the build directory, which is on a disk where a checkout is.
+    // This folder is in the build directory, which is usually on a disk, because the checkout is there.
     let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    println!("The machine should be idle: nothing else may run while this measures.");
+    println!("The machine should be idle. Run nothing else during the measurement.");
     if let Some(load) = machine::load().filter(|load| *load > IDLE) {
-        println!("It is not: its load is {load}. Absolute figures will be too low, and ratios will vary.");
+        println!("The machine is not idle: its load is {load}. Rates will be too low, and ratios will vary.");
     }
     if matches!(machine::file_system(scratch).as_deref(), Some("tmpfs" | "ramfs")) {
         println!(
-            "{} is in memory, so SQLite need not wait for a disk: set CARGO_TARGET_DIR.",
+            "{} is in memory, so SQLite does not wait for a disk. Set CARGO_TARGET_DIR to a folder on a disk.",
             scratch.display()
         );
     }
@@ -189,9 +191,9 @@ async fn measure(args: &Args) -> Result<()> {
     };
     let mut origins = vec![reference.origin.as_str()];
     origins.extend(server.as_ref().map(|server| server.origin.as_str()));
-    println!("beside    {}", origins.join("; "));
+    println!("compared  with {}", origins.join("; "));
     println!(
-        "load      {} alerts a measurement, one in a request, over {} connections; {} different ones come again",
+        "load      {} alerts in each measurement, one in each request, over {} connections; {} different alerts are repeated",
         grouped(f64::from(args.alerts)),
         args.connections,
         grouped(f64::from(args.different.min(args.alerts)))
@@ -226,7 +228,7 @@ async fn measure(args: &Args) -> Result<()> {
     for round in 1..=args.rounds {
         let (fresh, again) = by_alertmanager(args, &reference, scratch, &their_bodies).await?;
         println!(
-            "round {round}   Alertmanager: {}/s new, {}/s again",
+            "round {round}   Alertmanager: {}/s new alerts, {}/s repeats",
             grouped(fresh),
             grouped(again)
         );
@@ -238,7 +240,7 @@ async fn measure(args: &Args) -> Result<()> {
         for lane in &mut lanes {
             let (fresh, again, note) = by_candor(args, lane, scratch, &our_bodies).await?;
             println!(
-                "round {round}   Candor on {}: {}/s new, {}/s again; {note}",
+                "round {round}   Candor on {}: {}/s new alerts, {}/s repeats; {note}",
                 lane.kind.name(),
                 grouped(fresh),
                 grouped(again)
@@ -260,9 +262,9 @@ async fn measure(args: &Args) -> Result<()> {
     }
     let mut lines = vec![
         Line::rate("Alertmanager, new alerts, in memory", &theirs.fresh),
-        Line::rate("Alertmanager, the same again", &theirs.again),
+        Line::rate("Alertmanager, repeats, in memory", &theirs.again),
         Line::figure(
-            "Alertmanager, an alert to its mail",
+            "Alertmanager, from an alert to its email",
             format!("p50 {:.1} ms", their_delay.median()),
         ),
     ];
@@ -276,7 +278,7 @@ async fn measure(args: &Args) -> Result<()> {
             .against("Alertmanager", lane.fresh_ratio, Some(GOAL)),
         );
         lines.push(
-            Line::rate(format!("Candor on {name}, the same again"), &lane.rates.again).against(
+            Line::rate(format!("Candor on {name}, repeats"), &lane.rates.again).against(
                 "Alertmanager",
                 lane.again_ratio,
                 Some(GOAL),
@@ -284,7 +286,7 @@ async fn measure(args: &Args) -> Result<()> {
         );
         lines.push(
             Line::figure(
-                format!("Candor on {name}, an alert to its mail"),
+                format!("Candor on {name}, from an alert to its email"),
                 format!("p50 {:.1} ms", lane.delay.median()),
             )
             .against("Alertmanager", lane.delay_ratio, Some(DELAY)),
@@ -299,7 +301,7 @@ async fn measure(args: &Args) -> Result<()> {
 
 fn shown(delays: &delay::Delays) -> String {
     format!(
-        "an alert to its mail, p50 {:.1} p95 {:.1} ms",
+        "from an alert to its email, p50 {:.1} ms, p95 {:.1} ms",
         delays.within(0.5) * 1e3,
         delays.within(0.95) * 1e3
     )
@@ -317,20 +319,22 @@ async fn by_alertmanager(
         let loaded = load::post(running.port, "/api/v2/alerts", of, usize::from(args.connections)).await?;
         rates.push(f64::from(args.alerts) / loaded.seconds);
     }
-    // It must have counted all of them.
+    // The metrics of Alertmanager must contain all alerts.
     let metrics = reqwest::get(format!("http://127.0.0.1:{}/metrics", running.port))
         .await
-        .context("its metrics")?
+        .context("the metrics of Alertmanager")?
         .text()
         .await
-        .context("its metrics")?;
+        .context("the metrics of Alertmanager")?;
     let received: f64 = metrics
         .lines()
         .filter(|line| line.starts_with("alertmanager_alerts_received_total{status=\"firing\""))
         .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
         .sum();
     if received != f64::from(args.alerts) * 2.0 {
-        return Err(format!("Alertmanager has received {received} alerts"));
+        return Err(format!(
+            "Alertmanager counted {received} alerts, which is not the number that was posted"
+        ));
     }
     Ok((rates[0], rates[1]))
 }
@@ -342,7 +346,7 @@ async fn by_candor(
     bodies: &Bodies,
 ) -> Result<(f64, f64, String)> {
     let database = lane.empty.copy(scratch)?;
-    // No mail is sent; nobody listens there.
+    // This measurement sends no email, so no mail server listens on this port.
     let service = database.serve(1, true)?;
     let rule = json!({
         "name": "By service", "policy": "open", "group_by": ["labels.service"],
@@ -351,28 +355,42 @@ async fn by_candor(
     service.post("/api/v1/alert-rules", &rule).await?;
     let integration = json!({"name": "Alertmanager", "source": "alertmanager"});
     let integration = service.post("/api/v1/integrations", &integration).await?;
-    let url = integration["hook_url"].as_str().context("no URL")?;
-    let path = url.rfind("/hooks/").map(|at| &url[at..]).context("no path")?;
+    let url = integration["hook_url"]
+        .as_str()
+        .context("the integration has no hook URL")?;
+    let path = url
+        .rfind("/hooks/")
+        .map(|at| &url[at..])
+        .context("the hook URL has no path /hooks/")?;
     let (mut rates, mut times) = (Vec::new(), Vec::new());
     let before = Cpu::of(service.id());
     for of in [&bodies.fresh, &bodies.again] {
         let loaded = load::post(service.port()?, path, of, usize::from(args.connections)).await?;
         rates.push(f64::from(args.alerts) / loaded.seconds);
         times.push(format!(
-            "p50 {:.1} p99 {:.1} ms",
+            "p50 {:.1} ms, p99 {:.1} ms",
             loaded.within(0.5) * 1e3,
             loaded.within(0.99) * 1e3
         ));
     }
     let cpu = Cpu::of(service.id()).each(before, u64::from(args.alerts) * 2);
-    // One incident, which has counted each of them.
+    // There must be exactly one incident, and it must have counted each alert.
     let incidents = service.get("/api/v1/incidents").await?;
-    let items = incidents["items"].as_array().context("no incidents")?;
+    let items = incidents["items"]
+        .as_array()
+        .context("the answer has no list of incidents")?;
     let counted = items.first().and_then(|incident| incident["alerts"].as_i64());
     if items.len() != 1 || counted != Some(i64::from(args.alerts) * 2) {
-        return Err(format!("{} incidents, {counted:?} alerts", items.len()));
+        return Err(format!(
+            "there must be one incident with all alerts, but there are {} incidents, and the first counts {counted:?} alerts",
+            items.len()
+        ));
     }
     service.stop()?;
     database.verify()?;
-    Ok((rates[0], rates[1], format!("{}; {cpu} each", times.join(", "))))
+    Ok((
+        rates[0],
+        rates[1],
+        format!("answers {}; processor {cpu} for each alert", times.join(", ")),
+    ))
 }

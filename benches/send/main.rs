@@ -1,13 +1,15 @@
-//! How fast notices go out, how much memory that takes, and how the pages bear what is behind them.
+//! Measures how fast notices are sent, how much memory this needs, and how fast pages are if they show many
+//! deliveries.
 //!
-//! `cargo bench --bench send` runs, in one go and on one sink, smtp-source, Candor on SQLite, Candor on PostgreSQL and
-//! nodemailer, in turns, and prints the ratios with their spread. See `benches/README.md`.
+//! `cargo bench --bench send` measures smtp-source, Candor on SQLite, Candor on PostgreSQL and nodemailer in
+//! turns, in one run and with one sink. It prints the ratios with their range. See `benches/README.md`.
 //!
-//! Must never happen here: a rate whose mails were not counted at both ends, or two measurements at one time.
+//! A rate is reported only if the sender and the sink counted the same number of emails. Two measurements
+//! never run at the same time.
 
 mod many;
 mod rounds;
-// What another bench uses is not used here.
+// Each bench uses only a part of the support code.
 #[allow(dead_code)]
 #[path = "../support/mod.rs"]
 mod support;
@@ -27,74 +29,74 @@ use support::story::Shape;
 use support::tools::{Nodemailer, Postfix};
 use support::{Context, Result};
 
-/// People of the run that measures a mail, and of the small side of the pages.
+/// The number of people in the run that measures the size of an email, and in the smaller run of the pages.
 const FEW: u64 = 1_000;
-/// The load above which the machine is at something else.
+/// If the load is higher than this, the machine is also busy with something else.
 const IDLE: f64 = 0.5;
 
-/// Measures how fast Candor sends, beside smtp-source and nodemailer on the same sink.
+/// Measures how fast Candor sends, and compares this with smtp-source and nodemailer on the same sink.
 #[derive(Parser)]
 #[command(name = "cargo bench --bench send --")]
 struct Args {
-    /// Mails in each measurement.
+    /// The number of emails in each measurement.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(100..=10_000_000))]
     messages: u64,
-    /// How many times everything is measured, in turns.
+    /// The number of rounds. Each round measures everything once.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
     rounds: u64,
-    /// 2,000 mails, once: whether the measuring works. Its figures mean nothing.
+    /// Measures only 2,000 emails in one round, to check that the bench works. The figures have no meaning.
     #[arg(long)]
     quick: bool,
-    /// Also the memory that it takes to send to many.
+    /// Also measures the memory that is needed to send to many people.
     #[arg(long)]
     memory: bool,
-    /// Also the admin's pages with many deliveries behind them.
+    /// Also measures the admin pages of a notice with many deliveries.
     #[arg(long)]
     pages: bool,
-    /// How many "many" are.
+    /// The number of people for `--memory` and `--pages`.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
     many: u64,
-    /// Only these.
+    /// Measures only these rows.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Row>,
-    /// Databases.
+    /// The databases that are measured.
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["sqlite", "postgres"])]
     on: Vec<On>,
-    /// What cargo adds when it measures.
+    /// The option that `cargo bench` adds. Without it, nothing is measured.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// What can be measured.
+/// A row or a group of rows that can be measured.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Row {
-    /// Everybody has resources of their own, so that each mail says something else.
+    /// Each person has their own resources, so that each email is different.
     Send,
-    /// All work on one project, so that mails differ in the names alone.
+    /// All people work on one project, so that the emails differ only in the names of the people.
     Shared,
     /// The sink refuses every recipient.
     Refused,
-    /// Recipients become deliveries; no mail is sent.
+    /// The recipients are expanded into deliveries, and no email is sent.
     Expand,
-    /// Memory while sending to many.
+    /// The memory while emails are sent to many people.
     Memory,
-    /// Pages with many deliveries behind them.
+    /// The admin pages of a notice with many deliveries.
     Pages,
 }
 
-/// Where the data are.
+/// The kind of database that contains the data.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum On {
-    /// Embedded.
+    /// SQLite, which runs inside the process.
     Sqlite,
-    /// A server.
+    /// A PostgreSQL server.
     Postgres,
 }
 
 fn main() -> ExitCode {
     let mut args = Args::parse();
     if !args.bench {
-        // `cargo test --benches` ends here: a test is not the time to load the machine.
+        // `cargo test --benches` also starts this program. A test must not put load on the machine.
         println!("nothing is measured without --bench; run: cargo bench --bench send");
         return ExitCode::SUCCESS;
     }
@@ -106,7 +108,8 @@ fn main() -> ExitCode {
         runtime.block_on(async {
             tokio::select! {
                 done = measure(&args) => done,
-                // In order, so that processes end and databases go.
+                // The run ends with an error and not by the signal itself, so that processes are stopped and
+                // databases are deleted.
                 reason = told_to_stop() => reason,
             }
         })
@@ -120,7 +123,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Waits for SIGINT or SIGTERM.
+/// Waits for SIGINT or SIGTERM, and then returns an error.
 async fn told_to_stop() -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("listening for signals")?;
@@ -128,7 +131,7 @@ async fn told_to_stop() -> Result<()> {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
-    Err("told to stop".to_owned())
+    Err("a signal stopped the bench".to_owned())
 }
 
 impl Args {
@@ -144,13 +147,13 @@ impl Args {
         }
     }
 
-    /// Whether any of these is wanted.
+    /// Returns whether at least one of these rows is wanted.
     fn want(&self, rows: &[Row]) -> bool {
         rows.iter().any(|row| self.wants(*row))
     }
 }
 
-/// The tools of a run, and what a mail is like.
+/// The tools of a run, and the properties of an email.
 struct Bench<'a> {
     args: &'a Args,
     scratch: &'a Path,
@@ -160,28 +163,29 @@ struct Bench<'a> {
     mail: Mail,
 }
 
-/// A mail of ours, as the others are to send it.
+/// The properties of an email of Candor. The other senders send emails of the same size or content.
 struct Mail {
-    /// Bytes on the wire, headers included, in the middle.
+    /// The median size of an email in bytes, including its headers.
     bytes: u64,
-    /// Bytes that smtp-source is to be asked for, so that its mails are as long.
+    /// The size in bytes that smtp-source gets as its option `-l`, so that its emails are as long as those of
+    /// Candor.
     payload: u64,
-    /// As previewed.
+    /// One email, as the preview shows it.
     sample: Value,
 }
 
 async fn measure(args: &Args) -> Result<()> {
-    // In the build directory, which is on a disk where a checkout is.
+    // This folder is in the build directory, which is usually on a disk, because the checkout is there.
     let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let cache = scratch.join("bench-tools");
     std::fs::create_dir_all(&cache).context(cache.display())?;
-    println!("The machine should be idle: nothing else may run while this measures.");
+    println!("The machine should be idle. Run nothing else during the measurement.");
     if let Some(load) = machine::load().filter(|load| *load > IDLE) {
-        println!("It is not: its load is {load}. Absolute figures will be too low, and ratios will vary.");
+        println!("The machine is not idle: its load is {load}. Rates will be too low, and ratios will vary.");
     }
     if matches!(machine::file_system(scratch).as_deref(), Some("tmpfs" | "ramfs")) {
         println!(
-            "{} is in memory, so SQLite need not wait for a disk: set CARGO_TARGET_DIR.",
+            "{} is in memory, so SQLite does not wait for a disk. Set CARGO_TARGET_DIR to a folder on a disk.",
             scratch.display()
         );
     }
@@ -205,10 +209,10 @@ async fn measure(args: &Args) -> Result<()> {
         nodemailer.as_ref().map(|nodemailer| &nodemailer.origin),
     ];
     let origins: Vec<&str> = origins.into_iter().flatten().map(String::as_str).collect();
-    println!("beside    {}", origins.join("; "));
+    println!("compared  with {}", origins.join("; "));
     let mail = measure_mail(scratch, &postfix).await?;
     println!(
-        "mail      {} bytes of ours, each to a recipient of its own; smtp-source -l {}",
+        "email     {} bytes, each to a different recipient; smtp-source -l {}",
         grouped(mail.bytes as f64),
         mail.payload
     );
@@ -238,17 +242,18 @@ async fn measure(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// What was found; or says what is missing and goes without.
+/// Returns what was found. If it is missing, prints the reason, and the rows that need it are left out.
 fn or_left_out<T>(rows: &str, found: Result<T>) -> Option<T> {
     found
         .inspect_err(|reason| println!("left out  {rows}: {reason}"))
         .ok()
 }
 
-/// Sends a few mails to a catcher that keeps them, to know how long ours are; and one of smtp-source's.
+/// Measures the size of emails. Candor sends some emails to a catcher that keeps them, and smtp-source sends
+/// one to another catcher.
 async fn measure_mail(scratch: &Path, postfix: &Postfix) -> Result<Mail> {
     const ASKED: u64 = 1_000;
-    let catcher = Catcher::start().context("the mail catcher")?;
+    let catcher = Catcher::start().context("the email catcher")?;
     let port = catcher.address().port();
     let database = Database::prepared(scratch, None, Shape::Own, FEW)?;
     let service = database.serve(port, true)?;
@@ -259,14 +264,14 @@ async fn measure_mail(scratch: &Path, postfix: &Postfix) -> Result<Mail> {
     let caught = catcher.mails();
     let mut sizes: Vec<usize> = caught.iter().map(|mail| mail.data.len()).collect();
     if sizes.len() as u64 != FEW {
-        return Err(format!("{FEW} recipients, {} mails", sizes.len()));
+        return Err(format!("{} emails arrived for {FEW} recipients", sizes.len()));
     }
     sizes.sort_unstable();
     let bytes = sizes[sizes.len() / 2] as u64;
-    let reference = Catcher::start().context("the mail catcher")?;
+    let reference = Catcher::start().context("the email catcher")?;
     let port = reference.address().port();
     let source = postfix.clone();
-    // Beside the catcher, which runs in this thread.
+    // smtp-source runs in another thread, because the catcher needs this thread to accept the email.
     tokio::task::spawn_blocking(move || source.send(port, 1, ASKED))
         .await
         .context("smtp-source")??;

@@ -1,4 +1,5 @@
-//! What a great many deliveries cost: memory while they are sent, and the pages that they are behind.
+//! Measures a notice with a large number of deliveries: the memory while it is sent, and the time of the
+//! pages that show it.
 
 use serde_json::json;
 
@@ -10,27 +11,29 @@ use super::support::story::Shape;
 use super::support::{Context, Result};
 use super::{Bench, FEW, Row};
 
-/// More events than the first page of the audit trail shows.
+/// The number of audit events that are added. It is larger than the number that the first page of the audit
+/// trail shows.
 const EVENTS: usize = 120;
-/// Growth between a tenth of the way and the second half that still is none.
+/// The largest growth that still counts as none. The growth is the highest memory in the second half of the
+/// time, divided by the memory at one tenth of the time.
 const FLAT: f64 = 1.1;
 
-/// What it took to send one notice.
+/// The results of sending one notice.
 struct Told<'a> {
     database: Database<'a>,
     ready: Ready,
-    /// Mails a second.
+    /// The rate, in emails per second.
     rate: f64,
-    /// MiB at most of the process that previewed and queued it.
+    /// The peak memory, in MiB, of the process that previewed and queued the notice.
     queueing: f64,
-    /// MiB of the process that sent it, every tenth of a second.
+    /// The memory of the process that sent the notice, in MiB, ten times per second.
     sending: Vec<f64>,
 }
 
-/// Measures what was asked for, on one kind of database.
+/// Measures the wanted rows on one kind of database.
 ///
 /// # Errors
-/// Where something does not work, or a mail is missing.
+/// The reason why a step failed, or that an email is missing.
 pub async fn measure(bench: &Bench<'_>, server: Option<&Server>) -> Result<Vec<Line>> {
     let many = tell(bench, server, bench.args.many).await?;
     let mut lines = Vec::new();
@@ -44,7 +47,8 @@ pub async fn measure(bench: &Bench<'_>, server: Option<&Server>) -> Result<Vec<L
     Ok(lines)
 }
 
-/// Queues in one process and sends in another one, so that the memory of each is its own.
+/// Queues the notice in one process and sends it in another, so that the memory of each can be measured
+/// separately.
 async fn tell<'a>(bench: &Bench<'_>, server: Option<&'a Server>, people: u64) -> Result<Told<'a>> {
     let database = Database::prepared(bench.scratch, server, Shape::Own, people)?;
     let service = database.serve(bench.sink.port(), false)?;
@@ -67,7 +71,7 @@ async fn tell<'a>(bench: &Bench<'_>, server: Option<&'a Server>, people: u64) ->
         sending,
     };
     println!(
-        "told      {}: {} people, {}/s",
+        "sent      {}: {} emails, {}/s",
         told.database.kind().name(),
         grouped(people as f64),
         grouped(told.rate)
@@ -87,32 +91,32 @@ fn memory(told: &Told<'_>) -> Result<Vec<Line>> {
     let mut rate = Series::default();
     rate.push(told.rate);
     Ok(vec![
-        Line::rate(format!("{kind}: {many} mails"), &rate),
+        Line::rate(format!("{kind}: {many} emails"), &rate),
         Line::figure(
             format!("{kind}: memory while sending them"),
             format!(
-                "{} MiB at a tenth, {} MiB in the second half",
+                "{} MiB after one tenth of the time, at most {} MiB in the second half",
                 ratio(tenth),
                 ratio(later)
             ),
         )
-        .against("MiB", peak, Some(Goal::at_most(150.0, 80.0, " MB"))),
+        .against("peak in MiB", peak, Some(Goal::at_most(150.0, 80.0, " MB"))),
         Line::figure(
-            format!("{kind}: the same, flat"),
+            format!("{kind}: growth of the memory while sending them"),
             if growth <= FLAT {
-                "flat".to_owned()
+                "none".to_owned()
             } else {
-                format!("NOT FLAT: {} ×", ratio(growth))
+                format!("TOO MUCH: {} ×", ratio(growth))
             },
         ),
         Line::figure(
             format!("{kind}: memory to preview and queue them"),
-            format!("{} MiB at most", ratio(told.queueing)),
+            format!("at most {} MiB", ratio(told.queueing)),
         ),
     ])
 }
 
-/// The same pages with few and with many deliveries behind them.
+/// Compares the time of the same pages with few and with many deliveries.
 async fn pages(bench: &Bench<'_>, few: &Told<'_>, many: &Told<'_>) -> Result<Vec<Line>> {
     let kind = many.database.kind();
     let few_times = views(bench, few).await?;
@@ -122,9 +126,13 @@ async fn pages(bench: &Bench<'_>, few: &Told<'_>, many: &Told<'_>) -> Result<Vec
         ratios.push(many / few);
         Line::figure(
             format!("{}: {name}", Kind::name(kind)),
-            format!("{:.1} ms, with few {:.1} ms", many * 1000.0, few * 1000.0),
+            format!(
+                "{:.1} ms, with 1,000 deliveries {:.1} ms",
+                many * 1000.0,
+                few * 1000.0
+            ),
         )
-        .against("with 1,000", ratios, Some(Goal::at_most(2.0, 1.2, "")))
+        .against("with 1,000 deliveries", ratios, Some(Goal::at_most(2.0, 1.2, "")))
     };
     Ok(few_times
         .iter()
@@ -133,10 +141,11 @@ async fn pages(bench: &Bench<'_>, few: &Told<'_>, many: &Told<'_>) -> Result<Vec
         .collect())
 }
 
-/// Seconds that each page takes.
+/// Returns the seconds that each page takes.
 async fn views(bench: &Bench<'_>, told: &Told<'_>) -> Result<Vec<(&'static str, f64)>> {
     let service = told.database.serve(bench.sink.port(), true)?;
-    // So that the first page of the trail is as full with few deliveries as with many.
+    // With these events, the first page of the audit trail has the same number of events with few deliveries
+    // as with many.
     for number in 0..EVENTS {
         let token = json!({"name": format!("reader {number}"), "role": "viewer"});
         service.post("/api/v1/tokens", &token).await?;
@@ -152,7 +161,7 @@ async fn views(bench: &Bench<'_>, told: &Told<'_>) -> Result<Vec<(&'static str, 
         ("page of the incident", format!("/admin/incidents/{number}")),
         ("page of the notice", format!("/admin/notices/{notice}")),
         (
-            "page of its sent mails",
+            "page of the accepted emails",
             format!("/admin/notices/{notice}?state=sent"),
         ),
         ("page of the audit trail", "/admin/audit".to_owned()),

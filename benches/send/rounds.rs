@@ -1,7 +1,8 @@
-//! Everything that is held against smtp-source, in turns: A B C D, A B C D, …
+//! Measures all rows that are compared with smtp-source, in turns: A B C D, A B C D, …
 //!
-//! A ratio is of two measurements of one round, so what the machine does over minutes (clock, cache, neighbours) is
-//! in both. Each measurement has a fresh copy of its database and a fresh process.
+//! A ratio compares two measurements of the same round. Slow changes of the machine, such as its clock
+//! frequency, its cache and other virtual machines, therefore affect both. Each measurement has a fresh copy
+//! of its database and a fresh process.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Instant;
@@ -16,7 +17,7 @@ use super::support::tools::Sample;
 use super::support::{Context, Result};
 use super::{Bench, Row};
 
-/// nodemailer sends a part of what the others send: it takes long enough.
+/// nodemailer sends the number of emails divided by this, because it is much slower than the others.
 const PART: u64 = 5;
 
 /// One kind of database, and its figures.
@@ -35,10 +36,10 @@ struct Lane<'a> {
     expand_ratio: Series,
 }
 
-/// Measures what was asked for, as often as was asked for.
+/// Measures the wanted rows in the wanted number of rounds.
 ///
 /// # Errors
-/// Where something does not work, or a mail is missing.
+/// The reason why a step failed, or that an email is missing.
 pub async fn measure(bench: &Bench<'_>, servers: &[Option<&Server>]) -> Result<Vec<Line>> {
     let n = bench.args.messages;
     let mut lanes = Vec::new();
@@ -137,17 +138,24 @@ fn lines(bench: &Bench<'_>, lanes: Vec<Lane<'_>>, source: &Series, nodemailer: &
             let line = Line::rate(format!("{kind}: queued to recorded"), &lane.send);
             lines.push(line.against(reference, lane.send_ratio, Some(goal)));
             if bench.nodemailer.is_some() {
-                let line = Line::rate(format!("{kind}: the same"), &lane.send);
+                let line = Line::rate(format!("{kind}: queued to recorded"), &lane.send);
                 lines.push(line.against("nodemailer", lane.nodemailer_ratio, Some(Goal::ratio(6.0, 9.0))));
             }
         }
         if bench.args.wants(Row::Shared) {
-            let line = Line::rate(format!("{kind}: the same, one project"), &lane.one_project);
+            let line = Line::rate(
+                format!("{kind}: queued to recorded, one project"),
+                &lane.one_project,
+            );
             lines.push(line.against(reference, lane.one_project_ratio, Some(goal)));
         }
         if bench.args.wants(Row::Refused) {
             let line = Line::rate(format!("{kind}: all refused"), &lane.refused);
-            lines.push(line.against("own normal rate", lane.refused_ratio, Some(Goal::ratio(1.0, 1.4))));
+            lines.push(line.against(
+                "normal rate of Candor",
+                lane.refused_ratio,
+                Some(Goal::ratio(1.0, 1.4)),
+            ));
         }
         if bench.args.wants(Row::Expand) {
             let line = Line::rate(format!("{kind}: expansion, rows"), &lane.expand);
@@ -157,7 +165,7 @@ fn lines(bench: &Bench<'_>, lanes: Vec<Lane<'_>>, source: &Series, nodemailer: &
     lines
 }
 
-/// Mails a second: from its start to its end.
+/// Runs smtp-source and returns emails per second, measured from the start of the program to its end.
 fn smtp_source(bench: &Bench<'_>) -> Result<f64> {
     let n = bench.args.messages;
     let before = bench.sink.taken()?;
@@ -167,8 +175,8 @@ fn smtp_source(bench: &Bench<'_>) -> Result<f64> {
     let seconds = started.elapsed().as_secs_f64();
     counted("smtp-source", n, bench.sink.taken()? - before)?;
     println!(
-        "          (processor, user+system, a mail: smtp-source {}, sink {})",
-        // It is a child of this process and has ended.
+        "          (processor time for each email, user+system: smtp-source {}, sink {})",
+        // smtp-source is a child of this process and has ended, so its time is part of this value.
         Cpu::of(std::process::id()).each(own, n),
         Cpu::of(bench.sink.id()).each(sink, n)
     );
@@ -183,7 +191,7 @@ fn by_nodemailer(bench: &Bench<'_>) -> Result<Option<f64>> {
     let part = |name: &str| {
         bench.mail.sample[name]
             .as_str()
-            .context("a preview without a mail")
+            .context("the preview has no email")
     };
     let sample = Sample {
         subject: part("subject")?,
@@ -194,7 +202,7 @@ fn by_nodemailer(bench: &Bench<'_>) -> Result<Option<f64>> {
     let sent = nodemailer.send(bench.sink.port(), n, &sample)?;
     counted("nodemailer", n, bench.sink.taken()? - before)?;
     println!(
-        "          (nodemailer's mail: {} bytes)",
+        "          (an email of nodemailer: {} bytes)",
         grouped(sent.bytes as f64)
     );
     Ok(Some(n as f64 / sent.seconds))
@@ -204,11 +212,14 @@ fn counted(who: &str, wanted: u64, taken: u64) -> Result<()> {
     if taken == wanted {
         Ok(())
     } else {
-        Err(format!("{who} was to send {wanted} mails, the sink took {taken}"))
+        Err(format!(
+            "{who} had to send {wanted} emails, but the sink accepted {taken}"
+        ))
     }
 }
 
-/// Mails a second: from the moment that the notice is queued until its end is on record.
+/// Sends a notice and returns emails per second, measured from the time when the notice is queued until its
+/// end is in the audit trail.
 async fn send(bench: &Bench<'_>, prepared: &Database<'_>, shape: Shape) -> Result<f64> {
     let database = prepared.copy(bench.scratch)?;
     let service = database.serve(bench.sink.port(), true)?;
@@ -223,7 +234,7 @@ async fn send(bench: &Bench<'_>, prepared: &Database<'_>, shape: Shape) -> Resul
     Ok(ready.recipients as f64 / finished.seconds)
 }
 
-/// Processor time so far.
+/// The processor time that the processes had used at one moment.
 struct Spent {
     candor: Cpu,
     postgres: Cpu,
@@ -239,7 +250,8 @@ impl Spent {
         }
     }
 
-    /// Prints what was spent since, for each mail. Hardly depends on what else the machine does.
+    /// Prints the processor time since that moment, for each email. Other work of the machine hardly changes
+    /// this value.
     fn until_now(&self, service: &Service, sink: &Sink, kind: Kind, mails: u64) {
         let now = Self::by(service, sink);
         let postgres = match kind {
@@ -247,14 +259,14 @@ impl Spent {
             Kind::Postgres => format!("postgres {}, ", now.postgres.each(self.postgres, mails)),
         };
         println!(
-            "          (processor, user+system, a mail: candor {}, {postgres}sink {})",
+            "          (processor time for each email, user+system: candor {}, {postgres}sink {})",
             now.candor.each(self.candor, mails),
             now.sink.each(self.sink, mails)
         );
     }
 }
 
-/// The same where the sink refuses everybody.
+/// Measures the same as [`send`], with a sink that refuses every recipient.
 async fn refuse(bench: &Bench<'_>, prepared: &Database<'_>, refusing: &Sink) -> Result<f64> {
     let database = prepared.copy(bench.scratch)?;
     let service = database.serve(refusing.port(), true)?;
@@ -263,7 +275,7 @@ async fn refuse(bench: &Bench<'_>, prepared: &Database<'_>, refusing: &Sink) -> 
     let finished = service.recorded(&ready, since).await?;
     if finished.counts["failed"] != ready.recipients {
         return Err(format!(
-            "{} recipients refused, on record: {}",
+            "all {} recipients must be recorded as failed, but the audit trail counts: {}",
             ready.recipients, finished.counts
         ));
     }
@@ -272,7 +284,8 @@ async fn refuse(bench: &Bench<'_>, prepared: &Database<'_>, refusing: &Sink) -> 
     Ok(ready.recipients as f64 / finished.seconds)
 }
 
-/// Deliveries a second, where the mail server takes connections and never says a word: nothing is sent meanwhile.
+/// Returns deliveries per second for the expansion. The mail server accepts connections but never sends a
+/// reply, so that no email is sent at the same time.
 async fn expand(bench: &Bench<'_>, prepared: &Database<'_>) -> Result<f64> {
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("a silent mail server")?;
     let port = silent.local_addr().context("a silent mail server")?.port();
@@ -281,6 +294,6 @@ async fn expand(bench: &Bench<'_>, prepared: &Database<'_>) -> Result<f64> {
     let ready = service.ready(Shape::Own, bench.args.messages).await?;
     let since = service.send(&ready).await?;
     let seconds = service.expanded(&ready, since).await?;
-    // Dropped, and so killed: in order it would wait for the silent server.
+    // Dropping the service kills its process. An orderly stop would wait for the silent mail server.
     Ok(ready.recipients as f64 / seconds)
 }

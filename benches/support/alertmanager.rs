@@ -1,6 +1,6 @@
-//! Alertmanager, as it is installed on this machine.
+//! Starts the Alertmanager that is installed on this machine.
 //!
-//! Must never happen here: anything that it writes stays behind.
+//! All files that Alertmanager writes are deleted when it ends.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,47 +10,49 @@ use super::process::{Guarded, free_port, listening};
 use super::{Context, Result};
 
 const PROGRAM: &str = "prometheus-alertmanager";
-/// Everything is one group that is told to nobody: what is measured is taking alerts in.
+/// The default configuration. All alerts are in one group, and its receiver notifies nobody, because only the
+/// receiving of alerts is measured.
 const SETTINGS: &str = "route: {receiver: nobody, group_by: [service]}\nreceivers: [{name: nobody}]\n";
 
-/// The program.
+/// The installed program.
 pub struct Alertmanager {
     program: PathBuf,
-    /// Where it comes from.
+    /// The name and the version of the program.
     pub origin: String,
 }
 
-/// A running one.
+/// A running Alertmanager, which is killed when this value is dropped.
 pub struct Running {
     process: Guarded,
-    /// Where it listens.
+    /// The port on which it listens.
     pub port: u16,
     _folder: tempfile::TempDir,
 }
 
 impl Running {
-    /// Its process id.
+    /// Returns the ID of its process.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 }
 
 impl Alertmanager {
-    /// Finds it.
+    /// Finds the installed program and asks it for its version.
     ///
     /// # Errors
-    /// Says what to install.
+    /// A sentence that says what to install.
     pub fn find() -> Result<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let installed = std::env::split_paths(&path)
             .flat_map(|place| [place.join(PROGRAM), place.join("alertmanager")])
             .find(|file| file.is_file());
-        // Debian's looks for its templates in the system, so unpacking it elsewhere is not enough.
+        // Debian's program looks for its templates in a system folder. It would therefore not work if the
+        // package were only unpacked elsewhere.
         let program = installed.context(
             "Alertmanager is missing, please install it (Debian: apt-get install --no-install-recommends \
              prometheus-alertmanager, and stop the service)",
         )?;
-        // Some releases say it on standard error.
+        // Some releases write the version to standard error.
         let said = Command::new(&program)
             .arg("--version")
             .stdin(Stdio::null())
@@ -69,18 +71,18 @@ impl Alertmanager {
         })
     }
 
-    /// Starts it, alone, with an empty folder.
+    /// Starts Alertmanager without a cluster, with an empty folder and the default configuration.
     ///
     /// # Errors
-    /// Where it does not start.
+    /// The reason why it does not start.
     pub fn serve(&self, scratch: &Path) -> Result<Running> {
         self.serve_with(scratch, SETTINGS)
     }
 
-    /// The same with settings of one's own, as YAML.
+    /// Starts Alertmanager with a configuration in YAML.
     ///
     /// # Errors
-    /// Where it does not start.
+    /// The reason why it does not start.
     pub fn serve_with(&self, scratch: &Path, text: &str) -> Result<Running> {
         let folder = tempfile::Builder::new()
             .prefix("alertmanager-")
@@ -89,7 +91,7 @@ impl Alertmanager {
         let settings = folder.path().join("alertmanager.yml");
         fs::write(&settings, text).context(settings.display())?;
         let port = free_port()?;
-        let log = File::create(folder.path().join("log")).context("its log")?;
+        let log = File::create(folder.path().join("log")).context("the log of Alertmanager")?;
         let mut process = Guarded::spawn(
             Command::new(&self.program)
                 .arg(format!("--config.file={}", settings.display()))

@@ -1,4 +1,4 @@
-//! Candor as anybody runs it: the release binary, its settings, its API.
+//! Runs Candor as its users run it: with the release binary, its settings and its API.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
@@ -18,31 +18,33 @@ use super::sink::Sink;
 use super::story::Shape;
 use super::{Context, Result};
 
-/// Open connections to the sink: what `CANDOR_SEND_CONCURRENCY` is by default, and what the others are given.
+/// The number of open connections to the sink. It is the default of `CANDOR_SEND_CONCURRENCY`, and the other
+/// senders use the same number.
 pub const CONNECTIONS: usize = 32;
-/// How long a request may take. Previews of a million people are asked for.
+/// The longest time that a request may take. It is long, because notices to a million people are previewed.
 const PATIENCE: Duration = Duration::from_secs(3600);
-/// How often the service is asked whether it is done, when that is expected soon. A look-up in an index.
+/// How often the service is asked whether it has finished, if this is expected soon. The service looks this
+/// up in an index.
 const SOON: Duration = Duration::from_millis(5);
-/// The same, when it can take seconds.
+/// How often the service is asked whether it has finished, if this can take seconds.
 const LATER: Duration = Duration::from_millis(25);
-/// How often the sink's counters are read; that costs neither side anything.
+/// How often the sink's counters are read. This costs neither the sink nor the service any time.
 const LOOK: Duration = Duration::from_millis(10);
-/// How often a page is asked for, to take the median; fewer times where it is slow.
+/// How many times a page is requested for the median. A slow page is requested fewer times.
 const VIEWS: usize = 30;
 const ADMIN: &str = "candor-admin-token-of-the-benches";
 
-/// Where the data are.
+/// The kind of database that contains the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Embedded; `synchronous=FULL` is the service's own setting.
+    /// SQLite, which runs inside the process. Candor itself sets `synchronous=FULL`.
     Sqlite,
-    /// A server.
+    /// A PostgreSQL server.
     Postgres,
 }
 
 impl Kind {
-    /// As in the table.
+    /// Returns the name that the table shows.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Sqlite => "SQLite",
@@ -51,7 +53,7 @@ impl Kind {
     }
 }
 
-/// A database of its own, which is deleted with this.
+/// A database for one measurement. It is deleted when this value is dropped.
 pub struct Database<'a> {
     directory: tempfile::TempDir,
     server: Option<&'a Server>,
@@ -59,10 +61,11 @@ pub struct Database<'a> {
 }
 
 impl<'a> Database<'a> {
-    /// One that holds a directory of this many people, imported by `candor import`. Prints how long that took.
+    /// Makes a database and imports a directory with this many people by `candor import`. Prints how long the
+    /// import took.
     ///
     /// # Errors
-    /// Where something does not work.
+    /// The reason why a step failed.
     pub fn prepared(scratch: &Path, server: Option<&'a Server>, shape: Shape, people: u64) -> Result<Self> {
         let new = Self::empty(scratch, server)?;
         let lines = new.directory.path().join("directory.ndjson");
@@ -78,20 +81,21 @@ impl<'a> Database<'a> {
         Ok(new)
     }
 
-    /// One without anything in it, not even tables.
+    /// Makes a database without content. It does not even have tables.
     ///
     /// # Errors
-    /// Where it cannot be made.
+    /// The reason why the database cannot be made.
     pub fn empty(scratch: &Path, server: Option<&'a Server>) -> Result<Self> {
         let mut new = Self::in_folder(scratch, server)?;
         new.postgres = server.map(|server| server.create(None)).transpose()?;
         Ok(new)
     }
 
-    /// Runs `candor import` on a file, and what PostgreSQL would do by itself a minute later.
+    /// Creates the tables, runs `candor import` on a file, and then does the maintenance that PostgreSQL
+    /// would do by itself a minute later. Only the import is measured.
     ///
     /// # Errors
-    /// Where something does not work.
+    /// The reason why a step failed.
     pub fn import(&self, lines: &Path) -> Result<Imported> {
         self.migrate()?;
         let started = Instant::now();
@@ -105,11 +109,11 @@ impl<'a> Database<'a> {
         let watch = MemoryWatch::start(process.id());
         let mut said = String::new();
         if let Some(mut output) = process.child().stdout.take() {
-            output.read_to_string(&mut said).context("its output")?;
+            output.read_to_string(&mut said).context("the output of candor")?;
         }
         process.ended().context("candor import")?;
         let seconds = started.elapsed().as_secs_f64();
-        // Too short a run has nothing to show.
+        // A very short run has no samples of its memory.
         let memory = watch.end().unwrap_or_default();
         if let Some(postgres) = &self.postgres {
             postgres.tidy()?;
@@ -122,18 +126,18 @@ impl<'a> Database<'a> {
         })
     }
 
-    /// Runs `candor migrate`.
+    /// Runs `candor migrate`, which creates the tables.
     ///
     /// # Errors
-    /// Where it fails.
+    /// The reason why the program failed.
     pub fn migrate(&self) -> Result<()> {
         run(self.command()?.arg("migrate")).map(|_| ())
     }
 
-    /// For [`candor::db::Db::open`].
+    /// Returns the URL of the database, for [`candor::db::Db::open`].
     ///
     /// # Errors
-    /// Where it is no URL that Candor takes.
+    /// The reason why Candor does not accept the URL.
     pub fn url(&self) -> Result<candor::db::DatabaseUrl> {
         let url = match &self.postgres {
             Some(postgres) => postgres.url()?,
@@ -142,12 +146,15 @@ impl<'a> Database<'a> {
         candor::db::DatabaseUrl::parse(&url)
     }
 
-    /// PostgreSQL's own.
+    /// Returns the URL of the PostgreSQL database.
     ///
     /// # Errors
-    /// Where it is SQLite's.
+    /// A sentence, if the database is an SQLite file.
     pub fn postgres_url(&self) -> Result<String> {
-        self.postgres.as_ref().context("not PostgreSQL")?.url()
+        self.postgres
+            .as_ref()
+            .context("the database is not on PostgreSQL")?
+            .url()
     }
 
     fn in_folder(scratch: &Path, server: Option<&'a Server>) -> Result<Self> {
@@ -162,17 +169,17 @@ impl<'a> Database<'a> {
         })
     }
 
-    /// Another one with the same content. Nobody may be using this one.
+    /// Makes another database with the same content. No process may use this database at the same time.
     ///
     /// # Errors
-    /// Where it cannot be copied.
+    /// The reason why the database cannot be copied.
     pub fn copy(&self, scratch: &Path) -> Result<Self> {
         let mut new = Self::in_folder(scratch, self.server)?;
         match (self.server, &self.postgres) {
             (Some(server), Some(postgres)) => new.postgres = Some(server.create(Some(postgres))?),
             _ => {
                 fs::copy(self.file(), new.file()).context("copying the database")?;
-                // Written out now, not while we measure.
+                // The file is synced now, so that the disk does not write it during the measurement.
                 File::open(new.file())
                     .and_then(|file| file.sync_all())
                     .context("copying the database")?;
@@ -181,7 +188,7 @@ impl<'a> Database<'a> {
         Ok(new)
     }
 
-    /// Which kind it is.
+    /// Returns which kind of database it is.
     pub fn kind(&self) -> Kind {
         if self.server.is_some() {
             Kind::Postgres
@@ -190,12 +197,13 @@ impl<'a> Database<'a> {
         }
     }
 
-    /// SQLite's file.
+    /// Returns the path of the SQLite file.
     pub fn file(&self) -> PathBuf {
         self.directory.path().join("candor.db")
     }
 
-    /// The program, with this database and nothing else set.
+    /// Returns a command that runs Candor with this database. It passes on no other setting of the
+    /// environment.
     fn command(&self) -> Result<Command> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_candor"));
         for (name, _) in std::env::vars_os() {
@@ -213,10 +221,11 @@ impl<'a> Database<'a> {
         Ok(command)
     }
 
-    /// Starts the service on it: `serve`, or `serve --no-workers`. Mails go to that port of this machine.
+    /// Starts the service with this database: `serve`, or `serve --no-workers`. The service sends emails to
+    /// this port of 127.0.0.1.
     ///
     /// # Errors
-    /// Where it does not start; with its log.
+    /// A sentence with the log of the service, if it does not start.
     pub fn serve(&self, smtp: u16, workers: bool) -> Result<Service> {
         let log = self.directory.path().join("candor.log");
         let errors = File::create(&log).context(log.display())?;
@@ -235,7 +244,7 @@ impl<'a> Database<'a> {
             command.arg("--no-workers");
         }
         let mut process = Guarded::spawn(&mut command)?;
-        let output = process.child().stdout.take().context("its output")?;
+        let output = process.child().stdout.take().context("the output of candor")?;
         let url = BufReader::new(output)
             .lines()
             .map_while(std::result::Result::ok)
@@ -257,68 +266,69 @@ impl<'a> Database<'a> {
         })
     }
 
-    /// Walks the audit chain; it must hold.
+    /// Runs `candor audit verify`, which checks the whole audit chain.
     ///
     /// # Errors
-    /// Where it does not.
+    /// The reason why the chain is not intact.
     pub fn verify(&self) -> Result<()> {
         run(self.command()?.args(["audit", "verify"])).map(|_| ())
     }
 }
 
-/// What an import took.
+/// The results of an import.
 pub struct Imported {
-    /// What the program printed.
+    /// The text that the program printed.
     pub said: String,
-    /// Seconds, its start included.
+    /// The seconds from the start of the program to its end.
     pub seconds: f64,
-    /// MiB at most.
+    /// The largest of the memory samples, in MiB.
     pub peak: f64,
-    /// MiB, every tenth of a second.
+    /// The memory of the program in MiB, ten times per second.
     pub memory: Vec<f64>,
 }
 
-/// A running service.
+/// A running Candor, which is killed when this value is dropped.
 pub struct Service {
     process: Guarded,
     client: Client,
     base: String,
 }
 
-/// A notice that has been previewed and approved.
+/// A notice that was previewed and approved.
 pub struct Ready {
-    /// Its id.
+    /// The ID of the notice.
     pub notice: String,
-    /// Of its incident.
+    /// The incident of the notice, as the API returned it.
     pub incident: Value,
     digest: String,
-    /// How many mails it will be.
+    /// The number of recipients. Each recipient gets one email.
     pub recipients: u64,
-    /// One of its mails, as previewed.
+    /// One of its emails, as the preview shows it.
     pub sample: Value,
 }
 
-/// A notice of which nothing waits any more.
+/// A notice that has no pending deliveries left.
 pub struct Finished {
-    /// From the answer to `POST …/send`, so from the moment that it was queued, until its end was on record.
+    /// The seconds from the given start until the end of the notice was in the audit trail. The start is
+    /// usually the answer to `POST …/send`, which is when the notice was queued.
     pub seconds: f64,
-    /// Mails in each state.
+    /// The number of deliveries in each state.
     pub counts: Value,
 }
 
 impl Service {
-    /// Its process id.
+    /// Returns the ID of its process.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// The port that it listens on.
+    /// Returns the port on which the service listens.
     ///
     /// # Errors
-    /// Where its URL has none.
-    #[allow(dead_code)] // not every bench needs it
+    /// A sentence, if the URL of the service has no port.
+    #[allow(dead_code)] // Only the bench `intake` calls this function.
     pub fn port(&self) -> Result<u16> {
-        let port = self.base.rsplit(':').next().context("no port")?;
+        let port = self.base.rsplit(':').next().context("the URL has no port")?;
         port.parse().context("the port")
     }
 
@@ -340,26 +350,26 @@ impl Service {
         serde_json::from_str(&text).context(format!("{what}: {text}"))
     }
 
-    /// Asks for something.
+    /// Sends a GET request as the admin and returns the answer.
     ///
     /// # Errors
-    /// Where the service refuses.
+    /// The status and the body of the answer, if the service refuses the request.
     pub async fn get(&self, path: &str) -> Result<Value> {
         self.call(ADMIN, Method::GET, path, None).await
     }
 
-    /// Asks it to do something.
+    /// Sends a POST request as the admin and returns the answer.
     ///
     /// # Errors
-    /// Where the service refuses.
+    /// The status and the body of the answer, if the service refuses the request.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value> {
         self.call(ADMIN, Method::POST, path, Some(body)).await
     }
 
-    /// Opens an incident that affects what the selector says.
+    /// Opens an incident that affects the resources of the selector.
     ///
     /// # Errors
-    /// Where the service refuses.
+    /// The answer of the service, if it refuses a request.
     pub async fn affecting(&self, selector: &Value) -> Result<Value> {
         let incident = json!({"title": "Files cannot be opened", "severity": "major"});
         let incident = self.post("/api/v1/incidents", &incident).await?;
@@ -368,10 +378,12 @@ impl Service {
         Ok(incident)
     }
 
-    /// Opens an incident that affects what the shape's selector says, and drafts, previews and approves its notice.
+    /// Opens an incident that affects the resources of the shape's selector. Then drafts a notice of it,
+    /// previews it and approves it.
     ///
     /// # Errors
-    /// Where the service refuses, or the preview is not of everybody.
+    /// The answer of the service, if it refuses a request, or a sentence, if the preview does not have this
+    /// many recipients.
     pub async fn ready(&self, shape: Shape, people: u64) -> Result<Ready> {
         let incident = self.affecting(&shape.selector()).await?;
         let path = format!("/api/v1/incidents/{}", id(&incident)?);
@@ -387,18 +399,18 @@ impl Service {
         let mut preview = self.get(&format!("{path}/preview")).await?;
         if preview["recipients"] != people {
             return Err(format!(
-                "the preview is of {} people, not {people}",
+                "the preview has {} recipients instead of {people}",
                 preview["recipients"]
             ));
         }
         let digest = preview["digest"]
             .as_str()
-            .context("a preview without a digest")?
+            .context("the preview has no digest")?
             .to_owned();
         if preview["approval_required"] == true {
             let token = json!({"name": "a second person", "role": "approver"});
             let token = self.post("/api/v1/tokens", &token).await?;
-            let second = token["token"].as_str().context("no token")?;
+            let second = token["token"].as_str().context("the answer has no token")?;
             self.call(
                 second,
                 Method::POST,
@@ -416,10 +428,10 @@ impl Service {
         })
     }
 
-    /// Sends it. Answers when the service does, which is when it is queued.
+    /// Sends the notice. Returns the time of the service's answer, which is when the notice is queued.
     ///
     /// # Errors
-    /// Where the service refuses.
+    /// The answer of the service, if it refuses the request.
     pub async fn send(&self, ready: &Ready) -> Result<Instant> {
         self.post(
             &format!("/api/v1/notices/{}/send", ready.notice),
@@ -429,7 +441,7 @@ impl Service {
         Ok(Instant::now())
     }
 
-    /// Waits for the audit event of that action on the notice.
+    /// Waits for the audit event with this action on the notice.
     async fn event(&self, ready: &Ready, action: &str, every: Duration) -> Result<Value> {
         let path = format!(
             "/api/v1/audit?subject=notice/{}&action={action}&limit=1",
@@ -442,16 +454,19 @@ impl Service {
                 return Ok(event.take());
             }
             if started.elapsed() > PATIENCE {
-                return Err(format!("no {action} within {PATIENCE:?}"));
+                return Err(format!(
+                    "the audit trail has no event {action} after {PATIENCE:?}"
+                ));
             }
             tokio::time::sleep(every).await;
         }
     }
 
-    /// Waits until it is sent. Leaves the service alone until the sink has taken as many mails as there are recipients.
+    /// Waits until the notice is sent. It sends no request to the service until the sink has accepted as many
+    /// emails as there are recipients.
     ///
     /// # Errors
-    /// Where a mail is missing, at the sink or in the service's own account.
+    /// A sentence, if an email is missing at the sink or in the service's own counts.
     pub async fn finished(
         &self,
         ready: &Ready,
@@ -470,7 +485,7 @@ impl Service {
                 moved = (Instant::now(), taken);
             } else if moved.0.elapsed() > Duration::from_secs(120) {
                 return Err(format!(
-                    "no mail for two minutes, after {} of {}",
+                    "the sink accepted no email for two minutes, after {} of {} emails",
                     taken - before,
                     ready.recipients
                 ));
@@ -481,17 +496,17 @@ impl Service {
         let taken = sink.taken()? - before;
         if finished.counts["sent"] != ready.recipients || taken != ready.recipients {
             return Err(format!(
-                "{} recipients, {taken} mails at the sink, on record: {}",
+                "there are {} recipients, the sink accepted {taken} emails, and the audit trail counts: {}",
                 ready.recipients, finished.counts
             ));
         }
         Ok(finished)
     }
 
-    /// Waits until the end of the notice is on record, whatever became of its mails.
+    /// Waits until the end of the notice is in the audit trail. Its deliveries may have any final state.
     ///
     /// # Errors
-    /// Where that never happens.
+    /// A sentence, if this does not happen in time.
     pub async fn recorded(&self, ready: &Ready, since: Instant) -> Result<Finished> {
         self.end(ready, since, LATER).await
     }
@@ -499,14 +514,15 @@ impl Service {
     async fn end(&self, ready: &Ready, since: Instant, every: Duration) -> Result<Finished> {
         let mut event = self.event(ready, "notice.finished", every).await?;
         let seconds = since.elapsed().as_secs_f64();
-        // From the list, not from the notice itself, which also looks at who is affected now: at that size it would
-        // be most of the memory and of the processor time that is being measured.
+        // The state is read from the list of notices and not from the notice. For a single notice, the
+        // service also computes the current audience. At this size that would be most of the memory and
+        // processor time that is being measured.
         let list = self
             .get(&format!("/api/v1/incidents/{}/notices", id(&ready.incident)?))
             .await?;
         let state = &list["items"][0]["state"];
         if state != "sent" {
-            return Err(format!("the notice is {state}, not sent"));
+            return Err(format!("the state of the notice is {state} instead of sent"));
         }
         Ok(Finished {
             seconds,
@@ -514,26 +530,26 @@ impl Service {
         })
     }
 
-    /// Seconds until its deliveries are all in the queue.
+    /// Returns the seconds until all deliveries are in the queue.
     ///
     /// # Errors
-    /// Where that never happens, or not all are.
+    /// A sentence, if this does not happen in time or if deliveries are missing.
     pub async fn expanded(&self, ready: &Ready, since: Instant) -> Result<f64> {
         let event = self.event(ready, "notice.expanded", SOON).await?;
         let seconds = since.elapsed().as_secs_f64();
         if event["after"]["deliveries"] != ready.recipients {
             return Err(format!(
-                "{} recipients, expanded: {}",
+                "there are {} recipients, but the expansion recorded: {}",
                 ready.recipients, event["after"]
             ));
         }
         Ok(seconds)
     }
 
-    /// Signs in to the admin pages, and gives the cookie.
+    /// Signs in to the admin pages and returns the cookie.
     ///
     /// # Errors
-    /// Where the door stays shut.
+    /// The status of the answer, if the service refuses the token.
     pub async fn sign_in(&self) -> Result<String> {
         let answer = self
             .client
@@ -550,10 +566,11 @@ impl Service {
         }
     }
 
-    /// Seconds that a page takes: the median, after one view that is not counted.
+    /// Returns the seconds that a page takes. This is the median of several views, after a first view that is
+    /// not counted.
     ///
     /// # Errors
-    /// Where it is not shown.
+    /// The status of the answer, if the service does not show the page.
     pub async fn page(&self, cookie: &str, path: &str) -> Result<f64> {
         let mut times = Series::default();
         let mut spent = Duration::ZERO;
@@ -582,18 +599,18 @@ impl Service {
         Ok(times.median())
     }
 
-    /// MiB of memory that it had in use at most.
+    /// Returns the peak memory of the service, in MiB.
     ///
     /// # Errors
-    /// Where it is gone.
+    /// A sentence, if the process has ended.
     pub fn peak(&self) -> Result<f64> {
         machine::peak(self.id())
     }
 
-    /// Stops it in order.
+    /// Stops the service with SIGTERM and waits until it has ended.
     ///
     /// # Errors
-    /// Where it does not end well.
+    /// A sentence, if the service does not end in time or ends with an error.
     pub fn stop(self) -> Result<()> {
         self.process.terminate().context("candor")
     }
@@ -603,5 +620,5 @@ fn id(value: &Value) -> Result<String> {
     value["id"]
         .as_str()
         .map(str::to_owned)
-        .context("an answer without an id")
+        .context("the answer has no ID")
 }

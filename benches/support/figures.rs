@@ -1,18 +1,18 @@
-//! Rates, ratios, their spread, and the table at the end.
+//! Series of figures, ratios, their range, and the table at the end.
 
 use std::fmt;
 
-/// The figures of one row, one a round.
+/// The figures of one row, one for each round.
 #[derive(Clone, Debug, Default)]
 pub struct Series(Vec<f64>);
 
 impl Series {
-    /// One more.
+    /// Adds the figure of one more round.
     pub fn push(&mut self, value: f64) {
         self.0.push(value);
     }
 
-    /// The last one. Not a number where there are none.
+    /// Returns the last figure, or NaN if there are no figures.
     pub fn last(&self) -> f64 {
         self.0.last().copied().unwrap_or(f64::NAN)
     }
@@ -23,7 +23,8 @@ impl Series {
         sorted
     }
 
-    /// The middle one, or the mean of the two in the middle. Not a number where there are none.
+    /// Returns the figure in the middle, or the mean of the two in the middle, or NaN if there are no
+    /// figures.
     pub fn median(&self) -> f64 {
         let sorted = self.sorted();
         match sorted.len() {
@@ -33,7 +34,8 @@ impl Series {
         }
     }
 
-    /// Shows the median and, where there are several, the least and the most; by the given format of one.
+    /// Shows the median. If there are several figures, also shows the lowest and the highest. The function
+    /// formats one figure.
     fn shown(&self, one: fn(f64) -> String) -> String {
         let sorted = self.sorted();
         match sorted.as_slice() {
@@ -44,18 +46,18 @@ impl Series {
     }
 }
 
-/// What to reach, from the project's performance goals.
+/// A value to reach, from the project's performance goals.
 #[derive(Clone, Copy, Debug)]
 pub struct Goal {
     at_least: f64,
     aim: f64,
-    /// Whether less is better.
+    /// Whether a lower value is better.
     ceiling: bool,
     unit: &'static str,
 }
 
 impl Goal {
-    /// A ratio to reach.
+    /// Makes a goal for a ratio that must be reached.
     pub const fn ratio(at_least: f64, aim: f64) -> Self {
         Self {
             at_least,
@@ -65,7 +67,7 @@ impl Goal {
         }
     }
 
-    /// An amount not to exceed.
+    /// Makes a goal for a value that must not be exceeded.
     pub const fn at_most(limit: f64, aim: f64, unit: &'static str) -> Self {
         Self {
             at_least: limit,
@@ -103,20 +105,20 @@ impl fmt::Display for Goal {
 
 /// A line of the table.
 pub struct Line {
-    /// What was done.
+    /// The work that was measured.
     pub work: String,
-    /// How fast, or how much, as text.
+    /// The rate or another figure, as text.
     pub figure: String,
-    /// What it is held against.
+    /// The name of what the line is compared with.
     pub against: &'static str,
-    /// The ratios to it, or the amounts that the goal is about.
+    /// The ratios to the compared figure, or the amounts that the goal limits.
     pub ratios: Series,
-    /// What to reach.
+    /// The value to reach, if there is one.
     pub goal: Option<Goal>,
 }
 
 impl Line {
-    /// A rate, in something a second.
+    /// Makes a line with a rate per second.
     pub fn rate(work: impl Into<String>, rates: &Series) -> Self {
         Line {
             work: work.into(),
@@ -127,7 +129,7 @@ impl Line {
         }
     }
 
-    /// Any other figure, as text.
+    /// Makes a line with any other figure, as text.
     pub fn figure(work: impl Into<String>, figure: impl Into<String>) -> Self {
         Line {
             work: work.into(),
@@ -138,7 +140,7 @@ impl Line {
         }
     }
 
-    /// Held against something.
+    /// Adds the comparison with another figure, and the goal.
     pub fn against(mut self, what: &'static str, ratios: Series, goal: Option<Goal>) -> Self {
         self.against = what;
         self.ratios = ratios;
@@ -147,13 +149,13 @@ impl Line {
     }
 }
 
-/// Prints the table. A run that is too short to be judged has no verdicts.
+/// Prints the table. Verdicts are left out if the run is too short for them.
 pub fn print(lines: &[Line], judged: bool) {
     let mut rows = vec![
         [
             "work",
             "median (min–max)",
-            "against",
+            "compared with",
             "ratio (min–max)",
             "at least / aim",
             "",
@@ -195,7 +197,7 @@ pub fn print(lines: &[Line], judged: bool) {
     }
 }
 
-/// A ratio or an amount, with as many digits as mean something.
+/// Formats a ratio or an amount. Larger values get fewer decimal places.
 pub fn ratio(value: f64) -> String {
     match value {
         v if v.abs() >= 100.0 => grouped(v),
@@ -204,7 +206,7 @@ pub fn ratio(value: f64) -> String {
     }
 }
 
-/// A whole number with its thousands apart.
+/// Formats a whole number with commas between the thousands.
 pub fn grouped(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut out = String::new();

@@ -1,4 +1,5 @@
-//! What the figures hold for: the machine, its load, its disk; and the memory of a process.
+//! Describes the machine, its load and its disk, because the figures hold only for them. Also measures the
+//! memory and the processor time of processes.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -13,12 +14,12 @@ use super::figures::Series;
 use super::process::run;
 use super::{Context, Result};
 
-/// How often the memory of a process is looked at.
+/// How often the memory of a process is read.
 const SAMPLE: Duration = Duration::from_millis(100);
-/// Syncs of which the median is taken.
+/// The number of syncs from which the median is computed.
 const SYNCS: usize = 50;
 
-/// Lines that say where this ran.
+/// Returns the lines that describe the machine, the disk and the program.
 pub fn describe(scratch: &Path) -> Result<Vec<String>> {
     let processors = std::thread::available_parallelism().context("processors")?;
     let model = fs::read_to_string("/proc/cpuinfo")
@@ -50,11 +51,11 @@ pub fn describe(scratch: &Path) -> Result<Vec<String>> {
             let changed = if changes.trim().is_empty() {
                 ""
             } else {
-                ", with changes"
+                " with uncommitted changes"
             };
             format!("commit {}{changed}", commit.trim())
         }
-        _ => "of no commit".to_owned(),
+        _ => "without a commit".to_owned(),
     };
     let compiler =
         run(Command::new("rustc").arg("--version")).unwrap_or_else(|_| "rustc of unknown version".to_owned());
@@ -81,7 +82,7 @@ pub fn describe(scratch: &Path) -> Result<Vec<String>> {
     ])
 }
 
-/// Running or waiting processes, averaged over the last minute.
+/// Returns the number of running or waiting processes, averaged over the last minute.
 pub fn load() -> Option<f64> {
     fs::read_to_string("/proc/loadavg")
         .ok()?
@@ -91,10 +92,11 @@ pub fn load() -> Option<f64> {
         .ok()
 }
 
-/// The type of the file system that a path is on.
+/// Returns the type of the file system that contains the path.
 pub fn file_system(path: &Path) -> Option<String> {
     let path = path.canonicalize().ok()?;
-    // Lines such as `36 25 0:31 / /dev/shm rw,nosuid - tmpfs tmpfs rw`: the fifth field is where it is mounted.
+    // A line looks like `36 25 0:31 / /dev/shm rw,nosuid - tmpfs tmpfs rw`. The fifth field is the mount
+    // point.
     fs::read_to_string("/proc/self/mountinfo")
         .ok()?
         .lines()
@@ -112,7 +114,7 @@ pub fn file_system(path: &Path) -> Option<String> {
         .map(|(_, kind)| kind)
 }
 
-/// Seconds that it takes to append 4 KiB to a file and sync it: the median.
+/// Returns the median of the seconds that it takes to append 4 KiB to a file and to sync the file.
 fn sync_time(scratch: &Path) -> Result<f64> {
     let mut file: File = tempfile::tempfile_in(scratch).context(scratch.display())?;
     let mut times = Series::default();
@@ -125,7 +127,7 @@ fn sync_time(scratch: &Path) -> Result<f64> {
     Ok(times.median())
 }
 
-/// The number of KiB that follows a name in a file of /proc.
+/// Returns the number of KiB that follows a name in the text of a file in /proc.
 fn kib(text: &str, name: &str) -> Option<u64> {
     text.lines()
         .find_map(|line| line.strip_prefix(name))?
@@ -135,22 +137,24 @@ fn kib(text: &str, name: &str) -> Option<u64> {
         .ok()
 }
 
-/// Seconds of processor time.
+/// Processor time in seconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cpu {
-    /// In the program itself.
+    /// The time in the program itself.
     pub user: f64,
-    /// In the kernel, on its behalf.
+    /// The time in the kernel, on behalf of the program.
     pub system: f64,
 }
 
 impl Cpu {
-    /// Spent by a process and its threads since it started. Nothing where it is gone.
+    /// Returns the time that a process has used since it started, with all of its threads and with its child
+    /// processes that have ended. Returns zero if the process has ended.
     pub fn of(process: u32) -> Self {
         Self::read(&format!("/proc/{process}/stat")).map_or(Self::default(), |(_, cpu)| cpu)
     }
 
-    /// Spent by all processes of that name, those included that have ended and were waited for.
+    /// Returns the time that all processes with this name have used, with their child processes that have
+    /// ended.
     pub fn of_all(name: &str) -> Self {
         let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
         let mut sum = Self::default();
@@ -165,8 +169,8 @@ impl Cpu {
         sum
     }
 
-    /// The name of a process, and its times: the 14th and 15th field, and those of its children; in hundredths of a
-    /// second, which is what Linux shows whatever its clock.
+    /// Reads the name of a process and its times. The times are in the 14th and the 15th field, and those of
+    /// its children in the 16th and the 17th. The unit is a hundredth of a second.
     fn read(path: &str) -> Option<(String, Self)> {
         let text = fs::read_to_string(path).ok()?;
         let (before, after) = text.rsplit_once(") ")?;
@@ -177,7 +181,7 @@ impl Cpu {
         Some((name, Self { user, system }))
     }
 
-    /// Spent since an earlier moment, for each of `n`, as text.
+    /// Returns the time since an earlier value, divided by `n`, as text.
     pub fn each(self, since: Self, n: u64) -> String {
         let micros = |seconds: f64| seconds.max(0.0) * 1e6 / n as f64;
         format!(
@@ -188,24 +192,24 @@ impl Cpu {
     }
 }
 
-/// MiB of memory that a process has in use now, and had at most.
+/// Returns the current memory and the peak memory of a process, in MiB.
 fn resident(process: u32) -> Option<(f64, f64)> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let mib = |name| kib(&status, name).map(|kib| kib as f64 / 1024.0);
     Some((mib("VmRSS:")?, mib("VmHWM:")?))
 }
 
-/// MiB of memory that a process had in use at most.
+/// Returns the peak memory of a process, in MiB.
 ///
 /// # Errors
-/// Where it is gone.
+/// A sentence, if the process has ended.
 pub fn peak(process: u32) -> Result<f64> {
     resident(process)
         .map(|(_, peak)| peak)
-        .context("the process is gone")
+        .context("the process has ended")
 }
 
-/// Looks at the memory of a process all the time.
+/// Reads the memory of a process at regular intervals.
 pub struct MemoryWatch {
     stop: Arc<AtomicBool>,
     samples: Arc<Mutex<Vec<f64>>>,
@@ -213,7 +217,7 @@ pub struct MemoryWatch {
 }
 
 impl MemoryWatch {
-    /// Begins, in a thread of its own.
+    /// Starts a thread that reads the memory of this process.
     pub fn start(process: u32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let samples = Arc::<Mutex<Vec<f64>>>::default();
@@ -235,18 +239,18 @@ impl MemoryWatch {
         }
     }
 
-    /// MiB, one a tenth of a second, from the beginning until now.
+    /// Stops the thread and returns the memory in MiB, ten times per second from the start until now.
     ///
     /// # Errors
-    /// Where there are too few to say anything.
+    /// A sentence, if there are fewer than two samples.
     pub fn end(self) -> Result<Vec<f64>> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread
             .join()
-            .map_err(|_| "the watch of the memory ended badly")?;
+            .map_err(|_| "the thread that reads the memory failed")?;
         let samples = std::mem::take(&mut *self.samples.lock().unwrap_or_else(PoisonError::into_inner));
         if samples.len() < 2 {
-            return Err("it was over before its memory could be looked at".to_owned());
+            return Err("the process ended before its memory was read twice".to_owned());
         }
         Ok(samples)
     }

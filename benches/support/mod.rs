@@ -1,9 +1,10 @@
-//! What the measurements share: the tools beside Candor, the sink, the program itself, its directory, and the figures.
+//! The code that all benches share: the other tools, the sink, the program itself, its directory, and the
+//! figures.
 //!
-//! Must never happen here: a figure that was not measured, a tool that is missing without a word, or a process or a
-//! database that stays behind.
+//! Every figure is measured. A missing tool is always reported. No process and no database remains after a
+//! run.
 
-#[allow(dead_code)] // only one of the benches needs it
+#[allow(dead_code)] // Only the bench `intake` uses this module.
 pub mod alertmanager;
 pub mod candor;
 pub mod figures;
@@ -14,21 +15,21 @@ pub mod sink;
 pub mod story;
 pub mod tools;
 
-/// What went wrong, in a sentence. A measurement that fails ends the run: there is nobody to handle it.
+/// A result whose error is a sentence. An error ends the run, because nothing can handle it.
 pub type Result<T> = std::result::Result<T, String>;
 
-/// Puts what was being done before what went wrong.
+/// Adds the step that failed to an error.
 pub trait Context<T> {
-    /// The error, after `what: `.
+    /// Returns the error with `what: ` in front of it.
     ///
     /// # Errors
-    /// The same error, said better.
+    /// The original error, with `what: ` in front of it. `None` becomes the text `what`.
     fn context(self, what: impl std::fmt::Display) -> Result<T>;
 }
 
 impl<T, E: std::fmt::Display> Context<T> for std::result::Result<T, E> {
     fn context(self, what: impl std::fmt::Display) -> Result<T> {
-        // `{:#}`: where an error has a source worth reading, this shows it.
+        // `{:#}` also shows the source of the error, if the error type supports this.
         self.map_err(|error| format!("{what}: {error:#}"))
     }
 }

@@ -1,5 +1,5 @@
-// Sends mails by nodemailer, pooled, each to a recipient of its own, and prints how long it took:
-// from the first mail handed over until the last was accepted. Its argument is one JSON object.
+// Sends emails by nodemailer with a pool of connections, each to a different recipient. Prints the seconds
+// from handing over the first email until the last one was accepted. The argument is one JSON object.
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
@@ -34,7 +34,8 @@ async function some() {
 }
 
 const started = performance.now();
-// Twice as many as connections: its queue is never empty, and never holds everything at once.
+// There are twice as many senders as connections. The queue of nodemailer is therefore never empty, and it
+// never contains all emails at once.
 await Promise.all(Array.from({ length: 2 * job.connections }, some));
 const seconds = (performance.now() - started) / 1000;
 transport.close();

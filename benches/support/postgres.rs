@@ -1,6 +1,8 @@
-//! A PostgreSQL server that keeps its word: one that is there, or one started here with its usual settings.
+//! Provides a PostgreSQL server that does not lose committed data. The server is either already running, or
+//! it is started here with its default settings.
 //!
-//! Must never happen here: a figure of a server that does not sync (the tests' own server is such a one).
+//! A server that does not sync is never measured. The server that the tests start is an example of such a
+//! server.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -17,16 +19,16 @@ use url::Url;
 use super::process::{Guarded, PATIENCE, free_port, run, unprivileged};
 use super::{Context, Result};
 
-/// A server on which databases can be made.
+/// A server on which databases can be created.
 pub struct Server {
     url: String,
-    /// Its version, and whose it is.
+    /// The version of the server, its setting `shared_buffers`, and whether it was started for this run.
     pub origin: String,
     version: i64,
     _own: Option<Own>,
 }
 
-/// One that was started here: first it ends, then its data go.
+/// A server that was started here. Its process ends first, and then its data is deleted.
 struct Own {
     _process: Guarded,
     _directory: tempfile::TempDir,
@@ -45,10 +47,11 @@ struct Count {
 }
 
 impl Server {
-    /// In this order: `CANDOR_TEST_POSTGRES_URL`; a server on this machine; one started from installed binaries.
+    /// Finds a server. It tries `CANDOR_TEST_POSTGRES_URL`, then a server that runs on this machine, then one
+    /// that it starts from installed programs.
     ///
     /// # Errors
-    /// Says what to install or to set.
+    /// A sentence that says what to install or which variable to set.
     pub fn find(scratch: &Path) -> Result<Self> {
         if let Ok(url) = std::env::var("CANDOR_TEST_POSTGRES_URL") {
             return Self::at(url, "", None).context("CANDOR_TEST_POSTGRES_URL");
@@ -82,7 +85,7 @@ impl Server {
         ] {
             if setting(name)? == unsafe_value {
                 return Err(format!(
-                    "it has {name}={unsafe_value}, so what it is told does not last"
+                    "the server has the setting {name}={unsafe_value}, so it can lose committed data"
                 ));
             }
         }
@@ -94,7 +97,7 @@ impl Server {
         );
         diesel::sql_query("SELECT CAST(1 AS BIGINT) AS value FROM pg_roles WHERE rolname = current_user AND (rolcreatedb OR rolsuper)")
             .get_result::<Count>(&mut connection)
-            .context("its user may not create databases")?;
+            .context("the user of the URL may not create databases")?;
         Ok(Self {
             url,
             origin,
@@ -103,15 +106,17 @@ impl Server {
         })
     }
 
-    /// A new database: empty, or a copy of another one, to which nobody may be connected.
+    /// Creates a new database, which is either empty or a copy of another database. No client may be
+    /// connected to the other database.
     ///
     /// # Errors
-    /// What the server answers.
+    /// An error of the server.
     pub fn create(&self, copy_of: Option<&Database<'_>>) -> Result<Database<'_>> {
         let id = candor::base::id::new_uuid(candor::base::time::Clock::system().now());
         let name = format!("candor_bench_{}", id.simple());
         let from = copy_of.map_or("template0", |database| &database.name);
-        // Copied as files, which ends with a checkpoint: nothing is left to be written while we measure.
+        // The server copies files and ends with a checkpoint, so that no data remains to be written during
+        // the measurement.
         let strategy = if self.version >= 150_000 {
             "STRATEGY FILE_COPY"
         } else {
@@ -126,27 +131,28 @@ impl Server {
     }
 }
 
-/// A database that is dropped with this.
+/// A database that is dropped together with this value.
 pub struct Database<'a> {
     server: &'a Server,
     name: String,
 }
 
 impl Database<'_> {
-    /// For `CANDOR_DATABASE_URL`.
+    /// Returns the URL of the database, for `CANDOR_DATABASE_URL`.
     ///
     /// # Errors
-    /// Where the server's own URL is none.
+    /// A sentence, if the address of the server is not a URL.
     pub fn url(&self) -> Result<String> {
         let mut url = Url::parse(&self.server.url).context("the URL of PostgreSQL")?;
         url.set_path(&self.name);
         Ok(url.into())
     }
 
-    /// What the server would do by itself a minute after an import, done now: it must not come while we measure.
+    /// Runs the maintenance that the server would start by itself a minute after an import. It runs now, so
+    /// that it does not run during the measurement.
     ///
     /// # Errors
-    /// What the server answers.
+    /// An error of the server.
     pub fn tidy(&self) -> Result<()> {
         connect(&self.url()?)?
             .batch_execute("VACUUM (ANALYZE)")
@@ -154,7 +160,7 @@ impl Database<'_> {
         self.quiet()
     }
 
-    /// Waits until nobody is connected, autovacuum included.
+    /// Waits until no client and no autovacuum is connected to the database.
     fn quiet(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         let mut connection = connect(&self.server.url)?;
@@ -168,7 +174,10 @@ impl Database<'_> {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(format!("somebody stays connected to {}", self.name));
+                return Err(format!(
+                    "a client is still connected to the database {}",
+                    self.name
+                ));
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -183,7 +192,7 @@ impl Drop for Database<'_> {
                 .context("DROP DATABASE")
         });
         if let Err(error) = dropped {
-            eprintln!("the database {} stays behind: {error}", self.name);
+            eprintln!("the database {} could not be dropped: {error}", self.name);
         }
     }
 }
@@ -194,7 +203,8 @@ fn connect(url: &str) -> Result<PgConnection> {
     PgConnection::establish(patient.as_str()).context("PostgreSQL")
 }
 
-/// The newest folder that holds both `initdb` and `postgres`.
+/// Returns the first folder that contains both `initdb` and `postgres`. It looks in the folders of `PATH`,
+/// and then in the folders of Debian's packages.
 fn binaries() -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut versions: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")

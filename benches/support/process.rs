@@ -1,4 +1,4 @@
-//! Processes that do not outlive the measurement, and free ports for them.
+//! Starts processes that end together with the measurement, and finds free ports for them.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
@@ -6,36 +6,36 @@ use std::time::{Duration, Instant};
 
 use super::{Context, Result};
 
-/// How long a program may take to start or to end.
+/// The longest time that a program may take to start or to end.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A process that is killed when this is dropped.
+/// A process that is killed when this value is dropped.
 pub struct Guarded(Child);
 
 impl Guarded {
-    /// Starts it.
+    /// Starts the command as a process without input.
     ///
     /// # Errors
-    /// Where it cannot be started.
+    /// The reason why the process cannot be started.
     pub fn spawn(command: &mut Command) -> Result<Self> {
         let child = command.stdin(Stdio::null()).spawn();
         Ok(Self(child.context(command.get_program().to_string_lossy())?))
     }
 
-    /// Its process id.
+    /// Returns the ID of the process.
     pub fn id(&self) -> u32 {
         self.0.id()
     }
 
-    /// The process itself, to take its pipes.
+    /// Returns the process itself, so that the caller can take its pipes.
     pub fn child(&mut self) -> &mut Child {
         &mut self.0
     }
 
-    /// Asks it to end (SIGTERM) and waits.
+    /// Asks the process to end with SIGTERM and waits until it has ended.
     ///
     /// # Errors
-    /// Where it does not end in time, or not well.
+    /// A sentence, if the process does not end in time or ends with an error.
     pub fn terminate(mut self) -> Result<()> {
         run(Command::new("kill").args(["-TERM", &self.id().to_string()]))?;
         let deadline = Instant::now() + PATIENCE;
@@ -48,32 +48,32 @@ impl Guarded {
                 };
             }
             if Instant::now() > deadline {
-                return Err(format!("a process did not end within {PATIENCE:?} of SIGTERM"));
+                return Err(format!("a process did not end within {PATIENCE:?} after SIGTERM"));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Waits for its end.
+    /// Waits until the process ends by itself.
     ///
     /// # Errors
-    /// Where it did not end well.
+    /// The exit status, if the process ended with an error.
     pub fn ended(mut self) -> Result<()> {
         let status = self.0.wait().context("waiting for a process")?;
         if status.success() {
             Ok(())
         } else {
-            Err(format!("it ended with {status}"))
+            Err(format!("the process ended with {status}"))
         }
     }
 
-    /// Fails where it has ended already.
+    /// Checks that the process has not ended.
     ///
     /// # Errors
-    /// How it ended.
+    /// The exit status, if the process has ended.
     pub fn alive(&mut self) -> Result<()> {
-        match self.0.try_wait().context("looking at a process")? {
-            Some(status) => Err(format!("it ended with {status}")),
+        match self.0.try_wait().context("checking a process")? {
+            Some(status) => Err(format!("the process ended with {status}")),
             None => Ok(()),
         }
     }
@@ -81,16 +81,16 @@ impl Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        // Errors mean that it has ended already.
+        // An error means that the process has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Runs a command to its end and gives its standard output.
+/// Runs a command to its end and returns its standard output.
 ///
 /// # Errors
-/// Where it cannot be started or fails; with what it wrote.
+/// The reason why the command cannot be started, or its exit status and its output if it failed.
 pub fn run(command: &mut Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let Output {
@@ -105,36 +105,37 @@ pub fn run(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&stdout).into_owned())
 }
 
-/// A port of 127.0.0.1 that nobody listens on at the moment.
+/// Returns a port of 127.0.0.1 on which no process listens at the moment.
 ///
 /// # Errors
-/// Where there is none.
+/// The reason why there is no free port.
 pub fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("a free port")?;
     Ok(listener.local_addr().context("a free port")?.port())
 }
 
-/// Waits until somebody listens there.
+/// Waits until the process accepts connections on the port.
 ///
 /// # Errors
-/// Where the process ends before, or takes too long.
+/// A sentence, if the process ends before that or takes too long.
 pub fn listening(process: &mut Guarded, port: u16) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     while TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_err() {
         process.alive()?;
         if Instant::now() > deadline {
-            return Err(format!("nobody listens on port {port}"));
+            return Err(format!("no process listens on port {port} after {PATIENCE:?}"));
         }
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())
 }
 
-/// The user that servers run as when this runs as root: they refuse to be root themselves.
+/// Returns the name, the user ID and the group ID of the user that servers run as, if this process runs as
+/// root. These servers refuse to run as root.
 ///
 /// # Errors
-/// Where the system has none.
+/// A sentence, if the system has no such user.
 pub fn unprivileged() -> Result<Option<(String, u32, u32)>> {
     use std::os::unix::fs::MetadataExt;
     let me = std::fs::metadata("/proc/self").context("/proc/self")?.uid();

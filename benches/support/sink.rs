@@ -1,4 +1,4 @@
-//! `smtp-sink`: takes mails and throws them away. The same options for everybody who sends to it.
+//! Starts `smtp-sink`, which accepts emails and discards them. All senders use the same options of it.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -9,10 +9,10 @@ use super::process::{Guarded, free_port, listening, unprivileged};
 use super::tools::Postfix;
 use super::{Context, Result};
 
-/// Characters from the end of the counter file within which its last line must lie.
+/// The number of bytes at the end of the counter file that are read. The last line must be inside them.
 const TAIL: u64 = 256;
 
-/// A running sink.
+/// A running sink, which is killed when this value is dropped.
 pub struct Sink {
     port: u16,
     counters: File,
@@ -20,25 +20,26 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Starts one that takes everything.
+    /// Starts a sink that accepts every email.
     ///
     /// # Errors
-    /// Where it cannot be started.
+    /// The reason why the sink cannot be started.
     pub fn start(postfix: &Postfix, scratch: &Path) -> Result<Self> {
         Self::with(postfix, scratch, &[])
     }
 
-    /// Starts one that refuses every recipient with a 550. (`smtp-sink` then does not announce PIPELINING.)
+    /// Starts a sink that refuses every recipient with a 550. In this case `smtp-sink` does not announce
+    /// PIPELINING.
     ///
     /// # Errors
-    /// Where it cannot be started.
+    /// The reason why the sink cannot be started.
     pub fn refusing(postfix: &Postfix, scratch: &Path) -> Result<Self> {
         Self::with(postfix, scratch, &["-f", "RCPT", "-B", "550 5.1.1 No such user"])
     }
 
     fn with(postfix: &Postfix, scratch: &Path, options: &[&str]) -> Result<Self> {
-        // It writes its counters after each mail. In memory where that is possible: its file must not be among
-        // what the databases wait for when they sync.
+        // The sink writes its counters after each email. The file is in memory if possible, because the
+        // databases would otherwise also wait for this file when they sync.
         let memory = Path::new("/dev/shm");
         let directory = if memory.is_dir() { memory } else { scratch };
         let counters = tempfile::tempfile_in(directory).context(directory.display())?;
@@ -63,20 +64,21 @@ impl Sink {
         })
     }
 
-    /// Where it listens, on 127.0.0.1.
+    /// Returns the port of 127.0.0.1 on which the sink listens.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Its process id.
+    /// Returns the ID of its process.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// Mails taken since it started. Reading this costs the sink nothing.
+    /// Returns the number of emails that the sink has accepted since it started. Reading this number does not
+    /// slow the sink down.
     ///
     /// # Errors
-    /// Where its counters are not as expected.
+    /// A sentence, if the counters do not have the expected form.
     pub fn taken(&self) -> Result<u64> {
         let size = self.counters.metadata().context("the sink's counters")?.len();
         let from = size.saturating_sub(TAIL);
@@ -84,7 +86,8 @@ impl Sink {
         self.counters
             .read_exact_at(&mut tail, from)
             .context("the sink's counters")?;
-        // Lines such as `sess=32 quit=0 mesg=1234`, each ended by a carriage return; the last may be half written.
+        // A line looks like `sess=32 quit=0 mesg=1234` and ends with a carriage return. The last line can be
+        // incomplete.
         let text = String::from_utf8_lossy(&tail);
         let Some((whole, _)) = text.rsplit_once('\r') else {
             return Ok(0);
@@ -92,6 +95,6 @@ impl Sink {
         let last = whole.rsplit('\r').next().unwrap_or_default();
         last.rsplit_once("mesg=")
             .and_then(|(_, count)| count.trim().parse().ok())
-            .context(format!("smtp-sink -c wrote something else: {last}"))
+            .context(format!("smtp-sink -c wrote an unexpected line: {last}"))
     }
 }

@@ -1,5 +1,5 @@
-//! The directory that is told: many customers, each with an account, a project and files of their own; or one big
-//! project that all of them work on.
+//! Writes the directory of the people who are notified. Either each person is a customer with their own
+//! account, project and files, or all people work on one large project.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -9,20 +9,21 @@ use serde_json::{Value, json};
 
 use super::{Context, Result};
 
-/// Files of each person's project that the incident affects, so that each mail names two resources of its reader's own.
+/// The number of files in each project that the incident affects. Each email therefore names two resources of
+/// its recipient.
 const FILES: u64 = 2;
 
-/// Who works on what.
+/// Which people work on which resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// Everybody has an account, a project and files of their own: every mail says something else.
+    /// Each person has their own account, project and files, so that each email is different.
     Own,
-    /// All work on one project: the mails differ in the names alone.
+    /// All people work on one project, so that the emails differ only in the names of the people.
     Shared,
 }
 
 impl Shape {
-    /// What the incident affects: the body of a request.
+    /// Returns the body of the request that marks the affected resources.
     pub fn selector(self) -> Value {
         json!({"selector": {"type": "file", "labels": {"provider": "s3"}}})
     }
@@ -30,7 +31,7 @@ impl Shape {
     /// Writes a directory of this many people as NDJSON.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// The reason why the file cannot be written.
     pub fn write(self, people: u64, path: &Path) -> Result<()> {
         let file = File::create(path).context(path.display())?;
         let mut out = BufWriter::with_capacity(1 << 20, file);

@@ -1,6 +1,8 @@
-//! What is needed beside Candor: found on this machine, or fetched into a folder of the build directory.
+//! Finds the tools that are needed besides Candor on this machine, or downloads them into a folder of the
+//! build directory.
 //!
-//! Nothing is installed into the system. What cannot be had is said in one line, with what would help.
+//! Nothing is installed into the system. For a tool that cannot be found, one line says what is missing and
+//! what to do.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,10 +13,10 @@ use serde_json::json;
 use super::process::run;
 use super::{Context, Result};
 
-/// The version that PERFORMANCE's figures are against, by its first number.
+/// The major version of nodemailer with which the figures of `docs/performance.md` are compared.
 const NODEMAILER: &str = "nodemailer@10";
 
-/// The program at that name in PATH, or in the places where system programs are.
+/// Finds a program by its name in `PATH` or in a folder for system programs.
 fn in_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -23,21 +25,22 @@ fn in_path(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// `smtp-source` and `smtp-sink`, of Postfix.
+/// The programs `smtp-source` and `smtp-sink` of Postfix.
 #[derive(Clone)]
 pub struct Postfix {
     programs: PathBuf,
-    /// Where its shared libraries are, when they are not installed.
+    /// The folder of the shared libraries, if Postfix is not installed.
     libraries: Option<PathBuf>,
-    /// Where they come from.
+    /// The version of Postfix, and whether it is installed or only unpacked.
     pub origin: String,
 }
 
 impl Postfix {
-    /// Finds them, or unpacks Debian's package into `cache`: without installing it, so no mail server is set up.
+    /// Finds the programs, or unpacks Debian's package into `cache`. The package is not installed, so no mail
+    /// server is set up.
     ///
     /// # Errors
-    /// Says what to install.
+    /// A sentence that says what to install.
     pub fn find(cache: &Path) -> Result<Self> {
         if let (Some(source), Some(_)) = (in_path("smtp-source"), in_path("smtp-sink")) {
             let version = run(Command::new("postconf").args(["-h", "mail_version"]))
@@ -63,14 +66,17 @@ impl Postfix {
     }
 
     fn fetch(cache: &Path, unpacked: &Path) -> Result<()> {
-        println!("fetching Debian's postfix for smtp-source and smtp-sink; it is unpacked, not installed");
+        println!(
+            "downloading Debian's package postfix for smtp-source and smtp-sink; it is unpacked and not installed"
+        );
         let into = tempfile::tempdir_in(cache).context("a folder")?;
         let download = || {
             run(Command::new("apt-get")
                 .args(["download", "postfix"])
                 .current_dir(into.path()))
         };
-        // A machine whose lists of packages are empty or old needs `apt-get update` first, which takes root.
+        // If the package lists of the machine are empty or old, `apt-get update` must run first. It needs
+        // root.
         if download().is_err() {
             run(Command::new("apt-get").args(["update", "-qq"]))?;
             download()?;
@@ -87,7 +93,7 @@ impl Postfix {
         fs::rename(&files, unpacked).context(unpacked.display())
     }
 
-    /// One of its programs.
+    /// Returns a command that runs one of the programs.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.programs.join(program));
         if let Some(libraries) = &self.libraries {
@@ -96,11 +102,12 @@ impl Postfix {
         command
     }
 
-    /// Sends this many mails to a port of this machine, each to a recipient of its own, over 32 connections that stay
-    /// open: the reference. `payload` is bytes without the headers.
+    /// Sends this many emails to a port of 127.0.0.1, each to a different recipient, over 32 connections that
+    /// stay open. This is the reference for the other senders. `payload` is the size in bytes without the
+    /// headers.
     ///
     /// # Errors
-    /// Where it fails.
+    /// The reason why smtp-source failed.
     pub fn send(&self, port: u16, messages: u64, payload: u64) -> Result<()> {
         let mut command = self.command("smtp-source");
         command
@@ -112,43 +119,44 @@ impl Postfix {
     }
 }
 
-/// Node.js with nodemailer.
+/// Node.js with the library nodemailer.
 pub struct Nodemailer {
     folder: PathBuf,
-    /// Both versions.
+    /// The versions of nodemailer and of Node.js.
     pub origin: String,
 }
 
-/// A mail for nodemailer to compose and send.
+/// The content of the emails that nodemailer composes and sends.
 pub struct Sample<'a> {
-    /// The subject.
+    /// The subject of the email.
     pub subject: &'a str,
-    /// The plain text.
+    /// The body as plain text.
     pub text: &'a str,
-    /// The HTML.
+    /// The body as HTML.
     pub html: &'a str,
 }
 
-/// What nodemailer did.
+/// The result of sending with nodemailer.
 pub struct Sent {
-    /// From the first mail handed to it until the last was accepted, without the start of Node.js.
+    /// The seconds from handing over the first email until the last one was accepted. The start of Node.js is
+    /// not included.
     pub seconds: f64,
-    /// Bytes of the first mail, as it composed it.
+    /// The size in bytes of the first email that nodemailer composed.
     pub bytes: u64,
 }
 
 impl Nodemailer {
-    /// Finds `node`, and installs nodemailer into `cache` the first time.
+    /// Finds `node`, and downloads nodemailer into `cache` the first time.
     ///
     /// # Errors
-    /// Says what to install.
+    /// A sentence that says what to install.
     pub fn find(cache: &Path) -> Result<Self> {
         let node = run(Command::new("node").arg("--version"))
             .context("Node.js is missing, please install it (Debian: apt-get install nodejs npm)")?;
         let folder = cache.join("nodemailer");
         let manifest = folder.join("node_modules/nodemailer/package.json");
         if !manifest.is_file() {
-            println!("fetching {NODEMAILER} into {}", folder.display());
+            println!("downloading {NODEMAILER} into {}", folder.display());
             fs::create_dir_all(&folder).context(folder.display())?;
             run(Command::new("npm")
                 .args([
@@ -173,10 +181,10 @@ impl Nodemailer {
         })
     }
 
-    /// Sends this many mails over a pool of 32 connections.
+    /// Sends this many emails over a pool of 32 connections.
     ///
     /// # Errors
-    /// Where one is not accepted.
+    /// The reason why an email was not accepted.
     pub fn send(&self, port: u16, messages: u64, sample: &Sample<'_>) -> Result<Sent> {
         let job = json!({
             "folder": self.folder, "port": port, "connections": super::candor::CONNECTIONS, "messages": messages,
