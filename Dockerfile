@@ -1,4 +1,5 @@
-# SQLite, libpq and OpenSSL are compiled in; the image of the build has what that needs (a C compiler, perl, make).
+# SQLite, libpq and OpenSSL are compiled into the program. The build image contains the tools for this: a C compiler,
+# perl and make.
 FROM rust:1-bookworm AS build
 WORKDIR /candor
 COPY . .
@@ -7,7 +8,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --release --locked --features postgres-tls && cp target/release/candor /usr/local/bin/candor
 
 FROM debian:bookworm-slim
-# The certificates are for TLS to the mail relay.
+# Candor needs the certificates for TLS connections, for example to the mail relay.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
@@ -16,7 +17,7 @@ RUN apt-get update \
 COPY --from=build /usr/local/bin/candor /usr/local/bin/candor
 
 USER candor
-# The database file (without PostgreSQL), and the mails (without a relay), land here.
+# Without PostgreSQL, the database file is in this folder. Without a mail relay, the emails are in this folder.
 WORKDIR /data
 VOLUME /data
 ENV CANDOR_LISTEN=0.0.0.0:8080

@@ -1,4 +1,4 @@
-"""How schemathesis sends the media types that it does not know."""
+"""Tells schemathesis how to send media types that it does not know."""
 
 import json
 
@@ -7,6 +7,6 @@ import schemathesis
 
 @schemathesis.serializer("message/rfc822")
 def mail(ctx, value):
-    """A mail is sent as the text that was generated; what is no text is sent as JSON, which is no mail."""
+    """Sends an email as the text that was generated. Sends any other value as JSON, which is not a valid email."""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return text.encode("utf-8", "replace")
