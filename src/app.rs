@@ -38,7 +38,7 @@ use crate::http::hooks::Hooks;
 use crate::http::metrics::{FeedbackStats, HttpStats};
 use crate::http::pages::Pages;
 use crate::http::refusals::{self, Refusals};
-use crate::notice::Sending;
+use crate::notice::{Sending, templates};
 use crate::operators::mail::Post;
 use crate::operators::worker as operators;
 use crate::schedule::Schedule;
@@ -243,6 +243,7 @@ async fn prepare(
             Ok((auth::secret_key(tx, key.as_deref())?, accepted))
         })
         .await?;
+    db.read(templates::warn_of_unsafe).await?;
     if !accepted {
         tracing::warn!("CANDOR_ADMIN_TOKEN was revoked and stays so: set another one, or leave it out");
     }

@@ -25,6 +25,7 @@ on_both_databases!(
     the_first_customer_told_counts_while_others_wait,
     an_outcome_waits_for_nobody_who_holds_the_incident,
     no_address_reaches_the_log,
+    an_email_that_takes_too_much_to_render_fails_with_its_reason,
 );
 
 const BARAKA: &str = "baraka@sound-works.example";
@@ -384,5 +385,75 @@ async fn an_outcome_waits_for_nobody_who_holds_the_incident(env: Env) {
     }
     drop(held);
     assert_eq!(app.done(&notice).await["counts"]["sent"], 2);
+    app.finish().await;
+}
+
+async fn an_email_that_takes_too_much_to_render_fails_with_its_reason(env: Env) {
+    let app = TestApp::start(&env).await;
+    // Small for most, and too much for whoever has many resources.
+    let list = "{{#each paragraphs}}{{#each ../resources}}{{#if account}}{{/if}}{{/each}}{{/each}}";
+    let parts = [
+        (
+            "text",
+            json!({"subject": "S", "text": format!("{list}T"), "html": "<p>H</p>"}),
+        ),
+        (
+            "html",
+            json!({"subject": "S", "text": "T", "html": format!("{list}<p>H</p>")}),
+        ),
+        (
+            "subject",
+            json!({"subject": format!("{list}S"), "text": "T", "html": "<p>H</p>"}),
+        ),
+    ];
+    let mut directory = crowd(5);
+    let mut affected = vec![("project".to_owned(), "stage".to_owned())];
+    directory += &format!(
+        "{}\n",
+        json!({"kind": "person", "id": "zoe", "name": "Zoe", "email": "zoe@crowd.example"})
+    );
+    for n in 1..=25 {
+        let id = format!("z{n}");
+        for line in [
+            json!({"kind": "resource", "type": "project", "id": id, "account": "crowd", "name": "Z"}),
+            json!({"kind": "collaborator", "resource": {"type": "project", "id": id}, "person": "zoe", "role": "editor"}),
+        ] {
+            directory += &format!("{line}\n");
+        }
+        affected.push(("project".to_owned(), id));
+    }
+    app.import(directory).await.expect(200);
+    for (part, template) in parts {
+        app.put("/api/v1/templates/detection", template).await.expect(200);
+        let incident = app
+            .incident(affected.iter().map(|(type_, id)| (type_.as_str(), id.as_str())))
+            .await;
+        let notice = app
+            .post(
+                &format!("/api/v1/incidents/{incident}/notices"),
+                json!({"phase": "detection", "message": "a\n\n".repeat(5_000)}),
+            )
+            .await
+            .expect(201)
+            .id();
+        app.send_as_previewed(&notice).await;
+        app.done(&notice).await;
+        let failed = app.deliveries(&notice).await;
+        let failed: Vec<&Value> = failed
+            .iter()
+            .filter(|delivery| delivery["state"] == "failed")
+            .collect();
+        assert_eq!(failed.len(), 1, "{part}: {failed:?}");
+        assert_eq!(failed[0]["address"], "zoe@crowd.example");
+        assert_eq!(outcomes(failed[0]), ["failed"], "{part}: it is not tried again");
+        let reply = crate::support::last_reply(failed[0]);
+        assert!(
+            reply.starts_with("the email to this recipient cannot be rendered: ")
+                && reply.contains(&format!("/template/{part}: takes more than 200000 steps")),
+            "{reply}"
+        );
+        assert!(!reply.contains("internal"), "{reply}");
+    }
+    app.mails(15).await;
     app.finish().await;
 }

@@ -98,6 +98,7 @@ mod the_schema_is_the_same_in_both_databases;
 mod times_are_sane;
 mod unknown_references_are_asked_about;
 mod users_of_errors_are_affected;
+mod values_in_templates_are_safe;
 mod webhook_addresses_are_checked;
 mod webhooks_reach_an_accounts_systems;
 mod what_comes_back_is_classified;

@@ -260,7 +260,7 @@ fn a_mail_that_is_too_much_says_so() {
     let template = Template::compile(Phase::Detection, &source).expect("a template");
     let [mut sample, ..] = samples(Phase::Detection);
     sample.paragraphs = vec!["x".to_owned(); 400_000];
-    match template.render_to_show(&sample) {
+    match template.render(&sample) {
         Err(candor::base::error::Error::Invalid { errors, .. }) => {
             assert_eq!(errors[0].pointer.as_deref(), Some("/template/text"));
             assert_eq!(
@@ -353,16 +353,62 @@ fn rendering_has_a_budget() {
 
 #[test]
 fn an_unknown_name_is_named_with_the_known_ones() {
-    let error = refused("text", "Hello\n {{recipient.nmae}}");
-    for word in [
-        "line 2, column 2",
-        "'nmae'",
-        "did you mean 'name'?",
-        "unsubscribe_url",
+    // The fields of the object in which the name was looked for, and no others.
+    for (text, expected) in [
+        (
+            "Hello\n {{recipient.nmae}}",
+            "/text: line 2, column 2: there is no variable 'nmae'; did you mean 'name'? The fields of the recipient are: name",
+        ),
+        (
+            "{{incident.title_text}}",
+            "/text: line 1, column 1: there is no variable 'title_text'. The fields of the incident are: number, severity",
+        ),
+        (
+            "{{#each resources}}{{lable}}{{/each}}",
+            "/text: line 1, column 20: there is no variable 'lable'; did you mean 'label'? The fields of a resource are: type, \
+             id, label, account",
+        ),
+        (
+            "{{#each resources}}{{#if ../recipient.nam}}{{/if}}{{/each}}",
+            "/text: line 1, column 20: there is no variable 'nam'; did you mean 'name'? The fields of the recipient are: name",
+        ),
+        (
+            "{{#each report.sections as |one|}}{{one.headings}}{{/each}}",
+            "/text: line 1, column 35: there is no variable 'headings'; did you mean 'heading'? The fields of a section of the \
+             report are: heading, paragraphs",
+        ),
+        (
+            "{{#with action}}{{@root.times.[0].labels}}{{/with}}",
+            "/text: line 1, column 17: there is no variable 'labels'; did you mean 'label'? The fields of a time are: label, text",
+        ),
+        (
+            "{{#each paragraphs}}{{this.length}}{{/each}}",
+            "/text: line 1, column 21: there is no variable 'length' here: a text has no fields",
+        ),
+        (
+            "{{customer}}",
+            "/text: line 1, column 1: there is no variable 'customer'. The fields of the email are: phase, incident, subject, \
+             what, recipient, paragraphs, action, resources, more_resources, times, report, sender, reason, optional, \
+             unsubscribe_url",
+        ),
+        // Names that exist elsewhere are found to be missing when the samples are rendered.
+        (
+            "{{recipient.label}}",
+            "/text: line 1, column 3: there is no variable 'label'. The fields of the recipient are: name",
+        ),
+        (
+            "{{incident.sender}}",
+            "/text: line 1, column 3: there is no variable 'sender'. The field 'sender' of the email is @root.sender. The \
+             fields of the incident are: number, severity",
+        ),
+        (
+            "{{#each resources}}{{sender}}{{/each}}",
+            "/text: line 1, column 22: the variable 'sender' does not exist at this place; the names of the whole email are \
+             reached with @root.",
+        ),
     ] {
-        assert!(error.contains(word), "{word}: {error}");
+        assert_eq!(refused("text", text), expected, "{text}");
     }
-    assert!(!error.contains("Some("), "{error}");
     let error = refused("html", "{{> nowhere.html}}");
     assert!(error.contains("paragraphs.html"), "{error}");
 }

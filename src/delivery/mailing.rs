@@ -15,6 +15,7 @@ use super::smtp::{self, Relay};
 use super::verp::Verp;
 use super::{Mail, Outcome, outbox};
 use crate::auth::Links;
+use crate::base::error::Error;
 use crate::base::time::Clock;
 use crate::notice::compose::RecipientContext;
 
@@ -185,11 +186,17 @@ impl Writer {
             unsubscribe_url: &self.links.unsubscribe(claimed.id),
             date: self.clock.now(),
         };
-        let mut mail = task
-            .notice
-            .prepared
-            .write(own, optional, &addressing)
-            .map_err(|error| error.chain())?;
+        let mut mail =
+            task.notice
+                .prepared
+                .write(own, optional, &addressing)
+                .map_err(|error| match error {
+                    // Every attempt would end the same way, and whoever wrote the template can mend it.
+                    Error::Invalid { detail, .. } => {
+                        format!("the email to this recipient cannot be rendered: {detail}")
+                    }
+                    other => other.chain(),
+                })?;
         if let Some(signer) = &self.dkim {
             signer
                 .sign(&mut mail.message, addressing.date)

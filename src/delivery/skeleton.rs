@@ -73,7 +73,8 @@ impl Prepared {
     /// Builds the email to one recipient.
     ///
     /// # Errors
-    /// `Internal` if rendering or encoding fails. A checked template fails only because of a bug in Candor.
+    /// `Invalid` if the email cannot be rendered, for example because it exceeds the limits for rendering. `Internal` if it
+    /// cannot be encoded.
     pub fn write(&self, own: &RecipientContext, optional: bool, addressing: &Addressing<'_>) -> Result<Mail> {
         match self.skeleton(own, optional, addressing)? {
             Some(skeleton) => skeleton.fill(own, addressing),

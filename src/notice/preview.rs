@@ -125,7 +125,7 @@ pub fn preview(
             let recipient = packed.unpack()?;
             let optional = plan.content.phase.optional();
             let context = compose::context(&plan.content, &recipient.context, optional, url.clone());
-            let Rendered { subject, text, html } = template.render_to_show(&context)?;
+            let Rendered { subject, text, html } = template.render(&context)?;
             Ok(Sample {
                 to: recipient.address.clone(),
                 subject,

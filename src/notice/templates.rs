@@ -155,10 +155,13 @@ impl Checked {
     /// Checks a template. This needs much processor time, so call it outside transactions.
     ///
     /// # Errors
-    /// `Invalid` if it cannot be parsed, contains something that is not allowed, or cannot render every
-    /// sample.
+    /// `Invalid` if it cannot be parsed, contains something that is not allowed, shows a value at an unsafe place of the HTML, or
+    /// cannot render every sample.
     pub fn new(phase: Phase, source: Source) -> Result<Checked> {
-        Template::compile(phase, &source)?;
+        let template = Template::compile(phase, &source)?;
+        if let Some(why) = template.unsafe_place() {
+            return Err(Error::invalid("/html", why));
+        }
         Ok(Checked { phase, source })
     }
 }
@@ -207,8 +210,37 @@ pub fn reset(tx: &mut Tx<'_>, phase: Phase) -> Result<()> {
     Ok(())
 }
 
-/// Returns a warning for each text of an operator that the emails of a template do not show. It renders
-/// samples.
+/// Writes one line to the log if saved templates show values at unsafe places of the HTML. They were saved before Candor refused
+/// this, and notices are still sent with them.
+///
+/// # Errors
+/// The error of the database.
+pub fn warn_of_unsafe(conn: &mut Conn) -> Result<()> {
+    let mut found = Vec::new();
+    for phase in Phase::ALL {
+        let view = current(conn, phase)?;
+        if view.builtin {
+            continue;
+        }
+        // A template that cannot be used any more is reported where it is used.
+        if let Ok(template) = view.compile()
+            && let Some(why) = template.unsafe_place()
+        {
+            found.push(format!("{phase}: {why}"));
+        }
+    }
+    if !found.is_empty() {
+        tracing::warn!(
+            templates = found.join("; "),
+            "saved templates show a customer's value at an unsafe place of the HTML part; notices are still sent with them: \
+             save corrected templates"
+        );
+    }
+    Ok(())
+}
+
+/// Returns a warning for each fault of the emails of a template that does not keep them from being sent: a customer's value at an
+/// unsafe place, and each text of an operator that the emails do not show. It renders samples.
 ///
 /// # Errors
 /// The same as [`TemplateView::compile`].
@@ -233,6 +265,13 @@ pub fn warnings(view: &TemplateView) -> Result<Vec<String>> {
     let rendered = template.render(&sample)?;
     let url = sample.unsubscribe_url.as_str();
     let mut warnings = Vec::new();
+    if let Some(why) = template.unsafe_place() {
+        warnings.push(format!(
+            "the HTML part of the {} template shows a customer's value at an unsafe place ({why}); notices are still sent with \
+             it: save a corrected template",
+            view.phase
+        ));
+    }
     for (part, body, ending) in [("text", &rendered.text, "txt"), ("HTML", &rendered.html, "html")] {
         let mut missing = |wanted: bool, marker: &str, what: &str, how: String| {
             // The HTML form of a link may contain escaped characters.

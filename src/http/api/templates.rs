@@ -16,14 +16,15 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
     config.service(list).service(get_one).service(save).service(reset);
 }
 
-/// A template, and what its emails do not show.
+/// A template, and what is wrong with its emails.
 #[derive(Serialize, utoipa::ToSchema)]
 struct CheckedTemplate {
     #[serde(flatten)]
     template: TemplateView,
-    /// The texts that an operator writes for the customer and that the emails do not show: the message, the
-    /// customer action, the report, the link for opting out. There is one sentence for each, and none if
-    /// everything is shown.
+    /// What is wrong with the emails of this template. One kind is a text that an operator writes for the customer and that the
+    /// emails do not show: the message, the customer action, the report, the link for opting out. The other kind is a value
+    /// that the HTML part shows at an unsafe place, if the template was saved before Candor refused this. There is one sentence
+    /// for each, and none if nothing is wrong.
     warnings: Vec<String>,
 }
 
@@ -75,8 +76,10 @@ async fn get_one(app: web::Data<App>, phase: web::Path<String>, _: Params<NoPara
     Ok(HttpResponse::Ok().json(CheckedTemplate::of(template)))
 }
 
-/// Saves a template for the next notices of a phase. It is rendered with samples first. The answer contains
-/// warnings about texts of an operator that its emails do not show.
+/// Saves a template for the next notices of a phase. It is rendered with samples first. A template is refused if its
+/// HTML part shows a value at a place where escaping does not protect the reader, such as a script, a style, a comment,
+/// a value without quotes or a link target. The answer contains warnings about texts of an operator that its emails do
+/// not show.
 #[utoipa::path(tag = "Templates", request_body = Source,
     responses((status = 200, body = CheckedTemplate), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[put("/templates/{phase}")]

@@ -4,6 +4,7 @@
 use handlebars::template::{BlockParam, DecoratorTemplate, HelperTemplate, Parameter, TemplateElement};
 use handlebars::{Path, PathSeg, Template};
 
+use super::fields::{self, Shape};
 use super::{NAMES, PARTIALS};
 
 /// Helpers with a block.
@@ -25,6 +26,7 @@ pub(super) fn check(template: &Template, html: bool, ours: bool) -> Result<(), S
         html,
         ours,
         params: Vec::new(),
+        scopes: vec![if ours { Shape::Unknown } else { Shape::Mail }],
     }
     .template(template)
 }
@@ -33,7 +35,9 @@ struct Walk {
     html: bool,
     ours: bool,
     /// Names that blocks around gave (`as |name|`).
-    params: Vec<String>,
+    params: Vec<(String, Shape)>,
+    /// What `this` is, here and in the blocks around.
+    scopes: Vec<Shape>,
 }
 
 impl Walk {
@@ -76,7 +80,7 @@ impl Walk {
         if shown.params.is_empty() && shown.hash.is_empty() {
             return match &shown.name {
                 // A name that stands alone may be a helper's.
-                Parameter::Name(name) => self.name(name),
+                Parameter::Name(name) => self.name(name, self.scope()),
                 other => self.parameter(other),
             };
         }
@@ -111,16 +115,30 @@ impl Walk {
             ));
         }
         self.parameters(block)?;
+        let value = block
+            .params
+            .first()
+            .map_or(Shape::Unknown, |value| self.shape(value));
+        let scope = match name {
+            "each" => value.element(),
+            "with" => value,
+            _ => self.scope(),
+        };
         let before = self.params.len();
         match &block.block_param {
-            Some(BlockParam::Single(one)) => self.params.push(text(one).to_owned()),
+            Some(BlockParam::Single(one)) => self.params.push((text(one).to_owned(), scope)),
             Some(BlockParam::Pair((one, two))) => {
-                self.params.push(text(one).to_owned());
-                self.params.push(text(two).to_owned());
+                self.params.push((text(one).to_owned(), scope));
+                self.params.push((text(two).to_owned(), Shape::Plain));
             }
             _ => {}
         }
-        for part in block.template.iter().chain(&block.inverse) {
+        if let Some(part) = &block.template {
+            // These two give their body a context of its own, which `..` leaves.
+            let own = matches!(name, "each" | "with");
+            self.within(scope, own, part)?;
+        }
+        if let Some(part) = &block.inverse {
             self.template(part)?;
         }
         self.params.truncate(before);
@@ -140,13 +158,82 @@ impl Walk {
         for parameter in partial.params.iter().chain(partial.hash.values()) {
             self.parameter(parameter)?;
         }
-        partial.template.iter().try_for_each(|block| self.template(block))
+        let scope = match partial.params.first() {
+            Some(given) => self.shape(given),
+            None => self.scope(),
+        };
+        match &partial.template {
+            Some(block) => self.within(scope, true, block),
+            None => Ok(()),
+        }
+    }
+
+    /// What `this` is here.
+    fn scope(&self) -> Shape {
+        self.scopes.last().copied().unwrap_or(Shape::Unknown)
+    }
+
+    /// Checks a body whose `this` is something else, if it has a context of its own.
+    fn within(&mut self, scope: Shape, own: bool, body: &Template) -> Result<(), String> {
+        if own {
+            self.scopes.push(scope);
+        }
+        self.template(body)?;
+        if own {
+            self.scopes.pop();
+        }
+        Ok(())
+    }
+
+    /// What a value is, as far as is known.
+    fn shape(&self, parameter: &Parameter) -> Shape {
+        match parameter {
+            Parameter::Name(name) => self.step(None, name),
+            Parameter::Path(Path::Relative((segments, raw))) => {
+                let (start, names) = self.start(segments, raw);
+                names
+                    .iter()
+                    .fold(start, |shape, name| Some(self.step(shape, name)))
+                    .unwrap_or_else(|| self.scope())
+            }
+            _ => Shape::Unknown,
+        }
+    }
+
+    /// Where a path begins, if it says so, and the names that follow. `raw` is the path as it was written.
+    fn start<'p>(&self, segments: &'p [PathSeg], raw: &str) -> (Option<Shape>, Vec<&'p str>) {
+        let names = segments.iter().filter_map(|segment| match segment {
+            PathSeg::Named(name) => Some(name.as_str()),
+            _ => None,
+        });
+        let up = raw.matches("..").count();
+        let start = if raw.starts_with("@root") {
+            Some(Shape::Mail)
+        } else if up > 0 {
+            let around = self.scopes.len().checked_sub(up + 1);
+            Some(around.map_or(Shape::Unknown, |index| self.scopes[index]))
+        } else {
+            None
+        };
+        (start, names.collect())
+    }
+
+    /// What a name is within an object; without one, within `this` or as the name that a block gave.
+    fn step(&self, within: Option<Shape>, name: &str) -> Shape {
+        match within {
+            Some(shape) => shape.field(name),
+            None => match self.params.iter().rev().find(|(param, _)| param == name) {
+                Some((_, shape)) => *shape,
+                None if name == "this" => self.scope(),
+                None => self.scope().field(name),
+            },
+        }
     }
 
     fn parameter(&mut self, parameter: &Parameter) -> Result<(), String> {
         match parameter {
             Parameter::Literal(_) => Ok(()),
-            Parameter::Name(name) => self.name(name),
+            Parameter::Name(name) => self.name(name, self.scope()),
             Parameter::Path(Path::Local((_, name, raw))) => {
                 if LOCALS.contains(&name.as_str()) {
                     Ok(())
@@ -157,10 +244,12 @@ impl Walk {
                     ))
                 }
             }
-            Parameter::Path(Path::Relative((segments, _))) => {
-                segments.iter().try_for_each(|segment| match segment {
-                    PathSeg::Named(name) => self.name(name),
-                    _ => Ok(()),
+            Parameter::Path(Path::Relative((segments, raw))) => {
+                let (mut within, names) = self.start(segments, raw);
+                names.into_iter().try_for_each(|name| {
+                    self.name(name, within.unwrap_or_else(|| self.scope()))?;
+                    within = Some(self.step(within, name));
+                    Ok(())
                 })
             }
             Parameter::Subexpression(inner) => match inner.as_element() {
@@ -171,44 +260,19 @@ impl Walk {
         }
     }
 
-    fn name(&self, name: &str) -> Result<(), String> {
+    /// Checks a name. Every name of the email is taken, wherever it stands: whether it exists at this place is what the samples
+    /// show. `within` is the object whose field it would be.
+    fn name(&self, name: &str, within: Shape) -> Result<(), String> {
         let known = NAMES.contains(&name)
             || name == "this"
             || name.bytes().all(|byte| byte.is_ascii_digit())
-            || self.params.iter().any(|param| param == name);
-        if known { Ok(()) } else { Err(unknown(name)) }
-    }
-}
-
-/// Says that there is no such variable, which one is close to it, and which there are.
-pub(super) fn unknown(name: &str) -> String {
-    let close = NAMES
-        .iter()
-        .map(|known| (distance(name, known), known))
-        .min()
-        .filter(|(distance, known)| *distance <= 2 && *distance < known.len());
-    let meant = close.map_or(String::new(), |(_, known)| format!("; did you mean '{known}'?"));
-    format!(
-        "there is no variable '{}'{meant} The names are: {}",
-        crate::base::text::one_line(name, 60),
-        NAMES.join(", ")
-    )
-}
-
-/// How many letters to change, add or leave out make one word of the other.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (line, letter) in one.chars().take(60).enumerate() {
-        let mut before = row[0];
-        row[0] = line + 1;
-        for (column, second) in other.iter().enumerate() {
-            let changed = before + usize::from(letter != *second);
-            before = row[column + 1];
-            row[column + 1] = changed.min(before + 1).min(row[column] + 1);
+            || self.params.iter().any(|(param, _)| param == name);
+        if known {
+            Ok(())
+        } else {
+            Err(fields::unknown(name, within))
         }
     }
-    row[other.len()]
 }
 
 fn text(parameter: &Parameter) -> &str {

@@ -132,44 +132,55 @@ impl io::Write for Limited {
     }
 }
 
+/// Why a part could not be rendered.
+pub(super) struct Unrendered {
+    /// Whether it takes more than rendering may. Otherwise the template and the values do not fit.
+    pub over_limit: bool,
+    /// In words for whoever wrote the template.
+    pub detail: String,
+}
+
 /// Renders a registered template within the limits.
 ///
 /// # Errors
-/// A sentence for the author of the template.
+/// Why it could not be rendered.
 pub(super) fn render(
     registry: &Handlebars<'static>,
     name: &str,
     context: &Context,
-) -> Result<String, String> {
+) -> Result<String, Unrendered> {
     let mut out = Limited::default();
     registry
         .render_with_context_to_write(name, context, &mut out)
         .map_err(|error| said(&error))?;
-    String::from_utf8(out.bytes).map_err(|error| error.to_string())
+    String::from_utf8(out.bytes).map_err(|error| Unrendered {
+        over_limit: false,
+        detail: error.to_string(),
+    })
 }
 
 /// Returns a rendering error as a sentence of Candor.
-fn said(error: &RenderError) -> String {
+fn said(error: &RenderError) -> Unrendered {
     let why = match error.reason() {
-        RenderErrorReason::MissingVariable(Some(path)) => {
-            let last = path.rsplit(['.', '/']).next().unwrap_or(path);
-            if super::NAMES.contains(&last) {
-                format!(
-                    "the variable '{path}' does not exist at this place; the names of the whole mail are reached with @root."
-                )
-            } else {
-                super::allow::unknown(path)
-            }
+        RenderErrorReason::MissingVariable(Some(path)) => super::fields::missing(path),
+        RenderErrorReason::IOError(limit) => {
+            return Unrendered {
+                over_limit: true,
+                detail: limit.to_string(),
+            };
         }
-        RenderErrorReason::IOError(limit) => return limit.to_string(),
         RenderErrorReason::NestedError(inner) => match inner.downcast_ref::<RenderError>() {
             Some(inner) => return said(inner),
             None => inner.to_string(),
         },
         other => other.to_string(),
     };
-    match (error.line_no, error.column_no) {
+    let detail = match (error.line_no, error.column_no) {
         (Some(line), Some(column)) => format!("line {line}, column {column}: {why}"),
         _ => why,
+    };
+    Unrendered {
+        over_limit: false,
+        detail,
     }
 }

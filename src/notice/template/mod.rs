@@ -3,7 +3,7 @@
 //! There are two registries. The one for HTML bodies escapes HTML. The one for subjects and text escapes
 //! nothing. A new template is rendered with samples of every case before it is accepted.
 //!
-//! - HTML is always escaped.
+//! - HTML is always escaped, and a value stands only where that protects the reader (`html`).
 //! - A subject never contains a line break.
 //! - A template never fails for the first time when it is sent.
 //! - A template never ends or blocks the process. `scan` limits the nesting of a text before it is parsed,
@@ -11,6 +11,8 @@
 
 mod allow;
 mod budget;
+mod fields;
+mod html;
 mod scan;
 
 use std::collections::BTreeMap;
@@ -292,10 +294,12 @@ pub struct Template {
     plain: Handlebars<'static>,
     html: Handlebars<'static>,
     shows_only: bool,
+    unsafe_place: Option<String>,
 }
 
 impl Template {
-    /// Parses a template and renders it with samples of every case.
+    /// Parses a template and renders it with samples of every case. A value at an unsafe place of the HTML is no error here,
+    /// because notices that are queued with such a template must still be sent: see [`Template::unsafe_place`].
     ///
     /// # Errors
     /// `Invalid` with the part and the line.
@@ -318,7 +322,7 @@ impl Template {
         for sample in samples(phase).into_iter().chain([largest(phase)]) {
             template
                 .render_parts(&sample)
-                .map_err(|(pointer, detail)| Error::invalid(pointer, detail))?;
+                .map_err(|failed| Error::invalid(failed.pointer, failed.detail))?;
         }
         Ok(template)
     }
@@ -326,6 +330,7 @@ impl Template {
     fn parse(source: &Source) -> std::result::Result<Template, (&'static str, String)> {
         let mut plain = Handlebars::new();
         let mut html = Handlebars::new();
+        let mut unsafe_place = None;
         for registry in [&mut plain, &mut html] {
             registry.set_strict_mode(true);
             for (name, text) in PARTIALS {
@@ -347,12 +352,18 @@ impl Template {
                 .map_err(|error| (pointer, unreadable(&error)))?;
             if let Some(parsed) = registry.get_template(name) {
                 allow::check(parsed, name == "html", false).map_err(|why| (pointer, why))?;
+                if name == "html" {
+                    unsafe_place = html::check(parsed).err();
+                }
             }
         }
         for registry in [&mut plain, &mut html] {
             for (name, _) in PARTIALS {
                 if let Some(parsed) = registry.get_template(name) {
                     allow::check(parsed, true, true).map_err(|why| ("", format!("{name}: {why}")))?;
+                    if name.ends_with(".html") {
+                        html::check(parsed).map_err(|why| ("", format!("{name}: {why}")))?;
+                    }
                 }
             }
             budget::count_steps(registry).map_err(|why| ("", why))?;
@@ -364,7 +375,14 @@ impl Template {
             plain,
             html,
             shows_only,
+            unsafe_place,
         })
+    }
+
+    /// Returns the first place of the HTML part where a customer's value is not safe, with line and column, and what to do.
+    /// None if all values are safe.
+    pub fn unsafe_place(&self) -> Option<&str> {
+        self.unsafe_place.as_deref()
     }
 
     /// Returns whether the template does no more with the values of a recipient than show them or test
@@ -376,22 +394,10 @@ impl Template {
     /// Renders an email.
     ///
     /// # Errors
-    /// `Internal` if rendering fails. A checked template fails only because of a bug in Candor.
+    /// `Invalid` with the part of the template, and with the code `limit_reached` if this email exceeds the limits for
+    /// rendering.
     pub fn render(&self, context: &MailContext) -> Result<Rendered> {
-        self.render_parts(context)
-            .map_err(|(pointer, detail)| Error::internal(format!("template {pointer}: {detail}")))
-    }
-
-    /// Renders an email for a preview.
-    ///
-    /// # Errors
-    /// `Invalid` with the code `limit_reached`, if this email exceeds the limits for rendering.
-    pub fn render_to_show(&self, context: &MailContext) -> Result<Rendered> {
-        self.render_parts(context).map_err(|(pointer, detail)| {
-            Error::fields(vec![
-                FieldError::at(format!("/template{pointer}"), detail).code(Code::LimitReached),
-            ])
-        })
+        self.render_parts(context).map_err(Failed::into_error)
     }
 
     /// Renders an email whose subject is not finished yet (see [`finish_subject`]).
@@ -399,27 +405,27 @@ impl Template {
     /// # Errors
     /// The same as [`Template::render`].
     pub fn render_raw(&self, context: &MailContext) -> Result<Rendered> {
-        self.render_unfinished(context)
-            .map_err(|(pointer, detail)| Error::internal(format!("template {pointer}: {detail}")))
+        self.render_unfinished(context).map_err(Failed::into_error)
     }
 
-    fn render_parts(&self, context: &MailContext) -> std::result::Result<Rendered, (&'static str, String)> {
+    fn render_parts(&self, context: &MailContext) -> std::result::Result<Rendered, Failed> {
         let mut rendered = self.render_unfinished(context)?;
         rendered.subject = one_line(&rendered.subject, SUBJECT);
         if rendered.subject.is_empty() {
-            return Err(("/subject", "comes out empty".to_owned()));
+            return Err(Failed::new("/subject", "comes out empty"));
         }
         Ok(rendered)
     }
 
-    fn render_unfinished(
-        &self,
-        context: &MailContext,
-    ) -> std::result::Result<Rendered, (&'static str, String)> {
-        let context =
-            Context::wraps(context).map_err(|error| ("", format!("the values cannot be used: {error}")))?;
+    fn render_unfinished(&self, context: &MailContext) -> std::result::Result<Rendered, Failed> {
+        let context = Context::wraps(context)
+            .map_err(|error| Failed::new("", format!("the values cannot be used: {error}")))?;
         let part = |registry: &Handlebars<'static>, name: &str| {
-            budget::render(registry, name, &context).map_err(|why| (pointer_of(name), why))
+            budget::render(registry, name, &context).map_err(|unrendered| Failed {
+                pointer: pointer_of(name),
+                detail: unrendered.detail,
+                over_limit: unrendered.over_limit,
+            })
         };
         let subject = part(&self.plain, "subject")?;
         let text = part(&self.plain, "text")?;
@@ -428,14 +434,41 @@ impl Template {
     }
 }
 
+/// Why an email could not be rendered.
+struct Failed {
+    /// The part of the template.
+    pointer: &'static str,
+    detail: String,
+    over_limit: bool,
+}
+
+impl Failed {
+    fn new(pointer: &'static str, detail: impl Into<String>) -> Self {
+        Failed {
+            pointer,
+            detail: detail.into(),
+            over_limit: false,
+        }
+    }
+
+    fn into_error(self) -> Error {
+        let error = FieldError::at(format!("/template{}", self.pointer), self.detail);
+        Error::fields(vec![if self.over_limit {
+            error.code(Code::LimitReached)
+        } else {
+            error
+        }])
+    }
+}
+
 /// Returns a rendered subject as one line of limited length.
 ///
 /// # Errors
-/// `Internal` if the result is empty, which the check of a template rules out.
+/// `Invalid` if the result is empty, which the check of a template rules out.
 pub fn finish_subject(rendered: &str) -> Result<String> {
     let subject = one_line(rendered, SUBJECT);
     if subject.is_empty() {
-        return Err(Error::internal("template /subject: comes out empty"));
+        return Err(Failed::new("/subject", "comes out empty").into_error());
     }
     Ok(subject)
 }
@@ -575,6 +608,10 @@ pub fn check_builtin() -> Result<BTreeMap<&'static str, Template>> {
                     format!("the built-in template for {phase} is broken: {error}"),
                 )
             })?;
+            if let Some(why) = template.unsafe_place() {
+                let detail = format!("the built-in template for {phase} is not safe: {why}");
+                return Err(Error::invalid("", detail));
+            }
             Ok((phase.as_str(), template))
         })
         .collect()

@@ -1,0 +1,602 @@
+//! Where in the HTML part a template shows a value. Escaping for HTML protects the reader in text and in the quoted values of
+//! harmless attributes. It does not protect within scripts, styles, comments, unquoted values, event handlers and link
+//! targets. This check walks through the parsed template together with a tokenizer of HTML, and refuses every value at a
+//! place that is not on the list.
+//!
+//! The tokenizer follows the HTML standard (13.2.5). Behind an element whose content programs read in different ways, it no
+//! longer knows where it is, and no value is allowed there. A conditional comment of Outlook is a comment for it.
+
+use handlebars::template::{BlockParam, DecoratorTemplate, HelperTemplate, Parameter, TemplateElement};
+use handlebars::{Path, PathSeg, Template};
+
+use crate::base::text::one_line;
+
+/// Attributes whose quoted value may hold any value, beside `aria-*` and `data-*`.
+const ATTRIBUTES: [&str; 15] = [
+    "abbr", "align", "alt", "bgcolor", "class", "color", "datetime", "dir", "height", "id", "lang",
+    "summary", "title", "valign", "width",
+];
+/// The links that Candor makes. No value of a customer is in them unescaped, and they begin with the scheme.
+const LINKS: [&str; 1] = ["unsubscribe_url"];
+/// Elements whose content is text without entities or comments, up to their end tag.
+const RAW: [&str; 6] = ["script", "style", "xmp", "iframe", "noembed", "noframes"];
+/// Elements whose content is text with entities, up to their end tag.
+const ESCAPABLE: [&str; 2] = ["title", "textarea"];
+/// Elements from which on programs disagree about what is text.
+const AMBIGUOUS: [&str; 5] = ["svg", "math", "noscript", "plaintext", "select"];
+/// Characters and elements that one check may walk through. Nested lists are walked more than once.
+const STEPS: usize = 4_000_000;
+
+/// What a tag means for what follows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// An end tag.
+    End,
+    /// `<a>` or `<area>`.
+    Link,
+    /// One with raw content.
+    Raw(&'static str),
+    /// One with escapable content.
+    Escapable(&'static str),
+    /// One behind which the place is unknown.
+    Ambiguous(&'static str),
+    /// Any other.
+    Other,
+}
+
+impl Kind {
+    fn of(name: &str, end: bool) -> Kind {
+        let among = |names: &[&'static str]| names.iter().find(|known| **known == name).copied();
+        if end {
+            Kind::End
+        } else if name == "a" || name == "area" {
+            Kind::Link
+        } else if let Some(name) = among(&RAW) {
+            Kind::Raw(name)
+        } else if let Some(name) = among(&ESCAPABLE) {
+            Kind::Escapable(name)
+        } else if let Some(name) = among(&AMBIGUOUS) {
+            Kind::Ambiguous(name)
+        } else {
+            Kind::Other
+        }
+    }
+}
+
+/// A place in HTML.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Text,
+    /// After `<`.
+    Less,
+    /// After `</`.
+    LessSlash,
+    /// After `<!`, perhaps with one `-`.
+    LessBang {
+        dash: bool,
+    },
+    TagName {
+        name: String,
+        end: bool,
+    },
+    /// Within a tag, where an attribute may begin.
+    Gap(Kind),
+    AttributeName(Kind, String),
+    /// After an attribute's name and white space.
+    AfterName(Kind, String),
+    /// After the `=`.
+    BeforeValue(Kind, String),
+    Quoted {
+        kind: Kind,
+        attribute: String,
+        quote: char,
+        /// Whether something stands in the value already.
+        begun: bool,
+    },
+    Unquoted(Kind),
+    /// After the closing quote.
+    AfterValue(Kind),
+    /// Where branches met between attributes. `spaced`: white space came last in each.
+    Joined {
+        kind: Kind,
+        spaced: bool,
+    },
+    Comment {
+        dashes: u8,
+        bang: bool,
+        fresh: bool,
+    },
+    /// `<!doctype …>`, `<?…>`, `<![if …]>`.
+    Declaration,
+    /// The content of an element that is no HTML. `tail`: what may become its end tag.
+    Content {
+        name: &'static str,
+        escapable: bool,
+        tail: String,
+    },
+    /// Behind something that programs read in different ways.
+    Unknown(&'static str),
+}
+
+fn is_space(letter: char) -> bool {
+    matches!(letter, ' ' | '\t' | '\n' | '\r' | '\u{c}')
+}
+
+/// What follows the `>` of a tag.
+fn behind(kind: Kind) -> Place {
+    let content = |name, escapable| Place::Content {
+        name,
+        escapable,
+        tail: String::new(),
+    };
+    match kind {
+        Kind::Raw(name) => content(name, false),
+        Kind::Escapable(name) => content(name, true),
+        Kind::Ambiguous(name) => Place::Unknown(name),
+        Kind::End | Kind::Link | Kind::Other => Place::Text,
+    }
+}
+
+/// A letter where an attribute may begin.
+fn in_gap(kind: Kind, letter: char) -> Place {
+    match letter {
+        '>' => behind(kind),
+        '/' => Place::Gap(kind),
+        _ if is_space(letter) => Place::Gap(kind),
+        _ => Place::AttributeName(kind, letter.to_ascii_lowercase().to_string()),
+    }
+}
+
+fn in_content(name: &'static str, escapable: bool, mut tail: String, letter: char) -> Place {
+    let end = format!("</{name}");
+    if tail == end && (is_space(letter) || matches!(letter, '/' | '>')) {
+        return in_gap(Kind::End, letter);
+    }
+    tail.push(letter.to_ascii_lowercase());
+    if name == "script" && tail == "<!--" {
+        // What ends such a script depends on the tags in the comment.
+        return Place::Unknown(name);
+    }
+    let may_end = end.starts_with(&tail) || name == "script" && "<!--".starts_with(&tail);
+    if !may_end {
+        tail.clear();
+        if letter == '<' {
+            tail.push(letter);
+        }
+    }
+    Place::Content {
+        name,
+        escapable,
+        tail,
+    }
+}
+
+fn in_comment(dashes: u8, bang: bool, fresh: bool, letter: char) -> Place {
+    let comment = |dashes, bang, fresh| Place::Comment { dashes, bang, fresh };
+    match letter {
+        '>' if fresh || bang || dashes == 2 => Place::Text,
+        '-' if bang => comment(1, false, false),
+        '-' => comment((dashes + 1).min(2), false, fresh),
+        '!' if dashes == 2 && !bang => comment(2, true, false),
+        _ => comment(0, false, false),
+    }
+}
+
+impl Place {
+    /// The place after one more letter.
+    fn after(self, letter: char) -> Result<Place, String> {
+        Ok(match self {
+            Place::Text | Place::Less if letter == '<' => Place::Less,
+            Place::Text => Place::Text,
+            Place::Less => match letter {
+                '/' => Place::LessSlash,
+                '!' => Place::LessBang { dash: false },
+                '?' => Place::Declaration,
+                _ if letter.is_ascii_alphabetic() => Place::TagName {
+                    name: letter.to_ascii_lowercase().to_string(),
+                    end: false,
+                },
+                _ => Place::Text,
+            },
+            Place::LessSlash => match letter {
+                '>' => Place::Text,
+                _ if letter.is_ascii_alphabetic() => Place::TagName {
+                    name: letter.to_ascii_lowercase().to_string(),
+                    end: true,
+                },
+                _ => Place::Declaration,
+            },
+            Place::LessBang { dash } => match letter {
+                '-' if dash => Place::Comment {
+                    dashes: 0,
+                    bang: false,
+                    fresh: true,
+                },
+                '-' => Place::LessBang { dash: true },
+                '>' => Place::Text,
+                _ => Place::Declaration,
+            },
+            Place::TagName { mut name, end } => {
+                if is_space(letter) || matches!(letter, '/' | '>') {
+                    in_gap(Kind::of(&name, end), letter)
+                } else {
+                    name.push(letter.to_ascii_lowercase());
+                    Place::TagName { name, end }
+                }
+            }
+            Place::Gap(kind) | Place::AfterValue(kind) => in_gap(kind, letter),
+            Place::Joined { kind, spaced } => {
+                if is_space(letter) || matches!(letter, '/' | '>') || spaced && letter != '=' {
+                    in_gap(kind, letter)
+                } else {
+                    return Err(format!(
+                        "after {{{{/if}}}} between attributes, a space, / or > must follow, and not '{letter}'"
+                    ));
+                }
+            }
+            Place::AttributeName(kind, mut name) => match letter {
+                '=' => Place::BeforeValue(kind, name),
+                '/' | '>' => in_gap(kind, letter),
+                _ if is_space(letter) => Place::AfterName(kind, name),
+                _ => {
+                    name.push(letter.to_ascii_lowercase());
+                    Place::AttributeName(kind, name)
+                }
+            },
+            Place::AfterName(kind, name) => match letter {
+                '=' => Place::BeforeValue(kind, name),
+                _ if is_space(letter) => Place::AfterName(kind, name),
+                _ => in_gap(kind, letter),
+            },
+            Place::BeforeValue(kind, attribute) => match letter {
+                '"' | '\'' => Place::Quoted {
+                    kind,
+                    attribute,
+                    quote: letter,
+                    begun: false,
+                },
+                '>' => behind(kind),
+                _ if is_space(letter) => Place::BeforeValue(kind, attribute),
+                _ => Place::Unquoted(kind),
+            },
+            Place::Quoted { kind, quote, .. } if letter == quote => Place::AfterValue(kind),
+            Place::Quoted {
+                kind,
+                attribute,
+                quote,
+                ..
+            } => Place::Quoted {
+                kind,
+                attribute,
+                quote,
+                begun: true,
+            },
+            Place::Unquoted(kind) => match letter {
+                '>' => behind(kind),
+                _ if is_space(letter) => Place::Gap(kind),
+                _ => Place::Unquoted(kind),
+            },
+            Place::Comment { dashes, bang, fresh } => in_comment(dashes, bang, fresh, letter),
+            Place::Declaration if letter == '>' => Place::Text,
+            Place::Declaration => Place::Declaration,
+            Place::Content {
+                name,
+                escapable,
+                tail,
+            } => in_content(name, escapable, tail, letter),
+            Place::Unknown(name) => Place::Unknown(name),
+        })
+    }
+
+    /// The place where two branches meet; none where what follows would mean different things.
+    fn join(self, other: Place) -> Option<Place> {
+        if self == other {
+            return Some(self);
+        }
+        if let (
+            Place::Quoted {
+                kind,
+                attribute,
+                quote,
+                ..
+            },
+            Place::Quoted {
+                kind: other_kind,
+                attribute: other_attribute,
+                quote: other_quote,
+                ..
+            },
+        ) = (&self, &other)
+        {
+            let same = kind == other_kind && attribute == other_attribute && quote == other_quote;
+            return same.then_some(Place::Quoted {
+                kind: *kind,
+                attribute: attribute.clone(),
+                quote: *quote,
+                begun: true,
+            });
+        }
+        let ((kind, spaced), (other_kind, other_spaced)) = (self.between()?, other.between()?);
+        (kind == other_kind).then_some(Place::Joined {
+            kind,
+            spaced: spaced && other_spaced,
+        })
+    }
+
+    /// The tag, where a space, `/` or `>` would mean the same in all of these places, and whether white space came last.
+    fn between(&self) -> Option<(Kind, bool)> {
+        match self {
+            Place::TagName { name, end } => Some((Kind::of(name, *end), false)),
+            Place::AttributeName(kind, _) | Place::AfterValue(kind) => Some((*kind, false)),
+            Place::Gap(kind) | Place::AfterName(kind, _) => Some((*kind, true)),
+            Place::Joined { kind, spaced } => Some((*kind, *spaced)),
+            _ => None,
+        }
+    }
+
+    /// The place in words, after "is" or "ends".
+    fn words(&self) -> String {
+        match self {
+            Place::Text => "in the text".to_owned(),
+            Place::Less | Place::LessSlash | Place::TagName { .. } => "in the name of a tag".to_owned(),
+            Place::LessBang { .. } | Place::Declaration => "in a declaration (<!…>)".to_owned(),
+            Place::Gap(_) | Place::AfterValue(_) | Place::Joined { .. } => {
+                "within a tag, between attributes".to_owned()
+            }
+            Place::AttributeName(..) | Place::AfterName(..) => "in the name of an attribute".to_owned(),
+            Place::BeforeValue(_, name) => format!("in the value of {name}, which is not in quotes"),
+            Place::Unquoted(_) => "in the value of an attribute, which is not in quotes".to_owned(),
+            Place::Quoted { attribute, .. } => {
+                format!("in the value of the attribute {}", one_line(attribute, 40))
+            }
+            Place::Comment { .. } => "in an HTML comment".to_owned(),
+            Place::Content { name, .. } => format!("in the content of <{name}>"),
+            Place::Unknown(name) => format!("behind <{name}>"),
+        }
+    }
+
+    /// What to do instead, for a value at a place where none may be.
+    fn advice(&self) -> String {
+        match self {
+            Place::Less | Place::LessSlash => "write &lt; for a < in the text".to_owned(),
+            Place::BeforeValue(_, name) if is_harmless(name) => "put the value in quotes".to_owned(),
+            Place::Unquoted(_) => "put the value in quotes".to_owned(),
+            Place::Quoted { attribute, .. } if attribute == "href" => format!(
+                "href may hold only a link that Candor makes ({}), in <a> or <area>, first in the value",
+                LINKS.map(|name| format!("{{{{{name}}}}}")).join(", ")
+            ),
+            Place::Quoted { .. } | Place::BeforeValue(..) => format!(
+                "move it into the text, or into the quoted value of one of these attributes: {}, aria-*, data-*",
+                ATTRIBUTES.join(", ")
+            ),
+            Place::Comment { .. } => {
+                "move it into the text; a comment of the template is {{!-- … --}}".to_owned()
+            }
+            Place::Unknown(name) => format!(
+                "email programs read what follows <{name}> in different ways; move it before <{name}>, or remove <{name}>"
+            ),
+            _ => "move it into the text, or into a quoted attribute".to_owned(),
+        }
+    }
+}
+
+/// Whether the quoted value of this attribute may hold any value.
+fn is_harmless(attribute: &str) -> bool {
+    let prefixed = ["aria-", "data-"]
+        .iter()
+        .any(|prefix| attribute.len() > prefix.len() && attribute.starts_with(prefix));
+    prefixed || ATTRIBUTES.contains(&attribute)
+}
+
+/// Checks where a parsed HTML part shows values, from text to text.
+///
+/// # Errors
+/// The first place where a value may not be, with line and column, and what to do.
+pub(super) fn check(template: &Template) -> Result<(), String> {
+    Walk { steps: STEPS }.template(template, Place::Text).map(drop)
+}
+
+struct Walk {
+    /// How much may still be walked through.
+    steps: usize,
+}
+
+impl Walk {
+    fn template(&mut self, template: &Template, mut place: Place) -> Result<Place, String> {
+        for (index, element) in template.elements.iter().enumerate() {
+            place = self
+                .element(element, place)
+                .map_err(|why| match template.mapping.get(index) {
+                    // What lies deeper has said already where it is.
+                    Some(at) if !why.starts_with("line ") => {
+                        format!("line {}, column {}: {why}", at.0, at.1)
+                    }
+                    _ => why,
+                })?;
+        }
+        Ok(place)
+    }
+
+    fn element(&mut self, element: &TemplateElement, place: Place) -> Result<Place, String> {
+        self.spend(1)?;
+        match element {
+            TemplateElement::RawString(text) => {
+                self.spend(text.len())?;
+                text.chars().try_fold(place, Place::after)
+            }
+            TemplateElement::Comment(_) => Ok(place),
+            TemplateElement::Expression(shown) => show(shown, place),
+            TemplateElement::HelperBlock(block) => self.block(block, place),
+            TemplateElement::PartialExpression(partial) | TemplateElement::PartialBlock(partial) => {
+                self.partial(partial, place)
+            }
+            _ => Err("this is not allowed in the HTML part".to_owned()),
+        }
+    }
+
+    fn spend(&mut self, steps: usize) -> Result<(), String> {
+        self.steps = self
+            .steps
+            .checked_sub(steps)
+            .ok_or("too many {{#each}} nest within tags: put them between the tags")?;
+        Ok(())
+    }
+
+    fn block(&mut self, block: &HelperTemplate, place: Place) -> Result<Place, String> {
+        let params: Vec<&Parameter> = match &block.block_param {
+            Some(BlockParam::Single(one)) => vec![one],
+            Some(BlockParam::Pair((one, two))) => vec![one, two],
+            _ => Vec::new(),
+        };
+        if let Some(link) = params.into_iter().find_map(link_named) {
+            return Err(taken(link));
+        }
+        let body = match &block.template {
+            Some(part) if raw(&block.name) == "each" => self.list(part, place.clone())?,
+            Some(part) => self.template(part, place.clone())?,
+            None => place.clone(),
+        };
+        let inverse = match &block.inverse {
+            Some(part) => self.template(part, place)?,
+            None => place,
+        };
+        meet(body, inverse, raw(&block.name))
+    }
+
+    /// The body of a list begins where it ended the time before, so it is walked through until both are the same.
+    fn list(&mut self, body: &Template, mut start: Place) -> Result<Place, String> {
+        // A place can widen only a few times, so this ends early.
+        for _ in 0..4 {
+            let end = self.template(body, start.clone())?;
+            let met = meet(start.clone(), end, "each")?;
+            if met == start {
+                return Ok(met);
+            }
+            start = met;
+        }
+        Err("the body of {{#each}} ends at another place of the HTML each time".to_owned())
+    }
+
+    fn partial(&mut self, partial: &DecoratorTemplate, place: Place) -> Result<Place, String> {
+        let name = raw(&partial.name);
+        if place != Place::Text {
+            return Err(format!(
+                "the partial '{name}' is {}: partials are allowed only in the text",
+                place.words()
+            ));
+        }
+        if let Some(link) = LINKS.into_iter().find(|link| partial.hash.contains_key(*link)) {
+            return Err(taken(link));
+        }
+        if let Some(block) = &partial.template {
+            let end = self.template(block, Place::Text)?;
+            if end != Place::Text {
+                return Err(format!(
+                    "the block of the partial '{name}' ends {}: it must end in the text, so close its tags",
+                    end.words()
+                ));
+            }
+        }
+        Ok(Place::Text)
+    }
+}
+
+/// The place after a value, where one may be.
+fn show(shown: &HelperTemplate, place: Place) -> Result<Place, String> {
+    let allowed = match &place {
+        Place::Text => true,
+        Place::Content { escapable, tail, .. } => *escapable && tail.is_empty(),
+        Place::Quoted {
+            kind,
+            attribute,
+            begun,
+            ..
+        } => is_harmless(attribute) || attribute == "href" && *kind == Kind::Link && !begun && is_link(shown),
+        _ => false,
+    };
+    if !allowed {
+        return Err(format!(
+            "{{{{{}}}}} is {}, where a customer's value is not safe: {}",
+            one_line(raw(&shown.name), 60),
+            place.words(),
+            place.advice()
+        ));
+    }
+    Ok(match place {
+        Place::Quoted {
+            kind,
+            attribute,
+            quote,
+            ..
+        } => Place::Quoted {
+            kind,
+            attribute,
+            quote,
+            begun: true,
+        },
+        other => other,
+    })
+}
+
+/// Whether an expression is no more than a link that Candor makes.
+fn is_link(shown: &HelperTemplate) -> bool {
+    shown.params.is_empty() && shown.hash.is_empty() && link_named(&shown.name).is_some()
+}
+
+/// The link that is meant by a name or a path such as `@root.unsubscribe_url`.
+fn link_named(parameter: &Parameter) -> Option<&'static str> {
+    let name = match parameter {
+        Parameter::Name(name) => name,
+        Parameter::Path(Path::Relative((segments, _))) => {
+            let mut names = segments.iter().filter_map(|segment| match segment {
+                PathSeg::Named(name) => Some(name),
+                _ => None,
+            });
+            let name = names.next()?;
+            if names.next().is_some() {
+                return None;
+            }
+            name
+        }
+        _ => return None,
+    };
+    LINKS.into_iter().find(|link| link == name)
+}
+
+fn taken(link: &str) -> String {
+    format!("the name '{link}' is that of a link which Candor makes: choose another name")
+}
+
+fn meet(one: Place, other: Place, block: &str) -> Result<Place, String> {
+    let wrong = differs(block, &one, &other);
+    one.join(other).ok_or(wrong)
+}
+
+fn differs(block: &str, one: &Place, other: &Place) -> String {
+    let (one, other) = (one.words(), other.words());
+    let places = if one == other {
+        format!("at different places {one}")
+    } else {
+        format!("{one} and {other}")
+    };
+    match block {
+        "each" => format!(
+            "the body of {{{{#each}}}} begins and ends at different places of the HTML ({places}): let it hold whole tags or \
+             whole attributes"
+        ),
+        _ => format!(
+            "the branches of {{{{#{block}}}}} end at different places of the HTML ({places}; a missing branch ends where \
+             the block begins): let each branch hold whole tags or whole attributes"
+        ),
+    }
+}
+
+/// A name as it was written.
+fn raw(parameter: &Parameter) -> &str {
+    match parameter {
+        Parameter::Name(name) => name,
+        Parameter::Path(Path::Relative((_, raw)) | Path::Local((_, _, raw))) => raw,
+        Parameter::Literal(value) => value.as_str().unwrap_or("…"),
+        _ => "…",
+    }
+}
