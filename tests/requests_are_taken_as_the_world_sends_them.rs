@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use candor::base::code::Code;
 use candor::config::Config;
+use candor::http::admin::{FORMS, PAGES};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::support::browser::Browser;
 use crate::support::{ADMIN_TOKEN, Backend, Env, Http, TestApp, on_both_databases, run, story_directory};
 
 on_both_databases!(
@@ -23,6 +25,16 @@ on_both_databases!(
 #[test]
 fn a_path_says_which_methods_it_takes() {
     run(Backend::Sqlite, methods);
+}
+
+#[test]
+fn every_path_answers_other_methods_in_one_way() {
+    run(Backend::Sqlite, every_path);
+}
+
+#[test]
+fn a_request_with_too_long_a_head_is_refused_and_the_service_goes_on() {
+    run(Backend::Sqlite, long_heads);
 }
 
 #[test]
@@ -215,6 +227,10 @@ async fn methods(env: Env) {
         ("POST", "/", "GET, HEAD"),
         ("POST", "/api/openapi.json", "GET, HEAD"),
         ("DELETE", "/unsubscribe/x", "GET, HEAD, POST"),
+        ("DELETE", "/docs", "GET, HEAD"),
+        ("POST", "/docs/", "GET, HEAD"),
+        ("PUT", "/docs/swagger-ui.css", "GET, HEAD"),
+        ("PATCH", "/docs/nothing", "GET, HEAD"),
     ] {
         let answer = app
             .anonymous()
@@ -232,6 +248,216 @@ async fn methods(env: Env) {
         .send()
         .await
         .expect_problem(404);
+    app.finish().await;
+}
+
+/// Every path that is served, filled, with the methods that it takes; `page`: whether its errors are pages.
+async fn served(app: &Http) -> Vec<(String, BTreeSet<String>, bool)> {
+    let set = |methods: &[&str]| -> BTreeSet<String> {
+        methods.iter().map(|method| (*method).to_owned()).collect()
+    };
+    let mut all: Vec<(String, BTreeSet<String>, bool)> = documented(app)
+        .await
+        .into_iter()
+        .map(|(path, methods)| (path, methods, false))
+        .collect();
+    for path in [
+        "/",
+        "/docs",
+        "/docs/",
+        "/docs/swagger-ui.css",
+        "/docs/swagger-initializer.js",
+        "/docs/nothing.js",
+        "/api/openapi.json",
+    ] {
+        all.push((path.to_owned(), set(&["GET"]), false));
+    }
+    let fits = |pattern: &str, path: &str| {
+        pattern.split('/').count() == path.split('/').count()
+            && pattern
+                .split('/')
+                .zip(path.split('/'))
+                .all(|(part, of)| part.starts_with('{') || part == of)
+    };
+    let patterns = PAGES
+        .iter()
+        .map(|path| ("GET", *path))
+        .chain(FORMS.iter().map(|path| ("POST", *path)));
+    let patterns: Vec<(&str, &str)> = patterns.collect();
+    for (_, pattern) in &patterns {
+        let parts = pattern
+            .split('/')
+            .map(|part| if part.starts_with('{') { ID } else { part });
+        let filled = parts.collect::<Vec<_>>().join("/");
+        let methods = patterns
+            .iter()
+            .filter(|(_, other)| fits(other, &filled))
+            .map(|(method, _)| (*method).to_owned())
+            .collect();
+        all.push((format!("/admin{filled}"), methods, true));
+    }
+    for (_, methods, _) in &mut all {
+        if methods.contains("GET") {
+            methods.insert("HEAD".to_owned());
+        }
+    }
+    all.sort();
+    all.dedup();
+    all
+}
+
+async fn every_path(env: Env) {
+    let app = TestApp::start(&env).await;
+    let browser = Browser::signed_in(&app, ADMIN_TOKEN).await;
+    let all = served(&app).await;
+    assert!(all.len() > 130, "{}", all.len());
+    for (path, methods, page) in &all {
+        // The methods of a hook are those of the source of its integration, and of nobody without one.
+        if path.starts_with("/hooks/") {
+            continue;
+        }
+        let allow = methods.iter().cloned().collect::<Vec<_>>().join(", ");
+        let call = async |method: &str, path: &str| {
+            let method: Method = method.parse().expect("a method");
+            if *page {
+                browser.call(method, path).await
+            } else {
+                app.request(method, path).send().await
+            }
+        };
+        let options = call("OPTIONS", path).await.expect(204);
+        assert_eq!(options.header("allow"), allow, "OPTIONS {path}");
+        for method in [
+            "GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "TRACE", "PROPFIND",
+        ] {
+            if methods.contains(method) {
+                continue;
+            }
+            let answer = call(method, path).await.expect(405);
+            assert_eq!(answer.header("allow"), allow, "{method} {path}");
+            if method == "HEAD" {
+                assert_eq!(answer.text, "", "{method} {path}");
+            } else if *page {
+                assert!(answer.text.contains("</html>"), "{method} {path}: {answer}");
+            } else {
+                assert_eq!(answer.expect_problem(405)["code"], "method_not_allowed");
+            }
+        }
+        if methods.contains("GET") {
+            let (get, head) = (call("GET", path).await, call("HEAD", path).await);
+            assert_eq!((head.status, head.text.as_str()), (get.status, ""), "HEAD {path}");
+            assert_ne!(get.status, 405, "GET {path}");
+        }
+        // Nothing is served below it.
+        let below = format!("{path}/nothing-is-here/nor-here");
+        for method in ["GET", "DELETE", "OPTIONS"] {
+            let answer = call(method, &below).await;
+            if below.starts_with("/docs/") && method != "GET" {
+                continue;
+            }
+            let answer = answer.expect(404);
+            if *page {
+                assert!(answer.text.contains("</html>"), "{method} {below}: {answer}");
+            } else {
+                assert_eq!(answer.expect_problem(404)["code"], "not_found");
+            }
+        }
+    }
+    // A file of the page of the document that cannot be one.
+    for path in ["/docs/%FF", "/docs/..%2F..%2Fetc%2Fpasswd", "/docs/a/b"] {
+        app.anonymous().get(path).await.expect_problem(404);
+    }
+    app.finish().await;
+}
+
+#[test]
+fn every_admin_route_is_on_its_list() {
+    let mut pages = BTreeSet::new();
+    let mut forms = BTreeSet::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/admin");
+    for entry in std::fs::read_dir(folder).expect("the pages") {
+        let text = std::fs::read_to_string(entry.expect("a file").path()).expect("a source");
+        for line in text.lines().map(str::trim) {
+            for (start, set) in [("#[get(\"", &mut pages), ("#[post(\"", &mut forms)] {
+                if let Some(rest) = line.strip_prefix(start) {
+                    set.insert(rest.split('"').next().unwrap_or_default().to_owned());
+                }
+            }
+            assert!(
+                !["#[put(", "#[delete(", "#[patch(", "#[route("]
+                    .iter()
+                    .any(|start| line.starts_with(start)),
+                "{line}: add its method to http/edge.rs"
+            );
+        }
+    }
+    assert_eq!(pages, PAGES.iter().map(|path| (*path).to_owned()).collect());
+    assert_eq!(forms, FORMS.iter().map(|path| (*path).to_owned()).collect());
+}
+
+/// Sends a request as it is, and gives the first line of the answer; none where the connection was closed without one.
+async fn first_line(app: &TestApp, head: &[u8]) -> String {
+    let address = app.base();
+    let mut stream = TcpStream::connect(address.strip_prefix("http://").expect("an address"))
+        .await
+        .expect("a connection");
+    // The server may answer and close before it has read all.
+    let _ = stream.write_all(head).await;
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer));
+    let _ = read.await.expect("an answer within 20 seconds");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
+async fn long_heads(env: Env) {
+    let app = TestApp::start(&env).await;
+    let host = "host: x\r\nconnection: close\r\n";
+    let auth = format!("authorization: Bearer {ADMIN_TOKEN}\r\n");
+    for size in [8 * 1024, 60_000] {
+        let long = "a".repeat(size);
+        for (path, status) in [
+            (format!("/{long}"), "404"),
+            (format!("/status?utm={long}"), "200"),
+            (format!("/api/v1/incidents/{long}"), "404"),
+            (format!("/api/v1/incidents?cursor={long}"), "422"),
+            (format!("/api/v1/people?{long}=1"), "422"),
+            (format!("/hooks/{long}"), "404"),
+            (format!("/unsubscribe/{long}"), "404"),
+            (format!("/docs/{long}"), "404"),
+            (format!("/admin/{long}"), "303"),
+        ] {
+            let request = format!("GET {path} HTTP/1.1\r\n{host}{auth}\r\n");
+            let line = first_line(&app, request.as_bytes()).await;
+            assert!(
+                line.starts_with(&format!("HTTP/1.1 {status}")),
+                "{size}, {}: {line}",
+                &path[..20.min(path.len())]
+            );
+        }
+    }
+    // Longer than a URI may be, and headers that are too large or too many.
+    let long = "a".repeat(70_000);
+    let huge = "a".repeat(1024 * 1024);
+    let many = "a: b\r\n".repeat(500);
+    for request in [
+        format!("GET /{long} HTTP/1.1\r\n{host}\r\n"),
+        format!("GET /status?{long} HTTP/1.1\r\n{host}\r\n"),
+        format!("GET /{huge} HTTP/1.1\r\n{host}\r\n"),
+        format!("{huge} / HTTP/1.1\r\n{host}\r\n"),
+        format!("GET /status HTTP/1.1\r\n{host}x: {huge}\r\n\r\n"),
+        format!("GET /status HTTP/1.1\r\n{host}cookie: candor_session={huge}\r\n\r\n"),
+        format!("GET /status HTTP/1.1\r\n{host}{huge}: a\r\n\r\n"),
+        format!("GET /status HTTP/1.1\r\n{host}{many}\r\n"),
+    ] {
+        let line = first_line(&app, request.as_bytes()).await;
+        let shown = &request[..40];
+        assert!(
+            line.is_empty() || line.starts_with("HTTP/1.1 400") || line.starts_with("HTTP/1.1 431"),
+            "{shown}: {line}"
+        );
+        app.anonymous().get("/healthz").await.expect(200);
+    }
     app.finish().await;
 }
 

@@ -14,6 +14,7 @@ use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use utoipa::openapi::OpenApi;
 
+use super::admin;
 use super::problem::{Answer, Problem};
 
 /// The policy for documents and errors, which load and run nothing.
@@ -65,7 +66,8 @@ pub async fn guard(
 pub struct Paths(Vec<(ResourceDef, BTreeSet<&'static str>)>);
 
 impl Paths {
-    /// Collects the paths of the OpenAPI document and the paths that are not in it.
+    /// Collects the paths of the OpenAPI document and the paths that are not in it: those of the document itself and of
+    /// the admin pages.
     pub fn new(document: &OpenApi) -> Self {
         let documented = document.paths.paths.iter().map(|(path, item)| {
             let methods = [
@@ -85,7 +87,12 @@ impl Paths {
         let reading = || BTreeSet::from(["GET", "HEAD"]);
         let others = ["/", "/docs", "/docs/{_:.*}", "/api/openapi.json"];
         let others = others.into_iter().map(|path| (ResourceDef::new(path), reading()));
-        Paths(documented.chain(others).collect())
+        let below_admin = |path: &&str| ResourceDef::new(format!("/admin{path}"));
+        let pages = admin::PAGES.iter().map(|path| (below_admin(path), reading()));
+        let forms = admin::FORMS
+            .iter()
+            .map(|path| (below_admin(path), BTreeSet::from(["POST"])));
+        Paths(documented.chain(others).chain(pages).chain(forms).collect())
     }
 
     fn methods(&self, path: &str) -> BTreeSet<&'static str> {
@@ -98,7 +105,7 @@ impl Paths {
 
 /// Answers requests that no handler accepted: with 405 and `Allow` if the path has other methods, with the
 /// methods for OPTIONS, with a redirect if the path exists without its trailing slash, and otherwise with
-/// 404.
+/// 404. Below `/admin` these answers become pages (see `error_page`).
 pub async fn not_served(req: HttpRequest, paths: web::Data<Paths>) -> Answer<HttpResponse> {
     // The router has already decoded the part after a prefix.
     let path = req.match_info().as_str();
@@ -110,29 +117,6 @@ pub async fn not_served(req: HttpRequest, paths: web::Data<Paths>) -> Answer<Htt
     elsewhere(&req, path, |path| {
         !path.starts_with("/api/") && !paths.methods(path).is_empty()
     })
-}
-
-/// Does the same for pages that are in no document. For a path that the router knows, the methods are those
-/// of pages.
-pub async fn no_such_page(req: HttpRequest) -> Answer<HttpResponse> {
-    let known = |path: &str| {
-        req.resource_map()
-            .match_pattern(path)
-            .is_some_and(|pattern| pattern.len() > "/admin".len())
-    };
-    let path = req.path();
-    if known(path) || path == "/admin" {
-        let mut methods = BTreeSet::from(["GET", "HEAD", "POST"]);
-        // No handler accepted this method, so the page does not have it.
-        methods.remove(req.method().as_str());
-        if req.method() == Method::GET {
-            methods.remove("HEAD");
-        } else if req.method() == Method::POST {
-            methods.remove("POST");
-        }
-        return other_method(&req, methods);
-    }
-    elsewhere(&req, path, |path| path == "/admin" || known(path))
 }
 
 fn other_method(req: &HttpRequest, methods: BTreeSet<&'static str>) -> Answer<HttpResponse> {

@@ -77,7 +77,7 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
             .app_data(web::Data::new(api::Document::new(document)))
             .service(hooks::may_send)
             .service(api::openapi_json)
-            .service(web::resource("/docs").route(web::get().to(api::docs_redirect)))
+            .service(api::docs_without_slash())
             .service(api::docs())
             .default_service(web::to(edge::not_served))
     })

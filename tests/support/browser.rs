@@ -39,6 +39,12 @@ impl Browser {
             .await
     }
 
+    /// Sends a request with another method.
+    pub async fn call(&self, method: Method, path: &str) -> Answer {
+        let request = self.http.request(method, path).header("cookie", &self.cookie);
+        request.send().await
+    }
+
     /// Opens an existing page and returns its text.
     pub async fn page(&self, path: &str) -> String {
         self.open(path).await.expect(200).text

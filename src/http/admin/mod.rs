@@ -39,6 +39,51 @@ use crate::http::page::Limit;
 /// The number of rows of a list on one page.
 const ROWS: Limit = Limit(100);
 
+/// The paths of the pages, below `/admin`. The answer to a request with another method names the methods of its path.
+pub const PAGES: [&str; 26] = [
+    "",
+    "/audit",
+    "/audit/verify",
+    "/automation",
+    "/directory",
+    "/directory/accounts",
+    "/directory/accounts/{id}",
+    "/directory/find",
+    "/directory/people",
+    "/directory/people/{id}",
+    "/directory/resources",
+    "/directory/resources/{type}/{id}",
+    "/incidents/{id}",
+    "/integrations",
+    "/integrations/{id}",
+    "/notices/{id}",
+    "/quiet",
+    "/quiet/silences/new",
+    "/quiet/windows/new",
+    "/rules",
+    "/rules/new",
+    "/rules/{id}",
+    "/sign-in",
+    "/templates",
+    "/templates/{phase}",
+    "/watching",
+];
+/// The paths that take forms, below `/admin`.
+pub const FORMS: [&str; 12] = [
+    "/integrations/{id}/bodies/{body}/replay",
+    "/quiet/silences",
+    "/quiet/silences/{id}/end",
+    "/quiet/windows",
+    "/quiet/windows/{id}/end",
+    "/rules",
+    "/rules/try",
+    "/rules/{id}",
+    "/rules/{id}/delete",
+    "/rules/{id}/move",
+    "/sign-in",
+    "/sign-out",
+];
+
 /// Adds the pages below `/admin`.
 pub fn routes(config: &mut web::ServiceConfig) {
     config.service(
@@ -55,7 +100,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
             .configure(automation::routes)
             .configure(templates::routes)
             .configure(audit::routes)
-            .default_service(web::to(edge::no_such_page))
+            .default_service(web::to(edge::not_served))
             .wrap(from_fn(session::guard))
             .wrap(from_fn(error_page::always)),
     );

@@ -25,14 +25,15 @@ pub use document::Document;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{HttpServiceFactory, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::http::header::ContentEncoding;
 use actix_web::middleware::from_fn;
-use actix_web::{HttpResponse, get, web};
+use actix_web::{HttpRequest, HttpResponse, get, web};
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa_swagger_ui::{Config, SwaggerUi};
+use utoipa_swagger_ui::Config;
 
 use super::problem::{Answer, Problem};
-use super::{auth, idempotency};
+use super::{auth, edge, idempotency};
 use crate::base::error::Error;
 use crate::base::id::ExternalId;
 
@@ -104,14 +105,34 @@ pub async fn openapi_json(document: web::Data<Document>) -> HttpResponse {
 
 /// Returns the documentation page. Everything that it needs is in the binary.
 pub fn docs() -> impl HttpServiceFactory {
-    SwaggerUi::new("/docs/{_:.*}").config(Config::from("/api/openapi.json"))
+    web::resource("/docs/{file:.*}")
+        .app_data(web::Data::new(Config::from("/api/openapi.json")))
+        .route(web::get().to(docs_file))
+        .default_service(web::to(edge::not_served))
 }
 
-/// Redirects `/docs` to `/docs/`, because the relative links of the page need the slash.
-pub async fn docs_redirect() -> HttpResponse {
-    HttpResponse::TemporaryRedirect()
-        .insert_header(("location", "/docs/"))
-        .finish()
+async fn docs_file(req: HttpRequest, config: web::Data<Config<'static>>) -> Answer<HttpResponse> {
+    let file = utoipa_swagger_ui::serve(req.match_info().query("file"), config.into_inner())
+        .map_err(|error| Error::internal(error.to_string()))?
+        .ok_or(Problem::NoSuchPath)?;
+    let mut response = HttpResponse::Ok();
+    if file.gzpipped {
+        response.insert_header(ContentEncoding::Gzip);
+    }
+    Ok(response
+        .content_type(file.content_type)
+        .body(file.bytes.into_owned()))
+}
+
+/// Returns the redirect from `/docs` to `/docs/`, because the relative links of the page need the slash.
+pub fn docs_without_slash() -> impl HttpServiceFactory {
+    web::resource("/docs")
+        .route(web::get().to(async || {
+            HttpResponse::TemporaryRedirect()
+                .insert_header(("location", "/docs/"))
+                .finish()
+        }))
+        .default_service(web::to(edge::not_served))
 }
 
 /// Parses an ID of the caller in a path.
