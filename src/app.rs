@@ -37,14 +37,14 @@ use crate::http::App;
 use crate::http::hooks::Hooks;
 use crate::http::metrics::{FeedbackStats, HttpStats};
 use crate::http::pages::Pages;
-use crate::http::refusals::{self, Refusals};
+use crate::http::refusals::{Refusals, Summaries};
 use crate::notice::{Sending, templates};
 use crate::operators::mail::Post;
 use crate::operators::worker as operators;
 use crate::schedule::Schedule;
 use crate::watch::runner::Checks;
 use crate::watch::silence;
-use crate::work::{Supervisor, Wake, WorkStats};
+use crate::work::{Part, Supervisor, Wake, WorkStats};
 
 /// A running process. `serve`, the demo and the tests hold it.
 pub struct Running {
@@ -54,22 +54,20 @@ pub struct Running {
     pub app: Arc<App>,
     server: ServerHandle,
     serving: JoinHandle<std::io::Result<()>>,
-    refusals: refusals::Writer,
     background: Background,
 }
 
-/// The background work, with the lock that keeps a second process away from an SQLite database.
+/// The background work, with the lock that keeps a second process away from an SQLite database. A process that takes requests
+/// has background work even if it does not deliver: it writes what it refused to the audit trail.
 pub struct Background {
-    work: Option<Supervisor>,
+    work: Supervisor,
     _lock: Option<FileLock>,
 }
 
 impl Background {
     /// Finishes the work that is being done, and then ends.
     pub async fn stop(self) {
-        if let Some(work) = self.work {
-            work.stop().await;
-        }
+        self.work.stop().await;
     }
 }
 
@@ -85,7 +83,6 @@ impl Running {
         if let Err(error) = self.serving.await {
             tracing::error!(%error, "the server ended badly");
         }
-        self.refusals.stop().await;
         self.background.stop().await;
     }
 
@@ -96,7 +93,6 @@ impl Running {
     pub async fn run_until(mut self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
         tokio::select! {
             ended = &mut self.serving => {
-                self.refusals.stop().await;
                 self.background.stop().await;
                 ended.map_err(std::io::Error::other)?
             }
@@ -152,25 +148,25 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
     // A heartbeat is not missing for the time in which no process could receive it.
     let now = app.clock().now();
     app.db.transaction(move |conn| silence::grant(conn, now)).await?;
-    let background = if config.workers {
-        start_background(setup, post, &app, &config, lock).await?
-    } else {
-        Background {
-            work: None,
-            _lock: lock,
-        }
-    };
+    // The server serves nothing before it is spawned. Everything that can fail comes before that.
     let server = crate::http::server(app.clone(), listener).map_err(Error::internal)?;
+    let mut work = Supervisor::new(app.work_stats.clone());
+    if config.workers {
+        start_background(&mut work, setup, post, &app, &config).await?;
+    }
+    let refusals = Summaries {
+        refusals: app.refusals.clone(),
+        db: app.db.clone(),
+    };
+    work.start(refusals, Wake::Never);
     let handle = server.handle();
     let serving = tokio::spawn(server);
-    let refusals = refusals::Writer::start(app.refusals.clone(), app.db.clone());
     Ok(Running {
         address,
         app,
         server: handle,
         serving,
-        refusals,
-        background,
+        background: Background { work, _lock: lock },
     })
 }
 
@@ -186,7 +182,9 @@ pub async fn start_worker(config: Config, clock: Clock) -> Result<Background> {
     let lock = take_lock(&config)?;
     let endpoints = Endpoints::builtin(config.webhook_allow)?;
     let (app, setup, post) = prepare(&config, clock, public_url, Tokens::LeftAlone, endpoints).await?;
-    start_background(setup, post, &app, &config, lock).await
+    let mut work = Supervisor::new(app.work_stats.clone());
+    start_background(&mut work, setup, post, &app, &config).await?;
+    Ok(Background { work, _lock: lock })
 }
 
 /// Whether the admin token of the settings is made valid. A worker accepts no requests. So the token in its
@@ -333,54 +331,58 @@ fn take_lock(config: &Config) -> Result<Option<FileLock>> {
     url.sqlite_path().map(file::lock).transpose()
 }
 
+/// Starts the delivery workers, the schedule and the services.
+///
+/// # Errors
+/// What is wrong. Then nothing is left running: everything that can fail comes before the first service, and the delivery
+/// workers come last of it.
 async fn start_background(
+    work: &mut Supervisor,
     setup: Setup,
     post: Post,
     app: &App,
     config: &Config,
-    lock: Option<FileLock>,
-) -> Result<Background> {
-    let db = &setup.db;
-    let mut work = Supervisor::new(app.work_stats.clone());
-    // Parts stop after the services, and the last one stops first. So the delivery workers stop when nothing
-    // more can be queued.
-    let workers = Workers::start(setup.clone()).await?;
-    work.adopt(workers);
-    work.adopt(Schedule::start(db.clone(), config.body_retention).await?);
-    work.start(SourceRuns::new(db.clone()), Wake::Notify(app.sources.clone()));
+) -> Result<()> {
+    let db = setup.db.clone();
     let lookups = Lookups {
         db: db.clone(),
         client: Client::new(config.callout_allow)?,
     };
-    work.start(lookups, Wake::Notify(app.lookups.clone()));
-    work.start(
-        Checks::new(db.clone(), Client::new(config.check_allow)?),
-        Wake::Never,
-    );
+    let checks = Checks::new(db.clone(), Client::new(config.check_allow)?);
+    let operators = operators::Setup {
+        db: db.clone(),
+        post,
+        client: Client::new(config.callout_allow)?,
+        public_url: app.sending.public_url.clone(),
+        update_every: config.update_every,
+    };
     let policies = Policies {
         db: db.clone(),
         sending: app.sending.clone(),
         delivery: setup.wake.clone(),
     };
+    let schedule = Schedule::start(db.clone(), config.body_retention).await?;
+    let workers = match Workers::start(setup).await {
+        Ok(workers) => workers,
+        Err(error) => {
+            Box::new(schedule).stop().await;
+            return Err(error);
+        }
+    };
+    // Parts stop after the services, and the last one stops first. So the delivery workers stop when nothing
+    // more can be queued.
+    work.adopt(workers);
+    work.adopt(schedule);
+    work.start(SourceRuns::new(db.clone()), Wake::Notify(app.sources.clone()));
+    work.start(lookups, Wake::Notify(app.lookups.clone()));
+    work.start(checks, Wake::Never);
     work.start(policies, Wake::Commit(db.written()));
-    operators::start(
-        &mut work,
-        operators::Setup {
-            db: db.clone(),
-            post,
-            client: Client::new(config.callout_allow)?,
-            public_url: app.sending.public_url.clone(),
-            update_every: config.update_every,
-        },
-    );
+    operators::start(work, operators);
     if config.smtp_url.is_none() {
         tracing::warn!(
             "CANDOR_SMTP_URL is not set: mails are written to {}",
             config.outbox.display()
         );
     }
-    Ok(Background {
-        work: Some(work),
-        _lock: lock,
-    })
+    Ok(())
 }

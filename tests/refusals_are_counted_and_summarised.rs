@@ -15,6 +15,7 @@ on_both_databases!(
     who_has_a_valid_token_is_never_locked_out,
     a_clients_address_is_what_a_trusted_proxy_says,
     a_stop_writes_what_was_counted,
+    a_process_that_does_not_deliver_writes_them_too,
     a_flood_from_everywhere_stays_small,
     wrong_signatures_are_limited_too,
 );
@@ -262,6 +263,23 @@ async fn a_stop_writes_what_was_counted(env: Env) {
         json!({"type": "address", "id": "198.51.100.1"})
     );
     assert_eq!(events[0]["actor"]["kind"], "anonymous");
+    app.finish().await;
+}
+
+async fn a_process_that_does_not_deliver_writes_them_too(env: Env) {
+    let mut app = TestApp::builder(&env).at(START).workers(false).start().await;
+    app.anonymous().get("/api/v1/people").await.expect(401);
+    let events = summaries(&app, 1).await;
+    assert_eq!(events[0]["count"], 1);
+    // It is a service like the others, with the same metrics.
+    let metrics = app.get("/metrics").await.expect(200).text;
+    assert!(
+        metrics.contains("candor_work_failing{service=\"refusals\"} 0"),
+        "{metrics}"
+    );
+    app.anonymous().get("/api/v1/people").await.expect(401);
+    app.restart().await;
+    assert_eq!(app.all("/api/v1/audit?action=access.denied").await.len(), 2);
     app.finish().await;
 }
 

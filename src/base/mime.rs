@@ -12,12 +12,29 @@ pub const DEPTH: usize = 8;
 
 /// Parses an email and passes it to `read`. Messages deeper than [`DEPTH`] are left out. A message that is
 /// encoded as base64 or quoted-printable inside another one is not decoded (RFC 2046, section 5.2.1 forbids
-/// that encoding). The line ends of `raw` must be line feeds. Returns `None` if the bytes are not an email.
+/// that encoding). The line ends are normalised first (see [`with_line_feeds`]). Returns `None` if the bytes are not an email.
 pub fn with_mail<T>(raw: &[u8], read: impl FnOnce(&Message<'_>) -> T) -> Option<T> {
-    let text = without_encoded_messages(raw);
+    let text = without_encoded_messages(with_line_feeds(raw));
     let mut message = MessageParser::default().parse(text.as_slice())?;
     cut(&mut message, 0);
     Some(read(&message))
+}
+
+/// Returns the same bytes with a line feed as the end of each line. A carriage return, alone or with a line feed after it, is
+/// a line end.
+pub fn with_line_feeds(raw: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(raw.len());
+    let mut bytes = raw.iter().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\r' => {
+                bytes.next_if(|next| **next == b'\n');
+                text.push(b'\n');
+            }
+            byte => text.push(*byte),
+        }
+    }
+    text
 }
 
 /// Removes the messages that are deeper than [`DEPTH`].
@@ -62,8 +79,8 @@ const LEAVES: [&[u8]; 10] = [
 ///
 /// This check treats more text as headers than the parser does. It looks at every block of lines without an
 /// empty line, and the headers of a part never continue after an empty line.
-fn without_encoded_messages(raw: &[u8]) -> Vec<u8> {
-    let mut out = raw.to_vec();
+fn without_encoded_messages(raw: Vec<u8>) -> Vec<u8> {
+    let mut out = raw.clone();
     let mut blocks: Vec<std::ops::Range<usize>> = Vec::new();
     let mut start = 0;
     for line in raw.split_inclusive(|byte| *byte == b'\n') {
@@ -187,6 +204,34 @@ mod tests {
             STANDARD.encode(&inner)
         );
         assert!(reads(digest.into_bytes()) > 0);
+    }
+
+    #[test]
+    fn lines_end_in_any_way() {
+        for (raw, expected) in [
+            (&b"a\r\nb\rc\nd"[..], &b"a\nb\nc\nd"[..]),
+            (b"\r\r\n\n\r", b"\n\n\n\n"),
+            (b"", b""),
+        ] {
+            assert_eq!(with_line_feeds(raw), expected);
+        }
+        for end in ["\n", "\r\n", "\r"] {
+            let mail = "From: a@example.com\nSubject: S\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nhello\n--b--\n";
+            let mail = mail.replace('\n', end);
+            let read = with_mail(mail.as_bytes(), |message| {
+                let text = message.body_text(0).map(|text| text.trim().to_owned());
+                (message.subject().map(str::to_owned), text)
+            });
+            let expected = (Some("S".to_owned()), Some("hello".to_owned()));
+            assert_eq!(read, Some(expected), "{end:?}");
+            // An encoded message is found behind any line end.
+            let inner = LEVEL.repeat(40_000).replace('\n', end);
+            let deep = format!(
+                "From: a@example.com{end}Content-Type: message/rfc822{end}Content-Transfer-Encoding: base64{end}{end}{}{end}",
+                STANDARD.encode(&inner)
+            );
+            assert!(reads(deep.into_bytes()) > 0, "{end:?}");
+        }
     }
 
     #[test]

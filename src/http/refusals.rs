@@ -15,15 +15,15 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use serde_json::json;
-use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 
 use super::client::{Source, client};
 use super::problem::Problem;
 use crate::audit::{Action, Actor, Event};
+use crate::base::error::Result;
 use crate::base::network::Networks;
 use crate::base::time::Timestamp;
 use crate::db::Db;
+use crate::work::{Next, Service, Stop};
 
 /// The number of refusals of one address in one minute that get their normal answer. All others get a 429.
 const MOST: u64 = 100;
@@ -279,12 +279,14 @@ impl Refusals {
             .collect()
     }
 
-    /// Writes the summaries of the minutes that have passed, or of all, in one transaction. Counts that
-    /// cannot be written stay in the table.
-    pub async fn write(&self, db: &Db, all: bool) {
+    /// Writes the summaries of the minutes that have passed, or of all, in one transaction.
+    ///
+    /// # Errors
+    /// The error of the database. The counts then stay in the table.
+    async fn write(&self, db: &Db, all: bool) -> Result<()> {
         let due = self.due(db.clock().now(), all);
         if due.is_empty() {
-            return;
+            return Ok(());
         }
         let events = summaries(&due);
         let written = db
@@ -295,16 +297,13 @@ impl Refusals {
                 Ok(())
             })
             .await;
-        if let Err(error) = written {
-            tracing::warn!(
-                error = error.chain(),
-                "refusals could not be put on the audit trail yet"
-            );
+        if written.is_err() {
             let mut table = self.table();
             for (key, _, count) in due {
                 table.close(key, count);
             }
         }
+        written
     }
 }
 
@@ -366,37 +365,30 @@ fn event(
     .after(after)
 }
 
-/// Writes the summaries while the process runs, and the last ones when it stops.
-pub struct Writer {
-    stop: Arc<Notify>,
-    task: JoinHandle<()>,
+/// The service that writes the summaries: those of the minutes that are over while the process runs, and the last ones when it
+/// stops. It runs in every process that takes requests.
+pub struct Summaries {
+    /// What was refused.
+    pub refusals: Arc<Refusals>,
+    /// Where it is written to.
+    pub db: Db,
 }
 
-impl Writer {
-    /// Starts the task that writes the summaries to the audit trail.
-    pub fn start(refusals: Arc<Refusals>, db: Db) -> Self {
-        let stop = Arc::new(Notify::new());
-        let stopped = stop.clone();
-        let task = tokio::spawn(async move {
-            loop {
-                let last = tokio::select! {
-                    () = stopped.notified() => true,
-                    () = tokio::time::sleep(EVERY) => false,
-                };
-                refusals.write(&db, last).await;
-                if last {
-                    return;
-                }
-            }
-        });
-        Writer { stop, task }
+impl Service for Summaries {
+    const NAME: &'static str = "refusals";
+    const POLL: Duration = EVERY;
+
+    async fn step(&mut self, _: bool, _: &Stop) -> Result<Next> {
+        self.refusals.write(&self.db, false).await?;
+        Ok(Next::Wait)
     }
 
-    /// Writes the remaining summaries and then ends.
-    pub async fn stop(self) {
-        self.stop.notify_one();
-        if let Err(error) = self.task.await {
-            tracing::error!(%error, "the writer of refusals ended badly");
+    async fn finish(&mut self) {
+        if let Err(error) = self.refusals.write(&self.db, true).await {
+            tracing::error!(
+                error = error.chain(),
+                "the last refusals could not be written to the audit trail, and are lost"
+            );
         }
     }
 }

@@ -63,11 +63,8 @@ fn is_mail(body: &[u8]) -> bool {
 }
 
 fn mail(body: &[u8]) -> Result<Written, String> {
-    let text: Vec<u8> = String::from_utf8_lossy(body)
-        .replace("\r\n", "\n")
-        .replace('\r', "\n")
-        .into_bytes();
-    mime::with_mail(&text, written_in).ok_or_else(|| "is a mail that cannot be read".to_owned())
+    let text = String::from_utf8_lossy(body);
+    mime::with_mail(text.as_bytes(), written_in).ok_or_else(|| "is a mail that cannot be read".to_owned())
 }
 
 fn written_in(message: &Message<'_>) -> Written {

@@ -50,19 +50,7 @@ pub fn parse(raw: &[u8]) -> Vec<Report> {
 
 /// Returns the text with line feeds as line ends and without the line that mailbox files put before an email.
 fn normal(raw: &[u8]) -> Vec<u8> {
-    let mut text = Vec::with_capacity(raw.len());
-    let mut bytes = raw.strip_prefix(b"\xef\xbb\xbf").unwrap_or(raw).iter().peekable();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'\r' => {
-                if bytes.peek() == Some(&&b'\n') {
-                    bytes.next();
-                }
-                text.push(b'\n');
-            }
-            byte => text.push(*byte),
-        }
-    }
+    let mut text = mime::with_line_feeds(raw.strip_prefix(b"\xef\xbb\xbf").unwrap_or(raw));
     if text.starts_with(b"From ")
         && let Some(end) = text.iter().position(|byte| *byte == b'\n')
     {
