@@ -394,16 +394,16 @@ fn an_unknown_name_is_named_with_the_known_ones() {
         // Names that exist elsewhere are found to be missing when the samples are rendered.
         (
             "{{recipient.label}}",
-            "/text: line 1, column 3: there is no variable 'label'. The fields of the recipient are: name",
+            "/text: line 1, column 1: there is no variable 'label'. The fields of the recipient are: name",
         ),
         (
             "{{incident.sender}}",
-            "/text: line 1, column 3: there is no variable 'sender'. The field 'sender' of the email is @root.sender. The \
+            "/text: line 1, column 1: there is no variable 'sender'. The field 'sender' of the email is @root.sender. The \
              fields of the incident are: number, severity",
         ),
         (
             "{{#each resources}}{{sender}}{{/each}}",
-            "/text: line 1, column 22: the variable 'sender' does not exist at this place; the names of the whole email are \
+            "/text: line 1, column 20: the variable 'sender' does not exist at this place; the names of the whole email are \
              reached with @root.",
         ),
     ] {

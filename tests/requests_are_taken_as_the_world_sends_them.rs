@@ -349,7 +349,7 @@ async fn every_path(env: Env) {
             assert_ne!(get.status, 405, "GET {path}");
         }
         // Nothing is served below it.
-        let below = format!("{path}/nothing-is-here/nor-here");
+        let below = format!("{path}/nothing/is/here/at/all");
         for method in ["GET", "DELETE", "OPTIONS"] {
             let answer = call(method, &below).await;
             if below.starts_with("/docs/") && method != "GET" {
