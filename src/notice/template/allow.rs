@@ -1,5 +1,6 @@
-//! What a template may hold, judged by what the parser made of it: every element is on a list, or the template is
-//! refused. What the parser will understand in a later version is refused too, until it is added here.
+//! Checks which elements a template may contain. The check reads the parsed template and refuses every element
+//! that is not on a list. An element that a later version of the parser adds is therefore refused until it is
+//! added here.
 
 use handlebars::template::{BlockParam, DecoratorTemplate, HelperTemplate, Parameter, TemplateElement};
 use handlebars::{Path, PathSeg, Template};
@@ -7,20 +8,20 @@ use handlebars::{Path, PathSeg, Template};
 use super::fields::{self, Shape};
 use super::{NAMES, PARTIALS};
 
-/// Helpers with a block.
+/// The helpers that have a block.
 const BLOCKS: [&str; 4] = ["if", "unless", "each", "with"];
-/// Helpers that give a value.
+/// The helpers that return a value.
 const VALUES: [&str; 11] = [
     "lookup", "len", "eq", "ne", "gt", "gte", "lt", "lte", "and", "or", "not",
 ];
-/// Variables of a block, after the `@`.
+/// The variables of a block, without the `@` in front of them.
 const LOCALS: [&str; 4] = ["first", "last", "index", "key"];
 
-/// Checks a parsed part. `html`: whether nothing may be unescaped. `ours`: whether it is one of our partials, which may
-/// show the block that they are given.
+/// Checks a parsed part of a template. If `html` is set, the part may not contain unescaped output. If `ours` is
+/// set, the part is a partial of Candor, which may show the block that it gets.
 ///
 /// # Errors
-/// What is not allowed, with line and column, and what is.
+/// A sentence that says what is not allowed, at which line and column, and often what is allowed instead.
 pub(super) fn check(template: &Template, html: bool, ours: bool) -> Result<(), String> {
     Walk {
         html,
@@ -34,9 +35,9 @@ pub(super) fn check(template: &Template, html: bool, ours: bool) -> Result<(), S
 struct Walk {
     html: bool,
     ours: bool,
-    /// Names that blocks around gave (`as |name|`).
+    /// The block parameters (`as |name|`) of the enclosing blocks, each with its shape.
     params: Vec<(String, Shape)>,
-    /// What `this` is, here and in the blocks around.
+    /// The shape of `this` in the enclosing blocks. The last one is the shape at the current place.
     scopes: Vec<Shape>,
 }
 
@@ -44,7 +45,7 @@ impl Walk {
     fn template(&mut self, template: &Template) -> Result<(), String> {
         for (index, element) in template.elements.iter().enumerate() {
             self.element(element).map_err(|why| {
-                // What lies deeper has said already where it is.
+                // An error of a nested element already contains its line and column.
                 match template.mapping.get(index) {
                     Some(at) if !why.starts_with("line ") => {
                         format!("line {}, column {}: {why}", at.0, at.1)
@@ -79,7 +80,7 @@ impl Walk {
     fn shown(&mut self, shown: &HelperTemplate) -> Result<(), String> {
         if shown.params.is_empty() && shown.hash.is_empty() {
             return match &shown.name {
-                // A name that stands alone may be a helper's.
+                // A name without arguments could also call a helper, so it must be the name of a variable.
                 Parameter::Name(name) => self.name(name, self.scope()),
                 other => self.parameter(other),
             };
@@ -134,7 +135,7 @@ impl Walk {
             _ => {}
         }
         if let Some(part) = &block.template {
-            // These two give their body a context of its own, which `..` leaves.
+            // These two helpers give their body its own context. A path with `..` leaves this context.
             let own = matches!(name, "each" | "with");
             self.within(scope, own, part)?;
         }
@@ -168,12 +169,13 @@ impl Walk {
         }
     }
 
-    /// What `this` is here.
+    /// Returns the shape of `this` at the current place.
     fn scope(&self) -> Shape {
         self.scopes.last().copied().unwrap_or(Shape::Unknown)
     }
 
-    /// Checks a body whose `this` is something else, if it has a context of its own.
+    /// Checks the body of a block. If `own` is set, the body has its own context, in which `this` has the shape
+    /// `scope`.
     fn within(&mut self, scope: Shape, own: bool, body: &Template) -> Result<(), String> {
         if own {
             self.scopes.push(scope);
@@ -185,7 +187,7 @@ impl Walk {
         Ok(())
     }
 
-    /// What a value is, as far as is known.
+    /// Returns the shape of a value, or `Unknown` if it is known only when the template is rendered.
     fn shape(&self, parameter: &Parameter) -> Shape {
         match parameter {
             Parameter::Name(name) => self.step(None, name),
@@ -200,7 +202,8 @@ impl Walk {
         }
     }
 
-    /// Where a path begins, if it says so, and the names that follow. `raw` is the path as it was written.
+    /// Returns the shape at which a path starts, if it begins with `@root` or contains `..`, and then the names in
+    /// the path. `raw` is the path as it was written.
     fn start<'p>(&self, segments: &'p [PathSeg], raw: &str) -> (Option<Shape>, Vec<&'p str>) {
         let names = segments.iter().filter_map(|segment| match segment {
             PathSeg::Named(name) => Some(name.as_str()),
@@ -218,7 +221,8 @@ impl Walk {
         (start, names.collect())
     }
 
-    /// What a name is within an object; without one, within `this` or as the name that a block gave.
+    /// Returns the shape of a field of the object `within`. Without an object, the name is a block parameter or a
+    /// field of `this`.
     fn step(&self, within: Option<Shape>, name: &str) -> Shape {
         match within {
             Some(shape) => shape.field(name),
@@ -260,8 +264,8 @@ impl Walk {
         }
     }
 
-    /// Checks a name. Every name of the email is taken, wherever it stands: whether it exists at this place is what the samples
-    /// show. `within` is the object whose field it would be.
+    /// Checks a name. Every name of the email is accepted at every place. Rendering the samples shows whether it
+    /// exists at this place. For an error, `within` is the object whose field the name would be.
     fn name(&self, name: &str, within: Shape) -> Result<(), String> {
         let known = NAMES.contains(&name)
             || name == "this"
