@@ -23,14 +23,12 @@ fn by_whatever_path() {
         symlink(&file, folder.join("link.db")).expect("a symlink");
         symlink(folder.join("link.db"), folder.join("link-of-a-link.db")).expect("a symlink");
         symlink(&env.directory, folder.join("other-folder")).expect("a symlink");
-        fs::hard_link(&file, folder.join("hard.db")).expect("a hard link");
         let paths = [
             "candor.db".to_owned(),
             "./folder/../candor.db".to_owned(),
             folder.join("link.db").display().to_string(),
             "folder/link-of-a-link.db".to_owned(),
             "folder/other-folder/candor.db".to_owned(),
-            folder.join("hard.db").display().to_string(),
         ];
         let events = env.count("audit_events");
         for path in &paths {
@@ -72,6 +70,74 @@ fn by_whatever_path() {
         linked.serve().await;
         Binary::new(&env).run(["serve"]).await.expect(1);
         linked.finish().await;
+    });
+}
+
+/// SQLite finds its log by the name of a file, so a second name would lead to a second log.
+#[test]
+fn a_file_with_two_names_is_refused() {
+    run(Backend::Sqlite, async |env: Env| {
+        let file = env.directory.join("candor.db");
+        let other_name = env.directory.join("folder").join("other.db");
+        fs::create_dir(env.directory.join("folder")).expect("a folder");
+        let mut candor = Binary::new(&env);
+        candor.serve().await;
+        candor.import(crate::support::story_directory()).await.expect(200);
+        candor.run(["backup", "copy.db"]).await.expect(0);
+        fs::hard_link(&file, &other_name).expect("a hard link");
+        let events = env.count("audit_events");
+        let refuses_both = async |serving: bool| {
+            for path in [&file, &other_name] {
+                let command =
+                    Binary::new(&env).setting("database_url", format!("sqlite://{}", path.display()));
+                for arguments in [
+                    &["serve"][..],
+                    &["serve", "--no-workers"],
+                    &["worker"],
+                    &["migrate"],
+                    &["token", "list"],
+                    &["token", "create", "--name", "x", "--role", "viewer"],
+                    &["audit", "verify"],
+                    &["backup", "second-copy.db"],
+                    &["restore", "copy.db", "--force"],
+                    &["sync", "shop"],
+                ] {
+                    let refused = command.run(arguments).await.expect(1);
+                    let said = refused.stderr.trim();
+                    assert!(
+                        said.contains("hard link") && said.contains("symlink"),
+                        "{arguments:?}: {said}"
+                    );
+                    assert!(
+                        said.contains(&path.display().to_string()),
+                        "{arguments:?}: {said}"
+                    );
+                    assert_eq!(said.lines().count(), 1, "{arguments:?}: {said}");
+                    assert_eq!(refused.stdout, "", "serving: {serving}, {arguments:?}");
+                }
+            }
+            assert!(!env.directory.join("second-copy.db").exists());
+            // Nothing was opened by the second name.
+            for suffix in ["-wal", "-shm", "-journal", ".receipts"] {
+                assert!(
+                    !Path::new(&format!("{}{suffix}", other_name.display())).exists(),
+                    "{suffix}"
+                );
+            }
+            assert_eq!(env.count("audit_events"), events);
+        };
+        refuses_both(true).await;
+        // The process that serves is not disturbed by a link that somebody makes.
+        candor.get("/api/v1/accounts").await.expect(200);
+        candor.terminate().await.expect(0);
+        refuses_both(false).await;
+        // A backup may have as many names as it likes: it is only read.
+        fs::hard_link(env.directory.join("copy.db"), env.directory.join("copy-2.db")).expect("a hard link");
+        fs::remove_file(&other_name).expect("the second name is gone");
+        candor.run(["restore", "copy-2.db", "--force"]).await.expect(0);
+        candor.serve().await;
+        candor.get("/api/v1/accounts").await.expect(200);
+        candor.finish().await;
     });
 }
 

@@ -1,10 +1,12 @@
 //! The file of an SQLite database: its permissions, and the lock that lets only one process serve from it.
 //!
-//! The lock is on the file itself, so a symlink, a hard link or another spelling of the path leads to the
-//! same lock. It uses `flock`, which does not affect the byte ranges that SQLite locks with `fcntl`. But
-//! there is one connection between them. When a process closes any descriptor of a file, it loses all its
-//! `fcntl` locks on this file, including those of SQLite. So a file that was opened here stays open until the
-//! process ends.
+//! The lock is on the file itself, so a symlink or another spelling of the path leads to the same lock. It
+//! uses `flock`, which does not affect the byte ranges that SQLite locks with `fcntl`. But there is one
+//! connection between them. When a process closes any descriptor of a file, it loses all its `fcntl` locks on
+//! this file, including those of SQLite. So a file that was opened here stays open until the process ends.
+//!
+//! A file with hard links is refused. SQLite finds its write-ahead log by the name of the file, so two
+//! processes that use different names of one file write two logs, and neither sees what the other has written.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -52,10 +54,34 @@ fn identity(path: &str) -> io::Result<Identity> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
+/// Refuses a file that has more than one name. A file that does not exist is accepted.
+///
+/// # Errors
+/// `Unavailable` if the file has hard links, or if its metadata cannot be read.
+pub fn has_one_name(path: &str) -> Result<()> {
+    let names = match fs::metadata(path) {
+        Ok(metadata) => metadata.nlink(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            return Err(Error::Unavailable(format!(
+                "cannot open the database: {path}: {error}"
+            )));
+        }
+    };
+    if names > 1 {
+        return Err(Error::Unavailable(format!(
+            "the database file {path} has {names} names (hard links). SQLite keeps a separate write-ahead log for each name, \
+             so processes that use different names would damage the database. Remove the other names (`find / -xdev -samefile {path}` \
+             lists them), or use a symlink or a copy that `candor backup` makes"
+        )));
+    }
+    Ok(())
+}
+
 /// Takes the lock for serving from the file at `path`. The file is created if it does not exist.
 ///
 /// # Errors
-/// `Unavailable` if another process holds the lock, or if the file cannot be opened.
+/// `Unavailable` if another process holds the lock, if the file has hard links, or if it cannot be opened.
 pub fn lock(path: &str) -> Result<FileLock> {
     let cannot = |error: io::Error| Error::Unavailable(format!("cannot open the database: {path}: {error}"));
     let busy = || {
@@ -66,6 +92,7 @@ pub fn lock(path: &str) -> Result<FileLock> {
     // A restore may put another file at the path between two of these steps. Then the lock is on a file that
     // does not exist any more, so try again.
     for _ in 0..10 {
+        has_one_name(path)?;
         create_private(path).map_err(cannot)?;
         let identity_now = identity(path).map_err(cannot)?;
         let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);

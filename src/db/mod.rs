@@ -80,6 +80,9 @@ impl Db {
     }
 
     fn open_blocking(url: DatabaseUrl, clock: Clock, admin: Option<i32>) -> Result<Self> {
+        // Only here, and not for each connection of the pools: a hard link that somebody makes later must not
+        // stop this process. The process that uses the new name is refused.
+        refuse_hard_links(&url)?;
         // One connection is opened first, because the pool would report only a timeout. It is kept until the
         // pools are built. The first connection to an SQLite file switches it to WAL, and no other connection
         // may do this at the same time.
@@ -206,12 +209,17 @@ fn in_transaction<T>(conn: &mut Conn, work: impl FnOnce(&mut Conn) -> Result<T>)
     }
 }
 
+fn refuse_hard_links(url: &DatabaseUrl) -> Result<()> {
+    url.sqlite_path().map_or(Ok(()), file::has_one_name)
+}
+
 /// Opens a connection outside the pools: to a file that is being written or read, or to a PostgreSQL database
 /// that no other process of Candor is connected to.
 ///
 /// # Errors
-/// `Unavailable` if it cannot be opened, or if another process is connected.
+/// `Unavailable` if it cannot be opened, if another process is connected, or if the file has hard links.
 pub(crate) fn connect_alone(url: &DatabaseUrl) -> Result<Conn> {
+    refuse_hard_links(url)?;
     connection::connect(url, connection::Mode::Alone, None)
         .map_err(|error| Error::Unavailable(format!("cannot open the database: {error}")))
 }
