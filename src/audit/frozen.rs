@@ -3,6 +3,7 @@
 
 use diesel::prelude::*;
 use serde::Serialize;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::base::error::Result;
@@ -106,6 +107,48 @@ pub(super) struct Stored {
     pub recipients: i64,
     /// The digest that [`FrozenDigest`] computes from the stored data.
     pub digest: String,
+    /// Which field beside the frozen content says something else than the content. None: all of them agree.
+    pub differs: Option<&'static str>,
+}
+
+/// What a notice says in fields of its own, beside the content that was frozen from them.
+#[derive(Queryable)]
+struct Beside {
+    state: String,
+    phase: String,
+    subject: Option<String>,
+    message: String,
+    customer_action: Option<String>,
+}
+
+impl Beside {
+    /// The first field that is not what was frozen. A field that the content of an earlier version lacks is not compared.
+    fn differs(&self, content: &str) -> Option<&'static str> {
+        let Ok(content) = serde_json::from_str::<Value>(content) else {
+            return Some("frozen");
+        };
+        let differs = |name: &str, value: Value| content.get(name).is_some_and(|frozen| *frozen != value);
+        if self.state == "draft" {
+            return Some("state");
+        }
+        if differs("phase", Value::from(self.phase.as_str())) {
+            return Some("phase");
+        }
+        if differs("subject", Value::from(self.subject.clone())) {
+            return Some("subject");
+        }
+        if differs("message", Value::from(self.message.as_str())) {
+            return Some("message");
+        }
+        let action = match &self.customer_action {
+            None => Value::Null,
+            Some(action) => {
+                let action: Value = serde_json::from_str(action).unwrap_or_default();
+                json!({"required": action["required"], "text": action["text"].as_str().unwrap_or_default()})
+            }
+        };
+        differs("action", action).then_some("customer_action")
+    }
 }
 
 type Recipient = (i64, String, String, String, bool, String, String, String);
@@ -115,13 +158,18 @@ type Recipient = (i64, String, String, String, bool, String, String, String);
 /// # Errors
 /// An error of the database.
 pub(super) fn stored(conn: &mut Conn, id: &NoticeId) -> Result<Option<Stored>> {
-    type Notice = (Option<String>, Option<String>, Option<String>);
+    type Notice = (Option<String>, Option<String>, Option<String>, Beside);
     let notice: Option<Notice> = n::table
         .find(id.as_str())
-        .select((n::digest, n::template_id, n::frozen))
+        .select((
+            n::digest,
+            n::template_id,
+            n::frozen,
+            (n::state, n::phase, n::subject, n::message, n::customer_action),
+        ))
         .first(conn)
         .optional()?;
-    let Some((Some(preview), Some(template), Some(content))) = notice else {
+    let Some((Some(preview), Some(template), Some(content), beside)) = notice else {
         return Ok(None);
     };
     let texts: Option<(String, String, String)> = t::table
@@ -179,5 +227,6 @@ pub(super) fn stored(conn: &mut Conn, id: &NoticeId) -> Result<Option<Stored>> {
         preview,
         recipients,
         digest: digest.finish(),
+        differs: beside.differs(&content),
     }))
 }

@@ -206,6 +206,11 @@ fn check_frozen(
             "the recipients or the text of the notice are not those that were frozen".to_owned(),
         ));
     }
+    if let Some(field) = stored.differs {
+        return Ok(Some(format!(
+            "the {field} of the notice is not what was frozen: somebody changed it in the database after the notice was queued"
+        )));
+    }
     queued.notices += 1;
     queued.recipients += count;
     Ok(None)

@@ -27,6 +27,14 @@ use crate::notice::template::Phase;
 /// # Errors
 /// An error of the database.
 pub fn add_author(tx: &mut Tx<'_>, notice: &NoticeId, actor: &str) -> Result<()> {
+    // SQLite refuses an author who is there, before it looks at what to do about the conflict.
+    let there: i64 = a::table
+        .find((notice.as_str(), actor))
+        .count()
+        .get_result(tx.conn)?;
+    if there > 0 {
+        return Ok(());
+    }
     on_backend!(&mut *tx.conn, c => diesel::insert_into(a::table)
         .values((a::notice_id.eq(notice.as_str()), a::actor_id.eq(actor), a::at.eq(tx.now)))
         .on_conflict((a::notice_id, a::actor_id))

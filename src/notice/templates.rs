@@ -129,6 +129,11 @@ impl TemplateView {
 
 /// Stores a version if it is not stored yet, and returns its ID.
 pub(super) fn keep(tx: &mut Tx<'_>, view: &TemplateView) -> Result<String> {
+    // SQLite refuses a version that is there, before it looks at what to do about the conflict.
+    let there: i64 = t::table.find(&view.id).count().get_result(tx.conn)?;
+    if there > 0 {
+        return Ok(view.id.clone());
+    }
     let row = (
         t::id.eq(&view.id),
         t::phase.eq(view.phase.as_str()),
