@@ -39,6 +39,7 @@ mod automation_is_on_its_page;
 mod bounces_reach_the_incident;
 mod checks_ask_by_themselves;
 mod deliveries_are_retried_and_given_up;
+mod each_route_declares_its_role;
 mod errors_are_problem_documents;
 mod every_sample_is_taken_or_refused_with_a_reason;
 mod figures_add_up;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use candor::base::code::Code;
 use candor::config::Config;
-use candor::http::admin::{FORMS, PAGES};
+use candor::http::admin;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -279,11 +279,16 @@ async fn served(app: &Http) -> Vec<(String, BTreeSet<String>, bool)> {
                 .zip(path.split('/'))
                 .all(|(part, of)| part.starts_with('{') || part == of)
     };
-    let patterns = PAGES
+    let pages = admin::pages();
+    let patterns: Vec<(&str, &str)> = pages
         .iter()
-        .map(|path| ("GET", *path))
-        .chain(FORMS.iter().map(|path| ("POST", *path)));
-    let patterns: Vec<(&str, &str)> = patterns.collect();
+        .map(|page| {
+            (
+                page.method.as_str(),
+                page.path.strip_prefix("/admin").expect("a page"),
+            )
+        })
+        .collect();
     for (_, pattern) in &patterns {
         let parts = pattern
             .split('/')
@@ -368,31 +373,6 @@ async fn every_path(env: Env) {
         app.anonymous().get(path).await.expect_problem(404);
     }
     app.finish().await;
-}
-
-#[test]
-fn every_admin_route_is_on_its_list() {
-    let mut pages = BTreeSet::new();
-    let mut forms = BTreeSet::new();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/admin");
-    for entry in std::fs::read_dir(folder).expect("the pages") {
-        let text = std::fs::read_to_string(entry.expect("a file").path()).expect("a source");
-        for line in text.lines().map(str::trim) {
-            for (start, set) in [("#[get(\"", &mut pages), ("#[post(\"", &mut forms)] {
-                if let Some(rest) = line.strip_prefix(start) {
-                    set.insert(rest.split('"').next().unwrap_or_default().to_owned());
-                }
-            }
-            assert!(
-                !["#[put(", "#[delete(", "#[patch(", "#[route("]
-                    .iter()
-                    .any(|start| line.starts_with(start)),
-                "{line}: add its method to http/edge.rs"
-            );
-        }
-    }
-    assert_eq!(pages, PAGES.iter().map(|path| (*path).to_owned()).collect());
-    assert_eq!(forms, FORMS.iter().map(|path| (*path).to_owned()).collect());
 }
 
 /// Sends a request as it is, and gives the first line of the answer; none where the connection was closed without one.

@@ -1,54 +1,44 @@
 //! Checks who sends a request and whether the caller has the role, before the request is read.
 //!
-//! Every path below `/api/v1` needs a role. The table below applies to every path, so no handler can forget
-//! the check.
+//! Every path below `/api/v1` needs a role. Each handler declares it in its `#[utoipa::path]`, and the guard reads it from
+//! [`Routes`]. What is in no document is answered here, so that no handler is reached without a role.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpResponse, web};
 
-use super::problem::Problem;
+use super::edge;
+use super::problem::{Answer, Problem};
 use super::refusals::Door;
+use super::routes::{Route, Routes};
 use crate::audit::{Action, Actor, Event};
 use crate::auth::{Caller, Role, authenticate};
 use crate::base::code::Code;
 use crate::base::error::Error;
 use crate::http::App;
 
-/// Returns the role that a request needs. `path` is the part after `/api/v1`, decoded in the same way as by
-/// the router: `%74okens` is `tokens`.
-fn required(method: &Method, path: &str) -> Role {
-    let reading = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    let first = path.split('/').nth(1).unwrap_or("");
-    match (first, reading) {
-        ("tokens", _) => Role::Admin,
-        (_, true) => Role::Viewer,
-        // Counting stores nothing. It is a POST, because a selector is too long for a query.
-        ("selectors", _) => Role::Viewer,
-        // A test stores nothing.
-        ("automation", false) if path.ends_with("/try") => Role::Operator,
-        (
-            "integrations" | "templates" | "checks" | "heartbeats" | "automation" | "operators"
-            | "alert-rules",
-            false,
-        ) => Role::Admin,
-        ("directory", false) if path.split('/').nth(2) == Some("sources") => Role::Admin,
-        ("notices", false) if path.ends_with("/approve") => Role::Approver,
-        (_, false) => Role::Operator,
-    }
-}
-
-/// Accepts requests with a valid token and a sufficient role, and records all others.
+/// Lets requests through that have a valid token of a sufficient role and only declared query parameters. Records what
+/// is forbidden.
 pub async fn guard(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let (app, actor) = match admit(&req).await {
-        Ok(admitted) => admitted,
-        Err(problem) => return Ok(req.into_response(HttpResponse::from_error(problem))),
+    let (app, caller, routes) = match holder(&req).await {
+        Ok(held) => held,
+        Err(problem) => return Ok(req.error_response(problem)),
     };
+    let Some(route) = routes.find(req.method(), req.match_info().as_str()) else {
+        return match not_served(&req).await {
+            Ok(answer) => Ok(req.into_response(answer)),
+            Err(problem) => Ok(req.error_response(problem)),
+        };
+    };
+    let actor = caller.actor();
+    if let Err(problem) = admit(&app, &caller, route, &req).await {
+        return Ok(req.error_response(problem));
+    }
+    req.extensions_mut().insert(caller);
     let (method, path) = (req.method().to_string(), req.path().to_owned());
     let response = next.call(req).await?.map_into_boxed_body();
     // A permission that only the domain can deny (the approval by a second person) is recorded in the same
@@ -59,9 +49,10 @@ pub async fn guard(
     Ok(response)
 }
 
-/// Returns the caller of a request, if the caller has the role.
-async fn admit(req: &ServiceRequest) -> Result<(web::Data<App>, Actor), Problem> {
-    let app = app_of(req)?;
+/// Whoever sends a request, where their token is valid.
+async fn holder(req: &ServiceRequest) -> Answer<(web::Data<App>, Caller, web::Data<Routes>)> {
+    let app: web::Data<App> = configured(req)?;
+    let routes = configured(req)?;
     let caller = match bearer(req) {
         None => None,
         Some(secret) => app.db.read(move |conn| authenticate(conn, &secret)).await?,
@@ -71,23 +62,45 @@ async fn admit(req: &ServiceRequest) -> Result<(web::Data<App>, Actor), Problem>
         let now = app.clock().now();
         return Err(app.refusals.refuse(req.request(), Door::Token, now, why));
     };
-    let needed = required(req.method(), req.match_info().unprocessed());
-    let actor = caller.actor();
-    if !caller.role.covers(needed) {
-        let (method, path) = (req.method().to_string(), req.path().to_owned());
-        record(&app, &actor, Action::AccessForbidden, method, path).await?;
-        let why = format!(
-            "this needs the role {needed}; the token has the role {}",
-            caller.role
-        );
-        return Err(Error::Forbidden(why).code(Code::RoleMissing).into());
-    }
-    req.extensions_mut().insert(caller);
-    Ok((app, actor))
+    Ok((app, caller, routes))
 }
 
-fn app_of(req: &ServiceRequest) -> Result<web::Data<App>, Problem> {
-    req.app_data::<web::Data<App>>()
+/// That the caller has the role of the route, and that the request has no unknown query parameter.
+async fn admit(app: &App, caller: &Caller, route: &Route, req: &ServiceRequest) -> Answer<()> {
+    // The guard stands before no route without a role.
+    let needed = route.role.unwrap_or(Role::Admin);
+    require(app, caller, needed, req, "the token has").await?;
+    Ok(route.check_query(req.query_string())?)
+}
+
+/// That a caller has a role. `who_has` begins the second half of the sentence that says it.
+///
+/// # Errors
+/// `Forbidden`, which is recorded.
+pub(super) async fn require(
+    app: &App,
+    caller: &Caller,
+    needed: Role,
+    req: &ServiceRequest,
+    who_has: &str,
+) -> Answer<()> {
+    if caller.role.covers(needed) {
+        return Ok(());
+    }
+    let (method, path) = (req.method().to_string(), req.path().to_owned());
+    record(app, &caller.actor(), Action::AccessForbidden, method, path).await?;
+    let why = format!("this needs the role {needed}; {who_has} the role {}", caller.role);
+    Err(Error::Forbidden(why).code(Code::RoleMissing).into())
+}
+
+/// The answer to a request for which the document has no operation.
+async fn not_served(req: &ServiceRequest) -> Answer<HttpResponse> {
+    edge::not_served(req.request().clone(), configured(req)?).await
+}
+
+/// What the server was started with.
+pub(super) fn configured<T: 'static>(req: &ServiceRequest) -> Answer<web::Data<T>> {
+    req.app_data::<web::Data<T>>()
         .cloned()
         .ok_or_else(|| Problem::Domain(Error::internal("the application is not configured")))
 }

@@ -12,7 +12,7 @@ use crate::http::App;
 use crate::watch::silence;
 
 /// Receives a heartbeat.
-#[utoipa::path(tag = "Watching", description = "The `url` of a heartbeat, asked for at least every so often.",
+#[utoipa::path(tag = "Watching", security(()), description = "The `url` of a heartbeat, asked for at least every so often.",
     responses((status = 200, content_type = "text/plain", body = String), (status = 404)))]
 #[get("/heartbeats/{token}")]
 pub async fn beat(app: web::Data<App>, req: HttpRequest, token: web::Path<String>) -> Answer<HttpResponse> {
@@ -20,7 +20,7 @@ pub async fn beat(app: web::Data<App>, req: HttpRequest, token: web::Path<String
 }
 
 /// Receives a heartbeat, in the same way as GET. The body is not read.
-#[utoipa::path(tag = "Watching", responses((status = 200, content_type = "text/plain", body = String), (status = 404)))]
+#[utoipa::path(tag = "Watching", security(()), responses((status = 200, content_type = "text/plain", body = String), (status = 404)))]
 #[post("/heartbeats/{token}")]
 pub async fn beat_post(
     app: web::Data<App>,
@@ -31,14 +31,14 @@ pub async fn beat_post(
 }
 
 /// Reports that the monitored job failed, which makes an alert at once.
-#[utoipa::path(tag = "Watching", responses((status = 200, content_type = "text/plain", body = String), (status = 404)))]
+#[utoipa::path(tag = "Watching", security(()), responses((status = 200, content_type = "text/plain", body = String), (status = 404)))]
 #[get("/heartbeats/{token}/fail")]
 pub async fn fail(app: web::Data<App>, req: HttpRequest, token: web::Path<String>) -> Answer<HttpResponse> {
     failed(&app, &req, token.into_inner()).await
 }
 
 /// Reports that the monitored job failed, in the same way as GET. The body is not read.
-#[utoipa::path(tag = "Watching", responses((status = 200, content_type = "text/plain", body = String), (status = 404)))]
+#[utoipa::path(tag = "Watching", security(()), responses((status = 200, content_type = "text/plain", body = String), (status = 404)))]
 #[post("/heartbeats/{token}/fail")]
 pub async fn fail_post(
     app: web::Data<App>,

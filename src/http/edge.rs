@@ -14,7 +14,7 @@ use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use utoipa::openapi::OpenApi;
 
-use super::admin;
+use super::admin::pages::Page;
 use super::problem::{Answer, Problem};
 
 /// The policy for documents and errors, which load and run nothing.
@@ -68,7 +68,7 @@ pub struct Paths(Vec<(ResourceDef, BTreeSet<&'static str>)>);
 impl Paths {
     /// Collects the paths of the OpenAPI document and the paths that are not in it: those of the document itself and of
     /// the admin pages.
-    pub fn new(document: &OpenApi) -> Self {
+    pub fn new(document: &OpenApi, pages: &[Page]) -> Self {
         let documented = document.paths.paths.iter().map(|(path, item)| {
             let methods = [
                 ("GET", item.get.is_some()),
@@ -87,12 +87,15 @@ impl Paths {
         let reading = || BTreeSet::from(["GET", "HEAD"]);
         let others = ["/", "/docs", "/docs/{_:.*}", "/api/openapi.json"];
         let others = others.into_iter().map(|path| (ResourceDef::new(path), reading()));
-        let below_admin = |path: &&str| ResourceDef::new(format!("/admin{path}"));
-        let pages = admin::PAGES.iter().map(|path| (below_admin(path), reading()));
-        let forms = admin::FORMS
-            .iter()
-            .map(|path| (below_admin(path), BTreeSet::from(["POST"])));
-        Paths(documented.chain(others).chain(pages).chain(forms).collect())
+        let pages = pages.iter().map(|page| {
+            let methods = if page.method == Method::POST {
+                BTreeSet::from(["POST"])
+            } else {
+                reading()
+            };
+            (ResourceDef::new(page.path.as_str()), methods)
+        });
+        Paths(documented.chain(others).chain(pages).collect())
     }
 
     fn methods(&self, path: &str) -> BTreeSet<&'static str> {

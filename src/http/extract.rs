@@ -11,7 +11,6 @@ use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use futures_util::future::LocalBoxFuture;
 use futures_util::{Stream, StreamExt};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
@@ -190,12 +189,6 @@ pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
             "is empty; leave it out to have no such filter",
         ));
     }
-    if let Some((name, _)) = pairs
-        .iter()
-        .find(|(_, value)| value.chars().any(char::is_control))
-    {
-        return Err(Error::invalid(format!("?{name}"), "holds a control character"));
-    }
     let deserializer = serde_urlencoded::Deserializer::new(form_urlencoded_pairs(query));
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let path = error.path().to_string();
@@ -213,11 +206,6 @@ pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
 fn form_urlencoded_pairs(query: &str) -> url::form_urlencoded::Parse<'_> {
     url::form_urlencoded::parse(query.as_bytes())
 }
-
-/// The type for requests without query parameters.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NoParams {}
 
 /// Returns whether the body of a request has this media type.
 pub fn is_media(req: &HttpRequest, essence: &str) -> bool {

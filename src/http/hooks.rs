@@ -47,7 +47,7 @@ pub struct Received {
 
 /// Receives alerts.
 #[utoipa::path(
-    tag = "Alerts",
+    tag = "Alerts", security(()),
     description = "The source's own body, sent to the `hook_url` of an integration. Of a mail provider's integration the \
                    answer holds what was reported of mails.",
     request_body(content = String, content_type = "application/json"),
@@ -64,7 +64,7 @@ pub async fn receive(
 }
 
 /// Receives alerts from senders that use PUT, in the same way as POST.
-#[utoipa::path(tag = "Alerts", request_body(content = String, content_type = "application/json"),
+#[utoipa::path(tag = "Alerts", security(()), request_body(content = String, content_type = "application/json"),
     responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422), (status = 503, description = "Too many wait: come back")))]
 #[put("/hooks/{token}")]
 pub async fn receive_put(
@@ -78,7 +78,7 @@ pub async fn receive_put(
 
 /// Receives an alert from senders that put its fields into the URL: UptimeRobot, Uptime Kuma,
 /// Healthchecks.io, StatusCake.
-#[utoipa::path(tag = "Alerts",
+#[utoipa::path(tag = "Alerts", security(()),
     responses((status = 202, body = Received), (status = 401), (status = 404), (status = 405), (status = 422)))]
 #[get("/hooks/{token}")]
 pub async fn receive_get(
@@ -92,7 +92,7 @@ pub async fn receive_get(
 
 /// Receives an event in the format of PagerDuty's Events API. `routing_key` is the token at the end of the
 /// `hook_url` of an integration whose source is `pagerduty`.
-#[utoipa::path(tag = "Alerts", request_body(content = String, content_type = "application/json"),
+#[utoipa::path(tag = "Alerts", security(()), request_body(content = String, content_type = "application/json"),
     responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422), (status = 503, description = "Too many wait: come back")))]
 #[post("/v2/enqueue")]
 pub async fn enqueue(app: web::Data<App>, req: HttpRequest, payload: web::Payload) -> Answer<HttpResponse> {

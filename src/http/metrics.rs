@@ -107,14 +107,14 @@ pub async fn observe(
 }
 
 /// Checks that the process answers.
-#[utoipa::path(tag = "Operation", responses((status = 200, description = "The process answers")))]
+#[utoipa::path(tag = "Operation", security(()), responses((status = 200, description = "The process answers")))]
 #[get("/healthz")]
 pub async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(serde_json::json!({"ok": true}))
 }
 
 /// Checks that the database can be read and written, and that the queue works.
-#[utoipa::path(tag = "Operation", responses((status = 200, description = "Ready"), (status = 503, description = "Not ready")))]
+#[utoipa::path(tag = "Operation", security(()), responses((status = 200, description = "Ready"), (status = 503, description = "Not ready")))]
 #[get("/readyz")]
 pub async fn readyz(app: web::Data<App>) -> Answer<HttpResponse> {
     let depth = app.db.read(queue::reached).await.map_err(|error| {
@@ -131,7 +131,7 @@ pub async fn readyz(app: web::Data<App>) -> Answer<HttpResponse> {
 }
 
 /// Returns the Prometheus metrics.
-#[utoipa::path(tag = "Operation", responses((status = 200, description = "Text format", content_type = "text/plain")))]
+#[utoipa::path(tag = "Operation", security(()), responses((status = 200, description = "Text format", content_type = "text/plain")))]
 #[get("/metrics")]
 pub async fn metrics(app: web::Data<App>) -> Answer<HttpResponse> {
     let now = app.clock().now();

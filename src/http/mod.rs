@@ -21,6 +21,7 @@ pub mod pages;
 pub mod problem;
 pub mod public;
 pub mod refusals;
+pub mod routes;
 mod sns;
 mod state;
 
@@ -28,11 +29,14 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::Server;
+use actix_web::body::MessageBody;
+use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
 use actix_web::{HttpServer, web};
+use utoipa::openapi::OpenApi;
 use utoipa_actix_web::AppExt;
 
+use routes::Routes;
 pub use state::App;
 
 /// How long the headers of a request may take to arrive.
@@ -40,41 +44,63 @@ const HEAD_WITHIN: Duration = Duration::from_secs(15);
 /// The largest number of connections of one server thread. Further connections wait to be accepted.
 const MOST_CONNECTIONS: usize = 4_096;
 
+/// Returns what the OpenAPI document describes, and the document: the API, the hooks, the heartbeats and the public paths.
+fn documented() -> (
+    actix_web::App<
+        impl ServiceFactory<
+            ServiceRequest,
+            Config = (),
+            Response = ServiceResponse<impl MessageBody>,
+            Error = actix_web::Error,
+            InitError = (),
+        >,
+    >,
+    OpenApi,
+) {
+    actix_web::App::new()
+        .into_utoipa_app()
+        .openapi(api::document())
+        .service(api::routes())
+        .service(hooks::receive)
+        .service(hooks::receive_get)
+        .service(hooks::receive_put)
+        .service(hooks::enqueue)
+        .service(beats::beat)
+        .service(beats::beat_post)
+        .service(beats::fail)
+        .service(beats::fail_post)
+        .service(metrics::healthz)
+        .service(metrics::readyz)
+        .service(metrics::metrics)
+        .service(public::status)
+        .service(public::unsubscribe_page)
+        .service(public::unsubscribe)
+        .split_for_parts()
+}
+
 /// Creates the server on a bound listener. It runs when it is awaited.
 ///
 /// # Errors
-/// An I/O error, if the listener cannot be used.
+/// An I/O error, if the listener cannot be used or if a route declares no role.
 pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
     let data = web::Data::from(app);
+    let (_, document) = documented();
+    let pages = admin::pages();
+    let routes = Routes::new(&document, &pages).map_err(std::io::Error::other)?;
+    let routes = web::Data::new(routes);
+    let paths = web::Data::new(edge::Paths::new(&document, &pages));
+    let document = web::Data::new(api::Document::new(document));
     let server = HttpServer::new(move || {
-        let (app, document) = actix_web::App::new()
-            .into_utoipa_app()
-            .openapi(api::document())
-            .app_data(data.clone())
-            .service(api::routes())
-            .service(hooks::receive)
-            .service(hooks::receive_get)
-            .service(hooks::receive_put)
-            .service(hooks::enqueue)
-            .service(beats::beat)
-            .service(beats::beat_post)
-            .service(beats::fail)
-            .service(beats::fail_post)
-            .service(metrics::healthz)
-            .service(metrics::readyz)
-            .service(metrics::metrics)
-            .service(public::status)
-            .service(public::unsubscribe_page)
-            .service(public::unsubscribe)
-            .split_for_parts();
-        let paths = edge::Paths::new(&document);
+        let (app, _) = documented();
         // The guard that is added last runs first.
         app.wrap(from_fn(edge::guard))
             .wrap(from_fn(metrics::observe))
-            .app_data(web::Data::new(paths))
+            .app_data(data.clone())
+            .app_data(routes.clone())
+            .app_data(paths.clone())
+            .app_data(document.clone())
             .service(web::resource("/").route(web::get().to(edge::root)).default_service(web::to(edge::not_served)))
             .configure(admin::routes)
-            .app_data(web::Data::new(api::Document::new(document)))
             .service(hooks::may_send)
             .service(api::openapi_json)
             .service(api::docs_without_slash())

@@ -19,7 +19,7 @@ use crate::incident::report;
 use crate::notice::compose::paragraphs;
 
 /// Shows the public page with the published reports.
-#[utoipa::path(tag = "Public", responses((status = 200, description = "A page", content_type = "text/html")))]
+#[utoipa::path(tag = "Public", security(()), responses((status = 200, description = "A page", content_type = "text/html")))]
 #[get("/status", wrap = "from_fn(for_browsers)")]
 pub async fn status(app: web::Data<App>) -> Answer<HttpResponse> {
     let published = app.db.read(|conn| report::published(conn, 50)).await?;
@@ -68,7 +68,7 @@ fn unsubscribe_view(app: &App, done: bool) -> Answer<HttpResponse> {
 }
 
 /// Shows the page behind the link in an email. It changes nothing.
-#[utoipa::path(tag = "Public", responses((status = 200, description = "A page", content_type = "text/html"), (status = 404)))]
+#[utoipa::path(tag = "Public", security(()), responses((status = 200, description = "A page", content_type = "text/html"), (status = 404)))]
 #[get("/unsubscribe/{token}", wrap = "from_fn(for_browsers)")]
 pub async fn unsubscribe_page(
     app: web::Data<App>,
@@ -81,7 +81,7 @@ pub async fn unsubscribe_page(
 
 /// Opts the recipient out of optional notices (RFC 8058, one click). Calling it again changes nothing.
 #[utoipa::path(
-    tag = "Public",
+    tag = "Public", security(()),
     request_body(content = String, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "A page", content_type = "text/html"), (status = 404))
 )]

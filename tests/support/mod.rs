@@ -30,7 +30,7 @@ pub use binary::Binary;
 pub use certificate::Certificate;
 pub use databases::{Another, Backend, Env, run, run_on_empty};
 pub(crate) use databases::{on_both_databases, on_one_database};
-pub use http::{ADMIN_TOKEN, Answer, Http};
+pub use http::{ADMIN_TOKEN, Answer, Http, Request};
 pub use mail::Mail;
 pub use notices::{crowd, crowd_at, last_reply, outcomes};
 pub use postgres::OwnServer;

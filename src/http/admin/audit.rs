@@ -2,26 +2,29 @@
 //!
 //! A filter that names something without events is an error and never an empty list.
 
-use actix_web::{HttpResponse, get, web};
+use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::pages::Pages;
 use super::params::Form;
 use super::session::SignedIn;
 use super::view::{Frame, When, grouped, link};
 use super::{ROWS, own};
 use crate::audit::{self, Action, EventView, Filter};
+use crate::auth::Role;
 use crate::base::error::Error;
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
 use crate::http::App;
-use crate::http::extract::{NoParams, Params};
 use crate::http::page::{cursor, page};
 use crate::http::problem::Answer;
 use crate::incident;
 
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config.service(list).service(verify);
+pub(super) fn routes(pages: &mut Pages) {
+    pages
+        .search("/audit", Role::Viewer, list)
+        .show("/audit/verify", Role::Viewer, verify);
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -43,7 +46,6 @@ fn time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Error> {
         .map_err(|detail| Error::invalid(name, detail))
 }
 
-#[get("/audit")]
 async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> Answer<HttpResponse> {
     let p = params.0;
     let before: Option<i64> = cursor(p.cursor.as_deref())?;
@@ -133,8 +135,7 @@ fn row(event: &EventView) -> Value {
 }
 
 /// Verifies the whole audit trail. It is a separate page, because a long trail takes some time.
-#[get("/audit/verify")]
-async fn verify(app: web::Data<App>, by: SignedIn, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn verify(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
     let verified = app.db.read(audit::verify).await?;
     app.pages.answer(
         "admin/verify",

@@ -2,13 +2,15 @@
 //!
 //! The URL of a webhook is never shown, because everybody who knows it can write to that channel.
 
-use actix_web::{HttpResponse, get, web};
+use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::pages::Pages;
 use super::params::Form;
 use super::session::SignedIn;
 use super::view::{Frame, When, call, cut, duration, link};
+use crate::auth::Role;
 use crate::automation::policy::{self, Policy, PolicyAction};
 use crate::automation::run::{self, Run};
 use crate::base::error::Result;
@@ -20,8 +22,8 @@ use crate::incident;
 use crate::operators::outbox::{self, Filter};
 use crate::operators::{Message, Operator, contact};
 
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config.service(show);
+pub(super) fn routes(pages: &mut Pages) {
+    pages.search("/automation", Role::Viewer, show);
 }
 
 /// The number of the last runs that are listed.
@@ -36,7 +38,6 @@ struct ShowParams {
     cursor: Option<String>,
 }
 
-#[get("/automation")]
 async fn show(app: web::Data<App>, by: SignedIn, params: Form<ShowParams>) -> Answer<HttpResponse> {
     let at = params.0.cursor;
     let before: Option<String> = cursor(at.as_deref())?;

@@ -5,14 +5,16 @@
 //! is worse than none if it decides who is notified.
 
 use actix_web::http::header::LOCATION;
-use actix_web::{HttpResponse, get, web};
+use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ROWS;
+use super::pages::Pages;
 use super::params::Form;
 use super::session::SignedIn;
 use super::view::{Frame, When, account_path, call, grouped, link, person_path, resource_path, shown_url};
+use crate::auth::Role;
 use crate::base::check::Labels;
 use crate::base::error::{Error, Result};
 use crate::db::Conn;
@@ -26,20 +28,19 @@ use crate::directory::source::run::{RunError, State};
 use crate::directory::source::status::{self, SourceStatus, how_long};
 use crate::directory::{Gone, ResourceRef};
 use crate::http::App;
-use crate::http::extract::{NoParams, Params};
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::{Answer, Problem};
 
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config
-        .service(home)
-        .service(find)
-        .service(list_accounts)
-        .service(show_account)
-        .service(list_people)
-        .service(show_person)
-        .service(list_resources)
-        .service(show_resource);
+pub(super) fn routes(pages: &mut Pages) {
+    pages
+        .show("/directory", Role::Viewer, home)
+        .search("/directory/find", Role::Viewer, find)
+        .search("/directory/accounts", Role::Viewer, list_accounts)
+        .search("/directory/accounts/{id}", Role::Viewer, show_account)
+        .search("/directory/people", Role::Viewer, list_people)
+        .show("/directory/people/{id}", Role::Viewer, show_person)
+        .search("/directory/resources", Role::Viewer, list_resources)
+        .search("/directory/resources/{type}/{id}", Role::Viewer, show_resource);
 }
 
 /// The number of rows of each kind on the first page.
@@ -48,8 +49,7 @@ const FIRST: Limit = Limit(8);
 /// shown.
 const DEEPEST: usize = 100;
 
-#[get("/directory")]
-async fn home(app: web::Data<App>, by: SignedIn, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn home(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
     let now = app.clock().now();
     let (sources, accounts, people, resources) = app
         .db
@@ -97,7 +97,6 @@ struct FindParams {
 }
 
 /// Redirects to the entry with this ID, or to the people with this address.
-#[get("/directory/find")]
 async fn find(params: Form<FindParams>) -> Answer<HttpResponse> {
     let p = params.0;
     let missing = |name: &str| Problem::Domain(Error::invalid(name, "is empty; give the whole id"));
@@ -245,7 +244,6 @@ struct AccountsParams {
     cursor: Option<String>,
 }
 
-#[get("/directory/accounts")]
 async fn list_accounts(
     app: web::Data<App>,
     by: SignedIn,
@@ -277,7 +275,6 @@ struct AccountParams {
     resources: Option<String>,
 }
 
-#[get("/directory/accounts/{id}")]
 async fn show_account(
     app: web::Data<App>,
     by: SignedIn,
@@ -334,7 +331,6 @@ struct PeopleParams {
     cursor: Option<String>,
 }
 
-#[get("/directory/people")]
 async fn list_people(app: web::Data<App>, by: SignedIn, params: Form<PeopleParams>) -> Answer<HttpResponse> {
     let PeopleParams { email, cursor: at } = params.0;
     let after: Option<String> = cursor(at.as_deref())?;
@@ -370,13 +366,7 @@ async fn list_people(app: web::Data<App>, by: SignedIn, params: Form<PeopleParam
     )
 }
 
-#[get("/directory/people/{id}")]
-async fn show_person(
-    app: web::Data<App>,
-    by: SignedIn,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn show_person(app: web::Data<App>, by: SignedIn, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = id.into_inner();
     let (person, accounts, resources) = app
         .db
@@ -413,7 +403,6 @@ struct ResourcesParams {
     cursor: Option<String>,
 }
 
-#[get("/directory/resources")]
 async fn list_resources(
     app: web::Data<App>,
     by: SignedIn,
@@ -468,7 +457,6 @@ struct ResourceParams {
     children: Option<String>,
 }
 
-#[get("/directory/resources/{type}/{id}")]
 async fn show_resource(
     app: web::Data<App>,
     by: SignedIn,

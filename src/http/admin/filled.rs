@@ -15,13 +15,12 @@ use serde_json::{Value, json};
 
 use super::session::SignedIn;
 use crate::audit::{Action, Actor};
-use crate::auth::Role;
 use crate::base::code::Code;
 use crate::base::error::{Error, FieldError};
 use crate::http::App;
 use crate::http::auth;
 use crate::http::extract::{is_media, read_body};
-use crate::http::problem::{Answer, Problem};
+use crate::http::problem::Problem;
 
 /// The largest size of a form, in bytes.
 const MAX_FORM: usize = 512 * 1024;
@@ -34,8 +33,6 @@ pub struct Filled {
     pub by: SignedIn,
     /// The fields of the form.
     pub fields: Fields,
-    method: String,
-    path: String,
 }
 
 impl FromRequest for Filled {
@@ -61,39 +58,16 @@ impl FromRequest for Filled {
                 let why = "the form did not come from a page of this session; open the page again";
                 return Err(Error::Forbidden(why.to_owned()).code(Code::FormExpired).into());
             }
-            Ok(Filled {
-                by,
-                fields,
-                method,
-                path,
-            })
+            Ok(Filled { by, fields })
         })
     }
 }
 
 impl Filled {
-    /// Returns the caller as an actor, if the caller has this role.
-    ///
-    /// # Errors
-    /// `Forbidden`, which is recorded in the audit trail.
-    pub async fn needs(&self, app: &App, role: Role) -> Answer<Actor> {
-        needs(app, &self.by, role, &self.method, &self.path).await
+    /// Whoever sent it, as an actor.
+    pub fn actor(&self) -> Actor {
+        self.by.0.actor()
     }
-}
-
-/// Returns the signed-in caller as an actor, if the caller has this role.
-///
-/// # Errors
-/// `Forbidden`, which is recorded in the audit trail.
-pub async fn needs(app: &App, by: &SignedIn, role: Role, method: &str, path: &str) -> Answer<Actor> {
-    let actor = by.0.actor();
-    if by.0.role.covers(role) {
-        return Ok(actor);
-    }
-    let (method, path) = (method.to_owned(), path.to_owned());
-    auth::record(app, &actor, Action::AccessForbidden, method, path).await?;
-    let why = format!("this needs the role {role}; you have the role {}", by.0.role);
-    Err(Error::Forbidden(why).code(Code::RoleMissing).into())
 }
 
 /// Redirects to a page. The browser loads it with GET, so a reload does not send the form again.

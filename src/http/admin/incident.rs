@@ -3,12 +3,13 @@
 //!
 //! People who cannot be reached and unmatched IDs are always shown clearly.
 
-use actix_web::{HttpResponse, get, web};
+use actix_web::{HttpResponse, web};
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::audience::{self, Chosen};
+use super::pages::Pages;
 use super::params::Form;
 use super::session::SignedIn;
 use super::view::{
@@ -17,6 +18,7 @@ use super::view::{
 use super::{ROWS, own, why};
 use crate::alert::{self, AlertView};
 use crate::audience::{Audience, Counts, Explained};
+use crate::auth::Role;
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
@@ -37,8 +39,8 @@ use crate::notice::template::Phase;
 use crate::notice::{self, Notice, State};
 use crate::operators::overdue;
 
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config.service(show);
+pub(super) fn routes(pages: &mut Pages) {
+    pages.search("/incidents/{id}", Role::Viewer, show);
 }
 
 /// The number of entries and IDs that a section lists. The rest is only counted.
@@ -117,7 +119,6 @@ impl Standing {
     }
 }
 
-#[get("/incidents/{id}")]
 async fn show(
     app: web::Data<App>,
     by: SignedIn,

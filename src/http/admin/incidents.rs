@@ -4,13 +4,15 @@
 
 use std::collections::HashMap;
 
-use actix_web::{HttpResponse, get, web};
+use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::pages::Pages;
 use super::params::Form;
 use super::session::SignedIn;
 use super::view::{Frame, When, grouped, link, zone};
+use crate::auth::Role;
 use crate::base::id::IncidentId;
 use crate::http::App;
 use crate::http::page::{Limit, Page, cursor, page};
@@ -18,8 +20,8 @@ use crate::http::problem::Answer;
 use crate::incident::{self, Incident, Severity, Status};
 use crate::notice::{self, Notice, State};
 
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config.service(list);
+pub(super) fn routes(pages: &mut Pages) {
+    pages.search("", Role::Viewer, list);
 }
 
 const ROWS: Limit = Limit(50);
@@ -38,7 +40,6 @@ struct ListParams {
     cursor: Option<String>,
 }
 
-#[get("")]
 async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> Answer<HttpResponse> {
     let ListParams {
         status,

@@ -3,12 +3,13 @@
 //! The URL of a hook and a signing secret are never shown here, because they are shown only once, when the
 //! integration is created. A request is never replayed for a caller who could not do it through the API.
 
-use actix_web::{HttpResponse, get, post, web};
+use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::filled::{Filled, back_to};
 use super::own;
+use super::pages::Pages;
 use super::params::Form;
 use super::session::SignedIn;
 use super::view::{Frame, When, call, cut, link};
@@ -20,13 +21,15 @@ use crate::alert::trial;
 use crate::auth::Role;
 use crate::base::id::IntegrationId;
 use crate::http::App;
-use crate::http::extract::{NoParams, Params};
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::Answer;
 use crate::watch;
 
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config.service(list).service(show).service(replay);
+pub(super) fn routes(pages: &mut Pages) {
+    pages
+        .search("/integrations", Role::Viewer, list)
+        .search("/integrations/{id}", Role::Viewer, show)
+        .send("/integrations/{id}/bodies/{body}/replay", Role::Admin, replay);
 }
 
 const ROWS: Limit = Limit(25);
@@ -41,7 +44,6 @@ struct ListParams {
     cursor: Option<String>,
 }
 
-#[get("/integrations")]
 async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> Answer<HttpResponse> {
     let at = params.0.cursor;
     let after: Option<String> = cursor(at.as_deref())?;
@@ -109,7 +111,6 @@ fn view(app: &App, one: &Integration, requests: &[HookRequest]) -> Value {
     })
 }
 
-#[get("/integrations/{id}")]
 async fn show(
     app: web::Data<App>,
     by: SignedIn,
@@ -143,14 +144,12 @@ async fn show(
 }
 
 /// Replays a saved request.
-#[post("/integrations/{id}/bodies/{body}/replay")]
 async fn replay(
     app: web::Data<App>,
     sent: Filled,
     path: web::Path<(String, String)>,
-    _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
-    let actor = sent.needs(&app, Role::Admin).await?;
+    let actor = sent.actor();
     sent.fields.finish()?;
     let (id, body) = path.into_inner();
     let id = own("integration", IntegrationId::parse(&id))?;

@@ -17,6 +17,7 @@ mod incidents;
 mod integrations;
 mod matchers;
 mod notices;
+pub mod pages;
 mod params;
 mod quiet;
 mod quiet_forms;
@@ -31,6 +32,8 @@ mod why;
 use actix_web::middleware::from_fn;
 use actix_web::web;
 
+use pages::{Page, Pages, SCOPE};
+
 use super::problem::{Answer, Problem};
 use super::{edge, error_page};
 use crate::base::error::Error;
@@ -39,67 +42,31 @@ use crate::http::page::Limit;
 /// The number of rows of a list on one page.
 const ROWS: Limit = Limit(100);
 
-/// The paths of the pages, below `/admin`. The answer to a request with another method names the methods of its path.
-pub const PAGES: [&str; 26] = [
-    "",
-    "/audit",
-    "/audit/verify",
-    "/automation",
-    "/directory",
-    "/directory/accounts",
-    "/directory/accounts/{id}",
-    "/directory/find",
-    "/directory/people",
-    "/directory/people/{id}",
-    "/directory/resources",
-    "/directory/resources/{type}/{id}",
-    "/incidents/{id}",
-    "/integrations",
-    "/integrations/{id}",
-    "/notices/{id}",
-    "/quiet",
-    "/quiet/silences/new",
-    "/quiet/windows/new",
-    "/rules",
-    "/rules/new",
-    "/rules/{id}",
-    "/sign-in",
-    "/templates",
-    "/templates/{phase}",
-    "/watching",
-];
-/// The paths that take forms, below `/admin`.
-pub const FORMS: [&str; 12] = [
-    "/integrations/{id}/bodies/{body}/replay",
-    "/quiet/silences",
-    "/quiet/silences/{id}/end",
-    "/quiet/windows",
-    "/quiet/windows/{id}/end",
-    "/rules",
-    "/rules/try",
-    "/rules/{id}",
-    "/rules/{id}/delete",
-    "/rules/{id}/move",
-    "/sign-in",
-    "/sign-out",
-];
+/// The pages below `/admin`, each with its role.
+pub fn pages() -> Vec<Page> {
+    let mut pages = Pages::default();
+    session::routes(&mut pages);
+    incidents::routes(&mut pages);
+    incident::routes(&mut pages);
+    notices::routes(&mut pages);
+    directory::routes(&mut pages);
+    integrations::routes(&mut pages);
+    rules::routes(&mut pages);
+    quiet::routes(&mut pages);
+    watching::routes(&mut pages);
+    automation::routes(&mut pages);
+    templates::routes(&mut pages);
+    audit::routes(&mut pages);
+    pages.into_all()
+}
 
-/// Adds the pages below `/admin`.
+/// Serves the pages, behind the guard.
 pub fn routes(config: &mut web::ServiceConfig) {
+    let scope = pages().into_iter().fold(web::scope(SCOPE), |scope, page| {
+        scope.service(page.into_resource())
+    });
     config.service(
-        web::scope("/admin")
-            .configure(session::routes)
-            .configure(incidents::routes)
-            .configure(incident::routes)
-            .configure(notices::routes)
-            .configure(directory::routes)
-            .configure(integrations::routes)
-            .configure(rules::routes)
-            .configure(quiet::routes)
-            .configure(watching::routes)
-            .configure(automation::routes)
-            .configure(templates::routes)
-            .configure(audit::routes)
+        scope
             .default_service(web::to(edge::not_served))
             .wrap(from_fn(session::guard))
             .wrap(from_fn(error_page::always)),

@@ -6,16 +6,18 @@
 
 use std::collections::HashMap;
 
-use actix_web::{HttpResponse, get, web};
+use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::pages::Pages;
 use super::params::Form;
 use super::session::SignedIn;
 use super::view::{
     Frame, When, account_path, call, count, grouped, link, person_path, progress, shown_url, zone,
 };
 use super::{ROWS, own};
+use crate::auth::Role;
 use crate::base::id::NoticeId;
 use crate::delivery::{self, Delivery};
 use crate::feedback::{Feedback, stored};
@@ -26,8 +28,8 @@ use crate::incident;
 use crate::notice::compose::paragraphs;
 use crate::notice::{self, DeliveryCounts, Notice, Preview, State};
 
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config.service(show);
+pub(super) fn routes(pages: &mut Pages) {
+    pages.search("/notices/{id}", Role::Viewer, show);
 }
 
 /// The number of rendered emails in a preview.
@@ -42,7 +44,6 @@ struct ShowParams {
     cursor: Option<String>,
 }
 
-#[get("/notices/{id}")]
 async fn show(
     app: web::Data<App>,
     by: SignedIn,

@@ -3,12 +3,13 @@
 //!
 //! A time always has its time zone.
 
-use actix_web::{HttpResponse, get, post, web};
+use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::filled::{Filled, back_to};
 use super::matchers::in_words;
+use super::pages::Pages;
 use super::params::Form;
 use super::session::SignedIn;
 use super::view::{Frame, When, count, cut, duration, link};
@@ -19,16 +20,15 @@ use crate::base::id::QuietId;
 use crate::base::time::Timestamp;
 use crate::directory::source::cron;
 use crate::http::App;
-use crate::http::extract::{NoParams, Params};
 use crate::http::page::{Limit, cursor, page};
 use crate::http::problem::Answer;
 
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config
-        .service(list)
-        .configure(quiet_forms::routes)
-        .service(end_silence)
-        .service(end_window);
+pub(super) fn routes(pages: &mut Pages) {
+    pages.search("/quiet", Role::Viewer, list);
+    quiet_forms::routes(pages);
+    pages
+        .send("/quiet/silences/{id}/end", Role::Operator, end_silence)
+        .send("/quiet/windows/{id}/end", Role::Operator, end_window);
 }
 
 pub(super) const PATH: &str = "/admin/quiet";
@@ -45,7 +45,6 @@ struct ListParams {
     windows_before: Option<String>,
 }
 
-#[get("/quiet")]
 async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> Answer<HttpResponse> {
     let p = params.0;
     let silences_before: Option<String> = cursor(p.silences_before.as_deref())?;
@@ -168,28 +167,16 @@ fn window_row(one: Quiet, now: Timestamp) -> Value {
     row
 }
 
-#[post("/quiet/silences/{id}/end")]
-async fn end_silence(
-    app: web::Data<App>,
-    sent: Filled,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn end_silence(app: web::Data<App>, sent: Filled, id: web::Path<String>) -> Answer<HttpResponse> {
     end(&app, sent, Kind::Silence, &id).await
 }
 
-#[post("/quiet/windows/{id}/end")]
-async fn end_window(
-    app: web::Data<App>,
-    sent: Filled,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn end_window(app: web::Data<App>, sent: Filled, id: web::Path<String>) -> Answer<HttpResponse> {
     end(&app, sent, Kind::Maintenance, &id).await
 }
 
 async fn end(app: &App, sent: Filled, kind: Kind, id: &str) -> Answer<HttpResponse> {
-    let actor = sent.needs(app, Role::Operator).await?;
+    let actor = sent.actor();
     sent.fields.finish()?;
     let (what, section) = match kind {
         Kind::Silence => ("silence", "silences"),

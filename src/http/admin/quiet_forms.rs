@@ -3,12 +3,13 @@
 //! A time always has its time zone. The typed values are kept if some of them are wrong.
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use actix_web::{HttpResponse, web};
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::filled::{Fields, Filled, Wrong, back_to, field, needs, typed};
+use super::filled::{Fields, Filled, Wrong, back_to, field, typed};
 use super::matchers::Rows;
+use super::pages::Pages;
 use super::quiet::{PART, PATH};
 use super::rule_form::{resources, resources_field};
 use super::session::SignedIn;
@@ -18,15 +19,14 @@ use crate::auth::Role;
 use crate::base::error::Result;
 use crate::base::time::{Timestamp, time_zone};
 use crate::http::App;
-use crate::http::extract::{NoParams, Params};
 use crate::http::problem::Answer;
 
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config
-        .service(new_silence)
-        .service(silence)
-        .service(new_window)
-        .service(window);
+pub(super) fn routes(pages: &mut Pages) {
+    pages
+        .show("/quiet/silences/new", Role::Operator, new_silence)
+        .send("/quiet/silences", Role::Operator, silence)
+        .show("/quiet/windows/new", Role::Operator, new_window)
+        .send("/quiet/windows", Role::Operator, window);
 }
 
 /// Adds an error of storing or checking the form to the other errors. Returns whether the form was stored.
@@ -167,14 +167,7 @@ impl SilenceForm {
     }
 }
 
-#[get("/quiet/silences/new")]
-async fn new_silence(
-    app: web::Data<App>,
-    req: HttpRequest,
-    by: SignedIn,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
-    needs(&app, &by, Role::Operator, req.method().as_str(), req.path()).await?;
+async fn new_silence(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
     let form = SilenceForm {
         times: Times::usual(app.clock().now()),
         ..SilenceForm::default()
@@ -182,9 +175,8 @@ async fn new_silence(
     form.answer(&app, &by, StatusCode::OK, Wrong::default())
 }
 
-#[post("/quiet/silences")]
-async fn silence(app: web::Data<App>, sent: Filled, _: Params<NoParams>) -> Answer<HttpResponse> {
-    let actor = sent.needs(&app, Role::Operator).await?;
+async fn silence(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
+    let actor = sent.actor();
     let Filled { by, mut fields, .. } = sent;
     let form = SilenceForm {
         reason: fields.take("reason"),
@@ -296,14 +288,7 @@ impl WindowForm {
     }
 }
 
-#[get("/quiet/windows/new")]
-async fn new_window(
-    app: web::Data<App>,
-    req: HttpRequest,
-    by: SignedIn,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
-    needs(&app, &by, Role::Operator, req.method().as_str(), req.path()).await?;
+async fn new_window(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
     let form = WindowForm {
         times: Times::usual(app.clock().now()),
         ..WindowForm::default()
@@ -311,9 +296,8 @@ async fn new_window(
     form.answer(&app, &by, StatusCode::OK, Wrong::default())
 }
 
-#[post("/quiet/windows")]
-async fn window(app: web::Data<App>, sent: Filled, _: Params<NoParams>) -> Answer<HttpResponse> {
-    let actor = sent.needs(&app, Role::Operator).await?;
+async fn window(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
+    let actor = sent.actor();
     let Filled { by, mut fields, .. } = sent;
     let form = WindowForm {
         name: fields.take("name"),

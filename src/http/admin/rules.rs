@@ -4,12 +4,13 @@
 //! Rules are created, changed and moved only by the functions that the API also uses. A test stores nothing.
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
-use super::filled::{Fields, Filled, Wrong, back_to, needs};
+use super::filled::{Fields, Filled, Wrong, back_to};
 use super::matchers::in_words;
 use super::own;
+use super::pages::Pages;
 use super::rule_form::RuleForm;
 use super::session::SignedIn;
 use super::view::{Frame, When, cut, duration};
@@ -24,20 +25,19 @@ use crate::base::error::{Error, Result};
 use crate::base::id::{AlertRuleId, IntegrationId};
 use crate::db::Conn;
 use crate::http::App;
-use crate::http::extract::{NoParams, Params};
 use crate::http::problem::{Answer, Problem};
 
-pub(super) fn routes(config: &mut web::ServiceConfig) {
+pub(super) fn routes(pages: &mut Pages) {
     // Paths with a fixed word come before paths with an ID.
-    config
-        .service(list)
-        .service(create)
-        .service(fresh)
-        .service(try_it)
-        .service(show)
-        .service(replace)
-        .service(step)
-        .service(delete);
+    pages
+        .show("/rules", Role::Viewer, list)
+        .send("/rules", Role::Admin, create)
+        .show("/rules/new", Role::Admin, fresh)
+        .send("/rules/try", Role::Admin, try_it)
+        .show("/rules/{id}", Role::Admin, show)
+        .send("/rules/{id}", Role::Admin, replace)
+        .send("/rules/{id}/move", Role::Admin, step)
+        .send("/rules/{id}/delete", Role::Admin, delete);
 }
 
 const PATH: &str = "/admin/rules";
@@ -65,8 +65,7 @@ fn integrations(conn: &mut Conn) -> Result<Vec<(IntegrationId, String)>> {
         .collect())
 }
 
-#[get("/rules")]
-async fn list(app: web::Data<App>, by: SignedIn, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn list(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
     let (rules, integrations) = app
         .db
         .read(|conn| Ok((grouping::list(conn, None, MOST)?, integrations(conn)?)))
@@ -171,14 +170,7 @@ fn body_row(head: &KeptHead, integrations: &[(IntegrationId, String)], chosen: &
     })
 }
 
-#[get("/rules/new")]
-async fn fresh(
-    app: web::Data<App>,
-    req: HttpRequest,
-    by: SignedIn,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
-    needs(&app, &by, Role::Admin, req.method().as_str(), req.path()).await?;
+async fn fresh(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
     let form = RuleForm::empty();
     form_page(&app, &by, StatusCode::OK, &form, (None, Wrong::default()), None).await
 }
@@ -192,15 +184,7 @@ async fn there(app: &App, id: AlertRuleId) -> Answer<AlertRule> {
     Ok(rule)
 }
 
-#[get("/rules/{id}")]
-async fn show(
-    app: web::Data<App>,
-    req: HttpRequest,
-    by: SignedIn,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
-    needs(&app, &by, Role::Admin, req.method().as_str(), req.path()).await?;
+async fn show(app: web::Data<App>, by: SignedIn, id: web::Path<String>) -> Answer<HttpResponse> {
     let rule = there(&app, rule_id(&id)?).await?;
     let Some(form) = RuleForm::of(&rule) else {
         let why = "this rule holds what a form cannot show without changing it (space around a value, say): \
@@ -218,24 +202,17 @@ async fn show(
     .await
 }
 
-#[post("/rules")]
-async fn create(app: web::Data<App>, sent: Filled, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn create(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
     save(app, sent, None).await
 }
 
-#[post("/rules/{id}")]
-async fn replace(
-    app: web::Data<App>,
-    sent: Filled,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn replace(app: web::Data<App>, sent: Filled, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = rule_id(&id)?;
     save(app, sent, Some(id)).await
 }
 
 async fn save(app: web::Data<App>, sent: Filled, id: Option<AlertRuleId>) -> Answer<HttpResponse> {
-    let actor = sent.needs(&app, Role::Admin).await?;
+    let actor = sent.actor();
     let Filled { by, mut fields, .. } = sent;
     let of = match id {
         Some(id) => Some(there(&app, id).await?),
@@ -281,9 +258,7 @@ fn read_form(fields: &mut Fields) -> RuleForm {
 }
 
 /// Tests the typed rule with a saved request. Nothing is stored, and the form is shown again unchanged.
-#[post("/rules/try")]
-async fn try_it(app: web::Data<App>, sent: Filled, _: Params<NoParams>) -> Answer<HttpResponse> {
-    sent.needs(&app, Role::Admin).await?;
+async fn try_it(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
     let Filled { by, mut fields, .. } = sent;
     let of = fields.take("of");
     let form = RuleForm::read(&mut fields);
@@ -402,14 +377,8 @@ fn tried_row(alert: &TriedAlert, holds: bool, position: i64) -> Value {
 }
 
 /// Moves a rule one place up or down.
-#[post("/rules/{id}/move")]
-async fn step(
-    app: web::Data<App>,
-    sent: Filled,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
-    let actor = sent.needs(&app, Role::Admin).await?;
+async fn step(app: web::Data<App>, sent: Filled, id: web::Path<String>) -> Answer<HttpResponse> {
+    let actor = sent.actor();
     let mut fields = sent.fields;
     let to = fields.take("to");
     fields.finish()?;
@@ -442,14 +411,8 @@ async fn step(
     Ok(back_to(&back))
 }
 
-#[post("/rules/{id}/delete")]
-async fn delete(
-    app: web::Data<App>,
-    sent: Filled,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
-    let actor = sent.needs(&app, Role::Admin).await?;
+async fn delete(app: web::Data<App>, sent: Filled, id: web::Path<String>) -> Answer<HttpResponse> {
+    let actor = sent.actor();
     sent.fields.finish()?;
     let id = rule_id(&id)?;
     app.db.write(&actor, move |tx| grouping::delete(tx, &id)).await?;

@@ -8,29 +8,34 @@
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::cookie::{Cookie, SameSite};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
 use actix_web::http::header::{LOCATION, SET_COOKIE};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, get, post, web};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::pages::Pages;
 use super::view::Frame;
-use crate::auth::sessions;
-use crate::auth::{self, Caller};
+use crate::auth::{self, Caller, Role, sessions};
 use crate::base::error::Error;
-use crate::http::App;
-use crate::http::extract::{NoParams, Params, is_media, parse_query, read_body};
+use crate::http::auth as guards;
+use crate::http::extract::{is_media, parse_query, read_body};
 use crate::http::problem::{Answer, Problem};
 use crate::http::refusals::Door;
+use crate::http::routes::Routes;
+use crate::http::{App, edge};
 
 const COOKIE: &str = "candor_session";
 const SIGN_IN: &str = "/admin/sign-in";
 /// The largest size of the sign-in form, in bytes.
 const MAX_FORM: usize = 8 * 1024;
 
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config.service(form).service(sign_in).service(sign_out);
+pub(super) fn routes(pages: &mut Pages) {
+    pages
+        .public(Method::GET, "/sign-in", form)
+        .public(Method::POST, "/sign-in", sign_in)
+        .send("/sign-out", Role::Viewer, sign_out);
 }
 
 /// The signed-in caller and the session. It exists for every request that [`guard`] accepted.
@@ -68,31 +73,50 @@ impl FromRequest for SignedIn {
     }
 }
 
-/// Accepts requests with a valid session and redirects all others to the sign-in page.
+/// Lets requests through that have a valid session and the role of the page. Sends those without a session to the sign-in.
 pub async fn guard(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    if req.path() == SIGN_IN {
-        return Ok(next.call(req).await?.map_into_boxed_body());
-    }
-    match holder(&req).await {
-        Ok(Some((caller, session))) => {
-            req.extensions_mut().insert(caller);
-            req.extensions_mut().insert(session);
-            Ok(next.call(req).await?.map_into_boxed_body())
-        }
-        Ok(None) => Ok(req.into_response(to(SIGN_IN))),
-        Err(problem) => Ok(req.into_response(HttpResponse::from_error(problem))),
+    match instead(&req).await {
+        Ok(None) => Ok(next.call(req).await?.map_into_boxed_body()),
+        Ok(Some(answer)) => Ok(req.into_response(answer)),
+        // The page of an error shows what the error says; `into_response` would leave that out.
+        Err(problem) => Ok(req.error_response(problem)),
     }
 }
 
-async fn holder(req: &ServiceRequest) -> Answer<Option<(Caller, Session)>> {
-    let Some(app) = req.app_data::<web::Data<App>>().cloned() else {
-        return Err(Problem::Domain(Error::internal(
-            "the application is not configured",
-        )));
+/// What is answered in the place of a page. None where the request may go on.
+async fn instead(req: &ServiceRequest) -> Answer<Option<HttpResponse>> {
+    let app: web::Data<App> = guards::configured(req)?;
+    let routes: web::Data<Routes> = guards::configured(req)?;
+    let route = routes.find(req.method(), req.match_info().as_str());
+    if let Some(public) = route.filter(|route| route.role.is_none()) {
+        public.check_query(req.query_string())?;
+        return Ok(None);
+    }
+    let paths = guards::configured(req)?;
+    let not_served = || edge::not_served(req.request().clone(), paths);
+    // Another method of the form for signing in needs no session either.
+    if route.is_none() && req.path() == SIGN_IN {
+        return not_served().await.map(Some);
+    }
+    let Some((caller, session)) = holder(&app, req).await? else {
+        return Ok(Some(to(SIGN_IN)));
     };
+    req.extensions_mut().insert(caller.clone());
+    req.extensions_mut().insert(session);
+    let Some(route) = route else {
+        return not_served().await.map(Some);
+    };
+    if let Some(role) = route.role {
+        guards::require(&app, &caller, role, req, "you have").await?;
+    }
+    route.check_query(req.query_string())?;
+    Ok(None)
+}
+
+async fn holder(app: &App, req: &ServiceRequest) -> Answer<Option<(Caller, Session)>> {
     let Some(cookie) = req.cookie(COOKIE) else {
         return Ok(None);
     };
@@ -119,8 +143,7 @@ fn sign_in_page(app: &App, status: StatusCode, wrong: bool) -> Answer<HttpRespon
 }
 
 /// Shows the sign-in form.
-#[get("/sign-in")]
-async fn form(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn form(app: web::Data<App>) -> Answer<HttpResponse> {
     sign_in_page(&app, StatusCode::OK, false)
 }
 
@@ -132,13 +155,7 @@ struct Given {
 }
 
 /// Starts a session if the token is valid.
-#[post("/sign-in")]
-async fn sign_in(
-    app: web::Data<App>,
-    req: HttpRequest,
-    _: Params<NoParams>,
-    payload: web::Payload,
-) -> Answer<HttpResponse> {
+async fn sign_in(app: web::Data<App>, req: HttpRequest, payload: web::Payload) -> Answer<HttpResponse> {
     if !is_media(&req, "application/x-www-form-urlencoded") {
         return Err(Problem::UnsupportedMedia("application/x-www-form-urlencoded"));
     }
@@ -169,8 +186,7 @@ async fn sign_in(
 }
 
 /// Ends the session, also for anybody who has copied its cookie.
-#[post("/sign-out")]
-async fn sign_out(app: web::Data<App>, _: Params<NoParams>, by: SignedIn) -> Answer<HttpResponse> {
+async fn sign_out(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
     let SignedIn(caller, session) = by;
     let actor = caller.actor();
     app.db

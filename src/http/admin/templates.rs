@@ -3,27 +3,29 @@
 //! A saved template that does not render any more never breaks the page. It is shown with the reason, because
 //! somebody must correct it before the next notice.
 
-use actix_web::{HttpResponse, get, web};
+use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
 use super::own;
+use super::pages::Pages;
 use super::session::SignedIn;
 use super::view::{Frame, call};
+use crate::auth::Role;
 use crate::http::App;
-use crate::http::extract::{NoParams, Params};
 use crate::http::problem::Answer;
 use crate::notice::template::{Phase, Rendered, samples};
 use crate::notice::templates::{self, TemplateView};
 
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config.service(list).service(show);
+pub(super) fn routes(pages: &mut Pages) {
+    pages
+        .show("/templates", Role::Viewer, list)
+        .show("/templates/{phase}", Role::Viewer, show);
 }
 
 /// The titles of the samples of [`samples`], in their order.
 const SAMPLES: [&str; 3] = ["The usual mail", "The longest mail", "The shortest mail"];
 
-#[get("/templates")]
-async fn list(app: web::Data<App>, by: SignedIn, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn list(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
     let templates = app
         .db
         .read(|conn| {
@@ -39,13 +41,7 @@ async fn list(app: web::Data<App>, by: SignedIn, _: Params<NoParams>) -> Answer<
     )
 }
 
-#[get("/templates/{phase}")]
-async fn show(
-    app: web::Data<App>,
-    by: SignedIn,
-    phase: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn show(app: web::Data<App>, by: SignedIn, phase: web::Path<String>) -> Answer<HttpResponse> {
     let phase = own("template", Phase::parse(&phase))?;
     let template = app
         .db

@@ -3,13 +3,15 @@
 //! The URL of a heartbeat, the value of a check's header, and a query are never shown, because they may
 //! contain a secret.
 
-use actix_web::{HttpResponse, get, web};
+use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::pages::Pages;
 use super::params::Form;
 use super::session::SignedIn;
 use super::view::{Frame, When, call, cut, duration, grouped, link};
+use crate::auth::Role;
 use crate::directory::ResourceRef;
 use crate::http::App;
 use crate::http::page::{Limit, Page, cursor, page};
@@ -18,8 +20,8 @@ use crate::watch::check::{self, Check, CheckState};
 use crate::watch::heartbeat::{self, Heartbeat, HeartbeatState};
 use crate::watch::without_query;
 
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config.service(list);
+pub(super) fn routes(pages: &mut Pages) {
+    pages.search("/watching", Role::Viewer, list);
 }
 
 const ROWS: Limit = Limit(100);
@@ -31,7 +33,6 @@ struct ListParams {
     heartbeats_after: Option<String>,
 }
 
-#[get("/watching")]
 async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> Answer<HttpResponse> {
     let p = params.0;
     let checks_after: Option<String> = cursor(p.checks_after.as_deref())?;

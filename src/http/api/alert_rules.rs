@@ -8,7 +8,7 @@ use crate::alert::grouping::{self, AlertRule, NewAlertRule};
 use crate::base::id::AlertRuleId;
 use crate::http::App;
 use crate::http::auth::By;
-use crate::http::extract::{Body, NoParams, Params};
+use crate::http::extract::{Body, Params};
 use crate::http::page::{Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 
@@ -27,15 +27,10 @@ fn rule_id(text: &str) -> Answer<AlertRuleId> {
 }
 
 /// Creates a rule as the last one. The first rule that an alert matches decides about it.
-#[utoipa::path(tag = "Alerts", request_body = NewAlertRule,
+#[utoipa::path(tag = "Alerts", security(("token" = ["admin"])), request_body = NewAlertRule,
     responses((status = 201, body = AlertRule), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/alert-rules")]
-async fn create(
-    app: web::Data<App>,
-    by: By,
-    _: Params<NoParams>,
-    body: Body<NewAlertRule>,
-) -> Answer<HttpResponse> {
+async fn create(app: web::Data<App>, by: By, body: Body<NewAlertRule>) -> Answer<HttpResponse> {
     let made = app
         .db
         .write(&by.0, move |tx| grouping::create(tx, &body.0))
@@ -44,7 +39,7 @@ async fn create(
 }
 
 /// Returns the rules in their order.
-#[utoipa::path(tag = "Alerts", params(Paging), responses((status = 200, body = Page<AlertRule>)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(Paging), responses((status = 200, body = Page<AlertRule>)))]
 #[get("/alert-rules")]
 async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
     let Paging { limit, cursor: at } = params.0;
@@ -65,15 +60,10 @@ struct AlertRuleOrder {
 }
 
 /// Changes the order of the rules and returns them.
-#[utoipa::path(tag = "Alerts", request_body = AlertRuleOrder,
+#[utoipa::path(tag = "Alerts", security(("token" = ["admin"])), request_body = AlertRuleOrder,
     responses((status = 200, body = Vec<AlertRule>), (status = 422, body = ProblemDocument)))]
 #[post("/alert-rules/order")]
-async fn order(
-    app: web::Data<App>,
-    by: By,
-    _: Params<NoParams>,
-    body: Body<AlertRuleOrder>,
-) -> Answer<HttpResponse> {
+async fn order(app: web::Data<App>, by: By, body: Body<AlertRuleOrder>) -> Answer<HttpResponse> {
     let rules = app
         .db
         .write(&by.0, move |tx| grouping::order(tx, &body.0.rules))
@@ -82,22 +72,21 @@ async fn order(
 }
 
 /// Returns a rule, even if it was deleted.
-#[utoipa::path(tag = "Alerts", responses((status = 200, body = AlertRule), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), responses((status = 200, body = AlertRule), (status = 404, body = ProblemDocument)))]
 #[get("/alert-rules/{id}")]
-async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = rule_id(&id)?;
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| grouping::get(conn, &id)).await?))
 }
 
 /// Replaces a rule. The new rule has the same position, and its groups keep their incidents.
-#[utoipa::path(tag = "Alerts", request_body = NewAlertRule,
+#[utoipa::path(tag = "Alerts", security(("token" = ["admin"])), request_body = NewAlertRule,
     responses((status = 200, body = AlertRule), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[put("/alert-rules/{id}")]
 async fn replace(
     app: web::Data<App>,
     by: By,
     id: web::Path<String>,
-    _: Params<NoParams>,
     body: Body<NewAlertRule>,
 ) -> Answer<HttpResponse> {
     let id = rule_id(&id)?;
@@ -109,14 +98,9 @@ async fn replace(
 }
 
 /// Deletes a rule. Alerts that it has placed stay in their incidents.
-#[utoipa::path(tag = "Alerts", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["admin"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/alert-rules/{id}")]
-async fn delete_one(
-    app: web::Data<App>,
-    by: By,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn delete_one(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = rule_id(&id)?;
     app.db.write(&by.0, move |tx| grouping::delete(tx, &id)).await?;
     Ok(HttpResponse::NoContent().finish())

@@ -14,7 +14,7 @@ use crate::alert::{self, AlertView, Status};
 use crate::base::id::{IncidentId, IntegrationId};
 use crate::http::App;
 use crate::http::auth::By;
-use crate::http::extract::{Body, NoParams, Params};
+use crate::http::extract::{Body, Params};
 use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 
@@ -33,15 +33,10 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
 }
 
 /// Creates an integration. Its `hook_url` is shown only once.
-#[utoipa::path(tag = "Alerts", request_body = NewIntegration,
+#[utoipa::path(tag = "Alerts", security(("token" = ["admin"])), request_body = NewIntegration,
     responses((status = 201, body = CreatedIntegration), (status = 422, body = ProblemDocument)))]
 #[post("/integrations")]
-async fn create(
-    app: web::Data<App>,
-    by: By,
-    _: Params<NoParams>,
-    body: Body<NewIntegration>,
-) -> Answer<HttpResponse> {
+async fn create(app: web::Data<App>, by: By, body: Body<NewIntegration>) -> Answer<HttpResponse> {
     let public_url = app.sending.public_url.clone();
     let created = app
         .db
@@ -51,7 +46,7 @@ async fn create(
 }
 
 /// Returns the integrations, oldest first.
-#[utoipa::path(tag = "Alerts", params(Paging), responses((status = 200, body = Page<Integration>)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(Paging), responses((status = 200, body = Page<Integration>)))]
 #[get("/integrations")]
 async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
     let Paging { limit, cursor: at } = params.0;
@@ -64,16 +59,16 @@ async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpRespons
 }
 
 /// Returns an integration, even if it was ended.
-#[utoipa::path(tag = "Alerts", responses((status = 200, body = Integration), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), responses((status = 200, body = Integration), (status = 404, body = ProblemDocument)))]
 #[get("/integrations/{id}")]
-async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = own("integration", IntegrationId::parse(&id))?;
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| integration::get(conn, &id)).await?))
 }
 
 /// Changes an integration. Fields that are left out stay unchanged. To replace a secret, add the new one,
 /// make the sender use it, and then remove the old one.
-#[utoipa::path(tag = "Alerts", request_body = IntegrationPatch,
+#[utoipa::path(tag = "Alerts", security(("token" = ["admin"])), request_body = IntegrationPatch,
     responses((status = 200, body = Integration), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
         (status = 422, body = ProblemDocument)))]
 #[patch("/integrations/{id}")]
@@ -81,7 +76,6 @@ async fn change(
     app: web::Data<App>,
     by: By,
     id: web::Path<String>,
-    _: Params<NoParams>,
     body: Body<IntegrationPatch>,
 ) -> Answer<HttpResponse> {
     let id = own("integration", IntegrationId::parse(&id))?;
@@ -93,14 +87,9 @@ async fn change(
 }
 
 /// Ends an integration. Its URL answers with 404 from now on.
-#[utoipa::path(tag = "Alerts", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["admin"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/integrations/{id}")]
-async fn delete_one(
-    app: web::Data<App>,
-    by: By,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn delete_one(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = own("integration", IntegrationId::parse(&id))?;
     app.db
         .write(&by.0, move |tx| integration::delete(tx, &id))
@@ -110,7 +99,7 @@ async fn delete_one(
 
 /// Returns the last 100 requests, newest first, with how they were sent and their result. Requests that could
 /// not be parsed are included.
-#[utoipa::path(tag = "Alerts", params(Paging),
+#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(Paging),
     responses((status = 200, body = Page<HookRequest>), (status = 404, body = ProblemDocument)))]
 #[get("/integrations/{id}/bodies")]
 async fn bodies(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>) -> Answer<HttpResponse> {
@@ -129,16 +118,11 @@ async fn last(app: &App, id: &str, params: Paging) -> Answer<HttpResponse> {
 }
 
 /// Replays a saved request, as if it arrived now.
-#[utoipa::path(tag = "Alerts",
+#[utoipa::path(tag = "Alerts", security(("token" = ["admin"])),
     responses((status = 202, body = Taken), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
         (status = 422, body = ProblemDocument)))]
 #[post("/integrations/{id}/bodies/{body}/replay")]
-async fn replay(
-    app: web::Data<App>,
-    by: By,
-    path: web::Path<(String, String)>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn replay(app: web::Data<App>, by: By, path: web::Path<(String, String)>) -> Answer<HttpResponse> {
     let (id, body) = path.into_inner();
     let id = own("integration", IntegrationId::parse(&id))?;
     let body: i64 = own("body", body.parse().map_err(|_| "is not a number".to_owned()))?;
@@ -151,15 +135,10 @@ async fn replay(
 
 /// Shows what would happen with a request: its alerts, the resources that they name, the rule, silence or
 /// maintenance window of each alert, and the incident that it would open or join. Nothing is stored.
-#[utoipa::path(tag = "Alerts", request_body = Trial,
+#[utoipa::path(tag = "Alerts", security(("token" = ["admin"])), request_body = Trial,
     responses((status = 200, body = Understood), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/integrations/{id}/try")]
-async fn try_body(
-    app: web::Data<App>,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-    body: Body<Trial>,
-) -> Answer<HttpResponse> {
+async fn try_body(app: web::Data<App>, id: web::Path<String>, body: Body<Trial>) -> Answer<HttpResponse> {
     let id = own("integration", IntegrationId::parse(&id))?;
     let now = app.clock().now();
     let understood = app
@@ -170,7 +149,7 @@ async fn try_body(
 }
 
 /// Returns the same as `bodies`. This is its older name.
-#[utoipa::path(tag = "Alerts", params(Paging),
+#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(Paging),
     responses((status = 200, body = Page<HookRequest>), (status = 404, body = ProblemDocument)))]
 #[get("/integrations/{id}/requests")]
 async fn requests(
@@ -200,7 +179,7 @@ struct AlertParams {
 }
 
 /// Returns the alerts, newest first.
-#[utoipa::path(tag = "Alerts", params(AlertParams),
+#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(AlertParams),
     responses((status = 200, body = Page<AlertView>), (status = 404, body = ProblemDocument)))]
 #[get("/alerts")]
 async fn list_alerts(app: web::Data<App>, params: Params<AlertParams>) -> Answer<HttpResponse> {

@@ -130,7 +130,7 @@ fn time_of(at: At) -> Option<Timestamp> {
 }
 
 /// Returns the people that an incident affects, each with all reasons.
-#[utoipa::path(tag = "Incidents", params(AudienceParams),
+#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(AudienceParams),
     responses((status = 200, body = AudiencePage), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[get("/incidents/{id}/audience")]
 async fn get_audience(
@@ -220,7 +220,7 @@ struct Explanation {
 
 /// Explains why a person is in the audience, or why not: every role that the person has or had, and where the
 /// path from it ends.
-#[utoipa::path(tag = "Incidents", params(ExplainParams),
+#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(ExplainParams),
     responses((status = 200, body = Explanation), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[get("/incidents/{id}/audience/explain")]
 async fn explain_audience(
@@ -290,7 +290,7 @@ struct ComparisonPage {
 }
 
 /// Compares who owned the affected resources at two times. Both use the current affected resources.
-#[utoipa::path(tag = "Incidents", params(CompareParams),
+#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(CompareParams),
     responses((status = 200, body = ComparisonPage), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[get("/incidents/{id}/audience/difference")]
 async fn compare_audience(

@@ -9,7 +9,7 @@ use crate::audit::{self, EventView, Filter, Verification};
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
 use crate::http::App;
-use crate::http::extract::{NoParams, Params};
+use crate::http::extract::Params;
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 
@@ -42,7 +42,7 @@ struct AuditParams {
 }
 
 /// Returns who did what to which subject, when, and the state before and after, newest first.
-#[utoipa::path(tag = "Audit", params(AuditParams),
+#[utoipa::path(tag = "Audit", security(("token" = ["viewer"])), params(AuditParams),
     responses((status = 200, body = Page<EventView>), (status = 422, body = ProblemDocument)))]
 #[get("/audit")]
 async fn list(app: web::Data<App>, params: Params<AuditParams>) -> Answer<HttpResponse> {
@@ -65,16 +65,16 @@ async fn list(app: web::Data<App>, params: Params<AuditParams>) -> Answer<HttpRe
 }
 
 /// Verifies the whole audit trail.
-#[utoipa::path(tag = "Audit", responses((status = 200, body = Verification)))]
+#[utoipa::path(tag = "Audit", security(("token" = ["viewer"])), responses((status = 200, body = Verification)))]
 #[get("/audit/verify")]
-async fn verify(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn verify(app: web::Data<App>) -> Answer<HttpResponse> {
     Ok(HttpResponse::Ok().json(app.db.read(audit::verify).await?))
 }
 
 /// Returns every event in the order of the chain, as NDJSON.
-#[utoipa::path(tag = "Audit", responses((status = 200, description = "One event a line", content_type = "application/x-ndjson")))]
+#[utoipa::path(tag = "Audit", security(("token" = ["viewer"])), responses((status = 200, description = "One event a line", content_type = "application/x-ndjson")))]
 #[get("/audit/export")]
-async fn export(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn export(app: web::Data<App>) -> Answer<HttpResponse> {
     const STEP: i64 = 1_000;
     let pages = stream::try_unfold(Some(0_i64), move |after| {
         let app = app.clone();

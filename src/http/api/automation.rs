@@ -9,7 +9,7 @@ use crate::base::id::{IncidentId, PolicyId};
 use crate::base::time::Timestamp;
 use crate::http::App;
 use crate::http::auth::By;
-use crate::http::extract::{Body, NoParams, Params};
+use crate::http::extract::{Body, Params};
 use crate::http::page::{Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 use crate::operators::overdue;
@@ -31,15 +31,10 @@ fn policy_id(text: &str) -> Answer<PolicyId> {
 }
 
 /// Creates a policy. When an incident opens, the first enabled policy that matches it decides what happens.
-#[utoipa::path(tag = "Automation", request_body = NewPolicy,
+#[utoipa::path(tag = "Automation", security(("token" = ["admin"])), request_body = NewPolicy,
     responses((status = 201, body = Policy), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/automation/policies")]
-async fn create(
-    app: web::Data<App>,
-    by: By,
-    _: Params<NoParams>,
-    body: Body<NewPolicy>,
-) -> Answer<HttpResponse> {
+async fn create(app: web::Data<App>, by: By, body: Body<NewPolicy>) -> Answer<HttpResponse> {
     let policy = app.db.write(&by.0, move |tx| policy::create(tx, body.0)).await?;
     Ok(HttpResponse::Created().json(policy))
 }
@@ -54,9 +49,9 @@ struct Policies {
 }
 
 /// Returns all policies, in the order in which they are tried.
-#[utoipa::path(tag = "Automation", responses((status = 200, body = Policies)))]
+#[utoipa::path(tag = "Automation", security(("token" = ["viewer"])), responses((status = 200, body = Policies)))]
 #[get("/automation/policies")]
-async fn list(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn list(app: web::Data<App>) -> Answer<HttpResponse> {
     let items = app.db.read(policy::list).await?;
     Ok(HttpResponse::Ok().json(Policies {
         items,
@@ -65,22 +60,21 @@ async fn list(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> 
 }
 
 /// Returns a policy.
-#[utoipa::path(tag = "Automation", responses((status = 200, body = Policy), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Automation", security(("token" = ["viewer"])), responses((status = 200, body = Policy), (status = 404, body = ProblemDocument)))]
 #[get("/automation/policies/{id}")]
-async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = policy_id(&id)?;
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| policy::get(conn, &id)).await?))
 }
 
 /// Replaces a policy. Fields that are left out get their defaults, but the position stays unchanged.
-#[utoipa::path(tag = "Automation", request_body = NewPolicy,
+#[utoipa::path(tag = "Automation", security(("token" = ["admin"])), request_body = NewPolicy,
     responses((status = 200, body = Policy), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[put("/automation/policies/{id}")]
 async fn replace(
     app: web::Data<App>,
     by: By,
     id: web::Path<String>,
-    _: Params<NoParams>,
     body: Body<NewPolicy>,
 ) -> Answer<HttpResponse> {
     let id = policy_id(&id)?;
@@ -92,14 +86,9 @@ async fn replace(
 }
 
 /// Deletes a policy. What still waits for it is not done.
-#[utoipa::path(tag = "Automation", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Automation", security(("token" = ["admin"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/automation/policies/{id}")]
-async fn delete_one(
-    app: web::Data<App>,
-    by: By,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn delete_one(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = policy_id(&id)?;
     app.db.write(&by.0, move |tx| policy::delete(tx, &id)).await?;
     Ok(HttpResponse::NoContent().finish())
@@ -114,15 +103,10 @@ struct TryPolicy {
 }
 
 /// Shows what a policy would do about an incident if it opened now. Nothing is stored.
-#[utoipa::path(tag = "Automation", request_body = TryPolicy,
+#[utoipa::path(tag = "Automation", security(("token" = ["operator"])), request_body = TryPolicy,
     responses((status = 200, body = Trial), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/automation/policies/{id}/try")]
-async fn attempt(
-    app: web::Data<App>,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-    body: Body<TryPolicy>,
-) -> Answer<HttpResponse> {
+async fn attempt(app: web::Data<App>, id: web::Path<String>, body: Body<TryPolicy>) -> Answer<HttpResponse> {
     let id = policy_id(&id)?;
     let (sending, now) = (app.sending.clone(), app.clock().now());
     let trial = app
@@ -133,7 +117,7 @@ async fn attempt(
 }
 
 /// Returns what policies did, newest first.
-#[utoipa::path(tag = "Automation", params(Paging), responses((status = 200, body = Page<Run>)))]
+#[utoipa::path(tag = "Automation", security(("token" = ["viewer"])), params(Paging), responses((status = 200, body = Page<Run>)))]
 #[get("/automation/runs")]
 async fn runs(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
     let Paging { limit, cursor: at } = params.0;
@@ -161,13 +145,9 @@ struct IncidentAutomation {
 }
 
 /// Returns what a policy did or will do about an incident.
-#[utoipa::path(tag = "Automation", responses((status = 200, body = IncidentAutomation), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Automation", security(("token" = ["viewer"])), responses((status = 200, body = IncidentAutomation), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}/automation")]
-async fn of_incident(
-    app: web::Data<App>,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn of_incident(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = own("incident", IncidentId::parse(&id))?;
     let every = app.update_every;
     let view = app

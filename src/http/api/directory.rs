@@ -17,7 +17,7 @@ use crate::directory::source::table::{self, Columns, Format};
 use crate::directory::{Gone, ResourceRef};
 use crate::http::App;
 use crate::http::auth::By;
-use crate::http::extract::{Body, MAX_IMPORT, NoParams, Pace, Params, is_media, uncompressed};
+use crate::http::extract::{Body, MAX_IMPORT, Pace, Params, is_media, uncompressed};
 use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::{Answer, Problem, ProblemDocument};
 
@@ -64,14 +64,13 @@ fn gone(include: Option<bool>) -> Gone {
 }
 
 /// Creates or changes an account.
-#[utoipa::path(tag = "Directory", request_body = AccountInput,
+#[utoipa::path(tag = "Directory", security(("token" = ["operator"])), request_body = AccountInput,
     responses((status = 200, body = Account), (status = 201, body = Account), (status = 422, body = ProblemDocument)))]
 #[put("/accounts/{account}")]
 async fn put_account(
     app: web::Data<App>,
     by: By,
     id: web::Path<String>,
-    _: Params<NoParams>,
     body: Body<AccountInput>,
 ) -> Answer<HttpResponse> {
     let id = external("account", &id)?;
@@ -83,26 +82,17 @@ async fn put_account(
 }
 
 /// Returns an account, even if it is archived.
-#[utoipa::path(tag = "Directory", responses((status = 200, body = Account), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), responses((status = 200, body = Account), (status = 404, body = ProblemDocument)))]
 #[get("/accounts/{account}")]
-async fn get_account(
-    app: web::Data<App>,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn get_account(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = external("account", &id)?;
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| account::get(conn, id.as_str())).await?))
 }
 
 /// Archives an account. Its history is kept.
-#[utoipa::path(tag = "Directory", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["operator"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/accounts/{account}")]
-async fn delete_account(
-    app: web::Data<App>,
-    by: By,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn delete_account(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = external("account", &id)?;
     app.db
         .write(&by.0, move |tx| account::delete(tx, id.as_str()))
@@ -125,7 +115,7 @@ struct AccountParams {
 }
 
 /// Returns the accounts, ordered by ID.
-#[utoipa::path(tag = "Directory", params(AccountParams), responses((status = 200, body = Page<Account>)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), params(AccountParams), responses((status = 200, body = Page<Account>)))]
 #[get("/accounts")]
 async fn list_accounts(app: web::Data<App>, params: Params<AccountParams>) -> Answer<HttpResponse> {
     let p = params.0;
@@ -138,14 +128,13 @@ async fn list_accounts(app: web::Data<App>, params: Params<AccountParams>) -> An
 }
 
 /// Creates or changes a person.
-#[utoipa::path(tag = "Directory", request_body = PersonInput,
+#[utoipa::path(tag = "Directory", security(("token" = ["operator"])), request_body = PersonInput,
     responses((status = 200, body = Person), (status = 201, body = Person), (status = 422, body = ProblemDocument)))]
 #[put("/people/{person}")]
 async fn put_person(
     app: web::Data<App>,
     by: By,
     id: web::Path<String>,
-    _: Params<NoParams>,
     body: Body<PersonInput>,
 ) -> Answer<HttpResponse> {
     let id = external("person", &id)?;
@@ -157,22 +146,17 @@ async fn put_person(
 }
 
 /// Returns a person, even if the person is archived.
-#[utoipa::path(tag = "Directory", responses((status = 200, body = Person), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), responses((status = 200, body = Person), (status = 404, body = ProblemDocument)))]
 #[get("/people/{person}")]
-async fn get_person(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn get_person(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = external("person", &id)?;
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| person::get(conn, id.as_str())).await?))
 }
 
 /// Archives a person. The history is kept.
-#[utoipa::path(tag = "Directory", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["operator"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/people/{person}")]
-async fn delete_person(
-    app: web::Data<App>,
-    by: By,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn delete_person(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = external("person", &id)?;
     app.db
         .write(&by.0, move |tx| person::delete(tx, id.as_str()))
@@ -197,7 +181,7 @@ struct PeopleParams {
 }
 
 /// Returns the people, ordered by ID.
-#[utoipa::path(tag = "Directory", params(PeopleParams), responses((status = 200, body = Page<Person>)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), params(PeopleParams), responses((status = 200, body = Page<Person>)))]
 #[get("/people")]
 async fn list_people(app: web::Data<App>, params: Params<PeopleParams>) -> Answer<HttpResponse> {
     let p = params.0;
@@ -226,14 +210,13 @@ fn resource_at(path: (String, String)) -> Answer<ResourceRef> {
 }
 
 /// Creates or changes a resource.
-#[utoipa::path(tag = "Directory", request_body = ResourceInput,
+#[utoipa::path(tag = "Directory", security(("token" = ["operator"])), request_body = ResourceInput,
     responses((status = 200, body = Resource), (status = 201, body = Resource), (status = 422, body = ProblemDocument)))]
 #[put("/resources/{type}/{id}")]
 async fn put_resource(
     app: web::Data<App>,
     by: By,
     path: web::Path<(String, String)>,
-    _: Params<NoParams>,
     body: Body<ResourceInput>,
 ) -> Answer<HttpResponse> {
     let at = resource_at(path.into_inner())?;
@@ -245,25 +228,20 @@ async fn put_resource(
 }
 
 /// Returns a resource, even if it is archived.
-#[utoipa::path(tag = "Directory", responses((status = 200, body = Resource), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), responses((status = 200, body = Resource), (status = 404, body = ProblemDocument)))]
 #[get("/resources/{type}/{id}")]
-async fn get_resource(
-    app: web::Data<App>,
-    path: web::Path<(String, String)>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn get_resource(app: web::Data<App>, path: web::Path<(String, String)>) -> Answer<HttpResponse> {
     let at = resource_at(path.into_inner())?;
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| resource::get(conn, &at)).await?))
 }
 
 /// Archives a resource. Its history is kept.
-#[utoipa::path(tag = "Directory", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["operator"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/resources/{type}/{id}")]
 async fn delete_resource(
     app: web::Data<App>,
     by: By,
     path: web::Path<(String, String)>,
-    _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     let at = resource_at(path.into_inner())?;
     app.db.write(&by.0, move |tx| resource::delete(tx, &at)).await?;
@@ -295,7 +273,7 @@ struct ResourceParams {
 }
 
 /// Returns the resources, ordered by type and ID.
-#[utoipa::path(tag = "Directory", params(ResourceParams),
+#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), params(ResourceParams),
     responses((status = 200, body = Page<Resource>), (status = 422, body = ProblemDocument)))]
 #[get("/resources")]
 async fn list_resources(app: web::Data<App>, params: Params<ResourceParams>) -> Answer<HttpResponse> {
@@ -335,14 +313,13 @@ async fn list_resources(app: web::Data<App>, params: Params<ResourceParams>) -> 
 }
 
 /// Makes a person a member of an account, or changes the role of the person.
-#[utoipa::path(tag = "Directory", request_body = RoleInput,
+#[utoipa::path(tag = "Directory", security(("token" = ["operator"])), request_body = RoleInput,
     responses((status = 200, body = Membership), (status = 201, body = Membership), (status = 404, body = ProblemDocument)))]
 #[put("/accounts/{account}/members/{person}")]
 async fn put_member(
     app: web::Data<App>,
     by: By,
     path: web::Path<(String, String)>,
-    _: Params<NoParams>,
     body: Body<RoleInput>,
 ) -> Answer<HttpResponse> {
     let (account, person) = (external("account", &path.0)?, external("person", &path.1)?);
@@ -356,13 +333,9 @@ async fn put_member(
 }
 
 /// Returns a member of an account, even if the membership has ended.
-#[utoipa::path(tag = "Directory", responses((status = 200, body = Membership), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), responses((status = 200, body = Membership), (status = 404, body = ProblemDocument)))]
 #[get("/accounts/{account}/members/{person}")]
-async fn get_member(
-    app: web::Data<App>,
-    path: web::Path<(String, String)>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn get_member(app: web::Data<App>, path: web::Path<(String, String)>) -> Answer<HttpResponse> {
     let (account, person) = (external("account", &path.0)?, external("person", &path.1)?);
     let member = app
         .db
@@ -372,13 +345,12 @@ async fn get_member(
 }
 
 /// Ends a membership. Its history is kept.
-#[utoipa::path(tag = "Directory", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["operator"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/accounts/{account}/members/{person}")]
 async fn delete_member(
     app: web::Data<App>,
     by: By,
     path: web::Path<(String, String)>,
-    _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     let (account, person) = (external("account", &path.0)?, external("person", &path.1)?);
     app.db
@@ -390,7 +362,7 @@ async fn delete_member(
 }
 
 /// Returns the members of an account, ordered by person.
-#[utoipa::path(tag = "Directory", params(Paging),
+#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), params(Paging),
     responses((status = 200, body = Page<Membership>), (status = 404, body = ProblemDocument)))]
 #[get("/accounts/{account}/members")]
 async fn list_members(
@@ -409,14 +381,13 @@ async fn list_members(
 }
 
 /// Makes a person a collaborator on a resource, or changes the role of the person.
-#[utoipa::path(tag = "Directory", request_body = RoleInput,
+#[utoipa::path(tag = "Directory", security(("token" = ["operator"])), request_body = RoleInput,
     responses((status = 200, body = Membership), (status = 201, body = Membership), (status = 404, body = ProblemDocument)))]
 #[put("/resources/{type}/{id}/collaborators/{person}")]
 async fn put_collaborator(
     app: web::Data<App>,
     by: By,
     path: web::Path<(String, String, String)>,
-    _: Params<NoParams>,
     body: Body<RoleInput>,
 ) -> Answer<HttpResponse> {
     let (type_, id, person) = path.into_inner();
@@ -431,12 +402,11 @@ async fn put_collaborator(
 }
 
 /// Returns a collaborator on a resource, even if the collaboration has ended.
-#[utoipa::path(tag = "Directory", responses((status = 200, body = Membership), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), responses((status = 200, body = Membership), (status = 404, body = ProblemDocument)))]
 #[get("/resources/{type}/{id}/collaborators/{person}")]
 async fn get_collaborator(
     app: web::Data<App>,
     path: web::Path<(String, String, String)>,
-    _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     let (type_, id, person) = path.into_inner();
     let (at, person) = (resource_at((type_, id))?, external("person", &person)?);
@@ -448,13 +418,12 @@ async fn get_collaborator(
 }
 
 /// Ends a collaboration. Its history is kept.
-#[utoipa::path(tag = "Directory", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["operator"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/resources/{type}/{id}/collaborators/{person}")]
 async fn delete_collaborator(
     app: web::Data<App>,
     by: By,
     path: web::Path<(String, String, String)>,
-    _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     let (type_, id, person) = path.into_inner();
     let (at, person) = (resource_at((type_, id))?, external("person", &person)?);
@@ -467,7 +436,7 @@ async fn delete_collaborator(
 }
 
 /// Returns the collaborators on a resource, ordered by person.
-#[utoipa::path(tag = "Directory", params(Paging),
+#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), params(Paging),
     responses((status = 200, body = Page<Membership>), (status = 404, body = ProblemDocument)))]
 #[get("/resources/{type}/{id}/collaborators")]
 async fn list_collaborators(
@@ -501,7 +470,7 @@ struct ImportParams {
 /// Imports a directory, completely or not at all: lines of JSON, or a table in CSV or TSV whose first row
 /// contains the names of the columns.
 #[utoipa::path(
-    tag = "Directory",
+    tag = "Directory", security(("token" = ["operator"])),
     params(ImportParams),
     request_body(content((String = "application/x-ndjson"), (String = "text/csv"), (String = "text/tab-separated-values"))),
     responses((status = 200, body = Counts), (status = 413, body = ProblemDocument), (status = 415, body = ProblemDocument),

@@ -11,7 +11,7 @@ use crate::delivery::calling::{Call, MOST_PATIENCE};
 use crate::directory::endpoint::{self, CreatedEndpoint, Endpoint, NewEndpoint};
 use crate::http::App;
 use crate::http::auth::By;
-use crate::http::extract::{Body, NoParams, Params};
+use crate::http::extract::{Body, Params};
 use crate::http::page::{Page, Paging, cursor, page};
 use crate::http::problem::{Answer, Problem, ProblemDocument};
 use crate::notice::payload::{self, PayloadAccount};
@@ -31,7 +31,7 @@ fn endpoint_id(text: &str) -> Answer<EndpointId> {
 }
 
 /// Creates an endpoint of an account. Its secret is shown only once.
-#[utoipa::path(tag = "Endpoints", request_body = NewEndpoint,
+#[utoipa::path(tag = "Endpoints", security(("token" = ["operator"])), request_body = NewEndpoint,
     responses((status = 201, body = CreatedEndpoint), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
         (status = 422, body = ProblemDocument)))]
 #[post("/accounts/{account}/endpoints")]
@@ -39,7 +39,6 @@ async fn create(
     app: web::Data<App>,
     by: By,
     id: web::Path<String>,
-    _: Params<NoParams>,
     body: Body<NewEndpoint>,
 ) -> Answer<HttpResponse> {
     let account = external("account", &id)?;
@@ -61,7 +60,7 @@ async fn create(
 }
 
 /// Returns the endpoints of an account, oldest first.
-#[utoipa::path(tag = "Endpoints", params(Paging),
+#[utoipa::path(tag = "Endpoints", security(("token" = ["viewer"])), params(Paging),
     responses((status = 200, body = Page<Endpoint>), (status = 404, body = ProblemDocument)))]
 #[get("/accounts/{account}/endpoints")]
 async fn list(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>) -> Answer<HttpResponse> {
@@ -76,36 +75,26 @@ async fn list(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>
 }
 
 /// Returns an endpoint, even if it was deleted.
-#[utoipa::path(tag = "Endpoints", responses((status = 200, body = Endpoint), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Endpoints", security(("token" = ["viewer"])), responses((status = 200, body = Endpoint), (status = 404, body = ProblemDocument)))]
 #[get("/endpoints/{id}")]
-async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = endpoint_id(&id)?;
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| endpoint::get(conn, &id)).await?))
 }
 
 /// Deletes an endpoint. Calls that still wait for it are not made.
-#[utoipa::path(tag = "Endpoints", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Endpoints", security(("token" = ["operator"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/endpoints/{id}")]
-async fn delete_one(
-    app: web::Data<App>,
-    by: By,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn delete_one(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = endpoint_id(&id)?;
     app.db.write(&by.0, move |tx| endpoint::delete(tx, &id)).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// Enables an endpoint again that was disabled because it wanted no further calls.
-#[utoipa::path(tag = "Endpoints", responses((status = 200, body = Endpoint), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Endpoints", security(("token" = ["operator"])), responses((status = 200, body = Endpoint), (status = 404, body = ProblemDocument)))]
 #[post("/endpoints/{id}/enable")]
-async fn enable(
-    app: web::Data<App>,
-    by: By,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn enable(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = endpoint_id(&id)?;
     let endpoint = app.db.write(&by.0, move |tx| endpoint::enable(tx, &id)).await?;
     Ok(HttpResponse::Ok().json(endpoint))
@@ -122,15 +111,10 @@ struct Tested {
 
 /// Sends an `endpoint.test` to an endpoint at once and returns its answer. This also works for a disabled
 /// endpoint, which stays disabled.
-#[utoipa::path(tag = "Endpoints",
+#[utoipa::path(tag = "Endpoints", security(("token" = ["operator"])),
     responses((status = 200, body = Tested), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/endpoints/{id}/test")]
-async fn test(
-    app: web::Data<App>,
-    by: By,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn test(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = endpoint_id(&id)?;
     let target = id.clone();
     let (endpoint, name, secret) = app

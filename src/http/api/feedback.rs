@@ -13,7 +13,7 @@ use crate::directory::check_address;
 use crate::feedback::{self, Feedback, Filter, Origin, ReportKind, Tally, record, stored};
 use crate::http::App;
 use crate::http::auth::By;
-use crate::http::extract::{MAX_MAIL, NoParams, Params, is_media, read_body};
+use crate::http::extract::{MAX_MAIL, Params, is_media, read_body};
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::{Answer, Problem, ProblemDocument};
 
@@ -49,7 +49,7 @@ struct Classified {
 }
 
 /// Accepts an email about an email of Candor: a bounce, a complaint, or an answer of a program or a person.
-#[utoipa::path(tag = "Feedback", params(MailParams),
+#[utoipa::path(tag = "Feedback", security(("token" = ["operator"])), params(MailParams),
     request_body(content = String, content_type = "message/rfc822"),
     responses((status = 202, body = Classified), (status = 413, body = ProblemDocument), (status = 415, body = ProblemDocument),
         (status = 422, body = ProblemDocument)))]
@@ -127,7 +127,7 @@ struct FeedbackParams {
 }
 
 /// Returns the reports about emails, newest first, including reports without a delivery.
-#[utoipa::path(tag = "Feedback", params(FeedbackParams),
+#[utoipa::path(tag = "Feedback", security(("token" = ["viewer"])), params(FeedbackParams),
     responses((status = 200, body = Page<Feedback>), (status = 404, body = ProblemDocument)))]
 #[get("/feedback")]
 async fn list(app: web::Data<App>, params: Params<FeedbackParams>) -> Answer<HttpResponse> {
@@ -158,9 +158,9 @@ struct Whole {
 }
 
 /// Returns a report with its source text.
-#[utoipa::path(tag = "Feedback", responses((status = 200, body = Whole), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Feedback", security(("token" = ["viewer"])), responses((status = 200, body = Whole), (status = 404, body = ProblemDocument)))]
 #[get("/feedback/{id}")]
-async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
     let id: i64 = own("feedback", id.parse().map_err(|_| String::new()))?;
     let (entry, raw) = app.db.read(move |conn| stored::get(conn, id)).await?;
     Ok(HttpResponse::Ok().json(Whole {
@@ -184,7 +184,7 @@ struct SuppressionParams {
 }
 
 /// Returns the addresses that get no optional notices, in alphabetical order.
-#[utoipa::path(tag = "Feedback", params(SuppressionParams), responses((status = 200, body = Page<Suppression>)))]
+#[utoipa::path(tag = "Feedback", security(("token" = ["viewer"])), params(SuppressionParams), responses((status = 200, body = Page<Suppression>)))]
 #[get("/suppressions")]
 async fn suppressions(app: web::Data<App>, params: Params<SuppressionParams>) -> Answer<HttpResponse> {
     let p = params.0;
@@ -198,14 +198,9 @@ async fn suppressions(app: web::Data<App>, params: Params<SuppressionParams>) ->
 }
 
 /// Removes the suppression of an address, so that it gets optional notices again.
-#[utoipa::path(tag = "Feedback", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Feedback", security(("token" = ["operator"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/suppressions/{address}")]
-async fn lift(
-    app: web::Data<App>,
-    by: By,
-    address: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn lift(app: web::Data<App>, by: By, address: web::Path<String>) -> Answer<HttpResponse> {
     // A text that is not an address cannot be suppressed, and may contain characters that the database
     // refuses.
     own("suppression", check_address(&address))?;

@@ -12,7 +12,7 @@ use crate::directory::ResourceRef;
 use crate::feedback::unreached::{self, Unreached, UnreachedCounts};
 use crate::http::App;
 use crate::http::auth::By;
-use crate::http::extract::{Body, NoParams, Params};
+use crate::http::extract::{Body, Params};
 use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 use crate::incident::affected::{self, AddAffected, Added, Affected, Unresolved};
@@ -47,15 +47,10 @@ pub(super) fn incident_id(text: &str) -> Answer<IncidentId> {
 }
 
 /// Opens an incident.
-#[utoipa::path(tag = "Incidents", request_body = NewIncident,
+#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])), request_body = NewIncident,
     responses((status = 201, body = Incident), (status = 422, body = ProblemDocument)))]
 #[post("/incidents")]
-async fn open(
-    app: web::Data<App>,
-    by: By,
-    _: Params<NoParams>,
-    body: Body<NewIncident>,
-) -> Answer<HttpResponse> {
+async fn open(app: web::Data<App>, by: By, body: Body<NewIncident>) -> Answer<HttpResponse> {
     let incident = app
         .db
         .write(&by.0, move |tx| {
@@ -86,7 +81,7 @@ struct IncidentParams {
 }
 
 /// Returns the incidents, newest first.
-#[utoipa::path(tag = "Incidents", params(IncidentParams), responses((status = 200, body = Page<Incident>)))]
+#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(IncidentParams), responses((status = 200, body = Page<Incident>)))]
 #[get("/incidents")]
 async fn list(app: web::Data<App>, params: Params<IncidentParams>) -> Answer<HttpResponse> {
     let p = params.0;
@@ -99,22 +94,21 @@ async fn list(app: web::Data<App>, params: Params<IncidentParams>) -> Answer<Htt
 }
 
 /// Returns an incident.
-#[utoipa::path(tag = "Incidents", responses((status = 200, body = Incident), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), responses((status = 200, body = Incident), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}")]
-async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = incident_id(&id)?;
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| incident::get(conn, &id)).await?))
 }
 
 /// Changes the given fields of an incident.
-#[utoipa::path(tag = "Incidents", request_body = IncidentPatch,
+#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])), request_body = IncidentPatch,
     responses((status = 200, body = Incident), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[patch("/incidents/{id}")]
 async fn change(
     app: web::Data<App>,
     by: By,
     id: web::Path<String>,
-    _: Params<NoParams>,
     body: Body<IncidentPatch>,
 ) -> Answer<HttpResponse> {
     let id = incident_id(&id)?;
@@ -126,14 +120,13 @@ async fn change(
 }
 
 /// Changes the status of an incident. Customers are not notified by this.
-#[utoipa::path(tag = "Incidents", request_body = StatusChange,
+#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])), request_body = StatusChange,
     responses((status = 200, body = Incident), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/incidents/{id}/status")]
 async fn set_status(
     app: web::Data<App>,
     by: By,
     id: web::Path<String>,
-    _: Params<NoParams>,
     body: Body<StatusChange>,
 ) -> Answer<HttpResponse> {
     let id = incident_id(&id)?;
@@ -145,14 +138,13 @@ async fn set_status(
 }
 
 /// Adds a timeline entry with its own time and time zone. This is also possible afterwards.
-#[utoipa::path(tag = "Incidents", request_body = NewEntry,
+#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])), request_body = NewEntry,
     responses((status = 201, body = Entry), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/incidents/{id}/timeline")]
 async fn add_entry(
     app: web::Data<App>,
     by: By,
     id: web::Path<String>,
-    _: Params<NoParams>,
     body: Body<NewEntry>,
 ) -> Answer<HttpResponse> {
     let id = incident_id(&id)?;
@@ -164,7 +156,7 @@ async fn add_entry(
 }
 
 /// Returns the timeline, ordered by the times of the entries.
-#[utoipa::path(tag = "Incidents", params(Paging),
+#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(Paging),
     responses((status = 200, body = Page<Entry>), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}/timeline")]
 async fn list_entries(
@@ -183,14 +175,13 @@ async fn list_entries(
 }
 
 /// Adds affected resources from a list or with a selector.
-#[utoipa::path(tag = "Incidents", request_body = AddAffected,
+#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])), request_body = AddAffected,
     responses((status = 200, body = Added), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/incidents/{id}/affected")]
 async fn add_affected(
     app: web::Data<App>,
     by: By,
     id: web::Path<String>,
-    _: Params<NoParams>,
     body: Body<AddAffected>,
 ) -> Answer<HttpResponse> {
     let id = incident_id(&id)?;
@@ -213,7 +204,7 @@ struct AffectedPage {
 }
 
 /// Returns the affected resources.
-#[utoipa::path(tag = "Incidents", params(Paging),
+#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(Paging),
     responses((status = 200, body = AffectedPage), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}/affected")]
 async fn list_affected(
@@ -242,14 +233,9 @@ async fn list_affected(
 }
 
 /// Searches the unmatched IDs again: at once in the directory, and soon after at the service of the product.
-#[utoipa::path(tag = "Incidents", responses((status = 202, body = Wanted), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])), responses((status = 202, body = Wanted), (status = 404, body = ProblemDocument)))]
 #[post("/incidents/{id}/resolve-references")]
-async fn resolve_references(
-    app: web::Data<App>,
-    by: By,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn resolve_references(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = incident_id(&id)?;
     let wanted = app.db.write(&by.0, move |tx| lookup::want(tx, &id)).await?;
     app.lookups.notify_one();
@@ -257,13 +243,12 @@ async fn resolve_references(
 }
 
 /// Removes an affected resource. People who were already notified are still notified of the end.
-#[utoipa::path(tag = "Incidents", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/incidents/{id}/affected/{type}/{resource}")]
 async fn remove_affected(
     app: web::Data<App>,
     by: By,
     path: web::Path<(String, String, String)>,
-    _: Params<NoParams>,
 ) -> Answer<HttpResponse> {
     let id = incident_id(&path.0)?;
     let at = ResourceRef {
@@ -285,7 +270,7 @@ struct MetricsParams {
 }
 
 /// Returns how long it took to detect, notify, mitigate and resolve, in seconds.
-#[utoipa::path(tag = "Incidents", params(MetricsParams),
+#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(MetricsParams),
     responses((status = 200, body = Metrics), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}/metrics")]
 async fn get_metrics(
@@ -314,7 +299,7 @@ struct UnreachedPage {
 }
 
 /// Returns the people who could not be reached, why, and who else of the same account could be notified.
-#[utoipa::path(tag = "Incidents", params(Paging),
+#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(Paging),
     responses((status = 200, body = UnreachedPage), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}/unreached")]
 async fn get_unreached(
@@ -338,14 +323,13 @@ async fn get_unreached(
 }
 
 /// Adds a next step. It stays open when the incident is closed.
-#[utoipa::path(tag = "Next steps", request_body = NewStep,
+#[utoipa::path(tag = "Next steps", security(("token" = ["operator"])), request_body = NewStep,
     responses((status = 201, body = NextStep), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/incidents/{id}/next-steps")]
 async fn add_step(
     app: web::Data<App>,
     by: By,
     id: web::Path<String>,
-    _: Params<NoParams>,
     body: Body<NewStep>,
 ) -> Answer<HttpResponse> {
     let id = incident_id(&id)?;
@@ -390,7 +374,7 @@ async fn steps(app: &App, incident: Option<IncidentId>, p: StepParams) -> Answer
 }
 
 /// Returns the next steps of an incident.
-#[utoipa::path(tag = "Next steps", params(StepParams),
+#[utoipa::path(tag = "Next steps", security(("token" = ["viewer"])), params(StepParams),
     responses((status = 200, body = Page<NextStep>), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}/next-steps")]
 async fn list_steps(
@@ -402,21 +386,20 @@ async fn list_steps(
 }
 
 /// Returns the next steps of all incidents.
-#[utoipa::path(tag = "Next steps", params(StepParams), responses((status = 200, body = Page<NextStep>)))]
+#[utoipa::path(tag = "Next steps", security(("token" = ["viewer"])), params(StepParams), responses((status = 200, body = Page<NextStep>)))]
 #[get("/next-steps")]
 async fn list_all_steps(app: web::Data<App>, params: Params<StepParams>) -> Answer<HttpResponse> {
     steps(&app, None, params.0).await
 }
 
 /// Marks a step as done or as open.
-#[utoipa::path(tag = "Next steps", request_body = StepPatch,
+#[utoipa::path(tag = "Next steps", security(("token" = ["operator"])), request_body = StepPatch,
     responses((status = 200, body = NextStep), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[patch("/next-steps/{id}")]
 async fn change_step(
     app: web::Data<App>,
     by: By,
     id: web::Path<String>,
-    _: Params<NoParams>,
     body: Body<StepPatch>,
 ) -> Answer<HttpResponse> {
     let id = own("next step", NextStepId::parse(&id))?;

@@ -33,6 +33,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa_swagger_ui::Config;
 
 use super::problem::{Answer, Problem};
+use super::routes::{PREFIX, SCHEME};
 use super::{auth, edge, idempotency};
 use crate::base::error::Error;
 use crate::base::id::ExternalId;
@@ -55,9 +56,9 @@ pub fn document() -> OpenApi {
     );
     let mut components = utoipa::openapi::Components::new();
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
-    components.add_security_scheme("token", bearer);
+    components.add_security_scheme(SCHEME, bearer);
     document.components = Some(components);
-    document.security = Some(vec![SecurityRequirement::new("token", Vec::<String>::new())]);
+    document.security = Some(vec![SecurityRequirement::new(SCHEME, Vec::<String>::new())]);
     document
 }
 
@@ -71,7 +72,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         InitError = (),
     >,
 > {
-    utoipa_actix_web::scope("/api/v1")
+    utoipa_actix_web::scope(PREFIX)
         // The guard that is added last runs first.
         .wrap(from_fn(idempotency::guard))
         .wrap(from_fn(auth::guard))

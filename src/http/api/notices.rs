@@ -13,7 +13,7 @@ use crate::delivery::{self, Delivery};
 use crate::feedback::{Feedback, stored};
 use crate::http::App;
 use crate::http::auth::By;
-use crate::http::extract::{Body, NoParams, Params};
+use crate::http::extract::{Body, Params};
 use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::{Answer, Problem, ProblemDocument};
 use crate::notice::{self, Digest, EMAIL, NewNotice, Notice, NoticePatch, Preview, Stopped};
@@ -44,7 +44,7 @@ fn notice_id(text: &str) -> Answer<NoticeId> {
 }
 
 /// Drafts a notice.
-#[utoipa::path(tag = "Notices", request_body = NewNotice,
+#[utoipa::path(tag = "Notices", security(("token" = ["operator"])), request_body = NewNotice,
     responses((status = 201, body = Notice), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
         (status = 422, body = ProblemDocument)))]
 #[post("/incidents/{id}/notices")]
@@ -52,7 +52,6 @@ async fn draft(
     app: web::Data<App>,
     by: By,
     id: web::Path<String>,
-    _: Params<NoParams>,
     body: Body<NewNotice>,
 ) -> Answer<HttpResponse> {
     let id = own("incident", IncidentId::parse(&id))?;
@@ -64,7 +63,7 @@ async fn draft(
 }
 
 /// Returns the notices of an incident, oldest first.
-#[utoipa::path(tag = "Notices", params(Paging),
+#[utoipa::path(tag = "Notices", security(("token" = ["viewer"])), params(Paging),
     responses((status = 200, body = Page<Notice>), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}/notices")]
 async fn list(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>) -> Answer<HttpResponse> {
@@ -89,9 +88,9 @@ struct NoticeView {
 }
 
 /// Returns a notice with its progress.
-#[utoipa::path(tag = "Notices", responses((status = 200, body = NoticeView), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Notices", security(("token" = ["viewer"])), responses((status = 200, body = NoticeView), (status = 404, body = ProblemDocument)))]
 #[get("/notices/{id}")]
-async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = notice_id(&id)?;
     let (memo, now) = (app.memo.clone(), app.clock().now());
     let view = app
@@ -112,7 +111,7 @@ async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>
 }
 
 /// Changes a draft.
-#[utoipa::path(tag = "Notices", request_body = NoticePatch,
+#[utoipa::path(tag = "Notices", security(("token" = ["operator"])), request_body = NoticePatch,
     responses((status = 200, body = Notice), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
         (status = 422, body = ProblemDocument)))]
 #[patch("/notices/{id}")]
@@ -120,7 +119,6 @@ async fn change(
     app: web::Data<App>,
     by: By,
     id: web::Path<String>,
-    _: Params<NoParams>,
     body: Body<NoticePatch>,
 ) -> Answer<HttpResponse> {
     let id = notice_id(&id)?;
@@ -132,11 +130,11 @@ async fn change(
 }
 
 /// Shows who exactly would get exactly what. Nothing is changed.
-#[utoipa::path(tag = "Notices",
+#[utoipa::path(tag = "Notices", security(("token" = ["viewer"])),
     responses((status = 200, body = Preview), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
         (status = 422, body = ProblemDocument)))]
 #[get("/notices/{id}/preview")]
-async fn preview(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn preview(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = notice_id(&id)?;
     let (sending, now) = (app.sending.clone(), app.clock().now());
     let preview = app
@@ -148,14 +146,13 @@ async fn preview(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>
 
 /// Approves exactly the recipients and texts of the digest. The token must not have written a part of the
 /// notice.
-#[utoipa::path(tag = "Notices", request_body = Digest,
+#[utoipa::path(tag = "Notices", security(("token" = ["approver"])), request_body = Digest,
     responses((status = 200, body = Notice), (status = 403, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/notices/{id}/approve")]
 async fn approve(
     app: web::Data<App>,
     by: By,
     id: web::Path<String>,
-    _: Params<NoParams>,
     body: Body<Digest>,
 ) -> Answer<HttpResponse> {
     let id = notice_id(&id)?;
@@ -168,7 +165,7 @@ async fn approve(
 }
 
 /// Freezes a draft and queues it.
-#[utoipa::path(tag = "Notices", request_body = Digest,
+#[utoipa::path(tag = "Notices", security(("token" = ["operator"])), request_body = Digest,
     responses((status = 202, body = Notice), (status = 403, body = ProblemDocument), (status = 409, body = ProblemDocument),
         (status = 422, body = ProblemDocument)))]
 #[post("/notices/{id}/send")]
@@ -176,7 +173,6 @@ async fn send(
     app: web::Data<App>,
     by: By,
     id: web::Path<String>,
-    _: Params<NoParams>,
     body: Body<Digest>,
 ) -> Answer<HttpResponse> {
     let id = notice_id(&id)?;
@@ -197,15 +193,10 @@ async fn send(
 }
 
 /// Stops a notice that is being sent, and returns how many emails were sent before.
-#[utoipa::path(tag = "Notices",
+#[utoipa::path(tag = "Notices", security(("token" = ["operator"])),
     responses((status = 200, body = Stopped), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/notices/{id}/stop")]
-async fn stop(
-    app: web::Data<App>,
-    by: By,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn stop(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = notice_id(&id)?;
     let target = id.clone();
     app.db.write(&by.0, move |tx| notice::stop(tx, &target)).await?;
@@ -224,15 +215,10 @@ async fn stop(
 }
 
 /// Drafts the same notice for the people who are affected now and have not got it.
-#[utoipa::path(tag = "Notices",
+#[utoipa::path(tag = "Notices", security(("token" = ["operator"])),
     responses((status = 201, body = Notice), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/notices/{id}/catch-up")]
-async fn catch_up(
-    app: web::Data<App>,
-    by: By,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn catch_up(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = notice_id(&id)?;
     let notice = app.db.write(&by.0, move |tx| notice::catch_up(tx, &id)).await?;
     Ok(HttpResponse::Created().json(notice))
@@ -264,7 +250,7 @@ struct DeliveryView {
 }
 
 /// Returns the deliveries of a notice: the emails and the calls to endpoints.
-#[utoipa::path(tag = "Notices", params(DeliveryParams),
+#[utoipa::path(tag = "Notices", security(("token" = ["viewer"])), params(DeliveryParams),
     responses((status = 200, body = Page<DeliveryView>), (status = 404, body = ProblemDocument)))]
 #[get("/notices/{id}/deliveries")]
 async fn deliveries(
@@ -311,15 +297,10 @@ struct Resent {
 
 /// Sends every failed delivery of a notice again, which was rejected permanently or expired. Deliveries that
 /// bounced are left out, because another email to the same address would bounce too.
-#[utoipa::path(tag = "Notices",
+#[utoipa::path(tag = "Notices", security(("token" = ["operator"])),
     responses((status = 202, body = Resent), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/notices/{id}/resend-failed")]
-async fn resend_failed(
-    app: web::Data<App>,
-    by: By,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn resend_failed(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = notice_id(&id)?;
     let lifetime = app.lifetime;
     let resent = app
@@ -331,15 +312,10 @@ async fn resend_failed(
 }
 
 /// Sends a delivery again that failed or bounced.
-#[utoipa::path(tag = "Notices",
+#[utoipa::path(tag = "Notices", security(("token" = ["operator"])),
     responses((status = 202, body = Delivery), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/deliveries/{id}/resend")]
-async fn resend(
-    app: web::Data<App>,
-    by: By,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn resend(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let id: i64 = id
         .parse()
         .map_err(|_| Problem::Domain(Error::NotFound("delivery of this id".to_owned())))?;

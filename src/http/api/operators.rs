@@ -9,7 +9,7 @@ use crate::base::error::Error;
 use crate::base::id::{IncidentId, OperatorId};
 use crate::http::App;
 use crate::http::auth::By;
-use crate::http::extract::{Body, NoParams, Params};
+use crate::http::extract::{Body, Params};
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 use crate::operators::outbox::{self, Filter, STATES};
@@ -31,15 +31,10 @@ fn operator_id(text: &str) -> Answer<OperatorId> {
 }
 
 /// Creates an operator.
-#[utoipa::path(tag = "Operators", request_body = NewOperator,
+#[utoipa::path(tag = "Operators", security(("token" = ["admin"])), request_body = NewOperator,
     responses((status = 201, body = Operator), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/operators")]
-async fn create(
-    app: web::Data<App>,
-    by: By,
-    _: Params<NoParams>,
-    body: Body<NewOperator>,
-) -> Answer<HttpResponse> {
+async fn create(app: web::Data<App>, by: By, body: Body<NewOperator>) -> Answer<HttpResponse> {
     let policy = app.callout_allow;
     let operator = app
         .db
@@ -59,9 +54,9 @@ struct Operators {
 }
 
 /// Returns all operators.
-#[utoipa::path(tag = "Operators", responses((status = 200, body = Operators)))]
+#[utoipa::path(tag = "Operators", security(("token" = ["viewer"])), responses((status = 200, body = Operators)))]
 #[get("/operators")]
-async fn list(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn list(app: web::Data<App>) -> Answer<HttpResponse> {
     let items = app.db.read(contact::list).await?;
     Ok(HttpResponse::Ok().json(Operators {
         items,
@@ -70,22 +65,21 @@ async fn list(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> 
 }
 
 /// Returns an operator.
-#[utoipa::path(tag = "Operators", responses((status = 200, body = Operator), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Operators", security(("token" = ["viewer"])), responses((status = 200, body = Operator), (status = 404, body = ProblemDocument)))]
 #[get("/operators/{id}")]
-async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = operator_id(&id)?;
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| contact::get(conn, &id)).await?))
 }
 
 /// Changes an operator.
-#[utoipa::path(tag = "Operators", request_body = OperatorPatch,
+#[utoipa::path(tag = "Operators", security(("token" = ["admin"])), request_body = OperatorPatch,
     responses((status = 200, body = Operator), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[patch("/operators/{id}")]
 async fn change(
     app: web::Data<App>,
     by: By,
     id: web::Path<String>,
-    _: Params<NoParams>,
     body: Body<OperatorPatch>,
 ) -> Answer<HttpResponse> {
     let id = operator_id(&id)?;
@@ -98,14 +92,9 @@ async fn change(
 }
 
 /// Deletes an operator. Messages that still wait are not sent.
-#[utoipa::path(tag = "Operators", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Operators", security(("token" = ["admin"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/operators/{id}")]
-async fn delete_one(
-    app: web::Data<App>,
-    by: By,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn delete_one(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = operator_id(&id)?;
     app.db.write(&by.0, move |tx| contact::delete(tx, &id)).await?;
     Ok(HttpResponse::NoContent().finish())
@@ -130,7 +119,7 @@ struct MessageParams {
 }
 
 /// Returns the messages to operators, newest first.
-#[utoipa::path(tag = "Operators", params(MessageParams),
+#[utoipa::path(tag = "Operators", security(("token" = ["viewer"])), params(MessageParams),
     responses((status = 200, body = Page<Message>), (status = 422, body = ProblemDocument)))]
 #[get("/operators/messages")]
 async fn messages(app: web::Data<App>, params: Params<MessageParams>) -> Answer<HttpResponse> {

@@ -9,7 +9,7 @@ use crate::alert::quiet::{self, Kind, NewSilence, NewWindow, Quiet, QuietState, 
 use crate::base::id::QuietId;
 use crate::http::App;
 use crate::http::auth::By;
-use crate::http::extract::{Body, NoParams, Params};
+use crate::http::extract::{Body, Params};
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 
@@ -69,21 +69,16 @@ async fn end(app: &App, by: By, kind: Kind, id: &str) -> Answer<Quiet> {
 }
 
 /// Creates a silence. Alerts that match it are recorded, and open or join no incident.
-#[utoipa::path(tag = "Alerts", request_body = NewSilence,
+#[utoipa::path(tag = "Alerts", security(("token" = ["operator"])), request_body = NewSilence,
     responses((status = 201, body = Silence), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/silences")]
-async fn silence(
-    app: web::Data<App>,
-    by: By,
-    _: Params<NoParams>,
-    body: Body<NewSilence>,
-) -> Answer<HttpResponse> {
+async fn silence(app: web::Data<App>, by: By, body: Body<NewSilence>) -> Answer<HttpResponse> {
     let made = app.db.write(&by.0, move |tx| quiet::silence(tx, &body.0)).await?;
     Ok(HttpResponse::Created().json(made.silence(app.clock().now())))
 }
 
 /// Returns the silences, newest first, including ended ones.
-#[utoipa::path(tag = "Alerts", params(QuietParams), responses((status = 200, body = Page<Silence>)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(QuietParams), responses((status = 200, body = Page<Silence>)))]
 #[get("/silences")]
 async fn silences(app: web::Data<App>, params: Params<QuietParams>) -> Answer<HttpResponse> {
     let now = app.clock().now();
@@ -93,41 +88,27 @@ async fn silences(app: web::Data<App>, params: Params<QuietParams>) -> Answer<Ht
 }
 
 /// Returns a silence.
-#[utoipa::path(tag = "Alerts", responses((status = 200, body = Silence), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), responses((status = 200, body = Silence), (status = 404, body = ProblemDocument)))]
 #[get("/silences/{id}")]
-async fn one_silence(
-    app: web::Data<App>,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn one_silence(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
     let found = one(&app, Kind::Silence, &id).await?;
     Ok(HttpResponse::Ok().json(found.silence(app.clock().now())))
 }
 
 /// Ends a silence early. An alert that still fires opens an incident with its next repeat.
-#[utoipa::path(tag = "Alerts",
+#[utoipa::path(tag = "Alerts", security(("token" = ["operator"])),
     responses((status = 200, body = Silence), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/silences/{id}/end")]
-async fn end_silence(
-    app: web::Data<App>,
-    by: By,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn end_silence(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let ended = end(&app, by, Kind::Silence, &id).await?;
     Ok(HttpResponse::Ok().json(ended.silence(app.clock().now())))
 }
 
 /// Creates a maintenance window. Alerts that match it join an incident that is already open, and open none.
-#[utoipa::path(tag = "Alerts", request_body = NewWindow,
+#[utoipa::path(tag = "Alerts", security(("token" = ["operator"])), request_body = NewWindow,
     responses((status = 201, body = Window), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/maintenance-windows")]
-async fn open_window(
-    app: web::Data<App>,
-    by: By,
-    _: Params<NoParams>,
-    body: Body<NewWindow>,
-) -> Answer<HttpResponse> {
+async fn open_window(app: web::Data<App>, by: By, body: Body<NewWindow>) -> Answer<HttpResponse> {
     let made = app
         .db
         .write(&by.0, move |tx| quiet::open_window(tx, &body.0))
@@ -136,7 +117,7 @@ async fn open_window(
 }
 
 /// Returns the maintenance windows, newest first, including ended ones.
-#[utoipa::path(tag = "Alerts", params(QuietParams), responses((status = 200, body = Page<Window>)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(QuietParams), responses((status = 200, body = Page<Window>)))]
 #[get("/maintenance-windows")]
 async fn windows(app: web::Data<App>, params: Params<QuietParams>) -> Answer<HttpResponse> {
     let now = app.clock().now();
@@ -146,23 +127,18 @@ async fn windows(app: web::Data<App>, params: Params<QuietParams>) -> Answer<Htt
 }
 
 /// Returns a maintenance window.
-#[utoipa::path(tag = "Alerts", responses((status = 200, body = Window), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), responses((status = 200, body = Window), (status = 404, body = ProblemDocument)))]
 #[get("/maintenance-windows/{id}")]
-async fn one_window(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn one_window(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
     let found = one(&app, Kind::Maintenance, &id).await?;
     Ok(HttpResponse::Ok().json(found.window(app.clock().now())))
 }
 
 /// Ends a maintenance window early.
-#[utoipa::path(tag = "Alerts",
+#[utoipa::path(tag = "Alerts", security(("token" = ["operator"])),
     responses((status = 200, body = Window), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/maintenance-windows/{id}/end")]
-async fn end_window(
-    app: web::Data<App>,
-    by: By,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn end_window(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let ended = end(&app, by, Kind::Maintenance, &id).await?;
     Ok(HttpResponse::Ok().json(ended.window(app.clock().now())))
 }

@@ -8,7 +8,7 @@ use super::own;
 use crate::base::id::IncidentId;
 use crate::http::App;
 use crate::http::auth::By;
-use crate::http::extract::{Body, NoParams, Params};
+use crate::http::extract::{Body, Params};
 use crate::http::problem::{Answer, ProblemDocument};
 use crate::incident::report::{self, Audience, Report, ReportInput};
 
@@ -21,14 +21,13 @@ fn incident_id(text: &str) -> Answer<IncidentId> {
 }
 
 /// Writes the whole report.
-#[utoipa::path(tag = "Reports", request_body = ReportInput,
+#[utoipa::path(tag = "Reports", security(("token" = ["operator"])), request_body = ReportInput,
     responses((status = 200, body = Report), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[put("/incidents/{id}/report")]
 async fn put_report(
     app: web::Data<App>,
     by: By,
     id: web::Path<String>,
-    _: Params<NoParams>,
     body: Body<ReportInput>,
 ) -> Answer<HttpResponse> {
     let id = incident_id(&id)?;
@@ -48,7 +47,7 @@ struct ReportParams {
 }
 
 /// Returns the report for one audience.
-#[utoipa::path(tag = "Reports", params(ReportParams),
+#[utoipa::path(tag = "Reports", security(("token" = ["viewer"])), params(ReportParams),
     responses((status = 200, body = Report), (status = 404, body = ProblemDocument)))]
 #[get("/incidents/{id}/report")]
 async fn get_report(
@@ -62,15 +61,10 @@ async fn get_report(
 }
 
 /// Publishes the current public version.
-#[utoipa::path(tag = "Reports",
+#[utoipa::path(tag = "Reports", security(("token" = ["operator"])),
     responses((status = 200, body = Report), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/incidents/{id}/report/publish")]
-async fn publish(
-    app: web::Data<App>,
-    by: By,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn publish(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = incident_id(&id)?;
     Ok(HttpResponse::Ok().json(app.db.write(&by.0, move |tx| report::publish(tx, &id)).await?))
 }

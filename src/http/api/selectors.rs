@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::audience::{self, Found};
 use crate::directory::selector::{Json, Selector, SelectorSchema};
 use crate::http::App;
-use crate::http::extract::{Body, NoParams, Params};
+use crate::http::extract::Body;
 use crate::http::problem::{Answer, ProblemDocument};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
@@ -24,10 +24,10 @@ struct CountRequest {
 
 /// Counts what a selector finds now and how many people would be notified. Nothing is stored. `POST
 /// /incidents/{id}/affected` finds the same.
-#[utoipa::path(tag = "Selectors", request_body = CountRequest,
+#[utoipa::path(tag = "Selectors", security(("token" = ["viewer"])), request_body = CountRequest,
     responses((status = 200, body = Found), (status = 422, body = ProblemDocument)))]
 #[post("/selectors/count")]
-async fn count(app: web::Data<App>, _: Params<NoParams>, body: Body<CountRequest>) -> Answer<HttpResponse> {
+async fn count(app: web::Data<App>, body: Body<CountRequest>) -> Answer<HttpResponse> {
     let selector = Selector::parse("/selector", &body.0.selector)?;
     let found = app.db.read(move |conn| audience::count(conn, &selector)).await?;
     Ok(HttpResponse::Ok().json(found))

@@ -12,7 +12,7 @@ use crate::directory::source::trial::{self, Trial};
 use crate::directory::source::{self, CreatedSource, NewSource, Source, SourceChange};
 use crate::http::App;
 use crate::http::auth::By;
-use crate::http::extract::{Body, NoParams, Params};
+use crate::http::extract::{Body, Params};
 use crate::http::page::{Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 
@@ -47,15 +47,10 @@ fn settings(app: &App) -> Settings<'_> {
 }
 
 /// Creates a source. The password in its URL is not shown again.
-#[utoipa::path(tag = "Sources", request_body = NewSource,
+#[utoipa::path(tag = "Sources", security(("token" = ["admin"])), request_body = NewSource,
     responses((status = 201, body = CreatedSource), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/directory/sources")]
-async fn create(
-    app: web::Data<App>,
-    by: By,
-    _: Params<NoParams>,
-    body: Body<NewSource>,
-) -> Answer<HttpResponse> {
+async fn create(app: web::Data<App>, by: By, body: Body<NewSource>) -> Answer<HttpResponse> {
     let this = app.clone();
     let created = app
         .db
@@ -65,7 +60,7 @@ async fn create(
 }
 
 /// Returns the sources, oldest first.
-#[utoipa::path(tag = "Sources", params(Paging), responses((status = 200, body = Page<Source>)))]
+#[utoipa::path(tag = "Sources", security(("token" = ["viewer"])), params(Paging), responses((status = 200, body = Page<Source>)))]
 #[get("/directory/sources")]
 async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
     let Paging { limit, cursor: at } = params.0;
@@ -78,9 +73,9 @@ async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpRespons
 }
 
 /// Returns a source with the age of its data and its last run.
-#[utoipa::path(tag = "Sources", responses((status = 200, body = SourceStatus), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Sources", security(("token" = ["viewer"])), responses((status = 200, body = SourceStatus), (status = 404, body = ProblemDocument)))]
 #[get("/directory/sources/{id}")]
-async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
     let (id, now) = (source_id(&id)?, app.clock().now());
     let found = app
         .db
@@ -93,7 +88,7 @@ async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>
 }
 
 /// Changes a source. Fields that are left out stay unchanged.
-#[utoipa::path(tag = "Sources", request_body = SourceChange,
+#[utoipa::path(tag = "Sources", security(("token" = ["admin"])), request_body = SourceChange,
     responses((status = 200, body = Source), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
         (status = 422, body = ProblemDocument)))]
 #[patch("/directory/sources/{id}")]
@@ -101,7 +96,6 @@ async fn change(
     app: web::Data<App>,
     by: By,
     id: web::Path<String>,
-    _: Params<NoParams>,
     body: Body<SourceChange>,
 ) -> Answer<HttpResponse> {
     let (id, this) = (source_id(&id)?, app.clone());
@@ -113,15 +107,10 @@ async fn change(
 }
 
 /// Deletes a source. The entries that it created stay in the directory.
-#[utoipa::path(tag = "Sources",
+#[utoipa::path(tag = "Sources", security(("token" = ["admin"])),
     responses((status = 204), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[delete("/directory/sources/{id}")]
-async fn delete_one(
-    app: web::Data<App>,
-    by: By,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn delete_one(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = source_id(&id)?;
     app.db.write(&by.0, move |tx| manage::delete(tx, &id)).await?;
     Ok(HttpResponse::NoContent().finish())
@@ -129,15 +118,10 @@ async fn delete_one(
 
 /// Reads a source and stores nothing. It shows what the first rows of each query would become, how a sync
 /// would end, and which rows it would leave out. It takes as long as reading the source.
-#[utoipa::path(tag = "Sources",
+#[utoipa::path(tag = "Sources", security(("token" = ["admin"])),
     responses((status = 200, body = Trial), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/directory/sources/{id}/test")]
-async fn test(
-    app: web::Data<App>,
-    by: By,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn test(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = source_id(&id)?;
     let trial = trial::run(&app.db, &id, by.0.name()).await?;
     let ok = trial.ok;
@@ -151,15 +135,10 @@ async fn test(
 }
 
 /// Starts a run that reads a source in the background. The returned run can be polled.
-#[utoipa::path(tag = "Sources",
+#[utoipa::path(tag = "Sources", security(("token" = ["admin"])),
     responses((status = 202, body = Run), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/directory/sources/{id}/sync")]
-async fn sync(
-    app: web::Data<App>,
-    by: By,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn sync(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = source_id(&id)?;
     let run = app
         .db
@@ -170,7 +149,7 @@ async fn sync(
 }
 
 /// Returns the runs of a source, newest first.
-#[utoipa::path(tag = "Sources", params(Paging),
+#[utoipa::path(tag = "Sources", security(("token" = ["viewer"])), params(Paging),
     responses((status = 200, body = Page<Run>), (status = 404, body = ProblemDocument)))]
 #[get("/directory/sources/{id}/runs")]
 async fn runs(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>) -> Answer<HttpResponse> {
@@ -185,27 +164,18 @@ async fn runs(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>
 }
 
 /// Returns a run with its progress, its changes and its errors.
-#[utoipa::path(tag = "Sources", responses((status = 200, body = Run), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Sources", security(("token" = ["viewer"])), responses((status = 200, body = Run), (status = 404, body = ProblemDocument)))]
 #[get("/directory/sources/{id}/runs/{run}")]
-async fn run_one(
-    app: web::Data<App>,
-    path: web::Path<(String, String)>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn run_one(app: web::Data<App>, path: web::Path<(String, String)>) -> Answer<HttpResponse> {
     let (id, run) = (source_id(&path.0)?, run_id(&path.1)?);
     Ok(HttpResponse::Ok().json(app.db.read(move |conn| run::get(conn, &id, &run)).await?))
 }
 
 /// Confirms a run that waits because it would archive many entries.
-#[utoipa::path(tag = "Sources",
+#[utoipa::path(tag = "Sources", security(("token" = ["admin"])),
     responses((status = 202, body = Run), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/directory/sources/{id}/runs/{run}/confirm")]
-async fn confirm(
-    app: web::Data<App>,
-    by: By,
-    path: web::Path<(String, String)>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn confirm(app: web::Data<App>, by: By, path: web::Path<(String, String)>) -> Answer<HttpResponse> {
     let (id, run) = (source_id(&path.0)?, run_id(&path.1)?);
     let run = app.db.write(&by.0, move |tx| run::confirm(tx, &id, &run)).await?;
     app.sources.notify_one();
@@ -213,9 +183,9 @@ async fn confirm(
 }
 
 /// Returns how old the directory is.
-#[utoipa::path(tag = "Sources", responses((status = 200, body = DirectoryStatus)))]
+#[utoipa::path(tag = "Sources", security(("token" = ["viewer"])), responses((status = 200, body = DirectoryStatus)))]
 #[get("/directory/status")]
-async fn directory_status(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn directory_status(app: web::Data<App>) -> Answer<HttpResponse> {
     let now = app.clock().now();
     let status = app.db.read(move |conn| status::directory(conn, now)).await?;
     Ok(HttpResponse::Ok().json(status))

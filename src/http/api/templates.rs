@@ -7,7 +7,7 @@ use super::own;
 use crate::base::error::Error;
 use crate::http::App;
 use crate::http::auth::By;
-use crate::http::extract::{Body, NoParams, Params};
+use crate::http::extract::Body;
 use crate::http::problem::{Answer, ProblemDocument};
 use crate::notice::template::{Phase, Source};
 use crate::notice::templates::{self, TemplateView};
@@ -49,9 +49,9 @@ struct Templates {
 }
 
 /// Returns the current templates, one for each phase.
-#[utoipa::path(tag = "Templates", responses((status = 200, body = Templates)))]
+#[utoipa::path(tag = "Templates", security(("token" = ["viewer"])), responses((status = 200, body = Templates)))]
 #[get("/templates")]
-async fn list(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn list(app: web::Data<App>) -> Answer<HttpResponse> {
     let items: Vec<TemplateView> = app
         .db
         .read(|conn| {
@@ -68,9 +68,9 @@ async fn list(app: web::Data<App>, _: Params<NoParams>) -> Answer<HttpResponse> 
 }
 
 /// Returns the template of a phase.
-#[utoipa::path(tag = "Templates", responses((status = 200, body = CheckedTemplate), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Templates", security(("token" = ["viewer"])), responses((status = 200, body = CheckedTemplate), (status = 404, body = ProblemDocument)))]
 #[get("/templates/{phase}")]
-async fn get_one(app: web::Data<App>, phase: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn get_one(app: web::Data<App>, phase: web::Path<String>) -> Answer<HttpResponse> {
     let phase = own("template", Phase::parse(&phase))?;
     let template = app.db.read(move |conn| templates::current(conn, phase)).await?;
     Ok(HttpResponse::Ok().json(CheckedTemplate::of(template)))
@@ -80,14 +80,13 @@ async fn get_one(app: web::Data<App>, phase: web::Path<String>, _: Params<NoPara
 /// HTML part shows a value at a place where escaping does not protect the reader, such as a script, a style, a comment,
 /// a value without quotes or a link target. The answer contains warnings about texts of an operator that its emails do
 /// not show.
-#[utoipa::path(tag = "Templates", request_body = Source,
+#[utoipa::path(tag = "Templates", security(("token" = ["admin"])), request_body = Source,
     responses((status = 200, body = CheckedTemplate), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[put("/templates/{phase}")]
 async fn save(
     app: web::Data<App>,
     by: By,
     phase: web::Path<String>,
-    _: Params<NoParams>,
     body: Body<Source>,
 ) -> Answer<HttpResponse> {
     let phase = own("template", Phase::parse(&phase))?;
@@ -102,14 +101,9 @@ async fn save(
 }
 
 /// Sets a phase back to its built-in template.
-#[utoipa::path(tag = "Templates", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Templates", security(("token" = ["admin"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/templates/{phase}")]
-async fn reset(
-    app: web::Data<App>,
-    by: By,
-    phase: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn reset(app: web::Data<App>, by: By, phase: web::Path<String>) -> Answer<HttpResponse> {
     let phase = own("template", Phase::parse(&phase))?;
     app.db.write(&by.0, move |tx| templates::reset(tx, phase)).await?;
     Ok(HttpResponse::NoContent().finish())

@@ -7,7 +7,7 @@ use crate::auth::{self, CreatedToken, NewToken, TokenView};
 use crate::base::id::TokenId;
 use crate::http::App;
 use crate::http::auth::By;
-use crate::http::extract::{Body, NoParams, Params};
+use crate::http::extract::{Body, Params};
 use crate::http::page::{Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 
@@ -20,21 +20,16 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
 }
 
 /// Creates a token. It is shown only once.
-#[utoipa::path(tag = "Tokens", request_body = NewToken,
+#[utoipa::path(tag = "Tokens", security(("token" = ["admin"])), request_body = NewToken,
     responses((status = 201, body = CreatedToken), (status = 403, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/tokens")]
-async fn create(
-    app: web::Data<App>,
-    by: By,
-    _: Params<NoParams>,
-    body: Body<NewToken>,
-) -> Answer<HttpResponse> {
+async fn create(app: web::Data<App>, by: By, body: Body<NewToken>) -> Answer<HttpResponse> {
     let created = app.db.write(&by.0, move |tx| auth::create(tx, &body.0)).await?;
     Ok(HttpResponse::Created().json(created))
 }
 
 /// Returns the valid tokens.
-#[utoipa::path(tag = "Tokens", params(Paging), responses((status = 200, body = Page<TokenView>)))]
+#[utoipa::path(tag = "Tokens", security(("token" = ["admin"])), params(Paging), responses((status = 200, body = Page<TokenView>)))]
 #[get("/tokens")]
 async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
     let Paging { limit, cursor: at } = params.0;
@@ -47,24 +42,19 @@ async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpRespons
 }
 
 /// Returns a valid token without its secret.
-#[utoipa::path(tag = "Tokens",
+#[utoipa::path(tag = "Tokens", security(("token" = ["admin"])),
     responses((status = 200, body = TokenView), (status = 404, body = ProblemDocument)))]
 #[get("/tokens/{id}")]
-async fn get_one(app: web::Data<App>, id: web::Path<String>, _: Params<NoParams>) -> Answer<HttpResponse> {
+async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = own("token", TokenId::parse(&id))?;
     let token = app.db.read(move |conn| auth::get(conn, &id)).await?;
     Ok(HttpResponse::Ok().json(token))
 }
 
 /// Revokes a token at once.
-#[utoipa::path(tag = "Tokens", responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Tokens", security(("token" = ["admin"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
 #[delete("/tokens/{id}")]
-async fn revoke(
-    app: web::Data<App>,
-    by: By,
-    id: web::Path<String>,
-    _: Params<NoParams>,
-) -> Answer<HttpResponse> {
+async fn revoke(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = own("token", TokenId::parse(&id))?;
     app.db.write(&by.0, move |tx| auth::revoke(tx, &id)).await?;
     Ok(HttpResponse::NoContent().finish())

@@ -1,0 +1,108 @@
+//! How a page is declared: its path, the role that it and its handler, in one line. The guard reads the role from
+//! here, so that no handler checks it and none can forget it.
+
+use actix_web::http::Method;
+use actix_web::{FromRequest, Handler, Resource, Responder, guard, web};
+
+use crate::auth::Role;
+
+/// What stands before the path of every page.
+pub const SCOPE: &str = "/admin";
+
+/// A page, or what a form of a page is sent to.
+pub struct Page {
+    /// GET, or POST for a form that changes something.
+    pub method: Method,
+    /// The whole path, with its parameters as `{name}`.
+    pub path: String,
+    /// The role that it needs. None where it is for everybody: only for signing in.
+    pub role: Option<Role>,
+    /// Whether the handler reads query parameters. It then refuses unknown ones itself.
+    pub reads_query: bool,
+    resource: Resource,
+}
+
+impl Page {
+    /// What actix serves.
+    pub(super) fn into_resource(self) -> Resource {
+        self.resource
+    }
+}
+
+/// The pages, in the order in which the router tries them. A path with a word must come before one with a parameter in the
+/// same place.
+#[derive(Default)]
+pub struct Pages(Vec<Page>);
+
+impl Pages {
+    /// A page without query parameters.
+    pub fn show<F, Args>(&mut self, path: &str, role: Role, handler: F) -> &mut Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.add(Method::GET, path, Some(role), false, handler)
+    }
+
+    /// A page whose handler reads query parameters, with [`super::params::Form`].
+    pub fn search<F, Args>(&mut self, path: &str, role: Role, handler: F) -> &mut Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.add(Method::GET, path, Some(role), true, handler)
+    }
+
+    /// What a form is sent to.
+    pub fn send<F, Args>(&mut self, path: &str, role: Role, handler: F) -> &mut Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.add(Method::POST, path, Some(role), false, handler)
+    }
+
+    /// A page, or what its form is sent to, for somebody who is not signed in.
+    pub(super) fn public<F, Args>(&mut self, method: Method, path: &str, handler: F) -> &mut Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.add(method, path, None, false, handler)
+    }
+
+    fn add<F, Args>(
+        &mut self,
+        method: Method,
+        path: &str,
+        role: Option<Role>,
+        reads_query: bool,
+        handler: F,
+    ) -> &mut Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        let resource = web::resource(path)
+            .guard(guard::Method(method.clone()))
+            .to(handler);
+        self.0.push(Page {
+            method,
+            path: format!("{SCOPE}{path}"),
+            role,
+            reads_query,
+            resource,
+        });
+        self
+    }
+
+    /// All of them.
+    pub(super) fn into_all(self) -> Vec<Page> {
+        self.0
+    }
+}

@@ -1,0 +1,228 @@
+//! The guarded routes: the role that each one needs, and the query parameters that it takes. The operations of the API
+//! declare both in the OpenAPI document, and the admin pages in [`super::admin::pages`]. The guards ask this table before
+//! a handler runs.
+//!
+//! A route that declares no role is an error when the process starts, so that no route gets a role by accident.
+
+use std::collections::HashMap;
+
+use actix_web::http::Method;
+use utoipa::openapi::path::{Operation as Documented, ParameterIn, PathItem};
+use utoipa::openapi::{OpenApi, RefOr};
+
+use super::admin::pages::Page;
+use crate::auth::Role;
+use crate::base::error::Error;
+
+/// What stands before every path of the API.
+pub const PREFIX: &str = "/api/v1";
+/// The name of the security scheme in the document. Its scope is the role.
+pub const SCHEME: &str = "token";
+
+/// A route that a guard stands before.
+pub struct Route {
+    /// The role that it needs. None where it is for everybody, as the form for signing in is.
+    pub role: Option<Role>,
+    /// The names of its query parameters. None where the handler refuses unknown ones itself.
+    pub parameters: Option<Vec<String>>,
+    /// The segments of its path.
+    segments: Vec<Segment>,
+}
+
+/// What stands between two slashes of a pattern.
+#[derive(PartialEq, Eq)]
+enum Segment {
+    /// A word of the path.
+    Word(String),
+    /// A parameter. It takes one segment that is not empty, as the router does.
+    Parameter,
+}
+
+impl Segment {
+    fn of(text: &str) -> Self {
+        if text.starts_with('{') && text.ends_with('}') {
+            Segment::Parameter
+        } else {
+            Segment::Word(text.to_owned())
+        }
+    }
+
+    fn takes(&self, text: &str) -> bool {
+        match self {
+            Segment::Word(word) => word == text,
+            Segment::Parameter => !text.is_empty(),
+        }
+    }
+}
+
+/// The segments of a path or of a pattern. None where it is no path.
+fn split(path: &str) -> Option<Vec<&str>> {
+    Some(path.strip_prefix('/')?.split('/').collect())
+}
+
+/// All guarded routes.
+pub struct Routes {
+    /// By the method and the number of segments. A path with a word comes before one with a parameter in the same place.
+    by_shape: HashMap<(Method, usize), Vec<Route>>,
+}
+
+impl Routes {
+    /// Those of the document, and the pages.
+    ///
+    /// # Errors
+    /// A sentence that names every operation that declares no role, an unknown role, or a role where no token is checked.
+    pub fn new(document: &OpenApi, pages: &[Page]) -> Result<Self, String> {
+        let mut routes = Routes {
+            by_shape: HashMap::new(),
+        };
+        let mut wrong = Vec::new();
+        for (path, item) in &document.paths.paths {
+            for (method, operation) in methods(item) {
+                let added = declared(path, operation).and_then(|declared| match declared {
+                    None => Ok(()),
+                    Some((role, parameters)) => routes.add(&method, path, Some(role), Some(parameters)),
+                });
+                if let Err(reason) = added {
+                    wrong.push(format!("{method} {path}: {reason}"));
+                }
+            }
+        }
+        for page in pages {
+            let parameters = (!page.reads_query).then(Vec::new);
+            if let Err(reason) = routes.add(&page.method, &page.path, page.role, parameters) {
+                wrong.push(format!("{} {}: {reason}", page.method, page.path));
+            }
+        }
+        if !wrong.is_empty() {
+            return Err(format!("routes are declared wrongly: {}", wrong.join("; ")));
+        }
+        for alike in routes.by_shape.values_mut() {
+            alike.sort_by_key(|route| {
+                let is_parameter = |segment: &Segment| *segment == Segment::Parameter;
+                route.segments.iter().map(is_parameter).collect::<Vec<_>>()
+            });
+        }
+        Ok(routes)
+    }
+
+    fn add(
+        &mut self,
+        method: &Method,
+        path: &str,
+        role: Option<Role>,
+        parameters: Option<Vec<String>>,
+    ) -> Result<(), String> {
+        let segments = split(path).ok_or("a path must begin with a slash")?;
+        let segments: Vec<Segment> = segments.into_iter().map(Segment::of).collect();
+        let alike = self.by_shape.entry((method.clone(), segments.len())).or_default();
+        if alike.iter().any(|other| other.segments == segments) {
+            return Err("another route has the same path".to_owned());
+        }
+        alike.push(Route {
+            role,
+            parameters,
+            segments,
+        });
+        Ok(())
+    }
+
+    /// The route of a path, decoded as the router reads it: `%74okens` is `tokens`.
+    pub fn find(&self, method: &Method, path: &str) -> Option<&Route> {
+        let segments = split(path)?;
+        let alike = self.by_shape.get(&(method.clone(), segments.len()))?;
+        alike.iter().find(|route| {
+            let mut pairs = route.segments.iter().zip(&segments);
+            pairs.all(|(segment, text)| segment.takes(text))
+        })
+    }
+}
+
+impl Route {
+    /// Checks that a query has no parameter that the route does not declare. The values are checked by the handler.
+    ///
+    /// # Errors
+    /// `Invalid` that names the parameter and the declared ones.
+    pub fn check_query(&self, query: &str) -> Result<(), Error> {
+        let Some(declared) = &self.parameters else {
+            return Ok(());
+        };
+        let mut names = url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
+        let Some(unknown) = names.find(|name| !declared.iter().any(|known| known == name)) else {
+            return Ok(());
+        };
+        let known: Vec<String> = declared.iter().map(|name| format!("`{name}`")).collect();
+        let known = match known.as_slice() {
+            [] => "there are no parameters".to_owned(),
+            [only] => format!("expected {only}"),
+            [one, other] => format!("expected {one} or {other}"),
+            more => format!("expected one of {}", more.join(", ")),
+        };
+        Err(Error::invalid(
+            format!("?{unknown}"),
+            format!("unknown parameter `{unknown}`, {known}"),
+        ))
+    }
+}
+
+/// The operations of a path, by their methods.
+fn methods(item: &PathItem) -> impl Iterator<Item = (Method, &Documented)> {
+    let all = [
+        (Method::GET, &item.get),
+        (Method::PUT, &item.put),
+        (Method::POST, &item.post),
+        (Method::PATCH, &item.patch),
+        (Method::DELETE, &item.delete),
+        (Method::HEAD, &item.head),
+        (Method::OPTIONS, &item.options),
+        (Method::TRACE, &item.trace),
+    ];
+    all.into_iter()
+        .filter_map(|(method, operation)| Some((method, operation.as_ref()?)))
+}
+
+/// The role and the query parameters that an operation declares. None where it is public.
+fn declared(path: &str, operation: &Documented) -> Result<Option<(Role, Vec<String>)>, String> {
+    let guarded = path
+        .strip_prefix(PREFIX)
+        .is_some_and(|behind| behind.starts_with('/'));
+    let role = match (role_of(operation)?, guarded) {
+        (Some(role), true) => role,
+        (None, false) => return Ok(None),
+        (None, true) => {
+            return Err(format!(
+                "a route below {PREFIX} must declare its role, such as security((\"{SCHEME}\" = [\"operator\"]))"
+            ));
+        }
+        (Some(role), false) => {
+            return Err(format!(
+                "it declares the role {role}, but no token is checked outside {PREFIX}"
+            ));
+        }
+    };
+    let parameters = operation.parameters.iter().flatten();
+    let parameters = parameters.filter_map(|parameter| match parameter {
+        RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query => Some(parameter.name.clone()),
+        _ => None,
+    });
+    Ok(Some((role, parameters.collect())))
+}
+
+/// The role in `security`. None where the operation says that it needs no token.
+fn role_of(operation: &Documented) -> Result<Option<Role>, String> {
+    let Some(security) = &operation.security else {
+        return Err(format!(
+            "it declares no role; write security((\"{SCHEME}\" = [\"ROLE\"])) at its handler, or security(()) where everybody may call it"
+        ));
+    };
+    let security = serde_json::to_value(security).map_err(|error| error.to_string())?;
+    let requirements = security.as_array().map(Vec::as_slice).unwrap_or_default();
+    match requirements {
+        [] => Ok(None),
+        [only] if only.as_object().is_some_and(serde_json::Map::is_empty) => Ok(None),
+        [only] => match only[SCHEME].as_array().map(Vec::as_slice) {
+            Some([role]) => Role::parse(role.as_str().unwrap_or_default()).map(Some),
+            _ => Err(format!("security must name exactly one role for \"{SCHEME}\"")),
+        },
+        _ => Err("security must have exactly one requirement".to_owned()),
+    }
+}
