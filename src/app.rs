@@ -243,7 +243,9 @@ async fn prepare(
         .await?;
     db.read(templates::warn_of_unsafe).await?;
     if !accepted {
-        tracing::warn!("CANDOR_ADMIN_TOKEN was revoked and stays so: set another one, or leave it out");
+        tracing::warn!(
+            "CANDOR_ADMIN_TOKEN holds a token that was revoked; set another token, or remove the setting"
+        );
     }
     let verp = config
         .bounce_address
@@ -380,7 +382,7 @@ async fn start_background(
     operators::start(work, operators);
     if config.smtp_url.is_none() {
         tracing::warn!(
-            "CANDOR_SMTP_URL is not set: mails are written to {}",
+            "CANDOR_SMTP_URL is not set: emails are written to files in {}",
             config.outbox.display()
         );
     }

@@ -23,7 +23,7 @@ use crate::db::{Conn, DatabaseUrl, Db, connect_alone, dialect, file, migrate, mi
 /// `Conflict` if the file exists, `Internal` if it cannot be written.
 pub async fn backup(db: &Db, file: &Path) -> Result<()> {
     if file.exists() {
-        return Err(Error::Conflict(format!("{} exists already", file.display())));
+        return Err(Error::Conflict(format!("{} already exists", file.display())));
     }
     let part = file.with_extension("part");
     let name = part
@@ -138,7 +138,7 @@ pub async fn restore(config: &Config, file: &Path, force: bool) -> Result<()> {
 /// Checks that a file is a backup of Candor with an intact audit trail. Afterwards all data is in this one
 /// file.
 fn check(part: &str) -> Result<()> {
-    let no_backup = |_| Error::invalid("", "the file is no backup of Candor's");
+    let no_backup = |_| Error::invalid("", "the file is not a backup of Candor");
     // One connection is used instead of a pool, because no other connection may have the file open when it is
     // closed and moved.
     let mut conn = connect_alone(&DatabaseUrl::Sqlite(part.to_owned())).map_err(no_backup)?;
@@ -150,7 +150,7 @@ fn check(part: &str) -> Result<()> {
     if let Some(reason) = audit::verify(&mut conn)?.reason {
         return Err(Error::invalid(
             "",
-            format!("the backup's audit trail does not hold: {reason}"),
+            format!("the audit trail in the backup is not intact: {reason}"),
         ));
     }
     dialect::fold_log(&mut conn)

@@ -265,7 +265,7 @@ impl Config {
     fn set(&mut self, name: &str, value: String) -> Result<(), String> {
         let value = value.trim().to_owned();
         if value.is_empty() {
-            return Err("is empty; leave it out to have the default".to_owned());
+            return Err("must not be empty; leave it out to use the default".to_owned());
         }
         match name {
             "database_url" => {
@@ -407,13 +407,13 @@ fn insert(values: &mut Values, name: &str, shown: String, value: String) -> Resu
 fn secret_in(path: &str) -> Result<String, String> {
     let path = path.trim();
     if path.is_empty() {
-        return Err("is empty; leave it out to have the default".to_owned());
+        return Err("must not be empty; leave it out to use the default".to_owned());
     }
     let about = |reason: String| format!("{path}: {reason}");
     let metadata = std::fs::metadata(path).map_err(|error| about(error.to_string()))?;
     if metadata.is_dir() || metadata.len() > LONGEST_SECRET {
         return Err(about(format!(
-            "must be a file of at most {LONGEST_SECRET} bytes that holds the value"
+            "must be a file of at most {LONGEST_SECRET} bytes that contains the value"
         )));
     }
     let file = std::fs::File::open(path).map_err(|error| about(error.to_string()))?;
@@ -424,10 +424,10 @@ fn secret_in(path: &str) -> Result<String, String> {
         .map_err(|error| about(error.to_string()))?;
     let text = String::from_utf8(text).map_err(|_| about("is not UTF-8".to_owned()))?;
     if text.trim().is_empty() {
-        return Err(about("holds no value".to_owned()));
+        return Err(about("contains no value".to_owned()));
     }
     if text.len() as u64 > LONGEST_SECRET {
-        return Err(about(format!("holds more than {LONGEST_SECRET} bytes")));
+        return Err(about(format!("is larger than {LONGEST_SECRET} bytes")));
     }
     Ok(text.trim().to_owned())
 }

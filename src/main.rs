@@ -168,7 +168,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
             console::say(&format!("listening on {}", running.base_url()))?;
             if let Some(outbox) = outbox {
                 console::say(&format!(
-                    "CANDOR_SMTP_URL is not set: mails are written to {}/*.eml",
+                    "CANDOR_SMTP_URL is not set: emails are written to {}/*.eml",
                     outbox.display()
                 ))?;
             }
@@ -214,7 +214,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
                 .write(&command_line(), move |tx| auth::create(tx, &new))
                 .await
                 .map_err(shown)?;
-            console::note(&format!("token {}, shown this once:", created.id));
+            console::note(&format!("token {}, which is shown only now:", created.id));
             console::answer(created.token.reveal())?;
         }
         Command::Token {
@@ -229,7 +229,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
             command: TokenCommand::Revoke { id },
         } => {
             let id = TokenId::parse(&id)
-                .map_err(|_| format!("{id} is no id of a token; see candor token list"))?;
+                .map_err(|_| format!("{id} is not the ID of a token; candor token list shows the IDs"))?;
             let db = app::open_database(&config, Clock::system())
                 .await
                 .map_err(shown)?;
@@ -251,7 +251,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
                 return Ok(ExitCode::FAILURE);
             }
             console::say(&format!(
-                "the chain holds: {} events, head {}",
+                "the chain is intact: {} events, head {}",
                 result.events, result.head
             ))?;
         }
@@ -396,7 +396,7 @@ async fn sync_source(db: &candor::db::Db, name: String) -> Result<ExitCode, Stri
         for kind in LineKind::ALL {
             let counts = *changes.of(kind);
             console::say(&format!(
-                "{}: {} added, {} changed, {} unchanged, {} gone, {} left out",
+                "{}: {} added, {} changed, {} unchanged, {} archived, {} left out",
                 kind.plural(),
                 counts.added,
                 counts.changed,
@@ -409,7 +409,7 @@ async fn sync_source(db: &candor::db::Db, name: String) -> Result<ExitCode, Stri
     match run.state {
         run::State::Done => Ok(ExitCode::SUCCESS),
         run::State::NeedsConfirmation => Err(format!(
-            "nothing was stored: POST /api/v1/directory/sources/{}/runs/{}/confirm lets it go on",
+            "nothing was stored; to confirm the run, call POST /api/v1/directory/sources/{}/runs/{}/confirm",
             run.source, run.id
         )),
         state => Err(format!("nothing was stored: the run is {}", state.as_str())),
@@ -427,7 +427,7 @@ fn table_of(
         Some("csv") => Format::Csv,
         Some("tsv" | "tab") => Format::Tsv,
         _ if kind.is_some() || columns.is_some() => {
-            let detail = "is for tables, whose names end in .csv or .tsv";
+            let detail = "is only for tables, in files whose names end in .csv or .tsv";
             let name = if kind.is_some() { "--kind" } else { "--columns" };
             return Err(Error::invalid(name, detail));
         }
@@ -465,7 +465,7 @@ async fn import_file(
                 console::note(&format!("line {}: {}", error.line.unwrap_or(0), error.detail));
             }
             Err(format!(
-                "{} is not imported: {} errors",
+                "{} was not imported: {} errors",
                 path.display(),
                 errors.len()
             ))

@@ -198,7 +198,7 @@ async fn what_is_no_backup_changes_nothing(env: Env) {
         .run(["restore", file.to_str().expect("a path"), "--force"])
         .await
         .expect(1);
-    assert!(refused.stderr.contains("no backup"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("not a backup"), "{}", refused.stderr);
     candor.run(["restore", "/nowhere/backup.db"]).await.expect(1);
     candor.run(["audit", "verify"]).await.expect(0);
 }

@@ -117,7 +117,11 @@ async fn other_roles_are_told_where_the_rule_says_so(env: Env) {
     app.send_as_previewed(&notice).await;
     let mail = app.mails(1).await.remove(0);
     assert!(mail.to.starts_with("otieno@"), "{}", mail.to);
-    assert!(mail.text.contains("you belong to Nyota Films"), "{}", mail.text);
+    assert!(
+        mail.text.contains("you are a member of Nyota Films"),
+        "{}",
+        mail.text
+    );
     app.finish().await;
 }
 

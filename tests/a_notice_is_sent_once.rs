@@ -104,7 +104,7 @@ async fn a_second_detection_leaves_out_who_was_told(env: Env) {
         json!([1, 3, 1])
     );
     let warnings = preview["warnings"].to_string();
-    assert!(warnings.contains("notified of this already"), "{warnings}");
+    assert!(warnings.contains("they already got this notice"), "{warnings}");
     app.send_as_previewed(&second).await;
     app.done(&second).await;
     let mails = app.mails(4).await;
@@ -257,7 +257,7 @@ async fn processes_share_the_queue_or_are_refused(env: Env) {
     if env.backend == Backend::Sqlite {
         let refused = other.run(["serve"]).await.expect(1);
         assert!(
-            refused.stderr.contains("another process delivers"),
+            refused.stderr.contains("another process already uses"),
             "{}",
             refused.stderr
         );

@@ -24,7 +24,7 @@ async fn outcome(app: &TestApp, by: &Monitoring, problem: &str, project: &str) -
     let run = app.decided(&incident).await;
     let reason = run["reason"].as_str().unwrap_or_default().to_owned();
     if !reason.is_empty() {
-        let said = format!("Policy “Big ones”: a detection notice is drafted and not sent: {reason}");
+        let said = format!("Policy “Big ones”: a detection notice was drafted and not sent: {reason}");
         let timeline = app.told_on_timeline(&incident).await;
         assert!(
             timeline.iter().any(|text| text.starts_with(&said)),
@@ -50,7 +50,7 @@ async fn as_many_people_as_it_says(env: Env) {
     app.policy(json!({"limits": {"audience_at_most": 4}})).await;
     assert_eq!(
         outcome(&app, &monitoring, "five", "stage").await,
-        held("5 people are more than the policy sends to by itself (4)")
+        held("5 people are above the limit of the policy (4)")
     );
     app.mails(0).await;
     app.delete("/api/v1/resources/project/stage/collaborators/person-5")
@@ -68,7 +68,7 @@ async fn never_more_than_one_person_may_send(env: Env) {
     app.policy(json!({})).await;
     assert_eq!(
         outcome(&app, &monitoring, "five", "stage").await,
-        held("5 people are more than 4: a second person must approve it")
+        held("5 people are above the limit of 4: a second person must approve it")
     );
     app.delete("/api/v1/resources/project/stage/collaborators/person-5")
         .await
@@ -86,7 +86,9 @@ async fn an_account_once_an_hour(env: Env) {
     app.policy(json!({})).await;
     assert_eq!(outcome(&app, &monitoring, "first", "stage").await, told());
     app.clock.advance(Duration::from_micros(3_599_999_999));
-    let lately = held("policies told the account crowd within the last hour (at most 1)");
+    let lately = held(
+        "policies already notified the account crowd as often as allowed within the last hour (at most 1)",
+    );
     assert_eq!(outcome(&app, &monitoring, "second", "stage").await, lately);
     // People of another account are notified in the meantime, and the notice that was not sent does not
     // count.
@@ -107,7 +109,9 @@ async fn at_once_is_one_after_the_other(env: Env) {
         outcome(&app, &one, "first", "stage"),
         outcome(&app, &other, "second", "stage")
     );
-    let lately = held("policies told the account crowd within the last hour (at most 1)");
+    let lately = held(
+        "policies already notified the account crowd as often as allowed within the last hour (at most 1)",
+    );
     assert!(
         (first == told() && second == lately) || (first == lately && second == told()),
         "{first:?} {second:?}"
@@ -123,7 +127,7 @@ async fn at_its_hours(env: Env) {
     let hours = json!({"from": "22:00", "until": "06:00", "time_zone": "Africa/Nairobi"});
     app.policy(json!({"limits": {"audience_at_most": 10, "per_account_per_hour": null, "hours": hours}}))
         .await;
-    let outside = held("it is outside the hours 22:00 to 06:00 (Africa/Nairobi)");
+    let outside = held("the present time is outside the hours 22:00 to 06:00 (Africa/Nairobi) of the policy");
     for (time, problem, expected) in [
         ("2024-03-14T18:59:59Z", "before", outside.clone()),
         ("2024-03-14T19:00:00Z", "at first", told()),
@@ -174,12 +178,12 @@ async fn trying_leaves_no_trace(env: Env) {
         (
             json!({"limits": {"audience_at_most": 2}}),
             "drafted",
-            json!("3 people are more than the policy sends to by itself (2)"),
+            json!("3 people are above the limit of the policy (2)"),
         ),
         (
             json!({"action": "draft"}),
             "drafted",
-            json!("the policy only drafts"),
+            json!("the policy only creates drafts"),
         ),
         (
             json!({"action": "nothing"}),
@@ -226,7 +230,7 @@ async fn trying_leaves_no_trace(env: Env) {
         assert!(
             trial["mismatch"]
                 .as_str()
-                .is_some_and(|why| why.contains("by hand")),
+                .is_some_and(|why| why.contains("a person opened or reopened")),
             "{trial}"
         );
     }

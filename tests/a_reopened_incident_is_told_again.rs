@@ -72,14 +72,14 @@ async fn whoever_heard_the_resolution_hears_that_it_is_back(env: Env) {
     );
     let page = app.admin_page(&format!("/admin/incidents/{incident}")).await;
     assert!(page.contains("reopened 1 time"), "{page}");
-    assert!(
-        page.contains("customers still believe that it is resolved"),
-        "{page}"
-    );
+    assert!(page.contains("told customers that it is resolved"), "{page}");
     // An update would not be sent to a person who opted out.
     let update = app.draft(&incident, "update").await;
     let warnings = app.preview(&update).await.expect(200)["warnings"].to_string();
-    assert!(warnings.contains("no detection was sent since"), "{warnings}");
+    assert!(
+        warnings.contains("no detection notice was sent after that"),
+        "{warnings}"
+    );
     let detection = app.draft(&incident, "detection").await;
     let preview = app.preview(&detection).await.expect(200);
     assert_eq!(
@@ -96,7 +96,8 @@ async fn whoever_heard_the_resolution_hears_that_it_is_back(env: Env) {
         .find(|mail| mail.to == ADDRESSES[1])
         .expect("a mail");
     assert!(
-        his.text.contains("you were told that this incident was over"),
+        his.text
+            .contains("we notified you that this incident was resolved"),
         "{}",
         his.text
     );
@@ -208,7 +209,10 @@ async fn a_resolution_that_is_being_sent_is_stopped_by_the_new_detection(env: En
     .await;
     status(&app, &incident, "investigating").await;
     let page = app.admin_page(&format!("/admin/incidents/{incident}")).await;
-    assert!(page.contains("from before is still being sent"), "{page}");
+    assert!(
+        page.contains("its earlier resolution notice is still being sent"),
+        "{page}"
+    );
     let detection = app.draft(&incident, "detection").await;
     let preview = app.preview(&detection).await.expect(200);
     // Everybody who may get the resolution is notified that the incident is not over.
@@ -216,7 +220,7 @@ async fn a_resolution_that_is_being_sent_is_stopped_by_the_new_detection(env: En
     assert!(
         preview["warnings"]
             .to_string()
-            .contains("sending this notice stops it"),
+            .contains("Candor stops it when you send this notice"),
         "{preview}"
     );
     app.send_as_previewed(&detection).await;
@@ -342,9 +346,7 @@ async fn an_alert_that_comes_back_reaches_operators_and_policies(env: Env) {
         .expect("a message");
     assert_eq!(drafted["incident"], json!(incident));
     assert!(
-        drafted["title"]
-            .to_string()
-            .contains("is a draft and waits for you"),
+        drafted["title"].to_string().contains("waits for your decision"),
         "{drafted}"
     );
     app.resolve(&incident).await;

@@ -570,7 +570,7 @@ async fn every_page_shows_the_story(env: Env) {
         ],
     );
     let template = browser.page("/admin/templates/resolution", 200).await;
-    shows(&template, &["The usual mail", "The shortest mail", "srcdoc="]);
+    shows(&template, &["The usual email", "The shortest email", "srcdoc="]);
     let audit = browser
         .page("/admin/audit?incident=1&action=notice.queued", 200)
         .await;
@@ -578,7 +578,7 @@ async fn every_page_shows_the_story(env: Env) {
     hides(&audit, &["<code>incident.opened</code>"]);
     shows(
         &browser.page("/admin/audit/verify", 200).await,
-        &["The chain holds."],
+        &["The chain is intact."],
     );
 
     for (query, place) in [
@@ -618,7 +618,7 @@ async fn a_draft_shows_who_would_get_what(env: Env) {
     shows(
         &page,
         &[
-            "3 mails",
+            "3 emails",
             preview["digest"].as_str().unwrap(),
             "a second person must approve",
             "/approve",
@@ -682,9 +682,9 @@ async fn who_was_not_told_is_said_loudly(env: Env) {
     shows(
         &page,
         &[
-            "unknown to the directory",
+            "2 IDs in alerts are not in the directory",
             "media lost",
-            "Nobody, as far as the directory knows",
+            "No people found in the directory",
         ],
     );
     app.finish().await;
@@ -956,7 +956,7 @@ async fn what_is_wrong_is_said_on_a_page(env: Env) {
         "/admin/no-such-page",
     ] {
         let page = browser.page(path, 404).await;
-        shows(&page, &["Not found", "Sign out"]);
+        shows(&page, &["Page not found", "Sign out"]);
     }
     // On public paths a browser gets a page. Unknown parameters are ignored there.
     app.anonymous().get("/status?sttaus=open").await.expect(200);
@@ -966,7 +966,7 @@ async fn what_is_wrong_is_said_on_a_page(env: Env) {
         .header("accept", "text/html,*/*")
         .send()
         .await;
-    shows(&browser.expect(404).text, &["Not found", "</html>"]);
+    shows(&browser.expect(404).text, &["Page not found", "</html>"]);
     app.finish().await;
 }
 
@@ -975,11 +975,11 @@ async fn the_public_page_shows_what_was_published_and_nothing_else(env: Env) {
     let anybody = app.anonymous();
     shows(
         &anybody.get("/status").await.expect(200).text,
-        &["There is nothing to report"],
+        &["No incident reports."],
     );
     let story = play(&app).await;
     let nothing = anybody.get("/status").await.expect(200).text;
-    shows(&nothing, &["There is nothing to report"]);
+    shows(&nothing, &["No incident reports."]);
     let secrets = [
         "internal-words",
         "customer-words",
@@ -1037,13 +1037,7 @@ async fn only_a_post_opts_out(env: Env) {
     let anybody = app.anonymous();
     for _ in 0..2 {
         let page = anybody.get(&path).await.expect(200).text;
-        shows(
-            &page,
-            &[
-                "method=\"post\"",
-                "Mails that say that you are affected still come",
-            ],
-        );
+        shows(&page, &["method=\"post\"", "You will still get an email"]);
         hides(&page, &[ADDRESSES[0], "Amina"]);
     }
     assert_eq!(env.count("opt_outs"), 0, "a GET opted somebody out");
@@ -1055,7 +1049,8 @@ async fn only_a_post_opts_out(env: Env) {
         start.to_owned(),
         "/unsubscribe/nonsense".to_owned(),
     ] {
-        anybody.get(&forged).await.expect_problem(404);
+        let refused = anybody.get(&forged).await.expect_problem(404);
+        assert_eq!(refused["detail"], "this link is not valid or has expired");
         let form = "application/x-www-form-urlencoded";
         anybody
             .post_raw(&forged, form, "List-Unsubscribe=One-Click")
@@ -1071,10 +1066,7 @@ async fn only_a_post_opts_out(env: Env) {
             .expect(200);
         shows(
             &done.text,
-            &[
-                "You get no more updates",
-                "Mails that say that you are affected still come",
-            ],
+            &["You will get no more updates", "You will still get an email"],
         );
     }
     assert_eq!(env.count("opt_outs"), 1);
@@ -1162,8 +1154,11 @@ async fn a_page_explains_who_is_told_and_says_who_owned_it(env: Env) {
     let browser = Browser::signed_in(&app, &viewer).await;
     let path = format!("/admin/incidents/{incident}");
     let page = browser.page(&path, 200).await;
-    assert!(page.contains("Why is somebody told, or not?"), "{page}");
-    assert!(!page.contains("when it began, and no longer"), "{page}");
+    assert!(page.contains("Why is a person notified or not?"), "{page}");
+    assert!(
+        !page.contains("when the incident started, but no longer"),
+        "{page}"
+    );
     // By ID and by address; in the audience, not in it, and unknown.
     let asked = async |who: &str| browser.page(&format!("{path}?who={who}"), 200).await;
     let amina = asked("amina").await;
@@ -1179,7 +1174,7 @@ async fn a_page_explains_who_is_told_and_says_who_owned_it(env: Env) {
     );
     let nobody = asked("%3Cb%3Enobody").await;
     assert!(
-        nobody.contains("nobody of the id or address <strong>&lt;b&gt;nobody</strong>"),
+        nobody.contains("no person with the ID or address <strong>&lt;b&gt;nobody</strong>"),
         "{nobody}"
     );
 
@@ -1199,7 +1194,9 @@ async fn a_page_explains_who_is_told_and_says_who_owned_it(env: Env) {
         .expect(200);
     let page = browser.page(&path, 200).await;
     assert!(
-        page.contains("2 people owned or worked on what is affected when it began, and no longer do"),
+        page.contains(
+            "2 people owned or worked on the affected resources when the incident started, but no longer do"
+        ),
         "{page}"
     );
     assert!(
@@ -1214,7 +1211,7 @@ async fn a_page_explains_who_is_told_and_says_who_owned_it(env: Env) {
         "{page}"
     );
     assert!(
-        page.contains("2 people owned or worked on affected resources at the time of impact"),
+        page.contains("2 people owned or worked on the affected resources when the incident started"),
         "{page}"
     );
     app.finish().await;

@@ -229,7 +229,7 @@ async fn a_closed_incident_swallows_nothing_of_its_group(env: Env) {
         .next()
         .expect("a cookie")
         .to_owned();
-    for (page, shown) in [("2", "the same problem as in #1"), ("1", "came back as #2")] {
+    for (page, shown) in [("2", "same problem as #1"), ("1", "occurred again as #2")] {
         let page = app
             .anonymous()
             .request(reqwest::Method::GET, &format!("/admin/incidents/{page}"))

@@ -530,7 +530,7 @@ async fn what_was_left_out_is_said(env: Env) {
         assert_eq!(
             entries
                 .iter()
-                .filter(|(_, text)| text.contains("left 3 alerts out"))
+                .filter(|(_, text)| text.contains("left out 3 alerts"))
                 .count(),
             said,
             "{truncated}: {entries:?}"

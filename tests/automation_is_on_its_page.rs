@@ -44,8 +44,8 @@ async fn the_page_shows_what_the_api_knows(env: Env) {
         .await;
     let empty = open(&app, "/admin/automation").await;
     for text in [
-        "None: nothing is told by itself.",
-        "None: nobody of our own is told.",
+        "No policies: nothing is sent automatically.",
+        "No operators: nobody of our own team is notified.",
         "/api/v1/automation/policies",
     ] {
         assert!(empty.contains(text), "{text}: {empty}");
@@ -73,9 +73,9 @@ async fn the_page_shows_what_the_api_knows(env: Env) {
     let page = open(&app, "/admin/automation").await;
     for text in [
         "1. Files &amp; more",
-        "to at most 5 people",
-        "to an account at most once an hour",
-        "only at the hours 08:00 to 18:00 (Africa/Nairobi)",
+        "at most 5 people",
+        "at most 1 notice to an account in an hour",
+        "only from 08:00 to 18:00 (Africa/Nairobi)",
         "Some of your files cannot be opened.",
         "2. Later",
         "1 min 30 s",
@@ -83,7 +83,7 @@ async fn the_page_shows_what_the_api_knows(env: Env) {
         "&lt;Rota&gt;",
         "on-call@ours.example",
         "of critical incidents",
-        "1 h after the last notice",
+        "no notice was sent for 1 h",
         "#1: detection sent to 3",
     ] {
         assert!(page.contains(text), "{text}: {page}");

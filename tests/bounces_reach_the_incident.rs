@@ -261,8 +261,8 @@ async fn a_hard_bounce_by_mail_shows_on_the_incident_and_spares_the_address(env:
     for words in [
         "1 person could not be reached",
         "Amina Njeri",
-        "came back for good",
-        "Could be told instead",
+        "bounced permanently",
+        "Could be notified instead",
         "Otieno Odhiambo",
         "notified already",
     ] {
@@ -607,7 +607,7 @@ async fn a_complaint_is_shown_and_spares_the_address(env: Env) {
     assert!(
         told.page("/admin/incidents/1")
             .await
-            .contains("1 person called a mail spam")
+            .contains("1 person reported an email as spam")
     );
     let update = told.app.draft(&told.incident, "update").await;
     assert_eq!(told.app.preview(&update).await.expect(200)["recipients"], 2);

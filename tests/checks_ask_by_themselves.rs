@@ -240,9 +240,9 @@ async fn every_expectation_counts(env: Env) {
         (json!({"body_contains": "alive"}), None),
         (
             json!({"body_contains": "well"}),
-            Some("the body does not hold “well”"),
+            Some("the body does not contain “well”"),
         ),
-        (json!({"body_lacks": "alive"}), Some("the body holds “alive”")),
+        (json!({"body_lacks": "alive"}), Some("the body contains “alive”")),
         (
             json!({"status": [404, "500-599"]}),
             Some("answered 200, not 404, 500-599"),
@@ -276,7 +276,7 @@ async fn every_expectation_counts(env: Env) {
     let shown = asked(&app, &id, 0).await;
     assert_eq!(
         shown["last"]["problems"],
-        json!(["no connection: connection refused"])
+        json!(["connection failed: connection refused"])
     );
     assert_eq!(
         (&shown["last"]["status"], &shown["last"]["latency_ms"]),
@@ -364,7 +364,7 @@ async fn a_check_leads_nowhere_inside(env: Env) {
     let shown = asked(&app, &id, 0).await;
     let problem = shown["last"]["problems"][0].as_str().expect("a problem");
     assert!(
-        problem.starts_with("the name leads to an address that is not allowed"),
+        problem.starts_with("the host name resolves to an address that is not allowed"),
         "{problem}"
     );
     assert_eq!(service.received().len(), 0);
@@ -497,7 +497,7 @@ async fn what_is_paused_or_deleted_is_over(env: Env) {
         }
         assert_eq!(app.all("/api/v1/alerts?status=firing").await.len(), 0);
         let timeline = app.all(&format!("/api/v1/incidents/{incident}/timeline")).await;
-        let why = format!("The check “{how}” was {how}: it is not known whether it passes");
+        let why = format!("The check “{how}” was {how}, so it is unknown whether it passes");
         assert!(
             timeline.iter().any(|entry| entry["text"] == json!(why)),
             "{timeline:#?}"
@@ -668,7 +668,7 @@ async fn a_certificate_that_runs_out_is_told_before(env: Env) {
     assert_eq!(
         late["problems"],
         json!([format!(
-            "the certificate runs out at {until}, in less than 21 days"
+            "the certificate expires at {until}, in less than 21 days"
         )])
     );
     program.finish().await;

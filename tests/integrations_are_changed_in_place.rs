@@ -259,9 +259,9 @@ async fn a_kept_body_is_taken_in_again_by_a_button(env: Env) {
 }
 
 async fn the_page_says_how_resources_are_found(env: Env) {
-    const NONE: &str = "no rule: its alerts name nothing that is affected";
-    const ITSELF: &str = "the field <code>resources</code> of an alert, and no rule";
-    const WATCHED: &str = "what each names itself";
+    const NONE: &str = "no resource rule: its alerts add no affected resources";
+    const ITSELF: &str = "the field <code>resources</code> of each alert; there is no resource rule";
+    const WATCHED: &str = "the resources that each check or heartbeat lists";
     let app = TestApp::builder(&env).at("2024-03-14T06:56:00Z").start().await;
     let (grafana, _) = made(&app, json!({"name": "Grafana", "source": "grafana"})).await;
     let (own, _) = made(&app, json!({"name": "Own", "source": "generic"})).await;
@@ -285,7 +285,7 @@ async fn the_page_says_how_resources_are_found(env: Env) {
         for text in [NONE, ITSELF, WATCHED] {
             assert_eq!(page.contains(text), text == said, "{text}: {page}");
         }
-        let built_in = page.contains("Nobody else can send to it.");
+        let built_in = page.contains("Nobody else can send to this integration.");
         assert_eq!(built_in, said == WATCHED, "{page}");
     }
     app.finish().await;

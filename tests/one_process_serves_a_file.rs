@@ -36,7 +36,7 @@ fn by_whatever_path() {
             for arguments in [&["serve"][..], &["serve", "--no-workers"], &["worker"]] {
                 let refused = other.run(arguments).await.expect(1);
                 assert!(
-                    refused.stderr.contains("another process delivers from"),
+                    refused.stderr.contains("another process already uses"),
                     "{path}: {}",
                     refused.stderr
                 );

@@ -161,7 +161,7 @@ async fn each_event_is_told_by_mail_and_by_webhook(env: Env) {
     );
     assert!(ours.iter().any(|mail| {
         mail.text
-            .contains("Customers heard last at 14 March 2024, 06:56 UTC")
+            .contains("The last notice to customers was sent at 14 March 2024, 06:56 UTC")
     }));
     let requests = hook.requests(4).await;
     let events: Vec<Value> = requests
@@ -390,7 +390,7 @@ async fn what_fails_for_good_is_given_up_and_changes_nothing(env: Env) {
     assert!(
         one["reply"]
             .as_str()
-            .is_some_and(|reply| reply.starts_with("given up: 503")),
+            .is_some_and(|reply| reply.starts_with("failed after the last attempt: 503")),
         "{one}"
     );
     assert_eq!((away.received().len(), &one["attempts"]), (7, &json!(7)));

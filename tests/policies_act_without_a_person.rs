@@ -124,7 +124,7 @@ async fn a_policy_may_only_draft(env: Env) {
     );
     let timeline = app.told_on_timeline(&incident).await;
     assert!(
-        timeline.contains(&"Policy “Look first”: a detection notice is drafted".to_owned()),
+        timeline.contains(&"Policy “Look first”: a detection notice was drafted".to_owned()),
         "{timeline:#?}"
     );
     app.mails(0).await;
@@ -232,9 +232,9 @@ async fn a_wait_lets_the_affected_grow(env: Env) {
     app.mails(3).await;
     let timeline = app.told_on_timeline(&incident).await;
     for text in [
-        "Policy “Big ones” acts in 30 s",
-        "Policy “Big ones”: a detection notice to 3 people is being sent automatically; 1 reference is in alerts unknown to the directory: \
-         somebody may be missing",
+        "Policy “Big ones” acts automatically at 2024-03-14T06:56:30Z",
+        "Policy “Big ones”: a detection notice to 3 people is being sent automatically; 1 ID in alerts is not in the directory: \
+         affected people may be missing",
     ] {
         assert!(
             timeline.iter().any(|entry| entry == text),
@@ -246,7 +246,7 @@ async fn a_wait_lets_the_affected_grow(env: Env) {
     let run = app.decided(&other).await;
     assert_eq!(
         (&run["outcome"], &run["reason"]),
-        (&json!("drafted"), &json!("there is nobody to tell"))
+        (&json!("drafted"), &json!("the notice has no recipients"))
     );
     app.finish().await;
 }
@@ -272,9 +272,9 @@ async fn a_wait_ends_for_whoever_was_quicker(env: Env) {
         .expect(204);
     app.clock.advance(Duration::from_secs(60));
     for (incident, reason) in [
-        (&written, "somebody has written a notice already"),
-        (&resolved, "the incident is resolved already"),
-        (&withdrawn, "the policy was withdrawn before it acted"),
+        (&written, "a person has already written a notice"),
+        (&resolved, "the incident is already resolved"),
+        (&withdrawn, "the policy was deleted or disabled before it acted"),
     ] {
         let run = app.decided(incident).await;
         assert_eq!(
@@ -365,7 +365,7 @@ async fn words_that_do_not_fit_any_more_send_nothing(env: Env) {
     let run = app.decided(&incident).await;
     assert_eq!(run["outcome"], "failed", "{run}");
     let timeline = app.told_on_timeline(&incident).await;
-    let said = "Policy “Big ones”: nothing is sent automatically: its notice cannot be written any more: /audience/roles/0: \
+    let said = "Policy “Big ones”: nothing is sent automatically: its notice is no longer valid: /audience/roles/0: \
                 no member of any account has the role 'billing'";
     assert!(timeline.iter().any(|entry| entry == said), "{timeline:#?}");
     app.mails(0).await;

@@ -106,7 +106,7 @@ async fn actions(app: &TestApp, subject: &str) -> Vec<(String, String)> {
 
 async fn a_rule_is_made_changed_moved_and_deleted(env: Env) {
     let (app, browser) = started(&env).await;
-    shows(&browser.page(RULES).await, &["None.", "New rule"]);
+    shows(&browser.page(RULES).await, &["No alert rules.", "New rule"]);
     let made = browser.send_from(NEW_RULE, RULES, &RULE).await.expect(303);
     let rule = rules(&app).await.remove(0);
     let id = rule["id"].as_str().expect("an id").to_owned();
@@ -257,7 +257,7 @@ async fn what_is_wrong_with_a_rule_stands_beside_it(env: Env) {
         ),
         (
             vec![("matchers.0.field", ""), ("matchers.0.value", "")],
-            vec!["must not be empty unless an integration is named"],
+            vec!["must not be empty if no integration is given"],
         ),
         (
             vec![("matchers.0.condition", "is not")],
@@ -273,22 +273,25 @@ async fn what_is_wrong_with_a_rule_stands_beside_it(env: Env) {
         ),
         (
             vec![("severity", "page = awful")],
-            vec!["id=\"e-severity\"", "“page = awful” must be a word"],
+            vec![
+                "id=\"e-severity\"",
+                "“page = awful” must be a severity of the source",
+            ],
         ),
         (
             vec![("severity", "page = major\r\nPAGE = minor")],
-            vec!["“PAGE = minor” says a word for the second time"],
+            vec!["“PAGE = minor” repeats a severity"],
         ),
         (
             vec![("resources", "project savanna\r\nproject atlantis")],
             vec![
                 "id=\"e-resources\"",
-                "“project atlantis” project atlantis is not known",
+                "“project atlantis” project atlantis is not in the directory",
             ],
         ),
         (
             vec![("resources", "savanna")],
-            vec!["“savanna” must be a type and an id"],
+            vec!["“savanna” must be a type and an ID"],
         ),
         (
             vec![("reopen_within", "soon")],
@@ -301,15 +304,15 @@ async fn what_is_wrong_with_a_rule_stands_beside_it(env: Env) {
         (vec![("reopen_within", "9999999")], vec!["from 0 to 2592000"]),
         (
             vec![("policy", "ignore")],
-            vec!["id=\"e-policy\"", "must be one of open, attach and record"],
+            vec!["id=\"e-policy\"", "must be open, attach or record"],
         ),
         (
             vec![("policy", "attach"), ("group_by", "")],
-            vec!["must not be empty to attach"],
+            vec!["must not be empty for the policy attach"],
         ),
         (
             vec![("integration", "x")],
-            vec!["id=\"e-integration\"", "is not known"],
+            vec!["id=\"e-integration\"", "is not an integration that exists"],
         ),
     ] {
         let answer = browser
@@ -344,7 +347,7 @@ async fn what_is_wrong_with_a_rule_stands_beside_it(env: Env) {
     for (change, text) in [
         (("nmae", "x"), "is no field of this form"),
         (("matchers.99.field", "title"), "is no field of this form"),
-        (("name", "a\u{7}b"), "holds a control character"),
+        (("name", "a\u{7}b"), "contains a control character"),
     ] {
         let answer = browser
             .send_from(NEW_RULE, RULES, &with(&RULE, &[change]))
@@ -363,7 +366,7 @@ async fn a_rule_is_tried_on_a_kept_body(env: Env) {
     let (app, browser) = started(&env).await;
     let disks = json!({"name": "Disks", "source": "generic", "mapping": {"alerts": "/alerts"}});
     let made = app.post("/api/v1/integrations", disks).await.expect(201);
-    shows(&browser.page(NEW_RULE).await, &["No body has come in so far."]);
+    shows(&browser.page(NEW_RULE).await, &["No requests received so far."]);
     let hook = made["hook_url"].as_str().expect("a URL");
     let body = json!([
         {"title": "<Full>", "severity": "page", "labels": {"service": "storage", "region": "eu"}},
@@ -395,10 +398,10 @@ async fn a_rule_is_tried_on_a_kept_body(env: Env) {
     shows(
         &tried,
         &[
-            "What it would do",
+            "Result of the test",
             "&lt;Full&gt;",
             "matches this rule",
-            "does not match this rule, nor another one",
+            "matches neither this rule nor another rule",
             "affects project savanna",
             "media, raw</textarea>",
             "selected>Disks",
@@ -416,7 +419,7 @@ async fn a_rule_is_tried_on_a_kept_body(env: Env) {
         &tried,
         &[
             "matches this rule, but rule 1 “All disks” comes first",
-            "does not match this rule; rule 1 “All disks” takes it",
+            "does not match this rule, but matches rule 1 “All disks”",
             "only recorded",
         ],
     );
@@ -428,10 +431,10 @@ async fn a_rule_is_tried_on_a_kept_body(env: Env) {
         &[
             "Rule 1.",
             "matches this rule",
-            "does not match this rule, nor another one",
+            "matches neither this rule nor another rule",
         ],
     );
-    shows(&try_it(&[], 422).await, &["choose a kept body"]);
+    shows(&try_it(&[], 422).await, &["choose a saved request"]);
     shows(
         &try_it(&[("body", &body), ("name", "")], 422).await,
         &["id=\"e-name\""],
@@ -451,7 +454,7 @@ async fn a_rule_that_no_form_can_hold_is_left_alone(env: Env) {
     let rule = json!({"name": "Odd", "policy": "record", "matchers": [{"field": "title", "is": " a "}]});
     let id = app.post("/api/v1/alert-rules", rule).await.expect(201).id();
     let answer = browser.open(&format!("{RULES}/{id}")).await.expect(409);
-    shows(&answer.text, &["change it through the API"]);
+    shows(&answer.text, &["change the rule through the API"]);
     shows(&browser.page(RULES).await, &["1. Odd"]);
     app.finish().await;
 }
@@ -468,7 +471,7 @@ const SILENCE: [(&str, &str); 7] = [
 
 async fn a_silence_is_made_and_ended(env: Env) {
     let (app, browser) = started(&env).await;
-    shows(&browser.page(QUIET).await, &["None now, and none to come."]);
+    shows(&browser.page(QUIET).await, &["No active or planned silences."]);
     // The default is two hours from now on.
     shows(
         &browser.page(NEW_SILENCE).await,
@@ -514,7 +517,7 @@ async fn a_silence_is_made_and_ended(env: Env) {
         &page,
         &[
             "The lab is rebuilt",
-            "to come",
+            "planned",
             "active",
             "End now",
             "Cancel",
@@ -612,7 +615,7 @@ async fn a_window_is_made_and_ended(env: Env) {
     shows(
         &browser.page(QUIET).await,
         &[
-            "between its times",
+            "planned, not active now",
             "1 h 30 min",
             "0 22 * * *",
             "next <time datetime=\"2024-03-14T22:00:00Z\">",
@@ -643,7 +646,7 @@ async fn what_is_wrong_with_a_quiet_time_stands_beside_it(env: Env) {
             vec![("reason", "")],
             vec!["id=\"e-reason\"", "must not be empty", ">\nlab</textarea>"],
         ),
-        (vec![("until", "")], vec!["id=\"e-until\"", "it has to end"]),
+        (vec![("until", "")], vec!["id=\"e-until\"", "enter when it ends"]),
         (
             vec![("until", "2024-03-14T05:00")],
             vec![
@@ -671,20 +674,20 @@ async fn what_is_wrong_with_a_quiet_time_stands_beside_it(env: Env) {
         ),
         (
             vec![("time_zone", "")],
-            vec!["id=\"e-time_zone\"", "whose clocks show these times?"],
+            vec!["id=\"e-time_zone\"", "enter the time zone of these times"],
         ),
         // In Berlin the first of these times does not exist, and the second exists twice.
         (
             vec![("until", "2024-03-31T02:30"), ("time_zone", "Europe/Berlin")],
-            vec!["never or twice on the clocks"],
+            vec!["does not exist or exists twice in this time zone"],
         ),
         (
             vec![("until", "2024-10-27T02:30"), ("time_zone", "Europe/Berlin")],
-            vec!["never or twice on the clocks"],
+            vec!["does not exist or exists twice in this time zone"],
         ),
         (
             vec![("matchers.0.field", ""), ("matchers.0.value", "")],
-            vec!["must not be empty: every alert would be silenced"],
+            vec!["must not be empty, because every alert would be silenced"],
         ),
     ] {
         let answer = browser
@@ -698,7 +701,7 @@ async fn what_is_wrong_with_a_quiet_time_stands_beside_it(env: Env) {
         (vec![("resources", "")], vec!["give matchers or resources"]),
         (
             vec![("resources", "project atlantis")],
-            vec!["id=\"e-resources\"", "is not known to the directory"],
+            vec!["id=\"e-resources\"", "is not in the directory"],
         ),
         (
             vec![("schedule", "often")],
@@ -707,7 +710,7 @@ async fn what_is_wrong_with_a_quiet_time_stands_beside_it(env: Env) {
         (vec![("schedule", "")], vec!["id=\"e-schedule\"", "is missing"]),
         (
             vec![("duration", "")],
-            vec!["id=\"e-duration\"", "how long does it hold each time?"],
+            vec!["id=\"e-duration\"", "give the duration of each repetition"],
         ),
         (
             vec![("duration", "1.5")],
@@ -817,7 +820,7 @@ async fn only_forms_of_the_session_change_anything(env: Env) {
     let before = state(&app).await;
     for (path, fields) in &forms {
         let none = browser.send(path, fields).await.expect(403);
-        shows(&none.text, &["did not come from a page of this session"]);
+        shows(&none.text, &["does not belong to this session"]);
         for key in ["", "x", &foreign] {
             let mut fields = fields.clone();
             fields.push(("form_key", key));

@@ -202,7 +202,7 @@ async fn a_failure_is_told_at_once(env: Env) {
     let alert = app.all("/api/v1/alerts?status=firing").await[0].clone();
     assert_eq!(
         json!([alert["title"], alert["started_at"]]),
-        json!(["It failed: backup", START])
+        json!(["Job failed: backup", START])
     );
     app.set_clock(&after(60));
     app.anonymous()
@@ -372,7 +372,7 @@ async fn what_is_deleted_is_over(env: Env) {
     app.delete(&format!("{HEARTBEATS}/{id}")).await.expect(204);
     assert_eq!(app.all("/api/v1/alerts?status=firing").await.len(), 0);
     let timeline = app.all(&format!("/api/v1/incidents/{incident}/timeline")).await;
-    let why = "The heartbeat “job” was deleted: it is not known whether it beats";
+    let why = "The heartbeat “job” was deleted, so it is unknown whether the job still runs";
     assert!(timeline.iter().any(|entry| entry["text"] == why), "{timeline:#?}");
     app.anonymous().get(&path).await.expect(404);
     app.anonymous().get(&format!("{path}/fail")).await.expect(404);
@@ -449,12 +449,16 @@ async fn the_page_shows_them(env: Env) {
     let app = started(&env).await;
     let (id, path) = make(&app, "Nightly <b>", 86_400, 3_600).await;
     let page = app.admin_page("/admin/watching").await;
-    for text in ["Nightly &lt;b&gt;", "no beat yet", "every 1 d, with 1 h to spare"] {
+    for text in [
+        "Nightly &lt;b&gt;",
+        "waiting for the first",
+        "every 1 d, with a grace period of 1 h",
+    ] {
         assert!(page.contains(text), "{text} in {page}");
     }
     beat(&app, &path).await;
     let page = app.admin_page("/admin/watching").await;
-    assert!(page.contains(">beats<"), "{page}");
+    assert!(page.contains(">up<"), "{page}");
     assert!(
         !page.contains(path.split('/').next_back().expect("a token")),
         "the secret is on the page"
@@ -462,6 +466,6 @@ async fn the_page_shows_them(env: Env) {
     app.set_clock(&after(90_000));
     becomes(&app, &id, "silent").await;
     let page = app.admin_page("/admin/watching").await;
-    assert!(page.contains(">silent<"), "{page}");
+    assert!(page.contains(">missing<"), "{page}");
     app.finish().await;
 }

@@ -315,7 +315,7 @@ async fn what_is_wrong_is_said_and_nothing_stored(env: Env) {
     assert!(
         errors[0]["detail"]
             .as_str()
-            .is_some_and(|why| why.contains("not known")),
+            .is_some_and(|why| why.contains("does not exist")),
         "{errors}"
     );
     let errors = failed(
@@ -513,7 +513,7 @@ async fn the_page_shows_every_state_of_a_source(env: Env) {
         .text;
     for shown in [
         "accounts: 30 added",
-        "the copy is",
+        "the data is",
         "failed",
         "no such column",
         "never",
@@ -580,7 +580,7 @@ async fn a_share_of_one_kind_is_too_much(env: Env) {
     assert_eq!(run["state"], "needs_confirmation", "{run:#}");
     assert_eq!(
         run["errors"][0]["detail"],
-        "6 of 27 members that this source brought before would be marked as gone: more than 10 %"
+        "6 of 27 members that this source created would be archived, which is more than 10 %"
     );
     assert_eq!(env.count("members WHERE gone_at IS NOT NULL"), 3);
     app.finish().await;
@@ -692,7 +692,7 @@ async fn the_command_syncs_and_says_what_changed(env: Env) {
     let done = candor.run(["sync", "the shop"]).await.expect(0);
     assert!(
         done.stdout
-            .contains("accounts: 30 added, 0 changed, 0 unchanged, 0 gone, 0 left out"),
+            .contains("accounts: 30 added, 0 changed, 0 unchanged, 0 archived, 0 left out"),
         "{}",
         done.stdout
     );

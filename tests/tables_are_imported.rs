@@ -224,7 +224,7 @@ async fn a_wrong_cell_is_named_by_line_and_column(env: Env) {
         .await,
     );
     assert!(
-        errors[0].0 == 2 && errors[0].1.contains("not known"),
+        errors[0].0 == 2 && errors[0].1.contains("does not exist"),
         "{errors:?}"
     );
     for (query, text, word) in [
@@ -232,7 +232,7 @@ async fn a_wrong_cell_is_named_by_line_and_column(env: Env) {
         ("kind=person", "name,email\n", "'id'"),
         ("kind=person", "id,id\n", "twice"),
         ("kind=person&columns=id:who,name:who", "x\n", "'who'"),
-        ("kind=person", "", "header"),
+        ("kind=person", "", "the first row must contain"),
     ] {
         let errors = refused(table(&app, query, "text/csv", text).await);
         assert!(

@@ -32,7 +32,7 @@ async fn a_new_token_is_alone_on_its_output(env: Env) {
             "{}",
             made.stdout
         );
-        assert!(made.stderr.contains("shown this once"), "{}", made.stderr);
+        assert!(made.stderr.contains("which is shown only now"), "{}", made.stderr);
         assert!(!made.stderr.contains(lines[0]), "{}", made.stderr);
         candor.serve().await;
         candor

@@ -15,9 +15,9 @@ fn it_plays_to_the_end() {
         for said in [
             "Incident #1 is open",
             "3 people of 1 account",
-            "6 alerts in all",
-            "9 mails",
-            "the chain holds",
+            "6 alerts in total",
+            "9 emails",
+            "the chain is intact",
         ] {
             assert!(
                 played.stdout.contains(said),

@@ -63,7 +63,7 @@ fn a_second_process_is_refused_without_a_trace() {
         let second = Binary::new(&env).setting("admin_token", "another-admin-token");
         let refused = second.run(["serve"]).await.expect(1);
         assert!(
-            refused.stderr.contains("another process delivers"),
+            refused.stderr.contains("another process already uses"),
             "{}",
             refused.stderr
         );

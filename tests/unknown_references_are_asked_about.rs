@@ -189,8 +189,11 @@ async fn a_service_that_is_wrong_affects_nobody(env: Env) {
     let stranger = r#"{"kind":"person","id":"eve","name":"Eve","email":"eve@example.com"}"#;
     let answers = [
         ("<html>surprise</html>".to_owned(), "line 1"),
-        ([&ANSWER[..], &[other]].concat().join("\n"), "something else"),
-        ([&ANSWER[..], &[stranger]].concat().join("\n"), "something else"),
+        ([&ANSWER[..], &[other]].concat().join("\n"), "was not requested"),
+        (
+            [&ANSWER[..], &[stranger]].concat().join("\n"),
+            "was not requested",
+        ),
         // The answer does not contain the account.
         (ANSWER[1].to_owned(), "does not fit"),
         (ANSWER.join("\n").replace("amina@example.com", "amina"), "email"),

@@ -173,11 +173,11 @@ async fn who_is_unknown_is_counted_and_not_stored(env: Env) {
     let preview = app.preview(&notice).await.expect(200);
     let warnings = preview["warnings"].to_string();
     assert!(
-        warnings.contains("2 users of errors are unknown to the directory: nobody can tell them"),
+        warnings.contains("2 users who hit the error are not in the directory: Candor cannot notify them"),
         "{warnings}"
     );
     assert!(
-        warnings.contains("3 errors name no user: somebody may be missing"),
+        warnings.contains("3 errors have no user: affected people may be missing"),
         "{warnings}"
     );
     // Apart from saved requests, which are deleted after a while, the stored data does not reveal the users.
@@ -439,7 +439,7 @@ async fn a_mail_to_somebody_without_resources_reads_well(env: Env) {
             "{part}"
         );
         assert!(
-            part.contains("You receive this because you met an error while using our service."),
+            part.contains("You receive this because you had an error while you used our service."),
             "{part}"
         );
         for hidden in ["UploadError", "Affected", "interview"] {
@@ -449,7 +449,7 @@ async fn a_mail_to_somebody_without_resources_reads_well(env: Env) {
     let amina = of("amina");
     let text = amina.text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
-        text.contains("to which what is affected belongs, and met an error while using our service."),
+        text.contains("which the affected resources belong to, and had an error while you used our service."),
         "{text}"
     );
     assert!(text.contains("interview-v1"), "{text}");
@@ -478,17 +478,17 @@ async fn why_somebody_was_or_was_not_seen(env: Env) {
     assert_eq!((inside, ok), (json!(true), json!(true)));
     assert_eq!(
         words,
-        "was the user of 1 event of the alert “UploadError: socket hang up” at 2021-10-06T12:00:00Z, recognised by their id"
+        "was the user of 1 event of the alert “UploadError: socket hang up” at 2021-10-06T12:00:00Z, identified by ID"
     );
     let (inside, ok, words) = explain("grace").await;
     assert_eq!((inside, ok), (json!(false), json!(false)));
-    assert_eq!(words, "was not recognised as the user of any event");
+    assert_eq!(words, "is not a known user of any event");
     happen(&app, &hook, event("7", START, None)).await;
     happen(&app, &hook, event("7", START, Some(json!({"id": "x1"})))).await;
     let (_, _, words) = explain("grace").await;
     assert_eq!(
         words,
-        "was not recognised as the user of any event; there are also 1 user whom the directory does not know and 1 event without any user"
+        "is not a known user of any event; there are also 1 user who is not in the directory and 1 event without a user"
     );
     app.finish().await;
 }
@@ -587,16 +587,16 @@ async fn the_page_shows_who_is_unidentified(env: Env) {
     };
     let shown = page().await;
     assert!(
-        shown.contains("1 user of an error is unknown to the directory: somebody may be missing"),
+        shown.contains("1 user who hit the error is not in the directory: affected people may be missing"),
         "{shown}"
     );
-    assert!(shown.contains("met the error"), "{shown}");
+    assert!(shown.contains("hit the error"), "{shown}");
     // The cached part of the page is not older than the last event.
     happen(&app, &hook, event("7", START, None)).await;
     let shown = page().await;
     assert!(
         shown.contains(
-            "1 user of an error is unknown to the directory, 1 error names no user: somebody may be missing"
+            "1 user who hit the error is not in the directory, 1 error has no user: affected people may be missing"
         ),
         "{shown}"
     );

@@ -152,7 +152,7 @@ async fn a_name_that_leads_inside_is_refused_when_it_is_resolved(env: Env) {
         json!([refused["state"], refused["attempts"][0]["reply"]]),
         json!([
             "failed",
-            "the name leads to an address that is not allowed: it is a loopback address"
+            "the host name resolves to an address that is not allowed: it is a loopback address"
         ])
     );
     let tested = app
@@ -287,7 +287,7 @@ async fn a_certificate_must_be_valid_for_the_name(env: Env) {
     assert_eq!(unknown["outcome"], "retry");
     let reply = unknown["reply"].as_str().expect("a reply");
     assert!(
-        reply.starts_with("no TLS: ") && reply.contains("UnknownIssuer"),
+        reply.starts_with("TLS failed: ") && reply.contains("UnknownIssuer"),
         "{reply}"
     );
     candor.terminate().await.expect(0);

@@ -167,7 +167,7 @@ async fn a_notice_reaches_the_affected_account_alone_and_is_signed(env: Env) {
         .filter(|entry| entry["kind"] == "notified")
         .filter_map(|entry| entry["text"].as_str())
         .collect();
-    assert_eq!(told, ["detection notice: the first of 3 mails sent"]);
+    assert_eq!(told, ["detection notice: the first of 3 emails sent"]);
     // Neither the secret nor the path is in the audit trail.
     let audit = app.get("/api/v1/audit/export").await.expect(200).text;
     assert!(audit.contains("endpoint.created"), "{audit}");
@@ -379,7 +379,10 @@ async fn redirects_are_not_followed(env: Env) {
     let failed = call(&app, &notice, |_| true).await;
     assert_eq!(
         json!([failed["state"], failed["attempts"][0]["reply"]]),
-        json!(["failed", "redirects are not followed: 307 Temporary Redirect"])
+        json!([
+            "failed",
+            "Candor does not follow redirects: 307 Temporary Redirect"
+        ])
     );
     receiver.requests(1).await;
     assert!(elsewhere.received().is_empty());
@@ -535,7 +538,7 @@ async fn a_deleted_endpoint_is_called_no_more(env: Env) {
     let failed = call(&app, &notice, |call| call["state"] == "failed").await;
     assert_eq!(
         failed["attempts"][1]["reply"],
-        "the endpoint was disabled or deleted since"
+        "the endpoint was disabled or deleted after the notice was sent"
     );
     app.done(&notice).await;
     receiver.requests(1).await;

@@ -51,7 +51,7 @@ async fn somebody_no_longer_affected_hears_it(env: Env) {
         .find(|mail| mail.to == ADDRESSES[1])
         .expect("a mail");
     assert!(
-        his.text.contains("you were told about this incident before"),
+        his.text.contains("we notified you of this incident before"),
         "{}",
         his.text
     );
@@ -103,7 +103,7 @@ async fn somebody_gone_is_left_out_with_a_warning(env: Env) {
     assert_eq!(json!([preview["recipients"], preview["removed"]]), json!([2, 1]));
     let warnings = preview["warnings"].to_string();
     assert!(
-        warnings.contains("1 person was told before and cannot be reached any more"),
+        warnings.contains("1 person was notified before and cannot be reached any more"),
         "{warnings}"
     );
     app.send_as_previewed(&resolution).await;

@@ -74,7 +74,7 @@ async fn whoever_is_in_is_explained(env: Env) {
         &collaborator,
         true,
         &[
-            "collaboration yes: works as sound on project savanna, by which is affected: file interview-v1 (part of media",
+            "collaboration yes: works as sound on project savanna; this includes the affected file interview-v1 (part of media",
         ],
     );
     // The reasons contain the whole path from the affected resource to the one that the role is on.
@@ -108,12 +108,12 @@ async fn whoever_is_out_is_explained(env: Env) {
     says(
         &explained(&app, &incident, "person=grace").await,
         false,
-        &["membership no: is owner of the account kilele-studio, which owns nothing that is affected"],
+        &["membership no: is owner of the account kilele-studio, which owns no affected resource"],
     );
     says(
         &explained(&app, &incident, "person=zuri").await,
         false,
-        &["on project harbour, which is not affected, and neither is anything that is part of it"],
+        &["on project harbour, which is not affected and has no affected parts"],
     );
     app.put(
         "/api/v1/accounts/nyota-films/members/grace",
@@ -126,7 +126,7 @@ async fn whoever_is_out_is_explained(env: Env) {
         false,
         &[
             "is billing of the account nyota-films, which owns file interview-v1",
-            "and not this role",
+            "but not this role",
         ],
     );
     app.put(
@@ -138,7 +138,7 @@ async fn whoever_is_out_is_explained(env: Env) {
     says(
         &explained(&app, &incident, "person=new").await,
         false,
-        &["is and was no member of any account and no collaborator"],
+        &["is not, and never was, a member of an account"],
     );
     // A role that has ended.
     app.delete("/api/v1/accounts/nyota-films/members/grace")
@@ -171,9 +171,9 @@ async fn whoever_is_out_is_explained(env: Env) {
             &explained(&app, &incident, &format!("person={person}")).await,
             false,
             &[
-                "to which no way leads",
-                "file interview-v1 was taken off the incident at 20",
-                "file interview-v2 is affected, and was deleted from the directory",
+                "but this does not count",
+                "file interview-v1 was removed from the incident at 20",
+                "file interview-v2 is affected, but was deleted from the directory",
             ],
         );
     }
@@ -183,7 +183,7 @@ async fn whoever_is_out_is_explained(env: Env) {
     says(
         &explained(&app, &incident, "person=wanjiru").await,
         false,
-        &["the way up from file interview-v1 is cut: media interview was deleted"],
+        &["file interview-v1 is part of media interview, which was deleted"],
     );
     let media = json!({"parent": {"type": "project", "id": "savanna"}});
     app.put("/api/v1/resources/media/interview", media)
@@ -228,8 +228,8 @@ async fn a_rule_explains_too(env: Env) {
         &explained(&app, &incident, &by("wanjiru")).await,
         false,
         &[
-            "works as editor on project savanna, by which file interview-v1",
-            "collaborators in the role sound, and not this role",
+            "works as editor on project savanna; this includes the affected file interview-v1",
+            "collaborators with the role sound, but not this role",
         ],
     );
     let other = app.incident([("file", "stalls-v1")]).await;
@@ -258,10 +258,7 @@ async fn who_cannot_be_written_to_is_explained(env: Env) {
     says(
         &explained(&app, &incident, "person=wanjiru").await,
         true,
-        &[
-            "suppression no: gets no updates and reports since",
-            "asked for none",
-        ],
+        &["suppression no: gets no updates since", "the person opted out"],
     );
     let audience = app
         .get(&format!("/api/v1/incidents/{incident}/audience"))

@@ -335,7 +335,7 @@ impl<'b> Work<'b> {
         for alert in &batch.alerts {
             if alert.message_id.as_deref().is_some_and(|id| taken.contains(id)) {
                 let id = alert.message_id.as_deref().unwrap_or_default();
-                let detail = format!("the message {id} was taken before");
+                let detail = format!("the message {id} was already processed");
                 self.recorded(alert, RecordedReason::RepeatedMessage, &detail);
                 continue;
             }
@@ -352,7 +352,7 @@ impl<'b> Work<'b> {
                 let incident = self.fire(tx, ground, integration, alert)?;
                 if let Some(incident) = incident.filter(|_| batch.truncated > 0) {
                     let left = batch.truncated;
-                    let text = format!("The sender left {left} alerts out: the impact may be larger");
+                    let text = format!("The sender left out {left} alerts: more resources may be affected");
                     self.say_once(tx, &incident, &text)?;
                 }
             } else {
@@ -484,7 +484,7 @@ impl<'b> Work<'b> {
                 outcome.attached.len()
             );
             for (count, what) in [
-                (outcome.reopened.len(), "opened again"),
+                (outcome.reopened.len(), "reopened"),
                 (outcome.silenced, "silenced"),
             ] {
                 if count > 0 {

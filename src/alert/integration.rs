@@ -161,7 +161,7 @@ fn check_secrets(check: &mut Check, source: &str, secret: Option<&str>, more: &[
     if more.len() > MAX_SECRETS {
         check
             .errors
-            .push(FieldError::at("/secrets", "holds more than 10"));
+            .push(FieldError::at("/secrets", "has more than 10 secrets"));
     }
     if let Some(secret) = secret {
         check_secret(check, "/secret", source, secret);
@@ -180,7 +180,7 @@ pub(super) fn check_secret(check: &mut Check, pointer: &str, source: &str, secre
     } else if secret.chars().any(char::is_control) {
         check
             .errors
-            .push(FieldError::at(pointer, "holds a control character"));
+            .push(FieldError::at(pointer, "contains a control character"));
     } else if let Err(detail) = provider::check_secret(source, secret) {
         check.errors.push(FieldError::at(pointer, detail));
     }
@@ -191,7 +191,7 @@ pub(super) fn check_rules(check: &mut Check, source: &str, rules: &[ResourceRule
     if provider::is_one(source) && !rules.is_empty() {
         check.errors.push(FieldError::at(
             "/resource_rules",
-            "this source reports what became of mails: it has no alerts for rules",
+            "must be empty, because an integration of a mail provider has no alerts",
         ));
     }
     for (index, rule) in rules.iter().enumerate() {
@@ -207,7 +207,7 @@ pub(super) fn check_mapping(check: &mut Check, source: &str, mapping: Option<&Ma
         Some(mapping) if source == "generic" => check.errors.extend(mapping.check()),
         Some(_) => check.errors.push(FieldError::at(
             "/mapping",
-            "only the source generic has a mapping",
+            "is only allowed for the source generic",
         )),
         None => {}
     }
@@ -223,7 +223,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewIntegration, public_url: &str) -> Result
     let reports = provider::is_one(&new.source);
     if !source::KNOWN.contains(&new.source.as_str()) && !reports {
         let detail = format!(
-            "is not one of the sources that this release takes: {}; or, for what mail providers report: {}",
+            "is not a known source; the sources of alerts are {}; the mail providers are {}",
             source::KNOWN.join(", "),
             provider::SOURCES.join(", ")
         );

@@ -86,10 +86,10 @@ pub fn change(tx: &mut Tx<'_>, id: &IntegrationId, patch: &IntegrationPatch) -> 
     dialect::lock(tx.conn, dialect::Lock::Integration, id.as_str())?;
     let before = integration::get(tx.conn, id)?;
     if before.gone_at.is_some() {
-        return Err(Error::Conflict("the integration has ended".to_owned()).code(Code::IntegrationEnded));
+        return Err(Error::Conflict("the integration is deleted".to_owned()).code(Code::IntegrationEnded));
     }
     if patch.is_empty() {
-        return Err(Error::invalid("", "changes nothing; give at least one field"));
+        return Err(Error::invalid("", "must have at least one field to change"));
     }
     let mut check = Check::default();
     if let Some(name) = &patch.name {
@@ -142,11 +142,11 @@ fn secrets(check: &mut Check, before: &Integration, patch: &IntegrationPatch) ->
         if patch.add_secret.is_some() || patch.drop_secret.is_some() {
             wrong(
                 "/secrets",
-                "are all of them: nothing can be added or dropped beside",
+                "replaces all secrets; do not combine it with add_secret or drop_secret",
             );
         }
         if all.len() > MAX_SECRETS {
-            wrong("/secrets", "holds more than 10");
+            wrong("/secrets", "has more than 10 secrets");
         }
         for (index, secret) in all.iter().take(MAX_SECRETS).enumerate() {
             check_secret(check, &format!("/secrets/{index}"), &before.source, secret);
@@ -158,18 +158,19 @@ fn secrets(check: &mut Check, before: &Integration, patch: &IntegrationPatch) ->
             Some(place) => {
                 secrets.remove(place);
             }
-            None => wrong("/drop_secret", "is no secret of this integration"),
+            None => wrong("/drop_secret", "is not a secret of this integration"),
         }
         if secrets.is_empty() && patch.add_secret.is_none() {
             wrong(
                 "/drop_secret",
-                "is the last one: add another first, or give an empty list of secrets to take requests without proof",
+                "is the only secret: add another secret first, or give an empty list in secrets to accept \
+                requests that prove nothing",
             );
         }
     }
     if let Some(secret) = &patch.add_secret {
         if secrets.contains(secret) {
-            wrong("/add_secret", "is a secret of this integration already");
+            wrong("/add_secret", "is already a secret of this integration");
         }
         if secrets.len() >= MAX_SECRETS {
             wrong("/add_secret", "there are 10 already; drop one first");

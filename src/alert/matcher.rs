@@ -61,7 +61,7 @@ pub fn check_field(field: &str) -> Result<(), String> {
         .iter()
         .any(|start| field.strip_prefix(start).is_some_and(|name| !name.is_empty()));
     if field.chars().count() > LONGEST || field.chars().any(char::is_control) {
-        return Err("is too long, or holds a control character".to_owned());
+        return Err("is too long, or contains a control character".to_owned());
     }
     if known.contains(&field) || named || (field.starts_with('/') && field.len() > 1) {
         return Ok(());
@@ -76,7 +76,7 @@ pub fn check_field(field: &str) -> Result<(), String> {
 pub(super) fn check(check: &mut Check, pointer: &str, matchers: &[Matcher]) {
     let mut wrong = |at: String, detail: String| check.errors.push(FieldError::at(at, detail));
     if matchers.len() > MOST {
-        wrong(pointer.to_owned(), format!("holds more than {MOST}"));
+        wrong(pointer.to_owned(), format!("has more than {MOST} conditions"));
     }
     for (index, matcher) in matchers.iter().take(MOST).enumerate() {
         let at = format!("{pointer}/{index}");
@@ -109,7 +109,7 @@ pub(super) fn check(check: &mut Check, pointer: &str, matchers: &[Matcher]) {
                     );
                 }
                 if values.len() > MOST_VALUES {
-                    wrong(format!("{at}/in"), format!("holds more than {MOST_VALUES}"));
+                    wrong(format!("{at}/in"), format!("has more than {MOST_VALUES} values"));
                 }
                 for (place, value) in values.iter().take(MOST_VALUES).enumerate() {
                     if let Some(detail) = length(value) {

@@ -93,7 +93,7 @@ impl Pattern {
             found.push(captures);
             if start.elapsed() > TIME {
                 let note = format!(
-                    "took longer than {} ms over a text of {} bytes; matches after the first {} are not used",
+                    "needed more than {} ms for a text of {} bytes; the matches after the first {} are not used",
                     TIME.as_millis(),
                     text.len(),
                     found.len()
@@ -103,7 +103,7 @@ impl Pattern {
         }
         let cut = (part.len() < text.len()).then(|| {
             format!(
-                "looks at the first {} bytes of a text, and this one has {}; the rest was not searched",
+                "searches only the first {} bytes of a text; this text has {} bytes, and the rest was not searched",
                 self.looks_at,
                 text.len()
             )

@@ -105,7 +105,9 @@ impl Queue {
 
     fn overloaded(&self) -> Error {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        Error::Unavailable("too many alerts wait to be stored; please try again".to_owned())
+        Error::Unavailable(
+            "too many alerts are waiting to be stored; send this request again later".to_owned(),
+        )
     }
 
     /// Stores a body, and returns when it is on disk.

@@ -73,7 +73,7 @@ fn chains_until(rules: &[ResourceRule], alert: &Alert, end: Instant) -> (Vec<Vec
             let why = if rule.pattern.is_some() && Instant::now() > end {
                 let limit = BODY.as_secs();
                 Some(format!(
-                    "was not tried on all of it: the rules of one body have {limit} s"
+                    "did not search the whole request: all rules of one request together have {limit} s"
                 ))
             } else {
                 let (more, why) = rule.matches_in(&text);
@@ -161,7 +161,7 @@ impl ResourceRule {
             (Some(_), None) => {}
             (None, Some(pattern)) => match Pattern::new(pattern, false) {
                 Ok(known) if known.regex.capture_names().flatten().count() == 0 => {
-                    let detail = "has no named group such as (?<project>[^/]+)";
+                    let detail = "must have a named group, such as (?<project>[^/]+)";
                     errors.push(FieldError::at(format!("{pointer}/pattern"), detail));
                 }
                 Ok(_) => {}

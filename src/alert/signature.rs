@@ -79,13 +79,13 @@ pub fn check(source: &str, secret: &str, request: &Request, now: Timestamp) -> P
         };
         return holds(
             given.is_some_and(|given| equal(&given, secret.as_bytes())),
-            "the Authorization header does not hold the secret",
+            "the Authorization header does not contain the secret",
         );
     }
     if let Some(token) = request.header("x-candor-token") {
         return holds(
             equal(token.trim().as_bytes(), secret.as_bytes()),
-            "X-Candor-Token does not hold the secret",
+            "X-Candor-Token does not contain the secret",
         );
     }
     match source {
@@ -112,7 +112,7 @@ fn in_query(secret: &str, request: &Request) -> Proven {
     let found = given.fold(false, |found, (_, value)| {
         found | equal(value.as_bytes(), secret.as_bytes())
     });
-    holds(found, "neither a header nor the query holds the secret")
+    holds(found, "neither a header nor the query contains the secret")
 }
 
 /// Verifies a signature of Standard Webhooks, or a signature over the body in Candor's own header.
@@ -124,7 +124,7 @@ fn ours(secret: &str, request: &Request, now: Timestamp) -> Proven {
         };
         match fresh(timestamp, now) {
             Some(true) => {}
-            Some(false) => return Err("webhook-timestamp is too far from the present"),
+            Some(false) => return Err("webhook-timestamp is too far from the present time"),
             None => return Err("webhook-timestamp is not a number"),
         }
         let key = match secret.strip_prefix("whsec_") {
@@ -141,16 +141,16 @@ fn ours(secret: &str, request: &Request, now: Timestamp) -> Proven {
             .fold(false, |found, signature| {
                 found | equal(signature.as_bytes(), expected.as_bytes())
             });
-        return holds(found, "webhook-signature does not hold");
+        return holds(found, "webhook-signature is not valid");
     }
     let Some(signature) = request.header("x-candor-signature") else {
-        return Err("no signature");
+        return Err("the request has no signature");
     };
     let expected = format!("sha256={}", hex(secret, &[&request.body]));
     let given = signature.trim().to_ascii_lowercase();
     holds(
         equal(given.as_bytes(), expected.as_bytes()),
-        "X-Candor-Signature does not hold",
+        "X-Candor-Signature is not valid",
     )
 }
 
@@ -169,7 +169,7 @@ fn sentry(secret: &str, request: &Request) -> Proven {
     let expected = hex(secret, &[&request.body]);
     holds(
         equal(given.as_bytes(), expected.as_bytes()),
-        "Sentry-Hook-Signature does not hold",
+        "Sentry-Hook-Signature is not valid",
     )
 }
 
@@ -192,7 +192,7 @@ fn pagerduty(secret: &str, request: &Request) -> Proven {
         .fold(false, |found, signature| {
             found | equal(signature.to_ascii_lowercase().as_bytes(), expected.as_bytes())
         });
-    holds(found, "X-PagerDuty-Signature does not hold")
+    holds(found, "X-PagerDuty-Signature is not valid")
 }
 
 /// Verifies a hexadecimal signature over the body, or over `TIME:BODY`. Both headers can be renamed in
@@ -219,12 +219,12 @@ fn grafana(secret: &str, request: &Request, now: Timestamp) -> Proven {
         if signed_by(&[time.as_bytes(), b":", &request.body]) {
             return holds(
                 fresh(time, now) == Some(true),
-                "the timestamp is too far from the present",
+                "the timestamp is too far from the present time",
             );
         }
     }
     holds(
         signed_by(&[&request.body]),
-        "X-Grafana-Alerting-Signature does not hold",
+        "X-Grafana-Alerting-Signature is not valid",
     )
 }

@@ -159,13 +159,14 @@ pub fn read(conn: &mut Conn, id: &IntegrationId, trial: &Trial, now: Timestamp) 
     let given = trial.body.is_some() || trial.query.is_some();
     let described = given || trial.method.is_some() || !trial.headers.is_empty();
     if trial.body_id.is_some() && described {
-        let detail = "a kept body has its own method, query and headers; give nothing beside it";
+        let detail = "must not be given together with body_id, because a saved request has its own method, query \
+        and headers";
         check.errors.push(FieldError::at("/body_id", detail));
     }
     if trial.body_id.is_none() && !given {
         check.errors.push(FieldError::at(
             "/body",
-            "is missing; give a body, or the body_id of a kept one",
+            "is missing; give a body, or the body_id of a saved request",
         ));
     }
     let method = trial.method.as_deref().unwrap_or("POST").to_ascii_uppercase();
@@ -184,7 +185,7 @@ pub fn read(conn: &mut Conn, id: &IntegrationId, trial: &Trial, now: Timestamp) 
     if instead.is_some_and(|rules| rules.len() > MOST_RULES) {
         check
             .errors
-            .push(FieldError::at("/alert_rules", "holds more than 50"));
+            .push(FieldError::at("/alert_rules", "has more than 50 rules"));
     }
     for (index, rule) in instead.unwrap_or_default().iter().take(MOST_RULES).enumerate() {
         rule.check(conn, &mut check, &format!("/alert_rules/{index}"))?;
@@ -320,7 +321,7 @@ fn takes_alerts(conn: &mut Conn, id: &IntegrationId) -> Result<Integration> {
     if provider::is_one(&integration.source) {
         return Err(Error::invalid(
             "",
-            "this integration takes what mail providers report: it has no alerts",
+            "this integration receives reports of a mail provider, so it has no alerts",
         ));
     }
     Ok(integration)
@@ -348,7 +349,7 @@ fn asked(trial: &Trial, method: String) -> Request {
 pub fn replay(tx: &mut Tx<'_>, id: &IntegrationId, body: i64) -> Result<Taken> {
     let integration = takes_alerts(tx.conn, id)?;
     if integration.gone_at.is_some() {
-        return Err(Error::Conflict("the integration has ended".to_owned()).code(Code::IntegrationEnded));
+        return Err(Error::Conflict("the integration is deleted".to_owned()).code(Code::IntegrationEnded));
     }
     let request = kept::request(tx.conn, id, body)?;
     let mut batch = source::parse(&integration.source, integration.mapping.as_ref(), &request)

@@ -21,8 +21,8 @@ pub(super) fn steps(events: &InEvents, person: i64, steps: &mut Vec<Step>) {
     if let Some(seen) = events.people.get(&person) {
         for one in seen.iter().take(NAMED) {
             let by = match one.recognised_by {
-                RecognisedBy::Id => "by their id",
-                RecognisedBy::Address => "by their address",
+                RecognisedBy::Id => "by ID",
+                RecognisedBy::Address => "by address",
             };
             let when = match one.first_seen_at == one.last_seen_at {
                 true => format!("at {}", one.first_seen_at),
@@ -30,7 +30,7 @@ pub(super) fn steps(events: &InEvents, person: i64, steps: &mut Vec<Step>) {
             };
             let events = count(one.events, "event", "events");
             let detail = format!(
-                "was the user of {events} of the alert “{}” {when}, recognised {by}",
+                "was the user of {events} of the alert “{}” {when}, identified {by}",
                 one.title
             );
             steps.push(step(true, detail));
@@ -47,23 +47,19 @@ pub(super) fn steps(events: &InEvents, person: i64, steps: &mut Vec<Step>) {
         let users = i64::try_from(events.unidentified_users).unwrap_or(i64::MAX);
         unknown.push(count(
             users,
-            "user whom the directory does not know",
-            "users whom the directory does not know",
+            "user who is not in the directory",
+            "users who are not in the directory",
         ));
     }
     if without > 0 {
-        unknown.push(count(
-            without,
-            "event without any user",
-            "events without any user",
-        ));
+        unknown.push(count(without, "event without a user", "events without a user"));
     }
     if !events.people.is_empty() || !unknown.is_empty() {
         let beside = match unknown.is_empty() {
             true => String::new(),
             false => format!("; there are also {}", unknown.join(" and ")),
         };
-        let detail = format!("was not recognised as the user of any event{beside}");
+        let detail = format!("is not a known user of any event{beside}");
         steps.push(step(false, detail));
     }
 }

@@ -110,7 +110,7 @@ pub fn explain(conn: &mut Conn, incident: &IncidentId, who: &Who, rule: &Rule) -
     if people.is_empty() {
         return Err(Error::NotFound(match who {
             Who::Person(id) => format!("person '{id}'"),
-            Who::Address(_) => "a person with that address".to_owned(),
+            Who::Address(_) => "a person with this address".to_owned(),
         }));
     }
     let scene = Scene {
@@ -133,7 +133,8 @@ pub fn explain(conn: &mut Conn, incident: &IncidentId, who: &Who, rule: &Rule) -
             steps.push(Step {
                 about: StepAbout::Membership,
                 ok: false,
-                detail: "is and was no member of any account and no collaborator on any resource".to_owned(),
+                detail: "is not, and never was, a member of an account or a collaborator on a resource"
+                    .to_owned(),
             });
         }
         super::events::steps(&events, key, &mut steps);
@@ -156,7 +157,9 @@ fn about_person(conn: &mut Conn, person: &PersonRef, gone_at: Option<Timestamp>)
         about: StepAbout::Directory,
         ok: gone_at.is_none(),
         detail: match gone_at {
-            Some(at) => format!("was deleted from the directory at {at}: nobody who is gone is told"),
+            Some(at) => {
+                format!("was deleted from the directory at {at}, and Candor does not notify deleted people")
+            }
             None => "is in the directory".to_owned(),
         },
     }];
@@ -165,7 +168,7 @@ fn about_person(conn: &mut Conn, person: &PersonRef, gone_at: Option<Timestamp>)
         about: StepAbout::Address,
         ok: broken.is_none(),
         detail: broken.map_or_else(
-            || "has an address that can be written to".to_owned(),
+            || "has a usable address".to_owned(),
             |why| format!("cannot be reached: {why}"),
         ),
     });
@@ -176,16 +179,14 @@ fn about_person(conn: &mut Conn, person: &PersonRef, gone_at: Option<Timestamp>)
         .optional()?;
     if let Some((reason, at)) = suppressed {
         let why = match reason.as_str() {
-            "opted_out" => "asked for none",
-            "bounced" => "a mail came back for good",
-            _ => "called a mail spam",
+            "opted_out" => "the person opted out",
+            "bounced" => "an email bounced permanently",
+            _ => "the person reported an email as spam",
         };
         steps.push(Step {
             about: StepAbout::Suppression,
             ok: false,
-            detail: format!(
-                "gets no updates and reports since {at}: {why}. What is mandatory is sent all the same"
-            ),
+            detail: format!("gets no updates since {at}, because {why}. Other notices are still sent"),
         });
     }
     Ok(steps)
@@ -289,7 +290,7 @@ impl Scene<'_> {
     ) -> Option<String> {
         let name = self.name(affected.node);
         if let Some(at) = affected.removed_at {
-            return Some(format!("{name} was taken off the incident at {at}"));
+            return Some(format!("{name} was removed from the incident at {at}"));
         }
         if live.len() <= depth {
             let cut = whole
@@ -297,8 +298,8 @@ impl Scene<'_> {
                 .map(|key| self.name(*key))
                 .unwrap_or_default();
             return Some(match live.len() {
-                0 => format!("{name} is affected, and was deleted from the directory"),
-                _ => format!("the way up from {name} is cut: {cut} was deleted from the directory"),
+                0 => format!("{name} is affected, but was deleted from the directory"),
+                _ => format!("{name} is part of {cut}, which was deleted from the directory"),
             });
         }
         let owner = self.graph.owner(live)?;
@@ -333,17 +334,17 @@ impl Scene<'_> {
                     format!("is {role} of the account {id}, which was deleted from the directory at {at}");
                 (false, detail)
             } else if ways.open.is_empty() && ways.closed.is_empty() {
-                let detail = format!("is {role} of the account {id}, which owns nothing that is affected");
+                let detail = format!("is {role} of the account {id}, which owns no affected resource");
                 (false, detail)
             } else if ways.open.is_empty() {
                 let detail = format!(
-                    "is {role} of the account {id}, to which no way leads: {}",
+                    "is {role} of the account {id}, but this does not count: {}",
                     ways.closed()
                 );
                 (false, detail)
             } else if !covered {
                 let detail = format!(
-                    "is {role} of the account {id}, which owns {}; the rule tells {}, and not this role",
+                    "is {role} of the account {id}, which owns {}; the audience rule includes {}, but not this role",
                     ways.open(),
                     self.rule
                 );
@@ -386,19 +387,18 @@ impl Scene<'_> {
                 let detail = format!("works as {role} on {on}, which was deleted from the directory at {at}");
                 (false, detail)
             } else if ways.open.is_empty() && ways.closed.is_empty() {
-                let detail = format!(
-                    "works as {role} on {on}, which is not affected, and neither is anything that is part of it"
-                );
+                let detail =
+                    format!("works as {role} on {on}, which is not affected and has no affected parts");
                 (false, detail)
             } else if ways.open.is_empty() {
                 let detail = format!(
-                    "works as {role} on {on}, to which no way leads: {}",
+                    "works as {role} on {on}, but this does not count: {}",
                     ways.closed()
                 );
                 (false, detail)
             } else if !covered {
                 let detail = format!(
-                    "works as {role} on {on}, by which {} is affected; the rule tells {}, and not this role",
+                    "works as {role} on {on}; this includes the affected {}; the audience rule includes {}, but not this role",
                     ways.open(),
                     self.rule
                 );
@@ -406,7 +406,10 @@ impl Scene<'_> {
             } else {
                 (
                     true,
-                    format!("works as {role} on {on}, by which is affected: {}", ways.open()),
+                    format!(
+                        "works as {role} on {on}; this includes the affected {}",
+                        ways.open()
+                    ),
                 )
             };
             steps.push(Step {

@@ -84,7 +84,7 @@ impl Rule {
     /// Checks a rule at `pointer` of a request. Empty lists and roles that nobody has are added to `errors`.
     pub fn check(&self, conn: &mut Conn, pointer: &str, errors: &mut Vec<FieldError>) -> Result<()> {
         if self.roles.is_empty() {
-            let detail = "is an empty list; leave it out to tell the owners";
+            let detail = "must not be an empty list; leave it out to notify the owners";
             errors.push(FieldError::at(format!("{pointer}/roles"), detail));
         }
         for (index, role) in self.roles.iter().enumerate() {
@@ -103,7 +103,7 @@ impl Rule {
             return Ok(());
         };
         if roles.is_empty() {
-            let detail = "is an empty list; write false to tell none of them";
+            let detail = "must not be an empty list; write false to notify no collaborators";
             errors.push(FieldError::at(format!("{pointer}/collaborators"), detail));
         }
         for (index, role) in roles.iter().enumerate() {
@@ -165,7 +165,7 @@ impl std::fmt::Display for Rule {
             Collaborators::Roles(roles) => {
                 write!(
                     f,
-                    "{members} of the account and collaborators in the role {}",
+                    "{members} of the account and collaborators with the role {}",
                     words(roles)
                 )
             }

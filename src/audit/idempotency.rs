@@ -89,17 +89,19 @@ pub fn begin(conn: &mut Conn, request: &Request<'_>, now: Timestamp) -> Result<B
         .filter(k::key.eq(request.key))
         .first(conn)?;
     if hash != request.hash {
-        let detail = "was used for another request; a key belongs to one request";
+        let detail = "was already used for another request; use a new key";
         return Err(Error::invalid("Idempotency-Key", detail).code(Code::IdempotencyKeyReused));
     }
     match (state.as_str(), status) {
         ("done", Some(status)) => Ok(Begin::Answer(Stored { status, content_type, body: body.unwrap_or_default() })),
         ("carried_out", _) => Err(Error::Conflict(
-            "the request of this key is being answered, or was carried out and its answer lost: look before you repeat it"
+            "a request with this key was carried out, but its answer is not stored yet or was lost; check its \
+            result before you repeat it with a new key"
                 .to_owned(),
         ).code(Code::IdempotencyKeyInUse)),
         _ if since.plus(DEAD) < now => take_over(conn, &id, request, now),
-        _ => Err(Error::Conflict("the request of this key is still running".to_owned()).code(Code::IdempotencyKeyInUse)),
+        _ => Err(Error::Conflict("a request with this key is still running; repeat it \
+        later".to_owned()).code(Code::IdempotencyKeyInUse)),
     }
 }
 
@@ -112,7 +114,7 @@ fn take_over(conn: &mut Conn, dead: &str, request: &Request<'_>, now: Timestamp)
         Ok(Begin::Run)
     } else {
         Err(
-            Error::Conflict("the request of this key is still running".to_owned())
+            Error::Conflict("a request with this key is still running; repeat it later".to_owned())
                 .code(Code::IdempotencyKeyInUse),
         )
     }
@@ -130,7 +132,7 @@ pub(crate) fn carried_out(conn: &mut Conn, id: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::Conflict(
-        "the request took too long: its key was taken over by a later one".to_owned(),
+        "the request took too long, and a later request with the same key replaced it".to_owned(),
     ))
 }
 

@@ -167,7 +167,7 @@ fn check_known(conn: &mut Conn, filter: &Filter) -> Result<()> {
                 .first(conn)
                 .optional()?;
             if seen.is_none() {
-                return Err(Error::invalid(name, "no event was ever recorded for it"));
+                return Err(Error::invalid(name, "no event has this value"));
             }
         }
     }

@@ -69,7 +69,7 @@ pub fn verify(conn: &mut Conn) -> Result<Verification> {
                     last.0,
                     last.1,
                     row.seq,
-                    "it does not continue the event before".to_owned(),
+                    "it does not contain the hash of the previous event".to_owned(),
                 ));
             }
             if row.compute_hash()? != row.hash {
@@ -77,7 +77,7 @@ pub fn verify(conn: &mut Conn) -> Result<Verification> {
                     last.0,
                     last.1,
                     row.seq,
-                    "its content is not what its hash says".to_owned(),
+                    "its content does not match its hash".to_owned(),
                 ));
             }
             if row.action == Action::DeliveryAttempts.as_str() {
@@ -104,7 +104,7 @@ pub fn verify(conn: &mut Conn) -> Result<Verification> {
             last.0,
             last.1,
             at,
-            "the chain's end is not the recorded head".to_owned(),
+            "the last event does not match the stored head of the chain".to_owned(),
         ));
     }
     let stored: i64 = delivery_attempts::table.count().get_result(conn)?;
@@ -163,7 +163,7 @@ impl Queued {
             .select(d::id)
             .first(conn)
             .optional()?;
-        Ok(other.map(|id| format!("delivery {id} is not to the recipient that was frozen")))
+        Ok(other.map(|id| format!("delivery {id} does not match the frozen recipient")))
     }
 }
 
@@ -187,7 +187,9 @@ fn check_frozen(
 ) -> Result<Option<String>> {
     let said = after.and_then(|text| serde_json::from_str::<QueuedDigest>(text).ok());
     let (Some(said), Ok(id)) = (said, NoticeId::parse(id)) else {
-        return Ok(Some("it does not say what was frozen".to_owned()));
+        return Ok(Some(
+            "it does not contain the digest of the frozen notice".to_owned(),
+        ));
     };
     let Some(stored) = frozen::stored(conn, &id)? else {
         return Ok(Some(
@@ -203,7 +205,7 @@ fn check_frozen(
     }
     if stored.preview != said.digest || said.frozen.is_some_and(|frozen| frozen != stored.digest) {
         return Ok(Some(
-            "the recipients or the text of the notice are not those that were frozen".to_owned(),
+            "the recipients or the text of the notice do not match the frozen ones".to_owned(),
         ));
     }
     if let Some(field) = stored.differs {
@@ -231,7 +233,7 @@ fn check_attempts(conn: &mut Conn, after: Option<&str>) -> Result<std::result::R
     let (count, digest) = digest_attempts(conn, &said.batch)?;
     if count != said.count || digest != said.digest {
         return Ok(Err(
-            "the delivery attempts of its batch are not those that were recorded".to_owned(),
+            "the delivery attempts of its batch do not match the recorded ones".to_owned(),
         ));
     }
     Ok(Ok(count))

@@ -152,7 +152,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewToken) -> Result<CreatedToken> {
     if name == ADMIN_NAME {
         return Err(Error::invalid(
             "/name",
-            "is the name of the token that the settings give",
+            "is reserved for the token of the setting CANDOR_ADMIN_TOKEN",
         ));
     }
     let secret = format!("cnd_{}", random_secret()?);

@@ -121,7 +121,7 @@ impl Limits {
             if from.is_some() && from == until {
                 wrong(
                     "hours/until",
-                    "is the same as from; leave hours out to send at any time",
+                    "must not be the same as from; leave hours out to send at any time",
                 );
             }
             if let Err(detail) = time_zone(&hours.time_zone) {
@@ -140,7 +140,7 @@ impl Limits {
         now: Timestamp,
     ) -> Result<Option<String>> {
         if plan.recipients.is_empty() && plan.endpoints.is_empty() {
-            return Ok(Some("there is nobody to tell".to_owned()));
+            return Ok(Some("the notice has no recipients".to_owned()));
         }
         // Endpoints count like people.
         let recipients = plan.recipients.len() + plan.endpoints.len();
@@ -151,7 +151,7 @@ impl Limits {
                 "people and systems of accounts"
             };
             return Ok(Some(format!(
-                "{recipients} {what} are more than the policy sends to by itself ({})",
+                "{recipients} {what} are above the limit of the policy ({})",
                 self.audience_at_most
             )));
         }
@@ -161,7 +161,9 @@ impl Limits {
         if let Some(hours) = &self.hours
             && hours.hold(now) != Some(true)
         {
-            return Ok(Some(format!("it is outside the hours {hours}")));
+            return Ok(Some(format!(
+                "the present time is outside the hours {hours} of the policy"
+            )));
         }
         if let Some(reason) = self.lately(conn, plan, now)? {
             return Ok(Some(reason));
@@ -199,7 +201,10 @@ impl Limits {
                 1 => " and 1 other".to_owned(),
                 more => format!(" and {more} others"),
             };
-            format!("policies told the account {first}{others} within the last hour (at most {most})")
+            format!(
+                "policies already notified the account {first}{others} as often as allowed within the last \
+            hour (at most {most})"
+            )
         }))
     }
 }

@@ -204,7 +204,7 @@ fn check(conn: &mut Conn, new: &NewPolicy) -> Result<()> {
         ("/severities", new.severities.as_ref().is_some_and(Vec::is_empty)),
     ] {
         if empty {
-            let detail = "is an empty list; leave it out to mean any";
+            let detail = "must not be an empty list; leave it out to mean any";
             check.errors.push(FieldError::at(pointer, detail));
         }
     }
@@ -215,7 +215,7 @@ fn check(conn: &mut Conn, new: &NewPolicy) -> Result<()> {
             Err(error) => return Err(error),
         };
         if !there {
-            let detail = "there is no integration of this id";
+            let detail = "is not the ID of an integration";
             check
                 .errors
                 .push(FieldError::at(format!("/integrations/{index}"), detail));
@@ -225,7 +225,7 @@ fn check(conn: &mut Conn, new: &NewPolicy) -> Result<()> {
         check.errors.extend(limits.check("/limits"));
     }
     if new.action == PolicyAction::Send && new.limits.is_none() {
-        let detail = "a policy that sends says how many people at most: {\"audience_at_most\": n}";
+        let detail = "is missing; a policy that sends needs a limit, such as {\"audience_at_most\": 100}";
         check.errors.push(FieldError::at("/limits", detail));
     }
     let says = PolicySays::from(new.clone());
@@ -235,7 +235,7 @@ fn check(conn: &mut Conn, new: &NewPolicy) -> Result<()> {
             other => other?,
         },
         None if new.action != PolicyAction::Nothing => {
-            let detail = "say what customers are told";
+            let detail = "is missing; write the message that customers get";
             check.errors.push(FieldError::at("/message", detail));
         }
         None => {}
@@ -251,7 +251,11 @@ pub fn create(tx: &mut Tx<'_>, new: NewPolicy) -> Result<Policy> {
     check(tx.conn, &new)?;
     let held: i64 = p::table.count().get_result(tx.conn)?;
     if held >= MOST {
-        return Err(Error::Conflict(format!("there are {MOST} policies already")).code(Code::LimitReached));
+        return Err(Error::Conflict(format!(
+            "there are already {MOST} policies, and no more are \
+        allowed"
+        ))
+        .code(Code::LimitReached));
     }
     let position = match new.position {
         Some(position) => position,

@@ -162,7 +162,7 @@ pub(super) struct Opener {
 /// Returns why a policy does not apply to an incident, or None if it applies.
 pub(super) fn mismatch(policy: &Policy, incident: &Incident, opener: &Opener) -> Option<&'static str> {
     if opener.kind == "token" {
-        return Some("somebody opened or reopened the incident by hand: they decide what is sent");
+        return Some("a person opened or reopened the incident, and this person decides what is sent");
     }
     let says = &policy.says;
     if let Some(integrations) = &says.integrations
@@ -173,7 +173,7 @@ pub(super) fn mismatch(policy: &Policy, incident: &Incident, opener: &Opener) ->
     if let Some(severities) = &says.severities
         && !severities.contains(&incident.severity)
     {
-        return Some("the incident is of another severity");
+        return Some("the incident has another severity");
     }
     None
 }
@@ -249,8 +249,10 @@ pub(super) fn step(tx: &mut Tx<'_>, sending: &Sending) -> Result<Step> {
             };
             diesel::insert_into(r::table).values(&row).execute(tx.conn)?;
             if row.due_at > tx.now {
-                let wait = row.due_at.seconds_since(row.opened_at);
-                let text = format!("Policy “{}” acts in {wait} s", policy.says.name);
+                let text = format!(
+                    "Policy “{}” acts automatically at {}",
+                    policy.says.name, row.due_at
+                );
                 timeline::note(tx, &row.incident_id, timeline::Kind::Note, tx.now, &text)?;
                 tx.record(
                     Event::new(Action::AutomationWaits, "policy", row.policy_id.as_str())
@@ -353,7 +355,7 @@ fn decide(tx: &mut Tx<'_>, row: &Row, sending: &Sending) -> Result<Decision> {
         Ok(policy) if policy.says.enabled => policy,
         Ok(_) | Err(Error::NotFound(_)) => {
             return Ok(Decision::nothing(
-                "the policy was withdrawn before it acted",
+                "the policy was deleted or disabled before it acted",
                 true,
             ));
         }
@@ -371,7 +373,7 @@ fn decide(tx: &mut Tx<'_>, row: &Row, sending: &Sending) -> Result<Decision> {
         ));
     }
     if subject.status == Status::Resolved {
-        return Ok(Decision::nothing("the incident is resolved already", true));
+        return Ok(Decision::nothing("the incident is already resolved", true));
     }
     let notices: i64 = n::table
         .filter(n::incident_id.eq(id.as_str()))
@@ -379,7 +381,7 @@ fn decide(tx: &mut Tx<'_>, row: &Row, sending: &Sending) -> Result<Decision> {
         .count()
         .get_result(tx.conn)?;
     if notices > 0 {
-        return Ok(Decision::nothing("somebody has written a notice already", true));
+        return Ok(Decision::nothing("a person has already written a notice", true));
     }
     let words = says
         .notice()
@@ -387,9 +389,7 @@ fn decide(tx: &mut Tx<'_>, row: &Row, sending: &Sending) -> Result<Decision> {
     // A role can have lost its last person since the policy was written. Nothing is stored yet.
     if let Err(error) = notice::check_new(tx.conn, &words) {
         return match error {
-            Error::Invalid { detail, .. } => Ok(failed(&format!(
-                "its notice cannot be written any more: {detail}"
-            ))),
+            Error::Invalid { detail, .. } => Ok(failed(&format!("its notice is no longer valid: {detail}"))),
             error => Err(error),
         };
     }
@@ -401,9 +401,9 @@ fn decide(tx: &mut Tx<'_>, row: &Row, sending: &Sending) -> Result<Decision> {
     let sends = says.action == PolicyAction::Send;
     let authors = policy::authors(tx.conn, &row.policy_id)?;
     let written = unattended::write(tx, id, &words, &authors, sending, |conn, plan| match limits {
-        _ if !sends => Ok(Some("the policy only drafts".to_owned())),
+        _ if !sends => Ok(Some("the policy only creates drafts".to_owned())),
         _ if late => Ok(Some(
-            "it was due more than 15 minutes ago: somebody should look".to_owned(),
+            "it was due more than 15 minutes ago, so a person must decide".to_owned(),
         )),
         Some(limits) => limits.judge(conn, plan, sending, now),
         None => Err(Error::internal("a policy that sends without limits")),
@@ -419,8 +419,8 @@ fn decide(tx: &mut Tx<'_>, row: &Row, sending: &Sending) -> Result<Decision> {
             let s = if people == 1 { "person" } else { "people" };
             format!("a detection notice to {people} {s} is being sent automatically{doubts}")
         }
-        Some(_) if !sends => format!("a detection notice is drafted{doubts}"),
-        Some(reason) => format!("a detection notice is drafted and not sent: {reason}{doubts}"),
+        Some(_) if !sends => format!("a detection notice was drafted{doubts}"),
+        Some(reason) => format!("a detection notice was drafted and not sent: {reason}{doubts}"),
     };
     Ok(Decision {
         outcome: match written.held {
@@ -485,7 +485,11 @@ pub(super) fn set_aside(tx: &mut Tx<'_>) -> Result<()> {
     };
     let attempts = row.attempts + 1;
     if attempts >= ATTEMPTS {
-        return conclude(tx, &row, &failed("it failed again and again; the log says why"));
+        return conclude(
+            tx,
+            &row,
+            &failed("it failed repeatedly; the log contains the reason"),
+        );
     }
     let wait = AGAIN * 2_u32.pow(attempts.unsigned_abs() as u32);
     diesel::update(r::table.find((row.incident_id.as_str(), row.episode)))

@@ -70,7 +70,7 @@ pub fn attempt(
     let plan = unattended::planned(conn, ACTOR, incident, &words, sending, now)?;
     let reason = match (&policy.says.limits, policy.says.action) {
         (Some(limits), PolicyAction::Send) => limits.judge(conn, &plan, sending, now)?,
-        _ => Some("the policy only drafts".to_owned()),
+        _ => Some("the policy only creates drafts".to_owned()),
     };
     Ok(Trial {
         fits,

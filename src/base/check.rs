@@ -37,7 +37,7 @@ impl Check {
         if text.chars().any(char::is_control) {
             self.errors.push(FieldError::at(
                 pointer,
-                "holds a control character, such as a line break",
+                "contains a control character, such as a line break",
             ));
         }
     }
@@ -102,6 +102,6 @@ pub(crate) fn check_text(errors: &mut Vec<FieldError>, pointer: &str, text: &str
         .chars()
         .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
     {
-        errors.push(FieldError::at(pointer, "holds a control character"));
+        errors.push(FieldError::at(pointer, "contains a control character"));
     }
 }

@@ -163,7 +163,7 @@ impl From<diesel::result::Error> for Error {
         }
         match &error {
             Diesel::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => {
-                Error::Unavailable("two changes met; please try again".to_owned())
+                Error::Unavailable("another change happened at the same time; please try again".to_owned())
             }
             Diesel::DatabaseError(_, info)
                 if info.message().contains("deadlock detected")

@@ -47,7 +47,7 @@ macro_rules! uuid_id {
             pub fn parse(text: &str) -> Result<Self, String> {
                 match Uuid::try_parse(text) {
                     Ok(uuid) => Ok($name(uuid.hyphenated().to_string())),
-                    Err(_) => Err(concat!("not the id of ", $what, " (a UUID)").to_owned()),
+                    Err(_) => Err(concat!("not the ID of ", $what, " (a UUID)").to_owned()),
                 }
             }
 
@@ -95,7 +95,7 @@ uuid_id!(/// The ID of an integration, which receives alerts from one monitoring
 uuid_id!(/// The ID of an alert.
     AlertId, "an alert");
 uuid_id!(/// The ID of an alert rule.
-    AlertRuleId, "a rule for alerts");
+    AlertRuleId, "an alert rule");
 uuid_id!(/// The ID of a silence or a maintenance window.
     QuietId, "a silence or a maintenance window");
 uuid_id!(/// The ID of an API token. It is not the secret.
@@ -150,7 +150,7 @@ impl ExternalId {
             ));
         }
         if text.chars().any(char::is_control) {
-            return Err("holds a control character".to_owned());
+            return Err("contains a control character".to_owned());
         }
         // actix replaces bytes that are not UTF-8 with this character. Two different IDs must not become the
         // same.

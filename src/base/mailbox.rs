@@ -133,13 +133,13 @@ fn check_characters(text: &str) -> Result<(), String> {
     for (index, character) in text.chars().enumerate() {
         if character.is_control() {
             return Err(format!(
-                "holds a control character, such as a line break, at position {}",
+                "contains a control character, such as a line break, at position {}",
                 index + 1
             ));
         }
         if let Some(name) = invisible(character) {
             return Err(format!(
-                "holds a character that cannot be seen ({name}, U+{:04X}) at position {}; remove it",
+                "contains an invisible character ({name}, U+{:04X}) at position {}; remove it",
                 character as u32,
                 index + 1
             ));
@@ -159,7 +159,7 @@ fn check_form(text: &str) -> Result<(), String> {
     }
     if text.contains(['<', '>']) {
         return Err(format!(
-            "holds a name or angle brackets beside the address; {ALONE}"
+            "contains a name or angle brackets in addition to the address; {ALONE}"
         ));
     }
     if text.starts_with('"') {
@@ -167,13 +167,13 @@ fn check_form(text: &str) -> Result<(), String> {
         return Ok(());
     }
     if text.contains([',', ';']) {
-        return Err("holds a comma or a semicolon; one address is allowed".to_owned());
+        return Err("contains a comma or a semicolon; only one address is allowed".to_owned());
     }
     if text.contains(['(', ')']) {
-        return Err(format!("holds a comment in parentheses; {ALONE}"));
+        return Err(format!("contains a comment in parentheses; {ALONE}"));
     }
     if text.contains(char::is_whitespace) {
-        return Err(format!("holds a space; {ALONE}"));
+        return Err(format!("contains a space; {ALONE}"));
     }
     Ok(())
 }
@@ -184,8 +184,8 @@ fn checked_local(local: &str) -> Result<String, String> {
             .strip_suffix('"')
             .filter(|inner| is_dot_atom(inner))
             .ok_or(
-                "has a quoted part before the @, such as \"john doe\"@example.com; many mail servers do not take such \
-                 addresses, so Candor does not either",
+                "has a quoted part before the @, such as \"john doe\"@example.com; many mail servers do not \
+                accept such addresses, so Candor does not accept them either",
             )?,
         None => local,
     };
@@ -193,7 +193,7 @@ fn checked_local(local: &str) -> Result<String, String> {
         return Err("has nothing before the @".to_owned());
     }
     if local.contains('@') {
-        return Err("has more than one @; one address is allowed".to_owned());
+        return Err("has more than one @; only one address is allowed".to_owned());
     }
     if local.starts_with('.') || local.ends_with('.') || local.contains("..") {
         return Err(
@@ -248,13 +248,13 @@ fn checked_domain(domain: &str) -> Result<String, String> {
             DnsLength::Verify,
         )
         .map_err(|_| {
-            "has a domain that is no domain name: it has labels of 1 to 63 letters, digits and hyphens with dots \
-             between them, such as example.com"
+            "has a domain that is not a valid domain name; a domain name has labels of 1 to 63 letters, digits \
+            and hyphens with dots between them, such as example.com"
                 .to_owned()
         })?;
     let last = ascii.rsplit('.').next().unwrap_or_default();
     if last.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err("has a domain that ends in a number; no domain name does".to_owned());
+        return Err("has a domain that ends in a number, which is not allowed in a domain name".to_owned());
     }
     // An ASCII spelling is kept, for the same reason as in `checked_local`.
     Ok(if domain.is_ascii() {

@@ -55,10 +55,12 @@ impl Timestamp {
             return Err(wrong());
         }
         let at: jiff::civil::DateTime = text.parse().map_err(|_| wrong())?;
-        let at = zone
-            .to_ambiguous_timestamp(at)
-            .unambiguous()
-            .map_err(|_| format!("'{shown}' is never or twice on the clocks there: they are changed then"))?;
+        let at = zone.to_ambiguous_timestamp(at).unambiguous().map_err(|_| {
+            format!(
+                "'{shown}' does not exist or exists twice in this time zone, because the clocks \
+            change then"
+            )
+        })?;
         Ok(Timestamp(at.as_microsecond()))
     }
 

@@ -41,7 +41,7 @@ impl DatabaseUrl {
             // SQLite interprets a text that begins with `file:` as a URI, and then uses another path than the
             // text.
             if path.is_empty() || path.contains('?') || path.starts_with("file:") || path.starts_with(':') {
-                return Err("must be sqlite://PATH with the path of a file and nothing behind it".to_owned());
+                return Err("must be sqlite://PATH with the path of a file and nothing after it".to_owned());
             }
             return Ok(DatabaseUrl::Sqlite(path.to_owned()));
         }
@@ -207,10 +207,11 @@ fn announce(conn: &mut PgConnection, mode: Mode, admin: Option<i32>) -> Result<(
             .map_err(Error::QueryError)
     };
     let (statement, refusal) = if mode == Mode::Alone {
-        let refusal = "a process of Candor is connected to it: stop every serve, worker and command first";
+        let refusal =
+            "a process of Candor is still connected to it; stop every serve, worker and command first";
         ("pg_try_advisory_lock", refusal)
     } else {
-        let refusal = "it is being restored: try again when that has ended";
+        let refusal = "it is being restored; try again after the restore has finished";
         ("pg_try_advisory_lock_shared", refusal)
     };
     let mut looks = 1;

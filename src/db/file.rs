@@ -86,7 +86,7 @@ pub fn lock(path: &str) -> Result<FileLock> {
     let cannot = |error: io::Error| Error::Unavailable(format!("cannot open the database: {path}: {error}"));
     let busy = || {
         Error::Unavailable(format!(
-            "another process delivers from {path}; an embedded database has one (use PostgreSQL for more)"
+            "another process already uses {path}; an SQLite database allows only one process (use PostgreSQL for more)"
         ))
     };
     // A restore may put another file at the path between two of these steps. Then the lock is on a file that
@@ -188,7 +188,8 @@ pub fn make_private(path: &Path) {
         && mode & 0o077 != 0
         && let Err(error) = fs::set_permissions(path, Permissions::from_mode(mode & 0o600))
     {
-        tracing::warn!(path = %path.display(), %error, "other users may read this file, and its permissions cannot be changed");
+        tracing::warn!(path = %path.display(), %error, "other users may read this file, and its permissions \
+        cannot be changed");
     }
 }
 

@@ -154,7 +154,9 @@ impl Sender for Calling {
             match self.call(task) {
                 Ok(call) => timeout(MOST_PATIENCE, self.channel.deliver(&call))
                     .await
-                    .unwrap_or_else(|_| Outcome::Retry(None, "the channel did not end in time".to_owned())),
+                    .unwrap_or_else(|_| {
+                        Outcome::Retry(None, "the channel did not finish in time".to_owned())
+                    }),
                 Err(reason) => Outcome::Failed(reason.to_owned()),
             }
         })
@@ -168,7 +170,7 @@ impl Calling {
         };
         let secret = secret
             .clone()
-            .ok_or("the endpoint was disabled or deleted since")?;
+            .ok_or("the endpoint was disabled or deleted after the notice was sent")?;
         let (claimed, notice) = (&task.claimed, &task.notice);
         Ok(Call {
             url: claimed.address.clone(),

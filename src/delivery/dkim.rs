@@ -160,7 +160,7 @@ fn read_key(file: &Path) -> std::result::Result<Key, String> {
     let pem = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let wrong = || {
         format!(
-            "{} holds no private key that can be used (PEM, Ed25519 or RSA of 2048 bits or more)",
+            "{} contains no usable private key (PEM, with Ed25519 or with RSA of 2048 bits or more)",
             file.display()
         )
     };

@@ -79,7 +79,8 @@ pub fn parse_sender(text: &str) -> std::result::Result<Mailbox, String> {
     let address = mailbox::Mailbox::parse(parsed.email.as_ref()).map_err(wrong)?;
     if !address.local().is_ascii() {
         return Err(
-            "must have ASCII characters alone before the @: not every mail server takes others".to_owned(),
+            "must have only ASCII characters before the @, because not every mail server accepts others"
+                .to_owned(),
         );
     }
     let email = Address::new(address.local(), address.domain()).map_err(|error| error.to_string())?;

@@ -365,7 +365,7 @@ pub fn resend(tx: &mut Tx<'_>, id: i64, lifetime: Duration) -> Result<Delivery> 
     let delivery = get(tx.conn, id)?;
     if !matches!(delivery.state.as_str(), "failed" | "bounced") {
         return Err(Error::Conflict(format!(
-            "the delivery is {}: only one that failed or bounced can be sent again",
+            "the delivery is {}; only a delivery that failed or bounced can be sent again",
             delivery.state
         ))
         .code(Code::NothingToResend));
@@ -374,7 +374,7 @@ pub fn resend(tx: &mut Tx<'_>, id: i64, lifetime: Duration) -> Result<Delivery> 
         None => lifetime,
         Some(to) if endpoint::secrets(tx.conn, &[&to.id])?.is_empty() => {
             return Err(Error::Conflict(
-                "the endpoint was disabled or deleted: enable it first".to_owned(),
+                "the endpoint is disabled or deleted; enable it first".to_owned(),
             ));
         }
         Some(_) => calling::LIFETIME,
@@ -419,7 +419,7 @@ fn lock_for_resending(tx: &mut Tx<'_>, notice: &NoticeId) -> Result<IncidentId> 
     let notice = crate::notice::locked(tx, notice)?;
     if notice.state()? == crate::notice::State::Stopped {
         return Err(Error::Conflict(
-            "the notice was stopped: draft its catch-up for those who were not told".to_owned(),
+            "the notice was stopped; draft its catch-up for the people who are not notified yet".to_owned(),
         ));
     }
     notice.check_still_true(tx.conn)?;

@@ -46,12 +46,12 @@ impl Verp {
             .map_err(|reason| format!("must be an address such as bounces@example.com: it {reason}"))?;
         if !parsed.local().is_ascii() {
             return Err(
-                "must have ASCII characters alone before the @: not every mail server takes others"
+                "must have only ASCII characters before the @, because not every mail server accepts others"
                     .to_owned(),
             );
         }
         if parsed.local().contains('+') {
-            return Err("must have no + before the @: Candor adds one".to_owned());
+            return Err("must have no + before the @, because Candor adds one".to_owned());
         }
         if parsed.local().len() + ADDED > 64 {
             return Err(format!(

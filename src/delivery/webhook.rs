@@ -96,7 +96,9 @@ fn outcome(answer: &Answer, call: &Call) -> Outcome {
     match answer.status {
         status if status.is_success() => Outcome::Sent(said),
         StatusCode::GONE => Outcome::Gone(said),
-        status if status.is_redirection() => Outcome::Failed(format!("redirects are not followed: {said}")),
+        status if status.is_redirection() => {
+            Outcome::Failed(format!("Candor does not follow redirects: {said}"))
+        }
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             Outcome::Retry(asked(&answer.headers, call), said)
         }

@@ -43,9 +43,13 @@ pub(super) async fn play(
 ) -> Result<bool, String> {
     let tell = Teller::new();
     let api = Client::new(running.base_url(), token);
-    tell.say("Candor answers four questions in the middle of the night: which customers does this incident hit, who exactly should hear of it, what have we told them, and can we prove it?");
+    tell.say(
+        "Candor answers four questions during an incident: which customers are affected, who exactly must be \
+    notified, what did we tell them, and can we prove it?",
+    );
     tell.say("");
-    tell.say("This is the morning of 14 March 2024 at a small file service, as it really went, and as it goes with Candor. Times are those of Nairobi (EAT, UTC+3). The service, its database and its mails are real; the mails are caught on this machine and go nowhere.");
+    tell.say("This is the morning of 14 March 2024 at a small file service, first as it really happened, then as \
+    it happens with Candor. Times are those of Nairobi (EAT, UTC+3). The server, its database and its emails are real. The emails stay on this machine.");
     let mut play = Play {
         tell,
         api,
@@ -74,7 +78,7 @@ pub(super) fn invite(running: &Running, token: &str) {
     let tell = Teller::new();
     let base = running.base_url();
     println!();
-    tell.say("Look at it, while this goes on (Ctrl-C ends it and throws everything away):");
+    tell.say("You can look at the pages while the demo runs (Ctrl-C ends the demo and deletes its data):");
     println!("  the incident   {base}/admin     sign in with this token: {token}");
     println!("  the public     {base}/status");
     println!("  the API        {base}/docs/");
@@ -93,10 +97,10 @@ impl Play<'_> {
 
     async fn prepare(&mut self) -> Result<(), String> {
         let time = self.at("09:51")?;
-        self.tell.step(&time, "Before: Candor knows who owns what");
+        self.tell.step(&time, "Preparation: Candor knows who owns what");
         let counts = self.api.import(include_str!("directory.ndjson")).await?;
         self.tell.fact(&format!(
-            "The product has sent its directory: {} accounts, {} people, {} resources (projects, media, files).",
+            "The product has imported its directory: {} accounts, {} people, {} resources (projects, media, files).",
             counts["accounts"], counts["people"], counts["resources"]
         ));
         let integration = json!({
@@ -109,8 +113,14 @@ impl Play<'_> {
         });
         let made = self.api.post("/api/v1/integrations", &integration).await?;
         self.hook = text(&made["hook_url"]);
-        self.tell.fact("Alertmanager has a secret URL to send alerts to. One rule says where in an error's text the ids of a project and of a media item are.");
-        self.tell.aside("Unknown to everybody, a release has just taken the 's3' storage handler out. Two old files need it.");
+        self.tell.fact(
+            "Alertmanager has a secret URL to send alerts to. One resource rule says where the text of \
+        an error contains the IDs of a project and of a media item.",
+        );
+        self.tell.aside(
+            "A release has just removed the 's3' storage handler, and nobody has noticed. Two old \
+        files need it.",
+        );
         Ok(())
     }
 
@@ -124,7 +134,8 @@ impl Play<'_> {
                 "labels": {"alertname": "ServerErrors", "severity": "critical", "service": "files"},
                 "annotations": {
                     "summary": "Unknown storage provider 's3'",
-                    "description": "GET /api/projects/savanna/media/interview answered 500: Error: Unknown storage provider 's3'"
+                    "description": "GET /api/projects/savanna/media/interview answered 500: Error: Unknown \
+                    storage provider 's3'"
                 },
                 "startsAt": "2024-03-14T09:51:00+03:00",
                 "endsAt": if status == "resolved" { "2024-03-14T10:21:00+03:00" } else { "0001-01-01T00:00:00Z" },
@@ -149,13 +160,15 @@ impl Play<'_> {
         let affected = self.api.get(&self.path("/affected")).await?;
         let resource = &affected["items"][0];
         self.tell.fact(&format!(
-            "The error's text named {} '{}', \"{}\": it is affected. No customer hears anything by itself.",
+            "The text of the error contains the ID of {} '{}', \"{}\", so this resource is affected. No customer \
+            is notified yet, because no policy is set up.",
             text(&resource["resource"]["type"]),
             text(&resource["resource"]["id"]),
             text(&resource["name"])
         ));
-        self.tell
-            .aside("Then: six alert mails, and a search through the logs for who it was.");
+        self.tell.aside(
+            "Without Candor: six alert emails, and a search through the logs for the affected customer.",
+        );
         Ok(())
     }
 
@@ -165,12 +178,13 @@ impl Play<'_> {
         let selector = json!({"selector": {"type": "file", "labels": {"provider": "s3"}}});
         let added = self.api.post(&self.path("/affected"), &selector).await?;
         self.tell.fact(&format!(
-            "A selector finds every file stored with the provider s3: exactly {}, two versions of that media item.",
+            "A selector finds every file that is stored with the provider s3: {} files, which are two versions of \
+            this media item.",
             added["added"]
         ));
         let audience = self.api.get(&self.path("/audience")).await?;
         self.tell.fact(&format!(
-            "{} people of {} account, each with the reason:",
+            "{} people of {} account are affected, each with the reason:",
             audience["counts"]["people"], audience["counts"]["accounts"]
         ));
         for item in items(&audience) {
@@ -187,7 +201,8 @@ impl Play<'_> {
                 roles.join(", ")
             ));
         }
-        self.tell.aside("Then: a database console, file by file, media item, project, account, owner. Two collaborators were forgotten. Here the other members of the account, and the other customer, are left in peace.");
+        self.tell.aside("Without Candor: a search in the database, from each file to the media item, the project, \
+        the account and its owner. Two collaborators were forgotten. Candor finds them, and it does not notify the other members of the account or the other customer.");
         Ok(())
     }
 
@@ -196,7 +211,8 @@ impl Play<'_> {
         let id = text(&drafted["id"]);
         let preview = self.api.get(&format!("/api/v1/notices/{id}/preview")).await?;
         self.tell.fact(&format!(
-            "The preview: {} mails, rendered one by one. Sending needs its digest {}…, which covers every recipient and every word: had anything changed since, nothing would go out.",
+            "The preview shows {} emails. Sending needs the digest of the preview, {}…, which covers every \
+            recipient and every text. If one of them had changed since the preview, Candor would send nothing.",
             preview["recipients"],
             &text(&preview["digest"])[..12]
         ));
@@ -211,7 +227,7 @@ impl Play<'_> {
             Ok(mails) => mails,
             Err(mails) => {
                 self.tell.alarm(&format!(
-                    "only {} of {} mails have arrived",
+                    "only {} of {} emails have arrived",
                     mails.len() - self.arrived,
                     AFFECTED.len()
                 ));
@@ -230,11 +246,13 @@ impl Play<'_> {
         }
         self.arrived = mails.len();
         self.settle(&id).await?;
-        self.tell
-            .fact(&format!("Sent, all at the same moment: {}.", to.join(", ")));
+        self.tell.fact(&format!(
+            "Sent to all of them at the same time: {}.",
+            to.join(", ")
+        ));
         if show && let Some(sample) = preview["samples"].as_array().and_then(|samples| samples.first()) {
             self.tell.fact(&format!(
-                "What {} reads (as text; there is an HTML part too):",
+                "The email to {} (its text part; it has an HTML part too):",
                 text(&sample["to"])
             ));
             self.tell.quote(&format!(
@@ -261,13 +279,15 @@ impl Play<'_> {
 
     async fn detection(&mut self) -> Result<(), String> {
         let time = self.at("10:00")?;
-        self.tell.step(&time, "Tell them");
+        self.tell.step(&time, "Notify the people");
         let notice = json!({
             "phase": "detection",
-            "message": "Our systems have detected failures when files of your project are opened. We are sorry for the trouble, and are working on it.\n\nYour files are safe. We will write to you again when the problem is solved."
+            "message": "Our systems have detected failures when files of your project are opened. We are sorry \
+            for the trouble, and are working on it.\n\nYour files are safe. We will write to you again when the problem is solved."
         });
         self.notify("detection", notice, true).await?;
-        self.tell.aside("Then: one mail, by hand, to the owner alone.");
+        self.tell
+            .aside("Without Candor: one email, written by hand, and only to the owner.");
         Ok(())
     }
 
@@ -277,14 +297,14 @@ impl Play<'_> {
             self.api.hook(&self.hook, &Self::alert_body("firing")).await?;
         }
         let time = self.at("10:17")?;
-        self.tell.step(&time, "The same alert, again and again");
+        self.tell.step(&time, "The same alert repeats");
         let incident = self.api.get(&self.path("")).await?;
         self.tell.fact(&format!(
-            "{} alerts have come in, all attached to incident #{}. No second incident, no second mail.",
+            "{} alerts have arrived, and all are attached to incident #{}. There is no second incident and no second email.",
             incident["alerts_received"], incident["number"]
         ));
         if self.catcher.accepted() != self.arrived {
-            self.tell.alarm("a repeat has sent a mail");
+            self.tell.alarm("a repeated alert has sent an email");
             self.complete = false;
         }
         Ok(())
@@ -293,9 +313,11 @@ impl Play<'_> {
     async fn mend(&mut self) -> Result<(), String> {
         let time = self.at("10:19")?;
         self.tell.step(&time, "The fix is deployed");
-        let entry = json!({"kind": "mitigated", "text": "Deployment of the patch that registers s3 again is complete", "at": "2024-03-14T10:19:00+03:00"});
+        let entry = json!({"kind": "mitigated", "text": "Deployment of the patch that registers s3 again is \
+        complete", "at": "2024-03-14T10:19:00+03:00"});
         self.api.post(&self.path("/timeline"), &entry).await?;
-        self.tell.fact("On the timeline, with its own time and zone.");
+        self.tell
+            .fact("The timeline has this entry, with its own time and time zone.");
         self.at("10:21")?;
         self.api.hook(&self.hook, &Self::alert_body("firing")).await?;
         let time = self.at("10:22")?;
@@ -303,7 +325,8 @@ impl Play<'_> {
         let incident = self.api.get(&self.path("")).await?;
         self.tell.step(&time, "The alert resolves");
         self.tell.fact(&format!(
-            "{} alerts in all; the last one is over. The incident is {}: it never resolves by itself, and nobody is told by itself.",
+            "{} alerts in total, and the last one is resolved. The incident is now {}. Only a person can resolve \
+            it, and nobody is notified automatically.",
             incident["alerts_received"],
             text(&incident["status"])
         ));
@@ -312,23 +335,28 @@ impl Play<'_> {
 
     async fn resolution(&mut self) -> Result<(), String> {
         let time = self.at("10:24")?;
-        self.tell.step(&time, "Resolved: tell everybody who heard of it");
+        self.tell
+            .step(&time, "Resolved: notify everybody who got the detection");
         let status = json!({"status": "resolved", "message": "No errors for five minutes"});
         self.api.post(&self.path("/status"), &status).await?;
         let notice = json!({
             "phase": "resolution",
-            "message": "The failures that we wrote to you about are solved: your files can be opened again. We will send you a report of what happened.",
+            "message": "The failures that we wrote to you about are solved: your files can be opened again. We \
+            will send you a report of what happened.",
             "customer_action": {"required": false}
         });
         self.notify("resolution", notice, false).await?;
-        self.tell.aside("Then: the owner at 10:24, the two collaborators at 10:37. They heard of the end, and had never heard of the beginning.");
+        self.tell.aside(
+            "Without Candor: the owner was notified at 10:24 and the two collaborators at 10:37. The \
+        collaborators got only the resolution, because they had not got the detection.",
+        );
         let metrics = self
             .api
             .get(&self.path("/metrics?time_zone=Africa/Nairobi"))
             .await?;
         let minutes = |value: &Value| format!("{} min", value.as_i64().unwrap_or(0) / 60);
         self.tell.fact(&format!(
-            "From the timeline: told after {}, mitigated after {}, {} of impact. Detected {} = {}.",
+            "From the timeline: notified after {}, mitigated after {}, impact {}. Detected {} = {}.",
             minutes(&metrics["time_to_notify"]),
             minutes(&metrics["time_to_mitigate"]),
             minutes(&metrics["impact"]),
@@ -345,18 +373,21 @@ impl Play<'_> {
             "title": "Some files could not be opened on 14 March 2024",
             "sections": [
                 {"heading": "What happened", "audience": "public",
-                 "text": "From 9:51 to 10:19 (Nairobi time) files of one kind of storage could not be opened. It was noticed and mended before a customer wrote to us."},
+                 "text": "From 9:51 to 10:19 (Nairobi time) files of one kind of storage could not be opened. It \
+                 was noticed and mended before a customer wrote to us."},
                 {"heading": "What it meant for you", "audience": "customer",
-                 "text": "Two versions of one media item of your project gave an error when they were opened. They were safe at all times."},
+                 "text": "Two versions of one media item of your project gave an error when they were opened. \
+                 They were safe at all times."},
                 {"heading": "Root cause", "audience": "internal",
-                 "text": "The s3 handler was not registered in the StorageProviderRegistry after the second S3 pull request, while two files in the database still had provider = s3."}
+                 "text": "The s3 handler was not registered in the StorageProviderRegistry after the second S3 \
+                 pull request, while two files in the database still had provider = s3."}
             ]
         });
         self.api.put(&self.path("/report"), &report).await?;
         for (audience, whom) in [
-            ("internal", "we ourselves read"),
-            ("customer", "customers read"),
-            ("public", "everybody reads"),
+            ("internal", "for our own team"),
+            ("customer", "for customers"),
+            ("public", "public"),
         ] {
             let report = self
                 .api
@@ -370,17 +401,18 @@ impl Play<'_> {
                 .collect();
             self.tell.fact(&format!("{whom:<18} {}", headings.join(" · ")));
         }
-        let notice = json!({"phase": "report", "message": "This is the report of the incident that we wrote to you about this morning."});
+        let notice = json!({"phase": "report", "message": "This is the report of the incident that we wrote to \
+        you about this morning."});
         self.notify("report", notice, false).await?;
         self.api.post(&self.path("/report/publish"), &json!({})).await?;
-        self.tell.fact("The public version is on the status page.");
+        self.tell.fact("The status page shows the public version.");
         let step = json!({"text": "Move the s3 files to a production bucket", "owner": "Clément",
             "link": "https://issues.quickbyte.example/320", "due_on": "2024-04-30"});
         self.api.post(&self.path("/next-steps"), &step).await?;
         let open = self.api.get("/api/v1/next-steps?status=open").await?;
         for step in items(&open) {
             self.tell.fact(&format!(
-                "Still to do, after the incident is closed: {} ({}, until {}).",
+                "Next step, which stays open after the incident: {} ({}, due {}).",
                 text(&step["text"]),
                 text(&step["owner"]),
                 text(&step["due_on"])
@@ -395,21 +427,22 @@ impl Play<'_> {
         let verified = self.api.get("/api/v1/audit/verify").await?;
         if verified["ok"] == true {
             self.tell.fact(&format!(
-                "{} events, from the import to the last mail's outcome, each with the hash of the one before: the chain holds.",
+                "{} events, from the import to the outcome of the last email. Each contains the hash of the \
+                previous event, and the chain is intact.",
                 verified["events"]
             ));
         } else {
-            self.tell.alarm("the audit trail does not hold");
+            self.tell.alarm("the audit trail is not intact");
             self.complete = false;
         }
         let total = 3 * AFFECTED.len();
         if self.catcher.accepted() == total && self.complete {
             self.tell.fact(&format!(
-                "{total} mails: 3 people, 3 notices each, nobody left out, nobody told twice."
+                "{total} emails: 3 people got 3 notices each. Nobody was left out, and nobody got a notice twice."
             ));
         } else {
             self.tell.alarm(&format!(
-                "{} mails arrived; {total} should have",
+                "{} emails arrived, but {total} were expected",
                 self.catcher.accepted()
             ));
             self.complete = false;

@@ -213,9 +213,11 @@ pub fn create(tx: &mut Tx<'_>, account: &str, new: &NewEndpoint, url: &str) -> R
         .count()
         .get_result(tx.conn)?;
     if held >= MOST {
-        return Err(
-            Error::Conflict(format!("the account has {MOST} endpoints already")).code(Code::LimitReached),
-        );
+        return Err(Error::Conflict(format!(
+            "the account already has {MOST} endpoints, and no more are \
+            allowed"
+        ))
+        .code(Code::LimitReached));
     }
     let id = EndpointId::new(tx.now);
     diesel::insert_into(e::table)
@@ -246,7 +248,7 @@ pub fn create(tx: &mut Tx<'_>, account: &str, new: &NewEndpoint, url: &str) -> R
 
 fn taken_by(owner: &str) -> Error {
     Error::Conflict(format!(
-        "an endpoint of {owner} has this URL; make them differ, such as by ?account=…"
+        "an endpoint of {owner} already has this URL; make the URLs different, for example with ?account=…"
     ))
     .code(Code::AlreadyExists)
 }
@@ -413,7 +415,7 @@ pub fn disable(tx: &mut Tx<'_>, id: &str, reason: &str) -> Result<()> {
         // anything.
         tx.record(
             Event::new(Action::EndpointDisabled, "endpoint", id)
-                .after(json!({"because": "it said that it is gone"})),
+                .after(json!({"because": "it answered 410 (Gone)"})),
         );
     }
     Ok(())

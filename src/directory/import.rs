@@ -293,8 +293,9 @@ impl Import {
                 Outside::Resource(at) if !known.resources.contains_key(at) => at.to_string(),
                 _ => continue,
             };
-            let detail =
-                format!("{detail} is not known: no earlier line made it, and the directory does not have it");
+            let detail = format!(
+                "{detail} does not exist: it is not in the directory, and no earlier line creates it"
+            );
             self.errors.push(FieldError::on_line(*number, detail));
         }
         Ok(known)

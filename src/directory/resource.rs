@@ -176,13 +176,15 @@ pub fn list(
     if let Some(account) = &filter.account {
         let key = write::account_keys(conn, &[account])?
             .remove(account)
-            .ok_or_else(|| Error::invalid("?account", format!("account '{account}' is not known")))?;
+            .ok_or_else(|| {
+                Error::invalid("?account", format!("account '{account}' is not in the directory"))
+            })?;
         query = query.filter(r::account_key.eq(key));
     }
     if let Some(parent) = &filter.parent {
         let key = write::resource_keys(conn, &[parent], true)?
             .remove(parent)
-            .ok_or_else(|| Error::invalid("?parent", format!("{parent} is not known")))?;
+            .ok_or_else(|| Error::invalid("?parent", format!("{parent} is not in the directory")))?;
         query = query.filter(r::parent_key.eq(key));
     }
     if let Some((name, value)) = &filter.label {
@@ -218,7 +220,7 @@ pub(crate) fn check_type(conn: &mut Conn, pointer: &str, type_: &str) -> Result<
         Some(_) => Ok(()),
         None => Err(Error::invalid(
             pointer,
-            format!("no resource is of the type '{type_}'"),
+            format!("no resource has the type '{type_}'"),
         )),
     }
 }
@@ -312,7 +314,9 @@ pub fn put(tx: &mut Tx<'_>, at: &ResourceRef, input: &ResourceInput) -> Result<(
         Some(id) => Some(
             write::account_keys(tx.conn, &[id.as_str()])?
                 .remove(id.as_str())
-                .ok_or_else(|| Error::invalid("/account", format!("account '{id}' is not known")))?,
+                .ok_or_else(|| {
+                    Error::invalid("/account", format!("account '{id}' is not in the directory"))
+                })?,
         ),
     };
     let parent = match &input.parent {
@@ -320,7 +324,7 @@ pub fn put(tx: &mut Tx<'_>, at: &ResourceRef, input: &ResourceInput) -> Result<(
         Some(parent) => Parent::Key(
             write::resource_keys(tx.conn, &[parent], false)?
                 .remove(parent)
-                .ok_or_else(|| Error::invalid("/parent", format!("{parent} is not known")))?,
+                .ok_or_else(|| Error::invalid("/parent", format!("{parent} is not in the directory")))?,
         ),
     };
     let row = ResourceRow {

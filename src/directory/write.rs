@@ -102,8 +102,8 @@ pub(super) fn check_shape(conn: &mut Conn, keys: &[i64]) -> Result<Vec<(i64, &'s
     Ok(wrong)
 }
 
-const CIRCULAR: &str = "its parent is itself or below it: parents must not form a cycle";
-const SPLIT: &str = "a resource below it belongs to another account";
+const CIRCULAR: &str = "its parent is itself or is part of it: parents must not form a cycle";
+const SPLIT: &str = "a resource that is part of it belongs to another account";
 
 /// Creates or replaces the rows. Returns their keys, and which of them existed before.
 fn store(conn: &mut Conn, now: Timestamp, rows: &[ResourceRow<'_>]) -> Result<(Vec<i64>, HashSet<i64>)> {

@@ -212,7 +212,7 @@ impl Client {
     async fn addresses(&self, url: &Url) -> std::result::Result<Vec<SocketAddr>, Unanswered> {
         resolve(url, self.policy).await.map_err(|reason| match reason {
             Unresolved::Refused(kind) => Unanswered::Refused(format!(
-                "the name leads to an address that is not allowed: {kind}"
+                "the host name resolves to an address that is not allowed: {kind}"
             )),
             Unresolved::Unknown => Unanswered::Away(reason.to_string()),
         })
@@ -225,7 +225,7 @@ impl Client {
     ) -> std::result::Result<TlsStream<TcpStream>, Unanswered> {
         let name = server_name(url)?;
         let secured = self.tls.connect(name, stream).await;
-        secured.map_err(|error| Unanswered::Away(format!("no TLS: {error}")))
+        secured.map_err(|error| Unanswered::Away(format!("TLS failed: {error}")))
     }
 }
 
@@ -273,12 +273,12 @@ fn server_name(url: &Url) -> std::result::Result<ServerName<'static>, Unanswered
         Some(Host::Domain(name)) => ServerName::try_from(name.trim_end_matches('.').to_owned()),
         None => return Err(Unanswered::Refused("the URL has no host".to_owned())),
     };
-    name.map_err(|error| Unanswered::Refused(format!("the host's name is not usable: {error}")))
+    name.map_err(|error| Unanswered::Refused(format!("the host name is not valid: {error}")))
 }
 
 /// Connects to the first of these addresses that answers.
 async fn connect(addresses: &[SocketAddr]) -> std::result::Result<TcpStream, Unanswered> {
-    let mut last = "no address".to_owned();
+    let mut last = "the host name has no address".to_owned();
     for address in addresses {
         match timeout(CONNECT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
@@ -291,7 +291,7 @@ async fn connect(addresses: &[SocketAddr]) -> std::result::Result<TcpStream, Una
             Err(_) => last = format!("no connection within {} s", CONNECT.as_secs()),
         }
     }
-    Err(Unanswered::Away(format!("no connection: {last}")))
+    Err(Unanswered::Away(format!("connection failed: {last}")))
 }
 
 /// Sends one request, reads its answer and closes the connection.
@@ -355,7 +355,13 @@ async fn all(response: Response<Incoming>, most: usize) -> std::result::Result<V
     let mut body = response.into_body();
     let mut read: Vec<u8> = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Unanswered::Away("the answer broke off".to_owned()))?;
+        let frame = frame.map_err(|_| {
+            Unanswered::Away(
+                "the connection was closed before the answer was \
+        complete"
+                    .to_owned(),
+            )
+        })?;
         if let Ok(data) = frame.into_data() {
             if read.len() + data.len() > most {
                 return Err(Unanswered::Away(format!(

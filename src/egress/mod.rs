@@ -165,7 +165,7 @@ pub fn check_url(text: &str, policy: Policy) -> Result<Url, String> {
         return Err(format!("is longer than {MAX_URL} bytes"));
     }
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err("holds a space or a control character".to_owned());
+        return Err("contains a space or a control character".to_owned());
     }
     let url = Url::parse(text).map_err(|_| "must be a URL such as https://example.com/hooks/candor")?;
     match (url.scheme(), policy) {
@@ -175,7 +175,9 @@ pub fn check_url(text: &str, policy: Policy) -> Result<Url, String> {
         (_, Policy::Public) => return Err("must be an https URL".to_owned()),
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("holds a user or a password; requests are signed, so leave them out".to_owned());
+        return Err(
+            "contains a user or a password; leave them out, because Candor signs its requests".to_owned(),
+        );
     }
     if url.fragment().is_some() {
         return Err("has a fragment (#…), which is never sent; leave it out".to_owned());
@@ -206,7 +208,7 @@ pub enum Unresolved {
     #[error(transparent)]
     Refused(#[from] Refused),
     /// The name has no address at the moment.
-    #[error("the name cannot be resolved")]
+    #[error("the host name cannot be resolved")]
     Unknown,
 }
 

@@ -34,7 +34,7 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
         "Delivery" => (Report::new(ReportKind::Delivered), "/Recipient", "/DeliveredAt"),
         "SubscriptionChange" => (change(&record), "/Recipient", "/ChangedAt"),
         "Open" | "Click" | "Inbound" => return Ok(ignored()),
-        _ => return refusal("/RecordType", "is none that Postmark is known to have"),
+        _ => return refusal("/RecordType", "is not a known type of Postmark"),
     };
     report.addresses = text(&record, address)
         .as_deref()

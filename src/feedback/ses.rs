@@ -44,7 +44,7 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
                 ..Batch::default()
             });
         }
-        _ => return refusal("/notificationType", "is none that SES is known to have"),
+        _ => return refusal("/notificationType", "is not a known type of SES"),
     };
     let Some(detail) = event.pointer(part).filter(|detail| detail.is_object()) else {
         return refusal(part, "is missing");

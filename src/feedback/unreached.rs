@@ -251,7 +251,7 @@ fn lost(conn: &mut Conn, missed: Vec<notice::Missed>, found: &mut BTreeMap<Strin
             (true, None) => (
                 UnreachedReason::BouncedSoft,
                 None,
-                "the mail came back".to_owned(),
+                "the email bounced".to_owned(),
                 None,
             ),
             (false, _) => match reply {

@@ -12,7 +12,7 @@ use crate::http::App;
 use crate::watch::silence;
 
 /// Receives a heartbeat.
-#[utoipa::path(tag = "Watching", security(()), description = "The `url` of a heartbeat, asked for at least every so often.",
+#[utoipa::path(tag = "Watching", security(()), description = "The `url` of a heartbeat, which the job must request regularly.",
     responses((status = 200, content_type = "text/plain", body = String), (status = 404)))]
 #[get("/heartbeats/{token}")]
 pub async fn beat(app: web::Data<App>, req: HttpRequest, token: web::Path<String>) -> Answer<HttpResponse> {

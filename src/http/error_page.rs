@@ -95,6 +95,7 @@ fn dress(
         .and_then(|error| error.as_error::<Problem>())
         .map(Problem::document);
     let title = match &document {
+        Some(document) if document.status == 404 => "Page not found".to_owned(),
         Some(document) => document.title.to_owned(),
         None => status.canonical_reason().unwrap_or("Error").to_owned(),
     };

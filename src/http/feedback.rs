@@ -68,7 +68,7 @@ pub(super) async fn receive(
         "mailgun" => provider::mailgun(secret, token.as_ref(), now),
         // SNS signs its envelope, which must be parsed first.
         "aws_ses" => Ok(()),
-        _ => Err("no way is known to check the secret of this source"),
+        _ => Err("Candor cannot check the secret of this source"),
     });
     if let Err(reason) = proven {
         return Err(refuse(app, req, &integration, reason).await?);
@@ -112,9 +112,7 @@ async fn of_amazon(app: &App, topics: &[&str], body: &[u8]) -> Result<Content, R
     let Ok(envelope) = serde_json::from_slice::<Envelope>(body) else {
         return match topics {
             [] => Ok(read(body)),
-            _ => Err(Refused::Forged(
-                "the body is no message of SNS: nothing is signed",
-            )),
+            _ => Err(Refused::Forged("the body is not a signed message of Amazon SNS")),
         };
     };
     if !topics.is_empty() {
@@ -170,7 +168,7 @@ async fn store(
         })
         .await?;
     let Some(taken) = taken else {
-        let reason = "the signature's token was used for another body";
+        let reason = "the token of the signature was already used for another body";
         return Err(refuse(app, req, &integration, reason).await?);
     };
     app.feedback_stats.count(&taken);

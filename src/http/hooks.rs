@@ -48,10 +48,10 @@ pub struct Received {
 /// Receives alerts.
 #[utoipa::path(
     tag = "Alerts", security(()),
-    description = "The source's own body, sent to the `hook_url` of an integration. Of a mail provider's integration the \
-                   answer holds what was reported of mails.",
+    description = "The request of the monitoring system or mail provider, sent to the `hook_url` of an \
+    integration. For a mail provider, the answer contains the delivery reports.",
     request_body(content = String, content_type = "application/json"),
-    responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422), (status = 503, description = "Too many wait: come back"))
+    responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422), (status = 503, description = "Too many alerts are waiting to be stored; send this request again after the time in `Retry-After`"))
 )]
 #[post("/hooks/{token}")]
 pub async fn receive(
@@ -65,7 +65,7 @@ pub async fn receive(
 
 /// Receives alerts from senders that use PUT, in the same way as POST.
 #[utoipa::path(tag = "Alerts", security(()), request_body(content = String, content_type = "application/json"),
-    responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422), (status = 503, description = "Too many wait: come back")))]
+    responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422), (status = 503, description = "Too many alerts are waiting to be stored; send this request again after the time in `Retry-After`")))]
 #[put("/hooks/{token}")]
 pub async fn receive_put(
     app: web::Data<App>,
@@ -93,7 +93,7 @@ pub async fn receive_get(
 /// Receives an event in the format of PagerDuty's Events API. `routing_key` is the token at the end of the
 /// `hook_url` of an integration whose source is `pagerduty`.
 #[utoipa::path(tag = "Alerts", security(()), request_body(content = String, content_type = "application/json"),
-    responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422), (status = 503, description = "Too many wait: come back")))]
+    responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422), (status = 503, description = "Too many alerts are waiting to be stored; send this request again after the time in `Retry-After`")))]
 #[post("/v2/enqueue")]
 pub async fn enqueue(app: web::Data<App>, req: HttpRequest, payload: web::Payload) -> Answer<HttpResponse> {
     let request = read(&req, payload).await?;
@@ -102,7 +102,7 @@ pub async fn enqueue(app: web::Data<App>, req: HttpRequest, payload: web::Payloa
     };
     let unknown = || {
         Problem::Domain(Error::NotFound(
-            "an integration of this routing key for PagerDuty".to_owned(),
+            "an integration for PagerDuty with this routing key".to_owned(),
         ))
     };
     let found = match integration_of(&app, &req, &token).await? {
@@ -382,7 +382,9 @@ async fn prove(app: &App, integration: &Integration, request: &Request) -> Resul
         let sent =
             Timestamp::parse(&envelope.timestamp).map_err(|_| Refused::Forged("the message has no time"))?;
         if !(-AHEAD..=SNS_AGE).contains(&now.seconds_since(sent)) {
-            return Err(Refused::Forged("the message's time is too far from the present"));
+            return Err(Refused::Forged(
+                "the time of the message is too far from the present time",
+            ));
         }
     }
     Ok(())

@@ -50,7 +50,7 @@ impl Default for FeedbackStats {
     fn default() -> Self {
         let options = Opts::new(
             "candor_feedback_reports_total",
-            "Reports of what became of mails, by this process, by kind and by whether a delivery was found",
+            "Delivery reports that this process received, by kind and by whether a delivery was found",
         );
         // The names above are valid, and nothing else can fail here.
         let reports = match IntCounterVec::new(options, &["kind", "matched"]) {
@@ -107,7 +107,7 @@ pub async fn observe(
 }
 
 /// Checks that the process answers.
-#[utoipa::path(tag = "Operation", security(()), responses((status = 200, description = "The process answers")))]
+#[utoipa::path(tag = "Operation", security(()), responses((status = 200, description = "The process runs")))]
 #[get("/healthz")]
 pub async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(serde_json::json!({"ok": true}))
@@ -122,7 +122,7 @@ pub async fn readyz(app: web::Data<App>) -> Answer<HttpResponse> {
         Problem::Domain(Error::Unavailable("the database is not reachable".to_owned()))
     })?;
     if let Some(reason) = app.stats.trouble() {
-        let detail = format!("what was sent cannot be stored, so nothing more is sent: {reason}");
+        let detail = format!("the outcome of sent emails cannot be stored, so sending is stopped: {reason}");
         return Err(Problem::Domain(Error::Unavailable(detail)));
     }
     app.db.check_writable().await?;
@@ -131,7 +131,7 @@ pub async fn readyz(app: web::Data<App>) -> Answer<HttpResponse> {
 }
 
 /// Returns the Prometheus metrics.
-#[utoipa::path(tag = "Operation", security(()), responses((status = 200, description = "Text format", content_type = "text/plain")))]
+#[utoipa::path(tag = "Operation", security(()), responses((status = 200, description = "The Prometheus text format", content_type = "text/plain")))]
 #[get("/metrics")]
 pub async fn metrics(app: web::Data<App>) -> Answer<HttpResponse> {
     let now = app.clock().now();
@@ -216,12 +216,12 @@ fn render(
     for (name, help, value) in [
         (
             "candor_deliveries_pending",
-            "Deliveries that wait or are on their way",
+            "Deliveries that wait or are being sent",
             depth,
         ),
         (
             "candor_feedback_unmatched",
-            "Stored reports of mails for which no delivery was found",
+            "Stored delivery reports for which no delivery was found",
             unmatched,
         ),
         (
@@ -263,7 +263,7 @@ fn render(
         ),
         (
             "candor_attempts_failed_total",
-            "Attempts refused for good, by this process",
+            "Attempts that failed permanently, by this process",
             &app.stats.failed,
         ),
     ] {

@@ -72,7 +72,7 @@ pub fn cursor<K: DeserializeOwned>(text: Option<&str>) -> Result<Option<K>> {
         .filter(|value| !holds_control(value))
         .and_then(|value| serde_json::from_value(value).ok())
         .map(Some)
-        .ok_or_else(|| Error::invalid("?cursor", "is not a cursor of this list"))
+        .ok_or_else(|| Error::invalid("?cursor", "is not a valid cursor of this list"))
 }
 
 /// Returns whether a key contains a control character. No real key does, and PostgreSQL refuses NUL.

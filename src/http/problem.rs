@@ -26,6 +26,8 @@ pub enum Problem {
     TooManyRefusals(u64),
     /// 404: the path is not served.
     NoSuchPath,
+    /// 404 for a link in an email whose token is not valid.
+    NoSuchLink,
     /// 405, with the methods that are served.
     NoSuchMethod(Cow<'static, str>),
     /// 408: the body is too slow.
@@ -73,15 +75,17 @@ impl Problem {
             Problem::Unproven(why) => kind(Code::SignatureInvalid, *why),
             Problem::TooManyRefusals(seconds) => kind(
                 Code::TooManyRefusals,
-                format!("this address was refused too often; try again in {seconds} seconds"),
+                format!("too many requests from this address were refused; try again in {seconds} seconds"),
             ),
-            Problem::NoSuchPath => kind(Code::NotFound, "nothing is served at this path"),
-            Problem::NoSuchMethod(methods) => {
-                kind(Code::MethodNotAllowed, format!("this path takes {methods}"))
-            }
+            Problem::NoSuchPath => kind(Code::NotFound, "this path does not exist"),
+            Problem::NoSuchLink => kind(Code::NotFound, "this link is not valid or has expired"),
+            Problem::NoSuchMethod(methods) => kind(
+                Code::MethodNotAllowed,
+                format!("this path accepts only {methods}"),
+            ),
             Problem::Compressed => kind(
                 Code::CompressedBody,
-                "a compressed body is not taken: send it without Content-Encoding",
+                "a compressed body is not accepted; send it without Content-Encoding",
             ),
             Problem::TooLarge(limit) => kind(
                 Code::BodyTooLarge,

@@ -50,16 +50,16 @@ pub async fn status(app: web::Data<App>) -> Answer<HttpResponse> {
 
 fn target(app: &App, req: &HttpRequest, token: &str) -> Result<i64, Problem> {
     app.links.unsubscribe_target(token).ok_or_else(|| {
-        let unknown = Problem::Domain(Error::NotFound("a link of ours".to_owned()));
-        app.refusals.refuse(req, Door::Token, app.clock().now(), unknown)
+        app.refusals
+            .refuse(req, Door::Token, app.clock().now(), Problem::NoSuchLink)
     })
 }
 
 fn unsubscribe_view(app: &App, done: bool) -> Answer<HttpResponse> {
     let title = if done {
-        "You get no more updates"
+        "You will get no more updates"
     } else {
-        "Stop getting updates?"
+        "Stop progress updates?"
     };
     app.pages.answer(
         "public/unsubscribe",

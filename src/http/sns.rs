@@ -69,7 +69,7 @@ pub(super) async fn subscribe(
         }
     };
     let detail = match subscription {
-        "confirmed" => "a subscription of SNS, confirmed",
+        "confirmed" => "a subscription of SNS was confirmed",
         _ => "a subscription of SNS: visit its SubscribeURL to confirm it, if it is yours",
     };
     let topic = envelope.topic_arn.clone();

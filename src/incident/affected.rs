@@ -180,7 +180,7 @@ pub fn add(
 /// Returns the keys of these resources, and the description for the audit event.
 fn named(conn: &mut Conn, resources: &[ResourceRef]) -> Result<(Vec<i64>, serde_json::Value)> {
     if resources.is_empty() {
-        return Err(Error::invalid("/resources", "names nothing"));
+        return Err(Error::invalid("/resources", "must list at least one resource"));
     }
     let refs: Vec<&ResourceRef> = resources.iter().collect();
     let known = resource::keys(conn, &refs)?;
@@ -191,7 +191,7 @@ fn named(conn: &mut Conn, resources: &[ResourceRef]) -> Result<(Vec<i64>, serde_
         .map(|(index, at)| {
             FieldError::at(
                 format!("/resources/{index}"),
-                format!("{at} is not known to the directory"),
+                format!("{at} is not in the directory"),
             )
         })
         .collect();
@@ -238,7 +238,9 @@ pub fn add_selected(
     statement.push(") found WHERE TRUE").push(AGAIN);
     let added = statement.finish().execute(tx.conn)? as i64;
     if added > 0 {
-        let text = format!("Selector {selector}: {added} added to what is affected, of {found} found");
+        let text = format!(
+            "Selector {selector}: {added} of {found} matching resources added to the affected resources"
+        );
         timeline::note(tx, incident, timeline::Kind::Note, tx.now, &text)?;
     }
     let mut changed = 0;

@@ -304,7 +304,7 @@ fn check_title(errors: &mut Vec<FieldError>, title: &str) {
     if title.chars().any(char::is_control) {
         errors.push(FieldError::at(
             "/title",
-            "holds a control character, such as a line break",
+            "contains a control character, such as a line break",
         ));
     }
 }
@@ -314,7 +314,7 @@ fn check_past(errors: &mut Vec<FieldError>, pointer: &str, at: Option<Timestamp>
     if at.is_some_and(|at| at > now.plus(std::time::Duration::from_secs(60))) {
         errors.push(FieldError::at(
             pointer,
-            format!("is in the future (it is {now} here)"),
+            format!("must not be in the future; the time of this server is {now}"),
         ));
     }
 }
@@ -536,7 +536,7 @@ fn check_order(started_at: Timestamp, resolved_at: Option<Timestamp>, pointer: &
         Some(resolved_at) if resolved_at < started_at => Err(Error::invalid(
             pointer,
             format!(
-                "the incident would end at {resolved_at}, before it started at {started_at}; correct the other time first"
+                "the incident would end at {resolved_at}, before its start at {started_at}; change the other time first"
             ),
         )),
         _ => Ok(()),

@@ -197,7 +197,7 @@ pub fn publish(tx: &mut Tx<'_>, id: &IncidentId) -> Result<Report> {
     if report.sections.is_empty() {
         return Err(Error::invalid(
             "/sections",
-            "none of them is public: there is nothing to publish",
+            "has no section with the audience public, so there is nothing to publish",
         ));
     }
     let published = serde_json::to_string(&(&report.title, &report.sections))?;

@@ -73,7 +73,7 @@ fn wrote(conn: &mut Conn, row: &Row, actor: &str) -> Result<Option<&'static str>
     };
     let ever = Timestamp::from_micros(0);
     if row.phase()? == Phase::Report && did(conn, Action::ReportWritten, row.incident_id.as_str(), ever)? {
-        return Ok(Some("wrote the report that the notice holds"));
+        return Ok(Some("wrote the report that the notice contains"));
     }
     for action in [Action::TemplateSaved, Action::TemplateReset] {
         if did(conn, action, &row.phase, row.created_at)? {
@@ -93,10 +93,10 @@ pub fn approve(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sendin
     require_draft(&row)?;
     let actor = tx.actor.id().to_owned();
     if let Some(what) = wrote(tx.conn, &row, &actor)? {
-        return Err(
-            Error::Forbidden(format!("a second person must approve: this token {what}"))
-                .code(Code::OwnApproval),
-        );
+        return Err(Error::Forbidden(format!(
+            "another person must approve this notice, because this token {what}"
+        ))
+        .code(Code::OwnApproval));
     }
     let plan = plan(tx.conn, &row, sending)?;
     if plan.digest != digest.digest {
@@ -125,10 +125,10 @@ fn void(conn: &mut Conn, row: &Row) -> Result<Option<&'static str>> {
     };
     if !auth::holds(conn, approver, Role::Approver)? {
         return Ok(Some(
-            "the token that approved it was revoked or may not approve any more",
+            "the token that approved it was revoked or is no longer allowed to approve",
         ));
     }
-    Ok(wrote(conn, row, approver)?.map(|_| "whoever approved it wrote a part of it since"))
+    Ok(wrote(conn, row, approver)?.map(|_| "the person who approved it changed a part of it later"))
 }
 
 /// Returns whether a draft has a valid approval. It may be for another digest than the current one.
@@ -162,7 +162,7 @@ impl Plan {
                 "recipients"
             };
             format!(
-                "{all} {what}{systems} are more than {}: a second person must approve",
+                "{all} {what}{systems} are above the limit of {}: a second person must approve",
                 sending.max_audience
             )
         })

@@ -149,19 +149,25 @@ fn why(reasons: &[Reason]) -> String {
     shared.dedup();
     let mut parts = Vec::new();
     if !owned.is_empty() {
-        parts.push(format!("own {}, to which what is affected belongs", and(&owned)));
+        parts.push(format!(
+            "own {}, which the affected resources belong to",
+            and(&owned)
+        ));
     }
     if !joined.is_empty() {
-        parts.push(format!("belong to {}, which owns what is affected", and(&joined)));
+        parts.push(format!(
+            "are a member of {}, which owns the affected resources",
+            and(&joined)
+        ));
     }
     if !shared.is_empty() {
         parts.push(format!("work on {}", and(&first(&shared))));
     }
     if reasons.iter().any(|reason| reason.seen.is_some()) {
-        parts.push("met an error while using our service".to_owned());
+        parts.push("had an error while you used our service".to_owned());
     }
     match parts.as_slice() {
-        [] => "You receive this because you were told about this incident before.".to_owned(),
+        [] => "You receive this because we notified you of this incident before.".to_owned(),
         [one] => format!("You receive this because you {one}."),
         parts => format!("You receive this because you {}.", parts.join(", and ")),
     }

@@ -32,13 +32,13 @@ fn check_parts(
         if subject.trim().is_empty() {
             errors.push(FieldError::at(
                 "/subject",
-                "must not be empty; leave it out to have the usual one",
+                "must not be empty; leave it out to use the default subject",
             ));
         }
         if subject.chars().any(char::is_control) {
             errors.push(FieldError::at(
                 "/subject",
-                "holds a control character, such as a line break",
+                "contains a control character, such as a line break",
             ));
         }
         if subject.chars().count() > 200 {
@@ -50,13 +50,13 @@ fn check_parts(
         if action.required && text.is_empty() {
             errors.push(FieldError::at(
                 "/customer_action/text",
-                "say what the customer has to do",
+                "is missing; write what the customer must do",
             ));
         }
         if !action.required && !text.is_empty() {
             errors.push(FieldError::at(
                 "/customer_action/text",
-                "is given although nothing is required",
+                "must be left out if required is false",
             ));
         }
         check_text(errors, "/customer_action/text", text);
@@ -90,8 +90,7 @@ pub(crate) fn check_new(conn: &mut Conn, new: &NewNotice) -> Result<()> {
         new.customer_action.as_ref(),
     );
     if new.phase == Phase::Resolution && new.customer_action.is_none() {
-        let detail =
-            "a resolution must say what the customer has to do, or {\"required\": false} for nothing";
+        let detail = "a resolution must say what the customer must do, or {\"required\": false} if no action is needed";
         errors.push(FieldError::at("/customer_action", detail));
     }
     if let Some(rule) = &new.audience {
@@ -150,7 +149,7 @@ pub(super) fn check_phase(conn: &mut Conn, id: &IncidentId, phase: Phase) -> Res
     let incident = incident::get(conn, id)?;
     if phase == Phase::Resolution && incident.status != Status::Resolved {
         return Err(Error::Conflict(format!(
-            "incident #{} is {}: a resolution can be told when it is resolved",
+            "incident #{} is {}; a resolution can only be drafted for a resolved incident",
             incident.number, incident.status
         )));
     }

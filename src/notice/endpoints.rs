@@ -101,7 +101,7 @@ fn candidates(
     }
     for account in disabled {
         warnings.push(format!(
-            "an endpoint of {account} is disabled and is sent nothing"
+            "an endpoint of {account} is disabled, so nothing is sent to it"
         ));
     }
     let mut endpoints: Vec<EndpointRecipient> = found

@@ -384,7 +384,7 @@ impl Row {
         let says_over = matches!(self.phase()?, Phase::Resolution | Phase::Report);
         if says_over && self.episode < incident::episode_of(conn, &self.incident_id)? {
             return Err(Error::Conflict(
-                "the incident was reopened after this notice was sent, so what it says is no longer true"
+                "the incident was reopened after this notice was sent, so its text is no longer correct"
                     .to_owned(),
             ));
         }
@@ -454,9 +454,10 @@ pub fn not_told_yet(conn: &mut Conn, id: &NoticeId) -> Result<usize> {
 fn require_draft(row: &Row) -> Result<()> {
     match row.state()? {
         State::Draft => Ok(()),
-        state => {
-            Err(Error::Conflict(format!("the notice is {state}, no draft any more")).code(Code::NotADraft))
-        }
+        state => Err(
+            Error::Conflict(format!("the notice is {state} and can no longer be changed"))
+                .code(Code::NotADraft),
+        ),
     }
 }
 

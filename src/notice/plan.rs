@@ -112,8 +112,8 @@ pub(super) fn plan_and_look(
     let (recipients, already_told) = candidates(conn, &heard, affected, &mut warnings)?;
     if already_told > 0 && row.catch_up_of.is_none() {
         warnings.push(format!(
-            "{} notified of this already and left out",
-            people(already_told, "was", "were")
+            "{} left out, because they already got this notice",
+            people(already_told, "is", "are")
         ));
     }
     if counts.unreachable > 0 {
@@ -124,26 +124,34 @@ pub(super) fn plan_and_look(
     }
     if counts.unresolved_references > 0 {
         warnings.push(format!(
-            "{} in alerts unknown to the directory: somebody may be missing",
-            things(counts.unresolved_references, "reference is", "references are")
+            "{} not in the directory: affected people may be missing",
+            things(
+                counts.unresolved_references,
+                "ID in alerts is",
+                "IDs in alerts are"
+            )
         ));
     }
     if counts.unidentified > 0 {
         warnings.push(format!(
-            "{} unknown to the directory: nobody can tell them",
-            things(counts.unidentified, "user of an error is", "users of errors are")
+            "{} not in the directory: Candor cannot notify them",
+            things(
+                counts.unidentified,
+                "user who hit the error is",
+                "users who hit the error are"
+            )
         ));
     }
     if counts.events_without_user > 0 {
         let events = usize::try_from(counts.events_without_user).unwrap_or_default();
         warnings.push(format!(
-            "{} no user: somebody may be missing",
-            things(events, "error names", "errors name")
+            "{} no user: affected people may be missing",
+            things(events, "error has", "errors have")
         ));
     }
     if counts.gone_resources > 0 {
         warnings.push(format!(
-            "{} deleted from the directory: nobody is told through it",
+            "{} deleted from the directory: nobody is notified because of a deleted resource",
             things(
                 counts.gone_resources,
                 "affected resource is",
@@ -153,7 +161,7 @@ pub(super) fn plan_and_look(
     }
     if counts.without_account > 0 {
         warnings.push(format!(
-            "{} to no account that is there",
+            "{} to no account of the directory: no owner is notified",
             things(
                 counts.without_account,
                 "affected resource belongs",
@@ -176,7 +184,7 @@ pub(super) fn plan_and_look(
             .as_ref()
             .is_none_or(|report| report.sections.is_empty())
     {
-        warnings.push("no report for customers is written: the mail holds the message alone".to_owned());
+        warnings.push("there is no report for customers: the email contains only the message".to_owned());
     }
     let endpoints = endpoints::planned(conn, row, episode, &mut warnings)?;
     let template = templates::current(conn, phase)?;
@@ -218,7 +226,7 @@ fn episode_warnings(conn: &mut Conn, row: &Row, phase: Phase, episode: i64) -> R
     let mut warnings = Vec::new();
     if row.episode < episode {
         warnings.push(
-            "the incident was reopened after this notice was drafted: check that its text is still true"
+            "the incident was reopened after this notice was drafted: check that its text is still correct"
                 .to_owned(),
         );
     }
@@ -226,14 +234,14 @@ fn episode_warnings(conn: &mut Conn, row: &Row, phase: Phase, episode: i64) -> R
         && !resolutions_being_sent(conn, &row.incident_id, episode)?.is_empty()
     {
         warnings.push(
-            "a resolution notice from before the reopening is still being sent: sending this notice stops it"
+            "a resolution notice from before the incident was reopened is still being sent: Candor stops it when you send this notice"
                 .to_owned(),
         );
     }
     if phase == Phase::Update && episode > 1 && !sent_in(conn, &row.incident_id, Phase::Detection, episode)? {
         warnings.push(
-            "the incident was reopened and no detection was sent since: an update does not go to those who opted out, \
-             a detection goes to everybody who heard that it was resolved"
+            "the incident was reopened and no detection notice was sent after that: people who opted out do not get an update, \
+             but a detection notice goes to everybody who was notified of the resolution"
                 .to_owned(),
         );
     }
@@ -270,7 +278,7 @@ fn candidates(
     let mut recipients = Recipients::of(affected)?;
     match phase {
         Phase::Resolution | Phase::Report => {
-            let reason = "You receive this because you were told about this incident before.";
+            let reason = "You receive this because we notified you of this incident before.";
             let all: Vec<&Told> = heard.told.iter().collect();
             follow_through(
                 conn,
@@ -283,7 +291,7 @@ fn candidates(
         }
         // A person who was told that the incident was over must be notified that it is not.
         Phase::Detection if episode > 1 => {
-            let reason = "You receive this because you were told that this incident was over.";
+            let reason = "You receive this because we notified you that this incident was resolved.";
             let over: Vec<&Told> = heard
                 .told
                 .iter()
@@ -327,7 +335,7 @@ fn candidates(
         }
         if unusable > 0 {
             warnings.push(format!(
-                "{} left out: mails to them came back for good, or they called one spam",
+                "{} left out, because their address bounced permanently or they reported an email as spam",
                 people(unusable, "is", "are")
             ));
         }
@@ -445,7 +453,7 @@ fn follow_through(
     recipients.add(more)?;
     if lost > 0 {
         warnings.push(format!(
-            "{} told before and cannot be reached any more",
+            "{} notified before and cannot be reached any more",
             people(lost, "was", "were")
         ));
     }

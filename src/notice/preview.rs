@@ -165,8 +165,8 @@ fn lost_since(since_impact: &DifferenceCounts) -> Option<String> {
     (since_impact.removed > 0).then(|| {
         people(
             since_impact.removed,
-            "owned or worked on affected resources at the time of impact and no longer does",
-            "owned or worked on affected resources at the time of impact and no longer do",
+            "owned or worked on the affected resources when the incident started, but no longer does",
+            "owned or worked on the affected resources when the incident started, but no longer do",
         )
     })
 }

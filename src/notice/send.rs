@@ -51,7 +51,8 @@ pub struct Stopped {
 
 pub(super) fn changed() -> Error {
     Error::Conflict(
-        "the recipients or the text are no longer what this digest says; preview again and look at what changed".to_owned(),
+        "the recipients or the text have changed after the preview with this digest; preview the notice again and \
+        check it".to_owned(),
     ).code(Code::ChangedSincePreview)
 }
 
@@ -70,7 +71,7 @@ pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) 
     check_phase(tx.conn, &row.incident_id, row.phase()?)?;
     let plan = plan(tx.conn, &row, sending)?;
     if plan.recipients.is_empty() && plan.endpoints.is_empty() {
-        return Err(Error::invalid("", "there is nobody to tell"));
+        return Err(Error::invalid("", "the notice has no recipients"));
     }
     if plan.digest != digest.digest {
         return Err(changed());
@@ -232,7 +233,7 @@ pub fn stop(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
     let state = row.state()?;
     if !matches!(state, State::Queued | State::Sending) {
         return Err(Error::Conflict(format!(
-            "the notice is {state}: there is nothing to stop"
+            "the notice is {state}; only a notice that is being sent can be stopped"
         )));
     }
     halt(tx, &row, None)
@@ -317,19 +318,20 @@ pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
     let row = locked(tx, id)?;
     if row.state()? == State::Draft {
         return Err(Error::Conflict(
-            "the notice is a draft: send it, and everybody affected is told".to_owned(),
+            "the notice is a draft; send it to notify everybody who is affected".to_owned(),
         ));
     }
     if row.episode < incident::episode_of(tx.conn, &row.incident_id)? {
         return Err(Error::Conflict(
-            "the incident was reopened after this notice was sent: draft a new notice, which goes to everybody who is affected"
+            "the incident was reopened after this notice was sent; draft a new notice, which goes to everybody \
+            who is affected"
                 .to_owned(),
         ));
     }
     if missing(tx.conn, &row)? == 0 && endpoints::missing(tx.conn, &row)? == 0 {
         return Err(Error::invalid(
             "",
-            "everybody who is affected has got this notice",
+            "everybody who is affected has already got this notice",
         ));
     }
     let author = tx.actor.id().to_owned();
@@ -374,7 +376,7 @@ pub fn told_somebody(tx: &mut Tx<'_>, id: &NoticeId, channel: &str) -> Result<()
             "{} notice: the first of {} calls accepted",
             row.phase, row.endpoints
         ),
-        people => format!("{} notice: the first of {people} mails sent", row.phase),
+        people => format!("{} notice: the first of {people} emails sent", row.phase),
     };
     timeline::note(tx, &row.incident_id, kind, tx.now, &text)?;
     Ok(())
@@ -423,7 +425,7 @@ pub fn finished(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
         .map(|(channel, counts)| format!("; {channel}: {} of {} accepted", counts.sent, counts.total()))
         .collect();
     let text = format!(
-        "{} notice: {} of {} mails sent{others}{systems}",
+        "{} notice: {} of {} emails sent{others}{systems}",
         row.phase,
         counts.sent,
         counts.total()

@@ -264,15 +264,15 @@ impl Operator {
             }
         }
         if self.email.is_none() && self.webhook.is_none() {
-            let detail = "an operator is reached by an email, a webhook, or both";
+            let detail = "is missing; an operator needs an email, a webhook, or both";
             check.errors.push(FieldError::at("/email", detail));
         }
         if self.events.is_empty() {
-            let detail = "is an empty list; set enabled to false to tell them nothing";
+            let detail = "must not be an empty list; to send the operator nothing, set enabled to false";
             check.errors.push(FieldError::at("/events", detail));
         }
         if self.severities.as_ref().is_some_and(Vec::is_empty) {
-            let detail = "is an empty list; leave it out to mean any";
+            let detail = "must not be an empty list; leave it out to mean any";
             check.errors.push(FieldError::at("/severities", detail));
         }
         check.finish()
@@ -301,7 +301,11 @@ pub fn create(tx: &mut Tx<'_>, new: NewOperator, policy: Policy) -> Result<Opera
         .count()
         .get_result(tx.conn)?;
     if held >= MOST {
-        return Err(Error::Conflict(format!("there are {MOST} operators already")).code(Code::LimitReached));
+        return Err(Error::Conflict(format!(
+            "there are already {MOST} operators, and no more are \
+        allowed"
+        ))
+        .code(Code::LimitReached));
     }
     diesel::insert_into(o::table)
         .values(Row::of(&operator)?)

@@ -241,7 +241,9 @@ impl Facts {
                 (
                     format!("An update is overdue: {incident}"),
                     vec![
-                        format!("Customers heard last at {last}, and the incident is not resolved."),
+                        format!(
+                            "The last notice to customers was sent at {last}, and the incident is not resolved."
+                        ),
                         about,
                     ],
                 )
@@ -272,8 +274,10 @@ impl Facts {
                 let reason = self.reason.as_deref();
                 let (title, line) = match self.notice {
                     Some(_) => (
-                        format!("#{number}: a {phase} notice is a draft and waits for you"),
-                        format!("The policy “{policy}” drafted it. Nobody gets it until somebody sends it."),
+                        format!("#{number}: a draft of a {phase} notice waits for your decision"),
+                        format!(
+                            "The policy “{policy}” created the draft. It is not sent until a person sends it."
+                        ),
                     ),
                     None => (
                         format!("#{number}: the policy “{policy}” could not act"),
@@ -295,7 +299,8 @@ impl Facts {
                 (
                     format!("#{number}: {people} could not be reached"),
                     vec![
-                        "The page says who, why, and who else could be told.".to_owned(),
+                        "The page of the incident shows who, why, and who could be notified instead."
+                            .to_owned(),
                         about,
                     ],
                 )

@@ -448,7 +448,7 @@ pub(super) fn finish(tx: &mut Tx<'_>, claimed: &Claimed, outcome: &Outcome) -> R
         Outcome::Ambiguous(reply) => ("pending", tx.now.plus(usual), reply.clone()),
     };
     let (state, reply) = if state == "pending" && next > claimed.expires_at {
-        ("failed", format!("given up: {reply}"))
+        ("failed", format!("failed after the last attempt: {reply}"))
     } else {
         (state, reply)
     };

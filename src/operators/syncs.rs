@@ -47,12 +47,13 @@ impl SyncFacts {
         let (title, line) = match self.event {
             OperatorEvent::SyncWaiting => (
                 format!("A sync of the source “{name}” waits for confirmation"),
-                "It would archive more than its source allows, and stored nothing. Look at what it would archive, then confirm it \
-                 or correct the source.",
+                "It would archive more entries than its source allows, so it stored nothing. Check what it would \
+                archive. Then confirm it or correct the source.",
             ),
             _ => (
                 format!("A sync of the source “{name}” failed"),
-                "It stored nothing: the directory is as old as the last sync that succeeded. The page of the directory says why.",
+                "It stored nothing, so the directory still has the data of the last successful sync. The page of \
+                the directory shows the reason.",
             ),
         };
         Rendered {

@@ -150,7 +150,7 @@ fn request(
         WebhookKind::Teams => (url, teams(rendered)),
         WebhookKind::Generic => (url, generic(id, about, rendered)),
         WebhookKind::Ntfy => {
-            let url = Url::parse(&url).map_err(|_| "the URL is none".to_owned())?;
+            let url = Url::parse(&url).map_err(|_| "the URL is not valid".to_owned())?;
             let (topic, base) = ntfy_topic(&url)?;
             (base.into(), ntfy(&topic, about, rendered))
         }
@@ -191,7 +191,9 @@ fn outcome(answer: &Answer, now: Timestamp) -> Outcome {
         status if status.is_server_error() => {
             Outcome::Retry(retry_after(&answer.headers, now, LONGEST_WAIT), said)
         }
-        status if status.is_redirection() => Outcome::Failed(format!("redirects are not followed: {said}")),
+        status if status.is_redirection() => {
+            Outcome::Failed(format!("Candor does not follow redirects: {said}"))
+        }
         _ => Outcome::Failed(said),
     }
 }

@@ -191,7 +191,7 @@ async fn give_back(db: &Db, claimed: Claimed) {
 }
 
 fn gone() -> Outcome {
-    Outcome::Failed("the operator was deleted, disabled or changed since".to_owned())
+    Outcome::Failed("the operator was deleted, disabled or changed before the message was sent".to_owned())
 }
 
 /// Sends messages by email, one at a time.

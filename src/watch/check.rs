@@ -225,7 +225,7 @@ pub fn change(tx: &mut Tx<'_>, id: &CheckId, patch: &Value, policy: Policy) -> R
     );
     if after.paused {
         let why = format!(
-            "The check “{}” was paused: it is not known whether it passes",
+            "The check “{}” was paused, so it is unknown whether it passes",
             after.name.trim()
         );
         let now = tx.now;
@@ -259,7 +259,7 @@ pub fn delete(tx: &mut Tx<'_>, id: &CheckId) -> Result<()> {
     tx.record(Event::new(Action::CheckDeleted, "check", id.as_str()));
     let given = row.given()?;
     let why = format!(
-        "The check “{}” was deleted: it is not known whether it passes",
+        "The check “{}” was deleted, so it is unknown whether it passes",
         given.name
     );
     let now = tx.now;

@@ -123,7 +123,7 @@ pub(super) fn check(conn: &mut Conn, new: &NewCheck, policy: Policy) -> Result<(
     if new.status.is_empty() {
         errors.push(FieldError::at(
             "/status",
-            "is an empty list; leave it out for every success",
+            "must not be an empty list; leave it out to accept every success status",
         ));
     }
     for (pointer, text) in [
@@ -136,7 +136,10 @@ pub(super) fn check(conn: &mut Conn, new: &NewCheck, policy: Policy) -> Result<(
         } else if text.len() > LONGEST {
             errors.push(FieldError::at(pointer, format!("is longer than {LONGEST} bytes")));
         } else if new.method == CheckMethod::Head {
-            errors.push(FieldError::at(pointer, "an answer to HEAD has no body"));
+            errors.push(FieldError::at(
+                pointer,
+                "must be left out, because an answer to HEAD has no body",
+            ));
         }
     }
     if let Some(most) = new.latency_at_most_ms {
@@ -153,7 +156,7 @@ pub(super) fn check(conn: &mut Conn, new: &NewCheck, policy: Policy) -> Result<(
         if !new.url.starts_with("https:") {
             errors.push(FieldError::at(
                 "/certificate_days_at_least",
-                "the URL is not https",
+                "must be left out, because the URL is not https",
             ));
         }
     }
@@ -179,7 +182,10 @@ pub(super) fn check(conn: &mut Conn, new: &NewCheck, policy: Policy) -> Result<(
         if HeaderName::from_bytes(name.as_bytes()).is_err() {
             errors.push(FieldError::at(&pointer, "is not the name of a header"));
         } else if NOT_GIVEN.contains(&name.to_ascii_lowercase().as_str()) {
-            errors.push(FieldError::at(&pointer, "is set by the request itself"));
+            errors.push(FieldError::at(
+                &pointer,
+                "must be left out, because Candor sets this header itself",
+            ));
         }
         if HeaderValue::from_str(value).is_err() || value.len() > LONGEST {
             errors.push(FieldError::at(&pointer, "is not a value of a header"));

@@ -288,7 +288,7 @@ pub fn delete(tx: &mut Tx<'_>, id: &HeartbeatId) -> Result<()> {
     tx.record(Event::new(Action::HeartbeatDeleted, "heartbeat", id.as_str()));
     let given = row.given()?;
     let why = format!(
-        "The heartbeat “{}” was deleted: it is not known whether it beats",
+        "The heartbeat “{}” was deleted, so it is unknown whether the job still runs",
         row.name
     );
     let now = tx.now;

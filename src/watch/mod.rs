@@ -157,14 +157,14 @@ fn release(tx: &mut Tx<'_>, alarm: &Alarm<'_>) -> Result<()> {
 /// Adds an error for each resource that the directory does not know.
 fn check_resources(conn: &mut Conn, resources: &[ResourceRef], errors: &mut Vec<FieldError>) -> Result<()> {
     if resources.len() > MOST_RESOURCES {
-        let detail = format!("names more than {MOST_RESOURCES}");
+        let detail = format!("has more than {MOST_RESOURCES} resources");
         errors.push(FieldError::at("/resources", detail));
         return Ok(());
     }
     let known = resource::keys(conn, &resources.iter().collect::<Vec<_>>())?;
     for (index, at) in resources.iter().enumerate() {
         if !known.contains_key(at) {
-            let detail = format!("{at} is not known to the directory");
+            let detail = format!("{at} is not in the directory");
             errors.push(FieldError::at(format!("/resources/{index}"), detail));
         }
     }
@@ -187,7 +187,7 @@ fn patched<T: Serialize + DeserializeOwned>(before: &T, patch: &Value) -> Result
         return Err(Error::invalid("", "must be an object"));
     };
     if fields.is_empty() {
-        return Err(Error::invalid("", "changes nothing"));
+        return Err(Error::invalid("", "must have at least one field to change"));
     }
     let mut after = serde_json::to_value(before)?;
     lay_over(&mut after, patch);

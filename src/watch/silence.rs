@@ -71,7 +71,7 @@ pub fn beat(tx: &mut Tx<'_>, token: &str) -> Result<()> {
         return Ok(());
     }
     if matches!(state, HeartbeatState::Silent | HeartbeatState::Failed) {
-        let title = format!("It beats again: {}", row.name);
+        let title = format!("Heartbeat received again: {}", row.name);
         let now = tx.now;
         super::tell(tx, &alarm(&row, &given, false, title, String::new(), now))?;
     }
@@ -95,8 +95,8 @@ pub fn fail(tx: &mut Tx<'_>, token: &str) -> Result<()> {
             changed.then_some(h::changed_at.eq(Some(tx.now))),
         ))
         .execute(tx.conn)?;
-    let title = format!("It failed: {}", row.name);
-    let text = "It said itself that it failed.".to_owned();
+    let title = format!("Job failed: {}", row.name);
+    let text = "The job itself reported the failure.".to_owned();
     let now = tx.now;
     let incident = super::tell(tx, &alarm(&row, &given, true, title, text, now))?;
     if changed {
@@ -161,7 +161,7 @@ fn silence(tx: &mut Tx<'_>, row: &Row) -> Result<Option<IncidentId>> {
     let missed = last.plus(Duration::from_secs(row.every_seconds.unsigned_abs()));
     let title = format!("No heartbeat: {}", row.name);
     let text = format!(
-        "The last beat came at {last}; one is expected every {} s, with {} s to spare.",
+        "The last heartbeat arrived at {last}. One is expected every {} s, with a grace period of {} s.",
         row.every_seconds, row.grace_seconds
     );
     super::tell(tx, &alarm(row, &given, true, title, text, missed))
@@ -206,8 +206,8 @@ fn is_silent_still(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
     } else if mine == 1 {
         let given = row.given()?;
         let (title, text) = (
-            format!("It failed: {}", row.name),
-            "It said itself that it failed.".to_owned(),
+            format!("Job failed: {}", row.name),
+            "The job itself reported the failure.".to_owned(),
         );
         let since = row.changed_at.unwrap_or(tx.now);
         super::tell(tx, &alarm(row, &given, true, title, text, since))?;

@@ -126,14 +126,14 @@ impl Expected {
             .as_ref()
             .filter(|text| !body.contains(text.as_str()))
         {
-            problems.push(format!("the body does not hold “{}”", one_line(text, 100)));
+            problems.push(format!("the body does not contain “{}”", one_line(text, 100)));
         }
         if let Some(text) = self
             .body_lacks
             .as_ref()
             .filter(|text| body.contains(text.as_str()))
         {
-            problems.push(format!("the body holds “{}”", one_line(text, 100)));
+            problems.push(format!("the body contains “{}”", one_line(text, 100)));
         }
         let took = seen.took.as_millis();
         if let Some(most) = self.latency_at_most_ms.filter(|most| took > u128::from(*most)) {
@@ -144,7 +144,7 @@ impl Expected {
             match seen.certificate_expires_at {
                 Some(at) if at < needed => {
                     problems.push(format!(
-                        "the certificate runs out at {at}, in less than {days} days"
+                        "the certificate expires at {at}, in less than {days} days"
                     ));
                 }
                 Some(_) => {}

@@ -194,7 +194,7 @@ async fn everybody_affected_hears_the_beginning_and_the_end_at_once(env: Env) {
     for mail in &mails[3..] {
         is_about_their_own_files(mail, "You should now be able to access those files.");
         for part in [&mail.text, &mail.html] {
-            assert!(part.contains("There is nothing you need to do."), "{part}");
+            assert!(part.contains("You do not need to do anything."), "{part}");
         }
     }
     app.done(&resolution).await;

@@ -170,7 +170,7 @@ async fn silence_and_errors_say_what_nobody_noticed(env: Env) {
     let page = app.admin_page(&format!("/admin/incidents/{incident}")).await;
     assert!(
         page.contains(
-            "1 user of an error is unknown to the directory, 4 errors name no user: somebody may be missing"
+            "1 user who hit the error is not in the directory, 4 errors have no user: affected people may be missing"
         ),
         "{page}"
     );
@@ -233,8 +233,8 @@ async fn silence_and_errors_say_what_nobody_noticed(env: Env) {
     assert_eq!(preview["recipients"], 2);
     let warnings = preview["warnings"].to_string();
     for warning in [
-        "1 user of an error is unknown to the directory",
-        "4 errors name no user",
+        "1 user who hit the error is not in the directory",
+        "4 errors have no user",
     ] {
         assert!(warnings.contains(warning), "{warnings}");
     }
@@ -390,7 +390,7 @@ fn is_for_somebody_who_met_it(mail: &Mail) {
             FOR_CUSTOMERS,
             FOR_EVERYBODY,
             "on the problem with our service",
-            "You receive this because you met an error while using our service.",
+            "You receive this because you had an error while you used our service.",
         ] {
             assert!(part.contains(said), "'{said}' is not in {part}");
         }

@@ -121,7 +121,7 @@ fn hook_path(url: &str) -> String {
 /// Returns a policy that sends to at most 100 people. `more` changes its fields.
 pub fn policy(more: Value) -> Value {
     let mut policy = json!({
-        "name": "Big ones", "action": "send", "message": "Some of your files cannot be opened. We are on it.",
+        "name": "Big ones", "action": "send", "message": "Some of your files cannot be opened. We are working on it.",
         "limits": {"audience_at_most": 100},
     });
     for (name, value) in more.as_object().expect("an object") {

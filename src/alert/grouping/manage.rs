@@ -54,7 +54,11 @@ pub fn create(tx: &mut Tx<'_>, new: &NewAlertRule) -> Result<AlertRule> {
             .first(tx.conn)?,
     );
     if held >= MOST {
-        return Err(Error::Conflict(format!("there are {MOST} rules already")).code(Code::LimitReached));
+        return Err(Error::Conflict(format!(
+            "there are already {MOST} alert rules, and no more are \
+        allowed"
+        ))
+        .code(Code::LimitReached));
     }
     let rule = new.tried(AlertRuleId::new(tx.now), last.unwrap_or(0) + 1, tx.now);
     diesel::insert_into(r::table)
@@ -167,9 +171,9 @@ pub fn order(tx: &mut Tx<'_>, ids: &[AlertRuleId]) -> Result<Vec<AlertRule>> {
     for (index, id) in ids.iter().enumerate() {
         let at = format!("/rules/{index}");
         if !before.iter().any(|rule| rule.id == *id) {
-            errors.push(FieldError::at(at, "is not known"));
+            errors.push(FieldError::at(at, "is not the ID of an alert rule"));
         } else if ids[..index].contains(id) {
-            errors.push(FieldError::at(at, "is named twice"));
+            errors.push(FieldError::at(at, "is listed twice"));
         }
     }
     let missing: Vec<&str> = before
@@ -178,7 +182,10 @@ pub fn order(tx: &mut Tx<'_>, ids: &[AlertRuleId]) -> Result<Vec<AlertRule>> {
         .map(|rule| rule.id.as_str())
         .collect();
     if !missing.is_empty() {
-        let detail = format!("must name every rule; missing are {}", missing.join(", "));
+        let detail = format!(
+            "must list every alert rule; these are missing: {}",
+            missing.join(", ")
+        );
         errors.push(FieldError::at("/rules", detail));
     }
     if !errors.is_empty() {

@@ -124,41 +124,41 @@ impl NewAlertRule {
         if self.matchers.is_empty() && self.integration.is_none() {
             wrong(
                 "matchers",
-                "must not be empty unless an integration is named: every alert would match",
+                "must not be empty if no integration is given, because every alert would match",
             );
         }
         if let Some(id) = &self.integration {
             match super::integration::get(conn, id) {
-                Ok(one) if one.gone_at.is_some() => wrong("integration", "has ended"),
+                Ok(one) if one.gone_at.is_some() => wrong("integration", "is deleted"),
                 Ok(one) if super::provider::is_one(&one.source) => {
                     wrong(
                         "integration",
-                        "takes what mail providers report: it has no alerts",
+                        "receives reports of a mail provider, so it has no alerts",
                     );
                 }
                 Ok(_) => {}
-                Err(Error::NotFound(_)) => wrong("integration", "is not known"),
+                Err(Error::NotFound(_)) => wrong("integration", "is not the ID of an integration"),
                 Err(error) => return Err(error),
             }
         }
         if self.group_by.len() > MAX_FIELDS {
-            wrong("group_by", "holds more than 20 fields");
+            wrong("group_by", "has more than 20 fields");
         }
         if self.policy == Policy::Attach && self.group_by.is_empty() {
             wrong(
                 "group_by",
-                "must not be empty to attach: any open incident would do",
+                "must not be empty for the policy attach, because every open incident would match",
             );
         }
         for (index, field) in self.group_by.iter().take(MAX_FIELDS).enumerate() {
             if let Err(detail) = matcher::check_field(field) {
                 wrong(&format!("group_by/{index}"), &detail);
             } else if self.group_by[..index].contains(field) {
-                wrong(&format!("group_by/{index}"), "is named twice");
+                wrong(&format!("group_by/{index}"), "is listed twice");
             }
         }
         if self.severity.len() > MOST {
-            wrong("severity", "holds more than 500 words");
+            wrong("severity", "has more than 500 severities");
         }
         if let Some(word) = self.severity.keys().find(|word| {
             word.trim().is_empty() || word.chars().count() > 100 || word.chars().any(char::is_control)
@@ -166,11 +166,11 @@ impl NewAlertRule {
             let word = word.replace('~', "~0").replace('/', "~1");
             wrong(
                 &format!("severity/{}", one_line(&word, 100)),
-                "is no word: it is empty, longer than 100 characters, or holds a control character",
+                "is not a valid severity: it is empty, has more than 100 characters, or contains a control character",
             );
         }
         if self.resources.len() > MOST {
-            wrong("resources", "holds more than 500");
+            wrong("resources", "has more than 500 resources");
         }
         if !(0..=LONGEST_REOPENING).contains(&self.reopen_within) {
             wrong(
@@ -220,7 +220,7 @@ pub(super) fn check_resources(
     let known = resource::keys(conn, &resources.iter().take(MOST).collect::<Vec<_>>())?;
     for (index, at) in resources.iter().take(MOST).enumerate() {
         if !known.contains_key(at) {
-            let detail = format!("{at} is not known to the directory");
+            let detail = format!("{at} is not in the directory");
             check
                 .errors
                 .push(FieldError::at(format!("{pointer}/{index}"), detail));
@@ -367,7 +367,7 @@ impl Group {
             .map(|(field, value)| format!("{field} = {}", value.as_str().unwrap_or("none")))
             .collect();
         if words.is_empty() {
-            return "everything that matches".to_owned();
+            return "all alerts that match".to_owned();
         }
         one_line(&words.join(", "), 500)
     }

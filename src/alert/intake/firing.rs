@@ -120,7 +120,7 @@ impl<'b> Work<'b> {
         )?;
         if let Some(earlier) = earlier {
             let text = format!(
-                "The same problem as in #{}, which was over: this is a new incident, and names the earlier one",
+                "The same problem as in #{}, which is resolved: this is a new incident that refers to the earlier one",
                 earlier.number
             );
             timeline::note(tx, &incident.id, timeline::Kind::Note, tx.now, &text)?;
@@ -139,7 +139,7 @@ impl<'b> Work<'b> {
         let change = StatusChange {
             status: incident::Status::Investigating,
             message: Some(format!(
-                "Opened again: \u{201c}{}\u{201d} is back within the time that the rule \u{201c}{rule}\u{201d} allows",
+                "Reopened: \u{201c}{}\u{201d} fires again within the time that the rule \u{201c}{rule}\u{201d} allows",
                 title(alert)
             )),
             at: None,
@@ -184,7 +184,7 @@ impl<'b> Work<'b> {
             let name = &rule.rule.name;
             if matches!(fate, Fate::Opens(_) | Fate::Joins { grouped: true, .. }) {
                 let text = format!(
-                    "The rule \u{201c}{name}\u{201d} brings alerts here: {}",
+                    "The alert rule \u{201c}{name}\u{201d} groups alerts in this incident: {}",
                     group.in_words()
                 );
                 self.say_once(tx, incident, &text)?;
@@ -192,7 +192,7 @@ impl<'b> Work<'b> {
         }
         if let Some(quiet) = judged.quiet.filter(|_| judged.in_maintenance()) {
             let text = format!(
-                "Alerts came in the maintenance window \u{201c}{}\u{201d}",
+                "Alerts arrived during the maintenance window \u{201c}{}\u{201d}",
                 quiet.name
             );
             self.say_once(tx, incident, &text)?;

@@ -141,7 +141,8 @@ impl Ground {
             .map(|(what, name, field)| {
                 let (name, field) = (one_line(name, 100), one_line(field, 100));
                 format!(
-                    "{what} \u{201c}{name}\u{201d}: the value of {field} is longer than its expression looks at, so it does not match"
+                    "{what} \u{201c}{name}\u{201d}: the value of {field} is too long for the regular expression, \
+                    so it does not match"
                 )
             })
             .collect()

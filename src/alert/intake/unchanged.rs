@@ -79,7 +79,7 @@ impl<'b> Work<'b> {
                 let at = alert.event_at.map(|event| event.at.to_string());
                 let newest = known.event_at.map(|at| at.to_string());
                 format!(
-                    "\u{201c}{}\u{201d} of {} is older than the newest event of its alert, of {}: nothing changes",
+                    "\u{201c}{}\u{201d} of {} is older than the newest event of its alert, of {}, so it changes nothing",
                     if alert.firing { "firing" } else { "resolved" },
                     at.unwrap_or_default(),
                     newest.unwrap_or_default()

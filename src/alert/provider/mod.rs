@@ -46,8 +46,8 @@ pub fn is_one(source: &str) -> bool {
 pub fn check_secret(source: &str, secret: &str) -> Result<(), String> {
     match source {
         "aws_ses" if !sns::is_topic(secret) => Err(
-            "must be the ARN of the SNS topic, such as arn:aws:sns:eu-west-1:123456789012:bounces: Amazon signs with \
-             a certificate of its own, and only this topic is taken"
+            "must be the ARN of the SNS topic, such as arn:aws:sns:eu-west-1:123456789012:bounces: Amazon SNS \
+            signs with its own certificate, and Candor accepts only this topic"
                 .to_owned(),
         ),
         "sendgrid" if p256(secret).is_none() => {
@@ -77,14 +77,14 @@ pub fn sendgrid(
     let (Some(signature), Some(timestamp)) = (signature, timestamp) else {
         return Err("X-Twilio-Email-Event-Webhook-Signature or -Timestamp is missing");
     };
-    let point = p256(key).ok_or("the integration's key is not one of P-256")?;
+    let point = p256(key).ok_or("the key of the integration is not a P-256 key")?;
     let signature = STANDARD
         .decode(signature.trim())
         .map_err(|_| "the signature is not base64")?;
     let signed = [timestamp.as_bytes(), body].concat();
     UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point)
         .verify(&signed, &signature)
-        .map_err(|_| "the signature does not hold")
+        .map_err(|_| "the signature is not valid")
 }
 
 /// Verifies Postmark's requests, which are not signed. The secret is one of these: the password of basic
@@ -108,12 +108,12 @@ pub fn postmark(secret: &str, authorization: Option<&str>, token: Option<&str>) 
         };
         return match given {
             Some(given) if equal(&given) => Ok(()),
-            _ => Err("the Authorization header does not hold the secret"),
+            _ => Err("the Authorization header does not contain the secret"),
         };
     }
     match token {
         Some(token) if equal(token.trim().as_bytes()) => Ok(()),
-        Some(_) => Err("X-Candor-Token does not hold the secret"),
+        Some(_) => Err("X-Candor-Token does not contain the secret"),
         None => Err("no Authorization or X-Candor-Token header with the secret"),
     }
 }
@@ -135,7 +135,7 @@ pub struct MailgunSignature {
 /// # Errors
 /// The reason why the signature is not valid, for the audit trail.
 pub fn mailgun(key: &str, given: Option<&MailgunSignature>, now: Timestamp) -> Result<(), &'static str> {
-    let given = given.ok_or("the body holds no signature")?;
+    let given = given.ok_or("the body contains no signature")?;
     // HMAC accepts a key of any length.
     let mut mac = match Hmac::<Sha256>::new_from_slice(key.as_bytes()) {
         Ok(mac) => mac,
@@ -149,18 +149,18 @@ pub fn mailgun(key: &str, given: Option<&MailgunSignature>, now: Timestamp) -> R
         .ct_eq(given.signature.to_ascii_lowercase().as_bytes())
         .into();
     if !holds {
-        return Err("the signature does not hold");
+        return Err("the signature is not valid");
     }
     let at: i64 = given
         .timestamp
         .parse()
-        .map_err(|_| "the signature's timestamp is not a number")?;
+        .map_err(|_| "the timestamp of the signature is not a number")?;
     let age = (now.as_micros() / 1_000_000).saturating_sub(at);
     if !(-AHEAD..=MAILGUN_AGE).contains(&age) {
-        return Err("the signature's timestamp is too far from the present");
+        return Err("the timestamp of the signature is too far from the present time");
     }
     if given.token.is_empty() || given.token.len() > 200 || given.token.chars().any(char::is_control) {
-        return Err("the signature's token is not one of Mailgun");
+        return Err("the token of the signature is not a token of Mailgun");
     }
     Ok(())
 }

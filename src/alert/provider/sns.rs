@@ -82,9 +82,7 @@ pub fn envelopes(body: &[u8]) -> Result<Vec<Envelope>, Refused> {
     }
     match serde_json::from_slice::<Records>(body) {
         Ok(all) if !all.records.is_empty() => Ok(all.records.into_iter().map(|record| record.sns).collect()),
-        _ => Err(Refused::Forged(
-            "the body is no message of SNS: nothing is signed",
-        )),
+        _ => Err(Refused::Forged("the body is not a signed message of Amazon SNS")),
     }
 }
 
@@ -99,7 +97,7 @@ pub fn is_topic(text: &str) -> bool {
 fn trusted(text: &str) -> Result<Url, &'static str> {
     static HOST: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"^sns\.[a-zA-Z0-9-]{3,}\.amazonaws\.com(\.cn)?$").ok());
-    let url = Url::parse(text).map_err(|_| "a URL of the message is not one")?;
+    let url = Url::parse(text).map_err(|_| "a URL of the message is not valid")?;
     let host = url.host_str().unwrap_or_default();
     let ours = HOST.as_ref().is_some_and(|pattern| pattern.is_match(host));
     if url.scheme() != "https"
@@ -108,7 +106,7 @@ fn trusted(text: &str) -> Result<Url, &'static str> {
         || !url.username().is_empty()
         || url.password().is_some()
     {
-        return Err("a URL of the message is not one of Amazon SNS");
+        return Err("a URL of the message does not belong to Amazon SNS");
     }
     Ok(url)
 }
@@ -143,13 +141,14 @@ impl Sns {
     /// The reason why the message is rejected.
     pub async fn verify(&self, envelope: &Envelope, topic: &str) -> Result<(), Refused> {
         if envelope.topic_arn != topic {
-            return Err(Refused::Forged("the message is of another topic"));
+            return Err(Refused::Forged("the message is from another topic"));
         }
-        let signed = string_to_sign(envelope).ok_or(Refused::Forged("the message is of no known type"))?;
+        let signed =
+            string_to_sign(envelope).ok_or(Refused::Forged("the type of the message is not known"))?;
         let algorithm = match envelope.signature_version.as_str() {
             "1" => &SHA1,
             "2" => &SHA256,
-            _ => return Err(Refused::Forged("the signature is of no known version")),
+            _ => return Err(Refused::Forged("the version of the signature is not known")),
         };
         let signature = STANDARD
             .decode(envelope.signature.trim())
@@ -164,7 +163,7 @@ impl Sns {
         EndEntityCert::try_from(&der)
             .map_err(|_| Refused::Forged("the certificate cannot be read"))?
             .verify_signature(algorithm, signed.as_bytes(), &signature)
-            .map_err(|_| Refused::Forged("the signature does not hold"))
+            .map_err(|_| Refused::Forged("the signature is not valid"))
     }
 
     async fn certificate(&self, url: Url) -> Result<Vec<u8>, Refused> {
@@ -184,7 +183,7 @@ impl Sns {
             .map_err(|reason| Refused::Unreachable(format!("the certificate of SNS: {reason}")))?;
         // Cache only a valid certificate. An error page must not be cached.
         CertificateDer::from_pem_slice(&pem)
-            .map_err(|_| Refused::Unreachable("the certificate of SNS is none".to_owned()))?;
+            .map_err(|_| Refused::Unreachable("the certificate of SNS is not valid".to_owned()))?;
         let mut certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
         if certificates.len() >= KEPT {
             certificates.clear();

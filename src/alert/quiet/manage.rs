@@ -31,7 +31,7 @@ fn check_times(check: &mut Check, from: Timestamp, until: Timestamp, now: Timest
     let wrong = if until <= from {
         Some("must be after from")
     } else if until <= now {
-        Some("is over already")
+        Some("must not be in the past")
     } else if until > from.plus(LONGEST) {
         Some("is more than a year (366 days) after from")
     } else {
@@ -57,7 +57,7 @@ pub fn check_silence(new: &NewSilence, now: Timestamp) -> Result<()> {
     let mut check = Check::default();
     check.name("/reason", &new.reason);
     if new.matchers.is_empty() {
-        let detail = "must not be empty: every alert would be silenced";
+        let detail = "must not be empty, because every alert would be silenced";
         check.errors.push(FieldError::at("/matchers", detail));
     }
     matcher::check(&mut check, "/matchers", &new.matchers);
@@ -101,13 +101,13 @@ pub fn check_window(conn: &mut Conn, new: &NewWindow, now: Timestamp) -> Result<
     check.name("/name", &new.name);
     matcher::check(&mut check, "/matchers", &new.matchers);
     if new.matchers.is_empty() && new.resources.is_empty() {
-        let detail = "give matchers or resources: the window would be about every alert";
+        let detail = "give matchers or resources, because the window would otherwise apply to every alert";
         check.errors.push(FieldError::at("/matchers", detail));
     }
     if new.resources.len() > MOST {
         check
             .errors
-            .push(FieldError::at("/resources", "holds more than 500"));
+            .push(FieldError::at("/resources", "has more than 500 resources"));
     }
     check_resources(conn, &mut check, "/resources", &new.resources)?;
     check_times(&mut check, new.from.unwrap_or(now), new.until, now);
@@ -126,11 +126,11 @@ pub fn check_window(conn: &mut Conn, new: &NewWindow, now: Timestamp) -> Result<
         }
         (Some(_), None) => wrong(
             "/duration",
-            "is missing: how long does it hold each time?".to_owned(),
+            "is missing; with a schedule, give the duration of each repetition in seconds".to_owned(),
         ),
         (None, Some(_)) => wrong(
             "/schedule",
-            "is missing: duration is for windows with a schedule".to_owned(),
+            "is missing; a duration is only allowed together with a schedule".to_owned(),
         ),
         (None, None) => {}
     }
@@ -171,7 +171,9 @@ fn insert(tx: &mut Tx<'_>, quiet: Quiet) -> Result<Quiet> {
         .count()
         .get_result(tx.conn)?;
     if open >= MOST_OPEN {
-        let detail = format!("there are {MOST_OPEN} silences and maintenance windows already");
+        let detail = format!(
+            "there are already {MOST_OPEN} silences and maintenance windows, and no more are allowed"
+        );
         return Err(Error::Conflict(detail).code(Code::LimitReached));
     }
     diesel::insert_into(q::table)
@@ -260,7 +262,7 @@ pub fn list(
 /// `NotFound` if it does not exist. `Conflict` if it has already ended.
 pub fn end(tx: &mut Tx<'_>, kind: Kind, id: &QuietId) -> Result<Quiet> {
     let before = get(tx.conn, kind, id)?;
-    let over = || Error::Conflict(format!("the {} is over already", what(kind)));
+    let over = || Error::Conflict(format!("the {} has already ended", what(kind)));
     if before.state(tx.now) == QuietState::Ended {
         return Err(over());
     }

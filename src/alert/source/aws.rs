@@ -119,7 +119,7 @@ fn state(doc: &Doc<'_>, path: &str) -> Result<Option<bool>, Refusal> {
 fn insufficient(name: &str) -> Batch {
     let name = crate::base::text::one_line(name, 300);
     Batch::ignored(format!(
-        "alarm {name} has insufficient data: whether there is a problem is not said"
+        "alarm {name} has insufficient data, so it does not say whether there is a problem"
     ))
 }
 
@@ -237,7 +237,7 @@ fn health(doc: &Doc<'_>) -> Result<Batch, Refusal> {
     let informs = match category.as_str() {
         "scheduledchange" => Some("AWS Health announces a planned change"),
         "accountnotification" => Some("AWS Health informs the account"),
-        _ if status == "upcoming" => Some("AWS Health announces what is still to come"),
+        _ if status == "upcoming" => Some("AWS Health announces a future event"),
         "" if code.to_uppercase().contains("SCHEDULED") => Some("AWS Health announces a planned change"),
         _ => None,
     };

@@ -35,7 +35,7 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     } else {
         Err(doc.wrong(
             "data/essentials",
-            "is missing, and the body is of no older schema either",
+            "is missing, and the body does not have an older schema",
         ))
     }?;
     Ok(Batch::of(vec![alert]))
@@ -100,7 +100,7 @@ fn health(context: &Doc<'_>) -> Health {
         tracked: context.text("properties/trackingId"),
         informs: (advice || passing).then(|| {
             crate::base::text::one_line(
-                &format!("Azure Service Health tells of: {kind}, stage {stage}"),
+                &format!("Azure Service Health reports: {kind}, stage {stage}"),
                 200,
             )
         }),

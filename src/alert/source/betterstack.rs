@@ -21,7 +21,7 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     let data = doc.get("data").ok_or_else(|| {
         doc.wrong(
             "data",
-            "is missing: a template of one's own is for the source generic",
+            "is missing; for a custom template, use the source generic",
         )
     })?;
     if !data.value.is_array() {

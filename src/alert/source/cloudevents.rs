@@ -38,7 +38,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         return Ok(Batch::ignored("a batch without events"));
     }
     if items.len() > MOST {
-        return Err(doc.wrong("", "holds more than 10,000 events"));
+        return Err(doc.wrong("", "has more than 10,000 events"));
     }
     items
         .iter()
@@ -109,7 +109,7 @@ fn one(doc: &Doc<'_>) -> Result<Alert, Refusal> {
     }
     let (id, source, type_) = (doc.need("id")?, doc.need("source")?, doc.need("type")?);
     if doc.get("data").is_some() && doc.get("data_base64").is_some() {
-        return Err(doc.wrong("data_base64", "stands beside data"));
+        return Err(doc.wrong("data_base64", "must not be given together with data"));
     }
     let data = match doc.get("data_base64") {
         None => doc.get("data").map(|data| data.value.clone()),

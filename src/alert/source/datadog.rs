@@ -131,7 +131,7 @@ fn state(fields: &Fields<'_>, prefix: Option<&str>) -> Result<bool, Refusal> {
         return of_word(&transition).ok_or_else(|| {
             fields.wrong(
                 &TRANSITION,
-                "is no transition of a monitor, such as Triggered or Recovered",
+                "must be a transition of a monitor, such as Triggered or Recovered",
             )
         });
     }
@@ -148,7 +148,8 @@ fn state(fields: &Fields<'_>, prefix: Option<&str>) -> Result<bool, Refusal> {
         "success" => Ok(false),
         _ => Err(fields.wrong(
             &TRANSITION,
-            "is missing, and neither the title nor the type says whether it fires: put $ALERT_TRANSITION into the template",
+            "is missing, and neither the title nor the type says whether the alert fires; put $ALERT_TRANSITION \
+            into the template",
         )),
     }
 }

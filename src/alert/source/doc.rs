@@ -80,7 +80,7 @@ impl<'a> Doc<'a> {
     /// Returns a required text.
     pub fn need(&self, path: &str) -> Result<String, Refusal> {
         self.text(path)
-            .ok_or_else(|| self.wrong(path, "is missing or holds no text"))
+            .ok_or_else(|| self.wrong(path, "is missing or is not a text"))
     }
 
     /// Makes a rejection for the given path.

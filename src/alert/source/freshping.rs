@@ -26,7 +26,7 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
         | "performance degraded" => true,
         "paused" | "pending" => {
             return Ok(Batch::ignored(format!(
-                "check {fingerprint} is not known to be up or down"
+                "it is unknown whether check {fingerprint} is up or down"
             )));
         }
         _ => {

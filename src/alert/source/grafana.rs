@@ -24,7 +24,8 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     }
     Err(doc.wrong(
         "",
-        "is neither of Grafana's alerting (alerts) nor of its old channels (ruleId): is it a custom payload? Then use the source generic",
+        "has neither alerts (Grafana Alerting) nor ruleId (the old notification channels); for a custom payload, \
+        use the source generic",
     ))
 }
 
@@ -84,10 +85,10 @@ fn legacy(doc: &Doc<'_>) -> Result<Batch, Refusal> {
         "ok" => false,
         "paused" => {
             return Ok(Batch::ignored(
-                "the rule was paused: whether the problem is over is not said",
+                "the rule was paused, so it does not say whether the problem is resolved",
             ));
         }
-        "pending" | "unknown" => return Ok(Batch::ignored(format!("the state {state} is no alert yet"))),
+        "pending" | "unknown" => return Ok(Batch::ignored(format!("the state {state} is not an alert yet"))),
         _ => return Err(doc.wrong("state", "must be alerting, ok, no_data, paused or pending")),
     };
     // Rules are numbered from 1.

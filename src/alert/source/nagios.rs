@@ -64,9 +64,9 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     let host = fields.text(&HOST).ok_or_else(|| match is_text {
         true => (
             String::new(),
-            "no host line: which host is it? A line such as \u{201c}Host: db1\u{201d} says it".to_owned(),
+            "has no line that names the host; add a line such as \u{201c}Host: db1\u{201d}".to_owned(),
         ),
-        false => fields.wrong(&HOST, "is missing: which host is it?"),
+        false => fields.wrong(&HOST, "is missing; it must name the host"),
     })?;
     let about_host = fields
         .text(&["what"])
@@ -80,12 +80,13 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     let state = fields.text(&names).ok_or_else(|| match is_text {
         true => (
             String::new(),
-            "no state line: a line such as \u{201c}State: CRITICAL\u{201d} or a headline such as \u{201c}disk on db1 is CRITICAL!\u{201d} says it"
+            "has no state; add a line such as \u{201c}State: CRITICAL\u{201d} or a headline such as \u{201c}disk \
+            on db1 is CRITICAL!\u{201d}"
                 .to_owned(),
         ),
         false => fields.wrong(
             &names,
-            "is missing: put $SERVICESTATE$ or $HOSTSTATE$ into the command",
+            "is missing; put $SERVICESTATE$ or $HOSTSTATE$ into the command",
         ),
     })?;
     let firing = match state.trim().to_uppercase().as_str() {

@@ -43,12 +43,13 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
     }
     if doc.get("routing_key").is_some() && doc.get("payload/summary").is_some() {
         return Ok(Batch::ignored(
-            "a change event: it tells of a change, not of a problem",
+            "a change event: it reports a change, not a problem",
         ));
     }
     Err(doc.wrong(
         "",
-        "is neither a webhook (event, messages) nor of the Events API (event_action): an incident of the REST API is none of these",
+        "is neither a webhook (event, messages) nor of the Events API (event_action): an incident of the REST API \
+        is not supported",
     ))
 }
 
@@ -198,7 +199,7 @@ fn events_v2(doc: &Doc<'_>) -> Result<Batch, Refusal> {
         (Some(key), _) => key,
         // The sender lets the receiver choose the key. An equal event gets an equal key.
         (None, "trigger") => crate::base::text::hex(&Sha256::digest(raw.to_string().as_bytes())[..16]),
-        (None, _) => return Err(doc.wrong("dedup_key", "is missing: which alert is meant?")),
+        (None, _) => return Err(doc.wrong("dedup_key", "is missing; it must identify the alert")),
     };
     if action == "acknowledge" {
         return Ok(Batch {
@@ -215,7 +216,7 @@ fn events_v2(doc: &Doc<'_>) -> Result<Batch, Refusal> {
     if firing && !["critical", "error", "warning", "info"].contains(&severity.as_str()) {
         note(
             &format!("{}/severity", payload.at),
-            "is not critical, error, warning or info",
+            "must be critical, error, warning or info",
         );
     }
     let mut labels = Labels::default();
@@ -266,7 +267,7 @@ fn events_v1(doc: &Doc<'_>) -> Result<Batch, Refusal> {
     let key = match doc.text("incident_key") {
         Some(key) => key,
         None if firing => crate::base::text::hex(&Sha256::digest(raw.to_string().as_bytes())[..16]),
-        None => return Err(doc.wrong("incident_key", "is missing: which alert is meant?")),
+        None => return Err(doc.wrong("incident_key", "is missing; it must identify the alert")),
     };
     let mut labels = Labels::default();
     labels.take(doc.words("details"));

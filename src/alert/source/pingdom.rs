@@ -23,7 +23,7 @@ pub fn parse(body: &Value) -> Result<Batch, Refusal> {
         "UP" | "SUCCESS" => false,
         "UNCONFIRMED_DOWN" | "PAUSED" | "UNKNOWN" => {
             return Ok(Batch::ignored(format!(
-                "check {fingerprint} is not known to be up or down"
+                "it is unknown whether check {fingerprint} is up or down"
             )));
         }
         _ => return Err(doc.wrong("current_state", "must be UP, DOWN, SUCCESS or FAILING")),

@@ -42,7 +42,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     let resource = resource.as_deref().or(shape).ok_or_else(|| {
         doc.wrong(
             "data",
-            "is of no known kind, and the header Sentry-Hook-Resource is missing",
+            "has no known kind, and the header Sentry-Hook-Resource is missing",
         )
     })?;
     let batch = match resource {
@@ -124,7 +124,7 @@ fn labels(event: &Doc<'_>) -> Labels {
 
 fn event(doc: &Doc<'_>, event: &Doc<'_>, rules: &[&str]) -> Result<Alert, Refusal> {
     let fingerprint =
-        issue_id(event).ok_or_else(|| event.wrong("issue_id", "is missing: which issue is it?"))?;
+        issue_id(event).ok_or_else(|| event.wrong("issue_id", "is missing; it must identify the issue"))?;
     let data = doc.object("data")?;
     let mut labels = labels(event);
     for rule in rules {
@@ -183,7 +183,7 @@ fn issue(doc: &Doc<'_>, issue: &Doc<'_>) -> Result<Batch, Refusal> {
         (_, "unresolved" | "reprocessing") => true,
         ("archived" | "ignored", _) | (_, "ignored" | "archived") => {
             return Ok(Batch::ignored(format!(
-                "issue {fingerprint} was archived: whether the problem is over is not said"
+                "issue {fingerprint} was archived, so it does not say whether the problem is resolved"
             )));
         }
         _ => return Err(issue.wrong("status", "must be resolved, unresolved or ignored")),

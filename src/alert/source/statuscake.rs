@@ -37,7 +37,9 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         "expiring" => (true, "ssl", "notice"),
         "expired" => (true, "ssl", ""),
         "paused" | "maintenance" | "test" => {
-            return Ok(Batch::ignored(format!("the test is {status}: that is no outage")));
+            return Ok(Batch::ignored(format!(
+                "the test is {status}, which is not an outage"
+            )));
         }
         _ => return Err(fields.wrong(&["status"], "must be Up, Down, Alerted, Expiring or Expired")),
     };

@@ -56,7 +56,7 @@ fn incident(doc: &Doc<'_>, incident: &Doc<'_>) -> Result<Batch, Refusal> {
         "scheduled" => {
             return Ok(Batch::ignored(format!("maintenance {fingerprint} is planned")));
         }
-        "" => return Err(incident.wrong("status", "is missing or holds no text")),
+        "" => return Err(incident.wrong("status", "is missing or is not a text")),
         _ => {
             return Err(incident.wrong(
                 "status",
@@ -97,7 +97,7 @@ fn incident(doc: &Doc<'_>, incident: &Doc<'_>) -> Result<Batch, Refusal> {
                 .or(started.map(EventTime::beginning)),
             false => updated.or(ended).map(EventTime::change),
         },
-        informs: planned.then(|| "the status page tells of a planned maintenance".to_owned()),
+        informs: planned.then(|| "the status page announces a planned maintenance".to_owned()),
         link: link(incident.first(&["shortlink", "url"])),
         labels: labels.0,
         raw: incident.value.clone(),

@@ -115,7 +115,7 @@ pub(super) fn of_date(value: &Value) -> Read {
         return Ok(Some(time));
     }
     let words: Vec<&str> = text.split_whitespace().collect();
-    let wrong = || format!("'{}' is not a time with a zone that is known", shown(text));
+    let wrong = || format!("'{}' is not a time with a known time zone", shown(text));
     let [_, month, day, time, "UTC" | "GMT", year] = words.as_slice() else {
         return if none(text) { Ok(None) } else { Err(wrong()) };
     };

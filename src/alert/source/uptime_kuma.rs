@@ -29,7 +29,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         (Some(heartbeat), Some(monitor)) => (heartbeat, monitor),
         (None, None) if doc.text("msg").is_some() => {
             return Ok(Batch::ignored(
-                "a test, or a notice that a certificate or a domain ends",
+                "a test, or a message that a certificate or a domain expires",
             ));
         }
         (None, _) => return Err(doc.wrong("heartbeat", "is missing")),

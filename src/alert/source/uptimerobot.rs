@@ -29,7 +29,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         (None, "paused" | "started" | "maintenance" | "test")
         | (Some(_), "paused" | "started" | "maintenance" | "test") => {
             return Ok(Batch::ignored(format!(
-                "the monitor is {word}: that is no outage"
+                "the monitor is {word}, which is not an outage"
             )));
         }
         (Some(_), _) => return Err(fields.wrong(&TYPE, "must be 1 (down), 2 (up) or 3 (SSL expiry)")),

@@ -59,7 +59,8 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     let status = fields.text(&STATUS).ok_or_else(|| {
         fields.wrong(
             &STATUS,
-            "is missing, and neither the subject nor the text says whether there is a problem: put {EVENT.STATUS} into the template",
+            "is missing, and neither the subject nor the text says whether there is a problem; put {EVENT.STATUS} \
+            into the template",
         )
     })?;
     let firing = match status.trim().to_uppercase().as_str() {

@@ -323,7 +323,7 @@ pub fn seize(conn: &mut Conn) -> Result<()> {
         .and_then(|()| conn.batch_execute("BEGIN EXCLUSIVE;"));
     match seized {
         Err(error) if connection::is_locked(&error) => Err(Error::Unavailable(
-            "a process of Candor is connected to the database: stop every serve, worker and command first"
+            "a process of Candor is still connected to the database; stop every serve, worker and command first"
                 .to_owned(),
         )),
         done => Ok(done?),

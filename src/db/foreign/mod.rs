@@ -38,7 +38,7 @@ const OWN_TABLES: [&str; 4] = [
     "trail_cursors",
 ];
 /// The reason why such a database is refused.
-const OWN: &str = "holds Candor's own tables: a source must not be Candor's own database or a copy of it";
+const OWN: &str = "contains Candor's own tables; a source must not be Candor's own database or a copy of it";
 /// The URL parameter that says that the password is missing on purpose.
 const PASSWORDLESS: &str = "passwordless";
 
@@ -138,7 +138,7 @@ impl Engine {
     /// A sentence for the caller, which does not repeat the URL.
     pub fn check(self, url: &str) -> Result<(), String> {
         if url.chars().any(char::is_control) {
-            return Err("holds a control character".to_owned());
+            return Err("contains a control character".to_owned());
         }
         match self {
             Engine::Postgres => postgres::check(url),
@@ -197,14 +197,18 @@ fn with_credentials(url: &Url) -> Result<Url, String> {
     for (name, value) in url.query_pairs() {
         match &*name {
             PASSWORDLESS if value == "yes" => on_purpose = true,
-            PASSWORDLESS => return Err(format!("its parameter {PASSWORDLESS} must be `yes`")),
+            PASSWORDLESS => {
+                return Err(format!(
+                    "has the parameter {PASSWORDLESS}, whose only allowed value is `yes`"
+                ));
+            }
             "user" => user |= !value.is_empty(),
             "password" => password |= !value.is_empty(),
             _ => {}
         }
     }
     if !user {
-        return Err("names no user; Candor would sign in as the user that it runs as".to_owned());
+        return Err("has no user; without one, Candor would sign in as the user that it runs as".to_owned());
     }
     if !password && !on_purpose {
         return Err(format!(
@@ -266,7 +270,7 @@ fn percent_decoded(text: &str) -> String {
 fn literal(value: &Value) -> Result<String, String> {
     match value {
         Value::Number(number) => Ok(number.to_string()),
-        Value::String(text) if text.contains('\0') => Err("a key holds a NUL character".to_owned()),
+        Value::String(text) if text.contains('\0') => Err("a key contains a NUL character".to_owned()),
         Value::String(text) => Ok(format!("'{}'", text.replace('\'', "''"))),
         Value::Bool(truth) => Ok(truth.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => {

@@ -61,24 +61,24 @@ impl Target {
                 // The name is not repeated, because a password with a question mark looks like a parameter.
                 let known = PASSED_ON.join(", ");
                 return Err(format!(
-                    "has a parameter that is not known: there are tls, tls_ca, {known}"
+                    "has an unknown parameter; the parameters are tls, tls_ca, {known}"
                 ));
             }
             if given.insert(name.to_string(), value.into_owned()).is_some() {
-                return Err(format!("its parameter {name} is there twice"));
+                return Err(format!("has the parameter {name} twice"));
             }
         }
         let tls = match given.remove("tls").as_deref() {
             Some("required") => true,
             None | Some("none") => false,
-            Some(_) => return Err("its parameter tls must be `required` or `none`".to_owned()),
+            Some(_) => return Err("has the parameter tls, which must be `required` or `none`".to_owned()),
         };
         let authorities = given.remove("tls_ca").map(PathBuf::from);
         if authorities
             .as_ref()
             .is_some_and(|path| path.as_os_str().is_empty())
         {
-            return Err("its parameter tls_ca must name a file".to_owned());
+            return Err("has the parameter tls_ca, which must be the path of a file".to_owned());
         }
         let needing = [
             ("tls_ca", authorities.is_some()),
@@ -89,7 +89,9 @@ impl Target {
         ];
         for (name, is_there) in needing {
             if is_there && !tls {
-                return Err(format!("its parameter {name} needs tls=required beside it"));
+                return Err(format!(
+                    "has the parameter {name}, which is only allowed together with tls=required"
+                ));
             }
         }
         url.set_query(None);
@@ -97,11 +99,11 @@ impl Target {
             url.query_pairs_mut().extend_pairs(given);
         }
         let opts = Opts::from_url(url.as_str()).map_err(|error| match error {
-            UrlError::InvalidValue(name, _) => format!("its parameter {name} has a value that is not known"),
+            UrlError::InvalidValue(name, _) => format!("has the parameter {name} with an unknown value"),
             _ => format!("is not a URL such as {EXAMPLE}"),
         })?;
         if opts.get_db_name().is_none() {
-            return Err(format!("names no database: {EXAMPLE}"));
+            return Err(format!("has no database; write it like {EXAMPLE}"));
         }
         Ok(Target {
             opts,
@@ -138,7 +140,7 @@ fn answers_for_itself(conn: &mut Conn) -> Result<(), String> {
         .map_err(|error| said(&error))?;
     match answer.as_deref() == Some(&*word) {
         true => Ok(()),
-        false => Err("the server said something in the clear after it agreed to TLS".to_owned()),
+        false => Err("the server sent unencrypted data after it agreed to TLS".to_owned()),
     }
 }
 
@@ -150,7 +152,10 @@ fn said(error: &mysql::Error) -> String {
     match error {
         mysql::Error::MySqlError(error) => format!("{} ({})", error.message, error.code),
         mysql::Error::CodecError(_) => {
-            format!("{}; or what the server says cannot be read: {error}", too_large())
+            format!(
+                "{}; or the answer of the server cannot be read: {error}",
+                too_large()
+            )
         }
         other => other.to_string(),
     }

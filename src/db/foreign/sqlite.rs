@@ -65,7 +65,7 @@ fn value(name: &str, cell: ValueRef<'_>) -> Result<Value, String> {
         ValueRef::Real(number) => Ok(Value::from(number)),
         ValueRef::Text(text) => std::str::from_utf8(text)
             .map(Value::from)
-            .map_err(|_| format!("{name}: is no UTF-8")),
+            .map_err(|_| format!("{name}: is not UTF-8")),
         ValueRef::Blob(_) => Err(format!("{name}: is binary; select it as text")),
     }
 }
@@ -73,7 +73,7 @@ fn value(name: &str, cell: ValueRef<'_>) -> Result<Value, String> {
 fn path(url: &str) -> Result<&str, String> {
     match url.strip_prefix("sqlite://") {
         Some(path) if path.starts_with('/') && !path.contains('?') => Ok(path),
-        _ => Err("must be sqlite:///PATH with a whole path and nothing behind it".to_owned()),
+        _ => Err("must be sqlite:///PATH with an absolute path and nothing after it".to_owned()),
     }
 }
 

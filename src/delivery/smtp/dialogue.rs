@@ -120,7 +120,7 @@ impl Reply {
     fn text(self) -> String {
         match self {
             Reply::Yes(text) | Reply::No(_, text) | Reply::Lost(text) => text,
-            Reply::More => "the mail server asked for more at the wrong time".to_owned(),
+            Reply::More => "the mail server asked for more data at the wrong time".to_owned(),
         }
     }
 }
@@ -190,7 +190,7 @@ impl Dialogue {
         let connected = AsyncSmtpConnection::connect_with_transport(Box::new(wire.clone()), &hello);
         let smtp = timeout(BANNER, connected)
             .await
-            .map_err(|_| "it did not greet in time".to_owned())?
+            .map_err(|_| "it sent no greeting in time".to_owned())?
             .map_err(|error| error_text(&error))?;
         let offers = Offers::parse(&wire.last_reply());
         let mut dialogue = Dialogue {
@@ -213,21 +213,21 @@ impl Dialogue {
             if !dialogue.wire.is_encrypted() && relay.security != Security::Plain && !dialogue.wire.is_local()
             {
                 return Err(
-                    "it offers no TLS, and a password is not sent in the clear (tls=none would allow it)"
+                    "it offers no TLS, and Candor does not send a password unencrypted (tls=none allows it)"
                         .to_owned(),
                 );
             }
             dialogue.sign_in(credentials).await?;
         }
         if !dialogue.wire.is_quiet() {
-            return Err("it said more than it was asked".to_owned());
+            return Err("it sent more replies than Candor sent commands".to_owned());
         }
         Ok(dialogue)
     }
 
     async fn start_tls(&mut self, relay: &Relay, hello: &ClientId) -> Result<(), String> {
         if !self.offers.start_tls {
-            return Err("it offers no TLS (STARTTLS), which tls=required asks for".to_owned());
+            return Err("it offers no TLS (STARTTLS), but tls=required is set".to_owned());
         }
         match self.ask(Starttls, REPLY).await {
             Reply::Yes(_) => {}
@@ -250,7 +250,7 @@ impl Dialogue {
             (true, _) => Mechanism::Plain,
             (false, true) => Mechanism::Login,
             (false, false) => {
-                return Err("it offers no way to sign in that we know (PLAIN, LOGIN)".to_owned());
+                return Err("it offers no sign-in method that Candor supports (PLAIN, LOGIN)".to_owned());
             }
         };
         let failed = |error: lettre::transport::smtp::Error| error_text(&error);
@@ -266,7 +266,7 @@ impl Dialogue {
             }
             command = Auth::new_from_response(mechanism, credentials.clone(), &response).map_err(failed)?;
         }
-        Err("it keeps asking for more on signing in".to_owned())
+        Err("it does not complete the sign-in".to_owned())
     }
 
     /// Returns the number of emails that the connection has carried.
@@ -344,7 +344,7 @@ impl Dialogue {
         // The server must not have sent anything else, because its next reply is the answer to the message.
         if !self.wire.is_quiet() {
             self.usable = false;
-            let reason = "the mail server said more than it was asked";
+            let reason = "the mail server sent more replies than Candor sent commands";
             return Transfer::Done(Outcome::Retry(None, reason.to_owned()));
         }
         self.carried += 1;
@@ -371,7 +371,7 @@ impl Dialogue {
         if international {
             if !self.offers.smtp_utf8 {
                 return Err(
-                    "the mail server takes no internationalised addresses (it does not offer SMTPUTF8)"
+                    "the mail server does not accept internationalised addresses (it does not offer SMTPUTF8)"
                         .to_owned(),
                 );
             }
@@ -379,7 +379,9 @@ impl Dialogue {
         }
         if !mail.message.is_ascii() {
             if !self.offers.eight_bit {
-                return Err("the mail server takes no 8-bit mails (it does not offer 8BITMIME)".to_owned());
+                return Err(
+                    "the mail server does not accept 8-bit emails (it does not offer 8BITMIME)".to_owned(),
+                );
             }
             parameters.push_str(" BODY=8BITMIME");
         }
@@ -387,7 +389,7 @@ impl Dialogue {
             && mail.message.len() > size
         {
             return Err(format!(
-                "the mail has {} bytes, and the mail server takes {size} at most",
+                "the email has {} bytes, and the mail server accepts at most {size}",
                 mail.message.len()
             ));
         }
@@ -482,10 +484,7 @@ impl Dialogue {
             // the server is unknown.
             reply => {
                 self.usable = false;
-                Outcome::Retry(
-                    None,
-                    format!("the mail server does not keep to SMTP: {}", reply.text()),
-                )
+                Outcome::Retry(None, format!("the mail server violates SMTP: {}", reply.text()))
             }
         })
     }
@@ -493,7 +492,7 @@ impl Dialogue {
 
 async fn encrypt(relay: &Relay, wire: &Wire) -> Result<(), String> {
     let name = ServerName::try_from(relay.host.clone())
-        .map_err(|_| "its name is none that a certificate could hold".to_owned())?;
+        .map_err(|_| "its host name is not valid in a certificate".to_owned())?;
     let connector = relay.tls()?;
     timeout(REPLY, wire.encrypt(&connector, name))
         .await

@@ -73,7 +73,7 @@ impl Sender {
         }
         Outcome::Retry(
             None,
-            "the mail server ended two connections before the mail".to_owned(),
+            "the mail server closed two connections before it accepted the email".to_owned(),
         )
     }
 

@@ -91,7 +91,7 @@ impl Relay {
         for (name, value) in url.query_pairs() {
             match (name.as_ref(), value.as_ref()) {
                 ("tls", _) if security == Security::Implicit => {
-                    return Err("smtps:// is TLS already; leave tls= out".to_owned());
+                    return Err("must not have tls=, because smtps:// always uses TLS".to_owned());
                 }
                 ("tls", "required") => security = Security::Required,
                 ("tls", "opportunistic") => security = Security::Opportunistic,
@@ -102,7 +102,9 @@ impl Relay {
                     max_messages = Some(number.ok_or("max_messages= must be a whole number above 0")?);
                 }
                 _ => {
-                    return Err(format!("'{name}' is not a parameter; tls and max_messages are"));
+                    return Err(format!(
+                        "'{name}' is not a known parameter; the parameters are tls and max_messages"
+                    ));
                 }
             }
         }
@@ -154,7 +156,9 @@ impl Relay {
             self.authorities.push(valid);
         }
         if self.authorities.is_empty() {
-            return Err(about("holds no certificate in PEM (-----BEGIN CERTIFICATE-----)"));
+            return Err(about(
+                "contains no certificate in PEM (-----BEGIN CERTIFICATE-----)",
+            ));
         }
         // An existing TLS connector does not know the new authorities.
         self.shared = Arc::default();

@@ -98,7 +98,7 @@ impl Wire {
             let mut inner = self.lock();
             if inner.read < inner.inbox.len() {
                 return Err(io::Error::other(
-                    "the server said something in the clear after it agreed to TLS",
+                    "the server sent unencrypted data after it agreed to TLS",
                 ));
             }
             match std::mem::replace(&mut inner.io, Io::Gone) {

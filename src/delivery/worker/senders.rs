@@ -104,11 +104,11 @@ async fn drained(stop: &mut watch::Receiver<bool>, doubt: &Doubt) {
 /// Returns the outcome of a delivery that was interrupted.
 fn broken_off(doubt: &Doubt) -> Outcome {
     if doubt.exists() {
-        Outcome::Ambiguous("the process had to end before the server had answered".to_owned())
+        Outcome::Ambiguous("the process was stopped before the mail server answered".to_owned())
     } else {
         Outcome::Retry(
             None,
-            "the process had to end before anything was handed over".to_owned(),
+            "the process was stopped before the email was sent".to_owned(),
         )
     }
 }

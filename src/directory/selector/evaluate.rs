@@ -212,7 +212,7 @@ impl Selector {
         statement.push(") found JOIN resources r ON r.key = found.key GROUP BY r.type");
         let counted: Vec<Counted> = statement.finish().load(conn)?;
         if counted.is_empty() {
-            return Err(Error::fields(vec![self.place.error("matches nothing")]));
+            return Err(Error::fields(vec![self.place.error("matches no resources")]));
         }
         Ok(counted.into_iter().map(|row| (row.type_, row.n)).collect())
     }
@@ -229,7 +229,7 @@ impl Part {
                     .text(type_.value.as_str())
                     .push(" AND gone_at IS NULL LIMIT 1");
                 if !any(conn, statement)? {
-                    let detail = format!("no resource is of the type '{}'", type_.value);
+                    let detail = format!("no resource has the type '{}'", type_.value);
                     errors.push(type_.place.error(detail).code(Code::UnknownType));
                 }
             }
@@ -258,10 +258,7 @@ impl Part {
             }
             Part::Under(at) => {
                 if !write::resource_keys(conn, &[&at.value], false)?.contains_key(&at.value) {
-                    errors.push(
-                        at.place
-                            .error(format!("{} is not known to the directory", at.value)),
-                    );
+                    errors.push(at.place.error(format!("{} is not in the directory", at.value)));
                     return Ok(());
                 }
                 let mut statement = Statement::default();
@@ -275,7 +272,7 @@ impl Part {
                     .text(at.value.id.as_str())
                     .push(" LIMIT 1");
                 if !any(conn, statement)? {
-                    errors.push(at.place.error(format!("nothing is below {}", at.value)));
+                    errors.push(at.place.error(format!("no resource is part of {}", at.value)));
                 }
             }
             Part::Accounts(accounts) => {
@@ -298,7 +295,7 @@ impl Part {
 
 fn account_known(conn: &mut Conn, id: &str, place: &Place, errors: &mut Vec<FieldError>) -> Result<()> {
     if !write::account_keys(conn, &[id])?.contains_key(id) {
-        errors.push(place.error(format!("account '{id}' is not known to the directory")));
+        errors.push(place.error(format!("account '{id}' is not in the directory")));
         return Ok(());
     }
     let mut statement = Statement::default();
@@ -310,7 +307,7 @@ fn account_known(conn: &mut Conn, id: &str, place: &Place, errors: &mut Vec<Fiel
         .text(id)
         .push(" LIMIT 1");
     if !any(conn, statement)? {
-        errors.push(place.error(format!("account '{id}' owns nothing")));
+        errors.push(place.error(format!("account '{id}' owns no resources")));
     }
     Ok(())
 }

@@ -129,7 +129,8 @@ pub(super) fn part(pointer: &str, given: &Json, errors: &mut Vec<FieldError>, de
         }
     };
     if fields.is_empty() {
-        let detail = "is empty; name a type, labels, under, accounts, account_labels, created or changed";
+        let detail =
+            "must not be empty; give type, labels, under, accounts, account_labels, created or changed";
         wrong(errors, pointer, detail);
         return None;
     }
@@ -141,7 +142,7 @@ pub(super) fn part(pointer: &str, given: &Json, errors: &mut Vec<FieldError>, de
             continue;
         }
         if *value == Json::Null {
-            wrong(errors, &at, "is null; leave it out, or say what is meant");
+            wrong(errors, &at, "must not be null; leave it out or give a value");
             continue;
         }
         match name.as_str() {
@@ -161,7 +162,7 @@ pub(super) fn part(pointer: &str, given: &Json, errors: &mut Vec<FieldError>, de
             _ => wrong(
                 errors,
                 &at,
-                "is not a field of a selector; they are type, labels, under, accounts, account_labels, created, \
+                "is not a field of a selector; the fields are type, labels, under, accounts, account_labels, created, \
                  changed, and, or, not",
             ),
         }
@@ -262,7 +263,7 @@ fn labels(
         return;
     };
     if fields.is_empty() {
-        wrong(errors, pointer, "is empty; name a label or leave it out");
+        wrong(errors, pointer, "must not be empty; give a label or leave it out");
     }
     for (name, value) in fields {
         let at = format!("{pointer}/{}", step(name));
@@ -301,7 +302,7 @@ fn test(pointer: &str, value: &Json, errors: &mut Vec<FieldError>) -> Option<Tes
         }
         [(name, Json::Bool(true))] if name == "exists" => Some(Test::Exists),
         [(name, _)] if name == "exists" => {
-            let detail = "must be true; to ask that it is not there, put it into a not";
+            let detail = "must be true; to find resources without the label, put this condition into a not";
             wrong(errors, &format!("{pointer}/exists"), detail);
             None
         }
@@ -337,7 +338,11 @@ fn under(pointer: &str, value: &Json, errors: &mut Vec<FieldError>) -> Option<Pa
             "type" => found.0 = Some(word(&at, value, errors)?.value),
             "id" => found.1 = Some(word(&at, value, errors)?.value),
             _ => {
-                wrong(errors, &at, "is not a field of a resource; they are type and id");
+                wrong(
+                    errors,
+                    &at,
+                    "is not a field of a resource; the fields are type and id",
+                );
                 return None;
             }
         }
@@ -364,7 +369,11 @@ fn window(pointer: &str, value: &Json, errors: &mut Vec<FieldError>) -> Option<S
             "from" => &mut window.from,
             "to" => &mut window.to,
             _ => {
-                wrong(errors, &at, "is not a field of a window; they are from and to");
+                wrong(
+                    errors,
+                    &at,
+                    "is not a field of a time range; the fields are from and to",
+                );
                 return None;
             }
         };

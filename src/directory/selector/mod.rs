@@ -97,10 +97,10 @@ pub struct Window {
 impl Window {
     fn check(self) -> Result<(), String> {
         match (self.from, self.to) {
-            (None, None) => Err("names no time; give from, to, or both".to_owned()),
-            (Some(from), Some(to)) if from >= to => {
-                Err(format!("ends at {to}, not after it begins ({from})"))
-            }
+            (None, None) => Err("has no time; give from, to, or both".to_owned()),
+            (Some(from), Some(to)) if from >= to => Err(format!(
+                "must end after it begins; it begins at {from} and ends at {to}"
+            )),
             _ => Ok(()),
         }
     }
@@ -203,11 +203,9 @@ impl Part {
             other => Some(other),
         };
         if let Some(Part::Not(inner)) = first {
-            errors.push(
-                inner.place.error(
-                    "a not needs something positive beside it: by itself it would mean everything else",
-                ),
-            );
+            errors.push(inner.place.error(
+                "a not must be combined with another condition, because alone it would match everything else",
+            ));
         }
     }
 

@@ -47,7 +47,7 @@ pub(super) fn parse(pointer: &str, line: &str) -> Result<Part, FieldError> {
     let root = parser.any(0)?;
     match parser.peek() {
         None => Ok(root),
-        Some(_) => Err(parser.wrong(parser.at, "this ) closes nothing")),
+        Some(_) => Err(parser.wrong(parser.at, "this ) has no matching (")),
     }
 }
 
@@ -135,7 +135,7 @@ impl Parser<'_> {
                 // The caller consumes the `or`.
                 self.at = start;
                 return match and {
-                    true => Err(self.wrong(start, "something must follow this and")),
+                    true => Err(self.wrong(start, "a condition must follow this and")),
                     false => Ok(Part::all(parts)),
                 };
             }
@@ -147,14 +147,14 @@ impl Parser<'_> {
         let more = self.more();
         let start = self.at;
         if !more {
-            return Err(self.wrong(start, "something must follow here, such as type:file"));
+            return Err(self.wrong(start, "a condition must follow here, such as type:file"));
         }
         if depth > MAX_DEPTH {
             return Err(self.wrong(start, format!("nested deeper than {MAX_DEPTH} levels")));
         }
         for word in ["and", "or"] {
             if self.eats_word(word) {
-                return Err(self.wrong(start, format!("something must stand before this {word}")));
+                return Err(self.wrong(start, format!("a condition must come before this {word}")));
             }
         }
         if self.eats_word("not") {
@@ -163,18 +163,21 @@ impl Parser<'_> {
         }
         if self.eats('(') {
             if self.more() && self.peek() == Some(')') {
-                return Err(self.wrong(start, "nothing stands in these parentheses"));
+                return Err(self.wrong(start, "these parentheses are empty"));
             }
             let inner = self.any(depth + 1)?;
             self.more();
             return match self.eats(')') {
                 true => Ok(inner),
-                false => Err(self.wrong(start, "this ( is not closed")),
+                false => Err(self.wrong(start, "this ( has no matching )")),
             };
         }
         match self.peek() {
-            Some(')') => Err(self.wrong(start, "something must stand before this )")),
-            Some(',') => Err(self.wrong(start, "a comma stands between values only, as in provider:s3,gcs")),
+            Some(')') => Err(self.wrong(start, "a condition must come before this )")),
+            Some(',') => Err(self.wrong(
+                start,
+                "a comma is only allowed between values, as in provider:s3,gcs",
+            )),
             _ => self.field(),
         }
     }
@@ -186,7 +189,7 @@ impl Parser<'_> {
         let mut text = String::new();
         loop {
             match self.peek() {
-                None => return Err(self.wrong(start, "this quote is not closed")),
+                None => return Err(self.wrong(start, "this quoted text has no closing quote")),
                 Some('"') => {
                     self.at += 1;
                     return Ok(text);
@@ -197,7 +200,7 @@ impl Parser<'_> {
                         self.at += 2;
                     }
                     _ => {
-                        let detail = "in quotes a \\ stands before a quote or another \\ only";
+                        let detail = "in quoted text, a \\ is only allowed before a quote or another \\";
                         return Err(self.wrong(self.at, detail));
                     }
                 },
@@ -239,7 +242,7 @@ impl Parser<'_> {
         }
         if !self.eats(':') {
             let shown: String = name.chars().take(40).collect();
-            let detail = format!("'{shown}' has no colon behind it; write name:value, such as type:file");
+            let detail = format!("'{shown}' has no colon after it; write name:value, such as type:file");
             return Err(self.wrong(start, detail));
         }
         ExternalId::parse(&name).map_err(|detail| self.wrong(start, format!("the name {detail}")))?;
@@ -253,8 +256,9 @@ impl Parser<'_> {
             "created" => self.window().map(Part::Created),
             "changed" => self.window().map(Part::Changed),
             reserved if RESERVED.contains(&reserved) => {
-                let detail =
-                    format!("'{reserved}' is a word of its own; for a label write \"{reserved}\":value");
+                let detail = format!(
+                    "'{reserved}' is a reserved word; for a label with this name, write \"{reserved}\":value"
+                );
                 Err(self.wrong(start, detail))
             }
             _ => Ok(Part::Label(name, self.test()?)),
@@ -274,10 +278,7 @@ impl Parser<'_> {
             return Err(self.wrong(start, "a value must follow here"));
         }
         if let Some(c) = self.peek().filter(|c| plain(*c) || *c == '"') {
-            return Err(self.wrong(
-                self.at,
-                format!("a value ends here, and '{c}' stands too close to it"),
-            ));
+            return Err(self.wrong(self.at, format!("the value ends here; put a space before '{c}'")));
         }
         Ok((value, quoted, start))
     }
@@ -296,7 +297,7 @@ impl Parser<'_> {
         match (any, values.len()) {
             (Some(_), 1) => return Ok(Test::Exists),
             (Some((_, _, at)), _) => {
-                let detail = "a * means any value and stands alone; the value itself is written \"*\"";
+                let detail = "* means any value and must be the only value; for the text *, write \"*\"";
                 return Err(self.wrong(*at, detail));
             }
             (None, _) => {}
@@ -318,7 +319,7 @@ impl Parser<'_> {
     fn type_(&mut self) -> Result<Spot<ExternalId>, FieldError> {
         let (value, _, at) = self.value()?;
         if self.peek() == Some(',') {
-            let detail = "a resource has one type; write (type:a or type:b)";
+            let detail = "only one type is allowed here; write (type:a or type:b)";
             return Err(self.wrong(self.at, detail));
         }
         self.word(&value, at)
@@ -337,13 +338,13 @@ impl Parser<'_> {
             _ => self.bare(|c| c == '/'),
         };
         if !self.eats('/') {
-            let detail = "a resource is written type/id, such as under:project/42";
+            let detail = "a resource must be written as type/id, such as under:project/42";
             return Err(self.wrong(start, detail));
         }
         let type_ = self.word(&type_, start)?.value;
         let (id, _, at) = self.value()?;
         if self.peek() == Some(',') {
-            let detail = "one resource stands here; write (under:a/1 or under:a/2)";
+            let detail = "only one resource is allowed here; write (under:a/1 or under:a/2)";
             return Err(self.wrong(self.at, detail));
         }
         let id = self.word(&id, at)?.value;
@@ -356,7 +357,8 @@ impl Parser<'_> {
     fn window(&mut self) -> Result<Spot<Window>, FieldError> {
         let (value, _, start) = self.value()?;
         let Some((from, to)) = value.split_once("..") else {
-            let detail = "a window is written FROM..TO, such as 2026-01-01T00:00Z..2026-01-02T00:00Z";
+            let detail =
+                "a time range must be written as FROM..TO, such as 2026-01-01T00:00Z..2026-01-02T00:00Z";
             return Err(self.wrong(start, detail));
         };
         let time = |text: &str, at: usize| match text {

@@ -112,12 +112,15 @@ fn read(body: &[u8], wanted: &[ResourceRef]) -> std::result::Result<Answer, Stri
             continue;
         }
         let number = index + 1;
-        let line =
-            line::parse(bytes).map_err(|detail| format!("its answer is wrong: line {number}: {detail}"))?;
+        let line = line::parse(bytes)
+            .map_err(|detail| format!("its answer is not valid: line {number}: {detail}"))?;
         if let Some(error) = line.wrong().into_iter().next() {
             let field = error.pointer.unwrap_or_default();
             let field = field.trim_start_matches('/');
-            let reason = format!("its answer is wrong: line {number}: {field}: {}", error.detail);
+            let reason = format!(
+                "its answer is not valid: line {number}: {field}: {}",
+                error.detail
+            );
             let Line::Person(person) = &line else {
                 return Err(reason);
             };
@@ -125,7 +128,7 @@ fn read(body: &[u8], wanted: &[ResourceRef]) -> std::result::Result<Answer, Stri
         }
         if lines.insert((line.kind(), line.key()), line).is_some() {
             return Err(format!(
-                "its answer is wrong: line {number}: the same thing twice"
+                "its answer is not valid: line {number}: repeats an earlier entry"
             ));
         }
     }
@@ -135,9 +138,11 @@ fn read(body: &[u8], wanted: &[ResourceRef]) -> std::result::Result<Answer, Stri
         // The key of a person can be an email address, so it is not shown.
         let which = match kind {
             LineKind::Resource => format!("{} {}", kind.as_str(), words.join(" ")),
-            _ => format!("{} that has nothing to do with it", kind.as_str()),
+            _ => format!("{} that the request does not need", kind.as_str()),
         };
-        return Err(format!("its answer is about something else: {which}"));
+        return Err(format!(
+            "its answer contains an entry that was not requested: {which}"
+        ));
     }
     let all = lines.len();
     lines.retain(|_, line| match line {
@@ -261,7 +266,7 @@ pub(crate) fn store(tx: &mut Tx<'_>, service: &SourceId, answer: Answer) -> Resu
 /// Returns why an answer does not fit the directory, as a part of a sentence.
 pub fn misfit(error: &Error) -> Option<String> {
     match error {
-        Error::Invalid { detail, .. } => Some(format!("its answer does not fit: {detail}")),
+        Error::Invalid { detail, .. } => Some(format!("its answer does not fit the directory: {detail}")),
         _ => None,
     }
 }

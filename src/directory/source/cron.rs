@@ -30,7 +30,7 @@ pub fn check(expression: &str) -> Result<(), String> {
     let start = DateTime::from_timestamp(0, 0).ok_or("is not a cron expression")?;
     cron.find_next_occurrence(&start, false)
         .map(drop)
-        .map_err(|_| "names no time that ever comes".to_owned())
+        .map_err(|_| "matches no time in the future".to_owned())
 }
 
 /// Returns the next time after the given one. None if there is none.

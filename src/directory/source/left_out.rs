@@ -220,7 +220,8 @@ pub(super) fn too_many(
             stops.push(RunError::of(
                 *kind,
                 format!(
-                    "{bad} of {all} {} cannot be used: more than max_left_out_percent, which is {percent} %, so nothing is stored",
+                    "{bad} of {all} {} cannot be used. This is more than max_left_out_percent ({percent} %), so \
+                    nothing is stored",
                     kind.plural()
                 ),
             ));

@@ -58,7 +58,7 @@ impl Checked<'_> {
     fn url(&mut self, url: &str) {
         let result = match self.kind.engine() {
             _ if url.contains(":***@") => {
-                Err("holds *** in the place of the password; give the whole URL".to_owned())
+                Err("contains *** instead of the password; give the complete URL".to_owned())
             }
             Some(engine) => engine.check(url).and_then(|()| self.not_our_own(url)),
             None => check_url(url, self.settings.callout_allow).map(drop),
@@ -100,7 +100,7 @@ impl Checked<'_> {
             }
             (None, false) => self.error(
                 "/queries",
-                "a service is asked about references; it has no queries",
+                "must be left out: a service of the kind http has no queries, because Candor asks it about single IDs",
             ),
             _ => {}
         }
@@ -108,15 +108,18 @@ impl Checked<'_> {
             let query = queries.of(kind).unwrap_or_default();
             let at = format!("/queries/{}", kind.plural());
             if query.trim().is_empty() {
-                self.error(&at, "must not be empty; leave it out to bring no such rows");
+                self.error(
+                    &at,
+                    "must not be empty; leave it out if the source has no such rows",
+                );
             } else if query.len() > MAX_QUERY {
                 self.error(&at, format!("is longer than {MAX_QUERY} bytes"));
             } else if query.contains('\0') {
-                self.error(&at, "holds a NUL character");
+                self.error(&at, "contains a NUL character");
             } else if query.trim_end().ends_with(';') {
                 self.error(
                     &at,
-                    "ends with a semicolon; leave it out, for Candor reads the query in pages",
+                    "must not end with a semicolon, because Candor adds to the query to read it in pages",
                 );
             }
         }
@@ -127,7 +130,8 @@ impl Checked<'_> {
             if self.kind.engine().is_none() {
                 self.error(
                     "/schedule",
-                    "a service is asked when an alert names what is unknown; it has no schedule",
+                    "must be left out: a service of the kind http has no schedule, because Candor asks it when an \
+                    alert contains an unknown ID",
                 );
             } else if let Err(detail) = cron::check(schedule) {
                 self.error("/schedule", detail);
@@ -148,7 +152,7 @@ impl Checked<'_> {
 }
 
 fn taken(name: &str) -> Error {
-    Error::Conflict(format!("there is a source named '{name}' already")).code(Code::AlreadyExists)
+    Error::Conflict(format!("there is already a source with the name '{name}'")).code(Code::AlreadyExists)
 }
 
 fn on_taken(name: &str) -> impl FnOnce(diesel::result::Error) -> Error {
@@ -192,7 +196,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewSource, settings: Settings<'_>) -> Resul
         (_, Some(_)) => {
             checked.error(
                 "/secret",
-                "is for services; a database's password is part of its URL",
+                "is only for the kind http; the password of a database is part of its URL",
             );
             None
         }
@@ -204,14 +208,18 @@ pub fn create(tx: &mut Tx<'_>, new: &NewSource, settings: Settings<'_>) -> Resul
         .count()
         .get_result(tx.conn)?;
     if held >= MOST {
-        return Err(Error::Conflict(format!("there are {MOST} sources already")).code(Code::LimitReached));
+        return Err(Error::Conflict(format!(
+            "there are already {MOST} sources, and no more are \
+        allowed"
+        ))
+        .code(Code::LimitReached));
     }
     if by_name(tx.conn, &new.name)?.is_some() {
         return Err(taken(&new.name));
     }
     if new.kind == SourceKind::Http && callout::service(tx.conn)?.is_some() {
         return Err(Error::Conflict(
-            "there is a service that is asked already; two could contradict each other".to_owned(),
+            "there is already a source of the kind http, and a second one could contradict it".to_owned(),
         ));
     }
     let row = Row {
@@ -342,10 +350,10 @@ pub fn delete(tx: &mut Tx<'_>, id: &SourceId) -> Result<()> {
     dialect::lock(tx.conn, Lock::Source, id.as_str())?;
     let row = there(tx.conn, id)?;
     if run::active(tx.conn, id)?.is_some() {
-        return Err(
-            Error::Conflict("the source is being read; wait until the run has ended".to_owned())
-                .code(Code::RunInProgress),
-        );
+        return Err(Error::Conflict(
+            "the source is being read; try again after the run has ended".to_owned(),
+        )
+        .code(Code::RunInProgress));
     }
     run::supersede(tx.conn, id, tx.now)?;
     diesel::delete(directory_origins::table.filter(directory_origins::source_id.eq(id.as_str())))

@@ -86,7 +86,7 @@ pub fn check_field(kind: LineKind, field: &str) -> Result<(), String> {
         ""
     };
     Err(format!(
-        "is no field of {}; it has {}{labels}",
+        "is not a field of {}; the fields are {}{labels}",
         kind.as_str(),
         fields(kind).join(", ")
     ))
@@ -155,8 +155,14 @@ fn reference(row: &mut Map<String, Value>, name: &str) -> Result<(), Vec<Wrong>>
             );
             Ok(())
         }
-        (None, Some(_)) => Err(wrong(type_, format!("is missing or null, but {id} is there"))),
-        (Some(_), None) => Err(wrong(id, format!("is missing or null, but {type_} is there"))),
+        (None, Some(_)) => Err(wrong(
+            type_,
+            format!("is missing or null, although {id} is given"),
+        )),
+        (Some(_), None) => Err(wrong(
+            id,
+            format!("is missing or null, although {type_} is given"),
+        )),
     }
 }
 

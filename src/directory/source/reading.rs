@@ -135,7 +135,7 @@ fn read_kind(
         // If the key did not advance, the loop would never end.
         if after.as_ref() == Some(&last) || read > expected {
             let detail = format!(
-                "is not in an order by {}: give each row one of its own",
+                "is not unique in {}: each row needs a different value",
                 key.join(", ")
             );
             return Err(RunError::of(kind, detail));
@@ -151,7 +151,7 @@ fn read_kind(
     }
     if read != expected {
         let detail = format!(
-            "has {expected} rows, but {read} by {}: that is not unique",
+            "has {expected} rows, but only {read} different values of {}: this key is not unique",
             key.join(", ")
         );
         return Err(RunError::of(kind, detail));

@@ -103,7 +103,7 @@ pub(super) fn judge(
             let said = match why {
                 Why::Archived => "is archived",
                 Why::Follows => "is left out",
-                Why::Unknown | Why::Wrong => "is not known: neither this source nor the directory has it",
+                Why::Unknown | Why::Wrong => "does not exist: neither this source nor the directory has it",
             };
             Some(LeftOut {
                 column: Some((*column).to_owned()),

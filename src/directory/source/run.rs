@@ -225,12 +225,12 @@ pub fn request(tx: &mut Tx<'_>, source: &SourceId, cause: Cause) -> Result<Run> 
     let row = there(tx.conn, source)?;
     if row.kind()?.engine().is_none() {
         return Err(Error::Conflict(
-            "a service is asked about references that an alert names; it is not read".to_owned(),
+            "a source of the kind http has no sync, because Candor asks it about single IDs".to_owned(),
         ));
     }
     if let Some(run) = active(tx.conn, source)? {
         return Err(
-            Error::Conflict(format!("the source is being read already, by run {run}"))
+            Error::Conflict(format!("the source is already being read by the run {run}"))
                 .code(Code::RunInProgress),
         );
     }
@@ -266,7 +266,7 @@ pub fn confirm(tx: &mut Tx<'_>, source: &SourceId, id: &RunId) -> Result<Run> {
     let before = get(tx.conn, source, id)?;
     if before.state != State::NeedsConfirmation {
         return Err(Error::Conflict(format!(
-            "the run does not wait for confirmation; it is {}",
+            "the run does not wait for a confirmation; its state is {}",
             before.state.as_str()
         )));
     }
@@ -417,7 +417,7 @@ pub(super) fn begin_trial(
     let source = there(conn, source)?;
     if source.kind()?.engine().is_none() {
         return Err(Error::Conflict(
-            "a service is tested by asking it about references".to_owned(),
+            "a test of a source of the kind http needs references to ask about".to_owned(),
         ));
     }
     let dead: Vec<String> = dr::table

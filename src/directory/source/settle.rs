@@ -62,7 +62,7 @@ pub(super) async fn settle(
         };
         if claimed.trial && changes.stored() > TRIED {
             changes.warnings.push(format!(
-                "{} changes are too many to try: whether each resource may be where it is, the sync finds out",
+                "{} changes are too many for this test: only the sync itself checks the parent of each resource",
                 changes.stored()
             ));
             return Ok(Settled { changes, confirm });
@@ -78,7 +78,7 @@ pub(super) async fn settle(
         leave_out(db, claimed, refused).await?;
     }
     Err(Stop::Wrong(vec![RunError::plain(format!(
-        "too many rows do not fit what the directory has; after {ROUNDS} tries some are left"
+        "too many rows do not fit the directory: after {ROUNDS} rounds, some still do not fit"
     ))]))
 }
 
@@ -201,7 +201,7 @@ async fn too_much(
     let percent = claimed.source.max_gone_percent.unsigned_abs();
     if gone * 100 > before * percent {
         return Ok(Some(format!(
-            "{gone} of {before} rows that this source brought before would be marked as gone: more than {percent} %"
+            "{gone} of {before} entries that this source created would be archived, which is more than {percent} %"
         )));
     }
     let (this, changes, kinds) = (
@@ -220,13 +220,13 @@ async fn too_much(
                 }
                 if gone == before {
                     return Ok(Some(format!(
-                        "all {before} {} that this source brought before would be marked as gone",
+                        "all {before} {} that this source created would be archived",
                         kind.plural()
                     )));
                 }
                 if gone * 100 > before * percent {
                     return Ok(Some(format!(
-                        "{gone} of {before} {} that this source brought before would be marked as gone: more than {percent} %",
+                        "{gone} of {before} {} that this source created would be archived, which is more than {percent} %",
                         kind.plural()
                     )));
                 }
@@ -262,7 +262,7 @@ async fn rehearse(
         .write(&Actor::system("sync"), move |tx| -> Result<()> {
             with_room(tx, |tx| store(tx, &this, &AtomicU64::new(0)))?;
             found.store(true, Ordering::SeqCst);
-            Err(Error::Conflict("this was only tried".to_owned()))
+            Err(Error::Conflict("this was only a test".to_owned()))
         })
         .await;
     if fits.load(Ordering::SeqCst) {

@@ -149,7 +149,7 @@ fn twice(conn: &mut Conn, run: &RunId, chunk: &[NewRow]) -> Result<()> {
         }
         let why = LeftOut {
             key: Some(words(&row.key)),
-            ..LeftOut::new(Why::Wrong, "is brought twice by the query")
+            ..LeftOut::new(Why::Wrong, "is returned twice by the query")
         };
         first.push((row.key.clone(), why.clone()));
         again.push(NewRow::left_out(kind, None, row.seq, why));
@@ -190,7 +190,7 @@ pub(super) fn level(conn: &mut Conn, run: &RunId) -> Result<()> {
         column: Some("parent_id".to_owned()),
         ..LeftOut::new(
             Why::Wrong,
-            "its parent is itself or below it, or below one that is: parents must not form a cycle",
+            "its parent is itself, or is part of it, or leads to such a resource: parents must not form a cycle",
         )
     };
     diesel::update(

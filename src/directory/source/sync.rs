@@ -139,7 +139,7 @@ pub(super) struct Rehearsed {
 async fn read(db: &Db, claimed: &Claimed, stop: &Arc<AtomicBool>) -> std::result::Result<Vec<String>, Stop> {
     let kind = claimed.source.kind()?;
     let (Some(engine), Some(url)) = (kind.engine(), claimed.source.url.clone()) else {
-        return Err(wrong("the source is not one that is read"));
+        return Err(wrong("the source is of the kind http and has no sync"));
     };
     let queries = claimed.source.queries()?;
     let asked: Vec<(LineKind, String)> = queries
@@ -163,7 +163,7 @@ async fn read(db: &Db, claimed: &Claimed, stop: &Arc<AtomicBool>) -> std::result
             None if done == total => return Ok(warnings),
             None => {
                 return Err(wrong(format!(
-                    "the source has {total} rows, of which {done} could be read: it ended early"
+                    "the source has {total} rows, but only {done} could be read, because its answer ended early"
                 )));
             }
             Some(Message::Wrong(error)) => return Err(Stop::Wrong(vec![error])),

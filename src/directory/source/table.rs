@@ -57,7 +57,8 @@ impl Columns {
     /// `Invalid` at `?kind` or `?columns`.
     pub fn parse(kind: Option<&str>, columns: Option<&str>) -> Result<Self> {
         let kind = kind.ok_or_else(|| {
-            let detail = "is missing: a table holds rows of one kind, account, person, resource, member or collaborator";
+            let detail = "is missing; give the kind of the rows of the table: account, person, resource, member \
+            or collaborator";
             Error::invalid("?kind", detail)
         })?;
         let kind = LineKind::parse(kind).map_err(|detail| Error::invalid("?kind", detail))?;
@@ -77,7 +78,7 @@ fn parse_fields(kind: LineKind, text: &str) -> std::result::Result<Vec<(String, 
             .ok_or_else(|| format!("'{part}' is not FIELD:COLUMN or FIELD:=VALUE"))?;
         check_field(kind, field).map_err(|detail| format!("'{field}' {detail}"))?;
         if fields.iter().any(|(other, _)| other == field) {
-            return Err(format!("'{field}' is there twice"));
+            return Err(format!("'{field}' is given twice"));
         }
         let origin = match origin.strip_prefix('=') {
             Some(value) => Origin::Value(value.to_owned()),
@@ -101,7 +102,7 @@ fn complete<'a>(
         .iter()
         .find(|needed| !fields.clone().any(|field| field == **needed))
     {
-        Some(missing) => Err(format!("lacks '{missing}', which every {} needs", kind.as_str())),
+        Some(missing) => Err(format!("has no '{missing}', which every {} needs", kind.as_str())),
         None => Ok(()),
     }
 }
@@ -156,7 +157,7 @@ fn plan(columns: &Columns, header: &StringRecord) -> std::result::Result<Plan, S
             .filter(|(_, name)| !name.is_empty())
             .map(|(index, name)| {
                 check_field(columns.kind, name).map_err(|detail| {
-                    format!("the column '{name}' {detail}; say which column is which field, or rename it")
+                    format!("the column '{name}' {detail}; map the columns to fields, or rename this column")
                 })?;
                 Ok(((*name).to_owned(), (*name).to_owned(), Place::At(index)))
             })
@@ -173,7 +174,9 @@ fn plan(columns: &Columns, header: &StringRecord) -> std::result::Result<Plan, S
                     .iter()
                     .position(|name| *name == one_spaced(column))
                     .map(|index| (field.clone(), column.clone(), Place::At(index)))
-                    .ok_or_else(|| format!("the header has no column '{column}', which is to be {field}")),
+                    .ok_or_else(|| {
+                        format!("the header has no column '{column}', to which {field} is mapped")
+                    }),
             })
             .collect::<std::result::Result<Vec<_>, String>>()?,
     };
@@ -374,13 +377,13 @@ fn header(beginning: &[u8], delimiter: u8) -> std::result::Result<StringRecord, 
         if !is_blank(&record) {
             if record.iter().any(|name| name.contains('\0')) {
                 return Err(
-                    "the header holds NUL characters: the file may be UTF-16; save it as UTF-8".to_owned(),
+                    "the header contains NUL characters: the file may be UTF-16; save it as UTF-8".to_owned(),
                 );
             }
             return Ok(record);
         }
     }
-    Err("a header row is needed: the names of the columns".to_owned())
+    Err("the first row must contain the names of the columns".to_owned())
 }
 
 /// Returns why the file cannot be read, and on which line. None if the file is not the cause.
@@ -403,7 +406,7 @@ fn row(
     let more = record.iter().skip(width).any(|cell| !cell.trim().is_empty());
     if more || record.len() < plan.least {
         let cells = record.len();
-        return Err(vec![format!("has {cells} cells, and the header {width}")]);
+        return Err(vec![format!("has {cells} cells, but the header has {width}")]);
     }
     if let Some(number) = plan
         .unnamed

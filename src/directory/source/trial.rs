@@ -99,7 +99,7 @@ fn target(conn: &mut Conn, id: &SourceId) -> Result<Target> {
     let kind = row.kind()?;
     if kind.engine().is_none() {
         return Err(Error::Conflict(
-            "a service is tested by asking it about references".to_owned(),
+            "a test of a source of the kind http needs references to ask about".to_owned(),
         ));
     }
     Ok(Target {

@@ -129,9 +129,9 @@ pub fn section(
         // The number is green only if everybody was notified.
         "all_accepted": parts.people > 0 && parts.accepted == parts.people,
         "accepted_meaning": match (parts.accepted, outbox) {
-            (0, _) => "nobody so far",
-            (_, true) => "written to files in the outbox; no mail server has got them",
-            (_, false) => "a mail server accepted the mail",
+            (0, _) => "nobody yet",
+            (_, true) => "written to files in the outbox, not sent to a mail server",
+            (_, false) => "accepted by the mail server",
         },
         "sending": parts.sending,
         "sending_text": grouped(parts.sending),
@@ -177,13 +177,13 @@ fn row(addressee: &Addressee, standing: Chosen, outbox: bool) -> Value {
         "relevance": match addressee.relevance {
             Relevance::Impaired => None,
             Relevance::Possibly => Some("possibly affected"),
-            Relevance::Unknown => Some("not known whether affected"),
+            Relevance::Unknown => Some("unknown whether affected"),
         },
         // This is shown in addition to the state of the emails, because these people get no updates.
         "suppressed": addressee.suppressed.as_deref().map(|reason| match reason {
-            "opted_out" => "wants no updates",
-            "bounced" => "no updates: a mail came back for good",
-            _ => "no updates: called a mail spam",
+            "opted_out" => "opted out of updates",
+            "bounced" => "no updates: an email bounced permanently",
+            _ => "no updates: reported an email as spam",
         }),
         "unreachable": addressee.unreachable,
         "ways": ways,
@@ -280,15 +280,15 @@ pub fn unidentified(audience: &Audience, zone: Option<&TimeZone>) -> Value {
         (counts.unidentified > 0).then(|| {
             count(
                 counts.unidentified,
-                "user of an error is unknown to the directory",
-                "users of errors are unknown to the directory",
+                "user who hit the error is not in the directory",
+                "users who hit the error are not in the directory",
             )
         }),
         (counts.events_without_user > 0).then(|| {
             count(
                 number(counts.events_without_user),
-                "error names no user",
-                "errors name no user",
+                "error has no user",
+                "errors have no user",
             )
         }),
     ]
@@ -329,9 +329,9 @@ pub fn unidentified(audience: &Audience, zone: Option<&TimeZone>) -> Value {
 /// Returns the people who could not be reached, why, and who else of their accounts could be notified.
 pub fn unreached(counts: &UnreachedCounts, people: &[Unreached], zone: Option<&TimeZone>) -> Value {
     let reasons: Vec<String> = [
-        (counts.bounced_hard, "came back for good"),
-        (counts.bounced_soft, "came back"),
-        (counts.failed, "refused or given up"),
+        (counts.bounced_hard, "bounced permanently"),
+        (counts.bounced_soft, "bounced temporarily"),
+        (counts.failed, "failed"),
         (counts.no_address, "without a usable address"),
     ]
     .into_iter()
@@ -340,10 +340,10 @@ pub fn unreached(counts: &UnreachedCounts, people: &[Unreached], zone: Option<&T
     .collect();
     let row = |one: &Unreached| {
         let (word, bad) = match one.why {
-            UnreachedReason::Failed => ("refused", true),
-            UnreachedReason::BouncedHard => ("came back for good", true),
-            UnreachedReason::BouncedSoft => ("came back", true),
-            UnreachedReason::Complained => ("called it spam", false),
+            UnreachedReason::Failed => ("failed", true),
+            UnreachedReason::BouncedHard => ("bounced permanently", true),
+            UnreachedReason::BouncedSoft => ("bounced temporarily", true),
+            UnreachedReason::Complained => ("reported as spam", false),
             UnreachedReason::NoAddress => ("no usable address", true),
         };
         json!({
@@ -390,7 +390,7 @@ pub fn unreached(counts: &UnreachedCounts, people: &[Unreached], zone: Option<&T
         "rows": lost.iter().map(|one| row(one)).collect::<Vec<_>>(),
         "more": counts.people.saturating_sub(lost.len()),
         "complained": counts.complained > 0,
-        "complained_title": count(counts.complained, "person called a mail spam", "people called a mail spam"),
+        "complained_title": count(counts.complained, "person reported an email as spam", "people reported an email as spam"),
         "complaints": complained.iter().map(|one| row(one)).collect::<Vec<_>>(),
     })
 }

@@ -54,8 +54,8 @@ async fn show(app: web::Data<App>, by: SignedIn, params: Form<ShowParams>) -> An
         .await?;
     let messages = page(messages, MESSAGES, |message| message.id.to_string());
     let new_policy = json!({
-        "name": "Files of few", "severities": ["critical"], "action": "send",
-        "message": "Some of your files cannot be opened. We are on it.",
+        "name": "Few files affected", "severities": ["critical"], "action": "send",
+        "message": "Some of your files cannot be opened. We are working on it.",
         "limits": {"audience_at_most": 50, "hours": {"from": "08:00", "until": "18:00", "time_zone": "Europe/Berlin"}},
     });
     let new_operator = json!({
@@ -90,14 +90,14 @@ fn policy_view(policy: &Policy) -> Value {
     };
     let mut limits = Vec::new();
     if let Some(held) = says.limits.as_ref().filter(|_| says.action == PolicyAction::Send) {
-        limits.push(format!("to at most {} people", held.audience_at_most));
+        limits.push(format!("at most {} people", held.audience_at_most));
         limits.push(match held.per_account_per_hour {
-            Some(1) => "to an account at most once an hour".to_owned(),
-            Some(n) => format!("to an account at most {n} times an hour"),
-            None => "to an account as often as there are incidents".to_owned(),
+            Some(1) => "at most 1 notice to an account in an hour".to_owned(),
+            Some(n) => format!("at most {n} notices to an account in an hour"),
+            None => "any number of notices to an account".to_owned(),
         });
         if let Some(hours) = &held.hours {
-            limits.push(format!("only at the hours {hours}"));
+            limits.push(format!("only from {hours}"));
         }
     }
     json!({

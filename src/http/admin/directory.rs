@@ -99,11 +99,16 @@ struct FindParams {
 /// Redirects to the entry with this ID, or to the people with this address.
 async fn find(params: Form<FindParams>) -> Answer<HttpResponse> {
     let p = params.0;
-    let missing = |name: &str| Problem::Domain(Error::invalid(name, "is empty; give the whole id"));
+    let missing =
+        |name: &str| Problem::Domain(Error::invalid(name, "must not be empty; enter the complete ID"));
     let path = match (&p.kind, &p.email, &p.id) {
         (Kind::Person, Some(email), None) => link("/admin/directory/people", &[("email", Some(email))]),
         (_, Some(_), _) => {
-            return Err(Error::invalid("?email", "only people have one, and one look-up is enough").into());
+            return Err(Error::invalid(
+                "?email",
+                "is only for a search for a person by address; leave out the ID, the type and other kinds",
+            )
+            .into());
         }
         (_, None, None) => return Err(missing("?id")),
         (Kind::Account, None, Some(id)) => account_path(id),
@@ -138,9 +143,9 @@ fn source_row(app: &App, status: &SourceStatus) -> Value {
     let read = source.kind.engine().is_some();
     let mut calls = Vec::new();
     if read {
-        calls.push(json!({"text": "Look at its first rows, storing nothing:", "command": call(app, "POST", &format!("{base}/test"), None)}));
+        calls.push(json!({"text": "Test: show its first rows, and store nothing:", "command": call(app, "POST", &format!("{base}/test"), None)}));
         calls.push(
-            json!({"text": "Read it now:", "command": call(app, "POST", &format!("{base}/sync"), None)}),
+            json!({"text": "Sync it now:", "command": call(app, "POST", &format!("{base}/sync"), None)}),
         );
     }
     let waiting = status.needs_confirmation.as_ref().map(|run| {

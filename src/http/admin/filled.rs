@@ -55,7 +55,8 @@ impl FromRequest for Filled {
             let mut fields = Fields::read(&body)?;
             if !by.sent(&app, &fields.take(KEY)) {
                 auth::record(&app, &by.0.actor(), Action::AccessForbidden, method, path).await?;
-                let why = "the form did not come from a page of this session; open the page again";
+                let why =
+                    "the form does not belong to this session; open the page again and repeat the change";
                 return Err(Error::Forbidden(why.to_owned()).code(Code::FormExpired).into());
             }
             Ok(Filled { by, fields })
@@ -87,7 +88,7 @@ impl Fields {
         for (name, value) in url::form_urlencoded::parse(body) {
             let value = value.replace("\r\n", "\n");
             if value.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
-                return Err(Error::invalid(format!("/{name}"), "holds a control character"));
+                return Err(Error::invalid(format!("/{name}"), "contains a control character"));
             }
             if fields.insert(name.to_string(), value).is_some() {
                 return Err(Error::invalid(format!("/{name}"), "is given twice"));

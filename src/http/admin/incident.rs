@@ -341,7 +341,7 @@ fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
         .filter(sending);
     for resolution in stale {
         todo.push(json!({
-            "text": "The incident was reopened, and the resolution notice from before is still being sent. Stop it, or send a detection, which stops it:",
+            "text": "The incident was reopened, but its earlier resolution notice is still being sent. Stop this notice, or send a new detection notice, which also stops it:",
             "path": null, "link": null,
             "command": call(app, "POST", &format!("/notices/{}/stop", resolution.id), None),
         }));
@@ -354,7 +354,7 @@ fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
         if facts.notices.iter().any(|notice| over(&notice)) {
             let new = json!({"phase": "detection", "message": "The problem is back."});
             todo.push(json!({
-                "text": "The incident was reopened, and customers still believe that it is resolved. Draft a new detection, which goes to everybody who is affected or heard the resolution:",
+                "text": "The incident was reopened, but the last notice told customers that it is resolved. Draft a new detection notice. It goes to everybody who is affected or who got the resolution:",
                 "path": null, "link": null, "command": call(app, "POST", &new_notice, Some(&new)),
             }));
         }
@@ -366,7 +366,7 @@ fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
         .collect();
     for draft in &drafts {
         todo.push(json!({
-            "text": format!("The {} notice is a draft: nobody has got it.", draft.phase),
+            "text": format!("The {} notice is a draft and is not sent yet.", draft.phase),
             "path": format!("/admin/notices/{}", draft.id), "link": "Preview and send", "command": null,
         }));
     }
@@ -381,11 +381,11 @@ fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
         todo.push(if let Some(live) = of(Phase::Detection).find(sending) {
             json!({
                 "text": format!("{who}, and the detection notice is still being sent."),
-                "path": format!("/admin/notices/{}", live.id), "link": "Look at it", "command": null,
+                "path": format!("/admin/notices/{}", live.id), "link": "Show the notice", "command": null,
             })
         } else if let Some(sent) = of(Phase::Detection).rfind(done) {
             json!({
-                "text": format!("{who}. Draft the same notice for those who have not got it:"),
+                "text": format!("{who}. Draft the same notice for these people:"),
                 "path": null, "link": null,
                 "command": call(app, "POST", &format!("/notices/{}/catch-up", sent.id), None),
             })
@@ -400,9 +400,9 @@ fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
         .chain(of(Phase::Update))
         .any(|notice| notice.state != State::Draft);
     if incident.status == Status::Resolved && heard && of(Phase::Resolution).next().is_none() {
-        let body = json!({"phase": "resolution", "message": "What was mended.", "customer_action": {"required": false}});
+        let body = json!({"phase": "resolution", "message": "What was repaired.", "customer_action": {"required": false}});
         todo.push(json!({
-            "text": "The incident is resolved, and no resolution notice was sent. Draft it:",
+            "text": "The incident is resolved, but no resolution notice was sent. Draft one:",
             "path": null, "link": null, "command": call(app, "POST", &new_notice, Some(&body)),
         }));
     }
@@ -422,7 +422,7 @@ fn age_row(age: &SourceAge) -> Value {
 fn unresolved(audience: &Audience) -> Value {
     let all = &audience.unresolved;
     json!({
-        "title": count(all.len(), "id in alerts is unknown to the directory", "ids in alerts are unknown to the directory"),
+        "title": count(all.len(), "ID in alerts is not in the directory", "IDs in alerts are not in the directory"),
         "any": !all.is_empty(),
         "ids": all.iter().take(MOST).map(|one| match &one.reason {
             Some(reason) => format!("{} {}: {reason}", one.type_, one.id),
@@ -443,9 +443,9 @@ fn affected_section(facts: &Facts, base: &str, local: Option<&TimeZone>) -> Valu
             json!({
                 "resource": resource(at, affected.name.as_deref()),
                 "source": match affected.source {
-                    affected::Source::Alert => "named by an alert",
-                    affected::Source::Operator => "named by hand",
-                    affected::Source::Selector => "found by a selector",
+                    affected::Source::Alert => "added by an alert",
+                    affected::Source::Operator => "added manually",
+                    affected::Source::Selector => "added by a selector",
                 },
                 "relevance": relevance(affected.relevance),
                 "added": When::new(affected.added_at, local),
@@ -468,7 +468,7 @@ fn relevance(relevance: Relevance) -> Option<&'static str> {
     match relevance {
         Relevance::Impaired => None,
         Relevance::Possibly => Some("possibly affected"),
-        Relevance::Unknown => Some("not known whether affected"),
+        Relevance::Unknown => Some("unknown whether affected"),
     }
 }
 
@@ -484,7 +484,7 @@ fn notice_row(notice: &Notice, local: Option<&TimeZone>, outbox: bool) -> Value 
         "catch_up": notice.catch_up_of.is_some(),
         "episode": (notice.episode > 1).then_some(notice.episode),
         "at": When::new(notice.queued_at.unwrap_or(notice.created_at), local),
-        "verb": if notice.state == State::Draft { "drafted" } else { "sent off" },
+        "verb": if notice.state == State::Draft { "drafted" } else { "sending started" },
     })
 }
 
@@ -539,7 +539,7 @@ fn report_section(app: &App, facts: &Facts, local: Option<&TimeZone>) -> Value {
         .iter()
         .map(|report| {
             let (label, readers) = match report.audience {
-                report::Audience::Internal => ("Internal", "ourselves"),
+                report::Audience::Internal => ("Internal", "our own team"),
                 report::Audience::Customer => (
                     "Customers",
                     "the customers who are affected, by the report notice",

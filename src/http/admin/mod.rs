@@ -75,5 +75,5 @@ pub fn routes(config: &mut web::ServiceConfig) {
 
 /// Parses an ID of Candor in a path. A text that cannot be an ID is answered with "not found".
 fn own<T>(what: &str, parsed: Result<T, String>) -> Answer<T> {
-    parsed.map_err(|_| Problem::Domain(Error::NotFound(format!("{what} of this id"))))
+    parsed.map_err(|_| Problem::Domain(Error::NotFound(format!("{what} with this ID"))))
 }

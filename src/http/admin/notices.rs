@@ -182,25 +182,25 @@ fn commands(
         }
         if preview.approval_required && !preview.approved {
             commands.push(step(
-                "First, a second person approves exactly this list and text, with a token of their own:",
+                "First, a second person must approve exactly this list and text, with another token:",
                 call(app, "POST", &format!("{path}/approve"), Some(&digest)),
             ));
         }
         commands.push(step(
-            "Send it. The digest stands for these recipients and this text; if either changes, nothing is sent:",
+            "Send the notice. The digest identifies these recipients and this text. If one of them has changed, Candor sends nothing:",
             call(app, "POST", &format!("{path}/send"), Some(&digest)),
         ));
     }
     if matches!(notice.state, State::Queued | State::Sending) {
         commands.push(step(
-            "Stop it at once:",
+            "Stop sending now:",
             call(app, "POST", &format!("{path}/stop"), None),
         ));
     }
     // A notice from before the incident was reopened has no catch-up. A new notice is needed.
     if not_told > 0 && notice.episode == episode {
         commands.push(step(
-            "Draft the same notice for those who have not got it:",
+            "Draft the same notice for the people who are not notified yet:",
             call(app, "POST", &format!("{path}/catch-up"), None),
         ));
     }
@@ -209,7 +209,7 @@ fn commands(
 
 fn preview_section(preview: &Preview) -> Value {
     json!({
-        "recipients": count(preview.recipients, "mail", "mails"),
+        "recipients": count(preview.recipients, "email", "emails"),
         "nobody": preview.recipients == 0 && preview.channels.is_empty(),
         "systems": preview.channels.iter().map(|(channel, n)| json!({"channel": channel, "count": grouped(*n as i64)})).collect::<Vec<_>>(),
         "endpoint_samples": preview.endpoint_samples.iter().map(|sample| json!({

@@ -32,7 +32,7 @@ pub(super) fn routes(pages: &mut Pages) {
 }
 
 pub(super) const PATH: &str = "/admin/quiet";
-pub(super) const PART: &str = "Quiet times";
+pub(super) const PART: &str = "Silences";
 /// The largest number of active and pending ones of each kind that are listed.
 const OPEN: i64 = 200;
 /// The number of ended ones on one page.
@@ -92,7 +92,7 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
     app.pages.answer(
         "admin/quiet",
         &json!({
-            "page": Frame::with_forms(&app, &by, PART, PART),
+            "page": Frame::with_forms(&app, &by, "Silences and maintenance windows", PART),
             "may_change": by.0.role.covers(Role::Operator),
             "silences": rows(silences.0),
             "silences_pager": pager("silence", p.silences_before.is_some(), silences.1.next_cursor.clone()),
@@ -106,9 +106,9 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
 
 fn row(id: &QuietId, what: &str, state: QuietState, name: &str) -> Value {
     let (word, tone) = match state {
-        QuietState::Pending => ("to come", "info"),
+        QuietState::Pending => ("planned", "info"),
         QuietState::Active => ("active", "warn"),
-        QuietState::Ended => ("over", ""),
+        QuietState::Ended => ("ended", ""),
     };
     json!({
         "id": id, "name": name, "word": word, "tone": tone,
@@ -135,7 +135,7 @@ fn window_row(one: Quiet, now: Timestamp) -> Value {
     let one = one.window(now);
     let mut row = row(&one.id, "windows", one.state, &one.name);
     if one.state == QuietState::Active && !one.in_force {
-        row["word"] = json!("between its times");
+        row["word"] = json!("planned, not active now");
         row["tone"] = json!("info");
     }
     const NAMED: usize = 10;

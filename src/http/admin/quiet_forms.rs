@@ -77,7 +77,10 @@ impl Times {
 
     fn given(&self, wrong: &mut Wrong) -> (Option<Timestamp>, Option<Timestamp>) {
         let zone = match self.zone.as_str() {
-            "" => Err("must not be empty: whose clocks show these times?".to_owned()),
+            "" => Err(
+                "must not be empty; enter the time zone of these times, such as UTC or Africa/Nairobi"
+                    .to_owned(),
+            ),
             name => time_zone(name),
         };
         let zone = match zone {
@@ -95,7 +98,7 @@ impl Times {
         };
         let times = (read("/from", &self.from), read("/until", &self.until));
         if self.until.is_empty() {
-            wrong.add("/until", "must not be empty: it has to end");
+            wrong.add("/until", "must not be empty; enter when it ends");
         }
         times
     }
@@ -104,21 +107,21 @@ impl Times {
         let from = field(
             "from",
             "From",
-            "Empty: from now on.",
+            "If empty, it starts now.",
             &self.from,
             wrong.at("/from"),
         );
         let until = field(
             "until",
             "Until",
-            "A year at most.",
+            "At most one year after the start.",
             &self.until,
             wrong.at("/until"),
         );
         let zone = field(
             "time_zone",
             "Time zone",
-            "Whose clocks show these times, such as UTC or Africa/Nairobi.",
+            "The time zone of these times, such as UTC or Africa/Nairobi.",
             &self.zone,
             wrong.at("/time_zone"),
         );
@@ -150,13 +153,13 @@ impl SilenceForm {
 
     fn answer(&self, app: &App, by: &SignedIn, status: StatusCode, mut wrong: Wrong) -> Answer<HttpResponse> {
         let failed = !wrong.is_empty();
-        let hint = "Why nobody needs to hear of it.";
+        let hint = "Why these alerts need no incident.";
         let reason = field("reason", "Reason", hint, &self.reason, wrong.at("/reason"));
         app.pages.answer_with(
             status,
             "admin/silence",
             &json!({
-                "page": Frame::with_forms(app, by, "A new silence", PART),
+                "page": Frame::with_forms(app, by, "New silence", PART),
                 "reason": reason,
                 "times": self.times.view(&mut wrong),
                 "matchers": self.matchers.view(&mut wrong),
@@ -247,21 +250,21 @@ impl WindowForm {
         let name = field(
             "name",
             "Name",
-            "Timelines name it.",
+            "Timelines of incidents show this name.",
             &self.name,
             wrong.at("/name"),
         );
         let schedule = field(
             "schedule",
-            "Only from each of these times on",
-            "Minute, hour, day of the month, month, day of the week, in UTC, such as 0 22 * * SUN. Empty: all the time.",
+            "Repeat (cron expression)",
+            "When each repetition starts: minute, hour, day of the month, month and day of the week, in UTC, such as 0 22 * * SUN. If empty, the window is active all the time.",
             &self.schedule,
             wrong.at("/schedule"),
         );
         let minutes = field(
             "duration",
-            "For so many minutes",
-            "Each time; with times of its own only.",
+            "Duration of each repetition, in minutes",
+            "Only for a window that repeats.",
             &self.duration,
             wrong.at("/duration"),
         );
@@ -269,14 +272,14 @@ impl WindowForm {
             status,
             "admin/window",
             &json!({
-                "page": Frame::with_forms(app, by, "A new maintenance window", PART),
+                "page": Frame::with_forms(app, by, "New maintenance window", PART),
                 "name": name,
                 "times": self.times.view(&mut wrong),
                 "schedule": schedule,
                 "duration": typed(minutes, "number"),
                 "resources": resources_field(
                     "Resources",
-                    "Alerts that name only these, or what is part of them: a type and an id on each line, such as project savanna.",
+                    "The window applies to alerts whose resources are all in this list, or part of a resource in this list. Write a type and an ID on each line, such as project savanna.",
                     &self.resources,
                     &mut wrong,
                 ),

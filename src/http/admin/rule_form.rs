@@ -111,11 +111,11 @@ impl RuleForm {
         let integration = match self.integration.as_str() {
             "" => None,
             id => IntegrationId::parse(id)
-                .map_err(|_| wrong.add("/integration", "is not known"))
+                .map_err(|_| wrong.add("/integration", "is not an integration that exists"))
                 .ok(),
         };
         let policy = Policy::parse(&self.policy)
-            .map_err(|_| wrong.add("/policy", "must be one of open, attach and record"))
+            .map_err(|_| wrong.add("/policy", "must be open, attach or record"))
             .unwrap_or(Policy::Record);
         let mut severity = BTreeMap::new();
         for line in lines(&self.severity) {
@@ -125,13 +125,13 @@ impl RuleForm {
             match said {
                 None => wrong.add(
                     "/severity",
-                    format!("\u{201c}{line}\u{201d} must be a word, =, and one of critical, major and minor"),
+                    format!("\u{201c}{line}\u{201d} must be a severity of the source, =, and critical, major or minor, such as page = critical"),
                 ),
                 Some((word, of)) => {
                     if severity.insert(word, of).is_some() {
                         wrong.add(
                             "/severity",
-                            format!("\u{201c}{line}\u{201d} says a word for the second time"),
+                            format!("\u{201c}{line}\u{201d} repeats a severity that another line has"),
                         );
                     }
                 }
@@ -141,7 +141,7 @@ impl RuleForm {
         let reopen_within = match self.reopen_within.as_str() {
             "" => 0,
             text => text.parse().unwrap_or_else(|_| {
-                wrong.add("/reopen_within", "must be a whole number of seconds");
+                wrong.add("/reopen_within", "must be a whole number of seconds, such as 600");
                 0
             }),
         };
@@ -165,7 +165,7 @@ impl RuleForm {
         let name = field(
             "name",
             "Name",
-            "Timelines name it.",
+            "Timelines of incidents show this name.",
             &self.name,
             wrong.at("/name"),
         );
@@ -183,7 +183,7 @@ impl RuleForm {
         );
         let policy = field(
             "policy",
-            "What becomes of them",
+            "What happens to these alerts",
             "",
             &self.policy,
             wrong.at("/policy"),
@@ -191,10 +191,13 @@ impl RuleForm {
         let policy = choice(
             policy,
             [
-                ("open", "They join the open incident of their group, or open one"),
+                (
+                    "open",
+                    "They join the open incident of their group, or open an incident",
+                ),
                 (
                     "attach",
-                    "They join an open incident of their group; otherwise they are recorded",
+                    "They join an open incident of their group, and are otherwise only recorded",
                 ),
                 ("record", "They are only recorded"),
             ]
@@ -202,28 +205,28 @@ impl RuleForm {
         );
         let group_by = field(
             "group_by",
-            "One incident for each",
-            "A field on each line, such as labels.service. Without any, all that match are one group.",
+            "One incident for each value of",
+            "Write a field on each line, such as labels.service. If empty, all alerts that match are one group.",
             &self.group_by,
             wrong.at_lines("/group_by", &self.group_by),
         );
         let severity = field(
             "severity",
             "Severity",
-            "The source's word and ours on each line, such as page = critical. Other words mean what they mean without a rule.",
+            "On each line, write a severity of the source and the severity of the incident, such as page = critical. Other severities are read as they are without this rule.",
             &self.severity,
             wrong.at("/severity"),
         );
         let resources = resources_field(
-            "Affected by each",
-            "Beside what an alert names itself: a type and an id on each line, such as project savanna.",
+            "Affected resources",
+            "Candor adds these resources in addition to those that the alert names. Write a type and an ID on each line, such as project savanna.",
             &self.resources,
             &mut wrong,
         );
         let reopen_within = field(
             "reopen_within",
-            "Opens a closed incident again within",
-            "Seconds after its end; 0: never. Later, or then, another one is opened that names it.",
+            "Reopen a resolved incident within",
+            "Seconds after the incident was resolved. With 0, and later than this, a new incident is opened that refers to the resolved one.",
             &self.reopen_within,
             wrong.at("/reopen_within"),
         );
@@ -247,7 +250,7 @@ pub fn resources(text: &str, wrong: &mut Wrong) -> Vec<ResourceRef> {
     for line in lines(text) {
         let named = line
             .split_once(char::is_whitespace)
-            .ok_or_else(|| "must be a type and an id, such as project savanna".to_owned())
+            .ok_or_else(|| "must be a type and an ID, such as project savanna".to_owned())
             .and_then(|(type_, id)| resource::at(type_, id.trim()));
         match named {
             Ok(at) => found.push(at),

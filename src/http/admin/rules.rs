@@ -41,7 +41,7 @@ pub(super) fn routes(pages: &mut Pages) {
 }
 
 const PATH: &str = "/admin/rules";
-const PART: &str = "Rules";
+const PART: &str = "Alert rules";
 /// The largest number of rules.
 const MOST: i64 = 500;
 /// The largest number of integrations to choose from.
@@ -140,7 +140,7 @@ async fn form_page(
             Ok((integrations, kept::heads(conn, &ids, BODIES)?))
         })
         .await?;
-    let title = of.map_or_else(|| "A new rule".to_owned(), |rule| rule.name.clone());
+    let title = of.map_or_else(|| "New rule".to_owned(), |rule| rule.name.clone());
     let path = of.map_or_else(|| PATH.to_owned(), |rule| format!("{PATH}/{}", rule.id));
     let failed = !wrong.is_empty();
     app.pages.answer_with(
@@ -187,8 +187,8 @@ async fn there(app: &App, id: AlertRuleId) -> Answer<AlertRule> {
 async fn show(app: web::Data<App>, by: SignedIn, id: web::Path<String>) -> Answer<HttpResponse> {
     let rule = there(&app, rule_id(&id)?).await?;
     let Some(form) = RuleForm::of(&rule) else {
-        let why = "this rule holds what a form cannot show without changing it (space around a value, say): \
-                   change it through the API";
+        let why = "the form cannot show this rule without changing it, for example because a value begins or ends \
+                   with a space; change the rule through the API";
         return Err(Problem::Domain(Error::Conflict(why.to_owned())));
     };
     form_page(
@@ -270,7 +270,7 @@ async fn try_it(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
     let (rule, mut wrong) = form.rule();
     let on = chosen(&form.body);
     if on.is_none() {
-        wrong.add("", "choose a kept body to try the rule on");
+        wrong.add("", "choose a saved request to test the rule with");
     }
     let mut tried = None;
     match on.filter(|_| wrong.is_empty()) {
@@ -327,10 +327,10 @@ fn tried_row(alert: &TriedAlert, holds: bool, position: i64) -> Value {
             rule.position, rule.name
         ),
         (Some(rule), false) => format!(
-            "does not match this rule; rule {} \u{201c}{}\u{201d} takes it",
+            "does not match this rule, but matches rule {} \u{201c}{}\u{201d}",
             rule.position, rule.name
         ),
-        (None, _) => "does not match this rule, nor another one".to_owned(),
+        (None, _) => "matches neither this rule nor another rule".to_owned(),
     };
     let would = &alert.would;
     let incident = would.incident.as_ref().map(|incident| {
@@ -341,11 +341,11 @@ fn tried_row(alert: &TriedAlert, holds: bool, position: i64) -> Value {
     let happens = match would.happens.as_str() {
         "opens" => "opens an incident",
         "attaches" => "joins an open incident",
-        "reopens" => "opens a closed incident again",
+        "reopens" => "reopens a resolved incident",
         "records" => "is only recorded",
-        "repeats" => "fires already: is counted",
-        "resolves" => "ends its alert",
-        _ => "nothing: its alert has ended already",
+        "repeats" => "fires already: the repeat is only counted",
+        "resolves" => "resolves its alert",
+        _ => "changes nothing: the alert is resolved already",
     };
     let group: Option<Vec<Value>> = alert.group.as_ref().and_then(Value::as_object).map(|group| {
         group

@@ -23,7 +23,7 @@ pub(super) fn routes(pages: &mut Pages) {
 }
 
 /// The titles of the samples of [`samples`], in their order.
-const SAMPLES: [&str; 3] = ["The usual mail", "The longest mail", "The shortest mail"];
+const SAMPLES: [&str; 3] = ["The usual email", "The longest email", "The shortest email"];
 
 async fn list(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
     let templates = app

@@ -19,9 +19,9 @@ const PARTS: [(&str, &str); 9] = [
     ("Incidents", "/admin"),
     ("Directory", "/admin/directory"),
     ("Integrations", "/admin/integrations"),
-    ("Rules", "/admin/rules"),
-    ("Quiet times", "/admin/quiet"),
-    ("Watching", "/admin/watching"),
+    ("Alert rules", "/admin/rules"),
+    ("Silences", "/admin/quiet"),
+    ("Checks", "/admin/watching"),
     ("Automation", "/admin/automation"),
     ("Templates", "/admin/templates"),
     ("Audit", "/admin/audit"),
@@ -249,7 +249,7 @@ pub fn progress(notice: &Notice, outbox: bool) -> Option<Value> {
         (counts.bounced, "bounced", true),
         (parts.unreachable, "without a usable address", true),
         (counts.suppressed, "opted out", false),
-        (counts.stopped, "not sent: stopped", true),
+        (counts.stopped, "not sent because the notice was stopped", true),
     ]
     .into_iter()
     .filter(|(n, _, _)| *n > 0)

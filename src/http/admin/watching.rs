@@ -63,7 +63,7 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
     app.pages.answer(
         "admin/watching",
         &json!({
-            "page": Frame::new(&app, Some(&by.0), "Watching", "Watching").refreshed(Some(30)),
+            "page": Frame::new(&app, Some(&by.0), "Checks and heartbeats", "Checks").refreshed(Some(30)),
             "checks": rows(&checks, check_row),
             "checks_pager": pager(&of_checks, "checks_after", "checks"),
             "new_check": call(&app, "POST", "/checks", Some(&new_check)),
@@ -91,8 +91,8 @@ fn check_row(one: &Check) -> Value {
     let given = &one.given;
     let (word, tone) = match one.state {
         _ if given.paused => ("paused", ""),
-        CheckState::New => ("not known yet", ""),
-        CheckState::Up if one.failed_in_a_row > 0 => ("up, failing", "warn"),
+        CheckState::New => ("no result yet", ""),
+        CheckState::Up if one.failed_in_a_row > 0 => ("up, but failing", "warn"),
         CheckState::Up => ("up", "good"),
         CheckState::Down => ("down", "bad"),
     };
@@ -120,9 +120,9 @@ fn check_row(one: &Check) -> Value {
 
 fn heartbeat_row(one: &Heartbeat) -> Value {
     let (word, tone) = match one.state {
-        HeartbeatState::New => ("no beat yet", ""),
-        HeartbeatState::Up => ("beats", "good"),
-        HeartbeatState::Silent => ("silent", "bad"),
+        HeartbeatState::New => ("waiting for the first", ""),
+        HeartbeatState::Up => ("up", "good"),
+        HeartbeatState::Silent => ("missing", "bad"),
         HeartbeatState::Failed => ("failed", "bad"),
     };
     json!({

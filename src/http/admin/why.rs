@@ -81,8 +81,8 @@ pub fn since_section(difference: &Difference, started: Timestamp, zone: Option<&
         "any": counts.removed > 0,
         "removed_title": count(
             counts.removed,
-            "person owned or worked on what is affected when it began, and no longer does",
-            "people owned or worked on what is affected when it began, and no longer do",
+            "person owned or worked on the affected resources when the incident started, but no longer does",
+            "people owned or worked on the affected resources when the incident started, but no longer do",
         ),
         "removed": of(Change::Removed),
         "removed_more": counts.removed.saturating_sub(MOST),
@@ -91,8 +91,8 @@ pub fn since_section(difference: &Difference, started: Timestamp, zone: Option<&
         "others": counts.added + counts.changed > 0,
         "not_known": (counts.not_known_then > 0).then(|| count(
             counts.not_known_then,
-            "affected resource was not known to the directory then",
-            "affected resources were not known to the directory then",
+            "affected resource was not in the directory then",
+            "affected resources were not in the directory then",
         )),
     })
 }

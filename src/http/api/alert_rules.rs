@@ -51,7 +51,7 @@ async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpRespons
     Ok(HttpResponse::Ok().json(page(rows, limit, |rule| rule.position)))
 }
 
-/// A new order of the rules.
+/// The new order of the alert rules.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct AlertRuleOrder {

@@ -101,7 +101,7 @@ impl Moment {
             "impact" => Ok(Moment::Impact),
             text => match Timestamp::parse(text) {
                 Ok(at) if at > now => {
-                    let detail = format!("{at} is in the future: nobody knows who will own what");
+                    let detail = format!("{at} is in the future; give now, impact or a time in the past");
                     Err(Error::invalid(name, detail).into())
                 }
                 Ok(at) => Ok(Moment::At(at)),
@@ -211,7 +211,7 @@ struct ExplainParams {
     notice: Option<String>,
 }
 
-/// Why people are in an audience, or why not.
+/// The reasons why people are in an audience or not.
 #[derive(Serialize, utoipa::ToSchema)]
 struct Explanation {
     /// One explanation for each person with this ID or address.

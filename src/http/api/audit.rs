@@ -72,7 +72,7 @@ async fn verify(app: web::Data<App>) -> Answer<HttpResponse> {
 }
 
 /// Returns every event in the order of the chain, as NDJSON.
-#[utoipa::path(tag = "Audit", security(("token" = ["viewer"])), responses((status = 200, description = "One event a line", content_type = "application/x-ndjson")))]
+#[utoipa::path(tag = "Audit", security(("token" = ["viewer"])), responses((status = 200, description = "One event on each line", content_type = "application/x-ndjson")))]
 #[get("/audit/export")]
 async fn export(app: web::Data<App>) -> Answer<HttpResponse> {
     const STEP: i64 = 1_000;

@@ -134,7 +134,7 @@ async fn runs(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpRespons
     Ok(HttpResponse::Ok().json(page(rows, limit, |run| (run.incident.to_string(), run.episode))))
 }
 
-/// What a policy did about an incident.
+/// The run of a policy for an incident.
 #[derive(Serialize, utoipa::ToSchema)]
 struct IncidentAutomation {
     /// The run of the policy. Null if no policy matches the incident.

@@ -488,7 +488,7 @@ async fn import_directory(
     let table = if is_media(&req, "application/x-ndjson") {
         if let Some(name) = kind.map(|_| "?kind").or(columns.map(|_| "?columns")) {
             return Err(
-                Error::invalid(name, "is for tables; each line of JSON has a kind of its own").into(),
+                Error::invalid(name, "is only for tables; in NDJSON, each line has its own kind").into(),
             );
         }
         None

@@ -14,41 +14,45 @@ const COMMON: [(&str, &str, &str); 12] = [
     (
         "Forbidden",
         "403",
-        "The token does not have the role, or the domain refuses it",
+        "The role of the token is not sufficient, or a rule forbids the action",
     ),
-    ("NotFound", "404", "What is named does not exist"),
-    ("RequestTimeout", "408", "The body arrives too slowly"),
+    (
+        "NotFound",
+        "404",
+        "The item in the path or in the request does not exist",
+    ),
+    ("RequestTimeout", "408", "The request body arrives too slowly"),
     (
         "Conflict",
         "409",
-        "The state is not what the request assumes, or its `Idempotency-Key` is in use",
+        "The present state does not allow the request, or another request with the same `Idempotency-Key` is still running",
     ),
-    ("TooLarge", "413", "The body is too large"),
+    ("TooLarge", "413", "The request body is too large"),
     (
         "UnsupportedMediaType",
         "415",
-        "The body is of another type, or compressed",
+        "The Content-Type is not accepted, or the body is compressed",
     ),
     (
         "Invalid",
         "422",
-        "The input is wrong; `errors` names each field, parameter or line",
+        "The input is not valid; `errors` lists each field, parameter or line with the reason",
     ),
     (
         "TooManyRequests",
         "429",
-        "This address was refused too often; `Retry-After` says when to come back",
+        "Too many refused requests came from this address; repeat the request after the time in `Retry-After`",
     ),
-    ("Internal", "500", "A fault of the service"),
+    ("Internal", "500", "An internal error of Candor"),
     (
         "Unavailable",
         "503",
-        "Not now; `Retry-After` says when to come back",
+        "Candor is overloaded or not ready; repeat the request after the time in `Retry-After`",
     ),
     (
         "MethodNotAllowed",
         "405",
-        "The path takes other methods; `Allow` names them",
+        "The path does not accept this method; `Allow` lists the methods that it accepts",
     ),
 ];
 

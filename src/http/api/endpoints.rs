@@ -127,7 +127,7 @@ async fn test(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<Http
         .await?;
     let channel = app.endpoints.get(&endpoint.channel).ok_or_else(|| {
         Problem::Domain(Error::Conflict(
-            "this process has no channel of its kind".to_owned(),
+            "this process has no channel of this kind".to_owned(),
         ))
     })?;
     let now = app.clock().now();

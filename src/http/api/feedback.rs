@@ -71,7 +71,7 @@ async fn inbound_mail(
     let mut payload: Payload = payload.into_inner();
     let body = read_body(&req, &mut payload, MAX_MAIL).await?;
     if body.trim_ascii().is_empty() {
-        return Err(Error::invalid("", "is empty; send the mail as it came").into());
+        return Err(Error::invalid("", "must not be empty; send the email as it was received").into());
     }
     // Parsing an email of some megabytes takes time, so it runs on a blocking thread.
     let mut reports = web::block(move || feedback::mail::parse(&body))

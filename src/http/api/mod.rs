@@ -45,11 +45,11 @@ pub fn document() -> OpenApi {
             .title("Candor")
             .version(env!("CARGO_PKG_VERSION"))
             .description(Some(
-                "Who is affected by an incident, who should hear of it, what they were told, and the proof. \
-                 Errors are RFC 9457 problem documents. Unknown fields and query parameters are errors. \
-                 `Idempotency-Key` is taken on every POST below /api/v1: the same key and request give the first answer again. A \
-                 secret that the first answer showed once is left out of it, and `withheld` lists the JSON pointers of what is \
-                 left out.",
+                "Candor finds the people whom an incident affects, notifies them, and records what they were told. \
+                 Errors are RFC 9457 problem documents. Unknown fields and unknown query parameters are errors. \
+                 Every POST below /api/v1 accepts an `Idempotency-Key`: a second request with the same key and the same content \
+                 gets the first answer again. That answer does not contain a secret that was shown only once, and `withheld` \
+                 lists the JSON pointers of the secrets that are left out.",
             ))
             .build(),
         utoipa::openapi::Paths::new(),
@@ -143,5 +143,5 @@ pub(super) fn external(name: &str, text: &str) -> Answer<ExternalId> {
 
 /// Parses an ID of Candor in a path. A text that cannot be an ID is answered with "not found".
 pub(super) fn own<T>(what: &str, parsed: Result<T, String>) -> Answer<T> {
-    parsed.map_err(|_| Problem::Domain(Error::NotFound(format!("{what} of this id"))))
+    parsed.map_err(|_| Problem::Domain(Error::NotFound(format!("{what} with this ID"))))
 }

@@ -43,7 +43,7 @@ fn notice_id(text: &str) -> Answer<NoticeId> {
     own("notice", NoticeId::parse(text))
 }
 
-/// Drafts a notice.
+/// Creates a draft of a notice. Nothing is sent.
 #[utoipa::path(tag = "Notices", security(("token" = ["operator"])), request_body = NewNotice,
     responses((status = 201, body = Notice), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
         (status = 422, body = ProblemDocument)))]
@@ -110,7 +110,7 @@ async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpRespo
     Ok(HttpResponse::Ok().json(view))
 }
 
-/// Changes a draft.
+/// Changes the draft of a notice.
 #[utoipa::path(tag = "Notices", security(("token" = ["operator"])), request_body = NoticePatch,
     responses((status = 200, body = Notice), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
         (status = 422, body = ProblemDocument)))]
@@ -164,7 +164,7 @@ async fn approve(
     Ok(HttpResponse::Ok().json(notice))
 }
 
-/// Freezes a draft and queues it.
+/// Sends a notice: freezes the draft and queues it.
 #[utoipa::path(tag = "Notices", security(("token" = ["operator"])), request_body = Digest,
     responses((status = 202, body = Notice), (status = 403, body = ProblemDocument), (status = 409, body = ProblemDocument),
         (status = 422, body = ProblemDocument)))]
@@ -318,7 +318,7 @@ async fn resend_failed(app: web::Data<App>, by: By, id: web::Path<String>) -> An
 async fn resend(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let id: i64 = id
         .parse()
-        .map_err(|_| Problem::Domain(Error::NotFound("delivery of this id".to_owned())))?;
+        .map_err(|_| Problem::Domain(Error::NotFound("delivery with this ID".to_owned())))?;
     let lifetime = app.lifetime;
     let delivery = app
         .db

@@ -34,7 +34,7 @@ impl CheckedTemplate {
     fn of(template: TemplateView) -> Self {
         // A template that does not render any more is reported when it is used.
         let warnings = templates::warnings(&template)
-            .unwrap_or_else(|error| vec![format!("the template does not render any more: {error}")]);
+            .unwrap_or_else(|error| vec![format!("the template can no longer be rendered: {error}")]);
         CheckedTemplate { template, warnings }
     }
 }

@@ -258,7 +258,7 @@ impl Walk {
             }
             Parameter::Subexpression(inner) => match inner.as_element() {
                 TemplateElement::Expression(shown) => self.shown(shown),
-                _ => Err("these brackets hold no value".to_owned()),
+                _ => Err("there is no value between these brackets".to_owned()),
             },
             _ => Err("this value is not allowed".to_owned()),
         }

@@ -412,7 +412,7 @@ impl Template {
         let mut rendered = self.render_unfinished(context)?;
         rendered.subject = one_line(&rendered.subject, SUBJECT);
         if rendered.subject.is_empty() {
-            return Err(Failed::new("/subject", "comes out empty"));
+            return Err(Failed::new("/subject", "produces an empty text"));
         }
         Ok(rendered)
     }
@@ -468,7 +468,7 @@ impl Failed {
 pub fn finish_subject(rendered: &str) -> Result<String> {
     let subject = one_line(rendered, SUBJECT);
     if subject.is_empty() {
-        return Err(Failed::new("/subject", "comes out empty").into_error());
+        return Err(Failed::new("/subject", "produces an empty text").into_error());
     }
     Ok(subject)
 }
@@ -551,7 +551,7 @@ fn check_source(pointer: &str, text: &str) -> std::result::Result<(), String> {
         return Err("is empty".to_owned());
     }
     if text.contains('\0') {
-        return Err("holds a NUL character".to_owned());
+        return Err("contains a NUL character".to_owned());
     }
     if text.len() > MAX_SIZE {
         return Err(format!("is larger than {MAX_SIZE} bytes"));
