@@ -181,7 +181,7 @@ pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
         .iter()
         .find(|(_, value)| value.chars().any(char::is_control))
     {
-        return Err(Error::invalid(format!("?{name}"), "holds a control character"));
+        return Err(Error::invalid(format!("?{name}"), "contains a control character"));
     }
     if let Some((name, _)) = pairs.iter().find(|(_, value)| value.is_empty()) {
         return Err(Error::invalid(
