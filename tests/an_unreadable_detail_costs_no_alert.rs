@@ -290,6 +290,18 @@ async fn broken_texts_and_times_come_through_the_hook(env: Env) {
             "{source}: {shown}: {taken}"
         );
     }
+    // The key of PagerDuty's Events API is read from the same body.
+    let url = hook("pagerduty").await;
+    let key = url.rsplit('/').next().expect("a token");
+    let event = format!(
+        r#"{{"routing_key":"{key}","event_action":"trigger","payload":{{"summary":"toda\ud83c","source":"db","severity":"error"}}}}"#
+    );
+    let taken = app
+        .anonymous()
+        .post_raw("/v2/enqueue", "application/json", event)
+        .await
+        .expect(202);
+    assert_eq!(taken["opened"].as_array().map(Vec::len), Some(1), "{taken}");
     // The answer and the alert say what was left out.
     let url = hook("generic").await;
     let taken = app

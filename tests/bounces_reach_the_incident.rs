@@ -38,6 +38,10 @@ on_both_databases!(
     postmarks_reports_show_the_secret,
     a_provider_without_a_secret_is_believed_for_its_own_mails,
     a_body_that_is_not_of_the_provider_is_refused_and_kept,
+    a_report_that_names_nobody_is_found_by_its_ids,
+    a_report_with_a_field_less_or_a_new_type_is_kept,
+    one_bad_character_does_not_cost_the_report,
+    mailguns_older_webhooks_come_as_either_kind_of_form,
 );
 
 const KEY: &str = "a secret key of the tests, of 32 characters";
@@ -1371,5 +1375,425 @@ async fn a_body_that_is_not_of_the_provider_is_refused_and_kept(env: Env) {
         )
         .await
         .expect_invalid("/resource_rules");
+    told.app.finish().await;
+}
+
+async fn one_bad_character_does_not_cost_the_report(env: Env) {
+    let told = Told::new(&env).await;
+    // What stands for the reason of the server is replaced by what breaks the JSON: half an emoji at its end and at its beginning,
+    // an escape that was cut, a line break, a zero, a byte of another encoding.
+    let broken: [(&str, &[u8], &str); 6] = [
+        ("half", br"toda\ud83c...", "toda\u{fffd}..."),
+        ("other half", br"\udf0d no", "\u{fffd} no"),
+        ("cut", br"no \ud8", "no \u{fffd}"),
+        ("line break", b"no\nuser", "no user"),
+        ("zero", br"no\u0000user", "no user"),
+        ("Latin-1", b"no caf\xe9", "no caf\u{fffd}"),
+    ];
+    let with = |body: String, what: &[u8]| -> Vec<u8> {
+        let (head, tail) = body.split_once("REASON").expect("a place for the reason");
+        [head.as_bytes(), what, tail.as_bytes()].concat()
+    };
+    for source in ["aws_ses", "aws_ses within SNS", "mailgun", "sendgrid", "postmark"] {
+        let hook = Hook::new(&told, source.split(' ').next().expect("a name"), None).await;
+        for (name, what, shown) in broken {
+            let mail = told.mail(ADDRESSES[2]);
+            let id = format!("{source} {name}");
+            let own = mail.header("message-id");
+            let body = match source {
+                "mailgun" => json!({"event-data": {
+                    "event": "failed", "severity": "temporary", "id": id, "recipient": mail.to,
+                    "message": {"headers": {"message-id": own.trim_matches(['<', '>'])}},
+                    "delivery-status": {"message": "REASON"},
+                }}),
+                "sendgrid" => {
+                    json!([{"event": "deferred", "email": mail.to, "sg_event_id": id, "smtp-id": own, "response": "REASON"}])
+                }
+                "postmark" => {
+                    json!({"RecordType": "Bounce", "ID": id, "Type": "Transient", "Details": "REASON", "Email": mail.to,
+                    "Content": format!("Message-ID: {own}\r\n")})
+                }
+                _ => {
+                    let mut delay = ses_bounce(mail, &id);
+                    delay["notificationType"] = json!("DeliveryDelay");
+                    delay["deliveryDelay"] = json!({"timestamp": "2024-03-14T06:56:30.000Z",
+                        "delayedRecipients": [{"emailAddress": mail.to, "diagnosticCode": format!("{id}: REASON")}]});
+                    delay
+                }
+            };
+            let body = match source {
+                // The message is JSON within a text of the envelope, so what is broken in it is whole outside.
+                "aws_ses within SNS" if name != "Latin-1" => {
+                    let inner = with(body.to_string(), what);
+                    notification(&json!(null)).as_object().map(|envelope| {
+                        let mut envelope = envelope.clone();
+                        envelope.insert("Message".to_owned(), json!(String::from_utf8_lossy(&inner)));
+                        Value::Object(envelope).to_string().into_bytes()
+                    })
+                }
+                // The envelope itself is broken.
+                "aws_ses within SNS" => Some(with(notification(&body).to_string(), what)),
+                _ => Some(with(body.to_string(), what)),
+            };
+            let answer = told
+                .app
+                .anonymous()
+                .post_raw(&hook.url, "application/json", body.expect("a body"))
+                .await;
+            assert!([200, 202].contains(&answer.status), "{id}: {answer}");
+            assert_eq!(
+                json!([answer["reports"], answer["matched"], answer["duplicates"]]),
+                json!([1, 1, 0]),
+                "{id}"
+            );
+            let last = told.app.get("/api/v1/feedback?limit=1").await.expect(200).items()[0].clone();
+            let diagnostic = last["diagnostic"].as_str().expect("a text");
+            assert!(
+                diagnostic
+                    .replace('\u{fffd}', " ")
+                    .contains(&shown.replace('\u{fffd}', " ")),
+                "{id}: {diagnostic:?}"
+            );
+            assert_eq!(last["address"], mail.to, "{id}");
+        }
+        // What is broken in another way than its texts is still refused, with a reason.
+        let answer = hook
+            .send(
+                &[],
+                r#"{"RecordType": "Bounce", "Details": "toda\ud83c", "Email""#,
+            )
+            .await;
+        assert_eq!(answer.expect_problem(422)["errors"][0]["pointer"], "");
+    }
+    told.unchanged().await;
+    told.app.finish().await;
+}
+
+/// A form of these fields as `multipart/form-data`, with an attachment as Mailgun has it before its signature.
+fn multipart(boundary: &str, fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (index, (name, value)) in fields.iter().enumerate() {
+        if index == 1 {
+            let head = format!(
+                "--{boundary}\r\nContent-Disposition: form-data; name=\"attachment-1\"; filename=\"a;b.eml\"\r\n\
+                 Content-Type: application/octet-stream\r\n\r\n"
+            );
+            body.extend_from_slice(head.as_bytes());
+            body.extend_from_slice(b"\xff\xfe\0 a line with -- and =\r\n--not a boundary\r\n\r\n");
+            body.extend_from_slice(b"\r\n");
+        }
+        body.extend_from_slice(
+            format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+                .as_bytes(),
+        );
+    }
+    body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+    body
+}
+
+async fn mailguns_older_webhooks_come_as_either_kind_of_form(env: Env) {
+    const SIGNING: &str = "key-of-the-tests";
+    let told = Told::new(&env).await;
+    let hook = Hook::new(&told, "mailgun", Some(SIGNING)).await;
+    let now = told.app.clock.now().as_micros() / 1_000_000;
+    let at = now.to_string();
+    let send = async |media: &str, body: Vec<u8>| told.app.anonymous().post_raw(&hook.url, media, body).await;
+    let fields = |mail: &Mail, token: &str, key: &str| -> Vec<(&'static str, String)> {
+        let signed: Value = serde_json::from_str(&mailgun(key, now, token, &json!({}))).expect("JSON");
+        let signature = signed["signature"]["signature"]
+            .as_str()
+            .expect("a signature")
+            .to_owned();
+        vec![
+            ("event", "bounced".to_owned()),
+            ("recipient", mail.to.clone()),
+            ("Message-Id", mail.header("message-id").to_owned()),
+            ("code", "550".to_owned()),
+            ("error", "5.1.1 no such user".to_owned()),
+            ("timestamp", at.clone()),
+            ("token", token.to_owned()),
+            ("signature", signature),
+        ]
+    };
+    let form = |fields: &[(&'static str, String)], boundary: &str| {
+        let fields: Vec<(&str, &str)> = fields
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        multipart(boundary, &fields)
+    };
+    const MEDIA: &str = "multipart/form-data; boundary=\"----=_x;1\"";
+    let first = fields(told.mail(ADDRESSES[0]), "token-1", SIGNING);
+    // The signature is read from the form, and checked.
+    let forged = form(
+        &fields(told.mail(ADDRESSES[0]), "token-1", "another key"),
+        "----=_x;1",
+    );
+    send(MEDIA, forged).await.expect_problem(401);
+    let without: Vec<_> = first
+        .iter()
+        .filter(|(name, _)| *name != "token")
+        .cloned()
+        .collect();
+    send(MEDIA, form(&without, "----=_x;1")).await.expect_problem(401);
+    told.unchanged().await;
+    let taken = send(MEDIA, form(&first, "----=_x;1")).await.expect(200);
+    assert_eq!(json!([taken["reports"], taken["matched"]]), json!([1, 1]));
+    let delivery = told.delivery(ADDRESSES[0]).await;
+    assert_eq!(
+        json!([
+            delivery["state"],
+            delivery["feedback"][0]["kind"],
+            delivery["feedback"][0]["diagnostic"]
+        ]),
+        json!(["bounced", "hard", "5.1.1 no such user"])
+    );
+    // Repeated, it has another boundary and is the same request. Its token counts for no other.
+    let again = send("multipart/form-data; boundary=second", form(&first, "second")).await;
+    assert_eq!(again.expect(200)["duplicates"], 1);
+    let other = fields(told.mail(ADDRESSES[1]), "token-1", SIGNING);
+    send(MEDIA, form(&other, "----=_x;1")).await.expect_problem(401);
+    // The same as a urlencoded form, and a body whose content type does not say that it is multipart.
+    let other = fields(told.mail(ADDRESSES[1]), "token-2", SIGNING);
+    let pairs = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(&other)
+        .finish();
+    let taken = send("application/x-www-form-urlencoded", pairs.into_bytes())
+        .await
+        .expect(200);
+    assert_eq!(taken["matched"], 1);
+    let third = fields(told.mail(ADDRESSES[2]), "token-3", SIGNING);
+    let taken = send("application/octet-stream", form(&third, "third"))
+        .await
+        .expect(200);
+    assert_eq!(taken["matched"], 1);
+    assert_eq!(told.counts().await, json!([0, 3, 0, 0]));
+    // A field more or less: neither a time, a code nor a Message-ID is necessary, and others do not matter.
+    let open = Hook::new(&told, "mailgun", None).await;
+    let few = multipart(
+        "b",
+        &[
+            ("event", "complained"),
+            ("domain", "example.com"),
+            ("recipient", ADDRESSES[0]),
+        ],
+    );
+    let taken = told
+        .app
+        .anonymous()
+        .post_raw(&open.url, "multipart/form-data; boundary=b", few)
+        .await
+        .expect(200);
+    assert_eq!(json!([taken["reports"], taken["unmatched"]]), json!([1, 1]));
+    // What is beyond the bounds is left out, and costs nothing else: parts without end, and a part of a megabyte.
+    let long = "x".repeat(1024 * 1024);
+    let mut many = vec![
+        ("event", "delivered"),
+        ("long", long.as_str()),
+        ("recipient", ADDRESSES[0]),
+    ];
+    many.extend(std::iter::repeat_n(("more", "1"), 5_000));
+    let taken = told
+        .app
+        .anonymous()
+        .post_raw(
+            &open.url,
+            "multipart/form-data; boundary=b",
+            multipart("b", &many),
+        )
+        .await
+        .expect(200);
+    assert_eq!(json!([taken["reports"], taken["unmatched"]]), json!([1, 1]));
+    let last = told.app.get("/api/v1/feedback?limit=1").await.expect(200).items()[0].clone();
+    assert_eq!(
+        json!([last["kind"], last["address"]]),
+        json!(["delivered", ADDRESSES[0]])
+    );
+    // A form in which no event can be found is refused and kept as it came.
+    for body in [
+        multipart("b", &[("recipient", ADDRESSES[0])]),
+        b"--b\r\nContent-Disposition: form-data; name=\"event\"\r\n\r\nbounc".to_vec(),
+        b"--b--\r\n".to_vec(),
+    ] {
+        told.app
+            .anonymous()
+            .post_raw(&open.url, "multipart/form-data; boundary=b", body)
+            .await
+            .expect_problem(422);
+    }
+    told.app.finish().await;
+}
+
+/// A failure as a provider's hook reports it, which says nothing of the recipient. `own` is our Message-ID and `given` the
+/// provider's own id; either may be empty.
+fn of_nobody(source: &str, id: &str, own: &str, given: &str) -> Value {
+    match source {
+        "mailgun" => json!({"event-data": {
+            "event": "failed", "severity": "permanent", "id": id, "delivery-status": {"message": "550 5.1.1 no such user"},
+            "message": {"headers": {"message-id": if own.is_empty() { given } else { own.trim_matches(['<', '>']) }}},
+        }}),
+        "sendgrid" => {
+            json!([{"event": "bounce", "type": "bounce", "sg_event_id": id, "smtp-id": own, "sg_message_id": format!("{given}.filter1"),
+            "status": "5.1.1", "reason": "550 5.1.1 no such user"}])
+        }
+        "postmark" => json!({"RecordType": "Bounce", "ID": id, "Type": "HardBounce", "MessageID": given,
+            "Details": "smtp;550 5.1.1 no such user", "Content": format!("Message-ID: {own}\r\n")}),
+        _ => json!({
+            "notificationType": "Bounce",
+            "bounce": {"bounceType": "Permanent", "bounceSubType": "General", "feedbackId": id, "bouncedRecipients": []},
+            "mail": {"messageId": given, "destination": [], "headers": [{"name": "Message-ID", "value": own}]},
+        }),
+    }
+}
+
+const PROVIDERS: [&str; 4] = ["aws_ses", "mailgun", "postmark", "sendgrid"];
+
+async fn a_report_that_names_nobody_is_found_by_its_ids(env: Env) {
+    let told = Told::new(&env).await;
+    let app = &told.app;
+    let last = async || app.get("/api/v1/feedback?limit=1").await.expect(200).items()[0].clone();
+    let (first, second) = (
+        told.delivery(ADDRESSES[0]).await,
+        told.delivery(ADDRESSES[1]).await,
+    );
+    let reply = second["attempts"][0]["reply"].as_str().expect("a reply");
+    let given = reply.split_whitespace().last().expect("an id");
+    for source in PROVIDERS {
+        let hook = Hook::new(&told, source, None).await;
+        let own = told.mail(ADDRESSES[0]).header("message-id");
+        for (own, given, delivery, by) in [
+            // Of no mail of ours: it is kept as one that matches none.
+            (
+                "<1.x@else.example>",
+                "0100018e3b2c-bbbb-000000",
+                Value::Null,
+                Value::Null,
+            ),
+            ("", "", Value::Null, Value::Null),
+            // A word that stands in every reply is no id.
+            ("", "Ok", Value::Null, Value::Null),
+            (own.as_str(), "", first["id"].clone(), json!("message_id")),
+            ("", given, second["id"].clone(), json!("provider_id")),
+        ] {
+            let id = format!("{own} {given}");
+            let body = of_nobody(source, &id, own, given).to_string();
+            let answer = hook.send(&[], &body).await;
+            assert!([200, 202].contains(&answer.status), "{source}, {id}: {answer}");
+            let matched = usize::from(!delivery.is_null());
+            assert_eq!(
+                json!([answer["reports"], answer["matched"], answer["unmatched"]]),
+                json!([1, matched, 1 - matched]),
+                "{source}, {id}"
+            );
+            let entry = last().await;
+            assert_eq!(
+                json!([entry["kind"], entry["delivery"], entry["matched_by"]]),
+                json!(["hard", delivery, by]),
+                "{source}, {id}"
+            );
+            // The delivery knows to whom it went.
+            let address = [(&first, ADDRESSES[0]), (&second, ADDRESSES[1])]
+                .iter()
+                .find(|(of, _)| of["id"] == delivery)
+                .map_or("", |(_, address)| *address);
+            assert_eq!(entry["address"], address, "{source}, {id}");
+        }
+    }
+    // The first reports of each lost both deliveries; the third one is as it was.
+    assert_eq!(told.counts().await, json!([1, 2, 0, 0]));
+    assert_eq!(told.delivery(ADDRESSES[2]).await["state"], "sent");
+    let unmatched = app.get("/metrics").await.expect(200).text;
+    assert!(unmatched.contains("candor_feedback_unmatched 12"), "{unmatched}");
+    told.app.finish().await;
+}
+
+async fn a_report_with_a_field_less_or_a_new_type_is_kept(env: Env) {
+    let told = Told::new(&env).await;
+    let app = &told.app;
+    let own = |address: &str| told.mail(address).header("message-id").to_owned();
+    let id = own(ADDRESSES[0]);
+    let bare = id.trim_matches(['<', '>']);
+    let headers = json!([{"name": "Message-ID", "value": id}]);
+    for (source, body, kind) in [
+        // An address that is none.
+        (
+            "postmark",
+            json!({"RecordType": "Delivery", "MessageID": "x", "Recipient": "undisclosed-recipients:;"}),
+            "delivered",
+        ),
+        (
+            "postmark",
+            json!({"RecordType": "SubscriptionChange", "SuppressSending": false}),
+            "other",
+        ),
+        (
+            "postmark",
+            json!({"RecordType": "SpamComplaint", "Type": 7, "Email": null}),
+            "soft",
+        ),
+        // A bounce whose type is missing is not a complaint.
+        (
+            "postmark",
+            json!({"RecordType": "Bounce", "Email": "a@else.example"}),
+            "soft",
+        ),
+        (
+            "postmark",
+            json!({"RecordType": "SMTPApiError", "Recipient": ADDRESSES[0], "Content": format!("Message-ID: {id}")}),
+            "other",
+        ),
+        (
+            "aws_ses",
+            json!({"notificationType": "Bounce", "mail": {"headers": headers, "destination": ["a@b.example", "c@d.example"]}}),
+            "soft",
+        ),
+        (
+            "aws_ses",
+            json!({"eventType": "Delivery", "delivery": {"recipients": 7}}),
+            "delivered",
+        ),
+        (
+            "aws_ses",
+            json!({"eventType": "Complaint", "complaint": {"complainedRecipients": ["a@else.example"]}}),
+            "complaint",
+        ),
+        (
+            "aws_ses",
+            json!({"eventType": "Throttled", "mail": {"headers": headers, "destination": [ADDRESSES[0]]}}),
+            "other",
+        ),
+        (
+            "mailgun",
+            json!({"event-data": {"event": "complained", "recipient": 5}}),
+            "complaint",
+        ),
+        (
+            "mailgun",
+            json!({"event-data": {"event": "delivered", "recipient": [], "message": {"headers": {"message-id": bare}}}}),
+            "delivered",
+        ),
+        (
+            "sendgrid",
+            json!([{"event": "delivered", "email": {"a": 1}, "smtp-id": id}]),
+            "delivered",
+        ),
+        (
+            "sendgrid",
+            json!([{"no": "event"}, 7, null, {"event": "spamreport", "email": "a@else.example"}]),
+            "complaint",
+        ),
+    ] {
+        let hook = Hook::new(&told, source, None).await;
+        let answer = hook.send(&[], &body.to_string()).await;
+        assert!([200, 202].contains(&answer.status), "{body}: {answer}");
+        assert_eq!(answer["reports"], 1, "{body}");
+        let entry = app.get("/api/v1/feedback?limit=1").await.expect(200).items()[0].clone();
+        assert_eq!(entry["kind"], kind, "{body}");
+        let ours = body.to_string().contains(bare);
+        assert_eq!(entry["delivery"].is_null(), !ours, "{body}");
+    }
+    // Only the bounce that was about a mail of ours changed something.
+    assert_eq!(told.counts().await, json!([2, 1, 0, 0]));
+    assert_eq!(app.env.count("opt_outs"), 0);
     told.app.finish().await;
 }

@@ -9,6 +9,7 @@ on_one_database!(
     tests_of_the_connection_open_nothing,
     an_end_finds_its_beginning,
     rules_work_on_every_source,
+    a_heartbeat_of_uptime_kuma_stands_for_its_monitor,
     senders_that_do_not_post_json_are_served,
     a_compressed_or_huge_or_deep_body_is_refused,
 );
@@ -653,6 +654,79 @@ fn uptime_kumas_times_are_utc_or_have_their_offset_beside_them() {
             .alerts[0]
             .firing
     );
+}
+
+async fn a_heartbeat_of_uptime_kuma_stands_for_its_monitor(env: Env) {
+    let app = TestApp::builder(&env).at("2024-03-14T07:00:00Z").start().await;
+    let made = app
+        .post(
+            "/api/v1/integrations",
+            json!({"name": "Kuma", "source": "uptime_kuma"}),
+        )
+        .await
+        .expect(201);
+    let hook = made["hook_url"].as_str().expect("a URL");
+    let beat = |id: Value, status: u64, time: &str| json!({"monitorID": id, "status": status, "time": time, "msg": "timeout"});
+    for (body, title) in [
+        // As it is sent where the monitor was deleted meanwhile, or by a template that leaves it out.
+        (
+            json!({"heartbeat": beat(json!(7), 0, "2024-03-14 06:50:00"), "msg": "[Shop] [🔴 Down] timeout"}),
+            "Shop",
+        ),
+        (
+            json!({"heartbeat": beat(json!("8"), 0, "2024-03-14 06:50:00"), "monitor": null, "msg": "The shop is down\nsince an hour"}),
+            "The shop is down",
+        ),
+        (
+            json!({"heartbeat": beat(json!(9), 0, "2024-03-14 06:50:00"), "monitor": "undefined"}),
+            "timeout",
+        ),
+        (
+            json!({"heartbeat": {"monitorID": 10, "status": 0}, "monitor": {}}),
+            "Monitor 10",
+        ),
+    ] {
+        let taken = app.anonymous().post(hook, &body).await.expect(202);
+        assert_eq!(
+            taken["opened"].as_array().map(Vec::len),
+            Some(1),
+            "{body}: {taken}"
+        );
+        let alert = app.get("/api/v1/alerts?limit=1").await.expect(200).items()[0].clone();
+        assert_eq!(alert["title"], title, "{body}");
+    }
+    // A form with the heartbeat alone is the same monitor.
+    let form = format!(
+        "data={{\"heartbeat\":{}}}",
+        beat(json!(7), 0, "2024-03-14 06:51:00")
+    );
+    let taken = app
+        .anonymous()
+        .post_raw(hook, "application/x-www-form-urlencoded", form)
+        .await
+        .expect(202);
+    assert_eq!(taken["opened"], json!([]), "{taken}");
+    // The end finds its beginning, with the monitor or without it.
+    for body in [
+        json!({"heartbeat": beat(json!(7), 1, "2024-03-14 06:55:00"), "monitor": {"id": 7, "name": "Shop"}, "msg": "up"}),
+        json!({"heartbeat": beat(json!(8), 1, "2024-03-14 06:55:00"), "msg": "up"}),
+    ] {
+        let taken = app.anonymous().post(hook, &body).await.expect(202);
+        assert_eq!(taken["resolved"], 1, "{body}: {taken}");
+    }
+    // Without either there is nothing to know the problem by.
+    app.anonymous()
+        .post(
+            hook,
+            json!({"heartbeat": {"status": 0}, "msg": "[Shop] [Down] x"}),
+        )
+        .await
+        .expect_invalid("/heartbeat/monitorID");
+    app.anonymous()
+        .post(hook, json!({"monitor": {"id": 7}, "msg": "x"}))
+        .await
+        .expect_invalid("/heartbeat");
+    app.finish().await;
 }
 
 #[test]

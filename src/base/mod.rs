@@ -7,6 +7,7 @@ pub(crate) mod columns;
 pub(crate) mod enums;
 pub mod error;
 pub mod id;
+pub mod json_repair;
 pub mod mailbox;
 pub mod mime;
 pub mod network;

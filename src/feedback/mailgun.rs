@@ -2,15 +2,35 @@
 //!
 //! A temporary failure is a soft bounce, and Mailgun tries again. The email does not count as lost.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use super::{Batch, Marks, Refusal, Report, ReportKind, refusal, status, text, unix};
 use crate::alert::provider::MailgunSignature;
+use crate::alert::source::Request;
+
+/// Returns the body of a request for [`signature`] and [`parse`]. The older webhooks can be
+/// `multipart/form-data`. Such a body becomes a urlencoded form, so that it stays the same if Mailgun repeats
+/// the request with another boundary.
+pub fn body(request: &Request) -> Cow<'_, [u8]> {
+    let Some(fields) = request.multipart() else {
+        return Cow::Borrowed(&request.body);
+    };
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs(fields);
+    Cow::Owned(form.finish().into_bytes())
+}
 
 /// Returns the signature in a body, if there is one.
 pub fn signature(body: &[u8]) -> Option<MailgunSignature> {
     let body = read(body).ok()?;
-    serde_json::from_value(body.pointer("/signature")?.clone()).ok()
+    let part = |pointer: &str| text(&body, pointer);
+    Some(MailgunSignature {
+        timestamp: part("/signature/timestamp")?,
+        token: part("/signature/token")?,
+        signature: part("/signature/signature")?,
+    })
 }
 
 /// Returns the body as JSON. Form fields are changed to the structure of the newer webhooks.

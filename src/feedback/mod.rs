@@ -27,6 +27,7 @@ pub use record::{MatchedBy, Origin, Tally};
 pub use stored::{Feedback, Filter};
 
 use crate::base::enums::word_enum;
+use crate::base::json_repair;
 use crate::base::time::Timestamp;
 
 word_enum! {
@@ -163,8 +164,9 @@ pub fn parse(source: &str, body: &[u8]) -> Result<Batch, Refusal> {
     }
 }
 
+/// Returns a body as JSON. Broken characters are replaced, so that one bad character does not cost the report.
 fn json(body: &[u8]) -> Result<Value, Refusal> {
-    serde_json::from_slice(body).map_err(|error| {
+    json_repair::read(body).map_err(|error| {
         (
             String::new(),
             format!("is not JSON: {}", crate::base::error::json_reason(&error)),
@@ -222,5 +224,7 @@ fn bare_address(text: &str) -> Option<String> {
         .trim_start_matches('"')
         .to_ascii_lowercase()
         .starts_with("undisclosed");
-    (address.contains('@') && !nobody && !address.contains(char::is_whitespace)).then(|| address.to_owned())
+    // No address contains a control character, and PostgreSQL cannot store NUL.
+    let odd = |c: char| c.is_whitespace() || c.is_control();
+    (address.contains('@') && !nobody && !address.contains(odd)).then(|| address.to_owned())
 }

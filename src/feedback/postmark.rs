@@ -23,27 +23,30 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
         None if has("FirstOpen") || has("OriginalLink") => "Open".to_owned(),
         None => return refusal("/RecordType", "is missing"),
     };
-    let (mut report, address, at) = match type_.as_str() {
+    let mut report = match type_.as_str() {
         "Bounce" | "SpamComplaint" => {
-            let word = text(&record, "/Type").unwrap_or_else(|| "SpamComplaint".to_owned());
+            // A bounce without a type is a bounce for an unknown reason.
+            let word = match text(&record, "/Type") {
+                None if type_ == "SpamComplaint" => type_.clone(),
+                word => word.unwrap_or_default(),
+            };
             let Some(report) = bounce(&word) else {
                 return Ok(ignored());
             };
-            (report, "/Email", "/BouncedAt")
+            report
         }
-        "Delivery" => (Report::new(ReportKind::Delivered), "/Recipient", "/DeliveredAt"),
-        "SubscriptionChange" => (change(&record), "/Recipient", "/ChangedAt"),
+        "Delivery" => Report::new(ReportKind::Delivered),
+        "SubscriptionChange" => change(&record),
         "Open" | "Click" | "Inbound" => return Ok(ignored()),
-        _ => return refusal("/RecordType", "is not a known type of Postmark"),
+        // This version does not know the type. The report is stored for people to read, and changes nothing.
+        _ => Report::new(ReportKind::Other),
     };
-    report.addresses = text(&record, address)
-        .as_deref()
-        .and_then(super::bare_address)
+    // Without an address, the IDs below find the delivery. If they do not, the report is stored as unmatched.
+    report.addresses = ["/Email", "/Recipient"]
+        .iter()
+        .find_map(|pointer| super::bare_address(&text(&record, pointer)?))
         .into_iter()
         .collect();
-    if report.addresses.is_empty() {
-        return refusal(address, "is missing");
-    }
     let said = [
         text(&record, "/Details"),
         text(&record, "/Description"),
@@ -57,7 +60,9 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
     report.status = status::enhanced(&report.diagnostic).map(str::to_owned);
     report.marks = Marks::in_json(&record);
     report.provider_ids = text(&record, "/MessageID").into_iter().collect();
-    report.at = time(&record, at);
+    report.at = ["/BouncedAt", "/DeliveredAt", "/ChangedAt"]
+        .iter()
+        .find_map(|pointer| time(&record, pointer));
     report.key = text(&record, "/ID").map(|id| format!("{type_} {id}"));
     report.keep(body);
     Ok(Batch {

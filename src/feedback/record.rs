@@ -35,6 +35,9 @@ use crate::delivery::opt_out::{self, SuppressionReason};
 use crate::directory::normal_address;
 use crate::notice::counts::Changes;
 
+/// The number of attempts that are searched for the ID of a provider if the report contains no address. These
+/// are the last attempts, because no index helps there.
+const ATTEMPTS: i64 = 20_000;
 /// The number of notices that are searched for the ID of a provider. These are the last notices that were
 /// queued before the email was handed over.
 const NOTICES: i64 = 200;
@@ -157,7 +160,7 @@ fn take_one(
     if let Some(known) = by_key(tx.conn, &key)? {
         return Ok((known, false));
     }
-    let found = find(tx.conn, keys, report)?;
+    let found = find(tx.conn, keys, report, sole)?;
     let effect = match &found {
         Some(delivery) => apply(tx, origin, keys, report, delivery, sole)?,
         None => "none",
@@ -210,7 +213,7 @@ fn dedup_key(origin: &Origin, report: &Report, index: usize) -> String {
 }
 
 /// Finds the delivery that a report is about.
-fn find(conn: &mut Conn, keys: &Keys, report: &Report) -> Result<Option<Candidate>> {
+fn find(conn: &mut Conn, keys: &Keys, report: &Report, sole: bool) -> Result<Option<Candidate>> {
     let marks = &report.marks;
     let proven = marks
         .bounce_addresses
@@ -238,7 +241,7 @@ fn find(conn: &mut Conn, keys: &Keys, report: &Report) -> Result<Option<Candidat
         }
     }
     for id in &report.provider_ids {
-        if let Some(id) = by_provider_id(conn, id, report)? {
+        if let Some(id) = by_provider_id(conn, id, report, sole)? {
             return delivery(conn, id, MatchedBy::ProviderId);
         }
     }
@@ -283,15 +286,31 @@ fn by_message_id(conn: &mut Conn, message_id: &str) -> Result<Option<i64>> {
 }
 
 /// Finds a delivery by the ID that the provider gave when it accepted the email (`250 Ok <id>`), among the
-/// attempts to the same address.
-fn by_provider_id(conn: &mut Conn, provider_id: &str, report: &Report) -> Result<Option<i64>> {
+/// attempts to the same address. If the report contains no address and is the only one of its body, the
+/// last attempts to all addresses are searched.
+fn by_provider_id(conn: &mut Conn, provider_id: &str, report: &Report, sole: bool) -> Result<Option<i64>> {
     // A short ID could be part of any reply.
     let usable = (12..=200).contains(&provider_id.len())
         && provider_id
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.@+=".contains(&byte));
-    if !usable || report.addresses.is_empty() {
+    if !usable {
         return Ok(None);
+    }
+    if report.addresses.is_empty() {
+        // A body can contain a thousand reports, and only a single one without an address has an effect.
+        if !sole {
+            return Ok(None);
+        }
+        let last = da::table
+            .order((da::delivery_id.desc(), da::attempt.desc()))
+            .limit(ATTEMPTS)
+            .select((da::delivery_id, da::outcome, da::reply));
+        let rows: Vec<(i64, String, String)> = last.load(conn)?;
+        let mut sent = rows.iter().filter(|(_, outcome, _)| outcome == "sent");
+        return Ok(sent
+            .find(|(_, _, reply)| names(reply, provider_id))
+            .map(|(id, _, _)| *id));
     }
     // These are the spellings in which the address may be frozen, also by an earlier version.
     let mut spelled: Vec<String> = Vec::new();
@@ -320,12 +339,15 @@ fn by_provider_id(conn: &mut Conn, provider_id: &str, report: &Report) -> Result
         .load(conn)?;
     Ok(rows
         .into_iter()
-        .find(|(_, reply)| {
-            reply
-                .split(|c: char| c.is_whitespace() || matches!(c, '<' | '>' | '[' | ']' | ',' | ';' | ':'))
-                .any(|word| word == provider_id || word.split('@').next() == Some(provider_id))
-        })
+        .find(|(_, reply)| names(reply, provider_id))
         .map(|(id, _)| id))
+}
+
+/// Returns whether the reply to an attempt contains this ID as a word.
+fn names(reply: &str, provider_id: &str) -> bool {
+    reply
+        .split(|c: char| c.is_whitespace() || matches!(c, '<' | '>' | '[' | ']' | ',' | ';' | ':'))
+        .any(|word| word == provider_id || word.split('@').next() == Some(provider_id))
 }
 
 /// Applies the effects of a report about this delivery, and returns the effect.

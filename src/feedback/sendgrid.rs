@@ -17,10 +17,12 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
         _ => return refusal("", "is not an array of events"),
     };
     let mut batch = Batch::default();
-    for (index, event) in events.iter().enumerate() {
-        let Some(name) = text(event, "/event") else {
-            return refusal(&format!("/{index}/event"), "is missing");
-        };
+    if !events.is_empty() && events.iter().all(|event| text(event, "/event").is_none()) {
+        return refusal("/0/event", "is missing");
+    }
+    for event in events {
+        // An event without a name must not cause the rejection of the other events of the request.
+        let name = text(event, "/event").unwrap_or_default();
         let Some(mut report) = classify(&name, event) else {
             batch.ignored += 1;
             continue;

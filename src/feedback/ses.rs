@@ -27,9 +27,6 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
     let Some(kind) = text(&event, "/notificationType").or_else(|| text(&event, "/eventType")) else {
         return refusal("/notificationType", "is missing, and so is eventType");
     };
-    if !event.pointer("/mail").is_some_and(Value::is_object) {
-        return refusal("/mail", "is missing");
-    }
     let (part, recipients): (&str, Recipients) = match kind.as_str() {
         "Bounce" => ("/bounce", ("/bouncedRecipients", Some("/emailAddress"))),
         "Complaint" => ("/complaint", ("/complainedRecipients", Some("/emailAddress"))),
@@ -44,11 +41,18 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
                 ..Batch::default()
             });
         }
-        _ => return refusal("/notificationType", "is not a known type of SES"),
+        // This version does not know the type. The report is stored for people to read, and changes nothing.
+        _ => ("", ("", None)),
     };
-    let Some(detail) = event.pointer(part).filter(|detail| detail.is_object()) else {
-        return refusal(part, "is missing");
-    };
+    let object = |pointer: &str| event.pointer(pointer).filter(|part| part.is_object());
+    let detail = object(part).filter(|_| !part.is_empty());
+    if detail.is_none() && object("/mail").is_none() {
+        return refusal(
+            if part.is_empty() { "/mail" } else { part },
+            "is missing, and so is mail",
+        );
+    }
+    let detail = detail.unwrap_or(&Value::Null);
     if kind == "Subscription"
         && detail.pointer("/newTopicPreferences/unsubscribeAll") != Some(&Value::Bool(true))
     {
@@ -57,26 +61,27 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
             ..Batch::default()
         });
     }
+    let listed = |list: Option<&Value>| {
+        let list = list.and_then(Value::as_array).filter(|list| !list.is_empty());
+        list.cloned()
+    };
+    let own = listed(detail.pointer(recipients.0)).filter(|_| !recipients.0.is_empty());
     // An event about an email that was never tried has no recipients of its own. An email of Candor has
-    // exactly one recipient.
-    let listed = match recipients.0 {
-        "" => event.pointer("/mail/destination"),
-        pointer => detail.pointer(pointer),
-    };
-    let Some(listed) = listed
-        .and_then(Value::as_array)
-        .filter(|listed| !listed.is_empty())
-    else {
-        return refusal(&format!("{part}{}", recipients.0), "lists no recipients");
-    };
+    // exactly one recipient. If the event does not say which recipient it is about, the IDs identify the email.
+    let listed = own
+        .or_else(|| {
+            let all = listed(event.pointer("/mail/destination"));
+            all.filter(|all| all.len() == 1 || recipients.0.is_empty())
+        })
+        .unwrap_or_else(|| vec![Value::Null]);
     let marks = marks(&event);
     let reports = listed
         .iter()
         .map(|recipient| {
             let mut report = classify(&kind, detail, recipient);
-            let address = match recipients.1 {
-                Some(pointer) => text(recipient, pointer),
-                None => recipient.as_str().map(str::to_owned),
+            let address = match recipient.as_str() {
+                Some(address) => Some(address.to_owned()),
+                None => recipients.1.and_then(|pointer| text(recipient, pointer)),
             };
             report.addresses = address
                 .as_deref()
@@ -149,7 +154,8 @@ fn classify(kind: &str, detail: &Value, recipient: &Value) -> Report {
         "Subscription" => Report::new(ReportKind::Unsubscribed),
         // The email was rejected or could not be rendered. It was never sent, and the address is not the
         // reason.
-        _ => Report::new(ReportKind::Soft),
+        "Reject" | "Rendering Failure" => Report::new(ReportKind::Soft),
+        _ => Report::new(ReportKind::Other),
     };
     report.status = code;
     report.diagnostic = [

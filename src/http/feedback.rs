@@ -1,6 +1,8 @@
 //! Receives the reports of mail providers by hook. The sender is proven first, then the report is parsed, and
 //! then it is stored.
 
+use std::borrow::Cow;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
@@ -13,6 +15,7 @@ use crate::alert::provider::{self, MailgunSignature};
 use crate::alert::source::Request;
 use crate::alert::{intake, kept};
 use crate::base::error::Error;
+use crate::base::json_repair;
 use crate::feedback::{self, Batch, Origin, Tally, record};
 use crate::http::App;
 use crate::http::hooks::{actor, refuse};
@@ -47,7 +50,11 @@ pub(super) async fn receive(
     request: Request,
     kept: Request,
 ) -> Answer<HttpResponse> {
-    let body = &request.body;
+    let body: Cow<'_, [u8]> = match integration.source.as_str() {
+        "mailgun" => feedback::mailgun::body(&request),
+        _ => Cow::Borrowed(&request.body),
+    };
+    let body = body.as_ref();
     let mut token = None;
     if integration.source == "mailgun" && !integration.secrets.is_empty() {
         token = feedback::mailgun::signature(body);
@@ -86,7 +93,10 @@ pub(super) async fn receive(
         }
     };
     match content {
-        Content::Batch(batch) => store(app, req, integration, request.body, kept, batch, token).await,
+        Content::Batch(batch) => {
+            let body = body.to_vec();
+            store(app, req, integration, body, kept, batch, token).await
+        }
         Content::Subscription(envelope) => {
             let subscription = sns::subscribe(app, req, integration, kept, &envelope).await?;
             Ok(HttpResponse::Accepted().json(Received {
@@ -109,7 +119,7 @@ pub(super) async fn receive(
 /// Reads a notification of SES with its SNS envelope. Without secrets, raw delivery without an envelope is
 /// accepted too.
 async fn of_amazon(app: &App, topics: &[&str], body: &[u8]) -> Result<Content, Refused> {
-    let Ok(envelope) = serde_json::from_slice::<Envelope>(body) else {
+    let Ok(envelope) = json_repair::read::<Envelope>(body) else {
         return match topics {
             [] => Ok(read(body)),
             _ => Err(Refused::Forged("the body is not a signed message of Amazon SNS")),

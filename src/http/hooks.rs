@@ -22,6 +22,7 @@ use crate::alert::source::{self, Request, pagerduty, statuscake};
 use crate::alert::{provider, signature};
 use crate::audit::{Action, Actor, Event};
 use crate::base::error::Error;
+use crate::base::json_repair;
 use crate::base::time::Timestamp;
 use crate::http::App;
 
@@ -342,7 +343,7 @@ fn subscription(integration: &Integration, request: &Request) -> Option<Envelope
     if !is_amazon(&integration.source) {
         return None;
     }
-    let envelope: Envelope = serde_json::from_slice(&request.body).ok()?;
+    let envelope: Envelope = json_repair::read(&request.body).ok()?;
     (envelope.kind == "SubscriptionConfirmation").then_some(envelope)
 }
 

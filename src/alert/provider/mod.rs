@@ -12,7 +12,6 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
-use serde::Deserialize;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
@@ -119,7 +118,7 @@ pub fn postmark(secret: &str, authorization: Option<&str>, token: Option<&str>) 
 }
 
 /// The signed part of a Mailgun request. The events in the request are not signed.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct MailgunSignature {
     /// When Mailgun made the signature, in seconds since 1970.
     pub timestamp: String,

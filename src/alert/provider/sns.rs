@@ -21,6 +21,7 @@ use url::Url;
 use webpki::EndEntityCert;
 
 use super::fetch::Fetch;
+use crate::base::json_repair;
 
 /// The number of certificates in the cache. Amazon uses one for each region at a time.
 const KEPT: usize = 32;
@@ -77,10 +78,10 @@ pub fn envelopes(body: &[u8]) -> Result<Vec<Envelope>, Refused> {
     struct Record {
         sns: Envelope,
     }
-    if let Ok(one) = serde_json::from_slice::<Envelope>(body) {
+    if let Ok(one) = json_repair::read::<Envelope>(body) {
         return Ok(vec![one]);
     }
-    match serde_json::from_slice::<Records>(body) {
+    match json_repair::read::<Records>(body) {
         Ok(all) if !all.records.is_empty() => Ok(all.records.into_iter().map(|record| record.sns).collect()),
         _ => Err(Refused::Forged("the body is not a signed message of Amazon SNS")),
     }

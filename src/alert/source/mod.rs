@@ -17,7 +17,6 @@ mod gcp_monitoring;
 pub mod generic;
 mod grafana;
 mod healthchecks;
-mod mend;
 mod nagios;
 mod new_relic;
 mod notes;

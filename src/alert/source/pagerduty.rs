@@ -12,13 +12,14 @@ use super::notes::note;
 use super::text::{join, link, lower};
 use super::{Alert, Batch, Refusal, times};
 use crate::alert::order::EventTime;
+use crate::base::json_repair;
 
 /// Fields of the Events API that contain the sender's key.
 const KEYS: [&str; 2] = ["routing_key", "service_key"];
 
 /// Returns the key in a body of the Events API. It proves who the sender is, and it is not stored.
 pub fn routing_key(body: &[u8]) -> Option<String> {
-    let body: Value = serde_json::from_slice(body).ok()?;
+    let body: Value = json_repair::read(body).ok()?;
     KEYS.iter()
         .find_map(|name| body.get(name)?.as_str().map(str::to_owned))
 }

@@ -9,7 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use super::{Refusal, mend};
+use super::Refusal;
+use crate::base::json_repair;
 
 /// Headers that describe a body. No other header is stored, because any of them could contain a secret.
 const KEPT: [&str; 15] = [
@@ -33,6 +34,10 @@ const KEPT: [&str; 15] = [
 pub const REDACTED: &str = "[secret]";
 /// Names of query parameters that contain a secret.
 pub const TOKENS: [&str; 4] = ["token", "access_token", "auth_token", "secret"];
+
+/// The number of parts of a multipart form that are read, and the number of bytes of their names and texts.
+const MOST_PARTS: usize = 1_000;
+const MOST_BYTES: usize = 1024 * 1024;
 
 /// A request to a hook.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,9 +110,12 @@ impl Request {
 
     /// Returns the fields if the body is a form, whatever its content type is.
     fn form(&self) -> Option<Vec<(String, String)>> {
+        if let Some(parts) = self.multipart() {
+            return Some(parts);
+        }
         let body = self.body.trim_ascii();
         if self.media() == "multipart/form-data" || body.starts_with(b"--") {
-            return Some(self.parts()).filter(|parts| !parts.is_empty());
+            return None;
         }
         is_form(body).then(|| url::form_urlencoded::parse(body).into_owned().collect())
     }
@@ -139,47 +147,51 @@ impl Request {
         }
     }
 
-    /// Returns the parts of a multipart form that have a name and contain text.
+    /// Returns the fields if the body is a multipart form, whatever its content type is. Files and what is beyond the limits
+    /// are left out.
+    pub fn multipart(&self) -> Option<Vec<(String, String)>> {
+        let is_one = self.media() == "multipart/form-data" || self.body.trim_ascii_start().starts_with(b"--");
+        is_one.then(|| self.parts()).filter(|parts| !parts.is_empty())
+    }
+
+    /// Returns the parts of a multipart form that have a name, as text.
     fn parts(&self) -> Vec<(String, String)> {
-        let parameter = |text: &str, name: &str| -> Option<String> {
-            text.split(';').skip(1).find_map(|one| {
-                let (key, value) = one.split_once('=')?;
-                (key.trim().eq_ignore_ascii_case(name)).then(|| value.trim().trim_matches('"').to_owned())
-            })
-        };
         let text = String::from_utf8_lossy(&self.body);
         // If the header does not contain the boundary, it is the first line.
         let boundary = self
             .header("content-type")
             .and_then(|media| parameter(media, "boundary"))
             .or_else(|| {
-                Some(
-                    text.trim_start()
-                        .strip_prefix("--")?
-                        .lines()
-                        .next()?
-                        .trim()
-                        .to_owned(),
-                )
+                let first = text.trim_start().strip_prefix("--")?.lines().next()?;
+                Some(first.trim().to_owned())
             })
             .filter(|boundary| !boundary.is_empty());
         let Some(boundary) = boundary else {
             return Vec::new();
         };
-        text.split(&format!("--{boundary}"))
-            .filter_map(|part| {
-                let part = part.strip_prefix("\r\n").or_else(|| part.strip_prefix('\n'))?;
-                let (head, content) = part.split_once("\r\n\r\n").or_else(|| part.split_once("\n\n"))?;
-                let disposition = head.lines().find(|line| {
-                    line.get(..20)
-                        .is_some_and(|start| start.eq_ignore_ascii_case("content-disposition:"))
-                })?;
-                let content = content
-                    .strip_suffix("\r\n")
-                    .or_else(|| content.strip_suffix('\n'));
-                Some((parameter(disposition, "name")?, content?.to_owned()))
-            })
-            .collect()
+        // A boundary stands at the beginning of a line. Within a line it is part of the text.
+        let text = format!("\n{text}");
+        let mut left = MOST_BYTES;
+        let mut found = Vec::new();
+        let delimiter = format!("\n--{boundary}");
+        let mut parts = text.split(&delimiter).skip(1).peekable();
+        for _ in 0..MOST_PARTS {
+            let Some(part) = parts.next() else { break };
+            // Without a boundary behind it, the last part is read only if its last line is whole.
+            let part = match parts.peek() {
+                Some(_) => Some(part),
+                None => part.strip_suffix('\n'),
+            };
+            let Some((name, content)) = part.and_then(field) else {
+                continue;
+            };
+            // A part that is too long, such as an attachment, does not cost the others.
+            if let Some(rest) = left.checked_sub(name.len() + content.len()) {
+                left = rest;
+                found.push((name, content.to_owned()));
+            }
+        }
+        found
     }
 
     /// Returns the request as it may be stored: without these secrets, and only with the headers that are
@@ -227,6 +239,37 @@ impl Request {
     }
 }
 
+/// Returns a parameter of a header such as `form-data; name="a"`.
+fn parameter(header: &str, name: &str) -> Option<String> {
+    let mut quoted = false;
+    let parts = header.split(|c| {
+        quoted ^= c == '"';
+        c == ';' && !quoted
+    });
+    parts.skip(1).find_map(|one| {
+        let (key, value) = one.split_once('=')?;
+        (key.trim().eq_ignore_ascii_case(name)).then(|| value.trim().trim_matches('"').to_owned())
+    })
+}
+
+/// Returns the name and the content of a part, which follows its boundary and ends before the line end of the next one.
+fn field(part: &str) -> Option<(String, &str)> {
+    let part = part.strip_prefix("\r\n").or_else(|| part.strip_prefix('\n'))?;
+    let ends = ["\r\n\r\n", "\n\n"];
+    let (head, content) = ends
+        .iter()
+        .filter_map(|end| part.split_once(end))
+        .min_by_key(|(head, _)| head.len())?;
+    let disposition = head.lines().find(|line| {
+        line.get(..20)
+            .is_some_and(|start| start.eq_ignore_ascii_case("content-disposition:"))
+    })?;
+    Some((
+        parameter(disposition, "name")?,
+        content.strip_suffix('\r').unwrap_or(content),
+    ))
+}
+
 fn without(body: Vec<u8>, secret: &[u8]) -> Vec<u8> {
     if body.len() < secret.len() || !body.windows(secret.len()).any(|window| window == secret) {
         return body;
@@ -270,17 +313,10 @@ fn object(pairs: impl Iterator<Item = (String, String)>) -> Value {
 /// # Errors
 /// The reason why the bytes are not JSON.
 pub(super) fn document(body: &[u8]) -> Result<Value, Refusal> {
-    if let Ok(value) = serde_json::from_slice(body) {
-        return Ok(value);
-    }
-    let text = mend::text(body);
-    match serde_json::from_str(&text) {
-        Ok(value) => Ok(value),
-        Err(error) => serde_json::from_str(&mend::json(&text)).map_err(|_| {
-            let reason = crate::base::error::json_reason(&error);
-            (String::new(), format!("is not JSON: {reason}"))
-        }),
-    }
+    json_repair::read(body).map_err(|error| {
+        let reason = crate::base::error::json_reason(&error);
+        (String::new(), format!("is not JSON: {reason}"))
+    })
 }
 
 /// Encodes bytes that are not text as base64.

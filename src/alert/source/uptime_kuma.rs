@@ -26,19 +26,19 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         return Err(doc.wrong("", "must be an object"));
     }
     let (heartbeat, monitor) = match (doc.get("heartbeat"), doc.get("monitor")) {
-        (Some(heartbeat), Some(monitor)) => (heartbeat, monitor),
+        // The heartbeat names its monitor too.
+        (Some(heartbeat), monitor) => (heartbeat, monitor.unwrap_or_else(|| Doc::new(&Value::Null))),
         (None, None) if doc.text("msg").is_some() => {
             return Ok(Batch::ignored(
                 "a test, or a message that a certificate or a domain expires",
             ));
         }
         (None, _) => return Err(doc.wrong("heartbeat", "is missing")),
-        (_, None) => return Err(doc.wrong("monitor", "is missing")),
     };
     let fingerprint = monitor
         .text("id")
         .or_else(|| heartbeat.first(&["monitorID", "monitor_id"]))
-        .ok_or_else(|| monitor.wrong("id", "is missing"))?;
+        .ok_or_else(|| doc.wrong("heartbeat/monitorID", "is missing, and so is monitor/id"))?;
     let firing = match heartbeat.need("status")?.as_str() {
         "0" | "false" => true,
         "1" | "true" => false,
@@ -70,6 +70,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     Ok(Batch::of(vec![Alert {
         title: monitor
             .first(&["pathName", "name"])
+            .or_else(|| title(&doc.text("msg").or_else(|| heartbeat.text("msg"))?))
             .unwrap_or_else(|| format!("Monitor {fingerprint}")),
         fingerprint,
         firing,
@@ -85,6 +86,18 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         raw: body.clone(),
         ..Alert::default()
     }]))
+}
+
+/// Returns a title for an alert whose monitor has no name: the name in a message such as `[Shop] [Down] timeout`, otherwise its
+/// first line.
+fn title(message: &str) -> Option<String> {
+    let named = message
+        .trim_start()
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once("] ["))
+        .map(|(name, _)| name);
+    let title = named.or_else(|| message.lines().next())?.trim();
+    (!title.is_empty()).then(|| title.to_owned())
 }
 
 /// Parses the JSON that a form or a query contains as text.

@@ -1,11 +1,27 @@
-//! Repairs JSON as senders really write it: texts that were cut in the middle of a character, bytes that are
-//! not UTF-8, line breaks inside a text. A broken part becomes U+FFFD or is escaped. Valid JSON does not
-//! change.
+//! Reads JSON as senders really write it: texts that were cut in the middle of a character, bytes that are
+//! not UTF-8, line breaks inside a text. A broken part becomes U+FFFD or is escaped, so that one bad character
+//! does not cost a whole message. Valid JSON does not change.
+//!
+//! All JSON that other programs send to a hook is read here, also JSON inside a text of JSON.
 
 use std::borrow::Cow;
 
+use serde::de::DeserializeOwned;
+
+/// Reads JSON, and repairs it first if it cannot be read as it is. serde limits the depth.
+///
+/// # Errors
+/// What is wrong with the JSON as it was received.
+pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
+    if let Ok(value) = serde_json::from_slice(body) {
+        return Ok(value);
+    }
+    let text = text(body);
+    serde_json::from_str(&text).or_else(|error| serde_json::from_str(&json(&text)).map_err(|_| error))
+}
+
 /// Decodes a body: UTF-16 if it has such a byte order mark, otherwise UTF-8. Broken bytes become U+FFFD.
-pub(super) fn text(body: &[u8]) -> Cow<'_, str> {
+fn text(body: &[u8]) -> Cow<'_, str> {
     let wide = |rest: &[u8], of: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = rest.as_chunks::<2>().0.iter().map(|two| of(*two)).collect();
         Cow::Owned(String::from_utf16_lossy(&units))
@@ -20,7 +36,7 @@ pub(super) fn text(body: &[u8]) -> Cow<'_, str> {
 
 /// Repairs the texts in a JSON body. Half of a surrogate pair and a zero character become U+FFFD, raw control
 /// characters are escaped, and a backslash that escapes nothing is kept as a backslash.
-pub(super) fn json(body: &str) -> String {
+fn json(body: &str) -> String {
     let mut out = String::with_capacity(body.len() + 16);
     let mut rest = body;
     let mut inside = false;
@@ -89,7 +105,7 @@ mod tests {
 
     use super::*;
 
-    fn read(body: &str) -> Value {
+    fn mended(body: &str) -> Value {
         serde_json::from_str(&json(body)).unwrap_or_else(|error| panic!("{body}: {error}"))
     }
 
@@ -102,7 +118,7 @@ mod tests {
             "\n\t{ }\r\n",
         ] {
             assert_eq!(
-                read(body),
+                mended(body),
                 serde_json::from_str::<Value>(body).expect("JSON"),
                 "{body}"
             );
@@ -111,23 +127,43 @@ mod tests {
 
     #[test]
     fn halves_of_characters_are_replaced() {
-        assert_eq!(read(r#""toda\ud83c...""#), json!("toda\u{fffd}..."));
-        assert_eq!(read(r#""\udf0d!""#), json!("\u{fffd}!"));
-        assert_eq!(read(r#""\ud83c\ud83d\ude00""#), json!("\u{fffd}\u{1f600}"));
-        assert_eq!(read(r#""\ud83c\\ud83d""#), json!("\u{fffd}\\ud83d"));
-        assert_eq!(read(r#""\\\ud83c""#), json!("\\\u{fffd}"));
-        assert_eq!(read(r#""a\ud8""#), json!("a\u{fffd}"));
-        assert_eq!(read(r#""a\u0000b""#), json!("a\u{fffd}b"));
-        assert_eq!(read(r#"{"\ud83c": 1}"#), json!({"\u{fffd}": 1}));
+        assert_eq!(mended(r#""toda\ud83c...""#), json!("toda\u{fffd}..."));
+        assert_eq!(mended(r#""\udf0d!""#), json!("\u{fffd}!"));
+        assert_eq!(mended(r#""\ud83c\ud83d\ude00""#), json!("\u{fffd}\u{1f600}"));
+        assert_eq!(mended(r#""\ud83c\\ud83d""#), json!("\u{fffd}\\ud83d"));
+        assert_eq!(mended(r#""\\\ud83c""#), json!("\\\u{fffd}"));
+        assert_eq!(mended(r#""a\ud8""#), json!("a\u{fffd}"));
+        assert_eq!(mended(r#""a\u0000b""#), json!("a\u{fffd}b"));
+        assert_eq!(mended(r#"{"\ud83c": 1}"#), json!({"\u{fffd}": 1}));
     }
 
     #[test]
     fn raw_control_characters_and_stray_backslashes_are_part_of_the_text() {
         assert_eq!(
-            read("{\"a\": \"one\ntwo\tthree\0\"}"),
+            mended("{\"a\": \"one\ntwo\tthree\0\"}"),
             json!({"a": "one\ntwo\tthree\u{fffd}"})
         );
-        assert_eq!(read(r#""C:\Windows\x""#), json!("C:\\Windows\\x"));
+        assert_eq!(mended(r#""C:\Windows\x""#), json!("C:\\Windows\\x"));
+    }
+
+    #[test]
+    fn only_what_is_broken_is_repaired_and_the_first_error_is_told() {
+        assert_eq!(
+            read::<Value>(b"{\"a\": \"\\ud83c\"}").unwrap(),
+            json!({"a": "\u{fffd}"})
+        );
+        assert_eq!(read::<Value>(b"[\"caf\xe9\"]").unwrap(), json!(["caf\u{fffd}"]));
+        #[derive(Debug, serde::Deserialize)]
+        struct Named {
+            name: String,
+        }
+        assert_eq!(
+            read::<Named>(b"{\"name\": \"x\\udc00\"}").unwrap().name,
+            "x\u{fffd}"
+        );
+        let error = read::<Named>(b"{\"title\": 1}").unwrap_err().to_string();
+        assert!(error.contains("missing field `name`"), "{error}");
+        assert!(read::<Value>(&b"[".repeat(2_000)).is_err());
     }
 
     #[test]
