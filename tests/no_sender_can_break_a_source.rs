@@ -12,7 +12,7 @@ use crate::support::{Env, TestApp, on_both_databases};
 on_both_databases!(every_source_answers_whatever_comes);
 
 /// Returns a valid body of each source, so that a changed one is still parsed far.
-fn right(source: &str) -> Value {
+pub fn right(source: &str) -> Value {
     let alarm = json!({"AlarmName": "CPU", "NewStateValue": "ALARM", "StateChangeTime": "2021-06-27T13:53:39.351+0000", "Trigger": {"Dimensions": [{"name": "a", "value": "b"}]}});
     match source {
         "alertmanager" | "grafana" => {

@@ -182,9 +182,11 @@ impl Sns {
             .get(url.clone())
             .await
             .map_err(|reason| Refused::Unreachable(format!("the certificate of SNS: {reason}")))?;
-        // Cache only a valid certificate. An error page must not be cached.
-        CertificateDer::from_pem_slice(&pem)
-            .map_err(|_| Refused::Unreachable("the certificate of SNS is not valid".to_owned()))?;
+        // Cache only a valid certificate. Anything else, such as an error page, must not be cached. It says
+        // nothing about the message, so Amazon should send the message again.
+        let none = || Refused::Unreachable("the certificate of SNS is not valid".to_owned());
+        let der = CertificateDer::from_pem_slice(&pem).map_err(|_| none())?;
+        EndEntityCert::try_from(&der).map_err(|_| none())?;
         let mut certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
         if certificates.len() >= KEPT {
             certificates.clear();
