@@ -1,5 +1,7 @@
 //! An alert with one unreadable detail is accepted without this detail, and the answer says so.
 
+use std::collections::BTreeSet;
+
 use candor::alert::source::{self, Request};
 use serde_json::{Value, json};
 
@@ -344,4 +346,80 @@ async fn broken_texts_and_times_come_through_the_hook(env: Env) {
         assert!(refused.text.contains(said), "{source}: {refused}");
     }
     app.finish().await;
+}
+
+/// The pointers of all times in a body: texts that begin with a date of the examples, and numbers since 1970.
+fn times(value: &Value, at: &str, into: &mut Vec<String>) {
+    let is_one = match value {
+        Value::String(text) => text.starts_with("2024-03-14") || text.starts_with("17103"),
+        Value::Number(number) => number.to_string().starts_with("17103"),
+        _ => false,
+    };
+    if is_one {
+        into.push(at.to_owned());
+    }
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .for_each(|(name, value)| times(value, &format!("{at}/{name}"), into)),
+        Value::Array(items) => (0..)
+            .zip(items)
+            .for_each(|(n, value)| times(value, &format!("{at}/{n}"), into)),
+        _ => {}
+    }
+}
+
+#[test]
+fn a_broken_time_costs_no_alert_whoever_sends_it() {
+    let mut tried = BTreeSet::new();
+    for source in source::KNOWN {
+        let right = crate::no_sender_can_break_a_source::right(source);
+        let mut all = Vec::new();
+        times(&right, "", &mut all);
+        let whole = source::parse(source, None, &Request::json(right.to_string())).expect("a body");
+        let usual: Vec<_> = whole
+            .alerts
+            .iter()
+            .flat_map(|alert| [alert.started_at, alert.ended_at])
+            .collect();
+        for place in all {
+            for wrong in [
+                // There is no such day, hour or month.
+                json!("2024-02-30T06:56:00Z"),
+                json!("2024-03-14T25:61:00Z"),
+                json!("2024-13-01T00:00:00+99:00"),
+                // Other ways of writing, which do not say the zone or the order.
+                json!("14/03/2024 06:56"),
+                json!("Thursday at noon"),
+                json!("٢٠٢٤-٠٣-١٤T06:56:00Z"),
+                json!("2024-03-14T06:56:00Z[Mars/Olympus]"),
+                // Numbers that are no time.
+                json!(1e300),
+                json!(-1),
+                json!(u64::MAX),
+                json!("1710399360,5"),
+                // Other kinds of values.
+                json!({"$date": "2024-03-14T06:56:00Z"}),
+                json!([2024, 3, 14]),
+                json!(true),
+            ] {
+                let mut body = right.clone();
+                *body.pointer_mut(&place).expect("a place") = wrong.clone();
+                let batch = source::parse(source, None, &Request::json(body.to_string()))
+                    .unwrap_or_else(|refusal| panic!("{source}{place}, {wrong}: {refusal:?}"));
+                assert_eq!(batch.alerts.len(), 1, "{source}{place}, {wrong}: {batch:?}");
+                let alert = &batch.alerts[0];
+                assert_eq!(
+                    alert.firing, whole.alerts[0].firing,
+                    "{source}{place}, {wrong}: {alert:?}"
+                );
+                for at in [alert.started_at, alert.ended_at] {
+                    let told = at.is_none_or(|at| at.to_string().starts_with("2024-03-1"));
+                    assert!(told || usual.contains(&at), "{source}{place}, {wrong}: {alert:?}");
+                }
+                tried.insert(source);
+            }
+        }
+    }
+    assert!(tried.len() >= 15, "{tried:?}");
 }

@@ -276,3 +276,99 @@ fn older_and_newer_bodies_of_the_same_senders_are_read() {
         true,
     );
 }
+
+#[test]
+fn mails_of_nagios_and_icinga_are_read_in_any_shape() {
+    // The classic text of Nagios, with tabs, line ends of two characters and an address in the text.
+    let classic = "***** Nagios *****\r\n\r\nNotification Type:\tPROBLEM\r\nHost:\tweb-7.example.org\r\nState:\tDOWN\r\n\
+                   Address:\t192.0.2.7\r\nInfo:\tCRITICAL - Host Unreachable (192.0.2.7)\r\n\r\n\
+                   Date/Time:\tThu Mar 14 06:56:00 UTC 2024\r\n";
+    let mail = |headers: &str, body: &[u8]| -> Vec<u8> {
+        let head = format!(
+            "Return-Path: <nagios@mon.example>\r\nReceived: from mon.example by mx.example; Thu, 14 Mar 2024 06:56:02 +0000\r\n\
+             From: =?utf-8?q?Nagios_=C3=9Cberwachung?= <nagios@mon.example>\r\n{headers}\r\n\r\n"
+        );
+        [head.as_bytes(), body].concat()
+    };
+    let host = only(
+        "nagios",
+        &sent(
+            "message/rfc822",
+            mail(
+                "Subject: ** PROBLEM Host Alert: web-7.example.org is DOWN **",
+                classic.as_bytes(),
+            ),
+        ),
+    );
+    is(&host, "web-7.example.org", true);
+    assert_eq!(began(&host).as_deref(), Some("2024-03-14T06:56:00Z"));
+    // Its end, in Latin-1 and with a signature below it.
+    let over = classic
+        .replace("PROBLEM", "RECOVERY")
+        .replace("DOWN", "UP")
+        .replace(
+            "CRITICAL - Host Unreachable (192.0.2.7)",
+            "PING OK - R\u{fc}ckkehr",
+        )
+        + "\r\n-- \r\nState: of the art monitoring\r\n";
+    let latin: Vec<u8> = over.chars().map(|c| c as u8).collect();
+    let end = only(
+        "nagios",
+        &sent(
+            "message/rfc822",
+            mail(
+                "Subject: ** RECOVERY Host Alert: web-7.example.org is UP **\r\n\
+                 Content-Type: text/plain; charset=iso-8859-1; format=flowed\r\nContent-Transfer-Encoding: 8bit",
+                &latin,
+            ),
+        ),
+    );
+    is(&end, "web-7.example.org", false);
+    assert_eq!(end.text, "PING OK - Rückkehr");
+    // Icinga 2, in which a line of the output says something of another state.
+    let icinga = "***** Icinga 2 Service Monitoring on mon *****\n\n==> load on db 2 is WARNING! <==\n\n\
+                  Info:    WARNING - load average: 9.1, 8.2, 7.3\nState of the disks: OK\n\n\
+                  When:    2024-03-14 06:56:00 +0000\nService: load\nHost:    db 2\n";
+    let warning = only(
+        "nagios",
+        &sent(
+            "message/rfc822",
+            mail("Subject: [PROBLEM] load on db 2 is WARNING!", icinga.as_bytes()),
+        ),
+    );
+    is(&warning, "db 2/load", true);
+    assert_eq!(warning.severity, "warning");
+    // The same as HTML with the text in a table, in an encoding of its own, beside a picture.
+    let html = "<html><head><style>td { color: red }</style></head><body><table>\
+                <tr><td><b>Service:</b></td><td>load</td></tr><tr><td><b>Host:</b></td><td>db&nbsp;2</td></tr>\
+                <tr><td><b>State:</b></td><td>WARNING</td></tr></table></body></html>";
+    use base64::Engine as _;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(html);
+    let parts = format!(
+        "--r\r\nContent-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n{encoded}\r\n\
+         --r\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\nContent-ID: <logo>\r\n\r\niVBORw0KGgo=\r\n--r--\r\n"
+    );
+    let related = only(
+        "nagios",
+        &sent(
+            "message/rfc822",
+            mail(
+                "Subject: [PROBLEM] load\r\nContent-Type: multipart/related; boundary=r",
+                parts.as_bytes(),
+            ),
+        ),
+    );
+    is(&related, "db 2/load", true);
+    // A mail that is about no check is refused, and the reason says what is missing.
+    for text in [
+        "Hello,\r\n\r\nthe monitoring will be down tonight.\r\n",
+        "Host: db1\r\n",
+    ] {
+        let refusal = read(
+            "nagios",
+            &sent("message/rfc822", mail("Subject: x", text.as_bytes())),
+        );
+        let (_, reason) = refusal.expect_err("no alert");
+        assert!(reason.contains("line"), "{reason}");
+    }
+}

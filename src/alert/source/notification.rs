@@ -63,8 +63,8 @@ fn is_mail(body: &[u8]) -> bool {
 }
 
 fn mail(body: &[u8]) -> Result<Written, String> {
-    let text = String::from_utf8_lossy(body);
-    mime::with_mail(text.as_bytes(), written_in).ok_or_else(|| "is an email that cannot be read".to_owned())
+    // The bytes stay as they are, because each part has its own charset.
+    mime::with_mail(body, written_in).ok_or_else(|| "is an email that cannot be read".to_owned())
 }
 
 fn written_in(message: &Message<'_>) -> Written {
