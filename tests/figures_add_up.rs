@@ -11,6 +11,7 @@ use crate::support::{DEADLINE, Env, TestApp, on_both_databases, story_directory,
 
 on_both_databases!(
     each_person_stands_in_one_part,
+    people_who_share_an_address_count_each,
     what_is_still_being_sent_is_not_emailed,
     a_file_in_the_outbox_is_no_accepted_mail,
     a_stopped_notice_adds_up,
@@ -81,6 +82,82 @@ async fn each_person_stands_in_one_part(env: Env) {
         assert!(page.contains(text), "{text}: {page}");
     }
     assert!(!page.contains("class=\"calm\""), "{page}");
+    app.finish().await;
+}
+
+async fn people_who_share_an_address_count_each(env: Env) {
+    let permits = Arc::new(Semaphore::new(0));
+    let hold = Arc::clone(&permits);
+    let held = Policy::new(move |attempt| match attempt.recipient == ADDRESSES[1] {
+        true => Decision::Permanent("550 5.1.1 no such user".to_owned()),
+        false => Decision::Hold(Arc::clone(&hold)),
+    });
+    let app = TestApp::builder(&env)
+        .smtp_policy(held)
+        .send_concurrency(4)
+        .start()
+        .await;
+    let incident = app.story_incident().await;
+    let audience = format!("/api/v1/incidents/{incident}/audience");
+    // Three people at one mailbox, in several spellings, and two at one that refuses.
+    for (id, email) in [
+        ("second", ADDRESSES[0].to_uppercase()),
+        ("third", format!(" {} ", ADDRESSES[0])),
+        ("fourth", ADDRESSES[1].to_owned()),
+        ("nobody", String::new()),
+    ] {
+        app.put(
+            &format!("/api/v1/people/{id}"),
+            json!({"name": id, "email": email}),
+        )
+        .await
+        .expect(201);
+        collaborator(&app, id).await;
+    }
+    let before = part(7, 0, 0, 0, 1, 6);
+    assert_eq!(parts(&app, &audience).await, before);
+    let notice = app.draft(&incident, "detection").await;
+    let of_notice = format!("/api/v1/notices/{notice}");
+    app.send_as_previewed(&notice).await;
+    // While it is being sent both say the same, whatever is refused meanwhile.
+    wait_until("the refusal", DEADLINE, async || {
+        parts(&app, &of_notice).await["failed"] == 2
+    })
+    .await;
+    assert_eq!(parts(&app, &of_notice).await, part(7, 0, 4, 2, 1, 0));
+    assert_eq!(parts(&app, &audience).await, part(7, 0, 4, 2, 1, 0));
+    permits.add_permits(10);
+    app.done(&notice).await;
+    let after = part(7, 4, 0, 2, 1, 0);
+    assert_eq!(parts(&app, &of_notice).await, after);
+    assert_eq!(parts(&app, &audience).await, after);
+    // Emails are counted beside the people: one for each address.
+    let shown = app.notice(&notice).await;
+    assert_eq!(
+        (
+            &shown["recipients"],
+            &shown["counts"]["sent"],
+            &shown["counts"]["failed"]
+        ),
+        (&json!(3), &json!(2), &json!(1))
+    );
+    for (path, texts) in [
+        (
+            format!("/admin/notices/{notice}"),
+            &["Emailed 4 of 7", "2 failed"][..],
+        ),
+        (
+            format!("/admin/incidents/{incident}"),
+            &["4 of 7", "Emailed 4 of 7"],
+        ),
+        ("/admin".to_owned(), &["4 of 7"]),
+    ] {
+        let page = app.admin_page(&path).await;
+        for text in texts {
+            assert!(page.contains(text), "{path}: {text}: {page}");
+        }
+    }
+    // The trail is whole, and the notice is as it was frozen.
     app.finish().await;
 }
 

@@ -14,6 +14,8 @@ use crate::support::{Env, TestApp, on_both_databases};
 on_both_databases!(
     three_spellings_get_one_mail_and_share_one_opt_out,
     a_report_about_any_spelling_finds_the_delivery,
+    pages_show_a_readable_domain,
+    more_spellings_are_one_mailbox_or_are_refused,
     what_cannot_be_sent_to_is_refused_at_the_import,
     an_address_is_looked_up_in_any_spelling,
     addresses_of_an_earlier_version_are_brought_over,
@@ -161,12 +163,80 @@ async fn a_report_about_any_spelling_finds_the_delivery(env: Env) {
             json!(["hard", delivery["id"], "bounced"]),
             "{address}, {recipient}: {taken}"
         );
+        // People see the decoded address.
+        let shown = taken["items"][0]["address"].as_str().expect("an address");
+        assert!(!shown.contains("\\x{"), "{recipient}: {shown}");
+        let listed = app.get("/api/v1/feedback?limit=1").await.expect(200);
+        assert_eq!(listed.items()[0]["address"], shown);
+        if recipient.starts_with("Final-Recipient: utf-8; c") {
+            assert_eq!(shown, "c@bücher.example");
+        }
     }
     assert_eq!(app.addresses(&notice, "bounced").await.len(), cases.len());
     assert_eq!(env.count("opt_outs"), cases.len() as i64);
     // All spellings are left out of optional notices.
     let update = app.draft(&incident, "update").await;
     assert_eq!(app.preview(&update).await.expect(200)["recipients"], 0);
+    app.finish().await;
+}
+
+async fn pages_show_a_readable_domain(env: Env) {
+    let app = TestApp::start(&env).await;
+    app.import(directory(&[
+        "info@bücher.example",
+        "ann@xn--r8jz45g.example",
+        "plain@example.org",
+    ]))
+    .await
+    .expect(200);
+    let incident = app.incident([("project", "site")]).await;
+    let draft = app.draft(&incident, "detection").await;
+    let preview = app.admin_page(&format!("/admin/notices/{draft}")).await;
+    assert!(preview.contains("bücher.example</span>"), "{preview}");
+    let notice = app.tell(&incident, "detection").await;
+    let people = app.all("/api/v1/people?limit=100").await;
+    let person = people
+        .iter()
+        .find(|person| {
+            person["email"]
+                .as_str()
+                .is_some_and(|email| email.contains("bcher-kva"))
+        })
+        .expect("a person")["id"]
+        .as_str()
+        .expect("an id");
+    for path in [
+        "/admin/directory/people".to_owned(),
+        format!("/admin/directory/people/{person}"),
+        format!("/admin/incidents/{incident}"),
+        format!("/admin/notices/{notice}"),
+    ] {
+        let page = app.admin_page(&path).await;
+        // What Candor sends to is the title of what people read.
+        assert!(
+            page.contains("<span title=\"info@xn--bcher-kva.example\">info@bücher.example</span>"),
+            "{path}: {page}"
+        );
+        let shown = page
+            .replace("title=\"info@xn--", "")
+            .replace("title=\"ann@xn--", "");
+        assert!(!shown.contains("@xn--"), "{path}: {page}");
+        assert!(!page.contains("title=\"plain@"), "{path}: {page}");
+        if !path.ends_with(person) {
+            assert!(
+                page.contains("plain@example.org") && page.contains("ann@例え.example"),
+                "{path}: {page}"
+            );
+        }
+    }
+    // Programs read the address that Candor sends to.
+    let deliveries = app.deliveries(&notice).await;
+    assert!(
+        deliveries
+            .iter()
+            .any(|delivery| delivery["address"] == "info@xn--bcher-kva.example"),
+        "{deliveries:?}"
+    );
     app.finish().await;
 }
 
@@ -384,4 +454,65 @@ proptest! {
             prop_assert_eq!(key_of(&text), mailbox.key());
         }
     }
+}
+
+async fn more_spellings_are_one_mailbox_or_are_refused(env: Env) {
+    let app = TestApp::start(&env).await;
+    let line =
+        |id: &str, email: &str| json!({"kind": "person", "id": id, "name": id, "email": email}).to_string();
+    // Several alphabets, letters that are put together, a dot of another width, and capital letters.
+    for (group, spellings) in [
+        (
+            "a",
+            &[
+                "ann@münchen.example",
+                "Ann@mu\u{308}nchen.example",
+                "ANN@XN--MNCHEN-3YA.example",
+                "ann@MÜNCHEN\u{ff0e}example",
+            ][..],
+        ),
+        ("b", &["søren@ø.example", "SØREN@xn--pda.example"]),
+        ("c", &["δοκιμή@παράδειγμα.example", "ΔΟΚΙΜΉ@ΠΑΡΆΔΕΙΓΜΑ.example"]),
+    ] {
+        let mut keys = Vec::new();
+        for (index, email) in spellings.iter().enumerate() {
+            let id = format!("{group}{index}");
+            app.import(line(&id, email)).await.expect(200);
+            let stored = app.get(&format!("/api/v1/people/{id}")).await.expect(200);
+            keys.push(key_of(stored["email"].as_str().expect("an address")));
+        }
+        keys.dedup();
+        assert_eq!(keys.len(), 1, "{keys:?}");
+        // Each spelling finds all of them.
+        for email in spellings {
+            let mut query = url::form_urlencoded::Serializer::new(String::new());
+            let found = app
+                .all(&format!(
+                    "/api/v1/people?{}",
+                    query.append_pair("email", email).finish()
+                ))
+                .await;
+            assert_eq!(found.len(), spellings.len(), "{email}: {found:?}");
+        }
+    }
+    // These look the same and are others.
+    assert_ne!(key_of("ann@faß.example"), key_of("ann@fass.example"));
+    assert_ne!(
+        key_of("ann@exаmple.org"),
+        key_of("ann@example.org"),
+        "a letter of Cyrillic"
+    );
+    // Characters that cannot be seen are named by their number.
+    for (email, number) in [
+        ("ann\u{2063}@example.com", "U+2063"),
+        ("ann@exam\u{115f}ple.com", "U+115F"),
+        ("a\u{180e}nn@example.com", "U+180E"),
+        ("ann@example\u{fe0f}.com", "U+FE0F"),
+        ("\u{2067}ann@example.com", "U+2067"),
+        ("ann@example.com\u{3164}", "U+3164"),
+    ] {
+        let refused = app.import(line("odd", email)).await.expect_problem(422);
+        assert!(refused.text.contains(number), "{number}: {refused}");
+    }
+    app.finish().await;
 }

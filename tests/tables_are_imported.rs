@@ -11,6 +11,7 @@ on_both_databases!(
     a_table_is_imported_by_its_columns,
     quotes_line_ends_and_marks_are_understood,
     spreadsheets_are_read_as_they_are_saved,
+    a_line_break_in_a_name_is_a_space_in_each_format,
     a_file_that_is_no_table_says_what_it_is,
     a_wrong_cell_is_named_by_line_and_column,
     a_table_must_be_one,
@@ -61,6 +62,74 @@ async fn quotes_line_ends_and_marks_are_understood(env: Env) {
         "Ann \"A\", the first"
     );
     assert_eq!(app.get("/api/v1/people/bob").await.expect(200)["email"], "");
+    app.finish().await;
+}
+
+async fn a_line_break_in_a_name_is_a_space_in_each_format(env: Env) {
+    let app = TestApp::start(&env).await;
+    let lines = json!({"kind": "account", "id": "a", "name": "Acme\nNairobi", "labels": {"plan": "pro\r\nyearly"}}).to_string()
+        + "\n"
+        + &json!({"kind": "person", "id": "p", "name": " Ann\r\n\nMaria \r Smith\n", "email": "p@example.com"}).to_string()
+        + "\n"
+        + &json!({"kind": "resource", "type": "file", "id": "r", "name": "\nx\ny", "account": "a", "labels": {"tier": "a\nb"}}).to_string();
+    app.import(lines).await.expect(200);
+    table(
+        &app,
+        "kind=account",
+        "text/csv",
+        "id,name,label_plan\na2,\"Acme\nNairobi\",\"pro\r\nyearly\"\n",
+    )
+    .await
+    .expect(200);
+    table(
+        &app,
+        "kind=person",
+        "text/csv",
+        "id,name,email\np2,\" Ann\r\n\nMaria \r Smith\n\",p2@example.com\n",
+    )
+    .await
+    .expect(200);
+    table(
+        &app,
+        "kind=resource",
+        "text/csv",
+        "type,id,name,account,label_tier\nfile,r2,\"\nx\ny\",a,\"a\nb\"\n",
+    )
+    .await
+    .expect(200);
+    for (one, other, name, labels) in [
+        (
+            "accounts/a",
+            "accounts/a2",
+            "Acme Nairobi",
+            json!({"plan": "pro yearly"}),
+        ),
+        ("people/p", "people/p2", "Ann Maria Smith", json!(null)),
+        (
+            "resources/file/r",
+            "resources/file/r2",
+            "x y",
+            json!({"tier": "a b"}),
+        ),
+    ] {
+        for path in [one, other] {
+            let found = app.get(&format!("/api/v1/{path}")).await.expect(200);
+            assert_eq!(
+                json!([found["name"], found["labels"]]),
+                json!([name, labels]),
+                "{path}"
+            );
+        }
+    }
+    // A name of line breaks alone is no name, and other control characters are refused in both.
+    for name in ["\n\r\n", "a\u{7}b"] {
+        let line = json!({"kind": "person", "id": "q", "name": name, "email": ""}).to_string();
+        app.import(line).await.expect_problem(422);
+        let text = format!("id,name,email\nq,\"{name}\",\n");
+        table(&app, "kind=person", "text/csv", &text)
+            .await
+            .expect_problem(422);
+    }
     app.finish().await;
 }
 

@@ -215,7 +215,7 @@ async fn a_wrong_line_is_named_with_its_reason(env: Env) {
         (r#"{"kind":"account","id":"","name":"B"}"#, "empty"),
         (r#"{"kind":"account","id":"b","name":" "}"#, "name"),
         (
-            r#"{"kind":"account","id":"b","name":"B\nBcc: x@example.com"}"#,
+            r#"{"kind":"account","id":"b","name":"B\u0000Bcc: x@example.com"}"#,
             "control",
         ),
         (

@@ -428,6 +428,10 @@ fn a_machine_is_known_by_its_headers_in_any_language() {
         "Subject: =?utf-8?b?6Ieq5YuV5b+c562U?=: Problem\r\nAuto-Submitted: auto-generated\r\nX-Auto-Response-Suppress: All",
         "Subject: Re: Problem\r\nAuto-Submitted: auto-replied (vacation)",
         "Subject: Anything\r\nPrecedence: auto_reply",
+        // Another header shows it, although this one says "no".
+        "Subject: Automaattinen vastaus: x\r\nAuto-Submitted: no\r\nX-Autoreply: yes",
+        "Subject: x\r\nAuto-Submitted: no\r\nPrecedence: auto_reply",
+        "Subject: x\r\nAuto-Submitted: notification",
         "Subject: Anything\r\nX-Autoreply: yes",
         "Subject: Anything\r\nX-Autorespond: Problem",
         "Subject: Anything\r\nX-Auto-Reply-From: pat@example.org",
@@ -454,6 +458,19 @@ fn a_machine_is_known_by_its_headers_in_any_language() {
         (
             "Subject: Re: Problem\r\nAuto-Submitted: no",
             "550 5.1.1 user unknown, I read.",
+        ),
+        // "no" says that a person wrote it, whatever the subject begins with.
+        (
+            "Subject: Automaattinen vastaus: Problem\r\nAuto-Submitted: no",
+            "Kiitos!",
+        ),
+        (
+            "Subject: Out of office: Problem\r\nAuto-Submitted: NO (a person)",
+            "Thanks!",
+        ),
+        (
+            "Subject: =?utf-8?b?6Ieq5Yqo5Zue5aSNOiB4?=\r\nAuto-Submitted: no; x=y",
+            "谢谢",
         ),
         (
             "Subject: Re: Problem\r\nX-Auto-Response-Suppress: OOF",
@@ -938,5 +955,74 @@ proptest! {
         for source in ["aws_ses", "mailgun", "sendgrid", "postmark"] {
             let _ = feedback::parse(source, text.as_bytes());
         }
+    }
+}
+
+#[test]
+fn the_words_of_more_servers_say_whether_a_bounce_is_permanent() {
+    let bounce = |status: &str, said: &str| {
+        let fields = format!(
+            "Final-Recipient: rfc822; ann@example.net\r\nAction: failed\r\nStatus: {status}\r\nDiagnostic-Code: smtp; {said}\r\n"
+        );
+        mail::parse(notification(&fields).as_bytes())[0].kind
+    };
+    for (status, said) in [
+        (
+            "5.1.1",
+            "550-5.1.1 The email account that you tried to reach does not exist. Please try 550-5.1.1 double-checking the address",
+        ),
+        (
+            "5.4.1",
+            "550 5.4.1 Recipient address rejected: Access denied. AS(201806281)",
+        ),
+        (
+            "5.0.0",
+            "554 delivery error: dd This user doesn't have a yahoo.com account (ann@example.net) [-5]",
+        ),
+        (
+            "5.0.0",
+            "550 Requested action not taken: mailbox unavailable. No such user here",
+        ),
+        ("5.2.1", "550 5.2.1 The account has been discontinued"),
+        (
+            "5.7.1",
+            "550 5.7.1 <ann@example.net>: Recipient address rejected: user unknown in virtual mailbox table",
+        ),
+        (
+            "5.1.2",
+            "550 5.1.2 Host unknown (Name server: example.net: host not found)",
+        ),
+    ] {
+        assert_eq!(bounce(status, said), Hard, "{status} {said}");
+    }
+    for (status, said) in [
+        (
+            "5.2.2",
+            "552 5.2.2 The recipient's inbox is out of storage space and inactive",
+        ),
+        (
+            "5.0.0",
+            "552 Mailbox limit exceeded for this address; quota is 1 GB",
+        ),
+        (
+            "5.7.509",
+            "550 5.7.509 Access denied, sending domain example.com does not pass DMARC verification and has a DMARC policy of reject",
+        ),
+        (
+            "5.7.1",
+            "550 5.7.1 Unfortunately, messages from [192.0.2.1] weren't sent. Please contact your Internet service provider since part of their network is on our block list (S3140)",
+        ),
+        (
+            "5.1.8",
+            "550 5.1.8 <candor@example.com>: Sender address rejected: Domain not found",
+        ),
+        ("5.3.4", "552 5.3.4 Message size exceeds fixed limit"),
+        ("5.0.0", "554 5.4.6 Hop count exceeded - possible mail loop"),
+        (
+            "5.7.28",
+            "550 5.7.28 Our system has detected an unusual rate of unsolicited mail originating from your IP address",
+        ),
+    ] {
+        assert_eq!(bounce(status, said), Soft, "{status} {said}");
     }
 }

@@ -286,16 +286,29 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Line, String> {
     }
     let Kind { kind } = typed(text)?;
     match kind.as_ref() {
-        "account" => typed(text).map(Line::Account),
+        "account" => typed(text).map(|line: AccountLine| {
+            Line::Account(AccountLine {
+                name: on_one_line(line.name),
+                labels: labels_on_one_line(line.labels),
+                ..line
+            })
+        }),
         // Normalise the address as it is stored, so that another spelling of the same mailbox is not a
         // change.
         "person" => typed(text).map(|line: PersonLine| {
             Line::Person(PersonLine {
                 email: stored_address(&line.email),
+                name: on_one_line(line.name),
                 ..line
             })
         }),
-        "resource" => typed(text).map(Line::Resource),
+        "resource" => typed(text).map(|line: ResourceLine| {
+            Line::Resource(ResourceLine {
+                name: line.name.map(on_one_line),
+                labels: labels_on_one_line(line.labels),
+                ..line
+            })
+        }),
         "member" => typed(text).map(Line::Member),
         "collaborator" => typed(text).map(Line::Collaborator),
         other => {
@@ -305,6 +318,27 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Line, String> {
             ))
         }
     }
+}
+
+/// Replaces each line break in a name or in the value of a label by a space, because such a text has one line
+/// everywhere. Other systems store such names, for example from a field with several lines.
+fn on_one_line(text: String) -> String {
+    if !text.contains(['\n', '\r']) {
+        return text;
+    }
+    let lines = text
+        .split(['\n', '\r'])
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join(" ")
+}
+
+fn labels_on_one_line(labels: Labels) -> Labels {
+    if !labels.values().any(|value| value.contains(['\n', '\r'])) {
+        return labels;
+    }
+    let labels = labels.into_iter();
+    labels.map(|(name, value)| (name, on_one_line(value))).collect()
 }
 
 /// Parses a line. An error names the wrong field.

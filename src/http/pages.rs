@@ -5,11 +5,12 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use handlebars::Handlebars;
+use handlebars::{Context, Handlebars, Helper, HelperResult, Output, RenderContext, html_escape};
 use serde::Serialize;
 
 use super::problem::Problem;
 use crate::base::error::{Error, Result};
+use crate::base::mailbox;
 
 macro_rules! sources {
     ($($name:literal),+ $(,)?) => {
@@ -77,6 +78,27 @@ sources! {
 /// The policy allows no loading and no scripts. The style is inside the page.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
+/// Writes an email address as people read it: `info@bücher.example` for `info@xn--bcher-kva.example`. Two domains
+/// can look the same, so the title of the text is the address that Candor sends to.
+fn mailbox(
+    helper: &Helper<'_>,
+    _: &Handlebars<'_>,
+    _: &Context,
+    _: &mut RenderContext<'_, '_>,
+    out: &mut dyn Output,
+) -> HelperResult {
+    let address = helper.param(0).and_then(|given| given.value().as_str());
+    let address = address.unwrap_or_default();
+    let readable = mailbox::readable(address);
+    let (shown, sent_to) = (html_escape(&readable), html_escape(address));
+    if readable == address {
+        out.write(&shown)?;
+    } else {
+        out.write(&format!("<span title=\"{sent_to}\">{shown}</span>"))?;
+    }
+    Ok(())
+}
+
 /// The templates of all pages, compiled at the start.
 pub struct Pages(Handlebars<'static>);
 
@@ -88,6 +110,7 @@ impl Pages {
     pub fn compile() -> Result<Pages> {
         let mut registry = Handlebars::new();
         registry.set_strict_mode(true);
+        registry.register_helper("mailbox", Box::new(mailbox));
         for (name, source) in SOURCES {
             registry
                 .register_template_string(name, source)

@@ -39,13 +39,18 @@ pub struct DeliveryCounts {
 
 impl DeliveryCounts {
     pub(super) fn set(&mut self, state: &str, count: i64) {
+        *self.of(state) = count;
+    }
+
+    /// Returns the number of deliveries in a state.
+    pub(super) fn of(&mut self, state: &str) -> &mut i64 {
         match state {
-            "pending" => self.pending = count,
-            "sent" => self.sent = count,
-            "failed" => self.failed = count,
-            "bounced" => self.bounced = count,
-            "suppressed" => self.suppressed = count,
-            _ => self.stopped = count,
+            "pending" => &mut self.pending,
+            "sent" => &mut self.sent,
+            "failed" => &mut self.failed,
+            "bounced" => &mut self.bounced,
+            "suppressed" => &mut self.suppressed,
+            _ => &mut self.stopped,
         }
     }
 
@@ -90,24 +95,30 @@ pub struct NoticeCounts {
     /// The numbers of emails in each state.
     #[serde(flatten)]
     pub mails: DeliveryCounts,
-    /// The same as parts that add up: the recipients (one for each address), and the people of the audience
-    /// who had no valid address when the notice was sent. All numbers are 0 while the notice is a draft.
+    /// The people as parts that add up, as in the counts of the audience: the recipients, and the people of the
+    /// audience who had no valid address when the notice was sent. People who share an address get one email,
+    /// and each of them counts. All numbers are 0 while the notice is a draft.
     pub partition: Partition,
+    /// The people by the state of the email to them.
+    #[serde(skip)]
+    pub people: DeliveryCounts,
 }
 
 impl NoticeCounts {
-    /// Makes the counts from the emails by state and the number of people without a valid address.
-    pub(super) fn new(mails: DeliveryCounts, unreachable: i64) -> Self {
+    /// Makes the counts from the emails by state, the people by the state of the email to them, and the number
+    /// of people without a valid address.
+    pub(super) fn new(mails: DeliveryCounts, people: DeliveryCounts, unreachable: i64) -> Self {
         NoticeCounts {
             partition: Partition {
-                people: mails.total() + unreachable,
-                accepted: mails.sent,
-                sending: mails.pending,
-                failed: mails.failed + mails.bounced,
+                people: people.total() + unreachable,
+                accepted: people.sent,
+                sending: people.pending,
+                failed: people.failed + people.bounced,
                 unreachable,
-                not_notified: mails.suppressed + mails.stopped,
+                not_notified: people.suppressed + people.stopped,
             },
             mails,
+            people,
         }
     }
 }

@@ -19,6 +19,7 @@ mod plan;
 mod preview;
 mod recipients;
 mod send;
+mod sharing;
 mod standing;
 pub mod template;
 pub mod templates;
@@ -307,7 +308,8 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
                 })
                 .collect();
             let mails = queued.remove(EMAIL).unwrap_or_default();
-            let counts = NoticeCounts::new(mails.with_waiting(row.recipients, state), row.unreachable);
+            let mails = mails.with_waiting(row.recipients, state);
+            let counts = NoticeCounts::new(mails, sharing::by_state(conn, &row, mails)?, row.unreachable);
             let in_doubt = ambiguous.get(&row.id).copied().unwrap_or(0);
             Ok(Notice {
                 phase: row.phase()?,

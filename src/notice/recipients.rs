@@ -32,6 +32,8 @@ pub struct Packed {
     context: Box<str>,
     /// The accounts through which the people are affected.
     accounts: Box<[Shared]>,
+    /// The number of people with this address.
+    people: u32,
 }
 
 /// The part of the data that is read without parsing all of it.
@@ -52,7 +54,13 @@ impl Packed {
             key: key.into(),
             context: serde_json::to_string(&recipient.context)?.into(),
             accounts: accounts.into(),
+            people: people_of(recipient),
         })
+    }
+
+    /// Returns the number of people with this address.
+    pub(super) fn people(&self) -> u32 {
+        self.people
     }
 
     /// Returns the address in its normal form, for comparisons.
@@ -88,6 +96,10 @@ impl Packed {
             context: serde_json::from_str(&self.context)?,
         })
     }
+}
+
+fn people_of(recipient: &Recipient) -> u32 {
+    u32::try_from(recipient.context.people.len()).unwrap_or(u32::MAX)
 }
 
 impl Recipients {
@@ -173,6 +185,7 @@ impl Recipients {
             if let Ok(index) = self.find(&key) {
                 let mut other = self.list[index].unpack()?;
                 join(&mut other);
+                self.list[index].people = people_of(&other);
                 self.list[index].context = serde_json::to_string(&other.context)?.into();
             } else if let Some(other) = new.get_mut(&key) {
                 join(other);

@@ -8,6 +8,7 @@ use super::counts::{self, Changes};
 use super::draft::{check_phase, insert};
 use super::endpoints::{self, EndpointRecipient};
 use super::plan::{Plan, Sending, missing, plan};
+use super::sharing;
 use super::{
     EMAIL, Notice, Row, State, approval, get, locked, require_draft, resolutions_being_sent, row, templates,
 };
@@ -89,7 +90,7 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
     let count = plan.recipients.len();
     approval::require(tx.conn, row, plan, sending)?;
     let template = templates::keep(tx, &plan.template)?;
-    let content = serde_json::to_string(&plan.content)?;
+    let content = sharing::frozen(&plan.content, &plan.recipients)?;
     let mut frozen = FrozenDigest::of(&FrozenNotice {
         id: id.as_str(),
         digest: &plan.digest,

@@ -76,13 +76,12 @@ impl<'b> Work<'b> {
     ) {
         let detail = match reason {
             RecordedReason::Late => {
-                let at = alert.event_at.map(|event| event.at.to_string());
-                let newest = known.event_at.map(|at| at.to_string());
+                let from = |at: Option<Timestamp>| at.map(|at| format!(" from {at}")).unwrap_or_default();
                 format!(
-                    "\u{201c}{}\u{201d} of {} is older than the newest event of its alert, of {}, so it changes nothing",
+                    "this event{} says \u{201c}{}\u{201d} and is older than the known state of the alert{}, so it changed nothing",
+                    from(alert.event_at.map(|event| event.at)),
                     if alert.firing { "firing" } else { "resolved" },
-                    at.unwrap_or_default(),
-                    newest.unwrap_or_default()
+                    from(known.event_at),
                 )
             }
             _ => alert.informs.clone().unwrap_or_default(),

@@ -125,15 +125,8 @@ fn labels(value: &Value, into: &mut Map<String, Value>) -> Result<(), Vec<Wrong>
     Ok(())
 }
 
-/// Removes line breaks from names and values of labels, and spaces around addresses.
-fn tidy(kind: LineKind, field: &str, text: String) -> String {
-    if (field == "name" || label(kind, field).is_some()) && text.contains(['\n', '\r']) {
-        let lines = text
-            .split(['\n', '\r'])
-            .map(str::trim)
-            .filter(|line| !line.is_empty());
-        return lines.collect::<Vec<_>>().join(" ");
-    }
+/// Removes spaces around addresses. Line breaks in names are replaced when the line is parsed.
+fn tidy(field: &str, text: String) -> String {
     if field == "email" {
         return text.trim_matches(' ').to_owned();
     }
@@ -183,7 +176,7 @@ pub(crate) fn line<'a>(
         if field == "labels" {
             labels(value, &mut found)?;
         } else if let Some(text) = text(field, value)? {
-            let text = tidy(kind, field, text);
+            let text = tidy(field, text);
             match label(kind, field) {
                 Some(name) => found.insert(name.to_owned(), Value::from(text)),
                 None => row.insert(field.to_owned(), Value::from(text)),

@@ -210,7 +210,8 @@ fn of_recipient(mail: &Mail, group: &Group) -> Report {
 }
 
 /// Returns the address in a field such as `rfc822; ann@example.com`, unchanged and decoded. RFC 3461 writes
-/// `+` as `+2B`, and RFC 6533 writes `é` as `\x{E9}`.
+/// `+` as `+2B`, and RFC 6533 writes `é` as `\x{E9}`. The first spelling is the one that people see. An address
+/// can contain `+2B` itself, so only `\x{E9}` is decoded in the first spelling.
 fn recipient_spellings(value: &str) -> Vec<String> {
     let text = match value.split_once(';') {
         // The part before the semicolon is a type and not a part of an address.
@@ -220,11 +221,10 @@ fn recipient_spellings(value: &str) -> Vec<String> {
     let Some(found) = bare_address(text) else {
         return Vec::new();
     };
-    let mut spellings = vec![found];
-    for decode in [decode_unicode as fn(&str) -> Option<String>, decode_xtext] {
-        let decoded: Vec<String> = spellings.iter().filter_map(|text| decode(text)).collect();
-        spellings.extend(decoded);
-    }
+    let mut spellings = Vec::from_iter(decode_unicode(&found));
+    spellings.push(found);
+    let decoded: Vec<String> = spellings.iter().filter_map(|text| decode_xtext(text)).collect();
+    spellings.extend(decoded);
     spellings
 }
 

@@ -239,8 +239,13 @@ impl Mail {
         let says = |name: &str, words: &[&str]| {
             value(name).is_some_and(|value| words.iter().any(|word| value.starts_with(word)))
         };
-        // Every value except "no" means that a program sent it.
-        value("auto-submitted").is_some_and(|value| !value.is_empty() && !value.starts_with("no"))
+        // The keyword, without parameters and comments. Every keyword except "no" means that a program sent it.
+        let submitted = value("auto-submitted").unwrap_or_default();
+        let submitted = submitted
+            .split(|c: char| c.is_whitespace() || matches!(c, ';' | '('))
+            .find(|word| !word.is_empty())
+            .unwrap_or_default();
+        (!submitted.is_empty() && submitted != "no")
             || OWN_HEADERS
                 .iter()
                 .any(|name| value(name).is_some_and(|value| !matches!(value.as_str(), "" | "no" | "false")))
@@ -248,7 +253,8 @@ impl Mail {
                 .iter()
                 .any(|name| says(name, &["auto_reply", "auto-reply", "auto_respond"]))
             || says("x-ms-exchange-generated-message-source", &["mailbox rules agent"])
-            || SUBJECT
+            // "no" says that a person wrote it, for example an answer to an out-of-office note.
+            || submitted != "no" && SUBJECT
                 .as_ref()
                 .is_some_and(|pattern| pattern.is_match(&self.subject))
     }

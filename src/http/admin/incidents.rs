@@ -98,12 +98,12 @@ fn row(incident: &Incident, notices: &[Notice]) -> Value {
         .iter()
         .filter(|notice| notice.state != State::Draft)
         .map(|notice| {
-            let counts = notice.counts;
-            let refused = counts.failed + counts.bounced + counts.stopped + counts.partition.unreachable;
+            let parts = notice.counts.partition;
+            let refused = parts.failed + notice.counts.stopped + parts.unreachable;
             json!({
                 "path": format!("/admin/notices/{}", notice.id),
                 "phase": notice.phase,
-                "text": format!("{} of {}", grouped(counts.sent), grouped(counts.partition.people)),
+                "text": format!("{} of {}", grouped(parts.accepted), grouped(parts.people)),
                 "bad": refused > 0,
                 "on_its_way": matches!(notice.state, State::Queued | State::Sending),
             })

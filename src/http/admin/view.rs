@@ -241,15 +241,16 @@ pub fn progress(notice: &Notice, outbox: bool) -> Option<Value> {
         return None;
     }
     let counts = notice.counts;
-    let parts = counts.partition;
+    // People count, and not emails, so that the numbers add up with those of the audience.
+    let (parts, people) = (counts.partition, counts.people);
     let share = |part: i64| (part as f64 * 100.0 / parts.people.max(1) as f64 * 100.0).round() / 100.0;
     let details: Vec<Value> = [
-        (counts.pending, "still sending", false),
-        (counts.failed, "failed", true),
-        (counts.bounced, "bounced", true),
+        (people.pending, "still sending", false),
+        (people.failed, "failed", true),
+        (people.bounced, "bounced", true),
         (parts.unreachable, "without a usable address", true),
-        (counts.suppressed, "opted out", false),
-        (counts.stopped, "not sent because the notice was stopped", true),
+        (people.suppressed, "opted out", false),
+        (people.stopped, "not sent because the notice was stopped", true),
     ]
     .into_iter()
     .filter(|(n, _, _)| *n > 0)
