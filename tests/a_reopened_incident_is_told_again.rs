@@ -21,6 +21,9 @@ on_both_databases!(
     an_alert_that_comes_back_reaches_operators_and_policies,
     a_reopening_by_hand_reaches_operators_and_no_policy,
     endpoints_hear_each_episode,
+    operators_hear_of_a_reopening_at_once,
+    a_policy_sends_again_to_whoever_heard_that_it_was_over,
+    an_account_that_heard_of_other_incidents_hears_that_one_is_back,
 );
 
 async fn status(app: &TestApp, incident: &str, status: &str) {
@@ -429,5 +432,150 @@ async fn endpoints_hear_each_episode(env: Env) {
     app.done(&detection).await;
     let again = app.draft(&incident, "detection").await;
     assert_eq!(app.preview(&again).await.expect(200)["channels"], json!({}));
+    app.finish().await;
+}
+
+async fn operators_hear_of_a_reopening_at_once(env: Env) {
+    let app = TestApp::builder(&env).at("2024-03-14T07:00:00Z").start().await;
+    app.import(story_directory()).await.expect(200);
+    app.post(
+        "/api/v1/operators",
+        json!({"name": "On call", "email": "on-call@ours.example", "events": ["opened"]}),
+    )
+    .await
+    .expect(201);
+    let sent = async |n: usize| {
+        eventually(&format!("{n} messages to be sent"), DEADLINE, async || {
+            let mut all = app.all("/api/v1/operators/messages").await;
+            all.reverse();
+            (all.iter().filter(|message| message["state"] == "sent").count() >= n).then_some(all)
+        })
+        .await
+    };
+    let first = app.incident([("project", PROJECT)]).await;
+    sent(1).await;
+    // The clock stands: everything happens within the minute of the first message.
+    let second = app.incident([("project", PROJECT)]).await;
+    app.resolve(&first).await;
+    status(&app, &first, "investigating").await;
+    let all = sent(2).await;
+    let title = |message: &Value| message["title"].as_str().expect("a title").to_owned();
+    let reopened: Vec<&Value> = all
+        .iter()
+        .filter(|message| message["state"] == "sent")
+        .skip(1)
+        .collect();
+    assert!(
+        title(reopened[0]).starts_with("Incident reopened: #1"),
+        "{all:#?}"
+    );
+    // The second opening still waits for its minute.
+    let waiting: Vec<&Value> = all
+        .iter()
+        .filter(|message| message["state"] == "pending")
+        .collect();
+    assert_eq!(waiting.len(), 1, "{all:#?}");
+    assert!(title(waiting[0]).starts_with("Incident opened: #2"), "{all:#?}");
+    // Further reopenings are one message a minute.
+    for incident in [&first, &second] {
+        app.resolve(incident).await;
+        status(&app, incident, "investigating").await;
+    }
+    let gathered = eventually("the reopenings to be gathered", DEADLINE, async || {
+        let all = app.all("/api/v1/operators/messages").await;
+        all.iter()
+            .any(|message| title(message).starts_with("2 incidents reopened"))
+            .then_some(all)
+    })
+    .await;
+    let gathered: Vec<&Value> = gathered
+        .iter()
+        .filter(|message| title(message).starts_with("2 incidents reopened"))
+        .collect();
+    assert_eq!(
+        (&gathered[0]["state"], &gathered[0]["next_attempt_at"]),
+        (&json!("pending"), &json!("2024-03-14T07:01:00Z"))
+    );
+    app.set_clock("2024-03-14T07:01:00Z");
+    assert_eq!(sent(4).await.len(), 4);
+    app.finish().await;
+}
+
+/// What the policy did about this episode.
+async fn run_of_episode(app: &TestApp, incident: &str, episode: i64) -> Value {
+    eventually("the policy to act", DEADLINE, async || {
+        let run = app.run_of(incident).await;
+        (run["episode"] == episode && run["outcome"].is_string()).then_some(run)
+    })
+    .await
+}
+
+async fn a_policy_sends_again_to_whoever_heard_that_it_was_over(env: Env) {
+    let app = TestApp::builder(&env).at("2024-03-14T07:00:00Z").start().await;
+    app.import(story_directory()).await.expect(200);
+    flapping(&app).await;
+    app.policy(json!({})).await;
+    let by = app.monitoring().await;
+    let incident = app.fires(&by, "storage", PROJECT, "critical").await;
+    assert_eq!(run_of_episode(&app, &incident, 1).await["outcome"], "sent");
+    app.mails(3).await;
+    app.resolve(&incident).await;
+    app.tell(&incident, "resolution").await;
+    app.ends(&by, "storage").await;
+    app.set_clock("2024-03-14T07:02:00Z");
+    app.fires_anew(&by, "storage", "2024-03-14T07:01:30Z").await;
+    let run = run_of_episode(&app, &incident, 2).await;
+    assert_eq!(
+        (&run["outcome"], &run["reason"]),
+        (&json!("sent"), &Value::Null),
+        "{run}"
+    );
+    assert_eq!(to(&app.mails(9).await[6..]), ADDRESSES);
+    // Nobody is told that it is over this time: customers know of it, and the limit holds.
+    app.resolve(&incident).await;
+    app.ends(&by, "storage").await;
+    app.set_clock("2024-03-14T07:04:00Z");
+    app.fires_anew(&by, "storage", "2024-03-14T07:03:30Z").await;
+    let run = run_of_episode(&app, &incident, 3).await;
+    assert_eq!(run["outcome"], "drafted", "{run}");
+    let reason = "within the last hour (at most 1)";
+    assert!(run["reason"].to_string().contains(reason), "{run}");
+    let timeline = app.told_on_timeline(&incident).await;
+    assert!(timeline.iter().any(|text| text.contains(reason)), "{timeline:#?}");
+    // Once more somebody says that it is over, and once more it is not.
+    app.resolve(&incident).await;
+    app.tell(&incident, "resolution").await;
+    app.mails(12).await;
+    app.ends(&by, "storage").await;
+    app.set_clock("2024-03-14T07:06:00Z");
+    app.fires_anew(&by, "storage", "2024-03-14T07:05:30Z").await;
+    assert_eq!(run_of_episode(&app, &incident, 4).await["outcome"], "sent");
+    assert_eq!(to(&app.mails(15).await[12..]), ADDRESSES);
+    app.finish().await;
+}
+
+async fn an_account_that_heard_of_other_incidents_hears_that_one_is_back(env: Env) {
+    let app = TestApp::builder(&env).at("2024-03-14T07:00:00Z").start().await;
+    app.import(story_directory()).await.expect(200);
+    flapping(&app).await;
+    app.policy(json!({"limits": {"audience_at_most": 100, "per_account_per_hour": 2}}))
+        .await;
+    let by = app.monitoring().await;
+    let storage = app.fires(&by, "storage", PROJECT, "critical").await;
+    assert_eq!(run_of_episode(&app, &storage, 1).await["outcome"], "sent");
+    app.mails(3).await;
+    app.resolve(&storage).await;
+    app.tell(&storage, "resolution").await;
+    app.ends(&by, "storage").await;
+    let other = app.fires(&by, "encoding", PROJECT, "critical").await;
+    assert_eq!(run_of_episode(&app, &other, 1).await["outcome"], "sent");
+    app.mails(9).await;
+    // A new problem is held back now. That the old one is back is not.
+    let third = app.fires(&by, "playback", PROJECT, "critical").await;
+    assert_eq!(run_of_episode(&app, &third, 1).await["outcome"], "drafted");
+    app.set_clock("2024-03-14T07:02:00Z");
+    app.fires_anew(&by, "storage", "2024-03-14T07:01:30Z").await;
+    assert_eq!(run_of_episode(&app, &storage, 2).await["outcome"], "sent");
+    assert_eq!(to(&app.mails(12).await[9..]), ADDRESSES);
     app.finish().await;
 }

@@ -18,7 +18,7 @@ use crate::db::Conn;
 use crate::db::dialect::on_backend;
 use crate::db::schema::automation_told as t;
 use crate::directory::source::status;
-use crate::notice::{Packed, Plan, Sending};
+use crate::notice::{self, Packed, Plan, Sending};
 
 /// The period for `per_account_per_hour`.
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -36,7 +36,8 @@ pub struct Limits {
     /// The largest number of people and endpoints together. `CANDOR_MAX_AUDIENCE` applies too.
     pub audience_at_most: u32,
     /// The largest number of detection notices that policies send to one account within one hour: 1 to 60, or
-    /// null for no limit. The default is 1.
+    /// null for no limit. The default is 1. It does not hold back the notice that an incident is back after a
+    /// notice said that it is over.
     #[serde(default = "once")]
     pub per_account_per_hour: Option<u32>,
     /// The hours of the day in which the policy sends. If not set, it sends at any time.
@@ -135,6 +136,7 @@ impl Limits {
     pub fn judge(
         &self,
         conn: &mut Conn,
+        incident: &IncidentId,
         plan: &Plan,
         sending: &Sending,
         now: Timestamp,
@@ -165,7 +167,11 @@ impl Limits {
                 "the present time is outside the hours {hours} of the policy"
             )));
         }
-        if let Some(reason) = self.lately(conn, plan, now)? {
+        // Whoever was told that it is over must hear that it is not. This happens no more often than somebody says that
+        // it is over, so the limit on the account is not needed.
+        if !notice::was_said_to_be_over(conn, incident)?
+            && let Some(reason) = self.lately(conn, plan, now)?
+        {
             return Ok(Some(reason));
         }
         // Stale data can name the wrong people, and only a person can judge whether it does.

@@ -405,7 +405,7 @@ fn decide(tx: &mut Tx<'_>, row: &Row, sending: &Sending) -> Result<Decision> {
         _ if late => Ok(Some(
             "it was due more than 15 minutes ago, so a person must decide".to_owned(),
         )),
-        Some(limits) => limits.judge(conn, plan, sending, now),
+        Some(limits) => limits.judge(conn, id, plan, sending, now),
         None => Err(Error::internal("a policy that sends without limits")),
     })?;
     let mut doubts = written.plan.warnings.join("; ");

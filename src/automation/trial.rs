@@ -69,7 +69,7 @@ pub fn attempt(
         .ok_or_else(|| Error::internal("a policy without words"))?;
     let plan = unattended::planned(conn, ACTOR, incident, &words, sending, now)?;
     let reason = match (&policy.says.limits, policy.says.action) {
-        (Some(limits), PolicyAction::Send) => limits.judge(conn, &plan, sending, now)?,
+        (Some(limits), PolicyAction::Send) => limits.judge(conn, incident, &plan, sending, now)?,
         _ => Some("the policy only creates drafts".to_owned()),
     };
     Ok(Trial {

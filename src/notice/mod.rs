@@ -440,6 +440,27 @@ fn sent_in(conn: &mut Conn, incident: &IncidentId, phase: Phase, episode: i64) -
     Ok(sent > 0)
 }
 
+/// Returns whether the last that was sent about an incident says that it is over. A notice that nobody got, because it was
+/// stopped before, does not count.
+///
+/// # Errors
+/// Database errors.
+pub fn was_said_to_be_over(conn: &mut Conn, incident: &IncidentId) -> Result<bool> {
+    let rows: Vec<Row> = n::table
+        .filter(n::incident_id.eq(incident.as_str()))
+        .filter(n::state.ne(State::Draft.as_str()))
+        .order((n::queued_at.desc(), n::id.desc()))
+        .load(conn)?;
+    for row in rows {
+        let reached = row.state()? != State::Stopped
+            || !counts::in_states(conn, &row.id, &["sent", "bounced"])?.is_empty();
+        if reached {
+            return Ok(matches!(row.phase()?, Phase::Resolution | Phase::Report));
+        }
+    }
+    Ok(false)
+}
+
 /// Returns the number of people who are affected now and to whom neither this notice nor a catch-up of it was
 /// delivered.
 ///

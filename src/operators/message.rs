@@ -78,6 +78,16 @@ impl From<&Incident> for Headline {
     }
 }
 
+impl Headline {
+    /// Returns the same without the mark of a reopened incident, for a text that says so itself.
+    fn plain(&self) -> Headline {
+        Headline {
+            reopened: false,
+            ..self.clone()
+        }
+    }
+}
+
 impl std::fmt::Display for Headline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
@@ -98,10 +108,10 @@ pub struct Facts {
     pub event: OperatorEvent,
     /// The incident.
     pub incident: Headline,
-    /// The first of the other incidents that were opened within the same minute.
+    /// The first of the other incidents that were opened, or reopened, within the same minute.
     #[serde(default)]
     pub others: Vec<Headline>,
-    /// The number of further incidents that were opened within the same minute.
+    /// The number of further incidents that were opened, or reopened, within the same minute.
     #[serde(default)]
     pub more: usize,
     /// The notice.
@@ -214,15 +224,12 @@ impl Facts {
             OperatorEvent::Opened => {
                 let folded = self.others.len() + self.more;
                 let title = match folded {
-                    0 if incident.reopened => {
-                        let plain = Headline {
-                            reopened: false,
-                            ..incident.clone()
-                        };
-                        format!("Incident reopened: {plain}")
-                    }
+                    0 if incident.reopened => format!("Incident reopened: {}", incident.plain()),
                     0 => format!("Incident opened: {incident}"),
-                    _ => format!("{} incidents opened, the first: {incident}", folded + 1),
+                    _ => {
+                        let what = if incident.reopened { "reopened" } else { "opened" };
+                        format!("{} incidents {what}, the first: {}", folded + 1, incident.plain())
+                    }
                 };
                 let mut lines: Vec<String> = std::iter::once(incident)
                     .chain(&self.others)

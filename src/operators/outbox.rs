@@ -43,8 +43,11 @@ const SCHEDULE: [Duration; 5] = [
 const LIFETIME: Duration = Duration::from_secs(6 * 3_600);
 /// How long a claim lasts. It is longer than an attempt can take.
 const LEASE: Duration = Duration::from_secs(300);
-/// An operator gets at most one message about opened incidents within this time.
+/// An operator gets at most one message about opened incidents within this time, and at most one about reopened
+/// incidents.
 const FOLD: Duration = Duration::from_secs(60);
+/// The keys of messages about reopened incidents, as a pattern of SQL. They name the incident and the episode.
+const REOPENED: &str = "opened:%:%";
 
 /// What a message is about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -270,15 +273,26 @@ fn insert(
     Ok(())
 }
 
-/// Stores a message about an opened incident, at most one each minute for each channel. Incidents that are
-/// opened in between are added to the next message, which waits until the minute is over.
+/// Stores a message about an opened or reopened incident. For each channel there is at most one each minute about
+/// opened incidents, and at most one each minute about reopened ones. Incidents that are opened or reopened in
+/// between are added to the next message of their kind, which waits until the minute is over.
+///
+/// The two kinds are apart, so that nobody hears late of a reopening because the incident, or another one, was opened
+/// a moment ago.
 pub(super) fn put_opened(tx: &mut Tx<'_>, operator: &Operator, key: &str, facts: &Facts) -> Result<()> {
     let about = About::Incident(Box::new(facts.clone()));
     for channel in operator.ways() {
-        let last: Option<(MessageId, String, String, i64, Timestamp)> = m::table
+        let of_kind = m::table
             .filter(m::operator_id.eq(operator.id.as_str()))
             .filter(m::channel.eq(channel))
             .filter(m::event.eq(facts.event.as_str()))
+            .into_boxed::<crate::db::Backend>();
+        let of_kind = if facts.incident.reopened {
+            of_kind.filter(m::key.like(REOPENED))
+        } else {
+            of_kind.filter(m::key.not_like(REOPENED))
+        };
+        let last: Option<(MessageId, String, String, i64, Timestamp)> = of_kind
             .order((m::created_at.desc(), m::id.desc()))
             .select((m::id, m::state, m::facts, m::attempts, m::next_attempt_at))
             .first(tx.conn)
