@@ -10,6 +10,7 @@ use actix_web::dev::ServerHandle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use crate::alert::intake::Conditions;
 use crate::alert::lookup::Lookups;
 use crate::alert::provider::sns::Sns;
 use crate::alert::queue::Queue;
@@ -260,6 +261,7 @@ async fn prepare(
         .name
         .clone()
         .unwrap_or_else(|| from.email.domain().to_owned());
+    let conditions = Arc::new(Conditions::new(db.clone()));
     let app = Arc::new(App {
         db: db.clone(),
         links: links.clone(),
@@ -283,7 +285,8 @@ async fn prepare(
         },
         feedback_stats: FeedbackStats::default(),
         sns: Sns::new(config.sns.clone()),
-        intake: Queue::start(db.clone()),
+        intake: Queue::start(conditions.clone()),
+        conditions,
         hooks: Hooks::default(),
         body_grace: config.body_grace,
         refusals: Arc::new(Refusals::new(config.trusted_proxies.clone())),
@@ -350,7 +353,7 @@ async fn start_background(
         db: db.clone(),
         client: Client::new(config.callout_allow)?,
     };
-    let checks = Checks::new(db.clone(), Client::new(config.check_allow)?);
+    let checks = Checks::new(app.conditions.clone(), Client::new(config.check_allow)?);
     let operators = operators::Setup {
         db: db.clone(),
         post,

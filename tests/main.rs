@@ -38,6 +38,7 @@ mod approval_needs_a_second_person;
 mod automation_is_on_its_page;
 mod bounces_reach_the_incident;
 mod checks_ask_by_themselves;
+mod conditions_hold_up_no_write;
 mod deliveries_are_retried_and_given_up;
 mod each_route_declares_its_role;
 mod errors_are_problem_documents;

@@ -12,7 +12,10 @@
 //! each alert.
 //!
 //! A repeat notifies nobody, and each alert that is counted is also stored.
+//!
+//! The conditions of rules, silences and maintenance windows are matched before the transaction (`ahead`).
 
+mod ahead;
 mod ending;
 mod firing;
 pub(super) mod ground;
@@ -28,7 +31,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use serde::Serialize;
 use serde_json::json;
 
-use self::ground::Ground;
+pub(crate) use self::ahead::{Ahead, ROUNDS};
+pub use self::ahead::{Conditions, Prepared, take, take_again, write};
 use self::memory::Memory;
 use self::named::Named;
 use self::row::NewRow;
@@ -42,7 +46,7 @@ use super::messages::Messages;
 use super::order::LastEvent;
 use super::source::{self, Batch, Request};
 use crate::audit::{Action, Actor, Event, Tx};
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::id::{AlertId, IncidentId, QuietId};
 use crate::base::text::one_line;
 use crate::db::dialect::{self, RepeatRow};
@@ -100,6 +104,8 @@ const MOST_SAID: usize = 10;
 pub(crate) struct Body<'b> {
     pub integration: &'b Integration,
     pub batch: &'b Batch,
+    /// What the conditions say about the alerts of the batch.
+    pub ahead: &'b Ahead,
     pub request: &'b Request,
     /// Who sent the body.
     pub actor: Actor,
@@ -108,82 +114,73 @@ pub(crate) struct Body<'b> {
     pub again: bool,
 }
 
-/// Stores one body.
-///
-/// # Errors
-/// `Internal` or `Unavailable` if the database fails. Nothing of the body is stored then.
-pub fn take(tx: &mut Tx<'_>, integration: &Integration, batch: &Batch, request: &Request) -> Result<Taken> {
-    take_one(tx, integration, batch, request, false)
-}
-
-/// Replays one saved request.
-///
-/// # Errors
-/// `Internal` or `Unavailable` if the database fails. Nothing of the body is stored then.
-pub fn take_again(
-    tx: &mut Tx<'_>,
-    integration: &Integration,
-    batch: &Batch,
-    request: &Request,
-) -> Result<Taken> {
-    take_one(tx, integration, batch, request, true)
-}
-
-fn take_one(
-    tx: &mut Tx<'_>,
-    integration: &Integration,
-    batch: &Batch,
-    request: &Request,
-    again: bool,
-) -> Result<Taken> {
-    let body = Body {
-        integration,
-        batch,
-        request,
-        actor: tx.actor.clone(),
-        again,
-    };
-    let taken = take_all(tx, vec![body])?;
-    Ok(taken.into_iter().next().unwrap_or_default())
+/// What became of a body.
+#[derive(Debug)]
+pub(crate) enum Took {
+    /// The body is stored.
+    Taken(Taken),
+    /// Nothing of the body is stored, because its conditions have to be matched again: they were changed, or a
+    /// fingerprint is another one. Then this is the batch with its fingerprints.
+    Outdated(Option<Batch>),
 }
 
 /// Stores bodies one after another and returns one result for each.
 ///
 /// # Errors
 /// `Internal` or `Unavailable` if the database fails. Nothing of any body is stored then.
-pub(crate) fn take_all(tx: &mut Tx<'_>, bodies: Vec<Body<'_>>) -> Result<Vec<Taken>> {
+pub(crate) fn take_all(tx: &mut Tx<'_>, bodies: Vec<Body<'_>>) -> Result<Vec<Took>> {
     // Only one transaction at a time may place alerts. Otherwise two of them could open two incidents for one
     // problem.
     dialect::lock_intake(tx.conn)?;
     let actor = tx.actor.clone();
-    let ground = Ground::read(tx.conn, tx.now)?;
-    let linked = linked(tx, &bodies)?;
-    let bodies: Vec<Body<'_>> = bodies
-        .into_iter()
+    let version = ground::version(tx.conn)?;
+    let present: Vec<bool> = bodies.iter().map(|body| body.ahead.is_of(version)).collect();
+    let mut linked = linked(tx, &bodies, &present)?;
+    let fits: Vec<bool> = bodies
+        .iter()
+        .zip(&present)
         .zip(&linked)
-        .map(|(body, linked)| match linked {
+        .map(|((body, present), linked)| *present && body.ahead.suits(linked.as_ref().unwrap_or(body.batch)))
+        .collect();
+    let fitting: Vec<Body<'_>> = bodies
+        .into_iter()
+        .zip(&fits)
+        .zip(&linked)
+        .filter(|((_, fits), _)| **fits)
+        .map(|((body, _), linked)| match linked {
             Some(batch) => Body { batch, ..body },
             None => body,
         })
         .collect();
-    let mut work = Work::new();
-    work.look_ahead(tx, &bodies)?;
-    for body in bodies {
-        tx.actor = body.actor.clone();
-        work.take(tx, &ground, body)?;
+    let mut taken = Vec::new();
+    if !fitting.is_empty() {
+        let mut work = Work::new();
+        work.look_ahead(tx, &fitting)?;
+        for body in fitting {
+            tx.actor = body.actor.clone();
+            work.take(tx, body)?;
+        }
+        taken = work.finish(tx)?;
+        tx.actor = actor;
     }
-    let taken = work.finish(tx);
-    tx.actor = actor;
-    taken
+    let mut taken = taken.into_iter();
+    fits.iter()
+        .zip(&mut linked)
+        .map(|(fits, linked)| match fits {
+            true => taken.next().map(Took::Taken),
+            false => Some(Took::Outdated(linked.take())),
+        })
+        .map(|took| took.ok_or_else(|| Error::internal("a body without an answer")))
+        .collect()
 }
 
 /// Returns, for each batch whose alerts have several keys, the batch with the fingerprints that these keys
-/// lead to.
-fn linked(tx: &mut Tx<'_>, bodies: &[Body<'_>]) -> Result<Vec<Option<Batch>>> {
+/// lead to. Only the bodies that are `present` are looked at.
+fn linked(tx: &mut Tx<'_>, bodies: &[Body<'_>], present: &[bool]) -> Result<Vec<Option<Batch>>> {
     let mut by_integration: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, body) in bodies.iter().enumerate() {
         let named = body.batch.alerts.iter().any(|alert| !alert.keys.is_empty());
-        if named {
+        if named && present[index] {
             by_integration
                 .entry(body.integration.id.as_str())
                 .or_default()
@@ -290,8 +287,9 @@ impl<'b> Work<'b> {
         Ok(())
     }
 
-    fn take(&mut self, tx: &mut Tx<'_>, ground: &Ground, body: Body<'b>) -> Result<()> {
+    fn take(&mut self, tx: &mut Tx<'_>, body: Body<'b>) -> Result<()> {
         let (integration, batch, again) = (body.integration, body.batch, body.again);
+        let ahead = body.ahead;
         if !batch.ignored.is_empty() {
             let event = Event::new(Action::HookIgnored, "integration", integration.id.as_str());
             let shown: Vec<String> = batch
@@ -332,7 +330,7 @@ impl<'b> Work<'b> {
         for id in fresh {
             self.messages.take(of, id);
         }
-        for alert in &batch.alerts {
+        for (index, alert) in batch.alerts.iter().enumerate() {
             if alert.message_id.as_deref().is_some_and(|id| taken.contains(id)) {
                 let id = alert.message_id.as_deref().unwrap_or_default();
                 let detail = format!("the message {id} was already processed");
@@ -349,7 +347,7 @@ impl<'b> Work<'b> {
                 self.recorded(alert, RecordedReason::Informational, why);
             }
             if alert.firing {
-                let incident = self.fire(tx, ground, integration, alert)?;
+                let incident = self.fire(tx, (ahead, index), integration, alert)?;
                 if let Some(incident) = incident.filter(|_| batch.truncated > 0) {
                     let left = batch.truncated;
                     let text = format!("The sender left out {left} alerts: more resources may be affected");

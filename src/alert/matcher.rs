@@ -4,6 +4,7 @@
 //! `pattern` limits the time that a regular expression can take.
 
 use std::borrow::Cow;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,9 @@ const MOST_VALUES: usize = 500;
 const LONGEST: usize = 1_000;
 /// The number of texts of one field that are examined.
 const MAX_TEXTS: usize = 100;
+/// The time limit for all conditions on the alerts of one body. It is shorter than the time after which a sender
+/// gives up.
+const BODY: Duration = Duration::from_secs(4);
 
 /// Checks the name of a field.
 ///
@@ -165,6 +169,37 @@ impl<'a> Subject<'a> {
     }
 }
 
+/// The time that is left for the conditions on the alerts of one body.
+pub(super) struct Budget {
+    end: Instant,
+    skipped: bool,
+}
+
+impl Budget {
+    /// Starts the time for one body.
+    pub fn of_body() -> Self {
+        Budget {
+            end: Instant::now() + BODY,
+            skipped: false,
+        }
+    }
+
+    /// Returns whether a condition was skipped since the last call, because the time was over.
+    pub fn take_skipped(&mut self) -> bool {
+        std::mem::take(&mut self.skipped)
+    }
+
+    /// Returns the whole time for one body, in seconds.
+    pub fn seconds() -> u64 {
+        BODY.as_secs()
+    }
+
+    fn is_over(&mut self) -> bool {
+        self.skipped |= Instant::now() > self.end;
+        self.skipped
+    }
+}
+
 enum Test {
     In(Vec<String>),
     Matches(Pattern),
@@ -206,19 +241,53 @@ impl Matchers {
         unseen.map(|(field, _)| field.as_str()).collect()
     }
 
-    /// Returns whether all conditions match.
-    pub fn hold(&self, subject: Subject<'_>) -> bool {
+    /// Returns whether all conditions match. A condition that the time is not enough for does not match, and the
+    /// budget says that it was skipped. This can take seconds of processor time, so call it outside of a
+    /// transaction.
+    pub fn hold(&self, subject: Subject<'_>, budget: &mut Budget) -> bool {
         self.0.iter().all(|(field, test)| {
-            subject.values(field).iter().any(|value| match test {
-                // The sources give severities in lower case.
-                Test::In(values) if field == "severity" => {
-                    values.iter().any(|one| one.eq_ignore_ascii_case(value))
+            subject.values(field).iter().any(|value| {
+                if budget.is_over() {
+                    return false;
                 }
-                Test::In(values) => values.iter().any(|one| one == value),
-                Test::Matches(pattern) => pattern.is_whole(value),
+                match test {
+                    // The sources give severities in lower case.
+                    Test::In(values) if field == "severity" => {
+                        values.iter().any(|one| one.eq_ignore_ascii_case(value))
+                    }
+                    Test::In(values) => values.iter().any(|one| one == value),
+                    Test::Matches(pattern) => pattern.is_whole(value),
+                }
             })
         })
     }
+
+    /// Returns whether a condition is about this field.
+    pub fn examine(&self, name: &str) -> bool {
+        self.0.iter().any(|(field, _)| field == name)
+    }
+}
+
+/// Compiles the expressions of matchers that somebody wants to store, on a thread of its own. Compiled expressions are
+/// cached, so the transaction that checks and stores the matchers finds them ready. Expressions that are not valid
+/// are left to that check.
+pub async fn compile_ahead(matchers: &[Matcher]) {
+    let patterns: Vec<(String, String)> = matchers
+        .iter()
+        .take(MOST)
+        .filter_map(|matcher| Some((matcher.field.clone(), matcher.matches.clone()?)))
+        .filter(|(_, pattern)| pattern.chars().count() <= LONGEST)
+        .collect();
+    if patterns.is_empty() {
+        return;
+    }
+    let compiled = tokio::task::spawn_blocking(move || {
+        for (field, pattern) in patterns {
+            let _ = compile(&field, &pattern);
+        }
+    });
+    // Without it the transaction only takes longer.
+    let _ = compiled.await;
 }
 
 /// Compiles a pattern that must match the whole value.

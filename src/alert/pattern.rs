@@ -34,16 +34,17 @@ pub(super) struct Pattern {
 }
 
 impl Pattern {
-    /// Compiles an expression, or takes it from the cache.
+    /// Compiles an expression, or takes it from the cache. The cache also knows which expressions are not valid,
+    /// because it can take long to find this out.
     ///
     /// # Errors
     /// A sentence that says why the expression is not valid or that it is too large.
     pub fn new(pattern: &str, any_case: bool) -> Result<Pattern, String> {
-        static READY: OnceLock<Mutex<HashMap<(bool, String), Pattern>>> = OnceLock::new();
+        static READY: OnceLock<Mutex<HashMap<(bool, String), Result<Pattern, String>>>> = OnceLock::new();
         let key = (any_case, pattern.to_owned());
         let ready = READY.get_or_init(Mutex::default);
         if let Some(known) = ready.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Ok(known.clone());
+            return known.clone();
         }
         let build = |size| {
             RegexBuilder::new(pattern)
@@ -54,18 +55,19 @@ impl Pattern {
                 .build()
         };
         let new = match build(SMALL) {
-            Ok(regex) => Pattern {
+            Ok(regex) => Ok(Pattern {
                 regex,
                 looks_at: SMALL_LOOKS_AT,
-            },
-            Err(_) => Pattern {
-                regex: build(LARGEST).map_err(|error| {
-                    format!(
-                        "is not a regular expression: {}",
-                        one_line(&error.to_string(), 200)
-                    )
-                })?,
-                looks_at: LARGE_LOOKS_AT,
+            }),
+            Err(_) => match build(LARGEST) {
+                Ok(regex) => Ok(Pattern {
+                    regex,
+                    looks_at: LARGE_LOOKS_AT,
+                }),
+                Err(error) => Err(format!(
+                    "is not a regular expression: {}",
+                    one_line(&error.to_string(), 200)
+                )),
             },
         };
         let mut ready = ready.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,7 +75,7 @@ impl Pattern {
             ready.clear();
         }
         ready.insert(key, new.clone());
-        Ok(new)
+        new
     }
 
     /// Returns whether the expression, which is anchored at both ends, matches a text. A text that is too

@@ -7,6 +7,9 @@
 //! success is answered only when the data is on disk.
 //!
 //! A body that cannot be stored does not make the others fail.
+//!
+//! Rules and conditions are matched with a body before it waits. If the conditions change while it waits, it leaves the
+//! queue, is matched again and waits again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,8 +18,9 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 
-use super::intake::{self, Body, Taken};
+use super::intake::{self, Ahead, Body, Conditions, ROUNDS, Taken, Took};
 use super::integration::Integration;
 use super::rules;
 use super::source::{Batch, Request};
@@ -31,7 +35,7 @@ const MOST: usize = 1_024;
 const ROOM: usize = 32 * 1_024;
 /// The number of bodies in one transaction.
 const TOGETHER: usize = 256;
-/// The number of bodies that resource rules examine at the same time.
+/// The number of bodies that rules and conditions examine at the same time.
 const LOOKING: usize = 8;
 /// How long a body waits before its sender is asked to retry. Many senders give up after ten seconds.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -45,18 +49,45 @@ pub enum Answered {
     Changed,
 }
 
-struct Waiting {
-    integration: Arc<Integration>,
+/// A body, and what it holds while it is in this module.
+struct Held {
     batch: Batch,
     request: Request,
-    actor: Actor,
-    answer: oneshot::Sender<Result<Answered>>,
     /// The permits are released when the body is answered.
-    _room: OwnedSemaphorePermit,
+    room: OwnedSemaphorePermit,
+}
+
+/// What the transaction did with a body.
+enum Done {
+    Taken(Taken),
+    Changed,
+    /// Nothing was stored, because the conditions have to be matched again. `version` is the state of the conditions
+    /// that is too old.
+    Outdated {
+        held: Box<Held>,
+        version: Option<i64>,
+    },
+}
+
+/// The same before the transaction is committed.
+enum Answer {
+    Taken(Taken),
+    Changed,
+    /// The batch with other fingerprints, if it has some.
+    Outdated(Option<Batch>),
+}
+
+struct Waiting {
+    integration: Arc<Integration>,
+    held: Held,
+    ahead: Ahead,
+    actor: Actor,
+    answer: oneshot::Sender<Result<Done>>,
 }
 
 /// The queue of this process.
 pub struct Queue {
+    conditions: Arc<Conditions>,
     sender: mpsc::Sender<Waiting>,
     room: Arc<Semaphore>,
     looking: Arc<Semaphore>,
@@ -66,7 +97,8 @@ pub struct Queue {
 
 impl Queue {
     /// Starts the task that stores the bodies. The task ends when the queue is dropped.
-    pub fn start(db: Db) -> Self {
+    pub fn start(conditions: Arc<Conditions>) -> Self {
+        let db = conditions.db().clone();
         let (sender, mut receiver) = mpsc::channel(MOST);
         let writing = Arc::<AtomicUsize>::default();
         let written = writing.clone();
@@ -79,6 +111,7 @@ impl Queue {
             }
         });
         Queue {
+            conditions,
             sender,
             room: Arc::new(Semaphore::new(ROOM)),
             looking: Arc::new(Semaphore::new(LOOKING)),
@@ -127,46 +160,68 @@ impl Queue {
             .clone()
             .try_acquire_many_owned(size)
             .map_err(|_| self.overloaded())?;
-        let batch = self.look(&integration, batch).await?;
-        let (answer, answered) = oneshot::channel();
-        self.sender
-            .try_send(Waiting {
-                integration,
-                batch,
-                request,
-                actor,
-                answer,
-                _room: room,
-            })
-            .map_err(|_| self.overloaded())?;
-        match tokio::time::timeout(PATIENCE, answered).await {
-            Ok(answered) => answered.map_err(Error::internal)?,
-            // The receiver is dropped here. If the transaction has not begun, the body is skipped.
-            Err(_) => Err(self.overloaded()),
+        let mut held = Held { batch, request, room };
+        let end = Instant::now() + PATIENCE;
+        let mut outdated = None;
+        for round in 0.. {
+            let last = round >= ROUNDS;
+            let (batch, ahead) = self.look(&integration, held.batch, outdated, last, end).await?;
+            held.batch = batch;
+            let (answer, answered) = oneshot::channel();
+            self.sender
+                .try_send(Waiting {
+                    integration: integration.clone(),
+                    held,
+                    ahead,
+                    actor: actor.clone(),
+                    answer,
+                })
+                .map_err(|_| self.overloaded())?;
+            match tokio::time::timeout_at(end, answered).await {
+                Ok(answered) => match answered.map_err(Error::internal)?? {
+                    Done::Taken(taken) => return Ok(Answered::Taken(taken)),
+                    Done::Changed => return Ok(Answered::Changed),
+                    Done::Outdated { held: again, version } => (held, outdated) = (*again, version),
+                },
+                // The receiver is dropped here. If the transaction has not begun, the body is skipped.
+                Err(_) => break,
+            }
         }
+        Err(self.overloaded())
     }
 }
 
 impl Queue {
-    /// Runs the resource rules on a body before it waits, outside of the transaction and for a few bodies at
-    /// a time.
-    async fn look(&self, integration: &Arc<Integration>, mut batch: Batch) -> Result<Batch> {
-        if integration
-            .resource_rules
-            .iter()
-            .all(|rule| rule.pattern.is_none())
-        {
-            return Ok(batch);
+    /// Runs the resource rules on a body, and matches the conditions with it, before it waits: outside of the
+    /// transaction and for a few bodies at a time. `outdated` is a state of the conditions that is known to be old.
+    async fn look(
+        &self,
+        integration: &Arc<Integration>,
+        mut batch: Batch,
+        outdated: Option<i64>,
+        last: bool,
+        end: Instant,
+    ) -> Result<(Batch, Ahead)> {
+        let ground = self.conditions.latest(outdated).await?;
+        let now = self.conditions.db().clock().now();
+        let rules = &integration.resource_rules;
+        let found = batch.alerts.iter().all(|alert| alert.found.is_some());
+        if ground.is_empty() && (found || rules.iter().all(|rule| rule.pattern.is_none())) {
+            let ahead = Ahead::of(ground, integration, &batch, now, last);
+            return Ok((batch, ahead));
         }
-        let place = tokio::time::timeout(PATIENCE, self.looking.clone().acquire_owned())
+        let place = tokio::time::timeout_at(end, self.looking.clone().acquire_owned())
             .await
             .map_err(|_| self.overloaded())?
             .map_err(Error::internal)?;
         let integration = integration.clone();
         tokio::task::spawn_blocking(move || {
-            rules::find(&integration.resource_rules, &mut batch);
+            if !found {
+                rules::find(&integration.resource_rules, &mut batch);
+            }
+            let ahead = Ahead::of(ground, &integration, &batch, now, last);
             drop(place);
-            batch
+            (batch, ahead)
         })
         .await
         .map_err(Error::internal)
@@ -198,7 +253,26 @@ async fn commit(db: &Db, mut waiting: Vec<Waiting>) {
     match done {
         Ok(answers) => {
             for (one, answer) in waiting.into_iter().zip(answers) {
-                let _ = one.answer.send(answer);
+                let Waiting {
+                    mut held,
+                    ahead,
+                    answer: sender,
+                    ..
+                } = one;
+                let done = answer.map(|answer| match answer {
+                    Answer::Taken(taken) => Done::Taken(taken),
+                    Answer::Changed => Done::Changed,
+                    Answer::Outdated(linked) => {
+                        if let Some(linked) = linked {
+                            held.batch = linked;
+                        }
+                        Done::Outdated {
+                            held: Box::new(held),
+                            version: ahead.version(),
+                        }
+                    }
+                });
+                let _ = sender.send(done);
             }
         }
         Err(error) => {
@@ -243,15 +317,25 @@ fn current(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<bool>> {
 fn body(one: &Waiting) -> Body<'_> {
     Body {
         integration: &one.integration,
-        batch: &one.batch,
-        request: &one.request,
+        batch: &one.held.batch,
+        ahead: &one.ahead,
+        request: &one.held.request,
         actor: one.actor.clone(),
         again: false,
     }
 }
 
-/// Stores all bodies or none.
-fn together(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<Result<Answered>>> {
+impl Answer {
+    fn of(took: Took) -> Self {
+        match took {
+            Took::Taken(taken) => Answer::Taken(taken),
+            Took::Outdated(linked) => Answer::Outdated(linked),
+        }
+    }
+}
+
+/// Stores all bodies or none. Those whose conditions have to be matched again are left out.
+fn together(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<Result<Answer>>> {
     let current = current(tx, waiting)?;
     let bodies = waiting
         .iter()
@@ -259,31 +343,31 @@ fn together(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<Result<Answered>
         .filter(|(_, current)| **current)
         .map(|(one, _)| body(one))
         .collect();
-    let mut taken = intake::take_all(tx, bodies)?.into_iter();
+    let mut took = intake::take_all(tx, bodies)?.into_iter();
     let answers = current.into_iter().map(|current| {
         if !current {
-            return Ok(Answered::Changed);
+            return Ok(Answer::Changed);
         }
-        let taken = taken.next();
-        taken
-            .map(Answered::Taken)
+        took.next()
+            .map(Answer::of)
             .ok_or_else(|| Error::internal("a body without an answer"))
     });
     Ok(answers.collect())
 }
 
 /// Stores each body in its own savepoint.
-fn one_by_one(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<Result<Answered>>> {
+fn one_by_one(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<Result<Answer>>> {
     let current = current(tx, waiting)?;
     let mut answers = Vec::with_capacity(waiting.len());
     for (one, current) in waiting.iter().zip(current) {
         if !current {
-            answers.push(Ok(Answered::Changed));
+            answers.push(Ok(Answer::Changed));
             continue;
         }
-        let taken = tx.attempt(|tx| intake::take_all(tx, vec![body(one)]))?;
-        answers.push(match taken {
-            Ok(taken) => Ok(Answered::Taken(taken.into_iter().next().unwrap_or_default())),
+        let took = tx.attempt(|tx| intake::take_all(tx, vec![body(one)]))?;
+        answers.push(match took.map(|took| took.into_iter().next()) {
+            Ok(Some(took)) => Ok(Answer::of(took)),
+            Ok(None) => Err(Error::internal("a body without an answer")),
             Err(error) => {
                 tracing::error!(
                     error = error.chain(),

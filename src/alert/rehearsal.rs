@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Status;
 use super::intake::RecordedReason;
-use super::intake::ground::Ground;
+use super::intake::ground::{Ground, Hit};
 use super::intake::memory::{Known, Memory};
 use super::intake::place::{Fate, fate};
 use super::intake::unchanged::unchanged;
@@ -114,13 +114,20 @@ impl Rehearsal {
         }
     }
 
-    /// Returns what would happen to the alert at this index of the body.
-    pub fn tried(&mut self, conn: &mut Conn, index: usize, alert: Alert) -> Result<TriedAlert> {
+    /// Matches the conditions with all alerts of a body, also with those that do not fire.
+    pub fn examine(&self, alerts: &[Alert]) -> Vec<Hit> {
+        self.ground.examine_all(&self.integration, alerts, self.now)
+    }
+
+    /// Returns what would happen to the alert at this index of the body. `hit` is what the conditions say about it.
+    pub fn tried(&mut self, conn: &mut Conn, index: usize, alert: Alert, hit: &Hit) -> Result<TriedAlert> {
         let subject = Subject {
             integration: &self.integration,
             alert: &alert,
         };
-        let judged = self.ground.judge(conn, subject)?;
+        let judged = self
+            .ground
+            .judge(conn, &mut self.memory, self.now, subject, hit)?;
         let known = self
             .memory
             .alert(conn, self.integration.id.as_str(), &alert.fingerprint)?;

@@ -55,6 +55,23 @@ pub(super) fn find(rules: &[ResourceRule], batch: &mut Batch) {
     }
 }
 
+/// Compiles the expressions of resource rules that somebody wants to store, on a thread of its own, so that the
+/// transaction that checks and stores the rules finds them ready. Expressions that are not valid are left to that
+/// check.
+pub async fn compile_ahead(rules: &[ResourceRule]) {
+    let patterns: Vec<String> = rules.iter().filter_map(|rule| rule.pattern.clone()).collect();
+    if patterns.is_empty() {
+        return;
+    }
+    let compiled = tokio::task::spawn_blocking(move || {
+        for pattern in patterns {
+            let _ = Pattern::new(&pattern, false);
+        }
+    });
+    // Without it the transaction only takes longer.
+    let _ = compiled.await;
+}
+
 /// Returns the references of an alert: those that the rules find, one list for each match, and those that the
 /// body itself names as resources.
 pub(super) fn chains(rules: &[ResourceRule], alert: &Alert) -> Vec<Vec<ResourceRef>> {

@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::grouping::{self, NewAlertRule, Policy};
-use super::intake::ground::Ground;
-use super::intake::{self, RecordedReason, Taken};
+use super::intake::ground::{Ground, Stored};
+use super::intake::{self, Conditions, RecordedReason, Taken};
 use super::integration::{self, Integration};
 use super::keys::Keys;
-use super::matcher::Subject;
+use super::matcher::{Budget, Subject};
 use super::rehearsal::{Rehearsal, TriedQuiet, TriedRule, Would};
 use super::rules::{self, ResourceRule};
 use super::source::{self, PersonRef, Request};
 use super::{Status, kept, provider};
-use crate::audit::{Action, Event, Tx};
+use crate::audit::{Action, Actor, Event};
 use crate::base::check::Check;
 use crate::base::code::Code;
 use crate::base::error::{Error, FieldError, Result};
@@ -199,7 +199,7 @@ pub fn read(conn: &mut Conn, id: &IntegrationId, trial: &Trial, now: Timestamp) 
     if let Some(own) = own {
         integration.resource_rules = own.to_vec();
     }
-    let mut ground = Ground::read(conn, now)?;
+    let mut ground = Stored::read(conn, now)?.compile()?;
     if let Some(rules) = instead {
         let ready = (1_i64..)
             .zip(rules)
@@ -237,7 +237,10 @@ pub fn among(
     let integration = takes_alerts(conn, id)?;
     grouping::check(conn, rule)?;
     let request = kept::request(conn, id, body)?;
-    let mut rules = grouping::ready(conn)?;
+    let mut rules = grouping::stored(conn)?
+        .into_iter()
+        .map(grouping::Ready::of)
+        .collect::<Result<Vec<_>>>()?;
     let place = rules.iter().position(|held| Some(&held.rule.id) == of);
     let position = match place {
         Some(place) => rules[place].rule.position,
@@ -255,6 +258,7 @@ pub fn among(
     let holds = batch.map_or_else(
         |_| Vec::new(),
         |batch| {
+            let mut budget = Budget::of_body();
             let subject = |alert| Subject {
                 integration: &integration,
                 alert,
@@ -262,11 +266,11 @@ pub fn among(
             batch
                 .alerts
                 .iter()
-                .map(|alert| alone.holds(subject(alert)))
+                .map(|alert| alone.holds(subject(alert), &mut budget))
                 .collect()
         },
     );
-    let ground = Ground::read(conn, now)?.with_rules(rules);
+    let ground = Stored::read(conn, now)?.compile()?.with_rules(rules);
     Ok(TriedAmong {
         position,
         understood: rehearse(conn, integration, ground, false, &request, now)?,
@@ -304,8 +308,9 @@ fn rehearse(
     rules::find(&integration.resource_rules, &mut batch);
     let mut rehearsal = Rehearsal::new(integration, ground, stored, now);
     let mut alerts = Vec::new();
-    for alert in batch.alerts {
-        alerts.push(rehearsal.tried(conn, alerts.len(), alert)?);
+    let hits = rehearsal.examine(&batch.alerts);
+    for (alert, hit) in batch.alerts.into_iter().zip(&hits) {
+        alerts.push(rehearsal.tried(conn, alerts.len(), alert, hit)?);
     }
     Ok(Understood {
         accepted: true,
@@ -341,20 +346,64 @@ fn asked(trial: &Trial, method: String) -> Request {
     request
 }
 
-/// Replays a saved request, as if it arrived now.
+/// A saved request that was read to be replayed.
+struct Replayed {
+    integration: Integration,
+    request: Request,
+    batch: source::Batch,
+}
+
+/// Replays a saved request, as if it arrived now. The body is parsed and examined outside of the transaction.
 ///
 /// # Errors
 /// `NotFound` if the integration or the saved request does not exist. `Invalid` if the body is still not in
-/// the format of the source. `Conflict` if the integration is deleted.
-pub fn replay(tx: &mut Tx<'_>, id: &IntegrationId, body: i64) -> Result<Taken> {
-    let integration = takes_alerts(tx.conn, id)?;
-    if integration.gone_at.is_some() {
-        return Err(Error::Conflict("the integration is deleted".to_owned()).code(Code::IntegrationEnded));
-    }
-    let request = kept::request(tx.conn, id, body)?;
-    let mut batch = source::parse(&integration.source, integration.mapping.as_ref(), &request)
-        .map_err(|(pointer, detail)| Error::invalid(format!("/body{pointer}"), detail))?;
-    rules::find(&integration.resource_rules, &mut batch);
-    tx.record(Event::new(Action::HookReplayed, "integration", id.as_str()).after(json!({"body": body})));
-    intake::take_again(tx, &integration, &batch, &request)
+/// the format of the source. `Conflict` if the integration is deleted, or is changed at this moment.
+pub async fn replay(conditions: &Conditions, actor: &Actor, id: &IntegrationId, body: i64) -> Result<Taken> {
+    let asked = id.clone();
+    let (integration, request) = conditions
+        .db()
+        .read(move |conn| {
+            let integration = takes_alerts(conn, &asked)?;
+            if integration.gone_at.is_some() {
+                return Err(ended());
+            }
+            Ok((integration, kept::request(conn, &asked, body)?))
+        })
+        .await?;
+    let replayed = tokio::task::spawn_blocking(move || {
+        let mut batch = source::parse(&integration.source, integration.mapping.as_ref(), &request)
+            .map_err(|(pointer, detail)| Error::invalid(format!("/body{pointer}"), detail))?;
+        rules::find(&integration.resource_rules, &mut batch);
+        Ok::<_, Error>(Replayed {
+            integration,
+            request,
+            batch,
+        })
+    })
+    .await
+    .map_err(Error::internal)??;
+    intake::write(conditions, actor, move |tx, prepared| {
+        let Replayed {
+            integration,
+            request,
+            batch,
+        } = &replayed;
+        let id = &integration.id;
+        let present = integration::get(tx.conn, id)?;
+        if present.gone_at.is_some() {
+            return Err(ended());
+        }
+        if present.version != integration.version {
+            let detail = "the integration was changed at this moment; please try again";
+            return Err(Error::Conflict(detail.to_owned()));
+        }
+        let event = Event::new(Action::HookReplayed, "integration", id.as_str());
+        tx.record(event.after(json!({"body": body})));
+        intake::take_again(tx, prepared, integration, batch, request)
+    })
+    .await
+}
+
+fn ended() -> Error {
+    Error::Conflict("the integration is deleted".to_owned()).code(Code::IntegrationEnded)
 }

@@ -139,7 +139,7 @@ pub(super) fn clear_postgres(target: &mut PgConnection, file: &mut SqliteConnect
     target.batch_execute(
         "DROP TABLE IF EXISTS __diesel_schema_migrations; DROP FUNCTION IF EXISTS candor_refuse, \
          candor_account_history, candor_person_history, candor_resource_history, candor_member_history, \
-         candor_collaborator_history",
+         candor_collaborator_history, candor_conditions_changed",
     )?;
     Ok(())
 }

@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, get, post, web};
 
 use super::problem::Answer;
 use super::refusals::Door;
+use crate::alert::intake::{self, Prepared};
 use crate::audit::{Actor, Tx};
 use crate::base::error::Error;
 use crate::http::App;
@@ -60,7 +61,7 @@ async fn take(
     app: &App,
     req: &HttpRequest,
     token: String,
-    what: fn(&mut Tx<'_>, &str) -> Result<(), Error>,
+    what: fn(&mut Tx<'_>, &Prepared, &str) -> Result<(), Error>,
 ) -> Answer<HttpResponse> {
     let now = app.clock().now();
     let known = if app.refusals.suspects(req, now) {
@@ -73,7 +74,10 @@ async fn take(
     let taken = match known {
         Ok(()) => {
             let beats = Actor::system("heartbeats");
-            app.db.write(&beats, move |tx| what(tx, &token)).await
+            intake::write(&app.conditions, &beats, move |tx, prepared| {
+                what(tx, prepared, &token)
+            })
+            .await
         }
         Err(error) => Err(error),
     };

@@ -9,6 +9,7 @@ use super::memo::Memo;
 use super::metrics::{FeedbackStats, HttpStats};
 use super::pages::Pages;
 use super::refusals::Refusals;
+use crate::alert::intake::Conditions;
 use crate::alert::provider::sns::Sns;
 use crate::alert::queue::Queue;
 use crate::auth::Links;
@@ -53,6 +54,8 @@ pub struct App {
     pub feedback_stats: FeedbackStats,
     /// Verifies the messages of Amazon SNS.
     pub sns: Sns,
+    /// The conditions of alert rules, silences and maintenance windows, as they were read last.
+    pub conditions: Arc<Conditions>,
     /// The queue of alerts that wait to be stored.
     pub intake: Queue,
     /// The cache of integrations whose hooks were used.

@@ -95,18 +95,37 @@ fn parsed(phase: Phase, id: &str, source: impl FnOnce() -> Result<Source>) -> Re
     Ok(template)
 }
 
-/// Parses and checks the template of a stored version.
+/// A stored version that is not parsed yet.
+pub struct StoredTemplate {
+    phase: Phase,
+    id: String,
+    source: Source,
+}
+
+/// Reads a stored version. It is parsed afterwards, outside of the transaction.
 ///
 /// # Errors
-/// An error, if the version is not stored or does not render any more.
-pub fn load(conn: &mut Conn, phase: Phase, id: &str) -> Result<Arc<Template>> {
-    parsed(phase, id, || {
-        let (subject, text, html) = t::table
-            .find(id)
-            .select((t::subject, t::body_text, t::body_html))
-            .first(conn)?;
-        Ok(Source { subject, text, html })
+/// An error, if the version is not stored.
+pub fn load(conn: &mut Conn, phase: Phase, id: &str) -> Result<StoredTemplate> {
+    let (subject, text, html) = t::table
+        .find(id)
+        .select((t::subject, t::body_text, t::body_html))
+        .first(conn)?;
+    Ok(StoredTemplate {
+        phase,
+        id: id.to_owned(),
+        source: Source { subject, text, html },
     })
+}
+
+impl StoredTemplate {
+    /// Parses and checks it, unless that was done a moment ago. This takes the processor for a while.
+    ///
+    /// # Errors
+    /// `Invalid` if it does not render any more.
+    pub fn compile(self) -> Result<Arc<Template>> {
+        parsed(self.phase, &self.id, || Ok(self.source))
+    }
 }
 
 impl TemplateView {

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::check::{CheckResult, CheckState, alarm, row};
 use super::without_query;
+use crate::alert::intake::Prepared;
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::Result;
 use crate::base::id::CheckId;
@@ -15,7 +16,13 @@ use crate::db::schema::checks as c;
 
 /// Stores the result of a request, and sends an alert to the intake if the check starts or stops failing, or
 /// still fails.
-pub(super) fn record(tx: &mut Tx<'_>, id: &CheckId, version: i64, result: &CheckResult) -> Result<()> {
+pub(super) fn record(
+    tx: &mut Tx<'_>,
+    prepared: &Prepared,
+    id: &CheckId,
+    version: i64,
+    result: &CheckResult,
+) -> Result<()> {
     let row = row(tx.conn, id)?;
     // The check was changed, paused or deleted while the request ran, so the result does not count.
     if row.version != version || row.gone_at.is_some() {
@@ -67,12 +74,14 @@ pub(super) fn record(tx: &mut Tx<'_>, id: &CheckId, version: i64, result: &Check
         );
         super::tell(
             tx,
+            prepared,
             &alarm(&row, &given, true, format!("Check failed: {name}"), text, since),
         )?
     } else if changed && before == CheckState::Down {
         let text = String::new();
         super::tell(
             tx,
+            prepared,
             &alarm(
                 &row,
                 &given,

@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::alert::intake;
+use crate::alert::intake::{self, Prepared};
 use crate::alert::integration::{self, Integration};
 use crate::alert::source::{self, Request};
 use crate::audit::{Action, Event, Tx};
@@ -89,8 +89,9 @@ struct Alarm<'a> {
     at: Timestamp,
 }
 
-/// Sends an alert to the intake, in the format of the source `generic`. Returns its incident.
-fn tell(tx: &mut Tx<'_>, alarm: &Alarm<'_>) -> Result<Option<IncidentId>> {
+/// Sends an alert to the intake, in the format of the source `generic`. Returns its incident. `prepared` is from
+/// [`intake::write`].
+fn tell(tx: &mut Tx<'_>, prepared: &Prepared, alarm: &Alarm<'_>) -> Result<Option<IncidentId>> {
     let integration = builtin(tx, alarm.kind)?;
     let status = if alarm.firing { "firing" } else { "resolved" };
     let when = if alarm.firing { "started_at" } else { "ended_at" };
@@ -105,7 +106,7 @@ fn tell(tx: &mut Tx<'_>, alarm: &Alarm<'_>) -> Result<Option<IncidentId>> {
     for alert in &mut batch.alerts {
         alert.event_at = None;
     }
-    let taken = intake::take(tx, &integration, &batch, &request)?;
+    let taken = intake::take(tx, prepared, &integration, &batch, &request)?;
     let incidents = taken.opened.into_iter().chain(taken.attached);
     Ok(incidents.map(|incident| incident.id).next())
 }
@@ -150,7 +151,8 @@ fn release(tx: &mut Tx<'_>, alarm: &Alarm<'_>) -> Result<()> {
     if let Some(incident) = incident {
         timeline::note(tx, &incident, timeline::Kind::Note, tx.now, &alarm.title)?;
     }
-    tell(tx, alarm)?;
+    // No condition is asked about the end of an alert.
+    tell(tx, &Prepared::default(), alarm)?;
     Ok(())
 }
 

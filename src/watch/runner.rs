@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::check::{CheckMethod, CheckResult, NewCheck, Row};
 use super::{answer, given, silence};
+use crate::alert::intake::{self, Conditions};
 use crate::audit::Actor;
 use crate::base::error::Result;
 use crate::base::id::CheckId;
@@ -36,7 +37,7 @@ const AWAY: Duration = Duration::from_secs(30);
 
 /// Requests the URLs of checks and finds overdue heartbeats.
 pub struct Checks {
-    db: Db,
+    conditions: Arc<Conditions>,
     client: Arc<Client>,
     running: JoinSet<()>,
     /// When heartbeats were last examined.
@@ -45,9 +46,9 @@ pub struct Checks {
 
 impl Checks {
     /// Creates the service. `client` makes the requests.
-    pub fn new(db: Db, client: Client) -> Checks {
+    pub fn new(conditions: Arc<Conditions>, client: Client) -> Checks {
         Checks {
-            db,
+            conditions,
             client: Arc::new(client),
             running: JoinSet::new(),
             listened: Instant::now(),
@@ -66,14 +67,15 @@ impl Service for Checks {
             }
         }
         let away = self.listened.elapsed() > AWAY;
-        let listened = listen(&self.db, away).await;
+        let listened = listen(&self.conditions, away).await;
         if listened.is_ok() {
             self.listened = Instant::now();
         }
         // Checks are requested even where heartbeats cannot be examined.
         let room = AT_ONCE - self.running.len().min(AT_ONCE);
-        for due in claim(&self.db, room).await? {
-            self.running.spawn(ask(self.db.clone(), self.client.clone(), due));
+        for due in claim(self.conditions.db(), room).await? {
+            self.running
+                .spawn(ask(self.conditions.clone(), self.client.clone(), due));
         }
         listened?;
         Ok(Next::Wait)
@@ -85,13 +87,14 @@ impl Service for Checks {
     }
 }
 
-async fn listen(db: &Db, away: bool) -> Result<()> {
+async fn listen(conditions: &Conditions, away: bool) -> Result<()> {
     if away {
+        let db = conditions.db();
         let now = db.clock().now();
         db.transaction(move |conn| silence::grant(conn, now)).await?;
         return Ok(());
     }
-    silence::look(db).await
+    silence::look(conditions).await
 }
 
 /// A check whose request is due.
@@ -143,9 +146,9 @@ fn due(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Vec<Row>> {
 }
 
 /// Makes the request of a check and stores the result.
-async fn ask(db: Db, client: Arc<Client>, due: Due) {
+async fn ask(conditions: Arc<Conditions>, client: Arc<Client>, due: Due) {
     let Due { id, version, given } = due;
-    let at = db.clock().now();
+    let at = conditions.db().clock().now();
     let look = Look {
         method: match given.method {
             CheckMethod::Get => Method::GET,
@@ -171,11 +174,11 @@ async fn ask(db: Db, client: Arc<Client>, due: Due) {
         certificate_expires_at: seen.and_then(|seen| seen.certificate_expires_at),
     };
     let shown = id.clone();
-    let recorded = db
-        .write(&Actor::system("checks"), move |tx| {
-            answer::record(tx, &id, version, &result)
-        })
-        .await;
+    let by = Actor::system("checks");
+    let recorded = intake::write(&conditions, &by, move |tx, prepared| {
+        answer::record(tx, prepared, &id, version, &result)
+    })
+    .await;
     if let Err(error) = recorded {
         tracing::warn!(check = %shown, error = error.chain(), "what a check found could not be recorded");
     }

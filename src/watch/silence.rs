@@ -10,13 +10,14 @@ use diesel::sql_types::{BigInt, Text};
 use serde_json::json;
 
 use super::heartbeat::{HeartbeatState, Row, alarm, patience};
+use crate::alert::intake::{self, Conditions, Prepared};
 use crate::audit::{Action, Actor, Event, Tx};
 use crate::auth::hash_secret;
 use crate::base::error::{Error, Result};
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
+use crate::db::Conn;
 use crate::db::schema::heartbeats as h;
-use crate::db::{Conn, Db};
 
 fn record_state(tx: &mut Tx<'_>, row: &Row, after: HeartbeatState, incident: Option<&IncidentId>) {
     let event = Event::new(Action::HeartbeatState, "heartbeat", row.id.as_str())
@@ -40,7 +41,7 @@ pub fn known(conn: &mut Conn, token: &str) -> Result<()> {
 ///
 /// # Errors
 /// `NotFound` if no heartbeat has this token, or if it is deleted.
-pub fn beat(tx: &mut Tx<'_>, token: &str) -> Result<()> {
+pub fn beat(tx: &mut Tx<'_>, prepared: &Prepared, token: &str) -> Result<()> {
     let hash = hash_secret(token);
     let beaten = diesel::sql_query(
         "UPDATE heartbeats SET beats = beats + 1, last_beat_at = $1, \
@@ -73,7 +74,11 @@ pub fn beat(tx: &mut Tx<'_>, token: &str) -> Result<()> {
     if matches!(state, HeartbeatState::Silent | HeartbeatState::Failed) {
         let title = format!("Heartbeat received again: {}", row.name);
         let now = tx.now;
-        super::tell(tx, &alarm(&row, &given, false, title, String::new(), now))?;
+        super::tell(
+            tx,
+            prepared,
+            &alarm(&row, &given, false, title, String::new(), now),
+        )?;
     }
     record_state(tx, &row, HeartbeatState::Up, None);
     Ok(())
@@ -83,7 +88,7 @@ pub fn beat(tx: &mut Tx<'_>, token: &str) -> Result<()> {
 ///
 /// # Errors
 /// `NotFound` if no heartbeat has this token, or if it is deleted.
-pub fn fail(tx: &mut Tx<'_>, token: &str) -> Result<()> {
+pub fn fail(tx: &mut Tx<'_>, prepared: &Prepared, token: &str) -> Result<()> {
     let row = by_hash(tx.conn, &hash_secret(token))?;
     let given = row.given()?;
     let changed = row.state()? != HeartbeatState::Failed;
@@ -98,7 +103,7 @@ pub fn fail(tx: &mut Tx<'_>, token: &str) -> Result<()> {
     let title = format!("Job failed: {}", row.name);
     let text = "The job itself reported the failure.".to_owned();
     let now = tx.now;
-    let incident = super::tell(tx, &alarm(&row, &given, true, title, text, now))?;
+    let incident = super::tell(tx, prepared, &alarm(&row, &given, true, title, text, now))?;
     if changed {
         record_state(tx, &row, HeartbeatState::Failed, incident.as_ref());
     }
@@ -128,7 +133,8 @@ pub fn grant(conn: &mut Conn, now: Timestamp) -> Result<usize> {
 
 /// Finds heartbeats whose beat is missing, and sends the alerts again of those that are still silent or
 /// failed.
-pub(super) async fn look(db: &Db) -> Result<()> {
+pub(super) async fn look(conditions: &Conditions) -> Result<()> {
+    let db = conditions.db();
     let now = db.clock().now();
     let found = db
         .read(move |conn| {
@@ -146,16 +152,16 @@ pub(super) async fn look(db: &Db) -> Result<()> {
         .await?;
     for row in found {
         let by = Actor::system("heartbeats");
-        db.write(&by, move |tx| match row.state()? {
-            HeartbeatState::Up => falls_silent(tx, &row),
-            _ => is_silent_still(tx, &row),
+        intake::write(conditions, &by, move |tx, prepared| match row.state()? {
+            HeartbeatState::Up => falls_silent(tx, prepared, &row),
+            _ => is_silent_still(tx, prepared, &row),
         })
         .await?;
     }
     Ok(())
 }
 
-fn silence(tx: &mut Tx<'_>, row: &Row) -> Result<Option<IncidentId>> {
+fn silence(tx: &mut Tx<'_>, prepared: &Prepared, row: &Row) -> Result<Option<IncidentId>> {
     let given = row.given()?;
     let last = row.last_beat_at.unwrap_or(tx.now);
     let missed = last.plus(Duration::from_secs(row.every_seconds.unsigned_abs()));
@@ -164,10 +170,10 @@ fn silence(tx: &mut Tx<'_>, row: &Row) -> Result<Option<IncidentId>> {
         "The last heartbeat arrived at {last}. One is expected every {} s, with a grace period of {} s.",
         row.every_seconds, row.grace_seconds
     );
-    super::tell(tx, &alarm(row, &given, true, title, text, missed))
+    super::tell(tx, prepared, &alarm(row, &given, true, title, text, missed))
 }
 
-fn falls_silent(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
+fn falls_silent(tx: &mut Tx<'_>, prepared: &Prepared, row: &Row) -> Result<()> {
     // Change nothing if a beat arrived in the meantime, or if another process was first.
     let mine = diesel::update(
         h::table
@@ -186,12 +192,12 @@ fn falls_silent(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
     if mine == 0 {
         return Ok(());
     }
-    let incident = silence(tx, row)?;
+    let incident = silence(tx, prepared, row)?;
     record_state(tx, row, HeartbeatState::Silent, incident.as_ref());
     Ok(())
 }
 
-fn is_silent_still(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
+fn is_silent_still(tx: &mut Tx<'_>, prepared: &Prepared, row: &Row) -> Result<()> {
     let mine = diesel::update(
         h::table
             .find(row.id.as_str())
@@ -202,7 +208,7 @@ fn is_silent_still(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
     .set(h::told_at.eq(Some(tx.now)))
     .execute(tx.conn)?;
     if mine == 1 && row.state()? == HeartbeatState::Silent {
-        silence(tx, row)?;
+        silence(tx, prepared, row)?;
     } else if mine == 1 {
         let given = row.given()?;
         let (title, text) = (
@@ -210,7 +216,7 @@ fn is_silent_still(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
             "The job itself reported the failure.".to_owned(),
         );
         let since = row.changed_at.unwrap_or(tx.now);
-        super::tell(tx, &alarm(row, &given, true, title, text, since))?;
+        super::tell(tx, prepared, &alarm(row, &given, true, title, text, since))?;
     }
     Ok(())
 }

@@ -41,7 +41,8 @@ pub fn check(conn: &mut Conn, new: &NewAlertRule) -> Result<()> {
 /// `Invalid` with one error for each wrong field. `Conflict` if there are already 500 rules.
 pub fn create(tx: &mut Tx<'_>, new: &NewAlertRule) -> Result<AlertRule> {
     check(tx.conn, new)?;
-    // The lock ensures that two requests at the same time do not get the same position.
+    // The lock ensures that two requests at the same time do not get the same position. Each change of the rules
+    // takes it first: a change of several rows must not wait for one that waits for the counter of the changes.
     dialect::lock_intake(tx.conn)?;
     let (held, last): (i64, Option<i64>) = (
         r::table
@@ -120,6 +121,7 @@ fn there(tx: &mut Tx<'_>, id: &AlertRuleId) -> Result<AlertRule> {
 /// # Errors
 /// `NotFound` if the rule does not exist or is deleted. `Invalid` with one error for each wrong field.
 pub fn replace(tx: &mut Tx<'_>, id: &AlertRuleId, new: &NewAlertRule) -> Result<AlertRule> {
+    dialect::lock_intake(tx.conn)?;
     let before = there(tx, id)?;
     check(tx.conn, new)?;
     let after = AlertRule {
@@ -152,6 +154,7 @@ pub fn replace(tx: &mut Tx<'_>, id: &AlertRuleId, new: &NewAlertRule) -> Result<
 /// # Errors
 /// `NotFound` if the rule does not exist or is already deleted.
 pub fn delete(tx: &mut Tx<'_>, id: &AlertRuleId) -> Result<()> {
+    dialect::lock_intake(tx.conn)?;
     let before = there(tx, id)?;
     diesel::update(r::table.find(id.as_str()))
         .set((r::gone_at.eq(Some(tx.now)), r::updated_at.eq(tx.now)))

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::matcher::{self, Matcher, Matchers, Subject};
+use super::matcher::{self, Budget, Matcher, Matchers, Subject};
 use super::source;
 use crate::base::check::Check;
 use crate::base::enums::word_enum;
@@ -282,10 +282,15 @@ impl Ready {
         Ok(Ready { rule, matchers })
     }
 
-    /// Returns whether the rule matches an alert.
-    pub fn holds(&self, subject: Subject<'_>) -> bool {
+    /// Returns whether the rule matches an alert, as far as the time is enough.
+    pub fn holds(&self, subject: Subject<'_>, budget: &mut Budget) -> bool {
         let of = self.rule.integration.as_ref();
-        of.is_none_or(|id| *id == subject.integration.id) && self.matchers.hold(subject)
+        of.is_none_or(|id| *id == subject.integration.id) && self.matchers.hold(subject, budget)
+    }
+
+    /// Returns whether a condition of the rule is about this field.
+    pub fn examines(&self, field: &str) -> bool {
+        self.matchers.examine(field)
     }
 
     /// Returns the fields with a value that is too long for its regular expression.
@@ -373,13 +378,13 @@ impl Group {
     }
 }
 
-/// Returns all alert rules that are not deleted, in order, with their compiled matchers.
-pub(super) fn ready(conn: &mut Conn) -> Result<Vec<Ready>> {
+/// Returns all alert rules that are not deleted, in order.
+pub(super) fn stored(conn: &mut Conn) -> Result<Vec<AlertRule>> {
     r::table
         .filter(r::gone_at.is_null())
         .order((r::position, r::id))
         .load::<Row>(conn)?
         .into_iter()
-        .map(|row| Ready::of(row.view()?))
+        .map(Row::view)
         .collect()
 }

@@ -8,7 +8,8 @@ use diesel::prelude::*;
 use serde_json::json;
 
 use super::Work;
-use super::ground::{Ground, Judged};
+use super::ahead::Ahead;
+use super::ground::Judged;
 use super::memory::Known;
 use super::named::Named;
 use super::place::{Fate, fate};
@@ -25,16 +26,19 @@ use crate::db::schema::{alert_groups as g, alert_references as ar, alerts as a};
 use crate::incident::{self, NewIncident, StatusChange, timeline};
 
 impl<'b> Work<'b> {
-    /// Stores an alert that fires. Returns the incident that the alert is in, or None if the alert is only
+    /// Stores an alert that fires. `ahead` is what the conditions say about the alerts of the body, and `index` is
+    /// the place of this one among them. Returns the incident that the alert is in, or None if the alert is only
     /// recorded.
     pub(super) fn fire(
         &mut self,
         tx: &mut Tx<'_>,
-        ground: &Ground,
+        (ahead, index): (&'b Ahead, usize),
         integration: &'b Integration,
         alert: &'b Alert,
     ) -> Result<Option<IncidentId>> {
-        let judged = ground.judge(tx.conn, Subject { integration, alert })?;
+        let (ground, hit) = ahead.hit(index)?;
+        let subject = Subject { integration, alert };
+        let judged = ground.judge(tx.conn, &mut self.memory, tx.now, subject, hit)?;
         let known = self
             .memory
             .alert(tx.conn, integration.id.as_str(), &alert.fingerprint)?;
@@ -229,7 +233,7 @@ impl<'b> Work<'b> {
         judged: &Judged<'_>,
         mut known: Known,
     ) -> Result<()> {
-        let notes: Vec<&String> = alert.notes.iter().chain(&judged.notes).collect();
+        let notes: Vec<&String> = alert.notes.iter().chain(judged.notes).collect();
         if !notes.is_empty() {
             self.insert_fresh(tx)?;
             diesel::update(a::table.find(known.id.as_str()))

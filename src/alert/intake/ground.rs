@@ -1,24 +1,103 @@
-//! Reads what decides about alerts: the alert rules, the silences and the maintenance windows. They are read
-//! once for many alerts.
+//! What decides about alerts: the alert rules, the silences and the maintenance windows. They are read once for
+//! many alerts.
+//!
+//! A decision has two parts. `examine` matches the conditions. This can take seconds of processor time and needs
+//! no database, so it happens before the transaction. `judge` makes the decision from it inside the transaction.
 
-use crate::alert::grouping::{self, Group, Policy};
-use crate::alert::matcher::Subject;
-use crate::alert::quiet::{self, Kind, Named, Quiet};
+use std::time::Duration;
+
+use diesel::prelude::*;
+
+use super::memory::Memory;
+use crate::alert::grouping::{self, AlertRule, Group, Policy};
+use crate::alert::integration::Integration;
+use crate::alert::matcher::{Budget, Subject};
+use crate::alert::quiet::{self, Kind, Quiet};
+use crate::alert::source::Alert;
 use crate::alert::{rules, source};
 use crate::base::error::Result;
 use crate::base::text::one_line;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
+use crate::db::schema::counters as c;
 use crate::directory::ResourceRef;
 use crate::incident::Severity;
 
 /// The number of notes on one alert about conditions that did not examine it.
 const MOST_NOTES: usize = 10;
+/// The counter of the changes of alert rules, silences and maintenance windows.
+const VERSION: &str = "alert_conditions";
+/// How long a read state can be used. It contains what has not ended when it was read, so it grows old without a
+/// change.
+const FRESH: Duration = Duration::from_secs(3_600);
+
+/// The stored alert rules, silences and maintenance windows. Their expressions are not compiled yet.
+pub(in crate::alert) struct Stored {
+    version: i64,
+    read_at: Timestamp,
+    rules: Vec<AlertRule>,
+    quiets: Vec<Quiet>,
+}
+
+impl Stored {
+    /// Reads the rules, and the silences and maintenance windows that have not ended.
+    pub fn read(conn: &mut Conn, now: Timestamp) -> Result<Self> {
+        Ok(Stored {
+            version: version(conn)?,
+            read_at: now,
+            rules: grouping::stored(conn)?,
+            quiets: quiet::stored(conn, now)?,
+        })
+    }
+
+    /// Compiles the expressions. This can take seconds of processor time, so call it outside of a transaction.
+    pub fn compile(self) -> Result<Ground> {
+        let rules: Vec<_> = self
+            .rules
+            .into_iter()
+            .map(grouping::Ready::of)
+            .collect::<Result<_>>()?;
+        let quiets: Vec<_> = self
+            .quiets
+            .into_iter()
+            .map(quiet::Ready::of)
+            .collect::<Result<_>>()?;
+        Ok(Ground {
+            version: self.version,
+            read_at: self.read_at,
+            rules,
+            quiets,
+        })
+    }
+}
+
+/// Returns the number of changes of alert rules, silences and maintenance windows. As long as it is the same, what
+/// was read before is still true.
+pub(in crate::alert) fn version(conn: &mut Conn) -> Result<i64> {
+    let version: Option<i64> = c::table.find(VERSION).select(c::value).first(conn).optional()?;
+    Ok(version.unwrap_or_default())
+}
 
 /// The alert rules, silences and maintenance windows that decide about alerts.
 pub(in crate::alert) struct Ground {
+    version: i64,
+    read_at: Timestamp,
     rules: Vec<grouping::Ready>,
     quiets: Vec<quiet::Ready>,
+}
+
+/// What the conditions say about one alert.
+#[derive(Clone, Debug)]
+pub(in crate::alert) struct Hit {
+    /// The fingerprint with which the conditions were matched.
+    fingerprint: String,
+    /// The index of the first alert rule that matches.
+    rule: Option<usize>,
+    /// The indexes of the silences and maintenance windows whose conditions match, in order. The list ends with the
+    /// first that names no resources, because it covers the alert in any case.
+    quiets: Vec<usize>,
+    /// Conditions that did not examine the alert, with the reason.
+    notes: Vec<String>,
 }
 
 /// The decision about one alert.
@@ -35,8 +114,8 @@ pub(in crate::alert) struct Judged<'g> {
     pub severity: Severity,
     /// The references of the alert, and the resources that the rule adds.
     pub chains: Vec<Vec<ResourceRef>>,
-    /// Conditions that did not examine the alert because its texts are too long for them.
-    pub notes: Vec<String>,
+    /// Conditions that did not examine the alert, with the reason.
+    pub notes: &'g [String],
 }
 
 impl Judged<'_> {
@@ -51,52 +130,146 @@ impl Judged<'_> {
     }
 }
 
-struct Chains<'c> {
-    chains: &'c [Vec<ResourceRef>],
-    hit: Option<Vec<i64>>,
-}
-
-impl Named for Chains<'_> {
-    fn hit(&mut self, conn: &mut Conn) -> Result<Vec<i64>> {
-        if self.hit.is_none() {
-            self.hit = Some(rules::resolve(conn, self.chains)?.hit);
-        }
-        Ok(self.hit.clone().unwrap_or_default())
-    }
-}
-
 impl Ground {
-    /// Reads the rules, and the silences and maintenance windows that apply now.
-    pub fn read(conn: &mut Conn, now: Timestamp) -> Result<Self> {
-        Ok(Ground {
-            rules: grouping::ready(conn)?,
-            quiets: quiet::ready(conn, now)?,
-        })
-    }
-
     /// Returns the same with these rules instead of the stored ones.
     pub fn with_rules(self, rules: Vec<grouping::Ready>) -> Self {
         Ground { rules, ..self }
     }
 
-    /// Decides about one alert.
-    pub fn judge<'g>(&'g self, conn: &mut Conn, subject: Subject<'_>) -> Result<Judged<'g>> {
+    /// Returns the number of changes that had happened when this was read.
+    pub fn version(&self) -> i64 {
+        self.version
+    }
+
+    /// Returns whether this can be used now, unless something changed.
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        self.read_at <= now && self.read_at.plus(FRESH) > now
+    }
+
+    /// Returns whether there are no conditions, so that to match them takes no time.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty() && self.quiets.is_empty()
+    }
+
+    /// Returns whether what was said about an alert is true for the same alert with this fingerprint. A fingerprint
+    /// is replaced inside the transaction if the alert has several keys.
+    pub fn suits(&self, hit: &Hit, alert: &Alert) -> bool {
+        let examined = || {
+            let rules = self.rules.iter().any(|rule| rule.examines("fingerprint"));
+            rules || self.quiets.iter().any(|quiet| quiet.examines("fingerprint"))
+        };
+        hit.fingerprint == alert.fingerprint || !examined()
+    }
+
+    /// Matches the conditions with the alerts of one body that fire. Returns one result for each alert, and None for
+    /// an alert that does not fire, because no condition is asked about it. This can take seconds of processor time,
+    /// so call it outside of a transaction. The time for a body is limited: if it is over, no rule, silence or
+    /// maintenance window is applied to the alerts that are left, and their notes say so.
+    pub fn examine(&self, integration: &Integration, alerts: &[Alert], now: Timestamp) -> Vec<Option<Hit>> {
+        let fires = |alert: &Alert| alert.firing;
+        self.examine_if(integration, alerts, now, fires).collect()
+    }
+
+    /// The same for all alerts, also for those that do not fire.
+    pub fn examine_all(&self, integration: &Integration, alerts: &[Alert], now: Timestamp) -> Vec<Hit> {
+        self.examine_if(integration, alerts, now, |_| true)
+            .flatten()
+            .collect()
+    }
+
+    fn examine_if(
+        &self,
+        integration: &Integration,
+        alerts: &[Alert],
+        now: Timestamp,
+        asked: impl Fn(&Alert) -> bool,
+    ) -> impl Iterator<Item = Option<Hit>> {
+        let mut budget = Budget::of_body();
+        let quiets: Vec<(usize, &quiet::Ready)> = self
+            .quiets
+            .iter()
+            .enumerate()
+            .filter(|(_, ready)| ready.quiet.in_force(now))
+            .collect();
+        alerts.iter().map(move |alert| {
+            let subject = Subject { integration, alert };
+            asked(alert).then(|| self.examine_one(subject, &quiets, &mut budget))
+        })
+    }
+
+    fn examine_one(
+        &self,
+        subject: Subject<'_>,
+        in_force: &[(usize, &quiet::Ready)],
+        budget: &mut Budget,
+    ) -> Hit {
+        let mut rule = self.rules.iter().position(|rule| rule.holds(subject, budget));
+        let mut quiets = Vec::new();
+        for (index, ready) in in_force {
+            if ready.holds(subject, budget) {
+                quiets.push(*index);
+                if !ready.quiet.names_resources() {
+                    break;
+                }
+            }
+        }
+        let mut notes = self.unseen(subject, in_force);
+        if budget.take_skipped() {
+            // A rule that was not tried could be the one that matters, so a later one must not take its place.
+            rule = None;
+            quiets.clear();
+            let limit = Budget::seconds();
+            notes.insert(
+                0,
+                format!(
+                    "no alert rule, silence or maintenance window was applied: to match the conditions with this body took longer than {limit} s"
+                ),
+            );
+        }
+        Hit {
+            fingerprint: subject.alert.fingerprint.clone(),
+            rule,
+            quiets,
+            notes,
+        }
+    }
+
+    /// Decides about one alert. `hit` is what the conditions of this ground said about it.
+    pub fn judge<'g>(
+        &'g self,
+        conn: &mut Conn,
+        memory: &mut Memory,
+        now: Timestamp,
+        subject: Subject<'_>,
+        hit: &'g Hit,
+    ) -> Result<Judged<'g>> {
         let Subject { integration, alert } = subject;
-        let rule = self.rules.iter().find(|rule| rule.holds(subject));
+        let rule = hit.rule.and_then(|index| self.rules.get(index));
         let mut chains = rules::chains(&integration.resource_rules, alert);
         if let Some(rule) = rule {
             chains.extend(rule.rule.resources.iter().map(|at| vec![at.clone()]));
         }
         let mut quiet = None;
-        let mut named = Chains {
-            chains: &chains,
-            hit: None,
-        };
-        for one in &self.quiets {
-            if one.holds(conn, subject, &mut named)? {
-                quiet = Some(&one.quiet);
-                break;
+        // The resources of the alert are looked up only if a window needs them.
+        let mut affected: Option<Vec<i64>> = None;
+        for index in &hit.quiets {
+            // It can have ended since the conditions were matched.
+            let Some(one) = self.quiets.get(*index).filter(|one| one.quiet.is_active(now)) else {
+                continue;
+            };
+            if one.quiet.names_resources() {
+                let hit = match affected.take() {
+                    Some(known) => known,
+                    None => rules::resolve(conn, &chains)?.hit,
+                };
+                let covered = quiet::covers(conn, memory.window(conn, &one.quiet)?, &hit)?;
+                affected = Some(hit);
+                if !covered {
+                    continue;
+                }
             }
+            quiet = Some(&one.quiet);
+            break;
         }
         Ok(Judged {
             group: match rule {
@@ -121,17 +294,17 @@ impl Ground {
             ),
             rule,
             chains,
-            notes: self.unseen(subject),
+            notes: &hit.notes,
         })
     }
 
     /// Describes the conditions that do not examine an alert because a value is too long.
-    fn unseen(&self, subject: Subject<'_>) -> Vec<String> {
+    fn unseen(&self, subject: Subject<'_>, in_force: &[(usize, &quiet::Ready)]) -> Vec<String> {
         let rules = self.rules.iter().flat_map(|ready| {
             let fields = ready.too_long(subject).into_iter();
             fields.map(move |field| ("alert rule", ready.rule.name.as_str(), field))
         });
-        let quiets = self.quiets.iter().flat_map(|ready| {
+        let quiets = in_force.iter().flat_map(|(_, ready)| {
             let fields = ready.too_long(subject).into_iter();
             fields.map(move |field| (ready.quiet.kind.as_str(), ready.quiet.name.as_str(), field))
         });

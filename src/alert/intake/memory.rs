@@ -4,14 +4,16 @@
 //! An incident is locked before it is read, and stays locked until the transaction ends. So intake never
 //! treats an incident as open that somebody else has just closed.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::*;
 
 use crate::alert::Status;
 use crate::alert::order::LastEvent;
+use crate::alert::quiet::Quiet;
 use crate::base::error::Result;
-use crate::base::id::{AlertId, AlertRuleId, IncidentId};
+use crate::base::id::{AlertId, AlertRuleId, IncidentId, QuietId};
 use crate::base::time::Timestamp;
 use crate::db::schema::{alert_groups as g, alert_source_groups as sg, alerts as a};
 use crate::db::{Conn, dialect};
@@ -64,6 +66,8 @@ pub(in crate::alert) struct Memory {
     incidents: HashMap<IncidentId, Standing>,
     groups: HashMap<String, Vec<(AlertRuleId, IncidentId)>>,
     source_groups: HashMap<String, Option<IncidentId>>,
+    /// The keys of the resources of maintenance windows.
+    windows: HashMap<QuietId, HashSet<i64>>,
     locks: bool,
 }
 
@@ -75,6 +79,7 @@ impl Memory {
             incidents: HashMap::new(),
             groups: HashMap::new(),
             source_groups: HashMap::new(),
+            windows: HashMap::new(),
             locks: true,
         }
     }
@@ -184,6 +189,14 @@ impl Memory {
             .optional()?;
         self.source_groups.insert(key.to_owned(), incident.clone());
         Ok(incident)
+    }
+
+    /// Returns the keys of the resources of a maintenance window. Archived resources are not among them.
+    pub fn window(&mut self, conn: &mut Conn, window: &Quiet) -> Result<&HashSet<i64>> {
+        match self.windows.entry(window.id.clone()) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(free) => Ok(free.insert(window.resource_keys(conn)?)),
+        }
     }
 
     /// Sets the last incident of a group that the sender made.

@@ -79,7 +79,7 @@ impl NewRow {
             .take(crate::base::check::MAX_TEXT)
             .filter(|c| *c != '\0')
             .collect();
-        let unseen = judged.into_iter().flat_map(|judged| &judged.notes);
+        let unseen = judged.into_iter().flat_map(|judged| judged.notes);
         let notes: Vec<&String> = alert.notes.iter().chain(unseen).collect();
         let rule = judged.and_then(|judged| judged.rule);
         let group = judged.and_then(|judged| judged.group.as_ref());

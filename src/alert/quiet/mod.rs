@@ -15,7 +15,7 @@ use std::time::Duration;
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::matcher::{Matcher, Matchers, Subject};
+use super::matcher::{Budget, Matcher, Matchers, Subject};
 use crate::base::enums::word_enum;
 use crate::base::error::{Error, Result};
 use crate::base::id::QuietId;
@@ -212,8 +212,24 @@ impl Quiet {
         }
     }
 
+    /// Returns whether it has begun and has not ended. With a schedule it can be between two of its times.
+    pub(super) fn is_active(&self, now: Timestamp) -> bool {
+        self.state(now) == QuietState::Active
+    }
+
+    /// Returns whether it covers only alerts about certain resources.
+    pub(super) fn names_resources(&self) -> bool {
+        !self.resources.is_empty()
+    }
+
+    /// Returns the keys of its resources. Archived resources are not among them.
+    pub(super) fn resource_keys(&self, conn: &mut Conn) -> Result<HashSet<i64>> {
+        let keys = resource::keys(conn, &self.resources.iter().collect::<Vec<_>>())?;
+        Ok(keys.into_values().collect())
+    }
+
     /// Returns whether it covers alerts now.
-    fn in_force(&self, now: Timestamp) -> bool {
+    pub(super) fn in_force(&self, now: Timestamp) -> bool {
         if self.state(now) != QuietState::Active {
             return false;
         }
@@ -273,71 +289,62 @@ impl Quiet {
     }
 }
 
-/// A silence or maintenance window that is in force, with its compiled matchers.
+/// A silence or maintenance window with its compiled matchers.
 pub(super) struct Ready {
     pub quiet: Quiet,
     matchers: Matchers,
-    /// The keys of its resources. Archived resources are not in it.
-    resources: HashSet<i64>,
 }
 
-/// Returns all silences and maintenance windows that are in force: silences first, and the oldest of each
-/// kind first.
-pub(super) fn ready(conn: &mut Conn, now: Timestamp) -> Result<Vec<Ready>> {
+/// Returns all silences and maintenance windows that have not ended, also those that have not begun: silences
+/// first, and the oldest of each kind first.
+pub(super) fn stored(conn: &mut Conn, now: Timestamp) -> Result<Vec<Quiet>> {
     let rows: Vec<Row> = q::table
         .filter(q::ended_at.is_null())
         .filter(q::ends_at.gt(now))
-        .filter(q::starts_at.le(now))
         .order((q::kind.desc(), q::id))
         .load(conn)?;
-    let mut ready = Vec::new();
-    for row in rows {
-        let quiet = row.view()?;
-        if !quiet.in_force(now) {
-            continue;
-        }
-        let keys = resource::keys(conn, &quiet.resources.iter().collect::<Vec<_>>())?;
-        ready.push(Ready {
-            matchers: Matchers::compile(&quiet.matchers)?,
-            resources: keys.into_values().collect(),
-            quiet,
-        });
-    }
-    Ok(ready)
-}
-
-/// The references of an alert, for maintenance windows with resources. They are looked up only when a window
-/// needs them.
-pub(super) trait Named {
-    /// Returns the keys of the resources that the alert makes affected.
-    fn hit(&mut self, conn: &mut Conn) -> Result<Vec<i64>>;
+    rows.into_iter().map(Row::view).collect()
 }
 
 impl Ready {
+    /// Compiles the matchers of a stored silence or maintenance window.
+    ///
+    /// # Errors
+    /// `Internal` if a matcher is not valid. The matchers are checked before they are stored.
+    pub fn of(quiet: Quiet) -> Result<Self> {
+        let matchers = Matchers::compile(&quiet.matchers)?;
+        Ok(Ready { quiet, matchers })
+    }
+
     /// Returns the fields with a value that is too long for its regular expression.
     pub fn too_long(&self, subject: Subject<'_>) -> Vec<&str> {
         self.matchers.too_long(subject)
     }
 
-    /// Returns whether it covers this alert.
-    pub fn holds(&self, conn: &mut Conn, subject: Subject<'_>, named: &mut impl Named) -> Result<bool> {
-        if !self.matchers.hold(subject) {
-            return Ok(false);
-        }
-        if self.quiet.resources.is_empty() {
-            return Ok(true);
-        }
-        let hit = named.hit(conn)?;
-        let mut within: HashMap<i64, bool> = hit.iter().map(|key| (*key, false)).collect();
-        for (start, node) in resource::above(conn, &hit)? {
-            if self.resources.contains(&node) {
-                within.insert(start, true);
-            }
-        }
-        // All resources of the alert must be covered. A resource that the window does not name is not under
-        // maintenance.
-        Ok(!within.is_empty() && within.values().all(|inside| *inside))
+    /// Returns whether its conditions match an alert, as far as the time is enough. If it names resources, it
+    /// covers the alert only if [`covers`] is true as well.
+    pub fn holds(&self, subject: Subject<'_>, budget: &mut Budget) -> bool {
+        self.matchers.hold(subject, budget)
     }
+
+    /// Returns whether a condition is about this field.
+    pub fn examines(&self, field: &str) -> bool {
+        self.matchers.examine(field)
+    }
+}
+
+/// Returns whether a maintenance window that names the resources `window` covers an alert that makes the resources
+/// `hit` affected. Both are keys.
+pub(super) fn covers(conn: &mut Conn, window: &HashSet<i64>, hit: &[i64]) -> Result<bool> {
+    let mut within: HashMap<i64, bool> = hit.iter().map(|key| (*key, false)).collect();
+    for (start, node) in resource::above(conn, hit)? {
+        if window.contains(&node) {
+            within.insert(start, true);
+        }
+    }
+    // All resources of the alert must be covered. A resource that the window does not name is not under
+    // maintenance.
+    Ok(!within.is_empty() && within.values().all(|inside| *inside))
 }
 
 /// Returns the kinds of these silences and maintenance windows, by ID.

@@ -403,7 +403,14 @@ impl Clerk {
                 .db
                 .read(move |conn| queue::frozen(conn, &wanted))
                 .await;
-            match found {
+            let prepared = match found {
+                Ok(stored) => match tokio::task::spawn_blocking(|| stored.prepare()).await {
+                    Ok(prepared) => prepared,
+                    Err(error) => Err(Error::internal(error)),
+                },
+                Err(error) => Err(error),
+            };
+            match prepared {
                 Ok(frozen) => {
                     // Only a few notices are being sent at the same time, so all of them can be removed at
                     // once.

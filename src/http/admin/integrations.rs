@@ -155,9 +155,7 @@ async fn replay(
     let id = own("integration", IntegrationId::parse(&id))?;
     let body: i64 = own("body", body.parse().map_err(|_| "is not a number".to_owned()))?;
     let page = format!("/admin/integrations/{id}");
-    app.db
-        .write(&actor, move |tx| trial::replay(tx, &id, body))
-        .await?;
+    trial::replay(&app.conditions, &actor, &id, body).await?;
     // The page shows the result in its first line.
     Ok(back_to(&page))
 }

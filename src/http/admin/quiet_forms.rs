@@ -14,6 +14,7 @@ use super::quiet::{PART, PATH};
 use super::rule_form::{resources, resources_field};
 use super::session::SignedIn;
 use super::view::Frame;
+use crate::alert::matcher;
 use crate::alert::quiet::{self, NewSilence, NewWindow};
 use crate::auth::Role;
 use crate::base::error::Result;
@@ -190,6 +191,7 @@ async fn silence(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
     let now = app.clock().now();
     let (new, mut wrong) = form.silence(now);
     let said = if wrong.is_empty() {
+        matcher::compile_ahead(&new.matchers).await;
         let made = app.db.write(&actor, move |tx| quiet::silence(tx, &new)).await;
         made.map(|_| ())
     } else {
@@ -314,6 +316,7 @@ async fn window(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
     let now = app.clock().now();
     let (new, mut wrong) = form.window(now);
     let said = if wrong.is_empty() {
+        matcher::compile_ahead(&new.matchers).await;
         let made = app.db.write(&actor, move |tx| quiet::open_window(tx, &new)).await;
         made.map(|_| ())
     } else {

@@ -18,6 +18,7 @@ use crate::alert::Status;
 use crate::alert::grouping::{self, AlertRule, NewAlertRule};
 use crate::alert::integration;
 use crate::alert::kept::{self, KeptHead};
+use crate::alert::matcher;
 use crate::alert::provider;
 use crate::alert::trial::{self, TriedAlert, TriedAmong};
 use crate::auth::Role;
@@ -223,6 +224,7 @@ async fn save(app: web::Data<App>, sent: Filled, id: Option<AlertRuleId>) -> Ans
     let (rule, mut wrong) = form.rule();
     if wrong.is_empty() {
         let id = of.as_ref().map(|rule| rule.id.clone());
+        matcher::compile_ahead(&rule.matchers).await;
         let saved = app
             .db
             .write(&actor, move |tx| match &id {

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::own;
 use crate::alert::grouping::{self, AlertRule, NewAlertRule};
+use crate::alert::matcher;
 use crate::base::id::AlertRuleId;
 use crate::http::App;
 use crate::http::auth::By;
@@ -31,6 +32,7 @@ fn rule_id(text: &str) -> Answer<AlertRuleId> {
     responses((status = 201, body = AlertRule), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/alert-rules")]
 async fn create(app: web::Data<App>, by: By, body: Body<NewAlertRule>) -> Answer<HttpResponse> {
+    matcher::compile_ahead(&body.0.matchers).await;
     let made = app
         .db
         .write(&by.0, move |tx| grouping::create(tx, &body.0))
@@ -90,6 +92,7 @@ async fn replace(
     body: Body<NewAlertRule>,
 ) -> Answer<HttpResponse> {
     let id = rule_id(&id)?;
+    matcher::compile_ahead(&body.0.matchers).await;
     let rule = app
         .db
         .write(&by.0, move |tx| grouping::replace(tx, &id, &body.0))

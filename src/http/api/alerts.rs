@@ -9,6 +9,7 @@ use crate::alert::intake::Taken;
 use crate::alert::integration::{self, CreatedIntegration, Integration, NewIntegration};
 use crate::alert::integration_change::{self, IntegrationPatch};
 use crate::alert::kept::{self, HookRequest};
+use crate::alert::rules;
 use crate::alert::trial::{self, Trial, Understood};
 use crate::alert::{self, AlertView, Status};
 use crate::base::id::{IncidentId, IntegrationId};
@@ -38,6 +39,7 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
 #[post("/integrations")]
 async fn create(app: web::Data<App>, by: By, body: Body<NewIntegration>) -> Answer<HttpResponse> {
     let public_url = app.sending.public_url.clone();
+    rules::compile_ahead(&body.0.resource_rules).await;
     let created = app
         .db
         .write(&by.0, move |tx| integration::create(tx, &body.0, &public_url))
@@ -79,6 +81,7 @@ async fn change(
     body: Body<IntegrationPatch>,
 ) -> Answer<HttpResponse> {
     let id = own("integration", IntegrationId::parse(&id))?;
+    rules::compile_ahead(body.0.resource_rules.as_deref().unwrap_or_default()).await;
     let changed = app
         .db
         .write(&by.0, move |tx| integration_change::change(tx, &id, &body.0))
@@ -126,10 +129,7 @@ async fn replay(app: web::Data<App>, by: By, path: web::Path<(String, String)>) 
     let (id, body) = path.into_inner();
     let id = own("integration", IntegrationId::parse(&id))?;
     let body: i64 = own("body", body.parse().map_err(|_| "is not a number".to_owned()))?;
-    let taken = app
-        .db
-        .write(&by.0, move |tx| trial::replay(tx, &id, body))
-        .await?;
+    let taken = trial::replay(&app.conditions, &by.0, &id, body).await?;
     Ok(HttpResponse::Accepted().json(taken))
 }
 

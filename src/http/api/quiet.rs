@@ -5,6 +5,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::own;
+use crate::alert::matcher;
 use crate::alert::quiet::{self, Kind, NewSilence, NewWindow, Quiet, QuietState, Silence, Window};
 use crate::base::id::QuietId;
 use crate::http::App;
@@ -73,6 +74,7 @@ async fn end(app: &App, by: By, kind: Kind, id: &str) -> Answer<Quiet> {
     responses((status = 201, body = Silence), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/silences")]
 async fn silence(app: web::Data<App>, by: By, body: Body<NewSilence>) -> Answer<HttpResponse> {
+    matcher::compile_ahead(&body.0.matchers).await;
     let made = app.db.write(&by.0, move |tx| quiet::silence(tx, &body.0)).await?;
     Ok(HttpResponse::Created().json(made.silence(app.clock().now())))
 }
@@ -109,6 +111,7 @@ async fn end_silence(app: web::Data<App>, by: By, id: web::Path<String>) -> Answ
     responses((status = 201, body = Window), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 #[post("/maintenance-windows")]
 async fn open_window(app: web::Data<App>, by: By, body: Body<NewWindow>) -> Answer<HttpResponse> {
+    matcher::compile_ahead(&body.0.matchers).await;
     let made = app
         .db
         .write(&by.0, move |tx| quiet::open_window(tx, &body.0))
