@@ -14,6 +14,10 @@ on_both_databases!(
     a_closed_incident_of_a_group_takes_nothing_in,
     a_rule_says_otherwise,
     no_word_for_long_is_shown,
+    a_written_title_stays_when_the_group_comes_back,
+    a_title_that_somebody_confirms_stays,
+    a_written_title_stays_when_the_rule_is_gone,
+    an_alert_that_fires_again_counts_once,
     forty_alerts_through_a_real_alertmanager_are_one_incident,
 );
 
@@ -295,5 +299,175 @@ async fn forty_alerts_through_a_real_alertmanager_are_one_incident(env: Env) {
         .await
         .expect(200);
     assert!(kept.items().iter().all(|body| body["accepted"] == true));
+    app.finish().await;
+}
+
+async fn title(app: &TestApp, incident: &str) -> String {
+    let shown = app
+        .get(&format!("/api/v1/incidents/{incident}"))
+        .await
+        .expect(200);
+    shown["title"].as_str().expect("a title").to_owned()
+}
+
+async fn write_title(app: &TestApp, incident: &str, title: &str) {
+    app.patch(&format!("/api/v1/incidents/{incident}"), json!({"title": title}))
+        .await
+        .expect(200);
+}
+
+async fn status(app: &TestApp, incident: &str, status: &str) {
+    app.post(
+        &format!("/api/v1/incidents/{incident}/status"),
+        json!({"status": status}),
+    )
+    .await
+    .expect(200);
+}
+
+/// The same alert, as it fires again at a later time.
+fn again(name: &str, n: usize, began: &str) -> Value {
+    let mut alert = alert(name, n, "firing");
+    alert["startsAt"] = json!(began);
+    alert
+}
+
+fn opened(answer: &Answer) -> String {
+    answer["opened"][0]["id"]
+        .as_str()
+        .expect("an incident")
+        .to_owned()
+}
+
+async fn a_written_title_stays_when_the_group_comes_back(env: Env) {
+    let app = TestApp::builder(&env).at("2024-03-14T07:00:00Z").start().await;
+    let (_, hook) = hook(&app, "alertmanager").await;
+    let first = opened(
+        &post(
+            &app,
+            &hook,
+            "g",
+            &[alert("A", 1, "firing"), alert("A", 2, "firing")],
+        )
+        .await,
+    );
+    assert_eq!(title(&app, &first).await, "A (2 alerts)");
+    post(
+        &app,
+        &hook,
+        "g",
+        &[alert("A", 1, "resolved"), alert("A", 2, "resolved")],
+    )
+    .await;
+    status(&app, &first, "resolved").await;
+    let second = opened(&post(&app, &hook, "g", &[alert("A", 3, "firing")]).await);
+    post(&app, &hook, "g", &[alert("A", 3, "resolved")]).await;
+    status(&app, &second, "resolved").await;
+    // Somebody opens the first one again, with words of their own.
+    status(&app, &first, "investigating").await;
+    write_title(&app, &first, "The network is slow").await;
+    let back = post(&app, &hook, "g", &[again("A", 1, "2024-03-14T06:58:00Z")]).await;
+    assert_eq!(back["attached"][0]["id"], json!(first), "{back}");
+    let more: Vec<Value> = (4..9).map(|n| alert("A", n, "firing")).collect();
+    assert_eq!(
+        post(&app, &hook, "g", &more).await["attached"][0]["id"],
+        json!(first)
+    );
+    assert_eq!(title(&app, &first).await, "The network is slow");
+    app.finish().await;
+}
+
+async fn a_title_that_somebody_confirms_stays(env: Env) {
+    let app = TestApp::builder(&env).at("2024-03-14T07:00:00Z").start().await;
+    let (_, hook) = hook(&app, "grafana").await;
+    let incident = opened(
+        &post(
+            &app,
+            &hook,
+            "g",
+            &[alert("A", 1, "firing"), alert("A", 2, "firing")],
+        )
+        .await,
+    );
+    // A change of something else leaves the title to the group.
+    app.patch(
+        &format!("/api/v1/incidents/{incident}"),
+        json!({"severity": "minor", "summary": "Slow"}),
+    )
+    .await
+    .expect(200);
+    post(&app, &hook, "g", &[alert("A", 3, "firing")]).await;
+    assert_eq!(title(&app, &incident).await, "A (3 alerts)");
+    write_title(&app, &incident, "A (3 alerts)").await;
+    post(&app, &hook, "g", &[alert("A", 4, "firing")]).await;
+    let shown = app
+        .get(&format!("/api/v1/incidents/{incident}"))
+        .await
+        .expect(200);
+    assert_eq!(
+        (&shown["title"], &shown["severity"], &shown["summary"]),
+        (&json!("A (3 alerts)"), &json!("minor"), &json!("Slow"))
+    );
+    app.finish().await;
+}
+
+async fn a_written_title_stays_when_the_rule_is_gone(env: Env) {
+    let app = TestApp::builder(&env).at("2024-03-14T07:00:00Z").start().await;
+    let (_, hook) = hook(&app, "alertmanager").await;
+    let rule = json!({"name": "By name", "policy": "open", "group_by": ["labels.alertname"],
+        "matchers": [{"field": "source", "is": "alertmanager"}]});
+    let rule = app.post("/api/v1/alert-rules", rule).await.expect(201).id();
+    let incident = opened(
+        &post(
+            &app,
+            &hook,
+            "g",
+            &[alert("A", 1, "firing"), alert("A", 2, "firing")],
+        )
+        .await,
+    );
+    post(&app, &hook, "g", &[alert("A", 1, "resolved")]).await;
+    write_title(&app, &incident, "Uploads fail").await;
+    app.delete(&format!("/api/v1/alert-rules/{rule}"))
+        .await
+        .expect(204);
+    post(&app, &hook, "g", &[again("A", 1, "2024-03-14T06:58:00Z")]).await;
+    let joined = post(
+        &app,
+        &hook,
+        "g",
+        &[alert("A", 3, "firing"), alert("A", 4, "firing")],
+    )
+    .await;
+    assert_eq!(joined["attached"][0]["id"], json!(incident), "{joined}");
+    assert_eq!(title(&app, &incident).await, "Uploads fail");
+    app.finish().await;
+}
+
+async fn an_alert_that_fires_again_counts_once(env: Env) {
+    let app = TestApp::builder(&env).at("2024-03-14T07:00:00Z").start().await;
+    let (_, hook) = hook(&app, "alertmanager").await;
+    let incident = opened(
+        &post(
+            &app,
+            &hook,
+            "g",
+            &[alert("A", 1, "firing"), alert("A", 2, "firing")],
+        )
+        .await,
+    );
+    for began in ["2024-03-14T06:56:00Z", "2024-03-14T06:57:00Z"] {
+        post(&app, &hook, "g", &[alert("A", 1, "resolved")]).await;
+        post(&app, &hook, "g", &[again("A", 1, began)]).await;
+    }
+    assert_eq!(title(&app, &incident).await, "A (2 alerts)");
+    post(
+        &app,
+        &hook,
+        "g",
+        &[alert("A", 3, "firing"), alert("A", 1, "firing")],
+    )
+    .await;
+    assert_eq!(title(&app, &incident).await, "A (3 alerts)");
     app.finish().await;
 }

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use candor::alert::intake;
+use candor::alert::integration::{self, Integration, NewIntegration};
 use candor::alert::source::{Alert, Batch, PersonRef, Request};
-use candor::alert::{intake, integration, integration::NewIntegration};
 use candor::app::open_database;
 use candor::audience::{self, At, Audience, Collaborators, Rule};
 use candor::audit::{Actor, Tx};
@@ -309,8 +310,28 @@ fn at(index: usize) -> ResourceRef {
     resource::at("r", &index.to_string()).expect("an id")
 }
 
+/// Creates an integration that reports errors.
+fn errors(tx: &mut Tx<'_>) -> candor::base::error::Result<Integration> {
+    let integration = NewIntegration {
+        name: "Errors".to_owned(),
+        source: "sentry".to_owned(),
+        secret: None,
+        secrets: Vec::new(),
+        resource_rules: Vec::new(),
+        mapping: None,
+        open_incident: true,
+    };
+    let integration = integration::create(tx, &integration, "http://localhost")?.id;
+    integration::get(tx.conn, &integration)
+}
+
 /// Replaces the directory in the database with the model and opens an incident.
-fn begin(tx: &mut Tx<'_>, model: &Model) -> candor::base::error::Result<IncidentId> {
+fn begin(
+    tx: &mut Tx<'_>,
+    prepared: &intake::Prepared,
+    integration: &Integration,
+    model: &Model,
+) -> candor::base::error::Result<IncidentId> {
     // The entries of an earlier case are archived, and the resources have no parents. This case restores its
     // own entries.
     for index in (0..RESOURCES).rev() {
@@ -330,17 +351,6 @@ fn begin(tx: &mut Tx<'_>, model: &Model) -> candor::base::error::Result<Incident
         }
     }
     import::import(tx, model.lines().as_bytes())?;
-    let integration = NewIntegration {
-        name: "Errors".to_owned(),
-        source: "sentry".to_owned(),
-        secret: None,
-        secrets: Vec::new(),
-        resource_rules: Vec::new(),
-        mapping: None,
-        open_incident: true,
-    };
-    let integration = integration::create(tx, &integration, "http://localhost")?.id;
-    let integration = integration::get(tx.conn, &integration)?;
     let batch = Batch {
         alerts: vec![Alert {
             fingerprint: "1".to_owned(),
@@ -352,7 +362,7 @@ fn begin(tx: &mut Tx<'_>, model: &Model) -> candor::base::error::Result<Incident
         }],
         ..Batch::default()
     };
-    let taken = intake::take(tx, &integration, &batch, &Request::json(Vec::new()))?;
+    let taken = intake::take(tx, prepared, integration, &batch, &Request::json(Vec::new()))?;
     let incident = taken.opened[0].id.clone();
     let affected: Vec<ResourceRef> = model.affected.iter().map(|index| at(*index)).collect();
     affected::add(tx, &incident, &affected, affected::Source::Operator)?;
@@ -470,7 +480,12 @@ async fn resolved(db: &Db, mut model: Model, ops: Vec<Op>) -> Resolved {
     let by = Actor::system("a test");
     db.clock().advance(second);
     let start = model.clone();
-    let incident = db.write(&by, move |tx| begin(tx, &start)).await?;
+    let integration = db.write(&by, errors).await?;
+    let conditions = intake::Conditions::new(db.clone());
+    let incident = intake::write(&conditions, &by, move |tx, prepared| {
+        begin(tx, prepared, &integration, &start)
+    })
+    .await?;
     let mut states: Vec<(Timestamp, Model)> = vec![(db.clock().now(), model.clone())];
     for op in ops {
         db.clock().advance(second);

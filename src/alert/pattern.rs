@@ -25,6 +25,10 @@ const TIME: Duration = Duration::from_millis(250);
 /// The number of compiled expressions in the cache.
 const KEPT: usize = 2_000;
 
+/// The cache of expressions, by whether upper and lower case are the same. An expression that is not valid has the
+/// reason.
+type Compiled = HashMap<(bool, String), Result<Pattern, String>>;
+
 /// A compiled expression with its limits.
 #[derive(Clone)]
 pub(super) struct Pattern {
@@ -40,7 +44,7 @@ impl Pattern {
     /// # Errors
     /// A sentence that says why the expression is not valid or that it is too large.
     pub fn new(pattern: &str, any_case: bool) -> Result<Pattern, String> {
-        static READY: OnceLock<Mutex<HashMap<(bool, String), Result<Pattern, String>>>> = OnceLock::new();
+        static READY: OnceLock<Mutex<Compiled>> = OnceLock::new();
         let key = (any_case, pattern.to_owned());
         let ready = READY.get_or_init(Mutex::default);
         if let Some(known) = ready.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {

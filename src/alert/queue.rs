@@ -54,7 +54,7 @@ struct Held {
     batch: Batch,
     request: Request,
     /// The permits are released when the body is answered.
-    room: OwnedSemaphorePermit,
+    _room: OwnedSemaphorePermit,
 }
 
 /// What the transaction did with a body.
@@ -160,7 +160,11 @@ impl Queue {
             .clone()
             .try_acquire_many_owned(size)
             .map_err(|_| self.overloaded())?;
-        let mut held = Held { batch, request, room };
+        let mut held = Held {
+            batch,
+            request,
+            _room: room,
+        };
         let end = Instant::now() + PATIENCE;
         let mut outdated = None;
         for round in 0.. {

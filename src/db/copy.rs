@@ -17,6 +17,8 @@ use crate::base::error::{Error, Result};
 const STEP: i64 = 500;
 /// A table with one row that a migration created. The row is changed and never deleted.
 const HEAD: &str = "audit_head";
+/// The table that triggers of other tables write, so it is copied last. Migrations created some of its rows.
+const COUNTERS: &str = "counters";
 /// The table whose rows refer to each other in any order.
 const TREE: &str = "resources";
 
@@ -42,12 +44,13 @@ struct Row {
     row: String,
 }
 
-/// Returns the tables. A table comes after the tables that it refers to.
+/// Returns the tables. A table comes after the tables that it refers to, and after those whose triggers write it.
 fn tables(file: &mut SqliteConnection) -> Result<Vec<String>> {
     let names: Vec<Name> = diesel::sql_query(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' \
-         AND name <> '__diesel_schema_migrations' ORDER BY rowid",
+         AND name <> '__diesel_schema_migrations' ORDER BY name = $1, rowid",
     )
+    .bind::<Text, _>(COUNTERS)
     .load(file)?;
     Ok(names.into_iter().map(|table| table.name).collect())
 }
@@ -73,8 +76,11 @@ fn quoted(columns: &[Column]) -> String {
 /// # Errors
 /// An error of one of the databases.
 pub(super) fn from_postgres(source: &mut PgConnection, file: &mut SqliteConnection) -> Result<()> {
-    file.batch_execute("PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE; DELETE FROM counters;")?;
+    file.batch_execute("PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE;")?;
     for table in tables(file)? {
+        if table == COUNTERS {
+            file.batch_execute("DELETE FROM counters;")?;
+        }
         let columns = columns(file, &table)?;
         source.batch_execute(&format!(
             "DECLARE copied NO SCROLL CURSOR FOR SELECT CAST(0 AS BIGINT) AS place, row_to_json(t)::text AS row FROM {table} t"
@@ -149,8 +155,10 @@ pub(super) fn clear_postgres(target: &mut PgConnection, file: &mut SqliteConnect
 /// # Errors
 /// An error of one of the databases.
 pub(super) fn into_postgres(file: &mut SqliteConnection, target: &mut PgConnection) -> Result<()> {
-    target.batch_execute("DELETE FROM counters;")?;
     for table in tables(file)? {
+        if table == COUNTERS {
+            target.batch_execute("DELETE FROM counters;")?;
+        }
         let columns = columns(file, &table)?;
         pages(file, &table, &columns, |rows| {
             into_table(target, &table, &columns, rows)

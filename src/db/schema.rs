@@ -644,6 +644,13 @@ diesel::table! {
 }
 
 diesel::table! {
+    incident_titles (incident_id) {
+        incident_id -> Text,
+        set_at -> BigInt,
+    }
+}
+
+diesel::table! {
     checks (id) {
         id -> Text,
         name -> Text,
@@ -693,6 +700,7 @@ diesel::table! {
         names -> Text,
         title -> Text,
         updated_at -> BigInt,
+        alerts -> BigInt,
     }
 }
 
@@ -799,6 +807,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     alert_chains,
     alert_people,
     incident_starts,
+    incident_titles,
     checks,
     heartbeats,
     trail_cursors,

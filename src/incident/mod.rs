@@ -6,6 +6,7 @@
 pub mod affected;
 mod episode;
 pub mod metrics;
+mod naming;
 pub mod next_step;
 pub mod report;
 pub mod seen;
@@ -13,6 +14,7 @@ pub mod timeline;
 pub mod window;
 
 pub use episode::{Reopening, began_at, number as episode_of, reopenings};
+pub(crate) use naming::rename;
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -327,15 +329,17 @@ fn finish(errors: Vec<FieldError>) -> Result<()> {
     }
 }
 
-/// Opens an incident.
+/// Opens an incident for somebody who writes its title.
 ///
 /// # Errors
 /// `Invalid` if a field is wrong, a time is in the future, or an affected resource is not known.
 pub fn open(tx: &mut Tx<'_>, new: &NewIncident) -> Result<Incident> {
-    open_after(tx, new, None)
+    let incident = open_after(tx, new, None)?;
+    naming::hold(tx, &incident.id)?;
+    Ok(incident)
 }
 
-/// Opens an incident. `earlier` is the earlier, resolved incident of the same problem.
+/// Opens an incident with a title that Candor made. `earlier` is the earlier, resolved incident of the same problem.
 ///
 /// # Errors
 /// As for [`open`].
@@ -411,11 +415,22 @@ pub fn open_after(tx: &mut Tx<'_>, new: &NewIncident, earlier: Option<&IncidentI
     get(tx.conn, &id)
 }
 
-/// Changes an incident.
+/// Changes an incident for somebody. What they wrote, no alert changes afterwards.
 ///
 /// # Errors
 /// `NotFound` if the incident does not exist. `Invalid` if a field is wrong.
 pub fn change(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> Result<Incident> {
+    let after = store(tx, id, patch)?;
+    if patch.started_at.is_some() {
+        window::hold(tx, id)?;
+    }
+    if patch.title.is_some() {
+        naming::hold(tx, id)?;
+    }
+    Ok(after)
+}
+
+fn store(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> Result<Incident> {
     let mut check = Check::default();
     if let Some(title) = &patch.title {
         check_title(&mut check.errors, title);
@@ -456,9 +471,6 @@ pub fn change(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> Result
             i::updated_at.eq(after.updated_at),
         ))
         .execute(tx.conn)?;
-    if patch.started_at.is_some() {
-        window::hold(tx, id)?;
-    }
     tx.record(
         Event::new(Action::IncidentChanged, "incident", id.as_str())
             .incident(id)

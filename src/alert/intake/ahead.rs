@@ -18,14 +18,15 @@ use crate::base::time::Timestamp;
 use crate::db::Db;
 
 /// The number of rounds after which the last result counts, even if the conditions changed again.
-pub(in crate::alert) const ROUNDS: usize = 3;
+pub(crate) const ROUNDS: usize = 3;
 /// The number of rounds of a transaction that stores alerts of its own. Each alert can need several.
 const MOST_ROUNDS: usize = 10;
 
 /// The conditions of alert rules, silences and maintenance windows, as this process read them last.
 pub struct Conditions {
     db: Db,
-    held: Mutex<Option<Arc<Ground>>>,
+    /// The lock is held while the conditions are read, so that many bodies that need them read them once.
+    held: tokio::sync::Mutex<Option<Arc<Ground>>>,
 }
 
 impl Conditions {
@@ -33,7 +34,7 @@ impl Conditions {
     pub fn new(db: Db) -> Self {
         Conditions {
             db,
-            held: Mutex::new(None),
+            held: tokio::sync::Mutex::new(None),
         }
     }
 
@@ -45,17 +46,20 @@ impl Conditions {
     /// Returns the conditions. They can have changed since they were read; the transaction notices it. `outdated` is a
     /// state that is known to be old.
     pub(in crate::alert) async fn latest(&self, outdated: Option<i64>) -> Result<Arc<Ground>> {
+        let mut held = self.held.lock().await;
         let now = self.db.clock().now();
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(held) = held.filter(|held| outdated != Some(held.version()) && held.is_fresh(now)) {
-            return Ok(held);
+        if let Some(known) = held.as_ref()
+            && outdated != Some(known.version())
+            && known.is_fresh(now)
+        {
+            return Ok(known.clone());
         }
         let stored = self.db.read(move |conn| Stored::read(conn, now)).await?;
         let ground = tokio::task::spawn_blocking(|| stored.compile())
             .await
             .map_err(Error::internal)??;
         let ground = Arc::new(ground);
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(ground.clone());
+        *held = Some(ground.clone());
         Ok(ground)
     }
 }

@@ -71,6 +71,11 @@ impl<'b> Work<'b> {
             }
             Fate::Opens(earlier) => (self.open(tx, &judged, alert, earlier.as_ref())?, false),
         };
+        // Whether this problem was not in the incident before.
+        let last = known
+            .as_ref()
+            .and_then(|known| known.incident.as_ref().or(known.before.as_ref()));
+        let new = last != Some(&incident);
         match known.as_ref() {
             Some(recorded) if recorded.recorded() => {
                 self.adopt(tx, integration, alert, &judged, recorded, &incident)?;
@@ -85,7 +90,7 @@ impl<'b> Work<'b> {
             }
         }
         self.group(tx, &judged, &incident, &fate)?;
-        self.joins_source_group(tx, &judged, integration, alert, &incident, &fate)?;
+        self.joins_source_group(tx, &judged, integration, alert, &incident, (&fate, new))?;
         match fate {
             Fate::Opens(_) => self.outcome().opened.push(incident.clone()),
             Fate::Reopens(_) => self.outcome().reopened.push(incident.clone()),

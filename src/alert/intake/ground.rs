@@ -262,7 +262,8 @@ impl Ground {
                     Some(known) => known,
                     None => rules::resolve(conn, &chains)?.hit,
                 };
-                let covered = quiet::covers(conn, memory.window(conn, &one.quiet)?, &hit)?;
+                let window = memory.window(conn, &one.quiet)?;
+                let covered = quiet::covers(conn, window, &hit)?;
                 affected = Some(hit);
                 if !covered {
                     continue;

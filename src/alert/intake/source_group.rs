@@ -1,7 +1,7 @@
 //! Groups that the sender makes, for example `groupKey` of Alertmanager and Grafana.
 //!
 //! If no alert rule matches, the alerts of such a group are one incident. The title of the incident says how
-//! many alerts there are, until somebody changes the title or a notice is created.
+//! many alerts there are, until somebody writes a title or a notice is created.
 
 use diesel::prelude::*;
 use serde_json::json;
@@ -14,11 +14,12 @@ use crate::alert::integration::Integration;
 use crate::alert::source::Alert;
 use crate::audit::{Actor, Tx};
 use crate::base::error::Result;
-use crate::base::id::IncidentId;
+use crate::base::id::{IncidentId, NoticeId};
 use crate::base::text::one_line;
+use crate::db::Conn;
 use crate::db::dialect::on_backend;
 use crate::db::schema::{alert_source_groups as sg, alerts as a, notices as n};
-use crate::incident::{self, IncidentPatch};
+use crate::incident;
 
 /// The number of alert names that are stored for a group.
 const NAMES: usize = 50;
@@ -27,6 +28,8 @@ const NAMES: usize = 50;
 pub(super) struct Grown {
     incident: IncidentId,
     names: Vec<String>,
+    /// The number of its alerts that were not in the incident before.
+    new: i64,
     actor: Actor,
 }
 
@@ -49,8 +52,18 @@ fn of_group(names: &[String], alerts: i64) -> String {
     }
 }
 
+/// Counts the different alerts of an incident. This reads all of them, so it is done only when a group comes to an
+/// incident that has alerts.
+fn count(conn: &mut Conn, incident: &IncidentId) -> Result<i64> {
+    Ok(a::table
+        .filter(a::incident_id.eq(incident.as_str()))
+        .select(diesel::dsl::count(a::fingerprint).aggregate_distinct())
+        .first(conn)?)
+}
+
 impl Work<'_> {
-    /// Stores which incident the group of a sender has, and that the group got an alert.
+    /// Stores which incident the group of a sender has, and that the group got an alert. `new` says whether the alert
+    /// was not in the incident before.
     pub(super) fn joins_source_group(
         &mut self,
         tx: &mut Tx<'_>,
@@ -58,7 +71,7 @@ impl Work<'_> {
         integration: &Integration,
         alert: &Alert,
         incident: &IncidentId,
-        fate: &Fate,
+        (fate, mut new): (&Fate, bool),
     ) -> Result<()> {
         let (None, Some(group)) = (judged.rule, &judged.group) else {
             return Ok(());
@@ -73,6 +86,13 @@ impl Work<'_> {
             }
             let shown = incident::get(tx.conn, incident)?.title;
             let names = json!([name(alert)]).to_string();
+            let mut alerts = 0;
+            if !matches!(fate, Fate::Opens(_)) {
+                // The group comes to an incident that has alerts, also this one. They are counted once for the group.
+                self.insert_fresh(tx)?;
+                alerts = count(tx.conn, incident)?;
+                new = false;
+            }
             on_backend!(&mut *tx.conn, c => diesel::insert_into(sg::table)
                 .values((
                     sg::key.eq(&group.key),
@@ -80,6 +100,7 @@ impl Work<'_> {
                     sg::incident_id.eq(incident.as_str()),
                     sg::names.eq(&names),
                     sg::title.eq(&shown),
+                    sg::alerts.eq(alerts),
                     sg::updated_at.eq(tx.now),
                 ))
                 .on_conflict(sg::key)
@@ -88,6 +109,7 @@ impl Work<'_> {
                     sg::incident_id.eq(incident.as_str()),
                     sg::names.eq(&names),
                     sg::title.eq(&shown),
+                    sg::alerts.eq(alerts),
                     sg::updated_at.eq(tx.now),
                 ))
                 .execute(c))?;
@@ -100,8 +122,10 @@ impl Work<'_> {
         let grown = self.grown.entry(group.key.clone()).or_insert_with(|| Grown {
             incident: incident.clone(),
             names: Vec::new(),
+            new: 0,
             actor: tx.actor.clone(),
         });
+        grown.new += i64::from(new);
         let name = name(alert);
         if !grown.names.contains(&name) && grown.names.len() < NAMES {
             grown.names.push(name);
@@ -112,12 +136,12 @@ impl Work<'_> {
     /// Updates the titles of incidents with the size of their groups. All alerts are stored at this point.
     pub(super) fn name_groups(&mut self, tx: &mut Tx<'_>) -> Result<()> {
         for (key, grown) in std::mem::take(&mut self.grown) {
-            let row: Option<(IncidentId, String, String)> = sg::table
+            let row: Option<(IncidentId, String, String, i64)> = sg::table
                 .find(&key)
-                .select((sg::incident_id, sg::names, sg::title))
+                .select((sg::incident_id, sg::names, sg::title, sg::alerts))
                 .first(tx.conn)
                 .optional()?;
-            let Some((incident, names, shown)) = row.filter(|row| row.0 == grown.incident) else {
+            let Some((incident, names, shown, before)) = row.filter(|row| row.0 == grown.incident) else {
                 continue;
             };
             let mut names: Vec<String> = serde_json::from_str(&names)?;
@@ -126,32 +150,27 @@ impl Work<'_> {
                     names.push(name);
                 }
             }
-            let alerts: i64 = a::table
-                .filter(a::incident_id.eq(incident.as_str()))
-                .select(diesel::dsl::count(a::fingerprint).aggregate_distinct())
-                .first(tx.conn)?;
-            if alerts < 2 {
-                continue;
-            }
-            let title = one_line(&of_group(&names, alerts), 300);
-            let told: i64 = n::table
-                .filter(n::incident_id.eq(incident.as_str()))
-                .count()
-                .get_result(tx.conn)?;
-            let own = told == 0 && incident::get(tx.conn, &incident)?.title == shown;
-            if own && title != shown {
+            let alerts = before + grown.new;
+            let wanted = one_line(&of_group(&names, alerts), 300);
+            let mut title = shown;
+            if alerts >= 2 && wanted != title {
+                let told: Option<NoticeId> = n::table
+                    .filter(n::incident_id.eq(incident.as_str()))
+                    .select(n::id)
+                    .first(tx.conn)
+                    .optional()?;
+                // A title that is another one is not of this group.
+                let own = told.is_none() && incident::get(tx.conn, &incident)?.title == title;
                 tx.actor = grown.actor;
-                let patch = IncidentPatch {
-                    title: Some(title.clone()),
-                    ..IncidentPatch::default()
-                };
-                incident::change(tx, &incident, &patch)?;
+                if own && incident::rename(tx, &incident, &wanted)? {
+                    title = wanted;
+                }
             }
-            let title = if own { title } else { shown };
             diesel::update(sg::table.find(&key))
                 .set((
                     sg::names.eq(serde_json::to_string(&names)?),
                     sg::title.eq(title),
+                    sg::alerts.eq(alerts),
                     sg::updated_at.eq(tx.now),
                 ))
                 .execute(tx.conn)?;

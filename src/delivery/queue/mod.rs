@@ -420,17 +420,23 @@ fn finish(
 /// Suppresses an address if its server said that the mailbox does not exist. The effect is the same as for a
 /// bounce with this reason.
 fn suppress_unknown(tx: &mut Tx<'_>, group: &[(Claimed, Finish)]) -> Result<()> {
-    for (claimed, finish) in group {
-        if let Finish::Attempt(Outcome::NoMailbox(_)) = finish {
-            let address = normal_address(&claimed.address);
-            opt_out::suppress(tx, &address, SuppressionReason::Bounced, claimed.id)?;
-        }
+    // In a fixed order: two processes that suppress the same addresses in different orders would wait for each other.
+    let unknown: BTreeMap<String, i64> = group
+        .iter()
+        .rev()
+        .filter(|(_, finish)| matches!(finish, Finish::Attempt(Outcome::NoMailbox(_))))
+        .map(|(claimed, _)| (normal_address(&claimed.address), claimed.id))
+        .collect();
+    for (address, delivery) in unknown {
+        opt_out::suppress(tx, &address, SuppressionReason::Bounced, delivery)?;
     }
     Ok(())
 }
 
 /// Disables an endpoint that wants no further calls, in the same transaction that records its answer.
 fn disable_gone(tx: &mut Tx<'_>, group: &[(Claimed, Finish)]) -> Result<()> {
+    // In a fixed order, for the same reason as in `suppress_unknown`.
+    let mut gone: BTreeMap<String, &str> = BTreeMap::new();
     for (claimed, finish) in group {
         let Finish::Attempt(Outcome::Gone(reason)) = finish else {
             continue;
@@ -442,8 +448,11 @@ fn disable_gone(tx: &mut Tx<'_>, group: &[(Claimed, Finish)]) -> Result<()> {
             .first(tx.conn)
             .optional()?;
         if let Some(endpoint) = endpoint.filter(|_| claimed.channel != EMAIL) {
-            endpoint::disable(tx, &endpoint, reason)?;
+            gone.entry(endpoint).or_insert(reason);
         }
+    }
+    for (endpoint, reason) in gone {
+        endpoint::disable(tx, &endpoint, reason)?;
     }
     Ok(())
 }
