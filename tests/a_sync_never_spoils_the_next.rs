@@ -8,6 +8,9 @@ use crate::support::{DEADLINE, Env, TestApp, eventually, on_both_databases};
 
 on_both_databases!(
     filtered_accounts_are_archived_and_come_back,
+    the_first_sync_ends_as_the_next_ones_do,
+    what_the_source_never_brings_is_no_error_of_one_kind_alone,
+    a_reference_to_a_kind_without_a_query_counts,
     filtered_people_and_parents_do_not_spoil_a_sync,
     one_bad_row_keeps_nobody_from_arriving,
     bad_rows_of_every_kind_are_left_out,
@@ -80,7 +83,7 @@ async fn filtered_accounts_are_archived_and_come_back(env: Env) {
     assert_eq!(left_out(&second, "members"), 1, "{second:#}");
     assert_eq!(left_out(&second, "resources"), 3, "{second:#}");
     assert!(
-        reasons(&second).contains(&"account '7' is archived".to_owned()),
+        reasons(&second).contains(&"account '7' is not among the rows that this source brings".to_owned()),
         "{second:#}"
     );
     let mut before = None;
@@ -112,6 +115,117 @@ async fn filtered_accounts_are_archived_and_come_back(env: Env) {
     app.finish().await;
 }
 
+/// Who is filtered before the first sync was never there. The members and resources below it are left out for the same reason
+/// as they are after it was there.
+async fn the_first_sync_ends_as_the_next_ones_do(env: Env) {
+    let filtered = json!({"accounts": "SELECT id, name FROM customers WHERE deleted = 0"});
+    let (shop, app, id) = product(&env, filtered).await;
+    // 5 of 30: more than the share of rows that may be wrong.
+    shop.sql("UPDATE customers SET deleted = 1 WHERE id BETWEEN 3 AND 7");
+    let promised = tried(&app, &id).await;
+    let first = synced(&app, &id).await;
+    assert_eq!(first["state"], "done", "{first:#}");
+    assert_eq!(promised["sync"]["state"], "done", "{promised:#}");
+    assert_eq!(promised["sync"]["changes"], first["changes"]);
+    assert_eq!(left_out(&first, "members"), 5, "{first:#}");
+    assert_eq!(left_out(&first, "resources"), 10, "{first:#}");
+    assert_eq!(first["changes"]["accounts"]["added"], 25);
+    assert!(
+        reasons(&first).contains(&"account '7' is not among the rows that this source brings".to_owned()),
+        "{first:#}"
+    );
+    let mut outcomes = Vec::new();
+    for _ in 0..3 {
+        let run = synced(&app, &id).await;
+        assert_eq!(run["state"], "done", "{run:#}");
+        assert_eq!(left_out(&run, "members"), 5);
+        assert_eq!(run["changes"]["left_out"], first["changes"]["left_out"]);
+        outcomes.push(outcome(&run));
+    }
+    assert_eq!(outcomes[0], outcomes[1]);
+    assert_eq!(outcomes[1], outcomes[2]);
+    // They come, are filtered again, and the result is the one from before they came.
+    shop.sql("UPDATE customers SET deleted = 0");
+    assert_eq!(synced(&app, &id).await["changes"]["left_out"], json!([]));
+    shop.sql("UPDATE customers SET deleted = 1 WHERE id BETWEEN 3 AND 7");
+    let archived = synced(&app, &id).await;
+    assert_eq!(archived["state"], "done", "{archived:#}");
+    assert_eq!(
+        archived["changes"]["left_out"], first["changes"]["left_out"],
+        "{archived:#}"
+    );
+    assert_eq!(
+        synced(&app, &id).await["changes"]["left_out"],
+        first["changes"]["left_out"]
+    );
+    // What is wrong by itself still stops a run.
+    shop.sql("UPDATE users SET email = 'nowhere' WHERE id > 26");
+    let stopped = synced(&app, &id).await;
+    assert_eq!(stopped["state"], "failed", "{stopped:#}");
+    app.finish().await;
+}
+
+/// The same for people and for parents; and a query whose rows are all of it unusable is an error however it came to that.
+async fn what_the_source_never_brings_is_no_error_of_one_kind_alone(env: Env) {
+    let queries = json!({
+        "people": "SELECT id, name, email FROM users WHERE deleted = 0",
+        "resources": "SELECT 'project' AS type, CAST(id AS TEXT) AS id, customer_id AS account, NULL AS parent_type, NULL AS parent_id \
+                      FROM projects WHERE deleted = 0 \
+                      UNION ALL SELECT 'asset', id, NULL, 'project', CAST(project_id AS TEXT) FROM assets",
+        "collaborators": "SELECT 'project' AS resource_type, project_id AS resource_id, user_id AS person, role FROM shares",
+    });
+    let (shop, app, id) = product(&env, queries).await;
+    shop.sql("UPDATE users SET deleted = 1 WHERE id <= 6; UPDATE projects SET deleted = 1 WHERE id = 2");
+    shop.sql("INSERT INTO assets VALUES ('below-2', 2)");
+    let promised = tried(&app, &id).await;
+    let runs = [synced(&app, &id).await, synced(&app, &id).await];
+    assert_eq!(promised["sync"]["changes"], runs[0]["changes"], "{promised:#}");
+    for run in &runs {
+        assert_eq!(run["state"], "done", "{run:#}");
+        assert_eq!(left_out(run, "members"), 6, "{run:#}");
+        assert_eq!(left_out(run, "resources"), 1);
+        // Of six people, and on project 2.
+        assert!(left_out(run, "collaborators") >= 6, "{run:#}");
+        assert_eq!(run["changes"]["left_out"], runs[0]["changes"]["left_out"]);
+    }
+    // A mistake in a query leaves out every member.
+    let mistaken = json!({"queries": {
+        "accounts": "SELECT id, name FROM customers",
+        "people": "SELECT id, name, email FROM users",
+        "members": "SELECT 'x' || customer_id AS account, id AS person, 'owner' AS role FROM users",
+    }});
+    app.patch(&format!("{SOURCES}/{id}"), &mistaken).await.expect(200);
+    assert_eq!(tried(&app, &id).await["sync"]["state"], "failed");
+    let run = synced(&app, &id).await;
+    assert_eq!(run["state"], "failed", "{run:#}");
+    assert!(
+        run.to_string().contains("none of the 30 members can be used"),
+        "{run:#}"
+    );
+    app.finish().await;
+}
+
+/// Where another source should have brought it, nothing says that it is left out on purpose.
+async fn a_reference_to_a_kind_without_a_query_counts(env: Env) {
+    let shop = Shop::sqlite(&env);
+    let app = TestApp::start(&env).await;
+    let mut source = shop.source();
+    source["queries"] = json!({
+        "people": "SELECT id, name, email FROM users",
+        "members": "SELECT customer_id AS account, id AS person, 'owner' AS role FROM users",
+    });
+    let id = made(&app, &source).await;
+    for _ in 0..2 {
+        let run = synced(&app, &id).await;
+        assert_eq!(run["state"], "failed", "{run:#}");
+        assert!(
+            run.to_string().contains("this source has no query for its kind"),
+            "{run:#}"
+        );
+    }
+    app.finish().await;
+}
+
 async fn filtered_people_and_parents_do_not_spoil_a_sync(env: Env) {
     let queries = json!({
         "people": "SELECT id, name, email FROM users WHERE deleted = 0",
@@ -136,8 +250,9 @@ async fn filtered_people_and_parents_do_not_spoil_a_sync(env: Env) {
         assert_eq!(left_out(run, "members"), 1);
         // The rows of person 9, and those on project 2.
         assert_eq!(left_out(run, "collaborators"), 2);
-        for reason in ["person '9' is archived", "project 2 is archived"] {
-            assert!(reasons(run).contains(&reason.to_owned()), "{run:#}");
+        for missing in ["person '9'", "project 2"] {
+            let reason = format!("{missing} is not among the rows that this source brings");
+            assert!(reasons(run).contains(&reason), "{run:#}");
         }
     }
     assert_eq!(outcome(&runs[1]), outcome(&runs[2]));

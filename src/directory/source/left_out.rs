@@ -26,9 +26,13 @@ const FEW: u64 = 2;
 pub(super) enum Why {
     /// A value of the row cannot be used.
     Wrong,
-    /// The row refers to an entry that neither the source nor the directory has.
+    /// The row refers to an entry that the directory does not have, of a kind that the source has no query for.
     Unknown,
-    /// The row refers to an entry that is archived or that this run archives.
+    /// The row refers to an entry that the source does not bring, although it has a query for its kind: another
+    /// query has a filter that this one lacks. The reason is the same whether the entry was brought before or not,
+    /// so that the first sync ends in the same way as the next ones.
+    NotBrought,
+    /// The row refers to an archived entry of a kind that the source has no query for.
     Archived,
     /// The row refers to a row that is left out.
     Follows,
@@ -40,6 +44,7 @@ impl Why {
         match self {
             Why::Wrong => "wrong",
             Why::Unknown => "unknown",
+            Why::NotBrought => "not_brought",
             Why::Archived => "archived",
             Why::Follows => "follows",
         }
@@ -49,6 +54,9 @@ impl Why {
 /// The reasons that count towards the share. The others follow from something else: a filter in the query of
 /// the accounts, or a row that counts itself.
 const COUNTED: [&str; 2] = ["wrong", "unknown"];
+/// The number of rows of a kind from which it is an error if all of them are left out, whatever the reasons are.
+/// Fewer rows may belong to one filtered account.
+const ALL: u64 = 10;
 
 /// Why a row is left out, with details.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -206,9 +214,17 @@ pub(super) fn too_many(
             .filter(ds::left_out.eq_any(COUNTED))
             .count()
             .get_result(conn)?;
-        let (all, bad) = (all.unsigned_abs() + more, bad.unsigned_abs() + more);
+        let left_out: i64 = of_kind()
+            .filter(ds::left_out.is_not_null())
+            .count()
+            .get_result(conn)?;
+        let (all, bad, left_out) = (
+            all.unsigned_abs() + more,
+            bad.unsigned_abs() + more,
+            left_out.unsigned_abs() + more,
+        );
         let few = if percent == 0 { 0 } else { FEW };
-        if bad > 0 && bad == all {
+        if (bad > 0 && bad == all) || (left_out == all && all >= ALL) {
             stops.push(RunError::of(
                 *kind,
                 format!(

@@ -101,9 +101,12 @@ pub(super) fn judge(
         let first = all.iter().find_map(|(column, reference)| {
             let why = missing.get(reference)?;
             let said = match why {
+                Why::NotBrought => "is not among the rows that this source brings",
                 Why::Archived => "is archived",
                 Why::Follows => "is left out",
-                Why::Unknown | Why::Wrong => "does not exist: neither this source nor the directory has it",
+                Why::Unknown | Why::Wrong => {
+                    "does not exist: the directory does not have it, and this source has no query for its kind"
+                }
             };
             Some(LeftOut {
                 column: Some((*column).to_owned()),
@@ -159,7 +162,10 @@ fn missing(
                 // The row is left out, so the entry in the directory stays.
                 (Some(false), Some(true)) => continue,
                 (Some(false), _) => Why::Follows,
-                (None, Some(true)) if own.contains(&key) => Why::Archived,
+                // Another source or a person has made the entry, and this run does not archive it.
+                (None, Some(true)) if !own.contains(&key) => continue,
+                // Whether the directory has it from before, archived or not, makes no difference.
+                (None, _) if about.kinds.contains(&kind) => Why::NotBrought,
                 (None, Some(true)) => continue,
                 (None, Some(false)) => Why::Archived,
                 (None, None) => Why::Unknown,
