@@ -28,6 +28,19 @@ fn it_plays_to_the_end() {
     });
 }
 
+/// In its middle, and at its end, when it only serves the pages.
+#[test]
+fn it_ends_in_order_when_it_is_told_to() {
+    run(Backend::Sqlite, async |env| {
+        for ready in ["09:51", "the incident"] {
+            let mut candor = Binary::new(&env);
+            candor.demo(ready).await;
+            let ended = candor.terminate().await.expect(0);
+            assert!(!ended.stderr.contains("candor demo:"), "{}", ended.stderr);
+        }
+    });
+}
+
 #[test]
 fn it_fails_where_a_mail_is_missing() {
     actix_web::rt::System::new().block_on(async {
@@ -35,9 +48,10 @@ fn it_fails_where_a_mail_is_missing() {
             "baraka@sound-works.example" => Decision::Permanent("5.1.1 no such user".to_owned()),
             _ => Decision::Accept,
         });
-        let arrived = demo::perform(Config::default(), true, policy, Duration::from_secs(1))
+        let never = std::future::pending();
+        let ending = demo::perform(Config::default(), true, policy, Duration::from_secs(1), never)
             .await
             .expect("the service starts");
-        assert!(!arrived);
+        assert_eq!(ending, demo::Ending::Failed);
     });
 }

@@ -27,22 +27,36 @@ const START: &str = "2024-03-14T09:51:00+03:00";
 /// How long the emails of one notice may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Runs the demo. Afterwards it serves the pages until it is interrupted, or ends at once if `exit` is true.
-/// Of the settings, it uses only the listen address.
+/// How a demo ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Exactly the expected emails arrived.
+    Arrived,
+    /// A step failed, or other emails arrived.
+    Failed,
+    /// It was told to stop before its last step.
+    Stopped,
+}
+
+/// Runs the demo. Afterwards it serves the pages until `stop` completes, or ends at once if `exit` is true. In both
+/// cases it stops in the correct order. Of the settings, it uses only the listen address.
+///
+/// The exit code is 0 if every email arrived. It is also 0 if the demo was told to stop, unless `exit` asks
+/// whether every email arrives.
 ///
 /// # Errors
 /// A sentence, if the service does not start.
-pub async fn run(config: Config, exit: bool) -> Result<ExitCode, String> {
-    let arrived = perform(config, exit, Policy::accept_all(), PATIENCE).await?;
-    Ok(if arrived {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+pub async fn run(config: Config, exit: bool, stop: impl Future<Output = ()>) -> Result<ExitCode, String> {
+    let ending = perform(config, exit, Policy::accept_all(), PATIENCE, stop).await?;
+    Ok(match ending {
+        Ending::Arrived => ExitCode::SUCCESS,
+        Ending::Stopped if !exit => ExitCode::SUCCESS,
+        Ending::Failed | Ending::Stopped => ExitCode::FAILURE,
     })
 }
 
 /// Runs the demo with a mail server that follows `policy`. Each step waits at most `patience` for its emails.
-/// Returns whether exactly the expected emails arrived.
+/// It ends when `stop` completes.
 ///
 /// # Errors
 /// A sentence, if the service does not start.
@@ -51,7 +65,9 @@ pub async fn perform(
     exit: bool,
     policy: Policy,
     patience: Duration,
-) -> Result<bool, String> {
+    stop: impl Future<Output = ()>,
+) -> Result<Ending, String> {
+    let mut stop = std::pin::pin!(stop);
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
     let catcher =
         Catcher::start_with(policy).map_err(|error| format!("the mail catcher does not start: {error}"))?;
@@ -72,20 +88,25 @@ pub async fn perform(
     let running = app::start(config, clock.clone())
         .await
         .map_err(|error| error.chain())?;
-    let outcome = story::play(&running, &catcher, &clock, &token, patience).await;
-    let arrived = match &outcome {
-        Ok(arrived) => *arrived,
-        Err(reason) => {
+    let outcome = tokio::select! {
+        outcome = story::play(&running, &catcher, &clock, &token, patience) => Some(outcome),
+        () = &mut stop => None,
+    };
+    let ending = match &outcome {
+        None => Ending::Stopped,
+        Some(Ok(true)) => Ending::Arrived,
+        Some(Ok(false)) => Ending::Failed,
+        Some(Err(reason)) => {
             eprintln!("\ncandor demo: {reason}");
-            false
+            Ending::Failed
         }
     };
-    if !exit && outcome.is_ok() {
+    if !exit && matches!(outcome, Some(Ok(_))) {
         story::invite(&running, &token);
-        tokio::signal::ctrl_c().await.map_err(|error| error.to_string())?;
+        stop.await;
     }
     running.stop().await;
-    Ok(arrived)
+    Ok(ending)
 }
 
 /// Returns the default address if its port is free, because it is easy to type. Otherwise it returns an

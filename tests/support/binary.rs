@@ -106,6 +106,11 @@ impl Binary {
         self.start(["worker"], "delivering").await;
     }
 
+    /// Starts `candor demo` and waits until it writes a line that begins with `ready`.
+    pub async fn demo(&mut self, ready: &str) {
+        self.start(["demo"], ready).await;
+    }
+
     /// Starts a command and waits until it writes a line that begins with `ready`. Returns the rest of that
     /// line.
     async fn start(&mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>, ready: &str) -> String {
