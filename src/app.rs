@@ -21,6 +21,7 @@ use crate::base::error::{Error, Result};
 use crate::base::time::Clock;
 use crate::config::Config;
 use crate::db::file::{self, FileLock};
+use crate::db::foreign::Limit;
 use crate::db::{DatabaseUrl, Db, dialect, migrate};
 use crate::delivery::calling::Endpoints;
 use crate::delivery::channel::Channel;
@@ -31,6 +32,8 @@ use crate::delivery::outbox;
 use crate::delivery::smtp::Relay;
 use crate::delivery::verp::Verp;
 use crate::delivery::worker::{Setup, Stats, Wake as DeliveryWake, Workers};
+use crate::directory::source;
+use crate::directory::source::cancel::Cancel;
 use crate::directory::source::runner::SourceRuns;
 use crate::egress::client::Client;
 use crate::feedback::Keys;
@@ -80,6 +83,8 @@ impl Running {
 
     /// Answers the requests that are being handled, finishes the emails that are being sent, and then ends.
     pub async fn stop(self) {
+        // A test of a source waits for a database of somebody else, and its caller is answered at once.
+        self.app.trials.set();
         self.server.stop(true).await;
         if let Err(error) = self.serving.await {
             tracing::error!(%error, "the server ended badly");
@@ -273,6 +278,11 @@ async fn prepare(
         endpoints: endpoints.clone(),
         wake: wake.clone(),
         sources: Arc::new(Notify::new()),
+        trials: Cancel::default(),
+        trial_limit: Limit {
+            most: config.source_test_limit,
+            setting: source::TEST_LIMIT,
+        },
         lookups: Arc::new(Notify::new()),
         callout_allow: config.callout_allow,
         check_allow: config.check_allow,
@@ -378,7 +388,14 @@ async fn start_background(
     // more can be queued.
     work.adopt(workers);
     work.adopt(schedule);
-    work.start(SourceRuns::new(db.clone()), Wake::Notify(app.sources.clone()));
+    let sync_limit = Limit {
+        most: config.source_sync_limit,
+        setting: source::SYNC_LIMIT,
+    };
+    work.start(
+        SourceRuns::new(db.clone(), sync_limit),
+        Wake::Notify(app.sources.clone()),
+    );
     work.start(lookups, Wake::Notify(app.lookups.clone()));
     work.start(checks, Wake::Never);
     work.start(policies, Wake::Commit(db.written()));

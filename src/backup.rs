@@ -33,14 +33,14 @@ pub async fn backup(db: &Db, file: &Path) -> Result<()> {
     // An interrupted backup may have left this file.
     remove(&name)?;
     file::create_private(&name).map_err(Error::internal)?;
-    let copied = if db.url().sqlite_path().is_some() {
-        let name = name.clone();
-        db.bare(move |conn| dialect::copy_to_file(conn, &name, || Err(Error::internal("not needed"))))
-            .await
-    } else {
+    let copied = if dialect::copies_while_it_reads(db.url()) {
         let name = name.clone();
         // One read transaction sees one consistent state, even if it takes long.
         db.read(move |conn| dialect::copy_to_file(conn, &name, || fresh_file(&name)))
+            .await
+    } else {
+        let name = name.clone();
+        db.bare(move |conn| dialect::copy_to_file(conn, &name, || Err(Error::internal("not needed"))))
             .await
     };
     if let Err(error) = copied {

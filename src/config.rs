@@ -44,6 +44,8 @@ const NAMES: &[&str] = &[
     "check_allow",
     "update_every",
     "body_retention",
+    "source_sync_limit",
+    "source_test_limit",
     "log_format",
 ];
 
@@ -119,6 +121,10 @@ pub struct Config {
     pub update_every: Option<Duration>,
     /// How long saved requests are kept. `None` means until 100 newer ones have arrived.
     pub body_retention: Option<Duration>,
+    /// How long a run may read a source of the directory.
+    pub source_sync_limit: Duration,
+    /// How long a test may read a source of the directory.
+    pub source_test_limit: Duration,
     /// Whether this process does background work and sends deliveries.
     pub workers: bool,
     /// How long the body of a request may take to arrive, for every size. This cannot be set by a user.
@@ -158,6 +164,8 @@ impl Default for Config {
             check_allow: Policy::Public,
             update_every: Some(Duration::from_secs(3_600)),
             body_retention: Some(Duration::from_secs(30 * 24 * 3_600)),
+            source_sync_limit: Duration::from_secs(30 * 60),
+            source_test_limit: Duration::from_secs(60),
             workers: true,
             body_grace: Duration::from_secs(20),
             log_format: LogFormat::Text,
@@ -335,6 +343,8 @@ impl Config {
                     ),
                 };
             }
+            "source_sync_limit" => self.source_sync_limit = source_limit(&value)?,
+            "source_test_limit" => self.source_test_limit = source_limit(&value)?,
             "body_retention" => {
                 self.body_retention = match value.as_str() {
                     "off" => None,
@@ -449,6 +459,12 @@ fn environment() -> Result<Vec<(String, String)>, String> {
 fn known() -> String {
     let files: Vec<String> = SECRETS.iter().map(|name| format!("{name}_file")).collect();
     format!("the settings are {}, {}", NAMES.join(", "), files.join(", "))
+}
+
+fn source_limit(value: &str) -> Result<Duration, String> {
+    wait(value)
+        .filter(|time| (Duration::from_secs(1)..=Duration::from_secs(24 * 3600)).contains(time))
+        .ok_or_else(|| "must be a time from 1s to 24h, such as 30m".to_owned())
 }
 
 /// Returns `scheme://host` or `scheme://host:port`, in lower case. A path is refused, because every path of

@@ -6,8 +6,6 @@ mod console;
 use std::io::{BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use candor::audit::{self, Actor};
@@ -16,8 +14,10 @@ use candor::base::error::Error;
 use candor::base::id::TokenId;
 use candor::base::time::Clock;
 use candor::config::{Config, LogFormat};
+use candor::db::foreign::Limit;
 use candor::directory::import;
 use candor::directory::line::LineKind;
+use candor::directory::source::cancel::Cancel;
 use candor::directory::source::table::{self, Columns, Format};
 use candor::directory::source::{self, run, runner, sync};
 use candor::{app, backup, demo};
@@ -133,7 +133,11 @@ fn main() -> ExitCode {
     // other user may read them.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let cli = Cli::parse();
-    match actix_web::rt::System::new().block_on(run(cli.command)) {
+    let ended = match run_to_end(cli.command) {
+        Ok(ended) => ended,
+        Err(error) => Err(format!("the machine has no thread for the program: {error}")),
+    };
+    match ended {
         Ok(code) => code,
         Err(reason) => {
             console::fail(&reason);
@@ -142,10 +146,38 @@ fn main() -> ExitCode {
     }
 }
 
+/// How long the end of the program waits for threads that still wait for something outside of it, such as the answer
+/// of a name server. Everything that must be stored was stored before.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// Runs a command on a thread of its own. The end of the runtime waits for all of its threads without a limit, and the
+/// end of the program waits for that end only as long as [`LAST_WAIT`].
+fn run_to_end(command: Command) -> std::io::Result<Result<ExitCode, String>> {
+    /// As large as the stack of the first thread usually is.
+    const STACK: usize = 8 * 1024 * 1024;
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let thread = std::thread::Builder::new()
+        .name("candor".to_owned())
+        .stack_size(STACK)
+        .spawn(move || {
+            let system = actix_web::rt::System::new();
+            // The receiver waits for this.
+            let _ = sender.send(system.block_on(run(command)));
+            // Here the runtime ends, and behind it the channel.
+        })?;
+    let Ok(ended) = receiver.recv() else {
+        // It panicked, and has said why.
+        drop(thread.join());
+        return Ok(Err("the program ended by a fault".to_owned()));
+    };
+    let _ = receiver.recv_timeout(LAST_WAIT);
+    Ok(ended)
+}
+
 async fn run(command: Command) -> Result<ExitCode, String> {
     if let Command::Demo { exit } = command {
         start_log(LogFormat::Text, "off");
-        return demo::run(Config::load()?, exit).await;
+        return demo::run(Config::load()?, exit, StopSignal::listen()?.received()).await;
     }
     console::set_format(Config::log_format_alone());
     let config = Config::load()?;
@@ -201,7 +233,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
             let db = app::open_database(&config, Clock::system())
                 .await
                 .map_err(shown)?;
-            return sync_source(&db, name).await;
+            return sync_source(&db, name, config.source_sync_limit).await;
         }
         Command::Token {
             command: TokenCommand::Create { name, role },
@@ -335,7 +367,7 @@ impl StopSignal {
 }
 
 /// Queues a run of a source and does it in this process, unless a serving process has already started it.
-async fn sync_source(db: &candor::db::Db, name: String) -> Result<ExitCode, String> {
+async fn sync_source(db: &candor::db::Db, name: String, most: Duration) -> Result<ExitCode, String> {
     let shown = |error: Error| error.chain();
     let begun = db
         .write(&command_line(), move |tx| {
@@ -344,11 +376,17 @@ async fn sync_source(db: &candor::db::Db, name: String) -> Result<ExitCode, Stri
         })
         .await
         .map_err(shown)?;
+    let stop = StopSignal::listen()?;
     let claimed = runner::claim(db, Some(begun.id.clone())).await.map_err(shown)?;
-    let never = Arc::new(AtomicBool::new(false));
+    let cancel = Cancel::default();
+    let limit = Limit {
+        most,
+        setting: source::SYNC_LIMIT,
+    };
+    let ours = claimed.is_some();
     let work = async {
         match claimed {
-            Some(claimed) => sync::execute(db, claimed, &never).await,
+            Some(claimed) => sync::execute(db, claimed, &cancel, limit).await,
             None => Ok(()),
         }
     };
@@ -369,8 +407,37 @@ async fn sync_source(db: &candor::db::Db, name: String) -> Result<ExitCode, Stri
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
-    let (worked, run) = tokio::join!(work, watch);
+    let mut both = std::pin::pin!(async { tokio::join!(work, watch) });
+    let ended = tokio::select! {
+        ended = &mut both => Some(ended),
+        () = stop.received() => None,
+    };
     bar.finish_and_clear();
+    let Some((worked, run)) = ended else {
+        cancel.set();
+        if !ours {
+            return Err("stopped by a signal: another process does the run, and goes on with it".to_owned());
+        }
+        // The watch does not end for a run that is given back. What is being stored is stored first.
+        let given_back = async {
+            loop {
+                let (source, run) = (begun.source.clone(), begun.id.clone());
+                match db.read(move |conn| run::get(conn, &source, &run)).await {
+                    Ok(run) if run.state.over() || run.state == run::State::Queued => return,
+                    Ok(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                    Err(_) => return,
+                }
+            }
+        };
+        tokio::select! {
+            _ = both => {}
+            () = given_back => {}
+        }
+        return Err(
+            "stopped by a signal: the run is queued again unless it has ended, and the next process that serves does it"
+                .to_owned(),
+        );
+    };
     let mut run = run.map_err(shown)?;
     worked.map_err(shown)?;
     let left_out = run.changes.iter().flat_map(|changes| &changes.left_out);

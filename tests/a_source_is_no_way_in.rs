@@ -4,13 +4,14 @@
 use serde_json::{Value, json};
 
 use crate::support::shop::{SOURCES, Shop, made, synced, tried};
-use crate::support::{Env, TestApp, on_both_databases};
+use crate::support::{Backend, Env, OwnServer, TestApp, on_both_databases, run};
 
 on_both_databases!(
     candors_own_database_is_no_source,
     a_copy_of_candors_database_is_no_source,
     a_url_names_a_user_and_a_password,
     a_sqlite_file_leads_to_no_other,
+    a_sqlite_file_is_a_file_of_sqlite,
     a_postgres_reads_no_files,
     a_mysql_reads_no_files,
     a_large_value_of_a_sqlite_file_is_refused,
@@ -84,6 +85,62 @@ async fn a_copy_of_candors_database_is_no_source(env: Env) {
     app.finish().await;
 }
 
+/// A user who may read one of Candor's tables, or one column of it, or could by changing to another role, is refused.
+#[test]
+fn one_table_of_candors_is_too_much() {
+    run(Backend::Sqlite, async |env: Env| {
+        let Some(server) = OwnServer::start() else { return };
+        let url = candor::db::DatabaseUrl::Postgres(server.url());
+        let db = candor::db::Db::open(url, candor::base::time::Clock::system())
+            .await
+            .expect("a server");
+        candor::db::migrate(&db).await.expect("Candor's tables");
+        drop(db);
+        let owner = Env {
+            backend: Backend::Postgres,
+            database_url: server.url(),
+            directory: env.directory.clone(),
+        };
+        owner
+            .sql("CREATE TABLE product (id INTEGER, name TEXT, email TEXT); INSERT INTO product VALUES (1, 'Ann', ''); \
+                  CREATE ROLE holder; GRANT SELECT ON people TO holder")
+            .expect("a product beside Candor's tables");
+        let app = TestApp::start(&env).await;
+        let people = "SELECT id, name, email FROM product";
+        let source_of = |role: &str| {
+            let url = server.url().replace("candor@", &format!("{role}@"));
+            json!({"name": role, "kind": "postgres", "url": format!("{url}?passwordless=yes"), "queries": {"people": people}})
+        };
+        for (role, grant) in [
+            ("of_settings", "GRANT SELECT ON settings TO of_settings"),
+            ("of_tokens", "GRANT SELECT ON api_tokens TO of_tokens"),
+            (
+                "of_a_column",
+                "GRANT SELECT (token_id) ON admin_sessions TO of_a_column",
+            ),
+            ("of_all", "GRANT SELECT ON ALL TABLES IN SCHEMA public TO of_all"),
+            ("of_a_role", "GRANT holder TO of_a_role"),
+        ] {
+            // It takes no rights by itself from a role that it is a member of.
+            owner
+                .sql(&format!(
+                    "CREATE ROLE {role} LOGIN NOINHERIT; GRANT SELECT ON product TO {role}; {grant}"
+                ))
+                .expect(grant);
+            let said = refused(&app, role, source_of(role), json!({"people": people})).await;
+            assert!(said.contains("Candor's own tables"), "{grant}: {said}");
+        }
+        // Beside Candor's tables, a product of its own is a source like any other.
+        owner
+            .sql("CREATE ROLE of_product LOGIN; GRANT SELECT ON product TO of_product")
+            .expect("a role");
+        let id = made(&app, &source_of("of_product")).await;
+        let look = tried(&app, &id).await;
+        assert_eq!(look["ok"], true, "{look:#}");
+        app.finish().await;
+    });
+}
+
 async fn a_url_names_a_user_and_a_password(env: Env) {
     let app = TestApp::start(&env).await;
     for (kind, url) in [
@@ -127,6 +184,54 @@ async fn a_sqlite_file_leads_to_no_other(env: Env) {
         let said = refused(&app, &format!("try {index}"), shop.source(), json!({"people": query})).await;
         let refusal = ["no such function", "not authorized", "prohibited", "syntax error", "multiple"];
         assert!(refusal.iter().any(|word| said.to_lowercase().contains(word)), "{query}: {said}");
+    }
+    app.finish().await;
+}
+
+async fn a_sqlite_file_is_a_file_of_sqlite(env: Env) {
+    let app = TestApp::start(&env).await;
+    let path = |name: &str| env.directory.join(name);
+    std::fs::write(path("empty.db"), "").expect("a file");
+    std::fs::write(path("text.db"), "id,name\n1,Ann\n").expect("a file");
+    std::fs::write(path("long text.db"), "id,name\n".repeat(1_000)).expect("a file");
+    std::fs::create_dir(path("folder.db")).expect("a folder");
+    std::os::unix::fs::symlink("/proc/self/environ", path("link.db")).expect("a link");
+    let pipe = std::process::Command::new("mkfifo").arg(path("pipe.db")).status();
+    assert!(pipe.expect("mkfifo").success());
+    let own = [
+        "empty.db",
+        "text.db",
+        "long text.db",
+        "folder.db",
+        "link.db",
+        "pipe.db",
+        "missing.db",
+    ];
+    let files = own.map(|name| path(name).display().to_string());
+    let others = [
+        "/proc/self/environ",
+        "/proc/version",
+        "/proc/self/maps",
+        "/dev/zero",
+        "/dev/null",
+        "/sys",
+        "/",
+    ];
+    for (index, file) in files.iter().map(String::as_str).chain(others).enumerate() {
+        // It reads no table, so that nothing but the file is wrong.
+        let people = json!({"people": "SELECT 1 AS id, 'x' AS name, '' AS email"});
+        let source = json!({"kind": "sqlite", "url": format!("sqlite://{file}")});
+        let said = refused(&app, &format!("try {index}"), source, people).await;
+        let reasons = [
+            "not a regular file",
+            "is an empty file",
+            "not a database",
+            "no such file",
+        ];
+        assert!(
+            reasons.iter().any(|reason| said.contains(reason)),
+            "{file}: {said}"
+        );
     }
     app.finish().await;
 }

@@ -60,11 +60,8 @@ fn form(conn: &mut Conn) -> Result<i64> {
 }
 
 fn change(conn: &mut Conn) -> Result<()> {
-    if let Conn::Pg(conn) = conn {
-        // Several processes may start at the same time on one PostgreSQL database. SQLite has only one
-        // writer.
-        diesel::sql_query("SELECT pg_advisory_xact_lock(727001)").execute(conn)?;
-    }
+    // Several processes may start at the same time on one database.
+    dialect::lock_directory(conn)?;
     // Another process may have done it in the meantime.
     if form(conn)? >= FORM {
         return Ok(());

@@ -4,7 +4,6 @@
 //! module names a database backend, or holds a pooled connection outside [`Db::read`] and `Db::write` (the
 //! latter is in [`crate::audit`], because a change and its audit event are one transaction).
 
-pub(crate) mod bulk;
 mod carry_over;
 mod connection;
 mod copy;
@@ -13,8 +12,6 @@ pub mod file;
 mod fixed;
 pub mod foreign;
 mod health;
-pub(crate) mod keyed;
-pub(crate) mod many;
 mod migrate;
 // The migrations document the columns.
 #[allow(missing_docs)]
@@ -28,6 +25,7 @@ use diesel::r2d2::Pool;
 use tokio::sync::{Semaphore, watch};
 
 pub use connection::{Conn, DatabaseUrl, Pages};
+pub(crate) use dialect::{bulk, keyed, many};
 pub(crate) use fixed::Fix;
 pub use statement::Statement;
 
@@ -173,7 +171,7 @@ impl Db {
     {
         let writes = Arc::clone(&self.writes);
         run(&self.writers, &self.write_permits, move |conn| {
-            let done = in_transaction(conn, work);
+            let done = dialect::in_transaction(conn, work);
             match &done {
                 Ok(_) => writes.committed(),
                 // An error of the caller says nothing about the database.
@@ -192,20 +190,6 @@ impl Db {
         F: FnOnce(&mut Conn) -> Result<T> + Send + 'static,
     {
         run(&self.writers, &self.write_permits, work).await
-    }
-}
-
-fn in_transaction<T>(conn: &mut Conn, work: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
-    dialect::begin_write(conn)?;
-    match work(conn) {
-        Ok(value) => {
-            dialect::commit(conn)?;
-            Ok(value)
-        }
-        Err(error) => {
-            dialect::roll_back(conn);
-            Err(error)
-        }
     }
 }
 

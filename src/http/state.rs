@@ -15,8 +15,10 @@ use crate::alert::queue::Queue;
 use crate::auth::Links;
 use crate::base::time::Clock;
 use crate::db::Db;
+use crate::db::foreign::Limit;
 use crate::delivery::calling::Endpoints;
 use crate::delivery::worker::{Stats, Wake};
+use crate::directory::source::cancel::Cancel;
 use crate::egress::Policy;
 use crate::feedback::Keys;
 use crate::notice::Sending;
@@ -36,6 +38,10 @@ pub struct App {
     pub wake: Arc<Wake>,
     /// Wakes the service of this process that reads the sources of the directory.
     pub sources: Arc<Notify>,
+    /// Ends the tests of sources that requests to this process wait for.
+    pub trials: Cancel,
+    /// How long a test may read a source.
+    pub trial_limit: Limit,
     /// Wakes the service of this process that looks up unknown references.
     pub lookups: Arc<Notify>,
     /// Which addresses call-outs may have.

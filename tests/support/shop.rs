@@ -129,6 +129,35 @@ impl Shop {
         done.unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
 
+    /// Returns the number of statements that run on its server and contain this text. A file has no server.
+    pub fn running(&self, text: &str) -> i64 {
+        match &self.0 {
+            Store::Sqlite(_) => 0,
+            Store::Postgres(database) => database.env.count(&format!(
+                "pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
+                 AND state = 'active' AND query LIKE '%{text}%'"
+            )),
+            Store::Mysql { url, name } => {
+                let mut conn =
+                    mysql::Conn::new(mysql::Opts::from_url(url).expect("a URL")).expect("a connection");
+                conn.query_first::<i64, _>(format!(
+                    "SELECT COUNT(*) FROM information_schema.processlist \
+                     WHERE db = '{name}' AND id <> CONNECTION_ID() AND info LIKE '%{text}%'"
+                ))
+                .expect("the list of statements")
+                .expect("a count")
+            }
+        }
+    }
+
+    /// Returns the database, if it is a PostgreSQL database.
+    pub fn database(&self) -> Option<&Env> {
+        match &self.0 {
+            Store::Postgres(database) => Some(&database.env),
+            Store::Sqlite(_) | Store::Mysql { .. } => None,
+        }
+    }
+
     /// Returns the kind of the database as a source names it.
     pub fn kind(&self) -> &'static str {
         match &self.0 {

@@ -4,6 +4,10 @@
 //! This module contains no rule of the domain.
 
 mod batches;
+pub(crate) mod bulk;
+pub(crate) mod keyed;
+pub(crate) mod many;
+mod migrations;
 mod queue;
 
 use diesel::connection::{AnsiTransactionManager, TransactionManager};
@@ -11,13 +15,14 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
 pub use batches::{LatestAlert, RepeatRow, StagedRow, latest_alerts, own_staged, repeat_alerts, stage};
+pub(super) use migrations::apply;
 pub use queue::{
     AttemptRow, ClaimedRow, Due, End, FOLLOWED, RecipientRow, claim, due, end_claim, give_back_others, heard,
     held, insert_attempts, is_due, listen, recipients, renew, tell_followers, tell_workers,
 };
 
 use super::connection::{self, Pages};
-use super::{Conn, Fix, copy};
+use super::{Conn, DatabaseUrl, Fix, copy};
 use crate::base::error::{Error, Result};
 use crate::base::time::Timestamp;
 
@@ -52,6 +57,38 @@ pub(super) fn begin_read(conn: &mut Conn) -> Result<()> {
         )?,
     }
     Ok(())
+}
+
+/// Runs `work` in one write transaction, which is rolled back if `work` fails.
+pub(super) fn in_transaction<T>(conn: &mut Conn, work: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+    begin_write(conn)?;
+    match work(conn) {
+        Ok(value) => {
+            commit(conn)?;
+            Ok(value)
+        }
+        Err(error) => {
+            roll_back(conn);
+            Err(error)
+        }
+    }
+}
+
+/// Returns whether several processes may serve this database at the same time.
+pub fn is_shared(url: &DatabaseUrl) -> bool {
+    match url {
+        DatabaseUrl::Sqlite(_) => false,
+        DatabaseUrl::Postgres(_) => true,
+    }
+}
+
+/// Returns whether a copy of the whole database can be taken within a read transaction. SQLite copies a file outside of
+/// any transaction.
+pub fn copies_while_it_reads(url: &DatabaseUrl) -> bool {
+    match url {
+        DatabaseUrl::Sqlite(_) => false,
+        DatabaseUrl::Postgres(_) => true,
+    }
 }
 
 pub(super) fn commit(conn: &mut Conn) -> Result<()> {
@@ -130,8 +167,8 @@ pub fn lock(conn: &mut Conn, what: Lock, id: &str) -> Result<()> {
 /// single changes take this lock. Reading does not wait for it.
 pub fn lock_directory(conn: &mut Conn) -> Result<()> {
     let Conn::Pg(conn) = conn else { return Ok(()) };
-    // The address step after a migration (`carry_over`) takes the lock with the same number. No other lock of
-    // Candor may use it.
+    // The address step after a migration (`carry_over`) takes this lock too. No other lock of Candor may have this
+    // number.
     diesel::sql_query("SELECT pg_advisory_xact_lock(727001)")
         .fixed()
         .execute(conn)?;
@@ -272,7 +309,7 @@ pub fn replace_from_file(conn: &mut Conn, file: &mut Conn) -> Result<()> {
     };
     AnsiTransactionManager::begin_transaction_sql(target, "BEGIN")?;
     let replaced = copy::clear_postgres(target, file)
-        .and_then(|()| super::migrate::migrate_within(target))
+        .and_then(|()| migrations::migrate_within(target))
         .and_then(|()| copy::into_postgres(file, target));
     match replaced {
         Ok(()) => AnsiTransactionManager::commit_transaction(target)?,

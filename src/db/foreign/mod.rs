@@ -11,7 +11,9 @@
 //! - No signature contains a type of a client library.
 //! - No error contains a password.
 
+mod halt;
 mod mysql;
+mod own;
 mod postgres;
 mod sqlite;
 
@@ -19,6 +21,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use url::Url;
+
+use halt::Interrupt;
+pub use halt::{Halt, Limit};
 
 use crate::base::text::one_line;
 
@@ -29,16 +34,6 @@ const CONNECT: Duration = Duration::from_secs(10);
 const MAX_ROW: usize = 1024 * 1024;
 /// A page ends when its values have at least this many bytes, even if it has few rows.
 const MAX_PAGE: usize = 8 * 1024 * 1024;
-/// Tables that exist together only in a database of Candor. If the user of a source can read them, the source
-/// is Candor's own database or a copy of it.
-const OWN_TABLES: [&str; 4] = [
-    "audit_head",
-    "directory_sources",
-    "directory_origins",
-    "trail_cursors",
-];
-/// The reason why such a database is refused.
-const OWN: &str = "contains Candor's own tables; a source must not be Candor's own database or a copy of it";
 /// The URL parameter that says that the password is missing on purpose.
 const PASSWORDLESS: &str = "passwordless";
 
@@ -147,24 +142,82 @@ impl Engine {
         }
     }
 
-    /// Connects and begins the transaction. No statement may take longer than `patience`.
+    /// Connects and begins the transaction. No statement may take longer than `patience`, and `halt` ends the
+    /// statement that runs.
     ///
     /// # Errors
-    /// The error of the database, in one line and without the password.
-    pub fn open(self, url: &str, patience: Duration) -> Result<Box<dyn Reader>, String> {
+    /// The error of the database, in one line and without the password. The reason of `halt` if it is set.
+    pub fn open(self, url: &str, patience: Duration, halt: &Halt) -> Result<Box<dyn Reader>, String> {
         self.check(url)?;
-        let opened: Result<Box<dyn Reader>, String> = match self {
-            Engine::Postgres => {
-                postgres::Reader::open(url, patience).map(|reader| Box::new(reader) as Box<dyn Reader>)
+        halt.check()?;
+        let opened: Result<Box<dyn Reader>, String> =
+            match self {
+                Engine::Postgres => postgres::Reader::open(url, patience, halt)
+                    .map(|reader| Box::new(reader) as Box<dyn Reader>),
+                Engine::Mysql => {
+                    mysql::Reader::open(url, patience, halt).map(|reader| Box::new(reader) as Box<dyn Reader>)
+                }
+                Engine::Sqlite => sqlite::Reader::open(url, patience, halt)
+                    .map(|reader| Box::new(reader) as Box<dyn Reader>),
+            };
+        match opened {
+            Ok(reader) => Ok(Box::new(Halted {
+                reader,
+                interrupt: halt.interrupt(),
+                halt: halt.clone(),
+                url: url.to_owned(),
+            })),
+            Err(reason) => {
+                halt.closed(halt.interrupt().as_ref());
+                Err(halt.reason().unwrap_or_else(|| without_password(url, &reason)))
             }
-            Engine::Mysql => {
-                mysql::Reader::open(url, patience).map(|reader| Box::new(reader) as Box<dyn Reader>)
-            }
-            Engine::Sqlite => {
-                sqlite::Reader::open(url, patience).map(|reader| Box::new(reader) as Box<dyn Reader>)
-            }
-        };
-        opened.map_err(|reason| without_password(url, &reason))
+        }
+    }
+}
+
+/// A reader that begins no statement after its reading was ended, and says why it ended.
+struct Halted {
+    reader: Box<dyn Reader>,
+    interrupt: Option<Interrupt>,
+    halt: Halt,
+    url: String,
+}
+
+impl Drop for Halted {
+    fn drop(&mut self) {
+        self.halt.closed(self.interrupt.as_ref());
+    }
+}
+
+impl Halted {
+    fn run<T>(&mut self, work: impl FnOnce(&mut dyn Reader) -> Result<T, String>) -> Result<T, String> {
+        self.halt.check()?;
+        // What a database says of a statement that was cancelled is not the reason.
+        work(self.reader.as_mut()).map_err(|said| {
+            self.halt
+                .reason()
+                .unwrap_or_else(|| without_password(&self.url, &said))
+        })
+    }
+}
+
+impl Reader for Halted {
+    fn warnings(&self) -> Vec<String> {
+        self.reader.warnings()
+    }
+
+    fn count(&mut self, query: &str, key: &[&str]) -> Result<Counted, String> {
+        self.run(|reader| reader.count(query, key))
+    }
+
+    fn page(
+        &mut self,
+        query: &str,
+        key: &[&str],
+        after: Option<&[Value]>,
+        limit: usize,
+    ) -> Result<Page, String> {
+        self.run(|reader| reader.page(query, key, after, limit))
     }
 }
 

@@ -16,8 +16,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::{
-    CONNECT, Collector, Counted, MAX_ROW, OWN, OWN_TABLES, Page, Row, count_statement, too_large,
-    with_credentials,
+    CONNECT, Collector, Counted, Halt, MAX_ROW, Page, Row, count_statement, own, too_large, with_credentials,
 };
 
 /// A read-only transaction on a MySQL or MariaDB server, which reads a source of the directory.
@@ -161,8 +160,16 @@ fn said(error: &mysql::Error) -> String {
     }
 }
 
+/// Ends the statement that runs on a connection, over another one. What goes wrong here is not reported: the
+/// statement still has its own limit of time, and the request is repeated until the reading has ended.
+fn cancel(opts: &Opts, id: u32) {
+    if let Ok(mut conn) = Conn::new(opts.clone()) {
+        let _ = conn.query_drop(format!("KILL QUERY {id}"));
+    }
+}
+
 impl Reader {
-    pub(super) fn open(url: &str, patience: Duration) -> Result<Self, String> {
+    pub(super) fn open(url: &str, patience: Duration, halt: &Halt) -> Result<Self, String> {
         let target = Target::parse(url)?;
         let ssl = target.ssl()?;
         // The wait is a little longer than the statement may take, because the error of the server contains
@@ -177,7 +184,10 @@ impl Reader {
             .stmt_cache_size(0)
             .max_allowed_packet(Some(MAX_PACKET))
             .local_infile_handler(None);
-        let mut conn = Conn::new(opts).map_err(|error| said(&error))?;
+        let opts = Opts::from(opts);
+        let mut conn = Conn::new(opts.clone()).map_err(|error| said(&error))?;
+        let id = conn.connection_id();
+        halt.on_stop(move || cancel(&opts, id));
         if target.tls {
             answers_for_itself(&mut conn)?;
         }
@@ -202,7 +212,7 @@ impl Reader {
             conn.query_drop(statement).map_err(|error| said(&error))?;
         }
         if is_candors(&mut conn)? {
-            return Err(OWN.to_owned());
+            return Err(own::REFUSED.to_owned());
         }
         let warnings = if may_read_files(&mut conn)? {
             vec![FILE.to_owned()]
@@ -218,12 +228,12 @@ const FILE: &str = "the user has the privilege FILE, with which it may read and 
 
 /// Returns whether the user can see all tables of Candor in one database.
 fn is_candors(conn: &mut Conn) -> Result<bool, String> {
-    let names = OWN_TABLES.map(|name| format!("'{name}'")).join(", ");
+    let names = own::literals(&own::MARKS);
     let found: Option<u64> = conn
         .query_first(format!(
             "SELECT COUNT(*) FROM information_schema.tables WHERE table_name IN ({names}) \
              GROUP BY table_schema HAVING COUNT(*) = {}",
-            OWN_TABLES.len()
+            own::MARKS.len()
         ))
         .map_err(|error| said(&error))?;
     Ok(found.is_some())

@@ -10,13 +10,13 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection;
 use diesel::pg::{PgConnection, PgRowByRowLoadingMode};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
 use serde_json::Value;
 use url::Url;
 
 use super::{
-    CONNECT, Collector, Counted, MAX_ROW, OWN, OWN_TABLES, Page, Row, count_statement, page_statement,
-    too_large, with_credentials,
+    CONNECT, Collector, Counted, Halt, MAX_ROW, Page, Row, count_statement, own, page_statement, too_large,
+    with_credentials,
 };
 use crate::db::DatabaseUrl;
 use crate::db::connection::discreet;
@@ -52,6 +52,9 @@ struct Rights {
     memberships: Option<String>,
     #[diesel(sql_type = Bool)]
     candors: bool,
+    /// The server's process for this connection.
+    #[diesel(sql_type = Integer)]
+    process: i32,
 }
 
 #[derive(QueryableByName)]
@@ -112,7 +115,8 @@ fn target(url: &str) -> Result<Url, String> {
 
 /// Returns the rights of the user.
 fn rights(conn: &mut PgConnection) -> Result<Rights, diesel::result::Error> {
-    let names = OWN_TABLES.map(|name| format!("'{name}'")).join(", ");
+    // A schema is Candor's if the marks are there, whether or not the user may read them: the catalog shows the names of
+    // all tables. Then the user may not read any of Candor's tables in it, not even one column.
     // `pg_has_role` also finds rights that the user gets by changing to another role.
     diesel::sql_query(format!(
         "SELECT u.rolsuper AS superuser, \
@@ -120,14 +124,31 @@ fn rights(conn: &mut PgConnection) -> Result<Rights, diesel::result::Error> {
                 (SELECT string_agg(r.rolname, ', ' ORDER BY r.rolname) FROM pg_roles r \
                  WHERE r.rolname IN ('pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program') \
                    AND NOT u.rolsuper AND pg_has_role(session_user, r.oid, 'MEMBER'))::text AS memberships, \
-                EXISTS (SELECT c.relnamespace FROM pg_class c \
-                        WHERE c.relkind IN ('r', 'p') AND c.relname IN ({names}) \
-                          AND (has_table_privilege(session_user, c.oid, 'SELECT') OR pg_has_role(session_user, c.relowner, 'MEMBER')) \
-                        GROUP BY c.relnamespace HAVING COUNT(*) = {}) AS candors \
+                EXISTS (SELECT 1 FROM pg_class c \
+                        WHERE c.relkind IN ('r', 'p') AND c.relname IN ({tables}) \
+                          AND c.relnamespace IN (SELECT m.relnamespace FROM pg_class m \
+                               WHERE m.relkind IN ('r', 'p') AND m.relname IN ({marks}) \
+                               GROUP BY m.relnamespace HAVING COUNT(*) = {most}) \
+                          AND EXISTS (SELECT 1 FROM pg_roles r WHERE pg_has_role(session_user, r.oid, 'MEMBER') \
+                               AND (has_any_column_privilege(r.oid, c.oid, 'SELECT') OR pg_has_role(r.oid, c.relowner, 'MEMBER'))) \
+                       ) AS candors, \
+                pg_backend_pid() AS process \
          FROM pg_roles u WHERE u.rolname = session_user",
-        OWN_TABLES.len()
+        tables = own::literals(&own::TABLES),
+        marks = own::literals(&own::MARKS),
+        most = own::MARKS.len()
     ))
     .get_result(conn)
+}
+
+/// Ends the statement that runs on a connection, over another one. What goes wrong here is not reported: the
+/// statement still has its own limit of time, and the request is repeated until the reading has ended.
+fn cancel(target: &Url, process: i32) {
+    if let Ok(mut conn) = PgConnection::establish(target.as_str()) {
+        let _ = diesel::sql_query("SELECT pg_cancel_backend($1)")
+            .bind::<Integer, _>(process)
+            .execute(&mut conn);
+    }
 }
 
 fn said(error: &diesel::result::Error) -> String {
@@ -141,9 +162,10 @@ fn said(error: &diesel::result::Error) -> String {
 }
 
 impl Reader {
-    pub(super) fn open(url: &str, patience: Duration) -> Result<Self, String> {
+    pub(super) fn open(url: &str, patience: Duration, halt: &Halt) -> Result<Self, String> {
+        let target = target(url)?;
         let mut conn =
-            PgConnection::establish(target(url)?.as_str()).map_err(|error| discreet(error).to_string())?;
+            PgConnection::establish(target.as_str()).map_err(|error| discreet(error).to_string())?;
         // The default is set too, so that a transaction that follows this one can only read.
         conn.batch_execute(&format!(
             "SET default_transaction_read_only = on; SET client_min_messages = warning; SET lock_timeout = '10s'; \
@@ -153,8 +175,9 @@ impl Reader {
         ))
         .map_err(|error| said(&error))?;
         let rights = rights(&mut conn).map_err(|error| said(&error))?;
+        halt.on_stop(move || cancel(&target, rights.process));
         if rights.candors {
-            return Err(OWN.to_owned());
+            return Err(own::REFUSED.to_owned());
         }
         if let Some(roles) = rights.memberships {
             return Err(format!(

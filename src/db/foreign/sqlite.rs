@@ -1,9 +1,11 @@
 //! Reads an SQLite file of others.
 //!
 //! - A file is never created or written.
-//! - A query cannot open another file.
+//! - A query cannot open another file, and no file of the kernel or of a device is opened.
 //! - Every statement has a time limit, and every value has a size limit.
 
+use std::fs;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,9 +15,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde_json::Value;
 
-use super::{
-    Collector, Counted, MAX_ROW, OWN, OWN_TABLES, Page, Row, count_statement, page_statement, too_large,
-};
+use super::{Collector, Counted, Halt, MAX_ROW, Page, Row, count_statement, own, page_statement, too_large};
 
 /// A read-only transaction on an SQLite file, which reads a source of the directory.
 pub(super) struct Reader {
@@ -49,13 +49,13 @@ fn allowed(context: AuthContext<'_>) -> Authorization {
 
 /// Returns whether all tables of Candor exist in the file.
 fn is_candors(conn: &Connection) -> Result<bool, rusqlite::Error> {
-    let names = OWN_TABLES.map(|name| format!("'{name}'")).join(", ");
+    let names = own::literals(&own::MARKS);
     let found: i64 = conn.query_row(
         &format!("SELECT COUNT(*) FROM sqlite_schema WHERE name IN ({names})"),
         (),
         |row| row.get(0),
     )?;
-    Ok(found == OWN_TABLES.len() as i64)
+    Ok(found == own::MARKS.len() as i64)
 }
 
 fn value(name: &str, cell: ValueRef<'_>) -> Result<Value, String> {
@@ -94,12 +94,30 @@ fn said(error: &rusqlite::Error) -> String {
     }
 }
 
+/// Folders whose files the kernel makes up when they are read. They describe this process and this machine.
+const OF_THE_KERNEL: [&str; 2] = ["/proc", "/sys"];
+
+/// Checks what SQLite would not: it takes every file without content for an empty database, and it would wait for
+/// ever at a pipe. SQLite itself refuses a file whose content is not a database.
+///
+/// The file is not opened here: closing it would release the locks that SQLite holds on it in this process.
+fn is_plain(path: &Path) -> Result<(), String> {
+    let metadata = fs::metadata(path)
+        .map_err(|_| "there is no such file on the machine that Candor runs on".to_owned())?;
+    let real = fs::canonicalize(path).map_err(|error| error.to_string())?;
+    if !metadata.is_file() || OF_THE_KERNEL.iter().any(|folder| real.starts_with(folder)) {
+        return Err("is not a regular file that holds an SQLite database".to_owned());
+    }
+    if metadata.len() == 0 {
+        return Err("is an empty file, and no SQLite database".to_owned());
+    }
+    Ok(())
+}
+
 impl Reader {
-    pub(super) fn open(url: &str, patience: Duration) -> Result<Self, String> {
+    pub(super) fn open(url: &str, patience: Duration, halt: &Halt) -> Result<Self, String> {
         let path = path(url)?;
-        if !std::path::Path::new(path).is_file() {
-            return Err("there is no such file on the machine that Candor runs on".to_owned());
-        }
+        is_plain(Path::new(path))?;
         // Only one thread uses the connection, so SQLite needs no mutex.
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(path, flags).map_err(|error| said(&error))?;
@@ -108,7 +126,7 @@ impl Reader {
         )
         .map_err(|error| said(&error))?;
         if is_candors(&conn).map_err(|error| said(&error))? {
-            return Err(OWN.to_owned());
+            return Err(own::REFUSED.to_owned());
         }
         for (limit, most) in [
             (Limit::SQLITE_LIMIT_LENGTH, MAX_ROW as i32),
@@ -120,7 +138,9 @@ impl Reader {
         conn.authorizer(Some(allowed)).map_err(|error| said(&error))?;
         let until = Arc::new(Mutex::new(Instant::now() + patience));
         let limit = until.clone();
-        let too_long = move || Instant::now() > *limit.lock().unwrap_or_else(PoisonError::into_inner);
+        let halt = halt.clone();
+        let too_long =
+            move || halt.is_set() || Instant::now() > *limit.lock().unwrap_or_else(PoisonError::into_inner);
         conn.progress_handler(STEPS, Some(too_long))
             .map_err(|error| said(&error))?;
         Ok(Reader {
@@ -212,6 +232,13 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
+    fn halt() -> Halt {
+        Halt::within(crate::db::foreign::Limit {
+            most: PATIENCE,
+            setting: "CANDOR_TEST",
+        })
+    }
+
     #[test]
     fn the_file_itself_refuses_to_be_written() {
         let directory = tempfile::tempdir().unwrap();
@@ -221,7 +248,7 @@ mod tests {
             .execute_batch("CREATE TABLE t (id INTEGER, name TEXT); INSERT INTO t VALUES (1, 'a'), (2, NULL)")
             .unwrap();
         let url = format!("sqlite://{}", path.display());
-        let mut reader = Reader::open(&url, PATIENCE).unwrap();
+        let mut reader = Reader::open(&url, PATIENCE, &halt()).unwrap();
         let refused = reader
             .conn
             .execute_batch("DELETE FROM t")
@@ -247,7 +274,7 @@ mod tests {
             Value::from(rows.rows[0].clone()),
             serde_json::json!({"id": 2, "name": null})
         );
-        assert!(Reader::open("sqlite:///nowhere/x.db", PATIENCE).is_err());
+        assert!(Reader::open("sqlite:///nowhere/x.db", PATIENCE, &halt()).is_err());
     }
 
     #[test]
@@ -261,7 +288,7 @@ mod tests {
             .execute_batch("CREATE TABLE t (id INTEGER); INSERT INTO t VALUES (1)")
             .unwrap();
         let url = format!("sqlite://{}", path.display());
-        let mut reader = Reader::open(&url, Duration::from_millis(100)).unwrap();
+        let mut reader = Reader::open(&url, Duration::from_millis(100), &halt()).unwrap();
         let counted = reader.count(ENDLESS, &["id"]).unwrap_err();
         assert_eq!(counted, "the statement took longer than 0.1 s");
         let page = reader.page(ENDLESS, &["id"], None, 10).unwrap_err();

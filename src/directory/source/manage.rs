@@ -342,16 +342,17 @@ pub fn change(
 }
 
 /// Deletes a source with its URL and secret. The entries that it brought stay and no longer belong to a
-/// source.
+/// source. If the source is being read or tested, the reading is cancelled and stores nothing.
 ///
 /// # Errors
-/// `NotFound` if the source does not exist or is already deleted. `Conflict` while it is being read.
+/// `NotFound` if the source does not exist or is already deleted. `Conflict` while a run is being stored.
 pub fn delete(tx: &mut Tx<'_>, id: &SourceId) -> Result<()> {
     dialect::lock(tx.conn, Lock::Source, id.as_str())?;
     let row = there(tx.conn, id)?;
+    let cancelled = run::end_of_deleted(tx.conn, id, tx.now)?;
     if run::active(tx.conn, id)?.is_some() {
         return Err(Error::Conflict(
-            "the source is being read; try again after the run has ended".to_owned(),
+            "the rows of the source are being stored; try again after the run has ended".to_owned(),
         )
         .code(Code::RunInProgress));
     }
@@ -367,6 +368,10 @@ pub fn delete(tx: &mut Tx<'_>, id: &SourceId) -> Result<()> {
             s::updated_at.eq(tx.now),
         ))
         .execute(tx.conn)?;
-    tx.record(Event::new(Action::SourceDeleted, "source", id.as_str()).before(mark(&row)?));
+    let mut event = Event::new(Action::SourceDeleted, "source", id.as_str()).before(mark(&row)?);
+    if let Some(run) = cancelled {
+        event = event.after(json!({"cancelled_run": run}));
+    }
+    tx.record(event);
     Ok(())
 }

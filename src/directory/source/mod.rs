@@ -8,6 +8,7 @@
 
 mod applying;
 pub mod callout;
+pub mod cancel;
 pub mod changes;
 pub mod cron;
 mod current;
@@ -45,6 +46,10 @@ use crate::db::schema::{directory_runs as dr, directory_sources as s};
 const MAX_QUERY: usize = 20_000;
 /// The largest number of sources.
 const MOST: i64 = 100;
+/// The setting that limits how long a run may read its source.
+pub const SYNC_LIMIT: &str = "CANDOR_SOURCE_SYNC_LIMIT";
+/// The setting that limits how long a test may read its source.
+pub const TEST_LIMIT: &str = "CANDOR_SOURCE_TEST_LIMIT";
 /// The default share of a source's rows that may be archived without a confirmation, in percent.
 const GONE_PERCENT: i64 = 10;
 /// The default share of the rows of a kind that may be left out, in percent.

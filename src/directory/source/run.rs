@@ -201,6 +201,43 @@ pub fn active(conn: &mut Conn, source: &SourceId) -> Result<Option<RunId>> {
         .optional()?)
 }
 
+/// Ends the active run of a source, and its trials, because the source is deleted. The process that works on
+/// them notices it and cancels its statement. A run that is being stored continues. Returns the run that was
+/// ended.
+pub(super) fn end_of_deleted(conn: &mut Conn, source: &SourceId, now: Timestamp) -> Result<Option<String>> {
+    const ENDED: [&str; 3] = ["queued", "reading", "comparing"];
+    let of_source = || dr::table.filter(dr::source_id.eq(source.as_str()));
+    let trials: Vec<String> = of_source()
+        .filter(dr::state.eq(TRIAL))
+        .select(dr::id)
+        .load(conn)?;
+    for id in trials {
+        forget(conn, &id)?;
+    }
+    let active: Vec<String> = of_source()
+        .filter(dr::state.eq_any(ENDED))
+        .select(dr::id)
+        .load(conn)?;
+    let error = RunError::plain("the source was deleted while it was being read");
+    let mut cancelled = None;
+    for id in active {
+        // Once more with the condition: the process may have begun to store the run a moment ago.
+        let ended = diesel::update(dr::table.find(&id).filter(dr::state.eq_any(ENDED)))
+            .set((
+                dr::state.eq(State::Failed.as_str()),
+                dr::lease.eq(None::<String>),
+                dr::errors.eq(Some(serde_json::to_string(&[&error])?)),
+                dr::finished_at.eq(Some(now)),
+            ))
+            .execute(conn)?;
+        if ended > 0 {
+            diesel::delete(directory_staged::table.filter(directory_staged::run_id.eq(&id))).execute(conn)?;
+            cancelled = Some(id);
+        }
+    }
+    Ok(cancelled)
+}
+
 /// Ends the run of a source that waits for a confirmation.
 pub(super) fn supersede(conn: &mut Conn, source: &SourceId, now: Timestamp) -> Result<()> {
     let Some(id) = super::waiting(conn, source)? else {
@@ -468,6 +505,16 @@ impl Claimed {
     /// Returns the ID of the run.
     pub fn id(&self) -> &RunId {
         &self.run
+    }
+
+    /// Returns whether this process still holds the run. It does not if the source was deleted.
+    pub(super) fn is_held(&self, conn: &mut Conn) -> Result<bool> {
+        let lease: Option<Option<String>> = dr::table
+            .find(self.run.as_str())
+            .select(dr::lease)
+            .first(conn)
+            .optional()?;
+        Ok(lease.flatten().as_deref() == Some(&*self.lease))
     }
 
     /// Renews the lease, and stores the state and the progress. Fails with `Conflict` if another process has

@@ -1,17 +1,17 @@
 //! The service that executes the runs of directory sources, a few at a time and the oldest first. A process
 //! that stops gives its runs back, but completes those that are being stored.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+use super::cancel::Cancel;
 use super::{run, sync};
 use crate::audit::Actor;
 use crate::base::error::Result;
 use crate::base::id::{RunId, new_uuid};
 use crate::db::Db;
+use crate::db::foreign::Limit;
 use crate::work::{Next, Service, Stop};
 
 /// The largest number of runs at the same time, each of another source.
@@ -22,16 +22,18 @@ pub struct SourceRuns {
     db: Db,
     running: JoinSet<()>,
     /// Tells the runs that the process is stopping.
-    stopping: Arc<AtomicBool>,
+    stopping: Cancel,
+    limit: Limit,
 }
 
 impl SourceRuns {
-    /// Creates the service.
-    pub fn new(db: Db) -> SourceRuns {
+    /// Creates the service. A run may read its source for as long as `limit` allows.
+    pub fn new(db: Db, limit: Limit) -> SourceRuns {
         SourceRuns {
             db,
             running: JoinSet::new(),
-            stopping: Arc::default(),
+            stopping: Cancel::default(),
+            limit,
         }
     }
 }
@@ -52,10 +54,10 @@ impl Service for SourceRuns {
         let Some(claimed) = claim(&self.db, None).await? else {
             return Ok(Next::Wait);
         };
-        let (db, stopping) = (self.db.clone(), self.stopping.clone());
+        let (db, stopping, limit) = (self.db.clone(), self.stopping.clone(), self.limit);
         self.running.spawn(async move {
             let id = claimed.id().clone();
-            if let Err(error) = sync::execute(&db, claimed, &stopping).await {
+            if let Err(error) = sync::execute(&db, claimed, &stopping, limit).await {
                 tracing::warn!(run = %id, error = error.chain(), "a run of a source failed");
             }
         });
@@ -63,7 +65,7 @@ impl Service for SourceRuns {
     }
 
     async fn finish(&mut self) {
-        self.stopping.store(true, Ordering::SeqCst);
+        self.stopping.set();
         while self.running.join_next().await.is_some() {}
     }
 }

@@ -16,6 +16,7 @@ use diesel::prelude::*;
 use serde_json::json;
 
 use super::applying::Applying;
+use super::cancel::Cancel;
 use super::left_out;
 use super::references::About;
 use super::run::{Changes, Claimed, RunError, State};
@@ -49,10 +50,10 @@ pub(super) async fn settle(
     db: &Db,
     claimed: &Claimed,
     warnings: Vec<String>,
-    stop: &Arc<AtomicBool>,
+    cancel: &Cancel,
 ) -> std::result::Result<Settled, Stop> {
     for _ in 0..ROUNDS {
-        let mut changes = compare(db, claimed, stop).await?;
+        let mut changes = compare(db, claimed, cancel).await?;
         changes.warnings.clone_from(&warnings);
         too_many(db, claimed, &changes).await?;
         let confirm = if claimed.confirmed {
@@ -122,7 +123,7 @@ async fn leave_out(db: &Db, claimed: &Claimed, refused: Vec<FieldError>) -> std:
     ))
 }
 
-async fn compare(db: &Db, claimed: &Claimed, stop: &Arc<AtomicBool>) -> std::result::Result<Changes, Stop> {
+async fn compare(db: &Db, claimed: &Claimed, cancel: &Cancel) -> std::result::Result<Changes, Stop> {
     let (this, now) = (claimed.clone(), db.clock().now());
     let (deepest, total) = db
         .transaction(move |conn| {
@@ -146,7 +147,7 @@ async fn compare(db: &Db, claimed: &Claimed, stop: &Arc<AtomicBool>) -> std::res
         for level in 0..=levels {
             let mut after = String::new();
             loop {
-                if stop.load(Ordering::SeqCst) {
+                if cancel.is_set() {
                     return Err(Stop::Leaving);
                 }
                 let (this, now, from, sofar) = (claimed.clone(), db.clock().now(), after, changes);
@@ -294,7 +295,7 @@ async fn apply(db: &Db, claimed: &Claimed, changes: &Changes) -> std::result::Re
 /// Reports the progress while the run is stored, so that other processes can show it. With SQLite, no other
 /// process serves requests, and nobody else can write at the same time.
 async fn tell_others(db: &Db, claimed: &Claimed, done: &AtomicU64, total: u64) -> Infallible {
-    if db.url().sqlite_path().is_some() {
+    if !dialect::is_shared(db.url()) {
         return std::future::pending().await;
     }
     loop {

@@ -1,26 +1,23 @@
 //! A trial of a source: the first rows of each query, what they would become, the errors in each of them, and
 //! how a sync would end.
 //!
-//! For the last part, the whole source is read and compared with the same code as in a sync. Nothing is
+//! The whole source is read and compared with the same code as in a sync, once for all parts. Nothing is
 //! stored.
-
-use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
 
+use super::cancel::Cancel;
+use super::mapping;
+use super::reading::Looked;
 use super::run::{self, Changes, RunError, State};
-use super::{Queries, SourceKind, mapping, sync, there};
+use super::sync::{self, Found, Rehearsed};
 use crate::audit::{Action, Event, Tx};
-use crate::base::error::{Error, Result};
+use crate::base::error::Result;
 use crate::base::id::{SourceId, new_uuid};
-use crate::db::{Conn, Db};
+use crate::db::Db;
+use crate::db::foreign::Limit;
 use crate::directory::line::{Line, LineKind};
-
-/// The number of rows of each query that are shown.
-const ROWS: usize = 10;
-/// The time limit of one statement.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The result of a trial.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -83,134 +80,87 @@ pub struct TriedError {
     pub detail: String,
 }
 
-/// A source to try. It contains the password, so it does not implement `Debug`.
-struct Target {
-    kind: SourceKind,
-    url: String,
-    queries: Queries,
-}
-
-/// Reads what is needed to try a source.
-///
-/// # Errors
-/// `NotFound` if the source does not exist. `Conflict` if it is a service.
-fn target(conn: &mut Conn, id: &SourceId) -> Result<Target> {
-    let row = there(conn, id)?;
-    let kind = row.kind()?;
-    if kind.engine().is_none() {
-        return Err(Error::Conflict(
-            "a test of a source of the kind http needs references to ask about".to_owned(),
-        ));
-    }
-    Ok(Target {
-        kind,
-        queries: row.queries()?,
-        url: row.url.unwrap_or_default(),
-    })
-}
-
 /// Records that somebody tried the source, because the rows can contain personal data.
 pub fn looked(tx: &mut Tx<'_>, id: &SourceId, ok: bool) {
     let after = serde_json::json!({"ok": ok});
     tx.record(Event::new(Action::SourceTested, "source", id.as_str()).after(after));
 }
 
-/// Tries a source and stores nothing. `by` is the person who asked.
+impl Trial {
+    /// A trial of a source that could not be read.
+    pub fn failed(error: String) -> Trial {
+        Trial {
+            ok: false,
+            error: Some(error),
+            warnings: Vec::new(),
+            queries: Vec::new(),
+            sync: None,
+        }
+    }
+}
+
+/// Tries a source and stores nothing. `by` is the person who asked. The source is read once, within `limit` and
+/// until `cancel` is set.
 ///
 /// # Errors
-/// `NotFound` if the source does not exist. `Conflict` if it is a service.
-pub async fn run(db: &Db, id: &SourceId, by: &str) -> Result<Trial> {
-    let wanted = id.clone();
-    let target = db.read(move |conn| target(conn, &wanted)).await?;
-    let mut trial = tokio::task::spawn_blocking(move || look(&target))
-        .await
-        .map_err(Error::internal)?;
-    if trial.error.is_some() {
-        return Ok(trial);
-    }
+/// `NotFound` if the source does not exist or is deleted in the meantime. `Conflict` if it is a service.
+/// `Unavailable` if `cancel` is set.
+pub async fn run(db: &Db, id: &SourceId, by: &str, cancel: &Cancel, limit: Limit) -> Result<Trial> {
     let (now, wanted, by) = (db.clock().now(), id.clone(), by.to_owned());
     let lease = new_uuid(now).simple().to_string();
     let claimed = db
         .transaction(move |conn| run::begin_trial(conn, now, &wanted, lease, &by))
         .await?;
-    let rehearsed = sync::rehearse(db, &claimed).await;
+    let rehearsed = sync::rehearse(db, &claimed, cancel, limit).await;
     db.transaction(move |conn| run::end_trial(conn, &claimed)).await?;
-    let rehearsed = rehearsed?;
-    if let Some(changes) = &rehearsed.changes {
-        trial.warnings.clone_from(&changes.warnings);
-    }
-    trial.ok &= rehearsed
-        .changes
-        .as_ref()
-        .is_some_and(|changes| changes.left_out() == 0);
-    trial.sync = Some(TriedSync {
-        state: rehearsed.state,
-        changes: rehearsed.changes,
-        errors: rehearsed.errors,
-    });
-    Ok(trial)
+    Ok(shown(rehearsed?))
 }
 
-/// Reads the first rows. This blocks, because it uses another database.
-fn look(target: &Target) -> Trial {
-    let failed = |error: String| Trial {
-        ok: false,
-        error: Some(error),
-        warnings: Vec::new(),
-        queries: Vec::new(),
-        sync: None,
-    };
-    let Some(engine) = target.kind.engine() else {
-        return failed("a service has no queries".to_owned());
-    };
-    let mut queries = Vec::new();
-    let mut warnings = Vec::new();
-    for kind in target.queries.kinds() {
-        // Each query gets its own connection, because in some databases an error ends the transaction.
-        let mut reader = match engine.open(&target.url, PATIENCE) {
-            Ok(reader) => reader,
-            Err(error) => return failed(error),
+fn shown(rehearsed: Rehearsed) -> Trial {
+    let Found {
+        closed,
+        warnings,
+        mut looked,
+    } = rehearsed.found;
+    looked.sort_by_key(|looked| looked.kind.number());
+    let queries: Vec<TriedQuery> = looked.into_iter().map(query).collect();
+    if let Some(error) = closed {
+        return Trial {
+            warnings,
+            queries,
+            ..Trial::failed(error)
         };
-        warnings = reader.warnings();
-        let query = target.queries.of(kind).unwrap_or_default();
-        let key = mapping::key(kind);
-        let found = reader
-            .count(query, key)
-            .and_then(|counted| Ok((counted, reader.page(query, key, None, ROWS)?)));
-        queries.push(match found {
-            Err(error) => TriedQuery {
-                kind,
-                error: Some(error),
-                total: None,
-                rows: Vec::new(),
-            },
-            Ok((counted, page)) => TriedQuery {
-                kind,
-                error: (counted.keyed < counted.rows).then(|| {
-                    let nulls = counted.rows - counted.keyed;
-                    format!("{nulls} rows have a null in {}", key.join(" or "))
-                }),
-                total: Some(counted.rows),
-                rows: page
-                    .rows
-                    .iter()
-                    .enumerate()
-                    .map(|(index, row)| {
-                        let cells = row.iter().map(|(name, value)| (name.as_str(), value));
-                        tried(index + 1, mapping::line(kind, cells))
-                    })
-                    .collect(),
-            },
-        });
     }
     let right =
         |query: &TriedQuery| query.error.is_none() && query.rows.iter().all(|row| row.errors.is_empty());
+    let changes = rehearsed.changes;
     Trial {
-        ok: queries.iter().all(right),
+        ok: queries.iter().all(right) && changes.as_ref().is_some_and(|changes| changes.left_out() == 0),
         error: None,
-        warnings,
+        warnings: match &changes {
+            Some(changes) => changes.warnings.clone(),
+            None => warnings,
+        },
         queries,
-        sync: None,
+        sync: Some(TriedSync {
+            state: rehearsed.state,
+            changes,
+            errors: rehearsed.errors,
+        }),
+    }
+}
+
+fn query(looked: Looked) -> TriedQuery {
+    TriedQuery {
+        kind: looked.kind,
+        error: looked.error,
+        total: looked.total,
+        rows: looked
+            .rows
+            .into_iter()
+            .enumerate()
+            .map(|(index, line)| tried(index + 1, line))
+            .collect(),
     }
 }
 

@@ -1,10 +1,18 @@
 //! The API for the sources of the directory: where the data comes from, how old it is, and what each run
 //! changed.
 
+use std::time::Duration;
+
 use actix_web::{HttpResponse, delete, get, patch, post, web};
+use futures_util::Stream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::own;
+use crate::audit::Actor;
+use crate::base::error::Error;
 use crate::base::id::{RunId, SourceId};
+use crate::directory::source::cancel::{Cancel, CancelOnDrop};
 use crate::directory::source::manage::{self, Settings};
 use crate::directory::source::run::{self, Cause, Run};
 use crate::directory::source::status::{self, DirectoryStatus, SourceStatus};
@@ -106,7 +114,8 @@ async fn change(
     Ok(HttpResponse::Ok().json(changed))
 }
 
-/// Deletes a source. The entries that it created stay in the directory.
+/// Deletes a source. The entries that it created stay in the directory. A run or a test that reads the source
+/// is cancelled and stores nothing.
 #[utoipa::path(tag = "Sources", security(("token" = ["admin"])),
     responses((status = 204), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[delete("/directory/sources/{id}")]
@@ -117,21 +126,72 @@ async fn delete_one(app: web::Data<App>, by: By, id: web::Path<String>) -> Answe
 }
 
 /// Reads a source and stores nothing. It shows what the first rows of each query would become, how a sync
-/// would end, and which rows it would leave out. It takes as long as reading the source.
+/// would end, and which rows it would leave out. It takes as long as reading the source, and at most as long as
+/// the setting `CANDOR_SOURCE_TEST_LIMIT` allows. If it takes longer than two seconds, the answer begins with
+/// spaces, so that the test is cancelled if the caller hangs up. What goes wrong after that is in `error`.
 #[utoipa::path(tag = "Sources", security(("token" = ["admin"])),
     responses((status = 200, body = Trial), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 #[post("/directory/sources/{id}/test")]
 async fn test(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = source_id(&id)?;
-    let trial = trial::run(&app.db, &id, by.0.name()).await?;
+    let cancel = app.trials.below();
+    let guard = cancel.on_drop();
+    let mut work = actix_web::rt::spawn(tried(app, by.0, id, cancel));
+    match timeout(QUICK, &mut work).await {
+        Ok(done) => Ok(HttpResponse::Ok().json(done.map_err(Error::internal)??)),
+        Err(_) => Ok(HttpResponse::Ok()
+            .content_type("application/json")
+            .streaming(slow(work, guard))),
+    }
+}
+
+/// How long the answer of a test waits for the result before it begins.
+const QUICK: Duration = Duration::from_secs(2);
+/// How often the answer of a test that takes longer is continued.
+const BEAT: Duration = Duration::from_secs(1);
+
+async fn tried(
+    app: web::Data<App>,
+    by: Actor,
+    id: SourceId,
+    cancel: Cancel,
+) -> std::result::Result<Trial, Error> {
+    let trial = trial::run(&app.db, &id, by.name(), &cancel, app.trial_limit).await?;
     let ok = trial.ok;
     app.db
-        .write(&by.0, move |tx| {
+        .write(&by, move |tx| {
             trial::looked(tx, &id, ok);
             Ok(())
         })
         .await?;
-    Ok(HttpResponse::Ok().json(trial))
+    Ok(trial)
+}
+
+/// The body of a test that takes long: spaces until the result is there, which JSON allows before a value. A server that
+/// writes nothing does not notice that its client has hung up. Then the body is dropped, and with it `guard`, which
+/// cancels the test.
+fn slow(
+    work: JoinHandle<std::result::Result<Trial, Error>>,
+    guard: CancelOnDrop,
+) -> impl Stream<Item = std::result::Result<web::Bytes, serde_json::Error>> {
+    futures_util::stream::unfold(Some((work, guard)), |running| async move {
+        let (mut work, guard) = running?;
+        let done = match timeout(BEAT, &mut work).await {
+            Err(_) => return Some((Ok(web::Bytes::from_static(b" ")), Some((work, guard)))),
+            Ok(done) => done.map_err(Error::internal).flatten(),
+        };
+        // The status was sent already, so the reason is in the trial.
+        let trial = done.unwrap_or_else(|error| {
+            Trial::failed(match &error {
+                Error::Internal(_) => {
+                    tracing::error!(error = error.chain(), "a test of a source failed");
+                    "an internal error; the log of Candor has the details".to_owned()
+                }
+                other => other.to_string(),
+            })
+        });
+        Some((serde_json::to_vec(&trial).map(web::Bytes::from), None))
+    })
 }
 
 /// Starts a run that reads a source in the background. The returned run can be polled.

@@ -13,8 +13,8 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Text};
 use diesel::sqlite::Sqlite;
 
-use super::Conn;
 use crate::base::error::Result;
+use crate::db::Conn;
 
 /// The number of keys in one query.
 pub(crate) const CHUNK: usize = 5_000;

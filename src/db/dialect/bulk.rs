@@ -9,9 +9,9 @@ use diesel::prelude::*;
 use diesel::query_builder::SqlQuery;
 use diesel::sql_types::{Array, BigInt, Nullable, Text};
 
-use super::Conn;
 use crate::base::error::{Error, Result};
 use crate::base::time::Timestamp;
+use crate::db::Conn;
 
 /// Returns the query with which SQLite reads the rows: the positions of a list, and then the time twice if
 /// the rows have times.

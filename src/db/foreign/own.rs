@@ -1,0 +1,118 @@
+//! Which tables are Candor's own, so that a source that could read them is refused.
+
+/// Tables that exist together only in a database of Candor or in a copy of it.
+pub(super) const MARKS: [&str; 4] = [
+    "audit_head",
+    "directory_sources",
+    "directory_origins",
+    "trail_cursors",
+];
+
+/// All of Candor's tables. Each of them holds something that a source must not bring: keys, tokens, addresses.
+pub(super) const TABLES: [&str; 63] = [
+    "account_history",
+    "accounts",
+    "admin_sessions",
+    "alert_chains",
+    "alert_groups",
+    "alert_keys",
+    "alert_messages",
+    "alert_people",
+    "alert_references",
+    "alert_rules",
+    "alert_source_groups",
+    "alerts",
+    "api_tokens",
+    "audit_events",
+    "audit_head",
+    "automation_policies",
+    "automation_runs",
+    "automation_told",
+    "checks",
+    "collaborator_history",
+    "collaborators",
+    "counters",
+    "current_templates",
+    "deliveries",
+    "delivery_attempts",
+    "delivery_counts",
+    "delivery_receipts",
+    "directory_lookups",
+    "directory_origins",
+    "directory_runs",
+    "directory_sources",
+    "directory_staged",
+    "endpoints",
+    "feedback",
+    "feedback_tokens",
+    "heartbeats",
+    "hook_requests",
+    "idempotency_keys",
+    "incident_episodes",
+    "incident_resources",
+    "incident_starts",
+    "incidents",
+    "integrations",
+    "member_history",
+    "members",
+    "next_steps",
+    "notice_authors",
+    "notice_recipients",
+    "notices",
+    "operator_messages",
+    "operators",
+    "opt_outs",
+    "people",
+    "person_history",
+    "quiet_periods",
+    "reports",
+    "resource_history",
+    "resource_labels",
+    "resources",
+    "settings",
+    "templates",
+    "timeline_entries",
+    "trail_cursors",
+];
+
+/// The reason why a database is refused.
+pub(super) const REFUSED: &str =
+    "holds Candor's own tables: a source must not be Candor's own database or a copy of it";
+
+/// The names as a list of SQL literals.
+pub(super) fn literals(names: &[&str]) -> String {
+    names
+        .iter()
+        .map(|name| format!("'{name}'"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_table_is_forgotten() {
+        let mut declared = BTreeSet::new();
+        let mut begins = false;
+        let mut renamed = None;
+        for line in include_str!("../schema.rs").lines().map(str::trim) {
+            if line.starts_with("diesel::table!") {
+                begins = true;
+            } else if begins && line.starts_with("#[sql_name = \"") {
+                renamed = line.split('"').nth(1);
+            } else if begins && let Some((name, _)) = line.split_once(" (") {
+                declared.insert(renamed.take().unwrap_or(name));
+                begins = false;
+            }
+        }
+        assert!(declared.len() > 50, "{declared:?}");
+        assert_eq!(BTreeSet::from(TABLES), declared);
+        for mark in MARKS {
+            assert!(declared.contains(mark), "{mark}");
+        }
+    }
+}
