@@ -77,7 +77,7 @@ pub(super) const TABLES: [&str; 63] = [
 
 /// The reason why a database is refused.
 pub(super) const REFUSED: &str =
-    "holds Candor's own tables: a source must not be Candor's own database or a copy of it";
+    "contains Candor's own tables; a source must not be Candor's own database or a copy of it";
 
 /// The names as a list of SQL literals.
 pub(super) fn literals(names: &[&str]) -> String {
