@@ -14,13 +14,14 @@ use super::message::{Facts, OperatorEvent, Rendered};
 use super::syncs::SyncFacts;
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
-use crate::base::id::{IncidentId, MessageId, OperatorId, new_uuid};
+use crate::base::id::{IncidentId, MessageId, OperatorId};
 use crate::base::text::one_line;
 use crate::base::time::Timestamp;
 use crate::db::dialect::{self, on_backend};
 use crate::db::schema::{operator_messages as m, operators as o};
 use crate::db::{Conn, Fix};
 use crate::delivery::Outcome;
+use crate::work::Lease;
 use crate::work::backoff::Backoff;
 
 /// The channel for emails.
@@ -374,7 +375,7 @@ pub(super) fn recount(tx: &mut Tx<'_>, key: &str, facts: &Facts) -> Result<()> {
 #[derive(Clone)]
 pub(super) struct Claimed {
     pub id: MessageId,
-    pub lease: String,
+    pub lease: Lease,
     /// The attempt number, from 1.
     pub attempts: i64,
     pub about: About,
@@ -404,13 +405,13 @@ pub(super) fn claim(conn: &mut Conn, channel: &str, now: Timestamp, most: i64) -
     let ids = dialect::due_messages(conn, channel, now, most)?;
     let mut claimed = Vec::with_capacity(ids.len());
     for id in ids {
-        let lease = new_uuid(now).to_string();
+        let lease = Lease::new(now, LEASE);
         let (operator, facts, attempts, expires_at): (OperatorId, String, i64, Timestamp) =
             diesel::update(m::table.find(&id))
                 .set((
-                    m::lease.eq(Some(&lease)),
+                    m::lease.eq(Some(lease.id())),
                     m::attempts.eq(m::attempts + 1),
-                    m::next_attempt_at.eq(now.plus(LEASE)),
+                    m::next_attempt_at.eq(lease.until(now)),
                 ))
                 .returning((m::operator_id, m::facts, m::attempts, m::expires_at))
                 .get_result(conn)?;
@@ -437,7 +438,7 @@ pub(super) fn give_back(conn: &mut Conn, claimed: &Claimed, now: Timestamp) -> R
     diesel::update(
         m::table
             .find(claimed.id.as_str())
-            .filter(m::lease.eq(&claimed.lease))
+            .filter(m::lease.eq(claimed.lease.id()))
             .filter(m::state.eq("pending")),
     )
     .set((m::lease.eq(None::<String>), m::next_attempt_at.eq(now)))
@@ -470,7 +471,7 @@ pub(super) fn finish(tx: &mut Tx<'_>, claimed: &Claimed, outcome: &Outcome) -> R
     let changed = diesel::update(
         m::table
             .find(claimed.id.as_str())
-            .filter(m::lease.eq(&claimed.lease))
+            .filter(m::lease.eq(claimed.lease.id()))
             .filter(m::state.eq("pending")),
     )
     .set((

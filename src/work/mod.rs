@@ -6,11 +6,13 @@
 //! run the same service, and a wake-up that is lost only delays the work until the next poll.
 
 pub mod backoff;
+mod lease;
 pub mod retry_after;
 mod service;
 mod stats;
 mod supervisor;
 
+pub use lease::Lease;
 pub use service::{Next, Service, Stop, Wake};
 pub use stats::WorkStats;
 pub use supervisor::{Part, Supervisor};

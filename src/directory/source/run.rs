@@ -17,6 +17,7 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::dialect::{self, Lock};
 use crate::db::schema::{directory_runs as dr, directory_sources as s, directory_staged};
+use crate::work::Lease;
 
 /// How long a run stays with its process without a renewal of the lease.
 pub(super) const LEASE: Duration = Duration::from_secs(90);
@@ -153,7 +154,7 @@ pub(super) struct Row {
     pub total: i64,
     pub changes: Option<String>,
     pub errors: Option<String>,
-    pub lease: Option<String>,
+    pub _lease: Option<String>,
     pub _lease_until: Timestamp,
     pub created_at: Timestamp,
     pub started_at: Option<Timestamp>,
@@ -368,7 +369,7 @@ pub(super) fn latest(conn: &mut Conn, source: &SourceId) -> Result<Option<Run>> 
 pub struct Claimed {
     pub(super) run: RunId,
     pub(super) source: super::Row,
-    pub(super) lease: String,
+    pub(super) lease: Lease,
     pub(super) confirmed: bool,
     /// Whether this is a trial, which stores nothing.
     pub(super) trial: bool,
@@ -396,7 +397,7 @@ fn next(conn: &mut Conn, now: Timestamp, wanted: Option<&RunId>) -> Result<Optio
 pub fn claim(
     conn: &mut Conn,
     now: Timestamp,
-    lease: &str,
+    lease: Lease,
     wanted: Option<&RunId>,
 ) -> Result<Option<Claimed>> {
     let Some(id) = next(conn, now, wanted)? else {
@@ -408,8 +409,8 @@ pub fn claim(
     let taken = diesel::update(dr::table.find(id.as_str()).filter(free))
         .set((
             dr::state.eq(State::Reading.as_str()),
-            dr::lease.eq(Some(lease)),
-            dr::lease_until.eq(now.plus(LEASE)),
+            dr::lease.eq(Some(lease.id())),
+            dr::lease_until.eq(lease.until(now)),
             dr::done.eq(0),
             dr::total.eq(0),
         ))
@@ -432,7 +433,7 @@ pub fn claim(
     Ok(Some(Claimed {
         run: id,
         source,
-        lease: row.lease.unwrap_or_default(),
+        lease,
         confirmed,
         trial: false,
         started_at,
@@ -448,7 +449,7 @@ pub(super) fn begin_trial(
     conn: &mut Conn,
     now: Timestamp,
     source: &SourceId,
-    lease: String,
+    lease: Lease,
     by: &str,
 ) -> Result<Claimed> {
     let source = there(conn, source)?;
@@ -475,8 +476,8 @@ pub(super) fn begin_trial(
             dr::requested_by.eq(by),
             dr::done.eq(0),
             dr::total.eq(0),
-            dr::lease.eq(Some(&lease)),
-            dr::lease_until.eq(now.plus(LEASE)),
+            dr::lease.eq(Some(lease.id())),
+            dr::lease_until.eq(lease.until(now)),
             dr::created_at.eq(now),
         ))
         .execute(conn)?;
@@ -514,7 +515,7 @@ impl Claimed {
             .select(dr::lease)
             .first(conn)
             .optional()?;
-        Ok(lease.flatten().as_deref() == Some(&*self.lease))
+        Ok(lease.flatten().as_deref() == Some(self.lease.id()))
     }
 
     /// Renews the lease, and stores the state and the progress. Fails with `Conflict` if another process has
@@ -535,12 +536,12 @@ impl Claimed {
         let held = diesel::update(
             dr::table
                 .find(self.run.as_str())
-                .filter(dr::lease.eq(&self.lease))
+                .filter(dr::lease.eq(self.lease.id()))
                 .filter(dr::state.eq_any(held)),
         )
         .set((
             dr::state.eq(state),
-            dr::lease_until.eq(now.plus(LEASE)),
+            dr::lease_until.eq(self.lease.until(now)),
             dr::done.eq(done as i64),
             dr::total.eq(total as i64),
         ))
@@ -556,7 +557,7 @@ impl Claimed {
         diesel::update(
             dr::table
                 .find(self.run.as_str())
-                .filter(dr::lease.eq(&self.lease))
+                .filter(dr::lease.eq(self.lease.id()))
                 .filter(dr::state.eq_any(HELD)),
         )
         .set((dr::state.eq(State::Queued.as_str()), dr::lease.eq(None::<String>)))
@@ -575,7 +576,7 @@ impl Claimed {
         let held = diesel::update(
             dr::table
                 .find(self.run.as_str())
-                .filter(dr::lease.eq(&self.lease))
+                .filter(dr::lease.eq(self.lease.id()))
                 .filter(dr::state.eq_any(HELD)),
         )
         .set((

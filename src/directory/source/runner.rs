@@ -9,10 +9,10 @@ use super::cancel::Cancel;
 use super::{run, sync};
 use crate::audit::Actor;
 use crate::base::error::Result;
-use crate::base::id::{RunId, new_uuid};
+use crate::base::id::RunId;
 use crate::db::Db;
 use crate::db::foreign::Limit;
-use crate::work::{Next, Service, Stop};
+use crate::work::{Lease, Next, Service, Stop};
 
 /// The largest number of runs at the same time, each of another source.
 const MOST: usize = 2;
@@ -76,8 +76,8 @@ pub async fn claim(db: &Db, wanted: Option<RunId>) -> Result<Option<run::Claimed
     if wanted.is_none() && !db.read(move |conn| run::any_waiting(conn, now)).await? {
         return Ok(None);
     }
-    let lease = new_uuid(now).simple().to_string();
-    db.transaction(move |conn| run::claim(conn, now, &lease, wanted.as_ref()))
+    let lease = Lease::new(now, run::LEASE);
+    db.transaction(move |conn| run::claim(conn, now, lease, wanted.as_ref()))
         .await
 }
 

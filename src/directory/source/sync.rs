@@ -331,7 +331,7 @@ async fn next(
                 return Err(Stop::Ended);
             }
         }
-        if waited - reported > run::LEASE / 4 {
+        if waited - reported > claimed.lease.renew_after() {
             reported = waited;
             let (claimed, now) = (claimed.clone(), db.clock().now());
             db.transaction(move |conn| claimed.report(conn, now, State::Reading, done, total))

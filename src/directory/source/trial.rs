@@ -14,10 +14,11 @@ use super::run::{self, Changes, RunError, State};
 use super::sync::{self, Found, Rehearsed};
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::Result;
-use crate::base::id::{SourceId, new_uuid};
+use crate::base::id::SourceId;
 use crate::db::Db;
 use crate::db::foreign::Limit;
 use crate::directory::line::{Line, LineKind};
+use crate::work::Lease;
 
 /// The result of a trial.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -107,7 +108,7 @@ impl Trial {
 /// `Unavailable` if `cancel` is set.
 pub async fn run(db: &Db, id: &SourceId, by: &str, cancel: &Cancel, limit: Limit) -> Result<Trial> {
     let (now, wanted, by) = (db.clock().now(), id.clone(), by.to_owned());
-    let lease = new_uuid(now).simple().to_string();
+    let lease = Lease::new(now, run::LEASE);
     let claimed = db
         .transaction(move |conn| run::begin_trial(conn, now, &wanted, lease, &by))
         .await?;
