@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio_cron_scheduler::{Job, JobScheduler};
+use tracing::Instrument;
 
 use crate::alert::{kept, messages, people};
 use crate::audit::{Actor, idempotency};
 use crate::auth::sessions;
 use crate::base::error::{Error, Result};
+use crate::base::outage::Outage;
 use crate::db::Db;
 use crate::directory::source::runner;
 use crate::feedback::record;
@@ -70,8 +72,8 @@ impl Schedule {
         Ok(schedule)
     }
 
-    /// Adds a job that runs by this cron expression (with seconds, in UTC). A failure is logged, and the job
-    /// runs again at the next time.
+    /// Adds a job that runs by this cron expression (with seconds, in UTC). If it fails, it runs again at the next time. The log
+    /// says when it begins to fail and when it succeeds again.
     async fn job<F, Work, Done>(&self, cron: &str, name: &'static str, work: F) -> Result<()>
     where
         F: Fn() -> Work + Send + Sync + 'static,
@@ -79,15 +81,30 @@ impl Schedule {
         Done: Send,
     {
         let stopped = self.stopped.clone();
+        let outage = Arc::new(Outage::new());
         let job = Job::new_async(cron, move |_, _| {
             let run = (!stopped.load(Ordering::SeqCst)).then(&work);
-            Box::pin(async move {
-                if let Some(run) = run
-                    && let Err(error) = run.await
-                {
-                    tracing::warn!(job = name, error = error.chain(), "a scheduled job failed");
+            let outage = outage.clone();
+            let watched = async move {
+                let Some(run) = run else { return };
+                match run.await {
+                    Ok(_) => {
+                        if outage.ends() {
+                            tracing::info!("the scheduled job succeeds again");
+                        }
+                    }
+                    Err(error) => {
+                        if outage.begins() {
+                            tracing::warn!(
+                                error = error.chain(),
+                                "a scheduled job fails; it runs again at its next time, and the next line about it says that \
+                                 it succeeds"
+                            );
+                        }
+                    }
                 }
-            })
+            };
+            Box::pin(watched.instrument(tracing::info_span!("job", name)))
         })
         .map_err(Error::internal)?;
         self.scheduler.add(job).await.map_err(Error::internal)?;

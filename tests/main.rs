@@ -97,6 +97,7 @@ mod the_database_may_go_away;
 mod the_demo_tells_whether_every_mail_arrived;
 mod the_directory_is_imported_whole_or_not_at_all;
 mod the_directory_keeps_its_shape;
+mod the_log_says_what_happens;
 mod the_program_starts_and_stops;
 mod the_samples_are_understood;
 mod the_schema_is_the_same_in_both_databases;

@@ -132,7 +132,45 @@ async fn all_is_well(candor: Binary, catcher: &Catcher, notice: &str) {
     assert_eq!(mails.len(), PEOPLE);
     assert!(mails.values().all(|mails| *mails == 1), "somebody was told twice");
     candor.anonymous().get("/readyz").await.expect(200);
+    outages_in(&candor.log());
     candor.finish().await;
+}
+
+/// Checks that each failure has a line at its begin and one at its end, and not one for each attempt. Returns how many
+/// failures there were.
+fn outages_in(log: &str) -> usize {
+    let mut all = 0;
+    for (begin, end) in [
+        (
+            "the delivery queue cannot be reached",
+            "the delivery queue can be reached again",
+        ),
+        (
+            "outcomes of deliveries cannot be stored",
+            "outcomes of deliveries are stored again",
+        ),
+        (
+            "outcome records cannot be written",
+            "outcome records are written again",
+        ),
+        (
+            "not ready: the database cannot be read",
+            "the database can be read again",
+        ),
+        (
+            "not ready: the database cannot be written",
+            "the database can be written again",
+        ),
+    ] {
+        let (begins, ends) = (log.matches(begin).count(), log.matches(end).count());
+        // Each connection of a pool may find out separately that it is broken, after others have worked again.
+        assert!(
+            begins <= 3 && begins == ends,
+            "{begin}: {begins}, {end}: {ends}\n{log}"
+        );
+        all += begins;
+    }
+    all
 }
 
 fn mails_of_each(catcher: &Catcher) -> HashMap<String, usize> {
@@ -160,7 +198,8 @@ fn without_postgres_it_is_not_ready() {
         candor.serve().await;
         candor.anonymous().get("/readyz").await.expect(200);
         server.stop();
-        for path in ["/readyz", "/api/v1/incidents"] {
+        // Asked again and again, the log says it once.
+        for path in ["/readyz", "/readyz", "/api/v1/incidents"] {
             let answer = timeout(DEADLINE, candor.get(path))
                 .await
                 .expect("an answer in time");
@@ -174,6 +213,20 @@ fn without_postgres_it_is_not_ready() {
         })
         .await;
         candor.get("/api/v1/incidents").await.expect(200);
+        // The delivery workers poll, so they find out a moment later.
+        wait_until("the delivery workers to go on", DEADLINE, async || {
+            let log = candor.log();
+            !log.contains("the delivery queue cannot be reached")
+                || log.contains("the delivery queue can be reached again")
+        })
+        .await;
+        let log = candor.log();
+        assert!(outages_in(&log) > 0, "{log}");
+        assert_eq!(
+            log.matches("not ready: the database cannot be read").count(),
+            1,
+            "{log}"
+        );
         candor.finish().await;
     });
 }

@@ -19,6 +19,7 @@ use std::time::Duration;
 use diesel::prelude::*;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::intake::{self, Ahead, Body, Conditions, ROUNDS, Taken, Took};
 use super::integration::Integration;
@@ -26,6 +27,7 @@ use super::rules;
 use super::source::{Batch, Request};
 use crate::audit::{Actor, Tx};
 use crate::base::error::{Error, Result};
+use crate::base::outage::Outage;
 use crate::db::Db;
 use crate::db::schema::integrations as i;
 
@@ -104,9 +106,12 @@ impl Queue {
         let written = writing.clone();
         tokio::spawn(async move {
             let mut waiting = Vec::with_capacity(TOGETHER);
+            let outage = Outage::new();
             while receiver.recv_many(&mut waiting, TOGETHER).await > 0 {
                 written.store(waiting.len(), Ordering::Relaxed);
-                commit(&db, std::mem::take(&mut waiting)).await;
+                let span = tracing::info_span!("intake", bodies = waiting.len());
+                let together = std::mem::take(&mut waiting);
+                commit(&db, &outage, together).instrument(span).await;
                 written.store(0, Ordering::Relaxed);
             }
         });
@@ -233,7 +238,7 @@ impl Queue {
 }
 
 /// Stores the waiting bodies and answers them.
-async fn commit(db: &Db, mut waiting: Vec<Waiting>) {
+async fn commit(db: &Db, outage: &Outage, mut waiting: Vec<Waiting>) {
     // A sender that has disconnected sends the same body again.
     waiting.retain(|one| !one.answer.is_closed());
     if waiting.is_empty() {
@@ -256,6 +261,9 @@ async fn commit(db: &Db, mut waiting: Vec<Waiting>) {
     };
     match done {
         Ok(answers) => {
+            if outage.ends() {
+                tracing::info!("requests to hooks are stored again");
+            }
             for (one, answer) in waiting.into_iter().zip(answers) {
                 let Waiting {
                     mut held,
@@ -284,11 +292,13 @@ async fn commit(db: &Db, mut waiting: Vec<Waiting>) {
                 Error::Unavailable(reason) => Some(reason.clone()),
                 _ => None,
             };
-            tracing::warn!(
-                error = error.chain(),
-                bodies = waiting.len(),
-                "bodies could not be stored"
-            );
+            if outage.begins() {
+                tracing::warn!(
+                    error = error.chain(),
+                    "requests to hooks cannot be stored; the senders are told to come back, and the next line about it says \
+                     that they are stored again"
+                );
+            }
             for one in waiting {
                 let answer = match &unavailable {
                     Some(reason) => Error::Unavailable(reason.clone()),

@@ -11,6 +11,7 @@ pub mod json_repair;
 pub mod mailbox;
 pub mod mime;
 pub mod network;
+pub mod outage;
 pub mod shared;
 pub mod shown_once;
 pub mod text;

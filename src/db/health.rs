@@ -13,6 +13,7 @@ use super::dialect::on_backend;
 use super::schema::settings;
 use super::{Conn, Db, connection, file};
 use crate::base::error::{Error, Result};
+use crate::base::outage::Outage;
 
 /// A write that is not older than this shows that writing works.
 const RECENT: Duration = Duration::from_secs(5);
@@ -31,12 +32,17 @@ pub(super) struct Writes {
     /// The time of the last commit. `None` if a transaction was refused after it.
     latest: Mutex<Option<Instant>>,
     asking: AtomicBool,
+    /// Whether the database cannot be written, as far as the log says.
+    outage: Outage,
 }
 
 impl Writes {
     /// Notes that a transaction was committed.
     pub(super) fn committed(&self) {
         self.set(Some(Instant::now()));
+        if self.outage.ends() {
+            tracing::info!("the database can be written again");
+        }
     }
 
     /// Notes that a transaction failed, so that the next check asks the database.
@@ -91,7 +97,12 @@ impl Db {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(error))) if is_busy(&error) => Ok(()),
             Ok(Ok(Err(error))) => {
-                tracing::warn!(error = error.chain(), "not ready: the database cannot be written");
+                if self.writes.outage.begins() {
+                    tracing::warn!(
+                        error = error.chain(),
+                        "not ready: the database cannot be written; the next line about it says that it can be written again"
+                    );
+                }
                 Err(match error {
                     Error::Unavailable(_) => error,
                     _ => Error::Unavailable(REFUSED.to_owned()),

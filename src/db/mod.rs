@@ -218,8 +218,11 @@ where
         .map_err(|_| Error::Unavailable("the database is overloaded; please try again".to_owned()))?
         .map_err(Error::internal)?;
     let pool = pool.clone();
+    // Lines that a transaction writes to the log belong to whoever began it.
+    let span = tracing::Span::current();
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
+        let _entered = span.entered();
         let mut pooled = pool
             .get()
             .map_err(|error| Error::Unavailable(format!("the database is not reachable: {error}")))?;

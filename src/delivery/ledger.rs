@@ -31,6 +31,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::Outcome;
 use super::queue::{self, Claimed, Finish};
+use crate::base::outage::Outage;
 use crate::db::Db;
 
 /// The space for the outcome records of one batch, in bytes. The file has space for two batches: the one that
@@ -332,6 +333,7 @@ pub(super) async fn write_rows(
 ) {
     let mut group = Vec::with_capacity(GROUP);
     let mut row = 0;
+    let outage = Outage::new();
     while arrivals.recv_many(&mut group, GROUP).await > 0 {
         let receipts: Vec<Receipt> = group
             .iter()
@@ -347,14 +349,22 @@ pub(super) async fn write_rows(
                     .bare(move |conn| queue::write_receipts(conn, &lease, row, &body))
                     .await;
                 match written {
-                    Ok(()) => break,
+                    Ok(()) => {
+                        if outage.ends() {
+                            tracing::info!("outcome records are written again");
+                        }
+                        break;
+                    }
                     Err(error) => {
                         // The senders wait here, because an outcome must be recorded before anything else is
                         // sent.
-                        tracing::error!(
-                            error = error.chain(),
-                            "outcomes cannot be written down; sending waits"
-                        );
+                        if outage.begins() {
+                            tracing::error!(
+                                error = error.chain(),
+                                "outcome records cannot be written; sending waits, and the next line about it says that they \
+                                 are written again"
+                            );
+                        }
                         if *stop.borrow() && since.elapsed() > patience {
                             // The batch itself is still stored by the recorder if the database returns in
                             // time.

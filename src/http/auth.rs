@@ -44,7 +44,10 @@ pub async fn guard(
     // A permission that only the domain can deny (the approval by a second person) is recorded in the same
     // way.
     if response.status() == actix_web::http::StatusCode::FORBIDDEN {
-        record(&app, &actor, Action::AccessForbidden, method, path).await?;
+        let recorded = record(&app, &actor, Action::AccessForbidden, method, path).await;
+        if let Err(problem) = recorded {
+            return Ok(response.into_response(HttpResponse::from_error(problem)));
+        }
     }
     Ok(response)
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::admin::view::Frame;
 use super::problem::{Problem, ProblemDocument};
+use super::request_id;
 use crate::auth::Caller;
 use crate::http::App;
 
@@ -69,7 +70,10 @@ impl Shown {
             .flat_map(|document| &document.errors)
             .map(|error| json!({"pointer": error.pointer, "detail": error.detail}))
             .collect();
-        json!({"title": self.title, "status": self.status, "detail": detail, "errors": errors})
+        json!({
+            "title": self.title, "status": self.status, "detail": detail, "errors": errors,
+            "request_id": request_id::current(),
+        })
     }
 }
 

@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 
 use super::extract::{MAX_IMPORT, MAX_JSON, MAX_MAIL, Pace, read_body, uncompressed};
 use super::problem::Problem;
+use super::request_id;
 use crate::audit::idempotency as store;
 use crate::auth::Caller;
 use crate::base::error::Error;
@@ -91,7 +92,7 @@ pub async fn guard(
             req.extensions_mut().insert(Running { id: id.clone() });
             // A separate task completes the work even if the client disconnects. The client gets the answer
             // when it repeats the request.
-            actix_web::rt::spawn(carry_out(app, id, req, next))
+            actix_web::rt::spawn(request_id::carried(carry_out(app, id, req, next)))
                 .await
                 .map_err(|error| Problem::Domain(Error::internal(error)))?
         }

@@ -6,6 +6,8 @@ use std::sync::atomic::Ordering;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::HeaderValue;
 use actix_web::middleware::Next;
 use actix_web::{HttpResponse, get, web};
 use prometheus::{
@@ -13,8 +15,13 @@ use prometheus::{
     TextEncoder,
 };
 
+use tracing::Instrument;
+
 use super::problem::{Answer, Problem};
+use super::request_id::{self, RequestId};
 use crate::base::error::Error;
+use crate::base::outage::Outage;
+use crate::base::time::Clock;
 use crate::delivery::queue;
 use crate::directory::source::run::State;
 use crate::directory::source::status::{self, SourceStatus};
@@ -24,6 +31,8 @@ use crate::http::App;
 /// The numbers and durations of the requests of this process.
 pub struct HttpStats {
     requests: HistogramVec,
+    /// Whether the database cannot be read, as `/readyz` finds it.
+    unreadable: Outage,
 }
 
 impl Default for HttpStats {
@@ -37,7 +46,10 @@ impl Default for HttpStats {
             Ok(requests) => requests,
             Err(never) => unreachable!("{never}"),
         };
-        HttpStats { requests }
+        HttpStats {
+            requests,
+            unreadable: Outage::new(),
+        }
     }
 }
 
@@ -71,16 +83,34 @@ impl FeedbackStats {
     }
 }
 
-/// Counts and logs every request.
+/// The methods by which requests are counted and logged. Any other is OTHER, so that a caller cannot make up metrics.
+fn known_method(method: &Method) -> &'static str {
+    const KNOWN: [&str; 9] = [
+        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT",
+    ];
+    KNOWN
+        .into_iter()
+        .find(|known| *known == method.as_str())
+        .unwrap_or("OTHER")
+}
+
+/// Gives every request its ID and its span, counts it and logs it. This is the outermost layer, so that the span covers
+/// everything that a request causes.
 pub async fn observe(
     req: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let app = req.app_data::<web::Data<App>>().cloned();
-    let method = req.method().to_string();
+    let method = known_method(req.method());
+    let now = app
+        .as_ref()
+        .map_or_else(|| Clock::system().now(), |app| app.clock().now());
+    let id = RequestId::of(req.headers(), now);
+    let route = req.match_pattern().unwrap_or_else(|| "unmatched".to_owned());
+    let span = tracing::info_span!("request", id = id.as_str(), method, route);
     // Only the duration is needed here, so Candor's clock is not used.
     let start = std::time::Instant::now();
-    let result = next.call(req).await;
+    let mut result = id.clone().scope(next.call(req)).instrument(span.clone()).await;
     let (route, status) = match &result {
         Ok(response) => (
             response
@@ -96,13 +126,18 @@ pub async fn observe(
     };
     let elapsed = start.elapsed();
     if let Some(app) = app {
-        let labels = [route.as_str(), method.as_str(), &status.to_string()];
+        let labels = [route.as_str(), method, &status.to_string()];
         app.http_stats
             .requests
             .with_label_values(&labels)
             .observe(elapsed.as_secs_f64());
     }
-    tracing::debug!(%route, %method, status, micros = elapsed.as_micros() as u64, "request");
+    if let Ok(response) = &mut result
+        && let Ok(value) = HeaderValue::from_str(id.as_str())
+    {
+        response.headers_mut().insert(request_id::HEADER, value);
+    }
+    span.in_scope(|| tracing::debug!(status, micros = elapsed.as_micros() as u64, "request"));
     result
 }
 
@@ -117,10 +152,19 @@ pub async fn healthz() -> HttpResponse {
 #[utoipa::path(tag = "Operation", security(()), responses((status = 200, description = "Ready"), (status = 503, description = "Not ready")))]
 #[get("/readyz")]
 pub async fn readyz(app: web::Data<App>) -> Answer<HttpResponse> {
+    let unreadable = &app.http_stats.unreadable;
     let depth = app.db.read(queue::reached).await.map_err(|error| {
-        tracing::warn!(error = error.chain(), "not ready");
+        if unreadable.begins() {
+            tracing::warn!(
+                error = error.chain(),
+                "not ready: the database cannot be read; the next line about it says that it can be read again"
+            );
+        }
         Problem::Domain(Error::Unavailable("the database is not reachable".to_owned()))
     })?;
+    if unreadable.ends() {
+        tracing::info!("the database can be read again");
+    }
     if let Some(reason) = app.stats.trouble() {
         let detail = format!("the outcome of sent emails cannot be stored, so sending is stopped: {reason}");
         return Err(Problem::Domain(Error::Unavailable(detail)));

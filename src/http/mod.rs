@@ -21,6 +21,7 @@ pub mod pages;
 pub mod problem;
 pub mod public;
 pub mod refusals;
+pub mod request_id;
 pub mod routes;
 mod sns;
 mod state;

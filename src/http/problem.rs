@@ -10,6 +10,7 @@ use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
+use super::request_id;
 use crate::base::code::Code;
 use crate::base::error::{Error, FieldError};
 
@@ -58,6 +59,9 @@ pub struct ProblemDocument {
     /// The errors by field or by line.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+    /// The ID of the request, as in the header `X-Request-Id` of the answer. The log of the service names it too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }
 
 impl From<Error> for Problem {
@@ -148,6 +152,7 @@ fn kind(code: Code, detail: impl Into<String>) -> ProblemDocument {
         code: code.as_str(),
         detail: detail.into(),
         errors: Vec::new(),
+        request_id: request_id::current(),
     }
 }
 

@@ -171,27 +171,42 @@ pub(super) struct Dialogue {
     usable: bool,
 }
 
+/// Why there is no connection.
+pub(super) struct NoConnection {
+    /// The step that failed.
+    pub(super) step: &'static str,
+    /// A sentence, with the reply of the server if there was one.
+    pub(super) reason: String,
+}
+
+/// Names the step at which something failed.
+fn at(step: &'static str) -> impl Fn(String) -> NoConnection {
+    move |reason| NoConnection { step, reason }
+}
+
 impl Dialogue {
     /// Opens a connection.
     ///
     /// # Errors
-    /// A sentence that says why it failed.
-    pub(super) async fn open(relay: &Relay) -> Result<Dialogue, String> {
+    /// The step that failed, and a sentence that says why.
+    pub(super) async fn open(relay: &Relay) -> Result<Dialogue, NoConnection> {
         let address = (relay.host.as_str(), relay.port);
         let stream = timeout(CONNECT, TcpStream::connect(address))
             .await
-            .map_err(|_| "it did not answer in time".to_owned())?
-            .map_err(|error| error.to_string())?;
-        let wire = Wire::new(stream).map_err(|error| error.to_string())?;
+            .map_err(|_| "it did not answer in time".to_owned())
+            .and_then(|connected| connected.map_err(|error| error.to_string()))
+            .map_err(at("connect"))?;
+        let wire = Wire::new(stream).map_err(|error| at("connect")(error.to_string()))?;
         let hello = ClientId::default();
         if relay.security == Security::Implicit {
-            encrypt(relay, &wire).await?;
+            encrypt(relay, &wire).await.map_err(at("TLS"))?;
         }
         let connected = AsyncSmtpConnection::connect_with_transport(Box::new(wire.clone()), &hello);
         let smtp = timeout(BANNER, connected)
             .await
-            .map_err(|_| "it sent no greeting in time".to_owned())?
-            .map_err(|error| error_text(&error))?;
+            .map_err(|_| "it sent no greeting in time".to_owned())
+            .and_then(|greeted| greeted.map_err(|error| error_text(&error)))
+            .map_err(at("greeting"))?;
         let offers = Offers::parse(&wire.last_reply());
         let mut dialogue = Dialogue {
             smtp,
@@ -207,20 +222,19 @@ impl Dialogue {
             Security::Implicit | Security::Plain => false,
         };
         if upgrade {
-            dialogue.start_tls(relay, &hello).await?;
+            dialogue.start_tls(relay, &hello).await.map_err(at("TLS"))?;
         }
         if let Some(credentials) = &relay.credentials {
             if !dialogue.wire.is_encrypted() && relay.security != Security::Plain && !dialogue.wire.is_local()
             {
-                return Err(
-                    "it offers no TLS, and Candor does not send a password unencrypted (tls=none allows it)"
-                        .to_owned(),
-                );
+                let reason =
+                    "it offers no TLS, and Candor does not send a password unencrypted (tls=none allows it)";
+                return Err(at("sign-in")(reason.to_owned()));
             }
-            dialogue.sign_in(credentials).await?;
+            dialogue.sign_in(credentials).await.map_err(at("sign-in"))?;
         }
         if !dialogue.wire.is_quiet() {
-            return Err("it sent more replies than Candor sent commands".to_owned());
+            return Err(at("greeting")("it sent more replies than Candor sent commands".to_owned()));
         }
         Ok(dialogue)
     }

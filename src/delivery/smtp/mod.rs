@@ -21,7 +21,7 @@ pub use relay::Relay;
 
 use super::channel::Doubt;
 use super::{Mail, Outcome};
-use dialogue::{Dialogue, Transfer};
+use dialogue::{Dialogue, NoConnection, Transfer};
 
 /// After this idle time, the server is asked with NOOP whether it still answers.
 const ASK_AFTER: Duration = Duration::from_secs(5);
@@ -52,8 +52,8 @@ impl Sender {
                 Ok(dialogue) => dialogue,
                 // An error during the greeting or the authentication is about Candor and not about the
                 // recipient.
-                Err(reason) => {
-                    self.relay.is_ill();
+                Err(NoConnection { step, reason }) => {
+                    self.relay.is_ill(step);
                     return Outcome::Retry(None, format!("no connection to the mail server: {reason}"));
                 }
             };
@@ -78,7 +78,7 @@ impl Sender {
     }
 
     /// Returns the open connection if it still works, or opens a new one.
-    async fn connection(&mut self) -> Result<Dialogue, String> {
+    async fn connection(&mut self) -> Result<Dialogue, NoConnection> {
         if let Some((mut dialogue, since)) = self.open.take() {
             let full = self
                 .relay

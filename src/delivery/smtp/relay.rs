@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::base::outage::Outage;
 use crate::work::backoff::chance;
 use lettre::transport::smtp::authentication::Credentials;
 use rustls::pki_types::CertificateDer;
@@ -43,6 +44,8 @@ pub struct Relay {
 struct Shared {
     tls: OnceLock<TlsConnector>,
     health: Mutex<Health>,
+    /// Whether it cannot be reached.
+    outage: Outage,
     /// The number of emails after which the server closes its connections. 0 means that it is not known.
     learned_limit: AtomicUsize,
     /// The number of emails after which the server closed the last connection, and how many times in a row
@@ -201,11 +204,28 @@ impl Relay {
     /// Records that a connection succeeded.
     pub(super) fn is_well(&self) {
         *self.shared.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::default();
+        if self.shared.outage.ends() {
+            tracing::info!(
+                host = self.host,
+                port = self.port,
+                "the mail server can be reached again"
+            );
+        }
     }
 
-    /// Records that a connection failed. All senders then wait. The wait grows with each failure and contains
-    /// a random part.
-    pub(super) fn is_ill(&self) {
+    /// Records that a connection failed at this step. All senders then wait. The wait grows with each failure and contains
+    /// a random part. The log does not contain the reply of the server, because a server may repeat a password or an
+    /// address. The attempts of the deliveries contain it.
+    pub(super) fn is_ill(&self, step: &'static str) {
+        if self.shared.outage.begins() {
+            tracing::warn!(
+                host = self.host,
+                port = self.port,
+                step,
+                "the mail server cannot be reached; it is tried again, and the next line about it says that it can be \
+                 reached. The attempts of the deliveries show the reason"
+            );
+        }
         let mut health = self.shared.health.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if health.not_before.is_some_and(|at| at > now) {

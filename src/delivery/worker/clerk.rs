@@ -15,6 +15,7 @@ use super::{Desk, Job, LAST_CHANCE, Office, POLL, schedules};
 use crate::audit::{Actor, Tx};
 use crate::base::error::{Error, Result};
 use crate::base::id::NoticeId;
+use crate::base::outage::Outage;
 use crate::delivery::channel::Task;
 use crate::delivery::ledger::{Done, Group};
 use crate::delivery::queue::{self, Claim, Claimed, Expansion, Finish, Frozen, Orders, Wanted};
@@ -47,6 +48,10 @@ pub(super) struct Clerk {
     unstored: Option<Arc<Sheet>>,
     /// The last row of outcome records that is not needed any more.
     cleared: i64,
+    /// Whether the delivery queue cannot be reached.
+    unreachable: Outage,
+    /// Whether outcomes cannot be stored.
+    unstorable: Outage,
     /// Whether the last transaction failed and may still have been committed. Then the database may contain
     /// claims that this worker does not know. Without a check they would stay claimed as long as the worker
     /// lives.
@@ -84,6 +89,8 @@ impl Clerk {
             notices: HashMap::new(),
             unstored: None,
             cleared: 0,
+            unreachable: Outage::new(),
+            unstorable: Outage::new(),
             in_doubt: false,
             expanding: false,
             last_turn: Instant::now(),
@@ -112,12 +119,20 @@ impl Clerk {
         let mut look = true;
         while !*self.stop.borrow() {
             match self.round(look).await {
-                Ok(again) => look = again,
+                Ok(again) => {
+                    if self.unreachable.ends() {
+                        tracing::info!("the delivery queue can be reached again");
+                    }
+                    look = again;
+                }
                 Err(error) => {
-                    tracing::warn!(
-                        error = error.chain(),
-                        "the delivery queue is not reachable; trying again"
-                    );
+                    if self.unreachable.begins() {
+                        tracing::warn!(
+                            error = error.chain(),
+                            "the delivery queue cannot be reached; it is tried again, and the next line about it says that it \
+                             can be reached"
+                        );
+                    }
                     self.pause(POLL).await;
                     look = true;
                     continue;
@@ -273,11 +288,14 @@ impl Clerk {
             Ok(turn) => turn,
             Err(error) => {
                 if !sheet.done.is_empty() {
-                    tracing::error!(
-                        error = error.chain(),
-                        outcomes = sheet.done.len(),
-                        "outcomes cannot be stored; nothing more is sent until they are"
-                    );
+                    if self.unstorable.begins() {
+                        tracing::error!(
+                            error = error.chain(),
+                            outcomes = sheet.done.len(),
+                            "outcomes of deliveries cannot be stored; nothing more is sent until they are, and the next line \
+                             about it says so"
+                        );
+                    }
                     office.setup.stats.set_trouble(Some(error.chain()));
                     self.unstored = Some(sheet);
                 }
@@ -295,6 +313,9 @@ impl Clerk {
         if !sheet.done.is_empty() {
             self.cleared = self.cleared.max(sheet.row);
             office.setup.stats.set_trouble(None);
+            if self.unstorable.ends() {
+                tracing::info!("outcomes of deliveries are stored again");
+            }
             office.ledger.stored();
             for desk in &office.desks {
                 let of_desk = sheet
@@ -421,8 +442,15 @@ impl Clerk {
                     self.notices.insert(id.clone(), frozen.clone());
                     return Ok(frozen);
                 }
-                Err(Error::Unavailable(reason)) if !*self.stop.borrow() => {
-                    tracing::warn!(%reason, "a frozen notice cannot be read; trying again");
+                Err(error @ Error::Unavailable(_)) if !*self.stop.borrow() => {
+                    // The queue was reached a moment ago, so this is the same database that has gone away since.
+                    if self.unreachable.begins() {
+                        tracing::warn!(
+                            error = error.chain(),
+                            "the delivery queue cannot be reached; it is tried again, and the next line about it says that it \
+                             can be reached"
+                        );
+                    }
                     self.pause(POLL).await;
                 }
                 Err(error) => {
@@ -444,13 +472,9 @@ impl Clerk {
             .map(Job::into_claimed)
             .collect();
         while !*self.senders_ended.borrow() {
-            if (office.ledger.waiting().0 > 0 || self.unstored.is_some())
-                && let Err(error) = self.turn(false).await
-            {
-                tracing::warn!(
-                    error = error.chain(),
-                    "outcomes could not be stored; trying again"
-                );
+            if office.ledger.waiting().0 > 0 || self.unstored.is_some() {
+                // A failure is in the log already (see `turn`), and the next round tries it again.
+                let _ = self.turn(false).await;
             }
             tokio::select! {
                 () = tokio::time::sleep(LINGER) => {}

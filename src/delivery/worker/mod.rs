@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use super::Outcome;
 use super::channel::{Channel, Task};
@@ -282,9 +283,12 @@ impl Workers {
                 )));
             }
         }
-        let renewer = tokio::spawn(senders::renew(office.clone(), stopped.clone()));
+        let span = tracing::info_span!("delivery_queue");
+        let renew = senders::renew(office.clone(), stopped.clone());
+        let renewer = tokio::spawn(renew.instrument(span.clone()));
         let listener = listener::listen(&office.setup, stopped.clone());
-        let clerk = tokio::spawn(clerk::Clerk::new(office, stopped, ended).work());
+        let clerk = clerk::Clerk::new(office, stopped, ended);
+        let clerk = tokio::spawn(clerk.work().instrument(span));
         Ok(Workers {
             stop,
             senders_ended,

@@ -6,8 +6,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tracing::Instrument;
 
 use super::{Desk, Office};
+use crate::base::outage::Outage;
 use crate::delivery::Outcome;
 use crate::delivery::channel::{Doubt, Sender};
 use crate::delivery::dispatch::{Turn, Went};
@@ -63,8 +65,15 @@ pub(super) async fn make_deliveries(
                 Err((_, reason)) => Outcome::Failed(reason.clone()),
                 Ok(task) => {
                     let doubt = sender.doubt();
+                    // The ID of the delivery, and never its address.
+                    let span = tracing::info_span!(
+                        "send",
+                        channel = desk.channel.name(),
+                        notice = %task.claimed.notice_id,
+                        delivery = task.claimed.id
+                    );
                     tokio::select! {
-                        outcome = sender.deliver(task) => outcome,
+                        outcome = sender.deliver(task).instrument(span) => outcome,
                         () = drained(&mut stopping, &doubt) => broken_off(&doubt),
                     }
                 }
@@ -114,6 +123,7 @@ fn broken_off(doubt: &Doubt) -> Outcome {
 }
 
 pub(super) async fn renew(office: Arc<Office>, mut stop: watch::Receiver<bool>) {
+    let outage = Outage::new();
     loop {
         tokio::select! {
             () = tokio::time::sleep(RENEW) => {}
@@ -138,8 +148,21 @@ pub(super) async fn renew(office: Arc<Office>, mut stop: watch::Receiver<bool>) 
             .transaction(move |conn| queue::renew(conn, now, &lease, &ids))
             .await;
         match renewed {
-            Ok(_) => *office.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(began),
-            Err(error) => tracing::warn!(error = error.chain(), "claims could not be renewed"),
+            Ok(_) => {
+                *office.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(began);
+                if outage.ends() {
+                    tracing::info!("the claims of this process are renewed again");
+                }
+            }
+            Err(error) => {
+                if outage.begins() {
+                    tracing::warn!(
+                        error = error.chain(),
+                        "the claims of this process cannot be renewed; it is tried again, and the next line about it says \
+                         that they are"
+                    );
+                }
+            }
         }
         if *stop.borrow() {
             return;

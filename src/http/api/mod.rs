@@ -49,7 +49,9 @@ pub fn document() -> OpenApi {
                  Errors are RFC 9457 problem documents. Unknown fields and unknown query parameters are errors. \
                  Every POST below /api/v1 accepts an `Idempotency-Key`: a second request with the same key and the same content \
                  gets the first answer again. That answer does not contain a secret that was shown only once, and `withheld` \
-                 lists the JSON pointers of the secrets that are left out.",
+                 lists the JSON pointers of the secrets that are left out. \
+                 Every answer has the header `X-Request-Id`: the one of the request, if that is valid (up to 128 letters, \
+                 digits and -_.:=+/), or a new one. Problem documents and the log contain it too.",
             ))
             .build(),
         utoipa::openapi::Paths::new(),
