@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::support::story::{ADDRESSES, PROJECT};
-use crate::support::{DEADLINE, Env, TestApp, eventually, on_both_databases, story_directory, wait_until};
+use crate::support::{
+    DEADLINE, Env, TestApp, eventually, on_both_databases, recipients, story_directory, wait_until,
+};
 
 on_both_databases!(
     whoever_heard_the_resolution_hears_that_it_is_back,
@@ -41,12 +43,6 @@ async fn partition(app: &TestApp, incident: &str) -> Value {
         .await
         .expect(200);
     audience["counts"]["partition"].clone()
-}
-
-fn to(mails: &[crate::support::Mail]) -> Vec<&str> {
-    let mut to: Vec<&str> = mails.iter().map(|mail| mail.to.as_str()).collect();
-    to.sort_unstable();
-    to
 }
 
 async fn whoever_heard_the_resolution_hears_that_it_is_back(env: Env) {
@@ -93,7 +89,7 @@ async fn whoever_heard_the_resolution_hears_that_it_is_back(env: Env) {
     let done = app.done(&detection).await;
     assert_eq!(done["episode"], 2);
     let mails = app.mails(9).await;
-    assert_eq!(to(&mails[6..]), ADDRESSES);
+    assert_eq!(recipients(&mails[6..]), ADDRESSES);
     let his = mails[6..]
         .iter()
         .find(|mail| mail.to == ADDRESSES[1])
@@ -128,7 +124,7 @@ async fn who_opted_out_of_updates_hears_that_it_is_back(env: Env) {
     let update = app.draft(&incident, "update").await;
     assert_eq!(app.preview(&update).await.expect(200)["recipients"], 2);
     app.tell(&incident, "detection").await;
-    assert_eq!(to(&app.mails(9).await[6..]), ADDRESSES);
+    assert_eq!(recipients(&app.mails(9).await[6..]), ADDRESSES);
     app.finish().await;
 }
 
@@ -180,9 +176,9 @@ async fn each_episode_is_notified_once_and_can_be_caught_up(env: Env) {
     let all = app.mails(mails + 8).await;
     for sent in [&all[mails..mails + 4], &all[mails + 4..]] {
         assert!(
-            to(sent).contains(&"grace@kilele-studio.example"),
+            recipients(sent).contains(&"grace@kilele-studio.example"),
             "{:?}",
-            to(sent)
+            recipients(sent)
         );
     }
     app.finish().await;
@@ -291,7 +287,7 @@ async fn a_report_after_a_reopening_goes_to_everybody_once(env: Env) {
     app.tell(&incident, "resolution").await;
     app.tell(&incident, "report").await;
     let mails = app.mails(21).await;
-    assert_eq!(to(&mails[18..]), ADDRESSES);
+    assert_eq!(recipients(&mails[18..]), ADDRESSES);
     let metrics = app
         .get(&format!("/api/v1/incidents/{incident}/metrics"))
         .await

@@ -4,11 +4,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
-use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::support::{Answer, Env, TestApp, on_one_database};
+use crate::support::signed_hook::SignedHook;
+use crate::support::{Env, TestApp, on_one_database};
 
 on_one_database!(
     a_standard_webhook_is_signed_over_id_time_and_body,
@@ -37,62 +37,6 @@ fn body() -> String {
     "{ \"title\":  \"It broke\" }".to_owned()
 }
 
-struct Hook<'a> {
-    app: &'a TestApp,
-    url: String,
-}
-
-impl<'a> Hook<'a> {
-    async fn new(app: &'a TestApp, source: &str, secret: Option<&str>) -> Self {
-        let mut new = json!({"name": "Signed", "source": source});
-        if let Some(secret) = secret {
-            new["secret"] = json!(secret);
-        }
-        let made = app.post("/api/v1/integrations", new).await.expect(201);
-        Hook {
-            app,
-            url: made["hook_url"].as_str().expect("a URL").to_owned(),
-        }
-    }
-
-    async fn send(&self, headers: &[(&str, &str)], body: &str) -> Answer {
-        let mut request = self
-            .app
-            .anonymous()
-            .request(Method::POST, &self.url)
-            .body("application/json", body);
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        request.send().await
-    }
-
-    /// Checks that a request is answered with 401 and that only the event is stored.
-    async fn refuses(&self, headers: &[(&str, &str)], body: &str) {
-        let tables = ["alerts", "incidents", "hook_requests", "timeline_entries"];
-        let before = tables.map(|table| self.app.env.count(table));
-        let events = self.app.env.count("audit_events");
-        let refused = self.send(headers, body).await.expect_problem(401);
-        assert!(!refused.text.contains(SECRET), "{refused}");
-        assert_eq!(
-            tables.map(|table| self.app.env.count(table)),
-            before,
-            "{headers:?}"
-        );
-        let event = self.app.get("/api/v1/audit?limit=1").await.expect(200).items()[0].clone();
-        assert_eq!(self.app.env.count("audit_events"), events + 1, "{headers:?}");
-        assert_eq!(
-            (&event["action"], &event["actor"]["kind"]),
-            (&json!("hook.refused"), &json!("anonymous"))
-        );
-        assert!(
-            event["after"]["reason"]
-                .as_str()
-                .is_some_and(|reason| !reason.is_empty() && !reason.contains(SECRET))
-        );
-    }
-}
-
 fn standard(key: &[u8], id: &str, at: i64, body: &str) -> String {
     format!(
         "v1,{}",
@@ -109,7 +53,7 @@ async fn a_standard_webhook_is_signed_over_id_time_and_body(env: Env) {
             b"\x00\xffbytes of any kind".to_vec(),
         ),
     ] {
-        let hook = Hook::new(&app, "generic", Some(&secret)).await;
+        let hook = SignedHook::new(&app, "generic", json!({"secret": secret})).await;
         let body = body();
         let right = standard(&key, "msg_1", NOW, &body);
         let now = NOW.to_string();
@@ -182,7 +126,7 @@ async fn a_standard_webhook_is_signed_over_id_time_and_body(env: Env) {
 
 async fn a_signature_over_the_body_is_taken(env: Env) {
     let app = TestApp::start(&env).await;
-    let hook = Hook::new(&app, "generic", Some(SECRET)).await;
+    let hook = SignedHook::new(&app, "generic", json!({"secret": SECRET})).await;
     let body = body();
     let right = format!("sha256={}", hex(&hmac(SECRET.as_bytes(), body.as_bytes())));
     hook.send(&[("x-candor-signature", &right)], &body)
@@ -222,7 +166,7 @@ async fn a_signature_over_the_body_is_taken(env: Env) {
 }
 
 async fn shows_the_secret(app: &TestApp, source: &str, body: &str) {
-    let hook = Hook::new(app, source, Some(SECRET)).await;
+    let hook = SignedHook::new(app, source, json!({"secret": SECRET})).await;
     let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
     for right in [
         format!("Bearer {SECRET}"),
@@ -268,7 +212,7 @@ async fn alertmanager_shows_the_secret(env: Env) {
     let body = json!({"alerts": [{"status": "firing", "labels": {"alertname": "x"}}]}).to_string();
     shows_the_secret(&app, "alertmanager", &body).await;
     // Alertmanager signs nothing, so a signature does not prove it.
-    let hook = Hook::new(&app, "alertmanager", Some(SECRET)).await;
+    let hook = SignedHook::new(&app, "alertmanager", json!({"secret": SECRET})).await;
     let signed = format!("sha256={}", hex(&hmac(SECRET.as_bytes(), body.as_bytes())));
     hook.refuses(&[("x-candor-signature", &signed)], &body).await;
     app.finish().await;
@@ -276,7 +220,7 @@ async fn alertmanager_shows_the_secret(env: Env) {
 
 async fn without_a_secret_nothing_is_checked(env: Env) {
     let app = TestApp::start(&env).await;
-    let hook = Hook::new(&app, "generic", None).await;
+    let hook = SignedHook::new(&app, "generic", json!({})).await;
     for headers in [
         &[][..],
         &[("authorization", "Bearer x")],

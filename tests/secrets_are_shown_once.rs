@@ -19,6 +19,18 @@ async fn keyed(app: &TestApp, key: &str, path: &str, body: &Value) -> Answer {
         .await
 }
 
+/// Opens an incident under the key `kept`.
+async fn kept(app: &TestApp) -> Answer {
+    let body = json!({"title": "T", "severity": "minor"});
+    keyed(app, "kept", "/api/v1/incidents", &body).await
+}
+
+/// Makes a token under the key `made`.
+async fn made(app: &TestApp) -> Answer {
+    let body = json!({"name": "x", "role": "viewer"});
+    keyed(app, "made", "/api/v1/tokens", &body).await
+}
+
 /// Returns every text in the database, one for each row.
 fn everything(env: &Env) -> Vec<String> {
     let tables = env.texts(match env.backend {
@@ -137,22 +149,8 @@ async fn a_repeat_says_that_it_was_done_without_the_secret(env: Env) {
 /// The migration removes secrets that an earlier version stored.
 async fn answers_that_were_kept_before_are_cleared(env: Env) {
     let mut app = TestApp::start(&env).await;
-    keyed(
-        &app,
-        "kept",
-        "/api/v1/incidents",
-        &json!({"title": "T", "severity": "minor"}),
-    )
-    .await
-    .expect(201);
-    keyed(
-        &app,
-        "made",
-        "/api/v1/tokens",
-        &json!({"name": "x", "role": "viewer"}),
-    )
-    .await
-    .expect(201);
+    kept(&app).await.expect(201);
+    made(&app).await.expect(201);
     app.stop().await;
     let body = r#"{"id":"x","token":"cnd_0123456789abcdefghij0123456789abcdefghij"}"#;
     let body = match env.backend {
@@ -172,22 +170,8 @@ async fn answers_that_were_kept_before_are_cleared(env: Env) {
             .all(|text| !text.contains("cnd_0123456789"))
     );
     // The request is not carried out again, because its answer is not known any more.
-    keyed(
-        &app,
-        "made",
-        "/api/v1/tokens",
-        &json!({"name": "x", "role": "viewer"}),
-    )
-    .await
-    .expect_problem(409);
-    keyed(
-        &app,
-        "kept",
-        "/api/v1/incidents",
-        &json!({"title": "T", "severity": "minor"}),
-    )
-    .await
-    .expect(201);
+    made(&app).await.expect_problem(409);
+    kept(&app).await.expect(201);
     assert_eq!((env.count("incidents"), env.count("api_tokens")), (1, 2));
     app.finish().await;
 }

@@ -7,12 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use candor::alert::provider::fetch::Fetch;
 use hmac::{Hmac, Mac};
-use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
+use crate::support::signed_hook::SignedHook;
 use crate::support::sns::{CERTIFICATE, signed};
-use crate::support::{Answer, Env, TestApp, on_both_databases, on_one_database};
+use crate::support::{Env, TestApp, on_both_databases, on_one_database};
 
 on_both_databases!(no_secret_is_kept,);
 on_one_database!(
@@ -37,64 +37,9 @@ fn hex(secret: &str, parts: &[&str]) -> String {
         .collect()
 }
 
-struct Hook<'a> {
-    app: &'a TestApp,
-    id: String,
-    url: String,
-}
-
-impl<'a> Hook<'a> {
-    async fn new(app: &'a TestApp, source: &str, secrets: Value) -> Self {
-        let mut new = json!({"name": source, "source": source});
-        for (name, value) in secrets.as_object().expect("an object") {
-            new[name] = value.clone();
-        }
-        let made = app.post("/api/v1/integrations", new).await.expect(201);
-        Hook {
-            app,
-            id: made.id(),
-            url: made["hook_url"].as_str().expect("a URL").to_owned(),
-        }
-    }
-
-    async fn send(&self, headers: &[(&str, &str)], body: &str) -> Answer {
-        let mut request = self
-            .app
-            .anonymous()
-            .request(Method::POST, &self.url)
-            .body("application/json", body);
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        request.send().await
-    }
-
-    /// Checks that a request is answered with 401 and that only the event is stored.
-    async fn refuses(&self, headers: &[(&str, &str)], body: &str) {
-        let tables = ["alerts", "incidents", "hook_requests", "timeline_entries"];
-        let before = tables.map(|table| self.app.env.count(table));
-        let events = self.app.env.count("audit_events");
-        let refused = self.send(headers, body).await.expect_problem(401);
-        // Google and SNS send a password only after they are asked for one.
-        assert!(
-            refused.header("www-authenticate").starts_with("Basic"),
-            "{refused}"
-        );
-        assert_eq!(
-            tables.map(|table| self.app.env.count(table)),
-            before,
-            "{headers:?}"
-        );
-        assert_eq!(self.app.env.count("audit_events"), events + 1, "{headers:?}");
-        let event = self.app.get("/api/v1/audit?limit=1").await.expect(200).items()[0].clone();
-        assert_eq!(event["action"], "hook.refused", "{event}");
-        assert!(!event.to_string().contains(SECRET) && !event.to_string().contains(OLD));
-    }
-}
-
 async fn sentry_signs_the_raw_bytes(env: Env) {
     let app = TestApp::start(&env).await;
-    let hook = Hook::new(&app, "sentry", json!({"secret": SECRET})).await;
+    let hook = SignedHook::new(&app, "sentry", json!({"secret": SECRET})).await;
     // The escapes are those of Sentry. Serialising the body again would give other bytes.
     let body = r#"{"action": "created",  "data": {"issue": {"id": "1", "title": "Gr\u00f6\u00dfe", "status": "unresolved"}}}"#;
     let right = hex(SECRET, &[body]);
@@ -136,7 +81,7 @@ const KNOWN_SIGNATURE: &str = "v1=a3cdd379faa6c1461c97b5e724c5c8f163fe263fb168cf
 
 async fn pagerduty_signs_with_either_secret_while_one_is_changed(env: Env) {
     let app = TestApp::start(&env).await;
-    let hook = Hook::new(&app, "pagerduty", json!({"secrets": [OLD, SECRET]})).await;
+    let hook = SignedHook::new(&app, "pagerduty", json!({"secrets": [OLD, SECRET]})).await;
     let body = r#"{"event": {"event_type": "incident.triggered", "data": {"type": "incident", "id": "P1", "status": "triggered", "title": "t"}}}"#;
     let (old, new) = (
         format!("v1={}", hex(OLD, &[body])),
@@ -173,7 +118,7 @@ async fn pagerduty_signs_with_either_secret_while_one_is_changed(env: Env) {
     hook.send(&[], &event(SECRET)).await.expect(202);
     hook.refuses(&[], &event("another key altogether")).await;
     // A signature that another tool made.
-    let known = Hook::new(&app, "pagerduty", json!({"secret": KNOWN_SECRET})).await;
+    let known = SignedHook::new(&app, "pagerduty", json!({"secret": KNOWN_SECRET})).await;
     known
         .send(&[("x-pagerduty-signature", KNOWN_SIGNATURE)], KNOWN_BODY)
         .await
@@ -210,7 +155,7 @@ async fn pagerduty_signs_with_either_secret_while_one_is_changed(env: Env) {
 
 async fn grafana_signs_the_body_or_its_time_too(env: Env) {
     let app = TestApp::builder(&env).at("2024-03-14T06:56:00Z").start().await;
-    let hook = Hook::new(&app, "grafana", json!({"secret": SECRET})).await;
+    let hook = SignedHook::new(&app, "grafana", json!({"secret": SECRET})).await;
     let body = r#"{"alerts": [{"status": "firing", "fingerprint": "f", "labels": {"a": "b"}}]}"#;
     let plain = hex(SECRET, &[body]);
     hook.send(&[("X-Grafana-Alerting-Signature", &plain)], body)
@@ -296,7 +241,7 @@ async fn senders_that_cannot_sign_show_the_secret(env: Env) {
             json!({"event": {"event_type": "incident.triggered", "data": {"type": "incident", "id": "P1", "status": "triggered"}}}),
         ),
     ] {
-        let hook = Hook::new(&app, source, json!({"secret": OLD, "secrets": [SECRET]})).await;
+        let hook = SignedHook::new(&app, source, json!({"secret": OLD, "secrets": [SECRET]})).await;
         let body = body.to_string();
         for right in [
             ("authorization", basic.as_str()),
@@ -331,7 +276,7 @@ async fn senders_that_cannot_sign_show_the_secret(env: Env) {
             json!({"incident": {"id": "i", "status": "resolved"}}),
         ),
     ] {
-        let hook = Hook::new(&app, source, json!({"secret": SECRET})).await;
+        let hook = SignedHook::new(&app, source, json!({"secret": SECRET})).await;
         for (query, status) in [
             (format!("auth_token={SECRET}"), 202),
             (format!("access_token={SECRET}&x=y"), 202),
@@ -378,7 +323,7 @@ async fn amazon_signs_its_alarms_and_its_subscription_is_confirmed(env: Env) {
         .config(|config| config.sns = fetch)
         .start()
         .await;
-    let hook = Hook::new(&app, "aws_sns", json!({"secret": TOPIC})).await;
+    let hook = SignedHook::new(&app, "aws_sns", json!({"secret": TOPIC})).await;
     let alarm = json!({"AlarmName": "CPU", "NewStateValue": "ALARM", "AlarmArn": "arn:aws:cloudwatch:eu-west-1:1:alarm:CPU"});
     let message = |at: &str, topic: &str| json!({"Type": "Notification", "MessageId": "m", "TopicArn": topic, "Message": alarm.to_string(), "Timestamp": at});
     let right = signed(message("2024-03-14T06:55:00.000Z", TOPIC));
@@ -429,7 +374,7 @@ async fn amazon_signs_its_alarms_and_its_subscription_is_confirmed(env: Env) {
     elsewhere["SubscribeURL"] = json!("https://evil.example/?Action=ConfirmSubscription");
     hook.refuses(&[], &plain(&elsewhere)).await;
     // Without a secret a person must decide, and no URL is requested.
-    let open = Hook::new(&app, "aws_sns", json!({})).await;
+    let open = SignedHook::new(&app, "aws_sns", json!({})).await;
     let before = asked.lock().expect("no panic").len();
     assert_eq!(
         open.send(&[], &plain(&subscription)).await.expect(202)["subscription"],
@@ -443,7 +388,7 @@ async fn amazon_signs_its_alarms_and_its_subscription_is_confirmed(env: Env) {
 async fn no_secret_is_kept(env: Env) {
     let app = TestApp::start(&env).await;
     // UptimeRobot repeats the URL of the hook in the list of contacts.
-    let robot = Hook::new(&app, "uptimerobot", json!({})).await;
+    let robot = SignedHook::new(&app, "uptimerobot", json!({})).await;
     let token = robot.url.rsplit('/').next().expect("a token").to_owned();
     let contacts = format!("monitorAlertContacts=1%3B5%3Bhttps%3A%2F%2Fcandor.example%2Fhooks%2F{token}%3F");
     let query = format!("monitorID=1&alertType=1&monitorFriendlyName=Shop&{contacts}");
@@ -463,13 +408,13 @@ async fn no_secret_is_kept(env: Env) {
         )
         .await
         .expect_problem(422);
-    let cake = Hook::new(&app, "statuscake", json!({"secret": SECRET})).await;
+    let cake = SignedHook::new(&app, "statuscake", json!({"secret": SECRET})).await;
     let form = format!("Token={SECRET}&Status=Down&TestID=1&Name=Shop");
     app.anonymous()
         .post_raw(&cake.url, "application/x-www-form-urlencoded", form)
         .await
         .expect(202);
-    let duty = Hook::new(&app, "pagerduty", json!({})).await;
+    let duty = SignedHook::new(&app, "pagerduty", json!({})).await;
     let event = json!({"routing_key": SECRET, "event_action": "trigger", "payload": {"summary": "s", "source": "x", "severity": "info"}});
     let headers = [
         ("authorization", "Bearer of somebody"),

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::support::story::{ADDRESSES, FILES};
-use crate::support::{DEADLINE, Env, Mail, TestApp, on_both_databases, wait_until};
+use crate::support::{DEADLINE, Env, TestApp, on_both_databases, recipients, wait_until};
 
 on_both_databases!(
     somebody_no_longer_affected_hears_it,
@@ -19,12 +19,6 @@ on_both_databases!(
     a_stopped_resolution_is_caught_up_for_all_who_were_told,
 );
 
-fn to(mails: &[Mail]) -> Vec<&str> {
-    let mut addresses: Vec<&str> = mails.iter().map(|mail| mail.to.as_str()).collect();
-    addresses.sort_unstable();
-    addresses
-}
-
 async fn somebody_no_longer_affected_hears_it(env: Env) {
     let app = TestApp::start(&env).await;
     let incident = app.story_incident().await;
@@ -34,7 +28,7 @@ async fn somebody_no_longer_affected_hears_it(env: Env) {
         .expect(204);
     // An update is only for people who are affected now.
     app.tell(&incident, "update").await;
-    assert_eq!(to(&app.mails(5).await[3..]), [ADDRESSES[0], ADDRESSES[2]]);
+    assert_eq!(recipients(&app.mails(5).await[3..]), [ADDRESSES[0], ADDRESSES[2]]);
     app.resolve(&incident).await;
     let resolution = app.draft(&incident, "resolution").await;
     let preview = app.preview(&resolution).await.expect(200);
@@ -45,7 +39,7 @@ async fn somebody_no_longer_affected_hears_it(env: Env) {
     app.send_as_previewed(&resolution).await;
     app.done(&resolution).await;
     let mails = app.mails(8).await;
-    assert_eq!(to(&mails[5..]), ADDRESSES);
+    assert_eq!(recipients(&mails[5..]), ADDRESSES);
     let his = mails[5..]
         .iter()
         .find(|mail| mail.to == ADDRESSES[1])
@@ -63,7 +57,7 @@ async fn somebody_no_longer_affected_hears_it(env: Env) {
             .expect(204);
     }
     app.tell(&incident, "report").await;
-    assert_eq!(to(&app.mails(11).await[8..]), ADDRESSES);
+    assert_eq!(recipients(&app.mails(11).await[8..]), ADDRESSES);
     app.finish().await;
 }
 
@@ -82,7 +76,7 @@ async fn a_changed_address_is_used(env: Env) {
     app.resolve(&incident).await;
     app.tell(&incident, "resolution").await;
     assert_eq!(
-        to(&app.mails(6).await[3..]),
+        recipients(&app.mails(6).await[3..]),
         [
             ADDRESSES[0],
             "baraka@elsewhere.example",
@@ -108,7 +102,7 @@ async fn somebody_gone_is_left_out_with_a_warning(env: Env) {
     );
     app.send_as_previewed(&resolution).await;
     app.done(&resolution).await;
-    assert_eq!(to(&app.mails(5).await[3..]), [ADDRESSES[0], ADDRESSES[2]]);
+    assert_eq!(recipients(&app.mails(5).await[3..]), [ADDRESSES[0], ADDRESSES[2]]);
     app.finish().await;
 }
 
@@ -130,7 +124,7 @@ async fn who_was_told_in_a_catch_up_hears_it(env: Env) {
     app.tell(&incident, "resolution").await;
     let mails = app.mails(8).await;
     assert_eq!(
-        to(&mails[4..]),
+        recipients(&mails[4..]),
         [
             ADDRESSES[0],
             ADDRESSES[1],
@@ -157,7 +151,7 @@ async fn who_was_refused_is_not_counted_as_told(env: Env) {
         .expect(204);
     app.resolve(&incident).await;
     app.tell(&incident, "resolution").await;
-    assert_eq!(to(&app.mails(4).await[2..]), [ADDRESSES[0], ADDRESSES[2]]);
+    assert_eq!(recipients(&app.mails(4).await[2..]), [ADDRESSES[0], ADDRESSES[2]]);
     app.finish().await;
 }
 
@@ -203,6 +197,6 @@ async fn a_stopped_resolution_is_caught_up_for_all_who_were_told(env: Env) {
         .id();
     app.send_as_previewed(&rest).await;
     app.done(&rest).await;
-    assert_eq!(to(&app.mails(6).await[3..]), ADDRESSES);
+    assert_eq!(recipients(&app.mails(6).await[3..]), ADDRESSES);
     app.finish().await;
 }

@@ -37,3 +37,10 @@ impl Mail {
         self.caught.header(name).unwrap_or_default()
     }
 }
+
+/// Who got these mails, sorted.
+pub fn recipients(mails: &[Mail]) -> Vec<&str> {
+    let mut addresses: Vec<&str> = mails.iter().map(|mail| mail.to.as_str()).collect();
+    addresses.sort_unstable();
+    addresses
+}

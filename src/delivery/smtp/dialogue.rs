@@ -234,7 +234,9 @@ impl Dialogue {
             dialogue.sign_in(credentials).await.map_err(at("sign-in"))?;
         }
         if !dialogue.wire.is_quiet() {
-            return Err(at("greeting")("it sent more replies than Candor sent commands".to_owned()));
+            return Err(at("greeting")(
+                "it sent more replies than Candor sent commands".to_owned(),
+            ));
         }
         Ok(dialogue)
     }
