@@ -526,7 +526,7 @@ async fn a_policy_sends_again_to_whoever_heard_that_it_was_over(env: Env) {
         (&json!("sent"), &Value::Null),
         "{run}"
     );
-    assert_eq!(to(&app.mails(9).await[6..]), ADDRESSES);
+    assert_eq!(recipients(&app.mails(9).await[6..]), ADDRESSES);
     // Nobody is told that it is over this time: customers know of it, and the limit holds.
     app.resolve(&incident).await;
     app.ends(&by, "storage").await;
@@ -546,7 +546,7 @@ async fn a_policy_sends_again_to_whoever_heard_that_it_was_over(env: Env) {
     app.set_clock("2024-03-14T07:06:00Z");
     app.fires_anew(&by, "storage", "2024-03-14T07:05:30Z").await;
     assert_eq!(run_of_episode(&app, &incident, 4).await["outcome"], "sent");
-    assert_eq!(to(&app.mails(15).await[12..]), ADDRESSES);
+    assert_eq!(recipients(&app.mails(15).await[12..]), ADDRESSES);
     app.finish().await;
 }
 
@@ -572,6 +572,6 @@ async fn an_account_that_heard_of_other_incidents_hears_that_one_is_back(env: En
     app.set_clock("2024-03-14T07:02:00Z");
     app.fires_anew(&by, "storage", "2024-03-14T07:01:30Z").await;
     assert_eq!(run_of_episode(&app, &storage, 2).await["outcome"], "sent");
-    assert_eq!(to(&app.mails(12).await[9..]), ADDRESSES);
+    assert_eq!(recipients(&app.mails(12).await[9..]), ADDRESSES);
     app.finish().await;
 }

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::cancel::Cancel;
 use super::reading::{Asked, Looked, Message, PATIENCE, start};
-use super::run::{self, Changes, Claimed, RunError, State};
+use super::run::{Changes, Claimed, RunError, State};
 use super::settle::{Settled, settle};
 use super::{stage, there};
 use crate::audit::{Action, Actor, Event};
