@@ -9,7 +9,7 @@ pub(super) const MARKS: [&str; 4] = [
 ];
 
 /// All of Candor's tables. Each of them holds something that a source must not bring: keys, tokens, addresses.
-pub(super) const TABLES: [&str; 63] = [
+pub(super) const TABLES: [&str; 64] = [
     "account_history",
     "accounts",
     "admin_sessions",
@@ -51,6 +51,7 @@ pub(super) const TABLES: [&str; 63] = [
     "incident_episodes",
     "incident_resources",
     "incident_starts",
+    "incident_titles",
     "incidents",
     "integrations",
     "member_history",

@@ -323,7 +323,7 @@ mod tests {
             &[ACCOUNT],
         ] {
             let refused = asked(lines).unwrap_err();
-            assert!(refused.contains("something else"), "{refused}");
+            assert!(refused.contains("not requested"), "{refused}");
             assert!(!refused.contains("eve"), "{refused}");
         }
         assert!(asked(&[MEDIA, MEDIA]).unwrap_err().contains("twice"));
