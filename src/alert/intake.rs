@@ -22,63 +22,36 @@ pub(super) mod ground;
 pub(super) mod memory;
 mod named;
 pub(super) mod place;
+mod prepared;
 mod row;
 mod source_group;
+mod taken;
 pub(super) mod unchanged;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use serde::Serialize;
 use serde_json::json;
 
+pub use self::ahead::Conditions;
 pub(crate) use self::ahead::{Ahead, ROUNDS};
-pub use self::ahead::{Conditions, Prepared, take, take_again, write};
 use self::memory::Memory;
-use self::named::Named;
-use self::row::NewRow;
-use self::source_group::Grown;
 use self::unchanged::unchanged;
-pub use self::unchanged::{Recorded, RecordedReason};
 use super::integration::Integration;
 use super::kept;
 use super::keys::Keys;
 use super::messages::Messages;
-use super::order::LastEvent;
 use super::source::{self, Batch, Request};
-use crate::audit::{Action, Actor, Event, Tx};
+use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
-use crate::base::id::{AlertId, IncidentId, QuietId};
+use crate::base::id::{IncidentId, QuietId};
 use crate::base::text::one_line;
 use crate::db::dialect::{self, RepeatRow};
-use crate::directory::ResourceRef;
 use crate::incident::{self, Incident};
-
-/// The result of one request to a hook.
-#[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
-pub struct Taken {
-    /// The number of alerts in the body.
-    pub alerts: usize,
-    /// Incidents that were opened.
-    pub opened: Vec<Incident>,
-    /// Open incidents that an alert of this body joined.
-    pub attached: Vec<Incident>,
-    /// Incidents that had been closed recently and were reopened.
-    pub reopened: Vec<Incident>,
-    /// The number of alerts that report the end of their problem.
-    pub resolved: usize,
-    /// The number of alerts that a silence covers. They are only recorded.
-    pub silenced: usize,
-    /// The number of IDs that the directory does not know.
-    pub unresolved_references: usize,
-    /// The number of parts of the body that were understood but are not alerts, for example a test of the
-    /// connection or a note on an incident.
-    pub ignored: usize,
-    /// Events that changed nothing and were only recorded, with the reason.
-    pub recorded: Vec<Recorded>,
-    /// Details of the body that could not be read, or that a rule did not examine. The body was accepted
-    /// without them.
-    pub notes: Vec<String>,
-}
+pub use prepared::{Prepared, take, take_again, write};
+pub use taken::{Recorded, RecordedReason, Taken};
+pub(crate) use work::Body;
+use work::{Outcome, Work};
 
 /// Saves a request whose body is not in the format of the integration.
 pub fn keep_invalid(
@@ -98,21 +71,6 @@ pub fn keep_invalid(
 
 /// The number of events of one body that are described in full.
 const MOST_SAID: usize = 10;
-
-/// A body that was parsed.
-#[derive(Clone)]
-pub(crate) struct Body<'b> {
-    pub integration: &'b Integration,
-    pub batch: &'b Batch,
-    /// What the conditions say about the alerts of the batch.
-    pub ahead: &'b Ahead,
-    pub request: &'b Request,
-    /// Who sent the body.
-    pub actor: Actor,
-    /// Whether this is a replay of a saved request. A replay is processed even if its message was processed
-    /// before.
-    pub again: bool,
-}
 
 /// What became of a body.
 #[derive(Debug)]
@@ -199,49 +157,6 @@ fn linked(tx: &mut Tx<'_>, bodies: &[Body<'_>], present: &[bool]) -> Result<Vec<
         keys.store(tx.conn, tx.now)?;
     }
     Ok(linked)
-}
-
-/// The result of one body, before everything is written.
-struct Outcome<'b> {
-    body: Body<'b>,
-    opened: Vec<IncidentId>,
-    attached: Vec<IncidentId>,
-    reopened: Vec<IncidentId>,
-    resolved: usize,
-    silenced: usize,
-    unresolved: BTreeSet<ResourceRef>,
-    recorded: Vec<Recorded>,
-}
-
-/// An alert that is stored already and for which another event arrived.
-struct Again {
-    /// The number of repeats in this transaction.
-    times: i64,
-    /// The number of repeats in all.
-    total: i64,
-    /// The number of late events in this transaction.
-    late: i64,
-    /// The newest event of the alert.
-    last: LastEvent,
-    incident: Option<IncidentId>,
-    quiet: Option<QuietId>,
-    actor: Actor,
-}
-
-/// The state of one intake transaction.
-struct Work<'b> {
-    memory: Memory,
-    fresh: Vec<NewRow>,
-    again: BTreeMap<AlertId, Again>,
-    named: Vec<Named<'b>>,
-    ended: BTreeMap<IncidentId, Actor>,
-    /// For each incident: the number of new alerts, and the number of messages in all.
-    counted: BTreeMap<IncidentId, (i64, i64)>,
-    /// The groups of senders that got alerts, by the key of the group.
-    grown: BTreeMap<String, Grown>,
-    messages: Messages,
-    said: HashSet<(IncidentId, String)>,
-    outcomes: Vec<Outcome<'b>>,
 }
 
 impl<'b> Work<'b> {

@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::grouping::{self, NewAlertRule, Policy};
+use super::grouping::{self, NewAlertRule};
 use super::intake::ground::{Ground, Stored};
-use super::intake::{self, Conditions, RecordedReason, Taken};
+use super::intake::{self, Conditions, Taken};
 use super::integration::{self, Integration};
 use super::keys::Keys;
 use super::matcher::{Budget, Subject};
-use super::rehearsal::{Rehearsal, TriedQuiet, TriedRule, Would};
+use super::rehearsal::{Rehearsal, TriedAlert};
 use super::rules::{self, ResourceRule};
-use super::source::{self, PersonRef, Request};
-use super::{Status, kept, provider};
+use super::source::{self, Request};
+use super::{kept, provider};
 use crate::audit::{Action, Actor, Event};
 use crate::base::check::Check;
 use crate::base::code::Code;
@@ -80,72 +80,6 @@ pub struct Refused {
     pub pointer: String,
     /// What is wrong there.
     pub detail: String,
-}
-
-/// An alert as it would be stored.
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
-pub struct TriedAlert {
-    /// Identifies the problem within the integration. An alert with the same fingerprint is the same problem.
-    pub fingerprint: String,
-    /// Whether the problem still exists.
-    pub status: Status,
-    /// The severity in the words of the source.
-    pub severity: String,
-    /// The severity of the incident that the alert would open.
-    pub incident_severity: crate::incident::Severity,
-    /// The title, on one line.
-    pub title: String,
-    /// The description.
-    pub text: String,
-    /// When the problem began, by the source.
-    pub started_at: Option<Timestamp>,
-    /// When the problem ended, by the source.
-    pub ended_at: Option<Timestamp>,
-    /// A link to the alert at the source.
-    pub link: Option<String>,
-    /// The labels of the alert.
-    pub labels: BTreeMap<String, String>,
-    /// The annotations of the alert.
-    pub annotations: BTreeMap<String, String>,
-    /// The resources that the alert names.
-    pub references: Vec<Found>,
-    /// The people that the alert names.
-    pub people: Vec<PersonRef>,
-    /// The sender's own time of the event. Null if the sender gives none.
-    pub event_at: Option<Timestamp>,
-    /// Details of the alert that could not be read, or that a resource rule did not search.
-    pub notes: Vec<String>,
-    /// Why the event would change nothing and only be recorded. Null if it counts.
-    pub recorded: Option<RecordedReason>,
-    /// The first alert rule that matches: a stored one, or the one at `position` in the tried rules.
-    pub rule: Option<TriedRule>,
-    /// The fields and values of the group that the alert would belong to.
-    #[schema(value_type = Option<Object>)]
-    pub group: Option<Value>,
-    /// What would happen with the alert by that rule. If no rule matches, `open_incident` of the integration
-    /// decides.
-    pub policy: Policy,
-    /// The silence that covers the alert.
-    pub silence: Option<TriedQuiet>,
-    /// The maintenance window that covers the alert.
-    pub maintenance_window: Option<TriedQuiet>,
-    /// What would happen.
-    pub would: Would,
-}
-
-/// A resource that an alert names.
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
-#[schema(as = AlertResource)]
-pub struct Found {
-    /// The type of the resource.
-    #[serde(rename = "type")]
-    pub type_: crate::base::id::ExternalId,
-    /// The ID of the resource.
-    pub id: crate::base::id::ExternalId,
-    /// Whether the directory knows the resource.
-    pub known: bool,
-    /// Whether the resource would become affected. Of each match, only the deepest known resource does.
-    pub affected: bool,
 }
 
 /// Parses a body as the integration would, and stores nothing.

@@ -9,7 +9,9 @@ use std::hash::{BuildHasher, RandomState};
 
 use serde::Serialize;
 
-use super::{Addressee, At, Audience, PersonRef, Reason, Rule, resolve_by};
+use super::person::PersonRef;
+use super::resolve::{Addressee, Audience, resolve_by};
+use super::{At, Reason, Rule};
 use crate::base::enums::word_enum;
 use crate::base::error::Result;
 use crate::base::id::IncidentId;

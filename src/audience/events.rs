@@ -1,6 +1,6 @@
 //! Explains what the events of an incident say about one person.
 
-use super::explain::{Step, StepAbout};
+use super::step::{Step, StepAbout};
 use crate::incident::seen::{InEvents, RecognisedBy};
 
 /// The number of alerts that are described separately.

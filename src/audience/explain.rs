@@ -9,8 +9,10 @@ use diesel::prelude::*;
 use serde::Serialize;
 
 use super::graph::{Affected, Graph, NodeIndex};
-use super::{At, PersonRef, Reason, Rule, resolve_by, unreachable};
-use crate::base::enums::word_enum;
+use super::person::{PersonRef, unreachable};
+use super::resolve::resolve_by;
+use super::step::{Step, StepAbout};
+use super::{At, Reason, Rule};
 use crate::base::error::{Error, Result};
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
@@ -33,36 +35,6 @@ pub enum Who {
     Person(String),
     /// Everybody with this email address.
     Address(String),
-}
-
-word_enum! {
-    /// What a step of an explanation is about.
-    StepAbout, "a step" {
-        /// Whether the directory knows the person.
-        Directory = "directory",
-        /// Whether the email address is valid.
-        Address = "address",
-        /// Whether the person gets optional notices.
-        Suppression = "suppression",
-        /// A membership of an account.
-        Membership = "membership",
-        /// A role on a resource.
-        Collaboration = "collaboration",
-        /// Events whose user the person was.
-        Events = "events",
-    }
-}
-
-/// One fact that was checked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct Step {
-    /// What the step is about.
-    pub about: StepAbout,
-    /// Whether the fact is in favour of notifying the person, for example a role that leads to an affected
-    /// resource, or a valid address.
-    pub ok: bool,
-    /// What was found.
-    pub detail: String,
 }
 
 /// Why a person is in the audience, or why not.

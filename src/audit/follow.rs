@@ -13,7 +13,7 @@
 use diesel::prelude::*;
 use serde_json::Value;
 
-use super::Action;
+use super::action::Action;
 use crate::base::error::Result;
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;

@@ -4,7 +4,8 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Action, Row, rows_after};
+use super::action::Action;
+use super::write::{Row, rows_after};
 use crate::base::error::{Error, Result};
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;

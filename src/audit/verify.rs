@@ -5,7 +5,9 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Action, Event, Tx, frozen, rows_after};
+use super::action::Action;
+use super::frozen;
+use super::write::{Event, Tx, rows_after};
 use crate::base::error::Result;
 use crate::base::id::NoticeId;
 use crate::base::text::hex;

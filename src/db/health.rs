@@ -3,9 +3,9 @@
 //! Normal writes answer the question. A row is written for the check only if nothing was written for a while,
 //! and only one such write runs at a time.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use diesel::prelude::*;
 
@@ -13,10 +13,7 @@ use super::dialect::on_backend;
 use super::schema::settings;
 use super::{Conn, Db, connection, file};
 use crate::base::error::{Error, Result};
-use crate::base::outage::Outage;
 
-/// A write that is not older than this shows that writing works.
-const RECENT: Duration = Duration::from_secs(5);
 /// How long a check waits for an answer.
 const WAIT: Duration = Duration::from_secs(2);
 /// The number of bytes that must be free on the disk of an SQLite database.
@@ -25,40 +22,6 @@ const ROOM: u64 = 4 * 1024 * 1024;
 const ROW: &str = "last_write_check";
 /// The reason that is shown if the database refuses. The cause is only in the log.
 const REFUSED: &str = "the database cannot be written";
-
-/// What is known about writing.
-#[derive(Default)]
-pub(super) struct Writes {
-    /// The time of the last commit. `None` if a transaction was refused after it.
-    latest: Mutex<Option<Instant>>,
-    asking: AtomicBool,
-    /// Whether the database cannot be written, as far as the log says.
-    outage: Outage,
-}
-
-impl Writes {
-    /// Notes that a transaction was committed.
-    pub(super) fn committed(&self) {
-        self.set(Some(Instant::now()));
-        if self.outage.ends() {
-            tracing::info!("the database can be written again");
-        }
-    }
-
-    /// Notes that a transaction failed, so that the next check asks the database.
-    pub(super) fn refused(&self) {
-        self.set(None);
-    }
-
-    fn set(&self, at: Option<Instant>) {
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = at;
-    }
-
-    fn recent(&self) -> bool {
-        let latest = *self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        latest.is_some_and(|at| at.elapsed() < RECENT)
-    }
-}
 
 impl Db {
     /// Checks whether the database can be written.

@@ -17,6 +17,7 @@ mod migrate;
 #[allow(missing_docs)]
 pub mod schema;
 mod statement;
+mod writes;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,7 +54,7 @@ pub struct Db {
     clock: Clock,
     /// A counter of writes that subscribers of the audit trail wait for (see `audit::follow`).
     written: Arc<watch::Sender<u64>>,
-    writes: Arc<health::Writes>,
+    writes: Arc<writes::Writes>,
 }
 
 impl Db {

@@ -2,22 +2,19 @@
 //!
 //! The planning, the freezing, the queue, the leases, the audit trail, the API and the pages know these
 //! channels only by name. A new channel needs one file that implements [`EndpointChannel`], and one line in
-//! [`Endpoints::builtin`]. See `docs/channels.md`.
+//! [`Endpoints::builtin`](super::endpoints::Endpoints::builtin). See `docs/channels.md`.
 //!
 //! A channel never reads or writes the database, and never decides who is notified.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::Outcome;
-use super::channel::{Channel, Pending, Recipient, Sender, Task};
-use super::webhook::Webhook;
-use crate::base::error::Result;
+use super::channel::{Channel, Pending, Sender};
+use super::outcome::Outcome;
+use super::task::{Recipient, Task};
 use crate::base::time::{Clock, Timestamp};
-use crate::egress::Policy;
 use crate::egress::client::Unanswered;
 use crate::notice::payload::{self, Payload};
 
@@ -79,55 +76,11 @@ pub trait EndpointChannel: Send + Sync {
     fn deliver<'a>(&'a self, call: &'a Call) -> Pending<'a, Outcome>;
 }
 
-/// The channels to endpoints that this process has, by name.
-#[derive(Clone, Default)]
-pub struct Endpoints(Arc<BTreeMap<&'static str, Arc<dyn EndpointChannel>>>);
-
-impl Endpoints {
-    /// Returns the channels that are part of Candor.
-    ///
-    /// # Errors
-    /// `Internal` if a channel cannot be set up.
-    pub fn builtin(policy: Policy) -> Result<Endpoints> {
-        Ok(Endpoints::default().with(Arc::new(Webhook::new(policy)?)))
-    }
-
-    /// Returns a copy with one more channel.
-    pub fn with(&self, channel: Arc<dyn EndpointChannel>) -> Endpoints {
-        let mut all = BTreeMap::clone(&self.0);
-        all.insert(channel.name(), channel);
-        Endpoints(Arc::new(all))
-    }
-
-    /// Returns the channel with this name.
-    pub fn get(&self, name: &str) -> Option<&Arc<dyn EndpointChannel>> {
-        self.0.get(name)
-    }
-
-    /// Returns the names of all channels.
-    pub fn names(&self) -> Vec<&'static str> {
-        self.0.keys().copied().collect()
-    }
-
-    /// Returns the channels in the form that the queue uses.
-    pub fn for_queue(&self, clock: &Clock) -> Vec<Arc<dyn Channel>> {
-        self.0
-            .values()
-            .map(|channel| {
-                Arc::new(Calling {
-                    channel: channel.clone(),
-                    clock: clock.clone(),
-                }) as Arc<dyn Channel>
-            })
-            .collect()
-    }
-}
-
 /// Turns the tasks of the queue into calls of a channel.
 #[derive(Clone)]
-struct Calling {
-    channel: Arc<dyn EndpointChannel>,
-    clock: Clock,
+pub(super) struct Calling {
+    pub(super) channel: Arc<dyn EndpointChannel>,
+    pub(super) clock: Clock,
 }
 
 impl Channel for Calling {

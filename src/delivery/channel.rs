@@ -10,43 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Outcome;
-use super::queue::{Claimed, Frozen};
-use crate::notice::compose::RecipientContext;
-use crate::notice::payload::EndpointContext;
+use super::outcome::Outcome;
+use super::task::Task;
 
 /// A future that a channel returns.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// One delivery that a channel has to make.
-pub struct Task {
-    /// The claimed delivery, with its address.
-    pub claimed: Claimed,
-    /// The part of the notice that is the same for all recipients.
-    pub notice: Arc<Frozen>,
-    /// The frozen data of the recipient, which is different for each delivery of the notice.
-    pub to: Recipient,
-}
-
-/// The frozen data of a recipient.
-#[derive(Clone)]
-pub enum Recipient {
-    /// The people who share an email address.
-    People {
-        /// The data of this recipient.
-        own: RecipientContext,
-        /// Whether the recipient may opt out of this notice.
-        optional: bool,
-    },
-    /// A system of an account.
-    Endpoint {
-        /// The data of this endpoint.
-        own: EndpointContext,
-        /// The current secret that signs the call. `None` if the endpoint was disabled or deleted after the
-        /// notice was frozen.
-        secret: Option<String>,
-    },
-}
 
 /// A channel, such as email or webhook.
 pub trait Channel: Send + Sync {

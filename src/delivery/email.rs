@@ -13,12 +13,25 @@ use lettre::address::Envelope;
 use lettre::message::header::{ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue};
 use lettre::message::{Body, Mailbox, MultiPart, MultiPartKind, SinglePart};
 
-use super::{Mail, header};
+use super::header;
 use crate::base::error::{Error, Result};
 use crate::base::mailbox;
 use crate::base::text::one_line;
 use crate::base::time::Timestamp;
 use crate::notice::template::Rendered;
+
+/// An email that is ready to be handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// The envelope sender. Bounces are sent to this address.
+    pub from: lettre::Address,
+    /// The envelope recipient. An email has exactly one.
+    pub to: lettre::Address,
+    /// The headers and the body, with CRLF as line ends.
+    pub message: String,
+    /// The file name of the email in the outbox, without its extension.
+    pub name: String,
+}
 
 /// The data that an email needs besides its texts.
 #[derive(Clone, Debug)]

@@ -25,12 +25,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::Outcome;
-use super::queue::{self, Claimed, Finish};
+use super::queue::{self, Finish};
+use super::receipt::Receipt;
+use super::task::Claimed;
 use crate::base::outage::Outage;
 use crate::db::Db;
 
@@ -44,19 +44,6 @@ const MAGIC: [u8; 4] = *b"CnR1";
 const GROUP: usize = 256;
 /// The wait between two tries to write records to the database.
 const AGAIN: Duration = Duration::from_millis(250);
-
-/// The outcome of one claimed delivery.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Receipt {
-    /// The lease of the claim.
-    pub lease: String,
-    /// The ID of the delivery.
-    pub delivery: i64,
-    /// The attempt number, from 1.
-    pub attempt: i64,
-    /// The outcome of the attempt.
-    pub outcome: Outcome,
-}
 
 /// A delivery that its sender has finished.
 pub(super) struct Done {

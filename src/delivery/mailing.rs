@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use lettre::message::Mailbox;
 
-use super::channel::{self, Channel, Doubt, Pending, Recipient, Task};
+use super::channel::{self, Channel, Doubt, Pending};
 use super::dkim::Signer;
-use super::email::Addressing;
+use super::email::{Addressing, Mail};
+use super::outbox;
+use super::outcome::Outcome;
 use super::smtp::{self, Relay};
+use super::task::{Recipient, Task};
 use super::verp::Verp;
-use super::{Mail, Outcome, outbox};
 use crate::auth::Links;
 use crate::base::error::Error;
 use crate::base::time::Clock;

@@ -18,15 +18,19 @@ pub mod channel;
 pub mod dispatch;
 pub mod dkim;
 pub mod email;
+pub mod endpoints;
 pub mod header;
 pub mod ledger;
 pub mod mailing;
 pub mod opt_out;
 pub mod outbox;
+mod outcome;
 pub mod queue;
+pub mod receipt;
 pub mod refusal;
 pub mod skeleton;
 pub mod smtp;
+pub mod task;
 pub mod verp;
 pub mod webhook;
 pub mod worker;
@@ -34,7 +38,7 @@ pub mod worker;
 use std::time::Duration;
 
 use diesel::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::audit::{Action, Event, Tx};
 use crate::base::code::Code;
@@ -46,65 +50,8 @@ use crate::db::schema::{deliveries as d, delivery_attempts as da, notice_recipie
 use crate::directory::endpoint;
 use crate::notice::EMAIL;
 use crate::notice::counts::{Changes, exceptions};
-
-/// An email that is ready to be handed over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mail {
-    /// The envelope sender. Bounces are sent to this address.
-    pub from: lettre::Address,
-    /// The envelope recipient. An email has exactly one.
-    pub to: lettre::Address,
-    /// The headers and the body, with CRLF as line ends.
-    pub message: String,
-    /// The file name of the email in the outbox, without its extension.
-    pub name: String,
-}
-
-/// The result of one attempt. A channel returns it and changes nothing else.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// The next server accepted the message. The text is its reply.
-    Sent(String),
-    /// The attempt failed for now and is repeated. The duration is the wait that the channel asks for.
-    /// Without it, the schedule decides.
-    Retry(Option<Duration>, String),
-    /// It is not known whether the message arrived, because the connection was lost between the last byte and
-    /// the reply. The attempt is repeated with the same Message-ID, so that the recipient's server can
-    /// recognise a duplicate.
-    Ambiguous(String),
-    /// The attempt failed permanently. The text is the reply or the reason.
-    Failed(String),
-    /// The attempt failed permanently, because the mail server says that the mailbox does not exist. This has
-    /// the same effect as a bounce with this reason.
-    NoMailbox(String),
-    /// The attempt failed permanently, and the endpoint wants no further calls.
-    Gone(String),
-}
-
-impl Outcome {
-    /// Returns the word that is stored and shown.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Outcome::Sent(_) => "sent",
-            Outcome::Retry(..) => "retry",
-            Outcome::Ambiguous(_) => "ambiguous",
-            Outcome::Failed(_) | Outcome::NoMailbox(_) | Outcome::Gone(_) => "failed",
-        }
-    }
-
-    /// Returns the reply of the server, or the reason why there was none.
-    pub fn reply(&self) -> &str {
-        match self {
-            Outcome::Sent(text)
-            | Outcome::Retry(_, text)
-            | Outcome::Ambiguous(text)
-            | Outcome::Failed(text)
-            | Outcome::NoMailbox(text)
-            | Outcome::Gone(text) => text,
-        }
-    }
-}
+pub use email::Mail;
+pub use outcome::Outcome;
 
 /// A delivery, as the API shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]

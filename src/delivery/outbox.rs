@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use tokio::io::AsyncWriteExt;
 
-use super::{Mail, Outcome};
+use super::email::Mail;
+use super::outcome::Outcome;
 use crate::db::file;
 
 /// Writes the email as `NAME.eml`. The file is either complete or absent.

@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lettre::message::Mailbox;
 use lettre::message::header::{Header as _, HeaderValue, Headers};
 
-use super::email::{self, Addressing};
-use super::{Mail, header};
+use super::email::{self, Addressing, Mail};
+use super::header;
 use crate::base::error::Result;
 use crate::notice::compose::{self, Content, RecipientContext};
 use crate::notice::template::{self, MailResource, Rendered, Template};

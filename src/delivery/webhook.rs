@@ -9,9 +9,9 @@ use std::time::Duration;
 use hyper::StatusCode;
 use hyper::header::HeaderMap;
 
-use super::Outcome;
 use super::calling::{Call, EndpointChannel, unanswered};
 use super::channel::Pending;
+use super::outcome::Outcome;
 use crate::base::error::Result;
 use crate::directory::endpoint::sign;
 use crate::egress::Policy;

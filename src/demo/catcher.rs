@@ -5,112 +5,24 @@
 //! independent of the rest of Candor. It never relays, looks up or resolves anything, never listens on an
 //! external address, and the service never depends on it.
 
+mod mailbox;
+mod policy;
 mod session;
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
+pub use mailbox::CaughtMail;
+use mailbox::{Open, Shared, lock};
+pub use policy::{Attempt, Decision, Policy};
 use session::Session;
-
-/// What the server does with one recipient. The decision is made at RCPT. The last two kinds take effect
-/// after the data of the email.
-#[derive(Clone, Debug)]
-pub enum Decision {
-    /// The recipient is accepted with 250.
-    Accept,
-    /// The recipient is refused for now, with 451 or with the 4xx code at the beginning of the text.
-    Temporary(String),
-    /// The recipient is refused permanently, with 550 or with the 5xx code at the beginning of the text.
-    Permanent(String),
-    /// The email is accepted, and the connection is closed without a reply, so the sender cannot know the
-    /// outcome.
-    DropAfterData,
-    /// The email is accepted, and the reply waits for a permit of this semaphore. The permit is used up.
-    Hold(Arc<Semaphore>),
-}
-
-/// One RCPT command, as the policy gets it.
-#[derive(Clone, Copy, Debug)]
-pub struct Attempt<'a> {
-    /// The recipient address as the client wrote it.
-    pub recipient: &'a str,
-    /// The number of this command for this recipient, from 1.
-    pub number: usize,
-}
-
-type Decide = dyn Fn(&Attempt<'_>) -> Decision + Send + Sync;
-
-/// Decides what happens to each attempt.
-#[derive(Clone)]
-pub struct Policy(Arc<Decide>);
-
-impl Policy {
-    /// Creates a policy from a function. Several connections may call the function at the same time.
-    pub fn new(decide: impl Fn(&Attempt<'_>) -> Decision + Send + Sync + 'static) -> Self {
-        Self(Arc::new(decide))
-    }
-
-    /// Creates a policy that accepts every email.
-    pub fn accept_all() -> Self {
-        Self::new(|_| Decision::Accept)
-    }
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self::accept_all()
-    }
-}
-
-/// A received email: the envelope, and the data without the additional dots of SMTP.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CaughtMail {
-    /// The sender of the envelope. It is empty for a bounce.
-    pub from: String,
-    /// The recipients that were not refused.
-    pub to: Vec<String>,
-    /// The headers and the body.
-    pub data: Vec<u8>,
-}
-
-impl CaughtMail {
-    /// Returns the first header with this name. It is unfolded, and encoded words stay encoded.
-    pub fn header(&self, name: &str) -> Option<String> {
-        let text = self.text_lossy();
-        let mut found: Option<String> = None;
-        for line in text.split('\n') {
-            let line = line.strip_suffix('\r').unwrap_or(line);
-            if line.is_empty() {
-                break;
-            }
-            let folded = line.starts_with([' ', '\t']);
-            match &mut found {
-                Some(value) if folded => value.push_str(line),
-                Some(_) => break,
-                None => {
-                    found = line
-                        .split_once(':')
-                        .filter(|(key, _)| !folded && key.eq_ignore_ascii_case(name))
-                        .map(|(_, value)| value.to_owned());
-                }
-            }
-        }
-        found.map(|value| value.trim().to_owned())
-    }
-
-    /// Returns the whole email, including headers. Invalid UTF-8 is replaced.
-    pub fn text_lossy(&self) -> String {
-        String::from_utf8_lossy(&self.data).into_owned()
-    }
-}
 
 /// A running server. When it is dropped, it stops and closes every connection.
 pub struct Catcher {
@@ -219,54 +131,6 @@ impl Drop for Catcher {
     }
 }
 
-struct Shared {
-    policy: Policy,
-    mails: Mutex<Vec<CaughtMail>>,
-    attempts: Mutex<HashMap<String, usize>>,
-    arrived: Notify,
-    open: AtomicUsize,
-    peak: AtomicUsize,
-}
-
-impl Shared {
-    fn decide(&self, recipient: &str) -> Decision {
-        let number = {
-            let mut attempts = lock(&self.attempts);
-            let number = attempts.entry(recipient.to_owned()).or_default();
-            *number += 1;
-            *number
-        };
-        (self.policy.0)(&Attempt { recipient, number })
-    }
-
-    fn keep(&self, mail: CaughtMail) {
-        lock(&self.mails).push(mail);
-        self.arrived.notify_waiters();
-    }
-}
-
-/// The data under these locks is never left in an invalid state, so a panic in another thread does no harm.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Counts a connection as open until this value is dropped.
-struct Open(Arc<Shared>);
-
-impl Open {
-    fn new(shared: Arc<Shared>) -> Self {
-        let open = shared.open.fetch_add(1, Ordering::SeqCst) + 1;
-        shared.peak.fetch_max(open, Ordering::SeqCst);
-        Self(shared)
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     // The set owns the connections, so aborting this task also closes them.
     let mut connections = JoinSet::new();
@@ -295,6 +159,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
+    use tokio::sync::Semaphore;
 
     use super::*;
 

@@ -6,7 +6,9 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
-use super::{Batch, Marks, Refusal, Report, ReportKind, refusal, status, text, unix};
+use super::field::{refusal, text, unix};
+use super::report::{Batch, Refusal, Report, ReportKind};
+use super::{Marks, status};
 use crate::alert::provider::MailgunSignature;
 use crate::alert::source::Request;
 
@@ -37,7 +39,7 @@ pub fn signature(body: &[u8]) -> Option<MailgunSignature> {
 fn read(body: &[u8]) -> Result<Value, Refusal> {
     let start = body.trim_ascii_start();
     if start.is_empty() || start.starts_with(b"{") || start.starts_with(b"[") || !body.contains(&b'=') {
-        return super::json(body);
+        return super::field::json(body);
     }
     let fields: Map<String, Value> = url::form_urlencoded::parse(body)
         .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
@@ -90,7 +92,7 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
     report.addresses = text(event, "/recipient")
         .or_else(|| text(event, "/message/headers/to"))
         .as_deref()
-        .and_then(super::bare_address)
+        .and_then(super::field::bare_address)
         .into_iter()
         .collect();
     report.marks = Marks::in_json(event);

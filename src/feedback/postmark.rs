@@ -3,7 +3,9 @@
 
 use serde_json::Value;
 
-use super::{Batch, Marks, Refusal, Report, ReportKind, json, refusal, status, text, time};
+use super::field::{json, refusal, text, time};
+use super::report::{Batch, Refusal, Report, ReportKind};
+use super::{Marks, status};
 
 /// Reads one record.
 ///
@@ -44,7 +46,7 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
     // Without an address, the IDs below find the delivery. If they do not, the report is stored as unmatched.
     report.addresses = ["/Email", "/Recipient"]
         .iter()
-        .find_map(|pointer| super::bare_address(&text(&record, pointer)?))
+        .find_map(|pointer| super::field::bare_address(&text(&record, pointer)?))
         .into_iter()
         .collect();
     let said = [

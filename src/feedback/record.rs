@@ -15,15 +15,14 @@ use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::stored::{Feedback, by_key};
-use super::{Keys, Report, ReportKind};
+use super::Keys;
+use super::report::{Report, ReportKind};
+use super::stored::{Feedback, MatchedBy, by_key};
 use crate::audit::{Action, Event, Tx};
-use crate::base::enums::word_enum;
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, IntegrationId, NoticeId};
 use crate::base::mailbox;
-use crate::base::text::hex;
-use crate::base::text::one_line;
+use crate::base::text::{hex, one_line};
 use crate::base::time::Timestamp;
 use crate::db::dialect::{self, on_backend};
 use crate::db::schema::{
@@ -45,20 +44,6 @@ const NOTICES: i64 = 200;
 const SKEW: std::time::Duration = std::time::Duration::from_secs(3600);
 /// How long a token of a signature is stored. It is longer than the signature is accepted.
 const TOKENS: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
-
-word_enum! {
-    /// How the delivery of a report was found.
-    MatchedBy, "a way to match" {
-        /// By the bounce address of the email.
-        BounceAddress = "bounce_address",
-        /// By the unsubscribe link of the email.
-        Link = "link",
-        /// By the Message-ID of the email.
-        MessageId = "message_id",
-        /// By the ID of the provider, which is in the reply to the attempt.
-        ProviderId = "provider_id",
-    }
-}
 
 /// The origin of a report.
 #[derive(Clone, Debug)]

@@ -3,7 +3,9 @@
 
 use serde_json::Value;
 
-use super::{Batch, Refusal, Report, ReportKind, json, refusal, status, text, unix};
+use super::field::{json, refusal, text, unix};
+use super::report::{Batch, Refusal, Report, ReportKind};
+use super::status;
 
 /// Reads the events of one request.
 ///
@@ -29,7 +31,7 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
         };
         report.addresses = text(event, "/email")
             .as_deref()
-            .and_then(super::bare_address)
+            .and_then(super::field::bare_address)
             .into_iter()
             .collect();
         // Custom arguments are in the same object and can contain anything, so only the ID of the email is

@@ -6,7 +6,9 @@
 
 use serde_json::Value;
 
-use super::{Batch, Marks, Refusal, Report, ReportKind, json, refusal, status, text, time};
+use super::field::{json, refusal, text, time};
+use super::report::{Batch, Refusal, Report, ReportKind};
+use super::{Marks, status};
 
 /// The pointer to the recipients of an event, and the field of each recipient that contains the address.
 type Recipients = (&'static str, Option<&'static str>);
@@ -85,7 +87,7 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
             };
             report.addresses = address
                 .as_deref()
-                .and_then(super::bare_address)
+                .and_then(super::field::bare_address)
                 .into_iter()
                 .collect();
             report.marks = marks.clone();

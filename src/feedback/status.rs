@@ -2,7 +2,7 @@
 
 pub use crate::delivery::refusal::{enhanced, reply};
 
-use super::ReportKind;
+use super::report::ReportKind;
 use crate::delivery::refusal::{self, Blame};
 
 fn kind(blame: Blame) -> ReportKind {

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 use serde::Serialize;
 
-use super::ReportKind;
-use super::record::MatchedBy;
+use super::report::ReportKind;
+use crate::base::enums::word_enum;
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, IntegrationId, NoticeId};
 use crate::base::time::Timestamp;
@@ -226,4 +226,18 @@ pub fn unmatched(conn: &mut Conn) -> Result<i64> {
         .filter(f::delivery_id.is_null())
         .count()
         .get_result(conn)?)
+}
+
+word_enum! {
+    /// How the delivery of a report was found.
+    MatchedBy, "a way to match" {
+        /// By the bounce address of the email.
+        BounceAddress = "bounce_address",
+        /// By the unsubscribe link of the email.
+        Link = "link",
+        /// By the Message-ID of the email.
+        MessageId = "message_id",
+        /// By the ID of the provider, which is in the reply to the attempt.
+        ProviderId = "provider_id",
+    }
 }

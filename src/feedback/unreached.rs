@@ -17,7 +17,8 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::{accounts as a, delivery_attempts as da, members as m, people as p};
 use crate::directory::{check_address, normal_address};
-use crate::feedback::{Feedback, Filter, ReportKind, status, stored};
+use crate::feedback::report::ReportKind;
+use crate::feedback::{Feedback, Filter, status, stored};
 use crate::notice;
 
 /// The largest number of people of one account that are listed. The others are only counted.

@@ -14,7 +14,7 @@ use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use utoipa::openapi::OpenApi;
 
-use super::admin::pages::Page;
+use super::admin_page::Page;
 use super::problem::{Answer, Problem};
 
 /// The policy for documents and errors, which load and run nothing.

@@ -7,31 +7,12 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
-use super::admin::view::Frame;
 use super::problem::{Problem, ProblemDocument};
 use super::request_id;
-use crate::auth::Caller;
 use crate::http::App;
-
-/// Makes every error below `/admin` a page.
-pub async fn always(
-    req: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let response = next.call(req).await?.map_into_boxed_body();
-    Ok(dress(response, |app, response, error| {
-        let caller = response.request().extensions().get::<Caller>().cloned();
-        let frame = Frame::new(app, caller.as_ref(), &error.title, "");
-        app.pages.answer_with(
-            response.status(),
-            "admin/error",
-            &json!({"page": frame, "error": error.value()}),
-        )
-    }))
-}
 
 /// Makes an error on a public path a page if the caller accepts HTML, as browsers do. Otherwise it stays a
 /// problem document.
@@ -55,14 +36,14 @@ pub async fn for_browsers(
 }
 
 /// The data of an error page.
-struct Shown {
-    title: String,
+pub(super) struct Shown {
+    pub(super) title: String,
     document: Option<ProblemDocument>,
     status: u16,
 }
 
 impl Shown {
-    fn value(&self) -> Value {
+    pub(super) fn value(&self) -> Value {
         let detail = self.document.as_ref().map(|document| document.detail.clone());
         let errors: Vec<Value> = self
             .document
@@ -77,7 +58,7 @@ impl Shown {
     }
 }
 
-fn dress(
+pub(super) fn dress(
     response: ServiceResponse<BoxBody>,
     page: impl Fn(&App, &ServiceResponse<BoxBody>, &Shown) -> Result<HttpResponse, Problem>,
 ) -> ServiceResponse<BoxBody> {

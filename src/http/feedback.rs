@@ -18,7 +18,7 @@ use crate::base::error::Error;
 use crate::base::json_repair;
 use crate::feedback::{self, Batch, Origin, Tally, record};
 use crate::http::App;
-use crate::http::hooks::{actor, refuse};
+use crate::http::hook_refusal::{actor, refuse};
 
 /// The result of a provider's request.
 #[derive(Serialize, utoipa::ToSchema)]

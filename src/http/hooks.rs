@@ -1,18 +1,18 @@
 //! The hooks that receive alerts. The secret is in the URL. Unknown fields are allowed, because the sender
 //! decides about them.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use actix_web::dev::Payload;
 use actix_web::{HttpRequest, HttpResponse, get, options, post, put, web};
 use serde::Serialize;
-use serde_json::json;
 
 use super::edge::is_head;
 use super::extract::{MAX_HOOK, read_body};
+use super::hook_refusal::actor;
+use super::known_hooks::is_amazon;
 use super::problem::{Answer, Problem};
-use super::refusals::{Counted, Door};
+use super::refusals::Door;
 use super::sns;
 use crate::alert::intake::{self, Taken};
 use crate::alert::integration::{self, Integration};
@@ -20,7 +20,6 @@ use crate::alert::provider::sns::{Envelope, Refused, envelopes, is_topic};
 use crate::alert::queue::Answered;
 use crate::alert::source::{self, Request, pagerduty, statuscake};
 use crate::alert::{provider, signature};
-use crate::audit::{Action, Actor, Event};
 use crate::base::error::Error;
 use crate::base::json_repair;
 use crate::base::time::Timestamp;
@@ -143,42 +142,6 @@ fn methods(source: &str) -> &'static str {
     }
 }
 
-/// The cache of integrations whose hooks were used. A request for an integration that has changed since is
-/// not stored (see `alert/queue.rs`). If a cached integration refuses a request, the stored integration is
-/// checked again. So an old integration never decides.
-#[derive(Default)]
-pub struct Hooks(Mutex<HashMap<String, Arc<Integration>>>);
-
-impl Hooks {
-    /// The largest number of integrations in the cache.
-    const MOST: usize = 1_000;
-
-    fn known(&self, token: &str) -> Option<Arc<Integration>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(token).cloned()
-    }
-
-    fn remember(&self, token: &str, integration: &Arc<Integration>) {
-        // Reports of mail providers are handled in another module, and messages that Amazon signs are
-        // verified with Amazon, so these are not cached.
-        if provider::is_one(&integration.source) || is_amazon(&integration.source) {
-            return;
-        }
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= Self::MOST {
-            known.clear();
-        }
-        known.insert(token.to_owned(), integration.clone());
-    }
-
-    fn forget(&self, token: &str) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(token);
-    }
-}
-
 /// The integration of a token, and whether it comes from the cache.
 struct Found {
     integration: Arc<Integration>,
@@ -248,11 +211,6 @@ async fn by_url(app: &App, req: &HttpRequest, token: String, payload: web::Paylo
     }
     let request = read(req, payload).await?;
     take(app, req, found, &token, request).await
-}
-
-/// Returns the actor for an integration.
-pub(super) fn actor(integration: &Integration) -> Actor {
-    Actor::integration(integration.id.as_str(), &integration.name)
 }
 
 async fn take(
@@ -334,10 +292,6 @@ async fn take(
 const SNS_AGE: i64 = 2 * 3600;
 const AHEAD: i64 = 300;
 
-fn is_amazon(source: &str) -> bool {
-    matches!(source, "aws_sns" | "aws_cloudwatch")
-}
-
 /// Returns the message with which SNS asks to confirm a subscription, if the request is one.
 fn subscription(integration: &Integration, request: &Request) -> Option<Envelope> {
     if !is_amazon(&integration.source) {
@@ -389,34 +343,4 @@ async fn prove(app: &App, integration: &Integration, request: &Request) -> Resul
         }
     }
     Ok(())
-}
-
-/// Records that a request was refused and returns the answer, which does not tell the reason. The first
-/// refusals of an address in a minute are one event each. The others are summarised after the minute.
-pub(super) async fn refuse(
-    app: &App,
-    req: &HttpRequest,
-    integration: &Integration,
-    reason: &'static str,
-) -> Result<Problem, Error> {
-    let id = integration.id.to_string();
-    let source = app.refusals.source(req);
-    let door = Door::Integration(id.clone());
-    match app.refusals.count(source, door, reason, app.clock().now()) {
-        Counted::Above(seconds) => return Ok(Problem::TooManyRefusals(seconds)),
-        Counted::Within { record: false } => {}
-        Counted::Within { record: true } => {
-            let address = source.map(|source| source.to_string());
-            app.db
-                .write(&Actor::anonymous(), move |tx| {
-                    let event = Event::new(Action::HookRefused, "integration", id);
-                    tx.record(event.after(json!({"reason": reason, "address": address})));
-                    Ok(())
-                })
-                .await?;
-        }
-    }
-    Ok(Problem::Unproven(
-        "the request does not prove that it knows the secret",
-    ))
 }

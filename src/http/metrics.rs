@@ -10,78 +10,19 @@ use actix_web::http::Method;
 use actix_web::http::header::HeaderValue;
 use actix_web::middleware::Next;
 use actix_web::{HttpResponse, get, web};
-use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
-};
+use prometheus::{Encoder, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use tracing::Instrument;
 
 use super::problem::{Answer, Problem};
 use super::request_id::{self, RequestId};
 use crate::base::error::Error;
-use crate::base::outage::Outage;
 use crate::base::time::Clock;
 use crate::delivery::queue;
 use crate::directory::source::run::State;
 use crate::directory::source::status::{self, SourceStatus};
-use crate::feedback::{Tally, stored};
+use crate::feedback::stored;
 use crate::http::App;
-
-/// The numbers and durations of the requests of this process.
-pub struct HttpStats {
-    requests: HistogramVec,
-    /// Whether the database cannot be read, as `/readyz` finds it.
-    unreadable: Outage,
-}
-
-impl Default for HttpStats {
-    fn default() -> Self {
-        let options = HistogramOpts::new(
-            "candor_http_request_seconds",
-            "Requests, by route and status, in seconds",
-        );
-        // The names above are valid, and nothing else can fail here.
-        let requests = match HistogramVec::new(options, &["route", "method", "status"]) {
-            Ok(requests) => requests,
-            Err(never) => unreachable!("{never}"),
-        };
-        HttpStats {
-            requests,
-            unreadable: Outage::new(),
-        }
-    }
-}
-
-/// The numbers of reports about emails that this process received.
-pub struct FeedbackStats {
-    reports: IntCounterVec,
-}
-
-impl Default for FeedbackStats {
-    fn default() -> Self {
-        let options = Opts::new(
-            "candor_feedback_reports_total",
-            "Delivery reports that this process received, by kind and by whether a delivery was found",
-        );
-        // The names above are valid, and nothing else can fail here.
-        let reports = match IntCounterVec::new(options, &["kind", "matched"]) {
-            Ok(reports) => reports,
-            Err(never) => unreachable!("{never}"),
-        };
-        FeedbackStats { reports }
-    }
-}
-
-impl FeedbackStats {
-    /// Counts the new reports of a body.
-    pub fn count(&self, taken: &Tally) {
-        for (kind, matched) in &taken.new {
-            let matched = if *matched { "true" } else { "false" };
-            self.reports.with_label_values(&[kind.as_str(), matched]).inc();
-        }
-    }
-}
 
 /// The methods by which requests are counted and logged. Any other is OTHER, so that a caller cannot make up metrics.
 fn known_method(method: &Method) -> &'static str {

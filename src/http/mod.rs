@@ -4,6 +4,7 @@
 //! Rules of the domain and SQL do not belong here. A path of the API refuses unknown input.
 
 pub mod admin;
+pub mod admin_page;
 pub mod api;
 pub mod auth;
 pub mod beats;
@@ -12,8 +13,11 @@ pub mod edge;
 pub mod error_page;
 pub mod extract;
 pub mod feedback;
+mod hook_refusal;
 pub mod hooks;
 pub mod idempotency;
+mod ids;
+pub mod known_hooks;
 pub mod memo;
 pub mod metrics;
 pub mod page;
@@ -25,6 +29,7 @@ pub mod request_id;
 pub mod routes;
 mod sns;
 mod state;
+pub mod stats;
 
 use std::net::TcpListener;
 use std::sync::Arc;

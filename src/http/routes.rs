@@ -1,5 +1,5 @@
 //! The guarded routes: the role that each one needs, and the query parameters that it takes. The operations of the API
-//! declare both in the OpenAPI document, and the admin pages in [`super::admin::pages`]. The guards ask this table before
+//! declare both in the OpenAPI document, and the admin pages in [`super::admin_page`]. The guards ask this table before
 //! a handler runs.
 //!
 //! A route that declares no role is an error when the process starts, so that no route gets a role by accident.
@@ -10,7 +10,7 @@ use actix_web::http::Method;
 use utoipa::openapi::path::{Operation as Documented, ParameterIn, PathItem};
 use utoipa::openapi::{OpenApi, RefOr};
 
-use super::admin::pages::Page;
+use super::admin_page::Page;
 use crate::auth::Role;
 use crate::base::error::Error;
 

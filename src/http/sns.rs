@@ -4,7 +4,7 @@
 use actix_web::HttpRequest;
 use serde_json::json;
 
-use super::hooks::{actor, refuse};
+use super::hook_refusal::{actor, refuse};
 use super::problem::Problem;
 use crate::alert::integration::Integration;
 use crate::alert::kept;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::hooks::Hooks;
+use super::known_hooks::Hooks;
 use super::memo::Memo;
-use super::metrics::{FeedbackStats, HttpStats};
 use super::pages::Pages;
 use super::refusals::Refusals;
+use super::stats::{FeedbackStats, HttpStats};
 use crate::alert::intake::Conditions;
 use crate::alert::provider::sns::Sns;
 use crate::alert::queue::Queue;
@@ -16,7 +16,7 @@ use crate::auth::Links;
 use crate::base::time::Clock;
 use crate::db::Db;
 use crate::db::foreign::Limit;
-use crate::delivery::calling::Endpoints;
+use crate::delivery::endpoints::Endpoints;
 use crate::delivery::worker::{Stats, Wake};
 use crate::directory::source::cancel::Cancel;
 use crate::egress::Policy;

@@ -8,7 +8,8 @@ use diesel::sql_types::{BigInt, Text};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{get, timeline};
+use super::stored::get;
+use super::timeline;
 use crate::audit::{Action, Event, Tx};
 use crate::base::enums::word_enum;
 use crate::base::error::{Error, FieldError, Result};

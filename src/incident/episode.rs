@@ -4,7 +4,7 @@
 use diesel::prelude::*;
 use serde_json::json;
 
-use super::Incident;
+use super::stored::Incident;
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
 use crate::base::id::IncidentId;
@@ -60,7 +60,7 @@ pub fn reopenings(conn: &mut Conn, id: &IncidentId) -> Result<Vec<Reopening>> {
 pub fn began_at(conn: &mut Conn, id: &IncidentId) -> Result<Timestamp> {
     match reopenings(conn, id)?.last() {
         Some(last) => Ok(last.reopened_at),
-        None => Ok(super::get(conn, id)?.started_at),
+        None => Ok(super::stored::get(conn, id)?.started_at),
     }
 }
 

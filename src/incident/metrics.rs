@@ -7,8 +7,9 @@
 
 use serde::Serialize;
 
+use super::stored::{Incident, get};
 use super::timeline::{Entry, Kind, entries};
-use super::{Incident, Reopening, get, reopenings};
+use super::{Reopening, reopenings};
 use crate::base::error::{Error, Result};
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;

@@ -4,61 +4,36 @@
 //! same time, one of them fails. A resource becomes affected only if somebody or an alert added it.
 
 pub mod affected;
+mod check;
 mod episode;
 pub mod metrics;
 mod naming;
 pub mod next_step;
 pub mod report;
 pub mod seen;
+mod stored;
 pub mod timeline;
 pub mod window;
 
 pub use episode::{Reopening, began_at, number as episode_of, reopenings};
 pub(crate) use naming::rename;
+pub(crate) use stored::count_alerts;
+pub use stored::{Incident, Severity, Standing, Status, by_number, came_back_as, get, list, standing};
 
 use diesel::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::{Check, check_text};
-use crate::base::enums::word_enum;
-use crate::base::error::{Error, FieldError, Result};
+use crate::base::error::{Error, Result};
 use crate::base::id::IncidentId;
 use crate::base::time::{Timestamp, ZonedTime};
+use crate::db::dialect;
 use crate::db::schema::{counters, incidents as i};
-use crate::db::{Conn, dialect};
 use crate::directory::ResourceRef;
-
-word_enum! {
-    /// The severity of an incident.
-    Severity, "a severity" {
-        /// Nothing works, or data is lost.
-        Critical = "critical",
-        /// An important function does not work.
-        Major = "major",
-        /// A problem with little effect.
-        Minor = "minor",
-    }
-}
-
-word_enum! {
-    /// The state of the work on an incident.
-    #[schema(as = IncidentStatus)]
-    Status, "a status" {
-        /// The cause is not known yet.
-        Investigating = "investigating",
-        /// The cause is known.
-        Identified = "identified",
-        /// The problem appears to be fixed and is observed.
-        Monitoring = "monitoring",
-        /// The incident is over.
-        Resolved = "resolved",
-    }
-}
-
-/// The longest title, in characters.
-const MAX_TITLE: usize = 300;
+use check::{check_order, check_past, check_title, finish};
+use stored::Row;
 
 /// A new incident.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
@@ -116,217 +91,6 @@ pub struct StatusChange {
     /// When the status changed. The default is now.
     #[serde(default)]
     pub at: Option<ZonedTime>,
-}
-
-/// An incident.
-#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
-pub struct Incident {
-    /// The ID of the incident.
-    pub id: IncidentId,
-    /// The number of the incident, from 1. Pages and messages show it as `#17`.
-    pub number: i64,
-    /// The title, for the people who work on the incident.
-    pub title: String,
-    /// The severity.
-    pub severity: Severity,
-    /// The state of the work.
-    pub status: Status,
-    /// A description for the people who work on the incident.
-    pub summary: Option<String>,
-    /// The IANA time zone in which the people who work on the incident read times.
-    pub time_zone: Option<String>,
-    /// When customers began to be affected.
-    pub started_at: Timestamp,
-    /// When the incident was detected.
-    pub detected_at: Timestamp,
-    /// When the incident was resolved. Null while it is not resolved.
-    pub resolved_at: Option<Timestamp>,
-    /// When the incident was opened in Candor.
-    pub created_at: Timestamp,
-    /// When the incident was last changed.
-    pub updated_at: Timestamp,
-    /// The number of alerts of the incident, each counted once.
-    pub alerts: i64,
-    /// The number of messages about these alerts, including repeats.
-    pub alerts_received: i64,
-    /// The earlier incident of the same problem, which was resolved before this one was opened.
-    pub earlier: Option<IncidentId>,
-    /// The number of the current episode: 1, and one more after each reopening. Notifications are counted for
-    /// each episode.
-    pub episode: i64,
-}
-
-#[derive(Insertable, Queryable)]
-#[diesel(table_name = i)]
-#[diesel(treat_none_as_default_value = false)]
-struct Row {
-    id: IncidentId,
-    number: i64,
-    title: String,
-    severity: String,
-    status: String,
-    summary: Option<String>,
-    time_zone: Option<String>,
-    started_at: Timestamp,
-    detected_at: Timestamp,
-    resolved_at: Option<Timestamp>,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    earlier_id: Option<IncidentId>,
-    alerts_received: i64,
-    alert_count: i64,
-    episode: i64,
-}
-
-fn view(row: Row) -> Result<Incident> {
-    Ok(Incident {
-        severity: Severity::parse(&row.severity).map_err(Error::internal)?,
-        status: Status::parse(&row.status).map_err(Error::internal)?,
-        id: row.id,
-        number: row.number,
-        title: row.title,
-        summary: row.summary,
-        time_zone: row.time_zone,
-        started_at: row.started_at,
-        detected_at: row.detected_at,
-        resolved_at: row.resolved_at,
-        created_at: row.created_at,
-        updated_at: row.updated_at,
-        alerts: row.alert_count,
-        alerts_received: row.alerts_received,
-        earlier: row.earlier_id,
-        episode: row.episode,
-    })
-}
-
-/// Increases the counts of an incident by the number of new alerts and by the number of messages.
-pub(crate) fn count_alerts(conn: &mut Conn, id: &IncidentId, new: i64, received: i64) -> Result<()> {
-    diesel::update(i::table.find(id.as_str()))
-        .set((
-            i::alert_count.eq(i::alert_count + new),
-            i::alerts_received.eq(i::alerts_received + received),
-        ))
-        .execute(conn)?;
-    Ok(())
-}
-
-/// The state of an incident, without its texts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// The ID of the incident.
-    pub id: IncidentId,
-    /// The number of the incident.
-    pub number: i64,
-    /// The state of the work.
-    pub status: Status,
-    /// When the incident was resolved.
-    pub resolved_at: Option<Timestamp>,
-}
-
-/// Returns the state of an incident.
-///
-/// # Errors
-/// `NotFound` if the incident does not exist.
-pub fn standing(conn: &mut Conn, id: &IncidentId) -> Result<Standing> {
-    let row: Option<(i64, String, Option<Timestamp>)> = i::table
-        .find(id.as_str())
-        .select((i::number, i::status, i::resolved_at))
-        .first(conn)
-        .optional()?;
-    let (number, status, resolved_at) = row.ok_or_else(|| Error::NotFound(format!("incident {id}")))?;
-    Ok(Standing {
-        id: id.clone(),
-        number,
-        status: Status::parse(&status).map_err(Error::internal)?,
-        resolved_at,
-    })
-}
-
-/// Returns the number of the first later incident of the same problem, which refers to this one as the
-/// earlier incident.
-pub fn came_back_as(conn: &mut Conn, id: &IncidentId) -> Result<Option<i64>> {
-    Ok(i::table
-        .filter(i::earlier_id.eq(id.as_str()))
-        .order(i::number)
-        .select(i::number)
-        .first(conn)
-        .optional()?)
-}
-
-/// Returns the incident with this ID.
-///
-/// # Errors
-/// `NotFound` if no incident has this ID.
-pub fn get(conn: &mut Conn, id: &IncidentId) -> Result<Incident> {
-    let row: Option<Row> = i::table.find(id.as_str()).first(conn).optional()?;
-    view(row.ok_or_else(|| Error::NotFound(format!("incident {id}")))?)
-}
-
-/// Returns the incident with this number.
-///
-/// # Errors
-/// `NotFound` if no incident has this number.
-pub fn by_number(conn: &mut Conn, number: i64) -> Result<Incident> {
-    let row: Option<Row> = i::table.filter(i::number.eq(number)).first(conn).optional()?;
-    view(row.ok_or_else(|| Error::NotFound(format!("incident #{number}")))?)
-}
-
-/// Returns the incidents that match the filters, newest first, below the given number.
-pub fn list(
-    conn: &mut Conn,
-    status: Option<Status>,
-    severity: Option<Severity>,
-    below: Option<i64>,
-    limit: i64,
-) -> Result<Vec<Incident>> {
-    let mut query = i::table.into_boxed::<crate::db::Backend>();
-    if let Some(status) = status {
-        query = query.filter(i::status.eq(status.as_str()));
-    }
-    if let Some(severity) = severity {
-        query = query.filter(i::severity.eq(severity.as_str()));
-    }
-    if let Some(below) = below {
-        query = query.filter(i::number.lt(below));
-    }
-    let rows: Vec<Row> = query.order(i::number.desc()).limit(limit).load(conn)?;
-    rows.into_iter().map(view).collect()
-}
-
-fn check_title(errors: &mut Vec<FieldError>, title: &str) {
-    if title.trim().is_empty() {
-        errors.push(FieldError::at("/title", "must not be empty"));
-    }
-    if title.chars().count() > MAX_TITLE {
-        errors.push(FieldError::at(
-            "/title",
-            format!("is longer than {MAX_TITLE} characters"),
-        ));
-    }
-    if title.chars().any(char::is_control) {
-        errors.push(FieldError::at(
-            "/title",
-            "contains a control character, such as a line break",
-        ));
-    }
-}
-
-fn check_past(errors: &mut Vec<FieldError>, pointer: &str, at: Option<Timestamp>, now: Timestamp) {
-    // One minute of tolerance, because clocks differ.
-    if at.is_some_and(|at| at > now.plus(std::time::Duration::from_secs(60))) {
-        errors.push(FieldError::at(
-            pointer,
-            format!("must not be in the future; the time of this server is {now}"),
-        ));
-    }
-}
-
-fn finish(errors: Vec<FieldError>) -> Result<()> {
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(Error::fields(errors))
-    }
 }
 
 /// Opens an incident for somebody who writes its title.
@@ -540,17 +304,4 @@ pub fn set_status(tx: &mut Tx<'_>, id: &IncidentId, change: &StatusChange) -> Re
         episode::begin(tx, &before, at.at)?;
     }
     get(tx.conn, id)
-}
-
-/// Checks that an incident does not end before it began.
-fn check_order(started_at: Timestamp, resolved_at: Option<Timestamp>, pointer: &str) -> Result<()> {
-    match resolved_at {
-        Some(resolved_at) if resolved_at < started_at => Err(Error::invalid(
-            pointer,
-            format!(
-                "the incident would end at {resolved_at}, before its start at {started_at}; change the other time first"
-            ),
-        )),
-        _ => Ok(()),
-    }
 }

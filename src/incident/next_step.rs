@@ -5,7 +5,8 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{finish, get};
+use super::check::finish;
+use super::stored::get;
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::check_text;
 use crate::base::error::{Error, FieldError, Result};

@@ -5,7 +5,8 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{check_past, finish, get};
+use super::check::{check_past, finish};
+use super::stored::get;
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::check_text;
 use crate::base::enums::word_enum;

@@ -13,6 +13,11 @@ use crate::notice::template::{
     Phase,
 };
 
+/// The labels of times in emails. They also find a time in frozen data.
+pub(super) const STARTED: &str = "Started";
+pub(super) const DETECTED: &str = "Detected";
+pub(super) const RESOLVED: &str = "Resolved";
+
 /// The number of resources that an email lists by name.
 const LISTED: usize = 25;
 

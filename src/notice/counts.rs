@@ -14,7 +14,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Text};
 use serde::Serialize;
 
-use super::State;
+use super::row::State;
 use crate::base::error::Result;
 use crate::base::id::NoticeId;
 use crate::db::schema::delivery_counts as dc;

@@ -3,9 +3,13 @@
 //! A draft is always complete enough to be sent. A notice that was sent never changes.
 
 use diesel::prelude::*;
+use serde::Deserialize;
 use serde_json::json;
 
-use super::{CustomerAction, NewNotice, Notice, NoticePatch, Row, add_author, get, locked, require_draft};
+use super::add_author;
+use super::row::{CustomerAction, Row, locked, require_draft};
+use super::view::{Notice, get};
+use crate::audience::Rule;
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::check_text;
 use crate::base::error::{Error, FieldError, Result};
@@ -15,6 +19,39 @@ use crate::db::Conn;
 use crate::db::schema::notices as n;
 use crate::incident::{self, Status};
 use crate::notice::template::Phase;
+
+/// The content of a notice that is created as a draft.
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewNotice {
+    /// The phase of the notice.
+    pub phase: Phase,
+    /// The message in plain text. Empty lines separate paragraphs.
+    pub message: String,
+    /// The subject. Without it, the template makes one.
+    #[serde(default)]
+    pub subject: Option<String>,
+    /// What the customer must do. It must be set for a resolution.
+    #[serde(default)]
+    pub customer_action: Option<CustomerAction>,
+    /// The roles that the notice is for. Without it, these are owners and all collaborators.
+    #[serde(default)]
+    pub audience: Option<Rule>,
+}
+
+/// A change of a draft. A field that is left out stays unchanged.
+#[derive(Clone, Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoticePatch {
+    /// The new message in plain text. Empty lines separate paragraphs.
+    pub message: Option<String>,
+    /// The new subject.
+    pub subject: Option<String>,
+    /// The new customer action.
+    pub customer_action: Option<CustomerAction>,
+    /// The new audience rule.
+    pub audience: Option<Rule>,
+}
 
 fn check_parts(
     errors: &mut Vec<FieldError>,

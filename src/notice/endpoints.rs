@@ -10,8 +10,8 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use serde::Serialize;
 
-use super::Row;
 use super::payload::{EndpointContext, PayloadAccount, PayloadRef, PayloadResource};
+use super::row::Row;
 use crate::audience;
 use crate::base::error::Result;
 use crate::base::id::{IncidentId, NoticeId};

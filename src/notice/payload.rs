@@ -217,9 +217,9 @@ impl PayloadTimes {
                 .map(|(_, at)| *at)
         };
         PayloadTimes {
-            started_at: at(super::plan::STARTED),
-            detected_at: at(super::plan::DETECTED),
-            resolved_at: at(super::plan::RESOLVED),
+            started_at: at(super::compose::STARTED),
+            detected_at: at(super::compose::DETECTED),
+            resolved_at: at(super::compose::RESOLVED),
         }
     }
 }

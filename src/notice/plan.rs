@@ -3,39 +3,22 @@
 use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::*;
-use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::Row;
-use super::compose::{self, Content, RecipientContext};
+use super::compose::{self, Content, DETECTED, RESOLVED, RecipientContext, STARTED};
 use super::endpoints::{self, EndpointRecipient};
-use super::recipients::Recipients;
+use super::recipients::{Recipient, Recipients};
+use super::row::{Row, resolutions_being_sent, sent_in};
 use super::templates::{self, TemplateView};
 use super::told::{Stands, Told, told};
-use super::{resolutions_being_sent, sent_in};
 use crate::audience::{self, Addressee, At, Audience, Rule};
 use crate::base::error::Result;
 use crate::base::text::{hex, undirected};
 use crate::db::Conn;
 use crate::db::schema::opt_outs;
 use crate::directory::{check_address, normal_address, person};
-use crate::incident::report;
-use crate::incident::{self, metrics};
+use crate::incident::{self, metrics, report};
 use crate::notice::template::Phase;
-
-/// The labels of times in emails. They also find a time in frozen data.
-pub(super) const STARTED: &str = "Started";
-pub(super) const DETECTED: &str = "Detected";
-pub(super) const RESOLVED: &str = "Resolved";
-
-/// One planned email: the address and the data of the recipient.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Recipient {
-    /// The email address that the email is sent to.
-    pub address: String,
-    /// The data of the recipient.
-    pub context: RecipientContext,
-}
 
 /// Who would get what if a notice were sent now.
 pub struct Plan {

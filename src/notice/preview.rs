@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::payload::{self, Payload};
 use super::plan::{Sending, people, plan_and_look};
-use super::{Row, approval, compose, row, templates};
+use super::row::{Row, row};
+use super::{authors, compose, templates};
 use crate::audience::{self, At, DifferenceCounts, Outline, Rule};
 use crate::base::error::Result;
 use crate::base::id::NoticeId;
@@ -89,7 +90,7 @@ pub fn preview(
     now: Timestamp,
 ) -> Result<Preview> {
     let row = row(conn, id)?;
-    super::require_draft(&row)?;
+    super::row::require_draft(&row)?;
     // This comes before the plan, so that the two audiences are never in memory at the same time.
     let then = at_impact(conn, &row)?;
     let mut since_impact = DifferenceCounts::default();
@@ -137,7 +138,7 @@ pub fn preview(
     Ok(Preview {
         recipients: plan.recipients.len(),
         approval_required: plan.above(sending).is_some(),
-        approved: approval::approved(conn, &row, &plan.digest)?,
+        approved: authors::approved(conn, &row, &plan.digest)?,
         digest: plan.digest,
         audience: plan.rule,
         since_impact,

@@ -7,14 +7,22 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::compose::RecipientContext;
-use super::plan::Recipient;
 use crate::audience::{Addressee, Reason};
 use crate::base::error::Result;
 use crate::base::shared::Shared;
 use crate::directory::normal_address;
+
+/// One planned email: the address and the data of the recipient.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Recipient {
+    /// The email address that the email is sent to.
+    pub address: String,
+    /// The data of the recipient.
+    pub context: RecipientContext,
+}
 
 /// The recipients, ordered by address.
 #[derive(Default)]

@@ -1,20 +1,19 @@
 //! Sends, stops and finishes notices, and drafts catch-ups.
 
 use diesel::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
 use super::counts::{self, Changes};
+use super::digest::{Digest, changed};
 use super::draft::{check_phase, insert};
 use super::endpoints::{self, EndpointRecipient};
 use super::plan::{Plan, Sending, missing, plan};
-use super::sharing;
-use super::{
-    EMAIL, Notice, Row, State, approval, get, locked, require_draft, resolutions_being_sent, row, templates,
-};
+use super::row::{EMAIL, Row, State, locked, require_draft, resolutions_being_sent, row};
+use super::view::{Notice, get};
+use super::{approval, authors, sharing, templates};
 use crate::audit::frozen::{FrozenDigest, FrozenNotice, FrozenRecipient};
 use crate::audit::{Action, Event, Tx};
-use crate::base::code::Code;
 use crate::base::error::{Error, Result};
 use crate::base::id::NoticeId;
 use crate::db::Conn;
@@ -28,14 +27,6 @@ use crate::notice::template::Phase;
 /// them its query plans are bad.
 const MANY: usize = 1_000;
 
-/// The digest of a preview, which the caller sends back.
-#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Digest {
-    /// The digest that the preview returned.
-    pub digest: String,
-}
-
 /// The state of a stopped notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Stopped {
@@ -48,13 +39,6 @@ pub struct Stopped {
     /// The number of emails that were being sent when the notice was stopped and whose outcome is not known
     /// yet.
     pub in_flight: i64,
-}
-
-pub(super) fn changed() -> Error {
-    Error::Conflict(
-        "the recipients or the text have changed after the preview with this digest; preview the notice again and \
-        check it".to_owned(),
-    ).code(Code::ChangedSincePreview)
 }
 
 /// Freezes a draft and queues it. From then on, changes of the directory and the incident have no effect on
@@ -155,7 +139,7 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
     // store outcomes.
     if matches!(phase, Phase::Detection | Phase::Update) {
         for resolution in resolutions_being_sent(tx.conn, &row.incident_id, plan.episode)? {
-            let resolution = super::row(tx.conn, &resolution)?;
+            let resolution = super::row::row(tx.conn, &resolution)?;
             halt(tx, &resolution, Some("the incident was reopened"))?;
         }
     }
@@ -345,7 +329,7 @@ pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
         ..Row::by(tx.conn, &author, tx.now, row.incident_id, row.phase, row.message)?
     };
     insert(tx, &copy)?;
-    approval::inherit_authors(tx, &copied, &copy.id)?;
+    authors::inherit_authors(tx, &copied, &copy.id)?;
     get(tx.conn, &copy.id)
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::compose::Content;
 use super::counts::DeliveryCounts;
 use super::recipients::Recipients;
-use super::{Row, State};
+use super::row::{Row, State};
 use crate::base::error::Result;
 use crate::db::Conn;
 use crate::db::schema::deliveries as d;

@@ -4,10 +4,11 @@
 //!
 //! Nothing is sent here without a plan. This module does not decide when to send. The caller does.
 
-use super::draft::{check_new, check_phase, insert, new_row};
+use super::add_author;
+use super::draft::{NewNotice, check_new, check_phase, insert, new_row};
 use super::plan::{Plan, Sending, plan};
+use super::row::locked;
 use super::send::freeze;
-use super::{NewNotice, add_author, locked};
 use crate::audit::Tx;
 use crate::base::error::Result;
 use crate::base::id::{IncidentId, NoticeId};

@@ -20,6 +20,11 @@ use crate::directory::{address_mark, check_address};
 use crate::egress::{Policy, check_url};
 use crate::incident::Severity;
 
+/// The channel for emails.
+pub const EMAIL: &str = "email";
+/// The channel for webhooks.
+pub const WEBHOOK: &str = "webhook";
+
 /// The largest number of operators.
 const MOST: i64 = 200;
 
@@ -227,8 +232,8 @@ impl Operator {
 
     /// Returns the channels of the operator.
     pub fn ways(&self) -> Vec<&'static str> {
-        let mail = self.email.as_ref().map(|_| super::outbox::EMAIL);
-        let hook = self.webhook.as_ref().map(|_| super::outbox::WEBHOOK);
+        let mail = self.email.as_ref().map(|_| EMAIL);
+        let hook = self.webhook.as_ref().map(|_| WEBHOOK);
         mail.into_iter().chain(hook).collect()
     }
 
@@ -254,7 +259,7 @@ impl Operator {
         if let Some(webhook) = &mut self.webhook {
             let checked = check_url(&webhook.url, policy).and_then(|url| {
                 if webhook.kind == WebhookKind::Ntfy {
-                    super::webhook::ntfy_topic(&url)?;
+                    super::ntfy::ntfy_topic(&url)?;
                 }
                 Ok(url)
             });

@@ -11,18 +11,15 @@ use lettre::address::Envelope;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 
-use super::message::Rendered;
-use super::outbox::About;
+use super::message::{About, Rendered};
 use crate::base::error::{Error, Result};
 use crate::base::id::MessageId;
 use crate::base::text::one_line;
 use crate::base::time::Timestamp;
 use crate::delivery::dkim::Signer;
 use crate::delivery::email::envelope_address;
-use crate::delivery::header;
 use crate::delivery::mailing::Exit;
-use crate::delivery::smtp;
-use crate::delivery::{Mail, Outcome, outbox};
+use crate::delivery::{Mail, Outcome, header, outbox, smtp};
 
 /// What emails to operators need from the settings.
 #[derive(Clone)]

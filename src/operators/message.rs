@@ -6,11 +6,85 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::enums::word_enum;
-use crate::base::id::{IncidentId, NoticeId};
+use crate::base::id::{IncidentId, NoticeId, SourceId};
 use crate::base::text::one_line;
 use crate::base::time::Timestamp;
 use crate::incident::{Incident, Severity};
 use crate::notice::DeliveryCounts;
+
+/// What a message is about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum About {
+    /// A sync of a source of the directory.
+    Sync(SyncFacts),
+    /// An incident.
+    Incident(Box<Facts>),
+}
+
+impl About {
+    /// Returns the event.
+    pub fn event(&self) -> OperatorEvent {
+        match self {
+            About::Sync(facts) => facts.event,
+            About::Incident(facts) => facts.event,
+        }
+    }
+
+    /// Returns the incident, if the message is about one.
+    pub fn incident(&self) -> Option<&IncidentId> {
+        match self {
+            About::Sync(_) => None,
+            About::Incident(facts) => Some(&facts.incident.id),
+        }
+    }
+
+    /// Makes the text. `base` is the base of links.
+    pub fn render(&self, base: &str) -> Rendered {
+        match self {
+            About::Sync(facts) => facts.render(base),
+            About::Incident(facts) => facts.render(base),
+        }
+    }
+}
+
+/// The facts of a sync.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SyncFacts {
+    /// The event: `sync_failed` or `sync_waiting`.
+    pub event: OperatorEvent,
+    /// The ID of the source.
+    pub source: SourceId,
+    /// The name of the source.
+    pub name: String,
+}
+
+impl SyncFacts {
+    /// Makes the text. `base` is the base of links.
+    pub fn render(&self, base: &str) -> Rendered {
+        let name = one_line(&self.name, 100);
+        let (title, line) = match self.event {
+            OperatorEvent::SyncWaiting => (
+                format!("A sync of the source “{name}” waits for confirmation"),
+                "It would archive more entries than its source allows, so it stored nothing. Check what it would \
+                archive. Then confirm it or correct the source.",
+            ),
+            _ => (
+                format!("A sync of the source “{name}” failed"),
+                "It stored nothing, so the directory still has the data of the last successful sync. The page of \
+                the directory shows the reason.",
+            ),
+        };
+        Rendered {
+            title: one_line(&title, 250),
+            lines: vec![line.to_owned()],
+            link: format!("{base}/admin/directory"),
+            link_text: "Open the directory",
+            urgency: Urgency::High,
+        }
+    }
+}
 
 word_enum! {
     /// The events that operators are notified of.
@@ -296,7 +370,7 @@ impl Facts {
                 lines.push(about);
                 (title, lines)
             }
-            // These events have other facts, in `syncs`.
+            // These events have other facts: SyncFacts.
             OperatorEvent::SyncFailed | OperatorEvent::SyncWaiting => (about.clone(), Vec::new()),
             OperatorEvent::Unreached => {
                 let people = match self.unreached {

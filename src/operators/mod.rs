@@ -14,6 +14,7 @@ pub mod contact;
 pub mod mail;
 pub mod message;
 pub mod notify;
+mod ntfy;
 pub mod outbox;
 pub mod overdue;
 pub mod syncs;

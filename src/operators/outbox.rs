@@ -6,12 +6,11 @@ use std::time::Duration;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
 use super::contact::Operator;
-use super::message::{Facts, OperatorEvent, Rendered};
-use super::syncs::SyncFacts;
+use super::message::{About, Facts, OperatorEvent};
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, MessageId, OperatorId};
@@ -24,10 +23,6 @@ use crate::delivery::Outcome;
 use crate::work::Lease;
 use crate::work::backoff::Backoff;
 
-/// The channel for emails.
-pub const EMAIL: &str = "email";
-/// The channel for webhooks.
-pub const WEBHOOK: &str = "webhook";
 /// The states of a message.
 pub const STATES: [&str; 3] = ["pending", "sent", "failed"];
 
@@ -49,42 +44,6 @@ const LEASE: Duration = Duration::from_secs(300);
 const FOLD: Duration = Duration::from_secs(60);
 /// The keys of messages about reopened incidents, as a pattern of SQL. They name the incident and the episode.
 const REOPENED: &str = "opened:%:%";
-
-/// What a message is about.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum About {
-    /// A sync of a source of the directory.
-    Sync(SyncFacts),
-    /// An incident.
-    Incident(Box<Facts>),
-}
-
-impl About {
-    /// Returns the event.
-    pub fn event(&self) -> OperatorEvent {
-        match self {
-            About::Sync(facts) => facts.event,
-            About::Incident(facts) => facts.event,
-        }
-    }
-
-    /// Returns the incident, if the message is about one.
-    pub fn incident(&self) -> Option<&IncidentId> {
-        match self {
-            About::Sync(_) => None,
-            About::Incident(facts) => Some(&facts.incident.id),
-        }
-    }
-
-    /// Makes the text. `base` is the base of links.
-    pub fn render(&self, base: &str) -> Rendered {
-        match self {
-            About::Sync(facts) => facts.render(base),
-            About::Incident(facts) => facts.render(base),
-        }
-    }
-}
 
 /// A message to an operator.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]

@@ -7,17 +7,11 @@
 //! A message never contains an error in a row, because the error can contain an address. The directory page
 //! shows the errors.
 
-use serde::{Deserialize, Serialize};
-
-use super::ACTOR;
-use super::contact;
-use super::message::{OperatorEvent, Rendered, Urgency};
-use super::outbox::{self, About};
-use crate::audit::follow;
-use crate::audit::{Action, Actor};
+use super::message::{About, OperatorEvent, SyncFacts};
+use super::{ACTOR, contact, outbox};
+use crate::audit::{Action, Actor, follow};
 use crate::base::error::{Error, Result};
 use crate::base::id::SourceId;
-use crate::base::text::one_line;
 use crate::db::Db;
 use crate::directory::source;
 
@@ -27,44 +21,6 @@ const FOLLOWER: &str = "operators.syncs";
 const FOLLOWS: [Action; 2] = [Action::SyncFailed, Action::SyncStopped];
 /// The number of events in one step.
 const BATCH: i64 = 100;
-
-/// The facts of a sync.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SyncFacts {
-    /// The event: `sync_failed` or `sync_waiting`.
-    pub event: OperatorEvent,
-    /// The ID of the source.
-    pub source: SourceId,
-    /// The name of the source.
-    pub name: String,
-}
-
-impl SyncFacts {
-    /// Makes the text. `base` is the base of links.
-    pub fn render(&self, base: &str) -> Rendered {
-        let name = one_line(&self.name, 100);
-        let (title, line) = match self.event {
-            OperatorEvent::SyncWaiting => (
-                format!("A sync of the source “{name}” waits for confirmation"),
-                "It would archive more entries than its source allows, so it stored nothing. Check what it would \
-                archive. Then confirm it or correct the source.",
-            ),
-            _ => (
-                format!("A sync of the source “{name}” failed"),
-                "It stored nothing, so the directory still has the data of the last successful sync. The page of \
-                the directory shows the reason.",
-            ),
-        };
-        Rendered {
-            title: one_line(&title, 250),
-            lines: vec![line.to_owned()],
-            link: format!("{base}/admin/directory"),
-            link_text: "Open the directory",
-            urgency: Urgency::High,
-        }
-    }
-}
 
 /// Creates messages from the new audit events. Returns whether there were any.
 ///

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::contact::{Webhook, WebhookKind};
-use super::message::{OperatorEvent, Rendered, Urgency};
-use super::outbox::About;
+use super::message::{About, OperatorEvent, Rendered, Urgency};
+use super::ntfy::ntfy_topic;
 use crate::base::time::Timestamp;
 use crate::delivery::Outcome;
 use crate::delivery::calling::unanswered;
@@ -20,26 +20,6 @@ use crate::work::retry_after::retry_after;
 
 /// The longest `Retry-After` that is followed.
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
-
-/// Returns the topic in the URL of an ntfy webhook, and the URL to publish to.
-///
-/// # Errors
-/// A sentence for the caller that says what is wrong.
-pub(super) fn ntfy_topic(url: &Url) -> Result<(String, Url), String> {
-    let wrong = "must be the URL of a topic, such as https://ntfy.sh/our-incidents";
-    let path = url.path().trim_end_matches('/');
-    let (before, topic) = path.rsplit_once('/').ok_or(wrong)?;
-    let fits = (1..=64).contains(&topic.len())
-        && topic
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-    if !fits {
-        return Err(wrong.to_owned());
-    }
-    let mut base = url.clone();
-    base.set_path(&format!("{before}/"));
-    Ok((topic.to_owned(), base))
-}
 
 /// Escapes the three characters that have a meaning in Slack.
 fn slack_text(text: &str) -> String {
@@ -195,32 +175,5 @@ fn outcome(answer: &Answer, now: Timestamp) -> Outcome {
             Outcome::Failed(format!("Candor does not follow redirects: {said}"))
         }
         _ => Outcome::Failed(said),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_topic_is_the_last_of_the_path() {
-        let topic =
-            |text: &str| ntfy_topic(&Url::parse(text).unwrap()).map(|(topic, url)| (topic, url.to_string()));
-        assert_eq!(
-            topic("https://ntfy.sh/our-incidents"),
-            Ok(("our-incidents".to_owned(), "https://ntfy.sh/".to_owned()))
-        );
-        assert_eq!(
-            topic("https://x.example/ntfy/ops_1/?auth=abc"),
-            Ok(("ops_1".to_owned(), "https://x.example/ntfy/?auth=abc".to_owned()))
-        );
-        for wrong in [
-            "https://ntfy.sh",
-            "https://ntfy.sh/",
-            "https://ntfy.sh/a%20b",
-            "https://ntfy.sh/a/b.c",
-        ] {
-            assert!(topic(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::mail::{Post, Postman};
 use super::outbox::{self, Claimed};
-use super::{ACTOR, notify, syncs, webhook};
+use super::{ACTOR, contact, notify, syncs, webhook};
 use crate::audit::Actor;
 use crate::base::error::Result;
 use crate::db::Db;
@@ -208,7 +208,7 @@ impl Service for Mails {
     const POLL: Duration = POLL;
 
     async fn step(&mut self, _: bool, stop: &Stop) -> Result<Next> {
-        let claimed = claim(&self.db, outbox::EMAIL, 1).await?;
+        let claimed = claim(&self.db, contact::EMAIL, 1).await?;
         let Some(postman) = self.postman.as_mut().filter(|_| !claimed.is_empty()) else {
             return Ok(Next::Wait);
         };
@@ -267,7 +267,7 @@ impl Service for Calls {
     const POLL: Duration = POLL;
 
     async fn step(&mut self, _: bool, stop: &Stop) -> Result<Next> {
-        let claimed = claim(&self.db, outbox::WEBHOOK, CALLS).await?;
+        let claimed = claim(&self.db, contact::WEBHOOK, CALLS).await?;
         if claimed.is_empty() {
             return Ok(Next::Wait);
         }

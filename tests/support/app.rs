@@ -7,7 +7,8 @@ use std::time::Duration;
 use candor::app::Running;
 use candor::base::time::{Clock, Timestamp};
 use candor::config::Config;
-use candor::delivery::calling::{EndpointChannel, Endpoints};
+use candor::delivery::calling::EndpointChannel;
+use candor::delivery::endpoints::Endpoints;
 use candor::demo::catcher::{Catcher, Policy};
 
 use super::databases::Env;

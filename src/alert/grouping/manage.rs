@@ -5,7 +5,7 @@
 use diesel::prelude::*;
 use serde_json::{Value, json};
 
-use super::{AlertRule, NewAlertRule, Row};
+use super::rule::{AlertRule, NewAlertRule, Row};
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::Check;
 use crate::base::code::Code;

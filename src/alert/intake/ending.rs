@@ -8,10 +8,9 @@ use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use serde_json::json;
 
-use super::Work;
 use super::memory::Known;
-use super::named::Named;
 use super::row::NewRow;
+use super::work::{Named, Work};
 use crate::alert::Status;
 use crate::alert::integration::Integration;
 use crate::alert::order::LastEvent;

@@ -7,13 +7,12 @@
 use diesel::prelude::*;
 use serde_json::json;
 
-use super::Work;
 use super::ahead::Ahead;
 use super::ground::Judged;
 use super::memory::Known;
-use super::named::Named;
 use super::place::{Fate, fate};
 use super::row::{NewRow, title};
+use super::work::{Named, Work};
 use crate::alert::Status;
 use crate::alert::integration::Integration;
 use crate::alert::matcher::Subject;

@@ -8,32 +8,17 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use diesel::prelude::*;
 use serde_json::json;
 
-use super::Outcome;
+use super::work::{Named, Outcome};
 use crate::alert::people;
 use crate::alert::rules::Lookup;
-use crate::alert::source::Alert;
 use crate::audit::Tx;
 use crate::base::error::Result;
-use crate::base::id::{AlertId, IncidentId};
+use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
 use crate::db::dialect::on_backend;
 use crate::db::schema::{alert_chains as ac, alert_references as ar};
 use crate::directory::ResourceRef;
 use crate::incident::{affected, window};
-
-/// A stored alert with its references.
-pub(super) struct Named<'b> {
-    /// The alert as it was received.
-    pub alert: &'b Alert,
-    /// The ID of the stored alert.
-    pub id: AlertId,
-    /// The incident that the alert is in.
-    pub incident: Option<IncidentId>,
-    /// The references of the alert.
-    pub chains: Vec<Vec<ResourceRef>>,
-    /// The index of the body that contained the alert, in the list of outcomes.
-    pub outcome: usize,
-}
 
 /// Makes the resources affected that the alerts name, and stores the references that the directory does not
 /// know. At this point every alert is stored and has its final incident, so other work for each alert also

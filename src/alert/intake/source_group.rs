@@ -6,13 +6,13 @@
 use diesel::prelude::*;
 use serde_json::json;
 
-use super::Work;
 use super::ground::Judged;
 use super::place::Fate;
 use super::row::title;
+use super::work::{Grown, Work};
 use crate::alert::integration::Integration;
 use crate::alert::source::Alert;
-use crate::audit::{Actor, Tx};
+use crate::audit::Tx;
 use crate::base::error::Result;
 use crate::base::id::{IncidentId, NoticeId};
 use crate::base::text::one_line;
@@ -23,15 +23,6 @@ use crate::incident;
 
 /// The number of alert names that are stored for a group.
 const NAMES: usize = 50;
-
-/// A group that got alerts in this transaction.
-pub(super) struct Grown {
-    incident: IncidentId,
-    names: Vec<String>,
-    /// The number of its alerts that were not in the incident before.
-    new: i64,
-    actor: Actor,
-}
 
 /// Returns the name of an alert. All alerts of one rule of the sender have the same name.
 fn name(alert: &Alert) -> String {

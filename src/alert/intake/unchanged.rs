@@ -1,43 +1,14 @@
 //! Events that change nothing and are only recorded: late events, repeated messages, and events that are not
 //! an outage by the word of the sender.
 
-use serde::Serialize;
-
 use super::memory::Known;
-use super::named::Named;
-use super::{Again, Work};
+use super::taken::{Recorded, RecordedReason};
+use super::work::{Again, Named, Work};
 use crate::alert::integration::Integration;
 use crate::alert::source::Alert;
 use crate::audit::Tx;
-use crate::base::enums::word_enum;
 use crate::base::text::one_line;
 use crate::base::time::Timestamp;
-
-word_enum! {
-    /// Why an event changed nothing and was only recorded.
-    RecordedReason, "a reason to record only" {
-        /// The event is older than the known state of its alert.
-        Late = "late",
-        /// The message was processed before.
-        RepeatedMessage = "repeated_message",
-        /// The sender says that this is not an outage: it is planned, it is information, or it is a test.
-        Informational = "informational",
-        /// The body contains no alert, for example a note on an incident or a test of the connection.
-        NoAlert = "no_alert",
-    }
-}
-
-/// An event that changed nothing and was only recorded.
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
-#[schema(as = RecordedEvent)]
-pub struct Recorded {
-    /// The fingerprint of the alert. Null if the event is not about an alert.
-    pub fingerprint: Option<String>,
-    /// The reason why the event changed nothing.
-    pub reason: RecordedReason,
-    /// The reason in words, for people.
-    pub detail: String,
-}
 
 /// Returns why an event does not change the known alert, or None if the event counts.
 pub(in crate::alert) fn unchanged(known: &Known, alert: &Alert, now: Timestamp) -> Option<RecordedReason> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use diesel::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Kind, NewSilence, NewWindow, Quiet, QuietState, Row};
+use super::period::{Kind, NewSilence, NewWindow, Quiet, QuietState, Row};
 use crate::alert::grouping::check_resources;
 use crate::alert::matcher;
 use crate::audit::{Action, Event, Tx};

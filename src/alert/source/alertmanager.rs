@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::batch::{Alert, Batch, Refusal};
 use super::notes::note;
-use super::{Alert, Batch, Refusal, as_text, times};
+use super::text::as_text;
+use super::times;
 use crate::alert::order::EventTime;
 use crate::base::time::Timestamp;
 

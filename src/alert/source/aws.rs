@@ -4,10 +4,11 @@
 //!
 //! Resource rules read the message inside the envelope: `Trigger.Dimensions.0.value`, not `Message`.
 
+use super::batch::{Alert, Batch, Refusal};
 use super::doc::{Doc, Labels, word};
 use super::request::document;
 use super::text::{join, lower};
-use super::{Alert, Batch, Refusal, Request, times};
+use super::{Request, times};
 use crate::alert::order::EventTime;
 use crate::base::time::Timestamp;
 

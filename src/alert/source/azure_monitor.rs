@@ -6,9 +6,10 @@
 
 use serde_json::Value;
 
+use super::batch::{Alert, Batch, Refusal};
 use super::doc::{Doc, Labels};
 use super::text::{join, link, lower};
-use super::{Alert, Batch, Refusal, times};
+use super::times;
 use crate::alert::order::EventTime;
 use crate::base::time::Timestamp;
 

@@ -6,11 +6,12 @@
 
 use serde_json::{Map, Value, json};
 
+use super::batch::{Alert, Batch, Refusal};
 use super::doc::{Doc, Labels};
 use super::generic::{self, Mapping};
 use super::request::{base64, document, from_base64};
 use super::text::{join, link};
-use super::{Alert, Batch, Refusal, Request, times};
+use super::{Request, times};
 use crate::alert::order::EventTime;
 
 /// The number of events in one batch.

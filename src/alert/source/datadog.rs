@@ -9,9 +9,10 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::batch::{Alert, Batch, Refusal};
 use super::doc::{Fields, Labels};
 use super::text::{link, lower};
-use super::{Alert, Batch, Refusal, Request, times};
+use super::{Request, times};
 use crate::alert::order::EventTime;
 
 const TRANSITION: [&str; 2] = ["alerttransition", "transition"];

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::Refusal;
+use super::batch::Refusal;
 use super::notes::note;
 use super::text::unresolved;
 use crate::base::time::Timestamp;

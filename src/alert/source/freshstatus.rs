@@ -3,8 +3,9 @@
 
 use serde_json::Value;
 
+use super::batch::{Alert, Batch, Refusal};
 use super::doc::{Doc, Labels};
-use super::{Alert, Batch, Refusal, times};
+use super::times;
 use crate::alert::order::EventTime;
 
 /// Parses a body.

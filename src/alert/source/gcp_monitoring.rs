@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
+use super::batch::{Alert, Batch, Refusal};
 use super::doc::{Doc, Labels};
 use super::text::{join, link, lower};
-use super::{Alert, Batch, Refusal, times};
+use super::times;
 use crate::alert::order::EventTime;
 
 /// Parses a body.

@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::batch::{Alert, Batch, Refusal};
 use super::notes::note;
-use super::{Alert, Batch, Refusal, as_text, times};
+use super::text::as_text;
+use super::times;
 use crate::alert::order::EventTime;
 use crate::base::error::FieldError;
 use crate::base::time::Timestamp;

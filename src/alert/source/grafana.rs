@@ -6,9 +6,10 @@
 
 use serde_json::Value;
 
+use super::alertmanager;
+use super::batch::{Alert, Batch, Refusal};
 use super::doc::{Doc, Labels};
 use super::text::{join, link};
-use super::{Alert, Batch, Refusal, alertmanager};
 
 /// Parses a body.
 ///

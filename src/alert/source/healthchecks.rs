@@ -4,9 +4,10 @@
 //! There is no standard body, so a request without a check and a status cannot be understood. An answer of
 //! the Healthchecks.io API is not a notification.
 
+use super::batch::{Alert, Batch, Refusal};
 use super::doc::{Fields, Labels};
 use super::text::link;
-use super::{Alert, Batch, Refusal, Request, times};
+use super::{Request, times};
 use crate::alert::order::EventTime;
 
 const CODE: [&str; 9] = [

@@ -6,10 +6,10 @@
 
 use serde_json::Value;
 
+use super::batch::{Alert, Batch, Refusal};
 use super::doc::{Fields, Labels};
-use super::notification;
 use super::text::{join, link, lower};
-use super::{Alert, Batch, Refusal, Request, times};
+use super::{Request, notification, times};
 use crate::alert::order::EventTime;
 
 const TYPE: [&str; 4] = ["notificationtype", "type", "eventtype", "notificationname"];

@@ -7,10 +7,11 @@
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::batch::{Alert, Batch, Refusal};
 use super::doc::{Doc, Labels};
 use super::notes::note;
 use super::text::{join, link, lower};
-use super::{Alert, Batch, Refusal, times};
+use super::times;
 use crate::alert::order::EventTime;
 use crate::base::json_repair;
 

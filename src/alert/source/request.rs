@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use super::Refusal;
+use super::batch::Refusal;
 use crate::base::json_repair;
 
 /// Headers that describe a body. No other header is stored, because any of them could contain a secret.

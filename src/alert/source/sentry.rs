@@ -6,9 +6,10 @@
 
 use serde_json::Value;
 
+use super::batch::{Alert, Batch, PersonRef, Refusal};
 use super::doc::{Doc, Labels};
 use super::text::{join, link, lower};
-use super::{Alert, Batch, PersonRef, Refusal, Request, times};
+use super::{Request, times};
 use crate::alert::order::EventTime;
 
 /// Parses a request.

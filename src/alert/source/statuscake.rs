@@ -5,9 +5,10 @@
 
 use serde_json::Value;
 
+use super::Request;
+use super::batch::{Alert, Batch, Refusal};
 use super::doc::{Fields, Labels};
 use super::text::link;
-use super::{Alert, Batch, Refusal, Request};
 
 /// Returns the token of the account. It proves who the sender is, and it is not stored.
 pub fn token(request: &Request) -> Option<String> {

@@ -1,6 +1,8 @@
 //! Functions for the texts of senders: placeholders that were not replaced, HTML entities, and links that are
 //! not valid.
 
+use serde_json::Value;
+
 /// Returns whether a text is a placeholder that the sender did not replace, for example `$HOSTNAME`,
 /// `{EVENT.RECOVERY.ID}`, `*alertFriendlyDuration*` or `*UNKNOWN*`.
 pub(super) fn unresolved(text: &str) -> bool {
@@ -94,6 +96,16 @@ pub(super) fn join(texts: impl IntoIterator<Item = Option<String>>) -> String {
 /// Returns a text in lower case, or an empty text.
 pub(super) fn lower(word: Option<String>) -> String {
     word.map(|word| word.trim().to_lowercase()).unwrap_or_default()
+}
+
+/// Returns a text, number or boolean as text.
+pub(in crate::alert) fn as_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

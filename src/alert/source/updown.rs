@@ -3,9 +3,10 @@
 
 use serde_json::Value;
 
+use super::batch::{Alert, Batch, Refusal};
 use super::doc::{Doc, Labels};
 use super::text::link;
-use super::{Alert, Batch, Refusal, times};
+use super::times;
 use crate::alert::order::EventTime;
 
 /// Parses a body.

@@ -8,10 +8,11 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::batch::{Alert, Batch, Refusal};
 use super::doc::{Doc, Labels};
 use super::request::document;
 use super::text::{join, link};
-use super::{Alert, Batch, Refusal, Request, times};
+use super::{Request, times};
 use crate::alert::order::EventTime;
 use crate::base::time::Timestamp;
 

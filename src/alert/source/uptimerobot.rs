@@ -4,9 +4,10 @@
 //! A value that does not apply is sent as the name of the variable between stars. Names contain HTML
 //! entities. The contacts contain the URL of the hook, so they do not become a label.
 
+use super::batch::{Alert, Batch, Refusal};
 use super::doc::{Fields, Labels};
 use super::text::{from_html, link};
-use super::{Alert, Batch, Refusal, Request, times};
+use super::{Request, times};
 use crate::alert::order::EventTime;
 
 const TYPE: [&str; 2] = ["alerttype", "type"];

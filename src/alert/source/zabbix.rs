@@ -6,11 +6,11 @@
 
 use serde_json::Value;
 
+use super::batch::{Alert, Batch, Refusal};
 use super::doc::{Fields, Labels};
-use super::notification;
 use super::request::is_form;
 use super::text::{join, link};
-use super::{Alert, Batch, Refusal, Request, times};
+use super::{Request, notification, times};
 use crate::alert::order::EventTime;
 
 const STATUS: [&str; 6] = [

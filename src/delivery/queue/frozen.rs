@@ -8,26 +8,13 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::notices as n;
 use crate::delivery::skeleton::Prepared;
+use crate::delivery::task::Frozen;
 use crate::notice::compose::Content;
 use crate::notice::templates::{self, StoredTemplate};
 
 /// The number of recipients from which emails are built from prepared pieces. The first email of a shape
 /// needs three renderings, so pieces are slower for fewer recipients.
 const WORTH_PIECES: i64 = 4;
-
-/// A frozen notice, as a channel needs it.
-pub struct Frozen {
-    /// The ID of the notice.
-    pub notice: NoticeId,
-    /// The content that is the same in every message.
-    pub content: Content,
-    /// The ID of the incident, which makes the thread of the emails.
-    pub incident: String,
-    /// When the notice was queued.
-    pub queued_at: Option<Timestamp>,
-    /// The prepared emails of the notice.
-    pub prepared: Prepared,
-}
 
 /// The frozen part of a notice as it is stored. Its template is not parsed yet.
 pub struct Stored {

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 
-use super::{Claimed, Finish, finish, note_first_told};
+use super::finish::{Finish, finish, note_first_told};
 use crate::audit::Tx;
 use crate::base::error::Result;
 use crate::db::Conn;
 use crate::db::dialect::{self, on_backend};
 use crate::db::schema::{deliveries as d, delivery_receipts as dr};
-use crate::delivery::ledger::Receipt;
+use crate::delivery::receipt::Receipt;
+use crate::delivery::task::Claimed;
 use crate::notice::counts::Changes;
 
 /// Looks at due deliveries whose lease has ended. If their dead worker left an outcome record, this stores

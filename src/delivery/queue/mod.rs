@@ -6,43 +6,36 @@
 //! ([`super::ledger`]). If there is a record, its outcome is stored.
 
 mod expand;
+mod finish;
 mod frozen;
 mod left_behind;
 
 pub use expand::{Expansion, expand_step};
-pub use frozen::{Frozen, frozen};
+pub use finish::Finish;
+pub use frozen::frozen;
 pub use left_behind::{clear_receipts, settle, write_receipts};
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use diesel::prelude::*;
 
-use super::Outcome;
-use super::channel::Recipient;
-use super::opt_out::{self, SuppressionReason};
-use crate::audit::{Tx, record_attempts};
+use super::task::{Claimed, Recipient};
+use crate::audit::Tx;
 use crate::base::error::Result;
-use crate::base::id::{NoticeId, new_uuid};
+use crate::base::id::NoticeId;
 use crate::base::time::Timestamp;
-use crate::db::dialect::{self, AttemptRow, End};
-use crate::db::schema::{
-    deliveries as d, delivery_counts as dc, delivery_receipts as dr, notice_recipients as nr, notices as n,
-};
-use crate::db::{Conn, Fix};
-use crate::directory::{endpoint, normal_address};
+use crate::db::schema::{deliveries as d, delivery_counts as dc, delivery_receipts as dr, notices as n};
+use crate::db::{Conn, Fix, dialect};
+use crate::directory::endpoint;
 use crate::notice::EMAIL;
 use crate::notice::counts::{self, Changes};
-use crate::work::backoff::Backoff;
+use finish::{finish, note_first_told, stopped_of};
 
 /// How long a claim holds without being renewed. It is longer than a restart of the database takes, so that
 /// the worker can still record what was sent. It is short enough that the emails of a dead worker do not wait
 /// long.
 pub const LEASE: Duration = Duration::from_secs(45);
-/// A claimed delivery: its ID, its notice and its position in the frozen list, its channel, its `address`,
-/// its `domain` in lower case, the attempt number, the Message-ID without angle brackets, and the time at
-/// which it expires.
-pub type Claimed = dialect::ClaimedRow;
 
 /// A claimed delivery with its frozen data.
 pub struct Claim {
@@ -50,17 +43,6 @@ pub struct Claim {
     pub claimed: Claimed,
     /// The frozen recipient. `None` if it is missing.
     pub recipient: Option<Recipient>,
-}
-
-/// What is recorded about a claimed delivery.
-#[derive(Clone, Debug)]
-pub enum Finish {
-    /// An attempt was made, and it had this outcome.
-    Attempt(Outcome),
-    /// No attempt was made, because the notice was stopped.
-    Withheld,
-    /// No attempt was made, because the worker stops. The row is due at once.
-    Released,
 }
 
 /// What one channel wants to claim.
@@ -286,16 +268,6 @@ fn withhold_stopped(conn: &mut Conn, rows: &mut Vec<Claimed>) -> Result<()> {
     changes.store(conn)
 }
 
-fn stopped_of<'a>(conn: &mut Conn, notices: impl IntoIterator<Item = &'a str>) -> Result<HashSet<NoticeId>> {
-    Ok(n::table
-        .filter(n::id.eq_any(notices))
-        .filter(n::state.eq("stopped"))
-        .select(n::id)
-        .load::<NoticeId>(conn)?
-        .into_iter()
-        .collect())
-}
-
 /// Returns whether a delivery is due that the worker `own` has not claimed, or whether a notice waits to be
 /// expanded or finished.
 ///
@@ -350,168 +322,6 @@ pub fn release_all(conn: &mut Conn, now: Timestamp) -> Result<usize> {
     )
     .set((d::lease.eq(None::<String>), d::next_attempt_at.eq(now)))
     .execute(conn)?)
-}
-
-/// Adds an entry to the timeline if these outcomes contain the first accepted delivery of a notice. This
-/// takes the lock of the incident, so it comes before every other change: resending and stopping also take
-/// this lock first.
-fn note_first_told<'a>(tx: &mut Tx<'_>, outcomes: impl Iterator<Item = &'a (Claimed, Finish)>) -> Result<()> {
-    let sent_to: BTreeSet<(&NoticeId, &str)> = outcomes
-        .filter(|(_, finish)| matches!(finish, Finish::Attempt(Outcome::Sent(_))))
-        .map(|(claimed, _)| (&claimed.notice_id, claimed.channel.as_str()))
-        .collect();
-    for (notice, channel) in sent_to {
-        crate::notice::told_somebody(tx, notice, channel)?;
-    }
-    Ok(())
-}
-
-/// Records the outcomes of a batch of claimed deliveries, with one audit event for all attempts. Returns
-/// which of their notices are stopped.
-fn finish(
-    tx: &mut Tx<'_>,
-    lease: &str,
-    schedules: &HashMap<&'static str, Vec<Duration>>,
-    group: &[(Claimed, Finish)],
-    changes: &mut Changes,
-) -> Result<HashSet<NoticeId>> {
-    let notices: HashSet<&str> = group
-        .iter()
-        .map(|(claimed, _)| claimed.notice_id.as_str())
-        .collect();
-    let stopped = stopped_of(tx.conn, notices)?;
-    disable_gone(tx, group)?;
-    suppress_unknown(tx, group)?;
-    let batch = new_uuid(tx.now).to_string();
-    let attempts: Vec<AttemptRow<'_>> = group
-        .iter()
-        .filter_map(|(claimed, finish)| {
-            let Finish::Attempt(outcome) = finish else {
-                return None;
-            };
-            Some(AttemptRow {
-                delivery_id: claimed.id,
-                attempt: claimed.attempt,
-                outcome: outcome.word(),
-                reply: outcome.reply(),
-            })
-        })
-        .collect();
-    // Fewer rows are new if another worker has already stored the outcome records of this one, because it
-    // seemed dead.
-    let recorded = dialect::insert_attempts(tx.conn, tx.now, &batch, &attempts)?;
-    let mut ends: BTreeMap<(&NoticeId, &str, End), Vec<i64>> = BTreeMap::new();
-    for (claimed, finish) in group {
-        let end = end(tx.now, schedules, &stopped, claimed, finish);
-        let key = (&claimed.notice_id, claimed.channel.as_str(), end);
-        ends.entry(key).or_default().push(claimed.id);
-    }
-    for ((notice, channel, end), ids) in &ends {
-        let ended = dialect::end_claim(tx.conn, lease, end, ids)?;
-        changes.moved(notice, channel, "pending", end.state, ended);
-    }
-    if recorded > 0 {
-        let known = (recorded == attempts.len()).then_some(attempts);
-        record_attempts(tx, &batch, known)?;
-    }
-    Ok(stopped)
-}
-
-/// Suppresses an address if its server said that the mailbox does not exist. The effect is the same as for a
-/// bounce with this reason.
-fn suppress_unknown(tx: &mut Tx<'_>, group: &[(Claimed, Finish)]) -> Result<()> {
-    // In a fixed order: two processes that suppress the same addresses in different orders would wait for each other.
-    let unknown: BTreeMap<String, i64> = group
-        .iter()
-        .rev()
-        .filter(|(_, finish)| matches!(finish, Finish::Attempt(Outcome::NoMailbox(_))))
-        .map(|(claimed, _)| (normal_address(&claimed.address), claimed.id))
-        .collect();
-    for (address, delivery) in unknown {
-        opt_out::suppress(tx, &address, SuppressionReason::Bounced, delivery)?;
-    }
-    Ok(())
-}
-
-/// Disables an endpoint that wants no further calls, in the same transaction that records its answer.
-fn disable_gone(tx: &mut Tx<'_>, group: &[(Claimed, Finish)]) -> Result<()> {
-    // In a fixed order, for the same reason as in `suppress_unknown`.
-    let mut gone: BTreeMap<String, &str> = BTreeMap::new();
-    for (claimed, finish) in group {
-        let Finish::Attempt(Outcome::Gone(reason)) = finish else {
-            continue;
-        };
-        let endpoint: Option<String> = nr::table
-            .find((claimed.notice_id.as_str(), claimed.ordinal))
-            .filter(nr::channel.eq(&claimed.channel))
-            .select(nr::person_id)
-            .first(tx.conn)
-            .optional()?;
-        if let Some(endpoint) = endpoint.filter(|_| claimed.channel != EMAIL) {
-            gone.entry(endpoint).or_insert(reason);
-        }
-    }
-    for (endpoint, reason) in gone {
-        endpoint::disable(tx, &endpoint, reason)?;
-    }
-    Ok(())
-}
-
-/// Returns the new state of a delivery.
-fn end(
-    now: Timestamp,
-    schedules: &HashMap<&'static str, Vec<Duration>>,
-    stopped: &HashSet<NoticeId>,
-    claimed: &Claimed,
-    finish: &Finish,
-) -> End {
-    let at = |state, reason| End {
-        state,
-        next_attempt_at: now,
-        sent_at: None,
-        reason,
-        ambiguous: 0,
-        deferred_until: None,
-    };
-    let (after, ambiguous) = match finish {
-        Finish::Attempt(Outcome::Sent(_)) => {
-            return End {
-                sent_at: Some(now),
-                ..at("sent", None)
-            };
-        }
-        Finish::Attempt(Outcome::Failed(_) | Outcome::NoMailbox(_)) => return at("failed", Some("refused")),
-        Finish::Attempt(Outcome::Gone(_)) => return at("failed", Some("gone")),
-        Finish::Withheld => return at("stopped", None),
-        Finish::Released => return at("pending", None),
-        Finish::Attempt(Outcome::Ambiguous(_)) => (None, 1),
-        Finish::Attempt(Outcome::Retry(after, _)) => (*after, 0),
-    };
-    let schedule = schedules
-        .get(claimed.channel.as_str())
-        .map_or(&[] as &[Duration], Vec::as_slice);
-    let next = now.plus(after.unwrap_or_else(|| wait(schedule, claimed)));
-    let mut end = if stopped.contains(&claimed.notice_id) {
-        at("stopped", None)
-    } else if next > claimed.expires_at {
-        at("failed", Some("expired"))
-    } else {
-        End {
-            deferred_until: Some(next),
-            ..at("pending", None)
-        }
-    };
-    end.next_attempt_at = next;
-    end.ambiguous = ambiguous;
-    end
-}
-
-/// Returns the wait before the next attempt. It is the wait of the schedule plus up to a fifth, so that not
-/// all deliveries arrive at the same time when a relay works again. The addition depends on the ID of the
-/// delivery. It need not be random.
-fn wait(schedule: &[Duration], claimed: &Claimed) -> Duration {
-    let base = Backoff::new(schedule).after(claimed.attempt);
-    base + base.mul_f64((claimed.id % 21) as f64 / 100.0)
 }
 
 /// Returns the number of pending deliveries, after a check that the queue itself can be read.

@@ -27,8 +27,9 @@ use super::relay::{Relay, Security};
 use super::wire::Wire;
 use crate::base::text::one_line;
 use crate::delivery::channel::Doubt;
+use crate::delivery::email::Mail;
+use crate::delivery::outcome::Outcome;
 use crate::delivery::refusal::{self, Blame};
-use crate::delivery::{Mail, Outcome};
 
 /// How long opening the TCP connection may take.
 const CONNECT: Duration = Duration::from_secs(20);

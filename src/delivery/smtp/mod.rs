@@ -20,7 +20,8 @@ use tokio::time::timeout;
 pub use relay::Relay;
 
 use super::channel::Doubt;
-use super::{Mail, Outcome};
+use super::email::Mail;
+use super::outcome::Outcome;
 use dialogue::{Dialogue, NoConnection, Transfer};
 
 /// After this idle time, the server is asked with NOOP whether it still answers.

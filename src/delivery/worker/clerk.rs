@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::{Desk, Job, LAST_CHANCE, Office, POLL, schedules};
+use super::office::{Desk, Job, LAST_CHANCE, Office, POLL, schedules};
 use crate::audit::{Actor, Tx};
 use crate::base::error::{Error, Result};
 use crate::base::id::NoticeId;
 use crate::base::outage::Outage;
-use crate::delivery::channel::Task;
 use crate::delivery::ledger::{Done, Group};
-use crate::delivery::queue::{self, Claim, Claimed, Expansion, Finish, Frozen, Orders, Wanted};
+use crate::delivery::queue::{self, Claim, Expansion, Finish, Orders, Wanted};
+use crate::delivery::task::{Claimed, Frozen, Task};
 
 /// How long an outcome waits for other outcomes of the same batch.
 const LINGER: Duration = Duration::from_millis(20);

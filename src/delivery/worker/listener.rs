@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{POLL, Setup};
+use super::office::{POLL, Setup};
 use crate::base::id::NoticeId;
 
 /// Starts the thread that receives notifications of other processes. Waiting for them with libpq would need

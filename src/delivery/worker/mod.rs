@@ -13,200 +13,26 @@
 
 mod clerk;
 mod listener;
+mod office;
 mod senders;
 
-use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
-use super::Outcome;
-use super::channel::{Channel, Task};
-use super::dispatch::{Dispatcher, Limits};
+use super::dispatch::Dispatcher;
 use super::ledger::{self, Ledger};
-use super::queue::{self, Claimed};
+use super::queue;
 use crate::audit::Actor;
 use crate::base::error::{Error, Result};
-use crate::base::id::{NoticeId, new_uuid};
-use crate::db::Db;
+use crate::base::id::new_uuid;
 use crate::work::Part;
-
-/// The poll interval of the recorder if nothing wakes it.
-const POLL: Duration = Duration::from_millis(500);
-/// A claim whose lease ends sooner than this is not used any more.
-const MARGIN: Duration = Duration::from_secs(5);
-/// How long a process that stops tries to store the last outcomes.
-const LAST_CHANCE: Duration = Duration::from_secs(15);
-
-/// Counters for the metrics, and the current fault.
-#[derive(Default)]
-pub struct Stats {
-    /// The number of accepted attempts.
-    pub sent: AtomicU64,
-    /// The number of attempts that are repeated.
-    pub retried: AtomicU64,
-    /// The number of attempts for which it is not known whether the message arrived.
-    pub ambiguous: AtomicU64,
-    /// The number of attempts that failed permanently.
-    pub failed: AtomicU64,
-    /// Why outcomes cannot be stored at the moment. Until they are stored, nothing is claimed.
-    trouble: Mutex<Option<String>>,
-}
-
-impl Stats {
-    /// Returns why sending has stopped, if it has.
-    pub fn trouble(&self) -> Option<String> {
-        self.trouble
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    fn set_trouble(&self, trouble: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
-    }
-
-    fn count(&self, outcome: &Outcome) {
-        let counter = match outcome {
-            Outcome::Sent(_) => &self.sent,
-            Outcome::Retry(..) => &self.retried,
-            Outcome::Ambiguous(_) => &self.ambiguous,
-            Outcome::Failed(_) | Outcome::NoMailbox(_) | Outcome::Gone(_) => &self.failed,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// Wakes the workers, from the same process or from other processes.
-#[derive(Default)]
-pub struct Wake {
-    due: Notify,
-    /// The stopped notices. A notice that was stopped stays stopped, so the set only grows. It contains a few
-    /// IDs for the lifetime of the process.
-    stopped: Mutex<HashSet<NoticeId>>,
-    /// Whether a notice was added to the set since the recorder last checked.
-    newly_stopped: AtomicBool,
-}
-
-impl Wake {
-    /// Tells the workers that something is due.
-    pub fn due(&self) {
-        self.due.notify_one();
-    }
-
-    /// Tells the workers that nothing more of this notice may be sent.
-    pub fn stopped(&self, notice: NoticeId) {
-        self.stopped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(notice);
-        self.newly_stopped.store(true, Ordering::SeqCst);
-        self.due();
-    }
-
-    fn is_stopped(&self, notice: &NoticeId) -> bool {
-        self.stopped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(notice)
-    }
-}
-
-/// The parts and settings that the workers need.
-#[derive(Clone)]
-pub struct Setup {
-    /// The database with the queue of deliveries.
-    pub db: Db,
-    /// The channels that deliveries are sent through.
-    pub channels: Vec<Arc<dyn Channel>>,
-    /// The part of a Message-ID after the @.
-    pub domain: String,
-    /// How long a delivery is tried before it fails.
-    pub lifetime: Duration,
-    /// The limits that the settings give for domains.
-    pub limits: Limits,
-    /// The file for outcome records with SQLite. `None` with PostgreSQL, which has a table for them.
-    pub receipts: Option<PathBuf>,
-    /// Wakes the workers when deliveries become due and when a notice is stopped.
-    pub wake: Arc<Wake>,
-    /// The counters for the metrics.
-    pub stats: Arc<Stats>,
-}
-
-/// A claimed delivery that waits for a sender.
-struct Job {
-    /// The time just before the claim. The lease is valid from then on.
-    claimed_at: Instant,
-    /// The time from which a renewal includes this delivery.
-    held_since: Instant,
-    /// The task, or the reason why it cannot be made.
-    task: std::result::Result<Task, (Claimed, String)>,
-}
-
-impl Job {
-    fn claimed(&self) -> &Claimed {
-        match &self.task {
-            Ok(task) => &task.claimed,
-            Err((claimed, _)) => claimed,
-        }
-    }
-
-    fn into_claimed(self) -> Claimed {
-        match self.task {
-            Ok(task) => task.claimed,
-            Err((claimed, _)) => claimed,
-        }
-    }
-}
-
-/// A channel with its dispatcher.
-struct Desk {
-    channel: Arc<dyn Channel>,
-    dispatcher: Dispatcher<Job>,
-    /// The number of deliveries that are claimed and whose outcomes are not stored yet.
-    outstanding: AtomicUsize,
-}
-
-/// The data that all tasks of the workers share.
-struct Office {
-    setup: Setup,
-    lease: Arc<str>,
-    ledger: Arc<Ledger>,
-    desks: Vec<Arc<Desk>>,
-    /// The IDs of the deliveries that are claimed and whose outcomes are not stored yet. The renewer extends
-    /// their leases.
-    held: Mutex<HashSet<i64>>,
-    /// When the last successful renewal began.
-    renewed: Mutex<Option<Instant>>,
-}
-
-impl Office {
-    /// Returns whether the lease of a delivery holds long enough to start the delivery.
-    fn holds(&self, job: &Job) -> bool {
-        let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = renewed
-            .filter(|renewed| *renewed >= job.held_since)
-            .unwrap_or(job.claimed_at);
-        since.elapsed() + MARGIN < queue::LEASE
-    }
-
-    fn held(&self) -> MutexGuard<'_, HashSet<i64>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn outstanding(&self) -> usize {
-        self.desks
-            .iter()
-            .map(|desk| desk.outstanding.load(Ordering::SeqCst))
-            .sum()
-    }
-}
+use office::{Desk, LAST_CHANCE, Office, schedules};
+pub use office::{Setup, Stats, Wake};
 
 /// The running workers of a process.
 pub struct Workers {
@@ -335,14 +161,6 @@ fn ended(result: std::result::Result<(), tokio::task::JoinError>) {
     if let Err(error) = result {
         tracing::error!(%error, "a delivery task ended badly");
     }
-}
-
-fn schedules(setup: &Setup) -> HashMap<&'static str, Vec<Duration>> {
-    setup
-        .channels
-        .iter()
-        .map(|channel| (channel.name(), channel.schedule().to_vec()))
-        .collect()
 }
 
 /// Stores the outcome records that an earlier process left, and gives back its other claims. With SQLite no

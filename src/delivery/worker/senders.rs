@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::Instrument;
 
-use super::{Desk, Office};
+use super::office::{Desk, Office};
 use crate::base::outage::Outage;
-use crate::delivery::Outcome;
 use crate::delivery::channel::{Doubt, Sender};
 use crate::delivery::dispatch::{Turn, Went};
 use crate::delivery::ledger::Done;
+use crate::delivery::outcome::Outcome;
 use crate::delivery::queue::{self, Finish};
 
 /// The time between two renewals, which is much shorter than [`queue::LEASE`].

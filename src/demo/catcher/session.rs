@@ -2,9 +2,8 @@
 //!
 //! The policy decides what happens to a recipient. This module never decides it.
 
-use std::future;
-use std::io;
 use std::sync::Arc;
+use std::{future, io};
 
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, BufWriter};
@@ -12,7 +11,8 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Semaphore;
 
-use super::{CaughtMail, Decision, Shared};
+use super::mailbox::{CaughtMail, Shared};
+use super::policy::Decision;
 
 const NAME: &str = "catcher.localhost";
 const MAX_MAIL: usize = 32 * 1024 * 1024;

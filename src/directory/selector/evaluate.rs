@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
-use super::{Part, Place, Selector, Spot, Test, Window};
+use super::Selector;
+use super::tree::{Part, Place, Spot, Test, Window};
 use crate::base::code::Code;
 use crate::base::error::{Error, FieldError, Result};
 use crate::db::{Conn, Statement, dialect};

@@ -6,7 +6,7 @@
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
-use super::{MAX_DEPTH, Part, Place, Spot, Test, Window};
+use super::tree::{MAX_DEPTH, Part, Place, Spot, Test, Window};
 use crate::base::error::FieldError;
 use crate::base::id::ExternalId;
 use crate::base::time::Timestamp;

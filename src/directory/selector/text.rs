@@ -12,7 +12,7 @@
 //! No character is ignored, and each error names the character where it occurred.
 
 use super::json::one_of;
-use super::{MAX_DEPTH, MAX_TEXT, Part, Place, Spot, Test, Window};
+use super::tree::{MAX_DEPTH, MAX_TEXT, Part, Place, Spot, Test, Window};
 use crate::base::error::FieldError;
 use crate::base::id::ExternalId;
 use crate::base::time::Timestamp;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Row, SourceKind};
+use super::stored::{Row, SourceKind};
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
 use crate::base::id::{SourceId, new_uuid};

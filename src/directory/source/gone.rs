@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
-use super::stage::{self, STEP};
+use super::key;
+use super::stage::STEP;
 use crate::base::error::Result;
 use crate::base::id::{RunId, SourceId};
 use crate::base::time::Timestamp;
@@ -93,7 +94,7 @@ pub(super) fn mark(
             return Ok(marked);
         }
         marked += keys.len() as u64;
-        let words: Vec<Vec<String>> = keys.iter().map(|key| stage::words(key)).collect();
+        let words: Vec<Vec<String>> = keys.iter().map(|key| key::words(key)).collect();
         mark_these(conn, kind, &words, now)?;
         diesel::delete(
             o::table

@@ -169,7 +169,7 @@ pub(super) fn count(conn: &mut Conn, run: &RunId, kinds: &[LineKind], changes: &
 
 fn shown(kind: i64, key: &str, reason: Option<&str>) -> Result<RunError> {
     let reason: LeftOut = serde_json::from_str(reason.unwrap_or_default()).map_err(Error::internal)?;
-    let words = reason.key.unwrap_or_else(|| super::stage::words(key));
+    let words = reason.key.unwrap_or_else(|| super::key::words(key));
     Ok(RunError {
         kind: LineKind::of_number(kind),
         key: (!words.is_empty()).then_some(words),
@@ -182,7 +182,7 @@ fn shown(kind: i64, key: &str, reason: Option<&str>) -> Result<RunError> {
 /// Returns how many more rows without a key there are than entries, because all of them are staged as one.
 fn more_without_key(conn: &mut Conn, run: &RunId, kind: LineKind) -> Result<u64> {
     let reason: Option<Option<String>> = ds::table
-        .find((run.as_str(), kind.number(), super::stage::NO_KEY))
+        .find((run.as_str(), kind.number(), super::key::NO_KEY))
         .select(ds::reason)
         .first(conn)
         .optional()?;

@@ -5,12 +5,11 @@
 use std::os::unix::fs::MetadataExt;
 
 use diesel::prelude::*;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
-use super::{
-    CreatedSource, GONE_PERCENT, LEFT_OUT_PERCENT, MAX_QUERY, MOST, NewSource, Queries, Row, STALE_AFTER,
-    Source, SourceChange, SourceKind, by_name, callout, cron, run, there,
-};
+use super::stored::{Queries, Row, Source, SourceKind, by_name, there};
+use super::{callout, cron, run};
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::Check;
 use crate::base::code::Code;
@@ -23,6 +22,95 @@ use crate::db::schema::{directory_origins, directory_sources as s};
 use crate::directory::address_mark;
 use crate::directory::endpoint::{fresh_secret, key_of};
 use crate::egress::{Policy, check_url};
+
+/// The longest query, in bytes.
+pub(super) const MAX_QUERY: usize = 20_000;
+/// The largest number of sources.
+pub(super) const MOST: i64 = 100;
+/// The default share of a source's rows that may be archived without a confirmation, in percent.
+pub(super) const GONE_PERCENT: i64 = 10;
+/// The default share of the rows of a kind that may be left out, in percent.
+pub(super) const LEFT_OUT_PERCENT: i64 = 10;
+/// The default number of seconds after which the data of a source counts as stale.
+pub(super) const STALE_AFTER: i64 = 24 * 3600;
+
+/// A new source.
+#[derive(Clone, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewSource {
+    /// The name of the source. It must be unique.
+    pub name: String,
+    /// The kind of the source.
+    pub kind: SourceKind,
+    /// `postgres://…`, `mysql://…` (over TLS with `?tls=required`, and `tls_ca` for a file of certificate
+    /// authorities), `sqlite:///PATH`, or the URL of a service. The password in it is never shown. The URL of
+    /// a server contains a user and a password, or has `passwordless=yes`.
+    pub url: String,
+    /// The queries. A database needs at least one of them, and a service has none.
+    #[serde(default)]
+    pub queries: Queries,
+    /// When a database is read automatically: a cron expression with five fields, in UTC.
+    #[serde(default)]
+    pub schedule: Option<String>,
+    /// The share of the entries which this source brought before that a sync may archive without a
+    /// confirmation, in percent. It applies to all entries together, and to each kind with ten or more
+    /// entries. The default is 10.
+    #[serde(default)]
+    pub max_gone_percent: Option<i64>,
+    /// The share of the rows of a kind that may be unusable and left out before a sync stops, in percent. The
+    /// default is 10. Up to two rows are left out whatever the share is, unless it is 0. A sync stops if no
+    /// row of a kind can be used.
+    #[serde(default)]
+    pub max_left_out_percent: Option<i64>,
+    /// Seconds after which the data of the source counts as stale and notices warn of it. The default is
+    /// 86400 (one day).
+    #[serde(default)]
+    pub stale_after: Option<i64>,
+    /// For a service: the secret that signs the requests to it, `whsec_` and 24 to 64 bytes in base64. If not
+    /// set, Candor creates one.
+    #[serde(default)]
+    pub secret: Option<String>,
+}
+
+/// A change of a source. Fields that are left out do not change.
+#[derive(Clone, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SourceChange {
+    /// The new name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The whole new URL, including the password.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// All new queries.
+    #[serde(default)]
+    pub queries: Option<Queries>,
+    /// The new schedule. With null, the source is no longer read automatically.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    pub schedule: Option<Option<String>>,
+    /// The new share that may be archived without a confirmation, in percent.
+    #[serde(default)]
+    pub max_gone_percent: Option<i64>,
+    /// The new share of the rows of a kind that may be left out, in percent.
+    #[serde(default)]
+    pub max_left_out_percent: Option<i64>,
+    /// The new number of seconds after which the data counts as stale.
+    #[serde(default)]
+    pub stale_after: Option<i64>,
+}
+
+/// A new source. The secret of a service is shown only in this answer.
+#[derive(Clone, Serialize, utoipa::ToSchema)]
+pub struct CreatedSource {
+    /// The source.
+    #[serde(flatten)]
+    pub source: Source,
+    /// The secret that signs the requests to a service. The answer to a repeat of the request omits it and
+    /// lists it in `withheld`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<ShownOnce>,
+}
 
 /// Returns the audited values of a source: everything except its secret, and a hash of its URL that shows
 /// whether it changed.
@@ -374,4 +462,11 @@ pub fn delete(tx: &mut Tx<'_>, id: &SourceId) -> Result<()> {
     }
     tx.record(event);
     Ok(())
+}
+
+/// Distinguishes a null from a field that is left out.
+fn given<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }

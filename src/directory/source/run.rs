@@ -7,8 +7,9 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::applying;
 pub use super::changes::{Changes, Example, KindChanges, RunError};
-use super::{applying, there};
+use super::stored::there;
 use crate::audit::{Action, Event, Tx};
 use crate::base::code::Code;
 use crate::base::error::{Error, Result};
@@ -241,7 +242,7 @@ pub(super) fn end_of_deleted(conn: &mut Conn, source: &SourceId, now: Timestamp)
 
 /// Ends the run of a source that waits for a confirmation.
 pub(super) fn supersede(conn: &mut Conn, source: &SourceId, now: Timestamp) -> Result<()> {
-    let Some(id) = super::waiting(conn, source)? else {
+    let Some(id) = waiting(conn, source)? else {
         return Ok(());
     };
     diesel::delete(directory_staged::table.filter(directory_staged::run_id.eq(&id))).execute(conn)?;
@@ -342,7 +343,7 @@ pub fn get(conn: &mut Conn, source: &SourceId, id: &RunId) -> Result<Run> {
 /// # Errors
 /// `NotFound` if the source does not exist.
 pub fn list(conn: &mut Conn, source: &SourceId, before: Option<&str>, limit: i64) -> Result<Vec<Run>> {
-    super::get(conn, source)?;
+    super::stored::get(conn, source)?;
     let mut query = dr::table
         .filter(dr::source_id.eq(source.as_str()))
         .filter(dr::state.ne(TRIAL))
@@ -368,7 +369,7 @@ pub(super) fn latest(conn: &mut Conn, source: &SourceId) -> Result<Option<Run>> 
 #[derive(Clone)]
 pub struct Claimed {
     pub(super) run: RunId,
-    pub(super) source: super::Row,
+    pub(super) source: super::stored::Row,
     pub(super) lease: Lease,
     pub(super) confirmed: bool,
     /// Whether this is a trial, which stores nothing.
@@ -598,4 +599,15 @@ impl Claimed {
         }
         Ok(())
     }
+}
+
+/// Returns the ID of the run that waits for a confirmation.
+pub(super) fn waiting(conn: &mut Conn, id: &SourceId) -> Result<Option<String>> {
+    Ok(dr::table
+        .filter(dr::source_id.eq(id.as_str()))
+        .filter(dr::state.eq(State::NeedsConfirmation.as_str()))
+        .order(dr::id.desc())
+        .select(dr::id)
+        .first(conn)
+        .optional()?)
 }

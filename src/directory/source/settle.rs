@@ -17,11 +17,11 @@ use serde_json::json;
 
 use super::applying::Applying;
 use super::cancel::Cancel;
-use super::left_out;
 use super::references::About;
 use super::run::{Changes, Claimed, RunError, State};
-use super::sync::Stop;
-use super::{gone, stage, there};
+use super::stop::Stop;
+use super::stored::there;
+use super::{gone, left_out, stage};
 use crate::audit::{Action, Actor, Event, Tx};
 use crate::base::error::{Error, FieldError, Result};
 use crate::db::schema::directory_sources as s;

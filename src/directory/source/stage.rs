@@ -9,14 +9,14 @@ use diesel::prelude::*;
 use diesel::sql_types::Text;
 
 use super::current;
+use super::key::{NO_KEY, words};
 pub(super) use super::left_out::{LeftOut, Why, leave_out};
 use super::references::{self, About};
 use super::run::{Changes, Example};
 use crate::base::error::{Error, Result};
 use crate::base::id::RunId;
-use crate::db::Conn;
-use crate::db::dialect;
 use crate::db::schema::directory_staged as ds;
+use crate::db::{Conn, dialect};
 use crate::directory::line::{self, Line, LineKind};
 
 /// The number of rows in one step.
@@ -83,15 +83,6 @@ impl NewRow {
             ..Self::left_out(kind, None, seq, why)
         }
     }
-}
-
-/// The key under which rows without a key are staged. Other keys are JSON arrays, so none of them is equal to
-/// it.
-pub(super) const NO_KEY: &str = "#null";
-
-/// Returns the parts of a key.
-pub(super) fn words(key: &str) -> Vec<String> {
-    serde_json::from_str(key).unwrap_or_default()
 }
 
 /// Stages rows. If several rows have the same key, none of them is used, because it is not known which one is

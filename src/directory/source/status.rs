@@ -3,8 +3,8 @@
 
 use serde::Serialize;
 
-use super::run::{self, Run};
-use super::{Source, SourceKind, waiting};
+use super::run::{self, Run, waiting};
+use super::stored::{Source, SourceKind};
 use crate::base::error::Result;
 use crate::base::id::SourceId;
 use crate::base::time::Timestamp;
@@ -62,7 +62,7 @@ fn age(source: &Source, now: Timestamp) -> (Option<i64>, bool) {
 
 /// Returns the age of each source.
 pub fn ages(conn: &mut Conn, now: Timestamp) -> Result<Vec<SourceAge>> {
-    Ok(super::list(conn, None, super::MOST)?
+    Ok(super::stored::list(conn, None, super::manage::MOST)?
         .into_iter()
         .map(|source| {
             let (age_seconds, stale) = age(&source, now);
@@ -115,7 +115,7 @@ pub fn of(conn: &mut Conn, source: Source, now: Timestamp) -> Result<SourceStatu
 
 /// Returns the status of the directory.
 pub fn directory(conn: &mut Conn, now: Timestamp) -> Result<DirectoryStatus> {
-    let sources = super::list(conn, None, super::MOST)?
+    let sources = super::stored::list(conn, None, super::manage::MOST)?
         .into_iter()
         .map(|source| of(conn, source, now))
         .collect::<Result<Vec<_>>>()?;

@@ -16,7 +16,9 @@ use super::cancel::Cancel;
 use super::reading::{Asked, Looked, Message, PATIENCE, start};
 use super::run::{Changes, Claimed, RunError, State};
 use super::settle::{Settled, settle};
-use super::{stage, there};
+use super::stage;
+use super::stop::{Stop, wrong};
+use super::stored::there;
 use crate::audit::{Action, Actor, Event};
 use crate::base::error::{Error, Result};
 use crate::db::Db;
@@ -31,28 +33,6 @@ const LOOK: Duration = Duration::from_millis(250);
 const HELD: Duration = Duration::from_secs(2);
 /// How long a run waits for the thread that reads after it told the thread to end.
 const ENDING: Duration = Duration::from_secs(5);
-
-/// Why a run stopped.
-pub(super) enum Stop {
-    /// This process is stopping, or nobody waits for the trial any more. Another process starts a run again.
-    Leaving,
-    /// Somebody has ended the run, for example by deleting the source.
-    Ended,
-    /// There is an error in the source.
-    Wrong(Vec<RunError>),
-    /// There is an error in Candor.
-    Fault(Error),
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Stop::Fault(error)
-    }
-}
-
-fn wrong(detail: impl Into<String>) -> Stop {
-    Stop::Wrong(vec![RunError::plain(detail)])
-}
 
 /// Works on a run until it ends or until `cancel` is set.
 ///

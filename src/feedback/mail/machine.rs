@@ -1,8 +1,11 @@
 //! Reads the machine-readable parts of an email: delivery status (RFC 3464) and feedback reports (RFC 5965).
 
-use super::{Mail, seconds, words};
+use super::content::{Mail, seconds};
+use super::words;
 use crate::base::time::Timestamp;
-use crate::feedback::{Report, ReportKind, bare_address, status};
+use crate::feedback::field::bare_address;
+use crate::feedback::report::{Report, ReportKind};
+use crate::feedback::status;
 
 pub(super) fn abuse(mail: &Mail) -> Option<Vec<Report>> {
     let fields: Vec<Group> = mail.feedback.iter().flat_map(|text| groups_of(text)).collect();

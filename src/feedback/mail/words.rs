@@ -6,8 +6,10 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{Mail, speaks_of_failure};
-use crate::feedback::{Report, ReportKind, bare_address, status};
+use super::content::{Mail, speaks_of_failure};
+use crate::feedback::field::bare_address;
+use crate::feedback::report::{Report, ReportKind};
+use crate::feedback::status;
 
 static ADDRESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(

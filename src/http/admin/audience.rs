@@ -9,8 +9,9 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::ROWS;
-use super::view::{When, account_path, count, cut, grouped, link, person_path, resource, resource_path};
+use super::view::{
+    ROWS, When, account_path, count, cut, grouped, link, person_path, resource, resource_path,
+};
 use crate::audience::{Addressee, Audience, Reason};
 use crate::directory::{ResourceRef, normal_address};
 use crate::feedback::unreached::{Unreached, UnreachedCounts, UnreachedReason};

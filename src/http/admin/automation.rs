@@ -6,9 +6,8 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::pages::Pages;
 use super::params::Form;
-use super::session::SignedIn;
+use super::signed_in::SignedIn;
 use super::view::{Frame, When, call, cut, duration, link};
 use crate::auth::Role;
 use crate::automation::policy::{self, Policy, PolicyAction};
@@ -16,6 +15,7 @@ use crate::automation::run::{self, Run};
 use crate::base::error::Result;
 use crate::db::Conn;
 use crate::http::App;
+use crate::http::admin_page::Pages;
 use crate::http::page::{Limit, cursor, page};
 use crate::http::problem::Answer;
 use crate::incident;

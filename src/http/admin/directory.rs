@@ -9,11 +9,11 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::ROWS;
-use super::pages::Pages;
 use super::params::Form;
-use super::session::SignedIn;
-use super::view::{Frame, When, account_path, call, grouped, link, person_path, resource_path, shown_url};
+use super::signed_in::SignedIn;
+use super::view::{
+    Frame, ROWS, When, account_path, call, grouped, link, person_path, resource_path, shown_url,
+};
 use crate::auth::Role;
 use crate::base::check::Labels;
 use crate::base::error::{Error, Result};
@@ -28,6 +28,7 @@ use crate::directory::source::run::{RunError, State};
 use crate::directory::source::status::{self, SourceStatus, how_long};
 use crate::directory::{Gone, ResourceRef};
 use crate::http::App;
+use crate::http::admin_page::Pages;
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::{Answer, Problem};
 
@@ -469,7 +470,7 @@ async fn show_resource(
     params: Form<ResourceParams>,
 ) -> Answer<HttpResponse> {
     let (type_, id) = path.into_inner();
-    let at = super::own(&type_, resource::at(&type_, &id))?;
+    let at = crate::http::ids::own(&type_, resource::at(&type_, &id))?;
     let p = params.0;
     let collaborators_after: Option<String> = cursor(p.collaborators.as_deref())?;
     let children_after: Option<(String, String)> = cursor(p.children.as_deref())?;

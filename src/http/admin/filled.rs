@@ -13,14 +13,13 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
 
-use super::session::SignedIn;
+use super::signed_in::SignedIn;
 use crate::audit::{Action, Actor};
 use crate::base::code::Code;
 use crate::base::error::{Error, FieldError};
-use crate::http::App;
-use crate::http::auth;
 use crate::http::extract::{is_media, read_body};
 use crate::http::problem::Problem;
+use crate::http::{App, auth};
 
 /// The largest size of a form, in bytes.
 const MAX_FORM: usize = 512 * 1024;

@@ -9,13 +9,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::audience::{self, Chosen};
-use super::pages::Pages;
 use super::params::Form;
-use super::session::SignedIn;
+use super::signed_in::SignedIn;
 use super::view::{
-    Frame, When, call, count, cut, duration, grouped, link, outward, progress, resource, zone,
+    Frame, ROWS, When, call, count, cut, duration, grouped, link, outward, progress, resource, zone,
 };
-use super::{ROWS, own, why};
+use super::why;
 use crate::alert::{self, AlertView};
 use crate::audience::{Audience, Counts, Explained};
 use crate::auth::Role;
@@ -25,6 +24,8 @@ use crate::db::Conn;
 use crate::directory::source::status::{self, SourceAge};
 use crate::feedback::unreached;
 use crate::http::App;
+use crate::http::admin_page::Pages;
+use crate::http::ids::own;
 use crate::http::memo::Known;
 use crate::http::page::{Page, cursor, page};
 use crate::http::problem::Answer;

@@ -8,13 +8,13 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::pages::Pages;
 use super::params::Form;
-use super::session::SignedIn;
+use super::signed_in::SignedIn;
 use super::view::{Frame, When, grouped, link, zone};
 use crate::auth::Role;
 use crate::base::id::IncidentId;
 use crate::http::App;
+use crate::http::admin_page::Pages;
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::Answer;
 use crate::incident::{self, Incident, Severity, Status};

@@ -11,19 +11,20 @@ mod audience;
 mod audit;
 mod automation;
 mod directory;
+mod error_page;
 mod filled;
 mod incident;
 mod incidents;
 mod integrations;
 mod matchers;
 mod notices;
-pub mod pages;
 mod params;
 mod quiet;
 mod quiet_forms;
 mod rule_form;
 mod rules;
 pub mod session;
+mod signed_in;
 mod templates;
 pub mod view;
 mod watching;
@@ -32,15 +33,9 @@ mod why;
 use actix_web::middleware::from_fn;
 use actix_web::web;
 
-use pages::{Page, Pages, SCOPE};
+use super::admin_page::{Page, Pages, SCOPE};
 
-use super::problem::{Answer, Problem};
-use super::{edge, error_page};
-use crate::base::error::Error;
-use crate::http::page::Limit;
-
-/// The number of rows of a list on one page.
-const ROWS: Limit = Limit(100);
+use super::edge;
 
 /// The pages below `/admin`, each with its role.
 pub fn pages() -> Vec<Page> {
@@ -53,6 +48,7 @@ pub fn pages() -> Vec<Page> {
     integrations::routes(&mut pages);
     rules::routes(&mut pages);
     quiet::routes(&mut pages);
+    quiet_forms::routes(&mut pages);
     watching::routes(&mut pages);
     automation::routes(&mut pages);
     templates::routes(&mut pages);
@@ -71,9 +67,4 @@ pub fn routes(config: &mut web::ServiceConfig) {
             .wrap(from_fn(session::guard))
             .wrap(from_fn(error_page::always)),
     );
-}
-
-/// Parses an ID of Candor in a path. A text that cannot be an ID is answered with "not found".
-fn own<T>(what: &str, parsed: Result<T, String>) -> Answer<T> {
-    parsed.map_err(|_| Problem::Domain(Error::NotFound(format!("{what} with this ID"))))
 }

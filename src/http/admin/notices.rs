@@ -10,18 +10,18 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::pages::Pages;
 use super::params::Form;
-use super::session::SignedIn;
+use super::signed_in::SignedIn;
 use super::view::{
-    Frame, When, account_path, call, count, grouped, link, person_path, progress, shown_url, zone,
+    Frame, ROWS, When, account_path, call, count, grouped, link, person_path, progress, shown_url, zone,
 };
-use super::{ROWS, own};
 use crate::auth::Role;
 use crate::base::id::NoticeId;
 use crate::delivery::{self, Delivery};
 use crate::feedback::{Feedback, stored};
 use crate::http::App;
+use crate::http::admin_page::Pages;
+use crate::http::ids::own;
 use crate::http::page::{Page, cursor, page};
 use crate::http::problem::Answer;
 use crate::incident;

@@ -9,24 +9,23 @@ use serde_json::{Value, json};
 
 use super::filled::{Filled, back_to};
 use super::matchers::in_words;
-use super::pages::Pages;
 use super::params::Form;
-use super::session::SignedIn;
+use super::signed_in::SignedIn;
 use super::view::{Frame, When, count, cut, duration, link};
-use super::{own, quiet_forms};
 use crate::alert::quiet::{self, Kind, Quiet, QuietState};
 use crate::auth::Role;
 use crate::base::id::QuietId;
 use crate::base::time::Timestamp;
 use crate::directory::source::cron;
 use crate::http::App;
+use crate::http::admin_page::Pages;
+use crate::http::ids::own;
 use crate::http::page::{Limit, cursor, page};
 use crate::http::problem::Answer;
 
 pub(super) fn routes(pages: &mut Pages) {
-    pages.search("/quiet", Role::Viewer, list);
-    quiet_forms::routes(pages);
     pages
+        .search("/quiet", Role::Viewer, list)
         .send("/quiet/silences/{id}/end", Role::Operator, end_silence)
         .send("/quiet/windows/{id}/end", Role::Operator, end_window);
 }

@@ -9,10 +9,9 @@ use serde_json::{Value, json};
 
 use super::filled::{Fields, Filled, Wrong, back_to, field, typed};
 use super::matchers::Rows;
-use super::pages::Pages;
 use super::quiet::{PART, PATH};
 use super::rule_form::{resources, resources_field};
-use super::session::SignedIn;
+use super::signed_in::SignedIn;
 use super::view::Frame;
 use crate::alert::matcher;
 use crate::alert::quiet::{self, NewSilence, NewWindow};
@@ -20,6 +19,7 @@ use crate::auth::Role;
 use crate::base::error::Result;
 use crate::base::time::{Timestamp, time_zone};
 use crate::http::App;
+use crate::http::admin_page::Pages;
 use crate::http::problem::Answer;
 
 pub(super) fn routes(pages: &mut Pages) {

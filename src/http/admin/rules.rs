@@ -9,23 +9,21 @@ use serde_json::{Value, json};
 
 use super::filled::{Fields, Filled, Wrong, back_to};
 use super::matchers::in_words;
-use super::own;
-use super::pages::Pages;
 use super::rule_form::RuleForm;
-use super::session::SignedIn;
+use super::signed_in::SignedIn;
 use super::view::{Frame, When, cut, duration};
-use crate::alert::Status;
 use crate::alert::grouping::{self, AlertRule, NewAlertRule};
-use crate::alert::integration;
 use crate::alert::kept::{self, KeptHead};
-use crate::alert::matcher;
-use crate::alert::provider;
-use crate::alert::trial::{self, TriedAlert, TriedAmong};
+use crate::alert::rehearsal::TriedAlert;
+use crate::alert::trial::{self, TriedAmong};
+use crate::alert::{Status, integration, matcher, provider};
 use crate::auth::Role;
 use crate::base::error::{Error, Result};
 use crate::base::id::{AlertRuleId, IntegrationId};
 use crate::db::Conn;
 use crate::http::App;
+use crate::http::admin_page::Pages;
+use crate::http::ids::own;
 use crate::http::problem::{Answer, Problem};
 
 pub(super) fn routes(pages: &mut Pages) {

@@ -7,24 +7,24 @@
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::cookie::{Cookie, SameSite};
-use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{LOCATION, SET_COOKIE};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, web};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::pages::Pages;
+use super::signed_in::{Session, SignedIn};
 use super::view::Frame;
 use crate::auth::{self, Caller, Role, sessions};
 use crate::base::error::Error;
-use crate::http::auth as guards;
+use crate::http::admin_page::Pages;
 use crate::http::extract::{is_media, parse_query, read_body};
 use crate::http::problem::{Answer, Problem};
 use crate::http::refusals::Door;
 use crate::http::routes::Routes;
-use crate::http::{App, edge};
+use crate::http::{App, auth as guards, edge};
 
 const COOKIE: &str = "candor_session";
 const SIGN_IN: &str = "/admin/sign-in";
@@ -36,41 +36,6 @@ pub(super) fn routes(pages: &mut Pages) {
         .public(Method::GET, "/sign-in", form)
         .public(Method::POST, "/sign-in", sign_in)
         .send("/sign-out", Role::Viewer, sign_out);
-}
-
-/// The signed-in caller and the session. It exists for every request that [`guard`] accepted.
-pub struct SignedIn(pub Caller, Session);
-
-/// The secret of a session, from its cookie.
-#[derive(Clone)]
-struct Session(String);
-
-impl SignedIn {
-    /// Returns the key that the forms of this session contain.
-    pub fn form_key(&self, app: &App) -> String {
-        app.links.form_key(&self.1.0)
-    }
-
-    /// Returns whether a form came from a page of this session.
-    pub fn sent(&self, app: &App, key: &str) -> bool {
-        app.links.is_form_key(&self.1.0, key)
-    }
-}
-
-impl FromRequest for SignedIn {
-    type Error = Problem;
-    type Future = std::future::Ready<Result<Self, Problem>>;
-
-    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let caller = req.extensions().get::<Caller>().cloned();
-        let session = req.extensions().get::<Session>().cloned();
-        std::future::ready(
-            caller
-                .zip(session)
-                .map(|(caller, session)| SignedIn(caller, session))
-                .ok_or_else(|| Problem::Domain(Error::internal("a page outside the guarded paths"))),
-        )
-    }
 }
 
 /// Lets requests through that have a valid session and the role of the page. Sends those without a session to the sign-in.

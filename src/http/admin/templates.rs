@@ -6,12 +6,12 @@
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
-use super::own;
-use super::pages::Pages;
-use super::session::SignedIn;
+use super::signed_in::SignedIn;
 use super::view::{Frame, call};
 use crate::auth::Role;
 use crate::http::App;
+use crate::http::admin_page::Pages;
+use crate::http::ids::own;
 use crate::http::problem::Answer;
 use crate::notice::template::{Phase, Rendered, samples};
 use crate::notice::templates::{self, TemplateView};

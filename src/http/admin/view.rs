@@ -7,12 +7,16 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::session::SignedIn;
+use super::signed_in::SignedIn;
 use crate::auth::Caller;
 use crate::base::time::{Timestamp, time_zone};
 use crate::directory::ResourceRef;
 use crate::http::App;
+use crate::http::page::Limit;
 use crate::notice::{Notice, State};
+
+/// The number of rows of a list on one page.
+pub(super) const ROWS: Limit = Limit(100);
 
 /// The parts of the admin pages with their paths.
 const PARTS: [(&str, &str); 9] = [

@@ -7,13 +7,13 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::pages::Pages;
 use super::params::Form;
-use super::session::SignedIn;
+use super::signed_in::SignedIn;
 use super::view::{Frame, When, call, cut, duration, grouped, link};
 use crate::auth::Role;
 use crate::directory::ResourceRef;
 use crate::http::App;
+use crate::http::admin_page::Pages;
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::Answer;
 use crate::watch::check::{self, Check, CheckState};

@@ -3,13 +3,13 @@
 use actix_web::{HttpResponse, delete, get, post, put, web};
 use serde::Deserialize;
 
-use super::own;
 use crate::alert::grouping::{self, AlertRule, NewAlertRule};
 use crate::alert::matcher;
 use crate::base::id::AlertRuleId;
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, Params};
+use crate::http::ids::own;
 use crate::http::page::{Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 

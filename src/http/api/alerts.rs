@@ -4,18 +4,17 @@ use actix_web::{HttpResponse, delete, get, patch, post, web};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::own;
 use crate::alert::intake::Taken;
 use crate::alert::integration::{self, CreatedIntegration, Integration, NewIntegration};
 use crate::alert::integration_change::{self, IntegrationPatch};
 use crate::alert::kept::{self, HookRequest};
-use crate::alert::rules;
 use crate::alert::trial::{self, Trial, Understood};
-use crate::alert::{self, AlertView, Status};
+use crate::alert::{self, AlertView, Status, rules};
 use crate::base::id::{IncidentId, IntegrationId};
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, Params};
+use crate::http::ids::own;
 use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 

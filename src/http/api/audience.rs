@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::incidents::incident_id;
-use super::own;
 use crate::audience::{
     self, Addressee, At, Changed, Counts, DifferenceCounts, Explained, Rule, Unreachable, Who,
 };
@@ -16,6 +15,7 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::http::App;
 use crate::http::extract::Params;
+use crate::http::ids::own;
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 use crate::incident;

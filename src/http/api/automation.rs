@@ -3,13 +3,13 @@
 use actix_web::{HttpResponse, delete, get, post, put, web};
 use serde::{Deserialize, Serialize};
 
-use super::own;
 use crate::automation::{self, NewPolicy, Policy, Run, Trial, policy, run};
 use crate::base::id::{IncidentId, PolicyId};
 use crate::base::time::Timestamp;
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, Params};
+use crate::http::ids::own;
 use crate::http::page::{Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 use crate::operators::overdue;

@@ -6,7 +6,6 @@ use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
-use super::external;
 use crate::base::error::Error;
 use crate::directory::account::{self, Account, AccountInput};
 use crate::directory::import::{self, Counts};
@@ -18,6 +17,7 @@ use crate::directory::{Gone, ResourceRef};
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, MAX_IMPORT, Pace, Params, is_media, uncompressed};
+use crate::http::ids::external;
 use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::{Answer, Problem, ProblemDocument};
 

@@ -3,7 +3,6 @@
 use actix_web::{HttpResponse, delete, get, post, web};
 use serde::Serialize;
 
-use super::{external, own};
 use crate::base::error::Error;
 use crate::base::id::{EndpointId, new_uuid};
 use crate::delivery::Outcome;
@@ -12,6 +11,7 @@ use crate::directory::endpoint::{self, CreatedEndpoint, Endpoint, NewEndpoint};
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, Params};
+use crate::http::ids::{external, own};
 use crate::http::page::{Page, Paging, cursor, page};
 use crate::http::problem::{Answer, Problem, ProblemDocument};
 use crate::notice::payload::{self, PayloadAccount};

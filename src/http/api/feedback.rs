@@ -5,7 +5,6 @@ use actix_web::{HttpRequest, HttpResponse, delete, get, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
-use super::own;
 use crate::base::error::Error;
 use crate::base::id::{IncidentId, NoticeId};
 use crate::delivery::opt_out::{self, Suppression, SuppressionReason};
@@ -14,6 +13,7 @@ use crate::feedback::{self, Feedback, Filter, Origin, ReportKind, Tally, record,
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{MAX_MAIL, Params, is_media, read_body};
+use crate::http::ids::own;
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::{Answer, Problem, ProblemDocument};
 

@@ -5,7 +5,6 @@ use actix_web::{HttpResponse, delete, get, patch, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
-use super::{external, own};
 use crate::alert::lookup::{self, Wanted};
 use crate::base::id::{IncidentId, NextStepId};
 use crate::directory::ResourceRef;
@@ -13,6 +12,7 @@ use crate::feedback::unreached::{self, Unreached, UnreachedCounts};
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, Params};
+use crate::http::ids::{external, own};
 use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 use crate::incident::affected::{self, AddAffected, Added, Affected, Unresolved};

@@ -36,7 +36,6 @@ use super::problem::{Answer, Problem};
 use super::routes::{PREFIX, SCHEME};
 use super::{auth, edge, idempotency};
 use crate::base::error::Error;
-use crate::base::id::ExternalId;
 
 /// Returns the OpenAPI document without the handlers, which add themselves later.
 pub fn document() -> OpenApi {
@@ -136,14 +135,4 @@ pub fn docs_without_slash() -> impl HttpServiceFactory {
                 .finish()
         }))
         .default_service(web::to(edge::not_served))
-}
-
-/// Parses an ID of the caller in a path.
-pub(super) fn external(name: &str, text: &str) -> Answer<ExternalId> {
-    ExternalId::parse(text).map_err(|detail| Problem::Domain(Error::invalid(format!("{{{name}}}"), detail)))
-}
-
-/// Parses an ID of Candor in a path. A text that cannot be an ID is answered with "not found".
-pub(super) fn own<T>(what: &str, parsed: Result<T, String>) -> Answer<T> {
-    parsed.map_err(|_| Problem::Domain(Error::NotFound(format!("{what} with this ID"))))
 }

@@ -6,7 +6,6 @@ use actix_web::{HttpResponse, get, patch, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
-use super::own;
 use crate::base::error::Error;
 use crate::base::id::{IncidentId, NoticeId};
 use crate::delivery::{self, Delivery};
@@ -14,6 +13,7 @@ use crate::feedback::{Feedback, stored};
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, Params};
+use crate::http::ids::own;
 use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::{Answer, Problem, ProblemDocument};
 use crate::notice::{self, Digest, EMAIL, NewNotice, Notice, NoticePatch, Preview, Stopped};

@@ -4,12 +4,12 @@ use actix_web::{HttpResponse, delete, get, patch, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
-use super::own;
 use crate::base::error::Error;
 use crate::base::id::{IncidentId, OperatorId};
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, Params};
+use crate::http::ids::own;
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 use crate::operators::outbox::{self, Filter, STATES};

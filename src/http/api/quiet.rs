@@ -4,13 +4,13 @@ use actix_web::{HttpResponse, get, post, web};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::own;
 use crate::alert::matcher;
 use crate::alert::quiet::{self, Kind, NewSilence, NewWindow, Quiet, QuietState, Silence, Window};
 use crate::base::id::QuietId;
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, Params};
+use crate::http::ids::own;
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 

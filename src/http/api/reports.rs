@@ -4,11 +4,11 @@ use actix_web::{HttpResponse, get, post, put, web};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::own;
 use crate::base::id::IncidentId;
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, Params};
+use crate::http::ids::own;
 use crate::http::problem::{Answer, ProblemDocument};
 use crate::incident::report::{self, Audience, Report, ReportInput};
 

@@ -8,7 +8,6 @@ use futures_util::Stream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::own;
 use crate::audit::Actor;
 use crate::base::error::Error;
 use crate::base::id::{RunId, SourceId};
@@ -21,6 +20,7 @@ use crate::directory::source::{self, CreatedSource, NewSource, Source, SourceCha
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, Params};
+use crate::http::ids::own;
 use crate::http::page::{Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 

@@ -3,11 +3,11 @@
 use actix_web::{HttpResponse, delete, get, put, web};
 use serde::Serialize;
 
-use super::own;
 use crate::base::error::Error;
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::Body;
+use crate::http::ids::own;
 use crate::http::problem::{Answer, ProblemDocument};
 use crate::notice::template::{Phase, Source};
 use crate::notice::templates::{self, TemplateView};

@@ -2,12 +2,12 @@
 
 use actix_web::{HttpResponse, delete, get, post, web};
 
-use super::own;
 use crate::auth::{self, CreatedToken, NewToken, TokenView};
 use crate::base::id::TokenId;
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, Params};
+use crate::http::ids::own;
 use crate::http::page::{Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 

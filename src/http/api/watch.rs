@@ -3,11 +3,11 @@
 use actix_web::{HttpResponse, delete, get, patch, post, web};
 use serde_json::Value;
 
-use super::own;
 use crate::base::id::{CheckId, HeartbeatId};
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, Params};
+use crate::http::ids::own;
 use crate::http::page::{Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 use crate::watch::check::{self, Check, NewCheck};

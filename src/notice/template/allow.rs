@@ -6,7 +6,8 @@ use handlebars::template::{BlockParam, DecoratorTemplate, HelperTemplate, Parame
 use handlebars::{Path, PathSeg, Template};
 
 use super::fields::{self, Shape};
-use super::{NAMES, PARTIALS};
+use super::names::NAMES;
+use super::partials::PARTIALS;
 
 /// The helpers that have a block.
 const BLOCKS: [&str; 4] = ["if", "unless", "each", "with"];

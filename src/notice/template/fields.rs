@@ -3,7 +3,7 @@
 
 use handlebars::{Path, PathSeg};
 
-use super::NAMES;
+use super::names::NAMES;
 use crate::base::text::one_line;
 
 /// What a value in a template is.
@@ -194,7 +194,8 @@ mod tests {
 
     use serde_json::Value;
 
-    use super::super::{NAMES, Phase, samples};
+    use super::super::names::NAMES;
+    use super::super::{Phase, samples};
     use super::*;
 
     /// Collects the names of all objects, and compares each object with what is said of its shape.

@@ -13,6 +13,8 @@ mod allow;
 mod budget;
 mod fields;
 mod html;
+mod names;
+mod partials;
 mod scan;
 
 use std::collections::BTreeMap;
@@ -25,6 +27,7 @@ use crate::base::code::Code;
 use crate::base::enums::word_enum;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::text::{hex, one_line};
+use partials::PARTIALS;
 
 word_enum! {
     /// The phase of a notice.
@@ -73,73 +76,6 @@ macro_rules! builtin {
         )
     };
 }
-
-/// The partials that templates may use, by name.
-const PARTIALS: [(&str, &str); 8] = [
-    (
-        "layout.html",
-        include_str!("../../../templates/email/layout.html.hbs"),
-    ),
-    (
-        "paragraphs.txt",
-        include_str!("../../../templates/email/paragraphs.txt.hbs"),
-    ),
-    (
-        "paragraphs.html",
-        include_str!("../../../templates/email/paragraphs.html.hbs"),
-    ),
-    (
-        "footer.txt",
-        include_str!("../../../templates/email/footer.txt.hbs"),
-    ),
-    (
-        "resources.txt",
-        include_str!("../../../templates/email/resources.txt.hbs"),
-    ),
-    (
-        "resources.html",
-        include_str!("../../../templates/email/resources.html.hbs"),
-    ),
-    (
-        "action.txt",
-        include_str!("../../../templates/email/action.txt.hbs"),
-    ),
-    (
-        "action.html",
-        include_str!("../../../templates/email/action.html.hbs"),
-    ),
-];
-
-/// The names of all fields in a [`MailContext`], including those in its lists and objects.
-const NAMES: [&str; 27] = [
-    "phase",
-    "incident",
-    "number",
-    "severity",
-    "subject",
-    "what",
-    "recipient",
-    "name",
-    "paragraphs",
-    "action",
-    "required",
-    "text",
-    "resources",
-    "type",
-    "id",
-    "label",
-    "account",
-    "more_resources",
-    "times",
-    "report",
-    "title",
-    "sections",
-    "heading",
-    "sender",
-    "reason",
-    "optional",
-    "unsubscribe_url",
-];
 
 /// The largest length of a subject, in characters.
 const SUBJECT: usize = 200;

@@ -45,7 +45,7 @@ impl Pages {
         self.add(Method::GET, path, Some(role), false, handler)
     }
 
-    /// A page whose handler reads query parameters, with [`super::params::Form`].
+    /// A page whose handler reads query parameters, with [`Form`](super::admin::params::Form).
     pub fn search<F, Args>(&mut self, path: &str, role: Role, handler: F) -> &mut Self
     where
         F: Handler<Args>,

@@ -1,0 +1,197 @@
+//! What the clerk, the senders and the listener of a process share.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::base::id::NoticeId;
+use crate::db::Db;
+use crate::delivery::channel::Channel;
+use crate::delivery::dispatch::{Dispatcher, Limits};
+use crate::delivery::ledger::Ledger;
+use crate::delivery::outcome::Outcome;
+use crate::delivery::queue;
+use crate::delivery::task::{Claimed, Task};
+
+/// The poll interval of the recorder if nothing wakes it.
+pub(super) const POLL: Duration = Duration::from_millis(500);
+/// A claim whose lease ends sooner than this is not used any more.
+const MARGIN: Duration = Duration::from_secs(5);
+/// How long a process that stops tries to store the last outcomes.
+pub(super) const LAST_CHANCE: Duration = Duration::from_secs(15);
+
+/// Counters for the metrics, and the current fault.
+#[derive(Default)]
+pub struct Stats {
+    /// The number of accepted attempts.
+    pub sent: AtomicU64,
+    /// The number of attempts that are repeated.
+    pub retried: AtomicU64,
+    /// The number of attempts for which it is not known whether the message arrived.
+    pub ambiguous: AtomicU64,
+    /// The number of attempts that failed permanently.
+    pub failed: AtomicU64,
+    /// Why outcomes cannot be stored at the moment. Until they are stored, nothing is claimed.
+    trouble: Mutex<Option<String>>,
+}
+
+impl Stats {
+    /// Returns why sending has stopped, if it has.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn set_trouble(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    pub(super) fn count(&self, outcome: &Outcome) {
+        let counter = match outcome {
+            Outcome::Sent(_) => &self.sent,
+            Outcome::Retry(..) => &self.retried,
+            Outcome::Ambiguous(_) => &self.ambiguous,
+            Outcome::Failed(_) | Outcome::NoMailbox(_) | Outcome::Gone(_) => &self.failed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Wakes the workers, from the same process or from other processes.
+#[derive(Default)]
+pub struct Wake {
+    pub(super) due: Notify,
+    /// The stopped notices. A notice that was stopped stays stopped, so the set only grows. It contains a few
+    /// IDs for the lifetime of the process.
+    pub(super) stopped: Mutex<HashSet<NoticeId>>,
+    /// Whether a notice was added to the set since the recorder last checked.
+    pub(super) newly_stopped: AtomicBool,
+}
+
+impl Wake {
+    /// Tells the workers that something is due.
+    pub fn due(&self) {
+        self.due.notify_one();
+    }
+
+    /// Tells the workers that nothing more of this notice may be sent.
+    pub fn stopped(&self, notice: NoticeId) {
+        self.stopped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(notice);
+        self.newly_stopped.store(true, Ordering::SeqCst);
+        self.due();
+    }
+
+    pub(super) fn is_stopped(&self, notice: &NoticeId) -> bool {
+        self.stopped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(notice)
+    }
+}
+
+/// The parts and settings that the workers need.
+#[derive(Clone)]
+pub struct Setup {
+    /// The database with the queue of deliveries.
+    pub db: Db,
+    /// The channels that deliveries are sent through.
+    pub channels: Vec<Arc<dyn Channel>>,
+    /// The part of a Message-ID after the @.
+    pub domain: String,
+    /// How long a delivery is tried before it fails.
+    pub lifetime: Duration,
+    /// The limits that the settings give for domains.
+    pub limits: Limits,
+    /// The file for outcome records with SQLite. `None` with PostgreSQL, which has a table for them.
+    pub receipts: Option<PathBuf>,
+    /// Wakes the workers when deliveries become due and when a notice is stopped.
+    pub wake: Arc<Wake>,
+    /// The counters for the metrics.
+    pub stats: Arc<Stats>,
+}
+
+/// A claimed delivery that waits for a sender.
+pub(super) struct Job {
+    /// The time just before the claim. The lease is valid from then on.
+    pub(super) claimed_at: Instant,
+    /// The time from which a renewal includes this delivery.
+    pub(super) held_since: Instant,
+    /// The task, or the reason why it cannot be made.
+    pub(super) task: std::result::Result<Task, (Claimed, String)>,
+}
+
+impl Job {
+    pub(super) fn claimed(&self) -> &Claimed {
+        match &self.task {
+            Ok(task) => &task.claimed,
+            Err((claimed, _)) => claimed,
+        }
+    }
+
+    pub(super) fn into_claimed(self) -> Claimed {
+        match self.task {
+            Ok(task) => task.claimed,
+            Err((claimed, _)) => claimed,
+        }
+    }
+}
+
+/// A channel with its dispatcher.
+pub(super) struct Desk {
+    pub(super) channel: Arc<dyn Channel>,
+    pub(super) dispatcher: Dispatcher<Job>,
+    /// The number of deliveries that are claimed and whose outcomes are not stored yet.
+    pub(super) outstanding: AtomicUsize,
+}
+
+/// The data that all tasks of the workers share.
+pub(super) struct Office {
+    pub(super) setup: Setup,
+    pub(super) lease: Arc<str>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) desks: Vec<Arc<Desk>>,
+    /// The IDs of the deliveries that are claimed and whose outcomes are not stored yet. The renewer extends
+    /// their leases.
+    pub(super) held: Mutex<HashSet<i64>>,
+    /// When the last successful renewal began.
+    pub(super) renewed: Mutex<Option<Instant>>,
+}
+
+impl Office {
+    /// Returns whether the lease of a delivery holds long enough to start the delivery.
+    pub(super) fn holds(&self, job: &Job) -> bool {
+        let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = renewed
+            .filter(|renewed| *renewed >= job.held_since)
+            .unwrap_or(job.claimed_at);
+        since.elapsed() + MARGIN < queue::LEASE
+    }
+
+    pub(super) fn held(&self) -> MutexGuard<'_, HashSet<i64>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn outstanding(&self) -> usize {
+        self.desks
+            .iter()
+            .map(|desk| desk.outstanding.load(Ordering::SeqCst))
+            .sum()
+    }
+}
+
+pub(super) fn schedules(setup: &Setup) -> HashMap<&'static str, Vec<Duration>> {
+    setup
+        .channels
+        .iter()
+        .map(|channel| (channel.name(), channel.schedule().to_vec()))
+        .collect()
+}

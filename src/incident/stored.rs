@@ -1,0 +1,213 @@
+//! The incidents as they are stored: the type of an incident, and how one or many are read.
+
+use diesel::prelude::*;
+use serde::Serialize;
+
+use crate::base::enums::word_enum;
+use crate::base::error::{Error, Result};
+use crate::base::id::IncidentId;
+use crate::base::time::Timestamp;
+use crate::db::Conn;
+use crate::db::schema::incidents as i;
+
+word_enum! {
+    /// The severity of an incident.
+    Severity, "a severity" {
+        /// Nothing works, or data is lost.
+        Critical = "critical",
+        /// An important function does not work.
+        Major = "major",
+        /// A problem with little effect.
+        Minor = "minor",
+    }
+}
+
+word_enum! {
+    /// The state of the work on an incident.
+    #[schema(as = IncidentStatus)]
+    Status, "a status" {
+        /// The cause is not known yet.
+        Investigating = "investigating",
+        /// The cause is known.
+        Identified = "identified",
+        /// The problem appears to be fixed and is observed.
+        Monitoring = "monitoring",
+        /// The incident is over.
+        Resolved = "resolved",
+    }
+}
+
+/// An incident.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct Incident {
+    /// The ID of the incident.
+    pub id: IncidentId,
+    /// The number of the incident, from 1. Pages and messages show it as `#17`.
+    pub number: i64,
+    /// The title, for the people who work on the incident.
+    pub title: String,
+    /// The severity.
+    pub severity: Severity,
+    /// The state of the work.
+    pub status: Status,
+    /// A description for the people who work on the incident.
+    pub summary: Option<String>,
+    /// The IANA time zone in which the people who work on the incident read times.
+    pub time_zone: Option<String>,
+    /// When customers began to be affected.
+    pub started_at: Timestamp,
+    /// When the incident was detected.
+    pub detected_at: Timestamp,
+    /// When the incident was resolved. Null while it is not resolved.
+    pub resolved_at: Option<Timestamp>,
+    /// When the incident was opened in Candor.
+    pub created_at: Timestamp,
+    /// When the incident was last changed.
+    pub updated_at: Timestamp,
+    /// The number of alerts of the incident, each counted once.
+    pub alerts: i64,
+    /// The number of messages about these alerts, including repeats.
+    pub alerts_received: i64,
+    /// The earlier incident of the same problem, which was resolved before this one was opened.
+    pub earlier: Option<IncidentId>,
+    /// The number of the current episode: 1, and one more after each reopening. Notifications are counted for
+    /// each episode.
+    pub episode: i64,
+}
+
+#[derive(Insertable, Queryable)]
+#[diesel(table_name = i)]
+#[diesel(treat_none_as_default_value = false)]
+pub(super) struct Row {
+    pub(super) id: IncidentId,
+    pub(super) number: i64,
+    pub(super) title: String,
+    pub(super) severity: String,
+    pub(super) status: String,
+    pub(super) summary: Option<String>,
+    pub(super) time_zone: Option<String>,
+    pub(super) started_at: Timestamp,
+    pub(super) detected_at: Timestamp,
+    pub(super) resolved_at: Option<Timestamp>,
+    pub(super) created_at: Timestamp,
+    pub(super) updated_at: Timestamp,
+    pub(super) earlier_id: Option<IncidentId>,
+    pub(super) alerts_received: i64,
+    pub(super) alert_count: i64,
+    pub(super) episode: i64,
+}
+
+fn view(row: Row) -> Result<Incident> {
+    Ok(Incident {
+        severity: Severity::parse(&row.severity).map_err(Error::internal)?,
+        status: Status::parse(&row.status).map_err(Error::internal)?,
+        id: row.id,
+        number: row.number,
+        title: row.title,
+        summary: row.summary,
+        time_zone: row.time_zone,
+        started_at: row.started_at,
+        detected_at: row.detected_at,
+        resolved_at: row.resolved_at,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        alerts: row.alert_count,
+        alerts_received: row.alerts_received,
+        earlier: row.earlier_id,
+        episode: row.episode,
+    })
+}
+
+/// Increases the counts of an incident by the number of new alerts and by the number of messages.
+pub(crate) fn count_alerts(conn: &mut Conn, id: &IncidentId, new: i64, received: i64) -> Result<()> {
+    diesel::update(i::table.find(id.as_str()))
+        .set((
+            i::alert_count.eq(i::alert_count + new),
+            i::alerts_received.eq(i::alerts_received + received),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// The state of an incident, without its texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The ID of the incident.
+    pub id: IncidentId,
+    /// The number of the incident.
+    pub number: i64,
+    /// The state of the work.
+    pub status: Status,
+    /// When the incident was resolved.
+    pub resolved_at: Option<Timestamp>,
+}
+
+/// Returns the state of an incident.
+///
+/// # Errors
+/// `NotFound` if the incident does not exist.
+pub fn standing(conn: &mut Conn, id: &IncidentId) -> Result<Standing> {
+    let row: Option<(i64, String, Option<Timestamp>)> = i::table
+        .find(id.as_str())
+        .select((i::number, i::status, i::resolved_at))
+        .first(conn)
+        .optional()?;
+    let (number, status, resolved_at) = row.ok_or_else(|| Error::NotFound(format!("incident {id}")))?;
+    Ok(Standing {
+        id: id.clone(),
+        number,
+        status: Status::parse(&status).map_err(Error::internal)?,
+        resolved_at,
+    })
+}
+
+/// Returns the number of the first later incident of the same problem, which refers to this one as the
+/// earlier incident.
+pub fn came_back_as(conn: &mut Conn, id: &IncidentId) -> Result<Option<i64>> {
+    Ok(i::table
+        .filter(i::earlier_id.eq(id.as_str()))
+        .order(i::number)
+        .select(i::number)
+        .first(conn)
+        .optional()?)
+}
+
+/// Returns the incident with this ID.
+///
+/// # Errors
+/// `NotFound` if no incident has this ID.
+pub fn get(conn: &mut Conn, id: &IncidentId) -> Result<Incident> {
+    let row: Option<Row> = i::table.find(id.as_str()).first(conn).optional()?;
+    view(row.ok_or_else(|| Error::NotFound(format!("incident {id}")))?)
+}
+
+/// Returns the incident with this number.
+///
+/// # Errors
+/// `NotFound` if no incident has this number.
+pub fn by_number(conn: &mut Conn, number: i64) -> Result<Incident> {
+    let row: Option<Row> = i::table.filter(i::number.eq(number)).first(conn).optional()?;
+    view(row.ok_or_else(|| Error::NotFound(format!("incident #{number}")))?)
+}
+
+/// Returns the incidents that match the filters, newest first, below the given number.
+pub fn list(
+    conn: &mut Conn,
+    status: Option<Status>,
+    severity: Option<Severity>,
+    below: Option<i64>,
+    limit: i64,
+) -> Result<Vec<Incident>> {
+    let mut query = i::table.into_boxed::<crate::db::Backend>();
+    if let Some(status) = status {
+        query = query.filter(i::status.eq(status.as_str()));
+    }
+    if let Some(severity) = severity {
+        query = query.filter(i::severity.eq(severity.as_str()));
+    }
+    if let Some(below) = below {
+        query = query.filter(i::number.lt(below));
+    }
+    let rows: Vec<Row> = query.order(i::number.desc()).limit(limit).load(conn)?;
+    rows.into_iter().map(view).collect()
+}

@@ -1,0 +1,32 @@
+//! The names of everything that a template can show.
+
+/// The names of all fields in a [`MailContext`](super::MailContext), including those in its lists and objects.
+pub(super) const NAMES: [&str; 27] = [
+    "phase",
+    "incident",
+    "number",
+    "severity",
+    "subject",
+    "what",
+    "recipient",
+    "name",
+    "paragraphs",
+    "action",
+    "required",
+    "text",
+    "resources",
+    "type",
+    "id",
+    "label",
+    "account",
+    "more_resources",
+    "times",
+    "report",
+    "title",
+    "sections",
+    "heading",
+    "sender",
+    "reason",
+    "optional",
+    "unsubscribe_url",
+];

@@ -1,0 +1,165 @@
+//! Notices as they are shown: the state, the approval and the counts of each.
+
+use std::collections::{BTreeMap, HashMap};
+
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool};
+use serde::Serialize;
+
+use super::counts::{self, DeliveryCounts, NoticeCounts};
+use super::row::{CustomerAction, EMAIL, Row, State, row};
+use super::{authors, endpoints, sharing};
+use crate::audience::Rule;
+use crate::base::error::{Error, Result};
+use crate::base::id::{IncidentId, NoticeId};
+use crate::base::time::Timestamp;
+use crate::db::Conn;
+use crate::db::schema::{deliveries as d, notices as n};
+use crate::incident;
+use crate::notice::template::Phase;
+
+/// A notice, as the API shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct Notice {
+    /// The ID of the notice.
+    pub id: NoticeId,
+    /// The ID of the incident.
+    pub incident: IncidentId,
+    /// The phase of the notice.
+    pub phase: Phase,
+    /// The state of the notice.
+    pub state: State,
+    /// The subject that the operator wrote, if there is one.
+    pub subject: Option<String>,
+    /// The message that the operator wrote, in plain text.
+    pub message: String,
+    /// What the customer must do.
+    pub customer_action: Option<CustomerAction>,
+    /// The roles that the notice is for.
+    pub audience: Rule,
+    /// The episode of the incident in which the notice was sent. For a draft, the episode in which it was
+    /// written.
+    pub episode: i64,
+    /// The notice whose missing recipients this one is for, if it is a catch-up.
+    pub catch_up_of: Option<NoticeId>,
+    /// The number of recipients. It is 0 while the notice is a draft.
+    pub recipients: i64,
+    /// The digest of what was sent. Null while the notice is a draft.
+    pub digest: Option<String>,
+    /// Whether a second person approved it. For a draft, whether this approval is still valid.
+    pub approved: bool,
+    /// The numbers of emails by state.
+    pub counts: NoticeCounts,
+    /// The number of attempts for which it is not known whether the email arrived, because the connection was
+    /// lost between the last byte and the reply. They are repeated, so a recipient may get the email twice.
+    pub ambiguous: i64,
+    /// The numbers of calls to endpoints, by channel.
+    pub channels: BTreeMap<String, DeliveryCounts>,
+    /// When the notice was drafted.
+    pub created_at: Timestamp,
+    /// When the notice was last changed.
+    pub updated_at: Timestamp,
+    /// When the notice was queued.
+    pub queued_at: Option<Timestamp>,
+    /// When the notice was finished or stopped.
+    pub finished_at: Option<Timestamp>,
+}
+
+fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
+    let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+    let mut counts = counts::of(conn, &ids)?;
+    let ambiguous: Vec<(NoticeId, i64)> = d::table
+        .filter(d::notice_id.eq_any(&ids))
+        // The text is the same as in the partial index.
+        .filter(sql::<Bool>("ambiguous > 0"))
+        .group_by(d::notice_id)
+        .select((d::notice_id, sql::<BigInt>("CAST(SUM(ambiguous) AS BIGINT)")))
+        .load(conn)?;
+    let ambiguous: HashMap<NoticeId, i64> = ambiguous.into_iter().collect();
+    let mut endpoints = endpoints::frozen(conn, &rows)?;
+    rows.into_iter()
+        .map(|row| {
+            let state = row.state()?;
+            let approved = match state {
+                State::Draft => authors::counts(conn, &row)?,
+                _ => row.approved_by.is_some(),
+            };
+            let mut queued = counts.remove(&row.id).unwrap_or_default();
+            let channels = endpoints
+                .remove(&row.id)
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(channel, frozen)| {
+                    let counts = queued.remove(&channel).unwrap_or_default();
+                    (channel, counts.with_waiting(frozen, state))
+                })
+                .collect();
+            let mails = queued.remove(EMAIL).unwrap_or_default();
+            let mails = mails.with_waiting(row.recipients, state);
+            let counts = NoticeCounts::new(mails, sharing::by_state(conn, &row, mails)?, row.unreachable);
+            let in_doubt = ambiguous.get(&row.id).copied().unwrap_or(0);
+            Ok(Notice {
+                phase: row.phase()?,
+                customer_action: row.action()?,
+                audience: row.rule()?,
+                approved,
+                episode: row.episode,
+                id: row.id,
+                incident: row.incident_id,
+                state,
+                subject: row.subject,
+                message: row.message,
+                catch_up_of: row.catch_up_of,
+                recipients: row.recipients,
+                digest: row.digest,
+                counts,
+                ambiguous: in_doubt,
+                channels,
+                created_at: row.created_at,
+                updated_at: row.updated_at,
+                queued_at: row.queued_at,
+                finished_at: row.finished_at,
+            })
+        })
+        .collect()
+}
+
+/// Returns the notice with this ID.
+///
+/// # Errors
+/// `NotFound` if it does not exist.
+pub fn get(conn: &mut Conn, id: &NoticeId) -> Result<Notice> {
+    let row = row(conn, id)?;
+    views(conn, vec![row])?
+        .pop()
+        .ok_or_else(|| Error::NotFound(format!("notice {id}")))
+}
+
+/// Returns the notices of an incident after the given one, oldest first.
+///
+/// # Errors
+/// `NotFound` if the incident does not exist.
+pub fn list(conn: &mut Conn, incident: &IncidentId, after: Option<&str>, limit: i64) -> Result<Vec<Notice>> {
+    incident::get(conn, incident)?;
+    let rows: Vec<Row> = n::table
+        .filter(n::incident_id.eq(incident.as_str()))
+        .filter(n::id.gt(after.unwrap_or("")))
+        .order(n::id)
+        .limit(limit)
+        .load(conn)?;
+    views(conn, rows)
+}
+
+/// Returns the notices of these incidents, oldest first.
+///
+/// # Errors
+/// An error of the database.
+pub fn of_incidents(conn: &mut Conn, incidents: &[&IncidentId]) -> Result<Vec<Notice>> {
+    let ids: Vec<&str> = incidents.iter().map(|id| id.as_str()).collect();
+    let rows: Vec<Row> = n::table
+        .filter(n::incident_id.eq_any(&ids))
+        .order(n::id)
+        .load(conn)?;
+    views(conn, rows)
+}
