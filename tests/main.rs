@@ -59,6 +59,7 @@ mod mails_are_well_formed;
 mod mails_go_to_the_outbox_without_smtp;
 mod modules_use_only_what_is_below_them;
 mod mutated_bodies_never_break_the_service;
+mod no_circle_within_a_folder;
 mod no_hook_body_is_a_fault_of_ours;
 mod no_sender_can_break_a_source;
 mod nothing_that_comes_in_ends_the_process;

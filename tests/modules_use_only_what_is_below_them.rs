@@ -86,7 +86,7 @@ fn upward(files: &[(String, String)]) -> Vec<String> {
     wrong
 }
 
-fn sources(folder: &Path, root: &Path, into: &mut Vec<(String, String)>) {
+pub(crate) fn sources(folder: &Path, root: &Path, into: &mut Vec<(String, String)>) {
     let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
