@@ -9,6 +9,7 @@ mod episode;
 pub mod metrics;
 mod naming;
 pub mod next_step;
+mod patch;
 pub mod report;
 pub mod seen;
 mod stored;
@@ -17,6 +18,7 @@ pub mod window;
 
 pub use episode::{Reopening, began_at, number as episode_of, reopenings};
 pub(crate) use naming::rename;
+pub use patch::IncidentPatch;
 pub(crate) use stored::count_alerts;
 pub use stored::{Incident, Severity, Standing, Status, by_number, came_back_as, get, list, standing};
 
@@ -33,6 +35,7 @@ use crate::db::dialect;
 use crate::db::schema::{counters, incidents as i};
 use crate::directory::ResourceRef;
 use check::{check_order, check_past, check_title, finish};
+use patch::store;
 use stored::Row;
 
 /// A new incident.
@@ -59,24 +62,6 @@ pub struct NewIncident {
     /// The affected resources.
     #[serde(default)]
     pub affected: Vec<ResourceRef>,
-}
-
-/// A change of an incident. Fields that are left out do not change.
-#[derive(Clone, Debug, Default, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct IncidentPatch {
-    /// The new title.
-    pub title: Option<String>,
-    /// The new severity.
-    pub severity: Option<Severity>,
-    /// The new summary.
-    pub summary: Option<String>,
-    /// The new start time. From then on, alerts no longer move the start time.
-    pub started_at: Option<Timestamp>,
-    /// The new time of detection.
-    pub detected_at: Option<Timestamp>,
-    /// The new IANA time zone.
-    pub time_zone: Option<String>,
 }
 
 /// A change of the status.
@@ -191,56 +176,6 @@ pub fn change(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> Result
     if patch.title.is_some() {
         naming::hold(tx, id)?;
     }
-    Ok(after)
-}
-
-fn store(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> Result<Incident> {
-    let mut check = Check::default();
-    if let Some(title) = &patch.title {
-        check_title(&mut check.errors, title);
-    }
-    if let Some(summary) = &patch.summary {
-        check_text(&mut check.errors, "/summary", summary);
-    }
-    check.time_zone("/time_zone", patch.time_zone.as_deref());
-    check_past(&mut check.errors, "/started_at", patch.started_at, tx.now);
-    check_past(&mut check.errors, "/detected_at", patch.detected_at, tx.now);
-    check.finish()?;
-    dialect::lock(tx.conn, dialect::Lock::Incident, id.as_str())?;
-    let before = get(tx.conn, id)?;
-    let after = Incident {
-        title: patch
-            .title
-            .as_deref()
-            .map_or(before.title.clone(), |title| title.trim().to_owned()),
-        severity: patch.severity.unwrap_or(before.severity),
-        summary: patch.summary.clone().or(before.summary.clone()),
-        started_at: patch.started_at.unwrap_or(before.started_at),
-        detected_at: patch.detected_at.unwrap_or(before.detected_at),
-        time_zone: patch.time_zone.clone().or(before.time_zone.clone()),
-        updated_at: tx.now,
-        ..before.clone()
-    };
-    if patch.started_at.is_some() {
-        check_order(after.started_at, before.resolved_at, "/started_at")?;
-    }
-    diesel::update(i::table.find(id.as_str()))
-        .set((
-            i::title.eq(&after.title),
-            i::severity.eq(after.severity.as_str()),
-            i::summary.eq(&after.summary),
-            i::started_at.eq(after.started_at),
-            i::detected_at.eq(after.detected_at),
-            i::time_zone.eq(&after.time_zone),
-            i::updated_at.eq(after.updated_at),
-        ))
-        .execute(tx.conn)?;
-    tx.record(
-        Event::new(Action::IncidentChanged, "incident", id.as_str())
-            .incident(id)
-            .before(serde_json::to_value(&before)?)
-            .after(serde_json::to_value(&after)?),
-    );
     Ok(after)
 }
 

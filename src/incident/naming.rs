@@ -3,7 +3,7 @@
 
 use diesel::prelude::*;
 
-use super::IncidentPatch;
+use super::patch::IncidentPatch;
 use crate::audit::Tx;
 use crate::base::error::Result;
 use crate::base::id::IncidentId;
@@ -37,6 +37,6 @@ pub(crate) fn rename(tx: &mut Tx<'_>, id: &IncidentId, title: &str) -> Result<bo
         title: Some(title.to_owned()),
         ..IncidentPatch::default()
     };
-    super::store(tx, id, &patch)?;
+    super::patch::store(tx, id, &patch)?;
     Ok(true)
 }

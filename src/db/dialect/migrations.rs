@@ -7,7 +7,7 @@ use diesel::PgConnection;
 use diesel::connection::SimpleConnection;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::in_transaction;
+use super::transaction::in_transaction;
 use crate::base::error::{Error, Result};
 use crate::db::Conn;
 

@@ -9,6 +9,7 @@ pub(crate) mod keyed;
 pub(crate) mod many;
 mod migrations;
 mod queue;
+mod transaction;
 
 use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
@@ -20,6 +21,8 @@ pub use queue::{
     AttemptRow, ClaimedRow, Due, End, FOLLOWED, RecipientRow, claim, due, end_claim, give_back_others, heard,
     held, insert_attempts, is_due, listen, recipients, renew, tell_followers, tell_workers,
 };
+pub(super) use transaction::{begin_read, begin_write, commit, in_transaction, roll_back};
+pub use transaction::{release, savepoint, undo};
 
 use super::connection::{self, Pages};
 use super::{Conn, DatabaseUrl, Fix, copy};
@@ -37,43 +40,6 @@ macro_rules! on_backend {
 }
 pub(crate) use on_backend;
 
-/// Begins a transaction that writes. SQLite takes the write lock at once, because a deferred transaction that
-/// has read cannot start to write while another one writes.
-pub(super) fn begin_write(conn: &mut Conn) -> Result<()> {
-    match conn {
-        Conn::Sqlite(conn) => AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN IMMEDIATE")?,
-        Conn::Pg(conn) => AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN")?,
-    }
-    Ok(())
-}
-
-/// Begins a transaction that only reads and always sees the same state.
-pub(super) fn begin_read(conn: &mut Conn) -> Result<()> {
-    match conn {
-        Conn::Sqlite(conn) => AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN")?,
-        Conn::Pg(conn) => AnsiTransactionManager::begin_transaction_sql(
-            conn,
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-        )?,
-    }
-    Ok(())
-}
-
-/// Runs `work` in one write transaction, which is rolled back if `work` fails.
-pub(super) fn in_transaction<T>(conn: &mut Conn, work: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
-    begin_write(conn)?;
-    match work(conn) {
-        Ok(value) => {
-            commit(conn)?;
-            Ok(value)
-        }
-        Err(error) => {
-            roll_back(conn);
-            Err(error)
-        }
-    }
-}
-
 /// Returns whether several processes may serve this database at the same time.
 pub fn is_shared(url: &DatabaseUrl) -> bool {
     match url {
@@ -89,44 +55,6 @@ pub fn copies_while_it_reads(url: &DatabaseUrl) -> bool {
         DatabaseUrl::Sqlite(_) => false,
         DatabaseUrl::Postgres(_) => true,
     }
-}
-
-pub(super) fn commit(conn: &mut Conn) -> Result<()> {
-    <Conn as Connection>::TransactionManager::commit_transaction(conn)?;
-    Ok(())
-}
-
-/// Rolls a transaction back. If this fails, the pool drops the connection.
-pub(super) fn roll_back(conn: &mut Conn) {
-    if let Err(error) = <Conn as Connection>::TransactionManager::rollback_transaction(conn) {
-        tracing::debug!(%error, "rollback failed; the connection is dropped");
-    }
-}
-
-/// Begins a part of a transaction that can be rolled back separately.
-///
-/// # Errors
-/// An error of the database.
-pub fn savepoint(conn: &mut Conn) -> Result<()> {
-    <Conn as Connection>::TransactionManager::begin_transaction(conn)?;
-    Ok(())
-}
-
-/// Ends the part that was begun last and keeps its changes.
-///
-/// # Errors
-/// An error of the database.
-pub fn release(conn: &mut Conn) -> Result<()> {
-    commit(conn)
-}
-
-/// Rolls back the part that was begun last.
-///
-/// # Errors
-/// An error of the database.
-pub fn undo(conn: &mut Conn) -> Result<()> {
-    <Conn as Connection>::TransactionManager::rollback_transaction(conn)?;
-    Ok(())
 }
 
 /// A table whose rows are locked by ID.

@@ -15,9 +15,10 @@ use mysql::{Conn, Opts, OptsBuilder, Params, SslOpts, UrlError, Value as Cell};
 use serde_json::Value;
 use url::Url;
 
-use super::{
-    CONNECT, Collector, Counted, Halt, MAX_ROW, Page, Row, count_statement, own, too_large, with_credentials,
-};
+use super::address::with_credentials;
+use super::reader::{CONNECT, Collector, Counted, MAX_ROW, Page, Row, too_large};
+use super::statement::count_statement;
+use super::{Halt, own};
 
 /// A read-only transaction on a MySQL or MariaDB server, which reads a source of the directory.
 pub(super) struct Reader {
@@ -321,7 +322,7 @@ fn value(column: &str, cell: Cell) -> Result<Value, String> {
     })
 }
 
-impl super::Reader for Reader {
+impl super::reader::Reader for Reader {
     fn warnings(&self) -> Vec<String> {
         self.warnings.clone()
     }

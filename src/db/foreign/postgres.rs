@@ -14,10 +14,10 @@ use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
 use serde_json::Value;
 use url::Url;
 
-use super::{
-    CONNECT, Collector, Counted, Halt, MAX_ROW, Page, Row, count_statement, own, page_statement, too_large,
-    with_credentials,
-};
+use super::address::with_credentials;
+use super::reader::{CONNECT, Collector, Counted, MAX_ROW, Page, Row, too_large};
+use super::statement::{count_statement, page_statement};
+use super::{Halt, own};
 use crate::db::DatabaseUrl;
 use crate::db::connection::discreet;
 
@@ -106,7 +106,7 @@ fn target(url: &str) -> Result<Url, String> {
             host.is_empty() || host.starts_with("%2F") || host.starts_with("%2f")
         }
     };
-    if socket && !given.contains_key(super::PASSWORDLESS) && !given.contains_key("require_auth") {
+    if socket && !given.contains_key(super::address::PASSWORDLESS) && !given.contains_key("require_auth") {
         more.append_pair("require_auth", "!none");
     }
     drop(more);
@@ -252,7 +252,7 @@ impl Reader {
     }
 }
 
-impl super::Reader for Reader {
+impl super::reader::Reader for Reader {
     fn warnings(&self) -> Vec<String> {
         self.warnings.clone()
     }

@@ -15,7 +15,9 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde_json::Value;
 
-use super::{Collector, Counted, Halt, MAX_ROW, Page, Row, count_statement, own, page_statement, too_large};
+use super::reader::{Collector, Counted, MAX_ROW, Page, Row, too_large};
+use super::statement::{count_statement, page_statement};
+use super::{Halt, own};
 
 /// A read-only transaction on an SQLite file, which reads a source of the directory.
 pub(super) struct Reader {
@@ -174,7 +176,7 @@ impl From<rusqlite::Error> for Failed {
     }
 }
 
-impl super::Reader for Reader {
+impl super::reader::Reader for Reader {
     fn warnings(&self) -> Vec<String> {
         Vec::new()
     }
@@ -228,7 +230,7 @@ impl super::Reader for Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::foreign::Reader as _;
+    use crate::db::foreign::reader::Reader as _;
 
     const PATIENCE: Duration = Duration::from_secs(60);
 

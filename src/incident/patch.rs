@@ -1,0 +1,82 @@
+//! Changes the fields of an incident, whoever asks for it: a person, or the group of a sender.
+
+use diesel::prelude::*;
+use serde::Deserialize;
+
+use super::check::{check_order, check_past, check_title};
+use super::stored::{Incident, Severity, get};
+use crate::audit::{Action, Event, Tx};
+use crate::base::check::{Check, check_text};
+use crate::base::error::Result;
+use crate::base::id::IncidentId;
+use crate::base::time::Timestamp;
+use crate::db::dialect;
+use crate::db::schema::incidents as i;
+
+/// A change of an incident. Fields that are left out do not change.
+#[derive(Clone, Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IncidentPatch {
+    /// The new title.
+    pub title: Option<String>,
+    /// The new severity.
+    pub severity: Option<Severity>,
+    /// The new summary.
+    pub summary: Option<String>,
+    /// The new start time. From then on, alerts no longer move the start time.
+    pub started_at: Option<Timestamp>,
+    /// The new time of detection.
+    pub detected_at: Option<Timestamp>,
+    /// The new IANA time zone.
+    pub time_zone: Option<String>,
+}
+
+pub(super) fn store(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> Result<Incident> {
+    let mut check = Check::default();
+    if let Some(title) = &patch.title {
+        check_title(&mut check.errors, title);
+    }
+    if let Some(summary) = &patch.summary {
+        check_text(&mut check.errors, "/summary", summary);
+    }
+    check.time_zone("/time_zone", patch.time_zone.as_deref());
+    check_past(&mut check.errors, "/started_at", patch.started_at, tx.now);
+    check_past(&mut check.errors, "/detected_at", patch.detected_at, tx.now);
+    check.finish()?;
+    dialect::lock(tx.conn, dialect::Lock::Incident, id.as_str())?;
+    let before = get(tx.conn, id)?;
+    let after = Incident {
+        title: patch
+            .title
+            .as_deref()
+            .map_or(before.title.clone(), |title| title.trim().to_owned()),
+        severity: patch.severity.unwrap_or(before.severity),
+        summary: patch.summary.clone().or(before.summary.clone()),
+        started_at: patch.started_at.unwrap_or(before.started_at),
+        detected_at: patch.detected_at.unwrap_or(before.detected_at),
+        time_zone: patch.time_zone.clone().or(before.time_zone.clone()),
+        updated_at: tx.now,
+        ..before.clone()
+    };
+    if patch.started_at.is_some() {
+        check_order(after.started_at, before.resolved_at, "/started_at")?;
+    }
+    diesel::update(i::table.find(id.as_str()))
+        .set((
+            i::title.eq(&after.title),
+            i::severity.eq(after.severity.as_str()),
+            i::summary.eq(&after.summary),
+            i::started_at.eq(after.started_at),
+            i::detected_at.eq(after.detected_at),
+            i::time_zone.eq(&after.time_zone),
+            i::updated_at.eq(after.updated_at),
+        ))
+        .execute(tx.conn)?;
+    tx.record(
+        Event::new(Action::IncidentChanged, "incident", id.as_str())
+            .incident(id)
+            .before(serde_json::to_value(&before)?)
+            .after(serde_json::to_value(&after)?),
+    );
+    Ok(after)
+}
