@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candor::base::time::Timestamp;
 use candor::delivery::email::Addressing;
-use candor::delivery::skeleton::Prepared;
+use candor::delivery::email_template::Prepared;
 use candor::notice::compose::{Content, RecipientContext};
 use candor::notice::template::{MailAction, MailReport, MailResource, MailSection, Phase, Source, Template};
 use proptest::prelude::*;

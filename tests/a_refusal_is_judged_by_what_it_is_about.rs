@@ -1,14 +1,14 @@
 //! Replies of large providers and mail servers. Each test decides whether the recipient's mailbox is to
-//! blame, so that the address gets no more optional notices. If it is not certain, the mailbox is not to
-//! blame.
+//! cause, so that the address gets no more optional notices. If it is not certain, the mailbox is not to
+//! cause.
 
-use candor::delivery::refusal::{Blame, judge};
+use candor::delivery::refusal::{FailureCause, judge};
 
-use Blame::{Mailbox, Other};
+use FailureCause::{Mailbox, Other};
 
 /// The origin of the reply, the status of the report (empty if there is none), the reply, and what is to
-/// blame.
-type Case = (&'static str, &'static str, &'static str, Blame);
+/// cause.
+type Case = (&'static str, &'static str, &'static str, FailureCause);
 
 /// The mailbox or the domain does not exist, or the mailbox is closed.
 const UNKNOWN: &[Case] = &[
@@ -773,10 +773,10 @@ const SOMETHING_ELSE: &[Case] = &[
 fn replies_of_the_world_are_judged_by_what_they_are_about() {
     assert!(UNKNOWN.len() + SOMETHING_ELSE.len() >= 120);
     let mut wrong = Vec::new();
-    for (server, status, reply, blame) in UNKNOWN.iter().chain(SOMETHING_ELSE) {
+    for (server, status, reply, cause) in UNKNOWN.iter().chain(SOMETHING_ELSE) {
         let status = (!status.is_empty()).then_some(*status);
         let judged = judge(status, reply);
-        if judged != *blame {
+        if judged != *cause {
             wrong.push(format!("{server}: {status:?} {reply}: {judged:?}"));
         }
     }
@@ -787,7 +787,7 @@ fn replies_of_the_world_are_judged_by_what_they_are_about() {
 /// another address do not change the result.
 #[test]
 fn the_way_in_which_a_reply_is_written_changes_nothing() {
-    for (server, status, reply, blame) in UNKNOWN.iter().chain(SOMETHING_ELSE) {
+    for (server, status, reply, cause) in UNKNOWN.iter().chain(SOMETHING_ELSE) {
         let status = (!status.is_empty()).then_some(*status);
         for written in [
             reply.to_uppercase(),
@@ -795,7 +795,7 @@ fn the_way_in_which_a_reply_is_written_changes_nothing() {
             reply.replace("kim@", "spam.policy-blocked@"),
             format!("smtp; {reply}"),
         ] {
-            assert_eq!(judge(status, &written), *blame, "{server}: {status:?} {written}");
+            assert_eq!(judge(status, &written), *cause, "{server}: {status:?} {written}");
         }
     }
 }

@@ -70,7 +70,7 @@ pub fn keep_invalid(
 }
 
 /// The number of events of one body that are described in full.
-const MOST_SAID: usize = 10;
+const MAX_SAID: usize = 10;
 
 /// What became of a body.
 #[derive(Debug)]
@@ -225,7 +225,7 @@ impl<'b> Work<'b> {
             unresolved: BTreeSet::new(),
             recorded: Vec::new(),
         });
-        for why in batch.ignored.iter().take(MOST_SAID) {
+        for why in batch.ignored.iter().take(MAX_SAID) {
             let recorded = Recorded {
                 fingerprint: None,
                 reason: RecordedReason::NoAlert,
@@ -374,7 +374,7 @@ impl<'b> Work<'b> {
                 continue;
             }
             tx.actor = outcome.body.actor.clone();
-            let first: Vec<&&Recorded> = recorded.iter().take(MOST_SAID).collect();
+            let first: Vec<&&Recorded> = recorded.iter().take(MAX_SAID).collect();
             let event = Event::new(
                 Action::HookIgnored,
                 "integration",
@@ -404,14 +404,14 @@ impl<'b> Work<'b> {
                     detail = format!("{detail}, {count} {what}");
                 }
             }
-            for ignored in batch.ignored.iter().take(MOST_SAID) {
+            for ignored in batch.ignored.iter().take(MAX_SAID) {
                 detail = format!("{detail}; no alert: {ignored}");
             }
             let recorded = outcome.recorded.iter().filter(|one| one.fingerprint.is_some());
-            for one in recorded.take(MOST_SAID) {
+            for one in recorded.take(MAX_SAID) {
                 detail = format!("{detail}; recorded only: {}", one.detail);
             }
-            for note in batch.notes.iter().take(MOST_SAID) {
+            for note in batch.notes.iter().take(MAX_SAID) {
                 detail = format!("{detail}; not read: {note}");
             }
             let id = &outcome.body.integration.id;

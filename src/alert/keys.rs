@@ -15,7 +15,7 @@ use crate::db::dialect::on_backend;
 use crate::db::schema::alert_keys as k;
 
 /// How long an unused key is stored.
-const KEPT: Duration = Duration::from_secs(180 * 24 * 3_600);
+const RETENTION: Duration = Duration::from_secs(180 * 24 * 3_600);
 
 /// The keys of the problems of one integration, and the fingerprints that they lead to.
 pub(super) struct Keys {
@@ -104,5 +104,5 @@ impl Keys {
 
 /// Deletes the keys that nobody has used for a long time. Returns how many were deleted.
 pub(super) fn forget(conn: &mut Conn, now: Timestamp) -> Result<usize> {
-    Ok(diesel::delete(k::table.filter(k::used_at.lt(now.minus(KEPT)))).execute(conn)?)
+    Ok(diesel::delete(k::table.filter(k::used_at.lt(now.minus(RETENTION)))).execute(conn)?)
 }

@@ -36,9 +36,9 @@ pub struct Matcher {
 }
 
 /// The number of matchers in one rule or silence.
-const MOST: usize = 20;
+const MAX: usize = 20;
 /// The number of values in one list.
-const MOST_VALUES: usize = 500;
+const MAX_VALUES: usize = 500;
 /// The number of characters in a value, a pattern or the name of a field.
 const LONGEST: usize = 1_000;
 /// The number of texts of one field that are examined.
@@ -79,10 +79,10 @@ pub fn check_field(field: &str) -> Result<(), String> {
 /// Checks a list of matchers and adds an error for each wrong field.
 pub(super) fn check(check: &mut Check, pointer: &str, matchers: &[Matcher]) {
     let mut wrong = |at: String, detail: String| check.errors.push(FieldError::at(at, detail));
-    if matchers.len() > MOST {
-        wrong(pointer.to_owned(), format!("has more than {MOST} conditions"));
+    if matchers.len() > MAX {
+        wrong(pointer.to_owned(), format!("has more than {MAX} conditions"));
     }
-    for (index, matcher) in matchers.iter().take(MOST).enumerate() {
+    for (index, matcher) in matchers.iter().take(MAX).enumerate() {
         let at = format!("{pointer}/{index}");
         if let Err(detail) = check_field(&matcher.field) {
             wrong(format!("{at}/field"), detail);
@@ -112,10 +112,10 @@ pub(super) fn check(check: &mut Check, pointer: &str, matchers: &[Matcher]) {
                         "must not be empty: nothing is in it".to_owned(),
                     );
                 }
-                if values.len() > MOST_VALUES {
-                    wrong(format!("{at}/in"), format!("has more than {MOST_VALUES} values"));
+                if values.len() > MAX_VALUES {
+                    wrong(format!("{at}/in"), format!("has more than {MAX_VALUES} values"));
                 }
-                for (place, value) in values.iter().take(MOST_VALUES).enumerate() {
+                for (place, value) in values.iter().take(MAX_VALUES).enumerate() {
                     if let Some(detail) = length(value) {
                         wrong(format!("{at}/in/{place}"), detail);
                     }
@@ -274,7 +274,7 @@ impl Matchers {
 pub async fn compile_ahead(matchers: &[Matcher]) {
     let patterns: Vec<(String, String)> = matchers
         .iter()
-        .take(MOST)
+        .take(MAX)
         .filter_map(|matcher| Some((matcher.field.clone(), matcher.matches.clone()?)))
         .filter(|(_, pattern)| pattern.chars().count() <= LONGEST)
         .collect();

@@ -13,7 +13,7 @@ use crate::db::dialect::on_backend;
 use crate::db::schema::alert_messages as m;
 
 /// How long the ID of a message is stored. Senders stop their retries after one day at most.
-const KEPT: Duration = Duration::from_secs(14 * 24 * 3_600);
+const RETENTION: Duration = Duration::from_secs(14 * 24 * 3_600);
 
 /// The IDs of messages that were processed before, and of those that are processed now.
 #[derive(Debug, Default)]
@@ -76,6 +76,6 @@ impl Messages {
 /// Deletes the IDs of messages that are too old to be repeated, and unused keys of problems. Returns how many
 /// were deleted.
 pub fn forget(conn: &mut Conn, now: Timestamp) -> Result<usize> {
-    let messages = diesel::delete(m::table.filter(m::received_at.lt(now.minus(KEPT)))).execute(conn)?;
+    let messages = diesel::delete(m::table.filter(m::received_at.lt(now.minus(RETENTION)))).execute(conn)?;
     Ok(messages + super::keys::forget(conn, now)?)
 }

@@ -236,7 +236,7 @@ const FOLLOWED: &str = "people_identified";
 const AGAIN: Duration = Duration::from_secs(10);
 /// The number of people that one query reads.
 const STEP: i64 = 5_000;
-const MOST: i64 = 100_000;
+const MAX: i64 = 100_000;
 /// The audit events after which the directory may contain new people.
 const LEARNT: [Action; 4] = [
     Action::PersonPut,
@@ -367,7 +367,7 @@ fn wanted(conn: &mut Conn) -> Result<(Wanted, Wanted)> {
         .filter(ap::person_key.is_null())
         .filter(sql::<Bool>("alert_people.mark <> ''"))
         .order(ap::alert_id.desc())
-        .limit(MOST)
+        .limit(MAX)
         .select((ap::alert_id, ap::mark, ap::id_mark, ap::email_mark))
         .load(conn)?;
     let (mut by_id, mut by_address) = (Wanted::new(), Wanted::new());

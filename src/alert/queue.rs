@@ -32,7 +32,7 @@ use crate::db::Db;
 use crate::db::schema::integrations as i;
 
 /// The number of bodies that can wait.
-const MOST: usize = 1_024;
+const MAX: usize = 1_024;
 /// KiB of bodies that wait or are being written.
 const ROOM: usize = 32 * 1_024;
 /// The number of bodies in one transaction.
@@ -40,7 +40,7 @@ const TOGETHER: usize = 256;
 /// The number of bodies that rules and conditions examine at the same time.
 const LOOKING: usize = 8;
 /// How long a body waits before its sender is asked to retry. Many senders give up after ten seconds.
-const PATIENCE: Duration = Duration::from_secs(8);
+const TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The result for a body that was parsed.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ impl Queue {
     /// Starts the task that stores the bodies. The task ends when the queue is dropped.
     pub fn start(conditions: Arc<Conditions>) -> Self {
         let db = conditions.db().clone();
-        let (sender, mut receiver) = mpsc::channel(MOST);
+        let (sender, mut receiver) = mpsc::channel(MAX);
         let writing = Arc::<AtomicUsize>::default();
         let written = writing.clone();
         tokio::spawn(async move {
@@ -170,7 +170,7 @@ impl Queue {
             request,
             _room: room,
         };
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         let mut outdated = None;
         for round in 0.. {
             let last = round >= ROUNDS;

@@ -12,7 +12,7 @@ use super::grouping::Policy;
 use super::intake::RecordedReason;
 use super::intake::ground::{Ground, Hit};
 use super::intake::memory::{Known, Memory};
-use super::intake::place::{Fate, fate};
+use super::intake::place::{Placement, placement};
 use super::intake::unchanged::unchanged;
 use super::integration::Integration;
 use super::matcher::Subject;
@@ -191,24 +191,24 @@ impl Rehearsal {
             integration: &self.integration,
             alert: &alert,
         };
-        let judged = self
+        let decision = self
             .ground
             .judge(conn, &mut self.memory, self.now, subject, hit)?;
         let known = self
             .memory
             .alert(conn, self.integration.id.as_str(), &alert.fingerprint)?;
-        let resolved = rules::resolve(conn, &judged.chains)?;
+        let resolved = rules::resolve(conn, &decision.chains)?;
         let unchanged = known
             .as_ref()
             .and_then(|known| unchanged(known, &alert, self.now));
         let would = if unchanged.is_some() {
             self.would(TriedFate::Nothing, None, None)
         } else if alert.firing {
-            let fate = fate(conn, &mut self.memory, self.now, &judged, known.as_ref())?;
+            let placement = placement(conn, &mut self.memory, self.now, &decision, known.as_ref())?;
             let mut at = known.as_ref().and_then(|known| known.incident.clone());
-            let would = match fate {
-                Fate::Repeats(incident) => self.would(TriedFate::Repeats, Some(incident), None),
-                Fate::Records => {
+            let would = match placement {
+                Placement::Repeats(incident) => self.would(TriedFate::Repeats, Some(incident), None),
+                Placement::Records => {
                     at = None;
                     let again = known.as_ref().is_some_and(Known::recorded);
                     let happens = if again {
@@ -218,11 +218,11 @@ impl Rehearsal {
                     };
                     self.would(happens, None, None)
                 }
-                Fate::Joins { incident, .. } => {
+                Placement::Joins { incident, .. } => {
                     at = Some(incident.id.clone());
                     self.would(TriedFate::Attaches, Some(incident), None)
                 }
-                Fate::Reopens(incident) => {
+                Placement::Reopens(incident) => {
                     at = Some(incident.id.clone());
                     self.memory.set_incident(Standing {
                         status: incident::Status::Investigating,
@@ -231,7 +231,7 @@ impl Rehearsal {
                     });
                     self.would(TriedFate::Reopens, Some(incident), None)
                 }
-                Fate::Opens(earlier) => {
+                Placement::Opens(earlier) => {
                     let id = IncidentId::new(self.now);
                     self.opened.insert(id.clone(), index);
                     self.memory.set_incident(Standing {
@@ -244,12 +244,12 @@ impl Rehearsal {
                     self.would(TriedFate::Opens, None, earlier)
                 }
             };
-            if let (Some(rule), Some(group), Some(at)) = (judged.rule, &judged.group, &at)
+            if let (Some(rule), Some(group), Some(at)) = (decision.rule, &decision.group, &at)
                 && matches!(would.happens, TriedFate::Opens | TriedFate::Reopens)
             {
                 self.memory.set_group(&group.key, &rule.rule.id, at);
             }
-            if let (None, Some(group), Some(at)) = (judged.rule, &judged.group, &at)
+            if let (None, Some(group), Some(at)) = (decision.rule, &decision.group, &at)
                 && matches!(would.happens, TriedFate::Opens | TriedFate::Reopens)
             {
                 self.memory.set_source_group(&group.key, at);
@@ -286,7 +286,7 @@ impl Rehearsal {
             }
         };
         let quiet = |wanted: bool| {
-            judged.quiet.filter(|_| wanted).map(|quiet| TriedQuiet {
+            decision.quiet.filter(|_| wanted).map(|quiet| TriedQuiet {
                 id: quiet.id.clone(),
                 name: quiet.name.clone(),
             })
@@ -302,17 +302,17 @@ impl Rehearsal {
         });
         Ok(TriedAlert {
             references: references.collect(),
-            rule: judged.rule.map(|rule| TriedRule {
+            rule: decision.rule.map(|rule| TriedRule {
                 id: self.stored.then(|| rule.rule.id.clone()),
                 position: rule.rule.position,
                 name: rule.rule.name.clone(),
             }),
-            group: judged.group.as_ref().map(|group| group.shown.clone()),
-            policy: judged.policy,
-            silence: quiet(judged.silenced()),
-            maintenance_window: quiet(judged.in_maintenance()),
+            group: decision.group.as_ref().map(|group| group.shown.clone()),
+            policy: decision.policy,
+            silence: quiet(decision.silenced()),
+            maintenance_window: quiet(decision.in_maintenance()),
             would,
-            incident_severity: judged.severity,
+            incident_severity: decision.severity,
             fingerprint: alert.fingerprint,
             status: if alert.firing {
                 Status::Firing

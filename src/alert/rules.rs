@@ -37,7 +37,7 @@ pub struct ResourceRule {
 /// The time limit for all resource rules on the alerts of one body.
 const BODY: Duration = Duration::from_secs(2);
 /// The number of notes on one alert about texts that the rules did not search.
-const MOST_NOTES: usize = 10;
+const MAX_NOTES: usize = 10;
 
 /// Runs the resource rules on the alerts of a body. This can take seconds of processor time, so call it
 /// outside of a transaction. The notes of the alerts and of the body say what was not searched.
@@ -97,7 +97,7 @@ fn chains_until(rules: &[ResourceRule], alert: &Alert, end: Instant) -> (Vec<Vec
                 found.extend(more);
                 why
             };
-            if let Some(why) = why.filter(|_| notes.len() < MOST_NOTES) {
+            if let Some(why) = why.filter(|_| notes.len() < MAX_NOTES) {
                 let field = one_line(&rule.field, 100);
                 let note = format!("resource rule {} ({field}) {why}", index + 1);
                 if !notes.contains(&note) {

@@ -26,7 +26,7 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 
 /// The number of alert rules in one trial.
-const MOST_RULES: usize = 50;
+const MAX_RULES: usize = 50;
 
 /// A body to try.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
@@ -116,12 +116,12 @@ pub fn read(conn: &mut Conn, id: &IntegrationId, trial: &Trial, now: Timestamp) 
             .extend(rule.check(&format!("/resource_rules/{index}")));
     }
     let instead = trial.alert_rules.as_deref();
-    if instead.is_some_and(|rules| rules.len() > MOST_RULES) {
+    if instead.is_some_and(|rules| rules.len() > MAX_RULES) {
         check
             .errors
             .push(FieldError::at("/alert_rules", "has more than 50 rules"));
     }
-    for (index, rule) in instead.unwrap_or_default().iter().take(MOST_RULES).enumerate() {
+    for (index, rule) in instead.unwrap_or_default().iter().take(MAX_RULES).enumerate() {
         rule.check(conn, &mut check, &format!("/alert_rules/{index}"))?;
     }
     check.finish()?;

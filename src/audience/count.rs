@@ -14,7 +14,7 @@ use crate::directory::selector::Selector;
 
 /// The number of resources up to which accounts and people are counted. Above it, counting would take too
 /// long.
-const MOST: i64 = 200_000;
+const MAX: i64 = 200_000;
 
 /// What a selector finds now.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
@@ -43,7 +43,7 @@ pub fn count(conn: &mut Conn, selector: &Selector) -> Result<Found> {
     let by_type = selector.count(conn)?;
     let resources = by_type.values().sum();
     let (mut accounts, mut people) = (None, None);
-    if resources <= MOST {
+    if resources <= MAX {
         let graph = Graph::of_selector(conn, selector)?;
         let folded = Folded::of(conn, graph, &Rule::default())?;
         accounts = Some(folded.numbers.accounts);

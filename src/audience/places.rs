@@ -12,7 +12,7 @@ const NONE: u32 = u32::MAX;
 /// The key was requested and has no index yet.
 const ASKED: u32 = u32::MAX - 1;
 /// The largest index. Larger values have other meanings.
-const MOST: u32 = ASKED - 1;
+const MAX: u32 = ASKED - 1;
 
 /// Indexes by key.
 #[derive(Clone, Default)]
@@ -34,7 +34,7 @@ impl Places {
     pub fn put(&mut self, key: i64, place: usize) {
         *self.cell(key) = u32::try_from(place)
             .ok()
-            .filter(|place| *place <= MOST)
+            .filter(|place| *place <= MAX)
             .unwrap_or(ASKED);
     }
 
@@ -58,7 +58,7 @@ impl Places {
     pub fn get(&self, key: i64) -> Option<usize> {
         let page = self.pages.get(&key.div_euclid(PAGE))?;
         let place = page[key.rem_euclid(PAGE) as usize];
-        (place <= MOST).then_some(place as usize)
+        (place <= MAX).then_some(place as usize)
     }
 }
 

@@ -22,7 +22,7 @@ use crate::notice::template::Phase;
 use crate::notice::{self, CustomerAction, NewNotice};
 
 /// The largest number of policies.
-const MOST: i64 = 200;
+const MAX: i64 = 200;
 /// The longest wait, in seconds.
 const MAX_WAIT: u32 = 3_600;
 /// The largest position.
@@ -250,9 +250,9 @@ fn check(conn: &mut Conn, new: &NewPolicy) -> Result<()> {
 pub fn create(tx: &mut Tx<'_>, new: NewPolicy) -> Result<Policy> {
     check(tx.conn, &new)?;
     let held: i64 = p::table.count().get_result(tx.conn)?;
-    if held >= MOST {
+    if held >= MAX {
         return Err(Error::Conflict(format!(
-            "there are already {MOST} policies, and no more are \
+            "there are already {MAX} policies, and no more are \
         allowed"
         ))
         .code(Code::LimitReached));

@@ -41,7 +41,7 @@ use crate::base::time::Clock;
 use connection::Manager;
 
 /// How long a request waits for a connection before it fails.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Access to the database. It is cheap to clone.
 #[derive(Clone)]
@@ -92,7 +92,7 @@ impl Db {
             Pool::builder()
                 .max_size(size)
                 .min_idle(Some(1))
-                .connection_timeout(PATIENCE)
+                .connection_timeout(TIMEOUT)
                 .build(Manager {
                     url: url.clone(),
                     mode,
@@ -214,7 +214,7 @@ where
     T: Send + 'static,
     F: FnOnce(&mut Conn) -> Result<T> + Send + 'static,
 {
-    let permit = tokio::time::timeout(PATIENCE, permits.clone().acquire_owned())
+    let permit = tokio::time::timeout(TIMEOUT, permits.clone().acquire_owned())
         .await
         .map_err(|_| Error::Unavailable("the database is overloaded; please try again".to_owned()))?
         .map_err(Error::internal)?;

@@ -23,7 +23,7 @@ use crate::notice::payload::{self, Payload};
 pub const LIFETIME: Duration = Duration::from_secs(4 * 24 * 3600);
 
 /// How long one call may take.
-pub const MOST_PATIENCE: Duration = Duration::from_secs(20);
+pub const MAX_PATIENCE: Duration = Duration::from_secs(20);
 
 /// The largest number of calls of one channel at the same time. Most calls wait for a distant server, so this
 /// number can be high.
@@ -72,7 +72,7 @@ pub trait EndpointChannel: Send + Sync {
     /// Returns the waits between attempts. The last one repeats until the delivery expires.
     fn schedule(&self) -> &[Duration];
 
-    /// Makes one attempt, which may take at most [`MOST_PATIENCE`].
+    /// Makes one attempt, which may take at most [`MAX_PATIENCE`].
     fn deliver<'a>(&'a self, call: &'a Call) -> Pending<'a, Outcome>;
 }
 
@@ -105,7 +105,7 @@ impl Sender for Calling {
     fn deliver<'a>(&'a mut self, task: &'a Task) -> Pending<'a, Outcome> {
         Box::pin(async move {
             match self.call(task) {
-                Ok(call) => timeout(MOST_PATIENCE, self.channel.deliver(&call))
+                Ok(call) => timeout(MAX_PATIENCE, self.channel.deliver(&call))
                     .await
                     .unwrap_or_else(|_| {
                         Outcome::Retry(None, "the channel did not finish in time".to_owned())

@@ -129,14 +129,14 @@ struct State<T> {
 }
 
 /// A delivery that was given to a sender. The sender returns it with [`Dispatcher::done`].
-pub(super) struct Turn<T> {
+pub(super) struct Assignment<T> {
     pub(super) work: T,
     pub(super) domain: Arc<str>,
 }
 
-/// How a delivery went. The limit of the domain depends on it.
+/// How a delivery pace. The limit of the domain depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Went {
+pub(super) enum PaceSignal {
     /// The server accepted or rejected the delivery permanently.
     Well,
     /// The attempt must be repeated.
@@ -213,7 +213,7 @@ impl<T> Dispatcher<T> {
     }
 
     /// Waits for the next delivery and returns it. Returns `None` when the dispatcher is closed.
-    pub(super) async fn take(&self) -> Option<Turn<T>> {
+    pub(super) async fn take(&self) -> Option<Assignment<T>> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             // Register before the check, so that a change between the check and the wait is not missed.
@@ -221,7 +221,7 @@ impl<T> Dispatcher<T> {
             let earliest = {
                 let mut state = self.lock();
                 match state.next(Instant::now()) {
-                    Next::Turn(turn) => return Some(turn),
+                    Next::Assignment(assignment) => return Some(assignment),
                     Next::At(_) | Next::Wait if state.closed => return None,
                     Next::At(at) => Some(at),
                     Next::Wait => None,
@@ -239,12 +239,12 @@ impl<T> Dispatcher<T> {
         }
     }
 
-    /// Returns a delivery, with the way it went and its duration.
-    pub(super) fn done(&self, name: &Arc<str>, went: Went, took: Duration) {
+    /// Returns a delivery, with the way it pace and its duration.
+    pub(super) fn done(&self, name: &Arc<str>, pace: PaceSignal, took: Duration) {
         let more = {
             let state = &mut *self.lock();
             let seconds = took.as_secs_f64();
-            if went != Went::Nowhere {
+            if pace != PaceSignal::Nowhere {
                 state.typical = smooth(state.typical, seconds, 0.05);
             }
             let typical = state.typical;
@@ -253,10 +253,12 @@ impl<T> Dispatcher<T> {
                 return;
             };
             domain.in_use = domain.in_use.saturating_sub(1);
-            match went {
-                Went::Nowhere => {}
-                Went::Refused => domain.limit = domain.limit.saturating_sub(1).max(FIRST.min(domain.most)),
-                Went::Well => {
+            match pace {
+                PaceSignal::Nowhere => {}
+                PaceSignal::Refused => {
+                    domain.limit = domain.limit.saturating_sub(1).max(FIRST.min(domain.most))
+                }
+                PaceSignal::Well => {
                     domain.takes = smooth(domain.takes, seconds, 0.2);
                     let slow = domain.takes > SLOW_LEAST && domain.takes > typical * SLOW_FACTOR;
                     domain.limit = if slow && others_wait {
@@ -325,7 +327,7 @@ impl<T> Dispatcher<T> {
 }
 
 enum Next<T> {
-    Turn(Turn<T>),
+    Assignment(Assignment<T>),
     /// No delivery may start before this time.
     At(Instant),
     /// No delivery may start until something changes.
@@ -352,7 +354,7 @@ impl<T> State<T> {
                     } else {
                         self.ring.push_back(name.clone());
                     }
-                    return Next::Turn(Turn { work, domain: name });
+                    return Next::Assignment(Assignment { work, domain: name });
                 }
                 if domain.queue.is_empty() {
                     domain.in_ring = false;

@@ -2,7 +2,7 @@
 //! I/O.
 //!
 //! [`build`] makes one email with lettre. Both bodies are always quoted-printable, and the boundary is always
-//! the same. So the frame of an email does not depend on the recipient, which [`super::skeleton`] relies on.
+//! the same. So the frame of an email does not depend on the recipient, which [`super::email_template`] relies on.
 //!
 //! A line break from data never reaches a header, and an email never differs from its preview.
 

@@ -83,7 +83,7 @@ impl Channel for Mailing {
             Exit::Relay(relay) => Route::Smtp(Box::new(smtp::Sender::new(relay.clone()))),
             Exit::Outbox(directory) => Route::Outbox(directory.clone()),
         };
-        Box::new(Postman {
+        Box::new(MailSender {
             route,
             writer: self.writer.clone(),
         })
@@ -95,12 +95,12 @@ enum Route {
     Outbox(PathBuf),
 }
 
-struct Postman {
+struct MailSender {
     route: Route,
     writer: Arc<Writer>,
 }
 
-impl channel::Sender for Postman {
+impl channel::Sender for MailSender {
     fn deliver<'a>(&'a mut self, task: &'a Task) -> Pending<'a, Outcome> {
         Box::pin(async move {
             let mail = match self.writer.mail(task).await {

@@ -6,8 +6,8 @@
 //! of the last one is in an outcome record. So a crash can repeat at most one email for each open connection.
 //!
 //! ```text
-//! queue ─(claim)─► dispatch ─► a channel's sender ─► ledger ─(finish and claim the next)─► queue
-//!                              mailing: skeleton, email, dkim, smtp
+//! queue ─(claim)─► dispatch ─► a channel's sender ─► outcome_log ─(finish and claim the next)─► queue
+//!                              mailing: email_template, email, dkim, smtp
 //! ```
 //!
 //! This module never reads the incident, because a notice is frozen. Of the directory it reads only the
@@ -18,17 +18,17 @@ pub mod channel;
 pub mod dispatch;
 pub mod dkim;
 pub mod email;
+pub mod email_template;
 pub mod endpoints;
 pub mod header;
-pub mod ledger;
 pub mod mailing;
 pub mod opt_out;
 pub mod outbox;
 mod outcome;
+pub mod outcome_log;
+pub mod outcome_record;
 pub mod queue;
-pub mod receipt;
 pub mod refusal;
-pub mod skeleton;
 pub mod smtp;
 pub mod task;
 pub mod verp;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::base::id::NoticeId;
 use crate::base::time::Timestamp;
 use crate::db::dialect;
-use crate::delivery::skeleton::Prepared;
+use crate::delivery::email_template::Prepared;
 use crate::notice::compose::{Content, RecipientContext};
 use crate::notice::payload::EndpointContext;
 

@@ -25,7 +25,7 @@ use crate::demo::catcher::{Catcher, Policy};
 const START: &str = "2024-03-14T09:51:00+03:00";
 
 /// How long the emails of one notice may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How a demo ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub enum Ending {
 /// # Errors
 /// A sentence, if the service does not start.
 pub async fn run(config: Config, exit: bool, stop: impl Future<Output = ()>) -> Result<ExitCode, String> {
-    let ending = perform(config, exit, Policy::accept_all(), PATIENCE, stop).await?;
+    let ending = perform(config, exit, Policy::accept_all(), TIMEOUT, stop).await?;
     Ok(match ending {
         Ending::Arrived => ExitCode::SUCCESS,
         Ending::Stopped if !exit => ExitCode::SUCCESS,

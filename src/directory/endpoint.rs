@@ -30,7 +30,7 @@ const PREFIX: &str = "whsec_";
 /// The length of a secret that Candor creates, in bytes.
 const SECRET: usize = 32;
 /// The largest number of endpoints of one account.
-const MOST: i64 = 20;
+const MAX: i64 = 20;
 
 /// A new endpoint.
 #[derive(Clone, Deserialize, utoipa::ToSchema)]
@@ -212,9 +212,9 @@ pub fn create(tx: &mut Tx<'_>, account: &str, new: &NewEndpoint, url: &str) -> R
         .filter(e::gone_at.is_null())
         .count()
         .get_result(tx.conn)?;
-    if held >= MOST {
+    if held >= MAX {
         return Err(Error::Conflict(format!(
-            "the account already has {MOST} endpoints, and no more are \
+            "the account already has {MAX} endpoints, and no more are \
             allowed"
         ))
         .code(Code::LimitReached));

@@ -36,13 +36,13 @@ use crate::base::error::{Error, Result};
 use crate::base::text::one_line;
 
 /// How long one request may take, from resolving the name to the last byte that is read.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the connection to one address may take. The next address is tried afterwards.
 const CONNECT: Duration = Duration::from_secs(5);
 /// The number of bytes of an answer that are read.
-const MOST_READ: usize = 4 * 1024;
+const MAX_READ: usize = 4 * 1024;
 /// The largest size of the headers of an answer, in bytes.
-const MOST_HEAD: usize = 16 * 1024;
+const MAX_HEAD: usize = 16 * 1024;
 
 /// The HTTP client, with its policy and the certificate authorities that it trusts.
 pub struct Client {
@@ -141,9 +141,9 @@ impl Client {
         let url =
             check_url(url, self.policy).map_err(|reason| Unanswered::Refused(format!("the URL {reason}")))?;
         let request = request(Method::POST, &url, headers, body).map_err(Unanswered::Refused)?;
-        let (parts, read) = timeout(PATIENCE, self.exchange(&url, request, MOST_READ, false))
+        let (parts, read) = timeout(TIMEOUT, self.exchange(&url, request, MAX_READ, false))
             .await
-            .unwrap_or_else(|_| Err(late(PATIENCE)))?;
+            .unwrap_or_else(|_| Err(late(TIMEOUT)))?;
         Ok(Answer {
             status: parts.0,
             headers: parts.1,
@@ -306,7 +306,7 @@ where
 {
     let broken = |error: hyper::Error| Unanswered::Away(format!("no answer: {error}"));
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-        .max_buf_size(MOST_HEAD)
+        .max_buf_size(MAX_HEAD)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(broken)?;

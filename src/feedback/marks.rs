@@ -14,7 +14,7 @@ use crate::delivery::verp::Verp;
 
 /// The largest number of marks of each kind that are read. A report is about one email, but a text can
 /// contain any number of marks.
-const MOST: usize = 20;
+const MAX: usize = 20;
 
 /// The keys that verify which email a report is about.
 #[derive(Clone)]
@@ -61,7 +61,7 @@ impl Marks {
     pub fn find(&mut self, text: &str) {
         let Some(patterns) = PATTERNS.as_ref() else { return };
         let add = |marks: &mut Vec<String>, mark: &str| {
-            if marks.len() < MOST && !marks.iter().any(|other| other == mark) {
+            if marks.len() < MAX && !marks.iter().any(|other| other == mark) {
                 marks.push(mark.to_owned());
             }
         };

@@ -3,12 +3,12 @@
 pub use crate::delivery::refusal::{enhanced, reply};
 
 use super::report::ReportKind;
-use crate::delivery::refusal::{self, Blame};
+use crate::delivery::refusal::{self, FailureCause};
 
-fn kind(blame: Blame) -> ReportKind {
+fn kind(blame: FailureCause) -> ReportKind {
     match blame {
-        Blame::Mailbox => ReportKind::Hard,
-        Blame::Other => ReportKind::Soft,
+        FailureCause::Mailbox => ReportKind::Hard,
+        FailureCause::Other => ReportKind::Soft,
     }
 }
 

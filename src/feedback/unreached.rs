@@ -22,7 +22,7 @@ use crate::feedback::{Feedback, Filter, status, stored};
 use crate::notice;
 
 /// The largest number of people of one account that are listed. The others are only counted.
-const MOST: usize = 20;
+const MAX: usize = 20;
 
 word_enum! {
     /// Why a person was not reached.
@@ -183,7 +183,7 @@ pub fn of(
                 accounts.iter().map(|id| (*id).to_owned()).collect()
             }
             // A person who is not affected any more may still be a member of accounts.
-            _ => crate::directory::member::accounts_of(conn, &id, MOST as i64)?
+            _ => crate::directory::member::accounts_of(conn, &id, MAX as i64)?
                 .into_iter()
                 .map(|held| held.on)
                 .collect(),
@@ -203,8 +203,8 @@ pub fn of(
                     .cloned(),
             );
         }
-        let more_others = others.len().saturating_sub(MOST);
-        others.truncate(MOST);
+        let more_others = others.len().saturating_sub(MAX);
+        others.truncate(MAX);
         items.push(Unreached {
             person: PersonRef {
                 email: people.get(&id).cloned().unwrap_or_default(),

@@ -12,7 +12,7 @@ use actix_web::http::header::HeaderMap;
 use crate::base::network::{Networks, masked};
 
 /// The number of entries of a header that are read. No real chain of proxies is longer.
-const MOST: usize = 32;
+const MAX: usize = 32;
 
 /// The source of a request: an IPv4 address, or the /64 network of an IPv6 address, because one subscriber
 /// has at least that many addresses.
@@ -67,7 +67,7 @@ pub fn client(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> IpAddr {
 /// search at the proxy that sent it.
 fn walk(peer: IpAddr, chain: &[Option<IpAddr>], trusted: &Networks) -> IpAddr {
     let mut at = peer;
-    for entry in chain.iter().rev().take(MOST) {
+    for entry in chain.iter().rev().take(MAX) {
         match entry {
             Some(address) if trusted.contain(at) => at = *address,
             _ => break,

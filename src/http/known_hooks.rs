@@ -14,7 +14,7 @@ pub struct Hooks(Mutex<HashMap<String, Arc<Integration>>>);
 
 impl Hooks {
     /// The largest number of integrations in the cache.
-    const MOST: usize = 1_000;
+    const MAX: usize = 1_000;
 
     pub(super) fn known(&self, token: &str) -> Option<Arc<Integration>> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -28,7 +28,7 @@ impl Hooks {
             return;
         }
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= Self::MOST {
+        if known.len() >= Self::MAX {
             known.clear();
         }
         known.insert(token.to_owned(), integration.clone());

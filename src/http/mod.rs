@@ -48,7 +48,7 @@ pub use state::App;
 /// How long the headers of a request may take to arrive.
 const HEAD_WITHIN: Duration = Duration::from_secs(15);
 /// The largest number of connections of one server thread. Further connections wait to be accepted.
-const MOST_CONNECTIONS: usize = 4_096;
+const MAX_CONNECTIONS: usize = 4_096;
 
 /// Returns what the OpenAPI document describes, and the document: the API, the hooks, the heartbeats and the public paths.
 fn documented() -> (
@@ -115,7 +115,7 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
     })
     .shutdown_timeout(20)
     .client_request_timeout(HEAD_WITHIN)
-    .max_connections(MOST_CONNECTIONS)
+    .max_connections(MAX_CONNECTIONS)
     // The program listens for signals itself before it says that it serves. actix would begin only later.
     .disable_signals()
     .workers(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)));

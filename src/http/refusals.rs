@@ -26,20 +26,20 @@ use crate::db::Db;
 use crate::work::{Next, Service, Stop};
 
 /// The number of refusals of one address in one minute that get their normal answer. All others get a 429.
-const MOST: u64 = 100;
+const MAX: u64 = 100;
 /// The same number for the sign-in page, where a person types.
-const MOST_SIGN_INS: u64 = 20;
+const MAX_SIGN_INS: u64 = 20;
 /// The number of refusals of an integration's hook, from one address in one minute, that are one event each
 /// with its reason.
 const AT_ONCE: u64 = 20;
 /// The largest number of addresses that are counted separately. All others are counted together.
-const MOST_SOURCES: usize = 10_000;
+const MAX_SOURCES: usize = 10_000;
 /// The largest number of events of one minute in the trail: the addresses with the most refusals, and one
 /// event for all others.
-const MOST_EVENTS: usize = 200;
+const MAX_EVENTS: usize = 200;
 /// The largest number of different requests of an address in one minute that are named. All others are
 /// counted together.
-const MOST_TRIED: usize = 10;
+const MAX_TRIED: usize = 10;
 /// How often the table is checked for minutes that have passed.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -57,8 +57,8 @@ pub enum Door {
 impl Door {
     fn most(&self) -> u64 {
         match self {
-            Door::SignIn => MOST_SIGN_INS,
-            Door::Token | Door::Integration(_) => MOST,
+            Door::SignIn => MAX_SIGN_INS,
+            Door::Token | Door::Integration(_) => MAX,
         }
     }
 }
@@ -93,7 +93,7 @@ impl Count {
 
     fn add(&mut self, what: &str, times: u64) {
         self.unwritten += times;
-        if self.tried.len() >= MOST_TRIED && !self.tried.contains_key(what) {
+        if self.tried.len() >= MAX_TRIED && !self.tried.contains_key(what) {
             *self.tried.entry("other".to_owned()).or_default() += times;
         } else {
             *self.tried.entry(what.to_owned()).or_default() += times;
@@ -130,7 +130,7 @@ impl Table {
         let at = (key, count.minute);
         // If the trail is slow or cannot be written, the counts stay limited in number, and no refusal is
         // lost.
-        let at = if self.over.len() < MOST_SOURCES || self.over.contains_key(&at) {
+        let at = if self.over.len() < MAX_SOURCES || self.over.contains_key(&at) {
             at
         } else {
             ((None, at.0.1), 0)
@@ -202,7 +202,7 @@ impl Refusals {
         };
         let mut table = self.table();
         let key = (source, door);
-        let key = if table.open.len() < MOST_SOURCES || table.open.contains_key(&key) {
+        let key = if table.open.len() < MAX_SOURCES || table.open.contains_key(&key) {
             key
         } else {
             (None, Door::Token)
@@ -327,7 +327,7 @@ fn summaries(due: &[(Key, i64, Count)]) -> Vec<Event> {
             .cmp(&(one.unwritten, one.first))
             .then_with(|| one_key.cmp(other_key))
     });
-    let rest = merged.split_off(merged.len().min(MOST_EVENTS));
+    let rest = merged.split_off(merged.len().min(MAX_EVENTS));
     let mut events: Vec<Event> = merged
         .iter()
         .map(|((source, integration, _), count)| event(*source, *integration, count, None))

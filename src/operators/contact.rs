@@ -26,7 +26,7 @@ pub const EMAIL: &str = "email";
 pub const WEBHOOK: &str = "webhook";
 
 /// The largest number of operators.
-const MOST: i64 = 200;
+const MAX: i64 = 200;
 
 word_enum! {
     /// The format of a webhook.
@@ -305,9 +305,9 @@ pub fn create(tx: &mut Tx<'_>, new: NewOperator, policy: Policy) -> Result<Opera
         .filter(o::gone_at.is_null())
         .count()
         .get_result(tx.conn)?;
-    if held >= MOST {
+    if held >= MAX {
         return Err(Error::Conflict(format!(
-            "there are already {MOST} operators, and no more are \
+            "there are already {MAX} operators, and no more are \
         allowed"
         ))
         .code(Code::LimitReached));

@@ -33,29 +33,29 @@ pub struct Post {
 }
 
 /// Sends emails, one at a time.
-pub(super) enum Postman {
+pub(super) enum MailSender {
     Smtp(Box<smtp::Sender>),
     Outbox(PathBuf),
 }
 
-impl Postman {
+impl MailSender {
     pub fn new(exit: &Exit) -> Self {
         match exit {
-            Exit::Relay(relay) => Postman::Smtp(Box::new(smtp::Sender::new(relay.clone()))),
-            Exit::Outbox(directory) => Postman::Outbox(directory.clone()),
+            Exit::Relay(relay) => MailSender::Smtp(Box::new(smtp::Sender::new(relay.clone()))),
+            Exit::Outbox(directory) => MailSender::Outbox(directory.clone()),
         }
     }
 
     pub async fn deliver(&mut self, mail: &Mail) -> Outcome {
         match self {
-            Postman::Smtp(sender) => sender.deliver(mail).await,
-            Postman::Outbox(directory) => outbox::deliver(directory, mail).await,
+            MailSender::Smtp(sender) => sender.deliver(mail).await,
+            MailSender::Outbox(directory) => outbox::deliver(directory, mail).await,
         }
     }
 
     /// Closes the connection when there is nothing to send.
     pub async fn close(&mut self) {
-        if let Postman::Smtp(sender) = self
+        if let MailSender::Smtp(sender) = self
             && sender.is_open()
         {
             sender.close().await;

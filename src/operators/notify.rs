@@ -148,7 +148,7 @@ fn tell(tx: &mut Tx<'_>, operators: &[Operator], event: &Followed, known: &Known
         let facts = Facts::new(OperatorEvent::Opened, headline.clone());
         let key = format!("opened:{id}");
         for operator in wanting(OperatorEvent::Opened) {
-            outbox::put_opened(tx, operator, &key, &facts)?;
+            outbox::enqueue_opened(tx, operator, &key, &facts)?;
         }
         return Ok(());
     }
@@ -164,7 +164,7 @@ fn tell(tx: &mut Tx<'_>, operators: &[Operator], event: &Followed, known: &Known
             .unwrap_or_default();
         let key = format!("opened:{id}:{episode}");
         for operator in wanting(OperatorEvent::Opened) {
-            outbox::put_opened(tx, operator, &key, &facts)?;
+            outbox::enqueue_opened(tx, operator, &key, &facts)?;
         }
         return Ok(());
     }

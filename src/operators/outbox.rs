@@ -239,7 +239,7 @@ fn insert(
 ///
 /// The two kinds are apart, so that nobody hears late of a reopening because the incident, or another one, was opened
 /// a moment ago.
-pub(super) fn put_opened(tx: &mut Tx<'_>, operator: &Operator, key: &str, facts: &Facts) -> Result<()> {
+pub(super) fn enqueue_opened(tx: &mut Tx<'_>, operator: &Operator, key: &str, facts: &Facts) -> Result<()> {
     let about = About::Incident(Box::new(facts.clone()));
     for channel in operator.ways() {
         let of_kind = m::table

@@ -15,7 +15,7 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 
 /// The number of incidents that are examined in one step.
-const MOST: i64 = 500;
+const MAX: i64 = 500;
 
 /// An incident with an overdue update.
 #[derive(Clone, Debug, PartialEq, Eq, QueryableByName)]
@@ -46,7 +46,7 @@ pub fn all(conn: &mut Conn, every: Duration, now: Timestamp) -> Result<Vec<Overd
          THEN e.reopened_at ELSE n.queued_at END) <= $1 ORDER BY 3 DESC LIMIT $2"
     ))
     .bind::<BigInt, _>(now.minus(every))
-    .bind::<BigInt, _>(MOST)
+    .bind::<BigInt, _>(MAX)
     .load(conn)?)
 }
 

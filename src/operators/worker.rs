@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::mail::{Post, Postman};
+use super::mail::{MailSender, Post};
 use super::outbox::{self, Claimed};
 use super::{ACTOR, contact, notify, syncs, webhook};
 use crate::audit::Actor;
@@ -71,7 +71,7 @@ pub fn start(supervisor: &mut Supervisor, setup: Setup) {
     supervisor.start(
         Mails {
             db: db.clone(),
-            postman: Some(Postman::new(&post.exit)),
+            mail_sender: Some(MailSender::new(&post.exit)),
             post,
             public_url: public_url.clone(),
         },
@@ -200,7 +200,7 @@ struct Mails {
     post: Post,
     public_url: String,
     /// The connection to the mail server. None after an email was interrupted.
-    postman: Option<Postman>,
+    mail_sender: Option<MailSender>,
 }
 
 impl Service for Mails {
@@ -209,7 +209,7 @@ impl Service for Mails {
 
     async fn step(&mut self, _: bool, stop: &Stop) -> Result<Next> {
         let claimed = claim(&self.db, contact::EMAIL, 1).await?;
-        let Some(postman) = self.postman.as_mut().filter(|_| !claimed.is_empty()) else {
+        let Some(mail_sender) = self.mail_sender.as_mut().filter(|_| !claimed.is_empty()) else {
             return Ok(Next::Wait);
         };
         for one in claimed {
@@ -227,9 +227,11 @@ impl Service for Mails {
                 Some(Err(error)) => Some(Outcome::Failed(error.to_string())),
                 Some(Ok(mail)) => {
                     let attempt = async {
-                        timeout(MAIL, postman.deliver(&mail)).await.unwrap_or_else(|_| {
-                            Outcome::Retry(None, "the mail server did not end in time".to_owned())
-                        })
+                        timeout(MAIL, mail_sender.deliver(&mail))
+                            .await
+                            .unwrap_or_else(|_| {
+                                Outcome::Retry(None, "the mail server did not end in time".to_owned())
+                            })
                     };
                     unless_stopped(stop, attempt).await
                 }
@@ -239,7 +241,7 @@ impl Service for Mails {
                 None => {
                     give_back(&self.db, one).await;
                     // SMTP cannot end a session in the middle of an email.
-                    self.postman = None;
+                    self.mail_sender = None;
                     return Ok(Next::Wait);
                 }
             }
@@ -248,9 +250,9 @@ impl Service for Mails {
     }
 
     async fn finish(&mut self) {
-        if let Some(mut postman) = self.postman.take() {
+        if let Some(mut mail_sender) = self.mail_sender.take() {
             // Do not wait for a mail server that does not answer.
-            let _ = timeout(GRACE, postman.close()).await;
+            let _ = timeout(GRACE, mail_sender.close()).await;
         }
     }
 }

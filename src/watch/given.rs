@@ -110,7 +110,7 @@ const NOT_GIVEN: [&str; 8] = [
     "upgrade",
     "expect",
 ];
-const MOST_HEADERS: usize = 20;
+const MAX_HEADERS: usize = 20;
 const LONGEST: usize = 4_096;
 
 pub(super) fn check(conn: &mut Conn, new: &NewCheck, policy: Policy) -> Result<()> {
@@ -171,11 +171,8 @@ pub(super) fn check(conn: &mut Conn, new: &NewCheck, policy: Policy) -> Result<(
     check_range(errors, "/timeout_seconds", new.timeout_seconds, 1, longest);
     check_range(errors, "/failures", new.failures, 1, 100);
     check_range(errors, "/recoveries", new.recoveries, 1, 100);
-    if new.headers.len() > MOST_HEADERS {
-        errors.push(FieldError::at(
-            "/headers",
-            format!("are more than {MOST_HEADERS}"),
-        ));
+    if new.headers.len() > MAX_HEADERS {
+        errors.push(FieldError::at("/headers", format!("are more than {MAX_HEADERS}")));
     }
     for (name, value) in &new.headers {
         let pointer = format!("/headers/{}", name.replace('~', "~0").replace('/', "~1"));

@@ -37,7 +37,7 @@ use crate::incident::{Severity, timeline};
 /// somebody closed its incident too early.
 const AGAIN: Duration = Duration::from_secs(300);
 /// The number of resources that one check or heartbeat can name.
-const MOST_RESOURCES: usize = 1_000;
+const MAX_RESOURCES: usize = 1_000;
 
 /// The two kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,8 +158,8 @@ fn release(tx: &mut Tx<'_>, alarm: &Alarm<'_>) -> Result<()> {
 
 /// Adds an error for each resource that the directory does not know.
 fn check_resources(conn: &mut Conn, resources: &[ResourceRef], errors: &mut Vec<FieldError>) -> Result<()> {
-    if resources.len() > MOST_RESOURCES {
-        let detail = format!("has more than {MOST_RESOURCES} resources");
+    if resources.len() > MAX_RESOURCES {
+        let detail = format!("has more than {MAX_RESOURCES} resources");
         errors.push(FieldError::at("/resources", detail));
         return Ok(());
     }

@@ -28,7 +28,7 @@ use crate::work::{Next, Service, Stop};
 /// The number of requests that run at the same time.
 const AT_ONCE: usize = 32;
 /// The number of bytes of an answer that are read.
-const MOST_READ: usize = 256 * 1024;
+const MAX_READ: usize = 256 * 1024;
 /// The number of redirects that are followed, if the check follows redirects.
 const REDIRECTS: usize = 5;
 /// If heartbeats could not be examined for this long, beats may have been lost too. All heartbeats then get a
@@ -157,7 +157,7 @@ async fn ask(conditions: Arc<Conditions>, client: Arc<Client>, due: Due) {
         url: given.url.clone(),
         headers: given.headers.clone().into_iter().collect(),
         patience: Duration::from_secs(given.timeout_seconds.unsigned_abs()),
-        most: MOST_READ,
+        most: MAX_READ,
         redirects: if given.follow_redirects { REDIRECTS } else { 0 },
     };
     let seen = client.look(&look).await;

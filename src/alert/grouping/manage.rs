@@ -15,7 +15,7 @@ use crate::db::schema::alert_rules as r;
 use crate::db::{Conn, dialect};
 
 /// The number of alert rules that can exist at the same time.
-const MOST: i64 = 500;
+const MAX: i64 = 500;
 
 fn mark(rule: &AlertRule) -> Value {
     json!({
@@ -54,9 +54,9 @@ pub fn create(tx: &mut Tx<'_>, new: &NewAlertRule) -> Result<AlertRule> {
             .select(diesel::dsl::max(r::position))
             .first(tx.conn)?,
     );
-    if held >= MOST {
+    if held >= MAX {
         return Err(Error::Conflict(format!(
-            "there are already {MOST} alert rules, and no more are \
+            "there are already {MAX} alert rules, and no more are \
         allowed"
         ))
         .code(Code::LimitReached));
@@ -169,7 +169,7 @@ pub fn delete(tx: &mut Tx<'_>, id: &AlertRuleId) -> Result<()> {
 /// `Invalid` if the list does not contain each rule exactly once.
 pub fn order(tx: &mut Tx<'_>, ids: &[AlertRuleId]) -> Result<Vec<AlertRule>> {
     dialect::lock_intake(tx.conn)?;
-    let before = list(tx.conn, None, MOST)?;
+    let before = list(tx.conn, None, MAX)?;
     let mut errors = Vec::new();
     for (index, id) in ids.iter().enumerate() {
         let at = format!("/rules/{index}");
@@ -204,5 +204,5 @@ pub fn order(tx: &mut Tx<'_>, ids: &[AlertRuleId]) -> Result<Vec<AlertRule>> {
             .before(json!(before.iter().map(|rule| &rule.id).collect::<Vec<_>>()))
             .after(json!(ids)),
     );
-    list(tx.conn, None, MOST)
+    list(tx.conn, None, MAX)
 }

@@ -97,7 +97,7 @@ pub struct AlertRule {
 /// The number of fields that can form a group.
 const MAX_FIELDS: usize = 20;
 /// The number of severities that a rule can map, and of resources that it can name.
-pub(super) const MOST: usize = 500;
+pub(super) const MAX: usize = 500;
 /// The longest time for `reopen_within`: 30 days, in seconds.
 const LONGEST_REOPENING: i64 = 30 * 24 * 3600;
 
@@ -145,7 +145,7 @@ impl NewAlertRule {
                 wrong(&format!("group_by/{index}"), "is listed twice");
             }
         }
-        if self.severity.len() > MOST {
+        if self.severity.len() > MAX {
             wrong("severity", "has more than 500 severities");
         }
         if let Some(word) = self.severity.keys().find(|word| {
@@ -157,7 +157,7 @@ impl NewAlertRule {
                 "is not a valid severity: it is empty, has more than 100 characters, or contains a control character",
             );
         }
-        if self.resources.len() > MOST {
+        if self.resources.len() > MAX {
             wrong("resources", "has more than 500 resources");
         }
         if !(0..=LONGEST_REOPENING).contains(&self.reopen_within) {
@@ -205,8 +205,8 @@ pub(in crate::alert) fn check_resources(
     pointer: &str,
     resources: &[ResourceRef],
 ) -> Result<()> {
-    let known = resource::keys(conn, &resources.iter().take(MOST).collect::<Vec<_>>())?;
-    for (index, at) in resources.iter().take(MOST).enumerate() {
+    let known = resource::keys(conn, &resources.iter().take(MAX).collect::<Vec<_>>())?;
+    for (index, at) in resources.iter().take(MAX).enumerate() {
         if !known.contains_key(at) {
             let detail = format!("{at} is not in the directory");
             check

@@ -8,9 +8,9 @@ use diesel::prelude::*;
 use serde_json::json;
 
 use super::ahead::Ahead;
-use super::ground::Judged;
+use super::ground::RuleDecision;
 use super::memory::Known;
-use super::place::{Fate, fate};
+use super::place::{Placement, placement};
 use super::row::{NewRow, title};
 use super::work::{Named, Work};
 use crate::alert::Status;
@@ -37,38 +37,40 @@ impl<'b> Work<'b> {
     ) -> Result<Option<IncidentId>> {
         let (ground, hit) = ahead.hit(index)?;
         let subject = Subject { integration, alert };
-        let judged = ground.judge(tx.conn, &mut self.memory, tx.now, subject, hit)?;
+        let decision = ground.judge(tx.conn, &mut self.memory, tx.now, subject, hit)?;
         let known = self
             .memory
             .alert(tx.conn, integration.id.as_str(), &alert.fingerprint)?;
-        if judged.silenced() {
+        if decision.silenced() {
             self.outcome().silenced += 1;
         }
-        let fate = fate(tx.conn, &mut self.memory, tx.now, &judged, known.as_ref())?;
-        let (incident, returns) = match &fate {
-            Fate::Repeats(incident) => {
+        let placement = placement(tx.conn, &mut self.memory, tx.now, &decision, known.as_ref())?;
+        let (incident, returns) = match &placement {
+            Placement::Repeats(incident) => {
                 if let Some(known) = known {
-                    self.repeat(tx, integration, alert, &judged, known)?;
+                    self.repeat(tx, integration, alert, &decision, known)?;
                 }
                 self.attach(&incident.id);
                 return Ok(Some(incident.id.clone()));
             }
-            Fate::Records => {
+            Placement::Records => {
                 match known {
-                    Some(known) if known.recorded() => self.repeat(tx, integration, alert, &judged, known)?,
+                    Some(known) if known.recorded() => {
+                        self.repeat(tx, integration, alert, &decision, known)?
+                    }
                     known => {
                         self.leave(tx, known)?;
-                        self.insert(tx, integration, alert, &judged, None)?;
+                        self.insert(tx, integration, alert, &decision, None)?;
                     }
                 }
                 return Ok(None);
             }
-            Fate::Joins { incident, .. } => (incident.id.clone(), true),
-            Fate::Reopens(incident) => {
-                self.reopen(tx, &judged, &incident.id, alert)?;
+            Placement::Joins { incident, .. } => (incident.id.clone(), true),
+            Placement::Reopens(incident) => {
+                self.reopen(tx, &decision, &incident.id, alert)?;
                 (incident.id.clone(), false)
             }
-            Fate::Opens(earlier) => (self.open(tx, &judged, alert, earlier.as_ref())?, false),
+            Placement::Opens(earlier) => (self.open(tx, &decision, alert, earlier.as_ref())?, false),
         };
         // Whether this problem was not in the incident before.
         let last = known
@@ -77,7 +79,7 @@ impl<'b> Work<'b> {
         let new = last != Some(&incident);
         match known.as_ref() {
             Some(recorded) if recorded.recorded() => {
-                self.adopt(tx, integration, alert, &judged, recorded, &incident)?;
+                self.adopt(tx, integration, alert, &decision, recorded, &incident)?;
             }
             known => {
                 let returning = known.is_some();
@@ -85,14 +87,14 @@ impl<'b> Work<'b> {
                 if returns {
                     self.fires_again(tx, &incident, returning)?;
                 }
-                self.insert(tx, integration, alert, &judged, Some(&incident))?;
+                self.insert(tx, integration, alert, &decision, Some(&incident))?;
             }
         }
-        self.group(tx, &judged, &incident, &fate)?;
-        self.joins_source_group(tx, &judged, integration, alert, &incident, (&fate, new))?;
-        match fate {
-            Fate::Opens(_) => self.outcome().opened.push(incident.clone()),
-            Fate::Reopens(_) => self.outcome().reopened.push(incident.clone()),
+        self.group(tx, &decision, &incident, &placement)?;
+        self.joins_source_group(tx, &decision, integration, alert, &incident, (&placement, new))?;
+        match placement {
+            Placement::Opens(_) => self.outcome().opened.push(incident.clone()),
+            Placement::Reopens(_) => self.outcome().reopened.push(incident.clone()),
             _ => self.attach(&incident),
         }
         Ok(Some(incident))
@@ -109,7 +111,7 @@ impl<'b> Work<'b> {
     fn open(
         &mut self,
         tx: &mut Tx<'_>,
-        judged: &Judged<'_>,
+        decision: &RuleDecision<'_>,
         alert: &Alert,
         earlier: Option<&incident::Standing>,
     ) -> Result<IncidentId> {
@@ -117,7 +119,7 @@ impl<'b> Work<'b> {
             tx,
             &NewIncident {
                 title: title(alert),
-                severity: judged.severity,
+                severity: decision.severity,
                 summary: None,
                 started_at: Some(alert.started_at.unwrap_or(tx.now).min(tx.now)),
                 detected_at: None,
@@ -142,8 +144,14 @@ impl<'b> Work<'b> {
         Ok(incident.id)
     }
 
-    fn reopen(&mut self, tx: &mut Tx<'_>, judged: &Judged<'_>, id: &IncidentId, alert: &Alert) -> Result<()> {
-        let rule = judged.rule.map_or("", |rule| rule.rule.name.as_str());
+    fn reopen(
+        &mut self,
+        tx: &mut Tx<'_>,
+        decision: &RuleDecision<'_>,
+        id: &IncidentId,
+        alert: &Alert,
+    ) -> Result<()> {
+        let rule = decision.rule.map_or("", |rule| rule.rule.name.as_str());
         let change = StatusChange {
             status: incident::Status::Investigating,
             message: Some(format!(
@@ -162,11 +170,11 @@ impl<'b> Work<'b> {
     fn group(
         &mut self,
         tx: &mut Tx<'_>,
-        judged: &Judged<'_>,
+        decision: &RuleDecision<'_>,
         incident: &IncidentId,
-        fate: &Fate,
+        placement: &Placement,
     ) -> Result<()> {
-        if let (Some(rule), Some(group)) = (judged.rule, &judged.group) {
+        if let (Some(rule), Some(group)) = (decision.rule, &decision.group) {
             let held = self.memory.group(tx.conn, &group.key)?;
             let own = held.iter().find(|(of, _)| *of == rule.rule.id);
             let other = match own {
@@ -190,7 +198,10 @@ impl<'b> Work<'b> {
                 self.memory.set_group(&group.key, &rule.rule.id, incident);
             }
             let name = &rule.rule.name;
-            if matches!(fate, Fate::Opens(_) | Fate::Joins { grouped: true, .. }) {
+            if matches!(
+                placement,
+                Placement::Opens(_) | Placement::Joins { grouped: true, .. }
+            ) {
                 let text = format!(
                     "The alert rule \u{201c}{name}\u{201d} groups alerts in this incident: {}",
                     group.in_words()
@@ -198,7 +209,7 @@ impl<'b> Work<'b> {
                 self.say_once(tx, incident, &text)?;
             }
         }
-        if let Some(quiet) = judged.quiet.filter(|_| judged.in_maintenance()) {
+        if let Some(quiet) = decision.quiet.filter(|_| decision.in_maintenance()) {
             let text = format!(
                 "Alerts arrived during the maintenance window \u{201c}{}\u{201d}",
                 quiet.name
@@ -218,12 +229,18 @@ impl<'b> Work<'b> {
         Ok(())
     }
 
-    fn names(&mut self, alert: &'b Alert, judged: &Judged<'_>, id: &AlertId, incident: Option<&IncidentId>) {
+    fn names(
+        &mut self,
+        alert: &'b Alert,
+        decision: &RuleDecision<'_>,
+        id: &AlertId,
+        incident: Option<&IncidentId>,
+    ) {
         self.named.push(Named {
             alert,
             id: id.clone(),
             incident: incident.cloned(),
-            chains: judged.chains.clone(),
+            chains: decision.chains.clone(),
             outcome: self.outcomes.len() - 1,
         });
     }
@@ -234,10 +251,10 @@ impl<'b> Work<'b> {
         tx: &mut Tx<'_>,
         integration: &'b Integration,
         alert: &'b Alert,
-        judged: &Judged<'_>,
+        decision: &RuleDecision<'_>,
         mut known: Known,
     ) -> Result<()> {
-        let notes: Vec<&String> = alert.notes.iter().chain(judged.notes).collect();
+        let notes: Vec<&String> = alert.notes.iter().chain(decision.notes).collect();
         if !notes.is_empty() {
             self.insert_fresh(tx)?;
             diesel::update(a::table.find(known.id.as_str()))
@@ -255,10 +272,10 @@ impl<'b> Work<'b> {
         again.times += 1;
         again.total = known.repeats;
         again.incident = known.incident.clone();
-        again.quiet = judged.quiet.map(|quiet| quiet.id.clone());
+        again.quiet = decision.quiet.map(|quiet| quiet.id.clone());
         let (id, incident) = (known.id.clone(), known.incident.clone());
         self.remember(integration, alert, known);
-        self.names(alert, judged, &id, incident.as_ref());
+        self.names(alert, decision, &id, incident.as_ref());
         Ok(())
     }
 
@@ -280,7 +297,7 @@ impl<'b> Work<'b> {
         tx: &mut Tx<'_>,
         integration: &'b Integration,
         alert: &'b Alert,
-        judged: &Judged<'_>,
+        decision: &RuleDecision<'_>,
         recorded: &Known,
         incident: &IncidentId,
     ) -> Result<()> {
@@ -297,9 +314,9 @@ impl<'b> Work<'b> {
                 a::incident_id.eq(incident.as_str()),
                 a::repeats.eq(a::repeats + 1),
                 a::last_received_at.eq(tx.now),
-                a::rule_id.eq(judged.rule.map(|rule| rule.rule.id.as_str())),
-                a::group_shown.eq(judged.group.as_ref().map(|group| group.shown.to_string())),
-                a::quiet_id.eq(judged.quiet.map(|quiet| quiet.id.as_str())),
+                a::rule_id.eq(decision.rule.map(|rule| rule.rule.id.as_str())),
+                a::group_shown.eq(decision.group.as_ref().map(|group| group.shown.to_string())),
+                a::quiet_id.eq(decision.quiet.map(|quiet| quiet.id.as_str())),
                 a::event_at.eq(known.event_at),
                 a::event_seen_at.eq(known.event_seen_at),
                 a::recorded_why.eq(None::<String>),
@@ -317,12 +334,12 @@ impl<'b> Work<'b> {
         tx.record(
             Event::new(Action::AlertReceived, "alert", known.id.as_str())
                 .incident(incident)
-                .after(json!({"recorded_before": true, "repeats": known.repeats, "rule": judged.rule.map(|rule| &rule.rule.id)})),
+                .after(json!({"recorded_before": true, "repeats": known.repeats, "rule": decision.rule.map(|rule| &rule.rule.id)})),
         );
         // The incident counts all messages of the alert: the earlier ones that were only recorded, and this
         // one.
         self.count(Some(incident), 1, known.repeats + 1);
-        self.names(alert, judged, &known.id, Some(incident));
+        self.names(alert, decision, &known.id, Some(incident));
         self.remember(integration, alert, known);
         Ok(())
     }
@@ -332,7 +349,7 @@ impl<'b> Work<'b> {
         tx: &mut Tx<'_>,
         integration: &'b Integration,
         alert: &'b Alert,
-        judged: &Judged<'_>,
+        decision: &RuleDecision<'_>,
         incident: Option<&IncidentId>,
     ) -> Result<()> {
         let last = self
@@ -340,10 +357,10 @@ impl<'b> Work<'b> {
             .alert(tx.conn, integration.id.as_str(), &alert.fingerprint)?;
         let event = last.as_ref().map(Known::last_event).unwrap_or_default();
         let event = event.after(true, alert.event_at, tx.now);
-        let row = NewRow::of(tx.now, integration, alert, incident, Some(judged), event)?;
+        let row = NewRow::of(tx.now, integration, alert, incident, Some(decision), event)?;
         tx.record(row.event(integration, alert));
         self.count(incident, 1, 1);
-        self.names(alert, judged, &row.id, incident);
+        self.names(alert, decision, &row.id, incident);
         let known = Known {
             id: row.id.clone(),
             firing: alert.firing,

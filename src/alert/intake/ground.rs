@@ -24,7 +24,7 @@ use crate::directory::ResourceRef;
 use crate::incident::Severity;
 
 /// The number of notes on one alert about conditions that did not examine it.
-const MOST_NOTES: usize = 10;
+const MAX_NOTES: usize = 10;
 /// The counter of the changes of alert rules, silences and maintenance windows.
 const VERSION: &str = "alert_conditions";
 /// How long a read state can be used. It contains what has not ended when it was read, so it grows old without a
@@ -101,7 +101,7 @@ pub(in crate::alert) struct Hit {
 }
 
 /// The decision about one alert.
-pub(in crate::alert) struct Judged<'g> {
+pub(in crate::alert) struct RuleDecision<'g> {
     /// The first alert rule that matches.
     pub rule: Option<&'g grouping::Ready>,
     /// The group by that rule. Without a rule, the group that the sender put the alert in.
@@ -118,7 +118,7 @@ pub(in crate::alert) struct Judged<'g> {
     pub notes: &'g [String],
 }
 
-impl Judged<'_> {
+impl RuleDecision<'_> {
     /// Returns whether a silence covers the alert.
     pub fn silenced(&self) -> bool {
         self.quiet.is_some_and(|quiet| quiet.kind == Kind::Silence)
@@ -242,7 +242,7 @@ impl Ground {
         now: Timestamp,
         subject: Subject<'_>,
         hit: &'g Hit,
-    ) -> Result<Judged<'g>> {
+    ) -> Result<RuleDecision<'g>> {
         let Subject { integration, alert } = subject;
         let rule = hit.rule.and_then(|index| self.rules.get(index));
         let mut chains = rules::chains(&integration.resource_rules, alert);
@@ -272,7 +272,7 @@ impl Ground {
             quiet = Some(&one.quiet);
             break;
         }
-        Ok(Judged {
+        Ok(RuleDecision {
             group: match rule {
                 Some(rule) => Some(rule.group(subject)),
                 None => alert
@@ -311,7 +311,7 @@ impl Ground {
         });
         rules
             .chain(quiets)
-            .take(MOST_NOTES)
+            .take(MAX_NOTES)
             .map(|(what, name, field)| {
                 let (name, field) = (one_line(name, 100), one_line(field, 100));
                 format!(

@@ -9,12 +9,12 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::incident::{Standing, Status};
 
-use super::ground::Judged;
+use super::ground::RuleDecision;
 use super::memory::{Known, Memory};
 
 /// The placement of an alert that fires.
 #[derive(Clone, Debug)]
-pub(in crate::alert) enum Fate {
+pub(in crate::alert) enum Placement {
     /// The alert already fires in this open incident.
     Repeats(Standing),
     /// The alert joins an open incident.
@@ -38,13 +38,13 @@ fn open(standing: &Standing) -> bool {
 }
 
 /// Decides the placement of an alert that fires.
-pub(in crate::alert) fn fate(
+pub(in crate::alert) fn placement(
     conn: &mut Conn,
     memory: &mut Memory,
     now: Timestamp,
-    judged: &Judged<'_>,
+    decision: &RuleDecision<'_>,
     known: Option<&Known>,
-) -> Result<Fate> {
+) -> Result<Placement> {
     let last = known.and_then(|known| known.incident.as_ref().or(known.before.as_ref()));
     let own = match last {
         Some(incident) => Some(memory.incident(conn, incident)?),
@@ -53,38 +53,38 @@ pub(in crate::alert) fn fate(
     let own_open = own.clone().filter(open);
     let there = known.is_some_and(|known| known.firing && known.incident.is_some());
     if let Some(incident) = own_open.clone().filter(|_| there) {
-        return Ok(Fate::Repeats(incident));
+        return Ok(Placement::Repeats(incident));
     }
-    if judged.silenced() || judged.policy == Policy::Record {
-        return Ok(Fate::Records);
+    if decision.silenced() || decision.policy == Policy::Record {
+        return Ok(Placement::Records);
     }
     if let Some(incident) = own_open {
-        return Ok(Fate::Joins {
+        return Ok(Placement::Joins {
             incident,
             grouped: false,
         });
     }
     let mut last = None;
-    if let (None, Some(group)) = (judged.rule, &judged.group)
+    if let (None, Some(group)) = (decision.rule, &decision.group)
         && let Some(incident) = memory.source_group(conn, &group.key)?
     {
         let incident = memory.incident(conn, &incident)?;
         if open(&incident) {
-            return Ok(Fate::Joins {
+            return Ok(Placement::Joins {
                 incident,
                 grouped: true,
             });
         }
         last = Some(incident);
     }
-    if let (Some(rule), Some(group)) = (judged.rule, &judged.group) {
+    if let (Some(rule), Some(group)) = (decision.rule, &decision.group) {
         for (of, incident) in memory.group(conn, &group.key)? {
-            if judged.policy == Policy::Open && of != rule.rule.id {
+            if decision.policy == Policy::Open && of != rule.rule.id {
                 continue;
             }
             let incident = memory.incident(conn, &incident)?;
             if open(&incident) {
-                return Ok(Fate::Joins {
+                return Ok(Placement::Joins {
                     incident,
                     grouped: true,
                 });
@@ -92,10 +92,10 @@ pub(in crate::alert) fn fate(
             last = last.or(Some(incident));
         }
     }
-    if judged.in_maintenance() || judged.policy == Policy::Attach {
-        return Ok(Fate::Records);
+    if decision.in_maintenance() || decision.policy == Policy::Attach {
+        return Ok(Placement::Records);
     }
-    let within = judged.rule.map_or(0, |rule| rule.rule.reopen_within);
+    let within = decision.rule.map_or(0, |rule| rule.rule.reopen_within);
     let flaps = |closed: &Standing| {
         within > 0
             && closed
@@ -103,7 +103,7 @@ pub(in crate::alert) fn fate(
                 .is_some_and(|at| now.seconds_since(at) <= within)
     };
     Ok(match own {
-        Some(closed) if flaps(&closed) => Fate::Reopens(closed),
-        own => Fate::Opens(own.or(last)),
+        Some(closed) if flaps(&closed) => Placement::Reopens(closed),
+        own => Placement::Opens(own.or(last)),
     })
 }

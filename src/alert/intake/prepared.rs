@@ -12,7 +12,7 @@ use crate::base::error::{Error, Result};
 use crate::base::id::IntegrationId;
 
 /// The number of rounds of a transaction that stores alerts of its own. Each alert can need several.
-const MOST_ROUNDS: usize = 10;
+const MAX_ROUNDS: usize = 10;
 
 /// A batch with which the conditions have to be matched before the transaction can store it.
 pub(super) struct Wanted {
@@ -97,7 +97,7 @@ where
         });
         let (work, given) = (work.clone(), prepared.clone());
         let done = conditions.db().write(actor, move |tx| work(tx, &given)).await;
-        let Some(wanted) = prepared.take_wanted().filter(|_| round < MOST_ROUNDS) else {
+        let Some(wanted) = prepared.take_wanted().filter(|_| round < MAX_ROUNDS) else {
             return done;
         };
         round += 1;

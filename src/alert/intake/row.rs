@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use serde_json::json;
 
-use super::ground::Judged;
+use super::ground::RuleDecision;
 use crate::alert::Status;
 use crate::alert::integration::Integration;
 use crate::alert::order::LastEvent;
@@ -62,7 +62,7 @@ impl NewRow {
         integration: &Integration,
         alert: &Alert,
         incident: Option<&IncidentId>,
-        judged: Option<&Judged<'_>>,
+        decision: Option<&RuleDecision<'_>>,
         event: LastEvent,
     ) -> Result<Self> {
         let status = if alert.firing {
@@ -79,11 +79,11 @@ impl NewRow {
             .take(crate::base::check::MAX_TEXT)
             .filter(|c| *c != '\0')
             .collect();
-        let unseen = judged.into_iter().flat_map(|judged| judged.notes);
+        let unseen = decision.into_iter().flat_map(|decision| decision.notes);
         let notes: Vec<&String> = alert.notes.iter().chain(unseen).collect();
-        let rule = judged.and_then(|judged| judged.rule);
-        let group = judged.and_then(|judged| judged.group.as_ref());
-        let quiet = judged.and_then(|judged| judged.quiet);
+        let rule = decision.and_then(|decision| decision.rule);
+        let group = decision.and_then(|decision| decision.group.as_ref());
+        let quiet = decision.and_then(|decision| decision.quiet);
         Ok(NewRow {
             id: AlertId::new(now),
             integration_id: integration.id.clone(),

@@ -6,8 +6,8 @@
 use diesel::prelude::*;
 use serde_json::json;
 
-use super::ground::Judged;
-use super::place::Fate;
+use super::ground::RuleDecision;
+use super::place::Placement;
 use super::row::title;
 use super::work::{Grown, Work};
 use crate::alert::integration::Integration;
@@ -58,13 +58,13 @@ impl Work<'_> {
     pub(super) fn joins_source_group(
         &mut self,
         tx: &mut Tx<'_>,
-        judged: &Judged<'_>,
+        decision: &RuleDecision<'_>,
         integration: &Integration,
         alert: &Alert,
         incident: &IncidentId,
-        (fate, mut new): (&Fate, bool),
+        (placement, mut new): (&Placement, bool),
     ) -> Result<()> {
-        let (None, Some(group)) = (judged.rule, &judged.group) else {
+        let (None, Some(group)) = (decision.rule, &decision.group) else {
             return Ok(());
         };
         let held = self.memory.source_group(tx.conn, &group.key)?;
@@ -78,7 +78,7 @@ impl Work<'_> {
             let shown = incident::get(tx.conn, incident)?.title;
             let names = json!([name(alert)]).to_string();
             let mut alerts = 0;
-            if !matches!(fate, Fate::Opens(_)) {
+            if !matches!(placement, Placement::Opens(_)) {
                 // The group comes to an incident that has alerts, also this one. They are counted once for the group.
                 self.insert_fresh(tx)?;
                 alerts = count(tx.conn, incident)?;
@@ -106,7 +106,7 @@ impl Work<'_> {
                 .execute(c))?;
             self.memory.set_source_group(&group.key, incident);
         }
-        if matches!(fate, Fate::Joins { grouped: true, .. }) {
+        if matches!(placement, Placement::Joins { grouped: true, .. }) {
             let text = format!("The sender groups alerts: {}", group.in_words());
             self.say_once(tx, incident, &text)?;
         }

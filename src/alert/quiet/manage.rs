@@ -23,9 +23,9 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 /// The longest duration of each occurrence of a maintenance window with a schedule, in seconds: one week.
 const LONGEST_TURN: i64 = 7 * 24 * 3600;
 /// The number of resources that one maintenance window can name.
-const MOST: usize = 500;
+const MAX: usize = 500;
 /// The number of silences and maintenance windows that can exist at the same time without having ended.
-const MOST_OPEN: i64 = 1_000;
+const MAX_OPEN: i64 = 1_000;
 
 fn check_times(check: &mut Check, from: Timestamp, until: Timestamp, now: Timestamp) {
     let wrong = if until <= from {
@@ -104,7 +104,7 @@ pub fn check_window(conn: &mut Conn, new: &NewWindow, now: Timestamp) -> Result<
         let detail = "give matchers or resources, because the window would otherwise apply to every alert";
         check.errors.push(FieldError::at("/matchers", detail));
     }
-    if new.resources.len() > MOST {
+    if new.resources.len() > MAX {
         check
             .errors
             .push(FieldError::at("/resources", "has more than 500 resources"));
@@ -170,10 +170,9 @@ fn insert(tx: &mut Tx<'_>, quiet: Quiet) -> Result<Quiet> {
         .filter(q::ends_at.gt(tx.now))
         .count()
         .get_result(tx.conn)?;
-    if open >= MOST_OPEN {
-        let detail = format!(
-            "there are already {MOST_OPEN} silences and maintenance windows, and no more are allowed"
-        );
+    if open >= MAX_OPEN {
+        let detail =
+            format!("there are already {MAX_OPEN} silences and maintenance windows, and no more are allowed");
         return Err(Error::Conflict(detail).code(Code::LimitReached));
     }
     diesel::insert_into(q::table)

@@ -13,7 +13,7 @@ use crate::alert::order::EventTime;
 use crate::base::time::Timestamp;
 
 /// The number of records of one body that are read.
-const MOST: usize = 1_000;
+const MAX: usize = 1_000;
 
 /// Parses a request.
 ///
@@ -33,7 +33,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         return Ok(batch);
     };
     let records = records.items();
-    if records.is_empty() || records.len() > MOST {
+    if records.is_empty() || records.len() > MAX {
         return Err(doc.wrong("Records", "must be an array of 1 to 1,000 records"));
     }
     let mut batch = Batch::default();

@@ -15,7 +15,7 @@ use super::{Request, times};
 use crate::alert::order::EventTime;
 
 /// The number of events in one batch.
-const MOST: usize = 10_000;
+const MAX: usize = 10_000;
 
 /// Parses a request.
 ///
@@ -38,7 +38,7 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
     if items.is_empty() {
         return Ok(Batch::ignored("a batch without events"));
     }
-    if items.len() > MOST {
+    if items.len() > MAX {
         return Err(doc.wrong("", "has more than 10,000 events"));
     }
     items

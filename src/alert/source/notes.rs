@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 
 /// The number of notes on one body.
-const MOST: usize = 20;
+const MAX: usize = 20;
 
 thread_local! {
     static NOTES: RefCell<Option<Vec<Note>>> = const { RefCell::new(None) };
@@ -22,7 +22,7 @@ pub(super) struct Note {
 /// Adds a note that a detail is left out.
 pub(super) fn note(at: &str, reason: &str) {
     NOTES.with_borrow_mut(|notes| {
-        if let Some(notes) = notes.as_mut().filter(|notes| notes.len() < MOST) {
+        if let Some(notes) = notes.as_mut().filter(|notes| notes.len() < MAX) {
             notes.push(Note {
                 at: at.to_owned(),
                 reason: crate::base::text::one_line(reason, 200),

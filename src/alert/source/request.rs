@@ -36,8 +36,8 @@ pub const REDACTED: &str = "[secret]";
 pub const TOKENS: [&str; 4] = ["token", "access_token", "auth_token", "secret"];
 
 /// The number of parts of a multipart form that are read, and the number of bytes of their names and texts.
-const MOST_PARTS: usize = 1_000;
-const MOST_BYTES: usize = 1024 * 1024;
+const MAX_PARTS: usize = 1_000;
+const MAX_BYTES: usize = 1024 * 1024;
 
 /// A request to a hook.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -171,11 +171,11 @@ impl Request {
         };
         // A boundary stands at the beginning of a line. Within a line it is part of the text.
         let text = format!("\n{text}");
-        let mut left = MOST_BYTES;
+        let mut left = MAX_BYTES;
         let mut found = Vec::new();
         let delimiter = format!("\n--{boundary}");
         let mut parts = text.split(&delimiter).skip(1).peekable();
-        for _ in 0..MOST_PARTS {
+        for _ in 0..MAX_PARTS {
             let Some(part) = parts.next() else { break };
             // Without a boundary behind it, the last part is read only if its last line is whole.
             let part = match parts.peek() {

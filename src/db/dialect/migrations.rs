@@ -15,7 +15,7 @@ const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
 /// How long a process waits for another one that migrates.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Applies the missing migrations and returns their names.
 ///
@@ -30,7 +30,7 @@ pub(in crate::db) fn apply(conn: &mut Conn) -> Result<Vec<String>> {
             if !sqlite.has_pending_migration(SQLITE).map_err(Error::Internal)? {
                 return Ok(Vec::new());
             }
-            sqlite.batch_execute(&format!("PRAGMA busy_timeout = {};", PATIENCE.as_millis()))?;
+            sqlite.batch_execute(&format!("PRAGMA busy_timeout = {};", TIMEOUT.as_millis()))?;
             let applied = in_transaction(conn, |conn| {
                 let applied = match conn {
                     Conn::Sqlite(conn) => run(conn, SQLITE),
@@ -44,7 +44,7 @@ pub(in crate::db) fn apply(conn: &mut Conn) -> Result<Vec<String>> {
         Conn::Pg(conn) => {
             conn.batch_execute(&format!(
                 "SET lock_timeout = {}; SELECT pg_advisory_lock(727000); SET lock_timeout = '10s';",
-                PATIENCE.as_millis()
+                TIMEOUT.as_millis()
             ))?;
             let applied = run(conn, POSTGRES).map_err(Error::Internal);
             conn.batch_execute("SELECT pg_advisory_unlock(727000)")?;

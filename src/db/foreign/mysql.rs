@@ -35,7 +35,7 @@ const EXAMPLE: &str = "mysql://reader:password@db.example/shop";
 /// allowed.
 const PASSED_ON: [&str; 3] = ["compress", "enable_cleartext_plugin", "prefer_socket"];
 /// The largest size of a file with certificate authorities, in bytes.
-const MOST_AUTHORITIES: u64 = 1 << 20;
+const MAX_AUTHORITIES: u64 = 1 << 20;
 
 /// The parts of a URL.
 struct Target {
@@ -118,7 +118,7 @@ impl Target {
             // The library does not name a file that it cannot read, and it reads a file without a limit.
             let of_file = |reason: &str| format!("tls_ca, {}: {reason}", path.display());
             let file = fs::metadata(path).map_err(|error| of_file(&error.to_string()))?;
-            if !file.is_file() || file.len() > MOST_AUTHORITIES {
+            if !file.is_file() || file.len() > MAX_AUTHORITIES {
                 return Err(of_file("is not a file of certificates"));
             }
         }

@@ -32,7 +32,7 @@ pub(super) struct Reader {
 const STEPS: i32 = 10_000;
 
 /// The largest number of columns of a result or of a table in a query.
-const MOST_COLUMNS: i32 = 500;
+const MAX_COLUMNS: i32 = 500;
 
 /// Decides what a query may do. It may select. It may not open another file or change a setting.
 fn allowed(context: AuthContext<'_>) -> Authorization {
@@ -132,7 +132,7 @@ impl Reader {
         }
         for (limit, most) in [
             (Limit::SQLITE_LIMIT_LENGTH, MAX_ROW as i32),
-            (Limit::SQLITE_LIMIT_COLUMN, MOST_COLUMNS),
+            (Limit::SQLITE_LIMIT_COLUMN, MAX_COLUMNS),
             (Limit::SQLITE_LIMIT_ATTACHED, 0),
         ] {
             conn.set_limit(limit, most).map_err(|error| said(&error))?;
@@ -232,11 +232,11 @@ mod tests {
     use super::*;
     use crate::db::foreign::reader::Reader as _;
 
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const TIMEOUT: Duration = Duration::from_secs(60);
 
     fn halt() -> Halt {
         Halt::within(crate::db::foreign::Limit {
-            most: PATIENCE,
+            most: TIMEOUT,
             setting: "CANDOR_TEST",
         })
     }
@@ -250,7 +250,7 @@ mod tests {
             .execute_batch("CREATE TABLE t (id INTEGER, name TEXT); INSERT INTO t VALUES (1, 'a'), (2, NULL)")
             .unwrap();
         let url = format!("sqlite://{}", path.display());
-        let mut reader = Reader::open(&url, PATIENCE, &halt()).unwrap();
+        let mut reader = Reader::open(&url, TIMEOUT, &halt()).unwrap();
         let refused = reader
             .conn
             .execute_batch("DELETE FROM t")
@@ -276,7 +276,7 @@ mod tests {
             Value::from(rows.rows[0].clone()),
             serde_json::json!({"id": 2, "name": null})
         );
-        assert!(Reader::open("sqlite:///nowhere/x.db", PATIENCE, &halt()).is_err());
+        assert!(Reader::open("sqlite:///nowhere/x.db", TIMEOUT, &halt()).is_err());
     }
 
     #[test]

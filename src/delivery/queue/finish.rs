@@ -115,7 +115,7 @@ pub(super) fn finish(
 /// Suppresses an address if its server said that the mailbox does not exist. The effect is the same as for a
 /// bounce with this reason.
 fn suppress_unknown(tx: &mut Tx<'_>, group: &[(Claimed, Finish)]) -> Result<()> {
-    // In a fixed order: two processes that suppress the same addresses in different orders would wait for each other.
+    // In a fixed order: two processes that suppress the same addresses in different request would wait for each other.
     let unknown: BTreeMap<String, i64> = group
         .iter()
         .rev()

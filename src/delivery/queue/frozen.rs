@@ -7,7 +7,7 @@ use crate::base::id::NoticeId;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::notices as n;
-use crate::delivery::skeleton::Prepared;
+use crate::delivery::email_template::Prepared;
 use crate::delivery::task::Frozen;
 use crate::notice::compose::Content;
 use crate::notice::templates::{self, StoredTemplate};

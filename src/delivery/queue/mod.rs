@@ -3,17 +3,17 @@
 //! `next_attempt_at` is the due time, and also the end of a claim. A claimed row becomes due again when its
 //! lease ends, unless its worker renews the lease. An outcome is stored only if the lease still holds. A row
 //! whose lease has ended is claimed again only if its dead worker left no outcome record for it
-//! ([`super::ledger`]). If there is a record, its outcome is stored.
+//! ([`super::outcome_log`]). If there is a record, its outcome is stored.
 
 mod expand;
 mod finish;
 mod frozen;
-mod left_behind;
+mod recovery;
 
 pub use expand::{Expansion, expand_step};
 pub use finish::Finish;
 pub use frozen::frozen;
-pub use left_behind::{clear_receipts, settle, write_receipts};
+pub use recovery::{clear_receipts, settle, write_receipts};
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -57,7 +57,7 @@ pub struct Wanted {
 }
 
 /// What one transaction of the recorder has to do.
-pub struct Orders<'a> {
+pub struct BatchRequest<'a> {
     /// The lease of the worker.
     pub lease: &'a str,
     /// The waits between attempts, by channel.
@@ -77,7 +77,7 @@ pub struct Orders<'a> {
 
 /// The result of one transaction of the recorder.
 #[derive(Default)]
-pub struct Turn {
+pub struct BatchResult {
     /// The notices of the batch that are stopped.
     pub stopped: HashSet<NoticeId>,
     /// The claimed deliveries, by channel.
@@ -98,26 +98,26 @@ pub struct Turn {
 /// An error of the database. Then nothing was stored or claimed, unless the connection was lost during the
 /// commit, which may have succeeded. In that case it does no harm to store the same batch again, and the next
 /// call with `known` gives back the unknown claims.
-pub fn turn(tx: &mut Tx<'_>, orders: &Orders<'_>) -> Result<Turn> {
-    let Orders {
+pub fn store_and_claim(tx: &mut Tx<'_>, request: &BatchRequest<'_>) -> Result<BatchResult> {
+    let BatchRequest {
         lease,
         schedules,
         group,
         ..
-    } = *orders;
-    let mut turn = Turn::default();
+    } = *request;
+    let mut stored = BatchResult::default();
     note_first_told(tx, group.iter())?;
-    if let Some(known) = orders.known {
+    if let Some(known) = request.known {
         dialect::give_back_others(tx.conn, lease, tx.now, known)?;
     }
-    let starved = turn.claim(tx, orders)?;
+    let starved = stored.claim(tx, request)?;
     if !group.is_empty() {
         // This comes after the claim, because a transaction that has locked the counts should end soon.
         let mut changes = Changes::default();
-        turn.stopped = finish(tx, lease, schedules, group, &mut changes)?;
+        stored.stopped = finish(tx, lease, schedules, group, &mut changes)?;
         // The rows are listed one by one. Deleted rows stay in the table until it is vacuumed, and a range
         // condition would read them each time.
-        let (after, upto) = orders.rows;
+        let (after, upto) = request.rows;
         let seqs: Vec<i64> = (after + 1..=upto).collect();
         if !seqs.is_empty() {
             diesel::delete(dr::table.filter(dr::lease.eq(lease)).filter(dr::seq.eq_any(seqs)))
@@ -127,34 +127,34 @@ pub fn turn(tx: &mut Tx<'_>, orders: &Orders<'_>) -> Result<Turn> {
     }
     if starved {
         // Nothing more is due, so a notice may be complete or may wait to be expanded.
-        turn.complete = complete(tx.conn)?;
+        stored.complete = complete(tx.conn)?;
         let mut waiting = expand::waiting(tx.conn)?;
-        let free = group.is_empty() && turn.claims.is_empty() && orders.wants_any();
+        let free = group.is_empty() && stored.claims.is_empty() && request.wants_any();
         if free && waiting.as_ref().is_some_and(expand::Waiting::is_short) {
             // A notice to few recipients is expanded here, so that it does not wait for two more
             // transactions.
-            expand_step(tx, orders.expansion)?;
-            turn.claim(tx, orders)?;
+            expand_step(tx, request.expansion)?;
+            stored.claim(tx, request)?;
             waiting = expand::waiting(tx.conn)?;
         }
-        turn.queued = waiting.is_some();
+        stored.queued = waiting.is_some();
     }
-    Ok(turn)
+    Ok(stored)
 }
 
-impl Orders<'_> {
+impl BatchRequest<'_> {
     fn wants_any(&self) -> bool {
         self.wanted.iter().any(|part| part.room > 0)
     }
 }
 
-impl Turn {
+impl BatchResult {
     /// Claims up to the wanted number for each channel. Returns whether every channel got fewer deliveries
     /// than it wanted.
-    fn claim(&mut self, tx: &mut Tx<'_>, orders: &Orders<'_>) -> Result<bool> {
+    fn claim(&mut self, tx: &mut Tx<'_>, request: &BatchRequest<'_>) -> Result<bool> {
         let mut starved = true;
-        for part in orders.wanted.iter().filter(|part| part.room > 0) {
-            let claims = claim(tx, orders.lease, orders.schedules, part)?;
+        for part in request.wanted.iter().filter(|part| part.room > 0) {
+            let claims = claim(tx, request.lease, request.schedules, part)?;
             starved &= (claims.len() as i64) < part.room;
             if !claims.is_empty() {
                 self.claims.push((part.channel, claims));
@@ -172,7 +172,7 @@ fn claim(
     part: &Wanted,
 ) -> Result<Vec<Claim>> {
     let mut due = dialect::due(tx.conn, part.channel, tx.now, lease, part.room, &part.without)?;
-    left_behind::settle_left_behind(tx, schedules, &mut due)?;
+    recovery::settle_left_behind(tx, schedules, &mut due)?;
     if due.is_empty() {
         return Ok(Vec::new());
     }

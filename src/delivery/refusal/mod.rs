@@ -7,13 +7,13 @@
 //! All rejections are judged here: a reply to Candor's own connection, a bounce by email, and a report of a
 //! provider.
 
-mod words;
+mod phrases;
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-use words::Facts;
+use phrases::Facts;
 
 static ENHANCED: LazyLock<Option<Regex>> = LazyLock::new(|| {
     // The code must not be part of an IP address, of a version or of a larger number.
@@ -24,7 +24,7 @@ static REPLY: LazyLock<Option<Regex>> =
 
 /// What is to blame for a rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blame {
+pub enum FailureCause {
     /// The mailbox: it does not exist, it is closed, or its domain accepts no email. Another email would be
     /// rejected too.
     Mailbox,
@@ -58,24 +58,24 @@ pub fn reply(text: &str) -> Option<u16> {
 }
 
 /// Judges a text by its words. Returns `None` if no known words report a failure.
-pub fn judge_words(text: &str) -> Option<Blame> {
+pub fn judge_words(text: &str) -> Option<FailureCause> {
     let facts = Facts::of(text);
     facts.speak_of_a_failure().then(|| by_words(facts, text))
 }
 
 /// Judges by the words alone.
-fn by_words(facts: Facts, text: &str) -> Blame {
+fn by_words(facts: Facts, text: &str) -> FailureCause {
     if facts.clears_the_recipient() {
-        return Blame::Other;
+        return FailureCause::Other;
     }
     // A rejection because of a policy can also contain "unavailable" or "rejected".
     let unexplained = facts.rejected && matches!(reply(text), None | Some(550..=553)) && !facts.policy;
     // "Host not found" can be about the name of the sending server.
     let gone = facts.gone && !facts.listed;
     if gone || (facts.closed && !facts.policy) || unexplained {
-        Blame::Mailbox
+        FailureCause::Mailbox
     } else {
-        Blame::Other
+        FailureCause::Other
     }
 }
 
@@ -90,11 +90,11 @@ fn by_words(facts: Facts, text: &str) -> Blame {
 /// a policy (5.7.x)                                                   not the mailbox, unless the words say that there is none
 /// anything else, and if nothing decides                              not the mailbox
 /// ```
-pub fn judge(status: Option<&str>, diagnostic: &str) -> Blame {
+pub fn judge(status: Option<&str>, diagnostic: &str) -> FailureCause {
     let facts = Facts::of(diagnostic);
     let Some(code) = deciding(status.and_then(enhanced), diagnostic) else {
         return match reply(diagnostic) {
-            Some(400..500) => Blame::Other,
+            Some(400..500) => FailureCause::Other,
             _ => by_words(facts, diagnostic),
         };
     };
@@ -105,7 +105,7 @@ pub fn judge(status: Option<&str>, diagnostic: &str) -> Blame {
         numbers.next().unwrap_or(0),
     );
     if class != 5 || facts.clears_the_recipient() {
-        return Blame::Other;
+        return FailureCause::Other;
     }
     let hard = match (subject, detail) {
         // The mailbox or the domain does not exist, the address has a syntax error, is ambiguous or has
@@ -125,18 +125,22 @@ pub fn judge(status: Option<&str>, diagnostic: &str) -> Blame {
         (6, _) => false,
         // These codes are about the sender. A general code is handled by the next arm.
         (1, 7 | 8) => false,
-        _ => by_words(facts, diagnostic) == Blame::Mailbox,
+        _ => by_words(facts, diagnostic) == FailureCause::Mailbox,
     };
-    if hard { Blame::Mailbox } else { Blame::Other }
+    if hard {
+        FailureCause::Mailbox
+    } else {
+        FailureCause::Other
+    }
 }
 
 /// Judges a failure that a provider calls permanent and caused by the address. The provider is right unless
 /// the words of the server blame something else.
-pub fn judge_permanent(diagnostic: &str) -> Blame {
+pub fn judge_permanent(diagnostic: &str) -> FailureCause {
     if Facts::of(diagnostic).clears_the_recipient() {
-        Blame::Other
+        FailureCause::Other
     } else {
-        Blame::Mailbox
+        FailureCause::Mailbox
     }
 }
 
@@ -200,37 +204,53 @@ mod tests {
     #[test]
     fn failures_are_hard_only_where_the_address_is_to_blame() {
         for (status, text, kind) in [
-            (Some("5.1.1"), "", Blame::Mailbox),
-            (Some("5.1.10"), "RESOLVER.ADR.RecipientNotFound", Blame::Mailbox),
-            (Some("5.1.8"), "501 5.1.8 Sender address rejected", Blame::Other),
-            (Some("5.2.1"), "550 5.2.1 disabled", Blame::Mailbox),
-            (Some("5.2.2"), "mailbox full", Blame::Other),
-            (Some("5.7.26"), "unauthenticated mail", Blame::Other),
-            (Some("5.7.1"), "550 5.7.1 relaying denied", Blame::Other),
-            (Some("5.7.1"), "550 5.7.1 no such user here", Blame::Mailbox),
-            (Some("5.4.4"), "unable to route", Blame::Mailbox),
+            (Some("5.1.1"), "", FailureCause::Mailbox),
+            (
+                Some("5.1.10"),
+                "RESOLVER.ADR.RecipientNotFound",
+                FailureCause::Mailbox,
+            ),
+            (
+                Some("5.1.8"),
+                "501 5.1.8 Sender address rejected",
+                FailureCause::Other,
+            ),
+            (Some("5.2.1"), "550 5.2.1 disabled", FailureCause::Mailbox),
+            (Some("5.2.2"), "mailbox full", FailureCause::Other),
+            (Some("5.7.26"), "unauthenticated mail", FailureCause::Other),
+            (Some("5.7.1"), "550 5.7.1 relaying denied", FailureCause::Other),
+            (
+                Some("5.7.1"),
+                "550 5.7.1 no such user here",
+                FailureCause::Mailbox,
+            ),
+            (Some("5.4.4"), "unable to route", FailureCause::Mailbox),
             (
                 Some("5.4.1"),
                 "Recipient address rejected: Access denied",
-                Blame::Mailbox,
+                FailureCause::Mailbox,
             ),
-            (Some("5.4.7"), "delivery time expired", Blame::Other),
+            (Some("5.4.7"), "delivery time expired", FailureCause::Other),
             (
                 Some("5.0.0 (permanent failure)"),
                 "5.1.0 - Unknown address error 550-'5.7.1 x'",
-                Blame::Mailbox,
+                FailureCause::Mailbox,
             ),
-            (Some("5.0.0"), "550 #5.1.0 Address rejected.", Blame::Mailbox),
-            (Some("5.0.0"), "552 mailbox full", Blame::Other),
-            (Some("5.0.0"), "", Blame::Other),
-            (Some("5.0.0"), "450 4.2.0 greylisted", Blame::Other),
-            (Some("4.1.1"), "450 User unknown", Blame::Other),
-            (Some("4.4.7"), "550 5.1.1 user unknown", Blame::Other),
-            (Some(""), "Connection timed out", Blame::Other),
-            (None, "550 user unknown", Blame::Mailbox),
-            (None, "450 user unknown", Blame::Other),
-            (None, "550 rejected", Blame::Other),
-            (None, "something", Blame::Other),
+            (
+                Some("5.0.0"),
+                "550 #5.1.0 Address rejected.",
+                FailureCause::Mailbox,
+            ),
+            (Some("5.0.0"), "552 mailbox full", FailureCause::Other),
+            (Some("5.0.0"), "", FailureCause::Other),
+            (Some("5.0.0"), "450 4.2.0 greylisted", FailureCause::Other),
+            (Some("4.1.1"), "450 User unknown", FailureCause::Other),
+            (Some("4.4.7"), "550 5.1.1 user unknown", FailureCause::Other),
+            (Some(""), "Connection timed out", FailureCause::Other),
+            (None, "550 user unknown", FailureCause::Mailbox),
+            (None, "450 user unknown", FailureCause::Other),
+            (None, "550 rejected", FailureCause::Other),
+            (None, "something", FailureCause::Other),
         ] {
             assert_eq!(judge(status, text), kind, "{status:?} {text}");
         }

@@ -29,7 +29,7 @@ use crate::base::text::one_line;
 use crate::delivery::channel::Doubt;
 use crate::delivery::email::Mail;
 use crate::delivery::outcome::Outcome;
-use crate::delivery::refusal::{self, Blame};
+use crate::delivery::refusal::{self, FailureCause};
 
 /// How long opening the TCP connection may take.
 const CONNECT: Duration = Duration::from_secs(20);
@@ -543,8 +543,8 @@ impl Display for Stuffed<'_> {
 /// Returns the outcome of a permanent rejection. The function that judges bounces decides here too.
 fn refused_for_good(text: String) -> Outcome {
     match refusal::judge(None, &text) {
-        Blame::Mailbox => Outcome::NoMailbox(text),
-        Blame::Other => Outcome::Failed(text),
+        FailureCause::Mailbox => Outcome::NoMailbox(text),
+        FailureCause::Other => Outcome::Failed(text),
     }
 }
 

@@ -20,7 +20,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The largest size of a file with certificate authorities, in bytes.
-const MOST_AUTHORITIES: u64 = 1024 * 1024;
+const MAX_AUTHORITIES: u64 = 1024 * 1024;
 
 /// How many connections in a row must end after the same number of emails before this number counts as a
 /// limit.
@@ -141,7 +141,7 @@ impl Relay {
     pub fn trusting(mut self, file: &Path) -> Result<Relay, String> {
         let about = |reason: &str| format!("{}: {reason}", file.display());
         let metadata = std::fs::metadata(file).map_err(|error| about(&error.to_string()))?;
-        if !metadata.is_file() || metadata.len() > MOST_AUTHORITIES {
+        if !metadata.is_file() || metadata.len() > MAX_AUTHORITIES {
             return Err(about("must be a file of at most 1 MB with certificates in PEM"));
         }
         let text = std::fs::read(file).map_err(|error| about(&error.to_string()))?;

@@ -28,7 +28,7 @@ const LONGEST: usize = 16 * 1024;
 /// The largest number of lines of all replies to one write. A normal reply has a few lines. lettre parses a
 /// reply again from its beginning with every line that is added, so an endless reply would use all processor
 /// time.
-const MOST_LINES: usize = 200;
+const MAX_LINES: usize = 200;
 
 enum Io {
     Plain(TcpStream),
@@ -185,7 +185,7 @@ impl AsyncRead for Wire {
         let taken = line.min(buffer.remaining());
         inner.heard += taken;
         inner.lines += usize::from(rest[..taken].ends_with(b"\n"));
-        if inner.heard > LONGEST || inner.lines > MOST_LINES {
+        if inner.heard > LONGEST || inner.lines > MAX_LINES {
             let error = io::Error::new(io::ErrorKind::InvalidData, "the mail server's reply has no end");
             return Poll::Ready(Err(error));
         }

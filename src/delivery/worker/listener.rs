@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::office::{POLL, Setup};
+use super::shared::{POLL, Setup};
 use crate::base::id::NoticeId;
 
 /// Starts the thread that receives notifications of other processes. Waiting for them with libpq would need

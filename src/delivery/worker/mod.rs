@@ -1,9 +1,9 @@
 //! The delivery workers of one process.
 //!
-//! - The [recorder](clerk) stores outcomes and claims the next due deliveries in one transaction, and expands
+//! - The [recorder](recorder) stores outcomes and claims the next due deliveries in one transaction, and expands
 //!   queued notices.
 //! - A [dispatcher](super::dispatch) for each channel chooses the next delivery, fairly between domains.
-//! - Each of the [`senders`] makes one delivery at a time. It continues when the [ledger](super::ledger) has
+//! - Each of the [`senders`] makes one delivery at a time. It continues when the [outcome_log](super::outcome_log) has
 //!   an outcome record of the delivery.
 //! - A renewer extends the leases.
 //! - With PostgreSQL, a [`listener`] receives what other processes queued or stopped.
@@ -11,10 +11,10 @@
 //! There is no network I/O inside a transaction. A claim ends at most one lease after its worker died. All
 //! work is idempotent and starts again from the tables, so the machine may stop at any time.
 
-mod clerk;
 mod listener;
-mod office;
+mod recorder;
 mod senders;
+mod shared;
 
 use std::pin::Pin;
 use std::sync::atomic::AtomicUsize;
@@ -25,21 +25,21 @@ use tokio::task::JoinHandle;
 use tracing::Instrument;
 
 use super::dispatch::Dispatcher;
-use super::ledger::{self, Ledger};
+use super::outcome_log::{self, OutcomeLog};
 use super::queue;
 use crate::audit::Actor;
 use crate::base::error::{Error, Result};
 use crate::base::id::new_uuid;
 use crate::work::Part;
-use office::{Desk, LAST_CHANCE, Office, schedules};
-pub use office::{Setup, Stats, Wake};
+use shared::{ChannelState, LAST_CHANCE, Shared, schedules};
+pub use shared::{Setup, Stats, Wake};
 
 /// The running workers of a process.
 pub struct Workers {
     stop: watch::Sender<bool>,
     senders_ended: watch::Sender<bool>,
     senders: Vec<JoinHandle<()>>,
-    clerk: JoinHandle<()>,
+    recorder: JoinHandle<()>,
     renewer: JoinHandle<()>,
     writer: Option<JoinHandle<()>>,
     listener: Option<std::thread::JoinHandle<()>>,
@@ -56,70 +56,70 @@ impl Workers {
         let (senders_ended, ended) = watch::channel(false);
         let lease = new_uuid(setup.db.clock().now()).to_string();
         let mut arrivals = None;
-        let ledger = match &setup.receipts {
+        let outcome_log = match &setup.receipts {
             Some(path) => {
                 take_over(&setup, path).await?;
-                Ledger::in_file(path, lease.clone()).map_err(|error| {
+                OutcomeLog::in_file(path, lease.clone()).map_err(|error| {
                     Error::Unavailable(format!("no room for receipts at {}: {error}", path.display()))
                 })?
             }
             None => {
-                let (ledger, receiver) = Ledger::in_table(lease.clone());
+                let (outcome_log, receiver) = OutcomeLog::in_table(lease.clone());
                 arrivals = Some(receiver);
-                ledger
+                outcome_log
             }
         };
-        let desks = setup
+        let channel_states = setup
             .channels
             .iter()
             .map(|channel| {
-                Arc::new(Desk {
+                Arc::new(ChannelState {
                     channel: channel.clone(),
                     dispatcher: Dispatcher::new(channel.concurrency(), setup.limits.clone()),
                     outstanding: AtomicUsize::new(0),
                 })
             })
             .collect();
-        let office = Arc::new(Office {
+        let shared = Arc::new(Shared {
             lease: lease.into(),
-            ledger: Arc::new(ledger),
-            desks,
+            outcome_log: Arc::new(outcome_log),
+            channel_states,
             held: Mutex::default(),
             renewed: Mutex::default(),
             setup,
         });
         let writer = arrivals.map(|arrivals| {
-            let (db, ledger) = (office.setup.db.clone(), office.ledger.clone());
-            tokio::spawn(ledger::write_rows(
+            let (db, outcome_log) = (shared.setup.db.clone(), shared.outcome_log.clone());
+            tokio::spawn(outcome_log::write_rows(
                 db,
-                ledger,
+                outcome_log,
                 arrivals,
                 stopped.clone(),
                 LAST_CHANCE,
             ))
         });
         let mut senders = Vec::new();
-        for desk in &office.desks {
-            for _ in 0..desk.channel.concurrency() {
+        for channel_state in &shared.channel_states {
+            for _ in 0..channel_state.channel.concurrency() {
                 senders.push(tokio::spawn(senders::make_deliveries(
-                    office.clone(),
-                    desk.clone(),
-                    desk.channel.sender(),
+                    shared.clone(),
+                    channel_state.clone(),
+                    channel_state.channel.sender(),
                     stopped.clone(),
                 )));
             }
         }
         let span = tracing::info_span!("delivery_queue");
-        let renew = senders::renew(office.clone(), stopped.clone());
+        let renew = senders::renew(shared.clone(), stopped.clone());
         let renewer = tokio::spawn(renew.instrument(span.clone()));
-        let listener = listener::listen(&office.setup, stopped.clone());
-        let clerk = clerk::Clerk::new(office, stopped, ended);
-        let clerk = tokio::spawn(clerk.work().instrument(span));
+        let listener = listener::listen(&shared.setup, stopped.clone());
+        let recorder = recorder::Recorder::new(shared, stopped, ended);
+        let recorder = tokio::spawn(recorder.work().instrument(span));
         Ok(Workers {
             stop,
             senders_ended,
             senders,
-            clerk,
+            recorder,
             renewer,
             writer,
             listener,
@@ -135,7 +135,7 @@ impl Workers {
             ended(sender.await);
         }
         let _ = self.senders_ended.send(true);
-        ended(self.clerk.await);
+        ended(self.recorder.await);
         ended(self.renewer.await);
         if let Some(writer) = self.writer {
             // All senders have ended, so nothing more arrives.
@@ -166,7 +166,7 @@ fn ended(result: std::result::Result<(), tokio::task::JoinError>) {
 /// Stores the outcome records that an earlier process left, and gives back its other claims. With SQLite no
 /// other process can be alive.
 async fn take_over(setup: &Setup, path: &std::path::Path) -> Result<()> {
-    let receipts = ledger::read_file(path)
+    let receipts = outcome_log::read_file(path)
         .map_err(|error| Error::Unavailable(format!("cannot read {}: {error}", path.display())))?;
     let schedules = schedules(setup);
     let settled = setup

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::Instrument;
 
-use super::office::{Desk, Office};
+use super::shared::{ChannelState, Shared};
 use crate::base::outage::Outage;
 use crate::delivery::channel::{Doubt, Sender};
-use crate::delivery::dispatch::{Turn, Went};
-use crate::delivery::ledger::Done;
+use crate::delivery::dispatch::{Assignment, PaceSignal};
 use crate::delivery::outcome::Outcome;
+use crate::delivery::outcome_log::Done;
 use crate::delivery::queue::{self, Finish};
 
 /// The time between two renewals, which is much shorter than [`queue::LEASE`].
@@ -28,8 +28,8 @@ const GRACE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(100);
 
 pub(super) async fn make_deliveries(
-    office: Arc<Office>,
-    desk: Arc<Desk>,
+    shared: Arc<Shared>,
+    channel_state: Arc<ChannelState>,
     mut sender: Box<dyn Sender>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -41,24 +41,24 @@ pub(super) async fn make_deliveries(
                 _ = stop.changed() => {}
             }
         }
-        let turn = if sender.is_open() {
-            match tokio::time::timeout(IDLE, desk.dispatcher.take()).await {
-                Ok(turn) => turn,
+        let assignment = if sender.is_open() {
+            match tokio::time::timeout(IDLE, channel_state.dispatcher.take()).await {
+                Ok(assignment) => assignment,
                 Err(_) => {
                     sender.close().await;
                     continue;
                 }
             }
         } else {
-            desk.dispatcher.take().await
+            channel_state.dispatcher.take().await
         };
-        let Some(Turn { work: job, domain }) = turn else {
+        let Some(Assignment { work: job, domain }) = assignment else {
             break;
         };
         let began = Instant::now();
-        let finish = if *stop.borrow() || !office.holds(&job) {
+        let finish = if *stop.borrow() || !shared.holds(&job) {
             Finish::Released
-        } else if office.setup.wake.is_stopped(&job.claimed().notice_id) {
+        } else if shared.setup.wake.is_stopped(&job.claimed().notice_id) {
             Finish::Withheld
         } else {
             let outcome = match &job.task {
@@ -68,7 +68,7 @@ pub(super) async fn make_deliveries(
                     // The ID of the delivery, and never its address.
                     let span = tracing::info_span!(
                         "send",
-                        channel = desk.channel.name(),
+                        channel = channel_state.channel.name(),
                         notice = %task.claimed.notice_id,
                         delivery = task.claimed.id
                     );
@@ -78,20 +78,20 @@ pub(super) async fn make_deliveries(
                     }
                 }
             };
-            office.setup.stats.count(&outcome);
+            shared.setup.stats.count(&outcome);
             Finish::Attempt(outcome)
         };
-        let went = match &finish {
+        let pace = match &finish {
             Finish::Attempt(
                 Outcome::Sent(_) | Outcome::Failed(_) | Outcome::NoMailbox(_) | Outcome::Gone(_),
-            ) => Went::Well,
-            Finish::Attempt(_) => Went::Refused,
-            Finish::Withheld | Finish::Released => Went::Nowhere,
+            ) => PaceSignal::Well,
+            Finish::Attempt(_) => PaceSignal::Refused,
+            Finish::Withheld | Finish::Released => PaceSignal::Nowhere,
         };
         let took = began.elapsed();
         let claimed = job.into_claimed();
-        office.ledger.settle(Done { claimed, finish }).await;
-        desk.dispatcher.done(&domain, went, took);
+        shared.outcome_log.settle(Done { claimed, finish }).await;
+        channel_state.dispatcher.done(&domain, pace, took);
     }
     sender.close().await;
 }
@@ -122,7 +122,7 @@ fn broken_off(doubt: &Doubt) -> Outcome {
     }
 }
 
-pub(super) async fn renew(office: Arc<Office>, mut stop: watch::Receiver<bool>) {
+pub(super) async fn renew(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let outage = Outage::new();
     loop {
         tokio::select! {
@@ -130,26 +130,26 @@ pub(super) async fn renew(office: Arc<Office>, mut stop: watch::Receiver<bool>) 
             _ = stop.changed() => {}
         }
         // While the process stops, deliveries that are being made still need their leases.
-        if office.outstanding() == 0 {
+        if shared.outstanding() == 0 {
             if *stop.borrow() {
                 return;
             }
             continue;
         }
         let (ids, began) = {
-            let held = office.held();
+            let held = shared.held();
             // Deliveries that are added after this time are not in this renewal.
             (held.iter().copied().collect::<Vec<i64>>(), Instant::now())
         };
-        let (now, lease) = (office.setup.db.clock().now(), office.lease.clone());
-        let renewed = office
+        let (now, lease) = (shared.setup.db.clock().now(), shared.lease.clone());
+        let renewed = shared
             .setup
             .db
             .transaction(move |conn| queue::renew(conn, now, &lease, &ids))
             .await;
         match renewed {
             Ok(_) => {
-                *office.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(began);
+                *shared.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(began);
                 if outage.ends() {
                     tracing::info!("the claims of this process are renewed again");
                 }

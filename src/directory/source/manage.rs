@@ -26,7 +26,7 @@ use crate::egress::{Policy, check_url};
 /// The longest query, in bytes.
 pub(super) const MAX_QUERY: usize = 20_000;
 /// The largest number of sources.
-pub(super) const MOST: i64 = 100;
+pub(super) const MAX: i64 = 100;
 /// The default share of a source's rows that may be archived without a confirmation, in percent.
 pub(super) const GONE_PERCENT: i64 = 10;
 /// The default share of the rows of a kind that may be left out, in percent.
@@ -295,9 +295,9 @@ pub fn create(tx: &mut Tx<'_>, new: &NewSource, settings: Settings<'_>) -> Resul
         .filter(s::gone_at.is_null())
         .count()
         .get_result(tx.conn)?;
-    if held >= MOST {
+    if held >= MAX {
         return Err(Error::Conflict(format!(
-            "there are already {MOST} sources, and no more are \
+            "there are already {MAX} sources, and no more are \
         allowed"
         ))
         .code(Code::LimitReached));

@@ -19,7 +19,7 @@ use crate::directory::line::{Line, LineKind};
 /// The number of rows that are read at a time.
 const PAGE: usize = 1_000;
 /// The time limit of one statement on a source.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The number of rows of each query that a trial shows.
 const LOOKED_AT: usize = 10;

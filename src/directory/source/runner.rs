@@ -15,7 +15,7 @@ use crate::db::foreign::Limit;
 use crate::work::{Lease, Next, Service, Stop};
 
 /// The largest number of runs at the same time, each of another source.
-const MOST: usize = 2;
+const MAX: usize = 2;
 
 /// Executes runs.
 pub struct SourceRuns {
@@ -48,7 +48,7 @@ impl Service for SourceRuns {
                 tracing::error!(%error, "a run of a source ended by a fault");
             }
         }
-        if self.running.len() >= MOST {
+        if self.running.len() >= MAX {
             return Ok(Next::Wait);
         }
         let Some(claimed) = claim(&self.db, None).await? else {

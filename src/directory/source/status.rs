@@ -62,7 +62,7 @@ fn age(source: &Source, now: Timestamp) -> (Option<i64>, bool) {
 
 /// Returns the age of each source.
 pub fn ages(conn: &mut Conn, now: Timestamp) -> Result<Vec<SourceAge>> {
-    Ok(super::stored::list(conn, None, super::manage::MOST)?
+    Ok(super::stored::list(conn, None, super::manage::MAX)?
         .into_iter()
         .map(|source| {
             let (age_seconds, stale) = age(&source, now);
@@ -115,7 +115,7 @@ pub fn of(conn: &mut Conn, source: Source, now: Timestamp) -> Result<SourceStatu
 
 /// Returns the status of the directory.
 pub fn directory(conn: &mut Conn, now: Timestamp) -> Result<DirectoryStatus> {
-    let sources = super::stored::list(conn, None, super::manage::MOST)?
+    let sources = super::stored::list(conn, None, super::manage::MAX)?
         .into_iter()
         .map(|source| of(conn, source, now))
         .collect::<Result<Vec<_>>>()?;

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::cancel::Cancel;
-use super::reading::{Asked, Looked, Message, PATIENCE, start};
+use super::reading::{Asked, Looked, Message, TIMEOUT, start};
 use super::run::{Changes, Claimed, RunError, State};
 use super::settle::{Settled, settle};
 use super::stage;
@@ -179,7 +179,7 @@ async fn read(
             .filter_map(|kind| Some((kind, queries.of(kind)?.to_owned())))
             .collect(),
         trial: claimed.trial,
-        patience: PATIENCE.min(limit.most),
+        patience: TIMEOUT.min(limit.most),
     };
     let halt = Halt::within(limit);
     let mut messages = start(asked, &halt)?;
@@ -298,10 +298,10 @@ async fn next(
             return Ok(message);
         }
         waited += LOOK;
-        if waited > PATIENCE + GRACE {
+        if waited > TIMEOUT + GRACE {
             return Err(wrong(format!(
                 "the source did not answer within {} s",
-                (PATIENCE + GRACE).as_secs()
+                (TIMEOUT + GRACE).as_secs()
             )));
         }
         if waited - looked >= HELD {

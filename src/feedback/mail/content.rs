@@ -11,7 +11,7 @@ use crate::feedback::field::bare_address;
 /// The depth up to which messages inside messages are read.
 const DEPTH: usize = 6;
 /// The largest number of recipients of one email that are read.
-pub(super) const MOST: usize = 100;
+pub(super) const MAX: usize = 100;
 
 /// The parts of an email that matter here.
 #[derive(Default)]
@@ -237,7 +237,7 @@ pub(super) fn addresses(message: &Message<'_>) -> Vec<String> {
         .into_iter()
         .flat_map(|to| to.iter())
         .filter_map(|to| bare_address(to.address()?))
-        .take(MOST)
+        .take(MAX)
         .map(|address| address.to_lowercase())
         .collect()
 }

@@ -15,7 +15,7 @@ use machine::Group;
 use super::Marks;
 use super::report::{Report, ReportKind};
 use crate::base::mime;
-use content::{MOST, Mail};
+use content::{MAX, Mail};
 
 /// Returns what an email reports about emails of Candor: one report for each recipient that it names, and at
 /// least one.
@@ -31,7 +31,7 @@ pub fn parse(raw: &[u8]) -> Vec<Report> {
         marks.find(text);
     }
     let mut reports = classify(&mail);
-    reports.truncate(MOST);
+    reports.truncate(MAX);
     for report in &mut reports {
         report.marks = marks.clone();
         report.at = report.at.or(mail.date);

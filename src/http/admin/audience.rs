@@ -68,7 +68,7 @@ pub struct Section {
 
 /// The largest number of reasons of one person, and of resources of one reason, that are listed. The rest is
 /// only counted.
-const MOST: usize = 5;
+const MAX: usize = 5;
 
 /// Returns one page of the people of an audience. `outbox` says that emails are written to files, so no mail
 /// server accepts anything.
@@ -229,7 +229,7 @@ fn ways(reasons: &[Reason]) -> (Vec<Value>, usize) {
         reasons.dedup_by_key(|(_, resource)| *resource);
         let resources: Vec<Value> = reasons
             .iter()
-            .take(MOST)
+            .take(MAX)
             .map(|(reason, at)| {
                 json!({
                     "at": resource(at, reason.name.as_deref()),
@@ -250,12 +250,12 @@ fn ways(reasons: &[Reason]) -> (Vec<Value>, usize) {
             })),
             "itself": reasons.len() == 1 && reasons.iter().all(|(_, at)| through == Some(*at)),
             "resources": resources,
-            "more_resources": reasons.len().saturating_sub(MOST),
+            "more_resources": reasons.len().saturating_sub(MAX),
             "seen": null,
         })
     });
-    let ways = roles.chain(seen).take(MOST).collect();
-    (ways, all.saturating_sub(MOST))
+    let ways = roles.chain(seen).take(MAX).collect();
+    (ways, all.saturating_sub(MAX))
 }
 
 /// Returns the reason of a person who hit the error. It is not a role.
@@ -360,12 +360,12 @@ pub fn unreached(counts: &UnreachedCounts, people: &[Unreached], zone: Option<&T
             "at": When::maybe(one.at, zone),
             "notice": one.notice.as_ref().map(|id| format!("/admin/notices/{id}#deliveries")),
             "phases": one.phases.join(", "),
-            "others": one.others.iter().take(MOST).map(|other| json!({
+            "others": one.others.iter().take(MAX).map(|other| json!({
                 "name": other.person.name, "path": person_path(&other.person.id),
                 "role": other.role, "account": other.account_name, "account_path": account_path(&other.account),
                 "told": other.told,
             })).collect::<Vec<_>>(),
-            "more_others": one.more_others + one.others.len().saturating_sub(MOST),
+            "more_others": one.more_others + one.others.len().saturating_sub(MAX),
         })
     };
     let (complained, lost): (Vec<&Unreached>, Vec<&Unreached>) = people

@@ -45,7 +45,7 @@ pub(super) fn routes(pages: &mut Pages) {
 }
 
 /// The number of entries and IDs that a section lists. The rest is only counted.
-const MOST: usize = 200;
+const MAX: usize = 200;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -235,8 +235,8 @@ async fn show(
             "unidentified": standing.unidentified,
             "affected": affected_section(&facts, &base, local),
             "notices": facts.notices.iter().map(|notice| notice_row(notice, local, outbox)).collect::<Vec<_>>(),
-            "timeline": facts.timeline.iter().take(MOST).map(|entry| entry_row(entry, local)).collect::<Vec<_>>(),
-            "timeline_more": facts.timeline.len().saturating_sub(MOST),
+            "timeline": facts.timeline.iter().take(MAX).map(|entry| entry_row(entry, local)).collect::<Vec<_>>(),
+            "timeline_more": facts.timeline.len().saturating_sub(MAX),
             "alerts": facts.alerts.items.iter().map(|alert| alert_row(alert, local)).collect::<Vec<_>>(),
             "alerts_count": count(usize::try_from(incident.alerts).unwrap_or_default(), "alert", "alerts"),
             "alerts_received": count(usize::try_from(incident.alerts_received).unwrap_or_default(), "time", "times"),
@@ -425,11 +425,11 @@ fn unresolved(audience: &Audience) -> Value {
     json!({
         "title": count(all.len(), "ID in alerts is not in the directory", "IDs in alerts are not in the directory"),
         "any": !all.is_empty(),
-        "ids": all.iter().take(MOST).map(|one| match &one.reason {
+        "ids": all.iter().take(MAX).map(|one| match &one.reason {
             Some(reason) => format!("{} {}: {reason}", one.type_, one.id),
             None => format!("{} {}", one.type_, one.id),
         }).collect::<Vec<_>>(),
-        "more": all.len().saturating_sub(MOST),
+        "more": all.len().saturating_sub(MAX),
     })
 }
 

@@ -9,7 +9,7 @@ use super::view::cut;
 use crate::alert::matcher::Matcher;
 
 /// The largest number of rows in a form, which is also the largest number in a rule.
-const MOST: usize = 20;
+const MAX: usize = 20;
 /// The number of empty rows after the filled ones.
 const SPARE: usize = 2;
 /// The number of rows of an empty form.
@@ -32,7 +32,7 @@ pub struct Rows(Vec<Row>);
 impl Rows {
     /// Reads the filled rows of a form.
     pub fn read(fields: &mut Fields) -> Rows {
-        let rows = (0..MOST).map(|index| Row {
+        let rows = (0..MAX).map(|index| Row {
             field: fields.take(&format!("matchers.{index}.field")),
             condition: fields.take(&format!("matchers.{index}.condition")),
             value: fields.take(&format!("matchers.{index}.value")),
@@ -101,7 +101,7 @@ impl Rows {
 
     /// Returns the rows for the template, each with its errors.
     pub fn view(&self, wrong: &mut Wrong) -> Value {
-        let shown = (self.0.len() + SPARE).clamp(LEAST, MOST.max(self.0.len()));
+        let shown = (self.0.len() + SPARE).clamp(LEAST, MAX.max(self.0.len()));
         let rows: Vec<Value> = (0..shown)
             .map(|index| {
                 let row = self.0.get(index).cloned().unwrap_or_default();

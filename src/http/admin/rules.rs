@@ -42,9 +42,9 @@ pub(super) fn routes(pages: &mut Pages) {
 const PATH: &str = "/admin/rules";
 const PART: &str = "Alert rules";
 /// The largest number of rules.
-const MOST: i64 = 500;
+const MAX: i64 = 500;
 /// The largest number of integrations to choose from.
-const MOST_INTEGRATIONS: i64 = 200;
+const MAX_INTEGRATIONS: i64 = 200;
 /// The number of saved requests of each integration to choose from.
 const BODIES: i64 = 5;
 /// The largest number of alerts of a test that are shown.
@@ -56,7 +56,7 @@ fn rule_id(text: &str) -> Answer<AlertRuleId> {
 
 /// Returns the integrations that receive alerts, with their names.
 fn integrations(conn: &mut Conn) -> Result<Vec<(IntegrationId, String)>> {
-    let all = integration::list(conn, None, MOST_INTEGRATIONS)?;
+    let all = integration::list(conn, None, MAX_INTEGRATIONS)?;
     Ok(all
         .into_iter()
         .filter(|one| one.gone_at.is_none() && !provider::is_one(&one.source))
@@ -67,7 +67,7 @@ fn integrations(conn: &mut Conn) -> Result<Vec<(IntegrationId, String)>> {
 async fn list(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
     let (rules, integrations) = app
         .db
-        .read(|conn| Ok((grouping::list(conn, None, MOST)?, integrations(conn)?)))
+        .read(|conn| Ok((grouping::list(conn, None, MAX)?, integrations(conn)?)))
         .await?;
     let last = rules.len();
     let rows: Vec<Value> = rules
@@ -391,7 +391,7 @@ async fn step(app: web::Data<App>, sent: Filled, id: web::Path<String>) -> Answe
     let back = format!("{PATH}#r-{id}");
     app.db
         .write(&actor, move |tx| {
-            let mut ids: Vec<AlertRuleId> = grouping::list(tx.conn, None, MOST)?
+            let mut ids: Vec<AlertRuleId> = grouping::list(tx.conn, None, MAX)?
                 .into_iter()
                 .map(|rule| rule.id)
                 .collect();

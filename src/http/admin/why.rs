@@ -14,7 +14,7 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 
 /// The number of people who are listed. The rest is only counted.
-const MOST: usize = 10;
+const MAX: usize = 10;
 
 /// Explains the place of the person with this ID, or of everybody with this address. The result is empty if
 /// the directory has no such person.
@@ -71,7 +71,7 @@ pub fn since_section(difference: &Difference, started: Timestamp, zone: Option<&
     let of = |change: Change| {
         let people = difference.people.iter().filter(move |one| one.change == change);
         people
-            .take(MOST)
+            .take(MAX)
             .map(|one| json!({"name": one.person.name, "path": person_path(&one.person.id)}))
             .collect::<Vec<_>>()
     };
@@ -85,7 +85,7 @@ pub fn since_section(difference: &Difference, started: Timestamp, zone: Option<&
             "people owned or worked on the affected resources when the incident started, but no longer do",
         ),
         "removed": of(Change::Removed),
-        "removed_more": counts.removed.saturating_sub(MOST),
+        "removed_more": counts.removed.saturating_sub(MAX),
         "added": grouped(counts.added as i64),
         "changed": grouped(counts.changed as i64),
         "others": counts.added + counts.changed > 0,

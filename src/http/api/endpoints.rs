@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::base::error::Error;
 use crate::base::id::{EndpointId, new_uuid};
 use crate::delivery::Outcome;
-use crate::delivery::calling::{Call, MOST_PATIENCE};
+use crate::delivery::calling::{Call, MAX_PATIENCE};
 use crate::directory::endpoint::{self, CreatedEndpoint, Endpoint, NewEndpoint};
 use crate::http::App;
 use crate::http::auth::By;
@@ -143,7 +143,7 @@ async fn test(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<Http
         now,
         payload: payload::test(account, now),
     };
-    let outcome = tokio::time::timeout(MOST_PATIENCE, channel.deliver(&call))
+    let outcome = tokio::time::timeout(MAX_PATIENCE, channel.deliver(&call))
         .await
         .unwrap_or_else(|_| Outcome::Retry(None, "no answer in time".to_owned()));
     let tested = Tested {

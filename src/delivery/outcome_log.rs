@@ -3,7 +3,7 @@
 //!
 //! Outcomes are stored in the tables in batches, because this is fast. Between an outcome and the transaction
 //! of its batch, a `kill -9` would lose the outcome, and the email would be sent twice. An outcome record
-//! (`Receipt`) prevents this:
+//! (`OutcomeRecord`) prevents this:
 //!
 //! ```text
 //! outcome ─► outcome record ─► the sender takes its next email
@@ -28,8 +28,8 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use super::outcome_record::OutcomeRecord;
 use super::queue::{self, Finish};
-use super::receipt::Receipt;
 use super::task::Claimed;
 use crate::base::outage::Outage;
 use crate::db::Db;
@@ -52,11 +52,11 @@ pub(super) struct Done {
 }
 
 /// The outcomes that wait to be stored, and their records.
-pub(super) struct Ledger {
+pub(super) struct OutcomeLog {
     lease: String,
     pending: Mutex<Pending>,
     kind: Kind,
-    /// Notifies the recorder when the first outcome waits, and when as many wait as [`Ledger::tell_at`] set.
+    /// Notifies the recorder when the first outcome waits, and when as many wait as [`OutcomeLog::tell_at`] set.
     pub(super) changed: Notify,
     tell_at: AtomicUsize,
     /// Notifies the senders when a batch was stored.
@@ -87,8 +87,8 @@ pub(super) struct Group {
     pub(super) row: i64,
 }
 
-impl Ledger {
-    /// Creates a ledger in a file and reserves its space.
+impl OutcomeLog {
+    /// Creates a outcome_log in a file and reserves its space.
     ///
     /// # Errors
     /// An I/O error, for example if the disk has no space.
@@ -114,14 +114,14 @@ impl Ledger {
         ))
     }
 
-    /// Creates a ledger in the database. The caller must run [`write_rows`] with the returned receiver.
+    /// Creates a outcome_log in the database. The caller must run [`write_rows`] with the returned receiver.
     pub(super) fn in_table(lease: String) -> (Self, mpsc::Receiver<(Done, oneshot::Sender<()>)>) {
         let (sender, receiver) = mpsc::channel(GROUP * 2);
         (Self::new(lease, Kind::Table(sender)), receiver)
     }
 
     fn new(lease: String, kind: Kind) -> Self {
-        Ledger {
+        OutcomeLog {
             lease,
             pending: Mutex::default(),
             kind,
@@ -192,7 +192,7 @@ impl Ledger {
     /// Returns how many outcomes wait. If the half of the file is full, the outcome is returned as the error.
     fn write(&self, file: &File, done: Done) -> Result<usize, Box<Done>> {
         let mut pending = self.lock();
-        if let Some(bytes) = receipt(&self.lease, &done).and_then(|receipt| frame(&receipt)) {
+        if let Some(bytes) = outcome_record(&self.lease, &done).and_then(|receipt| frame(&receipt)) {
             if pending.at + bytes.len() as u64 > ROOM {
                 return Err(Box::new(done));
             }
@@ -252,11 +252,11 @@ impl Pending {
 }
 
 /// Makes the outcome record of a delivery. Returns `None` if no attempt was made.
-fn receipt(lease: &str, done: &Done) -> Option<Receipt> {
+fn outcome_record(lease: &str, done: &Done) -> Option<OutcomeRecord> {
     let Finish::Attempt(outcome) = &done.finish else {
         return None;
     };
-    Some(Receipt {
+    Some(OutcomeRecord {
         lease: lease.to_owned(),
         delivery: done.claimed.id,
         attempt: done.claimed.attempt,
@@ -264,7 +264,7 @@ fn receipt(lease: &str, done: &Done) -> Option<Receipt> {
     })
 }
 
-fn frame(receipt: &Receipt) -> Option<Vec<u8>> {
+fn frame(receipt: &OutcomeRecord) -> Option<Vec<u8>> {
     let mut bytes = vec![0; HEADER];
     serde_json::to_writer(&mut bytes, receipt).ok()?;
     let length = u32::try_from(bytes.len() - HEADER).ok()?;
@@ -280,7 +280,7 @@ fn frame(receipt: &Receipt) -> Option<Vec<u8>> {
 ///
 /// # Errors
 /// An I/O error if the file exists and cannot be read.
-pub fn read_file(path: &Path) -> io::Result<Vec<Receipt>> {
+pub fn read_file(path: &Path) -> io::Result<Vec<OutcomeRecord>> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -289,7 +289,7 @@ pub fn read_file(path: &Path) -> io::Result<Vec<Receipt>> {
     Ok(bytes.chunks(ROOM as usize).flat_map(read_half).collect())
 }
 
-fn read_half(mut bytes: &[u8]) -> Vec<Receipt> {
+fn read_half(mut bytes: &[u8]) -> Vec<OutcomeRecord> {
     let mut receipts = Vec::new();
     while let Some((header, rest)) = bytes.split_at_checked(HEADER)
         && header[..4] == MAGIC
@@ -313,7 +313,7 @@ fn read_half(mut bytes: &[u8]) -> Vec<Receipt> {
 /// senders continue.
 pub(super) async fn write_rows(
     db: Db,
-    ledger: std::sync::Arc<Ledger>,
+    outcome_log: std::sync::Arc<OutcomeLog>,
     mut arrivals: mpsc::Receiver<(Done, oneshot::Sender<()>)>,
     stop: watch::Receiver<bool>,
     patience: Duration,
@@ -322,16 +322,16 @@ pub(super) async fn write_rows(
     let mut row = 0;
     let outage = Outage::new();
     while arrivals.recv_many(&mut group, GROUP).await > 0 {
-        let receipts: Vec<Receipt> = group
+        let receipts: Vec<OutcomeRecord> = group
             .iter()
-            .filter_map(|(done, _)| receipt(&ledger.lease, done))
+            .filter_map(|(done, _)| outcome_record(&outcome_log.lease, done))
             .collect();
         if !receipts.is_empty() {
             row += 1;
             let body = serde_json::to_string(&receipts).unwrap_or_default();
             let since = Instant::now();
             loop {
-                let (lease, body) = (ledger.lease.clone(), body.clone());
+                let (lease, body) = (outcome_log.lease.clone(), body.clone());
                 let written = db
                     .bare(move |conn| queue::write_receipts(conn, &lease, row, &body))
                     .await;
@@ -366,7 +366,7 @@ pub(super) async fn write_rows(
         let before;
         let after;
         {
-            let mut pending = ledger.lock();
+            let mut pending = outcome_log.lock();
             pending.row = row;
             before = pending.done.len();
             for (done, recorded) in group.drain(..) {
@@ -375,7 +375,7 @@ pub(super) async fn write_rows(
             }
             after = pending.done.len();
         }
-        ledger.tell(if before == 0 { 1 } else { after });
+        outcome_log.tell(if before == 0 { 1 } else { after });
         for recorded in acknowledged {
             // This fails only if the sender has ended, and then it needs no answer.
             let _ = recorded.send(());

@@ -1,4 +1,4 @@
-//! What the clerk, the senders and the listener of a process share.
+//! What the recorder, the senders and the listener of a process share.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -12,8 +12,8 @@ use crate::base::id::NoticeId;
 use crate::db::Db;
 use crate::delivery::channel::Channel;
 use crate::delivery::dispatch::{Dispatcher, Limits};
-use crate::delivery::ledger::Ledger;
 use crate::delivery::outcome::Outcome;
+use crate::delivery::outcome_log::OutcomeLog;
 use crate::delivery::queue;
 use crate::delivery::task::{Claimed, Task};
 
@@ -146,7 +146,7 @@ impl Job {
 }
 
 /// A channel with its dispatcher.
-pub(super) struct Desk {
+pub(super) struct ChannelState {
     pub(super) channel: Arc<dyn Channel>,
     pub(super) dispatcher: Dispatcher<Job>,
     /// The number of deliveries that are claimed and whose outcomes are not stored yet.
@@ -154,11 +154,11 @@ pub(super) struct Desk {
 }
 
 /// The data that all tasks of the workers share.
-pub(super) struct Office {
+pub(super) struct Shared {
     pub(super) setup: Setup,
     pub(super) lease: Arc<str>,
-    pub(super) ledger: Arc<Ledger>,
-    pub(super) desks: Vec<Arc<Desk>>,
+    pub(super) outcome_log: Arc<OutcomeLog>,
+    pub(super) channel_states: Vec<Arc<ChannelState>>,
     /// The IDs of the deliveries that are claimed and whose outcomes are not stored yet. The renewer extends
     /// their leases.
     pub(super) held: Mutex<HashSet<i64>>,
@@ -166,7 +166,7 @@ pub(super) struct Office {
     pub(super) renewed: Mutex<Option<Instant>>,
 }
 
-impl Office {
+impl Shared {
     /// Returns whether the lease of a delivery holds long enough to start the delivery.
     pub(super) fn holds(&self, job: &Job) -> bool {
         let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -181,9 +181,9 @@ impl Office {
     }
 
     pub(super) fn outstanding(&self) -> usize {
-        self.desks
+        self.channel_states
             .iter()
-            .map(|desk| desk.outstanding.load(Ordering::SeqCst))
+            .map(|channel_state| channel_state.outstanding.load(Ordering::SeqCst))
             .sum()
     }
 }

@@ -1,4 +1,4 @@
-//! The recorder (`Clerk`). It stores the outcomes of deliveries, claims the next due deliveries, and expands
+//! The recorder (`Recorder`). It stores the outcomes of deliveries, claims the next due deliveries, and expands
 //! queued notices.
 //!
 //! An outcome is never lost because its transaction failed. The recorder tries again until the outcome is
@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::office::{Desk, Job, LAST_CHANCE, Office, POLL, schedules};
+use super::shared::{ChannelState, Job, LAST_CHANCE, POLL, Shared, schedules};
 use crate::audit::{Actor, Tx};
 use crate::base::error::{Error, Result};
 use crate::base::id::NoticeId;
 use crate::base::outage::Outage;
-use crate::delivery::ledger::{Done, Group};
-use crate::delivery::queue::{self, Claim, Expansion, Finish, Orders, Wanted};
+use crate::delivery::outcome_log::{Done, Group};
+use crate::delivery::queue::{self, BatchRequest, Claim, Expansion, Finish, Wanted};
 use crate::delivery::task::{Claimed, Frozen, Task};
 
 /// How long an outcome waits for other outcomes of the same batch.
@@ -37,15 +37,15 @@ const STEPS: usize = 4;
 const NOTICES: usize = 32;
 
 /// The recorder of one process.
-pub(super) struct Clerk {
-    office: Arc<Office>,
+pub(super) struct Recorder {
+    shared: Arc<Shared>,
     stop: watch::Receiver<bool>,
     senders_ended: watch::Receiver<bool>,
     schedules: Arc<HashMap<&'static str, Vec<Duration>>>,
     expansion: Arc<Expansion>,
     notices: HashMap<NoticeId, Arc<Frozen>>,
     /// A batch whose transaction failed. It is tried again until it is stored.
-    unstored: Option<Arc<Sheet>>,
+    unstored: Option<Arc<UnstoredBatch>>,
     /// The last row of outcome records that is not needed any more.
     cleared: i64,
     /// Whether the delivery queue cannot be reached.
@@ -61,29 +61,29 @@ pub(super) struct Clerk {
     expanding: bool,
     /// The number of claims for each delivery that a channel makes at the same time.
     ahead: usize,
-    last_turn: Instant,
+    last_stored: Instant,
 }
 
 /// A batch as it is stored.
-struct Sheet {
+struct UnstoredBatch {
     done: Vec<(Claimed, Finish)>,
     row: i64,
 }
 
-impl Clerk {
+impl Recorder {
     pub(super) fn new(
-        office: Arc<Office>,
+        shared: Arc<Shared>,
         stop: watch::Receiver<bool>,
         senders_ended: watch::Receiver<bool>,
     ) -> Self {
-        let clerk = Clerk {
-            schedules: Arc::new(schedules(&office.setup)),
+        let recorder = Recorder {
+            schedules: Arc::new(schedules(&shared.setup)),
             expansion: Arc::new(Expansion {
-                domain: office.setup.domain.clone(),
-                lifetime: office.setup.lifetime,
+                domain: shared.setup.domain.clone(),
+                lifetime: shared.setup.lifetime,
             }),
             ahead: AHEAD,
-            office,
+            shared,
             stop,
             senders_ended,
             notices: HashMap::new(),
@@ -93,25 +93,33 @@ impl Clerk {
             unstorable: Outage::new(),
             in_doubt: false,
             expanding: false,
-            last_turn: Instant::now(),
+            last_stored: Instant::now(),
         };
-        clerk.office.ledger.tell_at(clerk.threshold());
-        clerk
+        recorder.shared.outcome_log.tell_at(recorder.threshold());
+        recorder
     }
 
     /// Returns the largest number of deliveries that a channel may have claimed. Each channel has its own, so
     /// that a channel with many connections does not claim for one with few.
-    fn window(&self, desk: &Desk) -> usize {
-        (desk.channel.concurrency() * self.ahead).min(WINDOW)
+    fn window(&self, channel_state: &ChannelState) -> usize {
+        (channel_state.channel.concurrency() * self.ahead).min(WINDOW)
     }
 
     /// Returns the number of outcomes that are stored without waiting for more. It is half of the largest
     /// number of claims of a channel with work.
     fn threshold(&self) -> usize {
-        let busy = |desk: &&Arc<Desk>| desk.outstanding.load(Ordering::SeqCst) > 0;
-        let desks = &self.office.desks;
-        let window = desks.iter().filter(busy).map(|desk| self.window(desk)).max();
-        let window = window.or_else(|| desks.first().map(|desk| self.window(desk)));
+        let busy = |channel_state: &&Arc<ChannelState>| channel_state.outstanding.load(Ordering::SeqCst) > 0;
+        let channel_states = &self.shared.channel_states;
+        let window = channel_states
+            .iter()
+            .filter(busy)
+            .map(|channel_state| self.window(channel_state))
+            .max();
+        let window = window.or_else(|| {
+            channel_states
+                .first()
+                .map(|channel_state| self.window(channel_state))
+        });
         (window.unwrap_or_default() / 2).max(1)
     }
 
@@ -157,8 +165,8 @@ impl Clerk {
     async fn wait(&mut self) -> bool {
         let poll = Instant::now() + POLL;
         loop {
-            let (waiting, age) = self.office.ledger.waiting();
-            let idle = waiting == self.office.outstanding();
+            let (waiting, age) = self.shared.outcome_log.waiting();
+            let idle = waiting == self.shared.outstanding();
             if waiting >= self.threshold() || waiting > 0 && (idle || age >= LINGER) {
                 return false;
             }
@@ -168,8 +176,8 @@ impl Clerk {
                 poll
             };
             tokio::select! {
-                () = self.office.ledger.changed.notified() => {}
-                () = self.office.setup.wake.due.notified() => return true,
+                () = self.shared.outcome_log.changed.notified() => {}
+                () = self.shared.setup.wake.due.notified() => return true,
                 () = tokio::time::sleep_until(until.into()) => {
                     if Instant::now() >= poll {
                         return true;
@@ -182,14 +190,18 @@ impl Clerk {
 
     /// Does one round: stores, claims and expands. Returns whether another round must follow at once.
     async fn round(&mut self, look: bool) -> Result<bool> {
-        let office = self.office.clone();
+        let shared = self.shared.clone();
         self.take_out_stopped();
-        let nothing_to_store = self.unstored.is_none() && office.ledger.waiting().0 == 0;
+        let nothing_to_store = self.unstored.is_none() && shared.outcome_log.waiting().0 == 0;
         if nothing_to_store {
-            let (now, lease) = (office.setup.db.clock().now(), office.lease.clone());
-            let channels: Vec<&'static str> = office.desks.iter().map(|desk| desk.channel.name()).collect();
+            let (now, lease) = (shared.setup.db.clock().now(), shared.lease.clone());
+            let channels: Vec<&'static str> = shared
+                .channel_states
+                .iter()
+                .map(|channel_state| channel_state.channel.name())
+                .collect();
             let anything = look
-                && office
+                && shared
                     .setup
                     .db
                     .read(move |conn| queue::anything_to_do(conn, &channels, now, &lease))
@@ -198,13 +210,13 @@ impl Clerk {
                 return Ok(false);
             }
         }
-        let queued = self.turn(true).await? || self.expanding;
+        let queued = self.store_and_claim(true).await? || self.expanding;
         for _ in 0..STEPS {
             if !queued {
                 break;
             }
             let expansion = self.expansion.clone();
-            self.expanding = office
+            self.expanding = shared
                 .setup
                 .db
                 .write(&Actor::system("delivery"), move |tx| {
@@ -213,8 +225,10 @@ impl Clerk {
                 .await?;
             // If a channel has all the claims that it may have, and no outcome waits, a transaction would
             // have little to do, so expand more.
-            let full = |desk: &Arc<Desk>| desk.outstanding.load(Ordering::SeqCst) >= self.window(desk);
-            let idle = office.ledger.waiting().0 == 0 && office.desks.iter().any(full);
+            let full = |channel_state: &Arc<ChannelState>| {
+                channel_state.outstanding.load(Ordering::SeqCst) >= self.window(channel_state)
+            };
+            let idle = shared.outcome_log.waiting().0 == 0 && shared.channel_states.iter().any(full);
             if !idle || !self.expanding || *self.stop.borrow() {
                 break;
             }
@@ -225,54 +239,57 @@ impl Clerk {
     /// Removes the waiting deliveries of stopped notices, because they could otherwise wait long for a
     /// sender.
     fn take_out_stopped(&self) {
-        let wake = &self.office.setup.wake;
+        let wake = &self.shared.setup.wake;
         if !wake.newly_stopped.swap(false, Ordering::SeqCst) {
             return;
         }
-        for desk in &self.office.desks {
-            let stopped = desk
+        for channel_state in &self.shared.channel_states {
+            let stopped = channel_state
                 .dispatcher
                 .extract(|job| wake.is_stopped(&job.claimed().notice_id));
             let withheld = stopped.into_iter().map(|job| Done {
                 claimed: job.into_claimed(),
                 finish: Finish::Withheld,
             });
-            self.office.ledger.put_by(withheld.collect());
+            self.shared.outcome_log.put_by(withheld.collect());
         }
     }
 
     /// Stores the waiting outcomes and claims what is due. Returns whether a notice waits to be expanded.
-    async fn turn(&mut self, claim: bool) -> Result<bool> {
-        let office = self.office.clone();
-        let sheet = self.sheet();
-        let wanted: Vec<Wanted> = office
-            .desks
+    async fn store_and_claim(&mut self, claim: bool) -> Result<bool> {
+        let shared = self.shared.clone();
+        let batch = self.batch();
+        let wanted: Vec<Wanted> = shared
+            .channel_states
             .iter()
             .filter(|_| claim)
-            .map(|desk| {
-                let of_desk = sheet
+            .map(|channel_state| {
+                let of_desk = batch
                     .done
                     .iter()
-                    .filter(|(claimed, _)| claimed.channel == desk.channel.name())
+                    .filter(|(claimed, _)| claimed.channel == channel_state.channel.name())
                     .count();
-                let held = desk.outstanding.load(Ordering::SeqCst).saturating_sub(of_desk);
+                let held = channel_state
+                    .outstanding
+                    .load(Ordering::SeqCst)
+                    .saturating_sub(of_desk);
                 Wanted {
-                    channel: desk.channel.name(),
-                    room: self.window(desk).saturating_sub(held) as i64,
-                    without: desk.dispatcher.crowded(),
+                    channel: channel_state.channel.name(),
+                    room: self.window(channel_state).saturating_sub(held) as i64,
+                    without: channel_state.dispatcher.crowded(),
                 }
             })
             .collect();
         let claimed_at = Instant::now();
-        let known: Option<Vec<i64>> = self.in_doubt.then(|| office.held().iter().copied().collect());
-        let (group, lease) = (sheet.clone(), office.lease.clone());
+        let known: Option<Vec<i64>> = self.in_doubt.then(|| shared.held().iter().copied().collect());
+        let (group, lease) = (batch.clone(), shared.lease.clone());
         let (schedules, expansion) = (self.schedules.clone(), self.expansion.clone());
         let cleared = self.cleared;
-        let result = office
+        let result = shared
             .setup
             .db
             .write(&Actor::system("delivery"), move |tx| {
-                let orders = Orders {
+                let request = BatchRequest {
                     lease: &lease,
                     schedules: &schedules,
                     group: &group.done,
@@ -281,23 +298,23 @@ impl Clerk {
                     wanted: &wanted,
                     expansion: &expansion,
                 };
-                queue::turn(tx, &orders)
+                queue::store_and_claim(tx, &request)
             })
             .await;
-        let turn = match result {
-            Ok(turn) => turn,
+        let stored = match result {
+            Ok(stored) => stored,
             Err(error) => {
-                if !sheet.done.is_empty() {
+                if !batch.done.is_empty() {
                     if self.unstorable.begins() {
                         tracing::error!(
                             error = error.chain(),
-                            outcomes = sheet.done.len(),
+                            outcomes = batch.done.len(),
                             "outcomes of deliveries cannot be stored; nothing more is sent until they are, and the next line \
                              about it says so"
                         );
                     }
-                    office.setup.stats.set_trouble(Some(error.chain()));
-                    self.unstored = Some(sheet);
+                    shared.setup.stats.set_trouble(Some(error.chain()));
+                    self.unstored = Some(batch);
                 }
                 self.in_doubt = true;
                 return Err(error);
@@ -305,49 +322,49 @@ impl Clerk {
         };
         self.in_doubt = false;
         {
-            let mut held = office.held();
-            for (claimed, _) in &sheet.done {
+            let mut held = shared.held();
+            for (claimed, _) in &batch.done {
                 held.remove(&claimed.id);
             }
         }
-        if !sheet.done.is_empty() {
-            self.cleared = self.cleared.max(sheet.row);
-            office.setup.stats.set_trouble(None);
+        if !batch.done.is_empty() {
+            self.cleared = self.cleared.max(batch.row);
+            shared.setup.stats.set_trouble(None);
             if self.unstorable.ends() {
                 tracing::info!("outcomes of deliveries are stored again");
             }
-            office.ledger.stored();
-            for desk in &office.desks {
-                let of_desk = sheet
+            shared.outcome_log.stored();
+            for channel_state in &shared.channel_states {
+                let of_desk = batch
                     .done
                     .iter()
-                    .filter(|(claimed, _)| claimed.channel == desk.channel.name())
+                    .filter(|(claimed, _)| claimed.channel == channel_state.channel.name())
                     .count();
-                desk.outstanding.fetch_sub(of_desk, Ordering::SeqCst);
+                channel_state.outstanding.fetch_sub(of_desk, Ordering::SeqCst);
             }
         }
-        for notice in turn.stopped {
-            if !office.setup.wake.is_stopped(&notice) {
-                office.setup.wake.stopped(notice);
+        for notice in stored.stopped {
+            if !shared.setup.wake.is_stopped(&notice) {
+                shared.setup.wake.stopped(notice);
             }
         }
-        self.adapt(sheet.done.len());
-        for (channel, claims) in turn.claims {
+        self.adapt(batch.done.len());
+        for (channel, claims) in stored.claims {
             self.hand_out(channel, claims, claimed_at).await?;
         }
-        self.office.ledger.tell_at(self.threshold());
-        for notice in turn.complete {
+        self.shared.outcome_log.tell_at(self.threshold());
+        for notice in stored.complete {
             // If this fails, the next transaction finds the notice again.
             let end = move |tx: &mut Tx<'_>| crate::notice::finished(tx, &notice);
-            office.setup.db.write(&Actor::system("delivery"), end).await?;
+            shared.setup.db.write(&Actor::system("delivery"), end).await?;
         }
-        Ok(turn.queued)
+        Ok(stored.queued)
     }
 
-    fn sheet(&mut self) -> Arc<Sheet> {
+    fn batch(&mut self) -> Arc<UnstoredBatch> {
         self.unstored.take().unwrap_or_else(|| {
-            let Group { done, row } = self.office.ledger.take();
-            Arc::new(Sheet {
+            let Group { done, row } = self.shared.outcome_log.take();
+            Arc::new(UnstoredBatch {
                 done: done.into_iter().map(|done| (done.claimed, done.finish)).collect(),
                 row,
             })
@@ -361,15 +378,15 @@ impl Clerk {
         if stored == 0 {
             return;
         }
-        let took = self.last_turn.elapsed();
-        self.last_turn = Instant::now();
+        let took = self.last_stored.elapsed();
+        self.last_stored = Instant::now();
         if stored >= self.threshold() && took < BRISK {
             // The limit is the largest number of claims of the channel with the fewest connections.
             let fewest = self
-                .office
-                .desks
+                .shared
+                .channel_states
                 .iter()
-                .map(|desk| desk.channel.concurrency())
+                .map(|channel_state| channel_state.channel.concurrency())
                 .min();
             self.ahead = (self.ahead * 2)
                 .min(WINDOW.div_ceil(fewest.unwrap_or(1).max(1)))
@@ -381,13 +398,19 @@ impl Clerk {
 
     /// Gives claimed deliveries to the senders.
     async fn hand_out(&mut self, channel: &str, claims: Vec<Claim>, claimed_at: Instant) -> Result<()> {
-        let office = self.office.clone();
-        let Some(desk) = office.desks.iter().find(|desk| desk.channel.name() == channel) else {
+        let shared = self.shared.clone();
+        let Some(channel_state) = shared
+            .channel_states
+            .iter()
+            .find(|channel_state| channel_state.channel.name() == channel)
+        else {
             return Ok(());
         };
-        desk.outstanding.fetch_add(claims.len(), Ordering::SeqCst);
+        channel_state
+            .outstanding
+            .fetch_add(claims.len(), Ordering::SeqCst);
         let held_since = {
-            let mut held = office.held();
+            let mut held = shared.held();
             held.extend(claims.iter().map(|claim| claim.claimed.id));
             Instant::now()
         };
@@ -407,7 +430,7 @@ impl Clerk {
             };
             jobs.push((job.claimed().domain.clone(), job));
         }
-        desk.dispatcher.push(jobs);
+        channel_state.dispatcher.push(jobs);
         Ok(())
     }
 
@@ -419,7 +442,7 @@ impl Clerk {
         loop {
             let wanted = id.clone();
             let found = self
-                .office
+                .shared
                 .setup
                 .db
                 .read(move |conn| queue::frozen(conn, &wanted))
@@ -464,17 +487,17 @@ impl Clerk {
     /// Stores the outcomes that the senders still return, and gives back the deliveries that no sender
     /// started.
     async fn wind_up(mut self) {
-        let office = self.office.clone();
-        let left: Vec<Claimed> = office
-            .desks
+        let shared = self.shared.clone();
+        let left: Vec<Claimed> = shared
+            .channel_states
             .iter()
-            .flat_map(|desk| desk.dispatcher.close())
+            .flat_map(|channel_state| channel_state.dispatcher.close())
             .map(Job::into_claimed)
             .collect();
         while !*self.senders_ended.borrow() {
-            if office.ledger.waiting().0 > 0 || self.unstored.is_some() {
-                // A failure is in the log already (see `turn`), and the next round tries it again.
-                let _ = self.turn(false).await;
+            if shared.outcome_log.waiting().0 > 0 || self.unstored.is_some() {
+                // A failure is in the log already (see `stored`), and the next round tries it again.
+                let _ = self.store_and_claim(false).await;
             }
             tokio::select! {
                 () = tokio::time::sleep(LINGER) => {}
@@ -484,8 +507,8 @@ impl Clerk {
         let since = Instant::now();
         let mut released = false;
         loop {
-            let Some(problem) = self.last_turn(&left, &mut released).await.err() else {
-                office.ledger.end();
+            let Some(problem) = self.last_stored(&left, &mut released).await.err() else {
+                shared.outcome_log.end();
                 return;
             };
             if since.elapsed() > LAST_CHANCE {
@@ -500,18 +523,18 @@ impl Clerk {
         }
     }
 
-    async fn last_turn(&mut self, left: &[Claimed], released: &mut bool) -> Result<()> {
-        while self.unstored.is_some() || self.office.ledger.waiting().0 > 0 {
-            self.turn(false).await?;
+    async fn last_stored(&mut self, left: &[Claimed], released: &mut bool) -> Result<()> {
+        while self.unstored.is_some() || self.shared.outcome_log.waiting().0 > 0 {
+            self.store_and_claim(false).await?;
         }
         if !*released && !left.is_empty() {
             let done = left
                 .iter()
                 .map(|claimed| (claimed.clone(), Finish::Released))
                 .collect();
-            self.unstored = Some(Arc::new(Sheet { done, row: 0 }));
+            self.unstored = Some(Arc::new(UnstoredBatch { done, row: 0 }));
             *released = true;
-            self.turn(false).await?;
+            self.store_and_claim(false).await?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use super::outcome::Outcome;
 
 /// The outcome of one claimed delivery.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Receipt {
+pub struct OutcomeRecord {
     /// The lease of the claim.
     pub lease: String,
     /// The ID of the delivery.

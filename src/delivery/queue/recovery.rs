@@ -13,7 +13,7 @@ use crate::base::error::Result;
 use crate::db::Conn;
 use crate::db::dialect::{self, on_backend};
 use crate::db::schema::{deliveries as d, delivery_receipts as dr};
-use crate::delivery::receipt::Receipt;
+use crate::delivery::outcome_record::OutcomeRecord;
 use crate::delivery::task::Claimed;
 use crate::notice::counts::Changes;
 
@@ -32,13 +32,13 @@ pub(super) fn settle_left_behind(
         .filter(dr::lease.eq_any(leases))
         .select(dr::body)
         .load(tx.conn)?;
-    let mut receipts: HashMap<(i64, i64), Receipt> = HashMap::new();
+    let mut receipts: HashMap<(i64, i64), OutcomeRecord> = HashMap::new();
     for body in bodies {
-        for receipt in serde_json::from_str::<Vec<Receipt>>(&body)? {
+        for receipt in serde_json::from_str::<Vec<OutcomeRecord>>(&body)? {
             receipts.insert((receipt.delivery, receipt.attempt), receipt);
         }
     }
-    let mut left: Vec<Receipt> = Vec::new();
+    let mut left: Vec<OutcomeRecord> = Vec::new();
     due.retain(|row| {
         let receipt = receipts
             .get(&(row.id, row.attempt))
@@ -57,9 +57,9 @@ pub(super) fn settle_left_behind(
 pub fn settle(
     tx: &mut Tx<'_>,
     schedules: &HashMap<&'static str, Vec<Duration>>,
-    receipts: Vec<Receipt>,
+    receipts: Vec<OutcomeRecord>,
 ) -> Result<usize> {
-    let mut by_lease: BTreeMap<String, Vec<Receipt>> = BTreeMap::new();
+    let mut by_lease: BTreeMap<String, Vec<OutcomeRecord>> = BTreeMap::new();
     for receipt in receipts {
         by_lease.entry(receipt.lease.clone()).or_default().push(receipt);
     }

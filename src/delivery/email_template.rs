@@ -38,7 +38,7 @@ pub struct Prepared {
     template: Arc<Template>,
     /// Whether emails may be built from pieces.
     pieces: bool,
-    shapes: Mutex<HashMap<Vec<u8>, Option<Arc<Skeleton>>>>,
+    shapes: Mutex<HashMap<Vec<u8>, Option<Arc<EmailTemplate>>>>,
 }
 
 impl Prepared {
@@ -76,8 +76,8 @@ impl Prepared {
     /// `Invalid` if the email cannot be rendered, for example because it exceeds the limits for rendering. `Internal` if it
     /// cannot be encoded.
     pub fn write(&self, own: &RecipientContext, optional: bool, addressing: &Addressing<'_>) -> Result<Mail> {
-        match self.skeleton(own, optional, addressing)? {
-            Some(skeleton) => skeleton.fill(own, addressing),
+        match self.email_template(own, optional, addressing)? {
+            Some(email_template) => email_template.fill(own, addressing),
             None => self.plain(own, optional, addressing),
         }
     }
@@ -92,13 +92,13 @@ impl Prepared {
         email::build(addressing, &self.template.render(&context)?)
     }
 
-    /// Returns the skeleton for emails of this shape. Returns `None` if they cannot be built from pieces.
-    fn skeleton(
+    /// Returns the email_template for emails of this shape. Returns `None` if they cannot be built from pieces.
+    fn email_template(
         &self,
         own: &RecipientContext,
         optional: bool,
         addressing: &Addressing<'_>,
-    ) -> Result<Option<Arc<Skeleton>>> {
+    ) -> Result<Option<Arc<EmailTemplate>>> {
         if !self.pieces || values(own, addressing.unsubscribe_url).any(is_marked) {
             return Ok(None);
         }
@@ -113,19 +113,19 @@ impl Prepared {
         let url = mark(SLOT_URL);
         let context = compose::context(&self.content, &marked, optional, url);
         let rendered = self.template.render_raw(&context)?;
-        let skeleton = Skeleton::new(&rendered, addressing)?;
+        let email_template = EmailTemplate::new(&rendered, addressing)?;
         let whole = self.plain(own, optional, addressing)?;
-        let sound = skeleton.fill(own, addressing)?.message == whole.message;
+        let sound = email_template.fill(own, addressing)?.message == whole.message;
         if !sound {
             tracing::warn!("mails of a notice are rendered one by one: its template does not come apart");
         }
-        let skeleton = sound.then(|| Arc::new(skeleton));
+        let email_template = sound.then(|| Arc::new(email_template));
         let mut shapes = self.shapes.lock().unwrap_or_else(PoisonError::into_inner);
         if shapes.len() >= SHAPES {
             shapes.clear();
         }
-        shapes.insert(key, skeleton.clone());
-        Ok(skeleton)
+        shapes.insert(key, email_template.clone());
+        Ok(email_template)
     }
 }
 
@@ -296,7 +296,7 @@ enum Line {
 }
 
 /// All parts of the emails of a shape that do not depend on the recipient.
-struct Skeleton {
+struct EmailTemplate {
     head: Vec<Line>,
     subject: Vec<Piece>,
     /// The header line of the subject if the subject contains no personal value.
@@ -309,8 +309,8 @@ struct Skeleton {
     size: usize,
 }
 
-impl Skeleton {
-    fn new(rendered: &Rendered, addressing: &Addressing<'_>) -> Result<Skeleton> {
+impl EmailTemplate {
+    fn new(rendered: &Rendered, addressing: &Addressing<'_>) -> Result<EmailTemplate> {
         // The frame is taken from an email that lettre made. The two words are the placeholders of the
         // bodies.
         let words = ("candor-text-body", "candor-html-body");
@@ -366,7 +366,7 @@ impl Skeleton {
         } else {
             Some(subject_line(&template::finish_subject(&rendered.subject)?))
         };
-        Ok(Skeleton {
+        Ok(EmailTemplate {
             head: lines,
             subject,
             fixed_subject,
