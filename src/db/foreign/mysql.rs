@@ -192,12 +192,14 @@ impl Reader {
         if target.tls {
             answers_for_itself(&mut conn)?;
         }
-        // MariaDB counts in seconds and MySQL in milliseconds, and neither knows the setting of the other.
-        let mariadb = format!("SET SESSION max_statement_time = {}", patience.as_secs().max(1));
+        // MariaDB counts in seconds and MySQL in milliseconds, and neither knows the setting of the other. The second on top
+        // lets Candor's own limit end the statement first, because its error names the setting.
+        let patience = patience + Duration::from_secs(1);
+        let mariadb = format!("SET SESSION max_statement_time = {}", patience.as_secs());
         if conn.query_drop(mariadb).is_err() {
             conn.query_drop(format!(
                 "SET SESSION max_execution_time = {}",
-                patience.as_millis().max(1)
+                patience.as_millis()
             ))
             .map_err(|error| said(&error))?;
         }

@@ -326,7 +326,11 @@ mod tests {
             assert!(refused.contains("not requested"), "{refused}");
             assert!(!refused.contains("eve"), "{refused}");
         }
-        assert!(asked(&[MEDIA, MEDIA]).unwrap_err().contains("repeats an earlier entry"));
+        assert!(
+            asked(&[MEDIA, MEDIA])
+                .unwrap_err()
+                .contains("repeats an earlier entry")
+        );
         assert!(asked(&["<html>"]).unwrap_err().contains("line 1"));
         // A cycle ends.
         let circle = r#"{"kind":"resource","type":"project","id":"42","parent":{"type":"media","id":"m9"}}"#;

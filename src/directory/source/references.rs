@@ -133,13 +133,13 @@ fn missing(
             continue;
         }
         let keys: Vec<String> = of_kind.iter().map(|one| one.key()).collect();
-        // By key: whether the staged row is used.
-        let staged: HashMap<String, bool> = ds::table
+        // By key: why the staged row is left out. None if it is used.
+        let staged: HashMap<String, Option<String>> = ds::table
             .filter(ds::run_id.eq(about.run.as_str()))
             .filter(ds::kind.eq(kind.number()))
             .filter(ds::key.eq_any(&keys))
-            .select((ds::key, ds::left_out.is_null()))
-            .load::<(String, bool)>(conn)?
+            .select((ds::key, ds::left_out))
+            .load::<(String, Option<String>)>(conn)?
             .into_iter()
             .collect();
         let own: HashSet<String> = if about.kinds.contains(&kind) {
@@ -157,11 +157,14 @@ fn missing(
         // Whether each of them is active or archived.
         let known = known(conn, kind, &of_kind)?;
         for (one, key) in of_kind.into_iter().zip(keys) {
-            let why = match (staged.get(&key), known.get(one)) {
-                (Some(true), _) => continue,
-                // The row is left out, so the entry in the directory stays.
-                (Some(false), Some(true)) => continue,
-                (Some(false), _) => Why::Follows,
+            let left_out = staged.get(&key).map(Option::as_deref);
+            let why = match (left_out, known.get(one)) {
+                (Some(None), _) => continue,
+                // Only a value of the row is wrong, so the entry that the directory has still counts.
+                (Some(Some(why)), Some(true)) if why == Why::Wrong.as_str() => continue,
+                // The row is left out because of what it refers to. Whether the directory has the entry from before
+                // makes no difference, so that the same rows give the same result.
+                (Some(Some(_)), _) => Why::Follows,
                 // Another source or a person has made the entry, and this run does not archive it.
                 (None, Some(true)) if !own.contains(&key) => continue,
                 // Whether the directory has it from before, archived or not, makes no difference.
