@@ -376,6 +376,18 @@ const SOMETHING_ELSE: &[Case] = &[
     ),
     (
         "Gmail",
+        "5.2.1",
+        "550 5.2.1 The user you are trying to contact is receiving mail too quickly. Please resend your message at a later time",
+        Other,
+    ),
+    (
+        "A relay that counts messages",
+        "5.7.1",
+        "550 5.7.1 <kim@example.com>: Recipient address rejected: you send messages too fast, try another day",
+        Other,
+    ),
+    (
+        "Gmail",
         "5.2.2",
         "552-5.2.2 The email account that you tried to reach is over quota. Please direct 552-5.2.2 the recipient to 552 5.2.2 https://support.google.com/mail/?p=OverQuotaPerm",
         Other,

@@ -159,7 +159,7 @@ const RATE: &[&str] = &[
     r"\b(daily|hourly|sending|recipient|connection|message|frequency|receiving|per[- ](hour|day|minute|domain|ip)) (user )?(sending |message )?(limit|limits|limited|quota)\b",
     r"\blimit (for|on|of) (message|recipient|the number|mail|e-?mail)",
     r"\b(exceed(ed|s|ing)?|reached) [^.;]{0,50}\b(limit|maximum|max|number|rate)\b",
-    r"\btoo many\b|\btoo (much|frequent|fast)\b|throttl|\bflood",
+    r"\btoo many\b|\btoo (much|frequent|frequently|fast|quickly|often)\b|throttl|\bflood",
     r"\b(mails?|messages|e-?mails) per (hour|day|minute|second)\b",
     r"trop de (connexions|messages|mails)|слишком много",
 ];
