@@ -318,6 +318,68 @@ async fn a_wrong_field_is_named_by_a_pointer(env: Env) {
             "{refused}"
         );
     }
+    // The reason is in words of the API, and never in those of the program.
+    for (path, body, pointer, reason) in [
+        (
+            "tokens",
+            json!({"name": "n", "role": 7}),
+            "/role",
+            "must be a text, and one of the allowed words",
+        ),
+        (
+            "tokens",
+            json!({"name": "n", "role": null}),
+            "/role",
+            "must be a text, and one of the allowed words",
+        ),
+        (
+            "incidents",
+            json!({"title": "T", "severity": "huge"}),
+            "/severity",
+            "'huge' is not allowed; allowed are critical, major, minor",
+        ),
+        (
+            "incidents",
+            json!({"title": true, "severity": "minor"}),
+            "/title",
+            "must be a text, not true",
+        ),
+        ("incidents", json!({"title": "T"}), "/severity", "is missing"),
+        (
+            "incidents",
+            json!({"title": "T", "severity": "minor", "affected": {}}),
+            "/affected",
+            "must be an array, not an object",
+        ),
+        (
+            "operators",
+            json!({"name": "o", "webhook": "https://x.example/"}),
+            "/webhook",
+            "must be an object, not a text",
+        ),
+        (
+            "tokens",
+            json!({"name": "n", "role": "viewer", "rule": 1}),
+            "/rule",
+            "is not a known field; the known fields are",
+        ),
+    ] {
+        let refused = app
+            .post(&format!("/api/v1/{path}"), &body)
+            .await
+            .expect_problem(422);
+        assert!(
+            refused.places().contains(&pointer.to_owned()),
+            "{body}: {refused}"
+        );
+        assert!(
+            refused["detail"]
+                .as_str()
+                .is_some_and(|detail| detail.contains(reason)),
+            "{body}: {refused}"
+        );
+        assert!(!refused.to_string().contains("is not JSON"), "{refused}");
+    }
     // Several errors at once.
     let body = json!({"title": "", "severity": "minor", "time_zone": "X", "summary": "\u{1}"});
     let refused = app.post("/api/v1/incidents", body).await.expect_problem(422);

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_path_to_error::Segment;
 
 use super::code::Code;
+use super::json_reason::plain;
 
 /// What is wrong with one part of an input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -206,7 +207,7 @@ pub fn misfit(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
         })
         .collect();
     let reason = json_reason(error.inner());
-    Error::invalid(with_named_field(pointer, &reason), reason)
+    Error::invalid(with_named_field(pointer, &reason), plain(&reason))
 }
 
 /// Adds a missing or unknown field to the pointer. serde names such a field only in its text, and its path

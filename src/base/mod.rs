@@ -7,6 +7,7 @@ pub(crate) mod columns;
 pub(crate) mod enums;
 pub mod error;
 pub mod id;
+mod json_reason;
 pub mod json_repair;
 pub mod mailbox;
 pub mod mime;

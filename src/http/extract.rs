@@ -11,7 +11,7 @@ use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use futures_util::future::LocalBoxFuture;
 use futures_util::{Stream, StreamExt};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::problem::Problem;
 use crate::base::error::{Error, FieldError, misfit};
@@ -145,7 +145,9 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let inner = error.inner();
-        if inner.is_syntax() || inner.is_eof() {
+        // serde_json also says "syntax" about a number in the place of a word, although such a body is JSON.
+        let is_json = || serde_json::from_slice::<IgnoredAny>(body).is_ok();
+        if (inner.is_syntax() || inner.is_eof()) && !is_json() {
             let detail = format!("is not JSON: {inner}");
             return Error::fields(vec![FieldError::at("", detail)]);
         }

@@ -1,0 +1,84 @@
+//! What serde says about a JSON value of the wrong type, in words of the API: a caller does not know Rust's types.
+
+/// Turns serde's reason, without its place in the text, into a sentence about the field. A reason that is not one of serde's
+/// own stays as it is.
+pub fn plain(reason: &str) -> String {
+    if let Some((got, wanted)) =
+        after(reason, &["invalid type: ", "invalid value: "]).and_then(|rest| rest.split_once(", expected "))
+    {
+        return format!("must be {}, not {}", type_wanted(wanted), value_found(got));
+    }
+    if let Some((name, rest)) = named(reason, "unknown variant `") {
+        let name: String = name.chars().take(40).collect();
+        return format!("'{name}' is not allowed; allowed are {}", quoted(rest).join(", "));
+    }
+    if let Some((_, rest)) = named(reason, "unknown field `") {
+        let known = quoted(rest);
+        return match known.is_empty() {
+            true => "is not a known field".to_owned(),
+            false => format!("is not a known field; the known fields are {}", known.join(", ")),
+        };
+    }
+    if named(reason, "missing field `").is_some() {
+        return "is missing".to_owned();
+    }
+    if named(reason, "duplicate field `").is_some() {
+        return "occurs twice".to_owned();
+    }
+    if reason.contains("hex escape") {
+        return "contains half of a character (a \\u escape without its other half)".to_owned();
+    }
+    match reason {
+        // serde_json says this about a number or null where a word is expected.
+        "expected value" => "must be a text, and one of the allowed words".to_owned(),
+        "recursion limit exceeded" => "is nested too deeply".to_owned(),
+        _ => reason.to_owned(),
+    }
+}
+
+fn after<'a>(reason: &'a str, starts: &[&str]) -> Option<&'a str> {
+    starts.iter().find_map(|start| reason.strip_prefix(start))
+}
+
+/// Returns the name between the backticks that follow `start`, and the rest of the reason.
+fn named<'a>(reason: &'a str, start: &str) -> Option<(&'a str, &'a str)> {
+    reason.strip_prefix(start)?.split_once('`')
+}
+
+/// Returns the texts between backticks.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+fn type_wanted(wanted: &str) -> String {
+    let words = match wanted {
+        "a string" | "string" | "str" | "a borrowed string" => "a text",
+        "a boolean" | "bool" => "true or false",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number that is not negative",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a sequence" => "an array",
+        "a map" | "map" => "an object",
+        "unit" => "null",
+        _ if wanted.starts_with("struct ") || wanted.starts_with("internally tagged enum ") => "an object",
+        _ if wanted.starts_with("enum ") || wanted == "variant identifier" => "one of the allowed words",
+        _ if wanted.starts_with("a tuple ") || wanted.starts_with("tuple ") => "an array",
+        _ => wanted,
+    };
+    words.to_owned()
+}
+
+fn value_found(got: &str) -> String {
+    let words = match got {
+        "null" | "unit value" | "Option value" => "null",
+        "map" => "an object",
+        "sequence" => "an array",
+        _ if got.starts_with("string ") => "a text",
+        _ => match got.split('`').nth(1) {
+            // A number, or true or false.
+            Some(value) => value,
+            None => got,
+        },
+    };
+    words.to_owned()
+}
