@@ -411,6 +411,25 @@ fn an_unknown_name_is_named_with_the_known_ones() {
     }
     let error = refused("html", "{{> nowhere.html}}");
     assert!(error.contains("paragraphs.html"), "{error}");
+    // A helper that lacks a value says so in words of the template.
+    for (text, expected) in [
+        ("{{lookup recipient}}", "value 2 of 'lookup' is missing"),
+        (
+            "{{#each resources}}{{eq name \"a\"}}{{/each}}",
+            "value 1 of 'eq' is missing",
+        ),
+        (
+            "{{resources.99999999999999999999}}",
+            "is not a position in a list",
+        ),
+    ] {
+        let error = refused("text", text);
+        assert!(error.contains(expected), "{text}: {error}");
+        assert!(
+            !error.contains("Helper/Decorator") && !error.contains("vector"),
+            "{error}"
+        );
+    }
 }
 
 #[test]

@@ -159,6 +159,33 @@ pub(super) fn render(
     })
 }
 
+/// Says in words of the template what the library says in words of its program.
+fn in_words(reason: &RenderErrorReason) -> String {
+    match reason {
+        RenderErrorReason::ParamNotFoundForIndex(helper, index) => format!(
+            "value {} of '{helper}' is missing, or is a variable that does not exist at this place",
+            index + 1
+        ),
+        RenderErrorReason::ParamNotFoundForName(helper, name) => {
+            format!("the value '{name}' of '{helper}' is missing")
+        }
+        RenderErrorReason::ParamTypeMismatchForName(helper, name, _)
+        | RenderErrorReason::HashTypeMismatchForName(helper, name, _) => {
+            format!("the value '{name}' of '{helper}' has the wrong type")
+        }
+        RenderErrorReason::InvalidParamType(_) => "a value has the wrong type for its helper".to_owned(),
+        RenderErrorReason::HelperNotFound(name) | RenderErrorReason::DecoratorNotFound(name) => {
+            format!("there is no helper '{name}'")
+        }
+        RenderErrorReason::PartialNotFound(name) => format!("there is no partial '{name}'"),
+        RenderErrorReason::CannotIncludeSelf => "a template must not include itself".to_owned(),
+        RenderErrorReason::BlockContentRequired => "the block has no content".to_owned(),
+        RenderErrorReason::InvalidJsonIndex(index) => format!("'{index}' is not a position in a list"),
+        RenderErrorReason::InvalidJsonPath(path) => format!("'{path}' is not a path to a value"),
+        other => other.to_string(),
+    }
+}
+
 /// Returns a rendering error as a sentence of Candor.
 fn said(error: &RenderError) -> Unrendered {
     let why = match error.reason() {
@@ -173,7 +200,7 @@ fn said(error: &RenderError) -> Unrendered {
             Some(inner) => return said(inner),
             None => inner.to_string(),
         },
-        other => other.to_string(),
+        other => in_words(other),
     };
     let detail = match (error.line_no, error.column_no) {
         (Some(line), Some(column)) => format!("line {line}, column {column}: {why}"),
