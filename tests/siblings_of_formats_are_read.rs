@@ -278,6 +278,43 @@ fn older_and_newer_bodies_of_the_same_senders_are_read() {
 }
 
 #[test]
+fn a_change_of_state_in_the_words_of_checkmk_is_read() {
+    let text = |event: &str| {
+        format!(
+            "Host:     db4\nAlias:    db4\nAddress:  192.0.2.4\nService:  CPU load\nEvent:    {event}\nOutput:   load 99\n"
+        )
+    };
+    for (event, firing, severity) in [
+        ("OK -> CRIT", true, "critical"),
+        ("OK → WARN", true, "warning"),
+        ("PEND -> UNKNOWN", true, "unknown"),
+        ("CRIT -> OK", false, "ok"),
+    ] {
+        let alert = only("nagios", &sent("text/plain", text(event)));
+        is(&alert, "db4/CPU load", firing);
+        assert_eq!(alert.severity, severity, "{event}");
+        assert_eq!(alert.text, "load 99");
+    }
+    let host = only(
+        "nagios",
+        &sent("text/plain", "Host: db4\nEvent: UP -> DOWN\nOutput: no answer\n"),
+    );
+    is(&host, "db4", true);
+    // The subject of an email whose text is a table without names.
+    for (subject, key, firing) in [
+        ("Check_MK: db4/CPU load OK -> CRIT", "db4/CPU load", true),
+        ("Checkmk: db4 DOWN → UP", "db4", false),
+    ] {
+        let mail =
+            format!("From: checkmk@mon.example\r\nSubject: {subject}\r\n\r\nSee the details in Checkmk.\r\n");
+        is(&only("nagios", &sent("message/rfc822", mail)), key, firing);
+    }
+    // An event that changes no state opens nothing and is no error.
+    let quiet = read("nagios", &sent("text/plain", text("Acknowledged by Ann"))).unwrap();
+    assert!(quiet.alerts.is_empty(), "{quiet:?}");
+}
+
+#[test]
 fn mails_of_nagios_and_icinga_are_read_in_any_shape() {
     // The classic text of Nagios, with tabs, line ends of two characters and an address in the text.
     let classic = "***** Nagios *****\r\n\r\nNotification Type:\tPROBLEM\r\nHost:\tweb-7.example.org\r\nState:\tDOWN\r\n\

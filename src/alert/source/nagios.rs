@@ -77,6 +77,16 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         Some(_) => SERVICE_STATE.iter().chain(&STATE).copied().collect(),
         None => HOST_STATE.iter().chain(&STATE).copied().collect(),
     };
+    // Checkmk also writes about events that change no state, such as an acknowledgement.
+    if is_text
+        && fields.text(&names).is_none()
+        && let Some(event) = fields.text(&["event"])
+    {
+        return Ok(Batch::ignored(format!(
+            "an event of {host} that changes no state: {}",
+            crate::base::text::one_line(&event, 200)
+        )));
+    }
     let state = fields.text(&names).ok_or_else(|| match is_text {
         true => (
             String::new(),

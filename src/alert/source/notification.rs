@@ -2,8 +2,9 @@
 //! that contains it.
 //!
 //! The lines of such a text have the form `Name: value` or `Name? value`. Icinga 2 gives the state only in a
-//! headline, for example `disk on db1 is CRITICAL!`. The subject of an email is used only for missing values,
-//! because some subjects still say PROBLEM after the problem is over.
+//! headline, for example `disk on db1 is CRITICAL!`, and Checkmk in a change, for example `Event: OK -> CRIT`. The
+//! subject of an email is used only for missing values, because some subjects still say PROBLEM after the problem
+//! is over.
 
 use std::sync::LazyLock;
 
@@ -222,6 +223,39 @@ fn pair(line: &str) -> Option<(&str, &str)> {
     fits.then(|| (name, value.trim()))
 }
 
+/// Returns the state after a change such as `OK -> CRIT` or `UP → DOWN`, as Checkmk writes it.
+fn after_change(event: &str) -> Option<String> {
+    static CHANGE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(
+            r"(?i)\b(?:OK|WARN(?:ING)?|CRIT(?:ICAL)?|UNKN(?:OWN)?|PEND(?:ING)?|UP|DOWN|UNREACH(?:ABLE)?)\s*(?:->|=>|→|➤|➔)\s*(?<state>OK|WARN(?:ING)?|CRIT(?:ICAL)?|UNKN(?:OWN)?|UP|DOWN|UNREACH(?:ABLE)?)\s*$",
+        )
+        .ok()
+    });
+    let found = CHANGE.as_ref()?.captures(event.trim())?;
+    let state = found["state"].to_uppercase();
+    // Checkmk writes short forms.
+    let whole = ["WARNING", "CRITICAL", "UNKNOWN", "UNREACHABLE"]
+        .into_iter()
+        .find(|whole| whole.starts_with(&state));
+    Some(whole.map_or(state, str::to_owned))
+}
+
+/// Parses a subject of Checkmk such as `Check_MK: db1/CPU load OK -> CRIT` into host, service and state.
+fn checkmk_subject(line: &str) -> Option<Vec<(String, String)>> {
+    static SUBJECT: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r"(?i)^(?:(?:Re|Fwd?|AW|WG):\s*)*Check_?mk:\s*(?<host>[^/\s]+)(?:/(?<service>.{1,250}?))?\s+(?<event>\S+\s*(?:->|=>|→|➤|➔)\s*\S+)\s*$").ok()
+    });
+    let found = SUBJECT.as_ref()?.captures(line.trim())?;
+    let mut fields = vec![
+        ("State".to_owned(), after_change(&found["event"])?),
+        ("Host".to_owned(), found["host"].to_owned()),
+    ];
+    if let Some(service) = found.name("service") {
+        fields.push(("Service".to_owned(), service.as_str().trim().to_owned()));
+    }
+    Some(fields)
+}
+
 /// Parses a headline such as `disk on db1 is CRITICAL!` or `db1 is DOWN` into host, service and state.
 fn headline(line: &str) -> Vec<(String, String)> {
     static HEADLINE: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -230,6 +264,9 @@ fn headline(line: &str) -> Vec<(String, String)> {
         )
         .ok()
     });
+    if let Some(fields) = checkmk_subject(line) {
+        return fields;
+    }
     let Some(found) = HEADLINE
         .as_ref()
         .and_then(|pattern| pattern.captures(line.trim()))
@@ -299,6 +336,13 @@ pub(super) fn lines(text: &str) -> Map<String, Value> {
             _ => value.to_owned(),
         };
         fields.entry(name).or_insert(Value::String(value));
+    }
+    let event = fields
+        .iter()
+        .find(|(key, _)| key.eq_ignore_ascii_case("event"))
+        .and_then(|(_, value)| after_change(value.as_str()?));
+    if let Some(state) = event {
+        said.push(("State".to_owned(), state));
     }
     for (name, value) in said {
         let there = fields
