@@ -12,6 +12,7 @@ use tracing::Instrument;
 use super::service::{Next, Service, Stop, Wake};
 use super::stats::WorkStats;
 use crate::base::error::Error;
+use crate::base::outage::Outage;
 
 /// A part of the process that is stopped with the services and manages its own tasks.
 pub trait Part: Send {
@@ -69,7 +70,7 @@ impl Supervisor {
 
 async fn run<S: Service>(mut service: S, mut wake: Wake, mut stop: Stop, stats: WorkStats) {
     let mut woken = true;
-    let mut failing = false;
+    let outage = Outage::new();
     while !stop.is_set() {
         wake.forget();
         // Only the duration is needed here, so the clock of the database is not used.
@@ -79,23 +80,22 @@ async fn run<S: Service>(mut service: S, mut wake: Wake, mut stop: Stop, stats: 
             .catch_unwind()
             .await
             .unwrap_or_else(|_| Err(Error::internal("a step of background work ended by a fault")));
-        stats.count(S::NAME, began.elapsed(), result.is_err());
+        let failed = result.is_err();
+        stats.count(S::NAME, began.elapsed(), failed);
         let next = match result {
             Ok(next) => {
-                if failing {
+                if outage.ends() {
                     tracing::info!("background work succeeds again");
                 }
-                failing = false;
                 next
             }
             Err(error) => {
-                if !failing {
+                if outage.begins() {
                     tracing::warn!(
                         error = error.chain(),
                         "background work fails; it is tried again, and the next line about it says that it works again"
                     );
                 }
-                failing = true;
                 Next::Wait
             }
         };
@@ -103,7 +103,7 @@ async fn run<S: Service>(mut service: S, mut wake: Wake, mut stop: Stop, stats: 
         // After a failure a wake-up must not lead to the next attempt at once.
         if next == Next::Wait {
             tokio::select! {
-                () = wake.wait(), if !failing => woken = true,
+                () = wake.wait(), if !failed => woken = true,
                 () = tokio::time::sleep(S::POLL) => {}
                 () = stop.wait() => {}
             }
