@@ -1,4 +1,5 @@
-//! The claim of a process on something that is stored: a run, a message, a batch of deliveries.
+//! The claim of a process on something that is stored: the run of a source, or a message to an operator. The delivery queue
+//! claims many rows with one statement and has its own form of this (`delivery/queue`).
 //!
 //! A claim is two columns of the row: the ID of the lease, and the time when the lease ends. After that time, another process
 //! may claim the row, because the process that held it has probably died. A process that stores an outcome therefore asks
