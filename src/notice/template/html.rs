@@ -183,6 +183,24 @@ fn in_comment(dashes: u8, bang: bool, fresh: bool, letter: char) -> Place {
 }
 
 impl Place {
+    /// Returns the place after something was written at it that changes nothing else: the value of an attribute has begun.
+    fn begun(self) -> Place {
+        match self {
+            Place::Quoted {
+                kind,
+                attribute,
+                quote,
+                ..
+            } => Place::Quoted {
+                kind,
+                attribute,
+                quote,
+                begun: true,
+            },
+            other => other,
+        }
+    }
+
     /// The place after one more letter.
     fn after(self, letter: char) -> Result<Place, String> {
         Ok(match self {
@@ -260,17 +278,7 @@ impl Place {
                 _ => Place::Unquoted(kind),
             },
             Place::Quoted { kind, quote, .. } if letter == quote => Place::AfterValue(kind),
-            Place::Quoted {
-                kind,
-                attribute,
-                quote,
-                ..
-            } => Place::Quoted {
-                kind,
-                attribute,
-                quote,
-                begun: true,
-            },
+            Place::Quoted { .. } => self.begun(),
             Place::Unquoted(kind) => match letter {
                 '>' => behind(kind),
                 _ if is_space(letter) => Place::Gap(kind),
@@ -522,20 +530,7 @@ fn show(shown: &HelperTemplate, place: Place) -> Result<Place, String> {
             place.advice()
         ));
     }
-    Ok(match place {
-        Place::Quoted {
-            kind,
-            attribute,
-            quote,
-            ..
-        } => Place::Quoted {
-            kind,
-            attribute,
-            quote,
-            begun: true,
-        },
-        other => other,
-    })
+    Ok(place.begun())
 }
 
 /// Whether an expression is no more than a link that Candor makes.
