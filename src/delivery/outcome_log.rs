@@ -192,7 +192,7 @@ impl OutcomeLog {
     /// Returns how many outcomes wait. If the half of the file is full, the outcome is returned as the error.
     fn write(&self, file: &File, done: Done) -> Result<usize, Box<Done>> {
         let mut pending = self.lock();
-        if let Some(bytes) = outcome_record(&self.lease, &done).and_then(|receipt| frame(&receipt)) {
+        if let Some(bytes) = outcome_record(&self.lease, &done).and_then(|record| frame(&record)) {
             if pending.at + bytes.len() as u64 > ROOM {
                 return Err(Box::new(done));
             }
@@ -264,9 +264,9 @@ fn outcome_record(lease: &str, done: &Done) -> Option<OutcomeRecord> {
     })
 }
 
-fn frame(receipt: &OutcomeRecord) -> Option<Vec<u8>> {
+fn frame(record: &OutcomeRecord) -> Option<Vec<u8>> {
     let mut bytes = vec![0; HEADER];
-    serde_json::to_writer(&mut bytes, receipt).ok()?;
+    serde_json::to_writer(&mut bytes, record).ok()?;
     let length = u32::try_from(bytes.len() - HEADER).ok()?;
     let sum = Sha256::digest(&bytes[HEADER..]);
     bytes[..4].copy_from_slice(&MAGIC);
@@ -290,7 +290,7 @@ pub fn read_file(path: &Path) -> io::Result<Vec<OutcomeRecord>> {
 }
 
 fn read_half(mut bytes: &[u8]) -> Vec<OutcomeRecord> {
-    let mut receipts = Vec::new();
+    let mut records = Vec::new();
     while let Some((header, rest)) = bytes.split_at_checked(HEADER)
         && header[..4] == MAGIC
     {
@@ -301,12 +301,12 @@ fn read_half(mut bytes: &[u8]) -> Vec<OutcomeRecord> {
         if Sha256::digest(body)[..8] != header[8..HEADER] {
             break;
         }
-        if let Ok(receipt) = serde_json::from_slice(body) {
-            receipts.push(receipt);
+        if let Ok(record) = serde_json::from_slice(body) {
+            records.push(record);
         }
         bytes = rest;
     }
-    receipts
+    records
 }
 
 /// Writes outcome records to the database, with one statement for all that have arrived, and then lets their
@@ -322,18 +322,18 @@ pub(super) async fn write_rows(
     let mut row = 0;
     let outage = Outage::new();
     while arrivals.recv_many(&mut group, GROUP).await > 0 {
-        let receipts: Vec<OutcomeRecord> = group
+        let records: Vec<OutcomeRecord> = group
             .iter()
             .filter_map(|(done, _)| outcome_record(&outcome_log.lease, done))
             .collect();
-        if !receipts.is_empty() {
+        if !records.is_empty() {
             row += 1;
-            let body = serde_json::to_string(&receipts).unwrap_or_default();
+            let body = serde_json::to_string(&records).unwrap_or_default();
             let since = Instant::now();
             loop {
                 let (lease, body) = (outcome_log.lease.clone(), body.clone());
                 let written = db
-                    .bare(move |conn| queue::write_receipts(conn, &lease, row, &body))
+                    .bare(move |conn| queue::write_records(conn, &lease, row, &body))
                     .await;
                 match written {
                     Ok(()) => {

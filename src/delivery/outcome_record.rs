@@ -1,4 +1,4 @@
-//! The receipt of one attempt, as it is stored until its outcome is in the tables.
+//! The outcome record of one attempt, as it is stored until its outcome is in the tables.
 
 use serde::{Deserialize, Serialize};
 

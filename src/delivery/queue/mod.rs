@@ -13,7 +13,7 @@ mod recovery;
 pub use expand::{Expansion, expand_step};
 pub use finish::Finish;
 pub use frozen::frozen;
-pub use recovery::{clear_receipts, settle, write_receipts};
+pub use recovery::{clear_records, settle, write_records};
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;

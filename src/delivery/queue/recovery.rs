@@ -32,19 +32,19 @@ pub(super) fn settle_left_behind(
         .filter(dr::lease.eq_any(leases))
         .select(dr::body)
         .load(tx.conn)?;
-    let mut receipts: HashMap<(i64, i64), OutcomeRecord> = HashMap::new();
+    let mut records: HashMap<(i64, i64), OutcomeRecord> = HashMap::new();
     for body in bodies {
-        for receipt in serde_json::from_str::<Vec<OutcomeRecord>>(&body)? {
-            receipts.insert((receipt.delivery, receipt.attempt), receipt);
+        for record in serde_json::from_str::<Vec<OutcomeRecord>>(&body)? {
+            records.insert((record.delivery, record.attempt), record);
         }
     }
     let mut left: Vec<OutcomeRecord> = Vec::new();
     due.retain(|row| {
-        let receipt = receipts
+        let record = records
             .get(&(row.id, row.attempt))
-            .filter(|receipt| Some(&receipt.lease) == row.lease.as_ref());
-        left.extend(receipt.cloned());
-        receipt.is_none()
+            .filter(|record| Some(&record.lease) == row.lease.as_ref());
+        left.extend(record.cloned());
+        record.is_none()
     });
     settle(tx, schedules, left)?;
     Ok(())
@@ -57,24 +57,24 @@ pub(super) fn settle_left_behind(
 pub fn settle(
     tx: &mut Tx<'_>,
     schedules: &HashMap<&'static str, Vec<Duration>>,
-    receipts: Vec<OutcomeRecord>,
+    records: Vec<OutcomeRecord>,
 ) -> Result<usize> {
     let mut by_lease: BTreeMap<String, Vec<OutcomeRecord>> = BTreeMap::new();
-    for receipt in receipts {
-        by_lease.entry(receipt.lease.clone()).or_default().push(receipt);
+    for record in records {
+        by_lease.entry(record.lease.clone()).or_default().push(record);
     }
     let mut groups: Vec<(String, Vec<(Claimed, Finish)>)> = Vec::new();
-    for (lease, receipts) in by_lease {
-        let ids: Vec<i64> = receipts.iter().map(|receipt| receipt.delivery).collect();
+    for (lease, records) in by_lease {
+        let ids: Vec<i64> = records.iter().map(|record| record.delivery).collect();
         let mut held: HashMap<(i64, i64), Claimed> = dialect::held(tx.conn, &ids, &lease)?
             .into_iter()
             .map(|claimed| ((claimed.id, claimed.attempt), claimed))
             .collect();
-        let group: Vec<(Claimed, Finish)> = receipts
+        let group: Vec<(Claimed, Finish)> = records
             .into_iter()
-            .filter_map(|receipt| {
-                let claimed = held.remove(&(receipt.delivery, receipt.attempt))?;
-                Some((claimed, Finish::Attempt(receipt.outcome)))
+            .filter_map(|record| {
+                let claimed = held.remove(&(record.delivery, record.attempt))?;
+                Some((claimed, Finish::Attempt(record.outcome)))
             })
             .collect();
         groups.push((lease, group));
@@ -94,7 +94,7 @@ pub fn settle(
 ///
 /// # Errors
 /// An error of the database.
-pub fn write_receipts(conn: &mut Conn, lease: &str, row: i64, body: &str) -> Result<()> {
+pub fn write_records(conn: &mut Conn, lease: &str, row: i64, body: &str) -> Result<()> {
     on_backend!(conn, c => diesel::insert_into(dr::table)
         .values((dr::lease.eq(lease), dr::seq.eq(row), dr::body.eq(body)))
         .on_conflict_do_nothing()
@@ -106,7 +106,7 @@ pub fn write_receipts(conn: &mut Conn, lease: &str, row: i64, body: &str) -> Res
 ///
 /// # Errors
 /// An error of the database.
-pub fn clear_receipts(conn: &mut Conn) -> Result<usize> {
+pub fn clear_records(conn: &mut Conn) -> Result<usize> {
     let leases: Vec<String> = dr::table.select(dr::lease).distinct().load(conn)?;
     let mut cleared = 0;
     for lease in leases {

@@ -166,13 +166,13 @@ fn ended(result: std::result::Result<(), tokio::task::JoinError>) {
 /// Stores the outcome records that an earlier process left, and gives back its other claims. With SQLite no
 /// other process can be alive.
 async fn take_over(setup: &Setup, path: &std::path::Path) -> Result<()> {
-    let receipts = outcome_log::read_file(path)
+    let records = outcome_log::read_file(path)
         .map_err(|error| Error::Unavailable(format!("cannot read {}: {error}", path.display())))?;
     let schedules = schedules(setup);
     let settled = setup
         .db
         .write(&Actor::system("delivery"), move |tx| {
-            let settled = queue::settle(tx, &schedules, receipts)?;
+            let settled = queue::settle(tx, &schedules, records)?;
             queue::release_all(tx.conn, tx.now)?;
             Ok(settled)
         })

@@ -1,4 +1,4 @@
-//! The recorder (`Recorder`). It stores the outcomes of deliveries, claims the next due deliveries, and expands
+//! The recorder stores the outcomes of deliveries, claims the next due deliveries, and expands
 //! queued notices.
 //!
 //! An outcome is never lost because its transaction failed. The recorder tries again until the outcome is
