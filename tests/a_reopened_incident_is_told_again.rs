@@ -377,15 +377,20 @@ async fn an_alert_that_comes_back_reaches_operators_and_policies(env: Env) {
     app.finish().await;
 }
 
-async fn a_reopening_by_hand_reaches_operators_and_no_policy(env: Env) {
-    let app = TestApp::start(&env).await;
-    app.import(story_directory()).await.expect(200);
+/// Adds an operator who hears of incidents that open.
+async fn on_call(app: &TestApp) {
     app.post(
         "/api/v1/operators",
         json!({"name": "On call", "email": "on-call@ours.example", "events": ["opened"]}),
     )
     .await
     .expect(201);
+}
+
+async fn a_reopening_by_hand_reaches_operators_and_no_policy(env: Env) {
+    let app = TestApp::start(&env).await;
+    app.import(story_directory()).await.expect(200);
+    on_call(&app).await;
     app.policy(json!({"action": "draft", "limits": null})).await;
     let incident = app.incident([("project", PROJECT)]).await;
     messages(&app, 1).await;
@@ -434,12 +439,7 @@ async fn endpoints_hear_each_episode(env: Env) {
 async fn operators_hear_of_a_reopening_at_once(env: Env) {
     let app = TestApp::builder(&env).at("2024-03-14T07:00:00Z").start().await;
     app.import(story_directory()).await.expect(200);
-    app.post(
-        "/api/v1/operators",
-        json!({"name": "On call", "email": "on-call@ours.example", "events": ["opened"]}),
-    )
-    .await
-    .expect(201);
+    on_call(&app).await;
     let sent = async |n: usize| {
         eventually(&format!("{n} messages to be sent"), DEADLINE, async || {
             let mut all = app.all("/api/v1/operators/messages").await;

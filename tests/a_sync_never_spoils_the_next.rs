@@ -165,16 +165,20 @@ async fn the_first_sync_ends_as_the_next_ones_do(env: Env) {
     app.finish().await;
 }
 
-/// The same for people and for parents; and a query whose rows are all of it unusable is an error however it came to that.
-async fn what_the_source_never_brings_is_no_error_of_one_kind_alone(env: Env) {
-    let queries = json!({
+/// Queries that leave deleted people and projects out, and neither the assets below a project nor what is shared.
+fn only_people_and_projects_filtered() -> Value {
+    json!({
         "people": "SELECT id, name, email FROM users WHERE deleted = 0",
         "resources": "SELECT 'project' AS type, CAST(id AS TEXT) AS id, customer_id AS account, NULL AS parent_type, NULL AS parent_id \
                       FROM projects WHERE deleted = 0 \
                       UNION ALL SELECT 'asset', id, NULL, 'project', CAST(project_id AS TEXT) FROM assets",
         "collaborators": "SELECT 'project' AS resource_type, project_id AS resource_id, user_id AS person, role FROM shares",
-    });
-    let (shop, app, id) = product(&env, queries).await;
+    })
+}
+
+/// The same for people and for parents; and a query whose rows are all of it unusable is an error however it came to that.
+async fn what_the_source_never_brings_is_no_error_of_one_kind_alone(env: Env) {
+    let (shop, app, id) = product(&env, only_people_and_projects_filtered()).await;
     shop.sql("UPDATE users SET deleted = 1 WHERE id <= 6; UPDATE projects SET deleted = 1 WHERE id = 2");
     shop.sql("INSERT INTO assets VALUES ('below-2', 2)");
     let promised = tried(&app, &id).await;
@@ -227,14 +231,7 @@ async fn a_reference_to_a_kind_without_a_query_counts(env: Env) {
 }
 
 async fn filtered_people_and_parents_do_not_spoil_a_sync(env: Env) {
-    let queries = json!({
-        "people": "SELECT id, name, email FROM users WHERE deleted = 0",
-        "resources": "SELECT 'project' AS type, CAST(id AS TEXT) AS id, customer_id AS account, NULL AS parent_type, NULL AS parent_id \
-                      FROM projects WHERE deleted = 0 \
-                      UNION ALL SELECT 'asset', id, NULL, 'project', CAST(project_id AS TEXT) FROM assets",
-        "collaborators": "SELECT 'project' AS resource_type, project_id AS resource_id, user_id AS person, role FROM shares",
-    });
-    let (shop, app, id) = product(&env, queries).await;
+    let (shop, app, id) = product(&env, only_people_and_projects_filtered()).await;
     assert_eq!(synced(&app, &id).await["state"], "done");
     shop.sql("INSERT INTO assets VALUES ('below-2', 2), ('below-3', 3)");
     shop.sql("UPDATE projects SET deleted = 1 WHERE id = 2");

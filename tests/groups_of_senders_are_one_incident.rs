@@ -377,18 +377,16 @@ async fn a_written_title_stays_when_the_group_comes_back(env: Env) {
     app.finish().await;
 }
 
+/// Sends two alerts of one name, and returns the incident that they open.
+async fn of_two(app: &TestApp, hook: &str) -> String {
+    let both = [alert("A", 1, "firing"), alert("A", 2, "firing")];
+    opened(&post(app, hook, "g", &both).await)
+}
+
 async fn a_title_that_somebody_confirms_stays(env: Env) {
     let app = TestApp::builder(&env).at("2024-03-14T07:00:00Z").start().await;
     let (_, hook) = hook(&app, "grafana").await;
-    let incident = opened(
-        &post(
-            &app,
-            &hook,
-            "g",
-            &[alert("A", 1, "firing"), alert("A", 2, "firing")],
-        )
-        .await,
-    );
+    let incident = of_two(&app, &hook).await;
     // A change of something else leaves the title to the group.
     app.patch(
         &format!("/api/v1/incidents/{incident}"),
@@ -417,15 +415,7 @@ async fn a_written_title_stays_when_the_rule_is_gone(env: Env) {
     let rule = json!({"name": "By name", "policy": "open", "group_by": ["labels.alertname"],
         "matchers": [{"field": "source", "is": "alertmanager"}]});
     let rule = app.post("/api/v1/alert-rules", rule).await.expect(201).id();
-    let incident = opened(
-        &post(
-            &app,
-            &hook,
-            "g",
-            &[alert("A", 1, "firing"), alert("A", 2, "firing")],
-        )
-        .await,
-    );
+    let incident = of_two(&app, &hook).await;
     post(&app, &hook, "g", &[alert("A", 1, "resolved")]).await;
     write_title(&app, &incident, "Uploads fail").await;
     app.delete(&format!("/api/v1/alert-rules/{rule}"))
@@ -447,15 +437,7 @@ async fn a_written_title_stays_when_the_rule_is_gone(env: Env) {
 async fn an_alert_that_fires_again_counts_once(env: Env) {
     let app = TestApp::builder(&env).at("2024-03-14T07:00:00Z").start().await;
     let (_, hook) = hook(&app, "alertmanager").await;
-    let incident = opened(
-        &post(
-            &app,
-            &hook,
-            "g",
-            &[alert("A", 1, "firing"), alert("A", 2, "firing")],
-        )
-        .await,
-    );
+    let incident = of_two(&app, &hook).await;
     for began in ["2024-03-14T06:56:00Z", "2024-03-14T06:57:00Z"] {
         post(&app, &hook, "g", &[alert("A", 1, "resolved")]).await;
         post(&app, &hook, "g", &[again("A", 1, began)]).await;
