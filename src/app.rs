@@ -10,7 +10,7 @@ use actix_web::dev::ServerHandle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::alert::intake::Conditions;
+use crate::alert::intake::ConditionCache;
 use crate::alert::lookup::Lookups;
 use crate::alert::provider::sns::Sns;
 use crate::alert::queue::Queue;
@@ -38,7 +38,7 @@ use crate::directory::source::runner::SourceRuns;
 use crate::egress::client::Client;
 use crate::feedback::Keys;
 use crate::http::App;
-use crate::http::known_hooks::Hooks;
+use crate::http::integration_cache::IntegrationCache;
 use crate::http::pages::Pages;
 use crate::http::refusals::{Refusals, Summaries};
 use crate::http::stats::{FeedbackStats, HttpStats};
@@ -266,7 +266,7 @@ async fn prepare(
         .name
         .clone()
         .unwrap_or_else(|| from.email.domain().to_owned());
-    let conditions = Arc::new(Conditions::new(db.clone()));
+    let conditions = Arc::new(ConditionCache::new(db.clone()));
     let app = Arc::new(App {
         db: db.clone(),
         links: links.clone(),
@@ -297,12 +297,12 @@ async fn prepare(
         sns: Sns::new(config.sns.clone()),
         intake: Queue::start(conditions.clone()),
         conditions,
-        hooks: Hooks::default(),
+        integration_cache: IntegrationCache::default(),
         body_grace: config.body_grace,
         refusals: Arc::new(Refusals::new(config.trusted_proxies.clone())),
         http_stats: HttpStats::default(),
         work_stats: WorkStats::default(),
-        memo: Arc::default(),
+        audience_cache: Arc::default(),
         pages,
         delivers: config.workers,
         lifetime: config.delivery_lifetime,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio_cron_scheduler::{Job, JobScheduler};
 use tracing::Instrument;
 
-use crate::alert::{kept, messages, people};
+use crate::alert::{messages, people, saved_requests};
 use crate::audit::{Actor, idempotency};
 use crate::auth::sessions;
 use crate::base::error::{Error, Result};
@@ -61,11 +61,11 @@ impl Schedule {
                 async move { runner::queue_due(&db).await }
             })
             .await?;
-        let follower = Arc::new(people::Follower::default());
+        let position = Arc::new(people::SearchPosition::default());
         schedule
             .job("*/2 * * * * *", "unknown users", move || {
-                let (db, follower) = (users.clone(), follower.clone());
-                async move { people::identify(&db, &follower).await }
+                let (db, position) = (users.clone(), position.clone());
+                async move { people::identify(&db, &position).await }
             })
             .await?;
         schedule.scheduler.start().await.map_err(Error::internal)?;
@@ -143,7 +143,9 @@ async fn forget_bodies(db: &Db, retention: Option<Duration>) {
     }
     let Some(retention) = retention else { return };
     let oldest = db.clock().now().minus(retention);
-    let forgotten = db.transaction(move |conn| kept::forget(conn, oldest)).await;
+    let forgotten = db
+        .transaction(move |conn| saved_requests::delete_before(conn, oldest))
+        .await;
     if let Err(error) = forgotten {
         tracing::warn!(error = error.chain(), "old saved requests could not be deleted");
     }

@@ -3,7 +3,7 @@
 //!
 //! A repeat (the same integration and fingerprint, and the incident is still open) belongs to the open
 //! incident and opens nothing. For other alerts, the first alert rule that matches decides where the alert
-//! belongs (`ground`, `place`). Without a rule, the alert opens an incident. A closed incident gets a new
+//! belongs (`conditions`, `placement`). Without a rule, the alert opens an incident. A closed incident gets a new
 //! alert only if a rule reopens it. When all alerts of an incident are resolved, the incident moves to
 //! monitoring. Intake notifies nobody and resolves no incident.
 //!
@@ -13,15 +13,15 @@
 //!
 //! A repeat notifies nobody, and each alert that is counted is also stored.
 //!
-//! The conditions of rules, silences and maintenance windows are matched before the transaction (`ahead`).
+//! The conditions of rules, silences and maintenance windows are matched before the transaction (`matched`).
 
-mod ahead;
+pub(super) mod cache;
+pub(super) mod conditions;
 mod ending;
 mod firing;
-pub(super) mod ground;
-pub(super) mod memory;
+mod matched;
 mod named;
-pub(super) mod place;
+pub(super) mod placement;
 mod prepared;
 mod row;
 mod source_group;
@@ -33,18 +33,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::json;
 
-pub use self::ahead::Conditions;
-pub(crate) use self::ahead::{Ahead, ROUNDS};
-use self::memory::Memory;
+use self::cache::IntakeCache;
+pub use self::matched::ConditionCache;
+pub(crate) use self::matched::{MatchedBatch, ROUNDS};
 use self::unchanged::unchanged;
 use super::integration::Integration;
-use super::kept;
 use super::keys::Keys;
 use super::messages::Messages;
+use super::saved_requests;
 use super::source::{self, Batch, Request};
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
-use crate::base::id::{IncidentId, QuietId};
+use crate::base::id::{IncidentId, MuteId};
 use crate::base::text::one_line;
 use crate::db::dialect::{self, RepeatRow};
 use crate::incident::{self, Incident};
@@ -54,14 +54,14 @@ pub(crate) use work::Body;
 use work::{Outcome, Work};
 
 /// Saves a request whose body is not in the format of the integration.
-pub fn keep_invalid(
+pub fn save_invalid(
     tx: &mut Tx<'_>,
     integration: &Integration,
     refusal: &source::Refusal,
     request: &Request,
 ) -> Result<()> {
     let detail = format!("{}: {}", refusal.0, refusal.1);
-    kept::keep(tx, &integration.id, false, &detail, request)?;
+    saved_requests::save(tx, &integration.id, false, &detail, request)?;
     tx.record(
         Event::new(Action::HookInvalid, "integration", integration.id.as_str())
             .after(json!({"detail": detail})),
@@ -91,14 +91,19 @@ pub(crate) fn take_all(tx: &mut Tx<'_>, bodies: Vec<Body<'_>>) -> Result<Vec<Too
     // problem.
     dialect::lock_intake(tx.conn)?;
     let actor = tx.actor.clone();
-    let version = ground::version(tx.conn)?;
-    let present: Vec<bool> = bodies.iter().map(|body| body.ahead.is_of(version)).collect();
+    let version = conditions::version(tx.conn)?;
+    let present: Vec<bool> = bodies
+        .iter()
+        .map(|body| body.matched.is_current(version))
+        .collect();
     let mut linked = linked(tx, &bodies, &present)?;
     let fits: Vec<bool> = bodies
         .iter()
         .zip(&present)
         .zip(&linked)
-        .map(|((body, present), linked)| *present && body.ahead.suits(linked.as_ref().unwrap_or(body.batch)))
+        .map(|((body, present), linked)| {
+            *present && body.matched.is_valid_for(linked.as_ref().unwrap_or(body.batch))
+        })
         .collect();
     let fitting: Vec<Body<'_>> = bodies
         .into_iter()
@@ -113,7 +118,7 @@ pub(crate) fn take_all(tx: &mut Tx<'_>, bodies: Vec<Body<'_>>) -> Result<Vec<Too
     let mut taken = Vec::new();
     if !fitting.is_empty() {
         let mut work = Work::new();
-        work.look_ahead(tx, &fitting)?;
+        work.read_known_alerts(tx, &fitting)?;
         for body in fitting {
             tx.actor = body.actor.clone();
             work.take(tx, body)?;
@@ -162,7 +167,7 @@ fn linked(tx: &mut Tx<'_>, bodies: &[Body<'_>], present: &[bool]) -> Result<Vec<
 impl<'b> Work<'b> {
     fn new() -> Self {
         Work {
-            memory: Memory::locking(),
+            cache: IntakeCache::locking(),
             fresh: Vec::new(),
             again: BTreeMap::new(),
             named: Vec::new(),
@@ -176,7 +181,7 @@ impl<'b> Work<'b> {
     }
 
     /// Reads the known state of all the alerts with a few queries.
-    fn look_ahead(&mut self, tx: &mut Tx<'_>, bodies: &[Body<'_>]) -> Result<()> {
+    fn read_known_alerts(&mut self, tx: &mut Tx<'_>, bodies: &[Body<'_>]) -> Result<()> {
         let mut fingerprints: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         let mut messages: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for body in bodies {
@@ -197,14 +202,14 @@ impl<'b> Work<'b> {
         }
         for (integration, of) in fingerprints {
             let of: Vec<&str> = of.into_iter().collect();
-            self.memory.read(tx.conn, integration, &of)?;
+            self.cache.read(tx.conn, integration, &of)?;
         }
         Ok(())
     }
 
     fn take(&mut self, tx: &mut Tx<'_>, body: Body<'b>) -> Result<()> {
         let (integration, batch, again) = (body.integration, body.batch, body.again);
-        let ahead = body.ahead;
+        let matched = body.matched;
         if !batch.ignored.is_empty() {
             let event = Event::new(Action::HookIgnored, "integration", integration.id.as_str());
             let shown: Vec<String> = batch
@@ -252,7 +257,7 @@ impl<'b> Work<'b> {
                 self.recorded(alert, RecordedReason::RepeatedMessage, &detail);
                 continue;
             }
-            if let Some(known) = self.memory.alert(tx.conn, of, &alert.fingerprint)?
+            if let Some(known) = self.cache.alert(tx.conn, of, &alert.fingerprint)?
                 && let Some(reason) = unchanged(&known, alert, tx.now)
             {
                 self.keep_unchanged(tx, integration, alert, &known, reason);
@@ -262,7 +267,7 @@ impl<'b> Work<'b> {
                 self.recorded(alert, RecordedReason::Informational, why);
             }
             if alert.firing {
-                let incident = self.fire(tx, (ahead, index), integration, alert)?;
+                let incident = self.fire(tx, (matched, index), integration, alert)?;
                 if let Some(incident) = incident.filter(|_| batch.truncated > 0) {
                     let left = batch.truncated;
                     let text = format!("The sender left out {left} alerts: more resources may be affected");
@@ -304,7 +309,7 @@ impl<'b> Work<'b> {
             .map(|(id, again)| RepeatRow {
                 id: id.as_str(),
                 times: again.times,
-                quiet: again.quiet.as_ref().map(QuietId::as_str),
+                mute: again.mute.as_ref().map(MuteId::as_str),
                 event_at: again.last.at,
                 event_seen_at: again.last.seen_at,
                 late: again.late,
@@ -332,7 +337,7 @@ impl<'b> Work<'b> {
         }
         let named = std::mem::take(&mut self.named);
         named::refer(tx, named, &mut self.outcomes)?;
-        self.keep(tx)?;
+        self.save_requests(tx)?;
         let mut shown: HashMap<IncidentId, Incident> = HashMap::new();
         let mut taken = Vec::new();
         for outcome in self.outcomes {
@@ -385,7 +390,7 @@ impl<'b> Work<'b> {
     }
 
     /// Saves the requests. For each integration, only the most recent ones are saved.
-    fn keep(&self, tx: &mut Tx<'_>) -> Result<()> {
+    fn save_requests(&self, tx: &mut Tx<'_>) -> Result<()> {
         let mut of: BTreeMap<&str, Vec<(String, &Request)>> = BTreeMap::new();
         let mut ids = HashMap::new();
         for outcome in &self.outcomes {
@@ -422,7 +427,7 @@ impl<'b> Work<'b> {
         }
         for (id, bodies) in of {
             if let Some(id) = ids.get(id) {
-                kept::keep_all(tx, id, &bodies)?;
+                saved_requests::save_all(tx, id, &bodies)?;
             }
         }
         Ok(())

@@ -117,7 +117,7 @@ impl Integration {
 }
 
 #[derive(Queryable)]
-struct Row {
+struct IntegrationRow {
     id: IntegrationId,
     name: String,
     source: String,
@@ -133,7 +133,7 @@ struct Row {
     version: i64,
 }
 
-impl Row {
+impl IntegrationRow {
     fn view(self) -> Result<Integration> {
         let more: Vec<String> = serde_json::from_str(&self.secrets)?;
         let secrets: Vec<String> = self.secret.into_iter().chain(more).collect();
@@ -269,7 +269,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewIntegration, public_url: &str) -> Result
 pub fn get(conn: &mut Conn, id: &IntegrationId) -> Result<Integration> {
     i::table
         .find(id.as_str())
-        .first::<Row>(conn)
+        .first::<IntegrationRow>(conn)
         .optional()?
         .ok_or_else(|| Error::NotFound(format!("integration {id}")))?
         .view()
@@ -283,7 +283,7 @@ pub fn by_token(conn: &mut Conn, token: &str) -> Result<Integration> {
     i::table
         .filter(i::token_hash.eq(hash_secret(token)))
         .filter(i::gone_at.is_null())
-        .first::<Row>(conn)
+        .first::<IntegrationRow>(conn)
         .optional()?
         .ok_or_else(|| Error::NotFound("a hook of this URL".to_owned()))?
         .view()
@@ -296,9 +296,9 @@ pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Inte
         .filter(i::id.gt(after.unwrap_or("")))
         .order(i::id)
         .limit(limit)
-        .load::<Row>(conn)?
+        .load::<IntegrationRow>(conn)?
         .into_iter()
-        .map(Row::view)
+        .map(IntegrationRow::view)
         .collect()
 }
 

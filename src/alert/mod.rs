@@ -7,19 +7,19 @@ pub mod grouping;
 pub mod intake;
 pub mod integration;
 pub mod integration_change;
-pub mod kept;
 mod keys;
 pub mod lookup;
 pub mod matcher;
 pub mod messages;
+pub mod mute;
 pub mod order;
 mod pattern;
 pub mod people;
 pub mod provider;
 pub mod queue;
-pub mod quiet;
 pub mod rehearsal;
 pub mod rules;
+pub mod saved_requests;
 pub mod signature;
 pub mod source;
 pub mod trial;
@@ -32,7 +32,7 @@ use serde_json::Value;
 
 use crate::base::enums::word_enum;
 use crate::base::error::Result;
-use crate::base::id::{AlertId, AlertRuleId, IncidentId, IntegrationId, QuietId};
+use crate::base::id::{AlertId, AlertRuleId, IncidentId, IntegrationId, MuteId};
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::alerts as a;
@@ -78,9 +78,9 @@ pub struct AlertView {
     /// The fields and values of the group that the alert belongs to.
     pub group: Option<Value>,
     /// The silence that covered the alert when it was last received.
-    pub silence: Option<QuietId>,
+    pub silence: Option<MuteId>,
     /// The maintenance window that covered the alert when it was last received.
-    pub maintenance_window: Option<QuietId>,
+    pub maintenance_window: Option<MuteId>,
     /// A link to the alert at the source.
     pub link: Option<String>,
     /// The labels of the alert.
@@ -104,7 +104,7 @@ pub struct AlertView {
     pub notes: Vec<String>,
 }
 
-type Row = (
+type AlertRow = (
     AlertId,
     IntegrationId,
     String,
@@ -122,7 +122,7 @@ type Row = (
     Timestamp,
     Option<AlertRuleId>,
     Option<String>,
-    Option<QuietId>,
+    Option<MuteId>,
     Option<Timestamp>,
     Option<Timestamp>,
     i64,
@@ -133,7 +133,7 @@ type Row = (
 /// Seconds without a message about an alert that fires, after which `no_word_since` is shown.
 const NO_WORD: i64 = 3_600;
 
-fn view(row: Row, kinds: &HashMap<String, quiet::Kind>, now: Timestamp) -> Result<AlertView> {
+fn view(row: AlertRow, kinds: &HashMap<String, mute::Kind>, now: Timestamp) -> Result<AlertView> {
     let (
         id,
         integration,
@@ -152,7 +152,7 @@ fn view(row: Row, kinds: &HashMap<String, quiet::Kind>, now: Timestamp) -> Resul
         last_received_at,
         rule,
         group,
-        quiet,
+        mute,
         event_at,
         _,
         late_events,
@@ -161,9 +161,8 @@ fn view(row: Row, kinds: &HashMap<String, quiet::Kind>, now: Timestamp) -> Resul
     ) = row;
     let silent = status == Status::Firing.as_str() && now.seconds_since(last_received_at) > NO_WORD;
     let of = |kind| {
-        quiet
-            .clone()
-            .filter(|quiet| kinds.get(quiet.as_str()) == Some(&kind))
+        mute.clone()
+            .filter(|mute| kinds.get(mute.as_str()) == Some(&kind))
     };
     Ok(AlertView {
         id,
@@ -179,8 +178,8 @@ fn view(row: Row, kinds: &HashMap<String, quiet::Kind>, now: Timestamp) -> Resul
         repeats,
         rule,
         group: group.as_deref().map(serde_json::from_str).transpose()?,
-        silence: of(quiet::Kind::Silence),
-        maintenance_window: of(quiet::Kind::Maintenance),
+        silence: of(mute::Kind::Silence),
+        maintenance_window: of(mute::Kind::Maintenance),
         link,
         labels: serde_json::from_str(&labels)?,
         received_at,
@@ -225,13 +224,13 @@ pub fn list(
     if let Some(before) = before {
         query = query.filter(a::id.lt(before));
     }
-    let rows: Vec<Row> = query.order(a::id.desc()).limit(limit).load(conn)?;
+    let rows: Vec<AlertRow> = query.order(a::id.desc()).limit(limit).load(conn)?;
     let mut ids: Vec<&str> = rows
         .iter()
-        .filter_map(|row| row.17.as_ref().map(QuietId::as_str))
+        .filter_map(|row| row.17.as_ref().map(MuteId::as_str))
         .collect();
     ids.sort_unstable();
     ids.dedup();
-    let kinds = quiet::kinds(conn, &ids)?;
+    let kinds = mute::kinds(conn, &ids)?;
     rows.into_iter().map(|row| view(row, &kinds, now)).collect()
 }

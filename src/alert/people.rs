@@ -29,7 +29,7 @@ use crate::db::dialect::on_backend;
 use crate::db::schema::{alert_people as ap, alerts as a, audit_events as e, counters as c, settings};
 use crate::db::{Conn, Db, Fix};
 use crate::directory::{normal_address, person};
-use crate::incident::seen::RecognisedBy;
+use crate::incident::users_in_events::RecognisedBy;
 
 /// An event that is older than this on arrival does not move the start time of an incident: a clock is wrong,
 /// or somebody sent old events.
@@ -40,19 +40,19 @@ const NAMED: usize = 50;
 const KEY: &str = "people_key";
 
 /// Makes the hashes that distinguish users. Nobody can make them without the key of this database.
-struct Marks(Hmac<Sha256>);
+struct UserHasher(Hmac<Sha256>);
 
-impl Marks {
-    fn new(key: &str) -> Result<Marks> {
-        Ok(Marks(
+impl UserHasher {
+    fn new(key: &str) -> Result<UserHasher> {
+        Ok(UserHasher(
             Hmac::new_from_slice(key.as_bytes()).map_err(Error::internal)?,
         ))
     }
 
     /// Returns the key of this database, and creates it at the first use.
-    fn of(tx: &mut Tx<'_>) -> Result<Marks> {
+    fn of(tx: &mut Tx<'_>) -> Result<UserHasher> {
         if let Some(key) = stored_key(tx.conn)? {
-            return Marks::new(&key);
+            return UserHasher::new(&key);
         }
         let fresh = random_secret()?;
         on_backend!(&mut *tx.conn, c => diesel::insert_into(settings::table)
@@ -61,10 +61,10 @@ impl Marks {
             .do_nothing()
             .execute(c))?;
         let key = stored_key(tx.conn)?.ok_or_else(|| Error::internal("the key of the people is gone"))?;
-        Marks::new(&key)
+        UserHasher::new(&key)
     }
 
-    fn mark(&self, kind: &str, word: &str) -> String {
+    fn hash(&self, kind: &str, word: &str) -> String {
         let mut mac = self.0.clone();
         mac.update(kind.as_bytes());
         mac.update(b":");
@@ -73,11 +73,11 @@ impl Marks {
     }
 
     fn id(&self, id: &str) -> String {
-        self.mark("id", id)
+        self.hash("id", id)
     }
 
     fn address(&self, address: &str) -> String {
-        self.mark("address", &normal_address(address))
+        self.hash("address", &normal_address(address))
     }
 }
 
@@ -99,16 +99,16 @@ struct User<'a> {
 
 /// Returns the users of an event by their hashes, each user once. A user without an ID, an address and a name
 /// is ignored.
-fn users<'a>(marks: &Marks, people: &'a [PersonRef]) -> BTreeMap<String, User<'a>> {
+fn users<'a>(hasher: &UserHasher, people: &'a [PersonRef]) -> BTreeMap<String, User<'a>> {
     fn word(text: Option<&String>) -> Option<&str> {
         text.map(|text| text.trim()).filter(|text| !text.is_empty())
     }
     let mut users = BTreeMap::new();
     for person in people {
         let (id, email) = (word(person.id.as_ref()), word(person.email.as_ref()));
-        let id_mark = id.map(|id| marks.id(id));
-        let email_mark = email.map(|email| marks.address(email));
-        let name = word(person.username.as_ref()).map(|name| marks.mark("name", name));
+        let id_mark = id.map(|id| hasher.id(id));
+        let email_mark = email.map(|email| hasher.address(email));
+        let name = word(person.username.as_ref()).map(|name| hasher.hash("name", name));
         let Some(mark) = id_mark.clone().or(email_mark.clone()).or(name) else {
             continue;
         };
@@ -155,7 +155,7 @@ pub(super) fn seen(
     let users = if alert.people.is_empty() {
         BTreeMap::new()
     } else {
-        users(&Marks::of(tx)?, &alert.people)
+        users(&UserHasher::of(tx)?, &alert.people)
     };
     if users.is_empty() {
         count(tx.conn, id, "", (None, None), None, (at, alert.firing))?;
@@ -249,7 +249,7 @@ const LEARNT: [Action; 4] = [
 type Wanted = HashMap<String, Vec<(AlertId, String)>>;
 
 /// An unknown user, and the person that this user turned out to be.
-struct Found {
+struct IdentifiedUser {
     alert: AlertId,
     mark: String,
     person: i64,
@@ -259,9 +259,9 @@ struct Found {
 /// The newest event that was seen on the audit trail, and when it was seen. The position moves on only after
 /// a while.
 #[derive(Default)]
-pub struct Follower(Mutex<Option<(i64, Instant)>>);
+pub struct SearchPosition(Mutex<Option<(i64, Instant)>>);
 
-impl Follower {
+impl SearchPosition {
     /// Stores the newest event. Returns the position up to which the trail need not be processed again.
     fn note(&self, newest: i64) -> Option<i64> {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -280,11 +280,11 @@ impl Follower {
 }
 
 /// Searches for unknown users among the people who were added to the directory since the last search.
-pub async fn identify(db: &Db, follower: &Follower) -> Result<()> {
+pub async fn identify(db: &Db, position: &SearchPosition) -> Result<()> {
     let Some((newest, found)) = db.read(look).await? else {
         return Ok(());
     };
-    let followed = follower.note(newest);
+    let followed = position.note(newest);
     if found.is_empty() && followed.is_none() {
         return Ok(());
     }
@@ -305,7 +305,7 @@ pub async fn identify(db: &Db, follower: &Follower) -> Result<()> {
 
 /// Returns the newest unprocessed event of the directory and the users who were found. None if there is no
 /// such event or no unknown user.
-fn look(conn: &mut Conn) -> Result<Option<(i64, Vec<Found>)>> {
+fn look(conn: &mut Conn) -> Result<Option<(i64, Vec<IdentifiedUser>)>> {
     let any: Option<String> = ap::table
         .filter(ap::person_key.is_null())
         .filter(sql::<Bool>("alert_people.mark <> ''"))
@@ -331,7 +331,7 @@ fn look(conn: &mut Conn) -> Result<Option<(i64, Vec<Found>)>> {
     let Some((since, newest)) = since.zip(newest) else {
         return Ok(None);
     };
-    let marks = Marks::new(&key)?;
+    let hasher = UserHasher::new(&key)?;
     let (by_id, by_address) = wanted(conn)?;
     let mut found = Vec::new();
     let mut after = 0;
@@ -340,13 +340,13 @@ fn look(conn: &mut Conn) -> Result<Option<(i64, Vec<Found>)>> {
         let Some(last) = people.last() else { break };
         after = last.key;
         for person in &people {
-            let by_id = (by_id.get(&marks.id(&person.id)), RecognisedBy::Id);
+            let by_id = (by_id.get(&hasher.id(&person.id)), RecognisedBy::Id);
             let by_address = (
-                by_address.get(&marks.address(&person.email)),
+                by_address.get(&hasher.address(&person.email)),
                 RecognisedBy::Address,
             );
             for (rows, by) in [by_id, by_address] {
-                found.extend(rows.into_iter().flatten().map(|(alert, mark)| Found {
+                found.extend(rows.into_iter().flatten().map(|(alert, mark)| IdentifiedUser {
                     alert: alert.clone(),
                     mark: mark.clone(),
                     person: person.key,
@@ -382,7 +382,7 @@ fn wanted(conn: &mut Conn) -> Result<(Wanted, Wanted)> {
 }
 
 /// Stores the users who were found, with one audit event for each alert. They become affected.
-fn store(tx: &mut Tx<'_>, found: Vec<Found>) -> Result<()> {
+fn store(tx: &mut Tx<'_>, found: Vec<IdentifiedUser>) -> Result<()> {
     let mut of_alerts: BTreeMap<AlertId, Vec<i64>> = BTreeMap::new();
     for one in found {
         let changed = diesel::update(

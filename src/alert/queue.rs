@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::intake::{self, Ahead, Body, Conditions, ROUNDS, Taken, Took};
+use super::intake::{self, Body, ConditionCache, MatchedBatch, ROUNDS, Taken, Took};
 use super::integration::Integration;
 use super::rules;
 use super::source::{Batch, Request};
@@ -82,14 +82,14 @@ enum Answer {
 struct Waiting {
     integration: Arc<Integration>,
     held: Held,
-    ahead: Ahead,
+    matched: MatchedBatch,
     actor: Actor,
     answer: oneshot::Sender<Result<Done>>,
 }
 
 /// The queue of this process.
 pub struct Queue {
-    conditions: Arc<Conditions>,
+    conditions: Arc<ConditionCache>,
     sender: mpsc::Sender<Waiting>,
     room: Arc<Semaphore>,
     looking: Arc<Semaphore>,
@@ -99,7 +99,7 @@ pub struct Queue {
 
 impl Queue {
     /// Starts the task that stores the bodies. The task ends when the queue is dropped.
-    pub fn start(conditions: Arc<Conditions>) -> Self {
+    pub fn start(conditions: Arc<ConditionCache>) -> Self {
         let db = conditions.db().clone();
         let (sender, mut receiver) = mpsc::channel(MAX);
         let writing = Arc::<AtomicUsize>::default();
@@ -174,14 +174,14 @@ impl Queue {
         let mut outdated = None;
         for round in 0.. {
             let last = round >= ROUNDS;
-            let (batch, ahead) = self.look(&integration, held.batch, outdated, last, end).await?;
+            let (batch, matched) = self.look(&integration, held.batch, outdated, last, end).await?;
             held.batch = batch;
             let (answer, answered) = oneshot::channel();
             self.sender
                 .try_send(Waiting {
                     integration: integration.clone(),
                     held,
-                    ahead,
+                    matched,
                     actor: actor.clone(),
                     answer,
                 })
@@ -210,14 +210,14 @@ impl Queue {
         outdated: Option<i64>,
         last: bool,
         end: Instant,
-    ) -> Result<(Batch, Ahead)> {
-        let ground = self.conditions.latest(outdated).await?;
+    ) -> Result<(Batch, MatchedBatch)> {
+        let conditions = self.conditions.latest(outdated).await?;
         let now = self.conditions.db().clock().now();
         let rules = &integration.resource_rules;
         let found = batch.alerts.iter().all(|alert| alert.found.is_some());
-        if ground.is_empty() && (found || rules.iter().all(|rule| rule.pattern.is_none())) {
-            let ahead = Ahead::of(ground, integration, &batch, now, last);
-            return Ok((batch, ahead));
+        if conditions.is_empty() && (found || rules.iter().all(|rule| rule.pattern.is_none())) {
+            let matched = MatchedBatch::of(conditions, integration, &batch, now, last);
+            return Ok((batch, matched));
         }
         let place = tokio::time::timeout_at(end, self.looking.clone().acquire_owned())
             .await
@@ -228,9 +228,9 @@ impl Queue {
             if !found {
                 rules::find(&integration.resource_rules, &mut batch);
             }
-            let ahead = Ahead::of(ground, &integration, &batch, now, last);
+            let matched = MatchedBatch::of(conditions, &integration, &batch, now, last);
             drop(place);
-            (batch, ahead)
+            (batch, matched)
         })
         .await
         .map_err(Error::internal)
@@ -267,7 +267,7 @@ async fn commit(db: &Db, outage: &Outage, mut waiting: Vec<Waiting>) {
             for (one, answer) in waiting.into_iter().zip(answers) {
                 let Waiting {
                     mut held,
-                    ahead,
+                    matched,
                     answer: sender,
                     ..
                 } = one;
@@ -280,7 +280,7 @@ async fn commit(db: &Db, outage: &Outage, mut waiting: Vec<Waiting>) {
                         }
                         Done::Outdated {
                             held: Box::new(held),
-                            version: ahead.version(),
+                            version: matched.version(),
                         }
                     }
                 });
@@ -332,7 +332,7 @@ fn body(one: &Waiting) -> Body<'_> {
     Body {
         integration: &one.integration,
         batch: &one.held.batch,
-        ahead: &one.ahead,
+        matched: &one.matched,
         request: &one.held.request,
         actor: one.actor.clone(),
         again: false,

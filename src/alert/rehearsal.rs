@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use super::grouping::Policy;
 use super::intake::RecordedReason;
-use super::intake::ground::{Ground, Hit};
-use super::intake::memory::{Known, Memory};
-use super::intake::place::{Placement, placement};
+use super::intake::cache::{IntakeCache, KnownAlert};
+use super::intake::conditions::{CompiledConditions, ConditionMatch};
+use super::intake::placement::{Placement, placement};
 use super::intake::unchanged::unchanged;
 use super::integration::Integration;
 use super::matcher::Subject;
@@ -20,7 +20,7 @@ use super::source::{Alert, PersonRef};
 use super::{Status, rules};
 use crate::base::enums::word_enum;
 use crate::base::error::Result;
-use crate::base::id::{AlertId, AlertRuleId, IncidentId, QuietId};
+use crate::base::id::{AlertId, AlertRuleId, IncidentId, MuteId};
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::incident::{self, Standing};
@@ -51,7 +51,7 @@ pub struct TriedAlert {
     /// The annotations of the alert.
     pub annotations: BTreeMap<String, String>,
     /// The resources that the alert names.
-    pub references: Vec<Found>,
+    pub references: Vec<AlertResource>,
     /// The people that the alert names.
     pub people: Vec<PersonRef>,
     /// The sender's own time of the event. Null if the sender gives none.
@@ -69,9 +69,9 @@ pub struct TriedAlert {
     /// decides.
     pub policy: Policy,
     /// The silence that covers the alert.
-    pub silence: Option<TriedQuiet>,
+    pub silence: Option<TriedMute>,
     /// The maintenance window that covers the alert.
-    pub maintenance_window: Option<TriedQuiet>,
+    pub maintenance_window: Option<TriedMute>,
     /// What would happen.
     pub would: Would,
 }
@@ -79,7 +79,7 @@ pub struct TriedAlert {
 /// A resource that an alert names.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = AlertResource)]
-pub struct Found {
+pub struct AlertResource {
     /// The type of the resource.
     #[serde(rename = "type")]
     pub type_: crate::base::id::ExternalId,
@@ -104,9 +104,10 @@ pub struct TriedRule {
 
 /// The silence or maintenance window that covers an alert.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
-pub struct TriedQuiet {
+#[schema(as = TriedQuiet)]
+pub struct TriedMute {
     /// The ID of the silence or maintenance window.
-    pub id: QuietId,
+    pub id: MuteId,
     /// The name of the maintenance window, or the reason of the silence.
     pub name: String,
 }
@@ -158,44 +159,55 @@ pub struct TriedIncident {
 /// the result of the next one.
 pub(super) struct Rehearsal {
     integration: Integration,
-    ground: Ground,
+    conditions: CompiledConditions,
     /// Whether the alert rules are the stored ones.
     stored: bool,
     now: Timestamp,
-    memory: Memory,
+    cache: IntakeCache,
     /// Incidents that alerts of this body would open, with the index of the alert.
     opened: HashMap<IncidentId, usize>,
 }
 
 impl Rehearsal {
     /// Creates a trial with these rules and silences. `stored` says whether the rules are the stored ones.
-    pub fn new(integration: Integration, ground: Ground, stored: bool, now: Timestamp) -> Self {
+    pub fn new(
+        integration: Integration,
+        conditions: CompiledConditions,
+        stored: bool,
+        now: Timestamp,
+    ) -> Self {
         Rehearsal {
             integration,
-            ground,
+            conditions,
             stored,
             now,
-            memory: Memory::looking(),
+            cache: IntakeCache::without_locks(),
             opened: HashMap::new(),
         }
     }
 
     /// Matches the conditions with all alerts of a body, also with those that do not fire.
-    pub fn examine(&self, alerts: &[Alert]) -> Vec<Hit> {
-        self.ground.examine_all(&self.integration, alerts, self.now)
+    pub fn examine(&self, alerts: &[Alert]) -> Vec<ConditionMatch> {
+        self.conditions.examine_all(&self.integration, alerts, self.now)
     }
 
     /// Returns what would happen to the alert at this index of the body. `hit` is what the conditions say about it.
-    pub fn tried(&mut self, conn: &mut Conn, index: usize, alert: Alert, hit: &Hit) -> Result<TriedAlert> {
+    pub fn tried(
+        &mut self,
+        conn: &mut Conn,
+        index: usize,
+        alert: Alert,
+        hit: &ConditionMatch,
+    ) -> Result<TriedAlert> {
         let subject = Subject {
             integration: &self.integration,
             alert: &alert,
         };
         let decision = self
-            .ground
-            .judge(conn, &mut self.memory, self.now, subject, hit)?;
+            .conditions
+            .decide(conn, &mut self.cache, self.now, subject, hit)?;
         let known = self
-            .memory
+            .cache
             .alert(conn, self.integration.id.as_str(), &alert.fingerprint)?;
         let resolved = rules::resolve(conn, &decision.chains)?;
         let unchanged = known
@@ -204,13 +216,13 @@ impl Rehearsal {
         let would = if unchanged.is_some() {
             self.would(TriedFate::Nothing, None, None)
         } else if alert.firing {
-            let placement = placement(conn, &mut self.memory, self.now, &decision, known.as_ref())?;
+            let placement = placement(conn, &mut self.cache, self.now, &decision, known.as_ref())?;
             let mut at = known.as_ref().and_then(|known| known.incident.clone());
             let would = match placement {
                 Placement::Repeats(incident) => self.would(TriedFate::Repeats, Some(incident), None),
                 Placement::Records => {
                     at = None;
-                    let again = known.as_ref().is_some_and(Known::recorded);
+                    let again = known.as_ref().is_some_and(KnownAlert::recorded);
                     let happens = if again {
                         TriedFate::Repeats
                     } else {
@@ -224,7 +236,7 @@ impl Rehearsal {
                 }
                 Placement::Reopens(incident) => {
                     at = Some(incident.id.clone());
-                    self.memory.set_incident(Standing {
+                    self.cache.set_incident(Standing {
                         status: incident::Status::Investigating,
                         resolved_at: None,
                         ..incident.clone()
@@ -234,7 +246,7 @@ impl Rehearsal {
                 Placement::Opens(earlier) => {
                     let id = IncidentId::new(self.now);
                     self.opened.insert(id.clone(), index);
-                    self.memory.set_incident(Standing {
+                    self.cache.set_incident(Standing {
                         id: id.clone(),
                         number: 0,
                         status: incident::Status::Investigating,
@@ -247,16 +259,16 @@ impl Rehearsal {
             if let (Some(rule), Some(group), Some(at)) = (decision.rule, &decision.group, &at)
                 && matches!(would.happens, TriedFate::Opens | TriedFate::Reopens)
             {
-                self.memory.set_group(&group.key, &rule.rule.id, at);
+                self.cache.set_group(&group.key, &rule.rule.id, at);
             }
             if let (None, Some(group), Some(at)) = (decision.rule, &decision.group, &at)
                 && matches!(would.happens, TriedFate::Opens | TriedFate::Reopens)
             {
-                self.memory.set_source_group(&group.key, at);
+                self.cache.set_source_group(&group.key, at);
             }
-            let last = known.as_ref().map(Known::last_event).unwrap_or_default();
+            let last = known.as_ref().map(KnownAlert::last_event).unwrap_or_default();
             let last = last.after(true, alert.event_at, self.now);
-            let now = Known {
+            let now = KnownAlert {
                 id: AlertId::new(self.now),
                 firing: true,
                 incident: at,
@@ -265,19 +277,19 @@ impl Rehearsal {
                 event_at: last.at,
                 event_seen_at: last.seen_at,
             };
-            self.memory
+            self.cache
                 .set_alert(self.integration.id.as_str(), &alert.fingerprint, now);
             would
         } else {
             match known {
                 Some(known) if known.firing => {
                     let incident = match &known.incident {
-                        Some(id) => Some(self.memory.incident(conn, id)?),
+                        Some(id) => Some(self.cache.incident(conn, id)?),
                         None => None,
                     };
                     let last = known.last_event().after(false, alert.event_at, self.now);
                     let ended = known.with_event(last);
-                    self.memory
+                    self.cache
                         .set_alert(self.integration.id.as_str(), &alert.fingerprint, ended);
                     self.would(TriedFate::Resolves, incident, None)
                 }
@@ -285,15 +297,15 @@ impl Rehearsal {
                 None => self.would(TriedFate::Records, None, None),
             }
         };
-        let quiet = |wanted: bool| {
-            decision.quiet.filter(|_| wanted).map(|quiet| TriedQuiet {
-                id: quiet.id.clone(),
-                name: quiet.name.clone(),
+        let mute = |wanted: bool| {
+            decision.mute.filter(|_| wanted).map(|mute| TriedMute {
+                id: mute.id.clone(),
+                name: mute.name.clone(),
             })
         };
         let references = resolved.all.iter().map(|at| {
             let key = resolved.keys.get(at);
-            Found {
+            AlertResource {
                 type_: at.type_.clone(),
                 id: at.id.clone(),
                 known: key.is_some(),
@@ -309,8 +321,8 @@ impl Rehearsal {
             }),
             group: decision.group.as_ref().map(|group| group.shown.clone()),
             policy: decision.policy,
-            silence: quiet(decision.silenced()),
-            maintenance_window: quiet(decision.in_maintenance()),
+            silence: mute(decision.silenced()),
+            maintenance_window: mute(decision.in_maintenance()),
             would,
             incident_severity: decision.severity,
             fingerprint: alert.fingerprint,

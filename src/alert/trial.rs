@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::grouping::{self, NewAlertRule};
-use super::intake::ground::{Ground, Stored};
-use super::intake::{self, Conditions, Taken};
+use super::intake::conditions::{CompiledConditions, StoredConditions};
+use super::intake::{self, ConditionCache, Taken};
 use super::integration::{self, Integration};
 use super::keys::Keys;
 use super::matcher::{Budget, Subject};
 use super::rehearsal::{Rehearsal, TriedAlert};
 use super::rules::{self, ResourceRule};
 use super::source::{self, Request};
-use super::{kept, provider};
+use super::{provider, saved_requests};
 use crate::audit::{Action, Actor, Event};
 use crate::base::check::Check;
 use crate::base::code::Code;
@@ -126,21 +126,21 @@ pub fn read(conn: &mut Conn, id: &IntegrationId, trial: &Trial, now: Timestamp) 
     }
     check.finish()?;
     let request = match trial.body_id {
-        Some(body) => kept::request(conn, id, body)?,
+        Some(body) => saved_requests::request(conn, id, body)?,
         None => asked(trial, method),
     };
     let mut integration = integration;
     if let Some(own) = own {
         integration.resource_rules = own.to_vec();
     }
-    let mut ground = Stored::read(conn, now)?.compile()?;
+    let mut conditions = StoredConditions::read(conn, now)?.compile()?;
     if let Some(rules) = instead {
         let ready = (1_i64..)
             .zip(rules)
             .map(|(position, rule)| grouping::Ready::of(rule.tried(AlertRuleId::new(now), position, now)));
-        ground = ground.with_rules(ready.collect::<Result<_>>()?);
+        conditions = conditions.with_rules(ready.collect::<Result<_>>()?);
     }
-    rehearse(conn, integration, ground, instead.is_none(), &request, now)
+    rehearse(conn, integration, conditions, instead.is_none(), &request, now)
 }
 
 /// The result of trying an alert rule together with the stored ones.
@@ -170,7 +170,7 @@ pub fn among(
 ) -> Result<TriedAmong> {
     let integration = takes_alerts(conn, id)?;
     grouping::check(conn, rule)?;
-    let request = kept::request(conn, id, body)?;
+    let request = saved_requests::request(conn, id, body)?;
     let mut rules = grouping::stored(conn)?
         .into_iter()
         .map(grouping::Ready::of)
@@ -204,10 +204,10 @@ pub fn among(
                 .collect()
         },
     );
-    let ground = Stored::read(conn, now)?.compile()?.with_rules(rules);
+    let conditions = StoredConditions::read(conn, now)?.compile()?.with_rules(rules);
     Ok(TriedAmong {
         position,
-        understood: rehearse(conn, integration, ground, false, &request, now)?,
+        understood: rehearse(conn, integration, conditions, false, &request, now)?,
         holds,
     })
 }
@@ -217,7 +217,7 @@ pub fn among(
 fn rehearse(
     conn: &mut Conn,
     integration: Integration,
-    ground: Ground,
+    conditions: CompiledConditions,
     stored: bool,
     request: &Request,
     now: Timestamp,
@@ -240,7 +240,7 @@ fn rehearse(
     };
     let mut batch = batch;
     rules::find(&integration.resource_rules, &mut batch);
-    let mut rehearsal = Rehearsal::new(integration, ground, stored, now);
+    let mut rehearsal = Rehearsal::new(integration, conditions, stored, now);
     let mut alerts = Vec::new();
     let hits = rehearsal.examine(&batch.alerts);
     for (alert, hit) in batch.alerts.into_iter().zip(&hits) {
@@ -292,7 +292,12 @@ struct Replayed {
 /// # Errors
 /// `NotFound` if the integration or the saved request does not exist. `Invalid` if the body is still not in
 /// the format of the source. `Conflict` if the integration is deleted, or is changed at this moment.
-pub async fn replay(conditions: &Conditions, actor: &Actor, id: &IntegrationId, body: i64) -> Result<Taken> {
+pub async fn replay(
+    conditions: &ConditionCache,
+    actor: &Actor,
+    id: &IntegrationId,
+    body: i64,
+) -> Result<Taken> {
     let asked = id.clone();
     let (integration, request) = conditions
         .db()
@@ -301,7 +306,7 @@ pub async fn replay(conditions: &Conditions, actor: &Actor, id: &IntegrationId, 
             if integration.gone_at.is_some() {
                 return Err(ended());
             }
-            Ok((integration, kept::request(conn, &asked, body)?))
+            Ok((integration, saved_requests::request(conn, &asked, body)?))
         })
         .await?;
     let replayed = tokio::task::spawn_blocking(move || {

@@ -19,7 +19,7 @@ const MAX: i64 = 200_000;
 /// What a selector finds now.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 #[schema(as = SelectorCount)]
-pub struct Found {
+pub struct SelectorCount {
     /// The selector as text, in its normal form.
     pub selector: String,
     /// The selector as an object.
@@ -39,7 +39,7 @@ pub struct Found {
 ///
 /// # Errors
 /// `Invalid` if the selector contains an unknown name or finds nothing.
-pub fn count(conn: &mut Conn, selector: &Selector) -> Result<Found> {
+pub fn count(conn: &mut Conn, selector: &Selector) -> Result<SelectorCount> {
     let by_type = selector.count(conn)?;
     let resources = by_type.values().sum();
     let (mut accounts, mut people) = (None, None);
@@ -52,7 +52,7 @@ pub fn count(conn: &mut Conn, selector: &Selector) -> Result<Found> {
         let told = |person: &&Person| person.there && folded.place(person.key, 0).is_some();
         people = Some(there.iter().filter(told).count());
     }
-    Ok(Found {
+    Ok(SelectorCount {
         selector: selector.to_string(),
         json: selector.to_json(),
         resources,

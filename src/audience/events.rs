@@ -1,14 +1,14 @@
 //! Explains what the events of an incident say about one person.
 
 use super::step::{Step, StepAbout};
-use crate::incident::seen::{InEvents, RecognisedBy};
+use crate::incident::users_in_events::{RecognisedBy, UsersInEvents};
 
 /// The number of alerts that are described separately.
 const NAMED: usize = 5;
 
 /// Adds the events whose user the person was. If the incident has events and none of them is of this person,
 /// a step says so.
-pub(super) fn steps(events: &InEvents, person: i64, steps: &mut Vec<Step>) {
+pub(super) fn steps(events: &UsersInEvents, person: i64, steps: &mut Vec<Step>) {
     let step = |ok, detail| Step {
         about: StepAbout::Events,
         ok,

@@ -21,7 +21,7 @@ use crate::db::schema::{
     accounts as a, collaborators as k, members as m, opt_outs, people as p, resources as r,
 };
 use crate::directory::normal_address;
-use crate::incident::seen;
+use crate::incident::users_in_events;
 
 /// The number of resources that one sentence names.
 const NAMED: usize = 3;
@@ -89,7 +89,7 @@ pub fn explain(conn: &mut Conn, incident: &IncidentId, who: &Who, rule: &Rule) -
         graph: Graph::of_incident(conn, incident, At::Now, true)?,
         rule,
     };
-    let events = seen::in_events(conn, incident)?;
+    let events = users_in_events::in_events(conn, incident)?;
     let mut explained = Vec::with_capacity(people.len());
     for (key, id, name, email, gone_at) in people {
         let person = PersonRef { id, name, email };

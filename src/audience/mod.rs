@@ -27,7 +27,7 @@ mod rule;
 mod step;
 
 pub use at::At;
-pub use count::{Found, count};
+pub use count::{SelectorCount, count};
 pub use difference::{Change, Changed, Difference, DifferenceCounts, Outline, compare, difference};
 pub use explain::{Explained, Who, explain};
 pub use step::{Step, StepAbout};

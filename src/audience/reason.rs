@@ -19,7 +19,7 @@ use crate::base::shared::Shared;
 use crate::db::Conn;
 use crate::directory::ResourceRef;
 use crate::incident::affected::Relevance;
-use crate::incident::seen::Seen;
+use crate::incident::users_in_events::SeenInEvents;
 
 /// The path from an affected resource to the place of a role, both ends included. It is computed when it is
 /// read.
@@ -88,12 +88,12 @@ pub struct Reason {
     pub path: Way,
     /// The events of one alert whose user the person was.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub seen: Option<Box<Seen>>,
+    pub seen: Option<Box<SeenInEvents>>,
 }
 
 impl Reason {
     /// Makes the reason of a user who hit an error.
-    fn seen(seen: Seen) -> Reason {
+    fn seen(seen: SeenInEvents) -> Reason {
         Reason {
             resource: None,
             name: None,
@@ -131,13 +131,13 @@ pub(super) struct Folded {
     /// The roles. Those of one person are next to each other.
     briefs: Vec<Brief>,
     /// The people, ordered by key.
-    people: Vec<Told>,
+    people: Vec<PersonRoles>,
     /// The numbers of affected resources, by whether they belong to an account.
     pub numbers: Numbers,
 }
 
 /// A person with a role that leads to an affected resource.
-struct Told {
+struct PersonRoles {
     key: i64,
     /// The index of the person's first role.
     start: u32,
@@ -151,7 +151,7 @@ pub struct Reasons {
     of: Arc<Folded>,
     from: u32,
     to: u32,
-    seen: Box<[Seen]>,
+    seen: Box<[SeenInEvents]>,
 }
 
 impl Folded {
@@ -179,11 +179,11 @@ impl Folded {
         found.sort_by_key(|(person, _)| *person);
         // The index of the end of the list must also fit into a `u32`.
         u32::try_from(found.len()).map_err(Error::internal)?;
-        let mut people: Vec<Told> = Vec::new();
+        let mut people: Vec<PersonRoles> = Vec::new();
         let mut briefs: Vec<Brief> = Vec::with_capacity(found.len());
         for (key, brief) in found {
             if people.last().is_none_or(|last| last.key != key) {
-                people.push(Told {
+                people.push(PersonRoles {
                     key,
                     start: briefs.len() as u32,
                     first: brief.account,
@@ -302,7 +302,7 @@ impl Brief {
 
 impl Reasons {
     /// Makes the reasons of the person at this index, with the events whose user the person was.
-    pub(super) fn new(of: &Arc<Folded>, place: Option<usize>, mut seen: Vec<Seen>) -> Reasons {
+    pub(super) fn new(of: &Arc<Folded>, place: Option<usize>, mut seen: Vec<SeenInEvents>) -> Reasons {
         seen.sort_unstable();
         let end = |place: usize| {
             of.people

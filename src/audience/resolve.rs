@@ -18,7 +18,7 @@ use crate::db::Conn;
 use crate::db::schema::opt_outs;
 use crate::directory::normal_address;
 use crate::incident::affected::{self, Relevance, Unresolved};
-use crate::incident::seen::{self, InEvents, Unidentified};
+use crate::incident::users_in_events::{self, UnidentifiedInEvents, UsersInEvents};
 
 /// A person of the audience.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -94,7 +94,7 @@ pub struct Audience {
     /// The unmatched IDs: alerts named them, and the directory does not know them.
     pub unresolved: Vec<Unresolved>,
     /// The events of unknown users, by alert.
-    pub unidentified: Vec<Unidentified>,
+    pub unidentified: Vec<UnidentifiedInEvents>,
 }
 
 /// Computes the audience of an incident with the current directory and the default rule.
@@ -115,11 +115,11 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
     let graph = Graph::of_incident(conn, incident, at, false)?;
     let folded = Arc::new(Folded::of(conn, graph, rule)?);
     let graph = &folded.graph;
-    let InEvents {
+    let UsersInEvents {
         people: mut seen,
         unidentified,
         unidentified_users,
-    } = seen::in_events(conn, incident)?;
+    } = users_in_events::in_events(conn, incident)?;
     let mut wanted: Vec<i64> = folded.people().chain(seen.keys().copied()).collect();
     wanted.sort_unstable();
     wanted.dedup();

@@ -79,8 +79,8 @@ pub fn begin(conn: &mut Conn) -> Result<()> {
 ///
 /// # Errors
 /// An error of the database.
-pub fn cursor(conn: &mut Conn, follower: &str) -> Result<i64> {
-    Ok(c::table.find(follower).select(c::seq).first(conn)?)
+pub fn cursor(conn: &mut Conn, subscriber: &str) -> Result<i64> {
+    Ok(c::table.find(subscriber).select(c::seq).first(conn)?)
 }
 
 /// Locks the cursor of a subscriber until the transaction ends, and returns the number of the last event that
@@ -88,17 +88,17 @@ pub fn cursor(conn: &mut Conn, follower: &str) -> Result<i64> {
 ///
 /// # Errors
 /// An error of the database.
-pub fn hold(conn: &mut Conn, follower: &str) -> Result<i64> {
-    dialect::lock(conn, Lock::Cursor, follower)?;
-    cursor(conn, follower)
+pub fn hold(conn: &mut Conn, subscriber: &str) -> Result<i64> {
+    dialect::lock(conn, Lock::Cursor, subscriber)?;
+    cursor(conn, subscriber)
 }
 
 /// Moves a locked cursor to this event.
 ///
 /// # Errors
 /// An error of the database.
-pub fn advance(conn: &mut Conn, follower: &str, seq: i64) -> Result<()> {
-    diesel::update(c::table.find(follower))
+pub fn advance(conn: &mut Conn, subscriber: &str, seq: i64) -> Result<()> {
+    diesel::update(c::table.find(subscriber))
         .set(c::seq.eq(seq))
         .execute(conn)?;
     Ok(())
@@ -108,12 +108,12 @@ pub fn advance(conn: &mut Conn, follower: &str, seq: i64) -> Result<()> {
 ///
 /// # Errors
 /// An error of the database.
-pub fn any(conn: &mut Conn, follower: &str, actions: &[Action]) -> Result<bool> {
-    let seq = cursor(conn, follower)?;
+pub fn any(conn: &mut Conn, subscriber: &str, actions: &[Action]) -> Result<bool> {
+    let seq = cursor(conn, subscriber)?;
     Ok(!behind(conn, seq, actions, 1)?.is_empty())
 }
 
-type Row = (
+type FollowedRow = (
     i64,
     Timestamp,
     String,
@@ -130,7 +130,7 @@ type Row = (
 /// An error of the database.
 pub fn behind(conn: &mut Conn, seq: i64, actions: &[Action], limit: i64) -> Result<Vec<Followed>> {
     let words: Vec<&str> = actions.iter().map(|action| action.as_str()).collect();
-    let rows: Vec<Row> = e::table
+    let rows: Vec<FollowedRow> = e::table
         .filter(e::action.eq_any(words))
         .filter(e::seq.gt(seq))
         .order(e::seq)

@@ -50,7 +50,7 @@ pub struct Request<'a> {
     pub hash: &'a str,
 }
 
-type Row = (
+type KeyRow = (
     String,
     String,
     String,
@@ -84,7 +84,7 @@ pub fn begin(conn: &mut Conn, request: &Request<'_>, now: Timestamp) -> Result<B
     if inserted == 1 {
         return Ok(Begin::Run);
     }
-    let (id, _, _, hash, state, status, content_type, body, since): Row = k::table
+    let (id, _, _, hash, state, status, content_type, body, since): KeyRow = k::table
         .filter(k::owner.eq(request.owner))
         .filter(k::key.eq(request.key))
         .first(conn)?;

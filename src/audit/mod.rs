@@ -13,13 +13,13 @@ mod action;
 pub mod follow;
 pub mod frozen;
 pub mod idempotency;
-mod mark;
+mod position;
 mod trail;
 mod verify;
 mod write;
 
 pub use action::Action;
-pub use mark::{Mark, mark};
+pub use position::{TrailPosition, position};
 pub use trail::{ActorView, EventView, Filter, SubjectView, list, page};
 pub use verify::{Verification, record_attempts, verify};
 pub use write::{Actor, Event, Tx};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::action::Action;
-use super::write::{Row, rows_after};
+use super::write::{EventRow, rows_after};
 use crate::base::error::{Error, Result};
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
@@ -58,8 +58,8 @@ pub struct SubjectView {
     pub id: String,
 }
 
-impl From<Row> for EventView {
-    fn from(row: Row) -> Self {
+impl From<EventRow> for EventView {
+    fn from(row: EventRow) -> Self {
         let json = |text: Option<String>| {
             text.map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text)))
         };
@@ -185,7 +185,7 @@ pub fn list(conn: &mut Conn, filter: &Filter, before: Option<i64>, limit: i64) -
     if let Some(before) = before {
         query = query.filter(audit_events::seq.lt(before));
     }
-    let rows: Vec<Row> = query.order(audit_events::seq.desc()).limit(limit).load(conn)?;
+    let rows: Vec<EventRow> = query.order(audit_events::seq.desc()).limit(limit).load(conn)?;
     Ok(rows.into_iter().map(EventView::from).collect())
 }
 

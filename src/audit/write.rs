@@ -214,7 +214,7 @@ impl Db {
 #[derive(Clone, Debug, Insertable, Queryable)]
 #[diesel(table_name = audit_events)]
 #[diesel(treat_none_as_default_value = false)]
-pub(super) struct Row {
+pub(super) struct EventRow {
     pub(super) seq: i64,
     pub(super) at: Timestamp,
     pub(super) actor_kind: String,
@@ -230,7 +230,7 @@ pub(super) struct Row {
     pub(super) hash: String,
 }
 
-impl Row {
+impl EventRow {
     /// Returns the SHA-256 hash of all fields and of the hash before, as one JSON array. This is unambiguous
     /// and easy to recompute with other tools.
     pub(super) fn compute_hash(&self) -> Result<String> {
@@ -263,7 +263,7 @@ fn append(conn: &mut Conn, now: Timestamp, events: Vec<(Actor, Event)>) -> Resul
     let mut rows = Vec::with_capacity(events.len());
     for (actor, event) in events {
         seq += 1;
-        let mut row = Row {
+        let mut row = EventRow {
             seq,
             at,
             actor_kind: actor.kind.to_owned(),
@@ -307,7 +307,7 @@ fn append(conn: &mut Conn, now: Timestamp, events: Vec<(Actor, Event)>) -> Resul
     Ok(())
 }
 
-pub(super) fn rows_after(conn: &mut Conn, after: i64, limit: i64) -> Result<Vec<Row>> {
+pub(super) fn rows_after(conn: &mut Conn, after: i64, limit: i64) -> Result<Vec<EventRow>> {
     Ok(audit_events::table
         .filter(audit_events::seq.gt(after))
         .order(audit_events::seq.asc())

@@ -121,7 +121,7 @@ pub struct TokenView {
     pub created_at: Timestamp,
 }
 
-type Row = (TokenId, String, String, String, Timestamp, Option<Timestamp>);
+type TokenRow = (TokenId, String, String, String, Timestamp, Option<Timestamp>);
 
 /// Returns 32 random bytes of the operating system, as text without special characters.
 ///
@@ -185,7 +185,7 @@ fn insert(tx: &mut Tx<'_>, id: &TokenId, name: &str, role: Role, secret: &str) -
 /// # Errors
 /// An error of the database.
 pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<TokenView>> {
-    let rows: Vec<Row> = t::table
+    let rows: Vec<TokenRow> = t::table
         .filter(t::revoked_at.is_null())
         .filter(t::id.gt(after.unwrap_or("")))
         .order(t::id)
@@ -194,7 +194,7 @@ pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Toke
     rows.into_iter().map(view).collect()
 }
 
-fn view((id, name, role, _, created_at, _): Row) -> Result<TokenView> {
+fn view((id, name, role, _, created_at, _): TokenRow) -> Result<TokenView> {
     Ok(TokenView {
         id,
         name,
@@ -211,7 +211,7 @@ pub fn get(conn: &mut Conn, id: &TokenId) -> Result<TokenView> {
     t::table
         .find(id.as_str())
         .filter(t::revoked_at.is_null())
-        .first::<Row>(conn)
+        .first::<TokenRow>(conn)
         .optional()?
         .map(view)
         .transpose()?
@@ -235,7 +235,7 @@ pub fn revoke(tx: &mut Tx<'_>, id: &TokenId) -> Result<()> {
     Ok(())
 }
 
-fn caller((id, name, role, _, _, _): Row) -> Result<Caller> {
+fn caller((id, name, role, _, _, _): TokenRow) -> Result<Caller> {
     Ok(Caller {
         id,
         name,
@@ -252,7 +252,7 @@ pub fn authenticate(conn: &mut Conn, secret: &str) -> Result<Option<Caller>> {
     t::table
         .filter(t::hash.eq(hash_secret(secret)))
         .filter(t::revoked_at.is_null())
-        .first::<Row>(conn)
+        .first::<TokenRow>(conn)
         .optional()?
         .map(caller)
         .transpose()
@@ -266,7 +266,7 @@ pub fn session_holder(conn: &mut Conn, id: &TokenId) -> Result<Option<Caller>> {
     t::table
         .find(id.as_str())
         .filter(t::revoked_at.is_null())
-        .first::<Row>(conn)
+        .first::<TokenRow>(conn)
         .optional()?
         .map(caller)
         .transpose()

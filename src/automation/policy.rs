@@ -164,7 +164,7 @@ impl From<NewPolicy> for PolicySays {
 
 #[derive(Insertable, Queryable)]
 #[diesel(table_name = p)]
-struct Row {
+struct PolicyRow {
     id: PolicyId,
     position: i64,
     enabled: bool,
@@ -173,7 +173,7 @@ struct Row {
     updated_at: Timestamp,
 }
 
-impl Row {
+impl PolicyRow {
     fn view(self) -> Result<Policy> {
         Ok(Policy {
             id: self.id,
@@ -267,7 +267,7 @@ pub fn create(tx: &mut Tx<'_>, new: NewPolicy) -> Result<Policy> {
     let id = PolicyId::new(tx.now);
     let says = PolicySays::from(new);
     diesel::insert_into(p::table)
-        .values(Row {
+        .values(PolicyRow {
             id: id.clone(),
             position,
             enabled: says.enabled,
@@ -286,23 +286,23 @@ pub fn create(tx: &mut Tx<'_>, new: NewPolicy) -> Result<Policy> {
 /// # Errors
 /// `NotFound` if no policy has this ID.
 pub fn get(conn: &mut Conn, id: &PolicyId) -> Result<Policy> {
-    let row: Option<Row> = p::table.find(id.as_str()).first(conn).optional()?;
+    let row: Option<PolicyRow> = p::table.find(id.as_str()).first(conn).optional()?;
     row.ok_or_else(|| Error::NotFound(format!("policy {id}")))?.view()
 }
 
 /// Returns all policies, in the order in which they are tried.
 pub fn list(conn: &mut Conn) -> Result<Vec<Policy>> {
-    let rows: Vec<Row> = p::table.order((p::position, p::created_at, p::id)).load(conn)?;
-    rows.into_iter().map(Row::view).collect()
+    let rows: Vec<PolicyRow> = p::table.order((p::position, p::created_at, p::id)).load(conn)?;
+    rows.into_iter().map(PolicyRow::view).collect()
 }
 
 /// Returns the enabled policies, in the order in which they are tried.
 pub fn tried(conn: &mut Conn) -> Result<Vec<Policy>> {
-    let rows: Vec<Row> = p::table
+    let rows: Vec<PolicyRow> = p::table
         .filter(p::enabled.eq(true))
         .order((p::position, p::created_at, p::id))
         .load(conn)?;
-    rows.into_iter().map(Row::view).collect()
+    rows.into_iter().map(PolicyRow::view).collect()
 }
 
 /// Replaces the content of a policy.

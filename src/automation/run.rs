@@ -84,7 +84,7 @@ pub struct Run {
 #[derive(Clone, Insertable, Queryable)]
 #[diesel(table_name = r)]
 #[diesel(treat_none_as_default_value = false)]
-struct Row {
+struct AutomationRunRow {
     incident_id: IncidentId,
     policy_id: PolicyId,
     policy_name: String,
@@ -100,7 +100,7 @@ struct Row {
     episode: i64,
 }
 
-impl Row {
+impl AutomationRunRow {
     fn view(self) -> Result<Run> {
         Ok(Run {
             incident: self.incident_id,
@@ -129,12 +129,12 @@ impl Row {
 /// `NotFound` if the incident does not exist.
 pub fn of_incident(conn: &mut Conn, id: &IncidentId) -> Result<Option<Run>> {
     incident::get(conn, id)?;
-    let row: Option<Row> = r::table
+    let row: Option<AutomationRunRow> = r::table
         .filter(r::incident_id.eq(id.as_str()))
         .order(r::episode.desc())
         .first(conn)
         .optional()?;
-    row.map(Row::view).transpose()
+    row.map(AutomationRunRow::view).transpose()
 }
 
 /// Returns the runs before the given incident and episode, with the newest incident first.
@@ -145,11 +145,11 @@ pub fn list(conn: &mut Conn, before: Option<(&str, i64)>, limit: i64) -> Result<
         query = query.filter(r::incident_id.lt(incident).or(earlier_episode));
     }
     // IDs of incidents sort by time.
-    let rows: Vec<Row> = query
+    let rows: Vec<AutomationRunRow> = query
         .order((r::incident_id.desc(), r::episode.desc()))
         .limit(limit)
         .load(conn)?;
-    rows.into_iter().map(Row::view).collect()
+    rows.into_iter().map(AutomationRunRow::view).collect()
 }
 
 /// The actor who opened or reopened an incident.
@@ -193,7 +193,7 @@ pub(super) fn opener(conn: &mut Conn, id: &IncidentId) -> Result<Opener> {
 /// The next work.
 enum Work {
     /// A waiting run that is due.
-    Due(Row),
+    Due(AutomationRunRow),
     /// An incident that was opened or reopened.
     Opened(Followed),
 }
@@ -203,7 +203,7 @@ pub(super) fn any(conn: &mut Conn, now: Timestamp) -> Result<bool> {
     Ok(due(conn, now)?.is_some() || follow::any(conn, FOLLOWER, &BEGINS)?)
 }
 
-fn due(conn: &mut Conn, now: Timestamp) -> Result<Option<Row>> {
+fn due(conn: &mut Conn, now: Timestamp) -> Result<Option<AutomationRunRow>> {
     Ok(r::table
         .filter(sql::<Bool>("automation_runs.state = 'waiting'"))
         .filter(r::due_at.le(now))
@@ -270,7 +270,7 @@ pub(super) fn step(tx: &mut Tx<'_>, sending: &Sending) -> Result<Step> {
 }
 
 /// Returns the run of an incident, if a policy applies to it and it has no run yet.
-fn chosen(tx: &mut Tx<'_>, opened: &Followed) -> Result<Option<(Row, Policy)>> {
+fn chosen(tx: &mut Tx<'_>, opened: &Followed) -> Result<Option<(AutomationRunRow, Policy)>> {
     let Some(id) = &opened.incident else {
         return Ok(None);
     };
@@ -297,7 +297,7 @@ fn chosen(tx: &mut Tx<'_>, opened: &Followed) -> Result<Option<(Row, Policy)>> {
         // The times on the audit trail never go back. After the clock was set back, the event can be in the
         // future.
         let opened_at = opened.at.min(tx.now);
-        let row = Row {
+        let row = AutomationRunRow {
             incident_id: id.clone(),
             policy_id: policy.id.clone(),
             policy_name: policy.says.name.clone(),
@@ -336,7 +336,7 @@ impl Decision {
     }
 }
 
-fn act(tx: &mut Tx<'_>, row: &Row, sending: &Sending) -> Result<Step> {
+fn act(tx: &mut Tx<'_>, row: &AutomationRunRow, sending: &Sending) -> Result<Step> {
     dialect::lock(tx.conn, Lock::Incident, row.incident_id.as_str())?;
     let decision = decide(tx, row, sending)?;
     conclude(tx, row, &decision)?;
@@ -349,7 +349,7 @@ fn act(tx: &mut Tx<'_>, row: &Row, sending: &Sending) -> Result<Step> {
     })
 }
 
-fn decide(tx: &mut Tx<'_>, row: &Row, sending: &Sending) -> Result<Decision> {
+fn decide(tx: &mut Tx<'_>, row: &AutomationRunRow, sending: &Sending) -> Result<Decision> {
     let id = &row.incident_id;
     let policy = match policy::get(tx.conn, &row.policy_id) {
         Ok(policy) if policy.says.enabled => policy,
@@ -442,7 +442,7 @@ fn failed(reason: &str) -> Decision {
     }
 }
 
-fn conclude(tx: &mut Tx<'_>, row: &Row, decision: &Decision) -> Result<()> {
+fn conclude(tx: &mut Tx<'_>, row: &AutomationRunRow, decision: &Decision) -> Result<()> {
     let id = &row.incident_id;
     diesel::update(r::table.find((id.as_str(), row.episode)))
         .set((

@@ -97,7 +97,7 @@ uuid_id!(/// The ID of an alert.
 uuid_id!(/// The ID of an alert rule.
     AlertRuleId, "an alert rule");
 uuid_id!(/// The ID of a silence or a maintenance window.
-    QuietId, "a silence or a maintenance window");
+    MuteId, "a silence or a maintenance window");
 uuid_id!(/// The ID of an API token. It is not the secret.
     TokenId, "a token");
 uuid_id!(/// The ID of an endpoint, which is a system of an account that is called about incidents.

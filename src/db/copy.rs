@@ -37,7 +37,7 @@ struct Column {
 }
 
 #[derive(QueryableByName)]
-struct Row {
+struct CopiedRow {
     #[diesel(sql_type = BigInt)]
     place: i64,
     #[diesel(sql_type = Text)]
@@ -86,7 +86,7 @@ pub(super) fn from_postgres(source: &mut PgConnection, file: &mut SqliteConnecti
             "DECLARE copied NO SCROLL CURSOR FOR SELECT CAST(0 AS BIGINT) AS place, row_to_json(t)::text AS row FROM {table} t"
         ))?;
         loop {
-            let rows: Vec<Row> = diesel::sql_query(format!("FETCH {STEP} FROM copied")).load(source)?;
+            let rows: Vec<CopiedRow> = diesel::sql_query(format!("FETCH {STEP} FROM copied")).load(source)?;
             if rows.is_empty() {
                 break;
             }
@@ -98,7 +98,7 @@ pub(super) fn from_postgres(source: &mut PgConnection, file: &mut SqliteConnecti
     Ok(())
 }
 
-fn into_file(file: &mut SqliteConnection, table: &str, columns: &[Column], rows: &[Row]) -> Result<()> {
+fn into_file(file: &mut SqliteConnection, table: &str, columns: &[Column], rows: &[CopiedRow]) -> Result<()> {
     let values: Vec<String> = columns
         .iter()
         .map(|column| {
@@ -128,7 +128,7 @@ fn into_file(file: &mut SqliteConnection, table: &str, columns: &[Column], rows:
     Ok(())
 }
 
-fn array(rows: &[Row]) -> String {
+fn array(rows: &[CopiedRow]) -> String {
     let rows: Vec<&str> = rows.iter().map(|row| row.row.as_str()).collect();
     format!("[{}]", rows.join(","))
 }
@@ -179,7 +179,7 @@ pub(super) fn into_postgres(file: &mut SqliteConnection, target: &mut PgConnecti
             target.batch_execute(&format!("ALTER TABLE {TREE} ENABLE TRIGGER {TREE}_history"))?;
         }
     }
-    let counted: Vec<Row> = diesel::sql_query(
+    let counted: Vec<CopiedRow> = diesel::sql_query(
         "SELECT CAST(0 AS BIGINT) AS place, json_build_array(table_name, column_name)::text AS row \
          FROM information_schema.columns WHERE table_schema = current_schema() AND is_identity = 'YES'",
     )
@@ -198,7 +198,7 @@ fn pages(
     file: &mut SqliteConnection,
     table: &str,
     columns: &[Column],
-    mut take: impl FnMut(&[Row]) -> Result<()>,
+    mut take: impl FnMut(&[CopiedRow]) -> Result<()>,
 ) -> Result<()> {
     let fields: Vec<String> = columns
         .iter()
@@ -218,7 +218,7 @@ fn pages(
     );
     let mut last = i64::MIN;
     loop {
-        let rows: Vec<Row> = diesel::sql_query(&statement).bind::<BigInt, _>(last).load(file)?;
+        let rows: Vec<CopiedRow> = diesel::sql_query(&statement).bind::<BigInt, _>(last).load(file)?;
         match rows.last() {
             Some(row) => last = row.place,
             None => return Ok(()),
@@ -227,7 +227,7 @@ fn pages(
     }
 }
 
-fn into_table(target: &mut PgConnection, table: &str, columns: &[Column], rows: &[Row]) -> Result<()> {
+fn into_table(target: &mut PgConnection, table: &str, columns: &[Column], rows: &[CopiedRow]) -> Result<()> {
     let statement = match table {
         HEAD => format!(
             "UPDATE {HEAD} SET seq = s.seq, hash = s.hash, at = COALESCE(s.at, 0) FROM json_populate_recordset(NULL::{HEAD}, $1::json) s \

@@ -33,31 +33,31 @@ pub trait Channel: Send + Sync {
 
 /// Whether the other side can have received the delivery that is being made. Clones share the value.
 #[derive(Clone, Debug)]
-pub struct Doubt(Arc<AtomicBool>);
+pub struct PossiblyReceived(Arc<AtomicBool>);
 
-impl Doubt {
+impl PossiblyReceived {
     /// Starts with the value that nothing was handed over.
-    pub fn none() -> Self {
-        Doubt(Arc::new(AtomicBool::new(false)))
+    pub fn no() -> Self {
+        PossiblyReceived(Arc::new(AtomicBool::new(false)))
     }
 
     /// Starts with the value that the delivery can have been handed over at any time.
     pub fn always() -> Self {
-        Doubt(Arc::new(AtomicBool::new(true)))
+        PossiblyReceived(Arc::new(AtomicBool::new(true)))
     }
 
     /// Marks the beginning of a new delivery, of which nothing was handed over yet.
-    pub fn begin(&self) {
+    pub fn reset(&self) {
         self.0.store(false, Ordering::SeqCst);
     }
 
     /// Marks that the other side can have received the delivery from now on.
-    pub fn arise(&self) {
+    pub fn set(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
     /// Returns whether the other side can have received the delivery.
-    pub fn exists(&self) -> bool {
+    pub fn get(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }
@@ -69,8 +69,8 @@ pub trait Sender: Send {
 
     /// Returns the flag that says, during a delivery and after it was interrupted, whether the other side can
     /// have received it.
-    fn doubt(&self) -> Doubt {
-        Doubt::always()
+    fn possibly_received(&self) -> PossiblyReceived {
+        PossiblyReceived::always()
     }
 
     /// Returns whether a connection is open. [`Sender::close`] closes it.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use lettre::message::Mailbox;
 
-use super::channel::{self, Channel, Doubt, Pending};
+use super::channel::{self, Channel, Pending, PossiblyReceived};
 use super::dkim::Signer;
 use super::email::{Addressing, Mail};
 use super::outbox;
@@ -114,10 +114,10 @@ impl channel::Sender for MailSender {
         })
     }
 
-    fn doubt(&self) -> Doubt {
+    fn possibly_received(&self) -> PossiblyReceived {
         match &self.route {
-            Route::Smtp(sender) => sender.doubt(),
-            Route::Outbox(_) => Doubt::always(),
+            Route::Smtp(sender) => sender.possibly_received(),
+            Route::Outbox(_) => PossiblyReceived::always(),
         }
     }
 

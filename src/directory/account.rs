@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::Gone;
+use super::Archived;
 use super::write::BATCH;
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::Check;
@@ -64,7 +64,7 @@ pub struct Account {
 }
 
 #[derive(Queryable)]
-struct Row {
+struct AccountRow {
     _key: i64,
     id: String,
     name: String,
@@ -76,7 +76,7 @@ struct Row {
     updated_at: Timestamp,
 }
 
-impl Row {
+impl AccountRow {
     fn view(self) -> Result<Account> {
         Ok(Account {
             id: self.id,
@@ -98,16 +98,16 @@ impl Row {
 pub fn get(conn: &mut Conn, id: &str) -> Result<Account> {
     a::table
         .filter(a::id.eq(id))
-        .first::<Row>(conn)
+        .first::<AccountRow>(conn)
         .optional()?
         .ok_or_else(|| Error::NotFound(format!("account '{id}'")))?
         .view()
 }
 
 /// Returns the accounts after the given ID, ordered by ID.
-pub fn list(conn: &mut Conn, gone: Gone, after: Option<&str>, limit: i64) -> Result<Vec<Account>> {
+pub fn list(conn: &mut Conn, gone: Archived, after: Option<&str>, limit: i64) -> Result<Vec<Account>> {
     let mut query = a::table.into_boxed::<crate::db::Backend>();
-    if gone == Gone::Hidden {
+    if gone == Archived::Hidden {
         query = query.filter(a::gone_at.is_null());
     }
     if let Some(after) = after {
@@ -116,9 +116,9 @@ pub fn list(conn: &mut Conn, gone: Gone, after: Option<&str>, limit: i64) -> Res
     query
         .order(a::id)
         .limit(limit)
-        .load::<Row>(conn)?
+        .load::<AccountRow>(conn)?
         .into_iter()
-        .map(Row::view)
+        .map(AccountRow::view)
         .collect()
 }
 

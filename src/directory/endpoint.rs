@@ -88,7 +88,7 @@ pub struct Endpoint {
     pub created_at: Timestamp,
 }
 
-type Row = (
+type EndpointRow = (
     EndpointId,
     String,
     String,
@@ -99,7 +99,7 @@ type Row = (
     Timestamp,
 );
 
-/// The columns of [`Row`].
+/// The columns of [`EndpointRow`].
 type Columns = (
     e::id,
     a::id,
@@ -122,7 +122,9 @@ const COLUMNS: Columns = (
     e::created_at,
 );
 
-fn view((id, account, channel, url, disabled_at, disabled_reason, gone_at, created_at): Row) -> Endpoint {
+fn view(
+    (id, account, channel, url, disabled_at, disabled_reason, gone_at, created_at): EndpointRow,
+) -> Endpoint {
     Endpoint {
         id,
         account,
@@ -262,7 +264,7 @@ pub fn get(conn: &mut Conn, id: &EndpointId) -> Result<Endpoint> {
         .inner_join(a::table)
         .filter(e::id.eq(id.as_str()))
         .select(COLUMNS)
-        .first::<Row>(conn)
+        .first::<EndpointRow>(conn)
         .optional()?
         .map(view)
         .ok_or_else(|| Error::NotFound(format!("endpoint {id}")))
@@ -274,7 +276,7 @@ pub fn get(conn: &mut Conn, id: &EndpointId) -> Result<Endpoint> {
 /// `NotFound` if the account does not exist.
 pub fn list(conn: &mut Conn, account: &str, after: Option<&str>, limit: i64) -> Result<Vec<Endpoint>> {
     super::account::get(conn, account)?;
-    let rows: Vec<Row> = e::table
+    let rows: Vec<EndpointRow> = e::table
         .inner_join(a::table)
         .filter(a::id.eq(account))
         .filter(e::gone_at.is_null())
@@ -300,7 +302,7 @@ pub fn any(conn: &mut Conn) -> Result<bool> {
 pub fn enabled_of(conn: &mut Conn, accounts: &[&str]) -> Result<Vec<(Endpoint, String)>> {
     let mut found = Vec::new();
     for accounts in accounts.chunks(500) {
-        let rows: Vec<(Row, String)> = e::table
+        let rows: Vec<(EndpointRow, String)> = e::table
             .inner_join(a::table)
             .filter(a::id.eq_any(accounts))
             .filter(a::gone_at.is_null())

@@ -159,7 +159,7 @@ impl<R: BufRead> Lines<R> {
 }
 
 /// The keys of the entries that lines refer to.
-struct Known {
+struct ReferencedKeys {
     accounts: HashMap<String, i64>,
     people: HashMap<String, i64>,
     resources: HashMap<ResourceRef, i64>,
@@ -262,7 +262,7 @@ impl Import {
 
     /// Looks up the entries that the lines of the batch refer to and that are not in the batch. A missing
     /// entry is an error of its line.
-    fn check_outside(&mut self, tx: &mut Tx<'_>, batch: &Batch) -> Result<Known> {
+    fn check_outside(&mut self, tx: &mut Tx<'_>, batch: &Batch) -> Result<ReferencedKeys> {
         let mut accounts = Vec::new();
         let mut people = Vec::new();
         let mut resources = Vec::new();
@@ -279,7 +279,7 @@ impl Import {
         people.dedup();
         resources.sort_unstable();
         resources.dedup();
-        let known = Known {
+        let known = ReferencedKeys {
             accounts: write::account_keys(tx.conn, &accounts)?,
             people: write::person_keys(tx.conn, &people)?,
             resources: write::resource_keys(tx.conn, &resources, false)?,
@@ -301,7 +301,7 @@ impl Import {
         Ok(known)
     }
 
-    fn write(&mut self, tx: &mut Tx<'_>, batch: &Batch, mut known: Known) -> Result<()> {
+    fn write(&mut self, tx: &mut Tx<'_>, batch: &Batch, mut known: ReferencedKeys) -> Result<()> {
         let accounts: Vec<_> = batch
             .accounts
             .iter()

@@ -36,9 +36,9 @@ pub struct Membership {
     pub created_at: Timestamp,
 }
 
-type Row = (String, String, String, Option<Timestamp>, Timestamp);
+type MembershipRow = (String, String, String, Option<Timestamp>, Timestamp);
 
-fn view((person, name, role, gone_at, created_at): Row) -> Membership {
+fn view((person, name, role, gone_at, created_at): MembershipRow) -> Membership {
     Membership {
         person,
         name,
@@ -81,7 +81,7 @@ pub fn members(conn: &mut Conn, account: &str, after: Option<&str>, limit: i64) 
         .first(conn)
         .optional()?
         .ok_or_else(|| not_found(format!("account '{account}'")))?;
-    let rows: Vec<Row> = m::table
+    let rows: Vec<MembershipRow> = m::table
         .inner_join(p::table)
         .filter(m::account_key.eq(key))
         .filter(m::gone_at.is_null())
@@ -104,7 +104,7 @@ pub fn member(conn: &mut Conn, account: &str, person: &str) -> Result<Membership
         .filter(a::id.eq(account))
         .filter(p::id.eq(person))
         .select((p::id, p::name, m::role, m::gone_at, m::created_at))
-        .first::<Row>(conn)
+        .first::<MembershipRow>(conn)
         .optional()?
         .map(view)
         .ok_or_else(|| not_found(format!("member '{person}' of account '{account}'")))
@@ -170,7 +170,7 @@ pub fn collaborators(
     limit: i64,
 ) -> Result<Vec<Membership>> {
     let key = resource_key(conn, at)?;
-    let rows: Vec<Row> = k::table
+    let rows: Vec<MembershipRow> = k::table
         .inner_join(p::table)
         .filter(k::resource_key.eq(key))
         .filter(k::gone_at.is_null())
@@ -194,7 +194,7 @@ pub fn collaborator(conn: &mut Conn, at: &ResourceRef, person: &str) -> Result<M
         .filter(r::id.eq(at.id.as_str()))
         .filter(p::id.eq(person))
         .select((p::id, p::name, k::role, k::gone_at, k::created_at))
-        .first::<Row>(conn)
+        .first::<MembershipRow>(conn)
         .optional()?
         .map(view)
         .ok_or_else(|| not_found(format!("collaborator '{person}' on {at}")))

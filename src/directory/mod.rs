@@ -42,7 +42,7 @@ impl std::fmt::Display for ResourceRef {
 
 /// Whether archived entries are included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gone {
+pub enum Archived {
     /// Archived entries are left out.
     Hidden,
     /// Archived entries are included, with their `gone_at`.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::write::BATCH;
-use super::{Gone, address_mark, check_address, normal_address, stored_address};
+use super::{Archived, address_mark, check_address, normal_address, stored_address};
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::Check;
 use crate::base::error::{Error, FieldError, Result};
@@ -69,7 +69,7 @@ pub struct Person {
 }
 
 #[derive(Queryable)]
-struct Row {
+struct PersonRow {
     _key: i64,
     id: String,
     name: String,
@@ -81,8 +81,8 @@ struct Row {
     updated_at: Timestamp,
 }
 
-impl From<Row> for Person {
-    fn from(row: Row) -> Self {
+impl From<PersonRow> for Person {
+    fn from(row: PersonRow) -> Self {
         Person {
             id: row.id,
             name: row.name,
@@ -103,7 +103,7 @@ impl From<Row> for Person {
 pub fn get(conn: &mut Conn, id: &str) -> Result<Person> {
     p::table
         .filter(p::id.eq(id))
-        .first::<Row>(conn)
+        .first::<PersonRow>(conn)
         .optional()?
         .map(Person::from)
         .ok_or_else(|| Error::NotFound(format!("person '{id}'")))
@@ -113,15 +113,15 @@ pub fn get(conn: &mut Conn, id: &str) -> Result<Person> {
 /// addresses who are not archived. The addresses must be in their normal form ([`normal_address`]). If
 /// several people have the same address, the one who was stored first is returned, because they share the
 /// mailbox.
-pub(crate) fn known(conn: &mut Conn, ids: &[&str], addresses: &[&str]) -> Result<Known> {
+pub(crate) fn known(conn: &mut Conn, ids: &[&str], addresses: &[&str]) -> Result<KnownPeople> {
     #[derive(QueryableByName)]
-    struct Found {
+    struct AddressRow {
         #[diesel(sql_type = diesel::sql_types::BigInt)]
         key: i64,
         #[diesel(sql_type = diesel::sql_types::Text)]
         email: String,
     }
-    let mut known = Known::default();
+    let mut known = KnownPeople::default();
     for chunk in ids.chunks(BATCH) {
         let rows: Vec<(String, i64)> = p::table
             .filter(p::id.eq_any(chunk))
@@ -140,7 +140,7 @@ pub(crate) fn known(conn: &mut Conn, ids: &[&str], addresses: &[&str]) -> Result
             statement.text(address);
         }
         statement.push(") ORDER BY key DESC");
-        let rows: Vec<Found> = statement.finish().load(conn)?;
+        let rows: Vec<AddressRow> = statement.finish().load(conn)?;
         known
             .by_address
             .extend(rows.into_iter().map(|row| (normal_address(&row.email), row.key)));
@@ -155,7 +155,7 @@ pub(crate) fn id_of(conn: &mut Conn, key: i64) -> Result<String> {
 
 /// The result of [`known`].
 #[derive(Debug, Default)]
-pub(crate) struct Known {
+pub(crate) struct KnownPeople {
     pub by_id: HashMap<String, i64>,
     pub by_address: HashMap<String, i64>,
 }
@@ -188,13 +188,13 @@ pub(crate) fn learnt(conn: &mut Conn, since: Timestamp, after: i64, limit: i64) 
 /// returned, in any spelling.
 pub fn list(
     conn: &mut Conn,
-    gone: Gone,
+    gone: Archived,
     email: Option<&str>,
     after: Option<&str>,
     limit: i64,
 ) -> Result<Vec<Person>> {
     let mut query = p::table.into_boxed::<crate::db::Backend>();
-    if gone == Gone::Hidden {
+    if gone == Archived::Hidden {
         query = query.filter(p::gone_at.is_null());
     }
     if let Some(email) = email {
@@ -210,7 +210,7 @@ pub fn list(
     Ok(query
         .order(p::id)
         .limit(limit)
-        .load::<Row>(conn)?
+        .load::<PersonRow>(conn)?
         .into_iter()
         .map(Person::from)
         .collect())

@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::write::{self, Parent, ResourceRow};
-use super::{Gone, ResourceRef};
+use super::{Archived, ResourceRef};
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::Check;
 use crate::base::check::Labels;
@@ -71,7 +71,7 @@ pub struct Resource {
 }
 
 #[derive(Queryable)]
-struct Row {
+struct StoredResource {
     key: i64,
     type_: String,
     id: String,
@@ -83,7 +83,7 @@ struct Row {
     updated_at: Timestamp,
 }
 
-fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Resource>> {
+fn views(conn: &mut Conn, rows: Vec<StoredResource>) -> Result<Vec<Resource>> {
     let keys: Vec<i64> = rows.iter().map(|row| row.key).collect();
     let mut labels: HashMap<i64, Labels> = HashMap::new();
     let found: Vec<(i64, String, String)> = l::table.filter(l::resource_key.eq_any(&keys)).load(conn)?;
@@ -133,7 +133,7 @@ pub(crate) fn reference(type_: &str, id: &str) -> Option<ResourceRef> {
 /// # Errors
 /// `NotFound` if there is no such resource.
 pub fn get(conn: &mut Conn, at: &ResourceRef) -> Result<Resource> {
-    let row: Option<Row> = r::table
+    let row: Option<StoredResource> = r::table
         .filter(r::type_.eq(at.type_.as_str()))
         .filter(r::id.eq(at.id.as_str()))
         .first(conn)
@@ -164,7 +164,7 @@ pub struct Filter {
 pub fn list(
     conn: &mut Conn,
     filter: &Filter,
-    gone: Gone,
+    gone: Archived,
     after: Option<&(String, String)>,
     limit: i64,
 ) -> Result<Vec<Resource>> {
@@ -198,13 +198,13 @@ pub fn list(
             ),
         );
     }
-    if gone == Gone::Hidden {
+    if gone == Archived::Hidden {
         query = query.filter(r::gone_at.is_null());
     }
     if let Some((type_, id)) = after {
         query = query.filter(r::type_.gt(type_).or(r::type_.eq(type_).and(r::id.gt(id))));
     }
-    let rows: Vec<Row> = query.order((r::type_, r::id)).limit(limit).load(conn)?;
+    let rows: Vec<StoredResource> = query.order((r::type_, r::id)).limit(limit).load(conn)?;
     views(conn, rows)
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::field::{refusal, text, unix};
 use super::report::{Batch, Refusal, Report, ReportKind};
-use super::{Marks, status};
+use super::{EmailIdentifiers, status};
 use crate::alert::provider::MailgunSignature;
 use crate::alert::source::Request;
 
@@ -95,7 +95,7 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
         .and_then(super::field::bare_address)
         .into_iter()
         .collect();
-    report.marks = Marks::in_json(event);
+    report.identifiers = EmailIdentifiers::in_json(event);
     report.provider_ids = text(event, "/message/headers/message-id").into_iter().collect();
     report.at = unix(event, "/timestamp");
     report.key = text(event, "/id");

@@ -8,10 +8,10 @@
 //! - A delivery is never found by its address alone.
 //! - A delayed email or an automatic reply never counts as a bounce.
 
+pub mod email_identifiers;
 mod field;
 pub mod mail;
 pub mod mailgun;
-pub mod marks;
 pub mod postmark;
 pub mod record;
 mod report;
@@ -21,7 +21,7 @@ pub mod status;
 pub mod stored;
 pub mod unreached;
 
-pub use marks::{Keys, Marks};
+pub use email_identifiers::{EmailIdentifiers, Keys};
 pub use record::{Origin, Tally};
 pub use report::{Batch, RAW, Refusal, Report, ReportKind};
 pub use stored::{Feedback, Filter, MatchedBy};

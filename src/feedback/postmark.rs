@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::field::{json, refusal, text, time};
 use super::report::{Batch, Refusal, Report, ReportKind};
-use super::{Marks, status};
+use super::{EmailIdentifiers, status};
 
 /// Reads one record.
 ///
@@ -60,7 +60,7 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
         report.kind = status::of_permanent(&report.diagnostic);
     }
     report.status = status::enhanced(&report.diagnostic).map(str::to_owned);
-    report.marks = Marks::in_json(&record);
+    report.identifiers = EmailIdentifiers::in_json(&record);
     report.provider_ids = text(&record, "/MessageID").into_iter().collect();
     report.at = ["/BouncedAt", "/DeliveredAt", "/ChangedAt"]
         .iter()

@@ -199,8 +199,8 @@ fn dedup_key(origin: &Origin, report: &Report, index: usize) -> String {
 
 /// Finds the delivery that a report is about.
 fn find(conn: &mut Conn, keys: &Keys, report: &Report, sole: bool) -> Result<Option<Candidate>> {
-    let marks = &report.marks;
-    let proven = marks
+    let identifiers = &report.identifiers;
+    let proven = identifiers
         .bounce_addresses
         .iter()
         .filter_map(|address| {
@@ -210,7 +210,7 @@ fn find(conn: &mut Conn, keys: &Keys, report: &Report, sole: bool) -> Result<Opt
             ))
         })
         .chain(
-            marks
+            identifiers
                 .links
                 .iter()
                 .filter_map(|link| Some((keys.links.unsubscribe_target(link)?, MatchedBy::Link))),
@@ -220,7 +220,7 @@ fn find(conn: &mut Conn, keys: &Keys, report: &Report, sole: bool) -> Result<Opt
             return Ok(Some(delivery));
         }
     }
-    for message_id in &marks.message_ids {
+    for message_id in &identifiers.message_ids {
         if let Some(id) = by_message_id(conn, message_id)? {
             return delivery(conn, id, MatchedBy::MessageId);
         }

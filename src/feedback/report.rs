@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::marks::Marks;
+use super::email_identifiers::EmailIdentifiers;
 use crate::base::enums::word_enum;
 use crate::base::time::Timestamp;
 
@@ -67,8 +67,8 @@ pub struct Report {
     /// The addresses of the recipient: first the one that was tried last, then earlier ones. Empty if the
     /// report does not contain any.
     pub addresses: Vec<String>,
-    /// The marks that identify an email of Candor.
-    pub marks: Marks,
+    /// What identifies an email of Candor.
+    pub identifiers: EmailIdentifiers,
     /// The IDs that the provider gave the email. The reply to the attempt may contain them.
     pub provider_ids: Vec<String>,
     /// When the email was handed over to the provider, if the report says so.
@@ -92,7 +92,7 @@ impl Report {
             kind,
             lost: matches!(kind, ReportKind::Hard | ReportKind::Soft),
             addresses: Vec::new(),
-            marks: Marks::default(),
+            identifiers: EmailIdentifiers::default(),
             provider_ids: Vec::new(),
             handed_over_at: None,
             at: None,

@@ -37,7 +37,7 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
         // Custom arguments are in the same object and can contain anything, so only the ID of the email is
         // used.
         let own = text(event, "/smtp-id").unwrap_or_default();
-        report.marks.find(&own);
+        report.identifiers.find(&own);
         report.provider_ids = [
             own.trim_matches(['<', '>']).split('@').next().map(str::to_owned),
             // The part before the first dot is in the SMTP reply. The rest says which server sent the email.
@@ -95,7 +95,7 @@ fn classify(name: &str, event: &Value) -> Option<Report> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Marks;
+    use super::super::EmailIdentifiers;
     use super::*;
 
     #[test]
@@ -103,6 +103,6 @@ mod tests {
         let id = "1.01890000-0000-7000-8000-000000000000@example.com";
         let body = serde_json::json!([{"event": "bounce", "email": "a@example.com", "note": id, "smtp-id": "<x@y>"}]);
         let batch = parse(body.to_string().as_bytes()).unwrap();
-        assert_eq!(batch.reports[0].marks, Marks::default());
+        assert_eq!(batch.reports[0].identifiers, EmailIdentifiers::default());
     }
 }

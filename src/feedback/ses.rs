@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::field::{json, refusal, text, time};
 use super::report::{Batch, Refusal, Report, ReportKind};
-use super::{Marks, status};
+use super::{EmailIdentifiers, status};
 
 /// The pointer to the recipients of an event, and the field of each recipient that contains the address.
 type Recipients = (&'static str, Option<&'static str>);
@@ -76,7 +76,7 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
             all.filter(|all| all.len() == 1 || recipients.0.is_empty())
         })
         .unwrap_or_else(|| vec![Value::Null]);
-    let marks = marks(&event);
+    let identifiers = identifiers(&event);
     let reports = listed
         .iter()
         .map(|recipient| {
@@ -90,7 +90,7 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
                 .and_then(super::field::bare_address)
                 .into_iter()
                 .collect();
-            report.marks = marks.clone();
+            report.identifiers = identifiers.clone();
             report.provider_ids = text(&event, "/mail/messageId").into_iter().collect();
             report.handed_over_at = time(&event, "/mail/timestamp");
             report.at = time(detail, "/timestamp").or_else(|| time(&event, "/mail/timestamp"));
@@ -105,22 +105,22 @@ pub fn parse(body: &[u8]) -> Result<Batch, Refusal> {
     Ok(Batch { reports, ignored: 0 })
 }
 
-/// Returns the marks in the headers of the email that SES repeats. No other part of the event can identify an
+/// Returns the identifiers in the headers of the email that SES repeats. No other part of the event can identify an
 /// email of Candor.
-fn marks(event: &Value) -> Marks {
-    let mut marks = Marks::default();
+fn identifiers(event: &Value) -> EmailIdentifiers {
+    let mut identifiers = EmailIdentifiers::default();
     for part in ["/mail/headers", "/mail/commonHeaders"] {
         if let Some(part) = event.pointer(part) {
-            let found = Marks::in_json(part);
-            marks.bounce_addresses.extend(found.bounce_addresses);
-            marks.links.extend(found.links);
-            marks.message_ids.extend(found.message_ids);
+            let found = EmailIdentifiers::in_json(part);
+            identifiers.bounce_addresses.extend(found.bounce_addresses);
+            identifiers.links.extend(found.links);
+            identifiers.message_ids.extend(found.message_ids);
         }
     }
     if let Some(source) = text(event, "/mail/source") {
-        marks.find(&source);
+        identifiers.find(&source);
     }
-    marks
+    identifiers
 }
 
 fn classify(kind: &str, detail: &Value, recipient: &Value) -> Report {

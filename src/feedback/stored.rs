@@ -63,7 +63,7 @@ pub struct Filter {
     pub incident: Option<IncidentId>,
 }
 
-type Row = (
+type FeedbackRow = (
     (
         i64,
         Timestamp,
@@ -109,7 +109,7 @@ macro_rules! rows {
     };
 }
 
-fn entry(row: Row) -> Result<Feedback> {
+fn entry(row: FeedbackRow) -> Result<Feedback> {
     let (
         (id, received_at, at, source, integration, kind, address, delivery, by, effect, status, diagnostic),
         notice,
@@ -140,7 +140,7 @@ fn entry(row: Row) -> Result<Feedback> {
 pub(super) fn by_key(conn: &mut Conn, key: &str) -> Result<Option<Feedback>> {
     rows!()
         .filter(f::dedup_key.eq(key))
-        .first::<Row>(conn)
+        .first::<FeedbackRow>(conn)
         .optional()?
         .map(entry)
         .transpose()
@@ -176,7 +176,7 @@ pub fn list(conn: &mut Conn, filter: &Filter, before: Option<i64>, limit: i64) -
         .filter(f::id.lt(before.unwrap_or(i64::MAX)))
         .order(f::id.desc())
         .limit(limit)
-        .load::<Row>(conn)?
+        .load::<FeedbackRow>(conn)?
         .into_iter()
         .map(entry)
         .collect()
@@ -189,7 +189,7 @@ pub fn list(conn: &mut Conn, filter: &Filter, before: Option<i64>, limit: i64) -
 pub fn get(conn: &mut Conn, id: i64) -> Result<(Feedback, Vec<u8>)> {
     let found = rows!()
         .filter(f::id.eq(id))
-        .first::<Row>(conn)
+        .first::<FeedbackRow>(conn)
         .optional()?
         .ok_or_else(|| Error::NotFound(format!("feedback {id}")))?;
     let raw = f::table.find(id).select(f::raw).first(conn)?;
@@ -206,7 +206,7 @@ pub fn of_deliveries(conn: &mut Conn, deliveries: &[i64]) -> Result<HashMap<i64,
         let rows = rows!()
             .filter(f::delivery_id.eq_any(chunk.iter().map(|id| Some(*id)).collect::<Vec<_>>()))
             .order(f::id)
-            .load::<Row>(conn)?;
+            .load::<FeedbackRow>(conn)?;
         for row in rows {
             let entry = entry(row)?;
             if let Some(delivery) = entry.delivery {

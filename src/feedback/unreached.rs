@@ -103,7 +103,7 @@ pub struct OtherMember {
 }
 
 /// What is known about a person who was not reached, before replacements are searched.
-struct Found {
+struct UnreachedPerson {
     name: String,
     why: UnreachedReason,
     address: String,
@@ -127,23 +127,25 @@ pub fn of(
 ) -> Result<(UnreachedCounts, Vec<Unreached>)> {
     let audience = audience::resolve(conn, incident)?;
     let missed = notice::missed(conn, incident)?;
-    let mut found: BTreeMap<String, Found> = BTreeMap::new();
+    let mut found: BTreeMap<String, UnreachedPerson> = BTreeMap::new();
     lost(conn, missed, &mut found)?;
     complained(conn, incident, &mut found)?;
     let told = notice::told_people(conn, incident)?;
     for one in &audience.unreachable {
         if !told.contains(&one.person.id) {
-            found.entry(one.person.id.clone()).or_insert_with(|| Found {
-                name: one.person.name.clone(),
-                why: UnreachedReason::NoAddress,
-                address: one.person.email.clone(),
-                status: None,
-                diagnostic: one.reason.clone(),
-                at: None,
-                delivery: None,
-                notice: None,
-                phases: BTreeSet::new(),
-            });
+            found
+                .entry(one.person.id.clone())
+                .or_insert_with(|| UnreachedPerson {
+                    name: one.person.name.clone(),
+                    why: UnreachedReason::NoAddress,
+                    address: one.person.email.clone(),
+                    status: None,
+                    diagnostic: one.reason.clone(),
+                    at: None,
+                    delivery: None,
+                    notice: None,
+                    phases: BTreeSet::new(),
+                });
         }
     }
     let count = |why: UnreachedReason| found.values().filter(|one| one.why == why).count();
@@ -162,7 +164,7 @@ pub fn of(
         .filter(|(_, one)| one.why != UnreachedReason::Complained)
         .map(|(id, _)| id.clone())
         .collect();
-    let shown: Vec<(String, Found)> = found
+    let shown: Vec<(String, UnreachedPerson)> = found
         .into_iter()
         .filter(|(id, _)| after.is_none_or(|after| id.as_str() > after))
         .take(usize::try_from(limit).unwrap_or(0))
@@ -228,7 +230,11 @@ pub fn of(
 
 /// Adds the people whose emails were rejected, expired or bounced. The last delivery of each person gives the
 /// reason.
-fn lost(conn: &mut Conn, missed: Vec<notice::Missed>, found: &mut BTreeMap<String, Found>) -> Result<()> {
+fn lost(
+    conn: &mut Conn,
+    missed: Vec<notice::Missed>,
+    found: &mut BTreeMap<String, UnreachedPerson>,
+) -> Result<()> {
     let ids: Vec<i64> = missed.iter().map(|one| one.delivery).collect();
     let mut reports = stored::of_deliveries(conn, &ids)?;
     let mut replies = replies(conn, &ids)?;
@@ -266,7 +272,7 @@ fn lost(conn: &mut Conn, missed: Vec<notice::Missed>, found: &mut BTreeMap<Strin
                 .remove(person)
                 .map(|before| before.phases)
                 .unwrap_or_default();
-            let mut now = Found {
+            let mut now = UnreachedPerson {
                 name,
                 why,
                 address: one.address.clone(),
@@ -328,7 +334,11 @@ fn replies(conn: &mut Conn, deliveries: &[i64]) -> Result<HashMap<i64, (Timestam
 }
 
 /// Adds the people who got an email and reported it as spam.
-fn complained(conn: &mut Conn, incident: &IncidentId, found: &mut BTreeMap<String, Found>) -> Result<()> {
+fn complained(
+    conn: &mut Conn,
+    incident: &IncidentId,
+    found: &mut BTreeMap<String, UnreachedPerson>,
+) -> Result<()> {
     let filter = Filter {
         kind: Some(ReportKind::Complaint),
         incident: Some(incident.clone()),
@@ -340,7 +350,7 @@ fn complained(conn: &mut Conn, incident: &IncidentId, found: &mut BTreeMap<Strin
         let Some(person) = delivery.person.filter(|_| delivery.state == "sent") else {
             continue;
         };
-        found.entry(person.id).or_insert_with(|| Found {
+        found.entry(person.id).or_insert_with(|| UnreachedPerson {
             name: person.name,
             why: UnreachedReason::Complained,
             address: delivery.address,

@@ -13,7 +13,7 @@ use crate::alert::integration::Integration;
 use crate::alert::provider::sns::{Envelope, Refused};
 use crate::alert::provider::{self, MailgunSignature};
 use crate::alert::source::Request;
-use crate::alert::{intake, kept};
+use crate::alert::{intake, saved_requests};
 use crate::base::error::Error;
 use crate::base::json_repair;
 use crate::feedback::{self, Batch, Origin, Tally, record};
@@ -42,13 +42,13 @@ enum Content {
     Invalid(feedback::Refusal),
 }
 
-/// Handles the request of a mail provider's integration. `kept` is the part of it that may be stored.
+/// Handles the request of a mail provider's integration. `redacted` is the part of it that may be stored.
 pub(super) async fn receive(
     app: &App,
     req: &HttpRequest,
     integration: Integration,
     request: Request,
-    kept: Request,
+    redacted: Request,
 ) -> Answer<HttpResponse> {
     let body: Cow<'_, [u8]> = match integration.source.as_str() {
         "mailgun" => feedback::mailgun::body(&request),
@@ -95,10 +95,10 @@ pub(super) async fn receive(
     match content {
         Content::Batch(batch) => {
             let body = body.to_vec();
-            store(app, req, integration, body, kept, batch, token).await
+            store(app, req, integration, body, redacted, batch, token).await
         }
         Content::Subscription(envelope) => {
-            let subscription = sns::subscribe(app, req, integration, kept, &envelope).await?;
+            let subscription = sns::subscribe(app, req, integration, redacted, &envelope).await?;
             Ok(HttpResponse::Accepted().json(Received {
                 taken: Tally::default(),
                 subscription: Some(subscription),
@@ -108,7 +108,7 @@ pub(super) async fn receive(
             let error = Error::invalid(refusal.0.clone(), refusal.1.clone());
             app.db
                 .write(&actor(&integration), move |tx| {
-                    intake::keep_invalid(tx, &integration, &refusal, &kept)
+                    intake::save_invalid(tx, &integration, &refusal, &redacted)
                 })
                 .await?;
             Err(error.into())
@@ -150,7 +150,7 @@ async fn store(
     req: &HttpRequest,
     integration: Integration,
     body: Vec<u8>,
-    kept: Request,
+    redacted: Request,
     batch: Batch,
     token: Option<MailgunSignature>,
 ) -> Answer<HttpResponse> {
@@ -173,7 +173,7 @@ async fn store(
                 "{} reports, {} matched, {} repeated, {} events ignored",
                 taken.reports, taken.matched, taken.duplicates, taken.ignored
             );
-            kept::keep(tx, &stored.id, true, &detail, &kept)?;
+            saved_requests::save(tx, &stored.id, true, &detail, &redacted)?;
             Ok(Some(taken))
         })
         .await?;

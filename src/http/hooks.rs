@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::edge::is_head;
 use super::extract::{MAX_HOOK, read_body};
 use super::hook_refusal::actor;
-use super::known_hooks::is_amazon;
+use super::integration_cache::is_amazon;
 use super::problem::{Answer, Problem};
 use super::refusals::Door;
 use super::sns;
@@ -143,27 +143,27 @@ fn methods(source: &str) -> &'static str {
 }
 
 /// The integration of a token, and whether it comes from the cache.
-struct Found {
+struct FoundIntegration {
     integration: Arc<Integration>,
-    remembered: bool,
+    from_cache: bool,
 }
 
-async fn integration_of(app: &App, req: &HttpRequest, token: &str) -> Answer<Found> {
-    if let Some(integration) = app.hooks.known(token) {
-        return Ok(Found {
+async fn integration_of(app: &App, req: &HttpRequest, token: &str) -> Answer<FoundIntegration> {
+    if let Some(integration) = app.integration_cache.get(token) {
+        return Ok(FoundIntegration {
             integration,
-            remembered: true,
+            from_cache: true,
         });
     }
     read_integration(app, req, token).await
 }
 
-async fn read_integration(app: &App, req: &HttpRequest, token: &str) -> Answer<Found> {
-    app.hooks.forget(token);
-    let named = token.to_owned();
+async fn read_integration(app: &App, req: &HttpRequest, token: &str) -> Answer<FoundIntegration> {
+    app.integration_cache.remove(token);
+    let wanted = token.to_owned();
     let integration = app
         .db
-        .read(move |conn| integration::by_token(conn, &named))
+        .read(move |conn| integration::by_token(conn, &wanted))
         .await
         .map_err(|error| match error {
             unknown @ Error::NotFound(_) => {
@@ -173,10 +173,10 @@ async fn read_integration(app: &App, req: &HttpRequest, token: &str) -> Answer<F
             error => error.into(),
         })?;
     let integration = Arc::new(integration);
-    app.hooks.remember(token, &integration);
-    Ok(Found {
+    app.integration_cache.insert(token, &integration);
+    Ok(FoundIntegration {
         integration,
-        remembered: false,
+        from_cache: false,
     })
 }
 
@@ -198,7 +198,7 @@ async fn read(req: &HttpRequest, payload: web::Payload) -> Answer<Request> {
 async fn by_url(app: &App, req: &HttpRequest, token: String, payload: web::Payload) -> Answer<HttpResponse> {
     let mut found = integration_of(app, req, &token).await?;
     if req.method() == "GET" && !source::BY_GET.contains(&found.integration.source.as_str()) {
-        if found.remembered {
+        if found.from_cache {
             // The integration may have been ended, which must then be the answer.
             found = read_integration(app, req, &token).await?;
         }
@@ -216,7 +216,7 @@ async fn by_url(app: &App, req: &HttpRequest, token: String, payload: web::Paylo
 async fn take(
     app: &App,
     req: &HttpRequest,
-    mut found: Found,
+    mut found: FoundIntegration,
     token: &str,
     request: Request,
 ) -> Answer<HttpResponse> {
@@ -230,12 +230,13 @@ async fn take(
             "statuscake" => secrets.extend(statuscake::token(&request)),
             _ => {}
         }
-        let kept = request.redacted(&secrets);
+        let redacted = request.redacted(&secrets);
         if provider::is_one(&integration.source) {
-            return super::feedback::receive(app, req, Integration::clone(integration), request, kept).await;
+            return super::feedback::receive(app, req, Integration::clone(integration), request, redacted)
+                .await;
         }
         let proven = prove(app, integration, &request).await;
-        if found.remembered && proven.is_err() {
+        if found.from_cache && proven.is_err() {
             found = read_integration(app, req, token).await?;
             continue;
         }
@@ -244,7 +245,7 @@ async fn take(
         }
         if let Some(envelope) = subscription(integration, &request) {
             let integration = Integration::clone(integration);
-            let subscription = sns::subscribe(app, req, integration, kept, &envelope).await?;
+            let subscription = sns::subscribe(app, req, integration, redacted, &envelope).await?;
             return Ok(HttpResponse::Accepted().json(Received {
                 taken: Taken::default(),
                 status: None,
@@ -254,7 +255,7 @@ async fn take(
             }));
         }
         let parsed = source::parse(&integration.source, integration.mapping.as_ref(), &request);
-        if found.remembered && parsed.is_err() {
+        if found.from_cache && parsed.is_err() {
             found = read_integration(app, req, token).await?;
             continue;
         }
@@ -265,7 +266,7 @@ async fn take(
                 let integration = integration.clone();
                 app.db
                     .write(&actor(&integration), move |tx| {
-                        intake::keep_invalid(tx, &integration, &refusal, &kept)
+                        intake::save_invalid(tx, &integration, &refusal, &redacted)
                     })
                     .await?;
                 return Err(error.into());
@@ -273,7 +274,11 @@ async fn take(
         };
         let dedup_key = batch.dedup_key.clone();
         let actor = actor(integration);
-        match app.intake.take(integration.clone(), batch, kept, actor).await? {
+        match app
+            .intake
+            .take(integration.clone(), batch, redacted, actor)
+            .await?
+        {
             Answered::Changed => found = read_integration(app, req, token).await?,
             Answered::Taken(taken) => {
                 return Ok(HttpResponse::Accepted().json(Received {

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod admin_page;
 pub mod api;
+pub mod audience_cache;
 pub mod auth;
 pub mod beats;
 mod client;
@@ -17,8 +18,7 @@ mod hook_refusal;
 pub mod hooks;
 pub mod idempotency;
 mod ids;
-pub mod known_hooks;
-pub mod memo;
+pub mod integration_cache;
 pub mod metrics;
 pub mod page;
 pub mod pages;

@@ -7,8 +7,8 @@ use serde_json::json;
 use super::hook_refusal::{actor, refuse};
 use super::problem::Problem;
 use crate::alert::integration::Integration;
-use crate::alert::kept;
 use crate::alert::provider::sns::{Envelope, Refused};
+use crate::alert::saved_requests;
 use crate::alert::source::Request;
 use crate::audit::{Action, Event};
 use crate::base::error::Error;
@@ -57,7 +57,7 @@ pub(super) async fn subscribe(
     app: &App,
     req: &HttpRequest,
     integration: Integration,
-    kept: Request,
+    redacted: Request,
     envelope: &Envelope,
 ) -> Result<&'static str, Problem> {
     let subscription = if integration.secrets.is_empty() {
@@ -75,7 +75,7 @@ pub(super) async fn subscribe(
     let topic = envelope.topic_arn.clone();
     app.db
         .write(&actor(&integration), move |tx| {
-            kept::keep(tx, &integration.id, true, detail, &kept)?;
+            saved_requests::save(tx, &integration.id, true, detail, &redacted)?;
             let event = Event::new(Action::HookSubscription, "integration", integration.id.as_str());
             let topic = crate::base::text::one_line(&topic, 300);
             tx.record(event.after(json!({"topic": topic, "subscription": subscription})));

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::known_hooks::Hooks;
-use super::memo::Memo;
+use super::audience_cache::AudienceCache;
+use super::integration_cache::IntegrationCache;
 use super::pages::Pages;
 use super::refusals::Refusals;
 use super::stats::{FeedbackStats, HttpStats};
-use crate::alert::intake::Conditions;
+use crate::alert::intake::ConditionCache;
 use crate::alert::provider::sns::Sns;
 use crate::alert::queue::Queue;
 use crate::auth::Links;
@@ -61,11 +61,11 @@ pub struct App {
     /// Verifies the messages of Amazon SNS.
     pub sns: Sns,
     /// The conditions of alert rules, silences and maintenance windows, as they were read last.
-    pub conditions: Arc<Conditions>,
+    pub conditions: Arc<ConditionCache>,
     /// The queue of alerts that wait to be stored.
     pub intake: Queue,
     /// The cache of integrations whose hooks were used.
-    pub hooks: Hooks,
+    pub integration_cache: IntegrationCache,
     /// The time that every body of a request gets at least.
     pub body_grace: std::time::Duration,
     /// The refusals of requests without a valid token.
@@ -75,7 +75,7 @@ pub struct App {
     /// The counters of the background work of this process.
     pub work_stats: WorkStats,
     /// The cache of results that are computed from whole audiences.
-    pub memo: Arc<Memo>,
+    pub audience_cache: Arc<AudienceCache>,
     /// The templates of the pages for people.
     pub pages: Pages,
     /// Whether this process sends deliveries.

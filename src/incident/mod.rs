@@ -11,9 +11,9 @@ mod naming;
 pub mod next_step;
 mod patch;
 pub mod report;
-pub mod seen;
 mod stored;
 pub mod timeline;
+pub mod users_in_events;
 pub mod window;
 
 pub use episode::{Reopening, began_at, number as episode_of, reopenings};
@@ -36,7 +36,7 @@ use crate::db::schema::{counters, incidents as i};
 use crate::directory::ResourceRef;
 use check::{check_order, check_past, check_title, finish};
 use patch::store;
-use stored::Row;
+use stored::IncidentRow;
 
 /// A new incident.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
@@ -108,7 +108,7 @@ pub fn open_after(tx: &mut Tx<'_>, new: &NewIncident, earlier: Option<&IncidentI
         .get_result(tx.conn)?;
     let id = IncidentId::new(tx.now);
     let detected_at = new.detected_at.unwrap_or(tx.now);
-    let row = Row {
+    let row = IncidentRow {
         id: id.clone(),
         number,
         title: new.title.trim().to_owned(),

@@ -88,7 +88,7 @@ pub struct Published {
     pub published_at: Timestamp,
 }
 
-type Row = (
+type ReportRow = (
     String,
     String,
     String,
@@ -103,8 +103,10 @@ type Row = (
 /// `NotFound` if the incident does not exist.
 pub fn find(conn: &mut Conn, incident: &IncidentId, reader: Audience) -> Result<Option<Report>> {
     incident::get(conn, incident)?;
-    let Some((_, title, sections, _, published_at, _)) =
-        r::table.find(incident.as_str()).first::<Row>(conn).optional()?
+    let Some((_, title, sections, _, published_at, _)) = r::table
+        .find(incident.as_str())
+        .first::<ReportRow>(conn)
+        .optional()?
     else {
         return Ok(None);
     };

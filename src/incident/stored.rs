@@ -78,7 +78,7 @@ pub struct Incident {
 #[derive(Insertable, Queryable)]
 #[diesel(table_name = i)]
 #[diesel(treat_none_as_default_value = false)]
-pub(super) struct Row {
+pub(super) struct IncidentRow {
     pub(super) id: IncidentId,
     pub(super) number: i64,
     pub(super) title: String,
@@ -97,7 +97,7 @@ pub(super) struct Row {
     pub(super) episode: i64,
 }
 
-fn view(row: Row) -> Result<Incident> {
+fn view(row: IncidentRow) -> Result<Incident> {
     Ok(Incident {
         severity: Severity::parse(&row.severity).map_err(Error::internal)?,
         status: Status::parse(&row.status).map_err(Error::internal)?,
@@ -177,7 +177,7 @@ pub fn came_back_as(conn: &mut Conn, id: &IncidentId) -> Result<Option<i64>> {
 /// # Errors
 /// `NotFound` if no incident has this ID.
 pub fn get(conn: &mut Conn, id: &IncidentId) -> Result<Incident> {
-    let row: Option<Row> = i::table.find(id.as_str()).first(conn).optional()?;
+    let row: Option<IncidentRow> = i::table.find(id.as_str()).first(conn).optional()?;
     view(row.ok_or_else(|| Error::NotFound(format!("incident {id}")))?)
 }
 
@@ -186,7 +186,7 @@ pub fn get(conn: &mut Conn, id: &IncidentId) -> Result<Incident> {
 /// # Errors
 /// `NotFound` if no incident has this number.
 pub fn by_number(conn: &mut Conn, number: i64) -> Result<Incident> {
-    let row: Option<Row> = i::table.filter(i::number.eq(number)).first(conn).optional()?;
+    let row: Option<IncidentRow> = i::table.filter(i::number.eq(number)).first(conn).optional()?;
     view(row.ok_or_else(|| Error::NotFound(format!("incident #{number}")))?)
 }
 
@@ -208,6 +208,6 @@ pub fn list(
     if let Some(below) = below {
         query = query.filter(i::number.lt(below));
     }
-    let rows: Vec<Row> = query.order(i::number.desc()).limit(limit).load(conn)?;
+    let rows: Vec<IncidentRow> = query.order(i::number.desc()).limit(limit).load(conn)?;
     rows.into_iter().map(view).collect()
 }

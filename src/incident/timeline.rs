@@ -95,7 +95,7 @@ pub struct Entry {
     pub created_at: Timestamp,
 }
 
-type Row = (
+type TimelineRow = (
     i64,
     String,
     Timestamp,
@@ -121,7 +121,7 @@ pub(super) fn entries(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Entr
     t::table
         .filter(t::incident_id.eq(incident.as_str()))
         .order((t::at, t::id))
-        .load::<Row>(conn)?
+        .load::<TimelineRow>(conn)?
         .into_iter()
         .map(
             |(id, _, at, offset, kind, text, internal, automatic, author, created_at)| {

@@ -143,7 +143,7 @@ pub struct Operator {
 #[derive(Insertable, Queryable)]
 #[diesel(table_name = o)]
 #[diesel(treat_none_as_default_value = false)]
-struct Row {
+struct OperatorRow {
     id: OperatorId,
     name: String,
     email: Option<String>,
@@ -157,7 +157,7 @@ struct Row {
     updated_at: Timestamp,
 }
 
-impl Row {
+impl OperatorRow {
     /// Returns the operator with the full URL of the webhook.
     fn whole(self) -> Result<Operator> {
         let webhook = match (self.webhook_kind, self.webhook_url) {
@@ -180,8 +180,8 @@ impl Row {
         })
     }
 
-    fn of(operator: &Operator) -> Result<Row> {
-        Ok(Row {
+    fn of(operator: &Operator) -> Result<OperatorRow> {
+        Ok(OperatorRow {
             id: operator.id.clone(),
             name: operator.name.clone(),
             email: operator.email.clone(),
@@ -313,7 +313,7 @@ pub fn create(tx: &mut Tx<'_>, new: NewOperator, policy: Policy) -> Result<Opera
         .code(Code::LimitReached));
     }
     diesel::insert_into(o::table)
-        .values(Row::of(&operator)?)
+        .values(OperatorRow::of(&operator)?)
         .execute(tx.conn)?;
     tx.record(Event::new(Action::OperatorCreated, "operator", operator.id.as_str()).after(operator.mark()));
     Ok(operator.masked())
@@ -324,7 +324,7 @@ pub fn create(tx: &mut Tx<'_>, new: NewOperator, policy: Policy) -> Result<Opera
 /// # Errors
 /// `NotFound` if the operator does not exist or is deleted.
 pub(super) fn whole(conn: &mut Conn, id: &OperatorId) -> Result<Operator> {
-    let row: Option<Row> = o::table
+    let row: Option<OperatorRow> = o::table
         .find(id.as_str())
         .filter(o::gone_at.is_null())
         .first(conn)
@@ -343,7 +343,7 @@ pub fn get(conn: &mut Conn, id: &OperatorId) -> Result<Operator> {
 
 /// Returns all operators, oldest first.
 pub fn list(conn: &mut Conn) -> Result<Vec<Operator>> {
-    let rows: Vec<Row> = o::table.filter(o::gone_at.is_null()).order(o::id).load(conn)?;
+    let rows: Vec<OperatorRow> = o::table.filter(o::gone_at.is_null()).order(o::id).load(conn)?;
     rows.into_iter()
         .map(|row| row.whole().map(Operator::masked))
         .collect()
@@ -368,7 +368,7 @@ pub fn change(tx: &mut Tx<'_>, id: &OperatorId, patch: OperatorPatch, policy: Po
         ..before.clone()
     };
     after.check(policy)?;
-    let row = Row::of(&after)?;
+    let row = OperatorRow::of(&after)?;
     diesel::update(o::table.find(id.as_str()))
         .set((
             o::name.eq(&row.name),

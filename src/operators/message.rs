@@ -196,7 +196,7 @@ pub struct Facts {
     pub phase: Option<String>,
     /// The number of emails of the notice, by state.
     #[serde(default)]
-    pub told: Option<Told>,
+    pub told: Option<EmailCounts>,
     /// The number of people who could not be reached.
     #[serde(default)]
     pub unreached: usize,
@@ -213,7 +213,7 @@ pub struct Facts {
 
 /// The number of emails of a notice, by state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
+pub struct EmailCounts {
     /// Emails that were delivered to the mail server.
     pub sent: i64,
     /// Emails that were rejected or given up.
@@ -224,9 +224,9 @@ pub struct Told {
     pub suppressed: i64,
 }
 
-impl From<DeliveryCounts> for Told {
+impl From<DeliveryCounts> for EmailCounts {
     fn from(counts: DeliveryCounts) -> Self {
-        Told {
+        EmailCounts {
             sent: counts.sent,
             failed: counts.failed,
             bounced: counts.bounced,
@@ -330,7 +330,7 @@ impl Facts {
                 )
             }
             OperatorEvent::Sent => {
-                let told = self.told.unwrap_or(Told {
+                let told = self.told.unwrap_or(EmailCounts {
                     sent: 0,
                     failed: 0,
                     bounced: 0,

@@ -13,7 +13,7 @@ use diesel::prelude::*;
 
 use super::ACTOR;
 use super::contact::{self, Operator};
-use super::message::{Facts, Headline, OperatorEvent, Told};
+use super::message::{EmailCounts, Facts, Headline, OperatorEvent};
 use super::outbox;
 use super::overdue;
 use crate::audit::follow::{self, Followed};
@@ -50,7 +50,7 @@ pub(super) async fn any(db: &Db) -> Result<bool> {
 }
 
 /// What was read about notices before anything is written.
-struct Known {
+struct NoticeFacts {
     /// The sequence number of the last event that was read.
     until: i64,
     /// The notice of each delivery that bounced.
@@ -91,8 +91,8 @@ pub(super) async fn follow_trail(db: &Db) -> Result<bool> {
     Ok(true)
 }
 
-fn find_out(conn: &mut Conn, events: &[Followed], until: i64) -> Result<Known> {
-    let mut known = Known {
+fn find_out(conn: &mut Conn, events: &[Followed], until: i64) -> Result<NoticeFacts> {
+    let mut known = NoticeFacts {
         until,
         bounced: HashMap::new(),
         notices: HashMap::new(),
@@ -133,7 +133,7 @@ fn find_out(conn: &mut Conn, events: &[Followed], until: i64) -> Result<Known> {
     Ok(known)
 }
 
-fn tell(tx: &mut Tx<'_>, operators: &[Operator], event: &Followed, known: &Known) -> Result<()> {
+fn tell(tx: &mut Tx<'_>, operators: &[Operator], event: &Followed, known: &NoticeFacts) -> Result<()> {
     if operators.is_empty() {
         return Ok(());
     }
@@ -204,7 +204,7 @@ fn tell(tx: &mut Tx<'_>, operators: &[Operator], event: &Followed, known: &Known
     };
     if finished {
         let facts = Facts {
-            told: Some(Told::from(notice.counts.mails)),
+            told: Some(EmailCounts::from(notice.counts.mails)),
             ..about.clone()
         };
         let key = format!("sent:{}", notice.id);

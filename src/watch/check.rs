@@ -70,7 +70,7 @@ pub struct Check {
 }
 
 #[derive(Clone, Queryable)]
-pub(super) struct Row {
+pub(super) struct CheckRow {
     pub id: CheckId,
     _name: String,
     target: String,
@@ -93,7 +93,7 @@ pub(super) struct Row {
     _updated_at: Timestamp,
 }
 
-impl Row {
+impl CheckRow {
     /// Returns the settings of the check, with the values of its headers.
     pub fn given(&self) -> Result<NewCheck> {
         let mut given: NewCheck = serde_json::from_str(&self.target)?;
@@ -156,10 +156,10 @@ pub fn create(tx: &mut Tx<'_>, new: &NewCheck, policy: Policy) -> Result<Check> 
     get(tx.conn, &id)
 }
 
-pub(super) fn row(conn: &mut Conn, id: &CheckId) -> Result<Row> {
+pub(super) fn row(conn: &mut Conn, id: &CheckId) -> Result<CheckRow> {
     c::table
         .find(id.as_str())
-        .first::<Row>(conn)
+        .first::<CheckRow>(conn)
         .optional()?
         .ok_or_else(|| Error::NotFound(format!("check {id}")))
 }
@@ -179,9 +179,9 @@ pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Chec
         .filter(c::id.gt(after.unwrap_or("")))
         .order(c::id)
         .limit(limit)
-        .load::<Row>(conn)?
+        .load::<CheckRow>(conn)?
         .into_iter()
-        .map(Row::view)
+        .map(CheckRow::view)
         .collect()
 }
 
@@ -234,7 +234,7 @@ pub fn change(tx: &mut Tx<'_>, id: &CheckId, patch: &Value, policy: Policy) -> R
     get(tx.conn, id)
 }
 
-fn there(conn: &mut Conn, id: &CheckId) -> Result<Row> {
+fn there(conn: &mut Conn, id: &CheckId) -> Result<CheckRow> {
     let row = row(conn, id)?;
     match row.gone_at {
         None => Ok(row),
@@ -267,7 +267,7 @@ pub fn delete(tx: &mut Tx<'_>, id: &CheckId) -> Result<()> {
 }
 
 pub(super) fn alarm<'a>(
-    row: &'a Row,
+    row: &'a CheckRow,
     given: &'a NewCheck,
     firing: bool,
     title: String,

@@ -100,7 +100,7 @@ pub struct Heartbeat {
 }
 
 #[derive(Clone, Queryable)]
-pub(super) struct Row {
+pub(super) struct HeartbeatRow {
     pub id: HeartbeatId,
     pub name: String,
     _token_hash: String,
@@ -119,7 +119,7 @@ pub(super) struct Row {
     _updated_at: Timestamp,
 }
 
-impl Row {
+impl HeartbeatRow {
     pub fn given(&self) -> Result<NewHeartbeat> {
         Ok(NewHeartbeat {
             name: self.name.clone(),
@@ -200,15 +200,15 @@ pub fn create(tx: &mut Tx<'_>, new: &NewHeartbeat, public_url: &str) -> Result<C
     })
 }
 
-fn row(conn: &mut Conn, id: &HeartbeatId) -> Result<Row> {
+fn row(conn: &mut Conn, id: &HeartbeatId) -> Result<HeartbeatRow> {
     h::table
         .find(id.as_str())
-        .first::<Row>(conn)
+        .first::<HeartbeatRow>(conn)
         .optional()?
         .ok_or_else(|| Error::NotFound(format!("heartbeat {id}")))
 }
 
-fn there(conn: &mut Conn, id: &HeartbeatId) -> Result<Row> {
+fn there(conn: &mut Conn, id: &HeartbeatId) -> Result<HeartbeatRow> {
     let row = row(conn, id)?;
     match row.gone_at {
         None => Ok(row),
@@ -231,9 +231,9 @@ pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Hear
         .filter(h::id.gt(after.unwrap_or("")))
         .order(h::id)
         .limit(limit)
-        .load::<Row>(conn)?
+        .load::<HeartbeatRow>(conn)?
         .into_iter()
-        .map(Row::view)
+        .map(HeartbeatRow::view)
         .collect()
 }
 
@@ -296,7 +296,7 @@ pub fn delete(tx: &mut Tx<'_>, id: &HeartbeatId) -> Result<()> {
 }
 
 pub(super) fn alarm<'a>(
-    row: &'a Row,
+    row: &'a HeartbeatRow,
     given: &'a NewHeartbeat,
     firing: bool,
     title: String,

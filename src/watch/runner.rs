@@ -13,9 +13,9 @@ use diesel::prelude::*;
 use hyper::Method;
 use tokio::task::JoinSet;
 
-use super::check::{CheckMethod, CheckResult, NewCheck, Row};
+use super::check::{CheckMethod, CheckResult, CheckRow, NewCheck};
 use super::{answer, given, silence};
-use crate::alert::intake::{self, Conditions};
+use crate::alert::intake::{self, ConditionCache};
 use crate::audit::Actor;
 use crate::base::error::Result;
 use crate::base::id::CheckId;
@@ -37,7 +37,7 @@ const AWAY: Duration = Duration::from_secs(30);
 
 /// Requests the URLs of checks and finds overdue heartbeats.
 pub struct Checks {
-    conditions: Arc<Conditions>,
+    conditions: Arc<ConditionCache>,
     client: Arc<Client>,
     running: JoinSet<()>,
     /// When heartbeats were last examined.
@@ -46,7 +46,7 @@ pub struct Checks {
 
 impl Checks {
     /// Creates the service. `client` makes the requests.
-    pub fn new(conditions: Arc<Conditions>, client: Client) -> Checks {
+    pub fn new(conditions: Arc<ConditionCache>, client: Client) -> Checks {
         Checks {
             conditions,
             client: Arc::new(client),
@@ -87,7 +87,7 @@ impl Service for Checks {
     }
 }
 
-async fn listen(conditions: &Conditions, away: bool) -> Result<()> {
+async fn listen(conditions: &ConditionCache, away: bool) -> Result<()> {
     if away {
         let db = conditions.db();
         let now = db.clock().now();
@@ -135,7 +135,7 @@ async fn claim(db: &Db, room: usize) -> Result<Vec<Due>> {
     .await
 }
 
-fn due(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Vec<Row>> {
+fn due(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Vec<CheckRow>> {
     Ok(c::table
         .filter(c::gone_at.is_null())
         .filter(c::paused.eq(false))
@@ -146,7 +146,7 @@ fn due(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Vec<Row>> {
 }
 
 /// Makes the request of a check and stores the result.
-async fn ask(conditions: Arc<Conditions>, client: Arc<Client>, due: Due) {
+async fn ask(conditions: Arc<ConditionCache>, client: Arc<Client>, due: Due) {
     let Due { id, version, given } = due;
     let at = conditions.db().clock().now();
     let look = Look {

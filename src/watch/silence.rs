@@ -9,8 +9,8 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use serde_json::json;
 
-use super::heartbeat::{HeartbeatState, Row, alarm, patience};
-use crate::alert::intake::{self, Conditions, Prepared};
+use super::heartbeat::{HeartbeatRow, HeartbeatState, alarm, patience};
+use crate::alert::intake::{self, ConditionCache, Prepared};
 use crate::audit::{Action, Actor, Event, Tx};
 use crate::auth::hash_secret;
 use crate::base::error::{Error, Result};
@@ -19,7 +19,7 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::heartbeats as h;
 
-fn record_state(tx: &mut Tx<'_>, row: &Row, after: HeartbeatState, incident: Option<&IncidentId>) {
+fn record_state(tx: &mut Tx<'_>, row: &HeartbeatRow, after: HeartbeatState, incident: Option<&IncidentId>) {
     let event = Event::new(Action::HeartbeatState, "heartbeat", row.id.as_str())
         .before(json!({"state": row.state, "last_beat_at": row.last_beat_at}))
         .after(json!({"state": after}));
@@ -110,11 +110,11 @@ pub fn fail(tx: &mut Tx<'_>, prepared: &Prepared, token: &str) -> Result<()> {
     Ok(())
 }
 
-fn by_hash(conn: &mut Conn, hash: &str) -> Result<Row> {
+fn by_hash(conn: &mut Conn, hash: &str) -> Result<HeartbeatRow> {
     h::table
         .filter(h::token_hash.eq(hash))
         .filter(h::gone_at.is_null())
-        .first::<Row>(conn)
+        .first::<HeartbeatRow>(conn)
         .optional()?
         .ok_or_else(|| Error::NotFound("a heartbeat of this URL".to_owned()))
 }
@@ -133,7 +133,7 @@ pub fn grant(conn: &mut Conn, now: Timestamp) -> Result<usize> {
 
 /// Finds heartbeats whose beat is missing, and sends the alerts again of those that are still silent or
 /// failed.
-pub(super) async fn look(conditions: &Conditions) -> Result<()> {
+pub(super) async fn look(conditions: &ConditionCache) -> Result<()> {
     let db = conditions.db();
     let now = db.clock().now();
     let found = db
@@ -147,7 +147,7 @@ pub(super) async fn look(conditions: &Conditions) -> Result<()> {
                 )
                 .order(h::deadline_at)
                 .limit(500)
-                .load::<Row>(conn)?)
+                .load::<HeartbeatRow>(conn)?)
         })
         .await?;
     for row in found {
@@ -161,7 +161,7 @@ pub(super) async fn look(conditions: &Conditions) -> Result<()> {
     Ok(())
 }
 
-fn silence(tx: &mut Tx<'_>, prepared: &Prepared, row: &Row) -> Result<Option<IncidentId>> {
+fn silence(tx: &mut Tx<'_>, prepared: &Prepared, row: &HeartbeatRow) -> Result<Option<IncidentId>> {
     let given = row.given()?;
     let last = row.last_beat_at.unwrap_or(tx.now);
     let missed = last.plus(Duration::from_secs(row.every_seconds.unsigned_abs()));
@@ -173,7 +173,7 @@ fn silence(tx: &mut Tx<'_>, prepared: &Prepared, row: &Row) -> Result<Option<Inc
     super::tell(tx, prepared, &alarm(row, &given, true, title, text, missed))
 }
 
-fn falls_silent(tx: &mut Tx<'_>, prepared: &Prepared, row: &Row) -> Result<()> {
+fn falls_silent(tx: &mut Tx<'_>, prepared: &Prepared, row: &HeartbeatRow) -> Result<()> {
     // Change nothing if a beat arrived in the meantime, or if another process was first.
     let mine = diesel::update(
         h::table
@@ -197,7 +197,7 @@ fn falls_silent(tx: &mut Tx<'_>, prepared: &Prepared, row: &Row) -> Result<()> {
     Ok(())
 }
 
-fn is_silent_still(tx: &mut Tx<'_>, prepared: &Prepared, row: &Row) -> Result<()> {
+fn is_silent_still(tx: &mut Tx<'_>, prepared: &Prepared, row: &HeartbeatRow) -> Result<()> {
     let mine = diesel::update(
         h::table
             .find(row.id.as_str())

@@ -5,7 +5,7 @@
 use diesel::prelude::*;
 use serde_json::{Value, json};
 
-use super::rule::{AlertRule, NewAlertRule, Row};
+use super::rule::{AlertRule, AlertRuleRow, NewAlertRule};
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::Check;
 use crate::base::code::Code;
@@ -89,7 +89,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewAlertRule) -> Result<AlertRule> {
 pub fn get(conn: &mut Conn, id: &AlertRuleId) -> Result<AlertRule> {
     r::table
         .find(id.as_str())
-        .first::<Row>(conn)
+        .first::<AlertRuleRow>(conn)
         .optional()?
         .ok_or_else(|| Error::NotFound(format!("rule {id}")))?
         .view()
@@ -102,9 +102,9 @@ pub fn list(conn: &mut Conn, after: Option<i64>, limit: i64) -> Result<Vec<Alert
         .filter(r::position.gt(after.unwrap_or(0)))
         .order((r::position, r::id))
         .limit(limit)
-        .load::<Row>(conn)?
+        .load::<AlertRuleRow>(conn)?
         .into_iter()
-        .map(Row::view)
+        .map(AlertRuleRow::view)
         .collect()
 }
 

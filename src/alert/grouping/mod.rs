@@ -20,7 +20,7 @@ use crate::db::Conn;
 use crate::db::schema::alert_rules as r;
 use crate::incident::Severity;
 pub use manage::{check, create, delete, get, list, order, replace};
-use rule::Row;
+use rule::AlertRuleRow;
 pub(super) use rule::check_resources;
 pub use rule::{AlertRule, NewAlertRule, Policy};
 
@@ -141,8 +141,8 @@ pub(super) fn stored(conn: &mut Conn) -> Result<Vec<AlertRule>> {
     r::table
         .filter(r::gone_at.is_null())
         .order((r::position, r::id))
-        .load::<Row>(conn)?
+        .load::<AlertRuleRow>(conn)?
         .into_iter()
-        .map(Row::view)
+        .map(AlertRuleRow::view)
         .collect()
 }

@@ -218,7 +218,7 @@ pub(in crate::alert) fn check_resources(
 }
 
 #[derive(Queryable)]
-pub(super) struct Row {
+pub(super) struct AlertRuleRow {
     pub(super) id: AlertRuleId,
     pub(super) position: i64,
     pub(super) name: String,
@@ -234,7 +234,7 @@ pub(super) struct Row {
     updated_at: Timestamp,
 }
 
-impl Row {
+impl AlertRuleRow {
     pub(super) fn view(self) -> Result<AlertRule> {
         Ok(AlertRule {
             id: self.id,

@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use serde_json::json;
 
-use super::memory::Known;
+use super::cache::KnownAlert;
 use super::row::NewRow;
 use super::work::{Named, Work};
 use crate::alert::Status;
@@ -35,7 +35,7 @@ impl<'b> Work<'b> {
         alert: &'b Alert,
     ) -> Result<()> {
         let known = self
-            .memory
+            .cache
             .alert(tx.conn, integration.id.as_str(), &alert.fingerprint)?;
         let (id, incident) = match known {
             Some(known) if known.firing => {
@@ -77,7 +77,7 @@ impl<'b> Work<'b> {
                 let last = LastEvent::default().after(false, alert.event_at, tx.now);
                 let row = NewRow::of(tx.now, integration, alert, None, None, last)?;
                 tx.record(row.event(integration, alert));
-                let known = Known {
+                let known = KnownAlert {
                     id: row.id.clone(),
                     firing: false,
                     incident: None,
@@ -107,7 +107,7 @@ impl<'b> Work<'b> {
 
     /// Moves an incident to monitoring when the last of its alerts is resolved.
     pub(super) fn settle(&mut self, tx: &mut Tx<'_>, id: &IncidentId) -> Result<()> {
-        let status = self.memory.incident(tx.conn, id)?.status;
+        let status = self.cache.incident(tx.conn, id)?.status;
         if any_firing(tx, id)? {
             return Ok(());
         }
@@ -138,7 +138,7 @@ impl<'b> Work<'b> {
         };
         incident::set_status(tx, id, &change)?;
         let standing = incident::standing(tx.conn, id)?;
-        self.memory.set_incident(standing);
+        self.cache.set_incident(standing);
         Ok(())
     }
 
@@ -147,7 +147,7 @@ impl<'b> Work<'b> {
     /// incident fires, this is noted on the timeline.
     pub(super) fn fires_again(&mut self, tx: &mut Tx<'_>, id: &IncidentId, returns: bool) -> Result<()> {
         const AGAIN: &str = "An alert fires again";
-        let watching = self.memory.incident(tx.conn, id)?.status == incident::Status::Monitoring;
+        let watching = self.cache.incident(tx.conn, id)?.status == incident::Status::Monitoring;
         if watching {
             let last: Option<String> = te::table
                 .filter(te::incident_id.eq(id.as_str()))

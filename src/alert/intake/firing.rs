@@ -7,10 +7,10 @@
 use diesel::prelude::*;
 use serde_json::json;
 
-use super::ahead::Ahead;
-use super::ground::RuleDecision;
-use super::memory::Known;
-use super::place::{Placement, placement};
+use super::cache::KnownAlert;
+use super::conditions::RuleDecision;
+use super::matched::MatchedBatch;
+use super::placement::{Placement, placement};
 use super::row::{NewRow, title};
 use super::work::{Named, Work};
 use crate::alert::Status;
@@ -25,26 +25,26 @@ use crate::db::schema::{alert_groups as g, alert_references as ar, alerts as a};
 use crate::incident::{self, NewIncident, StatusChange, timeline};
 
 impl<'b> Work<'b> {
-    /// Stores an alert that fires. `ahead` is what the conditions say about the alerts of the body, and `index` is
+    /// Stores an alert that fires. `matched` is what the conditions say about the alerts of the body, and `index` is
     /// the place of this one among them. Returns the incident that the alert is in, or None if the alert is only
     /// recorded.
     pub(super) fn fire(
         &mut self,
         tx: &mut Tx<'_>,
-        (ahead, index): (&'b Ahead, usize),
+        (matched, index): (&'b MatchedBatch, usize),
         integration: &'b Integration,
         alert: &'b Alert,
     ) -> Result<Option<IncidentId>> {
-        let (ground, hit) = ahead.hit(index)?;
+        let (conditions, hit) = matched.hit(index)?;
         let subject = Subject { integration, alert };
-        let decision = ground.judge(tx.conn, &mut self.memory, tx.now, subject, hit)?;
+        let decision = conditions.decide(tx.conn, &mut self.cache, tx.now, subject, hit)?;
         let known = self
-            .memory
+            .cache
             .alert(tx.conn, integration.id.as_str(), &alert.fingerprint)?;
         if decision.silenced() {
             self.outcome().silenced += 1;
         }
-        let placement = placement(tx.conn, &mut self.memory, tx.now, &decision, known.as_ref())?;
+        let placement = placement(tx.conn, &mut self.cache, tx.now, &decision, known.as_ref())?;
         let (incident, returns) = match &placement {
             Placement::Repeats(incident) => {
                 if let Some(known) = known {
@@ -135,7 +135,7 @@ impl<'b> Work<'b> {
             );
             timeline::note(tx, &incident.id, timeline::Kind::Note, tx.now, &text)?;
         }
-        self.memory.set_incident(incident::Standing {
+        self.cache.set_incident(incident::Standing {
             id: incident.id.clone(),
             number: incident.number,
             status: incident.status,
@@ -162,7 +162,7 @@ impl<'b> Work<'b> {
         };
         incident::set_status(tx, id, &change)?;
         let standing = incident::standing(tx.conn, id)?;
-        self.memory.set_incident(standing);
+        self.cache.set_incident(standing);
         Ok(())
     }
 
@@ -175,11 +175,11 @@ impl<'b> Work<'b> {
         placement: &Placement,
     ) -> Result<()> {
         if let (Some(rule), Some(group)) = (decision.rule, &decision.group) {
-            let held = self.memory.group(tx.conn, &group.key)?;
+            let held = self.cache.group(tx.conn, &group.key)?;
             let own = held.iter().find(|(of, _)| *of == rule.rule.id);
             let other = match own {
                 Some((_, held)) if held != incident => {
-                    self.memory.incident(tx.conn, held)?.status != incident::Status::Resolved
+                    self.cache.incident(tx.conn, held)?.status != incident::Status::Resolved
                 }
                 _ => false,
             };
@@ -195,7 +195,7 @@ impl<'b> Work<'b> {
                     .do_update()
                     .set((g::incident_id.eq(incident.as_str()), g::updated_at.eq(tx.now)))
                     .execute(c))?;
-                self.memory.set_group(&group.key, &rule.rule.id, incident);
+                self.cache.set_group(&group.key, &rule.rule.id, incident);
             }
             let name = &rule.rule.name;
             if matches!(
@@ -209,10 +209,10 @@ impl<'b> Work<'b> {
                 self.say_once(tx, incident, &text)?;
             }
         }
-        if let Some(quiet) = decision.quiet.filter(|_| decision.in_maintenance()) {
+        if let Some(mute) = decision.mute.filter(|_| decision.in_maintenance()) {
             let text = format!(
                 "Alerts arrived during the maintenance window \u{201c}{}\u{201d}",
-                quiet.name
+                mute.name
             );
             self.say_once(tx, incident, &text)?;
         }
@@ -252,7 +252,7 @@ impl<'b> Work<'b> {
         integration: &'b Integration,
         alert: &'b Alert,
         decision: &RuleDecision<'_>,
-        mut known: Known,
+        mut known: KnownAlert,
     ) -> Result<()> {
         let notes: Vec<&String> = alert.notes.iter().chain(decision.notes).collect();
         if !notes.is_empty() {
@@ -272,7 +272,7 @@ impl<'b> Work<'b> {
         again.times += 1;
         again.total = known.repeats;
         again.incident = known.incident.clone();
-        again.quiet = decision.quiet.map(|quiet| quiet.id.clone());
+        again.mute = decision.mute.map(|mute| mute.id.clone());
         let (id, incident) = (known.id.clone(), known.incident.clone());
         self.remember(integration, alert, known);
         self.names(alert, decision, &id, incident.as_ref());
@@ -281,7 +281,7 @@ impl<'b> Work<'b> {
 
     /// Ends the stored alert of an incident that a person closed while the alert was firing. The next event
     /// of the alert is a new problem.
-    fn leave(&mut self, tx: &mut Tx<'_>, known: Option<Known>) -> Result<()> {
+    fn leave(&mut self, tx: &mut Tx<'_>, known: Option<KnownAlert>) -> Result<()> {
         if let Some(known) = known.filter(|known| known.firing) {
             self.insert_fresh(tx)?;
             diesel::update(a::table.find(known.id.as_str()))
@@ -298,11 +298,11 @@ impl<'b> Work<'b> {
         integration: &'b Integration,
         alert: &'b Alert,
         decision: &RuleDecision<'_>,
-        recorded: &Known,
+        recorded: &KnownAlert,
         incident: &IncidentId,
     ) -> Result<()> {
         self.insert_fresh(tx)?;
-        let known = Known {
+        let known = KnownAlert {
             repeats: recorded.repeats + 1,
             incident: Some(incident.clone()),
             ..recorded
@@ -316,7 +316,7 @@ impl<'b> Work<'b> {
                 a::last_received_at.eq(tx.now),
                 a::rule_id.eq(decision.rule.map(|rule| rule.rule.id.as_str())),
                 a::group_shown.eq(decision.group.as_ref().map(|group| group.shown.to_string())),
-                a::quiet_id.eq(decision.quiet.map(|quiet| quiet.id.as_str())),
+                a::quiet_id.eq(decision.mute.map(|mute| mute.id.as_str())),
                 a::event_at.eq(known.event_at),
                 a::event_seen_at.eq(known.event_seen_at),
                 a::recorded_why.eq(None::<String>),
@@ -353,15 +353,15 @@ impl<'b> Work<'b> {
         incident: Option<&IncidentId>,
     ) -> Result<()> {
         let last = self
-            .memory
+            .cache
             .alert(tx.conn, integration.id.as_str(), &alert.fingerprint)?;
-        let event = last.as_ref().map(Known::last_event).unwrap_or_default();
+        let event = last.as_ref().map(KnownAlert::last_event).unwrap_or_default();
         let event = event.after(true, alert.event_at, tx.now);
         let row = NewRow::of(tx.now, integration, alert, incident, Some(decision), event)?;
         tx.record(row.event(integration, alert));
         self.count(incident, 1, 1);
         self.names(alert, decision, &row.id, incident);
-        let known = Known {
+        let known = KnownAlert {
             id: row.id.clone(),
             firing: alert.firing,
             incident: incident.cloned(),

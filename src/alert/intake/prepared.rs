@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::ahead::{Ahead, Conditions, ROUNDS};
+use super::matched::{ConditionCache, MatchedBatch, ROUNDS};
 use super::taken::Taken;
 use crate::alert::integration::Integration;
 use crate::alert::source::{Alert, Batch, Request};
@@ -28,7 +28,7 @@ pub(super) struct Wanted {
 /// What is known of the alerts that a transaction is going to store. See [`write`].
 #[derive(Default)]
 pub struct Prepared {
-    ready: Vec<(IntegrationId, Vec<Alert>, Ahead)>,
+    ready: Vec<(IntegrationId, Vec<Alert>, MatchedBatch)>,
     wanted: Mutex<Option<Wanted>>,
 }
 
@@ -56,13 +56,13 @@ fn same(left: &[Alert], right: &[Alert]) -> bool {
 
 impl Prepared {
     /// Returns what the conditions say about this batch, if they were matched with it.
-    pub(super) fn find(&self, integration: &Integration, batch: &Batch) -> Option<&Ahead> {
+    pub(super) fn find(&self, integration: &Integration, batch: &Batch) -> Option<&MatchedBatch> {
         let known = self
             .ready
             .iter()
             .rev()
             .find(|(id, alerts, _)| *id == integration.id && same(alerts, &batch.alerts));
-        known.map(|(_, _, ahead)| ahead)
+        known.map(|(_, _, matched)| matched)
     }
 
     fn want(&self, wanted: Wanted) -> Error {
@@ -82,7 +82,7 @@ impl Prepared {
 ///
 /// # Errors
 /// The error of `work`, and `Conflict` if its alerts are different ones each time. Nothing is stored then.
-pub async fn write<T, F>(conditions: &Conditions, actor: &Actor, work: F) -> Result<T>
+pub async fn write<T, F>(conditions: &ConditionCache, actor: &Actor, work: F) -> Result<T>
 where
     T: Send + 'static,
     F: Fn(&mut Tx<'_>, &Prepared) -> Result<T> + Send + Sync + 'static,
@@ -107,11 +107,11 @@ where
             batch,
             outdated,
         } = wanted;
-        let ground = conditions.latest(outdated).await?;
+        let compiled = conditions.latest(outdated).await?;
         let (now, last) = (conditions.db().clock().now(), round >= ROUNDS);
         let made = tokio::task::spawn_blocking(move || {
-            let ahead = Ahead::of(ground, &integration, &batch, now, last);
-            (integration.id, alerts, ahead)
+            let matched = MatchedBatch::of(compiled, &integration, &batch, now, last);
+            (integration.id, alerts, matched)
         })
         .await
         .map_err(Error::internal)?;
@@ -160,20 +160,20 @@ fn take_one(
     request: &Request,
     again: bool,
 ) -> Result<Taken> {
-    let unasked;
-    let ahead = if batch.alerts.iter().any(|alert| alert.firing) {
+    let without_firing_alerts;
+    let matched = if batch.alerts.iter().any(|alert| alert.firing) {
         match prepared.find(integration, batch) {
-            Some(ahead) => ahead,
+            Some(matched) => matched,
             None => return Err(prepared.want(wanted(integration, batch, None, None))),
         }
     } else {
-        unasked = Ahead::unasked();
-        &unasked
+        without_firing_alerts = MatchedBatch::without_firing_alerts();
+        &without_firing_alerts
     };
     let body = super::work::Body {
         integration,
         batch,
-        ahead,
+        matched,
         request,
         actor: tx.actor.clone(),
         again,
@@ -181,7 +181,7 @@ fn take_one(
     match super::take_all(tx, vec![body])?.into_iter().next() {
         Some(super::Took::Taken(taken)) => Ok(taken),
         Some(super::Took::Outdated(linked)) => {
-            Err(prepared.want(wanted(integration, batch, linked, ahead.version())))
+            Err(prepared.want(wanted(integration, batch, linked, matched.version())))
         }
         None => Err(Error::internal("a body without an answer")),
     }

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use serde_json::json;
 
-use super::ground::RuleDecision;
+use super::conditions::RuleDecision;
 use crate::alert::Status;
 use crate::alert::integration::Integration;
 use crate::alert::order::LastEvent;
@@ -83,7 +83,7 @@ impl NewRow {
         let notes: Vec<&String> = alert.notes.iter().chain(unseen).collect();
         let rule = decision.and_then(|decision| decision.rule);
         let group = decision.and_then(|decision| decision.group.as_ref());
-        let quiet = decision.and_then(|decision| decision.quiet);
+        let mute = decision.and_then(|decision| decision.mute);
         Ok(NewRow {
             id: AlertId::new(now),
             integration_id: integration.id.clone(),
@@ -106,7 +106,7 @@ impl NewRow {
             last_received_at: now,
             rule_id: rule.map(|rule| rule.rule.id.to_string()),
             group_shown: group.map(|group| group.shown.to_string()),
-            quiet_id: quiet.map(|quiet| quiet.id.to_string()),
+            quiet_id: mute.map(|mute| mute.id.to_string()),
             event_at: event.at,
             event_seen_at: event.seen_at,
             late_events: 0,

@@ -6,8 +6,8 @@
 use diesel::prelude::*;
 use serde_json::json;
 
-use super::ground::RuleDecision;
-use super::place::Placement;
+use super::conditions::RuleDecision;
+use super::placement::Placement;
 use super::row::title;
 use super::work::{Grown, Work};
 use crate::alert::integration::Integration;
@@ -67,10 +67,10 @@ impl Work<'_> {
         let (None, Some(group)) = (decision.rule, &decision.group) else {
             return Ok(());
         };
-        let held = self.memory.source_group(tx.conn, &group.key)?;
+        let held = self.cache.source_group(tx.conn, &group.key)?;
         if held.as_ref() != Some(incident) {
             if let Some(held) = &held
-                && self.memory.incident(tx.conn, held)?.status != incident::Status::Resolved
+                && self.cache.incident(tx.conn, held)?.status != incident::Status::Resolved
             {
                 // The alert was in another incident before and stays there.
                 return Ok(());
@@ -104,7 +104,7 @@ impl Work<'_> {
                     sg::updated_at.eq(tx.now),
                 ))
                 .execute(c))?;
-            self.memory.set_source_group(&group.key, incident);
+            self.cache.set_source_group(&group.key, incident);
         }
         if matches!(placement, Placement::Joins { grouped: true, .. }) {
             let text = format!("The sender groups alerts: {}", group.in_words());

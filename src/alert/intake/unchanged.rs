@@ -1,7 +1,7 @@
 //! Events that change nothing and are only recorded: late events, repeated messages, and events that are not
 //! an outage by the word of the sender.
 
-use super::memory::Known;
+use super::cache::KnownAlert;
 use super::taken::{Recorded, RecordedReason};
 use super::work::{Again, Named, Work};
 use crate::alert::integration::Integration;
@@ -11,7 +11,11 @@ use crate::base::text::one_line;
 use crate::base::time::Timestamp;
 
 /// Returns why an event does not change the known alert, or None if the event counts.
-pub(in crate::alert) fn unchanged(known: &Known, alert: &Alert, now: Timestamp) -> Option<RecordedReason> {
+pub(in crate::alert) fn unchanged(
+    known: &KnownAlert,
+    alert: &Alert,
+    now: Timestamp,
+) -> Option<RecordedReason> {
     if alert.informs.is_some() && known.firing && known.incident.is_some() {
         return Some(RecordedReason::Informational);
     }
@@ -42,7 +46,7 @@ impl<'b> Work<'b> {
         tx: &mut Tx<'_>,
         integration: &Integration,
         alert: &'b Alert,
-        known: &Known,
+        known: &KnownAlert,
         reason: RecordedReason,
     ) {
         let detail = match reason {
@@ -77,24 +81,24 @@ impl<'b> Work<'b> {
 
     /// Returns the pending update of an alert that is stored already. It is written at the end of the
     /// transaction.
-    pub(super) fn again_of(&mut self, tx: &Tx<'_>, known: &Known) -> &mut Again {
+    pub(super) fn again_of(&mut self, tx: &Tx<'_>, known: &KnownAlert) -> &mut Again {
         self.again.entry(known.id.clone()).or_insert_with(|| Again {
             times: 0,
             total: known.repeats,
             late: 0,
             last: known.last_event(),
             incident: known.incident.clone(),
-            quiet: None,
+            mute: None,
             actor: tx.actor.clone(),
         })
     }
 
     /// Updates the cached state of an alert.
-    pub(super) fn remember(&mut self, integration: &Integration, alert: &Alert, known: Known) {
+    pub(super) fn remember(&mut self, integration: &Integration, alert: &Alert, known: KnownAlert) {
         if let Some(again) = self.again.get_mut(&known.id) {
             again.last = known.last_event();
         }
-        self.memory
+        self.cache
             .set_alert(integration.id.as_str(), &alert.fingerprint, known);
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::ahead::Ahead;
-use super::memory::Memory;
+use super::cache::IntakeCache;
+use super::matched::MatchedBatch;
 use super::row::NewRow;
 use super::taken::Recorded;
 use crate::alert::integration::Integration;
@@ -11,7 +11,7 @@ use crate::alert::messages::Messages;
 use crate::alert::order::LastEvent;
 use crate::alert::source::{Alert, Batch, Request};
 use crate::audit::Actor;
-use crate::base::id::{AlertId, IncidentId, QuietId};
+use crate::base::id::{AlertId, IncidentId, MuteId};
 use crate::directory::ResourceRef;
 
 /// A group that got alerts in this transaction.
@@ -43,7 +43,7 @@ pub(crate) struct Body<'b> {
     pub integration: &'b Integration,
     pub batch: &'b Batch,
     /// What the conditions say about the alerts of the batch.
-    pub ahead: &'b Ahead,
+    pub matched: &'b MatchedBatch,
     pub request: &'b Request,
     /// Who sent the body.
     pub actor: Actor,
@@ -75,13 +75,13 @@ pub(super) struct Again {
     /// The newest event of the alert.
     pub(super) last: LastEvent,
     pub(super) incident: Option<IncidentId>,
-    pub(super) quiet: Option<QuietId>,
+    pub(super) mute: Option<MuteId>,
     pub(super) actor: Actor,
 }
 
 /// The state of one intake transaction.
 pub(super) struct Work<'b> {
-    pub(super) memory: Memory,
+    pub(super) cache: IntakeCache,
     pub(super) fresh: Vec<NewRow>,
     pub(super) again: BTreeMap<AlertId, Again>,
     pub(super) named: Vec<Named<'b>>,

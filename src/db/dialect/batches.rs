@@ -167,7 +167,7 @@ pub struct RepeatRow<'a> {
     /// How often the alert was repeated in this transaction.
     pub times: i64,
     /// The silence or maintenance window of the last repeat.
-    pub quiet: Option<&'a str>,
+    pub mute: Option<&'a str>,
     /// The time of the newest event, from the clock of the sender.
     pub event_at: Option<Timestamp>,
     /// When this event was received, if it had a time.
@@ -193,7 +193,7 @@ pub fn repeat_alerts(conn: &mut Conn, now: Timestamp, rows: &[RepeatRow<'_>]) ->
                     (
                         row.id,
                         row.times,
-                        row.quiet,
+                        row.mute,
                         micros(row.event_at),
                         micros(row.event_seen_at),
                         row.late,
@@ -226,7 +226,7 @@ pub fn repeat_alerts(conn: &mut Conn, now: Timestamp, rows: &[RepeatRow<'_>]) ->
             .bind::<BigInt, _>(now)
             .bind::<Array<Text>, _>(rows.iter().map(|row| row.id).collect::<Vec<_>>())
             .bind::<Array<BigInt>, _>(rows.iter().map(|row| row.times).collect::<Vec<_>>())
-            .bind::<Array<Nullable<Text>>, _>(rows.iter().map(|row| row.quiet).collect::<Vec<_>>())
+            .bind::<Array<Nullable<Text>>, _>(rows.iter().map(|row| row.mute).collect::<Vec<_>>())
             .bind::<Array<Nullable<BigInt>>, _>(rows.iter().map(|row| row.event_at).collect::<Vec<_>>())
             .bind::<Array<Nullable<BigInt>>, _>(rows.iter().map(|row| row.event_seen_at).collect::<Vec<_>>())
             .bind::<Array<BigInt>, _>(rows.iter().map(|row| row.late).collect::<Vec<_>>())

@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use super::relay::{Relay, Security};
 use super::wire::Wire;
 use crate::base::text::one_line;
-use crate::delivery::channel::Doubt;
+use crate::delivery::channel::PossiblyReceived;
 use crate::delivery::email::Mail;
 use crate::delivery::outcome::Outcome;
 use crate::delivery::refusal::{self, FailureCause};
@@ -349,8 +349,8 @@ impl Dialogue {
         reply
     }
 
-    /// Hands over one email. `doubt` arises when the first byte of the message is sent.
-    pub(super) async fn transfer(&mut self, mail: &Mail, doubt: &Doubt) -> Transfer {
+    /// Hands over one email. `possibly_received` is set when the first byte of the message is sent.
+    pub(super) async fn transfer(&mut self, mail: &Mail, possibly_received: &PossiblyReceived) -> Transfer {
         let parameters = match self.parameters(mail) {
             Ok(parameters) => parameters,
             Err(reason) => return Transfer::Done(Outcome::Failed(reason)),
@@ -365,7 +365,7 @@ impl Dialogue {
             return Transfer::Done(Outcome::Retry(None, reason.to_owned()));
         }
         self.carried += 1;
-        doubt.arise();
+        possibly_received.set();
         let outcome = match self.ask(Stuffed(&mail.message), TAKEN).await {
             Reply::Yes(text) => Outcome::Sent(text),
             Reply::No(code, text) if code >= 500 => refused_for_good(text),

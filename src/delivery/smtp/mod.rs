@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 pub use relay::Relay;
 
-use super::channel::Doubt;
+use super::channel::PossiblyReceived;
 use super::email::Mail;
 use super::outcome::Outcome;
 use dialogue::{Dialogue, NoConnection, Transfer};
@@ -31,7 +31,7 @@ const ASK_AFTER: Duration = Duration::from_secs(5);
 pub struct Sender {
     relay: Relay,
     open: Option<(Dialogue, Instant)>,
-    doubt: Doubt,
+    possibly_received: PossiblyReceived,
 }
 
 impl Sender {
@@ -40,14 +40,14 @@ impl Sender {
         Sender {
             relay,
             open: None,
-            doubt: Doubt::none(),
+            possibly_received: PossiblyReceived::no(),
         }
     }
 
     /// Sends one email. If the server closed the open connection before this email, the sender opens another
     /// one, once. This is safe, because the server cannot have accepted the email.
     pub async fn deliver(&mut self, mail: &Mail) -> Outcome {
-        self.doubt.begin();
+        self.possibly_received.reset();
         for _ in 0..2 {
             let mut dialogue = match self.connection().await {
                 Ok(dialogue) => dialogue,
@@ -58,7 +58,7 @@ impl Sender {
                     return Outcome::Retry(None, format!("no connection to the mail server: {reason}"));
                 }
             };
-            match dialogue.transfer(mail, &self.doubt).await {
+            match dialogue.transfer(mail, &self.possibly_received).await {
                 Transfer::Done(outcome) => {
                     if dialogue.is_usable() {
                         self.open = Some((dialogue, Instant::now()));
@@ -106,8 +106,8 @@ impl Sender {
     }
 
     /// Returns the flag that says whether the server can have received the email that is being sent.
-    pub fn doubt(&self) -> Doubt {
-        self.doubt.clone()
+    pub fn possibly_received(&self) -> PossiblyReceived {
+        self.possibly_received.clone()
     }
 
     /// Returns whether a connection is open.

@@ -10,7 +10,7 @@ use tracing::Instrument;
 
 use super::shared::{ChannelState, Shared};
 use crate::base::outage::Outage;
-use crate::delivery::channel::{Doubt, Sender};
+use crate::delivery::channel::{PossiblyReceived, Sender};
 use crate::delivery::dispatch::{Assignment, PaceSignal};
 use crate::delivery::outcome::Outcome;
 use crate::delivery::outcome_log::Done;
@@ -64,7 +64,7 @@ pub(super) async fn make_deliveries(
             let outcome = match &job.task {
                 Err((_, reason)) => Outcome::Failed(reason.clone()),
                 Ok(task) => {
-                    let doubt = sender.doubt();
+                    let possibly_received = sender.possibly_received();
                     // The ID of the delivery, and never its address.
                     let span = tracing::info_span!(
                         "send",
@@ -74,7 +74,7 @@ pub(super) async fn make_deliveries(
                     );
                     tokio::select! {
                         outcome = sender.deliver(task).instrument(span) => outcome,
-                        () = drained(&mut stopping, &doubt) => broken_off(&doubt),
+                        () = until_interrupted(&mut stopping, &possibly_received) => interrupted(&possibly_received),
                     }
                 }
             };
@@ -98,21 +98,21 @@ pub(super) async fn make_deliveries(
 
 /// Returns when a delivery must be interrupted, because the process stops and the delivery has used its time.
 /// If the other side cannot have received it, the time is short, because repeating it later is safe.
-async fn drained(stop: &mut watch::Receiver<bool>, doubt: &Doubt) {
+async fn until_interrupted(stop: &mut watch::Receiver<bool>, possibly_received: &PossiblyReceived) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         // The workers ended without a stop signal, so there is nothing to wait for.
         return;
     }
     let began = Instant::now();
     tokio::time::sleep(GRACE).await;
-    while doubt.exists() && began.elapsed() < DRAIN {
+    while possibly_received.get() && began.elapsed() < DRAIN {
         tokio::time::sleep(LOOK).await;
     }
 }
 
 /// Returns the outcome of a delivery that was interrupted.
-fn broken_off(doubt: &Doubt) -> Outcome {
-    if doubt.exists() {
+fn interrupted(possibly_received: &PossiblyReceived) -> Outcome {
+    if possibly_received.get() {
         Outcome::Ambiguous("the process was stopped before the mail server answered".to_owned())
     } else {
         Outcome::Retry(

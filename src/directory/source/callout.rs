@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::stored::{Row, SourceKind};
+use super::stored::{SourceKind, SourceRow};
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
 use crate::base::id::{SourceId, new_uuid};
@@ -45,7 +45,7 @@ pub struct Service {
 
 /// Returns the service, if one is configured.
 pub fn service(conn: &mut Conn) -> Result<Option<Service>> {
-    let row: Option<Row> = s::table
+    let row: Option<SourceRow> = s::table
         .filter(s::kind.eq(SourceKind::Http.as_str()))
         .filter(s::gone_at.is_null())
         .order(s::id)

@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
-use super::stored::{Queries, Row, Source, SourceKind, by_name, there};
+use super::stored::{Queries, Source, SourceKind, SourceRow, by_name, there};
 use super::{callout, cron, run};
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::Check;
@@ -114,7 +114,7 @@ pub struct CreatedSource {
 
 /// Returns the audited values of a source: everything except its secret, and a hash of its URL that shows
 /// whether it changed.
-fn mark(row: &Row) -> Result<Value> {
+fn mark(row: &SourceRow) -> Result<Value> {
     Ok(json!({
         "name": row.name, "kind": row.kind, "queries": row.queries()?, "schedule": row.schedule,
         "max_gone_percent": row.max_gone_percent, "max_left_out_percent": row.max_left_out_percent, "stale_after": row.stale_after,
@@ -310,7 +310,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewSource, settings: Settings<'_>) -> Resul
             "there is already a source of the kind http, and a second one could contradict it".to_owned(),
         ));
     }
-    let row = Row {
+    let row = SourceRow {
         id: SourceId::new(tx.now),
         name: new.name.clone(),
         kind: new.kind.as_str().to_owned(),

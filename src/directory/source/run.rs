@@ -144,7 +144,7 @@ pub struct Run {
 }
 
 #[derive(Clone, Queryable)]
-pub(super) struct Row {
+pub(super) struct RunRow {
     pub id: RunId,
     pub source_id: SourceId,
     pub state: String,
@@ -162,7 +162,7 @@ pub(super) struct Row {
     pub finished_at: Option<Timestamp>,
 }
 
-impl Row {
+impl RunRow {
     fn view(self) -> Result<Run> {
         let state = State::parse(&self.state)?;
         // The count of this process is newer than the stored one.
@@ -332,7 +332,7 @@ pub fn get(conn: &mut Conn, source: &SourceId, id: &RunId) -> Result<Run> {
         .find(id.as_str())
         .filter(dr::source_id.eq(source.as_str()))
         .filter(dr::state.ne(TRIAL))
-        .first::<Row>(conn)
+        .first::<RunRow>(conn)
         .optional()?
         .ok_or_else(|| Error::NotFound(format!("run {id}")))?
         .view()
@@ -354,9 +354,9 @@ pub fn list(conn: &mut Conn, source: &SourceId, before: Option<&str>, limit: i64
     query
         .order(dr::id.desc())
         .limit(limit)
-        .load::<Row>(conn)?
+        .load::<RunRow>(conn)?
         .into_iter()
-        .map(Row::view)
+        .map(RunRow::view)
         .collect()
 }
 
@@ -369,7 +369,7 @@ pub(super) fn latest(conn: &mut Conn, source: &SourceId) -> Result<Option<Run>> 
 #[derive(Clone)]
 pub struct Claimed {
     pub(super) run: RunId,
-    pub(super) source: super::stored::Row,
+    pub(super) source: super::stored::SourceRow,
     pub(super) lease: Lease,
     pub(super) confirmed: bool,
     /// Whether this is a trial, which stores nothing.
@@ -419,7 +419,7 @@ pub fn claim(
     if taken == 0 {
         return Ok(None);
     }
-    let row: Row = dr::table.find(id.as_str()).first(conn)?;
+    let row: RunRow = dr::table.find(id.as_str()).first(conn)?;
     // A confirmed run continues with the rows that it has read, so its start time does not change.
     let confirmed = row.confirmed_by.is_some();
     let started_at = row.started_at.filter(|_| confirmed).unwrap_or(now);

@@ -140,7 +140,7 @@ pub struct Source {
 }
 
 #[derive(Clone, Queryable)]
-pub(super) struct Row {
+pub(super) struct SourceRow {
     pub id: SourceId,
     pub name: String,
     pub kind: String,
@@ -158,7 +158,7 @@ pub(super) struct Row {
     pub max_left_out_percent: i64,
 }
 
-impl Row {
+impl SourceRow {
     pub fn kind(&self) -> Result<SourceKind> {
         SourceKind::parse(&self.kind)
     }
@@ -187,7 +187,7 @@ impl Row {
     }
 }
 
-pub(super) fn there(conn: &mut Conn, id: &SourceId) -> Result<Row> {
+pub(super) fn there(conn: &mut Conn, id: &SourceId) -> Result<SourceRow> {
     s::table
         .find(id.as_str())
         .filter(s::gone_at.is_null())
@@ -196,7 +196,7 @@ pub(super) fn there(conn: &mut Conn, id: &SourceId) -> Result<Row> {
         .ok_or_else(|| Error::NotFound(format!("source {id}")))
 }
 
-pub(super) fn by_name(conn: &mut Conn, name: &str) -> Result<Option<Row>> {
+pub(super) fn by_name(conn: &mut Conn, name: &str) -> Result<Option<SourceRow>> {
     Ok(s::table
         .filter(s::name.eq(name))
         .filter(s::gone_at.is_null())
@@ -221,7 +221,7 @@ pub fn named(conn: &mut Conn, name: &str) -> Result<Source> {
 pub fn get(conn: &mut Conn, id: &SourceId) -> Result<Source> {
     s::table
         .find(id.as_str())
-        .first::<Row>(conn)
+        .first::<SourceRow>(conn)
         .optional()?
         .ok_or_else(|| Error::NotFound(format!("source {id}")))?
         .view()
@@ -234,8 +234,8 @@ pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Sour
         .filter(s::id.gt(after.unwrap_or("")))
         .order(s::id)
         .limit(limit)
-        .load::<Row>(conn)?
+        .load::<SourceRow>(conn)?
         .into_iter()
-        .map(Row::view)
+        .map(SourceRow::view)
         .collect()
 }

@@ -76,7 +76,7 @@ async fn attempt(db: &Db, claimed: &Claimed, cancel: &Cancel, limit: Limit) -> s
     let warnings = if claimed.confirmed {
         Vec::new()
     } else {
-        let mut found = Found::default();
+        let mut found = Findings::default();
         read(db, claimed, cancel, limit, &mut found).await?;
         found.warnings
     };
@@ -100,7 +100,7 @@ async fn attempt(db: &Db, claimed: &Claimed, cancel: &Cancel, limit: Limit) -> s
 /// # Errors
 /// `NotFound` if the source is deleted in the meantime. `Unavailable` if `cancel` is set.
 pub(super) async fn rehearse(db: &Db, claimed: &Claimed, cancel: &Cancel, limit: Limit) -> Result<Rehearsed> {
-    let mut found = Found::default();
+    let mut found = Findings::default();
     let outcome = async {
         read(db, claimed, cancel, limit, &mut found).await?;
         settle(db, claimed, found.warnings.clone(), cancel).await
@@ -140,7 +140,7 @@ pub(super) async fn rehearse(db: &Db, claimed: &Claimed, cancel: &Cancel, limit:
 
 /// How a run would end.
 pub(super) struct Rehearsed {
-    pub found: Found,
+    pub found: Findings,
     pub state: State,
     pub errors: Vec<RunError>,
     pub changes: Option<Changes>,
@@ -148,7 +148,7 @@ pub(super) struct Rehearsed {
 
 /// What the reading found beside the rows.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct Findings {
     /// Why the source could not be read to its end: it refused the connection, or its time was over.
     pub closed: Option<String>,
     /// Warnings about the rights of the source's database user.
@@ -163,7 +163,7 @@ async fn read(
     claimed: &Claimed,
     cancel: &Cancel,
     limit: Limit,
-    found: &mut Found,
+    found: &mut Findings,
 ) -> std::result::Result<(), Stop> {
     let kind = claimed.source.kind()?;
     let (Some(engine), Some(url)) = (kind.engine(), claimed.source.url.clone()) else {
@@ -233,7 +233,7 @@ async fn take_all(
     cancel: &Cancel,
     halt: &Halt,
     messages: &mut mpsc::Receiver<Message>,
-    found: &mut Found,
+    found: &mut Findings,
 ) -> std::result::Result<(), Stop> {
     let (mut done, mut total) = (0_u64, 0_u64);
     loop {

@@ -11,7 +11,7 @@ use super::cancel::Cancel;
 use super::mapping;
 use super::reading::Looked;
 use super::run::{self, Changes, RunError, State};
-use super::sync::{self, Found, Rehearsed};
+use super::sync::{self, Findings, Rehearsed};
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::Result;
 use crate::base::id::SourceId;
@@ -118,7 +118,7 @@ pub async fn run(db: &Db, id: &SourceId, by: &str, cancel: &Cancel, limit: Limit
 }
 
 fn shown(rehearsed: Rehearsed) -> Trial {
-    let Found {
+    let Findings {
         closed,
         warnings,
         mut looked,

@@ -48,7 +48,7 @@ pub struct Looked {
 }
 
 /// The answer to one request, which can be a redirect.
-struct Seen {
+struct OneAnswer {
     status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
@@ -73,7 +73,7 @@ impl Client {
         })
     }
 
-    async fn follow(&self, look: &Look) -> Result<Seen, Unanswered> {
+    async fn follow(&self, look: &Look) -> Result<OneAnswer, Unanswered> {
         let checked = |url: &str| {
             check_url(url, self.policy).map_err(|reason| Unanswered::Refused(format!("the URL {reason}")))
         };
@@ -103,7 +103,12 @@ impl Client {
         Err(Unanswered::Refused("too many redirects".to_owned()))
     }
 
-    async fn see(&self, url: &Url, request: Request<Full<Bytes>>, most: usize) -> Result<Seen, Unanswered> {
+    async fn see(
+        &self,
+        url: &Url,
+        request: Request<Full<Bytes>>,
+        most: usize,
+    ) -> Result<OneAnswer, Unanswered> {
         let stream = connect(&self.addresses(url).await?).await?;
         let (answer, certificate_expires_at) = if url.scheme() == "https" {
             let stream = self.secured(url, stream).await?;
@@ -114,7 +119,7 @@ impl Client {
             (converse(stream, request, most, false).await?, None)
         };
         let ((status, headers), body) = answer;
-        Ok(Seen {
+        Ok(OneAnswer {
             status,
             headers,
             body,
@@ -124,7 +129,7 @@ impl Client {
 }
 
 /// Returns the URL that an answer redirects to, if it is a redirect.
-fn redirect(url: &Url, seen: &Seen) -> Option<Url> {
+fn redirect(url: &Url, seen: &OneAnswer) -> Option<Url> {
     let elsewhere = matches!(seen.status.as_u16(), 301 | 302 | 303 | 307 | 308);
     let location = seen.headers.get(LOCATION).filter(|_| elsewhere)?;
     url.join(location.to_str().ok()?).ok()

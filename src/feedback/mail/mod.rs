@@ -12,7 +12,7 @@ mod words;
 
 use machine::Group;
 
-use super::Marks;
+use super::EmailIdentifiers;
 use super::report::{Report, ReportKind};
 use crate::base::mime;
 use content::{MAX, Mail};
@@ -24,16 +24,16 @@ pub fn parse(raw: &[u8]) -> Vec<Report> {
     let whole = String::from_utf8_lossy(&text);
     let mut mail = Mail::default();
     mime::with_mail(&text, |message| mail.read(message));
-    let mut marks = Marks::default();
-    marks.find(&whole);
+    let mut identifiers = EmailIdentifiers::default();
+    identifiers.find(&whole);
     // The decoded texts are searched too, because quoted-printable can break a link and base64 can hide it.
     for text in mail.texts.iter().chain(&mail.originals) {
-        marks.find(text);
+        identifiers.find(text);
     }
     let mut reports = classify(&mail);
     reports.truncate(MAX);
     for report in &mut reports {
-        report.marks = marks.clone();
+        report.identifiers = identifiers.clone();
         report.at = report.at.or(mail.date);
         report.keep(raw);
     }

@@ -17,7 +17,7 @@ use crate::directory::{ResourceRef, normal_address};
 use crate::feedback::unreached::{Unreached, UnreachedCounts, UnreachedReason};
 use crate::http::page::{Page, page};
 use crate::incident::affected::Relevance;
-use crate::incident::seen::Seen;
+use crate::incident::users_in_events::SeenInEvents;
 use crate::notice::{self, Partition, Reached, Standing};
 
 /// The group of people to show.
@@ -259,7 +259,7 @@ fn ways(reasons: &[Reason]) -> (Vec<Value>, usize) {
 }
 
 /// Returns the reason of a person who hit the error. It is not a role.
-fn met(seen: &Seen) -> Value {
+fn met(seen: &SeenInEvents) -> Value {
     json!({
         "role": null, "account": null, "on": null, "itself": false, "resources": [], "more_resources": 0,
         "seen": {

@@ -26,7 +26,7 @@ use crate::directory::person::{self, Person};
 use crate::directory::resource::{self, Filter, Resource};
 use crate::directory::source::run::{RunError, State};
 use crate::directory::source::status::{self, SourceStatus, how_long};
-use crate::directory::{Gone, ResourceRef};
+use crate::directory::{Archived, ResourceRef};
 use crate::http::App;
 use crate::http::admin_page::Pages;
 use crate::http::page::{Limit, Page, cursor, page};
@@ -57,9 +57,9 @@ async fn home(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
         .read(move |conn| {
             Ok((
                 status::directory(conn, now)?.sources,
-                account::list(conn, Gone::Hidden, None, FIRST.0)?,
-                person::list(conn, Gone::Hidden, None, None, FIRST.0)?,
-                resource::list(conn, &Filter::default(), Gone::Hidden, None, FIRST.0)?,
+                account::list(conn, Archived::Hidden, None, FIRST.0)?,
+                person::list(conn, Archived::Hidden, None, None, FIRST.0)?,
+                resource::list(conn, &Filter::default(), Archived::Hidden, None, FIRST.0)?,
             ))
         })
         .await?;
@@ -259,7 +259,7 @@ async fn list_accounts(
     let after: Option<String> = cursor(at.as_deref())?;
     let rows = app
         .db
-        .read(move |conn| account::list(conn, Gone::Shown, after.as_deref(), ROWS.probe()))
+        .read(move |conn| account::list(conn, Archived::Shown, after.as_deref(), ROWS.probe()))
         .await?;
     let Page { items, next_cursor } = page(rows, ROWS, |account| account.id.clone());
     const PATH: &str = "/admin/directory/accounts";
@@ -304,7 +304,7 @@ async fn show_account(
             let resources = resource::list(
                 conn,
                 &filter,
-                Gone::Hidden,
+                Archived::Hidden,
                 resources_after.as_ref(),
                 ROWS.probe(),
             )?;
@@ -346,7 +346,7 @@ async fn list_people(app: web::Data<App>, by: SignedIn, params: Form<PeopleParam
         .read(move |conn| {
             person::list(
                 conn,
-                Gone::Shown,
+                Archived::Shown,
                 wanted.as_deref(),
                 after.as_deref(),
                 ROWS.probe(),
@@ -432,7 +432,7 @@ async fn list_resources(
     };
     let rows = app
         .db
-        .read(move |conn| resource::list(conn, &filter, Gone::Shown, after.as_ref(), ROWS.probe()))
+        .read(move |conn| resource::list(conn, &filter, Archived::Shown, after.as_ref(), ROWS.probe()))
         .await?;
     let Page { items, next_cursor } = page(rows, ROWS, |one| (one.type_.clone(), one.id.clone()));
     let path = |cursor: Option<&str>| {
@@ -489,8 +489,13 @@ async fn show_resource(
                 parent: Some(at),
                 ..Filter::default()
             };
-            let children =
-                resource::list(conn, &filter, Gone::Hidden, children_after.as_ref(), ROWS.probe())?;
+            let children = resource::list(
+                conn,
+                &filter,
+                Archived::Hidden,
+                children_after.as_ref(),
+                ROWS.probe(),
+            )?;
             Ok((one, above, collaborators, children))
         })
         .await?;

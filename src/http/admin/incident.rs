@@ -25,8 +25,8 @@ use crate::directory::source::status::{self, SourceAge};
 use crate::feedback::unreached;
 use crate::http::App;
 use crate::http::admin_page::Pages;
+use crate::http::audience_cache::Cached;
 use crate::http::ids::own;
-use crate::http::memo::Known;
 use crate::http::page::{Page, cursor, page};
 use crate::http::problem::Answer;
 use crate::incident::affected::{self, Affected, Relevance};
@@ -63,7 +63,7 @@ struct Facts {
     incident: Incident,
     metrics: Metrics,
     affected: Page<Affected>,
-    standing: Known<Standing>,
+    standing: Cached<Standing>,
     explained: Vec<Explained>,
     notices: Vec<Notice>,
     timeline: Vec<Entry>,
@@ -136,7 +136,7 @@ async fn show(
     let alerts_before: Option<String> = cursor(p.alerts_after.as_deref())?;
     let people_after: Option<String> = cursor(p.people_after.as_deref())?;
     let who = p.who.clone();
-    let (memo, now, every) = (app.memo.clone(), app.clock().now(), app.update_every);
+    let (audience_cache, now, every) = (app.audience_cache.clone(), app.clock().now(), app.update_every);
     let outbox = app.outbox;
     let facts = app
         .db
@@ -156,7 +156,7 @@ async fn show(
                 standing: {
                     let after = people_after.as_deref();
                     let name = format!("page {:?} {after:?}", p.people);
-                    memo.of(conn, id, &name, now, |conn| {
+                    audience_cache.get_or_compute(conn, id, &name, now, |conn| {
                         Standing::of(conn, &incident, p.people, after, outbox)
                     })?
                 },

@@ -12,7 +12,7 @@ use super::params::Form;
 use super::signed_in::SignedIn;
 use super::view::{Frame, When, call, cut, link};
 use crate::alert::integration::{self, Integration};
-use crate::alert::kept::{self, HookRequest};
+use crate::alert::saved_requests::{self, HookRequest};
 use crate::alert::{provider, source, trial};
 use crate::auth::Role;
 use crate::base::id::IntegrationId;
@@ -52,7 +52,7 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
             let Page { items, next_cursor } = page(rows, ROWS, |integration| integration.id.to_string());
             let rows = items
                 .into_iter()
-                .map(|one| Ok((kept::list(conn, &one.id, None, LAST)?, one)))
+                .map(|one| Ok((saved_requests::list(conn, &one.id, None, LAST)?, one)))
                 .collect::<Result<Vec<_>, crate::base::error::Error>>()?;
             Ok((rows, next_cursor))
         })
@@ -121,7 +121,7 @@ async fn show(
     let (one, requests) = app
         .db
         .read(move |conn| {
-            let requests = kept::list(conn, &id, before, ROWS.probe())?;
+            let requests = saved_requests::list(conn, &id, before, ROWS.probe())?;
             Ok((
                 integration::get(conn, &id)?,
                 page(requests, ROWS, |request| request.id),

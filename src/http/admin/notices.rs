@@ -55,7 +55,7 @@ async fn show(
     let after: Option<i64> = cursor(at.as_deref())?;
     let (sending, now) = (app.sending.clone(), app.clock().now());
     let chosen = state.clone();
-    let memo = app.memo.clone();
+    let audience_cache = app.audience_cache.clone();
     let (notice, incident, preview, not_told, deliveries, feedback) = app
         .db
         .read(move |conn| {
@@ -69,9 +69,10 @@ async fn show(
             let not_told = match notice.state {
                 State::Sent | State::Stopped => {
                     let name = format!("not told of {id}");
-                    let not_told = memo.of(conn, &notice.incident, &name, now, |conn| {
-                        notice::not_told_yet(conn, &id)
-                    })?;
+                    let not_told =
+                        audience_cache.get_or_compute(conn, &notice.incident, &name, now, |conn| {
+                            notice::not_told_yet(conn, &id)
+                        })?;
                     *not_told.value
                 }
                 _ => 0,

@@ -13,8 +13,8 @@ use super::rule_form::RuleForm;
 use super::signed_in::SignedIn;
 use super::view::{Frame, When, cut, duration};
 use crate::alert::grouping::{self, AlertRule, NewAlertRule};
-use crate::alert::kept::{self, KeptHead};
 use crate::alert::rehearsal::TriedAlert;
+use crate::alert::saved_requests::{self, SavedRequestHead};
 use crate::alert::trial::{self, TriedAmong};
 use crate::alert::{Status, integration, matcher, provider};
 use crate::auth::Role;
@@ -136,7 +136,7 @@ async fn form_page(
         .read(|conn| {
             let integrations = integrations(conn)?;
             let ids: Vec<IntegrationId> = integrations.iter().map(|(id, _)| id.clone()).collect();
-            Ok((integrations, kept::heads(conn, &ids, BODIES)?))
+            Ok((integrations, saved_requests::newest(conn, &ids, BODIES)?))
         })
         .await?;
     let title = of.map_or_else(|| "New rule".to_owned(), |rule| rule.name.clone());
@@ -158,7 +158,7 @@ async fn form_page(
     )
 }
 
-fn body_row(head: &KeptHead, integrations: &[(IntegrationId, String)], chosen: &str) -> Value {
+fn body_row(head: &SavedRequestHead, integrations: &[(IntegrationId, String)], chosen: &str) -> Value {
     let name = integrations.iter().find(|(id, _)| *id == head.integration);
     let value = format!("{}/{}", head.integration, head.id);
     let name = name.map_or("", |(_, name)| name.as_str());
@@ -371,8 +371,8 @@ fn tried_row(alert: &TriedAlert, holds: bool, position: i64) -> Value {
         "earlier": would.earlier.as_ref().map(|earlier| earlier.number),
         "group": group,
         "affected": cut(&affected.join(", "), 300),
-        "silence": alert.silence.as_ref().map(|quiet| quiet.name.clone()),
-        "window": alert.maintenance_window.as_ref().map(|quiet| quiet.name.clone()),
+        "silence": alert.silence.as_ref().map(|mute| mute.name.clone()),
+        "window": alert.maintenance_window.as_ref().map(|mute| mute.name.clone()),
     })
 }
 

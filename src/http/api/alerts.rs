@@ -7,7 +7,7 @@ use utoipa::IntoParams;
 use crate::alert::intake::Taken;
 use crate::alert::integration::{self, CreatedIntegration, Integration, NewIntegration};
 use crate::alert::integration_change::{self, IntegrationPatch};
-use crate::alert::kept::{self, HookRequest};
+use crate::alert::saved_requests::{self, HookRequest};
 use crate::alert::trial::{self, Trial, Understood};
 use crate::alert::{self, AlertView, Status, rules};
 use crate::base::id::{IncidentId, IntegrationId};
@@ -114,7 +114,7 @@ async fn last(app: &App, id: &str, params: Paging) -> Answer<HttpResponse> {
     let before: Option<i64> = cursor(at.as_deref())?;
     let rows = app
         .db
-        .read(move |conn| kept::list(conn, &id, before, limit.probe()))
+        .read(move |conn| saved_requests::list(conn, &id, before, limit.probe()))
         .await?;
     Ok(HttpResponse::Ok().json(page(rows, limit, |request| request.id)))
 }

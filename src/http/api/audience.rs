@@ -20,7 +20,7 @@ use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
 use crate::incident;
 use crate::incident::affected::Unresolved;
-use crate::incident::seen::Unidentified;
+use crate::incident::users_in_events::UnidentifiedInEvents;
 use crate::notice::{self, Partition, Reached};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
@@ -67,7 +67,7 @@ struct AudiencePage {
     /// The unmatched IDs, which alerts contain and the directory does not.
     unresolved: Vec<Unresolved>,
     /// The errors with unknown users, by alert.
-    unidentified: Vec<Unidentified>,
+    unidentified: Vec<UnidentifiedInEvents>,
     /// The time at which the directory was read. Null if it is the current state.
     as_of: Option<Timestamp>,
 }

@@ -13,7 +13,7 @@ use crate::directory::member::{self, Membership, RoleInput};
 use crate::directory::person::{self, Person, PersonInput};
 use crate::directory::resource::{self, Resource, ResourceInput};
 use crate::directory::source::table::{self, Columns, Format};
-use crate::directory::{Gone, ResourceRef};
+use crate::directory::{Archived, ResourceRef};
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, MAX_IMPORT, Pace, Params, is_media, uncompressed};
@@ -55,11 +55,11 @@ fn put_answer<T: Serialize>((value, new): (T, bool)) -> HttpResponse {
     }
 }
 
-fn gone(include: Option<bool>) -> Gone {
+fn gone(include: Option<bool>) -> Archived {
     if include == Some(true) {
-        Gone::Shown
+        Archived::Shown
     } else {
-        Gone::Hidden
+        Archived::Hidden
     }
 }
 

@@ -79,7 +79,7 @@ async fn inbound_mail(
         .map_err(Error::internal)?;
     if let Some(recipient) = recipient {
         for report in &mut reports {
-            report.marks.bounce_addresses.insert(0, recipient.clone());
+            report.identifiers.bounce_addresses.insert(0, recipient.clone());
         }
     }
     let keys = app.feedback.clone();

@@ -11,9 +11,9 @@ mod document;
 pub mod endpoints;
 pub mod feedback;
 pub mod incidents;
+pub mod mutes;
 pub mod notices;
 pub mod operators;
-pub mod quiet;
 pub mod reports;
 pub mod selectors;
 pub mod sources;
@@ -84,7 +84,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(alerts::routes)
         .configure(watch::routes)
         .configure(alert_rules::routes)
-        .configure(quiet::routes)
+        .configure(mutes::routes)
         .configure(selectors::routes)
         .configure(incidents::routes)
         .configure(audience::routes)

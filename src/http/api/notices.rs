@@ -92,13 +92,13 @@ struct NoticeView {
 #[get("/notices/{id}")]
 async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = notice_id(&id)?;
-    let (memo, now) = (app.memo.clone(), app.clock().now());
+    let (audience_cache, now) = (app.audience_cache.clone(), app.clock().now());
     let view = app
         .db
         .read(move |conn| {
             let notice = notice::get(conn, &id)?;
             let name = format!("not told of {id}");
-            let not_told = memo.of(conn, &notice.incident, &name, now, |conn| {
+            let not_told = audience_cache.get_or_compute(conn, &notice.incident, &name, now, |conn| {
                 notice::not_told_yet(conn, &id)
             })?;
             Ok(NoticeView {

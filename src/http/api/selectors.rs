@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, post, web};
 use serde::Deserialize;
 
-use crate::audience::{self, Found};
+use crate::audience::{self, SelectorCount};
 use crate::directory::selector::{Json, Selector, SelectorSchema};
 use crate::http::App;
 use crate::http::extract::Body;
@@ -25,7 +25,7 @@ struct CountRequest {
 /// Counts what a selector finds now and how many people would be notified. Nothing is stored. `POST
 /// /incidents/{id}/affected` finds the same.
 #[utoipa::path(tag = "Selectors", security(("token" = ["viewer"])), request_body = CountRequest,
-    responses((status = 200, body = Found), (status = 422, body = ProblemDocument)))]
+    responses((status = 200, body = SelectorCount), (status = 422, body = ProblemDocument)))]
 #[post("/selectors/count")]
 async fn count(app: web::Data<App>, body: Body<CountRequest>) -> Answer<HttpResponse> {
     let selector = Selector::parse("/selector", &body.0.selector)?;

@@ -14,14 +14,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::audit::{self, Mark};
+use crate::audit::{self, TrailPosition};
 use crate::base::error::Result;
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 
 /// The largest number of results in the cache.
-const KEPT: usize = 256;
+const MAX_RESULTS: usize = 256;
 /// A result that took less time than this to compute is never older than the last attempt.
 const QUICK: Duration = Duration::from_millis(100);
 /// How long a result may be used although attempts were recorded since, as a multiple of the time that
@@ -30,12 +30,12 @@ const SHARE: u32 = 10;
 
 /// The cache of results about incidents. When it is full, the oldest result is removed.
 #[derive(Default)]
-pub struct Memo {
-    kept: Mutex<HashMap<String, Kept>>,
+pub struct AudienceCache {
+    cached: Mutex<HashMap<String, CachedResult>>,
 }
 
-struct Kept {
-    mark: Mark,
+struct CachedResult {
+    position: TrailPosition,
     /// When it was computed, on a monotonic clock.
     at: Instant,
     /// How long computing it took.
@@ -45,66 +45,68 @@ struct Kept {
 }
 
 /// A result that was computed now or that was in the cache.
-pub struct Known<T> {
+pub struct Cached<T> {
     /// The value that `compute` returned. Other requests can share it.
     pub value: Arc<T>,
     /// The time of the result, if attempts were recorded since.
     pub as_of: Option<Timestamp>,
 }
 
-impl Memo {
+impl AudienceCache {
     /// Returns the result of `compute` about the incident. It is computed now or comes from the cache, where
     /// it has this name.
     ///
     /// # Errors
     /// The error of `compute`.
-    pub fn of<T: Send + Sync + 'static>(
+    pub fn get_or_compute<T: Send + Sync + 'static>(
         &self,
         conn: &mut Conn,
         incident: &IncidentId,
         name: &str,
         now: Timestamp,
         compute: impl FnOnce(&mut Conn) -> Result<T>,
-    ) -> Result<Known<T>> {
-        let mark = audit::mark(conn, incident)?;
+    ) -> Result<Cached<T>> {
+        let position = audit::position(conn, incident)?;
         let name = format!("{incident} {name}");
-        if let Some(known) = self.find(&name, &mark) {
-            return Ok(known);
+        if let Some(found) = self.find(&name, &position) {
+            return Ok(found);
         }
         let at = Instant::now();
         let value = Arc::new(compute(conn)?);
-        let kept = Kept {
-            mark,
+        let cached = CachedResult {
+            position,
             at,
             took: at.elapsed(),
             as_of: now,
             value: value.clone(),
         };
-        let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= KEPT
+        let mut all = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MAX_RESULTS
             && !all.contains_key(&name)
             && let Some(oldest) = all
                 .iter()
-                .min_by_key(|(_, kept)| kept.at)
+                .min_by_key(|(_, cached)| cached.at)
                 .map(|(name, _)| name.clone())
         {
             all.remove(&oldest);
         }
-        all.insert(name, kept);
-        Ok(Known { value, as_of: None })
+        all.insert(name, cached);
+        Ok(Cached { value, as_of: None })
     }
 
-    fn find<T: Send + Sync + 'static>(&self, name: &str, mark: &Mark) -> Option<Known<T>> {
-        let all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = all.get(name).filter(|kept| kept.mark.change == mark.change)?;
-        let value = kept.value.clone().downcast::<T>().ok()?;
-        if kept.mark.attempts == mark.attempts {
-            return Some(Known { value, as_of: None });
+    fn find<T: Send + Sync + 'static>(&self, name: &str, position: &TrailPosition) -> Option<Cached<T>> {
+        let all = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        let cached = all
+            .get(name)
+            .filter(|cached| cached.position.change == position.change)?;
+        let value = cached.value.clone().downcast::<T>().ok()?;
+        if cached.position.attempts == position.attempts {
+            return Some(Cached { value, as_of: None });
         }
-        let still = kept.took > QUICK && kept.at.elapsed() < kept.took * SHARE;
-        still.then_some(Known {
+        let still = cached.took > QUICK && cached.at.elapsed() < cached.took * SHARE;
+        still.then_some(Cached {
             value,
-            as_of: Some(kept.as_of),
+            as_of: Some(cached.as_of),
         })
     }
 }

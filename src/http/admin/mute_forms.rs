@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use super::filled::{Fields, Filled, Wrong, back_to, field, typed};
 use super::matchers::Rows;
-use super::quiet::{PART, PATH};
+use super::mutes::{PART, PATH};
 use super::rule_form::{resources, resources_field};
 use super::signed_in::SignedIn;
 use super::view::Frame;
 use crate::alert::matcher;
-use crate::alert::quiet::{self, NewSilence, NewWindow};
+use crate::alert::mute::{self, NewSilence, NewWindow};
 use crate::auth::Role;
 use crate::base::error::Result;
 use crate::base::time::{Timestamp, time_zone};
@@ -192,10 +192,10 @@ async fn silence(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
     let (new, mut wrong) = form.silence(now);
     let said = if wrong.is_empty() {
         matcher::compile_ahead(&new.matchers).await;
-        let made = app.db.write(&actor, move |tx| quiet::silence(tx, &new)).await;
+        let made = app.db.write(&actor, move |tx| mute::silence(tx, &new)).await;
         made.map(|_| ())
     } else {
-        quiet::check_silence(&new, now)
+        mute::check_silence(&new, now)
     };
     if is_stored(said, &mut wrong)? {
         return Ok(back_to(&format!("{PATH}#silences")));
@@ -317,12 +317,10 @@ async fn window(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
     let (new, mut wrong) = form.window(now);
     let said = if wrong.is_empty() {
         matcher::compile_ahead(&new.matchers).await;
-        let made = app.db.write(&actor, move |tx| quiet::open_window(tx, &new)).await;
+        let made = app.db.write(&actor, move |tx| mute::open_window(tx, &new)).await;
         made.map(|_| ())
     } else {
-        app.db
-            .read(move |conn| quiet::check_window(conn, &new, now))
-            .await
+        app.db.read(move |conn| mute::check_window(conn, &new, now)).await
     };
     if is_stored(said, &mut wrong)? {
         return Ok(back_to(&format!("{PATH}#windows")));

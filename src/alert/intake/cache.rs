@@ -10,10 +10,10 @@ use std::collections::{HashMap, HashSet};
 use diesel::prelude::*;
 
 use crate::alert::Status;
+use crate::alert::mute::Mute;
 use crate::alert::order::LastEvent;
-use crate::alert::quiet::Quiet;
 use crate::base::error::Result;
-use crate::base::id::{AlertId, AlertRuleId, IncidentId, QuietId};
+use crate::base::id::{AlertId, AlertRuleId, IncidentId, MuteId};
 use crate::base::time::Timestamp;
 use crate::db::schema::{alert_groups as g, alert_source_groups as sg, alerts as a};
 use crate::db::{Conn, dialect};
@@ -21,7 +21,7 @@ use crate::incident::{self, Standing};
 
 /// The newest stored alert of a problem.
 #[derive(Clone, Debug)]
-pub(in crate::alert) struct Known {
+pub(in crate::alert) struct KnownAlert {
     pub id: AlertId,
     pub firing: bool,
     pub incident: Option<IncidentId>,
@@ -34,7 +34,7 @@ pub(in crate::alert) struct Known {
     pub event_seen_at: Option<Timestamp>,
 }
 
-impl Known {
+impl KnownAlert {
     /// Returns the newest event of the alert.
     pub fn last_event(&self) -> LastEvent {
         LastEvent {
@@ -45,8 +45,8 @@ impl Known {
     }
 
     /// Returns the same alert after an event that is not late.
-    pub fn with_event(self, event: LastEvent) -> Known {
-        Known {
+    pub fn with_event(self, event: LastEvent) -> KnownAlert {
+        KnownAlert {
             firing: event.firing,
             event_at: event.at,
             event_seen_at: event.seen_at,
@@ -61,20 +61,20 @@ impl Known {
 }
 
 /// The cache of an intake transaction or of a trial.
-pub(in crate::alert) struct Memory {
-    alerts: HashMap<(String, String), Option<Known>>,
+pub(in crate::alert) struct IntakeCache {
+    alerts: HashMap<(String, String), Option<KnownAlert>>,
     incidents: HashMap<IncidentId, Standing>,
     groups: HashMap<String, Vec<(AlertRuleId, IncidentId)>>,
     source_groups: HashMap<String, Option<IncidentId>>,
     /// The keys of the resources of maintenance windows.
-    windows: HashMap<QuietId, HashSet<i64>>,
+    windows: HashMap<MuteId, HashSet<i64>>,
     locks: bool,
 }
 
-impl Memory {
+impl IntakeCache {
     /// Creates a cache for changes. It locks each incident that it reads.
     pub fn locking() -> Self {
-        Memory {
+        IntakeCache {
             alerts: HashMap::new(),
             incidents: HashMap::new(),
             groups: HashMap::new(),
@@ -85,10 +85,10 @@ impl Memory {
     }
 
     /// Creates a cache for a trial, which changes nothing. It takes no locks.
-    pub fn looking() -> Self {
-        Memory {
+    pub fn without_locks() -> Self {
+        IntakeCache {
             locks: false,
-            ..Memory::locking()
+            ..IntakeCache::locking()
         }
     }
 
@@ -113,7 +113,7 @@ impl Memory {
                         .optional()?
                         .flatten(),
                 };
-                let known = Known {
+                let known = KnownAlert {
                     before,
                     id: row.id,
                     firing: row.status == Status::Firing.as_str(),
@@ -130,7 +130,12 @@ impl Memory {
     }
 
     /// Returns the newest alert of a problem.
-    pub fn alert(&mut self, conn: &mut Conn, integration: &str, fingerprint: &str) -> Result<Option<Known>> {
+    pub fn alert(
+        &mut self,
+        conn: &mut Conn,
+        integration: &str,
+        fingerprint: &str,
+    ) -> Result<Option<KnownAlert>> {
         let key = (integration.to_owned(), fingerprint.to_owned());
         if !self.alerts.contains_key(&key) {
             self.read(conn, integration, &[fingerprint])?;
@@ -139,7 +144,7 @@ impl Memory {
     }
 
     /// Sets the newest alert of a problem.
-    pub fn set_alert(&mut self, integration: &str, fingerprint: &str, known: Known) {
+    pub fn set_alert(&mut self, integration: &str, fingerprint: &str, known: KnownAlert) {
         self.alerts
             .insert((integration.to_owned(), fingerprint.to_owned()), Some(known));
     }
@@ -192,7 +197,7 @@ impl Memory {
     }
 
     /// Returns the keys of the resources of a maintenance window. Archived resources are not among them.
-    pub fn window(&mut self, conn: &mut Conn, window: &Quiet) -> Result<&HashSet<i64>> {
+    pub fn window(&mut self, conn: &mut Conn, window: &Mute) -> Result<&HashSet<i64>> {
         match self.windows.entry(window.id.clone()) {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(free) => Ok(free.insert(window.resource_keys(conn)?)),

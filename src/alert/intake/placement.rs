@@ -9,8 +9,8 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::incident::{Standing, Status};
 
-use super::ground::RuleDecision;
-use super::memory::{Known, Memory};
+use super::cache::{IntakeCache, KnownAlert};
+use super::conditions::RuleDecision;
 
 /// The placement of an alert that fires.
 #[derive(Clone, Debug)]
@@ -40,14 +40,14 @@ fn open(standing: &Standing) -> bool {
 /// Decides the placement of an alert that fires.
 pub(in crate::alert) fn placement(
     conn: &mut Conn,
-    memory: &mut Memory,
+    cache: &mut IntakeCache,
     now: Timestamp,
     decision: &RuleDecision<'_>,
-    known: Option<&Known>,
+    known: Option<&KnownAlert>,
 ) -> Result<Placement> {
     let last = known.and_then(|known| known.incident.as_ref().or(known.before.as_ref()));
     let own = match last {
-        Some(incident) => Some(memory.incident(conn, incident)?),
+        Some(incident) => Some(cache.incident(conn, incident)?),
         None => None,
     };
     let own_open = own.clone().filter(open);
@@ -66,9 +66,9 @@ pub(in crate::alert) fn placement(
     }
     let mut last = None;
     if let (None, Some(group)) = (decision.rule, &decision.group)
-        && let Some(incident) = memory.source_group(conn, &group.key)?
+        && let Some(incident) = cache.source_group(conn, &group.key)?
     {
-        let incident = memory.incident(conn, &incident)?;
+        let incident = cache.incident(conn, &incident)?;
         if open(&incident) {
             return Ok(Placement::Joins {
                 incident,
@@ -78,11 +78,11 @@ pub(in crate::alert) fn placement(
         last = Some(incident);
     }
     if let (Some(rule), Some(group)) = (decision.rule, &decision.group) {
-        for (of, incident) in memory.group(conn, &group.key)? {
+        for (of, incident) in cache.group(conn, &group.key)? {
             if decision.policy == Policy::Open && of != rule.rule.id {
                 continue;
             }
-            let incident = memory.incident(conn, &incident)?;
+            let incident = cache.incident(conn, &incident)?;
             if open(&incident) {
                 return Ok(Placement::Joins {
                     incident,

@@ -12,8 +12,8 @@ use regex::Regex;
 use crate::auth::Links;
 use crate::delivery::verp::Verp;
 
-/// The largest number of marks of each kind that are read. A report is about one email, but a text can
-/// contain any number of marks.
+/// The largest number of identifiers of each kind that are read. A report is about one email, but a text can
+/// contain any number of identifiers.
 const MAX: usize = 20;
 
 /// The keys that verify which email a report is about.
@@ -25,9 +25,9 @@ pub struct Keys {
     pub verp: Option<Verp>,
 }
 
-/// The marks that were found, in their order in the report. They are not verified yet.
+/// The identifiers that were found, in their order in the report. They are not verified yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Marks {
+pub struct EmailIdentifiers {
     /// Addresses in the form that [`Verp`] makes.
     pub bounce_addresses: Vec<String>,
     /// The parts of links after `/unsubscribe/`.
@@ -56,21 +56,21 @@ static PATTERNS: LazyLock<Option<Patterns>> = LazyLock::new(|| {
     })
 });
 
-impl Marks {
-    /// Adds the marks in a text.
+impl EmailIdentifiers {
+    /// Adds the identifiers in a text.
     pub fn find(&mut self, text: &str) {
         let Some(patterns) = PATTERNS.as_ref() else { return };
-        let add = |marks: &mut Vec<String>, mark: &str| {
-            if marks.len() < MAX && !marks.iter().any(|other| other == mark) {
-                marks.push(mark.to_owned());
+        let add = |identifiers: &mut Vec<String>, identifier: &str| {
+            if identifiers.len() < MAX && !identifiers.iter().any(|other| other == identifier) {
+                identifiers.push(identifier.to_owned());
             }
         };
         for found in patterns.bounce_address.find_iter(text) {
             add(&mut self.bounce_addresses, found.as_str());
         }
         for found in patterns.link.captures_iter(text) {
-            if let Some(mark) = found.get(1) {
-                add(&mut self.links, mark.as_str());
+            if let Some(identifier) = found.get(1) {
+                add(&mut self.links, identifier.as_str());
             }
         }
         for found in patterns.message_id.find_iter(text) {
@@ -78,11 +78,11 @@ impl Marks {
         }
     }
 
-    /// Returns the marks in all texts of a JSON value.
-    pub fn in_json(value: &serde_json::Value) -> Marks {
-        let mut marks = Marks::default();
-        marks.walk(value);
-        marks
+    /// Returns the identifiers in all texts of a JSON value.
+    pub fn in_json(value: &serde_json::Value) -> EmailIdentifiers {
+        let mut identifiers = EmailIdentifiers::default();
+        identifiers.walk(value);
+        identifiers
     }
 
     fn walk(&mut self, value: &serde_json::Value) {

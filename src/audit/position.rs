@@ -65,7 +65,7 @@ const OF_ONE_INCIDENT: &[Action] = &[
 /// A position in the trail. A result that was computed from the database stays valid as long as this position
 /// does not change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub struct TrailPosition {
     /// The number of the last event that can influence the result.
     pub change: i64,
     /// The number of the last event about delivery attempts.
@@ -76,7 +76,7 @@ pub struct Mark {
 ///
 /// # Errors
 /// An error of the database.
-pub fn mark(conn: &mut Conn, incident: &IncidentId) -> Result<Mark> {
+pub fn position(conn: &mut Conn, incident: &IncidentId) -> Result<TrailPosition> {
     let words = |actions: &[Action]| actions.iter().map(|action| action.as_str()).collect::<Vec<_>>();
     let change: Option<i64> = audit_events::table
         .filter(audit_events::action.ne_all(words(WITHOUT_INFLUENCE)))
@@ -96,7 +96,7 @@ pub fn mark(conn: &mut Conn, incident: &IncidentId) -> Result<Mark> {
         .select(audit_events::seq)
         .first(conn)
         .optional()?;
-    Ok(Mark {
+    Ok(TrailPosition {
         change: change.unwrap_or_default(),
         attempts: attempts.unwrap_or_default(),
     })

@@ -5,8 +5,8 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::alert::matcher;
-use crate::alert::quiet::{self, Kind, NewSilence, NewWindow, Quiet, QuietState, Silence, Window};
-use crate::base::id::QuietId;
+use crate::alert::mute::{self, Kind, Mute, MuteState, NewSilence, NewWindow, Silence, Window};
+use crate::base::id::MuteId;
 use crate::http::App;
 use crate::http::auth::By;
 use crate::http::extract::{Body, Params};
@@ -29,7 +29,7 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct QuietParams {
+struct MuteParams {
     /// The largest number of rows, from 1 to 500. The default is 50.
     #[serde(default)]
     #[param(value_type = Option<i64>)]
@@ -37,36 +37,36 @@ struct QuietParams {
     /// The `next_cursor` of the previous page.
     cursor: Option<String>,
     /// Only those in this state: pending, active or ended.
-    state: Option<QuietState>,
+    state: Option<MuteState>,
 }
 
-fn quiet_id(kind: Kind, text: &str) -> Answer<QuietId> {
+fn mute_id(kind: Kind, text: &str) -> Answer<MuteId> {
     let what = match kind {
         Kind::Silence => "silence",
         Kind::Maintenance => "maintenance window",
     };
-    own(what, QuietId::parse(text))
+    own(what, MuteId::parse(text))
 }
 
-async fn rows(app: &App, kind: Kind, params: QuietParams) -> Answer<(Vec<Quiet>, Option<String>)> {
+async fn rows(app: &App, kind: Kind, params: MuteParams) -> Answer<(Vec<Mute>, Option<String>)> {
     let before: Option<String> = cursor(params.cursor.as_deref())?;
     let (limit, now) = (params.limit, app.clock().now());
     let rows = app
         .db
-        .read(move |conn| quiet::list(conn, kind, params.state, now, before.as_deref(), limit.probe()))
+        .read(move |conn| mute::list(conn, kind, params.state, now, before.as_deref(), limit.probe()))
         .await?;
-    let Page { items, next_cursor } = page(rows, limit, Quiet::id);
+    let Page { items, next_cursor } = page(rows, limit, Mute::id);
     Ok((items, next_cursor))
 }
 
-async fn one(app: &App, kind: Kind, id: &str) -> Answer<Quiet> {
-    let id = quiet_id(kind, id)?;
-    Ok(app.db.read(move |conn| quiet::get(conn, kind, &id)).await?)
+async fn one(app: &App, kind: Kind, id: &str) -> Answer<Mute> {
+    let id = mute_id(kind, id)?;
+    Ok(app.db.read(move |conn| mute::get(conn, kind, &id)).await?)
 }
 
-async fn end(app: &App, by: By, kind: Kind, id: &str) -> Answer<Quiet> {
-    let id = quiet_id(kind, id)?;
-    Ok(app.db.write(&by.0, move |tx| quiet::end(tx, kind, &id)).await?)
+async fn end(app: &App, by: By, kind: Kind, id: &str) -> Answer<Mute> {
+    let id = mute_id(kind, id)?;
+    Ok(app.db.write(&by.0, move |tx| mute::end(tx, kind, &id)).await?)
 }
 
 /// Creates a silence. Alerts that match it are recorded, and open or join no incident.
@@ -75,14 +75,14 @@ async fn end(app: &App, by: By, kind: Kind, id: &str) -> Answer<Quiet> {
 #[post("/silences")]
 async fn silence(app: web::Data<App>, by: By, body: Body<NewSilence>) -> Answer<HttpResponse> {
     matcher::compile_ahead(&body.0.matchers).await;
-    let made = app.db.write(&by.0, move |tx| quiet::silence(tx, &body.0)).await?;
+    let made = app.db.write(&by.0, move |tx| mute::silence(tx, &body.0)).await?;
     Ok(HttpResponse::Created().json(made.silence(app.clock().now())))
 }
 
 /// Returns the silences, newest first, including ended ones.
-#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(QuietParams), responses((status = 200, body = Page<Silence>)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(MuteParams), responses((status = 200, body = Page<Silence>)))]
 #[get("/silences")]
-async fn silences(app: web::Data<App>, params: Params<QuietParams>) -> Answer<HttpResponse> {
+async fn silences(app: web::Data<App>, params: Params<MuteParams>) -> Answer<HttpResponse> {
     let now = app.clock().now();
     let (rows, next_cursor) = rows(&app, Kind::Silence, params.0).await?;
     let items: Vec<Silence> = rows.into_iter().map(|one| one.silence(now)).collect();
@@ -114,15 +114,15 @@ async fn open_window(app: web::Data<App>, by: By, body: Body<NewWindow>) -> Answ
     matcher::compile_ahead(&body.0.matchers).await;
     let made = app
         .db
-        .write(&by.0, move |tx| quiet::open_window(tx, &body.0))
+        .write(&by.0, move |tx| mute::open_window(tx, &body.0))
         .await?;
     Ok(HttpResponse::Created().json(made.window(app.clock().now())))
 }
 
 /// Returns the maintenance windows, newest first, including ended ones.
-#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(QuietParams), responses((status = 200, body = Page<Window>)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(MuteParams), responses((status = 200, body = Page<Window>)))]
 #[get("/maintenance-windows")]
-async fn windows(app: web::Data<App>, params: Params<QuietParams>) -> Answer<HttpResponse> {
+async fn windows(app: web::Data<App>, params: Params<MuteParams>) -> Answer<HttpResponse> {
     let now = app.clock().now();
     let (rows, next_cursor) = rows(&app, Kind::Maintenance, params.0).await?;
     let items: Vec<Window> = rows.into_iter().map(|one| one.window(now)).collect();

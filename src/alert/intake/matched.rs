@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::ground::{Ground, Hit, Stored};
+use super::conditions::{CompiledConditions, ConditionMatch, StoredConditions};
 use crate::alert::integration::Integration;
 use crate::alert::source::Batch;
 use crate::base::error::{Error, Result};
@@ -18,16 +18,16 @@ use crate::db::Db;
 pub(crate) const ROUNDS: usize = 3;
 
 /// The conditions of alert rules, silences and maintenance windows, as this process read them last.
-pub struct Conditions {
+pub struct ConditionCache {
     db: Db,
     /// The lock is held while the conditions are read, so that many bodies that need them read them once.
-    held: tokio::sync::Mutex<Option<Arc<Ground>>>,
+    held: tokio::sync::Mutex<Option<Arc<CompiledConditions>>>,
 }
 
-impl Conditions {
+impl ConditionCache {
     /// Creates the holder. It reads the conditions when they are needed.
     pub fn new(db: Db) -> Self {
-        Conditions {
+        ConditionCache {
             db,
             held: tokio::sync::Mutex::new(None),
         }
@@ -40,7 +40,7 @@ impl Conditions {
 
     /// Returns the conditions. They can have changed since they were read; the transaction notices it. `outdated` is a
     /// state that is known to be old.
-    pub(in crate::alert) async fn latest(&self, outdated: Option<i64>) -> Result<Arc<Ground>> {
+    pub(in crate::alert) async fn latest(&self, outdated: Option<i64>) -> Result<Arc<CompiledConditions>> {
         let mut held = self.held.lock().await;
         let now = self.db.clock().now();
         if let Some(known) = held.as_ref()
@@ -49,45 +49,48 @@ impl Conditions {
         {
             return Ok(known.clone());
         }
-        let stored = self.db.read(move |conn| Stored::read(conn, now)).await?;
-        let ground = tokio::task::spawn_blocking(|| stored.compile())
+        let stored = self
+            .db
+            .read(move |conn| StoredConditions::read(conn, now))
+            .await?;
+        let conditions = tokio::task::spawn_blocking(|| stored.compile())
             .await
             .map_err(Error::internal)??;
-        let ground = Arc::new(ground);
-        *held = Some(ground.clone());
-        Ok(ground)
+        let conditions = Arc::new(conditions);
+        *held = Some(conditions.clone());
+        Ok(conditions)
     }
 }
 
 /// What the conditions say about the alerts of one batch.
 #[derive(Clone)]
-pub(crate) struct Ahead {
-    ground: Option<Arc<Ground>>,
-    hits: Vec<Option<Hit>>,
+pub(crate) struct MatchedBatch {
+    conditions: Option<Arc<CompiledConditions>>,
+    hits: Vec<Option<ConditionMatch>>,
     /// Whether this counts even if the conditions have changed since.
     last: bool,
 }
 
-impl Ahead {
+impl MatchedBatch {
     /// Matches the conditions with a batch. This can take seconds of processor time.
     pub(in crate::alert) fn of(
-        ground: Arc<Ground>,
+        conditions: Arc<CompiledConditions>,
         integration: &Integration,
         batch: &Batch,
         now: Timestamp,
         last: bool,
     ) -> Self {
-        Ahead {
-            hits: ground.examine(integration, &batch.alerts, now),
-            ground: Some(ground),
+        MatchedBatch {
+            hits: conditions.examine(integration, &batch.alerts, now),
+            conditions: Some(conditions),
             last,
         }
     }
 
     /// Returns the result for a batch without alerts that fire, about which no condition is asked.
-    pub(super) fn unasked() -> Self {
-        Ahead {
-            ground: None,
+    pub(super) fn without_firing_alerts() -> Self {
+        MatchedBatch {
+            conditions: None,
             hits: Vec::new(),
             last: true,
         }
@@ -95,31 +98,31 @@ impl Ahead {
 
     /// Returns the state of the conditions that this was made with.
     pub(in crate::alert) fn version(&self) -> Option<i64> {
-        self.ground.as_ref().map(|ground| ground.version())
+        self.conditions.as_ref().map(|conditions| conditions.version())
     }
 
     /// Returns whether this is true for the present state of the conditions.
-    pub(super) fn is_of(&self, version: i64) -> bool {
+    pub(super) fn is_current(&self, version: i64) -> bool {
         self.last || self.version() == Some(version)
     }
 
     /// Returns whether this is true for a batch whose fingerprints were replaced.
-    pub(super) fn suits(&self, batch: &Batch) -> bool {
+    pub(super) fn is_valid_for(&self, batch: &Batch) -> bool {
         self.last
             || self
                 .hits
                 .iter()
                 .zip(&batch.alerts)
-                .all(|(hit, alert)| match (hit, &self.ground) {
-                    (Some(hit), Some(ground)) => ground.suits(hit, alert),
+                .all(|(hit, alert)| match (hit, &self.conditions) {
+                    (Some(hit), Some(conditions)) => conditions.is_valid_for(hit, alert),
                     _ => true,
                 })
     }
 
     /// Returns the conditions and what they say about the alert at this index.
-    pub(super) fn hit(&self, index: usize) -> Result<(&Ground, &Hit)> {
+    pub(super) fn hit(&self, index: usize) -> Result<(&CompiledConditions, &ConditionMatch)> {
         let hit = self.hits.get(index).and_then(Option::as_ref);
-        self.ground
+        self.conditions
             .as_deref()
             .zip(hit)
             .ok_or_else(|| Error::internal("an alert that fires was not matched with the conditions"))

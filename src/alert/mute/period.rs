@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::alert::matcher::Matcher;
 use crate::base::enums::word_enum;
 use crate::base::error::{Error, Result};
-use crate::base::id::QuietId;
+use crate::base::id::MuteId;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::directory::source::cron;
@@ -28,7 +28,8 @@ word_enum! {
 
 word_enum! {
     /// Whether a silence or a maintenance window is active.
-    QuietState, "a state" {
+    #[schema(as = QuietState)]
+    MuteState, "a state" {
         /// It has not begun.
         Pending = "pending",
         /// It has begun and has not ended.
@@ -85,7 +86,7 @@ pub struct NewWindow {
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Silence {
     /// The ID of the silence.
-    pub id: QuietId,
+    pub id: MuteId,
     /// Conditions on the alert. All of them must match.
     pub matchers: Vec<Matcher>,
     /// When the silence begins.
@@ -95,7 +96,7 @@ pub struct Silence {
     /// Why the alerts are silenced.
     pub reason: String,
     /// Whether the silence is active.
-    pub state: QuietState,
+    pub state: MuteState,
     /// When the silence was ended early. Null if it was not.
     pub ended_at: Option<Timestamp>,
     /// Who created the silence.
@@ -109,7 +110,7 @@ pub struct Silence {
 #[schema(as = MaintenanceWindow)]
 pub struct Window {
     /// The ID of the maintenance window.
-    pub id: QuietId,
+    pub id: MuteId,
     /// The name of the maintenance window.
     pub name: String,
     /// When the window begins.
@@ -126,7 +127,7 @@ pub struct Window {
     pub resources: Vec<ResourceRef>,
     /// Whether the window has begun and ended. An active window with a schedule can be between two of its
     /// times; see `in_force`.
-    pub state: QuietState,
+    pub state: MuteState,
     /// Whether the window covers alerts at this moment.
     pub in_force: bool,
     /// When the window was ended early. Null if it was not.
@@ -138,8 +139,8 @@ pub struct Window {
 }
 
 #[derive(Clone, Queryable)]
-pub(super) struct Row {
-    pub(super) id: QuietId,
+pub(super) struct MuteRow {
+    pub(super) id: MuteId,
     pub(super) kind: String,
     pub(super) name: String,
     pub(super) matchers: String,
@@ -155,8 +156,8 @@ pub(super) struct Row {
 
 /// A silence or a maintenance window, as it is stored.
 #[derive(Clone, Debug)]
-pub struct Quiet {
-    pub(in crate::alert) id: QuietId,
+pub struct Mute {
+    pub(in crate::alert) id: MuteId,
     pub(in crate::alert) kind: Kind,
     /// The name of a maintenance window, or the reason of a silence.
     pub(in crate::alert) name: String,
@@ -171,9 +172,9 @@ pub struct Quiet {
     pub(super) created_at: Timestamp,
 }
 
-impl Row {
-    pub(super) fn view(self) -> Result<Quiet> {
-        Ok(Quiet {
+impl MuteRow {
+    pub(super) fn view(self) -> Result<Mute> {
+        Ok(Mute {
             id: self.id,
             kind: Kind::parse(&self.kind).map_err(Error::internal)?,
             name: self.name,
@@ -190,20 +191,20 @@ impl Row {
     }
 }
 
-impl Quiet {
-    pub(super) fn state(&self, now: Timestamp) -> QuietState {
+impl Mute {
+    pub(super) fn state(&self, now: Timestamp) -> MuteState {
         if self.ended_at.is_some() || self.ends_at <= now {
-            QuietState::Ended
+            MuteState::Ended
         } else if self.starts_at > now {
-            QuietState::Pending
+            MuteState::Pending
         } else {
-            QuietState::Active
+            MuteState::Active
         }
     }
 
     /// Returns whether it has begun and has not ended. With a schedule it can be between two of its times.
     pub(in crate::alert) fn is_active(&self, now: Timestamp) -> bool {
-        self.state(now) == QuietState::Active
+        self.state(now) == MuteState::Active
     }
 
     /// Returns whether it covers only alerts about certain resources.
@@ -219,7 +220,7 @@ impl Quiet {
 
     /// Returns whether it covers alerts now.
     pub(in crate::alert) fn in_force(&self, now: Timestamp) -> bool {
-        if self.state(now) != QuietState::Active {
+        if self.state(now) != MuteState::Active {
             return false;
         }
         match (&self.schedule, self.duration) {

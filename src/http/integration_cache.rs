@@ -10,31 +10,31 @@ use crate::alert::provider;
 /// not stored (see `alert/queue.rs`). If a cached integration refuses a request, the stored integration is
 /// checked again. So an old integration never decides.
 #[derive(Default)]
-pub struct Hooks(Mutex<HashMap<String, Arc<Integration>>>);
+pub struct IntegrationCache(Mutex<HashMap<String, Arc<Integration>>>);
 
-impl Hooks {
+impl IntegrationCache {
     /// The largest number of integrations in the cache.
     const MAX: usize = 1_000;
 
-    pub(super) fn known(&self, token: &str) -> Option<Arc<Integration>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(token).cloned()
+    pub(super) fn get(&self, token: &str) -> Option<Arc<Integration>> {
+        let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cached.get(token).cloned()
     }
 
-    pub(super) fn remember(&self, token: &str, integration: &Arc<Integration>) {
+    pub(super) fn insert(&self, token: &str, integration: &Arc<Integration>) {
         // Reports of mail providers are handled in another module, and messages that Amazon signs are
         // verified with Amazon, so these are not cached.
         if provider::is_one(&integration.source) || is_amazon(&integration.source) {
             return;
         }
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= Self::MAX {
-            known.clear();
+        let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if cached.len() >= Self::MAX {
+            cached.clear();
         }
-        known.insert(token.to_owned(), integration.clone());
+        cached.insert(token.to_owned(), integration.clone());
     }
 
-    pub(super) fn forget(&self, token: &str) {
+    pub(super) fn remove(&self, token: &str) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -1,5 +1,5 @@
 //! `/admin/quiet`: active, pending and ended silences and maintenance windows, and the buttons that end one
-//! early. [`super::quiet_forms`] creates them.
+//! early. [`super::mute_forms`] creates them.
 //!
 //! A time always has its time zone.
 
@@ -12,9 +12,9 @@ use super::matchers::in_words;
 use super::params::Form;
 use super::signed_in::SignedIn;
 use super::view::{Frame, When, count, cut, duration, link};
-use crate::alert::quiet::{self, Kind, Quiet, QuietState};
+use crate::alert::mute::{self, Kind, Mute, MuteState};
 use crate::auth::Role;
-use crate::base::id::QuietId;
+use crate::base::id::MuteId;
 use crate::base::time::Timestamp;
 use crate::directory::source::cron;
 use crate::http::App;
@@ -53,17 +53,10 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
         .db
         .read(move |conn| {
             let mut of = |kind, before: Option<&str>| {
-                let mut open = quiet::list(conn, kind, Some(QuietState::Active), now, None, OPEN)?;
-                open.extend(quiet::list(
-                    conn,
-                    kind,
-                    Some(QuietState::Pending),
-                    now,
-                    None,
-                    OPEN,
-                )?);
-                let over = quiet::list(conn, kind, Some(QuietState::Ended), now, before, OVER.probe())?;
-                Ok::<_, crate::base::error::Error>((open, page(over, OVER, Quiet::id)))
+                let mut open = mute::list(conn, kind, Some(MuteState::Active), now, None, OPEN)?;
+                open.extend(mute::list(conn, kind, Some(MuteState::Pending), now, None, OPEN)?);
+                let over = mute::list(conn, kind, Some(MuteState::Ended), now, before, OVER.probe())?;
+                Ok::<_, crate::base::error::Error>((open, page(over, OVER, Mute::id)))
             };
             Ok((
                 of(Kind::Silence, silences_before.as_deref())?,
@@ -71,8 +64,8 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
             ))
         })
         .await?;
-    let rows = |quiets: Vec<Quiet>| -> Vec<Value> {
-        quiets
+    let rows = |mutes: Vec<Mute>| -> Vec<Value> {
+        mutes
             .into_iter()
             .map(|one| match one.kind() {
                 Kind::Silence => silence_row(one, now),
@@ -103,23 +96,23 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
     )
 }
 
-fn row(id: &QuietId, what: &str, state: QuietState, name: &str) -> Value {
+fn row(id: &MuteId, what: &str, state: MuteState, name: &str) -> Value {
     let (word, tone) = match state {
-        QuietState::Pending => ("planned", "info"),
-        QuietState::Active => ("active", "warn"),
-        QuietState::Ended => ("ended", ""),
+        MuteState::Pending => ("planned", "info"),
+        MuteState::Active => ("active", "warn"),
+        MuteState::Ended => ("ended", ""),
     };
     json!({
         "id": id, "name": name, "word": word, "tone": tone,
-        "over": state == QuietState::Ended,
-        "pending": state == QuietState::Pending,
+        "over": state == MuteState::Ended,
+        "pending": state == MuteState::Pending,
         "end": format!("{PATH}/{what}/{id}/end"),
         // Only maintenance windows have these values.
         "resources": null, "more": null, "schedule": null, "duration": null, "next": null,
     })
 }
 
-fn silence_row(one: Quiet, now: Timestamp) -> Value {
+fn silence_row(one: Mute, now: Timestamp) -> Value {
     let one = one.silence(now);
     let mut row = row(&one.id, "silences", one.state, &one.reason);
     row["matchers"] = json!(in_words(&one.matchers));
@@ -130,10 +123,10 @@ fn silence_row(one: Quiet, now: Timestamp) -> Value {
     row
 }
 
-fn window_row(one: Quiet, now: Timestamp) -> Value {
+fn window_row(one: Mute, now: Timestamp) -> Value {
     let one = one.window(now);
     let mut row = row(&one.id, "windows", one.state, &one.name);
-    if one.state == QuietState::Active && !one.in_force {
+    if one.state == MuteState::Active && !one.in_force {
         row["word"] = json!("planned, not active now");
         row["tone"] = json!("info");
     }
@@ -147,7 +140,7 @@ fn window_row(one: Quiet, now: Timestamp) -> Value {
     let next = one
         .schedule
         .as_deref()
-        .filter(|_| one.state != QuietState::Ended && !one.in_force)
+        .filter(|_| one.state != MuteState::Ended && !one.in_force)
         .and_then(|schedule| cron::next(schedule, now.max(one.from)))
         .filter(|at| *at < one.until);
     row["matchers"] = json!(in_words(&one.matchers));
@@ -181,7 +174,7 @@ async fn end(app: &App, sent: Filled, kind: Kind, id: &str) -> Answer<HttpRespon
         Kind::Silence => ("silence", "silences"),
         Kind::Maintenance => ("maintenance window", "windows"),
     };
-    let id = own(what, QuietId::parse(id))?;
-    app.db.write(&actor, move |tx| quiet::end(tx, kind, &id)).await?;
+    let id = own(what, MuteId::parse(id))?;
+    app.db.write(&actor, move |tx| mute::end(tx, kind, &id)).await?;
     Ok(back_to(&format!("{PATH}#{section}")))
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 use diesel::prelude::*;
 use serde_json::{Value, json};
 
-use super::period::{Kind, NewSilence, NewWindow, Quiet, QuietState, Row};
+use super::period::{Kind, Mute, MuteRow, MuteState, NewSilence, NewWindow};
 use crate::alert::grouping::check_resources;
 use crate::alert::matcher;
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::Check;
 use crate::base::code::Code;
 use crate::base::error::{Error, FieldError, Result};
-use crate::base::id::QuietId;
+use crate::base::id::MuteId;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::quiet_periods as q;
@@ -42,10 +42,10 @@ fn check_times(check: &mut Check, from: Timestamp, until: Timestamp, now: Timest
     }
 }
 
-fn mark(quiet: &Quiet) -> Value {
+fn mark(mute: &Mute) -> Value {
     json!({
-        "name": quiet.name, "from": quiet.starts_at, "until": quiet.ends_at, "matchers": quiet.matchers,
-        "resources": quiet.resources, "schedule": quiet.schedule, "duration": quiet.duration,
+        "name": mute.name, "from": mute.starts_at, "until": mute.ends_at, "matchers": mute.matchers,
+        "resources": mute.resources, "schedule": mute.schedule, "duration": mute.duration,
     })
 }
 
@@ -70,13 +70,13 @@ pub fn check_silence(new: &NewSilence, now: Timestamp) -> Result<()> {
 /// # Errors
 /// `Invalid` with one error for each wrong field. `Conflict` if there are too many silences and maintenance
 /// windows.
-pub fn silence(tx: &mut Tx<'_>, new: &NewSilence) -> Result<Quiet> {
+pub fn silence(tx: &mut Tx<'_>, new: &NewSilence) -> Result<Mute> {
     check_silence(new, tx.now)?;
     let from = new.from.unwrap_or(tx.now);
     insert(
         tx,
-        Quiet {
-            id: QuietId::new(tx.now),
+        Mute {
+            id: MuteId::new(tx.now),
             kind: Kind::Silence,
             name: new.reason.trim().to_owned(),
             matchers: new.matchers.clone(),
@@ -142,13 +142,13 @@ pub fn check_window(conn: &mut Conn, new: &NewWindow, now: Timestamp) -> Result<
 /// # Errors
 /// `Invalid` with one error for each wrong field. `Conflict` if there are too many silences and maintenance
 /// windows.
-pub fn open_window(tx: &mut Tx<'_>, new: &NewWindow) -> Result<Quiet> {
+pub fn open_window(tx: &mut Tx<'_>, new: &NewWindow) -> Result<Mute> {
     check_window(tx.conn, new, tx.now)?;
     let from = new.from.unwrap_or(tx.now);
     insert(
         tx,
-        Quiet {
-            id: QuietId::new(tx.now),
+        Mute {
+            id: MuteId::new(tx.now),
             kind: Kind::Maintenance,
             name: new.name.trim().to_owned(),
             matchers: new.matchers.clone(),
@@ -164,7 +164,7 @@ pub fn open_window(tx: &mut Tx<'_>, new: &NewWindow) -> Result<Quiet> {
     )
 }
 
-fn insert(tx: &mut Tx<'_>, quiet: Quiet) -> Result<Quiet> {
+fn insert(tx: &mut Tx<'_>, mute: Mute) -> Result<Mute> {
     let open: i64 = q::table
         .filter(q::ended_at.is_null())
         .filter(q::ends_at.gt(tx.now))
@@ -177,25 +177,25 @@ fn insert(tx: &mut Tx<'_>, quiet: Quiet) -> Result<Quiet> {
     }
     diesel::insert_into(q::table)
         .values((
-            q::id.eq(quiet.id.as_str()),
-            q::kind.eq(quiet.kind.as_str()),
-            q::name.eq(&quiet.name),
-            q::matchers.eq(serde_json::to_string(&quiet.matchers)?),
-            q::resources.eq(serde_json::to_string(&quiet.resources)?),
-            q::starts_at.eq(quiet.starts_at),
-            q::ends_at.eq(quiet.ends_at),
-            q::schedule.eq(&quiet.schedule),
-            q::duration.eq(quiet.duration),
-            q::created_by.eq(&quiet.created_by),
+            q::id.eq(mute.id.as_str()),
+            q::kind.eq(mute.kind.as_str()),
+            q::name.eq(&mute.name),
+            q::matchers.eq(serde_json::to_string(&mute.matchers)?),
+            q::resources.eq(serde_json::to_string(&mute.resources)?),
+            q::starts_at.eq(mute.starts_at),
+            q::ends_at.eq(mute.ends_at),
+            q::schedule.eq(&mute.schedule),
+            q::duration.eq(mute.duration),
+            q::created_by.eq(&mute.created_by),
             q::created_at.eq(tx.now),
         ))
         .execute(tx.conn)?;
-    let (action, subject) = match quiet.kind {
+    let (action, subject) = match mute.kind {
         Kind::Silence => (Action::SilenceCreated, "silence"),
         Kind::Maintenance => (Action::MaintenanceCreated, "maintenance_window"),
     };
-    tx.record(Event::new(action, subject, quiet.id.as_str()).after(mark(&quiet)));
-    Ok(quiet)
+    tx.record(Event::new(action, subject, mute.id.as_str()).after(mark(&mute)));
+    Ok(mute)
 }
 
 fn what(kind: Kind) -> &'static str {
@@ -209,11 +209,11 @@ fn what(kind: Kind) -> &'static str {
 ///
 /// # Errors
 /// `NotFound` if there is none with this ID, or if it is of the other kind.
-pub fn get(conn: &mut Conn, kind: Kind, id: &QuietId) -> Result<Quiet> {
+pub fn get(conn: &mut Conn, kind: Kind, id: &MuteId) -> Result<Mute> {
     q::table
         .find(id.as_str())
         .filter(q::kind.eq(kind.as_str()))
-        .first::<Row>(conn)
+        .first::<MuteRow>(conn)
         .optional()?
         .ok_or_else(|| Error::NotFound(format!("{} {id}", what(kind))))?
         .view()
@@ -223,11 +223,11 @@ pub fn get(conn: &mut Conn, kind: Kind, id: &QuietId) -> Result<Quiet> {
 pub fn list(
     conn: &mut Conn,
     kind: Kind,
-    state: Option<QuietState>,
+    state: Option<MuteState>,
     now: Timestamp,
     before: Option<&str>,
     limit: i64,
-) -> Result<Vec<Quiet>> {
+) -> Result<Vec<Mute>> {
     let mut query = q::table
         .into_boxed::<crate::db::Backend>()
         .filter(q::kind.eq(kind.as_str()));
@@ -236,22 +236,22 @@ pub fn list(
     }
     query = match state {
         None => query,
-        Some(QuietState::Pending) => query
+        Some(MuteState::Pending) => query
             .filter(q::ended_at.is_null())
             .filter(q::starts_at.gt(now))
             .filter(q::ends_at.gt(now)),
-        Some(QuietState::Active) => query
+        Some(MuteState::Active) => query
             .filter(q::ended_at.is_null())
             .filter(q::starts_at.le(now))
             .filter(q::ends_at.gt(now)),
-        Some(QuietState::Ended) => query.filter(q::ended_at.is_not_null().or(q::ends_at.le(now))),
+        Some(MuteState::Ended) => query.filter(q::ended_at.is_not_null().or(q::ends_at.le(now))),
     };
     query
         .order(q::id.desc())
         .limit(limit)
-        .load::<Row>(conn)?
+        .load::<MuteRow>(conn)?
         .into_iter()
-        .map(Row::view)
+        .map(MuteRow::view)
         .collect()
 }
 
@@ -259,10 +259,10 @@ pub fn list(
 ///
 /// # Errors
 /// `NotFound` if it does not exist. `Conflict` if it has already ended.
-pub fn end(tx: &mut Tx<'_>, kind: Kind, id: &QuietId) -> Result<Quiet> {
+pub fn end(tx: &mut Tx<'_>, kind: Kind, id: &MuteId) -> Result<Mute> {
     let before = get(tx.conn, kind, id)?;
     let over = || Error::Conflict(format!("the {} has already ended", what(kind)));
-    if before.state(tx.now) == QuietState::Ended {
+    if before.state(tx.now) == MuteState::Ended {
         return Err(over());
     }
     let changed = diesel::update(q::table.find(id.as_str()).filter(q::ended_at.is_null()))

@@ -1,4 +1,5 @@
-//! Silences and maintenance windows: times in which an alert opens no incident.
+//! Mutes: silences and maintenance windows, which are times in which an alert opens no incident. In the code, a mute is
+//! one of the two. The database and the paths of the pages call it `quiet`.
 //!
 //! A silenced alert is only recorded. An alert in a maintenance window joins the open incident that it
 //! belongs to, and opens none. Each alert stores which silence or maintenance window covered it. A silence or
@@ -21,24 +22,24 @@ use crate::db::Conn;
 use crate::db::schema::quiet_periods as q;
 use crate::directory::resource;
 pub use manage::{check_silence, check_window, end, get, list, open_window, silence};
-use period::Row;
-pub use period::{Kind, NewSilence, NewWindow, Quiet, QuietState, Silence, Window};
+use period::MuteRow;
+pub use period::{Kind, Mute, MuteState, NewSilence, NewWindow, Silence, Window};
 
 /// A silence or maintenance window with its compiled matchers.
 pub(super) struct Ready {
-    pub quiet: Quiet,
+    pub mute: Mute,
     matchers: Matchers,
 }
 
 /// Returns all silences and maintenance windows that have not ended, also those that have not begun: silences
 /// first, and the oldest of each kind first.
-pub(super) fn stored(conn: &mut Conn, now: Timestamp) -> Result<Vec<Quiet>> {
-    let rows: Vec<Row> = q::table
+pub(super) fn stored(conn: &mut Conn, now: Timestamp) -> Result<Vec<Mute>> {
+    let rows: Vec<MuteRow> = q::table
         .filter(q::ended_at.is_null())
         .filter(q::ends_at.gt(now))
         .order((q::kind.desc(), q::id))
         .load(conn)?;
-    rows.into_iter().map(Row::view).collect()
+    rows.into_iter().map(MuteRow::view).collect()
 }
 
 impl Ready {
@@ -46,9 +47,9 @@ impl Ready {
     ///
     /// # Errors
     /// `Internal` if a matcher is not valid. The matchers are checked before they are stored.
-    pub fn of(quiet: Quiet) -> Result<Self> {
-        let matchers = Matchers::compile(&quiet.matchers)?;
-        Ok(Ready { quiet, matchers })
+    pub fn of(mute: Mute) -> Result<Self> {
+        let matchers = Matchers::compile(&mute.matchers)?;
+        Ok(Ready { mute, matchers })
     }
 
     /// Returns the fields with a value that is too long for its regular expression.

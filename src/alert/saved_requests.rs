@@ -21,7 +21,7 @@ use crate::db::many::insert_many;
 use crate::db::schema::hook_requests as h;
 
 /// The number of saved requests for each integration.
-const KEPT: i64 = 100;
+const MAX_SAVED: i64 = 100;
 
 /// A saved request.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -45,9 +45,9 @@ pub struct HookRequest {
     pub body: String,
 }
 
-type Row = (i64, Timestamp, bool, String, Vec<u8>, String, String, String);
+type SavedRequestRow = (i64, Timestamp, bool, String, Vec<u8>, String, String, String);
 
-fn read(row: Row) -> Result<(HookRequest, Request)> {
+fn read(row: SavedRequestRow) -> Result<(HookRequest, Request)> {
     let (id, received_at, accepted, detail, body, method, query, headers) = row;
     let headers: BTreeMap<String, String> = serde_json::from_str(&headers)?;
     let shown = HookRequest {
@@ -90,7 +90,7 @@ const COLUMNS: (
 );
 
 /// Saves a request and deletes the oldest ones. The caller has removed the secrets from the request.
-pub fn keep(
+pub fn save(
     tx: &mut Tx<'_>,
     id: &IntegrationId,
     accepted: bool,
@@ -101,9 +101,9 @@ pub fn keep(
 }
 
 /// Saves the most recent of these requests, which were all understood, and deletes the oldest saved requests.
-pub fn keep_all(tx: &mut Tx<'_>, id: &IntegrationId, bodies: &[(String, &Request)]) -> Result<()> {
+pub fn save_all(tx: &mut Tx<'_>, id: &IntegrationId, bodies: &[(String, &Request)]) -> Result<()> {
     // Requests over the limit would be deleted at once.
-    let skipped = bodies.len().saturating_sub(KEPT as usize);
+    let skipped = bodies.len().saturating_sub(MAX_SAVED as usize);
     let rows: Vec<_> = bodies
         .iter()
         .skip(skipped)
@@ -114,13 +114,13 @@ pub fn keep_all(tx: &mut Tx<'_>, id: &IntegrationId, bodies: &[(String, &Request
 
 /// Deletes the requests that were received before a time, because they can contain personal data. Returns how
 /// many were deleted.
-pub fn forget(conn: &mut Conn, before: Timestamp) -> Result<usize> {
+pub fn delete_before(conn: &mut Conn, before: Timestamp) -> Result<usize> {
     Ok(diesel::delete(h::table.filter(h::received_at.lt(before))).execute(conn)?)
 }
 
 #[derive(Insertable)]
 #[diesel(table_name = h)]
-struct NewRow<'a> {
+struct NewSavedRequest<'a> {
     integration_id: &'a IntegrationId,
     received_at: Timestamp,
     accepted: bool,
@@ -134,7 +134,7 @@ struct NewRow<'a> {
 fn store(tx: &mut Tx<'_>, id: &IntegrationId, bodies: &[(bool, &str, &Request)]) -> Result<()> {
     let mut rows = Vec::with_capacity(bodies.len());
     for (accepted, detail, request) in bodies {
-        rows.push(NewRow {
+        rows.push(NewSavedRequest {
             integration_id: id,
             received_at: tx.now,
             accepted: *accepted,
@@ -159,7 +159,7 @@ fn store(tx: &mut Tx<'_>, id: &IntegrationId, bodies: &[(bool, &str, &Request)])
     let oldest: Option<i64> = h::table
         .filter(h::integration_id.eq(id.as_str()))
         .order(h::id.desc())
-        .offset(KEPT)
+        .offset(MAX_SAVED)
         .limit(1)
         .select(h::id)
         .first(tx.conn)
@@ -186,7 +186,7 @@ pub fn list(
     limit: i64,
 ) -> Result<Vec<HookRequest>> {
     integration::get(conn, id)?;
-    let rows: Vec<Row> = h::table
+    let rows: Vec<SavedRequestRow> = h::table
         .filter(h::integration_id.eq(id.as_str()))
         .filter(h::id.lt(before.unwrap_or(i64::MAX)))
         .order(h::id.desc())
@@ -198,7 +198,7 @@ pub fn list(
 
 /// A saved request without its body.
 #[derive(Clone, Debug, Queryable)]
-pub struct KeptHead {
+pub struct SavedRequestHead {
     /// The ID of the saved request.
     pub id: i64,
     /// The integration that received the request.
@@ -211,16 +211,16 @@ pub struct KeptHead {
 
 /// Returns the saved requests of these integrations, newest first, and at most `each` of them for one
 /// integration.
-pub fn heads(conn: &mut Conn, integrations: &[IntegrationId], each: i64) -> Result<Vec<KeptHead>> {
-    let mut heads: Vec<KeptHead> = Vec::new();
+pub fn newest(conn: &mut Conn, integrations: &[IntegrationId], each: i64) -> Result<Vec<SavedRequestHead>> {
+    let mut heads: Vec<SavedRequestHead> = Vec::new();
     for id in integrations {
-        let of: Vec<KeptHead> = h::table
+        let newest: Vec<SavedRequestHead> = h::table
             .filter(h::integration_id.eq(id.as_str()))
             .order(h::id.desc())
             .limit(each)
             .select((h::id, h::integration_id, h::received_at, h::detail))
             .load(conn)?;
-        heads.extend(of);
+        heads.extend(newest);
     }
     heads.sort_by_key(|head| std::cmp::Reverse(head.id));
     Ok(heads)
@@ -231,7 +231,7 @@ pub fn heads(conn: &mut Conn, integrations: &[IntegrationId], each: i64) -> Resu
 /// # Errors
 /// `NotFound` if the integration has no saved request with this ID.
 pub fn request(conn: &mut Conn, id: &IntegrationId, body: i64) -> Result<Request> {
-    let row: Option<Row> = h::table
+    let row: Option<SavedRequestRow> = h::table
         .filter(h::integration_id.eq(id.as_str()))
         .filter(h::id.eq(body))
         .select(COLUMNS)

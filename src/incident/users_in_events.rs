@@ -30,7 +30,7 @@ word_enum! {
 /// A person was the user of events of one alert.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, utoipa::ToSchema)]
 #[schema(as = SeenInEvents)]
-pub struct Seen {
+pub struct SeenInEvents {
     /// The alert. All events of one problem belong to one alert.
     pub alert: AlertId,
     /// The title of the alert. Customers do not see it.
@@ -48,7 +48,7 @@ pub struct Seen {
 /// The events of an alert whose users are unknown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = UnidentifiedInEvents)]
-pub struct Unidentified {
+pub struct UnidentifiedInEvents {
     /// The alert.
     pub alert: AlertId,
     /// The title of the alert. Customers do not see it.
@@ -67,11 +67,11 @@ pub struct Unidentified {
 
 /// The users in the events of an incident.
 #[derive(Clone, Debug, Default)]
-pub struct InEvents {
+pub struct UsersInEvents {
     /// The known users, by the key of the person.
-    pub people: BTreeMap<i64, Vec<Seen>>,
+    pub people: BTreeMap<i64, Vec<SeenInEvents>>,
     /// The events of unknown users, by alert.
-    pub unidentified: Vec<Unidentified>,
+    pub unidentified: Vec<UnidentifiedInEvents>,
     /// The number of different unknown users over all alerts.
     pub unidentified_users: usize,
 }
@@ -119,7 +119,7 @@ struct Counted {
 }
 
 /// Returns the users in the events of an incident.
-pub fn in_events(conn: &mut Conn, incident: &IncidentId) -> Result<InEvents> {
+pub fn in_events(conn: &mut Conn, incident: &IncidentId) -> Result<UsersInEvents> {
     let rows: Vec<SeenRow> = diesel::sql_query(
         "SELECT ap.person_key, a.id AS alert, a.title, MAX(ap.matched_by) AS matched_by, \
                 CAST(SUM(ap.events) AS BIGINT) AS events, MIN(ap.first_seen_at) AS first_seen_at, \
@@ -131,17 +131,21 @@ pub fn in_events(conn: &mut Conn, incident: &IncidentId) -> Result<InEvents> {
     .bind::<Text, _>(incident.as_str())
     .fixed()
     .load(conn)?;
-    let mut found = InEvents::default();
+    let mut found = UsersInEvents::default();
     for row in rows {
-        found.people.entry(row.person_key).or_default().push(Seen {
-            alert: row.alert,
-            title: row.title,
-            // If both occur, the more certain one counts: `id`, which is also the last in alphabetical order.
-            recognised_by: RecognisedBy::parse(&row.matched_by).map_err(Error::internal)?,
-            events: row.events,
-            first_seen_at: row.first_seen_at,
-            last_seen_at: row.last_seen_at,
-        });
+        found
+            .people
+            .entry(row.person_key)
+            .or_default()
+            .push(SeenInEvents {
+                alert: row.alert,
+                title: row.title,
+                // If both occur, the more certain one counts: `id`, which is also the last in alphabetical order.
+                recognised_by: RecognisedBy::parse(&row.matched_by).map_err(Error::internal)?,
+                events: row.events,
+                first_seen_at: row.first_seen_at,
+                last_seen_at: row.last_seen_at,
+            });
     }
     let rows: Vec<UnidentifiedRow> = diesel::sql_query(
         "SELECT a.id AS alert, a.title, \
@@ -168,7 +172,7 @@ pub fn in_events(conn: &mut Conn, incident: &IncidentId) -> Result<InEvents> {
     found.unidentified_users = usize::try_from(distinct.n).unwrap_or_default();
     found.unidentified = rows
         .into_iter()
-        .map(|row| Unidentified {
+        .map(|row| UnidentifiedInEvents {
             alert: row.alert,
             title: row.title,
             users: row.users,

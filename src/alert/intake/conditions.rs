@@ -2,17 +2,17 @@
 //! many alerts.
 //!
 //! A decision has two parts. `examine` matches the conditions. This can take seconds of processor time and needs
-//! no database, so it happens before the transaction. `judge` makes the decision from it inside the transaction.
+//! no database, so it happens before the transaction. `decide` makes the decision from it inside the transaction.
 
 use std::time::Duration;
 
 use diesel::prelude::*;
 
-use super::memory::Memory;
+use super::cache::IntakeCache;
 use crate::alert::grouping::{self, AlertRule, Group, Policy};
 use crate::alert::integration::Integration;
 use crate::alert::matcher::{Budget, Subject};
-use crate::alert::quiet::{self, Kind, Quiet};
+use crate::alert::mute::{self, Kind, Mute};
 use crate::alert::source::Alert;
 use crate::alert::{rules, source};
 use crate::base::error::Result;
@@ -32,41 +32,41 @@ const VERSION: &str = "alert_conditions";
 const FRESH: Duration = Duration::from_secs(3_600);
 
 /// The stored alert rules, silences and maintenance windows. Their expressions are not compiled yet.
-pub(in crate::alert) struct Stored {
+pub(in crate::alert) struct StoredConditions {
     version: i64,
     read_at: Timestamp,
     rules: Vec<AlertRule>,
-    quiets: Vec<Quiet>,
+    mutes: Vec<Mute>,
 }
 
-impl Stored {
+impl StoredConditions {
     /// Reads the rules, and the silences and maintenance windows that have not ended.
     pub fn read(conn: &mut Conn, now: Timestamp) -> Result<Self> {
-        Ok(Stored {
+        Ok(StoredConditions {
             version: version(conn)?,
             read_at: now,
             rules: grouping::stored(conn)?,
-            quiets: quiet::stored(conn, now)?,
+            mutes: mute::stored(conn, now)?,
         })
     }
 
     /// Compiles the expressions. This can take seconds of processor time, so call it outside of a transaction.
-    pub fn compile(self) -> Result<Ground> {
+    pub fn compile(self) -> Result<CompiledConditions> {
         let rules: Vec<_> = self
             .rules
             .into_iter()
             .map(grouping::Ready::of)
             .collect::<Result<_>>()?;
-        let quiets: Vec<_> = self
-            .quiets
+        let mutes: Vec<_> = self
+            .mutes
             .into_iter()
-            .map(quiet::Ready::of)
+            .map(mute::Ready::of)
             .collect::<Result<_>>()?;
-        Ok(Ground {
+        Ok(CompiledConditions {
             version: self.version,
             read_at: self.read_at,
             rules,
-            quiets,
+            mutes,
         })
     }
 }
@@ -79,23 +79,23 @@ pub(in crate::alert) fn version(conn: &mut Conn) -> Result<i64> {
 }
 
 /// The alert rules, silences and maintenance windows that decide about alerts.
-pub(in crate::alert) struct Ground {
+pub(in crate::alert) struct CompiledConditions {
     version: i64,
     read_at: Timestamp,
     rules: Vec<grouping::Ready>,
-    quiets: Vec<quiet::Ready>,
+    mutes: Vec<mute::Ready>,
 }
 
 /// What the conditions say about one alert.
 #[derive(Clone, Debug)]
-pub(in crate::alert) struct Hit {
+pub(in crate::alert) struct ConditionMatch {
     /// The fingerprint with which the conditions were matched.
     fingerprint: String,
     /// The index of the first alert rule that matches.
     rule: Option<usize>,
     /// The indexes of the silences and maintenance windows whose conditions match, in order. The list ends with the
     /// first that names no resources, because it covers the alert in any case.
-    quiets: Vec<usize>,
+    mutes: Vec<usize>,
     /// Conditions that did not examine the alert, with the reason.
     notes: Vec<String>,
 }
@@ -107,7 +107,7 @@ pub(in crate::alert) struct RuleDecision<'g> {
     /// The group by that rule. Without a rule, the group that the sender put the alert in.
     pub group: Option<Group>,
     /// The silence that covers the alert, or else the maintenance window.
-    pub quiet: Option<&'g Quiet>,
+    pub mute: Option<&'g Mute>,
     /// What happens with the alert.
     pub policy: Policy,
     /// The severity of an incident that this alert opens.
@@ -121,19 +121,19 @@ pub(in crate::alert) struct RuleDecision<'g> {
 impl RuleDecision<'_> {
     /// Returns whether a silence covers the alert.
     pub fn silenced(&self) -> bool {
-        self.quiet.is_some_and(|quiet| quiet.kind == Kind::Silence)
+        self.mute.is_some_and(|mute| mute.kind == Kind::Silence)
     }
 
     /// Returns whether a maintenance window covers the alert.
     pub fn in_maintenance(&self) -> bool {
-        self.quiet.is_some_and(|quiet| quiet.kind == Kind::Maintenance)
+        self.mute.is_some_and(|mute| mute.kind == Kind::Maintenance)
     }
 }
 
-impl Ground {
+impl CompiledConditions {
     /// Returns the same with these rules instead of the stored ones.
     pub fn with_rules(self, rules: Vec<grouping::Ready>) -> Self {
-        Ground { rules, ..self }
+        CompiledConditions { rules, ..self }
     }
 
     /// Returns the number of changes that had happened when this was read.
@@ -148,15 +148,15 @@ impl Ground {
 
     /// Returns whether there are no conditions, so that to match them takes no time.
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty() && self.quiets.is_empty()
+        self.rules.is_empty() && self.mutes.is_empty()
     }
 
     /// Returns whether what was said about an alert is true for the same alert with this fingerprint. A fingerprint
     /// is replaced inside the transaction if the alert has several keys.
-    pub fn suits(&self, hit: &Hit, alert: &Alert) -> bool {
+    pub fn is_valid_for(&self, hit: &ConditionMatch, alert: &Alert) -> bool {
         let examined = || {
             let rules = self.rules.iter().any(|rule| rule.examines("fingerprint"));
-            rules || self.quiets.iter().any(|quiet| quiet.examines("fingerprint"))
+            rules || self.mutes.iter().any(|mute| mute.examines("fingerprint"))
         };
         hit.fingerprint == alert.fingerprint || !examined()
     }
@@ -165,13 +165,23 @@ impl Ground {
     /// an alert that does not fire, because no condition is asked about it. This can take seconds of processor time,
     /// so call it outside of a transaction. The time for a body is limited: if it is over, no rule, silence or
     /// maintenance window is applied to the alerts that are left, and their notes say so.
-    pub fn examine(&self, integration: &Integration, alerts: &[Alert], now: Timestamp) -> Vec<Option<Hit>> {
+    pub fn examine(
+        &self,
+        integration: &Integration,
+        alerts: &[Alert],
+        now: Timestamp,
+    ) -> Vec<Option<ConditionMatch>> {
         let fires = |alert: &Alert| alert.firing;
         self.examine_if(integration, alerts, now, fires).collect()
     }
 
     /// The same for all alerts, also for those that do not fire.
-    pub fn examine_all(&self, integration: &Integration, alerts: &[Alert], now: Timestamp) -> Vec<Hit> {
+    pub fn examine_all(
+        &self,
+        integration: &Integration,
+        alerts: &[Alert],
+        now: Timestamp,
+    ) -> Vec<ConditionMatch> {
         self.examine_if(integration, alerts, now, |_| true)
             .flatten()
             .collect()
@@ -183,41 +193,41 @@ impl Ground {
         alerts: &[Alert],
         now: Timestamp,
         asked: impl Fn(&Alert) -> bool,
-    ) -> impl Iterator<Item = Option<Hit>> {
+    ) -> impl Iterator<Item = Option<ConditionMatch>> {
         let mut budget = Budget::of_body();
-        let quiets: Vec<(usize, &quiet::Ready)> = self
-            .quiets
+        let mutes: Vec<(usize, &mute::Ready)> = self
+            .mutes
             .iter()
             .enumerate()
-            .filter(|(_, ready)| ready.quiet.in_force(now))
+            .filter(|(_, ready)| ready.mute.in_force(now))
             .collect();
         alerts.iter().map(move |alert| {
             let subject = Subject { integration, alert };
-            asked(alert).then(|| self.examine_one(subject, &quiets, &mut budget))
+            asked(alert).then(|| self.examine_one(subject, &mutes, &mut budget))
         })
     }
 
     fn examine_one(
         &self,
         subject: Subject<'_>,
-        in_force: &[(usize, &quiet::Ready)],
+        in_force: &[(usize, &mute::Ready)],
         budget: &mut Budget,
-    ) -> Hit {
+    ) -> ConditionMatch {
         let mut rule = self.rules.iter().position(|rule| rule.holds(subject, budget));
-        let mut quiets = Vec::new();
+        let mut mutes = Vec::new();
         for (index, ready) in in_force {
             if ready.holds(subject, budget) {
-                quiets.push(*index);
-                if !ready.quiet.names_resources() {
+                mutes.push(*index);
+                if !ready.mute.names_resources() {
                     break;
                 }
             }
         }
-        let mut notes = self.unseen(subject, in_force);
+        let mut notes = self.too_long_values(subject, in_force);
         if budget.take_skipped() {
             // A rule that was not tried could be the one that matters, so a later one must not take its place.
             rule = None;
-            quiets.clear();
+            mutes.clear();
             let limit = Budget::seconds();
             notes.insert(
                 0,
@@ -226,22 +236,22 @@ impl Ground {
                 ),
             );
         }
-        Hit {
+        ConditionMatch {
             fingerprint: subject.alert.fingerprint.clone(),
             rule,
-            quiets,
+            mutes,
             notes,
         }
     }
 
-    /// Decides about one alert. `hit` is what the conditions of this ground said about it.
-    pub fn judge<'g>(
+    /// Decides about one alert. `hit` is what these conditions said about it.
+    pub fn decide<'g>(
         &'g self,
         conn: &mut Conn,
-        memory: &mut Memory,
+        cache: &mut IntakeCache,
         now: Timestamp,
         subject: Subject<'_>,
-        hit: &'g Hit,
+        hit: &'g ConditionMatch,
     ) -> Result<RuleDecision<'g>> {
         let Subject { integration, alert } = subject;
         let rule = hit.rule.and_then(|index| self.rules.get(index));
@@ -249,27 +259,27 @@ impl Ground {
         if let Some(rule) = rule {
             chains.extend(rule.rule.resources.iter().map(|at| vec![at.clone()]));
         }
-        let mut quiet = None;
+        let mut mute = None;
         // The resources of the alert are looked up only if a window needs them.
         let mut affected: Option<Vec<i64>> = None;
-        for index in &hit.quiets {
+        for index in &hit.mutes {
             // It can have ended since the conditions were matched.
-            let Some(one) = self.quiets.get(*index).filter(|one| one.quiet.is_active(now)) else {
+            let Some(one) = self.mutes.get(*index).filter(|one| one.mute.is_active(now)) else {
                 continue;
             };
-            if one.quiet.names_resources() {
+            if one.mute.names_resources() {
                 let hit = match affected.take() {
                     Some(known) => known,
                     None => rules::resolve(conn, &chains)?.hit,
                 };
-                let window = memory.window(conn, &one.quiet)?;
-                let covered = quiet::covers(conn, window, &hit)?;
+                let window = cache.window(conn, &one.mute)?;
+                let covered = mute::covers(conn, window, &hit)?;
                 affected = Some(hit);
                 if !covered {
                     continue;
                 }
             }
-            quiet = Some(&one.quiet);
+            mute = Some(&one.mute);
             break;
         }
         Ok(RuleDecision {
@@ -281,7 +291,7 @@ impl Ground {
                     .filter(|_| integration.open_incident)
                     .map(|name| grouping::of_source(&integration.id, name)),
             },
-            quiet,
+            mute,
             policy: match rule {
                 // The sender says that this is not an outage.
                 _ if alert.informs.is_some() => Policy::Record,
@@ -300,17 +310,17 @@ impl Ground {
     }
 
     /// Describes the conditions that do not examine an alert because a value is too long.
-    fn unseen(&self, subject: Subject<'_>, in_force: &[(usize, &quiet::Ready)]) -> Vec<String> {
+    fn too_long_values(&self, subject: Subject<'_>, in_force: &[(usize, &mute::Ready)]) -> Vec<String> {
         let rules = self.rules.iter().flat_map(|ready| {
             let fields = ready.too_long(subject).into_iter();
             fields.map(move |field| ("alert rule", ready.rule.name.as_str(), field))
         });
-        let quiets = in_force.iter().flat_map(|(_, ready)| {
+        let mutes = in_force.iter().flat_map(|(_, ready)| {
             let fields = ready.too_long(subject).into_iter();
-            fields.map(move |field| (ready.quiet.kind.as_str(), ready.quiet.name.as_str(), field))
+            fields.map(move |field| (ready.mute.kind.as_str(), ready.mute.name.as_str(), field))
         });
         rules
-            .chain(quiets)
+            .chain(mutes)
             .take(MAX_NOTES)
             .map(|(what, name, field)| {
                 let (name, field) = (one_line(name, 100), one_line(field, 100));
