@@ -185,8 +185,8 @@ impl<'b> Work<'b> {
         let mut fingerprints: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         let mut messages: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for body in bodies {
-            let of = fingerprints.entry(body.integration.id.as_str()).or_default();
-            of.extend(body.batch.alerts.iter().map(|alert| alert.fingerprint.as_str()));
+            let known = fingerprints.entry(body.integration.id.as_str()).or_default();
+            known.extend(body.batch.alerts.iter().map(|alert| alert.fingerprint.as_str()));
             let ids = body
                 .batch
                 .alerts
@@ -201,8 +201,8 @@ impl<'b> Work<'b> {
             self.messages.read(tx.conn, integration, &ids)?;
         }
         for (integration, of) in fingerprints {
-            let of: Vec<&str> = of.into_iter().collect();
-            self.cache.read(tx.conn, integration, &of)?;
+            let fingerprints: Vec<&str> = of.into_iter().collect();
+            self.cache.read(tx.conn, integration, &fingerprints)?;
         }
         Ok(())
     }
@@ -238,7 +238,7 @@ impl<'b> Work<'b> {
             };
             self.outcome().recorded.push(recorded);
         }
-        let of = integration.id.as_str();
+        let integration_id = integration.id.as_str();
         // One message can contain several alerts. So check all message IDs before the first alert is
         // processed.
         let messages = batch
@@ -246,9 +246,9 @@ impl<'b> Work<'b> {
             .iter()
             .filter_map(|alert| alert.message_id.as_deref());
         let (taken, fresh): (BTreeSet<&str>, BTreeSet<&str>) =
-            messages.partition(|id| !again && self.messages.was_taken(of, id));
+            messages.partition(|id| !again && self.messages.was_taken(integration_id, id));
         for id in fresh {
-            self.messages.take(of, id);
+            self.messages.take(integration_id, id);
         }
         for (index, alert) in batch.alerts.iter().enumerate() {
             if alert.message_id.as_deref().is_some_and(|id| taken.contains(id)) {
@@ -257,7 +257,7 @@ impl<'b> Work<'b> {
                 self.recorded(alert, RecordedReason::RepeatedMessage, &detail);
                 continue;
             }
-            if let Some(known) = self.cache.alert(tx.conn, of, &alert.fingerprint)?
+            if let Some(known) = self.cache.alert(tx.conn, integration_id, &alert.fingerprint)?
                 && let Some(reason) = unchanged(&known, alert, tx.now)
             {
                 self.keep_unchanged(tx, integration, alert, &known, reason);
@@ -391,7 +391,7 @@ impl<'b> Work<'b> {
 
     /// Saves the requests. For each integration, only the most recent ones are saved.
     fn save_requests(&self, tx: &mut Tx<'_>) -> Result<()> {
-        let mut of: BTreeMap<&str, Vec<(String, &Request)>> = BTreeMap::new();
+        let mut by_integration: BTreeMap<&str, Vec<(String, &Request)>> = BTreeMap::new();
         let mut ids = HashMap::new();
         for outcome in &self.outcomes {
             let batch = outcome.body.batch;
@@ -421,11 +421,12 @@ impl<'b> Work<'b> {
             }
             let id = &outcome.body.integration.id;
             ids.insert(id.as_str(), id);
-            of.entry(id.as_str())
+            by_integration
+                .entry(id.as_str())
                 .or_default()
                 .push((detail, outcome.body.request));
         }
-        for (id, bodies) in of {
+        for (id, bodies) in by_integration {
             if let Some(id) = ids.get(id) {
                 saved_requests::save_all(tx, id, &bodies)?;
             }

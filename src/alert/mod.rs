@@ -160,7 +160,7 @@ fn view(row: AlertRow, kinds: &HashMap<String, mute::Kind>, now: Timestamp) -> R
         notes,
     ) = row;
     let silent = status == Status::Firing.as_str() && now.seconds_since(last_received_at) > NO_WORD;
-    let of = |kind| {
+    let mute_of_kind = |kind| {
         mute.clone()
             .filter(|mute| kinds.get(mute.as_str()) == Some(&kind))
     };
@@ -178,8 +178,8 @@ fn view(row: AlertRow, kinds: &HashMap<String, mute::Kind>, now: Timestamp) -> R
         repeats,
         rule,
         group: group.as_deref().map(serde_json::from_str).transpose()?,
-        silence: of(mute::Kind::Silence),
-        maintenance_window: of(mute::Kind::Maintenance),
+        silence: mute_of_kind(mute::Kind::Silence),
+        maintenance_window: mute_of_kind(mute::Kind::Maintenance),
         link,
         labels: serde_json::from_str(&labels)?,
         received_at,

@@ -138,7 +138,7 @@ pub(super) fn believed_start(alert: &Alert, now: Timestamp) -> Option<Timestamp>
 }
 
 /// Stores the users of an event that was just stored.
-pub(super) fn seen(
+pub(super) fn record_users(
     tx: &mut Tx<'_>,
     alert: &Alert,
     id: &AlertId,
@@ -281,7 +281,7 @@ impl SearchPosition {
 
 /// Searches for unknown users among the people who were added to the directory since the last search.
 pub async fn identify(db: &Db, position: &SearchPosition) -> Result<()> {
-    let Some((newest, found)) = db.read(look).await? else {
+    let Some((newest, found)) = db.read(search).await? else {
         return Ok(());
     };
     let followed = position.note(newest);
@@ -305,7 +305,7 @@ pub async fn identify(db: &Db, position: &SearchPosition) -> Result<()> {
 
 /// Returns the newest unprocessed event of the directory and the users who were found. None if there is no
 /// such event or no unknown user.
-fn look(conn: &mut Conn) -> Result<Option<(i64, Vec<IdentifiedUser>)>> {
+fn search(conn: &mut Conn) -> Result<Option<(i64, Vec<IdentifiedUser>)>> {
     let any: Option<String> = ap::table
         .filter(ap::person_key.is_null())
         .filter(sql::<Bool>("alert_people.mark <> ''"))

@@ -38,7 +38,7 @@ const ROOM: usize = 32 * 1_024;
 /// The number of bodies in one transaction.
 const TOGETHER: usize = 256;
 /// The number of bodies that rules and conditions examine at the same time.
-const LOOKING: usize = 8;
+const MATCHING: usize = 8;
 /// How long a body waits before its sender is asked to retry. Many senders give up after ten seconds.
 const TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -52,7 +52,7 @@ pub enum Answered {
 }
 
 /// A body, and what it holds while it is in this module.
-struct Held {
+struct HeldRequest {
     batch: Batch,
     request: Request,
     /// The permits are released when the body is answered.
@@ -66,7 +66,7 @@ enum Done {
     /// Nothing was stored, because the conditions have to be matched again. `version` is the state of the conditions
     /// that is too old.
     Outdated {
-        held: Box<Held>,
+        held: Box<HeldRequest>,
         version: Option<i64>,
     },
 }
@@ -81,7 +81,7 @@ enum Answer {
 
 struct Waiting {
     integration: Arc<Integration>,
-    held: Held,
+    held: HeldRequest,
     matched: MatchedBatch,
     actor: Actor,
     answer: oneshot::Sender<Result<Done>>,
@@ -92,7 +92,7 @@ pub struct Queue {
     conditions: Arc<ConditionCache>,
     sender: mpsc::Sender<Waiting>,
     room: Arc<Semaphore>,
-    looking: Arc<Semaphore>,
+    matching: Arc<Semaphore>,
     refused: AtomicU64,
     writing: Arc<AtomicUsize>,
 }
@@ -119,7 +119,7 @@ impl Queue {
             conditions,
             sender,
             room: Arc::new(Semaphore::new(ROOM)),
-            looking: Arc::new(Semaphore::new(LOOKING)),
+            matching: Arc::new(Semaphore::new(MATCHING)),
             refused: AtomicU64::new(0),
             writing,
         }
@@ -165,7 +165,7 @@ impl Queue {
             .clone()
             .try_acquire_many_owned(size)
             .map_err(|_| self.overloaded())?;
-        let mut held = Held {
+        let mut held = HeldRequest {
             batch,
             request,
             _room: room,
@@ -174,7 +174,9 @@ impl Queue {
         let mut outdated = None;
         for round in 0.. {
             let last = round >= ROUNDS;
-            let (batch, matched) = self.look(&integration, held.batch, outdated, last, end).await?;
+            let (batch, matched) = self
+                .match_conditions(&integration, held.batch, outdated, last, end)
+                .await?;
             held.batch = batch;
             let (answer, answered) = oneshot::channel();
             self.sender
@@ -203,7 +205,7 @@ impl Queue {
 impl Queue {
     /// Runs the resource rules on a body, and matches the conditions with it, before it waits: outside of the
     /// transaction and for a few bodies at a time. `outdated` is a state of the conditions that is known to be old.
-    async fn look(
+    async fn match_conditions(
         &self,
         integration: &Arc<Integration>,
         mut batch: Batch,
@@ -219,7 +221,7 @@ impl Queue {
             let matched = MatchedBatch::of(conditions, integration, &batch, now, last);
             return Ok((batch, matched));
         }
-        let place = tokio::time::timeout_at(end, self.looking.clone().acquire_owned())
+        let place = tokio::time::timeout_at(end, self.matching.clone().acquire_owned())
             .await
             .map_err(|_| self.overloaded())?
             .map_err(Error::internal)?;

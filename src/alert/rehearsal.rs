@@ -114,7 +114,8 @@ pub struct TriedMute {
 
 word_enum! {
     /// What would happen to an alert.
-    TriedFate, "what happens to an alert" {
+    #[schema(as = TriedFate)]
+    TriedOutcome, "what happens to an alert" {
         /// The alert would open an incident.
         Opens = "opens",
         /// The alert would join an open incident.
@@ -137,7 +138,7 @@ word_enum! {
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Would {
     /// The kind of result.
-    pub happens: TriedFate,
+    pub happens: TriedOutcome,
     /// The incident that the alert would join, reopen, or be counted in.
     pub incident: Option<TriedIncident>,
     /// If another alert of the same body would open the incident: the index of that alert, from 0.
@@ -214,25 +215,25 @@ impl Rehearsal {
             .as_ref()
             .and_then(|known| unchanged(known, &alert, self.now));
         let would = if unchanged.is_some() {
-            self.would(TriedFate::Nothing, None, None)
+            self.would(TriedOutcome::Nothing, None, None)
         } else if alert.firing {
             let placement = placement(conn, &mut self.cache, self.now, &decision, known.as_ref())?;
             let mut at = known.as_ref().and_then(|known| known.incident.clone());
             let would = match placement {
-                Placement::Repeats(incident) => self.would(TriedFate::Repeats, Some(incident), None),
+                Placement::Repeats(incident) => self.would(TriedOutcome::Repeats, Some(incident), None),
                 Placement::Records => {
                     at = None;
                     let again = known.as_ref().is_some_and(KnownAlert::recorded);
                     let happens = if again {
-                        TriedFate::Repeats
+                        TriedOutcome::Repeats
                     } else {
-                        TriedFate::Records
+                        TriedOutcome::Records
                     };
                     self.would(happens, None, None)
                 }
                 Placement::Joins { incident, .. } => {
                     at = Some(incident.id.clone());
-                    self.would(TriedFate::Attaches, Some(incident), None)
+                    self.would(TriedOutcome::Attaches, Some(incident), None)
                 }
                 Placement::Reopens(incident) => {
                     at = Some(incident.id.clone());
@@ -241,7 +242,7 @@ impl Rehearsal {
                         resolved_at: None,
                         ..incident.clone()
                     });
-                    self.would(TriedFate::Reopens, Some(incident), None)
+                    self.would(TriedOutcome::Reopens, Some(incident), None)
                 }
                 Placement::Opens(earlier) => {
                     let id = IncidentId::new(self.now);
@@ -253,16 +254,16 @@ impl Rehearsal {
                         resolved_at: None,
                     });
                     at = Some(id);
-                    self.would(TriedFate::Opens, None, earlier)
+                    self.would(TriedOutcome::Opens, None, earlier)
                 }
             };
             if let (Some(rule), Some(group), Some(at)) = (decision.rule, &decision.group, &at)
-                && matches!(would.happens, TriedFate::Opens | TriedFate::Reopens)
+                && matches!(would.happens, TriedOutcome::Opens | TriedOutcome::Reopens)
             {
                 self.cache.set_group(&group.key, &rule.rule.id, at);
             }
             if let (None, Some(group), Some(at)) = (decision.rule, &decision.group, &at)
-                && matches!(would.happens, TriedFate::Opens | TriedFate::Reopens)
+                && matches!(would.happens, TriedOutcome::Opens | TriedOutcome::Reopens)
             {
                 self.cache.set_source_group(&group.key, at);
             }
@@ -291,10 +292,10 @@ impl Rehearsal {
                     let ended = known.with_event(last);
                     self.cache
                         .set_alert(self.integration.id.as_str(), &alert.fingerprint, ended);
-                    self.would(TriedFate::Resolves, incident, None)
+                    self.would(TriedOutcome::Resolves, incident, None)
                 }
-                Some(_) => self.would(TriedFate::Nothing, None, None),
-                None => self.would(TriedFate::Records, None, None),
+                Some(_) => self.would(TriedOutcome::Nothing, None, None),
+                None => self.would(TriedOutcome::Records, None, None),
             }
         };
         let mute = |wanted: bool| {
@@ -346,7 +347,7 @@ impl Rehearsal {
         })
     }
 
-    fn would(&self, happens: TriedFate, incident: Option<Standing>, earlier: Option<Standing>) -> Would {
+    fn would(&self, happens: TriedOutcome, incident: Option<Standing>, earlier: Option<Standing>) -> Would {
         let shown = |standing: Standing| TriedIncident {
             id: standing.id,
             number: standing.number,

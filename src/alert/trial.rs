@@ -154,7 +154,7 @@ pub struct TriedAmong {
     pub holds: Vec<bool>,
 }
 
-/// Tries an alert rule on a saved request, and stores nothing. The rule replaces the stored rule `of`, or
+/// Tries an alert rule on a saved request, and stores nothing. The rule replaces the stored rule `replaced`, or
 /// comes after all other rules.
 ///
 /// # Errors
@@ -165,7 +165,7 @@ pub fn among(
     id: &IntegrationId,
     body: i64,
     rule: &NewAlertRule,
-    of: Option<&AlertRuleId>,
+    replaced: Option<&AlertRuleId>,
     now: Timestamp,
 ) -> Result<TriedAmong> {
     let integration = takes_alerts(conn, id)?;
@@ -175,13 +175,13 @@ pub fn among(
         .into_iter()
         .map(grouping::Ready::of)
         .collect::<Result<Vec<_>>>()?;
-    let place = rules.iter().position(|held| Some(&held.rule.id) == of);
+    let place = rules.iter().position(|held| Some(&held.rule.id) == replaced);
     let position = match place {
         Some(place) => rules[place].rule.position,
         None => rules.last().map_or(0, |last| last.rule.position) + 1,
     };
     let fresh = AlertRuleId::new(now);
-    let tried = rule.tried(of.cloned().unwrap_or(fresh), position, now);
+    let tried = rule.tried(replaced.cloned().unwrap_or(fresh), position, now);
     let alone = grouping::Ready::of(tried.clone())?;
     let tried = grouping::Ready::of(tried)?;
     match place {

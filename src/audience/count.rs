@@ -49,8 +49,8 @@ pub fn count(conn: &mut Conn, selector: &Selector) -> Result<SelectorCount> {
         accounts = Some(folded.numbers.accounts);
         let keys: Vec<i64> = folded.people().collect();
         let there = super::roles::people(conn, At::Now, &keys)?;
-        let told = |person: &&Person| person.there && folded.place(person.key, 0).is_some();
-        people = Some(there.iter().filter(told).count());
+        let is_notified = |person: &&Person| person.there && folded.place(person.key, 0).is_some();
+        people = Some(there.iter().filter(is_notified).count());
     }
     Ok(SelectorCount {
         selector: selector.to_string(),

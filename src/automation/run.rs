@@ -31,7 +31,7 @@ use crate::incident::{self, Incident, Status, timeline};
 use crate::notice::{self, Sending, unattended};
 
 /// The name of the subscriber to the audit trail.
-pub(super) const FOLLOWER: &str = "automation";
+pub(super) const SUBSCRIBER: &str = "automation";
 /// The audit events that begin a run.
 pub(super) const BEGINS: [Action; 2] = [Action::IncidentOpened, Action::IncidentReopened];
 /// The number of attempts for an incident that fails.
@@ -199,8 +199,8 @@ enum Work {
 }
 
 /// Returns whether there may be work. It takes no lock.
-pub(super) fn any(conn: &mut Conn, now: Timestamp) -> Result<bool> {
-    Ok(due(conn, now)?.is_some() || follow::any(conn, FOLLOWER, &BEGINS)?)
+pub(super) fn has_work(conn: &mut Conn, now: Timestamp) -> Result<bool> {
+    Ok(due(conn, now)?.is_some() || follow::any(conn, SUBSCRIBER, &BEGINS)?)
 }
 
 fn due(conn: &mut Conn, now: Timestamp) -> Result<Option<AutomationRunRow>> {
@@ -215,7 +215,7 @@ fn due(conn: &mut Conn, now: Timestamp) -> Result<Option<AutomationRunRow>> {
 }
 
 fn next(tx: &mut Tx<'_>) -> Result<Option<Work>> {
-    let at = follow::hold(tx.conn, FOLLOWER)?;
+    let at = follow::hold(tx.conn, SUBSCRIBER)?;
     // New incidents come first, so that they do not wait for postponed ones.
     if let Some(opened) = follow::behind(tx.conn, at, &BEGINS, 1)?.pop() {
         return Ok(Some(Work::Opened(opened)));
@@ -243,7 +243,7 @@ pub(super) fn step(tx: &mut Tx<'_>, sending: &Sending) -> Result<Step> {
         None => return Ok(Step::Idle),
         Some(Work::Due(row)) => row,
         Some(Work::Opened(opened)) => {
-            follow::advance(tx.conn, FOLLOWER, opened.seq)?;
+            follow::advance(tx.conn, SUBSCRIBER, opened.seq)?;
             let Some((row, policy)) = chosen(tx, &opened)? else {
                 return Ok(Step::Done);
             };
@@ -474,7 +474,7 @@ pub(super) fn set_aside(tx: &mut Tx<'_>) -> Result<()> {
     let row = match next(tx)? {
         None => return Ok(()),
         Some(Work::Opened(opened)) => {
-            follow::advance(tx.conn, FOLLOWER, opened.seq)?;
+            follow::advance(tx.conn, SUBSCRIBER, opened.seq)?;
             let Some((row, _)) = chosen(tx, &opened)? else {
                 return Ok(());
             };

@@ -28,7 +28,7 @@ impl Policies {
         if !woken {
             // A read does not wait for writers, and usually nothing is due.
             let now = self.db.clock().now();
-            if !self.db.read(move |conn| run::any(conn, now)).await? {
+            if !self.db.read(move |conn| run::has_work(conn, now)).await? {
                 return Ok(Step::Idle);
             }
         }

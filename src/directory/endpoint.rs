@@ -289,7 +289,7 @@ pub fn list(conn: &mut Conn, account: &str, after: Option<&str>, limit: i64) -> 
 }
 
 /// Returns whether any endpoint exists. If none does, the endpoints of an audience need not be searched.
-pub fn any(conn: &mut Conn) -> Result<bool> {
+pub fn any_exists(conn: &mut Conn) -> Result<bool> {
     let first: Option<EndpointId> = e::table
         .filter(e::gone_at.is_null())
         .select(e::id)
@@ -348,7 +348,7 @@ pub fn secrets(conn: &mut Conn, ids: &[impl AsRef<str>]) -> Result<HashMap<Strin
 /// # Errors
 /// `NotFound` if the endpoint does not exist or is already deleted.
 pub fn delete(tx: &mut Tx<'_>, id: &EndpointId) -> Result<()> {
-    let endpoint = there(tx.conn, id)?;
+    let endpoint = existing(tx.conn, id)?;
     diesel::update(e::table.find(id.as_str()))
         .set((
             e::gone_at.eq(Some(tx.now)),
@@ -366,7 +366,7 @@ pub fn delete(tx: &mut Tx<'_>, id: &EndpointId) -> Result<()> {
     Ok(())
 }
 
-fn there(conn: &mut Conn, id: &EndpointId) -> Result<Endpoint> {
+fn existing(conn: &mut Conn, id: &EndpointId) -> Result<Endpoint> {
     get(conn, id).and_then(|endpoint| match endpoint.gone_at {
         None => Ok(endpoint),
         Some(_) => Err(Error::NotFound(format!("endpoint {id}"))),
@@ -378,7 +378,7 @@ fn there(conn: &mut Conn, id: &EndpointId) -> Result<Endpoint> {
 /// # Errors
 /// `NotFound` if the endpoint does not exist or is deleted.
 pub fn enable(tx: &mut Tx<'_>, id: &EndpointId) -> Result<Endpoint> {
-    let before = there(tx.conn, id)?;
+    let before = existing(tx.conn, id)?;
     if before.enabled {
         return Ok(before);
     }
@@ -428,7 +428,7 @@ pub fn disable(tx: &mut Tx<'_>, id: &str, reason: &str) -> Result<()> {
 /// # Errors
 /// `NotFound` if the endpoint does not exist or is deleted.
 pub fn for_test(conn: &mut Conn, id: &EndpointId) -> Result<(Endpoint, String)> {
-    let endpoint = there(conn, id)?;
+    let endpoint = existing(conn, id)?;
     let secret: Option<String> = e::table.find(id.as_str()).select(e::secret).first(conn)?;
     Ok((endpoint, secret.unwrap_or_default()))
 }

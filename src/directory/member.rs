@@ -252,7 +252,7 @@ pub fn delete_collaborator(tx: &mut Tx<'_>, at: &ResourceRef, person: &str) -> R
 
 /// A role of a person on an account or a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held<T> {
+pub struct HeldRole<T> {
     /// The ID of the account, or the resource.
     pub on: T,
     /// The name of the account or the resource.
@@ -263,7 +263,7 @@ pub struct Held<T> {
 
 /// Returns the accounts that a person is a member of, ordered by ID. Ended roles and archived accounts are
 /// left out.
-pub fn accounts_of(conn: &mut Conn, person: &str, limit: i64) -> Result<Vec<Held<String>>> {
+pub fn accounts_of(conn: &mut Conn, person: &str, limit: i64) -> Result<Vec<HeldRole<String>>> {
     let rows: Vec<(String, String, String)> = m::table
         .inner_join(p::table)
         .inner_join(a::table)
@@ -276,7 +276,7 @@ pub fn accounts_of(conn: &mut Conn, person: &str, limit: i64) -> Result<Vec<Held
         .load(conn)?;
     Ok(rows
         .into_iter()
-        .map(|(on, name, role)| Held {
+        .map(|(on, name, role)| HeldRole {
             on,
             name: Some(name),
             role,
@@ -286,7 +286,7 @@ pub fn accounts_of(conn: &mut Conn, person: &str, limit: i64) -> Result<Vec<Held
 
 /// Returns the resources that a person is a collaborator on, ordered by type and ID. Ended roles and archived
 /// resources are left out.
-pub fn resources_of(conn: &mut Conn, person: &str, limit: i64) -> Result<Vec<Held<ResourceRef>>> {
+pub fn resources_of(conn: &mut Conn, person: &str, limit: i64) -> Result<Vec<HeldRole<ResourceRef>>> {
     let rows: Vec<(String, String, Option<String>, String)> = k::table
         .inner_join(p::table)
         .inner_join(r::table)
@@ -301,7 +301,7 @@ pub fn resources_of(conn: &mut Conn, person: &str, limit: i64) -> Result<Vec<Hel
         .map(|(type_, id, name, role)| {
             let on =
                 resource::reference(&type_, &id).ok_or_else(|| Error::internal("a stored id is invalid"))?;
-            Ok(Held { on, name, role })
+            Ok(HeldRole { on, name, role })
         })
         .collect()
 }

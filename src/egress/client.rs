@@ -9,7 +9,7 @@
 //! - It never reads an answer without a limit.
 //! - It never uses a proxy from the environment.
 
-mod look;
+mod probe;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use url::{Host, Url};
 
-pub use look::{Look, Looked};
+pub use probe::{ProbeRequest, ProbeResult};
 
 use super::{Policy, Unresolved, check_url, resolve};
 use crate::base::error::{Error, Result};
@@ -90,7 +90,7 @@ pub struct Answer {
 
 impl Answer {
     /// Returns the status code and the beginning of the body in one line, to be stored.
-    pub fn said(&self) -> String {
+    pub fn summary(&self) -> String {
         one_line(&format!("{} {}", self.status, self.text), 500)
     }
 }

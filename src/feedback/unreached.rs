@@ -119,7 +119,7 @@ struct UnreachedPerson {
 ///
 /// # Errors
 /// `NotFound` if the incident does not exist.
-pub fn of(
+pub fn list(
     conn: &mut Conn,
     incident: &IncidentId,
     after: Option<&str>,
@@ -130,9 +130,9 @@ pub fn of(
     let mut found: BTreeMap<String, UnreachedPerson> = BTreeMap::new();
     lost(conn, missed, &mut found)?;
     complained(conn, incident, &mut found)?;
-    let told = notice::told_people(conn, incident)?;
+    let notified = notice::told_people(conn, incident)?;
     for one in &audience.unreachable {
-        if !told.contains(&one.person.id) {
+        if !notified.contains(&one.person.id) {
             found
                 .entry(one.person.id.clone())
                 .or_insert_with(|| UnreachedPerson {
@@ -193,7 +193,7 @@ pub fn of(
         let mut others: Vec<OtherMember> = Vec::new();
         for account in accounts {
             if !members.contains_key(&account) {
-                let loaded = members_of(conn, &account, &told, &unreached)?;
+                let loaded = members_of(conn, &account, &notified, &unreached)?;
                 members.insert(account.clone(), loaded);
             }
             let of_account = members.get(&account).map(Vec::as_slice).unwrap_or_default();

@@ -67,7 +67,7 @@ async fn take(
     let known = if app.refusals.suspects(req, now) {
         // Many requests with wrong tokens must not delay writers, so the token is checked with a read first.
         let token = token.clone();
-        app.db.read(move |conn| silence::known(conn, &token)).await
+        app.db.read(move |conn| silence::exists(conn, &token)).await
     } else {
         Ok(())
     };

@@ -46,7 +46,7 @@ pub fn client(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> IpAddr {
     if !trusted.contain(peer) {
         return peer;
     }
-    let of = |name: &str, parse: fn(&str) -> Vec<Option<IpAddr>>| {
+    let address = |name: &str, parse: fn(&str) -> Vec<Option<IpAddr>>| {
         let lines: Option<Vec<&str>> = headers.get_all(name).map(|value| value.to_str().ok()).collect();
         match lines {
             // A header that is not text is ignored.
@@ -55,7 +55,7 @@ pub fn client(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> IpAddr {
             Some(lines) => Some(walk(peer, &parse(&lines.join(",")), trusted)),
         }
     };
-    match (of("x-forwarded-for", x_forwarded_for), of("forwarded", forwarded)) {
+    match (address("x-forwarded-for", x_forwarded_for), address("forwarded", forwarded)) {
         (None, None) => peer,
         (Some(one), None) | (None, Some(one)) => one,
         (Some(one), Some(other)) if one == other => one,
@@ -222,11 +222,11 @@ mod tests {
 
     #[test]
     fn an_ipv6_subscriber_is_one_source() {
-        let of = |text: &str| Source::from(text.parse::<IpAddr>().unwrap());
-        assert_eq!(of("2a00:1:2:3::1"), of("2a00:1:2:3:ffff::2"));
-        assert_ne!(of("2a00:1:2:3::1"), of("2a00:1:2:4::1"));
-        assert_ne!(of("198.51.100.1"), of("198.51.100.2"));
-        assert_eq!(of("::ffff:198.51.100.1"), of("198.51.100.1"));
-        assert_eq!(of("2a00:1:2:3::1").to_string(), "2a00:1:2:3::/64");
+        let address = |text: &str| Source::from(text.parse::<IpAddr>().unwrap());
+        assert_eq!(address("2a00:1:2:3::1"), address("2a00:1:2:3:ffff::2"));
+        assert_ne!(address("2a00:1:2:3::1"), address("2a00:1:2:4::1"));
+        assert_ne!(address("198.51.100.1"), address("198.51.100.2"));
+        assert_eq!(address("::ffff:198.51.100.1"), address("198.51.100.1"));
+        assert_eq!(address("2a00:1:2:3::1").to_string(), "2a00:1:2:3::/64");
     }
 }

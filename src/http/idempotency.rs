@@ -195,7 +195,7 @@ async fn carry_out(
         .await
         .map_err(|_| Problem::Domain(Error::internal("an answer could not be read")))?;
     // A secret that is shown only once is not stored.
-    let kept = if secrets.is_empty() {
+    let stored = if secrets.is_empty() {
         body.clone()
     } else {
         shown_once::without(&body, &secrets).into()
@@ -207,7 +207,7 @@ async fn carry_out(
                 // carried out keeps its mark.
                 return store::release(conn, &id);
             }
-            store::complete(conn, &id, status.as_u16(), content_type.as_deref(), &kept)
+            store::complete(conn, &id, status.as_u16(), content_type.as_deref(), &stored)
         })
         .await
         .map_err(Problem::from)?;

@@ -103,11 +103,11 @@ impl Count {
     fn join(&mut self, other: &Count) {
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
-        let told: u64 = other.tried.values().sum();
+        let named: u64 = other.tried.values().sum();
         for (what, times) in &other.tried {
             self.add(what, *times);
         }
-        self.unwritten += other.unwritten.saturating_sub(told);
+        self.unwritten += other.unwritten.saturating_sub(named);
     }
 }
 

@@ -164,37 +164,37 @@ fn times(
 
 /// Computes the times of one episode from the entries within it.
 fn episode(number: i64, start: Timestamp, end: Option<Timestamp>, entries: &[&Entry]) -> EpisodeMetrics {
-    let of = |kind: Kind, automatic: bool| {
+    let of_kind = |kind: Kind, automatic: bool| {
         entries
             .iter()
             .filter(move |e| e.kind == kind && e.automatic == automatic)
     };
-    let resolved_at = of(Kind::Resolved, false)
+    let resolved_at = of_kind(Kind::Resolved, false)
         .map(|e| e.at)
         .max()
         .or(end)
         .map(|at| at.max(start));
     // If work continued after the status was monitoring, the incident was not mitigated then. Entries are
     // compared by ID, because their times can be changed.
-    let work = of(Kind::Investigating, true)
-        .chain(of(Kind::Identified, true))
+    let work = of_kind(Kind::Investigating, true)
+        .chain(of_kind(Kind::Identified, true))
         .map(|e| e.id)
         .max();
-    let watched = of(Kind::Monitoring, true)
+    let watched = of_kind(Kind::Monitoring, true)
         .filter(|e| work.is_none_or(|work| e.id > work))
         .map(|e| e.at)
         .min();
-    let mitigated_at = of(Kind::Mitigated, false)
+    let mitigated_at = of_kind(Kind::Mitigated, false)
         .map(|e| e.at)
         .min()
         .or(watched)
         .or(resolved_at)
         .map(|at| resolved_at.map_or(at, |end| at.min(end)).max(start));
-    let notified = of(Kind::Notified, false).map(|e| e.at).min();
+    let notified = of_kind(Kind::Notified, false).map(|e| e.at).min();
     EpisodeMetrics {
         episode: number,
         started_at: start,
-        notified_at: notified.or(of(Kind::Notified, true).map(|e| e.at).min()),
+        notified_at: notified.or(of_kind(Kind::Notified, true).map(|e| e.at).min()),
         mitigated_at,
         resolved_at,
         impact: mitigated_at.map(|end| seconds(start, end)),

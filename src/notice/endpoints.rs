@@ -39,7 +39,7 @@ pub(super) fn planned(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<EndpointRecipient>> {
     // Most installations have no endpoints.
-    if !endpoint::any(conn)? {
+    if !endpoint::any_exists(conn)? {
         return Ok(Vec::new());
     }
     let phase = row.phase()?;
@@ -53,7 +53,7 @@ pub(super) fn planned(
 
 /// Returns the number of endpoints that a sent notice is for and that no notice of its phase has reached.
 pub(super) fn missing(conn: &mut Conn, row: &Row) -> Result<usize> {
-    if !endpoint::any(conn)? {
+    if !endpoint::any_exists(conn)? {
         return Ok(0);
     }
     let phase = row.phase()?;

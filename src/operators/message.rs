@@ -330,23 +330,23 @@ impl Facts {
                 )
             }
             OperatorEvent::Sent => {
-                let told = self.told.unwrap_or(EmailCounts {
+                let counts = self.told.unwrap_or(EmailCounts {
                     sent: 0,
                     failed: 0,
                     bounced: 0,
                     suppressed: 0,
                 });
                 let others: String = [
-                    (told.failed, "failed"),
-                    (told.bounced, "bounced"),
-                    (told.suppressed, "opted out"),
+                    (counts.failed, "failed"),
+                    (counts.bounced, "bounced"),
+                    (counts.suppressed, "opted out"),
                 ]
                 .into_iter()
                 .filter(|(count, _)| *count > 0)
                 .map(|(count, what)| format!(", {count} {what}"))
                 .collect();
                 (
-                    format!("#{number}: {phase} sent to {}{others}", told.sent),
+                    format!("#{number}: {phase} sent to {}{others}", counts.sent),
                     vec![about],
                 )
             }

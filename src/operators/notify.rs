@@ -29,7 +29,7 @@ use crate::notice::template::Phase;
 use crate::notice::{self, Notice, State};
 
 /// The name of the subscriber to the audit trail.
-const FOLLOWER: &str = "operators";
+const SUBSCRIBER: &str = "operators";
 /// The audit events that it handles.
 const FOLLOWS: [Action; 5] = [
     Action::IncidentOpened,
@@ -45,8 +45,8 @@ const BATCH: i64 = 100;
 const GATHER: Duration = Duration::from_secs(60);
 
 /// Returns whether there are new events on the audit trail. It takes no lock.
-pub(super) async fn any(db: &Db) -> Result<bool> {
-    db.read(|conn| follow::any(conn, FOLLOWER, &FOLLOWS)).await
+pub(super) async fn has_new_events(db: &Db) -> Result<bool> {
+    db.read(|conn| follow::any(conn, SUBSCRIBER, &FOLLOWS)).await
 }
 
 /// What was read about notices before anything is written.
@@ -67,7 +67,7 @@ struct NoticeFacts {
 pub(super) async fn follow_trail(db: &Db) -> Result<bool> {
     let known = db
         .read(|conn| {
-            let at = follow::cursor(conn, FOLLOWER)?;
+            let at = follow::cursor(conn, SUBSCRIBER)?;
             let events = follow::behind(conn, at, &FOLLOWS, BATCH)?;
             let Some(last) = events.last() else {
                 return Ok(None);
@@ -78,14 +78,14 @@ pub(super) async fn follow_trail(db: &Db) -> Result<bool> {
         .await?;
     let Some(known) = known else { return Ok(false) };
     db.write(&Actor::system(ACTOR), move |tx| {
-        let at = follow::hold(tx.conn, FOLLOWER)?;
+        let at = follow::hold(tx.conn, SUBSCRIBER)?;
         // Another process may have handled the events in the meantime.
         let events = follow::behind(tx.conn, at, &FOLLOWS, BATCH)?;
         let operators = contact::list(tx.conn)?;
         for event in events.iter().filter(|event| event.seq <= known.until) {
             tell(tx, &operators, event, &known)?;
         }
-        follow::advance(tx.conn, FOLLOWER, known.until.max(at))
+        follow::advance(tx.conn, SUBSCRIBER, known.until.max(at))
     })
     .await?;
     Ok(true)
@@ -125,7 +125,7 @@ fn find_out(conn: &mut Conn, events: &[Followed], until: i64) -> Result<NoticeFa
         };
         let notice = notice::get(conn, &notice)?;
         if wanted && notice.state == State::Sent && !known.unreached.contains_key(&notice.incident) {
-            let (counts, _) = unreached::of(conn, &notice.incident, None, 0)?;
+            let (counts, _) = unreached::list(conn, &notice.incident, None, 0)?;
             known.unreached.insert(notice.incident.clone(), counts.people);
         }
         known.notices.insert(notice.id.clone(), notice);
@@ -241,7 +241,7 @@ pub(super) async fn look_at_the_time(db: &Db, every: Duration) -> Result<()> {
             if operators.is_empty() {
                 return Ok(Vec::new());
             }
-            untold(conn, &operators, every, now)
+            not_notified_yet(conn, &operators, every, now)
         })
         .await?;
     if missing.is_empty() {
@@ -249,7 +249,7 @@ pub(super) async fn look_at_the_time(db: &Db, every: Duration) -> Result<()> {
     }
     db.write(&Actor::system(ACTOR), move |tx| {
         // Two processes that found the same incidents wait for each other here, and a key is used only once.
-        follow::hold(tx.conn, FOLLOWER)?;
+        follow::hold(tx.conn, SUBSCRIBER)?;
         for (operator, key, facts) in &missing {
             outbox::put(tx, operator, key, facts, tx.now)?;
         }
@@ -259,7 +259,7 @@ pub(super) async fn look_at_the_time(db: &Db, every: Duration) -> Result<()> {
 }
 
 /// Returns which operators were not notified yet of which overdue update.
-fn untold(
+fn not_notified_yet(
     conn: &mut Conn,
     operators: &[Operator],
     every: Duration,
@@ -267,7 +267,7 @@ fn untold(
 ) -> Result<Vec<(Operator, String, Facts)>> {
     let found = overdue::all(conn, every, now)?;
     let incidents: Vec<&str> = found.iter().map(|one| one.incident.as_str()).collect();
-    let told: HashSet<_> = outbox::keys(conn, &incidents, OperatorEvent::Overdue)?
+    let notified: HashSet<_> = outbox::keys(conn, &incidents, OperatorEvent::Overdue)?
         .into_iter()
         .collect();
     let mut missing = Vec::new();
@@ -277,7 +277,7 @@ fn untold(
             .iter()
             .filter(|operator| {
                 let mut ways = operator.ways().into_iter();
-                ways.any(|way| !told.contains(&(operator.id.clone(), way.to_owned(), key.clone())))
+                ways.any(|way| !notified.contains(&(operator.id.clone(), way.to_owned(), key.clone())))
             })
             .collect();
         if fresh.is_empty() {

@@ -16,7 +16,7 @@ use crate::db::Db;
 use crate::directory::source;
 
 /// The name of the subscriber to the audit trail.
-const FOLLOWER: &str = "operators.syncs";
+const SUBSCRIBER: &str = "operators.syncs";
 /// The audit events that it handles.
 const FOLLOWS: [Action; 2] = [Action::SyncFailed, Action::SyncStopped];
 /// The number of events in one step.
@@ -27,11 +27,11 @@ const BATCH: i64 = 100;
 /// # Errors
 /// `Internal` or `Unavailable` if the database fails. Nothing is stored then.
 pub(super) async fn follow_trail(db: &Db) -> Result<bool> {
-    if !db.read(|conn| follow::any(conn, FOLLOWER, &FOLLOWS)).await? {
+    if !db.read(|conn| follow::any(conn, SUBSCRIBER, &FOLLOWS)).await? {
         return Ok(false);
     }
     db.write(&Actor::system(ACTOR), |tx| {
-        let at = follow::hold(tx.conn, FOLLOWER)?;
+        let at = follow::hold(tx.conn, SUBSCRIBER)?;
         let events = follow::behind(tx.conn, at, &FOLLOWS, BATCH)?;
         // Another process may have handled the events in the meantime.
         let Some(until) = events.last().map(|event| event.seq) else {
@@ -60,7 +60,7 @@ pub(super) async fn follow_trail(db: &Db) -> Result<bool> {
                 outbox::put_about(tx, operator, &key, &about, tx.now)?;
             }
         }
-        follow::advance(tx.conn, FOLLOWER, until)
+        follow::advance(tx.conn, SUBSCRIBER, until)
     })
     .await?;
     Ok(true)

@@ -162,7 +162,7 @@ pub(super) async fn deliver(
 /// Returns the outcome for an answer. A request that is rejected as wrong or redirected is not tried again,
 /// because it would get the same answer.
 fn outcome(answer: &Answer, now: Timestamp) -> Outcome {
-    let said = answer.said();
+    let said = answer.summary();
     match answer.status {
         status if status.is_success() => Outcome::Sent(said),
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {

@@ -136,7 +136,7 @@ impl Messages {
 }
 
 async fn of_incidents(db: &Db) -> Result<bool> {
-    Ok(notify::any(db).await? && notify::follow_trail(db).await?)
+    Ok(notify::has_new_events(db).await? && notify::follow_trail(db).await?)
 }
 
 async fn claim(db: &Db, channel: &'static str, most: i64) -> Result<Vec<Claimed>> {
@@ -190,7 +190,7 @@ async fn give_back(db: &Db, claimed: Claimed) {
     }
 }
 
-fn gone() -> Outcome {
+fn no_such_contact() -> Outcome {
     Outcome::Failed("the operator was deleted, disabled or changed before the message was sent".to_owned())
 }
 
@@ -223,7 +223,7 @@ impl Service for Mails {
                 self.post.write(&one.id, &one.about, to, &rendered, now)
             });
             let outcome = match written {
-                None => Some(gone()),
+                None => Some(no_such_contact()),
                 Some(Err(error)) => Some(Outcome::Failed(error.to_string())),
                 Some(Ok(mail)) => {
                     let attempt = async {
@@ -280,7 +280,7 @@ impl Service for Calls {
                 .as_ref()
                 .and_then(|operator| operator.webhook.clone());
             let outcome = match hook {
-                None => Some(gone()),
+                None => Some(no_such_contact()),
                 Some(hook) => {
                     let rendered = one.about.render(public_url);
                     let now = db.clock().now();

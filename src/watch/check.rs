@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use super::given::{CheckMethod, NewCheck};
-use super::given::{check, stored, told};
+use super::given::{check, stored, without_secrets};
 use super::{Alarm, Kind, patched, release};
 use crate::audit::{Action, Event, Tx};
 use crate::base::enums::word_enum;
@@ -152,7 +152,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewCheck, policy: Policy) -> Result<Check> 
             c::updated_at.eq(tx.now),
         ))
         .execute(tx.conn)?;
-    tx.record(Event::new(Action::CheckCreated, "check", id.as_str()).after(told(new)?));
+    tx.record(Event::new(Action::CheckCreated, "check", id.as_str()).after(without_secrets(new)?));
     get(tx.conn, &id)
 }
 
@@ -191,7 +191,7 @@ pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Chec
 /// # Errors
 /// `NotFound` if the check does not exist or is deleted. `Invalid` with one error for each wrong field.
 pub fn change(tx: &mut Tx<'_>, id: &CheckId, patch: &Value, policy: Policy) -> Result<Check> {
-    let row = there(tx.conn, id)?;
+    let row = existing(tx.conn, id)?;
     let before = row.given()?;
     let after: NewCheck = patched(&before, patch)?;
     check(tx.conn, &after, policy)?;
@@ -220,8 +220,8 @@ pub fn change(tx: &mut Tx<'_>, id: &CheckId, patch: &Value, policy: Policy) -> R
         .execute(tx.conn)?;
     tx.record(
         Event::new(Action::CheckChanged, "check", id.as_str())
-            .before(told(&before)?)
-            .after(told(&after)?),
+            .before(without_secrets(&before)?)
+            .after(without_secrets(&after)?),
     );
     if after.paused {
         let why = format!(
@@ -234,7 +234,7 @@ pub fn change(tx: &mut Tx<'_>, id: &CheckId, patch: &Value, policy: Policy) -> R
     get(tx.conn, id)
 }
 
-fn there(conn: &mut Conn, id: &CheckId) -> Result<CheckRow> {
+fn existing(conn: &mut Conn, id: &CheckId) -> Result<CheckRow> {
     let row = row(conn, id)?;
     match row.gone_at {
         None => Ok(row),
@@ -247,7 +247,7 @@ fn there(conn: &mut Conn, id: &CheckId) -> Result<CheckRow> {
 /// # Errors
 /// `NotFound` if the check does not exist or is already deleted.
 pub fn delete(tx: &mut Tx<'_>, id: &CheckId) -> Result<()> {
-    let row = there(tx.conn, id)?;
+    let row = existing(tx.conn, id)?;
     diesel::update(c::table.find(id.as_str()))
         .set((
             c::gone_at.eq(Some(tx.now)),

@@ -194,11 +194,11 @@ pub(super) fn check(conn: &mut Conn, new: &NewCheck, policy: Policy) -> Result<(
 
 /// Returns what an audit event contains of a check: everything except the values of its headers and the query
 /// of its URL, which can contain a key.
-pub(super) fn told(new: &NewCheck) -> Result<Value> {
-    let mut told = serde_json::to_value(new)?;
-    told["headers"] = json!(new.headers.keys().collect::<Vec<_>>());
-    told["url"] = json!(without_query(&new.url));
-    Ok(told)
+pub(super) fn without_secrets(new: &NewCheck) -> Result<Value> {
+    let mut without_secrets = serde_json::to_value(new)?;
+    without_secrets["headers"] = json!(new.headers.keys().collect::<Vec<_>>());
+    without_secrets["url"] = json!(without_query(&new.url));
+    Ok(without_secrets)
 }
 
 /// Returns the settings without the values of the headers, and the headers separately.

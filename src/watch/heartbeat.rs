@@ -208,7 +208,7 @@ fn row(conn: &mut Conn, id: &HeartbeatId) -> Result<HeartbeatRow> {
         .ok_or_else(|| Error::NotFound(format!("heartbeat {id}")))
 }
 
-fn there(conn: &mut Conn, id: &HeartbeatId) -> Result<HeartbeatRow> {
+fn existing(conn: &mut Conn, id: &HeartbeatId) -> Result<HeartbeatRow> {
     let row = row(conn, id)?;
     match row.gone_at {
         None => Ok(row),
@@ -243,7 +243,7 @@ pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Hear
 /// # Errors
 /// `NotFound` if the heartbeat does not exist or is deleted. `Invalid` with one error for each wrong field.
 pub fn change(tx: &mut Tx<'_>, id: &HeartbeatId, patch: &Value) -> Result<Heartbeat> {
-    let before = there(tx.conn, id)?.given()?;
+    let before = existing(tx.conn, id)?.given()?;
     let after: NewHeartbeat = patched(&before, patch)?;
     check(tx.conn, &after)?;
     diesel::update(h::table.find(id.as_str()))
@@ -277,7 +277,7 @@ pub(super) fn patience(given: &NewHeartbeat) -> Duration {
 /// # Errors
 /// `NotFound` if the heartbeat does not exist or is already deleted.
 pub fn delete(tx: &mut Tx<'_>, id: &HeartbeatId) -> Result<()> {
-    let row = there(tx.conn, id)?;
+    let row = existing(tx.conn, id)?;
     diesel::update(h::table.find(id.as_str()))
         .set((
             h::gone_at.eq(Some(tx.now)),

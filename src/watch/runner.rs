@@ -22,7 +22,7 @@ use crate::base::id::CheckId;
 use crate::base::time::Timestamp;
 use crate::db::schema::checks as c;
 use crate::db::{Conn, Db};
-use crate::egress::client::{Client, Look};
+use crate::egress::client::{Client, ProbeRequest};
 use crate::work::{Next, Service, Stop};
 
 /// The number of requests that run at the same time.
@@ -94,7 +94,7 @@ async fn listen(conditions: &ConditionCache, away: bool) -> Result<()> {
         db.transaction(move |conn| silence::grant(conn, now)).await?;
         return Ok(());
     }
-    silence::look(conditions).await
+    silence::check_deadlines(conditions).await
 }
 
 /// A check whose request is due.
@@ -149,7 +149,7 @@ fn due(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Vec<CheckRow>> {
 async fn ask(conditions: Arc<ConditionCache>, client: Arc<Client>, due: Due) {
     let Due { id, version, given } = due;
     let at = conditions.db().clock().now();
-    let look = Look {
+    let request = ProbeRequest {
         method: match given.method {
             CheckMethod::Get => Method::GET,
             CheckMethod::Head => Method::HEAD,
@@ -160,7 +160,7 @@ async fn ask(conditions: Arc<ConditionCache>, client: Arc<Client>, due: Due) {
         most: MAX_READ,
         redirects: if given.follow_redirects { REDIRECTS } else { 0 },
     };
-    let seen = client.look(&look).await;
+    let seen = client.probe(&request).await;
     let problems = given::expected(&given).problems(&seen, at);
     let seen = seen.ok();
     let result = CheckResult {

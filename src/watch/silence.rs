@@ -33,7 +33,7 @@ fn record_state(tx: &mut Tx<'_>, row: &HeartbeatRow, after: HeartbeatState, inci
 ///
 /// # Errors
 /// `NotFound` if no heartbeat has this token, or if it is deleted.
-pub fn known(conn: &mut Conn, token: &str) -> Result<()> {
+pub fn exists(conn: &mut Conn, token: &str) -> Result<()> {
     by_hash(conn, &hash_secret(token)).map(drop)
 }
 
@@ -133,7 +133,7 @@ pub fn grant(conn: &mut Conn, now: Timestamp) -> Result<usize> {
 
 /// Finds heartbeats whose beat is missing, and sends the alerts again of those that are still silent or
 /// failed.
-pub(super) async fn look(conditions: &ConditionCache) -> Result<()> {
+pub(super) async fn check_deadlines(conditions: &ConditionCache) -> Result<()> {
     let db = conditions.db();
     let now = db.clock().now();
     let found = db
@@ -153,15 +153,15 @@ pub(super) async fn look(conditions: &ConditionCache) -> Result<()> {
     for row in found {
         let by = Actor::system("heartbeats");
         intake::write(conditions, &by, move |tx, prepared| match row.state()? {
-            HeartbeatState::Up => falls_silent(tx, prepared, &row),
-            _ => is_silent_still(tx, prepared, &row),
+            HeartbeatState::Up => record_silent(tx, prepared, &row),
+            _ => repeat_alert(tx, prepared, &row),
         })
         .await?;
     }
     Ok(())
 }
 
-fn silence(tx: &mut Tx<'_>, prepared: &Prepared, row: &HeartbeatRow) -> Result<Option<IncidentId>> {
+fn send_alert(tx: &mut Tx<'_>, prepared: &Prepared, row: &HeartbeatRow) -> Result<Option<IncidentId>> {
     let given = row.given()?;
     let last = row.last_beat_at.unwrap_or(tx.now);
     let missed = last.plus(Duration::from_secs(row.every_seconds.unsigned_abs()));
@@ -173,7 +173,7 @@ fn silence(tx: &mut Tx<'_>, prepared: &Prepared, row: &HeartbeatRow) -> Result<O
     super::tell(tx, prepared, &alarm(row, &given, true, title, text, missed))
 }
 
-fn falls_silent(tx: &mut Tx<'_>, prepared: &Prepared, row: &HeartbeatRow) -> Result<()> {
+fn record_silent(tx: &mut Tx<'_>, prepared: &Prepared, row: &HeartbeatRow) -> Result<()> {
     // Change nothing if a beat arrived in the meantime, or if another process was first.
     let mine = diesel::update(
         h::table
@@ -192,12 +192,12 @@ fn falls_silent(tx: &mut Tx<'_>, prepared: &Prepared, row: &HeartbeatRow) -> Res
     if mine == 0 {
         return Ok(());
     }
-    let incident = silence(tx, prepared, row)?;
+    let incident = send_alert(tx, prepared, row)?;
     record_state(tx, row, HeartbeatState::Silent, incident.as_ref());
     Ok(())
 }
 
-fn is_silent_still(tx: &mut Tx<'_>, prepared: &Prepared, row: &HeartbeatRow) -> Result<()> {
+fn repeat_alert(tx: &mut Tx<'_>, prepared: &Prepared, row: &HeartbeatRow) -> Result<()> {
     let mine = diesel::update(
         h::table
             .find(row.id.as_str())
@@ -208,7 +208,7 @@ fn is_silent_still(tx: &mut Tx<'_>, prepared: &Prepared, row: &HeartbeatRow) -> 
     .set(h::told_at.eq(Some(tx.now)))
     .execute(tx.conn)?;
     if mine == 1 && row.state()? == HeartbeatState::Silent {
-        silence(tx, prepared, row)?;
+        send_alert(tx, prepared, row)?;
     } else if mine == 1 {
         let given = row.given()?;
         let (title, text) = (

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::base::text::one_line;
 use crate::base::time::Timestamp;
-use crate::egress::client::{Looked, Unanswered};
+use crate::egress::client::{ProbeResult, Unanswered};
 
 /// One HTTP status or a range of them, for example `200` or `"200-299"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +107,7 @@ pub struct Expected {
 impl Expected {
     /// Returns what was not as expected in an answer that was received at `now`. Empty if everything was as
     /// expected.
-    pub fn problems(&self, seen: &Result<Looked, Unanswered>, now: Timestamp) -> Vec<String> {
+    pub fn problems(&self, seen: &Result<ProbeResult, Unanswered>, now: Timestamp) -> Vec<String> {
         let seen = match seen {
             Ok(seen) => seen,
             Err(Unanswered::Refused(reason) | Unanswered::Away(reason)) => {
@@ -160,8 +160,8 @@ mod tests {
     use super::*;
     use hyper::StatusCode;
 
-    fn seen(status: u16, body: &str) -> Result<Looked, Unanswered> {
-        Ok(Looked {
+    fn seen(status: u16, body: &str) -> Result<ProbeResult, Unanswered> {
+        Ok(ProbeResult {
             status: StatusCode::from_u16(status).unwrap(),
             body: body.as_bytes().to_vec(),
             took: Duration::from_millis(100),
@@ -169,7 +169,7 @@ mod tests {
         })
     }
 
-    fn problems(expected: &Expected, seen: &Result<Looked, Unanswered>) -> usize {
+    fn problems(expected: &Expected, seen: &Result<ProbeResult, Unanswered>) -> usize {
         let now = Timestamp::parse("2024-03-10T00:00:00Z").unwrap();
         expected.problems(seen, now).len()
     }

@@ -108,7 +108,7 @@ pub fn list(conn: &mut Conn, after: Option<i64>, limit: i64) -> Result<Vec<Alert
         .collect()
 }
 
-fn there(tx: &mut Tx<'_>, id: &AlertRuleId) -> Result<AlertRule> {
+fn existing(tx: &mut Tx<'_>, id: &AlertRuleId) -> Result<AlertRule> {
     let rule = get(tx.conn, id)?;
     if rule.gone_at.is_some() {
         return Err(Error::NotFound(format!("rule {id}")));
@@ -122,7 +122,7 @@ fn there(tx: &mut Tx<'_>, id: &AlertRuleId) -> Result<AlertRule> {
 /// `NotFound` if the rule does not exist or is deleted. `Invalid` with one error for each wrong field.
 pub fn replace(tx: &mut Tx<'_>, id: &AlertRuleId, new: &NewAlertRule) -> Result<AlertRule> {
     dialect::lock_intake(tx.conn)?;
-    let before = there(tx, id)?;
+    let before = existing(tx, id)?;
     check(tx.conn, new)?;
     let after = AlertRule {
         created_at: before.created_at,
@@ -155,7 +155,7 @@ pub fn replace(tx: &mut Tx<'_>, id: &AlertRuleId, new: &NewAlertRule) -> Result<
 /// `NotFound` if the rule does not exist or is already deleted.
 pub fn delete(tx: &mut Tx<'_>, id: &AlertRuleId) -> Result<()> {
     dialect::lock_intake(tx.conn)?;
-    let before = there(tx, id)?;
+    let before = existing(tx, id)?;
     diesel::update(r::table.find(id.as_str()))
         .set((r::gone_at.eq(Some(tx.now)), r::updated_at.eq(tx.now)))
         .execute(tx.conn)?;

@@ -42,8 +42,8 @@ impl Ready {
 
     /// Returns whether the rule matches an alert, as far as the time is enough.
     pub fn holds(&self, subject: Subject<'_>, budget: &mut Budget) -> bool {
-        let of = self.rule.integration.as_ref();
-        of.is_none_or(|id| *id == subject.integration.id) && self.matchers.hold(subject, budget)
+        let only = self.rule.integration.as_ref();
+        only.is_none_or(|id| *id == subject.integration.id) && self.matchers.hold(subject, budget)
     }
 
     /// Returns whether a condition of the rule is about this field.
@@ -53,8 +53,8 @@ impl Ready {
 
     /// Returns the fields with a value that is too long for its regular expression.
     pub fn too_long(&self, subject: Subject<'_>) -> Vec<&str> {
-        let of = self.rule.integration.as_ref();
-        if of.is_some_and(|id| *id != subject.integration.id) {
+        let only = self.rule.integration.as_ref();
+        if only.is_some_and(|id| *id != subject.integration.id) {
             return Vec::new();
         }
         self.matchers.too_long(subject)

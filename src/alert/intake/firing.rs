@@ -101,10 +101,12 @@ impl<'b> Work<'b> {
     }
 
     fn attach(&mut self, incident: &IncidentId) {
-        let of = self.outcome();
-        if !of.opened.contains(incident) && !of.reopened.contains(incident) && !of.attached.contains(incident)
+        let outcome = self.outcome();
+        if !outcome.opened.contains(incident)
+            && !outcome.reopened.contains(incident)
+            && !outcome.attached.contains(incident)
         {
-            of.attached.push(incident.clone());
+            outcome.attached.push(incident.clone());
         }
     }
 

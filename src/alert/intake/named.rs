@@ -143,7 +143,7 @@ fn see(tx: &mut Tx<'_>, named: &[Named<'_>], outcomes: &[Outcome<'_>]) -> Result
         if let Some(outcome) = outcomes.get(one.outcome) {
             tx.actor = outcome.body.actor.clone();
         }
-        people::seen(tx, one.alert, &one.id, one.incident.as_ref())?;
+        people::record_users(tx, one.alert, &one.id, one.incident.as_ref())?;
     }
     Ok(())
 }

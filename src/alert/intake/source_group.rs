@@ -145,13 +145,13 @@ impl Work<'_> {
             let wanted = one_line(&of_group(&names, alerts), 300);
             let mut title = shown;
             if alerts >= 2 && wanted != title {
-                let told: Option<NoticeId> = n::table
+                let notice: Option<NoticeId> = n::table
                     .filter(n::incident_id.eq(incident.as_str()))
                     .select(n::id)
                     .first(tx.conn)
                     .optional()?;
                 // A title that is another one is not of this group.
-                let own = told.is_none() && incident::get(tx.conn, &incident)?.title == title;
+                let own = notice.is_none() && incident::get(tx.conn, &incident)?.title == title;
                 tx.actor = grown.actor;
                 if own && incident::rename(tx, &incident, &wanted)? {
                     title = wanted;

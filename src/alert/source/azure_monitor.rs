@@ -170,7 +170,7 @@ fn common(doc: &Doc<'_>, essentials: &Doc<'_>) -> Result<Alert, Refusal> {
     }
     let fired = essentials.time("firedDateTime", times::rfc3339);
     let resolved = essentials.time("resolvedDateTime", times::rfc3339);
-    let told = context.as_ref().and_then(|context| {
+    let from_context = context.as_ref().and_then(|context| {
         context.first(&[
             "properties/title",
             "properties/communication",
@@ -189,7 +189,7 @@ fn common(doc: &Doc<'_>, essentials: &Doc<'_>) -> Result<Alert, Refusal> {
         fingerprint,
         firing,
         severity: lower(essentials.text("severity")),
-        text: join([essentials.text("description"), told]),
+        text: join([essentials.text("description"), from_context]),
         started_at: fired,
         // A `Fired` message that reports the end of a problem was fired when the problem ended.
         ended_at: if firing {

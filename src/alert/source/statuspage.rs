@@ -108,13 +108,13 @@ fn incident(doc: &Doc<'_>, incident: &Doc<'_>) -> Result<Batch, Refusal> {
 
 fn component(doc: &Doc<'_>) -> Result<Batch, Refusal> {
     let empty = Value::Null;
-    let of = |name: &str| {
+    let part = |name: &str| {
         doc.get(name).unwrap_or(Doc {
             at: format!("/{name}"),
             value: &empty,
         })
     };
-    let (component, update) = (of("component"), of("component_update"));
+    let (component, update) = (part("component"), part("component_update"));
     let id = component
         .text("id")
         .or_else(|| update.text("component_id"))

@@ -137,7 +137,7 @@ fn answers_for_itself(conn: &mut Conn) -> Result<(), String> {
     let word = format!("{:032x}", u128::from_be_bytes(bytes));
     let answer: Option<String> = conn
         .query_first(format!("SELECT '{word}'"))
-        .map_err(|error| said(&error))?;
+        .map_err(|error| error_text(&error))?;
     match answer.as_deref() == Some(&*word) {
         true => Ok(()),
         false => Err("the server sent unencrypted data after it agreed to TLS".to_owned()),
@@ -148,7 +148,7 @@ pub(super) fn check(url: &str) -> Result<(), String> {
     Target::parse(url).map(drop)
 }
 
-fn said(error: &mysql::Error) -> String {
+fn error_text(error: &mysql::Error) -> String {
     match error {
         mysql::Error::MySqlError(error) => format!("{} ({})", error.message, error.code),
         mysql::Error::CodecError(_) => {
@@ -186,7 +186,7 @@ impl Reader {
             .max_allowed_packet(Some(MAX_PACKET))
             .local_infile_handler(None);
         let opts = Opts::from(opts);
-        let mut conn = Conn::new(opts.clone()).map_err(|error| said(&error))?;
+        let mut conn = Conn::new(opts.clone()).map_err(|error| error_text(&error))?;
         let id = conn.connection_id();
         halt.on_stop(move || cancel(&opts, id));
         if target.tls {
@@ -201,7 +201,7 @@ impl Reader {
                 "SET SESSION max_execution_time = {}",
                 patience.as_millis()
             ))
-            .map_err(|error| said(&error))?;
+            .map_err(|error| error_text(&error))?;
         }
         for statement in [
             "SET SESSION time_zone = '+00:00'",
@@ -212,7 +212,7 @@ impl Reader {
             "SET SESSION TRANSACTION READ ONLY",
             "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
         ] {
-            conn.query_drop(statement).map_err(|error| said(&error))?;
+            conn.query_drop(statement).map_err(|error| error_text(&error))?;
         }
         if is_candors(&mut conn)? {
             return Err(own::REFUSED.to_owned());
@@ -238,7 +238,7 @@ fn is_candors(conn: &mut Conn) -> Result<bool, String> {
              GROUP BY table_schema HAVING COUNT(*) = {}",
             own::MARKS.len()
         ))
-        .map_err(|error| said(&error))?;
+        .map_err(|error| error_text(&error))?;
     Ok(found.is_some())
 }
 
@@ -249,7 +249,7 @@ fn may_read_files(conn: &mut Conn) -> Result<bool, String> {
             "SELECT COUNT(*) FROM information_schema.user_privileges \
              WHERE privilege_type = 'FILE' AND grantee = CONCAT('''', REPLACE(CURRENT_USER(), '@', '''@'''), '''')",
         )
-        .map_err(|error| said(&error))?;
+        .map_err(|error| error_text(&error))?;
     Ok(found.unwrap_or_default() > 0)
 }
 
@@ -335,7 +335,7 @@ impl super::reader::Reader for Reader {
         let counted: Option<(u64, u64)> = self
             .conn
             .exec_first(count_statement(query, key, '`'), ())
-            .map_err(|error| said(&error))?;
+            .map_err(|error| error_text(&error))?;
         let (rows, keyed) = counted.ok_or("a count has no answer")?;
         Ok(Counted { rows, keyed })
     }
@@ -358,11 +358,11 @@ impl super::reader::Reader for Reader {
         let rows = self
             .conn
             .exec_iter(statement, params)
-            .map_err(|error| said(&error))?;
+            .map_err(|error| error_text(&error))?;
         let mut page = Collector::new(limit);
         // Only one row is in memory at a time. The library skips the rows that the page does not take.
         for row in rows {
-            let row = row.map_err(|error| said(&error))?;
+            let row = row.map_err(|error| error_text(&error))?;
             let columns = row.columns();
             let mut values = Row::new();
             let mut bytes = 0;

@@ -151,7 +151,7 @@ fn cancel(target: &Url, process: i32) {
     }
 }
 
-fn said(error: &diesel::result::Error) -> String {
+fn error_text(error: &diesel::result::Error) -> String {
     match error {
         diesel::result::Error::DatabaseError(_, info) => match info.hint() {
             Some(hint) => format!("{} ({hint})", info.message()),
@@ -173,8 +173,8 @@ impl Reader {
              BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             patience.as_millis()
         ))
-        .map_err(|error| said(&error))?;
-        let rights = rights(&mut conn).map_err(|error| said(&error))?;
+        .map_err(|error| error_text(&error))?;
+        let rights = rights(&mut conn).map_err(|error| error_text(&error))?;
         halt.on_stop(move || cancel(&target, rights.process));
         if rights.candors {
             return Err(own::REFUSED.to_owned());
@@ -216,7 +216,7 @@ impl Reader {
                 .batch_execute(&format!(
                     "SET LOCAL ROLE {READS_ALL}; SET LOCAL row_security = off"
                 ))
-                .map_err(|error| said(&error))?;
+                .map_err(|error| error_text(&error))?;
         }
         Ok(())
     }
@@ -237,7 +237,7 @@ impl Reader {
             ))
             .get_result(&mut self.conn)
             .optional()
-            .map_err(|error| said(&error))?;
+            .map_err(|error| error_text(&error))?;
             let types: Row = line
                 .and_then(|line| line.line)
                 .and_then(|line| serde_json::from_str(&line).ok())
@@ -261,7 +261,7 @@ impl super::reader::Reader for Reader {
         self.step_down()?;
         let count: Count = diesel::sql_query(count_statement(query, key, '"'))
             .get_result(&mut self.conn)
-            .map_err(|error| said(&error))?;
+            .map_err(|error| error_text(&error))?;
         Ok(Counted {
             rows: count.n.unsigned_abs(),
             keyed: count.keyed.unsigned_abs(),
@@ -295,9 +295,12 @@ impl super::reader::Reader for Reader {
         // Only one row is in memory at a time. The library skips the rows that the page does not take.
         let lines = diesel::sql_query(statement)
             .load_iter::<Line, PgRowByRowLoadingMode>(&mut self.conn)
-            .map_err(|error| said(&error))?;
+            .map_err(|error| error_text(&error))?;
         for line in lines {
-            let line = line.map_err(|error| said(&error))?.line.ok_or_else(too_large)?;
+            let line = line
+                .map_err(|error| error_text(&error))?
+                .line
+                .ok_or_else(too_large)?;
             let row: Row = serde_json::from_str(&line)
                 .map_err(|error| format!("a row cannot be read as JSON: {error}"))?;
             if !page.take(row, line.len()) {

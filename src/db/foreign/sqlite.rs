@@ -83,7 +83,7 @@ pub(super) fn check(url: &str) -> Result<(), String> {
     path(url).map(drop)
 }
 
-fn said(error: &rusqlite::Error) -> String {
+fn error_text(error: &rusqlite::Error) -> String {
     match error {
         _ if error.sqlite_error_code() == Some(ErrorCode::TooBig) => {
             format!(
@@ -122,12 +122,12 @@ impl Reader {
         is_plain(Path::new(path))?;
         // Only one thread uses the connection, so SQLite needs no mutex.
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let conn = Connection::open_with_flags(path, flags).map_err(|error| said(&error))?;
+        let conn = Connection::open_with_flags(path, flags).map_err(|error| error_text(&error))?;
         conn.execute_batch(
             "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA busy_timeout = 10000; BEGIN;",
         )
-        .map_err(|error| said(&error))?;
-        if is_candors(&conn).map_err(|error| said(&error))? {
+        .map_err(|error| error_text(&error))?;
+        if is_candors(&conn).map_err(|error| error_text(&error))? {
             return Err(own::REFUSED.to_owned());
         }
         for (limit, most) in [
@@ -135,16 +135,17 @@ impl Reader {
             (Limit::SQLITE_LIMIT_COLUMN, MAX_COLUMNS),
             (Limit::SQLITE_LIMIT_ATTACHED, 0),
         ] {
-            conn.set_limit(limit, most).map_err(|error| said(&error))?;
+            conn.set_limit(limit, most).map_err(|error| error_text(&error))?;
         }
-        conn.authorizer(Some(allowed)).map_err(|error| said(&error))?;
+        conn.authorizer(Some(allowed))
+            .map_err(|error| error_text(&error))?;
         let until = Arc::new(Mutex::new(Instant::now() + patience));
         let limit = until.clone();
         let halt = halt.clone();
         let too_long =
             move || halt.is_set() || Instant::now() > *limit.lock().unwrap_or_else(PoisonError::into_inner);
         conn.progress_handler(STEPS, Some(too_long))
-            .map_err(|error| said(&error))?;
+            .map_err(|error| error_text(&error))?;
         Ok(Reader {
             conn,
             patience,
@@ -160,7 +161,7 @@ impl Reader {
             Failed::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
                 format!("the statement took longer than {} s", self.patience.as_secs_f64())
             }
-            Failed::Sqlite(error) => said(&error),
+            Failed::Sqlite(error) => error_text(&error),
         })
     }
 }

@@ -318,7 +318,7 @@ fn labels_known(
     conn: &mut Conn,
     name: &Spot<String>,
     test: &Test,
-    of: &str,
+    kind: &str,
     errors: &mut Vec<FieldError>,
     find: impl Fn(&mut Conn, &mut Statement, &Test),
 ) -> Result<()> {
@@ -329,7 +329,7 @@ fn labels_known(
         any(conn, statement)
     };
     if !found(conn, &Test::Exists)? {
-        let detail = format!("no {of} has a label '{}'", name.value);
+        let detail = format!("no {kind} has a label '{}'", name.value);
         errors.push(name.place.error(detail).code(Code::UnknownLabel));
         return Ok(());
     }
@@ -341,7 +341,10 @@ fn labels_known(
     for value in values {
         if !found(conn, &Test::Is(value.clone()))? {
             let shown: String = value.value.chars().take(80).collect();
-            let detail = format!("no {of} has the label '{}' with the value '{shown}'", name.value);
+            let detail = format!(
+                "no {kind} has the label '{}' with the value '{shown}'",
+                name.value
+            );
             errors.push(value.place.error(detail));
         }
     }

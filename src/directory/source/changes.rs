@@ -61,7 +61,7 @@ pub struct Changes {
 
 impl Changes {
     /// Returns the changes of a kind.
-    pub fn of(&mut self, kind: LineKind) -> &mut KindChanges {
+    pub fn kind_mut(&mut self, kind: LineKind) -> &mut KindChanges {
         match kind {
             LineKind::Account => &mut self.accounts,
             LineKind::Person => &mut self.people,

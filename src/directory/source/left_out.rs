@@ -142,7 +142,7 @@ pub(super) fn count(conn: &mut Conn, run: &RunId, kinds: &[LineKind], changes: &
             .filter(ds::left_out.is_not_null())
             .count()
             .get_result(conn)?;
-        changes.of(*kind).left_out = rows.unsigned_abs() + more_without_key(conn, run, *kind)?;
+        changes.kind_mut(*kind).left_out = rows.unsigned_abs() + more_without_key(conn, run, *kind)?;
     }
     changes.left_out.clear();
     for counted in [true, false] {

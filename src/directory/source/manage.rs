@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
-use super::stored::{Queries, Source, SourceKind, SourceRow, by_name, there};
+use super::stored::{Queries, Source, SourceKind, SourceRow, by_name, existing};
 use super::{callout, cron, run};
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::Check;
@@ -193,7 +193,7 @@ impl Checked<'_> {
             _ => {}
         }
         for kind in kinds {
-            let query = queries.of(kind).unwrap_or_default();
+            let query = queries.query(kind).unwrap_or_default();
             let at = format!("/queries/{}", kind.plural());
             if query.trim().is_empty() {
                 self.error(
@@ -367,7 +367,7 @@ pub fn change(
     settings: Settings<'_>,
 ) -> Result<Source> {
     dialect::lock(tx.conn, Lock::Source, id.as_str())?;
-    let before = there(tx.conn, id)?;
+    let before = existing(tx.conn, id)?;
     let mut row = before.clone();
     let mut checked = Checked {
         kind: row.kind()?,
@@ -436,7 +436,7 @@ pub fn change(
 /// `NotFound` if the source does not exist or is already deleted. `Conflict` while a run is being stored.
 pub fn delete(tx: &mut Tx<'_>, id: &SourceId) -> Result<()> {
     dialect::lock(tx.conn, Lock::Source, id.as_str())?;
-    let row = there(tx.conn, id)?;
+    let row = existing(tx.conn, id)?;
     let cancelled = run::end_of_deleted(tx.conn, id, tx.now)?;
     if run::active(tx.conn, id)?.is_some() {
         return Err(Error::Conflict(

@@ -6,13 +6,13 @@
 //!
 //! A password or a secret is never shown, logged or audited. A source never archives a row of another source.
 
+mod absent;
 mod applying;
 pub mod callout;
 pub mod cancel;
 pub mod changes;
 pub mod cron;
 mod current;
-mod gone;
 mod key;
 mod left_out;
 pub mod manage;
@@ -41,7 +41,7 @@ use crate::db::Conn;
 use crate::db::dialect::{self, Lock};
 use crate::db::schema::directory_sources as s;
 pub use manage::{CreatedSource, NewSource, SourceChange};
-use stored::there;
+use stored::existing;
 pub use stored::{Queries, Source, SourceKind, get, list, named};
 
 /// The setting that limits how long a run may read its source.
@@ -59,7 +59,7 @@ pub fn queue_due(tx: &mut Tx<'_>) -> Result<bool> {
     for id in &due {
         dialect::lock(tx.conn, Lock::Source, id.as_str())?;
         // Another process may have queued the run already.
-        let Ok(row) = there(tx.conn, id) else { continue };
+        let Ok(row) = existing(tx.conn, id) else { continue };
         if row.next_run_at.is_none_or(|at| at > tx.now) {
             continue;
         }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::applying;
 pub use super::changes::{Changes, Example, KindChanges, RunError};
-use super::stored::there;
+use super::stored::existing;
 use crate::audit::{Action, Event, Tx};
 use crate::base::code::Code;
 use crate::base::error::{Error, Result};
@@ -261,7 +261,7 @@ pub(super) fn supersede(conn: &mut Conn, source: &SourceId, now: Timestamp) -> R
 /// `NotFound` if the source does not exist. `Conflict` if the source is already being read, or is a service.
 pub fn request(tx: &mut Tx<'_>, source: &SourceId, cause: Cause) -> Result<Run> {
     dialect::lock(tx.conn, Lock::Source, source.as_str())?;
-    let row = there(tx.conn, source)?;
+    let row = existing(tx.conn, source)?;
     if row.kind()?.engine().is_none() {
         return Err(Error::Conflict(
             "a source of the kind http has no sync, because Candor asks it about single IDs".to_owned(),
@@ -301,7 +301,7 @@ pub fn request(tx: &mut Tx<'_>, source: &SourceId, cause: Cause) -> Result<Run> 
 /// `NotFound` if the run does not exist. `Conflict` if it does not wait for a confirmation.
 pub fn confirm(tx: &mut Tx<'_>, source: &SourceId, id: &RunId) -> Result<Run> {
     dialect::lock(tx.conn, Lock::Source, source.as_str())?;
-    there(tx.conn, source)?;
+    existing(tx.conn, source)?;
     let before = get(tx.conn, source, id)?;
     if before.state != State::NeedsConfirmation {
         return Err(Error::Conflict(format!(
@@ -453,7 +453,7 @@ pub(super) fn begin_trial(
     lease: Lease,
     by: &str,
 ) -> Result<Claimed> {
-    let source = there(conn, source)?;
+    let source = existing(conn, source)?;
     if source.kind()?.engine().is_none() {
         return Err(Error::Conflict(
             "a test of a source of the kind http needs references to ask about".to_owned(),

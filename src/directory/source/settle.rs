@@ -20,7 +20,7 @@ use super::cancel::Cancel;
 use super::references::About;
 use super::run::{Changes, Claimed, RunError, State};
 use super::stop::Stop;
-use super::stored::there;
+use super::stored::existing;
 use super::{gone, left_out, stage};
 use crate::audit::{Action, Actor, Event, Tx};
 use crate::base::error::{Error, FieldError, Result};
@@ -181,10 +181,10 @@ async fn compare(db: &Db, claimed: &Claimed, cancel: &Cancel) -> std::result::Re
     Ok(db
         .read(move |conn| {
             left_out::count(conn, &this.run, &kinds, &mut changes)?;
-            changes.brought_before = gone::brought(conn, &this.source.id)?;
+            changes.brought_before = absent::brought(conn, &this.source.id)?;
             for kind in kinds {
-                changes.of(kind).gone = gone::count(conn, &this.source.id, &this.run, kind)?;
-                let keys = gone::some(conn, &this.source.id, &this.run, kind, 20)?;
+                changes.kind_mut(kind).gone = absent::count(conn, &this.source.id, &this.run, kind)?;
+                let keys = absent::some(conn, &this.source.id, &this.run, kind, 20)?;
                 stage::examples(&mut changes, kind, "gone", keys.iter().map(String::as_str));
             }
             Ok(changes)
@@ -214,8 +214,8 @@ async fn too_much(
         .read(move |conn| {
             let mut changes = changes;
             for kind in kinds {
-                let before = gone::brought_of(conn, &this.source.id, kind)?;
-                let gone = changes.of(kind).gone;
+                let before = absent::brought_of(conn, &this.source.id, kind)?;
+                let gone = changes.kind_mut(kind).gone;
                 if before < COUNTED {
                     continue;
                 }
@@ -324,7 +324,7 @@ fn store(tx: &mut Tx<'_>, claimed: &Claimed, done: &AtomicU64) -> Result<()> {
     let run = &claimed.run;
     // The lock prevents that somebody deletes or changes the source in the meantime.
     dialect::lock(tx.conn, dialect::Lock::Source, claimed.source.id.as_str())?;
-    there(tx.conn, &claimed.source.id)?;
+    existing(tx.conn, &claimed.source.id)?;
     let mut import = Import::begin_as_a_whole(tx)?;
     let deepest = stage::deepest(tx.conn, run)?;
     for kind in claimed.source.queries()?.kinds() {
@@ -354,7 +354,7 @@ fn apply_all(tx: &mut Tx<'_>, claimed: &Claimed, changes: &Changes, done: &Atomi
     store(tx, claimed, done)?;
     dialect::own_staged(tx.conn, run.as_str(), claimed.source.id.as_str())?;
     for kind in claimed.source.queries()?.kinds() {
-        gone::mark(tx.conn, &claimed.source.id, run, kind, tx.now)?;
+        absent::mark(tx.conn, &claimed.source.id, run, kind, tx.now)?;
     }
     diesel::update(s::table.find(claimed.source.id.as_str()))
         // The data is from the time when the reading began.

@@ -240,11 +240,11 @@ pub(super) fn compare(
         match there.get(key) {
             None => added.push(key.as_str()),
             Some(old) if *old != line.to_json() => changed.push(key.as_str()),
-            Some(_) => changes.of(kind).unchanged += 1,
+            Some(_) => changes.kind_mut(kind).unchanged += 1,
         }
     }
-    changes.of(kind).added += added.len() as u64;
-    changes.of(kind).changed += changed.len() as u64;
+    changes.kind_mut(kind).added += added.len() as u64;
+    changes.kind_mut(kind).changed += changed.len() as u64;
     for (word, keys) in [("added", added), ("changed", changed)] {
         if keys.is_empty() {
             continue;

@@ -102,7 +102,7 @@ pub fn how_long(seconds: i64) -> String {
 }
 
 /// Returns the status of a source.
-pub fn of(conn: &mut Conn, source: Source, now: Timestamp) -> Result<SourceStatus> {
+pub fn read(conn: &mut Conn, source: Source, now: Timestamp) -> Result<SourceStatus> {
     let (age_seconds, stale) = age(&source, now);
     Ok(SourceStatus {
         last_run: run::latest(conn, &source.id)?,
@@ -117,7 +117,7 @@ pub fn of(conn: &mut Conn, source: Source, now: Timestamp) -> Result<SourceStatu
 pub fn directory(conn: &mut Conn, now: Timestamp) -> Result<DirectoryStatus> {
     let sources = super::stored::list(conn, None, super::manage::MAX)?
         .into_iter()
-        .map(|source| of(conn, source, now))
+        .map(|source| read(conn, source, now))
         .collect::<Result<Vec<_>>>()?;
     Ok(DirectoryStatus {
         stale: sources.iter().any(|source| source.stale),

@@ -85,7 +85,7 @@ pub struct Queries {
 
 impl Queries {
     /// Returns the query of a kind.
-    pub fn of(&self, kind: LineKind) -> Option<&str> {
+    pub fn query(&self, kind: LineKind) -> Option<&str> {
         match kind {
             LineKind::Account => self.accounts.as_deref(),
             LineKind::Person => self.people.as_deref(),
@@ -99,7 +99,7 @@ impl Queries {
     pub fn kinds(&self) -> Vec<LineKind> {
         LineKind::ALL
             .into_iter()
-            .filter(|kind| self.of(*kind).is_some())
+            .filter(|kind| self.query(*kind).is_some())
             .collect()
     }
 }
@@ -187,7 +187,7 @@ impl SourceRow {
     }
 }
 
-pub(super) fn there(conn: &mut Conn, id: &SourceId) -> Result<SourceRow> {
+pub(super) fn existing(conn: &mut Conn, id: &SourceId) -> Result<SourceRow> {
     s::table
         .find(id.as_str())
         .filter(s::gone_at.is_null())

@@ -18,7 +18,7 @@ use super::run::{Changes, Claimed, RunError, State};
 use super::settle::{Settled, settle};
 use super::stage;
 use super::stop::{Stop, wrong};
-use super::stored::there;
+use super::stored::existing;
 use crate::audit::{Action, Actor, Event};
 use crate::base::error::{Error, Result};
 use crate::db::Db;
@@ -123,7 +123,7 @@ pub(super) async fn rehearse(db: &Db, claimed: &Claimed, cancel: &Cancel, limit:
         }
         Err(Stop::Ended | Stop::Fault(Error::Conflict(_))) => {
             let id = claimed.source.id.clone();
-            db.read(move |conn| there(conn, &id)).await?;
+            db.read(move |conn| existing(conn, &id)).await?;
             return Err(Error::Unavailable(
                 "the test of the source was ended by another process; please try again".to_owned(),
             ));
@@ -176,7 +176,7 @@ async fn read(
         queries: queries
             .kinds()
             .into_iter()
-            .filter_map(|kind| Some((kind, queries.of(kind)?.to_owned())))
+            .filter_map(|kind| Some((kind, queries.query(kind)?.to_owned())))
             .collect(),
         trial: claimed.trial,
         patience: TIMEOUT.min(limit.most),

@@ -82,7 +82,7 @@ pub struct TriedError {
 }
 
 /// Records that somebody tried the source, because the rows can contain personal data.
-pub fn looked(tx: &mut Tx<'_>, id: &SourceId, ok: bool) {
+pub fn record(tx: &mut Tx<'_>, id: &SourceId, ok: bool) {
     let after = serde_json::json!({"ok": ok});
     tx.record(Event::new(Action::SourceTested, "source", id.as_str()).after(after));
 }

@@ -21,7 +21,7 @@ use crate::db::Conn;
 use crate::directory::account::{self, Account};
 use crate::directory::endpoint::{self, Endpoint};
 use crate::directory::line::LineKind;
-use crate::directory::member::{self, Held, Membership};
+use crate::directory::member::{self, HeldRole, Membership};
 use crate::directory::person::{self, Person};
 use crate::directory::resource::{self, Filter, Resource};
 use crate::directory::source::run::{RunError, State};
@@ -385,9 +385,8 @@ async fn show_person(app: web::Data<App>, by: SignedIn, id: web::Path<String>) -
             ))
         })
         .await?;
-    let account = |held: &Held<String>| json!({"id": held.on, "path": account_path(&held.on), "name": held.name, "role": held.role});
-    let resource =
-        |held: &Held<ResourceRef>| json!({"at": reference(&held.on), "name": held.name, "role": held.role});
+    let account = |held: &HeldRole<String>| json!({"id": held.on, "path": account_path(&held.on), "name": held.name, "role": held.role});
+    let resource = |held: &HeldRole<ResourceRef>| json!({"at": reference(&held.on), "name": held.name, "role": held.role});
     app.pages.answer(
         "admin/person",
         &json!({

@@ -106,7 +106,7 @@ impl Standing {
         let base = format!("/admin/incidents/{}", incident.number);
         let people = audience::section(&audience, &reached, chosen, after, &base, outbox);
         let since = why::since(conn, id, incident.started_at, &audience)?;
-        let (counts, unreached) = unreached::of(conn, id, None, ROWS.0)?;
+        let (counts, unreached) = unreached::list(conn, id, None, ROWS.0)?;
         Ok(Standing {
             people: people.shown,
             not_told: people.not_told,

@@ -312,7 +312,7 @@ async fn get_unreached(
     let after: Option<String> = cursor(at.as_deref())?;
     let (counts, rows) = app
         .db
-        .read(move |conn| unreached::of(conn, &id, after.as_deref(), limit.probe()))
+        .read(move |conn| unreached::list(conn, &id, after.as_deref(), limit.probe()))
         .await?;
     let Page { items, next_cursor } = page(rows, limit, |one| one.person.id.clone());
     Ok(HttpResponse::Ok().json(UnreachedPage {

@@ -89,7 +89,7 @@ async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpRespo
         .db
         .read(move |conn| {
             let source = source::get(conn, &id)?;
-            status::of(conn, source, now)
+            status::read(conn, source, now)
         })
         .await?;
     Ok(HttpResponse::Ok().json(found))
@@ -160,7 +160,7 @@ async fn tried(
     let ok = trial.ok;
     app.db
         .write(&by, move |tx| {
-            trial::looked(tx, &id, ok);
+            trial::record(tx, &id, ok);
             Ok(())
         })
         .await?;

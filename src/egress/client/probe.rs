@@ -19,7 +19,7 @@ use crate::base::time::Timestamp;
 
 /// A GET or HEAD request and its limits.
 #[derive(Clone, Debug)]
-pub struct Look {
+pub struct ProbeRequest {
     /// The method, which is GET or HEAD.
     pub method: Method,
     /// The URL of the first request. Redirects can lead to others.
@@ -36,7 +36,7 @@ pub struct Look {
 
 /// The result of the request.
 #[derive(Clone, Debug)]
-pub struct Looked {
+pub struct ProbeResult {
     /// The status code of the last answer.
     pub status: StatusCode,
     /// The beginning of the body of the last answer.
@@ -48,7 +48,7 @@ pub struct Looked {
 }
 
 /// The answer to one request, which can be a redirect.
-struct OneAnswer {
+struct SingleAnswer {
     status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
@@ -60,12 +60,12 @@ impl Client {
     ///
     /// # Errors
     /// The reason why there is no answer.
-    pub async fn look(&self, look: &Look) -> Result<Looked, Unanswered> {
+    pub async fn probe(&self, request_of_check: &ProbeRequest) -> Result<ProbeResult, Unanswered> {
         let begun = Instant::now();
-        let seen = timeout(look.patience, self.follow(look))
+        let seen = timeout(request_of_check.patience, self.follow(request_of_check))
             .await
-            .unwrap_or_else(|_| Err(late(look.patience)))?;
-        Ok(Looked {
+            .unwrap_or_else(|_| Err(late(request_of_check.patience)))?;
+        Ok(ProbeResult {
             status: seen.status,
             body: seen.body,
             took: begun.elapsed(),
@@ -73,28 +73,28 @@ impl Client {
         })
     }
 
-    async fn follow(&self, look: &Look) -> Result<OneAnswer, Unanswered> {
+    async fn follow(&self, request_of_check: &ProbeRequest) -> Result<SingleAnswer, Unanswered> {
         let checked = |url: &str| {
             check_url(url, self.policy).map_err(|reason| Unanswered::Refused(format!("the URL {reason}")))
         };
-        let first = checked(&look.url)?;
+        let first = checked(&request_of_check.url)?;
         let mut url = first.clone();
         for hop in 0.. {
             let own = url.origin() == first.origin();
-            let headers: Vec<(&str, &str)> = look
+            let headers: Vec<(&str, &str)> = request_of_check
                 .headers
                 .iter()
                 .filter(|_| own)
                 .map(|(name, value)| (name.as_str(), value.as_str()))
                 .collect();
-            let request =
-                request(look.method.clone(), &url, &headers, Vec::new()).map_err(Unanswered::Refused)?;
-            let seen = self.see(&url, request, look.most).await?;
-            let Some(next) = redirect(&url, &seen).filter(|_| look.redirects > 0) else {
+            let request = request(request_of_check.method.clone(), &url, &headers, Vec::new())
+                .map_err(Unanswered::Refused)?;
+            let seen = self.see(&url, request, request_of_check.most).await?;
+            let Some(next) = redirect(&url, &seen).filter(|_| request_of_check.redirects > 0) else {
                 return Ok(seen);
             };
-            if hop >= look.redirects {
-                let many = format!("more than {} redirects", look.redirects);
+            if hop >= request_of_check.redirects {
+                let many = format!("more than {} redirects", request_of_check.redirects);
                 return Err(Unanswered::Refused(many));
             }
             url = checked(next.as_str())
@@ -108,7 +108,7 @@ impl Client {
         url: &Url,
         request: Request<Full<Bytes>>,
         most: usize,
-    ) -> Result<OneAnswer, Unanswered> {
+    ) -> Result<SingleAnswer, Unanswered> {
         let stream = connect(&self.addresses(url).await?).await?;
         let (answer, certificate_expires_at) = if url.scheme() == "https" {
             let stream = self.secured(url, stream).await?;
@@ -119,7 +119,7 @@ impl Client {
             (converse(stream, request, most, false).await?, None)
         };
         let ((status, headers), body) = answer;
-        Ok(OneAnswer {
+        Ok(SingleAnswer {
             status,
             headers,
             body,
@@ -129,7 +129,7 @@ impl Client {
 }
 
 /// Returns the URL that an answer redirects to, if it is a redirect.
-fn redirect(url: &Url, seen: &OneAnswer) -> Option<Url> {
+fn redirect(url: &Url, seen: &SingleAnswer) -> Option<Url> {
     let elsewhere = matches!(seen.status.as_u16(), 301 | 302 | 303 | 307 | 308);
     let location = seen.headers.get(LOCATION).filter(|_| elsewhere)?;
     url.join(location.to_str().ok()?).ok()
