@@ -27,7 +27,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Communicates incidents to customers: who is affected, who must be notified, what they were told, and the
+/// Communicates incidents to customers: who is affected, who must be notified, which notices they got, and the
 /// proof.
 #[derive(Parser)]
 #[command(name = "candor", version, about)]

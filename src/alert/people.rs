@@ -60,7 +60,8 @@ impl UserHasher {
             .on_conflict(settings::name)
             .do_nothing()
             .execute(c))?;
-        let key = stored_key(tx.conn)?.ok_or_else(|| Error::internal("the key of the people is gone"))?;
+        let key = stored_key(tx.conn)?
+            .ok_or_else(|| Error::internal("the key for the hashes of users is missing"))?;
         UserHasher::new(&key)
     }
 

@@ -297,7 +297,7 @@ async fn commit(db: &Db, outage: &Outage, mut waiting: Vec<Waiting>) {
             if outage.begins() {
                 tracing::warn!(
                     error = error.chain(),
-                    "requests to hooks cannot be stored; the senders are told to come back, and the next line about it says \
+                    "requests to hooks cannot be stored; the senders are asked to send them again, and the next line about it says \
                      that they are stored again"
                 );
             }

@@ -52,7 +52,7 @@ impl At {
     }
 
     /// Returns the condition that the row was active.
-    pub(super) fn there(self, row: &str) -> String {
+    pub(super) fn active_condition(self, row: &str) -> String {
         match self {
             At::Now => format!("{row}.gone_at IS NULL"),
             At::Then(_) => format!("{} = {THERE}", self.standing(row)),

@@ -275,7 +275,7 @@ impl Scene<'_> {
             });
         }
         let owner = self.graph.owner(live)?;
-        if self.graph.is_there(owner) {
+        if self.graph.owner_is_active(owner) {
             return None;
         }
         Some(format!(

@@ -191,7 +191,7 @@ impl Folded {
             }
             briefs.push(brief);
         }
-        let starts = people.iter().map(|told| told.start as usize);
+        let starts = people.iter().map(|roles| roles.start as usize);
         let ends = starts.clone().skip(1).chain([briefs.len()]);
         for (start, end) in starts.zip(ends) {
             briefs[start..end].sort_unstable_by(|a, b| a.order(b, &graph, &roles));
@@ -207,7 +207,7 @@ impl Folded {
 
     /// Returns the keys of the people, in order.
     pub fn people(&self) -> impl Iterator<Item = i64> {
-        self.people.iter().map(|told| told.key)
+        self.people.iter().map(|roles| roles.key)
     }
 
     /// Returns the account through which the person at this index was found first, if there is one.
@@ -220,7 +220,7 @@ impl Folded {
     pub fn place(&self, person: i64, guess: usize) -> Option<usize> {
         match self.people.get(guess) {
             Some(told) if told.key == person => Some(guess),
-            _ => self.people.binary_search_by_key(&person, |told| told.key).ok(),
+            _ => self.people.binary_search_by_key(&person, |roles| roles.key).ok(),
         }
     }
 }
@@ -232,7 +232,7 @@ fn found(graph: &Graph, members: &HeldOn, collaborators: &HeldOn) -> Vec<(i64, B
     for affected in graph.current() {
         graph.climb(affected.node, false, &mut chain);
         let owner = graph.owner(&chain);
-        if owner.is_some_and(|owner| !graph.is_there(owner)) {
+        if owner.is_some_and(|owner| !graph.owner_is_active(owner)) {
             continue;
         }
         let brief = |held: &Held, depth: usize, by_account| {

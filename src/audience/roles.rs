@@ -99,7 +99,7 @@ fn held(
             ),
         ),
         on: &on,
-        condition: &at.there("t"),
+        condition: &at.active_condition("t"),
     };
     if keyed::is_most(conn, table, keys)? {
         return keyed::held(conn, &query, None, (&role, roles));

@@ -385,7 +385,7 @@ fn decide(tx: &mut Tx<'_>, row: &AutomationRunRow, sending: &Sending) -> Result<
     }
     let words = says
         .notice()
-        .ok_or_else(|| Error::internal("a policy without words"))?;
+        .ok_or_else(|| Error::internal("a policy that drafts a notice has no message"))?;
     // A role can have lost its last person since the policy was written. Nothing is stored yet.
     if let Err(error) = notice::check_new(tx.conn, &words) {
         return match error {

@@ -66,7 +66,7 @@ pub fn attempt(
     let words = policy
         .says
         .notice()
-        .ok_or_else(|| Error::internal("a policy without words"))?;
+        .ok_or_else(|| Error::internal("a policy that drafts a notice has no message"))?;
     let plan = unattended::planned(conn, ACTOR, incident, &words, sending, now)?;
     let reason = match (&policy.says.limits, policy.says.action) {
         (Some(limits), PolicyAction::Send) => limits.judge(conn, incident, &plan, sending, now)?,

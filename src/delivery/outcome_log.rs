@@ -200,7 +200,7 @@ impl OutcomeLog {
             if let Err(error) = file.write_all_at(&bytes, at) {
                 // The space was reserved before, so the disk is faulty. The database will report the same
                 // fault.
-                tracing::error!(%error, "a receipt could not be written");
+                tracing::error!(%error, "an outcome record could not be written");
             }
             pending.at += bytes.len() as u64;
         }
@@ -239,7 +239,7 @@ impl OutcomeLog {
         if let Kind::File { path, .. } = &self.kind
             && let Err(error) = std::fs::remove_file(path)
         {
-            tracing::debug!(%error, "the file of receipts could not be removed");
+            tracing::debug!(%error, "the file of outcome records could not be removed");
         }
     }
 }

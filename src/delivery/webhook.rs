@@ -92,7 +92,7 @@ fn signature(call: &Call, body: &[u8]) -> std::result::Result<String, String> {
 
 /// Returns the outcome that an answer means.
 fn outcome(answer: &Answer, call: &Call) -> Outcome {
-    let said = answer.said();
+    let said = answer.summary();
     match answer.status {
         status if status.is_success() => Outcome::Sent(said),
         StatusCode::GONE => Outcome::Gone(said),

@@ -99,8 +99,11 @@ fn tell(tx: &mut Tx<'_>, prepared: &Prepared, alarm: &Alarm<'_>) -> Result<Optio
         "fingerprint": alarm.id, "status": status, "severity": alarm.severity, "title": alarm.title, "text": alarm.text,
         "labels": {alarm.kind.source(): alarm.name}, "resources": alarm.resources, when: alarm.at,
     }))?);
-    let mut batch = source::parse("generic", None, &request)
-        .map_err(|(pointer, detail)| Error::internal(format!("an alert of ours: {pointer}: {detail}")))?;
+    let mut batch = source::parse("generic", None, &request).map_err(|(pointer, detail)| {
+        Error::internal(format!(
+            "an alert of a check or of a heartbeat is not valid: {pointer}: {detail}"
+        ))
+    })?;
     // These alerts are always in order, because the row of the check or heartbeat is locked or has a version.
     // So an alert must not count as late after the clock was set back.
     for alert in &mut batch.alerts {

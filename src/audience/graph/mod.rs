@@ -34,7 +34,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub fn there(&self) -> bool {
+    pub fn is_active(&self) -> bool {
         i64::from(self.standing) == THERE
     }
 
@@ -204,7 +204,7 @@ impl Graph {
         while let Some(index) = next {
             let node = self.node(index);
             // A cycle cannot be stored, but for an earlier time nothing checks that.
-            if (!through_gone && !node.there()) || chain.contains(&index) {
+            if (!through_gone && !node.is_active()) || chain.contains(&index) {
                 break;
             }
             chain.push(index);
@@ -222,7 +222,7 @@ impl Graph {
     }
 
     /// Returns whether the account of the owner is active.
-    pub fn is_there(&self, owner: Owner) -> bool {
+    pub fn owner_is_active(&self, owner: Owner) -> bool {
         self.account(owner.account).there
     }
 
@@ -235,7 +235,7 @@ impl Graph {
         let mut chain = Vec::new();
         for affected in self.current() {
             let node = self.node(affected.node);
-            if !node.there() {
+            if !node.is_active() {
                 match node.unknown() {
                     true => numbers.unknown += 1,
                     false => numbers.gone += 1,
@@ -245,7 +245,7 @@ impl Graph {
             numbers.resources += 1;
             self.climb(affected.node, false, &mut chain);
             match self.owner(&chain) {
-                Some(owner) if self.is_there(owner) => accounts[owner.account.get()] = true,
+                Some(owner) if self.owner_is_active(owner) => accounts[owner.account.get()] = true,
                 owner => {
                     numbers.without_account += 1;
                     if owner.is_some() {

@@ -60,7 +60,10 @@ impl Workers {
             Some(path) => {
                 take_over(&setup, path).await?;
                 OutcomeLog::in_file(path, lease.clone()).map_err(|error| {
-                    Error::Unavailable(format!("no room for receipts at {}: {error}", path.display()))
+                    Error::Unavailable(format!(
+                        "the file of outcome records {} cannot be created: {error}",
+                        path.display()
+                    ))
                 })?
             }
             None => {

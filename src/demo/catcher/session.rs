@@ -232,7 +232,7 @@ impl<'a> Session<'a> {
                 // `biased` checks the client first, so that no permit is used for a client that has closed
                 // the connection.
                 biased;
-                () = gone(&mut self.reader) => return Ok(Next::Close),
+                () = disconnected(&mut self.reader) => return Ok(Next::Close),
                 // An error means that the semaphore was closed, so the reply is not held back any more.
                 permit = permits.acquire() => permit.into_iter().for_each(|permit| permit.forget()),
             }
@@ -282,7 +282,7 @@ impl<'a> Session<'a> {
 }
 
 /// Returns when the client has closed the connection.
-async fn gone(reader: &mut BufReader<OwnedReadHalf>) {
+async fn disconnected(reader: &mut BufReader<OwnedReadHalf>) {
     match reader.fill_buf().await {
         Ok(pipelined) if !pipelined.is_empty() => future::pending().await,
         Ok(_) | Err(_) => {}

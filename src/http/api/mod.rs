@@ -44,7 +44,7 @@ pub fn document() -> OpenApi {
             .title("Candor")
             .version(env!("CARGO_PKG_VERSION"))
             .description(Some(
-                "Candor finds the people whom an incident affects, notifies them, and records what they were told. \
+                "Candor finds the people whom an incident affects, notifies them, and records which notices they got. \
                  Errors are RFC 9457 problem documents. Unknown fields and unknown query parameters are errors. \
                  Every POST below /api/v1 accepts an `Idempotency-Key`: a second request with the same key and the same content \
                  gets the first answer again. That answer does not contain a secret that was shown only once, and `withheld` \
