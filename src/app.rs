@@ -95,7 +95,7 @@ impl Running {
     /// Serves until `stop` completes, and then ends in the same way as [`Running::stop`].
     ///
     /// # Errors
-    /// An I/O error, if the server ended by itself.
+    /// An I/O error, if the server ended without being stopped.
     pub async fn run_until(mut self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
         tokio::select! {
             ended = &mut self.serving => {

@@ -1,5 +1,5 @@
-//! Candor tells customers about incidents. It finds out which customers an incident affects and who must be
-//! notified, it shows what these people were told, and it keeps the proof.
+//! Candor notifies customers of incidents. It finds out which customers an incident affects and who must be
+//! notified, it shows which notices these people got, and it keeps the proof.
 //!
 //! Data goes through the modules in this order: `alert ─► incident ─► affected resources ─► audience ─►
 //! notice ─► delivery`. Each of them writes to `audit`.

@@ -205,7 +205,7 @@ enum Test {
     Matches(Pattern),
 }
 
-/// Compiled matchers.
+/// The matchers of a rule or mute with their compiled expressions.
 pub(super) struct Matchers(Vec<(String, Test)>);
 
 impl Matchers {

@@ -26,7 +26,7 @@ pub enum TimeOf {
 /// The sender's own time of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventTime {
-    /// The time.
+    /// The time that the sender gave.
     pub at: Timestamp,
     /// What the time refers to.
     pub of: TimeOf,

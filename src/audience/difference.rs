@@ -58,7 +58,7 @@ pub struct DifferenceCounts {
 /// The differences between two audiences of an incident, ordered by the ID of the person.
 #[derive(Clone, Debug)]
 pub struct Difference {
-    /// The numbers.
+    /// The numbers of people by kind of difference.
     pub counts: DifferenceCounts,
     /// The people with a difference.
     pub people: Vec<Changed>,

@@ -14,7 +14,7 @@ const ASKED: u32 = u32::MAX - 1;
 /// The largest index. Larger values have other meanings.
 const MAX: u32 = ASKED - 1;
 
-/// Indexes by key.
+/// A map from the keys of rows to the indexes of the rows in a list.
 #[derive(Clone, Default)]
 pub(super) struct Places {
     pages: HashMap<i64, Box<[u32; PAGE as usize]>>,

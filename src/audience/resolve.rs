@@ -87,7 +87,7 @@ pub struct Counts {
 pub struct Audience {
     /// The people.
     pub people: Vec<Addressee>,
-    /// The numbers.
+    /// The numbers of people, accounts and resources.
     pub counts: Counts,
     /// The people who cannot be reached, with the reasons.
     pub unreachable: Vec<Unreachable>,

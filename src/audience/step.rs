@@ -30,6 +30,6 @@ pub struct Step {
     /// Whether the fact is in favour of notifying the person, for example a role that leads to an affected
     /// resource, or a valid address.
     pub ok: bool,
-    /// What was found.
+    /// The fact as a sentence.
     pub detail: String,
 }

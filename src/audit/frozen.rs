@@ -107,13 +107,13 @@ pub(super) struct Stored {
     pub recipients: i64,
     /// The digest that [`FrozenDigest`] computes from the stored data.
     pub digest: String,
-    /// Which field beside the frozen content says something else than the content. None: all of them agree.
+    /// The field of the notice that differs from the frozen content. `None` if all fields agree with it.
     pub differs: Option<&'static str>,
 }
 
-/// What a notice says in fields of its own, beside the content that was frozen from them.
+/// The fields of a notice from which the content was frozen. They are compared with the frozen content.
 #[derive(Queryable)]
-struct Beside {
+struct NoticeFields {
     state: String,
     phase: String,
     subject: Option<String>,
@@ -121,7 +121,7 @@ struct Beside {
     customer_action: Option<String>,
 }
 
-impl Beside {
+impl NoticeFields {
     /// The first field that is not what was frozen. A field that the content of an earlier version lacks is not compared.
     fn differs(&self, content: &str) -> Option<&'static str> {
         let Ok(content) = serde_json::from_str::<Value>(content) else {
@@ -158,7 +158,7 @@ type Recipient = (i64, String, String, String, bool, String, String, String);
 /// # Errors
 /// An error of the database.
 pub(super) fn stored(conn: &mut Conn, id: &NoticeId) -> Result<Option<Stored>> {
-    type Notice = (Option<String>, Option<String>, Option<String>, Beside);
+    type Notice = (Option<String>, Option<String>, Option<String>, NoticeFields);
     let notice: Option<Notice> = n::table
         .find(id.as_str())
         .select((

@@ -167,8 +167,8 @@ impl Limits {
                 "the present time is outside the hours {hours} of the policy"
             )));
         }
-        // Whoever was told that it is over must hear that it is not. This happens no more often than somebody says that
-        // it is over, so the limit on the account is not needed.
+        // People who were notified that the incident is resolved must be notified that it is not. This cannot happen more
+        // often than people resolve the incident, so the limit on the account is not needed.
         if !notice::was_said_to_be_over(conn, incident)?
             && let Some(reason) = self.lately(conn, plan, now)?
         {

@@ -25,7 +25,7 @@ use crate::notice::{self, CustomerAction, NewNotice};
 const MAX: i64 = 200;
 /// The longest wait, in seconds.
 const MAX_WAIT: u32 = 3_600;
-/// The largest position.
+/// The largest position of a policy in the list of policies.
 const MAX_POSITION: i64 = 1_000_000;
 
 word_enum! {

@@ -42,7 +42,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 word_enum! {
     /// The outcome of a run.
     Outcome, "an outcome" {
-        /// Nothing was done.
+        /// The policy decided to do nothing.
         Nothing = "nothing",
         /// A detection notice was drafted.
         Drafted = "drafted",
@@ -190,7 +190,7 @@ pub(super) fn opener(conn: &mut Conn, id: &IncidentId) -> Result<Opener> {
     Ok(Opener { kind, id })
 }
 
-/// The next work.
+/// The next work of the policies.
 enum Work {
     /// A waiting run that is due.
     Due(AutomationRunRow),

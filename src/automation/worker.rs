@@ -13,11 +13,11 @@ use crate::delivery::worker::Wake as DeliveryWake;
 use crate::notice::Sending;
 use crate::work::{Next, Service, Stop};
 
-/// Runs the policies.
+/// The background service that runs the policies.
 pub struct Policies {
     /// The database.
     pub db: Db,
-    /// What a policy needs to send a notice.
+    /// The settings with which a policy sends a notice.
     pub sending: Sending,
     /// Wakes the delivery workers when a notice was queued.
     pub delivery: Arc<DeliveryWake>,

@@ -1,7 +1,8 @@
-//! What serde says about a JSON value of the wrong type, in words of the API: a caller does not know Rust's types.
+//! Translates serde's errors about JSON values of a wrong type to the terms of the API, because a caller does not know
+//! Rust's types.
 
-/// Turns serde's reason, without its place in the text, into a sentence about the field. A reason that is not one of serde's
-/// own stays as it is.
+/// Converts serde's reason, without its position in the text, to a sentence about the field. A reason that does not come from
+/// serde itself does not change.
 pub fn plain(reason: &str) -> String {
     if let Some((got, wanted)) =
         after(reason, &["invalid type: ", "invalid value: "]).and_then(|rest| rest.split_once(", expected "))

@@ -219,7 +219,7 @@ where
         .map_err(|_| Error::Unavailable("the database is overloaded; please try again".to_owned()))?
         .map_err(Error::internal)?;
     let pool = pool.clone();
-    // Lines that a transaction writes to the log belong to whoever began it.
+    // Lines that a transaction writes to the log belong to the span of the code that began it.
     let span = tracing::Span::current();
     tokio::task::spawn_blocking(move || {
         let _permit = permit;

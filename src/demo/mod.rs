@@ -1,7 +1,7 @@
 //! `candor demo`: a real incident, repeated from the alert to the report with the real service.
 //!
 //! In March 2024 a file service lost its `s3` storage handler. The operator queried the database by hand and
-//! wrote to the owner by hand. The operator forgot two collaborators, and told them 13 minutes after the
+//! wrote to the owner manually. The operator forgot two collaborators, and told them 13 minutes after the
 //! owner that the problem was solved. The demo repeats this morning with Candor: with its HTTP API, an SQLite
 //! database, and a mail server that keeps all emails.
 //!

@@ -1,29 +1,29 @@
-//! How a page is declared: its path, the role that it and its handler, in one line. The guard reads the role from
-//! here, so that no handler checks it and none can forget it.
+//! Declares the admin pages. One line contains the path of a page, the role that it needs, and its handler. The guard reads
+//! the role from here, so no handler checks it and none can forget it.
 
 use actix_web::http::Method;
 use actix_web::{FromRequest, Handler, Resource, Responder, guard, web};
 
 use crate::auth::Role;
 
-/// What stands before the path of every page.
+/// The prefix of the path of every page.
 pub const SCOPE: &str = "/admin";
 
-/// A page, or what a form of a page is sent to.
+/// A page, or the target of a form.
 pub struct Page {
-    /// GET, or POST for a form that changes something.
+    /// The method: GET for a page, or POST for a form that changes something.
     pub method: Method,
     /// The whole path, with its parameters as `{name}`.
     pub path: String,
-    /// The role that it needs. None where it is for everybody: only for signing in.
+    /// The role that the caller needs. `None` if everybody may call it, which is the case only for signing in.
     pub role: Option<Role>,
-    /// Whether the handler reads query parameters. It then refuses unknown ones itself.
+    /// Whether the handler reads query parameters. Such a handler refuses unknown parameters itself.
     pub reads_query: bool,
     resource: Resource,
 }
 
 impl Page {
-    /// What actix serves.
+    /// Returns the resource for the router of actix.
     pub(super) fn into_resource(self) -> Resource {
         self.resource
     }
@@ -35,7 +35,7 @@ impl Page {
 pub struct Pages(Vec<Page>);
 
 impl Pages {
-    /// A page without query parameters.
+    /// Adds a page without query parameters.
     pub fn show<F, Args>(&mut self, path: &str, role: Role, handler: F) -> &mut Self
     where
         F: Handler<Args>,
@@ -45,7 +45,7 @@ impl Pages {
         self.add(Method::GET, path, Some(role), false, handler)
     }
 
-    /// A page whose handler reads query parameters, with [`Form`](super::admin::params::Form).
+    /// Adds a page whose handler reads query parameters, with [`Form`](super::admin::params::Form).
     pub fn search<F, Args>(&mut self, path: &str, role: Role, handler: F) -> &mut Self
     where
         F: Handler<Args>,
@@ -55,7 +55,7 @@ impl Pages {
         self.add(Method::GET, path, Some(role), true, handler)
     }
 
-    /// What a form is sent to.
+    /// Adds the target of a form.
     pub fn send<F, Args>(&mut self, path: &str, role: Role, handler: F) -> &mut Self
     where
         F: Handler<Args>,
@@ -65,7 +65,7 @@ impl Pages {
         self.add(Method::POST, path, Some(role), false, handler)
     }
 
-    /// A page, or what its form is sent to, for somebody who is not signed in.
+    /// Adds a page or the target of a form for people who are not signed in.
     pub(super) fn public<F, Args>(&mut self, method: Method, path: &str, handler: F) -> &mut Self
     where
         F: Handler<Args>,
@@ -101,7 +101,7 @@ impl Pages {
         self
     }
 
-    /// All of them.
+    /// Returns all pages in their order.
     pub(super) fn into_all(self) -> Vec<Page> {
         self.0
     }

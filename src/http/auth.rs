@@ -1,7 +1,7 @@
-//! Checks who sends a request and whether the caller has the role, before the request is read.
+//! Checks, before a request is read, who sends it and whether the caller has the role that the route needs.
 //!
 //! Every path below `/api/v1` needs a role. Each handler declares it in its `#[utoipa::path]`, and the guard reads it from
-//! [`Routes`]. What is in no document is answered here, so that no handler is reached without a role.
+//! [`Routes`]. A path that is not in the document is answered here, so that no handler runs without a role.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -18,8 +18,8 @@ use crate::base::code::Code;
 use crate::base::error::Error;
 use crate::http::App;
 
-/// Lets requests through that have a valid token of a sufficient role and only declared query parameters. Records what
-/// is forbidden.
+/// Accepts requests that have a valid token with a sufficient role and only declared query parameters. Forbidden requests
+/// are recorded in the audit trail.
 pub async fn guard(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -52,7 +52,10 @@ pub async fn guard(
     Ok(response)
 }
 
-/// Whoever sends a request, where their token is valid.
+/// Returns the caller of a request, with the application and the routes.
+///
+/// # Errors
+/// 401 if the request has no valid token, or 429 after too many of them.
 async fn holder(req: &ServiceRequest) -> Answer<(web::Data<App>, Caller, web::Data<Routes>)> {
     let app: web::Data<App> = configured(req)?;
     let routes = configured(req)?;
@@ -68,18 +71,19 @@ async fn holder(req: &ServiceRequest) -> Answer<(web::Data<App>, Caller, web::Da
     Ok((app, caller, routes))
 }
 
-/// That the caller has the role of the route, and that the request has no unknown query parameter.
+/// Checks that the caller has the role of the route, and that the request has no unknown query parameter.
 async fn admit(app: &App, caller: &Caller, route: &Route, req: &ServiceRequest) -> Answer<()> {
-    // The guard stands before no route without a role.
+    // Every route of this guard has a role.
     let needed = route.role.unwrap_or(Role::Admin);
     require(app, caller, needed, req, "the token has").await?;
     Ok(route.check_query(req.query_string())?)
 }
 
-/// That a caller has a role. `who_has` begins the second half of the sentence that says it.
+/// Checks that a caller has a role. `who_has` is the subject and the verb of the second half of the error, such as "the token
+/// has".
 ///
 /// # Errors
-/// `Forbidden`, which is recorded.
+/// `Forbidden` if the role is not sufficient. The refusal is recorded in the audit trail.
 pub(super) async fn require(
     app: &App,
     caller: &Caller,
@@ -96,12 +100,15 @@ pub(super) async fn require(
     Err(Error::Forbidden(why).code(Code::RoleMissing).into())
 }
 
-/// The answer to a request for which the document has no operation.
+/// Returns the answer to a request for which the document has no operation.
 async fn not_served(req: &ServiceRequest) -> Answer<HttpResponse> {
     edge::not_served(req.request().clone(), configured(req)?).await
 }
 
-/// What the server was started with.
+/// Returns data that the server was started with.
+///
+/// # Errors
+/// `Internal` if the server was started without it.
 pub(super) fn configured<T: 'static>(req: &ServiceRequest) -> Answer<web::Data<T>> {
     req.app_data::<web::Data<T>>()
         .cloned()
@@ -135,7 +142,8 @@ fn bearer(req: &ServiceRequest) -> Option<String> {
         .filter(|token| !token.is_empty())
 }
 
-/// The caller that [`guard`] accepted. It acts for the idempotency key of the request, if there is one.
+/// The caller that [`guard`] accepted, as the actor for the audit trail. If the request has an idempotency key, the actor
+/// contains the key.
 pub struct By(pub Actor);
 
 impl actix_web::FromRequest for By {

@@ -368,9 +368,9 @@ fn event(
 /// The service that writes the summaries: those of the minutes that are over while the process runs, and the last ones when it
 /// stops. It runs in every process that takes requests.
 pub struct Summaries {
-    /// What was refused.
+    /// The counts of refusals in this process.
     pub refusals: Arc<Refusals>,
-    /// Where it is written to.
+    /// The database with the audit trail, to which the summaries are written.
     pub db: Db,
 }
 

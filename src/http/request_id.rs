@@ -15,7 +15,7 @@ use crate::base::time::Timestamp;
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest ID that a caller may give, in characters.
 const LONGEST: usize = 128;
-/// Characters of an ID, beside letters and digits. An `@` is not among them, so no email address is an ID.
+/// Characters of an ID, in addition to letters and digits. An `@` is not among them, so no email address is an ID.
 const SIGNS: &[u8] = b"-_.:=+/";
 
 tokio::task_local! {

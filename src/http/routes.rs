@@ -1,6 +1,6 @@
-//! The guarded routes: the role that each one needs, and the query parameters that it takes. The operations of the API
-//! declare both in the OpenAPI document, and the admin pages in [`super::admin_page`]. The guards ask this table before
-//! a handler runs.
+//! The guarded routes: the role that each route needs, and the query parameters that it accepts. The operations of the API
+//! declare both in the OpenAPI document, and the admin pages in [`super::admin_page`]. The guards look up the route in this
+//! table before the handler runs.
 //!
 //! A route that declares no role is an error when the process starts, so that no route gets a role by accident.
 
@@ -14,27 +14,27 @@ use super::admin_page::Page;
 use crate::auth::Role;
 use crate::base::error::Error;
 
-/// What stands before every path of the API.
+/// The prefix of every path of the API.
 pub const PREFIX: &str = "/api/v1";
-/// The name of the security scheme in the document. Its scope is the role.
+/// The name of the security scheme in the OpenAPI document. Its scope is the role.
 pub const SCHEME: &str = "token";
 
-/// A route that a guard stands before.
+/// A route that a guard protects.
 pub struct Route {
-    /// The role that it needs. None where it is for everybody, as the form for signing in is.
+    /// The role that the caller needs. `None` if everybody may call the route, for example the sign-in form.
     pub role: Option<Role>,
-    /// The names of its query parameters. None where the handler refuses unknown ones itself.
+    /// The names of its query parameters. `None` if the handler itself refuses unknown parameters.
     pub parameters: Option<Vec<String>>,
-    /// The segments of its path.
+    /// The segments of the path, which are the parts between its slashes.
     segments: Vec<Segment>,
 }
 
-/// What stands between two slashes of a pattern.
+/// The part of a pattern between two slashes.
 #[derive(PartialEq, Eq)]
 enum Segment {
-    /// A word of the path.
+    /// A fixed word.
     Word(String),
-    /// A parameter. It takes one segment that is not empty, as the router does.
+    /// A parameter, which matches one segment that is not empty, as in the router.
     Parameter,
 }
 
@@ -55,19 +55,20 @@ impl Segment {
     }
 }
 
-/// The segments of a path or of a pattern. None where it is no path.
+/// Returns the segments of a path or of a pattern. Returns `None` if the text does not begin with a slash.
 fn split(path: &str) -> Option<Vec<&str>> {
     Some(path.strip_prefix('/')?.split('/').collect())
 }
 
-/// All guarded routes.
+/// The table of all guarded routes.
 pub struct Routes {
-    /// By the method and the number of segments. A path with a word comes before one with a parameter in the same place.
+    /// The routes by their method and number of segments. A route with a word comes before one with a parameter at the same
+    /// position.
     by_shape: HashMap<(Method, usize), Vec<Route>>,
 }
 
 impl Routes {
-    /// Those of the document, and the pages.
+    /// Creates the table from the operations of the OpenAPI document and from the admin pages.
     ///
     /// # Errors
     /// A sentence that names every operation that declares no role, an unknown role, or a role where no token is checked.
@@ -126,7 +127,7 @@ impl Routes {
         Ok(())
     }
 
-    /// The route of a path, decoded as the router reads it: `%74okens` is `tokens`.
+    /// Returns the route of a path. The path is decoded as in the router: `%74okens` is `tokens`.
     pub fn find(&self, method: &Method, path: &str) -> Option<&Route> {
         let segments = split(path)?;
         let alike = self.by_shape.get(&(method.clone(), segments.len()))?;
@@ -138,10 +139,10 @@ impl Routes {
 }
 
 impl Route {
-    /// Checks that a query has no parameter that the route does not declare. The values are checked by the handler.
+    /// Checks that a query has only parameters that the route declares. The handler checks their values.
     ///
     /// # Errors
-    /// `Invalid` that names the parameter and the declared ones.
+    /// `Invalid`, which names the unknown parameter and the declared ones.
     pub fn check_query(&self, query: &str) -> Result<(), Error> {
         let Some(declared) = &self.parameters else {
             return Ok(());
@@ -164,7 +165,7 @@ impl Route {
     }
 }
 
-/// The operations of a path, by their methods.
+/// Returns the operations of a path with their methods.
 fn methods(item: &PathItem) -> impl Iterator<Item = (Method, &Documented)> {
     let all = [
         (Method::GET, &item.get),
@@ -180,7 +181,7 @@ fn methods(item: &PathItem) -> impl Iterator<Item = (Method, &Documented)> {
         .filter_map(|(method, operation)| Some((method, operation.as_ref()?)))
 }
 
-/// The role and the query parameters that an operation declares. None where it is public.
+/// Returns the role and the query parameters that an operation declares. Returns `None` if the operation is public.
 fn declared(path: &str, operation: &Documented) -> Result<Option<(Role, Vec<String>)>, String> {
     let guarded = path
         .strip_prefix(PREFIX)
@@ -207,7 +208,7 @@ fn declared(path: &str, operation: &Documented) -> Result<Option<(Role, Vec<Stri
     Ok(Some((role, parameters.collect())))
 }
 
-/// The role in `security`. None where the operation says that it needs no token.
+/// Returns the role in `security`. Returns `None` if the operation declares that it needs no token.
 fn role_of(operation: &Documented) -> Result<Option<Role>, String> {
     let Some(security) = &operation.security else {
         return Err(format!(

@@ -91,7 +91,7 @@ pub fn open(tx: &mut Tx<'_>, new: &NewIncident) -> Result<Incident> {
 /// Opens an incident with a title that Candor made. `earlier` is the earlier, resolved incident of the same problem.
 ///
 /// # Errors
-/// As for [`open`].
+/// The same as for [`open`].
 pub fn open_after(tx: &mut Tx<'_>, new: &NewIncident, earlier: Option<&IncidentId>) -> Result<Incident> {
     let mut check = Check::default();
     check_title(&mut check.errors, &new.title);
@@ -164,7 +164,7 @@ pub fn open_after(tx: &mut Tx<'_>, new: &NewIncident, earlier: Option<&IncidentI
     get(tx.conn, &id)
 }
 
-/// Changes an incident for somebody. What they wrote, no alert changes afterwards.
+/// Changes an incident for a person. Afterwards no alert changes a title that the person wrote.
 ///
 /// # Errors
 /// `NotFound` if the incident does not exist. `Invalid` if a field is wrong.

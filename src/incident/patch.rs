@@ -1,4 +1,4 @@
-//! Changes the fields of an incident, whoever asks for it: a person, or the group of a sender.
+//! Changes the fields of an incident, both for a person and for the group of a sender.
 
 use diesel::prelude::*;
 use serde::Deserialize;

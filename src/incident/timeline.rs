@@ -62,8 +62,8 @@ pub struct NewEntry {
     pub kind: Kind,
     /// What happened.
     pub text: String,
-    /// Whether the entry is internal. Candor never sends timeline entries to customers: the flag tells other
-    /// programs which entries they may show to customers. The default is true.
+    /// Whether the entry is internal. Candor never sends timeline entries to customers: other
+    /// programs use this flag to decide which entries they may show to customers. The default is true.
     #[serde(default = "internal_by_default")]
     pub internal: bool,
 }

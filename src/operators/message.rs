@@ -18,7 +18,7 @@ use crate::notice::DeliveryCounts;
 pub enum About {
     /// A sync of a source of the directory.
     Sync(SyncFacts),
-    /// An incident.
+    /// An event of an incident.
     Incident(Box<Facts>),
 }
 
@@ -108,7 +108,7 @@ word_enum! {
 }
 
 impl OperatorEvent {
-    /// All events.
+    /// All events of which operators can be notified.
     pub const ALL: [OperatorEvent; 7] = [
         OperatorEvent::Opened,
         OperatorEvent::Overdue,

@@ -237,8 +237,8 @@ fn insert(
 /// opened incidents, and at most one each minute about reopened ones. Incidents that are opened or reopened in
 /// between are added to the next message of their kind, which waits until the minute is over.
 ///
-/// The two kinds are apart, so that nobody hears late of a reopening because the incident, or another one, was opened
-/// a moment ago.
+/// The two kinds have separate limits. So the message about a reopening is not delayed because this incident, or another
+/// one, was opened a moment ago.
 pub(super) fn enqueue_opened(tx: &mut Tx<'_>, operator: &Operator, key: &str, facts: &Facts) -> Result<()> {
     let about = About::Incident(Box::new(facts.clone()));
     for channel in operator.ways() {

@@ -39,7 +39,7 @@ const AGAIN: Duration = Duration::from_secs(300);
 /// The number of resources that one check or heartbeat can name.
 const MAX_RESOURCES: usize = 1_000;
 
-/// The two kinds.
+/// Whether Candor monitors by an HTTP check or by a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// An HTTP check.
@@ -223,7 +223,7 @@ pub(crate) fn without_query(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or_default()
 }
 
-/// The default severity.
+/// Returns the severity of the alerts of a check or heartbeat that sets none.
 fn usual_severity() -> Severity {
     Severity::Major
 }

@@ -57,7 +57,7 @@ impl Wake {
         }
     }
 
-    /// Waits until something wakes the service. It waits for ever if nothing can wake it.
+    /// Waits until something wakes the service. If nothing can wake it, it waits without an end.
     pub(super) async fn wait(&mut self) {
         match self {
             Wake::Commit(written) => {

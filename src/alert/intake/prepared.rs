@@ -141,7 +141,7 @@ pub fn take(
 /// Replays one saved request.
 ///
 /// # Errors
-/// As [`take`].
+/// The same as for [`take`].
 pub fn take_again(
     tx: &mut Tx<'_>,
     prepared: &Prepared,

@@ -118,7 +118,7 @@ impl NewRow {
         })
     }
 
-    /// Returns the audit event for the receipt of this alert.
+    /// Returns the audit event which says that this alert was received.
     pub fn event(&self, integration: &Integration, alert: &Alert) -> Event {
         let mut after = json!({
             "integration": integration.id, "fingerprint": alert.fingerprint, "status": self.status, "title": self.title,

@@ -16,7 +16,7 @@ use crate::directory::source::cron;
 use crate::directory::{ResourceRef, resource};
 
 word_enum! {
-    /// The two kinds.
+    /// Whether a mute is a silence or a maintenance window.
     #[schema(as = QuietKind)]
     Kind, "a kind" {
         /// A silence: alerts that match are only recorded.

@@ -21,7 +21,7 @@ use crate::directory::write;
 /// Writes the query of a selector.
 struct Writer<'a> {
     to: &'a mut Statement,
-    /// See [`dialect::account_label`].
+    /// The SQL expression for a label of an account, from [`dialect::account_label`].
     account_label: String,
 }
 

@@ -2,8 +2,8 @@
 //! change, combined with `and`, `or` and `not`. They are written as JSON ([`json`]) or as a line of text
 //! ([`text`]). Both forms give the same tree.
 //!
-//! A selector never means more than it says. An unknown name, an empty list, a `not` without a positive
-//! condition beside it, and a selector that finds nothing are errors. None of these is ignored because
+//! A selector never finds more than its text says. An unknown name, an empty list, a `not` without a positive
+//! condition, and a selector that finds nothing are errors. None of these is ignored because
 //! another part matches.
 
 mod evaluate;
@@ -134,7 +134,7 @@ pub struct SelectorObject {
     /// At least one of these selectors matches.
     #[schema(value_type = Option<Vec<Object>>)]
     or: Option<()>,
-    /// This selector does not match. A positive condition must stand beside it.
+    /// This selector does not match. It must be combined with a positive condition.
     #[schema(value_type = Option<Object>)]
     not: Option<()>,
 }

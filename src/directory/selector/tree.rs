@@ -9,7 +9,7 @@ use crate::directory::ResourceRef;
 
 /// The largest number of parts and values in one selector.
 pub const MAX_PARTS: usize = 500;
-/// The deepest nesting.
+/// The largest depth of nested conditions.
 pub const MAX_DEPTH: usize = 24;
 /// The longest text form, in characters.
 pub const MAX_TEXT: usize = 20_000;
@@ -17,7 +17,7 @@ pub const MAX_TEXT: usize = 20_000;
 /// The place where a part was written, for errors.
 #[derive(Clone, Debug)]
 pub enum Place {
-    /// A JSON pointer.
+    /// The JSON pointer of a part in the JSON form.
     Pointer(String),
     /// A character in a line of text.
     Character {
@@ -115,7 +115,7 @@ pub enum Part {
     All(Vec<Part>),
     /// At least one of these conditions matches, two or more.
     Any(Vec<Part>),
-    /// This condition does not match. A positive condition must stand beside it.
+    /// This condition does not match. It must be combined with a positive condition.
     Not(Spot<Box<Part>>),
 }
 

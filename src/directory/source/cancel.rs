@@ -20,7 +20,7 @@ impl Cancel {
         }
     }
 
-    /// Sets the flag.
+    /// Asks the work to end.
     pub fn set(&self) {
         self.own.store(true, Ordering::SeqCst);
     }

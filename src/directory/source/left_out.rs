@@ -72,7 +72,7 @@ pub(super) struct LeftOut {
     /// The name of the wrong column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
-    /// What is wrong.
+    /// What is wrong with the row, as a sentence.
     pub detail: String,
     /// The number of rows of the source that this entry stands for.
     pub rows: u64,

@@ -82,7 +82,7 @@ pub struct SourceChange {
     /// The whole new URL, including the password.
     #[serde(default)]
     pub url: Option<String>,
-    /// All new queries.
+    /// All queries of the source. They replace the present queries.
     #[serde(default)]
     pub queries: Option<Queries>,
     /// The new schedule. With null, the source is no longer read automatically.

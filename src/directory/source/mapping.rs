@@ -13,7 +13,7 @@ use crate::directory::line::{self, Line, LineKind};
 pub struct Wrong {
     /// The name of the field. Empty if the error is about the whole row.
     pub field: String,
-    /// What is wrong.
+    /// What is wrong with the column, as a sentence.
     pub detail: String,
 }
 

@@ -17,7 +17,7 @@ use crate::work::{Lease, Next, Service, Stop};
 /// The largest number of runs at the same time, each of another source.
 const MAX: usize = 2;
 
-/// Executes runs.
+/// The background service that executes the runs of sources.
 pub struct SourceRuns {
     db: Db,
     running: JoinSet<()>,

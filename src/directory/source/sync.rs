@@ -146,7 +146,7 @@ pub(super) struct Rehearsed {
     pub changes: Option<Changes>,
 }
 
-/// What the reading found beside the rows.
+/// The findings of the reading, in addition to the rows.
 #[derive(Default)]
 pub(super) struct Findings {
     /// Why the source could not be read to its end: it refused the connection, or its time was over.
@@ -192,7 +192,7 @@ async fn read(
     let late = halt.reason();
     end(&halt, &mut messages).await;
     match (outcome, late) {
-        // Whatever the thread was told by the database: its time was over.
+        // The time was over. The error of the database is only a consequence of this.
         (Err(Stop::Wrong(_)), Some(reason)) => {
             found.closed = Some(reason.clone());
             Err(wrong(reason))

@@ -44,9 +44,9 @@ pub struct Columns {
 /// How cells are separated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// By commas.
+    /// Cells are separated by commas.
     Csv,
-    /// By tabs.
+    /// Cells are separated by tabs.
     Tsv,
 }
 

@@ -56,7 +56,7 @@ pub struct TriedQuery {
     pub error: Option<String>,
     /// The number of rows in all.
     pub total: Option<u64>,
-    /// The first rows.
+    /// The first rows of the query.
     pub rows: Vec<TriedRow>,
 }
 
@@ -77,7 +77,7 @@ pub struct TriedRow {
 pub struct TriedError {
     /// The column. Null if the error is about the whole row.
     pub column: Option<String>,
-    /// What is wrong.
+    /// What is wrong, as a sentence.
     pub detail: String,
 }
 

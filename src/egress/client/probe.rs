@@ -56,7 +56,7 @@ struct SingleAnswer {
 }
 
 impl Client {
-    /// Requests a URL.
+    /// Sends the request of a check and follows redirects.
     ///
     /// # Errors
     /// The reason why there is no answer.

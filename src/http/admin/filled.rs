@@ -64,7 +64,7 @@ impl FromRequest for Filled {
 }
 
 impl Filled {
-    /// Whoever sent it, as an actor.
+    /// Returns the caller who sent the form, as the actor for the audit trail.
     pub fn actor(&self) -> Actor {
         self.by.0.actor()
     }

@@ -1,4 +1,4 @@
-//! `/admin/incidents/{id or number}`: one page that shows who is affected, what these people were told, and
+//! `/admin/incidents/{id or number}`: one page that shows who is affected, which notices these people got, and
 //! what is missing.
 //!
 //! People who cannot be reached and unmatched IDs are always shown clearly.

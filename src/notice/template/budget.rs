@@ -132,18 +132,18 @@ impl io::Write for Limited {
     }
 }
 
-/// Why a part could not be rendered.
+/// The reason why a part could not be rendered.
 pub(super) struct Unrendered {
-    /// Whether it takes more than rendering may. Otherwise the template and the values do not fit.
+    /// Whether the rendering exceeded a limit. Otherwise the template cannot be filled with these values.
     pub over_limit: bool,
-    /// In words for whoever wrote the template.
+    /// The reason as a sentence for the author of the template.
     pub detail: String,
 }
 
 /// Renders a registered template within the limits.
 ///
 /// # Errors
-/// Why it could not be rendered.
+/// The reason why the template could not be rendered.
 pub(super) fn render(
     registry: &Handlebars<'static>,
     name: &str,
@@ -159,7 +159,7 @@ pub(super) fn render(
     })
 }
 
-/// Says in words of the template what the library says in words of its program.
+/// Returns an error of the template engine as a text for the author of the template.
 fn in_words(reason: &RenderErrorReason) -> String {
     match reason {
         RenderErrorReason::ParamNotFoundForIndex(helper, index) => format!(
@@ -186,7 +186,7 @@ fn in_words(reason: &RenderErrorReason) -> String {
     }
 }
 
-/// Returns a rendering error as a sentence of Candor.
+/// Converts an error of the template engine to Candor's error.
 fn said(error: &RenderError) -> Unrendered {
     let why = match error.reason() {
         RenderErrorReason::MissingVariable(Some(path)) => super::fields::missing(path),

@@ -1,32 +1,38 @@
-//! Which fields each object of an email has, for the text of an error: somebody who misspelt the field of a recipient wants to
-//! read the fields of a recipient.
+//! Lists the fields of each object of an email. The errors of templates use the lists: if an author misspells a field of a
+//! recipient, the error lists the fields of a recipient.
 
 use handlebars::{Path, PathSeg};
 
 use super::names::NAMES;
 use crate::base::text::one_line;
 
-/// What a value in a template is.
+/// The kind of a value in a template, which says what fields the value has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// The whole email.
+    /// The whole email, which is the root of all paths.
     Mail,
+    /// The incident.
     Incident,
+    /// The recipient.
     Recipient,
+    /// The action that customers need to take.
     Action,
+    /// The report after the incident.
     Report,
-    /// One of a list, or the list itself.
+    /// An affected resource, or the list of them.
     Resource,
+    /// A time of the incident, or the list of them.
     Time,
+    /// A section of the report, or the list of them.
     Section,
-    /// A text, a number or a truth value, which has no fields. A list of texts too.
+    /// A text, a number, a truth value or a list of texts. It has no fields.
     Plain,
-    /// Not known before rendering.
+    /// A value whose kind is known only when the template is rendered.
     Unknown,
 }
 
 impl Shape {
-    /// The fields, each with what it is; and what the object is called.
+    /// Returns the name of the object for people, and its fields with their shapes.
     fn fields(self) -> (&'static str, &'static [(&'static str, Shape)]) {
         match self {
             Shape::Mail => (
@@ -81,7 +87,7 @@ impl Shape {
         }
     }
 
-    /// What one of a list is.
+    /// Returns the shape of an element of a list.
     pub(super) fn element(self) -> Shape {
         match self {
             Shape::Resource | Shape::Time | Shape::Section | Shape::Plain => self,
@@ -89,7 +95,7 @@ impl Shape {
         }
     }
 
-    /// What the field of this name is.
+    /// Returns the shape of the field with this name.
     pub(super) fn field(self, name: &str) -> Shape {
         if name.bytes().all(|byte| byte.is_ascii_digit()) {
             // An element of a list, which has the shape of its list.
@@ -103,13 +109,13 @@ impl Shape {
     }
 }
 
-/// Says that an object has no such field, which one is close to it, and which there are.
+/// Returns the error for a field that an object does not have. It names a field with a similar name and lists all fields.
 pub(super) fn unknown(name: &str, of: Shape) -> String {
     let (object, fields) = of.fields();
     let shown = one_line(name, 60);
     let names: Vec<&str> = match of {
         Shape::Plain => return format!("there is no variable '{shown}' here: {object} has no fields"),
-        // Every name that there is anywhere.
+        // The object is not known, so all names are listed.
         Shape::Unknown => NAMES.to_vec(),
         _ => fields.iter().map(|(name, _)| *name).collect(),
     };
@@ -138,7 +144,7 @@ pub(super) fn unknown(name: &str, of: Shape) -> String {
     )
 }
 
-/// Says what is wrong with a variable that a rendering did not find. `path` is the variable as it was written.
+/// Returns the error for a variable that was not found during the rendering. `path` is the variable as the author wrote it.
 pub(super) fn missing(path: &str) -> String {
     let names: Vec<String> = match Path::parse(path) {
         Ok(Path::Relative((segments, _))) => segments
@@ -172,7 +178,7 @@ pub(super) fn missing(path: &str) -> String {
     }
 }
 
-/// How many letters to change, add or leave out make one word of the other.
+/// Returns how many letters must be changed, added or removed to turn one word into the other.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
@@ -198,7 +204,7 @@ mod tests {
     use super::super::{Phase, samples};
     use super::*;
 
-    /// Collects the names of all objects, and compares each object with what is said of its shape.
+    /// Collects the names of all objects, and compares the fields of each object with those of its shape.
     fn compare(value: &Value, shape: Shape, names: &mut BTreeSet<String>) {
         match value {
             Value::Object(fields) => {

@@ -1,46 +1,46 @@
-//! Where in the HTML part a template shows a value. Escaping for HTML protects the reader in text and in the quoted values of
-//! harmless attributes. It does not protect within scripts, styles, comments, unquoted values, event handlers and link
-//! targets. This check walks through the parsed template together with a tokenizer of HTML, and refuses every value at a
-//! place that is not on the list.
+//! Checks at which places of the HTML part a template shows values. Escaping for HTML protects the reader in text and in the
+//! quoted values of harmless attributes. It does not protect inside scripts, styles, comments, unquoted values, event
+//! handlers and link targets. The check reads the parsed template together with an HTML tokenizer, and refuses a value at
+//! every place that is not on the list of allowed places.
 //!
-//! The tokenizer follows the HTML standard (13.2.5). Behind an element whose content programs read in different ways, it no
-//! longer knows where it is, and no value is allowed there. A conditional comment of Outlook is a comment for it.
+//! The tokenizer follows the HTML standard (13.2.5). Programs read the content of some elements in different ways. After such
+//! an element the place is unknown, and no value is allowed. A conditional comment of Outlook counts as a comment.
 
 use handlebars::template::{BlockParam, DecoratorTemplate, HelperTemplate, Parameter, TemplateElement};
 use handlebars::{Path, PathSeg, Template};
 
 use crate::base::text::one_line;
 
-/// Attributes whose quoted value may hold any value, beside `aria-*` and `data-*`.
+/// Attributes whose quoted value may contain any value. Attributes that begin with `aria-` or `data-` may contain one too.
 const ATTRIBUTES: [&str; 15] = [
     "abbr", "align", "alt", "bgcolor", "class", "color", "datetime", "dir", "height", "id", "lang",
     "summary", "title", "valign", "width",
 ];
-/// The links that Candor makes. No value of a customer is in them unescaped, and they begin with the scheme.
+/// The variables with links that Candor makes. A link begins with its scheme and contains no unescaped value of a customer.
 const LINKS: [&str; 1] = ["unsubscribe_url"];
-/// Elements whose content is text without entities or comments, up to their end tag.
+/// Elements whose content up to the end tag is text without entities and comments.
 const RAW: [&str; 6] = ["script", "style", "xmp", "iframe", "noembed", "noframes"];
-/// Elements whose content is text with entities, up to their end tag.
+/// Elements whose content up to the end tag is text with entities.
 const ESCAPABLE: [&str; 2] = ["title", "textarea"];
-/// Elements from which on programs disagree about what is text.
+/// Elements after which programs disagree about what is text.
 const AMBIGUOUS: [&str; 5] = ["svg", "math", "noscript", "plaintext", "select"];
-/// Characters and elements that one check may walk through. Nested lists are walked more than once.
+/// The largest number of characters and elements that one check reads. The bodies of nested lists are read several times.
 const STEPS: usize = 4_000_000;
 
-/// What a tag means for what follows it.
+/// How the text after a tag must be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// An end tag.
+    /// An end tag, such as `</p>`.
     End,
-    /// `<a>` or `<area>`.
+    /// The start tag of `<a>` or `<area>`, whose `href` may be a link of Candor.
     Link,
-    /// One with raw content.
+    /// The start tag of one of the [`RAW`] elements.
     Raw(&'static str),
-    /// One with escapable content.
+    /// The start tag of one of the [`ESCAPABLE`] elements.
     Escapable(&'static str),
-    /// One behind which the place is unknown.
+    /// The start tag of one of the [`AMBIGUOUS`] elements, after which the place is unknown.
     Ambiguous(&'static str),
-    /// Any other.
+    /// The start tag of any other element.
     Other,
 }
 
@@ -63,58 +63,54 @@ impl Kind {
     }
 }
 
-/// A place in HTML.
+/// A place in HTML, which is the state of the tokenizer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
+    /// In the text between tags.
     Text,
-    /// After `<`.
+    /// After a `<`, which begins a tag, a comment or a declaration.
     Less,
-    /// After `</`.
+    /// After `</`, where the name of an end tag begins.
     LessSlash,
-    /// After `<!`, perhaps with one `-`.
-    LessBang {
-        dash: bool,
-    },
-    TagName {
-        name: String,
-        end: bool,
-    },
-    /// Within a tag, where an attribute may begin.
+    /// After `<!`. If `dash` is set, a `-` follows it, which may begin a comment.
+    LessBang { dash: bool },
+    /// In the name of a tag. If `end` is set, it is an end tag.
+    TagName { name: String, end: bool },
+    /// Inside a tag, after white space, where an attribute may begin.
     Gap(Kind),
+    /// In the name of an attribute.
     AttributeName(Kind, String),
-    /// After an attribute's name and white space.
+    /// After the name of an attribute and white space.
     AfterName(Kind, String),
-    /// After the `=`.
+    /// After the `=` of an attribute, before its value.
     BeforeValue(Kind, String),
+    /// In the quoted value of an attribute.
     Quoted {
         kind: Kind,
         attribute: String,
         quote: char,
-        /// Whether something stands in the value already.
+        /// Whether the value already contains something.
         begun: bool,
     },
+    /// In the value of an attribute that is not in quotes.
     Unquoted(Kind),
-    /// After the closing quote.
+    /// After the closing quote of a value.
     AfterValue(Kind),
-    /// Where branches met between attributes. `spaced`: white space came last in each.
-    Joined {
-        kind: Kind,
-        spaced: bool,
-    },
-    Comment {
-        dashes: u8,
-        bang: bool,
-        fresh: bool,
-    },
-    /// `<!doctype …>`, `<?…>`, `<![if …]>`.
+    /// After a block inside a tag whose branches end at different places between attributes. If `spaced` is set, each branch
+    /// ends with white space.
+    Joined { kind: Kind, spaced: bool },
+    /// In a comment.
+    Comment { dashes: u8, bang: bool, fresh: bool },
+    /// In a declaration, such as `<!doctype …>`, `<?…>` or `<![if …]>`.
     Declaration,
-    /// The content of an element that is no HTML. `tail`: what may become its end tag.
+    /// In the content of a [`RAW`] or [`ESCAPABLE`] element. `tail` contains the last characters, which may become its end
+    /// tag.
     Content {
         name: &'static str,
         escapable: bool,
         tail: String,
     },
-    /// Behind something that programs read in different ways.
+    /// After something that programs read in different ways.
     Unknown(&'static str),
 }
 
@@ -122,7 +118,7 @@ fn is_space(letter: char) -> bool {
     matches!(letter, ' ' | '\t' | '\n' | '\r' | '\u{c}')
 }
 
-/// What follows the `>` of a tag.
+/// Returns the place after the `>` of a tag.
 fn behind(kind: Kind) -> Place {
     let content = |name, escapable| Place::Content {
         name,
@@ -137,7 +133,7 @@ fn behind(kind: Kind) -> Place {
     }
 }
 
-/// A letter where an attribute may begin.
+/// Returns the place after a letter at a place where an attribute may begin.
 fn in_gap(kind: Kind, letter: char) -> Place {
     match letter {
         '>' => behind(kind),
@@ -183,7 +179,7 @@ fn in_comment(dashes: u8, bang: bool, fresh: bool, letter: char) -> Place {
 }
 
 impl Place {
-    /// Returns the place after something was written at it that changes nothing else: the value of an attribute has begun.
+    /// Returns the place after a value was written there. It differs only in the value of an attribute, which has then begun.
     fn begun(self) -> Place {
         match self {
             Place::Quoted {
@@ -201,7 +197,7 @@ impl Place {
         }
     }
 
-    /// The place after one more letter.
+    /// Returns the place after one more letter.
     fn after(self, letter: char) -> Result<Place, String> {
         Ok(match self {
             Place::Text | Place::Less if letter == '<' => Place::Less,
@@ -296,7 +292,8 @@ impl Place {
         })
     }
 
-    /// The place where two branches meet; none where what follows would mean different things.
+    /// Returns the place after two branches of a block. Returns `None` if the following text would have different meanings after
+    /// the two branches.
     fn join(self, other: Place) -> Option<Place> {
         if self == other {
             return Some(self);
@@ -331,7 +328,8 @@ impl Place {
         })
     }
 
-    /// The tag, where a space, `/` or `>` would mean the same in all of these places, and whether white space came last.
+    /// If the place is between the attributes of a tag, so that a space, `/` or `>` has the same meaning as at the other places
+    /// of this kind, returns the kind of the tag and whether white space came last.
     fn between(&self) -> Option<(Kind, bool)> {
         match self {
             Place::TagName { name, end } => Some((Kind::of(name, *end), false)),
@@ -342,7 +340,7 @@ impl Place {
         }
     }
 
-    /// The place in words, after "is" or "ends".
+    /// Describes the place. The text completes a sentence with "is" or "ends".
     fn words(&self) -> String {
         match self {
             Place::Text => "in the text".to_owned(),
@@ -363,7 +361,7 @@ impl Place {
         }
     }
 
-    /// What to do instead, for a value at a place where none may be.
+    /// Returns what the author of the template can do if a value is at this place, where it is not allowed.
     fn advice(&self) -> String {
         match self {
             Place::Less | Place::LessSlash => "write &lt; for a < in the text".to_owned(),
@@ -388,7 +386,7 @@ impl Place {
     }
 }
 
-/// Whether the quoted value of this attribute may hold any value.
+/// Returns whether the quoted value of this attribute may contain any value.
 fn is_harmless(attribute: &str) -> bool {
     let prefixed = ["aria-", "data-"]
         .iter()
@@ -396,16 +394,16 @@ fn is_harmless(attribute: &str) -> bool {
     prefixed || ATTRIBUTES.contains(&attribute)
 }
 
-/// Checks where a parsed HTML part shows values, from text to text.
+/// Checks at which places a parsed HTML part shows values. The part begins at a place in the text.
 ///
 /// # Errors
-/// The first place where a value may not be, with line and column, and what to do.
+/// The first place where a value is not allowed, with its line and column, and what the author can do.
 pub(super) fn check(template: &Template) -> Result<(), String> {
     Walk { steps: STEPS }.template(template, Place::Text).map(drop)
 }
 
 struct Walk {
-    /// How much may still be walked through.
+    /// The number of characters and elements that may still be read.
     steps: usize,
 }
 
@@ -415,7 +413,7 @@ impl Walk {
             place = self
                 .element(element, place)
                 .map_err(|why| match template.mapping.get(index) {
-                    // What lies deeper has said already where it is.
+                    // The error comes from a deeper element, which has added its place already.
                     Some(at) if !why.starts_with("line ") => {
                         format!("line {}, column {}: {why}", at.0, at.1)
                     }
@@ -471,9 +469,10 @@ impl Walk {
         meet(body, inverse, raw(&block.name))
     }
 
-    /// The body of a list begins where it ended the time before, so it is walked through until both are the same.
+    /// Returns the place after a list. Each round of the body begins at the place where the round before ended. So the body
+    /// is read until it begins and ends at the same place.
     fn list(&mut self, body: &Template, mut start: Place) -> Result<Place, String> {
-        // A place can widen only a few times, so this ends early.
+        // A few rounds are enough, because two places can be joined only a few times.
         for _ in 0..4 {
             let end = self.template(body, start.clone())?;
             let met = meet(start.clone(), end, "each")?;
@@ -509,7 +508,7 @@ impl Walk {
     }
 }
 
-/// The place after a value, where one may be.
+/// Checks that a value is allowed at a place, and returns the place after it.
 fn show(shown: &HelperTemplate, place: Place) -> Result<Place, String> {
     let allowed = match &place {
         Place::Text => true,
@@ -533,12 +532,12 @@ fn show(shown: &HelperTemplate, place: Place) -> Result<Place, String> {
     Ok(place.begun())
 }
 
-/// Whether an expression is no more than a link that Candor makes.
+/// Returns whether an expression consists only of a link that Candor makes.
 fn is_link(shown: &HelperTemplate) -> bool {
     shown.params.is_empty() && shown.hash.is_empty() && link_named(&shown.name).is_some()
 }
 
-/// The link that is meant by a name or a path such as `@root.unsubscribe_url`.
+/// Returns the link to which a name or a path such as `@root.unsubscribe_url` refers.
 fn link_named(parameter: &Parameter) -> Option<&'static str> {
     let name = match parameter {
         Parameter::Name(name) => name,
@@ -586,7 +585,7 @@ fn differs(block: &str, one: &Place, other: &Place) -> String {
     }
 }
 
-/// A name as it was written.
+/// Returns a name as the author of the template wrote it.
 fn raw(parameter: &Parameter) -> &str {
     match parameter {
         Parameter::Name(name) => name,

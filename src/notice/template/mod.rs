@@ -3,7 +3,7 @@
 //! There are two registries. The one for HTML bodies escapes HTML. The one for subjects and text escapes
 //! nothing. A new template is rendered with samples of every case before it is accepted.
 //!
-//! - HTML is always escaped, and a value stands only where that protects the reader (`html`).
+//! - HTML is always escaped, and a value is allowed only where escaping protects the reader (`html`).
 //! - A subject never contains a line break.
 //! - A template never fails for the first time when it is sent.
 //! - A template never ends or blocks the process. `scan` limits the nesting of a text before it is parsed,
@@ -128,7 +128,7 @@ pub struct MailContext {
     pub recipient: MailRecipient,
     /// The paragraphs of the operator's message.
     pub paragraphs: Vec<String>,
-    /// What the customer must do.
+    /// The action that customers need to take.
     pub action: Option<MailAction>,
     /// The first of the affected resources of the recipient.
     pub resources: Vec<MailResource>,
@@ -164,12 +164,12 @@ pub struct MailRecipient {
     pub name: String,
 }
 
-/// What the customer must do.
+/// The action that customers need to take.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailAction {
-    /// Whether the customer must do anything.
+    /// Whether customers need to do anything.
     pub required: bool,
-    /// What the customer must do. Empty if there is nothing to do.
+    /// What customers need to do. The text is empty if they need to do nothing.
     pub text: String,
 }
 
