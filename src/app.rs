@@ -46,8 +46,8 @@ use crate::notice::{Sending, templates};
 use crate::operators::mail::Post;
 use crate::operators::worker as operators;
 use crate::schedule::Schedule;
+use crate::watch::beats;
 use crate::watch::runner::Checks;
-use crate::watch::silence;
 use crate::work::{Part, Supervisor, Wake, WorkStats};
 
 /// A running process. `serve`, the demo and the tests hold it.
@@ -153,7 +153,7 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
     let (app, setup, post) = prepare(&config, clock, public_url, Tokens::AsSet, endpoints).await?;
     // A heartbeat is not missing for the time in which no process could receive it.
     let now = app.clock().now();
-    app.db.transaction(move |conn| silence::grant(conn, now)).await?;
+    app.db.transaction(move |conn| beats::grant(conn, now)).await?;
     // The server serves nothing before it is spawned. Everything that can fail comes before that.
     let server = crate::http::server(app.clone(), listener).map_err(Error::internal)?;
     let mut work = Supervisor::new(app.work_stats.clone());

@@ -461,7 +461,7 @@ async fn sync_source(db: &candor::db::Db, name: String, most: Duration) -> Resul
     }
     if let Some(changes) = &mut run.changes {
         for kind in LineKind::ALL {
-            let counts = *changes.of(kind);
+            let counts = *changes.kind_mut(kind);
             console::say(&format!(
                 "{}: {} added, {} changed, {} unchanged, {} archived, {} left out",
                 kind.plural(),

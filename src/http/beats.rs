@@ -10,7 +10,7 @@ use crate::alert::intake::{self, Prepared};
 use crate::audit::{Actor, Tx};
 use crate::base::error::Error;
 use crate::http::App;
-use crate::watch::silence;
+use crate::watch::beats;
 
 /// Receives a heartbeat.
 #[utoipa::path(tag = "Watching", security(()), description = "The `url` of a heartbeat, which the job must request regularly.",
@@ -50,11 +50,11 @@ pub async fn fail_post(
 }
 
 async fn beaten(app: &App, req: &HttpRequest, token: String) -> Answer<HttpResponse> {
-    take(app, req, token, silence::beat).await
+    take(app, req, token, beats::beat).await
 }
 
 async fn failed(app: &App, req: &HttpRequest, token: String) -> Answer<HttpResponse> {
-    take(app, req, token, silence::fail).await
+    take(app, req, token, beats::fail).await
 }
 
 async fn take(
@@ -67,7 +67,7 @@ async fn take(
     let known = if app.refusals.suspects(req, now) {
         // Many requests with wrong tokens must not delay writers, so the token is checked with a read first.
         let token = token.clone();
-        app.db.read(move |conn| silence::exists(conn, &token)).await
+        app.db.read(move |conn| beats::check_token(conn, &token)).await
     } else {
         Ok(())
     };

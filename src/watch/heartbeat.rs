@@ -1,5 +1,5 @@
 //! Heartbeats: a job requests the URL of its heartbeat regularly, and a missing request is an alert. This
-//! module creates, reads, changes and deletes heartbeats. `silence` counts the beats and finds the missing
+//! module creates, reads, changes and deletes heartbeats. `beats` counts the beats and finds the missing
 //! ones.
 //!
 //! The secret in the URL of a heartbeat is never shown again.

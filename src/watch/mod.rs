@@ -5,11 +5,11 @@
 //! The headers of a check are never shown again.
 
 mod answer;
+pub mod beats;
 pub mod check;
 mod given;
 pub mod heartbeat;
 pub mod runner;
-pub mod silence;
 pub mod verdict;
 
 use std::time::Duration;

@@ -14,7 +14,7 @@ use hyper::Method;
 use tokio::task::JoinSet;
 
 use super::check::{CheckMethod, CheckResult, CheckRow, NewCheck};
-use super::{answer, given, silence};
+use super::{answer, beats, given};
 use crate::alert::intake::{self, ConditionCache};
 use crate::audit::Actor;
 use crate::base::error::Result;
@@ -91,10 +91,10 @@ async fn listen(conditions: &ConditionCache, away: bool) -> Result<()> {
     if away {
         let db = conditions.db();
         let now = db.clock().now();
-        db.transaction(move |conn| silence::grant(conn, now)).await?;
+        db.transaction(move |conn| beats::grant(conn, now)).await?;
         return Ok(());
     }
-    silence::check_deadlines(conditions).await
+    beats::check_deadlines(conditions).await
 }
 
 /// A check whose request is due.

@@ -173,7 +173,7 @@ fn source_row(app: &App, status: &SourceStatus) -> Value {
             }),
             "at": When::new(run.finished_at.or(run.started_at).unwrap_or(run.created_at), None),
             "changes": run.changes.clone().map(|mut changes| LineKind::ALL.map(|kind| {
-                let counts = *changes.of(kind);
+                let counts = *changes.kind_mut(kind);
                 let some = counts.added + counts.changed + counts.gone + counts.left_out > 0;
                 let shown = |n: u64| grouped(i64::try_from(n).unwrap_or(i64::MAX));
                 some.then(|| json!({

@@ -33,7 +33,7 @@ fn record_state(tx: &mut Tx<'_>, row: &HeartbeatRow, after: HeartbeatState, inci
 ///
 /// # Errors
 /// `NotFound` if no heartbeat has this token, or if it is deleted.
-pub fn exists(conn: &mut Conn, token: &str) -> Result<()> {
+pub fn check_token(conn: &mut Conn, token: &str) -> Result<()> {
     by_hash(conn, &hash_secret(token)).map(drop)
 }
 
