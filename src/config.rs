@@ -251,7 +251,7 @@ impl Config {
         let mut config = Config::default();
         for (
             name,
-            Given {
+            GivenValue {
                 shown,
                 value,
                 in_file,
@@ -372,7 +372,7 @@ impl Config {
 const FILE: &str = "candor.toml";
 
 /// A value and the place where it was given.
-struct Given {
+struct GivenValue {
     /// The variable, or the file and the key in it.
     shown: String,
     value: String,
@@ -381,7 +381,7 @@ struct Given {
 }
 
 /// The values that were given, by the name of the setting.
-type Values = BTreeMap<String, Given>;
+type Values = BTreeMap<String, GivenValue>;
 
 /// Returns the setting that a name belongs to, and whether the value is in a file.
 fn setting_of(name: &str) -> Option<(&str, bool)> {
@@ -404,7 +404,7 @@ fn insert(values: &mut Values, name: &str, shown: String, value: String) -> Resu
             other.shown
         ));
     }
-    let given = Given {
+    let given = GivenValue {
         shown,
         value,
         in_file,

@@ -74,7 +74,7 @@ const MAX_SAID: usize = 10;
 
 /// What became of a body.
 #[derive(Debug)]
-pub(crate) enum Took {
+pub(crate) enum TakeResult {
     /// The body is stored.
     Taken(Taken),
     /// Nothing of the body is stored, because its conditions have to be matched again: they were changed, or a
@@ -86,7 +86,7 @@ pub(crate) enum Took {
 ///
 /// # Errors
 /// `Internal` or `Unavailable` if the database fails. Nothing of any body is stored then.
-pub(crate) fn take_all(tx: &mut Tx<'_>, bodies: Vec<Body<'_>>) -> Result<Vec<Took>> {
+pub(crate) fn take_all(tx: &mut Tx<'_>, bodies: Vec<Body<'_>>) -> Result<Vec<TakeResult>> {
     // Only one transaction at a time may place alerts. Otherwise two of them could open two incidents for one
     // problem.
     dialect::lock_intake(tx.conn)?;
@@ -130,8 +130,8 @@ pub(crate) fn take_all(tx: &mut Tx<'_>, bodies: Vec<Body<'_>>) -> Result<Vec<Too
     fits.iter()
         .zip(&mut linked)
         .map(|(fits, linked)| match fits {
-            true => taken.next().map(Took::Taken),
-            false => Some(Took::Outdated(linked.take())),
+            true => taken.next().map(TakeResult::Taken),
+            false => Some(TakeResult::Outdated(linked.take())),
         })
         .map(|took| took.ok_or_else(|| Error::internal("a body without an answer")))
         .collect()

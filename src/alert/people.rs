@@ -27,7 +27,7 @@ use crate::base::text::hex;
 use crate::base::time::Timestamp;
 use crate::db::dialect::on_backend;
 use crate::db::schema::{alert_people as ap, alerts as a, audit_events as e, counters as c, settings};
-use crate::db::{Conn, Db, Fix};
+use crate::db::{Conn, Db, FixedText};
 use crate::directory::{normal_address, person};
 use crate::incident::users_in_events::RecognisedBy;
 

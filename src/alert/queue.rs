@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::intake::{self, Body, ConditionCache, MatchedBatch, ROUNDS, Taken, Took};
+use super::intake::{self, Body, ConditionCache, MatchedBatch, ROUNDS, TakeResult, Taken};
 use super::integration::Integration;
 use super::rules;
 use super::source::{Batch, Request};
@@ -60,7 +60,7 @@ struct HeldRequest {
 }
 
 /// What the transaction did with a body.
-enum Done {
+enum StoreResult {
     Taken(Taken),
     Changed,
     /// Nothing was stored, because the conditions have to be matched again. `version` is the state of the conditions
@@ -72,7 +72,7 @@ enum Done {
 }
 
 /// The same before the transaction is committed.
-enum Answer {
+enum BodyResult {
     Taken(Taken),
     Changed,
     /// The batch with other fingerprints, if it has some.
@@ -84,7 +84,7 @@ struct Waiting {
     held: HeldRequest,
     matched: MatchedBatch,
     actor: Actor,
-    answer: oneshot::Sender<Result<Done>>,
+    answer: oneshot::Sender<Result<StoreResult>>,
 }
 
 /// The queue of this process.
@@ -190,9 +190,9 @@ impl Queue {
                 .map_err(|_| self.overloaded())?;
             match tokio::time::timeout_at(end, answered).await {
                 Ok(answered) => match answered.map_err(Error::internal)?? {
-                    Done::Taken(taken) => return Ok(Answered::Taken(taken)),
-                    Done::Changed => return Ok(Answered::Changed),
-                    Done::Outdated { held: again, version } => (held, outdated) = (*again, version),
+                    StoreResult::Taken(taken) => return Ok(Answered::Taken(taken)),
+                    StoreResult::Changed => return Ok(Answered::Changed),
+                    StoreResult::Outdated { held: again, version } => (held, outdated) = (*again, version),
                 },
                 // The receiver is dropped here. If the transaction has not begun, the body is skipped.
                 Err(_) => break,
@@ -274,13 +274,13 @@ async fn commit(db: &Db, outage: &Outage, mut waiting: Vec<Waiting>) {
                     ..
                 } = one;
                 let done = answer.map(|answer| match answer {
-                    Answer::Taken(taken) => Done::Taken(taken),
-                    Answer::Changed => Done::Changed,
-                    Answer::Outdated(linked) => {
+                    BodyResult::Taken(taken) => StoreResult::Taken(taken),
+                    BodyResult::Changed => StoreResult::Changed,
+                    BodyResult::Outdated(linked) => {
                         if let Some(linked) = linked {
                             held.batch = linked;
                         }
-                        Done::Outdated {
+                        StoreResult::Outdated {
                             held: Box::new(held),
                             version: matched.version(),
                         }
@@ -341,17 +341,17 @@ fn body(one: &Waiting) -> Body<'_> {
     }
 }
 
-impl Answer {
-    fn of(took: Took) -> Self {
+impl BodyResult {
+    fn of(took: TakeResult) -> Self {
         match took {
-            Took::Taken(taken) => Answer::Taken(taken),
-            Took::Outdated(linked) => Answer::Outdated(linked),
+            TakeResult::Taken(taken) => BodyResult::Taken(taken),
+            TakeResult::Outdated(linked) => BodyResult::Outdated(linked),
         }
     }
 }
 
 /// Stores all bodies or none. Those whose conditions have to be matched again are left out.
-fn together(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<Result<Answer>>> {
+fn together(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<Result<BodyResult>>> {
     let current = current(tx, waiting)?;
     let bodies = waiting
         .iter()
@@ -362,27 +362,27 @@ fn together(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<Result<Answer>>>
     let mut took = intake::take_all(tx, bodies)?.into_iter();
     let answers = current.into_iter().map(|current| {
         if !current {
-            return Ok(Answer::Changed);
+            return Ok(BodyResult::Changed);
         }
         took.next()
-            .map(Answer::of)
+            .map(BodyResult::of)
             .ok_or_else(|| Error::internal("a body without an answer"))
     });
     Ok(answers.collect())
 }
 
 /// Stores each body in its own savepoint.
-fn one_by_one(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<Result<Answer>>> {
+fn one_by_one(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<Result<BodyResult>>> {
     let current = current(tx, waiting)?;
     let mut answers = Vec::with_capacity(waiting.len());
     for (one, current) in waiting.iter().zip(current) {
         if !current {
-            answers.push(Ok(Answer::Changed));
+            answers.push(Ok(BodyResult::Changed));
             continue;
         }
         let took = tx.attempt(|tx| intake::take_all(tx, vec![body(one)]))?;
         answers.push(match took.map(|took| took.into_iter().next()) {
-            Ok(Some(took)) => Ok(Answer::of(took)),
+            Ok(Some(took)) => Ok(BodyResult::of(took)),
             Ok(None) => Err(Error::internal("a body without an answer")),
             Err(error) => {
                 tracing::error!(

@@ -135,9 +135,9 @@ pub fn read(conn: &mut Conn, id: &IntegrationId, trial: &Trial, now: Timestamp) 
     }
     let mut conditions = StoredConditions::read(conn, now)?.compile()?;
     if let Some(rules) = instead {
-        let ready = (1_i64..)
-            .zip(rules)
-            .map(|(position, rule)| grouping::Ready::of(rule.tried(AlertRuleId::new(now), position, now)));
+        let ready = (1_i64..).zip(rules).map(|(position, rule)| {
+            grouping::CompiledRule::of(rule.tried(AlertRuleId::new(now), position, now))
+        });
         conditions = conditions.with_rules(ready.collect::<Result<_>>()?);
     }
     rehearse(conn, integration, conditions, instead.is_none(), &request, now)
@@ -173,7 +173,7 @@ pub fn among(
     let request = saved_requests::request(conn, id, body)?;
     let mut rules = grouping::stored(conn)?
         .into_iter()
-        .map(grouping::Ready::of)
+        .map(grouping::CompiledRule::of)
         .collect::<Result<Vec<_>>>()?;
     let place = rules.iter().position(|held| Some(&held.rule.id) == replaced);
     let position = match place {
@@ -182,8 +182,8 @@ pub fn among(
     };
     let fresh = AlertRuleId::new(now);
     let tried = rule.tried(replaced.cloned().unwrap_or(fresh), position, now);
-    let alone = grouping::Ready::of(tried.clone())?;
-    let tried = grouping::Ready::of(tried)?;
+    let alone = grouping::CompiledRule::of(tried.clone())?;
+    let tried = grouping::CompiledRule::of(tried)?;
     match place {
         Some(place) => rules[place] = tried,
         None => rules.push(tried),

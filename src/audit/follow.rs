@@ -19,7 +19,7 @@ use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
 use crate::db::dialect::{self, Lock, on_backend};
 use crate::db::schema::{audit_events as e, audit_head as h, trail_cursors as c};
-use crate::db::{Conn, Fix};
+use crate::db::{Conn, FixedText};
 
 /// The names of all subscribers.
 pub const FOLLOWERS: [&str; 3] = ["automation", "operators", "operators.syncs"];

@@ -26,7 +26,7 @@ use crate::base::id::{IncidentId, NoticeId, PolicyId};
 use crate::base::time::Timestamp;
 use crate::db::dialect::{self, Lock};
 use crate::db::schema::{automation_runs as r, notices as n};
-use crate::db::{Conn, Fix};
+use crate::db::{Conn, FixedText};
 use crate::incident::{self, Incident, Status, timeline};
 use crate::notice::{self, Sending, unattended};
 
@@ -191,7 +191,7 @@ pub(super) fn opener(conn: &mut Conn, id: &IncidentId) -> Result<Opener> {
 }
 
 /// The next work of the policies.
-enum Work {
+enum NextWork {
     /// A waiting run that is due.
     Due(AutomationRunRow),
     /// An incident that was opened or reopened.
@@ -214,13 +214,13 @@ fn due(conn: &mut Conn, now: Timestamp) -> Result<Option<AutomationRunRow>> {
         .optional()?)
 }
 
-fn next(tx: &mut Tx<'_>) -> Result<Option<Work>> {
+fn next(tx: &mut Tx<'_>) -> Result<Option<NextWork>> {
     let at = follow::hold(tx.conn, SUBSCRIBER)?;
     // New incidents come first, so that they do not wait for postponed ones.
     if let Some(opened) = follow::behind(tx.conn, at, &BEGINS, 1)?.pop() {
-        return Ok(Some(Work::Opened(opened)));
+        return Ok(Some(NextWork::Opened(opened)));
     }
-    Ok(due(tx.conn, tx.now)?.map(Work::Due))
+    Ok(due(tx.conn, tx.now)?.map(NextWork::Due))
 }
 
 /// The result of one step.
@@ -241,8 +241,8 @@ pub(super) enum Step {
 pub(super) fn step(tx: &mut Tx<'_>, sending: &Sending) -> Result<Step> {
     let row = match next(tx)? {
         None => return Ok(Step::Idle),
-        Some(Work::Due(row)) => row,
-        Some(Work::Opened(opened)) => {
+        Some(NextWork::Due(row)) => row,
+        Some(NextWork::Opened(opened)) => {
             follow::advance(tx.conn, SUBSCRIBER, opened.seq)?;
             let Some((row, policy)) = chosen(tx, &opened)? else {
                 return Ok(Step::Done);
@@ -473,7 +473,7 @@ fn conclude(tx: &mut Tx<'_>, row: &AutomationRunRow, decision: &Decision) -> Res
 pub(super) fn set_aside(tx: &mut Tx<'_>) -> Result<()> {
     let row = match next(tx)? {
         None => return Ok(()),
-        Some(Work::Opened(opened)) => {
+        Some(NextWork::Opened(opened)) => {
             follow::advance(tx.conn, SUBSCRIBER, opened.seq)?;
             let Some((row, _)) = chosen(tx, &opened)? else {
                 return Ok(());
@@ -481,7 +481,7 @@ pub(super) fn set_aside(tx: &mut Tx<'_>) -> Result<()> {
             diesel::insert_into(r::table).values(&row).execute(tx.conn)?;
             row
         }
-        Some(Work::Due(row)) => row,
+        Some(NextWork::Due(row)) => row,
     };
     let attempts = row.attempts + 1;
     if attempts >= ATTEMPTS {

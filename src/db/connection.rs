@@ -191,7 +191,7 @@ pub(super) fn is_locked(error: &diesel::result::Error) -> bool {
 }
 
 #[derive(QueryableByName)]
-struct Taken {
+struct LockTaken {
     #[diesel(sql_type = diesel::sql_types::Bool)]
     taken: bool,
 }
@@ -202,7 +202,7 @@ fn announce(conn: &mut PgConnection, mode: Mode, admin: Option<i32>) -> Result<(
     use diesel::r2d2::Error;
     let mut take = |statement: &str| {
         diesel::sql_query(statement)
-            .get_result::<Taken>(conn)
+            .get_result::<LockTaken>(conn)
             .map(|taken| taken.taken)
             .map_err(Error::QueryError)
     };
@@ -250,7 +250,7 @@ pub(super) fn serves_with(conn: &mut PgConnection, hash: &str) -> QueryResult<bo
         "SELECT pg_try_advisory_xact_lock({ADMIN_TOKEN}, {}) AS taken",
         admin_key(hash)
     );
-    let free: Taken = diesel::sql_query(statement).get_result(conn)?;
+    let free: LockTaken = diesel::sql_query(statement).get_result(conn)?;
     Ok(!free.taken)
 }
 

@@ -13,12 +13,12 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 pub(crate) struct Fixed<Q>(Q);
 
 /// A statement that can stay prepared.
-pub(crate) trait Fix: Sized {
+pub(crate) trait FixedText: Sized {
     /// Marks the statement as one whose text is always the same, or one of a few.
     fn fixed(self) -> Fixed<Self>;
 }
 
-impl<Q: Query> Fix for Q {
+impl<Q: Query> FixedText for Q {
     fn fixed(self) -> Fixed<Self> {
         Fixed(self)
     }

@@ -27,7 +27,7 @@ use tokio::sync::{Semaphore, watch};
 
 pub use connection::{Conn, DatabaseUrl, Pages};
 pub(crate) use dialect::{bulk, keyed, many};
-pub(crate) use fixed::Fix;
+pub(crate) use fixed::FixedText;
 pub use statement::Statement;
 
 /// The backend type of boxed queries.

@@ -140,7 +140,7 @@ impl Calling {
 pub fn unanswered(reason: Unanswered) -> Outcome {
     match reason {
         Unanswered::Refused(reason) => Outcome::Failed(reason),
-        Unanswered::Away(reason) => Outcome::Retry(None, reason),
+        Unanswered::Temporary(reason) => Outcome::Retry(None, reason),
     }
 }
 

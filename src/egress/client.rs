@@ -74,7 +74,7 @@ pub enum Unanswered {
     /// Another attempt will fail too. The text is the reason.
     Refused(String),
     /// Another attempt may succeed. The text is the reason.
-    Away(String),
+    Temporary(String),
 }
 
 /// An answer, of which only the beginning of the body was read.
@@ -214,7 +214,7 @@ impl Client {
             Unresolved::Refused(kind) => Unanswered::Refused(format!(
                 "the host name resolves to an address that is not allowed: {kind}"
             )),
-            Unresolved::Unknown => Unanswered::Away(reason.to_string()),
+            Unresolved::Unknown => Unanswered::Temporary(reason.to_string()),
         })
     }
 
@@ -225,7 +225,7 @@ impl Client {
     ) -> std::result::Result<TlsStream<TcpStream>, Unanswered> {
         let name = server_name(url)?;
         let secured = self.tls.connect(name, stream).await;
-        secured.map_err(|error| Unanswered::Away(format!("TLS failed: {error}")))
+        secured.map_err(|error| Unanswered::Temporary(format!("TLS failed: {error}")))
     }
 }
 
@@ -233,7 +233,7 @@ impl Client {
 type Exchanged = ((StatusCode, HeaderMap), Vec<u8>);
 
 fn late(patience: Duration) -> Unanswered {
-    Unanswered::Away(format!("no answer within {} s", patience.as_secs()))
+    Unanswered::Temporary(format!("no answer within {} s", patience.as_secs()))
 }
 
 fn request(
@@ -291,7 +291,7 @@ async fn connect(addresses: &[SocketAddr]) -> std::result::Result<TcpStream, Una
             Err(_) => last = format!("no connection within {} s", CONNECT.as_secs()),
         }
     }
-    Err(Unanswered::Away(format!("connection failed: {last}")))
+    Err(Unanswered::Temporary(format!("connection failed: {last}")))
 }
 
 /// Sends one request, reads its answer and closes the connection.
@@ -304,7 +304,7 @@ async fn converse<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let broken = |error: hyper::Error| Unanswered::Away(format!("no answer: {error}"));
+    let broken = |error: hyper::Error| Unanswered::Temporary(format!("no answer: {error}"));
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(MAX_HEAD)
         .handshake(TokioIo::new(stream))
@@ -356,7 +356,7 @@ async fn all(response: Response<Incoming>, most: usize) -> std::result::Result<V
     let mut read: Vec<u8> = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| {
-            Unanswered::Away(
+            Unanswered::Temporary(
                 "the connection was closed before the answer was \
         complete"
                     .to_owned(),
@@ -364,7 +364,7 @@ async fn all(response: Response<Incoming>, most: usize) -> std::result::Result<V
         })?;
         if let Ok(data) = frame.into_data() {
             if read.len() + data.len() > most {
-                return Err(Unanswered::Away(format!(
+                return Err(Unanswered::Temporary(format!(
                     "the answer is longer than {most} bytes"
                 )));
             }

@@ -29,7 +29,7 @@ use crate::db::schema::{
     deliveries as d, delivery_attempts as da, feedback as f, feedback_tokens as ft, notice_recipients as nr,
     notices as n,
 };
-use crate::db::{Conn, Fix};
+use crate::db::{Conn, FixedText};
 use crate::delivery::opt_out::{self, SuppressionReason};
 use crate::directory::normal_address;
 use crate::notice::counts::Changes;

@@ -10,7 +10,7 @@ use actix_web::{HttpMessage, HttpResponse, web};
 
 use super::edge;
 use super::problem::{Answer, Problem};
-use super::refusals::Door;
+use super::refusals::RefusalKind;
 use super::routes::{Route, Routes};
 use crate::audit::{Action, Actor, Event};
 use crate::auth::{Caller, Role, authenticate};
@@ -66,7 +66,7 @@ async fn holder(req: &ServiceRequest) -> Answer<(web::Data<App>, Caller, web::Da
     let Some(caller) = caller else {
         let why = Problem::Unauthorized("a valid token is needed: Authorization: Bearer TOKEN");
         let now = app.clock().now();
-        return Err(app.refusals.refuse(req.request(), Door::Token, now, why));
+        return Err(app.refusals.refuse(req.request(), RefusalKind::Token, now, why));
     };
     Ok((app, caller, routes))
 }

@@ -5,7 +5,7 @@
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 
 use super::problem::Answer;
-use super::refusals::Door;
+use super::refusals::RefusalKind;
 use crate::alert::intake::{self, Prepared};
 use crate::audit::{Actor, Tx};
 use crate::base::error::Error;
@@ -85,7 +85,9 @@ async fn take(
         Ok(()) => Ok(HttpResponse::Ok()
             .content_type("text/plain; charset=utf-8")
             .body("OK\n")),
-        Err(error @ Error::NotFound(_)) => Err(app.refusals.refuse(req, Door::Token, now, error.into())),
+        Err(error @ Error::NotFound(_)) => {
+            Err(app.refusals.refuse(req, RefusalKind::Token, now, error.into()))
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -4,7 +4,7 @@ use actix_web::HttpRequest;
 use serde_json::json;
 
 use super::problem::Problem;
-use super::refusals::{Counted, Door};
+use super::refusals::{Counted, RefusalKind};
 use crate::alert::integration::Integration;
 use crate::audit::{Action, Actor, Event};
 use crate::base::error::Error;
@@ -25,7 +25,7 @@ pub(super) async fn refuse(
 ) -> Result<Problem, Error> {
     let id = integration.id.to_string();
     let source = app.refusals.source(req);
-    let door = Door::Integration(id.clone());
+    let door = RefusalKind::Integration(id.clone());
     match app.refusals.count(source, door, reason, app.clock().now()) {
         Counted::Above(seconds) => return Ok(Problem::TooManyRefusals(seconds)),
         Counted::Within { record: false } => {}

@@ -12,7 +12,7 @@ use super::extract::{MAX_HOOK, read_body};
 use super::hook_refusal::actor;
 use super::integration_cache::is_amazon;
 use super::problem::{Answer, Problem};
-use super::refusals::Door;
+use super::refusals::RefusalKind;
 use super::sns;
 use crate::alert::intake::{self, Taken};
 use crate::alert::integration::{self, Integration};
@@ -110,7 +110,7 @@ pub async fn enqueue(app: web::Data<App>, req: HttpRequest, payload: web::Payloa
         _ => {
             return Err(app
                 .refusals
-                .refuse(&req, Door::Token, app.clock().now(), unknown()));
+                .refuse(&req, RefusalKind::Token, app.clock().now(), unknown()));
         }
     };
     take(&app, &req, found, &token, request).await
@@ -168,7 +168,7 @@ async fn read_integration(app: &App, req: &HttpRequest, token: &str) -> Answer<F
         .map_err(|error| match error {
             unknown @ Error::NotFound(_) => {
                 app.refusals
-                    .refuse(req, Door::Token, app.clock().now(), unknown.into())
+                    .refuse(req, RefusalKind::Token, app.clock().now(), unknown.into())
             }
             error => error.into(),
         })?;

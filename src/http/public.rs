@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::error_page::for_browsers;
 use super::problem::{Answer, Problem};
-use super::refusals::Door;
+use super::refusals::RefusalKind;
 use crate::audit::Actor;
 use crate::base::error::Error;
 use crate::base::time::time_zone;
@@ -51,7 +51,7 @@ pub async fn status(app: web::Data<App>) -> Answer<HttpResponse> {
 fn target(app: &App, req: &HttpRequest, token: &str) -> Result<i64, Problem> {
     app.links.unsubscribe_target(token).ok_or_else(|| {
         app.refusals
-            .refuse(req, Door::Token, app.clock().now(), Problem::NoSuchLink)
+            .refuse(req, RefusalKind::Token, app.clock().now(), Problem::NoSuchLink)
     })
 }
 

@@ -45,7 +45,7 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// The kind of request that was refused. Each kind is counted on its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Door {
+pub enum RefusalKind {
     /// A request without a valid token: for the API, a hook or a link.
     Token,
     /// A sign-in with a wrong token.
@@ -54,18 +54,18 @@ pub enum Door {
     Integration(String),
 }
 
-impl Door {
+impl RefusalKind {
     fn most(&self) -> u64 {
         match self {
-            Door::SignIn => MAX_SIGN_INS,
-            Door::Token | Door::Integration(_) => MAX,
+            RefusalKind::SignIn => MAX_SIGN_INS,
+            RefusalKind::Token | RefusalKind::Integration(_) => MAX,
         }
     }
 }
 
 /// An address and what it was refused. Without an address, it stands for all addresses that had no space in
 /// the table.
-type Key = (Option<Source>, Door);
+type Key = (Option<Source>, RefusalKind);
 
 /// The refusals of one address for one kind of request, in one minute.
 struct Count {
@@ -192,10 +192,10 @@ impl Refusals {
     }
 
     /// Counts a refusal of `what`, which must contain neither a secret nor a name.
-    pub fn count(&self, source: Option<Source>, door: Door, what: &str, now: Timestamp) -> Counted {
+    pub fn count(&self, source: Option<Source>, door: RefusalKind, what: &str, now: Timestamp) -> Counted {
         self.total.inc();
         let most = door.most();
-        let at_once = if matches!(door, Door::Integration(_)) {
+        let at_once = if matches!(door, RefusalKind::Integration(_)) {
             AT_ONCE
         } else {
             0
@@ -205,7 +205,7 @@ impl Refusals {
         let key = if table.open.len() < MAX_SOURCES || table.open.contains_key(&key) {
             key
         } else {
-            (None, Door::Token)
+            (None, RefusalKind::Token)
         };
         // The refusals of addresses without space in the table are all in a summary.
         let at_once = if key.0.is_some() { at_once } else { 0 };
@@ -233,7 +233,7 @@ impl Refusals {
     }
 
     /// Counts a refusal of a request, and returns its answer: `usually`, or a 429 if there were too many.
-    pub fn refuse(&self, req: &HttpRequest, door: Door, now: Timestamp, usually: Problem) -> Problem {
+    pub fn refuse(&self, req: &HttpRequest, door: RefusalKind, now: Timestamp, usually: Problem) -> Problem {
         // The route is used and not the path, because the path may contain a token.
         let route = req.match_pattern().unwrap_or_else(|| "unknown path".to_owned());
         let what = format!("{} {route}", req.method());
@@ -246,12 +246,12 @@ impl Refusals {
     /// Returns whether the source of a request was refused in this minute. Then a read is cheaper than a
     /// transaction that probably fails.
     pub fn suspects(&self, req: &HttpRequest, now: Timestamp) -> bool {
-        let key = (self.source(req), Door::Token);
+        let key = (self.source(req), RefusalKind::Token);
         let table = self.table();
         let count = table
             .open
             .get(&key)
-            .or_else(|| table.open.get(&(None, Door::Token)));
+            .or_else(|| table.open.get(&(None, RefusalKind::Token)));
         count.is_some_and(|count| count.minute == minute(now))
     }
 
@@ -313,8 +313,8 @@ fn summaries(due: &[(Key, i64, Count)]) -> Vec<Event> {
     let mut merged: HashMap<(Option<Source>, Option<&str>, i64), Count> = HashMap::new();
     for ((source, door), minute, count) in due {
         let integration = match door {
-            Door::Integration(id) => Some(id.as_str()),
-            Door::Token | Door::SignIn => None,
+            RefusalKind::Integration(id) => Some(id.as_str()),
+            RefusalKind::Token | RefusalKind::SignIn => None,
         };
         merged
             .entry((*source, integration, *minute))

@@ -14,7 +14,7 @@ use crate::base::enums::word_enum;
 use crate::base::error::{Error, Result};
 use crate::base::id::{AlertId, IncidentId};
 use crate::base::time::Timestamp;
-use crate::db::{Conn, Fix};
+use crate::db::{Conn, FixedText};
 
 word_enum! {
     /// How a user was found in the directory.

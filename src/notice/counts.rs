@@ -18,7 +18,7 @@ use super::row::State;
 use crate::base::error::Result;
 use crate::base::id::NoticeId;
 use crate::db::schema::delivery_counts as dc;
-use crate::db::{Conn, Fix};
+use crate::db::{Conn, FixedText};
 
 /// The number of deliveries in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]

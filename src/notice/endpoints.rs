@@ -16,7 +16,7 @@ use crate::audience;
 use crate::base::error::Result;
 use crate::base::id::{IncidentId, NoticeId};
 use crate::db::schema::notice_recipients as nr;
-use crate::db::{Conn, Fix};
+use crate::db::{Conn, FixedText};
 use crate::directory::endpoint;
 use crate::notice::template::Phase;
 

@@ -18,7 +18,7 @@ use crate::base::text::one_line;
 use crate::base::time::Timestamp;
 use crate::db::dialect::{self, on_backend};
 use crate::db::schema::{operator_messages as m, operators as o};
-use crate::db::{Conn, Fix};
+use crate::db::{Conn, FixedText};
 use crate::delivery::Outcome;
 use crate::work::Lease;
 use crate::work::backoff::Backoff;

@@ -4,8 +4,8 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use super::given::{CheckMethod, NewCheck};
-use super::given::{check, stored, without_secrets};
+pub use super::check_settings::{CheckMethod, NewCheck};
+use super::check_settings::{check, stored, without_secrets};
 use super::{Alarm, Kind, patched, release};
 use crate::audit::{Action, Event, Tx};
 use crate::base::enums::word_enum;

@@ -4,10 +4,10 @@
 //! While Candor itself was down, no heartbeat counts as missing. Each change of a state has an audit event.
 //! The headers of a check are never shown again.
 
-mod answer;
 pub mod beats;
 pub mod check;
-mod given;
+mod check_result;
+mod check_settings;
 pub mod heartbeat;
 pub mod runner;
 pub mod verdict;

@@ -14,7 +14,7 @@ use hyper::Method;
 use tokio::task::JoinSet;
 
 use super::check::{CheckMethod, CheckResult, CheckRow, NewCheck};
-use super::{answer, beats, given};
+use super::{beats, check_result, check_settings};
 use crate::alert::intake::{self, ConditionCache};
 use crate::audit::Actor;
 use crate::base::error::Result;
@@ -161,7 +161,7 @@ async fn ask(conditions: Arc<ConditionCache>, client: Arc<Client>, due: Due) {
         redirects: if given.follow_redirects { REDIRECTS } else { 0 },
     };
     let seen = client.probe(&request).await;
-    let problems = given::expected(&given).problems(&seen, at);
+    let problems = check_settings::expected(&given).problems(&seen, at);
     let seen = seen.ok();
     let result = CheckResult {
         at,
@@ -176,7 +176,7 @@ async fn ask(conditions: Arc<ConditionCache>, client: Arc<Client>, due: Due) {
     let shown = id.clone();
     let by = Actor::system("checks");
     let recorded = intake::write(&conditions, &by, move |tx, prepared| {
-        answer::record(tx, prepared, &id, version, &result)
+        check_result::record(tx, prepared, &id, version, &result)
     })
     .await;
     if let Err(error) = recorded {

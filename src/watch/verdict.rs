@@ -110,7 +110,7 @@ impl Expected {
     pub fn problems(&self, seen: &Result<ProbeResult, Unanswered>, now: Timestamp) -> Vec<String> {
         let seen = match seen {
             Ok(seen) => seen,
-            Err(Unanswered::Refused(reason) | Unanswered::Away(reason)) => {
+            Err(Unanswered::Refused(reason) | Unanswered::Temporary(reason)) => {
                 return vec![one_line(reason, 300)];
             }
         };
@@ -226,7 +226,7 @@ mod tests {
             2
         );
         assert_eq!(
-            problems(&usual, &Err(Unanswered::Away("no connection".to_owned()))),
+            problems(&usual, &Err(Unanswered::Temporary("no connection".to_owned()))),
             1
         );
     }

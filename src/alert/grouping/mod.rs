@@ -25,19 +25,19 @@ pub(super) use rule::check_resources;
 pub use rule::{AlertRule, NewAlertRule, Policy};
 
 /// An alert rule with its compiled matchers.
-pub(super) struct Ready {
+pub(super) struct CompiledRule {
     pub rule: AlertRule,
     matchers: Matchers,
 }
 
-impl Ready {
+impl CompiledRule {
     /// Compiles the matchers of a stored rule.
     ///
     /// # Errors
     /// `Internal` if a matcher is not valid. The matchers are checked before a rule is stored.
     pub fn of(rule: AlertRule) -> Result<Self> {
         let matchers = Matchers::compile(&rule.matchers)?;
-        Ok(Ready { rule, matchers })
+        Ok(CompiledRule { rule, matchers })
     }
 
     /// Returns whether the rule matches an alert, as far as the time is enough.

@@ -55,12 +55,12 @@ impl StoredConditions {
         let rules: Vec<_> = self
             .rules
             .into_iter()
-            .map(grouping::Ready::of)
+            .map(grouping::CompiledRule::of)
             .collect::<Result<_>>()?;
         let mutes: Vec<_> = self
             .mutes
             .into_iter()
-            .map(mute::Ready::of)
+            .map(mute::CompiledMute::of)
             .collect::<Result<_>>()?;
         Ok(CompiledConditions {
             version: self.version,
@@ -82,8 +82,8 @@ pub(in crate::alert) fn version(conn: &mut Conn) -> Result<i64> {
 pub(in crate::alert) struct CompiledConditions {
     version: i64,
     read_at: Timestamp,
-    rules: Vec<grouping::Ready>,
-    mutes: Vec<mute::Ready>,
+    rules: Vec<grouping::CompiledRule>,
+    mutes: Vec<mute::CompiledMute>,
 }
 
 /// What the conditions say about one alert.
@@ -103,7 +103,7 @@ pub(in crate::alert) struct ConditionMatch {
 /// The decision about one alert.
 pub(in crate::alert) struct RuleDecision<'g> {
     /// The first alert rule that matches.
-    pub rule: Option<&'g grouping::Ready>,
+    pub rule: Option<&'g grouping::CompiledRule>,
     /// The group by that rule. Without a rule, the group that the sender put the alert in.
     pub group: Option<Group>,
     /// The silence that covers the alert, or else the maintenance window.
@@ -132,7 +132,7 @@ impl RuleDecision<'_> {
 
 impl CompiledConditions {
     /// Returns the same with these rules instead of the stored ones.
-    pub fn with_rules(self, rules: Vec<grouping::Ready>) -> Self {
+    pub fn with_rules(self, rules: Vec<grouping::CompiledRule>) -> Self {
         CompiledConditions { rules, ..self }
     }
 
@@ -195,7 +195,7 @@ impl CompiledConditions {
         asked: impl Fn(&Alert) -> bool,
     ) -> impl Iterator<Item = Option<ConditionMatch>> {
         let mut budget = Budget::of_body();
-        let mutes: Vec<(usize, &mute::Ready)> = self
+        let mutes: Vec<(usize, &mute::CompiledMute)> = self
             .mutes
             .iter()
             .enumerate()
@@ -210,7 +210,7 @@ impl CompiledConditions {
     fn examine_one(
         &self,
         subject: Subject<'_>,
-        in_force: &[(usize, &mute::Ready)],
+        in_force: &[(usize, &mute::CompiledMute)],
         budget: &mut Budget,
     ) -> ConditionMatch {
         let mut rule = self.rules.iter().position(|rule| rule.holds(subject, budget));
@@ -310,7 +310,11 @@ impl CompiledConditions {
     }
 
     /// Describes the conditions that do not examine an alert because a value is too long.
-    fn too_long_values(&self, subject: Subject<'_>, in_force: &[(usize, &mute::Ready)]) -> Vec<String> {
+    fn too_long_values(
+        &self,
+        subject: Subject<'_>,
+        in_force: &[(usize, &mute::CompiledMute)],
+    ) -> Vec<String> {
         let rules = self.rules.iter().flat_map(|ready| {
             let fields = ready.too_long(subject).into_iter();
             fields.map(move |field| ("alert rule", ready.rule.name.as_str(), field))

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::cache::KnownAlert;
 use super::row::NewRow;
-use super::work::{Named, Work};
+use super::work::{AlertReferences, Work};
 use crate::alert::Status;
 use crate::alert::integration::Integration;
 use crate::alert::order::LastEvent;
@@ -19,7 +19,7 @@ use crate::audit::{Action, Event, Tx};
 use crate::base::error::Result;
 use crate::base::id::{AlertId, IncidentId};
 use crate::base::time::{Timestamp, ZonedTime};
-use crate::db::Fix;
+use crate::db::FixedText;
 use crate::db::schema::{alerts as a, timeline_entries as te};
 use crate::incident::{self, StatusChange, timeline};
 
@@ -93,7 +93,7 @@ impl<'b> Work<'b> {
             }
         };
         if alert.event && !alert.people.is_empty() {
-            self.named.push(Named {
+            self.named.push(AlertReferences {
                 alert,
                 id,
                 incident,

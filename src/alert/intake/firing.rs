@@ -12,7 +12,7 @@ use super::conditions::RuleDecision;
 use super::matched::MatchedBatch;
 use super::placement::{Placement, placement};
 use super::row::{NewRow, title};
-use super::work::{Named, Work};
+use super::work::{AlertReferences, Work};
 use crate::alert::Status;
 use crate::alert::integration::Integration;
 use crate::alert::matcher::Subject;
@@ -238,7 +238,7 @@ impl<'b> Work<'b> {
         id: &AlertId,
         incident: Option<&IncidentId>,
     ) {
-        self.named.push(Named {
+        self.named.push(AlertReferences {
             alert,
             id: id.clone(),
             incident: incident.cloned(),

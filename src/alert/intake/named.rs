@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use diesel::prelude::*;
 use serde_json::json;
 
-use super::work::{Named, Outcome};
+use super::work::{AlertReferences, Outcome};
 use crate::alert::people;
 use crate::alert::rules::Lookup;
 use crate::audit::Tx;
@@ -23,7 +23,11 @@ use crate::incident::{affected, window};
 /// Makes the resources affected that the alerts name, and stores the references that the directory does not
 /// know. At this point every alert is stored and has its final incident, so other work for each alert also
 /// belongs here.
-pub(super) fn refer(tx: &mut Tx<'_>, named: Vec<Named<'_>>, outcomes: &mut [Outcome<'_>]) -> Result<()> {
+pub(super) fn refer(
+    tx: &mut Tx<'_>,
+    named: Vec<AlertReferences<'_>>,
+    outcomes: &mut [Outcome<'_>],
+) -> Result<()> {
     see(tx, &named, outcomes)?;
     let all: BTreeSet<&ResourceRef> = named.iter().flat_map(|one| one.chains.iter().flatten()).collect();
     if all.is_empty() {
@@ -123,7 +127,7 @@ pub(super) fn refer(tx: &mut Tx<'_>, named: Vec<Named<'_>>, outcomes: &mut [Outc
 
 /// Stores the users who hit the errors, and moves the start time of each incident back to the earliest start
 /// of its alerts.
-fn see(tx: &mut Tx<'_>, named: &[Named<'_>], outcomes: &[Outcome<'_>]) -> Result<()> {
+fn see(tx: &mut Tx<'_>, named: &[AlertReferences<'_>], outcomes: &[Outcome<'_>]) -> Result<()> {
     let mut starts: BTreeMap<&IncidentId, (Timestamp, usize)> = BTreeMap::new();
     for one in named {
         if let (Some(incident), Some(at)) = (&one.incident, people::believed_start(one.alert, tx.now)) {

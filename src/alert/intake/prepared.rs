@@ -179,8 +179,8 @@ fn take_one(
         again,
     };
     match super::take_all(tx, vec![body])?.into_iter().next() {
-        Some(super::Took::Taken(taken)) => Ok(taken),
-        Some(super::Took::Outdated(linked)) => {
+        Some(super::TakeResult::Taken(taken)) => Ok(taken),
+        Some(super::TakeResult::Outdated(linked)) => {
             Err(prepared.want(wanted(integration, batch, linked, matched.version())))
         }
         None => Err(Error::internal("a body without an answer")),

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::conditions::RuleDecision;
 use super::placement::Placement;
 use super::row::title;
-use super::work::{Grown, Work};
+use super::work::{GrownGroup, Work};
 use crate::alert::integration::Integration;
 use crate::alert::source::Alert;
 use crate::audit::Tx;
@@ -110,7 +110,7 @@ impl Work<'_> {
             let text = format!("The sender groups alerts: {}", group.in_words());
             self.say_once(tx, incident, &text)?;
         }
-        let grown = self.grown.entry(group.key.clone()).or_insert_with(|| Grown {
+        let grown = self.grown.entry(group.key.clone()).or_insert_with(|| GrownGroup {
             incident: incident.clone(),
             names: Vec::new(),
             new: 0,

@@ -3,7 +3,7 @@
 
 use super::cache::KnownAlert;
 use super::taken::{Recorded, RecordedReason};
-use super::work::{Again, Named, Work};
+use super::work::{AlertReferences, RepeatedAlert, Work};
 use crate::alert::integration::Integration;
 use crate::alert::source::Alert;
 use crate::audit::Tx;
@@ -69,7 +69,7 @@ impl<'b> Work<'b> {
         self.remember(integration, alert, known.clone());
         if alert.event && !alert.people.is_empty() {
             // The users of the event hit the error, even though the event changes nothing.
-            self.named.push(Named {
+            self.named.push(AlertReferences {
                 alert,
                 id: known.id.clone(),
                 incident: known.incident.clone(),
@@ -81,16 +81,18 @@ impl<'b> Work<'b> {
 
     /// Returns the pending update of an alert that is stored already. It is written at the end of the
     /// transaction.
-    pub(super) fn again_of(&mut self, tx: &Tx<'_>, known: &KnownAlert) -> &mut Again {
-        self.again.entry(known.id.clone()).or_insert_with(|| Again {
-            times: 0,
-            total: known.repeats,
-            late: 0,
-            last: known.last_event(),
-            incident: known.incident.clone(),
-            mute: None,
-            actor: tx.actor.clone(),
-        })
+    pub(super) fn again_of(&mut self, tx: &Tx<'_>, known: &KnownAlert) -> &mut RepeatedAlert {
+        self.again
+            .entry(known.id.clone())
+            .or_insert_with(|| RepeatedAlert {
+                times: 0,
+                total: known.repeats,
+                late: 0,
+                last: known.last_event(),
+                incident: known.incident.clone(),
+                mute: None,
+                actor: tx.actor.clone(),
+            })
     }
 
     /// Updates the cached state of an alert.

@@ -15,7 +15,7 @@ use crate::base::id::{AlertId, IncidentId, MuteId};
 use crate::directory::ResourceRef;
 
 /// A group that got alerts in this transaction.
-pub(super) struct Grown {
+pub(super) struct GrownGroup {
     pub(super) incident: IncidentId,
     pub(super) names: Vec<String>,
     /// The number of its alerts that were not in the incident before.
@@ -24,7 +24,7 @@ pub(super) struct Grown {
 }
 
 /// A stored alert with its references.
-pub(super) struct Named<'b> {
+pub(super) struct AlertReferences<'b> {
     /// The alert as it was received.
     pub alert: &'b Alert,
     /// The ID of the stored alert.
@@ -65,7 +65,7 @@ pub(super) struct Outcome<'b> {
 }
 
 /// An alert that is stored already and for which another event arrived.
-pub(super) struct Again {
+pub(super) struct RepeatedAlert {
     /// The number of repeats in this transaction.
     pub(super) times: i64,
     /// The number of repeats in all.
@@ -83,13 +83,13 @@ pub(super) struct Again {
 pub(super) struct Work<'b> {
     pub(super) cache: IntakeCache,
     pub(super) fresh: Vec<NewRow>,
-    pub(super) again: BTreeMap<AlertId, Again>,
-    pub(super) named: Vec<Named<'b>>,
+    pub(super) again: BTreeMap<AlertId, RepeatedAlert>,
+    pub(super) named: Vec<AlertReferences<'b>>,
     pub(super) ended: BTreeMap<IncidentId, Actor>,
     /// For each incident: the number of new alerts, and the number of messages in all.
     pub(super) counted: BTreeMap<IncidentId, (i64, i64)>,
     /// The groups of senders that got alerts, by the key of the group.
-    pub(super) grown: BTreeMap<String, Grown>,
+    pub(super) grown: BTreeMap<String, GrownGroup>,
     pub(super) messages: Messages,
     pub(super) said: HashSet<(IncidentId, String)>,
     pub(super) outcomes: Vec<Outcome<'b>>,

@@ -26,7 +26,7 @@ use period::MuteRow;
 pub use period::{Kind, Mute, MuteState, NewSilence, NewWindow, Silence, Window};
 
 /// A silence or maintenance window with its compiled matchers.
-pub(super) struct Ready {
+pub(super) struct CompiledMute {
     pub mute: Mute,
     matchers: Matchers,
 }
@@ -42,14 +42,14 @@ pub(super) fn stored(conn: &mut Conn, now: Timestamp) -> Result<Vec<Mute>> {
     rows.into_iter().map(MuteRow::view).collect()
 }
 
-impl Ready {
+impl CompiledMute {
     /// Compiles the matchers of a stored silence or maintenance window.
     ///
     /// # Errors
     /// `Internal` if a matcher is not valid. The matchers are checked before they are stored.
     pub fn of(mute: Mute) -> Result<Self> {
         let matchers = Matchers::compile(&mute.matchers)?;
-        Ok(Ready { mute, matchers })
+        Ok(CompiledMute { mute, matchers })
     }
 
     /// Returns the fields with a value that is too long for its regular expression.

@@ -8,7 +8,7 @@ use diesel::sql_types::{Array, BigInt, Nullable, Text};
 use crate::base::error::Result;
 use crate::base::id::{AlertId, IncidentId};
 use crate::base::time::Timestamp;
-use crate::db::{Conn, Fix};
+use crate::db::{Conn, FixedText};
 
 /// A row of a source that will be staged.
 #[derive(Clone, Copy, Debug)]

@@ -32,7 +32,7 @@ macro_rules! insert_many {
                     );
                     let query = diesel::sql_query(text)
                         $(.bind::<diesel::sql_types::Array<$type>, _>(rows.iter().map($value).collect::<Vec<_>>()))+;
-                    $crate::db::Fix::fixed(query).execute(conn)?;
+                    $crate::db::FixedText::fixed(query).execute(conn)?;
                 }
             },
         }

@@ -25,7 +25,7 @@ pub(super) use transaction::{begin_read, begin_write, commit, in_transaction, ro
 pub use transaction::{release, savepoint, undo};
 
 use super::connection::{self, Pages};
-use super::{Conn, DatabaseUrl, Fix, copy};
+use super::{Conn, DatabaseUrl, FixedText, copy};
 use crate::base::error::{Error, Result};
 use crate::base::time::Timestamp;
 

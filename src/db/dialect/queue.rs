@@ -9,7 +9,7 @@ use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text};
 use crate::base::error::Result;
 use crate::base::id::NoticeId;
 use crate::base::time::Timestamp;
-use crate::db::{Conn, Fix};
+use crate::db::{Conn, FixedText};
 
 /// A delivery that is due.
 #[derive(Clone, Debug, QueryableByName)]

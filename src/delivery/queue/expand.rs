@@ -15,7 +15,7 @@ use crate::base::error::Result;
 use crate::base::id::NoticeId;
 use crate::db::dialect;
 use crate::db::schema::{deliveries as d, notices as n};
-use crate::db::{Conn, Fix};
+use crate::db::{Conn, FixedText};
 use crate::delivery::calling;
 use crate::notice::EMAIL;
 use crate::notice::counts::{Changes, exceptions};

@@ -26,7 +26,7 @@ use crate::base::error::Result;
 use crate::base::id::NoticeId;
 use crate::base::time::Timestamp;
 use crate::db::schema::{deliveries as d, delivery_counts as dc, delivery_receipts as dr, notices as n};
-use crate::db::{Conn, Fix, dialect};
+use crate::db::{Conn, FixedText, dialect};
 use crate::directory::endpoint;
 use crate::notice::EMAIL;
 use crate::notice::counts::{self, Changes};

@@ -83,7 +83,7 @@ pub(crate) async fn ask(
         .ask(&service.url, &headers, body, BOUNDS)
         .await
         .map_err(|reason| match reason {
-            Unanswered::Refused(reason) | Unanswered::Away(reason) => reason,
+            Unanswered::Refused(reason) | Unanswered::Temporary(reason) => reason,
         })?;
     if !answer.status.is_success() {
         return Err(format!("it answered {}", answer.status));

@@ -22,7 +22,7 @@ use crate::base::error::Error;
 use crate::http::admin_page::Pages;
 use crate::http::extract::{is_media, parse_query, read_body};
 use crate::http::problem::{Answer, Problem};
-use crate::http::refusals::Door;
+use crate::http::refusals::RefusalKind;
 use crate::http::routes::Routes;
 use crate::http::{App, auth as guards, edge};
 
@@ -136,7 +136,10 @@ async fn sign_in(app: web::Data<App>, req: HttpRequest, payload: web::Payload) -
     let caller = app.db.read(move |conn| auth::authenticate(conn, &secret)).await?;
     let Some(caller) = caller else {
         let wrong = Problem::Unauthorized("the token is not valid");
-        return match app.refusals.refuse(&req, Door::SignIn, app.clock().now(), wrong) {
+        return match app
+            .refusals
+            .refuse(&req, RefusalKind::SignIn, app.clock().now(), wrong)
+        {
             Problem::Unauthorized(_) => sign_in_page(&app, StatusCode::UNAUTHORIZED, true),
             limited => Err(limited),
         };
