@@ -72,7 +72,7 @@ pub fn save_invalid(
 /// The number of events of one body that are described in full.
 const MAX_SAID: usize = 10;
 
-/// What became of a body.
+/// The result of storing a body.
 #[derive(Debug)]
 pub(crate) enum TakeResult {
     /// The body is stored.

@@ -1,8 +1,8 @@
-//! What decides about alerts: the alert rules, the silences and the maintenance windows. They are read once for
-//! many alerts.
+//! The conditions that decide about alerts: those of the alert rules, the silences and the maintenance windows. They are
+//! read once for many alerts.
 //!
 //! A decision has two parts. `examine` matches the conditions. This can take seconds of processor time and needs
-//! no database, so it happens before the transaction. `decide` makes the decision from it inside the transaction.
+//! no database, so it happens before the transaction. `decide` uses the result to decide inside the transaction.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! What is done before the transaction of the intake, so that nothing heavy happens inside it: the conditions of
-//! alert rules, silences and maintenance windows are matched with the alerts.
+//! Matches the conditions of alert rules, silences and maintenance windows with the alerts. This can take long, so it
+//! happens before the intake transaction.
 //!
-//! The transaction compares the number of changes of these conditions. If it is another one, nothing of the body is
+//! The transaction compares the number of changes of these conditions. If the number is different, nothing of the body is
 //! stored, and the conditions are matched again outside. After a few rounds the last result counts: the rules that it
 //! was made with were in force while the body waited, and no body may be lost because somebody changes rules.
 
