@@ -55,7 +55,10 @@ pub fn client(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> IpAddr {
             Some(lines) => Some(walk(peer, &parse(&lines.join(",")), trusted)),
         }
     };
-    match (address("x-forwarded-for", x_forwarded_for), address("forwarded", forwarded)) {
+    match (
+        address("x-forwarded-for", x_forwarded_for),
+        address("forwarded", forwarded),
+    ) {
         (None, None) => peer,
         (Some(one), None) | (None, Some(one)) => one,
         (Some(one), Some(other)) if one == other => one,

@@ -21,7 +21,7 @@ use super::references::About;
 use super::run::{Changes, Claimed, RunError, State};
 use super::stop::Stop;
 use super::stored::existing;
-use super::{gone, left_out, stage};
+use super::{absent, left_out, stage};
 use crate::audit::{Action, Actor, Event, Tx};
 use crate::base::error::{Error, FieldError, Result};
 use crate::db::schema::directory_sources as s;
