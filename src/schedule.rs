@@ -15,6 +15,7 @@ use crate::auth::sessions;
 use crate::base::error::{Error, Result};
 use crate::base::outage::Outage;
 use crate::db::Db;
+use crate::delivery::queue;
 use crate::directory::source::runner;
 use crate::feedback::record;
 use crate::work::Part;
@@ -123,13 +124,14 @@ impl Part for Schedule {
     }
 }
 
-/// Deletes ended sessions, old idempotency keys and old saved requests.
+/// Deletes ended sessions, old idempotency keys, outcome records of dead workers, and old saved requests.
 async fn cleanup(db: Db, body_retention: Option<Duration>) -> Result<()> {
     let now = db.clock().now();
     db.transaction(move |conn| sessions::forget(conn, now)).await?;
     let oldest = now.minus(KEY_LIFETIME);
     db.transaction(move |conn| idempotency::forget(conn, oldest))
         .await?;
+    db.transaction(queue::clear_records).await?;
     forget_bodies(&db, body_retention).await;
     Ok(())
 }

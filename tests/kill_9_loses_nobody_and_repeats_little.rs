@@ -4,12 +4,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use candor::delivery::queue::LEASE;
 use candor::demo::catcher::{Catcher, Decision, Policy};
 use tokio::sync::Semaphore;
 
-use crate::support::{Answer, Backend, Binary, DEADLINE, Env, crowd, on_both_databases, run, wait_until};
+use crate::support::{
+    Answer, Backend, Binary, DEADLINE, Env, TestApp, crowd, on_both_databases, outcomes, run, wait_until,
+};
 
 on_both_databases!(
     killed_at_any_moment,
@@ -21,6 +24,47 @@ const PEOPLE: usize = 2_000;
 const CONNECTIONS: usize = 16;
 /// How many people have been notified when the process is killed.
 const TOLD: usize = 400;
+
+/// With SQLite the outcome records are in a file.
+mod outcome_records_of_dead_workers_are_removed {
+    #[test]
+    fn postgres() {
+        crate::support::run(
+            crate::support::Backend::Postgres,
+            super::outcome_records_of_dead_workers_are_removed,
+        );
+    }
+}
+
+/// A dead worker's rows are removed at the next start of a process, except the rows of a worker that still has a claim.
+async fn outcome_records_of_dead_workers_are_removed(env: Env) {
+    let later = Policy::new(|_| Decision::Temporary("451 4.3.0 later".to_owned()));
+    let mut app = TestApp::builder(&env)
+        .smtp_policy(later)
+        .retry_schedule([Duration::from_secs(3600)])
+        .start()
+        .await;
+    let incident = app.story_incident().await;
+    let notice = app.draft(&incident, "detection").await;
+    app.send_as_previewed(&notice).await;
+    wait_until("a first attempt", DEADLINE, async || {
+        let deliveries = app.deliveries(&notice).await;
+        deliveries.iter().all(|delivery| !outcomes(delivery).is_empty())
+    })
+    .await;
+    app.stop().await;
+    // One worker died while it had claims, and another one after others had stored all its outcomes.
+    env.sql(
+        "UPDATE deliveries SET lease = 'with-claims' WHERE state = 'pending'; \
+         INSERT INTO delivery_receipts (lease, seq, body) VALUES \
+             ('with-claims', 1, '[]'), ('without-claims', 1, '[]'), ('without-claims', 2, '[]');",
+    )
+    .unwrap();
+    app.start_again().await;
+    let leases = env.texts("SELECT lease AS value FROM delivery_receipts ORDER BY lease");
+    assert_eq!(leases, ["with-claims"]);
+    app.finish().await;
+}
 
 async fn killed_at_any_moment(env: Env) {
     let catcher = Catcher::start().unwrap();

@@ -5,10 +5,9 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
-use super::at::At;
-use super::graph::Graph;
+use super::resolve::Audience;
 use crate::base::error::Result;
-use crate::base::id::{EndpointId, IncidentId};
+use crate::base::id::EndpointId;
 use crate::db::Conn;
 use crate::db::keyed::{CHUNK, Keyed, load_keyed};
 use crate::directory::ResourceRef;
@@ -25,11 +24,12 @@ pub(crate) struct EndpointRow {
     pub resource_name: Option<String>,
 }
 
-/// Returns the endpoints of the accounts that own an affected resource, once for each affected resource.
-pub(crate) fn endpoints(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<EndpointRow>> {
+/// Returns the endpoints of the accounts that own an affected resource, once for each affected resource. They
+/// are found in the graph of the audience, which must be the current one.
+pub(crate) fn endpoints(conn: &mut Conn, audience: &Audience) -> Result<Vec<EndpointRow>> {
     type Columns = (BigInt, Text, Text, Text, Nullable<BigInt>);
     type Row = (i64, EndpointId, String, String, Option<i64>);
-    let graph = Graph::of_incident(conn, incident, At::Now, false)?;
+    let graph = &audience.folded.graph;
     let reached = graph.reached().accounts;
     let accounts: Vec<i64> = reached
         .into_iter()

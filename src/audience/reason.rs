@@ -405,6 +405,13 @@ impl PartialEq for Reasons {
     }
 }
 impl Eq for Reasons {}
+impl fmt::Debug for Folded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Folded")
+            .field("numbers", &self.numbers)
+            .finish_non_exhaustive()
+    }
+}
 impl fmt::Debug for Reasons {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()

@@ -95,6 +95,8 @@ pub struct Audience {
     pub unresolved: Vec<Unresolved>,
     /// The events of unknown users, by alert.
     pub unidentified: Vec<UnidentifiedInEvents>,
+    /// The graph that the people were found in. The endpoints are found in it too.
+    pub(super) folded: Arc<Folded>,
 }
 
 /// Computes the audience of an incident with the current directory and the default rule.
@@ -213,6 +215,7 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
         unreachable,
         unresolved,
         unidentified,
+        folded,
     })
 }
 

@@ -40,16 +40,17 @@ use std::time::Duration;
 use diesel::prelude::*;
 use serde::Serialize;
 
-use crate::audit::{Action, Event, Tx};
+use crate::audit::Tx;
 use crate::base::code::Code;
 use crate::base::error::{Error, Result};
-use crate::base::id::{IncidentId, NoticeId};
+use crate::base::id::NoticeId;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
-use crate::db::schema::{deliveries as d, delivery_attempts as da, notice_recipients as nr, notices as n};
+use crate::db::schema::{deliveries as d, delivery_attempts as da, notice_recipients as nr};
 use crate::directory::endpoint;
-use crate::notice::EMAIL;
-use crate::notice::counts::{Changes, exceptions};
+use crate::notice::delivery_state::exceptions;
+use crate::notice::state::{self, Again};
+use crate::notice::{DeliveryState, EMAIL, NoticeRow};
 pub use email::Mail;
 pub use outcome::Outcome;
 
@@ -71,8 +72,8 @@ pub struct Delivery {
     pub address: String,
     /// `email`, or the channel of the endpoint, such as `webhook`.
     pub channel: String,
-    /// The state: pending, sent, failed, bounced, suppressed or stopped.
-    pub state: String,
+    /// The state of the delivery.
+    pub state: DeliveryState,
     /// The Message-ID of the email, or the `webhook-id` of the call to the endpoint. It is the same in every
     /// attempt.
     pub message_id: String,
@@ -119,16 +120,12 @@ pub struct Attempt {
     pub reply: String,
 }
 
-/// The states that a delivery can have.
-pub const STATES: [&str; 6] = ["pending", "sent", "failed", "bounced", "suppressed", "stopped"];
-
 type Row = (
     (i64, i64),
     NoticeId,
     String,
     String,
-    String,
-    i64,
+    DeliveryState,
     Option<Timestamp>,
     String,
     String,
@@ -140,7 +137,7 @@ type Row = (
 fn load(
     conn: &mut Conn,
     notice: Option<&NoticeId>,
-    (state, channel): (Option<&str>, Option<&str>),
+    (state, channel): (Option<DeliveryState>, Option<&str>),
     one: Option<i64>,
     after: i64,
     limit: i64,
@@ -153,7 +150,7 @@ fn load(
     }
     if let Some(state) = state {
         query = query.filter(d::state.eq(state));
-        if !matches!(state, "pending" | "sent") {
+        if state.is_exception() {
             query = query.filter(exceptions());
         }
     }
@@ -174,7 +171,6 @@ fn load(
                 d::address,
                 d::channel,
                 d::state,
-                d::attempt,
                 d::sent_at,
                 d::message_id,
                 nr::person_id,
@@ -201,7 +197,7 @@ fn load(
     let endpoints: Vec<&str> = rows
         .iter()
         .filter(|(row, _)| row.3 != EMAIL)
-        .map(|(row, _)| row.8.as_str())
+        .map(|(row, _)| row.7.as_str())
         .collect();
     let accounts = endpoint::accounts_of(conn, &endpoints)?;
     Ok(rows
@@ -214,7 +210,6 @@ fn load(
                     address,
                     channel,
                     state,
-                    _,
                     sent_at,
                     message_id,
                     person,
@@ -228,7 +223,7 @@ fn load(
                 let account = accounts.get(&person).cloned();
                 Delivery {
                     attempts: attempts.remove(&id).unwrap_or_default(),
-                    next_attempt_at: (state == "pending" && lease.is_none()).then_some(next),
+                    next_attempt_at: (state == DeliveryState::Pending && lease.is_none()).then_some(next),
                     id,
                     ordinal,
                     notice,
@@ -270,14 +265,16 @@ pub fn list(
     limit: i64,
 ) -> Result<Vec<Delivery>> {
     crate::notice::get(conn, notice)?;
-    if let Some(state) = state
-        && !STATES.contains(&state)
-    {
-        return Err(Error::invalid(
-            "?state",
-            format!("is not one of {}", STATES.join(", ")),
-        ));
-    }
+    let state = match state.map(DeliveryState::parse).transpose() {
+        Ok(state) => state,
+        Err(_) => {
+            let words: Vec<&str> = DeliveryState::ALL.iter().map(|state| state.as_str()).collect();
+            return Err(Error::invalid(
+                "?state",
+                format!("is not one of {}", words.join(", ")),
+            ));
+        }
+    };
     load(
         conn,
         Some(notice),
@@ -307,10 +304,10 @@ pub fn get(conn: &mut Conn, id: i64) -> Result<Delivery> {
 /// - `Conflict` if the endpoint was disabled or deleted.
 pub fn resend(tx: &mut Tx<'_>, id: i64, lifetime: Duration) -> Result<Delivery> {
     let delivery = get(tx.conn, id)?;
-    let incident = lock_for_resending(tx, &delivery.notice)?;
+    let notice = lock_for_resending(tx, &delivery.notice)?;
     // Another transaction can have changed the delivery before this one got the lock.
     let delivery = get(tx.conn, id)?;
-    if !matches!(delivery.state.as_str(), "failed" | "bounced") {
+    if !delivery.state.may_be_sent_again() {
         return Err(Error::Conflict(format!(
             "the delivery is {}; only a delivery that failed or bounced can be sent again",
             delivery.state
@@ -326,18 +323,7 @@ pub fn resend(tx: &mut Tx<'_>, id: i64, lifetime: Duration) -> Result<Delivery> 
         }
         Some(_) => calling::LIFETIME,
     };
-    queue_again(
-        tx,
-        &delivery.notice,
-        Some(id),
-        &[delivery.state.as_str()],
-        lifetime,
-    )?;
-    tx.record(
-        Event::new(Action::DeliveryResent, "delivery", id.to_string())
-            .incident(&incident)
-            .before(serde_json::json!({"state": delivery.state})),
-    );
+    state::send_again(tx, &notice, Again::One(id, delivery.state), lifetime)?;
     get(tx.conn, id)
 }
 
@@ -346,73 +332,20 @@ pub fn resend(tx: &mut Tx<'_>, id: i64, lifetime: Duration) -> Result<Delivery> 
 /// # Errors
 /// `NotFound` if the notice does not exist, `Conflict` if none failed or if the notice was stopped.
 pub fn resend_failed(tx: &mut Tx<'_>, notice: &NoticeId, lifetime: Duration) -> Result<i64> {
-    let incident = lock_for_resending(tx, notice)?;
-    let resent = queue_again(tx, notice, None, &["failed"], lifetime)?;
+    let notice = lock_for_resending(tx, notice)?;
+    let resent = state::send_again(tx, &notice, Again::Failed, lifetime)?;
     if resent == 0 {
         return Err(
             Error::Conflict("no delivery of the notice has failed".to_owned()).code(Code::NothingToResend)
         );
     }
-    tx.record(
-        Event::new(Action::DeliveryResent, "notice", notice.as_str())
-            .incident(&incident)
-            .after(serde_json::json!({"deliveries": resent})),
-    );
-    Ok(resent)
+    Ok(resent as i64)
 }
 
-/// Locks a notice whose deliveries are sent again, and returns the ID of its incident.
-fn lock_for_resending(tx: &mut Tx<'_>, notice: &NoticeId) -> Result<IncidentId> {
+/// Locks a notice whose deliveries are sent again, and returns its row.
+fn lock_for_resending(tx: &mut Tx<'_>, notice: &NoticeId) -> Result<NoticeRow> {
     let notice = crate::notice::locked(tx, notice)?;
-    if notice.state()? == crate::notice::State::Stopped {
-        return Err(Error::Conflict(
-            "the notice was stopped; draft its catch-up for the people who are not notified yet".to_owned(),
-        ));
-    }
+    state::check_may_send_again(&notice)?;
     notice.check_still_true(tx.conn)?;
-    Ok(notice.incident_id)
-}
-
-fn queue_again(
-    tx: &mut Tx<'_>,
-    notice: &NoticeId,
-    one: Option<i64>,
-    states: &[&str],
-    lifetime: Duration,
-) -> Result<i64> {
-    let mut found = d::table
-        .filter(d::notice_id.eq(notice.as_str()))
-        .filter(d::state.eq_any(states))
-        .filter(exceptions())
-        .select((d::id, d::channel, d::state))
-        .into_boxed::<crate::db::Backend>();
-    if let Some(id) = one {
-        found = found.filter(d::id.eq(id));
-    }
-    let found: Vec<(i64, String, String)> = found.load(tx.conn)?;
-    let mut changes = Changes::default();
-    for (_, channel, state) in &found {
-        changes.moved(notice, channel, state, "pending", 1);
-    }
-    let ids: Vec<i64> = found.into_iter().map(|(id, ..)| id).collect();
-    for ids in ids.chunks(500) {
-        diesel::update(d::table.filter(d::id.eq_any(ids)))
-            .set((
-                d::state.eq("pending"),
-                d::lease.eq(None::<String>),
-                d::deferred_until.eq(None::<Timestamp>),
-                d::next_attempt_at.eq(tx.now),
-                d::expires_at.eq(tx.now.plus(lifetime)),
-                d::reason.eq(None::<String>),
-            ))
-            .execute(tx.conn)?;
-    }
-    if !ids.is_empty() {
-        diesel::update(n::table.find(notice.as_str()).filter(n::state.eq("sent")))
-            .set((n::state.eq("sending"), n::finished_at.eq(None::<Timestamp>)))
-            .execute(tx.conn)?;
-        changes.store(tx.conn)?;
-        crate::db::dialect::tell_workers(tx.conn, None)?;
-    }
-    Ok(ids.len() as i64)
+    Ok(notice)
 }

@@ -32,7 +32,7 @@ use crate::db::schema::{
 use crate::db::{Conn, FixedText};
 use crate::delivery::opt_out::{self, SuppressionReason};
 use crate::directory::normal_address;
-use crate::notice::counts::Changes;
+use crate::notice::delivery_state::{self, DeliveryState};
 
 /// The number of attempts that are searched for the ID of a provider if the report contains no address. These
 /// are the last attempts, because no index helps there.
@@ -79,7 +79,7 @@ pub struct Tally {
 struct Candidate {
     id: i64,
     address: String,
-    state: String,
+    state: DeliveryState,
     attempt: i64,
     incident: IncidentId,
     by: MatchedBy,
@@ -234,7 +234,7 @@ fn find(conn: &mut Conn, keys: &Keys, report: &Report, sole: bool) -> Result<Opt
 }
 
 fn delivery(conn: &mut Conn, id: i64, by: MatchedBy) -> Result<Option<Candidate>> {
-    let row: Option<(i64, String, String, i64, IncidentId)> = d::table
+    let row: Option<(i64, String, DeliveryState, i64, IncidentId)> = d::table
         .inner_join(n::table)
         .filter(d::id.eq(id))
         .select((d::id, d::address, d::state, d::attempt, n::incident_id))
@@ -377,51 +377,20 @@ fn apply(
         effect = "suppressed";
     }
     if report.lost {
-        if bounce(
+        if delivery_state::bounce(
             tx,
             delivery.id,
             &delivery.incident,
-            report.kind,
+            report.kind.as_str(),
             report.status.as_deref(),
         )? {
             effect = "bounced";
-        } else if delivery.state == "pending" && delivery.attempt > 0 {
+        } else if delivery.state == DeliveryState::Pending && delivery.attempt > 0 {
             // The report arrived before the outcome of the attempt was recorded.
             effect = "early";
         }
     }
     Ok(effect)
-}
-
-/// Changes a delivery from `sent` to `bounced`. A delivery in another state stays unchanged. Returns whether
-/// it was changed.
-fn bounce(
-    tx: &mut Tx<'_>,
-    delivery: i64,
-    incident: &IncidentId,
-    kind: ReportKind,
-    status: Option<&str>,
-) -> Result<bool> {
-    let changed = diesel::update(d::table.find(delivery).filter(d::state.eq("sent")))
-        .set(d::state.eq("bounced"))
-        .execute(tx.conn)?;
-    if changed == 0 {
-        return Ok(false);
-    }
-    let (notice, channel): (NoticeId, String) = d::table
-        .find(delivery)
-        .select((d::notice_id, d::channel))
-        .first(tx.conn)?;
-    let mut changes = Changes::default();
-    changes.moved(&notice, &channel, "sent", "bounced", 1);
-    changes.store(tx.conn)?;
-    tx.record(
-        Event::new(Action::DeliveryBounced, "delivery", delivery.to_string())
-            .incident(incident)
-            .before(json!({"state": "sent"}))
-            .after(json!({"state": "bounced", "kind": kind, "status": status})),
-    );
-    Ok(true)
 }
 
 /// Applies the reports that arrived before the outcome of their attempt was recorded. Returns how many were
@@ -434,7 +403,7 @@ pub fn apply_early(tx: &mut Tx<'_>) -> Result<usize> {
         .inner_join(d::table.on(f::delivery_id.eq(d::id.nullable())))
         .inner_join(n::table.on(n::id.eq(d::notice_id)))
         .filter(sql::<Bool>("feedback.effect = 'early'"))
-        .filter(d::state.eq("sent"))
+        .filter(d::state.eq(DeliveryState::Sent))
         // If the email was sent again, it must also bounce again.
         .filter(f::attempt.eq(d::attempt.nullable()))
         .order(f::id)
@@ -445,7 +414,13 @@ pub fn apply_early(tx: &mut Tx<'_>) -> Result<usize> {
     let mut applied = 0;
     for (delivery, kind, status, incident) in rows {
         let kind = ReportKind::parse(&kind).map_err(Error::internal)?;
-        applied += usize::from(bounce(tx, delivery, &incident, kind, status.as_deref())?);
+        applied += usize::from(delivery_state::bounce(
+            tx,
+            delivery,
+            &incident,
+            kind.as_str(),
+            status.as_deref(),
+        )?);
     }
     Ok(applied)
 }
@@ -458,7 +433,7 @@ pub fn any_early(conn: &mut Conn) -> Result<bool> {
     let one: Option<i64> = f::table
         .inner_join(d::table.on(f::delivery_id.eq(d::id.nullable())))
         .filter(sql::<Bool>("feedback.effect = 'early'"))
-        .filter(d::state.eq("sent"))
+        .filter(d::state.eq(DeliveryState::Sent))
         .filter(f::attempt.eq(d::attempt.nullable()))
         .select(f::id)
         .limit(1)

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use diesel::prelude::*;
 use serde::Serialize;
 
-use crate::audience::{self, PersonRef};
+use crate::audience::PersonRef;
 use crate::base::enums::word_enum;
 use crate::base::error::Result;
 use crate::base::id::{IncidentId, NoticeId};
@@ -19,7 +19,7 @@ use crate::db::schema::{accounts as a, delivery_attempts as da, members as m, pe
 use crate::directory::{check_address, normal_address};
 use crate::feedback::report::ReportKind;
 use crate::feedback::{Feedback, Filter, status, stored};
-use crate::notice;
+use crate::notice::{self, DeliveryState, Overview};
 
 /// The largest number of people of one account that are listed. The others are only counted.
 const MAX: usize = 20;
@@ -125,14 +125,29 @@ pub fn list(
     after: Option<&str>,
     limit: i64,
 ) -> Result<(UnreachedCounts, Vec<Unreached>)> {
-    let audience = audience::resolve(conn, incident)?;
-    let missed = notice::missed(conn, incident)?;
+    let (overview, missed) = Overview::read_with_missed(conn, incident)?;
+    of_overview(conn, incident, &overview, missed, after, limit)
+}
+
+/// Does the same with an overview of the incident that this transaction has read, and with the emails that did
+/// not reach their people.
+///
+/// # Errors
+/// An error of the database.
+pub fn of_overview(
+    conn: &mut Conn,
+    incident: &IncidentId,
+    overview: &Overview,
+    missed: Vec<notice::Missed>,
+    after: Option<&str>,
+    limit: i64,
+) -> Result<(UnreachedCounts, Vec<Unreached>)> {
+    let audience = &overview.audience;
     let mut found: BTreeMap<String, UnreachedPerson> = BTreeMap::new();
     lost(conn, missed, &mut found)?;
     complained(conn, incident, &mut found)?;
-    let notified = notice::told_people(conn, incident)?;
     for one in &audience.unreachable {
-        if !notified.contains(&one.person.id) {
+        if !overview.is_notified(&one.person.id) {
             found
                 .entry(one.person.id.clone())
                 .or_insert_with(|| UnreachedPerson {
@@ -193,7 +208,7 @@ pub fn list(
         let mut others: Vec<OtherMember> = Vec::new();
         for account in accounts {
             if !members.contains_key(&account) {
-                let loaded = members_of(conn, &account, &notified, &unreached)?;
+                let loaded = members_of(conn, &account, overview, &unreached)?;
                 members.insert(account.clone(), loaded);
             }
             let of_account = members.get(&account).map(Vec::as_slice).unwrap_or_default();
@@ -347,7 +362,7 @@ fn complained(
     for report in stored::list(conn, &filter, None, 1_000)? {
         let Some(delivery) = report.delivery else { continue };
         let delivery = crate::delivery::get(conn, delivery)?;
-        let Some(person) = delivery.person.filter(|_| delivery.state == "sent") else {
+        let Some(person) = delivery.person.filter(|_| delivery.state == DeliveryState::Sent) else {
             continue;
         };
         found.entry(person.id).or_insert_with(|| UnreachedPerson {
@@ -383,7 +398,7 @@ fn present<'a>(conn: &mut Conn, ids: impl Iterator<Item = &'a str>) -> Result<Ha
 fn members_of(
     conn: &mut Conn,
     account: &str,
-    told: &HashSet<String>,
+    overview: &Overview,
     unreached: &HashSet<String>,
 ) -> Result<Vec<OtherMember>> {
     let rows: Vec<(String, String, String, String, String)> = m::table
@@ -400,7 +415,7 @@ fn members_of(
         .into_iter()
         .filter(|(id, _, email, _, _)| !unreached.contains(id) && check_address(email).is_ok())
         .map(|(id, name, email, role, account_name)| OtherMember {
-            told: told.contains(&id),
+            told: overview.is_notified(&id),
             person: PersonRef { id, name, email },
             account: account.to_owned(),
             account_name,

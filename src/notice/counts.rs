@@ -1,24 +1,19 @@
 //! The numbers of deliveries of a notice in each state. They are stored separately, so that a million
 //! deliveries need not be counted when a notice is shown.
 //!
-//! Code that changes the state of deliveries must also update the counts, in the same transaction and at its
-//! end. All workers update the same rows of a notice, so these rows should be locked only briefly.
-//!
-//! The counts never differ from the deliveries.
+//! This module reads the numbers. `delivery_state` changes them, together with the states of the deliveries,
+//! so the counts never differ from the deliveries.
 
 use std::collections::{BTreeMap, HashMap};
 
-use diesel::dsl::sql;
-use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Text};
 use serde::Serialize;
 
-use super::row::State;
+use super::delivery_state::DeliveryState;
 use crate::base::error::Result;
 use crate::base::id::NoticeId;
+use crate::db::Conn;
 use crate::db::schema::delivery_counts as dc;
-use crate::db::{Conn, FixedText};
 
 /// The number of deliveries in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -38,19 +33,27 @@ pub struct DeliveryCounts {
 }
 
 impl DeliveryCounts {
-    pub(super) fn set(&mut self, state: &str, count: i64) {
-        *self.of(state) = count;
+    /// Returns the number of deliveries in a state.
+    pub fn of(&self, state: DeliveryState) -> i64 {
+        match state {
+            DeliveryState::Pending => self.pending,
+            DeliveryState::Sent => self.sent,
+            DeliveryState::Failed => self.failed,
+            DeliveryState::Bounced => self.bounced,
+            DeliveryState::Suppressed => self.suppressed,
+            DeliveryState::Stopped => self.stopped,
+        }
     }
 
-    /// Returns the number of deliveries in a state.
-    pub(super) fn of(&mut self, state: &str) -> &mut i64 {
+    /// Returns the number of deliveries in a state, to change it.
+    pub(super) fn of_mut(&mut self, state: DeliveryState) -> &mut i64 {
         match state {
-            "pending" => &mut self.pending,
-            "sent" => &mut self.sent,
-            "failed" => &mut self.failed,
-            "bounced" => &mut self.bounced,
-            "suppressed" => &mut self.suppressed,
-            _ => &mut self.stopped,
+            DeliveryState::Pending => &mut self.pending,
+            DeliveryState::Sent => &mut self.sent,
+            DeliveryState::Failed => &mut self.failed,
+            DeliveryState::Bounced => &mut self.bounced,
+            DeliveryState::Suppressed => &mut self.suppressed,
+            DeliveryState::Stopped => &mut self.stopped,
         }
     }
 
@@ -59,14 +62,9 @@ impl DeliveryCounts {
         self.pending + self.sent + self.failed + self.bounced + self.suppressed + self.stopped
     }
 
-    /// Adds the frozen recipients that are not in the queue yet. They are pending, or they will not be queued
-    /// because the notice was stopped.
-    pub(super) fn with_waiting(mut self, frozen: i64, state: State) -> DeliveryCounts {
-        let waiting = (frozen - self.total()).max(0);
-        match state {
-            State::Stopped => self.stopped += waiting,
-            _ => self.pending += waiting,
-        }
+    /// Adds the frozen recipients that are not in the queue yet, as deliveries in this state.
+    pub(super) fn with_waiting(mut self, frozen: i64, state: DeliveryState) -> DeliveryCounts {
+        *self.of_mut(state) += (frozen - self.total()).max(0);
         self
     }
 }
@@ -131,73 +129,19 @@ impl std::ops::Deref for NoticeCounts {
     }
 }
 
-/// Returns the condition for deliveries that are neither pending nor accepted, which have an index. The text
-/// is the same as in the index. With bound values, neither database would use the index.
-pub fn exceptions() -> SqlLiteral<Bool> {
-    sql("deliveries.state NOT IN ('pending', 'sent')")
-}
-
-/// The changes of a transaction to the states of deliveries.
-#[derive(Debug, Default)]
-pub struct Changes(BTreeMap<(String, String, String), i64>);
-
-impl Changes {
-    /// Notes that `count` deliveries of the notice and channel changed from one state to another.
-    pub fn moved(&mut self, notice: &NoticeId, channel: &str, from: &str, to: &str, count: usize) {
-        let count = count as i64;
-        *self.of(notice, channel, from) -= count;
-        *self.of(notice, channel, to) += count;
-    }
-
-    /// Notes that `count` new deliveries of the notice and channel have this state.
-    pub fn made(&mut self, notice: &NoticeId, channel: &str, state: &str, count: usize) {
-        *self.of(notice, channel, state) += count as i64;
-    }
-
-    fn of(&mut self, notice: &NoticeId, channel: &str, state: &str) -> &mut i64 {
-        self.0
-            .entry((notice.to_string(), channel.to_owned(), state.to_owned()))
-            .or_default()
-    }
-
-    /// Stores the changes. This must be the last work of a transaction, apart from its audit events. The
-    /// order is always the same, so that two transactions do not deadlock.
-    ///
-    /// # Errors
-    /// An error of the database.
-    pub fn store(self, conn: &mut Conn) -> Result<()> {
-        for ((notice, channel, state), change) in self.0 {
-            if change == 0 {
-                continue;
-            }
-            diesel::sql_query(
-                "INSERT INTO delivery_counts (notice_id, channel, state, count) VALUES ($1, $2, $3, $4) \
-                 ON CONFLICT (notice_id, channel, state) DO UPDATE SET count = delivery_counts.count + excluded.count",
-            )
-            .bind::<Text, _>(notice)
-            .bind::<Text, _>(channel)
-            .bind::<Text, _>(state)
-            .bind::<BigInt, _>(change)
-            .fixed()
-            .execute(conn)?;
-        }
-        Ok(())
-    }
-}
-
 /// The counts of deliveries, by the name of the channel.
-pub(super) type ByChannel = BTreeMap<String, DeliveryCounts>;
+pub type ByChannel = BTreeMap<String, DeliveryCounts>;
 
 /// Returns the counts of the deliveries of these notices that are in the queue.
 pub(super) fn of(conn: &mut Conn, notices: &[&str]) -> Result<HashMap<NoticeId, ByChannel>> {
-    let rows: Vec<(NoticeId, String, String, i64)> = dc::table
+    let rows: Vec<(NoticeId, String, DeliveryState, i64)> = dc::table
         .filter(dc::notice_id.eq_any(notices))
         .select((dc::notice_id, dc::channel, dc::state, dc::count))
         .load(conn)?;
     let mut counts: HashMap<NoticeId, ByChannel> = HashMap::new();
     for (notice, channel, state, count) in rows {
         let of_notice = counts.entry(notice).or_default();
-        of_notice.entry(channel).or_default().set(&state, count);
+        *of_notice.entry(channel).or_default().of_mut(state) = count;
     }
     Ok(counts)
 }
@@ -207,7 +151,11 @@ pub(super) fn of(conn: &mut Conn, notices: &[&str]) -> Result<HashMap<NoticeId, 
 ///
 /// # Errors
 /// An error of the database.
-pub fn in_states(conn: &mut Conn, notice: &NoticeId, states: &[&str]) -> Result<BTreeMap<String, i64>> {
+pub fn in_states(
+    conn: &mut Conn,
+    notice: &NoticeId,
+    states: &[DeliveryState],
+) -> Result<BTreeMap<String, i64>> {
     let rows: Vec<(String, i64)> = dc::table
         .filter(dc::notice_id.eq(notice.as_str()))
         .filter(dc::state.eq_any(states))
@@ -225,7 +173,7 @@ pub fn in_states(conn: &mut Conn, notice: &NoticeId, states: &[&str]) -> Result<
 ///
 /// # Errors
 /// An error of the database.
-pub fn all_in(conn: &mut Conn, state: &str) -> Result<i64> {
+pub fn all_in(conn: &mut Conn, state: DeliveryState) -> Result<i64> {
     let counts: Vec<i64> = dc::table
         .filter(dc::state.eq(state))
         .filter(dc::count.gt(0))

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::add_author;
-use super::row::{CustomerAction, Row, locked, require_draft};
+use super::row::{CustomerAction, Row, locked};
+use super::state::{insert_draft, require_draft};
 use super::view::{Notice, get};
 use crate::audience::Rule;
 use crate::audit::{Action, Event, Tx};
@@ -110,7 +111,7 @@ pub fn draft(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewNotice) -> Result<
     check_phase(tx.conn, incident, new.phase)?;
     let author = tx.actor.id().to_owned();
     let row = new_row(tx.conn, &author, tx.now, incident, new)?;
-    insert(tx, &row)?;
+    insert_draft(tx, &row)?;
     get(tx.conn, &row.id)
 }
 
@@ -156,7 +157,7 @@ pub(super) fn new_row(
         subject: new.subject.as_deref().map(|s| s.trim().to_owned()),
         customer_action: action,
         audience: new.audience.as_ref().map(serde_json::to_string).transpose()?,
-        ..Row::by(
+        ..Row::draft(
             conn,
             author,
             now,
@@ -165,20 +166,6 @@ pub(super) fn new_row(
             new.message.trim().to_owned(),
         )?
     })
-}
-
-pub(super) fn insert(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
-    diesel::insert_into(n::table).values(row).execute(tx.conn)?;
-    add_author(tx, &row.id, &row.drafted_by)?;
-    tx.record(
-        Event::new(Action::NoticeDrafted, "notice", row.id.as_str())
-            .incident(&row.incident_id)
-            .after(json!({
-                "phase": row.phase, "subject": row.subject, "message": row.message,
-                "customer_action": row.action()?, "audience": row.rule()?, "catch_up_of": row.catch_up_of,
-            })),
-    );
-    Ok(())
 }
 
 /// Checks that a resolution is drafted only for a resolved incident.

@@ -10,9 +10,11 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use serde::Serialize;
 
+use super::delivery_state::DeliveryState;
 use super::payload::{EndpointContext, PayloadAccount, PayloadRef, PayloadResource};
 use super::row::Row;
-use crate::audience;
+use super::state::NoticeState;
+use crate::audience::{self, Audience};
 use crate::base::error::Result;
 use crate::base::id::{IncidentId, NoticeId};
 use crate::db::schema::notice_recipients as nr;
@@ -31,20 +33,32 @@ pub struct EndpointRecipient {
     pub context: EndpointContext,
 }
 
+/// The endpoints of the accounts that own an affected resource. `None` if there are no endpoints at all, which
+/// is so in most installations.
+pub(super) type Affected = Option<Vec<audience::EndpointRow>>;
+
+/// Returns the endpoints of the accounts of an audience.
+pub(super) fn affected(conn: &mut Conn, audience: &Audience) -> Result<Affected> {
+    match endpoint::any_exists(conn)? {
+        true => audience::endpoints(conn, audience).map(Some),
+        false => Ok(None),
+    }
+}
+
 /// Returns the endpoints that the notice would go to if it were sent now, ordered by account and ID.
 pub(super) fn planned(
     conn: &mut Conn,
     row: &Row,
     episode: i64,
+    affected: Affected,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<EndpointRecipient>> {
-    // Most installations have no endpoints.
-    if !endpoint::any_exists(conn)? {
+    let Some(affected) = affected else {
         return Ok(Vec::new());
-    }
+    };
     let phase = row.phase()?;
     let told = told(conn, &row.incident_id)?;
-    let mut endpoints = candidates(conn, &row.incident_id, phase, episode, &told, warnings)?;
+    let mut endpoints = candidates(conn, affected, phase, episode, &told, warnings)?;
     if row.catch_up_of.is_some() || phase == Phase::Detection {
         leave_out_told(&mut endpoints, phase, episode, &told);
     }
@@ -52,13 +66,13 @@ pub(super) fn planned(
 }
 
 /// Returns the number of endpoints that a sent notice is for and that no notice of its phase has reached.
-pub(super) fn missing(conn: &mut Conn, row: &Row) -> Result<usize> {
-    if !endpoint::any_exists(conn)? {
+pub(super) fn missing(conn: &mut Conn, row: &Row, affected: Affected) -> Result<usize> {
+    let Some(affected) = affected else {
         return Ok(0);
-    }
+    };
     let phase = row.phase()?;
     let told = told(conn, &row.incident_id)?;
-    let mut endpoints = candidates(conn, &row.incident_id, phase, row.episode, &told, &mut Vec::new())?;
+    let mut endpoints = candidates(conn, affected, phase, row.episode, &told, &mut Vec::new())?;
     leave_out_told(&mut endpoints, phase, row.episode, &told);
     Ok(endpoints.len())
 }
@@ -74,7 +88,7 @@ fn leave_out_told(endpoints: &mut Vec<EndpointRecipient>, phase: Phase, episode:
 
 fn candidates(
     conn: &mut Conn,
-    incident: &IncidentId,
+    affected: Vec<audience::EndpointRow>,
     phase: Phase,
     episode: i64,
     told: &[Told],
@@ -83,7 +97,7 @@ fn candidates(
     let mut disabled = BTreeSet::new();
     let mut found: BTreeMap<(String, String), (audience::EndpointRow, Vec<PayloadResource>)> =
         BTreeMap::new();
-    for row in audience::endpoints(conn, incident)? {
+    for row in affected {
         if row.disabled {
             disabled.insert(row.account.clone());
             continue;
@@ -189,11 +203,11 @@ struct ToldRow {
     #[diesel(sql_type = BigInt)]
     episode: i64,
     #[diesel(sql_type = Text)]
-    notice_state: String,
+    notice_state: NoticeState,
     #[diesel(sql_type = Text)]
     context: String,
     #[diesel(sql_type = Nullable<Text>)]
-    delivery_state: Option<String>,
+    delivery_state: Option<DeliveryState>,
 }
 
 fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> {
@@ -207,11 +221,16 @@ fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> {
     .fixed()
     .load(conn)?;
     rows.into_iter()
-        .filter(|row| match row.delivery_state.as_deref() {
-            Some("sent" | "pending") => true,
-            Some(_) => false,
+        .filter(|row| match row.delivery_state {
+            Some(DeliveryState::Sent | DeliveryState::Pending) => true,
+            Some(
+                DeliveryState::Failed
+                | DeliveryState::Bounced
+                | DeliveryState::Suppressed
+                | DeliveryState::Stopped,
+            ) => false,
             // The recipient is frozen and is not a row in the queue yet.
-            None => matches!(row.notice_state.as_str(), "queued" | "sending"),
+            None => row.notice_state.is_being_sent(),
         })
         .map(|row| {
             Ok(Told {

@@ -13,9 +13,11 @@ mod approval;
 mod authors;
 pub mod compose;
 pub mod counts;
+pub mod delivery_state;
 mod digest;
 mod draft;
 mod endpoints;
+mod overview;
 pub mod payload;
 mod plan;
 mod preview;
@@ -24,6 +26,7 @@ mod row;
 mod send;
 mod sharing;
 mod standing;
+pub mod state;
 pub mod template;
 pub mod templates;
 mod told;
@@ -35,19 +38,22 @@ use diesel::prelude::*;
 pub use approval::approve;
 pub use authors::add_author;
 pub use counts::{DeliveryCounts, NoticeCounts, Partition};
+pub use delivery_state::DeliveryState;
 pub use digest::Digest;
 pub(crate) use draft::check_new;
 pub use draft::{NewNotice, NoticePatch, change, draft};
 pub use endpoints::EndpointRecipient;
+pub use overview::Overview;
 pub use plan::{Plan, Sending};
 pub use preview::{EndpointSample, Preview, Sample, preview};
 pub use recipients::{Packed, Recipient, Recipients};
-pub(crate) use row::locked;
-pub use row::{CustomerAction, EMAIL, State, stopped_before};
+pub use row::{CustomerAction, EMAIL};
+pub(crate) use row::{Row as NoticeRow, locked};
 use row::{Row, row};
 pub use send::{Stopped, catch_up, finished, send, stop, stopped, told_somebody};
-pub use standing::{Standing, partition};
-pub use told::{Missed, Reached, missed, reached_people, told_people};
+pub use standing::Standing;
+pub use state::{NoticeState, stopped_before};
+pub use told::{Missed, Reached};
 pub use view::{Notice, get, list, of_incidents};
 
 use crate::base::error::Result;
@@ -64,12 +70,12 @@ use crate::notice::template::Phase;
 pub fn was_said_to_be_over(conn: &mut Conn, incident: &IncidentId) -> Result<bool> {
     let rows: Vec<Row> = n::table
         .filter(n::incident_id.eq(incident.as_str()))
-        .filter(n::state.ne(State::Draft.as_str()))
+        .filter(n::state.ne(NoticeState::Draft))
         .order((n::queued_at.desc(), n::id.desc()))
         .load(conn)?;
     for row in rows {
-        let reached = row.state()? != State::Stopped
-            || !counts::in_states(conn, &row.id, &["sent", "bounced"])?.is_empty();
+        let reached = row.state()? != NoticeState::Stopped
+            || !counts::in_states(conn, &row.id, &[DeliveryState::Sent, DeliveryState::Bounced])?.is_empty();
         if reached {
             return Ok(matches!(row.phase()?, Phase::Resolution | Phase::Report));
         }
@@ -84,7 +90,7 @@ pub fn was_said_to_be_over(conn: &mut Conn, incident: &IncidentId) -> Result<boo
 /// `NotFound` if the notice does not exist.
 pub fn not_told_yet(conn: &mut Conn, id: &NoticeId) -> Result<usize> {
     let row = row(conn, id)?;
-    if row.state()? == State::Draft {
+    if row.state()?.is_draft() {
         return Ok(0);
     }
     plan::missing(conn, &row)

@@ -8,10 +8,11 @@ use sha2::{Digest as _, Sha256};
 use super::compose::{self, Content, DETECTED, RESOLVED, RecipientContext, STARTED};
 use super::endpoints::{self, EndpointRecipient};
 use super::recipients::{Recipient, Recipients};
-use super::row::{Row, resolutions_being_sent, sent_in};
+use super::row::Row;
+use super::state::{resolutions_being_sent, sent_in};
 use super::templates::{self, TemplateView};
 use super::told::{Stands, Told, told};
-use crate::audience::{self, Addressee, At, Audience, Rule};
+use crate::audience::{self, Addressee, At, Counts, Rule};
 use crate::base::error::Result;
 use crate::base::text::{hex, undirected};
 use crate::db::Conn;
@@ -59,6 +60,33 @@ pub struct Sending {
     pub sender: String,
 }
 
+/// What a plan is made of: who is affected now and who was notified before. It is read once, so that every
+/// part of the plan is about the same people.
+struct Considered {
+    /// The people of the audience, ordered by ID.
+    affected: Vec<Addressee>,
+    counts: Counts,
+    /// The addresses that were notified of the incident in any episode.
+    told: Vec<Told>,
+    /// The endpoints of the affected accounts.
+    endpoints: endpoints::Affected,
+}
+
+impl Considered {
+    /// Reads what the plan of a notice needs, and passes the current audience to `look`. The graph of the
+    /// affected resources is read once, and is freed with the audience.
+    fn read(conn: &mut Conn, row: &Row, rule: &Rule, look: impl FnOnce(&[Addressee])) -> Result<Considered> {
+        let audience = audience::resolve_by(conn, &row.incident_id, rule, At::Now)?;
+        look(&audience.people);
+        Ok(Considered {
+            endpoints: endpoints::affected(conn, &audience)?,
+            told: told(conn, &row.incident_id)?,
+            affected: audience.people,
+            counts: audience.counts,
+        })
+    }
+}
+
 /// Computes the plan of a notice.
 pub(super) fn plan(conn: &mut Conn, row: &Row, sending: &Sending) -> Result<Plan> {
     plan_and_look(conn, row, sending, |_| ())
@@ -73,15 +101,14 @@ pub(super) fn plan_and_look(
 ) -> Result<Plan> {
     let phase = row.phase()?;
     let rule = row.rule()?;
-    let Audience {
-        people: affected,
+    let Considered {
+        affected,
         counts,
-        ..
-    } = audience::resolve_by(conn, &row.incident_id, &rule, At::Now)?;
-    look(&affected);
+        told,
+        endpoints,
+    } = Considered::read(conn, row, &rule, look)?;
     let unreachable = affected.iter().filter(|one| one.unreachable.is_some()).count();
     let episode = incident::episode_of(conn, &row.incident_id)?;
-    let told = told(conn, &row.incident_id)?;
     let told_addresses: HashSet<&str> = told.iter().map(|told| &*told.address).collect();
     let mut warnings = episode_warnings(conn, row, phase, episode)?;
     let covered =
@@ -169,7 +196,7 @@ pub(super) fn plan_and_look(
     {
         warnings.push("there is no report for customers: the email contains only the message".to_owned());
     }
-    let endpoints = endpoints::planned(conn, row, episode, &mut warnings)?;
+    let endpoints = endpoints::planned(conn, row, episode, endpoints, &mut warnings)?;
     let template = templates::current(conn, phase)?;
     let digest = digest(&template.id, episode, &content, &rule, &recipients, &endpoints)?;
     Ok(Plan {
@@ -368,16 +395,31 @@ impl<'a> Covered<'a> {
 /// Returns the number of people that a sent notice is for and to whom no notice of its phase and episode was
 /// delivered.
 pub(super) fn missing(conn: &mut Conn, row: &Row) -> Result<usize> {
-    let phase = row.phase()?;
     let audience = audience::resolve_by(conn, &row.incident_id, &row.rule()?, At::Now)?;
     let told = told(conn, &row.incident_id)?;
+    missing_of(conn, row, audience.people, &told)
+}
+
+/// Returns whether a person or an endpoint that a sent notice is for has not got it.
+pub(super) fn is_anybody_missing(conn: &mut Conn, row: &Row) -> Result<bool> {
+    let Considered {
+        affected,
+        told,
+        endpoints,
+        ..
+    } = Considered::read(conn, row, &row.rule()?, |_| ())?;
+    Ok(missing_of(conn, row, affected, &told)? > 0 || endpoints::missing(conn, row, endpoints)? > 0)
+}
+
+fn missing_of(conn: &mut Conn, row: &Row, affected: Vec<Addressee>, told: &[Told]) -> Result<usize> {
+    let phase = row.phase()?;
     let heard = Heard {
         phase,
         episode: row.episode,
-        told: &told,
-        covered: Some(Covered::by(phase, row.episode, &told)),
+        told,
+        covered: Some(Covered::by(phase, row.episode, told)),
     };
-    let (missing, _) = candidates(conn, &heard, audience.people, &mut Vec::new())?;
+    let (missing, _) = candidates(conn, &heard, affected, &mut Vec::new())?;
     let mut people = 0;
     for packed in missing.iter() {
         people += packed.head()?.people.len();

@@ -90,7 +90,7 @@ pub fn preview(
     now: Timestamp,
 ) -> Result<Preview> {
     let row = row(conn, id)?;
-    super::row::require_draft(&row)?;
+    super::state::require_draft(&row)?;
     // This comes before the plan, so that the two audiences are never in memory at the same time.
     let then = at_impact(conn, &row)?;
     let mut since_impact = DifferenceCounts::default();

@@ -1,12 +1,10 @@
-//! The row of a notice, its state, and the locks under which it is changed.
+//! The row of a notice, and the locks under which it is changed. `state` has its state.
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::audience::Rule;
 use crate::audit::Tx;
-use crate::base::code::Code;
-use crate::base::enums::word_enum;
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, NoticeId};
 use crate::base::time::Timestamp;
@@ -14,22 +12,6 @@ use crate::db::schema::notices as n;
 use crate::db::{Conn, dialect};
 use crate::incident;
 use crate::notice::template::{MailAction, Phase};
-
-word_enum! {
-    /// The state of a notice.
-    State, "a state of a notice" {
-        /// The notice is being written.
-        Draft = "draft",
-        /// The notice is frozen and waits to be expanded into deliveries.
-        Queued = "queued",
-        /// The deliveries are being sent.
-        Sending = "sending",
-        /// No delivery is pending any more.
-        Sent = "sent",
-        /// A person stopped the notice, or a later notice of a reopened incident did.
-        Stopped = "stopped",
-    }
-}
 
 /// What the customer must do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -52,7 +34,8 @@ pub(crate) struct Row {
     pub id: NoticeId,
     pub incident_id: IncidentId,
     pub phase: String,
-    pub state: String,
+    /// The word of the state. `Row::state` parses it, and only `state` writes it.
+    pub(super) state: String,
     pub subject: Option<String>,
     pub message: String,
     pub customer_action: Option<String>,
@@ -76,50 +59,8 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Creates a draft without an approval, in the current episode of the incident.
-    pub(super) fn by(
-        conn: &mut Conn,
-        author: &str,
-        now: Timestamp,
-        incident_id: IncidentId,
-        phase: String,
-        message: String,
-    ) -> Result<Row> {
-        let episode = incident::episode_of(conn, &incident_id)?;
-        Ok(Row {
-            id: NoticeId::new(now),
-            incident_id,
-            phase,
-            state: State::Draft.as_str().to_owned(),
-            subject: None,
-            message,
-            customer_action: None,
-            catch_up_of: None,
-            drafted_by: author.to_owned(),
-            approved_by: None,
-            approved_digest: None,
-            digest: None,
-            template_id: None,
-            frozen: None,
-            recipients: 0,
-            expand_cursor: 0,
-            created_at: now,
-            updated_at: now,
-            queued_at: None,
-            finished_at: None,
-            endpoints: 0,
-            audience: None,
-            episode,
-            unreachable: 0,
-        })
-    }
-
     pub fn phase(&self) -> Result<Phase> {
         Phase::parse(&self.phase).map_err(Error::internal)
-    }
-
-    pub fn state(&self) -> Result<State> {
-        State::parse(&self.state).map_err(Error::internal)
     }
 
     pub fn rule(&self) -> Result<Rule> {
@@ -171,66 +112,6 @@ impl Row {
             ));
         }
         Ok(())
-    }
-}
-
-/// Returns the resolutions of an incident that are from an episode before the given one and are still being
-/// sent.
-pub(super) fn resolutions_being_sent(
-    conn: &mut Conn,
-    incident: &IncidentId,
-    episode: i64,
-) -> Result<Vec<NoticeId>> {
-    Ok(n::table
-        .filter(n::incident_id.eq(incident.as_str()))
-        .filter(n::phase.eq(Phase::Resolution.as_str()))
-        .filter(n::state.eq_any([State::Queued.as_str(), State::Sending.as_str()]))
-        .filter(n::episode.lt(episode))
-        .order(n::id)
-        .select(n::id)
-        .load(conn)?)
-}
-
-/// Returns the stopped resolutions from before the episode of a sent notice. The workers must be told about
-/// them when that notice is stored. Otherwise deliveries that a worker has already claimed would still be
-/// sent.
-///
-/// # Errors
-/// `NotFound` if the notice does not exist.
-pub fn stopped_before(conn: &mut Conn, id: &NoticeId) -> Result<Vec<NoticeId>> {
-    let row = row(conn, id)?;
-    if row.episode == 1 {
-        return Ok(Vec::new());
-    }
-    Ok(n::table
-        .filter(n::incident_id.eq(row.incident_id.as_str()))
-        .filter(n::phase.eq(Phase::Resolution.as_str()))
-        .filter(n::state.eq(State::Stopped.as_str()))
-        .filter(n::episode.lt(row.episode))
-        .order(n::id)
-        .select(n::id)
-        .load(conn)?)
-}
-
-/// Returns whether a notice of this phase was sent in this episode of the incident.
-pub(super) fn sent_in(conn: &mut Conn, incident: &IncidentId, phase: Phase, episode: i64) -> Result<bool> {
-    let sent: i64 = n::table
-        .filter(n::incident_id.eq(incident.as_str()))
-        .filter(n::phase.eq(phase.as_str()))
-        .filter(n::state.ne(State::Draft.as_str()))
-        .filter(n::episode.eq(episode))
-        .count()
-        .get_result(conn)?;
-    Ok(sent > 0)
-}
-
-pub(super) fn require_draft(row: &Row) -> Result<()> {
-    match row.state()? {
-        State::Draft => Ok(()),
-        state => Err(
-            Error::Conflict(format!("the notice is {state} and can no longer be changed"))
-                .code(Code::NotADraft),
-        ),
     }
 }
 

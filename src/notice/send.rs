@@ -1,37 +1,35 @@
-//! Sends, stops and finishes notices, and drafts catch-ups.
+//! Freezes, sends and stops notices, says when the first recipient is notified, and drafts catch-ups. `state`
+//! changes the state.
 
 use diesel::prelude::*;
 use serde::Serialize;
-use serde_json::json;
 
-use super::counts::{self, Changes};
+use super::counts;
+use super::delivery_state::DeliveryState;
 use super::digest::{Digest, changed};
-use super::draft::{check_phase, insert};
-use super::endpoints::{self, EndpointRecipient};
-use super::plan::{Plan, Sending, missing, plan};
-use super::row::{EMAIL, Row, State, locked, require_draft, resolutions_being_sent, row};
+use super::draft::check_phase;
+use super::endpoints::EndpointRecipient;
+use super::plan::{Plan, Sending, is_anybody_missing, plan};
+use super::row::{EMAIL, Row, locked, row};
+use super::state::{self, Frozen, MANY, NoticeState, insert_draft, require_draft};
 use super::view::{Notice, get};
 use super::{approval, authors, sharing, templates};
+use crate::audit::Tx;
 use crate::audit::frozen::{FrozenDigest, FrozenNotice, FrozenRecipient};
-use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
 use crate::base::id::NoticeId;
 use crate::db::Conn;
-use crate::db::dialect::{self, analyze, on_backend, tell_workers};
-use crate::db::schema::{deliveries as d, notice_recipients as nr, notices as n};
+use crate::db::dialect::{analyze, on_backend};
+use crate::db::schema::notice_recipients as nr;
 use crate::directory::address_domain;
 use crate::incident::{self, timeline};
 use crate::notice::template::Phase;
-
-/// The number of recipients from which PostgreSQL gets new statistics of the rows that it changes. Without
-/// them its query plans are bad.
-const MANY: usize = 1_000;
 
 /// The state of a stopped notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Stopped {
     /// Always `stopped`.
-    pub state: State,
+    pub state: NoticeState,
     /// The number of emails that were sent before.
     pub sent: i64,
     /// The number of recipients who were not notified.
@@ -121,38 +119,20 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
     if count >= MANY {
         analyze(tx.conn, &["notice_recipients"])?;
     }
-    diesel::update(n::table.find(id.as_str()))
-        .set((
-            n::state.eq(State::Queued.as_str()),
-            n::digest.eq(Some(&plan.digest)),
-            n::template_id.eq(Some(&template)),
-            n::frozen.eq(Some(&content)),
-            n::recipients.eq(count as i64),
-            n::endpoints.eq(plan.endpoints.len() as i64),
-            n::episode.eq(plan.episode),
-            n::unreachable.eq(plan.unreachable as i64),
-            n::queued_at.eq(Some(tx.now)),
-            n::updated_at.eq(tx.now),
-        ))
-        .execute(tx.conn)?;
-    // This comes last, because it locks the counts of the resolution, and the workers need these counts to
-    // store outcomes.
-    if matches!(phase, Phase::Detection | Phase::Update) {
-        for resolution in resolutions_being_sent(tx.conn, &row.incident_id, plan.episode)? {
-            let resolution = super::row::row(tx.conn, &resolution)?;
-            halt(tx, &resolution, Some("the incident was reopened"))?;
-        }
-    }
-    tell_workers(tx.conn, None)?;
-    tx.record(
-        Event::new(Action::NoticeQueued, "notice", id.as_str())
-            .incident(&row.incident_id)
-            .after(json!({
-                "phase": phase, "digest": plan.digest, "recipients": count, "endpoints": plan.endpoints.len(),
-                "template": template, "approved_by": row.approved_by, "episode": plan.episode, "frozen": frozen.finish(),
-            })),
-    );
-    Ok(())
+    state::queue(
+        tx,
+        row,
+        Frozen {
+            digest: &plan.digest,
+            template: &template,
+            content: &content,
+            recipients: count,
+            endpoints: plan.endpoints.len(),
+            unreachable: plan.unreachable,
+            episode: plan.episode,
+            sealed: frozen.finish(),
+        },
+    )
 }
 
 /// Returns the host of a call. The dispatcher shares connections fairly between hosts.
@@ -215,65 +195,7 @@ fn freeze_endpoints(
 /// `NotFound` if the notice does not exist, `Conflict` if it is not being sent.
 pub fn stop(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
     let row = locked(tx, id)?;
-    let state = row.state()?;
-    if !matches!(state, State::Queued | State::Sending) {
-        return Err(Error::Conflict(format!(
-            "the notice is {state}; only a notice that is being sent can be stopped"
-        )));
-    }
-    halt(tx, &row, None)
-}
-
-/// Stops a notice that is queued or being sent. `why` is the reason if no person stopped it. The caller must
-/// hold the lock of the incident.
-fn halt(tx: &mut Tx<'_>, row: &Row, why: Option<&str>) -> Result<()> {
-    let (id, state) = (&row.id, row.state()?);
-    dialect::lock(tx.conn, dialect::Lock::Notice, id.as_str())?;
-    diesel::update(n::table.find(id.as_str()))
-        .set((
-            n::state.eq(State::Stopped.as_str()),
-            n::finished_at.eq(Some(tx.now)),
-            n::updated_at.eq(tx.now),
-        ))
-        .execute(tx.conn)?;
-    // Only the worker that has claimed a row knows whether it is being sent, so claimed rows are left to the
-    // worker.
-    let mut changes = Changes::default();
-    let mut withheld = 0;
-    for channel in counts::in_states(tx.conn, id, &["pending"])?.into_keys() {
-        let stopped = diesel::update(
-            d::table
-                .filter(d::notice_id.eq(id.as_str()))
-                .filter(d::channel.eq(&channel))
-                .filter(d::state.eq("pending"))
-                .filter(d::lease.is_null()),
-        )
-        .set(d::state.eq("stopped"))
-        .execute(tx.conn)?;
-        changes.moved(id, &channel, "pending", "stopped", stopped);
-        withheld += stopped;
-    }
-    changes.store(tx.conn)?;
-    tell_workers(tx.conn, Some(id))?;
-    let mut after = json!({"withheld_in_queue": withheld});
-    if let Some(why) = why {
-        after["reason"] = json!(why);
-    }
-    tx.record(
-        Event::new(Action::NoticeStopped, "notice", id.as_str())
-            .incident(&row.incident_id)
-            .before(json!({"state": state}))
-            .after(after),
-    );
-    let because = why.map(|why| format!(": {why}")).unwrap_or_default();
-    timeline::note(
-        tx,
-        &row.incident_id,
-        timeline::Kind::Note,
-        tx.now,
-        &format!("{} notice stopped{because}", row.phase),
-    )?;
-    Ok(())
+    state::stop(tx, &row, None)
 }
 
 /// Returns the state of a stopped notice.
@@ -283,7 +205,7 @@ fn halt(tx: &mut Tx<'_>, row: &Row, why: Option<&str>) -> Result<()> {
 pub fn stopped(conn: &mut Conn, id: &NoticeId) -> Result<Stopped> {
     let notice = get(conn, id)?;
     // Deliveries that no worker had claimed were set to stopped when the notice was stopped.
-    let in_flight = counts::in_states(conn, id, &["pending"])?
+    let in_flight = counts::in_states(conn, id, &[DeliveryState::Pending])?
         .remove(EMAIL)
         .unwrap_or_default();
     Ok(Stopped {
@@ -301,7 +223,7 @@ pub fn stopped(conn: &mut Conn, id: &NoticeId) -> Result<Stopped> {
 /// `Invalid` if nobody is missing.
 pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
     let row = locked(tx, id)?;
-    if row.state()? == State::Draft {
+    if row.state()?.is_draft() {
         return Err(Error::Conflict(
             "the notice is a draft; send it to notify everybody who is affected".to_owned(),
         ));
@@ -313,7 +235,7 @@ pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
                 .to_owned(),
         ));
     }
-    if missing(tx.conn, &row)? == 0 && endpoints::missing(tx.conn, &row)? == 0 {
+    if !is_anybody_missing(tx.conn, &row)? {
         return Err(Error::invalid(
             "",
             "everybody who is affected has already got this notice",
@@ -326,9 +248,9 @@ pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
         customer_action: row.customer_action,
         audience: row.audience,
         catch_up_of: Some(row.catch_up_of.unwrap_or(row.id)),
-        ..Row::by(tx.conn, &author, tx.now, row.incident_id, row.phase, row.message)?
+        ..Row::draft(tx.conn, &author, tx.now, row.incident_id, row.phase, row.message)?
     };
-    insert(tx, &copy)?;
+    insert_draft(tx, &copy)?;
     authors::inherit_authors(tx, &copied, &copy.id)?;
     get(tx.conn, &copy.id)
 }
@@ -368,7 +290,7 @@ pub fn told_somebody(tx: &mut Tx<'_>, id: &NoticeId, channel: &str) -> Result<()
 }
 
 fn anybody_told(conn: &mut Conn, id: &NoticeId, channel: &str) -> Result<bool> {
-    Ok(counts::in_states(conn, id, &["sent", "bounced"])?.contains_key(channel))
+    Ok(counts::in_states(conn, id, &[DeliveryState::Sent, DeliveryState::Bounced])?.contains_key(channel))
 }
 
 /// Finishes a notice without pending deliveries, and adds the result to the timeline.
@@ -376,50 +298,8 @@ fn anybody_told(conn: &mut Conn, id: &NoticeId, channel: &str) -> Result<bool> {
 /// # Errors
 /// An error of the database.
 pub fn finished(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
-    let row = locked(tx, id)?;
-    if row.state()? != State::Sending {
-        return Ok(());
-    }
-    // A delivery may have been queued again before the lock was taken.
-    if !counts::in_states(tx.conn, id, &["pending"])?.is_empty() {
-        return Ok(());
-    }
-    diesel::update(n::table.find(id.as_str()))
-        .set((
-            n::state.eq(State::Sent.as_str()),
-            n::finished_at.eq(Some(tx.now)),
-            n::updated_at.eq(tx.now),
-        ))
-        .execute(tx.conn)?;
-    // PostgreSQL still has statistics from when all of these rows were pending.
-    if row.recipients >= MANY as i64 {
-        analyze(tx.conn, &["deliveries"])?;
-    }
-    let Notice { counts, channels, .. } = get(tx.conn, id)?;
-    let others = [
-        (counts.failed, "failed"),
-        (counts.suppressed, "opted out"),
-        (counts.bounced, "bounced"),
-    ]
-    .into_iter()
-    .filter(|(count, _)| *count > 0)
-    .map(|(count, what)| format!(", {count} {what}"))
-    .collect::<String>();
-    let systems: String = channels
-        .iter()
-        .map(|(channel, counts)| format!("; {channel}: {} of {} accepted", counts.sent, counts.total()))
-        .collect();
-    let text = format!(
-        "{} notice: {} of {} emails sent{others}{systems}",
-        row.phase,
-        counts.sent,
-        counts.total()
-    );
-    timeline::note(tx, &row.incident_id, timeline::Kind::Note, tx.now, &text)?;
-    tx.record(
-        Event::new(Action::NoticeFinished, "notice", id.as_str())
-            .incident(&row.incident_id)
-            .after(json!({"counts": counts.mails, "channels": channels})),
-    );
-    Ok(())
+    state::finish(tx, id, |conn| {
+        let Notice { counts, channels, .. } = get(conn, id)?;
+        Ok((counts.mails, channels))
+    })
 }

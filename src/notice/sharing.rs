@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::compose::Content;
 use super::counts::DeliveryCounts;
+use super::delivery_state::DeliveryState;
 use super::recipients::Recipients;
-use super::row::{Row, State};
+use super::row::Row;
 use crate::base::error::Result;
 use crate::db::Conn;
 use crate::db::schema::deliveries as d;
@@ -64,13 +65,10 @@ pub(super) fn by_state(conn: &mut Conn, row: &Row, mails: DeliveryCounts) -> Res
     }
     let Sharing { shared } = serde_json::from_str(frozen)?;
     // An email that is not in the queue waits, or will never be sent.
-    let otherwise = match row.state()? {
-        State::Stopped => "stopped",
-        _ => "pending",
-    };
+    let otherwise = row.state()?.of_unqueued();
     for chunk in shared.chunks(500) {
         let ordinals: Vec<i64> = chunk.iter().map(|(ordinal, _)| *ordinal).collect();
-        let states: HashMap<i64, String> = d::table
+        let states: HashMap<i64, DeliveryState> = d::table
             .filter(d::notice_id.eq(row.id.as_str()))
             .filter(d::ordinal.eq_any(ordinals))
             .select((d::ordinal, d::state))
@@ -78,7 +76,7 @@ pub(super) fn by_state(conn: &mut Conn, row: &Row, mails: DeliveryCounts) -> Res
             .into_iter()
             .collect();
         for (ordinal, more) in chunk {
-            *people.of(states.get(ordinal).map_or(otherwise, String::as_str)) += more;
+            *people.of_mut(states.get(ordinal).copied().unwrap_or(otherwise)) += more;
         }
     }
     Ok(people)

@@ -1,9 +1,5 @@
-//! Decides whether each person of an audience was notified. The API and the pages use the same computation,
-//! so that their numbers agree.
+//! Decides whether a person of an audience was notified.
 
-use std::collections::HashMap;
-
-use super::counts::Partition;
 use super::told::Reached;
 use crate::audience::Addressee;
 
@@ -24,8 +20,7 @@ pub enum Standing {
 
 impl Standing {
     /// Returns the value for a person of the audience, from what is known about the emails to this person.
-    pub fn of(addressee: &Addressee, reached: &HashMap<String, Reached>) -> Standing {
-        let reached = reached.get(&addressee.person.id);
+    pub(super) fn of(addressee: &Addressee, reached: Option<&Reached>) -> Standing {
         match reached {
             Some(reached) if reached.accepted => Standing::Accepted,
             Some(reached) if reached.sending => Standing::Sending,
@@ -34,21 +29,4 @@ impl Standing {
             _ => Standing::NotNotified,
         }
     }
-}
-
-/// Returns the number of people of an audience for each value.
-pub fn partition(people: &[Addressee], reached: &HashMap<String, Reached>) -> Partition {
-    let mut parts = Partition::default();
-    for addressee in people {
-        parts.people += 1;
-        let part = match Standing::of(addressee, reached) {
-            Standing::Accepted => &mut parts.accepted,
-            Standing::Sending => &mut parts.sending,
-            Standing::Failed => &mut parts.failed,
-            Standing::Unreachable => &mut parts.unreachable,
-            Standing::NotNotified => &mut parts.not_notified,
-        };
-        *part += 1;
-    }
-    parts
 }

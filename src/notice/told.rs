@@ -1,7 +1,7 @@
 //! Who was notified of what about an incident. The rules "nobody is notified twice" and "a person who was
 //! notified of the beginning is notified of the end" use this data.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
@@ -9,6 +9,8 @@ use diesel::sql_types::{BigInt, Text};
 use serde::Deserialize;
 
 use super::compose::RecipientContext;
+use super::delivery_state::DeliveryState;
+use super::state::NoticeState;
 use crate::base::error::Result;
 use crate::base::id::{IncidentId, NoticeId};
 use crate::base::shared::Shared;
@@ -73,7 +75,7 @@ impl Told {
 ///
 /// Both tables are read by position and joined here, so the speed does not depend on the query planner.
 fn each(conn: &mut Conn, incident: &IncidentId, mut tell: impl FnMut(Told)) -> Result<()> {
-    let notices: Vec<(String, String, String, i64, i64)> = n::table
+    let notices: Vec<(String, String, NoticeState, i64, i64)> = n::table
         .filter(n::incident_id.eq(incident.as_str()))
         .filter(n::recipients.gt(0))
         .order((n::created_at, n::id))
@@ -83,11 +85,11 @@ fn each(conn: &mut Conn, incident: &IncidentId, mut tell: impl FnMut(Told)) -> R
         let (id, phase) = (Shared::from(id), Shared::from(phase));
         // The notice is frozen and not every recipient is in the queue yet. They will be notified, unless the
         // notice was stopped before.
-        let on_its_way = matches!(state.as_str(), "queued" | "sending");
+        let being_sent = state.is_being_sent();
         for after in (0..recipients).step_by(STEP as usize) {
             // The positions of emails are before those of endpoints.
             let upto = (after + STEP).min(recipients);
-            let made: HashMap<i64, String> = d::table
+            let made: HashMap<i64, DeliveryState> = d::table
                 .filter(d::notice_id.eq(&*id))
                 .filter(d::ordinal.gt(after).and(d::ordinal.le(upto)))
                 .select((d::ordinal, d::state))
@@ -102,13 +104,14 @@ fn each(conn: &mut Conn, incident: &IncidentId, mut tell: impl FnMut(Told)) -> R
                 .sql(" ORDER BY ordinal")
                 .load(c)?);
             for (ordinal, address, context) in frozen {
-                let stands = match made.get(&ordinal).map(String::as_str) {
-                    Some("sent") => Stands::Accepted,
-                    Some("pending") => Stands::Waiting,
-                    Some("bounced") => Stands::Bounced,
-                    Some("failed") => Stands::Failed,
-                    None if on_its_way => Stands::Frozen,
-                    _ => continue,
+                let stands = match made.get(&ordinal) {
+                    Some(DeliveryState::Sent) => Stands::Accepted,
+                    Some(DeliveryState::Pending) => Stands::Waiting,
+                    Some(DeliveryState::Bounced) => Stands::Bounced,
+                    Some(DeliveryState::Failed) => Stands::Failed,
+                    Some(DeliveryState::Suppressed | DeliveryState::Stopped) => continue,
+                    None if being_sent => Stands::Frozen,
+                    None => continue,
                 };
                 let People { people } = serde_json::from_str(&context)?;
                 tell(Told {
@@ -168,20 +171,30 @@ impl Reached {
     }
 }
 
-/// Returns the people to whom emails about the incident were sent in its current episode, by ID, with the
-/// state of these emails.
-///
-/// # Errors
-/// `NotFound` if the incident does not exist.
-pub fn reached_people(conn: &mut Conn, incident: &IncidentId) -> Result<HashMap<String, Reached>> {
-    let present = incident::episode_of(conn, incident)?;
-    let mut reached: HashMap<String, Reached> = HashMap::new();
-    each(conn, incident, |told| {
-        if told.episode != present {
+/// Collects what is known about the emails to each person in one episode.
+struct ReachedPeople {
+    episode: i64,
+    people: HashMap<String, Reached>,
+}
+
+impl ReachedPeople {
+    /// Begins with nobody, for the current episode of an incident.
+    fn of(conn: &mut Conn, incident: &IncidentId) -> Result<Self> {
+        Ok(ReachedPeople {
+            episode: incident::episode_of(conn, incident)?,
+            people: HashMap::new(),
+        })
+    }
+
+    fn add(&mut self, told: &Told) {
+        if told.episode != self.episode {
             return;
         }
-        for person in told.people {
-            let of_person = reached.entry(person.into()).or_default();
+        for person in &told.people {
+            let of_person = match self.people.get_mut(&**person) {
+                Some(of_person) => of_person,
+                None => self.people.entry(person.to_string()).or_default(),
+            };
             match told.stands {
                 Stands::Accepted => of_person.accepted = true,
                 Stands::Waiting | Stands::Frozen => of_person.sending = true,
@@ -192,19 +205,30 @@ pub fn reached_people(conn: &mut Conn, incident: &IncidentId) -> Result<HashMap<
                 }
             }
         }
-    })?;
-    Ok(reached)
+    }
 }
 
-/// Returns the IDs of the people who were notified of the incident in its current episode. A person whose
-/// emails all bounced was not notified.
-///
-/// # Errors
-/// `NotFound` if the incident does not exist.
-pub fn told_people(conn: &mut Conn, incident: &IncidentId) -> Result<HashSet<String>> {
-    let reached = reached_people(conn, incident)?;
-    let told = reached.into_iter().filter(|(_, reached)| reached.told());
-    Ok(told.map(|(person, _)| person).collect())
+/// Returns the people to whom emails about the incident were sent in its current episode, by ID, with the
+/// state of these emails.
+pub(super) fn reached_people(conn: &mut Conn, incident: &IncidentId) -> Result<HashMap<String, Reached>> {
+    let mut reached = ReachedPeople::of(conn, incident)?;
+    each(conn, incident, |told| reached.add(&told))?;
+    Ok(reached.people)
+}
+
+/// Returns the same people, and the emails that did not reach their people, oldest first. The emails are
+/// visited once for both.
+pub(super) fn reached_and_missed(
+    conn: &mut Conn,
+    incident: &IncidentId,
+) -> Result<(HashMap<String, Reached>, Vec<Missed>)> {
+    let mut reached = ReachedPeople::of(conn, incident)?;
+    let mut lost = LostEmails::of(conn, incident)?;
+    each(conn, incident, |told| {
+        lost.add(&told);
+        reached.add(&told);
+    })?;
+    Ok((reached.people, lost.missed()))
 }
 
 /// An email that did not reach its people, because it was rejected, expired or bounced.
@@ -238,75 +262,89 @@ struct LostRow {
     #[diesel(sql_type = Text)]
     address: String,
     #[diesel(sql_type = Text)]
-    state: String,
+    state: DeliveryState,
     #[diesel(sql_type = Text)]
     context: String,
 }
 
-/// Returns the emails that did not reach their people, oldest first. Each contains only the people to whom no
-/// other email of the same phase was delivered or is being sent, in the same episode or a later one.
-///
-/// # Errors
-/// An error of the database.
-pub fn missed(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Missed>> {
-    // The query repeats the condition of the index with the same text.
-    let rows: Vec<LostRow> = diesel::sql_query(
-        "SELECT d.id, d.notice_id, n.phase, n.episode, d.address, d.state, nr.context \
-         FROM notices n JOIN deliveries d ON d.notice_id = n.id AND d.channel = 'email' \
-              AND d.state IN ('failed', 'bounced') AND d.state NOT IN ('pending', 'sent') \
-         JOIN notice_recipients nr ON nr.notice_id = d.notice_id AND nr.ordinal = d.ordinal \
-         WHERE n.incident_id = $1 ORDER BY n.created_at, d.id",
-    )
-    .bind::<Text, _>(incident.as_str())
-    .load(conn)?;
-    if rows.is_empty() {
-        return Ok(Vec::new());
+/// The emails that were rejected, expired or bounced, and who of their people another email reached.
+struct LostEmails {
+    /// The lost emails, oldest first.
+    lost: Vec<(LostRow, RecipientContext)>,
+    /// For each phase, the people of the lost emails, and the last episode in which another email of the phase
+    /// reached them.
+    reached: HashMap<String, HashMap<String, i64>>,
+}
+
+impl LostEmails {
+    /// Reads the lost emails. Nobody is reached yet.
+    fn of(conn: &mut Conn, incident: &IncidentId) -> Result<Self> {
+        // The query repeats the condition of the index with the same text.
+        let rows: Vec<LostRow> = diesel::sql_query(
+            "SELECT d.id, d.notice_id, n.phase, n.episode, d.address, d.state, nr.context \
+             FROM notices n JOIN deliveries d ON d.notice_id = n.id AND d.channel = 'email' \
+                  AND d.state IN ('failed', 'bounced') AND d.state NOT IN ('pending', 'sent') \
+             JOIN notice_recipients nr ON nr.notice_id = d.notice_id AND nr.ordinal = d.ordinal \
+             WHERE n.incident_id = $1 ORDER BY n.created_at, d.id",
+        )
+        .bind::<Text, _>(incident.as_str())
+        .load(conn)?;
+        let mut lost = Vec::with_capacity(rows.len());
+        let mut reached: HashMap<String, HashMap<String, i64>> = HashMap::new();
+        for row in rows {
+            let context: RecipientContext = serde_json::from_str(&row.context)?;
+            let of_phase = reached.entry(row.phase.clone()).or_default();
+            of_phase.extend(context.people.iter().map(|person| (person.clone(), 0)));
+            lost.push((row, context));
+        }
+        Ok(LostEmails { lost, reached })
     }
-    let mut lost = Vec::with_capacity(rows.len());
-    // For each phase, the people of the lost emails, and the last episode in which another email of the phase
-    // reached them.
-    let mut reached: HashMap<String, HashMap<String, i64>> = HashMap::new();
-    for row in rows {
-        let context: RecipientContext = serde_json::from_str(&row.context)?;
-        let of_phase = reached.entry(row.phase.clone()).or_default();
-        of_phase.extend(context.people.iter().map(|person| (person.clone(), 0)));
-        lost.push((row, context));
-    }
-    each(conn, incident, |told| {
-        if matches!(told.stands, Stands::Accepted | Stands::Waiting)
-            && let Some(of_phase) = reached.get_mut(&*told.phase)
-        {
-            for person in &told.people {
-                if let Some(reached) = of_phase.get_mut(&**person) {
-                    *reached = told.episode.max(*reached);
-                }
+
+    /// Notes an email of the incident. It reached its people if it was delivered or is being sent.
+    fn add(&mut self, told: &Told) {
+        match told.stands {
+            Stands::Accepted | Stands::Waiting => {}
+            Stands::Frozen | Stands::Bounced | Stands::Failed => return,
+        }
+        let Some(of_phase) = self.reached.get_mut(&*told.phase) else {
+            return;
+        };
+        for person in &told.people {
+            if let Some(reached) = of_phase.get_mut(&**person) {
+                *reached = told.episode.max(*reached);
             }
         }
-    })?;
-    let mut missed = Vec::new();
-    for (row, context) in lost {
-        let is_reached = |person: &String| {
-            let of_phase = reached.get(&row.phase);
-            of_phase
-                .and_then(|people| people.get(person))
-                .is_some_and(|episode| *episode >= row.episode)
-        };
-        let people: Vec<String> = context
-            .people
-            .into_iter()
-            .filter(|person| !is_reached(person))
-            .collect();
-        if !people.is_empty() {
-            missed.push(Missed {
-                delivery: row.id,
-                notice: row.notice_id,
-                phase: row.phase,
-                address: row.address,
-                bounced: row.state == "bounced",
-                people,
-                name: context.name,
-            });
-        }
     }
-    Ok(missed)
+
+    /// Returns the emails that did not reach their people. Each contains only the people whom no other email of
+    /// the same phase reached, in the same episode or a later one.
+    fn missed(self) -> Vec<Missed> {
+        let LostEmails { lost, reached } = self;
+        let mut missed = Vec::new();
+        for (row, context) in lost {
+            let is_reached = |person: &String| {
+                let of_phase = reached.get(&row.phase);
+                of_phase
+                    .and_then(|people| people.get(person))
+                    .is_some_and(|episode| *episode >= row.episode)
+            };
+            let people: Vec<String> = context
+                .people
+                .into_iter()
+                .filter(|person| !is_reached(person))
+                .collect();
+            if !people.is_empty() {
+                missed.push(Missed {
+                    delivery: row.id,
+                    notice: row.notice_id,
+                    phase: row.phase,
+                    address: row.address,
+                    bounced: row.state == DeliveryState::Bounced,
+                    people,
+                    name: context.name,
+                });
+            }
+        }
+        missed
+    }
 }

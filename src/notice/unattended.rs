@@ -5,10 +5,11 @@
 //! Nothing is sent here without a plan. This module does not decide when to send. The caller does.
 
 use super::add_author;
-use super::draft::{NewNotice, check_new, check_phase, insert, new_row};
+use super::draft::{NewNotice, check_new, check_phase, new_row};
 use super::plan::{Plan, Sending, plan};
 use super::row::locked;
 use super::send::freeze;
+use super::state::insert_draft;
 use crate::audit::Tx;
 use crate::base::error::Result;
 use crate::base::id::{IncidentId, NoticeId};
@@ -43,7 +44,7 @@ pub fn write(
     check_phase(tx.conn, incident, new.phase)?;
     let author = tx.actor.id().to_owned();
     let row = new_row(tx.conn, &author, tx.now, incident, new)?;
-    insert(tx, &row)?;
+    insert_draft(tx, &row)?;
     for author in authors {
         add_author(tx, &row.id, author)?;
     }

@@ -8,7 +8,8 @@ use diesel::sql_types::{BigInt, Bool};
 use serde::Serialize;
 
 use super::counts::{self, DeliveryCounts, NoticeCounts};
-use super::row::{CustomerAction, EMAIL, Row, State, row};
+use super::row::{CustomerAction, EMAIL, Row, row};
+use super::state::NoticeState;
 use super::{authors, endpoints, sharing};
 use crate::audience::Rule;
 use crate::base::error::{Error, Result};
@@ -29,7 +30,7 @@ pub struct Notice {
     /// The phase of the notice.
     pub phase: Phase,
     /// The state of the notice.
-    pub state: State,
+    pub state: NoticeState,
     /// The subject that the operator wrote, if there is one.
     pub subject: Option<String>,
     /// The message that the operator wrote, in plain text.
@@ -81,9 +82,9 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
     rows.into_iter()
         .map(|row| {
             let state = row.state()?;
-            let approved = match state {
-                State::Draft => authors::counts(conn, &row)?,
-                _ => row.approved_by.is_some(),
+            let approved = match state.is_draft() {
+                true => authors::counts(conn, &row)?,
+                false => row.approved_by.is_some(),
             };
             let mut queued = counts.remove(&row.id).unwrap_or_default();
             let channels = endpoints
@@ -92,11 +93,11 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
                 .into_iter()
                 .map(|(channel, frozen)| {
                     let counts = queued.remove(&channel).unwrap_or_default();
-                    (channel, counts.with_waiting(frozen, state))
+                    (channel, counts.with_waiting(frozen, state.of_unqueued()))
                 })
                 .collect();
             let mails = queued.remove(EMAIL).unwrap_or_default();
-            let mails = mails.with_waiting(row.recipients, state);
+            let mails = mails.with_waiting(row.recipients, state.of_unqueued());
             let counts = NoticeCounts::new(mails, sharing::by_state(conn, &row, mails)?, row.unreachable);
             let in_doubt = ambiguous.get(&row.id).copied().unwrap_or(0);
             Ok(Notice {

@@ -26,7 +26,7 @@ use crate::db::{Conn, Db};
 use crate::feedback::unreached;
 use crate::incident;
 use crate::notice::template::Phase;
-use crate::notice::{self, Notice, State};
+use crate::notice::{self, Notice, NoticeState};
 
 /// The name of the subscriber to the audit trail.
 const SUBSCRIBER: &str = "operators";
@@ -124,7 +124,7 @@ fn find_out(conn: &mut Conn, events: &[Followed], until: i64) -> Result<NoticeFa
             continue;
         };
         let notice = notice::get(conn, &notice)?;
-        if wanted && notice.state == State::Sent && !known.unreached.contains_key(&notice.incident) {
+        if wanted && notice.state == NoticeState::Sent && !known.unreached.contains_key(&notice.incident) {
             let (counts, _) = unreached::list(conn, &notice.incident, None, 0)?;
             known.unreached.insert(notice.incident.clone(), counts.people);
         }

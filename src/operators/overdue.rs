@@ -13,6 +13,7 @@ use crate::base::error::Result;
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
+use crate::notice::{DeliveryState, NoticeState};
 
 /// The number of incidents that are examined in one step.
 const MAX: i64 = 500;
@@ -31,19 +32,27 @@ pub struct Overdue {
     pub since: Timestamp,
 }
 
-/// A notice that was stopped before anybody got it does not count. A notice that is still being sent does.
-const LAST: &str = "SELECT n.incident_id AS incident, MAX(n.queued_at) AS last, \
-                    MAX(CASE WHEN e.reopened_at > n.queued_at THEN e.reopened_at ELSE n.queued_at END) AS since \
-                    FROM notices n JOIN incidents i ON i.id = n.incident_id AND i.status <> 'resolved' \
-                    LEFT JOIN incident_episodes e ON e.incident_id = i.id AND e.episode = i.episode \
-                    WHERE n.queued_at IS NOT NULL AND (n.state <> 'stopped' OR EXISTS \
-                        (SELECT 1 FROM delivery_counts c WHERE c.notice_id = n.id AND c.state = 'sent' AND c.count > 0))";
+/// Returns the beginning of the query. A notice that was stopped before anybody got it does not count. A notice
+/// that is still being sent does.
+fn last() -> String {
+    format!(
+        "SELECT n.incident_id AS incident, MAX(n.queued_at) AS last, \
+         MAX(CASE WHEN e.reopened_at > n.queued_at THEN e.reopened_at ELSE n.queued_at END) AS since \
+         FROM notices n JOIN incidents i ON i.id = n.incident_id AND i.status <> 'resolved' \
+         LEFT JOIN incident_episodes e ON e.incident_id = i.id AND e.episode = i.episode \
+         WHERE n.queued_at IS NOT NULL AND (n.state <> '{}' OR EXISTS \
+             (SELECT 1 FROM delivery_counts c WHERE c.notice_id = n.id AND c.state = '{}' AND c.count > 0))",
+        NoticeState::Stopped,
+        DeliveryState::Sent
+    )
+}
 
 /// Returns the incidents whose customers were not notified for `every` or longer.
 pub fn all(conn: &mut Conn, every: Duration, now: Timestamp) -> Result<Vec<Overdue>> {
     Ok(diesel::sql_query(format!(
-        "{LAST} GROUP BY n.incident_id HAVING MAX(CASE WHEN e.reopened_at > n.queued_at \
-         THEN e.reopened_at ELSE n.queued_at END) <= $1 ORDER BY 3 DESC LIMIT $2"
+        "{} GROUP BY n.incident_id HAVING MAX(CASE WHEN e.reopened_at > n.queued_at \
+         THEN e.reopened_at ELSE n.queued_at END) <= $1 ORDER BY 3 DESC LIMIT $2",
+        last()
     ))
     .bind::<BigInt, _>(now.minus(every))
     .bind::<BigInt, _>(MAX)
@@ -53,9 +62,11 @@ pub fn all(conn: &mut Conn, every: Duration, now: Timestamp) -> Result<Vec<Overd
 /// Returns when the next update of an incident is due. None if nobody was notified or the incident is
 /// resolved.
 pub fn due_at(conn: &mut Conn, incident: &IncidentId, every: Duration) -> Result<Option<Timestamp>> {
-    let found: Vec<Overdue> =
-        diesel::sql_query(format!("{LAST} AND n.incident_id = $1 GROUP BY n.incident_id"))
-            .bind::<Text, _>(incident.as_str())
-            .load(conn)?;
+    let found: Vec<Overdue> = diesel::sql_query(format!(
+        "{} AND n.incident_id = $1 GROUP BY n.incident_id",
+        last()
+    ))
+    .bind::<Text, _>(incident.as_str())
+    .load(conn)?;
     Ok(found.first().map(|found| found.since.plus(every)))
 }

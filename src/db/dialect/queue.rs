@@ -359,11 +359,9 @@ pub fn insert_attempts(
     }
 }
 
-/// The new state of deliveries at the end of a claim.
+/// What is stored with the new state of deliveries at the end of a claim.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct End {
-    /// The state that the deliveries get, for example `sent` or `pending`.
-    pub state: &'static str,
     /// When the deliveries are due, if they are pending.
     pub next_attempt_at: Timestamp,
     /// When the deliveries were accepted.
@@ -376,12 +374,13 @@ pub struct End {
     pub deferred_until: Option<Timestamp>,
 }
 
-/// Ends the claims of `lease` on the deliveries with these IDs. Deliveries that it does not hold any more
-/// stay unchanged. Returns how many it held.
+/// Ends the claims of `lease` on the deliveries with these IDs, which get this state. Deliveries that it does
+/// not hold any more stay unchanged. Returns how many it held. This is only the SQL of
+/// `notice::delivery_state::end_claims`, which decides the state and counts.
 ///
 /// # Errors
 /// An error of the database.
-pub fn end_claim(conn: &mut Conn, lease: &str, end: &End, ids: &[i64]) -> Result<usize> {
+pub fn end_claim(conn: &mut Conn, lease: &str, state: &str, end: &End, ids: &[i64]) -> Result<usize> {
     let statement = "UPDATE deliveries SET state = $1, lease = NULL, next_attempt_at = $2, sent_at = $3, reason = $4, \
                      ambiguous = ambiguous + $5, deferred_until = $6 WHERE lease = $7 AND state = 'pending' AND id {among}";
     Ok(about_ids!(
@@ -390,7 +389,7 @@ pub fn end_claim(conn: &mut Conn, lease: &str, end: &End, ids: &[i64]) -> Result
         "$8",
         statement,
         |query| query
-            .bind::<Text, _>(end.state)
+            .bind::<Text, _>(state)
             .bind::<BigInt, _>(end.next_attempt_at)
             .bind::<Nullable<BigInt>, _>(end.sent_at)
             .bind::<Nullable<Text>, _>(end.reason)

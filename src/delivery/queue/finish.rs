@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 
-use crate::audit::{Tx, record_attempts};
+use crate::audit::Tx;
 use crate::base::error::Result;
-use crate::base::id::{NoticeId, new_uuid};
+use crate::base::id::NoticeId;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
-use crate::db::dialect::{self, AttemptRow, End};
+use crate::db::dialect::AttemptRow;
 use crate::db::schema::{notice_recipients as nr, notices as n};
 use crate::delivery::opt_out::{self, SuppressionReason};
 use crate::delivery::outcome::Outcome;
 use crate::delivery::task::Claimed;
 use crate::directory::{endpoint, normal_address};
-use crate::notice::EMAIL;
-use crate::notice::counts::Changes;
+use crate::notice::delivery_state::{self, Changes, ClaimEnd, ClaimEnds};
+use crate::notice::{EMAIL, NoticeState};
 use crate::work::backoff::Backoff;
 
 /// What is recorded about a claimed delivery.
@@ -37,7 +37,7 @@ pub(super) fn stopped_of<'a>(
 ) -> Result<HashSet<NoticeId>> {
     Ok(n::table
         .filter(n::id.eq_any(notices))
-        .filter(n::state.eq("stopped"))
+        .filter(n::state.eq(NoticeState::Stopped))
         .select(n::id)
         .load::<NoticeId>(conn)?
         .into_iter()
@@ -77,7 +77,6 @@ pub(super) fn finish(
     let stopped = stopped_of(tx.conn, notices)?;
     disable_gone(tx, group)?;
     suppress_unknown(tx, group)?;
-    let batch = new_uuid(tx.now).to_string();
     let attempts: Vec<AttemptRow<'_>> = group
         .iter()
         .filter_map(|(claimed, finish)| {
@@ -92,23 +91,13 @@ pub(super) fn finish(
             })
         })
         .collect();
-    // Fewer rows are new if another worker has already stored the outcome records of this one, because it
-    // seemed dead.
-    let recorded = dialect::insert_attempts(tx.conn, tx.now, &batch, &attempts)?;
-    let mut ends: BTreeMap<(&NoticeId, &str, End), Vec<i64>> = BTreeMap::new();
+    let mut ends = ClaimEnds::new();
     for (claimed, finish) in group {
         let end = end(tx.now, schedules, &stopped, claimed, finish);
         let key = (&claimed.notice_id, claimed.channel.as_str(), end);
         ends.entry(key).or_default().push(claimed.id);
     }
-    for ((notice, channel, end), ids) in &ends {
-        let ended = dialect::end_claim(tx.conn, lease, end, ids)?;
-        changes.moved(notice, channel, "pending", end.state, ended);
-    }
-    if recorded > 0 {
-        let known = (recorded == attempts.len()).then_some(attempts);
-        record_attempts(tx, &batch, known)?;
-    }
+    delivery_state::end_claims(tx, lease, attempts, &ends, changes)?;
     Ok(stopped)
 }
 
@@ -152,33 +141,22 @@ fn disable_gone(tx: &mut Tx<'_>, group: &[(Claimed, Finish)]) -> Result<()> {
     Ok(())
 }
 
-/// Returns the new state of a delivery.
+/// Returns how the claim of a delivery ends.
 pub(super) fn end(
     now: Timestamp,
     schedules: &HashMap<&'static str, Vec<Duration>>,
     stopped: &HashSet<NoticeId>,
     claimed: &Claimed,
     finish: &Finish,
-) -> End {
-    let at = |state, reason| End {
-        state,
-        next_attempt_at: now,
-        sent_at: None,
-        reason,
-        ambiguous: 0,
-        deferred_until: None,
-    };
+) -> ClaimEnd {
     let (after, ambiguous) = match finish {
-        Finish::Attempt(Outcome::Sent(_)) => {
-            return End {
-                sent_at: Some(now),
-                ..at("sent", None)
-            };
+        Finish::Attempt(Outcome::Sent(_)) => return ClaimEnd::sent(now),
+        Finish::Attempt(Outcome::Failed(_) | Outcome::NoMailbox(_)) => {
+            return ClaimEnd::failed(now, "refused");
         }
-        Finish::Attempt(Outcome::Failed(_) | Outcome::NoMailbox(_)) => return at("failed", Some("refused")),
-        Finish::Attempt(Outcome::Gone(_)) => return at("failed", Some("gone")),
-        Finish::Withheld => return at("stopped", None),
-        Finish::Released => return at("pending", None),
+        Finish::Attempt(Outcome::Gone(_)) => return ClaimEnd::failed(now, "gone"),
+        Finish::Withheld => return ClaimEnd::stopped(now),
+        Finish::Released => return ClaimEnd::released(now),
         Finish::Attempt(Outcome::Ambiguous(_)) => (None, 1),
         Finish::Attempt(Outcome::Retry(after, _)) => (*after, 0),
     };
@@ -186,19 +164,14 @@ pub(super) fn end(
         .get(claimed.channel.as_str())
         .map_or(&[] as &[Duration], Vec::as_slice);
     let next = now.plus(after.unwrap_or_else(|| wait(schedule, claimed)));
-    let mut end = if stopped.contains(&claimed.notice_id) {
-        at("stopped", None)
+    let end = if stopped.contains(&claimed.notice_id) {
+        ClaimEnd::stopped(now)
     } else if next > claimed.expires_at {
-        at("failed", Some("expired"))
+        ClaimEnd::failed(now, "expired")
     } else {
-        End {
-            deferred_until: Some(next),
-            ..at("pending", None)
-        }
+        ClaimEnd::waits(next)
     };
-    end.next_attempt_at = next;
-    end.ambiguous = ambiguous;
-    end
+    end.after_attempt(next, ambiguous)
 }
 
 /// Returns the wait before the next attempt. It is the wait of the schedule plus up to a fifth, so that not

@@ -28,8 +28,8 @@ use crate::base::time::Timestamp;
 use crate::db::schema::{deliveries as d, delivery_counts as dc, delivery_receipts as dr, notices as n};
 use crate::db::{Conn, FixedText, dialect};
 use crate::directory::endpoint;
-use crate::notice::EMAIL;
-use crate::notice::counts::{self, Changes};
+use crate::notice::delivery_state::{self, Changes};
+use crate::notice::{DeliveryState, EMAIL, NoticeState, counts};
 use finish::{finish, note_first_told, stopped_of};
 
 /// How long a claim holds without being renewed. It is longer than a restart of the database takes, so that
@@ -257,15 +257,7 @@ fn withhold_stopped(conn: &mut Conn, rows: &mut Vec<Claimed>) -> Result<()> {
         .into_iter()
         .partition(|row| stopped.contains(&row.notice_id));
     *rows = going;
-    let mut changes = Changes::default();
-    for row in &withheld {
-        changes.moved(&row.notice_id, &row.channel, "pending", "stopped", 1);
-    }
-    let ids: Vec<i64> = withheld.iter().map(|row| row.id).collect();
-    diesel::update(d::table.filter(d::id.eq_any(ids)))
-        .set((d::state.eq("stopped"), d::lease.eq(None::<String>)))
-        .execute(conn)?;
-    changes.store(conn)
+    delivery_state::withhold(conn, &withheld)
 }
 
 /// Returns whether a delivery is due that the worker `own` has not claimed, or whether a notice waits to be
@@ -289,11 +281,11 @@ pub fn anything_to_do(conn: &mut Conn, channels: &[&str], now: Timestamp, own: &
 pub fn complete(conn: &mut Conn) -> Result<Vec<NoticeId>> {
     Ok(n::table
         .filter(expand::active())
-        .filter(n::state.eq("sending"))
+        .filter(n::state.eq(NoticeState::Sending))
         .filter(diesel::dsl::not(diesel::dsl::exists(
             dc::table
                 .filter(dc::notice_id.eq(n::id))
-                .filter(dc::state.eq("pending"))
+                .filter(dc::state.eq(DeliveryState::Pending))
                 .filter(dc::count.gt(0)),
         )))
         .select(n::id)
@@ -317,7 +309,7 @@ pub fn renew(conn: &mut Conn, now: Timestamp, lease: &str, ids: &[i64]) -> Resul
 pub fn release_all(conn: &mut Conn, now: Timestamp) -> Result<usize> {
     Ok(diesel::update(
         d::table
-            .filter(d::state.eq("pending"))
+            .filter(d::state.eq(DeliveryState::Pending))
             .filter(d::lease.is_not_null()),
     )
     .set((d::lease.eq(None::<String>), d::next_attempt_at.eq(now)))
@@ -338,5 +330,5 @@ pub fn reached(conn: &mut Conn) -> Result<i64> {
 /// # Errors
 /// An error of the database.
 pub fn depth(conn: &mut Conn) -> Result<i64> {
-    counts::all_in(conn, "pending")
+    counts::all_in(conn, DeliveryState::Pending)
 }

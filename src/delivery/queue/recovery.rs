@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
+use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 
 use super::finish::{Finish, finish, note_first_told};
@@ -15,7 +16,7 @@ use crate::db::dialect::{self, on_backend};
 use crate::db::schema::{deliveries as d, delivery_receipts as dr};
 use crate::delivery::outcome_record::OutcomeRecord;
 use crate::delivery::task::Claimed;
-use crate::notice::counts::Changes;
+use crate::notice::delivery_state::{Changes, DeliveryState};
 
 /// Looks at due deliveries whose lease has ended. If their dead worker left an outcome record, this stores
 /// the outcome and removes the delivery from `due`.
@@ -102,23 +103,16 @@ pub fn write_records(conn: &mut Conn, lease: &str, row: i64, body: &str) -> Resu
     Ok(())
 }
 
-/// Removes the outcome records of workers that have no claims any more. Returns how many rows it removed.
+/// Removes the outcome records of workers that have no claims any more, and returns how many rows it removed.
+/// Such a worker died, and other workers have stored its outcomes. A live worker removes its own rows.
+///
+/// This is one statement, so it sees one moment: whoever sees a record also sees the claim that it belongs to.
 ///
 /// # Errors
 /// An error of the database.
 pub fn clear_records(conn: &mut Conn) -> Result<usize> {
-    let leases: Vec<String> = dr::table.select(dr::lease).distinct().load(conn)?;
-    let mut cleared = 0;
-    for lease in leases {
-        let held: Option<i64> = d::table
-            .filter(d::state.eq("pending"))
-            .filter(d::lease.eq(&lease))
-            .select(d::id)
-            .first(conn)
-            .optional()?;
-        if held.is_none() {
-            cleared += diesel::delete(dr::table.filter(dr::lease.eq(&lease))).execute(conn)?;
-        }
-    }
-    Ok(cleared)
+    let claimed = d::table
+        .filter(d::state.eq(DeliveryState::Pending))
+        .filter(d::lease.eq(dr::lease.nullable()));
+    Ok(diesel::delete(dr::table.filter(not(exists(claimed)))).execute(conn)?)
 }

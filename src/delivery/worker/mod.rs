@@ -47,7 +47,7 @@ pub struct Workers {
 
 impl Workers {
     /// Starts the tasks of the workers. With SQLite, the outcome records that an earlier process left are
-    /// stored first.
+    /// stored first. With PostgreSQL, the rows of dead workers that nobody needs any more are removed.
     ///
     /// # Errors
     /// `Unavailable` if the file of outcome records cannot be created, or an error of the database.
@@ -67,6 +67,8 @@ impl Workers {
                 })?
             }
             None => {
+                // The records of dead workers are removed when their claims have ended, here and every hour.
+                setup.db.transaction(queue::clear_records).await?;
                 let (outcome_log, receiver) = OutcomeLog::in_table(lease.clone());
                 arrivals = Some(receiver);
                 outcome_log

@@ -3,7 +3,7 @@
 //!
 //! Every person has at least one reason. A page has a limited number of people.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 use serde::Deserialize;
@@ -18,7 +18,7 @@ use crate::feedback::unreached::{Unreached, UnreachedCounts, UnreachedReason};
 use crate::http::page::{Page, page};
 use crate::incident::affected::Relevance;
 use crate::incident::users_in_events::SeenInEvents;
-use crate::notice::{self, Partition, Reached, Standing};
+use crate::notice::{Overview, Standing};
 
 /// The group of people to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -73,15 +73,15 @@ const MAX: usize = 5;
 /// Returns one page of the people of an audience. `outbox` says that emails are written to files, so no mail
 /// server accepts anything.
 pub fn section(
-    audience: &Audience,
-    reached: &HashMap<String, Reached>,
+    overview: &Overview,
     chosen: Option<Chosen>,
     after: Option<&str>,
     base: &str,
     outbox: bool,
 ) -> Section {
-    let standing = |addressee: &Addressee| Chosen::of(Standing::of(addressee, reached));
-    let parts: Partition = notice::partition(&audience.people, reached);
+    let audience = &overview.audience;
+    let standing = |addressee: &Addressee| Chosen::of(overview.standing(addressee));
+    let parts = overview.partition();
     let rows: Vec<&Addressee> = audience
         .people
         .iter()

@@ -37,7 +37,7 @@ use crate::incident::timeline::{self, Entry};
 use crate::incident::{self, Incident, Status};
 use crate::notice::compose::paragraphs;
 use crate::notice::template::Phase;
-use crate::notice::{self, Notice, State};
+use crate::notice::{self, Notice, Overview};
 use crate::operators::overdue;
 
 pub(super) fn routes(pages: &mut Pages) {
@@ -99,22 +99,22 @@ impl Standing {
         outbox: bool,
     ) -> crate::base::error::Result<Self> {
         let id = &incident.id;
-        let audience = crate::audience::resolve(conn, id)?;
-        let zones = zones(incident, &audience);
+        let (overview, missed) = Overview::read_with_missed(conn, id)?;
+        let audience = &overview.audience;
+        let zones = zones(incident, audience);
         let local = zones.first().map(|(_, zone)| zone);
-        let reached = notice::reached_people(conn, id)?;
         let base = format!("/admin/incidents/{}", incident.number);
-        let people = audience::section(&audience, &reached, chosen, after, &base, outbox);
-        let since = why::since(conn, id, incident.started_at, &audience)?;
-        let (counts, unreached) = unreached::list(conn, id, None, ROWS.0)?;
+        let people = audience::section(&overview, chosen, after, &base, outbox);
+        let since = why::since(conn, id, incident.started_at, audience)?;
+        let (counts, unreached) = unreached::of_overview(conn, id, &overview, missed, None, ROWS.0)?;
         Ok(Standing {
             people: people.shown,
             not_told: people.not_told,
             since: why::since_section(&since, incident.started_at, local),
             unreached: audience::unreached(&counts, &unreached, local),
-            unresolved: unresolved(&audience),
-            unidentified: audience::unidentified(&audience, local),
-            counts: audience.counts,
+            unresolved: unresolved(audience),
+            unidentified: audience::unidentified(audience, local),
+            counts: audience.counts.clone(),
             zones,
         })
     }
@@ -334,7 +334,7 @@ fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
             .iter()
             .filter(move |notice| notice.phase == phase && notice.episode == episode)
     };
-    let sending = |notice: &&Notice| matches!(notice.state, State::Queued | State::Sending);
+    let sending = |notice: &&Notice| notice.state.is_being_sent();
     let stale = facts
         .notices
         .iter()
@@ -349,9 +349,9 @@ fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
     }
     if episode > 1
         && incident.status != Status::Resolved
-        && of(Phase::Detection).all(|notice| notice.state == State::Draft)
+        && of(Phase::Detection).all(|notice| notice.state.is_draft())
     {
-        let over = |notice: &&Notice| notice.phase == Phase::Resolution && notice.state != State::Draft;
+        let over = |notice: &&Notice| notice.phase == Phase::Resolution && !notice.state.is_draft();
         if facts.notices.iter().any(|notice| over(&notice)) {
             let new = json!({"phase": "detection", "message": "The problem is back."});
             todo.push(json!({
@@ -363,7 +363,7 @@ fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
     let drafts: Vec<&Notice> = facts
         .notices
         .iter()
-        .filter(|notice| notice.state == State::Draft)
+        .filter(|notice| notice.state.is_draft())
         .collect();
     for draft in &drafts {
         todo.push(json!({
@@ -372,7 +372,7 @@ fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
         }));
     }
     if not_told > 0 && drafts.is_empty() {
-        let done = |notice: &&Notice| matches!(notice.state, State::Sent | State::Stopped);
+        let done = |notice: &&Notice| notice.state.is_over();
         let who = count(
             not_told,
             "person is not notified yet",
@@ -399,7 +399,7 @@ fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
     }
     let heard = of(Phase::Detection)
         .chain(of(Phase::Update))
-        .any(|notice| notice.state != State::Draft);
+        .any(|notice| !notice.state.is_draft());
     if incident.status == Status::Resolved && heard && of(Phase::Resolution).next().is_none() {
         let body = json!({"phase": "resolution", "message": "What was repaired.", "customer_action": {"required": false}});
         todo.push(json!({
@@ -485,7 +485,7 @@ fn notice_row(notice: &Notice, local: Option<&TimeZone>, outbox: bool) -> Value 
         "catch_up": notice.catch_up_of.is_some(),
         "episode": (notice.episode > 1).then_some(notice.episode),
         "at": When::new(notice.queued_at.unwrap_or(notice.created_at), local),
-        "verb": if notice.state == State::Draft { "drafted" } else { "sending started" },
+        "verb": if notice.state.is_draft() { "drafted" } else { "sending started" },
     })
 }
 

@@ -18,7 +18,7 @@ use crate::http::admin_page::Pages;
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::Answer;
 use crate::incident::{self, Incident, Severity, Status};
-use crate::notice::{self, Notice, State};
+use crate::notice::{self, Notice};
 
 pub(super) fn routes(pages: &mut Pages) {
     pages.search("", Role::Viewer, list);
@@ -96,7 +96,7 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
 fn row(incident: &Incident, notices: &[Notice]) -> Value {
     let told: Vec<Value> = notices
         .iter()
-        .filter(|notice| notice.state != State::Draft)
+        .filter(|notice| !notice.state.is_draft())
         .map(|notice| {
             let parts = notice.counts.partition;
             let refused = parts.failed + notice.counts.stopped + parts.unreachable;
@@ -105,7 +105,7 @@ fn row(incident: &Incident, notices: &[Notice]) -> Value {
                 "phase": notice.phase,
                 "text": format!("{} of {}", grouped(parts.accepted), grouped(parts.people)),
                 "bad": refused > 0,
-                "on_its_way": matches!(notice.state, State::Queued | State::Sending),
+                "on_its_way": notice.state.is_being_sent(),
             })
         })
         .collect();
@@ -118,6 +118,6 @@ fn row(incident: &Incident, notices: &[Notice]) -> Value {
         "started": When::new(incident.started_at, zone(incident.time_zone.as_deref()).as_ref()),
         "alerts": incident.alerts,
         "told": told,
-        "drafts": notices.iter().filter(|notice| notice.state == State::Draft).count(),
+        "drafts": notices.iter().filter(|notice| notice.state.is_draft()).count(),
     })
 }

@@ -26,7 +26,7 @@ use crate::http::page::{Page, cursor, page};
 use crate::http::problem::Answer;
 use crate::incident;
 use crate::notice::compose::paragraphs;
-use crate::notice::{self, DeliveryCounts, Notice, Preview, State};
+use crate::notice::{self, DeliveryCounts, DeliveryState, Notice, NoticeState, Preview};
 
 pub(super) fn routes(pages: &mut Pages) {
     pages.search("/notices/{id}", Role::Viewer, show);
@@ -61,13 +61,13 @@ async fn show(
         .read(move |conn| {
             let notice = notice::get(conn, &id)?;
             let incident = incident::get(conn, &notice.incident)?;
-            let preview = match notice.state {
-                State::Draft => Some(notice::preview(conn, &id, &sending, SAMPLES, now)?),
-                _ => None,
+            let preview = match notice.state.is_draft() {
+                true => Some(notice::preview(conn, &id, &sending, SAMPLES, now)?),
+                false => None,
             };
             // This needs the whole audience, so it is computed only when the notice does not change any more.
-            let not_told = match notice.state {
-                State::Sent | State::Stopped => {
+            let not_told = match notice.state.is_over() {
+                true => {
                     let name = format!("not told of {id}");
                     let not_told =
                         audience_cache.get_or_compute(conn, &notice.incident, &name, now, |conn| {
@@ -75,7 +75,7 @@ async fn show(
                         })?;
                     *not_told.value
                 }
-                _ => 0,
+                false => 0,
             };
             let deliveries = delivery::list(conn, &id, chosen.as_deref(), None, after, ROWS.probe())?;
             let ids: Vec<i64> = deliveries.iter().map(|delivery| delivery.id).collect();
@@ -90,7 +90,7 @@ async fn show(
         })
         .await?;
     let zone = zone(incident.time_zone.as_deref());
-    let live = matches!(notice.state, State::Queued | State::Sending);
+    let live = notice.state.is_being_sent();
     let title = format!(
         "{} notice of #{}",
         capital(notice.phase.as_str()),
@@ -106,7 +106,7 @@ async fn show(
             "id": notice.id,
             "phase": notice.phase,
             "state": notice.state,
-            "draft": notice.state == State::Draft,
+            "draft": notice.state.is_draft(),
             "live": live,
             "incident": {
                 "number": incident.number, "title": incident.title,
@@ -192,7 +192,7 @@ fn commands(
             call(app, "POST", &format!("{path}/send"), Some(&digest)),
         ));
     }
-    if matches!(notice.state, State::Queued | State::Sending) {
+    if notice.state.is_being_sent() {
         commands.push(step(
             "Stop sending now:",
             call(app, "POST", &format!("{path}/stop"), None),
@@ -248,21 +248,16 @@ fn deliveries_section(
             link(&base, &[("state", state), ("cursor", cursor)])
         )
     };
-    let with = |of: fn(&DeliveryCounts) -> i64| {
-        of(&notice.counts.mails) + notice.channels.values().map(of).sum::<i64>()
+    let counted = |state: DeliveryState| {
+        let calls = notice.channels.values().map(|counts| counts.of(state));
+        notice.counts.mails.of(state) + calls.sum::<i64>()
     };
     let all = notice.recipients + notice.channels.values().map(DeliveryCounts::total).sum::<i64>();
     let mut tabs = vec![json!({
         "label": format!("all {}", grouped(all)), "path": path(None, None), "current": state.is_none(),
     })];
-    for (word, n) in [
-        ("pending", with(|counts| counts.pending)),
-        ("sent", with(|counts| counts.sent)),
-        ("failed", with(|counts| counts.failed)),
-        ("bounced", with(|counts| counts.bounced)),
-        ("suppressed", with(|counts| counts.suppressed)),
-        ("stopped", with(|counts| counts.stopped)),
-    ] {
+    for one in DeliveryState::ALL {
+        let (word, n) = (one.as_str(), counted(one));
         if n > 0 || state == Some(word) {
             tabs.push(json!({
                 "label": format!("{word} {}", grouped(n)), "path": path(Some(word), None), "current": state == Some(word),
@@ -287,7 +282,7 @@ fn deliveries_section(
                 "state": delivery.state,
                 "message_id": delivery.message_id,
                 "id": delivery.id,
-                "resendable": matches!(delivery.state.as_str(), "failed" | "bounced") && notice.state != State::Stopped,
+                "resendable": delivery.state.may_be_sent_again() && notice.state != NoticeState::Stopped,
                 "next": When::maybe(delivery.next_attempt_at, zone),
                 "feedback": feedback.get(&delivery.id).into_iter().flatten().map(|entry| json!({
                     "kind": entry.kind.as_str().replace('_', " "), "at": When::new(entry.at, zone), "source": entry.source,

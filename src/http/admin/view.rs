@@ -13,7 +13,7 @@ use crate::base::time::{Timestamp, time_zone};
 use crate::directory::ResourceRef;
 use crate::http::App;
 use crate::http::page::Limit;
-use crate::notice::{Notice, State};
+use crate::notice::Notice;
 
 /// The number of rows of a list on one page.
 pub(super) const ROWS: Limit = Limit(100);
@@ -241,7 +241,7 @@ pub fn call(app: &App, method: &str, path: &str, body: Option<&Value>) -> String
 /// Returns the numbers for the progress bar of a notice. Returns `None` for a draft. `outbox` says that
 /// emails are written to files, so no mail server accepts anything.
 pub fn progress(notice: &Notice, outbox: bool) -> Option<Value> {
-    if notice.state == State::Draft {
+    if notice.state.is_draft() {
         return None;
     }
     let counts = notice.counts;

@@ -21,7 +21,7 @@ use crate::http::problem::{Answer, ProblemDocument};
 use crate::incident;
 use crate::incident::affected::Unresolved;
 use crate::incident::users_in_events::UnidentifiedInEvents;
-use crate::notice::{self, Partition, Reached};
+use crate::notice::{self, Overview, Partition, Reached};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config
@@ -146,30 +146,22 @@ async fn get_audience(
     } = params.0;
     let after: Option<String> = cursor(at.as_deref())?;
     let moment = Moment::parse("?as_of", as_of.as_deref(), "now", app.db.clock().now())?;
-    let (at, audience, reached) = app
+    let (at, overview) = app
         .db
         .read(move |conn| {
             let at = moment.at(conn, &id)?;
-            Ok((
-                at,
-                audience::resolve_by(conn, &id, &Rule::default(), at)?,
-                notice::reached_people(conn, &id)?,
-            ))
+            Ok((at, Overview::read(conn, &id, at)?))
         })
         .await?;
-    let told = |person: &str| reached.get(person).is_some_and(Reached::told);
-    // Another email to an address that bounced would bounce too.
-    let bounced = |addressee: &Addressee| {
-        let reached = reached.get(&addressee.person.id);
-        reached.is_some_and(|reached| reached.bounced_at(&addressee.person.email))
-    };
-    let not_told = audience
+    let not_told = overview
+        .audience
         .people
         .iter()
         .filter(|addressee| addressee.unreachable.is_none())
-        .filter(|addressee| !told(&addressee.person.id) && !bounced(addressee))
+        .filter(|addressee| !overview.is_notified(&addressee.person.id) && !overview.bounced(addressee))
         .count();
-    let partition = notice::partition(&audience.people, &reached);
+    let partition = overview.partition();
+    let Overview { audience, reached } = overview;
     let rows: Vec<Addressee> = audience
         .people
         .into_iter()
@@ -180,7 +172,7 @@ async fn get_audience(
     let items = items
         .into_iter()
         .map(|addressee| AudienceItem {
-            told: told(&addressee.person.id),
+            told: reached.get(&addressee.person.id).is_some_and(Reached::told),
             addressee,
         })
         .collect();
