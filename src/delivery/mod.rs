@@ -120,7 +120,8 @@ pub struct Attempt {
     pub reply: String,
 }
 
-type Row = (
+/// The columns that a delivery is shown from.
+type DeliveryColumns = (
     (i64, i64),
     NoticeId,
     String,
@@ -160,7 +161,7 @@ fn load(
     if let Some(id) = one {
         query = query.filter(d::id.eq(id));
     }
-    let rows: Vec<(Row, Timestamp)> = query
+    let rows: Vec<(DeliveryColumns, Timestamp)> = query
         .filter(d::ordinal.gt(after))
         .order(d::ordinal)
         .limit(limit)

@@ -57,10 +57,10 @@ pub(super) fn planned(
         return Ok(Vec::new());
     };
     let phase = row.phase()?;
-    let told = told(conn, &row.incident_id)?;
-    let mut endpoints = candidates(conn, affected, phase, episode, &told, warnings)?;
+    let notified = notified(conn, &row.incident_id)?;
+    let mut endpoints = candidates(conn, affected, phase, episode, &notified, warnings)?;
     if row.catch_up_of.is_some() || phase == Phase::Detection {
-        leave_out_told(&mut endpoints, phase, episode, &told);
+        leave_out_notified(&mut endpoints, phase, episode, &notified);
     }
     Ok(endpoints)
 }
@@ -71,17 +71,22 @@ pub(super) fn missing(conn: &mut Conn, row: &Row, affected: Affected) -> Result<
         return Ok(0);
     };
     let phase = row.phase()?;
-    let told = told(conn, &row.incident_id)?;
-    let mut endpoints = candidates(conn, affected, phase, row.episode, &told, &mut Vec::new())?;
-    leave_out_told(&mut endpoints, phase, row.episode, &told);
+    let notified = notified(conn, &row.incident_id)?;
+    let mut endpoints = candidates(conn, affected, phase, row.episode, &notified, &mut Vec::new())?;
+    leave_out_notified(&mut endpoints, phase, row.episode, &notified);
     Ok(endpoints.len())
 }
 
-fn leave_out_told(endpoints: &mut Vec<EndpointRecipient>, phase: Phase, episode: i64, told: &[Told]) {
-    let covered: HashSet<&str> = told
+fn leave_out_notified(
+    endpoints: &mut Vec<EndpointRecipient>,
+    phase: Phase,
+    episode: i64,
+    notified: &[NotifiedEndpoint],
+) {
+    let covered: HashSet<&str> = notified
         .iter()
-        .filter(|told| told.phase == phase.as_str() && told.episode == episode)
-        .map(|told| told.context.endpoint.as_str())
+        .filter(|notified| notified.phase == phase.as_str() && notified.episode == episode)
+        .map(|notified| notified.context.endpoint.as_str())
         .collect();
     endpoints.retain(|endpoint| !covered.contains(endpoint.context.endpoint.as_str()));
 }
@@ -91,7 +96,7 @@ fn candidates(
     affected: Vec<audience::EndpointRow>,
     phase: Phase,
     episode: i64,
-    told: &[Told],
+    notified: &[NotifiedEndpoint],
     warnings: &mut Vec<String>,
 ) -> Result<Vec<EndpointRecipient>> {
     let mut disabled = BTreeSet::new();
@@ -134,15 +139,15 @@ fn candidates(
         .collect();
     match phase {
         Phase::Resolution | Phase::Report => {
-            let all: Vec<&Told> = told.iter().collect();
+            let all: Vec<&NotifiedEndpoint> = notified.iter().collect();
             follow_through(conn, &all, &mut endpoints)?;
         }
         // An account that was told that the incident was over must be notified that it is not.
         Phase::Detection if episode > 1 => {
             let over = [Phase::Resolution.as_str(), Phase::Report.as_str()];
-            let over: Vec<&Told> = told
+            let over: Vec<&NotifiedEndpoint> = notified
                 .iter()
-                .filter(|told| told.episode < episode && over.contains(&told.phase.as_str()))
+                .filter(|notified| notified.episode < episode && over.contains(&notified.phase.as_str()))
                 .collect();
             follow_through(conn, &over, &mut endpoints)?;
         }
@@ -152,16 +157,20 @@ fn candidates(
 }
 
 /// Adds the current endpoints of accounts that were notified before and are not affected any more.
-fn follow_through(conn: &mut Conn, told: &[&Told], endpoints: &mut Vec<EndpointRecipient>) -> Result<()> {
+fn follow_through(
+    conn: &mut Conn,
+    notified: &[&NotifiedEndpoint],
+    endpoints: &mut Vec<EndpointRecipient>,
+) -> Result<()> {
     let present: HashSet<String> = endpoints
         .iter()
         .map(|endpoint| endpoint.context.account.id.clone())
         .collect();
     let mut before: BTreeMap<&str, &EndpointContext> = BTreeMap::new();
-    for told in told {
-        let account = told.context.account.id.as_str();
+    for notified in notified {
+        let account = notified.context.account.id.as_str();
         if !present.contains(account) {
-            before.entry(account).or_insert(&told.context);
+            before.entry(account).or_insert(&notified.context);
         }
     }
     let accounts: Vec<&str> = before.keys().copied().collect();
@@ -190,14 +199,14 @@ fn follow_through(conn: &mut Conn, told: &[&Told], endpoints: &mut Vec<EndpointR
 }
 
 /// An endpoint that a notice of the incident reached or will reach.
-struct Told {
+struct NotifiedEndpoint {
     phase: String,
     episode: i64,
     context: EndpointContext,
 }
 
 #[derive(QueryableByName)]
-struct ToldRow {
+struct NotifiedEndpointRow {
     #[diesel(sql_type = Text)]
     phase: String,
     #[diesel(sql_type = BigInt)]
@@ -210,8 +219,8 @@ struct ToldRow {
     delivery_state: Option<DeliveryState>,
 }
 
-fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> {
-    let rows: Vec<ToldRow> = diesel::sql_query(
+fn notified(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<NotifiedEndpoint>> {
+    let rows: Vec<NotifiedEndpointRow> = diesel::sql_query(
         "SELECT n.phase, n.episode, n.state AS notice_state, nr.context, d.state AS delivery_state \
          FROM notices n JOIN notice_recipients nr ON nr.notice_id = n.id AND nr.channel <> 'email' \
          LEFT JOIN deliveries d ON d.notice_id = nr.notice_id AND d.ordinal = nr.ordinal \
@@ -233,7 +242,7 @@ fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> {
             None => row.notice_state.is_being_sent(),
         })
         .map(|row| {
-            Ok(Told {
+            Ok(NotifiedEndpoint {
                 phase: row.phase,
                 episode: row.episode,
                 context: serde_json::from_str(&row.context)?,

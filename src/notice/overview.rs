@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 
 use super::counts::Partition;
+use super::notified::{self, Missed, Reached};
 use super::standing::Standing;
-use super::told::{self, Missed, Reached};
 use crate::audience::{self, Addressee, At, Audience, Rule};
 use crate::base::error::Result;
 use crate::base::id::IncidentId;
@@ -29,7 +29,7 @@ impl Overview {
     pub fn read(conn: &mut Conn, incident: &IncidentId, at: At) -> Result<Overview> {
         Ok(Overview {
             audience: audience::resolve_by(conn, incident, &Rule::default(), at)?,
-            reached: told::reached_people(conn, incident)?,
+            reached: notified::reached_people(conn, incident)?,
         })
     }
 
@@ -40,14 +40,14 @@ impl Overview {
     /// `NotFound` if the incident does not exist.
     pub fn read_with_missed(conn: &mut Conn, incident: &IncidentId) -> Result<(Overview, Vec<Missed>)> {
         let audience = audience::resolve(conn, incident)?;
-        let (reached, missed) = told::reached_and_missed(conn, incident)?;
+        let (reached, missed) = notified::reached_and_missed(conn, incident)?;
         Ok((Overview { audience, reached }, missed))
     }
 
     /// Returns whether a person was notified in the current episode. A person whose emails all bounced was not
     /// notified.
     pub fn is_notified(&self, person: &str) -> bool {
-        self.reached.get(person).is_some_and(Reached::told)
+        self.reached.get(person).is_some_and(Reached::is_notified)
     }
 
     /// Returns whether an email to the current address of a person bounced. Another email to it would bounce

@@ -7,11 +7,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::compose::{self, Content, DETECTED, RESOLVED, RecipientContext, STARTED};
 use super::endpoints::{self, EndpointRecipient};
+use super::notified::{EmailState, NotifiedAddress, notified};
 use super::recipients::{Recipient, Recipients};
 use super::row::Row;
 use super::state::{resolutions_being_sent, sent_in};
 use super::templates::{self, TemplateView};
-use super::told::{Stands, Told, told};
 use crate::audience::{self, Addressee, At, Counts, Rule};
 use crate::base::error::Result;
 use crate::base::text::{hex, undirected};
@@ -42,7 +42,7 @@ pub struct Plan {
     /// What the operator should know before sending.
     pub warnings: Vec<String>,
     /// The number of people who are left out, because they were already notified of this in this episode.
-    pub already_told: usize,
+    pub already_notified: usize,
     /// The number of addresses that have not been notified of the incident before.
     pub added: usize,
     /// The number of addresses that were notified before and do not get this notice.
@@ -67,7 +67,7 @@ struct Considered {
     affected: Vec<Addressee>,
     counts: Counts,
     /// The addresses that were notified of the incident in any episode.
-    told: Vec<Told>,
+    notified: Vec<NotifiedAddress>,
     /// The endpoints of the affected accounts.
     endpoints: endpoints::Affected,
 }
@@ -80,7 +80,7 @@ impl Considered {
         look(&audience.people);
         Ok(Considered {
             endpoints: endpoints::affected(conn, &audience)?,
-            told: told(conn, &row.incident_id)?,
+            notified: notified(conn, &row.incident_id)?,
             affected: audience.people,
             counts: audience.counts,
         })
@@ -104,26 +104,26 @@ pub(super) fn plan_and_look(
     let Considered {
         affected,
         counts,
-        told,
+        notified,
         endpoints,
     } = Considered::read(conn, row, &rule, look)?;
     let unreachable = affected.iter().filter(|one| one.unreachable.is_some()).count();
     let episode = incident::episode_of(conn, &row.incident_id)?;
-    let told_addresses: HashSet<&str> = told.iter().map(|told| &*told.address).collect();
+    let notified_addresses: HashSet<&str> = notified.iter().map(|notified| &*notified.address).collect();
     let mut warnings = episode_warnings(conn, row, phase, episode)?;
-    let covered =
-        (row.catch_up_of.is_some() || phase == Phase::Detection).then(|| Covered::by(phase, episode, &told));
-    let heard = Heard {
+    let covered = (row.catch_up_of.is_some() || phase == Phase::Detection)
+        .then(|| Covered::by(phase, episode, &notified));
+    let before = NotifiedBefore {
         phase,
         episode,
-        told: &told,
+        notified: &notified,
         covered,
     };
-    let (recipients, already_told) = candidates(conn, &heard, affected, &mut warnings)?;
-    if already_told > 0 && row.catch_up_of.is_none() {
+    let (recipients, already_notified) = candidates(conn, &before, affected, &mut warnings)?;
+    if already_notified > 0 && row.catch_up_of.is_none() {
         warnings.push(format!(
             "{} left out, because they already got this notice",
-            people(already_told, "is", "are")
+            people(already_notified, "is", "are")
         ));
     }
     if counts.unreachable > 0 {
@@ -181,9 +181,9 @@ pub(super) fn plan_and_look(
     }
     let added = recipients
         .iter()
-        .filter(|packed| !told_addresses.contains(packed.key()))
+        .filter(|packed| !notified_addresses.contains(packed.key()))
         .count();
-    let removed = told_addresses
+    let removed = notified_addresses
         .iter()
         .filter(|address| !recipients.contains(address))
         .count();
@@ -209,7 +209,7 @@ pub(super) fn plan_and_look(
         episode,
         unreachable,
         warnings,
-        already_told,
+        already_notified,
         added,
         removed,
     })
@@ -259,11 +259,11 @@ fn episode_warnings(conn: &mut Conn, row: &Row, phase: Phase, episode: i64) -> R
 }
 
 /// The people who were notified before a notice is planned.
-struct Heard<'a> {
+struct NotifiedBefore<'a> {
     phase: Phase,
     /// The episode in which the notice is sent.
     episode: i64,
-    told: &'a [Told],
+    notified: &'a [NotifiedAddress],
     /// The people who are left out. `None` means that nobody is left out.
     covered: Option<Covered<'a>>,
 }
@@ -272,16 +272,16 @@ struct Heard<'a> {
 /// out because they were already notified.
 fn candidates(
     conn: &mut Conn,
-    heard: &Heard<'_>,
+    before: &NotifiedBefore<'_>,
     mut affected: Vec<Addressee>,
     warnings: &mut Vec<String>,
 ) -> Result<(Recipients, usize)> {
-    let Heard { phase, episode, .. } = *heard;
-    let mut already_told = 0;
-    if let Some(covered) = &heard.covered {
+    let NotifiedBefore { phase, episode, .. } = *before;
+    let mut already_notified = 0;
+    if let Some(covered) = &before.covered {
         affected.retain(|one| {
             let covers = one.unreachable.is_none() && covered.covers(&one.person.id, &one.person.email);
-            already_told += usize::from(covers);
+            already_notified += usize::from(covers);
             !covers
         });
     }
@@ -289,11 +289,11 @@ fn candidates(
     match phase {
         Phase::Resolution | Phase::Report => {
             let reason = "You receive this because we notified you of this incident before.";
-            let all: Vec<&Told> = heard.told.iter().collect();
+            let all: Vec<&NotifiedAddress> = before.notified.iter().collect();
             follow_through(
                 conn,
                 &all,
-                heard.covered.as_ref(),
+                before.covered.as_ref(),
                 reason,
                 &mut recipients,
                 warnings,
@@ -302,20 +302,20 @@ fn candidates(
         // A person who was told that the incident was over must be notified that it is not.
         Phase::Detection if episode > 1 => {
             let reason = "You receive this because we notified you that this incident was resolved.";
-            let over: Vec<&Told> = heard
-                .told
+            let over: Vec<&NotifiedAddress> = before
+                .notified
                 .iter()
-                .filter(|told| told.episode < episode && told.stands != Stands::Bounced)
-                .filter(|told| {
+                .filter(|notified| notified.episode < episode && notified.state != EmailState::Bounced)
+                .filter(|notified| {
                     [Phase::Resolution, Phase::Report]
                         .iter()
-                        .any(|over| *told.phase == *over.as_str())
+                        .any(|over| *notified.phase == *over.as_str())
                 })
                 .collect();
             follow_through(
                 conn,
                 &over,
-                heard.covered.as_ref(),
+                before.covered.as_ref(),
                 reason,
                 &mut recipients,
                 warnings,
@@ -350,7 +350,7 @@ fn candidates(
             ));
         }
     }
-    Ok((recipients, already_told))
+    Ok((recipients, already_notified))
 }
 
 /// The people who were notified by the notices of a phase in one episode. A catch-up has the phase of its
@@ -364,18 +364,18 @@ struct Covered<'a> {
 }
 
 impl<'a> Covered<'a> {
-    fn by(phase: Phase, episode: i64, told: &'a [Told]) -> Self {
+    fn by(phase: Phase, episode: i64, notified: &'a [NotifiedAddress]) -> Self {
         let mut covered = Covered {
             people: HashSet::new(),
             bounced: HashSet::new(),
         };
-        let of_phase = told
+        let of_phase = notified
             .iter()
-            .filter(|told| *told.phase == *phase.as_str() && told.episode == episode);
-        for told in of_phase {
-            for person in &told.people {
-                if told.stands == Stands::Bounced {
-                    covered.bounced.insert((&**person, &*told.address));
+            .filter(|notified| *notified.phase == *phase.as_str() && notified.episode == episode);
+        for notified in of_phase {
+            for person in &notified.people {
+                if notified.state == EmailState::Bounced {
+                    covered.bounced.insert((&**person, &*notified.address));
                 } else {
                     covered.people.insert(&**person);
                 }
@@ -396,30 +396,35 @@ impl<'a> Covered<'a> {
 /// delivered.
 pub(super) fn missing(conn: &mut Conn, row: &Row) -> Result<usize> {
     let audience = audience::resolve_by(conn, &row.incident_id, &row.rule()?, At::Now)?;
-    let told = told(conn, &row.incident_id)?;
-    missing_of(conn, row, audience.people, &told)
+    let notified = notified(conn, &row.incident_id)?;
+    missing_of(conn, row, audience.people, &notified)
 }
 
 /// Returns whether a person or an endpoint that a sent notice is for has not got it.
 pub(super) fn is_anybody_missing(conn: &mut Conn, row: &Row) -> Result<bool> {
     let Considered {
         affected,
-        told,
+        notified,
         endpoints,
         ..
     } = Considered::read(conn, row, &row.rule()?, |_| ())?;
-    Ok(missing_of(conn, row, affected, &told)? > 0 || endpoints::missing(conn, row, endpoints)? > 0)
+    Ok(missing_of(conn, row, affected, &notified)? > 0 || endpoints::missing(conn, row, endpoints)? > 0)
 }
 
-fn missing_of(conn: &mut Conn, row: &Row, affected: Vec<Addressee>, told: &[Told]) -> Result<usize> {
+fn missing_of(
+    conn: &mut Conn,
+    row: &Row,
+    affected: Vec<Addressee>,
+    notified: &[NotifiedAddress],
+) -> Result<usize> {
     let phase = row.phase()?;
-    let heard = Heard {
+    let before = NotifiedBefore {
         phase,
         episode: row.episode,
-        told,
-        covered: Some(Covered::by(phase, row.episode, told)),
+        notified,
+        covered: Some(Covered::by(phase, row.episode, notified)),
     };
-    let (missing, _) = candidates(conn, &heard, affected, &mut Vec::new())?;
+    let (missing, _) = candidates(conn, &before, affected, &mut Vec::new())?;
     let mut people = 0;
     for packed in missing.iter() {
         people += packed.head()?.people.len();
@@ -430,16 +435,16 @@ fn missing_of(conn: &mut Conn, row: &Row, affected: Vec<Addressee>, told: &[Told
 /// Adds people who were notified before and are not affected any more, with their current address.
 fn follow_through(
     conn: &mut Conn,
-    told: &[&Told],
+    notified: &[&NotifiedAddress],
     covered: Option<&Covered<'_>>,
     reason: &str,
     recipients: &mut Recipients,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     // The people who were notified and who are not already among the recipients.
-    let mut outside: HashSet<&str> = told
+    let mut outside: HashSet<&str> = notified
         .iter()
-        .flat_map(|told| told.people.iter().map(|id| &**id))
+        .flat_map(|notified| notified.people.iter().map(|id| &**id))
         .collect();
     for packed in recipients.iter() {
         for id in packed.head()?.people {
@@ -448,8 +453,8 @@ fn follow_through(
     }
     let mut lost = 0;
     let mut more = Vec::new();
-    for told in told {
-        for id in &told.people {
+    for notified in notified {
+        for id in &notified.people {
             // Each person is added once, with the data of the first notice.
             if !outside.remove(&**id) || covered.is_some_and(|covered| covered.people.contains(&**id)) {
                 continue;
@@ -470,7 +475,7 @@ fn follow_through(
                     people: vec![id.to_string()],
                     name: undirected(&person.name).into_owned(),
                     reason: reason.to_owned(),
-                    ..told.context(conn)?
+                    ..notified.context(conn)?
                 },
             });
         }

@@ -149,7 +149,7 @@ pub fn preview(
         channels,
         added: plan.added,
         removed: plan.removed,
-        already_told: plan.already_told,
+        already_told: plan.already_notified,
     })
 }
 

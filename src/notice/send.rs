@@ -261,16 +261,16 @@ pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
 ///
 /// # Errors
 /// An error of the database.
-pub fn told_somebody(tx: &mut Tx<'_>, id: &NoticeId, channel: &str) -> Result<()> {
+pub fn note_first_notified(tx: &mut Tx<'_>, id: &NoticeId, channel: &str) -> Result<()> {
     if channel != EMAIL && row(tx.conn, id)?.recipients > 0 {
         return Ok(());
     }
-    if anybody_told(tx.conn, id, channel)? {
+    if is_anybody_notified(tx.conn, id, channel)? {
         return Ok(());
     }
     // If two workers are here at the same time, only one of them adds the entry.
     let row = locked(tx, id)?;
-    if anybody_told(tx.conn, id, channel)? {
+    if is_anybody_notified(tx.conn, id, channel)? {
         return Ok(());
     }
     let kind = if row.phase()? == Phase::Report {
@@ -289,7 +289,7 @@ pub fn told_somebody(tx: &mut Tx<'_>, id: &NoticeId, channel: &str) -> Result<()
     Ok(())
 }
 
-fn anybody_told(conn: &mut Conn, id: &NoticeId, channel: &str) -> Result<bool> {
+fn is_anybody_notified(conn: &mut Conn, id: &NoticeId, channel: &str) -> Result<bool> {
     Ok(counts::in_states(conn, id, &[DeliveryState::Sent, DeliveryState::Bounced])?.contains_key(channel))
 }
 

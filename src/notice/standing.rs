@@ -1,6 +1,6 @@
 //! Decides whether a person of an audience was notified.
 
-use super::told::Reached;
+use super::notified::Reached;
 use crate::audience::Addressee;
 
 /// Whether one person was notified in the current episode of an incident.

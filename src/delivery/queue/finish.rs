@@ -47,7 +47,7 @@ pub(super) fn stopped_of<'a>(
 /// Adds an entry to the timeline if these outcomes contain the first accepted delivery of a notice. This
 /// takes the lock of the incident, so it comes before every other change: resending and stopping also take
 /// this lock first.
-pub(super) fn note_first_told<'a>(
+pub(super) fn note_first_notified<'a>(
     tx: &mut Tx<'_>,
     outcomes: impl Iterator<Item = &'a (Claimed, Finish)>,
 ) -> Result<()> {
@@ -56,7 +56,7 @@ pub(super) fn note_first_told<'a>(
         .map(|(claimed, _)| (&claimed.notice_id, claimed.channel.as_str()))
         .collect();
     for (notice, channel) in sent_to {
-        crate::notice::told_somebody(tx, notice, channel)?;
+        crate::notice::note_first_notified(tx, notice, channel)?;
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ use crate::db::{Conn, FixedText, dialect};
 use crate::directory::endpoint;
 use crate::notice::delivery_state::{self, Changes};
 use crate::notice::{DeliveryState, EMAIL, NoticeState, counts};
-use finish::{finish, note_first_told, stopped_of};
+use finish::{finish, note_first_notified, stopped_of};
 
 /// How long a claim holds without being renewed. It is longer than a restart of the database takes, so that
 /// the worker can still record what was sent. It is short enough that the emails of a dead worker do not wait
@@ -106,7 +106,7 @@ pub fn store_and_claim(tx: &mut Tx<'_>, request: &BatchRequest<'_>) -> Result<Ba
         ..
     } = *request;
     let mut stored = BatchResult::default();
-    note_first_told(tx, group.iter())?;
+    note_first_notified(tx, group.iter())?;
     if let Some(known) = request.known {
         dialect::give_back_others(tx.conn, lease, tx.now, known)?;
     }

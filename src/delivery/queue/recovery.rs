@@ -8,7 +8,7 @@ use std::time::Duration;
 use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 
-use super::finish::{Finish, finish, note_first_told};
+use super::finish::{Finish, finish, note_first_notified};
 use crate::audit::Tx;
 use crate::base::error::Result;
 use crate::db::Conn;
@@ -80,7 +80,7 @@ pub fn settle(
             .collect();
         groups.push((lease, group));
     }
-    note_first_told(tx, groups.iter().flat_map(|(_, group)| group))?;
+    note_first_notified(tx, groups.iter().flat_map(|(_, group)| group))?;
     let mut settled = 0;
     let mut changes = Changes::default();
     for (lease, group) in groups.iter().filter(|(_, group)| !group.is_empty()) {

@@ -172,7 +172,9 @@ async fn get_audience(
     let items = items
         .into_iter()
         .map(|addressee| AudienceItem {
-            told: reached.get(&addressee.person.id).is_some_and(Reached::told),
+            told: reached
+                .get(&addressee.person.id)
+                .is_some_and(Reached::is_notified),
             addressee,
         })
         .collect();

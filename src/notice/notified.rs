@@ -26,7 +26,7 @@ const STEP: i64 = 10_000;
 
 /// The state of an email that notified a person or will notify a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stands {
+pub(super) enum EmailState {
     /// The recipient's server accepted the email.
     Accepted,
     /// The email is in the queue.
@@ -40,13 +40,13 @@ pub(super) enum Stands {
 }
 
 /// An address that a notice of the incident reached or will reach.
-pub(super) struct Told {
+pub(super) struct NotifiedAddress {
     pub phase: Shared,
     /// The episode of the incident in which the notice was sent.
     pub episode: i64,
     /// The address in its normal form.
     pub address: Box<str>,
-    pub stands: Stands,
+    pub state: EmailState,
     /// The IDs of the people with this address.
     pub people: Box<[Box<str>]>,
     notice: Shared,
@@ -59,7 +59,7 @@ struct People {
     people: Box<[Box<str>]>,
 }
 
-impl Told {
+impl NotifiedAddress {
     /// Returns the frozen data of this recipient.
     pub(super) fn context(&self, conn: &mut Conn) -> Result<RecipientContext> {
         let context: String = nr::table
@@ -74,7 +74,7 @@ impl Told {
 /// suppressed emails are left out, because no attempt was made.
 ///
 /// Both tables are read by position and joined here, so the speed does not depend on the query planner.
-fn each(conn: &mut Conn, incident: &IncidentId, mut tell: impl FnMut(Told)) -> Result<()> {
+fn each(conn: &mut Conn, incident: &IncidentId, mut visit: impl FnMut(NotifiedAddress)) -> Result<()> {
     let notices: Vec<(String, String, NoticeState, i64, i64)> = n::table
         .filter(n::incident_id.eq(incident.as_str()))
         .filter(n::recipients.gt(0))
@@ -104,21 +104,21 @@ fn each(conn: &mut Conn, incident: &IncidentId, mut tell: impl FnMut(Told)) -> R
                 .sql(" ORDER BY ordinal")
                 .load(c)?);
             for (ordinal, address, context) in frozen {
-                let stands = match made.get(&ordinal) {
-                    Some(DeliveryState::Sent) => Stands::Accepted,
-                    Some(DeliveryState::Pending) => Stands::Waiting,
-                    Some(DeliveryState::Bounced) => Stands::Bounced,
-                    Some(DeliveryState::Failed) => Stands::Failed,
+                let state = match made.get(&ordinal) {
+                    Some(DeliveryState::Sent) => EmailState::Accepted,
+                    Some(DeliveryState::Pending) => EmailState::Waiting,
+                    Some(DeliveryState::Bounced) => EmailState::Bounced,
+                    Some(DeliveryState::Failed) => EmailState::Failed,
                     Some(DeliveryState::Suppressed | DeliveryState::Stopped) => continue,
-                    None if being_sent => Stands::Frozen,
+                    None if being_sent => EmailState::Frozen,
                     None => continue,
                 };
                 let People { people } = serde_json::from_str(&context)?;
-                tell(Told {
+                visit(NotifiedAddress {
                     phase: phase.clone(),
                     episode,
                     address: normal_address(&address).into(),
-                    stands,
+                    state,
                     people,
                     notice: id.clone(),
                     ordinal,
@@ -131,11 +131,11 @@ fn each(conn: &mut Conn, incident: &IncidentId, mut tell: impl FnMut(Told)) -> R
 
 /// Returns every address that was notified in any episode, ordered by notice and position. A rejected email
 /// notified nobody.
-pub(super) fn told(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Told>> {
+pub(super) fn notified(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<NotifiedAddress>> {
     let mut all = Vec::new();
-    each(conn, incident, |told| {
-        if told.stands != Stands::Failed {
-            all.push(told);
+    each(conn, incident, |notified| {
+        if notified.state != EmailState::Failed {
+            all.push(notified);
         }
     })?;
     Ok(all)
@@ -156,7 +156,7 @@ pub struct Reached {
 
 impl Reached {
     /// Returns whether an email to the person was accepted or is being sent.
-    pub fn told(&self) -> bool {
+    pub fn is_notified(&self) -> bool {
         self.accepted || self.sending
     }
 
@@ -186,22 +186,22 @@ impl ReachedPeople {
         })
     }
 
-    fn add(&mut self, told: &Told) {
-        if told.episode != self.episode {
+    fn add(&mut self, notified: &NotifiedAddress) {
+        if notified.episode != self.episode {
             return;
         }
-        for person in &told.people {
+        for person in &notified.people {
             let of_person = match self.people.get_mut(&**person) {
                 Some(of_person) => of_person,
                 None => self.people.entry(person.to_string()).or_default(),
             };
-            match told.stands {
-                Stands::Accepted => of_person.accepted = true,
-                Stands::Waiting | Stands::Frozen => of_person.sending = true,
-                Stands::Failed => of_person.lost.push(told.address.clone()),
-                Stands::Bounced => {
-                    of_person.lost.push(told.address.clone());
-                    of_person.bounced.push(told.address.clone());
+            match notified.state {
+                EmailState::Accepted => of_person.accepted = true,
+                EmailState::Waiting | EmailState::Frozen => of_person.sending = true,
+                EmailState::Failed => of_person.lost.push(notified.address.clone()),
+                EmailState::Bounced => {
+                    of_person.lost.push(notified.address.clone());
+                    of_person.bounced.push(notified.address.clone());
                 }
             }
         }
@@ -212,7 +212,7 @@ impl ReachedPeople {
 /// state of these emails.
 pub(super) fn reached_people(conn: &mut Conn, incident: &IncidentId) -> Result<HashMap<String, Reached>> {
     let mut reached = ReachedPeople::of(conn, incident)?;
-    each(conn, incident, |told| reached.add(&told))?;
+    each(conn, incident, |notified| reached.add(&notified))?;
     Ok(reached.people)
 }
 
@@ -224,9 +224,9 @@ pub(super) fn reached_and_missed(
 ) -> Result<(HashMap<String, Reached>, Vec<Missed>)> {
     let mut reached = ReachedPeople::of(conn, incident)?;
     let mut lost = LostEmails::of(conn, incident)?;
-    each(conn, incident, |told| {
-        lost.add(&told);
-        reached.add(&told);
+    each(conn, incident, |notified| {
+        lost.add(&notified);
+        reached.add(&notified);
     })?;
     Ok((reached.people, lost.missed()))
 }
@@ -301,17 +301,17 @@ impl LostEmails {
     }
 
     /// Notes an email of the incident. It reached its people if it was delivered or is being sent.
-    fn add(&mut self, told: &Told) {
-        match told.stands {
-            Stands::Accepted | Stands::Waiting => {}
-            Stands::Frozen | Stands::Bounced | Stands::Failed => return,
+    fn add(&mut self, notified: &NotifiedAddress) {
+        match notified.state {
+            EmailState::Accepted | EmailState::Waiting => {}
+            EmailState::Frozen | EmailState::Bounced | EmailState::Failed => return,
         }
-        let Some(of_phase) = self.reached.get_mut(&*told.phase) else {
+        let Some(of_phase) = self.reached.get_mut(&*notified.phase) else {
             return;
         };
-        for person in &told.people {
+        for person in &notified.people {
             if let Some(reached) = of_phase.get_mut(&**person) {
-                *reached = told.episode.max(*reached);
+                *reached = notified.episode.max(*reached);
             }
         }
     }
