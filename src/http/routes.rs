@@ -208,7 +208,10 @@ fn declared(path: &str, operation: &Documented) -> Result<Option<(Role, Vec<Stri
 }
 
 /// The role in `security`. None where the operation says that it needs no token.
-fn role_of(operation: &Documented) -> Result<Option<Role>, String> {
+///
+/// # Errors
+/// A sentence, if it says nothing or names no role.
+pub(super) fn role_of(operation: &Documented) -> Result<Option<Role>, String> {
     let Some(security) = &operation.security else {
         return Err(format!(
             "it declares no role; write security((\"{SCHEME}\" = [\"ROLE\"])) at its handler, or security(()) where everybody may call it"
