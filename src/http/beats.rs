@@ -4,6 +4,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 
+use super::answer::Declared;
 use super::problem::Answer;
 use super::refusals::RefusalKind;
 use crate::alert::intake::{self, Prepared};
@@ -14,39 +15,31 @@ use crate::watch::beats;
 
 /// Receives a heartbeat.
 #[utoipa::path(tag = "Watching", security(()), description = "The `url` of a heartbeat, which the job must request regularly.",
-    responses((status = 200, content_type = "text/plain", body = String), (status = 404)))]
+    responses((status = 200, content_type = "text/plain", body = String)))]
 #[get("/heartbeats/{token}")]
-pub async fn beat(app: web::Data<App>, req: HttpRequest, token: web::Path<String>) -> Answer<HttpResponse> {
-    beaten(&app, &req, token.into_inner()).await
+pub async fn beat(app: web::Data<App>, req: HttpRequest, token: web::Path<String>) -> Answer<Declared> {
+    beaten(&app, &req, token.into_inner()).await.map(Declared)
 }
 
 /// Receives a heartbeat, in the same way as GET. The body is not read.
-#[utoipa::path(tag = "Watching", security(()), responses((status = 200, content_type = "text/plain", body = String), (status = 404)))]
+#[utoipa::path(tag = "Watching", security(()), responses((status = 200, content_type = "text/plain", body = String)))]
 #[post("/heartbeats/{token}")]
-pub async fn beat_post(
-    app: web::Data<App>,
-    req: HttpRequest,
-    token: web::Path<String>,
-) -> Answer<HttpResponse> {
-    beaten(&app, &req, token.into_inner()).await
+pub async fn beat_post(app: web::Data<App>, req: HttpRequest, token: web::Path<String>) -> Answer<Declared> {
+    beaten(&app, &req, token.into_inner()).await.map(Declared)
 }
 
 /// Reports that the monitored job failed, which makes an alert at once.
-#[utoipa::path(tag = "Watching", security(()), responses((status = 200, content_type = "text/plain", body = String), (status = 404)))]
+#[utoipa::path(tag = "Watching", security(()), responses((status = 200, content_type = "text/plain", body = String)))]
 #[get("/heartbeats/{token}/fail")]
-pub async fn fail(app: web::Data<App>, req: HttpRequest, token: web::Path<String>) -> Answer<HttpResponse> {
-    failed(&app, &req, token.into_inner()).await
+pub async fn fail(app: web::Data<App>, req: HttpRequest, token: web::Path<String>) -> Answer<Declared> {
+    failed(&app, &req, token.into_inner()).await.map(Declared)
 }
 
 /// Reports that the monitored job failed, in the same way as GET. The body is not read.
-#[utoipa::path(tag = "Watching", security(()), responses((status = 200, content_type = "text/plain", body = String), (status = 404)))]
+#[utoipa::path(tag = "Watching", security(()), responses((status = 200, content_type = "text/plain", body = String)))]
 #[post("/heartbeats/{token}/fail")]
-pub async fn fail_post(
-    app: web::Data<App>,
-    req: HttpRequest,
-    token: web::Path<String>,
-) -> Answer<HttpResponse> {
-    failed(&app, &req, token.into_inner()).await
+pub async fn fail_post(app: web::Data<App>, req: HttpRequest, token: web::Path<String>) -> Answer<Declared> {
+    failed(&app, &req, token.into_inner()).await.map(Declared)
 }
 
 async fn beaten(app: &App, req: &HttpRequest, token: String) -> Answer<HttpResponse> {

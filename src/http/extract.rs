@@ -109,10 +109,10 @@ pub async fn read_body(req: &HttpRequest, payload: &mut Payload, limit: usize) -
     Ok(body)
 }
 
-/// A request body that was parsed as JSON. An unknown field is an error.
-pub struct Body<T>(pub T);
+/// JSON: the body of a request, in which an unknown field is an error, or the body of an answer with status 200.
+pub struct Json<T>(pub T);
 
-impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
+impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
     type Error = Problem;
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
@@ -128,7 +128,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
                 return Err(Problem::UnsupportedMedia("application/json"));
             }
             let body = read_body(&req, &mut payload, MAX_JSON).await?;
-            Ok(Body(parse_json(&body)?))
+            Ok(Json(parse_json(&body)?))
         })
     }
 }

@@ -7,6 +7,7 @@ use actix_web::dev::Payload;
 use actix_web::{HttpRequest, HttpResponse, get, options, post, put, web};
 use serde::Serialize;
 
+use super::answer::Declared;
 use super::edge::is_head;
 use super::extract::{MAX_HOOK, read_body};
 use super::hook_refusal::actor;
@@ -51,7 +52,7 @@ pub struct Received {
     description = "The request of the monitoring system or mail provider, sent to the `hook_url` of an \
     integration. For a mail provider, the answer contains the delivery reports.",
     request_body(content = String, content_type = "application/json"),
-    responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422), (status = 503, description = "Too many alerts are waiting to be stored; send this request again after the time in `Retry-After`"))
+    responses((status = 202, body = Received), (status = 503, description = "Too many alerts are waiting to be stored; send this request again after the time in `Retry-After`"))
 )]
 #[post("/hooks/{token}")]
 pub async fn receive(
@@ -59,43 +60,49 @@ pub async fn receive(
     req: HttpRequest,
     token: web::Path<String>,
     payload: web::Payload,
-) -> Answer<HttpResponse> {
-    by_url(&app, &req, token.into_inner(), payload).await
+) -> Answer<Declared> {
+    by_url(&app, &req, token.into_inner(), payload)
+        .await
+        .map(Declared)
 }
 
 /// Receives alerts from senders that use PUT, in the same way as POST.
 #[utoipa::path(tag = "Alerts", security(()), request_body(content = String, content_type = "application/json"),
-    responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422), (status = 503, description = "Too many alerts are waiting to be stored; send this request again after the time in `Retry-After`")))]
+    responses((status = 202, body = Received), (status = 503, description = "Too many alerts are waiting to be stored; send this request again after the time in `Retry-After`")))]
 #[put("/hooks/{token}")]
 pub async fn receive_put(
     app: web::Data<App>,
     req: HttpRequest,
     token: web::Path<String>,
     payload: web::Payload,
-) -> Answer<HttpResponse> {
-    by_url(&app, &req, token.into_inner(), payload).await
+) -> Answer<Declared> {
+    by_url(&app, &req, token.into_inner(), payload)
+        .await
+        .map(Declared)
 }
 
 /// Receives an alert from senders that put its fields into the URL: UptimeRobot, Uptime Kuma,
 /// Healthchecks.io, StatusCake.
 #[utoipa::path(tag = "Alerts", security(()),
-    responses((status = 202, body = Received), (status = 401), (status = 404), (status = 405), (status = 422)))]
+    responses((status = 202, body = Received), (status = 405), (status = 422)))]
 #[get("/hooks/{token}")]
 pub async fn receive_get(
     app: web::Data<App>,
     req: HttpRequest,
     token: web::Path<String>,
     payload: web::Payload,
-) -> Answer<HttpResponse> {
-    by_url(&app, &req, token.into_inner(), payload).await
+) -> Answer<Declared> {
+    by_url(&app, &req, token.into_inner(), payload)
+        .await
+        .map(Declared)
 }
 
 /// Receives an event in the format of PagerDuty's Events API. `routing_key` is the token at the end of the
 /// `hook_url` of an integration whose source is `pagerduty`.
 #[utoipa::path(tag = "Alerts", security(()), request_body(content = String, content_type = "application/json"),
-    responses((status = 202, body = Received), (status = 401), (status = 404), (status = 413), (status = 415), (status = 422), (status = 503, description = "Too many alerts are waiting to be stored; send this request again after the time in `Retry-After`")))]
+    responses((status = 202, body = Received), (status = 503, description = "Too many alerts are waiting to be stored; send this request again after the time in `Retry-After`")))]
 #[post("/v2/enqueue")]
-pub async fn enqueue(app: web::Data<App>, req: HttpRequest, payload: web::Payload) -> Answer<HttpResponse> {
+pub async fn enqueue(app: web::Data<App>, req: HttpRequest, payload: web::Payload) -> Answer<Declared> {
     let request = read(&req, payload).await?;
     let Some(token) = pagerduty::routing_key(&request.body) else {
         return Err(Error::invalid("/routing_key", "is missing").into());
@@ -113,7 +120,7 @@ pub async fn enqueue(app: web::Data<App>, req: HttpRequest, payload: web::Payloa
                 .refuse(&req, RefusalKind::Token, app.clock().now(), unknown()));
         }
     };
-    take(&app, &req, found, &token, request).await
+    take(&app, &req, found, &token, request).await.map(Declared)
 }
 
 /// Answers a CloudEvents sender that asks for permission before it sends.

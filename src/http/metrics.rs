@@ -14,6 +14,7 @@ use prometheus::{Encoder, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, Tex
 
 use tracing::Instrument;
 
+use super::answer::Declared;
 use super::problem::{Answer, Problem};
 use super::request_id::{self, RequestId};
 use crate::base::error::Error;
@@ -85,14 +86,14 @@ pub async fn observe(
 /// Checks that the process answers.
 #[utoipa::path(tag = "Operation", security(()), responses((status = 200, description = "The process runs")))]
 #[get("/healthz")]
-pub async fn healthz() -> HttpResponse {
-    HttpResponse::Ok().json(serde_json::json!({"ok": true}))
+pub async fn healthz() -> Declared {
+    Declared(HttpResponse::Ok().json(serde_json::json!({"ok": true})))
 }
 
 /// Checks that the database can be read and written, and that the queue works.
 #[utoipa::path(tag = "Operation", security(()), responses((status = 200, description = "Ready"), (status = 503, description = "Not ready")))]
 #[get("/readyz")]
-pub async fn readyz(app: web::Data<App>) -> Answer<HttpResponse> {
+pub async fn readyz(app: web::Data<App>) -> Answer<Declared> {
     let unreadable = &app.http_stats.unreadable;
     let depth = app.db.read(queue::reached).await.map_err(|error| {
         if unreadable.begins() {
@@ -111,14 +112,14 @@ pub async fn readyz(app: web::Data<App>) -> Answer<HttpResponse> {
         return Err(Problem::Domain(Error::Unavailable(detail)));
     }
     app.db.check_writable().await?;
-    Ok(HttpResponse::Ok()
-        .json(serde_json::json!({"ok": true, "delivers": app.delivers, "pending_deliveries": depth})))
+    let state = serde_json::json!({"ok": true, "delivers": app.delivers, "pending_deliveries": depth});
+    Ok(Declared(HttpResponse::Ok().json(state)))
 }
 
 /// Returns the Prometheus metrics.
 #[utoipa::path(tag = "Operation", security(()), responses((status = 200, description = "The Prometheus text format", content_type = "text/plain")))]
 #[get("/metrics")]
-pub async fn metrics(app: web::Data<App>) -> Answer<HttpResponse> {
+pub async fn metrics(app: web::Data<App>) -> Answer<Declared> {
     let now = app.clock().now();
     let (depth, unmatched, sources) = app
         .db
@@ -131,9 +132,10 @@ pub async fn metrics(app: web::Data<App>) -> Answer<HttpResponse> {
         })
         .await?;
     let text = render(&app, depth, unmatched, &sources).map_err(Error::internal)?;
-    Ok(HttpResponse::Ok()
+    let answer = HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4")
-        .body(text))
+        .body(text);
+    Ok(Declared(answer))
 }
 
 /// Adds the state of each source of the directory, by its name.

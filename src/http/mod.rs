@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod admin_page;
+pub mod answer;
 pub mod api;
 pub mod audience_cache;
 pub mod auth;
@@ -90,12 +91,12 @@ fn documented() -> (
 /// An I/O error, if the listener cannot be used or if a route declares no role.
 pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
     let data = web::Data::from(app);
-    let (_, document) = documented();
+    let ((_, document), schemas) = answer::with_schemas(documented);
     let pages = admin::pages();
     let routes = Routes::new(&document, &pages).map_err(std::io::Error::other)?;
     let routes = web::Data::new(routes);
     let paths = web::Data::new(edge::Paths::new(&document, &pages));
-    let document = web::Data::new(api::Document::new(document));
+    let document = web::Data::new(api::Document::new(document, schemas));
     let server = HttpServer::new(move || {
         let (app, _) = documented();
         // The guard that is added last runs first.

@@ -7,6 +7,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use serde_json::json;
 
+use super::answer::Declared;
 use super::error_page::for_browsers;
 use super::problem::{Answer, Problem};
 use super::refusals::RefusalKind;
@@ -21,7 +22,7 @@ use crate::notice::compose::paragraphs;
 /// Shows the public page with the published reports.
 #[utoipa::path(tag = "Public", security(()), responses((status = 200, description = "A page", content_type = "text/html")))]
 #[get("/status", wrap = "from_fn(for_browsers)")]
-pub async fn status(app: web::Data<App>) -> Answer<HttpResponse> {
+pub async fn status(app: web::Data<App>) -> Answer<Declared> {
     let published = app.db.read(|conn| report::published(conn, 50)).await?;
     let utc = time_zone("UTC").map_err(Error::internal)?;
     let reports: Vec<_> = published
@@ -42,10 +43,11 @@ pub async fn status(app: web::Data<App>) -> Answer<HttpResponse> {
         })
         .collect();
     let title = format!("{}: incident reports", app.sending.sender);
-    app.pages.answer(
+    let page = app.pages.answer(
         "public/status",
         &json!({"company": app.sending.sender, "title": title, "reports": reports, "at": app.clock().now().for_people(None)}),
-    )
+    );
+    page.map(Declared)
 }
 
 fn target(app: &App, req: &HttpRequest, token: &str) -> Result<i64, Problem> {
@@ -68,34 +70,31 @@ fn unsubscribe_view(app: &App, done: bool) -> Answer<HttpResponse> {
 }
 
 /// Shows the page behind the link in an email. It changes nothing.
-#[utoipa::path(tag = "Public", security(()), responses((status = 200, description = "A page", content_type = "text/html"), (status = 404)))]
+#[utoipa::path(tag = "Public", security(()), responses((status = 200, description = "A page", content_type = "text/html")))]
 #[get("/unsubscribe/{token}", wrap = "from_fn(for_browsers)")]
 pub async fn unsubscribe_page(
     app: web::Data<App>,
     req: HttpRequest,
     token: web::Path<String>,
-) -> Answer<HttpResponse> {
+) -> Answer<Declared> {
     target(&app, &req, &token)?;
-    unsubscribe_view(&app, false)
+    unsubscribe_view(&app, false).map(Declared)
 }
 
 /// Opts the recipient out of optional notices (RFC 8058, one click). Calling it again changes nothing.
-#[utoipa::path(
-    tag = "Public", security(()),
-    request_body(content = String, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, description = "A page", content_type = "text/html"), (status = 404))
-)]
+#[utoipa::path(tag = "Public", security(()), request_body(content = String, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "A page", content_type = "text/html")))]
 #[post("/unsubscribe/{token}", wrap = "from_fn(for_browsers)")]
 pub async fn unsubscribe(
     app: web::Data<App>,
     req: HttpRequest,
     token: web::Path<String>,
-) -> Answer<HttpResponse> {
+) -> Answer<Declared> {
     let delivery = target(&app, &req, &token)?;
     app.db
         .write(&Actor::system("unsubscribe link"), move |tx| {
             opt_out::opt_out(tx, delivery)
         })
         .await?;
-    unsubscribe_view(&app, true)
+    unsubscribe_view(&app, true).map(Declared)
 }

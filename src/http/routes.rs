@@ -209,7 +209,10 @@ fn declared(path: &str, operation: &Documented) -> Result<Option<(Role, Vec<Stri
 }
 
 /// Returns the role in `security`. Returns `None` if the operation declares that it needs no token.
-fn role_of(operation: &Documented) -> Result<Option<Role>, String> {
+///
+/// # Errors
+/// A sentence if the operation declares nothing or names no role.
+pub(super) fn role_of(operation: &Documented) -> Result<Option<Role>, String> {
     let Some(security) = &operation.security else {
         return Err(format!(
             "it declares no role; write security((\"{SCHEME}\" = [\"ROLE\"])) at its handler, or security(()) where everybody may call it"

@@ -1,6 +1,6 @@
 //! The API for integrations and their alerts.
 
-use actix_web::{HttpResponse, delete, get, patch, post, web};
+use actix_web::{delete, get, patch, post, web};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -12,11 +12,12 @@ use crate::alert::trial::{self, Trial, Understood};
 use crate::alert::{self, AlertView, Status, rules};
 use crate::base::id::{IncidentId, IntegrationId};
 use crate::http::App;
+use crate::http::answer::{Accepted, Created, NoContent};
 use crate::http::auth::By;
-use crate::http::extract::{Body, Params};
-use crate::http::ids::own;
+use crate::http::extract::{Json, Params};
+use crate::http::ids::{BodyNumber, InPath};
 use crate::http::page::{Limit, Page, Paging, cursor, page};
-use crate::http::problem::{Answer, ProblemDocument};
+use crate::http::problem::Answer;
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config
@@ -33,130 +34,130 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
 }
 
 /// Creates an integration. Its `hook_url` is shown only once.
-#[utoipa::path(tag = "Alerts", security(("token" = ["admin"])), request_body = NewIntegration,
-    responses((status = 201, body = CreatedIntegration), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["admin"])))]
 #[post("/integrations")]
-async fn create(app: web::Data<App>, by: By, body: Body<NewIntegration>) -> Answer<HttpResponse> {
+async fn create(
+    app: web::Data<App>,
+    by: By,
+    body: Json<NewIntegration>,
+) -> Answer<Created<CreatedIntegration>> {
     let public_url = app.sending.public_url.clone();
     rules::compile_ahead(&body.0.resource_rules).await;
     let created = app
         .db
         .write(&by.0, move |tx| integration::create(tx, &body.0, &public_url))
         .await?;
-    Ok(HttpResponse::Created().json(created))
+    Ok(Created(created))
 }
 
 /// Returns the integrations, oldest first.
-#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(Paging), responses((status = 200, body = Page<Integration>)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(Paging))]
 #[get("/integrations")]
-async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
+async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<Json<Page<Integration>>> {
     let Paging { limit, cursor: at } = params.0;
     let after: Option<String> = cursor(at.as_deref())?;
     let rows = app
         .db
         .read(move |conn| integration::list(conn, after.as_deref(), limit.probe()))
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |integration| integration.id.to_string())))
+    Ok(Json(page(rows, limit, |integration| integration.id.to_string())))
 }
 
 /// Returns an integration, even if it was ended.
-#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), responses((status = 200, body = Integration), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])))]
 #[get("/integrations/{id}")]
-async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = own("integration", IntegrationId::parse(&id))?;
-    Ok(HttpResponse::Ok().json(app.db.read(move |conn| integration::get(conn, &id)).await?))
+async fn get_one(app: web::Data<App>, InPath(id): InPath<IntegrationId>) -> Answer<Json<Integration>> {
+    Ok(Json(app.db.read(move |conn| integration::get(conn, &id)).await?))
 }
 
 /// Changes an integration. Fields that are left out stay unchanged. To replace a secret, add the new one,
 /// make the sender use it, and then remove the old one.
-#[utoipa::path(tag = "Alerts", security(("token" = ["admin"])), request_body = IntegrationPatch,
-    responses((status = 200, body = Integration), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
-        (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["admin"])))]
 #[patch("/integrations/{id}")]
 async fn change(
     app: web::Data<App>,
     by: By,
-    id: web::Path<String>,
-    body: Body<IntegrationPatch>,
-) -> Answer<HttpResponse> {
-    let id = own("integration", IntegrationId::parse(&id))?;
+    InPath(id): InPath<IntegrationId>,
+    body: Json<IntegrationPatch>,
+) -> Answer<Json<Integration>> {
     rules::compile_ahead(body.0.resource_rules.as_deref().unwrap_or_default()).await;
     let changed = app
         .db
         .write(&by.0, move |tx| integration_change::change(tx, &id, &body.0))
         .await?;
-    Ok(HttpResponse::Ok().json(changed))
+    Ok(Json(changed))
 }
 
 /// Ends an integration. Its URL answers with 404 from now on.
-#[utoipa::path(tag = "Alerts", security(("token" = ["admin"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["admin"])))]
 #[delete("/integrations/{id}")]
-async fn delete_one(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = own("integration", IntegrationId::parse(&id))?;
+async fn delete_one(app: web::Data<App>, by: By, InPath(id): InPath<IntegrationId>) -> Answer<NoContent> {
     app.db
         .write(&by.0, move |tx| integration::delete(tx, &id))
         .await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(NoContent)
 }
 
 /// Returns the last 100 requests, newest first, with how they were sent and their result. Requests that could
 /// not be parsed are included.
-#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(Paging),
-    responses((status = 200, body = Page<HookRequest>), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(Paging))]
 #[get("/integrations/{id}/bodies")]
-async fn bodies(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>) -> Answer<HttpResponse> {
-    last(&app, &id, params.0).await
+async fn bodies(
+    app: web::Data<App>,
+    InPath(id): InPath<IntegrationId>,
+    params: Params<Paging>,
+) -> Answer<Json<Page<HookRequest>>> {
+    last(&app, id, params.0).await
 }
 
-async fn last(app: &App, id: &str, params: Paging) -> Answer<HttpResponse> {
-    let id = own("integration", IntegrationId::parse(id))?;
+async fn last(app: &App, id: IntegrationId, params: Paging) -> Answer<Json<Page<HookRequest>>> {
     let Paging { limit, cursor: at } = params;
     let before: Option<i64> = cursor(at.as_deref())?;
     let rows = app
         .db
         .read(move |conn| saved_requests::list(conn, &id, before, limit.probe()))
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |request| request.id)))
+    Ok(Json(page(rows, limit, |request| request.id)))
 }
 
 /// Replays a saved request, as if it arrived now.
-#[utoipa::path(tag = "Alerts", security(("token" = ["admin"])),
-    responses((status = 202, body = Taken), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
-        (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["admin"])))]
 #[post("/integrations/{id}/bodies/{body}/replay")]
-async fn replay(app: web::Data<App>, by: By, path: web::Path<(String, String)>) -> Answer<HttpResponse> {
-    let (id, body) = path.into_inner();
-    let id = own("integration", IntegrationId::parse(&id))?;
-    let body: i64 = own("body", body.parse().map_err(|_| "is not a number".to_owned()))?;
-    let taken = trial::replay(&app.conditions, &by.0, &id, body).await?;
-    Ok(HttpResponse::Accepted().json(taken))
+async fn replay(
+    app: web::Data<App>,
+    by: By,
+    InPath((id, body)): InPath<(IntegrationId, BodyNumber)>,
+) -> Answer<Accepted<Taken>> {
+    let taken = trial::replay(&app.conditions, &by.0, &id, body.0).await?;
+    Ok(Accepted(taken))
 }
 
 /// Shows what would happen with a request: its alerts, the resources that they name, the rule, silence or
 /// maintenance window of each alert, and the incident that it would open or join. Nothing is stored.
-#[utoipa::path(tag = "Alerts", security(("token" = ["admin"])), request_body = Trial,
-    responses((status = 200, body = Understood), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["admin"])))]
 #[post("/integrations/{id}/try")]
-async fn try_body(app: web::Data<App>, id: web::Path<String>, body: Body<Trial>) -> Answer<HttpResponse> {
-    let id = own("integration", IntegrationId::parse(&id))?;
+async fn try_body(
+    app: web::Data<App>,
+    InPath(id): InPath<IntegrationId>,
+    body: Json<Trial>,
+) -> Answer<Json<Understood>> {
     let now = app.clock().now();
     let understood = app
         .db
         .read(move |conn| trial::read(conn, &id, &body.0, now))
         .await?;
-    Ok(HttpResponse::Ok().json(understood))
+    Ok(Json(understood))
 }
 
 /// Returns the same as `bodies`. This is its older name.
-#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(Paging),
-    responses((status = 200, body = Page<HookRequest>), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(Paging))]
 #[get("/integrations/{id}/requests")]
 async fn requests(
     app: web::Data<App>,
-    id: web::Path<String>,
+    InPath(id): InPath<IntegrationId>,
     params: Params<Paging>,
-) -> Answer<HttpResponse> {
-    last(&app, &id, params.0).await
+) -> Answer<Json<Page<HookRequest>>> {
+    last(&app, id, params.0).await
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -178,10 +179,9 @@ struct AlertParams {
 }
 
 /// Returns the alerts, newest first.
-#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(AlertParams),
-    responses((status = 200, body = Page<AlertView>), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(AlertParams))]
 #[get("/alerts")]
-async fn list_alerts(app: web::Data<App>, params: Params<AlertParams>) -> Answer<HttpResponse> {
+async fn list_alerts(app: web::Data<App>, params: Params<AlertParams>) -> Answer<Json<Page<AlertView>>> {
     let p = params.0;
     let before: Option<String> = cursor(p.cursor.as_deref())?;
     let limit = p.limit;
@@ -201,5 +201,5 @@ async fn list_alerts(app: web::Data<App>, params: Params<AlertParams>) -> Answer
             )
         })
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |alert| alert.id.to_string())))
+    Ok(Json(page(rows, limit, |alert| alert.id.to_string())))
 }

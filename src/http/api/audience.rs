@@ -1,11 +1,10 @@
 //! The API for the audience of an incident: the people with their reasons, at different times, the difference
 //! between two times, and the explanation for one person.
 
-use actix_web::{HttpResponse, get, web};
+use actix_web::{get, web};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
-use super::incidents::incident_id;
 use crate::audience::{
     self, Addressee, At, Changed, Counts, DifferenceCounts, Explained, Rule, Unreachable, Who,
 };
@@ -14,10 +13,10 @@ use crate::base::id::{IncidentId, NoticeId};
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::http::App;
-use crate::http::extract::Params;
-use crate::http::ids::own;
+use crate::http::extract::{Json, Params};
+use crate::http::ids::{InPath, own};
 use crate::http::page::{Limit, Page, cursor, page};
-use crate::http::problem::{Answer, ProblemDocument};
+use crate::http::problem::Answer;
 use crate::incident;
 use crate::incident::affected::Unresolved;
 use crate::incident::users_in_events::UnidentifiedInEvents;
@@ -130,15 +129,13 @@ fn time_of(at: At) -> Option<Timestamp> {
 }
 
 /// Returns the people that an incident affects, each with all reasons.
-#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(AudienceParams),
-    responses((status = 200, body = AudiencePage), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(AudienceParams))]
 #[get("/incidents/{id}/audience")]
 async fn get_audience(
     app: web::Data<App>,
-    id: web::Path<String>,
+    InPath(id): InPath<IncidentId>,
     params: Params<AudienceParams>,
-) -> Answer<HttpResponse> {
-    let id = incident_id(&id)?;
+) -> Answer<Json<AudiencePage>> {
     let AudienceParams {
         limit,
         cursor: at,
@@ -178,7 +175,7 @@ async fn get_audience(
             addressee,
         })
         .collect();
-    Ok(HttpResponse::Ok().json(AudiencePage {
+    Ok(Json(AudiencePage {
         counts: IncidentAudienceCounts {
             counts: audience.counts,
             not_told,
@@ -214,15 +211,13 @@ struct Explanation {
 
 /// Explains why a person is in the audience, or why not: every role that the person has or had, and where the
 /// path from it ends.
-#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(ExplainParams),
-    responses((status = 200, body = Explanation), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(ExplainParams))]
 #[get("/incidents/{id}/audience/explain")]
 async fn explain_audience(
     app: web::Data<App>,
-    id: web::Path<String>,
+    InPath(id): InPath<IncidentId>,
     params: Params<ExplainParams>,
-) -> Answer<HttpResponse> {
-    let id = incident_id(&id)?;
+) -> Answer<Json<Explanation>> {
     let who = match (params.0.person, params.0.address) {
         (Some(person), None) => Who::Person(person),
         (None, Some(address)) => Who::Address(address),
@@ -249,7 +244,7 @@ async fn explain_audience(
             audience::explain(conn, &id, &who, &rule)
         })
         .await?;
-    Ok(HttpResponse::Ok().json(Explanation { items }))
+    Ok(Json(Explanation { items }))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -284,15 +279,13 @@ struct ComparisonPage {
 }
 
 /// Compares who owned the affected resources at two times. Both use the current affected resources.
-#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(CompareParams),
-    responses((status = 200, body = ComparisonPage), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(CompareParams))]
 #[get("/incidents/{id}/audience/difference")]
 async fn compare_audience(
     app: web::Data<App>,
-    id: web::Path<String>,
+    InPath(id): InPath<IncidentId>,
     params: Params<CompareParams>,
-) -> Answer<HttpResponse> {
-    let id = incident_id(&id)?;
+) -> Answer<Json<ComparisonPage>> {
     let p = params.0;
     let after: Option<String> = cursor(p.cursor.as_deref())?;
     let now = app.db.clock().now();
@@ -313,7 +306,7 @@ async fn compare_audience(
         .take(p.limit.probe() as usize)
         .collect();
     let Page { items, next_cursor } = page(rows, p.limit, |one| one.person.id.clone());
-    Ok(HttpResponse::Ok().json(ComparisonPage {
+    Ok(Json(ComparisonPage {
         from: time_of(from),
         to: time_of(to),
         counts: difference.counts,

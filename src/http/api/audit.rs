@@ -9,9 +9,10 @@ use crate::audit::{self, EventView, Filter, Verification};
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
 use crate::http::App;
-use crate::http::extract::Params;
+use crate::http::answer::Declared;
+use crate::http::extract::{Json, Params};
 use crate::http::page::{Limit, Page, cursor, page};
-use crate::http::problem::{Answer, ProblemDocument};
+use crate::http::problem::Answer;
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config.service(verify).service(export).service(list);
@@ -42,10 +43,9 @@ struct AuditParams {
 }
 
 /// Returns who did what to which subject, when, and the state before and after, newest first.
-#[utoipa::path(tag = "Audit", security(("token" = ["viewer"])), params(AuditParams),
-    responses((status = 200, body = Page<EventView>), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Audit", security(("token" = ["viewer"])), params(AuditParams))]
 #[get("/audit")]
-async fn list(app: web::Data<App>, params: Params<AuditParams>) -> Answer<HttpResponse> {
+async fn list(app: web::Data<App>, params: Params<AuditParams>) -> Answer<Json<Page<EventView>>> {
     let p = params.0;
     let before: Option<i64> = cursor(p.cursor.as_deref())?;
     let limit = p.limit;
@@ -61,20 +61,20 @@ async fn list(app: web::Data<App>, params: Params<AuditParams>) -> Answer<HttpRe
         .db
         .read(move |conn| audit::list(conn, &filter, before, limit.probe()))
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |event| event.seq)))
+    Ok(Json(page(rows, limit, |event| event.seq)))
 }
 
 /// Verifies the whole audit trail.
-#[utoipa::path(tag = "Audit", security(("token" = ["viewer"])), responses((status = 200, body = Verification)))]
+#[utoipa::path(tag = "Audit", security(("token" = ["viewer"])))]
 #[get("/audit/verify")]
-async fn verify(app: web::Data<App>) -> Answer<HttpResponse> {
-    Ok(HttpResponse::Ok().json(app.db.read(audit::verify).await?))
+async fn verify(app: web::Data<App>) -> Answer<Json<Verification>> {
+    Ok(Json(app.db.read(audit::verify).await?))
 }
 
 /// Returns every event in the order of the chain, as NDJSON.
 #[utoipa::path(tag = "Audit", security(("token" = ["viewer"])), responses((status = 200, description = "One event on each line", content_type = "application/x-ndjson")))]
 #[get("/audit/export")]
-async fn export(app: web::Data<App>) -> Answer<HttpResponse> {
+async fn export(app: web::Data<App>) -> Answer<Declared> {
     const STEP: i64 = 1_000;
     let pages = stream::try_unfold(Some(0_i64), move |after| {
         let app = app.clone();
@@ -97,7 +97,8 @@ async fn export(app: web::Data<App>) -> Answer<HttpResponse> {
             Ok::<_, std::io::Error>(Some((web::Bytes::from(text), next)))
         }
     });
-    Ok(HttpResponse::Ok()
+    let answer = HttpResponse::Ok()
         .content_type("application/x-ndjson")
-        .streaming(Box::pin(pages)))
+        .streaming(Box::pin(pages));
+    Ok(Declared(answer))
 }

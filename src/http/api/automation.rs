@@ -1,17 +1,18 @@
 //! The API for policies and for what they did.
 
-use actix_web::{HttpResponse, delete, get, post, put, web};
+use actix_web::{delete, get, post, put, web};
 use serde::{Deserialize, Serialize};
 
 use crate::automation::{self, NewPolicy, Policy, Run, Trial, policy, run};
 use crate::base::id::{IncidentId, PolicyId};
 use crate::base::time::Timestamp;
 use crate::http::App;
+use crate::http::answer::{Created, NoContent};
 use crate::http::auth::By;
-use crate::http::extract::{Body, Params};
-use crate::http::ids::own;
+use crate::http::extract::{Json, Params};
+use crate::http::ids::InPath;
 use crate::http::page::{Page, Paging, cursor, page};
-use crate::http::problem::{Answer, ProblemDocument};
+use crate::http::problem::Answer;
 use crate::operators::overdue;
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
@@ -26,17 +27,12 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(of_incident);
 }
 
-fn policy_id(text: &str) -> Answer<PolicyId> {
-    own("policy", PolicyId::parse(text))
-}
-
 /// Creates a policy. When an incident opens, the first enabled policy that matches it decides what happens.
-#[utoipa::path(tag = "Automation", security(("token" = ["admin"])), request_body = NewPolicy,
-    responses((status = 201, body = Policy), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Automation", security(("token" = ["admin"])))]
 #[post("/automation/policies")]
-async fn create(app: web::Data<App>, by: By, body: Body<NewPolicy>) -> Answer<HttpResponse> {
+async fn create(app: web::Data<App>, by: By, body: Json<NewPolicy>) -> Answer<Created<Policy>> {
     let policy = app.db.write(&by.0, move |tx| policy::create(tx, body.0)).await?;
-    Ok(HttpResponse::Created().json(policy))
+    Ok(Created(policy))
 }
 
 /// The answer with all policies.
@@ -49,49 +45,45 @@ struct Policies {
 }
 
 /// Returns all policies, in the order in which they are tried.
-#[utoipa::path(tag = "Automation", security(("token" = ["viewer"])), responses((status = 200, body = Policies)))]
+#[utoipa::path(tag = "Automation", security(("token" = ["viewer"])))]
 #[get("/automation/policies")]
-async fn list(app: web::Data<App>) -> Answer<HttpResponse> {
+async fn list(app: web::Data<App>) -> Answer<Json<Policies>> {
     let items = app.db.read(policy::list).await?;
-    Ok(HttpResponse::Ok().json(Policies {
+    Ok(Json(Policies {
         items,
         next_cursor: None,
     }))
 }
 
 /// Returns a policy.
-#[utoipa::path(tag = "Automation", security(("token" = ["viewer"])), responses((status = 200, body = Policy), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Automation", security(("token" = ["viewer"])))]
 #[get("/automation/policies/{id}")]
-async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = policy_id(&id)?;
-    Ok(HttpResponse::Ok().json(app.db.read(move |conn| policy::get(conn, &id)).await?))
+async fn get_one(app: web::Data<App>, InPath(id): InPath<PolicyId>) -> Answer<Json<Policy>> {
+    Ok(Json(app.db.read(move |conn| policy::get(conn, &id)).await?))
 }
 
 /// Replaces a policy. Fields that are left out get their defaults, but the position stays unchanged.
-#[utoipa::path(tag = "Automation", security(("token" = ["admin"])), request_body = NewPolicy,
-    responses((status = 200, body = Policy), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Automation", security(("token" = ["admin"])))]
 #[put("/automation/policies/{id}")]
 async fn replace(
     app: web::Data<App>,
     by: By,
-    id: web::Path<String>,
-    body: Body<NewPolicy>,
-) -> Answer<HttpResponse> {
-    let id = policy_id(&id)?;
+    InPath(id): InPath<PolicyId>,
+    body: Json<NewPolicy>,
+) -> Answer<Json<Policy>> {
     let policy = app
         .db
         .write(&by.0, move |tx| policy::replace(tx, &id, body.0))
         .await?;
-    Ok(HttpResponse::Ok().json(policy))
+    Ok(Json(policy))
 }
 
 /// Deletes a policy. What still waits for it is not done.
-#[utoipa::path(tag = "Automation", security(("token" = ["admin"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Automation", security(("token" = ["admin"])))]
 #[delete("/automation/policies/{id}")]
-async fn delete_one(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = policy_id(&id)?;
+async fn delete_one(app: web::Data<App>, by: By, InPath(id): InPath<PolicyId>) -> Answer<NoContent> {
     app.db.write(&by.0, move |tx| policy::delete(tx, &id)).await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(NoContent)
 }
 
 /// What a policy is tested with.
@@ -103,23 +95,25 @@ struct TryPolicy {
 }
 
 /// Shows what a policy would do about an incident if it opened now. Nothing is stored.
-#[utoipa::path(tag = "Automation", security(("token" = ["operator"])), request_body = TryPolicy,
-    responses((status = 200, body = Trial), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Automation", security(("token" = ["operator"])))]
 #[post("/automation/policies/{id}/try")]
-async fn attempt(app: web::Data<App>, id: web::Path<String>, body: Body<TryPolicy>) -> Answer<HttpResponse> {
-    let id = policy_id(&id)?;
+async fn attempt(
+    app: web::Data<App>,
+    InPath(id): InPath<PolicyId>,
+    body: Json<TryPolicy>,
+) -> Answer<Json<Trial>> {
     let (sending, now) = (app.sending.clone(), app.clock().now());
     let trial = app
         .db
         .read(move |conn| automation::attempt(conn, &id, &body.0.incident, &sending, now))
         .await?;
-    Ok(HttpResponse::Ok().json(trial))
+    Ok(Json(trial))
 }
 
 /// Returns what policies did, newest first.
-#[utoipa::path(tag = "Automation", security(("token" = ["viewer"])), params(Paging), responses((status = 200, body = Page<Run>)))]
+#[utoipa::path(tag = "Automation", security(("token" = ["viewer"])), params(Paging))]
 #[get("/automation/runs")]
-async fn runs(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
+async fn runs(app: web::Data<App>, params: Params<Paging>) -> Answer<Json<Page<Run>>> {
     let Paging { limit, cursor: at } = params.0;
     let before: Option<(String, i64)> = cursor(at.as_deref())?;
     let rows = app
@@ -131,7 +125,9 @@ async fn runs(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpRespons
             run::list(conn, before, limit.probe())
         })
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |run| (run.incident.to_string(), run.episode))))
+    Ok(Json(page(rows, limit, |run| {
+        (run.incident.to_string(), run.episode)
+    })))
 }
 
 /// The run of a policy for an incident.
@@ -145,10 +141,12 @@ struct IncidentAutomation {
 }
 
 /// Returns what a policy did or will do about an incident.
-#[utoipa::path(tag = "Automation", security(("token" = ["viewer"])), responses((status = 200, body = IncidentAutomation), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Automation", security(("token" = ["viewer"])))]
 #[get("/incidents/{id}/automation")]
-async fn of_incident(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = own("incident", IncidentId::parse(&id))?;
+async fn of_incident(
+    app: web::Data<App>,
+    InPath(id): InPath<IncidentId>,
+) -> Answer<Json<IncidentAutomation>> {
     let every = app.update_every;
     let view = app
         .db
@@ -161,5 +159,5 @@ async fn of_incident(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpR
             Ok(IncidentAutomation { run, update_due_at })
         })
         .await?;
-    Ok(HttpResponse::Ok().json(view))
+    Ok(Json(view))
 }

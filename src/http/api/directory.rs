@@ -2,11 +2,12 @@
 
 use std::io::{BufReader, Seek, SeekFrom, Write};
 
-use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
-use serde::{Deserialize, Serialize};
+use actix_web::{HttpRequest, delete, get, post, put, web};
+use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::base::error::Error;
+use crate::base::id::ExternalId;
 use crate::directory::account::{self, Account, AccountInput};
 use crate::directory::import::{self, Counts};
 use crate::directory::member::{self, Membership, RoleInput};
@@ -15,11 +16,12 @@ use crate::directory::resource::{self, Resource, ResourceInput};
 use crate::directory::source::table::{self, Columns, Format};
 use crate::directory::{Archived, ResourceRef};
 use crate::http::App;
+use crate::http::answer::{NoContent, Put};
 use crate::http::auth::By;
-use crate::http::extract::{Body, MAX_IMPORT, Pace, Params, is_media, uncompressed};
-use crate::http::ids::external;
+use crate::http::extract::{Json, MAX_IMPORT, Pace, Params, is_media, uncompressed};
+use crate::http::ids::InPath;
 use crate::http::page::{Limit, Page, Paging, cursor, page};
-use crate::http::problem::{Answer, Problem, ProblemDocument};
+use crate::http::problem::{Answer, Problem};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config
@@ -46,15 +48,6 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(import_directory);
 }
 
-/// Returns 201 with a created entry, or 200 with a changed one.
-fn put_answer<T: Serialize>((value, new): (T, bool)) -> HttpResponse {
-    if new {
-        HttpResponse::Created().json(value)
-    } else {
-        HttpResponse::Ok().json(value)
-    }
-}
-
 fn gone(include: Option<bool>) -> Archived {
     if include == Some(true) {
         Archived::Shown
@@ -64,17 +57,15 @@ fn gone(include: Option<bool>) -> Archived {
 }
 
 /// Creates or changes an account.
-#[utoipa::path(tag = "Directory", security(("token" = ["operator"])), request_body = AccountInput,
-    responses((status = 200, body = Account), (status = 201, body = Account), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["operator"])))]
 #[put("/accounts/{account}")]
 async fn put_account(
     app: web::Data<App>,
     by: By,
-    id: web::Path<String>,
-    body: Body<AccountInput>,
-) -> Answer<HttpResponse> {
-    let id = external("account", &id)?;
-    Ok(put_answer(
+    InPath(id): InPath<ExternalId>,
+    body: Json<AccountInput>,
+) -> Answer<Put<Account>> {
+    Ok(Put::from(
         app.db
             .write(&by.0, move |tx| account::put(tx, &id, &body.0))
             .await?,
@@ -82,22 +73,22 @@ async fn put_account(
 }
 
 /// Returns an account, even if it is archived.
-#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), responses((status = 200, body = Account), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])))]
 #[get("/accounts/{account}")]
-async fn get_account(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = external("account", &id)?;
-    Ok(HttpResponse::Ok().json(app.db.read(move |conn| account::get(conn, id.as_str())).await?))
+async fn get_account(app: web::Data<App>, InPath(id): InPath<ExternalId>) -> Answer<Json<Account>> {
+    Ok(Json(
+        app.db.read(move |conn| account::get(conn, id.as_str())).await?,
+    ))
 }
 
 /// Archives an account. Its history is kept.
-#[utoipa::path(tag = "Directory", security(("token" = ["operator"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["operator"])))]
 #[delete("/accounts/{account}")]
-async fn delete_account(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = external("account", &id)?;
+async fn delete_account(app: web::Data<App>, by: By, InPath(id): InPath<ExternalId>) -> Answer<NoContent> {
     app.db
         .write(&by.0, move |tx| account::delete(tx, id.as_str()))
         .await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(NoContent)
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -115,30 +106,28 @@ struct AccountParams {
 }
 
 /// Returns the accounts, ordered by ID.
-#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), params(AccountParams), responses((status = 200, body = Page<Account>)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), params(AccountParams))]
 #[get("/accounts")]
-async fn list_accounts(app: web::Data<App>, params: Params<AccountParams>) -> Answer<HttpResponse> {
+async fn list_accounts(app: web::Data<App>, params: Params<AccountParams>) -> Answer<Json<Page<Account>>> {
     let p = params.0;
     let after: Option<String> = cursor(p.cursor.as_deref())?;
     let rows = app
         .db
         .read(move |conn| account::list(conn, gone(p.gone), after.as_deref(), p.limit.probe()))
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, p.limit, |account| account.id.clone())))
+    Ok(Json(page(rows, p.limit, |account| account.id.clone())))
 }
 
 /// Creates or changes a person.
-#[utoipa::path(tag = "Directory", security(("token" = ["operator"])), request_body = PersonInput,
-    responses((status = 200, body = Person), (status = 201, body = Person), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["operator"])))]
 #[put("/people/{person}")]
 async fn put_person(
     app: web::Data<App>,
     by: By,
-    id: web::Path<String>,
-    body: Body<PersonInput>,
-) -> Answer<HttpResponse> {
-    let id = external("person", &id)?;
-    Ok(put_answer(
+    InPath(id): InPath<ExternalId>,
+    body: Json<PersonInput>,
+) -> Answer<Put<Person>> {
+    Ok(Put::from(
         app.db
             .write(&by.0, move |tx| person::put(tx, &id, &body.0))
             .await?,
@@ -146,22 +135,22 @@ async fn put_person(
 }
 
 /// Returns a person, even if the person is archived.
-#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), responses((status = 200, body = Person), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])))]
 #[get("/people/{person}")]
-async fn get_person(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = external("person", &id)?;
-    Ok(HttpResponse::Ok().json(app.db.read(move |conn| person::get(conn, id.as_str())).await?))
+async fn get_person(app: web::Data<App>, InPath(id): InPath<ExternalId>) -> Answer<Json<Person>> {
+    Ok(Json(
+        app.db.read(move |conn| person::get(conn, id.as_str())).await?,
+    ))
 }
 
 /// Archives a person. The history is kept.
-#[utoipa::path(tag = "Directory", security(("token" = ["operator"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["operator"])))]
 #[delete("/people/{person}")]
-async fn delete_person(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = external("person", &id)?;
+async fn delete_person(app: web::Data<App>, by: By, InPath(id): InPath<ExternalId>) -> Answer<NoContent> {
     app.db
         .write(&by.0, move |tx| person::delete(tx, id.as_str()))
         .await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(NoContent)
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -181,9 +170,9 @@ struct PeopleParams {
 }
 
 /// Returns the people, ordered by ID.
-#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), params(PeopleParams), responses((status = 200, body = Page<Person>)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), params(PeopleParams))]
 #[get("/people")]
-async fn list_people(app: web::Data<App>, params: Params<PeopleParams>) -> Answer<HttpResponse> {
+async fn list_people(app: web::Data<App>, params: Params<PeopleParams>) -> Answer<Json<Page<Person>>> {
     let p = params.0;
     let after: Option<String> = cursor(p.cursor.as_deref())?;
     let limit = p.limit;
@@ -199,28 +188,19 @@ async fn list_people(app: web::Data<App>, params: Params<PeopleParams>) -> Answe
             )
         })
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |person| person.id.clone())))
-}
-
-fn resource_at(path: (String, String)) -> Answer<ResourceRef> {
-    Ok(ResourceRef {
-        type_: external("type", &path.0)?,
-        id: external("id", &path.1)?,
-    })
+    Ok(Json(page(rows, limit, |person| person.id.clone())))
 }
 
 /// Creates or changes a resource.
-#[utoipa::path(tag = "Directory", security(("token" = ["operator"])), request_body = ResourceInput,
-    responses((status = 200, body = Resource), (status = 201, body = Resource), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["operator"])))]
 #[put("/resources/{type}/{id}")]
 async fn put_resource(
     app: web::Data<App>,
     by: By,
-    path: web::Path<(String, String)>,
-    body: Body<ResourceInput>,
-) -> Answer<HttpResponse> {
-    let at = resource_at(path.into_inner())?;
-    Ok(put_answer(
+    InPath(at): InPath<ResourceRef>,
+    body: Json<ResourceInput>,
+) -> Answer<Put<Resource>> {
+    Ok(Put::from(
         app.db
             .write(&by.0, move |tx| resource::put(tx, &at, &body.0))
             .await?,
@@ -228,24 +208,18 @@ async fn put_resource(
 }
 
 /// Returns a resource, even if it is archived.
-#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), responses((status = 200, body = Resource), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])))]
 #[get("/resources/{type}/{id}")]
-async fn get_resource(app: web::Data<App>, path: web::Path<(String, String)>) -> Answer<HttpResponse> {
-    let at = resource_at(path.into_inner())?;
-    Ok(HttpResponse::Ok().json(app.db.read(move |conn| resource::get(conn, &at)).await?))
+async fn get_resource(app: web::Data<App>, InPath(at): InPath<ResourceRef>) -> Answer<Json<Resource>> {
+    Ok(Json(app.db.read(move |conn| resource::get(conn, &at)).await?))
 }
 
 /// Archives a resource. Its history is kept.
-#[utoipa::path(tag = "Directory", security(("token" = ["operator"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["operator"])))]
 #[delete("/resources/{type}/{id}")]
-async fn delete_resource(
-    app: web::Data<App>,
-    by: By,
-    path: web::Path<(String, String)>,
-) -> Answer<HttpResponse> {
-    let at = resource_at(path.into_inner())?;
+async fn delete_resource(app: web::Data<App>, by: By, InPath(at): InPath<ResourceRef>) -> Answer<NoContent> {
     app.db.write(&by.0, move |tx| resource::delete(tx, &at)).await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(NoContent)
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -273,10 +247,9 @@ struct ResourceParams {
 }
 
 /// Returns the resources, ordered by type and ID.
-#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), params(ResourceParams),
-    responses((status = 200, body = Page<Resource>), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), params(ResourceParams))]
 #[get("/resources")]
-async fn list_resources(app: web::Data<App>, params: Params<ResourceParams>) -> Answer<HttpResponse> {
+async fn list_resources(app: web::Data<App>, params: Params<ResourceParams>) -> Answer<Json<Page<Resource>>> {
     let p = params.0;
     let after: Option<(String, String)> = cursor(p.cursor.as_deref())?;
     let wrong = |name: &str, form: &str| Problem::Domain(Error::invalid(name, format!("must be {form}")));
@@ -307,151 +280,141 @@ async fn list_resources(app: web::Data<App>, params: Params<ResourceParams>) -> 
         .db
         .read(move |conn| resource::list(conn, &filter, gone(p.gone), after.as_ref(), limit.probe()))
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |resource| {
+    Ok(Json(page(rows, limit, |resource| {
         (resource.type_.clone(), resource.id.clone())
     })))
 }
 
 /// Makes a person a member of an account, or changes the role of the person.
-#[utoipa::path(tag = "Directory", security(("token" = ["operator"])), request_body = RoleInput,
-    responses((status = 200, body = Membership), (status = 201, body = Membership), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["operator"])))]
 #[put("/accounts/{account}/members/{person}")]
 async fn put_member(
     app: web::Data<App>,
     by: By,
-    path: web::Path<(String, String)>,
-    body: Body<RoleInput>,
-) -> Answer<HttpResponse> {
-    let (account, person) = (external("account", &path.0)?, external("person", &path.1)?);
+    InPath((account, person)): InPath<(ExternalId, ExternalId)>,
+    body: Json<RoleInput>,
+) -> Answer<Put<Membership>> {
     let put = app
         .db
         .write(&by.0, move |tx| {
             member::put_member(tx, account.as_str(), person.as_str(), &body.0.role)
         })
         .await?;
-    Ok(put_answer(put))
+    Ok(Put::from(put))
 }
 
 /// Returns a member of an account, even if the membership has ended.
-#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), responses((status = 200, body = Membership), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])))]
 #[get("/accounts/{account}/members/{person}")]
-async fn get_member(app: web::Data<App>, path: web::Path<(String, String)>) -> Answer<HttpResponse> {
-    let (account, person) = (external("account", &path.0)?, external("person", &path.1)?);
+async fn get_member(
+    app: web::Data<App>,
+    InPath((account, person)): InPath<(ExternalId, ExternalId)>,
+) -> Answer<Json<Membership>> {
     let member = app
         .db
         .read(move |conn| member::member(conn, account.as_str(), person.as_str()))
         .await?;
-    Ok(HttpResponse::Ok().json(member))
+    Ok(Json(member))
 }
 
 /// Ends a membership. Its history is kept.
-#[utoipa::path(tag = "Directory", security(("token" = ["operator"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["operator"])))]
 #[delete("/accounts/{account}/members/{person}")]
 async fn delete_member(
     app: web::Data<App>,
     by: By,
-    path: web::Path<(String, String)>,
-) -> Answer<HttpResponse> {
-    let (account, person) = (external("account", &path.0)?, external("person", &path.1)?);
+    InPath((account, person)): InPath<(ExternalId, ExternalId)>,
+) -> Answer<NoContent> {
     app.db
         .write(&by.0, move |tx| {
             member::delete_member(tx, account.as_str(), person.as_str())
         })
         .await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(NoContent)
 }
 
 /// Returns the members of an account, ordered by person.
-#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), params(Paging),
-    responses((status = 200, body = Page<Membership>), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), params(Paging))]
 #[get("/accounts/{account}/members")]
 async fn list_members(
     app: web::Data<App>,
-    account: web::Path<String>,
+    InPath(account): InPath<ExternalId>,
     params: Params<Paging>,
-) -> Answer<HttpResponse> {
-    let account = external("account", &account)?;
+) -> Answer<Json<Page<Membership>>> {
     let Paging { limit, cursor: at } = params.0;
     let after: Option<String> = cursor(at.as_deref())?;
     let rows = app
         .db
         .read(move |conn| member::members(conn, account.as_str(), after.as_deref(), limit.probe()))
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |member| member.person.clone())))
+    Ok(Json(page(rows, limit, |member| member.person.clone())))
 }
 
 /// Makes a person a collaborator on a resource, or changes the role of the person.
-#[utoipa::path(tag = "Directory", security(("token" = ["operator"])), request_body = RoleInput,
-    responses((status = 200, body = Membership), (status = 201, body = Membership), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["operator"])))]
 #[put("/resources/{type}/{id}/collaborators/{person}")]
 async fn put_collaborator(
     app: web::Data<App>,
     by: By,
-    path: web::Path<(String, String, String)>,
-    body: Body<RoleInput>,
-) -> Answer<HttpResponse> {
-    let (type_, id, person) = path.into_inner();
-    let (at, person) = (resource_at((type_, id))?, external("person", &person)?);
+    InPath((at, person)): InPath<(ResourceRef, ExternalId)>,
+    body: Json<RoleInput>,
+) -> Answer<Put<Membership>> {
     let put = app
         .db
         .write(&by.0, move |tx| {
             member::put_collaborator(tx, &at, person.as_str(), &body.0.role)
         })
         .await?;
-    Ok(put_answer(put))
+    Ok(Put::from(put))
 }
 
 /// Returns a collaborator on a resource, even if the collaboration has ended.
-#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), responses((status = 200, body = Membership), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])))]
 #[get("/resources/{type}/{id}/collaborators/{person}")]
 async fn get_collaborator(
     app: web::Data<App>,
-    path: web::Path<(String, String, String)>,
-) -> Answer<HttpResponse> {
-    let (type_, id, person) = path.into_inner();
-    let (at, person) = (resource_at((type_, id))?, external("person", &person)?);
+    InPath((at, person)): InPath<(ResourceRef, ExternalId)>,
+) -> Answer<Json<Membership>> {
     let found = app
         .db
         .read(move |conn| member::collaborator(conn, &at, person.as_str()))
         .await?;
-    Ok(HttpResponse::Ok().json(found))
+    Ok(Json(found))
 }
 
 /// Ends a collaboration. Its history is kept.
-#[utoipa::path(tag = "Directory", security(("token" = ["operator"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["operator"])))]
 #[delete("/resources/{type}/{id}/collaborators/{person}")]
 async fn delete_collaborator(
     app: web::Data<App>,
     by: By,
-    path: web::Path<(String, String, String)>,
-) -> Answer<HttpResponse> {
-    let (type_, id, person) = path.into_inner();
-    let (at, person) = (resource_at((type_, id))?, external("person", &person)?);
+    InPath((at, person)): InPath<(ResourceRef, ExternalId)>,
+) -> Answer<NoContent> {
     app.db
         .write(&by.0, move |tx| {
             member::delete_collaborator(tx, &at, person.as_str())
         })
         .await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(NoContent)
 }
 
 /// Returns the collaborators on a resource, ordered by person.
-#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), params(Paging),
-    responses((status = 200, body = Page<Membership>), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Directory", security(("token" = ["viewer"])), params(Paging))]
 #[get("/resources/{type}/{id}/collaborators")]
 async fn list_collaborators(
     app: web::Data<App>,
-    path: web::Path<(String, String)>,
+    InPath(at): InPath<ResourceRef>,
     params: Params<Paging>,
-) -> Answer<HttpResponse> {
-    let at = resource_at(path.into_inner())?;
+) -> Answer<Json<Page<Membership>>> {
     let Paging { limit, cursor: start } = params.0;
     let after: Option<String> = cursor(start.as_deref())?;
     let rows = app
         .db
         .read(move |conn| member::collaborators(conn, &at, after.as_deref(), limit.probe()))
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |collaborator| collaborator.person.clone())))
+    Ok(Json(page(rows, limit, |collaborator| {
+        collaborator.person.clone()
+    })))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -469,13 +432,8 @@ struct ImportParams {
 
 /// Imports a directory, completely or not at all: lines of JSON, or a table in CSV or TSV whose first row
 /// contains the names of the columns.
-#[utoipa::path(
-    tag = "Directory", security(("token" = ["operator"])),
-    params(ImportParams),
-    request_body(content((String = "application/x-ndjson"), (String = "text/csv"), (String = "text/tab-separated-values"))),
-    responses((status = 200, body = Counts), (status = 413, body = ProblemDocument), (status = 415, body = ProblemDocument),
-        (status = 422, body = ProblemDocument))
-)]
+#[utoipa::path(tag = "Directory", security(("token" = ["operator"])), params(ImportParams),
+    request_body(content((String = "application/x-ndjson"), (String = "text/csv"), (String = "text/tab-separated-values"))))]
 #[post("/directory/import")]
 async fn import_directory(
     app: web::Data<App>,
@@ -483,7 +441,7 @@ async fn import_directory(
     req: HttpRequest,
     params: Params<ImportParams>,
     mut payload: web::Payload,
-) -> Answer<HttpResponse> {
+) -> Answer<Json<Counts>> {
     let ImportParams { kind, columns } = params.0;
     let table = if is_media(&req, "application/x-ndjson") {
         if let Some(name) = kind.map(|_| "?kind").or(columns.map(|_| "?columns")) {
@@ -528,5 +486,5 @@ async fn import_directory(
             Some((format, columns)) => table::import(tx, file, *format, columns),
         })
         .await?;
-    Ok(HttpResponse::Ok().json(counts))
+    Ok(Json(counts))
 }

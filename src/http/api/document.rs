@@ -1,8 +1,14 @@
 //! Builds the complete OpenAPI document. It adds the errors that every operation can return to what the
 //! handlers declare.
 
-use utoipa::openapi::path::Operation;
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Required, Response, ResponseBuilder};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::http::answer::Schemas;
+use crate::http::problem::ProblemDocument;
+use crate::http::routes::role_of;
 
 /// The media type of errors.
 const PROBLEM: &str = "application/problem+json";
@@ -60,9 +66,13 @@ const COMMON: [(&str, &str, &str); 12] = [
 pub struct Document(String);
 
 impl Document {
-    /// Gives every operation a unique name and all answers that it can have, and renders the document.
-    pub fn new(mut document: OpenApi) -> Self {
+    /// Gives every operation a unique name, the parameters of its path and all answers that it can have, and renders the
+    /// document. `schemas` are those of the answers.
+    pub fn new(mut document: OpenApi, mut schemas: Schemas) -> Self {
         let components = document.components.get_or_insert_default();
+        ProblemDocument::schemas(&mut schemas);
+        schemas.push((ProblemDocument::name().into_owned(), ProblemDocument::schema()));
+        components.schemas.extend(schemas);
         for (name, _, when) in COMMON {
             let response = ResponseBuilder::new()
                 .description(when)
@@ -82,6 +92,7 @@ impl Document {
                 if let Some(operation) = operation {
                     // Handlers in different files have the same names.
                     operation.operation_id = Some(operation_id(method, path));
+                    add_path_parameters(operation, path);
                     errors_are_problems(operation);
                     add_common(operation, method, path);
                     if !path.starts_with("/api/v1") {
@@ -127,26 +138,50 @@ fn errors_are_problems(operation: &mut Operation) {
     }
 }
 
+/// Adds the parameters in the path that the handler does not declare, because it gets them parsed.
+fn add_path_parameters(operation: &mut Operation, path: &str) {
+    let names = path
+        .split('/')
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    for name in names {
+        let parameters = operation.parameters.get_or_insert_default();
+        let declared = parameters.iter().any(|parameter| {
+            matches!(parameter, RefOr::T(known) if known.name == name && known.parameter_in == ParameterIn::Path)
+        });
+        if !declared {
+            let text = ObjectBuilder::new().schema_type(Type::String);
+            let parameter = ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Path)
+                .required(Required::True)
+                .schema(Some(text));
+            parameters.push(RefOr::T(parameter.build()));
+        }
+    }
+}
+
+/// Adds the errors that follow from what the operation declares: its role, its body, and what its path names.
 fn add_common(operation: &mut Operation, method: &str, path: &str) {
-    let api = path.starts_with("/api/v1");
-    // Whether the path or the body contains a secret or an ID.
-    let names = path.contains('{') || path == "/v2/enqueue";
-    let changes = method != "get";
+    let role = role_of(operation).is_ok_and(|role| role.is_some());
+    // The token in the path or in the body says for whom a hook is.
     let hook = path.starts_with("/hooks/") || path == "/v2/enqueue";
-    let body = matches!(method, "post" | "put" | "patch") && (api || hook);
+    let names = path.contains('{') || hook;
+    // A request with an Idempotency-Key is read to its end before the handler runs.
+    let reads_body = (role || hook) && (operation.request_body.is_some() || method == "post");
     for (name, status, _) in COMMON {
         let occurs = match status {
-            "401" => api || hook,
-            "403" => api,
-            // A filter can also name something that does not exist.
-            "404" => names || api,
-            "405" => hook && method == "get",
-            "408" | "413" | "415" => body,
-            "409" => api && changes,
-            "422" => api || hook,
-            "429" => api || (names && !path.starts_with("/status")),
+            "401" => role || hook,
+            "403" => role,
+            // A filter or a body can also name something that does not exist.
+            "404" => names || role,
+            "408" | "413" | "415" => reads_body,
+            "409" => role && method != "get",
+            // The query has an unknown parameter, or the body is wrong.
+            "422" => role || hook,
+            "429" => role || names,
             "500" | "503" => path != "/healthz",
-            _ => changes,
+            // Only hooks, which declare it.
+            _ => false,
         };
         if occurs {
             let responses = &mut operation.responses.responses;

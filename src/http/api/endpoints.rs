@@ -1,19 +1,20 @@
 //! The API for endpoints, through which systems of an account get the notices to its people.
 
-use actix_web::{HttpResponse, delete, get, post, web};
+use actix_web::{delete, get, post, web};
 use serde::Serialize;
 
 use crate::base::error::Error;
-use crate::base::id::{EndpointId, new_uuid};
+use crate::base::id::{EndpointId, ExternalId, new_uuid};
 use crate::delivery::Outcome;
 use crate::delivery::calling::{Call, MAX_PATIENCE};
 use crate::directory::endpoint::{self, CreatedEndpoint, Endpoint, NewEndpoint};
 use crate::http::App;
+use crate::http::answer::{Created, NoContent};
 use crate::http::auth::By;
-use crate::http::extract::{Body, Params};
-use crate::http::ids::{external, own};
+use crate::http::extract::{Json, Params};
+use crate::http::ids::InPath;
 use crate::http::page::{Page, Paging, cursor, page};
-use crate::http::problem::{Answer, Problem, ProblemDocument};
+use crate::http::problem::{Answer, Problem};
 use crate::notice::payload::{self, PayloadAccount};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
@@ -26,22 +27,15 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(test);
 }
 
-fn endpoint_id(text: &str) -> Answer<EndpointId> {
-    own("endpoint", EndpointId::parse(text))
-}
-
 /// Creates an endpoint of an account. Its secret is shown only once.
-#[utoipa::path(tag = "Endpoints", security(("token" = ["operator"])), request_body = NewEndpoint,
-    responses((status = 201, body = CreatedEndpoint), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
-        (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Endpoints", security(("token" = ["operator"])))]
 #[post("/accounts/{account}/endpoints")]
 async fn create(
     app: web::Data<App>,
     by: By,
-    id: web::Path<String>,
-    body: Body<NewEndpoint>,
-) -> Answer<HttpResponse> {
-    let account = external("account", &id)?;
+    InPath(account): InPath<ExternalId>,
+    body: Json<NewEndpoint>,
+) -> Answer<Created<CreatedEndpoint>> {
     let new = body.0;
     let Some(channel) = app.endpoints.get(&new.channel) else {
         let detail = format!("is not one of {}", app.endpoints.names().join(", "));
@@ -56,48 +50,47 @@ async fn create(
             endpoint::create(tx, account.as_str(), &new, &url)
         })
         .await?;
-    Ok(HttpResponse::Created().json(created))
+    Ok(Created(created))
 }
 
 /// Returns the endpoints of an account, oldest first.
-#[utoipa::path(tag = "Endpoints", security(("token" = ["viewer"])), params(Paging),
-    responses((status = 200, body = Page<Endpoint>), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Endpoints", security(("token" = ["viewer"])), params(Paging))]
 #[get("/accounts/{account}/endpoints")]
-async fn list(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>) -> Answer<HttpResponse> {
-    let account = external("account", &id)?;
+async fn list(
+    app: web::Data<App>,
+    InPath(account): InPath<ExternalId>,
+    params: Params<Paging>,
+) -> Answer<Json<Page<Endpoint>>> {
     let Paging { limit, cursor: at } = params.0;
     let after: Option<String> = cursor(at.as_deref())?;
     let rows = app
         .db
         .read(move |conn| endpoint::list(conn, account.as_str(), after.as_deref(), limit.probe()))
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |endpoint| endpoint.id.to_string())))
+    Ok(Json(page(rows, limit, |endpoint| endpoint.id.to_string())))
 }
 
 /// Returns an endpoint, even if it was deleted.
-#[utoipa::path(tag = "Endpoints", security(("token" = ["viewer"])), responses((status = 200, body = Endpoint), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Endpoints", security(("token" = ["viewer"])))]
 #[get("/endpoints/{id}")]
-async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = endpoint_id(&id)?;
-    Ok(HttpResponse::Ok().json(app.db.read(move |conn| endpoint::get(conn, &id)).await?))
+async fn get_one(app: web::Data<App>, InPath(id): InPath<EndpointId>) -> Answer<Json<Endpoint>> {
+    Ok(Json(app.db.read(move |conn| endpoint::get(conn, &id)).await?))
 }
 
 /// Deletes an endpoint. Calls that still wait for it are not made.
-#[utoipa::path(tag = "Endpoints", security(("token" = ["operator"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Endpoints", security(("token" = ["operator"])))]
 #[delete("/endpoints/{id}")]
-async fn delete_one(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = endpoint_id(&id)?;
+async fn delete_one(app: web::Data<App>, by: By, InPath(id): InPath<EndpointId>) -> Answer<NoContent> {
     app.db.write(&by.0, move |tx| endpoint::delete(tx, &id)).await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(NoContent)
 }
 
 /// Enables an endpoint again that was disabled because it wanted no further calls.
-#[utoipa::path(tag = "Endpoints", security(("token" = ["operator"])), responses((status = 200, body = Endpoint), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Endpoints", security(("token" = ["operator"])))]
 #[post("/endpoints/{id}/enable")]
-async fn enable(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = endpoint_id(&id)?;
+async fn enable(app: web::Data<App>, by: By, InPath(id): InPath<EndpointId>) -> Answer<Json<Endpoint>> {
     let endpoint = app.db.write(&by.0, move |tx| endpoint::enable(tx, &id)).await?;
-    Ok(HttpResponse::Ok().json(endpoint))
+    Ok(Json(endpoint))
 }
 
 /// The result of a test.
@@ -111,11 +104,9 @@ struct Tested {
 
 /// Sends an `endpoint.test` to an endpoint at once and returns its answer. This also works for a disabled
 /// endpoint, which stays disabled.
-#[utoipa::path(tag = "Endpoints", security(("token" = ["operator"])),
-    responses((status = 200, body = Tested), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+#[utoipa::path(tag = "Endpoints", security(("token" = ["operator"])))]
 #[post("/endpoints/{id}/test")]
-async fn test(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = endpoint_id(&id)?;
+async fn test(app: web::Data<App>, by: By, InPath(id): InPath<EndpointId>) -> Answer<Json<Tested>> {
     let target = id.clone();
     let (endpoint, name, secret) = app
         .db
@@ -156,5 +147,5 @@ async fn test(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<Http
             Ok(())
         })
         .await?;
-    Ok(HttpResponse::Ok().json(tested))
+    Ok(Json(tested))
 }

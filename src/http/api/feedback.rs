@@ -1,7 +1,7 @@
 //! The API for reports about emails, and for the suppressed addresses.
 
 use actix_web::dev::Payload;
-use actix_web::{HttpRequest, HttpResponse, delete, get, post, web};
+use actix_web::{HttpRequest, delete, get, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
@@ -11,11 +11,12 @@ use crate::delivery::opt_out::{self, Suppression, SuppressionReason};
 use crate::directory::check_address;
 use crate::feedback::{self, Feedback, Filter, Origin, ReportKind, Tally, record, stored};
 use crate::http::App;
+use crate::http::answer::{Accepted, NoContent};
 use crate::http::auth::By;
-use crate::http::extract::{MAX_MAIL, Params, is_media, read_body};
-use crate::http::ids::own;
+use crate::http::extract::{Json, MAX_MAIL, Params, is_media, read_body};
+use crate::http::ids::{FeedbackNumber, InPath, own};
 use crate::http::page::{Limit, Page, cursor, page};
-use crate::http::problem::{Answer, Problem, ProblemDocument};
+use crate::http::problem::{Answer, Problem};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config
@@ -50,9 +51,7 @@ struct Classified {
 
 /// Accepts an email about an email of Candor: a bounce, a complaint, or an answer of a program or a person.
 #[utoipa::path(tag = "Feedback", security(("token" = ["operator"])), params(MailParams),
-    request_body(content = String, content_type = "message/rfc822"),
-    responses((status = 202, body = Classified), (status = 413, body = ProblemDocument), (status = 415, body = ProblemDocument),
-        (status = 422, body = ProblemDocument)))]
+    request_body(content = String, content_type = "message/rfc822"))]
 #[post("/inbound-mail")]
 async fn inbound_mail(
     app: web::Data<App>,
@@ -60,7 +59,7 @@ async fn inbound_mail(
     req: HttpRequest,
     params: Params<MailParams>,
     payload: web::Payload,
-) -> Answer<HttpResponse> {
+) -> Answer<Accepted<Classified>> {
     if !is_media(&req, "message/rfc822") {
         return Err(Problem::UnsupportedMedia("message/rfc822"));
     }
@@ -96,7 +95,7 @@ async fn inbound_mail(
     app.feedback_stats.count(&taken);
     let mut counts = taken;
     let items = std::mem::take(&mut counts.entries);
-    Ok(HttpResponse::Accepted().json(Classified {
+    Ok(Accepted(Classified {
         kind: ReportKind::of_all(items.iter().map(|entry| entry.kind)),
         delivery: items.iter().find_map(|entry| entry.delivery),
         counts,
@@ -127,10 +126,9 @@ struct FeedbackParams {
 }
 
 /// Returns the reports about emails, newest first, including reports without a delivery.
-#[utoipa::path(tag = "Feedback", security(("token" = ["viewer"])), params(FeedbackParams),
-    responses((status = 200, body = Page<Feedback>), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Feedback", security(("token" = ["viewer"])), params(FeedbackParams))]
 #[get("/feedback")]
-async fn list(app: web::Data<App>, params: Params<FeedbackParams>) -> Answer<HttpResponse> {
+async fn list(app: web::Data<App>, params: Params<FeedbackParams>) -> Answer<Json<Page<Feedback>>> {
     let p = params.0;
     let before: Option<i64> = cursor(p.cursor.as_deref())?;
     let limit = p.limit;
@@ -145,7 +143,7 @@ async fn list(app: web::Data<App>, params: Params<FeedbackParams>) -> Answer<Htt
         .db
         .read(move |conn| stored::list(conn, &filter, before, limit.probe()))
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |entry| entry.id)))
+    Ok(Json(page(rows, limit, |entry| entry.id)))
 }
 
 /// A report with its source text.
@@ -158,12 +156,11 @@ struct Whole {
 }
 
 /// Returns a report with its source text.
-#[utoipa::path(tag = "Feedback", security(("token" = ["viewer"])), responses((status = 200, body = Whole), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Feedback", security(("token" = ["viewer"])))]
 #[get("/feedback/{id}")]
-async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id: i64 = own("feedback", id.parse().map_err(|_| String::new()))?;
-    let (entry, raw) = app.db.read(move |conn| stored::get(conn, id)).await?;
-    Ok(HttpResponse::Ok().json(Whole {
+async fn get_one(app: web::Data<App>, InPath(id): InPath<FeedbackNumber>) -> Answer<Json<Whole>> {
+    let (entry, raw) = app.db.read(move |conn| stored::get(conn, id.0)).await?;
+    Ok(Json(Whole {
         entry,
         raw: String::from_utf8_lossy(&raw).into_owned(),
     }))
@@ -184,9 +181,12 @@ struct SuppressionParams {
 }
 
 /// Returns the addresses that get no optional notices, in alphabetical order.
-#[utoipa::path(tag = "Feedback", security(("token" = ["viewer"])), params(SuppressionParams), responses((status = 200, body = Page<Suppression>)))]
+#[utoipa::path(tag = "Feedback", security(("token" = ["viewer"])), params(SuppressionParams))]
 #[get("/suppressions")]
-async fn suppressions(app: web::Data<App>, params: Params<SuppressionParams>) -> Answer<HttpResponse> {
+async fn suppressions(
+    app: web::Data<App>,
+    params: Params<SuppressionParams>,
+) -> Answer<Json<Page<Suppression>>> {
     let p = params.0;
     let after: Option<String> = cursor(p.cursor.as_deref())?;
     let limit = p.limit;
@@ -194,16 +194,16 @@ async fn suppressions(app: web::Data<App>, params: Params<SuppressionParams>) ->
         .db
         .read(move |conn| opt_out::list(conn, p.reason, after.as_deref(), limit.probe()))
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |one| one.address.clone())))
+    Ok(Json(page(rows, limit, |one| one.address.clone())))
 }
 
 /// Removes the suppression of an address, so that it gets optional notices again.
-#[utoipa::path(tag = "Feedback", security(("token" = ["operator"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Feedback", security(("token" = ["operator"])))]
 #[delete("/suppressions/{address}")]
-async fn lift(app: web::Data<App>, by: By, address: web::Path<String>) -> Answer<HttpResponse> {
+async fn lift(app: web::Data<App>, by: By, address: web::Path<String>) -> Answer<NoContent> {
     // A text that is not an address cannot be suppressed, and may contain characters that the database
     // refuses.
     own("suppression", check_address(&address))?;
     app.db.write(&by.0, move |tx| opt_out::lift(tx, &address)).await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(NoContent)
 }

@@ -1,7 +1,7 @@
 //! The API for incidents: the lifecycle, the timeline, the affected resources, the metrics, the next steps,
 //! and the people who could not be reached.
 
-use actix_web::{HttpResponse, delete, get, patch, post, web};
+use actix_web::{delete, get, patch, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
@@ -10,11 +10,12 @@ use crate::base::id::{IncidentId, NextStepId};
 use crate::directory::ResourceRef;
 use crate::feedback::unreached::{self, Unreached, UnreachedCounts};
 use crate::http::App;
+use crate::http::answer::{Accepted, Created, NoContent};
 use crate::http::auth::By;
-use crate::http::extract::{Body, Params};
-use crate::http::ids::{external, own};
+use crate::http::extract::{Json, Params};
+use crate::http::ids::InPath;
 use crate::http::page::{Limit, Page, Paging, cursor, page};
-use crate::http::problem::{Answer, ProblemDocument};
+use crate::http::problem::Answer;
 use crate::incident::affected::{self, AddAffected, Added, Affected, Unresolved};
 use crate::incident::metrics::{self, Metrics};
 use crate::incident::next_step::{self, NewStep, NextStep, StepPatch};
@@ -42,15 +43,10 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(change_step);
 }
 
-pub(super) fn incident_id(text: &str) -> Answer<IncidentId> {
-    own("incident", IncidentId::parse(text))
-}
-
 /// Opens an incident.
-#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])), request_body = NewIncident,
-    responses((status = 201, body = Incident), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])))]
 #[post("/incidents")]
-async fn open(app: web::Data<App>, by: By, body: Body<NewIncident>) -> Answer<HttpResponse> {
+async fn open(app: web::Data<App>, by: By, body: Json<NewIncident>) -> Answer<Created<Incident>> {
     let incident = app
         .db
         .write(&by.0, move |tx| {
@@ -61,7 +57,7 @@ async fn open(app: web::Data<App>, by: By, body: Body<NewIncident>) -> Answer<Ht
             Ok(incident)
         })
         .await?;
-    Ok(HttpResponse::Created().json(incident))
+    Ok(Created(incident))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -81,115 +77,104 @@ struct IncidentParams {
 }
 
 /// Returns the incidents, newest first.
-#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(IncidentParams), responses((status = 200, body = Page<Incident>)))]
+#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(IncidentParams))]
 #[get("/incidents")]
-async fn list(app: web::Data<App>, params: Params<IncidentParams>) -> Answer<HttpResponse> {
+async fn list(app: web::Data<App>, params: Params<IncidentParams>) -> Answer<Json<Page<Incident>>> {
     let p = params.0;
     let below: Option<i64> = cursor(p.cursor.as_deref())?;
     let rows = app
         .db
         .read(move |conn| incident::list(conn, p.status, p.severity, below, p.limit.probe()))
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, p.limit, |incident| incident.number)))
+    Ok(Json(page(rows, p.limit, |incident| incident.number)))
 }
 
 /// Returns an incident.
-#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), responses((status = 200, body = Incident), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])))]
 #[get("/incidents/{id}")]
-async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = incident_id(&id)?;
-    Ok(HttpResponse::Ok().json(app.db.read(move |conn| incident::get(conn, &id)).await?))
+async fn get_one(app: web::Data<App>, InPath(id): InPath<IncidentId>) -> Answer<Json<Incident>> {
+    Ok(Json(app.db.read(move |conn| incident::get(conn, &id)).await?))
 }
 
 /// Changes the given fields of an incident.
-#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])), request_body = IncidentPatch,
-    responses((status = 200, body = Incident), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])))]
 #[patch("/incidents/{id}")]
 async fn change(
     app: web::Data<App>,
     by: By,
-    id: web::Path<String>,
-    body: Body<IncidentPatch>,
-) -> Answer<HttpResponse> {
-    let id = incident_id(&id)?;
+    InPath(id): InPath<IncidentId>,
+    body: Json<IncidentPatch>,
+) -> Answer<Json<Incident>> {
     let incident = app
         .db
         .write(&by.0, move |tx| incident::change(tx, &id, &body.0))
         .await?;
-    Ok(HttpResponse::Ok().json(incident))
+    Ok(Json(incident))
 }
 
 /// Changes the status of an incident. Customers are not notified by this.
-#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])), request_body = StatusChange,
-    responses((status = 200, body = Incident), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])))]
 #[post("/incidents/{id}/status")]
 async fn set_status(
     app: web::Data<App>,
     by: By,
-    id: web::Path<String>,
-    body: Body<StatusChange>,
-) -> Answer<HttpResponse> {
-    let id = incident_id(&id)?;
+    InPath(id): InPath<IncidentId>,
+    body: Json<StatusChange>,
+) -> Answer<Json<Incident>> {
     let incident = app
         .db
         .write(&by.0, move |tx| incident::set_status(tx, &id, &body.0))
         .await?;
-    Ok(HttpResponse::Ok().json(incident))
+    Ok(Json(incident))
 }
 
 /// Adds a timeline entry with its own time and time zone. This is also possible afterwards.
-#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])), request_body = NewEntry,
-    responses((status = 201, body = Entry), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])))]
 #[post("/incidents/{id}/timeline")]
 async fn add_entry(
     app: web::Data<App>,
     by: By,
-    id: web::Path<String>,
-    body: Body<NewEntry>,
-) -> Answer<HttpResponse> {
-    let id = incident_id(&id)?;
+    InPath(id): InPath<IncidentId>,
+    body: Json<NewEntry>,
+) -> Answer<Created<Entry>> {
     let entry = app
         .db
         .write(&by.0, move |tx| timeline::add(tx, &id, &body.0))
         .await?;
-    Ok(HttpResponse::Created().json(entry))
+    Ok(Created(entry))
 }
 
 /// Returns the timeline, ordered by the times of the entries.
-#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(Paging),
-    responses((status = 200, body = Page<Entry>), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(Paging))]
 #[get("/incidents/{id}/timeline")]
 async fn list_entries(
     app: web::Data<App>,
-    id: web::Path<String>,
+    InPath(id): InPath<IncidentId>,
     params: Params<Paging>,
-) -> Answer<HttpResponse> {
-    let id = incident_id(&id)?;
+) -> Answer<Json<Page<Entry>>> {
     let Paging { limit, cursor: at } = params.0;
     let after: Option<(crate::base::time::Timestamp, i64)> = cursor(at.as_deref())?;
     let mut rows = app.db.read(move |conn| timeline::list(conn, &id)).await?;
     if let Some(after) = after {
         rows.retain(|entry| (entry.at, entry.id) > after);
     }
-    Ok(HttpResponse::Ok().json(page(rows, limit, |entry| (entry.at, entry.id))))
+    Ok(Json(page(rows, limit, |entry| (entry.at, entry.id))))
 }
 
 /// Adds affected resources from a list or with a selector.
-#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])), request_body = AddAffected,
-    responses((status = 200, body = Added), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])))]
 #[post("/incidents/{id}/affected")]
 async fn add_affected(
     app: web::Data<App>,
     by: By,
-    id: web::Path<String>,
-    body: Body<AddAffected>,
-) -> Answer<HttpResponse> {
-    let id = incident_id(&id)?;
+    InPath(id): InPath<IncidentId>,
+    body: Json<AddAffected>,
+) -> Answer<Json<Added>> {
     let added = app
         .db
         .write(&by.0, move |tx| affected::add_requested(tx, &id, &body.0))
         .await?;
-    Ok(HttpResponse::Ok().json(added))
+    Ok(Json(added))
 }
 
 /// The affected resources and the unmatched IDs.
@@ -204,15 +189,13 @@ struct AffectedPage {
 }
 
 /// Returns the affected resources.
-#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(Paging),
-    responses((status = 200, body = AffectedPage), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(Paging))]
 #[get("/incidents/{id}/affected")]
 async fn list_affected(
     app: web::Data<App>,
-    id: web::Path<String>,
+    InPath(id): InPath<IncidentId>,
     params: Params<Paging>,
-) -> Answer<HttpResponse> {
-    let id = incident_id(&id)?;
+) -> Answer<Json<AffectedPage>> {
     let Paging { limit, cursor: at } = params.0;
     let after: Option<i64> = cursor(at.as_deref())?;
     let (rows, unresolved) = app
@@ -225,7 +208,7 @@ async fn list_affected(
         })
         .await?;
     let Page { items, next_cursor } = page(rows, limit, |affected| affected.key);
-    Ok(HttpResponse::Ok().json(AffectedPage {
+    Ok(Json(AffectedPage {
         items,
         next_cursor,
         unresolved,
@@ -233,32 +216,30 @@ async fn list_affected(
 }
 
 /// Searches the unmatched IDs again: at once in the directory, and soon after at the service of the product.
-#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])), responses((status = 202, body = Wanted), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])))]
 #[post("/incidents/{id}/resolve-references")]
-async fn resolve_references(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = incident_id(&id)?;
+async fn resolve_references(
+    app: web::Data<App>,
+    by: By,
+    InPath(id): InPath<IncidentId>,
+) -> Answer<Accepted<Wanted>> {
     let wanted = app.db.write(&by.0, move |tx| lookup::want(tx, &id)).await?;
     app.lookups.notify_one();
-    Ok(HttpResponse::Accepted().json(wanted))
+    Ok(Accepted(wanted))
 }
 
 /// Removes an affected resource. People who were already notified are still notified of the end.
-#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])))]
 #[delete("/incidents/{id}/affected/{type}/{resource}")]
 async fn remove_affected(
     app: web::Data<App>,
     by: By,
-    path: web::Path<(String, String, String)>,
-) -> Answer<HttpResponse> {
-    let id = incident_id(&path.0)?;
-    let at = ResourceRef {
-        type_: external("type", &path.1)?,
-        id: external("resource", &path.2)?,
-    };
+    InPath((id, at)): InPath<(IncidentId, ResourceRef)>,
+) -> Answer<NoContent> {
     app.db
         .write(&by.0, move |tx| affected::remove(tx, &id, &at))
         .await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(NoContent)
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -270,17 +251,15 @@ struct MetricsParams {
 }
 
 /// Returns how long it took to detect, notify, mitigate and resolve, in seconds.
-#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(MetricsParams),
-    responses((status = 200, body = Metrics), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(MetricsParams))]
 #[get("/incidents/{id}/metrics")]
 async fn get_metrics(
     app: web::Data<App>,
-    id: web::Path<String>,
+    InPath(id): InPath<IncidentId>,
     params: Params<MetricsParams>,
-) -> Answer<HttpResponse> {
-    let id = incident_id(&id)?;
+) -> Answer<Json<Metrics>> {
     let zone = params.0.time_zone;
-    Ok(HttpResponse::Ok().json(
+    Ok(Json(
         app.db
             .read(move |conn| metrics::metrics(conn, &id, zone.as_deref()))
             .await?,
@@ -299,15 +278,13 @@ struct UnreachedPage {
 }
 
 /// Returns the people who could not be reached, why, and who else of the same account could be notified.
-#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(Paging),
-    responses((status = 200, body = UnreachedPage), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(Paging))]
 #[get("/incidents/{id}/unreached")]
 async fn get_unreached(
     app: web::Data<App>,
-    id: web::Path<String>,
+    InPath(id): InPath<IncidentId>,
     params: Params<Paging>,
-) -> Answer<HttpResponse> {
-    let id = incident_id(&id)?;
+) -> Answer<Json<UnreachedPage>> {
     let Paging { limit, cursor: at } = params.0;
     let after: Option<String> = cursor(at.as_deref())?;
     let (counts, rows) = app
@@ -315,7 +292,7 @@ async fn get_unreached(
         .read(move |conn| unreached::list(conn, &id, after.as_deref(), limit.probe()))
         .await?;
     let Page { items, next_cursor } = page(rows, limit, |one| one.person.id.clone());
-    Ok(HttpResponse::Ok().json(UnreachedPage {
+    Ok(Json(UnreachedPage {
         counts,
         items,
         next_cursor,
@@ -323,21 +300,19 @@ async fn get_unreached(
 }
 
 /// Adds a next step. It stays open when the incident is closed.
-#[utoipa::path(tag = "Next steps", security(("token" = ["operator"])), request_body = NewStep,
-    responses((status = 201, body = NextStep), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Next steps", security(("token" = ["operator"])))]
 #[post("/incidents/{id}/next-steps")]
 async fn add_step(
     app: web::Data<App>,
     by: By,
-    id: web::Path<String>,
-    body: Body<NewStep>,
-) -> Answer<HttpResponse> {
-    let id = incident_id(&id)?;
+    InPath(id): InPath<IncidentId>,
+    body: Json<NewStep>,
+) -> Answer<Created<NextStep>> {
     let step = app
         .db
         .write(&by.0, move |tx| next_step::add(tx, &id, &body.0))
         .await?;
-    Ok(HttpResponse::Created().json(step))
+    Ok(Created(step))
 }
 
 #[derive(Clone, Copy, Deserialize, utoipa::ToSchema)]
@@ -362,7 +337,7 @@ struct StepParams {
     status: Option<StepStatus>,
 }
 
-async fn steps(app: &App, incident: Option<IncidentId>, p: StepParams) -> Answer<HttpResponse> {
+async fn steps(app: &App, incident: Option<IncidentId>, p: StepParams) -> Answer<Json<Page<NextStep>>> {
     let after: Option<String> = cursor(p.cursor.as_deref())?;
     let done = p.status.map(|status| matches!(status, StepStatus::Done));
     let limit = p.limit;
@@ -370,42 +345,39 @@ async fn steps(app: &App, incident: Option<IncidentId>, p: StepParams) -> Answer
         .db
         .read(move |conn| next_step::list(conn, incident.as_ref(), done, after.as_deref(), limit.probe()))
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |step| step.id.to_string())))
+    Ok(Json(page(rows, limit, |step| step.id.to_string())))
 }
 
 /// Returns the next steps of an incident.
-#[utoipa::path(tag = "Next steps", security(("token" = ["viewer"])), params(StepParams),
-    responses((status = 200, body = Page<NextStep>), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Next steps", security(("token" = ["viewer"])), params(StepParams))]
 #[get("/incidents/{id}/next-steps")]
 async fn list_steps(
     app: web::Data<App>,
-    id: web::Path<String>,
+    InPath(id): InPath<IncidentId>,
     params: Params<StepParams>,
-) -> Answer<HttpResponse> {
-    steps(&app, Some(incident_id(&id)?), params.0).await
+) -> Answer<Json<Page<NextStep>>> {
+    steps(&app, Some(id), params.0).await
 }
 
 /// Returns the next steps of all incidents.
-#[utoipa::path(tag = "Next steps", security(("token" = ["viewer"])), params(StepParams), responses((status = 200, body = Page<NextStep>)))]
+#[utoipa::path(tag = "Next steps", security(("token" = ["viewer"])), params(StepParams))]
 #[get("/next-steps")]
-async fn list_all_steps(app: web::Data<App>, params: Params<StepParams>) -> Answer<HttpResponse> {
+async fn list_all_steps(app: web::Data<App>, params: Params<StepParams>) -> Answer<Json<Page<NextStep>>> {
     steps(&app, None, params.0).await
 }
 
 /// Marks a step as done or as open.
-#[utoipa::path(tag = "Next steps", security(("token" = ["operator"])), request_body = StepPatch,
-    responses((status = 200, body = NextStep), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+#[utoipa::path(tag = "Next steps", security(("token" = ["operator"])))]
 #[patch("/next-steps/{id}")]
 async fn change_step(
     app: web::Data<App>,
     by: By,
-    id: web::Path<String>,
-    body: Body<StepPatch>,
-) -> Answer<HttpResponse> {
-    let id = own("next step", NextStepId::parse(&id))?;
+    InPath(id): InPath<NextStepId>,
+    body: Json<StepPatch>,
+) -> Answer<Json<NextStep>> {
     let step = app
         .db
         .write(&by.0, move |tx| next_step::change(tx, &id, &body.0))
         .await?;
-    Ok(HttpResponse::Ok().json(step))
+    Ok(Json(step))
 }

@@ -1,6 +1,6 @@
 //! The API for silences and maintenance windows.
 
-use actix_web::{HttpResponse, get, post, web};
+use actix_web::{get, post, web};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -8,11 +8,12 @@ use crate::alert::matcher;
 use crate::alert::mute::{self, Kind, Mute, MuteState, NewSilence, NewWindow, Silence, Window};
 use crate::base::id::MuteId;
 use crate::http::App;
+use crate::http::answer::Created;
 use crate::http::auth::By;
-use crate::http::extract::{Body, Params};
-use crate::http::ids::own;
+use crate::http::extract::{Json, Params};
+use crate::http::ids::{InPath, SilenceId, WindowId};
 use crate::http::page::{Limit, Page, cursor, page};
-use crate::http::problem::{Answer, ProblemDocument};
+use crate::http::problem::Answer;
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config
@@ -40,14 +41,6 @@ struct MuteParams {
     state: Option<MuteState>,
 }
 
-fn mute_id(kind: Kind, text: &str) -> Answer<MuteId> {
-    let what = match kind {
-        Kind::Silence => "silence",
-        Kind::Maintenance => "maintenance window",
-    };
-    own(what, MuteId::parse(text))
-}
-
 async fn rows(app: &App, kind: Kind, params: MuteParams) -> Answer<(Vec<Mute>, Option<String>)> {
     let before: Option<String> = cursor(params.cursor.as_deref())?;
     let (limit, now) = (params.limit, app.clock().now());
@@ -59,89 +52,83 @@ async fn rows(app: &App, kind: Kind, params: MuteParams) -> Answer<(Vec<Mute>, O
     Ok((items, next_cursor))
 }
 
-async fn one(app: &App, kind: Kind, id: &str) -> Answer<Mute> {
-    let id = mute_id(kind, id)?;
+async fn one(app: &App, kind: Kind, id: MuteId) -> Answer<Mute> {
     Ok(app.db.read(move |conn| mute::get(conn, kind, &id)).await?)
 }
 
-async fn end(app: &App, by: By, kind: Kind, id: &str) -> Answer<Mute> {
-    let id = mute_id(kind, id)?;
+async fn end(app: &App, by: By, kind: Kind, id: MuteId) -> Answer<Mute> {
     Ok(app.db.write(&by.0, move |tx| mute::end(tx, kind, &id)).await?)
 }
 
 /// Creates a silence. Alerts that match it are recorded, and open or join no incident.
-#[utoipa::path(tag = "Alerts", security(("token" = ["operator"])), request_body = NewSilence,
-    responses((status = 201, body = Silence), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["operator"])))]
 #[post("/silences")]
-async fn silence(app: web::Data<App>, by: By, body: Body<NewSilence>) -> Answer<HttpResponse> {
+async fn silence(app: web::Data<App>, by: By, body: Json<NewSilence>) -> Answer<Created<Silence>> {
     matcher::compile_ahead(&body.0.matchers).await;
     let made = app.db.write(&by.0, move |tx| mute::silence(tx, &body.0)).await?;
-    Ok(HttpResponse::Created().json(made.silence(app.clock().now())))
+    Ok(Created(made.silence(app.clock().now())))
 }
 
 /// Returns the silences, newest first, including ended ones.
-#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(MuteParams), responses((status = 200, body = Page<Silence>)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(MuteParams))]
 #[get("/silences")]
-async fn silences(app: web::Data<App>, params: Params<MuteParams>) -> Answer<HttpResponse> {
+async fn silences(app: web::Data<App>, params: Params<MuteParams>) -> Answer<Json<Page<Silence>>> {
     let now = app.clock().now();
     let (rows, next_cursor) = rows(&app, Kind::Silence, params.0).await?;
     let items: Vec<Silence> = rows.into_iter().map(|one| one.silence(now)).collect();
-    Ok(HttpResponse::Ok().json(Page { items, next_cursor }))
+    Ok(Json(Page { items, next_cursor }))
 }
 
 /// Returns a silence.
-#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), responses((status = 200, body = Silence), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])))]
 #[get("/silences/{id}")]
-async fn one_silence(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
-    let found = one(&app, Kind::Silence, &id).await?;
-    Ok(HttpResponse::Ok().json(found.silence(app.clock().now())))
+async fn one_silence(app: web::Data<App>, InPath(id): InPath<SilenceId>) -> Answer<Json<Silence>> {
+    let found = one(&app, Kind::Silence, id.0).await?;
+    Ok(Json(found.silence(app.clock().now())))
 }
 
 /// Ends a silence early. An alert that still fires opens an incident with its next repeat.
-#[utoipa::path(tag = "Alerts", security(("token" = ["operator"])),
-    responses((status = 200, body = Silence), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["operator"])))]
 #[post("/silences/{id}/end")]
-async fn end_silence(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
-    let ended = end(&app, by, Kind::Silence, &id).await?;
-    Ok(HttpResponse::Ok().json(ended.silence(app.clock().now())))
+async fn end_silence(app: web::Data<App>, by: By, InPath(id): InPath<SilenceId>) -> Answer<Json<Silence>> {
+    let ended = end(&app, by, Kind::Silence, id.0).await?;
+    Ok(Json(ended.silence(app.clock().now())))
 }
 
 /// Creates a maintenance window. Alerts that match it join an incident that is already open, and open none.
-#[utoipa::path(tag = "Alerts", security(("token" = ["operator"])), request_body = NewWindow,
-    responses((status = 201, body = Window), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["operator"])))]
 #[post("/maintenance-windows")]
-async fn open_window(app: web::Data<App>, by: By, body: Body<NewWindow>) -> Answer<HttpResponse> {
+async fn open_window(app: web::Data<App>, by: By, body: Json<NewWindow>) -> Answer<Created<Window>> {
     matcher::compile_ahead(&body.0.matchers).await;
     let made = app
         .db
         .write(&by.0, move |tx| mute::open_window(tx, &body.0))
         .await?;
-    Ok(HttpResponse::Created().json(made.window(app.clock().now())))
+    Ok(Created(made.window(app.clock().now())))
 }
 
 /// Returns the maintenance windows, newest first, including ended ones.
-#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(MuteParams), responses((status = 200, body = Page<Window>)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(MuteParams))]
 #[get("/maintenance-windows")]
-async fn windows(app: web::Data<App>, params: Params<MuteParams>) -> Answer<HttpResponse> {
+async fn windows(app: web::Data<App>, params: Params<MuteParams>) -> Answer<Json<Page<Window>>> {
     let now = app.clock().now();
     let (rows, next_cursor) = rows(&app, Kind::Maintenance, params.0).await?;
     let items: Vec<Window> = rows.into_iter().map(|one| one.window(now)).collect();
-    Ok(HttpResponse::Ok().json(Page { items, next_cursor }))
+    Ok(Json(Page { items, next_cursor }))
 }
 
 /// Returns a maintenance window.
-#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), responses((status = 200, body = Window), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])))]
 #[get("/maintenance-windows/{id}")]
-async fn one_window(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
-    let found = one(&app, Kind::Maintenance, &id).await?;
-    Ok(HttpResponse::Ok().json(found.window(app.clock().now())))
+async fn one_window(app: web::Data<App>, InPath(id): InPath<WindowId>) -> Answer<Json<Window>> {
+    let found = one(&app, Kind::Maintenance, id.0).await?;
+    Ok(Json(found.window(app.clock().now())))
 }
 
 /// Ends a maintenance window early.
-#[utoipa::path(tag = "Alerts", security(("token" = ["operator"])),
-    responses((status = 200, body = Window), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+#[utoipa::path(tag = "Alerts", security(("token" = ["operator"])))]
 #[post("/maintenance-windows/{id}/end")]
-async fn end_window(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
-    let ended = end(&app, by, Kind::Maintenance, &id).await?;
-    Ok(HttpResponse::Ok().json(ended.window(app.clock().now())))
+async fn end_window(app: web::Data<App>, by: By, InPath(id): InPath<WindowId>) -> Answer<Json<Window>> {
+    let ended = end(&app, by, Kind::Maintenance, id.0).await?;
+    Ok(Json(ended.window(app.clock().now())))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_web::{HttpResponse, get, patch, post, web};
+use actix_web::{get, patch, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
@@ -11,11 +11,12 @@ use crate::base::id::{IncidentId, NoticeId};
 use crate::delivery::{self, Delivery};
 use crate::feedback::{Feedback, stored};
 use crate::http::App;
+use crate::http::answer::{Accepted, Created};
 use crate::http::auth::By;
-use crate::http::extract::{Body, Params};
-use crate::http::ids::own;
+use crate::http::extract::{Json, Params};
+use crate::http::ids::{DeliveryNumber, InPath};
 use crate::http::page::{Limit, Page, Paging, cursor, page};
-use crate::http::problem::{Answer, Problem, ProblemDocument};
+use crate::http::problem::Answer;
 use crate::notice::{self, Digest, EMAIL, NewNotice, Notice, NoticePatch, Preview, Stopped};
 
 /// The number of rendered emails in a preview.
@@ -39,42 +40,37 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(resend_failed);
 }
 
-fn notice_id(text: &str) -> Answer<NoticeId> {
-    own("notice", NoticeId::parse(text))
-}
-
 /// Creates a draft of a notice. Nothing is sent.
-#[utoipa::path(tag = "Notices", security(("token" = ["operator"])), request_body = NewNotice,
-    responses((status = 201, body = Notice), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
-        (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Notices", security(("token" = ["operator"])))]
 #[post("/incidents/{id}/notices")]
 async fn draft(
     app: web::Data<App>,
     by: By,
-    id: web::Path<String>,
-    body: Body<NewNotice>,
-) -> Answer<HttpResponse> {
-    let id = own("incident", IncidentId::parse(&id))?;
+    InPath(id): InPath<IncidentId>,
+    body: Json<NewNotice>,
+) -> Answer<Created<Notice>> {
     let notice = app
         .db
         .write(&by.0, move |tx| notice::draft(tx, &id, &body.0))
         .await?;
-    Ok(HttpResponse::Created().json(notice))
+    Ok(Created(notice))
 }
 
 /// Returns the notices of an incident, oldest first.
-#[utoipa::path(tag = "Notices", security(("token" = ["viewer"])), params(Paging),
-    responses((status = 200, body = Page<Notice>), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Notices", security(("token" = ["viewer"])), params(Paging))]
 #[get("/incidents/{id}/notices")]
-async fn list(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>) -> Answer<HttpResponse> {
-    let id = own("incident", IncidentId::parse(&id))?;
+async fn list(
+    app: web::Data<App>,
+    InPath(id): InPath<IncidentId>,
+    params: Params<Paging>,
+) -> Answer<Json<Page<Notice>>> {
     let Paging { limit, cursor: at } = params.0;
     let after: Option<String> = cursor(at.as_deref())?;
     let rows = app
         .db
         .read(move |conn| notice::list(conn, &id, after.as_deref(), limit.probe()))
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |notice| notice.id.to_string())))
+    Ok(Json(page(rows, limit, |notice| notice.id.to_string())))
 }
 
 /// A notice, and how many affected people have not got it.
@@ -88,10 +84,9 @@ struct NoticeView {
 }
 
 /// Returns a notice with its progress.
-#[utoipa::path(tag = "Notices", security(("token" = ["viewer"])), responses((status = 200, body = NoticeView), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Notices", security(("token" = ["viewer"])), responses((status = 409)))]
 #[get("/notices/{id}")]
-async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = notice_id(&id)?;
+async fn get_one(app: web::Data<App>, InPath(id): InPath<NoticeId>) -> Answer<Json<NoticeView>> {
     let (audience_cache, now) = (app.audience_cache.clone(), app.clock().now());
     let view = app
         .db
@@ -107,75 +102,64 @@ async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpRespo
             })
         })
         .await?;
-    Ok(HttpResponse::Ok().json(view))
+    Ok(Json(view))
 }
 
 /// Changes the draft of a notice.
-#[utoipa::path(tag = "Notices", security(("token" = ["operator"])), request_body = NoticePatch,
-    responses((status = 200, body = Notice), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
-        (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Notices", security(("token" = ["operator"])))]
 #[patch("/notices/{id}")]
 async fn change(
     app: web::Data<App>,
     by: By,
-    id: web::Path<String>,
-    body: Body<NoticePatch>,
-) -> Answer<HttpResponse> {
-    let id = notice_id(&id)?;
+    InPath(id): InPath<NoticeId>,
+    body: Json<NoticePatch>,
+) -> Answer<Json<Notice>> {
     let notice = app
         .db
         .write(&by.0, move |tx| notice::change(tx, &id, &body.0))
         .await?;
-    Ok(HttpResponse::Ok().json(notice))
+    Ok(Json(notice))
 }
 
 /// Shows who exactly would get exactly what. Nothing is changed.
-#[utoipa::path(tag = "Notices", security(("token" = ["viewer"])),
-    responses((status = 200, body = Preview), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
-        (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Notices", security(("token" = ["viewer"])))]
 #[get("/notices/{id}/preview")]
-async fn preview(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = notice_id(&id)?;
+async fn preview(app: web::Data<App>, InPath(id): InPath<NoticeId>) -> Answer<Json<Preview>> {
     let (sending, now) = (app.sending.clone(), app.clock().now());
     let preview = app
         .db
         .read(move |conn| notice::preview(conn, &id, &sending, SAMPLES, now))
         .await?;
-    Ok(HttpResponse::Ok().json(preview))
+    Ok(Json(preview))
 }
 
 /// Approves exactly the recipients and texts of the digest. The token must not have written a part of the
 /// notice.
-#[utoipa::path(tag = "Notices", security(("token" = ["approver"])), request_body = Digest,
-    responses((status = 200, body = Notice), (status = 403, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+#[utoipa::path(tag = "Notices", security(("token" = ["approver"])))]
 #[post("/notices/{id}/approve")]
 async fn approve(
     app: web::Data<App>,
     by: By,
-    id: web::Path<String>,
-    body: Body<Digest>,
-) -> Answer<HttpResponse> {
-    let id = notice_id(&id)?;
+    InPath(id): InPath<NoticeId>,
+    body: Json<Digest>,
+) -> Answer<Json<Notice>> {
     let sending = app.sending.clone();
     let notice = app
         .db
         .write(&by.0, move |tx| notice::approve(tx, &id, &body.0, &sending))
         .await?;
-    Ok(HttpResponse::Ok().json(notice))
+    Ok(Json(notice))
 }
 
 /// Sends a notice: freezes the draft and queues it.
-#[utoipa::path(tag = "Notices", security(("token" = ["operator"])), request_body = Digest,
-    responses((status = 202, body = Notice), (status = 403, body = ProblemDocument), (status = 409, body = ProblemDocument),
-        (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Notices", security(("token" = ["operator"])))]
 #[post("/notices/{id}/send")]
 async fn send(
     app: web::Data<App>,
     by: By,
-    id: web::Path<String>,
-    body: Body<Digest>,
-) -> Answer<HttpResponse> {
-    let id = notice_id(&id)?;
+    InPath(id): InPath<NoticeId>,
+    body: Json<Digest>,
+) -> Answer<Accepted<Notice>> {
     let sending = app.sending.clone();
     let (notice, stopped) = app
         .db
@@ -189,15 +173,13 @@ async fn send(
         app.wake.stopped(resolution);
     }
     app.wake.due();
-    Ok(HttpResponse::Accepted().json(notice))
+    Ok(Accepted(notice))
 }
 
 /// Stops a notice that is being sent, and returns how many emails were sent before.
-#[utoipa::path(tag = "Notices", security(("token" = ["operator"])),
-    responses((status = 200, body = Stopped), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+#[utoipa::path(tag = "Notices", security(("token" = ["operator"])))]
 #[post("/notices/{id}/stop")]
-async fn stop(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = notice_id(&id)?;
+async fn stop(app: web::Data<App>, by: By, InPath(id): InPath<NoticeId>) -> Answer<Json<Stopped>> {
     let target = id.clone();
     app.db.write(&by.0, move |tx| notice::stop(tx, &target)).await?;
     app.wake.stopped(id.clone());
@@ -208,20 +190,18 @@ async fn stop(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<Http
         let target = id.clone();
         let stopped = app.db.read(move |conn| notice::stopped(conn, &target)).await?;
         if stopped.in_flight == 0 || started.elapsed() > SETTLE {
-            return Ok(HttpResponse::Ok().json(stopped));
+            return Ok(Json(stopped));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 /// Drafts the same notice for the people who are affected now and have not got it.
-#[utoipa::path(tag = "Notices", security(("token" = ["operator"])),
-    responses((status = 201, body = Notice), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Notices", security(("token" = ["operator"])))]
 #[post("/notices/{id}/catch-up")]
-async fn catch_up(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = notice_id(&id)?;
+async fn catch_up(app: web::Data<App>, by: By, InPath(id): InPath<NoticeId>) -> Answer<Created<Notice>> {
     let notice = app.db.write(&by.0, move |tx| notice::catch_up(tx, &id)).await?;
-    Ok(HttpResponse::Created().json(notice))
+    Ok(Created(notice))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -250,15 +230,13 @@ struct DeliveryView {
 }
 
 /// Returns the deliveries of a notice: the emails and the calls to endpoints.
-#[utoipa::path(tag = "Notices", security(("token" = ["viewer"])), params(DeliveryParams),
-    responses((status = 200, body = Page<DeliveryView>), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Notices", security(("token" = ["viewer"])), params(DeliveryParams))]
 #[get("/notices/{id}/deliveries")]
 async fn deliveries(
     app: web::Data<App>,
-    id: web::Path<String>,
+    InPath(id): InPath<NoticeId>,
     params: Params<DeliveryParams>,
-) -> Answer<HttpResponse> {
-    let id = notice_id(&id)?;
+) -> Answer<Json<Page<DeliveryView>>> {
     let p = params.0;
     let after: Option<i64> = cursor(p.cursor.as_deref())?;
     let limit = p.limit;
@@ -285,7 +263,9 @@ async fn deliveries(
                 .collect())
         })
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |view: &DeliveryView| view.delivery.ordinal)))
+    Ok(Json(page(rows, limit, |view: &DeliveryView| {
+        view.delivery.ordinal
+    })))
 }
 
 /// The number of deliveries that were queued again.
@@ -297,33 +277,35 @@ struct Resent {
 
 /// Sends every failed delivery of a notice again, which was rejected permanently or expired. Deliveries that
 /// bounced are left out, because another email to the same address would bounce too.
-#[utoipa::path(tag = "Notices", security(("token" = ["operator"])),
-    responses((status = 202, body = Resent), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+#[utoipa::path(tag = "Notices", security(("token" = ["operator"])))]
 #[post("/notices/{id}/resend-failed")]
-async fn resend_failed(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = notice_id(&id)?;
+async fn resend_failed(
+    app: web::Data<App>,
+    by: By,
+    InPath(id): InPath<NoticeId>,
+) -> Answer<Accepted<Resent>> {
     let lifetime = app.lifetime;
     let resent = app
         .db
         .write(&by.0, move |tx| delivery::resend_failed(tx, &id, lifetime))
         .await?;
     app.wake.due();
-    Ok(HttpResponse::Accepted().json(Resent { resent }))
+    Ok(Accepted(Resent { resent }))
 }
 
 /// Sends a delivery again that failed or bounced.
-#[utoipa::path(tag = "Notices", security(("token" = ["operator"])),
-    responses((status = 202, body = Delivery), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+#[utoipa::path(tag = "Notices", security(("token" = ["operator"])))]
 #[post("/deliveries/{id}/resend")]
-async fn resend(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id: i64 = id
-        .parse()
-        .map_err(|_| Problem::Domain(Error::NotFound("delivery with this ID".to_owned())))?;
+async fn resend(
+    app: web::Data<App>,
+    by: By,
+    InPath(id): InPath<DeliveryNumber>,
+) -> Answer<Accepted<Delivery>> {
     let lifetime = app.lifetime;
     let delivery = app
         .db
-        .write(&by.0, move |tx| delivery::resend(tx, id, lifetime))
+        .write(&by.0, move |tx| delivery::resend(tx, id.0, lifetime))
         .await?;
     app.wake.due();
-    Ok(HttpResponse::Accepted().json(delivery))
+    Ok(Accepted(delivery))
 }

@@ -1,17 +1,18 @@
 //! The API for operators, who are our own people on call, and for their messages.
 
-use actix_web::{HttpResponse, delete, get, patch, post, web};
+use actix_web::{delete, get, patch, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use crate::base::error::Error;
 use crate::base::id::{IncidentId, OperatorId};
 use crate::http::App;
+use crate::http::answer::{Created, NoContent};
 use crate::http::auth::By;
-use crate::http::extract::{Body, Params};
-use crate::http::ids::own;
+use crate::http::extract::{Json, Params};
+use crate::http::ids::InPath;
 use crate::http::page::{Limit, Page, cursor, page};
-use crate::http::problem::{Answer, ProblemDocument};
+use crate::http::problem::Answer;
 use crate::operators::outbox::{self, Filter, STATES};
 use crate::operators::{Message, NewOperator, Operator, OperatorPatch, contact};
 
@@ -26,21 +27,16 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(delete_one);
 }
 
-fn operator_id(text: &str) -> Answer<OperatorId> {
-    own("operator", OperatorId::parse(text))
-}
-
 /// Creates an operator.
-#[utoipa::path(tag = "Operators", security(("token" = ["admin"])), request_body = NewOperator,
-    responses((status = 201, body = Operator), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Operators", security(("token" = ["admin"])))]
 #[post("/operators")]
-async fn create(app: web::Data<App>, by: By, body: Body<NewOperator>) -> Answer<HttpResponse> {
+async fn create(app: web::Data<App>, by: By, body: Json<NewOperator>) -> Answer<Created<Operator>> {
     let policy = app.callout_allow;
     let operator = app
         .db
         .write(&by.0, move |tx| contact::create(tx, body.0, policy))
         .await?;
-    Ok(HttpResponse::Created().json(operator))
+    Ok(Created(operator))
 }
 
 /// The answer with all operators.
@@ -54,50 +50,46 @@ struct Operators {
 }
 
 /// Returns all operators.
-#[utoipa::path(tag = "Operators", security(("token" = ["viewer"])), responses((status = 200, body = Operators)))]
+#[utoipa::path(tag = "Operators", security(("token" = ["viewer"])))]
 #[get("/operators")]
-async fn list(app: web::Data<App>) -> Answer<HttpResponse> {
+async fn list(app: web::Data<App>) -> Answer<Json<Operators>> {
     let items = app.db.read(contact::list).await?;
-    Ok(HttpResponse::Ok().json(Operators {
+    Ok(Json(Operators {
         items,
         next_cursor: None,
     }))
 }
 
 /// Returns an operator.
-#[utoipa::path(tag = "Operators", security(("token" = ["viewer"])), responses((status = 200, body = Operator), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Operators", security(("token" = ["viewer"])))]
 #[get("/operators/{id}")]
-async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = operator_id(&id)?;
-    Ok(HttpResponse::Ok().json(app.db.read(move |conn| contact::get(conn, &id)).await?))
+async fn get_one(app: web::Data<App>, InPath(id): InPath<OperatorId>) -> Answer<Json<Operator>> {
+    Ok(Json(app.db.read(move |conn| contact::get(conn, &id)).await?))
 }
 
 /// Changes an operator.
-#[utoipa::path(tag = "Operators", security(("token" = ["admin"])), request_body = OperatorPatch,
-    responses((status = 200, body = Operator), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Operators", security(("token" = ["admin"])))]
 #[patch("/operators/{id}")]
 async fn change(
     app: web::Data<App>,
     by: By,
-    id: web::Path<String>,
-    body: Body<OperatorPatch>,
-) -> Answer<HttpResponse> {
-    let id = operator_id(&id)?;
+    InPath(id): InPath<OperatorId>,
+    body: Json<OperatorPatch>,
+) -> Answer<Json<Operator>> {
     let policy = app.callout_allow;
     let operator = app
         .db
         .write(&by.0, move |tx| contact::change(tx, &id, body.0, policy))
         .await?;
-    Ok(HttpResponse::Ok().json(operator))
+    Ok(Json(operator))
 }
 
 /// Deletes an operator. Messages that still wait are not sent.
-#[utoipa::path(tag = "Operators", security(("token" = ["admin"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Operators", security(("token" = ["admin"])))]
 #[delete("/operators/{id}")]
-async fn delete_one(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = operator_id(&id)?;
+async fn delete_one(app: web::Data<App>, by: By, InPath(id): InPath<OperatorId>) -> Answer<NoContent> {
     app.db.write(&by.0, move |tx| contact::delete(tx, &id)).await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(NoContent)
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -119,10 +111,9 @@ struct MessageParams {
 }
 
 /// Returns the messages to operators, newest first.
-#[utoipa::path(tag = "Operators", security(("token" = ["viewer"])), params(MessageParams),
-    responses((status = 200, body = Page<Message>), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Operators", security(("token" = ["viewer"])), params(MessageParams))]
 #[get("/operators/messages")]
-async fn messages(app: web::Data<App>, params: Params<MessageParams>) -> Answer<HttpResponse> {
+async fn messages(app: web::Data<App>, params: Params<MessageParams>) -> Answer<Json<Page<Message>>> {
     let p = params.0;
     if let Some(state) = &p.state
         && !STATES.contains(&state.as_str())
@@ -140,5 +131,5 @@ async fn messages(app: web::Data<App>, params: Params<MessageParams>) -> Answer<
         .db
         .read(move |conn| outbox::list(conn, &filter, before.as_deref(), limit.probe()))
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |message| message.id.to_string())))
+    Ok(Json(page(rows, limit, |message| message.id.to_string())))
 }

@@ -1,13 +1,13 @@
 //! The API that shows what a selector finds, before it is used.
 
-use actix_web::{HttpResponse, post, web};
+use actix_web::{post, web};
 use serde::Deserialize;
 
 use crate::audience::{self, SelectorCount};
-use crate::directory::selector::{Json, Selector, SelectorSchema};
+use crate::directory::selector::{self, Selector, SelectorSchema};
 use crate::http::App;
-use crate::http::extract::Body;
-use crate::http::problem::{Answer, ProblemDocument};
+use crate::http::extract::Json;
+use crate::http::problem::Answer;
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config.service(count);
@@ -19,16 +19,15 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
 struct CountRequest {
     /// The selector, as an object or as text.
     #[schema(value_type = SelectorSchema)]
-    selector: Json,
+    selector: selector::Json,
 }
 
 /// Counts what a selector finds now and how many people would be notified. Nothing is stored. `POST
 /// /incidents/{id}/affected` finds the same.
-#[utoipa::path(tag = "Selectors", security(("token" = ["viewer"])), request_body = CountRequest,
-    responses((status = 200, body = SelectorCount), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Selectors", security(("token" = ["viewer"])))]
 #[post("/selectors/count")]
-async fn count(app: web::Data<App>, body: Body<CountRequest>) -> Answer<HttpResponse> {
+async fn count(app: web::Data<App>, body: Json<CountRequest>) -> Answer<Json<SelectorCount>> {
     let selector = Selector::parse("/selector", &body.0.selector)?;
     let found = app.db.read(move |conn| audience::count(conn, &selector)).await?;
-    Ok(HttpResponse::Ok().json(found))
+    Ok(Json(found))
 }

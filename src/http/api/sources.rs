@@ -18,11 +18,12 @@ use crate::directory::source::status::{self, DirectoryStatus, SourceStatus};
 use crate::directory::source::trial::{self, Trial};
 use crate::directory::source::{self, CreatedSource, NewSource, Source, SourceChange};
 use crate::http::App;
+use crate::http::answer::{Accepted, Created, Declared, NoContent};
 use crate::http::auth::By;
-use crate::http::extract::{Body, Params};
-use crate::http::ids::own;
+use crate::http::extract::{Json, Params};
+use crate::http::ids::InPath;
 use crate::http::page::{Page, Paging, cursor, page};
-use crate::http::problem::{Answer, ProblemDocument};
+use crate::http::problem::Answer;
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config
@@ -39,14 +40,6 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(directory_status);
 }
 
-fn source_id(text: &str) -> Answer<SourceId> {
-    own("source", SourceId::parse(text))
-}
-
-fn run_id(text: &str) -> Answer<RunId> {
-    own("run", RunId::parse(text))
-}
-
 fn settings(app: &App) -> Settings<'_> {
     Settings {
         own_file: app.db.url().sqlite_path(),
@@ -55,36 +48,35 @@ fn settings(app: &App) -> Settings<'_> {
 }
 
 /// Creates a source. The password in its URL is not shown again.
-#[utoipa::path(tag = "Sources", security(("token" = ["admin"])), request_body = NewSource,
-    responses((status = 201, body = CreatedSource), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Sources", security(("token" = ["admin"])))]
 #[post("/directory/sources")]
-async fn create(app: web::Data<App>, by: By, body: Body<NewSource>) -> Answer<HttpResponse> {
+async fn create(app: web::Data<App>, by: By, body: Json<NewSource>) -> Answer<Created<CreatedSource>> {
     let this = app.clone();
     let created = app
         .db
         .write(&by.0, move |tx| manage::create(tx, &body.0, settings(&this)))
         .await?;
-    Ok(HttpResponse::Created().json(created))
+    Ok(Created(created))
 }
 
 /// Returns the sources, oldest first.
-#[utoipa::path(tag = "Sources", security(("token" = ["viewer"])), params(Paging), responses((status = 200, body = Page<Source>)))]
+#[utoipa::path(tag = "Sources", security(("token" = ["viewer"])), params(Paging))]
 #[get("/directory/sources")]
-async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
+async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<Json<Page<Source>>> {
     let Paging { limit, cursor: at } = params.0;
     let after: Option<String> = cursor(at.as_deref())?;
     let rows = app
         .db
         .read(move |conn| source::list(conn, after.as_deref(), limit.probe()))
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |source| source.id.to_string())))
+    Ok(Json(page(rows, limit, |source| source.id.to_string())))
 }
 
 /// Returns a source with the age of its data and its last run.
-#[utoipa::path(tag = "Sources", security(("token" = ["viewer"])), responses((status = 200, body = SourceStatus), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Sources", security(("token" = ["viewer"])))]
 #[get("/directory/sources/{id}")]
-async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
-    let (id, now) = (source_id(&id)?, app.clock().now());
+async fn get_one(app: web::Data<App>, InPath(id): InPath<SourceId>) -> Answer<Json<SourceStatus>> {
+    let now = app.clock().now();
     let found = app
         .db
         .read(move |conn| {
@@ -92,57 +84,52 @@ async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpRespo
             status::read(conn, source, now)
         })
         .await?;
-    Ok(HttpResponse::Ok().json(found))
+    Ok(Json(found))
 }
 
 /// Changes a source. Fields that are left out stay unchanged.
-#[utoipa::path(tag = "Sources", security(("token" = ["admin"])), request_body = SourceChange,
-    responses((status = 200, body = Source), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
-        (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Sources", security(("token" = ["admin"])))]
 #[patch("/directory/sources/{id}")]
 async fn change(
     app: web::Data<App>,
     by: By,
-    id: web::Path<String>,
-    body: Body<SourceChange>,
-) -> Answer<HttpResponse> {
-    let (id, this) = (source_id(&id)?, app.clone());
+    InPath(id): InPath<SourceId>,
+    body: Json<SourceChange>,
+) -> Answer<Json<Source>> {
+    let this = app.clone();
     let changed = app
         .db
         .write(&by.0, move |tx| manage::change(tx, &id, &body.0, settings(&this)))
         .await?;
-    Ok(HttpResponse::Ok().json(changed))
+    Ok(Json(changed))
 }
 
 /// Deletes a source. The entries that it created stay in the directory. A run or a test that reads the source
 /// is cancelled and stores nothing.
-#[utoipa::path(tag = "Sources", security(("token" = ["admin"])),
-    responses((status = 204), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+#[utoipa::path(tag = "Sources", security(("token" = ["admin"])))]
 #[delete("/directory/sources/{id}")]
-async fn delete_one(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = source_id(&id)?;
+async fn delete_one(app: web::Data<App>, by: By, InPath(id): InPath<SourceId>) -> Answer<NoContent> {
     app.db.write(&by.0, move |tx| manage::delete(tx, &id)).await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(NoContent)
 }
 
 /// Reads a source and stores nothing. It shows what the first rows of each query would become, how a sync
 /// would end, and which rows it would leave out. It takes as long as reading the source, and at most as long as
 /// the setting `CANDOR_SOURCE_TEST_LIMIT` allows. If it takes longer than two seconds, the answer begins with
 /// spaces, so that the test is cancelled if the caller hangs up. What goes wrong after that is in `error`.
-#[utoipa::path(tag = "Sources", security(("token" = ["admin"])),
-    responses((status = 200, body = Trial), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+#[utoipa::path(tag = "Sources", security(("token" = ["admin"])), responses((status = 200, body = Trial)))]
 #[post("/directory/sources/{id}/test")]
-async fn test(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = source_id(&id)?;
+async fn test(app: web::Data<App>, by: By, InPath(id): InPath<SourceId>) -> Answer<Declared> {
     let cancel = app.trials.below();
     let guard = cancel.on_drop();
     let mut work = actix_web::rt::spawn(tried(app, by.0, id, cancel));
-    match timeout(QUICK, &mut work).await {
-        Ok(done) => Ok(HttpResponse::Ok().json(done.map_err(Error::internal)??)),
-        Err(_) => Ok(HttpResponse::Ok()
+    let answer = match timeout(QUICK, &mut work).await {
+        Ok(done) => HttpResponse::Ok().json(done.map_err(Error::internal)??),
+        Err(_) => HttpResponse::Ok()
             .content_type("application/json")
-            .streaming(slow(work, guard))),
-    }
+            .streaming(slow(work, guard)),
+    };
+    Ok(Declared(answer))
 }
 
 /// How long the answer of a test waits for the result before it begins.
@@ -195,58 +182,59 @@ fn slow(
 }
 
 /// Starts a run that reads a source in the background. The returned run can be polled.
-#[utoipa::path(tag = "Sources", security(("token" = ["admin"])),
-    responses((status = 202, body = Run), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+#[utoipa::path(tag = "Sources", security(("token" = ["admin"])))]
 #[post("/directory/sources/{id}/sync")]
-async fn sync(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = source_id(&id)?;
+async fn sync(app: web::Data<App>, by: By, InPath(id): InPath<SourceId>) -> Answer<Accepted<Run>> {
     let run = app
         .db
         .write(&by.0, move |tx| run::request(tx, &id, Cause::Request))
         .await?;
     app.sources.notify_one();
-    Ok(HttpResponse::Accepted().json(run))
+    Ok(Accepted(run))
 }
 
 /// Returns the runs of a source, newest first.
-#[utoipa::path(tag = "Sources", security(("token" = ["viewer"])), params(Paging),
-    responses((status = 200, body = Page<Run>), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Sources", security(("token" = ["viewer"])), params(Paging))]
 #[get("/directory/sources/{id}/runs")]
-async fn runs(app: web::Data<App>, id: web::Path<String>, params: Params<Paging>) -> Answer<HttpResponse> {
-    let id = source_id(&id)?;
+async fn runs(
+    app: web::Data<App>,
+    InPath(id): InPath<SourceId>,
+    params: Params<Paging>,
+) -> Answer<Json<Page<Run>>> {
     let Paging { limit, cursor: at } = params.0;
     let before: Option<String> = cursor(at.as_deref())?;
     let rows = app
         .db
         .read(move |conn| run::list(conn, &id, before.as_deref(), limit.probe()))
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |run| run.id.to_string())))
+    Ok(Json(page(rows, limit, |run| run.id.to_string())))
 }
 
 /// Returns a run with its progress, its changes and its errors.
-#[utoipa::path(tag = "Sources", security(("token" = ["viewer"])), responses((status = 200, body = Run), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Sources", security(("token" = ["viewer"])))]
 #[get("/directory/sources/{id}/runs/{run}")]
-async fn run_one(app: web::Data<App>, path: web::Path<(String, String)>) -> Answer<HttpResponse> {
-    let (id, run) = (source_id(&path.0)?, run_id(&path.1)?);
-    Ok(HttpResponse::Ok().json(app.db.read(move |conn| run::get(conn, &id, &run)).await?))
+async fn run_one(app: web::Data<App>, InPath((id, run)): InPath<(SourceId, RunId)>) -> Answer<Json<Run>> {
+    Ok(Json(app.db.read(move |conn| run::get(conn, &id, &run)).await?))
 }
 
 /// Confirms a run that waits because it would archive many entries.
-#[utoipa::path(tag = "Sources", security(("token" = ["admin"])),
-    responses((status = 202, body = Run), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+#[utoipa::path(tag = "Sources", security(("token" = ["admin"])))]
 #[post("/directory/sources/{id}/runs/{run}/confirm")]
-async fn confirm(app: web::Data<App>, by: By, path: web::Path<(String, String)>) -> Answer<HttpResponse> {
-    let (id, run) = (source_id(&path.0)?, run_id(&path.1)?);
+async fn confirm(
+    app: web::Data<App>,
+    by: By,
+    InPath((id, run)): InPath<(SourceId, RunId)>,
+) -> Answer<Accepted<Run>> {
     let run = app.db.write(&by.0, move |tx| run::confirm(tx, &id, &run)).await?;
     app.sources.notify_one();
-    Ok(HttpResponse::Accepted().json(run))
+    Ok(Accepted(run))
 }
 
 /// Returns how old the directory is.
-#[utoipa::path(tag = "Sources", security(("token" = ["viewer"])), responses((status = 200, body = DirectoryStatus)))]
+#[utoipa::path(tag = "Sources", security(("token" = ["viewer"])))]
 #[get("/directory/status")]
-async fn directory_status(app: web::Data<App>) -> Answer<HttpResponse> {
+async fn directory_status(app: web::Data<App>) -> Answer<Json<DirectoryStatus>> {
     let now = app.clock().now();
     let status = app.db.read(move |conn| status::directory(conn, now)).await?;
-    Ok(HttpResponse::Ok().json(status))
+    Ok(Json(status))
 }

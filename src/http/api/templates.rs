@@ -1,14 +1,15 @@
 //! The API for email templates.
 
-use actix_web::{HttpResponse, delete, get, put, web};
+use actix_web::{delete, get, put, web};
 use serde::Serialize;
 
 use crate::base::error::Error;
 use crate::http::App;
+use crate::http::answer::NoContent;
 use crate::http::auth::By;
-use crate::http::extract::Body;
-use crate::http::ids::own;
-use crate::http::problem::{Answer, ProblemDocument};
+use crate::http::extract::Json;
+use crate::http::ids::InPath;
+use crate::http::problem::Answer;
 use crate::notice::template::{Phase, Source};
 use crate::notice::templates::{self, TemplateView};
 
@@ -49,9 +50,9 @@ struct Templates {
 }
 
 /// Returns the current templates, one for each phase.
-#[utoipa::path(tag = "Templates", security(("token" = ["viewer"])), responses((status = 200, body = Templates)))]
+#[utoipa::path(tag = "Templates", security(("token" = ["viewer"])))]
 #[get("/templates")]
-async fn list(app: web::Data<App>) -> Answer<HttpResponse> {
+async fn list(app: web::Data<App>) -> Answer<Json<Templates>> {
     let items: Vec<TemplateView> = app
         .db
         .read(|conn| {
@@ -61,35 +62,32 @@ async fn list(app: web::Data<App>) -> Answer<HttpResponse> {
                 .collect::<Result<_, _>>()
         })
         .await?;
-    Ok(HttpResponse::Ok().json(Templates {
+    Ok(Json(Templates {
         items: items.into_iter().map(CheckedTemplate::of).collect(),
         next_cursor: None,
     }))
 }
 
 /// Returns the template of a phase.
-#[utoipa::path(tag = "Templates", security(("token" = ["viewer"])), responses((status = 200, body = CheckedTemplate), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Templates", security(("token" = ["viewer"])))]
 #[get("/templates/{phase}")]
-async fn get_one(app: web::Data<App>, phase: web::Path<String>) -> Answer<HttpResponse> {
-    let phase = own("template", Phase::parse(&phase))?;
+async fn get_one(app: web::Data<App>, InPath(phase): InPath<Phase>) -> Answer<Json<CheckedTemplate>> {
     let template = app.db.read(move |conn| templates::current(conn, phase)).await?;
-    Ok(HttpResponse::Ok().json(CheckedTemplate::of(template)))
+    Ok(Json(CheckedTemplate::of(template)))
 }
 
 /// Saves a template for the next notices of a phase. It is rendered with samples first. A template is refused if its
 /// HTML part shows a value at a place where escaping does not protect the reader, such as a script, a style, a comment,
 /// a value without quotes or a link target. The answer contains warnings about texts of an operator that its emails do
 /// not show.
-#[utoipa::path(tag = "Templates", security(("token" = ["admin"])), request_body = Source,
-    responses((status = 200, body = CheckedTemplate), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Templates", security(("token" = ["admin"])))]
 #[put("/templates/{phase}")]
 async fn save(
     app: web::Data<App>,
     by: By,
-    phase: web::Path<String>,
-    body: Body<Source>,
-) -> Answer<HttpResponse> {
-    let phase = own("template", Phase::parse(&phase))?;
+    InPath(phase): InPath<Phase>,
+    body: Json<Source>,
+) -> Answer<Json<CheckedTemplate>> {
     let checked = web::block(move || templates::Checked::new(phase, body.0))
         .await
         .map_err(Error::internal)??;
@@ -97,14 +95,13 @@ async fn save(
         .db
         .write(&by.0, move |tx| templates::save(tx, &checked))
         .await?;
-    Ok(HttpResponse::Ok().json(CheckedTemplate::of(template)))
+    Ok(Json(CheckedTemplate::of(template)))
 }
 
 /// Sets a phase back to its built-in template.
-#[utoipa::path(tag = "Templates", security(("token" = ["admin"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Templates", security(("token" = ["admin"])))]
 #[delete("/templates/{phase}")]
-async fn reset(app: web::Data<App>, by: By, phase: web::Path<String>) -> Answer<HttpResponse> {
-    let phase = own("template", Phase::parse(&phase))?;
+async fn reset(app: web::Data<App>, by: By, InPath(phase): InPath<Phase>) -> Answer<NoContent> {
     app.db.write(&by.0, move |tx| templates::reset(tx, phase)).await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(NoContent)
 }

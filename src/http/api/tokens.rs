@@ -1,15 +1,16 @@
 //! The API for tokens: create, list, read and revoke.
 
-use actix_web::{HttpResponse, delete, get, post, web};
+use actix_web::{delete, get, post, web};
 
 use crate::auth::{self, CreatedToken, NewToken, TokenView};
 use crate::base::id::TokenId;
 use crate::http::App;
+use crate::http::answer::{Created, NoContent};
 use crate::http::auth::By;
-use crate::http::extract::{Body, Params};
-use crate::http::ids::own;
+use crate::http::extract::{Json, Params};
+use crate::http::ids::InPath;
 use crate::http::page::{Page, Paging, cursor, page};
-use crate::http::problem::{Answer, ProblemDocument};
+use crate::http::problem::Answer;
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config
@@ -20,42 +21,38 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
 }
 
 /// Creates a token. It is shown only once.
-#[utoipa::path(tag = "Tokens", security(("token" = ["admin"])), request_body = NewToken,
-    responses((status = 201, body = CreatedToken), (status = 403, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[utoipa::path(tag = "Tokens", security(("token" = ["admin"])))]
 #[post("/tokens")]
-async fn create(app: web::Data<App>, by: By, body: Body<NewToken>) -> Answer<HttpResponse> {
+async fn create(app: web::Data<App>, by: By, body: Json<NewToken>) -> Answer<Created<CreatedToken>> {
     let created = app.db.write(&by.0, move |tx| auth::create(tx, &body.0)).await?;
-    Ok(HttpResponse::Created().json(created))
+    Ok(Created(created))
 }
 
 /// Returns the valid tokens.
-#[utoipa::path(tag = "Tokens", security(("token" = ["admin"])), params(Paging), responses((status = 200, body = Page<TokenView>)))]
+#[utoipa::path(tag = "Tokens", security(("token" = ["admin"])), params(Paging))]
 #[get("/tokens")]
-async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<HttpResponse> {
+async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<Json<Page<TokenView>>> {
     let Paging { limit, cursor: at } = params.0;
     let after: Option<String> = cursor(at.as_deref())?;
     let rows = app
         .db
         .read(move |conn| auth::list(conn, after.as_deref(), limit.probe()))
         .await?;
-    Ok(HttpResponse::Ok().json(page(rows, limit, |token| token.id.to_string())))
+    Ok(Json(page(rows, limit, |token| token.id.to_string())))
 }
 
 /// Returns a valid token without its secret.
-#[utoipa::path(tag = "Tokens", security(("token" = ["admin"])),
-    responses((status = 200, body = TokenView), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Tokens", security(("token" = ["admin"])))]
 #[get("/tokens/{id}")]
-async fn get_one(app: web::Data<App>, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = own("token", TokenId::parse(&id))?;
+async fn get_one(app: web::Data<App>, InPath(id): InPath<TokenId>) -> Answer<Json<TokenView>> {
     let token = app.db.read(move |conn| auth::get(conn, &id)).await?;
-    Ok(HttpResponse::Ok().json(token))
+    Ok(Json(token))
 }
 
 /// Revokes a token at once.
-#[utoipa::path(tag = "Tokens", security(("token" = ["admin"])), responses((status = 204), (status = 404, body = ProblemDocument)))]
+#[utoipa::path(tag = "Tokens", security(("token" = ["admin"])))]
 #[delete("/tokens/{id}")]
-async fn revoke(app: web::Data<App>, by: By, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = own("token", TokenId::parse(&id))?;
+async fn revoke(app: web::Data<App>, by: By, InPath(id): InPath<TokenId>) -> Answer<NoContent> {
     app.db.write(&by.0, move |tx| auth::revoke(tx, &id)).await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(NoContent)
 }
